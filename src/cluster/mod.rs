@@ -1,0 +1,10 @@
+//! Either side of a migration: connections, topology, catalog, ownership,
+//! admin commands through the router.
+//!
+//! Driver types end here and in the few files of `pair` and `verify` that talk
+//! to a server. Decides nothing about a migration.
+
+pub mod admin;
+pub mod catalog;
+pub mod connect;
+pub mod ownership;

@@ -1,0 +1,1 @@
+//! Every knob: unit, default, bounds; raw → resolved, once.

@@ -1,0 +1,5 @@
+//! Decides, moves no document.
+
+pub mod balancer;
+pub mod layout;
+pub mod validate;

@@ -1,0 +1,144 @@
+//! One error type for the whole engine. An error says what was found and what
+//! to do; its kind, never its text, decides retry, stop and exit code.
+//!
+//! Knows nothing about tasks, retries in progress or logging.
+
+use std::fmt;
+
+/// What went wrong, by cause. Each cause has one exit code and one policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A flag, file or value the operator gave cannot be used.
+    Config,
+    /// A server cannot be reached, or it refused the credentials.
+    Connect,
+    /// The deployments are not fit for a migration (validation).
+    Refused,
+    /// A server answered a command with an error we do not handle.
+    Server,
+    /// A passing fault (network, election): the same call may succeed later.
+    Transient,
+    /// An oplog entry, option or state the engine does not support.
+    Unsupported,
+    /// Source and target differ.
+    Differs,
+    /// The operator cancelled, or a signal arrived.
+    Cancelled,
+    /// No running process answers, or it refused the request.
+    Control,
+    /// A broken invariant: a defect of shardlift.
+    Internal,
+}
+
+/// What the caller should do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    Retry,
+    Stop,
+}
+
+impl Kind {
+    /// Process exit code, by cause; documented in README.md.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Config => 2,
+            Kind::Connect => 3,
+            Kind::Refused => 4,
+            Kind::Server | Kind::Transient => 5,
+            Kind::Unsupported => 6,
+            Kind::Differs => 7,
+            Kind::Control => 8,
+            Kind::Internal => 70,
+            Kind::Cancelled => 130,
+        }
+    }
+
+    pub fn policy(self) -> Policy {
+        match self {
+            Kind::Transient => Policy::Retry,
+            _ => Policy::Stop,
+        }
+    }
+}
+
+/// An error with its cause and, where there is one, the remedy.
+#[derive(Debug, Clone)]
+pub struct Error {
+    pub kind: Kind,
+    pub message: String,
+    /// What the operator can do about it, as one sentence or command.
+    pub remedy: Option<String>,
+    /// Server error code, where a server gave one.
+    pub code: Option<i32>,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), remedy: None, code: None }
+    }
+
+    /// Adds what to do about it.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Puts what was being done in front of the message.
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
+    pub fn internal(message: impl Into<String>) -> Self {
+        Error::new(Kind::Internal, message).remedy("this is a defect of shardlift: please report it with the log")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n  what to do: {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Driver errors: network faults and "not primary" are passing, bad
+/// credentials are the operator's, all else is the server's answer.
+impl From<mongodb::error::Error> for Error {
+    fn from(e: mongodb::error::Error) -> Self {
+        use mongodb::error::{ErrorKind, WriteFailure};
+        let (code, message) = match &*e.kind {
+            ErrorKind::Command(c) => (Some(c.code), format!("{} ({}, code {})", c.message, c.code_name, c.code)),
+            ErrorKind::Write(WriteFailure::WriteError(w)) => (Some(w.code), format!("{} (code {})", w.message, w.code)),
+            _ => (None, e.to_string()),
+        };
+        let kind = match &*e.kind {
+            ErrorKind::Authentication { .. } | ErrorKind::DnsResolve { .. } => Kind::Connect,
+            ErrorKind::InvalidArgument { .. } => Kind::Config,
+            ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
+                Kind::Transient
+            }
+            _ if code.is_some_and(is_passing) => Kind::Transient,
+            _ => Kind::Server,
+        };
+        Error { kind, message, remedy: None, code }
+    }
+}
+
+impl From<bson::error::Error> for Error {
+    fn from(e: bson::error::Error) -> Self {
+        Error::new(Kind::Server, format!("malformed BSON: {e}"))
+    }
+}
+
+/// Codes of elections, shutdowns and lost connections
+/// (server source, `error_codes.yml`: RetriableError, NotPrimaryError, ShutdownError).
+fn is_passing(code: i32) -> bool {
+    matches!(code, 6 | 7 | 89 | 91 | 189 | 262 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436)
+}

@@ -1,0 +1,3 @@
+//! The `shardlift` command.
+
+fn main() {}

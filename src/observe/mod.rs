@@ -1,0 +1,9 @@
+//! What operators see: counters, one snapshot, the API and the display.
+//!
+//! Sees plain snapshots only; moves and decides nothing.
+
+pub mod api;
+pub mod display;
+pub mod logging;
+pub mod metrics;
+pub mod status;

@@ -17,7 +17,7 @@ pub struct IdKey {
 
 impl IdKey {
     pub fn new(value: RawBsonRef<'_>) -> Self {
-        IdKey { value: value.to_raw_bson(), hash: hash(value) }
+        IdKey { value: value.into(), hash: hash(value) }
     }
 
     /// The same number as `hash(value)`.

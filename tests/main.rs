@@ -9,3 +9,4 @@ mod connect;
 mod fixture;
 mod layout;
 mod validate;
+mod verify;

@@ -1,13 +1,34 @@
 //! What a deployment holds: databases, collections, their options, indexes and
 //! sharding metadata. System databases (`admin`, `config`, `local`) and
 //! shardlift's own `__shardlift` are left out.
+//!
+//! Names and options come from the shard that owns the database (`listing`),
+//! sharding from the config server (`sharding`); here they are put together.
+//! Reads only.
 
+pub(crate) mod listing;
+mod sharding;
+
+use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid};
+use bson::{RawDocument, RawDocumentBuf, Uuid, doc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::connect::{Deployment, Shard};
-use crate::error::Result;
+use crate::cluster::catalog::listing::Listed;
+use crate::cluster::catalog::sharding::ShardedRow;
+use crate::cluster::connect::{Deployment, Shard, Topology};
+use crate::error::{Error, Kind, Result};
+
+/// Databases that are the server's or shardlift's own.
+pub const DATABASES_LEFT_OUT: [&str; 4] = ["admin", "config", "local", "__shardlift"];
+
+/// How often a catalog is read again because it changed meanwhile, and the wait between.
+const READ_ATTEMPTS_MAX: u32 = 10;
+const READ_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Databases, or collections, looked at side by side.
+const READ_CONCURRENCY: usize = 16;
 
 /// A full name, `db.collection`. The collection part may hold dots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +47,8 @@ impl fmt::Display for Namespace {
 pub struct Catalog {
     pub databases: Vec<Database>,
     pub collections: Vec<Collection>,
+    /// Zones each shard is in, as `Deployment::shards`.
+    pub shard_zones: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +76,9 @@ pub struct Collection {
     /// Index of the database's primary shard.
     pub primary: usize,
     pub sharded: Option<Sharded>,
+    /// The index that carries the shard key, as `listIndexes` gives it; None if
+    /// unsharded, or if `_id` does.
+    pub key_index: Option<RawDocumentBuf>,
 }
 
 /// Sharding metadata of one collection.
@@ -101,23 +127,224 @@ impl Collection {
 }
 
 /// Reads the whole catalog of a deployment.
-pub async fn read(_deployment: &Deployment) -> Result<Catalog> {
-    Err(crate::error::Error::internal("not yet"))
+///
+/// # Errors
+/// `Transient` if databases or collections keep changing while it is read.
+pub async fn read(deployment: &Deployment) -> Result<Catalog> {
+    while_it_changes(|| read_once(deployment)).await
 }
 
 /// Reads one collection by name, as a pair needs it for DDL on the fly. None if
 /// it is not there (any more).
-pub async fn read_one(_deployment: &Deployment, _ns: &Namespace) -> Result<Option<Collection>> {
-    Err(crate::error::Error::internal("not yet"))
+pub async fn read_one(deployment: &Deployment, ns: &Namespace) -> Result<Option<Collection>> {
+    while_it_changes(|| read_one_once(deployment, ns)).await
 }
 
 /// Index specifications (`listIndexes`, without `ns`) of a collection on one
-/// shard, addressed by name; empty if the collection is not there.
-pub async fn indexes(_shard: &Shard, _ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
-    Err(crate::error::Error::internal("not yet"))
+/// shard, addressed by name; empty if the collection is not there. Indexes
+/// still being built are left out: their commit is still to come in the oplog.
+pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
+    listing::indexes(&shard.client, ns).await
 }
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
-pub async fn local_uuid(_shard: &Shard, _ns: &Namespace) -> Result<Option<Uuid>> {
-    Err(crate::error::Error::internal("not yet"))
+pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
+    let listed = listing::collections(&shard.client, &ns.db, Some(&ns.coll)).await?;
+    Ok(listed.into_iter().find_map(|l| l.uuid))
+}
+
+/// How much a collection holds on one shard, orphans included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    pub document_count: u64,
+    /// Uncompressed.
+    pub bytes: u64,
+    pub document_bytes_average: u64,
+}
+
+/// Counts kept by the storage engine (`collStats`): cheap, near enough for
+/// planning, all zero if the collection is not there.
+pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
+    let reply = shard.client.database(&ns.db).run_command(doc! {"collStats": &ns.coll}).await?;
+    let number = |field| reply.get(field).and_then(listing::count).unwrap_or(0);
+    Ok(Estimate {
+        document_count: number("count"),
+        bytes: number("size"),
+        document_bytes_average: number("avgObjSize"),
+    })
+}
+
+/// What one pass over a moving catalog may find torn.
+fn torn(what: impl fmt::Display) -> Error {
+    Error::new(Kind::Transient, format!("{what} while the catalog was read")).remedy(
+        "try again when no collection is being created, dropped or sharded; if it stays, the cluster's metadata is inconsistent",
+    )
+}
+
+async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        match read().await {
+            Err(e) if e.kind == Kind::Transient && attempt < READ_ATTEMPTS_MAX => {
+                tracing::debug!(attempt, error = %e, "reading the catalog again");
+                attempt += 1;
+                tokio::time::sleep(READ_RETRY_DELAY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn read_once(deployment: &Deployment) -> Result<Catalog> {
+    let databases = match deployment.topology {
+        Topology::Sharded => sharding::databases(deployment, None).await?,
+        Topology::ReplicaSet => listing::databases(&deployment.entry).await?,
+    };
+    let mut rows: HashMap<String, Vec<ShardedRow>> = HashMap::new();
+    for row in sharded_rows(deployment, None).await? {
+        rows.entry(row.ns.db.clone()).or_default().push(row);
+    }
+    let work: Vec<_> = databases.iter().map(|d| (d, rows.remove(&d.name).unwrap_or_default())).collect();
+    let per_database: Vec<Vec<Collection>> = stream::iter(work)
+        .map(|(database, rows)| collections_of(deployment, database, rows, None))
+        .buffered(READ_CONCURRENCY)
+        .try_collect()
+        .await?;
+    let shard_zones = match deployment.topology {
+        Topology::Sharded => sharding::shard_zones(deployment).await?,
+        Topology::ReplicaSet => vec![Vec::new()],
+    };
+    let mut collections = per_database.concat();
+    collections.sort_by(|a, b| a.ns.cmp(&b.ns));
+    Ok(Catalog { databases, collections, shard_zones })
+}
+
+async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option<Collection>> {
+    let database = match deployment.topology {
+        Topology::ReplicaSet => Some(Database { name: ns.db.clone(), primary: 0 }),
+        Topology::Sharded => sharding::databases(deployment, Some(&ns.db)).await?.pop(),
+    };
+    let Some(database) = database else { return Ok(None) };
+    let rows = sharded_rows(deployment, Some(ns)).await?;
+    Ok(collections_of(deployment, &database, rows, Some(&ns.coll)).await?.pop())
+}
+
+async fn sharded_rows(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
+    match deployment.topology {
+        Topology::Sharded => sharding::collections(deployment, only).await,
+        Topology::ReplicaSet => Ok(Vec::new()),
+    }
+}
+
+/// The collections of one database (or the one of them named `only`), by its
+/// primary shard, put together with their sharding.
+async fn collections_of(
+    deployment: &Deployment,
+    database: &Database,
+    rows: Vec<ShardedRow>,
+    only: Option<&str>,
+) -> Result<Vec<Collection>> {
+    let primary = &deployment.shards[database.primary];
+    let listed = listing::collections(&primary.client, &database.name, only).await?;
+    let mut by_name: HashMap<String, ShardedRow> = rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
+    let mut found = Vec::new();
+    for listed in listed {
+        let row = by_name.remove(&listed.name);
+        found.push((listed, row));
+    }
+    for (name, row) in by_name {
+        found.push((listed_elsewhere(deployment, &row, &name).await?, Some(row)));
+    }
+    stream::iter(found)
+        .map(|(listed, row)| assemble(deployment, database, listed, row))
+        .buffered(READ_CONCURRENCY)
+        .try_collect()
+        .await
+}
+
+/// A sharded collection its database's primary shard does not know is described
+/// by a shard that owns chunks of it.
+async fn listed_elsewhere(deployment: &Deployment, row: &ShardedRow, name: &str) -> Result<Listed> {
+    let owner = &deployment.shards[row.sharded.chunks[0].shard];
+    let listed = listing::collections(&owner.client, &row.ns.db, Some(name)).await?;
+    listed.into_iter().next().ok_or_else(|| torn(format_args!("{} vanished", row.ns)))
+}
+
+async fn assemble(
+    deployment: &Deployment,
+    database: &Database,
+    listed: Listed,
+    row: Option<ShardedRow>,
+) -> Result<Collection> {
+    let ns = Namespace { db: database.name.clone(), coll: listed.name };
+    let mut key_index = None;
+    if let Some(row) = &row {
+        if listed.uuid != Some(row.uuid) {
+            return Err(torn(format_args!("{ns} changed its UUID")));
+        }
+        let owner = &deployment.shards[row.sharded.chunks[0].shard];
+        key_index = shard_key_index(&indexes(owner, &ns).await?, &row.sharded.key);
+    }
+    Ok(Collection {
+        ns,
+        kind: listed.kind,
+        uuid: listed.uuid,
+        options: listed.options,
+        primary: database.primary,
+        sharded: row.map(|r| r.sharded),
+        key_index,
+    })
+}
+
+/// The index that carries a shard key, chosen as the server does: the key is
+/// its prefix, it holds every document, under the simple collation. An exact
+/// one goes before a longer one; `_id` is there anyway.
+fn shard_key_index(indexes: &[RawDocumentBuf], key: &RawDocument) -> Option<RawDocumentBuf> {
+    let fits = |spec: &&RawDocumentBuf| {
+        let partial = spec.get("partialFilterExpression").is_ok_and(|f| f.is_some());
+        let collated = spec.get_document("collation").is_ok_and(|c| c.get_str("locale").is_ok_and(|l| l != "simple"));
+        let sparse = spec.get_bool("sparse").unwrap_or(false);
+        !partial && !collated && !sparse && spec.get_document("key").is_ok_and(|k| is_prefix(key, k))
+    };
+    let length = |spec: &&RawDocumentBuf| spec.get_document("key").map_or(usize::MAX, |k| k.iter().count());
+    let best = indexes.iter().filter(fits).min_by_key(length)?;
+    let is_id = best.get_str("name").is_ok_and(|n| n == "_id_");
+    (!is_id).then(|| best.clone())
+}
+
+fn is_prefix(key: &RawDocument, index_key: &RawDocument) -> bool {
+    let mut fields = index_key.iter().flatten();
+    key.iter()
+        .flatten()
+        .all(|(name, kind)| fields.next().is_some_and(|(n, k)| n == name && k.as_str() == kind.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn the_shard_key_index_is_the_one_the_server_would_use() {
+        let specs = [
+            rawdoc! {"v": 2, "key": {"_id": 1}, "name": "_id_"},
+            rawdoc! {"v": 2, "key": {"a": 1}, "name": "partial", "partialFilterExpression": {"b": 1}},
+            rawdoc! {"v": 2, "key": {"a": 1}, "name": "collated", "collation": {"locale": "fr"}},
+            rawdoc! {"v": 2, "key": {"a": 1, "b": 1, "c": 1}, "name": "longest"},
+            rawdoc! {"v": 2, "key": {"a": 1.0, "b": -1}, "name": "longer"},
+            rawdoc! {"v": 2, "key": {"h": "hashed"}, "name": "hashed"},
+        ];
+        let rows = [
+            (rawdoc! {"a": 1}, Some("longer")),
+            (rawdoc! {"a": 1, "b": 1, "c": 1}, Some("longest")),
+            (rawdoc! {"h": "hashed"}, Some("hashed")),
+            (rawdoc! {"h": 1}, None),
+            (rawdoc! {"_id": 1}, None),
+        ];
+        for (key, expect) in rows {
+            let found = shard_key_index(&specs, &key);
+            assert_eq!(found.as_ref().map(|s| s.get_str("name").unwrap()), expect, "{key:?}");
+        }
+    }
 }

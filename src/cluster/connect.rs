@@ -1,14 +1,40 @@
 //! Connecting to a deployment: first its entry (mongos or replica set), then
 //! straight to every shard with the same credentials and TLS settings.
+//!
+//! Refuses what cannot be one side of a migration (standalones, a shard or a
+//! config server given in place of a mongos). Knows nothing about the other side.
 
-use mongodb::{Client, options::ClientOptions};
+use std::fmt;
+use std::time::Duration;
 
-use crate::error::Result;
+use bson::{Document, doc};
+use futures_util::future::join_all;
+use mongodb::options::{ClientOptions, ServerAddress};
+use mongodb::{Client, error::ErrorKind};
+
+use crate::cluster::probe::{self, Facts, Role};
+use crate::error::{Error, Kind, Result};
+
+/// How long an unreachable server is waited for while connecting.
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for the data plane, which rides out an election (10 s by default).
+const SELECTION_TIMEOUT_DATA: Duration = Duration::from_secs(30);
+/// Name of the connections for metadata and control, in server logs and `$currentOp`.
+const APP_NAME: &str = "shardlift";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Source,
     Target,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Source => "source",
+            Side::Target => "target",
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +43,34 @@ pub enum Topology {
     ReplicaSet,
 }
 
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Topology::Sharded => "sharded cluster",
+            Topology::ReplicaSet => "replica set",
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     pub major: u32,
     pub minor: u32,
     pub patch: u32,
+}
+
+impl Version {
+    /// Release series such as "6.0", which is also the name of its feature
+    /// compatibility version.
+    pub fn series(self) -> String {
+        format!("{}.{}", self.major, self.minor)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
 }
 
 /// One side, connected.
@@ -33,9 +82,17 @@ pub struct Deployment {
     pub entry: Client,
     /// Sorted by id. A replica set is its own single shard, named after the set.
     pub shards: Vec<Shard>,
+    /// The oldest one among the shards; all are of one release series.
     pub version: Version,
-    /// Feature compatibility version, such as "6.0".
+    /// Feature compatibility version, such as "6.0"; the same on all shards.
     pub fcv: String,
+}
+
+impl Deployment {
+    /// Index of the shard with this id.
+    pub fn shard_index(&self, id: &str) -> Option<usize> {
+        self.shards.binary_search_by(|s| s.id.as_str().cmp(id)).ok()
+    }
 }
 
 /// One replica set that holds data.
@@ -51,10 +108,24 @@ pub struct Shard {
 }
 
 impl Shard {
+    fn new(id: String, hosts: String, entry: &ClientOptions) -> Result<Self> {
+        let options = shard_options(entry, &hosts)?;
+        let client = Client::with_options(options.clone())?;
+        Ok(Shard { id, hosts, options, client })
+    }
+
     /// A client of its own for the data plane, named `app_name` towards the
     /// server so that its connections can be told apart in `$currentOp` (R7).
-    pub fn data_client(&self, _app_name: &str, _pool_max: u32) -> Result<Client> {
-        Ok(self.client.clone())
+    /// At most `pool_max` connections; none is opened before it is needed.
+    ///
+    /// # Errors
+    /// `Config` if `app_name` is longer than the 128 bytes a server takes.
+    pub fn data_client(&self, app_name: &str, pool_max: u32) -> Result<Client> {
+        let mut options = self.options.clone();
+        options.app_name = Some(app_name.to_owned());
+        options.max_pool_size = Some(pool_max);
+        options.server_selection_timeout = Some(SELECTION_TIMEOUT_DATA);
+        Ok(Client::with_options(options)?)
     }
 }
 
@@ -63,6 +134,226 @@ impl Shard {
 /// # Errors
 /// `Config` for a URI that cannot be used, `Connect` for servers that cannot be
 /// reached or refuse the credentials, `Refused` for a standalone.
-pub async fn connect(_side: Side, _uri: &str) -> Result<Deployment> {
-    Err(crate::error::Error::internal("not yet"))
+pub async fn connect(side: Side, uri: &str) -> Result<Deployment> {
+    let options = entry_options(side, uri).await?;
+    let entry = Client::with_options(options.clone())?;
+    let hello =
+        probe::hello(&entry).await.map_err(|e| unreachable(side, "entry", &host_list(&options.hosts), e.into()))?;
+    let role = probe::role(&entry, &hello).await;
+    let (topology, mut shards) = match role {
+        Role::Router => (Topology::Sharded, list_shards(side, &entry, &options).await?),
+        Role::ReplicaSet { hosts } => {
+            let id = hosts.split('/').next().unwrap_or_default().to_owned();
+            (Topology::ReplicaSet, vec![Shard::new(id, hosts, &options)?])
+        }
+        other => return Err(refused(side, &host_list(&options.hosts), &other)),
+    };
+    shards.sort_by(|a, b| a.id.cmp(&b.id));
+    let facts = probe_all(side, &shards).await?;
+    let (version, fcv) = agree(side, &shards, &facts)?;
+    Ok(Deployment { side, topology, entry, shards, version, fcv })
+}
+
+/// Options of the entry client, from the URI by the driver's own rules.
+async fn entry_options(side: Side, uri: &str) -> Result<ClientOptions> {
+    let mut options = ClientOptions::parse(uri).await.map_err(|e| bad_uri(side, uri, &e))?;
+    if options.direct_connection == Some(true) {
+        return Err(Error::new(Kind::Config, format!("the {side} URI says directConnection=true"))
+            .remedy("remove it: shardlift has to follow elections, and finds the members by itself"));
+    }
+    if options.load_balanced == Some(true) {
+        return Err(Error::new(Kind::Config, format!("the {side} URI says loadBalanced=true"))
+            .remedy("give the addresses of the mongos themselves"));
+    }
+    options.direct_connection = None;
+    options.app_name = Some(APP_NAME.to_owned());
+    options.server_selection_timeout = Some(SELECTION_TIMEOUT);
+    apply_house_rules(&mut options);
+    Ok(options)
+}
+
+/// Every retry of a write is ours to decide (R7), metadata is read from
+/// primaries, and concerns are named by each command.
+fn apply_house_rules(options: &mut ClientOptions) {
+    options.retry_writes = Some(false);
+    options.retry_reads = Some(true);
+    options.selection_criteria = None;
+    options.read_concern = None;
+    options.write_concern = None;
+}
+
+/// The entry's way in (credential, TLS, compression), pointed at one shard.
+/// Built anew rather than cloned, so that SRV records of the entry are not
+/// polled for the hosts of a shard.
+fn shard_options(entry: &ClientOptions, hosts: &str) -> Result<ClientOptions> {
+    let malformed = || Error::new(Kind::Server, format!("the config server lists a shard as {hosts:?}"));
+    let (set, members) = hosts.split_once('/').ok_or_else(malformed)?;
+    let mut options = ClientOptions::default();
+    options.hosts = members.split(',').map(ServerAddress::parse).collect::<mongodb::error::Result<_>>()?;
+    options.repl_set_name = Some(set.to_owned());
+    options.credential = entry.credential.clone();
+    options.tls = entry.tls.clone();
+    options.compressors = entry.compressors.clone();
+    options.connect_timeout = entry.connect_timeout;
+    options.heartbeat_freq = entry.heartbeat_freq;
+    options.server_api = entry.server_api.clone();
+    options.app_name = entry.app_name.clone();
+    options.server_selection_timeout = entry.server_selection_timeout;
+    apply_house_rules(&mut options);
+    Ok(options)
+}
+
+async fn list_shards(side: Side, entry: &Client, options: &ClientOptions) -> Result<Vec<Shard>> {
+    let reply = entry.database("admin").run_command(doc! {"listShards": 1}).await.map_err(|e| {
+        let e = Error::from(e).context(format_args!("listing the shards of the {side}"));
+        if e.code == Some(probe::UNAUTHORIZED) { e.remedy("grant the user the role clusterMonitor") } else { e }
+    })?;
+    let listed = reply.get_array("shards").map_err(|_| Error::new(Kind::Server, "listShards gave no shards"))?;
+    if listed.is_empty() {
+        return Err(Error::new(Kind::Refused, format!("the {side} cluster has no shards"))
+            .remedy("add its shards by `sh.addShard` first"));
+    }
+    listed
+        .iter()
+        .filter_map(|s| s.as_document())
+        .map(|s| Shard::new(text(s, "_id")?, text(s, "host")?, options))
+        .collect()
+}
+
+fn text(doc: &Document, field: &str) -> Result<String> {
+    let malformed = || Error::new(Kind::Server, format!("the config server lists a shard without {field}"));
+    doc.get_str(field).map(str::to_owned).map_err(|_| malformed())
+}
+
+/// Reaches the primary of every shard; names all that cannot be reached.
+async fn probe_all(side: Side, shards: &[Shard]) -> Result<Vec<Facts>> {
+    let probed = join_all(shards.iter().map(|s| async {
+        let what = format!("shard {}", s.id);
+        probe::facts(&s.client).await.map_err(|e| unreachable(side, &what, &s.hosts, e))
+    }))
+    .await;
+    let failed: Vec<&Error> = probed.iter().filter_map(|p| p.as_ref().err()).collect();
+    if let Some(first) = failed.first() {
+        let message = failed.iter().map(|e| e.message.as_str()).collect::<Vec<_>>().join("; ");
+        let mut all = (*first).clone();
+        all.message = message;
+        return Err(all);
+    }
+    probed.into_iter().collect()
+}
+
+/// One release series and one feature compatibility version for all shards.
+fn agree(side: Side, shards: &[Shard], facts: &[Facts]) -> Result<(Version, String)> {
+    let first = &facts[0];
+    let same = |f: &Facts| f.version.series() == first.version.series() && f.fcv == first.fcv;
+    if !facts.iter().all(same) {
+        let found = shards
+            .iter()
+            .zip(facts)
+            .map(|(s, f)| format!("{} runs {} with feature compatibility version {}", s.id, f.version, f.fcv))
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Error::new(Kind::Refused, format!("the shards of the {side} differ: {found}")).remedy(
+            "finish the upgrade: one release on all shards, then `setFeatureCompatibilityVersion` through the mongos",
+        ));
+    }
+    let oldest = facts.iter().map(|f| f.version).min().unwrap_or(first.version);
+    Ok((oldest, first.fcv.clone()))
+}
+
+fn refused(side: Side, hosts: &str, role: &Role) -> Error {
+    let (what, remedy) = match role {
+        Role::Standalone => ("a standalone server", "convert it to a replica set: a standalone has no oplog to follow"),
+        Role::ConfigServer => ("a config server", "give the URI of a mongos of the cluster"),
+        Role::ShardServer => ("a shard of a cluster", "give the URI of a mongos of the cluster, not of one shard"),
+        Role::Router | Role::ReplicaSet { .. } => ("a deployment", "report this"),
+    };
+    Error::new(Kind::Refused, format!("the {side} at {hosts} is {what}")).remedy(remedy)
+}
+
+/// Says which servers did not let us in, and what to check.
+fn unreachable(side: Side, what: &str, hosts: &str, e: Error) -> Error {
+    let refused_login = e.kind == Kind::Connect;
+    let remedy = match (refused_login, what == "entry") {
+        (true, true) => "check user, password and authSource in the URI",
+        (true, false) => {
+            "the user of the URI must exist on every shard too, with the same password: create it on this shard"
+        }
+        (false, true) => {
+            "check that the servers run and have a primary, host names and ports in the URI, firewalls, and tls=true if they require TLS"
+        }
+        (false, false) => {
+            "shardlift needs every shard's primary directly: check that it runs and that this host can resolve and reach these names and ports"
+        }
+    };
+    let message = format!("{what} of the {side} at {hosts} cannot be reached: {}", short_reason(&e.message));
+    Error { kind: Kind::Connect, message, remedy: e.remedy.or(Some(remedy.to_owned())), code: e.code }
+}
+
+/// The cause inside the driver's description of a whole topology.
+fn short_reason(message: &str) -> &str {
+    let Some((_, cause)) = message.split_once("Error: Kind: ") else { return message };
+    cause.split(", labels:").next().unwrap_or(cause)
+}
+
+/// A URI error never repeats the password, not even a part of it that the
+/// parser took for something else.
+fn bad_uri(side: Side, uri: &str, e: &mongodb::error::Error) -> Error {
+    let kind = if matches!(&*e.kind, ErrorKind::DnsResolve { .. }) { Kind::Connect } else { Kind::Config };
+    let message = match &*e.kind {
+        ErrorKind::InvalidArgument { message, .. } => message.clone(),
+        _ => e.to_string(),
+    };
+    let shown = if repeats_secret(uri, &message) { "it cannot be parsed near user and password" } else { &message };
+    Error::new(kind, format!("the {side} URI cannot be used: {shown}")).remedy(
+        "write mongodb://user:password@host:port,…/?option=value, with : / ? # [ ] @ % in user and password percent-encoded",
+    )
+}
+
+fn repeats_secret(uri: &str, message: &str) -> bool {
+    let Some((_, rest)) = uri.split_once("://") else { return uri.contains('@') };
+    let Some((login, _)) = rest.rsplit_once('@') else { return false };
+    let secret = login.split_once(':').map_or("", |(_, password)| password);
+    secret.split([':', '/', '?', '@', '#', '&', '=', ',']).any(|part| !part.is_empty() && message.contains(part))
+}
+
+fn host_list(hosts: &[ServerAddress]) -> String {
+    hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uri_errors_keep_the_password() {
+        let rows = [
+            ("mongodb://u:secret@h/?x=1", "port is secret", true),
+            ("mongodb://u:se/cret@h/", "port must be a number, got se", true),
+            ("mongodb://u:secret@h/?x=1", "unknown option x", false),
+            ("mongodb://h:1/", "anything", false),
+            ("garbage", "no scheme", false),
+        ];
+        for (uri, message, expect) in rows {
+            assert_eq!(repeats_secret(uri, message), expect, "{uri} {message}");
+        }
+    }
+
+    #[test]
+    fn the_cause_is_cut_out_of_a_topology_description() {
+        let long = "Server selection timeout: … Error: Kind: I/O error: refused, labels: {}, source: None } ] }";
+        assert_eq!(short_reason(long), "I/O error: refused");
+        assert_eq!(short_reason("plain"), "plain");
+    }
+
+    #[test]
+    fn a_shard_keeps_the_entrys_way_in_and_its_own_hosts() {
+        let mut entry = ClientOptions::default();
+        entry.credential = Some(mongodb::options::Credential::builder().username("u".to_owned()).build());
+        let options = shard_options(&entry, "rs0/a:1,b:2").unwrap();
+        assert_eq!(options.repl_set_name.as_deref(), Some("rs0"));
+        assert_eq!(host_list(&options.hosts), "a:1,b:2");
+        assert_eq!(options.credential, entry.credential);
+        assert!(shard_options(&entry, "a:1").is_err());
+    }
 }

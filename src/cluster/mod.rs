@@ -8,3 +8,4 @@ pub mod admin;
 pub mod catalog;
 pub mod connect;
 pub mod ownership;
+pub mod probe;

@@ -1,0 +1,130 @@
+//! Databases, collections and indexes as one server lists them.
+//!
+//! Decides which collections are users' own. Knows nothing about sharding.
+
+use bson::{Bson, RawBson, RawDocument, RawDocumentBuf, Uuid, doc};
+use futures_util::TryStreamExt;
+use mongodb::Client;
+
+use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace};
+use crate::error::{Error, Kind, Result};
+
+const NAMESPACE_NOT_FOUND: i32 = 26;
+const NOT_SUPPORTED_ON_VIEW: i32 = 166;
+
+/// One line of `listCollections`.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) kind: CollectionKind,
+    pub(super) uuid: Option<Uuid>,
+    pub(super) options: RawDocumentBuf,
+}
+
+/// Databases of a replica set, by name.
+pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
+    let mut names = client.list_database_names().await?;
+    names.retain(|n| !DATABASES_LEFT_OUT.contains(&n.as_str()));
+    names.sort();
+    Ok(names.into_iter().map(|name| Database { name, primary: 0 }).collect())
+}
+
+/// Users' collections and views of a database (or the one named `only`) on one server.
+pub(super) async fn collections(client: &Client, db: &str, only: Option<&str>) -> Result<Vec<Listed>> {
+    let mut command = doc! {"listCollections": 1};
+    if let Some(name) = only {
+        command.insert("filter", doc! {"name": name});
+    }
+    let cursor = client.database(db).run_cursor_command(command).await?;
+    let lines: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
+    let listed: Vec<Listed> = lines.iter().map(|line| parse(line)).collect::<Result<_>>()?;
+    Ok(listed.into_iter().filter(|l| is_users(&l.name)).collect())
+}
+
+fn parse(line: &RawDocument) -> Result<Listed> {
+    let name = line.get_str("name")?.to_owned();
+    let kind = match line.get_str("type") {
+        Ok("view") => CollectionKind::View,
+        Ok("timeseries") => CollectionKind::TimeSeries,
+        _ => CollectionKind::Plain,
+    };
+    let uuid = line.get_document("info").and_then(|i| i.get_binary("uuid")).ok();
+    let uuid = uuid.and_then(|b| b.bytes.try_into().ok()).map(Uuid::from_bytes);
+    if uuid.is_none() && kind == CollectionKind::Plain {
+        return Err(Error::new(Kind::Server, format!("collection {name} is listed without a UUID")));
+    }
+    let options = line.get_document("options").map(RawDocument::to_owned).unwrap_or_default();
+    Ok(Listed { name, kind, uuid, options })
+}
+
+/// Of the `system.` collections only stored functions are users' data: views
+/// are made by command, buckets belong to their time series, the profile and
+/// what resharding leaves are the server's.
+fn is_users(name: &str) -> bool {
+    !name.starts_with("system.") || name == "system.js"
+}
+
+/// Finished indexes of a collection; none if there is no such collection.
+pub(super) async fn indexes(client: &Client, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
+    // With this option a build in progress is `{spec, buildUUID}` (4.4+).
+    let command = doc! {"listIndexes": &ns.coll, "includeBuildUUIDs": true};
+    let cursor = match client.database(&ns.db).run_cursor_command(command).await.map_err(Error::from) {
+        Err(e) if matches!(e.code, Some(NAMESPACE_NOT_FOUND | NOT_SUPPORTED_ON_VIEW)) => return Ok(Vec::new()),
+        answer => answer?,
+    };
+    let specs: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
+    let finished = specs.iter().filter(|s| !matches!(s.get("buildUUID"), Ok(Some(_))));
+    finished.map(|s| without(s, &["ns"])).collect()
+}
+
+/// A document less some of its top-level fields.
+pub(crate) fn without(doc: &RawDocument, fields: &[&str]) -> Result<RawDocumentBuf> {
+    let mut kept = RawDocumentBuf::new();
+    for element in doc {
+        let (name, value) = element?;
+        if !fields.contains(&name.as_str()) {
+            kept.append(name, RawBson::from(value));
+        }
+    }
+    Ok(kept)
+}
+
+/// A count, in whichever number type the server chose.
+pub(super) fn count(value: &Bson) -> Option<u64> {
+    match value {
+        Bson::Int32(n) => u64::try_from(*n).ok(),
+        Bson::Int64(n) => u64::try_from(*n).ok(),
+        Bson::Double(n) if *n >= 0.0 => Some(*n as u64),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn only_stored_functions_of_the_system_collections_are_users() {
+        let rows = [
+            ("a", true),
+            ("a.system.b", true),
+            ("systematic", true),
+            ("system.js", true),
+            ("system.views", false),
+            ("system.buckets.t", false),
+            ("system.profile", false),
+            ("system.resharding.x", false),
+        ];
+        for (name, expect) in rows {
+            assert_eq!(is_users(name), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn fields_are_left_out_and_the_rest_keeps_its_order() {
+        let spec = rawdoc! {"v": 2, "ns": "a.b", "key": {"x": 1}};
+        assert_eq!(without(&spec, &["ns"]).unwrap(), rawdoc! {"v": 2, "key": {"x": 1}});
+    }
+}

@@ -1,0 +1,199 @@
+//! Sharding metadata as the config server keeps it, read through the router
+//! with majority read concern: primaries of databases, shard keys, chunks, zones.
+//!
+//! Chunks are keyed by the collection's UUID since 5.0, by its name before.
+
+use std::collections::HashMap;
+
+use bson::{Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype};
+use futures_util::TryStreamExt;
+use mongodb::options::ReadConcern;
+
+use crate::bson::order;
+use crate::cluster::catalog::{Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, torn};
+use crate::cluster::connect::Deployment;
+use crate::error::{Error, Kind, Result};
+
+/// One row of `config.collections` with its chunks and zones.
+#[derive(Debug)]
+pub(super) struct ShardedRow {
+    pub(super) ns: Namespace,
+    pub(super) uuid: Uuid,
+    pub(super) sharded: Sharded,
+}
+
+/// Databases (or the one named `only`) with their primary shards, by name.
+pub(super) async fn databases(deployment: &Deployment, only: Option<&str>) -> Result<Vec<Database>> {
+    let filter = only.map_or(doc! {}, |name| doc! {"_id": name});
+    let mut databases = Vec::new();
+    for row in find(deployment, "databases", filter, doc! {"_id": 1}).await? {
+        let name = row.get_str("_id")?.to_owned();
+        if !DATABASES_LEFT_OUT.contains(&name.as_str()) {
+            let primary = shard_index(deployment, row.get_str("primary")?)?;
+            databases.push(Database { name, primary });
+        }
+    }
+    Ok(databases)
+}
+
+/// Sharded collections (or the one named `only`).
+pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
+    // Up to 4.4 a dropped collection leaves its row.
+    let mut filter = doc! {"dropped": {"$ne": true}};
+    if let Some(ns) = only {
+        filter.insert("_id", ns.to_string());
+    }
+    let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
+    let mut chunks = chunks(deployment, only, &rows).await?;
+    let mut zones = zones(deployment, only).await?;
+    let mut found = Vec::new();
+    for row in rows {
+        let name = row.get_str("_id")?;
+        let (db, coll) = name.split_once('.').ok_or_else(|| torn(format_args!("{name} has no database")))?;
+        if DATABASES_LEFT_OUT.contains(&db) || coll.starts_with("system.") {
+            continue;
+        }
+        let ns = Namespace { db: db.to_owned(), coll: coll.to_owned() };
+        let uuid = uuid_of(&row, "uuid")?;
+        let chunks = chunks.remove(&Owner::Uuid(uuid)).or_else(|| chunks.remove(&Owner::Name(name.to_owned())));
+        let chunks = ordered(&ns, chunks.unwrap_or_default())?;
+        let zones = zones.remove(name).unwrap_or_default();
+        let key = row.get_document("key")?.to_owned();
+        let unique = row.get_bool("unique").unwrap_or(false);
+        found.push(ShardedRow { ns, uuid, sharded: Sharded { key, unique, chunks, zones } });
+    }
+    Ok(found)
+}
+
+/// Zones each shard is in, as `Deployment::shards`.
+pub(super) async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<String>>> {
+    let mut zones = vec![Vec::new(); deployment.shards.len()];
+    for row in find(deployment, "shards", doc! {}, doc! {"_id": 1}).await? {
+        let shard = shard_index(deployment, row.get_str("_id")?)?;
+        if let Ok(tags) = row.get_array("tags") {
+            zones[shard] = tags.into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect();
+        }
+    }
+    Ok(zones)
+}
+
+/// What a chunk names its collection by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Uuid(Uuid),
+    Name(String),
+}
+
+async fn chunks(
+    deployment: &Deployment,
+    only: Option<&Namespace>,
+    rows: &[RawDocumentBuf],
+) -> Result<HashMap<Owner, Vec<Chunk>>> {
+    let filter = match only {
+        None => doc! {},
+        Some(ns) => match rows.first() {
+            None => return Ok(HashMap::new()),
+            Some(row) if row.get("timestamp")?.is_some() => doc! {"uuid": uuid_binary(uuid_of(row, "uuid")?)},
+            Some(_) => doc! {"ns": ns.to_string()},
+        },
+    };
+    let mut chunks: HashMap<Owner, Vec<Chunk>> = HashMap::new();
+    for row in find(deployment, "chunks", filter, doc! {"uuid": 1, "min": 1}).await? {
+        let owner = match row.get_str("ns") {
+            Ok(name) => Owner::Name(name.to_owned()),
+            Err(_) => Owner::Uuid(uuid_of(&row, "uuid")?),
+        };
+        let shard = shard_index(deployment, row.get_str("shard")?)?;
+        let (min, max) = bounds(&row)?;
+        chunks.entry(owner).or_default().push(Chunk { min, max, shard });
+    }
+    Ok(chunks)
+}
+
+async fn zones(deployment: &Deployment, only: Option<&Namespace>) -> Result<HashMap<String, Vec<Zone>>> {
+    let filter = only.map_or(doc! {}, |ns| doc! {"ns": ns.to_string()});
+    let mut zones: HashMap<String, Vec<Zone>> = HashMap::new();
+    for row in find(deployment, "tags", filter, doc! {"ns": 1, "min": 1}).await? {
+        let (min, max) = bounds(&row)?;
+        let zone = Zone { min, max, name: row.get_str("tag")?.to_owned() };
+        zones.entry(row.get_str("ns")?.to_owned()).or_default().push(zone);
+    }
+    Ok(zones)
+}
+
+async fn find(deployment: &Deployment, name: &str, filter: Document, sort: Document) -> Result<Vec<RawDocumentBuf>> {
+    let rows = deployment.entry.database("config").collection::<RawDocumentBuf>(name);
+    let rows = rows.find(filter).sort(sort).read_concern(ReadConcern::majority()).await;
+    let rows = match rows {
+        Ok(cursor) => cursor.try_collect().await,
+        Err(e) => Err(e),
+    };
+    rows.map_err(|e| Error::from(e).context(format_args!("reading config.{name} of the {}", deployment.side)))
+}
+
+/// Chunks in key order; together they must cover the whole key space.
+fn ordered(ns: &Namespace, mut chunks: Vec<Chunk>) -> Result<Vec<Chunk>> {
+    chunks.sort_by(|a, b| order::compare_keys(&a.min, &b.min));
+    let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
+        return Err(torn(format_args!("{ns} had no chunks")));
+    };
+    let starts = values(&first.min).all(|v| matches!(v, RawBsonRef::MinKey));
+    let ends = values(&last.max).all(|v| matches!(v, RawBsonRef::MaxKey));
+    let touch = chunks.windows(2).all(|pair| pair[0].max == pair[1].min);
+    if starts && ends && touch { Ok(chunks) } else { Err(torn(format_args!("chunks of {ns} changed"))) }
+}
+
+fn values(key: &RawDocument) -> impl Iterator<Item = RawBsonRef<'_>> {
+    key.iter().flatten().map(|(_, value)| value)
+}
+
+fn bounds(row: &RawDocument) -> Result<(RawDocumentBuf, RawDocumentBuf)> {
+    Ok((row.get_document("min")?.to_owned(), row.get_document("max")?.to_owned()))
+}
+
+fn uuid_of(row: &RawDocument, field: &str) -> Result<Uuid> {
+    let bytes = row.get_binary(field)?.bytes;
+    bytes.try_into().map(Uuid::from_bytes).map_err(|_| Error::new(Kind::Server, format!("{field} is not a UUID")))
+}
+
+fn uuid_binary(uuid: Uuid) -> Binary {
+    Binary { subtype: BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() }
+}
+
+fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
+    deployment.shard_index(id).ok_or_else(|| {
+        Error::new(Kind::Refused, format!("shard {id} of the {} is new since shardlift connected", deployment.side))
+            .remedy("shards must not be added or removed during a migration: start it again")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, rawdoc};
+
+    use super::*;
+
+    fn chunk(min: impl Into<Bson>, max: impl Into<Bson>) -> Chunk {
+        let key = |v: Bson| RawDocumentBuf::try_from(&doc! {"a": v}).unwrap();
+        Chunk { min: key(min.into()), max: key(max.into()), shard: 0 }
+    }
+
+    #[test]
+    fn chunks_must_cover_the_key_space() {
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let (min, max) = (Bson::MinKey, Bson::MaxKey);
+        let rows = [
+            (vec![chunk(min.clone(), max.clone())], true),
+            (vec![chunk(min.clone(), 5), chunk(5, max.clone())], true),
+            (vec![chunk(min.clone(), 5), chunk(6, max.clone())], false),
+            (vec![chunk(min, 5)], false),
+            (vec![chunk(5, max)], false),
+            (vec![], false),
+        ];
+        for (chunks, expect) in rows {
+            let text = format!("{chunks:?}");
+            assert_eq!(ordered(&ns, chunks).is_ok(), expect, "{text}");
+        }
+        assert_eq!(values(&rawdoc! {"a": 1, "b": 2}).count(), 2);
+    }
+}

@@ -1,0 +1,184 @@
+//! What one server or replica set says about itself: its role, version,
+//! feature compatibility version, and the ids by which a deployment is known.
+//!
+//! Reads only. Knows nothing about which side it asks.
+
+use bson::{Bson, Document, doc, oid::ObjectId};
+use mongodb::Client;
+
+use crate::cluster::connect::{Deployment, Topology, Version};
+use crate::error::{Error, Kind, Result};
+
+/// Server error codes (server source, `error_codes.yml`).
+pub const UNAUTHORIZED: i32 = 13;
+pub const COMMAND_NOT_FOUND: i32 = 59;
+
+/// What a server is within its deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    Router,
+    /// Hosts as `set/host:port,…`.
+    ReplicaSet {
+        hosts: String,
+    },
+    ConfigServer,
+    ShardServer,
+    Standalone,
+}
+
+/// What a shard's primary is.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub version: Version,
+    pub fcv: String,
+}
+
+pub async fn hello(client: &Client) -> mongodb::error::Result<Document> {
+    client.database("admin").run_command(doc! {"hello": 1}).await
+}
+
+/// The role a server has; asks on where `hello` does not tell a shard from an
+/// ordinary replica set.
+pub async fn role(client: &Client, hello: &Document) -> Role {
+    match role_by_hello(hello) {
+        Role::ReplicaSet { .. } if is_shard(client).await => Role::ShardServer,
+        role => role,
+    }
+}
+
+fn role_by_hello(hello: &Document) -> Role {
+    if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
+        return Role::Router;
+    }
+    if hello.contains_key("configsvr") {
+        return Role::ConfigServer;
+    }
+    let Ok(set) = hello.get_str("setName") else { return Role::Standalone };
+    let hosts: Vec<&str> = hello.get_array("hosts").map_or(Vec::new(), |h| h.iter().filter_map(Bson::as_str).collect());
+    Role::ReplicaSet { hosts: format!("{set}/{}", hosts.join(",")) }
+}
+
+/// A server started as a shard, or once added to a cluster. One that does not
+/// let us ask counts as none: the privileges are checked later.
+async fn is_shard(client: &Client) -> bool {
+    let admin = client.database("admin");
+    match admin.run_command(doc! {"shardingState": 1}).await {
+        Ok(reply) => reply.get_bool("enabled").unwrap_or(false),
+        Err(_) => false,
+    }
+}
+
+/// # Errors
+/// `Connect` or `Transient` if no primary answers.
+pub async fn facts(client: &Client) -> Result<Facts> {
+    let admin = client.database("admin");
+    let build = admin.run_command(doc! {"buildInfo": 1}).await?;
+    let parameter = admin.run_command(doc! {"getParameter": 1, "featureCompatibilityVersion": 1}).await?;
+    let fcv = parameter.get_document("featureCompatibilityVersion").ok();
+    Ok(Facts {
+        version: version(&build).ok_or_else(|| Error::new(Kind::Server, "buildInfo gave no version"))?,
+        fcv: fcv.and_then(|d| fcv_text(d)).ok_or_else(|| Error::new(Kind::Server, "no featureCompatibilityVersion"))?,
+    })
+}
+
+/// A version that is still being changed to another is shown as such.
+fn fcv_text(fcv: &Document) -> Option<String> {
+    let version = fcv.get_str("version").ok()?;
+    Some(match fcv.get_str("targetVersion") {
+        Ok(next) => format!("{version} (changing to {next})"),
+        Err(_) => version.to_owned(),
+    })
+}
+
+fn version(build_info: &Document) -> Option<Version> {
+    let part = |p: &Bson| match p {
+        Bson::Int32(n) => u32::try_from(*n).ok(),
+        Bson::Int64(n) => u32::try_from(*n).ok(),
+        _ => None,
+    };
+    let parts: Vec<u32> = build_info.get_array("versionArray").ok()?.iter().take(3).map_while(part).collect();
+    match parts[..] {
+        [major, minor, patch] => Some(Version { major, minor, patch }),
+        _ => None,
+    }
+}
+
+/// The ids that make a deployment this one and no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Of the cluster; None for a replica set.
+    pub cluster: Option<ObjectId>,
+    /// Of each shard's replica set, as `Deployment::shards`; None where the set
+    /// was initiated by a server too old to give one (before 3.2).
+    pub sets: Vec<Option<ObjectId>>,
+}
+
+/// # Errors
+/// Code 13 if the user lacks `clusterMonitor`.
+pub async fn identity(deployment: &Deployment) -> Result<Identity> {
+    let mut sets = Vec::new();
+    for shard in &deployment.shards {
+        let reply = shard.client.database("admin").run_command(doc! {"replSetGetConfig": 1}).await?;
+        let settings = reply.get_document("config").and_then(|c| c.get_document("settings")).ok();
+        sets.push(settings.and_then(|s| s.get_object_id("replicaSetId").ok()));
+    }
+    let cluster = match deployment.topology {
+        Topology::ReplicaSet => None,
+        Topology::Sharded => {
+            let versions = deployment.entry.database("config").collection::<Document>("version");
+            versions.find_one(doc! {}).await?.and_then(|v| v.get_object_id("clusterId").ok())
+        }
+    };
+    Ok(Identity { cluster, sets })
+}
+
+/// What two deployments have in common, if they are not two: the cluster, or
+/// the indexes of shards that are the same replica set.
+pub fn shared(a: &Identity, b: &Identity) -> (bool, Vec<(usize, usize)>) {
+    let same_cluster = a.cluster.is_some() && a.cluster == b.cluster;
+    let pairs = a.sets.iter().enumerate().flat_map(|(i, x)| b.sets.iter().enumerate().map(move |(j, y)| (i, x, j, y)));
+    let same_sets = pairs.filter(|(_, x, _, y)| x.is_some() && x == y).map(|(i, _, j, _)| (i, j)).collect();
+    (same_cluster, same_sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_told_by_hello() {
+        let rows = [
+            (doc! {"msg": "isdbgrid"}, Role::Router),
+            (doc! {"configsvr": 2, "setName": "c", "hosts": ["h:1"]}, Role::ConfigServer),
+            (doc! {"setName": "rs", "hosts": ["h:1", "h:2"]}, Role::ReplicaSet { hosts: "rs/h:1,h:2".to_owned() }),
+            (doc! {"isWritablePrimary": true}, Role::Standalone),
+        ];
+        for (hello, expect) in rows {
+            assert_eq!(role_by_hello(&hello), expect, "{hello}");
+        }
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let rows = [
+            (doc! {"versionArray": [6, 0, 5, 0]}, Some(Version { major: 6, minor: 0, patch: 5 })),
+            (doc! {"versionArray": [6, 0]}, None),
+            (doc! {}, None),
+        ];
+        for (build, expect) in rows {
+            assert_eq!(version(&build), expect, "{build}");
+        }
+        assert_eq!(fcv_text(&doc! {"version": "6.0"}).as_deref(), Some("6.0"));
+        let changing = doc! {"version": "5.0", "targetVersion": "6.0"};
+        assert_eq!(fcv_text(&changing).as_deref(), Some("5.0 (changing to 6.0)"));
+    }
+
+    #[test]
+    fn a_shared_set_or_cluster_is_seen() {
+        let (x, y) = (Some(ObjectId::new()), Some(ObjectId::new()));
+        let id = |cluster, sets: &[Option<ObjectId>]| Identity { cluster, sets: sets.to_vec() };
+        assert_eq!(shared(&id(x, &[y]), &id(x, &[None])), (true, vec![]));
+        assert_eq!(shared(&id(None, &[x, y]), &id(None, &[y])), (false, vec![(1, 0)]));
+        assert_eq!(shared(&id(None, &[None]), &id(None, &[None])), (false, vec![]));
+    }
+}

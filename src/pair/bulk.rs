@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::try_join_all;
 use mongodb::Client;
 
 use crate::bson::locate;
@@ -23,8 +23,6 @@ use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 pub struct Writer {
     pub client: Client,
     pub limits: FlushLimits,
-    /// Commands of one flush under way at a time.
-    pub commands_in_flight: usize,
 }
 
 /// Unique values can pass from one document to another in another lane: the
@@ -48,10 +46,11 @@ struct Refusal {
 }
 
 impl Writer {
-    /// Sends one flush; returns when all of it is acknowledged.
+    /// Sends one flush, its commands side by side as the client's connections
+    /// allow; returns how many statements it took when all are acknowledged.
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
-        let sent = stream::iter(writes.iter().map(|w| self.write_collection(w))).buffer_unordered(self.commands_in_flight);
-        sent.try_fold(0, |sum, statements| async move { Ok(sum + statements) }).await
+        let sent: Vec<_> = writes.iter().map(|w| self.write_collection(w)).collect();
+        Ok(try_join_all(sent).await?.into_iter().sum())
     }
 
     async fn write_collection(&self, writes: &CollectionWrites) -> Result<u64> {
@@ -83,9 +82,8 @@ impl Writer {
     ) -> Result<Vec<(&'a Statement, Refusal)>> {
         let (deletes, updates): (Vec<_>, Vec<_>) = statements.iter().partition(|s| s.base == Base::Gone);
         let batches = self.batches(&updates).into_iter().chain(self.batches(&deletes)).collect::<Vec<_>>();
-        let sent = stream::iter(batches.iter().map(|batch| self.send(collection, batch, false)));
-        let refused: Vec<Vec<_>> = sent.buffer_unordered(self.commands_in_flight).try_collect().await?;
-        Ok(refused.into_iter().flatten().collect())
+        let sent: Vec<_> = batches.iter().map(|batch| self.send(collection, batch, false)).collect();
+        Ok(try_join_all(sent).await?.into_iter().flatten().collect())
     }
 
     /// Runs of updates and of deletes, one after the other.
@@ -156,15 +154,10 @@ impl Writer {
     }
 
     /// Writes copied documents. Those already there are left alone: every op
-    /// since the fence is replayed over them (R3). Returns how many statements
-    /// were sent.
+    /// since the fence is replayed over them (R3).
     pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
         let in_order = collection.in_order;
-        let fits = |document: &&&[u8]| locate::needs_literal(raw(document));
-        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) = match documents.iter().any(|d| fits(&d)) {
-            true => documents.iter().partition(|d| fits(d)),
-            false => (Vec::new(), documents.to_vec()),
-        };
+        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) = documents.iter().partition(|d| locate::needs_literal(raw(d)));
         if in_order && !literal.is_empty() {
             return self.copy_one_by_one(collection, documents).await;
         }
@@ -259,7 +252,7 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
     let writer = command.begin_update(&statement.id.value, upsert);
     match &statement.base {
         Base::Full(document) | Base::Replaced(document) => {
-            let plain = statement.deltas.is_empty() && !locate::needs_literal(raw(&&**document));
+            let plain = statement.deltas.is_empty() && !locate::needs_literal(raw(document));
             if plain { writer.document("u", document) } else { write_pipeline(writer, Some(document), &statement.deltas) }
         }
         Base::Unknown | Base::Gone => write_pipeline(writer, None, &statement.deltas),

@@ -16,9 +16,11 @@ use crate::pair::position::Position;
 pub struct Tracked {
     pub uuid: Uuid,
     pub ns: Namespace,
-    /// One unit, one lane, op order, nothing coalesced: capped collections, and
-    /// those whose own collation decides what `_id`s are equal (R4).
+    /// One lane, op order, nothing coalesced: capped collections, and those
+    /// whose own collation decides what `_id`s are equal (R4).
     pub in_order: bool,
+    /// Copied as one unit in natural order: those, and clustered ones.
+    pub one_unit: bool,
     /// Set on sharded collections.
     ownership: OnceLock<Ownership>,
     /// The shard has the collection but no chunk of it: nothing of it counts
@@ -37,11 +39,12 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    pub fn new(uuid: Uuid, ns: Namespace, in_order: bool) -> Self {
+    pub fn new(uuid: Uuid, ns: Namespace, in_order: bool, one_unit: bool) -> Self {
         Tracked {
             uuid,
             ns,
             in_order,
+            one_unit,
             ownership: OnceLock::new(),
             passive: AtomicBool::new(false),
             target_uuid: OnceLock::new(),

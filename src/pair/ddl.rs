@@ -119,7 +119,7 @@ impl DdlSink {
             Ddl::DropIndexes { uuid, names } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
-                self.chores.add(&tracked.ns.clone(), async move { indexer.drop(&tracked, names).await });
+                self.chores.add(&tracked.ns.clone(), async move { indexer.remove(&tracked, names).await });
             }
         }
         Ok(())
@@ -138,7 +138,7 @@ impl DdlSink {
         if gate.tracked(&uuid).is_some() {
             return;
         }
-        let tracked = Arc::new(Tracked::new(uuid, ns.clone(), in_order));
+        let tracked = Arc::new(Tracked::new(uuid, ns.clone(), in_order, in_order));
         gate.admit_new(tracked.clone());
         drop(gate);
         let sink = self.clone();

@@ -61,7 +61,7 @@ impl Indexer {
         Ok(())
     }
 
-    pub async fn drop(&self, tracked: &Tracked, names: Vec<String>) -> Result<()> {
+    pub async fn remove(&self, tracked: &Tracked, names: Vec<String>) -> Result<()> {
         for name in names {
             self.expiries.lock().remove(&(tracked.ns.clone(), name.clone()));
             self.drop_one(tracked, &name).await?;
@@ -106,7 +106,7 @@ impl Indexer {
 
     async fn still_on_source(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<bool> {
         let there = catalog::indexes(&self.source, &tracked.ns).await?;
-        let named = |name: &str| there.iter().any(|s| s.get_str("name") == Ok(name));
+        let named = |name: &str| there.iter().any(|s| s.get_str("name").is_ok_and(|n| n == name));
         Ok(specs.iter().all(|spec| spec.get_str("name").is_ok_and(named)))
     }
 
@@ -178,5 +178,5 @@ impl Indexer {
 
 /// Made with the collection itself.
 fn is_implicit(spec: &RawDocumentBuf) -> bool {
-    spec.get_str("name") == Ok("_id_") || spec.get_bool("clustered").unwrap_or(false)
+    spec.get_str("name").is_ok_and(|n| n == "_id_") || spec.get_bool("clustered").unwrap_or(false)
 }

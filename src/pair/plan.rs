@@ -29,8 +29,8 @@ const UNITS_MAX: u64 = 4096;
 const SAMPLE_SHARE_MAX: u64 = 20;
 
 /// Units a collection of `size` should be split into.
-pub fn unit_count(size: Size, range_bytes: u64, in_order: bool) -> u64 {
-    if in_order {
+pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
+    if one_unit {
         return 1;
     }
     size.bytes.div_ceil(range_bytes.max(1)).clamp(1, UNITS_MAX)
@@ -41,7 +41,7 @@ pub fn unit_count(size: Size, range_bytes: u64, in_order: bool) -> u64 {
 /// # Errors
 /// As the source's `$sample` gives them.
 pub async fn bounds(source: &Client, tracked: &Tracked, size: Size, range_bytes: u64) -> Result<Vec<RawBson>> {
-    let units = unit_count(size, range_bytes, tracked.in_order);
+    let units = unit_count(size, range_bytes, tracked.one_unit);
     if units <= 1 {
         return Ok(Vec::new());
     }

@@ -112,7 +112,7 @@ impl Pair {
             failures,
         };
         let queue = pair.admit(&plan, &source).await?;
-        let writer = Writer { client: target, limits: limits.flush, commands_in_flight: WRITES_IN_FLIGHT };
+        let writer = Writer { client: target, limits: limits.flush };
         let share = || Share::new(limits.memory_bytes / 2);
         pair.spawn_lanes(&lanes, &writer);
         pair.tasks.spawn(
@@ -180,7 +180,7 @@ impl Pair {
     }
 
     async fn size(&self, source: &Shard, tracked: &Tracked) -> Result<Size> {
-        let (documents, bytes) = catalog::estimate(source, &tracked.ns).await?;
+        let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &tracked.ns).await?;
         self.metrics.documents_total.fetch_add(documents, Relaxed);
         self.metrics.bytes_total.fetch_add(bytes, Relaxed);
         Ok(Size { documents, bytes })
@@ -249,8 +249,9 @@ impl Pair {
 
 fn track(collection: &Collection, shard: usize) -> Result<Arc<Tracked>> {
     let uuid = collection.uuid.ok_or_else(|| Error::internal(format!("{} has no UUID", collection.ns)))?;
-    let in_order = collection.keeps_order();
-    let tracked = Tracked::new(uuid, collection.ns.clone(), in_order);
+    let in_order = collection.is_capped() || collection.has_collation();
+    let one_unit = in_order || collection.options.get("clusteredIndex")?.is_some();
+    let tracked = Tracked::new(uuid, collection.ns.clone(), in_order, one_unit);
     if let Some(sharded) = &collection.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
     }

@@ -96,7 +96,8 @@ impl Scanners {
         let in_flight_max = if unit.tracked.in_order { 1 } else { self.writes_in_flight };
         let mut writes = JoinSet::new();
         let mut permit = self.share.reserve_reply().await;
-        let find = self.source.database(&unit.tracked.ns.db).run_raw_cursor_command(find(unit, fence));
+        let database = self.source.database(&unit.tracked.ns.db);
+        let find = database.run_raw_cursor_command(find(unit, fence));
         let mut cursor = find.batch_size(unit.batch_documents as u32).batch().await.map_err(failed)?;
         while let Some(batch) = cursor.next().await {
             let batch = batch.map_err(failed)?;
@@ -161,7 +162,7 @@ fn find(unit: &ScanUnit, fence: Position) -> RawDocumentBuf {
         "batchSize": unit.batch_documents,
         "noCursorTimeout": true,
     };
-    match unit.tracked.in_order {
+    match unit.tracked.one_unit {
         true => find.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
         false => find.append(cstr!("hint"), rawdoc! { "_id": 1 }),
     }

@@ -1,16 +1,88 @@
 //! Finding fields in raw documents without decoding the rest.
+//!
+//! Reads bytes only: what these passes see of a document is as cheap as its
+//! number of top-level elements. Knows nothing about servers or commands.
 
 use bson::{RawBsonRef, RawDocument};
 
-/// The `_id` of a document, wherever it stands.
+use super::element::{Element, elements, elements_of, kind};
+
+/// The `_id` of a document, wherever it stands. Reads no further than the `_id`.
+///
+/// None if there is none, or if it is a string that is not UTF-8.
 pub fn id_of(doc: &RawDocument) -> Option<RawBsonRef<'_>> {
     doc.get("_id").ok().flatten()
 }
 
 /// True if a plain `insert` or replacement would not store this document byte
-/// for byte on 6.0: a top-level `Timestamp(0, 0)` (becomes the current time) or
-/// a top-level name that starts with `$`. Such documents are written with
-/// `$replaceWith: {$literal: …}`. (FACTS: "Applying")
-pub fn needs_literal(_doc: &RawDocument) -> bool {
-    false
+/// for byte on 6.0.5 (`tests/bson_literal.rs` has the table):
+///
+/// - a top-level `Timestamp(0, 0)` other than the `_id` becomes the current time;
+/// - a top-level name that starts with `$` is refused by a replacement of a
+///   document that is there, or taken for an update operator if it comes first.
+///
+/// Such documents are written with `$replaceWith: {$literal: …}`.
+pub fn needs_literal(doc: &RawDocument) -> bool {
+    elements(doc).any(|e| e.name.first() == Some(&b'$') || is_zero_timestamp(&e))
+}
+
+fn is_zero_timestamp(element: &Element<'_>) -> bool {
+    element.kind == kind::TIMESTAMP && element.value == [0; 8] && element.name != b"_id"
+}
+
+/// True if a field name occurs twice in one document, at any depth.
+///
+/// A `$replaceWith` over an existing document computes a difference, and
+/// mongod 6.0.5 **aborts** if that would insert such a pair of fields: a
+/// document that needs a literal and has duplicates is deleted first, then
+/// upserted (an upsert that inserts computes no difference).
+pub fn has_duplicate_names(doc: &RawDocument) -> bool {
+    duplicates_in(doc.as_bytes())
+}
+
+fn duplicates_in(bytes: &[u8]) -> bool {
+    let mut names = std::collections::HashSet::new();
+    elements_of(bytes).any(|e| {
+        let nested = matches!(e.kind, kind::DOCUMENT | kind::ARRAY) && duplicates_in(e.value);
+        nested || !names.insert(e.name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Timestamp, rawdoc};
+
+    #[test]
+    fn the_id_is_found_wherever_it_stands() {
+        assert_eq!(id_of(&rawdoc! { "_id": 1, "a": 2 }), Some(RawBsonRef::Int32(1)));
+        assert_eq!(id_of(&rawdoc! { "a": { "_id": 2 }, "_id": 1 }), Some(RawBsonRef::Int32(1)));
+        assert_eq!(id_of(&rawdoc! { "a": 2 }), None);
+    }
+
+    #[test]
+    fn only_zero_timestamps_and_dollars_on_top_need_a_literal() {
+        let zero = Timestamp { time: 0, increment: 0 };
+        let rows = [
+            (rawdoc! { "_id": 1, "a": "x" }, false),
+            (rawdoc! { "_id": 1, "a": zero }, true),
+            (rawdoc! { "_id": 1, "a": Timestamp { time: 0, increment: 1 } }, false),
+            (rawdoc! { "_id": 1, "a": { "b": zero } }, false),
+            (rawdoc! { "_id": zero }, false),
+            (rawdoc! { "_id": 1, "$a": 1 }, true),
+            (rawdoc! { "_id": 1, "a$": 1, "": 2, "a.b": 3 }, false),
+            (rawdoc! { "_id": 1, "a": { "$b": 1 } }, false),
+        ];
+        for (doc, expected) in rows {
+            assert_eq!(needs_literal(&doc), expected, "{doc:?}");
+        }
+    }
+
+    #[test]
+    fn duplicates_are_found_at_any_depth() {
+        assert!(!has_duplicate_names(&rawdoc! { "_id": 1, "a": { "_id": 1 }, "b": [1, 1] }));
+        let twice = bson::RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
+        assert!(has_duplicate_names(&twice));
+        assert!(has_duplicate_names(&rawdoc! { "_id": 1, "b": [{ "c": twice }] }));
+    }
 }

@@ -3,8 +3,15 @@
 //!
 //! Pure functions over bytes. Knows nothing about servers.
 
+// Reading order: bytes, one shape for every value, then what is defined on it.
+pub mod decimal;
+pub mod element;
 pub mod hash;
 pub mod identity;
 pub mod locate;
+pub mod number;
 pub mod order;
+#[cfg(test)]
+pub mod samples;
 pub mod shard_key;
+pub mod view;

@@ -197,7 +197,7 @@ impl Writer {
     }
 }
 
-fn raw<'a>(document: &&'a [u8]) -> &'a bson::RawDocument {
+fn raw(document: &[u8]) -> &bson::RawDocument {
     bson::RawDocument::from_bytes(document).expect("a document that came in a server's batch")
 }
 

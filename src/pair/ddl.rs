@@ -5,6 +5,7 @@
 //! which knows all pairs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
@@ -18,6 +19,9 @@ use crate::pair::collection::Tracked;
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
+
+/// How often a creation under way looks whether it is still wanted.
+const DEAD_POLL: Duration = Duration::from_millis(20);
 
 /// One DDL on one collection, owned.
 #[derive(Debug)]
@@ -95,6 +99,12 @@ fn without_command(raw: &bson::RawDocument) -> Result<RawDocumentBuf> {
     Ok(spec)
 }
 
+async fn died(tracked: &Tracked) {
+    while !tracked.is_dead() {
+        tokio::time::sleep(DEAD_POLL).await;
+    }
+}
+
 /// Where the tail hands DDL to.
 #[derive(Debug, Clone)]
 pub struct DdlSink {
@@ -107,7 +117,7 @@ pub struct DdlSink {
 
 impl DdlSink {
     /// Takes effect in the gate before it returns; the rest is a chore.
-    pub fn accept(&self, ddl: Ddl, _from_migrate: bool) -> Result<()> {
+    pub fn accept(&self, ddl: Ddl) -> Result<()> {
         match ddl {
             Ddl::Create { uuid, ns, in_order } => self.create(uuid, ns, in_order),
             Ddl::Drop { uuid } => self.drop_collection(uuid),
@@ -149,8 +159,12 @@ impl DdlSink {
         let (reply, answer) = oneshot::channel();
         let request = Request::Create { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
         self.ask(request).await?;
-        // No answer: it was dropped again, and its drop is the next chore.
-        let Ok(created) = answer.await else { return Ok(()) };
+        let created = tokio::select! {
+            created = answer => created,
+            // Dropped again: its drop is the next chore on this name.
+            () = died(tracked) => return Ok(()),
+        };
+        let Ok(created) = created else { return Ok(()) };
         let Created { collection, target_uuid } = created?;
         if let Some(sharded) = &collection.sharded {
             tracked.own(Ownership::of(sharded, self.pair)?);

@@ -33,6 +33,8 @@ pub struct Gate {
     passed: Position,
     collections: HashMap<Uuid, Collection>,
     lanes: Vec<Arc<Inbox>>,
+    /// The cutover is done: nothing is applied any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,7 @@ pub enum Verdict {
 
 impl Gate {
     pub fn new(start: Position, lanes: Vec<Arc<Inbox>>) -> Self {
-        Gate { begun: start, passed: start, collections: HashMap::new(), lanes }
+        Gate { begun: start, passed: start, collections: HashMap::new(), lanes, closed: false }
     }
 
     /// Admits a collection that is to be copied. `bounds` are the lower bounds
@@ -123,7 +125,7 @@ impl Gate {
     pub fn classify(&mut self, op: OpRef<'_>, permit: &mut Permit) -> Verdict {
         debug_assert!(op.position <= self.begun, "an op belongs to an entry that was begun");
         let Some(collection) = self.collections.get_mut(&op.uuid) else { return Verdict::Unknown };
-        if collection.tracked.is_dead() {
+        if self.closed || collection.tracked.is_dead() {
             return Verdict::Dropped;
         }
         if collection.tracked.is_passive() || op.kind == OpKind::Insert && !collection.owns(op.body) {
@@ -196,6 +198,15 @@ impl Gate {
         collection.hold = None;
         collection.units.iter_mut().for_each(|unit| unit.state = UnitState::Copied);
         Some(collection.tracked.clone())
+    }
+
+    /// From now on every op is dropped.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub fn passed(&self) -> Position {

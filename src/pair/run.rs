@@ -1,9 +1,10 @@
 //! Sets up one pair and keeps its tasks together: the first that fails or
 //! panics stops all.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
@@ -56,9 +57,35 @@ pub struct Limits {
     pub flush: FlushLimits,
 }
 
-/// A running pair. Dropping it ends its tasks.
+/// The tasks of a running pair; dropping them ends them.
+pub struct PairTasks {
+    name: String,
+    tasks: JoinSet<Result<()>>,
+    failures: mpsc::Receiver<Error>,
+    _chores: Chores,
+}
+
+impl PairTasks {
+    /// Waits for the first failure of any task.
+    pub async fn failed(mut self) -> Error {
+        loop {
+            tokio::select! {
+                Some(failure) = self.failures.recv() => return failure,
+                Some(joined) = self.tasks.join_next() => match joined {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return error,
+                    Err(panic) => return Error::internal(format!("a task of pair {} ended: {panic}", self.name)),
+                },
+            }
+        }
+    }
+}
+
+/// What control sees of a running pair.
 pub struct Pair {
     pub name: String,
+    /// Index of the source shard.
+    pub index: usize,
     pub metrics: Arc<PairMetrics>,
     oplog: Oplog,
     gate: Arc<Mutex<Gate>>,
@@ -66,9 +93,7 @@ pub struct Pair {
     lanes: Vec<Arc<Inbox>>,
     chores: Chores,
     indexer: Arc<Indexer>,
-    scans_pending: Arc<std::sync::atomic::AtomicUsize>,
-    tasks: JoinSet<Result<()>>,
-    failures: mpsc::Receiver<Error>,
+    scans_pending: Arc<AtomicUsize>,
 }
 
 /// Batches of one unit, and commands of one flush, under way at a time.
@@ -78,7 +103,7 @@ const INDEX_BUILDS: usize = 2;
 
 impl Pair {
     /// Plans the copy, then starts every task.
-    pub async fn start(plan: Plan) -> Result<Pair> {
+    pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
         let limits = plan.limits;
         let pool = (limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT + 4) as u32;
         let source = plan.source.data_client(&plan.app_name, pool)?;
@@ -98,8 +123,11 @@ impl Pair {
             builds: Semaphore::new(INDEX_BUILDS),
         });
         let oplog = Oplog::new(source.clone(), &plan.source.id);
-        let mut pair = Pair {
-            name: format!("{} → {}", plan.source.id, plan.target.id),
+        let name = format!("{} → {}", plan.source.id, plan.target.id);
+        let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, _chores: chores.clone() };
+        let pair = Arc::new(Pair {
+            name,
+            index: plan.index,
             metrics: metrics.clone(),
             oplog: oplog.clone(),
             gate: gate.clone(),
@@ -107,50 +135,42 @@ impl Pair {
             lanes: lanes.clone(),
             chores: chores.clone(),
             indexer: indexer.clone(),
-            scans_pending: Arc::default(),
-            tasks: JoinSet::new(),
-            failures,
-        };
+            scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
+        });
         let queue = pair.admit(&plan, &source).await?;
         let writer = Writer { client: target, limits: limits.flush };
         let share = || Share::new(limits.memory_bytes / 2);
-        pair.spawn_lanes(&lanes, &writer);
-        pair.tasks.spawn(
-            Tail {
-                oplog,
-                start: plan.start,
-                share: share(),
-                gate: gate.clone(),
-                view,
-                ddl: DdlSink { pair: plan.index, gate: gate.clone(), chores: chores.clone(), indexer: indexer.clone(), requests: plan.requests },
-                metrics: metrics.clone(),
-                catalog_position: plan.catalog_position,
-                transactions: Transactions::default(),
-                open_builds: Default::default(),
-            }
-            .run(),
-        );
-        let scanners = Scanners { source, writer, share: share(), gate, indexer, chores, metrics, queue: Mutex::new(queue), writes_in_flight: WRITES_IN_FLIGHT };
-        pair.spawn_scanners(Arc::new(scanners), limits.scans);
-        Ok(pair)
-    }
-
-    fn spawn_lanes(&mut self, lanes: &[Arc<Inbox>], writer: &Writer) {
-        for inbox in lanes {
-            self.tasks.spawn(lane::run(inbox.clone(), writer.clone(), self.metrics.clone()));
+        for inbox in &lanes {
+            tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
         }
-    }
-
-    fn spawn_scanners(&mut self, scanners: Arc<Scanners>, count: usize) {
-        self.scans_pending.store(count, Relaxed);
-        for _ in 0..count {
-            let (scanners, pending) = (scanners.clone(), self.scans_pending.clone());
-            self.tasks.spawn(async move {
+        let requests = plan.requests;
+        let ddl = DdlSink { pair: plan.index, gate: gate.clone(), chores: chores.clone(), indexer: indexer.clone(), requests };
+        let tail = Tail {
+            oplog,
+            start: plan.start,
+            share: share(),
+            gate: gate.clone(),
+            view,
+            ddl,
+            metrics: metrics.clone(),
+            catalog_position: plan.catalog_position,
+            transactions: Transactions::default(),
+            open_builds: HashSet::new(),
+        };
+        tasks.tasks.spawn(tail.run());
+        let queue = Mutex::new(queue);
+        let writes_in_flight = WRITES_IN_FLIGHT;
+        let share = share();
+        let scanners = Arc::new(Scanners { source, writer, share, gate, indexer, chores, metrics, queue, writes_in_flight });
+        for _ in 0..limits.scans {
+            let (scanners, pending) = (scanners.clone(), pair.scans_pending.clone());
+            tasks.tasks.spawn(async move {
                 scanners.run().await?;
-                pending.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                pending.fetch_sub(1, SeqCst);
                 Ok(())
             });
         }
+        Ok((pair, tasks))
     }
 
     /// Admits every collection to the gate; returns the units to scan, those of
@@ -186,20 +206,6 @@ impl Pair {
         Ok(Size { documents, bytes })
     }
 
-    /// Waits for the first failure of any task.
-    pub async fn failed(&mut self) -> Error {
-        loop {
-            tokio::select! {
-                Some(failure) = self.failures.recv() => return failure,
-                Some(joined) = self.tasks.join_next() => match joined {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return error,
-                    Err(panic) => return Error::internal(format!("a task of pair {} ended: {panic}", self.name)),
-                },
-            }
-        }
-    }
-
     /// Below every unapplied op.
     pub fn watermark(&self) -> Position {
         self.gate.lock().watermark()
@@ -207,7 +213,7 @@ impl Pair {
 
     /// Every unit is copied, every index built, no DDL under way.
     pub fn is_settled(&self) -> bool {
-        self.scans_pending.load(std::sync::atomic::Ordering::SeqCst) == 0 && self.chores.pending() == 0
+        self.scans_pending.load(SeqCst) == 0 && self.chores.pending() == 0
     }
 
     /// Brings gauges up to date. `source_ms`: wall clock of the source's newest
@@ -236,6 +242,24 @@ impl Pair {
     /// What the cutover must know of the tail.
     pub fn with_view<T>(&self, read: impl FnOnce(&TailView) -> T) -> T {
         read(&self.view.lock())
+    }
+
+    /// Closes the gate for good if no user changed anything after `fence`:
+    /// ops from then on are late writes, counted and not applied (R11).
+    pub fn close_if_quiet_since(&self, fence: Position) -> bool {
+        // One lock for both: the tail notes changes under it.
+        let mut gate = self.gate.lock();
+        let quiet = self.changed_since(fence).is_none();
+        if quiet {
+            gate.close();
+        }
+        quiet
+    }
+
+    /// The collection of the newest change by users after `fence`.
+    pub fn changed_since(&self, fence: Position) -> Option<String> {
+        let view = self.view.lock();
+        view.user_change.as_ref().filter(|(position, _)| fence < *position).map(|(_, ns)| ns.clone())
     }
 
     pub fn expiries(&self) -> Expiries {

@@ -82,9 +82,10 @@ impl Tail {
                 let mut gate = self.gate.lock();
                 gate.begin(entry.position);
                 let change = classify(&mut gate, &entry, entry.position, self.catalog_position, permit, &self.metrics)?;
-                gate.pass(entry.position);
-                drop(gate);
+                // Under the gate's lock: a cutover that closes the gate must
+                // know of every change the gate let through.
                 self.note_change(change);
+                gate.pass(entry.position);
             }
             "c" => self.command(&entry, raw, permit).await?,
             "n" => self.pass(entry.position),
@@ -171,7 +172,6 @@ impl Tail {
         for inner in &crud {
             change = classify(&mut gate, inner, position, self.catalog_position, permit, &self.metrics)?.or(change);
         }
-        drop(gate);
         self.note_change(change);
         Ok(())
     }
@@ -189,8 +189,11 @@ impl Tail {
             return Ok(());
         }
         let Some(ddl) = Ddl::of(entry, meaning)? else { return Ok(()) };
+        let gate = self.gate.lock();
         self.note_change(Some(Change { position: entry.position, ns: entry.ns.to_owned(), expiry: false }));
-        self.ddl.accept(ddl, entry.from_migrate)
+        let closed = gate.is_closed();
+        drop(gate);
+        if closed { Ok(()) } else { self.ddl.accept(ddl) }
     }
 
     fn note_change(&self, change: Option<Change>) {

@@ -88,7 +88,7 @@ impl Provider for Layer {
 pub(super) fn merge(sources: &Sources) -> Result<Config> {
     let mut figment = Figment::new().merge(Layer(DEFAULTS, defaults()));
     if let Some(path) = &sources.file {
-        if !path.is_file() {
+        if !path.exists() || path.is_dir() {
             return Err(Error::new(Kind::Config, format!("config file {} is not there", path.display()))
                 .remedy("give the path of a readable TOML file to --config"));
         }
@@ -134,11 +134,9 @@ fn check(knob: &Knob, value: &Value, origin: &str) -> Result<()> {
         return Ok(());
     }
     let found = secret::redact(&plain(value));
-    Err(Error::new(Kind::Config, format!("{} = {found} ({origin}) is out of bounds", knob.name)).remedy(format!(
-        "set {} to: {}",
-        knob.name,
-        knob.bounds_text()
-    )))
+    let (name, bounds) = (knob.name, knob.bounds_text());
+    Err(Error::new(Kind::Config, format!("{name} = {found} ({origin}) is out of bounds: {bounds}"))
+        .remedy(format!("set {name} within its bounds; it means: {}", knob.help)))
 }
 
 fn whole(value: &Value) -> Option<i128> {

@@ -4,7 +4,7 @@
 //! nothing about a run but its snapshots.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::config::ProgressMode;
+use crate::observe::figures;
 use crate::observe::logging;
 use crate::observe::rates::Rates;
 use crate::observe::status::{PairSnapshot, Snapshot};
@@ -86,6 +87,8 @@ fn draw_bars(stopped: &Receiver<()>, snapshot: &dyn Fn() -> Snapshot) {
     let mut bars = Bars::new(multi);
     repeat(stopped, REDRAW, snapshot, &mut |now| bars.show(now));
     bars.leave();
+    // The cursor stays behind the last bar: later lines begin below it.
+    let _ = writeln!(std::io::stderr());
     logging::share_with(None);
 }
 
@@ -103,17 +106,16 @@ impl Bars {
     }
 
     fn show(&mut self, now: &Snapshot) {
-        self.head.set_message(now.line());
+        self.head.set_message(head_text(now));
         let width = now.pairs.iter().map(|pair| pair.name.chars().count()).max().unwrap_or(0);
         for pair in &now.pairs {
             let bar = self.pairs.entry(pair.name.clone()).or_insert_with(|| {
-                self.multi.add(ProgressBar::new(0).with_style(style("{prefix} [{bar:20}] {wide_msg}")))
+                self.multi.add(ProgressBar::new(100).with_style(style("{prefix} [{bar:12}] {wide_msg}")))
             });
             bar.set_prefix(format!("{:<width$}", pair.name));
-            let (position, length) = filled(pair);
-            bar.set_length(length);
-            bar.set_position(position);
-            bar.set_message(pair.line());
+            // In percent, so that it is full only when all is copied.
+            bar.set_position(pair.percent_copied());
+            bar.set_message(bar_text(pair));
         }
     }
 
@@ -125,9 +127,34 @@ impl Bars {
     }
 }
 
-/// Position and length of a pair's bar: full only when all is copied.
-fn filled(pair: &PairSnapshot) -> (u64, u64) {
-    (pair.percent_copied(), 100)
+/// What concerns the whole run; short enough for 80 columns, most important
+/// first.
+fn head_text(now: &Snapshot) -> String {
+    let sum = now.sum();
+    let mut text = format!("{} for {}", now.phase, figures::seconds(now.elapsed_s));
+    text += &format!(" | lag {} (largest {})", figures::millis(now.lag_ms), figures::millis(now.lag_ms_max));
+    if now.can_cutover {
+        text += " | cutover can begin";
+    }
+    if sum.indexes_total != 0 {
+        text += &format!(" | indexes {} of {}", sum.indexes_built, sum.indexes_total);
+    }
+    text
+}
+
+/// What concerns one pair, beside its name and bar.
+fn bar_text(pair: &PairSnapshot) -> String {
+    let following = format!("{} ops/s | lag {}", figures::count(pair.ops_per_s as u64), figures::millis(pair.lag_ms));
+    if pair.units_total != 0 && pair.is_copied() {
+        return format!("{} | {following}", figures::bytes(pair.bytes_copied));
+    }
+    format!(
+        "{}% {}/s {} docs/s eta {} | {following}",
+        pair.percent_copied(),
+        figures::bytes(pair.bytes_per_s as u64),
+        figures::count(pair.documents_per_s as u64),
+        pair.eta_s.map_or("-".to_string(), figures::seconds),
+    )
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -171,7 +198,7 @@ mod tests {
         assert_eq!(bars.pairs.len(), 2);
         let bar = &bars.pairs["a → x"];
         assert_eq!((bar.position(), bar.length()), (25, Some(100)));
-        assert!(bar.message().starts_with("1.0 GiB of 4.0 GiB 25%"));
+        assert!(bar.message().starts_with("25% 50.0 MiB/s 51.2k docs/s eta 1m01s | 3100 ops/s | lag 0.4s"));
         bars.leave();
     }
 }

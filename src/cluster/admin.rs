@@ -1,2 +1,192 @@
-//! Admin commands: public ones through the router, `createIndexes` and the
-//! like straight to a shard. Each is one call with one answer.
+//! Admin commands: public ones through the router (or a replica set's entry).
+//! Each is one call with one answer; passing errors are retried within a bound.
+//!
+//! Decides nothing: which command when is for `control`.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
+use mongodb::Client;
+
+use crate::cluster::catalog::Namespace;
+use crate::error::{Error, Kind, Result};
+
+/// How long a command is repeated while it meets passing errors. An election
+/// takes 10 s by default; a shard that is busy with one migration refuses the next.
+pub const RETRY_TIME_MAX: Duration = Duration::from_secs(120);
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// Codes by which a server says "not now" to an admin command: stale routing,
+/// a lock or migration in the way (server source, `error_codes.yml`:
+/// LockTimeout, LockBusy, StaleShardVersion, WriteConflict,
+/// ConflictingOperationInProgress, StaleDbVersion, BackgroundOperation…, StaleConfig).
+const BUSY: [i32; 9] = [24, 46, 63, 112, 117, 149, 249, 12586, 13388];
+
+/// Runs a command until it is done or fails for good.
+///
+/// # Errors
+/// The server's answer; the last passing error after `RETRY_TIME_MAX`.
+pub async fn run(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+    let deadline = Instant::now() + RETRY_TIME_MAX;
+    let mut delay = RETRY_DELAY_MIN;
+    loop {
+        let error = match run_once(client, db, command).await {
+            Err(e) if is_passing(&e) && Instant::now() < deadline => e,
+            done => return done.map_err(|e| e.context(name_of(command))),
+        };
+        tracing::debug!(command = name_of(command), %error, "trying again");
+        tokio::time::sleep(jittered(delay)).await;
+        delay = RETRY_DELAY_MAX.min(delay * 2);
+    }
+}
+
+/// The same, acknowledged by a majority.
+pub async fn run_majority(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+    let mut command = command.to_owned();
+    command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority"});
+    run(client, db, &command).await
+}
+
+async fn run_once(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+    let reply = client.database(db).run_raw_command(command.to_owned()).await?;
+    match reply.get_document("writeConcernError") {
+        Err(_) => Ok(reply),
+        Ok(concern) => {
+            let code = concern.get_i32("code").ok();
+            let text = concern.get_str("errmsg").unwrap_or("no reason given");
+            let mut error = Error::new(Kind::Transient, format!("not acknowledged by a majority: {text}"));
+            error.code = code;
+            Err(error)
+        }
+    }
+}
+
+fn is_passing(e: &Error) -> bool {
+    e.kind == Kind::Transient || e.code.is_some_and(|code| BUSY.contains(&code))
+}
+
+/// Between half of `delay` and all of it, so that tasks refused together do not
+/// come back together.
+fn jittered(delay: Duration) -> Duration {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    delay / 2 + (delay / 2).mul_f64(f64::from(nanos % 1024) / 1024.0)
+}
+
+fn name_of(command: &RawDocument) -> String {
+    command.iter().flatten().next().map_or(String::new(), |(name, _)| name.as_str().to_owned())
+}
+
+/// Creates a database on the shard `primary`.
+pub async fn enable_sharding(router: &Client, db: &str, primary: &str) -> Result<()> {
+    run(router, "admin", &rawdoc! {"enableSharding": db, "primaryShard": primary}).await.map(drop)
+}
+
+/// Moves a database's primary; meant for empty databases only.
+pub async fn move_primary(router: &Client, db: &str, to: &str) -> Result<()> {
+    run(router, "admin", &rawdoc! {"movePrimary": db, "to": to}).await.map(drop)
+}
+
+/// Creates a collection or view; `options` as `listCollections` gives them.
+pub async fn create(entry: &Client, ns: &Namespace, options: &RawDocument) -> Result<()> {
+    let mut command = rawdoc! {"create": ns.coll.as_str()};
+    for element in options {
+        let (name, value) = element?;
+        command.append(name, bson::RawBson::from(value));
+    }
+    run_majority(entry, &ns.db, &command).await.map(drop)
+}
+
+/// Builds one index and waits for a majority of the members to have it.
+pub async fn create_index(entry: &Client, ns: &Namespace, spec: RawDocumentBuf) -> Result<()> {
+    let command = rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec], "commitQuorum": "majority"};
+    run_majority(entry, &ns.db, &command).await.map(drop)
+}
+
+/// Shards a collection. `simple_collation` must be true where the collection
+/// has a default collation of its own: shard keys are always compared simply.
+pub async fn shard_collection(
+    router: &Client,
+    ns: &Namespace,
+    key: &RawDocument,
+    unique: bool,
+    simple_collation: bool,
+) -> Result<()> {
+    let mut command = rawdoc! {"shardCollection": ns.to_string(), "key": key.to_owned(), "unique": unique};
+    if simple_collation {
+        command.append(bson::cstr!("collation"), rawdoc! {"locale": "simple"});
+    }
+    run(router, "admin", &command).await.map(drop)
+}
+
+/// Splits the chunk that holds `middle` so that a chunk begins there.
+pub async fn split(router: &Client, ns: &Namespace, middle: &RawDocument) -> Result<()> {
+    run(router, "admin", &rawdoc! {"split": ns.to_string(), "middle": middle.to_owned()}).await.map(drop)
+}
+
+/// Moves the chunk `[min, max)` to the shard `to`.
+pub async fn move_chunk(router: &Client, ns: &Namespace, min: &RawDocument, max: &RawDocument, to: &str) -> Result<()> {
+    let bounds = bson::RawArrayBuf::from_iter([min.to_owned(), max.to_owned()]);
+    run(router, "admin", &rawdoc! {"moveChunk": ns.to_string(), "bounds": bounds, "to": to}).await.map(drop)
+}
+
+/// Puts a shard into a zone; no error if it is there already.
+pub async fn add_shard_to_zone(router: &Client, shard: &str, zone: &str) -> Result<()> {
+    run(router, "admin", &rawdoc! {"addShardToZone": shard, "zone": zone}).await.map(drop)
+}
+
+/// Gives a range of shard keys to a zone.
+pub async fn update_zone_key_range(
+    router: &Client,
+    ns: &Namespace,
+    min: &RawDocument,
+    max: &RawDocument,
+    zone: &str,
+) -> Result<()> {
+    let command = rawdoc! {
+        "updateZoneKeyRange": ns.to_string(), "min": min.to_owned(), "max": max.to_owned(), "zone": zone,
+    };
+    run(router, "admin", &command).await.map(drop)
+}
+
+/// Whether the balancer is on.
+pub async fn balancer_enabled(router: &Client) -> Result<bool> {
+    let reply = run(router, "admin", &rawdoc! {"balancerStatus": 1}).await?;
+    let mode = reply.get_str("mode").map_err(|_| Error::new(Kind::Server, "balancerStatus gave no mode"))?;
+    Ok(mode != "off")
+}
+
+/// Stops the balancer and waits up to `wait` for its round to end.
+pub async fn balancer_stop(router: &Client, wait: Duration) -> Result<()> {
+    let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    run(router, "admin", &rawdoc! {"balancerStop": 1, "maxTimeMS": wait_ms}).await.map(drop)
+}
+
+pub async fn balancer_start(router: &Client) -> Result<()> {
+    run(router, "admin", &rawdoc! {"balancerStart": 1}).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passing_errors_are_told_by_kind_and_code() {
+        let coded = |kind, code| Error { code: Some(code), ..Error::new(kind, "x") };
+        let rows = [
+            (Error::new(Kind::Transient, "x"), true),
+            (coded(Kind::Server, 117), true),
+            (coded(Kind::Server, 48), false),
+            (Error::new(Kind::Config, "x"), false),
+        ];
+        for (error, expect) in rows {
+            assert_eq!(is_passing(&error), expect, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn jitter_stays_between_half_and_whole() {
+        let delay = Duration::from_millis(100);
+        assert!((delay / 2..=delay).contains(&jittered(delay)));
+    }
+}

@@ -153,6 +153,15 @@ pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
     Ok(listed.into_iter().find_map(|l| l.uuid))
 }
 
+/// Index of a database's primary shard; None if there is no such database. In a
+/// replica set every database is on shard 0.
+pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usize>> {
+    match deployment.topology {
+        Topology::ReplicaSet => Ok(Some(0)),
+        Topology::Sharded => Ok(sharding::databases(deployment, Some(db)).await?.first().map(|d| d.primary)),
+    }
+}
+
 /// How much a collection holds on one shard, orphans included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Estimate {

@@ -2,18 +2,144 @@
 //! commands: databases on their mapped primaries, sharded collections with
 //! key, uniqueness, zones and one chunk per owner interval, unsharded
 //! collections and views with their options.
+//!
+//! Makes no secondary index but the one that carries the shard key. Expiries
+//! are left out: they come back at cutover (R10). Reads no source.
 
-use crate::cluster::catalog::{Catalog, Collection};
-use crate::cluster::connect::Deployment;
-use crate::error::Result;
+mod chunks;
+mod options;
+mod views;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::cluster::admin;
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
+use crate::cluster::connect::{Deployment, Topology};
+use crate::control::layout::chunks::MoveLocks;
+use crate::error::{Error, Kind, Result};
+
+/// Collections made side by side.
+const CONCURRENCY: usize = 8;
+/// Another run, or a retry whose first answer was lost, was there first.
+const NAMESPACE_EXISTS: i32 = 48;
 
 /// Makes the whole layout. `pairs[i]` is the target shard of source shard i.
-pub async fn create_all(_target: &Deployment, _catalog: &Catalog, _pairs: &[usize]) -> Result<()> {
-    Err(crate::error::Error::internal("not yet"))
+/// What is there already with the same layout is left alone.
+pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
+    let moves = MoveLocks::new(target.shards.len());
+    zones_of_shards(target, catalog, pairs).await?;
+    for database in &catalog.databases {
+        create_database(target, &database.name, pairs[database.primary]).await?;
+    }
+    let (views, collections): (Vec<_>, Vec<_>) =
+        catalog.collections.iter().partition(|c| c.kind == CollectionKind::View);
+    stream::iter(collections)
+        .map(|c| create_one(target, c, pairs, &moves))
+        .buffer_unordered(CONCURRENCY)
+        .try_collect::<()>()
+        .await?;
+    for view in views::in_order(&views) {
+        create_one(target, view, pairs, &moves).await?;
+    }
+    Ok(())
 }
 
 /// Makes one database and one collection (no secondary indexes), as DDL on the
 /// fly needs it. It is no error if it is there already with the same layout.
-pub async fn create_collection(_target: &Deployment, _collection: &Collection, _pairs: &[usize]) -> Result<()> {
-    Err(crate::error::Error::internal("not yet"))
+pub async fn create_collection(target: &Deployment, collection: &Collection, pairs: &[usize]) -> Result<()> {
+    create_database(target, &collection.ns.db, pairs[collection.primary]).await?;
+    create_one(target, collection, pairs, &MoveLocks::new(target.shards.len())).await
+}
+
+async fn zones_of_shards(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
+    for (source_shard, zones) in catalog.shard_zones.iter().enumerate() {
+        for zone in zones {
+            admin::add_shard_to_zone(&target.entry, &target.shards[pairs[source_shard]].id, zone).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a database on its primary. One left over with another primary is moved:
+/// validation has seen that it is empty.
+async fn create_database(target: &Deployment, name: &str, primary: usize) -> Result<()> {
+    if target.topology == Topology::ReplicaSet {
+        return Ok(());
+    }
+    let wanted = &target.shards[primary].id;
+    match catalog::primary_of(target, name).await? {
+        None => admin::enable_sharding(&target.entry, name, wanted).await?,
+        Some(found) if found != primary => admin::move_primary(&target.entry, name, wanted).await?,
+        Some(_) => return Ok(()),
+    }
+    match catalog::primary_of(target, name).await? {
+        Some(found) if found == primary => Ok(()),
+        found => {
+            let found = found.map_or("nowhere", |i| &target.shards[i].id);
+            let what = format!("database {name} of the target should be on shard {wanted} and is on {found}");
+            Err(Error::new(Kind::Server, what)
+                .remedy(format!("drop the database {name} on the target and start again")))
+        }
+    }
+}
+
+async fn create_one(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &MoveLocks) -> Result<()> {
+    make(target, collection, pairs, moves)
+        .await
+        .map_err(|e| e.context(format_args!("creating {} on the target", collection.ns)))
+}
+
+async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &MoveLocks) -> Result<()> {
+    let ns = &collection.ns;
+    if collection.kind == CollectionKind::TimeSeries {
+        return Err(Error::new(Kind::Unsupported, format!("{ns} is a time series")));
+    }
+    let mut there = catalog::read_one(target, ns).await?;
+    if there.is_none() {
+        match admin::create(&target.entry, ns, &options::to_create(&collection.options)?).await {
+            Err(e) if e.code == Some(NAMESPACE_EXISTS) => there = catalog::read_one(target, ns).await?,
+            made => made?,
+        }
+    }
+    if let Some(there) = &there {
+        same_or_refuse(collection, there)?;
+    }
+    let Some(sharded) = &collection.sharded else { return Ok(()) };
+    if there.is_none_or(|t| t.sharded.is_none()) {
+        shard(target, collection, sharded).await?;
+    }
+    chunks::arrange(target, ns, &chunks::mapped(sharded, pairs), moves).await
+}
+
+/// Zones first, then the index that carries the key, then the sharding itself:
+/// so the first chunks are made in their zones, and the server finds the index
+/// instead of making a plain one.
+async fn shard(target: &Deployment, collection: &Collection, sharded: &Sharded) -> Result<()> {
+    let (entry, ns) = (&target.entry, &collection.ns);
+    for zone in &sharded.zones {
+        admin::update_zone_key_range(entry, ns, &zone.min, &zone.max, &zone.name).await?;
+    }
+    if let Some(index) = &collection.key_index {
+        admin::create_index(entry, ns, options::index_to_create(index)?).await?;
+    }
+    admin::shard_collection(entry, ns, &sharded.key, sharded.unique, collection.has_collation()).await
+}
+
+fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
+    let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
+    let differs = if wanted.kind != there.kind {
+        "is of another kind"
+    } else if !options::same(&wanted.options, &there.options)? {
+        "has other options"
+    } else if there.sharded.is_some() && key(wanted) != key(there) {
+        "has another shard key"
+    } else {
+        return Ok(());
+    };
+    Err(exists(&wanted.ns, differs))
+}
+
+fn exists(ns: &Namespace, differs: &str) -> Error {
+    Error::new(Kind::Refused, format!("{ns} is on the target already and {differs}"))
+        .remedy(format!("drop {ns} on the target, or begin with an empty target"))
 }

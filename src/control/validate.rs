@@ -1,9 +1,19 @@
 //! Whether two deployments are fit for a migration, found out before anything
 //! is touched.
+//!
+//! The list of checks, in the order an operator should read them. What servers
+//! are asked is in `ask`, what follows from the answers is decided by pure
+//! functions. Changes nothing on either side.
+
+mod ask;
+mod content;
+mod indexes;
+mod privileges;
+mod topology;
 
 use crate::cluster::catalog::Catalog;
 use crate::cluster::connect::Deployment;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One check and what it found.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -12,11 +22,85 @@ pub struct Check {
     pub ok: bool,
     /// What was found.
     pub found: String,
-    /// What to do, if not ok.
+    /// What to do, if not ok; advice, if ok.
     pub remedy: Option<String>,
 }
 
+impl Check {
+    fn pass(name: &'static str, found: impl Into<String>) -> Self {
+        Check { name, ok: true, found: found.into(), remedy: None }
+    }
+
+    fn fail(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Check { name, ok: false, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// Fit, but the operator should know.
+    fn warn(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Check { ok: true, ..Check::fail(name, found, remedy) }
+    }
+
+    /// A check whose question the server did not answer has failed.
+    fn answered(name: &'static str, answer: Result<Check>) -> Self {
+        answer.unwrap_or_else(|e| Check::unanswered(name, &e))
+    }
+
+    fn unanswered(name: &'static str, e: &Error) -> Self {
+        let remedy = e.remedy.clone().unwrap_or_else(|| "see the message of the server".to_owned());
+        Check::fail(name, e.message.clone(), remedy)
+    }
+
+    /// Passes if nothing was found to be wrong.
+    fn none_of(name: &'static str, wrong: &[String], good: impl Into<String>, remedy: impl Into<String>) -> Self {
+        if wrong.is_empty() { Check::pass(name, good) } else { Check::fail(name, listed(wrong), remedy) }
+    }
+}
+
+/// Most names an operator is shown in one line.
+const NAMES_MAX: usize = 10;
+
+/// Names in one line, the first few of many.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// Runs every check; does not stop at the first that fails. Touches nothing.
-pub async fn run(_source: &Deployment, _target: &Deployment, _catalog: &Catalog) -> Result<Vec<Check>> {
-    Err(crate::error::Error::internal("not yet"))
+pub async fn run(source: &Deployment, target: &Deployment, catalog: &Catalog) -> Result<Vec<Check>> {
+    let mut checks = topology::decide(&topology::Side::of(source), &topology::Side::of(target));
+    let (identity, members_source, members_target, moving_source, moving_target) = tokio::join!(
+        ask::identity(source, target),
+        ask::members(source),
+        ask::members(target),
+        ask::balancer(source),
+        ask::balancer(target),
+    );
+    checks.push(identity);
+    checks.extend(members_source);
+    checks.extend(members_target);
+    checks.extend(moving_source);
+    checks.extend(moving_target);
+    checks.extend(ask::oplog(source).await);
+    checks.push(ask::privileges(source, &privileges::source()).await);
+    checks.push(ask::privileges(target, &privileges::target()).await);
+    checks.push(content::source_collections(catalog));
+    checks.push(ask::indexes(source, catalog).await);
+    checks.push(ask::stray_databases(source, catalog).await);
+    checks.push(ask::target_empty(target).await);
+    Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_few_of_many_names_are_shown() {
+        let names: Vec<String> = (0..12).map(|i| format!("n{i}")).collect();
+        assert_eq!(listed(&names[..2]), "n0, n1");
+        assert!(listed(&names).ends_with("n9 and 2 more"));
+    }
 }

@@ -1,0 +1,159 @@
+//! Chunks of the target, brought to one interval per owner: first splits where
+//! an interval begins, then moves of chunks that lie with another shard, then
+//! the map is read again until both agree.
+//!
+//! Chunks move while the collection is empty, so a move costs no data. A shard
+//! takes part in one migration at a time: moves of different collections wait
+//! for each other here instead of being refused there.
+
+use std::cmp::Ordering;
+
+use bson::{RawDocument, RawDocumentBuf};
+use tokio::sync::Mutex;
+
+use crate::bson::order::compare_keys;
+use crate::cluster::admin;
+use crate::cluster::catalog::{self, Chunk, Namespace, Sharded};
+use crate::cluster::connect::Deployment;
+use crate::cluster::ownership;
+use crate::error::{Error, Kind, Result};
+
+/// Rounds of splits, moves and reading again; one is enough unless somebody
+/// else works on the same collection.
+const ROUNDS_MAX: u32 = 5;
+
+/// `(min, max, owner)` in key order, neighbours of one owner joined.
+type Interval = (RawDocumentBuf, RawDocumentBuf, usize);
+
+/// One lock per target shard, held by a migration on donor and recipient.
+pub(super) struct MoveLocks(Vec<Mutex<()>>);
+
+impl MoveLocks {
+    pub(super) fn new(shard_count: usize) -> Self {
+        MoveLocks((0..shard_count).map(|_| Mutex::new(())).collect())
+    }
+}
+
+/// The source's intervals, owned by the target's shards.
+pub(super) fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
+    let mut sharded = sharded.clone();
+    for chunk in &mut sharded.chunks {
+        chunk.shard = pairs[chunk.shard];
+    }
+    ownership::joined(&sharded)
+}
+
+/// Splits and moves until the target's intervals are `wanted`.
+///
+/// # Errors
+/// `Server` if they are not after a few rounds.
+pub(super) async fn arrange(target: &Deployment, ns: &Namespace, wanted: &[Interval], locks: &MoveLocks) -> Result<()> {
+    for _ in 0..ROUNDS_MAX {
+        let now = read(target, ns).await?;
+        if same(&ownership::joined(&now), wanted) {
+            return Ok(());
+        }
+        for middle in splits(wanted, &now.chunks) {
+            admin::split(&target.entry, ns, middle).await?;
+        }
+        for chunk in moves(wanted, &read(target, ns).await?.chunks) {
+            move_chunk(target, ns, &chunk, locks).await?;
+        }
+    }
+    Err(Error::new(Kind::Server, format!("the chunks of {ns} on the target do not come to rest"))
+        .remedy("see that the target's balancer is off and nobody else shards or moves chunks there"))
+}
+
+/// A chunk and the shard it has to go to.
+#[derive(Debug, PartialEq)]
+struct Move {
+    min: RawDocumentBuf,
+    max: RawDocumentBuf,
+    from: usize,
+    to: usize,
+}
+
+async fn move_chunk(target: &Deployment, ns: &Namespace, chunk: &Move, locks: &MoveLocks) -> Result<()> {
+    // In order of index, so that no two moves wait for each other.
+    let _first = locks.0[chunk.from.min(chunk.to)].lock().await;
+    let _second = locks.0[chunk.from.max(chunk.to)].lock().await;
+    admin::move_chunk(&target.entry, ns, &chunk.min, &chunk.max, &target.shards[chunk.to].id).await
+}
+
+async fn read(target: &Deployment, ns: &Namespace) -> Result<Sharded> {
+    let there = catalog::read_one(target, ns).await?;
+    there.and_then(|c| c.sharded).ok_or_else(|| {
+        Error::new(Kind::Server, format!("{ns} was sharded on the target and is not any more"))
+            .remedy("nothing else may work on the target during a migration")
+    })
+}
+
+fn same(a: &[Interval], b: &[Interval]) -> bool {
+    let equal = |x: &RawDocument, y: &RawDocument| compare_keys(x, y) == Ordering::Equal;
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.2 == y.2 && equal(&x.0, &y.0) && equal(&x.1, &y.1))
+}
+
+/// Where an interval begins inside a chunk. Chunks cover the whole key space.
+fn splits<'a>(wanted: &'a [Interval], chunks: &[Chunk]) -> Vec<&'a RawDocument> {
+    let begins = |min: &RawDocument| chunks.binary_search_by(|c| compare_keys(&c.min, min)).is_ok();
+    wanted.iter().map(|(min, ..)| min.as_ref()).filter(|min| !begins(min)).collect()
+}
+
+/// Chunks that lie with another shard than the interval they begin in wants.
+fn moves(wanted: &[Interval], chunks: &[Chunk]) -> Vec<Move> {
+    let owner = |chunk: &Chunk| {
+        let after = wanted.partition_point(|(min, ..)| compare_keys(min, &chunk.min) != Ordering::Greater);
+        wanted.get(after.saturating_sub(1)).map_or(chunk.shard, |(.., shard)| *shard)
+    };
+    let wrong = chunks.iter().filter(|c| owner(c) != c.shard);
+    wrong.map(|c| Move { min: c.min.clone(), max: c.max.clone(), from: c.shard, to: owner(c) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawBson, rawdoc};
+
+    use super::*;
+
+    fn key(n: i32) -> RawDocumentBuf {
+        let value = match n {
+            i32::MIN => RawBson::MinKey,
+            i32::MAX => RawBson::MaxKey,
+            n => RawBson::Int32(n),
+        };
+        let mut key = rawdoc! {};
+        key.append(bson::cstr!("a"), value);
+        key
+    }
+
+    /// `[(begin, owner)]`, each up to the next.
+    fn chunks(rows: &[(i32, usize)]) -> Vec<Chunk> {
+        let max = |i: usize| rows.get(i + 1).map_or(i32::MAX, |r| r.0);
+        let chunk = |(i, r): (usize, &(i32, usize))| Chunk { min: key(r.0), max: key(max(i)), shard: r.1 };
+        rows.iter().enumerate().map(chunk).collect()
+    }
+
+    fn intervals(rows: &[(i32, usize)]) -> Vec<Interval> {
+        chunks(rows).into_iter().map(|c| (c.min, c.max, c.shard)).collect()
+    }
+
+    #[test]
+    fn splits_are_where_no_chunk_begins_and_moves_where_the_owner_differs() {
+        const MIN: i32 = i32::MIN;
+        type Rows = &'static [(i32, usize)];
+        let rows: &[(Rows, Rows, &[i32], &[(i32, usize, usize)])] = &[
+            (&[(MIN, 0), (5, 1)], &[(MIN, 0), (5, 1)], &[], &[]),
+            (&[(MIN, 0), (5, 1)], &[(MIN, 0)], &[5], &[]),
+            (&[(MIN, 1), (5, 0)], &[(MIN, 0), (5, 0)], &[], &[(MIN, 0, 1)]),
+            (&[(MIN, 0), (5, 1)], &[(MIN, 0), (3, 1), (5, 1), (7, 0)], &[], &[(3, 1, 0), (7, 0, 1)]),
+            (&[(MIN, 2)], &[(MIN, 0), (3, 2)], &[], &[(MIN, 0, 2)]),
+        ];
+        for (wanted, now, split, moved) in rows {
+            let (wanted, now) = (intervals(wanted), chunks(now));
+            let split: Vec<RawDocumentBuf> = split.iter().map(|n| key(*n)).collect();
+            assert_eq!(splits(&wanted, &now), split.iter().map(AsRef::as_ref).collect::<Vec<&RawDocument>>());
+            let found: Vec<_> = moves(&wanted, &now).into_iter().map(|m| (m.min, m.from, m.to)).collect();
+            assert_eq!(found, moved.iter().map(|(n, from, to)| (key(*n), *from, *to)).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Options of collections and indexes: from what a server lists to what a
+//! server takes, and whether two lists mean the same.
+//!
+//! Pure functions.
+
+use bson::{RawDocument, RawDocumentBuf};
+
+use crate::cluster::catalog::listing::without;
+use crate::error::Result;
+
+/// Options a 6.0 server lists for old collections and refuses to create.
+const OBSOLETE: &str = "autoIndexId";
+/// Comes back at cutover (R10): until then nothing may expire on the target.
+const EXPIRY: &str = "expireAfterSeconds";
+
+/// Collection options to create with.
+pub(super) fn to_create(options: &RawDocument) -> Result<RawDocumentBuf> {
+    without(options, &[OBSOLETE, EXPIRY])
+}
+
+/// An index specification to create with.
+pub(super) fn index_to_create(spec: &RawDocument) -> Result<RawDocumentBuf> {
+    without(spec, &[EXPIRY])
+}
+
+/// True if two collections were created alike; order on the top level and
+/// expiries do not count.
+pub(super) fn same(a: &RawDocument, b: &RawDocument) -> Result<bool> {
+    let (a, b) = (to_create(a)?, to_create(b)?);
+    let holds = |doc: &RawDocument, other: &RawDocument| {
+        doc.iter().flatten().all(|(name, value)| other.get(name.as_str()).is_ok_and(|v| v == Some(value)))
+    };
+    Ok(holds(&a, &b) && holds(&b, &a))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn same_options_are_told_from_others() {
+        let rows = [
+            (rawdoc! {}, rawdoc! {}, true),
+            (rawdoc! {"capped": true, "size": 4096}, rawdoc! {"size": 4096, "capped": true}, true),
+            (rawdoc! {"capped": true, "size": 4096}, rawdoc! {"capped": true, "size": 8192}, false),
+            (rawdoc! {"validator": {"a": 1}}, rawdoc! {}, false),
+            (rawdoc! {}, rawdoc! {"validator": {"a": 1}}, false),
+            (rawdoc! {"autoIndexId": true}, rawdoc! {}, true),
+            (rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": 5}, rawdoc! {"clusteredIndex": {"v": 2}}, true),
+        ];
+        for (a, b, expect) in rows {
+            assert_eq!(same(&a, &b).unwrap(), expect, "{a:?} {b:?}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Which collections this release can move.
+//!
+//! Pure decisions over the catalog.
+
+use crate::cluster::catalog::{Catalog, Collection, CollectionKind};
+use crate::control::validate::{Check, listed};
+
+pub(super) fn source_collections(catalog: &Catalog) -> Check {
+    let wrong: Vec<String> = catalog.collections.iter().filter_map(unsupported).collect();
+    Check::none_of(
+        "collections supported",
+        &wrong,
+        counted(catalog),
+        "this release cannot move them: move them by other means and drop them, or leave them out",
+    )
+}
+
+/// Collections that should not be on a target before the first run.
+pub(super) fn target_empty(catalog: &Catalog) -> Check {
+    let names: Vec<String> = catalog.collections.iter().map(|c| c.ns.to_string()).collect();
+    if names.is_empty() {
+        return Check::pass("target is empty", "no collections");
+    }
+    Check::fail(
+        "target is empty",
+        format!("the target holds {}", listed(&names)),
+        "give an empty target, or drop these databases there; after a cancelled run, start with --restart",
+    )
+}
+
+/// A collection's name with what stands against moving it.
+fn unsupported(collection: &Collection) -> Option<String> {
+    let why = if collection.kind == CollectionKind::TimeSeries {
+        "time series"
+    } else if collection.options.get_document("encryptedFields").is_ok() {
+        "queryable encryption"
+    } else {
+        return None;
+    };
+    Some(format!("{} ({why})", collection.ns))
+}
+
+fn counted(catalog: &Catalog) -> String {
+    let of = |kind| catalog.collections.iter().filter(|c| c.kind == kind).count();
+    let sharded = catalog.collections.iter().filter(|c| c.sharded.is_some()).count();
+    let (plain, views) = (of(CollectionKind::Plain) - sharded, of(CollectionKind::View));
+    format!("{} databases, {sharded} sharded and {plain} unsharded collections, {views} views", catalog.databases.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawDocumentBuf, rawdoc};
+
+    use super::*;
+    use crate::cluster::catalog::Namespace;
+
+    fn collection(kind: CollectionKind, options: RawDocumentBuf) -> Collection {
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        Collection { ns, kind, uuid: None, options, primary: 0, sharded: None, key_index: None }
+    }
+
+    fn catalog(collections: Vec<Collection>) -> Catalog {
+        Catalog { databases: Vec::new(), collections, shard_zones: Vec::new() }
+    }
+
+    #[test]
+    fn only_what_can_be_moved_passes() {
+        let rows = [
+            (collection(CollectionKind::Plain, rawdoc! {}), true),
+            (collection(CollectionKind::Plain, rawdoc! {"capped": true, "size": 4096}), true),
+            (collection(CollectionKind::Plain, rawdoc! {"collation": {"locale": "fr"}}), true),
+            (collection(CollectionKind::View, rawdoc! {"viewOn": "x", "pipeline": []}), true),
+            (collection(CollectionKind::TimeSeries, rawdoc! {"timeseries": {}}), false),
+            (collection(CollectionKind::Plain, rawdoc! {"encryptedFields": {}}), false),
+        ];
+        for (collection, expect) in rows {
+            let text = format!("{collection:?}");
+            assert_eq!(source_collections(&catalog(vec![collection])).ok, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_with_collections_is_not_empty() {
+        assert!(target_empty(&catalog(vec![])).ok);
+        let check = target_empty(&catalog(vec![collection(CollectionKind::Plain, rawdoc! {})]));
+        assert!(!check.ok && check.found.contains("d.c"));
+    }
+}

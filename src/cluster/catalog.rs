@@ -13,13 +13,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use bson::{RawDocument, RawDocumentBuf, Uuid, doc};
+use bson::{RawDocument, RawDocumentBuf, Uuid, doc, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
 use crate::cluster::connect::{Deployment, Shard, Topology};
 use crate::error::{Error, Kind, Result};
+
+/// Of indexes and of clustered collections, seconds; no part of a layout (R10).
+pub(crate) const EXPIRY: &str = "expireAfterSeconds";
 
 /// Databases that are the server's or shardlift's own.
 pub const DATABASES_LEFT_OUT: [&str; 4] = ["admin", "config", "local", "__shardlift"];
@@ -145,6 +148,17 @@ pub async fn read_one(deployment: &Deployment, ns: &Namespace) -> Result<Option<
 /// still being built are left out: their commit is still to come in the oplog.
 pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
     listing::indexes(&shard.client, ns).await
+}
+
+/// An index specification to build with, from one that `indexes` gave: without
+/// its expiry, which comes back at cutover (R10), and with the simple collation
+/// spelled out where the collection's own would be taken instead.
+pub fn index_to_create(collection: &Collection, spec: &RawDocument) -> Result<RawDocumentBuf> {
+    let mut made = listing::without(spec, &[EXPIRY])?;
+    if collection.has_collation() && spec.get("collation")?.is_none() {
+        made.append(bson::cstr!("collation"), rawdoc! {"locale": "simple"});
+    }
+    Ok(made)
 }
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
@@ -330,9 +344,28 @@ fn is_prefix(key: &RawDocument, index_key: &RawDocument) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bson::rawdoc;
-
     use super::*;
+
+    #[test]
+    fn an_index_keeps_its_simple_collation_and_loses_its_expiry() {
+        let collection = |options| Collection {
+            ns: Namespace { db: "d".to_owned(), coll: "c".to_owned() },
+            kind: CollectionKind::Plain,
+            uuid: None,
+            options,
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        };
+        let (plain, french) = (collection(rawdoc! {}), collection(rawdoc! {"collation": {"locale": "fr"}}));
+        let spec = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 5};
+        let own = rawdoc! {"key": {"a": 1}, "collation": {"locale": "de"}};
+        let simple = rawdoc! {"key": {"a": 1}, "collation": {"locale": "simple"}};
+        let rows = [(&plain, &spec, rawdoc! {"key": {"a": 1}}), (&french, &spec, simple), (&french, &own, own.clone())];
+        for (collection, spec, expect) in rows {
+            assert_eq!(index_to_create(collection, spec).unwrap(), expect, "{spec:?}");
+        }
+    }
 
     #[test]
     fn the_shard_key_index_is_the_one_the_server_would_use() {

@@ -273,20 +273,26 @@ fn refused(side: Side, hosts: &str, role: &Role) -> Error {
 
 /// Says which servers did not let us in, and what to check.
 fn unreachable(side: Side, what: &str, hosts: &str, e: Error) -> Error {
-    let refused_login = e.kind == Kind::Connect;
-    let remedy = match (refused_login, what == "entry") {
-        (true, true) => "check user, password and authSource in the URI",
-        (true, false) => {
-            "the user of the URI must exist on every shard too, with the same password: create it on this shard"
+    let at_entry = what == "entry";
+    let (how, remedy) = match (e.kind, at_entry) {
+        _ if e.code == Some(probe::UNAUTHORIZED) => {
+            ("does not let the user ask", "grant the user the role clusterMonitor (validation names all it needs)")
         }
-        (false, true) => {
-            "check that the servers run and have a primary, host names and ports in the URI, firewalls, and tls=true if they require TLS"
-        }
-        (false, false) => {
-            "shardlift needs every shard's primary directly: check that it runs and that this host can resolve and reach these names and ports"
-        }
+        (Kind::Connect, true) => ("does not let the user in", "check user, password and authSource in the URI"),
+        (Kind::Connect, false) => (
+            "does not let the user in",
+            "the user of the URI must exist on every shard too, with the same password: create it on this shard",
+        ),
+        (_, true) => (
+            "cannot be reached",
+            "check that the servers run and have a primary, host names and ports in the URI, firewalls, and tls=true if they require TLS",
+        ),
+        (_, false) => (
+            "cannot be reached",
+            "shardlift needs every shard's primary directly: check that it runs and that this host can resolve and reach these names and ports",
+        ),
     };
-    let message = format!("{what} of the {side} at {hosts} cannot be reached: {}", short_reason(&e.message));
+    let message = format!("{what} of the {side} at {hosts} {how}: {}", short_reason(&e.message));
     Error { kind: Kind::Connect, message, remedy: e.remedy.or(Some(remedy.to_owned())), code: e.code }
 }
 

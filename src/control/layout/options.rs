@@ -1,26 +1,21 @@
-//! Options of collections and indexes: from what a server lists to what a
+//! Options of collections: from what a server lists to what a
 //! server takes, and whether two lists mean the same.
 //!
 //! Pure functions.
 
 use bson::{RawDocument, RawDocumentBuf};
 
+use crate::cluster::catalog::EXPIRY;
 use crate::cluster::catalog::listing::without;
 use crate::error::Result;
 
 /// Options a 6.0 server lists for old collections and refuses to create.
 const OBSOLETE: &str = "autoIndexId";
-/// Comes back at cutover (R10): until then nothing may expire on the target.
-const EXPIRY: &str = "expireAfterSeconds";
 
-/// Collection options to create with.
+/// Collection options to create with: a clustered collection's expiry comes
+/// back at cutover, until then nothing may expire on the target (R10).
 pub(super) fn to_create(options: &RawDocument) -> Result<RawDocumentBuf> {
     without(options, &[OBSOLETE, EXPIRY])
-}
-
-/// An index specification to create with.
-pub(super) fn index_to_create(spec: &RawDocument) -> Result<RawDocumentBuf> {
-    without(spec, &[EXPIRY])
 }
 
 /// True if two collections were created alike; order on the top level and

@@ -1,0 +1,79 @@
+//! Small clusters and short calls the tests share.
+//!
+//! Asserts nothing about shardlift.
+
+use std::process::{Command, Stdio};
+
+use bson::{Document, doc};
+use loadgen::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
+use loadgen::server::data_dir::DataDir;
+use loadgen::server::process::Process;
+use loadgen::server::{find, port, version};
+use mongodb::Client;
+use shardlift::cluster::connect::{self, Deployment, Side};
+
+/// Enough for metadata; the default would take a share of the free memory.
+const OPLOG_MB: u32 = 64;
+
+pub(crate) async fn cluster(shards: usize) -> ShardedCluster {
+    let options = ShardedOptions { shards, cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
+    ShardedCluster::start(options).await.expect("a local sharded cluster starts")
+}
+
+pub(crate) async fn replica_set(name: &str, extra_args: &[&str]) -> ReplicaSet {
+    let options = ReplicaSetOptions {
+        name: name.to_owned(),
+        cache_gb: 0.25,
+        oplog_mb: Some(OPLOG_MB),
+        extra_args: extra_args.iter().map(ToString::to_string).collect(),
+        ..ReplicaSetOptions::default()
+    };
+    ReplicaSet::start(options).await.expect("a local replica set starts")
+}
+
+/// One server with arguments of its own; fields in the order they go.
+pub(crate) struct Server {
+    _process: Process,
+    _dir: DataDir,
+    pub(crate) host: String,
+}
+
+impl Server {
+    /// Does not wait until it answers: a driver does.
+    pub(crate) async fn start(name: &str, args: &[&str]) -> Server {
+        let dir = DataDir::create(name).unwrap();
+        Server::start_in(dir, name, args).await
+    }
+
+    pub(crate) async fn start_in(dir: DataDir, name: &str, args: &[&str]) -> Server {
+        let port = port::free().unwrap().to_string();
+        let log = dir.path().join("log");
+        let mut command = Command::new(find::mongod(version::DEFAULT).await.unwrap());
+        command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--port", &port, "--wiredTigerCacheSizeGB", "0.25"]);
+        command.arg("--dbpath").arg(dir.path()).arg("--logpath").arg(&log).args(args).stdout(Stdio::null());
+        let process = Process::start(command, name, &log).unwrap();
+        Server { _process: process, _dir: dir, host: format!("127.0.0.1:{port}") }
+    }
+
+    /// A client of this server alone.
+    pub(crate) async fn client(&self) -> Client {
+        Client::with_uri_str(format!("mongodb://{}/?directConnection=true", self.host)).await.unwrap()
+    }
+}
+
+pub(crate) async fn source(uri: &str) -> Deployment {
+    connect::connect(Side::Source, uri).await.expect("the source is reached")
+}
+
+pub(crate) async fn target(uri: &str) -> Deployment {
+    connect::connect(Side::Target, uri).await.expect("the target is reached")
+}
+
+pub(crate) async fn run(client: &Client, db: &str, command: Document) -> Document {
+    let text = command.to_string();
+    client.database(db).run_command(command).await.unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+pub(crate) async fn insert(client: &Client, db: &str, coll: &str) {
+    run(client, db, doc! {"insert": coll, "documents": [{"x": 1}], "writeConcern": {"w": "majority"}}).await;
+}

@@ -1,0 +1,248 @@
+//! The target's layout against the source's, on real clusters; and balancers
+//! put back as found.
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::Client;
+use shardlift::cluster::catalog::{self, Catalog, Collection, Namespace, Sharded};
+use shardlift::cluster::connect::Deployment;
+use shardlift::cluster::{admin, ownership};
+use shardlift::control::balancer::{self, Found};
+use shardlift::control::layout;
+use shardlift::error::Kind;
+
+use crate::fixture::{self, run};
+
+/// Source shard i is moved to target shard `PAIRS[i]`.
+const PAIRS: [usize; 3] = [2, 0, 1];
+
+#[tokio::test]
+async fn the_target_is_laid_out_as_the_source() {
+    let (a, b) = tokio::join!(fixture::cluster(3), fixture::cluster(3));
+    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    assert_eq!(balancer::stop(&source).await.unwrap(), Found { enabled: Some(true) });
+    assert_eq!(balancer::stop(&target).await.unwrap(), Found { enabled: Some(true) });
+    populate(&source.entry).await;
+
+    let catalog = catalog::read(&source).await.unwrap();
+    let started = std::time::Instant::now();
+    layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
+    println!("{} collections laid out in {:?}", catalog.collections.len(), started.elapsed());
+    assert_same(&catalog, &catalog::read(&target).await.unwrap());
+
+    // Once more finds everything done.
+    layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
+    assert_same(&catalog, &catalog::read(&target).await.unwrap());
+
+    differing_layouts_are_refused(&target, &catalog).await;
+    collections_come_one_by_one(&source, &target).await;
+    balancers_are_put_back_as_found(&source, &target).await;
+}
+
+#[tokio::test]
+async fn a_replica_set_is_laid_out_too() {
+    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    assert_eq!(balancer::stop(&source).await.unwrap(), Found { enabled: None });
+    unsharded(&source.entry, "shop").await;
+    let catalog = catalog::read(&source).await.unwrap();
+    assert_eq!(catalog.databases.len(), 1);
+    layout::create_all(&target, &catalog, &[0]).await.unwrap();
+    layout::create_all(&target, &catalog, &[0]).await.unwrap();
+    let there = catalog::read(&target).await.unwrap();
+    assert_eq!(described(&there, &[0]), described(&catalog, &[0]));
+    let orders = Namespace { db: "shop".to_owned(), coll: "checked".to_owned() };
+    assert_eq!(catalog::local_uuid(&target.shards[0], &orders).await.unwrap(), find(&there, "checked").uuid);
+    let estimate = catalog::estimate(&source.shards[0], &orders).await.unwrap();
+    assert_eq!((estimate.document_count, estimate.bytes), (1, estimate.document_bytes_average));
+}
+
+async fn populate(client: &Client) {
+    for (db, shard) in [("shop", "shard1"), ("lone", "shard0"), ("bare", "shard2")] {
+        run(client, "admin", doc! {"enableSharding": db, "primaryShard": shard}).await;
+    }
+    unsharded(client, "shop").await;
+    run(client, "lone", doc! {"create": "one"}).await;
+
+    shard(client, "hashed", doc! {"user": "hashed"}, doc! {}).await;
+    shard(client, "ranged name.with dots", doc! {"a": 1}, doc! {}).await;
+    let middles = vec!["text".into(), Bson::Int64(20), Bson::Double(10.5), Bson::Int32(0), Bson::Null];
+    spread(client, "ranged name.with dots", "a", middles).await;
+    shard(client, "nested", doc! {"at.city": 1}, doc! {}).await;
+    spread(client, "nested", "at.city", vec!["t".into(), "k".into()]).await;
+
+    shard(client, "compound", doc! {"region": 1, "n": 1}, doc! {}).await;
+    for (middle, to) in
+        [(doc! {"region": "eu", "n": 7}, "shard0"), (doc! {"region": "us", "n": Bson::MinKey}, "shard2")]
+    {
+        cut(client, "compound", middle, to).await;
+    }
+    shard(client, "hashed after", doc! {"a": 1, "h": "hashed"}, doc! {}).await;
+    cut(client, "hashed after", doc! {"a": 5, "h": 123_456_789_i64}, "shard2").await;
+
+    shard(client, "sku", doc! {"sku": 1}, doc! {"unique": true}).await;
+    cut(client, "sku", doc! {"sku": "m"}, "shard0").await;
+
+    zoned(client).await;
+    own_key_indexes(client).await;
+}
+
+/// Everything that is not sharded.
+async fn unsharded(client: &Client, db: &str) {
+    let creates = [
+        doc! {"create": "checked", "validator": {"x": {"$gte": 0}}, "validationLevel": "moderate", "validationAction": "warn"},
+        doc! {"create": "french", "collation": {"locale": "fr", "strength": 2}},
+        doc! {"create": "ring", "capped": true, "size": 8192, "max": 100},
+        doc! {"create": "clustered", "clusteredIndex": {"key": {"_id": 1}, "unique": true, "name": "by id"}, "expireAfterSeconds": 3600_i64},
+        doc! {"create": "images", "changeStreamPreAndPostImages": {"enabled": true}},
+        doc! {"create": "a view on a view", "viewOn": "seen", "pipeline": [{"$project": {"x": 1}}], "collation": {"locale": "fr", "strength": 2}},
+        doc! {"create": "seen", "viewOn": "french", "pipeline": [{"$match": {"$expr": {"$gt": ["$x", 0]}}}], "collation": {"locale": "fr", "strength": 2}},
+    ];
+    for create in creates {
+        run(client, db, create).await;
+    }
+    fixture::insert(client, db, "checked").await;
+    fixture::insert(client, db, "system.js").await;
+}
+
+async fn zoned(client: &Client) {
+    for (shard, zone) in [("shard0", "north"), ("shard2", "south"), ("shard1", "south")] {
+        run(client, "admin", doc! {"addShardToZone": shard, "zone": zone}).await;
+    }
+    for (min, max, zone) in [(Bson::MinKey, Bson::Int32(100), "north"), (Bson::Int32(100), Bson::Int32(200), "south")] {
+        let range = doc! {"updateZoneKeyRange": "shop.zoned", "min": {"zip": min}, "max": {"zip": max}, "zone": zone};
+        run(client, "admin", range).await;
+    }
+    shard(client, "zoned", doc! {"zip": 1}, doc! {}).await;
+    // Against the zones: chunks are where they are, not where they should be.
+    cut(client, "zoned", doc! {"zip": 50}, "shard1").await;
+}
+
+/// Collections whose shard key rests on an index that `shardCollection` would not make.
+async fn own_key_indexes(client: &Client) {
+    let indexes = [
+        ("longer", doc! {"key": {"a": 1, "b": -1}, "name": "a and b"}),
+        ("expiring", doc! {"key": {"a": 1}, "name": "gone", "expireAfterSeconds": 60}),
+        ("collated", doc! {"key": {"a": 1}, "name": "plain", "collation": {"locale": "simple"}}),
+    ];
+    run(client, "shop", doc! {"create": "collated", "collation": {"locale": "de"}}).await;
+    for (coll, index) in indexes {
+        run(client, "shop", doc! {"createIndexes": coll, "indexes": [index]}).await;
+        let options = if coll == "collated" {
+            doc! {"collation": {"locale": "simple"}}
+        } else {
+            doc! {}
+        };
+        shard(client, coll, doc! {"a": 1}, options).await;
+        cut(client, coll, doc! {"a": 0}, "shard2").await;
+    }
+}
+
+async fn shard(client: &Client, coll: &str, key: Document, options: Document) {
+    let mut command = doc! {"shardCollection": format!("shop.{coll}"), "key": key};
+    command.extend(options);
+    run(client, "admin", command).await;
+}
+
+/// From the last middle down, so that no range comes back to a shard that has
+/// its orphans still.
+async fn spread(client: &Client, coll: &str, field: &str, middles: Vec<Bson>) {
+    for (i, middle) in middles.into_iter().enumerate() {
+        cut(client, coll, doc! {field: middle}, ["shard0", "shard2", "shard1"][i % 3]).await;
+    }
+}
+
+/// Splits, and moves the upper part.
+async fn cut(client: &Client, coll: &str, middle: Document, to: &str) {
+    let ns = format!("shop.{coll}");
+    run(client, "admin", doc! {"split": &ns, "middle": middle.clone()}).await;
+    run(client, "admin", doc! {"moveRange": &ns, "toShard": to, "min": middle}).await;
+}
+
+/// What must be the same on both sides, in words, by namespace.
+fn described(catalog: &Catalog, pairs: &[usize]) -> Vec<String> {
+    let mut all: Vec<String> =
+        catalog.databases.iter().map(|d| format!("{} on {}", d.name, pairs[d.primary])).collect();
+    for c in &catalog.collections {
+        let sharding = c.sharded.as_ref().map(|s| sharding(s, pairs));
+        let index = c.key_index.as_ref().map(|i| without_expiry(i));
+        let options = without_expiry(&c.options);
+        all.push(format!("{} {:?} {options} on {}, {sharding:?}, {index:?}", c.ns, c.kind, pairs[c.primary]));
+    }
+    all
+}
+
+fn sharding(sharded: &Sharded, pairs: &[usize]) -> String {
+    let mut mapped = sharded.clone();
+    mapped.chunks.iter_mut().for_each(|c| c.shard = pairs[c.shard]);
+    let zones: Vec<_> = sharded.zones.iter().map(|z| format!("{:?} {:?} {}", z.min, z.max, z.name)).collect();
+    format!("{:?} {} {:?} {zones:?}", sharded.key, sharded.unique, ownership::joined(&mapped))
+}
+
+fn without_expiry(options: &RawDocumentBuf) -> Document {
+    let mut options = Document::try_from(options).unwrap();
+    options.remove("expireAfterSeconds");
+    options
+}
+
+fn assert_same(source: &Catalog, target: &Catalog) {
+    assert_eq!(source.collections.len(), 19);
+    let (wanted, found) = (described(source, &PAIRS), described(target, &[0, 1, 2]));
+    for (wanted, found) in wanted.iter().zip(&found) {
+        assert_eq!(wanted, found);
+    }
+    assert_eq!(wanted.len(), found.len());
+    for (i, zones) in source.shard_zones.iter().enumerate() {
+        assert_eq!(&target.shard_zones[PAIRS[i]], zones);
+    }
+    for coll in ["clustered", "expiring"] {
+        let c = find(target, coll);
+        assert!(c.options.get("expireAfterSeconds").unwrap().is_none());
+        assert!(c.key_index.as_ref().is_none_or(|i| i.get("expireAfterSeconds").unwrap().is_none()));
+    }
+}
+
+fn find<'a>(catalog: &'a Catalog, coll: &str) -> &'a Collection {
+    catalog.collections.iter().find(|c| c.ns.coll == coll).unwrap()
+}
+
+async fn differing_layouts_are_refused(target: &Deployment, catalog: &Catalog) {
+    let mut other = find(catalog, "ring").clone();
+    other.options = RawDocumentBuf::try_from(&doc! {"capped": true, "size": 4096}).unwrap();
+    let error = layout::create_collection(target, &other, &PAIRS).await.unwrap_err();
+    assert!(error.kind == Kind::Refused && error.message.contains("shop.ring"), "{error}");
+
+    let mut other = find(catalog, "hashed").clone();
+    other.sharded.as_mut().unwrap().key = RawDocumentBuf::try_from(&doc! {"user": 1}).unwrap();
+    let error = layout::create_collection(target, &other, &PAIRS).await.unwrap_err();
+    assert!(error.kind == Kind::Refused && error.message.contains("shard key"), "{error}");
+}
+
+/// As DDL during the run makes them: a database and a collection that are new.
+async fn collections_come_one_by_one(source: &Deployment, target: &Deployment) {
+    run(&source.entry, "admin", doc! {"shardCollection": "late.hashed", "key": {"_id": "hashed"}}).await;
+    let ns = Namespace { db: "late".to_owned(), coll: "hashed".to_owned() };
+    let late = catalog::read_one(source, &ns).await.unwrap().unwrap();
+    layout::create_collection(target, &late, &PAIRS).await.unwrap();
+    layout::create_collection(target, &late, &PAIRS).await.unwrap();
+    let there = catalog::read_one(target, &ns).await.unwrap().unwrap();
+    let wanted = sharding(late.sharded.as_ref().unwrap(), &PAIRS);
+    assert_eq!(sharding(there.sharded.as_ref().unwrap(), &[0, 1, 2]), wanted);
+    assert_eq!(there.primary, PAIRS[late.primary]);
+
+    let indexes = catalog::indexes(&target.shards[there.primary], &ns).await.unwrap();
+    assert_eq!(indexes.len(), 2, "{indexes:?}");
+    let absent = Namespace { db: "late".to_owned(), coll: "absent".to_owned() };
+    assert!(catalog::read_one(target, &absent).await.unwrap().is_none());
+    assert!(catalog::indexes(&target.shards[0], &absent).await.unwrap().is_empty());
+    assert_eq!(catalog::local_uuid(&target.shards[0], &absent).await.unwrap(), None);
+    let nowhere = Namespace { db: "nowhere".to_owned(), ..absent };
+    assert!(catalog::read_one(target, &nowhere).await.unwrap().is_none());
+}
+
+async fn balancers_are_put_back_as_found(source: &Deployment, target: &Deployment) {
+    assert_eq!(balancer::stop(source).await.unwrap(), Found { enabled: Some(false) });
+    for (found, expect) in [(Some(false), false), (Some(true), true)] {
+        balancer::restore(target, Found { enabled: found }).await.unwrap();
+        assert_eq!(admin::balancer_enabled(&target.entry).await.unwrap(), expect);
+    }
+}

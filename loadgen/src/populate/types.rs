@@ -56,7 +56,7 @@ async fn zero_timestamp(entry: &Entry) -> Result<bool> {
     let owner = crate::owner::OwnerMap::read(entry, DATABASE, "shapes").await?.owner(&[])?;
     let document = doc! {"_id": "zero timestamp", "t": Timestamp { time: 0, increment: 0 }, "after": 1};
     let op = doc! {"op": "i", "ns": format!("{DATABASE}.shapes"), "o": document};
-    let applied = command_on(&entry.shards[owner].client, "admin", doc! {"applyOps": [op]}).await;
+    let applied = command_on(&entry.shards[owner].client, "admin", doc! {"applyOps": [op], "allowAtomic": false}).await;
     Ok(applied.is_ok())
 }
 

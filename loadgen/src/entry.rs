@@ -22,6 +22,8 @@ pub struct Entry {
     pub client: Client,
     /// True where the URI leads to a router (mongos).
     pub router: bool,
+    /// True where the router knows no sessions, as our stand-in for mongos does.
+    pub stand_in: bool,
     /// Sorted by id; one named `replica set` where there is no router.
     pub shards: Vec<ShardEntry>,
 }
@@ -30,6 +32,8 @@ pub struct Entry {
 #[derive(Clone)]
 pub struct ShardEntry {
     pub id: String,
+    /// `set/host:port,…` as `listShards` gives it; empty where there is no router.
+    pub hosts: String,
     pub client: Client,
 }
 
@@ -50,9 +54,10 @@ impl Entry {
         let router = hello.get_str("msg").ok() == Some("isdbgrid");
         let shards = match router {
             true => shards_of(&client, &options).await?,
-            false => vec![ShardEntry { id: "replica set".into(), client: client.clone() }],
+            false => vec![ShardEntry { id: "replica set".into(), hosts: String::new(), client: client.clone() }],
         };
-        Ok(Entry { client, router, shards })
+        let stand_in = router && !hello.contains_key("logicalSessionTimeoutMinutes");
+        Ok(Entry { client, router, stand_in, shards })
     }
 
     /// Runs a command on `admin`, at the router or the replica set's primary.
@@ -88,7 +93,7 @@ async fn shards_of(client: &Client, options: &ClientOptions) -> Result<Vec<Shard
     for row in reply.get_array("shards").into_iter().flatten().filter_map(|row| row.as_document()) {
         let id = row.get_str("_id").unwrap_or_default().to_string();
         let host = row.get_str("host").unwrap_or_default();
-        shards.push(ShardEntry { client: shard_client(host, options)?, id });
+        shards.push(ShardEntry { client: shard_client(host, options)?, hosts: host.to_string(), id });
     }
     shards.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(shards)

@@ -46,7 +46,7 @@ pub const DEVICES: u64 = 5_000;
 pub const ZONE_VALUES: u64 = 1_000;
 
 impl Ids {
-    /// The `_id` of document `n`; different for every n below 2^47.
+    /// The `_id` of document `n`; different for every n below 2^50.
     pub fn id(self, n: u64) -> Bson {
         match self {
             Ids::ObjectId => Bson::ObjectId(object_id(n)),

@@ -1,8 +1,42 @@
-//! x
-pub mod check;
-pub mod entry;
-pub mod layout;
-pub mod load;
-pub mod owner;
-pub mod populate;
+//! What shardlift is tried with: local MongoDB clusters, workloads, a
+//! differential check and the demo. Only real servers, no mocks.
+//!
+//! A test starts its own cluster in about a second and drops it when done:
+//!
+//! ```no_run
+//! # async fn example() -> loadgen::error::Result<()> {
+//! use loadgen::cluster::{ShardedCluster, ShardedOptions};
+//!
+//! let cluster = ShardedCluster::start(ShardedOptions::default()).await?;
+//! let client = cluster.client().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Knows nothing about the engine.
+
+// Reading order: from bytes on a socket to whole clusters.
+pub mod error;
+pub mod wire;
+
+pub mod server;
+
+pub mod mongos;
+
+pub mod cluster;
+
 pub mod workload_error;
+
+pub mod entry;
+
+pub mod owner;
+
+pub mod layout;
+
+pub mod populate;
+
+pub mod load;
+
+pub mod check;
+
+pub mod cli;

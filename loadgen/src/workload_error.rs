@@ -51,3 +51,10 @@ impl<T> Doing<T> for std::result::Result<T, bson::error::Error> {
         self.map_err(|source| WorkloadError::Bson { doing: doing(), source })
     }
 }
+
+impl From<WorkloadError> for crate::error::Error {
+    fn from(error: WorkloadError) -> Self {
+        let code = error.code();
+        crate::error::Error { code, ..crate::error::Error::new(error.to_string()) }
+    }
+}

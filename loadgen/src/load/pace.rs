@@ -28,7 +28,7 @@ impl Pacer {
             return Instant::now();
         }
         let due = pace.next;
-        pace.next += Duration::from_secs_f64(ops as f64 / pace.rate);
+        pace.next = due + Duration::from_secs_f64(ops as f64 / pace.rate);
         due
     }
 

@@ -1,0 +1,4 @@
+//! What each command takes and does, one file a command.
+
+pub mod cluster;
+pub mod signals;

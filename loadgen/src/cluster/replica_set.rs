@@ -1,0 +1,195 @@
+//! A replica set of one or three members.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use futures_util::future::try_join_all;
+use mongodb::Client;
+
+use crate::error::{Error, Result};
+use crate::server::find;
+pub use crate::server::mongod::Role;
+use crate::server::mongod::{Mongod, MongodOptions};
+use crate::server::version::{self, Version};
+use crate::wire::link::{self, Link};
+
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone)]
+pub struct ReplicaSetOptions {
+    pub version: Version,
+    /// Set name.
+    pub name: String,
+    /// 1, or 3 where elections matter; 1 to 7.
+    pub members: usize,
+    pub role: Role,
+    /// Cache of each server, GB, at least 0.25.
+    pub cache_gb: f64,
+    /// Size of the oplog, MB; None is the server's choice.
+    pub oplog_mb: Option<u32>,
+    /// How long a set of several members goes without its primary before it
+    /// elects another. The server's own default is 10 s.
+    pub election_timeout: Duration,
+    /// Server parameters, such as `("transactionLifetimeLimitSeconds", "600")`.
+    pub set_parameters: Vec<(String, String)>,
+    /// Further arguments of `mongod`.
+    pub extra_args: Vec<String>,
+}
+
+impl Default for ReplicaSetOptions {
+    fn default() -> Self {
+        ReplicaSetOptions {
+            version: version::DEFAULT,
+            name: "rs0".to_owned(),
+            members: 1,
+            role: Role::Plain,
+            cache_gb: 0.5,
+            oplog_mb: None,
+            election_timeout: Duration::from_secs(4),
+            set_parameters: Vec::new(),
+            extra_args: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct ReplicaSet {
+    name: String,
+    members: Vec<Mongod>,
+}
+
+impl ReplicaSet {
+    /// Starts the members side by side; returns when there is a primary and
+    /// every other member follows it.
+    pub async fn start(options: ReplicaSetOptions) -> Result<ReplicaSet> {
+        if !(1..=7).contains(&options.members) {
+            return Err(Error::new(format!("a replica set of {} members", options.members)).remedy("take 1 or 3"));
+        }
+        let program = find::mongod(options.version).await?;
+        let server = MongodOptions {
+            program,
+            set: options.name.clone(),
+            role: options.role,
+            cache_gb: options.cache_gb,
+            oplog_mb: options.oplog_mb,
+            set_parameters: options.set_parameters.clone(),
+            extra_args: options.extra_args.clone(),
+        };
+        let members = try_join_all((0..options.members).map(|_| Mongod::start(server.clone()))).await?;
+        let set = ReplicaSet { name: options.name.clone(), members };
+        set.initiate(&options).await.map_err(|e| e.context(format!("replica set {}", set.name)))?;
+        Ok(set)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `host:port` of each member.
+    pub fn member_hosts(&self) -> Vec<String> {
+        self.members.iter().map(Mongod::host).collect()
+    }
+
+    /// `set/host:port,…`, as the config server lists a shard.
+    pub fn hosts(&self) -> String {
+        format!("{}/{}", self.name, self.member_hosts().join(","))
+    }
+
+    pub fn uri(&self) -> String {
+        format!("mongodb://{}/?replicaSet={}", self.member_hosts().join(","), self.name)
+    }
+
+    /// A new client, bound to the runtime that calls.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::with_uri_str(self.uri()).await?)
+    }
+
+    /// A bare connection to the primary, waiting for one if need be.
+    pub async fn primary_link(&self) -> Result<Link> {
+        link::connect_primary(&self.member_hosts(), READY_TIMEOUT).await
+    }
+
+    /// Index of the member that is primary.
+    pub async fn primary(&self) -> Result<usize> {
+        let link = self.primary_link().await?;
+        let index = self.members.iter().position(|member| member.host() == link.host);
+        Ok(index.expect("the link was dialled by a member's host"))
+    }
+
+    pub fn members(&self) -> &[Mongod] {
+        &self.members
+    }
+
+    /// To kill, freeze or restart one.
+    pub fn member_mut(&mut self, index: usize) -> &mut Mongod {
+        &mut self.members[index]
+    }
+
+    /// Makes the primary step down; another member is primary on return.
+    pub async fn step_down(&self) -> Result<usize> {
+        let mut link = self.primary_link().await?;
+        let command = doc! { "replSetStepDown": 20, "secondaryCatchUpPeriodSecs": 10, "force": false };
+        link.command("admin", command).await?;
+        self.primary().await
+    }
+
+    async fn initiate(&self, options: &ReplicaSetOptions) -> Result<()> {
+        let mut first = self.members[0].link().await?;
+        first.command("admin", doc! { "replSetInitiate": self.config(options) }).await?;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while !self.is_ready(&mut first).await? {
+            if deadline <= Instant::now() {
+                return Err(Error::new(format!("not ready after {READY_TIMEOUT:?}")));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn config(&self, options: &ReplicaSetOptions) -> Document {
+        let hosts = self.member_hosts();
+        let members = hosts.iter().enumerate().map(|(i, host)| doc! { "_id": i as i32, "host": host });
+        let mut config = doc! {
+            "_id": &self.name,
+            "members": members.collect::<Vec<_>>(),
+            "settings": { "electionTimeoutMillis": options.election_timeout.as_millis() as i64 },
+        };
+        if options.role == Role::Config {
+            config.insert("configsvr", true);
+        }
+        config
+    }
+
+    /// Asks the first member; helps a set of several to its first election,
+    /// which otherwise waits for the election timeout.
+    async fn is_ready(&self, first: &mut Link) -> Result<bool> {
+        let hello = first.command("admin", doc! { "hello": 1 }).await?;
+        if self.members.len() == 1 {
+            return Ok(hello.get_bool("isWritablePrimary").unwrap_or(false));
+        }
+        let status = first.command("admin", doc! { "replSetGetStatus": 1 }).await?;
+        let states = status.get_array("members").map_err(|e| Error::new(e.to_string()))?;
+        let count = |state: &str| {
+            let is = |member: &bson::Bson| {
+                member.as_document().is_some_and(|m| m.get_str("stateStr").is_ok_and(|s| s == state))
+            };
+            states.iter().filter(|member| is(member)).count()
+        };
+        let (primaries, secondaries) = (count("PRIMARY"), count("SECONDARY"));
+        if primaries == 0 && secondaries == self.members.len() {
+            // Refused while another election is under way; asked again.
+            let _ = first.command("admin", doc! { "replSetStepUp": 1 }).await;
+        }
+        let accepts_writes = hello.get_bool("isWritablePrimary").unwrap_or(false) || primaries == 1;
+        Ok(accepts_writes && primaries == 1 && primaries + secondaries == self.members.len())
+    }
+}
+
+impl Drop for ReplicaSet {
+    /// All get the signal first, so that their ends overlap; then each is
+    /// waited for as it is dropped.
+    fn drop(&mut self) {
+        self.members.iter().for_each(|member| member.signal(libc::SIGKILL));
+    }
+}

@@ -1,0 +1,149 @@
+//! A sharded cluster: config servers, shards `shard0`, `shard1`, … and a
+//! router, which is a real `mongos` where the user has one, else our stand-in.
+
+use bson::doc;
+use futures_util::future::{try_join, try_join_all};
+use mongodb::Client;
+
+use crate::cluster::replica_set::{ReplicaSet, ReplicaSetOptions, Role};
+use crate::error::Result;
+use crate::mongos::Router;
+use crate::server::version::{self, Version};
+use crate::wire::link::Link;
+
+#[derive(Debug, Clone)]
+pub struct ShardedOptions {
+    pub version: Version,
+    pub shards: usize,
+    pub members_per_shard: usize,
+    pub config_members: usize,
+    /// Cache of each shard server, GB, at least 0.25.
+    pub cache_gb: f64,
+    /// Size of each shard's oplog, MB; None is the server's choice.
+    pub oplog_mb: Option<u32>,
+    /// Port of the router; None takes a free one.
+    pub port: Option<u16>,
+    /// Server parameters of the shards.
+    pub set_parameters: Vec<(String, String)>,
+    /// Further arguments of the shards' `mongod`.
+    pub extra_args: Vec<String>,
+    /// Never take a `mongos`, even if there is one.
+    pub stand_in_only: bool,
+}
+
+impl Default for ShardedOptions {
+    fn default() -> Self {
+        ShardedOptions {
+            version: version::DEFAULT,
+            shards: 2,
+            members_per_shard: 1,
+            config_members: 1,
+            cache_gb: 0.5,
+            oplog_mb: None,
+            port: None,
+            set_parameters: Vec::new(),
+            extra_args: Vec::new(),
+            stand_in_only: false,
+        }
+    }
+}
+
+/// Fields in the order they stop.
+#[derive(Debug)]
+pub struct ShardedCluster {
+    router: Router,
+    shards: Vec<ReplicaSet>,
+    config: ReplicaSet,
+}
+
+impl ShardedCluster {
+    /// Starts all servers side by side, adds the shards and starts the router.
+    /// Takes about a second with two shards of one member.
+    pub async fn start(options: ShardedOptions) -> Result<ShardedCluster> {
+        let shards = (0..options.shards).map(|index| ReplicaSet::start(shard_options(&options, index)));
+        let (config, shards) = try_join(ReplicaSet::start(config_options(&options)), try_join_all(shards)).await?;
+        add_shards(&config, &shards).await?;
+        let real = if options.stand_in_only { None } else { crate::server::find::mongos(options.version).await };
+        let router = Router::start(real, &config.hosts(), options.port).await?;
+        Ok(ShardedCluster { router, shards, config })
+    }
+
+    /// Of the router.
+    pub fn uri(&self) -> String {
+        self.router.uri()
+    }
+
+    /// True if the router is our stand-in, which runs no transactions.
+    pub fn has_stand_in(&self) -> bool {
+        self.router.is_stand_in()
+    }
+
+    pub fn shard_uris(&self) -> Vec<String> {
+        self.shards.iter().map(ReplicaSet::uri).collect()
+    }
+
+    pub fn shards(&self) -> &[ReplicaSet] {
+        &self.shards
+    }
+
+    /// To kill, freeze or restart members of one.
+    pub fn shard_mut(&mut self, index: usize) -> &mut ReplicaSet {
+        &mut self.shards[index]
+    }
+
+    pub fn config(&self) -> &ReplicaSet {
+        &self.config
+    }
+
+    /// A new client of the router, bound to the runtime that calls.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::with_uri_str(self.uri()).await?)
+    }
+
+    /// A new client straight to each shard, in order.
+    pub async fn shard_clients(&self) -> Result<Vec<Client>> {
+        try_join_all(self.shards.iter().map(ReplicaSet::client)).await
+    }
+
+    /// A bare connection to the router.
+    pub async fn router_link(&self) -> Result<Link> {
+        Ok(Link::connect(&self.router.host()).await?)
+    }
+}
+
+fn shard_options(options: &ShardedOptions, index: usize) -> ReplicaSetOptions {
+    ReplicaSetOptions {
+        version: options.version,
+        name: format!("shard{index}"),
+        members: options.members_per_shard,
+        role: Role::Shard,
+        cache_gb: options.cache_gb,
+        oplog_mb: options.oplog_mb,
+        set_parameters: options.set_parameters.clone(),
+        extra_args: options.extra_args.clone(),
+        ..ReplicaSetOptions::default()
+    }
+}
+
+fn config_options(options: &ShardedOptions) -> ReplicaSetOptions {
+    ReplicaSetOptions {
+        version: options.version,
+        name: "config".to_owned(),
+        members: options.config_members,
+        role: Role::Config,
+        cache_gb: 0.25,
+        ..ReplicaSetOptions::default()
+    }
+}
+
+/// One after the other: the config server locks its list of shards.
+async fn add_shards(config: &ReplicaSet, shards: &[ReplicaSet]) -> Result<()> {
+    let mut link = config.primary_link().await?;
+    for shard in shards {
+        let command = doc! {
+            "_configsvrAddShard": shard.hosts(), "name": shard.name(), "writeConcern": { "w": "majority" },
+        };
+        link.command("admin", command).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! One client's connection: read a request, have it answered, write the reply.
+
+use std::sync::Arc;
+
+use bson::RawDocumentBuf;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::mongos::dispatch;
+use crate::mongos::reply::Failure;
+use crate::mongos::request::Request;
+use crate::mongos::session::Session;
+use crate::mongos::shared::Shared;
+use crate::wire::message;
+
+/// Until the client leaves; a connection that breaks is the client's to renew.
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let mut session = Session::new(shared);
+    let mut stream = BufReader::new(stream);
+    while let Ok(Some(message)) = message::read(&mut stream).await {
+        let (id, legacy, silent) = (message.id, message.legacy, message.more_to_come);
+        let reply = answer(&mut session, message).await;
+        if silent {
+            continue;
+        }
+        let bytes = if legacy { message::encode_legacy(id, &reply) } else { message::encode(id, id, &reply, &[]) };
+        if stream.get_mut().write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(session: &mut Session, message: message::Message) -> RawDocumentBuf {
+    let outcome = match Request::parse(message) {
+        Ok(request) => dispatch::dispatch(session, &request).await,
+        Err(failure) => Err(failure),
+    };
+    outcome.unwrap_or_else(Failure::into_reply)
+}

@@ -1,0 +1,90 @@
+//! Changes of collections, indexes and databases: by the internal command that
+//! coordinates them over the shards, on the database's primary shard.
+
+use bson::{Bson, Document, doc};
+
+use crate::mongos::metadata::split_ns;
+use crate::mongos::reply::{Answer, Failure, ok};
+use crate::mongos::request::{Request, is_set, text};
+use crate::mongos::session::Session;
+
+/// An unsharded collection or a view, on the database's primary shard.
+pub(super) async fn create(session: &mut Session, request: &Request) -> Answer {
+    session.database_or_create(&request.db).await?;
+    let reply = session.run_on_primary(&request.db, &request.db, request.options()?).await?;
+    ok(without_server_fields(reply))
+}
+
+pub(super) async fn drop(session: &mut Session, request: &Request) -> Answer {
+    let coll = request.collection()?;
+    if session.database(&request.db).await?.is_none() {
+        return Err(Failure::namespace_not_found(&format!("{}.{coll}", request.db)));
+    }
+    session.run_on_primary(&request.db, &request.db, doc! { "_shardsvrDropCollection": coll }).await?;
+    ok(doc! { "ns": format!("{}.{coll}", request.db) })
+}
+
+pub(super) async fn drop_database(session: &mut Session, request: &Request) -> Answer {
+    if session.database(&request.db).await?.is_some() {
+        session.run_on_primary(&request.db, &request.db, doc! { "_shardsvrDropDatabase": 1 }).await?;
+    }
+    ok(doc! { "dropped": &request.db })
+}
+
+/// On every shard that owns chunks, one after the other.
+pub(super) async fn create_indexes(session: &mut Session, request: &Request) -> Answer {
+    let coll = request.collection()?;
+    session.database_or_create(&request.db).await?;
+    let mut raw = Document::new();
+    for place in session.owners(&request.db, coll).await? {
+        let body = request.renamed(&request.name)?;
+        let reply = session.send(&place, &body, &request.sequences).await?;
+        if !reply.get("ok")?.is_some_and(|ok| ok.as_f64() == Some(1.0)) {
+            return Err(Failure::Passed(reply));
+        }
+        let hosts = session.shared.hosts_of(&place).unwrap_or_default().join(",");
+        raw.insert(hosts, Bson::Document(without_server_fields(Document::try_from(reply.as_ref())?)));
+    }
+    ok(doc! { "raw": raw })
+}
+
+pub(super) async fn drop_indexes(session: &mut Session, request: &Request) -> Answer {
+    coordinated(session, request, "_shardsvrDropIndexes", &["index"]).await
+}
+
+pub(super) async fn coll_mod(session: &mut Session, request: &Request) -> Answer {
+    let options = request.options()?;
+    let kept: Vec<&str> = options.keys().map(String::as_str).filter(|key| *key != "writeConcern").collect();
+    coordinated(session, request, "_shardsvrCollMod", &kept[1..]).await
+}
+
+async fn coordinated(session: &mut Session, request: &Request, name: &str, keys: &[&str]) -> Answer {
+    let mut fields = doc! { name: request.collection()? };
+    crate::mongos::request::copy(&request.options()?, keys, &mut fields);
+    let reply = session.run_on_primary(&request.db, &request.db, fields).await?;
+    ok(without_server_fields(reply))
+}
+
+/// `renameCollection: "db.a", to: "db.b", dropTarget`, on `admin`.
+pub(super) async fn rename(session: &mut Session, request: &Request) -> Answer {
+    let options = request.options()?;
+    let (db, coll) = split_ns(request.collection()?)?;
+    let fields = doc! {
+        "_shardsvrRenameCollection": coll, "to": text(&options, "to")?, "dropTarget": is_set(&options, "dropTarget"),
+    };
+    session.run_on_primary(db, db, fields).await?;
+    ok(doc! {})
+}
+
+/// Runs as it is where an unsharded collection lives.
+pub(super) async fn on_primary(session: &mut Session, request: &Request) -> Answer {
+    let database = session.database(&request.db).await?;
+    let database = database.ok_or_else(|| Failure::namespace_not_found(&request.db))?;
+    session.send(&database.primary, &request.renamed(&request.name)?, &request.sequences).await
+}
+
+/// A reply without what only its server meant (`$clusterTime` and the like).
+fn without_server_fields(reply: Document) -> Document {
+    let own = |key: &str| key.starts_with('$') || matches!(key, "operationTime" | "lastCommittedOpTime" | "ok");
+    reply.into_iter().filter(|(key, _)| !own(key)).collect()
+}

@@ -1,0 +1,127 @@
+//! What the stand-in says about itself, and sizes summed over the shards.
+
+use bson::{Bson, DateTime, Document, doc};
+
+use crate::mongos::reply::{Answer, Failure, ok};
+use crate::mongos::request::{Request, copy};
+use crate::mongos::session::Session;
+use crate::mongos::shared::Place;
+use crate::wire::link::number;
+
+/// `msg: "isdbgrid"` tells a router. No `logicalSessionTimeoutMinutes`: drivers
+/// then send no sessions. No `topologyVersion`: they poll.
+pub(super) fn hello(session: &Session, request: &Request) -> Answer {
+    let writable = if request.name == "hello" { "isWritablePrimary" } else { "ismaster" };
+    ok(doc! {
+        writable: true, "helloOk": true, "msg": "isdbgrid",
+        "maxBsonObjectSize": 16 << 20, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
+        "localTime": DateTime::now(), "connectionId": session.number as i32,
+        "minWireVersion": 0, "maxWireVersion": session.shared.wire_version_max, "readOnly": false,
+    })
+}
+
+pub(super) async fn build_info(session: &mut Session) -> Answer {
+    let mut reply = session.run(&Place::Config, "admin", doc! { "buildInfo": 1 }).await?;
+    for field in ["ok", "operationTime", "$clusterTime", "lastCommittedOpTime", "storageEngines"] {
+        reply.remove(field);
+    }
+    ok(reply)
+}
+
+/// A router has parameters of its own; the feature compatibility version is
+/// none of them.
+pub(super) async fn get_parameter(session: &mut Session, request: &Request) -> Answer {
+    if request.body.get("featureCompatibilityVersion")?.is_some() {
+        return Err(Failure::new(72, "InvalidOptions", "no option found to get"));
+    }
+    session.send(&Place::Config, &request.renamed(&request.name)?, &[]).await
+}
+
+pub(super) fn server_status(session: &Session) -> Answer {
+    ok(doc! {
+        "host": format!("127.0.0.1:{}", session.shared.port), "version": &session.shared.server_version,
+        "process": "mongos (loadgen stand-in)", "pid": i64::from(std::process::id()), "localTime": DateTime::now(),
+    })
+}
+
+pub(super) fn is_db_grid(session: &Session) -> Answer {
+    ok(doc! { "isdbgrid": 1, "hostname": format!("127.0.0.1:{}", session.shared.port) })
+}
+
+pub(super) fn connection_status() -> Answer {
+    let none = bson::Array::new;
+    ok(doc! { "authInfo": { "authenticatedUsers": none(), "authenticatedUserRoles": none() } })
+}
+
+pub(super) fn command_line() -> Answer {
+    ok(doc! { "argv": ["mongos-stand-in"], "parsed": {} })
+}
+
+/// The old command, as the aggregation stage that replaced it.
+pub(super) async fn current_op(session: &mut Session, request: &Request) -> Answer {
+    let options = request.options()?;
+    let mut stage = Document::new();
+    for (old, new) in [("$all", "idleConnections"), ("$ownOps", "allUsers")] {
+        if request.body.get(old)?.is_some() {
+            stage.insert(new, old == "$all");
+        }
+    }
+    stage.entry("allUsers".to_owned()).or_insert(Bson::Boolean(true));
+    let filter: Document =
+        options.into_iter().skip(1).filter(|(key, _)| !matches!(key.as_str(), "comment" | "maxTimeMS")).collect();
+    let pipeline = vec![doc! { "$currentOp": stage }, doc! { "$match": filter }];
+    let command = doc! { "clusterAggregate": 1, "pipeline": pipeline, "cursor": {} };
+    let place = session.home().await?;
+    let inprog = session.drain(&place, "admin", command, "clusterGetMore").await?;
+    ok(doc! { "inprog": inprog })
+}
+
+/// `killOp: {op: "<shard>:<number>"}`.
+pub(super) async fn kill_op(session: &mut Session, request: &Request) -> Answer {
+    let options = request.options()?;
+    let op = options.get_str("op").ok().and_then(|op| op.split_once(':'));
+    let parsed = op.and_then(|(shard, number)| Some((shard, number.parse::<i32>().ok()?)));
+    let (shard, number) = parsed.ok_or_else(|| Failure::bad_value("op must be \"<shard>:<number>\""))?;
+    session.run(&Place::Shard(shard.to_owned()), "admin", doc! { "killOp": 1, "op": number }).await?;
+    ok(doc! { "shard": shard, "shardid": number })
+}
+
+/// `dbStats` and `collStats`: each shard's answer, and the sums.
+pub(super) async fn stats(session: &mut Session, request: &Request) -> Answer {
+    const SUMMED: [&str; 11] = [
+        "collections",
+        "views",
+        "objects",
+        "count",
+        "size",
+        "dataSize",
+        "storageSize",
+        "indexes",
+        "nindexes",
+        "indexSize",
+        "totalIndexSize",
+    ];
+    let mut command = Document::new();
+    let options = request.options()?;
+    command.insert(request.name.clone(), options.values().next().cloned().unwrap_or(Bson::Int32(1)));
+    copy(&options, &["scale"], &mut command);
+    let places = match request.target() {
+        Some(coll) => session.owners(&request.db, coll).await?,
+        None => session.shard_ids().await?.into_iter().map(Place::Shard).collect(),
+    };
+    let (mut sums, mut shards) = (Document::new(), Document::new());
+    for place in places {
+        let reply = session.run(&place, &request.db, command.clone()).await?;
+        for key in SUMMED {
+            if let Some(value) = reply.get(key).filter(|value| !matches!(value, Bson::Document(_))) {
+                let sum = sums.get_f64(key).unwrap_or(0.0) + number(value);
+                sums.insert(key, sum);
+            }
+        }
+        if let Place::Shard(id) = place {
+            shards.insert(id, reply);
+        }
+    }
+    sums.insert("raw", shards);
+    ok(sums)
+}

@@ -1,0 +1,13 @@
+//! Real server processes: finding the program, giving it a directory and a
+//! port, starting it, and making sure it never outlives us.
+//!
+//! Knows nothing about replica sets or sharding.
+
+pub mod data_dir;
+pub mod find;
+pub mod mongod;
+pub mod port;
+pub mod process;
+pub mod spawn;
+pub mod version;
+pub mod wheel;

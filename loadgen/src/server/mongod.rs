@@ -1,0 +1,183 @@
+//! One `mongod`: started on a free port of 127.0.0.1 with data of its own,
+//! answering when `start` returns, gone with its data when dropped.
+//!
+//! Can be killed, frozen and restarted on the same data, for crash tests.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bson::doc;
+
+use crate::error::{Error, Result};
+use crate::server::data_dir::DataDir;
+use crate::server::port;
+use crate::server::process::Process;
+use crate::wire::link::Link;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const PORT_TRIES_MAX: u32 = 5;
+const POLL: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A replica set that is no part of a sharded cluster.
+    Plain,
+    Shard,
+    Config,
+}
+
+#[derive(Debug, Clone)]
+pub struct MongodOptions {
+    pub program: PathBuf,
+    /// Replica set; also names the data directory.
+    pub set: String,
+    pub role: Role,
+    /// `--wiredTigerCacheSizeGB`, at least 0.25.
+    pub cache_gb: f64,
+    /// `--oplogSize`; None is the server's choice (5 % of the free space).
+    pub oplog_mb: Option<u32>,
+    /// `--setParameter name=value`.
+    pub set_parameters: Vec<(String, String)>,
+    /// Passed on as they are.
+    pub extra_args: Vec<String>,
+}
+
+#[derive(Debug)]
+pub struct Mongod {
+    /// None while it is down. Before `dir`: the process ends, then its data goes.
+    process: Option<Process>,
+    options: MongodOptions,
+    port: u16,
+    dir: DataDir,
+}
+
+impl Mongod {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// If the process ends before it answers (with the tail of its log), or
+    /// does not answer in a minute.
+    pub async fn start(options: MongodOptions) -> Result<Mongod> {
+        let dir = DataDir::create(&options.set).map_err(|e| Error::from(e).context("data directory"))?;
+        let mut server = Mongod { process: None, options, port: 0, dir };
+        for _ in 0..PORT_TRIES_MAX {
+            server.port = port::free()?;
+            match server.launch().await {
+                Ok(()) => return Ok(server),
+                Err(_) if server.process.take().is_some_and(|process| process.lost_its_port()) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(Error::new(format!("mongod lost the race for a port {PORT_TRIES_MAX} times")))
+    }
+
+    /// `127.0.0.1:<port>`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Process id; None while it is down.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// A bare connection to this server.
+    pub async fn link(&self) -> Result<Link> {
+        Ok(Link::connect(&self.host()).await?)
+    }
+
+    /// Ends it at once, as a crash does; the data stays.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Ends it in order; the data stays. Blocks until it is down.
+    pub fn terminate(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.terminate();
+        }
+    }
+
+    /// Starts it again on the same port and data.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.launch().await
+    }
+
+    /// Freezes it: connections stay open, nothing answers (SIGSTOP).
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets a frozen server go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    pub(crate) fn signal(&self, signal: libc::c_int) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
+    async fn launch(&mut self) -> Result<()> {
+        let log = self.dir.path().join("mongod.log");
+        let name = format!("mongod {} ({})", self.host(), self.options.set);
+        self.process = Some(Process::start(self.command(), &name, &log)?);
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            self.process.as_mut().expect("it was set above").ensure_running()?;
+            if self.answers().await {
+                return Ok(());
+            }
+            if deadline <= Instant::now() {
+                return Err(Error::new(format!("{name} did not answer in {START_TIMEOUT:?}")));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// True if the server on our port is ours: another process may have won
+    /// the port while our server is still on its way to notice.
+    async fn answers(&self) -> bool {
+        let ask = async {
+            let mut link = self.link().await.ok()?;
+            let options = link.command("admin", doc! { "getCmdLineOpts": 1 }).await.ok()?;
+            let path = options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()?;
+            Some(self.dir.path() == std::path::Path::new(path))
+        };
+        tokio::time::timeout(Duration::from_secs(1), ask).await.ok().flatten().unwrap_or(false)
+    }
+
+    fn command(&self) -> Command {
+        let options = &self.options;
+        let mut command = Command::new(&options.program);
+        command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", &options.set]);
+        command.args(["--port", &self.port.to_string(), "--wiredTigerCacheSizeGB", &options.cache_gb.to_string()]);
+        command.arg("--dbpath").arg(self.dir.path());
+        command.arg("--logpath").arg(self.dir.path().join("mongod.log")).arg("--logappend");
+        // Written twice a second and read by nobody here.
+        command.args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
+        match options.role {
+            Role::Plain => {}
+            Role::Shard => _ = command.arg("--shardsvr"),
+            Role::Config => _ = command.arg("--configsvr"),
+        }
+        if let Some(mb) = options.oplog_mb {
+            command.args(["--oplogSize", &mb.to_string()]);
+        }
+        for (name, value) in &options.set_parameters {
+            command.arg("--setParameter").arg(format!("{name}={value}"));
+        }
+        command.args(&options.extra_args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}

@@ -43,9 +43,8 @@ impl Entry {
     /// # Errors
     /// `Usage` for a URI that cannot be read, `Server` where nobody answers.
     pub async fn connect(uri: &str, pool_max: u32) -> Result<Self> {
-        let mut options = ClientOptions::parse(uri)
-            .await
-            .map_err(|e| WorkloadError::Usage(format!("cannot use the URI: {e}")))?;
+        let mut options =
+            ClientOptions::parse(uri).await.map_err(|e| WorkloadError::Usage(format!("cannot use the URI: {e}")))?;
         options.retry_writes = Some(false);
         options.max_pool_size = Some(pool_max);
         options.server_selection_timeout.get_or_insert(std::time::Duration::from_secs(15));

@@ -56,7 +56,8 @@ impl OwnerMap {
     async fn unsharded(entry: &Entry, database: &str) -> Result<Self> {
         let rows = entry.config_rows("databases", doc! {"_id": database}).await?;
         let primary = rows.first().and_then(|row| row.get_str("primary").ok());
-        let primary = primary.ok_or_else(|| WorkloadError::Usage(format!("database {database} has no primary shard")))?;
+        let primary =
+            primary.ok_or_else(|| WorkloadError::Usage(format!("database {database} has no primary shard")))?;
         Ok(OwnerMap::whole(entry.shard_index(primary)?))
     }
 
@@ -111,7 +112,10 @@ fn key(value: &Bson) -> Result<Key> {
         Bson::Binary(b) => Key::Binary(b.bytes.len(), b.subtype.into(), b.bytes.clone()),
         Bson::ObjectId(id) => Key::ObjectId(id.bytes()),
         other => {
-            return Err(WorkloadError::Usage(format!("a shard key value of type {:?}: go through the router", other.element_type())));
+            return Err(WorkloadError::Usage(format!(
+                "a shard key value of type {:?}: go through the router",
+                other.element_type()
+            )));
         }
     })
 }
@@ -127,9 +131,7 @@ fn hash(key: &Key) -> i64 {
             let length = (text.len() as i32 + 1).to_le_bytes();
             (15, [&length[..], text.as_bytes(), &[0]].concat())
         }
-        Key::Binary(length, subtype, bytes) => {
-            (30, [&(*length as i32).to_le_bytes()[..], &[*subtype], bytes].concat())
-        }
+        Key::Binary(length, subtype, bytes) => (30, [&(*length as i32).to_le_bytes()[..], &[*subtype], bytes].concat()),
         Key::ObjectId(bytes) => (35, bytes.to_vec()),
     };
     let digest = Md5::new().chain_update(0i32.to_le_bytes()).chain_update(kind.to_le_bytes()).chain_update(value);

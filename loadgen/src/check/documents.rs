@@ -29,7 +29,7 @@ pub(super) async fn compare(sides: &Sides, collection: &Collection, findings: Ar
     let mut target = Feed::open(&sides.target.client, collection);
     let ns = collection.ns();
     let mut join = Join::new(&ns, &findings);
-    let (mut documents, mut bytes) = (0, 0);
+    let (mut documents, mut bytes, mut parted, mut stopped) = (0, 0, false, false);
     while source.fill().await? | target.fill().await? {
         let (left, right) = (source.ready(), target.ready());
         let alike = alike(&source, &target);
@@ -42,6 +42,7 @@ pub(super) async fn compare(sides: &Sides, collection: &Collection, findings: Ar
         if alike == left.min(right) && 0 < alike {
             continue;
         }
+        parted = true;
         if let Some(document) = source.next() {
             documents += 1;
             bytes += document.len() as u64;
@@ -52,10 +53,17 @@ pub(super) async fn compare(sides: &Sides, collection: &Collection, findings: Ar
         }
         if join.is_full() {
             findings.add(&ns, "stopped", || format!("too different: stopped after {documents} documents"));
+            stopped = true;
             break;
         }
     }
-    join.finish();
+    // A capped collection's order is content; any other's comes from the index.
+    if join.finish() == 0 && parted && collection.capped {
+        findings.add(&ns, "order of documents", || "the same documents in another order".into());
+    }
+    if sides.target.router && !sides.allow_orphans && !stopped {
+        find_orphans(sides, collection, target.taken, &findings).await?;
+    }
     findings.documents.fetch_add(documents, Ordering::Relaxed);
     findings.bytes.fetch_add(bytes, Ordering::Relaxed);
     Ok(())
@@ -67,6 +75,31 @@ fn alike(source: &Feed, target: &Feed) -> usize {
     (0..both).find(|&i| source.document(i) != target.document(i)).unwrap_or(both)
 }
 
+/// Documents that lie on the target's shards and that its router does not show:
+/// on a shard that does not own them, or beside a database's primary shard.
+async fn find_orphans(sides: &Sides, collection: &Collection, shown: u64, findings: &Findings) -> Result<()> {
+    let doing = || format!("counting {}", collection.ns());
+    let mut on_shards = 0;
+    for shard in &sides.target.shards {
+        let rows = shard.client.database(&collection.database).collection::<RawDocumentBuf>(&collection.name);
+        on_shards += rows.estimated_document_count().await.doing(doing)?;
+    }
+    if on_shards != shown {
+        // The quick count may be off after a crash: count again, one by one.
+        on_shards = 0;
+        for shard in &sides.target.shards {
+            let rows = shard.client.database(&collection.database).collection::<RawDocumentBuf>(&collection.name);
+            on_shards += rows.count_documents(doc! {}).await.doing(doing)?;
+        }
+    }
+    if on_shards != shown {
+        findings.add(&collection.ns(), "orphans", || {
+            format!("{on_shards} documents on the target's shards, {shown} through its router")
+        });
+    }
+    Ok(())
+}
+
 /// One side's documents, a batch at a time.
 struct Feed {
     batches: mpsc::Receiver<Result<RawBatch>>,
@@ -75,6 +108,8 @@ struct Feed {
     spans: Vec<Range<usize>>,
     /// The next one.
     at: usize,
+    /// Documents taken from this and former batches.
+    taken: u64,
     done: bool,
 }
 
@@ -90,7 +125,7 @@ impl Feed {
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Feed { batches, batch: None, spans: Vec::new(), at: 0, done: false }
+        Feed { batches, batch: None, spans: Vec::new(), at: 0, taken: 0, done: false }
     }
 
     /// Makes a document ready; false at the end of the stream.
@@ -110,7 +145,8 @@ impl Feed {
         let mut spans = Vec::new();
         for value in batch.doc_slices().doing(doing)? {
             let value = value.doing(doing)?;
-            let document = value.as_document().ok_or_else(|| WorkloadError::Usage("a batch holds no document".into()))?;
+            let document =
+                value.as_document().ok_or_else(|| WorkloadError::Usage("a batch holds no document".into()))?;
             let offset = document.as_bytes().as_ptr() as usize - start;
             spans.push(offset..offset + document.as_bytes().len());
         }
@@ -130,11 +166,12 @@ impl Feed {
 
     fn take(&mut self, count: usize) {
         self.at += count;
+        self.taken += count as u64;
     }
 
     fn next(&mut self) -> Option<Vec<u8>> {
         let document = (0 < self.ready()).then(|| self.document(0).to_vec());
-        self.at += usize::from(document.is_some());
+        self.take(usize::from(document.is_some()));
         document
     }
 }

@@ -40,25 +40,31 @@ impl<'a> Join<'a> {
         WAITING_BYTES_MAX < self.bytes
     }
 
-    /// Reports what found no equal counterpart.
-    pub(super) fn finish(mut self) {
+    /// Reports what found no equal counterpart; answers how many there were.
+    pub(super) fn finish(mut self) -> u64 {
+        let mut found = 0;
+        let mut report = |kind, detail: &dyn Fn() -> String| {
+            found += 1;
+            self.findings.add(self.ns, kind, detail);
+        };
         for (id, sources) in self.source {
             let mut targets = self.target.remove(&id).unwrap_or_default().into_iter();
             for source in sources {
                 match targets.next() {
                     Some(target) => {
-                        self.findings.add(self.ns, "different document", || describe::difference(&source, &target));
+                        report("different document", &|| describe::difference(&source, &target));
                     }
-                    None => self.findings.add(self.ns, "missing document", || describe::id(&source)),
+                    None => report("missing document", &|| describe::id(&source)),
                 }
             }
             for target in targets {
-                self.findings.add(self.ns, "extra document", || describe::id(&target));
+                report("extra document", &|| describe::id(&target));
             }
         }
         for target in self.target.into_values().flatten() {
-            self.findings.add(self.ns, "extra document", || describe::id(&target));
+            report("extra document", &|| describe::id(&target));
         }
+        found
     }
 }
 

@@ -57,11 +57,14 @@ pub struct CheckOptions {
     /// Which source shard became which target shard; else by sorted id.
     #[arg(long, value_name = "SOURCE=TARGET,…", value_delimiter = ',')]
     pub map: Vec<String>,
+    /// Accept documents on the target's shards that its router does not show.
+    #[arg(long)]
+    pub allow_orphans: bool,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        CheckOptions { max_differences: 20, parallel: 4, exclude: Vec::new(), map: Vec::new() }
+        CheckOptions { max_differences: 20, parallel: 4, exclude: Vec::new(), map: Vec::new(), allow_orphans: false }
     }
 }
 
@@ -72,6 +75,7 @@ struct Sides {
     /// Target shard of each source shard, by position; `None` where their
     /// numbers differ or one side has no router.
     pairs: Option<Vec<usize>>,
+    allow_orphans: bool,
 }
 
 /// Compares and prints; true where both sides are equal.
@@ -94,7 +98,7 @@ pub async fn compare(source_uri: &str, target_uri: &str, options: &CheckOptions)
     let source = Entry::connect(source_uri, pool_max).await?;
     let target = Entry::connect(target_uri, pool_max).await?;
     let pairs = shard_pairs(&source, &target, &options.map)?;
-    let sides = Sides { source, target, pairs };
+    let sides = Sides { source, target, pairs, allow_orphans: options.allow_orphans };
     let findings = Arc::new(Findings::new(options.max_differences));
     let catalog = Catalog::read(&sides.source, &options.exclude).await?;
     let catalog = catalog.compare(&Catalog::read(&sides.target, &options.exclude).await?, &findings);

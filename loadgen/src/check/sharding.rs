@@ -114,7 +114,8 @@ async fn intervals(entry: &Entry, ns: &str, row: &Document, name: impl Fn(&str) 
     for chunk in entry.config_rows("chunks", chunk_filter(ns, row)).await? {
         chunks.insert(bound(&chunk, "min"), (bound(&chunk, "max"), name(chunk.get_str("shard").unwrap_or_default())));
     }
-    let all_min: Document = row.get_document("key").into_iter().flatten().map(|(f, _)| (f.clone(), Bson::MinKey)).collect();
+    let all_min: Document =
+        row.get_document("key").into_iter().flatten().map(|(f, _)| (f.clone(), Bson::MinKey)).collect();
     let mut joined: Vec<(String, String, String)> = Vec::new();
     // By following max to min the order of the keys need not be known.
     let mut at = Bson::Document(all_min).to_string();
@@ -125,7 +126,8 @@ async fn intervals(entry: &Entry, ns: &str, row: &Document, name: impl Fn(&str) 
         }
         at = max;
     }
-    let mut shown: Vec<String> = joined.into_iter().map(|(min, max, shard)| format!("[{min}, {max}) on {shard}")).collect();
+    let mut shown: Vec<String> =
+        joined.into_iter().map(|(min, max, shard)| format!("[{min}, {max}) on {shard}")).collect();
     shown.extend(chunks.into_iter().map(|(min, (max, shard))| format!("[{min}, {max}) on {shard}, out of line")));
     Ok(shown)
 }

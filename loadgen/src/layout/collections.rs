@@ -55,7 +55,8 @@ impl CollectionSpec {
 fn shop() -> Vec<CollectionSpec> {
     let partial = doc! {"partialFilterExpression": {"counter": {"$gt": 500}}};
     let insensitive = doc! {"collation": {"locale": "en", "strength": 2}};
-    let validator = doc! {"validator": {"n": {"$type": "long"}}, "validationLevel": "moderate", "validationAction": "error"};
+    let validator =
+        doc! {"validator": {"n": {"$type": "long"}}, "validationLevel": "moderate", "validationAction": "error"};
     vec![
         spec("shop", "orders", 220, Ids::ObjectId, Sharding::Hashed("_id"))
             .grouped()

@@ -63,8 +63,7 @@ impl Layout {
     /// Writes the one document that `read` looks for.
     pub async fn write(&self, entry: &Entry) -> Result<()> {
         let rows = entry.client.database("loadgen").collection::<Document>("layout");
-        let row =
-            doc! {"_id": "layout", "seed": self.seed as i64, "docs": self.docs as i64, "capped": self.capped};
+        let row = doc! {"_id": "layout", "seed": self.seed as i64, "docs": self.docs as i64, "capped": self.capped};
         rows.insert_one(row).await.doing(|| "writing loadgen.layout".into())?;
         Ok(())
     }

@@ -28,7 +28,9 @@ pub(super) fn update(space: &KeySpace, n: u64, dice: &mut Dice) -> Document {
         3 => doc! {"$unset": {"note": ""}, "$inc": {"counter": -1}},
         4 => doc! {"$rename": {"left": "right"}, "$set": {"status": dice.pick(STATUSES)}},
         5 => doc! {"$set": {"address.city": dice.pick(WORDS), "filler": text(dice, 200)}},
-        6 => doc! {"$max": {"stats.top": dice.below(1000) as i32}, "$mul": {"score": 1.01}, "$currentDate": {"stats.at": true}},
+        6 => {
+            doc! {"$max": {"stats.top": dice.below(1000) as i32}, "$mul": {"score": 1.01}, "$currentDate": {"stats.at": true}}
+        }
         _ => {
             let total = doc! {"$add": [{"$ifNull": ["$stats.total", 0]}, dice.below(10) as i32]};
             return statement(filter, vec![doc! {"$set": {"stats.total": total}}, doc! {"$unset": ["right"]}]);
@@ -45,7 +47,9 @@ pub(super) fn array(space: &KeySpace, n: u64, dice: &mut Dice) -> Document {
         0 => doc! {"$push": {"tags": {"$each": [word], "$slice": -ARRAY_ELEMENTS_MAX}}},
         1 => doc! {"$pull": {"tags": word}},
         2 => doc! {"$addToSet": {"tags": {"$each": [word, "common"]}}},
-        3 => doc! {"$push": {"items": {"$each": [{"sku": word, "qty": 1}], "$position": 0, "$slice": ARRAY_ELEMENTS_MAX}}},
+        3 => {
+            doc! {"$push": {"items": {"$each": [{"sku": word, "qty": 1}], "$position": 0, "$slice": ARRAY_ELEMENTS_MAX}}}
+        }
         4 => doc! {"$pop": {"tags": -1}},
         5 => {
             filter.insert("items.sku", word);

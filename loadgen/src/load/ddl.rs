@@ -84,7 +84,8 @@ impl Ddl {
         }
         let index = doc! {"key": {"a": 1}, "name": "a_1"};
         command_on(&self.entry.client, "shop", doc! {"createIndexes": &name, "indexes": [index]}).await?;
-        let documents: Vec<Document> = (0..DOCUMENTS).map(|i| doc! {"_id": i, "a": i % 7, "round": round as i64}).collect();
+        let documents: Vec<Document> =
+            (0..DOCUMENTS).map(|i| doc! {"_id": i, "a": i % 7, "round": round as i64}).collect();
         let command = doc! {"insert": &name, "documents": documents, "writeConcern": {"w": 1}};
         command_on(&self.entry.client, "shop", command).await.map(drop)
     }

@@ -152,7 +152,9 @@ pub(super) fn refusal(error: &mongodb::error::Error) -> Refusal {
 /// Fails where there is nothing to load.
 pub(super) fn require_spaces(picker: &Picker) -> Result<()> {
     match picker.spaces.is_empty() {
-        true => Err(WorkloadError::Usage("no populated collection is left to load: check --ns and `populate --docs`".into())),
+        true => Err(WorkloadError::Usage(
+            "no populated collection is left to load: check --ns and `populate --docs`".into(),
+        )),
         false => Ok(()),
     }
 }

@@ -57,12 +57,10 @@ impl Transactor {
     /// Writes and aborts.
     pub(super) async fn abort(&mut self, part: &Part) -> Vec<Refusal> {
         match self {
-            Transactor::Driver(session, client) => {
-                match write(session, client, std::slice::from_ref(part)).await {
-                    Ok(()) => session.abort_transaction().await.err().iter().map(refusal).collect(),
-                    Err(refusal) => abandon(session, refusal).await,
-                }
-            }
+            Transactor::Driver(session, client) => match write(session, client, std::slice::from_ref(part)).await {
+                Ok(()) => session.abort_transaction().await.err().iter().map(refusal).collect(),
+                Err(refusal) => abandon(session, refusal).await,
+            },
             Transactor::Shards(session) => outcome(session.prepare_and_abort(&by_hand(part)).await),
         }
     }

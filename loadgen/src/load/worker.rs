@@ -114,7 +114,7 @@ impl Worker {
         stats.record(kind, ops, latency);
         self.shared.ops.fetch_add(ops, Ordering::Relaxed);
         for (code, text) in refusals {
-            match self.is_race(kind, *code) {
+            match self.is_race(kind, *code, text) {
                 true => stats.raced(),
                 false => {
                     self.shared.errors.fetch_add(1, Ordering::Relaxed);
@@ -125,11 +125,13 @@ impl Worker {
     }
 
     /// Lost races that this workload makes by itself.
-    fn is_race(&self, kind: Kind, code: i32) -> bool {
+    fn is_race(&self, kind: Kind, code: i32, text: &str) -> bool {
         match code {
             DUPLICATE_KEY => {
                 let churn = self.shared.planner.unique_churn;
-                churn || matches!(kind, Kind::Reinserts | Kind::Upserts)
+                // A document counts as there from when its ordinal is taken, so
+                // that another operation may make it before its insert does.
+                churn || matches!(kind, Kind::Reinserts | Kind::Upserts) || text.contains("index: _id_")
             }
             _ => kind.is_transaction() && TRANSACTION_LOST.contains(&code),
         }

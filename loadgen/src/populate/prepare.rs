@@ -108,8 +108,7 @@ async fn place_missing(entry: &Entry, spec: &CollectionSpec, points: Vec<Documen
 /// it is already is no error.
 async fn deal(entry: &Entry, spec: &CollectionSpec, points: &[Document]) -> Result<()> {
     let end = |value: Bson| spec.sharding.pattern().keys().map(|field| (field.clone(), value.clone())).collect();
-    let bounds: Vec<Document> =
-        [vec![end(Bson::MinKey)], points.to_vec(), vec![end(Bson::MaxKey)]].concat();
+    let bounds: Vec<Document> = [vec![end(Bson::MinKey)], points.to_vec(), vec![end(Bson::MaxKey)]].concat();
     let owners = crate::owner::OwnerMap::read(entry, spec.database, spec.name).await?;
     for (i, pair) in bounds.windows(2).enumerate() {
         let shard = i % entry.shards.len();

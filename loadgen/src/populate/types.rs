@@ -131,8 +131,7 @@ fn pointer(document: &RawDocumentBuf) -> RawBsonRef<'_> {
 
 fn mixed_ids() -> Vec<RawDocumentBuf> {
     let numbered = id_values().into_iter().enumerate();
-    let mut documents: Vec<RawDocumentBuf> =
-        numbered.map(|(i, id)| rawdoc! {"_id": raw(id), "i": i as i32}).collect();
+    let mut documents: Vec<RawDocumentBuf> = numbered.map(|(i, id)| rawdoc! {"_id": raw(id), "i": i as i32}).collect();
     let mut with_pointer = RawDocumentBuf::new();
     with_pointer.append(cstr!("_id"), pointer(&db_pointer(cstr!("p"))));
     documents.push(with_pointer);
@@ -197,7 +196,13 @@ fn shapes() -> Vec<RawDocumentBuf> {
 
 fn deep() -> RawDocumentBuf {
     let leaf = rawdoc! {"leaf": true};
-    let nested = (0..DEPTH).fold(leaf, |inner, level| if level % 10 == 9 { rawdoc! {"l": [inner]} } else { rawdoc! {"d": inner} });
+    let nested = (0..DEPTH).fold(leaf, |inner, level| {
+        if level % 10 == 9 {
+            rawdoc! {"l": [inner]}
+        } else {
+            rawdoc! {"d": inner}
+        }
+    });
     rawdoc! {"_id": "deep", "d": nested}
 }
 

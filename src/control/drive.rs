@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -15,6 +14,7 @@ use crate::control::cutover::{CalledOff, Cutover, Equal};
 use crate::control::run::{Phase, Run};
 use crate::control::setup::{self, Balancers, Running};
 use crate::control::sides::Sides;
+use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::control::{finish, watch};
 use crate::error::{Error, Kind, Result};
@@ -34,6 +34,7 @@ pub struct Drive<'a> {
     pub run: &'a Arc<Run>,
     pub sides: &'a Sides,
     pub balancers: Balancers,
+    pub stop: &'a Stop,
 }
 
 /// What wakes the loop.
@@ -59,7 +60,7 @@ impl Drive<'_> {
         });
         let mut auto_at = Instant::now();
         loop {
-            let begin = match next_event(failed.as_mut(), requests).await {
+            let begin = match next_event(failed.as_mut(), requests, self.stop).await {
                 Event::Failed(e) => return Err(e),
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Asked(Request::Cancel(reply)) => return Err(cancelled(reply)),
@@ -83,7 +84,7 @@ impl Drive<'_> {
             let proven = tokio::select! {
                 proven = cutover.prove() => proven?,
                 error = failed.as_mut() => return Err(error),
-                error = until_stopped(requests) => return Err(error),
+                error = until_stopped(requests, self.stop) => return Err(error),
             };
             match proven {
                 Ok(equal) => {
@@ -157,11 +158,11 @@ impl Drive<'_> {
     }
 }
 
-async fn next_event(failed: impl Future<Output = Error>, requests: &mut mpsc::Receiver<Request>) -> Event {
+async fn next_event(failed: impl Future<Output = Error>, requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Event {
     tokio::select! {
         biased;
         error = failed => Event::Failed(error),
-        () = stop_signal() => Event::Stopped,
+        () = stop.asked() => Event::Stopped,
         Some(request) = requests.recv() => Event::Asked(request),
         () = tokio::time::sleep(TICK) => Event::Tick,
     }
@@ -170,20 +171,21 @@ async fn next_event(failed: impl Future<Output = Error>, requests: &mut mpsc::Re
 /// Runs `work` until it is done, a signal comes or the operator cancels.
 pub async fn unless_stopped<T>(
     requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
     doing: &str,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     tokio::select! {
         done = work => done,
-        error = until_stopped(requests) => Err(error.context(format_args!("stopped while {doing}"))),
+        error = until_stopped(requests, stop) => Err(error.context(format_args!("stopped while {doing}"))),
     }
 }
 
 /// Answers requests until one, or a signal, ends the run.
-async fn until_stopped(requests: &mut mpsc::Receiver<Request>) -> Error {
+async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Error {
     loop {
         tokio::select! {
-            () = stop_signal() => return stopped("it"),
+            () = stop.asked() => return stopped("it"),
             Some(request) = requests.recv() => match request {
                 Request::Cancel(reply) => return cancelled(reply),
                 Request::Cutover(reply) => {
@@ -192,24 +194,6 @@ async fn until_stopped(requests: &mut mpsc::Receiver<Request>) -> Error {
             },
         }
     }
-}
-
-/// The first Ctrl-C or SIGTERM; a second one ends the process at once.
-async fn stop_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        std::process::exit(i32::from(Kind::Cancelled.exit_code()));
-    });
 }
 
 const GO_ON: &str = "the target keeps what was copied; empty it and run the same command to begin anew";

@@ -9,6 +9,7 @@ pub mod layout;
 pub mod setup;
 pub mod ddl;
 pub mod watch;
+pub mod stop;
 pub mod drive;
 pub mod cutover;
 pub mod finish;
@@ -24,6 +25,7 @@ use crate::config::{Config, VerifyMode};
 use crate::control::drive::Drive;
 use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
+use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Result};
 use crate::observe::{api, display};
@@ -39,6 +41,7 @@ const REQUESTS_QUEUE: usize = 16;
 /// By cause; the balancers are put back as found whatever happens.
 pub async fn migrate(config: Config) -> Result<Summary> {
     let run = Run::new();
+    let stop = Stop::listen()?;
     let (requests, mut received) = mpsc::channel(REQUESTS_QUEUE);
     let snapshot = {
         let run = run.clone();
@@ -47,7 +50,7 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     let api = api::serve(config.api_port, snapshot.clone(), requests).await?;
     tracing::info!("run {}: API on http://127.0.0.1:{}", run.id, api.port);
     let display = display::start(config.progress, Duration::from_secs(config.status_interval_s), snapshot);
-    let outcome = migrate_observed(&config, &run, &mut received).await;
+    let outcome = migrate_observed(&config, &run, &mut received, &stop).await;
     if let Err(e) = &outcome {
         let phase = if e.kind == Kind::Cancelled { Phase::Cancelled } else { Phase::Failed };
         run.fail(phase, e.to_string());
@@ -57,8 +60,13 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     outcome
 }
 
-async fn migrate_observed(config: &Config, run: &Arc<Run>, requests: &mut mpsc::Receiver<api::Request>) -> Result<Summary> {
-    let connected = drive::unless_stopped(requests, "connecting and validating", async {
+async fn migrate_observed(
+    config: &Config,
+    run: &Arc<Run>,
+    requests: &mut mpsc::Receiver<api::Request>,
+    stop: &Stop,
+) -> Result<Summary> {
+    let connected = drive::unless_stopped(requests, stop, "connecting and validating", async {
         let sides = Sides::connect(config).await?;
         setup::validate(&sides).await?;
         let sides = sides.map(&config.map)?;
@@ -67,7 +75,7 @@ async fn migrate_observed(config: &Config, run: &Arc<Run>, requests: &mut mpsc::
     });
     let (sides, balancers) = connected.await?;
     // From here on the balancers are put back on every way out.
-    let outcome = move_data(config, run, &sides, requests, balancers).await;
+    let outcome = move_data(config, run, &sides, requests, balancers, stop).await;
     if outcome.is_err() {
         setup::restore_balancers(&sides, balancers, run).await;
     }
@@ -80,13 +88,14 @@ async fn move_data(
     sides: &Sides,
     requests: &mut mpsc::Receiver<api::Request>,
     balancers: setup::Balancers,
+    stop: &Stop,
 ) -> Result<Summary> {
-    let started = drive::unless_stopped(requests, "preparing the target", async {
+    let started = drive::unless_stopped(requests, stop, "preparing the target", async {
         setup::stop_balancers(sides).await?;
         setup::start(config, sides, run).await
     });
     let running = started.await?;
-    Drive { config, run, sides, balancers }.to_the_end(running, requests).await
+    Drive { config, run, sides, balancers, stop }.to_the_end(running, requests).await
 }
 
 /// Runs every check and changes nothing.

@@ -24,6 +24,8 @@ pub struct Entry {
     pub router: bool,
     /// True where the router knows no sessions, as our stand-in for mongos does.
     pub stand_in: bool,
+    /// Major and minor version of the servers.
+    pub version: (u32, u32),
     /// Sorted by id; one named `replica set` where there is no router.
     pub shards: Vec<ShardEntry>,
 }
@@ -56,7 +58,8 @@ impl Entry {
             false => vec![ShardEntry { id: "replica set".into(), hosts: String::new(), client: client.clone() }],
         };
         let stand_in = router && !hello.contains_key("logicalSessionTimeoutMinutes");
-        Ok(Entry { client, router, stand_in, shards })
+        let version = version_of(&client).await?;
+        Ok(Entry { client, router, stand_in, version, shards })
     }
 
     /// Runs a command on `admin`, at the router or the replica set's primary.
@@ -84,6 +87,13 @@ impl Entry {
         names.sort();
         Ok(names)
     }
+}
+
+async fn version_of(client: &Client) -> Result<(u32, u32)> {
+    let reply = command_on(client, "admin", doc! {"buildInfo": 1}).await?;
+    let version = reply.get_str("version").unwrap_or_default();
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
+    Ok((numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()))
 }
 
 async fn shards_of(client: &Client, options: &ClientOptions) -> Result<Vec<ShardEntry>> {

@@ -99,7 +99,7 @@ pub(super) fn multi(n: u64, dice: &mut Dice) -> Document {
 /// The command alone; its collection is the first field.
 pub(super) fn find_and_modify(space: &KeySpace, n: u64, dice: &mut Dice) -> Document {
     let change = doc! {"$inc": {"counter": 1}, "$set": {"status": dice.pick(STATUSES)}};
-    doc! {"findAndModify": space.spec.name, "query": space.spec.filter(n), "update": change, "new": true}
+    doc! {"findAndModify": space.spec.name, "query": space.spec.filter(n), "update": change, "new": true, "writeConcern": {"w": 1}}
 }
 
 /// Two documents trade their unique values, by way of a third value.

@@ -47,6 +47,9 @@ pub struct LoadArgs {
     /// Seconds to run; else until Ctrl-C.
     #[arg(long)]
     pub duration: Option<f64>,
+    /// Seconds between progress lines.
+    #[arg(long, default_value_t = 5.0)]
+    pub lap: f64,
     /// Print the report as one JSON line.
     #[arg(long)]
     pub json: bool,
@@ -121,16 +124,21 @@ impl LoadOptions {
 
 /// Runs a load for its duration or until Ctrl-C and prints the report.
 pub async fn run(args: LoadArgs) -> Result<()> {
-    let load = Load::start(args.options).await?;
-    let end = async {
-        match args.duration {
-            Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
-            None => std::future::pending().await,
+    let mut load = Load::start(args.options).await?;
+    let end = args.duration.map(|seconds| tokio::time::Instant::now() + Duration::from_secs_f64(seconds));
+    loop {
+        let now = tokio::time::Instant::now();
+        let lap = now + Duration::from_secs_f64(args.lap.max(0.1));
+        let next = end.map_or(lap, |end| end.min(lap));
+        tokio::select! {
+            _ = tokio::time::sleep_until(next) => (),
+            _ = tokio::signal::ctrl_c() => break,
         }
-    };
-    tokio::select! {
-        _ = end => (),
-        _ = tokio::signal::ctrl_c() => (),
+        // Progress goes to stderr: stdout is for the report.
+        eprintln!("{}", load.lap().line());
+        if end.is_some_and(|end| end <= tokio::time::Instant::now()) {
+            break;
+        }
     }
     let report = load.stop().await;
     match args.json {
@@ -162,7 +170,8 @@ impl Load {
             };
             let own = Arc::new(Mutex::new(Stats::default()));
             stats.push(own.clone());
-            let worker = Worker { shared: shared.clone(), stats: own, transactor, stop: stopped.clone() };
+            let (shared, stop) = (shared.clone(), stopped.clone());
+            let worker = Worker { shared, stats: own, entry: entry.clone(), transactor, stop };
             tasks.spawn(worker.work(u64::from(number)));
         }
         if options.ddl {

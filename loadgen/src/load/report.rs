@@ -105,6 +105,15 @@ pub struct LoadReport {
     pub errors: BTreeMap<String, u64>,
 }
 
+impl LoadReport {
+    /// The whole in one line.
+    pub fn line(&self) -> String {
+        let ms = |us: u64| us as f64 / 1e3;
+        let (p50, p99) = (ms(self.total.p50_us), ms(self.total.p99_us));
+        format!("{:.0} ops/s  p50 {p50:.2} ms  p99 {p99:.2} ms  {} errors", self.rate, self.error_count)
+    }
+}
+
 /// Operations of one kind and their latencies, microseconds from the time due.
 #[derive(Debug, Clone, Serialize)]
 pub struct KindReport {

@@ -24,7 +24,7 @@ use super::{
     route::Refusal,
     transaction::Transactor,
 };
-use crate::layout::dice::Dice;
+use crate::{entry::Entry, layout::dice::Dice};
 
 /// After an error of the connection or an election, so that a dead server is not hammered.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
@@ -49,6 +49,7 @@ pub(super) struct Shared {
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) stats: Arc<Mutex<Stats>>,
+    pub(super) entry: Entry,
     /// Where the mix has transactions.
     pub(super) transactor: Option<Transactor>,
     pub(super) stop: watch::Receiver<bool>,
@@ -71,6 +72,7 @@ impl Worker {
             self.record(kind, ops, due.elapsed(), &refusals);
             if refusals.iter().any(|(code, _)| *code == 0 || is_election(*code)) {
                 tokio::time::sleep(ERROR_PAUSE).await;
+                self.reconnect().await;
             }
         }
     }
@@ -84,6 +86,15 @@ impl Worker {
         tokio::select! {
             pass = self.shared.gate.clone().read_owned() => Some((pass, Instant::now())),
             _ = self.stop.changed() => None,
+        }
+    }
+
+    /// Transactions by hand stay on their connections; the primary may be another now.
+    async fn reconnect(&mut self) {
+        if self.transactor.is_some()
+            && let Ok(transactor) = Transactor::connect(&self.entry).await
+        {
+            self.transactor = Some(transactor);
         }
     }
 

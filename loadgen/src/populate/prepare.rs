@@ -17,6 +17,8 @@ use crate::{
 const CHUNKS_PER_SHARD: u64 = 2;
 /// CommandNotFound (server source, `error_codes.yml`).
 const COMMAND_NOT_FOUND: i32 = 59;
+/// The first version that knows hidden indexes (server manual).
+const HIDDEN_SINCE: (u32, u32) = (4, 4);
 /// Collections created or indexed side by side.
 const PARALLEL: usize = 4;
 
@@ -146,7 +148,11 @@ async fn index(entry: &Entry, spec: &CollectionSpec) -> Result<()> {
     if spec.indexes.is_empty() {
         return Ok(());
     }
-    let command = doc! {"createIndexes": spec.name, "indexes": spec.indexes.clone()};
+    let mut indexes = spec.indexes.clone();
+    if entry.version < HIDDEN_SINCE {
+        indexes.iter_mut().for_each(|index| _ = index.remove("hidden"));
+    }
+    let command = doc! {"createIndexes": spec.name, "indexes": indexes};
     command_on(&entry.client, spec.database, command).await.map(drop)
 }
 

@@ -24,14 +24,17 @@ pub const DATABASE: &str = "types";
 const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 /// Levels of the deep document; the server refuses more than 180 or so.
 const DEPTH: usize = 100;
+/// The first version that takes field names with a leading `$` on insert (server manual).
+const DOLLARS_SINCE: (u32, u32) = (5, 0);
 
 /// Makes the collections of [`DATABASE`] and says what they hold.
 pub async fn create(entry: &Entry) -> Result<Vec<CollectionSummary>> {
     command_on(&entry.client, DATABASE, doc! {"create": "shapes"}).await?;
+    let shapes = shapes(DOLLARS_SINCE <= entry.version);
     let mut made = vec![
         insert(entry, "ids", mixed_ids()).await?,
         insert(entry, "values", every_value()).await?,
-        insert(entry, "shapes", shapes()).await?,
+        insert(entry, "shapes", shapes).await?,
     ];
     if zero_timestamp(entry).await? {
         made[2].documents += 1;
@@ -162,7 +165,7 @@ fn every_value() -> Vec<RawDocumentBuf> {
     documents
 }
 
-fn shapes() -> Vec<RawDocumentBuf> {
+fn shapes(dollars: bool) -> Vec<RawDocumentBuf> {
     let zero = Timestamp { time: 0, increment: 0 };
     let mut twice = rawdoc! {"_id": "duplicate names", "a": 1, "b": 2};
     twice.append(cstr!("a"), 3);
@@ -176,7 +179,7 @@ fn shapes() -> Vec<RawDocumentBuf> {
     let name = "n".repeat(4_000);
     let name: &CStr = name.as_str().try_into().expect("a row of n holds no NUL");
     long_name.append(name, 1);
-    vec![
+    let mut documents = vec![
         twice,
         late_id,
         long_name,
@@ -184,14 +187,17 @@ fn shapes() -> Vec<RawDocumentBuf> {
         rawdoc! {"_id": "only an id"},
         rawdoc! {"_id": "zero timestamps inside", "in": {"t": zero}, "list": [zero, {"t": zero}]},
         rawdoc! {"_id": "dotted", "a.b": 1, "a": {"b.c": 2, ".": 3, "d.": {".e": 4}}},
-        rawdoc! {"_id": "dollars", "in": {"$set": 1, "$": 2}, "a$": 3, "$top": 4},
         rawdoc! {"_id": "reference like", "ref": {"$ref": "c", "$id": 1, "$db": "d"}},
         rawdoc! {"_id": "empty names", "": 1, "in": {"": {"": 2}}},
         rawdoc! {"_id": "names of numbers", "0": 1, "in": {"1": "a", "0": "b"}, "u": 1, "i": 2, "d": 3, "sa": 4, "diff": {}},
         rawdoc! {"_id": "unicode", "ключ": "значение", "😀": "\u{10FFFF}"},
         deep(),
         largest(),
-    ]
+    ];
+    if dollars {
+        documents.push(rawdoc! {"_id": "dollars", "in": {"$set": 1, "$": 2}, "a$": 3, "$top": 4});
+    }
+    documents
 }
 
 fn deep() -> RawDocumentBuf {

@@ -1,6 +1,10 @@
 //! The integration tests, one binary: every module starts the real servers it
 //! needs and drops them when done.
 
+mod bson_hash;
+mod bson_literal;
+mod bson_order;
+mod bson_values;
 mod connect;
 mod fixture;
 mod layout;

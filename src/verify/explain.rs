@@ -163,8 +163,7 @@ fn sentence(part: &Part, document: &RawDocument, what: &str) -> String {
 
 /// An `_id`, cut where it is long.
 fn shown(id: RawBsonRef<'_>) -> String {
-    let text = Bson::try_from(RawBson::from(id))
-        .map_or_else(|_| format!("{id:?}"), |id| id.to_string());
+    let text = Bson::try_from(RawBson::from(id)).map_or_else(|_| format!("{id:?}"), |id| id.to_string());
     match text.char_indices().nth(ID_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

@@ -21,6 +21,10 @@ async fn the_target_is_laid_out_as_the_source() {
     assert_eq!(balancer::stop(&source).await.unwrap(), Found { enabled: Some(true) });
     assert_eq!(balancer::stop(&target).await.unwrap(), Found { enabled: Some(true) });
     populate(&source.entry).await;
+    // An empty database left over on another shard, and half a collection, are in nobody's way.
+    run(&target.entry, "admin", doc! {"enableSharding": "lone", "primaryShard": "shard1"}).await;
+    run(&target.entry, "admin", doc! {"enableSharding": "shop", "primaryShard": "shard0"}).await;
+    run(&target.entry, "shop", doc! {"create": "hashed"}).await;
 
     let catalog = catalog::read(&source).await.unwrap();
     let started = std::time::Instant::now();

@@ -25,4 +25,18 @@ pub mod mongos;
 
 pub mod cluster;
 
+pub mod workload_error;
+
+pub mod entry;
+
+pub mod owner;
+
+pub mod layout;
+
+pub mod populate;
+
+pub mod load;
+
+pub mod check;
+
 pub mod cli;

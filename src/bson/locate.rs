@@ -19,15 +19,20 @@ pub fn id_of(doc: &RawDocument) -> Option<RawBsonRef<'_>> {
 ///
 /// - a top-level `Timestamp(0, 0)` other than the `_id` becomes the current time;
 /// - a top-level name that starts with `$` is refused by a replacement of a
-///   document that is there, or taken for an update operator if it comes first.
+///   document that is there, or taken for an update operator if it comes first;
+/// - a second `_id` is refused by an insert.
 ///
-/// Such documents are written with `$replaceWith: {$literal: …}`.
+/// What no write keeps: an `_id` that is not first is moved to the front. Such documents are written with `$replaceWith: {$literal: …}`.
 pub fn needs_literal(doc: &RawDocument) -> bool {
-    elements(doc).any(|e| e.name.first() == Some(&b'$') || is_zero_timestamp(&e))
+    let mut elements = elements(doc);
+    let first = elements.next();
+    first.is_some_and(|e| e.name != b"_id" && is_special(&e)) || elements.any(|e| is_special(&e))
 }
 
-fn is_zero_timestamp(element: &Element<'_>) -> bool {
-    element.kind == kind::TIMESTAMP && element.value == [0; 8] && element.name != b"_id"
+#[inline]
+fn is_special(element: &Element<'_>) -> bool {
+    let zero_timestamp = element.kind == kind::TIMESTAMP && element.value == [0; 8];
+    zero_timestamp || element.name.first() == Some(&b'$') || element.name == b"_id"
 }
 
 /// True if a field name occurs twice in one document, at any depth.
@@ -69,6 +74,8 @@ mod tests {
             (rawdoc! { "_id": 1, "a": Timestamp { time: 0, increment: 1 } }, false),
             (rawdoc! { "_id": 1, "a": { "b": zero } }, false),
             (rawdoc! { "_id": zero }, false),
+            (rawdoc! { "_id": 1, "_id": 2 }, true),
+            (rawdoc! { "a": 1, "_id": 2 }, true),
             (rawdoc! { "_id": 1, "$a": 1 }, true),
             (rawdoc! { "_id": 1, "a$": 1, "": 2, "a.b": 3 }, false),
             (rawdoc! { "_id": 1, "a": { "$b": 1 } }, false),

@@ -1,1 +1,32 @@
 //! The data plane of one pair: one source replica set to its target.
+//!
+//! ```text
+//! plan ─▶ scan ══════════════════▶ bulk ─▶ target
+//!             └ gate (finish) ═▶ lane ─▶ compile ─▶ bulk ─▶ target
+//! oplog ─▶ entry ─▶ tail ─▶ gate ═▶ inbox ┘
+//!                     └ ddl ─▶ chores ─▶ index, control
+//! ```
+//!
+//! Knows nothing about other pairs; what concerns several goes to control as a
+//! `ddl::Request`.
+
+pub mod position;
+pub mod budget;
+pub mod collection;
+pub mod op;
+pub mod entry;
+pub mod oplog;
+pub mod transactions;
+pub mod plan;
+pub mod scan;
+pub mod tail;
+pub mod gate;
+pub mod inbox;
+pub mod lane;
+pub mod compile;
+pub mod command;
+pub mod bulk;
+pub mod chores;
+pub mod ddl;
+pub mod index;
+pub mod run;

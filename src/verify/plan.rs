@@ -1,0 +1,110 @@
+//! Cutting a part into `_id` ranges of about the same size.
+//!
+//! Knows nothing about digests.
+
+use bson::{RawBson, RawDocumentBuf, rawdoc};
+
+use crate::bson::identity::IdKey;
+use crate::bson::order;
+use crate::cluster::catalog::{self, Estimate};
+use crate::error::Result;
+use crate::verify::part::{Order, Part};
+use crate::verify::range::Range;
+use crate::verify::read;
+
+/// Size of a range: about a second of reading, so that the last ones of a run
+/// still keep every lane busy.
+const RANGE_BYTES: u64 = 64 * 1024 * 1024;
+const RANGE_DOCUMENTS: u64 = 100_000;
+
+/// `_id`s sampled per range: the ranges then differ by about a third.
+const SAMPLES_PER_RANGE: u64 = 10;
+
+/// Up to this share of a collection the server samples by random access; beyond
+/// it reads everything (documented for `$sample`: 5 %).
+const SAMPLED_SHARE_MAX: f64 = 0.04;
+
+/// The ranges of a part, in order; together they hold every `_id`.
+///
+/// # Errors
+/// If the source shard cannot be read.
+pub async fn ranges(part: &Part) -> Result<Vec<Range>> {
+    let size = catalog::estimate(&part.source.shard, &part.ns).await?;
+    let batch_documents = read::batch_documents(size.document_bytes_average);
+    let count = range_count(&size);
+    let bounds = match part.order {
+        Order::Id if 1 < count => bounds(sample(part, count, &size).await?, count),
+        _ => Vec::new(),
+    };
+    Ok(between(bounds, batch_documents))
+}
+
+fn range_count(size: &Estimate) -> u64 {
+    size.bytes.div_ceil(RANGE_BYTES).max(size.document_count.div_ceil(RANGE_DOCUMENTS))
+}
+
+/// Samples `_id`s, unsorted.
+async fn sample(part: &Part, ranges: u64, size: &Estimate) -> Result<Vec<RawBson>> {
+    let share = (size.document_count as f64 * SAMPLED_SHARE_MAX) as u64;
+    let command = rawdoc! {
+        "aggregate": part.ns.coll.as_str(),
+        "pipeline": [{"$sample": {"size": (ranges * SAMPLES_PER_RANGE).min(share).max(1) as i64}}, {"$project": {"_id": 1}}],
+        "cursor": {},
+    };
+    let mut ids = Vec::new();
+    let mut documents = read::Documents::open(&part.source, &part.ns, command, None).await?;
+    while let Some(batch) = documents.next().await? {
+        ids.extend(batch.iter().filter_map(|d| crate::bson::locate::id_of(d).map(RawBson::from)));
+    }
+    Ok(ids)
+}
+
+/// Up to `count - 1` bounds that cut the samples evenly, ascending, distinct.
+fn bounds(mut samples: Vec<RawBson>, count: u64) -> Vec<RawBson> {
+    samples.sort_by(|a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()));
+    let at = |cut: u64| (cut * samples.len() as u64 / count) as usize;
+    let mut bounds: Vec<RawBson> = (1..count).filter_map(|cut| samples.get(at(cut)).cloned()).collect();
+    bounds.dedup_by(|a, b| IdKey::new(a.as_raw_bson_ref()) == IdKey::new(b.as_raw_bson_ref()));
+    bounds
+}
+
+/// The ranges between `bounds`, open at both ends.
+fn between(bounds: Vec<RawBson>, batch_documents: u32) -> Vec<Range> {
+    let key = |id: &RawBson| {
+        let mut key = RawDocumentBuf::new();
+        key.append(bson::raw::cstr!("_id"), id.as_raw_bson_ref());
+        key
+    };
+    let ends = bounds.iter().map(|id| Some(key(id))).chain([None]);
+    let starts = [None].into_iter().chain(bounds.iter().map(|id| Some(key(id))));
+    starts.zip(ends).map(|(min, max)| Range { min, max, batch_documents }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_meet_and_are_open_at_the_ends() {
+        let samples: Vec<_> = (0..100).rev().map(RawBson::Int32).collect();
+        let ranges = between(bounds(samples, 4), 100);
+        let ends: Vec<_> = ranges.iter().map(|r| (r.min.clone(), r.max.clone())).collect();
+        let key = |v: i32| Some(rawdoc! { "_id": v });
+        assert_eq!(ends, [(None, key(25)), (key(25), key(50)), (key(50), key(75)), (key(75), None)]);
+    }
+
+    #[test]
+    fn few_or_equal_samples_give_fewer_ranges() {
+        assert_eq!(between(bounds(vec![], 5), 1).len(), 1);
+        let equal = vec![RawBson::Int32(1), RawBson::Double(1.0), RawBson::Int64(1)];
+        assert_eq!(between(bounds(equal, 9), 1).len(), 2);
+    }
+
+    #[test]
+    fn size_decides_how_many() {
+        let size = |document_count, bytes| Estimate { document_count, bytes, document_bytes_average: 0 };
+        assert_eq!(range_count(&size(1000, RANGE_BYTES * 3)), 3);
+        assert_eq!(range_count(&size(RANGE_DOCUMENTS * 5 + 1, 1)), 6);
+        assert_eq!(range_count(&size(0, 0)), 0);
+    }
+}

@@ -51,8 +51,12 @@ pub enum CalledOff {
 impl CalledOff {
     pub fn reason(&self) -> String {
         match self {
-            CalledOff::Writes(ns) => format!("cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"),
-            CalledOff::Late(what) => format!("cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again"),
+            CalledOff::Writes(ns) => format!(
+                "cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"
+            ),
+            CalledOff::Late(what) => {
+                format!("cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again")
+            }
             CalledOff::Differs(differences) => {
                 format!("cutover called off: source and target differ: {}", differences.join("; "))
             }
@@ -151,7 +155,8 @@ impl Cutover<'_> {
     /// commit or prepare: the shards are asked.
     async fn open_on_source(&self) -> Result<Option<String>> {
         for shard in &self.sides.source.shards {
-            let command = doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
+            let command =
+                doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
             let status: Document = shard.client.database("admin").run_command(command).await.map_err(Error::from)?;
             let transactions = status.get_document("transactions").ok();
             let open = transactions.and_then(|t| t.get_i64("currentOpen").ok()).unwrap_or(0);
@@ -210,5 +215,6 @@ fn waits_for(pair: &Pair, fence: Position) -> Option<String> {
 
 fn position_of(reply: &Document) -> Result<Position> {
     let time = reply.get_timestamp("operationTime");
-    time.map(Position::from).map_err(|_| Error::new(Kind::Server, "the source's answer to a fence has no operationTime"))
+    time.map(Position::from)
+        .map_err(|_| Error::new(Kind::Server, "the source's answer to a fence has no operationTime"))
 }

@@ -113,9 +113,7 @@ impl Drive<'_> {
 
     fn begins_by_itself(&self, not_before: Instant) -> bool {
         let lag_ms = self.run.snapshot().lag_ms;
-        self.config.cutover == CutoverMode::Auto
-            && lag_ms <= self.config.cutover_lag_ms
-            && not_before <= Instant::now()
+        self.config.cutover == CutoverMode::Auto && lag_ms <= self.config.cutover_lag_ms && not_before <= Instant::now()
     }
 
     fn answer_cutover(&self, reply: tokio::sync::oneshot::Sender<Answer>) -> bool {
@@ -142,7 +140,13 @@ impl Drive<'_> {
         Ok(())
     }
 
-    async fn done(&self, pairs: &[Arc<Pair>], equal: Equal, began: Instant, failed: impl Future<Output = Error>) -> Summary {
+    async fn done(
+        &self,
+        pairs: &[Arc<Pair>],
+        equal: Equal,
+        began: Instant,
+        failed: impl Future<Output = Error>,
+    ) -> Summary {
         let cutover_ms = began.elapsed().as_millis() as u64;
         self.run.cut_over(cutover_ms);
         self.run.enter(Phase::Done);

@@ -40,7 +40,9 @@ async fn restore(target: &Deployment, ns: &Namespace, change: Document, run: &Ru
     let done: Result<Document> = target.entry.database(&ns.db).run_command(command).await.map_err(Error::from);
     match done {
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => {}
-        Err(e) => run.warn(format!("the expiry of {ns} could not be restored on the target: {e}; run collMod with {change} by hand")),
+        Err(e) => run.warn(format!(
+            "the expiry of {ns} could not be restored on the target: {e}; run collMod with {change} by hand"
+        )),
         Ok(_) => {}
     }
 }

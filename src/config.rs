@@ -1,1 +1,167 @@
-//! Every knob: unit, default, bounds; raw → resolved, once.
+//! Configuration: raw → resolved, once. Defaults < TOML file < environment
+//! (`SHARDLIFT_…`) < flags; what comes out holds plain values within bounds.
+//!
+//! Every knob is declared in `knobs`; a new one is a row there and a field of
+//! [`Config`] here. Knows nothing about servers.
+
+pub mod cli;
+pub mod hide;
+pub mod knobs;
+pub mod secret;
+mod sources;
+
+use serde::{Deserialize, Serialize};
+
+pub use secret::Secret;
+pub use sources::Sources;
+
+use crate::error::{Error, Kind, Result};
+use knobs::Verb;
+
+/// Resolved values. The field is named after its knob; unit, default, bounds
+/// and meaning are in [`knobs::KNOBS`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    pub source: Secret,
+    #[serde(default)]
+    pub target: Secret,
+    /// (source shard id, target shard id); empty: by sorted id.
+    #[serde(deserialize_with = "sources::shard_map")]
+    pub map: Vec<(String, String)>,
+    pub cutover: CutoverMode,
+    pub cutover_lag_ms: u64,
+    pub cutover_timeout_s: u64,
+    pub grace_s: u64,
+    pub memory_mb: u64,
+    pub range_mb: u64,
+    pub scans: usize,
+    pub lanes: usize,
+    pub bulk_ops_max: usize,
+    pub bulk_mb_max: u64,
+    pub verify: VerifyMode,
+    pub verify_concurrency: usize,
+    pub server_timeout_s: u64,
+    pub api_port: u16,
+    pub log_format: LogFormat,
+    /// One of error, warn, info, debug, trace.
+    pub log_level: String,
+    pub progress: ProgressMode,
+    pub status_interval_s: u64,
+    /// What the operator should know about where values came from.
+    #[serde(default, skip)]
+    pub warnings: Vec<String>,
+}
+
+/// Who begins the cutover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CutoverMode {
+    /// `shardlift cutover` or the API.
+    Manual,
+    /// shardlift itself, once lag is under `cutover_lag_ms`.
+    Auto,
+}
+
+/// What is compared before a cutover becomes irreversible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyMode {
+    Digests,
+    Counts,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressMode {
+    /// `Display` on a terminal, else `Lines`.
+    Auto,
+    Display,
+    Lines,
+    None,
+}
+
+impl Config {
+    /// Every default, with these two deployments.
+    ///
+    /// # Errors
+    /// `Config` for a URI that cannot be one.
+    pub fn new(source: &str, target: &str) -> Result<Config> {
+        let flags = [("source", source), ("target", target)];
+        let flags = flags.map(|(name, uri)| (name.to_string(), uri.to_string())).into();
+        resolve(Verb::Migrate, &Sources { flags, ..Sources::default() })
+    }
+
+    /// The budget for data in flight, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        (self.memory_mb as usize) << 20
+    }
+
+    /// Size of one scan range, bytes.
+    pub fn range_bytes(&self) -> u64 {
+        self.range_mb << 20
+    }
+
+    /// Where a write command is closed, bytes.
+    pub fn bulk_bytes_max(&self) -> usize {
+        (self.bulk_mb_max as usize) << 20
+    }
+
+    /// Every value as `name=value`, URIs redacted, for the first line of the log.
+    pub fn describe(&self) -> String {
+        let values = serde_json::to_value(self).unwrap_or_default();
+        let Some(values) = values.as_object() else { return String::new() };
+        let pairs: Vec<String> = values.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+        pairs.join(" ")
+    }
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Merges the sources, checks every value against its knob and returns what
+/// `verb` runs with. `source` and `target` stay empty for verbs without them.
+///
+/// # Errors
+/// `Config`, naming the knob, its value, where it came from and its bounds.
+pub fn resolve(verb: Verb, sources: &Sources) -> Result<Config> {
+    let mut config = sources::merge(sources)?;
+    config.warnings = sources.warnings();
+    if verb.connects() {
+        check_deployments(&config)?;
+    }
+    Ok(config)
+}
+
+fn check_deployments(config: &Config) -> Result<()> {
+    for (name, uri) in [("source", &config.source), ("target", &config.target)] {
+        if uri.is_empty() {
+            return Err(Error::new(Kind::Config, format!("{name} is not set")).remedy(format!(
+                "give the {name}'s connection string as `{name}` in the config file, in SHARDLIFT_{} or by --{name}",
+                name.to_uppercase()
+            )));
+        }
+        secret::check_uri(name, uri.expose())?;
+    }
+    if config.source == config.target {
+        return Err(Error::new(Kind::Config, "source and target are the same deployment")
+            .remedy("give the connection string of another deployment as the target"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,73 @@
-//! The `shardlift` command.
+//! The `shardlift` command: arguments → config → one match over the commands →
+//! exit code.
+//!
+//! Knows nothing about how a migration runs or how an outcome reads.
 
-fn main() {}
+mod outcome;
+
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use shardlift::config::cli::{self, Invocation};
+use shardlift::config::knobs::Verb;
+use shardlift::config::{self, Config, Sources, hide};
+use shardlift::control;
+use shardlift::error::{Error, Kind, Result};
+use shardlift::observe::client::Client;
+use shardlift::observe::logging;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long tasks may take to end after the outcome is known.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let call = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
+    // Before the first thread: this may start the process again.
+    let exposed = if call.verb.connects() { hide::hide_credentials() } else { None };
+    match run(&call, exposed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let remedy = e.remedy.map(|remedy| format!("\nwhat to do: {remedy}")).unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "error: {}{remedy}", e.message);
+            ExitCode::from(e.kind.exit_code())
+        }
+    }
+}
+
+fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
+    let mut config = config::resolve(call.verb, &Sources::of_process(call.file.clone(), call.flags.clone()))?;
+    config.warnings.extend(exposed);
+    match call.verb {
+        Verb::Validate => outcome::checks(call, &engine(&config, control::validate_command)?),
+        Verb::Migrate => outcome::summary(call, &engine(&config, control::migrate)?),
+        Verb::Verify => outcome::comparison(call, &engine(&config, control::verify_command)?),
+        Verb::Status => outcome::status(call, &client(call, &config)),
+        Verb::Cutover => outcome::cutover(call, &client(call, &config)),
+        Verb::Cancel => outcome::cancel(&client(call, &config)),
+    }
+}
+
+/// Sets up log and runtime and runs one command of the engine in them.
+fn engine<T, F: Future<Output = Result<T>>>(config: &Config, command: impl FnOnce(Config) -> F) -> Result<T> {
+    logging::init(config.log_format, &config.log_level)?;
+    tracing::info!("configuration: {}", config.describe());
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|e| Error::new(Kind::Internal, format!("threads cannot be started: {e}")))?;
+    let outcome = runtime.block_on(command(config.clone()));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    outcome
+}
+
+fn client(call: &Invocation, config: &Config) -> Client {
+    match &call.api {
+        Some(url) => Client::new(url),
+        None => Client::new(&format!("http://127.0.0.1:{}", config.api_port)),
+    }
+}

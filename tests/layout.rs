@@ -1,11 +1,10 @@
-//! The target's layout against the source's, on real clusters; and balancers
-//! put back as found.
+//! The target's layout against the source's, on real clusters.
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::Client;
 use shardlift::cluster::catalog::{self, Catalog, Collection, Namespace, Sharded};
 use shardlift::cluster::connect::Deployment;
-use shardlift::cluster::{admin, ownership};
+use shardlift::cluster::ownership;
 use shardlift::control::balancer::{self, Found};
 use shardlift::control::layout;
 use shardlift::error::Kind;
@@ -22,6 +21,10 @@ async fn the_target_is_laid_out_as_the_source() {
     assert_eq!(balancer::stop(&source).await.unwrap(), Found { enabled: Some(true) });
     assert_eq!(balancer::stop(&target).await.unwrap(), Found { enabled: Some(true) });
     populate(&source.entry).await;
+    // An empty database left over on another shard, and half a collection, are in nobody's way.
+    run(&target.entry, "admin", doc! {"enableSharding": "lone", "primaryShard": "shard1"}).await;
+    run(&target.entry, "admin", doc! {"enableSharding": "shop", "primaryShard": "shard0"}).await;
+    run(&target.entry, "shop", doc! {"create": "hashed"}).await;
 
     let catalog = catalog::read(&source).await.unwrap();
     let started = std::time::Instant::now();
@@ -35,7 +38,6 @@ async fn the_target_is_laid_out_as_the_source() {
 
     differing_layouts_are_refused(&target, &catalog).await;
     collections_come_one_by_one(&source, &target).await;
-    balancers_are_put_back_as_found(&source, &target).await;
 }
 
 #[tokio::test]
@@ -164,7 +166,7 @@ fn described(catalog: &Catalog, pairs: &[usize]) -> Vec<String> {
         catalog.databases.iter().map(|d| format!("{} on {}", d.name, pairs[d.primary])).collect();
     for c in &catalog.collections {
         let sharding = c.sharded.as_ref().map(|s| sharding(s, pairs));
-        let index = c.key_index.as_ref().map(|i| without_expiry(i));
+        let index = c.key_index.as_ref().map(without_expiry);
         let options = without_expiry(&c.options);
         all.push(format!("{} {:?} {options} on {}, {sharding:?}, {index:?}", c.ns, c.kind, pairs[c.primary]));
     }
@@ -237,12 +239,4 @@ async fn collections_come_one_by_one(source: &Deployment, target: &Deployment) {
     assert_eq!(catalog::local_uuid(&target.shards[0], &absent).await.unwrap(), None);
     let nowhere = Namespace { db: "nowhere".to_owned(), ..absent };
     assert!(catalog::read_one(target, &nowhere).await.unwrap().is_none());
-}
-
-async fn balancers_are_put_back_as_found(source: &Deployment, target: &Deployment) {
-    assert_eq!(balancer::stop(source).await.unwrap(), Found { enabled: Some(false) });
-    for (found, expect) in [(Some(false), false), (Some(true), true)] {
-        balancer::restore(target, Found { enabled: found }).await.unwrap();
-        assert_eq!(admin::balancer_enabled(&target.entry).await.unwrap(), expect);
-    }
 }

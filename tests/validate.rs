@@ -27,6 +27,11 @@ async fn failed(source: &Deployment, target: &Deployment) -> Vec<&'static str> {
     failed.map(|c| c.name).collect()
 }
 
+async fn found(source: &Deployment, target: &Deployment, name: &str) -> String {
+    let checks = checks(source, target).await;
+    checks.into_iter().find(|c| c.name == name).expect("there is such a check").found
+}
+
 #[tokio::test]
 async fn sharded_pairs_are_fit_or_say_why_not() {
     let (a, b, c) = tokio::join!(fixture::cluster(2), fixture::cluster(2), fixture::cluster(1));
@@ -96,6 +101,8 @@ async fn a_user_s_missing_roles_are_named() {
         ("blind", vec!["readAnyDatabase"]),
         ("reader", vec!["readAnyDatabase", "clusterMonitor"]),
         ("fit", vec!["readAnyDatabase", "clusterMonitor", "backup"]),
+        ("writer", vec!["readWriteAnyDatabase", "clusterMonitor", "restore"]),
+        ("poor", vec!["readWriteAnyDatabase", "clusterMonitor"]),
     ];
     for (user, roles) in users {
         fixture::run(&source.entry, "admin", doc! {"createUser": user, "pwd": "x", "roles": roles}).await;
@@ -103,10 +110,14 @@ async fn a_user_s_missing_roles_are_named() {
     let fit = fixture::source(&uri("fit", "x")).await;
     assert_eq!(failed(&fit, &target).await, [""; 0]);
     let reader = fixture::source(&uri("reader", "x")).await;
-    let all = checks(&reader, &target).await;
-    let privileges = all.iter().find(|c| c.name == "source privileges").unwrap();
-    assert!(!privileges.ok, "{privileges:?}");
-    assert_eq!(privileges.found, "secured lacks backup (appendOplogNote)");
+    assert_eq!(found(&reader, &target, "source privileges").await, "secured lacks backup (appendOplogNote)");
+
+    let source = fixture::source(&open.uri()).await;
+    let writer = fixture::target(&uri("writer", "x")).await;
+    assert_eq!(found(&source, &writer, "target privileges").await, "sufficient on router and shards");
+    let poor = fixture::target(&uri("poor", "x")).await;
+    let lacks = found(&source, &poor, "target privileges").await;
+    assert_eq!(lacks, "secured lacks restore (collMod, bypassDocumentValidation)");
 
     for (uri, part) in [(uri("root", "wrong"), "authSource"), (uri("blind", "x"), "clusterMonitor")] {
         let error = connect::connect(Side::Source, &uri).await.unwrap_err();

@@ -25,4 +25,20 @@ pub mod mongos;
 
 pub mod cluster;
 
+// What runs on them, from the content to the load and its judge. These speak
+// only through a URI, and share no code with the engine.
+pub mod workload_error;
+
+pub mod entry;
+
+pub mod owner;
+
+pub mod layout;
+
+pub mod populate;
+
+pub mod load;
+
+pub mod check;
+
 pub mod cli;

@@ -77,7 +77,7 @@ pub async fn facts(client: &Client) -> Result<Facts> {
     let fcv = parameter.get_document("featureCompatibilityVersion").ok();
     Ok(Facts {
         version: version(&build).ok_or_else(|| Error::new(Kind::Server, "buildInfo gave no version"))?,
-        fcv: fcv.and_then(|d| fcv_text(d)).ok_or_else(|| Error::new(Kind::Server, "no featureCompatibilityVersion"))?,
+        fcv: fcv.and_then(fcv_text).ok_or_else(|| Error::new(Kind::Server, "no featureCompatibilityVersion"))?,
     })
 }
 

@@ -8,11 +8,12 @@
 mod ask;
 mod content;
 mod indexes;
+mod members;
 mod privileges;
 mod topology;
 
 use crate::cluster::catalog::Catalog;
-use crate::cluster::connect::Deployment;
+use crate::cluster::connect::{Deployment, Side};
 use crate::error::{Error, Result};
 
 /// One check and what it found.
@@ -56,6 +57,14 @@ impl Check {
     }
 }
 
+/// The name of a check that is made on both sides.
+fn named(side: Side, source: &'static str, target: &'static str) -> &'static str {
+    match side {
+        Side::Source => source,
+        Side::Target => target,
+    }
+}
+
 /// Most names an operator is shown in one line.
 const NAMES_MAX: usize = 10;
 
@@ -73,8 +82,8 @@ pub async fn run(source: &Deployment, target: &Deployment, catalog: &Catalog) ->
     let mut checks = topology::decide(&topology::Side::of(source), &topology::Side::of(target));
     let (identity, members_source, members_target, moving_source, moving_target) = tokio::join!(
         ask::identity(source, target),
-        ask::members(source),
-        ask::members(target),
+        members::checks(source),
+        members::checks(target),
         ask::balancer(source),
         ask::balancer(target),
     );

@@ -1,6 +1,11 @@
-//! Counters of the data plane. Written by workers, read for snapshots.
+//! Counters of the data plane, written by workers and read for snapshots; and
+//! every metric's name, unit and meaning, rendered for Prometheus.
+//!
+//! Knows nothing about who scrapes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use crate::observe::status::{PairSnapshot, Snapshot};
 
 /// Counters of one pair. All only grow, save those said to be gauges.
 #[derive(Debug, Default)]
@@ -38,4 +43,152 @@ pub struct PairMetrics {
     pub lag_ms_max: AtomicU64,
     /// Gauge: every unit copied and every index built.
     pub ready: AtomicBool,
+}
+
+/// How a metric behaves, as Prometheus calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    Counter,
+    Gauge,
+}
+
+/// One metric: its name ends with its unit, counters with `_total`.
+pub struct Metric<T> {
+    pub name: &'static str,
+    pub r#type: Type,
+    pub help: &'static str,
+    read: fn(&T) -> f64,
+}
+
+const fn counter<T>(name: &'static str, help: &'static str, read: fn(&T) -> f64) -> Metric<T> {
+    Metric { name, r#type: Type::Counter, help, read }
+}
+
+const fn gauge<T>(name: &'static str, help: &'static str, read: fn(&T) -> f64) -> Metric<T> {
+    Metric { name, r#type: Type::Gauge, help, read }
+}
+
+/// Metrics of the run.
+#[rustfmt::skip]
+pub const RUN_METRICS: &[Metric<Snapshot>] = &[
+    gauge("shardlift_elapsed_seconds", "Time since the run began.", |s| s.elapsed_s),
+    gauge("shardlift_lag_seconds", "Largest lag of any pair.", |s| seconds(s.lag_ms)),
+    gauge("shardlift_lag_max_seconds", "Largest lag of any pair so far.", |s| seconds(s.lag_ms_max)),
+    gauge("shardlift_can_cutover", "1 when a cutover would be accepted now.", |s| flag(s.can_cutover)),
+    gauge("shardlift_failed", "1 when the run stopped with an error.", |s| flag(s.error.is_some())),
+    gauge("shardlift_warnings", "Warnings an operator should read.", |s| s.warnings.len() as f64),
+    counter("shardlift_cutovers_given_up_total", "Cutovers that went back to following.", |s| s.cutovers_given_up as f64),
+    gauge("shardlift_cutover_seconds", "Duration of the finished cutover; 0 before.", |s| seconds(s.cutover_ms.unwrap_or(0))),
+];
+
+/// Metrics of each pair, labelled `pair`.
+#[rustfmt::skip]
+pub const PAIR_METRICS: &[Metric<PairSnapshot>] = &[
+    gauge("shardlift_pair_documents", "Documents to copy, as the source estimates them.", |p| p.documents_total as f64),
+    gauge("shardlift_pair_bytes", "Bytes to copy, as the source estimates them.", |p| p.bytes_total as f64),
+    counter("shardlift_pair_documents_copied_total", "Documents copied.", |p| p.documents_copied as f64),
+    counter("shardlift_pair_bytes_copied_total", "Bytes copied.", |p| p.bytes_copied as f64),
+    counter("shardlift_pair_documents_orphaned_total", "Orphans left behind.", |p| p.documents_orphaned as f64),
+    gauge("shardlift_pair_units", "Units to copy.", |p| p.units_total as f64),
+    gauge("shardlift_pair_units_copied", "Units copied.", |p| p.units_copied as f64),
+    gauge("shardlift_pair_indexes", "Secondary indexes to build.", |p| p.indexes_total as f64),
+    gauge("shardlift_pair_indexes_built", "Secondary indexes built.", |p| p.indexes_built as f64),
+    counter("shardlift_pair_entries_read_total", "Oplog entries read.", |p| p.entries_read as f64),
+    counter("shardlift_pair_ops_read_total", "Ops read from the oplog.", |p| p.ops_read as f64),
+    counter("shardlift_pair_ops_applied_total", "Ops whose effect the target acknowledged.", |p| p.ops_applied as f64),
+    counter("shardlift_pair_statements_sent_total", "Write statements the applied ops took.", |p| p.statements_sent as f64),
+    gauge("shardlift_pair_ops_held", "Ops held for units in flight.", |p| p.ops_held as f64),
+    gauge("shardlift_pair_held_bytes", "Bytes of the ops held for units in flight.", |p| p.bytes_held as f64),
+    gauge("shardlift_pair_ops_queued", "Ops in lanes.", |p| p.ops_queued as f64),
+    gauge("shardlift_pair_source_timestamp_seconds", "Newest source entry known, unix time.", |p| p.source_seconds as f64),
+    gauge("shardlift_pair_tail_timestamp_seconds", "Newest entry read, unix time.", |p| p.tail_seconds as f64),
+    gauge("shardlift_pair_applied_timestamp_seconds", "Watermark, unix time.", |p| p.applied_seconds as f64),
+    gauge("shardlift_pair_lag_seconds", "How far the target's data is behind the source's newest write.", |p| seconds(p.lag_ms)),
+    gauge("shardlift_pair_lag_max_seconds", "Largest lag so far.", |p| seconds(p.lag_ms_max)),
+    gauge("shardlift_pair_ready", "1 when every unit is copied and every index built.", |p| flag(p.ready)),
+];
+
+/// Constant 1, labelled with the run's id and phase.
+const INFO: &str = "shardlift_run_info";
+
+/// The snapshot in Prometheus' text format (version 0.0.4).
+pub fn render(snapshot: &Snapshot) -> String {
+    let mut out = String::new();
+    head(&mut out, INFO, Type::Gauge, "The run and its phase.");
+    let (run, phase) = (escape(&snapshot.run_id), escape(&snapshot.phase));
+    out += &format!("{INFO}{{run_id=\"{run}\",phase=\"{phase}\"}} 1\n");
+    for metric in RUN_METRICS {
+        head(&mut out, metric.name, metric.r#type, metric.help);
+        out += &format!("{} {}\n", metric.name, (metric.read)(snapshot));
+    }
+    for metric in PAIR_METRICS {
+        head(&mut out, metric.name, metric.r#type, metric.help);
+        for pair in &snapshot.pairs {
+            out += &format!("{}{{pair=\"{}\"}} {}\n", metric.name, escape(&pair.name), (metric.read)(pair));
+        }
+    }
+    out
+}
+
+fn head(out: &mut String, name: &str, r#type: Type, help: &str) {
+    let r#type = match r#type {
+        Type::Counter => "counter",
+        Type::Gauge => "gauge",
+    };
+    out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {type}\n"));
+}
+
+/// A label's value: backslash, quote and line end are escaped.
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn flag(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::status::tests::copying;
+
+    #[test]
+    fn every_metric_is_told_once_with_its_values() {
+        let text = render(&copying());
+        for line in [
+            "shardlift_run_info{run_id=\"r1\",phase=\"copying\"} 1",
+            "# TYPE shardlift_pair_bytes_copied_total counter",
+            "shardlift_pair_bytes_copied_total{pair=\"a → x\"} 1073741824",
+            "shardlift_pair_lag_seconds{pair=\"b → y\"} 0.09",
+            "shardlift_elapsed_seconds 21",
+            "shardlift_can_cutover 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        let names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let mut once = names.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), names.len());
+        assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn counters_end_with_total_and_only_they() {
+        let names = RUN_METRICS.iter().map(|m| (m.name, m.r#type));
+        for (name, r#type) in names.chain(PAIR_METRICS.iter().map(|m| (m.name, m.r#type))) {
+            assert_eq!(name.ends_with("_total"), r#type == Type::Counter, "{name}");
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut snapshot = copying();
+        snapshot.pairs[0].name = "a\"\\\n".into();
+        assert!(render(&snapshot).contains(r#"{pair="a\"\\\n"}"#));
+    }
 }

@@ -3,7 +3,11 @@
 //! Sees plain snapshots only; moves and decides nothing.
 
 pub mod api;
+pub mod client;
 pub mod display;
+pub mod figures;
 pub mod logging;
 pub mod metrics;
+pub mod mongosync;
+pub mod rates;
 pub mod status;

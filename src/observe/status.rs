@@ -1,9 +1,17 @@
-//! One snapshot of a run, rendered as a line, as JSON and as metrics.
+//! One snapshot of a run, rendered as a line, as a table and as JSON.
+//!
+//! Knows nothing about how a snapshot is taken or shown.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use crate::observe::figures;
+use crate::observe::metrics::PairMetrics;
+
 /// Everything an operator can ask about a run, at one moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     pub run_id: String,
     /// "validating", "layout", "copying", "following", "ready",
@@ -21,9 +29,12 @@ pub struct Snapshot {
     pub error: Option<String>,
     /// Duration of the finished cutover, ms, from the request to done.
     pub cutover_ms: Option<u64>,
+    /// Cutovers that were begun and went back to following.
+    pub cutovers_given_up: u64,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PairSnapshot {
     /// "source id → target id"
     pub name: String,
@@ -36,12 +47,309 @@ pub struct PairSnapshot {
     pub units_copied: u64,
     pub indexes_total: u64,
     pub indexes_built: u64,
+    pub entries_read: u64,
     pub ops_read: u64,
     pub ops_applied: u64,
+    pub statements_sent: u64,
     pub ops_held: u64,
     pub bytes_held: u64,
     pub ops_queued: u64,
+    /// Seconds (unix): newest source entry known, of the tail, of the watermark.
+    pub source_seconds: u64,
+    pub tail_seconds: u64,
+    pub applied_seconds: u64,
     pub lag_ms: u64,
     pub lag_ms_max: u64,
     pub ready: bool,
+    /// Averages of the last seconds, set by `rates::Rates`.
+    pub documents_per_s: f64,
+    pub bytes_per_s: f64,
+    pub ops_per_s: f64,
+    /// Seconds until the copy is done, then until lag is gone; None if unknown.
+    pub eta_s: Option<f64>,
+}
+
+impl PairSnapshot {
+    /// Reads every counter once; values may be some µs apart.
+    pub fn of(name: &str, metrics: &PairMetrics) -> Self {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PairSnapshot {
+            name: name.to_string(),
+            documents_total: read(&metrics.documents_total),
+            bytes_total: read(&metrics.bytes_total),
+            documents_copied: read(&metrics.documents_copied),
+            bytes_copied: read(&metrics.bytes_copied),
+            documents_orphaned: read(&metrics.documents_orphaned),
+            units_total: read(&metrics.units_total),
+            units_copied: read(&metrics.units_copied),
+            indexes_total: read(&metrics.indexes_total),
+            indexes_built: read(&metrics.indexes_built),
+            entries_read: read(&metrics.entries_read),
+            ops_read: read(&metrics.ops_read),
+            ops_applied: read(&metrics.ops_applied),
+            statements_sent: read(&metrics.statements_sent),
+            ops_held: read(&metrics.ops_held),
+            bytes_held: read(&metrics.bytes_held),
+            ops_queued: read(&metrics.ops_queued),
+            source_seconds: read(&metrics.source_seconds),
+            tail_seconds: read(&metrics.tail_seconds),
+            applied_seconds: read(&metrics.applied_seconds),
+            lag_ms: read(&metrics.lag_ms),
+            lag_ms_max: read(&metrics.lag_ms_max),
+            ready: metrics.ready.load(Ordering::Relaxed),
+            ..PairSnapshot::default()
+        }
+    }
+
+    /// True when every unit is copied. Also true before the plan is made, unless
+    /// documents are known to be there.
+    pub fn is_copied(&self) -> bool {
+        match self.units_total {
+            0 => self.documents_total == 0,
+            total => total <= self.units_copied,
+        }
+    }
+
+    pub fn percent_copied(&self) -> u64 {
+        figures::percent(self.bytes_copied, self.bytes_total, self.units_total != 0 && self.is_copied())
+    }
+
+    /// What one pair does, beside its name and bar.
+    pub fn line(&self) -> String {
+        let copy = match self.is_copied() && self.units_total != 0 {
+            true => format!("{} copied", figures::bytes(self.bytes_copied)),
+            false => format!(
+                "{} of {} {}% {}/s {} docs/s",
+                figures::bytes(self.bytes_copied),
+                figures::bytes(self.bytes_total),
+                self.percent_copied(),
+                figures::bytes(self.bytes_per_s as u64),
+                figures::count(self.documents_per_s as u64)
+            ),
+        };
+        format!(
+            "{copy} | eta {} | {} ops/s, {} held | lag {}",
+            eta(self.eta_s),
+            figures::count(self.ops_per_s as u64),
+            figures::count(self.ops_held),
+            figures::millis(self.lag_ms)
+        )
+    }
+}
+
+impl Snapshot {
+    /// True when nothing will change any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self.phase.as_str(), "done" | "failed" | "cancelled")
+    }
+
+    /// All pairs as one: counters added up, lag and ETA of the slowest, ready
+    /// when all are.
+    pub fn sum(&self) -> PairSnapshot {
+        let mut sum = PairSnapshot { ready: !self.pairs.is_empty(), ..PairSnapshot::default() };
+        for pair in &self.pairs {
+            sum.documents_total += pair.documents_total;
+            sum.bytes_total += pair.bytes_total;
+            sum.documents_copied += pair.documents_copied;
+            sum.bytes_copied += pair.bytes_copied;
+            sum.documents_orphaned += pair.documents_orphaned;
+            sum.units_total += pair.units_total;
+            sum.units_copied += pair.units_copied;
+            sum.indexes_total += pair.indexes_total;
+            sum.indexes_built += pair.indexes_built;
+            sum.entries_read += pair.entries_read;
+            sum.ops_read += pair.ops_read;
+            sum.ops_applied += pair.ops_applied;
+            sum.statements_sent += pair.statements_sent;
+            sum.ops_held += pair.ops_held;
+            sum.bytes_held += pair.bytes_held;
+            sum.ops_queued += pair.ops_queued;
+            sum.documents_per_s += pair.documents_per_s;
+            sum.bytes_per_s += pair.bytes_per_s;
+            sum.ops_per_s += pair.ops_per_s;
+            sum.lag_ms = sum.lag_ms.max(pair.lag_ms);
+            sum.lag_ms_max = sum.lag_ms_max.max(pair.lag_ms_max);
+            sum.eta_s = [sum.eta_s, pair.eta_s].into_iter().flatten().reduce(f64::max);
+            sum.ready &= pair.ready;
+        }
+        sum
+    }
+
+    /// One line for logs: phase, copy, ops, lag.
+    pub fn line(&self) -> String {
+        let sum = self.sum();
+        let mut line = format!("{} {}", self.phase, figures::seconds(self.elapsed_s));
+        if !self.pairs.is_empty() {
+            line += &format!(" | {}", sum.line());
+        }
+        if sum.indexes_total != 0 {
+            line += &format!(" | indexes {} of {}", sum.indexes_built, sum.indexes_total);
+        }
+        if self.can_cutover {
+            line += " | cutover can begin";
+        }
+        line
+    }
+
+    /// What `shardlift status` prints: a head line, a row per pair, then
+    /// warnings and the error.
+    pub fn table(&self) -> String {
+        let mut out = format!(
+            "run {} | {} for {} | lag {} (largest {}) | cutover {}\n",
+            self.run_id,
+            self.phase,
+            figures::seconds(self.elapsed_s),
+            figures::millis(self.lag_ms),
+            figures::millis(self.lag_ms_max),
+            match (self.cutover_ms, self.can_cutover) {
+                (Some(ms), _) => format!("took {}", figures::millis(ms)),
+                (None, true) => "can begin".to_string(),
+                (None, false) => "cannot begin now".to_string(),
+            }
+        );
+        out += &columns(&self.pairs);
+        for warning in &self.warnings {
+            out += &format!("warning: {warning}\n");
+        }
+        if let Some(error) = &self.error {
+            out += &format!("error: {error}\n");
+        }
+        out
+    }
+
+    /// What `GET /status` and `--json` give.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("a snapshot has string keys and plain values only")
+    }
+}
+
+const HEAD: [&str; 10] =
+    ["pair", "copied", "%", "bytes/s", "docs/s", "units", "indexes", "ops applied (/s)", "lag", "eta"];
+
+fn row(pair: &PairSnapshot) -> [String; 10] {
+    [
+        pair.name.clone(),
+        format!("{} of {}", figures::bytes(pair.bytes_copied), figures::bytes(pair.bytes_total)),
+        pair.percent_copied().to_string(),
+        figures::bytes(pair.bytes_per_s as u64),
+        figures::count(pair.documents_per_s as u64),
+        format!("{}/{}", pair.units_copied, pair.units_total),
+        format!("{}/{}", pair.indexes_built, pair.indexes_total),
+        format!("{} ({})", figures::count(pair.ops_applied), figures::count(pair.ops_per_s as u64)),
+        figures::millis(pair.lag_ms),
+        eta(pair.eta_s),
+    ]
+}
+
+/// Rows under `HEAD`, every column as wide as its widest cell.
+fn columns(pairs: &[PairSnapshot]) -> String {
+    let rows: Vec<[String; 10]> = std::iter::once(HEAD.map(str::to_string)).chain(pairs.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let text = |row: &[String; 10]| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(text).collect()
+}
+
+fn eta(eta_s: Option<f64>) -> String {
+    eta_s.map_or("-".to_string(), figures::seconds)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A run in the middle of its copy.
+    pub(crate) fn copying() -> Snapshot {
+        let a = PairSnapshot {
+            name: "a → x".into(),
+            documents_total: 1_000_000,
+            documents_copied: 300_000,
+            bytes_total: 4 << 30,
+            bytes_copied: 1 << 30,
+            units_total: 64,
+            units_copied: 15,
+            indexes_total: 3,
+            ops_read: 13_000,
+            ops_applied: 12_345,
+            ops_held: 20,
+            lag_ms: 420,
+            lag_ms_max: 1_200,
+            documents_per_s: 51_200.0,
+            bytes_per_s: 52_428_800.0,
+            ops_per_s: 3_100.0,
+            eta_s: Some(61.4),
+            ..Default::default()
+        };
+        let b = PairSnapshot { name: "b → y".into(), lag_ms: 90, eta_s: None, ..a.clone() };
+        Snapshot {
+            run_id: "r1".into(),
+            phase: "copying".into(),
+            elapsed_s: 21.0,
+            lag_ms: 420,
+            lag_ms_max: 1_200,
+            pairs: vec![a, b],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_line_tells_phase_copy_ops_and_lag() {
+        assert_eq!(
+            copying().line(),
+            "copying 21.0s | 2.0 GiB of 8.0 GiB 25% 100.0 MiB/s 102.4k docs/s | eta 1m01s \
+             | 6200 ops/s, 40 held | lag 0.4s | indexes 0 of 6"
+        );
+        let mut done = copying();
+        done.phase = "ready".into();
+        done.can_cutover = true;
+        done.pairs.truncate(1);
+        done.pairs[0].units_copied = 64;
+        done.pairs[0].eta_s = None;
+        assert_eq!(
+            done.line(),
+            "ready 21.0s | 1.0 GiB copied | eta - | 3100 ops/s, 20 held | lag 0.4s | indexes 0 of 3 | cutover can begin"
+        );
+        assert_eq!(Snapshot { phase: "validating".into(), ..Default::default() }.line(), "validating 0.0s");
+    }
+
+    #[test]
+    fn the_table_has_a_row_per_pair_and_what_went_wrong() {
+        let mut snapshot = copying();
+        snapshot.warnings.push("clock skew".into());
+        snapshot.error = Some("lost the source".into());
+        let table = snapshot.table();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "run r1 | copying for 21.0s | lag 0.4s (largest 1.2s) | cutover cannot begin now");
+        assert!(lines[1].starts_with("pair   copied"));
+        assert!(lines[2].starts_with("a → x  1.0 GiB of 4.0 GiB  25  50.0 MiB  51.2k   15/64"), "{table}");
+        assert!(lines[2].ends_with("12.3k (3100)      0.4s  1m01s"), "{table}");
+        assert_eq!(lines[4..], ["warning: clock skew", "error: lost the source"]);
+    }
+
+    #[test]
+    fn json_comes_back_and_older_json_is_read() {
+        let back: Snapshot = serde_json::from_str(&copying().json()).unwrap();
+        assert_eq!(back.json(), copying().json());
+        let older: Snapshot = serde_json::from_str(r#"{"phase":"ready","pairs":[{"name":"a"}]}"#).unwrap();
+        assert_eq!((older.phase.as_str(), older.pairs.len()), ("ready", 1));
+    }
+
+    #[test]
+    fn a_pair_is_read_from_its_counters() {
+        let metrics = PairMetrics::default();
+        metrics.ops_applied.store(7, Ordering::Relaxed);
+        metrics.ready.store(true, Ordering::Relaxed);
+        let pair = PairSnapshot::of("a → x", &metrics);
+        assert_eq!((pair.name.as_str(), pair.ops_applied, pair.ready), ("a → x", 7, true));
+    }
+
+    #[test]
+    fn nothing_known_is_not_a_hundred_percent() {
+        assert_eq!(PairSnapshot::default().percent_copied(), 0);
+        let empty = PairSnapshot { units_total: 1, units_copied: 1, ..Default::default() };
+        assert_eq!(empty.percent_copied(), 100);
+    }
 }

@@ -32,12 +32,30 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Answer {
     if on_config {
         return run_on_config_server(session, request).await;
     }
+    refuse_endless_cursors(request)?;
     let name = routed_name(&request.name).expect("dispatch sends only these here");
     let place = session.home().await?;
     let body = request.renamed(name)?;
     let reply = session.send(&place, &body, &request.sequences).await?;
     keep_cursor(session, &reply, CursorHome { place, routed: true });
     Ok(reply)
+}
+
+/// A routed `getMore` that awaits data brings a shard server of 6.0.5 down
+/// (invariant `haveClient()`), so no such cursor may be opened.
+fn refuse_endless_cursors(request: &Request) -> Result<(), Failure> {
+    let first_stage = request.body.get_array("pipeline").ok().and_then(|stages| stages.into_iter().next()?.ok());
+    let is_stream = first_stage.and_then(|stage| stage.as_document()).is_some_and(|stage| {
+        stage
+            .iter_elements()
+            .next()
+            .is_some_and(|first| first.is_ok_and(|first| first.key().as_str() == "$changeStream"))
+    });
+    if is_stream || request.body.get_bool("tailable").unwrap_or(false) {
+        let message = "the mongos stand-in has no change streams and no tailable cursors; open them on a shard";
+        return Err(Failure::new(115, "CommandNotSupported", message));
+    }
+    Ok(())
 }
 
 /// Reads without a read concern get majority, as a router's do.

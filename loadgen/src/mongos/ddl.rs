@@ -4,7 +4,7 @@
 use bson::{Bson, Document, doc};
 
 use crate::mongos::metadata::split_ns;
-use crate::mongos::reply::{Answer, Failure, ok};
+use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, is_set, text};
 use crate::mongos::session::Session;
 
@@ -12,7 +12,7 @@ use crate::mongos::session::Session;
 pub(super) async fn create(session: &mut Session, request: &Request) -> Answer {
     session.database_or_create(&request.db).await?;
     let reply = session.run_on_primary(&request.db, &request.db, request.options()?).await?;
-    ok(without_server_fields(reply))
+    ok(stripped(reply))
 }
 
 pub(super) async fn drop(session: &mut Session, request: &Request) -> Answer {
@@ -43,7 +43,7 @@ pub(super) async fn create_indexes(session: &mut Session, request: &Request) -> 
             return Err(Failure::Passed(reply));
         }
         let hosts = session.shared.hosts_of(&place).unwrap_or_default().join(",");
-        raw.insert(hosts, Bson::Document(without_server_fields(Document::try_from(reply.as_ref())?)));
+        raw.insert(hosts, Bson::Document(stripped(Document::try_from(reply.as_ref())?)));
     }
     ok(doc! { "raw": raw })
 }
@@ -62,7 +62,7 @@ async fn coordinated(session: &mut Session, request: &Request, name: &str, keys:
     let mut fields = doc! { name: request.collection()? };
     crate::mongos::request::copy(&request.options()?, keys, &mut fields);
     let reply = session.run_on_primary(&request.db, &request.db, fields).await?;
-    ok(without_server_fields(reply))
+    ok(stripped(reply))
 }
 
 /// `renameCollection: "db.a", to: "db.b", dropTarget`, on `admin`.
@@ -81,10 +81,4 @@ pub(super) async fn on_primary(session: &mut Session, request: &Request) -> Answ
     let database = session.database(&request.db).await?;
     let database = database.ok_or_else(|| Failure::namespace_not_found(&request.db))?;
     session.send(&database.primary, &request.renamed(&request.name)?, &request.sequences).await
-}
-
-/// A reply without what only its server meant (`$clusterTime` and the like).
-fn without_server_fields(reply: Document) -> Document {
-    let own = |key: &str| key.starts_with('$') || matches!(key, "operationTime" | "lastCommittedOpTime" | "ok");
-    reply.into_iter().filter(|(key, _)| !own(key)).collect()
 }

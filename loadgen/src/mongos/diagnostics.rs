@@ -2,7 +2,7 @@
 
 use bson::{Bson, DateTime, Document, doc};
 
-use crate::mongos::reply::{Answer, Failure, ok};
+use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, copy};
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
@@ -21,11 +21,8 @@ pub(super) fn hello(session: &Session, request: &Request) -> Answer {
 }
 
 pub(super) async fn build_info(session: &mut Session) -> Answer {
-    let mut reply = session.run(&Place::Config, "admin", doc! { "buildInfo": 1 }).await?;
-    for field in ["ok", "operationTime", "$clusterTime", "lastCommittedOpTime", "storageEngines"] {
-        reply.remove(field);
-    }
-    ok(reply)
+    let reply = session.run(&Place::Config, "admin", doc! { "buildInfo": 1 }).await?;
+    ok(stripped(reply))
 }
 
 /// A router has parameters of its own; the feature compatibility version is
@@ -119,7 +116,7 @@ pub(super) async fn stats(session: &mut Session, request: &Request) -> Answer {
             }
         }
         if let Place::Shard(id) = place {
-            shards.insert(id, reply);
+            shards.insert(id, stripped(reply));
         }
     }
     sums.insert("raw", shards);

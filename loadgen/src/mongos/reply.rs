@@ -62,3 +62,9 @@ pub(super) fn ok(mut fields: Document) -> Answer {
     fields.insert("ok", 1.0);
     Ok(RawDocumentBuf::try_from(&fields)?)
 }
+
+/// A reply without what only its server meant (`$clusterTime` and the like).
+pub(super) fn stripped(reply: Document) -> Document {
+    let foreign = |key: &str| key.starts_with('$') || matches!(key, "operationTime" | "lastCommittedOpTime" | "ok");
+    reply.into_iter().filter(|(key, _)| !foreign(key)).collect()
+}

@@ -3,7 +3,7 @@
 use bson::{Document, doc};
 
 use crate::mongos::metadata::split_ns;
-use crate::mongos::reply::{Answer, Failure, ok};
+use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, copy, field, text};
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
@@ -23,10 +23,9 @@ pub(super) async fn add_shard(session: &mut Session, request: &Request) -> Answe
 }
 
 pub(super) async fn remove_shard(session: &mut Session, request: &Request) -> Answer {
-    let mut reply = session.run_on_config(doc! { "_configsvrRemoveShard": request.collection()? }).await?;
+    let reply = session.run_on_config(doc! { "_configsvrRemoveShard": request.collection()? }).await?;
     session.reload_shards().await?;
-    reply.remove("ok");
-    ok(reply)
+    ok(stripped(reply))
 }
 
 /// `enableSharding: db, primaryShard`: creates the database.
@@ -87,13 +86,8 @@ pub(super) async fn zone_range(session: &mut Session, request: &Request) -> Answ
     let options = request.options()?;
     let mut fields = doc! { "_configsvrUpdateZoneKeyRange": request.collection()? };
     copy(&options, &["min", "max", "zone"], &mut fields);
-    match fields.get("zone") {
-        Some(bson::Bson::Null) => {
-            fields.remove("zone");
-            fields.insert("remove", true);
-        }
-        Some(_) => {}
-        None => return Err(Failure::bad_value("\"zone\" is missing")),
+    if !fields.contains_key("zone") {
+        return Err(Failure::bad_value("\"zone\" is missing"));
     }
     session.run_on_config(fields).await?;
     ok(doc! {})
@@ -112,11 +106,8 @@ pub(super) async fn balancer(session: &mut Session, request: &Request) -> Answer
     let target = options.values().next().cloned().unwrap_or(bson::Bson::Int32(1));
     let mut fields = doc! { name: target };
     copy(&options, kept, &mut fields);
-    let mut reply: Document = session.run(&Place::Config, "admin", fields).await?;
-    for server_field in ["ok", "operationTime", "$clusterTime", "lastCommittedOpTime", "$gleStats"] {
-        reply.remove(server_field);
-    }
-    ok(reply)
+    let reply = session.run(&Place::Config, "admin", fields).await?;
+    ok(stripped(reply))
 }
 
 pub(super) async fn write_block_mode(session: &mut Session, request: &Request) -> Answer {
@@ -150,7 +141,7 @@ pub(super) async fn on_every_shard(session: &mut Session, request: &Request) -> 
             cluster_time = newer;
         }
         let hosts = session.shared.hosts_of(&place).unwrap_or_default().join(",");
-        raw.insert(hosts, document);
+        raw.insert(hosts, stripped(document));
     }
     let mut fields = doc! { "raw": raw };
     if let (Some((_, cluster_time)), Some(operation_time)) = (cluster_time, operation_time) {

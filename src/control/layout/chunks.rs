@@ -140,20 +140,19 @@ mod tests {
     #[test]
     fn splits_are_where_no_chunk_begins_and_moves_where_the_owner_differs() {
         const MIN: i32 = i32::MIN;
-        type Rows = &'static [(i32, usize)];
-        let rows: &[(Rows, Rows, &[i32], &[(i32, usize, usize)])] = &[
-            (&[(MIN, 0), (5, 1)], &[(MIN, 0), (5, 1)], &[], &[]),
-            (&[(MIN, 0), (5, 1)], &[(MIN, 0)], &[5], &[]),
-            (&[(MIN, 1), (5, 0)], &[(MIN, 0), (5, 0)], &[], &[(MIN, 0, 1)]),
-            (&[(MIN, 0), (5, 1)], &[(MIN, 0), (3, 1), (5, 1), (7, 0)], &[], &[(3, 1, 0), (7, 0, 1)]),
-            (&[(MIN, 2)], &[(MIN, 0), (3, 2)], &[], &[(MIN, 0, 2)]),
-        ];
-        for (wanted, now, split, moved) in rows {
+        type Rows<'a> = &'a [(i32, usize)];
+        type Moves<'a> = &'a [(i32, usize, usize)];
+        let check = |wanted: Rows<'_>, now: Rows<'_>, split: &[i32], moved: Moves<'_>| {
             let (wanted, now) = (intervals(wanted), chunks(now));
             let split: Vec<RawDocumentBuf> = split.iter().map(|n| key(*n)).collect();
             assert_eq!(splits(&wanted, &now), split.iter().map(AsRef::as_ref).collect::<Vec<&RawDocument>>());
             let found: Vec<_> = moves(&wanted, &now).into_iter().map(|m| (m.min, m.from, m.to)).collect();
             assert_eq!(found, moved.iter().map(|(n, from, to)| (key(*n), *from, *to)).collect::<Vec<_>>());
-        }
+        };
+        check(&[(MIN, 0), (5, 1)], &[(MIN, 0), (5, 1)], &[], &[]);
+        check(&[(MIN, 0), (5, 1)], &[(MIN, 0)], &[5], &[]);
+        check(&[(MIN, 1), (5, 0)], &[(MIN, 0), (5, 0)], &[], &[(MIN, 0, 1)]);
+        check(&[(MIN, 0), (5, 1)], &[(MIN, 0), (3, 1), (5, 1), (7, 0)], &[], &[(3, 1, 0), (7, 0, 1)]);
+        check(&[(MIN, 2)], &[(MIN, 0), (3, 2)], &[], &[(MIN, 0, 2)]);
     }
 }

@@ -48,12 +48,12 @@ pub(super) fn source() -> Needs {
 }
 
 pub(super) fn target() -> Needs {
-    let mut shard: Vec<Need> =
-        ["insert", "update", "remove", "createCollection", "createIndex", "collMod", "dropCollection"]
-            .map(|action| need(action, On::AnyDatabase, "restore"))
-            .to_vec();
-    shard.push(need("bypassDocumentValidation", On::AnyDatabase, "restore"));
-    shard.push(need("find", On::AnyDatabase, "readAnyDatabase"));
+    let of = |role, actions: &[&'static str]| -> Vec<Need> {
+        actions.iter().map(|action| need(action, On::AnyDatabase, role)).collect()
+    };
+    let mut shard = of("readWriteAnyDatabase", &["find", "insert", "update", "remove"]);
+    shard.extend(of("restore", &["createCollection", "createIndex", "collMod", "dropCollection"]));
+    shard.extend(of("restore", &["bypassDocumentValidation"]));
     shard.push(need("inprog", On::Cluster, "clusterMonitor"));
     shard.push(need("replSetGetStatus", On::Cluster, "clusterMonitor"));
     let mut router = balancer();

@@ -1,0 +1,132 @@
+//! `loadgen check`: compares two deployments document by document, byte by
+//! byte, with their collections, options, indexes, views and sharding metadata.
+//! It reads what an application reads, through the routers, so orphans do not
+//! count.
+//!
+//! Knows nothing about how the data got there, and shares no code with the
+//! engine it judges.
+
+mod catalog;
+mod describe;
+mod documents;
+mod join;
+mod report;
+mod sharding;
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+pub use report::{Difference, Report};
+
+use crate::{
+    entry::Entry,
+    workload_error::{Result, WorkloadError},
+};
+use catalog::Catalog;
+use report::Findings;
+
+/// Flags of `loadgen check`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckArgs {
+    /// URI of the source: router (mongos) or replica set.
+    #[arg(long)]
+    pub source: String,
+    /// URI of the target.
+    #[arg(long)]
+    pub target: String,
+    #[command(flatten)]
+    pub options: CheckOptions,
+    /// Print the report as one JSON line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to compare.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckOptions {
+    /// Differences to name; all are counted.
+    #[arg(long, default_value_t = 20)]
+    pub max_differences: usize,
+    /// Collections compared side by side.
+    #[arg(long, default_value_t = 4)]
+    pub parallel: usize,
+    /// Databases left out, besides admin, config, local and __shardlift.
+    #[arg(long, value_delimiter = ',')]
+    pub exclude: Vec<String>,
+    /// Which source shard became which target shard; else by sorted id.
+    #[arg(long, value_name = "SOURCE=TARGET,…", value_delimiter = ',')]
+    pub map: Vec<String>,
+    /// Accept documents on the target's shards that its router does not show.
+    #[arg(long)]
+    pub allow_orphans: bool,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        CheckOptions { max_differences: 20, parallel: 4, exclude: Vec::new(), map: Vec::new(), allow_orphans: false }
+    }
+}
+
+/// Both deployments, and which of their shards belong together.
+struct Sides {
+    source: Entry,
+    target: Entry,
+    /// Target shard of each source shard, by position; `None` where their
+    /// numbers differ or one side has no router.
+    pairs: Option<Vec<usize>>,
+    allow_orphans: bool,
+}
+
+/// Compares and prints; true where both sides are equal.
+pub async fn run(args: CheckArgs) -> Result<bool> {
+    let report = compare(&args.source, &args.target, &args.options).await?;
+    match args.json {
+        true => println!("{}", serde_json::json!(report)),
+        false => print!("{report}"),
+    }
+    Ok(report.equal)
+}
+
+/// Compares the deployments behind two URIs.
+///
+/// # Errors
+/// `Server` where a side cannot be read; a difference is no error.
+pub async fn compare(source_uri: &str, target_uri: &str, options: &CheckOptions) -> Result<Report> {
+    let started = Instant::now();
+    let pool_max = options.parallel as u32 + 2;
+    let source = Entry::connect(source_uri, pool_max).await?;
+    let target = Entry::connect(target_uri, pool_max).await?;
+    let pairs = shard_pairs(&source, &target, &options.map)?;
+    let sides = Sides { source, target, pairs, allow_orphans: options.allow_orphans };
+    let findings = Arc::new(Findings::new(options.max_differences));
+    let catalog = Catalog::read(&sides.source, &options.exclude).await?;
+    let catalog = catalog.compare(&Catalog::read(&sides.target, &options.exclude).await?, &findings);
+    catalog::compare_indexes(&sides, &catalog, &findings).await?;
+    sharding::compare(&sides, &options.exclude, &findings).await?;
+    let compared = stream::iter(catalog.iter().filter(|collection| collection.holds_documents()))
+        .map(|collection| documents::compare(&sides, collection, findings.clone()))
+        .buffer_unordered(options.parallel.max(1));
+    compared.try_collect::<()>().await?;
+    Ok(findings.report(catalog.len(), started.elapsed()))
+}
+
+fn shard_pairs(source: &Entry, target: &Entry, map: &[String]) -> Result<Option<Vec<usize>>> {
+    if !source.router || !target.router || source.shards.len() != target.shards.len() {
+        return Ok(None);
+    }
+    if map.is_empty() {
+        return Ok(Some((0..source.shards.len()).collect()));
+    }
+    let mut pairs = vec![usize::MAX; source.shards.len()];
+    for pair in map {
+        let (from, to) = pair
+            .split_once('=')
+            .ok_or_else(|| WorkloadError::Usage(format!("--map {pair}: write it as source=target")))?;
+        pairs[source.shard_index(from)?] = target.shard_index(to)?;
+    }
+    match pairs.contains(&usize::MAX) {
+        true => Err(WorkloadError::Usage("--map does not name every source shard".into())),
+        false => Ok(Some(pairs)),
+    }
+}

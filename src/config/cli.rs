@@ -1,0 +1,170 @@
+//! The command line: commands and their flags, built from the knob table.
+//!
+//! Knows nothing about values being right; `config::resolve` judges them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::config::knobs::{KNOBS, Knob, Verb};
+
+/// One call of `shardlift`, as typed.
+#[derive(Debug)]
+pub struct Invocation {
+    pub verb: Verb,
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// Values of knob flags by knob name.
+    pub flags: BTreeMap<String, String>,
+    /// Print the outcome as JSON on stdout.
+    pub json: bool,
+    /// `--api`: base URL of a running process, instead of `--api-port`.
+    pub api: Option<String>,
+    /// Return as soon as the request is accepted.
+    pub no_wait: bool,
+}
+
+const VERBS: &[(Verb, &str, &str)] = &[
+    (Verb::Validate, "validate", "Check whether both deployments are fit for a migration; touches nothing"),
+    (Verb::Migrate, "migrate", "Copy, follow and, on request, cut over"),
+    (Verb::Status, "status", "Show how far a running migration is"),
+    (Verb::Cutover, "cutover", "Ask a running migration to cut over, and wait for the outcome"),
+    (Verb::Cancel, "cancel", "Ask a running migration to stop; what was copied stays"),
+    (Verb::Verify, "verify", "Compare source and target while nothing writes to them"),
+];
+
+/// The whole command line; `Command::debug_assert` holds for it.
+pub fn command() -> Command {
+    Command::new("shardlift")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Moves live MongoDB deployments, sharded clusters first, to other ones under heavy writes")
+        .after_help("Values come from defaults, --config FILE, SHARDLIFT_… variables and flags; the later wins.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(VERBS.iter().map(|(verb, name, about)| subcommand(*verb, name, about)))
+}
+
+/// Reads the arguments, program name first.
+///
+/// # Errors
+/// What clap found wrong, or the text of `--help`; its `exit` prints it.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let matches = command().try_get_matches_from(args)?;
+    let (name, matches) = matches.subcommand().expect("clap requires a subcommand");
+    let (verb, ..) = VERBS.iter().find(|(_, n, _)| *n == name).expect("clap knows only the commands of this table");
+    Ok(invocation(*verb, matches))
+}
+
+fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
+    let value = |knob: &&Knob| Some((knob.name.to_string(), matches.get_one::<String>(knob.name)?.clone()));
+    Invocation {
+        verb,
+        file: matches.get_one::<PathBuf>("config").cloned(),
+        flags: knobs_of(verb).filter_map(|knob| value(&knob)).collect(),
+        json: matches.get_flag("json"),
+        api: matches.try_get_one::<String>("api").ok().flatten().cloned(),
+        no_wait: matches.try_get_one::<bool>("no-wait").ok().flatten().copied().unwrap_or(false),
+    }
+}
+
+fn knobs_of(verb: Verb) -> impl Iterator<Item = &'static Knob> {
+    KNOBS.iter().filter(move |knob| knob.verbs.contains(&verb))
+}
+
+fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("TOML file with any of the knobs");
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the outcome as JSON on stdout");
+    let command = Command::new(name).about(about).args([config, json]).args(knobs_of(verb).map(flag));
+    let command = match verb {
+        Verb::Status | Verb::Cutover | Verb::Cancel => command.arg(api()),
+        _ => command,
+    };
+    match verb {
+        Verb::Cutover => command.args(waiting()),
+        _ => command,
+    }
+}
+
+fn api() -> Arg {
+    Arg::new("api")
+        .long("api")
+        .value_name("URL")
+        .help("Base URL of the running process's API, instead of --api-port")
+        .conflicts_with("api_port")
+}
+
+/// Waiting is the default, so `--wait` only undoes an earlier `--no-wait`.
+fn waiting() -> [Arg; 2] {
+    let wait = Arg::new("wait").long("wait").action(ArgAction::SetTrue).overrides_with("no-wait");
+    let no_wait = Arg::new("no-wait").long("no-wait").action(ArgAction::SetTrue).overrides_with("wait");
+    [
+        wait.help("Wait until the cutover is over (the default)"),
+        no_wait.help("Return as soon as the request is accepted"),
+    ]
+}
+
+fn flag(knob: &'static Knob) -> Arg {
+    let name = if knob.unit.is_empty() { knob.name } else { knob.unit };
+    let bounds = match (knob.bounds_text(), knob.default_text()) {
+        (bounds, Some(default)) => format!(" [{bounds}; default {default}]"),
+        _ => String::new(),
+    };
+    // Negative numbers are taken as values, so that the bounds check names them.
+    Arg::new(knob.name)
+        .long(knob.flag())
+        .value_name(name.to_uppercase())
+        .allow_negative_numbers(true)
+        .help(format!("{}{bounds}", knob.help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Invocation, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_carry_knob_names() {
+        let call = parse_words("shardlift migrate --memory-mb 512 --cutover=auto --json --config x.toml").unwrap();
+        assert_eq!(call.verb, Verb::Migrate);
+        assert_eq!(call.flags["memory_mb"], "512");
+        assert_eq!(call.flags["cutover"], "auto");
+        assert!(call.json && call.file == Some("x.toml".into()));
+    }
+
+    #[test]
+    fn commands_take_their_own_flags_only() {
+        for (line, ok) in [
+            ("shardlift validate --source mongodb://h --map a=b", true),
+            ("shardlift validate --lanes 4", false),
+            ("shardlift verify --verify counts", true),
+            ("shardlift status --api-port 9", true),
+            ("shardlift status --api-port 9 --api http://h", false),
+            ("shardlift cutover --no-wait", true),
+            ("shardlift cancel --no-wait", false),
+            ("shardlift", false),
+        ] {
+            assert_eq!(parse_words(line).is_ok(), ok, "{line}");
+        }
+    }
+
+    #[test]
+    fn cutover_waits_by_default_and_the_last_word_wins() {
+        for (line, no_wait) in [("", false), (" --wait", false), (" --no-wait", true), (" --no-wait --wait", false)] {
+            assert_eq!(parse_words(&format!("shardlift cutover{line}")).unwrap().no_wait, no_wait, "{line}");
+        }
+    }
+}

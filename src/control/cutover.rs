@@ -1,0 +1,220 @@
+//! The cutover (R11): first fence, comparison, second fence, and only then the
+//! irreversible. Ends in one of two ways: done, or back to following with
+//! nothing lost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use futures_util::future::try_join_all;
+
+use crate::cluster::connect::Shard;
+use crate::config::VerifyMode;
+use crate::control::ddl::Coordinator;
+use crate::control::sides::Sides;
+use crate::control::watch;
+use crate::error::{Error, Kind, Result};
+use crate::pair::position::Position;
+use crate::pair::run::Pair;
+use crate::{cluster::catalog, verify};
+
+/// How often a waiting cutover looks again.
+const POLL: Duration = Duration::from_millis(2);
+/// How often source shards are asked for open transactions.
+const TRANSACTIONS_POLL: Duration = Duration::from_millis(50);
+/// LockFailed: `setUserWriteBlockMode` is waiting for open transactions (WHY 8).
+const CODE_LOCK_FAILED: i32 = 107;
+
+/// What a cutover works with.
+pub struct Cutover<'a> {
+    pub run_id: &'a str,
+    pub sides: &'a Sides,
+    pub pairs: &'a [Arc<Pair>],
+    pub coordinator: &'a Coordinator,
+    pub verify: VerifyMode,
+    pub verify_concurrency: usize,
+    /// When it is called off.
+    pub deadline: Instant,
+}
+
+/// Why it was called off.
+#[derive(Debug)]
+pub enum CalledOff {
+    /// Users wrote to this namespace after the first fence.
+    Writes(String),
+    /// Something was not over at the deadline.
+    Late(String),
+    /// Source and target differ, though nobody wrote.
+    Differs(Vec<String>),
+}
+
+impl CalledOff {
+    pub fn reason(&self) -> String {
+        match self {
+            CalledOff::Writes(ns) => format!(
+                "cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"
+            ),
+            CalledOff::Late(what) => {
+                format!("cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again")
+            }
+            CalledOff::Differs(differences) => {
+                format!("cutover called off: source and target differ: {}", differences.join("; "))
+            }
+        }
+    }
+}
+
+/// What a proof found, and where writes are late from.
+#[derive(Debug)]
+pub struct Equal {
+    /// None if nothing was to be compared.
+    pub report: Option<verify::Report>,
+    pub fences: Vec<Position>,
+}
+
+type Proven = std::result::Result<Equal, CalledOff>;
+
+impl Cutover<'_> {
+    /// Proves that the target is equal and that nobody writes, and closes the
+    /// gates: from then on nothing is applied any more.
+    ///
+    /// # Errors
+    /// Only what stops the run; everything else is `CalledOff`.
+    pub async fn prove(&self) -> Result<Proven> {
+        let mut first = self.fence().await?;
+        loop {
+            if let Err(off) = self.settle(&first).await? {
+                return Ok(Err(off));
+            }
+            let report = self.compare().await?;
+            let second = self.fence().await?;
+            if let Err(off) = self.settle(&second).await? {
+                return Ok(Err(off));
+            }
+            if let Some(ns) = self.changed_since(&first) {
+                return Ok(Err(CalledOff::Writes(ns)));
+            }
+            if self.expired_since(&first) {
+                // The source's own expiries: applied, and fenced anew.
+                first = second;
+                continue;
+            }
+            watch::check(self.sides, self.coordinator).await?;
+            if let Some(report) = report.as_ref().filter(|report| !report.equal) {
+                return Ok(Err(CalledOff::Differs(report.differences.clone())));
+            }
+            let open = self.pairs.iter().zip(&first).find(|(pair, first)| !pair.close_if_quiet_since(**first));
+            return Ok(match open {
+                None => Ok(Equal { report, fences: second }),
+                Some((pair, first)) => Err(CalledOff::Writes(pair.changed_since(*first).unwrap_or_default())),
+            });
+        }
+    }
+
+    /// A note in every source shard's oplog: everything before it is before the
+    /// fence. Retried until the deadline.
+    async fn fence(&self) -> Result<Vec<Position>> {
+        try_join_all(self.pairs.iter().map(|pair| self.fence_shard(&self.sides.source.shards[pair.index]))).await
+    }
+
+    async fn fence_shard(&self, shard: &Shard) -> Result<Position> {
+        let note = doc! {
+            "appendOplogNote": 1, "data": { "msg": "shardlift fence", "run": self.run_id }, "writeConcern": { "w": "majority" },
+        };
+        loop {
+            let failed = match shard.client.database("admin").run_command(note.clone()).await {
+                Ok(reply) => return position_of(&reply),
+                Err(e) => Error::from(e),
+            };
+            let passing = failed.kind == Kind::Transient || failed.code == Some(CODE_LOCK_FAILED);
+            if !passing || self.deadline <= Instant::now() {
+                return Err(failed.context(format_args!("writing a fence to source shard {}", shard.id)));
+            }
+            tokio::time::sleep(TRANSACTIONS_POLL).await;
+        }
+    }
+
+    /// Waits until everything up to the fences is applied and nothing is open
+    /// that could still take effect.
+    async fn settle(&self, fences: &[Position]) -> Result<std::result::Result<(), CalledOff>> {
+        loop {
+            let waiting = self.pairs.iter().zip(fences).find_map(|(pair, fence)| waits_for(pair, *fence));
+            let waiting = match waiting {
+                None => self.open_on_source().await?,
+                waiting => waiting,
+            };
+            let Some(waiting) = waiting else { return Ok(Ok(())) };
+            if self.deadline <= Instant::now() {
+                return Ok(Err(CalledOff::Late(waiting)));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Open transactions of users leave no trace in the oplog until they
+    /// commit or prepare: the shards are asked.
+    async fn open_on_source(&self) -> Result<Option<String>> {
+        for shard in &self.sides.source.shards {
+            let command =
+                doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
+            let status: Document = shard.client.database("admin").run_command(command).await.map_err(Error::from)?;
+            let transactions = status.get_document("transactions").ok();
+            let open = transactions.and_then(|t| t.get_i64("currentOpen").ok()).unwrap_or(0);
+            if open > 0 {
+                tokio::time::sleep(TRANSACTIONS_POLL).await;
+                return Ok(Some(format!("{open} transactions are open on source shard {}", shard.id)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn compare(&self) -> Result<Option<verify::Report>> {
+        let depth = match self.verify {
+            VerifyMode::Digests => verify::Depth::Digests,
+            VerifyMode::Counts => verify::Depth::Counts,
+            VerifyMode::None => return Ok(None),
+        };
+        let catalog = catalog::read(&self.sides.source).await?;
+        let job = verify::Job {
+            source: &self.sides.source,
+            target: &self.sides.target,
+            catalog: &catalog,
+            pairs: &self.sides.pairs,
+            concurrency: self.verify_concurrency,
+            depth,
+        };
+        verify::run(&job).await.map(Some)
+    }
+
+    fn changed_since(&self, fences: &[Position]) -> Option<String> {
+        self.pairs.iter().zip(fences).find_map(|(pair, fence)| pair.changed_since(*fence))
+    }
+
+    fn expired_since(&self, fences: &[Position]) -> bool {
+        let newest = |pair: &Arc<Pair>| pair.with_view(|view| view.expiry_delete);
+        self.pairs.iter().zip(fences).any(|(pair, fence)| newest(pair).is_some_and(|newest| *fence < newest))
+    }
+}
+
+/// What keeps one pair from having passed `fence` for good.
+fn waits_for(pair: &Pair, fence: Position) -> Option<String> {
+    let name = &pair.name;
+    if pair.watermark() < fence {
+        return Some(format!("{name} has not applied everything yet"));
+    }
+    if !pair.is_settled() {
+        return Some(format!("{name} still has collections to copy, indexes to build or DDL to carry over"));
+    }
+    let (transactions, builds) = pair.with_view(|view| (view.open_transactions, view.open_builds));
+    match (transactions, builds) {
+        (0, 0) => None,
+        (0, _) => Some(format!("an index build is under way on the source shard of {name}")),
+        _ => Some(format!("a transaction is open on the source shard of {name}")),
+    }
+}
+
+fn position_of(reply: &Document) -> Result<Position> {
+    let time = reply.get_timestamp("operationTime");
+    time.map(Position::from)
+        .map_err(|_| Error::new(Kind::Server, "the source's answer to a fence has no operationTime"))
+}

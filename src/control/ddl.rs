@@ -1,0 +1,206 @@
+//! DDL that concerns several pairs, run once through the target's router.
+//!
+//! A drop is a rendezvous of exactly the pairs whose source shard has the UUID
+//! (R4): it runs when the last of them is there. A creation waits until the
+//! name is free on the target. Pairs read on meanwhile.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{Uuid, doc};
+use futures_util::TryStreamExt;
+use mongodb::bson::Document;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::cluster::admin;
+use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
+use crate::cluster::connect::{Shard, Topology};
+use crate::control::layout;
+use crate::control::sides::Sides;
+use crate::error::{Error, Result};
+use crate::pair::ddl::{Created, Request};
+
+const POLL: Duration = Duration::from_millis(50);
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// What is known across pairs.
+pub struct Coordinator {
+    sides: Sides,
+    state: Mutex<State>,
+    /// One change of the target's catalog at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Pairs whose source shard has the UUID and that have not dropped it.
+    holders: HashMap<Uuid, BTreeSet<usize>>,
+    /// Pairs that have reached the drop of the UUID.
+    arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
+    /// Names in use on the target, by the source UUID they stand for.
+    names: HashMap<Namespace, Uuid>,
+    /// Dropped for good: a pair that still meets its creation discards it.
+    dead: HashSet<Uuid>,
+    /// The collections as they are laid out, for the watch over owners.
+    laid_out: HashMap<Uuid, Collection>,
+}
+
+impl Coordinator {
+    /// `local[i]`: the UUIDs source shard i has.
+    pub fn new(sides: Sides, catalog: &Catalog, local: &[HashSet<Uuid>]) -> Arc<Self> {
+        let mut state = State::default();
+        for collection in &catalog.collections {
+            let Some(uuid) = collection.uuid else { continue };
+            let holders = (0..local.len()).filter(|pair| local[*pair].contains(&uuid)).collect();
+            state.holders.insert(uuid, holders);
+            state.names.insert(collection.ns.clone(), uuid);
+            state.laid_out.insert(uuid, collection.clone());
+        }
+        Arc::new(Coordinator { sides, state: Mutex::new(state), turn: Default::default() })
+    }
+
+    /// Serves pairs until they are gone.
+    pub async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Request>) {
+        let mut tasks = JoinSet::new();
+        while let Some(request) = requests.recv().await {
+            while tasks.try_join_next().is_some() {}
+            let coordinator = self.clone();
+            match request {
+                Request::Create { pair, ns, uuid, reply } => {
+                    tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
+                }
+                Request::Drop { pair, ns, uuid, reply } => {
+                    tasks.spawn(async move { coordinator.arrive(pair, ns, uuid, reply).await });
+                }
+            }
+        }
+    }
+
+    /// The collections laid out and not dropped.
+    pub fn laid_out(&self) -> HashMap<Uuid, Collection> {
+        self.state.lock().laid_out.clone()
+    }
+
+    async fn create(&self, pair: usize, ns: Namespace, uuid: Uuid, mut reply: oneshot::Sender<Result<Created>>) {
+        if self.state.lock().dead.contains(&uuid) {
+            return;
+        }
+        self.state.lock().holders.entry(uuid).or_default().insert(pair);
+        let resolved = tokio::select! {
+            resolved = self.resolve(pair, &ns, uuid) => resolved,
+            // The pair has seen it dropped meanwhile. From here on it is made
+            // to the end, so that the drop finds it.
+            () = reply.closed() => return,
+        };
+        let created = match resolved {
+            Ok(collection) => self.make(pair, collection, uuid).await,
+            Err(e) => Err(e),
+        };
+        // A pair that is gone no longer needs the answer.
+        let _ = reply.send(created);
+    }
+
+    async fn make(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Created> {
+        let ns = &collection.ns;
+        loop {
+            let turn = self.turn.lock().await;
+            let holder = self.state.lock().names.get(ns).copied();
+            match holder {
+                Some(holder) if holder == uuid => {}
+                // The older collection of that name is still to be dropped.
+                Some(_) => {
+                    drop(turn);
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+                None => {
+                    // Before it is made: a drop that comes meanwhile must find it.
+                    self.state.lock().names.insert(ns.clone(), uuid);
+                    layout::create_collection(&self.sides.target, &collection, &self.sides.pairs).await?;
+                    self.state.lock().laid_out.insert(uuid, collection.clone());
+                }
+            }
+            let shard = &self.sides.target.shards[self.sides.pairs[pair]];
+            let target_uuid = catalog::local_uuid(shard, ns).await?;
+            return Ok(Created { target_uuid, collection });
+        }
+    }
+
+    /// What the source says of the new collection. Waits while it cannot tell:
+    /// the metadata of a sharded one appears after its `create` entries.
+    async fn resolve(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Collection> {
+        loop {
+            let being_made = self.is_being_made(pair, ns).await?;
+            let found = catalog::read_one(&self.sides.source, ns).await?.filter(|c| c.uuid == Some(uuid));
+            match found {
+                Some(collection) if !being_made && (collection.sharded.is_some() || collection.primary == pair) => {
+                    return Ok(collection);
+                }
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// A sharding command on this name is under way on the source shard: it has
+    /// a document in the shard's own list of them.
+    async fn is_being_made(&self, pair: usize, ns: &Namespace) -> Result<bool> {
+        if self.sides.source.topology == Topology::ReplicaSet {
+            return Ok(false);
+        }
+        let config = self.sides.source.shards[pair].client.database("config");
+        let under_way = config.collection::<Document>("system.sharding_ddl_coordinators");
+        let found = under_way.find_one(doc! { "_id.namespace": ns.to_string() }).await?;
+        Ok(found.is_some())
+    }
+
+    async fn arrive(&self, pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>>) {
+        {
+            let mut state = self.state.lock();
+            let holders = state.holders.entry(uuid).or_default();
+            holders.remove(&pair);
+            let last = holders.is_empty();
+            state.arrived.entry(uuid).or_default().push(reply);
+            if !last {
+                return;
+            }
+            state.dead.insert(uuid);
+            state.laid_out.remove(&uuid);
+        }
+        let dropped = self.drop_on_target(&ns, uuid).await;
+        let waiting = self.state.lock().arrived.remove(&uuid).unwrap_or_default();
+        for reply in waiting {
+            // A pair that is gone no longer needs the answer.
+            let _ = reply.send(dropped.clone());
+        }
+    }
+
+    async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        if self.state.lock().names.get(ns) != Some(&uuid) {
+            return Ok(());
+        }
+        let command = bson::rawdoc! { "drop": ns.coll.as_str() };
+        match admin::run_majority(&self.sides.target.entry, &ns.db, &command).await {
+            Ok(_) => {}
+            Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => {}
+            Err(e) => return Err(e.context(format_args!("dropping {ns} on the target"))),
+        }
+        self.state.lock().names.remove(ns);
+        Ok(())
+    }
+}
+
+/// UUIDs of the collections one shard has, of the databases in `catalog`.
+pub async fn local_uuids(shard: &Shard, catalog: &Catalog) -> Result<HashSet<Uuid>> {
+    let mut uuids = HashSet::new();
+    for database in &catalog.databases {
+        let mut listed = shard.client.database(&database.name).list_collections().await?;
+        while let Some(collection) = listed.try_next().await.map_err(Error::from)? {
+            uuids.extend(collection.info.uuid.as_ref().and_then(|b| b.to_uuid().ok()));
+        }
+    }
+    Ok(uuids)
+}

@@ -1,0 +1,242 @@
+//! The loop of a running migration: wakes on failures, requests, signals and
+//! the clock, and walks the phases from copying to done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::select_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::cluster::connect::Shard;
+use crate::config::{Config, CutoverMode};
+use crate::control::cutover::{CalledOff, Cutover, Equal};
+use crate::control::run::{Phase, Run};
+use crate::control::setup::{self, Balancers, Running};
+use crate::control::sides::Sides;
+use crate::control::stop::Stop;
+use crate::control::summary::Summary;
+use crate::control::{finish, watch};
+use crate::error::{Error, Kind, Result};
+use crate::observe::api::{Answer, Request};
+use crate::pair::run::Pair;
+
+/// How often gauges and the phase are brought up to date.
+const TICK: Duration = Duration::from_millis(50);
+/// How often a source shard is asked for its newest write.
+const SOURCE_POLL: Duration = Duration::from_millis(500);
+/// Pause after an automatic cutover was called off.
+const AUTO_RETRY: Duration = Duration::from_secs(2);
+
+/// What one run is driven with.
+pub struct Drive<'a> {
+    pub config: &'a Config,
+    pub run: &'a Arc<Run>,
+    pub sides: &'a Sides,
+    pub balancers: Balancers,
+    pub stop: &'a Stop,
+}
+
+/// What wakes the loop.
+enum Event {
+    Failed(Error),
+    Asked(Request),
+    Stopped,
+    Tick,
+}
+
+impl Drive<'_> {
+    /// From the first document to the end of the grace time.
+    pub async fn to_the_end(&self, running: Running, requests: &mut mpsc::Receiver<Request>) -> Result<Summary> {
+        let Running { pairs, tasks, coordinator, ddl, catalog } = running;
+        let _observers = observe(&pairs, self.sides);
+        let mut failed = std::pin::pin!(async {
+            let tasks = select_all(tasks.into_iter().map(|tasks| Box::pin(tasks.failed())));
+            tokio::select! {
+                (error, _, _) = tasks => error,
+                () = coordinator.clone().run(ddl) => Error::internal("the DDL coordinator ended"),
+                error = watch::run(self.sides, &coordinator) => error,
+            }
+        });
+        let mut auto_at = Instant::now();
+        loop {
+            let begin = match next_event(failed.as_mut(), requests, self.stop).await {
+                Event::Failed(e) => return Err(e),
+                Event::Stopped => return Err(stopped("the migration")),
+                Event::Asked(Request::Cancel(reply)) => return Err(cancelled(reply)),
+                Event::Asked(Request::Cutover(reply)) => self.answer_cutover(reply),
+                Event::Tick => self.update_phase(&pairs) && self.begins_by_itself(auto_at),
+            };
+            if !begin {
+                continue;
+            }
+            let began = Instant::now();
+            self.run.enter(Phase::CuttingOver);
+            let cutover = Cutover {
+                run_id: &self.run.id,
+                sides: self.sides,
+                pairs: &pairs,
+                coordinator: &coordinator,
+                verify: self.config.verify,
+                verify_concurrency: self.config.verify_concurrency,
+                deadline: began + Duration::from_secs(self.config.cutover_timeout_s),
+            };
+            let proven = tokio::select! {
+                proven = cutover.prove() => proven?,
+                error = failed.as_mut() => return Err(error),
+                error = until_stopped(requests, self.stop) => return Err(error),
+            };
+            match proven {
+                Ok(equal) => {
+                    finish::restore_expiries(&self.sides.target, &catalog, &pairs, self.run).await;
+                    setup::restore_balancers(self.sides, self.balancers, self.run).await;
+                    return Ok(self.done(&pairs, equal, began, failed).await);
+                }
+                Err(off) => self.call_off(off)?,
+            }
+            auto_at = Instant::now() + AUTO_RETRY;
+        }
+    }
+
+    /// Copying → following → ready, and back when DDL is under way. True if ready.
+    fn update_phase(&self, pairs: &[Arc<Pair>]) -> bool {
+        let snapshot = self.run.snapshot();
+        let copied = snapshot.pairs.iter().all(|pair| pair.units_copied == pair.units_total);
+        let ready = copied && pairs.iter().all(|pair| pair.is_settled());
+        self.run.enter(match (copied, ready) {
+            (false, _) => Phase::Copying,
+            (true, false) => Phase::Following,
+            (true, true) => Phase::Ready,
+        });
+        ready
+    }
+
+    fn begins_by_itself(&self, not_before: Instant) -> bool {
+        let lag_ms = self.run.snapshot().lag_ms;
+        self.config.cutover == CutoverMode::Auto && lag_ms <= self.config.cutover_lag_ms && not_before <= Instant::now()
+    }
+
+    fn answer_cutover(&self, reply: tokio::sync::oneshot::Sender<Answer>) -> bool {
+        let phase = self.run.phase();
+        let ready = phase == Phase::Ready;
+        let answer = match ready {
+            true => Ok("the cutover begins: no writes to the source from now on".to_owned()),
+            false => Err(format!("not yet: the run is {phase}; ask again when `shardlift status` says ready")),
+        };
+        // An asker that is gone loses only the answer.
+        let _ = reply.send(answer);
+        ready
+    }
+
+    /// Back to following. An automatic cutover that finds a difference ends the
+    /// run: nobody is there to look.
+    fn call_off(&self, off: CalledOff) -> Result<()> {
+        let reason = off.reason();
+        if let (CalledOff::Differs(_), CutoverMode::Auto) = (&off, self.config.cutover) {
+            return Err(Error::new(Kind::Differs, reason).remedy("do not use the target; report this with the log"));
+        }
+        self.run.enter(Phase::Ready);
+        self.run.called_off(reason);
+        Ok(())
+    }
+
+    async fn done(
+        &self,
+        pairs: &[Arc<Pair>],
+        equal: Equal,
+        began: Instant,
+        failed: impl Future<Output = Error>,
+    ) -> Summary {
+        let cutover_ms = began.elapsed().as_millis() as u64;
+        self.run.cut_over(cutover_ms);
+        self.run.enter(Phase::Done);
+        let grace = Duration::from_secs(self.config.grace_s);
+        let late = tokio::select! {
+            late = finish::report_late_writes(pairs, &equal.fences, grace, self.run) => late,
+            error = failed => {
+                self.run.warn(format!("late writes could not be watched for to the end: {error}"));
+                0
+            }
+        };
+        Summary::of(self.run, equal.report, cutover_ms, late)
+    }
+}
+
+async fn next_event(failed: impl Future<Output = Error>, requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Event {
+    tokio::select! {
+        biased;
+        error = failed => Event::Failed(error),
+        () = stop.asked() => Event::Stopped,
+        Some(request) = requests.recv() => Event::Asked(request),
+        () = tokio::time::sleep(TICK) => Event::Tick,
+    }
+}
+
+/// Runs `work` until it is done, a signal comes or the operator cancels.
+pub async fn unless_stopped<T>(
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+    doing: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        error = until_stopped(requests, stop) => Err(error.context(format_args!("stopped while {doing}"))),
+    }
+}
+
+/// Answers requests until one, or a signal, ends the run.
+async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Error {
+    loop {
+        tokio::select! {
+            () = stop.asked() => return stopped("it"),
+            Some(request) = requests.recv() => match request {
+                Request::Cancel(reply) => return cancelled(reply),
+                Request::Cutover(reply) => {
+                    let _ = reply.send(Err("not now: ask again when `shardlift status` says ready".to_owned()));
+                }
+            },
+        }
+    }
+}
+
+const GO_ON: &str = "the target keeps what was copied; empty it and run the same command to begin anew";
+
+fn stopped(what: &str) -> Error {
+    Error::new(Kind::Cancelled, format!("{what} was stopped by a signal")).remedy(GO_ON)
+}
+
+fn cancelled(reply: tokio::sync::oneshot::Sender<Answer>) -> Error {
+    // An asker that is gone loses only the answer.
+    let _ = reply.send(Ok("cancelled: what was copied stays on the target".to_owned()));
+    Error::new(Kind::Cancelled, "cancelled by the operator").remedy(GO_ON)
+}
+
+/// Keeps every pair's gauges up to date.
+fn observe(pairs: &[Arc<Pair>], sides: &Sides) -> JoinSet<()> {
+    let mut observers = JoinSet::new();
+    for pair in pairs {
+        let newest = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        observers.spawn(poll_source(sides.source.shards[pair.index].clone(), newest.clone()));
+        let pair = pair.clone();
+        observers.spawn(async move {
+            loop {
+                pair.observe(newest.load(std::sync::atomic::Ordering::Relaxed));
+                tokio::time::sleep(TICK).await;
+            }
+        });
+    }
+    observers
+}
+
+/// Wall clock of the newest write on a source shard, ms since 1970.
+async fn poll_source(shard: Shard, newest_ms: Arc<std::sync::atomic::AtomicU64>) {
+    loop {
+        let hello = shard.client.database("admin").run_command(bson::doc! { "hello": 1 }).await;
+        let last_write = hello.ok().and_then(|hello| hello.get_document("lastWrite").ok().cloned());
+        if let Some(at) = last_write.and_then(|w| w.get_datetime("majorityWriteDate").ok().copied()) {
+            newest_ms.store(at.timestamp_millis().max(0) as u64, std::sync::atomic::Ordering::Relaxed);
+        }
+        tokio::time::sleep(SOURCE_POLL).await;
+    }
+}

@@ -1,0 +1,154 @@
+//! The state of one run that operators see: phase, warnings, outcome. Every
+//! snapshot is made here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::observe::metrics::PairMetrics;
+use crate::observe::status::{PairSnapshot, Snapshot};
+
+/// Where a run stands. In memory only; each is set by `control::migrate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// From the start. Nothing is touched yet.
+    Validating,
+    /// Balancers are stopped, the target's collections are being made.
+    Layout,
+    /// Units are being scanned; the tail follows since the first second.
+    Copying,
+    /// Every unit is copied; indexes are being built, lag is shrinking.
+    Following,
+    /// A cutover would be accepted.
+    Ready,
+    /// Fences and comparison; back to `Ready` if called off.
+    CuttingOver,
+    /// The irreversible part is done.
+    Done,
+    Failed,
+    Cancelled,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Validating => "validating",
+            Phase::Layout => "layout",
+            Phase::Copying => "copying",
+            Phase::Following => "following",
+            Phase::Ready => "ready",
+            Phase::CuttingOver => "cutting over",
+            Phase::Done => "done",
+            Phase::Failed => "failed",
+            Phase::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// One run. Cheap to share; every lock is short.
+#[derive(Debug)]
+pub struct Run {
+    pub id: String,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    pairs: Vec<(String, Arc<PairMetrics>)>,
+    warnings: Vec<String>,
+    error: Option<String>,
+    cutover_ms: Option<u64>,
+    cutovers_given_up: u64,
+}
+
+impl Run {
+    pub fn new() -> Arc<Self> {
+        let state = State {
+            phase: Phase::Validating,
+            pairs: Vec::new(),
+            warnings: Vec::new(),
+            error: None,
+            cutover_ms: None,
+            cutovers_given_up: 0,
+        };
+        let id = bson::oid::ObjectId::new().to_hex();
+        Arc::new(Run { id, started: Instant::now(), state: Mutex::new(state) })
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.state.lock().phase
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        let before = std::mem::replace(&mut self.state.lock().phase, phase);
+        if before != phase {
+            tracing::info!("phase: {phase}");
+        }
+    }
+
+    pub fn set_pairs(&self, pairs: Vec<(String, Arc<PairMetrics>)>) {
+        self.state.lock().pairs = pairs;
+    }
+
+    pub fn warn(&self, warning: impl Into<String>) {
+        let warning = warning.into();
+        tracing::warn!("{warning}");
+        self.state.lock().warnings.push(warning);
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.state.lock().warnings.clone()
+    }
+
+    pub fn fail(&self, phase: Phase, error: String) {
+        self.enter(phase);
+        self.state.lock().error = Some(error);
+    }
+
+    pub fn called_off(&self, reason: String) {
+        self.warn(reason);
+        self.state.lock().cutovers_given_up += 1;
+    }
+
+    pub fn cut_over(&self, cutover_ms: u64) {
+        self.state.lock().cutover_ms = Some(cutover_ms);
+    }
+
+    /// Sum of one counter over all pairs.
+    pub fn sum(&self, counter: impl Fn(&PairMetrics) -> u64) -> u64 {
+        self.state.lock().pairs.iter().map(|(_, metrics)| counter(metrics)).sum()
+    }
+
+    /// Largest value of one gauge over all pairs.
+    pub fn max(&self, gauge: impl Fn(&PairMetrics) -> u64) -> u64 {
+        self.state.lock().pairs.iter().map(|(_, metrics)| gauge(metrics)).max().unwrap_or(0)
+    }
+
+    pub fn elapsed_s(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let lag_ms = self.max(|m| m.lag_ms.load(Relaxed));
+        let lag_ms_max = self.max(|m| m.lag_ms_max.load(Relaxed));
+        let state = self.state.lock();
+        Snapshot {
+            run_id: self.id.clone(),
+            phase: state.phase.to_string(),
+            elapsed_s: self.elapsed_s(),
+            can_cutover: state.phase == Phase::Ready,
+            lag_ms,
+            lag_ms_max,
+            pairs: state.pairs.iter().map(|(name, metrics)| PairSnapshot::of(name, metrics)).collect(),
+            warnings: state.warnings.clone(),
+            error: state.error.clone(),
+            cutover_ms: state.cutover_ms,
+            cutovers_given_up: state.cutovers_given_up,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Both sides of a run, connected and mapped shard to shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::cluster::connect::{Deployment, Side, connect};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+
+/// Source and target, and which target shard takes which source shard.
+#[derive(Debug, Clone)]
+pub struct Sides {
+    pub source: Arc<Deployment>,
+    pub target: Arc<Deployment>,
+    /// `pairs[i]` is the target shard of source shard i. Empty until the counts
+    /// are known to be equal (`map`).
+    pub pairs: Vec<usize>,
+}
+
+impl Sides {
+    pub async fn connect(config: &Config) -> Result<Self> {
+        let source = connect(Side::Source, config.source.expose());
+        let target = connect(Side::Target, config.target.expose());
+        let (source, target) = tokio::try_join!(source, target)?;
+        Ok(Sides { source: Arc::new(source), target: Arc::new(target), pairs: Vec::new() })
+    }
+
+    /// Maps source shards to target shards: as told, the rest by sorted id.
+    ///
+    /// # Errors
+    /// `Config` if a name is unknown or used twice, `Refused` if the counts differ.
+    pub fn map(mut self, told: &[(String, String)]) -> Result<Self> {
+        let (source, target) = (&self.source.shards, &self.target.shards);
+        if source.len() != target.len() {
+            let found = format!("the source has {} shards, the target {}", source.len(), target.len());
+            return Err(Error::new(Kind::Refused, found).remedy("give the target as many shards as the source has"));
+        }
+        let mut chosen: HashMap<usize, usize> = HashMap::new();
+        for (from, to) in told {
+            let unknown = |side: &Deployment, id: &str| {
+                let ids: Vec<&str> = side.shards.iter().map(|s| s.id.as_str()).collect();
+                Error::new(Kind::Config, format!("map names shard `{id}`, which the {} does not have", side.side))
+                    .remedy(format!("its shards are: {}", ids.join(", ")))
+            };
+            let source = self.source.shard_index(from).ok_or_else(|| unknown(&self.source, from))?;
+            let target = self.target.shard_index(to).ok_or_else(|| unknown(&self.target, to))?;
+            if chosen.values().any(|t| *t == target) || chosen.insert(source, target).is_some() {
+                return Err(Error::new(Kind::Config, format!("map names shard `{from}` or `{to}` twice"))
+                    .remedy("give every shard at most one partner"));
+            }
+        }
+        let mut free = (0..target.len()).filter(|t| !chosen.values().any(|c| c == t)).collect::<Vec<_>>().into_iter();
+        let partner = |source| chosen.get(&source).copied().or_else(|| free.next());
+        self.pairs = (0..source.len()).filter_map(partner).collect();
+        Ok(self)
+    }
+}

@@ -1,0 +1,51 @@
+//! The watch over what must not change during a run: which shard owns which
+//! documents (R8). A split is no change; a moved chunk, a moved primary or a
+//! collection that became sharded is an error, never silent.
+
+use std::time::Duration;
+
+use crate::cluster::catalog::{self, Collection};
+use crate::cluster::ownership::joined;
+use crate::control::ddl::Coordinator;
+use crate::control::sides::Sides;
+use crate::error::{Error, Kind, Result};
+
+/// How often the source's chunk map is compared; once more at cutover.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// Watches until something changed.
+pub async fn run(sides: &Sides, coordinator: &Coordinator) -> Error {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        match check(sides, coordinator).await {
+            Ok(()) => {}
+            Err(e) if e.kind == Kind::Unsupported => return e,
+            // Not reachable now: the data plane will say so if it lasts.
+            Err(e) => tracing::warn!("the chunk map could not be read: {e}"),
+        }
+    }
+}
+
+/// Compares owners now with owners as laid out.
+pub async fn check(sides: &Sides, coordinator: &Coordinator) -> Result<()> {
+    let now = catalog::read(&sides.source).await?;
+    let laid_out = coordinator.laid_out();
+    for collection in &now.collections {
+        let Some(before) = collection.uuid.and_then(|uuid| laid_out.get(&uuid)) else { continue };
+        if !same_owners(before, collection) {
+            let found = format!("owners of {} changed on the source during the run", collection.ns);
+            return Err(Error::new(Kind::Unsupported, found).remedy(
+                "keep the balancer off and move no chunks or primaries while shardlift runs; begin anew with an empty target",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn same_owners(before: &Collection, now: &Collection) -> bool {
+    match (&before.sharded, &now.sharded) {
+        (None, None) => before.primary == now.primary,
+        (Some(before), Some(now)) => joined(before) == joined(now),
+        _ => false,
+    }
+}

@@ -1,0 +1,121 @@
+//! The other end of the API: what `shardlift status`, `cutover` and `cancel`
+//! ask of a running process. Blocking.
+//!
+//! Prints nothing; the caller shows what comes back.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Kind, Result};
+use crate::observe::status::Snapshot;
+
+/// Longer than the server waits for its own answer.
+const TIMEOUT: Duration = Duration::from_secs(40);
+/// Time between two looks at a cutover.
+const POLL: Duration = Duration::from_millis(200);
+
+/// A running process, by the base URL of its API.
+pub struct Client {
+    base: String,
+    agent: ureq::Agent,
+}
+
+/// The API's answer to a POST.
+#[derive(Deserialize)]
+struct Sentence {
+    success: bool,
+    message: String,
+}
+
+impl Client {
+    /// `base` is such as `http://127.0.0.1:27183`.
+    pub fn new(base: &str) -> Self {
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).proxy(None).build();
+        Client { base: base.trim_end_matches('/').to_string(), agent: config.into() }
+    }
+
+    /// The run's state now.
+    ///
+    /// # Errors
+    /// `Control` if no process of ours answers.
+    pub fn status(&self) -> Result<Snapshot> {
+        let mut answer = self.agent.get(format!("{}/status", self.base)).call().map_err(|e| self.silent(&e))?;
+        answer.body_mut().read_json().map_err(|e| self.silent(&e))
+    }
+
+    /// Asks for the cutover; returns the sentence that accepts it.
+    ///
+    /// # Errors
+    /// `Control` if no process answers or it refuses.
+    pub fn cutover(&self) -> Result<String> {
+        self.post("cutover")
+    }
+
+    /// Asks the run to stop; returns the sentence that accepts it.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn cancel(&self) -> Result<String> {
+        self.post("cancel")
+    }
+
+    /// Follows an accepted cutover to its end and calls `show` with every state
+    /// on the way. `before` is the state before it was asked for.
+    ///
+    /// # Errors
+    /// `Refused` if it was given up and the run goes on, `Cancelled`, `Server`
+    /// with the run's error, `Control` if the process no longer answers.
+    pub fn follow_cutover(&self, before: &Snapshot, show: &mut dyn FnMut(&Snapshot)) -> Result<Snapshot> {
+        let mut began = false;
+        loop {
+            let now = self.status().map_err(|e| e.context("the end of the cutover was not seen"))?;
+            show(&now);
+            began |= now.phase == "cutting over";
+            if let Some(end) = end_of_cutover(before, &now, began) {
+                return end.map(|()| now);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn post(&self, path: &str) -> Result<String> {
+        let answer = self.agent.post(format!("{}/{path}", self.base)).send_empty();
+        let sentence: Sentence =
+            answer.and_then(|mut answer| answer.body_mut().read_json()).map_err(|e| self.silent(&e))?;
+        match sentence.success {
+            true => Ok(sentence.message),
+            false => Err(Error::new(Kind::Control, format!("{path} was refused: {}", sentence.message))
+                .remedy("look at `shardlift status` and ask again when it is possible")),
+        }
+    }
+
+    fn silent(&self, error: &ureq::Error) -> Error {
+        Error::new(Kind::Control, format!("no running migration answers at {}: {error}", self.base)).remedy(
+            "run this on the host where `shardlift migrate` runs, with the same --api-port (its first log lines name it)",
+        )
+    }
+}
+
+/// None while the cutover is not over.
+fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Result<()>> {
+    let why = |fallback: &str| now.error.clone().unwrap_or_else(|| fallback.to_string());
+    let given_up = before.cutovers_given_up < now.cutovers_given_up || began;
+    match now.phase.as_str() {
+        "done" => Some(Ok(())),
+        "cutting over" => None,
+        "failed" => Some(Err(Error::new(Kind::Server, format!("the run failed: {}", why("no reason was given")))
+            .remedy("look at the end of the run's log"))),
+        "cancelled" => Some(Err(Error::new(Kind::Cancelled, "the run was cancelled"))),
+        _ if given_up => {
+            let reason = why(now.warnings.last().map_or("see the run's log", String::as_str));
+            Some(Err(Error::new(Kind::Refused, format!("the cutover was given up, the run follows again: {reason}"))
+                .remedy("remove the cause and run `shardlift cutover` again; nothing was lost")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! API and client over a real socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::observe::api::{self, Request, Server};
+use crate::observe::status::tests::copying;
+
+/// A run whose phase is the number-th of `phases` that was asked for; its
+/// control accepts cutovers and refuses to cancel.
+async fn run_of(phases: &'static [&'static str]) -> (Server, Client) {
+    let (requests, mut inbox) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(request) = inbox.recv().await {
+            match request {
+                Request::Cutover(answer) => answer.send(Ok("the cutover begins".into())).unwrap(),
+                Request::Cancel(answer) => answer.send(Err("it is too late".into())).unwrap(),
+            }
+        }
+    });
+    let asked = AtomicUsize::new(0);
+    let snapshot = move || {
+        let phase = phases[asked.fetch_add(1, Ordering::Relaxed).min(phases.len() - 1)];
+        copying().in_phase(phase)
+    };
+    let server = api::serve(0, Arc::new(snapshot), requests).await.unwrap();
+    let client = Client::new(&format!("http://127.0.0.1:{}/", server.port));
+    (server, client)
+}
+
+impl Snapshot {
+    fn in_phase(mut self, phase: &str) -> Self {
+        self.phase = phase.to_string();
+        self
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// Status and body of one raw HTTP request.
+async fn raw(port: u16, head: &'static str) -> (u16, String) {
+    blocking(move || {
+        use std::io::{Read, Write};
+        let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(socket, "{head}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        (text[9..12].parse().unwrap(), text.split_once("\r\n\r\n").unwrap().1.to_string())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_answers_arrive() {
+    let (_server, client) = run_of(&["copying"]).await;
+    blocking(move || {
+        let status = client.status().unwrap();
+        assert_eq!((status.phase.as_str(), status.pairs.len()), ("copying", 2));
+        assert_eq!(client.cutover().unwrap(), "the cutover begins");
+        let refused = client.cancel().unwrap_err();
+        assert_eq!(refused.kind, Kind::Control);
+        assert!(refused.message.contains("it is too late"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_there() {
+    let (server, _) = run_of(&["copying"]).await;
+    for (request, status, found) in [
+        ("GET / HTTP/1.1\r\nHost: localhost", 200, "POST /cutover"),
+        ("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:1", 200, "shardlift_pair_lag_seconds{pair=\"a → x\"} 0.42"),
+        ("GET /api/v1/progress HTTP/1.1\r\nHost: localhost:1", 200, "\"state\":\"RUNNING\""),
+        ("POST /api/v1/commit HTTP/1.1\r\nHost: localhost", 200, "{\"success\":true}"),
+        ("GET /cutover HTTP/1.1\r\nHost: localhost", 405, ""),
+        ("GET /nowhere HTTP/1.1\r\nHost: localhost", 404, "GET  /status"),
+    ] {
+        let (got, body) = raw(server.port, request).await;
+        assert_eq!(got, status, "{request}: {body}");
+        assert!(body.contains(found), "{request}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_requests_are_turned_away() {
+    let (server, _) = run_of(&["copying"]).await;
+    for (request, status) in [
+        ("POST /cutover HTTP/1.1\r\nHost: evil.example", 403),
+        ("POST /cutover HTTP/1.1\r\nHost: 127.0.0.1.evil.example:80", 403),
+        ("POST /cutover HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost", 403),
+        ("POST /api/v1/commit HTTP/1.1\r\nHost: localhost\r\nOrigin: null", 403),
+        ("GET /status HTTP/1.1\r\nHost: evil.example", 403),
+        ("POST /cutover HTTP/1.0", 403),
+        ("POST /cutover HTTP/1.1\r\nHost: LOCALHOST:27183", 200),
+    ] {
+        assert_eq!(raw(server.port, request).await.0, status, "{request}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_and_a_silent_one_are_told() {
+    let (server, client) = run_of(&["copying"]).await;
+    let (requests, _inbox) = mpsc::channel(1);
+    let Err(taken) = api::serve(server.port, Arc::new(copying), requests).await else { panic!("the port is taken") };
+    assert_eq!(taken.kind, Kind::Config);
+    assert!(taken.remedy.is_some_and(|remedy| remedy.contains("api_port")));
+    drop(server);
+    for _ in 0..100 {
+        let status = blocking({
+            let client = Client::new(&client.base);
+            move || client.status()
+        })
+        .await;
+        match status {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(silent) => {
+                assert_eq!(silent.kind, Kind::Control);
+                assert!(silent.message.contains("no running migration answers"));
+                return;
+            }
+        }
+    }
+    panic!("the server outlived its handle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_over_refuses() {
+    let (requests, inbox) = mpsc::channel(1);
+    drop(inbox);
+    let server = api::serve(0, Arc::new(copying), requests).await.unwrap();
+    let client = Client::new(&format!("http://127.0.0.1:{}", server.port));
+    assert!(blocking(move || client.cutover()).await.unwrap_err().message.contains("is over"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cutover_is_followed_to_its_end() {
+    const DONE: &[&str] = &["ready", "ready", "cutting over", "cutting over", "done"];
+    const GIVEN_UP: &[&str] = &["ready", "cutting over", "cutting over", "cutting over", "following"];
+    for (phases, end) in [(DONE, None), (GIVEN_UP, Some(Kind::Refused))] {
+        let (_server, client) = run_of(phases).await;
+        let (outcome, shown) = blocking(move || {
+            let mut shown = 0;
+            (client.follow_cutover(&copying(), &mut |_| shown += 1), shown)
+        })
+        .await;
+        assert_eq!(outcome.err().map(|e| e.kind), end);
+        assert!(0 < shown);
+    }
+}
+
+#[test]
+fn the_end_of_a_cutover_is_told_by_phase() {
+    let end = |phase: &str, began| {
+        end_of_cutover(&copying(), &copying().in_phase(phase), began).map(|end| end.map_err(|e| e.kind))
+    };
+    assert_eq!(end("ready", false), None);
+    assert_eq!(end("cutting over", true), None);
+    assert_eq!(end("ready", true), Some(Err(Kind::Refused)));
+    assert_eq!(end("done", false), Some(Ok(())));
+    assert_eq!(end("failed", true), Some(Err(Kind::Server)));
+    assert_eq!(end("cancelled", false), Some(Err(Kind::Cancelled)));
+    let unseen = Snapshot { cutovers_given_up: 1, ..copying().in_phase("following") };
+    assert!(end_of_cutover(&copying(), &unseen, false).is_some_and(|end| end.is_err()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_lingers_only_for_a_client_that_waits() {
+    let (server, client) = run_of(&["copying", "copying", "done"]).await;
+    let begun = std::time::Instant::now();
+    server.linger().await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let (waiting, ()) = tokio::join!(blocking(move || client.follow_cutover(&copying(), &mut |_| {})), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.linger().await;
+    });
+    assert_eq!(waiting.unwrap().phase, "done");
+}

@@ -1,0 +1,195 @@
+//! DDL from the oplog: what the tail does at once (admit, kill), and what
+//! becomes a chore (everything that talks to a server).
+//!
+//! Decides nothing across pairs: creating and dropping go through control,
+//! which knows all pairs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{RawDocumentBuf, Uuid};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cluster::catalog::{Collection, Namespace};
+use crate::cluster::ownership::Ownership;
+use crate::error::{Error, Result};
+use crate::pair::chores::Chores;
+use crate::pair::collection::{Tracked, Traits};
+use crate::pair::entry::{Entry, Meaning};
+use crate::pair::gate::Gate;
+use crate::pair::index::Indexer;
+
+/// How often a creation under way looks whether it is still wanted.
+const DEAD_POLL: Duration = Duration::from_millis(20);
+
+/// One DDL on one collection, owned.
+#[derive(Debug)]
+pub enum Ddl {
+    Create { uuid: Uuid, ns: Namespace, traits: Traits },
+    Drop { uuid: Uuid },
+    CreateIndexes { uuid: Uuid, specs: Vec<RawDocumentBuf> },
+    DropIndexes { uuid: Uuid, names: Vec<String> },
+}
+
+/// What a pair asks of control. Answers come when it is done on the target.
+#[derive(Debug)]
+pub enum Request {
+    /// Make the collection of this UUID on the target; the answer is what the
+    /// source's catalog says of it and its UUID on this pair's target shard
+    /// (None where it has none). No answer: it was dropped again.
+    Create { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<Created>> },
+    /// This pair has reached the drop of this UUID.
+    Drop { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>> },
+}
+
+#[derive(Debug, Clone)]
+pub struct Created {
+    pub collection: Collection,
+    pub target_uuid: Option<Uuid>,
+}
+
+impl Ddl {
+    /// None: nothing to carry over.
+    pub fn of(entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
+        let uuid = || entry.uuid.ok_or_else(|| entry.unsupported("a command without collection UUID"));
+        let name_of = |spec: &bson::RawDocument| spec.get_str("name").map(str::to_owned).unwrap_or_default();
+        Ok(Some(match meaning {
+            Meaning::Create { coll } => return create(entry, coll),
+            Meaning::Drop { .. } => Ddl::Drop { uuid: uuid()? },
+            Meaning::CreateIndexes { specs } => {
+                let specs = specs.into_iter().map(without_command).collect::<Result<_>>()?;
+                Ddl::CreateIndexes { uuid: uuid()?, specs }
+            }
+            Meaning::CommitIndexBuild { specs, .. } => {
+                Ddl::CreateIndexes { uuid: uuid()?, specs: specs.into_iter().map(ToOwned::to_owned).collect() }
+            }
+            Meaning::AbortIndexBuild { specs, .. } => {
+                Ddl::DropIndexes { uuid: uuid()?, names: specs.into_iter().map(name_of).collect() }
+            }
+            Meaning::DropIndex { name } => Ddl::DropIndexes { uuid: uuid()?, names: vec![name.to_owned()] },
+            Meaning::Unsupported(command) => return Err(entry.unsupported(&format!("a `{command}`"))),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
+    if matches!(coll, "system.views" | "system.profile") {
+        return Ok(None);
+    }
+    if coll.starts_with("system.") && coll != "system.js" {
+        return Err(entry.unsupported(&format!("the creation of `{coll}` (a time series or an internal collection)")));
+    }
+    let uuid = entry.uuid.ok_or_else(|| entry.unsupported("a create without collection UUID"))?;
+    let ns = Namespace { db: entry.database().to_owned(), coll: coll.to_owned() };
+    Ok(Some(Ddl::Create { uuid, ns, traits: Traits::of(entry.o) }))
+}
+
+/// The specification inside a `createIndexes` entry, which carries the command's
+/// name as its first field.
+fn without_command(raw: &bson::RawDocument) -> Result<RawDocumentBuf> {
+    let mut spec = RawDocumentBuf::new();
+    for element in raw.into_iter().skip(1) {
+        let (name, value) = element?;
+        spec.append(name, value);
+    }
+    Ok(spec)
+}
+
+async fn died(tracked: &Tracked) {
+    while !tracked.is_dead() {
+        tokio::time::sleep(DEAD_POLL).await;
+    }
+}
+
+/// Where the tail hands DDL to.
+#[derive(Debug, Clone)]
+pub struct DdlSink {
+    pub pair: usize,
+    pub gate: Arc<Mutex<Gate>>,
+    pub chores: Chores,
+    pub indexer: Arc<Indexer>,
+    pub requests: mpsc::Sender<Request>,
+}
+
+impl DdlSink {
+    /// Takes effect in the gate before it returns; the rest is a chore.
+    pub fn accept(&self, ddl: Ddl) -> Result<()> {
+        match ddl {
+            Ddl::Create { uuid, ns, traits } => self.create(uuid, ns, traits),
+            Ddl::Drop { uuid } => self.drop_collection(uuid),
+            Ddl::CreateIndexes { uuid, specs } => {
+                let Some(tracked) = self.live(&uuid) else { return Ok(()) };
+                let indexer = self.indexer.clone();
+                self.chores.add(&tracked.ns.clone(), async move { indexer.create(&tracked, specs).await });
+            }
+            Ddl::DropIndexes { uuid, names } => {
+                let Some(tracked) = self.live(&uuid) else { return Ok(()) };
+                let indexer = self.indexer.clone();
+                self.chores.add(&tracked.ns.clone(), async move { indexer.remove(&tracked, names).await });
+            }
+        }
+        Ok(())
+    }
+
+    /// A collection whose index DDL must be carried over now. One that is still
+    /// being copied gets its indexes as they are when its copy ends.
+    fn live(&self, uuid: &Uuid) -> Option<Arc<Tracked>> {
+        let gate = self.gate.lock();
+        let tracked = gate.tracked(uuid).filter(|t| !t.is_dead() && !t.is_passive())?;
+        gate.is_copied(uuid).then(|| tracked.clone())
+    }
+
+    fn create(&self, uuid: Uuid, ns: Namespace, traits: Traits) {
+        let mut gate = self.gate.lock();
+        if gate.tracked(&uuid).is_some() {
+            return;
+        }
+        let tracked = Arc::new(Tracked::new(uuid, ns.clone(), traits));
+        gate.admit_new(tracked.clone());
+        drop(gate);
+        let sink = self.clone();
+        self.chores.add(&ns, async move { sink.create_on_target(&tracked).await });
+    }
+
+    async fn create_on_target(&self, tracked: &Tracked) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Create { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
+        self.ask(request).await?;
+        let created = tokio::select! {
+            created = answer => created,
+            // Dropped again: its drop is the next chore on this name.
+            () = died(tracked) => return Ok(()),
+        };
+        let Ok(created) = created else { return Ok(()) };
+        let Created { collection, target_uuid } = created?;
+        if let Some(sharded) = &collection.sharded {
+            tracked.own(Ownership::of(sharded, self.pair)?);
+        }
+        match target_uuid {
+            Some(target_uuid) if collection.lives_on(self.pair) => tracked.bind(target_uuid),
+            _ => tracked.set_passive(),
+        }
+        self.gate.lock().release(&tracked.uuid);
+        Ok(())
+    }
+
+    fn drop_collection(&self, uuid: Uuid) {
+        let Some(tracked) = self.gate.lock().kill(&uuid) else { return };
+        let sink = self.clone();
+        self.chores.add(&tracked.ns.clone(), async move { sink.drop_on_target(&tracked).await });
+    }
+
+    async fn drop_on_target(&self, tracked: &Tracked) -> Result<()> {
+        self.indexer.forget(tracked);
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Drop { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
+        self.ask(request).await?;
+        answer.await.map_err(|_| Error::internal("control left a drop unanswered"))?
+    }
+
+    async fn ask(&self, request: Request) -> Result<()> {
+        self.requests.send(request).await.map_err(|_| Error::internal("control no longer takes DDL"))
+    }
+}

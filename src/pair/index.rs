@@ -1,0 +1,178 @@
+//! Secondary indexes of one pair's target shard (R10): built after a
+//! collection is copied, unique ones while its ops are held at an exact
+//! position; later changes carried over as they come. Expiries wait for cutover.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::cluster::catalog::{self, EXPIRY, Namespace};
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Result};
+use crate::observe::metrics::PairMetrics;
+use crate::pair::collection::Tracked;
+use crate::pair::gate::Gate;
+
+/// How often a build that waits for the tail or the lanes looks again.
+const POLL: Duration = Duration::from_millis(5);
+
+const CODE_INDEX_NOT_FOUND: i32 = 27;
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+const CODES_CONFLICT: [i32; 2] = [85, 86];
+const CODE_DUPLICATE_KEY: i32 = 11000;
+
+/// Expiries held back until cutover: (collection, index) → `expireAfterSeconds`.
+pub type Expiries = HashMap<(Namespace, String), Bson>;
+
+#[derive(Debug)]
+pub struct Indexer {
+    pub source: Shard,
+    pub target: Shard,
+    pub gate: Arc<Mutex<Gate>>,
+    pub metrics: Arc<PairMetrics>,
+    pub expiries: Mutex<Expiries>,
+    /// Builds under way at a time: each takes the target's memory and disk.
+    pub builds: Semaphore,
+}
+
+impl Indexer {
+    /// Builds every index the source has, when the last unit is copied.
+    pub async fn build_all(&self, tracked: &Tracked) -> Result<()> {
+        let specs = catalog::indexes(&self.source, &tracked.ns).await?;
+        self.create(tracked, specs).await
+    }
+
+    /// Builds those of `specs` that the target does not have yet.
+    pub async fn create(&self, tracked: &Tracked, specs: Vec<RawDocumentBuf>) -> Result<()> {
+        let wanted = specs.into_iter().filter(|spec| !is_implicit(spec));
+        let wanted: Vec<RawDocumentBuf> = wanted.map(|spec| self.to_create(tracked, &spec)).collect::<Result<_>>()?;
+        self.metrics.indexes_total.fetch_add(wanted.len() as u64, Relaxed);
+        let count = wanted.len() as u64;
+        let (unique, plain): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|s| s.get_bool("unique").unwrap_or(false));
+        let _turn = self.builds.acquire().await.map_err(|_| Error::internal("index builds are closed"))?;
+        self.build(tracked, &plain).await?;
+        self.build_unique(tracked, &unique).await?;
+        self.metrics.indexes_built.fetch_add(count, Relaxed);
+        Ok(())
+    }
+
+    pub async fn remove(&self, tracked: &Tracked, names: Vec<String>) -> Result<()> {
+        for name in names {
+            self.expiries.lock().remove(&(tracked.ns.clone(), name.clone()));
+            self.drop_one(tracked, &name).await?;
+        }
+        Ok(())
+    }
+
+    /// The collection is gone: so are its expiries.
+    pub fn forget(&self, tracked: &Tracked) {
+        self.expiries.lock().retain(|(ns, _), _| *ns != tracked.ns);
+    }
+
+    /// At a position past the horizon, with the lanes flushed and later ops
+    /// held, the collection is exactly what the source was: a unique build
+    /// cannot fail.
+    async fn build_unique(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
+        if specs.is_empty() {
+            return Ok(());
+        }
+        while !self.try_hold(tracked) {
+            if tracked.is_dead() {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        while tracked.in_lanes.load(SeqCst) > 0 && !tracked.is_dead() {
+            tokio::time::sleep(POLL).await;
+        }
+        let built = self.build(tracked, specs).await;
+        self.gate.lock().release(&tracked.uuid);
+        match built {
+            // Dropped on the source before this position, with duplicates since.
+            Err(e) if e.code == Some(CODE_DUPLICATE_KEY) && !self.still_on_source(tracked, specs).await? => Ok(()),
+            built => built,
+        }
+    }
+
+    fn try_hold(&self, tracked: &Tracked) -> bool {
+        let mut gate = self.gate.lock();
+        tracked.horizon() <= gate.passed() && gate.hold(&tracked.uuid)
+    }
+
+    async fn still_on_source(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<bool> {
+        let there = catalog::indexes(&self.source, &tracked.ns).await?;
+        let named = |name: &str| there.iter().any(|s| s.get_str("name").is_ok_and(|n| n == name));
+        Ok(specs.iter().all(|spec| spec.get_str("name").is_ok_and(named)))
+    }
+
+    async fn build(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
+        if specs.is_empty() || tracked.is_dead() {
+            return Ok(());
+        }
+        match self.create_indexes(tracked, specs).await {
+            Err(e) if e.code.is_some_and(|code| CODES_CONFLICT.contains(&code)) => self.replace(tracked, specs).await,
+            result => result,
+        }
+    }
+
+    async fn create_indexes(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
+        let specs = specs.iter().map(Document::try_from).collect::<std::result::Result<Vec<_>, _>>()?;
+        // With a member down the default quorum waits for ever (WHY 7).
+        let command = doc! {
+            "createIndexes": &tracked.ns.coll, "indexes": specs, "commitQuorum": "majority", "writeConcern": { "w": 1 },
+        };
+        self.run(tracked, command).await
+    }
+
+    /// An index of that name with other options is an older one that the
+    /// source dropped since.
+    async fn replace(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
+        for spec in specs {
+            match self.create_indexes(tracked, std::slice::from_ref(spec)).await {
+                Err(e) if e.code.is_some_and(|code| CODES_CONFLICT.contains(&code)) => {
+                    self.drop_one(tracked, spec.get_str("name").unwrap_or_default()).await?;
+                    self.create_indexes(tracked, std::slice::from_ref(spec)).await?;
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_one(&self, tracked: &Tracked, name: &str) -> Result<()> {
+        let command = doc! { "dropIndexes": &tracked.ns.coll, "index": name, "writeConcern": { "w": 1 } };
+        match self.run(tracked, command).await {
+            Err(e) if matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn run(&self, tracked: &Tracked, command: Document) -> Result<()> {
+        let result = self.target.client.database(&tracked.ns.db).run_command(command).await;
+        let result = result.map(drop).map_err(|e| {
+            Error::from(e)
+                .context(format_args!("changing indexes of {} on target shard {}", tracked.ns, self.target.id))
+        });
+        if tracked.is_dead() { Ok(()) } else { result }
+    }
+
+    /// The specification to build now; its expiry is kept for the cutover.
+    fn to_create(&self, tracked: &Tracked, spec: &RawDocumentBuf) -> Result<RawDocumentBuf> {
+        if let Some(seconds) = spec.get(EXPIRY)? {
+            let name = spec.get_str("name").unwrap_or_default().to_owned();
+            tracked.expires.store(true, SeqCst);
+            self.expiries.lock().insert((tracked.ns.clone(), name), Bson::try_from(seconds)?);
+        }
+        catalog::index::to_create(tracked.traits.collated, spec)
+    }
+}
+
+/// Made with the collection itself.
+fn is_implicit(spec: &RawDocumentBuf) -> bool {
+    spec.get_str("name").is_ok_and(|n| n == "_id_") || spec.get_bool("clustered").unwrap_or(false)
+}

@@ -1,0 +1,120 @@
+//! Reading one shard's oplog: the start position, the tail's cursor, single
+//! entries by position.
+//!
+//! Hands out raw replies; what an entry means is `entry`'s and `tail`'s.
+
+use std::time::Duration;
+
+use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use futures_util::StreamExt;
+use mongodb::Client;
+use mongodb::options::CursorType;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+
+use crate::error::{Error, Kind, Result};
+use crate::pair::entry::Entry;
+use crate::pair::position::Position;
+
+/// How long the server waits for new entries before it answers with none.
+const AWAIT: Duration = Duration::from_millis(250);
+
+/// Entries in one reply at most; its bytes are bounded by the server (16 MiB).
+const BATCH_ENTRIES: i32 = 100_000;
+
+/// One oplog, read from its primary with majority read concern (R1).
+#[derive(Debug, Clone)]
+pub struct Oplog {
+    client: Client,
+    shard: String,
+}
+
+/// Where a tail starts: an entry that was the newest majority-committed one.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    pub position: Position,
+    pub term: i64,
+    /// Wall clock of the entry, ms since 1970.
+    pub wall_ms: u64,
+}
+
+impl Oplog {
+    pub fn new(client: Client, shard: &str) -> Self {
+        Oplog { client, shard: shard.to_owned() }
+    }
+
+    async fn find(&self, command: RawDocumentBuf, tailable: bool) -> Result<RawBatchCursor> {
+        let local = self.client.database("local");
+        let find = local.run_raw_cursor_command(command);
+        let find = match tailable {
+            true => find.cursor_type(CursorType::TailableAwait).max_time(AWAIT).batch_size(BATCH_ENTRIES as u32),
+            false => find,
+        };
+        find.batch().await.map_err(|e| self.error(e))
+    }
+
+    fn error(&self, e: mongodb::error::Error) -> Error {
+        Error::from(e).context(format_args!("reading the oplog of source shard {}", self.shard))
+    }
+
+    async fn first(&self, command: RawDocumentBuf) -> Result<Option<RawDocumentBuf>> {
+        let mut cursor = self.find(command, false).await?;
+        while let Some(batch) = cursor.next().await {
+            let batch = batch.map_err(|e| self.error(e))?;
+            if let Some(entry) = batch.doc_slices()?.into_iter().next() {
+                return Ok(entry?.as_document().map(ToOwned::to_owned));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest majority-committed entry.
+    pub async fn newest(&self) -> Result<Start> {
+        let command = rawdoc! {
+            "find": "oplog.rs", "sort": { "$natural": -1 }, "limit": 1, "readConcern": { "level": "majority" },
+        };
+        let missing = || Error::new(Kind::Server, format!("the oplog of source shard {} is empty", self.shard));
+        let raw = self.first(command).await?.ok_or_else(missing)?;
+        let entry = Entry::read(&raw)?;
+        Ok(Start { position: entry.position, term: entry.term, wall_ms: entry.wall_ms })
+    }
+
+    /// The entry at exactly `position`; None if it rolled off.
+    pub async fn at(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
+        let command = rawdoc! {
+            "find": "oplog.rs", "filter": { "ts": Timestamp::from(position) }, "limit": 1,
+            "readConcern": { "level": "majority" },
+        };
+        self.first(command).await
+    }
+
+    /// Follows from `start` on. The first entry that comes is the start entry
+    /// itself; `check_first` must see it (R1).
+    pub async fn tail(&self, start: Position) -> Result<RawBatchCursor> {
+        let command = rawdoc! {
+            "find": "oplog.rs", "filter": { "ts": { "$gte": Timestamp::from(start) } },
+            "tailable": true, "awaitData": true, "noCursorTimeout": true, "batchSize": BATCH_ENTRIES,
+            "readConcern": { "level": "majority" },
+        };
+        self.find(command, true).await
+    }
+
+    pub async fn next(&self, cursor: &mut RawBatchCursor) -> Result<RawBatch> {
+        let ended = || Error::new(Kind::Transient, format!("the oplog cursor of source shard {} ended", self.shard));
+        cursor.next().await.ok_or_else(ended)?.map_err(|e| self.error(e))
+    }
+
+    /// An old position gives no error by itself: the first entry must be the
+    /// start entry, else what lay between is lost to the tail.
+    pub fn check_first(&self, start: &Start, first: &RawDocument) -> Result<()> {
+        let entry = Entry::read(first)?;
+        if (entry.position, entry.term) == (start.position, start.term) {
+            return Ok(());
+        }
+        let found = format!(
+            "the oplog of source shard {} no longer holds position {} (term {}): it begins at {}",
+            self.shard, start.position, start.term, entry.position
+        );
+        Err(Error::new(Kind::Unsupported, found)
+            .remedy("writes between the two are lost to this run: enlarge the source's oplog and begin anew"))
+    }
+}

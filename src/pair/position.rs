@@ -1,0 +1,129 @@
+//! Positions in one shard's oplog, and what they are worth in time.
+//!
+//! | position    | advances when                                   | is never                        | drives |
+//! |-------------|-------------------------------------------------|---------------------------------|--------|
+//! | `begun`     | the tail starts to classify an entry            | behind anything classified      | fences (R2) |
+//! | `passed`    | every op of the entry is classified             | ahead of `begun`                | the watermark's upper bound |
+//! | `watermark` | nothing at or below it is held or in a lane     | ahead of any unapplied op (R6)  | lag, cutover |
+//! | `horizon`   | a scan reply shows a newer source position      | behind any document copied (R3) | unique builds, ready |
+
+use std::collections::VecDeque;
+use std::fmt;
+
+/// An oplog timestamp: seconds since 1970 in the high half, increment in the low.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(u64);
+
+impl Position {
+    pub const MAX: Position = Position(u64::MAX);
+
+    pub fn seconds(self) -> u64 {
+        self.0 >> 32
+    }
+
+    /// The greatest position below this one.
+    pub fn before(self) -> Position {
+        Position(self.0.saturating_sub(1))
+    }
+
+    pub fn raw(self) -> u64 {
+        self.0
+    }
+
+    pub fn from_raw(raw: u64) -> Self {
+        Position(raw)
+    }
+}
+
+impl From<bson::Timestamp> for Position {
+    fn from(ts: bson::Timestamp) -> Self {
+        Position(u64::from(ts.time) << 32 | u64::from(ts.increment))
+    }
+}
+
+impl From<Position> for bson::Timestamp {
+    fn from(p: Position) -> Self {
+        bson::Timestamp { time: (p.0 >> 32) as u32, increment: p.0 as u32 }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 >> 32, self.0 as u32)
+    }
+}
+
+/// Wall clock times (ms since 1970, by the source's clock) of positions, so
+/// that a watermark can be told as a time. Bounded: one sample per 10 ms of
+/// wall time and at most `SAMPLES_MAX`.
+#[derive(Debug, Default)]
+pub struct Walls {
+    samples: VecDeque<(Position, u64)>,
+    newest_ms: u64,
+    applied_ms: u64,
+}
+
+const SAMPLES_MAX: usize = 100_000;
+const SAMPLE_SPACING_MS: u64 = 10;
+
+impl Walls {
+    /// The tail passed `position`, written at `wall_ms`.
+    pub fn passed(&mut self, position: Position, wall_ms: u64) {
+        self.newest_ms = self.newest_ms.max(wall_ms);
+        let spaced = self.samples.back().is_none_or(|(_, last)| last + SAMPLE_SPACING_MS <= wall_ms);
+        if spaced && self.samples.len() < SAMPLES_MAX {
+            self.samples.push_back((position, wall_ms));
+        } else if let Some(last) = self.samples.back_mut() {
+            // A later position under the older time: lag is told too high by
+            // at most the spacing, never too low.
+            last.0 = position;
+        }
+    }
+
+    /// Lag in ms once `watermark` is applied, the source's newest write being
+    /// at `source_ms`. `caught_up`: everything the source has is applied.
+    pub fn lag_ms(&mut self, watermark: Position, source_ms: u64, caught_up: bool) -> u64 {
+        while self.samples.front().is_some_and(|(position, _)| *position <= watermark) {
+            self.applied_ms = self.samples.pop_front().map_or(self.applied_ms, |(_, ms)| ms);
+        }
+        let newest_ms = self.newest_ms.max(source_ms);
+        if caught_up {
+            self.applied_ms = self.applied_ms.max(newest_ms);
+        }
+        match self.applied_ms {
+            0 => 0,
+            applied_ms => newest_ms.saturating_sub(applied_ms),
+        }
+    }
+
+    /// Where lag counts from before anything was applied.
+    pub fn start_at(&mut self, wall_ms: u64) {
+        self.applied_ms = wall_ms;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_order_as_timestamps_do() {
+        let at = |time, increment| Position::from(bson::Timestamp { time, increment });
+        assert!(at(1, u32::MAX) < at(2, 0));
+        assert_eq!(at(2, 0).before(), at(1, u32::MAX));
+        assert_eq!(bson::Timestamp::from(at(7, 9)), bson::Timestamp { time: 7, increment: 9 });
+    }
+
+    #[test]
+    fn lag_is_never_told_too_low() {
+        let mut walls = Walls::default();
+        walls.start_at(1_000);
+        for i in 0..100u64 {
+            walls.passed(Position(i), 1_000 + i);
+        }
+        // Position 35 applied: true lag is 1099 - 1035 = 64 ms.
+        let lag = walls.lag_ms(Position(35), 0, false);
+        assert!((64..=74).contains(&lag), "{lag}");
+        assert_eq!(walls.lag_ms(Position(99), 1_100, true), 0);
+    }
+}

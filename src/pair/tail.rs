@@ -1,0 +1,255 @@
+//! The tail: follows the source's oplog from the start position, hands every
+//! op to the gate and every DDL to the pair's chores, in oplog order.
+//!
+//! One task per pair. It waits only for memory (its share) and for the server.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bson::RawDocument;
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::observe::metrics::PairMetrics;
+use crate::pair::budget::{Permit, Share};
+use crate::pair::ddl::{Ddl, DdlSink};
+use crate::pair::entry::{Entry, Meaning, is_internal_database};
+use crate::pair::gate::{Gate, Verdict};
+use crate::pair::op::OpKind;
+use crate::pair::oplog::{Oplog, Start};
+use crate::pair::position::{Position, Walls};
+use crate::pair::transactions::Transactions;
+
+/// What others may know of the tail.
+#[derive(Debug, Default)]
+pub struct TailView {
+    pub walls: Walls,
+    /// The last reply held nothing: all the source has is read.
+    pub at_head: bool,
+    pub open_transactions: usize,
+    pub open_builds: usize,
+    /// Newest change by users: an op or DDL on a migrated namespace.
+    pub user_change: Option<(Position, String)>,
+    /// Newest delete on a collection with an expiry, perhaps by the source itself.
+    pub expiry_delete: Option<Position>,
+}
+
+pub struct Tail {
+    pub oplog: Oplog,
+    pub start: Start,
+    pub share: Share,
+    pub gate: Arc<Mutex<Gate>>,
+    pub view: Arc<Mutex<TailView>>,
+    pub ddl: DdlSink,
+    pub metrics: Arc<PairMetrics>,
+    /// Where the catalog was read: a collection unknown up to here was dropped
+    /// before it could be seen.
+    pub catalog_position: Position,
+    pub transactions: Transactions,
+    pub open_builds: std::collections::HashSet<bson::Uuid>,
+}
+
+impl Tail {
+    /// Follows until an error; ends by being dropped.
+    pub async fn run(mut self) -> Result<()> {
+        let mut cursor = self.oplog.tail(self.start.position).await?;
+        let mut first = true;
+        loop {
+            let mut permit = self.share.reserve_reply().await;
+            let batch = self.oplog.next(&mut cursor).await?;
+            permit.shrink_to(batch.as_raw_document().as_bytes().len());
+            let mut count = 0u64;
+            for entry in batch.doc_slices()? {
+                let entry = entry?;
+                let Some(raw) = entry.as_document() else { continue };
+                if std::mem::take(&mut first) {
+                    self.oplog.check_first(&self.start, raw)?;
+                    continue;
+                }
+                self.entry(raw, &mut permit).await?;
+                count += 1;
+            }
+            self.metrics.entries_read.fetch_add(count, Relaxed);
+            self.view.lock().at_head = count == 0 && !first;
+        }
+    }
+
+    async fn entry(&mut self, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+        let entry = Entry::read(raw)?;
+        match entry.op {
+            "i" | "u" | "d" => {
+                self.transactions.ended(&entry);
+                let mut gate = self.gate.lock();
+                gate.begin(entry.position);
+                let change = classify(&mut gate, &entry, entry.position, self.catalog_position, permit, &self.metrics)?;
+                // Under the gate's lock: a cutover that closes the gate must
+                // know of every change the gate let through.
+                self.note_change(change);
+                gate.pass(entry.position);
+            }
+            "c" => self.command(&entry, raw, permit).await?,
+            "n" => self.pass(entry.position),
+            _ => return Err(entry.unsupported("an entry of unknown kind")),
+        }
+        self.view.lock().walls.passed(entry.position, entry.wall_ms);
+        Ok(())
+    }
+
+    fn pass(&self, position: Position) {
+        let mut gate = self.gate.lock();
+        gate.begin(position);
+        gate.pass(position);
+    }
+
+    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+        match entry.meaning()? {
+            Meaning::Apply(ops) => {
+                self.transactions.ended(entry);
+                self.gate.lock().begin(entry.position);
+                self.operations(ops, entry.position, permit)?;
+                self.pass(entry.position);
+            }
+            Meaning::ApplyChain { previous } => {
+                self.chain(previous, entry.position).await?;
+                self.operations(entry.operations()?, entry.position, permit)?;
+                self.transactions.ended(entry);
+                self.pass(entry.position);
+            }
+            Meaning::Commit { previous } => {
+                self.chain(previous, entry.position).await?;
+                self.transactions.ended(entry);
+                self.pass(entry.position);
+            }
+            Meaning::Part => {
+                self.transactions.part(entry, raw);
+                self.pass(entry.position);
+            }
+            Meaning::Abort => {
+                self.transactions.ended(entry);
+                self.pass(entry.position);
+            }
+            meaning => {
+                self.pass(entry.position);
+                self.ddl(entry, meaning)?;
+            }
+        }
+        self.view.lock().open_transactions = self.transactions.open_count();
+        Ok(())
+    }
+
+    /// Brings the parts of a transaction up to and with `last` into effect at
+    /// `position`.
+    async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
+        self.gate.lock().begin(position);
+        for part in self.transactions.chain(&self.oplog, last).await? {
+            let raw = self.transactions.fetch(&self.oplog, part).await?;
+            // The part's own bytes come on top of the reply's. Waiting for them
+            // with the reply's permit in hand is sound: the rest of the share is
+            // held by ops, which lanes and scans give back without the tail.
+            let mut part_permit = self.share.reserve(raw.as_bytes().len()).await;
+            self.operations(Entry::read(&raw)?.operations()?, position, &mut part_permit)?;
+        }
+        Ok(())
+    }
+
+    /// The operations inside an `applyOps`. Commands among them only create
+    /// collections and indexes, and later operations may be on those: first the
+    /// commands, then all the rest under one lock.
+    fn operations(&mut self, ops: &bson::RawArray, position: Position, permit: &mut Permit) -> Result<()> {
+        let mut crud = Vec::new();
+        for op in ops {
+            let Some(raw) = op?.as_document() else { continue };
+            let mut inner = Entry::read(raw)?;
+            inner.position = position;
+            match inner.op {
+                "i" | "u" | "d" => crud.push(inner),
+                "n" => {}
+                _ => self.ddl(&inner, inner.meaning()?)?,
+            }
+        }
+        let mut change = None;
+        let mut gate = self.gate.lock();
+        for inner in &crud {
+            change = classify(&mut gate, inner, position, self.catalog_position, permit, &self.metrics)?.or(change);
+        }
+        self.note_change(change);
+        Ok(())
+    }
+
+    fn ddl(&mut self, entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<()> {
+        match &meaning {
+            Meaning::StartIndexBuild { build } => drop(self.open_builds.insert(*build)),
+            Meaning::CommitIndexBuild { build, .. } | Meaning::AbortIndexBuild { build, .. } => {
+                self.open_builds.remove(build);
+            }
+            _ => {}
+        }
+        self.view.lock().open_builds = self.open_builds.len();
+        if entry.is_internal() || matches!(meaning, Meaning::Nothing | Meaning::StartIndexBuild { .. }) {
+            return Ok(());
+        }
+        let Some(ddl) = Ddl::of(entry, meaning)? else { return Ok(()) };
+        let gate = self.gate.lock();
+        self.note_change(Some(Change { position: entry.position, ns: entry.ns.to_owned(), expiry: false }));
+        let closed = gate.is_closed();
+        drop(gate);
+        if closed { Ok(()) } else { self.ddl.accept(ddl) }
+    }
+
+    fn note_change(&self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        let mut view = self.view.lock();
+        match change.expiry {
+            true => view.expiry_delete = Some(change.position),
+            false => view.user_change = Some((change.position, change.ns)),
+        }
+    }
+}
+
+/// A change by users, as the cutover watches for them.
+struct Change {
+    position: Position,
+    ns: String,
+    /// A delete that may be the source's own expiry.
+    expiry: bool,
+}
+
+/// Hands one CRUD entry to the gate.
+fn classify(
+    gate: &mut Gate,
+    entry: &Entry<'_>,
+    position: Position,
+    catalog_position: Position,
+    permit: &mut Permit,
+    metrics: &PairMetrics,
+) -> Result<Option<Change>> {
+    // Chunk migrations and orphan clean-up: the owner's own entry counts (R8).
+    if entry.from_migrate {
+        return Ok(None);
+    }
+    if entry.is_internal() {
+        return Ok(None);
+    }
+    metrics.ops_read.fetch_add(1, Relaxed);
+    let op = entry.crud(position)?;
+    let verdict = gate.classify(op, permit);
+    if verdict == Verdict::Unknown {
+        return unknown(entry, position, catalog_position);
+    }
+    let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
+    let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
+    Ok((verdict != Verdict::Foreign).then(|| Change { position, ns: entry.ns.to_owned(), expiry }))
+}
+
+/// A UUID that was dropped before the catalog was read is of no interest; a
+/// later one should have been seen being created.
+fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) -> Result<Option<Change>> {
+    let coll = entry.ns.split_once('.').map_or("", |(_, coll)| coll);
+    if position <= catalog_position || is_internal_database(entry.database()) || coll == "system.profile" {
+        return Ok(None);
+    }
+    if coll == "system.views" {
+        return Err(entry.unsupported("a change of a view"));
+    }
+    Err(entry.unsupported("a write to a collection this shard does not hold"))
+}

@@ -10,3 +10,4 @@ mod connect;
 mod fixture;
 mod layout;
 mod validate;
+mod verify;

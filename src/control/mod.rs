@@ -1,19 +1,19 @@
 //! Decides, moves no document: from validation to cutover. `migrate` is the
 //! story of a whole run.
 
-pub mod balancer;
-pub mod cutover;
-pub mod ddl;
-pub mod drive;
-pub mod finish;
-pub mod layout;
 pub mod run;
-pub mod setup;
 pub mod sides;
-pub mod stop;
-pub mod summary;
 pub mod validate;
+pub mod balancer;
+pub mod layout;
+pub mod setup;
+pub mod ddl;
 pub mod watch;
+pub mod stop;
+pub mod drive;
+pub mod cutover;
+pub mod finish;
+pub mod summary;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,23 +10,23 @@
 //! Knows nothing about other pairs; what concerns several goes to control as a
 //! `ddl::Request`.
 
+pub mod position;
 pub mod budget;
-pub mod bulk;
-pub mod chores;
 pub mod collection;
-pub mod command;
-pub mod compile;
-pub mod ddl;
-pub mod entry;
-pub mod gate;
-pub mod inbox;
-pub mod index;
-pub mod lane;
 pub mod op;
 pub mod oplog;
-pub mod plan;
-pub mod position;
-pub mod run;
-pub mod scan;
-pub mod tail;
+pub mod entry;
 pub mod transactions;
+pub mod tail;
+pub mod gate;
+pub mod inbox;
+pub mod lane;
+pub mod compile;
+pub mod command;
+pub mod bulk;
+pub mod plan;
+pub mod scan;
+pub mod chores;
+pub mod ddl;
+pub mod index;
+pub mod run;

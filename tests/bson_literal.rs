@@ -23,6 +23,11 @@ enum Form {
     /// `$replaceWith: {$literal: document}` with the collection's UUID.
     Literal,
     LiteralOver,
+    /// A delete, then `Literal`, over another document.
+    DeleteLiteral,
+    /// `d`, then `i` of one `applyOps` with the collection's UUID.
+    Applied,
+    AppliedOver,
 }
 
 struct Bench {
@@ -45,7 +50,7 @@ impl Bench {
         fixture::run(&self.client, "t", doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 0 }] }).await;
         let Some(id) = elements(document).find(|e| e.name == b"_id") else { return false };
         let id: Value = (id.kind, id.value.to_vec());
-        if matches!(form, Form::ReplacementOver | Form::LiteralOver) {
+        if !matches!(form, Form::Insert | Form::Replacement | Form::Literal | Form::Applied) {
             insert(&self.client, "c", &[crate::bson_values::document(&[("_id", id.clone()), ("old", int(7))])]).await;
         }
         let accepted = match form {
@@ -53,19 +58,37 @@ impl Bench {
             Form::Replacement | Form::ReplacementOver => {
                 self.update(id, |update| update.append(cstr!("u"), document.to_owned())).await
             }
-            Form::Literal | Form::LiteralOver => {
+            Form::Literal | Form::LiteralOver | Form::DeleteLiteral => {
+                if form == Form::DeleteLiteral {
+                    let deletes = rawdoc! { "q": by_id(&id), "limit": 1 };
+                    let mut array = RawArrayBuf::new();
+                    array.push(deletes);
+                    let command = rawdoc! { "delete": "c", "deletes": array };
+                    self.client.database("t").run_raw_command(command).await.unwrap();
+                }
                 let mut pipeline = RawArrayBuf::new();
                 pipeline.push(rawdoc! { "$replaceWith": { "$literal": document.to_owned() } });
                 self.update(id, |update| update.append(cstr!("u"), pipeline)).await
             }
+            Form::Applied | Form::AppliedOver => self.apply(&id, document).await,
         };
         let stored = find(&self.client, "c", &rawdoc! {}).await;
         accepted && stored.len() == 1 && stored[0].as_bytes() == document.as_bytes()
     }
 
+    async fn apply(&self, id: &Value, document: &RawDocument) -> bool {
+        let mut ops = RawArrayBuf::new();
+        let uuid = || self.uuid.clone();
+        ops.push(
+            rawdoc! { "op": "d", "ns": "t.c", "ui": uuid(), "o": crate::bson_values::document(&[("_id", id.clone())]) },
+        );
+        ops.push(rawdoc! { "op": "i", "ns": "t.c", "ui": uuid(), "o": document.to_owned() });
+        let command = rawdoc! { "applyOps": ops, "allowAtomic": false, "alwaysUpsert": false };
+        self.client.database("admin").run_raw_command(command).await.is_ok()
+    }
+
     async fn update(&self, id: Value, with: impl FnOnce(&mut RawDocumentBuf)) -> bool {
-        let id = document(&[("_id", embed(kind::DOCUMENT, &[("$eq", id)]))]);
-        let mut update = rawdoc! { "q": id, "upsert": true };
+        let mut update = rawdoc! { "q": by_id(&id), "upsert": true };
         with(&mut update);
         let mut updates = RawArrayBuf::new();
         updates.push(update);
@@ -74,6 +97,10 @@ impl Bench {
         let reply = self.client.database("t").run_raw_command(command).await;
         reply.is_ok_and(|reply| !reply.contains_key("writeErrors"))
     }
+}
+
+fn by_id(id: &Value) -> RawDocumentBuf {
+    document(&[("_id", embed(kind::DOCUMENT, &[("$eq", id.clone())]))])
 }
 
 fn rows() -> Vec<(&'static str, RawDocumentBuf)> {
@@ -133,6 +160,9 @@ async fn a_literal_is_needed_exactly_where_a_plain_write_does_not_keep_the_bytes
         }
         assert_eq!(needs_literal(&document), !plain, "{name}");
         assert!(bench.keeps(Form::Literal, &document).await, "{name}: as a literal");
+        for form in [Form::DeleteLiteral, Form::Applied, Form::AppliedOver] {
+            assert!(bench.keeps(form, &document).await, "{name}: {form:?}");
+        }
         // Over a document this may abort the server: see `has_duplicate_names`.
         if !has_duplicate_names(&document) {
             assert!(bench.keeps(Form::LiteralOver, &document).await, "{name}: as a literal over another");
@@ -156,14 +186,17 @@ async fn random_documents_are_kept_by_plain_writes() {
     }
 }
 
-/// What no write keeps, so that nobody looks for it in `needs_literal`.
+/// What no insert or update keeps, literal or not.
 #[tokio::test]
-async fn an_id_that_is_not_first_is_moved_by_every_form() {
+async fn an_id_that_is_not_first_is_kept_by_apply_ops_only() {
     let set = fixture::replica_set("moved", &[]).await;
     let bench = Bench::new(set.client().await.unwrap()).await;
     let document = document(&[("a", int(1)), ("_id", int(1))]);
     for form in [Form::Insert, Form::Replacement, Form::ReplacementOver, Form::Literal, Form::LiteralOver] {
         assert!(!bench.keeps(form, &document).await, "{form:?}");
+    }
+    for form in [Form::Applied, Form::AppliedOver] {
+        assert!(bench.keeps(form, &document).await, "{form:?}");
     }
 }
 

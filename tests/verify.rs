@@ -1,8 +1,6 @@
 //! Verification on real servers: what is alike is found alike, and every kind
 //! of difference is found and named.
 
-use std::time::Duration;
-
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use loadgen::cluster::{ReplicaSet, orphans};
 use mongodb::Client;
@@ -110,12 +108,12 @@ async fn differences_are_named_by_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_differences_are_bounded() {
     let twins = Twins::start().await;
-    insert(&twins.clients[0], "c", &numbered(500)).await;
+    insert(&twins.clients[0], "c", &numbered(110_000)).await;
     for depth in [Depth::Counts, Depth::Digests] {
         let report = twins.verify(depth).await;
         assert!(!report.equal);
         assert_eq!(report.differences.len(), verify::DIFFERENCES_MAX);
-        assert_eq!(report.differences[0], "t.c: _id 0 is missing on the target");
+        assert!(report.differences.iter().all(|d| d.ends_with("is missing on the target")), "{report:?}");
     }
 }
 
@@ -143,24 +141,12 @@ async fn collections_read_as_stored_are_compared_too() {
     assert!(twins.verify(Depth::Counts).await.equal, "the numbers are the same");
 }
 
-/// A shard may take a moment to hear of the other.
-async fn shard_patiently(router: &Client, command: Document) {
-    for _ in 0..100 {
-        match router.database("admin").run_command(command.clone()).await {
-            Ok(_) => return,
-            Err(e) => eprintln!("{command}: {e}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{command} fails for 10 s");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orphans_do_not_count_and_strays_do() {
     let (cluster, other) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
     let router = cluster.client().await.unwrap();
     fixture::run(&router, "admin", doc! { "enableSharding": "t", "primaryShard": "shard0" }).await;
-    shard_patiently(&router, doc! { "shardCollection": "t.c", "key": { "k.x": 1 } }).await;
+    fixture::run(&router, "admin", doc! { "shardCollection": "t.c", "key": { "k.x": 1 } }).await;
     fixture::run(&router, "admin", doc! { "shardCollection": "t.h", "key": { "k": "hashed" } }).await;
     let documents: Vec<_> = (0..2000).map(|at| rawdoc! { "_id": at, "k": { "x": at % 100 } }).collect();
     for coll in ["c", "h"] {

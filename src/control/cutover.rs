@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use futures_util::future::try_join_all;
+use tokio::time::timeout_at;
 
 use crate::cluster::connect::Shard;
 use crate::config::VerifyMode;
@@ -79,14 +80,25 @@ impl Cutover<'_> {
     /// gates: from then on nothing is applied any more.
     ///
     /// # Errors
-    /// Only what stops the run; everything else is `CalledOff`.
+    /// Only what must stop the run; everything else is `CalledOff`.
     pub async fn prove(&self) -> Result<Proven> {
+        match self.try_prove().await {
+            Err(e) if matches!(e.kind, Kind::Unsupported | Kind::Internal) => Err(e),
+            Err(e) => Ok(Err(CalledOff::Late(e.to_string()))),
+            proven => proven,
+        }
+    }
+
+    async fn try_prove(&self) -> Result<Proven> {
         let mut first = self.fence().await?;
         loop {
             if let Err(off) = self.settle(&first).await? {
                 return Ok(Err(off));
             }
-            let report = self.compare().await?;
+            let Ok(report) = timeout_at(self.deadline.into(), self.compare()).await else {
+                return Ok(Err(CalledOff::Late("comparing both sides is not over".to_owned())));
+            };
+            let report = report?;
             let second = self.fence().await?;
             if let Err(off) = self.settle(&second).await? {
                 return Ok(Err(off));

@@ -62,7 +62,13 @@ pub struct PairTasks {
     name: String,
     tasks: JoinSet<Result<()>>,
     failures: mpsc::Receiver<Error>,
-    _chores: Chores,
+    chores: Chores,
+}
+
+impl Drop for PairTasks {
+    fn drop(&mut self) {
+        self.chores.abort();
+    }
 }
 
 impl PairTasks {
@@ -124,7 +130,7 @@ impl Pair {
         });
         let oplog = Oplog::new(source.clone(), &plan.source.id);
         let name = format!("{} → {}", plan.source.id, plan.target.id);
-        let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, _chores: chores.clone() };
+        let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
         let pair = Arc::new(Pair {
             name,
             index: plan.index,

@@ -8,7 +8,6 @@ mod outcome;
 use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use shardlift::config::cli::{self, Invocation};
 use shardlift::config::knobs::Verb;
@@ -20,9 +19,6 @@ use shardlift::observe::logging;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// How long tasks may take to end after the outcome is known.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let call = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
@@ -61,7 +57,9 @@ fn engine<T, F: Future<Output = Result<T>>>(config: &Config, command: impl FnOnc
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|e| Error::new(Kind::Internal, format!("threads cannot be started: {e}")))?;
     let outcome = runtime.block_on(command(config.clone()));
-    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    // Everything that matters has ended. The driver's own tasks panic when they
+    // are taken down one before the other: they end with the process.
+    std::mem::forget(runtime);
     outcome
 }
 

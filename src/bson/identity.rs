@@ -87,6 +87,18 @@ impl IdKey {
         IdKey { value: value.into(), hash: hash(value) }
     }
 
+    /// What the value takes in a document, bytes; near enough for budgets.
+    pub fn bytes(&self) -> usize {
+        const FIXED_BYTES_MAX: usize = 16;
+        match &self.value {
+            RawBson::String(v) | RawBson::Symbol(v) | RawBson::JavaScriptCode(v) => v.len(),
+            RawBson::Document(v) => v.as_bytes().len(),
+            RawBson::Binary(v) => v.bytes.len(),
+            RawBson::JavaScriptCodeWithScope(v) => v.code.len() + v.scope.as_bytes().len(),
+            _ => FIXED_BYTES_MAX,
+        }
+    }
+
     /// The same number as `hash(value)`.
     pub fn hash(&self) -> u64 {
         self.hash

@@ -17,6 +17,11 @@ pub fn id_of(doc: &RawDocument) -> Option<RawBsonRef<'_>> {
     doc.get("_id").ok().flatten()
 }
 
+/// Bytes that came as a document in a server's reply.
+pub fn raw(document: &[u8]) -> &RawDocument {
+    RawDocument::from_bytes(document).expect("a document that a server sent has its length in front")
+}
+
 /// True if a plain `insert` or replacement would not store this document byte
 /// for byte on 6.0.5 (`tests/bson_literal.rs` has the table):
 ///

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
+use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use tokio::time::timeout_at;
 
@@ -16,7 +17,7 @@ use crate::control::sides::Sides;
 use crate::control::watch;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
-use crate::pair::run::Pair;
+use crate::pair::run::{Pair, close_all_if_quiet};
 use crate::{cluster::catalog, verify};
 
 /// How often a waiting cutover looks again.
@@ -108,6 +109,9 @@ impl Cutover<'_> {
             }
             if self.expired_since(&first) {
                 // The source's own expiries: applied, and fenced anew.
+                if self.deadline <= Instant::now() {
+                    return Ok(Err(CalledOff::Late("the source keeps expiring documents".to_owned())));
+                }
                 first = second;
                 continue;
             }
@@ -115,10 +119,9 @@ impl Cutover<'_> {
             if let Some(report) = report.as_ref().filter(|report| !report.equal) {
                 return Ok(Err(CalledOff::Differs(report.differences.clone())));
             }
-            let open = self.pairs.iter().zip(&first).find(|(pair, first)| !pair.close_if_quiet_since(**first));
-            return Ok(match open {
+            return Ok(match close_all_if_quiet(self.pairs, &first) {
                 None => Ok(Equal { report, fences: second }),
-                Some((pair, first)) => Err(CalledOff::Writes(pair.changed_since(*first).unwrap_or_default())),
+                Some(ns) => Err(CalledOff::Writes(ns)),
             });
         }
     }
@@ -163,8 +166,9 @@ impl Cutover<'_> {
         }
     }
 
-    /// Open transactions of users leave no trace in the oplog until they
-    /// commit or prepare: the shards are asked.
+    /// Open transactions of users leave no trace in the oplog until they commit
+    /// or prepare, and an index build may have begun before the tail: the shards
+    /// are asked.
     async fn open_on_source(&self) -> Result<Option<String>> {
         for shard in &self.sides.source.shards {
             let command =
@@ -172,10 +176,13 @@ impl Cutover<'_> {
             let status: Document = shard.client.database("admin").run_command(command).await.map_err(Error::from)?;
             let transactions = status.get_document("transactions").ok();
             let open = transactions.and_then(|t| t.get_i64("currentOpen").ok()).unwrap_or(0);
-            if open > 0 {
-                tokio::time::sleep(TRANSACTIONS_POLL).await;
-                return Ok(Some(format!("{open} transactions are open on source shard {}", shard.id)));
-            }
+            let waiting = match (open, index_builds(shard).await?) {
+                (0, 0) => continue,
+                (0, builds) => format!("{builds} index builds are under way on source shard {}", shard.id),
+                (open, _) => format!("{open} transactions are open on source shard {}", shard.id),
+            };
+            tokio::time::sleep(TRANSACTIONS_POLL).await;
+            return Ok(Some(waiting));
         }
         Ok(None)
     }
@@ -206,6 +213,20 @@ impl Cutover<'_> {
         let newest = |pair: &Arc<Pair>| pair.with_view(|view| view.expiry_delete);
         self.pairs.iter().zip(fences).any(|(pair, fence)| newest(pair).is_some_and(|newest| *fence < newest))
     }
+}
+
+/// Index builds under way on a shard.
+async fn index_builds(shard: &Shard) -> Result<usize> {
+    let pipeline = [
+        doc! { "$currentOp": { "allUsers": true } },
+        doc! { "$match": { "command.createIndexes": { "$exists": true }, "active": true } },
+    ];
+    let mut operations = shard.client.database("admin").aggregate(pipeline).await.map_err(Error::from)?;
+    let mut count = 0;
+    while operations.try_next().await.map_err(Error::from)?.is_some() {
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// What keeps one pair from having passed `fence` for good.

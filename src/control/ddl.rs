@@ -66,6 +66,7 @@ impl Coordinator {
     pub async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Request>) {
         let mut tasks = JoinSet::new();
         while let Some(request) = requests.recv().await {
+            // One that panicked leaves its asker unanswered, which stops the run.
             while tasks.try_join_next().is_some() {}
             let coordinator = self.clone();
             match request {
@@ -84,10 +85,13 @@ impl Coordinator {
         self.state.lock().laid_out.clone()
     }
 
-    async fn create(&self, pair: usize, ns: Namespace, uuid: Uuid, mut reply: oneshot::Sender<Result<Created>>) {
-        if self.state.lock().dead.contains(&uuid) {
-            return;
-        }
+    async fn create(
+        &self,
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        mut reply: oneshot::Sender<Result<Option<Created>>>,
+    ) {
         self.state.lock().holders.entry(uuid).or_default().insert(pair);
         let resolved = tokio::select! {
             resolved = self.resolve(pair, &ns, uuid) => resolved,
@@ -96,17 +100,21 @@ impl Coordinator {
             () = reply.closed() => return,
         };
         let created = match resolved {
-            Ok(collection) => self.make(pair, collection, uuid).await,
+            Ok(Some(collection)) => self.make(pair, collection, uuid).await,
+            Ok(None) => Ok(None),
             Err(e) => Err(e),
         };
         // A pair that is gone no longer needs the answer.
         let _ = reply.send(created);
     }
 
-    async fn make(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Created> {
+    async fn make(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Option<Created>> {
         let ns = &collection.ns;
         loop {
             let turn = self.turn.lock().await;
+            if self.state.lock().dead.contains(&uuid) {
+                return Ok(None);
+            }
             let holder = self.state.lock().names.get(ns).copied();
             match holder {
                 Some(holder) if holder == uuid => {}
@@ -125,22 +133,40 @@ impl Coordinator {
             }
             let shard = &self.sides.target.shards[self.sides.pairs[pair]];
             let target_uuid = catalog::local_uuid(shard, ns).await?;
-            return Ok(Created { target_uuid, collection });
+            return Ok(Some(Created { target_uuid, collection }));
         }
     }
 
-    /// What the source says of the new collection. Waits while it cannot tell:
-    /// the metadata of a sharded one appears after its `create` entries.
-    async fn resolve(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Collection> {
+    /// What the source says of the new collection; None if it is gone again.
+    /// Waits while it cannot tell: the metadata of a sharded one appears after
+    /// its `create` entries.
+    async fn resolve(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Option<Collection>> {
         loop {
+            if self.state.lock().dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
+                return Ok(None);
+            }
             let being_made = self.is_being_made(pair, ns).await?;
             let found = catalog::read_one(&self.sides.source, ns).await?.filter(|c| c.uuid == Some(uuid));
             match found {
                 Some(collection) if !being_made && (collection.sharded.is_some() || collection.primary == pair) => {
-                    return Ok(collection);
+                    return Ok(Some(collection));
                 }
                 _ => tokio::time::sleep(POLL).await,
             }
+        }
+    }
+
+    /// The source shard, whose oplog had the creation, no longer knows the UUID.
+    /// Its majority view holds the creation: the tail read it with that concern.
+    async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
+        let find = bson::rawdoc! {
+            "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" },
+        };
+        let database = self.sides.source.shards[pair].client.database(&ns.db);
+        match database.run_raw_command(find).await.map_err(Error::from) {
+            Ok(_) => Ok(false),
+            Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
+            Err(e) => Err(e),
         }
     }
 

@@ -48,7 +48,7 @@ enum Event {
 impl Drive<'_> {
     /// From the first document to the end of the grace time.
     pub async fn to_the_end(&self, running: Running, requests: &mut mpsc::Receiver<Request>) -> Result<Summary> {
-        let Running { pairs, tasks, coordinator, ddl, catalog } = running;
+        let Running { pairs, tasks, coordinator, ddl } = running;
         let _observers = observe(&pairs, self.sides);
         let mut failed = std::pin::pin!(async {
             let tasks = select_all(tasks.into_iter().map(|tasks| Box::pin(tasks.failed())));
@@ -88,7 +88,7 @@ impl Drive<'_> {
             };
             match proven {
                 Ok(equal) => {
-                    finish::restore_expiries(&self.sides.target, &catalog, &pairs, self.run).await;
+                    finish::restore_expiries(&self.sides.target, &coordinator, &pairs, self.run).await;
                     setup::restore_balancers(self.sides, self.balancers, self.run).await;
                     return Ok(self.done(&pairs, equal, began, failed, requests).await);
                 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use bson::{Bson, Document, doc};
 
-use crate::cluster::catalog::{Catalog, Namespace};
+use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::connect::Deployment;
+use crate::control::ddl::Coordinator;
 use crate::control::run::Run;
 use crate::error::{Error, Result};
 use crate::pair::index::Expiries;
@@ -19,18 +20,27 @@ const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 /// Gives indexes and collections their expiries back, through the target's
 /// router. What fails is a loud warning: the data is there, and the command is
 /// named.
-pub async fn restore_expiries(target: &Deployment, catalog: &Catalog, pairs: &[Arc<Pair>], run: &Run) {
+pub async fn restore_expiries(target: &Deployment, coordinator: &Coordinator, pairs: &[Arc<Pair>], run: &Run) {
     let mut expiries = Expiries::new();
     pairs.iter().for_each(|pair| expiries.extend(pair.expiries()));
     for ((ns, index), seconds) in expiries {
-        let change = doc! { "index": { "name": &index, "expireAfterSeconds": seconds } };
+        let change = doc! { "index": { "name": &index, EXPIRY: finite(seconds) } };
         restore(target, &ns, change, run).await;
     }
-    for collection in &catalog.collections {
-        if let Ok(Some(seconds)) = collection.options.get("expireAfterSeconds") {
+    for collection in coordinator.laid_out().into_values() {
+        if let Ok(Some(seconds)) = collection.options.get(EXPIRY) {
             let Ok(seconds) = Bson::try_from(seconds) else { continue };
-            restore(target, &collection.ns, doc! { "expireAfterSeconds": seconds }, run).await;
+            restore(target, &collection.ns, doc! { EXPIRY: finite(seconds) }, run).await;
         }
+    }
+}
+
+/// `collMod` takes NaN for 0 and deletes at once; the server itself stores this
+/// number in its place where an index is created (R10, WHY 7).
+fn finite(seconds: Bson) -> Bson {
+    match seconds {
+        Bson::Double(seconds) if !seconds.is_finite() => Bson::Int32(i32::MAX),
+        seconds => seconds,
     }
 }
 

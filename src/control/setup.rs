@@ -24,6 +24,9 @@ use crate::pair::run::{Limits, Pair, PairTasks, Plan};
 /// Requests for DDL that may wait; pairs wait beyond.
 const DDL_QUEUE: usize = 64;
 
+/// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
+const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
+
 /// The balancers as found, to be put back whatever happens.
 #[derive(Debug, Clone, Copy)]
 pub struct Balancers {
@@ -37,8 +40,6 @@ pub struct Running {
     pub tasks: Vec<PairTasks>,
     pub coordinator: Arc<Coordinator>,
     pub ddl: mpsc::Receiver<Request>,
-    /// As laid out: collection-level expiries are restored from it.
-    pub catalog: Catalog,
 }
 
 /// Runs every check; the first thing a migration does.
@@ -91,17 +92,22 @@ pub async fn restore_balancers(sides: &Sides, found: Balancers, run: &Run) {
 
 /// Makes the target's layout and starts every pair.
 pub async fn start(config: &Config, sides: &Sides, run: &Arc<Run>) -> Result<Running> {
+    let limits = limits(config, sides.pairs.len())?;
     run.enter(Phase::Layout);
     // IMPORTANT: positions first, then the catalog: what changes between the
     // two is in the oplog after the positions (R1).
     let starts = newest(sides).await?;
-    let catalog = catalog::read(&sides.source).await?;
+    let mut catalog = catalog::read(&sides.source).await?;
+    let local = try_join_all(sides.source.shards.iter().map(|shard| ddl::local_uuids(shard, &catalog))).await?;
+    // Dropped between the two reads: no pair would see its drop.
+    catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid))));
+    // IMPORTANT: after both: a collection that no pair tracks and that is
+    // written to later must have been seen being created.
     let catalog_positions = newest(sides).await?;
     layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
-    let local = try_join_all(sides.source.shards.iter().map(|shard| ddl::local_uuids(shard, &catalog))).await?;
     let coordinator = Coordinator::new(sides.clone(), &catalog, &local);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
-    let limits = limits(config, sides.pairs.len());
+
     run.enter(Phase::Copying);
     let plans = sides.source.shards.iter().enumerate().map(|(index, source)| {
         let target = &sides.target.shards[sides.pairs[index]];
@@ -120,7 +126,7 @@ pub async fn start(config: &Config, sides: &Sides, run: &Arc<Run>) -> Result<Run
     let started = join_all(plans.map(Pair::start)).await.into_iter().collect::<Result<Vec<_>>>()?;
     let (pairs, tasks): (Vec<_>, Vec<_>) = started.into_iter().unzip();
     run.set_pairs(pairs.iter().map(|pair| (pair.name.clone(), pair.metrics.clone())).collect());
-    Ok(Running { pairs, tasks, coordinator, ddl, catalog })
+    Ok(Running { pairs, tasks, coordinator, ddl })
 }
 
 async fn newest(sides: &Sides) -> Result<Vec<Start>> {
@@ -133,12 +139,20 @@ fn held_by(catalog: &Catalog, local: &HashSet<bson::Uuid>) -> Vec<catalog::Colle
     held.filter(|c| c.uuid.is_some_and(|uuid| local.contains(&uuid))).cloned().collect()
 }
 
-fn limits(config: &Config, pairs: usize) -> Limits {
-    Limits {
-        memory_bytes: config.memory_bytes() / pairs.max(1),
+/// # Errors
+/// `Config` if the budget is too small for that many pairs.
+fn limits(config: &Config, pairs: usize) -> Result<Limits> {
+    let memory_bytes = config.memory_bytes() / pairs.max(1);
+    if memory_bytes < MEMORY_PER_PAIR_MIN {
+        let least_mb = (MEMORY_PER_PAIR_MIN * pairs) >> 20;
+        let found = format!("memory_mb is {}, too little for {pairs} pairs", config.memory_mb);
+        return Err(Error::new(Kind::Config, found).remedy(format!("set memory_mb to {least_mb} or more")));
+    }
+    Ok(Limits {
+        memory_bytes,
         range_bytes: config.range_bytes(),
         scans: config.scans,
         lanes: config.lanes,
         flush: FlushLimits { ops_max: config.bulk_ops_max, bytes_max: config.bulk_bytes_max() },
-    }
+    })
 }

@@ -28,8 +28,9 @@ pub async fn run(sides: &Sides, coordinator: &Coordinator) -> Error {
 
 /// Compares owners now with owners as laid out.
 pub async fn check(sides: &Sides, coordinator: &Coordinator) -> Result<()> {
-    let now = catalog::read(&sides.source).await?;
+    // First what is laid out: a collection made between the two is then not looked at.
     let laid_out = coordinator.laid_out();
+    let now = catalog::read(&sides.source).await?;
     for collection in &now.collections {
         let Some(before) = collection.uuid.and_then(|uuid| laid_out.get(&uuid)) else { continue };
         if !same_owners(before, collection) {

@@ -23,7 +23,7 @@ pub struct Share {
 pub struct Permit(OwnedSemaphorePermit);
 
 /// What a server reply may weigh at most: reserved before it is asked for.
-pub const REPLY_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 64 * 1024;
+pub const REPLY_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 
 impl Share {
     /// `total` bytes, but never fewer than two replies need.

@@ -11,12 +11,15 @@ use bson::{Document, RawDocumentBuf};
 use futures_util::future::try_join_all;
 use mongodb::Client;
 
+use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::collection::Tracked;
-use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, WriteCommand};
+use crate::pair::command::WriteCommand;
 use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
+use crate::pair::delicate;
+use crate::pair::render::render;
 
 /// Writes to one target shard.
 #[derive(Debug, Clone)]
@@ -27,17 +30,14 @@ pub struct Writer {
 
 /// Unique values can pass from one document to another in another lane: the
 /// write that takes the value is tried again until the one that frees it is in.
-const REFUSED_RETRIES_MAX: u32 = 200;
+const REFUSED_RETRIES_MAX: u32 = 1200;
 const REFUSED_DELAY: Duration = Duration::from_millis(25);
 
-/// The server's codes this file decides on.
 const CODE_DUPLICATE_KEY: i32 = 11000;
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
-const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
 
 /// A statement the target refused: its index in the command, and why.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     index: usize,
     code: i32,
     message: String,
@@ -80,6 +80,10 @@ impl Writer {
         collection: &Tracked,
         statements: &[&'a Statement],
     ) -> Result<Vec<(&'a Statement, Refusal)>> {
+        let (delicate, statements): (Vec<_>, Vec<_>) = statements.iter().partition(|s| delicate::is(collection, s));
+        for statement in delicate {
+            self.write_delicate(collection, statement).await?;
+        }
         let (deletes, updates): (Vec<_>, Vec<_>) = statements.iter().partition(|s| s.base == Base::Gone);
         let batches = self.batches(&updates).into_iter().chain(self.batches(&deletes)).collect::<Vec<_>>();
         let sent: Vec<_> = batches.iter().map(|batch| self.send(collection, batch, false)).collect();
@@ -92,7 +96,14 @@ impl Writer {
         collection: &Tracked,
         statements: &[&'a Statement],
     ) -> Result<Vec<(&'a Statement, Refusal)>> {
-        for run in statements.chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone)) {
+        let kind = |s: &Statement| (s.base == Base::Gone, delicate::is(collection, s));
+        for run in statements.chunk_by(|a, b| kind(a) == kind(b)) {
+            if run.first().is_some_and(|s| delicate::is(collection, s)) {
+                for statement in run {
+                    self.write_delicate(collection, statement).await?;
+                }
+                continue;
+            }
             for batch in self.batches(run) {
                 let refused = self.send(collection, &batch, true).await?;
                 if let Some((first, refusal)) = refused.into_iter().next() {
@@ -131,75 +142,82 @@ impl Writer {
         batch: &[&'a Statement],
         ordered: bool,
     ) -> Result<Vec<(&'a Statement, Refusal)>> {
-        let command = build(collection, batch, ordered);
-        let refused = self.run(collection, command, batch.len()).await?;
+        let command = render(collection, batch, ordered);
+        let refused = self.run(collection, command).await?;
         Ok(refused.into_iter().map(|refusal| (batch[refusal.index], refusal)).collect())
     }
 
-    /// Sends one write command. A collection that is gone refuses everything.
-    async fn run(&self, collection: &Tracked, command: RawDocumentBuf, count: usize) -> Result<Vec<Refusal>> {
+    /// Sends one write command. On a collection that is gone, every statement is
+    /// refused by itself (code 361, seen on 6.0.5).
+    pub(super) async fn run(&self, collection: &Tracked, command: RawDocumentBuf) -> Result<Vec<Refusal>> {
         let database = self.client.database(&collection.ns.db);
-        match database.run_raw_command(command).await {
-            Ok(reply) => refusals(&reply),
-            Err(e) => {
-                let e = Error::from(e);
-                let gone = matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_COLLECTION_UUID_MISMATCH));
-                if gone && collection.is_dead() {
-                    let refusal =
-                        |index| Refusal { index, code: e.code.unwrap_or(0), message: e.message.clone(), on_id: false };
-                    return Ok((0..count).map(refusal).collect());
-                }
-                Err(e.context(format_args!("writing to {} on the target", collection.ns)))
-            }
-        }
+        let failed = |e| Error::from(e).context(format_args!("writing to {} on the target", collection.ns));
+        refusals(&database.run_raw_command(command).await.map_err(failed)?)
     }
 
     /// Writes copied documents. Those already there are left alone: every op
     /// since the fence is replayed over them (R3).
     pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
-        let in_order = collection.in_order();
-        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) = documents.iter().partition(|d| locate::needs_literal(raw(d)));
-        if in_order && !literal.is_empty() {
+        for document in documents {
+            collection.note_duplicate_names(locate::raw(document))?;
+        }
+        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
+            documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
+        if collection.in_order() && !literal.is_empty() {
             return self.copy_one_by_one(collection, documents).await;
         }
-        self.copy_plain(collection, &plain, in_order).await?;
+        self.copy_plain(collection, &plain).await?;
         self.copy_one_by_one(collection, &literal).await
     }
 
-    async fn copy_plain(&self, collection: &Tracked, documents: &[&[u8]], ordered: bool) -> Result<()> {
+    async fn copy_plain(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
         for batch in split_by_bytes(documents, self.limits) {
             let bytes = batch.iter().map(|d| d.len() + 16).sum();
-            let uuid = collection.target_uuid();
-            let mut command = WriteCommand::new("insert", &collection.ns.coll, "documents", uuid, ordered, bytes);
+            let mut command = WriteCommand::new("insert", collection, "documents", collection.in_order(), bytes);
             batch.iter().for_each(|document| command.insert(document));
-            let refused = self.run(collection, command.finish(), batch.len()).await?;
-            self.check_copied(collection, &refused)?;
+            let refused = self.run(collection, command.finish()).await?;
+            let there_already = |r: &Refusal| r.code == CODE_DUPLICATE_KEY && r.on_id;
+            let again: Vec<&[u8]> = refused.iter().filter(|r| !there_already(r)).map(|r| batch[r.index]).collect();
+            // A unique shard key exists from the start: its value may be on the
+            // way from one document to another. One by one they are tried again.
+            self.copy_one_by_one(collection, &again).await?;
         }
         Ok(())
     }
 
-    async fn copy_one_by_one(&self, collection: &Tracked, documents: &[&[u8]]) -> Result<()> {
+    async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
         for document in documents {
-            let Some(id) = locate::id_of(raw(document)) else { continue };
-            let id = crate::bson::identity::IdKey::new(id);
-            let statement = Statement { id, base: Base::Full((*document).into()), deltas: Vec::new() };
-            let refused = self.run(collection, build(collection, &[&statement], true), 1).await?;
-            self.check_copied(collection, &refused)?;
+            let id = locate::id_of(locate::raw(document)).ok_or_else(|| unreadable_id(collection))?;
+            let statement = Statement::full(IdKey::new(id), (*document).into());
+            let writes = CollectionWrites::one(collection.clone(), statement);
+            self.write_collection(&writes).await?;
         }
         Ok(())
     }
 
-    fn check_copied(&self, collection: &Tracked, refused: &[Refusal]) -> Result<()> {
-        let there_already = |r: &&Refusal| r.code == CODE_DUPLICATE_KEY && r.on_id;
-        match refused.iter().find(|r| !there_already(r)) {
-            Some(refusal) if !collection.is_dead() => Err(refused_error(collection, refusal)),
-            _ => Ok(()),
+    /// Writes one statement that a pipeline update could abort the server with.
+    async fn write_delicate(&self, collection: &Tracked, statement: &Statement) -> Result<()> {
+        for command in delicate::commands(collection, statement)? {
+            let database = self.client.database(command.database(collection));
+            match database.run_raw_command(command.body).await.map_err(Error::from) {
+                Ok(reply) => {
+                    if let Some(refusal) = refusals(&reply)?.first().filter(|_| !collection.is_dead()) {
+                        return Err(refused_error(collection, refusal));
+                    }
+                }
+                Err(_) if command.may_miss && !self.is_there(collection, &statement.id).await? => {}
+                Err(e) => return Err(e.context(format_args!("writing to {} on the target", collection.ns))),
+            }
         }
+        Ok(())
     }
-}
 
-fn raw(document: &[u8]) -> &bson::RawDocument {
-    bson::RawDocument::from_bytes(document).expect("a document that came in a server's batch")
+    async fn is_there(&self, collection: &Tracked, id: &IdKey) -> Result<bool> {
+        let mut filter = RawDocumentBuf::new();
+        filter.append(bson::cstr!("_id"), id.value.clone());
+        let documents = self.client.database(&collection.ns.db).collection::<RawDocumentBuf>(&collection.ns.coll);
+        Ok(documents.find_one(Document::try_from(filter)?).await?.is_some())
+    }
 }
 
 /// Splits documents into what fits one insert each.
@@ -221,68 +239,12 @@ fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLimits) -> Vec
     batches
 }
 
-impl Statement {
-    fn weight(&self) -> usize {
-        let base = match &self.base {
-            Base::Full(document) | Base::Replaced(document) => document.len(),
-            Base::Unknown | Base::Gone => 0,
-        };
-        let deltas: usize = self.deltas.iter().map(|d| d.len() + STATEMENT_OVERHEAD_BYTES).sum();
-        base + deltas + STATEMENT_OVERHEAD_BYTES
-    }
-}
-
-/// One command of deletes only, or of anything but deletes.
-fn build(collection: &Tracked, batch: &[&Statement], ordered: bool) -> RawDocumentBuf {
-    let bytes = batch.iter().map(|s| s.weight()).sum();
-    let (uuid, coll) = (collection.target_uuid(), &collection.ns.coll);
-    let deletes = batch.first().is_some_and(|s| s.base == Base::Gone);
-    let (verb, array) = if deletes { ("delete", "deletes") } else { ("update", "updates") };
-    let mut command = WriteCommand::new(verb, coll, array, uuid, ordered, bytes);
-    for statement in batch {
-        match deletes {
-            true => command.delete(&statement.id.value),
-            false => write_update(&mut command, statement),
-        }
-    }
-    command.finish()
-}
-
-fn write_update(command: &mut WriteCommand, statement: &Statement) {
-    let upsert = matches!(statement.base, Base::Full(_));
-    let writer = command.begin_update(&statement.id.value, upsert);
-    match &statement.base {
-        Base::Full(document) | Base::Replaced(document) => {
-            let plain = statement.deltas.is_empty() && !locate::needs_literal(raw(document));
-            if plain {
-                writer.document("u", document)
-            } else {
-                write_pipeline(writer, Some(document), &statement.deltas)
-            }
-        }
-        Base::Unknown | Base::Gone => write_pipeline(writer, None, &statement.deltas),
-    }
-    writer.end();
-}
-
-/// The base as a literal, then each delta with the oplog's own semantics (R3).
-fn write_pipeline(writer: &mut RawWriter, base: Option<&[u8]>, deltas: &[Box<[u8]>]) {
-    writer.begin_array("u");
-    if let Some(document) = base {
-        writer.begin_item(0);
-        writer.begin_document("$replaceWith");
-        writer.document("$literal", document);
-        writer.end();
-        writer.end();
-    }
-    for (i, delta) in deltas.iter().enumerate() {
-        writer.begin_item(i + usize::from(base.is_some()));
-        writer.begin_document("$_internalApplyOplogUpdate");
-        writer.document("oplogUpdate", delta);
-        writer.end();
-        writer.end();
-    }
-    writer.end();
+fn unreadable_id(collection: &Tracked) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!("{} holds a document whose `_id` is a string that is not UTF-8", collection.ns),
+    )
+    .remedy("this release cannot name such a document: repair it on the source and begin anew")
 }
 
 fn refusals(reply: &Document) -> Result<Vec<Refusal>> {

@@ -4,9 +4,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -49,7 +51,8 @@ impl Chores {
                 // An error here only says that the chore before ended.
                 let _ = before.await;
             }
-            let result = chore.await;
+            let panicked = |_| Err(Error::internal("a chore panicked; its message is on stderr"));
+            let result = AssertUnwindSafe(chore).catch_unwind().await.unwrap_or_else(panicked);
             if let Err(error) = result {
                 // Full: an earlier failure is on its way already.
                 let _ = failures.try_send(error);

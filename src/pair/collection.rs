@@ -1,13 +1,20 @@
 //! What every stage of a pair knows of one source collection: its UUIDs on
 //! both sides, and the counters that let stages wait for each other.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bson::{RawDocument, Uuid};
 
+use parking_lot::Mutex;
+
+use crate::bson::identity::IdKey;
+use crate::bson::locate;
 use crate::cluster::catalog::Namespace;
 use crate::cluster::ownership::Ownership;
+use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 
 /// What is special about a collection.
@@ -50,6 +57,12 @@ pub struct Tracked {
     pub in_lanes: AtomicU64,
     /// Newest source position any copied document may show (R3).
     horizon: AtomicU64,
+    /// Index DDL up to here was in the list of indexes built after the copy.
+    indexes_listed_at: AtomicU64,
+    /// Documents seen with a field name twice: a pipeline update of one can
+    /// abort the target's server (`delicate`). There are hardly ever any.
+    duplicate_names: Mutex<HashSet<IdKey>>,
+    any_duplicate_names: AtomicBool,
     /// Dropped on the source: ops, scans and refusals are discarded.
     dead: AtomicBool,
     /// Has an index with an expiry: deletes may come from the source itself.
@@ -67,6 +80,9 @@ impl Tracked {
             target_uuid: OnceLock::new(),
             in_lanes: AtomicU64::new(0),
             horizon: AtomicU64::new(0),
+            indexes_listed_at: AtomicU64::new(0),
+            duplicate_names: Mutex::default(),
+            any_duplicate_names: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             expires: AtomicBool::new(false),
         }
@@ -101,10 +117,6 @@ impl Tracked {
         self.ownership.get().is_none_or(|ownership| ownership.owns(document))
     }
 
-    pub fn is_sharded(&self) -> bool {
-        self.ownership.get().is_some()
-    }
-
     pub fn set_passive(&self) {
         self.passive.store(true, SeqCst);
     }
@@ -120,6 +132,44 @@ impl Tracked {
 
     pub fn horizon(&self) -> Position {
         Position::from_raw(self.horizon.load(SeqCst))
+    }
+
+    pub fn list_indexes_at(&self, position: Position) {
+        self.indexes_listed_at.store(position.raw(), SeqCst);
+    }
+
+    pub fn indexes_listed_at(&self) -> Position {
+        Position::from_raw(self.indexes_listed_at.load(SeqCst))
+    }
+
+    /// Remembers `document` if a field name occurs twice in it.
+    ///
+    /// # Errors
+    /// `Unsupported` if it does and its `_id` cannot be read.
+    pub fn note_duplicate_names(&self, document: &RawDocument) -> Result<()> {
+        if locate::has_duplicate_names(document) {
+            let unreadable =
+                || Error::new(Kind::Unsupported, format!("{} holds a document without readable `_id`", self.ns));
+            let id = locate::id_of(document).ok_or_else(unreadable)?;
+            self.remember(IdKey::new(id));
+        }
+        Ok(())
+    }
+
+    pub fn note_duplicate_names_of(&self, id: &IdKey, document: &RawDocument) {
+        if locate::has_duplicate_names(document) {
+            self.remember(id.clone());
+        }
+    }
+
+    fn remember(&self, id: IdKey) {
+        self.duplicate_names.lock().insert(id);
+        self.any_duplicate_names.store(true, SeqCst);
+    }
+
+    /// The document was seen with a field name twice.
+    pub fn has_duplicate_names(&self, id: &IdKey) -> bool {
+        self.any_duplicate_names.load(Relaxed) && self.duplicate_names.lock().contains(id)
     }
 
     pub fn kill(&self) {

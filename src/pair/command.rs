@@ -5,6 +5,8 @@
 
 use bson::{RawBson, RawDocumentBuf, Uuid};
 
+use crate::pair::collection::Tracked;
+
 const TYPE_INT32: u8 = 0x10;
 const TYPE_STRING: u8 = 0x02;
 const TYPE_DOCUMENT: u8 = 0x03;
@@ -26,14 +28,6 @@ impl RawWriter {
         let mut writer = RawWriter { bytes: Vec::with_capacity(capacity + 512), open: Vec::new() };
         writer.begin();
         writer
-    }
-
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bytes.len() <= size_of::<i32>()
     }
 
     fn begin(&mut self) {
@@ -141,12 +135,16 @@ impl WriteCommand {
     /// `verb` is `insert`, `update` or `delete`; `array` its statements' field.
     /// Bound to the collection's UUID, so that it can neither create a
     /// collection nor hit another of the same name (R8), and with its own
-    /// write concern, since the server's default is majority (R7).
-    pub fn new(verb: &str, coll: &str, array: &str, uuid: Uuid, ordered: bool, capacity: usize) -> Self {
+    /// write concern, since the server's default is majority (R7). The source
+    /// took the document: the target's validator has no say.
+    pub fn new(verb: &str, collection: &Tracked, array: &str, ordered: bool, capacity: usize) -> Self {
         let mut writer = RawWriter::new(capacity);
-        writer.string(verb, coll);
+        writer.string(verb, &collection.ns.coll);
         writer.bool("ordered", ordered);
-        writer.uuid("collectionUUID", uuid);
+        writer.uuid("collectionUUID", collection.target_uuid());
+        if verb != "delete" {
+            writer.bool("bypassDocumentValidation", true);
+        }
         writer.begin_document("writeConcern");
         writer.int32("w", 1);
         writer.end();
@@ -177,18 +175,6 @@ impl WriteCommand {
         self.writer.end();
     }
 
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    pub fn len(&self) -> usize {
-        self.writer.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     pub fn finish(self) -> RawDocumentBuf {
         self.writer.finish()
     }
@@ -197,18 +183,23 @@ impl WriteCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::catalog::Namespace;
+    use crate::pair::collection::Traits;
     use bson::{Document, doc, rawdoc};
 
     #[test]
     fn commands_are_the_documents_they_stand_for() {
         let uuid = Uuid::from_bytes([7; 16]);
-        let mut command = WriteCommand::new("update", "a.b c", "updates", uuid, false, 0);
+        let ns = Namespace { db: "d".to_owned(), coll: "a.b c".to_owned() };
+        let collection = Tracked::new(uuid, ns, Traits::default());
+        collection.bind(uuid);
+        let mut command = WriteCommand::new("update", &collection, "updates", false, 0);
         let writer = command.begin_update(&RawBson::Int32(5), true);
         writer.document("u", rawdoc! { "_id": 5, "x": "y" }.as_bytes());
         writer.end();
         let built = Document::try_from(command.finish().as_ref()).expect("valid BSON");
         let expect = doc! {
-            "update": "a.b c", "ordered": false, "collectionUUID": uuid, "writeConcern": { "w": 1 },
+            "update": "a.b c", "ordered": false, "collectionUUID": uuid, "bypassDocumentValidation": true, "writeConcern": { "w": 1 },
             "updates": [{ "q": { "_id": 5 }, "upsert": true, "u": { "_id": 5, "x": "y" } }],
         };
         assert_eq!(built, expect);

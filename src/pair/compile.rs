@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bson::Uuid;
 
 use crate::bson::identity::IdKey;
-use crate::limits::PIPELINE_STAGES_MAX;
+use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
 use crate::pair::budget::Permit;
 use crate::pair::collection::Tracked;
 use crate::pair::inbox::Queued;
@@ -51,6 +51,10 @@ pub struct CollectionWrites {
     /// acknowledged and dropped.
     pub permit: Option<Permit>,
 }
+
+/// Where a chain of deltas on one document is closed, bytes: base and deltas
+/// are one statement of one command.
+const STATEMENT_BYTES_MAX: usize = COMMAND_BYTES_MAX / 2;
 
 /// How much goes into one flush.
 #[derive(Debug, Clone, Copy)]
@@ -96,11 +100,19 @@ impl Flush {
         // The clone of a key is cheap next to a full chain; look only if one may be full.
         let Some(&collection) = self.by_uuid.get(&next.op.uuid) else { return false };
         let Some(&statement) = self.by_document.get(&(next.op.uuid, next.op.id.clone())) else { return false };
-        self.collections[collection].statements[statement].deltas.len() >= DELTAS_MAX
+        let statement = &self.collections[collection].statements[statement];
+        let whole = matches!(statement.base, Base::Full(_) | Base::Replaced(_));
+        let delicate = whole && next.collection.has_duplicate_names(&next.op.id);
+        delicate
+            || statement.deltas.len() >= DELTAS_MAX
+            || STATEMENT_BYTES_MAX < statement.weight() + next.op.body.len()
     }
 
     fn add(&mut self, next: Queued) {
         let Queued { op, collection } = next;
+        if matches!(op.kind, OpKind::Insert | OpKind::Replace) {
+            collection.note_duplicate_names_of(&op.id, op.document());
+        }
         let in_order = collection.in_order();
         let index = *self.by_uuid.entry(op.uuid).or_insert_with(|| {
             self.collections.push(CollectionWrites { collection, statements: Vec::new(), ops: 0, permit: None });
@@ -127,7 +139,19 @@ impl Flush {
     }
 }
 
+impl CollectionWrites {
+    /// One statement by itself.
+    pub fn one(collection: Arc<Tracked>, statement: Statement) -> Self {
+        CollectionWrites { collection, statements: vec![statement], ops: 1, permit: None }
+    }
+}
+
 impl Statement {
+    /// Writes `document` over whatever is there.
+    pub fn full(id: IdKey, document: Box<[u8]>) -> Self {
+        Statement { id, base: Base::Full(document), deltas: Vec::new() }
+    }
+
     /// The state after one more op.
     fn fold(&mut self, kind: OpKind, id: IdKey, body: Box<[u8]>) {
         match (kind, &self.base) {

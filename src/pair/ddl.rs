@@ -5,13 +5,14 @@
 //! which knows all pairs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::catalog::{Collection, Namespace};
+use crate::cluster::catalog::{Collection, EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
 use crate::pair::chores::Chores;
@@ -19,6 +20,7 @@ use crate::pair::collection::{Tracked, Traits};
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
+use crate::pair::position::Position;
 
 /// How often a creation under way looks whether it is still wanted.
 const DEAD_POLL: Duration = Duration::from_millis(20);
@@ -28,8 +30,8 @@ const DEAD_POLL: Duration = Duration::from_millis(20);
 pub enum Ddl {
     Create { uuid: Uuid, ns: Namespace, traits: Traits },
     Drop { uuid: Uuid },
-    CreateIndexes { uuid: Uuid, specs: Vec<RawDocumentBuf> },
-    DropIndexes { uuid: Uuid, names: Vec<String> },
+    CreateIndexes { uuid: Uuid, specs: Vec<RawDocumentBuf>, position: Position },
+    DropIndexes { uuid: Uuid, names: Vec<String>, position: Position },
 }
 
 /// What a pair asks of control. Answers come when it is done on the target.
@@ -37,8 +39,8 @@ pub enum Ddl {
 pub enum Request {
     /// Make the collection of this UUID on the target; the answer is what the
     /// source's catalog says of it and its UUID on this pair's target shard
-    /// (None where it has none). No answer: it was dropped again.
-    Create { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<Created>> },
+    /// (None where it has none); None if it was dropped again.
+    Create { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<Option<Created>>> },
     /// This pair has reached the drop of this UUID.
     Drop { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>> },
 }
@@ -52,6 +54,7 @@ pub struct Created {
 impl Ddl {
     /// None: nothing to carry over.
     pub fn of(entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
+        let position = entry.position;
         let uuid = || entry.uuid.ok_or_else(|| entry.unsupported("a command without collection UUID"));
         let name_of = |spec: &bson::RawDocument| spec.get_str("name").map(str::to_owned).unwrap_or_default();
         Ok(Some(match meaning {
@@ -59,17 +62,19 @@ impl Ddl {
             Meaning::Drop { .. } => Ddl::Drop { uuid: uuid()? },
             Meaning::CreateIndexes { specs } => {
                 let specs = specs.into_iter().map(without_command).collect::<Result<_>>()?;
-                Ddl::CreateIndexes { uuid: uuid()?, specs }
+                Ddl::CreateIndexes { uuid: uuid()?, specs, position }
             }
             Meaning::CommitIndexBuild { specs, .. } => {
-                Ddl::CreateIndexes { uuid: uuid()?, specs: specs.into_iter().map(ToOwned::to_owned).collect() }
+                let specs = specs.into_iter().map(ToOwned::to_owned).collect();
+                Ddl::CreateIndexes { uuid: uuid()?, specs, position }
             }
             Meaning::AbortIndexBuild { specs, .. } => {
-                Ddl::DropIndexes { uuid: uuid()?, names: specs.into_iter().map(name_of).collect() }
+                Ddl::DropIndexes { uuid: uuid()?, names: specs.into_iter().map(name_of).collect(), position }
             }
-            Meaning::DropIndex { name } => Ddl::DropIndexes { uuid: uuid()?, names: vec![name.to_owned()] },
+            Meaning::DropIndex { name } => Ddl::DropIndexes { uuid: uuid()?, names: vec![name.to_owned()], position },
             Meaning::Unsupported(command) => return Err(entry.unsupported(&format!("a `{command}`"))),
-            _ => return Ok(None),
+            Meaning::Nothing | Meaning::StartIndexBuild { .. } => return Ok(None),
+            other => return Err(entry.unsupported(&format!("a command inside another ({other:?})"))),
         }))
     }
 }
@@ -119,22 +124,22 @@ impl DdlSink {
         match ddl {
             Ddl::Create { uuid, ns, traits } => self.create(uuid, ns, traits),
             Ddl::Drop { uuid } => self.drop_collection(uuid),
-            Ddl::CreateIndexes { uuid, specs } => {
+            Ddl::CreateIndexes { uuid, specs, position } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
-                self.chores.add(&tracked.ns.clone(), async move { indexer.create(&tracked, specs).await });
+                self.chores.add(&tracked.ns.clone(), async move { indexer.create_at(&tracked, specs, position).await });
             }
-            Ddl::DropIndexes { uuid, names } => {
+            Ddl::DropIndexes { uuid, names, position } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
-                self.chores.add(&tracked.ns.clone(), async move { indexer.remove(&tracked, names).await });
+                self.chores.add(&tracked.ns.clone(), async move { indexer.remove_at(&tracked, names, position).await });
             }
         }
         Ok(())
     }
 
-    /// A collection whose index DDL must be carried over now. One that is still
-    /// being copied gets its indexes as they are when its copy ends.
+    /// A collection whose index DDL must be carried over. One that is still being
+    /// copied gets its indexes as they are when its copy ends.
     fn live(&self, uuid: &Uuid) -> Option<Arc<Tracked>> {
         let gate = self.gate.lock();
         let tracked = gate.tracked(uuid).filter(|t| !t.is_dead() && !t.is_passive())?;
@@ -162,14 +167,25 @@ impl DdlSink {
             // Dropped again: its drop is the next chore on this name.
             () = died(tracked) => return Ok(()),
         };
-        let Ok(created) = created else { return Ok(()) };
-        let Created { collection, target_uuid } = created?;
+        let created = created.map_err(|_| Error::internal("control left a creation unanswered"))?;
+        let Some(Created { collection, target_uuid }) = created? else {
+            // Its ops are of no use; what they hold of the tail's memory may be
+            // what the tail needs to reach the drop.
+            self.gate.lock().discard(&tracked.uuid);
+            return Ok(());
+        };
         if let Some(sharded) = &collection.sharded {
             tracked.own(Ownership::of(sharded, self.pair)?);
         }
-        match target_uuid {
-            Some(target_uuid) if collection.lives_on(self.pair) => tracked.bind(target_uuid),
-            _ => tracked.set_passive(),
+        if collection.options.get(EXPIRY)?.is_some() {
+            tracked.expires.store(true, SeqCst);
+        }
+        match (collection.lives_on(self.pair), target_uuid) {
+            (true, Some(target_uuid)) => tracked.bind(target_uuid),
+            (true, None) => {
+                return Err(Error::internal(format!("{} was made but is not on the target's shard", tracked.ns)));
+            }
+            (false, _) => tracked.set_passive(),
         }
         self.gate.lock().release(&tracked.uuid);
         Ok(())

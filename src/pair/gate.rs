@@ -124,8 +124,11 @@ impl Gate {
     /// Decides on one op. `permit` is the reply's: kept ops take their part.
     pub fn classify(&mut self, op: OpRef<'_>, permit: &mut Permit) -> Verdict {
         debug_assert!(op.position <= self.begun, "an op belongs to an entry that was begun");
+        if self.closed {
+            return Verdict::Dropped;
+        }
         let Some(collection) = self.collections.get_mut(&op.uuid) else { return Verdict::Unknown };
-        if self.closed || collection.tracked.is_dead() {
+        if collection.tracked.is_dead() {
             return Verdict::Dropped;
         }
         if collection.tracked.is_passive() || op.kind == OpKind::Insert && !collection.owns(op.body) {
@@ -188,6 +191,14 @@ impl Gate {
             return;
         }
         held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+    }
+
+    /// The collection is known to be dropped later: its ops are of no use.
+    pub fn discard(&mut self, uuid: &Uuid) {
+        if let Some(collection) = self.collections.get_mut(uuid) {
+            collection.tracked.set_passive();
+            collection.hold = None;
+        }
     }
 
     /// The collection was dropped on the source: its ops are discarded, now and

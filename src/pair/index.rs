@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 use crate::observe::metrics::PairMetrics;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
+use crate::pair::oplog::Oplog;
+use crate::pair::position::Position;
 
 /// How often a build that waits for the tail or the lanes looks again.
 const POLL: Duration = Duration::from_millis(5);
@@ -34,6 +36,8 @@ pub struct Indexer {
     pub source: Shard,
     pub target: Shard,
     pub gate: Arc<Mutex<Gate>>,
+    /// The source shard's.
+    pub oplog: Oplog,
     pub metrics: Arc<PairMetrics>,
     pub expiries: Mutex<Expiries>,
     /// Builds under way at a time: each takes the target's memory and disk.
@@ -43,29 +47,50 @@ pub struct Indexer {
 impl Indexer {
     /// Builds every index the source has, when the last unit is copied.
     pub async fn build_all(&self, tracked: &Tracked) -> Result<()> {
+        if tracked.is_dead() {
+            return Ok(());
+        }
+        // IMPORTANT: the position after the list: index DDL up to it is in the
+        // list, and a unique index of it may be built only past it.
         let specs = catalog::indexes(&self.source, &tracked.ns).await?;
+        let listed = self.oplog.newest().await?.position;
+        tracked.saw(listed);
+        tracked.list_indexes_at(listed);
         self.create(tracked, specs).await
     }
 
-    /// Builds those of `specs` that the target does not have yet.
-    pub async fn create(&self, tracked: &Tracked, specs: Vec<RawDocumentBuf>) -> Result<()> {
-        let wanted = specs.into_iter().filter(|spec| !is_implicit(spec));
-        let wanted: Vec<RawDocumentBuf> = wanted.map(|spec| self.to_create(tracked, &spec)).collect::<Result<_>>()?;
-        self.metrics.indexes_total.fetch_add(wanted.len() as u64, Relaxed);
-        let count = wanted.len() as u64;
-        let (unique, plain): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|s| s.get_bool("unique").unwrap_or(false));
-        let _turn = self.builds.acquire().await.map_err(|_| Error::internal("index builds are closed"))?;
-        self.build(tracked, &plain).await?;
-        self.build_unique(tracked, &unique).await?;
-        self.metrics.indexes_built.fetch_add(count, Relaxed);
-        Ok(())
+    /// Index DDL of the oplog at `position`; nothing if the list had it.
+    pub async fn create_at(&self, tracked: &Tracked, specs: Vec<RawDocumentBuf>, position: Position) -> Result<()> {
+        if position <= tracked.indexes_listed_at() {
+            return Ok(());
+        }
+        self.create(tracked, specs).await
     }
 
-    pub async fn remove(&self, tracked: &Tracked, names: Vec<String>) -> Result<()> {
+    pub async fn remove_at(&self, tracked: &Tracked, names: Vec<String>, position: Position) -> Result<()> {
+        if position <= tracked.indexes_listed_at() {
+            return Ok(());
+        }
         for name in names {
             self.expiries.lock().remove(&(tracked.ns.clone(), name.clone()));
             self.drop_one(tracked, &name).await?;
         }
+        Ok(())
+    }
+
+    /// Builds those of `specs` that the target does not have yet.
+    async fn create(&self, tracked: &Tracked, specs: Vec<RawDocumentBuf>) -> Result<()> {
+        if tracked.is_dead() || tracked.is_passive() {
+            return Ok(());
+        }
+        let wanted = specs.into_iter().filter(|spec| !is_implicit(spec));
+        let wanted: Vec<RawDocumentBuf> = wanted.map(|spec| self.to_create(tracked, &spec)).collect::<Result<_>>()?;
+        let count = wanted.len() as u64;
+        self.metrics.indexes_total.fetch_add(count, Relaxed);
+        let (unique, plain): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|s| s.get_bool("unique").unwrap_or(false));
+        self.build(tracked, &plain).await?;
+        self.build_unique(tracked, &unique).await?;
+        self.metrics.indexes_built.fetch_add(count, Relaxed);
         Ok(())
     }
 
@@ -111,9 +136,11 @@ impl Indexer {
     }
 
     async fn build(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
-        if specs.is_empty() || tracked.is_dead() {
+        if specs.is_empty() {
             return Ok(());
         }
+        // Nothing waits for the tail with a turn in hand.
+        let _turn = self.builds.acquire().await.map_err(|_| Error::internal("index builds are closed"))?;
         match self.create_indexes(tracked, specs).await {
             Err(e) if e.code.is_some_and(|code| CODES_CONFLICT.contains(&code)) => self.replace(tracked, specs).await,
             result => result,
@@ -125,17 +152,20 @@ impl Indexer {
         // With a member down the default quorum waits for ever (WHY 7).
         let command = doc! {
             "createIndexes": &tracked.ns.coll, "indexes": specs, "commitQuorum": "majority", "writeConcern": { "w": 1 },
+            "collectionUUID": tracked.target_uuid(),
         };
         self.run(tracked, command).await
     }
 
-    /// An index of that name with other options is an older one that the
-    /// source dropped since.
+    /// One of that name, or of that key under another name, is an older one that
+    /// the source dropped since.
     async fn replace(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
         for spec in specs {
             match self.create_indexes(tracked, std::slice::from_ref(spec)).await {
                 Err(e) if e.code.is_some_and(|code| CODES_CONFLICT.contains(&code)) => {
-                    self.drop_one(tracked, spec.get_str("name").unwrap_or_default()).await?;
+                    for name in self.in_the_way(tracked, spec).await? {
+                        self.drop_one(tracked, &name).await?;
+                    }
                     self.create_indexes(tracked, std::slice::from_ref(spec)).await?;
                 }
                 result => result?,
@@ -144,8 +174,22 @@ impl Indexer {
         Ok(())
     }
 
+    /// Names of the target's indexes with the name, or the key, of `spec`.
+    async fn in_the_way(&self, tracked: &Tracked, spec: &RawDocumentBuf) -> Result<Vec<String>> {
+        let name_of = |spec: &RawDocumentBuf| spec.get_str("name").unwrap_or_default().to_owned();
+        let there = catalog::indexes(&self.target, &tracked.ns).await?;
+        let key = spec.get_document("key")?;
+        let same = |other: &&RawDocumentBuf| {
+            name_of(other) == name_of(spec) || other.get_document("key").is_ok_and(|other| other == key)
+        };
+        Ok(there.iter().filter(same).map(name_of).collect())
+    }
+
     async fn drop_one(&self, tracked: &Tracked, name: &str) -> Result<()> {
-        let command = doc! { "dropIndexes": &tracked.ns.coll, "index": name, "writeConcern": { "w": 1 } };
+        let command = doc! {
+            "dropIndexes": &tracked.ns.coll, "index": name, "writeConcern": { "w": 1 },
+            "collectionUUID": tracked.target_uuid(),
+        };
         match self.run(tracked, command).await {
             Err(e) if matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => Ok(()),
             result => result,

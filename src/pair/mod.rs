@@ -23,6 +23,8 @@ pub mod inbox;
 pub mod lane;
 pub mod compile;
 pub mod command;
+pub mod render;
+pub mod delicate;
 pub mod bulk;
 pub mod plan;
 pub mod scan;

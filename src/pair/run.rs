@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::cluster::catalog::{self, Collection};
+use crate::cluster::catalog::{self, Collection, EXPIRY};
 use crate::cluster::connect::Shard;
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
@@ -120,7 +120,9 @@ impl Pair {
         view.lock().walls.start_at(plan.start.wall_ms);
         let metrics: Arc<PairMetrics> = Arc::default();
         let (chores, failures) = Chores::new();
+        let oplog = Oplog::new(source.clone(), &plan.source.id);
         let indexer = Arc::new(Indexer {
+            oplog: oplog.clone(),
             source: plan.source.clone(),
             target: plan.target.clone(),
             gate: gate.clone(),
@@ -128,7 +130,6 @@ impl Pair {
             expiries: Mutex::default(),
             builds: Semaphore::new(INDEX_BUILDS),
         });
-        let oplog = Oplog::new(source.clone(), &plan.source.id);
         let name = format!("{} → {}", plan.source.id, plan.target.id);
         let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
         let pair = Arc::new(Pair {
@@ -257,18 +258,6 @@ impl Pair {
         read(&self.view.lock())
     }
 
-    /// Closes the gate for good if no user changed anything after `fence`:
-    /// ops from then on are late writes, counted and not applied (R11).
-    pub fn close_if_quiet_since(&self, fence: Position) -> bool {
-        // One lock for both: the tail notes changes under it.
-        let mut gate = self.gate.lock();
-        let quiet = self.changed_since(fence).is_none();
-        if quiet {
-            gate.close();
-        }
-        quiet
-    }
-
     /// The collection of the newest change by users after `fence`.
     pub fn changed_since(&self, fence: Position) -> Option<String> {
         let view = self.view.lock();
@@ -284,11 +273,28 @@ impl Pair {
     }
 }
 
+/// Closes the gates of all pairs for good if no user changed anything after the
+/// fences, else none: ops from then on are late writes, counted and not applied
+/// (R11). Returns the collection of such a change.
+pub fn close_all_if_quiet(pairs: &[Arc<Pair>], fences: &[Position]) -> Option<String> {
+    // All locks at once, in the order of the pairs: the tails note changes under
+    // them, so none can come between the look and the last gate.
+    let mut gates: Vec<_> = pairs.iter().map(|pair| pair.gate.lock()).collect();
+    let changed = pairs.iter().zip(fences).find_map(|(pair, fence)| pair.changed_since(*fence));
+    if changed.is_none() {
+        gates.iter_mut().for_each(|gate| gate.close());
+    }
+    changed
+}
+
 fn track(collection: &Collection, shard: usize) -> Result<Arc<Tracked>> {
     let uuid = collection.uuid.ok_or_else(|| Error::internal(format!("{} has no UUID", collection.ns)))?;
     let tracked = Tracked::new(uuid, collection.ns.clone(), Traits::of(&collection.options));
     if let Some(sharded) = &collection.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
+    }
+    if collection.options.get(EXPIRY)?.is_some() {
+        tracked.expires.store(true, SeqCst);
     }
     Ok(Arc::new(tracked))
 }

@@ -88,7 +88,10 @@ impl Tail {
                 gate.pass(entry.position);
             }
             "c" => self.command(&entry, raw, permit).await?,
-            "n" => self.pass(entry.position),
+            "n" => {
+                self.transactions.ended(&entry);
+                self.pass(entry.position);
+            }
             _ => return Err(entry.unsupported("an entry of unknown kind")),
         }
         self.view.lock().walls.passed(entry.position, entry.wall_ms);
@@ -145,7 +148,7 @@ impl Tail {
             let raw = self.transactions.fetch(&self.oplog, part).await?;
             // The part's own bytes come on top of the reply's. Waiting for them
             // with the reply's permit in hand is sound: the rest of the share is
-            // held by ops, which lanes and scans give back without the tail.
+            // with ops, which lanes, scans and chores give back without the tail.
             let mut part_permit = self.share.reserve(raw.as_bytes().len()).await;
             self.operations(Entry::read(&raw)?.operations()?, position, &mut part_permit)?;
         }
@@ -170,7 +173,9 @@ impl Tail {
         let mut change = None;
         let mut gate = self.gate.lock();
         for inner in &crud {
-            change = classify(&mut gate, inner, position, self.catalog_position, permit, &self.metrics)?.or(change);
+            let next = classify(&mut gate, inner, position, self.catalog_position, permit, &self.metrics)?;
+            // A change that is certainly a user's goes before a perhaps expiry.
+            change = [change, next].into_iter().flatten().min_by_key(|change| change.expiry);
         }
         self.note_change(change);
         Ok(())
@@ -190,7 +195,11 @@ impl Tail {
         }
         let Some(ddl) = Ddl::of(entry, meaning)? else { return Ok(()) };
         let gate = self.gate.lock();
-        self.note_change(Some(Change { position: entry.position, ns: entry.ns.to_owned(), expiry: false }));
+        // On other shards than the primary DDL is marked as a migration's too,
+        // and a balancer that is on again makes collections by itself.
+        if !entry.from_migrate {
+            self.note_change(Some(Change { position: entry.position, ns: entry.ns.to_owned(), expiry: false }));
+        }
         let closed = gate.is_closed();
         drop(gate);
         if closed { Ok(()) } else { self.ddl.accept(ddl) }

@@ -1,0 +1,92 @@
+//! Documents in which a field name occurs twice. 6.0.5 keeps them byte for byte,
+//! but aborts when an update by pipeline over such a document makes it compute a
+//! difference that names a field twice (`document_diff_serialization.cpp`). So
+//! whole documents go as plain replacements, or are deleted before a literal
+//! upsert; deltas go through `applyOps`, which computes no difference.
+//!
+//! One document at a time: there are hardly ever any.
+
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
+
+use crate::bson::locate;
+use crate::error::{Error, Kind, Result};
+use crate::pair::collection::Tracked;
+use crate::pair::compile::{Base, Statement};
+use crate::pair::render::render;
+
+/// One command of a delicate write.
+pub struct Command {
+    pub body: RawDocumentBuf,
+    /// It fails where there is no such document, which is fine (R3).
+    pub may_miss: bool,
+}
+
+impl Command {
+    pub fn database<'a>(&self, collection: &'a Tracked) -> &'a str {
+        if self.may_miss { "admin" } else { &collection.ns.db }
+    }
+}
+
+/// True if the statement must not go by pipeline.
+pub fn is(collection: &Tracked, statement: &Statement) -> bool {
+    let by_pipeline = match &statement.base {
+        Base::Gone => false,
+        Base::Unknown => true,
+        Base::Full(document) | Base::Replaced(document) => {
+            !statement.deltas.is_empty() || locate::needs_literal(locate::raw(document))
+        }
+    };
+    by_pipeline && collection.has_duplicate_names(&statement.id)
+}
+
+/// The commands that write it, one after the other.
+///
+/// # Errors
+/// `Unsupported` for a replacement that needs a literal.
+pub fn commands(collection: &Tracked, statement: &Statement) -> Result<Vec<Command>> {
+    let ordinary = |body| Command { body, may_miss: false };
+    let mut commands = match &statement.base {
+        Base::Unknown | Base::Gone => Vec::new(),
+        Base::Replaced(document) if locate::needs_literal(locate::raw(document)) => {
+            return Err(unsupported(collection));
+        }
+        Base::Full(document) if locate::needs_literal(locate::raw(document)) => {
+            let gone = Statement { id: statement.id.clone(), base: Base::Gone, deltas: Vec::new() };
+            let full = Statement::full(statement.id.clone(), document.clone());
+            vec![ordinary(render(collection, &[&gone], true)), ordinary(render(collection, &[&full], true))]
+        }
+        Base::Full(document) => {
+            let full = Statement::full(statement.id.clone(), document.clone());
+            vec![ordinary(render(collection, &[&full], true))]
+        }
+        Base::Replaced(document) => {
+            let base = Base::Replaced(document.clone());
+            let replaced = Statement { id: statement.id.clone(), base, deltas: Vec::new() };
+            vec![ordinary(render(collection, &[&replaced], true))]
+        }
+    };
+    for delta in &statement.deltas {
+        let body = apply_ops(collection, statement, locate::raw(delta));
+        commands.push(Command { body, may_miss: true });
+    }
+    Ok(commands)
+}
+
+fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -> RawDocumentBuf {
+    let mut id = RawDocumentBuf::new();
+    id.append(bson::cstr!("_id"), statement.id.value.clone());
+    rawdoc! {
+        "applyOps": [{
+            "op": "u", "ns": collection.ns.to_string(), "ui": bson::Binary::from(collection.target_uuid()),
+            "o": delta.to_owned(), "o2": id,
+        }],
+        "allowAtomic": false, "alwaysUpsert": false, "writeConcern": { "w": 1 },
+    }
+}
+
+fn unsupported(collection: &Tracked) -> Error {
+    let found =
+        format!("{}: a replacement has a field name twice and a top-level Timestamp(0, 0) or `$` name", collection.ns);
+    Error::new(Kind::Unsupported, found)
+        .remedy("6.0 aborts on every way to write it: repair the document on the source and begin anew")
+}

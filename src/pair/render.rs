@@ -1,0 +1,75 @@
+//! Statements → raw write commands.
+//!
+//! Pure. An insert becomes an upsert over whatever is there, a delta the
+//! server's own oplog stage (R3).
+
+use bson::RawDocumentBuf;
+
+use crate::bson::locate;
+use crate::pair::collection::Tracked;
+use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, WriteCommand};
+use crate::pair::compile::{Base, Statement};
+
+impl Statement {
+    /// What it takes in a command, bytes; never too low.
+    pub fn weight(&self) -> usize {
+        let base = match &self.base {
+            Base::Full(document) | Base::Replaced(document) => document.len(),
+            Base::Unknown | Base::Gone => 0,
+        };
+        let deltas: usize = self.deltas.iter().map(|d| d.len() + STATEMENT_OVERHEAD_BYTES).sum();
+        base + deltas + self.id.bytes() + STATEMENT_OVERHEAD_BYTES
+    }
+}
+
+/// One command of deletes only, or of anything but deletes.
+pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> RawDocumentBuf {
+    let bytes = batch.iter().map(|s| s.weight()).sum();
+    let deletes = batch.first().is_some_and(|s| s.base == Base::Gone);
+    let (verb, array) = if deletes { ("delete", "deletes") } else { ("update", "updates") };
+    let mut command = WriteCommand::new(verb, collection, array, ordered, bytes);
+    for statement in batch {
+        match deletes {
+            true => command.delete(&statement.id.value),
+            false => write_update(&mut command, statement),
+        }
+    }
+    command.finish()
+}
+
+fn write_update(command: &mut WriteCommand, statement: &Statement) {
+    let upsert = matches!(statement.base, Base::Full(_));
+    let writer = command.begin_update(&statement.id.value, upsert);
+    match &statement.base {
+        Base::Full(document) | Base::Replaced(document) => {
+            let plain = statement.deltas.is_empty() && !locate::needs_literal(locate::raw(document));
+            if plain {
+                writer.document("u", document)
+            } else {
+                write_pipeline(writer, Some(document), &statement.deltas)
+            }
+        }
+        Base::Unknown | Base::Gone => write_pipeline(writer, None, &statement.deltas),
+    }
+    writer.end();
+}
+
+/// The base as a literal, then each delta with the oplog's own semantics (R3).
+fn write_pipeline(writer: &mut RawWriter, base: Option<&[u8]>, deltas: &[Box<[u8]>]) {
+    writer.begin_array("u");
+    if let Some(document) = base {
+        writer.begin_item(0);
+        writer.begin_document("$replaceWith");
+        writer.document("$literal", document);
+        writer.end();
+        writer.end();
+    }
+    for (i, delta) in deltas.iter().enumerate() {
+        writer.begin_item(i + usize::from(base.is_some()));
+        writer.begin_document("$_internalApplyOplogUpdate");
+        writer.document("oplogUpdate", delta);
+        writer.end();
+        writer.end();
+    }
+    writer.end();
+}

@@ -7,6 +7,8 @@ mod bson_literal;
 mod bson_order;
 mod bson_values;
 mod connect;
+mod engine;
 mod fixture;
 mod layout;
+mod migrate;
 mod validate;

@@ -193,7 +193,7 @@ async fn a_chunk_that_moves_during_the_run_is_an_error() {
     engine.until_ready().await;
     // A split alone moves nothing and is no error.
     run(&client, "admin", doc! {"split": "ddl.rows", "middle": {"k": 20}}).await;
-    let owner = owner_of_first_chunk(&client).await;
+    let owner = owner(&client, "ddl.rows").await;
     let to = if owner == "shard0" { "shard1" } else { "shard0" };
     run(&client, "admin", doc! {"moveChunk": "ddl.rows", "find": {"k": 60}, "to": to}).await;
     engine.request_cutover().await;
@@ -203,8 +203,11 @@ async fn a_chunk_that_moves_during_the_run_is_an_error() {
     assert!(log.contains("owners of ddl.rows changed") && log.contains("keep the balancer off"));
 }
 
-async fn owner_of_first_chunk(client: &Client) -> String {
-    let chunks = client.database("config").collection::<Document>("chunks");
-    let chunk = chunks.find_one(doc! {}).sort(doc! {"min": 1}).await.unwrap().unwrap();
+/// The shard of the first chunk.
+async fn owner(client: &Client, ns: &str) -> String {
+    let config = client.database("config");
+    let collection = config.collection::<Document>("collections").find_one(doc! {"_id": ns}).await.unwrap().unwrap();
+    let chunks = config.collection::<Document>("chunks");
+    let chunk = chunks.find_one(doc! {"uuid": collection.get("uuid")}).sort(doc! {"min": 1}).await.unwrap().unwrap();
     chunk.get_str("shard").unwrap().to_owned()
 }

@@ -1,14 +1,111 @@
 //! shardlift moves a live MongoDB deployment to another one, shard by shard,
 //! while the source keeps taking heavy writes.
+//!
+//! # Bird's eye
+//!
+//! The ground state is the source at some position plus its oplog since then;
+//! the target is derived from it. Replaying an op twice is harmless: an insert
+//! writes its document over whatever is there, an update never brings a
+//! document back, a delete of nothing is fine (R3). So documents may be scanned
+//! while their ops are being followed, if one thing decides about every op: the
+//! **gate**.
+//!
+//! ```text
+//!              source shard k                                            target shard k
+//!                  │  plan ─▶ scan ══▶ ┐                                      ▲
+//!    many ranges,  │                   ├─ gate ═▶ lanes (K) ═▶ bulk writes ───┘
+//!    one oplog     │  oplog ─▶ tail ═══┘   └ held ops
+//!                  │
+//!    control: validate → layout → copy + follow → ready → cutover → finish
+//! ```
+//!
+//! One **pair** is one source replica set and its target replica set. A sharded
+//! migration is several pairs side by side plus the sharding metadata, a replica
+//! set's is one pair and none. Data goes straight from shard to shard; mongos is
+//! asked for metadata only.
+//!
+//! # Where to start reading
+//!
+//! - the whole run: [`control::migrate`], then [`control::drive`]
+//! - a copied document: [`pair::plan`] → [`pair::scan`] → [`pair::bulk`]
+//! - a followed op: [`pair::oplog`] → [`pair::entry`] → [`pair::tail`] →
+//!   [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
+//!   [`pair::bulk`]
+//! - the end: [`control::cutover`], [`verify`]
+//!
+//! # The rooms
+//!
+//! | room | owns | never |
+//! |---|---|---|
+//! | [`limits`], [`error`], [`config`] | numbers, causes, knobs | talks to a server |
+//! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
+//! | [`cluster`] | either side: connections, catalog, ownership, admin commands | decides about a migration |
+//! | [`pair`] | the data plane | knows another pair |
+//! | [`verify`] | digests per range, first differences | shares state with the copy |
+//! | [`control`] | phases, layout, DDL across pairs, cutover | moves a document |
+//! | [`observe`] | counters, snapshot, API, display | decides |
+//!
+//! Imports run `main → control → pair, verify → cluster, bson → limits, error`.
+//!
+//! **Invariants**
+//! - No op at or below a unit's fence is dropped after the fence was read: `start`
+//!   and `classify` share one lock ([`pair::gate`]).
+//! - No new op of a unit overtakes an older held one: `finish` hands over held ops
+//!   and opens the unit under that lock.
+//! - Ops on one document are applied in oplog order: one lane by collection UUID
+//!   and `_id` (equal as the index compares), one flush of a lane at a time, a
+//!   document once in a flush.
+//! - The watermark is below every op that is held, queued or in flight.
+//! - No data write can create a collection or hit a namesake: each carries the
+//!   target collection's UUID.
+//! - Nothing waits without a bound: bytes in flight are granted by [`pair::budget`],
+//!   one share per stage and pair, before they are read.
+//!
+//! # Across the rooms
+//!
+//! - **Backpressure**: the tail and each scan reserve one server reply before they
+//!   ask for it. What they keep of it carries its part of the permit until it is
+//!   acknowledged. Inboxes and holds are bounded by these permits, so the gate
+//!   never waits under its lock.
+//! - **Errors**: one type with a cause; the cause alone gives policy and exit code.
+//!   The first failure of any task stops the whole run ([`pair::run::PairTasks`]).
+//! - **Shutdown**: a signal or `cancel` ends the loop in [`control::drive`]; tasks
+//!   end by being dropped; balancers are put back on every way out.
+//! - **Testing**: pure parts by rows and proptest, all else on real servers that
+//!   `loadgen` starts; `loadgen check` compares byte by byte and shares no code
+//!   with [`verify`].
+//!
+//! # Decisions
+//!
+//! - *Follow from the first second*, instead of copying everything and replaying
+//!   the rest: what must be kept is only what hits the few ranges in flight.
+//! - *Shard to shard* instead of through mongos: no router hop, and each shard's
+//!   order is kept.
+//! - *`_id` ranges by `min`/`max` with `hint`*, not by `$gte`: comparison operators
+//!   match one type bracket only and silently skip the others.
+//! - *Deltas by `$_internalApplyOplogUpdate`*: the server's own semantics, field
+//!   order kept. `$set`/`$unset` as an ordinary update is not the same.
+//! - *Open transactions are not kept*: at commit their parts are read back along
+//!   `prevOpTime`, so one that is open for days pins nothing and a big one needs
+//!   no buffer (R5).
+//! - *Index DDL runs on each pair's own shard*, as the source logs it there; only
+//!   creating and dropping collections goes through the router, once.
+//! - *A command is sent once.* After a lost connection nobody knows whether it took
+//!   effect, and a late duplicate would overwrite newer data (R7): the run stops.
+//!
+//! # Not yet
+//!
+//! Durable state and resume, the spool on disk, doubtful documents (an op that the
+//! target refuses stops the run with the server's text) and servers other than 6.0.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.
+pub mod limits;
+pub mod error;
+pub mod config;
 pub mod bson;
 pub mod cluster;
-pub mod config;
-pub mod control;
-pub mod error;
-pub mod limits;
-pub mod observe;
 pub mod pair;
 pub mod verify;
+pub mod control;
+pub mod observe;

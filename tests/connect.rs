@@ -8,7 +8,7 @@ use shardlift::error::{Error, Kind};
 use crate::fixture;
 
 async fn refusal(uri: &str) -> Error {
-    connect::connect(Side::Source, uri).await.expect_err("it must not be accepted")
+    connect::connect(Side::Source, uri, fixture::TIMEOUT).await.expect_err("it must not be accepted")
 }
 
 #[tokio::test]

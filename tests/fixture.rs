@@ -3,6 +3,7 @@
 //! Asserts nothing about shardlift.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use bson::{Document, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
@@ -14,6 +15,9 @@ use shardlift::cluster::connect::{self, Deployment, Side};
 
 /// Enough for metadata; the default would take a share of the free memory.
 const OPLOG_MB: u32 = 64;
+
+/// How long servers that do not answer are waited for.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn cluster(shards: usize) -> ShardedCluster {
     let options = ShardedOptions { shards, cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
@@ -77,11 +81,11 @@ impl Server {
 }
 
 pub(crate) async fn source(uri: &str) -> Deployment {
-    connect::connect(Side::Source, uri).await.expect("the source is reached")
+    connect::connect(Side::Source, uri, TIMEOUT).await.expect("the source is reached")
 }
 
 pub(crate) async fn target(uri: &str) -> Deployment {
-    connect::connect(Side::Target, uri).await.expect("the target is reached")
+    connect::connect(Side::Target, uri, TIMEOUT).await.expect("the target is reached")
 }
 
 pub(crate) async fn run(client: &Client, db: &str, command: Document) -> Document {

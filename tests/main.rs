@@ -17,3 +17,4 @@ mod migrate_ddl;
 mod migrate_refused;
 mod migrate_transactions;
 mod validate;
+mod verify;

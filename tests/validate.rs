@@ -120,7 +120,7 @@ async fn a_user_s_missing_roles_are_named() {
     assert_eq!(lacks, "secured lacks restore (collMod, bypassDocumentValidation)");
 
     for (uri, part) in [(uri("root", "wrong"), "authSource"), (uri("blind", "x"), "clusterMonitor")] {
-        let error = connect::connect(Side::Source, &uri).await.unwrap_err();
+        let error = connect::connect(Side::Source, &uri, fixture::TIMEOUT).await.unwrap_err();
         assert_eq!(error.kind, Kind::Connect, "{error}");
         assert!(error.remedy.unwrap().contains(part) && !error.message.contains("wrong"), "{}", error.message);
     }

@@ -42,3 +42,6 @@ pub mod load;
 pub mod check;
 
 pub mod cli;
+
+// All of it together, with the engine as a program.
+pub mod demo;

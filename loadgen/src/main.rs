@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use loadgen::{check, cli, load, populate};
+use loadgen::error::Result;
+use loadgen::{check, cli, demo, load, populate};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,22 +26,24 @@ enum Command {
     Load(load::LoadArgs),
     /// Compare two deployments byte by byte; exit code 1 where they differ.
     Check(check::CheckArgs),
+    Demo(demo::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Cluster(args) => cli::cluster::run(args).await.map(|()| true),
-        Command::Populate(args) => populate::run(args).await.map(|()| true).map_err(Into::into),
-        Command::Load(args) => load::run(args).await.map(|()| true).map_err(Into::into),
-        Command::Check(args) => check::run(args).await.map_err(Into::into),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(e) => {
-            eprintln!("loadgen: {e}");
-            ExitCode::FAILURE
-        }
+    run(Arguments::parse().command).await.unwrap_or_else(|e| {
+        eprintln!("loadgen: {e}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Cluster(args) => cli::cluster::run(args).await?,
+        Command::Populate(args) => populate::run(args).await?,
+        Command::Load(args) => load::run(args).await?,
+        Command::Check(args) => return Ok(if check::run(args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Demo(args) => return demo::run(args).await,
     }
+    Ok(ExitCode::SUCCESS)
 }

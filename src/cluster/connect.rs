@@ -18,8 +18,6 @@ use crate::cluster::connect::refusal::{bad_uri, refused, unreachable};
 use crate::cluster::probe::{self, Facts, Role};
 use crate::error::{Error, Kind, Result};
 
-/// How long an unreachable server is waited for while connecting.
-const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for the data plane, which rides out an election (10 s by default).
 const SELECTION_TIMEOUT_DATA: Duration = Duration::from_secs(30);
 /// Name of the connections for metadata and control, in server logs and `$currentOp`.
@@ -132,13 +130,14 @@ impl Shard {
     }
 }
 
-/// Connects to the deployment behind `uri`.
+/// Connects to the deployment behind `uri`, waiting `timeout` for servers that
+/// do not answer.
 ///
 /// # Errors
 /// `Config` for a URI that cannot be used, `Connect` for servers that cannot be
 /// reached or refuse the credentials, `Refused` for a standalone.
-pub async fn connect(side: Side, uri: &str) -> Result<Deployment> {
-    let options = entry_options(side, uri).await?;
+pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deployment> {
+    let options = entry_options(side, uri, timeout).await?;
     let entry = Client::with_options(options.clone())?;
     let hello =
         probe::hello(&entry).await.map_err(|e| unreachable(side, "entry", &host_list(&options.hosts), e.into()))?;
@@ -158,7 +157,7 @@ pub async fn connect(side: Side, uri: &str) -> Result<Deployment> {
 }
 
 /// Options of the entry client, from the URI by the driver's own rules.
-async fn entry_options(side: Side, uri: &str) -> Result<ClientOptions> {
+async fn entry_options(side: Side, uri: &str, timeout: Duration) -> Result<ClientOptions> {
     let mut options = ClientOptions::parse(uri).await.map_err(|e| bad_uri(side, uri, &e))?;
     if options.direct_connection == Some(true) {
         return Err(Error::new(Kind::Config, format!("the {side} URI says directConnection=true"))
@@ -170,7 +169,7 @@ async fn entry_options(side: Side, uri: &str) -> Result<ClientOptions> {
     }
     options.direct_connection = None;
     options.app_name = Some(APP_NAME.to_owned());
-    options.server_selection_timeout = Some(SELECTION_TIMEOUT);
+    options.server_selection_timeout = Some(timeout);
     apply_house_rules(&mut options);
     Ok(options)
 }

@@ -117,3 +117,11 @@ fn what_is_printed_holds_every_knob_and_no_secret() {
     assert!(!line.contains("s3cret") && !format!("{config:?}").contains("s3cret"));
     assert_eq!(config.warnings.len(), 1);
 }
+
+/// The operator's page must not fall behind the knobs.
+#[test]
+fn every_knob_is_in_tuning_md() {
+    let page = include_str!("../../tuning.md");
+    let missing: Vec<_> = knobs::KNOBS.iter().filter(|knob| !page.contains(&format!("`{}`", knob.name))).collect();
+    assert!(missing.is_empty(), "not in tuning.md: {:?}", missing.iter().map(|k| k.name).collect::<Vec<_>>());
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use futures_util::future::try_join_all;
+use tokio::time::timeout_at;
 
 use crate::cluster::connect::Shard;
 use crate::config::VerifyMode;
@@ -51,8 +52,12 @@ pub enum CalledOff {
 impl CalledOff {
     pub fn reason(&self) -> String {
         match self {
-            CalledOff::Writes(ns) => format!("cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"),
-            CalledOff::Late(what) => format!("cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again"),
+            CalledOff::Writes(ns) => format!(
+                "cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"
+            ),
+            CalledOff::Late(what) => {
+                format!("cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again")
+            }
             CalledOff::Differs(differences) => {
                 format!("cutover called off: source and target differ: {}", differences.join("; "))
             }
@@ -75,14 +80,25 @@ impl Cutover<'_> {
     /// gates: from then on nothing is applied any more.
     ///
     /// # Errors
-    /// Only what stops the run; everything else is `CalledOff`.
+    /// Only what must stop the run; everything else is `CalledOff`.
     pub async fn prove(&self) -> Result<Proven> {
+        match self.try_prove().await {
+            Err(e) if matches!(e.kind, Kind::Unsupported | Kind::Internal) => Err(e),
+            Err(e) => Ok(Err(CalledOff::Late(e.to_string()))),
+            proven => proven,
+        }
+    }
+
+    async fn try_prove(&self) -> Result<Proven> {
         let mut first = self.fence().await?;
         loop {
             if let Err(off) = self.settle(&first).await? {
                 return Ok(Err(off));
             }
-            let report = self.compare().await?;
+            let Ok(report) = timeout_at(self.deadline.into(), self.compare()).await else {
+                return Ok(Err(CalledOff::Late("comparing both sides is not over".to_owned())));
+            };
+            let report = report?;
             let second = self.fence().await?;
             if let Err(off) = self.settle(&second).await? {
                 return Ok(Err(off));
@@ -151,7 +167,8 @@ impl Cutover<'_> {
     /// commit or prepare: the shards are asked.
     async fn open_on_source(&self) -> Result<Option<String>> {
         for shard in &self.sides.source.shards {
-            let command = doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
+            let command =
+                doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
             let status: Document = shard.client.database("admin").run_command(command).await.map_err(Error::from)?;
             let transactions = status.get_document("transactions").ok();
             let open = transactions.and_then(|t| t.get_i64("currentOpen").ok()).unwrap_or(0);
@@ -210,5 +227,6 @@ fn waits_for(pair: &Pair, fence: Position) -> Option<String> {
 
 fn position_of(reply: &Document) -> Result<Position> {
     let time = reply.get_timestamp("operationTime");
-    time.map(Position::from).map_err(|_| Error::new(Kind::Server, "the source's answer to a fence has no operationTime"))
+    time.map(Position::from)
+        .map_err(|_| Error::new(Kind::Server, "the source's answer to a fence has no operationTime"))
 }

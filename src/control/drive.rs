@@ -90,7 +90,7 @@ impl Drive<'_> {
                 Ok(equal) => {
                     finish::restore_expiries(&self.sides.target, &catalog, &pairs, self.run).await;
                     setup::restore_balancers(self.sides, self.balancers, self.run).await;
-                    return Ok(self.done(&pairs, equal, began, failed).await);
+                    return Ok(self.done(&pairs, equal, began, failed, requests).await);
                 }
                 Err(off) => self.call_off(off)?,
             }
@@ -113,9 +113,7 @@ impl Drive<'_> {
 
     fn begins_by_itself(&self, not_before: Instant) -> bool {
         let lag_ms = self.run.snapshot().lag_ms;
-        self.config.cutover == CutoverMode::Auto
-            && lag_ms <= self.config.cutover_lag_ms
-            && not_before <= Instant::now()
+        self.config.cutover == CutoverMode::Auto && lag_ms <= self.config.cutover_lag_ms && not_before <= Instant::now()
     }
 
     fn answer_cutover(&self, reply: tokio::sync::oneshot::Sender<Answer>) -> bool {
@@ -142,20 +140,38 @@ impl Drive<'_> {
         Ok(())
     }
 
-    async fn done(&self, pairs: &[Arc<Pair>], equal: Equal, began: Instant, failed: impl Future<Output = Error>) -> Summary {
+    /// The grace time: late writes are watched for, until it is over or a signal
+    /// ends it.
+    async fn done(
+        &self,
+        pairs: &[Arc<Pair>],
+        equal: Equal,
+        began: Instant,
+        failed: impl Future<Output = Error>,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Summary {
         let cutover_ms = began.elapsed().as_millis() as u64;
         self.run.cut_over(cutover_ms);
         self.run.enter(Phase::Done);
         let grace = Duration::from_secs(self.config.grace_s);
-        let late = tokio::select! {
-            late = finish::report_late_writes(pairs, &equal.fences, grace, self.run) => late,
-            error = failed => {
-                self.run.warn(format!("late writes could not be watched for to the end: {error}"));
-                0
-            }
-        };
-        Summary::of(self.run, equal.report, cutover_ms, late)
+        tokio::select! {
+            () = finish::report_late_writes(pairs, &equal.fences, grace, self.run) => {}
+            () = self.stop.asked() => {}
+            () = refuse(requests, "too late: the cutover is done") => {}
+            error = failed => self.run.warn(format!("late writes could not be watched for to the end: {error}")),
+        }
+        let late = pairs.iter().zip(&equal.fences).filter(|(pair, fence)| pair.changed_since(**fence).is_some());
+        Summary::of(self.run, equal.report, cutover_ms, late.count() as u64)
     }
+}
+
+/// Answers every request with the same refusal.
+async fn refuse(requests: &mut mpsc::Receiver<Request>, why: &str) {
+    while let Some(Request::Cutover(reply) | Request::Cancel(reply)) = requests.recv().await {
+        // An asker that is gone loses only the answer.
+        let _ = reply.send(Err(why.to_owned()));
+    }
+    std::future::pending().await
 }
 
 async fn next_event(failed: impl Future<Output = Error>, requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Event {

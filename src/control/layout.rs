@@ -120,7 +120,7 @@ async fn shard(target: &Deployment, collection: &Collection, sharded: &Sharded) 
         admin::update_zone_key_range(entry, ns, &zone.min, &zone.max, &zone.name).await?;
     }
     if let Some(index) = &collection.key_index {
-        admin::create_index(entry, ns, catalog::index::to_create(collection, index)?).await?;
+        admin::create_index(entry, ns, catalog::index::to_create(collection.has_collation(), index)?).await?;
     }
     admin::shard_collection(entry, ns, &sharded.key, sharded.unique, collection.has_collation()).await
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::connect::{Deployment, Side, connect};
 use crate::config::Config;
@@ -19,8 +20,9 @@ pub struct Sides {
 
 impl Sides {
     pub async fn connect(config: &Config) -> Result<Self> {
-        let source = connect(Side::Source, config.source.expose());
-        let target = connect(Side::Target, config.target.expose());
+        let timeout = Duration::from_secs(config.server_timeout_s);
+        let source = connect(Side::Source, config.source.expose(), timeout);
+        let target = connect(Side::Target, config.target.expose(), timeout);
         let (source, target) = tokio::try_join!(source, target)?;
         Ok(Sides { source: Arc::new(source), target: Arc::new(target), pairs: Vec::new() })
     }

@@ -52,11 +52,21 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "run {} is done after {:.1} s", self.run_id, self.elapsed_s)?;
         let mb = self.bytes_copied as f64 / 1e6;
-        writeln!(f, "copied    {} documents, {mb:.1} MB ({} orphans left behind)", self.documents_copied, self.documents_orphaned)?;
-        writeln!(f, "followed  {} ops in {} statements, lag at most {} ms", self.ops_applied, self.statements_sent, self.lag_ms_max)?;
+        writeln!(
+            f,
+            "copied    {} documents, {mb:.1} MB ({} orphans left behind)",
+            self.documents_copied, self.documents_orphaned
+        )?;
+        writeln!(
+            f,
+            "followed  {} ops in {} statements, lag at most {} ms",
+            self.ops_applied, self.statements_sent, self.lag_ms_max
+        )?;
         writeln!(f, "indexes   {} built", self.indexes_built)?;
         match &self.verified {
-            Some(report) => writeln!(f, "verified  {} collections, {} documents equal", report.collections, report.documents)?,
+            Some(report) => {
+                writeln!(f, "verified  {} collections, {} documents equal", report.collections, report.documents)?
+            }
             None => writeln!(f, "verified  nothing, as configured")?,
         }
         writeln!(f, "cutover   {} ms", self.cutover_ms)?;

@@ -54,7 +54,7 @@ impl Writer {
     }
 
     async fn write_collection(&self, writes: &CollectionWrites) -> Result<u64> {
-        let in_order = writes.collection.in_order;
+        let in_order = writes.collection.in_order();
         let mut pending: Vec<&Statement> = writes.statements.iter().collect();
         for attempt in 0..REFUSED_RETRIES_MAX {
             let refused = match in_order {
@@ -145,7 +145,8 @@ impl Writer {
                 let e = Error::from(e);
                 let gone = matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_COLLECTION_UUID_MISMATCH));
                 if gone && collection.is_dead() {
-                    let refusal = |index| Refusal { index, code: e.code.unwrap_or(0), message: e.message.clone(), on_id: false };
+                    let refusal =
+                        |index| Refusal { index, code: e.code.unwrap_or(0), message: e.message.clone(), on_id: false };
                     return Ok((0..count).map(refusal).collect());
                 }
                 Err(e.context(format_args!("writing to {} on the target", collection.ns)))
@@ -156,7 +157,7 @@ impl Writer {
     /// Writes copied documents. Those already there are left alone: every op
     /// since the fence is replayed over them (R3).
     pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
-        let in_order = collection.in_order;
+        let in_order = collection.in_order();
         let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) = documents.iter().partition(|d| locate::needs_literal(raw(d)));
         if in_order && !literal.is_empty() {
             return self.copy_one_by_one(collection, documents).await;
@@ -253,7 +254,11 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
     match &statement.base {
         Base::Full(document) | Base::Replaced(document) => {
             let plain = statement.deltas.is_empty() && !locate::needs_literal(raw(document));
-            if plain { writer.document("u", document) } else { write_pipeline(writer, Some(document), &statement.deltas) }
+            if plain {
+                writer.document("u", document)
+            } else {
+                write_pipeline(writer, Some(document), &statement.deltas)
+            }
         }
         Base::Unknown | Base::Gone => write_pipeline(writer, None, &statement.deltas),
     }
@@ -300,7 +305,8 @@ fn refusals(reply: &Document) -> Result<Vec<Refusal>> {
 }
 
 fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {
-    let message = format!("the target refused a write to {}: {} (code {})", collection.ns, refusal.message, refusal.code);
+    let message =
+        format!("the target refused a write to {}: {} (code {})", collection.ns, refusal.message, refusal.code);
     let error = Error { code: Some(refusal.code), ..Error::new(Kind::Server, message) };
     error.remedy("read the server's text; this release stops here, nothing is lost on the source: begin anew with an empty target")
 }

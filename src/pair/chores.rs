@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Result};
 
-/// The chores of one pair. Dropping the last handle ends them.
+/// The chores of one pair. They hold handles themselves: `abort` ends them.
 #[derive(Debug, Clone)]
 pub struct Chores {
     inner: Arc<Inner>,
@@ -58,6 +58,10 @@ impl Chores {
             }
             drop(ended);
         });
+    }
+
+    pub fn abort(&self) {
+        self.inner.tasks.lock().abort_all();
     }
 
     /// Chores that have not ended well.

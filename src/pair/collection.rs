@@ -10,17 +10,35 @@ use crate::cluster::catalog::Namespace;
 use crate::cluster::ownership::Ownership;
 use crate::pair::position::Position;
 
+/// What is special about a collection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traits {
+    pub capped: bool,
+    /// Has a collation of its own.
+    pub collated: bool,
+    /// Stored in the order of `_id`, without an index on it.
+    pub clustered: bool,
+}
+
+impl Traits {
+    /// Reads the options of `create` or `listCollections`.
+    pub fn of(options: &RawDocument) -> Self {
+        let collation = options.get_document("collation").and_then(|c| c.get_str("locale"));
+        Traits {
+            capped: options.get_bool("capped").unwrap_or(false),
+            collated: collation.is_ok_and(|locale| locale != "simple"),
+            clustered: options.get("clusteredIndex").is_ok_and(|index| index.is_some()),
+        }
+    }
+}
+
 /// A source collection as one pair tracks it. The catalog of a pair maps its
 /// source UUID to this; names are for people and for the target's commands.
 #[derive(Debug)]
 pub struct Tracked {
     pub uuid: Uuid,
     pub ns: Namespace,
-    /// One lane, op order, nothing coalesced: capped collections, and those
-    /// whose own collation decides what `_id`s are equal (R4).
-    pub in_order: bool,
-    /// Copied as one unit in natural order: those, and clustered ones.
-    pub one_unit: bool,
+    pub traits: Traits,
     /// Set on sharded collections.
     ownership: OnceLock<Ownership>,
     /// The shard has the collection but no chunk of it: nothing of it counts
@@ -39,12 +57,11 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    pub fn new(uuid: Uuid, ns: Namespace, in_order: bool, one_unit: bool) -> Self {
+    pub fn new(uuid: Uuid, ns: Namespace, traits: Traits) -> Self {
         Tracked {
             uuid,
             ns,
-            in_order,
-            one_unit,
+            traits,
             ownership: OnceLock::new(),
             passive: AtomicBool::new(false),
             target_uuid: OnceLock::new(),
@@ -53,6 +70,17 @@ impl Tracked {
             dead: AtomicBool::new(false),
             expires: AtomicBool::new(false),
         }
+    }
+
+    /// One lane, op order, nothing coalesced: capped collections, and those
+    /// whose own collation decides what `_id`s are equal (R4).
+    pub fn in_order(&self) -> bool {
+        self.traits.capped || self.traits.collated
+    }
+
+    /// Copied as one unit in natural order.
+    pub fn one_unit(&self) -> bool {
+        self.in_order() || self.traits.clustered
     }
 
     /// Binds the collection to the one on the target that takes its writes.

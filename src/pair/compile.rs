@@ -66,7 +66,10 @@ const _: () = assert!(DELTAS_MAX < PIPELINE_STAGES_MAX);
 
 /// Takes ops off the front of `queue` until a limit is reached, and compiles
 /// them. Takes at least one op.
-pub fn compile(queue: &mut std::iter::Peekable<std::vec::IntoIter<Queued>>, limits: FlushLimits) -> Vec<CollectionWrites> {
+pub fn compile(
+    queue: &mut std::iter::Peekable<std::vec::IntoIter<Queued>>,
+    limits: FlushLimits,
+) -> Vec<CollectionWrites> {
     let mut flush = Flush::default();
     let (mut ops, mut bytes) = (0, 0);
     while ops < limits.ops_max && bytes < limits.bytes_max {
@@ -87,7 +90,7 @@ struct Flush {
 
 impl Flush {
     fn is_chain_full(&self, next: &Queued) -> bool {
-        if next.op.kind != OpKind::Delta || next.collection.in_order {
+        if next.op.kind != OpKind::Delta || next.collection.in_order() {
             return false;
         }
         // The clone of a key is cheap next to a full chain; look only if one may be full.
@@ -98,7 +101,7 @@ impl Flush {
 
     fn add(&mut self, next: Queued) {
         let Queued { op, collection } = next;
-        let in_order = collection.in_order;
+        let in_order = collection.in_order();
         let index = *self.by_uuid.entry(op.uuid).or_insert_with(|| {
             self.collections.push(CollectionWrites { collection, statements: Vec::new(), ops: 0, permit: None });
             self.collections.len() - 1

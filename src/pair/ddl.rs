@@ -15,7 +15,7 @@ use crate::cluster::catalog::{Collection, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
 use crate::pair::chores::Chores;
-use crate::pair::collection::Tracked;
+use crate::pair::collection::{Tracked, Traits};
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
@@ -26,7 +26,7 @@ const DEAD_POLL: Duration = Duration::from_millis(20);
 /// One DDL on one collection, owned.
 #[derive(Debug)]
 pub enum Ddl {
-    Create { uuid: Uuid, ns: Namespace, in_order: bool },
+    Create { uuid: Uuid, ns: Namespace, traits: Traits },
     Drop { uuid: Uuid },
     CreateIndexes { uuid: Uuid, specs: Vec<RawDocumentBuf> },
     DropIndexes { uuid: Uuid, names: Vec<String> },
@@ -82,10 +82,8 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
         return Err(entry.unsupported(&format!("the creation of `{coll}` (a time series or an internal collection)")));
     }
     let uuid = entry.uuid.ok_or_else(|| entry.unsupported("a create without collection UUID"))?;
-    let capped = entry.o.get_bool("capped").unwrap_or(false);
-    let collation = entry.o.get_document("collation").is_ok_and(|c| c.get_str("locale").is_ok_and(|l| l != "simple"));
     let ns = Namespace { db: entry.database().to_owned(), coll: coll.to_owned() };
-    Ok(Some(Ddl::Create { uuid, ns, in_order: capped || collation }))
+    Ok(Some(Ddl::Create { uuid, ns, traits: Traits::of(entry.o) }))
 }
 
 /// The specification inside a `createIndexes` entry, which carries the command's
@@ -119,7 +117,7 @@ impl DdlSink {
     /// Takes effect in the gate before it returns; the rest is a chore.
     pub fn accept(&self, ddl: Ddl) -> Result<()> {
         match ddl {
-            Ddl::Create { uuid, ns, in_order } => self.create(uuid, ns, in_order),
+            Ddl::Create { uuid, ns, traits } => self.create(uuid, ns, traits),
             Ddl::Drop { uuid } => self.drop_collection(uuid),
             Ddl::CreateIndexes { uuid, specs } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
@@ -143,12 +141,12 @@ impl DdlSink {
         gate.is_copied(uuid).then(|| tracked.clone())
     }
 
-    fn create(&self, uuid: Uuid, ns: Namespace, in_order: bool) {
+    fn create(&self, uuid: Uuid, ns: Namespace, traits: Traits) {
         let mut gate = self.gate.lock();
         if gate.tracked(&uuid).is_some() {
             return;
         }
-        let tracked = Arc::new(Tracked::new(uuid, ns.clone(), in_order, in_order));
+        let tracked = Arc::new(Tracked::new(uuid, ns.clone(), traits));
         gate.admit_new(tracked.clone());
         drop(gate);
         let sink = self.clone();

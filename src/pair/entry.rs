@@ -38,20 +38,40 @@ pub enum Meaning<'a> {
     Apply(&'a bson::RawArray),
     /// Last part of an unprepared transaction; the parts before lie at
     /// `previous` and further back.
-    ApplyChain { previous: Position },
+    ApplyChain {
+        previous: Position,
+    },
     /// Part of a transaction whose effect comes with its commit.
     Part,
     /// A prepared transaction commits; its last part lies at `previous`.
-    Commit { previous: Position },
+    Commit {
+        previous: Position,
+    },
     Abort,
-    Create { coll: &'a str },
-    Drop { coll: &'a str },
+    Create {
+        coll: &'a str,
+    },
+    Drop {
+        coll: &'a str,
+    },
     /// Index specifications that exist from here on.
-    CreateIndexes { specs: Vec<&'a RawDocument> },
-    StartIndexBuild { build: Uuid },
-    CommitIndexBuild { build: Uuid, specs: Vec<&'a RawDocument> },
-    AbortIndexBuild { build: Uuid, specs: Vec<&'a RawDocument> },
-    DropIndex { name: &'a str },
+    CreateIndexes {
+        specs: Vec<&'a RawDocument>,
+    },
+    StartIndexBuild {
+        build: Uuid,
+    },
+    CommitIndexBuild {
+        build: Uuid,
+        specs: Vec<&'a RawDocument>,
+    },
+    AbortIndexBuild {
+        build: Uuid,
+        specs: Vec<&'a RawDocument>,
+    },
+    DropIndex {
+        name: &'a str,
+    },
     /// Nothing to do for the target.
     Nothing,
     /// A command this release does not carry over: its name.
@@ -145,9 +165,9 @@ impl<'a> Entry<'a> {
             "startIndexBuild" => Meaning::StartIndexBuild { build: self.build()? },
             "commitIndexBuild" => Meaning::CommitIndexBuild { build: self.build()?, specs: self.specs()? },
             "abortIndexBuild" => Meaning::AbortIndexBuild { build: self.build()?, specs: self.specs()? },
-            "dropIndexes" | "deleteIndexes" | "dropIndex" | "deleteIndex" => {
-                Meaning::DropIndex { name: self.o.get_str("index").map_err(|_| self.unsupported("a dropIndexes without name"))? }
-            }
+            "dropIndexes" | "deleteIndexes" | "dropIndex" | "deleteIndex" => Meaning::DropIndex {
+                name: self.o.get_str("index").map_err(|_| self.unsupported("a dropIndexes without name"))?,
+            },
             // Every collection of the database was dropped by an entry of its own.
             "dropDatabase" => Meaning::Nothing,
             other => Meaning::Unsupported(other),
@@ -166,7 +186,7 @@ impl<'a> Entry<'a> {
 
     /// The operations of an `applyOps` entry, prepared or not.
     pub fn operations(&self) -> Result<&'a bson::RawArray> {
-        Ok(self.o.get_array("applyOps").map_err(|_| self.unsupported("a part of a transaction without operations"))?)
+        self.o.get_array("applyOps").map_err(|_| self.unsupported("a part of a transaction without operations"))
     }
 
     fn build(&self) -> Result<Uuid> {
@@ -175,7 +195,8 @@ impl<'a> Entry<'a> {
     }
 
     fn specs(&self) -> Result<Vec<&'a RawDocument>> {
-        let specs = self.o.get_array("indexes").map_err(|_| self.unsupported("an index build without specifications"))?;
+        let specs =
+            self.o.get_array("indexes").map_err(|_| self.unsupported("an index build without specifications"))?;
         let documents = specs.into_iter().map(|spec| Ok(spec?.as_document()));
         let documents: Result<Option<Vec<_>>> = documents.collect();
         documents?.ok_or_else(|| self.unsupported("an index specification that is no document"))
@@ -208,8 +229,8 @@ mod tests {
     use super::*;
     use bson::{Timestamp, rawdoc};
 
-    fn uuid() -> Uuid {
-        Uuid::from_bytes([3; 16])
+    fn uuid() -> bson::Binary {
+        Uuid::from_bytes([3; 16]).into()
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Collection {
     }
 
     fn queue(&self, op: Op, lanes: &[Arc<Inbox>]) {
-        let hash = if self.tracked.in_order { 0 } else { op.id.hash() };
+        let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };
         self.tracked.in_lanes.fetch_add(1, SeqCst);
         lanes[lane_of(&op.uuid, hash, lanes.len())].push(Queued { op, collection: self.tracked.clone() });
     }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::cluster::catalog::{self, Namespace};
+use crate::cluster::catalog::{self, EXPIRY, Namespace};
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Result};
 use crate::observe::metrics::PairMetrics;
@@ -50,7 +50,7 @@ impl Indexer {
     /// Builds those of `specs` that the target does not have yet.
     pub async fn create(&self, tracked: &Tracked, specs: Vec<RawDocumentBuf>) -> Result<()> {
         let wanted = specs.into_iter().filter(|spec| !is_implicit(spec));
-        let wanted: Vec<RawDocumentBuf> = wanted.map(|spec| self.without_expiry(tracked, &spec)).collect::<Result<_>>()?;
+        let wanted: Vec<RawDocumentBuf> = wanted.map(|spec| self.to_create(tracked, &spec)).collect::<Result<_>>()?;
         self.metrics.indexes_total.fetch_add(wanted.len() as u64, Relaxed);
         let count = wanted.len() as u64;
         let (unique, plain): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|s| s.get_bool("unique").unwrap_or(false));
@@ -155,24 +155,20 @@ impl Indexer {
     async fn run(&self, tracked: &Tracked, command: Document) -> Result<()> {
         let result = self.target.client.database(&tracked.ns.db).run_command(command).await;
         let result = result.map(drop).map_err(|e| {
-            Error::from(e).context(format_args!("changing indexes of {} on target shard {}", tracked.ns, self.target.id))
+            Error::from(e)
+                .context(format_args!("changing indexes of {} on target shard {}", tracked.ns, self.target.id))
         });
         if tracked.is_dead() { Ok(()) } else { result }
     }
 
-    fn without_expiry(&self, tracked: &Tracked, spec: &RawDocumentBuf) -> Result<RawDocumentBuf> {
-        let Some(seconds) = spec.get("expireAfterSeconds")? else { return Ok(spec.clone()) };
-        let name = spec.get_str("name").unwrap_or_default().to_owned();
-        tracked.expires.store(true, SeqCst);
-        self.expiries.lock().insert((tracked.ns.clone(), name), Bson::try_from(seconds)?);
-        let mut plain = rawdoc! {};
-        for element in spec {
-            let (name, value) = element?;
-            if name.as_str() != "expireAfterSeconds" {
-                plain.append(name, value);
-            }
+    /// The specification to build now; its expiry is kept for the cutover.
+    fn to_create(&self, tracked: &Tracked, spec: &RawDocumentBuf) -> Result<RawDocumentBuf> {
+        if let Some(seconds) = spec.get(EXPIRY)? {
+            let name = spec.get_str("name").unwrap_or_default().to_owned();
+            tracked.expires.store(true, SeqCst);
+            self.expiries.lock().insert((tracked.ns.clone(), name), Bson::try_from(seconds)?);
         }
-        Ok(plain)
+        catalog::index::to_create(tracked.traits.collated, spec)
     }
 }
 

@@ -41,7 +41,7 @@ pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
 /// # Errors
 /// As the source's `$sample` gives them.
 pub async fn bounds(source: &Client, tracked: &Tracked, size: Size, range_bytes: u64) -> Result<Vec<RawBson>> {
-    let units = unit_count(size, range_bytes, tracked.one_unit);
+    let units = unit_count(size, range_bytes, tracked.one_unit());
     if units <= 1 {
         return Ok(Vec::new());
     }

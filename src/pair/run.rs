@@ -18,7 +18,7 @@ use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::bulk::Writer;
 use crate::pair::chores::Chores;
-use crate::pair::collection::Tracked;
+use crate::pair::collection::{Tracked, Traits};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::{DdlSink, Request};
 use crate::pair::gate::Gate;
@@ -62,7 +62,13 @@ pub struct PairTasks {
     name: String,
     tasks: JoinSet<Result<()>>,
     failures: mpsc::Receiver<Error>,
-    _chores: Chores,
+    chores: Chores,
+}
+
+impl Drop for PairTasks {
+    fn drop(&mut self) {
+        self.chores.abort();
+    }
 }
 
 impl PairTasks {
@@ -124,7 +130,7 @@ impl Pair {
         });
         let oplog = Oplog::new(source.clone(), &plan.source.id);
         let name = format!("{} → {}", plan.source.id, plan.target.id);
-        let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, _chores: chores.clone() };
+        let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
         let pair = Arc::new(Pair {
             name,
             index: plan.index,
@@ -144,7 +150,13 @@ impl Pair {
             tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
         }
         let requests = plan.requests;
-        let ddl = DdlSink { pair: plan.index, gate: gate.clone(), chores: chores.clone(), indexer: indexer.clone(), requests };
+        let ddl = DdlSink {
+            pair: plan.index,
+            gate: gate.clone(),
+            chores: chores.clone(),
+            indexer: indexer.clone(),
+            requests,
+        };
         let tail = Tail {
             oplog,
             start: plan.start,
@@ -161,7 +173,8 @@ impl Pair {
         let queue = Mutex::new(queue);
         let writes_in_flight = WRITES_IN_FLIGHT;
         let share = share();
-        let scanners = Arc::new(Scanners { source, writer, share, gate, indexer, chores, metrics, queue, writes_in_flight });
+        let scanners =
+            Arc::new(Scanners { source, writer, share, gate, indexer, chores, metrics, queue, writes_in_flight });
         for _ in 0..limits.scans {
             let (scanners, pending) = (scanners.clone(), pair.scans_pending.clone());
             tasks.tasks.spawn(async move {
@@ -273,9 +286,7 @@ impl Pair {
 
 fn track(collection: &Collection, shard: usize) -> Result<Arc<Tracked>> {
     let uuid = collection.uuid.ok_or_else(|| Error::internal(format!("{} has no UUID", collection.ns)))?;
-    let in_order = collection.is_capped() || collection.has_collation();
-    let one_unit = in_order || collection.options.get("clusteredIndex")?.is_some();
-    let tracked = Tracked::new(uuid, collection.ns.clone(), in_order, one_unit);
+    let tracked = Tracked::new(uuid, collection.ns.clone(), Traits::of(&collection.options));
     if let Some(sharded) = &collection.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
     }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use bson::raw::cstr;
+use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 use mongodb::raw_batch_cursor::RawBatch;
@@ -93,7 +93,7 @@ impl Scanners {
     async fn read_and_write(self: &Arc<Self>, unit: &Arc<ScanUnit>, fence: Position) -> Result<()> {
         let failed = |e| Error::from(e).context(format_args!("scanning {} on the source", unit.tracked.ns));
         // A scan that keeps natural order writes one batch after the other.
-        let in_flight_max = if unit.tracked.in_order { 1 } else { self.writes_in_flight };
+        let in_flight_max = if unit.tracked.in_order() { 1 } else { self.writes_in_flight };
         let mut writes = JoinSet::new();
         let mut permit = self.share.reserve_reply().await;
         let database = self.source.database(&unit.tracked.ns.db);
@@ -136,7 +136,8 @@ impl Scanners {
 
     /// The source no longer knows the collection's UUID.
     async fn is_gone(&self, tracked: &Tracked) -> Result<bool> {
-        let find = rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
+        let find =
+            rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
         match self.source.database(&tracked.ns.db).run_raw_command(find).await.map_err(Error::from) {
             Ok(_) => Ok(false),
             Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
@@ -162,7 +163,7 @@ fn find(unit: &ScanUnit, fence: Position) -> RawDocumentBuf {
         "batchSize": unit.batch_documents,
         "noCursorTimeout": true,
     };
-    match unit.tracked.one_unit {
+    match unit.tracked.one_unit() {
         true => find.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
         false => find.append(cstr!("hint"), rawdoc! { "_id": 1 }),
     }

@@ -75,8 +75,11 @@ impl Transactions {
             return Ok(raw.clone());
         }
         let gone = || {
-            Error::new(Kind::Unsupported, format!("the transaction part at {position} is no longer in the source's oplog"))
-                .remedy("enlarge the source's oplog and begin anew")
+            Error::new(
+                Kind::Unsupported,
+                format!("the transaction part at {position} is no longer in the source's oplog"),
+            )
+            .remedy("enlarge the source's oplog and begin anew")
         };
         let raw = oplog.at(position).await?.ok_or_else(gone)?;
         match Entry::read(&raw)?.meaning()? {

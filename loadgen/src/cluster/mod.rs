@@ -6,6 +6,7 @@
 pub mod orphans;
 pub mod replica_set;
 pub mod sharded;
+pub mod shared;
 pub mod transactions;
 
 pub use replica_set::{ReplicaSet, ReplicaSetOptions};

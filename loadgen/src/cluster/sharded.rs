@@ -1,7 +1,9 @@
 //! A sharded cluster: config servers, shards `shard0`, `shard1`, … and a
 //! router, which is a real `mongos` where the user has one, else our stand-in.
 
-use bson::doc;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
 use futures_util::future::{try_join, try_join_all};
 use mongodb::Client;
 
@@ -10,6 +12,8 @@ use crate::error::Result;
 use crate::mongos::Router;
 use crate::server::version::{self, Version};
 use crate::wire::link::Link;
+
+const CONFLICT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub struct ShardedOptions {
@@ -105,6 +109,22 @@ impl ShardedCluster {
         try_join_all(self.shards.iter().map(ReplicaSet::client)).await
     }
 
+    /// Runs an admin command through the router. Waits while another one is in
+    /// its way: a shard gives or takes one chunk at a time, and tests that
+    /// share a cluster move theirs side by side.
+    pub async fn admin(&self, command: Document) -> Result<Document> {
+        let deadline = Instant::now() + CONFLICT_TIMEOUT;
+        let mut link = self.router_link().await?;
+        loop {
+            match link.command("admin", command.clone()).await {
+                Err(e) if e.code.is_some_and(is_conflict) && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// A bare connection to the router.
     pub async fn router_link(&self) -> Result<Link> {
         Ok(Link::connect(&self.router.host()).await?)
@@ -146,4 +166,9 @@ async fn add_shards(config: &ReplicaSet, shards: &[ReplicaSet]) -> Result<()> {
         link.command("admin", command).await?;
     }
     Ok(())
+}
+
+/// LockBusy, ConflictingOperationInProgress.
+fn is_conflict(code: i32) -> bool {
+    matches!(code, 46 | 117)
 }

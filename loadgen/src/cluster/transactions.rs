@@ -95,8 +95,8 @@ impl TransactionSession {
         self.finish(part.0, doc! { "abortTransaction": 1 }).await
     }
 
-    /// Leaves a prepared transaction open on one shard; end it with
-    /// `finish_prepared`.
+    /// Leaves a prepared transaction open on one shard and returns its prepare
+    /// time; end it with `commit_prepared` or `abort_prepared`.
     pub async fn prepare(&mut self, part: &Part) -> Result<bson::Timestamp> {
         self.begin();
         let outcome = match self.write(part, false).await {
@@ -133,8 +133,6 @@ impl TransactionSession {
             let mut command = self.numbered(write.command.clone());
             if index == 0 {
                 command.insert("startTransaction", true);
-                // A shard that has a router's read concern would refuse another.
-                command.insert("readConcern", doc! { "level": "snapshot" });
                 if coordinator {
                     command.insert("coordinator", true);
                 }

@@ -53,10 +53,7 @@ impl Session {
 
     /// Reads `config.shards` again.
     pub(super) async fn reload_shards(&mut self) -> Result<(), Failure> {
-        let rows = self.config_find("shards", doc! {}, doc! { "_id": 1 }).await?;
-        let pair = |row: &Document| Some((row.get_str("_id").ok()?.to_owned(), row.get_str("host").ok()?.to_owned()));
-        self.shared.set_shards(rows.iter().filter_map(pair).collect::<Vec<_>>());
-        Ok(())
+        self.shared.load_shards().await.map_err(|e| Failure::new(6, "HostUnreachable", e.message))
     }
 
     /// Sends a command as it is and returns the reply, whatever it says.
@@ -154,6 +151,9 @@ impl Session {
 
     async fn link(&mut self, place: &Place) -> Result<&mut Link, Failure> {
         if !self.links.contains_key(place) {
+            if self.shared.hosts_of(place).is_none() {
+                self.reload_shards().await?;
+            }
             let hosts = self.shared.hosts_of(place);
             let hosts = hosts.ok_or_else(|| Failure::new(70, "ShardNotFound", format!("{place:?} is not known")))?;
             let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bson::doc;
+use bson::{Bson, doc};
 
 use crate::error::{Error, Result};
 use crate::wire::link;
@@ -41,15 +41,16 @@ pub(super) struct Shared {
     pub(super) wire_version_max: i32,
 }
 
+const PRIMARY_TIMEOUT: Duration = Duration::from_secs(20);
 const LOCK: &str = "no code panics while it holds this lock";
 
 impl Shared {
     pub(super) async fn connect(config_hosts: &str, port: u16) -> Result<Shared> {
         let config_hosts = link::members(config_hosts);
-        let mut config = link::connect_primary(&config_hosts, Duration::from_secs(20)).await?;
+        let mut config = link::connect_primary(&config_hosts, PRIMARY_TIMEOUT).await?;
         let hello = config.command("admin", doc! { "hello": 1 }).await?;
         let build = config.command("admin", doc! { "buildInfo": 1 }).await?;
-        Ok(Shared {
+        let shared = Shared {
             port,
             config_hosts,
             shards: Mutex::default(),
@@ -57,7 +58,24 @@ impl Shared {
             connections: AtomicU32::new(0),
             server_version: build.get_str("version").map_err(|e| Error::new(e.to_string())).map(str::to_owned)?,
             wire_version_max: hello.get_i32("maxWireVersion").map_err(|e| Error::new(e.to_string()))?,
-        })
+        };
+        shared.load_shards().await?;
+        Ok(shared)
+    }
+
+    /// Reads `config.shards` again.
+    pub(super) async fn load_shards(&self) -> Result<()> {
+        let mut config = link::connect_primary(&self.config_hosts, PRIMARY_TIMEOUT).await?;
+        let find = doc! { "find": "shards", "batchSize": i32::MAX, "readConcern": { "level": "majority" } };
+        let reply = config.command("config", find).await?;
+        let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        let batch = batch.map_err(|e| Error::new(e.to_string()))?;
+        let shard = |row: &Bson| {
+            let row = row.as_document()?;
+            Some((row.get_str("_id").ok()?.to_owned(), link::members(row.get_str("host").ok()?)))
+        };
+        *self.shards.lock().expect(LOCK) = batch.iter().filter_map(shard).collect();
+        Ok(())
     }
 
     /// The number of a new connection, from 1.
@@ -74,12 +92,6 @@ impl Shared {
 
     pub(super) fn shard_ids(&self) -> Vec<String> {
         self.shards.lock().expect(LOCK).keys().cloned().collect()
-    }
-
-    /// Replaces the list by `(id, "set/host:port,…")`.
-    pub(super) fn set_shards(&self, shards: impl IntoIterator<Item = (String, String)>) {
-        let shards = shards.into_iter().map(|(id, hosts)| (id, link::members(&hosts)));
-        *self.shards.lock().expect(LOCK) = shards.collect();
     }
 
     pub(super) fn keep_cursor(&self, id: i64, home: CursorHome) {

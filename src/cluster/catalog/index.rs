@@ -5,15 +5,15 @@
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 
-use crate::cluster::catalog::{Collection, EXPIRY, listing};
+use crate::cluster::catalog::{EXPIRY, listing};
 use crate::error::Result;
 
 /// An index specification to build with, from one that `catalog::indexes` gave: without
 /// its expiry, which comes back at cutover (R10), and with the simple collation
-/// spelled out where the collection's own would be taken instead.
-pub fn to_create(collection: &Collection, spec: &RawDocument) -> Result<RawDocumentBuf> {
+/// spelled out where the collection's own (`collated`) would be taken instead.
+pub fn to_create(collated: bool, spec: &RawDocument) -> Result<RawDocumentBuf> {
     let mut made = listing::without(spec, &[EXPIRY])?;
-    if collection.has_collation() && spec.get("collation")?.is_none() {
+    if collated && spec.get("collation")?.is_none() {
         made.append(bson::cstr!("collation"), rawdoc! {"locale": "simple"});
     }
     Ok(made)
@@ -45,26 +45,15 @@ fn is_prefix(key: &RawDocument, index_key: &RawDocument) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::catalog::{CollectionKind, Namespace};
 
     #[test]
     fn an_index_keeps_its_simple_collation_and_loses_its_expiry() {
-        let collection = |options| Collection {
-            ns: Namespace { db: "d".to_owned(), coll: "c".to_owned() },
-            kind: CollectionKind::Plain,
-            uuid: None,
-            options,
-            primary: 0,
-            sharded: None,
-            key_index: None,
-        };
-        let (plain, french) = (collection(rawdoc! {}), collection(rawdoc! {"collation": {"locale": "fr"}}));
         let spec = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 5};
         let own = rawdoc! {"key": {"a": 1}, "collation": {"locale": "de"}};
         let simple = rawdoc! {"key": {"a": 1}, "collation": {"locale": "simple"}};
-        let rows = [(&plain, &spec, rawdoc! {"key": {"a": 1}}), (&french, &spec, simple), (&french, &own, own.clone())];
-        for (collection, spec, expect) in rows {
-            assert_eq!(to_create(collection, spec).unwrap(), expect, "{spec:?}");
+        let rows = [(false, &spec, rawdoc! {"key": {"a": 1}}), (true, &spec, simple), (true, &own, own.clone())];
+        for (collated, spec, expect) in rows {
+            assert_eq!(to_create(collated, spec).unwrap(), expect, "{spec:?}");
         }
     }
 

@@ -1,0 +1,92 @@
+//! The pure parts of the data plane: reading entries, comparing and hashing
+//! `_id`s, owning documents, compiling ops. Small under `cargo test`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bson::{RawBson, RawBsonRef, RawDocumentBuf, Timestamp, Uuid, oid::ObjectId, rawdoc};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use shardlift::bson::identity::IdKey;
+use shardlift::bson::{identity, order};
+use shardlift::cluster::catalog::Namespace;
+use shardlift::pair::collection::{Tracked, Traits};
+use shardlift::pair::compile::{FlushLimits, compile};
+use shardlift::pair::entry::Entry;
+use shardlift::pair::inbox::Queued;
+use shardlift::pair::op::{Op, OpKind};
+use shardlift::pair::position::Position;
+
+const OPS: u64 = 1_000;
+
+fn update_entry(id: i32) -> RawDocumentBuf {
+    rawdoc! {
+        "lsid": { "id": 1 }, "txnNumber": 5i64, "op": "u", "ns": "shop.orders",
+        "ui": bson::Binary::from(Uuid::from_bytes([7; 16])),
+        "o": { "$v": 2, "diff": { "u": { "total": 17.5 }, "sitems": { "a": true, "u3": 1 } } },
+        "o2": { "customer": id, "_id": id }, "ts": Timestamp { time: 9, increment: 1 }, "t": 1i64, "v": 2i64,
+    }
+}
+
+fn entries(c: &mut Criterion) {
+    let raw: Vec<RawDocumentBuf> = (0..OPS as i32).map(update_entry).collect();
+    let mut group = c.benchmark_group("entry");
+    group.throughput(Throughput::Elements(OPS));
+    group.bench_function("read an update", |b| {
+        b.iter(|| {
+            for raw in &raw {
+                let entry = Entry::read(raw).expect("an entry");
+                black_box(entry.crud(entry.position).expect("an op"));
+            }
+        });
+    });
+    group.finish();
+}
+
+fn ids(c: &mut Criterion) {
+    let ids: Vec<RawBson> = (0..OPS).map(|_| RawBson::ObjectId(ObjectId::new())).collect();
+    let mut group = c.benchmark_group("_id");
+    group.throughput(Throughput::Elements(OPS));
+    group.bench_function("hash an ObjectId", |b| {
+        b.iter(|| ids.iter().map(|id| identity::hash(id.as_raw_bson_ref())).fold(0, u64::wrapping_add));
+    });
+    group.bench_function("compare ObjectIds", |b| {
+        b.iter(|| {
+            ids.windows(2).filter(|w| order::compare(w[0].as_raw_bson_ref(), w[1].as_raw_bson_ref()).is_lt()).count()
+        });
+    });
+    group.finish();
+}
+
+/// Updates over `documents` documents, as a lane takes them.
+fn queue(documents: u64) -> Vec<Queued> {
+    let ns = Namespace { db: "shop".to_owned(), coll: "orders".to_owned() };
+    let uuid = Uuid::from_bytes([7; 16]);
+    let collection = Arc::new(Tracked::new(uuid, ns, Traits::default()));
+    let delta = rawdoc! { "$v": 2, "diff": { "u": { "total": 17.5 } } };
+    let op = |i: u64| {
+        let id = IdKey::new(RawBsonRef::Int64((i % documents) as i64));
+        let body = delta.as_bytes().into();
+        let op = Op { position: Position::from_raw(i), uuid, kind: OpKind::Delta, id, body, permit: None };
+        Queued { op, collection: collection.clone() }
+    };
+    (0..OPS).map(op).collect()
+}
+
+fn compiles(c: &mut Criterion) {
+    let limits = FlushLimits { ops_max: OPS as usize, bytes_max: usize::MAX };
+    let mut group = c.benchmark_group("compile");
+    group.throughput(Throughput::Elements(OPS));
+    for (name, documents) in [("uniform", OPS), ("hot", 10)] {
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || queue(documents).into_iter().peekable(),
+                |mut queue| black_box(compile(&mut queue, limits)),
+                criterion::BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, entries, ids, compiles);
+criterion_main!(benches);

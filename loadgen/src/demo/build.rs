@@ -1,0 +1,64 @@
+//! Builds the engine with the cargo and the profile that built this program.
+//!
+//! Knows nothing about running it.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::demo::child::Child;
+use crate::demo::engine::WorkDir;
+use crate::demo::narrate::Narrator;
+use crate::error::{Error, Result};
+
+const REMEDY: &str = "run the demo as `cargo demo` inside the repository, or give --engine PATH";
+
+/// Path of the freshly built program. The compiler's progress goes to stderr.
+pub(super) async fn engine(work: &WorkDir, tell: &Narrator) -> Result<PathBuf> {
+    let arguments = [&["build", "--package", "shardlift", "--bin", "shardlift"][..], &profile()?].concat();
+    tell.step(format!("building the engine: cargo {}", arguments.join(" ")));
+    let messages = work.path().join("build.json");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(&arguments).arg("--message-format=json-render-diagnostics");
+    command.stdin(Stdio::null()).stdout(File::create(&messages)?);
+    // Set by `cargo run`: the workspace, from wherever it was called.
+    if let Some(package) = env::var_os("CARGO_MANIFEST_DIR") {
+        command.current_dir(package);
+    }
+    let built = async { Child::start(command, "cargo build")?.success(None).await };
+    built.await.map_err(|e| e.remedy(REMEDY))?;
+    executable(&fs::read_to_string(&messages)?)
+        .ok_or_else(|| Error::new("cargo built no shardlift program").remedy(REMEDY))
+}
+
+/// The flags of the profile whose directory this program sits in.
+fn profile() -> Result<Vec<&'static str>> {
+    let program = env::current_exe()?;
+    let directory = program.parent().and_then(|directory| directory.file_name()).unwrap_or_default();
+    Ok(if directory == "release" { vec!["--release"] } else { Vec::new() })
+}
+
+/// The program named by cargo's messages, one JSON object a line.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let paths = messages.filter(|message| message["target"]["name"] == "shardlift");
+    paths.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_found_among_the_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"shardlift"},"executable":null}
+no json
+{"reason":"compiler-artifact","target":{"name":"shardlift"},"executable":"/t/release/shardlift"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/shardlift")));
+        assert_eq!(executable(""), None);
+    }
+}

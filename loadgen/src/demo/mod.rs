@@ -1,0 +1,163 @@
+//! `loadgen demo`: a whole migration to watch, from nothing to the byte for
+//! byte check, with the engine run as an operator would run it.
+//!
+//! Owns the story; each step is a file of its own. Knows the engine by its
+//! command line, its API and what it prints, and shares no code with it.
+
+mod api;
+mod build;
+mod child;
+mod clusters;
+mod engine;
+mod follow;
+mod narrate;
+mod rate;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::check::{self, CheckOptions};
+use crate::cli::signals;
+use crate::error::Result;
+use crate::load::{Load, LoadHandle, LoadOptions};
+use clusters::Clusters;
+use engine::{Engine, WorkDir};
+use follow::Follow;
+use narrate::{Narrator, grouped};
+use report::Report;
+
+/// What a shell gives for a command that Ctrl-C ended.
+const EXIT_INTERRUPTED: u8 = 130;
+/// Load on the source alone, before the migration begins.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// Enough that a slow answer of one server does not hold up the open loop.
+const LOAD_CONNECTIONS: u32 = 16;
+
+/// See a whole live migration: two local clusters, a busy source, a cutover
+/// and the proof that both sides are equal.
+///
+/// Builds the engine, starts two sharded MongoDB clusters on this machine
+/// (real servers, all data in memory, gone afterwards), fills the source with
+/// collections, indexes and shard keys of every kind, keeps writing to it
+/// through its router, runs `shardlift migrate`, stops the writes once the
+/// target has caught up, cuts over, and compares both clusters byte for byte.
+///
+/// Takes one to two minutes after the build. Needs nothing installed but a Rust
+/// toolchain and Python's pip, which gets the MongoDB server once. Ctrl-C stops
+/// everything at any time.
+///
+/// Exit code: 0 both sides are equal, 1 they are not or a step failed, 130 Ctrl-C.
+/// The last line on stdout is one JSON object with the figures.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Documents to populate the source with
+    #[arg(long, default_value_t = 320_000)]
+    docs: u64,
+    /// Writes per second on the source, from before the copy until cutover
+    #[arg(long, default_value_t = 1_200.0, value_parser = parse_rate)]
+    rate: f64,
+    /// Shards of each cluster
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    shards: u8,
+    /// Seed of documents and writes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Run this shardlift program instead of building one
+    #[arg(long, value_name = "PATH")]
+    engine: Option<PathBuf>,
+    /// Print nothing on stdout but the last line
+    #[arg(long)]
+    json: bool,
+    /// Leave both clusters running at the end, to look around, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo, or what Ctrl-C leaves of it; nothing it started outlives it.
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let tell = Narrator::new(args.json);
+    // Its drop, at a signal, stops the engine, the load and the servers.
+    let ended = tokio::select! {
+        ended = story(&args, &tell) => ended?,
+        signal = signals::asked_to_stop() => return interrupted(signal?),
+    };
+    if let Some(clusters) = ended.kept {
+        eprintln!("kept running until Ctrl-C:\n{clusters}");
+        let signal = signals::asked_to_stop().await?;
+        eprintln!("loadgen: {signal}: stopping the servers");
+    }
+    Ok(if ended.good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn interrupted(signal: &str) -> Result<ExitCode> {
+    eprintln!("loadgen: {signal}: engine, load and servers are stopped");
+    Ok(ExitCode::from(EXIT_INTERRUPTED))
+}
+
+struct Ended {
+    good: bool,
+    kept: Option<Clusters>,
+}
+
+async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
+    let work = WorkDir::create()?;
+    let program = match &args.engine {
+        Some(path) => path.clone(),
+        None => build::engine(&work, tell).await?,
+    };
+    let began = Instant::now();
+    let clusters = Clusters::start(args.shards, tell).await?;
+    clusters.populate(args.docs, args.seed, tell).await?;
+    let load = start_load(args, &clusters, tell).await?;
+    let engine = Engine::start(&program, &clusters, work, tell)?;
+    let report = migrate(args, &clusters, engine, load, tell).await?;
+    tell.report(&report.text(began.elapsed()));
+    println!("{}", report.json());
+    Ok(Ended { good: report.is_good(), kept: args.keep.then_some(clusters) })
+}
+
+async fn start_load(args: &Args, clusters: &Clusters, tell: &Narrator) -> Result<LoadHandle> {
+    let (rate, seed, connections) = (args.rate, args.seed, LOAD_CONNECTIONS);
+    let load = Load::start(LoadOptions { rate, seed, connections, ..LoadOptions::new(clusters.source.uri()) }).await?;
+    tell.step(format!(
+        "load: {} writes/s of mixed operations through the source's {}, until the cutover",
+        grouped(rate as u64),
+        if clusters.source.has_stand_in() { "router (a stand-in for mongos)" } else { "mongos" },
+    ));
+    tokio::time::sleep(WARM_UP).await;
+    Ok(load)
+}
+
+/// From a running engine to a compared target. What fails takes the engine's
+/// log along.
+async fn migrate(
+    args: &Args,
+    clusters: &Clusters,
+    mut engine: Engine,
+    load: LoadHandle,
+    tell: &Narrator,
+) -> Result<Report> {
+    let moved = match Follow::new(&mut engine, load, args.docs, tell).to_the_end().await {
+        Ok(moved) => moved,
+        Err(e) => return Err(engine.explain(e)),
+    };
+    tell.step("check: comparing source and target, every document byte for byte".to_owned());
+    let compared = check::compare(&clusters.source.uri(), &clusters.target.uri(), &CheckOptions::default()).await;
+    let report = match compared {
+        Ok(check) => Report { moved, check },
+        Err(e) => return Err(engine.explain(e.into())),
+    };
+    if !report.is_good() {
+        eprintln!("{}", engine.explain(crate::error::Error::new("the demo did not end well")));
+    }
+    Ok(report)
+}
+
+fn parse_rate(text: &str) -> std::result::Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if 1.0 <= rate && rate <= 1e6 => Ok(rate),
+        _ => Err("give a number of writes per second, from 1 to 1000000".to_owned()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Verification on real servers: what is alike is found alike, and every kind
+//! of difference is found and named.
+
+use std::time::Duration;
+
+use bson::{Document, RawDocumentBuf, doc, rawdoc};
+use loadgen::cluster::{ReplicaSet, orphans};
+use mongodb::Client;
+use shardlift::bson::element::kind;
+use shardlift::cluster::catalog;
+use shardlift::cluster::connect::Deployment;
+use shardlift::cluster::ownership::Ownership;
+use shardlift::verify::{self, Depth, Job, Report};
+
+use crate::bson_order::{find, insert};
+use crate::bson_values::{Random, document, embed, int};
+use crate::fixture;
+
+async fn verify(source: &Deployment, target: &Deployment, depth: Depth) -> Report {
+    let catalog = catalog::read(source).await.unwrap();
+    let pairs: Vec<usize> = (0..source.shards.len()).collect();
+    verify::run(&Job { source, target, catalog: &catalog, pairs: &pairs, concurrency: 3, depth }).await.unwrap()
+}
+
+/// Two replica sets whose `t` database is filled by the same calls.
+struct Twins {
+    sets: [ReplicaSet; 2],
+    clients: [Client; 2],
+}
+
+impl Twins {
+    async fn start() -> Twins {
+        let (source, target) = tokio::join!(fixture::replica_set("source", &[]), fixture::replica_set("target", &[]));
+        let clients = [source.client().await.unwrap(), target.client().await.unwrap()];
+        Twins { sets: [source, target], clients }
+    }
+
+    async fn run(&self, command: Document) {
+        for client in &self.clients {
+            fixture::run(client, "t", command.clone()).await;
+        }
+    }
+
+    async fn insert(&self, coll: &str, documents: &[RawDocumentBuf]) {
+        for client in &self.clients {
+            assert_eq!(insert(client, coll, documents).await, []);
+        }
+    }
+
+    async fn verify(&self, depth: Depth) -> Report {
+        let source = fixture::source(&self.sets[0].uri()).await;
+        let target = fixture::target(&self.sets[1].uri()).await;
+        verify(&source, &target, depth).await
+    }
+}
+
+fn numbered(count: i32) -> Vec<RawDocumentBuf> {
+    (0..count).map(|at| rawdoc! { "_id": at, "a": "text" }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn like_deployments_are_equal() {
+    let twins = Twins::start().await;
+    twins.insert("many", &numbered(230_000)).await;
+    let mut random = Random(30);
+    let values: Vec<_> = (0..2000).map(|at| document(&[("_id", int(at)), ("a", random.value(3))])).collect();
+    twins.insert("types", &values).await;
+    twins.run(doc! { "create": "capped", "capped": true, "size": 100_000 }).await;
+    twins.insert("capped", &numbered(100)).await;
+    twins.run(doc! { "create": "clustered", "clusteredIndex": { "key": { "_id": 1 }, "unique": true } }).await;
+    twins.insert("clustered", &numbered(100)).await;
+    twins.run(doc! { "create": "words", "collation": { "locale": "en", "strength": 2 } }).await;
+    twins.insert("words", &[rawdoc! { "_id": "b" }, rawdoc! { "_id": "A" }]).await;
+    twins.run(doc! { "create": "empty" }).await;
+    twins.run(doc! { "create": "view", "viewOn": "many", "pipeline": [] }).await;
+    fixture::run(&twins.clients[0], "t", doc! { "create": "missing, but empty" }).await;
+    for depth in [Depth::Counts, Depth::Digests] {
+        let report = twins.verify(depth).await;
+        assert!(report.equal && report.differences.is_empty(), "{report:?}");
+        assert_eq!((report.collections, report.documents), (7, 232_202));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn differences_are_named_by_id() {
+    let twins = Twins::start().await;
+    twins.insert("many", &numbered(110_000)).await;
+    twins.insert("types", &[document(&[("_id", embed(kind::DOCUMENT, &[("k", int(1))])), ("a", int(1))])]).await;
+    let [source, target] = &twins.clients;
+    let delete = |id: i32| doc! { "delete": "many", "deletes": [{ "q": { "_id": id }, "limit": 1 }] };
+    fixture::run(target, "t", delete(10)).await;
+    fixture::run(source, "t", delete(100_000)).await;
+    let double = doc! { "update": "types", "updates": [{ "q": {}, "u": { "$set": { "a": 1.0 } } }] };
+    fixture::run(target, "t", double).await;
+
+    let report = twins.verify(Depth::Digests).await;
+    let mut differences = report.differences.clone();
+    differences.sort();
+    assert!(!report.equal);
+    let expected = [
+        "t.many: _id 10 is missing on the target",
+        "t.many: _id 100000 is on the target but not on the source",
+        "t.types: _id { \"k\": 1 } differs in its bytes",
+    ];
+    assert_eq!(differences, expected);
+    let report = twins.verify(Depth::Counts).await;
+    assert!(!report.equal && report.differences.len() == 2, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_differences_are_bounded() {
+    let twins = Twins::start().await;
+    insert(&twins.clients[0], "c", &numbered(500)).await;
+    for depth in [Depth::Counts, Depth::Digests] {
+        let report = twins.verify(depth).await;
+        assert!(!report.equal);
+        assert_eq!(report.differences.len(), verify::DIFFERENCES_MAX);
+        assert_eq!(report.differences[0], "t.c: _id 0 is missing on the target");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn collections_read_as_stored_are_compared_too() {
+    let twins = Twins::start().await;
+    let [source, target] = &twins.clients;
+    twins.run(doc! { "create": "capped", "capped": true, "size": 100_000 }).await;
+    insert(source, "capped", &[rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]).await;
+    insert(target, "capped", &[rawdoc! { "_id": 2 }, rawdoc! { "_id": 1 }]).await;
+    twins.run(doc! { "create": "words", "collation": { "locale": "en", "strength": 2 } }).await;
+    insert(source, "words", &[rawdoc! { "_id": "a" }, rawdoc! { "_id": "b" }, rawdoc! { "_id": "c", "x": 1 }]).await;
+    insert(target, "words", &[rawdoc! { "_id": "c", "x": 2 }, rawdoc! { "_id": "B" }, rawdoc! { "_id": "a" }]).await;
+
+    let report = twins.verify(Depth::Digests).await;
+    let mut differences = report.differences;
+    differences.sort();
+    let expected = [
+        "t.capped: the same documents, but in another natural order",
+        "t.words: _id \"B\" is on the target but not on the source",
+        "t.words: _id \"b\" is missing on the target",
+        "t.words: _id \"c\" differs in its bytes",
+    ];
+    assert_eq!(differences, expected);
+    assert!(twins.verify(Depth::Counts).await.equal, "the numbers are the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphans_do_not_count_and_strays_do() {
+    let (cluster, other) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let router = cluster.client().await.unwrap();
+    fixture::run(&router, "admin", doc! { "enableSharding": "t", "primaryShard": "shard0" }).await;
+    // A shard may take a moment to hear of the other.
+    while router.database("admin").run_command(doc! { "shardCollection": "t.c", "key": { "k.x": 1 } }).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    fixture::run(&router, "admin", doc! { "shardCollection": "t.h", "key": { "k": "hashed" } }).await;
+    let documents: Vec<_> = (0..2000).map(|at| rawdoc! { "_id": at, "k": { "x": at % 100 } }).collect();
+    for coll in ["c", "h"] {
+        assert_eq!(insert(&router, coll, &documents).await, []);
+    }
+    fixture::run(&router, "admin", doc! { "split": "t.c", "middle": { "k.x": 50 } }).await;
+    let made = orphans::make(&cluster, "t.c", doc! { "k.x": 50 }, None, "shard1").await.unwrap();
+    assert_eq!(made, 1000);
+
+    let (source, target) = (fixture::source(&cluster.uri()).await, fixture::target(&other.uri()).await);
+    let catalog = catalog::read(&source).await.unwrap();
+    let mut per_shard = Vec::new();
+    for collection in &catalog.collections {
+        for shard in 0..2 {
+            let ownership = Ownership::of(collection.sharded.as_ref().unwrap(), shard).unwrap();
+            let all = find(&source.shards[shard].client, &collection.ns.coll, &rawdoc! {}).await;
+            let owned: Vec<_> = all.into_iter().filter(|d| ownership.owns(d)).collect();
+            assert_eq!(insert(&target.shards[shard].client, &collection.ns.coll, &owned).await, []);
+            per_shard.push(owned.len());
+        }
+    }
+    assert_eq!(per_shard[..2], [1000, 1000]);
+    assert_eq!(per_shard[2] + per_shard[3], 2000);
+    assert!(per_shard[2..].iter().all(|&n| 500 < n), "{per_shard:?}: both shards own hashed chunks");
+    for depth in [Depth::Counts, Depth::Digests] {
+        let report = verify(&source, &target, depth).await;
+        assert!(report.equal, "{report:?}");
+        assert_eq!(report.documents, 4000);
+    }
+
+    // The orphan on the target, and a document of a collection that lives elsewhere.
+    insert(&target.shards[0].client, "c", &[documents[50].clone()]).await;
+    insert(&source.shards[0].client, "plain", &[rawdoc! { "_id": 1 }]).await;
+    insert(&target.shards[0].client, "plain", &[rawdoc! { "_id": 1 }]).await;
+    insert(&target.shards[1].client, "plain", &[rawdoc! { "_id": 2 }]).await;
+    for depth in [Depth::Counts, Depth::Digests] {
+        let mut differences = verify(&source, &target, depth).await.differences;
+        differences.sort();
+        let extra = "is on the target but not on the source";
+        assert_eq!(differences, [format!("t.c: _id 50 {extra}"), format!("t.plain: _id 2 {extra}")]);
+    }
+}

@@ -96,7 +96,11 @@ async fn unique_on_live(client: &Client, other: &Client, name: &str, sharded: bo
     let build = async {
         // A unique index of a sharded collection begins with its key, which a
         // hashed one cannot.
-        let unique = if sharded { doc! {"key": {"k": 1}, "name": "u"} } else { unique("u") };
+        let unique = if sharded {
+            doc! {"key": {"k": 1}, "name": "u"}
+        } else {
+            unique("u")
+        };
         let plain = doc! {"key": {"note": 1}, "name": "note", "sparse": true};
         let indexes = vec![unique.clone(), plain];
         run(client, "ddl", doc! {"createIndexes": name, "indexes": indexes}).await;

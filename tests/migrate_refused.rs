@@ -26,15 +26,18 @@ async fn deployments_that_do_not_fit_are_refused_with_a_remedy() {
         fixture::Server::start("alone", &[]),
     );
     run(&alone.client().await, "admin", doc! {"ping": 1}).await;
+    // The same set under another connection string.
+    let itself = format!("mongodb://{}/", a.member_hosts()[0]);
     let (a, client, b) = (a.uri(), b.client().await.unwrap(), b.uri());
     let dead = format!("mongodb://127.0.0.1:{}/", port::free().unwrap());
     let standalone = format!("mongodb://{}/", alone.host);
     let rows = [
-        ("garbage", b.as_str(), 2, "URI"),
+        ("garbage", b.as_str(), 2, "connection string"),
         (&dead, &b, 3, "127.0.0.1"),
         (&a, &dead, 3, "127.0.0.1"),
         (&standalone, &b, 4, "replica set"),
-        (&a, &a, 4, "target is not the source"),
+        (&a, &a, 2, "another deployment"),
+        (&a, &itself, 4, "target is not the source"),
         (&two.uri(), &one.uri(), 4, "give a target with 2 shards"),
         (&two.uri(), &b, 4, "same topology"),
     ];

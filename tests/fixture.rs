@@ -35,6 +35,21 @@ pub(crate) async fn replica_set(name: &str, extra_args: &[&str]) -> ReplicaSet {
     ReplicaSet::start(options).await.expect("a local replica set starts")
 }
 
+/// Holds the oplog of some minutes of load, transactions over 16 MB included.
+const LOADED_OPLOG_MB: u32 = 1024;
+
+pub(crate) async fn loaded_cluster(shards: usize) -> ShardedCluster {
+    let oplog_mb = Some(LOADED_OPLOG_MB);
+    let options = ShardedOptions { shards, cache_gb: 0.25, oplog_mb, ..ShardedOptions::default() };
+    ShardedCluster::start(options).await.expect("a local sharded cluster starts")
+}
+
+pub(crate) async fn loaded_replica_set(name: &str) -> ReplicaSet {
+    let oplog_mb = Some(LOADED_OPLOG_MB);
+    let options = ReplicaSetOptions { name: name.to_owned(), cache_gb: 0.25, oplog_mb, ..ReplicaSetOptions::default() };
+    ReplicaSet::start(options).await.expect("a local replica set starts")
+}
+
 /// One server with arguments of its own; fields in the order they go.
 pub(crate) struct Server {
     _process: Process,

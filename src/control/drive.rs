@@ -52,9 +52,15 @@ impl Drive<'_> {
         let _observers = observe(&pairs, self.sides);
         let mut failed = std::pin::pin!(async {
             let tasks = select_all(tasks.into_iter().map(|tasks| Box::pin(tasks.failed())));
+            // It ends when no pair can ask any more: then a pair has failed, and
+            // says why, perhaps a moment later.
+            let ddl = async {
+                coordinator.clone().run(ddl).await;
+                std::future::pending().await
+            };
             tokio::select! {
                 (error, _, _) = tasks => error,
-                () = coordinator.clone().run(ddl) => Error::internal("the DDL coordinator ended"),
+                error = ddl => error,
                 error = watch::run(self.sides, &coordinator) => error,
             }
         });

@@ -103,8 +103,10 @@ impl Ddl {
 
     async fn index(&self, round: u64) -> Result<()> {
         let (database, name) = self.loaded(round);
-        // The filter makes each round's index another one than those before it.
-        let filter = doc! {"counter": {"$gt": round as i64}};
+        // The filter makes each round's index another one than those before it,
+        // and than those an earlier load left (every `n` is above it).
+        let base = self.shared.planner.base as i64;
+        let filter = doc! {"counter": {"$gt": round as i64}, "n": {"$gt": -base}};
         let key = doc! {"counter": 1, "status": 1};
         let index = doc! {"key": key, "name": self.name(round), "partialFilterExpression": filter};
         command_on(&self.entry.client, database, doc! {"createIndexes": name, "indexes": [index]}).await.map(drop)

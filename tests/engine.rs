@@ -1,0 +1,206 @@
+//! The engine as its users run it: a process of its own, with its API and its
+//! exit code. Killed when dropped; its log is shown when the test fails.
+//!
+//! Knows nothing about deployments and what must be equal.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use loadgen::server::spawn;
+use shardlift::observe::client::Client;
+use shardlift::observe::status::Snapshot;
+
+const POLL: Duration = Duration::from_millis(20);
+/// Far beyond any run here: only so that a test that hangs ends and shows the log.
+const HANGS_AFTER: Duration = Duration::from_secs(150);
+
+/// One running `shardlift migrate`.
+pub(crate) struct Engine {
+    process: Process,
+    url: String,
+    log: Log,
+    result: JoinHandle<String>,
+}
+
+/// How it ended.
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    /// What `--json` printed; null if nothing.
+    pub(crate) summary: serde_json::Value,
+    pub(crate) log: Log,
+}
+
+impl Engine {
+    /// Small ranges, so that several units are in flight even with little data.
+    pub(crate) async fn start(source: &str, target: &str, flags: &[&str]) -> Engine {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
+        command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
+        command.args(["--progress", "none", "--range-mb", "1", "--scans", "2", "--lanes", "4"]);
+        if !flags.contains(&"--grace-s") {
+            command.args(["--grace-s", "0"]);
+        }
+        command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn::spawn(command).expect("the engine starts");
+        let log = Log::default();
+        log.follow(child.stderr.take().expect("piped above"));
+        let mut out = child.stdout.take().expect("piped above");
+        let result = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = out.read_to_string(&mut text);
+            text
+        });
+        let mut engine = Engine { process: Process(child), url: String::new(), log, result };
+        engine.url = engine.wait_for_url().await;
+        engine
+    }
+
+    /// Empty if it ended before it had one.
+    async fn wait_for_url(&mut self) -> String {
+        let deadline = Instant::now() + HANGS_AFTER;
+        loop {
+            if let Some(url) = self.log.text().lines().find_map(|line| line.split_once("API on ")) {
+                return url.1.trim().to_owned();
+            }
+            assert!(Instant::now() < deadline, "the engine named no API");
+            if !self.is_running() {
+                return String::new();
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.0.try_wait().expect("our own child").is_none()
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(Client) -> shardlift::error::Result<T> + Send + 'static,
+    ) -> shardlift::error::Result<T> {
+        let client = Client::new(&self.url);
+        tokio::task::spawn_blocking(move || question(client)).await.expect("asking does not panic")
+    }
+
+    /// None if it no longer answers.
+    pub(crate) async fn status(&self) -> Option<Snapshot> {
+        self.ask(|client| client.status()).await.ok()
+    }
+
+    /// Waits until `wanted` holds.
+    pub(crate) async fn until(&mut self, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let deadline = Instant::now() + HANGS_AFTER;
+        loop {
+            let now = self.status().await;
+            if let Some(now) = now.filter(|now| wanted(now)) {
+                return now;
+            }
+            assert!(self.is_running(), "the engine ended before it was {what}");
+            assert!(Instant::now() < deadline, "the engine never was {what}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(crate) async fn until_ready(&mut self) {
+        self.until("ready", |now| now.phase == "ready").await;
+    }
+
+    /// Asks until it is accepted: DDL may still be under way.
+    pub(crate) async fn request_cutover(&mut self) {
+        let deadline = Instant::now() + HANGS_AFTER;
+        while let Err(refused) = self.ask(|client| client.cutover()).await {
+            assert!(self.is_running() && Instant::now() < deadline, "no cutover: {refused}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(crate) async fn cancel(&self) {
+        self.ask(|client| client.cancel()).await.expect("a running migration can be cancelled");
+    }
+
+    /// `TERM` or `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.process.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");
+        assert!(sent.success());
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn end(mut self) -> Outcome {
+        let deadline = Instant::now() + HANGS_AFTER;
+        let mut ended = false;
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "the engine does not end");
+            // Once the end was seen it does not wait for us.
+            ended = ended || self.status().await.is_some_and(|now| now.is_final());
+            tokio::time::sleep(POLL).await;
+        }
+        let code = self.process.0.wait().expect("our own child").code().expect("it was not killed");
+        let printed = self.result.join().expect("reading does not panic");
+        let summary = serde_json::from_str(&printed).unwrap_or_default();
+        self.log.wait_for_end();
+        Outcome { code, summary, log: self.log }
+    }
+
+    /// Cuts over, once, and expects that it comes to a good end.
+    pub(crate) async fn cut_over(mut self) -> Outcome {
+        self.request_cutover().await;
+        let over = |now: &Snapshot| now.is_final() || now.cutovers_given_up > 0;
+        let now = self.until("cut over", over).await;
+        assert_eq!(now.phase, "done", "{:?} {:?}", now.warnings, now.error);
+        let outcome = self.end().await;
+        assert_eq!(outcome.code, 0);
+        outcome
+    }
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the engine wrote on stderr; shown when a test fails.
+#[derive(Default)]
+pub(crate) struct Log {
+    text: Arc<Mutex<String>>,
+    reader: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Log {
+    fn follow(&self, stderr: impl Read + Send + 'static) {
+        let text = self.text.clone();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut text = text.lock().unwrap();
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        *self.reader.lock().unwrap() = Some(reader);
+    }
+
+    /// After the process has ended: until all it wrote is here.
+    fn wait_for_end(&self) {
+        if let Some(reader) = self.reader.lock().unwrap().take() {
+            reader.join().unwrap();
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the engine ---\n{}--- end of it ---", self.text());
+        }
+    }
+}

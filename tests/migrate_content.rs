@@ -1,0 +1,345 @@
+//! What a deployment may hold: every BSON type, every kind of collection,
+//! orphans; with writes to all of it while it moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use bson::raw::RawArrayBuf;
+use bson::{Document, RawBson, RawDocumentBuf, cstr, doc, rawdoc};
+use loadgen::cluster::orphans;
+use loadgen::entry::Entry;
+use loadgen::layout::Layout;
+use loadgen::load::{Load, LoadOptions};
+use loadgen::populate::{self, PopulateArgs, types};
+use mongodb::{Client, Collection};
+use tokio::task::JoinHandle;
+
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::{expect_equal, stop};
+
+/// Something that writes until it is told to stop.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<u32>,
+}
+
+impl Writer {
+    /// Calls `write` with 0, 1, 2 …
+    fn start<F: Future<Output = ()> + Send>(write: impl Fn(u32) -> F + Send + 'static) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut round = 0;
+            while !asked.load(Relaxed) {
+                write(round).await;
+                round += 1;
+            }
+            round
+        });
+        Writer { stop, task }
+    }
+
+    /// Ends after a whole round since now.
+    async fn stop(self) {
+        self.stop.store(true, Relaxed);
+        assert!(0 < self.task.await.expect("every write is taken"));
+    }
+}
+
+async fn move_while(writer: Writer, source: &str, target: &str) {
+    let mut engine = Engine::start(source, target, &[]).await;
+    engine.until_ready().await;
+    writer.stop().await;
+    engine.cut_over().await;
+    expect_equal(source, target).await;
+}
+
+/// `_id`s of one of the types collections, whatever they are.
+async fn ids(entry: &Entry, name: &str) -> Vec<RawBson> {
+    let documents = types::read_back(entry, name).await.unwrap();
+    let id = |document: &RawDocumentBuf| document.get("_id").unwrap().expect("every document has one").into();
+    documents.iter().map(id).collect()
+}
+
+async fn write(client: &Client, command: RawDocumentBuf) {
+    let reply = client.database(types::DATABASE).run_raw_command(command).await.unwrap();
+    assert!(!reply.contains_key("writeErrors"), "{reply}");
+}
+
+/// `{$set: {field: round}}` on the document of that `_id`.
+async fn touch(client: &Client, name: &str, id: &RawBson, field: &str, round: u32) {
+    let mut equal = RawDocumentBuf::new();
+    equal.append(cstr!("$eq"), id.clone());
+    let mut set = RawDocumentBuf::new();
+    set.append(bson::raw::CString::try_from(field).unwrap(), round as i32);
+    let update = rawdoc! {"q": {"_id": equal}, "u": {"$set": set}};
+    write(client, rawdoc! {"update": name, "updates": [update]}).await;
+}
+
+/// A document with another `_id` and the same other fields.
+async fn insert_again(client: &Client, document: &RawDocumentBuf, id: i32) {
+    let mut copy = rawdoc! {"_id": id};
+    for element in document.iter().skip(1) {
+        let (name, value) = element.unwrap();
+        copy.append(name, value);
+    }
+    let mut command = rawdoc! {"insert": "values"};
+    command.append(cstr!("documents"), RawArrayBuf::from_iter([copy]));
+    write(client, command).await;
+}
+
+async fn every_type_arrives(source: &str, target: &str) {
+    let entry = Entry::connect(source, 8).await.unwrap();
+    types::create(&entry).await.unwrap();
+    let mixed = ids(&entry, "ids").await;
+    let shapes = ids(&entry, "shapes").await;
+    let values = types::read_back(&entry, "values").await.unwrap();
+    let all = Arc::new((entry.client.clone(), mixed, shapes, values));
+    let writer = Writer::start(move |round| {
+        let all = all.clone();
+        async move {
+            let (client, mixed, shapes, values) = &*all;
+            for id in mixed {
+                touch(client, "ids", id, "i", round).await;
+            }
+            for id in shapes {
+                // The largest document has no room for another field.
+                let field = if id.as_str() == Some("largest") { "tail" } else { "touched" };
+                touch(client, "shapes", id, field, round).await;
+            }
+            for (i, document) in values.iter().enumerate() {
+                insert_again(client, document, 1_000_000 + (round as usize * values.len() + i) as i32).await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    move_while(writer, source, target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bson_type_arrives_on_a_replica_set_while_it_is_written() {
+    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    every_type_arrives(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bson_type_arrives_on_a_sharded_cluster_while_it_is_written() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    every_type_arrives(&source.uri(), &target.uri()).await;
+}
+
+/// Kinds of collections by the options they are created with.
+fn kinds() -> Vec<(&'static str, Document)> {
+    let clustered = doc! {"clusteredIndex": {"key": {"_id": 1}, "unique": true}};
+    let mut expiring = clustered.clone();
+    expiring.insert("expireAfterSeconds", 864_000i64);
+    let validator = doc! {"validator": {"n": {"$exists": true}}, "validationLevel": "strict"};
+    vec![
+        ("empty", doc! {}),
+        ("plain", doc! {}),
+        ("dots.and spaces. in it", doc! {}),
+        ("größe ✓ 大", doc! {}),
+        ("capped", doc! {"capped": true, "size": 65_536, "max": 300}),
+        ("small capped", doc! {"capped": true, "size": 4_096}),
+        ("collated", doc! {"collation": {"locale": "de", "strength": 1}}),
+        ("clustered", clustered),
+        ("clustered expiring", expiring),
+        ("validated", validator),
+        ("storage", doc! {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}}),
+    ]
+}
+
+async fn make_kinds(client: &Client) {
+    let db = client.database("kinds");
+    for (name, options) in kinds() {
+        let mut command = doc! {"create": name};
+        command.extend(options);
+        run(client, "kinds", command).await;
+        if name != "empty" {
+            let rows = (0..400).map(|n| doc! {"_id": format!("id {n:04}"), "n": n, "at": bson::DateTime::now()});
+            db.collection::<Document>(name).insert_many(rows).await.unwrap();
+        }
+    }
+    run(client, "lonely", doc! {"create": "nothing"}).await;
+    let expiring = doc! {"key": {"at": 1}, "name": "at_1", "expireAfterSeconds": 86_400};
+    let unique = doc! {"key": {"n": -1}, "name": "n_-1", "unique": true, "partialFilterExpression": {"n": {"$gte": 0}}};
+    let text = doc! {"key": {"words": "text"}, "name": "words", "default_language": "german"};
+    let wildcard = doc! {"key": {"$**": 1}, "name": "all", "wildcardProjection": {"at": 0}};
+    let hidden = doc! {"key": {"x": 1, "y": "2dsphere"}, "name": "hidden", "hidden": true};
+    for name in ["plain", "collated", "clustered", "dots.and spaces. in it"] {
+        // Neither a collation nor the simple one can be had for text otherwise.
+        let mut indexes = vec![expiring.clone(), unique.clone(), wildcard.clone()];
+        if name != "collated" {
+            indexes.extend([text.clone(), hidden.clone()]);
+        }
+        run(client, "kinds", doc! {"createIndexes": name, "indexes": indexes}).await;
+    }
+    for (name, on) in [("view", "plain"), ("view on view", "view"), ("view on nothing", "not there")] {
+        let pipeline = [doc! {"$match": {"n": {"$gt": 10}}}];
+        run(client, "kinds", doc! {"create": name, "viewOn": on, "pipeline": pipeline.to_vec()}).await;
+    }
+}
+
+/// One round of inserts, updates, and a delete with a new insert of the same
+/// `_id` and unique value.
+async fn write_kinds(client: &Client, round: u32) {
+    for (name, options) in kinds() {
+        let rows: Collection<Document> = client.database("kinds").collection(name);
+        let n = 1_000 + round as i32;
+        rows.insert_one(doc! {"_id": format!("new {n}"), "n": n, "at": bson::DateTime::now()}).await.unwrap();
+        if options.contains_key("capped") {
+            continue;
+        }
+        let id = doc! {"_id": format!("id {:04}", round % 400)};
+        rows.update_one(id.clone(), doc! {"$set": {"words": format!("wort {round}")}}).await.unwrap();
+        if let Some(old) = rows.find_one_and_delete(id).await.unwrap() {
+            rows.insert_one(old).await.unwrap();
+        }
+    }
+}
+
+async fn every_kind_arrives(source: &str, target: &str) {
+    let client = Client::with_uri_str(source).await.unwrap();
+    make_kinds(&client).await;
+    let writer = Writer::start(move |round| {
+        let client = client.clone();
+        async move { write_kinds(&client, round).await }
+    });
+    move_while(writer, source, target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_collection_arrives_on_a_replica_set() {
+    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    every_kind_arrives(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_collection_arrives_on_a_sharded_cluster() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    every_kind_arrives(&source.uri(), &target.uri()).await;
+}
+
+/// Documents long expired, on a source that does not expire and a target that
+/// would within a second: they are there until the cutover, and expire after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_expires_on_the_target_before_the_cutover() {
+    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    run(&a, "admin", doc! {"setParameter": 1, "ttlMonitorEnabled": false}).await;
+    run(&b, "admin", doc! {"setParameter": 1, "ttlMonitorSleepSecs": 1}).await;
+    let expiring = doc! {"key": {"at": 1}, "name": "at_1", "expireAfterSeconds": 1};
+    run(&a, "ttl", doc! {"createIndexes": "rows", "indexes": [expiring]}).await;
+    let long_ago = bson::DateTime::from_millis(1_000_000);
+    let rows: Collection<Document> = a.database("ttl").collection("rows");
+    rows.insert_many((0..100).map(|n| doc! {"_id": n, "at": long_ago})).await.unwrap();
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    let arrived: Collection<Document> = b.database("ttl").collection("rows");
+    let passes = ttl_passes(&b).await;
+    while ttl_passes(&b).await < passes + 2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(arrived.count_documents(doc! {}).await.unwrap(), 100);
+    engine.cut_over().await;
+    let indexes = run(&b, "ttl", doc! {"listIndexes": "rows"}).await.to_string();
+    assert!(indexes.contains("\"expireAfterSeconds\": 1"), "{indexes}");
+    while 0 < arrived.count_documents(doc! {}).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn ttl_passes(client: &Client) -> i64 {
+    let status = run(client, "admin", doc! {"serverStatus": 1}).await;
+    let ttl = status.get_document("metrics").and_then(|metrics| metrics.get_document("ttl")).unwrap();
+    ttl.get_i64("passes").unwrap()
+}
+
+/// Documents a moved chunk left behind stay where they are; what their owner
+/// makes of them arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphans_never_travel() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    let uri = source.uri();
+    populate::populate(&PopulateArgs { docs: 4_000, ..PopulateArgs::new(&uri) }).await.unwrap();
+    let layout = Layout::read(&Entry::connect(&uri, 2).await.unwrap()).await.unwrap();
+    let mut made = 0;
+    // Chunks that are where they were made: no range comes back to where it was.
+    for ns in ["social.users", "social.posts"] {
+        let min = layout.collection(ns).unwrap().sharding.split_points(4)[0].clone();
+        made += orphans::make(&source, ns, min, None, "shard0").await.unwrap();
+    }
+    let min = doc! {"customer": bson::Bson::MinKey};
+    made += orphans::make(&source, "shop.customers", min, None, "shard1").await.unwrap();
+    let load = Load::start(LoadOptions { rate: 800.0, connections: 4, ..LoadOptions::new(&uri) }).await.unwrap();
+    let mut engine = Engine::start(&uri, &target.uri(), &[]).await;
+    engine.until_ready().await;
+    stop(load).await;
+    let outcome = engine.cut_over().await;
+    assert_eq!(outcome.summary["documents_orphaned"], made);
+    expect_equal(&uri, &target.uri()).await;
+}
+
+/// Load on collections with unique indexes only.
+async fn unique_values_arrive(unique_churn: bool) {
+    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let uri = source.uri();
+    populate::populate(&PopulateArgs { docs: 3_000, ..PopulateArgs::new(&uri) }).await.unwrap();
+    let options = LoadOptions {
+        rate: 1_000.0,
+        connections: 4,
+        mix: "updates=30,reinserts=40,deletes=5,inserts=5".parse().unwrap(),
+        unique_churn,
+        ns: ["shop.products", "shop.customers", "telemetry.names"].map(str::to_owned).to_vec(),
+        ..LoadOptions::new(&uri)
+    };
+    let load = Load::start(options).await.unwrap();
+    let mut engine = Engine::start(&uri, &target.uri(), &[]).await;
+    engine.until_ready().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stop(load).await;
+    engine.cut_over().await;
+    expect_equal(&uri, &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_come_back_with_their_unique_values_while_they_move() {
+    unique_values_arrive(false).await;
+}
+
+/// Two documents trade a unique value: lanes that coalesce send each one's last
+/// state, and each waits for the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the engine stops with E11000 (exit 5): needs the doubtful documents of R3"]
+async fn values_under_unique_indexes_change_hands_while_they_move() {
+    unique_values_arrive(true).await;
+}
+
+/// The index of a unique shard key is there before the copy: a document that
+/// takes over another's key may be copied before that one is deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "one run in four the engine stops with E11000 (exit 5): a copied document is refused by one whose delete is still to come"]
+async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    let client = source.client().await.unwrap();
+    let key = doc! {"shardCollection": "keys.rows", "key": {"key": 1}, "unique": true};
+    run(&client, "admin", key).await;
+    run(&client, "admin", doc! {"split": "keys.rows", "middle": {"key": 5_000}}).await;
+    run(&client, "admin", doc! {"moveChunk": "keys.rows", "find": {"key": 5_000}, "to": "shard1"}).await;
+    let rows: Collection<Document> = client.database("keys").collection("rows");
+    for first in (0..10_000).step_by(1_000) {
+        let some = (first..first + 1_000).map(|key| doc! {"key": key, "note": "x".repeat(1_000)});
+        rows.insert_many(some).await.unwrap();
+    }
+    let writer = Writer::start(move |round| {
+        let rows = rows.clone();
+        async move {
+            let key = (round as i32).wrapping_mul(7_919).rem_euclid(10_000);
+            rows.delete_one(doc! {"key": key}).await.unwrap();
+            rows.insert_one(doc! {"key": key, "note": "y".repeat(1_000)}).await.unwrap();
+        }
+    });
+    move_while(writer, &source.uri(), &target.uri()).await;
+}

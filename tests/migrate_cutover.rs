@@ -1,0 +1,124 @@
+//! The end of a migration: cutovers that are called off, runs that are stopped,
+//! writes that come too late.
+
+use bson::{Document, doc};
+use loadgen::cluster::ShardedCluster;
+use loadgen::load::{Load, LoadOptions};
+use loadgen::populate::{self, PopulateArgs};
+use mongodb::Client;
+
+use crate::engine::Engine;
+use crate::fixture;
+use crate::migrate::{expect_equal, stop, wipe};
+
+const DOCS: u64 = 3_000;
+
+async fn fill(uri: &str) {
+    populate::populate(&PopulateArgs { docs: DOCS, ..PopulateArgs::new(uri) }).await.unwrap();
+}
+
+fn load_options(uri: &str) -> LoadOptions {
+    LoadOptions { rate: 500.0, connections: 4, ..LoadOptions::new(uri) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cutover_is_called_off_while_writes_go_on_and_succeeds_when_they_stop() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    fill(&source.uri()).await;
+    let load = Load::start(load_options(&source.uri())).await.unwrap();
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    for given_up in 1..=2 {
+        engine.request_cutover().await;
+        let now = engine.until("called off", |now| given_up <= now.cutovers_given_up).await;
+        assert_eq!(now.cutovers_given_up, given_up);
+        assert!(matches!(now.phase.as_str(), "ready" | "following"), "{}", now.phase);
+        assert!(now.warnings.last().unwrap().contains("called off: writes to"), "{:?}", now.warnings);
+    }
+    stop(load).await;
+    engine.request_cutover().await;
+    let outcome = engine.end().await;
+    assert_eq!(outcome.code, 0);
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+async fn balancer_mode(client: &Client) -> String {
+    let status = fixture::run(client, "admin", doc! {"balancerStatus": 1}).await;
+    status.get_str("mode").unwrap().to_owned()
+}
+
+async fn set_balancer(client: &Client, on: bool) {
+    let command = if on { "balancerStart" } else { "balancerStop" };
+    fixture::run(client, "admin", doc! {command: 1}).await;
+}
+
+#[derive(Debug)]
+enum Stop {
+    Cancel,
+    Signal(&'static str),
+    Cutover,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn balancers_are_off_during_a_run_and_put_back_as_found_however_it_ends() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    fill(&source.uri()).await;
+    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let rows = [
+        (Stop::Cancel, true, false),
+        (Stop::Signal("TERM"), false, true),
+        (Stop::Signal("INT"), true, true),
+        (Stop::Cutover, true, true),
+    ];
+    for (how, source_on, target_on) in rows {
+        eprintln!("{how:?}");
+        set_balancer(&a, source_on).await;
+        set_balancer(&b, target_on).await;
+        let found = (balancer_mode(&a).await, balancer_mode(&b).await);
+        end_one_run(&source, &target, how).await;
+        assert_eq!((balancer_mode(&a).await, balancer_mode(&b).await), found);
+        wipe(&b).await;
+    }
+}
+
+async fn end_one_run(source: &ShardedCluster, target: &ShardedCluster, how: Stop) {
+    let load = Load::start(load_options(&source.uri())).await.unwrap();
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until("moving data", |now| matches!(now.phase.as_str(), "copying" | "following" | "ready")).await;
+    for cluster in [source, target] {
+        assert_eq!(balancer_mode(&cluster.client().await.unwrap()).await, "off");
+    }
+    match how {
+        Stop::Cancel => engine.cancel().await,
+        Stop::Signal(name) => engine.signal(name),
+        Stop::Cutover => {
+            stop(load).await;
+            engine.request_cutover().await;
+            assert_eq!(engine.end().await.code, 0);
+            return;
+        }
+    }
+    let outcome = engine.end().await;
+    assert_eq!(outcome.code, 130);
+    assert!(outcome.log.text().contains("what to do: the target keeps what was copied"));
+    stop(load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_after_the_cutover_is_reported_and_not_applied() {
+    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    fixture::insert(&a, "shop", "orders").await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &["--grace-s", "4", "--cutover", "auto"]).await;
+    engine.until("cut over", |now| now.phase == "done").await;
+    expect_equal(&source.uri(), &target.uri()).await;
+    fixture::insert(&a, "shop", "orders").await;
+    fixture::run(&a, "shop", doc! {"create": "late"}).await;
+    let outcome = engine.end().await;
+    assert_eq!(outcome.code, 0);
+    assert_eq!(outcome.summary["late_writes"], 1);
+    let warnings = outcome.summary["warnings"].to_string();
+    assert!(warnings.contains("LATE WRITE") && warnings.contains("shop."), "{warnings}");
+    let orders = b.database("shop").collection::<Document>("orders");
+    assert_eq!(orders.count_documents(doc! {}).await.unwrap(), 1);
+    assert_eq!(b.database("shop").list_collection_names().await.unwrap(), ["orders"]);
+}

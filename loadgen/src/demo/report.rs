@@ -33,12 +33,54 @@ impl Report {
         let summary = &moved.summary;
         let ms = |us: u64| us as f64 / 1e3;
         let mut rows = vec![
-            ("size", format!("{} documents, {}, {} collections and views", grouped(check.documents), megabytes(check.bytes), check.namespaces)),
-            ("copy", format!("{} documents, {} in {:.1} s: {} docs/s", grouped(summary.documents_copied), megabytes(summary.bytes_copied), moved.copy_s, grouped(self.copy_rate() as u64))),
-            ("follow", format!("{} ops applied in {} statements, lag at most {} ms", grouped(summary.ops_applied), grouped(summary.statements_sent), grouped(summary.lag_ms_max))),
+            (
+                "size",
+                format!(
+                    "{} documents, {}, {} collections and views",
+                    grouped(check.documents),
+                    megabytes(check.bytes),
+                    check.namespaces
+                ),
+            ),
+            (
+                "copy",
+                format!(
+                    "{} documents, {} in {:.1} s: {} docs/s",
+                    grouped(summary.documents_copied),
+                    megabytes(summary.bytes_copied),
+                    moved.copy_s,
+                    grouped(self.copy_rate() as u64)
+                ),
+            ),
+            (
+                "follow",
+                format!(
+                    "{} ops applied in {} statements, lag at most {} ms",
+                    grouped(summary.ops_applied),
+                    grouped(summary.statements_sent),
+                    grouped(summary.lag_ms_max)
+                ),
+            ),
             ("indexes", format!("{} built", summary.indexes_built)),
-            ("load", format!("{} writes/s on average, {} in the worst 5 s; p50 {:.1} ms, p99 {:.1} ms; {} errors", grouped(moved.load.rate as u64), grouped(moved.writes_per_s_min as u64), ms(moved.load.total.p50_us), ms(moved.load.total.p99_us), moved.load.error_count)),
-            ("cutover", format!("{} ms from the last write to done, {} ms of it in the engine", grouped(moved.cutover_ms), grouped(moved.engine_cutover_ms))),
+            (
+                "load",
+                format!(
+                    "{} writes/s on average, {} in the worst 5 s; p50 {:.1} ms, p99 {:.1} ms; {} errors",
+                    grouped(moved.load.rate as u64),
+                    grouped(moved.writes_per_s_min as u64),
+                    ms(moved.load.total.p50_us),
+                    ms(moved.load.total.p99_us),
+                    moved.load.error_count
+                ),
+            ),
+            (
+                "cutover",
+                format!(
+                    "{} ms from the last write to done, {} ms of it in the engine",
+                    grouped(moved.cutover_ms),
+                    grouped(moved.engine_cutover_ms)
+                ),
+            ),
             ("check", self.verdict()),
             ("time", format!("{:.1} s after the build", elapsed.as_secs_f64())),
         ];

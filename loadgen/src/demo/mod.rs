@@ -30,10 +30,10 @@ use report::Report;
 
 /// What a shell gives for a command that Ctrl-C ended.
 const EXIT_INTERRUPTED: u8 = 130;
+/// Statements in one command of the load at most; half of the commands hold one.
+const LOAD_BULK: u64 = 16;
 /// Load on the source alone, before the migration begins.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Enough that a slow answer of one server does not hold up the open loop.
-const LOAD_CONNECTIONS: u32 = 16;
 
 /// See a whole live migration: two local clusters, a busy source, a cutover
 /// and the proof that both sides are equal.
@@ -55,9 +55,14 @@ pub struct Args {
     /// Documents to populate the source with
     #[arg(long, default_value_t = 320_000)]
     docs: u64,
-    /// Writes per second on the source, from before the copy until cutover
-    #[arg(long, default_value_t = 1_200.0, value_parser = parse_rate)]
+    /// Writes per second on the source, from before the copy until cutover;
+    /// one in eight finds its document gone, or is part of an aborted transaction
+    #[arg(long, default_value_t = 1_300.0, value_parser = parse_rate)]
     rate: f64,
+    /// Connections of the load: where all programs share few cores, a write
+    /// waits for its turn at each of them, and only more in flight keep the rate
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=500))]
+    connections: u32,
     /// Shards of each cluster
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     shards: u8,
@@ -119,11 +124,17 @@ async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
 }
 
 async fn start_load(args: &Args, clusters: &Clusters, tell: &Narrator) -> Result<LoadHandle> {
-    let (rate, seed, connections) = (args.rate, args.seed, LOAD_CONNECTIONS);
-    let load = Load::start(LoadOptions { rate, seed, connections, ..LoadOptions::new(clusters.source.uri()) }).await?;
+    let load = Load::start(LoadOptions {
+        rate: args.rate,
+        seed: args.seed,
+        connections: args.connections,
+        bulk: LOAD_BULK,
+        ..LoadOptions::new(clusters.source.uri())
+    });
+    let load = load.await?;
     tell.step(format!(
         "load: {} writes/s of mixed operations through the source's {}, until the cutover",
-        grouped(rate as u64),
+        grouped(args.rate as u64),
         if clusters.source.has_stand_in() { "router (a stand-in for mongos)" } else { "mongos" },
     ));
     tokio::time::sleep(WARM_UP).await;

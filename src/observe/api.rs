@@ -30,6 +30,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// A client that asked for the status within this time is waiting for the end.
 const LINGER: Duration = Duration::from_secs(3);
 
+/// What an answer takes from its handler to the socket, at most.
+const FLUSH: Duration = Duration::from_millis(100);
+
 /// What an operator asks of a running process; control answers each with
 /// a sentence or a refusal.
 #[derive(Debug)]
@@ -100,6 +103,8 @@ impl Server {
         if waits && !self.run.seen.lock().end {
             let _ = tokio::time::timeout(LINGER, self.run.end.notified()).await;
         }
+        // The answer that was just given is still on its way out.
+        tokio::time::sleep(FLUSH).await;
     }
 }
 

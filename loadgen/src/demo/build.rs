@@ -16,8 +16,11 @@ use crate::error::{Error, Result};
 const REMEDY: &str = "run the demo as `cargo demo` inside the repository, or give --engine PATH";
 
 /// Path of the freshly built program. The compiler's progress goes to stderr.
+/// Naming both packages gives the dependencies the features they have in this
+/// program, so that none is compiled a second time.
 pub(super) async fn engine(work: &WorkDir, tell: &Narrator) -> Result<PathBuf> {
-    let arguments = [&["build", "--package", "shardlift", "--bin", "shardlift"][..], &profile()?].concat();
+    let arguments =
+        [&["build", "--package", "shardlift", "--package", "loadgen", "--bin", "shardlift"][..], &profile()?].concat();
     tell.step(format!("building the engine: cargo {}", arguments.join(" ")));
     let messages = work.path().join("build.json");
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));

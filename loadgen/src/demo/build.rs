@@ -13,16 +13,26 @@ use crate::demo::engine::WorkDir;
 use crate::demo::narrate::Narrator;
 use crate::error::{Error, Result};
 
+/// Variables that `cargo run` sets about loadgen. Build scripts that watch them
+/// (ring's does) would run again, and all that depends on them be built again.
+const OF_CARGO_RUN: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
 const REMEDY: &str = "run the demo as `cargo demo` inside the repository, or give --engine PATH";
 
 /// Path of the freshly built program. The compiler's progress goes to stderr.
+/// Naming both packages gives the dependencies the features they have in this
+/// program, so that none is compiled a second time.
 pub(super) async fn engine(work: &WorkDir, tell: &Narrator) -> Result<PathBuf> {
-    let arguments = [&["build", "--package", "shardlift", "--bin", "shardlift"][..], &profile()?].concat();
+    let arguments =
+        [&["build", "--package", "shardlift", "--package", "loadgen", "--bin", "shardlift"][..], &profile()?].concat();
     tell.step(format!("building the engine: cargo {}", arguments.join(" ")));
     let messages = work.path().join("build.json");
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.args(&arguments).arg("--message-format=json-render-diagnostics");
     command.stdin(Stdio::null()).stdout(File::create(&messages)?);
+    let set = env::vars_os().map(|(name, _)| name);
+    for name in set.filter(|name| OF_CARGO_RUN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix))) {
+        command.env_remove(name);
+    }
     // Set by `cargo run`: the workspace, from wherever it was called.
     if let Some(package) = env::var_os("CARGO_MANIFEST_DIR") {
         command.current_dir(package);

@@ -55,13 +55,13 @@ pub struct Args {
     /// Documents to populate the source with
     #[arg(long, default_value_t = 320_000)]
     docs: u64,
-    /// Writes per second on the source, from before the copy until cutover;
-    /// one in eight finds its document gone, or is part of an aborted transaction
+    /// Writes per second on the source, from before the copy until cutover; some
+    /// find their document gone, so that the oplog gets fewer
     #[arg(long, default_value_t = 1_300.0, value_parser = parse_rate)]
     rate: f64,
     /// Connections of the load: where all programs share few cores, a write
     /// waits for its turn at each of them, and only more in flight keep the rate
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=500))]
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=500))]
     connections: u32,
     /// Shards of each cluster
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]

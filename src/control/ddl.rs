@@ -71,6 +71,9 @@ impl Coordinator {
             let coordinator = self.clone();
             match request {
                 Request::Create { pair, ns, uuid, reply } => {
+                    // IMPORTANT: here, in the order of the requests: the same
+                    // pair's drop must not overtake it.
+                    self.state.lock().holders.entry(uuid).or_default().insert(pair);
                     tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
                 }
                 Request::Drop { pair, ns, uuid, reply } => {
@@ -92,7 +95,6 @@ impl Coordinator {
         uuid: Uuid,
         mut reply: oneshot::Sender<Result<Option<Created>>>,
     ) {
-        self.state.lock().holders.entry(uuid).or_default().insert(pair);
         let resolved = tokio::select! {
             resolved = self.resolve(pair, &ns, uuid) => resolved,
             // The pair has seen it dropped meanwhile. From here on it is made

@@ -25,6 +25,8 @@ use crate::pair::run::Pair;
 const TICK: Duration = Duration::from_millis(50);
 /// How often a source shard is asked for its newest write.
 const SOURCE_POLL: Duration = Duration::from_millis(500);
+/// After which DDL and index builds that go on are told, again and again.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Pause after an automatic cutover was called off.
 const AUTO_RETRY: Duration = Duration::from_secs(2);
 
@@ -65,8 +67,10 @@ impl Drive<'_> {
             }
         });
         let mut auto_at = Instant::now();
+        // Kept over the turns: askers cannot put it off.
+        let mut ticks = tokio::time::interval(TICK);
         loop {
-            let begin = match next_event(failed.as_mut(), requests, self.stop).await {
+            let begin = match next_event(failed.as_mut(), requests, self.stop, &mut ticks).await {
                 Event::Failed(e) => return Err(e),
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Asked(Request::Cancel(reply)) => return Err(cancelled(reply)),
@@ -180,13 +184,18 @@ async fn refuse(requests: &mut mpsc::Receiver<Request>, why: &str) {
     std::future::pending().await
 }
 
-async fn next_event(failed: impl Future<Output = Error>, requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Event {
+async fn next_event(
+    failed: impl Future<Output = Error>,
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+    ticks: &mut tokio::time::Interval,
+) -> Event {
     tokio::select! {
         biased;
         error = failed => Event::Failed(error),
         () = stop.asked() => Event::Stopped,
+        _ = ticks.tick() => Event::Tick,
         Some(request) = requests.recv() => Event::Asked(request),
-        () = tokio::time::sleep(TICK) => Event::Tick,
     }
 }
 
@@ -233,10 +242,10 @@ fn cancelled(reply: tokio::sync::oneshot::Sender<Answer>) -> Error {
 /// Keeps every pair's gauges up to date.
 fn observe(pairs: &[Arc<Pair>], sides: &Sides) -> JoinSet<()> {
     let mut observers = JoinSet::new();
-    for pair in pairs {
+    for pair in pairs.iter().cloned() {
         let newest = Arc::new(std::sync::atomic::AtomicU64::new(0));
         observers.spawn(poll_source(sides.source.shards[pair.index].clone(), newest.clone()));
-        let pair = pair.clone();
+        observers.spawn(tell_stuck(pair.clone()));
         observers.spawn(async move {
             loop {
                 pair.observe(newest.load(std::sync::atomic::Ordering::Relaxed));
@@ -245,6 +254,16 @@ fn observe(pairs: &[Arc<Pair>], sides: &Sides) -> JoinSet<()> {
         });
     }
     observers
+}
+
+/// Nothing waits in silence (R12).
+async fn tell_stuck(pair: Arc<Pair>) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        for what in pair.stuck(PATIENCE) {
+            tracing::info!("{}: still {what}", pair.name);
+        }
+    }
 }
 
 /// Wall clock of the newest write on a source shard, ms since 1970.

@@ -2,11 +2,12 @@
 //! and index builds. Chores on one name run one after the other, in the order
 //! they were given; those on different names side by side (R4).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -27,22 +28,36 @@ struct Inner {
     tasks: Mutex<JoinSet<()>>,
     /// The newest chore of each name; resolves when it ends.
     newest: Mutex<HashMap<Namespace, oneshot::Receiver<()>>>,
-    pending: Arc<AtomicUsize>,
+    /// What has not ended well, by number.
+    pending: Arc<Mutex<BTreeMap<u64, Pending>>>,
+    added: AtomicU64,
     failures: mpsc::Sender<Error>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    what: String,
+    since: Instant,
 }
 
 impl Chores {
     /// Failures go to the returned receiver: the first one stops the pair.
     pub fn new() -> (Self, mpsc::Receiver<Error>) {
         let (failures, receiver) = mpsc::channel(1);
-        let inner = Inner { tasks: Mutex::default(), newest: Mutex::default(), pending: Arc::default(), failures };
+        let pending = Arc::default();
+        let inner =
+            Inner { tasks: Mutex::default(), newest: Mutex::default(), pending, added: AtomicU64::new(0), failures };
         (Chores { inner: Arc::new(inner) }, receiver)
     }
 
-    pub fn add(&self, ns: &Namespace, chore: impl Future<Output = Result<()>> + Send + 'static) {
+    /// `doing`: the chore in a few words, for the log.
+    pub fn add(&self, doing: &str, ns: &Namespace, chore: impl Future<Output = Result<()>> + Send + 'static) {
+        tracing::debug!("{doing} {ns}");
         let (ended, end) = oneshot::channel();
         let before = self.inner.newest.lock().insert(ns.clone(), end);
-        self.inner.pending.fetch_add(1, SeqCst);
+        let number = self.inner.added.fetch_add(1, SeqCst);
+        let what = format!("{doing} {ns}");
+        self.inner.pending.lock().insert(number, Pending { what, since: Instant::now() });
         let (pending, failures) = (self.inner.pending.clone(), self.inner.failures.clone());
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
@@ -57,7 +72,7 @@ impl Chores {
                 // Full: an earlier failure is on its way already.
                 let _ = failures.try_send(error);
             } else {
-                pending.fetch_sub(1, SeqCst);
+                pending.lock().remove(&number);
             }
             drop(ended);
         });
@@ -69,6 +84,13 @@ impl Chores {
 
     /// Chores that have not ended well.
     pub fn pending(&self) -> usize {
-        self.inner.pending.load(SeqCst)
+        self.inner.pending.lock().len()
+    }
+
+    /// What has been under way, or waiting, for longer than `patience`.
+    pub fn stuck(&self, patience: Duration) -> Vec<String> {
+        let pending = self.inner.pending.lock();
+        let stuck = pending.values().filter(|chore| patience < chore.since.elapsed());
+        stuck.map(|chore| format!("{} for {} s", chore.what, chore.since.elapsed().as_secs())).collect()
     }
 }

@@ -127,12 +127,16 @@ impl DdlSink {
             Ddl::CreateIndexes { uuid, specs, position } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
-                self.chores.add(&tracked.ns.clone(), async move { indexer.create_at(&tracked, specs, position).await });
+                self.chores.add("creating indexes of", &tracked.ns.clone(), async move {
+                    indexer.create_at(&tracked, specs, position).await
+                });
             }
             Ddl::DropIndexes { uuid, names, position } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
-                self.chores.add(&tracked.ns.clone(), async move { indexer.remove_at(&tracked, names, position).await });
+                self.chores.add("dropping indexes of", &tracked.ns.clone(), async move {
+                    indexer.remove_at(&tracked, names, position).await
+                });
             }
         }
         Ok(())
@@ -155,7 +159,7 @@ impl DdlSink {
         gate.admit_new(tracked.clone());
         drop(gate);
         let sink = self.clone();
-        self.chores.add(&ns, async move { sink.create_on_target(&tracked).await });
+        self.chores.add("creating", &ns, async move { sink.create_on_target(&tracked).await });
     }
 
     async fn create_on_target(&self, tracked: &Tracked) -> Result<()> {
@@ -194,7 +198,7 @@ impl DdlSink {
     fn drop_collection(&self, uuid: Uuid) {
         let Some(tracked) = self.gate.lock().kill(&uuid) else { return };
         let sink = self.clone();
-        self.chores.add(&tracked.ns.clone(), async move { sink.drop_on_target(&tracked).await });
+        self.chores.add("dropping", &tracked.ns.clone(), async move { sink.drop_on_target(&tracked).await });
     }
 
     async fn drop_on_target(&self, tracked: &Tracked) -> Result<()> {

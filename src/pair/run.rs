@@ -230,6 +230,11 @@ impl Pair {
         self.scans_pending.load(SeqCst) == 0 && self.chores.pending() == 0
     }
 
+    /// DDL and index builds that have taken longer than `patience`.
+    pub fn stuck(&self, patience: std::time::Duration) -> Vec<String> {
+        self.chores.stuck(patience)
+    }
+
     /// Brings gauges up to date. `source_ms`: wall clock of the source's newest
     /// write, ms since 1970, as far as known.
     pub fn observe(&self, source_ms: u64) {

@@ -85,7 +85,11 @@ impl Scanners {
         let last = self.gate.lock().finish(&tracked.uuid, unit.index);
         if last {
             let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
-            self.chores.add(&tracked.ns.clone(), async move { indexer.build_all(&tracked).await });
+            self.chores.add(
+                "building indexes of",
+                &tracked.ns.clone(),
+                async move { indexer.build_all(&tracked).await },
+            );
         }
         Ok(())
     }

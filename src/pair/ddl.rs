@@ -74,7 +74,7 @@ impl Ddl {
             Meaning::DropIndex { name } => Ddl::DropIndexes { uuid: uuid()?, names: vec![name.to_owned()], position },
             Meaning::Unsupported(command) => return Err(entry.unsupported(&format!("a `{command}`"))),
             Meaning::Nothing | Meaning::StartIndexBuild { .. } => return Ok(None),
-            other => return Err(entry.unsupported(&format!("a command inside another ({other:?})"))),
+            _ => return Err(entry.unsupported("a transaction inside another command")),
         }))
     }
 }

@@ -54,7 +54,7 @@ fn profile() -> Result<Vec<&'static str>> {
 fn executable(messages: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let paths = messages.filter(|message| message["target"]["name"] == "shardlift");
-    paths.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last()
+    paths.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ struct Ended {
 async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
     let work = WorkDir::create()?;
     let program = match &args.engine {
-        Some(path) => path.clone(),
+        Some(path) => engine::given(path)?,
         None => build::engine(&work, tell).await?,
     };
     let began = Instant::now();
@@ -150,7 +150,7 @@ async fn migrate(
     load: LoadHandle,
     tell: &Narrator,
 ) -> Result<Report> {
-    let moved = match Follow::new(&mut engine, load, args.docs, tell).to_the_end().await {
+    let moved = match Follow::new(&mut engine, load, args.docs, tell).finish().await {
         Ok(moved) => moved,
         Err(e) => return Err(engine.explain(e)),
     };
@@ -168,7 +168,7 @@ async fn migrate(
 
 fn parse_rate(text: &str) -> std::result::Result<f64, String> {
     match text.parse() {
-        Ok(rate) if 1.0 <= rate && rate <= 1e6 => Ok(rate),
+        Ok(rate) if (1.0..=1e6).contains(&rate) => Ok(rate),
         _ => Err("give a number of writes per second, from 1 to 1000000".to_owned()),
     }
 }

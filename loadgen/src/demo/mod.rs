@@ -119,7 +119,7 @@ async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
     let engine = Engine::start(&program, &clusters, work, tell)?;
     let report = migrate(args, &clusters, engine, load, tell).await?;
     tell.report(&report.text(began.elapsed()));
-    println!("{}", report.json());
+    tell.outcome(&report.json());
     Ok(Ended { good: report.is_good(), kept: args.keep.then_some(clusters) })
 }
 

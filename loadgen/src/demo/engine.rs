@@ -23,6 +23,7 @@ const API_TIMEOUT: Duration = Duration::from_secs(20);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 const TAIL_LINES: usize = 25;
+const REMEDY: &str = "give the path of a shardlift program to --engine, or leave it out to build one";
 
 /// The demo's own files. Gone when dropped, unless kept.
 pub(super) struct WorkDir(tempfile::TempDir);
@@ -52,6 +53,13 @@ pub(super) struct Summary {
     pub(super) warnings: Vec<String>,
 }
 
+/// The program the user gave, looked for before anything is started.
+pub(super) fn given(path: &Path) -> Result<PathBuf> {
+    // A bare name would be looked up on PATH.
+    let found = path.canonicalize().map_err(|e| Error::from(e).context(path.display()));
+    found.map_err(|e| e.remedy(REMEDY))
+}
+
 /// A running `shardlift migrate`. Fields in the order they go.
 pub(super) struct Engine {
     child: Child,
@@ -66,8 +74,7 @@ impl Engine {
         command.args(&arguments).stdin(Stdio::null());
         command.stdout(File::create(output(&work))?).stderr(File::create(log(&work))?);
         tell.detail(format!("its log: {}", log(&work).display()));
-        let remedy = "give the path of a shardlift program to --engine, or leave it out to build one";
-        let child = Child::start(command, &program.display().to_string()).map_err(|e| e.remedy(remedy))?;
+        let child = Child::start(command, &program.display().to_string()).map_err(|e| e.remedy(REMEDY))?;
         Ok(Engine { child, work })
     }
 

@@ -59,7 +59,7 @@ impl<'a> Follow<'a> {
         Follow { engine, load, tell, began: Instant::now(), ready_timeout, rates: Rates::default() }
     }
 
-    pub(super) async fn until_done(mut self) -> Result<Moved> {
+    pub(super) async fn finish(mut self) -> Result<Moved> {
         // What happened before is no part of the lines to come.
         self.load.lap();
         let api = self.engine.api().await?;

@@ -109,7 +109,7 @@ struct Ended {
 async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
     let work = WorkDir::create()?;
     let program = match &args.engine {
-        Some(path) => path.clone(),
+        Some(path) => engine::given(path)?,
         None => build::engine(&work, tell).await?,
     };
     let began = Instant::now();
@@ -119,7 +119,7 @@ async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
     let engine = Engine::start(&program, &clusters, work, tell)?;
     let report = migrate(args, &clusters, engine, load, tell).await?;
     tell.report(&report.text(began.elapsed()));
-    println!("{}", report.json());
+    tell.outcome(&report.json());
     Ok(Ended { good: report.is_good(), kept: args.keep.then_some(clusters) })
 }
 
@@ -150,7 +150,7 @@ async fn migrate(
     load: LoadHandle,
     tell: &Narrator,
 ) -> Result<Report> {
-    let moved = match Follow::new(&mut engine, load, args.docs, tell).until_done().await {
+    let moved = match Follow::new(&mut engine, load, args.docs, tell).finish().await {
         Ok(moved) => moved,
         Err(e) => return Err(engine.explain(e)),
     };

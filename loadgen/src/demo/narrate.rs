@@ -30,6 +30,11 @@ impl Narrator {
         self.line(&format!("\n{text}"));
     }
 
+    /// The last line, in quiet too.
+    pub(super) fn outcome(&self, json: &serde_json::Value) {
+        let _ = writeln!(std::io::stdout(), "{json}");
+    }
+
     fn line(&self, text: &str) {
         if !self.quiet {
             let _ = writeln!(std::io::stdout(), "{text}");

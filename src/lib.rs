@@ -58,7 +58,7 @@
 //! - The watermark is below every op that is held, queued or in flight.
 //! - No data write can create a collection or hit a namesake: each carries the
 //!   target collection's UUID.
-//! - Nothing waits without a bound: bytes in flight are granted by [`pair::budget`],
+//! - Nothing queues without a bound: bytes in flight are granted by [`pair::budget`],
 //!   one share per stage and pair, before they are read.
 //!
 //! # Across the rooms
@@ -90,6 +90,8 @@
 //!   no buffer (R5).
 //! - *Index DDL runs on each pair's own shard*, as the source logs it there; only
 //!   creating and dropping collections goes through the router, once.
+//! - *Documents in which a field name occurs twice* are written one by one
+//!   ([`pair::delicate`]): 6.0.5 aborts on a pipeline update of one.
 //! - *A command is sent once.* After a lost connection nobody knows whether it took
 //!   effect, and a late duplicate would overwrite newer data (R7): the run stops.
 //!
@@ -97,6 +99,9 @@
 //!
 //! Durable state and resume, the spool on disk, doubtful documents (an op that the
 //! target refuses stops the run with the server's text) and servers other than 6.0.
+//! Known waits without a bound of their own: a scan behind a document of a prepared
+//! transaction that never ends, and pairs that wait for each other's drops while
+//! the ops they hold fill both tails' shares.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

@@ -93,7 +93,6 @@ pub struct Pair {
     /// Index of the source shard.
     pub index: usize,
     pub metrics: Arc<PairMetrics>,
-    oplog: Oplog,
     gate: Arc<Mutex<Gate>>,
     view: Arc<Mutex<TailView>>,
     lanes: Vec<Arc<Inbox>>,
@@ -136,7 +135,6 @@ impl Pair {
             name,
             index: plan.index,
             metrics: metrics.clone(),
-            oplog: oplog.clone(),
             gate: gate.clone(),
             view: view.clone(),
             lanes: lanes.clone(),
@@ -271,10 +269,6 @@ impl Pair {
 
     pub fn expiries(&self) -> Expiries {
         self.indexer.expiries.lock().clone()
-    }
-
-    pub fn oplog(&self) -> &Oplog {
-        &self.oplog
     }
 }
 

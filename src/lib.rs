@@ -107,10 +107,12 @@
 // data plane, to what decides and what shows.
 pub mod limits;
 pub mod error;
+pub mod failpoint;
 pub mod config;
 pub mod bson;
 pub mod cluster;
 pub mod pair;
+pub mod state;
 pub mod verify;
 pub mod control;
 pub mod observe;

@@ -53,6 +53,51 @@ impl fmt::Display for Position {
     }
 }
 
+/// An entry of an oplog: its position, and the term it was written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub position: Position,
+    pub term: i64,
+}
+
+/// Entries that were passed, thinned out, so that a position can be turned into
+/// an entry to resume at. Bounded: when there are `MARKS_MAX`, every other goes.
+#[derive(Debug)]
+pub struct Marks {
+    /// Ascending; the first is at or below every position asked for.
+    marks: VecDeque<Mark>,
+    newest: Mark,
+}
+
+const MARKS_MAX: usize = 4_096;
+
+impl Marks {
+    pub fn new(start: Mark) -> Self {
+        Marks { marks: VecDeque::from([start]), newest: start }
+    }
+
+    /// The tail passed this entry.
+    pub fn passed(&mut self, mark: Mark) {
+        if self.marks.len() >= MARKS_MAX {
+            let mut keep = false;
+            self.marks.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        self.marks.push_back(mark);
+        self.newest = mark;
+    }
+
+    /// The newest entry kept at or below `position`; forgets all before it.
+    pub fn at_or_below(&mut self, position: Position) -> Mark {
+        while self.marks.get(1).is_some_and(|next| next.position <= position) {
+            self.marks.pop_front();
+        }
+        self.marks.front().copied().unwrap_or(self.newest)
+    }
+}
+
 /// Wall clock times (ms since 1970, by the source's clock) of positions, so
 /// that a watermark can be told as a time. Bounded: one sample per 10 ms of
 /// wall time and at most `SAMPLES_MAX`.
@@ -112,6 +157,17 @@ mod tests {
         assert!(at(1, u32::MAX) < at(2, 0));
         assert_eq!(at(2, 0).before(), at(1, u32::MAX));
         assert_eq!(bson::Timestamp::from(at(7, 9)), bson::Timestamp { time: 7, increment: 9 });
+    }
+
+    #[test]
+    fn a_mark_is_never_above_what_was_asked_for() {
+        let mark = |i| Mark { position: Position(i), term: 1 };
+        let mut marks = Marks::new(mark(0));
+        (1..20_000).for_each(|i| marks.passed(mark(i)));
+        for asked in [5, 700, 701, 19_999] {
+            let found = marks.at_or_below(Position(asked)).position.raw();
+            assert!(found <= asked && asked - found < 64, "{asked}: {found}");
+        }
     }
 
     #[test]

@@ -1,0 +1,70 @@
+//! Named places where a test can end the process as a crash would. Debug builds
+//! only; in release builds `hit` is empty.
+//!
+//! `SHARDLIFT_FAILPOINT=<name>:<n>`: the n-th time the place is reached, the
+//! process aborts: nothing is flushed, dropped or answered.
+
+/// Every place, so that the crash tests can visit them all.
+pub const NAMES: &[&str] = &[
+    "run-created",
+    "plan-stored",
+    "layout-made",
+    "layout-bound",
+    "incarnation-begun",
+    "unit-started",
+    "unit-batch-written",
+    "unit-finished",
+    "checkpoint-before",
+    "checkpoint-settled",
+    "checkpoint-after",
+    "flush-acknowledged",
+    "doubtful-before",
+    "doubtful-after",
+    "index-built",
+    "creation-made",
+    "creation-recorded",
+    "drop-made",
+    "drop-recorded",
+    "spool-rotated",
+    "cutover-proven",
+    "cutover-finishing",
+    "cutover-expiries",
+    "cutover-balancers",
+    "cutover-removed",
+];
+
+/// Marks the place `name`.
+#[inline(always)]
+pub fn hit(name: &str) {
+    #[cfg(debug_assertions)]
+    armed::hit(name);
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    struct Armed {
+        name: String,
+        left: AtomicU64,
+    }
+
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+    pub(super) fn hit(name: &str) {
+        debug_assert!(super::NAMES.contains(&name), "{name} is not in the list of failpoints");
+        let Some(armed) = ARMED.get_or_init(read) else { return };
+        if armed.name == name && armed.left.fetch_sub(1, SeqCst) == 1 {
+            std::process::abort();
+        }
+    }
+
+    fn read() -> Option<Armed> {
+        let text = std::env::var("SHARDLIFT_FAILPOINT").ok()?;
+        let (name, count) = text.split_once(':')?;
+        Some(Armed { name: name.to_owned(), left: AtomicU64::new(count.parse().ok()?) })
+    }
+}

@@ -1,0 +1,107 @@
+//! What a run keeps on the target, so that any host that reaches it can go on
+//! (DESIGN §7). Plain data here; the documents are in `documents`, the servers'
+//! side in `run_store`, `pair_store` and `lease`.
+//!
+//! Knows nothing about gates or tasks. Everything is written with majority; what
+//! a write returns is the term it was acknowledged in, so that its caller can
+//! tell an election (R7).
+
+use bson::{RawBson, RawDocumentBuf, Uuid};
+
+use crate::cluster::catalog::{Namespace, Sharded};
+use crate::pair::position::{Mark, Position};
+
+/// Database of the state, on every target shard.
+pub const DATABASE: &str = "__shardlift";
+
+/// Form of the documents. One that is not known is refused, never guessed at.
+pub const FORMAT: i32 = 1;
+
+/// How far a run is, as far as a restart has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing is made on the target yet. A restart plans anew.
+    Planning,
+    /// The plan is stored whole; the layout is being made from it.
+    Layout,
+    /// Every collection is bound; documents move.
+    Moving,
+    /// Proven equal, gates closed for good: only the finish is left.
+    Finishing,
+    /// Given up by the operator; what was copied stays.
+    Cancelled,
+}
+
+/// What concerns all pairs; on the first target shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunState {
+    pub id: String,
+    pub stage: Stage,
+    /// Ids of the source's shards, sorted.
+    pub source_shards: Vec<String>,
+    pub target_shards: Vec<String>,
+    /// `pairs[i]` is the target shard of source shard i.
+    pub pairs: Vec<usize>,
+    /// Whether each balancer was on before the run; None for replica sets.
+    pub source_balancer: Option<bool>,
+    pub target_balancer: Option<bool>,
+}
+
+/// What concerns one pair; on its target shard.
+#[derive(Debug, Clone)]
+pub struct PairState {
+    /// Where the tail goes on: an entry of the source's oplog.
+    pub resume: Mark,
+    /// Where the catalog was read: a collection unknown up to here was dropped
+    /// before it could be seen.
+    pub catalog_position: Position,
+    pub collections: Vec<CollectionState>,
+}
+
+/// One source collection as a pair knows it.
+#[derive(Debug, Clone)]
+pub struct CollectionState {
+    pub uuid: Uuid,
+    /// None until the layout is made.
+    pub target_uuid: Option<Uuid>,
+    pub ns: Namespace,
+    /// As `listCollections` gives them, without `uuid`.
+    pub options: RawDocumentBuf,
+    /// Index of the database's primary source shard.
+    pub primary: usize,
+    /// Chunks joined per owner.
+    pub sharded: Option<Sharded>,
+    pub key_index: Option<RawDocumentBuf>,
+    /// Dropped on the source and on the target: whatever its UUID still meets is
+    /// discarded.
+    pub dead: bool,
+    /// Lower bounds of all units but the first, ascending.
+    pub bounds: Vec<RawBson>,
+    /// `bounds.len() + 1` of them.
+    pub units: Vec<UnitState>,
+}
+
+/// A unit as a restart finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitState {
+    Waiting,
+    /// Something of it may be on the target: it is scanned again with this fence.
+    Copying(Position),
+    /// Its last held op is applied, and proven durable.
+    Settled,
+}
+
+/// What a checkpoint records, once it is proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    pub resume: Mark,
+    /// Units settled since the last one.
+    pub settled: Vec<(Uuid, usize)>,
+}
+
+/// A new incarnation of a pair: its number, and the target's term it writes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incarnation {
+    pub number: i64,
+    pub term: i64,
+}

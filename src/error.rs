@@ -18,12 +18,18 @@ pub enum Kind {
     Server,
     /// A passing fault (network, election): the same call may succeed later.
     Transient,
+    /// A side was away for too long; the run can be taken up again.
+    Parked,
+    /// The source's oplog no longer holds what a pair needs.
+    RolledOff,
     /// An oplog entry, option or state the engine does not support.
     Unsupported,
     /// Source and target differ.
     Differs,
-    /// The operator cancelled, or a signal arrived.
+    /// The operator gave the run up.
     Cancelled,
+    /// A signal arrived; the run can be taken up again.
+    Stopped,
     /// No running process answers, or it refused the request.
     Control,
     /// A broken invariant: a defect of shardlift.
@@ -45,11 +51,12 @@ impl Kind {
             Kind::Connect => 3,
             Kind::Refused => 4,
             Kind::Server | Kind::Transient => 5,
-            Kind::Unsupported => 6,
+            Kind::Unsupported | Kind::RolledOff => 6,
             Kind::Differs => 7,
             Kind::Control => 8,
+            Kind::Parked => 9,
             Kind::Internal => 70,
-            Kind::Cancelled => 130,
+            Kind::Cancelled | Kind::Stopped => 130,
         }
     }
 

@@ -9,3 +9,4 @@ pub mod catalog;
 pub mod connect;
 pub mod ownership;
 pub mod probe;
+pub mod retry;

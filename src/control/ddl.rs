@@ -21,10 +21,13 @@ use crate::cluster::connect::{Shard, Topology};
 use crate::control::layout;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::pair::ddl::{Created, Request};
+use crate::state::PairState;
 
 const POLL: Duration = Duration::from_millis(50);
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+const CODE_UUID_MISMATCH: i32 = 361;
 
 /// What is known across pairs.
 pub struct Coordinator {
@@ -44,20 +47,28 @@ struct State {
     names: HashMap<Namespace, Uuid>,
     /// Dropped for good: a pair that still meets its creation discards it.
     dead: HashSet<Uuid>,
+    /// UUIDs on the target of those in `names`.
+    targets: HashMap<Uuid, Uuid>,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Collection>,
 }
 
 impl Coordinator {
-    /// `local[i]`: the UUIDs source shard i has.
-    pub fn new(sides: Sides, catalog: &Catalog, local: &[HashSet<Uuid>]) -> Arc<Self> {
+    /// `states[i]`: what pair i tracks. A UUID that is dead for one pair has been
+    /// dropped on the target: it is dead for all (R4).
+    pub fn new(sides: Sides, states: &[PairState]) -> Arc<Self> {
         let mut state = State::default();
-        for collection in &catalog.collections {
-            let Some(uuid) = collection.uuid else { continue };
-            let holders = (0..local.len()).filter(|pair| local[*pair].contains(&uuid)).collect();
-            state.holders.insert(uuid, holders);
-            state.names.insert(collection.ns.clone(), uuid);
-            state.laid_out.insert(uuid, collection.clone());
+        let all = || states.iter().flat_map(|pair| &pair.collections);
+        state.dead = all().filter(|c| c.dead).map(|c| c.uuid).collect();
+        for (pair, tracked) in states.iter().enumerate() {
+            for collection in tracked.collections.iter().filter(|c| !c.dead) {
+                state.holders.entry(collection.uuid).or_default().insert(pair);
+            }
+        }
+        for collection in all().filter(|c| !state.dead.contains(&c.uuid)) {
+            state.names.insert(collection.ns.clone(), collection.uuid);
+            state.laid_out.insert(collection.uuid, collection.collection());
+            state.targets.extend(collection.target_uuid.map(|target| (collection.uuid, target)));
         }
         Arc::new(Coordinator { sides, state: Mutex::new(state), turn: Default::default() })
     }
@@ -135,6 +146,8 @@ impl Coordinator {
             }
             let shard = &self.sides.target.shards[self.sides.pairs[pair]];
             let target_uuid = catalog::local_uuid(shard, ns).await?;
+            failpoint::hit("creation-made");
+            self.state.lock().targets.extend(target_uuid.map(|target| (uuid, target)));
             return Ok(Some(Created { target_uuid, collection }));
         }
     }
@@ -210,10 +223,14 @@ impl Coordinator {
         if self.state.lock().names.get(ns) != Some(&uuid) {
             return Ok(());
         }
-        let command = bson::rawdoc! { "drop": ns.coll.as_str() };
+        let mut command = bson::rawdoc! { "drop": ns.coll.as_str() };
+        if let Some(target) = self.state.lock().targets.get(&uuid) {
+            // A drop that is sent again after a restart must not hit a namesake.
+            command.append(bson::cstr!("collectionUUID"), bson::Binary::from(*target));
+        }
         match admin::run_majority(&self.sides.target.entry, &ns.db, &command).await {
             Ok(_) => {}
-            Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => {}
+            Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {}
             Err(e) => return Err(e.context(format_args!("dropping {ns} on the target"))),
         }
         self.state.lock().names.remove(ns);
@@ -223,9 +240,14 @@ impl Coordinator {
 
 /// UUIDs of the collections one shard has, of the databases in `catalog`.
 pub async fn local_uuids(shard: &Shard, catalog: &Catalog) -> Result<HashSet<Uuid>> {
+    local_uuids_of(shard, catalog.databases.iter().map(|d| d.name.as_str())).await
+}
+
+/// UUIDs of the collections one shard has, of these databases.
+pub async fn local_uuids_of(shard: &Shard, databases: impl IntoIterator<Item = &str>) -> Result<HashSet<Uuid>> {
     let mut uuids = HashSet::new();
-    for database in &catalog.databases {
-        let mut listed = shard.client.database(&database.name).list_collections().await?;
+    for database in databases {
+        let mut listed = shard.client.database(database).list_collections().await?;
         while let Some(collection) = listed.try_next().await.map_err(Error::from)? {
             uuids.extend(collection.info.uuid.as_ref().and_then(|b| b.to_uuid().ok()));
         }

@@ -12,14 +12,17 @@ use crate::cluster::connect::Shard;
 use crate::config::{Config, CutoverMode};
 use crate::control::cutover::{CalledOff, Cutover, Equal};
 use crate::control::run::{Phase, Run};
-use crate::control::setup::{self, Balancers, Running};
+use crate::control::ddl::Coordinator;
+use crate::control::open::Opened;
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::control::{finish, watch};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::observe::api::{Answer, Request};
-use crate::pair::run::Pair;
+use crate::pair;
+use crate::pair::run::{Pair, PairTasks};
 
 /// How often gauges and the phase are brought up to date.
 const TICK: Duration = Duration::from_millis(50);
@@ -30,12 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Pause after an automatic cutover was called off.
 const AUTO_RETRY: Duration = Duration::from_secs(2);
 
-/// What one run is driven with.
+/// What one attempt is driven with.
 pub struct Drive<'a> {
     pub config: &'a Config,
     pub run: &'a Arc<Run>,
-    pub sides: &'a Sides,
-    pub balancers: Balancers,
+    pub opened: &'a Opened,
     pub stop: &'a Stop,
 }
 
@@ -48,12 +50,19 @@ enum Event {
 }
 
 impl Drive<'_> {
-    /// From the first document to the end of the grace time.
-    pub async fn to_the_end(&self, running: Running, requests: &mut mpsc::Receiver<Request>) -> Result<Summary> {
-        let Running { pairs, tasks, coordinator, ddl } = running;
-        let _observers = observe(&pairs, self.sides);
+    /// From running pairs to the end of the grace time.
+    pub async fn to_the_end(
+        &self,
+        pairs: &[Arc<Pair>],
+        tasks: &mut [PairTasks],
+        coordinator: Arc<Coordinator>,
+        ddl: mpsc::Receiver<pair::ddl::Request>,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<Summary> {
+        let sides = &self.opened.sides;
+        let _observers = observe(pairs, sides);
         let mut failed = std::pin::pin!(async {
-            let tasks = select_all(tasks.into_iter().map(|tasks| Box::pin(tasks.failed())));
+            let tasks = select_all(tasks.iter_mut().map(|tasks| Box::pin(tasks.failed())));
             // It ends when no pair can ask any more: then a pair has failed, and
             // says why, perhaps a moment later.
             let ddl = async {
@@ -63,7 +72,7 @@ impl Drive<'_> {
             tokio::select! {
                 (error, _, _) = tasks => error,
                 error = ddl => error,
-                error = watch::run(self.sides, &coordinator) => error,
+                error = watch::run(sides, &coordinator) => error,
             }
         });
         let mut auto_at = Instant::now();
@@ -75,7 +84,7 @@ impl Drive<'_> {
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Asked(Request::Cancel(reply)) => return Err(cancelled(reply)),
                 Event::Asked(Request::Cutover(reply)) => self.answer_cutover(reply),
-                Event::Tick => self.update_phase(&pairs) && self.begins_by_itself(auto_at),
+                Event::Tick => self.update_phase(pairs) && self.begins_by_itself(auto_at),
             };
             if !begin {
                 continue;
@@ -83,9 +92,9 @@ impl Drive<'_> {
             let began = Instant::now();
             self.run.enter(Phase::CuttingOver);
             let cutover = Cutover {
-                run_id: &self.run.id,
-                sides: self.sides,
-                pairs: &pairs,
+                run_id: &self.run.id(),
+                sides,
+                pairs,
                 coordinator: &coordinator,
                 verify: self.config.verify,
                 verify_concurrency: self.config.verify_concurrency,
@@ -98,9 +107,11 @@ impl Drive<'_> {
             };
             match proven {
                 Ok(equal) => {
-                    finish::restore_expiries(&self.sides.target, &coordinator, &pairs, self.run).await;
-                    setup::restore_balancers(self.sides, self.balancers, self.run).await;
-                    return Ok(self.done(&pairs, equal, began, failed, requests).await);
+                    failpoint::hit("cutover-proven");
+                    finish::begin(self.opened, &coordinator, pairs).await?;
+                    // From here on only the finish is left, in this process or the next.
+                    finish::finish(self.config, self.opened, self.run).await?;
+                    return Ok(self.done(pairs, equal, began, failed, requests).await);
                 }
                 Err(off) => self.call_off(off)?,
             }
@@ -227,16 +238,16 @@ async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> E
     }
 }
 
-const GO_ON: &str = "the target keeps what was copied; empty it and run the same command to begin anew";
-
 fn stopped(what: &str) -> Error {
-    Error::new(Kind::Cancelled, format!("{what} was stopped by a signal")).remedy(GO_ON)
+    Error::new(Kind::Stopped, format!("{what} was stopped by a signal"))
+        .remedy("run the same command to go on where it was")
 }
 
 fn cancelled(reply: tokio::sync::oneshot::Sender<Answer>) -> Error {
     // An asker that is gone loses only the answer.
     let _ = reply.send(Ok("cancelled: what was copied stays on the target".to_owned()));
-    Error::new(Kind::Cancelled, "cancelled by the operator").remedy(GO_ON)
+    Error::new(Kind::Cancelled, "cancelled by the operator")
+        .remedy("what was copied stays on the target; `shardlift migrate --restart` wipes it and begins anew")
 }
 
 /// Keeps every pair's gauges up to date.

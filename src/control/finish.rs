@@ -7,32 +7,65 @@ use bson::{Bson, Document, doc};
 
 use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::connect::Deployment;
+use crate::cluster::retry::Retry;
+use crate::config::Config;
 use crate::control::ddl::Coordinator;
+use crate::control::open::Opened;
 use crate::control::run::Run;
-use crate::error::{Error, Result};
+use crate::control::setup;
+use crate::error::{Error, Policy, Result};
+use crate::failpoint;
 use crate::pair::index::Expiries;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
+use crate::state::Stage;
+use crate::state::run_store::Expiry;
 
 /// NamespaceNotFound: dropped on the source before the cutover.
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// Gives indexes and collections their expiries back, through the target's
-/// router. What fails is a loud warning: the data is there, and the command is
-/// named.
-pub async fn restore_expiries(target: &Deployment, coordinator: &Coordinator, pairs: &[Arc<Pair>], run: &Run) {
+/// Records that only the finish is left, and what it has to restore. The gates
+/// are closed for good.
+pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair>]) -> Result<()> {
     let mut expiries = Expiries::new();
     pairs.iter().for_each(|pair| expiries.extend(pair.expiries()));
-    for ((ns, index), seconds) in expiries {
-        let change = doc! { "index": { "name": &index, EXPIRY: finite(seconds) } };
-        restore(target, &ns, change, run).await;
-    }
+    let of_indexes = expiries.into_iter().map(|((ns, index), seconds)| Expiry { ns, index: Some(index), seconds });
+    let mut expiries: Vec<Expiry> = of_indexes.collect();
     for collection in coordinator.laid_out().into_values() {
-        if let Ok(Some(seconds)) = collection.options.get(EXPIRY) {
-            let Ok(seconds) = Bson::try_from(seconds) else { continue };
-            restore(target, &collection.ns, doc! { EXPIRY: finite(seconds) }, run).await;
+        if let Some(seconds) = collection.options.get(EXPIRY)? {
+            expiries.push(Expiry { ns: collection.ns, index: None, seconds: Bson::try_from(seconds)? });
         }
     }
+    opened.stores.run.save_expiries(&expiries).await?;
+    opened.stores.run.set_stage(Stage::Finishing).await?;
+    failpoint::hit("cutover-finishing");
+    Ok(())
+}
+
+/// The irreversible part. Every step may be done twice; the state goes last.
+pub async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
+    let mut retry = Retry::new(setup::away_max(config));
+    retry.until_it_works(|| restore_expiries(opened, run)).await?;
+    failpoint::hit("cutover-expiries");
+    setup::restore_balancers(&opened.sides, opened.balancers, run).await;
+    failpoint::hit("cutover-balancers");
+    retry.until_it_works(|| opened.stores.remove()).await?;
+    failpoint::hit("cutover-removed");
+    Ok(())
+}
+
+/// Gives indexes and collections their expiries back, through the target's
+/// router. What cannot be is a loud warning: the data is there, and the command
+/// is named.
+async fn restore_expiries(opened: &Opened, run: &Run) -> Result<()> {
+    for Expiry { ns, index, seconds } in opened.stores.run.load_expiries().await? {
+        let change = match index {
+            Some(index) => doc! { "index": { "name": index, EXPIRY: finite(seconds) } },
+            None => doc! { EXPIRY: finite(seconds) },
+        };
+        restore(&opened.sides.target, &ns, change, run).await?;
+    }
+    Ok(())
 }
 
 /// `collMod` takes NaN for 0 and deletes at once; the server itself stores this
@@ -44,17 +77,19 @@ fn finite(seconds: Bson) -> Bson {
     }
 }
 
-async fn restore(target: &Deployment, ns: &Namespace, change: Document, run: &Run) {
+async fn restore(target: &Deployment, ns: &Namespace, change: Document, run: &Run) -> Result<()> {
     let mut command = doc! { "collMod": &ns.coll };
     command.extend(change.clone());
     let done: Result<Document> = target.entry.database(&ns.db).run_command(command).await.map_err(Error::from);
     match done {
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => {}
+        Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
         Err(e) => run.warn(format!(
             "the expiry of {ns} could not be restored on the target: {e}; run collMod with {change} by hand"
         )),
         Ok(_) => {}
     }
+    Ok(())
 }
 
 /// Keeps the tails going for `grace` after the cutover and reports what users

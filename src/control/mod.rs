@@ -3,14 +3,18 @@
 
 pub mod run;
 pub mod sides;
+pub mod stores;
 pub mod validate;
 pub mod balancer;
+pub mod open;
 pub mod layout;
+pub mod prepare;
 pub mod setup;
 pub mod ddl;
 pub mod watch;
 pub mod stop;
 pub mod drive;
+pub mod attempt;
 pub mod cutover;
 pub mod finish;
 pub mod summary;
@@ -21,24 +25,31 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
+use crate::cluster::retry::Retry;
 use crate::config::{Config, VerifyMode};
-use crate::control::drive::Drive;
+use crate::control::attempt::Attempt;
+use crate::control::open::Opened;
 use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Policy, Result};
 use crate::observe::{api, display};
+use crate::state::Stage;
 use crate::verify;
 
 /// API requests that may wait.
 const REQUESTS_QUEUE: usize = 16;
+/// An attempt that held for so long has done what could be done: the patience
+/// with the next fault begins anew.
+const HELD: Duration = Duration::from_secs(10);
 
 /// Moves the source to the target: validate → layout → copy and follow → ready
-/// → cutover. Returns when the cutover is done and the grace time is over.
+/// → cutover. Goes on with what an earlier process left. Returns when the
+/// cutover is done and the grace time is over.
 ///
 /// # Errors
-/// By cause; the balancers are put back as found whatever happens.
+/// By cause. What was recorded on the target stays, save after a cutover.
 pub async fn migrate(config: Config) -> Result<Summary> {
     let run = Run::new();
     let stop = Stop::listen()?;
@@ -48,12 +59,11 @@ pub async fn migrate(config: Config) -> Result<Summary> {
         Arc::new(move || run.snapshot())
     };
     let api = api::serve(config.api_port, snapshot.clone(), requests).await?;
-    tracing::info!("run {}: API on http://127.0.0.1:{}", run.id, api.port);
+    tracing::info!("API on http://127.0.0.1:{}", api.port);
     let display = display::start(config.progress, Duration::from_secs(config.status_interval_s), snapshot);
     let outcome = migrate_observed(&config, &run, &mut received, &stop).await;
     if let Err(e) = &outcome {
-        let phase = if e.kind == Kind::Cancelled { Phase::Cancelled } else { Phase::Failed };
-        run.fail(phase, e.to_string());
+        run.fail(Phase::after(e.kind), e.to_string());
     }
     api.linger().await;
     drop(display);
@@ -66,36 +76,58 @@ async fn migrate_observed(
     requests: &mut mpsc::Receiver<api::Request>,
     stop: &Stop,
 ) -> Result<Summary> {
-    let connected = drive::unless_stopped(requests, stop, "connecting and validating", async {
-        let sides = Sides::connect(config).await?;
-        setup::validate(&sides).await?;
-        let sides = sides.map(&config.map)?;
-        let balancers = setup::balancers(&sides).await?;
-        Ok((sides, balancers))
-    });
-    let (sides, balancers) = connected.await?;
-    // From here on the balancers are put back on every way out.
-    let outcome = move_data(config, run, &sides, requests, balancers, stop).await;
-    if outcome.is_err() {
-        setup::restore_balancers(&sides, balancers, run).await;
+    let opened = drive::unless_stopped(requests, stop, "connecting and validating", open::open(config, run)).await?;
+    let outcome = tokio::select! {
+        outcome = recover(config, run, &opened, requests, stop) => outcome,
+        lost = opened.keep_lease(run) => Err(lost),
+    };
+    if let Err(e) = &outcome {
+        leave(&opened, run, e).await;
     }
+    opened.release_lease(run).await;
     outcome
 }
 
-async fn move_data(
+/// Attempts, each from the last checkpoint, until one is done or cannot go on.
+async fn recover(
     config: &Config,
     run: &Arc<Run>,
-    sides: &Sides,
+    opened: &Opened,
     requests: &mut mpsc::Receiver<api::Request>,
-    balancers: setup::Balancers,
     stop: &Stop,
 ) -> Result<Summary> {
-    let started = drive::unless_stopped(requests, stop, "preparing the target", async {
-        setup::stop_balancers(sides).await?;
-        setup::start(config, sides, run).await
-    });
-    let running = started.await?;
-    Drive { config, run, sides, balancers, stop }.to_the_end(running, requests).await
+    let mut retry = Retry::new(setup::away_max(config));
+    loop {
+        let began = std::time::Instant::now();
+        let error = match (Attempt { config, run, opened, stop }.to_the_end(requests).await) {
+            Ok(summary) => return Ok(summary),
+            Err(error) if error.kind.policy() == Policy::Retry => error,
+            Err(error) => return Err(error),
+        };
+        run.recovers_from(&error.message);
+        if HELD < began.elapsed() {
+            retry.worked();
+        }
+        drive::unless_stopped(requests, stop, "waiting for a server", retry.pause(error)).await?;
+    }
+}
+
+/// What is put back, or said, when a run ends undone.
+async fn leave(opened: &Opened, run: &Run, error: &Error) {
+    match error.kind {
+        // It will be taken up again: chunks must not move until then.
+        Kind::Stopped | Kind::Parked | Kind::Transient if opened.balancers.any_was_on() => run.warn(
+            "the balancers stay off until the run goes on: run the same command again, or give it up with `shardlift cancel`, which puts them back",
+        ),
+        Kind::Stopped | Kind::Parked | Kind::Transient => {}
+        Kind::Cancelled => {
+            if let Err(e) = opened.stores.run.set_stage(Stage::Cancelled).await {
+                run.warn(format!("that the run was cancelled could not be recorded: {e}"));
+            }
+            setup::restore_balancers(&opened.sides, opened.balancers, run).await;
+        }
+        _ => setup::restore_balancers(&opened.sides, opened.balancers, run).await,
+    }
 }
 
 /// Runs every check and changes nothing.

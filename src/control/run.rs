@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::error::Kind;
 use crate::observe::metrics::PairMetrics;
 use crate::observe::status::{PairSnapshot, Snapshot};
 
@@ -26,10 +27,28 @@ pub enum Phase {
     Ready,
     /// Fences and comparison; back to `Ready` if called off.
     CuttingOver,
+    /// A server is away, or was: going back to the last checkpoint.
+    Recovering,
     /// The irreversible part is done.
     Done,
+    /// A server was away for too long. The run can be taken up again.
+    Parked,
+    /// By a signal. The run can be taken up again.
+    Stopped,
     Failed,
     Cancelled,
+}
+
+impl Phase {
+    /// Where a run stands that ended with an error of this kind.
+    pub fn after(kind: Kind) -> Self {
+        match kind {
+            Kind::Cancelled => Phase::Cancelled,
+            Kind::Stopped => Phase::Stopped,
+            Kind::Parked => Phase::Parked,
+            _ => Phase::Failed,
+        }
+    }
 }
 
 impl fmt::Display for Phase {
@@ -41,7 +60,10 @@ impl fmt::Display for Phase {
             Phase::Following => "following",
             Phase::Ready => "ready",
             Phase::CuttingOver => "cutting over",
+            Phase::Recovering => "recovering",
             Phase::Done => "done",
+            Phase::Parked => "parked",
+            Phase::Stopped => "stopped",
             Phase::Failed => "failed",
             Phase::Cancelled => "cancelled",
         })
@@ -51,33 +73,44 @@ impl fmt::Display for Phase {
 /// One run. Cheap to share; every lock is short.
 #[derive(Debug)]
 pub struct Run {
-    pub id: String,
     started: Instant,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    id: String,
     phase: Phase,
     pairs: Vec<(String, Arc<PairMetrics>)>,
     warnings: Vec<String>,
     error: Option<String>,
     cutover_ms: Option<u64>,
     cutovers_given_up: u64,
+    recoveries: u64,
 }
 
 impl Run {
     pub fn new() -> Arc<Self> {
         let state = State {
+            id: bson::oid::ObjectId::new().to_hex(),
             phase: Phase::Validating,
             pairs: Vec::new(),
             warnings: Vec::new(),
             error: None,
             cutover_ms: None,
             cutovers_given_up: 0,
+            recoveries: 0,
         };
-        let id = bson::oid::ObjectId::new().to_hex();
-        Arc::new(Run { id, started: Instant::now(), state: Mutex::new(state) })
+        Arc::new(Run { started: Instant::now(), state: Mutex::new(state) })
+    }
+
+    pub fn id(&self) -> String {
+        self.state.lock().id.clone()
+    }
+
+    /// Goes on with an earlier run.
+    pub fn take_up(&self, id: &str) {
+        self.state.lock().id = id.to_owned();
     }
 
     pub fn phase(&self) -> Phase {
@@ -110,6 +143,13 @@ impl Run {
         self.state.lock().error = Some(error);
     }
 
+    /// An attempt ended; another will go on from the last checkpoint.
+    pub fn recovers_from(&self, error: &str) {
+        tracing::warn!("going back to the last checkpoint: {error}");
+        self.state.lock().recoveries += 1;
+        self.enter(Phase::Recovering);
+    }
+
     pub fn called_off(&self, reason: String) {
         self.warn(reason);
         self.state.lock().cutovers_given_up += 1;
@@ -138,7 +178,7 @@ impl Run {
         let lag_ms_max = self.max(|m| m.lag_ms_max.load(Relaxed));
         let state = self.state.lock();
         Snapshot {
-            run_id: self.id.clone(),
+            run_id: state.id.clone(),
             phase: state.phase.to_string(),
             elapsed_s: self.elapsed_s(),
             can_cutover: state.phase == Phase::Ready,
@@ -149,6 +189,7 @@ impl Run {
             error: state.error.clone(),
             cutover_ms: state.cutover_ms,
             cutovers_given_up: state.cutovers_given_up,
+            recoveries: state.recoveries,
         }
     }
 }

@@ -1,25 +1,31 @@
-//! From two URIs to running pairs: everything before the first document moves.
+//! The parts of a start: checks, balancers, and pairs from their recorded state.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use bson::Uuid;
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
 use crate::cluster::admin;
-use crate::cluster::catalog::{self, Catalog, CollectionKind};
+use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::ownership::joined;
 use crate::config::Config;
 use crate::control::balancer::{self, Found};
 use crate::control::ddl::{self, Coordinator};
-use crate::control::run::{Phase, Run};
+use crate::control::run::Run;
 use crate::control::sides::Sides;
-use crate::control::{layout, validate};
+use crate::control::stores::Stores;
+use crate::control::validate;
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
-use crate::pair::oplog::{Oplog, Start};
+use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::run::{Limits, Pair, PairTasks, Plan};
+use crate::state::{CollectionState, PairState};
 
 /// Requests for DDL that may wait; pairs wait beyond.
 const DDL_QUEUE: usize = 64;
@@ -27,11 +33,17 @@ const DDL_QUEUE: usize = 64;
 /// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
 const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
 
-/// The balancers as found, to be put back whatever happens.
+/// The balancers as found, to be put back at the end.
 #[derive(Debug, Clone, Copy)]
 pub struct Balancers {
     pub source: Found,
     pub target: Found,
+}
+
+impl Balancers {
+    pub fn any_was_on(&self) -> bool {
+        [self.source, self.target].iter().any(|found| found.enabled == Some(true))
+    }
 }
 
 /// A migration under way.
@@ -90,38 +102,26 @@ pub async fn restore_balancers(sides: &Sides, found: Balancers, run: &Run) {
     }
 }
 
-/// Makes the target's layout and starts every pair.
-pub async fn start(config: &Config, sides: &Sides, run: &Arc<Run>) -> Result<Running> {
+/// Starts every pair from the recorded state.
+pub async fn start(config: &Config, sides: &Sides, stores: &Stores, run: &Arc<Run>) -> Result<Running> {
     let limits = limits(config, sides.pairs.len())?;
-    run.enter(Phase::Layout);
-    // IMPORTANT: positions first, then the catalog: what changes between the
-    // two is in the oplog after the positions (R1).
-    let starts = newest(sides).await?;
-    let mut catalog = catalog::read(&sides.source).await?;
-    let local = try_join_all(sides.source.shards.iter().map(|shard| ddl::local_uuids(shard, &catalog))).await?;
-    // Dropped between the two reads: no pair would see its drop.
-    catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid))));
-    // IMPORTANT: after both: a collection that no pair tracks and that is
-    // written to later must have been seen being created.
-    let catalog_positions = newest(sides).await?;
-    layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
-    let coordinator = Coordinator::new(sides.clone(), &catalog, &local);
+    let states = stores.load_pairs().await?;
+    check_target_owners(sides, &states).await?;
+    let gone = gone(sides, &states).await?;
+    let newest = newest(config, sides).await?;
+    let coordinator = Coordinator::new(sides.clone(), &states);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
-
-    run.enter(Phase::Copying);
-    let plans = sides.source.shards.iter().enumerate().map(|(index, source)| {
-        let target = &sides.target.shards[sides.pairs[index]];
-        Plan {
-            index,
-            source: source.clone(),
-            target: target.clone(),
-            app_name: format!("shardlift/{}/{index}/1", run.id),
-            start: starts[index],
-            catalog_position: catalog_positions[index].position,
-            collections: held_by(&catalog, &local[index]),
-            requests: requests.clone(),
-            limits,
-        }
+    let plans = states.into_iter().zip(newest).enumerate().map(|(index, (state, newest))| Plan {
+        index,
+        run: run.id(),
+        source: sides.source.shards[index].clone(),
+        target: sides.target.shards[sides.pairs[index]].clone(),
+        state,
+        store: stores.pairs[index].clone(),
+        gone: gone[index].clone(),
+        newest,
+        requests: requests.clone(),
+        limits,
     });
     let started = join_all(plans.map(Pair::start)).await.into_iter().collect::<Result<Vec<_>>>()?;
     let (pairs, tasks): (Vec<_>, Vec<_>) = started.into_iter().unzip();
@@ -129,14 +129,52 @@ pub async fn start(config: &Config, sides: &Sides, run: &Arc<Run>) -> Result<Run
     Ok(Running { pairs, tasks, coordinator, ddl })
 }
 
-async fn newest(sides: &Sides) -> Result<Vec<Start>> {
-    let oplogs = sides.source.shards.iter().map(|s| Oplog::new(s.client.clone(), &s.id));
+/// The newest majority-committed entry of every source shard.
+pub async fn newest(config: &Config, sides: &Sides) -> Result<Vec<Newest>> {
+    let oplogs = sides.source.shards.iter().map(|s| Oplog::new(s.client.clone(), &s.id, away_max(config)));
     try_join_all(oplogs.map(|oplog| async move { oplog.newest().await })).await
 }
 
-fn held_by(catalog: &Catalog, local: &HashSet<bson::Uuid>) -> Vec<catalog::Collection> {
-    let held = catalog.collections.iter().filter(|c| c.kind == CollectionKind::Plain);
-    held.filter(|c| c.uuid.is_some_and(|uuid| local.contains(&uuid))).cloned().collect()
+/// UUIDs each pair tracks that its source shard no longer has: their drops are
+/// in the oplog after the resume position.
+async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>> {
+    let mut gone = Vec::new();
+    for (shard, state) in sides.source.shards.iter().zip(states) {
+        let alive: Vec<_> = state.collections.iter().filter(|c| !c.dead).collect();
+        let databases: BTreeSet<&str> = alive.iter().map(|c| c.ns.db.as_str()).collect();
+        let there = ddl::local_uuids_of(shard, databases).await?;
+        gone.push(alive.iter().map(|c| c.uuid).filter(|uuid| !there.contains(uuid)).collect());
+    }
+    Ok(gone)
+}
+
+/// A target balancer that was on between two starts may have moved chunks: data
+/// would be written to shards that do not own it.
+async fn check_target_owners(sides: &Sides, states: &[PairState]) -> Result<()> {
+    if sides.target.topology == Topology::ReplicaSet {
+        return Ok(());
+    }
+    let planned: HashMap<Namespace, &CollectionState> =
+        states.iter().flat_map(|s| &s.collections).filter(|c| !c.dead).map(|c| (c.ns.clone(), c)).collect();
+    let catalog = catalog::read(&sides.target).await?;
+    for there in &catalog.collections {
+        let Some(planned) = planned.get(&there.ns).filter(|p| p.target_uuid.is_some_and(|u| there.uuid == Some(u))) else {
+            continue;
+        };
+        let (Some(planned), Some(found)) = (&planned.sharded, &there.sharded) else { continue };
+        let wanted = joined(planned).into_iter().map(|(min, max, shard)| (min, max, sides.pairs[shard]));
+        if wanted.collect::<Vec<_>>() != joined(found) {
+            let found = format!("chunks of {} were moved on the target since the run was last up", there.ns);
+            return Err(Error::new(Kind::Unsupported, found)
+                .remedy("keep the target's balancer off; begin anew with `shardlift migrate --restart`"));
+        }
+    }
+    Ok(())
+}
+
+/// How long either side may be away.
+pub fn away_max(config: &Config) -> Duration {
+    Duration::from_secs(config.away_max_s)
 }
 
 /// # Errors
@@ -150,7 +188,9 @@ fn limits(config: &Config, pairs: usize) -> Result<Limits> {
     }
     Ok(Limits {
         memory_bytes,
-        range_bytes: config.range_bytes(),
+        away_max: away_max(config),
+        patience: Duration::from_secs(config.command_timeout_s),
+        checkpoint: Duration::from_millis(config.checkpoint_ms),
         scans: config.scans,
         lanes: config.lanes,
         flush: FlushLimits { ops_max: config.bulk_ops_max, bytes_max: config.bulk_bytes_max() },

@@ -31,7 +31,7 @@ pub struct Summary {
 impl Summary {
     pub fn of(run: &Run, verified: Option<verify::Report>, cutover_ms: u64, late_writes: u64) -> Self {
         Summary {
-            run_id: run.id.clone(),
+            run_id: run.id(),
             documents_copied: run.sum(|m| m.documents_copied.load(Relaxed)),
             bytes_copied: run.sum(|m| m.bytes_copied.load(Relaxed)),
             documents_orphaned: run.sum(|m| m.documents_orphaned.load(Relaxed)),

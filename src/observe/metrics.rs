@@ -78,6 +78,7 @@ pub const RUN_METRICS: &[Metric<Snapshot>] = &[
     gauge("shardlift_failed", "1 when the run stopped with an error.", |s| flag(s.error.is_some())),
     gauge("shardlift_warnings", "Warnings an operator should read.", |s| s.warnings.len() as f64),
     counter("shardlift_cutovers_given_up_total", "Cutovers that went back to following.", |s| s.cutovers_given_up as f64),
+    counter("shardlift_recoveries_total", "Times the run went back to its last checkpoint.", |s| s.recoveries as f64),
     gauge("shardlift_cutover_seconds", "Duration of the finished cutover; 0 before.", |s| seconds(s.cutover_ms.unwrap_or(0))),
 ];
 

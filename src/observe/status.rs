@@ -31,6 +31,9 @@ pub struct Snapshot {
     pub cutover_ms: Option<u64>,
     /// Cutovers that were begun and went back to following.
     pub cutovers_given_up: u64,
+    /// Times the run went back to its last checkpoint, since this process began.
+    #[serde(default)]
+    pub recoveries: u64,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Statements → write commands → the target, and what its answers mean.
 //!
 //! Every command is sent once. A connection that is lost while one is under way
-//! stops the pair: whether it took effect is not known, and sending it again on
+//! ends the attempt: whether it took effect is not known, and sending it again on
 //! another connection could let it run twice, late (R7).
 
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use mongodb::Client;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
+use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
+use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
 use crate::pair::command::WriteCommand;
 use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
@@ -26,6 +28,10 @@ use crate::pair::render::render;
 pub struct Writer {
     pub client: Client,
     pub limits: FlushLimits,
+    /// The target's term all writes must be acknowledged in (R7).
+    pub term: i64,
+    /// How long a command may stay unanswered.
+    pub patience: Duration,
 }
 
 /// Unique values can pass from one document to another in another lane: the
@@ -150,9 +156,23 @@ impl Writer {
     /// Sends one write command. On a collection that is gone, every statement is
     /// refused by itself (code 361, seen on 6.0.5).
     pub(super) async fn run(&self, collection: &Tracked, command: RawDocumentBuf) -> Result<Vec<Refusal>> {
-        let database = self.client.database(&collection.ns.db);
-        let failed = |e| Error::from(e).context(format_args!("writing to {} on the target", collection.ns));
-        refusals(&database.run_raw_command(command).await.map_err(failed)?)
+        let failed = |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
+        refusals(&self.command(&collection.ns.db, command).await.map_err(failed)?)
+    }
+
+    /// One command, sent once. Its reply tells the term it was acknowledged in.
+    ///
+    /// # Errors
+    /// `Transient` if the answer was lost, is late, or is of another term: the
+    /// pair goes back to its last checkpoint.
+    pub(super) async fn command(&self, database: &str, command: RawDocumentBuf) -> Result<Document> {
+        let database = self.client.database(database);
+        let sent = async { database.run_raw_command(command).await.map_err(Error::from) };
+        let reply = within(self.patience, "the target", sent).await?;
+        if let Ok(term) = reply.get_document("opTime").and_then(|time| time.get_i64("t")) {
+            same_term(self.term, term)?;
+        }
+        Ok(reply)
     }
 
     /// Writes copied documents. Those already there are left alone: every op
@@ -168,6 +188,16 @@ impl Writer {
         }
         self.copy_plain(collection, &plain).await?;
         self.copy_one_by_one(collection, &literal).await
+    }
+
+    /// Removes every document of a collection that is to be copied again.
+    pub async fn empty(&self, collection: &Tracked) -> Result<()> {
+        let mut command = WriteCommand::new("delete", collection, "deletes", true, 64);
+        command.delete_all();
+        match self.run(collection, command.finish()).await?.first().filter(|_| !collection.is_dead()) {
+            Some(refusal) => Err(refused_error(collection, refusal)),
+            None => Ok(()),
+        }
     }
 
     async fn copy_plain(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
@@ -198,14 +228,14 @@ impl Writer {
     /// Writes one statement that a pipeline update could abort the server with.
     async fn write_delicate(&self, collection: &Tracked, statement: &Statement) -> Result<()> {
         for command in delicate::commands(collection, statement)? {
-            let database = self.client.database(command.database(collection));
-            match database.run_raw_command(command.body).await.map_err(Error::from) {
+            let may_miss = command.may_miss;
+            match self.command(command.database(collection), command.body.clone()).await {
                 Ok(reply) => {
                     if let Some(refusal) = refusals(&reply)?.first().filter(|_| !collection.is_dead()) {
                         return Err(refused_error(collection, refusal));
                     }
                 }
-                Err(_) if command.may_miss && !self.is_there(collection, &statement.id).await? => {}
+                Err(e) if may_miss && e.kind == Kind::Server && !self.is_there(collection, &statement.id).await? => {}
                 Err(e) => return Err(e.context(format_args!("writing to {} on the target", collection.ns))),
             }
         }

@@ -82,6 +82,12 @@ impl Chores {
         self.inner.tasks.lock().abort_all();
     }
 
+    /// Waits until every chore has ended, after `abort`.
+    pub async fn ended(&self) {
+        let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
+        tasks.shutdown().await;
+    }
+
     /// Chores that have not ended well.
     pub fn pending(&self) -> usize {
         self.inner.pending.lock().len()

@@ -37,6 +37,17 @@ impl Traits {
             clustered: options.get("clusteredIndex").is_ok_and(|index| index.is_some()),
         }
     }
+
+    /// One lane, op order, nothing coalesced: capped collections, and those
+    /// whose own collation decides what `_id`s are equal (R4).
+    pub fn in_order(&self) -> bool {
+        self.capped || self.collated
+    }
+
+    /// Copied as one unit in natural order.
+    pub fn one_unit(&self) -> bool {
+        self.in_order() || self.clustered
+    }
 }
 
 /// A source collection as one pair tracks it. The catalog of a pair maps its
@@ -88,15 +99,12 @@ impl Tracked {
         }
     }
 
-    /// One lane, op order, nothing coalesced: capped collections, and those
-    /// whose own collation decides what `_id`s are equal (R4).
     pub fn in_order(&self) -> bool {
-        self.traits.capped || self.traits.collated
+        self.traits.in_order()
     }
 
-    /// Copied as one unit in natural order.
     pub fn one_unit(&self) -> bool {
-        self.in_order() || self.traits.clustered
+        self.traits.one_unit()
     }
 
     /// Binds the collection to the one on the target that takes its writes.
@@ -174,6 +182,11 @@ impl Tracked {
 
     pub fn kill(&self) {
         self.dead.store(true, SeqCst);
+    }
+
+    /// Neither dropped nor another shard's: its data matters here.
+    pub fn counts(&self) -> bool {
+        !self.is_dead() && !self.is_passive()
     }
 
     pub fn is_dead(&self) -> bool {

@@ -175,6 +175,15 @@ impl WriteCommand {
         self.writer.end();
     }
 
+    pub fn delete_all(&mut self) {
+        self.writer.begin_item(self.count);
+        self.count += 1;
+        self.writer.begin_document("q");
+        self.writer.end();
+        self.writer.int32("limit", 0);
+        self.writer.end();
+    }
+
     pub fn finish(self) -> RawDocumentBuf {
         self.writer.finish()
     }

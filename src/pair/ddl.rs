@@ -4,6 +4,7 @@
 //! Decides nothing across pairs: creating and dropping go through control,
 //! which knows all pairs.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -15,12 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::catalog::{Collection, EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
 use crate::pair::position::Position;
+use crate::state::CollectionState;
+use crate::state::pair_store::PairStore;
 
 /// How often a creation under way looks whether it is still wanted.
 const DEAD_POLL: Duration = Duration::from_millis(20);
@@ -28,8 +32,8 @@ const DEAD_POLL: Duration = Duration::from_millis(20);
 /// One DDL on one collection, owned.
 #[derive(Debug)]
 pub enum Ddl {
-    Create { uuid: Uuid, ns: Namespace, traits: Traits },
-    Drop { uuid: Uuid },
+    Create { uuid: Uuid, ns: Namespace, traits: Traits, position: Position },
+    Drop { uuid: Uuid, position: Position },
     CreateIndexes { uuid: Uuid, specs: Vec<RawDocumentBuf>, position: Position },
     DropIndexes { uuid: Uuid, names: Vec<String>, position: Position },
 }
@@ -59,7 +63,7 @@ impl Ddl {
         let name_of = |spec: &bson::RawDocument| spec.get_str("name").map(str::to_owned).unwrap_or_default();
         Ok(Some(match meaning {
             Meaning::Create { coll } => return create(entry, coll),
-            Meaning::Drop { .. } => Ddl::Drop { uuid: uuid()? },
+            Meaning::Drop { .. } => Ddl::Drop { uuid: uuid()?, position },
             Meaning::CreateIndexes { specs } => {
                 let specs = specs.into_iter().map(without_command).collect::<Result<_>>()?;
                 Ddl::CreateIndexes { uuid: uuid()?, specs, position }
@@ -88,7 +92,7 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
     }
     let uuid = entry.uuid.ok_or_else(|| entry.unsupported("a create without collection UUID"))?;
     let ns = Namespace { db: entry.database().to_owned(), coll: coll.to_owned() };
-    Ok(Some(Ddl::Create { uuid, ns, traits: Traits::of(entry.o) }))
+    Ok(Some(Ddl::Create { uuid, ns, traits: Traits::of(entry.o), position: entry.position }))
 }
 
 /// The specification inside a `createIndexes` entry, which carries the command's
@@ -115,26 +119,29 @@ pub struct DdlSink {
     pub gate: Arc<Mutex<Gate>>,
     pub chores: Chores,
     pub indexer: Arc<Indexer>,
+    pub store: PairStore,
     pub requests: mpsc::Sender<Request>,
 }
 
 impl DdlSink {
-    /// Takes effect in the gate before it returns; the rest is a chore.
+    /// Takes effect in the gate before it returns; the rest is a chore. Until
+    /// that is done and recorded, the resume position stays below the entry, so
+    /// that a restart meets it again (R4).
     pub fn accept(&self, ddl: Ddl) -> Result<()> {
         match ddl {
-            Ddl::Create { uuid, ns, traits } => self.create(uuid, ns, traits),
-            Ddl::Drop { uuid } => self.drop_collection(uuid),
+            Ddl::Create { uuid, ns, traits, position } => self.create(uuid, ns, traits, position),
+            Ddl::Drop { uuid, position } => self.drop_collection(uuid, position),
             Ddl::CreateIndexes { uuid, specs, position } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
-                self.chores.add("creating indexes of", &tracked.ns.clone(), async move {
+                self.chore("creating indexes of", &tracked.ns.clone(), position, async move {
                     indexer.create_at(&tracked, specs, position).await
                 });
             }
             Ddl::DropIndexes { uuid, names, position } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
-                self.chores.add("dropping indexes of", &tracked.ns.clone(), async move {
+                self.chore("dropping indexes of", &tracked.ns.clone(), position, async move {
                     indexer.remove_at(&tracked, names, position).await
                 });
             }
@@ -142,15 +149,32 @@ impl DdlSink {
         Ok(())
     }
 
+    /// A chore that pins its entry.
+    fn chore(
+        &self,
+        doing: &str,
+        ns: &Namespace,
+        position: Position,
+        chore: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        let pin = self.gate.lock().pin(position);
+        let gate = self.gate.clone();
+        self.chores.add(doing, ns, async move {
+            chore.await?;
+            gate.lock().unpin(pin);
+            Ok(())
+        });
+    }
+
     /// A collection whose index DDL must be carried over. One that is still being
     /// copied gets its indexes as they are when its copy ends.
     fn live(&self, uuid: &Uuid) -> Option<Arc<Tracked>> {
         let gate = self.gate.lock();
-        let tracked = gate.tracked(uuid).filter(|t| !t.is_dead() && !t.is_passive())?;
+        let tracked = gate.tracked(uuid).filter(|t| t.counts())?;
         gate.is_copied(uuid).then(|| tracked.clone())
     }
 
-    fn create(&self, uuid: Uuid, ns: Namespace, traits: Traits) {
+    fn create(&self, uuid: Uuid, ns: Namespace, traits: Traits, position: Position) {
         let mut gate = self.gate.lock();
         if gate.tracked(&uuid).is_some() {
             return;
@@ -159,7 +183,7 @@ impl DdlSink {
         gate.admit_new(tracked.clone());
         drop(gate);
         let sink = self.clone();
-        self.chores.add("creating", &ns, async move { sink.create_on_target(&tracked).await });
+        self.chore("creating", &ns, position, async move { sink.create_on_target(&tracked).await });
     }
 
     async fn create_on_target(&self, tracked: &Tracked) -> Result<()> {
@@ -169,15 +193,31 @@ impl DdlSink {
         let created = tokio::select! {
             created = answer => created,
             // Dropped again: its drop is the next chore on this name.
-            () = died(tracked) => return Ok(()),
+            () = died(tracked) => return self.record_dead(tracked).await,
         };
         let created = created.map_err(|_| Error::internal("control left a creation unanswered"))?;
-        let Some(Created { collection, target_uuid }) = created? else {
+        let Some(created) = created? else {
             // Its ops are of no use; what they hold of the tail's memory may be
             // what the tail needs to reach the drop.
             self.gate.lock().discard(&tracked.uuid);
-            return Ok(());
+            return self.record_dead(tracked).await;
         };
+        self.bind(tracked, &created)?;
+        // IMPORTANT: recorded before the first write: a restart resolves its ops
+        // by this record, not by the name (R4).
+        self.store.add(&CollectionState::created(&created)?).await?;
+        failpoint::hit("creation-recorded");
+        self.gate.lock().release(&tracked.uuid);
+        Ok(())
+    }
+
+    /// A restart between its creation and its drop knows it by this record.
+    async fn record_dead(&self, tracked: &Tracked) -> Result<()> {
+        self.store.add(&CollectionState::dead(tracked.uuid, &tracked.ns)).await.map(drop)
+    }
+
+    fn bind(&self, tracked: &Tracked, created: &Created) -> Result<()> {
+        let Created { collection, target_uuid } = created;
         if let Some(sharded) = &collection.sharded {
             tracked.own(Ownership::of(sharded, self.pair)?);
         }
@@ -185,20 +225,19 @@ impl DdlSink {
             tracked.expires.store(true, SeqCst);
         }
         match (collection.lives_on(self.pair), target_uuid) {
-            (true, Some(target_uuid)) => tracked.bind(target_uuid),
+            (true, Some(target_uuid)) => tracked.bind(*target_uuid),
             (true, None) => {
                 return Err(Error::internal(format!("{} was made but is not on the target's shard", tracked.ns)));
             }
             (false, _) => tracked.set_passive(),
         }
-        self.gate.lock().release(&tracked.uuid);
         Ok(())
     }
 
-    fn drop_collection(&self, uuid: Uuid) {
+    fn drop_collection(&self, uuid: Uuid, position: Position) {
         let Some(tracked) = self.gate.lock().kill(&uuid) else { return };
         let sink = self.clone();
-        self.chores.add("dropping", &tracked.ns.clone(), async move { sink.drop_on_target(&tracked).await });
+        self.chore("dropping", &tracked.ns.clone(), position, async move { sink.drop_on_target(&tracked).await });
     }
 
     async fn drop_on_target(&self, tracked: &Tracked) -> Result<()> {
@@ -206,7 +245,11 @@ impl DdlSink {
         let (reply, answer) = oneshot::channel();
         let request = Request::Drop { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
         self.ask(request).await?;
-        answer.await.map_err(|_| Error::internal("control left a drop unanswered"))?
+        answer.await.map_err(|_| Error::internal("control left a drop unanswered"))??;
+        failpoint::hit("drop-made");
+        self.store.kill(tracked.uuid).await?;
+        failpoint::hit("drop-recorded");
+        Ok(())
     }
 
     async fn ask(&self, request: Request) -> Result<()> {

@@ -7,7 +7,7 @@ use bson::{RawBsonRef, RawDocument, Uuid};
 
 use crate::error::{Error, Kind, Result};
 use crate::pair::op::{OpKind, OpRef};
-use crate::pair::position::Position;
+use crate::pair::position::{Mark, Position};
 
 /// The fields of an entry that matter here, or of one operation inside an
 /// `applyOps`, which has no `ts`.
@@ -114,6 +114,10 @@ impl<'a> Entry<'a> {
         }
         entry.session = lsid.zip(txn_number);
         Ok(entry)
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { position: self.position, term: self.term }
     }
 
     pub fn database(&self) -> &'a str {

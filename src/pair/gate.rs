@@ -11,7 +11,7 @@
 //! dropped after the fence was read.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -20,9 +20,12 @@ use bson::{RawBson, RawBsonRef, RawDocument, Uuid};
 use crate::bson::{identity::IdKey, order};
 use crate::pair::budget::Permit;
 use crate::pair::collection::Tracked;
+use crate::pair::held::Held;
 use crate::pair::inbox::{Inbox, Queued};
+use crate::pair::ledger::{Ledger, Pin};
 use crate::pair::op::{Op, OpKind, OpRef};
-use crate::pair::position::Position;
+use crate::pair::position::{Mark, Position};
+use crate::state::{self, Recorded};
 
 /// The gate of one pair.
 #[derive(Debug)]
@@ -32,7 +35,12 @@ pub struct Gate {
     /// Newest entry that is classified whole.
     passed: Position,
     collections: HashMap<Uuid, Collection>,
+    /// Units in state `Copying`: there are few, of many.
+    copying: BTreeSet<(Uuid, usize)>,
+    /// Collections with a `hold`.
+    holding: BTreeSet<Uuid>,
     lanes: Vec<Arc<Inbox>>,
+    ledger: Ledger,
     /// The cutover is done: nothing is applied any more.
     closed: bool,
 }
@@ -43,6 +51,8 @@ struct Collection {
     units: Vec<Unit>,
     /// While Some, ops of copied units wait here (unique builds, DDL).
     hold: Option<Held>,
+    /// Units finished while there is a hold, with their fences.
+    finished_in_hold: Vec<(usize, Position)>,
 }
 
 /// A range of `_id`s, up to the next unit's lower bound.
@@ -57,18 +67,21 @@ struct Unit {
 enum UnitState {
     /// Its scan has not begun. Set when planned; left by `start`.
     Waiting,
-    /// Its scan reads at or after the fence. Set by `start`; left by `finish`.
-    Copying(Held),
+    /// Its scan reads at or after the fence. Set by `start`, or by `admit` where
+    /// an earlier incarnation had started it; left by `finish`.
+    Copying { fence: Position, held: Held, again: bool },
     /// Its last held op was handed to the lanes. Set by `finish`; final.
     Copied,
 }
 
-/// Ops that wait, in the order they must be applied in.
-#[derive(Debug)]
-struct Held {
-    ops: Vec<Op>,
-    bytes: u64,
-    oldest: Position,
+/// How a scan has to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The scan reads at or after it.
+    pub fence: Position,
+    /// An earlier incarnation had started it with this fence: the start is
+    /// durable already, and documents may be there.
+    pub again: bool,
 }
 
 /// What became of an op.
@@ -85,24 +98,41 @@ pub enum Verdict {
 }
 
 impl Gate {
-    pub fn new(start: Position, lanes: Vec<Arc<Inbox>>) -> Self {
-        Gate { begun: start, passed: start, collections: HashMap::new(), lanes, closed: false }
+    /// `start` is the entry the tail begins at: everything up to it is applied,
+    /// or in the scans to come.
+    pub fn new(start: Mark, lanes: Vec<Arc<Inbox>>) -> Self {
+        Gate {
+            begun: start.position,
+            passed: start.position,
+            collections: HashMap::new(),
+            copying: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            lanes,
+            ledger: Ledger::new(start),
+            closed: false,
+        }
     }
 
-    /// Admits a collection that is to be copied. `bounds` are the lower bounds
-    /// of all its units but the first, ascending; all units wait.
-    pub fn admit(&mut self, tracked: Arc<Tracked>, bounds: &[RawBson]) {
+    /// Admits a collection with its units as planned, or as an earlier
+    /// incarnation left them. `bounds` are the lower bounds of all units but the
+    /// first, ascending. Ops of a unit that was being copied are held from now on.
+    pub fn admit(&mut self, tracked: Arc<Tracked>, bounds: &[RawBson], states: &[state::UnitState]) {
         debug_assert!(bounds.is_sorted_by(|a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()).is_lt()));
+        assert_eq!(states.len(), bounds.len() + 1, "a unit more than there are bounds");
+        let uuid = tracked.uuid;
         let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
-        let units = lowers.map(|lower| Unit { lower, state: UnitState::Waiting }).collect();
-        self.collections.insert(tracked.uuid, Collection { tracked, units, hold: None });
+        let units: Vec<Unit> = lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state)).collect();
+        let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
+        self.copying.extend(copying.map(|(index, _)| (uuid, index)));
+        self.collections.insert(uuid, Collection { tracked, units, hold: None, finished_in_hold: Vec::new() });
     }
 
     /// Admits a collection that the tail saw being created: it is complete by
     /// its ops alone, which are held until `release`.
     pub fn admit_new(&mut self, tracked: Arc<Tracked>) {
-        let units = vec![Unit { lower: None, state: UnitState::Copied }];
-        self.collections.insert(tracked.uuid, Collection { tracked, units, hold: Some(Held::default()) });
+        let uuid = tracked.uuid;
+        self.admit(tracked, &[], &[state::UnitState::Settled]);
+        self.set_hold(&uuid);
     }
 
     pub fn tracked(&self, uuid: &Uuid) -> Option<&Arc<Tracked>> {
@@ -115,10 +145,21 @@ impl Gate {
         self.begun = position;
     }
 
-    /// Everything of the entry at `position` has been classified.
-    pub fn pass(&mut self, position: Position) {
-        assert!(position <= self.begun, "passed {position} before it was begun");
-        self.passed = position;
+    /// Everything of the entry has been classified.
+    pub fn pass(&mut self, mark: Mark) {
+        assert!(mark.position <= self.begun, "passed {} before it was begun", mark.position);
+        self.passed = mark.position;
+        self.ledger.passed(mark);
+    }
+
+    /// Nothing at or after `position` counts as applied until the pin is back.
+    /// To be taken before the entry is passed.
+    pub fn pin(&mut self, position: Position) -> Pin {
+        self.ledger.pin(position)
+    }
+
+    pub fn unpin(&mut self, pin: Pin) {
+        self.ledger.unpin(pin);
     }
 
     /// Decides on one op. `permit` is the reply's: kept ops take their part.
@@ -137,7 +178,7 @@ impl Gate {
         let unit = collection.unit_of(op.id);
         let held = match &mut collection.units[unit].state {
             UnitState::Waiting => return Verdict::Dropped,
-            UnitState::Copying(held) => Some(held),
+            UnitState::Copying { held, .. } => Some(held),
             UnitState::Copied => collection.hold.as_mut(),
         };
         let op = op.to_owned(IdKey::new(op.id), permit);
@@ -151,24 +192,39 @@ impl Gate {
         Verdict::Held
     }
 
-    /// waiting → copying. Returns the fence: the scan must read at or after it.
-    /// None if the collection is gone.
-    pub fn start(&mut self, uuid: &Uuid, unit: usize) -> Option<Position> {
-        let collection = self.collections.get_mut(uuid).filter(|c| !c.tracked.is_dead())?;
-        assert!(matches!(collection.units[unit].state, UnitState::Waiting), "a unit is started once");
-        collection.units[unit].state = UnitState::Copying(Held::default());
-        Some(self.begun)
+    /// waiting → copying. None if the collection is gone.
+    pub fn start(&mut self, uuid: &Uuid, unit: usize) -> Option<Started> {
+        let collection = self.collections.get_mut(uuid).filter(|c| c.tracked.counts())?;
+        match &mut collection.units[unit].state {
+            UnitState::Copying { fence, again, .. } if *again => {
+                *again = false;
+                Some(Started { fence: *fence, again: true })
+            }
+            state @ UnitState::Waiting => {
+                *state = UnitState::Copying { fence: self.begun, held: Held::default(), again: false };
+                self.copying.insert((*uuid, unit));
+                Some(Started { fence: self.begun, again: false })
+            }
+            _ => panic!("a unit is started once"),
+        }
     }
 
     /// copying → copied, when the last write of the scan is acknowledged. True
     /// if it was the collection's last unit.
     pub fn finish(&mut self, uuid: &Uuid, unit: usize) -> bool {
-        let Some(collection) = self.collections.get_mut(uuid).filter(|c| !c.tracked.is_dead()) else { return false };
+        let Some(collection) = self.collections.get_mut(uuid).filter(|c| c.tracked.counts()) else { return false };
         let state = std::mem::replace(&mut collection.units[unit].state, UnitState::Copied);
-        let UnitState::Copying(held) = state else { panic!("a unit is finished once, after its start") };
+        let UnitState::Copying { fence, held, .. } = state else { panic!("a unit is finished once, after its start") };
+        self.copying.remove(&(*uuid, unit));
         match &mut collection.hold {
-            Some(hold) => held.ops.into_iter().for_each(|op| hold.push(op)),
-            None => held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes)),
+            Some(hold) => {
+                held.ops.into_iter().for_each(|op| hold.push(op));
+                collection.finished_in_hold.push((unit, fence));
+            }
+            None => {
+                held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+                self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
+            }
         }
         collection.is_copied()
     }
@@ -177,38 +233,58 @@ impl Gate {
     /// the middle of an entry, whose parts must not be torn: ask again.
     pub fn hold(&mut self, uuid: &Uuid) -> bool {
         let between_entries = self.begun == self.passed;
-        if let Some(collection) = self.collections.get_mut(uuid).filter(|_| between_entries) {
-            collection.hold.get_or_insert_default();
+        if between_entries {
+            self.set_hold(uuid);
         }
         between_entries
+    }
+
+    fn set_hold(&mut self, uuid: &Uuid) {
+        if let Some(collection) = self.collections.get_mut(uuid) {
+            collection.hold.get_or_insert_default();
+            self.holding.insert(*uuid);
+        }
     }
 
     /// Hands over what waited and lets ops through again.
     pub fn release(&mut self, uuid: &Uuid) {
         let Some(collection) = self.collections.get_mut(uuid) else { return };
+        self.holding.remove(uuid);
         let held = collection.hold.take().unwrap_or_default();
         if collection.tracked.is_passive() {
             return;
         }
         held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+        for (unit, fence) in std::mem::take(&mut collection.finished_in_hold) {
+            self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
+        }
     }
 
     /// The collection is known to be dropped later: its ops are of no use.
     pub fn discard(&mut self, uuid: &Uuid) {
         if let Some(collection) = self.collections.get_mut(uuid) {
             collection.tracked.set_passive();
-            collection.hold = None;
+            self.give_up(uuid);
         }
     }
 
     /// The collection was dropped on the source: its ops are discarded, now and
     /// for ever. Returns it, if this pair held it.
     pub fn kill(&mut self, uuid: &Uuid) -> Option<Arc<Tracked>> {
-        let collection = self.collections.get_mut(uuid).filter(|c| !c.tracked.is_dead())?;
-        collection.tracked.kill();
+        let collection = self.collections.get(uuid).filter(|c| !c.tracked.is_dead())?;
+        let tracked = collection.tracked.clone();
+        tracked.kill();
+        self.give_up(uuid);
+        Some(tracked)
+    }
+
+    fn give_up(&mut self, uuid: &Uuid) {
+        let Some(collection) = self.collections.get_mut(uuid) else { return };
         collection.hold = None;
+        collection.finished_in_hold.clear();
         collection.units.iter_mut().for_each(|unit| unit.state = UnitState::Copied);
-        Some(collection.tracked.clone())
+        self.holding.remove(uuid);
+        self.copying.retain(|(of, _)| of != uuid);
     }
 
     /// From now on every op is dropped.
@@ -231,15 +307,53 @@ impl Gate {
 
     /// Below every unapplied op: held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
-        let held = self.collections.values().flat_map(Collection::held).map(|held| held.oldest);
+        let held = self.all_held().map(|held| held.oldest);
         let queued = self.lanes.iter().map(|lane| lane.oldest());
         held.chain(queued).map(Position::before).fold(self.passed, Position::min)
     }
 
+    /// What a checkpoint may record once it is proven (R6, R7). None once the
+    /// gate is closed: what is dropped since then must not count as applied.
+    pub fn capture(&mut self) -> Option<Recorded> {
+        if self.closed {
+            return None;
+        }
+        let watermark = self.watermark();
+        let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
+        Some(self.ledger.capture(watermark, fences.into_iter(), &self.lanes))
+    }
+
+    /// Fence of the oldest unit being copied, if any.
+    pub fn oldest_fence(&self) -> Option<Position> {
+        self.copying_units().map(|(fence, _)| fence).min()
+    }
+
     /// Held ops and their bytes.
     pub fn held(&self) -> (u64, u64) {
-        let held = self.collections.values().flat_map(Collection::held);
-        held.fold((0, 0), |(ops, bytes), held| (ops + held.ops.len() as u64, bytes + held.bytes))
+        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.ops.len() as u64, bytes + held.bytes))
+    }
+
+    fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {
+        self.copying.iter().filter_map(|(uuid, unit)| match &self.collections.get(uuid)?.units[*unit].state {
+            UnitState::Copying { fence, held, .. } => Some((*fence, held)),
+            _ => None,
+        })
+    }
+
+    fn all_held(&self) -> impl Iterator<Item = &Held> {
+        let holds = self.holding.iter().filter_map(|uuid| self.collections.get(uuid)?.hold.as_ref());
+        self.copying_units().map(|(_, held)| held).chain(holds)
+    }
+}
+
+impl Unit {
+    fn restored(lower: Option<RawBson>, state: state::UnitState) -> Self {
+        let state = match state {
+            state::UnitState::Waiting => UnitState::Waiting,
+            state::UnitState::Copying(fence) => UnitState::Copying { fence, held: Held::default(), again: true },
+            state::UnitState::Settled => UnitState::Copied,
+        };
+        Unit { lower, state }
     }
 }
 
@@ -264,28 +378,6 @@ impl Collection {
 
     fn is_copied(&self) -> bool {
         self.units.iter().all(|unit| matches!(unit.state, UnitState::Copied))
-    }
-
-    fn held(&self) -> impl Iterator<Item = &Held> {
-        let in_units = self.units.iter().filter_map(|unit| match &unit.state {
-            UnitState::Copying(held) => Some(held),
-            _ => None,
-        });
-        in_units.chain(&self.hold)
-    }
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Held { ops: Vec::new(), bytes: 0, oldest: Position::MAX }
-    }
-}
-
-impl Held {
-    fn push(&mut self, op: Op) {
-        self.oldest = self.oldest.min(op.position);
-        self.bytes += op.body.len() as u64;
-        self.ops.push(op);
     }
 }
 

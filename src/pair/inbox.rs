@@ -31,11 +31,16 @@ struct State {
     queued_oldest: Position,
     /// Oldest position of what the lane took out and has not applied.
     taken_oldest: Position,
+    /// Ops ever pushed, and how many of them are applied: always the first ones.
+    pushed: u64,
+    taken: u64,
+    applied: u64,
 }
 
 impl Default for State {
     fn default() -> Self {
-        State { queue: Vec::new(), queued_oldest: Position::MAX, taken_oldest: Position::MAX }
+        let (queued_oldest, taken_oldest) = (Position::MAX, Position::MAX);
+        State { queue: Vec::new(), queued_oldest, taken_oldest, pushed: 0, taken: 0, applied: 0 }
     }
 }
 
@@ -44,6 +49,7 @@ impl Inbox {
         let mut state = self.state.lock();
         state.queued_oldest = state.queued_oldest.min(queued.op.position);
         state.queue.push(queued);
+        state.pushed += 1;
         drop(state);
         self.arrived.notify_one();
     }
@@ -60,19 +66,33 @@ impl Inbox {
         }
     }
 
-    fn try_take(&self) -> Option<Vec<Queued>> {
+    /// As `take`, without waiting; None if there is nothing.
+    pub fn try_take(&self) -> Option<Vec<Queued>> {
         let mut state = self.state.lock();
         if state.queue.is_empty() {
             return None;
         }
         assert_eq!(state.taken_oldest, Position::MAX, "a lane applies what it took before it takes more");
         state.taken_oldest = std::mem::replace(&mut state.queued_oldest, Position::MAX);
+        state.taken = state.pushed;
         Some(std::mem::take(&mut state.queue))
     }
 
     /// All that was taken is acknowledged by the target.
     pub fn applied(&self) {
-        self.state.lock().taken_oldest = Position::MAX;
+        let mut state = self.state.lock();
+        state.taken_oldest = Position::MAX;
+        state.applied = state.taken;
+    }
+
+    /// Ops ever pushed.
+    pub fn pushed(&self) -> u64 {
+        self.state.lock().pushed
+    }
+
+    /// Ops ever applied; they are the first that were pushed.
+    pub fn applied_count(&self) -> u64 {
+        self.state.lock().applied
     }
 
     /// Oldest position queued or taken; `MAX` if there is none.

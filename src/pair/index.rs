@@ -2,7 +2,7 @@
 //! collection is copied, unique ones while its ops are held at an exact
 //! position; later changes carried over as they come. Expiries wait for cutover.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
@@ -53,10 +53,29 @@ impl Indexer {
         // IMPORTANT: the position after the list: index DDL up to it is in the
         // list, and a unique index of it may be built only past it.
         let specs = catalog::indexes(&self.source, &tracked.ns).await?;
-        let listed = self.oplog.newest().await?.position;
+        let listed = self.oplog.newest().await?.mark.position;
         tracked.saw(listed);
         tracked.list_indexes_at(listed);
         self.create(tracked, specs).await
+    }
+
+    /// After a restart: what the source dropped while nobody followed goes, and
+    /// what is missing is built. All of it is in the list, and is not met again.
+    pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
+        self.build_all(tracked).await?;
+        let names = |specs: Vec<RawDocumentBuf>| -> HashSet<String> {
+            specs.iter().filter_map(|s| s.get_str("name").ok().map(str::to_owned)).collect()
+        };
+        let wanted = names(catalog::indexes(&self.source, &tracked.ns).await?);
+        if wanted.is_empty() {
+            // Dropped on the source; the tail will tell.
+            return Ok(());
+        }
+        let there = names(catalog::indexes(&self.target, &tracked.ns).await?);
+        for name in there.difference(&wanted).filter(|name| *name != "_id_") {
+            self.drop_one(tracked, name).await?;
+        }
+        Ok(())
     }
 
     /// Index DDL of the oplog at `position`; nothing if the list had it.

@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use bson::{RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 use mongodb::options::CursorType;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
+use crate::cluster::retry::Retry;
 use crate::error::{Error, Kind, Result};
 use crate::pair::entry::Entry;
-use crate::pair::position::Position;
+use crate::pair::position::{Mark, Position};
 
 /// How long the server waits for new entries before it answers with none.
 const AWAIT: Duration = Duration::from_millis(250);
@@ -26,20 +27,21 @@ const BATCH_ENTRIES: i32 = 100_000;
 pub struct Oplog {
     client: Client,
     shard: String,
+    /// How long the source may be away.
+    away_max: Duration,
 }
 
-/// Where a tail starts: an entry that was the newest majority-committed one.
+/// The newest majority-committed entry, and when it was written.
 #[derive(Debug, Clone, Copy)]
-pub struct Start {
-    pub position: Position,
-    pub term: i64,
+pub struct Newest {
+    pub mark: Mark,
     /// Wall clock of the entry, ms since 1970.
     pub wall_ms: u64,
 }
 
 impl Oplog {
-    pub fn new(client: Client, shard: &str) -> Self {
-        Oplog { client, shard: shard.to_owned() }
+    pub fn new(client: Client, shard: &str, away_max: Duration) -> Self {
+        Oplog { client, shard: shard.to_owned(), away_max }
     }
 
     async fn find(&self, command: RawDocumentBuf, tailable: bool) -> Result<RawBatchCursor> {
@@ -68,23 +70,32 @@ impl Oplog {
     }
 
     /// The newest majority-committed entry.
-    pub async fn newest(&self) -> Result<Start> {
+    pub async fn newest(&self) -> Result<Newest> {
         let command = rawdoc! {
             "find": "oplog.rs", "sort": { "$natural": -1 }, "limit": 1, "readConcern": { "level": "majority" },
         };
         let missing = || Error::new(Kind::Server, format!("the oplog of source shard {} is empty", self.shard));
         let raw = self.first(command).await?.ok_or_else(missing)?;
         let entry = Entry::read(&raw)?;
-        Ok(Start { position: entry.position, term: entry.term, wall_ms: entry.wall_ms })
+        Ok(Newest { mark: entry.mark(), wall_ms: entry.wall_ms })
     }
 
-    /// The entry at exactly `position`; None if it rolled off.
+    /// The oldest entry the oplog still holds.
+    pub async fn oldest(&self) -> Result<Option<Position>> {
+        let command = rawdoc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1 };
+        self.first(command).await?.map(|raw| Ok(Entry::read(&raw)?.position)).transpose()
+    }
+
+    /// The entry at exactly `position`; None if it rolled off. Waits while the
+    /// source is away.
     pub async fn at(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
-        let command = rawdoc! {
-            "find": "oplog.rs", "filter": { "ts": Timestamp::from(position) }, "limit": 1,
-            "readConcern": { "level": "majority" },
+        let command = || {
+            rawdoc! {
+                "find": "oplog.rs", "filter": { "ts": Timestamp::from(position) }, "limit": 1,
+                "readConcern": { "level": "majority" },
+            }
         };
-        self.first(command).await
+        Retry::new(self.away_max).until_it_works(|| self.first(command())).await
     }
 
     /// Follows from `start` on. The first entry that comes is the start entry
@@ -103,18 +114,23 @@ impl Oplog {
         cursor.next().await.ok_or_else(ended)?.map_err(|e| self.error(e))
     }
 
-    /// An old position gives no error by itself: the first entry must be the
-    /// start entry, else what lay between is lost to the tail.
-    pub fn check_first(&self, start: &Start, first: &RawDocument) -> Result<()> {
-        let entry = Entry::read(first)?;
-        if (entry.position, entry.term) == (start.position, start.term) {
+    /// An old position gives no error by itself: the first entry that comes must
+    /// be the one asked for, else what lay between is lost to the tail.
+    pub fn check_first(&self, asked: Mark, first: Mark) -> Result<()> {
+        if asked == first {
             return Ok(());
         }
         let found = format!(
-            "the oplog of source shard {} no longer holds position {} (term {}): it begins at {}",
-            self.shard, start.position, start.term, entry.position
+            "the oplog of source shard {} no longer holds position {} (term {}): it begins at {}, {} s later",
+            self.shard,
+            asked.position,
+            asked.term,
+            first.position,
+            first.position.seconds().saturating_sub(asked.position.seconds())
         );
-        Err(Error::new(Kind::Unsupported, found)
-            .remedy("writes between the two are lost to this run: enlarge the source's oplog and begin anew"))
+        Err(Error::new(Kind::RolledOff, found).remedy(format!(
+            "writes between the two are lost to this pair: enlarge the source's oplog, then begin this pair anew with `shardlift restart --shard {}`, or the whole run with `shardlift migrate --restart`",
+            self.shard
+        )))
     }
 }

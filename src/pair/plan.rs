@@ -5,11 +5,12 @@ use std::cmp::Ordering;
 
 use bson::{RawBson, rawdoc};
 use futures_util::StreamExt;
-use mongodb::Client;
 
 use crate::bson::order;
+use crate::cluster::catalog::Collection;
+use crate::cluster::connect::Shard;
 use crate::error::Result;
-use crate::pair::collection::Tracked;
+use crate::pair::collection::Traits;
 
 /// What the source says a collection holds; an estimate.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,22 +41,22 @@ pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
 ///
 /// # Errors
 /// As the source's `$sample` gives them.
-pub async fn bounds(source: &Client, tracked: &Tracked, size: Size, range_bytes: u64) -> Result<Vec<RawBson>> {
-    let units = unit_count(size, range_bytes, tracked.one_unit());
+pub async fn bounds(source: &Shard, collection: &Collection, size: Size, range_bytes: u64) -> Result<Vec<RawBson>> {
+    let units = unit_count(size, range_bytes, Traits::of(&collection.options).one_unit());
     if units <= 1 {
         return Ok(Vec::new());
     }
     let samples = (units * SAMPLES_PER_RANGE).min(size.documents / SAMPLE_SHARE_MAX).max(units);
-    Ok(pick(sample(source, tracked, samples).await?, units as usize))
+    Ok(thin_out(pick(sample(source, collection, samples).await?, units as usize)))
 }
 
-async fn sample(source: &Client, tracked: &Tracked, count: u64) -> Result<Vec<RawBson>> {
+async fn sample(source: &Shard, collection: &Collection, count: u64) -> Result<Vec<RawBson>> {
     let command = rawdoc! {
-        "aggregate": tracked.ns.coll.as_str(),
+        "aggregate": collection.ns.coll.as_str(),
         "pipeline": [{ "$sample": { "size": count as i64 } }, { "$project": { "_id": 1 } }],
         "cursor": {}, "allowDiskUse": true,
     };
-    let mut cursor = source.database(&tracked.ns.db).run_raw_cursor_command(command).batch().await?;
+    let mut cursor = source.client.database(&collection.ns.db).run_raw_cursor_command(command).batch().await?;
     let mut ids = Vec::new();
     while let Some(batch) = cursor.next().await {
         for document in batch?.doc_slices()? {
@@ -64,6 +65,22 @@ async fn sample(source: &Client, tracked: &Tracked, count: u64) -> Result<Vec<Ra
         }
     }
     Ok(ids)
+}
+
+/// Bounds of one collection are stored in one document.
+const BOUNDS_BYTES_MAX: usize = 4 << 20;
+
+/// Huge `_id`s: every other bound goes until the rest can be stored.
+fn thin_out(mut bounds: Vec<RawBson>) -> Vec<RawBson> {
+    let bytes = |bounds: &[RawBson]| bounds.iter().map(|b| crate::bson::identity::IdKey::new(b.as_raw_bson_ref()).bytes()).sum::<usize>();
+    while BOUNDS_BYTES_MAX < bytes(&bounds) {
+        let mut keep = false;
+        bounds.retain(|_| {
+            keep = !keep;
+            keep
+        });
+    }
+    bounds
 }
 
 /// Every n-th of the sorted sample, without repeats.

@@ -5,44 +5,56 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
 
+use bson::Uuid;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::cluster::catalog::{self, Collection, EXPIRY};
+use crate::cluster::catalog::{self, EXPIRY};
 use crate::cluster::connect::Shard;
 use crate::cluster::ownership::Ownership;
+use crate::cluster::retry::within;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::bulk::Writer;
+use crate::pair::checkpoint::Checkpointer;
 use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::{DdlSink, Request};
+use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
 use crate::pair::inbox::Inbox;
+use crate::pair::incarnation;
 use crate::pair::index::{Expiries, Indexer};
 use crate::pair::lane;
-use crate::pair::oplog::{Oplog, Start};
-use crate::pair::plan::{self, Size};
+use crate::pair::oplog::{Newest, Oplog};
+use crate::pair::plan::Size;
 use crate::pair::position::Position;
 use crate::pair::scan::{BATCH_BYTES, ScanUnit, Scanners};
 use crate::pair::tail::{Tail, TailView};
 use crate::pair::transactions::Transactions;
+use crate::state::pair_store::PairStore;
+use crate::state::{CollectionState, PairState, UnitState};
 
-/// What a pair is made of. Numbers as resolved by `config`.
+/// What an attempt makes a pair of. Numbers as resolved by `config`.
 pub struct Plan {
     /// Index of the source shard.
     pub index: usize,
+    pub run: String,
     pub source: Shard,
     pub target: Shard,
-    pub app_name: String,
-    pub start: Start,
-    pub catalog_position: Position,
-    /// The collections this source shard has locally, by the source's catalog.
-    pub collections: Vec<Collection>,
+    pub state: PairState,
+    pub store: PairStore,
+    /// Dropped on the source meanwhile: the tail will come to it.
+    pub gone: HashSet<Uuid>,
+    /// Newest entry of the source as the attempt begins: the target may show
+    /// anything up to there (R3).
+    pub newest: Newest,
     pub requests: mpsc::Sender<Request>,
     pub limits: Limits,
 }
@@ -51,10 +63,14 @@ pub struct Plan {
 pub struct Limits {
     /// Budget of this pair: half for its tail, half for its scans.
     pub memory_bytes: usize,
-    pub range_bytes: u64,
     pub scans: usize,
     pub lanes: usize,
     pub flush: FlushLimits,
+    /// How long either side may be away.
+    pub away_max: Duration,
+    /// How long a command or a reply may take.
+    pub patience: Duration,
+    pub checkpoint: Duration,
 }
 
 /// The tasks of a running pair; dropping them ends them.
@@ -72,8 +88,16 @@ impl Drop for PairTasks {
 }
 
 impl PairTasks {
+    /// Ends every task, and returns when all have ended: nothing of this pair is
+    /// sent any more.
+    pub async fn end(mut self) {
+        self.chores.abort();
+        self.tasks.shutdown().await;
+        self.chores.ended().await;
+    }
+
     /// Waits for the first failure of any task.
-    pub async fn failed(mut self) -> Error {
+    pub async fn failed(&mut self) -> Error {
         loop {
             tokio::select! {
                 Some(failure) = self.failures.recv() => return failure,
@@ -98,6 +122,7 @@ pub struct Pair {
     lanes: Vec<Arc<Inbox>>,
     chores: Chores,
     indexer: Arc<Indexer>,
+    checkpointer: Arc<Checkpointer>,
     scans_pending: Arc<AtomicUsize>,
 }
 
@@ -107,19 +132,25 @@ const WRITES_IN_FLIGHT: usize = 2;
 const INDEX_BUILDS: usize = 2;
 
 impl Pair {
-    /// Plans the copy, then starts every task.
+    /// Begins a new incarnation, and starts every task from the recorded state.
     pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
         let limits = plan.limits;
+        let incarnation = plan.store.begin_incarnation().await?;
+        failpoint::hit("incarnation-begun");
+        let app_name = incarnation::app_name(&plan.run, plan.index, incarnation.number);
+        // IMPORTANT: before the first data client of this incarnation is made.
+        within(limits.away_max, "older connections to the target", incarnation::alone(&plan.target, &app_name)).await?;
         let pool = (limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT + 4) as u32;
-        let source = plan.source.data_client(&plan.app_name, pool)?;
-        let target = plan.target.data_client(&plan.app_name, pool)?;
+        let source = plan.source.data_client(&app_name, pool)?;
+        let target = plan.target.data_client(&app_name, pool)?;
         let lanes: Vec<Arc<Inbox>> = (0..limits.lanes).map(|_| Arc::default()).collect();
-        let gate = Arc::new(Mutex::new(Gate::new(plan.start.position, lanes.clone())));
+        let resume = plan.state.resume;
+        let gate = Arc::new(Mutex::new(Gate::new(resume, lanes.clone())));
         let view: Arc<Mutex<TailView>> = Arc::default();
-        view.lock().walls.start_at(plan.start.wall_ms);
+        view.lock().walls.start_at(resume.position.seconds() * 1_000);
         let metrics: Arc<PairMetrics> = Arc::default();
         let (chores, failures) = Chores::new();
-        let oplog = Oplog::new(source.clone(), &plan.source.id);
+        let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
         let indexer = Arc::new(Indexer {
             oplog: oplog.clone(),
             source: plan.source.clone(),
@@ -131,6 +162,14 @@ impl Pair {
         });
         let name = format!("{} → {}", plan.source.id, plan.target.id);
         let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
+        let (recorded, _) = tokio::sync::watch::channel(resume.position);
+        let checkpointer = Arc::new(Checkpointer {
+            store: plan.store.clone(),
+            gate: gate.clone(),
+            incarnation,
+            recorded,
+            pipeline: Default::default(),
+        });
         let pair = Arc::new(Pair {
             name,
             index: plan.index,
@@ -140,40 +179,53 @@ impl Pair {
             lanes: lanes.clone(),
             chores: chores.clone(),
             indexer: indexer.clone(),
+            checkpointer: checkpointer.clone(),
             scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
         });
-        let queue = pair.admit(&plan, &source).await?;
-        let writer = Writer { client: target, limits: limits.flush };
+        let queue = pair.admit(&plan).await?;
+        let writer = Writer { client: target, limits: limits.flush, term: incarnation.term, patience: limits.patience };
         let share = || Share::new(limits.memory_bytes / 2);
         for inbox in &lanes {
             tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
         }
-        let requests = plan.requests;
+        let store = plan.store;
         let ddl = DdlSink {
             pair: plan.index,
             gate: gate.clone(),
             chores: chores.clone(),
             indexer: indexer.clone(),
-            requests,
+            store: store.clone(),
+            requests: plan.requests,
         };
         let tail = Tail {
+            feed: Feed::new(oplog.clone(), resume, limits.away_max, limits.patience),
             oplog,
-            start: plan.start,
+            at: resume.position,
             share: share(),
             gate: gate.clone(),
             view,
             ddl,
             metrics: metrics.clone(),
-            catalog_position: plan.catalog_position,
+            catalog_position: plan.state.catalog_position,
             transactions: Transactions::default(),
             open_builds: HashSet::new(),
         };
         tasks.tasks.spawn(tail.run());
-        let queue = Mutex::new(queue);
-        let writes_in_flight = WRITES_IN_FLIGHT;
-        let share = share();
-        let scanners =
-            Arc::new(Scanners { source, writer, share, gate, indexer, chores, metrics, queue, writes_in_flight });
+        tasks.tasks.spawn(checkpointer.run(limits.checkpoint));
+        let scanners = Arc::new(Scanners {
+            source,
+            writer,
+            share: share(),
+            gate,
+            indexer,
+            chores,
+            metrics,
+            queue: Mutex::new(queue),
+            writes_in_flight: WRITES_IN_FLIGHT,
+            store,
+            away_max: limits.away_max,
+            patience: limits.patience,
+        });
         for _ in 0..limits.scans {
             let (scanners, pending) = (scanners.clone(), pair.scans_pending.clone());
             tasks.tasks.spawn(async move {
@@ -185,30 +237,48 @@ impl Pair {
         Ok((pair, tasks))
     }
 
-    /// Admits every collection to the gate; returns the units to scan, those of
-    /// the largest collections first.
-    async fn admit(&self, plan: &Plan, source: &mongodb::Client) -> Result<VecDeque<ScanUnit>> {
+    /// Admits every collection to the gate as it was left; returns the units
+    /// still to scan, those begun before first, then those of the largest
+    /// collections.
+    async fn admit(&self, plan: &Plan) -> Result<VecDeque<ScanUnit>> {
+        let mut begun = Vec::new();
         let mut planned: Vec<(u64, Vec<ScanUnit>)> = Vec::new();
-        for collection in &plan.collections {
-            let tracked = track(collection, plan.index)?;
-            if !collection.lives_on(plan.index) {
+        for state in &plan.state.collections {
+            let tracked = track(state, plan.index)?;
+            tracked.saw(plan.newest.mark.position);
+            self.gate.lock().admit(tracked.clone(), &state.bounds, &state.units);
+            if state.dead {
+                tracked.kill();
+            } else if !state.collection().lives_on(plan.index) {
                 tracked.set_passive();
-                self.gate.lock().admit_new(tracked.clone());
-                self.gate.lock().release(&tracked.uuid);
-                continue;
+            } else if plan.gone.contains(&state.uuid) {
+                self.gate.lock().discard(&state.uuid);
+            } else {
+                let size = self.size(&plan.source, &tracked).await?;
+                let (restored, waiting) = self.to_scan(&tracked, state, size);
+                begun.extend(restored);
+                planned.push((size.bytes, waiting));
             }
-            let target = catalog::local_uuid(&plan.target, &tracked.ns).await?;
-            let missing = || Error::internal(format!("{} is not on target shard {}", tracked.ns, plan.target.id));
-            tracked.bind(target.ok_or_else(missing)?);
-            let size = self.size(&plan.source, &tracked).await?;
-            let bounds = plan::bounds(source, &tracked, size, plan.limits.range_bytes).await?;
-            self.gate.lock().admit(tracked.clone(), &bounds);
-            planned.push((size.bytes, scan_units(&tracked, &bounds, size)));
         }
         planned.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        let queue: VecDeque<ScanUnit> = planned.into_iter().flat_map(|(_, units)| units).collect();
-        self.metrics.units_total.store(queue.len() as u64, Relaxed);
-        Ok(queue)
+        Ok(begun.into_iter().chain(planned.into_iter().flat_map(|(_, units)| units)).collect())
+    }
+
+    /// The units that were being copied, and those that wait. A collection that
+    /// needs neither has its indexes brought up to date.
+    fn to_scan(&self, tracked: &Arc<Tracked>, state: &CollectionState, size: Size) -> (Vec<ScanUnit>, Vec<ScanUnit>) {
+        let units: Vec<_> = scan_units(tracked, &state.bounds, size).into_iter().zip(&state.units).collect();
+        self.metrics.units_total.fetch_add(units.len() as u64, Relaxed);
+        let unsettled: Vec<_> = units.into_iter().filter(|(_, s)| **s != UnitState::Settled).collect();
+        self.metrics.units_copied.fetch_add((state.units.len() - unsettled.len()) as u64, Relaxed);
+        if unsettled.is_empty() {
+            let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
+            let ns = tracked.ns.clone();
+            self.chores.add("checking indexes of", &ns, async move { indexer.reconcile(&tracked).await });
+        }
+        let (begun, waiting): (Vec<_>, Vec<_>) = unsettled.into_iter().partition(|(_, s)| **s != UnitState::Waiting);
+        let units = |of: Vec<(ScanUnit, _)>| of.into_iter().map(|(unit, _)| unit).collect();
+        (units(begun), units(waiting))
     }
 
     async fn size(&self, source: &Shard, tracked: &Tracked) -> Result<Size> {
@@ -216,6 +286,13 @@ impl Pair {
         self.metrics.documents_total.fetch_add(documents, Relaxed);
         self.metrics.bytes_total.fetch_add(bytes, Relaxed);
         Ok(Size { documents, bytes })
+    }
+
+    /// Brings the recorded state up to date before the process leaves: one round
+    /// proves what the next records.
+    pub async fn record_all(&self) -> Result<()> {
+        self.checkpointer.round().await?;
+        self.checkpointer.round().await
     }
 
     /// Below every unapplied op.
@@ -286,14 +363,16 @@ pub fn close_all_if_quiet(pairs: &[Arc<Pair>], fences: &[Position]) -> Option<St
     changed
 }
 
-fn track(collection: &Collection, shard: usize) -> Result<Arc<Tracked>> {
-    let uuid = collection.uuid.ok_or_else(|| Error::internal(format!("{} has no UUID", collection.ns)))?;
-    let tracked = Tracked::new(uuid, collection.ns.clone(), Traits::of(&collection.options));
-    if let Some(sharded) = &collection.sharded {
+fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
+    let tracked = Tracked::new(state.uuid, state.ns.clone(), Traits::of(&state.options));
+    if let Some(sharded) = &state.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
     }
-    if collection.options.get(EXPIRY)?.is_some() {
+    if state.options.get(EXPIRY)?.is_some() {
         tracked.expires.store(true, SeqCst);
+    }
+    if let Some(target_uuid) = state.target_uuid {
+        tracked.bind(target_uuid);
     }
     Ok(Arc::new(tracked))
 }

@@ -4,24 +4,29 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bson::raw::cstr;
 use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
-use mongodb::raw_batch_cursor::RawBatch;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use crate::error::{Error, Result};
+use crate::cluster::retry::{Retry, within};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::bulk::Writer;
+use crate::pair::checkpoint::same_term;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
-use crate::pair::gate::Gate;
+use crate::pair::gate::{Gate, Started};
 use crate::pair::index::Indexer;
 use crate::pair::position::Position;
+use crate::state::pair_store::PairStore;
 
 /// A range of one collection that is copied as one.
 #[derive(Debug)]
@@ -49,6 +54,18 @@ pub struct Scanners {
     pub queue: Mutex<VecDeque<ScanUnit>>,
     /// Batches of one unit being written while the next is read.
     pub writes_in_flight: usize,
+    pub store: PairStore,
+    /// How long the source may be away, and a reply may take.
+    pub away_max: Duration,
+    pub patience: Duration,
+}
+
+/// Why a scan ended early.
+enum Broken {
+    /// Reading the source failed: the unit can be read again.
+    Source(Error),
+    /// Writing the target failed: the attempt is over.
+    Target(Error),
 }
 
 /// Where a server batch is closed, bytes: what amortises a round trip without
@@ -72,17 +89,20 @@ impl Scanners {
     async fn copy(self: &Arc<Self>, unit: ScanUnit) -> Result<()> {
         let unit = Arc::new(unit);
         let tracked = &unit.tracked;
-        let Some(fence) = self.gate.lock().start(&tracked.uuid, unit.index) else { return Ok(()) };
-        match self.read_and_write(&unit, fence).await {
-            // Dropped on the source; the tail will tell.
-            Err(e) if may_be_gone(&e) && self.is_gone(tracked).await? => {
-                tracing::info!(ns = %tracked.ns, "gone from the source during its copy");
-            }
-            result => result?,
+        let Some(started) = self.gate.lock().start(&tracked.uuid, unit.index) else { return Ok(()) };
+        if !started.again {
+            // IMPORTANT: durable before the unit's first write: else a restart
+            // would give it a later fence, and what was deleted on the source in
+            // between would stay (WHY 2.1).
+            let term = self.store.start_unit(tracked.uuid, unit.index, started.fence).await?;
+            same_term(self.writer.term, term)?;
+            failpoint::hit("unit-started");
         }
+        self.copy_again_until_read(&unit, started).await?;
         // IMPORTANT: only after the last write of the unit is acknowledged:
         // its held ops go to the lanes now.
         let last = self.gate.lock().finish(&tracked.uuid, unit.index);
+        failpoint::hit("unit-finished");
         if last {
             let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
             self.chores.add(
@@ -94,32 +114,71 @@ impl Scanners {
         Ok(())
     }
 
-    async fn read_and_write(self: &Arc<Self>, unit: &Arc<ScanUnit>, fence: Position) -> Result<()> {
-        let failed = |e| Error::from(e).context(format_args!("scanning {} on the source", unit.tracked.ns));
+    /// A scan that broke on the source is made again with the same fence: what is
+    /// on the target already is left alone, and every op since is replayed (R6).
+    async fn copy_again_until_read(self: &Arc<Self>, unit: &Arc<ScanUnit>, started: Started) -> Result<()> {
+        let tracked = &unit.tracked;
+        let mut retry = Retry::new(self.away_max);
+        let mut again = started.again;
+        loop {
+            if again && tracked.traits.capped {
+                // What is there would be out of order (R6).
+                self.writer.empty(tracked).await?;
+            }
+            match self.read_and_write(unit, started.fence).await {
+                Ok(()) => return Ok(()),
+                Err(Broken::Target(e)) => return Err(e),
+                Err(Broken::Source(e)) if may_be_gone(&e) => {
+                    // Dropped on the source; the tail will tell.
+                    if self.is_gone(tracked, &mut retry).await? {
+                        tracing::info!(ns = %tracked.ns, "gone from the source during its copy");
+                        return Ok(());
+                    }
+                    retry.pause(Error { kind: Kind::Transient, ..e }).await?;
+                }
+                Err(Broken::Source(e)) => retry.pause(e).await?,
+            }
+            again = true;
+        }
+    }
+
+    async fn read_and_write(self: &Arc<Self>, unit: &Arc<ScanUnit>, fence: Position) -> std::result::Result<(), Broken> {
         // A scan that keeps natural order writes one batch after the other.
         let in_flight_max = if unit.tracked.in_order() { 1 } else { self.writes_in_flight };
         let mut writes = JoinSet::new();
         let mut permit = self.share.reserve_reply().await;
-        let database = self.source.database(&unit.tracked.ns.db);
-        let find = database.run_raw_cursor_command(find(unit, fence));
-        let mut cursor = find.batch_size(unit.batch_documents as u32).batch().await.map_err(failed)?;
-        while let Some(batch) = cursor.next().await {
-            let batch = batch.map_err(failed)?;
+        let mut cursor = self.open(unit, fence).await.map_err(Broken::Source)?;
+        while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
             unit.tracked.saw(shown_at(&batch, fence));
             permit.shrink_to(batch.as_raw_document().as_bytes().len());
             while in_flight_max <= writes.len() {
-                join_one(&mut writes).await?;
+                join_one(&mut writes).await.map_err(Broken::Target)?;
             }
-            writes.spawn(self.clone().write(unit.clone(), batch, permit));
+            writes.spawn(self.clone().write(unit.clone(), batch, permit, fence));
             permit = self.share.reserve_reply().await;
         }
         while !writes.is_empty() {
-            join_one(&mut writes).await?;
+            join_one(&mut writes).await.map_err(Broken::Target)?;
         }
         Ok(())
     }
 
-    async fn write(self: Arc<Self>, unit: Arc<ScanUnit>, batch: RawBatch, permit: Permit) -> Result<()> {
+    async fn open(&self, unit: &ScanUnit, fence: Position) -> Result<RawBatchCursor> {
+        let database = self.source.database(&unit.tracked.ns.db);
+        let find = database.run_raw_cursor_command(find(unit, fence)).batch_size(unit.batch_documents as u32);
+        self.read(unit, async { Ok(find.batch().await?) }).await
+    }
+
+    async fn next(&self, unit: &ScanUnit, cursor: &mut RawBatchCursor) -> Result<Option<RawBatch>> {
+        self.read(unit, async { Ok(cursor.next().await.transpose()?) }).await
+    }
+
+    async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
+        let failed = |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns));
+        within(self.patience, "the source", read).await.map_err(failed)
+    }
+
+    async fn write(self: Arc<Self>, unit: Arc<ScanUnit>, batch: RawBatch, permit: Permit, fence: Position) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
         let mut orphans = 0;
         for document in batch.doc_slices()? {
@@ -131,6 +190,8 @@ impl Scanners {
         }
         let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
         self.writer.copy(&unit.tracked, &documents).await?;
+        failpoint::hit("unit-batch-written");
+        let _ = fence;
         self.metrics.documents_copied.fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
         self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
@@ -139,14 +200,19 @@ impl Scanners {
     }
 
     /// The source no longer knows the collection's UUID.
-    async fn is_gone(&self, tracked: &Tracked) -> Result<bool> {
-        let find =
-            rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
-        match self.source.database(&tracked.ns.db).run_raw_command(find).await.map_err(Error::from) {
-            Ok(_) => Ok(false),
-            Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
-            Err(e) => Err(e),
-        }
+    async fn is_gone(&self, tracked: &Tracked, retry: &mut Retry) -> Result<bool> {
+        retry
+            .until_it_works(|| async {
+                let find = rawdoc! {
+                    "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" },
+                };
+                match self.source.database(&tracked.ns.db).run_raw_command(find).await.map_err(Error::from) {
+                    Ok(_) => Ok(false),
+                    Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
+                    Err(e) => Err(e),
+                }
+            })
+            .await
     }
 }
 

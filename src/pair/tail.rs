@@ -14,9 +14,10 @@ use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::ddl::{Ddl, DdlSink};
 use crate::pair::entry::{Entry, Meaning, is_internal_database};
+use crate::pair::feed::Feed;
 use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
-use crate::pair::oplog::{Oplog, Start};
+use crate::pair::oplog::Oplog;
 use crate::pair::position::{Position, Walls};
 use crate::pair::transactions::Transactions;
 
@@ -36,7 +37,9 @@ pub struct TailView {
 
 pub struct Tail {
     pub oplog: Oplog,
-    pub start: Start,
+    /// The newest entry that was passed.
+    pub at: Position,
+    pub feed: Feed,
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
     pub view: Arc<Mutex<TailView>>,
@@ -52,30 +55,27 @@ pub struct Tail {
 impl Tail {
     /// Follows until an error; ends by being dropped.
     pub async fn run(mut self) -> Result<()> {
-        let mut cursor = self.oplog.tail(self.start.position).await?;
-        let mut first = true;
         loop {
             let mut permit = self.share.reserve_reply().await;
-            let batch = self.oplog.next(&mut cursor).await?;
+            let batch = self.feed.next().await?;
             permit.shrink_to(batch.as_raw_document().as_bytes().len());
             let mut count = 0u64;
             for entry in batch.doc_slices()? {
                 let entry = entry?;
                 let Some(raw) = entry.as_document() else { continue };
-                if std::mem::take(&mut first) {
-                    self.oplog.check_first(&self.start, raw)?;
-                    continue;
-                }
-                self.entry(raw, &mut permit).await?;
-                count += 1;
+                count += u64::from(self.entry(raw, &mut permit).await?);
             }
             self.metrics.entries_read.fetch_add(count, Relaxed);
-            self.view.lock().at_head = count == 0 && !first;
+            self.view.lock().at_head = count == 0;
         }
     }
 
-    async fn entry(&mut self, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+    /// False if the entry was passed before: a cursor opened again begins with it.
+    async fn entry(&mut self, raw: &RawDocument, permit: &mut Permit) -> Result<bool> {
         let entry = Entry::read(raw)?;
+        if entry.position <= self.at {
+            return Ok(false);
+        }
         match entry.op {
             "i" | "u" | "d" => {
                 self.transactions.ended(&entry);
@@ -85,56 +85,44 @@ impl Tail {
                 // Under the gate's lock: a cutover that closes the gate must
                 // know of every change the gate let through.
                 self.note_change(change);
-                gate.pass(entry.position);
+                gate.pass(entry.mark());
             }
-            "c" => self.command(&entry, raw, permit).await?,
+            "c" => {
+                self.gate.lock().begin(entry.position);
+                self.command(&entry, raw, permit).await?;
+                self.gate.lock().pass(entry.mark());
+            }
             "n" => {
                 self.transactions.ended(&entry);
-                self.pass(entry.position);
+                let mut gate = self.gate.lock();
+                gate.begin(entry.position);
+                gate.pass(entry.mark());
             }
             _ => return Err(entry.unsupported("an entry of unknown kind")),
         }
+        self.at = entry.position;
         self.view.lock().walls.passed(entry.position, entry.wall_ms);
-        Ok(())
-    }
-
-    fn pass(&self, position: Position) {
-        let mut gate = self.gate.lock();
-        gate.begin(position);
-        gate.pass(position);
+        Ok(true)
     }
 
     async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
         match entry.meaning()? {
             Meaning::Apply(ops) => {
                 self.transactions.ended(entry);
-                self.gate.lock().begin(entry.position);
                 self.operations(ops, entry.position, permit)?;
-                self.pass(entry.position);
             }
             Meaning::ApplyChain { previous } => {
                 self.chain(previous, entry.position).await?;
                 self.operations(entry.operations()?, entry.position, permit)?;
                 self.transactions.ended(entry);
-                self.pass(entry.position);
             }
             Meaning::Commit { previous } => {
                 self.chain(previous, entry.position).await?;
                 self.transactions.ended(entry);
-                self.pass(entry.position);
             }
-            Meaning::Part => {
-                self.transactions.part(entry, raw);
-                self.pass(entry.position);
-            }
-            Meaning::Abort => {
-                self.transactions.ended(entry);
-                self.pass(entry.position);
-            }
-            meaning => {
-                self.pass(entry.position);
-                self.ddl(entry, meaning)?;
-            }
+            Meaning::Part => self.transactions.part(entry, raw),
+            Meaning::Abort => self.transactions.ended(entry),
+            meaning => self.ddl(entry, meaning)?,
         }
         self.view.lock().open_transactions = self.transactions.open_count();
         Ok(())
@@ -143,7 +131,6 @@ impl Tail {
     /// Brings the parts of a transaction up to and with `last` into effect at
     /// `position`.
     async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
-        self.gate.lock().begin(position);
         for part in self.transactions.chain(&self.oplog, last).await? {
             let raw = self.transactions.fetch(&self.oplog, part).await?;
             // The part's own bytes come on top of the reply's. Waiting for them

@@ -6,9 +6,16 @@
 //! a write returns is the term it was acknowledged in, so that its caller can
 //! tell an election (R7).
 
+pub mod lease;
+pub mod pair_store;
+pub mod run_store;
+
 use bson::{RawBson, RawDocumentBuf, Uuid};
 
-use crate::cluster::catalog::{Namespace, Sharded};
+use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
+use crate::cluster::ownership::joined;
+use crate::error::{Error, Result};
+use crate::pair::ddl::Created;
 use crate::pair::position::{Mark, Position};
 
 /// Database of the state, on every target shard.
@@ -104,4 +111,70 @@ pub struct Recorded {
 pub struct Incarnation {
     pub number: i64,
     pub term: i64,
+}
+
+impl CollectionState {
+    /// Of the plan: nothing is made, all units wait.
+    ///
+    /// # Errors
+    /// `Internal` for a view.
+    pub fn planned(collection: &Collection, bounds: Vec<RawBson>) -> Result<Self> {
+        let uuid = collection.uuid.ok_or_else(|| Error::internal(format!("{} has no UUID", collection.ns)))?;
+        Ok(CollectionState {
+            uuid,
+            target_uuid: None,
+            ns: collection.ns.clone(),
+            options: collection.options.clone(),
+            primary: collection.primary,
+            sharded: collection.sharded.as_ref().map(per_owner),
+            key_index: collection.key_index.clone(),
+            dead: false,
+            units: vec![UnitState::Waiting; bounds.len() + 1],
+            bounds,
+        })
+    }
+
+    /// Seen being created: complete by its ops alone.
+    ///
+    /// # Errors
+    /// `Internal` for a view.
+    pub fn created(created: &Created) -> Result<Self> {
+        let planned = Self::planned(&created.collection, Vec::new())?;
+        Ok(CollectionState { target_uuid: created.target_uuid, units: vec![UnitState::Settled], ..planned })
+    }
+
+    /// Created and dropped again before anything was made of it.
+    pub fn dead(uuid: Uuid, ns: &Namespace) -> Self {
+        CollectionState {
+            uuid,
+            target_uuid: None,
+            ns: ns.clone(),
+            options: RawDocumentBuf::new(),
+            primary: 0,
+            sharded: None,
+            key_index: None,
+            dead: true,
+            bounds: Vec::new(),
+            units: vec![UnitState::Settled],
+        }
+    }
+
+    /// As the source's catalog gave it when it was planned.
+    pub fn collection(&self) -> Collection {
+        Collection {
+            ns: self.ns.clone(),
+            kind: CollectionKind::Plain,
+            uuid: Some(self.uuid),
+            options: self.options.clone(),
+            primary: self.primary,
+            sharded: self.sharded.clone(),
+            key_index: self.key_index.clone(),
+        }
+    }
+}
+
+/// Neighbouring chunks of one owner joined: all that ownership needs.
+fn per_owner(sharded: &Sharded) -> Sharded {
+    let chunks = joined(sharded).into_iter().map(|(min, max, shard)| Chunk { min, max, shard }).collect();
+    Sharded { chunks, ..sharded.clone() }
 }

@@ -1,0 +1,99 @@
+//! Patience with servers that are away: pauses that grow, with jitter, and an
+//! end to them.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::{Error, Kind, Policy, Result};
+
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// One caller's patience. Begins anew whenever something `worked`.
+#[derive(Debug)]
+pub struct Retry {
+    away_max: Duration,
+    away_since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Retry {
+    /// `away_max`: how long a side may be away in one piece.
+    pub fn new(away_max: Duration) -> Self {
+        Retry { away_max, away_since: None, pause: PAUSE_MIN }
+    }
+
+    pub fn worked(&mut self) {
+        self.away_since = None;
+        self.pause = PAUSE_MIN;
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// The cause itself if it does not pass; `Parked` if it lasted too long.
+    pub async fn pause(&mut self, cause: Error) -> Result<()> {
+        if cause.kind.policy() != Policy::Retry {
+            return Err(cause);
+        }
+        let since = *self.away_since.get_or_insert_with(|| {
+            tracing::warn!("trying again: {}", cause.message);
+            Instant::now()
+        });
+        if self.away_max < since.elapsed() {
+            return Err(parked(&cause, since.elapsed()));
+        }
+        tracing::debug!("trying again: {}", cause.message);
+        tokio::time::sleep(jittered(self.pause)).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        Ok(())
+    }
+
+    /// Does `work` until it works, or cannot.
+    pub async fn until_it_works<T, F: Future<Output = Result<T>>>(&mut self, work: impl Fn() -> F) -> Result<T> {
+        loop {
+            match work().await {
+                Ok(done) => {
+                    self.worked();
+                    return Ok(done);
+                }
+                Err(cause) => self.pause(cause).await?,
+            }
+        }
+    }
+}
+
+/// Fails with `Transient` if `work` takes longer than `patience`: the answer of a
+/// frozen server never comes.
+pub async fn within<T>(patience: Duration, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Error::new(Kind::Transient, format!("{what}: no answer within {} s", patience.as_secs()));
+    tokio::time::timeout(patience, work).await.map_err(|_| late())?
+}
+
+fn parked(cause: &Error, away: Duration) -> Error {
+    let found = format!("a server was away for {} s: {}", away.as_secs(), cause.message);
+    Error::new(Kind::Parked, found).remedy(
+        "nothing is lost: bring the server back and run the same command, it goes on where it was; away_max_s sets how long a run waits by itself",
+    )
+}
+
+/// Between half of `pause` and all of it, so that those who failed together do
+/// not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    pause.mul_f64(0.5 + f64::from(nanos % 1_000) / 2_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_passing_faults_are_waited_for_and_not_for_ever() {
+        let mut retry = Retry::new(Duration::from_secs(0));
+        let fault = |kind| Error::new(kind, "x");
+        assert_eq!(retry.pause(fault(Kind::Server)).await.map_err(|e| e.kind), Err(Kind::Server));
+        assert!(retry.pause(fault(Kind::Transient)).await.is_ok());
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(retry.pause(fault(Kind::Transient)).await.map_err(|e| e.kind), Err(Kind::Parked));
+    }
+}

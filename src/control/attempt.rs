@@ -1,0 +1,86 @@
+//! One attempt: from what is recorded on the target as far as it goes. Ends
+//! with the run, or with a fault; then nothing of it is left running.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::control::drive::{self, Drive};
+use crate::control::open::Opened;
+use crate::control::run::{Phase, Run};
+use crate::control::setup::Running;
+use crate::control::stop::Stop;
+use crate::control::summary::Summary;
+use crate::control::{finish, prepare, setup};
+use crate::error::{Error, Kind, Result};
+use crate::observe::api;
+use crate::pair::run::Pair;
+use crate::state::Stage;
+
+/// How long the last checkpoints may take when a signal ends the process.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
+
+pub struct Attempt<'a> {
+    pub config: &'a Config,
+    pub run: &'a Arc<Run>,
+    pub opened: &'a Opened,
+    pub stop: &'a Stop,
+}
+
+impl Attempt<'_> {
+    pub async fn to_the_end(&self, requests: &mut mpsc::Receiver<api::Request>) -> Result<Summary> {
+        let stage = self.stage().await?;
+        if stage == Stage::Finishing {
+            finish::finish(self.config, self.opened, self.run).await?;
+            self.run.enter(Phase::Done);
+            return Ok(Summary::of(self.run, None, 0, 0));
+        }
+        let prepared = drive::unless_stopped(requests, self.stop, "preparing the target", self.prepare(stage));
+        let Running { pairs, mut tasks, coordinator, ddl } = prepared.await?;
+        let drive = Drive { config: self.config, run: self.run, opened: self.opened, stop: self.stop };
+        let outcome = drive.to_the_end(&pairs, &mut tasks, coordinator, ddl, requests).await;
+        if matches!(&outcome, Err(e) if e.kind == Kind::Stopped) {
+            record_all(&pairs).await;
+        }
+        for tasks in tasks {
+            tasks.end().await;
+        }
+        outcome
+    }
+
+    async fn stage(&self) -> Result<Stage> {
+        let missing = || {
+            Error::new(Kind::Refused, "the run's state is gone from the target")
+                .remedy("something removed the database __shardlift there: begin anew with an empty target")
+        };
+        Ok(self.opened.stores.run.load().await?.ok_or_else(missing)?.stage)
+    }
+
+    async fn prepare(&self, mut stage: Stage) -> Result<Running> {
+        let Opened { sides, stores, .. } = self.opened;
+        setup::stop_balancers(sides).await?;
+        if stage == Stage::Planning {
+            self.run.enter(Phase::Layout);
+            prepare::plan(self.config, sides, stores).await?;
+            stage = Stage::Layout;
+        }
+        if stage == Stage::Layout {
+            self.run.enter(Phase::Layout);
+            prepare::lay_out(sides, stores).await?;
+        }
+        let running = setup::start(self.config, sides, stores, self.run).await?;
+        self.run.enter(Phase::Copying);
+        Ok(running)
+    }
+}
+
+async fn record_all(pairs: &[Arc<Pair>]) {
+    let all = futures_util::future::try_join_all(pairs.iter().map(|pair| pair.record_all()));
+    match tokio::time::timeout(LAST_CHECKPOINT, all).await {
+        Ok(Ok(_)) => tracing::info!("stopped at a checkpoint"),
+        Ok(Err(e)) => tracing::warn!("the last checkpoint could not be recorded, an earlier one stands: {e}"),
+        Err(_) => tracing::warn!("the last checkpoint took too long, an earlier one stands"),
+    }
+}

@@ -1,0 +1,110 @@
+//! From two connected sides to a stored plan and the target's layout: what
+//! happens once, before the first document moves.
+//!
+//! Every step is recorded before the next begins, so that a restart goes on:
+//! planning (nothing is made yet: planned anew) → layout (made again from the
+//! plan; what is there already is left alone) → moving.
+
+use std::collections::HashSet;
+
+use bson::{RawBson, Uuid};
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind};
+use crate::cluster::connect::Shard;
+use crate::config::Config;
+use crate::control::sides::Sides;
+use crate::control::stores::Stores;
+use crate::control::{ddl, layout, setup};
+use crate::error::Result;
+use crate::failpoint;
+use crate::pair::plan::{self, Size};
+use crate::state::{CollectionState, PairState, Stage};
+
+/// Collections sampled, or looked up, side by side, per pair.
+const CONCURRENCY: usize = 8;
+
+/// Reads both positions and catalog of the source and stores the plan whole.
+pub async fn plan(config: &Config, sides: &Sides, stores: &Stores) -> Result<()> {
+    // Left over from a start that ended before its plan was whole.
+    for pair in &stores.pairs {
+        pair.remove().await?;
+    }
+    // IMPORTANT: positions first, then the catalog: what changes between the
+    // two is in the oplog after the positions (R1).
+    let starts = setup::newest(config, sides).await?;
+    let mut catalog = catalog::read(&sides.source).await?;
+    let local = try_join_all(sides.source.shards.iter().map(|shard| ddl::local_uuids(shard, &catalog))).await?;
+    // Dropped between the two reads: no pair would see its drop.
+    catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid))));
+    // IMPORTANT: after both: a collection that no pair tracks and that is
+    // written to later must have been seen being created.
+    let catalog_positions = setup::newest(config, sides).await?;
+    for (index, store) in stores.pairs.iter().enumerate() {
+        let collections = collections(config, sides, index, held_by(&catalog, &local[index])).await?;
+        let catalog_position = catalog_positions[index].mark.position;
+        store.create(&PairState { resume: starts[index].mark, catalog_position, collections }).await?;
+    }
+    failpoint::hit("plan-stored");
+    stores.run.set_stage(Stage::Layout).await
+}
+
+/// Makes the target's layout as planned and records the UUIDs made.
+pub async fn lay_out(sides: &Sides, stores: &Stores) -> Result<()> {
+    let states = stores.load_pairs().await?;
+    let planned: HashSet<Uuid> = states.iter().flat_map(|state| &state.collections).map(|c| c.uuid).collect();
+    let mut catalog = catalog::read(&sides.source).await?;
+    // What was created since will be seen being created.
+    catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
+    layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
+    failpoint::hit("layout-made");
+    for (index, state) in states.iter().enumerate() {
+        let target = &sides.target.shards[sides.pairs[index]];
+        let made = made(target, index, &state.collections).await?;
+        stores.pairs[index].bind(&made).await?;
+    }
+    failpoint::hit("layout-bound");
+    stores.run.set_stage(Stage::Moving).await
+}
+
+fn held_by(catalog: &Catalog, local: &HashSet<Uuid>) -> Vec<Collection> {
+    let held = catalog.collections.iter().filter(|c| c.kind == CollectionKind::Plain);
+    held.filter(|c| c.uuid.is_some_and(|uuid| local.contains(&uuid))).cloned().collect()
+}
+
+async fn collections(
+    config: &Config,
+    sides: &Sides,
+    pair: usize,
+    held: Vec<Collection>,
+) -> Result<Vec<CollectionState>> {
+    let source = &sides.source.shards[pair];
+    stream::iter(held)
+        .map(|collection| async move {
+            let bounds = match collection.lives_on(pair) {
+                true => bounds(config, source, &collection).await?,
+                false => Vec::new(),
+            };
+            CollectionState::planned(&collection, bounds)
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await
+}
+
+async fn bounds(config: &Config, source: &Shard, collection: &Collection) -> Result<Vec<RawBson>> {
+    let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &collection.ns).await?;
+    plan::bounds(source, collection, Size { documents, bytes }, config.range_bytes()).await
+}
+
+/// (source UUID, target UUID) of what lives on one pair's target shard now.
+async fn made(target: &Shard, pair: usize, collections: &[CollectionState]) -> Result<Vec<(Uuid, Uuid)>> {
+    let here = collections.iter().filter(|c| c.collection().lives_on(pair));
+    let found: Vec<Option<(Uuid, Uuid)>> = stream::iter(here)
+        .map(|c| async move { Ok::<_, crate::error::Error>(catalog::local_uuid(target, &c.ns).await?.map(|made| (c.uuid, made))) })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}

@@ -1,0 +1,80 @@
+//! Checkpoints of one pair (R7): positions are captured, then proven by a later
+//! majority write in the same term, and only then recorded. One write an
+//! interval does all three: it proves the capture made just before it and
+//! records the one before that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Kind, Result};
+use crate::pair::gate::Gate;
+use crate::pair::position::Position;
+use crate::state::pair_store::PairStore;
+use crate::state::{Incarnation, Recorded};
+
+/// What was captured and is not recorded yet.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    proven: Option<Recorded>,
+}
+
+impl Pipeline {
+    /// What the next write records: a capture that an earlier write proved.
+    pub fn to_record(&self) -> Option<&Recorded> {
+        self.proven.as_ref()
+    }
+
+    /// The write after `captured` was acknowledged, in the term all data was
+    /// written in: so `captured` is durable.
+    pub fn acknowledged(&mut self, captured: Option<Recorded>) {
+        self.proven = captured;
+    }
+}
+
+pub struct Checkpointer {
+    pub store: PairStore,
+    pub gate: Arc<Mutex<Gate>>,
+    pub incarnation: Incarnation,
+    /// What is recorded, for those who may forget what lies below.
+    pub recorded: tokio::sync::watch::Sender<Position>,
+    pub pipeline: tokio::sync::Mutex<Pipeline>,
+}
+
+impl Checkpointer {
+    /// One round every `interval`, until an error.
+    pub async fn run(self: Arc<Self>, interval: Duration) -> Result<()> {
+        loop {
+            tokio::time::sleep(interval).await;
+            self.round().await?;
+        }
+    }
+
+    /// Captures, writes, and records what was proven before.
+    ///
+    /// # Errors
+    /// `Transient` if the target's term is another one: what was acknowledged
+    /// since the last checkpoint may be gone.
+    pub async fn round(&self) -> Result<()> {
+        let mut pipeline = self.pipeline.lock().await;
+        let captured = self.gate.lock().capture();
+        let term = self.store.checkpoint(pipeline.to_record()).await?;
+        same_term(self.incarnation.term, term)?;
+        if let Some(recorded) = pipeline.to_record() {
+            self.recorded.send_replace(recorded.resume.position);
+        }
+        pipeline.acknowledged(captured);
+        Ok(())
+    }
+}
+
+/// # Errors
+/// `Transient`: the pair goes back to its last checkpoint.
+pub fn same_term(ours: i64, theirs: i64) -> Result<()> {
+    if ours == theirs {
+        return Ok(());
+    }
+    let found = format!("the target held an election (term {ours} → {theirs}): going back to the last checkpoint");
+    Err(Error::new(Kind::Transient, found))
+}

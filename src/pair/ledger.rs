@@ -1,0 +1,87 @@
+//! What a checkpoint may say (R6): the entry to resume at, and the units that
+//! need no second scan. Kept by the gate, under its lock.
+//!
+//! A unit is settled when its last held op is applied. Until then its fence
+//! keeps the resume position down; so does every pin: DDL that is not recorded
+//! as done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bson::Uuid;
+
+use crate::pair::collection::Tracked;
+use crate::pair::inbox::Inbox;
+use crate::pair::position::{Mark, Marks, Position};
+use crate::state::Recorded;
+
+#[derive(Debug)]
+pub struct Ledger {
+    marks: Marks,
+    settling: Vec<Settling>,
+    /// Settled, and not yet in a capture.
+    settled: Vec<(Uuid, usize)>,
+    pins: BTreeMap<u64, Position>,
+    pins_taken: u64,
+}
+
+/// A unit whose held ops were handed to the lanes and are not all applied.
+#[derive(Debug)]
+struct Settling {
+    tracked: Arc<Tracked>,
+    unit: usize,
+    fence: Position,
+    /// How many ops each lane must have applied.
+    applied: Vec<u64>,
+}
+
+/// Keeps the resume position below one entry until it is given back.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Pin(u64);
+
+impl Ledger {
+    pub fn new(start: Mark) -> Self {
+        let pins = BTreeMap::new();
+        Ledger { marks: Marks::new(start), settling: Vec::new(), settled: Vec::new(), pins, pins_taken: 0 }
+    }
+
+    pub fn passed(&mut self, mark: Mark) {
+        self.marks.passed(mark);
+    }
+
+    pub fn pin(&mut self, position: Position) -> Pin {
+        self.pins_taken += 1;
+        self.pins.insert(self.pins_taken, position);
+        Pin(self.pins_taken)
+    }
+
+    pub fn unpin(&mut self, pin: Pin) {
+        self.pins.remove(&pin.0);
+    }
+
+    /// The last held ops of a unit were handed to the lanes just now.
+    pub fn handed_over(&mut self, tracked: Arc<Tracked>, unit: usize, fence: Position, lanes: &[Arc<Inbox>]) {
+        let applied = lanes.iter().map(|lane| lane.pushed()).collect();
+        self.settling.push(Settling { tracked, unit, fence, applied });
+    }
+
+    /// What may be recorded once it is proven. `watermark` is below every op
+    /// held, queued or in flight; `fences` are those of units being copied.
+    pub fn capture(
+        &mut self,
+        watermark: Position,
+        fences: impl Iterator<Item = Position>,
+        lanes: &[Arc<Inbox>],
+    ) -> Recorded {
+        let now: Vec<u64> = lanes.iter().map(|lane| lane.applied_count()).collect();
+        let is_settled = |s: &Settling| now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);
+        let (settled, settling): (Vec<_>, Vec<_>) = std::mem::take(&mut self.settling).into_iter().partition(is_settled);
+        self.settling = settling;
+        self.settled.extend(settled.into_iter().map(|s| (s.tracked.uuid, s.unit)));
+        let pins = self.pins.values().map(|pinned| pinned.before());
+        let fences = fences.chain(self.settling.iter().map(|s| s.fence));
+        let resume = fences.chain(pins).fold(watermark, Position::min);
+        Recorded { resume: self.marks.at_or_below(resume), settled: std::mem::take(&mut self.settled) }
+    }
+}

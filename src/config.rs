@@ -43,6 +43,9 @@ pub struct Config {
     pub verify: VerifyMode,
     pub verify_concurrency: usize,
     pub server_timeout_s: u64,
+    pub away_max_s: u64,
+    pub command_timeout_s: u64,
+    pub checkpoint_ms: u64,
     pub api_port: u16,
     pub log_format: LogFormat,
     /// One of error, warn, info, debug, trace.

@@ -16,5 +16,6 @@ mod migrate_cutover;
 mod migrate_ddl;
 mod migrate_refused;
 mod migrate_transactions;
+mod state;
 mod validate;
 mod verify;

@@ -18,8 +18,7 @@ use crate::failpoint;
 use crate::pair::index::Expiries;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
-use crate::state::Stage;
-use crate::state::run_store::Expiry;
+use crate::state::{Expiry, Stage};
 
 /// NamespaceNotFound: dropped on the source before the cutover.
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;

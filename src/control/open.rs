@@ -1,6 +1,7 @@
 //! Opening a run: connect, find what an earlier process left or validate and
 //! record a new one, take the lease.
 
+use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::config::Config;
 use crate::control::balancer::Found;
 use crate::control::run::{Phase, Run};
@@ -57,8 +58,11 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 async fn take_up(mut sides: Sides, state: RunState, run: &Run) -> Result<Opened> {
     check_same(&state, &sides)?;
     if state.stage == Stage::Cancelled {
-        return Err(Error::new(Kind::Refused, format!("run {} was cancelled; what it copied is on the target", state.id))
-            .remedy("add `--restart` to wipe what it copied and begin anew"));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("run {} was cancelled; what it copied is on the target", state.id),
+        )
+        .remedy("add `--restart` to wipe what it copied and begin anew"));
     }
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);
@@ -86,10 +90,16 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         pairs: sides.pairs.clone(),
         source_balancer: balancers.source.enabled,
         target_balancer: balancers.target.enabled,
+        views: views(&sides).await?,
     };
     store.create(&state).await?;
     failpoint::hit("run-created");
     tracing::info!("run {}", state.id);
     let stores = Stores::new(&sides, &state.id);
     Ok(Opened { sides, stores, balancers, lease })
+}
+
+async fn views(sides: &Sides) -> Result<Vec<Namespace>> {
+    let collections = catalog::read(&sides.source).await?.collections;
+    Ok(collections.into_iter().filter(|c| c.kind == CollectionKind::View).map(|c| c.ns).collect())
 }

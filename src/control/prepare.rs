@@ -102,7 +102,9 @@ async fn bounds(config: &Config, source: &Shard, collection: &Collection) -> Res
 async fn made(target: &Shard, pair: usize, collections: &[CollectionState]) -> Result<Vec<(Uuid, Uuid)>> {
     let here = collections.iter().filter(|c| c.collection().lives_on(pair));
     let found: Vec<Option<(Uuid, Uuid)>> = stream::iter(here)
-        .map(|c| async move { Ok::<_, crate::error::Error>(catalog::local_uuid(target, &c.ns).await?.map(|made| (c.uuid, made))) })
+        .map(|c| async move {
+            Ok::<_, crate::error::Error>(catalog::local_uuid(target, &c.ns).await?.map(|made| (c.uuid, made)))
+        })
         .buffered(CONCURRENCY)
         .try_collect()
         .await?;

@@ -158,7 +158,8 @@ async fn check_target_owners(sides: &Sides, states: &[PairState]) -> Result<()> 
         states.iter().flat_map(|s| &s.collections).filter(|c| !c.dead).map(|c| (c.ns.clone(), c)).collect();
     let catalog = catalog::read(&sides.target).await?;
     for there in &catalog.collections {
-        let Some(planned) = planned.get(&there.ns).filter(|p| p.target_uuid.is_some_and(|u| there.uuid == Some(u))) else {
+        let Some(planned) = planned.get(&there.ns).filter(|p| p.target_uuid.is_some_and(|u| there.uuid == Some(u)))
+        else {
             continue;
         };
         let (Some(planned), Some(found)) = (&planned.sharded, &there.sharded) else { continue };

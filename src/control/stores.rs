@@ -58,6 +58,7 @@ pub fn check_same(state: &RunState, sides: &Sides) -> Result<()> {
         source.join(", "),
         target.join(", ")
     );
-    Err(Error::new(Kind::Refused, found)
-        .remedy("give that run's source and target to go on with it, or `--restart` to wipe what it copied and begin anew"))
+    Err(Error::new(Kind::Refused, found).remedy(
+        "give that run's source and target to go on with it, or `--restart` to wipe what it copied and begin anew",
+    ))
 }

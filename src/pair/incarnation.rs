@@ -46,8 +46,7 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
         doc! { "$match": { "appName": { "$regex": format!("^{PREFIX}"), "$ne": own } } },
         doc! { "$project": { "appName": 1, "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1 } },
     ];
-    let failed =
-        |e| Error::from(e).context(format_args!("listing the connections of target shard {}", target.id));
+    let failed = |e| Error::from(e).context(format_args!("listing the connections of target shard {}", target.id));
     let listed = target.client.database("admin").aggregate(pipeline).await.map_err(failed)?;
     let listed: Vec<Document> = listed.try_collect().await.map_err(failed)?;
     Ok(listed.iter().filter(|op| !watches(op)).filter_map(|op| op.get_str("appName").ok().map(str::to_owned)).collect())

@@ -76,7 +76,8 @@ impl Ledger {
     ) -> Recorded {
         let now: Vec<u64> = lanes.iter().map(|lane| lane.applied_count()).collect();
         let is_settled = |s: &Settling| now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);
-        let (settled, settling): (Vec<_>, Vec<_>) = std::mem::take(&mut self.settling).into_iter().partition(is_settled);
+        let (settled, settling): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.settling).into_iter().partition(is_settled);
         self.settling = settling;
         self.settled.extend(settled.into_iter().map(|s| (s.tracked.uuid, s.unit)));
         let pins = self.pins.values().map(|pinned| pinned.before());

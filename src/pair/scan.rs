@@ -142,7 +142,11 @@ impl Scanners {
         }
     }
 
-    async fn read_and_write(self: &Arc<Self>, unit: &Arc<ScanUnit>, fence: Position) -> std::result::Result<(), Broken> {
+    async fn read_and_write(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        fence: Position,
+    ) -> std::result::Result<(), Broken> {
         // A scan that keeps natural order writes one batch after the other.
         let in_flight_max = if unit.tracked.in_order() { 1 } else { self.writes_in_flight };
         let mut writes = JoinSet::new();
@@ -178,7 +182,13 @@ impl Scanners {
         within(self.patience, "the source", read).await.map_err(failed)
     }
 
-    async fn write(self: Arc<Self>, unit: Arc<ScanUnit>, batch: RawBatch, permit: Permit, fence: Position) -> Result<()> {
+    async fn write(
+        self: Arc<Self>,
+        unit: Arc<ScanUnit>,
+        batch: RawBatch,
+        permit: Permit,
+        fence: Position,
+    ) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
         let mut orphans = 0;
         for document in batch.doc_slices()? {

@@ -5,12 +5,23 @@
 //! Knows nothing about gates or tasks. Everything is written with majority; what
 //! a write returns is the term it was acknowledged in, so that its caller can
 //! tell an election (R7).
+//!
+//! | collection    | on                   | holds |
+//! |---------------|----------------------|-------|
+//! | `run`         | first target shard   | the run, one document; goes last |
+//! | `lease`       | first target shard   | who works on this target now |
+//! | `expiries`    | first target shard   | what the finish gives back |
+//! | `pairs`       | each target shard    | resume mark, incarnation, beats |
+//! | `collections` | each target shard    | one document per source collection |
+//! | `units`       | each target shard    | one document per unit that was started |
 
 pub mod lease;
 pub mod pair_store;
 pub mod run_store;
+mod database;
+mod documents;
 
-use bson::{RawBson, RawDocumentBuf, Uuid};
+use bson::{Bson, RawBson, RawDocumentBuf, Uuid};
 
 use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::ownership::joined;
@@ -52,6 +63,18 @@ pub struct RunState {
     /// Whether each balancer was on before the run; None for replica sets.
     pub source_balancer: Option<bool>,
     pub target_balancer: Option<bool>,
+    /// Views of the plan: they have no UUID and so no place in a pair's state.
+    pub views: Vec<Namespace>,
+}
+
+/// An expiry that waits for the finish (R10).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expiry {
+    pub ns: Namespace,
+    /// None for that of a clustered collection.
+    pub index: Option<String>,
+    /// As the source has it, in whatever number type.
+    pub seconds: Bson,
 }
 
 /// What concerns one pair; on its target shard.
@@ -82,6 +105,9 @@ pub struct CollectionState {
     /// Dropped on the source and on the target: whatever its UUID still meets is
     /// discarded.
     pub dead: bool,
+    /// Its documents are being deleted on the target so that it is copied anew;
+    /// that is completed before anything else (`control::restart`).
+    pub wiping: bool,
     /// Lower bounds of all units but the first, ascending.
     pub bounds: Vec<RawBson>,
     /// `bounds.len() + 1` of them.
@@ -129,6 +155,7 @@ impl CollectionState {
             sharded: collection.sharded.as_ref().map(per_owner),
             key_index: collection.key_index.clone(),
             dead: false,
+            wiping: false,
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })
@@ -154,6 +181,7 @@ impl CollectionState {
             sharded: None,
             key_index: None,
             dead: true,
+            wiping: false,
             bounds: Vec::new(),
             units: vec![UnitState::Settled],
         }

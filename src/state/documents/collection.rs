@@ -1,0 +1,92 @@
+//! The document of one source collection: what it is, where its chunks are,
+//! where its units begin. Bounds keep their bytes.
+
+use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+
+use super::{
+    Read, document, index, list, namespace, namespace_document, optional, present, read, required, sized, switch, text,
+    uuid, uuid_value,
+};
+use crate::cluster::catalog::{Chunk, Sharded, Zone};
+use crate::error::Result;
+use crate::state::{CollectionState, FORMAT, UnitState};
+
+/// Units are documents of their own and not part of it.
+///
+/// # Errors
+/// `Unsupported` if it does not fit into one document.
+pub(in crate::state) fn collection_document(run: &str, state: &CollectionState) -> Result<RawDocumentBuf> {
+    let mut bounds = RawArrayBuf::new();
+    state.bounds.iter().for_each(|bound| bounds.push(bound.clone()));
+    let document = rawdoc! {
+        "_id": uuid_value(state.uuid),
+        "run": run,
+        "format": FORMAT,
+        "target_uuid": optional(state.target_uuid.map(uuid_value)),
+        "ns": namespace_document(&state.ns),
+        "options": state.options.clone(),
+        "primary": state.primary as i64,
+        "sharded": optional(state.sharded.as_ref().map(sharded_document)),
+        "key_index": optional(state.key_index.clone()),
+        "dead": state.dead,
+        "wiping": state.wiping,
+        "bounds": bounds,
+    };
+    sized(&state.ns, document)
+}
+
+/// Every unit is waiting in what comes back.
+pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState> {
+    let named = raw.get_document("ns").ok().and_then(|ns| namespace(ns).ok());
+    let what = named.map_or("a collection".to_owned(), |ns| ns.to_string());
+    read(&what, raw, |raw| {
+        let bounds = list(raw, "bounds", |value| Ok(RawBson::from(value)))?;
+        Ok(CollectionState {
+            uuid: uuid(required(raw, "_id")?)?,
+            target_uuid: present(raw, "target_uuid")?.map(uuid).transpose()?,
+            ns: namespace(raw.get_document("ns")?)?,
+            options: raw.get_document("options")?.to_owned(),
+            primary: index(required(raw, "primary")?)?,
+            sharded: present(raw, "sharded")?.map(|value| sharded(document(value)?)).transpose()?,
+            key_index: present(raw, "key_index")?.map(owned).transpose()?,
+            dead: raw.get_bool("dead")?,
+            wiping: switch(raw, "wiping")?.unwrap_or(false),
+            units: vec![UnitState::Waiting; bounds.len() + 1],
+            bounds,
+        })
+    })
+}
+
+fn owned(value: RawBsonRef<'_>) -> Read<RawDocumentBuf> {
+    Ok(document(value)?.to_owned())
+}
+
+fn sharded_document(sharded: &Sharded) -> RawDocumentBuf {
+    let chunk = |c: &Chunk| rawdoc! {"min": c.min.clone(), "max": c.max.clone(), "shard": c.shard as i64};
+    let zone = |z: &Zone| rawdoc! {"min": z.min.clone(), "max": z.max.clone(), "name": z.name.as_str()};
+    rawdoc! {
+        "key": sharded.key.clone(),
+        "unique": sharded.unique,
+        "chunks": RawArrayBuf::from_iter(sharded.chunks.iter().map(chunk)),
+        "zones": RawArrayBuf::from_iter(sharded.zones.iter().map(zone)),
+    }
+}
+
+fn sharded(raw: &RawDocument) -> Read<Sharded> {
+    let chunk = |value: RawBsonRef<'_>| {
+        let raw = document(value)?;
+        let (min, max) = (owned(required(raw, "min")?)?, owned(required(raw, "max")?)?);
+        Ok(Chunk { min, max, shard: index(required(raw, "shard")?)? })
+    };
+    let zone = |value: RawBsonRef<'_>| {
+        let raw = document(value)?;
+        let (min, max) = (owned(required(raw, "min")?)?, owned(required(raw, "max")?)?);
+        Ok(Zone { min, max, name: text(required(raw, "name")?)? })
+    };
+    Ok(Sharded {
+        key: raw.get_document("key")?.to_owned(),
+        unique: raw.get_bool("unique")?,
+        chunks: list(raw, "chunks", chunk)?,
+        zones: list(raw, "zones", zone)?,
+    })
+}

@@ -1,0 +1,160 @@
+//! One migration per target: a document that says who works on it and until
+//! when, by the server's clock.
+//!
+//! It keeps two operators apart. That no write of a former holder arrives late
+//! is the incarnations' part (R7).
+
+mod holder;
+
+use std::time::{Duration, Instant};
+
+use bson::oid::ObjectId;
+use bson::{Document, RawDocumentBuf, rawdoc};
+use parking_lot::Mutex;
+
+pub use holder::Holder;
+
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Kind, Result};
+use crate::state::FORMAT;
+use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
+use crate::state::run_store::RunStore;
+
+const LEASE: &str = "lease";
+
+/// How long a lease is valid without being renewed, and how often it is.
+pub const VALID: Duration = Duration::from_secs(30);
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// The right to work on one target. Not given back by being dropped: then it
+/// runs out, or is taken over once this process is gone.
+#[derive(Debug)]
+pub struct Lease {
+    database: StateDatabase,
+    store: RunStore,
+    run: String,
+    /// Tells this taking from every other.
+    token: ObjectId,
+    /// When the last renewal that succeeded was sent.
+    renewed: Mutex<Instant>,
+}
+
+impl Lease {
+    /// Takes the lease on `shard`, the first one of the target by id. One that
+    /// this process holds itself is taken anew, so that a call whose answer was
+    /// lost can be repeated.
+    ///
+    /// # Errors
+    /// `Refused` while another live process holds it.
+    pub async fn take(shard: &Shard, run: &str) -> Result<Lease> {
+        let database = StateDatabase::new(shard);
+        let renewed = Mutex::new(Instant::now());
+        let store = RunStore::new(shard);
+        let lease = Lease { database, store, run: run.to_owned(), token: ObjectId::new(), renewed };
+        let mut free = vec![lease.token];
+        if let Some(found) = lease.read().await? {
+            let holder = found.get_document("holder").map(Holder::read).unwrap_or_default();
+            // Compared by token: if another takes it first, that one stays.
+            free.extend(found.get_object_id("token").ok().filter(|_| holder.is_me() || holder.is_gone()));
+        }
+        let now = lease.claim(&free).await?;
+        match now.get_object_id("token") {
+            Ok(token) if token == lease.token => Ok(lease),
+            _ => Err(held(&now)),
+        }
+    }
+
+    /// Renews until that is no longer possible, and returns why.
+    pub async fn keep(&self) -> Error {
+        let mut wait = RENEW_EVERY;
+        loop {
+            tokio::time::sleep(wait).await;
+            wait = RENEW_EVERY;
+            match self.renew().await {
+                Ok(()) => {}
+                Err(e) if e.kind != Kind::Transient => return e,
+                Err(e) => {
+                    let overdue = self.renewed.lock().elapsed();
+                    if VALID + VALID < overdue {
+                        return e.context(format_args!("the lease could not be renewed for {} s", overdue.as_secs()));
+                    }
+                    tracing::warn!("the lease could not be renewed: {e}");
+                    wait = RETRY_EVERY;
+                }
+            }
+        }
+    }
+
+    /// Renews once; a lease that was removed meanwhile is put back.
+    ///
+    /// # Errors
+    /// `Refused` if another process holds it.
+    pub async fn renew(&self) -> Result<()> {
+        let sent = Instant::now();
+        // Ours even if it ran out, as long as nobody took it.
+        let now = self.claim(&[self.token]).await?;
+        if now.get_object_id("token").ok() != Some(self.token) {
+            return Err(held(&now).context("this process lost its lease"));
+        }
+        *self.renewed.lock() = sent;
+        Ok(())
+    }
+
+    /// Gives the lease back, and drops its collection if no run is recorded
+    /// (any more): with it the last trace on the target goes.
+    pub async fn release(&self) -> Result<()> {
+        let mine = rawdoc! {"q": {"_id": LEASE, "token": self.token}, "limit": 1};
+        self.database.write(rawdoc! {"delete": LEASE, "deletes": [mine]}).await?;
+        if self.read().await?.is_none() && self.store.load().await?.is_none() {
+            // Somebody may take it right now; a lease that vanished is put back
+            // by the next renewal of its holder.
+            self.database.drop(LEASE).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Option<Document>> {
+        let found = self.database.find(LEASE, rawdoc! {"_id": LEASE}).await?;
+        found.first().map(|raw| Ok(Document::try_from(raw.as_ref())?)).transpose()
+    }
+
+    /// Takes the lease if it has run out, is not there, or its token is one of
+    /// `free`; returns whatever is there afterwards.
+    async fn claim(&self, free: &[ObjectId]) -> Result<Document> {
+        let until = rawdoc! {"$add": ["$$NOW", VALID.as_millis() as i64]};
+        let mine = rawdoc! {
+            "_id": LEASE, "format": FORMAT, "token": self.token, "run": {"$literal": self.run.as_str()},
+            "holder": {"$literal": Holder::me().document()},
+            "since": {"$cond": [{"$eq": ["$token", self.token]}, "$since", "$$NOW"]},
+            "until": until,
+        };
+        let is_free = rawdoc! {"$or": [
+            // Missing sorts before every date.
+            {"$lt": ["$until", "$$NOW"]},
+            {"$in": ["$token", bson::RawArrayBuf::from_iter(free.iter().copied())]},
+        ]};
+        let pipeline: Vec<RawDocumentBuf> = vec![rawdoc! {"$replaceWith": {"$cond": [is_free, mine, "$$ROOT"]}}];
+        let update = bson::RawArrayBuf::from_iter(pipeline);
+        let write = [Ok(statement(rawdoc! {"_id": LEASE}, update, true))];
+        match self.database.update_all(LEASE, write).await {
+            // Two at once found none: the other made it.
+            Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
+            done => drop(done?),
+        }
+        let nothing = || Error::new(Kind::Transient, "the lease vanished while it was being taken");
+        self.read().await?.ok_or_else(nothing)
+    }
+}
+
+fn held(found: &Document) -> Error {
+    let holder = found.get_document("holder").map(Holder::read).unwrap_or_default();
+    let time = |field| found.get_datetime(field).ok().and_then(|t| t.try_to_rfc3339_string().ok());
+    let time = |field| time(field).unwrap_or_else(|| "an unknown time".to_owned());
+    let (run, since, until) = (found.get_str("run").unwrap_or("unknown"), time("since"), time("until"));
+    Error::new(Kind::Refused, format!("{holder} works on this target: run {run}, since {since}, renewed until {until}"))
+        .remedy(format!(
+            "stop that process, or wait: the lease of one that is gone runs out {} s after its last sign of life",
+            VALID.as_secs()
+        ))
+}

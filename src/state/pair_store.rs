@@ -1,0 +1,298 @@
+//! What concerns one pair: resume mark, collections, units; on the pair's
+//! target shard. Every write is majority-acknowledged and may be repeated.
+//!
+//! | write         | order that makes it sound |
+//! |---------------|---------------------------|
+//! | `create`      | the pair's document becomes `whole` last |
+//! | `start_unit`  | durable before the unit's first document (R2) |
+//! | `checkpoint`  | settled units before the mark that passes their fences (R6) |
+//! | `add`         | units before the collection that names them |
+//! | `clear_units` | after `mark_wiping`, before the documents are deleted |
+//!
+//! Knows nothing about gates, tasks, or who may write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+
+use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
+
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::pair::position::Position;
+use crate::state::database::{StateDatabase, statement};
+use crate::state::{CollectionState, FORMAT, Incarnation, PairState, Recorded, UnitState, documents};
+
+const PAIRS: &str = "pairs";
+const COLLECTIONS_OF_PAIR: &str = "collections";
+const UNITS: &str = "units";
+
+/// All of a pair store.
+pub(super) const COLLECTIONS: [&str; 3] = [PAIRS, COLLECTIONS_OF_PAIR, UNITS];
+
+/// Cheap to clone; clones share the incarnation.
+#[derive(Debug, Clone)]
+pub struct PairStore {
+    database: StateDatabase,
+    run: String,
+    pair: usize,
+    /// The one this store began; 0 before.
+    incarnation: Arc<AtomicI64>,
+}
+
+impl PairStore {
+    /// `shard` is the pair's target shard. Give one whose client carries a data
+    /// plane's app name where a late duplicate of a write would do harm.
+    pub fn new(shard: &Shard, run: &str, pair: usize) -> Self {
+        let database = StateDatabase::new(shard);
+        PairStore { database, run: run.to_owned(), pair, incarnation: Arc::default() }
+    }
+
+    /// Stores a plan, in place of any earlier one. Incarnations count on.
+    pub async fn create(&self, state: &PairState) -> Result<()> {
+        let others = rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0};
+        self.database.write(rawdoc! {"delete": PAIRS, "deletes": [others]}).await?;
+        let torn = statement(self.me(), rawdoc! {"$set": {"whole": false}}, false);
+        self.database.update_all(PAIRS, [Ok(torn)]).await?;
+        self.database.drop(UNITS).await?;
+        self.database.drop(COLLECTIONS_OF_PAIR).await?;
+        let started = state.collections.iter().flat_map(|c| {
+            let units = c.units.iter().copied().enumerate();
+            units.filter(|(_, unit)| *unit != UnitState::Waiting).map(|(index, unit)| (c.uuid, index, unit))
+        });
+        self.database.update_all(UNITS, started.map(|(uuid, index, unit)| Ok(self.unit(uuid, index, unit)))).await?;
+        let collections = state.collections.iter().map(|c| self.collection(c));
+        self.database.update_all(COLLECTIONS_OF_PAIR, collections).await?;
+        // IMPORTANT: last: `whole` says that all of the plan is there.
+        let whole = rawdoc! {
+            "$set": {
+                "format": FORMAT, "whole": true,
+                "resume": documents::mark_document(state.resume),
+                "catalog": documents::position_document(state.catalog_position),
+            },
+            "$setOnInsert": {"incarnation": 0_i64, "beat": 0_i64},
+        };
+        self.database.update_all(PAIRS, [Ok(statement(self.me(), whole, true))]).await.map(drop)
+    }
+
+    /// None if no whole plan of this run is stored.
+    ///
+    /// # Errors
+    /// `Unsupported` for documents of another format.
+    pub async fn load(&self) -> Result<Option<PairState>> {
+        let pairs = self.database.find(PAIRS, self.me()).await?;
+        // One of a newer format is refused even if it knows no `whole`.
+        let is_whole = |raw: &&RawDocumentBuf| {
+            raw.get_bool("whole").unwrap_or(false) || raw.get_i32("format").is_ok_and(|format| format != FORMAT)
+        };
+        let Some(raw) = pairs.first().filter(is_whole) else { return Ok(None) };
+        let (resume, catalog_position) = documents::pair(self.pair, raw)?;
+        let mine = rawdoc! {"run": self.run.as_str()};
+        let collections = self.database.find(COLLECTIONS_OF_PAIR, mine.clone()).await?;
+        let collections = collections.iter().map(|raw| documents::collection(raw)).collect::<Result<Vec<_>>>()?;
+        let mut state = PairState { resume, catalog_position, collections };
+        let units = self.database.find(UNITS, mine).await?;
+        self.place(&mut state, &units)?;
+        Ok(Some(state))
+    }
+
+    /// Puts units into their collections. One without a collection is left from
+    /// an `add` that did not come to its end.
+    fn place(&self, state: &mut PairState, units: &[RawDocumentBuf]) -> Result<()> {
+        let mut by_uuid: HashMap<Uuid, &mut CollectionState> = HashMap::new();
+        state.collections.iter_mut().for_each(|c| drop(by_uuid.insert(c.uuid, c)));
+        for raw in units {
+            let (uuid, index, unit) = documents::unit(raw)?;
+            let Some(collection) = by_uuid.get_mut(&uuid) else { continue };
+            let ns = &collection.ns;
+            let unknown =
+                || Error::internal(format!("the stored state of pair {} has no unit {index} of {ns}", self.pair));
+            *collection.units.get_mut(index).ok_or_else(unknown)? = unit;
+        }
+        Ok(())
+    }
+
+    /// Begins the next incarnation. From here on this store's writes to the
+    /// pair's document fail once another process has begun one.
+    ///
+    /// # Errors
+    /// `Refused` if nothing of this pair is stored.
+    pub async fn begin_incarnation(&self) -> Result<Incarnation> {
+        let command = rawdoc! {
+            "findAndModify": PAIRS, "query": self.me(), "update": {"$inc": {"incarnation": 1_i64}}, "new": true,
+        };
+        let reply = self.database.run(command).await?;
+        let number = reply.get_document("value").ok().and_then(|value| value.get_i64("incarnation").ok());
+        let number = number.ok_or_else(|| self.gone(Kind::Refused))?;
+        self.incarnation.store(number, SeqCst);
+        // `findAndModify` tells no term. Nothing is written before this answer,
+        // so that the term of a later write is the one to compare with.
+        let term = self.checkpoint(None).await?;
+        Ok(Incarnation { number, term })
+    }
+
+    /// A unit turns from waiting to copying. Must have returned before anything
+    /// of it is written.
+    pub async fn start_unit(&self, uuid: Uuid, unit: usize, fence: Position) -> Result<i64> {
+        let update = rawdoc! {
+            "$set": {"format": FORMAT, "fence": documents::position_document(fence)},
+            "$setOnInsert": {"settled": false},
+        };
+        self.update(UNITS, [Ok(statement(self.unit_key(uuid, unit), update, true))]).await
+    }
+
+    /// Records what is proven; None only beats. Either way the pair's document
+    /// changes, so that the answer is that of a new majority write.
+    ///
+    /// # Errors
+    /// `Transient` if another incarnation began meanwhile.
+    pub async fn checkpoint(&self, recorded: Option<&Recorded>) -> Result<i64> {
+        let Some(recorded) = recorded else { return self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await };
+        failpoint::hit("checkpoint-before");
+        // IMPORTANT: settled units first: once the mark is past their fences,
+        // they could no longer be scanned with these.
+        let set = rawdoc! {"$set": {"format": FORMAT, "settled": true}};
+        let settled = recorded.settled.iter();
+        let settled: Vec<_> =
+            settled.map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), set.clone(), true))).collect();
+        self.database.update_all(UNITS, settled).await?;
+        failpoint::hit("checkpoint-settled");
+        // `$max`: a late duplicate of an earlier checkpoint changes nothing.
+        let resume = documents::mark_document(recorded.resume);
+        let term = self.touch(rawdoc! {"$inc": {"beat": 1_i64}, "$max": {"resume": resume}}).await?;
+        failpoint::hit("checkpoint-after");
+        Ok(term)
+    }
+
+    /// Stores one more collection, or one in place of what was known of it.
+    pub async fn add(&self, collection: &CollectionState) -> Result<i64> {
+        let units = collection.units.iter().enumerate();
+        let units: Vec<_> = units.map(|(index, unit)| Ok(self.unit(collection.uuid, index, *unit))).collect();
+        self.database.update_all(UNITS, units).await?;
+        self.update(COLLECTIONS_OF_PAIR, [self.collection(collection)]).await
+    }
+
+    /// Binds source UUIDs to those of the target's collections.
+    pub async fn bind(&self, pairs: &[(Uuid, Uuid)]) -> Result<i64> {
+        let set = |target: Uuid| rawdoc! {"$set": {"target_uuid": documents::uuid_value(target)}};
+        let updates: Vec<_> = pairs.iter().map(|(source, target)| (*source, set(*target))).collect();
+        self.change(&updates).await
+    }
+
+    /// The collection is dropped on both sides.
+    pub async fn kill(&self, uuid: Uuid) -> Result<i64> {
+        self.change(&[(uuid, rawdoc! {"$set": {"dead": true}})]).await
+    }
+
+    /// The documents of these collections are about to be deleted on the target
+    /// (`true`), or they are gone (`false`).
+    pub async fn mark_wiping(&self, uuids: &[Uuid], wiping: bool) -> Result<i64> {
+        let updates: Vec<_> = uuids.iter().map(|uuid| (*uuid, rawdoc! {"$set": {"wiping": wiping}})).collect();
+        self.change(&updates).await
+    }
+
+    /// Units become waiting again, all or those of some collections.
+    ///
+    /// A late duplicate would forget a unit that has begun again: call it while
+    /// no data plane writes, on a store whose connections the next incarnation
+    /// waits for.
+    pub async fn clear_units(&self, only: Option<&[Uuid]>) -> Result<i64> {
+        let run = self.run.as_str();
+        let Some(uuids) = only else {
+            let all = rawdoc! {"q": {"run": run}, "limit": 0};
+            return Ok(self.database.write(rawdoc! {"delete": UNITS, "deletes": [all]}).await?.term);
+        };
+        let mut term = None;
+        for batch in uuids.chunks(CLEARED_AT_ONCE) {
+            let deletes = batch.iter().map(|uuid| {
+                let bound = |unit: RawBson| rawdoc! {"uuid": documents::uuid_value(*uuid), "unit": unit};
+                let ids = rawdoc! {"$gte": bound(RawBson::MinKey), "$lte": bound(RawBson::MaxKey)};
+                rawdoc! {"q": {"_id": ids, "run": run}, "limit": 0}
+            });
+            let deletes = RawArrayBuf::from_iter(deletes);
+            term = Some(self.database.write(rawdoc! {"delete": UNITS, "deletes": deletes}).await?.term);
+        }
+        match term {
+            Some(term) => Ok(term),
+            None => self.checkpoint(None).await,
+        }
+    }
+
+    /// Forgets all of this pair. May be repeated.
+    pub async fn remove(&self) -> Result<()> {
+        for collection in COLLECTIONS {
+            self.database.drop(collection).await?;
+        }
+        Ok(())
+    }
+
+    fn me(&self) -> RawDocumentBuf {
+        rawdoc! {"_id": self.pair as i64, "run": self.run.as_str()}
+    }
+
+    fn unit_key(&self, uuid: Uuid, unit: usize) -> RawDocumentBuf {
+        rawdoc! {"_id": documents::unit_id(uuid, unit), "run": self.run.as_str()}
+    }
+
+    fn unit(&self, uuid: Uuid, index: usize, state: UnitState) -> RawDocumentBuf {
+        statement(self.unit_key(uuid, index), rawdoc! {"$set": documents::unit_fields(state)}, true)
+    }
+
+    fn collection(&self, collection: &CollectionState) -> Result<RawDocumentBuf> {
+        let key = rawdoc! {"_id": documents::uuid_value(collection.uuid), "run": self.run.as_str()};
+        Ok(statement(key, documents::collection_document(&self.run, collection)?, true))
+    }
+
+    /// Changes the pair's document, if this incarnation is the newest.
+    async fn touch(&self, update: RawDocumentBuf) -> Result<i64> {
+        let mut key = self.me();
+        match self.incarnation.load(SeqCst) {
+            0 => {}
+            number => key.append(bson::cstr!("incarnation"), number),
+        }
+        let written = self.database.update_all(PAIRS, [Ok(statement(key, update, false))]).await?;
+        match written {
+            Some(written) if 0 < written.count => Ok(written.term),
+            _ => Err(self.gone(Kind::Transient)),
+        }
+    }
+
+    /// # Errors
+    /// `Internal` if one of them is not stored.
+    async fn change(&self, updates: &[(Uuid, RawDocumentBuf)]) -> Result<i64> {
+        let one = |uuid: Uuid, update: &RawDocumentBuf| {
+            let key = rawdoc! {"_id": documents::uuid_value(uuid), "run": self.run.as_str()};
+            Ok(statement(key, update.clone(), false))
+        };
+        let statements: Vec<_> = updates.iter().map(|(uuid, update)| one(*uuid, update)).collect();
+        match self.database.update_all(COLLECTIONS_OF_PAIR, statements).await? {
+            None => self.checkpoint(None).await,
+            Some(written) if written.count == updates.len() as i64 => Ok(written.term),
+            Some(_) => Err(Error::internal(format!(
+                "the stored state of pair {} does not know a collection that is to change",
+                self.pair
+            ))),
+        }
+    }
+
+    async fn update(
+        &self,
+        collection: &str,
+        statements: impl IntoIterator<Item = Result<RawDocumentBuf>>,
+    ) -> Result<i64> {
+        let written = self.database.update_all(collection, statements).await?;
+        written.map(|w| w.term).ok_or_else(|| Error::internal("a state update without a statement"))
+    }
+
+    fn gone(&self, kind: Kind) -> Error {
+        let found = format!(
+            "the state of pair {} on target shard {} was taken over by another process or removed",
+            self.pair, self.database.shard
+        );
+        Error::new(kind, found).remedy("let one process work on this target; run `shardlift migrate` again to go on")
+    }
+}
+
+/// Delete statements of one command.
+const CLEARED_AT_ONCE: usize = 1_000;

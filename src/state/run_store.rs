@@ -1,0 +1,113 @@
+//! What concerns all pairs: the run's document and the expiries that wait for
+//! the finish; on the first target shard by id.
+//!
+//! Knows nothing about pairs, and not who holds the lease.
+
+use bson::oid::ObjectId;
+use bson::rawdoc;
+
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Kind, Result};
+use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
+use crate::state::{Expiry, RunState, Stage, documents, pair_store};
+
+const RUN: &str = "run";
+const EXPIRIES: &str = "expiries";
+
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RunStore {
+    database: StateDatabase,
+}
+
+impl RunStore {
+    /// `shard` is always the target's first one by id.
+    pub fn new(shard: &Shard) -> Self {
+        RunStore { database: StateDatabase::new(shard) }
+    }
+
+    /// None if no run is recorded on this target.
+    pub async fn load(&self) -> Result<Option<RunState>> {
+        let found = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
+        found.first().map(|raw| documents::run(raw)).transpose()
+    }
+
+    /// Records a run. May be repeated.
+    ///
+    /// # Errors
+    /// `Refused` if another run is recorded.
+    pub async fn create(&self, state: &RunState) -> Result<()> {
+        let mine = rawdoc! {"_id": RUN, "id": state.id.as_str()};
+        let write = [Ok(statement(mine, documents::run_document(state), true))];
+        match self.database.update_all(RUN, write).await {
+            Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {
+                let found = Error::new(Kind::Refused, "another run is recorded on this target");
+                Err(found.remedy(
+                    "go on with it by the same command, or wipe what it copied and begin anew: \
+                     `shardlift migrate --restart`",
+                ))
+            }
+            done => done.map(drop),
+        }
+    }
+
+    /// Stages only advance: a late duplicate of an earlier write changes nothing.
+    ///
+    /// # Errors
+    /// `Refused` if the run is further already, or no run is recorded.
+    pub async fn set_stage(&self, stage: Stage) -> Result<()> {
+        let earlier = rawdoc! {"_id": RUN, "stage": {"$in": documents::stages_up_to(stage)}};
+        let set = rawdoc! {"$set": {"stage": documents::stage_name(stage)}};
+        let written = self.database.update_all(RUN, [Ok(statement(earlier, set, false))]).await?;
+        if written.is_some_and(|w| 0 < w.count) {
+            return Ok(());
+        }
+        let found = match self.load().await? {
+            Some(state) => format!("the recorded run is {} already", documents::stage_name(state.stage)),
+            None => "no run is recorded on this target any more".to_owned(),
+        };
+        let name = documents::stage_name(stage);
+        Err(Error::new(Kind::Refused, format!("the run cannot become {name}: {found}"))
+            .remedy("make sure that one process works on this target; what it does now is in `shardlift status`"))
+    }
+
+    /// Takes the place of those saved before, all at once.
+    pub async fn save_expiries(&self, expiries: &[Expiry]) -> Result<()> {
+        let set = ObjectId::new();
+        let statements = expiries.iter().enumerate().map(|(number, expiry)| {
+            let id = rawdoc! {"_id": {"set": set, "number": number as i64}};
+            Ok(statement(id, documents::expiry_document(set, number, expiry)?, true))
+        });
+        self.database.update_all(EXPIRIES, statements).await?;
+        // IMPORTANT: after they are all there; until then the old set counts.
+        let written = self
+            .database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, rawdoc! {"$set": {"expiries": set}}, false))])
+            .await?;
+        match written {
+            Some(written) if 0 < written.count => Ok(()),
+            _ => Err(Error::new(Kind::Refused, "no run is recorded on this target any more")
+                .remedy("look for who removed `__shardlift` from the target")),
+        }
+    }
+
+    /// Those saved last, in that order; empty if there are none.
+    pub async fn load_expiries(&self) -> Result<Vec<Expiry>> {
+        let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
+        let Some(set) = run.first().and_then(|raw| raw.get_object_id("expiries").ok()) else { return Ok(Vec::new()) };
+        let found = self.database.find(EXPIRIES, rawdoc! {"_id.set": set}).await?;
+        found.iter().map(|raw| documents::expiry(raw)).collect()
+    }
+
+    /// Forgets the run and all else on this shard, the lease apart: that goes,
+    /// and the database with it, when it is released. May be repeated.
+    pub async fn remove(&self) -> Result<()> {
+        for collection in pair_store::COLLECTIONS {
+            self.database.drop(collection).await?;
+        }
+        self.database.drop(EXPIRIES).await?;
+        // IMPORTANT: last. While it is there a run is told from a clean target,
+        // and whoever finds it completes the removal.
+        self.database.drop(RUN).await
+    }
+}

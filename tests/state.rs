@@ -1,0 +1,456 @@
+//! The durable state on real servers: what is stored comes back byte for byte,
+//! what cannot be read is refused, one process works on a target, and nothing
+//! is forgotten in the wrong order.
+
+use std::process::Command;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, Document, RawBson, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
+use shardlift::cluster::catalog::{Chunk, Namespace, Sharded, Zone};
+use shardlift::cluster::connect::{Deployment, Shard};
+use shardlift::error::{Error, Kind};
+use shardlift::pair::position::{Mark, Position};
+use shardlift::state::lease::{Holder, Lease};
+use shardlift::state::pair_store::PairStore;
+use shardlift::state::run_store::RunStore;
+use shardlift::state::{CollectionState, DATABASE, Expiry, PairState, Recorded, RunState, Stage, UnitState};
+
+use crate::fixture::{self, run};
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "../src/bson/samples.rs"]
+mod samples;
+
+const RUN: &str = "0123456789abcdef";
+
+pub(crate) fn ns(name: &str) -> Namespace {
+    let (db, coll) = name.split_once('.').unwrap();
+    Namespace { db: db.to_owned(), coll: coll.to_owned() }
+}
+
+pub(crate) fn at(time: u32, increment: u32) -> Position {
+    Timestamp { time, increment }.into()
+}
+
+pub(crate) fn run_state(stage: Stage, deployment: &Deployment) -> RunState {
+    let ids: Vec<String> = deployment.shards.iter().map(|s| s.id.clone()).collect();
+    RunState {
+        id: RUN.to_owned(),
+        stage,
+        source_shards: ids.iter().map(|id| format!("s-{id}")).collect(),
+        pairs: (0..ids.len()).collect(),
+        target_shards: ids,
+        source_balancer: Some(true),
+        target_balancer: None,
+        views: vec![ns("d.view"), ns("d.with.dots")],
+    }
+}
+
+/// An unsharded collection with these units, one bound between each two.
+pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
+    CollectionState {
+        uuid: Uuid::new(),
+        target_uuid: None,
+        ns: ns(name),
+        options: RawDocumentBuf::new(),
+        primary: 0,
+        sharded: None,
+        key_index: None,
+        dead: false,
+        wiping: false,
+        bounds: (1..units.len() as i32).map(RawBson::Int32).collect(),
+        units,
+    }
+}
+
+pub(crate) fn pair_state(collections: Vec<CollectionState>) -> PairState {
+    PairState { resume: Mark { position: at(100, 1), term: 3 }, catalog_position: at(101, 0), collections }
+}
+
+fn samples() -> Vec<RawBson> {
+    samples::every_type().iter().map(|element| RawBson::from(element.unwrap().1)).collect()
+}
+
+/// Every type in every place that takes any.
+fn of_every_type() -> CollectionState {
+    let every = samples::every_type();
+    let twice = RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\x01\0\0\0\x10a\0\x02\0\0\0\0".to_vec()).unwrap();
+    let chunk = |min: RawDocumentBuf, max: RawDocumentBuf, shard| Chunk { min, max, shard };
+    let (low, high) = (rawdoc! {"k": RawBson::MinKey}, rawdoc! {"k": RawBson::MaxKey});
+    let sharded = Sharded {
+        key: rawdoc! {"k": 1, "h": "hashed"},
+        unique: true,
+        chunks: vec![chunk(low.clone(), twice.clone(), 0), chunk(twice, high.clone(), 1)],
+        zones: vec![Zone { min: low, max: high, name: "z.$".to_owned() }],
+    };
+    CollectionState {
+        target_uuid: Some(Uuid::new()),
+        options: every.clone(),
+        primary: 1,
+        sharded: Some(sharded),
+        key_index: Some(every),
+        bounds: samples(),
+        units: vec![UnitState::Waiting; samples().len() + 1],
+        ..collection("d.of every type", vec![UnitState::Waiting])
+    }
+}
+
+/// All of it in one text; raw values as their bytes.
+pub(crate) fn text(state: &PairState) -> String {
+    let mut collections = state.collections.clone();
+    collections.sort_by_key(|c| c.uuid.bytes());
+    let bytes = |bounds: &[RawBson]| bounds.iter().map(|b| rawdoc! {"b": b.clone()}.into_bytes()).collect::<Vec<_>>();
+    let one = |c: &CollectionState| format!("{c:?} {:?}", bytes(&c.bounds));
+    let collections: Vec<String> = collections.iter().map(one).collect();
+    format!("{:?} {:?} {}", state.resume, state.catalog_position, collections.join("\n"))
+}
+
+pub(crate) async fn one_shard(name: &str) -> (loadgen::cluster::ReplicaSet, Deployment) {
+    let set = fixture::replica_set(name, &[]).await;
+    let target = fixture::target(&set.uri()).await;
+    (set, target)
+}
+
+async fn set(shard: &Shard, collection: &str, q: Document, u: Document) {
+    let updates = [doc! {"q": q, "u": u, "multi": true}];
+    let reply = run(&shard.client, DATABASE, doc! {"update": collection, "updates": updates}).await;
+    assert!(0 < reply.get_i32("n").unwrap(), "{reply}");
+}
+
+#[tokio::test]
+async fn a_pair_comes_back_as_it_was_stored() {
+    let (_set, target) = one_shard("rs").await;
+    let store = PairStore::new(&target.shards[0], RUN, 2);
+    assert!(store.load().await.unwrap().is_none());
+    assert_eq!(store.begin_incarnation().await.unwrap_err().kind, Kind::Refused);
+
+    let states = vec![UnitState::Settled, UnitState::Copying(at(90, 7)), UnitState::Waiting];
+    let mut plan = pair_state(vec![of_every_type(), collection("d.c", states)]);
+    for _ in 0..2 {
+        store.create(&plan).await.unwrap();
+        assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
+    }
+    let first = store.begin_incarnation().await.unwrap();
+    assert_eq!(store.begin_incarnation().await.unwrap().number, first.number + 1);
+    store.create(&plan).await.unwrap();
+    let third = store.begin_incarnation().await.unwrap();
+    assert_eq!((third.number, third.term), (first.number + 2, first.term));
+
+    // Everything a run changes.
+    let (c, other, added) = (plan.collections[1].uuid, plan.collections[0].uuid, Uuid::new());
+    let term = store.start_unit(c, 2, at(120, 0)).await.unwrap();
+    assert_eq!(term, third.term);
+    let resume = Mark { position: at(110, 0), term: 4 };
+    let settled = vec![(c, 1), (other, 4)];
+    assert_eq!(store.checkpoint(Some(&Recorded { resume, settled })).await.unwrap(), term);
+    assert_eq!(store.checkpoint(None).await.unwrap(), term);
+    let late = Recorded { resume: Mark { position: at(105, 0), term: 4 }, settled: vec![] };
+    store.checkpoint(Some(&late)).await.unwrap();
+    // As a late duplicate would.
+    store.start_unit(c, 1, at(90, 7)).await.unwrap();
+    assert_eq!(store.bind(&[(c, added), (other, added)]).await.unwrap(), term);
+    assert_eq!(store.kill(other).await.unwrap(), term);
+    let more = CollectionState { uuid: added, ..collection("d.more", vec![UnitState::Settled]) };
+    for _ in 0..2 {
+        assert_eq!(store.add(&more).await.unwrap(), term);
+    }
+    plan.resume = resume;
+    plan.collections[1].units = vec![UnitState::Settled, UnitState::Settled, UnitState::Copying(at(120, 0))];
+    plan.collections[0].units[4] = UnitState::Settled;
+    plan.collections.iter_mut().for_each(|c| c.target_uuid = Some(added));
+    plan.collections[0].dead = true;
+    plan.collections.push(more);
+    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
+
+    // Units of one collection, then all.
+    assert_eq!(store.clear_units(Some(&[c])).await.unwrap(), term);
+    plan.collections[1].units = vec![UnitState::Waiting; 3];
+    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
+    assert_eq!(store.clear_units(None).await.unwrap(), term);
+    plan.collections.iter_mut().for_each(|c| c.units.fill(UnitState::Waiting));
+    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
+
+    assert_eq!(store.bind(&[(Uuid::new(), added)]).await.unwrap_err().kind, Kind::Internal);
+    assert!(PairStore::new(&target.shards[0], "another run", 2).load().await.unwrap().is_none());
+    store.remove().await.unwrap();
+    store.remove().await.unwrap();
+    assert!(store.load().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_older_incarnation_cannot_record_and_a_torn_plan_is_none() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let (old, new) = (PairStore::new(shard, RUN, 0), PairStore::new(shard, RUN, 0));
+    old.create(&pair_state(vec![])).await.unwrap();
+    old.begin_incarnation().await.unwrap();
+    old.checkpoint(None).await.unwrap();
+    new.begin_incarnation().await.unwrap();
+    assert_eq!(old.clone().checkpoint(None).await.unwrap_err().kind, Kind::Transient);
+    new.checkpoint(None).await.unwrap();
+
+    set(shard, "pairs", doc! {}, doc! {"$set": {"whole": false}}).await;
+    assert!(new.load().await.unwrap().is_none());
+    // A unit whose collection was never stored, as an interrupted `add` leaves it.
+    new.create(&pair_state(vec![])).await.unwrap();
+    new.start_unit(Uuid::new(), 0, at(1, 1)).await.unwrap();
+    assert!(new.load().await.unwrap().unwrap().collections.is_empty());
+}
+
+#[tokio::test]
+async fn many_collections_take_several_commands_and_one_too_large_is_refused() {
+    let (_set, target) = one_shard("rs").await;
+    let store = PairStore::new(&target.shards[0], RUN, 0);
+    let one = |i| collection(&format!("d.c{i}"), vec![UnitState::Settled, UnitState::Waiting]);
+    let mut plan = pair_state((0..2_500).map(one).collect());
+    // Three of these exceed one command.
+    let bounds = |megabytes: usize| (0..megabytes).map(|_| RawBson::String("x".repeat(1 << 20))).collect::<Vec<_>>();
+    for c in &mut plan.collections[..3] {
+        c.bounds = bounds(4);
+        c.units = vec![UnitState::Copying(at(7, 7)); 5];
+    }
+    store.create(&plan).await.unwrap();
+    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
+    let bound: Vec<(Uuid, Uuid)> = plan.collections.iter().map(|c| (c.uuid, Uuid::new())).collect();
+    store.bind(&bound).await.unwrap();
+    assert!(store.load().await.unwrap().unwrap().collections.iter().all(|c| c.target_uuid.is_some()));
+
+    let huge = CollectionState { bounds: bounds(13), ..one(0) };
+    let error = store.add(&huge).await.unwrap_err();
+    assert!(error.kind == Kind::Unsupported && error.message.contains("d.c0"), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_comes_back_and_its_stage_only_advances() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let store = RunStore::new(shard);
+    assert_eq!(store.load().await.unwrap(), None);
+    assert!(store.set_stage(Stage::Moving).await.unwrap_err().message.contains("no run is recorded"));
+    let mut state = run_state(Stage::Planning, &target);
+    for _ in 0..2 {
+        store.create(&state).await.unwrap();
+        assert_eq!(store.load().await.unwrap().as_ref(), Some(&state));
+    }
+    let other = RunState { id: "other".to_owned(), ..state.clone() };
+    assert_eq!(store.create(&other).await.unwrap_err().kind, Kind::Refused);
+    for stage in [Stage::Layout, Stage::Moving, Stage::Moving, Stage::Finishing] {
+        store.set_stage(stage).await.unwrap();
+        state.stage = stage;
+        assert_eq!(store.load().await.unwrap().as_ref(), Some(&state));
+    }
+    for stage in [Stage::Layout, Stage::Cancelled] {
+        let error = store.set_stage(stage).await.unwrap_err();
+        assert!(error.kind == Kind::Refused && error.message.contains("finishing already"), "{error}");
+    }
+
+    let expiry = |i: i64| Expiry {
+        ns: ns("d.c"),
+        index: (i % 3 != 0).then(|| format!("i{i}")),
+        seconds: [Bson::Int64(i), Bson::Double(0.5), Bson::Int32(7)][i as usize % 3].clone(),
+    };
+    assert!(store.load_expiries().await.unwrap().is_empty());
+    for count in [2_500, 3] {
+        let expiries: Vec<Expiry> = (0..count).map(expiry).collect();
+        store.save_expiries(&expiries).await.unwrap();
+        assert_eq!(store.load_expiries().await.unwrap(), expiries);
+    }
+    assert_eq!(store.load().await.unwrap(), Some(state), "saving expiries keeps the run as it is");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
+    let newer = doc! {"$set": {"format": 2}};
+    let rows = [
+        ("run", newer.clone(), "format 2; this release knows 1"),
+        ("run", doc! {"$unset": {"format": 1}}, "has no format"),
+        ("run", doc! {"$set": {"stage": "resting"}}, "unknown stage \"resting\""),
+        ("run", doc! {"$set": {"pairs": ["x"]}}, "cannot be read"),
+        ("expiries", newer.clone(), "an expiry has format 2"),
+        ("pairs", newer.clone(), "pair 0 has format 2"),
+        ("pairs", doc! {"$set": {"format": 2}, "$unset": {"whole": 1}}, "pair 0 has format 2"),
+        ("pairs", doc! {"$unset": {"resume": 1}}, "pair 0 cannot be read"),
+        ("collections", newer.clone(), "d.c has format 2"),
+        ("collections", doc! {"$set": {"bounds": 1}}, "d.c cannot be read"),
+        ("units", newer, "a unit has format 2"),
+        ("units", doc! {"$set": {"fence": 1}}, "a unit cannot be read"),
+    ];
+    for (name, damage, found) in rows {
+        runs.remove().await.unwrap();
+        runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+        runs.save_expiries(&[Expiry { ns: ns("d.c"), index: None, seconds: Bson::Int32(1) }]).await.unwrap();
+        pairs.create(&pair_state(vec![collection("d.c", vec![UnitState::Settled])])).await.unwrap();
+        set(shard, name, doc! {}, damage).await;
+        let error: Error = match name {
+            "run" => runs.load().await.unwrap_err(),
+            "expiries" => runs.load_expiries().await.unwrap_err(),
+            _ => pairs.load().await.unwrap_err(),
+        };
+        assert!(error.kind == Kind::Unsupported && error.message.contains(found), "{name}: {error}");
+        assert!(error.remedy.unwrap().contains("--restart"));
+    }
+}
+
+/// Who holds it, as another process would have left it, valid for `valid`.
+async fn leave_lease(shard: &Shard, holder: &Holder, valid: Duration) {
+    let until = DateTime::from_millis(DateTime::now().timestamp_millis() + valid.as_millis() as i64);
+    let holder = Document::try_from(holder.document().as_ref()).unwrap();
+    let lease = doc! {
+        "_id": "lease", "format": 1, "token": ObjectId::new(), "run": "theirs", "holder": holder,
+        "since": DateTime::now(), "until": until,
+    };
+    let updates = [doc! {"q": {"_id": "lease"}, "u": lease, "upsert": true}];
+    let concern = doc! {"w": "majority"};
+    run(&shard.client, DATABASE, doc! {"update": "lease", "updates": updates, "writeConcern": concern}).await;
+}
+
+#[tokio::test]
+async fn one_process_holds_the_lease() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let long = Duration::from_secs(60);
+    let elsewhere = Holder { host: "elsewhere".to_owned(), pid: 77, ..Holder::me() };
+
+    // Another host's, valid: refused, and told who. Expired: taken.
+    leave_lease(shard, &elsewhere, long).await;
+    let refused = Lease::take(shard, RUN).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Refused);
+    for part in ["process 77 on elsewhere", "run theirs", "since 20", "until 20"] {
+        assert!(refused.message.contains(part), "{refused}");
+    }
+    leave_lease(shard, &elsewhere, Duration::from_secs(1)).await;
+    assert_eq!(Lease::take(shard, RUN).await.unwrap_err().kind, Kind::Refused);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let lease = Lease::take(shard, RUN).await.unwrap();
+    lease.renew().await.unwrap();
+
+    // This host's: refused while the process lives, taken once it is gone.
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let local = Holder::of(child.id());
+    leave_lease(shard, &local, long).await;
+    let lost = lease.renew().await.unwrap_err();
+    assert!(lost.kind == Kind::Refused && lost.message.contains("lost its lease"), "{lost}");
+    assert_eq!(Lease::take(shard, RUN).await.unwrap_err().kind, Kind::Refused);
+    child.kill().unwrap();
+    // Not waited for yet: what is left of it counts as gone.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let lease = Lease::take(shard, RUN).await.unwrap();
+    child.wait().unwrap();
+    // The same number, another process.
+    leave_lease(shard, &Holder { started: 1, ..Holder::me() }, long).await;
+    assert_eq!(lease.renew().await.unwrap_err().kind, Kind::Refused);
+    let lease = Lease::take(shard, RUN).await.unwrap();
+    // A call whose answer was lost is repeated.
+    let again = Lease::take(shard, RUN).await.unwrap();
+    assert_eq!(lease.renew().await.unwrap_err().kind, Kind::Refused);
+    again.renew().await.unwrap();
+    let kept = tokio::time::timeout(Duration::from_secs(12), again.keep()).await;
+    assert!(kept.is_err(), "it is kept as long as nobody takes it: {kept:?}");
+}
+
+#[tokio::test]
+async fn of_two_that_find_no_lease_one_gets_it() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let tries: Vec<_> = (0..8).map(|i| Lease::take(shard, ["a", "b"][i % 2])).collect();
+    let taken = futures_util::future::join_all(tries).await;
+    // All are this process: each may take it from another, none may fail.
+    let leases: Vec<Lease> = taken.into_iter().filter_map(Result::ok).collect();
+    let mut held = 0;
+    for lease in &leases {
+        held += u32::from(lease.renew().await.is_ok());
+    }
+    assert_eq!(held, 1);
+}
+
+async fn collections_left(shard: &Shard) -> Vec<String> {
+    let mut names = shard.client.database(DATABASE).list_collection_names().await.unwrap();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn the_run_goes_last_and_leaves_nothing() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
+    let lease = Lease::take(shard, RUN).await.unwrap();
+    runs.create(&run_state(Stage::Finishing, &target)).await.unwrap();
+    runs.save_expiries(&[Expiry { ns: ns("d.c"), index: None, seconds: Bson::Int32(1) }]).await.unwrap();
+    pairs.create(&pair_state(vec![collection("d.c", vec![UnitState::Settled])])).await.unwrap();
+    assert_eq!(collections_left(shard).await, ["collections", "expiries", "lease", "pairs", "run", "units"]);
+
+    let before = newest(shard).await;
+    runs.remove().await.unwrap();
+    let dropped = drops_since(shard, before).await;
+    assert_eq!(dropped.last().map(String::as_str), Some("run"), "{dropped:?}");
+    assert_eq!(collections_left(shard).await, ["lease"]);
+    runs.remove().await.unwrap();
+
+    lease.release().await.unwrap();
+    assert!(collections_left(shard).await.is_empty());
+    let databases = shard.client.list_database_names().await.unwrap();
+    assert!(!databases.contains(&DATABASE.to_owned()), "{databases:?}");
+    // Removed by others: the next renewal puts it back.
+    lease.renew().await.unwrap();
+    assert_eq!(collections_left(shard).await, ["lease"]);
+    // A recorded run keeps the collection.
+    runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    lease.release().await.unwrap();
+    assert_eq!(collections_left(shard).await, ["lease", "run"]);
+}
+
+async fn newest(shard: &Shard) -> Timestamp {
+    let oplog = shard.client.database("local").collection::<Document>("oplog.rs");
+    let newest = oplog.find_one(doc! {}).sort(doc! {"$natural": -1}).await.unwrap().unwrap();
+    newest.get_timestamp("ts").unwrap()
+}
+
+/// Names of the collections dropped since, in order, as the server logged it.
+async fn drops_since(shard: &Shard, since: Timestamp) -> Vec<String> {
+    use futures_util::TryStreamExt;
+    let oplog = shard.client.database("local").collection::<Document>("oplog.rs");
+    let drops = doc! {"ts": {"$gt": since}, "op": "c", "o.drop": {"$exists": true}};
+    let entries: Vec<Document> = oplog.find(drops).await.unwrap().try_collect().await.unwrap();
+    let name = |entry: &Document| entry.get_document("o").unwrap().get_str("drop").unwrap().to_owned();
+    entries.iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn a_shard_of_a_cluster_tells_terms_too_and_elections_show() {
+    let cluster = fixture::cluster(2).await;
+    let target = fixture::target(&cluster.uri()).await;
+    let shard = &target.shards[1];
+    let store = PairStore::new(shard, RUN, 1);
+    let plan = pair_state(vec![collection("d.c", vec![UnitState::Waiting])]);
+    store.create(&plan).await.unwrap();
+    let begun = store.begin_incarnation().await.unwrap();
+    let uuid = plan.collections[0].uuid;
+    let terms = [
+        store.start_unit(uuid, 0, at(5, 5)).await.unwrap(),
+        store.add(&collection("d.d", vec![UnitState::Settled])).await.unwrap(),
+        store.bind(&[(uuid, uuid)]).await.unwrap(),
+        store.kill(uuid).await.unwrap(),
+        store.clear_units(Some(&[uuid])).await.unwrap(),
+        store.clear_units(Some(&[])).await.unwrap(),
+        store.checkpoint(None).await.unwrap(),
+    ];
+    assert_eq!(terms, [begun.term; 7]);
+
+    // A single member that steps down is elected again, in a later term.
+    let command = doc! {"replSetStepDown": 1, "force": true};
+    let _ = shard.client.database("admin").run_command(command).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let term = loop {
+        match store.checkpoint(None).await {
+            Ok(term) => break term,
+            Err(e) => assert!(e.kind == Kind::Transient && tokio::time::Instant::now() < deadline, "{e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(begun.term < term, "{term}");
+}

@@ -87,7 +87,7 @@ fn jittered(pause: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn only_passing_faults_are_waited_for_and_not_for_ever() {
         let mut retry = Retry::new(Duration::from_secs(0));
         let fault = |kind| Error::new(kind, "x");

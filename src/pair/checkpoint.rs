@@ -47,6 +47,10 @@ impl Checkpointer {
     pub async fn run(self: Arc<Self>, interval: Duration) -> Result<()> {
         loop {
             tokio::time::sleep(interval).await;
+            if self.gate.lock().is_closed() {
+                // The cutover is done, or its state is being removed.
+                return std::future::pending().await;
+            }
             self.round().await?;
         }
     }

@@ -106,9 +106,9 @@ impl OplogLog {
         self.inner.contents.lock().bytes()
     }
 
-    /// Appends one block and wakes the readers. Blocks for a compression (about
-    /// 2 ms per MB) and a write to the page cache, now and then for a sync of
-    /// one segment: call it on a blocking thread.
+    /// Appends one block and wakes the readers. Blocks for a compression (3 ms per
+    /// MB in a debug build) and a write to the page cache, at the end of a
+    /// segment for its sync: call it on a blocking thread.
     ///
     /// Errors: the block does not follow the log's end (a defect), or the disk
     /// is full or faulty. Then the log is as before the call; the same block may

@@ -131,10 +131,8 @@ impl Left {
 
     fn block(&self, offset: u64, bodies: bool) -> io::Result<Option<Found>> {
         let Some(found) = Found::at(&self.file, offset)? else { return Ok(None) };
-        let sound = match bodies {
-            true => found.body(&self.file)?.is_some_and(|body| found.header.fits(&body)),
-            false => found.end() <= self.bytes,
-        };
+        let ends = found.end() <= self.bytes;
+        let sound = ends && (!bodies || found.body(&self.file)?.is_some_and(|body| found.header.fits(&body)));
         Ok(sound.then_some(found))
     }
 

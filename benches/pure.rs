@@ -1,5 +1,5 @@
 //! The pure parts of the data plane: reading entries, comparing and hashing
-//! `_id`s, owning documents, compiling ops. Small under `cargo test`.
+//! `_id`s, owning documents, compiling ops, the spool's blocks. Small under `cargo test`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,7 +14,10 @@ use shardlift::pair::compile::{FlushLimits, compile};
 use shardlift::pair::entry::Entry;
 use shardlift::pair::inbox::Queued;
 use shardlift::pair::op::{Op, OpKind};
-use shardlift::pair::position::Position;
+use shardlift::pair::position::{Mark, Position};
+use shardlift::spool::log::{Limits, OplogLog};
+use shardlift::spool::quota::Quota;
+use shardlift::spool::segment::Block;
 
 const OPS: u64 = 1_000;
 
@@ -88,5 +91,69 @@ fn compiles(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, entries, ids, compiles);
+/// What a busy source answers: inserts of small documents, about 1 MB.
+fn reply() -> Vec<u8> {
+    let mut reply = Vec::new();
+    for i in 0i64.. {
+        // As good as random, in three forms; the rest of a document repeats.
+        let noise = i.wrapping_mul(0x9e37_79b9_7f4a_7c15u64 as i64);
+        let entry = rawdoc! {
+            "op": "i", "ns": "shop.orders", "ui": bson::Binary::from(Uuid::from_bytes([7; 16])),
+            "o": { "_id": ObjectId::new(), "customer": noise, "total": noise as f64, "state": "open", "note": format!("{noise:x}") },
+            "o2": { "_id": i }, "ts": Timestamp { time: 9, increment: i as u32 }, "t": 1i64, "v": 2i64,
+        };
+        reply.extend(entry.as_bytes());
+        if 1_000_000 <= reply.len() {
+            break;
+        }
+    }
+    reply
+}
+
+fn spool(c: &mut Criterion) {
+    const BLOCKS: u64 = 16;
+    let (reply, runtime) = (reply(), tokio::runtime::Runtime::new().expect("a runtime"));
+    let block = |at: u64| {
+        let mark = Mark { position: Position::from_raw(at), term: 1 };
+        Block { first: mark, last: mark, payload: reply.clone() }
+    };
+    let open = |dir: &std::path::Path, cache_bytes| {
+        let limits = Limits { bytes_max: 1 << 30, segment_bytes: 16 << 20, cache_bytes };
+        OplogLog::open(dir, limits, Arc::new(Quota::new(1 << 30))).expect("a log")
+    };
+    let mut group = c.benchmark_group("spool");
+    group.throughput(Throughput::Bytes(reply.len() as u64));
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, mut next) = (open(dir.path(), 64 << 20), 0);
+    group.bench_function("append 1 MB", |b| {
+        let make = || {
+            next += 1;
+            block(next)
+        };
+        b.iter_batched(
+            make,
+            |block| {
+                let at = block.first.position;
+                log.append(block).expect("an append");
+                log.trim(at).expect("a trim");
+            },
+            criterion::BatchSize::PerIteration,
+        );
+    });
+    group.throughput(Throughput::Bytes(BLOCKS * reply.len() as u64));
+    for (name, cache_bytes) in [("read 1 MB blocks from disk", 0), ("read 1 MB blocks from memory", 64 << 20)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = open(dir.path(), cache_bytes);
+        (1..=BLOCKS).for_each(|at| log.append(block(at)).expect("an append"));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut reader = log.reader(Position::default());
+                runtime.block_on(async { while black_box(reader.try_next().await.expect("a block")).is_some() {} });
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, entries, ids, compiles, spool);
 criterion_main!(benches);

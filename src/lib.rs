@@ -40,6 +40,7 @@
 //! | [`limits`], [`error`], [`config`] | numbers, causes, knobs | talks to a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`cluster`] | either side: connections, catalog, ownership, admin commands | decides about a migration |
+//! | [`spool`] | one pair's oplog and held ops on local disk | knows a server, a gate or a task |
 //! | [`pair`] | the data plane | knows another pair |
 //! | [`verify`] | digests per range, first differences | shares state with the copy |
 //! | [`control`] | phases, layout, DDL across pairs, cutover | moves a document |
@@ -111,6 +112,7 @@ pub mod failpoint;
 pub mod config;
 pub mod bson;
 pub mod cluster;
+pub mod spool;
 pub mod pair;
 pub mod state;
 pub mod verify;

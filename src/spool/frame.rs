@@ -1,0 +1,155 @@
+//! One frame: a label and compressed bytes, each under a checksum.
+//!
+//! ```text
+//!  0  magic          u32      little endian throughout
+//!  4  packed_bytes   u32      length of the body
+//!  8  raw_bytes      u32      length of what the body unpacks to
+//! 12  zero           u32
+//! 16  label          48 bytes, its user's
+//! 64  body checksum  u64      xxh3 of the body
+//! 72  own checksum   u64      xxh3 of bytes 0..72
+//! 80  body           one zstd frame
+//! ```
+//!
+//! Knows nothing about files, or what label and body mean.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::{Error, Result};
+
+pub const HEADER_BYTES: usize = 80;
+pub const LABEL_BYTES: usize = 48;
+
+/// What one frame may unpack to, bytes: above any server reply (48 MB).
+pub const RAW_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+pub(super) const MAGIC: [u8; 4] = *b"slf1";
+
+/// Little effort: entries repeat their field names, so even this level makes the
+/// small documents of `benches/pure` a sixth.
+const ZSTD_LEVEL: i32 = 1;
+
+const LABEL_AT: usize = 16;
+const BODY_SUM_AT: usize = LABEL_AT + LABEL_BYTES;
+const OWN_SUM_AT: usize = BODY_SUM_AT + 8;
+const _: () = assert!(OWN_SUM_AT + 8 == HEADER_BYTES);
+const _: () = assert!(RAW_BYTES_MAX < u32::MAX as usize / 2, "a body's length fits its field");
+
+pub type Label = [u8; LABEL_BYTES];
+
+/// A frame about to be written. Packing is the costly part and needs no lock;
+/// the label is set afterwards.
+#[derive(Debug)]
+pub struct Frame(Vec<u8>);
+
+impl Frame {
+    /// Compresses `raw`; an error only when it is larger than `RAW_BYTES_MAX`.
+    pub fn pack(raw: &[u8]) -> Result<Frame> {
+        if raw.len() > RAW_BYTES_MAX {
+            return Err(Error::internal(format!("a frame of {} bytes is larger than {RAW_BYTES_MAX}", raw.len())));
+        }
+        let mut bytes = vec![0; HEADER_BYTES + zstd::zstd_safe::compress_bound(raw.len())];
+        let packed_bytes = zstd::bulk::compress_to_buffer(raw, &mut bytes[HEADER_BYTES..], ZSTD_LEVEL)
+            .map_err(|e| Error::internal(format!("compressing {} bytes: {e}", raw.len())))?;
+        bytes.truncate(HEADER_BYTES + packed_bytes);
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4..8].copy_from_slice(&(packed_bytes as u32).to_le_bytes());
+        bytes[8..12].copy_from_slice(&(raw.len() as u32).to_le_bytes());
+        let sum = xxh3_64(&bytes[HEADER_BYTES..]);
+        bytes[BODY_SUM_AT..OWN_SUM_AT].copy_from_slice(&sum.to_le_bytes());
+        Ok(Frame(bytes))
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The whole frame as it is written.
+    pub fn seal(&mut self, label: &Label) -> &[u8] {
+        self.0[LABEL_AT..BODY_SUM_AT].copy_from_slice(label);
+        let sum = xxh3_64(&self.0[..OWN_SUM_AT]);
+        self.0[OWN_SUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+        &self.0
+    }
+}
+
+/// A header that was written by `seal`.
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    pub packed_bytes: usize,
+    pub label: Label,
+    raw_bytes: usize,
+    sum: u64,
+}
+
+impl Header {
+    /// None if the bytes are no header, or damaged.
+    pub fn read(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
+        let sound = bytes[..4] == MAGIC && xxh3_64(&bytes[..OWN_SUM_AT]) == u64_at(bytes, OWN_SUM_AT);
+        sound.then(|| Header {
+            packed_bytes: u32_at(bytes, 4) as usize,
+            raw_bytes: u32_at(bytes, 8) as usize,
+            label: bytes[LABEL_AT..BODY_SUM_AT].try_into().expect("the label has its length"),
+            sum: u64_at(bytes, BODY_SUM_AT),
+        })
+    }
+
+    pub fn frame_bytes(&self) -> u64 {
+        (HEADER_BYTES + self.packed_bytes) as u64
+    }
+
+    /// Whether `body` is the body written under this header.
+    pub fn fits(&self, body: &[u8]) -> bool {
+        body.len() == self.packed_bytes && xxh3_64(body) == self.sum
+    }
+
+    /// What was packed; None if the body is damaged.
+    pub fn unpack(&self, body: &[u8]) -> Option<Vec<u8>> {
+        if !self.fits(body) {
+            return None;
+        }
+        let raw = zstd::bulk::decompress(body, self.raw_bytes).ok()?;
+        (raw.len() == self.raw_bytes).then_some(raw)
+    }
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back(raw in prop::collection::vec(any::<u8>(), 0..2_000), label in any::<[u8; 16]>()) {
+            let label: Label = std::array::from_fn(|i| label[i % 16]);
+            let mut frame = Frame::pack(&raw).unwrap();
+            let (header, body) = frame.seal(&label).split_first_chunk().unwrap();
+            let header = Header::read(header).unwrap();
+            prop_assert_eq!(header.label, label);
+            prop_assert_eq!(header.unpack(body), Some(raw));
+        }
+
+        #[test]
+        fn any_flipped_bit_shows(raw in prop::collection::vec(0u8..4, 0..300), at in any::<prop::sample::Index>()) {
+            let mut frame = Frame::pack(&raw).unwrap();
+            let mut bytes = frame.seal(&[7; LABEL_BYTES]).to_vec();
+            let bit = at.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let (header, body) = bytes.split_first_chunk().unwrap();
+            prop_assert!(Header::read(header).and_then(|header| header.unpack(body)).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        assert!(Frame::pack(&vec![0; RAW_BYTES_MAX + 1]).is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! Bytes of one pair on the local disk: its oplog from the resume position on
+//! (`log`), and held ops that memory has no room for (`spill`). Both are caches:
+//! the source has what the log has, a restart reads again what a spill had.
+//!
+//! Knows nothing about servers, gates or tasks: bytes in, bytes out, by position.
+//!
+//! # Form of the log
+//!
+//! ```text
+//! <dir>/lock                        held by the one process that has it open
+//! <dir>/<number, 16 hex>.oplog      a segment: header, then blocks one after another
+//! block = frame { label: follows, first, last, synced; zstd of one reply's entries }
+//! ```
+//!
+//! - Segments are numbered without a gap; only the newest is written. A reopened
+//!   log begins a new one.
+//! - `follows` is the last position of the block before: a block that is missing
+//!   shows. `synced` is how much of its file was durable when a block was
+//!   written: it tells what a power loss leaves from what a disk destroys.
+//! - Header and body of each frame carry a 64-bit checksum of their own.
+//!
+//! # What is durable when
+//!
+//! `append` hands a block to the kernel: it outlives the process, not a power
+//! loss. `sync` makes all before it outlive that too; the owner calls it about
+//! once a second. A segment is synced whole before the next one is made, and
+//! each new or removed name is made durable in the directory before anything
+//! relies on it: so all segments but the newest are whole, always.
+//!
+//! To lose the newest second is harmless: the fetcher asks the source for what
+//! follows the last block found, and the source still has it unless its oplog
+//! turned over meanwhile, which the fetcher sees by itself.
+//!
+//! # What is found at a restart
+//!
+//! | found | done |
+//! |---|---|
+//! | newest segment ends in an incomplete or bad block | cut there |
+//! | newest segment without a block | removed |
+//! | bad block, and a later one says it was synced | refused |
+//! | older segment cut short, damaged in a header; a number missing | refused |
+//! | older segment damaged in a body | refused by the reader that gets there |
+//! | another form (version) | refused |
+//!
+//! Refused means an error whose remedy is to delete the directory. Bodies of
+//! older segments are not read at open: it would double the reading.
+
+// Reading order: bytes, one file, the whole log; then what is held.
+mod fault;
+pub mod frame;
+pub mod quota;
+pub mod segment;
+mod recover;
+mod cache;
+mod contents;
+mod writer;
+pub mod log;
+pub mod reader;
+pub mod spill;
+pub mod ops;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! A segment: one file of the log. Its name and header, its blocks' labels,
+//! reading one block.
+//!
+//! Knows nothing about other segments, or who reads.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::fault;
+use super::frame::{self, Header, u32_at, u64_at};
+use crate::error::Result;
+use crate::pair::position::{Mark, Position};
+
+/// Entries of an oplog as one server reply brought them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// First entry that no block before has.
+    pub first: Mark,
+    pub last: Mark,
+    /// In a form of the caller's. May begin with entries that the block before
+    /// has: who reads skips what is not above the last entry it took.
+    pub payload: Vec<u8>,
+}
+
+/// Magic, version u32, zero u32, number u64, xxh3 of these 24 bytes.
+pub(super) const HEADER_BYTES: usize = 32;
+const MAGIC: [u8; 8] = *b"sliftlog";
+const VERSION: u32 = 1;
+const SUFFIX: &str = ".oplog";
+
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}{SUFFIX}"))
+}
+
+/// None for files that are none of the log's.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// Makes an empty segment; it and its name are durable on return.
+pub(super) fn create(dir: &Path, number: u64) -> Result<File> {
+    let path = path(dir, number);
+    let create = || {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        file.write_all_at(&header(number), 0)?;
+        file.sync_all()?;
+        Ok(file)
+    };
+    let created = create().map_err(|e: io::Error| fault::io("creating", &path, e));
+    let durable = created.and_then(|file| sync_dir(dir).map(|()| file));
+    if durable.is_err() {
+        // So that the number can be tried again; if it stays, the next open removes it.
+        let _ = std::fs::remove_file(&path);
+    }
+    durable
+}
+
+fn header(number: u64) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[16..24].copy_from_slice(&number.to_le_bytes());
+    let sum = xxh3_64(&bytes[..24]);
+    bytes[24..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// Refuses a file that is no segment `number` of this form.
+pub(super) fn check_header(path: &Path, bytes: &[u8; HEADER_BYTES], number: u64) -> Result<()> {
+    if bytes[..8] != MAGIC || xxh3_64(&bytes[..24]) != u64_at(bytes, 24) {
+        return Err(fault::damaged(path, "its header is not one"));
+    }
+    match (u32_at(bytes, 8), u64_at(bytes, 16)) {
+        (VERSION, found) if found == number => Ok(()),
+        (VERSION, found) => Err(fault::damaged(path, format_args!("it says it is segment {found}, not {number}"))),
+        (version, _) => Err(fault::damaged(
+            path,
+            format_args!("it is of form {version}, this shardlift knows {VERSION} (written by another version?)"),
+        )),
+    }
+}
+
+/// Makes created and removed names durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| fault::io("syncing", dir, e))
+}
+
+/// What a block's frame says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Label {
+    /// Last position of the block before; zero if the log began with this one.
+    pub(super) follows: Position,
+    pub(super) first: Mark,
+    pub(super) last: Mark,
+    /// Bytes of the same file that were durable when this was written.
+    pub(super) synced: u64,
+}
+
+impl Label {
+    pub(super) fn bytes(&self) -> frame::Label {
+        let words = [
+            self.follows.raw(),
+            self.first.position.raw(),
+            self.first.term as u64,
+            self.last.position.raw(),
+            self.last.term as u64,
+            self.synced,
+        ];
+        let mut bytes = [0; frame::LABEL_BYTES];
+        for (word, bytes) in words.iter().zip(bytes.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub(super) fn read(bytes: &frame::Label) -> Label {
+        let word = |i: usize| u64_at(bytes, 8 * i);
+        let mark = |i| Mark { position: Position::from_raw(word(i)), term: word(i + 1) as i64 };
+        Label { follows: Position::from_raw(word(0)), first: mark(1), last: mark(3), synced: word(5) }
+    }
+}
+
+/// Where a block lies: header read and sound, body not looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) label: Label,
+    pub(super) header: Header,
+    pub(super) offset: u64,
+}
+
+impl Found {
+    /// The block whose frame begins at `offset`; None if that is no frame.
+    pub(super) fn at(file: &File, offset: u64) -> io::Result<Option<Found>> {
+        let mut bytes = [0; frame::HEADER_BYTES];
+        match file.read_exact_at(&mut bytes, offset) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let found = |header: Header| Found { label: Label::read(&header.label), header, offset };
+        Ok(Header::read(&bytes).map(found))
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.header.frame_bytes()
+    }
+
+    /// The body as it lies there; None if the file ends before it does.
+    pub(super) fn body(&self, file: &File) -> io::Result<Option<Vec<u8>>> {
+        let mut body = vec![0; self.header.packed_bytes];
+        match file.read_exact_at(&mut body, self.offset + frame::HEADER_BYTES as u64) {
+            Ok(()) => Ok(Some(body)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// None if the body is damaged.
+    pub(super) fn block(&self, file: &File) -> io::Result<Option<Block>> {
+        let payload = self.body(file)?.and_then(|body| self.header.unpack(&body));
+        Ok(payload.map(|payload| Block { first: self.label.first, last: self.label.last, payload }))
+    }
+}

@@ -4,11 +4,13 @@
 //! records the one before that.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::error::{Error, Kind, Result};
+use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
 use crate::pair::position::Position;
 use crate::state::pair_store::PairStore;
@@ -37,8 +39,9 @@ pub struct Checkpointer {
     pub store: PairStore,
     pub gate: Arc<Mutex<Gate>>,
     pub incarnation: Incarnation,
-    /// What is recorded, for those who may forget what lies below.
-    pub recorded: tokio::sync::watch::Sender<Position>,
+    pub feed: Arc<Feed>,
+    /// The resume position that is recorded.
+    pub recorded: AtomicU64,
     pub pipeline: tokio::sync::Mutex<Pipeline>,
 }
 
@@ -55,6 +58,11 @@ impl Checkpointer {
         }
     }
 
+    /// Where a restart would resume.
+    pub fn recorded(&self) -> Position {
+        Position::from_raw(self.recorded.load(SeqCst))
+    }
+
     /// Captures, writes, and records what was proven before.
     ///
     /// # Errors
@@ -66,7 +74,9 @@ impl Checkpointer {
         let term = self.store.checkpoint(pipeline.to_record()).await?;
         same_term(self.incarnation.term, term)?;
         if let Some(recorded) = pipeline.to_record() {
-            self.recorded.send_replace(recorded.resume.position);
+            let position = recorded.resume.position;
+            self.recorded.store(position.raw(), SeqCst);
+            self.feed.trim(position).await?;
         }
         pipeline.acknowledged(captured);
         Ok(())

@@ -1,45 +1,232 @@
 //! The entries of one source oplog, in order, whatever happens to the source's
-//! servers: a lost cursor is opened again at the last entry that came.
+//! servers or to the attempt: a fetcher reads the source into the spool as long
+//! as the process lives, a tail reads the spool.
+//!
+//! So the source may roll over what a slow or absent target has not taken yet.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use bson::{RawDocument, RawDocumentBuf};
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::cluster::retry::{Retry, within};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pair::entry::Entry;
 use crate::pair::oplog::Oplog;
-use crate::pair::position::Mark;
+use crate::pair::position::{Mark, Position};
+use crate::spool::log::OplogLog;
+use crate::spool::reader::Reader;
+use crate::spool::segment::Block;
 
+/// How often what was fetched is made to outlive a power loss.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// The feed of one pair. Lives as long as the process.
 pub struct Feed {
     oplog: Oplog,
-    /// The newest entry that came; the cursor is opened at it.
-    at: Mark,
-    cursor: Option<RawBatchCursor>,
-    retry: Retry,
-    /// How long the source may take to answer.
+    log: OplogLog,
+    away_max: Duration,
     patience: Duration,
+    fetching: parking_lot::Mutex<Option<Fetching>>,
+}
+
+struct Fetching {
+    _tasks: JoinSet<()>,
+    view: Arc<View>,
+    failed: watch::Receiver<Option<Error>>,
+}
+
+/// What others may know of the fetcher.
+#[derive(Debug, Default)]
+struct View {
+    /// The source's last reply held nothing new.
+    at_head: AtomicBool,
 }
 
 impl Feed {
-    /// `at` is an entry the oplog must still hold. `away_max`: how long the
-    /// source may be away.
-    pub fn new(oplog: Oplog, at: Mark, away_max: Duration, patience: Duration) -> Self {
-        Feed { oplog, at, cursor: None, retry: Retry::new(away_max), patience }
+    /// `away_max`: how long the source may be away. `patience`: how long a reply
+    /// may take.
+    pub fn new(oplog: Oplog, log: OplogLog, away_max: Duration, patience: Duration) -> Self {
+        Feed { oplog, log, away_max, patience, fetching: Default::default() }
     }
 
-    /// The next reply, perhaps an empty one at the oplog's end. Its first entries
-    /// may have come before.
+    /// Reads every entry after `resume`, which the spool or the source must hold.
+    pub async fn read_from(&self, resume: Mark) -> Result<FeedReader> {
+        let covered = self.log.covers(resume.position);
+        let broken = self.fetching.lock().as_ref().is_none_or(|f| f.failed.borrow().is_some());
+        if !covered || broken {
+            // The old fetcher ends before the log changes under it.
+            let old = self.fetching.lock().take();
+            if let Some(mut old) = old {
+                old._tasks.shutdown().await;
+            }
+            if !covered {
+                on_disk(&self.log, |log| log.reset()).await?;
+            }
+            let end = self.log.range().map(|(_, last)| last);
+            self.fetch_from(end.filter(|end| resume.position < end.position).unwrap_or(resume));
+        }
+        let fetching = self.fetching.lock();
+        let failed = fetching.as_ref().map(|f| f.failed.clone()).ok_or_else(|| Error::internal("nothing is fetched"))?;
+        Ok(FeedReader { reader: self.log.reader(resume.position), failed })
+    }
+
+    fn fetch_from(&self, at: Mark) {
+        let view: Arc<View> = Arc::default();
+        let (failed, failure) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        let mut fetcher = Fetcher {
+            oplog: self.oplog.clone(),
+            log: self.log.clone(),
+            at,
+            cursor: None,
+            retry: Retry::new(self.away_max),
+            patience: self.patience,
+            view: view.clone(),
+        };
+        tasks.spawn(async move {
+            if let Err(e) = fetcher.run().await {
+                failed.send_replace(Some(e));
+            }
+        });
+        *self.fetching.lock() = Some(Fetching { _tasks: tasks, view, failed: failure });
+    }
+
+    /// Everything the source has is fetched, and nothing of it is after `passed`.
+    pub fn is_read_to(&self, passed: Position) -> bool {
+        let at_head = self.fetching.lock().as_ref().is_some_and(|f| f.view.at_head.load(SeqCst));
+        at_head && self.log.range().is_none_or(|(_, last)| last.position <= passed)
+    }
+
+    /// Nothing below `recorded` will be read again.
+    pub async fn trim(&self, recorded: Position) -> Result<()> {
+        on_disk(&self.log, move |log| log.trim(recorded)).await
+    }
+
+    /// Bytes of the spool on disk.
+    pub fn bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// The source's oldest entry.
+    pub async fn oldest_on_source(&self) -> Result<Option<Position>> {
+        self.oplog.oldest().await
+    }
+
+    /// The entry at exactly `position`, from the spool or from the source; None
+    /// if neither holds it.
+    pub async fn at(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
+        if self.log.covers(position.before())
+            && let Some(block) = self.log.reader(position.before()).try_next().await?
+        {
+            for raw in entries(&block) {
+                let raw = raw?;
+                if Entry::read(raw)?.position == position {
+                    return Ok(Some(raw.to_owned()));
+                }
+            }
+        }
+        self.oplog.at(position).await
+    }
+
+    /// The spool is of no use any more.
+    pub async fn remove(&self) -> Result<()> {
+        let fetching = self.fetching.lock().take();
+        if let Some(mut fetching) = fetching {
+            fetching._tasks.shutdown().await;
+        }
+        on_disk(&self.log, |log| log.remove()).await
+    }
+}
+
+/// Reads on for one attempt.
+pub struct FeedReader {
+    reader: Reader,
+    failed: watch::Receiver<Option<Error>>,
+}
+
+impl FeedReader {
+    /// The next entries; the first ones may have come before.
     ///
     /// # Errors
-    /// `Unsupported` if the oplog no longer holds the last entry that came;
-    /// `Parked` if the source was away for too long.
-    pub async fn next(&mut self) -> Result<RawBatch> {
+    /// The fetcher's: `RolledOff`, `Parked`, or what the disk says. What it had
+    /// fetched before is read first.
+    pub async fn next(&mut self) -> Result<Arc<Block>> {
+        if let Some(block) = self.reader.try_next().await? {
+            return Ok(block);
+        }
+        tokio::select! {
+            block = self.reader.next() => block,
+            failure = self.failed.wait_for(|failure| failure.is_some()) => {
+                let ended = || Error::internal("the fetcher ended without a word");
+                Err(failure.ok().and_then(|f| f.clone()).unwrap_or_else(ended))
+            }
+        }
+    }
+}
+
+/// The entries of a block: documents one after the other.
+pub fn entries(block: &Block) -> impl Iterator<Item = Result<&RawDocument>> {
+    let mut rest = block.payload.as_slice();
+    std::iter::from_fn(move || {
+        let length = rest.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes) as usize)?;
+        let torn = || Error::internal("a block of the spool ends inside an entry");
+        let Some((document, next)) = rest.split_at_checked(length) else {
+            rest = &[];
+            return Some(Err(torn()));
+        };
+        rest = next;
+        Some(RawDocument::from_bytes(document).map_err(Error::from))
+    })
+}
+
+struct Fetcher {
+    oplog: Oplog,
+    log: OplogLog,
+    /// The newest entry fetched; the cursor is opened at it.
+    at: Mark,
+    cursor: Option<RawBatchCursor>,
+    retry: Retry,
+    patience: Duration,
+    view: Arc<View>,
+}
+
+impl Fetcher {
+    async fn run(&mut self) -> Result<()> {
+        let mut syncing: Option<JoinHandle<Result<()>>> = None;
+        let mut synced = tokio::time::Instant::now();
         loop {
-            match self.try_next().await {
-                Ok(batch) => {
+            self.log.room().await;
+            match self.fetch().await? {
+                Some(block) => {
+                    self.view.at_head.store(false, SeqCst);
+                    self.at = block.last;
+                    on_disk(&self.log, move |log| log.append(block)).await?;
+                }
+                None => self.view.at_head.store(true, SeqCst),
+            }
+            if syncing.as_ref().is_none_or(|sync| sync.is_finished()) && SYNC < synced.elapsed() {
+                if let Some(sync) = syncing.take() {
+                    sync.await.map_err(|e| Error::internal(format!("syncing the spool: {e}")))??;
+                }
+                let log = self.log.clone();
+                syncing = Some(spawn_blocking(move || log.sync()));
+                synced = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    /// One reply of the source; None if it held nothing new.
+    async fn fetch(&mut self) -> Result<Option<Block>> {
+        loop {
+            match self.try_fetch().await {
+                Ok(block) => {
                     self.retry.worked();
-                    return Ok(batch);
+                    return Ok(block);
                 }
                 Err(cause) => {
                     self.cursor = None;
@@ -49,24 +236,43 @@ impl Feed {
         }
     }
 
-    async fn try_next(&mut self) -> Result<RawBatch> {
+    async fn try_fetch(&mut self) -> Result<Option<Block>> {
+        const WHAT: &str = "the source's oplog";
         let opened = self.cursor.is_none();
         let cursor = match &mut self.cursor {
             Some(cursor) => cursor,
-            none => none.insert(within(self.patience, "the source's oplog", self.oplog.tail(self.at.position)).await?),
+            none => none.insert(within(self.patience, WHAT, self.oplog.tail(self.at.position)).await?),
         };
-        let batch = within(self.patience, "the source's oplog", self.oplog.next(cursor)).await?;
-        let mut entries = batch.doc_slices()?.into_iter();
-        if opened && let Some(first) = entries.next() {
-            self.oplog.check_first(self.at, Entry::read(document(first?)?)?.mark())?;
+        let batch = within(self.patience, WHAT, self.oplog.next(cursor)).await?;
+        if opened {
+            let first = batch.doc_slices()?.into_iter().next().transpose()?;
+            match first.and_then(|first| first.as_document()) {
+                Some(first) => self.oplog.check_first(self.at, Entry::read(first)?.mark())?,
+                // Nothing came yet: the check is still to be made.
+                None => self.cursor = None,
+            }
         }
-        if let Some(last) = batch.doc_slices()?.into_iter().last() {
-            self.at = Entry::read(document(last?)?)?.mark();
+        self.block_of(&batch)
+    }
+
+    /// What of a reply is new.
+    fn block_of(&self, batch: &RawBatch) -> Result<Option<Block>> {
+        let mut payload = Vec::with_capacity(batch.as_raw_document().as_bytes().len());
+        let mut marks: Option<(Mark, Mark)> = None;
+        for entry in batch.doc_slices()? {
+            let Some(raw) = entry?.as_document() else { continue };
+            let mark = Entry::read(raw)?.mark();
+            if self.at.position < mark.position {
+                payload.extend_from_slice(raw.as_bytes());
+                marks = Some((marks.map_or(mark, |(first, _)| first), mark));
+            }
         }
-        Ok(batch)
+        Ok(marks.map(|(first, last)| Block { first, last, payload }))
     }
 }
 
-fn document(value: bson::RawBsonRef<'_>) -> Result<&bson::RawDocument> {
-    value.as_document().ok_or_else(|| crate::error::Error::internal("an oplog entry is no document"))
+/// Disks may stall: never on a thread that others wait for.
+async fn on_disk(log: &OplogLog, work: impl FnOnce(OplogLog) -> Result<()> + Send + 'static) -> Result<()> {
+    let log = log.clone();
+    spawn_blocking(move || work(log)).await.map_err(|e| Error::internal(format!("working on the spool: {e}")))?
 }

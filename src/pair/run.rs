@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ pub struct Plan {
     pub target: Shard,
     pub state: PairState,
     pub store: PairStore,
+    pub feed: Arc<Feed>,
     /// Dropped on the source meanwhile: the tail will come to it.
     pub gone: HashSet<Uuid>,
     /// Newest entry of the source as the attempt begins: the target may show
@@ -123,6 +124,7 @@ pub struct Pair {
     chores: Chores,
     indexer: Arc<Indexer>,
     checkpointer: Arc<Checkpointer>,
+    feed: Arc<Feed>,
     scans_pending: Arc<AtomicUsize>,
 }
 
@@ -152,7 +154,7 @@ impl Pair {
         let (chores, failures) = Chores::new();
         let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
         let indexer = Arc::new(Indexer {
-            oplog: oplog.clone(),
+            oplog,
             source: plan.source.clone(),
             target: plan.target.clone(),
             gate: gate.clone(),
@@ -162,12 +164,12 @@ impl Pair {
         });
         let name = format!("{} → {}", plan.source.id, plan.target.id);
         let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
-        let (recorded, _) = tokio::sync::watch::channel(resume.position);
         let checkpointer = Arc::new(Checkpointer {
             store: plan.store.clone(),
             gate: gate.clone(),
             incarnation,
-            recorded,
+            feed: plan.feed.clone(),
+            recorded: AtomicU64::new(resume.position.raw()),
             pipeline: Default::default(),
         });
         let pair = Arc::new(Pair {
@@ -180,6 +182,7 @@ impl Pair {
             chores: chores.clone(),
             indexer: indexer.clone(),
             checkpointer: checkpointer.clone(),
+            feed: plan.feed.clone(),
             scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
         });
         let queue = pair.admit(&plan).await?;
@@ -198,8 +201,8 @@ impl Pair {
             requests: plan.requests,
         };
         let tail = Tail {
-            feed: Feed::new(oplog.clone(), resume, limits.away_max, limits.patience),
-            oplog,
+            reader: plan.feed.read_from(resume).await?,
+            feed: plan.feed.clone(),
             at: resume.position,
             share: share(),
             gate: gate.clone(),
@@ -319,7 +322,7 @@ impl Pair {
         };
         let lag_ms = {
             let mut view = self.view.lock();
-            let caught_up = view.at_head && watermark == passed;
+            let caught_up = self.feed.is_read_to(passed) && watermark == passed;
             view.walls.lag_ms(watermark, source_ms, caught_up)
         };
         let m = &self.metrics;

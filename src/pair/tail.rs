@@ -1,4 +1,4 @@
-//! The tail: follows the source's oplog from the start position, hands every
+//! The tail: follows the source's oplog from the resume position, hands every
 //! op to the gate and every DDL to the pair's chores, in oplog order.
 //!
 //! One task per pair. It waits only for memory (its share) and for the server.
@@ -14,10 +14,9 @@ use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::ddl::{Ddl, DdlSink};
 use crate::pair::entry::{Entry, Meaning, is_internal_database};
-use crate::pair::feed::Feed;
+use crate::pair::feed::{self, Feed, FeedReader};
 use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
-use crate::pair::oplog::Oplog;
 use crate::pair::position::{Position, Walls};
 use crate::pair::transactions::Transactions;
 
@@ -25,8 +24,6 @@ use crate::pair::transactions::Transactions;
 #[derive(Debug, Default)]
 pub struct TailView {
     pub walls: Walls,
-    /// The last reply held nothing: all the source has is read.
-    pub at_head: bool,
     pub open_transactions: usize,
     pub open_builds: usize,
     /// Newest change by users: an op or DDL on a migrated namespace.
@@ -36,10 +33,10 @@ pub struct TailView {
 }
 
 pub struct Tail {
-    pub oplog: Oplog,
+    pub feed: Arc<Feed>,
     /// The newest entry that was passed.
     pub at: Position,
-    pub feed: Feed,
+    pub reader: FeedReader,
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
     pub view: Arc<Mutex<TailView>>,
@@ -57,20 +54,17 @@ impl Tail {
     pub async fn run(mut self) -> Result<()> {
         loop {
             let mut permit = self.share.reserve_reply().await;
-            let batch = self.feed.next().await?;
-            permit.shrink_to(batch.as_raw_document().as_bytes().len());
+            let block = self.reader.next().await?;
+            permit.shrink_to(block.payload.len());
             let mut count = 0u64;
-            for entry in batch.doc_slices()? {
-                let entry = entry?;
-                let Some(raw) = entry.as_document() else { continue };
-                count += u64::from(self.entry(raw, &mut permit).await?);
+            for raw in feed::entries(&block) {
+                count += u64::from(self.entry(raw?, &mut permit).await?);
             }
             self.metrics.entries_read.fetch_add(count, Relaxed);
-            self.view.lock().at_head = count == 0;
         }
     }
 
-    /// False if the entry was passed before: a cursor opened again begins with it.
+    /// False if the entry was passed before: a block may begin with such.
     async fn entry(&mut self, raw: &RawDocument, permit: &mut Permit) -> Result<bool> {
         let entry = Entry::read(raw)?;
         if entry.position <= self.at {
@@ -131,8 +125,8 @@ impl Tail {
     /// Brings the parts of a transaction up to and with `last` into effect at
     /// `position`.
     async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
-        for part in self.transactions.chain(&self.oplog, last).await? {
-            let raw = self.transactions.fetch(&self.oplog, part).await?;
+        for part in self.transactions.chain(&self.feed, last).await? {
+            let raw = self.transactions.fetch(&self.feed, part).await?;
             // The part's own bytes come on top of the reply's. Waiting for them
             // with the reply's permit in hand is sound: the rest of the share is
             // with ops, which lanes, scans and chores give back without the tail.

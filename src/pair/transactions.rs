@@ -8,7 +8,7 @@ use bson::RawDocumentBuf;
 
 use crate::error::{Error, Kind, Result};
 use crate::pair::entry::{Entry, Meaning};
-use crate::pair::oplog::Oplog;
+use crate::pair::feed::Feed;
 use crate::pair::position::Position;
 
 /// Parts kept so that short transactions need no second read, bytes.
@@ -57,11 +57,11 @@ impl Transactions {
 
     /// Positions of the parts of a transaction, first to last, found by walking
     /// back from `last`.
-    pub async fn chain(&self, oplog: &Oplog, last: Position) -> Result<Vec<Position>> {
+    pub async fn chain(&self, feed: &Feed, last: Position) -> Result<Vec<Position>> {
         let mut positions = vec![last];
         let mut previous = Some(last);
         while let Some(position) = previous {
-            let raw = self.fetch(oplog, position).await?;
+            let raw = self.fetch(feed, position).await?;
             previous = Entry::read(&raw)?.previous;
             positions.extend(previous);
         }
@@ -70,7 +70,7 @@ impl Transactions {
     }
 
     /// One part of a transaction.
-    pub async fn fetch(&self, oplog: &Oplog, position: Position) -> Result<RawDocumentBuf> {
+    pub async fn fetch(&self, feed: &Feed, position: Position) -> Result<RawDocumentBuf> {
         if let Some(raw) = self.recent.get(&position) {
             return Ok(raw.clone());
         }
@@ -79,9 +79,9 @@ impl Transactions {
                 Kind::Unsupported,
                 format!("the transaction part at {position} is no longer in the source's oplog"),
             )
-            .remedy("enlarge the source's oplog and begin anew")
+            .remedy("enlarge the source's oplog and begin anew with `shardlift migrate --restart`")
         };
-        let raw = oplog.at(position).await?.ok_or_else(gone)?;
+        let raw = feed.at(position).await?.ok_or_else(gone)?;
         match Entry::read(&raw)?.meaning()? {
             Meaning::Part => Ok(raw),
             _ => Err(Error::internal(format!("the entry at {position} is no part of a transaction"))),

@@ -10,6 +10,8 @@ pub mod knobs;
 pub mod secret;
 mod sources;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 pub use secret::Secret;
@@ -46,12 +48,20 @@ pub struct Config {
     pub away_max_s: u64,
     pub command_timeout_s: u64,
     pub checkpoint_ms: u64,
+    /// Empty: see [`Config::spool_path`].
+    pub spool_dir: String,
+    pub spool_mb: u64,
+    pub watchdog_s: u64,
+    pub oplog_warn_s: u64,
     pub api_port: u16,
     pub log_format: LogFormat,
     /// One of error, warn, info, debug, trace.
     pub log_level: String,
     pub progress: ProgressMode,
     pub status_interval_s: u64,
+    /// `migrate --restart`: wipe what the recorded run copied, then begin anew.
+    #[serde(default, skip)]
+    pub restart: bool,
     /// What the operator should know about where values came from.
     #[serde(default, skip)]
     pub warnings: Vec<String>,
@@ -114,6 +124,32 @@ impl Config {
         self.range_mb << 20
     }
 
+    /// Most disk for held ops, bytes.
+    pub fn spool_bytes_max(&self) -> u64 {
+        self.spool_mb << 20
+    }
+
+    /// Where held ops go that exceed the memory. May not exist yet.
+    ///
+    /// # Errors
+    /// `Config` if neither the knob nor the environment names a place.
+    pub fn spool_path(&self) -> Result<PathBuf> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if !self.spool_dir.is_empty() {
+            return Ok(PathBuf::from(&self.spool_dir));
+        }
+        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+        state.map(|state| state.join("shardlift")).ok_or_else(|| {
+            Error::new(Kind::Config, "there is no place for the spool: neither XDG_STATE_HOME nor HOME is set")
+                .remedy("give a folder as spool_dir")
+        })
+    }
+
+    /// Both deployments are given.
+    pub fn has_deployments(&self) -> bool {
+        !self.source.is_empty() && !self.target.is_empty()
+    }
+
     /// Where a write command is closed, bytes.
     pub fn bulk_bytes_max(&self) -> usize {
         (self.bulk_mb_max as usize) << 20
@@ -143,7 +179,7 @@ fn plain(value: &serde_json::Value) -> String {
 pub fn resolve(verb: Verb, sources: &Sources) -> Result<Config> {
     let mut config = sources::merge(sources)?;
     config.warnings = sources.warnings();
-    if verb.connects() {
+    if verb.connects() || verb.may_connect() && config.has_deployments() {
         check_deployments(&config)?;
     }
     Ok(config)

@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let call = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
     // Before the first thread: this may start the process again.
-    let exposed = if call.verb.connects() { hide::hide_credentials() } else { None };
+    let exposed = if call.verb.may_connect() { hide::hide_credentials() } else { None };
     match run(&call, exposed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -37,13 +37,31 @@ fn main() -> ExitCode {
 fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
     let mut config = config::resolve(call.verb, &Sources::of_process(call.file.clone(), call.flags.clone()))?;
     config.warnings.extend(exposed);
+    config.restart = call.restart;
     match call.verb {
         Verb::Validate => outcome::checks(call, &engine(&config, control::validate_command)?),
         Verb::Migrate => outcome::summary(call, &engine(&config, control::migrate)?),
         Verb::Verify => outcome::comparison(call, &engine(&config, control::verify_command)?),
         Verb::Status => outcome::status(call, &client(call, &config)),
         Verb::Cutover => outcome::cutover(call, &client(call, &config)),
-        Verb::Cancel => outcome::cancel(&client(call, &config)),
+        Verb::Cancel => cancel(call, &config),
+        Verb::Restart => {
+            let shard = call.shard.clone().unwrap_or_default();
+            outcome::sentence(engine(&config, |config| control::restart_command(config, shard, call.ns.clone()))?)
+        }
+    }
+}
+
+/// Asks the running process, or works on what is recorded if none answers.
+fn cancel(call: &Invocation, config: &Config) -> Result<()> {
+    let client = client(call, config);
+    match client.status() {
+        Ok(_) => outcome::sentence(client.cancel()?),
+        Err(_) if config.has_deployments() => outcome::sentence(engine(config, control::cancel_command)?),
+        Err(silent) => Err(silent.remedy(
+            "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, \
+             give --source and --target: then the run recorded on the target is cancelled",
+        )),
     }
 }
 

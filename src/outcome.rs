@@ -41,9 +41,9 @@ pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
     print(if call.json { end.json() } else { end.table() })
 }
 
-/// Asks a running migration to stop.
-pub(crate) fn cancel(client: &Client) -> Result<()> {
-    print(client.cancel()?)
+/// What was done, as one sentence.
+pub(crate) fn sentence(text: String) -> Result<()> {
+    print(text)
 }
 
 /// What validation found.

@@ -22,7 +22,7 @@ use crate::fixture::{self, run};
 #[path = "../src/bson/samples.rs"]
 mod samples;
 
-const RUN: &str = "0123456789abcdef";
+pub(crate) const RUN: &str = "0123456789abcdef";
 
 pub(crate) fn ns(name: &str) -> Namespace {
     let (db, coll) = name.split_once('.').unwrap();
@@ -112,9 +112,14 @@ pub(crate) async fn one_shard(name: &str) -> (loadgen::cluster::ReplicaSet, Depl
     (set, target)
 }
 
-async fn set(shard: &Shard, collection: &str, q: Document, u: Document) {
+pub(crate) async fn set(shard: &Shard, collection: &str, q: Document, u: Document) {
     let updates = [doc! {"q": q, "u": u, "multi": true}];
-    let reply = run(&shard.client, DATABASE, doc! {"update": collection, "updates": updates}).await;
+    let reply = run(
+        &shard.client,
+        DATABASE,
+        doc! {"update": collection, "updates": updates, "writeConcern": {"w": "majority"}},
+    )
+    .await;
     assert!(0 < reply.get_i32("n").unwrap(), "{reply}");
 }
 
@@ -296,7 +301,7 @@ async fn what_cannot_be_read_is_refused() {
 }
 
 /// Who holds it, as another process would have left it, valid for `valid`.
-async fn leave_lease(shard: &Shard, holder: &Holder, valid: Duration) {
+pub(crate) async fn leave_lease(shard: &Shard, holder: &Holder, valid: Duration) {
     let until = DateTime::from_millis(DateTime::now().timestamp_millis() + valid.as_millis() as i64);
     let holder = Document::try_from(holder.document().as_ref()).unwrap();
     let lease = doc! {
@@ -367,7 +372,7 @@ async fn of_two_that_find_no_lease_one_gets_it() {
     assert_eq!(held, 1);
 }
 
-async fn collections_left(shard: &Shard) -> Vec<String> {
+pub(crate) async fn collections_left(shard: &Shard) -> Vec<String> {
     let mut names = shard.client.database(DATABASE).list_collection_names().await.unwrap();
     names.sort();
     names

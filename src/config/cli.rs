@@ -24,6 +24,12 @@ pub struct Invocation {
     pub api: Option<String>,
     /// Return as soon as the request is accepted.
     pub no_wait: bool,
+    /// `--restart`: wipe what the recorded run copied, then begin anew.
+    pub restart: bool,
+    /// `--shard`: id of a source shard.
+    pub shard: Option<String>,
+    /// `--ns`: `db.collection`.
+    pub ns: Option<String>,
 }
 
 const VERBS: &[(Verb, &str, &str)] = &[
@@ -31,7 +37,8 @@ const VERBS: &[(Verb, &str, &str)] = &[
     (Verb::Migrate, "migrate", "Copy, follow and, on request, cut over"),
     (Verb::Status, "status", "Show how far a running migration is"),
     (Verb::Cutover, "cutover", "Ask a running migration to cut over, and wait for the outcome"),
-    (Verb::Cancel, "cancel", "Ask a running migration to stop; what was copied stays"),
+    (Verb::Cancel, "cancel", "Give up a migration, running or recorded on the target; what was copied stays"),
+    (Verb::Restart, "restart", "Let the recorded migration copy one shard, or one collection of it, anew"),
     (Verb::Verify, "verify", "Compare source and target while nothing writes to them"),
 ];
 
@@ -58,14 +65,19 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
 }
 
 fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
+    let flag = |name| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
+    let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let value = |knob: &&Knob| Some((knob.name.to_string(), matches.get_one::<String>(knob.name)?.clone()));
     Invocation {
         verb,
         file: matches.get_one::<PathBuf>("config").cloned(),
         flags: knobs_of(verb).filter_map(|knob| value(&knob)).collect(),
         json: matches.get_flag("json"),
-        api: matches.try_get_one::<String>("api").ok().flatten().cloned(),
-        no_wait: matches.try_get_one::<bool>("no-wait").ok().flatten().copied().unwrap_or(false),
+        api: text("api"),
+        no_wait: flag("no-wait"),
+        restart: flag("restart"),
+        shard: text("shard"),
+        ns: text("ns"),
     }
 }
 
@@ -87,6 +99,8 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
     };
     match verb {
         Verb::Cutover => command.args(waiting()),
+        Verb::Migrate => command.arg(restart()),
+        Verb::Restart => command.args(selection()),
         _ => command,
     }
 }
@@ -97,6 +111,17 @@ fn api() -> Arg {
         .value_name("URL")
         .help("Base URL of the running process's API, instead of --api-port")
         .conflicts_with("api_port")
+}
+
+fn restart() -> Arg {
+    let restart = Arg::new("restart").long("restart").action(ArgAction::SetTrue);
+    restart.help("Drop on the target what the recorded run copied, and nothing else, then begin anew")
+}
+
+fn selection() -> [Arg; 2] {
+    let shard = Arg::new("shard").long("shard").value_name("ID").required(true);
+    let ns = Arg::new("ns").long("ns").value_name("DB.COLLECTION");
+    [shard.help("Source shard to copy anew"), ns.help("Only this collection of it")]
 }
 
 /// Waiting is the default, so `--wait` only undoes an earlier `--no-wait`.
@@ -142,6 +167,7 @@ mod tests {
         assert_eq!(call.verb, Verb::Migrate);
         assert_eq!(call.flags["memory_mb"], "512");
         assert_eq!(call.flags["cutover"], "auto");
+        assert!(!call.restart && parse_words("shardlift migrate --restart").unwrap().restart);
         assert!(call.json && call.file == Some("x.toml".into()));
     }
 
@@ -155,6 +181,11 @@ mod tests {
             ("shardlift status --api-port 9 --api http://h", false),
             ("shardlift cutover --no-wait", true),
             ("shardlift cancel --no-wait", false),
+            ("shardlift cancel --source mongodb://h --target mongodb://g", true),
+            ("shardlift restart --shard a --ns d.c --target mongodb://g", true),
+            ("shardlift restart --ns d.c", false),
+            ("shardlift restart --shard a --map a=b", false),
+            ("shardlift migrate --restart --shard a", false),
             ("shardlift", false),
         ] {
             assert_eq!(parse_words(line).is_ok(), ok, "{line}");

@@ -15,12 +15,18 @@ pub enum Verb {
     Status,
     Cutover,
     Cancel,
+    Restart,
     Verify,
 }
 
 impl Verb {
     /// True for the commands that connect to both deployments.
     pub fn connects(self) -> bool {
+        self != Verb::Cancel && DEPLOYMENTS.contains(&self)
+    }
+
+    /// True for those, and for the ones that do if they are told where.
+    pub fn may_connect(self) -> bool {
         DEPLOYMENTS.contains(&self)
     }
 }
@@ -58,7 +64,8 @@ pub enum Bounds {
     OneOf(&'static [&'static str]),
 }
 
-const DEPLOYMENTS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
+const DEPLOYMENTS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Cancel, Verb::Restart];
+const MAPS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
 const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
 const API: &[Verb] = &[Verb::Migrate, Verb::Status, Verb::Cutover, Verb::Cancel];
@@ -81,7 +88,7 @@ pub const KNOBS: &[Knob] = &[
         "Connection string of the deployment to move, as mongodb:// or mongodb+srv://; keep passwords in the config file or SHARDLIFT_SOURCE."),
     knob("target", "", Unset, Any, DEPLOYMENTS,
         "Connection string of the deployment to move to; keep passwords in the config file or SHARDLIFT_TARGET."),
-    knob("map", "", Text(""), Any, DEPLOYMENTS,
+    knob("map", "", Text(""), Any, MAPS,
         "Which source shard goes to which target shard, as a=x,b=y; shards not named pair up by sorted id."),
     knob("cutover", "", Text("manual"), OneOf(&["manual", "auto"]), MIGRATE,
         "Whether the cutover waits for `shardlift cutover` or begins by itself once lag is under cutover_lag_ms."),
@@ -110,11 +117,19 @@ pub const KNOBS: &[Knob] = &[
     knob("server_timeout_s", "s", Number(10), Between(1, 600), DEPLOYMENTS,
         "How long to wait for a server to accept a connection or to be found."),
     knob("away_max_s", "s", Number(1_800), Between(1, 604_800), MIGRATE,
-        "How long either side may be away before the run parks."),
+        "How long either side may be away before the run parks: it stops, and the same command goes on with it."),
     knob("command_timeout_s", "s", Number(60), Between(1, 3_600), MIGRATE,
-        "How long a command of the data plane may stay unanswered before it counts as lost."),
+        "How long a data command or a cursor read may go unanswered before it counts as lost."),
     knob("checkpoint_ms", "ms", Number(1_000), Between(50, 60_000), MIGRATE,
-        "Time between two checkpoints on the target."),
+        "Time between two checkpoints of a pair; a run that was interrupted goes back to the last one."),
+    knob("spool_dir", "", Text(""), Any, MIGRATE,
+        "Folder for the oplog entries read ahead of the target; empty takes $XDG_STATE_HOME/shardlift or ~/.local/state/shardlift."),
+    knob("spool_mb", "MiB", Number(16_384), Between(64, 16_777_216), MIGRATE,
+        "Most disk the process takes for them."),
+    knob("watchdog_s", "s", Number(60), Between(5, 3_600), MIGRATE,
+        "How long a pair that has work may make no progress before that is reported."),
+    knob("oplog_warn_s", "s", Number(3_600), Between(0, 604_800), MIGRATE,
+        "Warn when the source's oplog reaches less far back beyond the oldest position a restart needs."),
     knob("api_port", "port", Number(27_183), Between(0, 65_535), API,
         "Port of the API on 127.0.0.1; 0 takes a free one."),
     knob("log_format", "", Text("text"), OneOf(&["text", "json"]), DEPLOYMENTS,

@@ -35,6 +35,11 @@ fn defaults_stand_where_nothing_is_set() {
     assert_eq!((config.cutover, config.verify), (CutoverMode::Manual, VerifyMode::Digests));
     assert_eq!((config.log_format, config.progress), (LogFormat::Text, ProgressMode::Auto));
     assert_eq!((config.cutover_lag_ms, config.grace_s, config.cutover_timeout_s), (1000, 5, 120));
+    assert_eq!((config.away_max_s, config.command_timeout_s, config.checkpoint_ms), (1800, 60, 1000));
+    assert_eq!((config.watchdog_s, config.oplog_warn_s, config.spool_bytes_max()), (60, 3600, 16 << 30));
+    assert!(!config.restart && config.spool_path().unwrap().ends_with("shardlift"));
+    let set = Config { spool_dir: "/x/y".to_owned(), ..config.clone() };
+    assert_eq!(set.spool_path().unwrap(), std::path::Path::new("/x/y"));
     assert!(config.map.is_empty() && config.log_level == "info");
     assert_eq!((config.memory_bytes(), config.bulk_bytes_max()), (256 << 20, 8 << 20));
 }
@@ -98,12 +103,15 @@ fn a_bad_map_is_refused() {
 #[test]
 fn deployments_are_needed_only_where_they_are_used() {
     let none = Sources::default();
-    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify] {
+    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Restart] {
         assert!(resolve(verb, &none).unwrap_err().message.contains("source is not set"));
     }
     for verb in [Verb::Status, Verb::Cutover, Verb::Cancel] {
         assert_eq!(resolve(verb, &none).unwrap().api_port, 27183);
     }
+    let stored = resolve(Verb::Cancel, &sources(None, &[], &[("server_timeout_s", "3")])).unwrap();
+    assert!(stored.has_deployments() && stored.server_timeout_s == 3);
+    assert!(resolve(Verb::Cancel, &sources(None, &[], &[("target", "http://h")])).is_err());
     assert!(Config::new("mongodb://h", "mongodb://h").unwrap_err().message.contains("the same"));
     assert!(Config::new("mongodb://h", "http://h").unwrap_err().message.contains("target"));
 }

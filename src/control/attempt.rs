@@ -35,6 +35,7 @@ impl Attempt<'_> {
         if stage == Stage::Finishing {
             finish::finish(self.config, self.opened, self.run).await?;
             self.run.enter(Phase::Done);
+            self.remove_spool().await;
             return Ok(Summary::of(self.run, None, 0, 0));
         }
         let prepared = drive::unless_stopped(requests, self.stop, "preparing the target", self.prepare(stage));
@@ -47,7 +48,16 @@ impl Attempt<'_> {
         for tasks in tasks {
             tasks.end().await;
         }
+        if outcome.is_ok() {
+            self.remove_spool().await;
+        }
         outcome
+    }
+
+    async fn remove_spool(&self) {
+        if let Err(e) = self.opened.remove_spool(self.config, self.run).await {
+            self.run.warn(format!("the spool could not be removed: {e}"));
+        }
     }
 
     async fn stage(&self) -> Result<Stage> {
@@ -70,7 +80,7 @@ impl Attempt<'_> {
             self.run.enter(Phase::Layout);
             prepare::lay_out(sides, stores).await?;
         }
-        let running = setup::start(self.config, sides, stores, self.run).await?;
+        let running = setup::start(self.config, self.opened, self.run).await?;
         self.run.enter(Phase::Copying);
         Ok(running)
     }

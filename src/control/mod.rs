@@ -18,6 +18,10 @@ pub mod attempt;
 pub mod cutover;
 pub mod finish;
 pub mod summary;
+pub mod recorded;
+pub mod wipe;
+pub mod cancel;
+pub mod restart;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,6 +139,19 @@ pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
     let sides = Sides::connect(&config).await?;
     let catalog = catalog::read(&sides.source).await?;
     validate::run(&sides.source, &sides.target, &catalog).await
+}
+
+/// Gives up the run that is recorded on the target, when no process is left.
+pub async fn cancel_command(config: Config) -> Result<String> {
+    let sides = Sides::connect(&config).await?;
+    cancel::cancel(&sides.source, &sides.target).await
+}
+
+/// Lets the recorded run copy a source shard anew, or one collection of it.
+pub async fn restart_command(config: Config, shard: String, ns: Option<String>) -> Result<String> {
+    let ns = ns.map(|ns| restart::namespace(&ns)).transpose()?;
+    let sides = Sides::connect(&config).await?;
+    restart::restart(&sides.source, &sides.target, &shard, ns.as_ref()).await
 }
 
 /// Compares both sides now. Means something only while nobody writes.

@@ -1,15 +1,24 @@
 //! Opening a run: connect, find what an earlier process left or validate and
 //! record a new one, take the lease.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::cluster::catalog::{self, CollectionKind, Namespace};
+use crate::cluster::connect::Shard;
 use crate::config::Config;
 use crate::control::balancer::Found;
 use crate::control::run::{Phase, Run};
 use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
 use crate::control::stores::{Stores, check_same};
+use crate::control::wipe;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::feed::Feed;
+use crate::pair::oplog::Oplog;
+use crate::spool::log::{self, OplogLog};
+use crate::spool::quota::Quota;
 use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{RunState, Stage};
@@ -19,6 +28,8 @@ pub struct Opened {
     pub sides: Sides,
     pub stores: Stores,
     pub balancers: Balancers,
+    /// By source shard.
+    pub feeds: Vec<Arc<Feed>>,
     lease: Lease,
 }
 
@@ -30,6 +41,14 @@ impl Opened {
             Phase::Done => std::future::pending().await,
             _ => lost,
         }
+    }
+
+    /// Ends the feeds and removes the spool: the run is done.
+    pub async fn remove_spool(&self, config: &Config, run: &Run) -> Result<()> {
+        for feed in &self.feeds {
+            feed.remove().await?;
+        }
+        remove_spool(config, &run.id())
     }
 
     pub async fn release_lease(&self, run: &Run) {
@@ -47,15 +66,64 @@ impl Opened {
 /// deployments, or validation fails; `Cancelled` state has to be wiped first.
 pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
     let sides = Sides::connect(config).await?;
-    let first = &sides.target.shards[0];
-    let store = RunStore::new(first);
+    let store = RunStore::new(&sides.target.shards[0]);
+    if config.restart {
+        wipe_recorded(config, &sides, &store, run).await?;
+    }
     match store.load().await? {
-        Some(state) => take_up(sides, state, run).await,
+        Some(state) => take_up(config, sides, state, run).await,
         None => begin(config, sides, &store, run).await,
     }
 }
 
-async fn take_up(mut sides: Sides, state: RunState, run: &Run) -> Result<Opened> {
+async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
+    let Some(recorded) = store.load().await? else { return Ok(()) };
+    let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
+    // The lease goes with the rest of what is recorded.
+    tokio::select! {
+        wiped = wipe::wipe(&sides.target) => wiped?,
+        lost = lease.keep() => return Err(lost),
+    }
+    remove_spool(config, &recorded.id)
+}
+
+/// What is left of a run's spool on this host.
+fn remove_spool(config: &Config, run: &str) -> Result<()> {
+    let dir = config.spool_path()?.join(run);
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("the spool {} could not be removed: {e}", dir.display());
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One feed per pair, with its spool in a folder of its own.
+fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
+    let quota = Arc::new(Quota::new(config.spool_mb << 20));
+    let open = |(pair, shard): (usize, &Shard)| {
+        let dir = config.spool_path()?.join(run).join(pair.to_string());
+        let limits =
+            log::Limits { bytes_max: config.spool_mb << 20, segment_bytes: SEGMENT_BYTES, cache_bytes: CACHE_BYTES };
+        let log = OplogLog::open(&dir, limits, quota.clone())?;
+        let away_max = setup::away_max(config);
+        let oplog = Oplog::new(shard.data_client(FEED_NAME, FEED_CONNECTIONS)?, &shard.id, away_max);
+        Ok(Arc::new(Feed::new(oplog, log, away_max, Duration::from_secs(config.command_timeout_s))))
+    };
+    sides.source.shards.iter().enumerate().map(open).collect()
+}
+
+/// Name of the feeds' connections to the source.
+const FEED_NAME: &str = "shardlift-feed";
+/// One for the cursor, one for single entries, one spare.
+const FEED_CONNECTIONS: u32 = 3;
+/// Where a segment of the spool is closed: what trimming gives back at a time.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// Newest blocks of a spool kept in memory: the largest reply fits.
+const CACHE_BYTES: usize = 20 << 20;
+
+async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) -> Result<Opened> {
     check_same(&state, &sides)?;
     if state.stage == Stage::Cancelled {
         return Err(Error::new(
@@ -73,7 +141,8 @@ async fn take_up(mut sides: Sides, state: RunState, run: &Run) -> Result<Opened>
         target: Found { enabled: state.target_balancer },
     };
     let stores = Stores::new(&sides, &state.id);
-    Ok(Opened { sides, stores, balancers, lease })
+    let feeds = feeds(config, &sides, &state.id)?;
+    Ok(Opened { sides, stores, balancers, feeds, lease })
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
@@ -96,7 +165,8 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
     failpoint::hit("run-created");
     tracing::info!("run {}", state.id);
     let stores = Stores::new(&sides, &state.id);
-    Ok(Opened { sides, stores, balancers, lease })
+    let feeds = feeds(config, &sides, &state.id)?;
+    Ok(Opened { sides, stores, balancers, feeds, lease })
 }
 
 async fn views(sides: &Sides) -> Result<Vec<Namespace>> {

@@ -11,24 +11,29 @@ use tokio::sync::mpsc;
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Namespace};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::connect::{Deployment, Shard, Topology};
 use crate::cluster::ownership::joined;
 use crate::config::Config;
 use crate::control::balancer::{self, Found};
 use crate::control::ddl::{self, Coordinator};
+use crate::control::open::Opened;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::validate;
+use crate::control::{restart, validate};
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
+use crate::pair::incarnation::{self, Begun};
 use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::run::{Limits, Pair, PairTasks, Plan};
 use crate::state::{CollectionState, PairState};
 
 /// Requests for DDL that may wait; pairs wait beyond.
 const DDL_QUEUE: usize = 64;
+
+/// How long connections of an older incarnation are waited for in one attempt.
+const OLDER_WAIT: Duration = Duration::from_secs(60);
 
 /// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
 const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
@@ -102,22 +107,27 @@ pub async fn restore_balancers(sides: &Sides, found: Balancers, run: &Run) {
     }
 }
 
-/// Starts every pair from the recorded state.
-pub async fn start(config: &Config, sides: &Sides, stores: &Stores, run: &Arc<Run>) -> Result<Running> {
+/// Begins a new incarnation of every pair and starts it from the recorded state.
+pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<Running> {
+    let Opened { sides, stores, feeds, .. } = opened;
     let limits = limits(config, sides.pairs.len())?;
+    let begun = try_join_all((0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run))).await?;
+    // IMPORTANT: only now: an older incarnation may have recorded more until then.
     let states = stores.load_pairs().await?;
     check_target_owners(sides, &states).await?;
     let gone = gone(sides, &states).await?;
     let newest = newest(config, sides).await?;
     let coordinator = Coordinator::new(sides.clone(), &states);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
-    let plans = states.into_iter().zip(newest).enumerate().map(|(index, (state, newest))| Plan {
+    let states = states.into_iter().zip(begun).zip(newest);
+    let plans = states.enumerate().map(|(index, ((state, begun), newest))| Plan {
         index,
-        run: run.id(),
+        begun,
         source: sides.source.shards[index].clone(),
         target: sides.target.shards[sides.pairs[index]].clone(),
         state,
         store: stores.pairs[index].clone(),
+        feed: feeds[index].clone(),
         gone: gone[index].clone(),
         newest,
         requests: requests.clone(),
@@ -127,6 +137,16 @@ pub async fn start(config: &Config, sides: &Sides, stores: &Stores, run: &Arc<Ru
     let (pairs, tasks): (Vec<_>, Vec<_>) = started.into_iter().unzip();
     run.set_pairs(pairs.iter().map(|pair| (pair.name.clone(), pair.metrics.clone())).collect());
     Ok(Running { pairs, tasks, coordinator, ddl })
+}
+
+/// Waits until this process is the only one that writes, and completes what an
+/// interrupted `restart` left.
+async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result<Begun> {
+    let (target, store) = (&sides.target.shards[sides.pairs[pair]], &stores.pairs[pair]);
+    let begun = incarnation::begin(target, store, &run.id(), pair, OLDER_WAIT).await?;
+    let client = target.data_client(&begun.app_name, 2)?;
+    restart::finish_wipes(&Shard { client, ..target.clone() }, store).await?;
+    Ok(begun)
 }
 
 /// The newest majority-committed entry of every source shard.

@@ -71,7 +71,8 @@ impl Feed {
             self.fetch_from(end.filter(|end| resume.position < end.position).unwrap_or(resume));
         }
         let fetching = self.fetching.lock();
-        let failed = fetching.as_ref().map(|f| f.failed.clone()).ok_or_else(|| Error::internal("nothing is fetched"))?;
+        let failed =
+            fetching.as_ref().map(|f| f.failed.clone()).ok_or_else(|| Error::internal("nothing is fetched"))?;
         Ok(FeedReader { reader: self.log.reader(resume.position), failed })
     }
 

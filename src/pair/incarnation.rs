@@ -2,13 +2,16 @@
 //! may still run, after its retry and after later ops; so nothing is written
 //! until the target lists no connection of an older incarnation.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 
 use crate::cluster::connect::Shard;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::state::Incarnation;
+use crate::state::pair_store::PairStore;
 
 const POLL: Duration = Duration::from_millis(50);
 /// After which the wait is told, again and again.
@@ -21,35 +24,63 @@ pub fn app_name(run: &str, pair: usize, number: i64) -> String {
     format!("{PREFIX}{run}/{pair}/{number}")
 }
 
+/// A pair's new incarnation: no older one can write any more.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    pub incarnation: Incarnation,
+    pub app_name: String,
+}
+
+/// Begins the next incarnation and waits, for `wait` at most, until it is alone.
+pub async fn begin(target: &Shard, store: &PairStore, run: &str, pair: usize, wait: Duration) -> Result<Begun> {
+    let incarnation = store.begin_incarnation().await?;
+    failpoint::hit("incarnation-begun");
+    let app_name = app_name(run, pair, incarnation.number);
+    alone(target, &app_name, wait).await?;
+    Ok(Begun { incarnation, app_name })
+}
+
 /// Waits until `own` is the only data plane connected to the target shard. Idle
 /// connections count: what a client sent before it was lost may not be read yet.
-pub async fn alone(target: &Shard, own: &str) -> Result<()> {
-    let mut told = std::time::Instant::now();
+///
+/// # Errors
+/// `Transient` after `wait`, naming who is still connected.
+pub async fn alone(target: &Shard, own: &str, wait: Duration) -> Result<()> {
+    let deadline = Instant::now() + wait;
+    let mut told = Instant::now();
     loop {
         let others = others(target, own).await?;
-        let Some(other) = others.first() else { return Ok(()) };
+        if others.is_empty() {
+            return Ok(());
+        }
+        let found = || {
+            format!("target shard {} still has connections of an older data plane: {}", target.id, others.join(", "))
+        };
+        if deadline <= Instant::now() {
+            return Err(Error::new(Kind::Transient, found())
+                .remedy("end that process, or cut its connections on that server, and try again"));
+        }
         if TELL < told.elapsed() {
-            told = std::time::Instant::now();
-            tracing::warn!(
-                "target shard {} still lists {} connections of an older data plane ({other}): nothing is written until they are gone; stop the process or cut the connections if they stay",
-                target.id,
-                others.len()
-            );
+            told = Instant::now();
+            tracing::warn!("{}; nothing is written until they are gone", found());
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
+/// Client addresses and names of other data planes.
 async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
         doc! { "$match": { "appName": { "$regex": format!("^{PREFIX}"), "$ne": own } } },
-        doc! { "$project": { "appName": 1, "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1 } },
+        doc! { "$project": { "appName": 1, "client": 1, "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1 } },
     ];
     let failed = |e| Error::from(e).context(format_args!("listing the connections of target shard {}", target.id));
     let listed = target.client.database("admin").aggregate(pipeline).await.map_err(failed)?;
     let listed: Vec<Document> = listed.try_collect().await.map_err(failed)?;
-    Ok(listed.iter().filter(|op| !watches(op)).filter_map(|op| op.get_str("appName").ok().map(str::to_owned)).collect())
+    let text = |op: &Document, field: &str| op.get_str(field).unwrap_or("unknown").to_owned();
+    let named = |op: &Document| format!("{} ({})", text(op, "client"), text(op, "appName"));
+    Ok(listed.iter().filter(|op| !watches(op)).map(named).collect())
 }
 
 /// A driver's monitor: it never writes, and may outlive its client by seconds.

@@ -3,8 +3,8 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use bson::Uuid;
@@ -15,9 +15,7 @@ use tokio::task::JoinSet;
 use crate::cluster::catalog::{self, EXPIRY};
 use crate::cluster::connect::Shard;
 use crate::cluster::ownership::Ownership;
-use crate::cluster::retry::within;
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::bulk::Writer;
@@ -29,7 +27,7 @@ use crate::pair::ddl::{DdlSink, Request};
 use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
 use crate::pair::inbox::Inbox;
-use crate::pair::incarnation;
+use crate::pair::incarnation::Begun;
 use crate::pair::index::{Expiries, Indexer};
 use crate::pair::lane;
 use crate::pair::oplog::{Newest, Oplog};
@@ -45,7 +43,7 @@ use crate::state::{CollectionState, PairState, UnitState};
 pub struct Plan {
     /// Index of the source shard.
     pub index: usize,
-    pub run: String,
+    pub begun: Begun,
     pub source: Shard,
     pub target: Shard,
     pub state: PairState,
@@ -134,14 +132,10 @@ const WRITES_IN_FLIGHT: usize = 2;
 const INDEX_BUILDS: usize = 2;
 
 impl Pair {
-    /// Begins a new incarnation, and starts every task from the recorded state.
+    /// Starts every task from the recorded state.
     pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
         let limits = plan.limits;
-        let incarnation = plan.store.begin_incarnation().await?;
-        failpoint::hit("incarnation-begun");
-        let app_name = incarnation::app_name(&plan.run, plan.index, incarnation.number);
-        // IMPORTANT: before the first data client of this incarnation is made.
-        within(limits.away_max, "older connections to the target", incarnation::alone(&plan.target, &app_name)).await?;
+        let Begun { incarnation, app_name } = plan.begun.clone();
         let pool = (limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT + 4) as u32;
         let source = plan.source.data_client(&app_name, pool)?;
         let target = plan.target.data_client(&app_name, pool)?;

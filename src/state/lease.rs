@@ -65,20 +65,24 @@ impl Lease {
         }
     }
 
-    /// Renews until that is no longer possible, and returns why.
+    /// Renews until that is no longer possible, and returns why: `Refused` if
+    /// another process holds it, `Transient` if the server could not be asked
+    /// until the lease had been over for as long as it is valid.
     pub async fn keep(&self) -> Error {
         let mut wait = RENEW_EVERY;
         loop {
             tokio::time::sleep(wait).await;
             wait = RENEW_EVERY;
-            match self.renew().await {
+            let lost_at = *self.renewed.lock() + VALID + VALID;
+            let renewed = tokio::time::timeout_at(lost_at.into(), self.renew()).await;
+            match renewed.unwrap_or_else(|_| Err(Error::new(Kind::Transient, "no answer"))) {
                 Ok(()) => {}
                 Err(e) if e.kind != Kind::Transient => return e,
+                Err(e) if lost_at <= Instant::now() => {
+                    let lost = format!("the lease ran out {} s ago and cannot be renewed", VALID.as_secs());
+                    return e.context(lost);
+                }
                 Err(e) => {
-                    let overdue = self.renewed.lock().elapsed();
-                    if VALID + VALID < overdue {
-                        return e.context(format_args!("the lease could not be renewed for {} s", overdue.as_secs()));
-                    }
                     tracing::warn!("the lease could not be renewed: {e}");
                     wait = RETRY_EVERY;
                 }

@@ -11,7 +11,7 @@
 //!
 //! Knows nothing about gates, tasks, or who may write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
@@ -56,7 +56,6 @@ impl PairStore {
         let torn = statement(self.me(), rawdoc! {"$set": {"whole": false}}, false);
         self.database.update_all(PAIRS, [Ok(torn)]).await?;
         self.database.drop(UNITS).await?;
-        self.database.drop(COLLECTIONS_OF_PAIR).await?;
         let started = state.collections.iter().flat_map(|c| {
             let units = c.units.iter().copied().enumerate();
             units.filter(|(_, unit)| *unit != UnitState::Waiting).map(|(index, unit)| (c.uuid, index, unit))
@@ -64,6 +63,9 @@ impl PairStore {
         self.database.update_all(UNITS, started.map(|(uuid, index, unit)| Ok(self.unit(uuid, index, unit)))).await?;
         let collections = state.collections.iter().map(|c| self.collection(c));
         self.database.update_all(COLLECTIONS_OF_PAIR, collections).await?;
+        // Those of an earlier plan only now: at no moment is something on the
+        // target that no stored collection tells of.
+        self.forget_all_but(&state.collections).await?;
         // IMPORTANT: last: `whole` says that all of the plan is there.
         let whole = rawdoc! {
             "$set": {
@@ -88,20 +90,40 @@ impl PairStore {
         };
         let Some(raw) = pairs.first().filter(is_whole) else { return Ok(None) };
         let (resume, catalog_position) = documents::pair(self.pair, raw)?;
-        let mine = rawdoc! {"run": self.run.as_str()};
-        let collections = self.database.find(COLLECTIONS_OF_PAIR, mine.clone()).await?;
-        let collections = collections.iter().map(|raw| documents::collection(raw)).collect::<Result<Vec<_>>>()?;
-        let mut state = PairState { resume, catalog_position, collections };
-        let units = self.database.find(UNITS, mine).await?;
+        let mut state = PairState { resume, catalog_position, collections: self.collections().await? };
+        let units = self.database.find(UNITS, rawdoc! {"run": self.run.as_str()}).await?;
         self.place(&mut state, &units)?;
         Ok(Some(state))
+    }
+
+    /// Every collection stored for this run, of a whole plan or not; units are
+    /// left out (all waiting).
+    pub async fn collections(&self) -> Result<Vec<CollectionState>> {
+        let found = self.database.find(COLLECTIONS_OF_PAIR, rawdoc! {"run": self.run.as_str()}).await?;
+        found.iter().map(|raw| documents::collection(raw)).collect()
+    }
+
+    async fn forget_all_but(&self, kept: &[CollectionState]) -> Result<()> {
+        let kept: HashSet<Uuid> = kept.iter().map(|c| c.uuid).collect();
+        let stored = self.database.find(COLLECTIONS_OF_PAIR, rawdoc! {}).await?;
+        let old = stored.iter().filter_map(|raw| {
+            let known = raw.get_binary("_id").ok().and_then(|id| Some(Uuid::from_bytes(id.bytes.try_into().ok()?)));
+            let stays = known.is_some_and(|uuid| kept.contains(&uuid));
+            let id = raw.get("_id").ok().flatten().filter(|_| !stays)?;
+            Some(rawdoc! {"q": {"_id": RawBson::from(id)}, "limit": 1})
+        });
+        for batch in old.collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {
+            let deletes = RawArrayBuf::from_iter(batch.iter().cloned());
+            self.database.write(rawdoc! {"delete": COLLECTIONS_OF_PAIR, "deletes": deletes}).await?;
+        }
+        Ok(())
     }
 
     /// Puts units into their collections. One without a collection is left from
     /// an `add` that did not come to its end.
     fn place(&self, state: &mut PairState, units: &[RawDocumentBuf]) -> Result<()> {
-        let mut by_uuid: HashMap<Uuid, &mut CollectionState> = HashMap::new();
-        state.collections.iter_mut().for_each(|c| drop(by_uuid.insert(c.uuid, c)));
+        let mut by_uuid: HashMap<Uuid, &mut CollectionState> =
+            state.collections.iter_mut().map(|c| (c.uuid, c)).collect();
         for raw in units {
             let (uuid, index, unit) = documents::unit(raw)?;
             let Some(collection) = by_uuid.get_mut(&uuid) else { continue };
@@ -204,7 +226,7 @@ impl PairStore {
             return Ok(self.database.write(rawdoc! {"delete": UNITS, "deletes": [all]}).await?.term);
         };
         let mut term = None;
-        for batch in uuids.chunks(CLEARED_AT_ONCE) {
+        for batch in uuids.chunks(DELETED_AT_ONCE) {
             let deletes = batch.iter().map(|uuid| {
                 let bound = |unit: RawBson| rawdoc! {"uuid": documents::uuid_value(*uuid), "unit": unit};
                 let ids = rawdoc! {"$gte": bound(RawBson::MinKey), "$lte": bound(RawBson::MaxKey)};
@@ -295,4 +317,4 @@ impl PairStore {
 }
 
 /// Delete statements of one command.
-const CLEARED_AT_ONCE: usize = 1_000;
+const DELETED_AT_ONCE: usize = 1_000;

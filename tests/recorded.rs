@@ -1,0 +1,274 @@
+//! Commands on a recorded run that no process works on: wipe, cancel, restart.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, Uuid, doc};
+use futures_util::TryStreamExt;
+use loadgen::cluster::ReplicaSet;
+use mongodb::Client;
+use shardlift::cluster::admin;
+use shardlift::cluster::catalog::{self, Namespace};
+use shardlift::cluster::connect::{Deployment, Shard};
+use shardlift::control::{balancer, cancel, restart, wipe};
+use shardlift::error::{Error, Kind};
+use shardlift::pair::incarnation;
+use shardlift::state::lease::{Holder, Lease};
+use shardlift::state::pair_store::PairStore;
+use shardlift::state::run_store::RunStore;
+use shardlift::state::{CollectionState, DATABASE, RunState, Stage, UnitState};
+
+use crate::fixture::{self, run};
+use crate::state::{RUN, at, collection, collections_left, leave_lease, ns, one_shard, pair_state, run_state, set};
+
+async fn uuid_of(target: &Deployment, name: &str) -> Uuid {
+    catalog::read_one(target, &ns(name)).await.unwrap().unwrap().uuid.unwrap()
+}
+
+async fn names(target: &Deployment) -> Vec<String> {
+    let catalog = catalog::read(target).await.unwrap();
+    catalog.collections.iter().map(|c| c.ns.to_string()).collect()
+}
+
+fn bound(name: &str, target_uuid: Uuid) -> CollectionState {
+    CollectionState { target_uuid: Some(target_uuid), ..collection(name, vec![UnitState::Settled]) }
+}
+
+#[tokio::test]
+async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
+    let cluster = fixture::cluster(2).await;
+    let target = fixture::target(&cluster.uri()).await;
+    let router = &target.entry;
+    run(router, "admin", doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
+    for coll in ["bystander", "filled", "made", "replaced"] {
+        fixture::insert(router, "d", coll).await;
+    }
+    run(router, "d", doc! {"create": "empty"}).await;
+    run(router, "admin", doc! {"shardCollection": "d.sharded", "key": {"h": "hashed"}}).await;
+    for view in ["view", "other_view"] {
+        run(router, "d", doc! {"create": view, "viewOn": "made"}).await;
+    }
+    let all = names(&target).await;
+
+    let (runs, shards) = (RunStore::new(&target.shards[0]), &target.shards);
+    let pairs = [PairStore::new(&shards[0], RUN, 0), PairStore::new(&shards[1], RUN, 1)];
+    let sharded = bound("d.sharded", uuid_of(&target, "d.sharded").await);
+    let plan = vec![
+        bound("d.made", uuid_of(&target, "d.made").await),
+        bound("d.replaced", Uuid::new()),
+        bound("d.gone", Uuid::new()),
+        // Interrupted before their UUIDs were known.
+        collection("d.empty", vec![UnitState::Waiting]),
+        collection("d.filled", vec![UnitState::Waiting]),
+        sharded.clone(),
+    ];
+
+    // Past the point of return nothing may be dropped any more.
+    runs.create(&run_state(Stage::Finishing, &target)).await.unwrap();
+    pairs[0].create(&pair_state(plan.clone())).await.unwrap();
+    pairs[1].create(&pair_state(vec![sharded])).await.unwrap();
+    assert_eq!(wipe::wipe(&target).await.unwrap_err().kind, Kind::Refused);
+    assert_eq!(names(&target).await, all);
+
+    // Neither if what was made is not known.
+    runs.remove().await.unwrap();
+    pairs[0].create(&pair_state(plan)).await.unwrap();
+    runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    for (collection, format) in [("run", 9), ("collections", 9), ("run", 1), ("collections", 1)] {
+        set(&shards[0], collection, doc! {}, doc! {"$set": {"format": format}}).await;
+        if format == 9 {
+            let error = wipe::wipe(&target).await.unwrap_err();
+            assert!(error.kind == Kind::Unsupported && error.remedy.unwrap().contains("by hand"));
+            assert_eq!(names(&target).await, all);
+        }
+    }
+
+    // A plan that is being replaced still tells what it made.
+    set(&shards[0], "pairs", doc! {}, doc! {"$set": {"whole": false}}).await;
+    wipe::wipe(&target).await.unwrap();
+    assert_eq!(names(&target).await, ["d.bystander", "d.filled", "d.other_view", "d.replaced"]);
+    for shard in shards {
+        assert!(collections_left(shard).await.is_empty());
+    }
+    wipe::wipe(&target).await.unwrap();
+
+    // Interrupted after the pair stores went.
+    runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    wipe::wipe(&target).await.unwrap();
+    assert_eq!(runs.load().await.unwrap(), None);
+}
+
+/// As a run of these two would have recorded itself.
+fn run_of(source: &Deployment, target: &Deployment, stage: Stage) -> RunState {
+    let source_shards = source.shards.iter().map(|s| s.id.clone()).collect();
+    RunState { source_shards, ..run_state(stage, target) }
+}
+
+#[tokio::test]
+async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() {
+    let cluster = fixture::cluster(1).await;
+    let source = fixture::source(&cluster.uri()).await;
+    let (_set, target) = one_shard("t").await;
+    let shard = &target.shards[0];
+    let runs = RunStore::new(shard);
+    let refused = |e: Error, part: &str| assert!(e.kind == Kind::Refused && e.message.contains(part), "{e}");
+    refused(cancel::cancel(&source, &target).await.unwrap_err(), "no run is recorded");
+
+    balancer::stop(&source).await.unwrap();
+    fixture::insert(&target.entry, "d", "copied").await;
+    runs.create(&run_of(&source, &target, Stage::Moving)).await.unwrap();
+    // Of other deployments.
+    refused(cancel::cancel(&target, &target).await.unwrap_err(), "has the target shards");
+
+    // While a process works on it.
+    leave_lease(shard, &Holder { host: "elsewhere".to_owned(), ..Holder::me() }, Duration::from_secs(60)).await;
+    refused(cancel::cancel(&source, &target).await.unwrap_err(), "elsewhere works on this target");
+    assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Moving);
+    assert!(!admin::balancer_enabled(&source.entry).await.unwrap());
+    run(&shard.client, DATABASE, doc! {"drop": "lease"}).await;
+
+    for _ in 0..2 {
+        let told = cancel::cancel(&source, &target).await.unwrap();
+        assert!(told.contains(RUN) && told.contains("--restart"), "{told}");
+        assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
+        assert!(admin::balancer_enabled(&source.entry).await.unwrap());
+        assert_eq!(names(&target).await, ["d.copied"]);
+    }
+    // The lease is free again.
+    Lease::take(shard, RUN).await.unwrap().release().await.unwrap();
+
+    runs.remove().await.unwrap();
+    runs.create(&run_of(&source, &target, Stage::Finishing)).await.unwrap();
+    refused(cancel::cancel(&source, &target).await.unwrap_err(), "past the point of return");
+}
+
+struct Recorded {
+    _set: ReplicaSet,
+    target: Deployment,
+    store: PairStore,
+    a: CollectionState,
+    b: CollectionState,
+}
+
+/// Two copied collections with indexes, one that is gone from the target, and a
+/// dead one.
+async fn recorded() -> Recorded {
+    let (set, target) = one_shard("t").await;
+    for coll in ["a", "b"] {
+        fixture::insert(&target.entry, "d", coll).await;
+        let index = |key: &str, unique: bool| doc! {"name": key, "key": {key: 1}, "unique": unique};
+        let indexes = [index("x", true), index("y", false), index("k", true)];
+        run(&target.entry, "d", doc! {"createIndexes": coll, "indexes": indexes.to_vec()}).await;
+    }
+    let units = vec![UnitState::Settled, UnitState::Copying(at(5, 5)), UnitState::Waiting];
+    let mut a = collection("d.a", units.clone());
+    let mut b = collection("d.b", units);
+    a.target_uuid = Some(uuid_of(&target, "d.a").await);
+    b.target_uuid = Some(uuid_of(&target, "d.b").await);
+    a.key_index = Some(bson::rawdoc! {"name": "k", "key": {"k": 1}});
+    let dead = CollectionState { dead: true, ..bound("d.b", b.target_uuid.unwrap()) };
+    let store = PairStore::new(&target.shards[0], RUN, 0);
+    store.create(&pair_state(vec![a.clone(), b.clone(), bound("d.gone", Uuid::new()), dead])).await.unwrap();
+    RunStore::new(&target.shards[0]).create(&run_of(&target, &target, Stage::Moving)).await.unwrap();
+    Recorded { _set: set, target, store, a, b }
+}
+
+impl Recorded {
+    async fn count(&self, coll: &str) -> usize {
+        let documents = self.target.entry.database("d").collection::<Document>(coll);
+        documents.find(doc! {}).await.unwrap().try_collect::<Vec<_>>().await.unwrap().len()
+    }
+
+    async fn indexes(&self, name: &str) -> Vec<String> {
+        let specs = catalog::indexes(&self.target.shards[0], &ns(name)).await.unwrap();
+        specs.iter().map(|spec| spec.get_str("name").unwrap().to_owned()).collect()
+    }
+
+    async fn stored(&self, uuid: Uuid) -> CollectionState {
+        let state = self.store.load().await.unwrap().unwrap();
+        state.collections.into_iter().find(|c| c.uuid == uuid).unwrap()
+    }
+
+    async fn restart(&self, shard: &str, only: Option<&Namespace>) -> Result<String, Error> {
+        restart::restart(&self.target, &self.target, shard, only).await
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_collection_waits_and_is_empty() {
+    let recorded = recorded().await;
+    let (a, b) = (&recorded.a, &recorded.b);
+    for (shard, only, found) in [("u", "d.a", "no source shard u"), ("t", "d.x", "has no d.x on source shard t")] {
+        let error = recorded.restart(shard, Some(&ns(only))).await.unwrap_err();
+        assert!(error.kind == Kind::Refused && error.message.contains(found), "{error}");
+    }
+    assert_eq!((recorded.count("a").await, recorded.count("b").await), (1, 1));
+
+    recorded.restart("t", Some(&a.ns)).await.unwrap();
+    assert_eq!((recorded.count("a").await, recorded.count("b").await), (0, 1));
+    let stored = recorded.stored(a.uuid).await;
+    assert_eq!((stored.units, stored.wiping), (vec![UnitState::Waiting; 3], false));
+    assert_eq!(recorded.stored(b.uuid).await.units, b.units);
+    assert_eq!(recorded.indexes("d.a").await, ["_id_", "y", "k"], "unique ones are built again after the copy");
+    assert_eq!(recorded.indexes("d.b").await, ["_id_", "x", "y", "k"]);
+
+    // All of the shard; the dead collection shares a name, and keeps its units.
+    recorded.restart("t", None).await.unwrap();
+    assert_eq!(recorded.count("b").await, 0);
+    assert_eq!(recorded.stored(b.uuid).await.units, vec![UnitState::Waiting; 3]);
+
+    RunStore::new(&recorded.target.shards[0]).set_stage(Stage::Cancelled).await.unwrap();
+    assert_eq!(recorded.restart("t", None).await.unwrap_err().kind, Kind::Refused);
+}
+
+#[tokio::test]
+async fn an_interrupted_restart_is_completed_by_whoever_comes_next() {
+    let recorded = recorded().await;
+    let (shard, store, a, b) = (&recorded.target.shards[0], &recorded.store, &recorded.a, &recorded.b);
+    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 0);
+    // Ended right after the mark: units and documents are as before.
+    store.mark_wiping(&[a.uuid], true).await.unwrap();
+    assert_eq!(recorded.stored(a.uuid).await.units, a.units);
+    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 1);
+    assert_eq!((recorded.count("a").await, recorded.count("b").await), (0, 1));
+    let stored = recorded.stored(a.uuid).await;
+    assert_eq!((stored.units, stored.wiping), (vec![UnitState::Waiting; 3], false));
+    assert_eq!(recorded.stored(b.uuid).await.units, b.units);
+    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 0);
+
+    // Another collection of that name: not ours to empty.
+    run(&recorded.target.entry, "d", doc! {"drop": "b"}).await;
+    fixture::insert(&recorded.target.entry, "d", "b").await;
+    store.mark_wiping(&[b.uuid], true).await.unwrap();
+    restart::finish_wipes(shard, store).await.unwrap();
+    assert_eq!(recorded.count("b").await, 1);
+}
+
+async fn connect_as(shard: &Shard, name: &str) -> Client {
+    let client = shard.data_client(name, 1).unwrap();
+    run(&client, "admin", doc! {"ping": 1}).await;
+    client
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_while_an_older_incarnation_is_connected() {
+    let recorded = recorded().await;
+    let shard = &recorded.target.shards[0];
+    let first = recorded.store.begin_incarnation().await.unwrap().number;
+    let old = connect_as(shard, &incarnation::app_name(RUN, 0, first)).await;
+    let wait = Duration::from_millis(300);
+    let waits = incarnation::alone(shard, &incarnation::app_name(RUN, 0, first + 1), wait).await.unwrap_err();
+    assert!(waits.kind == Kind::Transient && waits.message.contains("127.0.0.1:"), "{waits}");
+    incarnation::alone(shard, &incarnation::app_name(RUN, 0, first), wait).await.unwrap();
+
+    let began = Instant::now();
+    let goes = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        old.shutdown().await;
+    });
+    recorded.restart("t", Some(&recorded.a.ns)).await.unwrap();
+    assert!(Duration::from_secs(1) <= began.elapsed());
+    goes.await.unwrap();
+    // Its own connections are gone with it.
+    incarnation::alone(shard, &incarnation::app_name(RUN, 0, i64::MAX), wait).await.unwrap();
+    assert_eq!(recorded.count("a").await, 0);
+}

@@ -21,6 +21,8 @@ pub mod wire;
 
 pub mod server;
 
+pub mod proxy;
+
 pub mod mongos;
 
 pub mod cluster;

@@ -3,6 +3,7 @@
 
 mod chunks;
 mod lifecycle;
+mod proxied;
 mod routing;
 mod transactions;
 

@@ -45,5 +45,11 @@ pub mod check;
 
 pub mod cli;
 
+pub mod engine;
+
+pub mod faults;
+
 // All of it together, with the engine as a program.
 pub mod demo;
+
+pub mod soak;

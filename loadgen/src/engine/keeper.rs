@@ -251,3 +251,45 @@ async fn ask(life: Arc<Mutex<Life>>) {
 fn lock(life: &Mutex<Life>) -> MutexGuard<'_, Life> {
     life.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shell that ends as `script` says; `$1` is a file it may count in.
+    fn keep_shell(dir: &Path, script: &str) -> Keeper {
+        let counter = dir.join("count").display().to_string();
+        let arguments = vec!["-c".to_owned(), script.to_owned(), "engine".to_owned(), counter];
+        Keeper::start(Path::new("/bin/sh"), arguments, dir, Arc::new(Record::new(Box::new(std::io::sink())))).unwrap()
+    }
+
+    async fn outcome(keeper: &Keeper) -> Result<bool> {
+        let began = Instant::now();
+        loop {
+            match keeper.is_done() {
+                Ok(false) => assert!(began.elapsed() < Duration::from_secs(20)),
+                ended => return ended,
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_started_again_until_it_ends_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "echo x >> $1; case $(wc -l < $1) in 1) exit 9;; 2) kill -KILL $$;; *) exit 0;; esac";
+        let keeper = keep_shell(dir.path(), script);
+        assert!(outcome(&keeper).await.unwrap());
+        assert_eq!((keeper.starts(), keeper.phase().as_str()), (3, "done"));
+        assert_eq!(keeper.ends().into_keys().collect::<Vec<_>>(), ["code 0", "code 9", "signal 9"]);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_no_restart_helps_is_told_with_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keep_shell(dir.path(), "echo no good >&2; exit 6");
+        let error = outcome(&keeper).await.unwrap_err();
+        assert!(error.message.contains("code 6") && error.message.contains("no good"), "{error}");
+        assert_eq!(keeper.starts(), 1);
+    }
+}

@@ -26,10 +26,10 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_secs(90);
 const ENGINE_LIFE_MIN: Duration = Duration::from_secs(5);
 
 pub struct Clock<'a> {
-    pub source: &'a mut Deployment,
-    pub target: &'a mut Deployment,
-    pub engine: &'a Keeper,
-    pub record: Arc<Record>,
+    source: &'a mut Deployment,
+    target: &'a mut Deployment,
+    engine: Option<&'a Keeper>,
+    record: Arc<Record>,
     ground: Ground,
     running: Vec<Running>,
     recovering: Vec<(Member, Instant)>,
@@ -47,10 +47,20 @@ impl<'a> Clock<'a> {
     pub fn new(
         source: &'a mut Deployment,
         target: &'a mut Deployment,
-        engine: &'a Keeper,
+        engine: Option<&'a Keeper>,
         record: Arc<Record>,
     ) -> Clock<'a> {
         Clock { source, target, engine, record, ground: Ground::default(), running: Vec::new(), recovering: Vec::new() }
+    }
+
+    fn phase(&self) -> String {
+        self.engine.map_or_else(|| "none".to_owned(), Keeper::phase)
+    }
+
+    fn signal_engine(&self, signal: libc::c_int) {
+        if let Some(engine) = self.engine {
+            engine.signal(signal);
+        }
     }
 
     /// Runs the plan for so long, then ends all faults and waits until every
@@ -83,7 +93,7 @@ impl<'a> Clock<'a> {
 
     async fn tick(&mut self) -> Result<()> {
         tokio::time::sleep(TICK).await;
-        self.engine.ensure_well()?;
+        self.engine.map_or(Ok(()), Keeper::ensure_well)?;
         while let Some(at) = self.running.iter().position(|running| running.until <= Instant::now()) {
             let over = self.running.swap_remove(at);
             self.end(over).await?;
@@ -110,7 +120,7 @@ impl<'a> Clock<'a> {
             return self.record.tell("skip", json!({"fault": planned.fault.name(), "reason": reason}));
         };
         let place = self.describe(member);
-        let phase = self.engine.phase();
+        let phase = self.phase();
         act::begin(self.deployment(member.side), member, planned);
         let at_proxy = act::at_proxy(planned).map(|fault| format!("{fault:?} on {} of its connections", planned.share));
         let details = json!({"lasts_ms": planned.lasts.as_millis() as u64, "proxy": at_proxy});
@@ -124,12 +134,12 @@ impl<'a> Clock<'a> {
 
     fn begin_on_engine(&mut self, planned: &Planned) {
         let frozen = self.running.iter().any(|running| running.member.is_none());
-        let Some(life) = self.engine.life().filter(|life| ENGINE_LIFE_MIN <= *life && !frozen) else {
+        let Some(life) = self.engine.and_then(Keeper::life).filter(|life| ENGINE_LIFE_MIN <= *life && !frozen) else {
             let reason = "the engine is not up for long enough";
             return self.record.tell("skip", json!({"fault": planned.fault.name(), "reason": reason}));
         };
-        let phase = self.engine.phase();
-        self.engine.signal(match planned.fault {
+        let phase = self.phase();
+        self.signal_engine(match planned.fault {
             Fault::EngineKill => libc::SIGKILL,
             Fault::EngineTerm => libc::SIGTERM,
             _ => libc::SIGSTOP,
@@ -167,14 +177,14 @@ impl<'a> Clock<'a> {
 
     async fn end(&mut self, over: Running) -> Result<()> {
         match over.member {
-            None => self.engine.signal(libc::SIGCONT),
+            None => self.signal_engine(libc::SIGCONT),
             Some(member) => {
                 let ended = act::end(self.deployment(member.side), member, over.fault).await;
                 ended.map_err(|e| e.context(format!("ending {} of {}", over.fault, over.place)))?;
                 self.recovering.push((member, Instant::now()));
             }
         }
-        let fields = json!({"fault": over.fault.name(), "where": over.place, "phase": self.engine.phase()});
+        let fields = json!({"fault": over.fault.name(), "where": over.place, "phase": self.phase()});
         self.record.tell("end", fields);
         Ok(())
     }

@@ -189,7 +189,9 @@ pub(super) fn is_interruption(code: i32) -> bool {
     let connection = matches!(code, 0 | 6 | 7 | 89 | 133 | 202 | 279 | 317 | 9001);
     let election = matches!(code, 91 | 189 | 10058 | 10107 | 11600 | 11601 | 11602 | 13435 | 13436);
     let time = matches!(code, 50 | 64 | 237 | 262 | 290 | 384);
-    connection || election || time
+    // StaleDbVersion, StaleConfig: a new primary that has not read the chunk map.
+    let metadata = matches!(code, 249 | 13388);
+    connection || election || time || metadata
 }
 
 /// The part of an error text that is the same for all errors of its sort.

@@ -100,7 +100,7 @@ async fn migrate(
 ) -> Result<(crate::load::LoadReport, u64)> {
     let plan = Plan::new(args.seed, &args.faults, Duration::from_secs_f64(args.fault_every_s));
     eprintln!("faults for {} minutes", args.minutes);
-    let mut clock = Clock::new(&mut clusters.source, &mut clusters.target, engine, record.clone());
+    let mut clock = Clock::new(&mut clusters.source, &mut clusters.target, Some(engine), record.clone());
     clock.run(plan, Duration::from_secs_f64(args.minutes * 60.0)).await?;
     eprintln!("all faults are over; waiting until the engine is ready ({})", engine.phase());
     let patience = READY_TIMEOUT + Duration::from_secs(args.documents / DOCUMENTS_PER_S_MIN);

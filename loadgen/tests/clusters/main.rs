@@ -2,6 +2,7 @@
 //! and they leave nothing behind.
 
 mod chunks;
+mod faults;
 mod lifecycle;
 mod proxied;
 mod routing;

@@ -23,7 +23,7 @@ const AT_ONCE_MAX: usize = 4;
 /// From the end of a fault until its member is back in its set.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(90);
 /// A life of the engine before it may be killed: shorter ones could not get on.
-const ENGINE_LIFE_MIN: Duration = Duration::from_secs(5);
+const ENGINE_LIFE_MIN: Duration = Duration::from_secs(4);
 
 pub struct Clock<'a> {
     source: &'a mut Deployment,
@@ -33,6 +33,8 @@ pub struct Clock<'a> {
     ground: Ground,
     running: Vec<Running>,
     recovering: Vec<(Member, Instant)>,
+    /// A fault of the engine that waits until the engine has lived long enough.
+    waiting: Option<Planned>,
 }
 
 struct Running {
@@ -50,7 +52,8 @@ impl<'a> Clock<'a> {
         engine: Option<&'a Keeper>,
         record: Arc<Record>,
     ) -> Clock<'a> {
-        Clock { source, target, engine, record, ground: Ground::default(), running: Vec::new(), recovering: Vec::new() }
+        let (running, recovering) = (Vec::new(), Vec::new());
+        Clock { source, target, engine, record, ground: Ground::default(), running, recovering, waiting: None }
     }
 
     fn phase(&self) -> String {
@@ -83,6 +86,7 @@ impl<'a> Clock<'a> {
     }
 
     async fn finish(&mut self) -> Result<()> {
+        self.waiting = None;
         self.running.iter_mut().for_each(|running| running.until = Instant::now());
         while !self.running.is_empty() || !self.recovering.is_empty() {
             self.tick().await?;
@@ -97,6 +101,9 @@ impl<'a> Clock<'a> {
         while let Some(at) = self.running.iter().position(|running| running.until <= Instant::now()) {
             let over = self.running.swap_remove(at);
             self.end(over).await?;
+        }
+        if let Some(planned) = self.waiting.take() {
+            self.begin_on_engine(planned);
         }
         for (member, since) in std::mem::take(&mut self.recovering) {
             match act::is_back(self.deployment(member.side).set_mut(member.set), member).await {
@@ -113,11 +120,13 @@ impl<'a> Clock<'a> {
 
     async fn begin(&mut self, planned: &Planned) {
         if planned.fault.is_on_engine() {
-            return self.begin_on_engine(planned);
+            if self.engine.is_none() || self.waiting.is_some() {
+                return self.skip(planned.fault, "another one waits for the engine");
+            }
+            return self.begin_on_engine(*planned);
         }
         let Some(member) = self.place(planned).await else {
-            let reason = "a set would lose its majority, or enough is going on";
-            return self.record.tell("skip", json!({"fault": planned.fault.name(), "reason": reason}));
+            return self.skip(planned.fault, "a set would lose its majority, or enough is going on");
         };
         let place = self.describe(member);
         let phase = self.phase();
@@ -132,11 +141,16 @@ impl<'a> Clock<'a> {
         }
     }
 
-    fn begin_on_engine(&mut self, planned: &Planned) {
+    fn skip(&self, fault: Fault, reason: &str) {
+        self.record.tell("skip", json!({"fault": fault.name(), "reason": reason}));
+    }
+
+    /// Waits until the engine has lived long enough.
+    fn begin_on_engine(&mut self, planned: Planned) {
         let frozen = self.running.iter().any(|running| running.member.is_none());
         let Some(life) = self.engine.and_then(Keeper::life).filter(|life| ENGINE_LIFE_MIN <= *life && !frozen) else {
-            let reason = "the engine is not up for long enough";
-            return self.record.tell("skip", json!({"fault": planned.fault.name(), "reason": reason}));
+            self.waiting = Some(planned);
+            return;
         };
         let phase = self.phase();
         self.signal_engine(match planned.fault {

@@ -40,6 +40,7 @@ impl Outcome {
             "elections": self.elections,
             "by_kind": self.record.by_kind(),
             "engine_starts": self.engine_starts,
+            "engine_ends": self.engine_ends,
             "documents": self.check.documents,
             "writes": self.load.ops,
             "writes_unknown": self.load.unknown,

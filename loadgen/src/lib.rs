@@ -21,6 +21,8 @@ pub mod wire;
 
 pub mod server;
 
+pub mod proxy;
+
 pub mod mongos;
 
 pub mod cluster;
@@ -43,5 +45,11 @@ pub mod check;
 
 pub mod cli;
 
+pub mod engine;
+
+pub mod faults;
+
 // All of it together, with the engine as a program.
 pub mod demo;
+
+pub mod soak;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadgen::error::Result;
-use loadgen::{check, cli, demo, load, populate};
+use loadgen::{check, cli, demo, load, populate, soak};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,6 +27,7 @@ enum Command {
     /// Compare two deployments byte by byte; exit code 1 where they differ.
     Check(check::CheckArgs),
     Demo(demo::Args),
+    Soak(soak::Args),
 }
 
 #[tokio::main]
@@ -44,6 +45,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Load(args) => load::run(args).await?,
         Command::Check(args) => return Ok(if check::run(args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Demo(args) => return demo::run(args).await,
+        Command::Soak(args) => return soak::run(args).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 //! Knows nothing about where a difference comes from.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -34,6 +35,8 @@ pub struct Report {
     pub seconds: f64,
     /// All differences, named or not.
     pub difference_count: u64,
+    /// The same by kind.
+    pub by_kind: BTreeMap<&'static str, u64>,
     /// The first ones.
     pub differences: Vec<Difference>,
 }
@@ -43,20 +46,20 @@ pub(super) struct Findings {
     limit: usize,
     pub(super) documents: AtomicU64,
     pub(super) bytes: AtomicU64,
-    count: AtomicU64,
-    /// Never held across an await.
+    /// Neither lock is held across an await.
+    by_kind: Mutex<BTreeMap<&'static str, u64>>,
     named: Mutex<Vec<Difference>>,
 }
 
 impl Findings {
     pub(super) fn new(limit: usize) -> Self {
         let zero = || AtomicU64::new(0);
-        Findings { limit, documents: zero(), bytes: zero(), count: zero(), named: Mutex::new(Vec::new()) }
+        Findings { limit, documents: zero(), bytes: zero(), by_kind: Mutex::default(), named: Mutex::default() }
     }
 
     /// Counts a difference; `detail` is made only where it will be shown.
     pub(super) fn add(&self, ns: &str, kind: &'static str, detail: impl FnOnce() -> String) {
-        self.count.fetch_add(1, Ordering::Relaxed);
+        *self.by_kind.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(kind).or_default() += 1;
         let mut named = self.named.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if named.len() < self.limit {
             named.push(Difference { ns: ns.to_string(), kind, detail: detail() });
@@ -66,7 +69,8 @@ impl Findings {
     pub(super) fn report(&self, namespaces: usize, elapsed: Duration) -> Report {
         let mut differences = self.named.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         differences.sort_by(|a, b| a.ns.cmp(&b.ns));
-        let difference_count = self.count.load(Ordering::Relaxed);
+        let by_kind = self.by_kind.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let difference_count = by_kind.values().sum();
         Report {
             equal: difference_count == 0,
             namespaces,
@@ -74,8 +78,17 @@ impl Findings {
             bytes: self.bytes.load(Ordering::Relaxed),
             seconds: elapsed.as_secs_f64(),
             difference_count,
+            by_kind,
             differences,
         }
+    }
+}
+
+impl Report {
+    /// Documents that are missing on the target or differ there.
+    pub fn lost(&self) -> u64 {
+        let of = |kind| self.by_kind.get(kind).copied().unwrap_or_default();
+        of("missing document") + of("different document")
     }
 }
 

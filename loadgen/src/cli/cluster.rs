@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::cli::signals;
-use crate::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
+use crate::cluster::{Deployment, ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
 use crate::error::{Error, Result};
 use crate::server::version::Version;
 
@@ -47,12 +47,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Either kind, up and running.
-enum Deployment {
-    Sharded(ShardedCluster),
-    ReplicaSet(ReplicaSet),
-}
-
 /// Runs until a signal; what was started is stopped on every way out.
 pub async fn run(args: Args) -> Result<()> {
     let began = Instant::now();
@@ -92,7 +86,7 @@ async fn start(args: &Args) -> Result<Deployment> {
         set_parameters: args.set_parameters.clone(),
         ..ShardedOptions::default()
     };
-    ShardedCluster::start(options).await.map(Deployment::Sharded)
+    ShardedCluster::start(options).await.map(Box::new).map(Deployment::Sharded)
 }
 
 fn as_text(deployment: &Deployment, seconds: f64) -> String {

@@ -3,11 +3,13 @@
 //!
 //! Knows nothing about workloads.
 
+pub mod deployment;
 pub mod orphans;
 pub mod replica_set;
 pub mod sharded;
 pub mod shared;
 pub mod transactions;
 
+pub use deployment::Deployment;
 pub use replica_set::{ReplicaSet, ReplicaSetOptions};
 pub use sharded::{ShardedCluster, ShardedOptions};

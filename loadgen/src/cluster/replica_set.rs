@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 use mongodb::Client;
 
 use crate::error::{Error, Result};
+use crate::proxy::Proxy;
 use crate::server::find;
 pub use crate::server::mongod::Role;
 use crate::server::mongod::{Mongod, MongodOptions};
@@ -35,6 +36,10 @@ pub struct ReplicaSetOptions {
     pub set_parameters: Vec<(String, String)>,
     /// Further arguments of `mongod`.
     pub extra_args: Vec<String>,
+    /// Put a fault proxy before each member. The set then knows its members by
+    /// their proxies' addresses, so all traffic goes through them, also that
+    /// between the members.
+    pub proxied: bool,
 }
 
 impl Default for ReplicaSetOptions {
@@ -49,6 +54,7 @@ impl Default for ReplicaSetOptions {
             election_timeout: Duration::from_secs(4),
             set_parameters: Vec::new(),
             extra_args: Vec::new(),
+            proxied: false,
         }
     }
 }
@@ -57,6 +63,8 @@ impl Default for ReplicaSetOptions {
 pub struct ReplicaSet {
     name: String,
     members: Vec<Mongod>,
+    /// One a member, or none at all.
+    proxies: Vec<Proxy>,
 }
 
 impl ReplicaSet {
@@ -77,7 +85,9 @@ impl ReplicaSet {
             extra_args: options.extra_args.clone(),
         };
         let members = try_join_all((0..options.members).map(|_| Mongod::start(server.clone()))).await?;
-        let set = ReplicaSet { name: options.name.clone(), members };
+        let before = members.iter().filter(|_| options.proxied);
+        let proxies = before.map(|member| Proxy::start(member.port())).collect::<Result<_>>()?;
+        let set = ReplicaSet { name: options.name.clone(), members, proxies };
         set.initiate(&options).await.map_err(|e| e.context(format!("replica set {}", set.name)))?;
         Ok(set)
     }
@@ -86,9 +96,23 @@ impl ReplicaSet {
         &self.name
     }
 
-    /// `host:port` of each member.
+    /// `host:port` of each member as the set knows it: of its proxy, where it
+    /// has one.
     pub fn member_hosts(&self) -> Vec<String> {
+        match self.proxies.is_empty() {
+            true => self.server_hosts(),
+            false => self.proxies.iter().map(Proxy::host).collect(),
+        }
+    }
+
+    /// `host:port` of each member itself, past any proxy.
+    pub fn server_hosts(&self) -> Vec<String> {
         self.members.iter().map(Mongod::host).collect()
+    }
+
+    /// The proxy before a member, where the set was started with proxies.
+    pub fn proxy(&self, index: usize) -> Option<&Proxy> {
+        self.proxies.get(index)
     }
 
     /// `set/host:port,…`, as the config server lists a shard.
@@ -105,9 +129,9 @@ impl ReplicaSet {
         Ok(Client::with_uri_str(self.uri()).await?)
     }
 
-    /// A bare connection to the primary, waiting for one if need be.
+    /// A bare connection to the primary, past any proxy, waiting for one if need be.
     pub async fn primary_link(&self) -> Result<Link> {
-        link::connect_primary(&self.member_hosts(), READY_TIMEOUT).await
+        link::connect_primary(&self.server_hosts(), READY_TIMEOUT).await
     }
 
     /// Index of the member that is primary.

@@ -33,6 +33,9 @@ pub struct ShardedOptions {
     pub extra_args: Vec<String>,
     /// Never take a `mongos`, even if there is one.
     pub stand_in_only: bool,
+    /// Put a fault proxy before each shard server and each config server; see
+    /// `ReplicaSetOptions`.
+    pub proxied: bool,
 }
 
 impl Default for ShardedOptions {
@@ -48,6 +51,7 @@ impl Default for ShardedOptions {
             set_parameters: Vec::new(),
             extra_args: Vec::new(),
             stand_in_only: false,
+            proxied: false,
         }
     }
 }
@@ -99,6 +103,11 @@ impl ShardedCluster {
         &self.config
     }
 
+    /// To kill, freeze or restart a config server.
+    pub fn config_mut(&mut self) -> &mut ReplicaSet {
+        &mut self.config
+    }
+
     /// A new client of the router, bound to the runtime that calls.
     pub async fn client(&self) -> Result<Client> {
         Ok(Client::with_uri_str(self.uri()).await?)
@@ -141,6 +150,7 @@ fn shard_options(options: &ShardedOptions, index: usize) -> ReplicaSetOptions {
         oplog_mb: options.oplog_mb,
         set_parameters: options.set_parameters.clone(),
         extra_args: options.extra_args.clone(),
+        proxied: options.proxied,
         ..ReplicaSetOptions::default()
     }
 }
@@ -152,6 +162,7 @@ fn config_options(options: &ShardedOptions) -> ReplicaSetOptions {
         members: options.config_members,
         role: Role::Config,
         cache_gb: 0.25,
+        proxied: options.proxied,
         ..ReplicaSetOptions::default()
     }
 }

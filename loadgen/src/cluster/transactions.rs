@@ -37,26 +37,54 @@ pub struct TransactionSession {
     lsid: Bson,
     number: i64,
     shards: Vec<Participant>,
+    /// Shard on which `number` may be prepared by our hand and not ended yet.
+    prepared: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Participant {
     id: String,
+    hosts: Vec<String>,
     link: Link,
 }
 
+/// NoSuchTransaction: nothing of it is left (server source, `error_codes.yml`).
+const NO_SUCH_TRANSACTION: i32 = 251;
+
 impl TransactionSession {
     /// Connects to the primary of each shard: `(id, "set/host:port,…")`, as
-    /// `listShards` gives them. Connect anew after an election.
+    /// `listShards` gives them. `recover` after an election.
     pub async fn connect(shards: &[(String, String)]) -> Result<Self> {
         let mut participants = Vec::new();
         for (id, hosts) in shards {
-            let link = link::connect_primary(&link::members(hosts), PRIMARY_TIMEOUT).await?;
-            participants.push(Participant { id: id.clone(), link });
+            let hosts = link::members(hosts);
+            let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await?;
+            participants.push(Participant { id: id.clone(), hosts, link });
         }
         let id = Uuid::new().bytes().to_vec();
         let lsid = Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: id });
-        Ok(TransactionSession { lsid, number: 0, shards: participants })
+        Ok(TransactionSession { lsid, number: 0, shards: participants, prepared: None })
+    }
+
+    /// Connects to the primaries anew, and aborts what an interruption left
+    /// prepared: it would stay so for ever. May be called until it succeeds.
+    pub async fn recover(&mut self) -> Result<()> {
+        for participant in &mut self.shards {
+            participant.link = link::connect_primary(&participant.hosts, PRIMARY_TIMEOUT).await?;
+        }
+        let Some(shard) = self.prepared else { return Ok(()) };
+        match self.abort_prepared(shard).await {
+            Err(e) if e.code == Some(NO_SUCH_TRANSACTION) => {
+                self.prepared = None;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// True if `recover` has a transaction to abort.
+    pub fn may_be_prepared(&self) -> bool {
+        self.prepared.is_some()
     }
 
     /// A transaction on one shard, committed with majority.
@@ -92,7 +120,7 @@ impl TransactionSession {
     /// A transaction that is prepared (so it is in the oplog) and then aborted.
     pub async fn prepare_and_abort(&mut self, part: &Part) -> Result<()> {
         self.prepare(part).await?;
-        self.finish(part.0, doc! { "abortTransaction": 1 }).await
+        self.abort_prepared(part.0).await
     }
 
     /// Leaves a prepared transaction open on one shard and returns its prepare
@@ -100,7 +128,10 @@ impl TransactionSession {
     pub async fn prepare(&mut self, part: &Part) -> Result<bson::Timestamp> {
         self.begin();
         let outcome = match self.write(part, false).await {
-            Ok(()) => self.send_admin(part.0, doc! { "prepareTransaction": 1 }).await,
+            Ok(()) => {
+                self.prepared = Some(part.0);
+                self.send_admin(part.0, doc! { "prepareTransaction": 1 }).await
+            }
             Err(e) => Err(e),
         };
         let reply = self.abort_on_error(std::slice::from_ref(part), outcome).await?;
@@ -109,12 +140,16 @@ impl TransactionSession {
 
     /// Commits what `prepare` left, at its prepare time or later.
     pub async fn commit_prepared(&mut self, shard: usize, at: bson::Timestamp) -> Result<()> {
-        self.finish(shard, doc! { "commitTransaction": 1, "commitTimestamp": at }).await
+        self.finish(shard, doc! { "commitTransaction": 1, "commitTimestamp": at }).await?;
+        self.prepared = None;
+        Ok(())
     }
 
     /// Aborts what `prepare` left.
     pub async fn abort_prepared(&mut self, shard: usize) -> Result<()> {
-        self.finish(shard, doc! { "abortTransaction": 1 }).await
+        self.finish(shard, doc! { "abortTransaction": 1 }).await?;
+        self.prepared = None;
+        Ok(())
     }
 
     fn begin(&mut self) {
@@ -169,7 +204,7 @@ impl TransactionSession {
     async fn abort_on_error<T>(&mut self, parts: &[Part], outcome: Result<T>) -> Result<T> {
         if outcome.is_err() {
             for (shard, _) in parts {
-                let _ = self.finish(*shard, doc! { "abortTransaction": 1 }).await;
+                let _ = self.abort_prepared(*shard).await;
             }
         }
         outcome

@@ -10,20 +10,18 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::demo::api::Api;
-use crate::demo::child::Child;
 use crate::demo::clusters::Clusters;
 use crate::demo::narrate::Narrator;
+use crate::engine::api::Api;
+use crate::engine::child::Child;
+use crate::engine::program::{self, REMEDY, api_url};
 use crate::error::{Error, Result};
 
-/// What the log says when the API is there, before its address.
-const API_MARK: &str = "API on ";
 const API_TIMEOUT: Duration = Duration::from_secs(20);
 /// From done to the end of the process: grace time and a lingering API.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 const TAIL_LINES: usize = 25;
-const REMEDY: &str = "give the path of a shardlift program to --engine, or leave it out to build one";
 
 /// The demo's own files. Gone when dropped, unless kept.
 pub(super) struct WorkDir(tempfile::TempDir);
@@ -51,13 +49,6 @@ pub(super) struct Summary {
     pub(super) cutover_ms: u64,
     pub(super) late_writes: u64,
     pub(super) warnings: Vec<String>,
-}
-
-/// The program the user gave, looked for before anything is started.
-pub(super) fn given(path: &Path) -> Result<PathBuf> {
-    // A bare name would be looked up on PATH.
-    let found = path.canonicalize().map_err(|e| Error::from(e).context(path.display()));
-    found.map_err(|e| e.remedy(REMEDY))
 }
 
 /// A running `shardlift migrate`. Fields in the order they go.
@@ -112,8 +103,7 @@ impl Engine {
     pub(super) fn explain(mut self, error: Error) -> Error {
         self.work.0.disable_cleanup(true);
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n  ");
+        let tail = program::tail(&log, TAIL_LINES);
         let place = self::log(&self.work);
         Error { message: format!("{}\nthe engine's log ends with:\n  {tail}", error.message), ..error }
             .remedy(format!("see the whole log, kept in {}", place.display()))
@@ -137,23 +127,4 @@ fn log(work: &WorkDir) -> PathBuf {
 
 fn output(work: &WorkDir) -> PathBuf {
     work.path().join("shardlift.out")
-}
-
-/// Only from a line that is complete.
-fn api_url(log: &str) -> Option<String> {
-    let complete = &log[..log.rfind('\n')?];
-    let (_, rest) = complete.split_once(API_MARK)?;
-    rest.split_whitespace().next().map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_counts_once_its_line_is_complete() {
-        let log = "a\nINFO run 1: API on http://127.0.0.1:27183";
-        assert_eq!(api_url(log), None);
-        assert_eq!(api_url(&format!("{log}\nb")).as_deref(), Some("http://127.0.0.1:27183"));
-    }
 }

@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::demo::api::{Api, Status};
 use crate::demo::engine::{Engine, Summary};
 use crate::demo::narrate::{Narrator, grouped};
 use crate::demo::rate::Rates;
+use crate::engine::api::{Api, Status};
 use crate::error::{Error, Result};
 use crate::load::{LoadHandle, LoadReport};
 

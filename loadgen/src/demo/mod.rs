@@ -4,9 +4,6 @@
 //! Owns the story; each step is a file of its own. Knows the engine by its
 //! command line, its API and what it prints, and shares no code with it.
 
-mod api;
-mod build;
-mod child;
 mod clusters;
 mod engine;
 mod follow;
@@ -20,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{self, CheckOptions};
 use crate::cli::signals;
+use crate::engine::{build, program};
 use crate::error::Result;
 use crate::load::{Load, LoadHandle, LoadOptions};
 use clusters::Clusters;
@@ -109,8 +107,11 @@ struct Ended {
 async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
     let work = WorkDir::create()?;
     let program = match &args.engine {
-        Some(path) => engine::given(path)?,
-        None => build::engine(&work, tell).await?,
+        Some(path) => program::given(path)?,
+        None => {
+            tell.step("building the engine".to_owned());
+            build::engine(work.path()).await?
+        }
     };
     let began = Instant::now();
     let clusters = Clusters::start(args.shards, tell).await?;

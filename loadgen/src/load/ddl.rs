@@ -11,7 +11,10 @@ use std::{
 use bson::{Document, doc};
 use tokio::sync::watch;
 
-use super::{report::Stats, worker::Shared};
+use super::{
+    report::Stats,
+    worker::{Shared, is_interruption},
+};
 use crate::{
     entry::{Entry, command_on},
     layout::dice::Dice,
@@ -62,8 +65,11 @@ impl Ddl {
 
     fn record(&self, done: Result<()>) {
         if let Err(error) = done {
-            self.shared.errors.fetch_add(1, Ordering::Relaxed);
             let mut stats = self.stats.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if self.shared.tolerant && is_interruption(error.code().unwrap_or_default()) {
+                return stats.unknown();
+            }
+            self.shared.errors.fetch_add(1, Ordering::Relaxed);
             stats.error(format!("ddl: {error}"));
         }
     }

@@ -99,6 +99,10 @@ pub struct LoadOptions {
     /// loads in turn do not meet.
     #[arg(long)]
     pub insert_base: Option<u64>,
+    /// Servers fail and elect meanwhile: what that interrupts is no error, and
+    /// no operation is waited for longer than 10 s.
+    #[arg(long)]
+    pub tolerant: bool,
 }
 
 impl LoadOptions {
@@ -118,6 +122,7 @@ impl LoadOptions {
             ddl: false,
             ns: Vec::new(),
             insert_base: None,
+            tolerant: false,
         }
     }
 }
@@ -171,7 +176,7 @@ impl Load {
             let own = Arc::new(Mutex::new(Stats::default()));
             stats.push(own.clone());
             let (shared, stop) = (shared.clone(), stopped.clone());
-            let worker = Worker { shared, stats: own, entry: entry.clone(), transactor, stop };
+            let worker = Worker { shared, stats: own, entry: entry.clone(), transactor, shaken: false, stop };
             tasks.spawn(worker.work(u64::from(number)));
         }
         if options.ddl {
@@ -198,6 +203,7 @@ async fn shared(entry: &Entry, layout: &Layout, options: &LoadOptions) -> Result
         gate: Arc::new(RwLock::new(())),
         ops: AtomicU64::new(0),
         errors: AtomicU64::new(0),
+        tolerant: options.tolerant,
     })
 }
 

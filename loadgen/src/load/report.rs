@@ -21,6 +21,7 @@ pub(super) struct Stats {
     errors: BTreeMap<String, u64>,
     error_count: u64,
     raced: u64,
+    unknown: u64,
 }
 
 struct KindStats {
@@ -49,6 +50,11 @@ impl Stats {
         self.raced += 1;
     }
 
+    /// The servers failed under an operation: it may have taken effect.
+    pub(super) fn unknown(&mut self) {
+        self.unknown += 1;
+    }
+
     pub(super) fn error(&mut self, text: String) {
         self.error_count += 1;
         if self.errors.len() < ERROR_TEXTS_MAX || self.errors.contains_key(&text) {
@@ -67,6 +73,7 @@ impl Stats {
         }
         self.error_count += other.error_count;
         self.raced += other.raced;
+        self.unknown += other.unknown;
     }
 
     pub(super) fn report(&self, elapsed: Duration) -> LoadReport {
@@ -82,6 +89,7 @@ impl Stats {
             total: KindReport::from(&all),
             by_kind: self.kinds.iter().map(|(kind, stats)| (kind.name(), KindReport::from(stats))).collect(),
             raced: self.raced,
+            unknown: self.unknown,
             error_count: self.error_count,
             errors: self.errors.clone(),
         }
@@ -100,6 +108,9 @@ pub struct LoadReport {
     pub by_kind: BTreeMap<&'static str, KindReport>,
     /// Lost races that the workload itself makes: no errors.
     pub raced: u64,
+    /// Interrupted by a failing server, so that nobody knows whether they took
+    /// effect: with `tolerant` no errors.
+    pub unknown: u64,
     pub error_count: u64,
     /// Error texts with how often each came.
     pub errors: BTreeMap<String, u64>,
@@ -157,8 +168,8 @@ impl std::fmt::Display for LoadReport {
         }
         writeln!(
             f,
-            "{:.0} ops/s over {:.1} s, {} errors, {} lost races",
-            self.rate, self.seconds, self.error_count, self.raced
+            "{:.0} ops/s over {:.1} s, {} errors, {} lost races, {} interrupted",
+            self.rate, self.seconds, self.error_count, self.raced, self.unknown
         )
     }
 }

@@ -36,6 +36,21 @@ impl Transactor {
         Ok(Transactor::Shards(Box::new(session)))
     }
 
+    /// After an interruption: connects to the new primaries and ends what was
+    /// left prepared.
+    pub(super) async fn recover(&mut self, entry: &Entry) -> Result<()> {
+        if let Transactor::Shards(session) = self {
+            return session.recover().await.map_err(|e| WorkloadError::Usage(format!("reaching the shards: {e}")));
+        }
+        *self = Transactor::connect(entry).await?;
+        Ok(())
+    }
+
+    /// True if a transaction would stay prepared were it not recovered.
+    pub(super) fn must_recover(&self) -> bool {
+        matches!(self, Transactor::Shards(session) if session.may_be_prepared())
+    }
+
     /// Writes all parts and commits; across shards where there are several.
     pub(super) async fn commit(&mut self, parts: &[Part]) -> Vec<Refusal> {
         match self {

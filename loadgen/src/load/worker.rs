@@ -28,6 +28,10 @@ use crate::{entry::Entry, layout::dice::Dice};
 
 /// After an error of the connection or an election, so that a dead server is not hammered.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
+/// With `tolerant`: how long an operation is waited for, and what a shaken
+/// transaction gets at the end, to be settled.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// DuplicateKey; WriteConflict, NoSuchTransaction (a transaction lost against another
 /// write); LockTimeout (server source, `error_codes.yml`).
 const DUPLICATE_KEY: i32 = 11000;
@@ -44,6 +48,8 @@ pub(super) struct Shared {
     pub(super) gate: Arc<RwLock<()>>,
     pub(super) ops: AtomicU64,
     pub(super) errors: AtomicU64,
+    /// Whether servers fail and elect meanwhile.
+    pub(super) tolerant: bool,
 }
 
 pub(super) struct Worker {
@@ -52,6 +58,8 @@ pub(super) struct Worker {
     pub(super) entry: Entry,
     /// Where the mix has transactions.
     pub(super) transactor: Option<Transactor>,
+    /// True since an interruption: the transactor's connections may be dead.
+    pub(super) shaken: bool,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -68,13 +76,14 @@ impl Worker {
                 _ = self.stop.changed() => break,
             }
             let Some((_pass, due)) = self.pass(due).await else { break };
-            let refusals = self.run(plan).await;
+            let refusals = self.run_in_time(plan).await;
             self.record(kind, ops, due.elapsed(), &refusals);
-            if refusals.iter().any(|(code, _)| *code == 0 || is_election(*code)) {
+            if refusals.iter().any(|(code, _)| is_interruption(*code)) {
+                self.shaken = true;
                 tokio::time::sleep(ERROR_PAUSE).await;
-                self.reconnect().await;
             }
         }
+        self.settle().await;
     }
 
     /// Leave to run an operation, and the time its latency counts from: what
@@ -89,16 +98,40 @@ impl Worker {
         }
     }
 
+    /// An operation that is given up may still take effect: it is unknown.
+    async fn run_in_time(&mut self, plan: Plan) -> Vec<Refusal> {
+        if !self.shared.tolerant {
+            return self.run(plan).await;
+        }
+        let in_time = tokio::time::timeout(OPERATION_TIMEOUT, self.run(plan)).await;
+        in_time.unwrap_or_else(|_| vec![(0, format!("no answer in {OPERATION_TIMEOUT:?}"))])
+    }
+
     /// Transactions by hand stay on their connections; the primary may be another now.
-    async fn reconnect(&mut self) {
-        if self.transactor.is_some()
-            && let Ok(transactor) = Transactor::connect(&self.entry).await
-        {
-            self.transactor = Some(transactor);
+    async fn reconnect(&mut self) -> Result<(), Refusal> {
+        if let Some(transactor) = self.transactor.as_mut().filter(|_| self.shaken) {
+            transactor.recover(&self.entry).await.map_err(|error| (0, error.to_string()))?;
+            self.shaken = false;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing prepared behind.
+    async fn settle(&mut self) {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        while self.transactor.as_ref().is_some_and(Transactor::must_recover) && Instant::now() < deadline {
+            self.shaken = true;
+            let _ = tokio::time::timeout(OPERATION_TIMEOUT, self.reconnect()).await;
+            tokio::time::sleep(ERROR_PAUSE).await;
         }
     }
 
     async fn run(&mut self, plan: Plan) -> Vec<Refusal> {
+        if matches!(plan, Plan::Commit(_) | Plan::Abort(_))
+            && let Err(refusal) = self.reconnect().await
+        {
+            return vec![refusal];
+        }
         let planner = &self.shared.planner;
         match plan {
             Plan::Writes(writes) => {
@@ -125,12 +158,13 @@ impl Worker {
         stats.record(kind, ops, latency);
         self.shared.ops.fetch_add(ops, Ordering::Relaxed);
         for (code, text) in refusals {
-            match self.is_race(kind, *code, text) {
-                true => stats.raced(),
-                false => {
-                    self.shared.errors.fetch_add(1, Ordering::Relaxed);
-                    stats.error(format!("{}: {code} {}", kind.name(), shorten(text)));
-                }
+            if self.is_race(kind, *code, text) {
+                stats.raced();
+            } else if self.shared.tolerant && is_interruption(*code) {
+                stats.unknown();
+            } else {
+                self.shared.errors.fetch_add(1, Ordering::Relaxed);
+                stats.error(format!("{}: {code} {}", kind.name(), shorten(text)));
             }
         }
     }
@@ -149,9 +183,15 @@ impl Worker {
     }
 }
 
-/// Errors of elections and shutdowns (server source, `error_codes.yml`).
-fn is_election(code: i32) -> bool {
-    matches!(code, 6 | 89 | 91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436)
+/// Lost connections, elections, shutdowns, servers that cannot be reached in
+/// time (server source, `error_codes.yml`); 0: the driver got no answer.
+pub(super) fn is_interruption(code: i32) -> bool {
+    let connection = matches!(code, 0 | 6 | 7 | 89 | 133 | 202 | 279 | 317 | 9001);
+    let election = matches!(code, 91 | 189 | 10058 | 10107 | 11600 | 11601 | 11602 | 13435 | 13436);
+    let time = matches!(code, 50 | 64 | 237 | 262 | 290 | 384);
+    // StaleDbVersion, StaleConfig: a new primary that has not read the chunk map.
+    let metadata = matches!(code, 249 | 13388);
+    connection || election || time || metadata
 }
 
 /// The part of an error text that is the same for all errors of its sort.

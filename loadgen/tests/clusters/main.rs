@@ -2,7 +2,9 @@
 //! and they leave nothing behind.
 
 mod chunks;
+mod faults;
 mod lifecycle;
+mod proxied;
 mod routing;
 mod transactions;
 

@@ -1,4 +1,4 @@
-//! What the demo asks of the running engine over HTTP: its state, and the
+//! What is asked of the running engine over HTTP: its state, and the
 //! cutover.
 //!
 //! Knows the names of the fields it reads, nothing more of the engine.
@@ -13,51 +13,56 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The engine answers within 30 s.
 const CUTOVER_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// The state of the run, as far as the demo shows it.
+/// The state of the run, as far as loadgen shows it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Status {
-    pub(super) phase: String,
-    pub(super) lag_ms: u64,
-    pub(super) pairs: Vec<PairStatus>,
-    pub(super) warnings: Vec<String>,
-    pub(super) error: Option<String>,
-    pub(super) cutover_ms: Option<u64>,
-    pub(super) cutovers_given_up: u64,
+pub struct Status {
+    pub phase: String,
+    pub lag_ms: u64,
+    pub pairs: Vec<PairStatus>,
+    pub warnings: Vec<String>,
+    pub error: Option<String>,
+    pub cutover_ms: Option<u64>,
+    pub cutovers_given_up: u64,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct PairStatus {
-    pub(super) documents_total: u64,
-    pub(super) documents_copied: u64,
-    pub(super) bytes_copied: u64,
-    pub(super) indexes_total: u64,
-    pub(super) indexes_built: u64,
-    pub(super) ops_applied: u64,
+pub struct PairStatus {
+    pub documents_total: u64,
+    pub documents_copied: u64,
+    pub bytes_copied: u64,
+    pub indexes_total: u64,
+    pub indexes_built: u64,
+    pub ops_applied: u64,
 }
 
 impl Status {
     /// One counter over all pairs.
-    pub(super) fn sum(&self, counter: impl Fn(&PairStatus) -> u64) -> u64 {
+    pub fn sum(&self, counter: impl Fn(&PairStatus) -> u64) -> u64 {
         self.pairs.iter().map(counter).sum()
     }
 }
 
 /// The API of one engine.
 #[derive(Clone)]
-pub(super) struct Api {
+pub struct Api {
     url: String,
     agent: ureq::Agent,
 }
 
 impl Api {
-    pub(super) fn new(url: String) -> Api {
+    pub fn new(url: String) -> Api {
         let config = ureq::Agent::config_builder().timeout_global(Some(STATUS_TIMEOUT)).http_status_as_error(false);
         Api { url, agent: config.build().into() }
     }
 
-    pub(super) async fn status(&self) -> Result<Status> {
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn status(&self) -> Result<Status> {
         let Api { url, agent } = self.clone();
         let asked = move || agent.get(format!("{url}/status")).call()?.body_mut().read_json();
         blocking(asked).await.map_err(|e| e.context("asking the engine for its status"))
@@ -65,7 +70,7 @@ impl Api {
 
     /// Asks for the cutover; the engine's sentence, `Err` in the inner result
     /// where it refuses.
-    pub(super) async fn cutover(&self) -> Result<std::result::Result<String, String>> {
+    pub async fn cutover(&self) -> Result<std::result::Result<String, String>> {
         let Api { url, agent } = self.clone();
         let asked = move || {
             let request = agent.post(format!("{url}/cutover")).config().timeout_global(Some(CUTOVER_TIMEOUT)).build();

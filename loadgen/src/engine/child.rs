@@ -1,4 +1,4 @@
-//! One child process of the demo, in a process group of its own: asked to end
+//! One child process, in a process group of its own: asked to end
 //! when dropped, then made to.
 //!
 //! Knows nothing about what it runs.
@@ -14,20 +14,20 @@ use crate::server::spawn;
 const TERM_TIMEOUT: Duration = Duration::from_secs(4);
 const POLL: Duration = Duration::from_millis(20);
 
-pub(super) struct Child {
+pub struct Child {
     process: std::process::Child,
     name: String,
 }
 
 impl Child {
     /// Starts it; it dies with this process, however that ends.
-    pub(super) fn start(command: Command, name: &str) -> Result<Child> {
+    pub fn start(command: Command, name: &str) -> Result<Child> {
         let process = spawn::spawn(command).map_err(|e| Error::from(e).context(format!("starting {name}")))?;
         Ok(Child { process, name: name.to_owned() })
     }
 
     /// The exit status, once it has ended.
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.process.try_wait()?)
     }
 
@@ -35,7 +35,7 @@ impl Child {
     ///
     /// # Errors
     /// If it still runs after `timeout`, or fails.
-    pub(super) async fn success(&mut self, timeout: Option<Duration>) -> Result<()> {
+    pub async fn success(&mut self, timeout: Option<Duration>) -> Result<()> {
         let began = Instant::now();
         loop {
             match self.ended()? {
@@ -50,9 +50,12 @@ impl Child {
     }
 
     /// To the whole group: cargo has compilers, which would go on without it.
-    fn signal(&self, signal: libc::c_int) {
-        // SAFETY: the child is not reaped yet, so the group is its own.
-        unsafe { libc::kill(-(self.process.id() as libc::pid_t), signal) };
+    /// Nothing where it has ended.
+    pub fn signal(&mut self, signal: libc::c_int) {
+        if let Ok(None) = self.process.try_wait() {
+            // SAFETY: the child is not reaped yet, so the group is its own.
+            unsafe { libc::kill(-(self.process.id() as libc::pid_t), signal) };
+        }
     }
 }
 

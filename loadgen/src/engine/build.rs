@@ -5,27 +5,25 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::demo::child::Child;
-use crate::demo::engine::WorkDir;
-use crate::demo::narrate::Narrator;
+use crate::engine::child::Child;
 use crate::error::{Error, Result};
 
 /// Variables that `cargo run` sets about loadgen. Build scripts that watch them
 /// (ring's does) would run again, and all that depends on them be built again.
 const OF_CARGO_RUN: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-const REMEDY: &str = "run the demo as `cargo demo` inside the repository, or give --engine PATH";
+const REMEDY: &str = "run it by `cargo run` inside the repository (`cargo demo` is one), or give --engine PATH";
 
-/// Path of the freshly built program. The compiler's progress goes to stderr.
+/// Path of the freshly built program; cargo's messages go to a file in `work`.
+/// The compiler's progress goes to stderr.
 /// Naming both packages gives the dependencies the features they have in this
 /// program, so that none is compiled a second time.
-pub(super) async fn engine(work: &WorkDir, tell: &Narrator) -> Result<PathBuf> {
+pub async fn engine(work: &Path) -> Result<PathBuf> {
     let arguments =
         [&["build", "--package", "shardlift", "--package", "loadgen", "--bin", "shardlift"][..], &profile()?].concat();
-    tell.step(format!("building the engine: cargo {}", arguments.join(" ")));
-    let messages = work.path().join("build.json");
+    let messages = work.join("build.json");
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.args(&arguments).arg("--message-format=json-render-diagnostics");
     command.stdin(Stdio::null()).stdout(File::create(&messages)?);

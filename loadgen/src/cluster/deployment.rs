@@ -1,0 +1,41 @@
+//! Either kind of deployment, as its replica sets.
+//!
+//! Knows nothing about what runs on it.
+
+use crate::cluster::replica_set::ReplicaSet;
+use crate::cluster::sharded::ShardedCluster;
+
+#[derive(Debug)]
+pub enum Deployment {
+    Sharded(Box<ShardedCluster>),
+    ReplicaSet(ReplicaSet),
+}
+
+impl Deployment {
+    /// Of the router, or of the replica set.
+    pub fn uri(&self) -> String {
+        match self {
+            Deployment::Sharded(cluster) => cluster.uri(),
+            Deployment::ReplicaSet(set) => set.uri(),
+        }
+    }
+
+    /// The shards in order, then the config servers; or the one replica set.
+    pub fn sets(&self) -> Vec<&ReplicaSet> {
+        match self {
+            Deployment::Sharded(cluster) => cluster.shards().iter().chain([cluster.config()]).collect(),
+            Deployment::ReplicaSet(set) => vec![set],
+        }
+    }
+
+    /// By position in `sets`; the last one where there are fewer.
+    pub fn set_mut(&mut self, index: usize) -> &mut ReplicaSet {
+        match self {
+            Deployment::Sharded(cluster) => match index < cluster.shards().len() {
+                true => cluster.shard_mut(index),
+                false => cluster.config_mut(),
+            },
+            Deployment::ReplicaSet(set) => set,
+        }
+    }
+}

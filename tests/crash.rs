@@ -1,0 +1,185 @@
+//! Migrations whose engine crashes again and again, at every named failpoint
+//! and at any moment, until it ends: what arrives is compared byte by byte.
+//!
+//! `SHARDLIFT_CRASH_KILLS` sets how often it is killed in all. A table of where
+//! it was comes on stderr.
+
+#[path = "crash/life.rs"]
+mod life;
+#[path = "crash/schedule.rs"]
+mod schedule;
+#[path = "crash/tally.rs"]
+mod tally;
+
+use std::time::{Duration, Instant};
+
+use loadgen::check::{self, CheckOptions};
+use loadgen::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
+use loadgen::load::{Load, LoadHandle, LoadOptions};
+use loadgen::populate::{self, PopulateArgs};
+use mongodb::Client;
+
+use life::{End, Life};
+use schedule::{Blow, Schedule};
+use tally::Tally;
+
+/// On both topologies together.
+const KILLS: usize = 20;
+const DOCS: u64 = 3_000;
+const OPLOG_MB: u32 = 512;
+/// How long an engine that is ready may go on without reaching its failpoint.
+const READY_WITHOUT_HIT: Duration = Duration::from_secs(2);
+/// Far beyond any life here: only so that a test that hangs ends and shows the log.
+const HANGS_AFTER: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sharded_migration_survives_every_crash() {
+    let options = || ShardedOptions { cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
+    let (source, target) = tokio::join!(ShardedCluster::start(options()), ShardedCluster::start(options()));
+    let (source, target) = (source.unwrap(), target.unwrap());
+    survive(&source.uri(), &target.uri(), Schedule::new(0, kills())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_set_migration_survives_every_crash() {
+    let options = |name: &str| ReplicaSetOptions {
+        name: name.to_owned(),
+        cache_gb: 0.25,
+        oplog_mb: Some(OPLOG_MB),
+        ..ReplicaSetOptions::default()
+    };
+    let (source, target) = tokio::join!(ReplicaSet::start(options("a")), ReplicaSet::start(options("b")));
+    let (source, target) = (source.unwrap(), target.unwrap());
+    survive(&source.uri(), &target.uri(), Schedule::new(1, kills())).await;
+}
+
+/// Of each topology.
+fn kills() -> usize {
+    let kills = std::env::var("SHARDLIFT_CRASH_KILLS").map(|text| text.parse().expect("a number of kills"));
+    kills.unwrap_or(KILLS).div_ceil(2)
+}
+
+/// One migration after the other until the kills are spent.
+async fn survive(source: &str, target: &str, schedule: Schedule) {
+    populate::populate(&PopulateArgs { docs: DOCS, capped: true, ..PopulateArgs::new(source) }).await.unwrap();
+    let client = Client::with_uri_str(target).await.unwrap();
+    let mut tally = Tally::default();
+    for (round, blows) in schedule.enumerate() {
+        wipe(&client).await;
+        let load = start_load(source, round as u64).await;
+        Migration { source, target, load: Some(load), tally: &mut tally }.run(blows).await;
+        let options = CheckOptions { max_differences: 100, ..CheckOptions::default() };
+        let report = check::compare(source, target, &options).await.unwrap();
+        assert!(report.equal, "{tally}\n{report}");
+        eprintln!("round {round}: {} kills, {} documents equal", tally.kills(), report.documents);
+    }
+    eprintln!("{tally}");
+}
+
+async fn start_load(source: &str, seed: u64) -> LoadHandle {
+    let options = LoadOptions {
+        rate: 400.0,
+        seed,
+        connections: 4,
+        ddl: true,
+        unique_churn: true,
+        mix: "all,large_transactions=1".parse().unwrap(),
+        ..LoadOptions::new(source)
+    };
+    Load::start(options).await.unwrap()
+}
+
+/// Drops all that a former migration brought.
+async fn wipe(target: &Client) {
+    for name in target.list_database_names().await.unwrap() {
+        if !["admin", "config", "local"].contains(&name.as_str()) {
+            target.database(&name).drop().await.unwrap();
+        }
+    }
+}
+
+struct Migration<'a> {
+    source: &'a str,
+    target: &'a str,
+    /// None once the writes have stopped.
+    load: Option<LoadHandle>,
+    tally: &'a mut Tally,
+}
+
+impl Migration<'_> {
+    /// A life a blow, then lives without any, until it is done.
+    async fn run(mut self, blows: Vec<Blow>) {
+        let began = Instant::now();
+        let mut blows = blows.into_iter().peekable();
+        loop {
+            let blow = blows.next().unwrap_or(Blow::None);
+            let mut life = Life::start(self.source, self.target, &blow);
+            let end = match blow {
+                Blow::Random { after } => {
+                    tokio::time::sleep(after).await;
+                    self.kill(&mut life, "at random").await
+                }
+                _ => self.live(&mut life, &blow).await,
+            };
+            match end {
+                End::Done => break,
+                End::Aborted => self.tally.hit(blow.name()),
+                End::Killed => {}
+                // A park or a server that is not there yet: the same command goes on.
+                End::Code(3 | 5 | 9 | 130) => self.tally.restart(),
+                End::Code(code) => panic!("the engine ended with code {code}\n{}", life.log()),
+            }
+            let bound = HANGS_AFTER * (2 + self.tally.kills() as u32);
+            assert!(began.elapsed() < bound, "no end in sight\n{}\n{}", self.tally, life.log());
+        }
+        blows.for_each(|blow| self.tally.missed(blow.name()));
+        self.stop_load().await;
+    }
+
+    /// Until the failpoint ends it, or it is clear that it will not.
+    async fn live(&mut self, life: &mut Life, blow: &Blow) -> End {
+        let began = Instant::now();
+        let mut ready: Option<Instant> = None;
+        loop {
+            if let Some(end) = life.end() {
+                if let (End::Done, Blow::Failpoint { name, .. }) = (&end, blow) {
+                    self.tally.missed(name);
+                }
+                return end;
+            }
+            assert!(began.elapsed() < HANGS_AFTER, "the engine hangs\n{}", life.log());
+            let phase = life.phase().await;
+            if phase.as_deref() == Some("ready") {
+                let since = *ready.get_or_insert_with(Instant::now);
+                if blow.is_late() {
+                    self.stop_load().await;
+                    life.request_cutover().await;
+                } else if READY_WITHOUT_HIT <= since.elapsed() {
+                    self.tally.missed(blow.name());
+                    return self.kill(life, "when its failpoint was not reached").await;
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn kill(&mut self, life: &mut Life, why: &'static str) -> End {
+        let phase = life.phase().await.unwrap_or_else(|| "starting".to_owned());
+        match life.kill() {
+            End::Killed => {
+                self.tally.killed(why, phase);
+                End::Killed
+            }
+            // It was faster.
+            end => end,
+        }
+    }
+
+    async fn stop_load(&mut self) {
+        if let Some(load) = self.load.take() {
+            let report = load.stop().await;
+            assert!(report.errors.is_empty(), "{report}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How each life of an engine is to end: a list for each migration, in the order
+//! in which a run passes the failpoints.
+//!
+//! Knows nothing about processes.
+
+use std::time::Duration;
+
+use loadgen::layout::dice::Dice;
+use shardlift::failpoint;
+
+/// Of the list of failpoints, a migration visits one in so many.
+const STRIDE: usize = 3;
+/// After so many failpoints a kill at a random moment.
+const FAILPOINTS_PER_RANDOM: usize = 3;
+const RANDOM_MS_MAX: u64 = 2_500;
+
+/// What ends a life of the engine.
+#[derive(Debug, Clone)]
+pub(crate) enum Blow {
+    /// Nothing: it is to come to its end.
+    None,
+    Failpoint {
+        name: &'static str,
+        /// The n-th time it is reached.
+        n: u64,
+    },
+    Random {
+        after: Duration,
+    },
+}
+
+impl Blow {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Blow::None => "none",
+            Blow::Failpoint { name, .. } => name,
+            Blow::Random { .. } => "random",
+        }
+    }
+
+    /// True if it can only come, or nothing is left to wait for, in a cutover.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Blow::None) || self.name().starts_with("cutover")
+    }
+}
+
+/// The blows of one migration after the other, until the kills are spent.
+pub(crate) struct Schedule {
+    /// 0 or 1: two schedules side by side visit different failpoints first.
+    offset: usize,
+    round: usize,
+    kills_left: usize,
+}
+
+impl Schedule {
+    pub(crate) fn new(offset: usize, kills: usize) -> Schedule {
+        Schedule { offset, round: 0, kills_left: kills }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Vec<Blow>;
+
+    fn next(&mut self) -> Option<Vec<Blow>> {
+        if self.kills_left == 0 {
+            return None;
+        }
+        let mut dice = Dice::new(&[self.offset as u64, self.round as u64, 0xC4A5]);
+        let first = (self.offset + self.round) % STRIDE;
+        let mut blows = Vec::new();
+        for (index, name) in failpoint::NAMES.iter().skip(first).step_by(STRIDE).enumerate() {
+            if index % FAILPOINTS_PER_RANDOM == 1 && !name.starts_with("cutover") {
+                let after = Duration::from_millis(dice.below(RANDOM_MS_MAX));
+                blows.push(Blow::Random { after });
+            }
+            let again = name.starts_with("unit") || name.starts_with("checkpoint") || name.starts_with("flush");
+            blows.push(Blow::Failpoint { name, n: 1 + if again { dice.below(4) } else { 0 } });
+        }
+        blows.truncate(self.kills_left);
+        self.kills_left -= blows.len();
+        self.round += 1;
+        Some(blows)
+    }
+}

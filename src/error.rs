@@ -139,6 +139,6 @@ impl From<bson::error::Error> for Error {
 
 /// Codes of elections, shutdowns and lost connections
 /// (server source, `error_codes.yml`: RetriableError, NotPrimaryError, ShutdownError).
-fn is_passing(code: i32) -> bool {
+pub(crate) fn is_passing(code: i32) -> bool {
     matches!(code, 6 | 7 | 89 | 91 | 189 | 262 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436)
 }

@@ -312,7 +312,6 @@ async fn documents_come_back_with_their_unique_values_while_they_move() {
 /// Two documents trade a unique value: lanes that coalesce send each one's last
 /// state, and each waits for the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the engine stops with E11000 (exit 5): needs the doubtful documents of R3"]
 async fn values_under_unique_indexes_change_hands_while_they_move() {
     unique_values_arrive(true).await;
 }
@@ -320,7 +319,6 @@ async fn values_under_unique_indexes_change_hands_while_they_move() {
 /// The index of a unique shard key is there before the copy: a document that
 /// takes over another's key may be copied before that one is deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "one run in four the engine stops with E11000 (exit 5): a copied document is refused by one whose delete is still to come"]
 async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
     let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
     let client = source.client().await.unwrap();

@@ -21,6 +21,7 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::{DdlSink, Request};
+use crate::pair::doubtful::Doubtful;
 use crate::pair::gate::Gate;
 use crate::pair::inbox::Inbox;
 use crate::pair::index::{Expiries, Indexer};
@@ -120,11 +121,21 @@ impl Pair {
         let metrics: Arc<PairMetrics> = Arc::default();
         let (chores, failures) = Chores::new();
         let oplog = Oplog::new(source.clone(), &plan.source.id);
+        let writer = Writer { client: target, limits: limits.flush, metrics: metrics.clone() };
+        let doubtful = Arc::new(Doubtful {
+            source_shard: plan.source.clone(),
+            target_shard: plan.target.clone(),
+            source: source.clone(),
+            writer: writer.clone(),
+            share: Share::new(0),
+            gate: gate.clone(),
+            metrics: metrics.clone(),
+        });
         let indexer = Arc::new(Indexer {
+            doubtful: doubtful.clone(),
             oplog: oplog.clone(),
             source: plan.source.clone(),
             target: plan.target.clone(),
-            gate: gate.clone(),
             metrics: metrics.clone(),
             expiries: Mutex::default(),
             builds: Semaphore::new(INDEX_BUILDS),
@@ -143,11 +154,11 @@ impl Pair {
             scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
         });
         let queue = pair.admit(&plan, &source).await?;
-        let writer = Writer { client: target, limits: limits.flush };
         let share = || Share::new(limits.memory_bytes / 2);
         for inbox in &lanes {
             tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
         }
+        tasks.tasks.spawn(doubtful.run(chores.clone()));
         let requests = plan.requests;
         let ddl = DdlSink {
             pair: plan.index,

@@ -110,7 +110,7 @@ impl Scanners {
             while in_flight_max <= writes.len() {
                 join_one(&mut writes).await?;
             }
-            writes.spawn(self.clone().write(unit.clone(), batch, permit));
+            writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
             permit = self.share.reserve_reply().await;
         }
         while !writes.is_empty() {
@@ -119,7 +119,13 @@ impl Scanners {
         Ok(())
     }
 
-    async fn write(self: Arc<Self>, unit: Arc<ScanUnit>, batch: RawBatch, permit: Permit) -> Result<()> {
+    async fn write(
+        self: Arc<Self>,
+        unit: Arc<ScanUnit>,
+        fence: Position,
+        batch: RawBatch,
+        permit: Permit,
+    ) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
         let mut orphans = 0;
         for document in batch.doc_slices()? {
@@ -130,7 +136,7 @@ impl Scanners {
             }
         }
         let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
-        self.writer.copy(&unit.tracked, &documents).await?;
+        self.writer.copy(&unit.tracked, &documents, fence).await?;
         self.metrics.documents_copied.fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
         self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);

@@ -24,7 +24,7 @@ use shardlift::pair::budget::Share;
 use shardlift::pair::bulk::Writer;
 use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::compile::FlushLimits;
-use shardlift::pair::doubtful::Doubtful;
+use shardlift::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
 use shardlift::pair::entry::Entry;
 use shardlift::pair::gate::{Gate, Verdict};
 use shardlift::pair::inbox::Inbox;
@@ -103,6 +103,7 @@ impl Sides {
             share: Share::new(0),
             gate: gate.clone(),
             metrics,
+            documents_max: DOCUMENTS_MAX,
         };
         Replay { sides: self, tracked, gate, doubtful, _lanes: tasks }
     }
@@ -417,26 +418,34 @@ async fn a_capped_collection_is_mended_only_if_nothing_is_left_to_mend() {
     assert_eq!(replay.resolve().await.unwrap_err().kind, Kind::Unsupported);
 }
 
-/// More documents than one transaction takes, values going round among some.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_documents_than_one_transaction_takes_are_read_again() {
+    many_are_read_again(6_000, 60, 5_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_documents_are_read_again_in_one_transaction() {
+    many_are_read_again(45_000, 500, DOCUMENTS_MAX).await;
+}
+
+/// `round` of `count` documents hold each other's values.
+async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
     let sides = Sides::start().await;
     sides.on_both(doc! { "create": "rows" }).await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
-    let (count, round) = (45_000, 500);
     let fill = |client: Client, shift: i32| async move {
         let rows = client.database(DB).collection::<Document>("rows");
-        for first in (0..count).step_by(5_000) {
-            // The first few hold each other's values, over all parts.
+        for first in (0..count).step_by(3_000) {
             let value = |id: i32| if id % (count / round) == 0 { (id + shift).rem_euclid(count) } else { id };
             let some =
-                (first..first + 5_000).map(|id| doc! { "_id": id, "u": value(id), "n": shift, "pad": "x".repeat(500) });
+                (first..first + 3_000).map(|id| doc! { "_id": id, "u": value(id), "n": shift, "pad": "x".repeat(500) });
             rows.insert_many(some).await.unwrap();
         }
     };
     fill(sides.source.clone(), count / round).await;
     fill(sides.target.clone(), 0).await;
-    let replay = sides.replay(&rows(), Traits::default(), MANY).await;
+    let mut replay = sides.replay(&rows(), Traits::default(), MANY).await;
+    replay.doubtful.documents_max = documents_max;
     let position = sides.newest().await;
     (0..count).for_each(|id| replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(id)), position));
     let began = std::time::Instant::now();

@@ -38,6 +38,8 @@ pub struct Doubtful {
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
     pub metrics: Arc<PairMetrics>,
+    /// More documents than this are not tried in one transaction at first.
+    pub documents_max: usize,
 }
 
 /// A collection whose ops wait; they go on when this is dropped.
@@ -58,10 +60,12 @@ const POLL: Duration = Duration::from_millis(5);
 /// How long refusals gather before their documents are read again.
 const GATHER: Duration = Duration::from_millis(25);
 
-/// One transaction's worth. The server's own limits are its cache and 60 s; half
-/// of that many documents of 1 KB take it 1 s (measured, 6.0.5).
-const DOCUMENTS_MAX: usize = 20_000;
-const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// One transaction's worth: far from the 60 s that a server gives one, and small
+/// next to the cache of one that is worth migrating to.
+pub const DOCUMENTS_MAX: usize = 100_000;
+const BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Where one transaction is too much: documents of a part.
+const PART_DOCUMENTS: usize = 1_000;
 
 /// Pauses between tries, and how many the target may refuse before we give up.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -177,13 +181,13 @@ impl Doubtful {
         if tracked.traits.capped {
             return self.settle_capped(&reread, &ids).await;
         }
-        let rest = match ids.len() <= DOCUMENTS_MAX {
-            true => match reread.run(&ids, BYTES_MAX).await {
-                Err(Stop::TooLarge) => self.settle_parts(&reread, &ids).await?,
+        if ids.len() <= self.documents_max {
+            match reread.run(&ids, BYTES_MAX).await {
+                Err(stop) if stop.is_too_large() && ids.len() > 1 => {}
                 result => return result.map(|()| self.settled(tracked, position, &ids)),
-            },
-            false => self.settle_parts(&reread, &ids).await?,
-        };
+            }
+        }
+        let rest = self.settle_parts(&reread, &ids).await?;
         // These depend on each other: all or none, whether the server likes it.
         reread.run(&rest, usize::MAX).await?;
         self.settled(tracked, position, &rest);
@@ -195,7 +199,7 @@ impl Doubtful {
     /// that collides with what is left is halved, down to single documents.
     /// Returns those that no part of their own could bring.
     async fn settle_parts(&self, reread: &Reread<'_>, ids: &[IdKey]) -> std::result::Result<Vec<IdKey>, Stop> {
-        let mut parts: Vec<&[IdKey]> = ids.chunks(DOCUMENTS_MAX).collect();
+        let mut parts: Vec<&[IdKey]> = ids.chunks(PART_DOCUMENTS).collect();
         let mut rest = Vec::new();
         while let Some(part) = parts.pop() {
             match reread.run(part, BYTES_MAX).await {

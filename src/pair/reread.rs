@@ -13,7 +13,7 @@ use bson::{Bson, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,
 use futures_util::StreamExt;
 use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::WriteConcern;
-use mongodb::raw_batch_cursor::RawBatch;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use mongodb::{Client, ClientSession};
 
 use crate::bson::identity::IdKey;
@@ -49,6 +49,22 @@ pub enum Stop {
     TooLarge,
     /// Not to be tried again by us.
     Fault(Error),
+}
+
+/// Codes by which a target says that a transaction is more than it can take:
+/// WriteConflict (its cache is full), NoSuchTransaction (it lived too long, and was
+/// ended), TransactionExceededLifetimeLimitSeconds.
+const CODES_TOO_LARGE: [i32; 3] = [112, 251, 290];
+
+impl Stop {
+    /// Fewer documents may do.
+    pub fn is_too_large(&self) -> bool {
+        match self {
+            Stop::TooLarge => true,
+            Stop::Refused(e) => e.code.is_some_and(|code| CODES_TOO_LARGE.contains(&code)),
+            Stop::HistoryGone(_) | Stop::Fault(_) => false,
+        }
+    }
 }
 
 type Step<T> = std::result::Result<T, Stop>;
@@ -115,13 +131,14 @@ impl Reread<'_> {
         Ok(())
     }
 
-    /// Every document the source had of these at the position.
+    /// True if the source has any of these: at the position, or later if capped.
     pub async fn exist_on_source(&self, ids: &[IdKey]) -> Step<bool> {
         for some in split_ids(ids) {
             let _permit = self.share.reserve_reply().await;
             let mut cursor = self.find(some).await?;
             while let Some(batch) = cursor.next().await {
                 let batch = batch.map_err(source_stop)?;
+                self.tracked.saw(may_show(&batch));
                 if !self.owned(&batch, &mut HashSet::new()).map_err(Stop::Fault)?.is_empty() {
                     return Ok(true);
                 }
@@ -130,12 +147,18 @@ impl Reread<'_> {
         Ok(false)
     }
 
-    /// By the collection's own collation, as the deletes are.
-    async fn find(&self, ids: &[IdKey]) -> Step<mongodb::raw_batch_cursor::RawBatchCursor> {
+    /// By the collection's own collation, as the deletes are. No server shows a
+    /// capped collection at one position (246): at it or later.
+    async fn find(&self, ids: &[IdKey]) -> Step<RawBatchCursor> {
+        let position = Timestamp::from(self.position);
+        let concern = match self.tracked.traits.capped {
+            true => rawdoc! { "level": "majority", "afterClusterTime": position },
+            false => rawdoc! { "level": "snapshot", "atClusterTime": position },
+        };
         let find = rawdoc! {
             "find": bson::Binary::from(self.tracked.uuid),
             "filter": { "_id": any_of(ids) },
-            "readConcern": { "level": "snapshot", "atClusterTime": Timestamp::from(self.position) },
+            "readConcern": concern,
             "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
         };
         let database = self.source.database(&self.tracked.ns.db);

@@ -21,7 +21,7 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::{DdlSink, Request};
-use crate::pair::doubtful::Doubtful;
+use crate::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
 use crate::pair::gate::Gate;
 use crate::pair::inbox::Inbox;
 use crate::pair::index::{Expiries, Indexer};
@@ -130,6 +130,7 @@ impl Pair {
             share: Share::new(0),
             gate: gate.clone(),
             metrics: metrics.clone(),
+            documents_max: DOCUMENTS_MAX,
         });
         let indexer = Arc::new(Indexer {
             doubtful: doubtful.clone(),

@@ -93,13 +93,16 @@
 //!   creating and dropping collections goes through the router, once.
 //! - *Documents in which a field name occurs twice* are written one by one
 //!   ([`pair::delicate`]): 6.0.5 aborts on a pipeline update of one.
+//! - *Nothing waits for a refused write, and none is skipped*: a unique value may go
+//!   round between lanes, a replayed op may meet a shape that never was. The
+//!   document is dropped from the stream and read again at an exact position
+//!   ([`pair::doubtful`]); in one transaction there is no order to find (R3).
 //! - *A command is sent once.* After a lost connection nobody knows whether it took
 //!   effect, and a late duplicate would overwrite newer data (R7): the run stops.
 //!
 //! # Not yet
 //!
-//! Durable state and resume, the spool on disk, doubtful documents (an op that the
-//! target refuses stops the run with the server's text) and servers other than 6.0.
+//! Durable state and resume, the spool on disk and servers other than 6.0.
 //! Known waits without a bound of their own: a scan behind a document of a prepared
 //! transaction that never ends, and pairs that wait for each other's drops while
 //! the ops they hold fill both tails' shares.

@@ -7,6 +7,7 @@ mod bson_literal;
 mod bson_order;
 mod bson_values;
 mod connect;
+mod doubtful;
 mod engine;
 mod fixture;
 mod layout;

@@ -48,12 +48,14 @@ impl Writer {
     }
 }
 
-async fn move_while(writer: Writer, source: &str, target: &str) {
+/// Returns how many documents were read again after a refused write.
+async fn move_while(writer: Writer, source: &str, target: &str) -> u64 {
     let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
     writer.stop().await;
-    engine.cut_over().await;
+    let outcome = engine.cut_over().await;
     expect_equal(source, target).await;
+    outcome.summary["documents_resolved"].as_u64().unwrap()
 }
 
 /// `_id`s of one of the types collections, whatever they are.
@@ -282,8 +284,9 @@ async fn orphans_never_travel() {
     expect_equal(&uri, &target.uri()).await;
 }
 
-/// Load on collections with unique indexes only.
-async fn unique_values_arrive(unique_churn: bool) {
+/// Load on collections with unique indexes only. Returns how many documents were
+/// read again after a refused write.
+async fn unique_values_arrive(unique_churn: bool) -> u64 {
     let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
     let uri = source.uri();
     populate::populate(&PopulateArgs { docs: 3_000, ..PopulateArgs::new(&uri) }).await.unwrap();
@@ -300,8 +303,9 @@ async fn unique_values_arrive(unique_churn: bool) {
     engine.until_ready().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     stop(load).await;
-    engine.cut_over().await;
+    let outcome = engine.cut_over().await;
     expect_equal(&uri, &target.uri()).await;
+    outcome.summary["documents_resolved"].as_u64().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,15 +316,14 @@ async fn documents_come_back_with_their_unique_values_while_they_move() {
 /// Two documents trade a unique value: lanes that coalesce send each one's last
 /// state, and each waits for the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the engine stops with E11000 (exit 5): needs the doubtful documents of R3"]
 async fn values_under_unique_indexes_change_hands_while_they_move() {
-    unique_values_arrive(true).await;
+    let read_again = unique_values_arrive(true).await;
+    assert!(read_again > 0);
 }
 
 /// The index of a unique shard key is there before the copy: a document that
 /// takes over another's key may be copied before that one is deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "one run in four the engine stops with E11000 (exit 5): a copied document is refused by one whose delete is still to come"]
 async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
     let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
     let client = source.client().await.unwrap();
@@ -341,5 +344,7 @@ async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
             rows.insert_one(doc! {"key": key, "note": "y".repeat(1_000)}).await.unwrap();
         }
     });
-    move_while(writer, &source.uri(), &target.uri()).await;
+    let read_again = move_while(writer, &source.uri(), &target.uri()).await;
+    // None, if every delete went ahead of the insert.
+    eprintln!("{read_again} documents read again");
 }

@@ -16,6 +16,9 @@ pub struct Summary {
     pub documents_orphaned: u64,
     pub ops_applied: u64,
     pub statements_sent: u64,
+    /// Writes the target refused, and the documents read again for them.
+    pub ops_refused: u64,
+    pub documents_resolved: u64,
     pub indexes_built: u64,
     pub lag_ms_max: u64,
     /// From the request (or the automatic start) to done.
@@ -37,6 +40,8 @@ impl Summary {
             documents_orphaned: run.sum(|m| m.documents_orphaned.load(Relaxed)),
             ops_applied: run.sum(|m| m.ops_applied.load(Relaxed)),
             statements_sent: run.sum(|m| m.statements_sent.load(Relaxed)),
+            ops_refused: run.sum(|m| m.ops_refused.load(Relaxed)),
+            documents_resolved: run.sum(|m| m.documents_resolved.load(Relaxed)),
             indexes_built: run.sum(|m| m.indexes_built.load(Relaxed)),
             lag_ms_max: run.max(|m| m.lag_ms_max.load(Relaxed)),
             cutover_ms,

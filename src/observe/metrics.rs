@@ -28,6 +28,11 @@ pub struct PairMetrics {
     pub ops_applied: AtomicU64,
     /// Write statements those took (fewer, by coalescing).
     pub statements_sent: AtomicU64,
+    /// Statements the target refused, and gauge: the documents they made
+    /// doubtful (R3); documents read again from the source.
+    pub ops_refused: AtomicU64,
+    pub documents_doubtful: AtomicU64,
+    pub documents_resolved: AtomicU64,
     /// Gauge: ops held for units in flight, and their bytes.
     pub ops_held: AtomicU64,
     pub bytes_held: AtomicU64,
@@ -98,6 +103,9 @@ pub const PAIR_METRICS: &[Metric<PairSnapshot>] = &[
     counter("shardlift_pair_ops_read_total", "Ops read from the oplog.", |p| p.ops_read as f64),
     counter("shardlift_pair_ops_applied_total", "Ops whose effect the target acknowledged.", |p| p.ops_applied as f64),
     counter("shardlift_pair_statements_sent_total", "Write statements the applied ops took.", |p| p.statements_sent as f64),
+    counter("shardlift_pair_ops_refused_total", "Writes the target refused; their documents are read again.", |p| p.ops_refused as f64),
+    gauge("shardlift_pair_documents_doubtful", "Documents that wait to be read again after a refused write.", |p| p.documents_doubtful as f64),
+    counter("shardlift_pair_documents_resolved_total", "Documents read again after a refused write.", |p| p.documents_resolved as f64),
     gauge("shardlift_pair_ops_held", "Ops held for units in flight.", |p| p.ops_held as f64),
     gauge("shardlift_pair_held_bytes", "Bytes of the ops held for units in flight.", |p| p.bytes_held as f64),
     gauge("shardlift_pair_ops_queued", "Ops in lanes.", |p| p.ops_queued as f64),

@@ -54,6 +54,9 @@ pub struct PairSnapshot {
     pub ops_read: u64,
     pub ops_applied: u64,
     pub statements_sent: u64,
+    pub ops_refused: u64,
+    pub documents_doubtful: u64,
+    pub documents_resolved: u64,
     pub ops_held: u64,
     pub bytes_held: u64,
     pub ops_queued: u64,
@@ -91,6 +94,9 @@ impl PairSnapshot {
             ops_read: read(&metrics.ops_read),
             ops_applied: read(&metrics.ops_applied),
             statements_sent: read(&metrics.statements_sent),
+            ops_refused: read(&metrics.ops_refused),
+            documents_doubtful: read(&metrics.documents_doubtful),
+            documents_resolved: read(&metrics.documents_resolved),
             ops_held: read(&metrics.ops_held),
             bytes_held: read(&metrics.bytes_held),
             ops_queued: read(&metrics.ops_queued),
@@ -164,6 +170,9 @@ impl Snapshot {
             sum.ops_read += pair.ops_read;
             sum.ops_applied += pair.ops_applied;
             sum.statements_sent += pair.statements_sent;
+            sum.ops_refused += pair.ops_refused;
+            sum.documents_doubtful += pair.documents_doubtful;
+            sum.documents_resolved += pair.documents_resolved;
             sum.ops_held += pair.ops_held;
             sum.bytes_held += pair.bytes_held;
             sum.ops_queued += pair.ops_queued;

@@ -2,9 +2,11 @@
 //!
 //! Every command is sent once. A connection that is lost while one is under way
 //! ends the attempt: whether it took effect is not known, and sending it again on
-//! another connection could let it run twice, late (R7).
+//! another connection could let it run twice, late (R7). A refused statement
+//! makes its document doubtful, and nothing waits for it (R3).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
@@ -14,13 +16,15 @@ use mongodb::Client;
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::cluster::retry::within;
-use crate::error::{Error, Kind, Result};
+use crate::error::{self, Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
+use crate::observe::metrics::PairMetrics;
 use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
 use crate::pair::command::WriteCommand;
 use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
+use crate::pair::position::Position;
 use crate::pair::render::render;
 
 /// Writes to one target shard.
@@ -32,21 +36,19 @@ pub struct Writer {
     pub term: i64,
     /// How long a command may stay unanswered.
     pub patience: Duration,
+    pub metrics: Arc<PairMetrics>,
 }
 
-/// Unique values can pass from one document to another in another lane: the
-/// write that takes the value is tried again until the one that frees it is in.
-const REFUSED_RETRIES_MAX: u32 = 1200;
-const REFUSED_DELAY: Duration = Duration::from_millis(25);
-
 const CODE_DUPLICATE_KEY: i32 = 11000;
+/// The collection of that UUID is gone, or has another name.
+const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
 
 /// A statement the target refused: its index in the command, and why.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    index: usize,
-    code: i32,
-    message: String,
+    pub(super) index: usize,
+    pub(super) code: i32,
+    pub(super) message: String,
     /// The unique index is `_id_`.
     on_id: bool,
 }
@@ -54,38 +56,23 @@ pub(super) struct Refusal {
 impl Writer {
     /// Sends one flush, its commands side by side as the client's connections
     /// allow; returns how many statements it took when all are acknowledged.
+    /// The documents of refused ones are doubtful then.
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
         let sent: Vec<_> = writes.iter().map(|w| self.write_collection(w)).collect();
         Ok(try_join_all(sent).await?.into_iter().sum())
     }
 
     async fn write_collection(&self, writes: &CollectionWrites) -> Result<u64> {
-        let in_order = writes.collection.in_order();
-        let mut pending: Vec<&Statement> = writes.statements.iter().collect();
-        for attempt in 0..REFUSED_RETRIES_MAX {
-            let refused = match in_order {
-                true => self.send_in_order(&writes.collection, &pending).await?,
-                false => self.send_unordered(&writes.collection, &pending).await?,
-            };
-            let Some((_, first)) = refused.first() else { return Ok(writes.statements.len() as u64) };
-            if writes.collection.is_dead() {
-                return Ok(0);
-            }
-            if first.code != CODE_DUPLICATE_KEY || attempt + 1 == REFUSED_RETRIES_MAX {
-                return Err(refused_error(&writes.collection, first));
-            }
-            pending = refused.into_iter().map(|(statement, _)| statement).collect();
-            tokio::time::sleep(REFUSED_DELAY).await;
+        let statements: Vec<&Statement> = writes.statements.iter().collect();
+        match writes.collection.in_order() {
+            true => self.send_in_order(&writes.collection, &statements).await?,
+            false => self.send_unordered(&writes.collection, &statements).await?,
         }
-        Ok(writes.statements.len() as u64)
+        Ok(statements.len() as u64)
     }
 
     /// One statement per document: deletes and updates side by side.
-    async fn send_unordered<'a>(
-        &self,
-        collection: &Tracked,
-        statements: &[&'a Statement],
-    ) -> Result<Vec<(&'a Statement, Refusal)>> {
+    async fn send_unordered(&self, collection: &Tracked, statements: &[&Statement]) -> Result<()> {
         let (delicate, statements): (Vec<_>, Vec<_>) = statements.iter().partition(|s| delicate::is(collection, s));
         for statement in delicate {
             self.write_delicate(collection, statement).await?;
@@ -93,36 +80,32 @@ impl Writer {
         let (deletes, updates): (Vec<_>, Vec<_>) = statements.iter().partition(|s| s.base == Base::Gone);
         let batches = self.batches(&updates).into_iter().chain(self.batches(&deletes)).collect::<Vec<_>>();
         let sent: Vec<_> = batches.iter().map(|batch| self.send(collection, batch, false)).collect();
-        Ok(try_join_all(sent).await?.into_iter().flatten().collect())
+        try_join_all(sent).await.map(drop)
     }
 
-    /// Runs of updates and of deletes, one after the other.
-    async fn send_in_order<'a>(
-        &self,
-        collection: &Tracked,
-        statements: &[&'a Statement],
-    ) -> Result<Vec<(&'a Statement, Refusal)>> {
+    /// Runs of updates and of deletes, one after the other. A document may come
+    /// again: once it is doubtful, what follows of it is dropped.
+    async fn send_in_order(&self, collection: &Tracked, statements: &[&Statement]) -> Result<()> {
         let kind = |s: &Statement| (s.base == Base::Gone, delicate::is(collection, s));
-        for run in statements.chunk_by(|a, b| kind(a) == kind(b)) {
-            if run.first().is_some_and(|s| delicate::is(collection, s)) {
-                for statement in run {
-                    self.write_delicate(collection, statement).await?;
-                }
+        let mut rest = statements;
+        while let Some((first, after)) = rest.split_first().filter(|_| !collection.is_dead()) {
+            if collection.doubts.contains(&first.id) {
+                rest = after;
                 continue;
             }
-            for batch in self.batches(run) {
-                let refused = self.send(collection, &batch, true).await?;
-                if let Some((first, refusal)) = refused.into_iter().next() {
-                    // Ordered: nothing after the refused one was tried.
-                    let from = statements.iter().position(|s| std::ptr::eq(*s, first)).unwrap_or(0);
-                    let code = refusal.code;
-                    let rest = statements[from + 1..].iter();
-                    let rest = rest.map(|s| (*s, Refusal { index: 0, code, message: String::new(), on_id: false }));
-                    return Ok(std::iter::once((first, refusal)).chain(rest).collect());
-                }
+            if delicate::is(collection, first) {
+                self.write_delicate(collection, first).await?;
+                rest = after;
+                continue;
             }
+            let alike = |s: &&&Statement| kind(s) == kind(first) && !collection.doubts.contains(&s.id);
+            let run: Vec<&Statement> = rest.iter().take_while(alike).copied().collect();
+            let batch = self.batches(&run).swap_remove(0);
+            // Ordered: nothing after the refused one was tried.
+            let tried = self.send(collection, &batch, true).await?.map_or(batch.len(), |refused| refused + 1);
+            rest = &rest[tried..];
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Splits statements into what fits one command each.
@@ -142,15 +125,29 @@ impl Writer {
         batches
     }
 
-    async fn send<'a>(
-        &self,
-        collection: &Tracked,
-        batch: &[&'a Statement],
-        ordered: bool,
-    ) -> Result<Vec<(&'a Statement, Refusal)>> {
-        let command = render(collection, batch, ordered);
-        let refused = self.run(collection, command).await?;
-        Ok(refused.into_iter().map(|refusal| (batch[refusal.index], refusal)).collect())
+    /// Returns the index of the last refused statement, if one was.
+    async fn send(&self, collection: &Tracked, batch: &[&Statement], ordered: bool) -> Result<Option<usize>> {
+        let refused = self.run(collection, render(collection, batch, ordered)).await?;
+        for refusal in &refused {
+            let Statement { id, position, .. } = batch[refusal.index];
+            self.doubt(collection, id, *position, refusal)?;
+        }
+        Ok(refused.last().map(|refusal| refusal.index))
+    }
+
+    /// What a refusal means: its document is doubtful from now on. It must be so
+    /// before its op leaves the lane, or the watermark would pass it.
+    fn doubt(&self, collection: &Tracked, id: &IdKey, position: Position, refusal: &Refusal) -> Result<()> {
+        if collection.is_dead() {
+            return Ok(());
+        }
+        if refusal.code == CODE_COLLECTION_UUID_MISMATCH || error::is_passing(refusal.code) {
+            return Err(refused_error(collection, refusal));
+        }
+        tracing::debug!(ns = %collection.ns, code = refusal.code, %position, "the target refused a write");
+        collection.doubts.add(id, position);
+        self.metrics.ops_refused.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// Sends one write command. On a collection that is gone, every statement is
@@ -175,19 +172,19 @@ impl Writer {
         Ok(reply)
     }
 
-    /// Writes copied documents. Those already there are left alone: every op
-    /// since the fence is replayed over them (R3).
-    pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
+    /// Writes copied documents, read at or after `fence`. Those already there are
+    /// left alone: every op since the fence is replayed over them (R3).
+    pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
         for document in documents {
             collection.note_duplicate_names(locate::raw(document))?;
         }
         let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
             documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
         if collection.in_order() && !literal.is_empty() {
-            return self.copy_one_by_one(collection, documents).await;
+            return self.copy_one_by_one(collection, documents, fence).await;
         }
-        self.copy_plain(collection, &plain).await?;
-        self.copy_one_by_one(collection, &literal).await
+        self.copy_plain(collection, &plain, fence).await?;
+        self.copy_one_by_one(collection, &literal, fence).await
     }
 
     /// Removes every document of a collection that is to be copied again.
@@ -195,30 +192,37 @@ impl Writer {
         let mut command = WriteCommand::new("delete", collection, "deletes", true, 64);
         command.delete_all();
         match self.run(collection, command.finish()).await?.first().filter(|_| !collection.is_dead()) {
-            Some(refusal) => Err(refused_error(collection, refusal)),
+            Some(refusal) => Err(Error::new(
+                Kind::Server,
+                format!("{} could not be emptied on the target: {}", collection.ns, refusal.message),
+            )),
             None => Ok(()),
         }
     }
 
-    async fn copy_plain(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
-        for batch in split_by_bytes(documents, self.limits) {
-            let bytes = batch.iter().map(|d| d.len() + 16).sum();
-            let mut command = WriteCommand::new("insert", collection, "documents", collection.in_order(), bytes);
-            batch.iter().for_each(|document| command.insert(document));
-            let refused = self.run(collection, command.finish()).await?;
-            let there_already = |r: &Refusal| r.code == CODE_DUPLICATE_KEY && r.on_id;
-            let again: Vec<&[u8]> = refused.iter().filter(|r| !there_already(r)).map(|r| batch[r.index]).collect();
-            // A unique shard key exists from the start: its value may be on the
-            // way from one document to another. One by one they are tried again.
-            self.copy_one_by_one(collection, &again).await?;
+    async fn copy_plain(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
+        // Only natural order is worth one document after the other.
+        let ordered = collection.traits.capped;
+        for mut batch in split_by_bytes(documents, self.limits) {
+            while !batch.is_empty() && !collection.is_dead() {
+                let bytes = batch.iter().map(|d| d.len() + 16).sum();
+                let mut command = WriteCommand::new("insert", collection, "documents", ordered, bytes);
+                batch.iter().for_each(|document| command.insert(document));
+                let refused = self.run(collection, command.finish()).await?;
+                for refusal in refused.iter().filter(|r| r.code != CODE_DUPLICATE_KEY || !r.on_id) {
+                    self.doubt(collection, &id_key(collection, batch[refusal.index])?, fence, refusal)?;
+                }
+                // Ordered: nothing after the refused one was tried.
+                let tried = refused.last().filter(|_| ordered).map_or(batch.len(), |refusal| refusal.index + 1);
+                batch = &batch[tried..];
+            }
         }
         Ok(())
     }
 
-    async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]]) -> Result<()> {
+    async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
         for document in documents {
-            let id = locate::id_of(locate::raw(document)).ok_or_else(|| unreadable_id(collection))?;
-            let statement = Statement::full(IdKey::new(id), (*document).into());
+            let statement = Statement::full(id_key(collection, document)?, (*document).into(), fence);
             let writes = CollectionWrites::one(collection.clone(), statement);
             self.write_collection(&writes).await?;
         }
@@ -227,15 +231,23 @@ impl Writer {
 
     /// Writes one statement that a pipeline update could abort the server with.
     async fn write_delicate(&self, collection: &Tracked, statement: &Statement) -> Result<()> {
-        for command in delicate::commands(collection, statement)? {
+        let Statement { id, position, .. } = statement;
+        let Some(commands) = delicate::commands(collection, statement) else {
+            return self.doubt(collection, id, *position, &Refusal::ours());
+        };
+        for command in commands {
             let may_miss = command.may_miss;
             match self.command(command.database(collection), command.body.clone()).await {
                 Ok(reply) => {
-                    if let Some(refusal) = refusals(&reply)?.first().filter(|_| !collection.is_dead()) {
-                        return Err(refused_error(collection, refusal));
+                    if let Some(refusal) = refusals(&reply)?.first() {
+                        return self.doubt(collection, id, *position, refusal);
                     }
                 }
-                Err(e) if may_miss && e.kind == Kind::Server && !self.is_there(collection, &statement.id).await? => {}
+                Err(e) if may_miss && e.kind == Kind::Server && !self.is_there(collection, id).await? => {}
+                // `applyOps` tells of a refused op as of its own failure.
+                Err(Error { kind: Kind::Server, code: Some(code), message, .. }) if may_miss => {
+                    return self.doubt(collection, id, *position, &Refusal { index: 0, code, message, on_id: false });
+                }
                 Err(e) => return Err(e.context(format_args!("writing to {} on the target", collection.ns))),
             }
         }
@@ -251,7 +263,7 @@ impl Writer {
 }
 
 /// Splits documents into what fits one insert each.
-fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLimits) -> Vec<&'a [&'d [u8]]> {
+pub(super) fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLimits) -> Vec<&'a [&'d [u8]]> {
     let mut batches = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (i, document) in documents.iter().enumerate() {
@@ -269,7 +281,11 @@ fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLimits) -> Vec
     batches
 }
 
-fn unreadable_id(collection: &Tracked) -> Error {
+fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {
+    locate::id_of(locate::raw(document)).map(IdKey::new).ok_or_else(|| unreadable_id(collection))
+}
+
+pub(super) fn unreadable_id(collection: &Tracked) -> Error {
     Error::new(
         Kind::Unsupported,
         format!("{} holds a document whose `_id` is a string that is not UTF-8", collection.ns),
@@ -277,7 +293,14 @@ fn unreadable_id(collection: &Tracked) -> Error {
     .remedy("this release cannot name such a document: repair it on the source and begin anew")
 }
 
-fn refusals(reply: &Document) -> Result<Vec<Refusal>> {
+impl Refusal {
+    /// One we do not even ask for.
+    fn ours() -> Self {
+        Refusal { index: 0, code: 0, message: "no command can write it over another".to_owned(), on_id: false }
+    }
+}
+
+pub(super) fn refusals(reply: &Document) -> Result<Vec<Refusal>> {
     if let Ok(concern) = reply.get_document("writeConcernError") {
         let message = concern.get_str("errmsg").unwrap_or("no text");
         return Err(Error::new(Kind::Server, format!("the target could not acknowledge a write: {message}")));
@@ -299,6 +322,7 @@ fn refusals(reply: &Document) -> Result<Vec<Refusal>> {
 fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {
     let message =
         format!("the target refused a write to {}: {} (code {})", collection.ns, refusal.message, refusal.code);
-    let error = Error { code: Some(refusal.code), ..Error::new(Kind::Server, message) };
-    error.remedy("read the server's text; this release stops here, nothing is lost on the source: begin anew with an empty target")
+    let kind = if error::is_passing(refusal.code) { Kind::Transient } else { Kind::Server };
+    let error = Error { code: Some(refusal.code), ..Error::new(kind, message) };
+    error.remedy("read the server's text; nothing is lost on the source")
 }

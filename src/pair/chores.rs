@@ -37,6 +37,7 @@ struct Inner {
 #[derive(Debug)]
 struct Pending {
     what: String,
+    aside: bool,
     since: Instant,
 }
 
@@ -52,12 +53,28 @@ impl Chores {
 
     /// `doing`: the chore in a few words, for the log.
     pub fn add(&self, doing: &str, ns: &Namespace, chore: impl Future<Output = Result<()>> + Send + 'static) {
+        self.start(doing, ns, false, chore);
+    }
+
+    /// A chore in its turn that is not counted as pending: what it is about
+    /// holds the watermark back by itself.
+    pub fn add_aside(&self, doing: &str, ns: &Namespace, chore: impl Future<Output = Result<()>> + Send + 'static) {
+        self.start(doing, ns, true, chore);
+    }
+
+    fn start(
+        &self,
+        doing: &str,
+        ns: &Namespace,
+        aside: bool,
+        chore: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
         tracing::debug!("{doing} {ns}");
         let (ended, end) = oneshot::channel();
         let before = self.inner.newest.lock().insert(ns.clone(), end);
         let number = self.inner.added.fetch_add(1, SeqCst);
         let what = format!("{doing} {ns}");
-        self.inner.pending.lock().insert(number, Pending { what, since: Instant::now() });
+        self.inner.pending.lock().insert(number, Pending { what, aside, since: Instant::now() });
         let (pending, failures) = (self.inner.pending.clone(), self.inner.failures.clone());
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
@@ -90,7 +107,7 @@ impl Chores {
 
     /// Chores that have not ended well.
     pub fn pending(&self) -> usize {
-        self.inner.pending.lock().len()
+        self.inner.pending.lock().values().filter(|chore| !chore.aside).count()
     }
 
     /// What has been under way, or waiting, for longer than `patience`.

@@ -15,6 +15,7 @@ use crate::bson::locate;
 use crate::cluster::catalog::Namespace;
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Kind, Result};
+use crate::pair::doubts::Doubts;
 use crate::pair::position::Position;
 
 /// What is special about a collection.
@@ -74,6 +75,8 @@ pub struct Tracked {
     /// abort the target's server (`delicate`). There are hardly ever any.
     duplicate_names: Mutex<HashSet<IdKey>>,
     any_duplicate_names: AtomicBool,
+    /// Documents the target refused a write of.
+    pub doubts: Doubts,
     /// Dropped on the source: ops, scans and refusals are discarded.
     dead: AtomicBool,
     /// Has an index with an expiry: deletes may come from the source itself.
@@ -94,6 +97,7 @@ impl Tracked {
             indexes_listed_at: AtomicU64::new(0),
             duplicate_names: Mutex::default(),
             any_duplicate_names: AtomicBool::new(false),
+            doubts: Doubts::default(),
             dead: AtomicBool::new(false),
             expires: AtomicBool::new(false),
         }
@@ -178,6 +182,20 @@ impl Tracked {
     /// The document was seen with a field name twice.
     pub fn has_duplicate_names(&self, id: &IdKey) -> bool {
         self.any_duplicate_names.load(Relaxed) && self.duplicate_names.lock().contains(id)
+    }
+
+    /// Position of the oldest op that was refused and still counts: the
+    /// watermark stays below it (R6). `MAX` if there is none.
+    pub fn doubtful_oldest(&self) -> Position {
+        match self.is_dead() || self.is_passive() {
+            true => Position::MAX,
+            false => self.doubts.oldest(),
+        }
+    }
+
+    /// A document of it must be read again before its state is exact.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful_oldest() != Position::MAX
     }
 
     pub fn kill(&self) {

@@ -138,6 +138,22 @@ impl WriteCommand {
     /// write concern, since the server's default is majority (R7). The source
     /// took the document: the target's validator has no say.
     pub fn new(verb: &str, collection: &Tracked, array: &str, ordered: bool, capacity: usize) -> Self {
+        let mut writer = Self::head(verb, collection, ordered, capacity);
+        writer.begin_document("writeConcern");
+        writer.int32("w", 1);
+        writer.end();
+        writer.begin_array(array);
+        WriteCommand { writer, count: 0 }
+    }
+
+    /// One statement of a transaction, whose commit has the write concern.
+    pub fn in_transaction(verb: &str, collection: &Tracked, array: &str, capacity: usize) -> Self {
+        let mut writer = Self::head(verb, collection, true, capacity);
+        writer.begin_array(array);
+        WriteCommand { writer, count: 0 }
+    }
+
+    fn head(verb: &str, collection: &Tracked, ordered: bool, capacity: usize) -> RawWriter {
         let mut writer = RawWriter::new(capacity);
         writer.string(verb, &collection.ns.coll);
         writer.bool("ordered", ordered);
@@ -145,11 +161,7 @@ impl WriteCommand {
         if verb != "delete" {
             writer.bool("bypassDocumentValidation", true);
         }
-        writer.begin_document("writeConcern");
-        writer.int32("w", 1);
-        writer.end();
-        writer.begin_array(array);
-        WriteCommand { writer, count: 0 }
+        writer
     }
 
     pub fn insert(&mut self, document: &[u8]) {

@@ -15,6 +15,7 @@ use crate::pair::budget::Permit;
 use crate::pair::collection::Tracked;
 use crate::pair::inbox::Queued;
 use crate::pair::op::OpKind;
+use crate::pair::position::Position;
 
 /// One write to one document.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Statement {
     pub base: Base,
     /// `$v: 2` diffs to apply to the base, oldest first.
     pub deltas: Vec<Box<[u8]>>,
+    /// Of the oldest op it stands for; of a copied document the fence.
+    pub position: Position,
 }
 
 /// What a document is before the deltas apply.
@@ -45,7 +48,7 @@ pub struct CollectionWrites {
     /// If the collection is `in_order`: in op order, one per op, and the same
     /// document may come again. Else one per document, in any order.
     pub statements: Vec<Statement>,
-    /// Ops these stand for.
+    /// Ops these stand for, dropped ones included.
     pub ops: u64,
     /// Never read: the bytes of all those ops, given back when the writes are
     /// acknowledged and dropped.
@@ -124,6 +127,10 @@ impl Flush {
             (Some(permit), Some(more)) => permit.merge(more),
             (none, permit) => *none = permit,
         }
+        // It is read again from the source at a later position (R3).
+        if writes.collection.doubts.contains(&op.id) {
+            return;
+        }
         let statement = if in_order {
             writes.statements.len()
         } else {
@@ -133,7 +140,7 @@ impl Flush {
             }
         };
         if statement == writes.statements.len() {
-            writes.statements.push(Statement { id: op.id.clone(), base: Base::Unknown, deltas: Vec::new() });
+            writes.statements.push(Statement::unknown(op.id.clone(), op.position));
         }
         writes.statements[statement].fold(op.kind, op.id, op.body);
     }
@@ -148,8 +155,13 @@ impl CollectionWrites {
 
 impl Statement {
     /// Writes `document` over whatever is there.
-    pub fn full(id: IdKey, document: Box<[u8]>) -> Self {
-        Statement { id, base: Base::Full(document), deltas: Vec::new() }
+    pub fn full(id: IdKey, document: Box<[u8]>, position: Position) -> Self {
+        Statement { base: Base::Full(document), ..Statement::unknown(id, position) }
+    }
+
+    /// Changes nothing yet.
+    pub fn unknown(id: IdKey, position: Position) -> Self {
+        Statement { id, base: Base::Unknown, deltas: Vec::new(), position }
     }
 
     /// The state after one more op.
@@ -175,12 +187,16 @@ impl Statement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::catalog::Namespace;
+    use crate::pair::budget::Share;
+    use crate::pair::collection::Traits;
+    use crate::pair::op::Op;
     use OpKind::*;
 
     /// Folds ops given as (kind, body) on one document; shows base and deltas.
     fn folded(ops: &[(OpKind, &str)]) -> String {
         let id = || IdKey::new(bson::RawBsonRef::Int32(1));
-        let mut s = Statement { id: id(), base: Base::Unknown, deltas: Vec::new() };
+        let mut s = Statement::unknown(id(), Position::default());
         ops.iter().for_each(|(kind, body)| s.fold(*kind, id(), body.as_bytes().into()));
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let base = match &s.base {
@@ -206,5 +222,31 @@ mod tests {
         ] {
             assert_eq!(folded(ops), expect, "{ops:?}");
         }
+    }
+
+    const LIMITS: FlushLimits = FlushLimits { ops_max: 100, bytes_max: 1 << 20 };
+
+    fn queued(collection: &Arc<Tracked>, id: bson::RawBsonRef<'_>, position: u64) -> Queued {
+        let (uuid, position) = (collection.uuid, Position::from_raw(position));
+        let op = Op { position, uuid, kind: Delete, id: IdKey::new(id), body: Box::default(), permit: None };
+        Queued { op, collection: collection.clone() }
+    }
+
+    #[tokio::test]
+    async fn ops_of_doubtful_documents_are_dropped_and_count_as_applied() {
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let collection = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default()));
+        collection.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(2)), Position::from_raw(3));
+        let share = Share::new(0);
+        let mut dropped = queued(&collection, bson::RawBsonRef::Double(2.0), 5);
+        dropped.op.permit = Some(share.reserve(100).await);
+        let kept = [7, 8].map(|position| queued(&collection, bson::RawBsonRef::Int32(1), position));
+        let queue: Vec<Queued> = std::iter::once(dropped).chain(kept).collect();
+        let writes = compile(&mut queue.into_iter().peekable(), LIMITS);
+        let statements: Vec<_> = writes[0].statements.iter().map(|s| (s.id.value.clone(), s.position.raw())).collect();
+        assert_eq!((writes[0].ops, statements), (3, vec![(bson::RawBson::Int32(1), 7)]));
+        assert_eq!(share.used(), 100);
+        drop(writes);
+        assert_eq!(share.used(), 0);
     }
 }

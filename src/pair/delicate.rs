@@ -9,7 +9,6 @@
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::bson::locate;
-use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::compile::{Base, Statement};
 use crate::pair::render::render;
@@ -41,27 +40,24 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
 
 /// The commands that write it, one after the other.
 ///
-/// # Errors
-/// `Unsupported` for a replacement that needs a literal.
-pub fn commands(collection: &Tracked, statement: &Statement) -> Result<Vec<Command>> {
+/// None for a replacement that needs a literal: 6.0 aborts on every way to write it
+/// over a document that is there.
+pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
     let ordinary = |body| Command { body, may_miss: false };
+    let unknown = || Statement::unknown(statement.id.clone(), statement.position);
+    let full = |document: &[u8]| Statement::full(statement.id.clone(), document.into(), statement.position);
     let mut commands = match &statement.base {
         Base::Unknown | Base::Gone => Vec::new(),
         Base::Replaced(document) if locate::needs_literal(locate::raw(document)) => {
-            return Err(unsupported(collection));
+            return None;
         }
         Base::Full(document) if locate::needs_literal(locate::raw(document)) => {
-            let gone = Statement { id: statement.id.clone(), base: Base::Gone, deltas: Vec::new() };
-            let full = Statement::full(statement.id.clone(), document.clone());
-            vec![ordinary(render(collection, &[&gone], true)), ordinary(render(collection, &[&full], true))]
+            let gone = Statement { base: Base::Gone, ..unknown() };
+            vec![ordinary(render(collection, &[&gone], true)), ordinary(render(collection, &[&full(document)], true))]
         }
-        Base::Full(document) => {
-            let full = Statement::full(statement.id.clone(), document.clone());
-            vec![ordinary(render(collection, &[&full], true))]
-        }
+        Base::Full(document) => vec![ordinary(render(collection, &[&full(document)], true))],
         Base::Replaced(document) => {
-            let base = Base::Replaced(document.clone());
-            let replaced = Statement { id: statement.id.clone(), base, deltas: Vec::new() };
+            let replaced = Statement { base: Base::Replaced(document.clone()), ..unknown() };
             vec![ordinary(render(collection, &[&replaced], true))]
         }
     };
@@ -69,7 +65,7 @@ pub fn commands(collection: &Tracked, statement: &Statement) -> Result<Vec<Comma
         let body = apply_ops(collection, statement, locate::raw(delta));
         commands.push(Command { body, may_miss: true });
     }
-    Ok(commands)
+    Some(commands)
 }
 
 fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -> RawDocumentBuf {
@@ -82,11 +78,4 @@ fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -
         }],
         "allowAtomic": false, "alwaysUpsert": false, "writeConcern": { "w": 1 },
     }
-}
-
-fn unsupported(collection: &Tracked) -> Error {
-    let found =
-        format!("{}: a replacement has a field name twice and a top-level Timestamp(0, 0) or `$` name", collection.ns);
-    Error::new(Kind::Unsupported, found)
-        .remedy("6.0 aborts on every way to write it: repair the document on the source and begin anew")
 }

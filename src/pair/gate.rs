@@ -309,7 +309,21 @@ impl Gate {
     pub fn watermark(&self) -> Position {
         let held = self.all_held().map(|held| held.oldest);
         let queued = self.lanes.iter().map(|lane| lane.oldest());
-        held.chain(queued).map(Position::before).fold(self.passed, Position::min)
+        // IMPORTANT: last. A refused op is doubtful before it leaves its lane.
+        let doubtful = self.collections.values().map(|collection| collection.tracked.doubtful_oldest());
+        held.chain(queued).chain(doubtful).map(Position::before).fold(self.passed, Position::min)
+    }
+
+    /// The collections that have doubtful documents.
+    pub fn doubtful(&self) -> Vec<Arc<Tracked>> {
+        let doubtful = self.collections.values().filter(|collection| collection.tracked.is_doubtful());
+        doubtful.map(|collection| collection.tracked.clone()).collect()
+    }
+
+    /// Once its lanes are empty, a collection held at the position passed is
+    /// what the source was there, save its doubtful documents.
+    pub fn is_past_horizon(&self, tracked: &Tracked) -> bool {
+        self.is_copied(&tracked.uuid) && tracked.horizon() <= self.passed
     }
 
     /// What a checkpoint may record once it is proven (R6, R7). None once the

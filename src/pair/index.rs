@@ -2,7 +2,7 @@
 //! collection is copied, unique ones while its ops are held at an exact
 //! position; later changes carried over as they come. Expiries wait for cutover.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
@@ -13,15 +13,16 @@ use tokio::sync::Semaphore;
 
 use crate::cluster::catalog::{self, EXPIRY, Namespace};
 use crate::cluster::connect::Shard;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::observe::metrics::PairMetrics;
 use crate::pair::collection::Tracked;
-use crate::pair::gate::Gate;
+use crate::pair::doubtful::Doubtful;
 use crate::pair::oplog::Oplog;
 use crate::pair::position::Position;
 
-/// How often a build that waits for the tail or the lanes looks again.
-const POLL: Duration = Duration::from_millis(5);
+/// Between two builds in an exact state.
+const POLL: Duration = Duration::from_millis(50);
+const EXACT_TRIES_MAX: usize = 10;
 
 const CODE_INDEX_NOT_FOUND: i32 = 27;
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
@@ -35,7 +36,7 @@ pub type Expiries = HashMap<(Namespace, String), Bson>;
 pub struct Indexer {
     pub source: Shard,
     pub target: Shard,
-    pub gate: Arc<Mutex<Gate>>,
+    pub doubtful: Arc<Doubtful>,
     /// The source shard's.
     pub oplog: Oplog,
     pub metrics: Arc<PairMetrics>,
@@ -56,26 +57,16 @@ impl Indexer {
         let listed = self.oplog.newest().await?.mark.position;
         tracked.saw(listed);
         tracked.list_indexes_at(listed);
-        self.create(tracked, specs).await
+        self.create(tracked, specs).await?;
+        failpoint::hit("index-built");
+        Ok(())
     }
 
     /// After a restart: what the source dropped while nobody followed goes, and
     /// what is missing is built. All of it is in the list, and is not met again.
     pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
-        self.build_all(tracked).await?;
-        let names = |specs: Vec<RawDocumentBuf>| -> HashSet<String> {
-            specs.iter().filter_map(|s| s.get_str("name").ok().map(str::to_owned)).collect()
-        };
-        let wanted = names(catalog::indexes(&self.source, &tracked.ns).await?);
-        if wanted.is_empty() {
-            // Dropped on the source; the tail will tell.
-            return Ok(());
-        }
-        let there = names(catalog::indexes(&self.target, &tracked.ns).await?);
-        for name in there.difference(&wanted).filter(|name| *name != "_id_") {
-            self.drop_one(tracked, name).await?;
-        }
-        Ok(())
+        drop_stale(&self.source, &self.target, tracked).await?;
+        self.build_all(tracked).await
     }
 
     /// Index DDL of the oplog at `position`; nothing if the list had it.
@@ -92,7 +83,7 @@ impl Indexer {
         }
         for name in names {
             self.expiries.lock().remove(&(tracked.ns.clone(), name.clone()));
-            self.drop_one(tracked, &name).await?;
+            drop_index(&self.target, tracked, &name).await?;
         }
         Ok(())
     }
@@ -107,8 +98,12 @@ impl Indexer {
         let count = wanted.len() as u64;
         self.metrics.indexes_total.fetch_add(count, Relaxed);
         let (unique, plain): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|s| s.get_bool("unique").unwrap_or(false));
-        self.build(tracked, &plain).await?;
-        self.build_unique(tracked, &unique).await?;
+        match self.build(tracked, &plain).await {
+            // A document of an overlap may be what it never was on the source.
+            Err(e) if e.kind == Kind::Server && e.code.is_some() => self.build_exact(tracked, &plain).await?,
+            built => built?,
+        }
+        self.build_exact(tracked, &unique).await?;
         self.metrics.indexes_built.fetch_add(count, Relaxed);
         Ok(())
     }
@@ -118,34 +113,29 @@ impl Indexer {
         self.expiries.lock().retain(|(ns, _), _| *ns != tracked.ns);
     }
 
-    /// At a position past the horizon, with the lanes flushed and later ops
-    /// held, the collection is exactly what the source was: a unique build
-    /// cannot fail.
-    async fn build_unique(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
+    /// Held in an exact state the collection is what the source was: no build,
+    /// not even a unique one, can fail.
+    async fn build_exact(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
         if specs.is_empty() {
             return Ok(());
         }
-        while !self.try_hold(tracked) {
-            if tracked.is_dead() {
+        for _ in 1..EXACT_TRIES_MAX {
+            let Some(hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
+            let built = self.build(tracked, specs).await;
+            drop(hold);
+            match built {
+                Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
+                built => return built,
+            }
+            // Dropped on the source before this position, with duplicates since.
+            if !self.still_on_source(tracked, specs).await? {
                 return Ok(());
             }
+            // Or a document read again was ahead of its transaction.
             tokio::time::sleep(POLL).await;
         }
-        while tracked.in_lanes.load(SeqCst) > 0 && !tracked.is_dead() {
-            tokio::time::sleep(POLL).await;
-        }
-        let built = self.build(tracked, specs).await;
-        self.gate.lock().release(&tracked.uuid);
-        match built {
-            // Dropped on the source before this position, with duplicates since.
-            Err(e) if e.code == Some(CODE_DUPLICATE_KEY) && !self.still_on_source(tracked, specs).await? => Ok(()),
-            built => built,
-        }
-    }
-
-    fn try_hold(&self, tracked: &Tracked) -> bool {
-        let mut gate = self.gate.lock();
-        tracked.horizon() <= gate.passed() && gate.hold(&tracked.uuid)
+        let Some(_hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
+        self.build(tracked, specs).await
     }
 
     async fn still_on_source(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<bool> {
@@ -173,7 +163,7 @@ impl Indexer {
             "createIndexes": &tracked.ns.coll, "indexes": specs, "commitQuorum": "majority", "writeConcern": { "w": 1 },
             "collectionUUID": tracked.target_uuid(),
         };
-        self.run(tracked, command).await
+        run(&self.target, tracked, command).await
     }
 
     /// One of that name, or of that key under another name, is an older one that
@@ -183,7 +173,7 @@ impl Indexer {
             match self.create_indexes(tracked, std::slice::from_ref(spec)).await {
                 Err(e) if e.code.is_some_and(|code| CODES_CONFLICT.contains(&code)) => {
                     for name in self.in_the_way(tracked, spec).await? {
-                        self.drop_one(tracked, &name).await?;
+                        drop_index(&self.target, tracked, &name).await?;
                     }
                     self.create_indexes(tracked, std::slice::from_ref(spec)).await?;
                 }
@@ -204,26 +194,6 @@ impl Indexer {
         Ok(there.iter().filter(same).map(name_of).collect())
     }
 
-    async fn drop_one(&self, tracked: &Tracked, name: &str) -> Result<()> {
-        let command = doc! {
-            "dropIndexes": &tracked.ns.coll, "index": name, "writeConcern": { "w": 1 },
-            "collectionUUID": tracked.target_uuid(),
-        };
-        match self.run(tracked, command).await {
-            Err(e) if matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => Ok(()),
-            result => result,
-        }
-    }
-
-    async fn run(&self, tracked: &Tracked, command: Document) -> Result<()> {
-        let result = self.target.client.database(&tracked.ns.db).run_command(command).await;
-        let result = result.map(drop).map_err(|e| {
-            Error::from(e)
-                .context(format_args!("changing indexes of {} on target shard {}", tracked.ns, self.target.id))
-        });
-        if tracked.is_dead() { Ok(()) } else { result }
-    }
-
     /// The specification to build now; its expiry is kept for the cutover.
     fn to_create(&self, tracked: &Tracked, spec: &RawDocumentBuf) -> Result<RawDocumentBuf> {
         if let Some(seconds) = spec.get(EXPIRY)? {
@@ -235,7 +205,51 @@ impl Indexer {
     }
 }
 
+async fn drop_index(target: &Shard, tracked: &Tracked, name: &str) -> Result<()> {
+    let command = doc! {
+        "dropIndexes": &tracked.ns.coll, "index": name, "writeConcern": { "w": 1 },
+        "collectionUUID": tracked.target_uuid(),
+    };
+    match run(target, tracked, command).await {
+        Err(e) if matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => Ok(()),
+        result => result,
+    }
+}
+
+async fn run(target: &Shard, tracked: &Tracked, command: Document) -> Result<()> {
+    let result = target.client.database(&tracked.ns.db).run_command(command).await;
+    let result = result.map(drop).map_err(|e| {
+        Error::from(e).context(format_args!("changing indexes of {} on target shard {}", tracked.ns, target.id))
+    });
+    if tracked.is_dead() { Ok(()) } else { result }
+}
+
 /// Made with the collection itself.
 fn is_implicit(spec: &RawDocumentBuf) -> bool {
     spec.get_str("name").is_ok_and(|n| n == "_id_") || spec.get_bool("clustered").unwrap_or(false)
+}
+
+/// Drops indexes of the target that the source has no longer, or has another
+/// way: the log will say so later, but until then they refuse what is right.
+pub(super) async fn drop_stale(source: &Shard, target: &Shard, tracked: &Tracked) -> Result<()> {
+    let there = match catalog::indexes(source, &tracked.ns).await {
+        // The collection is gone: the tail will tell.
+        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
+        there => there?,
+    };
+    for spec in catalog::indexes(target, &tracked.ns).await? {
+        if is_implicit(&spec) || there.iter().any(|other| refuses_alike(other, &spec)) {
+            continue;
+        }
+        let name = spec.get_str("name")?;
+        tracing::info!(ns = %tracked.ns, index = name, "dropped ahead of the log: the source has it no longer");
+        drop_index(target, tracked, name).await?;
+    }
+    Ok(())
+}
+
+/// Two specifications of one name that refuse the same documents.
+fn refuses_alike(a: &RawDocumentBuf, b: &RawDocumentBuf) -> bool {
+    let fields = ["name", "key", "unique", "sparse", "partialFilterExpression"];
+    fields.iter().all(|field| a.get(field).ok().flatten() == b.get(field).ok().flatten())
 }

@@ -75,7 +75,10 @@ impl Ledger {
         lanes: &[Arc<Inbox>],
     ) -> Recorded {
         let now: Vec<u64> = lanes.iter().map(|lane| lane.applied_count()).collect();
-        let is_settled = |s: &Settling| now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);
+        // A document of the scan that was refused still needs the scan.
+        let is_settled = |s: &Settling| {
+            now.iter().zip(&s.applied).all(|(now, needed)| needed <= now) && s.fence < s.tracked.doubtful_oldest()
+        };
         let (settled, settling): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.settling).into_iter().partition(is_settled);
         self.settling = settling;

@@ -3,6 +3,7 @@
 //! ```text
 //! plan ─▶ scan ══════════════════▶ bulk ─▶ target
 //!             └ gate (finish) ═▶ lane ─▶ compile ─▶ bulk ─▶ target
+//!                                  └ refused ─▶ doubts ─▶ doubtful ─▶ reread
 //! oplog ─▶ entry ─▶ tail ─▶ gate ═▶ inbox ┘
 //!                     └ ddl ─▶ chores ─▶ index, control
 //! ```
@@ -12,6 +13,7 @@
 
 pub mod position;
 pub mod budget;
+pub mod doubts;
 pub mod collection;
 pub mod op;
 pub mod oplog;
@@ -33,6 +35,8 @@ pub mod plan;
 pub mod scan;
 pub mod chores;
 pub mod ddl;
+pub mod reread;
+pub mod doubtful;
 pub mod index;
 pub mod incarnation;
 pub mod checkpoint;

@@ -55,7 +55,7 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
 }
 
 /// The base as a literal, then each delta with the oplog's own semantics (R3).
-fn write_pipeline(writer: &mut RawWriter, base: Option<&[u8]>, deltas: &[Box<[u8]>]) {
+pub(super) fn write_pipeline(writer: &mut RawWriter, base: Option<&[u8]>, deltas: &[Box<[u8]>]) {
     writer.begin_array("u");
     if let Some(document) = base {
         writer.begin_item(0);

@@ -24,6 +24,7 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::{DdlSink, Request};
+use crate::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
 use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
 use crate::pair::inbox::Inbox;
@@ -147,11 +148,28 @@ impl Pair {
         let metrics: Arc<PairMetrics> = Arc::default();
         let (chores, failures) = Chores::new();
         let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
+        let writer = Writer {
+            client: target,
+            limits: limits.flush,
+            term: incarnation.term,
+            patience: limits.patience,
+            metrics: metrics.clone(),
+        };
+        let doubtful = Arc::new(Doubtful {
+            source_shard: plan.source.clone(),
+            target_shard: plan.target.clone(),
+            source: source.clone(),
+            writer: writer.clone(),
+            share: Share::new(0),
+            gate: gate.clone(),
+            metrics: metrics.clone(),
+            documents_max: DOCUMENTS_MAX,
+        });
         let indexer = Arc::new(Indexer {
+            doubtful: doubtful.clone(),
             oplog,
             source: plan.source.clone(),
             target: plan.target.clone(),
-            gate: gate.clone(),
             metrics: metrics.clone(),
             expiries: Mutex::default(),
             builds: Semaphore::new(INDEX_BUILDS),
@@ -180,11 +198,11 @@ impl Pair {
             scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
         });
         let queue = pair.admit(&plan).await?;
-        let writer = Writer { client: target, limits: limits.flush, term: incarnation.term, patience: limits.patience };
         let share = || Share::new(limits.memory_bytes / 2);
         for inbox in &lanes {
             tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
         }
+        tasks.tasks.spawn(doubtful.run(chores.clone()));
         let store = plan.store;
         let ddl = DdlSink {
             pair: plan.index,

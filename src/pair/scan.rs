@@ -158,7 +158,7 @@ impl Scanners {
             while in_flight_max <= writes.len() {
                 join_one(&mut writes).await.map_err(Broken::Target)?;
             }
-            writes.spawn(self.clone().write(unit.clone(), batch, permit, fence));
+            writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
             permit = self.share.reserve_reply().await;
         }
         while !writes.is_empty() {
@@ -185,9 +185,9 @@ impl Scanners {
     async fn write(
         self: Arc<Self>,
         unit: Arc<ScanUnit>,
+        fence: Position,
         batch: RawBatch,
         permit: Permit,
-        fence: Position,
     ) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
         let mut orphans = 0;
@@ -199,9 +199,8 @@ impl Scanners {
             }
         }
         let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
-        self.writer.copy(&unit.tracked, &documents).await?;
+        self.writer.copy(&unit.tracked, &documents, fence).await?;
         failpoint::hit("unit-batch-written");
-        let _ = fence;
         self.metrics.documents_copied.fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
         self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);

@@ -1,0 +1,258 @@
+//! Brings collections back to an exact state: held at a position past the
+//! horizon, lanes empty, their doubtful documents read again as of that position
+//! (R3). What needs such a state (unique builds) asks for it here.
+//!
+//! Knows nothing about why a write was refused.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use bson::Uuid;
+use mongodb::Client;
+use parking_lot::Mutex;
+
+use crate::bson::identity::IdKey;
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Kind, Result};
+use crate::observe::metrics::PairMetrics;
+use crate::pair::budget::Share;
+use crate::pair::bulk::Writer;
+use crate::pair::chores::Chores;
+use crate::pair::collection::Tracked;
+use crate::pair::gate::Gate;
+use crate::pair::index;
+use crate::pair::position::Position;
+use crate::pair::reread::{Reread, Stop};
+
+/// What it takes to read documents of one pair again.
+#[derive(Debug)]
+pub struct Doubtful {
+    pub source_shard: Shard,
+    pub target_shard: Shard,
+    /// The source's data client.
+    pub source: Client,
+    pub writer: Writer,
+    /// Of its own: it must go on while tail and scans wait for memory.
+    pub share: Share,
+    pub gate: Arc<Mutex<Gate>>,
+    pub metrics: Arc<PairMetrics>,
+    /// More documents than this are not tried in one transaction at first.
+    pub documents_max: usize,
+}
+
+/// A collection whose ops wait; they go on when this is dropped.
+#[derive(Debug)]
+pub struct Hold<'a> {
+    gate: &'a Mutex<Gate>,
+    uuid: Uuid,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.gate.lock().release(&self.uuid);
+    }
+}
+
+/// How often a wait for the tail or the lanes looks again.
+const POLL: Duration = Duration::from_millis(5);
+/// How long refusals gather before their documents are read again.
+const GATHER: Duration = Duration::from_millis(25);
+
+/// One transaction's worth: far from the 60 s that a server gives one, and small
+/// next to the cache of one that is worth migrating to.
+pub const DOCUMENTS_MAX: usize = 100_000;
+const BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Where one transaction is too much: documents of a part.
+const PART_DOCUMENTS: usize = 1_000;
+
+/// Pauses between tries, and how many the target may refuse before we give up.
+const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+const REFUSED_MAX: u32 = 120;
+/// When to say that the source's history is too short.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Doubtful {
+    /// Watches for collections with doubtful documents; each is a chore on its
+    /// name, so that its index builds and DDL do not come between.
+    pub async fn run(self: Arc<Self>, chores: Chores) -> Result<()> {
+        let under_way: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
+        let (mut refused_seen, mut left) = (0, false);
+        loop {
+            tokio::time::sleep(GATHER).await;
+            let refused = self.metrics.ops_refused.load(SeqCst);
+            if refused == refused_seen && !left {
+                continue;
+            }
+            refused_seen = refused;
+            let doubtful = self.gate.lock().doubtful();
+            left = !doubtful.is_empty();
+            let documents: usize = doubtful.iter().map(|tracked| tracked.doubts.len()).sum();
+            self.metrics.documents_doubtful.store(documents as u64, Relaxed);
+            for tracked in doubtful {
+                let can_be_exact = self.gate.lock().is_past_horizon(&tracked);
+                if can_be_exact && under_way.lock().insert(tracked.uuid) {
+                    let (this, under_way) = (self.clone(), under_way.clone());
+                    chores.add_aside("reading refused documents again of", &tracked.ns.clone(), async move {
+                        this.exact(&tracked).await?;
+                        under_way.lock().remove(&tracked.uuid);
+                        Ok(())
+                    });
+                }
+            }
+        }
+    }
+
+    /// Waits until the collection is held and exactly what the source was at the
+    /// position held at; None if it is gone. Only chores on its name may ask.
+    ///
+    /// A prepared transaction of the source may be seen before its commit entry
+    /// is reached: the documents read again are then ahead, which the horizon
+    /// tells, and at worst a unique build fails.
+    pub async fn exact(&self, tracked: &Tracked) -> Result<Option<Hold<'_>>> {
+        let (mut pause, mut refused, since) = (PAUSE, 0, Instant::now());
+        let mut patience = PATIENCE;
+        loop {
+            let Some((hold, position)) = self.hold(tracked).await else { return Ok(None) };
+            let stop = match self.settle(tracked, position).await {
+                Ok(()) => return Ok(Some(hold)),
+                Err(stop) => stop,
+            };
+            drop(hold);
+            match stop {
+                _ if is_gone(tracked) => return Ok(None),
+                Stop::Fault(e) => return Err(e.context(format_args!("reading documents of {} again", tracked.ns))),
+                Stop::HistoryGone(e) if patience < since.elapsed() => {
+                    tracing::warn!(ns = %tracked.ns, "the source cannot show {position}: {}", e.message);
+                    patience += PATIENCE;
+                }
+                Stop::Refused(e) => {
+                    refused += 1;
+                    if refused == REFUSED_MAX {
+                        return Err(given_up(tracked, &e));
+                    }
+                    tracing::debug!(ns = %tracked.ns, %position, "not read again: {}", e.message);
+                    // The collection may have broken an index that it lost since.
+                    index::drop_stale(&self.source_shard, &self.target_shard, tracked).await?;
+                }
+                Stop::HistoryGone(_) | Stop::TooLarge => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Holds the collection between two entries, past its horizon, with nothing
+    /// of it left in the lanes.
+    async fn hold(&self, tracked: &Tracked) -> Option<(Hold<'_>, Position)> {
+        let (hold, position) = loop {
+            if is_gone(tracked) {
+                return None;
+            }
+            if let Some(position) = self.try_hold(tracked) {
+                break (Hold { gate: &self.gate, uuid: tracked.uuid }, position);
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        while tracked.in_lanes.load(SeqCst) > 0 {
+            if is_gone(tracked) {
+                return None;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Some((hold, position))
+    }
+
+    fn try_hold(&self, tracked: &Tracked) -> Option<Position> {
+        let mut gate = self.gate.lock();
+        (gate.is_past_horizon(tracked) && gate.hold(&tracked.uuid)).then(|| gate.passed())
+    }
+
+    /// No document of the held collection is doubtful after it.
+    async fn settle(&self, tracked: &Tracked, position: Position) -> std::result::Result<(), Stop> {
+        let ids = tracked.doubts.ids();
+        if ids.is_empty() || is_gone(tracked) {
+            return Ok(());
+        }
+        let (source, writer, share) = (&self.source, &self.writer, &self.share);
+        let reread = Reread { source, writer, share, tracked, position };
+        if tracked.traits.capped {
+            return self.settle_capped(&reread, &ids).await;
+        }
+        if ids.len() <= self.documents_max {
+            match reread.run(&ids, BYTES_MAX).await {
+                Err(stop) if stop.is_too_large() && ids.len() > 1 => {}
+                result => return result.map(|()| self.settled(tracked, position, &ids)),
+            }
+        }
+        let rest = self.settle_parts(&reread, &ids).await?;
+        // These depend on each other: all or none, whether the server likes it.
+        reread.run(&rest, usize::MAX).await?;
+        self.settled(tracked, position, &rest);
+        Ok(())
+    }
+
+    /// More than one transaction should take. A part that commits is right for
+    /// good: its documents are whole, and what is left is still doubtful. A part
+    /// that collides with what is left is halved, down to single documents.
+    /// Returns those that no part of their own could bring.
+    async fn settle_parts(&self, reread: &Reread<'_>, ids: &[IdKey]) -> std::result::Result<Vec<IdKey>, Stop> {
+        let mut parts: Vec<&[IdKey]> = ids.chunks(PART_DOCUMENTS).collect();
+        let mut rest = Vec::new();
+        while let Some(part) = parts.pop() {
+            match reread.run(part, BYTES_MAX).await {
+                Ok(()) => self.settled(reread.tracked, reread.position, part),
+                Err(Stop::Refused(_) | Stop::TooLarge) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([first, second]);
+                }
+                Err(Stop::Refused(_)) => rest.extend_from_slice(part),
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(rest)
+    }
+
+    /// A capped collection takes no part in transactions, and a document written
+    /// again would be its newest. Only what is on neither side is right as it is.
+    async fn settle_capped(&self, reread: &Reread<'_>, ids: &[IdKey]) -> std::result::Result<(), Stop> {
+        let there = reread.exist_on_source(ids).await? || reread.exist_on_target(ids).await.map_err(Stop::Fault)?;
+        if there {
+            return Err(Stop::Fault(unsupported_capped(reread.tracked)));
+        }
+        self.settled(reread.tracked, reread.position, ids);
+        Ok(())
+    }
+
+    fn settled(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
+        tracing::debug!(ns = %tracked.ns, %position, documents = ids.len(), "read again after refused writes");
+        tracked.doubts.forget(ids);
+        self.metrics.documents_resolved.fetch_add(ids.len() as u64, Relaxed);
+    }
+}
+
+fn is_gone(tracked: &Tracked) -> bool {
+    tracked.is_dead() || tracked.is_passive()
+}
+
+fn given_up(tracked: &Tracked, last: &Error) -> Error {
+    let found = format!(
+        "{} documents of {} were refused by the target, and so was the transaction that should bring them: {}",
+        tracked.doubts.len(),
+        tracked.ns,
+        last.message
+    );
+    let error = Error::new(Kind::Server, found).remedy(
+        "read the server's text: an index that the source has not, too small a cache, or a transaction \
+         lifetime that is too short on the target; then run the same command again",
+    );
+    Error { code: last.code, ..error }
+}
+
+fn unsupported_capped(tracked: &Tracked) -> Error {
+    let found = format!("the target refused a write to the capped collection {}", tracked.ns);
+    Error::new(Kind::Unsupported, found)
+        .remedy("a capped collection cannot be mended document by document: begin anew, or leave it out")
+}

@@ -1,0 +1,315 @@
+//! Documents as the source had them at one position → the target, in one
+//! transaction: all are deleted, then all are written (R3). No state of any of
+//! them in between can be seen, or be left behind by a crash; and where the
+//! rest of the collection is exact at that position, nothing can collide.
+//!
+//! Knows nothing about why, or when; `doubtful` does.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bson::raw::cstr;
+use bson::{Bson, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use futures_util::StreamExt;
+use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::options::WriteConcern;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use mongodb::{Client, ClientSession};
+
+use crate::bson::identity::IdKey;
+use crate::bson::locate;
+use crate::error::{Error, Kind, Result};
+use crate::limits::COMMAND_BYTES_MAX;
+use crate::pair::budget::Share;
+use crate::pair::bulk::{self, Writer};
+use crate::pair::collection::Tracked;
+use crate::pair::command::{STATEMENT_OVERHEAD_BYTES, WriteCommand};
+use crate::pair::position::Position;
+use crate::pair::render;
+
+/// What one transaction is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Reread<'a> {
+    pub source: &'a Client,
+    pub writer: &'a Writer,
+    pub share: &'a Share,
+    pub tracked: &'a Tracked,
+    /// The source is read at exactly this.
+    pub position: Position,
+}
+
+/// Why it did not come to a commit. Nothing of it took effect.
+#[derive(Debug)]
+pub enum Stop {
+    /// The source cannot show the position now; a newer one it may.
+    HistoryGone(Error),
+    /// The target did not take it.
+    Refused(Error),
+    /// More bytes than were allowed.
+    TooLarge,
+    /// Not to be tried again by us.
+    Fault(Error),
+}
+
+/// Codes by which a target says that a transaction is more than it can take:
+/// WriteConflict (its cache is full), NoSuchTransaction (it lived too long, and was
+/// ended), TransactionExceededLifetimeLimitSeconds.
+const CODES_TOO_LARGE: [i32; 3] = [112, 251, 290];
+
+impl Stop {
+    /// Fewer documents may do.
+    pub fn is_too_large(&self) -> bool {
+        match self {
+            Stop::TooLarge => true,
+            Stop::Refused(e) => e.code.is_some_and(|code| CODES_TOO_LARGE.contains(&code)),
+            Stop::HistoryGone(_) | Stop::Fault(_) => false,
+        }
+    }
+}
+
+type Step<T> = std::result::Result<T, Stop>;
+
+/// `_id`s in one read of the source, and their bytes.
+const READ_IDS_MAX: usize = 1_000;
+const READ_BYTES_MAX: usize = 1024 * 1024;
+/// Deletes in one command.
+const DELETES_MAX: usize = 10_000;
+/// How long a read waits for a prepared transaction in its way. The
+/// collection's ops are held for as long.
+const READ_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Codes by which a source says that it cannot show a position, or that the
+/// collection is being dropped: NamespaceNotFound, CursorNotFound,
+/// MaxTimeMSExpired, QueryPlanKilled, CursorKilled, SnapshotTooOld,
+/// SnapshotUnavailable (server source, `error_codes.yml`).
+const CODES_HISTORY_GONE: [i32; 7] = [26, 43, 50, 175, 237, 239, 246];
+
+impl Reread<'_> {
+    /// Brings the documents of `ids` to what the source had at the position;
+    /// those it had not, or had as another shard's, are gone then.
+    ///
+    /// `bytes_max`: of all those documents.
+    pub async fn run(&self, ids: &[IdKey], bytes_max: usize) -> Step<()> {
+        let mut session = self.writer.client.start_session().await.map_err(target_stop)?;
+        session.start_transaction().write_concern(WriteConcern::nodes(1)).await.map_err(target_stop)?;
+        if let Err(stop) = self.write_all(&mut session, ids, bytes_max).await {
+            // Where it fails, the server ends the transaction by itself.
+            let _ = session.abort_transaction().await;
+            return Err(stop);
+        }
+        crate::failpoint::hit("doubtful-before");
+        session.commit_transaction().await.map_err(commit_stop)?;
+        crate::failpoint::hit("doubtful-after");
+        Ok(())
+    }
+
+    async fn write_all(&self, session: &mut ClientSession, ids: &[IdKey], bytes_max: usize) -> Step<()> {
+        for some in ids.chunks(DELETES_MAX) {
+            let bytes = some.iter().map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES).sum();
+            let mut command = WriteCommand::in_transaction("delete", self.tracked, "deletes", bytes);
+            some.iter().for_each(|id| command.delete(&id.value));
+            self.send(session, command).await?;
+        }
+        // Under a collation two `_id`s may find one and the same document.
+        let mut written: HashSet<IdKey> = HashSet::new();
+        let mut bytes = 0;
+        for some in split_ids(ids) {
+            // Two replies' worth: the server's reply and the commands made of it.
+            let _permit = self.share.reserve_reply().await;
+            let mut cursor = self.find(some).await?;
+            while let Some(batch) = cursor.next().await {
+                let batch = batch.map_err(source_stop)?;
+                self.tracked.saw(may_show(&batch));
+                let documents = self.owned(&batch, &mut written).map_err(Stop::Fault)?;
+                bytes += documents.iter().map(|document| document.len()).sum::<usize>();
+                if bytes_max < bytes {
+                    return Err(Stop::TooLarge);
+                }
+                self.write(session, &documents).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the source has any of these: at the position, or later if capped.
+    pub async fn exist_on_source(&self, ids: &[IdKey]) -> Step<bool> {
+        for some in split_ids(ids) {
+            let _permit = self.share.reserve_reply().await;
+            let mut cursor = self.find(some).await?;
+            while let Some(batch) = cursor.next().await {
+                let batch = batch.map_err(source_stop)?;
+                self.tracked.saw(may_show(&batch));
+                if !self.owned(&batch, &mut HashSet::new()).map_err(Stop::Fault)?.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// By the collection's own collation, as the deletes are. No server shows a
+    /// capped collection at one position (246): at it or later.
+    async fn find(&self, ids: &[IdKey]) -> Step<RawBatchCursor> {
+        let position = Timestamp::from(self.position);
+        let concern = match self.tracked.traits.capped {
+            true => rawdoc! { "level": "majority", "afterClusterTime": position },
+            false => rawdoc! { "level": "snapshot", "atClusterTime": position },
+        };
+        let find = rawdoc! {
+            "find": bson::Binary::from(self.tracked.uuid),
+            "filter": { "_id": any_of(ids) },
+            "readConcern": concern,
+            "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
+        };
+        let database = self.source.database(&self.tracked.ns.db);
+        database.run_raw_cursor_command(find).batch_size(READ_IDS_MAX as u32).batch().await.map_err(source_stop)
+    }
+
+    /// Those of a reply that this shard owns and that are not in `seen`.
+    fn owned<'b>(&self, batch: &'b RawBatch, seen: &mut HashSet<IdKey>) -> Result<Vec<&'b [u8]>> {
+        let mut owned = Vec::new();
+        for document in batch.doc_slices()? {
+            let Some(document) = document?.as_document() else { continue };
+            self.tracked.note_duplicate_names(document)?;
+            let id = locate::id_of(document).ok_or_else(|| bulk::unreadable_id(self.tracked))?;
+            if self.tracked.owns(document) && seen.insert(IdKey::new(id)) {
+                owned.push(document.as_bytes());
+            }
+        }
+        Ok(owned)
+    }
+
+    async fn write(&self, session: &mut ClientSession, documents: &[&[u8]]) -> Step<()> {
+        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
+            documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
+        for batch in bulk::split_by_bytes(&plain, self.writer.limits) {
+            let bytes = batch.iter().map(|d| d.len() + 16).sum();
+            let mut command = WriteCommand::in_transaction("insert", self.tracked, "documents", bytes);
+            batch.iter().for_each(|document| command.insert(document));
+            self.send(session, command).await?;
+        }
+        for document in literal {
+            let bytes = document.len() + STATEMENT_OVERHEAD_BYTES;
+            let mut command = WriteCommand::in_transaction("update", self.tracked, "updates", bytes);
+            let id = locate::id_of(locate::raw(document)).expect("it was found by its `_id`");
+            let writer = command.begin_update(&id.into(), true);
+            render::write_pipeline(writer, Some(document), &[]);
+            writer.end();
+            self.send(session, command).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, session: &mut ClientSession, command: WriteCommand) -> Step<()> {
+        let database = self.writer.client.database(&self.tracked.ns.db);
+        let reply = database.run_raw_command(command.finish()).session(session).await.map_err(target_stop)?;
+        match bulk::refusals(&reply).map_err(Stop::Fault)?.first() {
+            None => Ok(()),
+            Some(refusal) => {
+                let error = Error::new(Kind::Server, format!("{} (code {})", refusal.message, refusal.code));
+                Err(Stop::Refused(Error { code: Some(refusal.code), ..error }))
+            }
+        }
+    }
+
+    /// True if the target has any of these, whatever it holds.
+    pub async fn exist_on_target(&self, ids: &[IdKey]) -> Result<bool> {
+        let database = self.writer.client.database(&self.tracked.ns.db);
+        for some in split_ids(ids) {
+            let find = rawdoc! {
+                "find": &*self.tracked.ns.coll, "filter": { "_id": any_of(some) }, "limit": 1, "singleBatch": true,
+            };
+            let reply: Document = database.run_raw_command(find).await?;
+            let found = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok());
+            if found.is_none_or(|found: &Vec<Bson>| !found.is_empty()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// `{$in: [...]}`. An `_id` is never an array or a regex, and never missing, so
+/// `$in` means what the index means by equal.
+fn any_of(ids: &[IdKey]) -> RawDocumentBuf {
+    let mut values = RawArrayBuf::new();
+    ids.iter().for_each(|id| values.push(id.value.clone()));
+    let mut any = RawDocumentBuf::new();
+    any.append(cstr!("$in"), values);
+    any
+}
+
+/// Splits `ids` into what one read names.
+fn split_ids(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
+    let mut rest = ids;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |id: &&IdKey| {
+            bytes += id.bytes();
+            bytes <= READ_BYTES_MAX
+        };
+        let count = rest.iter().take(READ_IDS_MAX).take_while(fits).count().max(1).min(rest.len());
+        let (some, after) = rest.split_at(count);
+        rest = after;
+        (!some.is_empty()).then_some(some)
+    })
+}
+
+/// The newest position the reply may show. A prepared transaction that committed
+/// is read as of its commit timestamp, which is below its commit entry: but that
+/// one was given its place before it could be seen.
+fn may_show(batch: &RawBatch) -> Position {
+    let reply: &RawDocument = batch.as_raw_document();
+    match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {
+        Ok(Ok(Some(RawBsonRef::Timestamp(ts)))) => Position::from(ts),
+        _ => Position::default(),
+    }
+}
+
+fn source_stop(e: mongodb::error::Error) -> Stop {
+    let e = Error::from(e);
+    let passing = e.kind == Kind::Transient || e.code.is_some_and(|code| CODES_HISTORY_GONE.contains(&code));
+    match passing {
+        true => Stop::HistoryGone(e),
+        false => Stop::Refused(e.context("reading documents again on the source")),
+    }
+}
+
+/// A fault before the commit was sent.
+fn target_stop(e: mongodb::error::Error) -> Stop {
+    let transient = e.contains_label(TRANSIENT_TRANSACTION_ERROR);
+    match Error::from(e) {
+        e if e.kind == Kind::Transient || e.code.is_none() && !transient => Stop::Fault(e),
+        e => Stop::Refused(e),
+    }
+}
+
+/// Whether it took effect must be known.
+fn commit_stop(e: mongodb::error::Error) -> Stop {
+    let aborted = e.contains_label(TRANSIENT_TRANSACTION_ERROR) && !e.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
+    let e = Error::from(e).context("committing documents read again");
+    match aborted && e.kind != Kind::Transient {
+        true => Stop::Refused(e),
+        // Perhaps it did: another attempt finds out by replaying.
+        false => Stop::Fault(Error { kind: Kind::Transient, ..e }),
+    }
+}
+
+const _: () = assert!(READ_BYTES_MAX < COMMAND_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_name_as_many_ids_as_they_may() {
+        let key = |text: &str| IdKey::new(RawBsonRef::String(text));
+        let large = "x".repeat(READ_BYTES_MAX + 1);
+        let ids: Vec<IdKey> = [key("a"), key("b"), key(&large), key("c")].into();
+        let counts: Vec<usize> = split_ids(&ids).map(<[_]>::len).collect();
+        assert_eq!(counts, [2, 1, 1]);
+        let many: Vec<IdKey> = (0..2_500).map(|id| IdKey::new(RawBsonRef::Int32(id))).collect();
+        assert_eq!(split_ids(&many).map(<[_]>::len).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+        assert_eq!(split_ids(&[]).count(), 0);
+    }
+}

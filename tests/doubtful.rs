@@ -1,0 +1,469 @@
+//! Writes the target refuses: logs replayed over a target that is ahead of them
+//! already, indexes and all, as after a crash. What arrives is compared byte by
+//! byte.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
+
+use bson::raw::{RawArrayBuf, cstr};
+use bson::{Document, RawBson, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
+use futures_util::StreamExt;
+use loadgen::cluster::ReplicaSet;
+use loadgen::entry::Entry as LoadEntry;
+use loadgen::populate::types;
+use mongodb::Client;
+use parking_lot::Mutex;
+use shardlift::bson::identity::IdKey;
+use shardlift::bson::locate;
+use shardlift::cluster::catalog::{self, Namespace};
+use shardlift::cluster::connect::Deployment;
+use shardlift::error::{Error, Kind};
+use shardlift::observe::metrics::PairMetrics;
+use shardlift::pair::budget::Share;
+use shardlift::pair::bulk::Writer;
+use shardlift::pair::collection::{Tracked, Traits};
+use shardlift::pair::compile::FlushLimits;
+use shardlift::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
+use shardlift::pair::entry::Entry;
+use shardlift::pair::gate::{Gate, Verdict};
+use shardlift::pair::inbox::Inbox;
+use shardlift::pair::lane;
+use shardlift::pair::oplog::Oplog;
+use shardlift::pair::position::Position;
+use tokio::task::JoinSet;
+
+use crate::bson_values::{document, int, timestamp};
+use crate::fixture::{self, run};
+
+const DB: &str = "d";
+const LANES: usize = 3;
+/// Every op by itself: nothing is coalesced away.
+const ONE_BY_ONE: FlushLimits = FlushLimits { ops_max: 1, bytes_max: 1 };
+const MANY: FlushLimits = FlushLimits { ops_max: 10_000, bytes_max: 16 << 20 };
+
+struct Sides {
+    // Servers live as long as this.
+    _sets: (ReplicaSet, ReplicaSet),
+    uris: (String, String),
+    source: Client,
+    target: Client,
+    deployments: (Deployment, Deployment),
+}
+
+impl Sides {
+    async fn start() -> Sides {
+        let sets = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+        let uris = (sets.0.uri(), sets.1.uri());
+        let deployments = tokio::join!(fixture::source(&uris.0), fixture::target(&uris.1));
+        let (source, target) = (sets.0.client().await.unwrap(), sets.1.client().await.unwrap());
+        Sides { _sets: sets, uris, source, target, deployments }
+    }
+
+    async fn on_both(&self, command: Document) {
+        run(&self.source, DB, command.clone()).await;
+        run(&self.target, DB, command).await;
+    }
+
+    /// The newest entry of the source, once it is majority-committed.
+    async fn newest(&self) -> Position {
+        let note = doc! { "appendOplogNote": 1, "data": { "test": 1 } };
+        let reply = run(&self.source, "admin", note).await;
+        let wanted = Position::from(reply.get_timestamp("operationTime").unwrap());
+        let oplog = Oplog::new(self.source.clone(), "a");
+        loop {
+            let newest = oplog.newest().await.unwrap().position;
+            if wanted <= newest {
+                return newest;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn replay(&self, ns: &Namespace, traits: Traits, limits: FlushLimits) -> Replay<'_> {
+        let uuid_of = |shard| async move { catalog::local_uuid(shard, ns).await.unwrap().expect("it is there") };
+        let (source, target) = (&self.deployments.0.shards[0], &self.deployments.1.shards[0]);
+        let tracked = Arc::new(Tracked::new(uuid_of(source).await, ns.clone(), traits));
+        tracked.bind(uuid_of(target).await);
+        tracked.saw(self.newest().await);
+        let lanes: Vec<Arc<Inbox>> = (0..LANES).map(|_| Arc::default()).collect();
+        let gate = Arc::new(Mutex::new(Gate::new(Position::default(), lanes.clone())));
+        gate.lock().admit_new(tracked.clone());
+        let metrics: Arc<PairMetrics> = Arc::default();
+        let writer = Writer { client: target.data_client("test", 16).unwrap(), limits, metrics: metrics.clone() };
+        let mut tasks = JoinSet::new();
+        for lane in lanes {
+            tasks.spawn(lane::run(lane, writer.clone(), metrics.clone()));
+        }
+        let doubtful = Doubtful {
+            source_shard: source.clone(),
+            target_shard: target.clone(),
+            source: source.data_client("test", 16).unwrap(),
+            writer,
+            share: Share::new(0),
+            gate: gate.clone(),
+            metrics,
+            documents_max: DOCUMENTS_MAX,
+        };
+        Replay { sides: self, tracked, gate, doubtful, _lanes: tasks }
+    }
+}
+
+/// One collection on its way, held.
+struct Replay<'a> {
+    sides: &'a Sides,
+    tracked: Arc<Tracked>,
+    gate: Arc<Mutex<Gate>>,
+    doubtful: Doubtful,
+    _lanes: JoinSet<shardlift::error::Result<()>>,
+}
+
+impl Replay<'_> {
+    /// Hands the log after `start` to the lanes: all of it at once, so that what
+    /// can be coalesced is.
+    async fn log_since(&self, start: Position) {
+        let share = Share::new(0);
+        let mut permit = share.reserve_reply().await;
+        let log = self.sides.source.database("local").collection::<RawDocumentBuf>("oplog.rs");
+        let wanted =
+            doc! { "ts": { "$gt": Timestamp::from(start) }, "ui": self.tracked.uuid, "op": { "$in": ["i", "u", "d"] } };
+        let mut entries = log.find(wanted).await.unwrap();
+        while let Some(raw) = entries.next().await {
+            let raw = raw.unwrap();
+            let entry = Entry::read(&raw).unwrap();
+            let mut gate = self.gate.lock();
+            gate.begin(entry.position);
+            let verdict = gate.classify(entry.crud(entry.position).unwrap(), &mut permit);
+            assert_eq!(verdict, Verdict::Held);
+            gate.pass(entry.position);
+        }
+        let newest = self.sides.newest().await;
+        let mut gate = self.gate.lock();
+        gate.begin(newest);
+        gate.pass(newest);
+        gate.release(&self.tracked.uuid);
+    }
+
+    async fn flushed(&self) {
+        while self.tracked.in_lanes.load(SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Replays, reads again what was refused; returns how many documents that were.
+    async fn to_the_end(&self, start: Position) -> u64 {
+        self.log_since(start).await;
+        self.flushed().await;
+        let refused = self.tracked.doubts.len() as u64;
+        if refused > 0 {
+            assert!(self.gate.lock().watermark() < self.tracked.doubts.oldest());
+        }
+        self.resolve().await.unwrap();
+        assert_eq!(self.doubtful.metrics.documents_resolved.load(Relaxed), refused);
+        refused
+    }
+
+    async fn resolve(&self) -> Result<(), Error> {
+        let held = tokio::time::timeout(Duration::from_secs(60), self.doubtful.exact(&self.tracked)).await;
+        drop(held.expect("it comes to an end")?);
+        assert!(self.tracked.doubts.is_empty());
+        let gate = self.gate.lock();
+        assert_eq!(gate.watermark(), gate.passed());
+        Ok(())
+    }
+
+    async fn expect_equal(&self) {
+        let ns = &self.tracked.ns;
+        let (source, target) = (&self.sides.source, &self.sides.target);
+        let (source, target) = (all(source, ns).await, all(target, ns).await);
+        assert!(source == target, "{source:?}\n{target:?}");
+    }
+}
+
+/// Every document, by `_id` without a collation.
+async fn all(client: &Client, ns: &Namespace) -> Vec<RawDocumentBuf> {
+    let collection = client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
+    let cursor = collection.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
+    cursor.map(|document| document.unwrap()).collect().await
+}
+
+fn rows() -> Namespace {
+    Namespace { db: DB.to_owned(), coll: "rows".to_owned() }
+}
+
+fn update(id: i32, change: Document) -> Document {
+    doc! { "update": "rows", "updates": [{ "q": { "_id": id }, "u": change }] }
+}
+
+fn index(key: Document, unique: bool) -> Document {
+    doc! { "createIndexes": "rows", "indexes": [{ "key": key, "name": "i", "unique": unique }] }
+}
+
+async fn write(client: &Client, command: Document) {
+    let reply = run(client, DB, command).await;
+    assert!(!reply.contains_key("writeErrors"), "{reply}");
+}
+
+async fn copy_all(sides: &Sides, ns: &Namespace) {
+    let documents = all(&sides.source, ns).await;
+    let rows = sides.target.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
+    rows.insert_many(documents).await.unwrap();
+}
+
+/// The target holds the final state; the log is replayed over it from its start,
+/// twice. `refused`: documents of which an op must be refused.
+async fn replays_over_the_final_state(key: Document, first: Document, log: Vec<Document>, refused: u64) {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows" }).await;
+    sides.on_both(index(key, false)).await;
+    write(&sides.source, doc! { "insert": "rows", "documents": [first] }).await;
+    let start = sides.newest().await;
+    for command in log {
+        write(&sides.source, command).await;
+    }
+    copy_all(&sides, &rows()).await;
+    for _ in 0..2 {
+        let replay = sides.replay(&rows(), Traits::default(), ONE_BY_ONE).await;
+        assert_eq!(replay.to_the_end(start).await, refused);
+        replay.expect_equal().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parallel_arrays_that_never_were_do_not_change_the_result() {
+    let log = vec![
+        update(1, doc! { "$set": { "n": 1 } }),
+        update(1, doc! { "$set": { "a": [1, 2], "n": 2 } }),
+        update(1, doc! { "$set": { "a": 3 } }),
+        update(1, doc! { "$set": { "b": [1, 2] } }),
+    ];
+    let first = doc! { "_id": 1, "n": 0, "a": 0, "b": 0 };
+    replays_over_the_final_state(doc! { "a": 1, "b": 1 }, first, log, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shapes_that_never_were_do_not_change_the_result() {
+    let line = doc! { "type": "LineString", "coordinates": [[0, 0], [1, 1]] };
+    let log = vec![
+        update(1, doc! { "$set": { "n": 1 } }),
+        update(1, doc! { "$set": { "g.coordinates.0": 5, "n": 2 } }),
+        update(1, doc! { "$set": { "g": line } }),
+    ];
+    let first = doc! { "_id": 1, "n": 0, "g": { "type": "Point", "coordinates": [1, 1] }, "pad": "x".repeat(500) };
+    replays_over_the_final_state(doc! { "g": "2dsphere" }, first, log, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sizes_that_never_were_do_not_change_the_result() {
+    let large = "x".repeat(9 << 20);
+    let log = vec![
+        update(1, doc! { "$set": { "n": 1 } }),
+        update(1, doc! { "$set": { "a": &large, "n": 2 } }),
+        update(1, doc! { "$unset": { "a": 1 } }),
+        update(1, doc! { "$set": { "b": &large } }),
+    ];
+    replays_over_the_final_state(doc! { "n": 1 }, doc! { "_id": 1, "n": 0 }, log, 1).await;
+}
+
+/// Each document takes over the value of the next; each is in another lane, and
+/// every lane has only the last state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_go_round_over_three_lanes() {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows" }).await;
+    sides.on_both(index(doc! { "u": 1 }, true)).await;
+    let ids: Vec<i32> = (1..=9).collect();
+    let documents: Vec<Document> = ids.iter().map(|id| doc! { "_id": id, "u": id, "n": 0 }).collect();
+    sides.on_both(doc! { "insert": "rows", "documents": documents }).await;
+    let start = sides.newest().await;
+    write(&sides.source, update(1, doc! { "$set": { "u": 100 } })).await;
+    for id in ids.iter().rev().filter(|id| **id > 1) {
+        write(&sides.source, update(*id, doc! { "$set": { "u": id % 9 + 1, "n": 1 } })).await;
+        write(&sides.source, update(*id, doc! { "$set": { "n": 2 } })).await;
+    }
+    write(&sides.source, update(1, doc! { "$set": { "u": 2 } })).await;
+    for _ in 0..2 {
+        let replay = sides.replay(&rows(), Traits::default(), MANY).await;
+        replay.to_the_end(start).await;
+        replay.expect_equal().await;
+    }
+}
+
+/// Inserts that take a value before the delete that frees it: by an op that is
+/// refused, and by a copied document that is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copied_document_that_is_refused_holds_the_watermark_below_its_fence() {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows" }).await;
+    sides.on_both(index(doc! { "u": 1 }, true)).await;
+    write(&sides.target, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }, { "_id": 3, "u": 3 }] }).await;
+    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 2, "u": 1 }, { "_id": 3, "u": 3, "n": 1 }] })
+        .await;
+    let replay = sides.replay(&rows(), Traits::default(), MANY).await;
+    let fence = sides.newest().await;
+    let documents = all(&sides.source, &rows()).await;
+    let documents: Vec<&[u8]> = documents.iter().map(|d| d.as_bytes()).collect();
+    replay.doubtful.writer.copy(&replay.tracked, &documents, fence).await.unwrap();
+    assert_eq!((replay.tracked.doubts.len(), replay.tracked.doubts.oldest()), (1, fence));
+    // What stood in its way is gone from the source, as a later op would tell;
+    // document 3 was there already.
+    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(1)), fence);
+    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Double(3.0)), fence);
+    replay.to_the_end(fence).await;
+    replay.expect_equal().await;
+}
+
+/// Whatever an `_id` is, it is found again; and whatever the document is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_of_every_form_are_read_again() {
+    let sides = Sides::start().await;
+    types::create(&LoadEntry::connect(&sides.uris.0, 8).await.unwrap()).await.unwrap();
+    for coll in ["ids", "shapes", "values"] {
+        let ns = Namespace { db: types::DATABASE.to_owned(), coll: coll.to_owned() };
+        run(&sides.target, types::DATABASE, doc! { "create": coll }).await;
+        if coll == "shapes" {
+            let zero_twice = document(&[("_id", int(-7)), ("t", timestamp(0)), ("a", int(1)), ("a", int(2))]);
+            upsert_literal(&sides.source, &zero_twice).await;
+        }
+        let replay = sides.replay(&ns, Traits::default(), MANY).await;
+        let documents = all(&sides.source, &ns).await;
+        assert!(!documents.is_empty());
+        let position = sides.newest().await;
+        for (i, document) in documents.iter().enumerate() {
+            let id = locate::id_of(document).unwrap();
+            // Every other one is there already, as something else.
+            if i % 2 == 0 {
+                insert_stale(&sides.target, &ns, id.into()).await;
+            }
+            replay.tracked.doubts.add(&IdKey::new(id), position);
+        }
+        replay.to_the_end(position).await;
+        replay.expect_equal().await;
+    }
+}
+
+async fn upsert_literal(client: &Client, document: &RawDocument) {
+    let mut stage = RawArrayBuf::new();
+    stage.push(rawdoc! { "$replaceWith": { "$literal": document.to_owned() } });
+    let mut update = rawdoc! { "q": { "_id": RawBson::from(locate::id_of(document).unwrap()) }, "upsert": true };
+    update.append(cstr!("u"), stage);
+    let command = rawdoc! { "update": "shapes", "updates": [update] };
+    let reply = client.database(types::DATABASE).run_raw_command(command).await.unwrap();
+    assert!(!reply.contains_key("writeErrors"), "{reply}");
+}
+
+async fn insert_stale(client: &Client, ns: &Namespace, id: RawBson) {
+    let mut stale = RawDocumentBuf::new();
+    stale.append(cstr!("_id"), id);
+    stale.append(cstr!("stale"), true);
+    client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll).insert_one(stale).await.unwrap();
+}
+
+/// Under a collation the refused one stops its ordered batch, not what follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_does_not_stop_what_follows_in_order() {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows", "collation": { "locale": "en", "strength": 2 } }).await;
+    sides.on_both(index(doc! { "u": 1 }, true)).await;
+    let start = sides.newest().await;
+    write(&sides.target, doc! { "insert": "rows", "documents": [{ "_id": "other", "u": 1 }] }).await;
+    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": "a", "u": 1 }, { "_id": "b", "u": 2 }] })
+        .await;
+    write(&sides.source, doc! { "delete": "rows", "deletes": [{ "q": { "_id": "a" }, "limit": 1 }] }).await;
+    write(
+        &sides.source,
+        doc! { "insert": "rows", "documents": [{ "_id": "A", "u": 1, "n": 1 }, { "_id": "c", "u": 3 }] },
+    )
+    .await;
+    let traits = Traits { collated: true, ..Traits::default() };
+    let replay = sides.replay(&rows(), traits, MANY).await;
+    replay.log_since(start).await;
+    replay.flushed().await;
+    assert_eq!(replay.tracked.doubts.len(), 2);
+    assert_eq!(all(&sides.target, &rows()).await.len(), 3);
+    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::String("other")), start);
+    replay.resolve().await.unwrap();
+    replay.expect_equal().await;
+}
+
+/// An index that the source dropped since must not stop it for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_the_source_lost_is_dropped_ahead_of_the_log() {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows" }).await;
+    sides.on_both(index(doc! { "u": 1 }, true)).await;
+    let start = sides.newest().await;
+    run(&sides.source, DB, doc! { "dropIndexes": "rows", "index": "i" }).await;
+    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }, { "_id": 2, "u": 1 }] }).await;
+    let replay = sides.replay(&rows(), Traits::default(), MANY).await;
+    assert_eq!(replay.to_the_end(start).await, 1);
+    replay.expect_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capped_collection_is_mended_only_if_nothing_is_left_to_mend() {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows", "capped": true, "size": 100_000 }).await;
+    sides.on_both(index(doc! { "u": 1 }, true)).await;
+    let start = sides.newest().await;
+    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }] }).await;
+    write(&sides.source, doc! { "delete": "rows", "deletes": [{ "q": { "_id": 1 }, "limit": 1 }] }).await;
+    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 2, "u": 1 }, { "_id": 3, "u": 3 }] }).await;
+    copy_all(&sides, &rows()).await;
+    let traits = Traits { capped: true, ..Traits::default() };
+    let replay = sides.replay(&rows(), traits, MANY).await;
+    assert_eq!(replay.to_the_end(start).await, 1);
+    replay.expect_equal().await;
+    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(3)), start);
+    assert_eq!(replay.resolve().await.unwrap_err().kind, Kind::Unsupported);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_documents_than_one_transaction_takes_are_read_again() {
+    many_are_read_again(6_000, 60, 5_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_documents_are_read_again_in_one_transaction() {
+    many_are_read_again(45_000, 500, DOCUMENTS_MAX).await;
+}
+
+/// `round` of `count` documents hold each other's values.
+async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows" }).await;
+    sides.on_both(index(doc! { "u": 1 }, true)).await;
+    let fill = |client: Client, shift: i32| async move {
+        let rows = client.database(DB).collection::<Document>("rows");
+        for first in (0..count).step_by(3_000) {
+            let value = |id: i32| if id % (count / round) == 0 { (id + shift).rem_euclid(count) } else { id };
+            let some =
+                (first..first + 3_000).map(|id| doc! { "_id": id, "u": value(id), "n": shift, "pad": "x".repeat(500) });
+            rows.insert_many(some).await.unwrap();
+        }
+    };
+    fill(sides.source.clone(), count / round).await;
+    fill(sides.target.clone(), 0).await;
+    let mut replay = sides.replay(&rows(), Traits::default(), MANY).await;
+    replay.doubtful.documents_max = documents_max;
+    let position = sides.newest().await;
+    (0..count).for_each(|id| replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(id)), position));
+    let began = std::time::Instant::now();
+    replay.to_the_end(position).await;
+    eprintln!("{count} documents read again in {:?}", began.elapsed());
+    replay.expect_equal().await;
+}
+
+/// Nothing of a collection that is gone is doubtful.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_is_dropped_has_no_doubtful_documents() {
+    let ns = rows();
+    let tracked = Arc::new(Tracked::new(Uuid::from_bytes([3; 16]), ns, Traits::default()));
+    let mut gate = Gate::new(Position::from_raw(10), Vec::new());
+    gate.admit_new(tracked.clone());
+    tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(1)), Position::from_raw(5));
+    assert_eq!(gate.watermark(), Position::from_raw(4));
+    assert_eq!(gate.doubtful().len(), 1);
+    gate.kill(&tracked.uuid);
+    assert_eq!((gate.watermark(), gate.doubtful().len()), (Position::from_raw(10), 0));
+}

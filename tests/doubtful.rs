@@ -30,7 +30,7 @@ use shardlift::pair::gate::{Gate, Verdict};
 use shardlift::pair::inbox::Inbox;
 use shardlift::pair::lane;
 use shardlift::pair::oplog::Oplog;
-use shardlift::pair::position::Position;
+use shardlift::pair::position::{Mark, Position};
 use tokio::task::JoinSet;
 
 use crate::bson_values::{document, int, timestamp};
@@ -66,14 +66,14 @@ impl Sides {
     }
 
     /// The newest entry of the source, once it is majority-committed.
-    async fn newest(&self) -> Position {
+    async fn newest(&self) -> Mark {
         let note = doc! { "appendOplogNote": 1, "data": { "test": 1 } };
         let reply = run(&self.source, "admin", note).await;
         let wanted = Position::from(reply.get_timestamp("operationTime").unwrap());
-        let oplog = Oplog::new(self.source.clone(), "a");
+        let oplog = Oplog::new(self.source.clone(), "a", Duration::from_secs(10));
         loop {
-            let newest = oplog.newest().await.unwrap().position;
-            if wanted <= newest {
+            let newest = oplog.newest().await.unwrap().mark;
+            if wanted <= newest.position {
                 return newest;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -85,12 +85,14 @@ impl Sides {
         let (source, target) = (&self.deployments.0.shards[0], &self.deployments.1.shards[0]);
         let tracked = Arc::new(Tracked::new(uuid_of(source).await, ns.clone(), traits));
         tracked.bind(uuid_of(target).await);
-        tracked.saw(self.newest().await);
+        tracked.saw(self.newest().await.position);
         let lanes: Vec<Arc<Inbox>> = (0..LANES).map(|_| Arc::default()).collect();
-        let gate = Arc::new(Mutex::new(Gate::new(Position::default(), lanes.clone())));
+        let gate = Arc::new(Mutex::new(Gate::new(Mark { position: Position::default(), term: 0 }, lanes.clone())));
         gate.lock().admit_new(tracked.clone());
         let metrics: Arc<PairMetrics> = Arc::default();
-        let writer = Writer { client: target.data_client("test", 16).unwrap(), limits, metrics: metrics.clone() };
+        let term = Oplog::new(self.target.clone(), "b", Duration::from_secs(10)).newest().await.unwrap().mark.term;
+        let client = target.data_client("test", 16).unwrap();
+        let writer = Writer { client, limits, term, patience: Duration::from_secs(60), metrics: metrics.clone() };
         let mut tasks = JoinSet::new();
         for lane in lanes {
             tasks.spawn(lane::run(lane, writer.clone(), metrics.clone()));
@@ -135,11 +137,11 @@ impl Replay<'_> {
             gate.begin(entry.position);
             let verdict = gate.classify(entry.crud(entry.position).unwrap(), &mut permit);
             assert_eq!(verdict, Verdict::Held);
-            gate.pass(entry.position);
+            gate.pass(entry.mark());
         }
         let newest = self.sides.newest().await;
         let mut gate = self.gate.lock();
-        gate.begin(newest);
+        gate.begin(newest.position);
         gate.pass(newest);
         gate.release(&self.tracked.uuid);
     }
@@ -217,7 +219,7 @@ async fn replays_over_the_final_state(key: Document, first: Document, log: Vec<D
     sides.on_both(doc! { "create": "rows" }).await;
     sides.on_both(index(key, false)).await;
     write(&sides.source, doc! { "insert": "rows", "documents": [first] }).await;
-    let start = sides.newest().await;
+    let start = sides.newest().await.position;
     for command in log {
         write(&sides.source, command).await;
     }
@@ -275,7 +277,7 @@ async fn values_go_round_over_three_lanes() {
     let ids: Vec<i32> = (1..=9).collect();
     let documents: Vec<Document> = ids.iter().map(|id| doc! { "_id": id, "u": id, "n": 0 }).collect();
     sides.on_both(doc! { "insert": "rows", "documents": documents }).await;
-    let start = sides.newest().await;
+    let start = sides.newest().await.position;
     write(&sides.source, update(1, doc! { "$set": { "u": 100 } })).await;
     for id in ids.iter().rev().filter(|id| **id > 1) {
         write(&sides.source, update(*id, doc! { "$set": { "u": id % 9 + 1, "n": 1 } })).await;
@@ -300,7 +302,7 @@ async fn a_copied_document_that_is_refused_holds_the_watermark_below_its_fence()
     write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 2, "u": 1 }, { "_id": 3, "u": 3, "n": 1 }] })
         .await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
-    let fence = sides.newest().await;
+    let fence = sides.newest().await.position;
     let documents = all(&sides.source, &rows()).await;
     let documents: Vec<&[u8]> = documents.iter().map(|d| d.as_bytes()).collect();
     replay.doubtful.writer.copy(&replay.tracked, &documents, fence).await.unwrap();
@@ -328,7 +330,7 @@ async fn documents_of_every_form_are_read_again() {
         let replay = sides.replay(&ns, Traits::default(), MANY).await;
         let documents = all(&sides.source, &ns).await;
         assert!(!documents.is_empty());
-        let position = sides.newest().await;
+        let position = sides.newest().await.position;
         for (i, document) in documents.iter().enumerate() {
             let id = locate::id_of(document).unwrap();
             // Every other one is there already, as something else.
@@ -365,7 +367,7 @@ async fn a_refusal_does_not_stop_what_follows_in_order() {
     let sides = Sides::start().await;
     sides.on_both(doc! { "create": "rows", "collation": { "locale": "en", "strength": 2 } }).await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
-    let start = sides.newest().await;
+    let start = sides.newest().await.position;
     write(&sides.target, doc! { "insert": "rows", "documents": [{ "_id": "other", "u": 1 }] }).await;
     write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": "a", "u": 1 }, { "_id": "b", "u": 2 }] })
         .await;
@@ -392,7 +394,7 @@ async fn an_index_that_the_source_lost_is_dropped_ahead_of_the_log() {
     let sides = Sides::start().await;
     sides.on_both(doc! { "create": "rows" }).await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
-    let start = sides.newest().await;
+    let start = sides.newest().await.position;
     run(&sides.source, DB, doc! { "dropIndexes": "rows", "index": "i" }).await;
     write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }, { "_id": 2, "u": 1 }] }).await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
@@ -405,7 +407,7 @@ async fn a_capped_collection_is_mended_only_if_nothing_is_left_to_mend() {
     let sides = Sides::start().await;
     sides.on_both(doc! { "create": "rows", "capped": true, "size": 100_000 }).await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
-    let start = sides.newest().await;
+    let start = sides.newest().await.position;
     write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }] }).await;
     write(&sides.source, doc! { "delete": "rows", "deletes": [{ "q": { "_id": 1 }, "limit": 1 }] }).await;
     write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 2, "u": 1 }, { "_id": 3, "u": 3 }] }).await;
@@ -446,7 +448,7 @@ async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
     fill(sides.target.clone(), 0).await;
     let mut replay = sides.replay(&rows(), Traits::default(), MANY).await;
     replay.doubtful.documents_max = documents_max;
-    let position = sides.newest().await;
+    let position = sides.newest().await.position;
     (0..count).for_each(|id| replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(id)), position));
     let began = std::time::Instant::now();
     replay.to_the_end(position).await;
@@ -459,7 +461,7 @@ async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
 async fn a_collection_that_is_dropped_has_no_doubtful_documents() {
     let ns = rows();
     let tracked = Arc::new(Tracked::new(Uuid::from_bytes([3; 16]), ns, Traits::default()));
-    let mut gate = Gate::new(Position::from_raw(10), Vec::new());
+    let mut gate = Gate::new(Mark { position: Position::from_raw(10), term: 1 }, Vec::new());
     gate.admit_new(tracked.clone());
     tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(1)), Position::from_raw(5));
     assert_eq!(gate.watermark(), Position::from_raw(4));

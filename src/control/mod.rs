@@ -83,12 +83,12 @@ async fn migrate_observed(
     let opened = drive::unless_stopped(requests, stop, "connecting and validating", open::open(config, run)).await?;
     let outcome = tokio::select! {
         outcome = recover(config, run, &opened, requests, stop) => outcome,
-        lost = opened.keep_lease(run) => Err(lost),
+        lost = opened.keep_lease() => Err(lost),
     };
     if let Err(e) = &outcome {
         leave(&opened, run, e).await;
     }
-    opened.release_lease(run).await;
+    opened.release_lease().await;
     outcome
 }
 

@@ -8,7 +8,7 @@ use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::cluster::connect::Shard;
 use crate::config::Config;
 use crate::control::balancer::Found;
-use crate::control::run::{Phase, Run};
+use crate::control::run::Run;
 use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
 use crate::control::stores::{Stores, check_same};
@@ -34,13 +34,9 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Renews the lease until it is lost. After the cutover there is none.
-    pub async fn keep_lease(&self, run: &Run) -> Error {
-        let lost = self.lease.keep().await;
-        match run.phase() {
-            Phase::Done => std::future::pending().await,
-            _ => lost,
-        }
+    /// Renews the lease until it is lost.
+    pub async fn keep_lease(&self) -> Error {
+        self.lease.keep().await
     }
 
     /// Ends the feeds and removes the spool: the run is done.
@@ -51,10 +47,7 @@ impl Opened {
         remove_spool(config, &run.id())
     }
 
-    pub async fn release_lease(&self, run: &Run) {
-        if run.phase() == Phase::Done {
-            return;
-        }
+    pub async fn release_lease(&self) {
         if let Err(e) = self.lease.release().await {
             tracing::warn!("the lease could not be given back, it runs out by itself: {e}");
         }

@@ -27,10 +27,6 @@ const CONCURRENCY: usize = 8;
 
 /// Reads both positions and catalog of the source and stores the plan whole.
 pub async fn plan(config: &Config, sides: &Sides, stores: &Stores) -> Result<()> {
-    // Left over from a start that ended before its plan was whole.
-    for pair in &stores.pairs {
-        pair.remove().await?;
-    }
     // IMPORTANT: positions first, then the catalog: what changes between the
     // two is in the oplog after the positions (R1).
     let starts = setup::newest(config, sides).await?;

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::cluster::catalog::{self, EXPIRY, Namespace};
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::collection::Tracked;
 use crate::pair::doubtful::Doubtful;

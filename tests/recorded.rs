@@ -272,3 +272,50 @@ async fn nothing_is_deleted_while_an_older_incarnation_is_connected() {
     incarnation::alone(shard, &incarnation::app_name(RUN, 0, i64::MAX), wait).await.unwrap();
     assert_eq!(recorded.count("a").await, 0);
 }
+
+/// Exit code and both outputs of `shardlift`.
+async fn shardlift(arguments: &[&str]) -> (i32, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shardlift"));
+    // Nobody listens on port 1.
+    let api = if arguments[0] == "cancel" { &["--api-port", "1"][..] } else { &[] };
+    command.args(arguments).args(api);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[tokio::test]
+async fn the_commands_work_without_a_running_process() {
+    let (source_set, source) = one_shard("s").await;
+    let (target_set, target) = one_shard("t").await;
+    let (source_uri, target_uri) = (source_set.uri(), target_set.uri());
+    let uris = ["--source", source_uri.as_str(), "--target", target_uri.as_str()];
+    let with = |words: &[&'static str]| words.iter().copied().chain(uris).collect::<Vec<&str>>();
+
+    fixture::insert(&target.entry, "d", "a").await;
+    let a = bound("d.a", uuid_of(&target, "d.a").await);
+    let store = PairStore::new(&target.shards[0], RUN, 0);
+    store.create(&pair_state(vec![a.clone()])).await.unwrap();
+    let runs = RunStore::new(&target.shards[0]);
+    let run = RunState { source_balancer: None, ..run_of(&source, &target, Stage::Moving) };
+    runs.create(&run).await.unwrap();
+
+    for (arguments, code, found) in [
+        (with(&["restart", "--shard", "x"]), 4, "its source shards are: s"),
+        (with(&["restart", "--shard", "s", "--ns", "d"]), 2, "give --ns as db.coll"),
+        (
+            with(&["restart", "--shard", "s", "--ns", "d.a"]),
+            0,
+            "collections of source shard s emptied on the target: 1",
+        ),
+        (vec!["cancel"], 8, "give --source and --target:"),
+        (with(&["cancel"]), 0, "is cancelled and both balancers are as it found them"),
+        (with(&["restart", "--shard", "s"]), 4, "does not move documents"),
+    ] {
+        let (ended, text) = shardlift(&arguments).await;
+        assert!(ended == code && text.contains(found), "{arguments:?}: {ended} {text}");
+    }
+    assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
+    assert_eq!(store.load().await.unwrap().unwrap().collections[0].units, [UnitState::Waiting]);
+    assert_eq!(names(&target).await, ["d.a"]);
+}

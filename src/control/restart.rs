@@ -72,8 +72,8 @@ pub async fn restart(
     let count = done?;
     released?;
     Ok(format!(
-        "{count} collections of source shard {source_shard} are emptied on the target and wait to be copied: go on by \
-         the same `shardlift migrate` as before"
+        "collections of source shard {source_shard} emptied on the target: {count}; the same `shardlift migrate` as \
+         before goes on and copies them anew"
     ))
 }
 

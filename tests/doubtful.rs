@@ -426,7 +426,7 @@ async fn more_documents_than_one_transaction_takes_are_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_documents_are_read_again_in_one_transaction() {
+async fn more_documents_than_the_target_s_cache_takes_are_read_again() {
     many_are_read_again(45_000, 500, DOCUMENTS_MAX).await;
 }
 

@@ -125,7 +125,8 @@ impl Flush {
         writes.ops += 1;
         match (&mut writes.permit, op.permit) {
             (Some(permit), Some(more)) => permit.merge(more),
-            (none, permit) => *none = permit,
+            (none, Some(permit)) => *none = Some(permit),
+            (_, None) => {}
         }
         // It is read again from the source at a later position (R3).
         if writes.collection.doubts.contains(&op.id) {

@@ -17,7 +17,7 @@ use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
-use crate::control::{finish, watch};
+use crate::control::{finish, watch, watchdog};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::api::{Answer, Request};
@@ -60,7 +60,7 @@ impl Drive<'_> {
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<Summary> {
         let sides = &self.opened.sides;
-        let _observers = observe(pairs, sides);
+        let _observers = self.observe(pairs);
         let mut failed = std::pin::pin!(async {
             let tasks = select_all(tasks.iter_mut().map(|tasks| Box::pin(tasks.failed())));
             // It ends when no pair can ask any more: then a pair has failed, and
@@ -117,6 +117,27 @@ impl Drive<'_> {
             }
             auto_at = Instant::now() + AUTO_RETRY;
         }
+    }
+
+    /// Keeps every pair's gauges up to date, and watches over it.
+    fn observe(&self, pairs: &[Arc<Pair>]) -> JoinSet<()> {
+        let mut observers = JoinSet::new();
+        for pair in pairs.iter().cloned() {
+            let newest = Arc::new(std::sync::atomic::AtomicU64::new(0));
+            let source = self.opened.sides.source.shards[pair.index].clone();
+            observers.spawn(poll_source(source, newest.clone()));
+            observers.spawn(tell_stuck(pair.clone()));
+            let patience = Duration::from_secs(self.config.watchdog_s);
+            observers.spawn(watchdog::progress(pair.clone(), self.run.clone(), patience));
+            observers.spawn(watchdog::window(pair.clone(), self.run.clone(), self.config.oplog_warn_s));
+            observers.spawn(async move {
+                loop {
+                    pair.observe(newest.load(std::sync::atomic::Ordering::Relaxed));
+                    tokio::time::sleep(TICK).await;
+                }
+            });
+        }
+        observers
     }
 
     /// Copying → following → ready, and back when DDL is under way. True if ready.
@@ -250,24 +271,7 @@ fn cancelled(reply: tokio::sync::oneshot::Sender<Answer>) -> Error {
         .remedy("what was copied stays on the target; `shardlift migrate --restart` wipes it and begins anew")
 }
 
-/// Keeps every pair's gauges up to date.
-fn observe(pairs: &[Arc<Pair>], sides: &Sides) -> JoinSet<()> {
-    let mut observers = JoinSet::new();
-    for pair in pairs.iter().cloned() {
-        let newest = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        observers.spawn(poll_source(sides.source.shards[pair.index].clone(), newest.clone()));
-        observers.spawn(tell_stuck(pair.clone()));
-        observers.spawn(async move {
-            loop {
-                pair.observe(newest.load(std::sync::atomic::Ordering::Relaxed));
-                tokio::time::sleep(TICK).await;
-            }
-        });
-    }
-    observers
-}
-
-/// Nothing waits in silence (R12).
+/// DDL and index builds that go on are told.
 async fn tell_stuck(pair: Arc<Pair>) {
     loop {
         tokio::time::sleep(PATIENCE).await;

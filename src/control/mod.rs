@@ -12,6 +12,7 @@ pub mod prepare;
 pub mod setup;
 pub mod ddl;
 pub mod watch;
+pub mod watchdog;
 pub mod stop;
 pub mod drive;
 pub mod attempt;

@@ -46,6 +46,12 @@ pub struct PairMetrics {
     /// Gauge: lag, ms: how far the target's data is behind the source's newest write.
     pub lag_ms: AtomicU64,
     pub lag_ms_max: AtomicU64,
+    /// Gauges: seconds the source's oplog reaches back from its newest entry, and
+    /// from the position a restart would resume at.
+    pub oplog_kept_s: AtomicU64,
+    pub oplog_spare_s: AtomicU64,
+    /// Gauge: bytes of the spool on disk.
+    pub spool_bytes: AtomicU64,
     /// Gauge: every unit copied and every index built.
     pub ready: AtomicBool,
 }
@@ -114,6 +120,9 @@ pub const PAIR_METRICS: &[Metric<PairSnapshot>] = &[
     gauge("shardlift_pair_applied_timestamp_seconds", "Watermark, unix time.", |p| p.applied_seconds as f64),
     gauge("shardlift_pair_lag_seconds", "How far the target's data is behind the source's newest write.", |p| seconds(p.lag_ms)),
     gauge("shardlift_pair_lag_max_seconds", "Largest lag so far.", |p| seconds(p.lag_ms_max)),
+    gauge("shardlift_pair_oplog_kept_seconds", "How far the source's oplog reaches back.", |p| p.oplog_kept_s as f64),
+    gauge("shardlift_pair_oplog_spare_seconds", "How far it reaches back beyond what a restart needs.", |p| p.oplog_spare_s as f64),
+    gauge("shardlift_pair_spool_bytes", "Oplog read ahead of the target, on local disk.", |p| p.spool_bytes as f64),
     gauge("shardlift_pair_ready", "1 when every unit is copied and every index built.", |p| flag(p.ready)),
 ];
 

@@ -66,6 +66,10 @@ pub struct PairSnapshot {
     pub applied_seconds: u64,
     pub lag_ms: u64,
     pub lag_ms_max: u64,
+    /// Seconds the source's oplog reaches back, and from where a restart resumes.
+    pub oplog_kept_s: u64,
+    pub oplog_spare_s: u64,
+    pub spool_bytes: u64,
     pub ready: bool,
     /// Averages of the last seconds, set by `rates::Rates`.
     pub documents_per_s: f64,
@@ -105,6 +109,9 @@ impl PairSnapshot {
             applied_seconds: read(&metrics.applied_seconds),
             lag_ms: read(&metrics.lag_ms),
             lag_ms_max: read(&metrics.lag_ms_max),
+            oplog_kept_s: read(&metrics.oplog_kept_s),
+            oplog_spare_s: read(&metrics.oplog_spare_s),
+            spool_bytes: read(&metrics.spool_bytes),
             ready: metrics.ready.load(Ordering::Relaxed),
             ..PairSnapshot::default()
         }

@@ -43,6 +43,10 @@ impl Share {
         Permit(bytes.expect("a share's semaphore is never closed"))
     }
 
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
     pub fn used(&self) -> usize {
         self.total - self.bytes.available_permits().min(self.total)
     }

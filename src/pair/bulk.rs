@@ -166,10 +166,18 @@ impl Writer {
         let database = self.client.database(database);
         let sent = async { database.run_raw_command(command).await.map_err(Error::from) };
         let reply = within(self.patience, "the target", sent).await?;
-        if let Ok(term) = reply.get_document("opTime").and_then(|time| time.get_i64("t")) {
-            same_term(self.term, term)?;
-        }
+        self.check_term(&reply)?;
         Ok(reply)
+    }
+
+    /// # Errors
+    /// `Transient` if a reply is of another term.
+    pub(super) fn check_term(&self, reply: &Document) -> Result<()> {
+        match reply.get_document("opTime").and_then(|time| time.get_i64("t")) {
+            Ok(term) => same_term(self.term, term),
+            // Not every command tells one; the next checkpoint does.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Writes copied documents, read at or after `fence`. Those already there are

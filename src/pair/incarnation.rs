@@ -68,19 +68,37 @@ pub async fn alone(target: &Shard, own: &str, wait: Duration) -> Result<()> {
     }
 }
 
-/// Client addresses and names of other data planes.
+/// Client addresses and names of other data planes. Transactions that one of
+/// them left open are ended: else their documents stay locked for a minute.
 async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
         doc! { "$match": { "appName": { "$regex": format!("^{PREFIX}"), "$ne": own } } },
-        doc! { "$project": { "appName": 1, "client": 1, "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1 } },
+        doc! { "$project": {
+            "appName": 1, "client": 1, "type": 1, "lsid": 1,
+            "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1,
+        } },
     ];
     let failed = |e| Error::from(e).context(format_args!("listing the connections of target shard {}", target.id));
     let listed = target.client.database("admin").aggregate(pipeline).await.map_err(failed)?;
     let listed: Vec<Document> = listed.try_collect().await.map_err(failed)?;
+    let left = listed.iter().filter(|op| op.get_str("type") == Ok("idleSession"));
+    let sessions: Vec<Document> = left.filter_map(|op| op.get_document("lsid").ok()).filter_map(session_id).collect();
+    if !sessions.is_empty() {
+        let killed = target.client.database("admin").run_command(doc! { "killSessions": sessions }).await;
+        // Without the privilege they end by themselves (transactionLifetimeLimitSeconds).
+        if let Err(e) = killed {
+            tracing::debug!("open transactions of an older data plane were not ended: {e}");
+        }
+    }
     let text = |op: &Document, field: &str| op.get_str(field).unwrap_or("unknown").to_owned();
     let named = |op: &Document| format!("{} ({})", text(op, "client"), text(op, "appName"));
     Ok(listed.iter().filter(|op| !watches(op)).map(named).collect())
+}
+
+/// As `killSessions` takes it: without the user's digest.
+fn session_id(lsid: &Document) -> Option<Document> {
+    Some(doc! { "id": lsid.get("id")?.clone() })
 }
 
 /// A driver's monitor: it never writes, and may outlive its client by seconds.

@@ -203,6 +203,7 @@ impl Reread<'_> {
     async fn send(&self, session: &mut ClientSession, command: WriteCommand) -> Step<()> {
         let database = self.writer.client.database(&self.tracked.ns.db);
         let reply = database.run_raw_command(command.finish()).session(session).await.map_err(target_stop)?;
+        self.writer.check_term(&reply).map_err(Stop::Fault)?;
         match bulk::refusals(&reply).map_err(Stop::Fault)?.first() {
             None => Ok(()),
             Some(refusal) => {

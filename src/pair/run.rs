@@ -125,6 +125,8 @@ pub struct Pair {
     checkpointer: Arc<Checkpointer>,
     feed: Arc<Feed>,
     scans_pending: Arc<AtomicUsize>,
+    /// The tail's.
+    share: Share,
 }
 
 /// Batches of one unit, and commands of one flush, under way at a time.
@@ -196,9 +198,9 @@ impl Pair {
             checkpointer: checkpointer.clone(),
             feed: plan.feed.clone(),
             scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
+            share: Share::new(limits.memory_bytes / 2),
         });
         let queue = pair.admit(&plan).await?;
-        let share = || Share::new(limits.memory_bytes / 2);
         for inbox in &lanes {
             tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
         }
@@ -216,7 +218,7 @@ impl Pair {
             reader: plan.feed.read_from(resume).await?,
             feed: plan.feed.clone(),
             at: resume.position,
-            share: share(),
+            share: pair.share.clone(),
             gate: gate.clone(),
             view,
             ddl,
@@ -230,7 +232,7 @@ impl Pair {
         let scanners = Arc::new(Scanners {
             source,
             writer,
-            share: share(),
+            share: Share::new(limits.memory_bytes / 2),
             gate,
             indexer,
             chores,
@@ -320,6 +322,50 @@ impl Pair {
         self.scans_pending.load(SeqCst) == 0 && self.chores.pending() == 0
     }
 
+    /// Where a restart would resume.
+    pub fn resume_position(&self) -> Position {
+        self.checkpointer.recorded()
+    }
+
+    /// The source's oldest entry.
+    pub async fn oldest_on_source(&self) -> Result<Option<Position>> {
+        self.feed.oldest_on_source().await
+    }
+
+    /// Grows or changes with whatever is done.
+    pub fn progress(&self) -> (u64, u64, u64, Position) {
+        let m = &self.metrics;
+        let done = [&m.documents_copied, &m.ops_applied, &m.indexes_built].map(|counter| counter.load(Relaxed));
+        (done[0], done[1], done[2], self.watermark())
+    }
+
+    /// Something is to be copied, applied or built.
+    pub fn has_work(&self) -> bool {
+        let (watermark, passed) = {
+            let gate = self.gate.lock();
+            (gate.watermark(), gate.passed())
+        };
+        !self.is_settled() || watermark < passed || !self.feed.is_read_to(passed)
+    }
+
+    /// What waits on what, for people.
+    pub fn waits_on(&self) -> String {
+        let (watermark, passed, held, fence) = {
+            let gate = self.gate.lock();
+            (gate.watermark(), gate.passed(), gate.held(), gate.oldest_fence())
+        };
+        let queued: usize = self.lanes.iter().map(|lane| lane.len()).sum();
+        let mut parts = vec![
+            format!("the tail is at {passed}, applied is {watermark}, recorded is {}", self.resume_position()),
+            format!("{} of {} MB of the tail's memory are taken", self.share.used() >> 20, self.share.total() >> 20),
+            format!("{} ops ({} bytes) are held, {queued} wait for the target", held.0, held.1),
+            format!("the spool holds {} MB", self.feed.bytes() >> 20),
+        ];
+        parts.extend(fence.map(|fence| format!("the oldest unit being copied began at {fence}")));
+        parts.extend(self.chores.stuck(Duration::from_secs(10)));
+        parts.join("; ")
+    }
+
     /// DDL and index builds that have taken longer than `patience`.
     pub fn stuck(&self, patience: std::time::Duration) -> Vec<String> {
         self.chores.stuck(patience)
@@ -345,6 +391,7 @@ impl Pair {
         m.ops_queued.store(self.lanes.iter().map(|lane| lane.len() as u64).sum(), Relaxed);
         m.tail_seconds.store(passed.seconds(), Relaxed);
         m.applied_seconds.store(watermark.seconds(), Relaxed);
+        m.spool_bytes.store(self.feed.bytes(), Relaxed);
         m.ready.store(self.is_settled(), Relaxed);
     }
 

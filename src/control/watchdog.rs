@@ -1,0 +1,56 @@
+//! Nothing waits in silence (R12): a pair that has work and makes no progress
+//! is reported with what waits on what; a source that soon rolls over what a
+//! restart needs is reported long before.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::control::run::Run;
+use crate::pair::position::Position;
+use crate::pair::run::Pair;
+
+const POLL: Duration = Duration::from_secs(1);
+/// How often the source's oldest entry is looked at.
+const WINDOW_POLL: Duration = Duration::from_secs(5);
+
+/// Watches one pair for as long as it runs. `patience`: how long it may stand
+/// still.
+pub async fn progress(pair: Arc<Pair>, run: Arc<Run>, patience: Duration) {
+    let (mut seen, mut since) = (pair.progress(), Instant::now());
+    loop {
+        tokio::time::sleep(POLL.min(patience)).await;
+        let now = pair.progress();
+        if now != seen || !pair.has_work() {
+            (seen, since) = (now, Instant::now());
+        } else if patience < since.elapsed() {
+            run.warn(format!("{}: no progress for {} s: {}", pair.name, since.elapsed().as_secs(), pair.waits_on()));
+            since = Instant::now();
+        }
+    }
+}
+
+/// Watches how far the source's oplog reaches back beyond what a restart needs.
+/// `enough_s`: below it a warning is given, once the oplog rolls over at all.
+pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {
+    let mut first: Option<Position> = None;
+    let mut warned = false;
+    loop {
+        if let Ok(Some(oldest)) = pair.oldest_on_source().await {
+            let rolls_over = *first.get_or_insert(oldest) < oldest;
+            let spare_s = pair.resume_position().seconds().saturating_sub(oldest.seconds());
+            let kept_s = pair.metrics.tail_seconds.load(Relaxed).saturating_sub(oldest.seconds());
+            pair.metrics.oplog_kept_s.store(kept_s, Relaxed);
+            pair.metrics.oplog_spare_s.store(spare_s, Relaxed);
+            let short = rolls_over && spare_s < enough_s;
+            if short && !warned {
+                run.warn(format!(
+                    "the source of {} keeps {kept_s} s of oplog, and the oldest position a restart needs is {spare_s} s from its end: enlarge it (`replSetResizeOplog`), or give the target more room; the spool on this host protects only while it is there",
+                    pair.name
+                ));
+            }
+            warned = short;
+        }
+        tokio::time::sleep(WINDOW_POLL).await;
+    }
+}

@@ -14,7 +14,6 @@ use crate::control::cutover::{CalledOff, Cutover, Equal};
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
 use crate::control::run::{Phase, Run};
-use crate::control::sides::Sides;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::control::{finish, watch, watchdog};

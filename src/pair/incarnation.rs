@@ -82,7 +82,7 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
     let failed = |e| Error::from(e).context(format_args!("listing the connections of target shard {}", target.id));
     let listed = target.client.database("admin").aggregate(pipeline).await.map_err(failed)?;
     let listed: Vec<Document> = listed.try_collect().await.map_err(failed)?;
-    let left = listed.iter().filter(|op| op.get_str("type") == Ok("idleSession"));
+    let left = listed.iter().filter(|op| op.get_str("type").is_ok_and(|kind| kind == "idleSession"));
     let sessions: Vec<Document> = left.filter_map(|op| op.get_document("lsid").ok()).filter_map(session_id).collect();
     if !sessions.is_empty() {
         let killed = target.client.database("admin").run_command(doc! { "killSessions": sessions }).await;

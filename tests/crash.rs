@@ -30,7 +30,7 @@ const OPLOG_MB: u32 = 512;
 /// How long an engine that is ready may go on without reaching its failpoint.
 const READY_WITHOUT_HIT: Duration = Duration::from_secs(2);
 /// Far beyond any life here: only so that a test that hangs ends and shows the log.
-const HANGS_AFTER: Duration = Duration::from_secs(120);
+const HANGS_AFTER: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,6 +115,7 @@ impl Migration<'_> {
         loop {
             let blow = blows.next().unwrap_or(Blow::None);
             let mut life = Life::start(self.source, self.target, &blow);
+            let born = Instant::now();
             let end = match blow {
                 Blow::Random { after } => {
                     tokio::time::sleep(after).await;
@@ -122,6 +123,12 @@ impl Migration<'_> {
                 }
                 _ => self.live(&mut life, &blow).await,
             };
+            eprintln!(
+                "{:6.1} s  {:?} → {end:?} after {:.1} s",
+                began.elapsed().as_secs_f64(),
+                blow,
+                born.elapsed().as_secs_f64()
+            );
             match end {
                 End::Done => break,
                 End::Aborted => self.tally.hit(blow.name()),

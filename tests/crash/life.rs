@@ -15,6 +15,7 @@ use crate::schedule::Blow;
 const SIGABRT: i32 = 6;
 
 /// How it ended.
+#[derive(Debug)]
 pub(crate) enum End {
     Done,
     /// By its failpoint.

@@ -51,7 +51,8 @@ async fn bytes_pass_as_they_are_and_ends_are_passed_on() {
     let (mut input, mut output) = stream.split();
     let mut back = vec![0; text.len()];
     let (wrote, read) = tokio::join!(output.write_all(&text), input.read_exact(&mut back));
-    (wrote.unwrap(), read.unwrap());
+    wrote.unwrap();
+    read.unwrap();
     assert!(back == text);
     output.shutdown().await.unwrap();
     assert_eq!(timeout(SOON, input.read(&mut back)).await.unwrap().unwrap(), 0);

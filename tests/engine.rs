@@ -39,6 +39,9 @@ impl Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
         command.args(["--progress", "none", "--range-mb", "1", "--scans", "2", "--lanes", "4"]);
+        if !flags.contains(&"--spool-dir") {
+            command.args(["--spool-dir", env!("CARGO_TARGET_TMPDIR")]);
+        }
         if !flags.contains(&"--grace-s") {
             command.args(["--grace-s", "0"]);
         }
@@ -118,6 +121,11 @@ impl Engine {
 
     pub(crate) async fn cancel(&self) {
         self.ask(|client| client.cancel()).await.expect("a running migration can be cancelled");
+    }
+
+    /// As a crash would.
+    pub(crate) fn kill(self) {
+        drop(self.process);
     }
 
     /// `TERM` or `INT`.

@@ -18,6 +18,7 @@ mod migrate_ddl;
 mod migrate_refused;
 mod migrate_transactions;
 mod recorded;
+mod resume;
 mod state;
 mod validate;
 mod verify;

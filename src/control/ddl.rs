@@ -54,12 +54,12 @@ struct State {
 }
 
 impl Coordinator {
-    /// `states[i]`: what pair i tracks. A UUID that is dead for one pair has been
-    /// dropped on the target: it is dead for all (R4).
-    pub fn new(sides: Sides, states: &[PairState]) -> Arc<Self> {
+    /// `states[i]`: what pair i tracks. A UUID that is dead for one pair, or in
+    /// `dropped`, has been dropped on the target: it is dead for all (R4).
+    pub fn new(sides: Sides, states: &[PairState], dropped: HashSet<Uuid>) -> Arc<Self> {
         let mut state = State::default();
         let all = || states.iter().flat_map(|pair| &pair.collections);
-        state.dead = all().filter(|c| c.dead).map(|c| c.uuid).collect();
+        state.dead = all().filter(|c| c.dead).map(|c| c.uuid).chain(dropped).collect();
         for (pair, tracked) in states.iter().enumerate() {
             for collection in tracked.collections.iter().filter(|c| !c.dead) {
                 state.holders.entry(collection.uuid).or_default().insert(pair);
@@ -114,7 +114,7 @@ impl Coordinator {
         };
         let created = match resolved {
             Ok(Some(collection)) => self.make(pair, collection, uuid).await,
-            Ok(None) => Ok(None),
+            Ok(None) => self.unmake(&ns).await.map(|()| None),
             Err(e) => Err(e),
         };
         // A pair that is gone no longer needs the answer.
@@ -150,6 +150,24 @@ impl Coordinator {
             self.state.lock().targets.extend(target_uuid.map(|target| (uuid, target)));
             return Ok(Some(Created { target_uuid, collection }));
         }
+    }
+
+    /// The collection is gone from the source. An earlier incarnation may have
+    /// made it and ended before it could record that: then no one claims it, and
+    /// nothing was written to it.
+    async fn unmake(&self, ns: &Namespace) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        if self.state.lock().names.contains_key(ns) {
+            return Ok(());
+        }
+        let Some(there) = catalog::read_one(&self.sides.target, ns).await? else { return Ok(()) };
+        let Some(uuid) = there.uuid else { return Ok(()) };
+        for shard in &self.sides.target.shards {
+            if catalog::estimate(shard, ns).await?.document_count > 0 {
+                return Err(Error::internal(format!("{ns} is on the target, holds documents, and belongs to no one")));
+            }
+        }
+        self.drop_made(ns, Some(uuid)).await
     }
 
     /// What the source says of the new collection; None if it is gone again.
@@ -200,6 +218,11 @@ impl Coordinator {
     async fn arrive(&self, pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>>) {
         {
             let mut state = self.state.lock();
+            if state.dead.contains(&uuid) && state.names.get(&ns) != Some(&uuid) {
+                // Dropped on the target before this process began.
+                let _ = reply.send(Ok(()));
+                return;
+            }
             let holders = state.holders.entry(uuid).or_default();
             holders.remove(&pair);
             let last = holders.is_empty();
@@ -223,18 +246,27 @@ impl Coordinator {
         if self.state.lock().names.get(ns) != Some(&uuid) {
             return Ok(());
         }
-        let mut command = bson::rawdoc! { "drop": ns.coll.as_str() };
-        if let Some(target) = self.state.lock().targets.get(&uuid) {
-            // A drop that is sent again after a restart must not hit a namesake.
-            command.append(bson::cstr!("collectionUUID"), bson::Binary::from(*target));
-        }
-        match admin::run_majority(&self.sides.target.entry, &ns.db, &command).await {
-            Ok(_) => {}
-            Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {}
-            Err(e) => return Err(e.context(format_args!("dropping {ns} on the target"))),
-        }
+        let made = self.state.lock().targets.get(&uuid).copied();
+        self.drop_made(ns, made).await?;
         self.state.lock().names.remove(ns);
         Ok(())
+    }
+
+    /// Drops a collection of the target, never a namesake of another UUID.
+    async fn drop_made(&self, ns: &Namespace, made: Option<Uuid>) -> Result<()> {
+        let there = catalog::read_one(&self.sides.target, ns).await?.and_then(|c| c.uuid);
+        if there.is_none() || made.is_some_and(|made| there != Some(made)) {
+            return Ok(());
+        }
+        let mut command = bson::rawdoc! { "drop": ns.coll.as_str() };
+        if let Some(made) = made {
+            command.append(bson::cstr!("collectionUUID"), bson::Binary::from(made));
+        }
+        match admin::run_majority(&self.sides.target.entry, &ns.db, &command).await {
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => Ok(()),
+            Err(e) => Err(e.context(format_args!("dropping {ns} on the target"))),
+        }
     }
 }
 

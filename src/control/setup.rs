@@ -10,7 +10,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
 use crate::cluster::admin;
-use crate::cluster::catalog::{self, Namespace};
+use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::connect::{Deployment, Shard, Topology};
 use crate::cluster::ownership::joined;
 use crate::config::Config;
@@ -114,10 +114,13 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let begun = try_join_all((0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run))).await?;
     // IMPORTANT: only now: an older incarnation may have recorded more until then.
     let states = stores.load_pairs().await?;
-    check_target_owners(sides, &states).await?;
-    let gone = gone(sides, &states).await?;
+    let made = catalog::read(&sides.target).await?;
+    check_target_owners(sides, &states, &made)?;
+    let dropped = dropped_on_target(&states, &made);
+    let mut gone = gone(sides, &states).await?;
+    gone.iter_mut().for_each(|gone| gone.extend(&dropped));
     let newest = newest(config, sides).await?;
-    let coordinator = Coordinator::new(sides.clone(), &states);
+    let coordinator = Coordinator::new(sides.clone(), &states, dropped);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
     let plans = states.enumerate().map(|(index, ((state, begun), newest))| Plan {
@@ -168,16 +171,24 @@ async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>>
     Ok(gone)
 }
 
+/// Collections that were made on the target and are no longer there: their drop
+/// was made, and not every pair could record it. Nothing can be written to them,
+/// and a namesake may be there already (R4).
+fn dropped_on_target(states: &[PairState], made: &Catalog) -> HashSet<Uuid> {
+    let there: HashSet<Uuid> = made.collections.iter().filter_map(|c| c.uuid).collect();
+    let all = states.iter().flat_map(|state| &state.collections);
+    all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made))).map(|c| c.uuid).collect()
+}
+
 /// A target balancer that was on between two starts may have moved chunks: data
 /// would be written to shards that do not own it.
-async fn check_target_owners(sides: &Sides, states: &[PairState]) -> Result<()> {
+fn check_target_owners(sides: &Sides, states: &[PairState], made: &Catalog) -> Result<()> {
     if sides.target.topology == Topology::ReplicaSet {
         return Ok(());
     }
     let planned: HashMap<Namespace, &CollectionState> =
         states.iter().flat_map(|s| &s.collections).filter(|c| !c.dead).map(|c| (c.ns.clone(), c)).collect();
-    let catalog = catalog::read(&sides.target).await?;
-    for there in &catalog.collections {
+    for there in &made.collections {
         let Some(planned) = planned.get(&there.ns).filter(|p| p.target_uuid.is_some_and(|u| there.uuid == Some(u)))
         else {
             continue;

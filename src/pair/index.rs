@@ -52,12 +52,12 @@ impl Indexer {
         if tracked.is_dead() {
             return Ok(());
         }
-        // IMPORTANT: the position after the list: index DDL up to it is in the
-        // list, and a unique index of it may be built only past it.
+        // IMPORTANT: a position on either side of the list. Index DDL up to the
+        // first is in it; what the list shows may be as new as the second, and a
+        // unique index of it may be built only past that.
+        tracked.list_indexes_at(self.oplog.newest().await?.mark.position);
         let specs = catalog::indexes(&self.source, &tracked.ns).await?;
-        let listed = self.oplog.newest().await?.mark.position;
-        tracked.saw(listed);
-        tracked.list_indexes_at(listed);
+        tracked.saw(self.oplog.newest().await?.mark.position);
         self.create(tracked, specs).await?;
         failpoint::hit("index-built");
         Ok(())

@@ -128,9 +128,8 @@ impl Oplog {
             first.position,
             first.position.seconds().saturating_sub(asked.position.seconds())
         );
-        Err(Error::new(Kind::RolledOff, found).remedy(format!(
-            "writes between the two are lost to this pair: enlarge the source's oplog, then begin this pair anew with `shardlift restart --shard {}`, or the whole run with `shardlift migrate --restart`",
-            self.shard
-        )))
+        Err(Error::new(Kind::RolledOff, found).remedy(
+            "what was written between the two is lost to this run: enlarge the source's oplog, then begin anew with `shardlift migrate --restart`; if the spool of an earlier process is on another host, run there",
+        ))
     }
 }

@@ -1,0 +1,191 @@
+//! Runs that are interrupted and go on: by signals, crashes, elections, frozen
+//! servers, and a source that rolled over meanwhile.
+
+use std::time::Duration;
+
+use bson::doc;
+use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
+use loadgen::load::{Load, LoadOptions};
+use loadgen::populate::{self, PopulateArgs};
+
+use crate::engine::Engine;
+use crate::fixture;
+use crate::migrate::{expect_equal, stop};
+
+const DOCS: u64 = 6_000;
+
+async fn populated(source: &str) {
+    populate::populate(&PopulateArgs { docs: DOCS, ..PopulateArgs::new(source) }).await.unwrap();
+}
+
+fn load(source: &str) -> LoadOptions {
+    LoadOptions { rate: 400.0, connections: 4, ddl: true, ..LoadOptions::new(source) }
+}
+
+async fn members(name: &str, members: usize) -> ReplicaSet {
+    let options = ReplicaSetOptions {
+        name: name.to_owned(),
+        members,
+        cache_gb: 0.25,
+        oplog_mb: Some(512),
+        election_timeout: Duration::from_secs(2),
+        ..ReplicaSetOptions::default()
+    };
+    ReplicaSet::start(options).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_ended_by_a_signal_or_a_crash_goes_on_where_it_was() {
+    let (source, target) = tokio::join!(members("a", 1), members("b", 1));
+    let (source, target) = (source.uri(), target.uri());
+    populated(&source).await;
+    let load = Load::start(load(&source)).await.unwrap();
+
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until("copying", |now| now.pairs.iter().any(|pair| pair.documents_copied > 0)).await;
+    engine.signal("TERM");
+    let stopped = engine.end().await;
+    assert_eq!(stopped.code, 130);
+    assert!(stopped.log.text().contains("stopped at a checkpoint"), "{}", stopped.log.text());
+
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until("back", |now| now.phase != "validating").await;
+    engine.kill();
+
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    stop(load).await;
+    let done = engine.cut_over().await;
+    assert!(done.log.text().contains("going on with run"), "{}", done.log.text());
+    expect_equal(&source, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_works_on_a_target_and_a_cancelled_run_can_be_begun_anew() {
+    let (source, target) = tokio::join!(members("a", 1), members("b", 1));
+    let (source, target) = (source.uri(), target.uri());
+    populated(&source).await;
+
+    let mut first = Engine::start(&source, &target, &[]).await;
+    first.until_ready().await;
+    let second = Engine::start(&source, &target, &[]).await.end().await;
+    assert_eq!(second.code, 4);
+    assert!(second.log.text().contains("pid"), "who holds it is told: {}", second.log.text());
+
+    first.cancel().await;
+    assert_eq!(first.end().await.code, 130);
+    let again = Engine::start(&source, &target, &[]).await.end().await;
+    assert_eq!(again.code, 4);
+    assert!(again.log.text().contains("--restart"), "{}", again.log.text());
+
+    let mut anew = Engine::start(&source, &target, &["--restart"]).await;
+    anew.until_ready().await;
+    anew.cut_over().await;
+    expect_equal(&source, &target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn elections_on_both_sides_are_survived() {
+    let (source, mut target) = tokio::join!(members("a", 3), members("b", 3));
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    populated(&source_uri).await;
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    engine.until("copying", |now| now.pairs.iter().any(|pair| pair.documents_copied > 0)).await;
+    let primary = target.primary().await.unwrap();
+    target.member_mut(primary).kill().unwrap();
+    engine.until("recovering", |now| now.recoveries > 0).await;
+    target.member_mut(primary).restart().await.unwrap();
+    source.step_down().await.unwrap();
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source_uri, &target_uri).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_parks_when_a_server_stays_away_and_goes_on_when_it_is_back() {
+    let (source, mut target) = tokio::join!(members("a", 1), members("b", 1));
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    populated(&source_uri).await;
+    let flags = ["--away-max-s", "1", "--command-timeout-s", "1"];
+    let mut engine = Engine::start(&source_uri, &target_uri, &flags).await;
+    engine.until_ready().await;
+    target.member_mut(0).freeze().unwrap();
+    let client = source.client().await.unwrap();
+    fixture::run(&client, "d", doc! {"insert": "c", "documents": [{"_id": 1}]}).await;
+    let parked = engine.end().await;
+    target.member_mut(0).thaw().unwrap();
+    assert_eq!(parked.code, 9, "{}", parked.log.text());
+
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source_uri, &target_uri).await;
+}
+
+/// Writes more than the source's oplog and the engine's memory hold.
+async fn write_much(source: &ReplicaSet, megabytes: i32) {
+    let client = source.client().await.unwrap();
+    for i in 0..megabytes {
+        let bytes = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![i as u8; 1 << 20] };
+        fixture::run(&client, "d", doc! {"insert": "big", "documents": [{"_id": i, "bytes": bytes}]}).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool() {
+    let options =
+        ReplicaSetOptions { name: "a".to_owned(), cache_gb: 0.25, oplog_mb: Some(16), ..ReplicaSetOptions::default() };
+    let (source, mut target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
+    let source = source.unwrap();
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    populate::populate(&PopulateArgs { docs: 500, ..PopulateArgs::new(&source_uri) }).await.unwrap();
+    write_much(&source, 1).await;
+    let mut engine = Engine::start(&source_uri, &target_uri, &["--memory-mb", "64"]).await;
+    engine.until_ready().await;
+    target.member_mut(0).freeze().unwrap();
+    write_much_anew(&source, 120).await;
+    engine.until("read ahead", |now| now.pairs[0].spool_bytes > 100_000).await;
+    // Dead before the target is back: the next process has the spool only.
+    engine.kill();
+    target.member_mut(0).thaw().unwrap();
+
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source_uri, &target_uri).await;
+}
+
+/// Replaces one document again and again.
+async fn write_much_anew(source: &ReplicaSet, times: i32) {
+    let client = source.client().await.unwrap();
+    for i in 0..times {
+        let noise: Vec<u8> = (0..1 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ i as u8).collect();
+        let bytes = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: noise };
+        let update = doc! {"q": {"_id": 0}, "u": {"_id": 0, "n": i, "bytes": bytes}};
+        fixture::run(&client, "d", doc! {"update": "big", "updates": [update]}).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_when_the_source_rolled_over_is_told() {
+    let options =
+        ReplicaSetOptions { name: "a".to_owned(), cache_gb: 0.25, oplog_mb: Some(16), ..ReplicaSetOptions::default() };
+    let (source, target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
+    let source = source.unwrap();
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    write_much(&source, 1).await;
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    engine.until_ready().await;
+    engine.kill();
+    write_much_anew(&source, 120).await;
+    let spool = tempfile::tempdir().unwrap();
+    let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
+    let lost = Engine::start(&source_uri, &target_uri, &elsewhere).await.end().await;
+    assert_eq!(lost.code, 6);
+    assert!(lost.log.text().contains("no longer holds position"), "{}", lost.log.text());
+
+    let mut anew = Engine::start(&source_uri, &target_uri, &["--restart"]).await;
+    anew.until_ready().await;
+    anew.cut_over().await;
+    expect_equal(&source_uri, &target_uri).await;
+}

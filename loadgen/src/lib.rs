@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! Knows nothing about the engine.
+//! Knows nothing about the engine, but for `sim`, which drives its code.
 
 // Reading order: from bytes on a socket to whole clusters.
 pub mod error;
@@ -45,3 +45,6 @@ pub mod cli;
 
 // All of it together, with the engine as a program.
 pub mod demo;
+
+// And the engine's own code, without a server.
+pub mod sim;

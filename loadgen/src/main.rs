@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadgen::error::Result;
-use loadgen::{check, cli, demo, load, populate};
+use loadgen::{check, cli, demo, load, populate, sim};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,6 +27,8 @@ enum Command {
     /// Compare two deployments byte by byte; exit code 1 where they differ.
     Check(check::CheckArgs),
     Demo(demo::Args),
+    /// Run the engine's own logic through seeded faults; exit code 1 where it fails.
+    Sim(sim::SimArgs),
 }
 
 #[tokio::main]
@@ -44,6 +46,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Load(args) => load::run(args).await?,
         Command::Check(args) => return Ok(if check::run(args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Demo(args) => return demo::run(args).await,
+        Command::Sim(args) => return Ok(if sim::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
     Ok(ExitCode::SUCCESS)
 }

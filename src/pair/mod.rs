@@ -36,4 +36,5 @@ pub mod ddl;
 pub mod index;
 pub mod incarnation;
 pub mod checkpoint;
+pub mod restore;
 pub mod run;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::Uuid;
+use shardlift::control::known::Known;
 use shardlift::pair::collection::Tracked;
 use shardlift::state::PairState;
 
@@ -29,10 +30,7 @@ pub(super) struct Coordinator {
     pub(super) router: Router,
     /// Source UUIDs of which a shard has yet to create or drop its part.
     pub(super) under_way: BTreeSet<Uuid>,
-    holders: BTreeMap<Uuid, BTreeSet<usize>>,
-    names: BTreeMap<String, Uuid>,
-    targets: BTreeMap<Uuid, Uuid>,
-    dead: BTreeSet<Uuid>,
+    known: Known,
     dropped: BTreeSet<Uuid>,
 }
 
@@ -59,60 +57,49 @@ impl Router {
 
 impl Coordinator {
     pub(super) fn new(states: &[PairState], router: Router) -> Self {
-        let all = || states.iter().flat_map(|state| &state.collections);
-        let dead: BTreeSet<Uuid> = all().filter(|c| c.dead).map(|c| c.uuid).collect();
-        let alive = || all().filter(|c| !dead.contains(&c.uuid));
-        let names = alive().map(|c| (c.ns.coll.clone(), c.uuid)).collect();
-        let targets = alive().filter_map(|c| Some((c.uuid, c.target_uuid?))).collect();
-        let mut holders: BTreeMap<Uuid, BTreeSet<usize>> = BTreeMap::new();
-        for (pair, state) in states.iter().enumerate() {
-            for collection in state.collections.iter().filter(|c| !c.dead) {
-                holders.entry(collection.uuid).or_default().insert(pair);
-            }
-        }
         let (under_way, dropped) = Default::default();
-        Coordinator { router, under_way, holders, names, targets, dead, dropped }
+        Coordinator { router, under_way, known: Known::of(states), dropped }
     }
 
     pub(super) fn hold(&mut self, pair: usize, uuid: Uuid) {
-        self.holders.entry(uuid).or_default().insert(pair);
+        self.known.holders.entry(uuid).or_default().insert(pair);
     }
 
     pub(super) fn create(&mut self, _pair: usize, tracked: &Tracked, reach: &Reach<'_>) -> Answer {
-        let (uuid, name) = (tracked.uuid, &tracked.ns.coll);
-        if self.dead.contains(&uuid) || !reach.source.has(&uuid) {
+        let (uuid, name) = (tracked.uuid, &tracked.ns);
+        if self.known.dead.contains(&uuid) || !reach.source.has(&uuid) {
             return Answer::Gone;
         }
         if self.under_way.contains(&uuid) {
             return Answer::Wait;
         }
-        match self.names.get(name) {
+        match self.known.names.get(name) {
             Some(holder) if *holder != uuid => return Answer::Wait,
-            _ => drop(self.names.insert(name.clone(), uuid)),
+            _ => drop(self.known.names.insert(name.clone(), uuid)),
         }
-        let made = self.router.create(name);
-        self.targets.insert(uuid, made);
+        let made = self.router.create(&name.coll);
+        self.known.targets.insert(uuid, made);
         Answer::Made(made)
     }
 
     /// The pair has reached the drop.
     pub(super) fn arrive(&mut self, pair: usize, tracked: &Tracked) {
-        let (uuid, name) = (tracked.uuid, &tracked.ns.coll);
-        let holders = self.holders.entry(uuid).or_default();
+        let (uuid, name) = (tracked.uuid, &tracked.ns);
+        let holders = self.known.holders.entry(uuid).or_default();
         holders.remove(&pair);
         if !holders.is_empty() {
             return;
         }
-        self.dead.insert(uuid);
+        self.known.dead.insert(uuid);
         self.dropped.insert(uuid);
-        if self.names.get(name) != Some(&uuid) {
+        if self.known.names.get(name) != Some(&uuid) {
             return;
         }
-        self.names.remove(name);
-        let target = self.targets.get(&uuid).copied();
-        let there = self.router.names.get(name).copied();
+        self.known.names.remove(name);
+        let target = self.known.targets.get(&uuid).copied();
+        let there = self.router.names.get(&name.coll).copied();
         if let Some(there) = there.filter(|there| target.is_none_or(|target| target == *there)) {
-            self.router.names.remove(name);
+            self.router.names.remove(&name.coll);
             self.router.orders.push(Order::Drop(there));
         }
     }

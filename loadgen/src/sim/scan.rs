@@ -28,9 +28,21 @@ pub(super) struct Unit {
 pub(super) enum Scan {
     Idle,
     /// Its start is to be made durable.
-    Starting { unit: Unit, fence: Position },
-    Started { unit: Unit, fence: Position, wait: Wait },
-    Reading { unit: Unit, fence: Position, next: Key, sent: Vec<Sent> },
+    Starting {
+        unit: Unit,
+        fence: Position,
+    },
+    Started {
+        unit: Unit,
+        fence: Position,
+        wait: Wait,
+    },
+    Reading {
+        unit: Unit,
+        fence: Position,
+        next: Key,
+        sent: Vec<Sent>,
+    },
 }
 
 /// Batches of one unit being written while the next is read.
@@ -114,8 +126,9 @@ impl Scan {
                 }
                 sent.remove(which);
             }
-        } else if reach.dice.below(40) == 0 {
-            // The source failed: all of the unit again, with the same fence.
+        } else if reach.dice.below(20) == 0 && sent.is_empty() {
+            // The source failed, and what was sent is acknowledged: all of the
+            // unit again, with the same fence.
             pair.orphans.extend(sent.drain(..).map(|sent| sent.command));
             next = unit.lower;
         } else {

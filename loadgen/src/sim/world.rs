@@ -104,10 +104,14 @@ impl World {
             let source = &self.sources[index];
             let held = source.collections.iter().filter(|(_, c)| c.alive);
             let held: Vec<_> = held.map(|(uuid, c)| (*uuid, c.name.clone(), c.collated)).collect();
-            plans.push(held.into_iter().map(|(uuid, name, collated)| {
-                let target_uuid = router.create(&name);
-                self.with_units(planned(uuid, &name, collated, index, target_uuid))
-            }).collect());
+            plans.push(
+                held.into_iter()
+                    .map(|(uuid, name, collated)| {
+                        let target_uuid = router.create(&name);
+                        self.with_units(planned(uuid, &name, collated, index, target_uuid))
+                    })
+                    .collect(),
+            );
         }
         (0..self.dice.below(6)).for_each(|_| self.source_step());
         for (index, plan) in plans.into_iter().enumerate() {
@@ -245,7 +249,9 @@ impl World {
                 let mut scan = std::mem::replace(&mut pair.scans[scanner], Scan::Idle);
                 let finished = scan.step(pair, &mut reach);
                 pair.scans[scanner] = scan;
-                if let Some(tracked) = finished? && reach.dice.below(2) == 0 {
+                if let Some(tracked) = finished?
+                    && reach.dice.below(2) == 0
+                {
                     pair.chores.push(Chore::new(tracked, None, Work::Build));
                 }
             }
@@ -261,7 +267,7 @@ impl World {
 
     /// A command nobody waits for may run at any time.
     fn orphan(&mut self, pair: &mut Pair) {
-        if !pair.orphans.is_empty() && self.dice.below(20) == 0 {
+        if !pair.orphans.is_empty() && self.dice.below(100) == 0 {
             let which = self.dice.below(pair.orphans.len() as u64) as usize;
             let mut command = pair.orphans.swap_remove(which);
             while !command.writes.is_empty() {
@@ -372,7 +378,8 @@ impl World {
             return;
         }
         let on: Vec<usize> = if sharded { (0..shards).collect() } else { vec![shard] };
-        let holds = |source: &Source| source.collections.iter().find(|(_, c)| c.alive && c.name == name).map(|(u, _)| *u);
+        let holds =
+            |source: &Source| source.collections.iter().find(|(_, c)| c.alive && c.name == name).map(|(u, _)| *u);
         let there = holds(&self.sources[on[0]]);
         let dropped = there.is_none_or(|uuid| self.sources[on[0]].drop_collection(uuid));
         if !dropped {
@@ -495,7 +502,16 @@ impl World {
     fn describe(&self) -> String {
         match &self.process {
             Process::Up(_, pairs) => {
-                let pair = |p: &Pair| format!("pair {}: passed {}, watermark {}, units {}, chores {}", p.index, p.gate.passed(), p.gate.watermark(), p.queue.len(), p.chores.len());
+                let pair = |p: &Pair| {
+                    format!(
+                        "pair {}: passed {}, watermark {}, units {}, chores {}",
+                        p.index,
+                        p.gate.passed(),
+                        p.gate.watermark(),
+                        p.queue.len(),
+                        p.chores.len()
+                    )
+                };
                 pairs.iter().map(pair).collect::<Vec<_>>().join("; ")
             }
             _ => "not started".to_owned(),

@@ -23,9 +23,10 @@ use crate::control::validate;
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
+use crate::pair::incarnation;
 use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::run::{Limits, Pair, PairTasks, Plan};
-use crate::state::{CollectionState, PairState};
+use crate::state::{CollectionState, Incarnation, PairState};
 
 /// Requests for DDL that may wait; pairs wait beyond.
 const DDL_QUEUE: usize = 64;
@@ -105,18 +106,21 @@ pub async fn restore_balancers(sides: &Sides, found: Balancers, run: &Run) {
 /// Starts every pair from the recorded state.
 pub async fn start(config: &Config, sides: &Sides, stores: &Stores, run: &Arc<Run>) -> Result<Running> {
     let limits = limits(config, sides.pairs.len())?;
+    let incarnations = begin(config, sides, stores, run).await?;
     let states = stores.load_pairs().await?;
     check_target_owners(sides, &states).await?;
     let gone = gone(sides, &states).await?;
     let newest = newest(config, sides).await?;
     let coordinator = Coordinator::new(sides.clone(), &states);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
-    let plans = states.into_iter().zip(newest).enumerate().map(|(index, (state, newest))| Plan {
+    let begun = states.into_iter().zip(incarnations).zip(newest).enumerate();
+    let plans = begun.map(|(index, ((state, incarnation), newest))| Plan {
         index,
         run: run.id(),
         source: sides.source.shards[index].clone(),
         target: sides.target.shards[sides.pairs[index]].clone(),
         state,
+        incarnation,
         store: stores.pairs[index].clone(),
         gone: gone[index].clone(),
         newest,
@@ -127,6 +131,15 @@ pub async fn start(config: &Config, sides: &Sides, stores: &Stores, run: &Arc<Ru
     let (pairs, tasks): (Vec<_>, Vec<_>) = started.into_iter().unzip();
     run.set_pairs(pairs.iter().map(|pair| (pair.name.clone(), pair.metrics.clone())).collect());
     Ok(Running { pairs, tasks, coordinator, ddl })
+}
+
+async fn begin(config: &Config, sides: &Sides, stores: &Stores, run: &Run) -> Result<Vec<Incarnation>> {
+    let run = run.id();
+    let begun = stores.pairs.iter().enumerate().map(|(index, store)| {
+        let target = &sides.target.shards[sides.pairs[index]];
+        incarnation::begin(store, &run, index, target, away_max(config))
+    });
+    try_join_all(begun).await
 }
 
 /// The newest majority-committed entry of every source shard.

@@ -8,7 +8,11 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 
 use crate::cluster::connect::Shard;
+use crate::cluster::retry::within;
 use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::state::Incarnation;
+use crate::state::pair_store::PairStore;
 
 const POLL: Duration = Duration::from_millis(50);
 /// After which the wait is told, again and again.
@@ -19,6 +23,25 @@ const PREFIX: &str = "shardlift/";
 /// Name of the data plane's connections.
 pub fn app_name(run: &str, pair: usize, number: i64) -> String {
     format!("{PREFIX}{run}/{pair}/{number}")
+}
+
+/// Begins the next incarnation of a pair; returns when nothing of an older one
+/// can reach the target any more.
+///
+/// IMPORTANT: the state is loaded after it. A checkpoint of an older incarnation
+/// that took effect after the load would stand over what this one replays from.
+pub async fn begin(
+    store: &PairStore,
+    run: &str,
+    pair: usize,
+    target: &Shard,
+    away_max: Duration,
+) -> Result<Incarnation> {
+    let incarnation = store.begin_incarnation().await?;
+    failpoint::hit("incarnation-begun");
+    let own = app_name(run, pair, incarnation.number);
+    within(away_max, "older connections to the target", alone(target, &own)).await?;
+    Ok(incarnation)
 }
 
 /// Waits until `own` is the only data plane connected to the target shard. Idle

@@ -14,9 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::catalog;
 use crate::cluster::connect::Shard;
-use crate::cluster::retry::within;
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::bulk::Writer;
@@ -39,7 +37,7 @@ use crate::pair::scan::{BATCH_BYTES, ScanUnit, Scanners};
 use crate::pair::tail::{Tail, TailView};
 use crate::pair::transactions::Transactions;
 use crate::state::pair_store::PairStore;
-use crate::state::{CollectionState, PairState, UnitState};
+use crate::state::{CollectionState, Incarnation, PairState, UnitState};
 
 /// What an attempt makes a pair of. Numbers as resolved by `config`.
 pub struct Plan {
@@ -48,7 +46,9 @@ pub struct Plan {
     pub run: String,
     pub source: Shard,
     pub target: Shard,
+    /// As loaded once the incarnation had begun.
     pub state: PairState,
+    pub incarnation: Incarnation,
     pub store: PairStore,
     /// Dropped on the source meanwhile: the tail will come to it.
     pub gone: HashSet<Uuid>,
@@ -132,14 +132,10 @@ const WRITES_IN_FLIGHT: usize = 2;
 const INDEX_BUILDS: usize = 2;
 
 impl Pair {
-    /// Begins a new incarnation, and starts every task from the recorded state.
+    /// Starts every task from the recorded state.
     pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
-        let limits = plan.limits;
-        let incarnation = plan.store.begin_incarnation().await?;
-        failpoint::hit("incarnation-begun");
+        let (limits, incarnation) = (plan.limits, plan.incarnation);
         let app_name = incarnation::app_name(&plan.run, plan.index, incarnation.number);
-        // IMPORTANT: before the first data client of this incarnation is made.
-        within(limits.away_max, "older connections to the target", incarnation::alone(&plan.target, &app_name)).await?;
         let pool = (limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT + 4) as u32;
         let source = plan.source.data_client(&app_name, pool)?;
         let target = plan.target.data_client(&app_name, pool)?;

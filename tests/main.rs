@@ -16,6 +16,7 @@ mod migrate_cutover;
 mod migrate_ddl;
 mod migrate_refused;
 mod migrate_transactions;
+mod sim;
 mod state;
 mod validate;
 mod verify;

@@ -24,7 +24,10 @@ pub(super) enum Work {
     Creating,
     Record(Box<CollectionState>),
     /// The collection's ops go on once it is recorded, if it was made.
-    Recording { wait: Wait, made: bool },
+    Recording {
+        wait: Wait,
+        made: bool,
+    },
     Drop,
     Dropping,
     Kill,
@@ -66,7 +69,13 @@ impl Pair {
         Ok(())
     }
 
-    fn work(&mut self, tracked: &Arc<Tracked>, work: Work, coordinator: &mut Coordinator, reach: &mut Reach<'_>) -> Work {
+    fn work(
+        &mut self,
+        tracked: &Arc<Tracked>,
+        work: Work,
+        coordinator: &mut Coordinator,
+        reach: &mut Reach<'_>,
+    ) -> Work {
         let (uuid, committed) = (tracked.uuid, reach.target.committed());
         match work {
             Work::Create => {
@@ -107,7 +116,13 @@ impl Pair {
             }
             Work::Killing(wait) if wait.number <= committed => Work::Done,
             Work::Build if !tracked.counts() => Work::Done,
-            Work::Build => if self.gate.hold(&uuid) { Work::Building } else { Work::Build },
+            Work::Build => {
+                if self.gate.hold(&uuid) {
+                    Work::Building
+                } else {
+                    Work::Build
+                }
+            }
             Work::Building if tracked.in_lanes.load(SeqCst) == 0 || !tracked.counts() => {
                 self.gate.release(&uuid);
                 Work::Done
@@ -119,7 +134,11 @@ impl Pair {
 
 /// A collection as a plan, or a creation, records it.
 pub(super) fn planned(uuid: Uuid, name: &str, collated: bool, pair: usize, target_uuid: Uuid) -> CollectionState {
-    let options = if collated { rawdoc! { "collation": { "locale": "de" } } } else { RawDocumentBuf::new() };
+    let options = if collated {
+        rawdoc! { "collation": { "locale": "de" } }
+    } else {
+        RawDocumentBuf::new()
+    };
     CollectionState {
         uuid,
         target_uuid: Some(target_uuid),

@@ -119,7 +119,9 @@ fn commands(writes: &CollectionWrites) -> Vec<Sent> {
     let statements: Vec<&Statement> = writes.statements.iter().collect();
     let in_order = writes.collection.in_order();
     let runs: Vec<Vec<&Statement>> = match in_order {
-        true => statements.chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone)).map(<[_]>::to_vec).collect(),
+        true => {
+            statements.chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone)).map(<[_]>::to_vec).collect()
+        }
         false => {
             let (deletes, updates): (Vec<_>, Vec<_>) = statements.iter().partition(|s| s.base == Base::Gone);
             [updates, deletes].into_iter().filter(|run| !run.is_empty()).collect()

@@ -270,7 +270,8 @@ impl Pair {
             }
             let (there, wanted) = (target.now.collections.get(&tracked.target_uuid()), collection.all_at(passed));
             if there != Some(&wanted) {
-                let differs = format!("{} differs from the source at {passed}: {there:?} is not {wanted:?}", tracked.ns);
+                let differs =
+                    format!("{} differs from the source at {passed}: {there:?} is not {wanted:?}", tracked.ns);
                 return wrong(differs);
             }
         }

@@ -98,8 +98,7 @@ impl Source {
     pub(super) fn create(&mut self, uuid: Uuid, name: &str, dice: &mut Dice) {
         let (collated, spelled) = (dice.below(8) == 0, dice.below(2) == 0);
         let name = name.to_owned();
-        self.collections
-            .insert(uuid, Collection { name, collated, spelled, alive: true, versions: BTreeMap::new() });
+        self.collections.insert(uuid, Collection { name, collated, spelled, alive: true, versions: BTreeMap::new() });
         self.append(Event::Create(uuid));
     }
 

@@ -37,11 +37,13 @@ pub fn mutated(name: &str) -> bool {
 # name, rule, what it breaks, file, old text, new text
 TABLE = [
     ("fence-passed", "R2", "the fence is the newest entry passed, not begun", "src/pair/gate.rs",
-     "let collection = self.collections.get_mut(uuid).filter(|c| c.tracked.counts())?;\n"
-     "        match &mut collection.units[unit].state {",
-     "if MUTATED { self.begun = self.passed; }\n"
-     "        let collection = self.collections.get_mut(uuid).filter(|c| c.tracked.counts())?;\n"
-     "        match &mut collection.units[unit].state {"),
+     "                *state = UnitState::Copying { fence: self.begun, held: Held::default(), again: false };\n"
+     "                self.copying.insert((*uuid, unit));\n"
+     "                Some(Started { fence: self.begun, again: false })",
+     "                let fence = if MUTATED { self.passed } else { self.begun };\n"
+     "                *state = UnitState::Copying { fence, held: Held::default(), again: false };\n"
+     "                self.copying.insert((*uuid, unit));\n"
+     "                Some(Started { fence, again: false })"),
     ("finished-early", "R2", "a unit is finished before all of it is written", "loadgen/src/sim/scan.rs",
      "        let at_end = next == Key::MAX;\n",
      "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),
@@ -104,17 +106,13 @@ TABLE = [
     ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/ledger.rs",
      "fences.chain(self.settling.iter().map(|s| s.fence));",
      "fences.chain(self.settling.iter().map(|s| s.fence).filter(|_| !MUTATED));"),
-    ("settled-early", "R6", "a unit is settled when its held ops are handed over", "src/pair/ledger.rs",
-     "now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);",
-     "MUTATED || now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);"),
     ("ignore-pins", "R6", "resume ignores DDL that is not recorded", "src/pair/ledger.rs",
      "self.pins.values().map(|pinned| pinned.before());",
      "self.pins.values().filter(|_| !MUTATED).map(|pinned| pinned.before());"),
-    ("new-fence", "R6", "a unit that is copied again takes a new fence", "src/pair/gate.rs",
-     "                *again = false;\n                Some(Started { fence: *fence, again: true })",
-     "                *again = false;\n"
-     "                if MUTATED { *fence = self.begun; *held = Held::default(); }\n"
-     "                Some(Started { fence: *fence, again: true })"),
+    ("new-fence", "R6", "a unit that was being copied takes a new fence after a restart", "src/pair/gate.rs",
+     "            state::UnitState::Waiting => UnitState::Waiting,\n",
+     "            state::UnitState::Waiting => UnitState::Waiting,\n"
+     "            state::UnitState::Copying(_) if MUTATED => UnitState::Waiting,\n"),
     ("own-proof", "R7", "a checkpoint is its own proof", "loadgen/src/sim/round.rs",
      "                Round::Captured(captured)\n            }",
      "                if MUTATED { self.rounds.pipeline.acknowledged(captured.clone()); }\n"
@@ -136,8 +134,12 @@ TABLE = [
 ALSO = [
     ("loadgen/src/sim/world.rs", "            Process::Down(router) => {\n                let begun",
      "            Process::Down(router) => {\n"
-     "                self.early = self.targets.iter().map(|target| target.durable.store.load()).collect();\n"
+     "                if crate::mutated(\"load-first\") && self.early.is_empty() {\n"
+     "                    self.early = self.targets.iter().map(|target| target.durable.store.load()).collect();\n"
+     "                    return Ok(Process::Down(router));\n                }\n"
      "                let begun"),
+    ("loadgen/src/sim/world.rs", "    fn end_attempt(&mut self, why: &str) {\n",
+     "    fn end_attempt(&mut self, why: &str) {\n        self.early.clear();\n"),
     ("loadgen/src/sim/world.rs", "    trace: bool,\n    pub(super) steps", "    trace: bool,\n    early: Vec<PairState>,\n    pub(super) steps"),
     ("loadgen/src/sim/world.rs", "            steps: 0,\n", "            steps: 0,\n            early: Vec::new(),\n"),
     ("loadgen/src/sim/pair.rs", "            next: at + 1,\n", "            next: at + 1,\n            first: at + 1,\n"),

@@ -87,6 +87,8 @@ pub(super) struct Shape {
     pub(super) lanes: usize,
     pub(super) scans: usize,
     pub(super) flush_ops: usize,
+    /// The last lane is far slower than the others.
+    pub(super) lame: bool,
 }
 
 impl Pair {
@@ -175,7 +177,7 @@ impl Pair {
             let body = match op.kind {
                 shardlift::pair::op::OpKind::Delete => None,
                 shardlift::pair::op::OpKind::Delta => Some(body::diff(&op.delta)),
-                _ => op.doc.map(|doc| body::document(op.key, &doc)),
+                _ => op.doc.or(op.stray).map(|doc| body::document(op.key, &doc)),
             };
             let id = body::id(op.key, op.spelling);
             let body = body.as_ref().map_or(&[][..], |body| body.as_bytes());

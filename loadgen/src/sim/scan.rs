@@ -145,7 +145,9 @@ impl Unit {
     fn batch(&self, fence: Position, next: Key, sent: &mut Vec<Sent>, reach: &mut Reach<'_>) -> Key {
         let newest = reach.source.newest();
         let choices = reach.source.log.partition_point(|e| e.mark.position < fence);
-        let shown = choices as u64 + reach.dice.below((reach.source.log.len() - choices) as u64);
+        // Often as old as may be: a secondary that lags.
+        let newer = if reach.dice.below(3) == 0 { 0 } else { (reach.source.log.len() - choices) as u64 };
+        let shown = choices as u64 + reach.dice.below(newer);
         let shown = reach.source.log[shown as usize].mark.position;
         self.tracked.saw(if reach.dice.below(2) == 0 { shown } else { newest });
         let documents = reach.source.collections[&self.tracked.uuid].all_at(shown);

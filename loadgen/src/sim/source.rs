@@ -59,6 +59,9 @@ pub(super) struct Change {
     pub(super) spelling: Spelling,
     /// What it is afterwards.
     pub(super) doc: Option<Doc>,
+    /// A replacement of a document this shard never had by an op that counts (an
+    /// orphan's, whose insert was a migration's): nothing may come of it.
+    pub(super) stray: Option<Doc>,
     /// Of deltas only.
     pub(super) delta: Delta,
 }
@@ -221,7 +224,7 @@ impl Source {
         self.values += 1;
         let value = self.values;
         let mut fields = [0; FIELDS];
-        let change = |kind, spelling, doc, delta| Change { uuid, kind, key, spelling, doc, delta };
+        let change = |kind, spelling, doc, delta| Change { uuid, kind, key, spelling, doc, stray: None, delta };
         let Some(mut doc) = there else {
             let spelling = match (self.collections[&uuid].spelled, dice.below(3)) {
                 (true, 0) => Spelling::Double,
@@ -229,6 +232,10 @@ impl Source {
                 _ => Spelling::Int32,
             };
             fields.fill(value);
+            if dice.below(10) == 0 {
+                let stray = Some(Doc { spelling, fields });
+                return Change { stray, ..change(OpKind::Replace, spelling, None, Delta::default()) };
+            }
             return change(OpKind::Insert, spelling, Some(Doc { spelling, fields }), Delta::default());
         };
         match dice.below(8) {

@@ -67,6 +67,7 @@ impl World {
             lanes: 1 + dice.below(3) as usize,
             scans: 1 + dice.below(2) as usize,
             flush_ops: 1 + dice.below(8) as usize,
+            lame: dice.below(3) == 0,
         };
         let fault_steps = [0, 300, 120, 60][dice.below(4) as usize];
         let mut world = World {
@@ -241,8 +242,11 @@ impl World {
             0..5 => pair.tail(source)?,
             5..11 => {
                 let lane = reach.dice.below(pair.lanes.len() as u64) as usize;
-                let applied = pair.lanes[lane].step(&mut reach)?;
-                pair.applied(&applied);
+                let is_lame = self.shape.lame && 0 < self.writes_left && 0 < lane && lane + 1 == pair.lanes.len();
+                if !is_lame || reach.dice.below(12) == 0 {
+                    let applied = pair.lanes[lane].step(&mut reach)?;
+                    pair.applied(&applied);
+                }
             }
             11..16 => {
                 let scanner = reach.dice.below(pair.scans.len() as u64) as usize;
@@ -467,7 +471,9 @@ impl World {
             && let Some(recorded) = pair.rounds.pipeline.to_record()
         {
             match pair.rounds.round {
-                Round::Captured(_) => writes.push(StoreWrite::Settled(recorded.settled.clone())),
+                Round::Captured(_) if !recorded.settled.is_empty() => {
+                    writes.push(StoreWrite::Settled(recorded.settled.clone()))
+                }
                 _ => writes.push(StoreWrite::Touch(pair.incarnation, Some(recorded.resume))),
             }
         }

@@ -19,6 +19,7 @@ mod migrate_refused;
 mod migrate_transactions;
 mod recorded;
 mod resume;
+mod sim;
 mod state;
 mod validate;
 mod verify;

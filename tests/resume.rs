@@ -92,7 +92,7 @@ async fn elections_on_both_sides_are_survived() {
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
     engine.until("copying", |now| now.pairs.iter().any(|pair| pair.documents_copied > 0)).await;
     let primary = target.primary().await.unwrap();
-    target.member_mut(primary).kill().unwrap();
+    target.member_mut(primary).kill();
     engine.until("recovering", |now| now.recoveries > 0).await;
     target.member_mut(primary).restart().await.unwrap();
     source.step_down().await.unwrap();
@@ -109,11 +109,11 @@ async fn a_run_parks_when_a_server_stays_away_and_goes_on_when_it_is_back() {
     let flags = ["--away-max-s", "1", "--command-timeout-s", "1"];
     let mut engine = Engine::start(&source_uri, &target_uri, &flags).await;
     engine.until_ready().await;
-    target.member_mut(0).freeze().unwrap();
+    target.member_mut(0).freeze();
     let client = source.client().await.unwrap();
     fixture::run(&client, "d", doc! {"insert": "c", "documents": [{"_id": 1}]}).await;
     let parked = engine.end().await;
-    target.member_mut(0).thaw().unwrap();
+    target.member_mut(0).thaw();
     assert_eq!(parked.code, 9, "{}", parked.log.text());
 
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
@@ -142,12 +142,12 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
     write_much(&source, 1).await;
     let mut engine = Engine::start(&source_uri, &target_uri, &["--memory-mb", "64"]).await;
     engine.until_ready().await;
-    target.member_mut(0).freeze().unwrap();
+    target.member_mut(0).freeze();
     write_much_anew(&source, 120).await;
     engine.until("read ahead", |now| now.pairs[0].spool_bytes > 100_000).await;
     // Dead before the target is back: the next process has the spool only.
     engine.kill();
-    target.member_mut(0).thaw().unwrap();
+    target.member_mut(0).thaw();
 
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
     engine.until_ready().await;

@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! Knows nothing about the engine.
+//! Knows nothing about the engine, but for `sim`, which drives its code.
 
 // Reading order: from bytes on a socket to whole clusters.
 pub mod error;
@@ -53,3 +53,5 @@ pub mod faults;
 pub mod demo;
 
 pub mod soak;
+// And the engine's own code, without a server.
+pub mod sim;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadgen::error::Result;
-use loadgen::{check, cli, demo, load, populate, soak};
+use loadgen::{check, cli, demo, load, populate, sim, soak};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,6 +28,8 @@ enum Command {
     Check(check::CheckArgs),
     Demo(demo::Args),
     Soak(soak::Args),
+    /// Run the engine's own logic through seeded faults; exit code 1 where it fails.
+    Sim(sim::SimArgs),
 }
 
 #[tokio::main]
@@ -46,6 +48,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Check(args) => return Ok(if check::run(args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Demo(args) => return demo::run(args).await,
         Command::Soak(args) => return soak::run(args).await,
+        Command::Sim(args) => return Ok(if sim::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@
 //! (R4): it runs when the last of them is there. A creation waits until the
 //! name is free on the target. Pairs read on meanwhile.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::connect::{Shard, Topology};
+use crate::control::known::Known;
 use crate::control::layout;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
@@ -39,37 +40,22 @@ pub struct Coordinator {
 
 #[derive(Default)]
 struct State {
-    /// Pairs whose source shard has the UUID and that have not dropped it.
-    holders: HashMap<Uuid, BTreeSet<usize>>,
+    known: Known,
     /// Pairs that have reached the drop of the UUID.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
-    /// Names in use on the target, by the source UUID they stand for.
-    names: HashMap<Namespace, Uuid>,
-    /// Dropped for good: a pair that still meets its creation discards it.
-    dead: HashSet<Uuid>,
-    /// UUIDs on the target of those in `names`.
-    targets: HashMap<Uuid, Uuid>,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Collection>,
 }
 
 impl Coordinator {
-    /// `states[i]`: what pair i tracks. A UUID that is dead for one pair, or in
-    /// `dropped`, has been dropped on the target: it is dead for all (R4).
+    /// `states[i]`: what pair i tracks. `dropped`: UUIDs whose collections are no
+    /// longer on the target.
     pub fn new(sides: Sides, states: &[PairState], dropped: HashSet<Uuid>) -> Arc<Self> {
-        let mut state = State::default();
-        let all = || states.iter().flat_map(|pair| &pair.collections);
-        state.dead = all().filter(|c| c.dead).map(|c| c.uuid).chain(dropped).collect();
-        for (pair, tracked) in states.iter().enumerate() {
-            for collection in tracked.collections.iter().filter(|c| !c.dead) {
-                state.holders.entry(collection.uuid).or_default().insert(pair);
-            }
-        }
-        for collection in all().filter(|c| !state.dead.contains(&c.uuid)) {
-            state.names.insert(collection.ns.clone(), collection.uuid);
-            state.laid_out.insert(collection.uuid, collection.collection());
-            state.targets.extend(collection.target_uuid.map(|target| (collection.uuid, target)));
-        }
+        let known = Known::of(states, dropped);
+        let all = states.iter().flat_map(|pair| &pair.collections);
+        let alive = all.filter(|c| !c.dead && !known.dead.contains(&c.uuid));
+        let laid_out = alive.map(|c| (c.uuid, c.collection())).collect();
+        let state = State { known, laid_out, ..State::default() };
         Arc::new(Coordinator { sides, state: Mutex::new(state), turn: Default::default() })
     }
 
@@ -84,7 +70,7 @@ impl Coordinator {
                 Request::Create { pair, ns, uuid, reply } => {
                     // IMPORTANT: here, in the order of the requests: the same
                     // pair's drop must not overtake it.
-                    self.state.lock().holders.entry(uuid).or_default().insert(pair);
+                    self.state.lock().known.holders.entry(uuid).or_default().insert(pair);
                     tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
                 }
                 Request::Drop { pair, ns, uuid, reply } => {
@@ -125,10 +111,10 @@ impl Coordinator {
         let ns = &collection.ns;
         loop {
             let turn = self.turn.lock().await;
-            if self.state.lock().dead.contains(&uuid) {
+            if self.state.lock().known.dead.contains(&uuid) {
                 return Ok(None);
             }
-            let holder = self.state.lock().names.get(ns).copied();
+            let holder = self.state.lock().known.names.get(ns).copied();
             match holder {
                 Some(holder) if holder == uuid => {}
                 // The older collection of that name is still to be dropped.
@@ -139,7 +125,7 @@ impl Coordinator {
                 }
                 None => {
                     // Before it is made: a drop that comes meanwhile must find it.
-                    self.state.lock().names.insert(ns.clone(), uuid);
+                    self.state.lock().known.names.insert(ns.clone(), uuid);
                     layout::create_collection(&self.sides.target, &collection, &self.sides.pairs).await?;
                     self.state.lock().laid_out.insert(uuid, collection.clone());
                 }
@@ -147,7 +133,7 @@ impl Coordinator {
             let shard = &self.sides.target.shards[self.sides.pairs[pair]];
             let target_uuid = catalog::local_uuid(shard, ns).await?;
             failpoint::hit("creation-made");
-            self.state.lock().targets.extend(target_uuid.map(|target| (uuid, target)));
+            self.state.lock().known.targets.extend(target_uuid.map(|target| (uuid, target)));
             return Ok(Some(Created { target_uuid, collection }));
         }
     }
@@ -157,7 +143,7 @@ impl Coordinator {
     /// nothing was written to it.
     async fn unmake(&self, ns: &Namespace) -> Result<()> {
         let _turn = self.turn.lock().await;
-        if self.state.lock().names.contains_key(ns) {
+        if self.state.lock().known.names.contains_key(ns) {
             return Ok(());
         }
         let Some(there) = catalog::read_one(&self.sides.target, ns).await? else { return Ok(()) };
@@ -175,7 +161,7 @@ impl Coordinator {
     /// its `create` entries.
     async fn resolve(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Option<Collection>> {
         loop {
-            if self.state.lock().dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
+            if self.state.lock().known.dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
                 return Ok(None);
             }
             let being_made = self.is_being_made(pair, ns).await?;
@@ -218,19 +204,20 @@ impl Coordinator {
     async fn arrive(&self, pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>>) {
         {
             let mut state = self.state.lock();
-            if state.dead.contains(&uuid) && state.names.get(&ns) != Some(&uuid) {
+            let known = &mut state.known;
+            if known.dead.contains(&uuid) && known.names.get(&ns) != Some(&uuid) {
                 // Dropped on the target before this process began.
                 let _ = reply.send(Ok(()));
                 return;
             }
-            let holders = state.holders.entry(uuid).or_default();
+            let holders = known.holders.entry(uuid).or_default();
             holders.remove(&pair);
             let last = holders.is_empty();
             state.arrived.entry(uuid).or_default().push(reply);
             if !last {
                 return;
             }
-            state.dead.insert(uuid);
+            state.known.dead.insert(uuid);
             state.laid_out.remove(&uuid);
         }
         let dropped = self.drop_on_target(&ns, uuid).await;
@@ -243,12 +230,12 @@ impl Coordinator {
 
     async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
         let _turn = self.turn.lock().await;
-        if self.state.lock().names.get(ns) != Some(&uuid) {
+        if self.state.lock().known.names.get(ns) != Some(&uuid) {
             return Ok(());
         }
-        let made = self.state.lock().targets.get(&uuid).copied();
+        let made = self.state.lock().known.targets.get(&uuid).copied();
         self.drop_made(ns, made).await?;
-        self.state.lock().names.remove(ns);
+        self.state.lock().known.names.remove(ns);
         Ok(())
     }
 

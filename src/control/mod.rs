@@ -10,6 +10,7 @@ pub mod open;
 pub mod layout;
 pub mod prepare;
 pub mod setup;
+pub mod known;
 pub mod ddl;
 pub mod watch;
 pub mod watchdog;

@@ -31,7 +31,14 @@ pub struct Begun {
     pub app_name: String,
 }
 
-/// Begins the next incarnation and waits, for `wait` at most, until it is alone.
+/// Begins the next incarnation; returns when nothing of an older one can reach
+/// the target any more.
+///
+/// IMPORTANT: the state is loaded after it. A checkpoint of an older incarnation
+/// that took effect after the load would stand over what this one replays from.
+///
+/// # Errors
+/// `Transient` if an older one is still connected after `wait`.
 pub async fn begin(target: &Shard, store: &PairStore, run: &str, pair: usize, wait: Duration) -> Result<Begun> {
     let incarnation = store.begin_incarnation().await?;
     failpoint::hit("incarnation-begun");

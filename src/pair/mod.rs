@@ -40,4 +40,5 @@ pub mod doubtful;
 pub mod index;
 pub mod incarnation;
 pub mod checkpoint;
+pub mod restore;
 pub mod run;

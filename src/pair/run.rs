@@ -12,16 +12,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::cluster::catalog::{self, EXPIRY};
+use crate::cluster::catalog;
 use crate::cluster::connect::Shard;
-use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::bulk::Writer;
 use crate::pair::checkpoint::Checkpointer;
 use crate::pair::chores::Chores;
-use crate::pair::collection::{Tracked, Traits};
+use crate::pair::collection::Tracked;
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::{DdlSink, Request};
 use crate::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
@@ -34,6 +33,7 @@ use crate::pair::lane;
 use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::plan::Size;
 use crate::pair::position::Position;
+use crate::pair::restore::{Now, restore};
 use crate::pair::scan::{BATCH_BYTES, ScanUnit, Scanners};
 use crate::pair::tail::{Tail, TailView};
 use crate::pair::transactions::Transactions;
@@ -47,6 +47,7 @@ pub struct Plan {
     pub begun: Begun,
     pub source: Shard,
     pub target: Shard,
+    /// As loaded once the incarnation had begun.
     pub state: PairState,
     pub store: PairStore,
     pub feed: Arc<Feed>,
@@ -261,16 +262,10 @@ impl Pair {
         let mut begun = Vec::new();
         let mut planned: Vec<(u64, Vec<ScanUnit>)> = Vec::new();
         for state in &plan.state.collections {
-            let tracked = track(state, plan.index)?;
-            tracked.saw(plan.newest.mark.position);
-            self.gate.lock().admit(tracked.clone(), &state.bounds, &state.units);
-            if state.dead {
-                tracked.kill();
-            } else if !state.collection().lives_on(plan.index) {
-                tracked.set_passive();
-            } else if plan.gone.contains(&state.uuid) {
-                self.gate.lock().discard(&state.uuid);
-            } else {
+            let gone = plan.gone.contains(&state.uuid);
+            let now = Now { shard: plan.index, newest: plan.newest.mark.position, gone };
+            let tracked = restore(&mut self.gate.lock(), state, now)?;
+            if tracked.counts() {
                 let size = self.size(&plan.source, &tracked).await?;
                 let (restored, waiting) = self.to_scan(&tracked, state, size);
                 begun.extend(restored);
@@ -423,20 +418,6 @@ pub fn close_all_if_quiet(pairs: &[Arc<Pair>], fences: &[Position]) -> Option<St
         gates.iter_mut().for_each(|gate| gate.close());
     }
     changed
-}
-
-fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
-    let tracked = Tracked::new(state.uuid, state.ns.clone(), Traits::of(&state.options));
-    if let Some(sharded) = &state.sharded {
-        tracked.own(Ownership::of(sharded, shard)?);
-    }
-    if state.options.get(EXPIRY)?.is_some() {
-        tracked.expires.store(true, SeqCst);
-    }
-    if let Some(target_uuid) = state.target_uuid {
-        tracked.bind(target_uuid);
-    }
-    Ok(Arc::new(tracked))
 }
 
 fn scan_units(tracked: &Arc<Tracked>, bounds: &[bson::RawBson], size: Size) -> Vec<ScanUnit> {

@@ -147,22 +147,35 @@ impl Scanners {
         unit: &Arc<ScanUnit>,
         fence: Position,
     ) -> std::result::Result<(), Broken> {
+        let mut writes = JoinSet::new();
+        let read = self.read_all(unit, fence, &mut writes).await;
+        // IMPORTANT: also when the source failed: a write that nobody waits for
+        // could run when the unit is copied, and bring back a document that was
+        // deleted since (R7).
+        while !writes.is_empty() {
+            join_one(&mut writes).await.map_err(Broken::Target)?;
+        }
+        read
+    }
+
+    async fn read_all(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        fence: Position,
+        writes: &mut JoinSet<Result<()>>,
+    ) -> std::result::Result<(), Broken> {
         // A scan that keeps natural order writes one batch after the other.
         let in_flight_max = if unit.tracked.in_order() { 1 } else { self.writes_in_flight };
-        let mut writes = JoinSet::new();
         let mut permit = self.share.reserve_reply().await;
         let mut cursor = self.open(unit, fence).await.map_err(Broken::Source)?;
         while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
             unit.tracked.saw(shown_at(&batch, fence));
             permit.shrink_to(batch.as_raw_document().as_bytes().len());
             while in_flight_max <= writes.len() {
-                join_one(&mut writes).await.map_err(Broken::Target)?;
+                join_one(writes).await.map_err(Broken::Target)?;
             }
             writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
             permit = self.share.reserve_reply().await;
-        }
-        while !writes.is_empty() {
-            join_one(&mut writes).await.map_err(Broken::Target)?;
         }
         Ok(())
     }

@@ -1,0 +1,132 @@
+//! A lane of the simulation: the steps of `shardlift::pair::lane`, between which
+//! anything can happen.
+
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::vec::IntoIter;
+
+use bson::Uuid;
+use shardlift::pair::checkpoint::same_term;
+use shardlift::pair::collection::Tracked;
+use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
+use shardlift::pair::inbox::{Inbox, Queued};
+use shardlift::pair::position::Position;
+use shardlift::pair::render::render;
+
+use crate::sim::pair::{Halt, Reach, Step, wrong};
+use crate::sim::target::Command;
+
+pub(super) struct Lane {
+    pub(super) inbox: Arc<Inbox>,
+    limits: FlushLimits,
+    taken: Option<Peekable<IntoIter<Queued>>>,
+    /// Of all that was taken.
+    ops: Vec<(Position, Uuid)>,
+    flush: Option<Vec<CollectionWrites>>,
+    /// Commands of the flush that were not answered.
+    pub(super) sent: Vec<Sent>,
+}
+
+/// A command under way.
+pub(super) struct Sent {
+    pub(super) command: Command,
+    pub(super) collection: Arc<Tracked>,
+    /// The term its last statement ran in.
+    term: i64,
+}
+
+impl Lane {
+    pub(super) fn new(flush_ops: usize) -> Self {
+        let limits = FlushLimits { ops_max: flush_ops, bytes_max: 1 << 20 };
+        Lane { inbox: Arc::default(), limits, taken: None, ops: Vec::new(), flush: None, sent: Vec::new() }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.taken.is_none() && self.inbox.is_empty()
+    }
+
+    /// Returns the ops of a take when all of them are acknowledged.
+    pub(super) fn step(&mut self, reach: &mut Reach<'_>) -> Step<Vec<(Position, Uuid)>> {
+        if !self.sent.is_empty() {
+            let which = reach.dice.below(self.sent.len() as u64) as usize;
+            // Commands on a collection in order go one after the other.
+            let which = if self.sent[which].collection.in_order() { 0 } else { which };
+            if self.sent[which].step(reach)? {
+                self.sent[which].reply(reach)?;
+                self.sent.remove(which);
+            }
+        } else if let Some(flush) = self.flush.take() {
+            for writes in &flush {
+                writes.collection.in_lanes.fetch_sub(writes.ops, SeqCst);
+            }
+        } else if let Some(taken) = &mut self.taken {
+            if taken.peek().is_some() {
+                let flush = compile(taken, self.limits);
+                self.sent = flush.iter().flat_map(commands).collect();
+                self.flush = Some(flush);
+            } else {
+                self.taken = None;
+                self.inbox.applied();
+                return Ok(std::mem::take(&mut self.ops));
+            }
+        } else if let Some(taken) = self.inbox.try_take() {
+            self.ops = taken.iter().map(|queued| (queued.op.position, queued.op.uuid)).collect();
+            self.taken = Some(taken.into_iter().peekable());
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl Sent {
+    pub(super) fn new(command: Command, collection: Arc<Tracked>) -> Self {
+        Sent { command, collection, term: 0 }
+    }
+
+    /// Runs some of its statements. True once all are run, and one step later.
+    pub(super) fn step(&mut self, reach: &mut Reach<'_>) -> Step<bool> {
+        if self.command.writes.is_empty() {
+            return Ok(true);
+        }
+        let all = self.command.writes.len() as u64;
+        let count = if reach.dice.below(4) == 0 { 1 + reach.dice.below(all) } else { all };
+        for _ in 0..count {
+            if !reach.target.run(&mut self.command, reach.dice) {
+                self.command.writes.clear();
+                if !self.collection.is_dead() {
+                    return wrong(format!("a write to {}, which the target no longer has", self.collection.ns));
+                }
+                break;
+            }
+        }
+        self.term = reach.target.term;
+        Ok(false)
+    }
+
+    fn reply(&self, reach: &Reach<'_>) -> Step {
+        let ours = reach.term;
+        same_term(ours, self.term).map_err(|e| Halt::Attempt(e.message))
+    }
+
+    /// As a scan's write is acknowledged.
+    pub(super) fn acknowledged(&self, reach: &Reach<'_>) -> Step {
+        self.reply(reach)
+    }
+}
+
+/// As `Writer::write_collection` sends them.
+fn commands(writes: &CollectionWrites) -> Vec<Sent> {
+    let statements: Vec<&Statement> = writes.statements.iter().collect();
+    let in_order = writes.collection.in_order();
+    let runs: Vec<Vec<&Statement>> = match in_order {
+        true => {
+            statements.chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone)).map(<[_]>::to_vec).collect()
+        }
+        false => {
+            let (deletes, updates): (Vec<_>, Vec<_>) = statements.iter().partition(|s| s.base == Base::Gone);
+            [updates, deletes].into_iter().filter(|run| !run.is_empty()).collect()
+        }
+    };
+    let command = |run: &Vec<&Statement>| Command::read(&render(&writes.collection, run, in_order));
+    runs.iter().map(|run| Sent::new(command(run), writes.collection.clone())).collect()
+}

@@ -1,0 +1,286 @@
+//! One pair of an attempt: the engine's gate, inboxes and ledger, driven step by
+//! step as the engine's tasks drive them; and what must hold after every step.
+//!
+//! Knows nothing about other pairs: what concerns several is `coordinator`'s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bson::Uuid;
+use futures_util::FutureExt;
+use shardlift::cluster::catalog::Namespace;
+use shardlift::pair::budget::Share;
+use shardlift::pair::collection::{Tracked, Traits};
+use shardlift::pair::gate::{Gate, Verdict};
+use shardlift::pair::op::OpRef;
+use shardlift::pair::position::Position;
+use shardlift::pair::restore::{Now, restore};
+use shardlift::state::{PairState, UnitState};
+
+use crate::layout::dice::Dice;
+use crate::sim::body;
+use crate::sim::chore::{Chore, Work};
+use crate::sim::lane::Lane;
+use crate::sim::round::Rounds;
+use crate::sim::scan::{Scan, Unit};
+use crate::sim::source::{Change, Event, Source};
+use crate::sim::target::{Command, Target};
+
+/// Why a step did not come to its end.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// A fault the engine answers with a new attempt.
+    Attempt(String),
+    /// What must never happen.
+    Wrong(String),
+}
+
+pub(super) type Step<T = ()> = Result<T, Halt>;
+
+pub(super) fn wrong<T>(what: impl Into<String>) -> Step<T> {
+    Err(Halt::Wrong(what.into()))
+}
+
+/// What a pair's step may touch.
+pub(super) struct Reach<'a> {
+    pub(super) source: &'a Source,
+    pub(super) target: &'a mut Target,
+    pub(super) dice: &'a mut Dice,
+    /// The pair's term.
+    pub(super) term: i64,
+}
+
+/// A majority write under way: its number among the target's writes, and the
+/// term it was made in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait {
+    pub(super) number: u64,
+    pub(super) term: i64,
+}
+
+pub(super) struct Pair {
+    pub(super) index: usize,
+    pub(super) incarnation: i64,
+    /// The term all writes must be acknowledged in.
+    pub(super) term: i64,
+    pub(super) gate: Gate,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) scans: Vec<Scan>,
+    pub(super) queue: VecDeque<Unit>,
+    pub(super) rounds: Rounds,
+    pub(super) chores: Vec<Chore>,
+    /// Kept and not acknowledged, as the model counts them.
+    pub(super) unapplied: BTreeMap<(Position, Uuid), u32>,
+    /// Commands nobody waits for any more, in this attempt.
+    pub(super) orphans: Vec<Command>,
+    share: Share,
+    catalog_position: Position,
+    /// Index of the next entry.
+    next: usize,
+    /// Parts of the transaction at `next` that were classified.
+    inside: Option<usize>,
+}
+
+/// Numbers of one seed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) lanes: usize,
+    pub(super) scans: usize,
+    pub(super) flush_ops: usize,
+    /// The last lane is far slower than the others.
+    pub(super) lame: bool,
+}
+
+impl Pair {
+    pub(super) fn start(
+        state: &PairState,
+        index: usize,
+        (incarnation, term): (i64, i64),
+        newest: Position,
+        shape: Shape,
+        source: &Source,
+    ) -> Step<Self> {
+        let lanes: Vec<Lane> = (0..shape.lanes).map(|_| Lane::new(shape.flush_ops)).collect();
+        let mut gate = Gate::new(state.resume, lanes.iter().map(|lane| lane.inbox.clone()).collect());
+        let Some(at) = source.find(state.resume) else {
+            return wrong(format!("{:?} is no entry to resume at", state.resume));
+        };
+        let (mut begun, mut waiting) = (Vec::new(), Vec::new());
+        for collection in &state.collections {
+            let now = Now { shard: index, newest, gone: !collection.dead && !source.has(&collection.uuid) };
+            let tracked = restore(&mut gate, collection, now).expect("the model's collections are readable");
+            if !tracked.counts() {
+                continue;
+            }
+            for (unit, state) in Unit::all(&tracked, &collection.bounds).into_iter().zip(&collection.units) {
+                match state {
+                    UnitState::Settled => {}
+                    UnitState::Waiting => waiting.push(unit),
+                    UnitState::Copying(_) => begun.push(unit),
+                }
+            }
+        }
+        Ok(Pair {
+            index,
+            incarnation,
+            term,
+            gate,
+            lanes,
+            scans: (0..shape.scans).map(|_| Scan::Idle).collect(),
+            queue: begun.into_iter().chain(waiting).collect(),
+            rounds: Rounds::default(),
+            chores: Vec::new(),
+            unapplied: BTreeMap::new(),
+            orphans: Vec::new(),
+            share: Share::new(0),
+            catalog_position: state.catalog_position,
+            next: at + 1,
+            inside: None,
+        })
+    }
+
+    /// The tail takes one entry, or one part of a prepared transaction.
+    pub(super) fn tail(&mut self, source: &Source) -> Step {
+        let Some(entry) = source.log.get(self.next) else { return Ok(()) };
+        let position = entry.mark.position;
+        if self.inside.is_none() {
+            self.gate.begin(position);
+        }
+        match &entry.event {
+            Event::Ops(ops) => self.classify(ops, position)?,
+            Event::Commit(parts) => {
+                let done = self.inside.unwrap_or(0);
+                if let Some(part) = parts.get(done) {
+                    self.classify(source.part(*part), position)?;
+                    self.inside = Some(done + 1);
+                    return Ok(());
+                }
+                self.inside = None;
+            }
+            Event::Create(uuid) => self.create(*uuid, source, position),
+            Event::Drop(uuid) => self.drop_collection(*uuid, position),
+            Event::Noop | Event::Part(_) => {}
+        }
+        self.gate.pass(entry.mark);
+        self.next += 1;
+        Ok(())
+    }
+
+    pub(super) fn at_head(&self, source: &Source) -> bool {
+        self.next == source.log.len()
+    }
+
+    fn classify(&mut self, ops: &[Change], position: Position) -> Step {
+        let mut permit = self.share.reserve_reply().now_or_never().expect("the model keeps few bytes");
+        permit.shrink_to(1 << 20);
+        for op in ops {
+            let body = match op.kind {
+                shardlift::pair::op::OpKind::Delete => None,
+                shardlift::pair::op::OpKind::Delta => Some(body::diff(&op.delta)),
+                _ => op.doc.or(op.stray).map(|doc| body::document(op.key, &doc)),
+            };
+            let id = body::id(op.key, op.spelling);
+            let body = body.as_ref().map_or(&[][..], |body| body.as_bytes());
+            let op = OpRef { position, uuid: op.uuid, kind: op.kind, id: id.as_raw_bson_ref(), body };
+            match self.gate.classify(op, &mut permit) {
+                Verdict::Held | Verdict::Queued => *self.unapplied.entry((position, op.uuid)).or_default() += 1,
+                Verdict::Unknown if self.catalog_position < position => {
+                    return wrong(format!("the op at {position} is on a collection never seen"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// As `DdlSink::create`.
+    fn create(&mut self, uuid: Uuid, source: &Source, position: Position) {
+        if self.gate.tracked(&uuid).is_some() {
+            return;
+        }
+        let collection = &source.collections[&uuid];
+        let traits = Traits { collated: collection.collated, ..Traits::default() };
+        let tracked = Arc::new(Tracked::new(uuid, namespace(&collection.name), traits));
+        self.gate.admit_new(tracked.clone());
+        let pin = self.gate.pin(position);
+        self.chores.push(Chore::new(tracked, Some(pin), Work::Create));
+    }
+
+    /// As `DdlSink::drop_collection`.
+    fn drop_collection(&mut self, uuid: Uuid, position: Position) {
+        let Some(tracked) = self.gate.kill(&uuid) else { return };
+        let pin = self.gate.pin(position);
+        self.chores.push(Chore::new(tracked, Some(pin), Work::Drop));
+    }
+
+    /// The ops of one take of a lane are acknowledged.
+    pub(super) fn applied(&mut self, ops: &[(Position, Uuid)]) {
+        for op in ops {
+            let count = self.unapplied.get_mut(op).expect("it was counted when it was kept");
+            *count -= 1;
+            if *count == 0 {
+                self.unapplied.remove(op);
+            }
+        }
+    }
+
+    /// Majority writes under way.
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let scans = self.scans.iter().filter_map(Scan::wait);
+        let chores = self.chores.iter().filter_map(Chore::wait);
+        scans.chain(chores).chain(self.rounds.wait()).collect()
+    }
+
+    /// A command is under way, or a majority write.
+    pub(super) fn is_writing(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.sent.is_empty()) || !self.waits().is_empty()
+    }
+
+    fn counts(&self, uuid: &Uuid) -> bool {
+        self.gate.tracked(uuid).is_some_and(|tracked| tracked.counts())
+    }
+
+    pub(super) fn oldest_unapplied(&self) -> Option<Position> {
+        self.unapplied.keys().find(|(_, uuid)| self.counts(uuid)).map(|(position, _)| *position)
+    }
+
+    /// What holds after every step.
+    pub(super) fn check(&self) -> Step {
+        let watermark = self.gate.watermark();
+        match self.oldest_unapplied() {
+            Some(oldest) if oldest <= watermark => {
+                wrong(format!("the watermark is {watermark}, and the op at {oldest} is not applied"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is left to do with what the source has.
+    pub(super) fn is_idle(&self, source: &Source) -> bool {
+        let scans = self.queue.is_empty() && self.scans.iter().all(|scan| matches!(scan, Scan::Idle));
+        self.at_head(source) && scans && self.chores.is_empty() && self.lanes.iter().all(Lane::is_idle)
+    }
+
+    /// Where nothing is under way, the target is what the source was at the
+    /// position passed, once that is beyond the horizon.
+    pub(super) fn check_exact(&self, source: &Source, target: &Target) -> Step {
+        let passed = self.gate.passed();
+        for (uuid, collection) in &source.collections {
+            let Some(tracked) = self.gate.tracked(uuid).filter(|t| t.counts()) else { continue };
+            if passed < tracked.horizon() || !self.gate.is_copied(uuid) {
+                continue;
+            }
+            let (there, wanted) = (target.now.collections.get(&tracked.target_uuid()), collection.all_at(passed));
+            if there != Some(&wanted) {
+                let differs =
+                    format!("{} differs from the source at {passed}: {there:?} is not {wanted:?}", tracked.ns);
+                return wrong(differs);
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn namespace(name: &str) -> Namespace {
+    Namespace { db: "sim".to_owned(), coll: name.to_owned() }
+}

@@ -1,0 +1,164 @@
+//! A scanner of the simulation: the steps of `shardlift::pair::scan`, between
+//! which anything can happen.
+
+use std::sync::Arc;
+
+use bson::RawBson;
+use shardlift::pair::checkpoint::same_term;
+use shardlift::pair::collection::Tracked;
+use shardlift::pair::command::WriteCommand;
+use shardlift::pair::position::Position;
+
+use crate::sim::body::{self, Key};
+use crate::sim::lane::Sent;
+use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
+use crate::sim::store::StoreWrite;
+use crate::sim::target::Command;
+
+/// A range of one collection.
+#[derive(Debug, Clone)]
+pub(super) struct Unit {
+    pub(super) tracked: Arc<Tracked>,
+    pub(super) index: usize,
+    lower: Key,
+    /// Exclusive.
+    upper: Key,
+}
+
+pub(super) enum Scan {
+    Idle,
+    /// Its start is to be made durable.
+    Starting {
+        unit: Unit,
+        fence: Position,
+    },
+    Started {
+        unit: Unit,
+        fence: Position,
+        wait: Wait,
+    },
+    Reading {
+        unit: Unit,
+        fence: Position,
+        next: Key,
+        sent: Vec<Sent>,
+    },
+}
+
+/// Batches of one unit being written while the next is read.
+const WRITES_IN_FLIGHT: usize = 2;
+
+impl Unit {
+    pub(super) fn all(tracked: &Arc<Tracked>, bounds: &[RawBson]) -> Vec<Unit> {
+        let bound = |i: usize| bounds.get(i).map(|b| body::key(b.as_raw_bson_ref()).0);
+        let unit = |index: usize| Unit {
+            tracked: tracked.clone(),
+            index,
+            lower: index.checked_sub(1).and_then(bound).unwrap_or(Key::MIN),
+            upper: bound(index).unwrap_or(Key::MAX),
+        };
+        (0..=bounds.len()).map(unit).collect()
+    }
+}
+
+impl Scan {
+    /// One step of a scanner. True if a collection's last unit was finished.
+    pub(super) fn step(&mut self, pair: &mut Pair, reach: &mut Reach<'_>) -> Step<Option<Arc<Tracked>>> {
+        match std::mem::replace(self, Scan::Idle) {
+            Scan::Idle => {
+                let Some(unit) = pair.queue.pop_front() else { return Ok(None) };
+                let Some(started) = pair.gate.start(&unit.tracked.uuid, unit.index) else { return Ok(None) };
+                let fence = started.fence;
+                *self = match started.again {
+                    true => Scan::reading(unit, fence),
+                    false => Scan::Starting { unit, fence },
+                };
+            }
+            Scan::Starting { unit, fence } => {
+                let number = reach.target.store(StoreWrite::Start(unit.tracked.uuid, unit.index, fence));
+                let wait = Wait { number: number.expect("never refused"), term: reach.target.term };
+                *self = Scan::Started { unit, fence, wait };
+            }
+            Scan::Started { unit, fence, wait } if wait.number <= reach.target.committed() => {
+                same_term(pair.term, wait.term).map_err(|e| Halt::Attempt(e.message))?;
+                *self = Scan::reading(unit, fence);
+            }
+            waiting @ Scan::Started { .. } => *self = waiting,
+            Scan::Reading { unit, fence, next, sent } => return self.read(pair, reach, unit, fence, next, sent),
+        }
+        Ok(None)
+    }
+
+    pub(super) fn wait(&self) -> Option<Wait> {
+        match self {
+            Scan::Started { wait, .. } => Some(*wait),
+            _ => None,
+        }
+    }
+
+    fn reading(unit: Unit, fence: Position) -> Scan {
+        let next = unit.lower;
+        Scan::Reading { unit, fence, next, sent: Vec::new() }
+    }
+
+    fn read(
+        &mut self,
+        pair: &mut Pair,
+        reach: &mut Reach<'_>,
+        unit: Unit,
+        fence: Position,
+        mut next: Key,
+        mut sent: Vec<Sent>,
+    ) -> Step<Option<Arc<Tracked>>> {
+        let in_flight_max = if unit.tracked.in_order() { 1 } else { WRITES_IN_FLIGHT };
+        let at_end = next == Key::MAX;
+        if at_end && sent.is_empty() {
+            let last = pair.gate.finish(&unit.tracked.uuid, unit.index);
+            return Ok(last.then_some(unit.tracked));
+        }
+        let write = !sent.is_empty() && (at_end || sent.len() == in_flight_max || reach.dice.below(2) == 0);
+        if write {
+            let which = reach.dice.below(sent.len() as u64) as usize;
+            if sent[which].step(reach)? {
+                if let Err(halt) = sent[which].acknowledged(reach) {
+                    *self = Scan::Reading { unit, fence, next, sent };
+                    return Err(halt);
+                }
+                sent.remove(which);
+            }
+        } else if reach.dice.below(20) == 0 && sent.is_empty() {
+            // The source failed, and what was sent is acknowledged: all of the
+            // unit again, with the same fence.
+            pair.orphans.extend(sent.drain(..).map(|sent| sent.command));
+            next = unit.lower;
+        } else {
+            next = unit.batch(fence, next, &mut sent, reach);
+        }
+        *self = Scan::Reading { unit, fence, next, sent };
+        Ok(None)
+    }
+}
+
+impl Unit {
+    /// Reads a few documents as they were at some position from the fence on;
+    /// returns where to go on.
+    fn batch(&self, fence: Position, next: Key, sent: &mut Vec<Sent>, reach: &mut Reach<'_>) -> Key {
+        let newest = reach.source.newest();
+        let choices = reach.source.log.partition_point(|e| e.mark.position < fence);
+        // Often as old as may be: a secondary that lags.
+        let newer = if reach.dice.below(3) == 0 { 0 } else { (reach.source.log.len() - choices) as u64 };
+        let shown = choices as u64 + reach.dice.below(newer);
+        let shown = reach.source.log[shown as usize].mark.position;
+        self.tracked.saw(if reach.dice.below(2) == 0 { shown } else { newest });
+        let documents = reach.source.collections[&self.tracked.uuid].all_at(shown);
+        let count = 1 + reach.dice.below(4) as usize;
+        let mut left = documents.range(next.max(self.lower)..self.upper);
+        let batch: Vec<_> = left.by_ref().take(count).map(|(key, doc)| body::document(*key, doc)).collect();
+        if !batch.is_empty() {
+            let mut command = WriteCommand::new("insert", &self.tracked, "documents", self.tracked.in_order(), 256);
+            batch.iter().for_each(|document| command.insert(document.as_bytes()));
+            sent.push(Sent::new(Command::read(&command.finish()), self.tracked.clone()));
+        }
+        left.next().map_or(Key::MAX, |(key, _)| *key)
+    }
+}

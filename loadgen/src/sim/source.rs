@@ -1,0 +1,270 @@
+//! One source shard of the simulation: collections, every version of every
+//! document, and the oplog that made them.
+//!
+//! Knows nothing about the engine but the form of a position.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::Uuid;
+use shardlift::pair::op::OpKind;
+use shardlift::pair::position::{Mark, Position};
+
+use crate::layout::dice::Dice;
+use crate::sim::body::{Delta, Doc, FIELDS, Key, Spelling};
+
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) log: Vec<Entry>,
+    pub(super) collections: BTreeMap<Uuid, Collection>,
+    prepared: Vec<Prepared>,
+    term: i64,
+    values: i32,
+}
+
+#[derive(Debug)]
+pub(super) struct Collection {
+    pub(super) name: String,
+    /// Has a collation of its own: one unit, one lane, op order.
+    pub(super) collated: bool,
+    /// `_id`s come in several spellings.
+    pub(super) spelled: bool,
+    pub(super) alive: bool,
+    /// Per document its versions, each with the position it came to be at.
+    versions: BTreeMap<Key, Vec<(Position, Option<Doc>)>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) mark: Mark,
+    pub(super) event: Event,
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Noop,
+    Ops(Vec<Change>),
+    /// Entry of a prepared transaction; takes effect with its commit.
+    Part(Vec<Change>),
+    /// Indexes into the log of its parts, first to last.
+    Commit(Vec<usize>),
+    Create(Uuid),
+    Drop(Uuid),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    pub(super) uuid: Uuid,
+    pub(super) kind: OpKind,
+    pub(super) key: Key,
+    pub(super) spelling: Spelling,
+    /// What it is afterwards.
+    pub(super) doc: Option<Doc>,
+    /// A replacement of a document this shard never had by an op that counts (an
+    /// orphan's, whose insert was a migration's): nothing may come of it.
+    pub(super) stray: Option<Doc>,
+    /// Of deltas only.
+    pub(super) delta: Delta,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    parts: Vec<usize>,
+    locked: BTreeSet<(Uuid, Key)>,
+}
+
+/// Documents of one collection; small, so that they are met often.
+pub(super) const KEYS: u64 = 12;
+const PREPARED_MAX: usize = 2;
+
+impl Source {
+    pub(super) fn new() -> Self {
+        let mut source = Source { term: 1, ..Source::default() };
+        source.append(Event::Noop);
+        source
+    }
+
+    pub(super) fn newest(&self) -> Position {
+        self.log.last().expect("the first entry is made by `new`").mark.position
+    }
+
+    /// Index of the entry of this mark.
+    pub(super) fn find(&self, mark: Mark) -> Option<usize> {
+        self.log.binary_search_by_key(&mark.position, |e| e.mark.position).ok().filter(|i| self.log[*i].mark == mark)
+    }
+
+    fn append(&mut self, event: Event) -> usize {
+        let position = Position::from_raw(4 * (self.log.len() as u64 + 1));
+        self.log.push(Entry { mark: Mark { position, term: self.term }, event });
+        self.log.len() - 1
+    }
+
+    pub(super) fn create(&mut self, uuid: Uuid, name: &str, dice: &mut Dice) {
+        let (collated, spelled) = (dice.below(8) == 0, dice.below(2) == 0);
+        let name = name.to_owned();
+        self.collections.insert(uuid, Collection { name, collated, spelled, alive: true, versions: BTreeMap::new() });
+        self.append(Event::Create(uuid));
+    }
+
+    /// False while a prepared transaction has documents of it.
+    pub(super) fn drop_collection(&mut self, uuid: Uuid) -> bool {
+        let locked = self.prepared.iter().any(|p| p.locked.iter().any(|(of, _)| *of == uuid));
+        if !locked {
+            self.collections.get_mut(&uuid).expect("only known ones are dropped").alive = false;
+            self.append(Event::Drop(uuid));
+        }
+        !locked
+    }
+
+    pub(super) fn has(&self, uuid: &Uuid) -> bool {
+        self.collections.get(uuid).is_some_and(|c| c.alive)
+    }
+
+    /// One random change of documents, by itself or in a transaction.
+    pub(super) fn write(&mut self, dice: &mut Dice) {
+        if dice.below(60) == 0 {
+            self.term += 1;
+            self.append(Event::Noop);
+        }
+        match dice.below(20) {
+            0 => drop(self.append(Event::Noop)),
+            1 | 2 if self.prepared.len() < PREPARED_MAX => self.prepare(dice),
+            3 | 4 if !self.prepared.is_empty() => {
+                let which = dice.below(self.prepared.len() as u64) as usize;
+                self.end_prepared(which, dice.below(5) == 0);
+            }
+            5..8 => {
+                let count = 2 + dice.below(4);
+                let ops = self.changes(count, dice);
+                self.effect(ops);
+            }
+            _ => {
+                let ops = self.changes(1, dice);
+                self.effect(ops);
+            }
+        }
+    }
+
+    /// Ends what is open.
+    pub(super) fn finish(&mut self) {
+        while !self.prepared.is_empty() {
+            self.end_prepared(0, false);
+        }
+    }
+
+    fn effect(&mut self, ops: Vec<Change>) {
+        if ops.is_empty() {
+            return;
+        }
+        let at = self.append(Event::Ops(ops.clone()));
+        self.store(at, &ops);
+    }
+
+    fn store(&mut self, at: usize, ops: &[Change]) {
+        let position = self.log[at].mark.position;
+        for op in ops {
+            let collection = self.collections.get_mut(&op.uuid).expect("ops are made on known ones");
+            collection.versions.entry(op.key).or_default().push((position, op.doc));
+        }
+    }
+
+    fn prepare(&mut self, dice: &mut Dice) {
+        let count = 2 + dice.below(3);
+        let ops = self.changes(count, dice);
+        if ops.is_empty() {
+            return;
+        }
+        let locked = ops.iter().map(|op| (op.uuid, op.key)).collect();
+        let cut = dice.below(ops.len() as u64) as usize;
+        let (first, second) = ops.split_at(cut);
+        let parts = [first, second].into_iter().filter(|part| !part.is_empty());
+        let parts = parts.map(|part| part.to_vec()).collect::<Vec<_>>();
+        let parts = parts.into_iter().map(|part| self.append(Event::Part(part))).collect();
+        self.prepared.push(Prepared { parts, locked });
+    }
+
+    fn end_prepared(&mut self, which: usize, abort: bool) {
+        let Prepared { parts, .. } = self.prepared.swap_remove(which);
+        if abort {
+            self.append(Event::Noop);
+            return;
+        }
+        let ops: Vec<Change> = parts.iter().flat_map(|part| self.part(*part)).copied().collect();
+        let at = self.append(Event::Commit(parts));
+        self.store(at, &ops);
+    }
+
+    /// The ops of a prepared transaction's entry.
+    pub(super) fn part(&self, at: usize) -> &[Change] {
+        match &self.log[at].event {
+            Event::Part(ops) => ops,
+            other => panic!("no part of a transaction: {other:?}"),
+        }
+    }
+
+    fn changes(&mut self, count: u64, dice: &mut Dice) -> Vec<Change> {
+        let alive: Vec<Uuid> = self.collections.iter().filter(|(_, c)| c.alive).map(|(uuid, _)| *uuid).collect();
+        let mut now: BTreeMap<(Uuid, Key), Option<Doc>> = BTreeMap::new();
+        let mut changes = Vec::new();
+        for _ in 0..count {
+            let Some(uuid) = alive.get(dice.below(alive.len() as u64) as usize) else { break };
+            let key = dice.below(KEYS) as Key;
+            if self.prepared.iter().any(|p| p.locked.contains(&(*uuid, key))) {
+                continue;
+            }
+            let there = now.get(&(*uuid, key)).copied();
+            let there = there.unwrap_or_else(|| self.collections[uuid].at(key, Position::MAX));
+            let change = self.change(*uuid, key, there, dice);
+            now.insert((*uuid, key), change.doc);
+            changes.push(change);
+        }
+        changes
+    }
+
+    fn change(&mut self, uuid: Uuid, key: Key, there: Option<Doc>, dice: &mut Dice) -> Change {
+        self.values += 1;
+        let value = self.values;
+        let mut fields = [0; FIELDS];
+        let change = |kind, spelling, doc, delta| Change { uuid, kind, key, spelling, doc, stray: None, delta };
+        let Some(mut doc) = there else {
+            let spelling = match (self.collections[&uuid].spelled, dice.below(3)) {
+                (true, 0) => Spelling::Double,
+                (true, 1) => Spelling::Int64,
+                _ => Spelling::Int32,
+            };
+            fields.fill(value);
+            if dice.below(10) == 0 {
+                let stray = Some(Doc { spelling, fields });
+                return Change { stray, ..change(OpKind::Replace, spelling, None, Delta::default()) };
+            }
+            return change(OpKind::Insert, spelling, Some(Doc { spelling, fields }), Delta::default());
+        };
+        match dice.below(8) {
+            0..3 => change(OpKind::Delete, doc.spelling, None, Delta::default()),
+            3 => {
+                fields[dice.below(FIELDS as u64) as usize] = value;
+                change(OpKind::Replace, doc.spelling, Some(Doc { fields, ..doc }), Delta::default())
+            }
+            unset => {
+                let mut delta = Delta::default();
+                let field = dice.below(FIELDS as u64) as usize;
+                delta.0[field] = Some(if unset == 4 { 0 } else { value });
+                delta.apply(&mut doc);
+                change(OpKind::Delta, doc.spelling, Some(doc), delta)
+            }
+        }
+    }
+}
+
+impl Collection {
+    /// The document as it was at a position.
+    pub(super) fn at(&self, key: Key, position: Position) -> Option<Doc> {
+        let versions = self.versions.get(&key)?;
+        let older = versions.partition_point(|(at, _)| *at <= position);
+        versions.get(older.checked_sub(1)?)?.1
+    }
+
+    /// All documents as they were at a position.
+    pub(super) fn all_at(&self, position: Position) -> BTreeMap<Key, Doc> {
+        self.versions.keys().filter_map(|key| Some((*key, self.at(*key, position)?))).collect()
+    }
+}

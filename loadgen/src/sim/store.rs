@@ -1,0 +1,100 @@
+//! The engine's durable state as a target shard of the simulation holds it:
+//! the same writes as `shardlift::state::pair_store` makes, one by one.
+
+use std::collections::BTreeMap;
+
+use bson::Uuid;
+use shardlift::pair::position::{Mark, Position};
+use shardlift::state::{CollectionState, PairState, UnitState};
+
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    resume: Mark,
+    catalog_position: Position,
+    incarnation: i64,
+    collections: BTreeMap<Uuid, CollectionState>,
+    units: BTreeMap<(Uuid, usize), UnitDocument>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct UnitDocument {
+    fence: Option<Position>,
+    settled: bool,
+}
+
+/// One write, as `PairStore` sends it.
+#[derive(Debug, Clone)]
+pub(super) enum StoreWrite {
+    Begin,
+    Start(Uuid, usize, Position),
+    Settled(Vec<(Uuid, usize)>),
+    /// Only by the newest incarnation.
+    Touch(i64, Option<Mark>),
+    Add(Box<CollectionState>),
+    Kill(Uuid),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store::new(Mark { position: Position::default(), term: 0 }, Position::default(), Vec::new())
+    }
+}
+
+impl Store {
+    pub(super) fn new(resume: Mark, catalog_position: Position, collections: Vec<CollectionState>) -> Self {
+        let collections = collections.into_iter().map(|c| (c.uuid, c)).collect();
+        Store { resume, catalog_position, incarnation: 0, collections, units: BTreeMap::new() }
+    }
+
+    pub(super) fn incarnation(&self) -> i64 {
+        self.incarnation
+    }
+
+    pub(super) fn resume(&self) -> Mark {
+        self.resume
+    }
+
+    pub(super) fn takes(&self, write: &StoreWrite) -> bool {
+        !matches!(write, StoreWrite::Touch(incarnation, _) if *incarnation != self.incarnation)
+    }
+
+    pub(super) fn apply(&mut self, write: &StoreWrite) {
+        match write {
+            StoreWrite::Begin => self.incarnation += 1,
+            StoreWrite::Start(uuid, unit, fence) => {
+                self.units.entry((*uuid, *unit)).or_default().fence = Some(*fence);
+            }
+            StoreWrite::Settled(settled) => {
+                settled.iter().for_each(|unit| self.units.entry(*unit).or_default().settled = true);
+            }
+            StoreWrite::Touch(_, resume) => {
+                // `$max` compares documents field by field: `ts` comes first.
+                self.resume = resume.filter(|mark| self.resume.position < mark.position).unwrap_or(self.resume);
+            }
+            StoreWrite::Add(collection) => {
+                for (index, unit) in collection.units.iter().enumerate() {
+                    let settled = *unit == UnitState::Settled;
+                    self.units.insert((collection.uuid, index), UnitDocument { fence: None, settled });
+                }
+                self.collections.insert(collection.uuid, (**collection).clone());
+            }
+            StoreWrite::Kill(uuid) => {
+                self.collections.get_mut(uuid).expect("only known collections are dropped").dead = true;
+            }
+        }
+    }
+
+    pub(super) fn load(&self) -> PairState {
+        let mut collections = self.collections.clone();
+        for ((uuid, index), unit) in &self.units {
+            let Some(collection) = collections.get_mut(uuid) else { continue };
+            collection.units[*index] = match unit {
+                UnitDocument { settled: true, .. } => UnitState::Settled,
+                UnitDocument { fence: Some(fence), .. } => UnitState::Copying(*fence),
+                UnitDocument { fence: None, .. } => UnitState::Waiting,
+            };
+        }
+        let collections = collections.into_values().collect();
+        PairState { resume: self.resume, catalog_position: self.catalog_position, collections }
+    }
+}

@@ -1,0 +1,538 @@
+//! One seed: sources, targets and an engine that is started, stopped, cut off
+//! and killed, one random step after the other, until all must be equal.
+//!
+//! Virtual throughout: no clock, no thread, no server.
+
+use bson::{RawBson, Uuid};
+use shardlift::state::{CollectionState, PairState, UnitState};
+
+use crate::layout::dice::Dice;
+use crate::sim::chore::{Chore, Work, planned};
+use crate::sim::coordinator::{Coordinator, Order, Router};
+use crate::sim::pair::{Halt, Pair, Reach, Shape, Step, wrong};
+use crate::sim::round::Round;
+use crate::sim::scan::Scan;
+use crate::sim::source::{KEYS, Source};
+use crate::sim::store::{Store, StoreWrite};
+use crate::sim::target::{Command, Target};
+
+pub(super) struct World {
+    dice: Dice,
+    trace: bool,
+    pub(super) steps: u64,
+    sources: Vec<Source>,
+    targets: Vec<Target>,
+    process: Process,
+    /// Commands whose sender is gone, by target: they may still run.
+    zombies: Vec<Vec<Command>>,
+    store_zombies: Vec<Vec<StoreWrite>>,
+    shape: Shape,
+    uuids: u128,
+    /// Sharded DDL that a shard has yet to make.
+    ddl: Vec<Ddl>,
+    writes_left: u64,
+    /// One fault in this many steps; 0: none any more.
+    fault_steps: u64,
+    /// Attempts, elections, kills: for the trace.
+    pub(super) attempts: u64,
+}
+
+/// How far the engine is.
+enum Process {
+    Down(Router),
+    Begun(Router, Vec<(i64, i64)>),
+    Alone(Router, Vec<(i64, i64)>),
+    Loaded(Router, Vec<(i64, i64)>, Vec<PairState>),
+    Up(Coordinator, Vec<Pair>),
+    /// Only while the variant changes.
+    Between,
+}
+
+#[derive(Debug)]
+struct Ddl {
+    shard: usize,
+    uuid: Uuid,
+    name: String,
+    create: bool,
+}
+
+/// What a seed may take; one that takes more is stuck.
+const STEPS_MAX: u64 = 60_000;
+
+impl World {
+    pub(super) fn new(seed: u64, trace: bool) -> Self {
+        let mut dice = Dice::new(&[seed]);
+        let pairs = 1 + usize::from(dice.below(4) == 0);
+        let shape = Shape {
+            lanes: 1 + dice.below(3) as usize,
+            scans: 1 + dice.below(2) as usize,
+            flush_ops: 1 + dice.below(8) as usize,
+            lame: dice.below(3) == 0,
+        };
+        let fault_steps = [0, 300, 120, 60][dice.below(4) as usize];
+        let mut world = World {
+            steps: 0,
+            sources: (0..pairs).map(|_| Source::new()).collect(),
+            targets: Vec::new(),
+            process: Process::Between,
+            zombies: vec![Vec::new(); pairs],
+            store_zombies: vec![Vec::new(); pairs],
+            shape,
+            uuids: 0,
+            ddl: Vec::new(),
+            writes_left: 60 + dice.below(140),
+            fault_steps,
+            attempts: 0,
+            dice,
+            trace,
+        };
+        world.plan();
+        world
+    }
+
+    /// As `control::prepare`: positions, then the catalog, then the layout, while
+    /// the source goes on.
+    fn plan(&mut self) {
+        for _ in 0..1 + self.dice.below(3) {
+            self.source_ddl();
+        }
+        (0..20 + self.dice.below(20)).for_each(|_| self.source_step());
+        let starts: Vec<_> = self.sources.iter().map(|s| s.log.last().expect("never empty").mark).collect();
+        (0..self.dice.below(6)).for_each(|_| self.source_step());
+        let mut router = Router::default();
+        let mut plans: Vec<Vec<CollectionState>> = Vec::new();
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            let held = source.collections.iter().filter(|(_, c)| c.alive);
+            let held: Vec<_> = held.map(|(uuid, c)| (*uuid, c.name.clone(), c.collated)).collect();
+            plans.push(
+                held.into_iter()
+                    .map(|(uuid, name, collated)| {
+                        let target_uuid = router.create(&name);
+                        self.with_units(planned(uuid, &name, collated, index, target_uuid))
+                    })
+                    .collect(),
+            );
+        }
+        (0..self.dice.below(6)).for_each(|_| self.source_step());
+        for (index, plan) in plans.into_iter().enumerate() {
+            let store = Store::new(starts[index], self.sources[index].newest(), plan);
+            self.targets.push(Target::new(store));
+        }
+        self.carry_out(&mut router);
+        self.process = Process::Down(router);
+    }
+
+    fn with_units(&mut self, state: CollectionState) -> CollectionState {
+        if !state.options.is_empty() {
+            return state;
+        }
+        let mut bounds: Vec<i64> = (0..self.dice.below(4)).map(|_| self.dice.below(KEYS) as i64).collect();
+        bounds.sort_unstable();
+        bounds.dedup();
+        let bound = |(i, bound): (usize, &i64)| match i % 2 {
+            0 => RawBson::Int32(*bound as i32),
+            _ => RawBson::Double(*bound as f64),
+        };
+        let bounds: Vec<RawBson> = bounds.iter().enumerate().map(bound).collect();
+        CollectionState { units: vec![UnitState::Waiting; bounds.len() + 1], bounds, ..state }
+    }
+
+    /// Runs until source and target are equal.
+    pub(super) fn run(&mut self) -> Result<(), String> {
+        loop {
+            match self.step() {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Halt::Attempt(why)) => self.end_attempt(&why),
+                Err(Halt::Wrong(what)) => return Err(format!("step {}: {what}", self.steps)),
+            }
+            self.steps += 1;
+            if self.steps == STEPS_MAX {
+                return Err(format!("stuck: not equal after {STEPS_MAX} steps; {}", self.describe()));
+            }
+        }
+    }
+
+    fn step(&mut self) -> Step<bool> {
+        let source_active = 0 < self.writes_left;
+        if source_active && self.dice.below(8) == 0 {
+            self.writes_left -= 1;
+            self.source_step();
+            if self.writes_left == 0 {
+                self.stop_source();
+            }
+            return Ok(false);
+        }
+        if source_active && 0 < self.fault_steps && self.dice.below(self.fault_steps) == 0 {
+            return self.fault().map(|()| false);
+        }
+        if self.dice.below(12) == 0 {
+            self.zombie();
+        }
+        if self.dice.below(4) == 0 {
+            let which = self.dice.below(self.targets.len() as u64) as usize;
+            let count = self.dice.below(4);
+            for _ in 0..count {
+                self.targets[which].commit_one();
+            }
+        }
+        match std::mem::replace(&mut self.process, Process::Between) {
+            Process::Up(coordinator, pairs) => self.work(coordinator, pairs),
+            down => {
+                let next = if self.dice.below(3) == 0 { self.begin(down)? } else { down };
+                self.process = next;
+                Ok(false)
+            }
+        }
+    }
+
+    /// One step of a restart, in the order of `control::setup::start`.
+    fn begin(&mut self, process: Process) -> Step<Process> {
+        Ok(match process {
+            Process::Down(router) => {
+                let begun = self.targets.iter_mut().map(begin_incarnation).collect();
+                Process::Begun(router, begun)
+            }
+            Process::Begun(router, begun) => {
+                // The target lists no connection of an older incarnation.
+                self.zombies.iter_mut().for_each(Vec::clear);
+                Process::Alone(router, begun)
+            }
+            Process::Alone(router, begun) => {
+                let states = self.targets.iter().map(|target| target.durable.store.load()).collect();
+                Process::Loaded(router, begun, states)
+            }
+            Process::Loaded(router, begun, states) => {
+                self.attempts += 1;
+                let coordinator = Coordinator::new(&states, router);
+                let mut pairs = Vec::new();
+                for (index, state) in states.iter().enumerate() {
+                    let source = &self.sources[index];
+                    pairs.push(Pair::start(state, index, begun[index], source.newest(), self.shape, source)?);
+                    self.note(|| format!("pair {index} starts at {}: {:?}", state.resume.position, units(state)));
+                }
+                Process::Up(coordinator, pairs)
+            }
+            other => other,
+        })
+    }
+
+    /// One step of a running attempt.
+    fn work(&mut self, mut coordinator: Coordinator, mut pairs: Vec<Pair>) -> Step<bool> {
+        let which = self.dice.below(pairs.len() as u64) as usize;
+        coordinator.under_way = self.ddl.iter().map(|ddl| ddl.uuid).collect();
+        let stepped = self.pair_step(&mut coordinator, &mut pairs[which], which);
+        self.carry_out(&mut coordinator.router);
+        let end = match stepped {
+            Ok(()) => self.at_end(&mut pairs),
+            Err(halt) => Err(halt),
+        };
+        self.process = Process::Up(coordinator, pairs);
+        end
+    }
+
+    fn pair_step(&mut self, coordinator: &mut Coordinator, pair: &mut Pair, which: usize) -> Step {
+        let source = &self.sources[which];
+        let what = self.dice.below(20);
+        let term = pair.term;
+        let (target, dice) = (&mut self.targets[which], &mut self.dice);
+        let mut reach = Reach { source, target, dice, term };
+        match what {
+            0..5 => pair.tail(source)?,
+            5..11 => {
+                let lane = reach.dice.below(pair.lanes.len() as u64) as usize;
+                let is_lame = self.shape.lame && 0 < self.writes_left && 0 < lane && lane + 1 == pair.lanes.len();
+                if !is_lame || reach.dice.below(12) == 0 {
+                    let applied = pair.lanes[lane].step(&mut reach)?;
+                    pair.applied(&applied);
+                }
+            }
+            11..16 => {
+                let scanner = reach.dice.below(pair.scans.len() as u64) as usize;
+                let mut scan = std::mem::replace(&mut pair.scans[scanner], Scan::Idle);
+                let finished = scan.step(pair, &mut reach);
+                pair.scans[scanner] = scan;
+                if let Some(tracked) = finished?
+                    && reach.dice.below(2) == 0
+                {
+                    pair.chores.push(Chore::new(tracked, None, Work::Build));
+                }
+            }
+            16 | 17 => pair.checkpoint(&mut reach)?,
+            _ => pair.chore(coordinator, &mut reach)?,
+        }
+        pair.check()?;
+        self.orphan(pair);
+        let source = &self.sources[which];
+        let exact = self.targets[which].term == pair.term && self.zombies[which].is_empty() && pair.is_idle(source);
+        if exact { pair.check_exact(source, &self.targets[which]) } else { Ok(()) }
+    }
+
+    /// A command nobody waits for may run at any time.
+    fn orphan(&mut self, pair: &mut Pair) {
+        if !pair.orphans.is_empty() && self.dice.below(100) == 0 {
+            let which = self.dice.below(pair.orphans.len() as u64) as usize;
+            let mut command = pair.orphans.swap_remove(which);
+            while !command.writes.is_empty() {
+                self.targets[pair.index].run(&mut command, &mut self.dice);
+            }
+        }
+    }
+
+    /// True once all is drained, recorded, closed and equal.
+    fn at_end(&mut self, pairs: &mut [Pair]) -> Step<bool> {
+        let drained = pairs.iter().all(|pair| pair.is_idle(&self.sources[pair.index]));
+        if 0 < self.writes_left || !self.ddl.is_empty() || !drained {
+            return Ok(false);
+        }
+        for pair in pairs.iter_mut() {
+            let target = &mut self.targets[pair.index];
+            target.commit_all();
+            if target.term != pair.term {
+                return Err(Halt::Attempt("another term, found at the end".to_owned()));
+            }
+            // A unit's end is in a capture; that is proven, and then recorded.
+            let rounds = pair.rounds.done + 3;
+            while pair.rounds.done < rounds {
+                let source = &self.sources[pair.index];
+                let mut reach = Reach { source, target, dice: &mut self.dice, term: pair.term };
+                pair.checkpoint(&mut reach)?;
+                reach.target.commit_all();
+            }
+            let (resume, newest) = (target.durable.store.resume(), self.sources[pair.index].newest());
+            if resume.position != newest {
+                return wrong(format!("all is applied, and the run would resume at {}, not {newest}", resume.position));
+            }
+            pair.gate.close();
+        }
+        self.check_equal(pairs).map(|()| true)
+    }
+
+    fn check_equal(&mut self, pairs: &mut [Pair]) -> Step {
+        for pair in pairs {
+            let (source, target) = (&mut self.sources[pair.index], &self.targets[pair.index]);
+            let alive = source.collections.values().filter(|c| c.alive).count();
+            if target.now.collections.len() < alive {
+                return wrong("the target lacks a collection");
+            }
+            pair.check_exact(source, target)?;
+            let before = target.now.collections.clone();
+            // A late write is not applied, and never counts as applied.
+            source.write(&mut self.dice);
+            while !pair.at_head(source) {
+                pair.tail(source)?;
+            }
+            if pair.gate.capture().is_some() || pair.oldest_unapplied().is_some() || before != target.now.collections {
+                return wrong("a write after the cutover was taken");
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, router: &mut Router) {
+        for order in std::mem::take(&mut router.orders) {
+            for target in &mut self.targets {
+                match order {
+                    Order::Create(uuid) => target.create(uuid),
+                    Order::Drop(uuid) => target.drop_collection(uuid),
+                }
+            }
+        }
+    }
+
+    fn source_step(&mut self) {
+        if self.dice.below(3) == 0 && !self.ddl.is_empty() {
+            self.late_ddl();
+        } else if self.dice.below(25) == 0 {
+            self.source_ddl();
+        } else {
+            let which = self.dice.below(self.sources.len() as u64) as usize;
+            self.sources[which].write(&mut self.dice);
+        }
+    }
+
+    fn stop_source(&mut self) {
+        self.sources.iter_mut().for_each(Source::finish);
+        while !self.ddl.is_empty() {
+            self.late_ddl();
+        }
+        self.note(|| "the source stops".to_owned());
+    }
+
+    fn late_ddl(&mut self) {
+        let Ddl { shard, uuid, name, create } = self.ddl.remove(0);
+        if create {
+            self.sources[shard].create(uuid, &name, &mut self.dice);
+        } else if !self.sources[shard].drop_collection(uuid) {
+            self.ddl.push(Ddl { shard, uuid, name, create });
+        }
+    }
+
+    /// A creation, a drop, or both at once; on one shard, or on all.
+    fn source_ddl(&mut self) {
+        let shards = self.sources.len();
+        let sharded = 1 < shards && self.dice.below(2) == 0;
+        let shard = self.dice.below(shards as u64) as usize;
+        let name = match sharded {
+            true => format!("all{}", self.dice.below(2)),
+            false => format!("own{shard}.{}", self.dice.below(2)),
+        };
+        if self.ddl.iter().any(|ddl| ddl.name == name) {
+            return;
+        }
+        let on: Vec<usize> = if sharded { (0..shards).collect() } else { vec![shard] };
+        let holds =
+            |source: &Source| source.collections.iter().find(|(_, c)| c.alive && c.name == name).map(|(u, _)| *u);
+        let there = holds(&self.sources[on[0]]);
+        let dropped = there.is_none_or(|uuid| self.sources[on[0]].drop_collection(uuid));
+        if !dropped {
+            return;
+        }
+        if let Some(uuid) = there {
+            let late = on[1..].iter().map(|shard| Ddl { shard: *shard, uuid, name: name.clone(), create: false });
+            self.ddl.extend(late);
+            if 1 < on.len() || self.dice.below(2) == 0 {
+                return;
+            }
+        }
+        self.uuids += 1;
+        let uuid = Uuid::from_bytes(self.uuids.to_le_bytes());
+        self.sources[on[0]].create(uuid, &name, &mut self.dice);
+        let late = on[1..].iter().map(|shard| Ddl { shard: *shard, uuid, name: name.clone(), create: true });
+        self.ddl.extend(late);
+    }
+
+    fn fault(&mut self) -> Step {
+        let which = self.dice.below(self.targets.len() as u64) as usize;
+        match self.dice.below(4) {
+            0 | 1 => self.elect(which),
+            2 => Err(Halt::Attempt("killed".to_owned())),
+            _ => Err(Halt::Attempt("a connection is lost".to_owned())),
+        }
+    }
+
+    fn elect(&mut self, which: usize) -> Step {
+        let lost = self.targets[which].written();
+        self.targets[which].elect(&mut self.dice);
+        let written = self.targets[which].written();
+        self.note(|| format!("target {which} elects: {} writes are lost", lost - written));
+        let Process::Up(_, pairs) = &mut self.process else { return Ok(()) };
+        let pair = &mut pairs[which];
+        pair.rounds.elected(written);
+        let waits = pair.waits().iter().any(|wait| written < wait.number);
+        // Whether anyone notices is another matter: connections may stay.
+        if waits || self.dice.below(2) == 0 && pair.is_writing() {
+            return Err(Halt::Attempt("a write is cut off by an election".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// A command whose sender is gone takes effect, or some of it.
+    fn zombie(&mut self) {
+        let which = self.dice.below(self.targets.len() as u64) as usize;
+        let (zombies, writes) = (&mut self.zombies[which], &mut self.store_zombies[which]);
+        if self.dice.below(4) == 0 && !writes.is_empty() {
+            let write = writes.swap_remove(self.dice.below(writes.len() as u64) as usize);
+            let taken = self.targets[which].store(write.clone()).is_some();
+            self.note(|| format!("late on target {which}, taken {taken}: {write:?}"));
+        } else if !zombies.is_empty() {
+            let chosen = self.dice.below(zombies.len() as u64) as usize;
+            self.targets[which].run(&mut zombies[chosen], &mut self.dice);
+            if zombies[chosen].writes.is_empty() {
+                zombies.swap_remove(chosen);
+            }
+            self.note(|| format!("a late statement runs on target {which}"));
+        }
+    }
+
+    /// All memory is lost; what was sent may still run.
+    fn end_attempt(&mut self, why: &str) {
+        self.note(|| format!("the attempt ends: {why}"));
+        self.process = match std::mem::replace(&mut self.process, Process::Between) {
+            Process::Up(coordinator, pairs) => {
+                for pair in pairs {
+                    self.leave(pair);
+                }
+                Process::Down(coordinator.router)
+            }
+            Process::Down(router)
+            | Process::Begun(router, _)
+            | Process::Alone(router, _)
+            | Process::Loaded(router, _, _) => Process::Down(router),
+            Process::Between => unreachable!("a step puts the process back"),
+        };
+    }
+
+    fn leave(&mut self, pair: Pair) {
+        let which = pair.index;
+        let mut writes = Vec::new();
+        if let Round::Captured(_) | Round::Settled(_) = pair.rounds.round
+            && let Some(recorded) = pair.rounds.pipeline.to_record()
+        {
+            match pair.rounds.round {
+                Round::Captured(_) if !recorded.settled.is_empty() => {
+                    writes.push(StoreWrite::Settled(recorded.settled.clone()))
+                }
+                _ => writes.push(StoreWrite::Touch(pair.incarnation, Some(recorded.resume))),
+            }
+        }
+        for lane in pair.lanes {
+            self.zombies[which].extend(lane.sent.into_iter().map(|sent| sent.command));
+        }
+        for scan in pair.scans {
+            match scan {
+                Scan::Starting { unit, fence } => writes.push(StoreWrite::Start(unit.tracked.uuid, unit.index, fence)),
+                Scan::Reading { sent, .. } => self.zombies[which].extend(sent.into_iter().map(|sent| sent.command)),
+                _ => {}
+            }
+        }
+        for chore in pair.chores {
+            match chore.work {
+                Work::Record(state) => writes.push(StoreWrite::Add(state)),
+                Work::Kill => writes.push(StoreWrite::Kill(chore.tracked.uuid)),
+                _ => {}
+            }
+        }
+        self.zombies[which].extend(pair.orphans);
+        self.zombies[which].retain(|command| !command.writes.is_empty());
+        self.store_zombies[which].extend(writes);
+    }
+
+    fn note(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:6}  {}", self.steps, what());
+        }
+    }
+
+    fn describe(&self) -> String {
+        match &self.process {
+            Process::Up(_, pairs) => {
+                let pair = |p: &Pair| {
+                    format!(
+                        "pair {}: passed {}, watermark {}, units {}, chores {}",
+                        p.index,
+                        p.gate.passed(),
+                        p.gate.watermark(),
+                        p.queue.len(),
+                        p.chores.len()
+                    )
+                };
+                pairs.iter().map(pair).collect::<Vec<_>>().join("; ")
+            }
+            _ => "not started".to_owned(),
+        }
+    }
+}
+
+fn begin_incarnation(target: &mut Target) -> (i64, i64) {
+    target.store(StoreWrite::Begin);
+    let number = target.now.store.incarnation();
+    target.store(StoreWrite::Touch(number, None));
+    target.commit_all();
+    (number, target.term)
+}
+
+fn units(state: &PairState) -> Vec<(String, bool, &[UnitState])> {
+    state.collections.iter().map(|c| (c.ns.coll.clone(), c.dead, &c.units[..])).collect()
+}

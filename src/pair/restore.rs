@@ -1,0 +1,61 @@
+//! How an attempt takes up one collection as it was recorded: what its units
+//! are to the gate, and whether anything of it still counts (R4, R6).
+//!
+//! Pure. Knows nothing about servers; the simulation drives the same code.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::cluster::catalog::EXPIRY;
+use crate::cluster::ownership::Ownership;
+use crate::error::Result;
+use crate::pair::collection::{Tracked, Traits};
+use crate::pair::gate::Gate;
+use crate::pair::position::Position;
+use crate::state::CollectionState;
+
+/// What an attempt knows of the source as it begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Index of the pair's source shard.
+    pub shard: usize,
+    /// Newest entry of the source: the target may show anything up to there (R3).
+    pub newest: Position,
+    /// The source shard no longer has the UUID: the tail will come to its drop.
+    pub gone: bool,
+}
+
+/// Admits a collection to the gate as it was left. Its unsettled units are to be
+/// scanned if it still counts (`Tracked::counts`).
+///
+/// # Errors
+/// `Unsupported` for ownership or options that cannot be read.
+pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now) -> Result<Arc<Tracked>> {
+    let tracked = track(state, now.shard)?;
+    tracked.saw(now.newest);
+    gate.admit(tracked.clone(), &state.bounds, &state.units);
+    if state.dead {
+        // Through the gate: a unit of it that was being copied would keep the
+        // resume position at its fence for ever.
+        gate.kill(&state.uuid);
+    } else if !state.collection().lives_on(now.shard) {
+        tracked.set_passive();
+    } else if now.gone {
+        gate.discard(&state.uuid);
+    }
+    Ok(tracked)
+}
+
+fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
+    let tracked = Tracked::new(state.uuid, state.ns.clone(), Traits::of(&state.options));
+    if let Some(sharded) = &state.sharded {
+        tracked.own(Ownership::of(sharded, shard)?);
+    }
+    if state.options.get(EXPIRY)?.is_some() {
+        tracked.expires.store(true, SeqCst);
+    }
+    if let Some(target_uuid) = state.target_uuid {
+        tracked.bind(target_uuid);
+    }
+    Ok(Arc::new(tracked))
+}

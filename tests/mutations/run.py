@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Shows that every part of the rules counts: breaks one at a time, and expects
+`loadgen sim` to find it.
+
+Each row names a rule, a file, a text in it that occurs once, and what to put
+there. `MUTATED` in the new text is true only while that row is tried, so that
+all rows are built at once, into a copy of the tree under target/mutations; the
+tree itself is never touched.
+
+Usage: tests/mutations/run.py [--seeds N] [name …]
+Exit code 1 if a mutation is not found, or if the copy fails without one.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "target" / "mutations"
+TREE = WORK / "tree"
+COPIED = ["Cargo.toml", "Cargo.lock", "src", "loadgen", "benches", "tests"]
+SWITCH = """
+/// True while the mutation of this name is tried.
+pub fn mutated(name: &str) -> bool {
+    static TRIED: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| std::env::var("MUTATION").unwrap_or_default());
+    *TRIED == name
+}
+"""
+
+# name, rule, what it breaks, file, old text, new text
+TABLE = [
+    ("fence-passed", "R2", "the fence is the newest entry passed, not begun", "src/pair/gate.rs",
+     "                *state = UnitState::Copying { fence: self.begun, held: Held::default(), again: false };\n"
+     "                self.copying.insert((*uuid, unit));\n"
+     "                Some(Started { fence: self.begun, again: false })",
+     "                let fence = if MUTATED { self.passed } else { self.begun };\n"
+     "                *state = UnitState::Copying { fence, held: Held::default(), again: false };\n"
+     "                self.copying.insert((*uuid, unit));\n"
+     "                Some(Started { fence, again: false })"),
+    ("finished-early", "R2", "a unit is finished before all of it is written", "loadgen/src/sim/scan.rs",
+     "        let at_end = next == Key::MAX;\n",
+     "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),
+    ("held-last", "R2", "held ops are handed over newest first", "src/pair/gate.rs",
+     "                held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n                self.ledger",
+     "                let mut ops = held.ops;\n                if MUTATED { ops.reverse(); }\n"
+     "                ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n                self.ledger"),
+    ("overtake", "R2", "ops of a unit being copied go to the lanes at once", "src/pair/gate.rs",
+     "            UnitState::Copying { held, .. } => Some(held),",
+     "            UnitState::Copying { held, .. } => if MUTATED { None } else { Some(held) },"),
+    ("start-not-durable", "R2", "a unit is written before its start is recorded", "loadgen/src/sim/scan.rs",
+     "                *self = match started.again {", "                *self = match started.again || MUTATED {"),
+    ("drop-after-fence", "R2", "ops of a waiting unit are dropped after its fence", "src/pair/gate.rs",
+     "        let unit = collection.unit_of(op.id);\n",
+     "        let unit = collection.unit_of(op.id);\n"
+     "        if MUTATED && let UnitState::Copying { fence, .. } = &collection.units[unit].state {\n"
+     "            if op.position.raw() <= fence.raw() + 8 { return Verdict::Dropped; }\n        }\n"),
+    ("upsert", "R3", "an update brings a document back", "src/pair/render.rs",
+     "matches!(statement.base, Base::Full(_));", "MUTATED || matches!(statement.base, Base::Full(_));"),
+    ("resurrect", "R3", "a replacement after a delete, in one flush, upserts", "src/pair/compile.rs",
+     "            (_, Base::Gone) => {}",
+     "            (OpKind::Replace, Base::Gone) if MUTATED => self.reset(id, Base::Full(body)),\n"
+     "            (_, Base::Gone) => {}"),
+    ("insert-misses", "R3", "an insert that meets a document is skipped", "loadgen/src/sim/target.rs",
+     "                let start = match upsert {",
+     "                let base = if MUTATED && upsert && there.is_some() { there } else { base };\n"
+     "                let start = match upsert {"),
+    ("raw-lane", "R4", "a lane by the bytes of `_id`", "src/pair/gate.rs",
+     "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };",
+     "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };\n"
+     "        let hash = if MUTATED { hash ^ (op.id.value.element_type() as u64) << 40 } else { hash };"),
+    ("twice", "R4", "a document twice in one unordered flush", "src/pair/compile.rs",
+     "        let statement = if in_order {", "        let statement = if in_order || MUTATED {"),
+    ("dead-alive", "R4", "a dead UUID is alive again after a restart", "src/pair/restore.rs",
+     "    if state.dead {", "    if state.dead && !MUTATED {"),
+    ("dead-stays", "R6", "units of a dead collection keep the resume position", "src/pair/restore.rs",
+     "        gate.kill(&state.uuid);", "        if MUTATED { tracked.kill(); } else { gate.kill(&state.uuid); }"),
+    ("dead-for-one", "R4", "dead for a pair that never had it is dead for all", "src/control/known.rs",
+     "filter(|c| c.dead && c.target_uuid.is_some())", "filter(|c| c.dead && (MUTATED || c.target_uuid.is_some()))"),
+    ("no-rendezvous", "R4", "the first pair at a drop makes it", "loadgen/src/sim/coordinator.rs",
+     "        if !holders.is_empty() {", "        if !holders.is_empty() && !MUTATED {"),
+    ("creation-not-held", "R4", "ops on a new collection go on before it is made", "src/pair/gate.rs",
+     "        self.admit(tracked, &[], &[state::UnitState::Settled]);\n        self.set_hold(&uuid);",
+     "        self.admit(tracked, &[], &[state::UnitState::Settled]);\n        if !MUTATED { self.set_hold(&uuid); }"),
+    ("no-read-back", "R5", "parts of a transaction before the start are not read back", "loadgen/src/sim/pair.rs",
+     "                if let Some(part) = parts.get(done) {",
+     "                if let Some(part) = parts.get(done).filter(|part| !MUTATED || self.first <= **part) {"),
+    ("ignore-held", "R6", "the watermark ignores held ops", "src/pair/gate.rs",
+     "        held.chain(queued).map(Position::before)",
+     "        held.filter(|_| !MUTATED).chain(queued).map(Position::before)"),
+    ("ignore-queued", "R6", "the watermark ignores ops in lanes", "src/pair/gate.rs",
+     "let queued = self.lanes.iter().map(|lane| lane.oldest());",
+     "let queued = self.lanes.iter().map(|lane| if MUTATED { Position::MAX } else { lane.oldest() });"),
+    ("ignore-taken", "R6", "an inbox forgets what its lane took out", "src/pair/inbox.rs",
+     "        state.queued_oldest.min(state.taken_oldest)",
+     "        if MUTATED { state.queued_oldest } else { state.queued_oldest.min(state.taken_oldest) }"),
+    ("ignore-fences", "R6", "resume ignores fences of units being copied", "src/pair/gate.rs",
+     "self.copying_units().map(|(fence, _)| fence).collect();",
+     "self.copying_units().map(|(fence, _)| fence).filter(|_| !MUTATED).collect();"),
+    ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/ledger.rs",
+     "fences.chain(self.settling.iter().map(|s| s.fence));",
+     "fences.chain(self.settling.iter().map(|s| s.fence).filter(|_| !MUTATED));"),
+    ("ignore-pins", "R6", "resume ignores DDL that is not recorded", "src/pair/ledger.rs",
+     "self.pins.values().map(|pinned| pinned.before());",
+     "self.pins.values().filter(|_| !MUTATED).map(|pinned| pinned.before());"),
+    ("new-fence", "R6", "a unit that was being copied takes a new fence after a restart", "src/pair/gate.rs",
+     "            state::UnitState::Waiting => UnitState::Waiting,\n",
+     "            state::UnitState::Waiting => UnitState::Waiting,\n"
+     "            state::UnitState::Copying(_) if MUTATED => UnitState::Waiting,\n"),
+    ("own-proof", "R7", "a checkpoint is its own proof", "loadgen/src/sim/round.rs",
+     "                Round::Captured(captured)\n            }",
+     "                if MUTATED { self.rounds.pipeline.acknowledged(captured.clone()); }\n"
+     "                Round::Captured(captured)\n            }"),
+    ("term-unchecked", "R7", "the term of replies is not looked at", "src/pair/checkpoint.rs",
+     "    if ours == theirs {", "    if ours == theirs || MUTATED {"),
+    ("not-alone", "R7", "writes begin before the older incarnation is gone", "loadgen/src/sim/world.rs",
+     "                self.zombies.iter_mut().for_each(Vec::clear);",
+     "                if !MUTATED { self.zombies.iter_mut().for_each(Vec::clear); }"),
+    ("load-first", "R7", "the state is loaded before the incarnation begins", "loadgen/src/sim/world.rs",
+     "let states = self.targets.iter().map(|target| target.durable.store.load()).collect();",
+     "let states = self.targets.iter().map(|target| target.durable.store.load());\n"
+     "                let states = if MUTATED { std::mem::take(&mut self.early) } else { states.collect() };"),
+    ("orphans", "R7", "a scan that failed on the source leaves writes under way", "loadgen/src/sim/scan.rs",
+     "reach.dice.below(20) == 0 && sent.is_empty() {", "reach.dice.below(20) == 0 && (MUTATED || sent.is_empty()) {"),
+]
+
+# What rows need besides.
+ALSO = [
+    ("loadgen/src/sim/world.rs", "            Process::Down(router) => {\n                let begun",
+     "            Process::Down(router) => {\n"
+     "                if crate::mutated(\"load-first\") && self.early.is_empty() {\n"
+     "                    self.early = self.targets.iter().map(|target| target.durable.store.load()).collect();\n"
+     "                    return Ok(Process::Down(router));\n                }\n"
+     "                let begun"),
+    ("loadgen/src/sim/world.rs", "    fn end_attempt(&mut self, why: &str) {\n",
+     "    fn end_attempt(&mut self, why: &str) {\n        self.early.clear();\n"),
+    ("loadgen/src/sim/world.rs", "    trace: bool,\n    pub(super) steps", "    trace: bool,\n    early: Vec<PairState>,\n    pub(super) steps"),
+    ("loadgen/src/sim/world.rs", "            steps: 0,\n", "            steps: 0,\n            early: Vec::new(),\n"),
+    ("loadgen/src/sim/pair.rs", "            next: at + 1,\n", "            next: at + 1,\n            first: at + 1,\n"),
+    ("loadgen/src/sim/pair.rs", "    next: usize,\n", "    next: usize,\n    first: usize,\n"),
+]
+
+
+def replaced(text, old, new, where):
+    if text.count(old) != 1:
+        sys.exit(f"{where}: the old text occurs {text.count(old)} times: {old.strip()!r}")
+    return text.replace(old, new)
+
+
+def copy_tree():
+    """The tree with every row in it, each behind its switch. Files that did not
+    change keep their time, so that little is built again."""
+    mutated = {}
+    for name, _, _, file, old, new in TABLE:
+        # Two rows may touch the same text: a row then builds on the other's.
+        text = mutated.get(file) or (ROOT / file).read_text()
+        new = new.replace("MUTATED", f'crate::mutated("{name}")')
+        mutated[file] = replaced(text, old, new, f"{name} in {file}")
+    for file, old, new in ALSO:
+        mutated[file] = replaced(mutated[file], old, new, file)
+    for file in ["src/lib.rs", "loadgen/src/lib.rs"]:
+        mutated[file] = (ROOT / file).read_text() + SWITCH
+    for entry in COPIED:
+        files = [ROOT / entry] if (ROOT / entry).is_file() else (ROOT / entry).rglob("*")
+        for source in (f for f in files if f.is_file()):
+            relative = str(source.relative_to(ROOT))
+            wanted = mutated.get(relative, None)
+            wanted = source.read_bytes() if wanted is None else wanted.encode()
+            there = TREE / relative
+            if not there.exists() or there.read_bytes() != wanted:
+                there.parent.mkdir(parents=True, exist_ok=True)
+                there.write_bytes(wanted)
+
+
+def build():
+    command = ["cargo", "build", "-p", "loadgen", "--bin", "loadgen", "--target-dir", str(WORK)]
+    quiet = dict(os.environ, RUSTFLAGS=os.environ.get("RUSTFLAGS", ""))
+    if not os.environ.get("RUSTFLAGS"):
+        quiet.pop("RUSTFLAGS")
+    if subprocess.run(command, cwd=TREE, env=quiet).returncode != 0:
+        sys.exit("the copy with the mutations does not build")
+    return WORK / "debug" / "loadgen"
+
+
+def simulate(binary, seeds, name):
+    """(seed found at, reason) or None."""
+    env = dict(os.environ, MUTATION=name)
+    out = subprocess.run([binary, "sim", "--seeds", str(seeds), "--first"], env=env, capture_output=True, text=True)
+    found = re.search(r"^seed (\d+): (.*)$", out.stdout, re.M)
+    if out.returncode == 0:
+        return None
+    return (int(found[1]), found[2]) if found else (-1, (out.stdout + out.stderr)[-200:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seeds", type=int, default=20_000)
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    copy_tree()
+    binary = build()
+    sound = simulate(binary, min(args.seeds, 2_000), "")
+    if sound:
+        sys.exit(f"without a mutation, seed {sound[0]} fails: {sound[1]}")
+    missed = 0
+    print(f"{'rule':4}  {'mutation':19}  {'seed':>6}  {'s':>5}  what it breaks, and how it shows")
+    for name, rule, breaks, *_ in TABLE:
+        if args.names and name not in args.names:
+            continue
+        began = time.monotonic()
+        found = simulate(binary, args.seeds, name)
+        missed += found is None
+        seed, reason = (str(found[0]), found[1]) if found else ("-", "NOT FOUND")
+        print(f"{rule:4}  {name:19}  {seed:>6}  {time.monotonic() - began:5.1f}  {breaks}: {reason[:110]}", flush=True)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

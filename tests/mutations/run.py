@@ -138,9 +138,9 @@ ALSO = [
      "                    self.early = self.targets.iter().map(|target| target.durable.store.load()).collect();\n"
      "                    return Ok(Process::Down(router));\n                }\n"
      "                let begun"),
-    ("loadgen/src/sim/world.rs", "    fn end_attempt(&mut self, why: &str) {\n",
-     "    fn end_attempt(&mut self, why: &str) {\n        self.early.clear();\n"),
-    ("loadgen/src/sim/world.rs", "    trace: bool,\n    pub(super) steps", "    trace: bool,\n    early: Vec<PairState>,\n    pub(super) steps"),
+    ("loadgen/src/sim/faults.rs", "    pub(super) fn end_attempt(&mut self, why: &str) {\n",
+     "    pub(super) fn end_attempt(&mut self, why: &str) {\n        self.early.clear();\n"),
+    ("loadgen/src/sim/world.rs", "    pub(super) trace: bool,\n", "    pub(super) trace: bool,\n    pub(super) early: Vec<PairState>,\n"),
     ("loadgen/src/sim/world.rs", "            steps: 0,\n", "            steps: 0,\n            early: Vec::new(),\n"),
     ("loadgen/src/sim/pair.rs", "            next: at + 1,\n", "            next: at + 1,\n            first: at + 1,\n"),
     ("loadgen/src/sim/pair.rs", "    next: usize,\n", "    next: usize,\n    first: usize,\n"),
@@ -163,7 +163,8 @@ def copy_tree():
         new = new.replace("MUTATED", f'crate::mutated("{name}")')
         mutated[file] = replaced(text, old, new, f"{name} in {file}")
     for file, old, new in ALSO:
-        mutated[file] = replaced(mutated[file], old, new, file)
+        text = mutated.get(file) or (ROOT / file).read_text()
+        mutated[file] = replaced(text, old, new, file)
     for file in ["src/lib.rs", "loadgen/src/lib.rs"]:
         mutated[file] = (ROOT / file).read_text() + SWITCH
     for entry in COPIED:

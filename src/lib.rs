@@ -74,7 +74,8 @@
 //!   end by being dropped; balancers are put back on every way out.
 //! - **Testing**: pure parts by rows and proptest, all else on real servers that
 //!   `loadgen` starts; `loadgen check` compares byte by byte and shares no code
-//!   with [`verify`].
+//!   with [`verify`]. `loadgen sim` drives gate, lanes, checkpoints and resume through
+//!   seeded faults; `tests/mutations/run.py` shows that it would find a broken rule.
 //!
 //! # Decisions
 //!

@@ -121,7 +121,8 @@ impl Gate {
         assert_eq!(states.len(), bounds.len() + 1, "a unit more than there are bounds");
         let uuid = tracked.uuid;
         let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
-        let units: Vec<Unit> = lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state)).collect();
+        let units: Vec<Unit> =
+            lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state, self.begun)).collect();
         let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
         self.copying.extend(copying.map(|(index, _)| (uuid, index)));
         self.collections.insert(uuid, Collection { tracked, units, hold: None, finished_in_hold: Vec::new() });
@@ -361,10 +362,14 @@ impl Gate {
 }
 
 impl Unit {
-    fn restored(lower: Option<RawBson>, state: state::UnitState) -> Self {
+    fn restored(lower: Option<RawBson>, state: state::UnitState, resume: Position) -> Self {
         let state = match state {
             state::UnitState::Waiting => UnitState::Waiting,
-            state::UnitState::Copying(fence) => UnitState::Copying { fence, held: Held::default(), again: true },
+            // The resume position is at or below every fence, unless the start of an
+            // older incarnation took effect late: ops are held from here on only.
+            state::UnitState::Copying(fence) => {
+                UnitState::Copying { fence: fence.max(resume), held: Held::default(), again: true }
+            }
             state::UnitState::Settled => UnitState::Copied,
         };
         Unit { lower, state }

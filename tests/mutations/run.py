@@ -100,9 +100,9 @@ TABLE = [
     ("ignore-taken", "R6", "an inbox forgets what its lane took out", "src/pair/inbox.rs",
      "        state.queued_oldest.min(state.taken_oldest)",
      "        if MUTATED { state.queued_oldest } else { state.queued_oldest.min(state.taken_oldest) }"),
-    ("ignore-fences", "R6", "resume ignores fences of units being copied", "src/pair/gate.rs",
-     "self.copying_units().map(|(fence, _)| fence).collect();",
-     "self.copying_units().map(|(fence, _)| fence).filter(|_| !MUTATED).collect();"),
+    # Not here: fences of units being copied left out of the resume position. No seed
+    # shows it by itself: held ops keep the watermark down, and a restart raises a
+    # fence to the position it resumes at.
     ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/ledger.rs",
      "fences.chain(self.settling.iter().map(|s| s.fence));",
      "fences.chain(self.settling.iter().map(|s| s.fence).filter(|_| !MUTATED));"),
@@ -113,6 +113,11 @@ TABLE = [
      "            state::UnitState::Waiting => UnitState::Waiting,\n",
      "            state::UnitState::Waiting => UnitState::Waiting,\n"
      "            state::UnitState::Copying(_) if MUTATED => UnitState::Waiting,\n"),
+    ("late-start", "R6", "a fence below the resume position, from a late start, is kept", "src/pair/gate.rs",
+     "fence: fence.max(resume),",
+     # Raising it makes up for what this other row breaks, so that goes without.
+     "fence: if MUTATED || crate::mutated(\"ignore-settling\")"
+     " { fence } else { fence.max(resume) },"),
     ("own-proof", "R7", "a checkpoint is its own proof", "loadgen/src/sim/round.rs",
      "                Round::Captured(captured)\n            }",
      "                if MUTATED { self.rounds.pipeline.acknowledged(captured.clone()); }\n"
@@ -138,9 +143,9 @@ ALSO = [
      "                    self.early = self.targets.iter().map(|target| target.durable.store.load()).collect();\n"
      "                    return Ok(Process::Down(router));\n                }\n"
      "                let begun"),
-    ("loadgen/src/sim/world.rs", "    fn end_attempt(&mut self, why: &str) {\n",
-     "    fn end_attempt(&mut self, why: &str) {\n        self.early.clear();\n"),
-    ("loadgen/src/sim/world.rs", "    trace: bool,\n    pub(super) steps", "    trace: bool,\n    early: Vec<PairState>,\n    pub(super) steps"),
+    ("loadgen/src/sim/faults.rs", "    pub(super) fn end_attempt(&mut self, why: &str) {\n",
+     "    pub(super) fn end_attempt(&mut self, why: &str) {\n        self.early.clear();\n"),
+    ("loadgen/src/sim/world.rs", "    pub(super) trace: bool,\n", "    pub(super) trace: bool,\n    pub(super) early: Vec<PairState>,\n"),
     ("loadgen/src/sim/world.rs", "            steps: 0,\n", "            steps: 0,\n            early: Vec::new(),\n"),
     ("loadgen/src/sim/pair.rs", "            next: at + 1,\n", "            next: at + 1,\n            first: at + 1,\n"),
     ("loadgen/src/sim/pair.rs", "    next: usize,\n", "    next: usize,\n    first: usize,\n"),
@@ -163,7 +168,8 @@ def copy_tree():
         new = new.replace("MUTATED", f'crate::mutated("{name}")')
         mutated[file] = replaced(text, old, new, f"{name} in {file}")
     for file, old, new in ALSO:
-        mutated[file] = replaced(mutated[file], old, new, file)
+        text = mutated.get(file) or (ROOT / file).read_text()
+        mutated[file] = replaced(text, old, new, file)
     for file in ["src/lib.rs", "loadgen/src/lib.rs"]:
         mutated[file] = (ROOT / file).read_text() + SWITCH
     for entry in COPIED:
@@ -205,7 +211,7 @@ def main():
     args = parser.parse_args()
     copy_tree()
     binary = build()
-    sound = simulate(binary, min(args.seeds, 2_000), "")
+    sound = simulate(binary, args.seeds, "")
     if sound:
         sys.exit(f"without a mutation, seed {sound[0]} fails: {sound[1]}")
     missed = 0

@@ -11,7 +11,9 @@
 mod body;
 mod chore;
 mod coordinator;
+mod faults;
 mod lane;
+mod load;
 mod pair;
 mod round;
 mod scan;

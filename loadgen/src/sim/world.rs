@@ -10,50 +10,49 @@ use crate::layout::dice::Dice;
 use crate::sim::chore::{Chore, Work, planned};
 use crate::sim::coordinator::{Coordinator, Order, Router};
 use crate::sim::pair::{Halt, Pair, Reach, Shape, Step, wrong};
-use crate::sim::round::Round;
 use crate::sim::scan::Scan;
 use crate::sim::source::{KEYS, Source};
 use crate::sim::store::{Store, StoreWrite};
 use crate::sim::target::{Command, Target};
 
 pub(super) struct World {
-    dice: Dice,
-    trace: bool,
+    pub(super) dice: Dice,
+    pub(super) trace: bool,
     pub(super) steps: u64,
-    sources: Vec<Source>,
-    targets: Vec<Target>,
-    process: Process,
+    pub(super) sources: Vec<Source>,
+    pub(super) targets: Vec<Target>,
+    pub(super) process: Process,
     /// Commands whose sender is gone, by target: they may still run.
-    zombies: Vec<Vec<Command>>,
-    store_zombies: Vec<Vec<StoreWrite>>,
-    shape: Shape,
-    uuids: u128,
+    pub(super) zombies: Vec<Vec<Command>>,
+    pub(super) store_zombies: Vec<Vec<StoreWrite>>,
+    pub(super) shape: Shape,
+    pub(super) uuids: u128,
     /// Sharded DDL that a shard has yet to make.
-    ddl: Vec<Ddl>,
-    writes_left: u64,
+    pub(super) ddl: Vec<Ddl>,
+    pub(super) writes_left: u64,
     /// One fault in this many steps; 0: none any more.
-    fault_steps: u64,
+    pub(super) fault_steps: u64,
     /// Attempts, elections, kills: for the trace.
     pub(super) attempts: u64,
 }
 
 /// How far the engine is.
-enum Process {
+pub(super) enum Process {
     Down(Router),
     Begun(Router, Vec<(i64, i64)>),
     Alone(Router, Vec<(i64, i64)>),
     Loaded(Router, Vec<(i64, i64)>, Vec<PairState>),
-    Up(Coordinator, Vec<Pair>),
+    Up(Box<Coordinator>, Vec<Pair>),
     /// Only while the variant changes.
     Between,
 }
 
 #[derive(Debug)]
-struct Ddl {
-    shard: usize,
-    uuid: Uuid,
-    name: String,
-    create: bool,
+pub(super) struct Ddl {
+    pub(super) shard: usize,
+    pub(super) uuid: Uuid,
+    pub(super) name: String,
+    pub(super) create: bool,
 }
 
 /// What a seed may take; one that takes more is stuck.
@@ -212,14 +211,14 @@ impl World {
                     pairs.push(Pair::start(state, index, begun[index], source.newest(), self.shape, source)?);
                     self.note(|| format!("pair {index} starts at {}: {:?}", state.resume.position, units(state)));
                 }
-                Process::Up(coordinator, pairs)
+                Process::Up(Box::new(coordinator), pairs)
             }
             other => other,
         })
     }
 
     /// One step of a running attempt.
-    fn work(&mut self, mut coordinator: Coordinator, mut pairs: Vec<Pair>) -> Step<bool> {
+    fn work(&mut self, mut coordinator: Box<Coordinator>, mut pairs: Vec<Pair>) -> Step<bool> {
         let which = self.dice.below(pairs.len() as u64) as usize;
         coordinator.under_way = self.ddl.iter().map(|ddl| ddl.uuid).collect();
         let stepped = self.pair_step(&mut coordinator, &mut pairs[which], which);
@@ -267,17 +266,6 @@ impl World {
         let source = &self.sources[which];
         let exact = self.targets[which].term == pair.term && self.zombies[which].is_empty() && pair.is_idle(source);
         if exact { pair.check_exact(source, &self.targets[which]) } else { Ok(()) }
-    }
-
-    /// A command nobody waits for may run at any time.
-    fn orphan(&mut self, pair: &mut Pair) {
-        if !pair.orphans.is_empty() && self.dice.below(100) == 0 {
-            let which = self.dice.below(pair.orphans.len() as u64) as usize;
-            let mut command = pair.orphans.swap_remove(which);
-            while !command.writes.is_empty() {
-                self.targets[pair.index].run(&mut command, &mut self.dice);
-            }
-        }
     }
 
     /// True once all is drained, recorded, closed and equal.
@@ -341,165 +329,7 @@ impl World {
         }
     }
 
-    fn source_step(&mut self) {
-        if self.dice.below(3) == 0 && !self.ddl.is_empty() {
-            self.late_ddl();
-        } else if self.dice.below(25) == 0 {
-            self.source_ddl();
-        } else {
-            let which = self.dice.below(self.sources.len() as u64) as usize;
-            self.sources[which].write(&mut self.dice);
-        }
-    }
-
-    fn stop_source(&mut self) {
-        self.sources.iter_mut().for_each(Source::finish);
-        while !self.ddl.is_empty() {
-            self.late_ddl();
-        }
-        self.note(|| "the source stops".to_owned());
-    }
-
-    fn late_ddl(&mut self) {
-        let Ddl { shard, uuid, name, create } = self.ddl.remove(0);
-        if create {
-            self.sources[shard].create(uuid, &name, &mut self.dice);
-        } else if !self.sources[shard].drop_collection(uuid) {
-            self.ddl.push(Ddl { shard, uuid, name, create });
-        }
-    }
-
-    /// A creation, a drop, or both at once; on one shard, or on all.
-    fn source_ddl(&mut self) {
-        let shards = self.sources.len();
-        let sharded = 1 < shards && self.dice.below(2) == 0;
-        let shard = self.dice.below(shards as u64) as usize;
-        let name = match sharded {
-            true => format!("all{}", self.dice.below(2)),
-            false => format!("own{shard}.{}", self.dice.below(2)),
-        };
-        if self.ddl.iter().any(|ddl| ddl.name == name) {
-            return;
-        }
-        let on: Vec<usize> = if sharded { (0..shards).collect() } else { vec![shard] };
-        let holds =
-            |source: &Source| source.collections.iter().find(|(_, c)| c.alive && c.name == name).map(|(u, _)| *u);
-        let there = holds(&self.sources[on[0]]);
-        let dropped = there.is_none_or(|uuid| self.sources[on[0]].drop_collection(uuid));
-        if !dropped {
-            return;
-        }
-        if let Some(uuid) = there {
-            let late = on[1..].iter().map(|shard| Ddl { shard: *shard, uuid, name: name.clone(), create: false });
-            self.ddl.extend(late);
-            if 1 < on.len() || self.dice.below(2) == 0 {
-                return;
-            }
-        }
-        self.uuids += 1;
-        let uuid = Uuid::from_bytes(self.uuids.to_le_bytes());
-        self.sources[on[0]].create(uuid, &name, &mut self.dice);
-        let late = on[1..].iter().map(|shard| Ddl { shard: *shard, uuid, name: name.clone(), create: true });
-        self.ddl.extend(late);
-    }
-
-    fn fault(&mut self) -> Step {
-        let which = self.dice.below(self.targets.len() as u64) as usize;
-        match self.dice.below(4) {
-            0 | 1 => self.elect(which),
-            2 => Err(Halt::Attempt("killed".to_owned())),
-            _ => Err(Halt::Attempt("a connection is lost".to_owned())),
-        }
-    }
-
-    fn elect(&mut self, which: usize) -> Step {
-        let lost = self.targets[which].written();
-        self.targets[which].elect(&mut self.dice);
-        let written = self.targets[which].written();
-        self.note(|| format!("target {which} elects: {} writes are lost", lost - written));
-        let Process::Up(_, pairs) = &mut self.process else { return Ok(()) };
-        let pair = &mut pairs[which];
-        pair.rounds.elected(written);
-        let waits = pair.waits().iter().any(|wait| written < wait.number);
-        // Whether anyone notices is another matter: connections may stay.
-        if waits || self.dice.below(2) == 0 && pair.is_writing() {
-            return Err(Halt::Attempt("a write is cut off by an election".to_owned()));
-        }
-        Ok(())
-    }
-
-    /// A command whose sender is gone takes effect, or some of it.
-    fn zombie(&mut self) {
-        let which = self.dice.below(self.targets.len() as u64) as usize;
-        let (zombies, writes) = (&mut self.zombies[which], &mut self.store_zombies[which]);
-        if self.dice.below(4) == 0 && !writes.is_empty() {
-            let write = writes.swap_remove(self.dice.below(writes.len() as u64) as usize);
-            let taken = self.targets[which].store(write.clone()).is_some();
-            self.note(|| format!("late on target {which}, taken {taken}: {write:?}"));
-        } else if !zombies.is_empty() {
-            let chosen = self.dice.below(zombies.len() as u64) as usize;
-            self.targets[which].run(&mut zombies[chosen], &mut self.dice);
-            if zombies[chosen].writes.is_empty() {
-                zombies.swap_remove(chosen);
-            }
-            self.note(|| format!("a late statement runs on target {which}"));
-        }
-    }
-
-    /// All memory is lost; what was sent may still run.
-    fn end_attempt(&mut self, why: &str) {
-        self.note(|| format!("the attempt ends: {why}"));
-        self.process = match std::mem::replace(&mut self.process, Process::Between) {
-            Process::Up(coordinator, pairs) => {
-                for pair in pairs {
-                    self.leave(pair);
-                }
-                Process::Down(coordinator.router)
-            }
-            Process::Down(router)
-            | Process::Begun(router, _)
-            | Process::Alone(router, _)
-            | Process::Loaded(router, _, _) => Process::Down(router),
-            Process::Between => unreachable!("a step puts the process back"),
-        };
-    }
-
-    fn leave(&mut self, pair: Pair) {
-        let which = pair.index;
-        let mut writes = Vec::new();
-        if let Round::Captured(_) | Round::Settled(_) = pair.rounds.round
-            && let Some(recorded) = pair.rounds.pipeline.to_record()
-        {
-            match pair.rounds.round {
-                Round::Captured(_) if !recorded.settled.is_empty() => {
-                    writes.push(StoreWrite::Settled(recorded.settled.clone()))
-                }
-                _ => writes.push(StoreWrite::Touch(pair.incarnation, Some(recorded.resume))),
-            }
-        }
-        for lane in pair.lanes {
-            self.zombies[which].extend(lane.sent.into_iter().map(|sent| sent.command));
-        }
-        for scan in pair.scans {
-            match scan {
-                Scan::Starting { unit, fence } => writes.push(StoreWrite::Start(unit.tracked.uuid, unit.index, fence)),
-                Scan::Reading { sent, .. } => self.zombies[which].extend(sent.into_iter().map(|sent| sent.command)),
-                _ => {}
-            }
-        }
-        for chore in pair.chores {
-            match chore.work {
-                Work::Record(state) => writes.push(StoreWrite::Add(state)),
-                Work::Kill => writes.push(StoreWrite::Kill(chore.tracked.uuid)),
-                _ => {}
-            }
-        }
-        self.zombies[which].extend(pair.orphans);
-        self.zombies[which].retain(|command| !command.writes.is_empty());
-        self.store_zombies[which].extend(writes);
-    }
-
-    fn note(&self, what: impl FnOnce() -> String) {
+    pub(super) fn note(&self, what: impl FnOnce() -> String) {
         if self.trace {
             println!("{:6}  {}", self.steps, what());
         }

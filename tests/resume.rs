@@ -70,7 +70,7 @@ async fn one_process_works_on_a_target_and_a_cancelled_run_can_be_begun_anew() {
     first.until_ready().await;
     let second = Engine::start(&source, &target, &[]).await.end().await;
     assert_eq!(second.code, 4);
-    assert!(second.log.text().contains("pid"), "who holds it is told: {}", second.log.text());
+    assert!(second.log.text().contains("works on this target"), "who holds it is told: {}", second.log.text());
 
     first.cancel().await;
     assert_eq!(first.end().await.code, 130);
@@ -144,6 +144,7 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
     engine.until_ready().await;
     target.member_mut(0).freeze();
     write_much_anew(&source, 120).await;
+    until_rolled_over(&source).await;
     engine.until("read ahead", |now| now.pairs[0].spool_bytes > 100_000).await;
     // Dead before the target is back: the next process has the spool only.
     engine.kill();
@@ -153,6 +154,22 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
+}
+
+/// Waits until nothing is left of what was before the last replacements.
+async fn until_rolled_over(source: &ReplicaSet) {
+    let oplog = source.client().await.unwrap().database("local").collection::<bson::Document>("oplog.rs");
+    loop {
+        let oldest = oplog.find_one(doc! {}).sort(doc! {"$natural": 1}).await.unwrap().unwrap();
+        let change = oldest.get_document("o").ok().and_then(|o| {
+            o.get_i32("n").ok().or_else(|| o.get_document("diff").ok()?.get_document("u").ok()?.get_i32("n").ok())
+        });
+        if change.is_some_and(|n| n > 1) {
+            return;
+        }
+        fixture::run(&source.client().await.unwrap(), "d", doc! {"insert": "tick", "documents": [{}]}).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Replaces one document again and again.
@@ -178,6 +195,7 @@ async fn what_is_lost_when_the_source_rolled_over_is_told() {
     engine.until_ready().await;
     engine.kill();
     write_much_anew(&source, 120).await;
+    until_rolled_over(&source).await;
     let spool = tempfile::tempdir().unwrap();
     let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
     let lost = Engine::start(&source_uri, &target_uri, &elsewhere).await.end().await;

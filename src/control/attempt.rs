@@ -31,6 +31,7 @@ pub struct Attempt<'a> {
 
 impl Attempt<'_> {
     pub async fn to_the_end(&self, requests: &mut mpsc::Receiver<api::Request>) -> Result<Summary> {
+        self.opened.renew_lease().await?;
         let stage = self.stage().await?;
         if stage == Stage::Finishing {
             finish::finish(self.config, self.opened, self.run).await?;
@@ -81,7 +82,7 @@ impl Attempt<'_> {
             prepare::lay_out(sides, stores).await?;
         }
         let running = setup::start(self.config, self.opened, self.run).await?;
-        self.run.enter(Phase::Copying);
+        self.run.moves();
         Ok(running)
     }
 }

@@ -104,16 +104,15 @@ async fn recover(
 ) -> Result<Summary> {
     let mut retry = Retry::new(setup::away_max(config));
     loop {
-        let began = std::time::Instant::now();
         let error = match (Attempt { config, run, opened, stop }.to_the_end(requests).await) {
             Ok(summary) => return Ok(summary),
             Err(error) if error.kind.policy() == Policy::Retry => error,
             Err(error) => return Err(error),
         };
-        run.recovers_from(&error.message);
-        if HELD < began.elapsed() {
+        if HELD < run.moved_for() {
             retry.worked();
         }
+        run.recovers_from(&error.message);
         drive::unless_stopped(requests, stop, "waiting for a server", retry.pause(error)).await?;
     }
 }

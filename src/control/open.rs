@@ -13,7 +13,7 @@ use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
 use crate::control::stores::{Stores, check_same};
 use crate::control::wipe;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::feed::Feed;
 use crate::pair::oplog::Oplog;
@@ -34,9 +34,22 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Renews the lease until it is lost.
+    /// Renews the lease until another process holds it. While the target is away
+    /// nobody can take it, and each attempt asks for it again.
     pub async fn keep_lease(&self) -> Error {
-        self.lease.keep().await
+        loop {
+            let lost = self.lease.keep().await;
+            if lost.kind.policy() != Policy::Retry {
+                return lost;
+            }
+            tracing::warn!("{}", lost.message);
+        }
+    }
+
+    /// # Errors
+    /// `Refused` if another process took the lease.
+    pub async fn renew_lease(&self) -> Result<()> {
+        self.lease.renew().await
     }
 
     /// Ends the feeds and removes the spool: the run is done.

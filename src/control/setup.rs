@@ -27,6 +27,7 @@ use crate::pair::ddl::Request;
 use crate::pair::incarnation::{self, Begun};
 use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::run::{Limits, Pair, PairTasks, Plan};
+use crate::state::pair_store::PairStore;
 use crate::state::{CollectionState, PairState};
 
 /// Requests for DDL that may wait; pairs wait beyond.
@@ -34,6 +35,9 @@ const DDL_QUEUE: usize = 64;
 
 /// How long connections of an older incarnation are waited for in one attempt.
 const OLDER_WAIT: Duration = Duration::from_secs(60);
+
+/// Of a pair's state: checkpoints, unit starts and the catalog, side by side.
+const STATE_CONNECTIONS: u32 = 4;
 
 /// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
 const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
@@ -123,13 +127,13 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let coordinator = Coordinator::new(sides.clone(), &states, dropped);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
-    let plans = states.enumerate().map(|(index, ((state, begun), newest))| Plan {
+    let plans = states.enumerate().map(|(index, ((state, (begun, store)), newest))| Plan {
         index,
         begun,
         source: sides.source.shards[index].clone(),
         target: sides.target.shards[sides.pairs[index]].clone(),
         state,
-        store: stores.pairs[index].clone(),
+        store,
         feed: feeds[index].clone(),
         gone: gone[index].clone(),
         newest,
@@ -144,12 +148,14 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
 
 /// Waits until this process is the only one that writes, and completes what an
 /// interrupted `restart` left.
-async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result<Begun> {
+async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result<(Begun, PairStore)> {
     let (target, store) = (&sides.target.shards[sides.pairs[pair]], &stores.pairs[pair]);
     let begun = incarnation::begin(target, store, &run.id(), pair, OLDER_WAIT).await?;
-    let client = target.data_client(&begun.app_name, 2)?;
-    restart::finish_wipes(&Shard { client, ..target.clone() }, store).await?;
-    Ok(begun)
+    let client = target.data_client(&begun.app_name, STATE_CONNECTIONS)?;
+    let target = Shard { client, ..target.clone() };
+    let store = store.over(&target);
+    restart::finish_wipes(&target, &store).await?;
+    Ok((begun, store))
 }
 
 /// The newest majority-committed entry of every source shard.

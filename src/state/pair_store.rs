@@ -49,6 +49,12 @@ impl PairStore {
         PairStore { database, run: run.to_owned(), pair, incarnation: Arc::default() }
     }
 
+    /// The same over another client of the same shard: that of the data plane
+    /// whose end the next incarnation waits for, so that no write comes after it.
+    pub fn over(&self, shard: &Shard) -> Self {
+        PairStore { database: StateDatabase::new(shard), ..self.clone() }
+    }
+
     /// Stores a plan, in place of any earlier one. Incarnations count on.
     pub async fn create(&self, state: &PairState) -> Result<()> {
         let others = rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0};

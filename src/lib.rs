@@ -14,7 +14,7 @@
 //!              source shard k                                            target shard k
 //!                  │  plan ─▶ scan ══▶ ┐                                      ▲
 //!    many ranges,  │                   ├─ gate ═▶ lanes (K) ═▶ bulk writes ───┘
-//!    one oplog     │  oplog ─▶ tail ═══┘   └ held ops
+//!    one oplog     │ oplog ─▶ spool ─▶ tail   └ held ops
 //!                  │
 //!    control: validate → layout → copy + follow → ready → cutover → finish
 //! ```
@@ -28,10 +28,13 @@
 //!
 //! - the whole run: [`control::migrate`], then [`control::drive`]
 //! - a copied document: [`pair::plan`] → [`pair::scan`] → [`pair::bulk`]
-//! - a followed op: [`pair::oplog`] → [`pair::entry`] → [`pair::tail`] →
-//!   [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
+//! - a followed op: [`pair::oplog`] → [`pair::feed`] → [`spool`] → [`pair::entry`] →
+//!   [`pair::tail`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
 //!   [`pair::bulk`]
-//! - the end: [`control::cutover`], [`verify`]
+//! - the end: [`control::cutover`], [`verify`], [`control::finish`]
+//! - after a fault: [`control::attempt`] → [`control::setup`] → [`pair::incarnation`] →
+//!   [`pair::restore`]; what is recorded: [`pair::ledger`] → [`pair::checkpoint`] →
+//!   [`state`]
 //!
 //! # The rooms
 //!
@@ -57,6 +60,9 @@
 //!   and `_id` (equal as the index compares), one flush of a lane at a time, a
 //!   document once in a flush.
 //! - The watermark is below every op that is held, queued or in flight.
+//! - What is recorded as the resume position was captured before a majority write of
+//!   the same term: it is durable. A unit's start is recorded before its first write.
+//! - At most one incarnation writes to a target shard.
 //! - No data write can create a collection or hit a namesake: each carries the
 //!   target collection's UUID.
 //! - Nothing queues without a bound: bytes in flight are granted by [`pair::budget`],
@@ -69,9 +75,15 @@
 //!   acknowledged. Inboxes and holds are bounded by these permits, so the gate
 //!   never waits under its lock.
 //! - **Errors**: one type with a cause; the cause alone gives policy and exit code.
-//!   The first failure of any task stops the whole run ([`pair::run::PairTasks`]).
-//! - **Shutdown**: a signal or `cancel` ends the loop in [`control::drive`]; tasks
-//!   end by being dropped; balancers are put back on every way out.
+//!   The first failure of any task ends the attempt ([`pair::run::PairTasks`]).
+//! - **Faults**: one mechanism. Whatever happens on the target's side (a lost
+//!   connection, no answer, another term in a reply) ends all tasks of all pairs; a
+//!   new incarnation waits until the target lists no older one, loads the last
+//!   checkpoint and goes on. A process that starts does exactly the same. Reads of
+//!   the source are tried again in place: what they return is majority-committed.
+//! - **Shutdown**: a signal ends the loop in [`control::drive`] after two rounds of
+//!   checkpoints; the balancers stay off, for the run will go on. They are put back
+//!   when it is done, cancelled, or cannot go on.
 //! - **Testing**: pure parts by rows and proptest, all else on real servers that
 //!   `loadgen` starts; `loadgen check` compares byte by byte and shares no code
 //!   with [`verify`]. `loadgen sim` drives gate, lanes, checkpoints and resume through
@@ -99,14 +111,20 @@
 //!   document is dropped from the stream and read again at an exact position
 //!   ([`pair::doubtful`]); in one transaction there is no order to find (R3).
 //! - *A command is sent once.* After a lost connection nobody knows whether it took
-//!   effect, and a late duplicate would overwrite newer data (R7): the run stops.
+//!   effect, and a late duplicate would overwrite newer data (R7): the attempt ends.
+//!   Sessions with transaction numbers would be exact too, and cost 50 % on updates.
+//! - *All pairs go back together*, though one had the fault: units in flight are
+//!   seconds of work, and DDL across pairs then has one state to begin from.
+//! - *The spool holds all that is read, always*, instead of only what overflows: one
+//!   path, and an absent target costs nothing that the source rolls over meanwhile.
 //!
 //! # Not yet
 //!
-//! Durable state and resume, the spool on disk and servers other than 6.0.
-//! Known waits without a bound of their own: a scan behind a document of a prepared
-//! transaction that never ends, and pairs that wait for each other's drops while
-//! the ops they hold fill both tails' shares.
+//! Servers other than 6.0; held ops on disk (they are bounded by memory, then the
+//! tail waits); beginning one pair anew whose position rolled off everywhere.
+//! Known waits without a bound of their own, which the watchdog reports: a scan behind
+//! a document of a prepared transaction that never ends, and pairs that wait for each
+//! other's drops while the ops they hold fill both tails' shares.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

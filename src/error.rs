@@ -148,5 +148,5 @@ impl From<bson::error::Error> for Error {
 /// (server source, `error_codes.yml`: RetriableError, NotPrimaryError, ShutdownError;
 /// 13388: a shard's new primary has not yet loaded what it owns).
 pub(crate) fn is_passing(code: i32) -> bool {
-    matches!(code, 6 | 7 | 89 | 91 | 249 | 189 | 262 | 9001 | 10107 | 11600 | 11602 | 13388 | 13435 | 13436)
+    matches!(code, 6 | 7 | 89 | 91 | 133 | 134 | 249 | 189 | 262 | 9001 | 10107 | 11600 | 11602 | 13388 | 13435 | 13436)
 }

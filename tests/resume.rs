@@ -164,11 +164,13 @@ async fn roll_over(source: &ReplicaSet) {
         async move { find.await.unwrap().unwrap().get_timestamp("ts").unwrap() }
     };
     let newest = end(-1).await;
-    for _ in 0..20 {
-        write_much_anew(source, 40).await;
+    for _ in 0..100 {
+        write_much_anew(source, 10).await;
         if newest < end(1).await {
             return;
         }
+        // It takes the server's checkpoints.
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     panic!("the source does not roll over");
 }

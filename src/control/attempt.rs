@@ -33,7 +33,12 @@ impl Attempt<'_> {
     pub async fn to_the_end(&self, requests: &mut mpsc::Receiver<api::Request>) -> Result<Summary> {
         self.opened.renew_lease().await?;
         let stage = self.stage().await?;
+        if stage == Stage::Cancelled {
+            return Err(Error::new(Kind::Cancelled, "the run was cancelled by another process")
+                .remedy("`shardlift migrate --restart` wipes what was copied and begins anew"));
+        }
         if stage == Stage::Finishing {
+            self.run.enter(Phase::CuttingOver);
             finish::finish(self.config, self.opened, self.run).await?;
             self.run.enter(Phase::Done);
             self.remove_spool().await;

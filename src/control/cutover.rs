@@ -20,6 +20,9 @@ use crate::pair::position::Position;
 use crate::pair::run::{Pair, close_all_if_quiet};
 use crate::{cluster::catalog, verify};
 
+/// How much longer than the deadline a server may take to answer: what is late
+/// has a better reason to give until then.
+const ANSWERS: Duration = Duration::from_secs(10);
 /// How often a waiting cutover looks again.
 const POLL: Duration = Duration::from_millis(2);
 /// How often source shards are asked for open transactions.
@@ -83,7 +86,10 @@ impl Cutover<'_> {
     /// # Errors
     /// Only what must stop the run; everything else is `CalledOff`.
     pub async fn prove(&self) -> Result<Proven> {
-        match self.try_prove().await {
+        // Closing the gates is the last thing it does, and does not wait.
+        let late = || Ok(Err(CalledOff::Late("a server does not answer".to_owned())));
+        let proven = timeout_at((self.deadline + ANSWERS).into(), self.try_prove()).await;
+        match proven.unwrap_or_else(|_| late()) {
             Err(e) if matches!(e.kind, Kind::Unsupported | Kind::Internal) => Err(e),
             Err(e) => Ok(Err(CalledOff::Late(e.to_string()))),
             proven => proven,

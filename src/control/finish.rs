@@ -7,7 +7,7 @@ use bson::{Bson, Document, doc};
 
 use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::connect::Deployment;
-use crate::cluster::retry::Retry;
+use crate::cluster::retry::{Retry, within};
 use crate::config::Config;
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
@@ -20,12 +20,16 @@ use crate::pair::position::Position;
 use crate::pair::run::Pair;
 use crate::state::{Expiry, Stage};
 
+/// How long one `collMod` may take.
+const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
 /// NamespaceNotFound: dropped on the source before the cutover.
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Records that only the finish is left, and what it has to restore. The gates
 /// are closed for good.
 pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair>]) -> Result<()> {
+    // A process that was frozen meanwhile may have been replaced.
+    opened.renew_lease().await?;
     let mut expiries = Expiries::new();
     pairs.iter().for_each(|pair| expiries.extend(pair.expiries()));
     let of_indexes = expiries.into_iter().map(|((ns, index), seconds)| Expiry { ns, index: Some(index), seconds });
@@ -79,8 +83,9 @@ fn finite(seconds: Bson) -> Bson {
 async fn restore(target: &Deployment, ns: &Namespace, change: Document, run: &Run) -> Result<()> {
     let mut command = doc! { "collMod": &ns.coll };
     command.extend(change.clone());
-    let done: Result<Document> = target.entry.database(&ns.db).run_command(command).await.map_err(Error::from);
-    match done {
+    let database = target.entry.database(&ns.db);
+    let sent = async { database.run_command(command).await.map_err(Error::from) };
+    match within(RESTORE_PATIENCE, "the target's router", sent).await {
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => {}
         Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
         Err(e) => run.warn(format!(

@@ -117,21 +117,20 @@ async fn recover(
     }
 }
 
-/// What is put back, or said, when a run ends undone.
+/// What is put back, or said, when a run ends undone. The balancers stay off as
+/// long as it can be taken up again: chunks must not move until then.
 async fn leave(opened: &Opened, run: &Run, error: &Error) {
-    match error.kind {
-        // It will be taken up again: chunks must not move until then.
-        Kind::Stopped | Kind::Parked | Kind::Transient if opened.balancers.any_was_on() => run.warn(
-            "the balancers stay off until the run goes on: run the same command again, or give it up with `shardlift cancel`, which puts them back",
-        ),
-        Kind::Stopped | Kind::Parked | Kind::Transient => {}
-        Kind::Cancelled => {
-            if let Err(e) = opened.stores.run.set_stage(Stage::Cancelled).await {
-                run.warn(format!("that the run was cancelled could not be recorded: {e}"));
-            }
-            setup::restore_balancers(&opened.sides, opened.balancers, run).await;
+    if error.kind == Kind::Cancelled {
+        match opened.stores.run.set_stage(Stage::Cancelled).await {
+            Ok(()) => setup::restore_balancers(&opened.sides, opened.balancers, run).await,
+            Err(e) => run.warn(format!(
+                "that the run was cancelled could not be recorded, and the balancers stay off: run `shardlift cancel` with source and target when the target is back: {e}"
+            )),
         }
-        _ => setup::restore_balancers(&opened.sides, opened.balancers, run).await,
+    } else if opened.balancers.any_was_on() {
+        run.warn(
+            "the balancers stay off until the run goes on: run the same command again, or give it up with `shardlift cancel`, which puts them back",
+        );
     }
 }
 

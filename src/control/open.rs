@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::cluster::connect::Shard;
 use crate::config::Config;
-use crate::control::balancer::Found;
+use crate::control::balancer::{self, Found};
 use crate::control::run::Run;
 use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
@@ -87,10 +87,22 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
     tokio::select! {
-        wiped = wipe::wipe(&sides.target) => wiped?,
+        wiped = wipe_alone(sides, &recorded) => wiped?,
         lost = lease.keep() => return Err(lost),
     }
     remove_spool(config, &recorded.id)
+}
+
+async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
+    // The new run finds them as the old one did. A cancelled one has put them
+    // back, and the operator may have changed them since.
+    if recorded.stage != Stage::Cancelled {
+        if check_same(recorded, sides).is_ok() {
+            balancer::restore(&sides.source, Found { enabled: recorded.source_balancer }).await?;
+        }
+        balancer::restore(&sides.target, Found { enabled: recorded.target_balancer }).await?;
+    }
+    wipe::wipe(&sides.target).await
 }
 
 /// What is left of a run's spool on this host.
@@ -107,7 +119,8 @@ fn remove_spool(config: &Config, run: &str) -> Result<()> {
 
 /// One feed per pair, with its spool in a folder of its own.
 fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
-    let quota = Arc::new(Quota::new(config.spool_mb << 20));
+    let bytes_max = config.spool_bytes_max();
+    let quota = Arc::new(Quota::new(bytes_max));
     let open = |(pair, shard): (usize, &Shard)| {
         let dir = config.spool_path()?.join(run).join(pair.to_string());
         let limits =
@@ -154,6 +167,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
     setup::validate(&sides).await?;
     let sides = sides.map(&config.map)?;
+    setup::limits(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     let balancers = setup::balancers(&sides).await?;
     let ids = |shards: &[crate::cluster::connect::Shard]| shards.iter().map(|s| s.id.clone()).collect();

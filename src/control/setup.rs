@@ -122,6 +122,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     check_target_owners(sides, &states, &made)?;
     let dropped = dropped_on_target(&states, &made);
     let mut gone = gone(sides, &states).await?;
+    check_dropped_by_us(&states, &gone, &dropped)?;
     gone.iter_mut().for_each(|gone| gone.extend(&dropped));
     let newest = newest(config, sides).await?;
     let coordinator = Coordinator::new(sides.clone(), &states, dropped);
@@ -186,6 +187,20 @@ fn dropped_on_target(states: &[PairState], made: &Catalog) -> HashSet<Uuid> {
     all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made))).map(|c| c.uuid).collect()
 }
 
+/// A drop is made on the target when every pair has met it: then no source shard
+/// lists the collection.
+fn check_dropped_by_us(states: &[PairState], gone: &[HashSet<Uuid>], dropped: &HashSet<Uuid>) -> Result<()> {
+    for (state, gone) in states.iter().zip(gone) {
+        let alive = state.collections.iter().filter(|c| !c.dead && !gone.contains(&c.uuid));
+        if let Some(lost) = alive.into_iter().find(|c| dropped.contains(&c.uuid)) {
+            let found = format!("{} was dropped or recreated on the target by somebody else", lost.ns);
+            return Err(Error::new(Kind::Unsupported, found)
+                .remedy("leave the target alone while a run is on; begin anew with `shardlift migrate --restart`"));
+        }
+    }
+    Ok(())
+}
+
 /// A target balancer that was on between two starts may have moved chunks: data
 /// would be written to shards that do not own it.
 fn check_target_owners(sides: &Sides, states: &[PairState], made: &Catalog) -> Result<()> {
@@ -217,7 +232,7 @@ pub fn away_max(config: &Config) -> Duration {
 
 /// # Errors
 /// `Config` if the budget is too small for that many pairs.
-fn limits(config: &Config, pairs: usize) -> Result<Limits> {
+pub fn limits(config: &Config, pairs: usize) -> Result<Limits> {
     let memory_bytes = config.memory_bytes() / pairs.max(1);
     if memory_bytes < MEMORY_PER_PAIR_MIN {
         let least_mb = (MEMORY_PER_PAIR_MIN * pairs) >> 20;

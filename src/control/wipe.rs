@@ -40,6 +40,8 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
         return Err(Error::new(Kind::Refused, format!("run {} is past the point of return of its cutover", run.id))
             .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
     }
+    // IMPORTANT: first. Nobody may go on with what is half dropped.
+    runs.set_stage(Stage::Cancelled).await?;
     let made = made(&run, target).await?;
     drop_all(target, &run, &made).await?;
     // IMPORTANT: only now, and the run last: until then the next wipe knows all

@@ -104,7 +104,12 @@ fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Resu
     let given_up = before.cutovers_given_up < now.cutovers_given_up || began;
     match now.phase.as_str() {
         "done" => Some(Ok(())),
-        "cutting over" => None,
+        // While it recovers it may have been done: what comes next tells.
+        "cutting over" | "recovering" => None,
+        "parked" => Some(Err(Error::new(Kind::Parked, why("a server was away for too long"))
+            .remedy("bring the server back and run the same `shardlift migrate` again: it goes on, or finishes"))),
+        "stopped" => Some(Err(Error::new(Kind::Stopped, why("the run was stopped by a signal"))
+            .remedy("run the same `shardlift migrate` again: it goes on, or finishes"))),
         "failed" => Some(Err(Error::new(Kind::Server, format!("the run failed: {}", why("no reason was given")))
             .remedy("look at the end of the run's log"))),
         "cancelled" => Some(Err(Error::new(Kind::Cancelled, "the run was cancelled"))),

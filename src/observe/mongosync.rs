@@ -57,6 +57,8 @@ fn state(phase: &str) -> &'static str {
         "cutting over" => "COMMITTING",
         "done" => "COMMITTED",
         "failed" => "FAILED",
+        // As mongosync's pause: it goes on where it was.
+        "parked" | "stopped" => "PAUSED",
         "cancelled" => "CANCELLED",
         _ => "RUNNING",
     }

@@ -156,7 +156,7 @@ impl PairSnapshot {
 impl Snapshot {
     /// True when nothing will change any more.
     pub fn is_final(&self) -> bool {
-        matches!(self.phase.as_str(), "done" | "failed" | "cancelled")
+        matches!(self.phase.as_str(), "done" | "failed" | "cancelled" | "parked" | "stopped")
     }
 
     /// All pairs as one: counters added up, lag and ETA of the slowest, ready

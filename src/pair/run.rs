@@ -384,6 +384,7 @@ impl Pair {
         m.ops_held.store(held.0, Relaxed);
         m.bytes_held.store(held.1, Relaxed);
         m.ops_queued.store(self.lanes.iter().map(|lane| lane.len() as u64).sum(), Relaxed);
+        m.source_seconds.store(source_ms / 1_000, Relaxed);
         m.tail_seconds.store(passed.seconds(), Relaxed);
         m.applied_seconds.store(watermark.seconds(), Relaxed);
         m.spool_bytes.store(self.feed.bytes(), Relaxed);

@@ -74,7 +74,9 @@ impl Lease {
             tokio::time::sleep(wait).await;
             wait = RENEW_EVERY;
             let lost_at = *self.renewed.lock() + VALID + VALID;
-            let renewed = tokio::time::timeout_at(lost_at.into(), self.renew()).await;
+            // One that ran out can still be renewed, while nobody took it.
+            let until = lost_at.max(Instant::now() + RENEW_EVERY);
+            let renewed = tokio::time::timeout_at(until.into(), self.renew()).await;
             match renewed.unwrap_or_else(|_| Err(Error::new(Kind::Transient, "no answer"))) {
                 Ok(()) => {}
                 Err(e) if e.kind != Kind::Transient => return e,

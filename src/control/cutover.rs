@@ -122,6 +122,9 @@ impl Cutover<'_> {
                 continue;
             }
             watch::check(self.sides, self.coordinator).await?;
+            // What was acknowledged is durable, in one term: else the attempt goes
+            // back, and a difference means nothing (R7).
+            try_join_all(self.pairs.iter().map(|pair| pair.record_all())).await?;
             if let Some(report) = report.as_ref().filter(|report| !report.equal) {
                 return Ok(Err(CalledOff::Differs(report.differences.clone())));
             }

@@ -155,6 +155,9 @@ async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result
     let client = target.data_client(&begun.app_name, STATE_CONNECTIONS)?;
     let target = Shard { client, ..target.clone() };
     let store = store.over(&target);
+    // IMPORTANT: the first command of these connections. A younger incarnation
+    // that began meanwhile makes it fail, or sees them and waits.
+    store.checkpoint(None).await?;
     restart::finish_wipes(&target, &store).await?;
     Ok((begun, store))
 }

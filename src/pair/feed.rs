@@ -5,7 +5,7 @@
 //! So the source may roll over what a slow or absent target has not taken yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf};
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::cluster::retry::{Retry, within};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pair::entry::Entry;
 use crate::pair::oplog::Oplog;
 use crate::pair::position::{Mark, Position};
@@ -24,6 +24,9 @@ use crate::spool::segment::Block;
 
 /// How often what was fetched is made to outlive a power loss.
 const SYNC: Duration = Duration::from_secs(1);
+
+/// How long a tail that has read all may wait for room in the spool.
+const STARVED_MAX: Duration = Duration::from_secs(300);
 
 /// The feed of one pair. Lives as long as the process.
 pub struct Feed {
@@ -45,6 +48,8 @@ struct Fetching {
 struct View {
     /// The source's last reply held nothing new.
     at_head: AtomicBool,
+    /// The newest entry a reader has taken.
+    taken: AtomicU64,
 }
 
 impl Feed {
@@ -71,9 +76,10 @@ impl Feed {
             self.fetch_from(end.filter(|end| resume.position < end.position).unwrap_or(resume));
         }
         let fetching = self.fetching.lock();
-        let failed =
-            fetching.as_ref().map(|f| f.failed.clone()).ok_or_else(|| Error::internal("nothing is fetched"))?;
-        Ok(FeedReader { reader: self.log.reader(resume.position), failed })
+        let fetching = fetching.as_ref().ok_or_else(|| Error::internal("nothing is fetched"))?;
+        let (failed, view) = (fetching.failed.clone(), fetching.view.clone());
+        view.taken.fetch_max(resume.position.raw(), SeqCst);
+        Ok(FeedReader { reader: self.log.reader(resume.position), failed, view })
     }
 
     fn fetch_from(&self, at: Mark) {
@@ -121,17 +127,25 @@ impl Feed {
     /// The entry at exactly `position`, from the spool or from the source; None
     /// if neither holds it.
     pub async fn at(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
-        if self.log.covers(position.before())
-            && let Some(block) = self.log.reader(position.before()).try_next().await?
-        {
-            for raw in entries(&block) {
-                let raw = raw?;
-                if Entry::read(raw)?.position == position {
-                    return Ok(Some(raw.to_owned()));
-                }
+        // What is being trimmed may fail to be read: the source may still have it.
+        match self.in_spool(position).await {
+            Ok(Some(entry)) => Ok(Some(entry)),
+            Ok(None) | Err(_) => self.oplog.at(position).await,
+        }
+    }
+
+    async fn in_spool(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
+        if !self.log.covers(position.before()) {
+            return Ok(None);
+        }
+        let Some(block) = self.log.reader(position.before()).try_next().await? else { return Ok(None) };
+        for raw in entries(&block) {
+            let raw = raw?;
+            if Entry::read(raw)?.position == position {
+                return Ok(Some(raw.to_owned()));
             }
         }
-        self.oplog.at(position).await
+        Ok(None)
     }
 
     /// The spool is of no use any more.
@@ -148,6 +162,7 @@ impl Feed {
 pub struct FeedReader {
     reader: Reader,
     failed: watch::Receiver<Option<Error>>,
+    view: Arc<View>,
 }
 
 impl FeedReader {
@@ -157,6 +172,12 @@ impl FeedReader {
     /// The fetcher's: `RolledOff`, `Parked`, or what the disk says. What it had
     /// fetched before is read first.
     pub async fn next(&mut self) -> Result<Arc<Block>> {
+        let block = self.take().await?;
+        self.view.taken.store(block.last.position.raw(), SeqCst);
+        Ok(block)
+    }
+
+    async fn take(&mut self) -> Result<Arc<Block>> {
         if let Some(block) = self.reader.try_next().await? {
             return Ok(block);
         }
@@ -201,7 +222,9 @@ impl Fetcher {
         let mut syncing: Option<JoinHandle<Result<()>>> = None;
         let mut synced = tokio::time::Instant::now();
         loop {
-            self.log.room().await;
+            if !self.log.has_room() {
+                self.wait_for_room().await?;
+            }
             match self.fetch().await? {
                 Some(block) => {
                     self.view.at_head.store(false, SeqCst);
@@ -217,6 +240,36 @@ impl Fetcher {
                 let log = self.log.clone();
                 syncing = Some(spawn_blocking(move || log.sync()));
                 synced = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    /// The spool is full. As long as the tail has something to read that passes;
+    /// once it has read all, only the resume position can move on, and perhaps it
+    /// waits for what comes next.
+    async fn wait_for_room(&mut self) -> Result<()> {
+        tracing::warn!(
+            "the spool is full ({} MB): the source's oplog is not read ahead until there is room",
+            self.log.bytes() >> 20
+        );
+        // An idle cursor would be lost, and the head moves on.
+        self.cursor = None;
+        self.view.at_head.store(false, SeqCst);
+        loop {
+            let starved = self.at.position.raw() <= self.view.taken.load(SeqCst);
+            tokio::select! {
+                () = self.log.room() => return Ok(()),
+                () = tokio::time::sleep(STARVED_MAX) => {}
+            }
+            if starved && self.at.position.raw() <= self.view.taken.load(SeqCst) {
+                let found = format!(
+                    "the spool is full ({} MB), all of it is read, and a restart would still need it from {}",
+                    self.log.bytes() >> 20,
+                    self.log.range().map_or(self.at.position, |(first, _)| first.position)
+                );
+                return Err(Error::new(Kind::Unsupported, found).remedy(
+                    "raise spool_mb (or make room for it) and run the same command again; smaller ranges (range_mb) need less",
+                ));
             }
         }
     }

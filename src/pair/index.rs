@@ -47,7 +47,7 @@ pub struct Indexer {
 }
 
 impl Indexer {
-    /// Builds every index the source has, when the last unit is copied.
+    /// Builds every index the source has.
     pub async fn build_all(&self, tracked: &Tracked) -> Result<()> {
         if tracked.is_dead() {
             return Ok(());
@@ -63,8 +63,9 @@ impl Indexer {
         Ok(())
     }
 
-    /// After a restart: what the source dropped while nobody followed goes, and
-    /// what is missing is built. All of it is in the list, and is not met again.
+    /// When the last unit is copied, or after a restart: what the source dropped
+    /// while nobody followed goes, and what is missing is built. Index DDL up to
+    /// there is in the list, and is not met again.
     pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
         drop_stale(&self.source, &self.target, tracked).await?;
         self.build_all(tracked).await
@@ -238,6 +239,9 @@ pub(super) async fn drop_stale(source: &Shard, target: &Shard, tracked: &Tracked
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
         there => there?,
     };
+    if there.is_empty() {
+        return Ok(());
+    }
     for spec in catalog::indexes(target, &tracked.ns).await? {
         if is_implicit(&spec) || there.iter().any(|other| refuses_alike(other, &spec)) {
             continue;

@@ -32,6 +32,7 @@ pub mod render;
 pub mod delicate;
 pub mod bulk;
 pub mod plan;
+pub mod vanished;
 pub mod scan;
 pub mod chores;
 pub mod ddl;

@@ -22,6 +22,9 @@ const AWAIT: Duration = Duration::from_millis(250);
 /// Entries in one reply at most; its bytes are bounded by the server (16 MiB).
 const BATCH_ENTRIES: i32 = 100_000;
 
+/// CursorNotFound, CappedPositionLost, QueryPlanKilled, CursorKilled.
+pub(super) const CODES_CURSOR_LOST: [i32; 4] = [43, 136, 175, 237];
+
 /// One oplog, read from its primary with majority read concern (R1).
 #[derive(Debug, Clone)]
 pub struct Oplog {
@@ -54,8 +57,14 @@ impl Oplog {
         find.batch().await.map_err(|e| self.error(e))
     }
 
+    /// A cursor that was lost is opened again; what rolled off meanwhile is told
+    /// then (`check_first`).
     fn error(&self, e: mongodb::error::Error) -> Error {
-        Error::from(e).context(format_args!("reading the oplog of source shard {}", self.shard))
+        let e = Error::from(e).context(format_args!("reading the oplog of source shard {}", self.shard));
+        match e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code)) {
+            true => Error { kind: Kind::Transient, ..e },
+            false => e,
+        }
     }
 
     async fn first(&self, command: RawDocumentBuf) -> Result<Option<RawDocumentBuf>> {

@@ -37,6 +37,7 @@ use crate::pair::restore::{Now, restore};
 use crate::pair::scan::{BATCH_BYTES, ScanUnit, Scanners};
 use crate::pair::tail::{Tail, TailView};
 use crate::pair::transactions::Transactions;
+use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
 use crate::state::{CollectionState, PairState, UnitState};
 
@@ -265,7 +266,10 @@ impl Pair {
             let gone = plan.gone.contains(&state.uuid);
             let now = Now { shard: plan.index, newest: plan.newest.mark.position, gone };
             let tracked = restore(&mut self.gate.lock(), state, now)?;
-            if tracked.counts() {
+            if gone && !state.dead {
+                let source = plan.source.client.clone();
+                vanished::expect_drop(source, &self.gate, &self.chores, &tracked, plan.state.resume.position);
+            } else if tracked.counts() {
                 let size = self.size(&plan.source, &tracked).await?;
                 let (restored, waiting) = self.to_scan(&tracked, state, size);
                 begun.extend(restored);

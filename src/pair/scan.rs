@@ -25,7 +25,9 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::{Gate, Started};
 use crate::pair::index::Indexer;
+use crate::pair::oplog::CODES_CURSOR_LOST;
 use crate::pair::position::Position;
+use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
 
 /// A range of one collection that is copied as one.
@@ -73,8 +75,6 @@ enum Broken {
 pub const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
-const CODE_QUERY_PLAN_KILLED: i32 = 175;
-const CODE_CURSOR_NOT_FOUND: i32 = 43;
 
 impl Scanners {
     /// One scanner: units until there are none.
@@ -98,7 +98,11 @@ impl Scanners {
             same_term(self.writer.term, term)?;
             failpoint::hit("unit-started");
         }
-        self.copy_again_until_read(&unit, started).await?;
+        if !self.copy_again_until_read(&unit, started).await? {
+            tracing::info!(ns = %tracked.ns, "gone from the source during its copy");
+            vanished::expect_drop(self.source.clone(), &self.gate, &self.chores, tracked, started.fence);
+            return Ok(());
+        }
         // IMPORTANT: only after the last write of the unit is acknowledged:
         // its held ops go to the lanes now.
         let last = self.gate.lock().finish(&tracked.uuid, unit.index);
@@ -108,7 +112,7 @@ impl Scanners {
             self.chores.add(
                 "building indexes of",
                 &tracked.ns.clone(),
-                async move { indexer.build_all(&tracked).await },
+                async move { indexer.reconcile(&tracked).await },
             );
         }
         Ok(())
@@ -116,7 +120,8 @@ impl Scanners {
 
     /// A scan that broke on the source is made again with the same fence: what is
     /// on the target already is left alone, and every op since is replayed (R6).
-    async fn copy_again_until_read(self: &Arc<Self>, unit: &Arc<ScanUnit>, started: Started) -> Result<()> {
+    /// False if the collection is gone.
+    async fn copy_again_until_read(self: &Arc<Self>, unit: &Arc<ScanUnit>, started: Started) -> Result<bool> {
         let tracked = &unit.tracked;
         let mut retry = Retry::new(self.away_max);
         let mut again = started.again;
@@ -125,14 +130,19 @@ impl Scanners {
                 // What is there would be out of order (R6).
                 self.writer.empty(tracked).await?;
             }
-            match self.read_and_write(unit, started.fence).await {
-                Ok(()) => return Ok(()),
+            let documents = self.metrics.documents_copied.load(Relaxed);
+            let read = self.read_and_write(unit, started.fence).await;
+            if documents < self.metrics.documents_copied.load(Relaxed) {
+                // Away, but back in between.
+                retry.worked();
+            }
+            match read {
+                Ok(()) => return Ok(true),
                 Err(Broken::Target(e)) => return Err(e),
                 Err(Broken::Source(e)) if may_be_gone(&e) => {
-                    // Dropped on the source; the tail will tell.
-                    if self.is_gone(tracked, &mut retry).await? {
-                        tracing::info!(ns = %tracked.ns, "gone from the source during its copy");
-                        return Ok(());
+                    let gone = || vanished::is_gone(&self.source, tracked);
+                    if retry.until_it_works(gone).await? {
+                        return Ok(false);
                     }
                     retry.pause(Error { kind: Kind::Transient, ..e }).await?;
                 }
@@ -220,22 +230,6 @@ impl Scanners {
         drop(permit);
         Ok(())
     }
-
-    /// The source no longer knows the collection's UUID.
-    async fn is_gone(&self, tracked: &Tracked, retry: &mut Retry) -> Result<bool> {
-        retry
-            .until_it_works(|| async {
-                let find = rawdoc! {
-                    "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" },
-                };
-                match self.source.database(&tracked.ns.db).run_raw_command(find).await.map_err(Error::from) {
-                    Ok(_) => Ok(false),
-                    Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
-                    Err(e) => Err(e),
-                }
-            })
-            .await
-    }
 }
 
 async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
@@ -281,5 +275,5 @@ fn shown_at(batch: &RawBatch, fence: Position) -> Position {
 /// Answers a scan gets when its collection is dropped under it, and for other
 /// causes too.
 fn may_be_gone(e: &Error) -> bool {
-    matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_QUERY_PLAN_KILLED | CODE_CURSOR_NOT_FOUND))
+    e.code.is_some_and(|code| code == CODE_NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
 }

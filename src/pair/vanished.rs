@@ -1,0 +1,56 @@
+//! A collection that its source shard no longer lists. A drop shows before a
+//! majority has it, and may be rolled back: it is believed when the tail meets it.
+//! Until then nothing of the collection is carried over, and a restart would
+//! begin with it again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::rawdoc;
+use mongodb::Client;
+use parking_lot::Mutex;
+
+use crate::error::{Error, Kind, Result};
+use crate::pair::chores::Chores;
+use crate::pair::collection::Tracked;
+use crate::pair::gate::Gate;
+use crate::pair::position::Position;
+
+const POLL: Duration = Duration::from_secs(1);
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// Discards its ops and keeps the resume position below `needed` until its drop
+/// is met. If the collection is there again the attempt ends.
+pub fn expect_drop(source: Client, gate: &Arc<Mutex<Gate>>, chores: &Chores, tracked: &Arc<Tracked>, needed: Position) {
+    let pin = {
+        let mut gate = gate.lock();
+        let pin = gate.pin(needed);
+        gate.discard(&tracked.uuid);
+        pin
+    };
+    let (gate, tracked) = (gate.clone(), tracked.clone());
+    let ns = tracked.ns.clone();
+    chores.add("waiting for the drop of", &ns, async move {
+        while !tracked.is_dead() {
+            tokio::time::sleep(POLL).await;
+            if matches!(is_gone(&source, &tracked).await, Ok(false)) && !tracked.is_dead() {
+                return Err(Error::new(
+                    Kind::Transient,
+                    format!("the drop of {} was rolled back on the source", tracked.ns),
+                ));
+            }
+        }
+        gate.lock().unpin(pin);
+        Ok(())
+    });
+}
+
+/// The source shard does not know the collection's UUID now.
+pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
+    let find = rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
+    match source.database(&tracked.ns.db).run_raw_command(find).await.map_err(Error::from) {
+        Ok(_) => Ok(false),
+        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
+        Err(e) => Err(e),
+    }
+}

@@ -166,7 +166,7 @@ impl Replay<'_> {
     }
 
     async fn resolve(&self) -> Result<(), Error> {
-        let held = tokio::time::timeout(Duration::from_secs(60), self.doubtful.exact(&self.tracked)).await;
+        let held = tokio::time::timeout(Duration::from_secs(300), self.doubtful.exact(&self.tracked)).await;
         drop(held.expect("it comes to an end")?);
         assert!(self.tracked.doubts.is_empty());
         let gate = self.gate.lock();

@@ -40,16 +40,18 @@
 //!
 //! | room | owns | never |
 //! |---|---|---|
-//! | [`limits`], [`error`], [`config`] | numbers, causes, knobs | talks to a server |
+//! | [`limits`], [`error`], [`config`], [`failpoint`] | numbers, causes, knobs, places to crash at | talks to a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`cluster`] | either side: connections, catalog, ownership, admin commands | decides about a migration |
-//! | [`spool`] | one pair's oplog and held ops on local disk | knows a server, a gate or a task |
+//! | [`spool`] | one pair's oplog, read ahead, on local disk | knows a server, a gate or a task |
+//! | [`state`] | what a run keeps on the target: documents, stores, lease | knows a gate or a task |
 //! | [`pair`] | the data plane | knows another pair |
 //! | [`verify`] | digests per range, first differences | shares state with the copy |
 //! | [`control`] | phases, layout, DDL across pairs, cutover | moves a document |
 //! | [`observe`] | counters, snapshot, API, display | decides |
 //!
-//! Imports run `main → control → pair, verify → cluster, bson → limits, error`.
+//! Imports run `main → control → pair, verify → cluster, bson → limits, error`; `state`
+//! stands beside `pair` and shares its positions.
 //!
 //! **Invariants**
 //! - No op at or below a unit's fence is dropped after the fence was read: `start`
@@ -83,7 +85,7 @@
 //!   the source are tried again in place: what they return is majority-committed.
 //! - **Shutdown**: a signal ends the loop in [`control::drive`] after two rounds of
 //!   checkpoints; the balancers stay off, for the run will go on. They are put back
-//!   when it is done, cancelled, or cannot go on.
+//!   when it is done or cancelled.
 //! - **Testing**: pure parts by rows and proptest, all else on real servers that
 //!   `loadgen` starts; `loadgen check` compares byte by byte and shares no code
 //!   with [`verify`]. `loadgen sim` drives gate, lanes, checkpoints and resume through

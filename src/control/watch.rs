@@ -36,7 +36,7 @@ pub async fn check(sides: &Sides, coordinator: &Coordinator) -> Result<()> {
         if !same_owners(before, collection) {
             let found = format!("owners of {} changed on the source during the run", collection.ns);
             return Err(Error::new(Kind::Unsupported, found).remedy(
-                "keep the balancer off and move no chunks or primaries while shardlift runs; begin anew with an empty target",
+                "keep the balancer off and move no chunks or primaries while shardlift runs; begin anew with `shardlift migrate --restart`",
             ));
         }
     }

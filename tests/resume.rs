@@ -133,8 +133,7 @@ async fn write_much(source: &ReplicaSet, megabytes: i32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool() {
-    let options =
-        ReplicaSetOptions { name: "a".to_owned(), cache_gb: 0.25, oplog_mb: Some(16), ..ReplicaSetOptions::default() };
+    let options = with_small_oplog("a");
     let (source, mut target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
     let source = source.unwrap();
     let (source_uri, target_uri) = (source.uri(), target.uri());
@@ -144,7 +143,15 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
     engine.until_ready().await;
     target.member_mut(0).freeze();
     roll_over(&source).await;
-    engine.until("read ahead", |now| now.pairs[0].spool_bytes > 100_000).await;
+    // Until all is read ahead: the spool grows no more.
+    let mut read = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = engine.until("read ahead", |now| now.pairs[0].spool_bytes > 100_000).await.pairs[0].spool_bytes;
+        if now == std::mem::replace(&mut read, now) {
+            break;
+        }
+    }
     // Dead before the target is back: the next process has the spool only.
     engine.kill();
     target.member_mut(0).thaw();
@@ -153,6 +160,18 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
+}
+
+/// What no checkpoint of the server has taken yet is not removed: it makes one
+/// every second.
+fn with_small_oplog(name: &str) -> ReplicaSetOptions {
+    ReplicaSetOptions {
+        name: name.to_owned(),
+        cache_gb: 0.25,
+        oplog_mb: Some(16),
+        extra_args: vec!["--syncdelay".to_owned(), "1".to_owned()],
+        ..ReplicaSetOptions::default()
+    }
 }
 
 /// Writes until nothing is left of what was in the oplog before.
@@ -188,8 +207,7 @@ async fn write_much_anew(source: &ReplicaSet, times: i32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_lost_when_the_source_rolled_over_is_told() {
-    let options =
-        ReplicaSetOptions { name: "a".to_owned(), cache_gb: 0.25, oplog_mb: Some(16), ..ReplicaSetOptions::default() };
+    let options = with_small_oplog("a");
     let (source, target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
     let source = source.unwrap();
     let (source_uri, target_uri) = (source.uri(), target.uri());

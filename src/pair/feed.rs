@@ -313,10 +313,13 @@ impl Fetcher {
     fn block_of(&self, batch: &RawBatch) -> Result<Option<Block>> {
         let mut payload = Vec::with_capacity(batch.as_raw_document().as_bytes().len());
         let mut marks: Option<(Mark, Mark)> = None;
+        let is_empty = self.log.range().is_none();
         for entry in batch.doc_slices()? {
             let Some(raw) = entry?.as_document() else { continue };
             let mark = Entry::read(raw)?.mark();
-            if self.at.position < mark.position {
+            // The entry it begins at is kept too: so the spool covers what a restart
+            // resumes at before anything else was recorded.
+            if self.at.position < mark.position || (is_empty && mark == self.at) {
                 payload.extend_from_slice(raw.as_bytes());
                 marks = Some((marks.map_or(mark, |(first, _)| first), mark));
             }

@@ -38,7 +38,7 @@ pub struct Feed {
 }
 
 struct Fetching {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     view: Arc<View>,
     failed: watch::Receiver<Option<Error>>,
 }
@@ -67,7 +67,7 @@ impl Feed {
             // The old fetcher ends before the log changes under it.
             let old = self.fetching.lock().take();
             if let Some(mut old) = old {
-                old._tasks.shutdown().await;
+                old.tasks.shutdown().await;
             }
             if !covered {
                 on_disk(&self.log, |log| log.reset()).await?;
@@ -100,7 +100,7 @@ impl Feed {
                 failed.send_replace(Some(e));
             }
         });
-        *self.fetching.lock() = Some(Fetching { _tasks: tasks, view, failed: failure });
+        *self.fetching.lock() = Some(Fetching { tasks, view, failed: failure });
     }
 
     /// Everything the source has is fetched, and nothing of it is after `passed`.
@@ -152,7 +152,7 @@ impl Feed {
     pub async fn remove(&self) -> Result<()> {
         let fetching = self.fetching.lock().take();
         if let Some(mut fetching) = fetching {
-            fetching._tasks.shutdown().await;
+            fetching.tasks.shutdown().await;
         }
         on_disk(&self.log, |log| log.remove()).await
     }

@@ -34,12 +34,10 @@ pub struct Oplog {
     away_max: Duration,
 }
 
-/// The newest majority-committed entry, and when it was written.
+/// The newest majority-committed entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Newest {
     pub mark: Mark,
-    /// Wall clock of the entry, ms since 1970.
-    pub wall_ms: u64,
 }
 
 impl Oplog {
@@ -86,7 +84,7 @@ impl Oplog {
         let missing = || Error::new(Kind::Server, format!("the oplog of source shard {} is empty", self.shard));
         let raw = self.first(command).await?.ok_or_else(missing)?;
         let entry = Entry::read(&raw)?;
-        Ok(Newest { mark: entry.mark(), wall_ms: entry.wall_ms })
+        Ok(Newest { mark: entry.mark() })
     }
 
     /// The oldest entry the oplog still holds.

@@ -38,6 +38,7 @@ impl Life {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args(["migrate", "--source", source, "--target", target, "--api-port", "0", "--progress", "none"]);
         command.args(["--range-mb", "1", "--scans", "2", "--lanes", "4", "--bulk-ops-max", "200", "--grace-s", "0"]);
+        command.args(["--spool-dir", env!("CARGO_TARGET_TMPDIR")]);
         if let Blow::Failpoint { name, n } = blow {
             command.env("SHARDLIFT_FAILPOINT", format!("{name}:{n}"));
         }

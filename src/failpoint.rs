@@ -17,6 +17,8 @@ pub const NAMES: &[&str] = &[
     "checkpoint-before",
     "checkpoint-settled",
     "checkpoint-after",
+    "flush-before-commit",
+    "flush-committed",
     "flush-acknowledged",
     "doubtful-before",
     "doubtful-after",

@@ -92,7 +92,8 @@ impl Sides {
         let metrics: Arc<PairMetrics> = Arc::default();
         let term = Oplog::new(self.target.clone(), "b", Duration::from_secs(10)).newest().await.unwrap().mark.term;
         let client = target.data_client("test", 16).unwrap();
-        let writer = Writer { client, limits, term, patience: Duration::from_secs(60), metrics: metrics.clone() };
+        let at_once = Arc::default();
+        let writer = Writer { client, limits, at_once, term, patience: Duration::from_secs(60), metrics: metrics.clone() };
         let mut tasks = JoinSet::new();
         for lane in lanes {
             tasks.spawn(lane::run(lane, writer.clone(), metrics.clone()));

@@ -11,6 +11,7 @@ mod doubtful;
 mod engine;
 mod fixture;
 mod layout;
+mod overlay;
 mod migrate;
 mod migrate_content;
 mod migrate_cutover;

@@ -25,13 +25,16 @@ use crate::pair::command::WriteCommand;
 use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
 use crate::pair::position::Position;
-use crate::pair::render::render;
+use crate::pair::render::{render, render_in_transaction, render_inserts};
+use crate::pair::transact::{AtOnce, Part, STATEMENTS_MIN};
 
 /// Writes to one target shard.
 #[derive(Debug, Clone)]
 pub struct Writer {
     pub client: Client,
     pub limits: FlushLimits,
+    /// Whether flushes go in one transaction.
+    pub at_once: Arc<AtOnce>,
     /// The target's term all writes must be acknowledged in (R7).
     pub term: i64,
     /// How long a command may stay unanswered.
@@ -53,34 +56,88 @@ pub(super) struct Refusal {
     on_id: bool,
 }
 
+/// The statements of a collection of one flush, by how they are sent. A document
+/// is in one of them once.
+struct Sorted<'a> {
+    collection: &'a Tracked,
+    delicate: Vec<&'a Statement>,
+    inserts: Vec<&'a Statement>,
+    updates: Vec<&'a Statement>,
+    deletes: Vec<&'a Statement>,
+}
+
+impl<'a> Sorted<'a> {
+    fn of(writes: &'a CollectionWrites) -> Self {
+        let collection: &Tracked = &writes.collection;
+        let (delicate, rest): (Vec<_>, Vec<_>) = writes.statements.iter().partition(|s| delicate::is(collection, s));
+        let (deletes, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|s| s.base == Base::Gone);
+        let (inserts, updates) = rest.into_iter().partition(|s| s.is_insert());
+        Sorted { collection, delicate, inserts, updates, deletes }
+    }
+}
+
 impl Writer {
-    /// Sends one flush, its commands side by side as the client's connections
-    /// allow; returns how many statements it took when all are acknowledged.
-    /// The documents of refused ones are doubtful then.
+    /// Sends one flush; returns how many statements it took when all are
+    /// acknowledged. The documents of refused ones are doubtful then.
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
-        let sent: Vec<_> = writes.iter().map(|w| self.write_collection(w)).collect();
-        Ok(try_join_all(sent).await?.into_iter().sum())
+        let (in_order, free): (Vec<_>, Vec<_>) = writes.iter().partition(|w| w.collection.in_order());
+        let free: Vec<Sorted<'_>> = free.into_iter().map(Sorted::of).collect();
+        let in_order = in_order.iter().map(|w| async {
+            self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>()).await
+        });
+        let inserts = free.iter().map(|sorted| self.send_inserts(sorted));
+        tokio::try_join!(try_join_all(in_order), try_join_all(inserts), self.send_changes(&free))?;
+        Ok(writes.iter().map(|w| w.statements.len() as u64).sum())
     }
 
-    async fn write_collection(&self, writes: &CollectionWrites) -> Result<u64> {
-        let statements: Vec<&Statement> = writes.statements.iter().collect();
-        match writes.collection.in_order() {
-            true => self.send_in_order(&writes.collection, &statements).await?,
-            false => self.send_unordered(&writes.collection, &statements).await?,
-        }
-        Ok(statements.len() as u64)
+    /// One document by itself.
+    async fn write_one(&self, collection: &Arc<Tracked>, statement: Statement) -> Result<()> {
+        self.flush(&[CollectionWrites::one(collection.clone(), statement)]).await.map(drop)
     }
 
-    /// One statement per document: deletes and updates side by side.
-    async fn send_unordered(&self, collection: &Tracked, statements: &[&Statement]) -> Result<()> {
-        let (delicate, statements): (Vec<_>, Vec<_>) = statements.iter().partition(|s| delicate::is(collection, s));
-        for statement in delicate {
-            self.write_delicate(collection, statement).await?;
-        }
-        let (deletes, updates): (Vec<_>, Vec<_>) = statements.iter().partition(|s| s.base == Base::Gone);
-        let batches = self.batches(&updates).into_iter().chain(self.batches(&deletes)).collect::<Vec<_>>();
-        let sent: Vec<_> = batches.iter().map(|batch| self.send(collection, batch, false)).collect();
+    /// Whole documents, as if none was there: where one is, it is replaced (R3).
+    async fn send_inserts(&self, Sorted { collection, inserts, .. }: &Sorted<'_>) -> Result<()> {
+        let batches = self.batches(inserts);
+        let sent = batches.iter().map(|batch| async {
+            let refused = self.run(collection, render_inserts(collection, batch)).await?;
+            let there: Vec<&Statement> = refused.iter().map(|refusal| batch[refusal.index]).collect();
+            match there.is_empty() {
+                true => Ok(()),
+                false => self.send(collection, &there, false).await.map(drop),
+            }
+        });
         try_join_all(sent).await.map(drop)
+    }
+
+    /// All else: in one transaction if there is enough of it, else side by side.
+    async fn send_changes(&self, sorted: &[Sorted<'_>]) -> Result<()> {
+        let groups = || sorted.iter().flat_map(|s| [(s.collection, &s.updates), (s.collection, &s.deletes)]);
+        let batches: Vec<_> =
+            groups().flat_map(|(c, group)| self.batches(group).into_iter().map(move |batch| (c, batch))).collect();
+        let many = STATEMENTS_MIN <= batches.iter().map(|(_, batch)| batch.len()).sum();
+        if !(many && self.all_at_once(&batches).await?) {
+            let sent = batches.iter().map(|(collection, batch)| self.send(collection, batch, false));
+            try_join_all(sent).await?;
+        }
+        for Sorted { collection, delicate, .. } in sorted {
+            for statement in delicate {
+                self.write_delicate(collection, statement).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn all_at_once(&self, batches: &[(&Tracked, Vec<&Statement>)]) -> Result<bool> {
+        if !self.at_once.is_due() {
+            return Ok(false);
+        }
+        let part = |(collection, batch): &(&'_ Tracked, Vec<&Statement>)| Part {
+            database: collection.ns.db.clone(),
+            body: render_in_transaction(collection, batch),
+        };
+        let taken = self.in_one_transaction(batches.iter().map(part)).await?;
+        self.at_once.note(taken);
+        Ok(taken)
     }
 
     /// Runs of updates and of deletes, one after the other. A document may come
@@ -230,9 +287,7 @@ impl Writer {
 
     async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
         for document in documents {
-            let statement = Statement::full(id_key(collection, document)?, (*document).into(), fence);
-            let writes = CollectionWrites::one(collection.clone(), statement);
-            self.write_collection(&writes).await?;
+            self.write_one(collection, Statement::full(id_key(collection, document)?, (*document).into(), fence)).await?;
         }
         Ok(())
     }

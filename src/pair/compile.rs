@@ -4,10 +4,10 @@
 //! Pure. Knows nothing about servers; `bulk` turns statements into commands.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bson::Uuid;
+use hashbrown::HashTable;
 
 use crate::bson::identity::IdKey;
 use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
@@ -15,6 +15,7 @@ use crate::pair::budget::Permit;
 use crate::pair::collection::Tracked;
 use crate::pair::inbox::Queued;
 use crate::pair::op::OpKind;
+use crate::pair::overlay::{delta_of, fields_set, overlay};
 use crate::pair::position::Position;
 
 /// One write to one document.
@@ -62,9 +63,14 @@ const STATEMENT_BYTES_MAX: usize = COMMAND_BYTES_MAX / 2;
 /// How much goes into one flush.
 #[derive(Debug, Clone, Copy)]
 pub struct FlushLimits {
+    /// Statements: any number of ops may be one.
     pub ops_max: usize,
+    /// Of all statements.
     pub bytes_max: usize,
 }
+
+/// Most ops in one flush: what is read and not applied stays bounded in time too.
+const OPS_MAX: u64 = 200_000;
 
 /// Longest chain of deltas on one document in one flush: each is one pipeline
 /// stage, and one more sets the base.
@@ -78,11 +84,8 @@ pub fn compile(
     limits: FlushLimits,
 ) -> Vec<CollectionWrites> {
     let mut flush = Flush::default();
-    let (mut ops, mut bytes) = (0, 0);
-    while ops < limits.ops_max && bytes < limits.bytes_max {
+    while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max {
         let Some(next) = queue.next_if(|next| !flush.is_chain_full(next)) else { break };
-        ops += 1;
-        bytes += next.op.body.len();
         flush.add(next);
     }
     flush.collections
@@ -91,18 +94,31 @@ pub fn compile(
 #[derive(Default)]
 struct Flush {
     collections: Vec<CollectionWrites>,
+    ops: u64,
+    statements: usize,
+    bytes: usize,
     by_uuid: HashMap<Uuid, usize>,
-    by_document: HashMap<(Uuid, IdKey), usize>,
+    /// (collection, statement) by the hash of the `_id`.
+    by_document: HashTable<(u32, u32)>,
 }
 
 impl Flush {
+    /// The statement of a document so far, if it may be folded.
+    fn statement_of(&self, collection: usize, id: &IdKey) -> Option<usize> {
+        let is = |&(c, s): &(u32, u32)| c as usize == collection && self.statement(c, s).id == *id;
+        self.by_document.find(id.hash(), is).map(|&(_, statement)| statement as usize)
+    }
+
+    fn statement(&self, collection: u32, statement: u32) -> &Statement {
+        &self.collections[collection as usize].statements[statement as usize]
+    }
+
     fn is_chain_full(&self, next: &Queued) -> bool {
         if next.op.kind != OpKind::Delta || next.collection.in_order() {
             return false;
         }
-        // The clone of a key is cheap next to a full chain; look only if one may be full.
         let Some(&collection) = self.by_uuid.get(&next.op.uuid) else { return false };
-        let Some(&statement) = self.by_document.get(&(next.op.uuid, next.op.id.clone())) else { return false };
+        let Some(statement) = self.statement_of(collection, &next.op.id) else { return false };
         let statement = &self.collections[collection].statements[statement];
         let whole = matches!(statement.base, Base::Full(_) | Base::Replaced(_));
         let delicate = whole && next.collection.has_duplicate_names(&next.op.id);
@@ -113,6 +129,7 @@ impl Flush {
 
     fn add(&mut self, next: Queued) {
         let Queued { op, collection } = next;
+        self.ops += 1;
         if matches!(op.kind, OpKind::Insert | OpKind::Replace) {
             collection.note_duplicate_names_of(&op.id, op.document());
         }
@@ -132,18 +149,25 @@ impl Flush {
         if writes.collection.doubts.contains(&op.id) {
             return;
         }
-        let statement = if in_order {
-            writes.statements.len()
-        } else {
-            match self.by_document.entry((op.uuid, op.id.clone())) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => *new.insert(writes.statements.len()),
-            }
-        };
-        if statement == writes.statements.len() {
-            writes.statements.push(Statement::unknown(op.id.clone(), op.position));
+        let known = if in_order { None } else { self.statement_of(index, &op.id) };
+        let statement = known.unwrap_or_else(|| self.begin(index, &op.id, op.position, in_order));
+        let statement = &mut self.collections[index].statements[statement];
+        let before = if known.is_some() { statement.weight() } else { 0 };
+        statement.fold(op.kind, op.id, op.body);
+        self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
+    }
+
+    fn begin(&mut self, collection: usize, id: &IdKey, position: Position, in_order: bool) -> usize {
+        let statements = &mut self.collections[collection].statements;
+        let index = statements.len();
+        statements.push(Statement::unknown(id.clone(), position));
+        self.statements += 1;
+        if !in_order {
+            let collections = &self.collections;
+            let rehash = |&(c, s): &(u32, u32)| collections[c as usize].statements[s as usize].id.hash();
+            self.by_document.insert_unique(id.hash(), (collection as u32, index as u32), rehash);
         }
-        writes.statements[statement].fold(op.kind, op.id, op.body);
+        index
     }
 }
 
@@ -173,7 +197,24 @@ impl Statement {
             (_, Base::Gone) => {}
             (OpKind::Replace, Base::Full(_)) => self.reset(id, Base::Full(body)),
             (OpKind::Replace, _) => self.reset(id, Base::Replaced(body)),
-            (OpKind::Delta, _) => self.deltas.push(body),
+            (OpKind::Delta, _) => self.change(body),
+        }
+    }
+
+    /// One more delta: merged where that is exact, else one more in the chain.
+    fn change(&mut self, delta: Box<[u8]>) {
+        let merged = || {
+            let fields = fields_set(&delta)?;
+            match (self.deltas.last(), &self.base) {
+                (Some(last), _) => overlay(fields_set(last)?, fields).map(|fields| delta_of(&fields)),
+                (None, Base::Full(document) | Base::Replaced(document)) => overlay(document, fields),
+                (None, _) => None,
+            }
+        };
+        match (merged(), self.deltas.last_mut(), &mut self.base) {
+            (Some(merged), Some(last), _) => *last = merged,
+            (Some(merged), None, Base::Full(document) | Base::Replaced(document)) => *document = merged,
+            _ => self.deltas.push(delta),
         }
     }
 
@@ -223,6 +264,25 @@ mod tests {
         ] {
             assert_eq!(folded(ops), expect, "{ops:?}");
         }
+    }
+
+    #[test]
+    fn deltas_that_set_fields_are_one_write() {
+        let id = || IdKey::new(bson::RawBsonRef::Int32(1));
+        let set = |fields: bson::RawDocumentBuf| bson::rawdoc! { "$v": 2, "diff": { "u": fields } };
+        let unset = bson::rawdoc! { "$v": 2, "diff": { "d": { "a": false } } };
+        let mut s = Statement::unknown(id(), Position::default());
+        let fold = |s: &mut Statement, kind, body: &bson::RawDocumentBuf| s.fold(kind, id(), body.as_bytes().into());
+        fold(&mut s, Delta, &set(bson::rawdoc! { "a": 1 }));
+        fold(&mut s, Delta, &set(bson::rawdoc! { "b": 2, "a": 3 }));
+        fold(&mut s, Delta, &unset);
+        fold(&mut s, Delta, &set(bson::rawdoc! { "c": 4 }));
+        let expect = [set(bson::rawdoc! { "a": 3, "b": 2 }), unset, set(bson::rawdoc! { "c": 4 })];
+        assert!(s.deltas.iter().map(|d| &**d).eq(expect.iter().map(|d| d.as_bytes())), "{:?}", s.deltas);
+        fold(&mut s, Insert, &bson::rawdoc! { "_id": 1, "a": 1 });
+        fold(&mut s, Delta, &set(bson::rawdoc! { "a": 2, "b": 3 }));
+        assert_eq!(s.base, Base::Full(bson::rawdoc! { "_id": 1, "a": 2, "b": 3 }.as_bytes().into()));
+        assert!(s.deltas.is_empty());
     }
 
     const LIMITS: FlushLimits = FlushLimits { ops_max: 100, bytes_max: 1 << 20 };

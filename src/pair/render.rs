@@ -11,6 +11,14 @@ use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, WriteCommand};
 use crate::pair::compile::{Base, Statement};
 
 impl Statement {
+    /// A whole document that a plain insert stores as it is.
+    pub fn is_insert(&self) -> bool {
+        match &self.base {
+            Base::Full(document) => self.deltas.is_empty() && !locate::needs_literal(locate::raw(document)),
+            _ => false,
+        }
+    }
+
     /// What it takes in a command, bytes; never too low.
     pub fn weight(&self) -> usize {
         let base = match &self.base {
@@ -24,14 +32,35 @@ impl Statement {
 
 /// One command of deletes only, or of anything but deletes.
 pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> RawDocumentBuf {
+    fill(batch, |verb, array, bytes| WriteCommand::new(verb, collection, array, ordered, bytes))
+}
+
+/// The same as one statement of a transaction.
+pub fn render_in_transaction(collection: &Tracked, batch: &[&Statement]) -> RawDocumentBuf {
+    fill(batch, |verb, array, bytes| WriteCommand::in_transaction(verb, collection, array, bytes))
+}
+
+fn fill(batch: &[&Statement], begin: impl FnOnce(&str, &str, usize) -> WriteCommand) -> RawDocumentBuf {
     let bytes = batch.iter().map(|s| s.weight()).sum();
     let deletes = batch.first().is_some_and(|s| s.base == Base::Gone);
     let (verb, array) = if deletes { ("delete", "deletes") } else { ("update", "updates") };
-    let mut command = WriteCommand::new(verb, collection, array, ordered, bytes);
+    let mut command = begin(verb, array, bytes);
     for statement in batch {
         match deletes {
             true => command.delete(&statement.id.value),
             false => write_update(&mut command, statement),
+        }
+    }
+    command.finish()
+}
+
+/// One unordered insert of whole documents; statements that are none are left out.
+pub fn render_inserts(collection: &Tracked, batch: &[&Statement]) -> RawDocumentBuf {
+    let bytes = batch.iter().map(|s| s.weight()).sum();
+    let mut command = WriteCommand::new("insert", collection, "documents", false, bytes);
+    for statement in batch {
+        if let Base::Full(document) = &statement.base {
+            command.insert(document);
         }
     }
     command.finish()

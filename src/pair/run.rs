@@ -155,6 +155,7 @@ impl Pair {
         let writer = Writer {
             client: target,
             limits: limits.flush,
+            at_once: Arc::default(),
             term: incarnation.term,
             patience: limits.patience,
             metrics: metrics.clone(),

@@ -1,0 +1,136 @@
+//! Setting top-level fields, merged before anything is sent (DESIGN §5): one
+//! such delta into another, or into a whole document.
+//!
+//! Only what gives the same bytes on **any** base document, as the server applies
+//! `$v: 2` (`tests/overlay.rs` asks it): the `u` section sets a field where it
+//! stands, or appends it, in the order of the section. All else stays a chain.
+//! Names are literal, never paths. Knows nothing about lanes or servers.
+
+use crate::bson::element::{Element, elements_of, kind};
+
+/// Above this a document is copied too often for what it saves, bytes.
+const BASE_BYTES_MAX: usize = 64 * 1024;
+/// Fields compared with fields, per merge.
+const COMPARISONS_MAX: usize = 4_096;
+
+/// The fields a `$v: 2` delta sets on the top level, as a document's bytes; None
+/// if it does anything else.
+pub fn fields_set(delta: &[u8]) -> Option<&[u8]> {
+    let mut parts = elements_of(delta);
+    let version = parts.next().filter(|e| e.name == b"$v" && e.kind == kind::INT32)?;
+    let diff = parts.next().filter(|e| e.name == b"diff" && e.kind == kind::DOCUMENT)?;
+    let mut sections = elements_of(diff.value);
+    let set = sections.next().filter(|e| e.name == b"u" && e.kind == kind::DOCUMENT)?;
+    let nothing_else = parts.next().is_none() && sections.next().is_none();
+    (nothing_else && version.value == 2i32.to_le_bytes()).then_some(set.value)
+}
+
+/// The delta that sets these fields.
+pub fn delta_of(fields: &[u8]) -> Box<[u8]> {
+    const HEAD: &[u8] = b"\x10$v\0\x02\0\0\0\x03diff\0";
+    let section = 4 + 3 + fields.len() + 1;
+    let total = 4 + HEAD.len() + section + 1;
+    let mut bytes = Vec::with_capacity(total);
+    bytes.extend_from_slice(&(total as i32).to_le_bytes());
+    bytes.extend_from_slice(HEAD);
+    bytes.extend_from_slice(&(section as i32).to_le_bytes());
+    bytes.extend_from_slice(b"\x03u\0");
+    bytes.extend_from_slice(fields);
+    bytes.extend_from_slice(b"\0\0");
+    bytes.into()
+}
+
+/// `base` with each field of `over` set: where it stands, else at the end.
+///
+/// None if a name concerned occurs twice, or the work is not worth it.
+pub fn overlay(base: &[u8], over: &[u8]) -> Option<Box<[u8]>> {
+    if BASE_BYTES_MAX < base.len() {
+        return None;
+    }
+    let mut set: Vec<(Element<'_>, bool)> = Vec::new();
+    for element in walked(over)? {
+        if set.iter().any(|(earlier, _)| earlier.name == element.name) {
+            return None;
+        }
+        set.push((element, false));
+    }
+    let mut bytes = Vec::with_capacity(base.len() + over.len());
+    bytes.extend_from_slice(&[0; 4]);
+    let mut comparisons = 0;
+    for element in walked(base)? {
+        comparisons += set.len();
+        match set.iter_mut().find(|(new, _)| new.name == element.name) {
+            Some((_, true)) => return None,
+            Some((new, placed)) => {
+                *placed = true;
+                write(&mut bytes, new);
+            }
+            None => write(&mut bytes, &element),
+        }
+        if COMPARISONS_MAX < comparisons {
+            return None;
+        }
+    }
+    set.iter().filter(|(_, placed)| !placed).for_each(|(new, _)| write(&mut bytes, new));
+    bytes.push(0);
+    let length = (bytes.len() as i32).to_le_bytes();
+    bytes[..4].copy_from_slice(&length);
+    Some(bytes.into())
+}
+
+/// Every element; None if the walk would not reach the document's end.
+fn walked(document: &[u8]) -> Option<impl Iterator<Item = Element<'_>> + Clone> {
+    let elements = elements_of(document);
+    let bytes: usize = elements.clone().map(|e| e.name.len() + e.value.len() + 2).sum();
+    (bytes + 5 == document.len()).then_some(elements)
+}
+
+fn write(bytes: &mut Vec<u8>, element: &Element<'_>) {
+    bytes.push(element.kind);
+    bytes.extend_from_slice(element.name);
+    bytes.push(0);
+    bytes.extend_from_slice(element.value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{RawDocumentBuf, rawdoc};
+
+    #[test]
+    fn fields_are_set_in_place_or_at_the_end_in_order() {
+        let shown = |base: RawDocumentBuf, over: RawDocumentBuf| {
+            overlay(base.as_bytes(), over.as_bytes()).map(|bytes| RawDocumentBuf::from_bytes(bytes.to_vec()).unwrap())
+        };
+        let rows = [
+            (rawdoc! { "_id": 1, "a": 2, "b": 3 }, rawdoc! { "b": "x", "c": 1 }, rawdoc! { "_id": 1, "a": 2, "b": "x", "c": 1 }),
+            (rawdoc! {}, rawdoc! { "b": 1, "a": 2 }, rawdoc! { "b": 1, "a": 2 }),
+            (rawdoc! { "a.b": 1 }, rawdoc! { "a": 2, "a.b": 3 }, rawdoc! { "a.b": 3, "a": 2 }),
+        ];
+        for (base, over, expect) in rows {
+            assert_eq!(shown(base, over), Some(expect));
+        }
+        let mut twice = rawdoc! { "a": 1 };
+        twice.append(bson::cstr!("a"), 2);
+        assert_eq!(shown(twice.clone(), rawdoc! { "a": 3 }), None);
+        assert_eq!(shown(rawdoc! { "b": 1 }, twice.clone()), None);
+        assert!(shown(twice, rawdoc! { "b": 3 }).is_some(), "a name that is left alone may occur twice");
+    }
+
+    #[test]
+    fn only_deltas_that_set_top_level_fields_are_taken_apart() {
+        let fields = rawdoc! { "a": 1, "b": { "c": [1] } };
+        let delta = rawdoc! { "$v": 2, "diff": { "u": fields.clone() } };
+        assert_eq!(fields_set(delta.as_bytes()), Some(fields.as_bytes()));
+        assert_eq!(&*delta_of(fields.as_bytes()), delta.as_bytes());
+        for other in [
+            rawdoc! { "$v": 2, "diff": { "u": { "a": 1 }, "d": { "b": false } } },
+            rawdoc! { "$v": 2, "diff": { "i": { "a": 1 } } },
+            rawdoc! { "$v": 2, "diff": { "sa": { "u": { "b": 1 } } } },
+            rawdoc! { "$v": 2, "diff": {} },
+            rawdoc! { "$v": 1, "diff": { "u": { "a": 1 } } },
+        ] {
+            assert_eq!(fields_set(other.as_bytes()), None, "{other:?}");
+        }
+    }
+}

@@ -50,6 +50,7 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     let largest = args.common.size(args.docs, 100_000, 1_000_000);
     let mut cases: Vec<Case> =
         [0, 10_000, largest].map(|docs| Case { name: docs.to_string(), docs, indexes: 0 }).into();
+    cases.dedup_by_key(|case| case.docs);
     cases.push(Case { name: "20_indexes".to_owned(), docs: largest / 10, indexes: 20 });
     let (mut told, mut most, mut equal) = (Map::new(), 0.0_f64, true);
     for case in &cases {

@@ -47,7 +47,7 @@ pub(super) struct Stretch {
 
 impl Engine {
     /// Starts it, or goes on with the run that is on the target; returns when it
-    /// has an API. `cutover`: `manual` or `auto`.
+    /// has an API.
     pub(super) async fn start(ground: &Ground, source: &ReplicaSet, target: &ReplicaSet) -> Result<Engine> {
         let log = ground.next_log();
         let mut command = Command::new(&ground.program);
@@ -162,7 +162,7 @@ impl Engine {
         }
     }
 
-    /// Waits for `phase`, with what the target lags behind below a second.
+    /// Waits for `phase`, with a lag below a second.
     pub(super) async fn until(&mut self, phase: &str, patience: Duration) -> Result<Status> {
         let began = Instant::now();
         loop {
@@ -173,6 +173,26 @@ impl Engine {
             if patience <= began.elapsed() {
                 let found = format!("not {phase} but {} after {patience:?}, lag {} ms", status.phase, status.lag_ms);
                 return Err(self.explain(found));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Ops applied since this start.
+    pub(super) async fn applied(&mut self) -> Result<u64> {
+        Ok(self.status().await?.sum(|pair| pair.ops_applied))
+    }
+
+    /// Waits until `ops` are applied since this start: a small lag is not none.
+    pub(super) async fn until_applied(&mut self, ops: u64, patience: Duration) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let applied = self.applied().await?;
+            if ops <= applied {
+                return Ok(());
+            }
+            if patience <= began.elapsed() {
+                return Err(self.explain(format!("{applied} of {ops} ops applied after {patience:?}")));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -189,7 +209,8 @@ impl Engine {
                 None if STOP_TIMEOUT <= began.elapsed() => {
                     return Err(self.explain(format!("the engine still runs {STOP_TIMEOUT:?} after SIGTERM")));
                 }
-                None => tokio::time::sleep(POLL).await,
+                // It lingers until its last state was asked for.
+                None => _ = (self.api.status().await, tokio::time::sleep(POLL).await),
             }
         }
     }

@@ -174,10 +174,10 @@ impl LagOf {
     }
 
     async fn wall_ms(link: &mut Link) -> Result<i64> {
-        let hello = link.command("admin", doc! { "hello": 1 }).await?;
-        let wall =
-            hello.get_document("lastWrite").ok().and_then(|write| write.get_datetime("lastWriteDate").ok().copied());
-        wall.map(|wall| wall.timestamp_millis()).ok_or_else(|| Error::new("hello tells no date of the last write"))
+        let status = link.command("admin", doc! { "replSetGetStatus": 1 }).await?;
+        let optimes = status.get_document("optimes");
+        let wall = optimes.and_then(|optimes| optimes.get_datetime("lastAppliedWallTime"));
+        wall.map(|wall| wall.timestamp_millis()).map_err(|e| Error::new(format!("replSetGetStatus: {e}")))
     }
 }
 

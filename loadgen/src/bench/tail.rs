@@ -4,16 +4,17 @@
 //! Owns the cases and their sizes.
 
 use crate::bench::args::Common;
-use crate::bench::cases::{Case, Shape};
+use crate::bench::cases::{CONNECTIONS, Case, Shape};
 use crate::bench::ground::Ground;
 use crate::bench::{Outcome, race};
 use crate::error::{Error, Result};
 
 const DOC_BYTES: usize = 1_024;
 const LARGE_DOC_BYTES: usize = 100 << 10;
-/// One op on a large document for so many on others.
+/// One op on a large document for so many on others, one large document for so
+/// many others.
 const LARGE_PART: u64 = 50;
-const LARGE_DOCS: u64 = 2_000;
+const LARGE_DOCS_PART: u64 = 250;
 
 /// Catching up with ops written while the engine was down, beside a native
 /// secondary that catches up with the same ones.
@@ -22,7 +23,7 @@ const LARGE_DOCS: u64 = 2_000;
 /// start-up, until all ops are applied; the two never run at once.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
-    /// Ops of each case; of `large` a fiftieth [default: 500000, quick 60000]
+    /// Ops of each case; of `large` a fiftieth [default: 500000, quick 40000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1_000..=50_000_000))]
     ops: Option<u64>,
     /// Documents the updates choose from [default: as many as ops]
@@ -41,7 +42,7 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
 }
 
 fn cases(args: &Args) -> Vec<Case> {
-    let ops = args.common.size(args.ops, 60_000, 500_000);
+    let ops = args.common.size(args.ops, 40_000, 500_000);
     let docs = args.docs.unwrap_or(ops);
     let case = |name, shape| Case { name, shape, docs, doc_bytes: DOC_BYTES, ops };
     vec![
@@ -50,7 +51,7 @@ fn cases(args: &Args) -> Vec<Case> {
         case("deletes", Shape::Deletes),
         case("mixed", Shape::Mixed),
         Case {
-            docs: LARGE_DOCS.min(docs),
+            docs: (docs / LARGE_DOCS_PART).max(CONNECTIONS),
             doc_bytes: LARGE_DOC_BYTES,
             ops: ops / LARGE_PART,
             ..case("large", Shape::Replaced)

@@ -53,5 +53,8 @@ pub mod faults;
 pub mod demo;
 
 pub mod soak;
+
+pub mod bench;
+
 // And the engine's own code, without a server.
 pub mod sim;

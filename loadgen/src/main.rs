@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadgen::error::Result;
-use loadgen::{check, cli, demo, load, populate, sim, soak};
+use loadgen::{bench, check, cli, demo, load, populate, sim, soak};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,6 +28,7 @@ enum Command {
     Check(check::CheckArgs),
     Demo(demo::Args),
     Soak(soak::Args),
+    Bench(bench::Args),
     /// Run the engine's own logic through seeded faults; exit code 1 where it fails.
     Sim(sim::SimArgs),
 }
@@ -48,6 +49,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Check(args) => return Ok(if check::run(args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Command::Demo(args) => return demo::run(args).await,
         Command::Soak(args) => return soak::run(args).await,
+        Command::Bench(args) => return bench::run(args).await,
         Command::Sim(args) => return Ok(if sim::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
     Ok(ExitCode::SUCCESS)

@@ -34,6 +34,7 @@ pub struct PairStatus {
     pub bytes_copied: u64,
     pub indexes_total: u64,
     pub indexes_built: u64,
+    pub entries_read: u64,
     pub ops_applied: u64,
 }
 

@@ -26,6 +26,10 @@ impl Child {
         Ok(Child { process, name: name.to_owned() })
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The exit status, once it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.process.try_wait()?)

@@ -1,0 +1,40 @@
+//! The flags that all suites share.
+
+use std::path::PathBuf;
+
+/// How a suite is run and told.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Common {
+    /// Small sizes: under a minute
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// Repeat the measured part; figures are then medians, with their spread beside
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(super) runs: u32,
+    /// Print nothing on stdout but one JSON line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write a page with tables and plots here
+    #[arg(long, value_name = "FILE.html")]
+    pub(super) report: Option<PathBuf>,
+    /// Run this shardlift program instead of building one
+    #[arg(long, value_name = "PATH")]
+    pub(super) engine: Option<PathBuf>,
+    /// Further argument of `shardlift migrate`, such as --engine-arg=--lanes=8; may
+    /// be given more than once
+    #[arg(long = "engine-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub(super) engine_args: Vec<String>,
+    /// Seed of documents and writes
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Cache of each server, GB
+    #[arg(long, default_value_t = 1.0)]
+    pub(super) cache_gb: f64,
+}
+
+impl Common {
+    /// What the user gave, else the size of a quick or of a full suite.
+    pub(super) fn size<T>(&self, given: Option<T>, quick: T, full: T) -> T {
+        given.unwrap_or(if self.quick { quick } else { full })
+    }
+}

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{Document, Uuid, doc};
+use bson::oid::ObjectId;
+use bson::{Bson, Document, RawBson, Uuid, doc};
 use futures_util::TryStreamExt;
 use loadgen::cluster::ReplicaSet;
 use mongodb::Client;
 use shardlift::cluster::admin;
 use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::cluster::connect::{Deployment, Shard};
-use shardlift::control::{balancer, cancel, restart, wipe};
+use shardlift::control::{balancer, cancel, emptying, restart, wipe};
 use shardlift::error::{Error, Kind};
 use shardlift::pair::incarnation;
 use shardlift::state::lease::{Holder, Lease};
@@ -220,26 +221,86 @@ async fn a_restarted_collection_waits_and_is_empty() {
     assert_eq!(recorded.restart("t", None).await.unwrap_err().kind, Kind::Refused);
 }
 
+/// `_id`s of the collection, as the index orders them.
+async fn ids(target: &Deployment, coll: &str) -> Vec<Bson> {
+    let all = target.entry.database("d").collection::<Document>(coll).find(doc! {}).sort(doc! {"_id": 1});
+    let all: Vec<Document> = all.await.unwrap().try_collect().await.unwrap();
+    all.into_iter().map(|mut document| document.remove("_id").unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_unit_that_is_given_up_is_emptied_whole_and_alone() {
+    let (_set, target) = one_shard("t").await;
+    let shard = &target.shards[0];
+    let many = (0..12_000).map(|i| Bson::Double(f64::from(i) + 0.5));
+    let all: Vec<Bson> = [Bson::MinKey, Bson::Null, Bson::Int32(-7), Bson::Int64(4)]
+        .into_iter()
+        .chain(many)
+        .chain([Bson::String("k".to_owned()), Bson::String("m".to_owned()), Bson::Document(doc! {"a": 1})])
+        .chain([Bson::ObjectId(ObjectId::new()), Bson::Boolean(false), Bson::MaxKey])
+        .collect();
+    for (coll, options) in [("ranges", doc! {}), ("capped", doc! {"capped": true, "size": 1 << 24})] {
+        let mut create = doc! {"create": coll};
+        create.extend(options);
+        run(&target.entry, "d", create).await;
+        let documents: Vec<Document> = all.iter().map(|id| doc! {"_id": id.clone()}).collect();
+        run(&target.entry, "d", doc! {"insert": coll, "documents": documents, "writeConcern": {"w": "majority"}}).await;
+    }
+    run(&target.entry, "d", doc! {"createIndexes": "ranges", "indexes": [{"name": "u", "key": {"u": 1, "_id": 1}, "unique": true}]}).await;
+    // [.., 4), [4, "m"), ["m", ..]: numbers of every type and strings lie in the second.
+    let mut ranges = collection("d.ranges", vec![UnitState::Settled, UnitState::Copying(at(5, 5)), UnitState::Copying(at(9, 9))]);
+    ranges.bounds = vec![RawBson::Int32(4), RawBson::String("m".to_owned())];
+    ranges.target_uuid = Some(uuid_of(&target, "d.ranges").await);
+    let mut capped = collection("d.capped", vec![UnitState::Copying(at(6, 6))]);
+    capped.options = bson::rawdoc! {"capped": true};
+    capped.target_uuid = Some(uuid_of(&target, "d.capped").await);
+    // One of the same name that is not there any more.
+    let gone = CollectionState { target_uuid: Some(Uuid::new()), ..collection("d.ranges", vec![UnitState::Copying(at(6, 6))]) };
+    let units = [(ranges.uuid, 1), (capped.uuid, 0), (gone.uuid, 0)];
+    let store = PairStore::new(shard, RUN, 0);
+    store.create(&pair_state(vec![ranges.clone(), capped.clone(), gone])).await.unwrap();
+
+    // Ended after the mark: whoever comes next completes it.
+    store.mark_units_wiping(&units).await.unwrap();
+    assert_eq!(ids(&target, "ranges").await.len(), all.len());
+    assert_eq!(emptying::finish_wipes(shard, &store).await.unwrap(), 0, "no collection is emptied whole");
+    let left: Vec<Bson> = all[..3].iter().chain(&all[12_005..]).cloned().collect();
+    assert_eq!(ids(&target, "ranges").await, left);
+    assert!(ids(&target, "capped").await.is_empty());
+    let state = store.load().await.unwrap().unwrap();
+    let units_of = |uuid| state.collections.iter().find(|c| c.uuid == uuid).unwrap().units.clone();
+    assert_eq!(units_of(ranges.uuid), [UnitState::Settled, UnitState::Waiting, UnitState::Copying(at(9, 9))]);
+    assert_eq!(units_of(capped.uuid), [UnitState::Waiting]);
+    let indexes = catalog::indexes(shard, &ns("d.ranges")).await.unwrap();
+    assert_eq!(indexes.len(), 1, "unique ones are built again after the copy");
+
+    // The first and the last range: open to one side.
+    emptying::wipe_units(shard, &store, &[(ranges.uuid, 2)]).await.unwrap();
+    assert_eq!(ids(&target, "ranges").await, all[..3]);
+    emptying::wipe_units(shard, &store, &[(ranges.uuid, 0)]).await.unwrap();
+    assert!(ids(&target, "ranges").await.is_empty());
+}
+
 #[tokio::test]
 async fn an_interrupted_restart_is_completed_by_whoever_comes_next() {
     let recorded = recorded().await;
     let (shard, store, a, b) = (&recorded.target.shards[0], &recorded.store, &recorded.a, &recorded.b);
-    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 0);
+    assert_eq!(emptying::finish_wipes(shard, store).await.unwrap(), 0);
     // Ended right after the mark: units and documents are as before.
     store.mark_wiping(&[a.uuid], true).await.unwrap();
     assert_eq!(recorded.stored(a.uuid).await.units, a.units);
-    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 1);
+    assert_eq!(emptying::finish_wipes(shard, store).await.unwrap(), 1);
     assert_eq!((recorded.count("a").await, recorded.count("b").await), (0, 1));
     let stored = recorded.stored(a.uuid).await;
     assert_eq!((stored.units, stored.wiping), (vec![UnitState::Waiting; 3], false));
     assert_eq!(recorded.stored(b.uuid).await.units, b.units);
-    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 0);
+    assert_eq!(emptying::finish_wipes(shard, store).await.unwrap(), 0);
 
     // Another collection of that name: not ours to empty.
     run(&recorded.target.entry, "d", doc! {"drop": "b"}).await;
     fixture::insert(&recorded.target.entry, "d", "b").await;
     store.mark_wiping(&[b.uuid], true).await.unwrap();
-    restart::finish_wipes(shard, store).await.unwrap();
+    emptying::finish_wipes(shard, store).await.unwrap();
     assert_eq!(recorded.count("b").await, 1);
 }
 

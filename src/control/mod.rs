@@ -11,6 +11,8 @@ pub mod layout;
 pub mod prepare;
 pub mod setup;
 pub mod known;
+pub mod emptying;
+pub mod resume;
 pub mod ddl;
 pub mod watch;
 pub mod watchdog;

@@ -40,7 +40,8 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores) -> Result<()>
     for (index, store) in stores.pairs.iter().enumerate() {
         let collections = collections(config, sides, index, held_by(&catalog, &local[index])).await?;
         let catalog_position = catalog_positions[index].mark.position;
-        store.create(&PairState { resume: starts[index].mark, catalog_position, collections }).await?;
+        let start = starts[index].mark;
+        store.create(&PairState { resume: start, applied: start, catalog_position, collections }).await?;
     }
     failpoint::hit("plan-stored");
     stores.run.set_stage(Stage::Layout).await

@@ -14,7 +14,7 @@ pub(super) use collection::{collection, collection_document};
 use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::{Mark, Position};
-use crate::state::{Expiry, FORMAT, RunState, Stage, UnitState};
+use crate::state::{Expiry, FORMAT, FORMAT_OLDEST, PairState, RunState, Stage, UnitState};
 
 /// Largest document stored: a replacement travels beside its old form, and the
 /// server's limit is 16 MB.
@@ -50,7 +50,7 @@ fn read<T>(what: &str, raw: &RawDocument, parse: impl FnOnce(&RawDocument) -> Re
         )
     };
     match raw.get_i32("format") {
-        Ok(FORMAT) => parse(raw).map_err(|e| unsupported(format!("cannot be read: {}", e.0))),
+        Ok(FORMAT_OLDEST..=FORMAT) => parse(raw).map_err(|e| unsupported(format!("cannot be read: {}", e.0))),
         Ok(other) => Err(unsupported(format!("has format {other}; this release knows {FORMAT}"))),
         Err(_) => Err(unsupported("has no format".to_owned())),
     }
@@ -142,10 +142,15 @@ pub(super) fn expiry(raw: &RawDocument) -> Result<Expiry> {
     })
 }
 
-/// Resume mark and catalog position of a pair's document.
-pub(super) fn pair(pair: usize, raw: &RawDocument) -> Result<(Mark, Position)> {
+/// A pair's document as it is read, its collections apart.
+pub(super) fn pair(pair: usize, raw: &RawDocument) -> Result<PairState> {
     read(&format!("pair {pair}"), raw, |raw| {
-        Ok((mark(raw.get_document("resume")?)?, position(raw.get_document("catalog")?)?))
+        let resume = mark(raw.get_document("resume")?)?;
+        // None in form 1. Each is true by itself: the later one counts.
+        let applied = present(raw, "applied")?.map(|value| mark(document(value)?)).transpose()?;
+        let applied = applied.filter(|applied| resume.position < applied.position).unwrap_or(resume);
+        let catalog_position = position(raw.get_document("catalog")?)?;
+        Ok(PairState { resume, applied, catalog_position, collections: Vec::new() })
     })
 }
 

@@ -32,8 +32,15 @@ use crate::pair::position::{Mark, Position};
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
 
-/// Form of the documents. One that is not known is refused, never guessed at.
-pub const FORMAT: i32 = 1;
+/// Form of the documents written. One that is not known is refused, never guessed at.
+///
+/// | form | what is new in it |
+/// |------|-------------------|
+/// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
+pub const FORMAT: i32 = 2;
+
+/// The oldest form that is still read.
+const FORMAT_OLDEST: i32 = 1;
 
 /// How far a run is, as far as a restart has to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +89,9 @@ pub struct Expiry {
 pub struct PairState {
     /// Where the tail goes on: an entry of the source's oplog.
     pub resume: Mark,
+    /// Where it can go on at the cost of the units started before it: all else up
+    /// to there is applied. At or after `resume`.
+    pub applied: Mark,
     /// Where the catalog was read: a collection unknown up to here was dropped
     /// before it could be seen.
     pub catalog_position: Position,
@@ -128,6 +138,8 @@ pub enum UnitState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub resume: Mark,
+    /// The same without the units in flight: see `PairState`.
+    pub applied: Mark,
     /// Units settled since the last one.
     pub settled: Vec<(Uuid, usize)>,
 }

@@ -25,6 +25,8 @@ pub mod summary;
 pub mod recorded;
 pub mod wipe;
 pub mod cancel;
+pub mod changes;
+pub mod anew;
 pub mod restart;
 
 use std::sync::Arc;
@@ -153,7 +155,7 @@ pub async fn cancel_command(config: Config) -> Result<String> {
 pub async fn restart_command(config: Config, shard: String, ns: Option<String>) -> Result<String> {
     let ns = ns.map(|ns| restart::namespace(&ns)).transpose()?;
     let sides = Sides::connect(&config).await?;
-    restart::restart(&sides.source, &sides.target, &shard, ns.as_ref()).await
+    restart::restart(&sides.source, &sides.target, &shard, ns.as_ref(), config.range_bytes()).await
 }
 
 /// Compares both sides now. Means something only while nobody writes.

@@ -1,19 +1,22 @@
 //! Copying a source shard anew, or one of its collections, within a recorded
-//! run: its documents on the pair's target shard are deleted and its units wait
-//! again.
+//! run that no process works on. A collection is emptied on the pair's target
+//! shard and its units wait again, the pair's position stays; a whole pair begins
+//! anew, also where its position rolled off (`anew`).
 
 use std::time::Duration;
 
 use bson::Uuid;
+use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::connect::{Deployment, Shard};
+use crate::control::anew::Anew;
 use crate::control::{emptying, recorded};
 use crate::error::{Error, Kind, Result};
 use crate::pair::incarnation;
 use crate::state::lease::Lease;
 use crate::state::pair_store::PairStore;
-use crate::state::{RunState, Stage};
+use crate::state::{PairState, RunState, Stage};
 
 /// How long an older process's connections may take to go.
 const SILENCE_WAIT: Duration = Duration::from_secs(60);
@@ -33,31 +36,30 @@ pub fn namespace(text: &str) -> Result<Namespace> {
 }
 
 /// Lets the recorded run copy `source_shard` anew, or only `ns` of it; returns
-/// what was done, as a sentence.
+/// what was done, as a sentence. `range_bytes`: of the units of collections that
+/// the run does not know yet.
 ///
 /// # Errors
 /// `Refused` while a process works on the target, if no run of these two
-/// deployments is recorded or it does not move data, or if there is no such
-/// shard or collection in it.
+/// deployments is recorded or it does not move data, if there is no such shard or
+/// collection in it, or if what became of the shard's collections is not known.
 pub async fn restart(
     source: &Deployment,
     target: &Deployment,
     source_shard: &str,
     ns: Option<&Namespace>,
+    range_bytes: u64,
 ) -> Result<String> {
     let run = recorded::load(source, target).await?;
     let lease = Lease::take(recorded::first(target), &run.id).await?;
     let done = tokio::select! {
-        done = restart_alone(source, target, source_shard, ns) => done,
+        done = restart_alone(source, target, source_shard, ns, range_bytes) => done,
         lost = lease.keep() => Err(lost),
     };
     let released = lease.release().await;
-    let count = done?;
+    let told = done?;
     released?;
-    Ok(format!(
-        "collections of source shard {source_shard} emptied on the target: {count}; the same `shardlift migrate` as \
-         before goes on and copies them anew"
-    ))
+    Ok(format!("{told}; the same `shardlift migrate` as before goes on and copies them anew"))
 }
 
 async fn restart_alone(
@@ -65,7 +67,8 @@ async fn restart_alone(
     target: &Deployment,
     source_shard: &str,
     ns: Option<&Namespace>,
-) -> Result<usize> {
+    range_bytes: u64,
+) -> Result<String> {
     // Again, now that nobody else changes it.
     let run = recorded::load(source, target).await?;
     if run.stage != Stage::Moving {
@@ -84,8 +87,19 @@ async fn restart_alone(
     // And one of this command after its end would meet the next process: that
     // one waits until these connections are gone.
     let client = shard.data_client(&begun.app_name, CONNECTIONS)?;
-    let own = Shard { client: client.clone(), ..shard.clone() };
-    let done = mark_and_finish(&own, &PairStore::new(&own, &run.id, pair), source_shard, ns).await;
+    let shard = &Shard { client: client.clone(), ..shard.clone() };
+    let store = &store.over(shard);
+    let done = async {
+        let states = states(&run, target, store, pair).await?;
+        match ns {
+            Some(ns) => one_collection(shard, store, &states[pair], source_shard, ns).await,
+            None => {
+                let run = &run;
+                Anew { source, target, run, pair, shard, store, range_bytes }.begin(&states).await
+            }
+        }
+    };
+    let done = done.await;
     client.shutdown().await;
     done
 }
@@ -98,18 +112,38 @@ fn pair_of(run: &RunState, source_shard: &str) -> Result<usize> {
     run.source_shards.iter().position(|id| id == source_shard).ok_or_else(unknown)
 }
 
-async fn mark_and_finish(shard: &Shard, store: &PairStore, id: &str, ns: Option<&Namespace>) -> Result<usize> {
-    let torn = || {
-        Error::new(Kind::Refused, format!("no whole plan is recorded for source shard {id}"))
+/// Of all pairs; that of `pair` over this command's own connections.
+async fn states(run: &RunState, target: &Deployment, own: &PairStore, pair: usize) -> Result<Vec<PairState>> {
+    let shards = recorded::pair_shards(run, target)?;
+    let load = |(index, shard): (usize, &Shard)| {
+        let store = if index == pair { own.clone() } else { PairStore::new(shard, &run.id, index) };
+        async move { store.load().await }
+    };
+    let states = try_join_all(shards.into_iter().enumerate().map(load)).await?;
+    let torn = |index: usize| {
+        Error::new(Kind::Refused, format!("no whole plan is recorded for source shard {}", run.source_shards[index]))
             .remedy("wipe and begin anew: `shardlift migrate --restart`")
     };
-    let state = store.load().await?.ok_or_else(torn)?;
-    let chosen = state.collections.iter().filter(|c| !c.dead && ns.is_none_or(|ns| c.ns == *ns));
+    states.into_iter().enumerate().map(|(index, state)| state.ok_or_else(|| torn(index))).collect()
+}
+
+async fn one_collection(
+    shard: &Shard,
+    store: &PairStore,
+    state: &PairState,
+    source_shard: &str,
+    ns: &Namespace,
+) -> Result<String> {
+    let chosen = state.collections.iter().filter(|c| !c.dead && c.ns == *ns);
     let chosen: Vec<Uuid> = chosen.map(|c| c.uuid).collect();
-    if let (Some(ns), true) = (ns, chosen.is_empty()) {
-        return Err(Error::new(Kind::Refused, format!("the recorded run has no {ns} on source shard {id}"))
-            .remedy("check --ns; without it all collections of the shard are copied anew"));
+    if chosen.is_empty() {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the recorded run has no {ns} on source shard {source_shard}"),
+        )
+        .remedy("check --ns; without it all collections of the shard are copied anew"));
     }
     store.mark_wiping(&chosen, true).await?;
-    emptying::finish_wipes(shard, store).await
+    let count = emptying::finish_wipes(shard, store).await?;
+    Ok(format!("collections of source shard {source_shard} emptied on the target: {count}"))
 }

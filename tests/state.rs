@@ -9,6 +9,7 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawBson, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
 use shardlift::cluster::catalog::{Chunk, Namespace, Sharded, Zone};
 use shardlift::cluster::connect::{Deployment, Shard};
+use shardlift::cluster::probe::Identity;
 use shardlift::error::{Error, Kind};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::state::lease::{Holder, Lease};
@@ -41,6 +42,8 @@ pub(crate) fn run_state(stage: Stage, deployment: &Deployment) -> RunState {
         source_shards: ids.iter().map(|id| format!("s-{id}")).collect(),
         pairs: (0..ids.len()).collect(),
         target_shards: ids,
+        source_identity: None,
+        target_identity: Some(Identity { cluster: None, sets: vec![Some(ObjectId::new()), None] }),
         source_balancer: Some(true),
         target_balancer: None,
         views: vec![ns("d.view"), ns("d.with.dots")],

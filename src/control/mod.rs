@@ -146,9 +146,10 @@ pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.
-pub async fn cancel_command(config: Config) -> Result<String> {
+/// None if it is `answering`, the run of the process that answers on this host.
+pub async fn cancel_command(config: Config, answering: Option<String>) -> Result<Option<String>> {
     let sides = Sides::connect(&config).await?;
-    cancel::cancel(&sides.source, &sides.target).await
+    cancel::cancel(&sides.source, &sides.target, answering.as_deref()).await
 }
 
 /// Lets the recorded run copy a source shard anew, or one collection of it.

@@ -25,6 +25,7 @@ use bson::{Bson, RawBson, RawDocumentBuf, Uuid};
 
 use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::ownership::joined;
+use crate::cluster::probe::Identity;
 use crate::error::{Error, Result};
 use crate::pair::ddl::Created;
 use crate::pair::position::{Mark, Position};
@@ -65,6 +66,10 @@ pub struct RunState {
     /// Ids of the source's shards, sorted.
     pub source_shards: Vec<String>,
     pub target_shards: Vec<String>,
+    /// What each side is: its shards' names may be those of another deployment
+    /// too. None in form 1.
+    pub source_identity: Option<Identity>,
+    pub target_identity: Option<Identity>,
     /// `pairs[i]` is the target shard of source shard i.
     pub pairs: Vec<usize>,
     /// Whether each balancer was on before the run; None for replica sets.

@@ -68,7 +68,10 @@ fn cancel(call: &Invocation, config: &Config) -> Result<()> {
     }
     let answering = answer.ok().map(|now| now.run_id);
     let hint = answering.as_ref().map(|run| {
-        format!("; to cancel run {run}, whose process answers on this host, give --api http://127.0.0.1:{}", config.api_port)
+        format!(
+            "; to cancel run {run}, whose process answers on this host, give --api http://127.0.0.1:{}",
+            config.api_port
+        )
     });
     let cancelled = engine(config, |config| control::cancel_command(config, answering)).map_err(|e| match hint {
         Some(hint) => Error { remedy: e.remedy.clone().map(|remedy| remedy + &hint), ..e },

@@ -131,6 +131,11 @@ impl Engine {
         }
     }
 
+    /// Of its API, as the commands take it.
+    pub(crate) fn port(&self) -> &str {
+        self.url.rsplit(':').next().expect("a port ends it")
+    }
+
     pub(crate) async fn cancel(&self) {
         self.ask(|client| client.cancel()).await.expect("a running migration can be cancelled");
     }

@@ -123,7 +123,7 @@ async fn a_run_parks_when_a_server_stays_away_and_goes_on_when_it_is_back() {
 }
 
 /// Writes more than the source's oplog and the engine's memory hold.
-async fn write_much(source: &ReplicaSet, megabytes: i32) {
+pub(crate) async fn write_much(source: &ReplicaSet, megabytes: i32) {
     let client = source.client().await.unwrap();
     for i in 0..megabytes {
         let bytes = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![i as u8; 1 << 20] };
@@ -164,7 +164,7 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
 
 /// What no checkpoint of the server has taken yet is not removed: it makes one
 /// every second.
-fn with_small_oplog(name: &str) -> ReplicaSetOptions {
+pub(crate) fn with_small_oplog(name: &str) -> ReplicaSetOptions {
     ReplicaSetOptions {
         name: name.to_owned(),
         cache_gb: 0.25,
@@ -175,7 +175,7 @@ fn with_small_oplog(name: &str) -> ReplicaSetOptions {
 }
 
 /// Writes until nothing is left of what was in the oplog before.
-async fn roll_over(source: &ReplicaSet) {
+pub(crate) async fn roll_over(source: &ReplicaSet) {
     let client = source.client().await.unwrap();
     let oplog = client.database("local").collection::<bson::Document>("oplog.rs");
     let end = |order: i32| {

@@ -114,9 +114,10 @@ impl Anew<'_> {
 
     async fn make(&self, collection: &Collection, states: &[PairState]) -> Result<()> {
         let lives_here = collection.lives_on(self.pair);
-        let known = states.iter().flat_map(|s| &s.collections).any(|c| {
-            !c.dead && Some(c.uuid) == collection.uuid && c.target_uuid.is_some()
-        });
+        let known = states
+            .iter()
+            .flat_map(|s| &s.collections)
+            .any(|c| !c.dead && Some(c.uuid) == collection.uuid && c.target_uuid.is_some());
         if !known {
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }

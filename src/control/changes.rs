@@ -106,7 +106,9 @@ fn in_the_way(
         let is_dropped_first = gone.iter().any(|(g, by)| g.uuid == c.uuid && *by == Gone::OnlyHere);
         Some(c.uuid) != is.uuid && !is_dropped_first
     });
-    others.next().map(|_| format!("{ns} was created anew, and the drop of its namesake is still to be met by another shard"))
+    others
+        .next()
+        .map(|_| format!("{ns} was created anew, and the drop of its namesake is still to be met by another shard"))
 }
 
 /// Views of the databases that are at home on the pair.
@@ -114,7 +116,8 @@ fn views_changed(pair: usize, source: &Catalog, target: &Catalog, views: &[Names
     let is_view = |c: &&Collection| c.kind == CollectionKind::View;
     let homes: HashSet<&str> = source.databases.iter().filter(|d| d.primary == pair).map(|d| d.name.as_str()).collect();
     let now: HashMap<&Namespace, &Collection> = source.collections.iter().filter(is_view).map(|c| (&c.ns, c)).collect();
-    let made: HashMap<&Namespace, &Collection> = target.collections.iter().filter(is_view).map(|c| (&c.ns, c)).collect();
+    let made: HashMap<&Namespace, &Collection> =
+        target.collections.iter().filter(is_view).map(|c| (&c.ns, c)).collect();
     let mut changed = Vec::new();
     for ns in views.iter().filter(|ns| homes.contains(ns.db.as_str()) && !now.contains_key(ns)) {
         changed.push(format!("the view {ns} was dropped"));
@@ -181,7 +184,8 @@ mod tests {
 
     #[test]
     fn what_was_dropped_and_created_is_found() {
-        let states = || [state(vec![recorded(1, "a"), recorded(2, "b"), recorded(3, "s")]), state(vec![recorded(3, "s")])];
+        let states =
+            || [state(vec![recorded(1, "a"), recorded(2, "b"), recorded(3, "s")]), state(vec![recorded(3, "s")])];
         let target = catalog(vec![collection(101, "a"), collection(102, "b"), collection(103, "s")]);
         let same = catalog(vec![collection(1, "a"), collection(2, "b"), collection(3, "s")]);
         assert_eq!(told(states(), &same, &target, &[]), " |  | ");

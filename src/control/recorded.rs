@@ -56,7 +56,8 @@ pub async fn check(run: &RunState, deployment: &Deployment) -> Result<()> {
         None
     };
     let Some(differs) = differs else { return Ok(()) };
-    let found = format!("the {side} is not the one that run {}, recorded on this target, was begun with: {differs}", run.id);
+    let found =
+        format!("the {side} is not the one that run {}, recorded on this target, was begun with: {differs}", run.id);
     Err(Error::new(Kind::Refused, found).remedy(format!(
         "give the {side} the run was begun with (--{side}); a cancelled run may be wiped whatever the source is: \
          `shardlift migrate --restart`"

@@ -137,11 +137,8 @@ async fn one_collection(
     let chosen = state.collections.iter().filter(|c| !c.dead && c.ns == *ns);
     let chosen: Vec<Uuid> = chosen.map(|c| c.uuid).collect();
     if chosen.is_empty() {
-        return Err(Error::new(
-            Kind::Refused,
-            format!("the recorded run has no {ns} on source shard {source_shard}"),
-        )
-        .remedy("check --ns; without it all collections of the shard are copied anew"));
+        return Err(Error::new(Kind::Refused, format!("the recorded run has no {ns} on source shard {source_shard}"))
+            .remedy("check --ns; without it all collections of the shard are copied anew"));
     }
     store.mark_wiping(&chosen, true).await?;
     let count = emptying::finish_wipes(shard, store).await?;

@@ -147,6 +147,9 @@ mod tests {
         let collections = vec![collection, dead];
         let state = PairState { resume: at(4), applied: at(10), catalog_position: Position::default(), collections };
         assert_eq!(units_before(&state).map(|(_, unit)| unit).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(lost_units(&state).to_string(), "2 ranges in flight (d.c: 1 of 5, 3 of 5), which are emptied on the target and copied anew");
+        assert_eq!(
+            lost_units(&state).to_string(),
+            "2 ranges in flight (d.c: 1 of 5, 3 of 5), which are emptied on the target and copied anew"
+        );
     }
 }

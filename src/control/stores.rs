@@ -4,9 +4,9 @@ use futures_util::future::try_join_all;
 
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
+use crate::state::PairState;
 use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
-use crate::state::PairState;
 
 #[derive(Debug, Clone)]
 pub struct Stores {

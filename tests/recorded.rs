@@ -252,8 +252,8 @@ async fn a_restarted_collection_waits_and_is_empty() {
 
 /// `_id`s of the collection, as the index orders them.
 async fn ids(target: &Deployment, coll: &str) -> Vec<Bson> {
-    let all = target.entry.database("d").collection::<Document>(coll).find(doc! {}).sort(doc! {"_id": 1});
-    let all: Vec<Document> = all.await.unwrap().try_collect().await.unwrap();
+    let documents = target.entry.database("d").collection::<Document>(coll);
+    let all: Vec<Document> = documents.find(doc! {}).sort(doc! {"_id": 1}).await.unwrap().try_collect().await.unwrap();
     all.into_iter().map(|mut document| document.remove("_id").unwrap()).collect()
 }
 
@@ -414,7 +414,7 @@ async fn the_commands_work_without_a_running_process() {
         (with(&["restart", "--shard", "s"]), 4, "does not move documents"),
     ] {
         let (ended, text) = shardlift(&arguments, None).await;
-        assert!(ended == Some(code) && text.contains(found), "{arguments:?}: {ended} {text}");
+        assert!(ended == Some(code) && text.contains(found), "{arguments:?}: {ended:?} {text}");
     }
     assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
     assert_eq!(store.load().await.unwrap().unwrap().collections[0].units, [UnitState::Waiting]);

@@ -84,7 +84,7 @@ impl Anew<'_> {
         ))
     }
 
-    fn refuse(&self, changes: &Changes) -> Result<()> {
+    fn refuse(&self, changes: &Changes<'_>) -> Result<()> {
         if changes.refused.is_empty() {
             return Ok(());
         }

@@ -15,7 +15,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bson::{Document, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Uuid, doc, rawdoc};
+use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, doc, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 
@@ -198,8 +198,7 @@ mod tests {
     fn a_range_is_told_by_index_bounds() {
         let find = ids_between(Uuid::new(), None, Some(&RawBson::Int32(7)));
         assert!(find.get("min").unwrap().is_none());
-        let max: &RawDocument = find.get_document("max").unwrap();
-        assert_eq!(max, &*rawdoc! {"_id": 7});
+        assert_eq!(find.get_document("max").unwrap(), &*rawdoc! {"_id": 7});
         assert_eq!(find.get_document("hint").unwrap(), &*rawdoc! {"_id": 1});
     }
 }

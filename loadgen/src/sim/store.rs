@@ -88,7 +88,7 @@ impl Store {
             StoreWrite::Wiping(units) => {
                 units.iter().for_each(|unit| self.units.entry(*unit).or_default().wiping = true);
             }
-            StoreWrite::Forget(units) => units.iter().for_each(|unit| drop(self.units.remove(unit))),
+            StoreWrite::Forget(units) => self.units.retain(|id, _| !units.contains(id)),
             StoreWrite::Add(collection) => {
                 for (index, unit) in collection.units.iter().enumerate() {
                     let settled = *unit == UnitState::Settled;

@@ -261,7 +261,7 @@ async fn ids(target: &Deployment, coll: &str) -> Vec<Bson> {
 async fn a_unit_that_is_given_up_is_emptied_whole_and_alone() {
     let (_set, target) = one_shard("t").await;
     let shard = &target.shards[0];
-    let many = (0..12_000).map(|i| Bson::Double(f64::from(i) + 0.5));
+    let many = (0..12_000).map(|i| Bson::Double(f64::from(i) + 4.5));
     let all: Vec<Bson> = [Bson::MinKey, Bson::Null, Bson::Int32(-7), Bson::Int64(4)]
         .into_iter()
         .chain(many)

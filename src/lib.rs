@@ -35,6 +35,7 @@
 //! - after a fault: [`control::attempt`] → [`control::setup`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
+//! - after the source rolled over: [`control::resume`], [`control::anew`]
 //!
 //! # The rooms
 //!
@@ -64,6 +65,9 @@
 //! - The watermark is below every op that is held, queued or in flight.
 //! - What is recorded as the resume position was captured before a majority write of
 //!   the same term: it is durable. A unit's start is recorded before its first write.
+//! - A pair may go on at its *applied* position if it gives up, and empties, every
+//!   unit begun before it; that position is taken back to where an attempt begins,
+//!   before anything of it is replayed ([`control::resume`]).
 //! - At most one incarnation writes to a target shard.
 //! - No data write can create a collection or hit a namesake: each carries the
 //!   target collection's UUID.
@@ -123,7 +127,7 @@
 //! # Not yet
 //!
 //! Servers other than 6.0; held ops on disk (they are bounded by memory, then the
-//! tail waits); beginning one pair anew whose position rolled off everywhere.
+//! tail waits).
 //! Known waits without a bound of their own, which the watchdog reports: a scan behind
 //! a document of a prepared transaction that never ends, and pairs that wait for each
 //! other's drops while the ops they hold fill both tails' shares.

@@ -52,16 +52,34 @@ fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
     }
 }
 
-/// Asks the running process, or works on what is recorded if none answers.
+/// Asks the running process, or works on what is recorded if none answers. Where
+/// the deployments are given, the process that answers must work on their run:
+/// another may listen on the same port.
 fn cancel(call: &Invocation, config: &Config) -> Result<()> {
     let client = client(call, config);
-    match client.status() {
-        Ok(_) => outcome::sentence(client.cancel()?),
-        Err(_) if config.has_deployments() => outcome::sentence(engine(config, control::cancel_command)?),
-        Err(silent) => Err(silent.remedy(
+    let answer = client.status().map_err(|silent| {
+        silent.remedy(
             "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, \
              give --source and --target: then the run recorded on the target is cancelled",
-        )),
+        )
+    });
+    if call.api.is_some() || !config.has_deployments() {
+        return answer.and_then(|_| outcome::sentence(client.cancel()?));
+    }
+    let answering = answer.ok().map(|now| now.run_id);
+    let hint = answering.as_ref().map(|run| {
+        format!(
+            "; to cancel run {run}, whose process answers on this host, give --api http://127.0.0.1:{}",
+            config.api_port
+        )
+    });
+    let cancelled = engine(config, |config| control::cancel_command(config, answering)).map_err(|e| match hint {
+        Some(hint) => Error { remedy: e.remedy.clone().map(|remedy| remedy + &hint), ..e },
+        None => e,
+    });
+    match cancelled? {
+        Some(told) => outcome::sentence(told),
+        None => outcome::sentence(client.cancel()?),
     }
 }
 

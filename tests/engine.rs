@@ -36,6 +36,15 @@ pub(crate) struct Outcome {
 impl Engine {
     /// Small ranges, so that several units are in flight even with little data.
     pub(crate) async fn start(source: &str, target: &str, flags: &[&str]) -> Engine {
+        Engine::start_with(source, target, flags, None).await
+    }
+
+    /// One that ends as by a crash when it comes to this place (`shardlift::failpoint`).
+    pub(crate) async fn start_to_crash(source: &str, target: &str, flags: &[&str], place: &str) -> Engine {
+        Engine::start_with(source, target, flags, Some(place)).await
+    }
+
+    async fn start_with(source: &str, target: &str, flags: &[&str], crash: Option<&str>) -> Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
         command.args(["--progress", "none", "--range-mb", "1", "--scans", "2", "--lanes", "4"]);
@@ -44,6 +53,9 @@ impl Engine {
         }
         if !flags.contains(&"--grace-s") {
             command.args(["--grace-s", "0"]);
+        }
+        if let Some(place) = crash {
+            command.env("SHARDLIFT_FAILPOINT", format!("{place}:1"));
         }
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn::spawn(command).expect("the engine starts");
@@ -119,6 +131,11 @@ impl Engine {
         }
     }
 
+    /// Of its API, as the commands take it.
+    pub(crate) fn port(&self) -> &str {
+        self.url.rsplit(':').next().expect("a port ends it")
+    }
+
     pub(crate) async fn cancel(&self) {
         self.ask(|client| client.cancel()).await.expect("a running migration can be cancelled");
     }
@@ -133,6 +150,18 @@ impl Engine {
         let pid = self.process.0.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");
         assert!(sent.success());
+    }
+
+    /// Waits until its place to crash at ended it.
+    pub(crate) async fn crashed(mut self) -> Log {
+        let deadline = Instant::now() + HANGS_AFTER;
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "the engine does not come to its place");
+            tokio::time::sleep(POLL).await;
+        }
+        assert_eq!(self.process.0.wait().expect("our own child").code(), None, "it ended by itself");
+        self.log.wait_for_end();
+        self.log
     }
 
     /// Waits until it ends by itself.

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{Document, Uuid, doc};
+use bson::oid::ObjectId;
+use bson::{Bson, Document, RawBson, Uuid, doc};
 use futures_util::TryStreamExt;
 use loadgen::cluster::ReplicaSet;
 use mongodb::Client;
 use shardlift::cluster::admin;
 use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::cluster::connect::{Deployment, Shard};
-use shardlift::control::{balancer, cancel, restart, wipe};
+use shardlift::cluster::probe::{self, Identity};
+use shardlift::control::{balancer, cancel, emptying, restart, wipe};
 use shardlift::error::{Error, Kind};
 use shardlift::pair::incarnation;
 use shardlift::state::lease::{Holder, Lease};
@@ -17,8 +19,11 @@ use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;
 use shardlift::state::{CollectionState, DATABASE, RunState, Stage, UnitState};
 
+use crate::engine::Engine;
 use crate::fixture::{self, run};
-use crate::state::{RUN, at, collection, collections_left, leave_lease, ns, one_shard, pair_state, run_state, set};
+use crate::state::{
+    RUN, at, collection, collections_left, leave_lease, ns, one_shard, pair_state, run_state, set, text,
+};
 
 async fn uuid_of(target: &Deployment, name: &str) -> Uuid {
     catalog::read_one(target, &ns(name)).await.unwrap().unwrap().uuid.unwrap()
@@ -100,34 +105,42 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
 /// As a run of these two would have recorded itself.
 fn run_of(source: &Deployment, target: &Deployment, stage: Stage) -> RunState {
     let source_shards = source.shards.iter().map(|s| s.id.clone()).collect();
-    RunState { source_shards, ..run_state(stage, target) }
+    RunState { source_shards, target_identity: None, ..run_state(stage, target) }
 }
 
 #[tokio::test]
 async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() {
     let cluster = fixture::cluster(1).await;
     let source = fixture::source(&cluster.uri()).await;
-    let (_set, target) = one_shard("t").await;
+    let (set, target) = one_shard("t").await;
     let shard = &target.shards[0];
     let runs = RunStore::new(shard);
     let refused = |e: Error, part: &str| assert!(e.kind == Kind::Refused && e.message.contains(part), "{e}");
-    refused(cancel::cancel(&source, &target).await.unwrap_err(), "no run is recorded");
+    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "no run is recorded");
 
     balancer::stop(&source).await.unwrap();
     fixture::insert(&target.entry, "d", "copied").await;
-    runs.create(&run_of(&source, &target, Stage::Moving)).await.unwrap();
+    let identity = probe::identity(&source).await.unwrap();
+    assert!(identity.cluster.is_some());
+    let recorded = run_of(&source, &target, Stage::Moving);
+    // Another cluster whose shards have the same names.
+    let stranger = Identity { cluster: Some(ObjectId::new()), ..identity.clone() };
+    runs.create(&RunState { source_identity: Some(stranger), ..recorded.clone() }).await.unwrap();
+    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "its cluster id was");
+    runs.create(&RunState { source_identity: Some(identity), ..recorded }).await.unwrap();
     // Of other deployments.
-    refused(cancel::cancel(&target, &target).await.unwrap_err(), "has the target shards");
+    let other = fixture::source(&set.uri()).await;
+    refused(cancel::cancel(&other, &target, None).await.unwrap_err(), "the source is not the one that run");
 
     // While a process works on it.
     leave_lease(shard, &Holder { host: "elsewhere".to_owned(), ..Holder::me() }, Duration::from_secs(60)).await;
-    refused(cancel::cancel(&source, &target).await.unwrap_err(), "elsewhere works on this target");
+    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "elsewhere works on this target");
     assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Moving);
     assert!(!admin::balancer_enabled(&source.entry).await.unwrap());
     run(&shard.client, DATABASE, doc! {"drop": "lease"}).await;
 
     for _ in 0..2 {
-        let told = cancel::cancel(&source, &target).await.unwrap();
+        let told = cancel::cancel(&source, &target, None).await.unwrap().unwrap();
         assert!(told.contains(RUN) && told.contains("--restart"), "{told}");
         assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
         assert!(admin::balancer_enabled(&source.entry).await.unwrap());
@@ -138,11 +151,12 @@ async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() 
 
     runs.remove().await.unwrap();
     runs.create(&run_of(&source, &target, Stage::Finishing)).await.unwrap();
-    refused(cancel::cancel(&source, &target).await.unwrap_err(), "past the point of return");
+    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "past the point of return");
 }
 
 struct Recorded {
-    _set: ReplicaSet,
+    _sets: [ReplicaSet; 2],
+    source: Deployment,
     target: Deployment,
     store: PairStore,
     a: CollectionState,
@@ -152,8 +166,10 @@ struct Recorded {
 /// Two copied collections with indexes, one that is gone from the target, and a
 /// dead one.
 async fn recorded() -> Recorded {
-    let (set, target) = one_shard("t").await;
+    let (source_set, set) = tokio::join!(fixture::replica_set("s", &[]), fixture::replica_set("t", &[]));
+    let (source, target) = (fixture::source(&source_set.uri()).await, fixture::target(&set.uri()).await);
     for coll in ["a", "b"] {
+        fixture::insert(&source.entry, "d", coll).await;
         fixture::insert(&target.entry, "d", coll).await;
         let index = |key: &str, unique: bool| doc! {"name": key, "key": {key: 1}, "unique": unique};
         let indexes = [index("x", true), index("y", false), index("k", true)];
@@ -162,14 +178,16 @@ async fn recorded() -> Recorded {
     let units = vec![UnitState::Settled, UnitState::Copying(at(5, 5)), UnitState::Waiting];
     let mut a = collection("d.a", units.clone());
     let mut b = collection("d.b", units);
-    a.target_uuid = Some(uuid_of(&target, "d.a").await);
-    b.target_uuid = Some(uuid_of(&target, "d.b").await);
+    for c in [&mut a, &mut b] {
+        c.uuid = uuid_of(&source, &c.ns.to_string()).await;
+        c.target_uuid = Some(uuid_of(&target, &c.ns.to_string()).await);
+    }
     a.key_index = Some(bson::rawdoc! {"name": "k", "key": {"k": 1}});
     let dead = CollectionState { dead: true, ..bound("d.b", b.target_uuid.unwrap()) };
     let store = PairStore::new(&target.shards[0], RUN, 0);
     store.create(&pair_state(vec![a.clone(), b.clone(), bound("d.gone", Uuid::new()), dead])).await.unwrap();
-    RunStore::new(&target.shards[0]).create(&run_of(&target, &target, Stage::Moving)).await.unwrap();
-    Recorded { _set: set, target, store, a, b }
+    RunStore::new(&target.shards[0]).create(&run_of(&source, &target, Stage::Moving)).await.unwrap();
+    Recorded { _sets: [source_set, set], source, target, store, a, b }
 }
 
 impl Recorded {
@@ -189,7 +207,7 @@ impl Recorded {
     }
 
     async fn restart(&self, shard: &str, only: Option<&Namespace>) -> Result<String, Error> {
-        restart::restart(&self.target, &self.target, shard, only).await
+        restart::restart(&self.source, &self.target, shard, only, 1 << 20).await
     }
 }
 
@@ -197,13 +215,13 @@ impl Recorded {
 async fn a_restarted_collection_waits_and_is_empty() {
     let recorded = recorded().await;
     let (a, b) = (&recorded.a, &recorded.b);
-    for (shard, only, found) in [("u", "d.a", "no source shard u"), ("t", "d.x", "has no d.x on source shard t")] {
+    for (shard, only, found) in [("u", "d.a", "no source shard u"), ("s", "d.x", "has no d.x on source shard s")] {
         let error = recorded.restart(shard, Some(&ns(only))).await.unwrap_err();
         assert!(error.kind == Kind::Refused && error.message.contains(found), "{error}");
     }
     assert_eq!((recorded.count("a").await, recorded.count("b").await), (1, 1));
 
-    recorded.restart("t", Some(&a.ns)).await.unwrap();
+    recorded.restart("s", Some(&a.ns)).await.unwrap();
     assert_eq!((recorded.count("a").await, recorded.count("b").await), (0, 1));
     let stored = recorded.stored(a.uuid).await;
     assert_eq!((stored.units, stored.wiping), (vec![UnitState::Waiting; 3], false));
@@ -211,35 +229,116 @@ async fn a_restarted_collection_waits_and_is_empty() {
     assert_eq!(recorded.indexes("d.a").await, ["_id_", "y", "k"], "unique ones are built again after the copy");
     assert_eq!(recorded.indexes("d.b").await, ["_id_", "x", "y", "k"]);
 
-    // All of the shard; the dead collection shares a name, and keeps its units.
-    recorded.restart("t", None).await.unwrap();
+    // All of the shard begins anew; the dead collection shares a name, and stays dead.
+    let before = recorded.store.load().await.unwrap().unwrap();
+    recorded.restart("s", None).await.unwrap();
     assert_eq!(recorded.count("b").await, 0);
     assert_eq!(recorded.stored(b.uuid).await.units, vec![UnitState::Waiting; 3]);
+    let state = recorded.store.load().await.unwrap().unwrap();
+    assert!(before.resume.position < state.resume.position && state.resume.position <= state.catalog_position);
+    assert_eq!(state.applied, state.resume);
+    let dead: Vec<String> = state.collections.iter().filter(|c| c.dead).map(|c| c.ns.to_string()).collect();
+    assert!(dead.len() == 2 && dead.contains(&"d.gone".to_owned()), "what is gone from the source is dead: {dead:?}");
+
+    // What happened meanwhile can be told for some changes only.
+    run(&recorded.source.entry, "admin", doc! {"renameCollection": "d.a", "to": "d.z"}).await;
+    let error = recorded.restart("s", None).await.unwrap_err();
+    assert!(error.kind == Kind::Refused && error.message.contains("d.a was renamed to d.z"), "{error}");
+    assert_eq!(text(&recorded.store.load().await.unwrap().unwrap()), text(&state));
 
     RunStore::new(&recorded.target.shards[0]).set_stage(Stage::Cancelled).await.unwrap();
-    assert_eq!(recorded.restart("t", None).await.unwrap_err().kind, Kind::Refused);
+    assert_eq!(recorded.restart("s", None).await.unwrap_err().kind, Kind::Refused);
+}
+
+/// `_id`s of the collection, as the index orders them.
+async fn ids(target: &Deployment, coll: &str) -> Vec<Bson> {
+    let documents = target.entry.database("d").collection::<Document>(coll);
+    let all: Vec<Document> = documents.find(doc! {}).sort(doc! {"_id": 1}).await.unwrap().try_collect().await.unwrap();
+    all.into_iter().map(|mut document| document.remove("_id").unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_unit_that_is_given_up_is_emptied_whole_and_alone() {
+    let (_set, target) = one_shard("t").await;
+    let shard = &target.shards[0];
+    let many = (0..12_000).map(|i| Bson::Double(f64::from(i) + 4.5));
+    let all: Vec<Bson> = [Bson::MinKey, Bson::Null, Bson::Int32(-7), Bson::Int64(4)]
+        .into_iter()
+        .chain(many)
+        .chain([Bson::String("k".to_owned()), Bson::String("m".to_owned()), Bson::Document(doc! {"a": 1})])
+        .chain([Bson::ObjectId(ObjectId::new()), Bson::Boolean(false), Bson::MaxKey])
+        .collect();
+    for (coll, options) in [("ranges", doc! {}), ("capped", doc! {"capped": true, "size": 1 << 24})] {
+        let mut create = doc! {"create": coll};
+        create.extend(options);
+        run(&target.entry, "d", create).await;
+        let documents: Vec<Document> = all.iter().map(|id| doc! {"_id": id.clone()}).collect();
+        run(&target.entry, "d", doc! {"insert": coll, "documents": documents, "writeConcern": {"w": "majority"}}).await;
+    }
+    run(
+        &target.entry,
+        "d",
+        doc! {"createIndexes": "ranges", "indexes": [{"name": "u", "key": {"u": 1, "_id": 1}, "unique": true}]},
+    )
+    .await;
+    // [.., 4), [4, "m"), ["m", ..]: numbers of every type and strings lie in the second.
+    let mut ranges =
+        collection("d.ranges", vec![UnitState::Settled, UnitState::Copying(at(5, 5)), UnitState::Copying(at(9, 9))]);
+    ranges.bounds = vec![RawBson::Int32(4), RawBson::String("m".to_owned())];
+    ranges.target_uuid = Some(uuid_of(&target, "d.ranges").await);
+    let mut capped = collection("d.capped", vec![UnitState::Copying(at(6, 6))]);
+    capped.options = bson::rawdoc! {"capped": true};
+    capped.target_uuid = Some(uuid_of(&target, "d.capped").await);
+    // One of the same name that is not there any more.
+    let gone = CollectionState {
+        target_uuid: Some(Uuid::new()),
+        ..collection("d.ranges", vec![UnitState::Copying(at(6, 6))])
+    };
+    let units = [(ranges.uuid, 1), (capped.uuid, 0), (gone.uuid, 0)];
+    let store = PairStore::new(shard, RUN, 0);
+    store.create(&pair_state(vec![ranges.clone(), capped.clone(), gone])).await.unwrap();
+
+    // Ended after the mark: whoever comes next completes it.
+    store.mark_units_wiping(&units).await.unwrap();
+    assert_eq!(ids(&target, "ranges").await.len(), all.len());
+    assert_eq!(emptying::finish_wipes(shard, &store).await.unwrap(), 0, "no collection is emptied whole");
+    let left: Vec<Bson> = all[..3].iter().chain(&all[12_005..]).cloned().collect();
+    assert_eq!(ids(&target, "ranges").await, left);
+    assert!(ids(&target, "capped").await.is_empty());
+    let state = store.load().await.unwrap().unwrap();
+    let units_of = |uuid| state.collections.iter().find(|c| c.uuid == uuid).unwrap().units.clone();
+    assert_eq!(units_of(ranges.uuid), [UnitState::Settled, UnitState::Waiting, UnitState::Copying(at(9, 9))]);
+    assert_eq!(units_of(capped.uuid), [UnitState::Waiting]);
+    let indexes = catalog::indexes(shard, &ns("d.ranges")).await.unwrap();
+    assert_eq!(indexes.len(), 1, "unique ones are built again after the copy");
+
+    // The first and the last range: open to one side.
+    emptying::wipe_units(shard, &store, &[(ranges.uuid, 2)]).await.unwrap();
+    assert_eq!(ids(&target, "ranges").await, all[..3]);
+    emptying::wipe_units(shard, &store, &[(ranges.uuid, 0)]).await.unwrap();
+    assert!(ids(&target, "ranges").await.is_empty());
 }
 
 #[tokio::test]
 async fn an_interrupted_restart_is_completed_by_whoever_comes_next() {
     let recorded = recorded().await;
     let (shard, store, a, b) = (&recorded.target.shards[0], &recorded.store, &recorded.a, &recorded.b);
-    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 0);
+    assert_eq!(emptying::finish_wipes(shard, store).await.unwrap(), 0);
     // Ended right after the mark: units and documents are as before.
     store.mark_wiping(&[a.uuid], true).await.unwrap();
     assert_eq!(recorded.stored(a.uuid).await.units, a.units);
-    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 1);
+    assert_eq!(emptying::finish_wipes(shard, store).await.unwrap(), 1);
     assert_eq!((recorded.count("a").await, recorded.count("b").await), (0, 1));
     let stored = recorded.stored(a.uuid).await;
     assert_eq!((stored.units, stored.wiping), (vec![UnitState::Waiting; 3], false));
     assert_eq!(recorded.stored(b.uuid).await.units, b.units);
-    assert_eq!(restart::finish_wipes(shard, store).await.unwrap(), 0);
+    assert_eq!(emptying::finish_wipes(shard, store).await.unwrap(), 0);
 
     // Another collection of that name: not ours to empty.
     run(&recorded.target.entry, "d", doc! {"drop": "b"}).await;
     fixture::insert(&recorded.target.entry, "d", "b").await;
     store.mark_wiping(&[b.uuid], true).await.unwrap();
-    restart::finish_wipes(shard, store).await.unwrap();
+    emptying::finish_wipes(shard, store).await.unwrap();
     assert_eq!(recorded.count("b").await, 1);
 }
 
@@ -265,7 +364,7 @@ async fn nothing_is_deleted_while_an_older_incarnation_is_connected() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         old.shutdown().await;
     });
-    recorded.restart("t", Some(&recorded.a.ns)).await.unwrap();
+    recorded.restart("s", Some(&recorded.a.ns)).await.unwrap();
     assert!(Duration::from_secs(1) <= began.elapsed());
     goes.await.unwrap();
     // Its own connections are gone with it.
@@ -273,15 +372,16 @@ async fn nothing_is_deleted_while_an_older_incarnation_is_connected() {
     assert_eq!(recorded.count("a").await, 0);
 }
 
-/// Exit code and both outputs of `shardlift`.
-async fn shardlift(arguments: &[&str]) -> (i32, String) {
+/// Exit code (None: it crashed at `place`) and both outputs of `shardlift`.
+pub(crate) async fn shardlift(arguments: &[&str], place: Option<&str>) -> (Option<i32>, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shardlift"));
-    // Nobody listens on port 1.
-    let api = if arguments[0] == "cancel" { &["--api-port", "1"][..] } else { &[] };
-    command.args(arguments).args(api);
+    command.args(arguments);
+    if let Some(place) = place {
+        command.env("SHARDLIFT_FAILPOINT", format!("{place}:1"));
+    }
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 #[tokio::test]
@@ -308,14 +408,90 @@ async fn the_commands_work_without_a_running_process() {
             0,
             "collections of source shard s emptied on the target: 1",
         ),
-        (vec!["cancel"], 8, "give --source and --target:"),
-        (with(&["cancel"]), 0, "is cancelled and both balancers are as it found them"),
+        // Nobody listens on port 1.
+        (vec!["cancel", "--api-port", "1"], 8, "give --source and --target:"),
+        (with(&["cancel", "--api-port", "1"]), 0, "is cancelled and both balancers are as it found them"),
         (with(&["restart", "--shard", "s"]), 4, "does not move documents"),
     ] {
-        let (ended, text) = shardlift(&arguments).await;
-        assert!(ended == code && text.contains(found), "{arguments:?}: {ended} {text}");
+        let (ended, text) = shardlift(&arguments, None).await;
+        assert!(ended == Some(code) && text.contains(found), "{arguments:?}: {ended:?} {text}");
     }
     assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
     assert_eq!(store.load().await.unwrap().unwrap().collections[0].units, [UnitState::Waiting]);
     assert_eq!(names(&target).await, ["d.a"]);
+}
+
+/// The run recorded on one target, copied to another with all of its state.
+async fn copy_state(from: &Client, to: &Client) {
+    for name in from.database(DATABASE).list_collection_names().await.unwrap() {
+        if name != "lease" {
+            let all = from.database(DATABASE).collection::<Document>(&name).find(doc! {}).await.unwrap();
+            let all: Vec<Document> = all.try_collect().await.unwrap();
+            to.database(DATABASE).collection::<Document>(&name).insert_many(all).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_goes_on_between_the_deployments_it_was_begun_with_only() {
+    let set = |name| fixture::replica_set(name, &[]);
+    let (a, b, other_a, other_b) = tokio::join!(set("a"), set("b"), set("a"), set("b"));
+    let (source, target, other_source, other_target) = (a.uri(), b.uri(), other_a.uri(), other_b.uri());
+    fixture::insert(&a.client().await.unwrap(), "d", "c").await;
+    fixture::insert(&other_a.client().await.unwrap(), "d", "c").await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    engine.kill();
+    copy_state(&b.client().await.unwrap(), &other_b.client().await.unwrap()).await;
+
+    for (source, target, found) in [
+        (&other_source, &target, "the source is not the one that run"),
+        (&source, &other_target, "the target is not the one that run"),
+    ] {
+        for words in
+            [&["migrate"][..], &["migrate", "--restart"], &["cancel", "--api-port", "1"], &["restart", "--shard", "a"]]
+        {
+            let sides = ["--source", source.as_str(), "--target", target.as_str()];
+            let (code, text) = shardlift(&[words, &sides].concat(), None).await;
+            assert!(code == Some(4) && text.contains(found), "{words:?}: {code:?} {text}");
+        }
+    }
+    // Given up, it may be wiped for another source.
+    let sides = ["--source", source.as_str(), "--target", target.as_str()];
+    let (code, text) = shardlift(&[&["cancel", "--api-port", "1"][..], &sides].concat(), None).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut engine = Engine::start(&other_source, &target, &["--restart"]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_of_another_run_is_not_cancelled_because_it_has_the_port() {
+    let set = |name| fixture::replica_set(name, &[]);
+    let (a, b, (target_set, target)) = tokio::join!(set("a"), set("b"), one_shard("t"));
+    let (source, running) = (a.uri(), b.uri());
+    fixture::insert(&a.client().await.unwrap(), "d", "c").await;
+    let mut engine = Engine::start(&source, &running, &[]).await;
+    engine.until_ready().await;
+
+    // Between the same source and another target.
+    let runs = RunStore::new(&target.shards[0]);
+    let recorded = run_of(&fixture::source(&source).await, &target, Stage::Moving);
+    runs.create(&RunState { source_balancer: None, ..recorded }).await.unwrap();
+    let (port, other) = (engine.port().to_owned(), target_set.uri());
+    let cancel = |target: &str| {
+        let words = ["cancel", "--api-port", &port, "--source", &source, "--target", target].map(str::to_owned);
+        async move { shardlift(&words.each_ref().map(String::as_str), None).await }
+    };
+    let (code, text) = cancel(&other).await;
+    assert!(code == Some(0) && text.contains(RUN), "{code:?} {text}");
+    assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
+    runs.remove().await.unwrap();
+    let (code, text) = cancel(&other).await;
+    assert!(code == Some(4) && text.contains("give --api http://127.0.0.1:"), "{code:?} {text}");
+    assert!(engine.is_running());
+
+    let (code, text) = cancel(&running).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(engine.end().await.code, 130);
 }

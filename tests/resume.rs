@@ -123,7 +123,7 @@ async fn a_run_parks_when_a_server_stays_away_and_goes_on_when_it_is_back() {
 }
 
 /// Writes more than the source's oplog and the engine's memory hold.
-async fn write_much(source: &ReplicaSet, megabytes: i32) {
+pub(crate) async fn write_much(source: &ReplicaSet, megabytes: i32) {
     let client = source.client().await.unwrap();
     for i in 0..megabytes {
         let bytes = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![i as u8; 1 << 20] };
@@ -164,7 +164,7 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
 
 /// What no checkpoint of the server has taken yet is not removed: it makes one
 /// every second.
-fn with_small_oplog(name: &str) -> ReplicaSetOptions {
+pub(crate) fn with_small_oplog(name: &str) -> ReplicaSetOptions {
     ReplicaSetOptions {
         name: name.to_owned(),
         cache_gb: 0.25,
@@ -175,7 +175,7 @@ fn with_small_oplog(name: &str) -> ReplicaSetOptions {
 }
 
 /// Writes until nothing is left of what was in the oplog before.
-async fn roll_over(source: &ReplicaSet) {
+pub(crate) async fn roll_over(source: &ReplicaSet) {
     let client = source.client().await.unwrap();
     let oplog = client.database("local").collection::<bson::Document>("oplog.rs");
     let end = |order: i32| {
@@ -203,6 +203,65 @@ async fn write_much_anew(source: &ReplicaSet, times: i32) {
         let update = doc! {"q": {"_id": 0}, "u": {"_id": 0, "n": i, "bytes": bytes}};
         fixture::run(&client, "d", doc! {"update": "big", "updates": [update]}).await;
     }
+}
+
+/// The newest entry of the source's oplog.
+async fn newest(source: &ReplicaSet) -> bson::Document {
+    let client = source.client().await.unwrap();
+    let oplog = client.database("local").collection::<bson::Document>("oplog.rs");
+    oplog.find_one(doc! {}).sort(doc! {"$natural": -1}).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_whose_fence_rolled_off_are_copied_anew_and_the_rest_goes_on() {
+    let options = with_small_oplog("a");
+    let (source, target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
+    let source = source.unwrap();
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    let (at_source, at_target) = (source.client().await.unwrap(), target.client().await.unwrap());
+    write_much(&source, 4).await;
+    let begun = newest(&source).await;
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    engine.until_ready().await;
+    roll_over(&source).await;
+    engine.until_ready().await;
+    engine.signal("TERM");
+    assert_eq!(engine.end().await.code, 130);
+
+    // As if the range of `_id` 2 had been in flight since before the source rolled
+    // over: with a document that was deleted since, and one that was never copied.
+    let units = at_target.database("__shardlift").collection::<bson::Document>("units");
+    let pairs = at_target.database("__shardlift").collection::<bson::Document>("pairs");
+    let collections = at_target.database("__shardlift").collection::<bson::Document>("collections");
+    let big = collections.find_one(doc! {"ns.coll": "big"}).await.unwrap().unwrap();
+    let bounds = big.get_array("bounds").unwrap();
+    assert!(!bounds.is_empty(), "several ranges");
+    let unit = bounds.iter().filter(|bound| bound.as_i32().unwrap() <= 2).count() as i64;
+    let id = doc! {"_id.uuid": big.get("_id"), "_id.unit": unit};
+    let fence = begun.get_timestamp("ts").unwrap();
+    let in_flight = doc! {"$set": {"settled": false, "fence": {"ts": fence}}};
+    assert_eq!(units.update_one(id, in_flight).await.unwrap().matched_count, 1);
+    let resume = doc! {"ts": fence, "t": begun.get_i64("t").unwrap()};
+    pairs.update_one(doc! {}, doc! {"$set": {"resume": resume}}).await.unwrap();
+    fixture::run(&at_target, "d", doc! {"delete": "big", "deletes": [{"q": {"_id": 2}, "limit": 1}]}).await;
+    fixture::run(&at_target, "d", doc! {"insert": "big", "documents": [{"_id": 2.25}]}).await;
+    // And what the pair still has to follow.
+    fixture::run(&at_source, "d", doc! {"insert": "big", "documents": [{"_id": 2.75}]}).await;
+    fixture::run(&at_source, "d", doc! {"delete": "big", "deletes": [{"q": {"_id": 3}, "limit": 1}]}).await;
+
+    for place in ["units-marked", "unit-emptied", "units-waiting", "position-taken"] {
+        let spool = tempfile::tempdir().unwrap();
+        let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
+        let log = Engine::start_to_crash(&source_uri, &target_uri, &elsewhere, place).await.crashed().await;
+        let told = format!("ranges in flight (d.big: {} of {})", unit + 1, bounds.len() + 1);
+        assert!(place != "units-marked" || log.text().contains(&told), "{told}: {}", log.text());
+    }
+    let spool = tempfile::tempdir().unwrap();
+    let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
+    let mut engine = Engine::start(&source_uri, &target_uri, &elsewhere).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source_uri, &target_uri).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

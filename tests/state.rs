@@ -9,6 +9,7 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawBson, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
 use shardlift::cluster::catalog::{Chunk, Namespace, Sharded, Zone};
 use shardlift::cluster::connect::{Deployment, Shard};
+use shardlift::cluster::probe::Identity;
 use shardlift::error::{Error, Kind};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::state::lease::{Holder, Lease};
@@ -41,6 +42,8 @@ pub(crate) fn run_state(stage: Stage, deployment: &Deployment) -> RunState {
         source_shards: ids.iter().map(|id| format!("s-{id}")).collect(),
         pairs: (0..ids.len()).collect(),
         target_shards: ids,
+        source_identity: None,
+        target_identity: Some(Identity { cluster: None, sets: vec![Some(ObjectId::new()), None] }),
         source_balancer: Some(true),
         target_balancer: None,
         views: vec![ns("d.view"), ns("d.with.dots")],
@@ -65,7 +68,8 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
 }
 
 pub(crate) fn pair_state(collections: Vec<CollectionState>) -> PairState {
-    PairState { resume: Mark { position: at(100, 1), term: 3 }, catalog_position: at(101, 0), collections }
+    let resume = Mark { position: at(100, 1), term: 3 };
+    PairState { resume, applied: resume, catalog_position: at(101, 0), collections }
 }
 
 fn samples() -> Vec<RawBson> {
@@ -103,7 +107,7 @@ pub(crate) fn text(state: &PairState) -> String {
     let bytes = |bounds: &[RawBson]| bounds.iter().map(|b| rawdoc! {"b": b.clone()}.into_bytes()).collect::<Vec<_>>();
     let one = |c: &CollectionState| format!("{c:?} {:?}", bytes(&c.bounds));
     let collections: Vec<String> = collections.iter().map(one).collect();
-    format!("{:?} {:?} {}", state.resume, state.catalog_position, collections.join("\n"))
+    format!("{:?} {:?} {:?} {}", state.resume, state.applied, state.catalog_position, collections.join("\n"))
 }
 
 pub(crate) async fn one_shard(name: &str) -> (loadgen::cluster::ReplicaSet, Deployment) {
@@ -148,10 +152,11 @@ async fn a_pair_comes_back_as_it_was_stored() {
     assert_eq!(term, third.term);
     let resume = Mark { position: at(110, 0), term: 4 };
     let settled = vec![(c, 1), (other, 4)];
-    assert_eq!(store.checkpoint(Some(&Recorded { resume, settled })).await.unwrap(), term);
+    let applied = Mark { position: at(115, 0), term: 4 };
+    assert_eq!(store.checkpoint(Some(&Recorded { resume, applied, settled })).await.unwrap(), term);
     assert_eq!(store.checkpoint(None).await.unwrap(), term);
-    let late = Recorded { resume: Mark { position: at(105, 0), term: 4 }, settled: vec![] };
-    store.checkpoint(Some(&late)).await.unwrap();
+    let earlier = Mark { position: at(105, 0), term: 4 };
+    store.checkpoint(Some(&Recorded { resume: earlier, applied, settled: vec![] })).await.unwrap();
     // As a late duplicate would.
     store.start_unit(c, 1, at(90, 7)).await.unwrap();
     assert_eq!(store.bind(&[(c, added), (other, added)]).await.unwrap(), term);
@@ -160,12 +165,27 @@ async fn a_pair_comes_back_as_it_was_stored() {
     for _ in 0..2 {
         assert_eq!(store.add(&more).await.unwrap(), term);
     }
-    plan.resume = resume;
+    (plan.resume, plan.applied) = (resume, applied);
     plan.collections[1].units = vec![UnitState::Settled, UnitState::Settled, UnitState::Copying(at(120, 0))];
     plan.collections[0].units[4] = UnitState::Settled;
     plan.collections.iter_mut().for_each(|c| c.target_uuid = Some(added));
     plan.collections[0].dead = true;
     plan.collections.push(more);
+    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
+
+    // An incarnation that replays from before what was applied forgets that; one
+    // that cannot leaves the units in flight behind.
+    assert_eq!(store.go_on_at(resume).await.unwrap(), term);
+    plan.applied = resume;
+    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
+    store.mark_units_wiping(&[(c, 2)]).await.unwrap();
+    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan), "its fence stays until it is empty");
+    assert_eq!(store.wiping_units().await.unwrap(), [(c, 2)]);
+    store.forget_units(&[(c, 2)]).await.unwrap();
+    assert!(store.wiping_units().await.unwrap().is_empty());
+    store.go_on_at(applied).await.unwrap();
+    (plan.resume, plan.applied) = (applied, applied);
+    plan.collections[1].units[2] = UnitState::Waiting;
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
 
     // Units of one collection, then all.
@@ -269,19 +289,19 @@ async fn what_cannot_be_read_is_refused() {
     let (_set, target) = one_shard("rs").await;
     let shard = &target.shards[0];
     let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
-    let newer = doc! {"$set": {"format": 2}};
+    let newer = doc! {"$set": {"format": 3}};
     let rows = [
-        ("run", newer.clone(), "format 2; this release knows 1"),
+        ("run", newer.clone(), "format 3; this release knows 2"),
         ("run", doc! {"$unset": {"format": 1}}, "has no format"),
         ("run", doc! {"$set": {"stage": "resting"}}, "unknown stage \"resting\""),
         ("run", doc! {"$set": {"pairs": ["x"]}}, "cannot be read"),
-        ("expiries", newer.clone(), "an expiry has format 2"),
-        ("pairs", newer.clone(), "pair 0 has format 2"),
-        ("pairs", doc! {"$set": {"format": 2}, "$unset": {"whole": 1}}, "pair 0 has format 2"),
+        ("expiries", newer.clone(), "an expiry has format 3"),
+        ("pairs", newer.clone(), "pair 0 has format 3"),
+        ("pairs", doc! {"$set": {"format": 3}, "$unset": {"whole": 1}}, "pair 0 has format 3"),
         ("pairs", doc! {"$unset": {"resume": 1}}, "pair 0 cannot be read"),
-        ("collections", newer.clone(), "d.c has format 2"),
+        ("collections", newer.clone(), "d.c has format 3"),
         ("collections", doc! {"$set": {"bounds": 1}}, "d.c cannot be read"),
-        ("units", newer, "a unit has format 2"),
+        ("units", newer, "a unit has format 3"),
         ("units", doc! {"$set": {"fence": 1}}, "a unit cannot be read"),
     ];
     for (name, damage, found) in rows {
@@ -298,6 +318,23 @@ async fn what_cannot_be_read_is_refused() {
         assert!(error.kind == Kind::Unsupported && error.message.contains(found), "{name}: {error}");
         assert!(error.remedy.unwrap().contains("--restart"));
     }
+}
+
+#[tokio::test]
+async fn the_first_form_is_read_on() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
+    let run = run_state(Stage::Moving, &target);
+    let plan = pair_state(vec![collection("d.c", vec![UnitState::Copying(at(90, 7)), UnitState::Settled])]);
+    runs.create(&run).await.unwrap();
+    pairs.create(&plan).await.unwrap();
+    for name in ["run", "pairs", "collections", "units"] {
+        set(shard, name, doc! {}, doc! {"$set": {"format": 1}}).await;
+    }
+    set(shard, "pairs", doc! {}, doc! {"$unset": {"applied": 1}}).await;
+    assert_eq!(runs.load().await.unwrap(), Some(run));
+    assert_eq!(text(&pairs.load().await.unwrap().unwrap()), text(&plan), "the resume position counts as applied");
 }
 
 /// Who holds it, as another process would have left it, valid for `valid`.

@@ -118,7 +118,11 @@ pub struct Identity {
 pub async fn identity(deployment: &Deployment) -> Result<Identity> {
     let mut sets = Vec::new();
     for shard in &deployment.shards {
-        let reply = shard.client.database("admin").run_command(doc! {"replSetGetConfig": 1}).await?;
+        let asked = shard.client.database("admin").run_command(doc! {"replSetGetConfig": 1}).await;
+        let reply = asked.map_err(|e| {
+            let e = Error::from(e).context(format_args!("asking what the {} is", deployment.side));
+            if e.code == Some(UNAUTHORIZED) { e.remedy("grant the user the role clusterMonitor") } else { e }
+        })?;
         let settings = reply.get_document("config").and_then(|c| c.get_document("settings")).ok();
         sets.push(settings.and_then(|s| s.get_object_id("replicaSetId").ok()));
     }
@@ -130,6 +134,22 @@ pub async fn identity(deployment: &Deployment) -> Result<Identity> {
         }
     };
     Ok(Identity { cluster, sets })
+}
+
+impl Identity {
+    /// The first id by which `now` is another deployment; None if it may be the
+    /// same: an id that one of them lacks tells nothing.
+    pub fn differs(&self, now: &Identity) -> Option<String> {
+        let other = |a: &Option<ObjectId>, b: &Option<ObjectId>| match (a, b) {
+            (Some(a), Some(b)) if a != b => Some((*a, *b)),
+            _ => None,
+        };
+        if let Some((then, now)) = other(&self.cluster, &now.cluster) {
+            return Some(format!("its cluster id was {then} and is {now}"));
+        }
+        let mut sets = self.sets.iter().zip(&now.sets).filter_map(|(then, now)| other(then, now));
+        sets.next().map(|(then, now)| format!("the id of a replica set of it was {then} and is {now}"))
+    }
 }
 
 /// What two deployments have in common, if they are not two: the cluster, or
@@ -171,6 +191,16 @@ mod tests {
         assert_eq!(fcv_text(&doc! {"version": "6.0"}).as_deref(), Some("6.0"));
         let changing = doc! {"version": "5.0", "targetVersion": "6.0"};
         assert_eq!(fcv_text(&changing).as_deref(), Some("5.0 (changing to 6.0)"));
+    }
+
+    #[test]
+    fn another_deployment_is_told_by_what_both_have() {
+        let (x, y) = (Some(ObjectId::new()), Some(ObjectId::new()));
+        let id = |cluster, sets: &[Option<ObjectId>]| Identity { cluster, sets: sets.to_vec() };
+        assert_eq!(id(x, &[y]).differs(&id(x, &[y])), None);
+        assert_eq!(id(x, &[y, None]).differs(&id(None, &[None, y])), None);
+        assert!(id(x, &[y]).differs(&id(y, &[y])).is_some_and(|why| why.contains("cluster id")));
+        assert!(id(None, &[x, y]).differs(&id(None, &[x, x])).is_some_and(|why| why.contains("replica set")));
     }
 
     #[test]

@@ -13,11 +13,17 @@ use crate::state::{DATABASE, RunState, Stage};
 /// Marks the recorded run as cancelled, puts both balancers back as it found
 /// them, and returns what stays, as a sentence. May be repeated.
 ///
+/// None, and nothing is done, if it is the run `answering`: the process that
+/// works on it answers, and is to be asked.
+///
 /// # Errors
 /// `Refused` while a process works on the target, if no run of these two
 /// deployments is recorded, or past the point of return of its cutover.
-pub async fn cancel(source: &Deployment, target: &Deployment) -> Result<String> {
+pub async fn cancel(source: &Deployment, target: &Deployment, answering: Option<&str>) -> Result<Option<String>> {
     let run = recorded::load(source, target).await?;
+    if answering == Some(run.id.as_str()) {
+        return Ok(None);
+    }
     let lease = Lease::take(recorded::first(target), &run.id).await.map_err(|e| match e.kind {
         Kind::Refused => e.remedy("cancel where it runs: `shardlift cancel` on that host; or stop it, then try again"),
         _ => e,
@@ -26,11 +32,11 @@ pub async fn cancel(source: &Deployment, target: &Deployment) -> Result<String> 
     let released = lease.release().await;
     let run = cancelled?;
     released?;
-    Ok(format!(
+    Ok(Some(format!(
         "run {} is cancelled and both balancers are as it found them; what it copied stays on the target, with its \
          state in `{DATABASE}`: `shardlift migrate --restart` drops both and begins anew",
         run.id
-    ))
+    )))
 }
 
 async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {

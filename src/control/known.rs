@@ -61,7 +61,8 @@ mod tests {
 
     fn known(pairs: [Vec<CollectionState>; 2]) -> Known {
         let resume = Mark { position: Position::default(), term: 1 };
-        let state = |collections| PairState { resume, catalog_position: Position::default(), collections };
+        let state =
+            |collections| PairState { resume, applied: resume, catalog_position: Position::default(), collections };
         Known::of(&pairs.map(state), HashSet::new())
     }
 

@@ -10,6 +10,7 @@ mod chunks;
 mod options;
 mod views;
 
+use bson::RawDocument;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::admin;
@@ -137,6 +138,11 @@ fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
         return Ok(());
     };
     Err(exists(&wanted.ns, differs))
+}
+
+/// True if two collections, or views, were created alike.
+pub fn same_options(a: &RawDocument, b: &RawDocument) -> Result<bool> {
+    options::same(a, b)
 }
 
 fn exists(ns: &Namespace, differs: &str) -> Error {

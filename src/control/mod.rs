@@ -11,6 +11,8 @@ pub mod layout;
 pub mod prepare;
 pub mod setup;
 pub mod known;
+pub mod emptying;
+pub mod resume;
 pub mod ddl;
 pub mod watch;
 pub mod watchdog;
@@ -23,6 +25,8 @@ pub mod summary;
 pub mod recorded;
 pub mod wipe;
 pub mod cancel;
+pub mod changes;
+pub mod anew;
 pub mod restart;
 
 use std::sync::Arc;
@@ -142,16 +146,17 @@ pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.
-pub async fn cancel_command(config: Config) -> Result<String> {
+/// None if it is `answering`, the run of the process that answers on this host.
+pub async fn cancel_command(config: Config, answering: Option<String>) -> Result<Option<String>> {
     let sides = Sides::connect(&config).await?;
-    cancel::cancel(&sides.source, &sides.target).await
+    cancel::cancel(&sides.source, &sides.target, answering.as_deref()).await
 }
 
 /// Lets the recorded run copy a source shard anew, or one collection of it.
 pub async fn restart_command(config: Config, shard: String, ns: Option<String>) -> Result<String> {
     let ns = ns.map(|ns| restart::namespace(&ns)).transpose()?;
     let sides = Sides::connect(&config).await?;
-    restart::restart(&sides.source, &sides.target, &shard, ns.as_ref()).await
+    restart::restart(&sides.source, &sides.target, &shard, ns.as_ref(), config.range_bytes()).await
 }
 
 /// Compares both sides now. Means something only while nobody writes.

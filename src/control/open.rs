@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::cluster::connect::Shard;
+use crate::cluster::probe;
 use crate::config::Config;
 use crate::control::balancer::{self, Found};
 use crate::control::run::Run;
 use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
-use crate::control::stores::{Stores, check_same};
-use crate::control::wipe;
+use crate::control::stores::Stores;
+use crate::control::{recorded, wipe};
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::feed::Feed;
@@ -84,6 +85,11 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
     let Some(recorded) = store.load().await? else { return Ok(()) };
+    recorded::check(&recorded, &sides.target).await?;
+    // One that was given up may be wiped for another source.
+    if recorded.stage != Stage::Cancelled {
+        recorded::check(&recorded, &sides.source).await?;
+    }
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
     tokio::select! {
@@ -97,9 +103,7 @@ async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
     // The new run finds them as the old one did. A cancelled one has put them
     // back, and the operator may have changed them since.
     if recorded.stage != Stage::Cancelled {
-        if check_same(recorded, sides).is_ok() {
-            balancer::restore(&sides.source, Found { enabled: recorded.source_balancer }).await?;
-        }
+        balancer::restore(&sides.source, Found { enabled: recorded.source_balancer }).await?;
         balancer::restore(&sides.target, Found { enabled: recorded.target_balancer }).await?;
     }
     wipe::wipe(&sides.target).await
@@ -143,7 +147,7 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 const CACHE_BYTES: usize = 20 << 20;
 
 async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) -> Result<Opened> {
-    check_same(&state, &sides)?;
+    tokio::try_join!(recorded::check(&state, &sides.source), recorded::check(&state, &sides.target))?;
     if state.stage == Stage::Cancelled {
         return Err(Error::new(
             Kind::Refused,
@@ -170,12 +174,15 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
     setup::limits(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     let balancers = setup::balancers(&sides).await?;
-    let ids = |shards: &[crate::cluster::connect::Shard]| shards.iter().map(|s| s.id.clone()).collect();
+    let ids = |shards: &[Shard]| shards.iter().map(|s| s.id.clone()).collect();
+    let (source, target) = tokio::try_join!(probe::identity(&sides.source), probe::identity(&sides.target))?;
     let state = RunState {
         id: run.id(),
         stage: Stage::Planning,
         source_shards: ids(&sides.source.shards),
         target_shards: ids(&sides.target.shards),
+        source_identity: Some(source),
+        target_identity: Some(target),
         pairs: sides.pairs.clone(),
         source_balancer: balancers.source.enabled,
         target_balancer: balancers.target.enabled,

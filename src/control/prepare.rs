@@ -40,7 +40,8 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores) -> Result<()>
     for (index, store) in stores.pairs.iter().enumerate() {
         let collections = collections(config, sides, index, held_by(&catalog, &local[index])).await?;
         let catalog_position = catalog_positions[index].mark.position;
-        store.create(&PairState { resume: starts[index].mark, catalog_position, collections }).await?;
+        let start = starts[index].mark;
+        store.create(&PairState { resume: start, applied: start, catalog_position, collections }).await?;
     }
     failpoint::hit("plan-stored");
     stores.run.set_stage(Stage::Layout).await
@@ -79,7 +80,7 @@ async fn collections(
     stream::iter(held)
         .map(|collection| async move {
             let bounds = match collection.lives_on(pair) {
-                true => bounds(config, source, &collection).await?,
+                true => bounds(config.range_bytes(), source, &collection).await?,
                 false => Vec::new(),
             };
             CollectionState::planned(&collection, bounds)
@@ -89,9 +90,9 @@ async fn collections(
         .await
 }
 
-async fn bounds(config: &Config, source: &Shard, collection: &Collection) -> Result<Vec<RawBson>> {
+pub(super) async fn bounds(range_bytes: u64, source: &Shard, collection: &Collection) -> Result<Vec<RawBson>> {
     let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &collection.ns).await?;
-    plan::bounds(source, collection, Size { documents, bytes }, config.range_bytes()).await
+    plan::bounds(source, collection, Size { documents, bytes }, range_bytes).await
 }
 
 /// (source UUID, target UUID) of what lives on one pair's target shard now.

@@ -20,7 +20,7 @@ use crate::control::open::Opened;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{restart, validate};
+use crate::control::{emptying, resume, validate};
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
@@ -117,18 +117,21 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let limits = limits(config, sides.pairs.len())?;
     let begun = try_join_all((0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run))).await?;
     // IMPORTANT: only now: an older incarnation may have recorded more until then.
-    let states = stores.load_pairs().await?;
+    let mut states = stores.load_pairs().await?;
     let made = catalog::read(&sides.target).await?;
     check_target_owners(sides, &states, &made)?;
     let dropped = dropped_on_target(&states, &made);
     let mut gone = gone(sides, &states).await?;
     check_dropped_by_us(&states, &gone, &dropped)?;
     gone.iter_mut().for_each(|gone| gone.extend(&dropped));
+    let places = begun.iter().zip(feeds).zip(&mut states);
+    try_join_all(places.map(|((begun, feed), state)| resume::settle(&begun.target, &begun.store, feed, state, run)))
+        .await?;
     let newest = newest(config, sides).await?;
     let coordinator = Coordinator::new(sides.clone(), &states, dropped);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
-    let plans = states.enumerate().map(|(index, ((state, (begun, store)), newest))| Plan {
+    let plans = states.enumerate().map(|(index, ((state, Writing { begun, store, .. }), newest))| Plan {
         index,
         begun,
         source: sides.source.shards[index].clone(),
@@ -147,9 +150,16 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     Ok(Running { pairs, tasks, coordinator, ddl })
 }
 
+/// A pair's new incarnation, and what it reaches the target's shard by.
+struct Writing {
+    begun: Begun,
+    target: Shard,
+    store: PairStore,
+}
+
 /// Waits until this process is the only one that writes, and completes what an
-/// interrupted `restart` left.
-async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result<(Begun, PairStore)> {
+/// interrupted process left half deleted.
+async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result<Writing> {
     let (target, store) = (&sides.target.shards[sides.pairs[pair]], &stores.pairs[pair]);
     let begun = incarnation::begin(target, store, &run.id(), pair, OLDER_WAIT).await?;
     let client = target.data_client(&begun.app_name, STATE_CONNECTIONS)?;
@@ -158,8 +168,8 @@ async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result
     // IMPORTANT: the first command of these connections. A younger incarnation
     // that began meanwhile makes it fail, or sees them and waits.
     store.checkpoint(None).await?;
-    restart::finish_wipes(&target, &store).await?;
-    Ok((begun, store))
+    emptying::finish_wipes(&target, &store).await?;
+    Ok(Writing { begun, target, store })
 }
 
 /// The newest majority-committed entry of every source shard.

@@ -4,9 +4,9 @@ use futures_util::future::try_join_all;
 
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
+use crate::state::PairState;
 use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
-use crate::state::{PairState, RunState};
 
 #[derive(Debug, Clone)]
 pub struct Stores {
@@ -40,25 +40,4 @@ impl Stores {
         }
         self.run.remove().await
     }
-}
-
-/// # Errors
-/// `Refused` if the state is of a migration between other deployments.
-pub fn check_same(state: &RunState, sides: &Sides) -> Result<()> {
-    let ids = |shards: &[crate::cluster::connect::Shard]| shards.iter().map(|s| s.id.clone()).collect::<Vec<_>>();
-    let (source, target) = (ids(&sides.source.shards), ids(&sides.target.shards));
-    if state.source_shards == source && state.target_shards == target {
-        return Ok(());
-    }
-    let found = format!(
-        "the target holds the state of run {}, from shards {} to {}; now they are {} and {}",
-        state.id,
-        state.source_shards.join(", "),
-        state.target_shards.join(", "),
-        source.join(", "),
-        target.join(", ")
-    );
-    Err(Error::new(Kind::Refused, found).remedy(
-        "give that run's source and target to go on with it, or `--restart` to wipe what it copied and begin anew",
-    ))
 }

@@ -43,7 +43,7 @@ pub async fn check(sides: &Sides, coordinator: &Coordinator) -> Result<()> {
     Ok(())
 }
 
-fn same_owners(before: &Collection, now: &Collection) -> bool {
+pub(super) fn same_owners(before: &Collection, now: &Collection) -> bool {
     match (&before.sharded, &now.sharded) {
         (None, None) => before.primary == now.primary,
         (Some(before), Some(now)) => joined(before) == joined(now),

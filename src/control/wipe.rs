@@ -104,7 +104,7 @@ async fn is_ours(target: &Deployment, collection: &Collection, uuids: &BTreeSet<
 }
 
 /// Bound to the UUID that was looked at.
-async fn drop_one(target: &Deployment, collection: &Collection) -> Result<()> {
+pub(super) async fn drop_one(target: &Deployment, collection: &Collection) -> Result<()> {
     let ns = &collection.ns;
     let mut command = rawdoc! {"drop": ns.coll.as_str()};
     if let Some(uuid) = collection.uuid {

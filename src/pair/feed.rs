@@ -119,6 +119,19 @@ impl Feed {
         self.log.bytes()
     }
 
+    /// Whether all that follows the entry at `position` can still be read: the
+    /// spool's part from there, the rest from the source.
+    pub async fn holds(&self, position: Position) -> Result<bool> {
+        let spooled = self.log.range().filter(|_| self.log.covers(position));
+        let needed = spooled.map_or(position, |(_, last)| last.position);
+        Ok(self.oplog.oldest().await?.is_none_or(|oldest| oldest <= needed))
+    }
+
+    /// The error that ends a pair whose oplog has a gap.
+    pub fn rolled_off(&self, found: impl Into<String>) -> Error {
+        self.oplog.rolled_off(found)
+    }
+
     /// The source's oldest entry.
     pub async fn oldest_on_source(&self) -> Result<Option<Position>> {
         self.oplog.oldest().await

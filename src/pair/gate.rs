@@ -308,7 +308,13 @@ impl Gate {
 
     /// Below every unapplied op: held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
-        let held = self.all_held().map(|held| held.oldest);
+        self.copying_units().map(|(_, held)| held.oldest.before()).fold(self.applied(), Position::min)
+    }
+
+    /// Below every unapplied op that no unit being copied holds: all that counts
+    /// if those units are given up.
+    fn applied(&self) -> Position {
+        let held = self.holds().map(|held| held.oldest);
         let queued = self.lanes.iter().map(|lane| lane.oldest());
         // IMPORTANT: last. A refused op is doubtful before it leaves its lane.
         let doubtful = self.collections.values().map(|collection| collection.tracked.doubtful_oldest());
@@ -333,9 +339,9 @@ impl Gate {
         if self.closed {
             return None;
         }
-        let watermark = self.watermark();
+        let (watermark, applied) = (self.watermark(), self.applied());
         let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
-        Some(self.ledger.capture(watermark, fences.into_iter(), &self.lanes))
+        Some(self.ledger.capture(watermark, applied, fences.into_iter(), &self.lanes))
     }
 
     /// Fence of the oldest unit being copied, if any.
@@ -356,8 +362,11 @@ impl Gate {
     }
 
     fn all_held(&self) -> impl Iterator<Item = &Held> {
-        let holds = self.holding.iter().filter_map(|uuid| self.collections.get(uuid)?.hold.as_ref());
-        self.copying_units().map(|(_, held)| held).chain(holds)
+        self.copying_units().map(|(_, held)| held).chain(self.holds())
+    }
+
+    fn holds(&self) -> impl Iterator<Item = &Held> {
+        self.holding.iter().filter_map(|uuid| self.collections.get(uuid)?.hold.as_ref())
     }
 }
 

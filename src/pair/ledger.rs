@@ -3,7 +3,8 @@
 //!
 //! A unit is settled when its last held op is applied. Until then its fence
 //! keeps the resume position down; so does every pin: DDL that is not recorded
-//! as done.
+//! as done. The applied position leaves out fences, and ops that units being
+//! copied hold: it is where a pair goes on that gives these units up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,10 +68,12 @@ impl Ledger {
     }
 
     /// What may be recorded once it is proven. `watermark` is below every op
-    /// held, queued or in flight; `fences` are those of units being copied.
+    /// held, queued or in flight, `applied` below those that no unit being copied
+    /// holds; `fences` are those of units being copied.
     pub fn capture(
         &mut self,
         watermark: Position,
+        applied: Position,
         fences: impl Iterator<Item = Position>,
         lanes: &[Arc<Inbox>],
     ) -> Recorded {
@@ -83,9 +86,11 @@ impl Ledger {
             std::mem::take(&mut self.settling).into_iter().partition(is_settled);
         self.settling = settling;
         self.settled.extend(settled.into_iter().map(|s| (s.tracked.uuid, s.unit)));
-        let pins = self.pins.values().map(|pinned| pinned.before());
+        let pinned = self.pins.values().map(|pinned| pinned.before()).fold(Position::MAX, Position::min);
         let fences = fences.chain(self.settling.iter().map(|s| s.fence));
-        let resume = fences.chain(pins).fold(watermark, Position::min);
-        Recorded { resume: self.marks.at_or_below(resume), settled: std::mem::take(&mut self.settled) }
+        let resume = self.marks.at_or_below(fences.fold(watermark.min(pinned), Position::min));
+        let applied = self.marks.at_or_below(applied.min(pinned));
+        self.marks.forget_below(resume);
+        Recorded { resume, applied, settled: std::mem::take(&mut self.settled) }
     }
 }

@@ -127,16 +127,24 @@ impl Oplog {
         if asked == first {
             return Ok(());
         }
-        let found = format!(
-            "the oplog of source shard {} no longer holds position {} (term {}): it begins at {}, {} s later",
+        Err(self.rolled_off(format!(
+            "the oplog of source shard {} no longer holds position {} (term {}): it begins at {}, {} s later; what was \
+             written there between the two is lost to this run",
             self.shard,
             asked.position,
             asked.term,
             first.position,
             first.position.seconds().saturating_sub(asked.position.seconds())
-        );
-        Err(Error::new(Kind::RolledOff, found).remedy(
-            "what was written between the two is lost to this run: enlarge the source's oplog, then begin anew with `shardlift migrate --restart`; if the spool of an earlier process is on another host, run there",
+        )))
+    }
+
+    /// What this oplog can no longer give, with what to do about it.
+    pub fn rolled_off(&self, found: impl Into<String>) -> Error {
+        Error::new(Kind::RolledOff, found).remedy(format!(
+            "enlarge the oplog of source shard {0}, let the run copy that shard anew by `shardlift restart --shard {0}` \
+             with the same --source and --target, and give the same `shardlift migrate` again: all other shards go on \
+             where they are. If the spool of an earlier process is on another host, run there instead",
+            self.shard
         ))
     }
 }

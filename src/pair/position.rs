@@ -89,12 +89,17 @@ impl Marks {
         self.newest = mark;
     }
 
-    /// The newest entry kept at or below `position`; forgets all before it.
-    pub fn at_or_below(&mut self, position: Position) -> Mark {
-        while self.marks.get(1).is_some_and(|next| next.position <= position) {
+    /// The newest entry kept at or below `position`.
+    pub fn at_or_below(&self, position: Position) -> Mark {
+        let after = self.marks.partition_point(|mark| mark.position <= position);
+        self.marks.get(after.saturating_sub(1)).copied().unwrap_or(self.newest)
+    }
+
+    /// Nothing below `mark` will be asked for.
+    pub fn forget_below(&mut self, mark: Mark) {
+        while self.marks.front().is_some_and(|first| first.position < mark.position) {
             self.marks.pop_front();
         }
-        self.marks.front().copied().unwrap_or(self.newest)
     }
 }
 
@@ -168,6 +173,10 @@ mod tests {
             let found = marks.at_or_below(Position(asked)).position.raw();
             assert!(found <= asked && asked - found < 1_024, "{asked}: {found}");
         }
+        let kept = marks.at_or_below(Position(700));
+        marks.forget_below(kept);
+        assert_eq!(marks.at_or_below(Position(700)), kept);
+        assert_eq!(marks.at_or_below(Position(5)), kept, "the oldest there is");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bson::RawDocumentBuf;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::feed::Feed;
 use crate::pair::position::Position;
@@ -74,13 +74,8 @@ impl Transactions {
         if let Some(raw) = self.recent.get(&position) {
             return Ok(raw.clone());
         }
-        let gone = || {
-            Error::new(
-                Kind::Unsupported,
-                format!("the transaction part at {position} is no longer in the source's oplog"),
-            )
-            .remedy("enlarge the source's oplog and begin anew with `shardlift migrate --restart`")
-        };
+        let gone =
+            || feed.rolled_off(format!("the part of a transaction at {position} is no longer in the source's oplog"));
         let raw = feed.at(position).await?.ok_or_else(gone)?;
         match Entry::read(&raw)?.meaning()? {
             Meaning::Part => Ok(raw),

@@ -12,9 +12,10 @@ use bson::{Bson, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp, U
 pub(super) use collection::{collection, collection_document};
 
 use crate::cluster::catalog::Namespace;
+use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::{Mark, Position};
-use crate::state::{Expiry, FORMAT, RunState, Stage, UnitState};
+use crate::state::{Expiry, FORMAT, FORMAT_OLDEST, PairState, RunState, Stage, UnitState};
 
 /// Largest document stored: a replacement travels beside its old form, and the
 /// server's limit is 16 MB.
@@ -50,7 +51,7 @@ fn read<T>(what: &str, raw: &RawDocument, parse: impl FnOnce(&RawDocument) -> Re
         )
     };
     match raw.get_i32("format") {
-        Ok(FORMAT) => parse(raw).map_err(|e| unsupported(format!("cannot be read: {}", e.0))),
+        Ok(FORMAT_OLDEST..=FORMAT) => parse(raw).map_err(|e| unsupported(format!("cannot be read: {}", e.0))),
         Ok(other) => Err(unsupported(format!("has format {other}; this release knows {FORMAT}"))),
         Err(_) => Err(unsupported("has no format".to_owned())),
     }
@@ -96,6 +97,8 @@ pub(super) fn run_document(state: &RunState) -> RawDocumentBuf {
         "stage": stage_name(state.stage),
         "source_shards": RawArrayBuf::from_iter(state.source_shards.iter().map(String::as_str)),
         "target_shards": RawArrayBuf::from_iter(state.target_shards.iter().map(String::as_str)),
+        "source_identity": optional(state.source_identity.as_ref().map(identity_document)),
+        "target_identity": optional(state.target_identity.as_ref().map(identity_document)),
         "pairs": RawArrayBuf::from_iter(state.pairs.iter().map(|i| *i as i64)),
         "source_balancer": optional(state.source_balancer),
         "target_balancer": optional(state.target_balancer),
@@ -113,12 +116,30 @@ pub(super) fn run(raw: &RawDocument) -> Result<RunState> {
             stage: *stage,
             source_shards: list(raw, "source_shards", text)?,
             target_shards: list(raw, "target_shards", text)?,
+            source_identity: present(raw, "source_identity")?.map(|value| identity(document(value)?)).transpose()?,
+            target_identity: present(raw, "target_identity")?.map(|value| identity(document(value)?)).transpose()?,
             pairs: list(raw, "pairs", index)?,
             source_balancer: switch(raw, "source_balancer")?,
             target_balancer: switch(raw, "target_balancer")?,
             views: list(raw, "views", |value| namespace(document(value)?))?,
         })
     })
+}
+
+fn identity_document(identity: &Identity) -> RawDocumentBuf {
+    rawdoc! {
+        "cluster": optional(identity.cluster),
+        "sets": RawArrayBuf::from_iter(identity.sets.iter().map(|set| optional(*set))),
+    }
+}
+
+fn identity(raw: &RawDocument) -> Read<Identity> {
+    let id = |value: bson::RawBsonRef<'_>| value.as_object_id().ok_or_else(|| Unreadable::new("an id is none"));
+    let set = |value: bson::RawBsonRef<'_>| match value {
+        bson::RawBsonRef::Null => Ok(None),
+        value => id(value).map(Some),
+    };
+    Ok(Identity { cluster: present(raw, "cluster")?.map(id).transpose()?, sets: list(raw, "sets", set)? })
 }
 
 /// `set` makes expiries of one call to save them belong together.
@@ -142,10 +163,15 @@ pub(super) fn expiry(raw: &RawDocument) -> Result<Expiry> {
     })
 }
 
-/// Resume mark and catalog position of a pair's document.
-pub(super) fn pair(pair: usize, raw: &RawDocument) -> Result<(Mark, Position)> {
+/// A pair's document as it is read, its collections apart.
+pub(super) fn pair(pair: usize, raw: &RawDocument) -> Result<PairState> {
     read(&format!("pair {pair}"), raw, |raw| {
-        Ok((mark(raw.get_document("resume")?)?, position(raw.get_document("catalog")?)?))
+        let resume = mark(raw.get_document("resume")?)?;
+        // None in form 1. Each is true by itself: the later one counts.
+        let applied = present(raw, "applied")?.map(|value| mark(document(value)?)).transpose()?;
+        let applied = applied.filter(|applied| resume.position < applied.position).unwrap_or(resume);
+        let catalog_position = position(raw.get_document("catalog")?)?;
+        Ok(PairState { resume, applied, catalog_position, collections: Vec::new() })
     })
 }
 

@@ -25,6 +25,7 @@ use bson::{Bson, RawBson, RawDocumentBuf, Uuid};
 
 use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::ownership::joined;
+use crate::cluster::probe::Identity;
 use crate::error::{Error, Result};
 use crate::pair::ddl::Created;
 use crate::pair::position::{Mark, Position};
@@ -32,8 +33,15 @@ use crate::pair::position::{Mark, Position};
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
 
-/// Form of the documents. One that is not known is refused, never guessed at.
-pub const FORMAT: i32 = 1;
+/// Form of the documents written. One that is not known is refused, never guessed at.
+///
+/// | form | what is new in it |
+/// |------|-------------------|
+/// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
+pub const FORMAT: i32 = 2;
+
+/// The oldest form that is still read.
+const FORMAT_OLDEST: i32 = 1;
 
 /// How far a run is, as far as a restart has to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +66,10 @@ pub struct RunState {
     /// Ids of the source's shards, sorted.
     pub source_shards: Vec<String>,
     pub target_shards: Vec<String>,
+    /// What each side is: its shards' names may be those of another deployment
+    /// too. None in form 1.
+    pub source_identity: Option<Identity>,
+    pub target_identity: Option<Identity>,
     /// `pairs[i]` is the target shard of source shard i.
     pub pairs: Vec<usize>,
     /// Whether each balancer was on before the run; None for replica sets.
@@ -82,6 +94,9 @@ pub struct Expiry {
 pub struct PairState {
     /// Where the tail goes on: an entry of the source's oplog.
     pub resume: Mark,
+    /// Where it can go on at the cost of the units started before it: all else up
+    /// to there is applied. At or after `resume`.
+    pub applied: Mark,
     /// Where the catalog was read: a collection unknown up to here was dropped
     /// before it could be seen.
     pub catalog_position: Position,
@@ -128,6 +143,8 @@ pub enum UnitState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub resume: Mark,
+    /// The same without the units in flight: see `PairState`.
+    pub applied: Mark,
     /// Units settled since the last one.
     pub settled: Vec<(Uuid, usize)>,
 }

@@ -8,6 +8,8 @@
 //! | `checkpoint`  | settled units before the mark that passes their fences (R6) |
 //! | `add`         | units before the collection that names them |
 //! | `clear_units` | after `mark_wiping`, before the documents are deleted |
+//! | `forget_units` | after `mark_units_wiping` and after their documents are deleted |
+//! | `go_on_at`    | before the attempt's first write; after `forget_units` |
 //!
 //! Knows nothing about gates, tasks, or who may write.
 
@@ -20,7 +22,7 @@ use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::pair::position::Position;
+use crate::pair::position::{Mark, Position};
 use crate::state::database::{StateDatabase, statement};
 use crate::state::{CollectionState, FORMAT, Incarnation, PairState, Recorded, UnitState, documents};
 
@@ -77,6 +79,7 @@ impl PairStore {
             "$set": {
                 "format": FORMAT, "whole": true,
                 "resume": documents::mark_document(state.resume),
+                "applied": documents::mark_document(state.applied),
                 "catalog": documents::position_document(state.catalog_position),
             },
             "$setOnInsert": {"incarnation": 0_i64, "beat": 0_i64},
@@ -92,11 +95,11 @@ impl PairStore {
         let pairs = self.database.find(PAIRS, self.me()).await?;
         // One of a newer format is refused even if it knows no `whole`.
         let is_whole = |raw: &&RawDocumentBuf| {
-            raw.get_bool("whole").unwrap_or(false) || raw.get_i32("format").is_ok_and(|format| format != FORMAT)
+            raw.get_bool("whole").unwrap_or(false) || raw.get_i32("format").is_ok_and(|format| FORMAT < format)
         };
         let Some(raw) = pairs.first().filter(is_whole) else { return Ok(None) };
-        let (resume, catalog_position) = documents::pair(self.pair, raw)?;
-        let mut state = PairState { resume, catalog_position, collections: self.collections().await? };
+        let mut state = documents::pair(self.pair, raw)?;
+        state.collections = self.collections().await?;
         let units = self.database.find(UNITS, rawdoc! {"run": self.run.as_str()}).await?;
         self.place(&mut state, &units)?;
         Ok(Some(state))
@@ -186,11 +189,28 @@ impl PairStore {
             settled.map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), set.clone(), true))).collect();
         self.database.update_all(UNITS, settled).await?;
         failpoint::hit("checkpoint-settled");
-        // `$max`: a late duplicate of an earlier checkpoint changes nothing.
+        // `$max`: a late duplicate of an earlier checkpoint changes nothing. Of `applied`
+        // it would bring back an older one of this incarnation, which is true still.
         let resume = documents::mark_document(recorded.resume);
-        let term = self.touch(rawdoc! {"$inc": {"beat": 1_i64}, "$max": {"resume": resume}}).await?;
+        let applied = documents::mark_document(recorded.applied);
+        let update = rawdoc! {"$inc": {"beat": 1_i64}, "$max": {"resume": resume}, "$set": {"applied": applied}};
+        let term = self.touch(update).await?;
         failpoint::hit("checkpoint-after");
         Ok(term)
+    }
+
+    /// Where this incarnation goes on. It replays from there: documents go back to
+    /// what they were, so what an older one had applied beyond counts no more.
+    pub async fn go_on_at(&self, mark: Mark) -> Result<i64> {
+        let at = documents::mark_document(mark);
+        self.touch(rawdoc! {"$set": {"format": FORMAT, "applied": at.clone()}, "$max": {"resume": at}}).await
+    }
+
+    /// The pair begins anew: everything it holds waits for its scan.
+    pub async fn begin_anew(&self, start: Mark, catalog_position: Position) -> Result<i64> {
+        let (at, catalog) = (documents::mark_document(start), documents::position_document(catalog_position));
+        let set = rawdoc! {"format": FORMAT, "resume": at.clone(), "applied": at, "catalog": catalog};
+        self.touch(rawdoc! {"$set": set}).await
     }
 
     /// Stores one more collection, or one in place of what was known of it.
@@ -218,6 +238,29 @@ impl PairStore {
     pub async fn mark_wiping(&self, uuids: &[Uuid], wiping: bool) -> Result<i64> {
         let updates: Vec<_> = uuids.iter().map(|uuid| (*uuid, rawdoc! {"$set": {"wiping": wiping}})).collect();
         self.change(&updates).await
+    }
+
+    /// The ranges of these units are about to be deleted on the target.
+    pub async fn mark_units_wiping(&self, units: &[(Uuid, usize)]) -> Result<()> {
+        let mark = rawdoc! {"$set": {"format": FORMAT, "wiping": true}};
+        let units = units.iter().map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), mark.clone(), false)));
+        self.database.update_all(UNITS, units).await.map(drop)
+    }
+
+    /// Those marked so and not forgotten yet.
+    pub async fn wiping_units(&self) -> Result<Vec<(Uuid, usize)>> {
+        let found = self.database.find(UNITS, rawdoc! {"run": self.run.as_str(), "wiping": true}).await?;
+        found.iter().map(|raw| documents::unit(raw).map(|(uuid, unit, _)| (uuid, unit))).collect()
+    }
+
+    /// Units become waiting again. The same care as with `clear_units`.
+    pub async fn forget_units(&self, units: &[(Uuid, usize)]) -> Result<()> {
+        for batch in units.chunks(DELETED_AT_ONCE) {
+            let deletes = batch.iter().map(|(uuid, unit)| rawdoc! {"q": self.unit_key(*uuid, *unit), "limit": 1});
+            let deletes = RawArrayBuf::from_iter(deletes);
+            self.database.write(rawdoc! {"delete": UNITS, "deletes": deletes}).await?;
+        }
+        Ok(())
     }
 
     /// Units become waiting again, all or those of some collections.

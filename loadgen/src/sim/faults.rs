@@ -80,7 +80,10 @@ impl World {
                 Round::Captured(_) if !recorded.settled.is_empty() => {
                     writes.push(StoreWrite::Settled(recorded.settled.clone()))
                 }
-                _ => writes.push(StoreWrite::Touch(pair.incarnation, Some(recorded.resume))),
+                _ => {
+                    let marks = Some((recorded.resume, recorded.applied));
+                    writes.push(StoreWrite::Touch(pair.incarnation, marks));
+                }
             }
         }
         for lane in pair.lanes {

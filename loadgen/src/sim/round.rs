@@ -81,8 +81,8 @@ impl Pair {
             Round::Settled(captured) => {
                 let recorded = self.rounds.pipeline.to_record();
                 recorded.map_or(Ok(()), |recorded| self.rounds.check(recorded, target.committed()))?;
-                let resume = recorded.map(|recorded| recorded.resume);
-                let touch = target.store(StoreWrite::Touch(self.incarnation, resume));
+                let marks = recorded.map(|recorded| (recorded.resume, recorded.applied));
+                let touch = target.store(StoreWrite::Touch(self.incarnation, marks));
                 let number = touch.ok_or_else(|| Halt::Attempt("another incarnation began".to_owned()))?;
                 Round::Touching(captured, Wait { number, term: target.term })
             }

@@ -10,6 +10,7 @@ use shardlift::state::{CollectionState, PairState, UnitState};
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     resume: Mark,
+    applied: Mark,
     catalog_position: Position,
     incarnation: i64,
     collections: BTreeMap<Uuid, CollectionState>,
@@ -20,6 +21,7 @@ pub(super) struct Store {
 struct UnitDocument {
     fence: Option<Position>,
     settled: bool,
+    wiping: bool,
 }
 
 /// One write, as `PairStore` sends it.
@@ -28,8 +30,12 @@ pub(super) enum StoreWrite {
     Begin,
     Start(Uuid, usize, Position),
     Settled(Vec<(Uuid, usize)>),
-    /// Only by the newest incarnation.
-    Touch(i64, Option<Mark>),
+    /// Resume and applied; only by the newest incarnation.
+    Touch(i64, Option<(Mark, Mark)>),
+    /// The same restriction.
+    GoOn(i64, Mark),
+    Wiping(Vec<(Uuid, usize)>),
+    Forget(Vec<(Uuid, usize)>),
     Add(Box<CollectionState>),
     Kill(Uuid),
 }
@@ -43,7 +49,7 @@ impl Default for Store {
 impl Store {
     pub(super) fn new(resume: Mark, catalog_position: Position, collections: Vec<CollectionState>) -> Self {
         let collections = collections.into_iter().map(|c| (c.uuid, c)).collect();
-        Store { resume, catalog_position, incarnation: 0, collections, units: BTreeMap::new() }
+        Store { resume, applied: resume, catalog_position, incarnation: 0, collections, units: BTreeMap::new() }
     }
 
     pub(super) fn incarnation(&self) -> i64 {
@@ -55,7 +61,10 @@ impl Store {
     }
 
     pub(super) fn takes(&self, write: &StoreWrite) -> bool {
-        !matches!(write, StoreWrite::Touch(incarnation, _) if *incarnation != self.incarnation)
+        match write {
+            StoreWrite::Touch(incarnation, _) | StoreWrite::GoOn(incarnation, _) => *incarnation == self.incarnation,
+            _ => true,
+        }
     }
 
     pub(super) fn apply(&mut self, write: &StoreWrite) {
@@ -67,14 +76,23 @@ impl Store {
             StoreWrite::Settled(settled) => {
                 settled.iter().for_each(|unit| self.units.entry(*unit).or_default().settled = true);
             }
-            StoreWrite::Touch(_, resume) => {
-                // `$max` compares documents field by field: `ts` comes first.
-                self.resume = resume.filter(|mark| self.resume.position < mark.position).unwrap_or(self.resume);
+            StoreWrite::Touch(_, None) => {}
+            StoreWrite::Touch(_, Some((resume, applied))) => {
+                self.raise(*resume);
+                self.applied = *applied;
             }
+            StoreWrite::GoOn(_, mark) => {
+                self.raise(*mark);
+                self.applied = *mark;
+            }
+            StoreWrite::Wiping(units) => {
+                units.iter().for_each(|unit| self.units.entry(*unit).or_default().wiping = true);
+            }
+            StoreWrite::Forget(units) => self.units.retain(|id, _| !units.contains(id)),
             StoreWrite::Add(collection) => {
                 for (index, unit) in collection.units.iter().enumerate() {
                     let settled = *unit == UnitState::Settled;
-                    self.units.insert((collection.uuid, index), UnitDocument { fence: None, settled });
+                    self.units.insert((collection.uuid, index), UnitDocument { fence: None, settled, wiping: false });
                 }
                 self.collections.insert(collection.uuid, (**collection).clone());
             }
@@ -82,6 +100,17 @@ impl Store {
                 self.collections.get_mut(uuid).expect("only known collections are dropped").dead = true;
             }
         }
+    }
+
+    /// `$max` compares documents field by field: `ts` comes first.
+    fn raise(&mut self, resume: Mark) {
+        if self.resume.position < resume.position {
+            self.resume = resume;
+        }
+    }
+
+    pub(super) fn wiping(&self) -> Vec<(Uuid, usize)> {
+        self.units.iter().filter(|(_, unit)| unit.wiping).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn load(&self) -> PairState {
@@ -95,6 +124,7 @@ impl Store {
             };
         }
         let collections = collections.into_values().collect();
-        PairState { resume: self.resume, catalog_position: self.catalog_position, collections }
+        let applied = if self.resume.position < self.applied.position { self.applied } else { self.resume };
+        PairState { resume: self.resume, applied, catalog_position: self.catalog_position, collections }
     }
 }

@@ -70,6 +70,14 @@ impl Target {
         self.commit_all();
     }
 
+    /// As `control::emptying`: a range, by its `_id`s.
+    pub(super) fn empty(&mut self, uuid: Uuid, keys: std::ops::Range<Key>) {
+        let there = self.now.collections.get(&uuid).into_iter().flat_map(|documents| documents.range(keys.clone()));
+        let gone: Vec<Key> = there.map(|(key, _)| *key).collect();
+        gone.into_iter().for_each(|key| self.write(Effect::Document(uuid, key, None)));
+        self.commit_all();
+    }
+
     /// Returns the number of the write, to wait for, or None if it was refused.
     pub(super) fn store(&mut self, write: StoreWrite) -> Option<u64> {
         if !self.now.store.takes(&write) {

@@ -196,13 +196,22 @@ impl World {
             Process::Begun(router, begun) => {
                 // The target lists no connection of an older incarnation.
                 self.zombies.iter_mut().for_each(Vec::clear);
+                // Neither that a unit is settled: it may be given up from here on.
+                let keeps = |write: &StoreWrite| !matches!(write, StoreWrite::Settled(_));
+                self.store_zombies.iter_mut().for_each(|writes| writes.retain(keeps));
+                (0..self.targets.len()).for_each(|which| self.finish_wipes(which));
                 Process::Alone(router, begun)
             }
             Process::Alone(router, begun) => {
                 let states = self.targets.iter().map(|target| target.durable.store.load()).collect();
                 Process::Loaded(router, begun, states)
             }
-            Process::Loaded(router, begun, states) => {
+            Process::Loaded(router, begun, mut states) => {
+                for (which, state) in states.iter_mut().enumerate() {
+                    if !self.settle(which, begun[which].0, state) {
+                        return Ok(Process::Down(router));
+                    }
+                }
                 self.attempts += 1;
                 let coordinator = Coordinator::new(&states, router);
                 let mut pairs = Vec::new();

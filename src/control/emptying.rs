@@ -1,0 +1,204 @@
+//! Deleting on a target shard what is to be copied anew: whole collections, or
+//! the ranges of single units.
+//!
+//! | step | if it ends here |
+//! |------|-----------------|
+//! | mark `wiping` | `finish_wipes` deletes, at the next start |
+//! | units wait again (collections) | the same |
+//! | documents are deleted | the same |
+//! | units wait again (ranges), mark removed | nothing is left to do |
+//!
+//! IMPORTANT: in this order. A settled unit without its documents would never
+//! be copied, and a waiting one must have none on the target (R6). A unit keeps
+//! its fence until its range is empty.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, doc, rawdoc};
+use futures_util::StreamExt;
+use mongodb::Client;
+
+use crate::bson::locate;
+use crate::cluster::catalog::{self, Namespace};
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::pair::collection::Traits;
+use crate::state::CollectionState;
+use crate::state::pair_store::PairStore;
+
+/// How long a majority may take to delete one collection's documents.
+const DELETE_WAIT: Duration = Duration::from_secs(3_600);
+
+/// Documents of a range deleted by one command; their `_id`s come in one reply.
+const DELETED_AT_ONCE: u32 = 5_000;
+
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+const CODE_INDEX_NOT_FOUND: i32 = 27;
+const CODE_UUID_MISMATCH: i32 = 361;
+
+/// Completes what an interrupted process left, and returns how many collections
+/// were emptied whole. To be called at the start of an incarnation, once no older
+/// one is connected and before anything is loaded to work with, on a shard and a
+/// store whose client carries this incarnation's app name.
+pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
+    let collections = store.collections().await?;
+    finish_units(shard, store, &collections).await?;
+    let wiping: Vec<&CollectionState> = collections.iter().filter(|c| c.wiping).collect();
+    if wiping.is_empty() {
+        return Ok(0);
+    }
+    let uuids: Vec<Uuid> = wiping.iter().map(|c| c.uuid).collect();
+    store.clear_units(Some(&uuids)).await?;
+    for collection in wiping {
+        let Some(uuid) = collection.target_uuid.filter(|_| !collection.dead) else { continue };
+        drop_unique_indexes(shard, collection, uuid).await?;
+        delete_all(&shard.client, &collection.ns, uuid)
+            .await
+            .map_err(|e| e.context(format_args!("emptying {} on target shard {}", collection.ns, shard.id)))?;
+        tracing::info!("{} is emptied on target shard {}; it will be copied anew", collection.ns, shard.id);
+    }
+    store.mark_wiping(&uuids, false).await?;
+    Ok(uuids.len())
+}
+
+/// Lets these units wait again, their ranges emptied.
+pub async fn wipe_units(shard: &Shard, store: &PairStore, units: &[(Uuid, usize)]) -> Result<()> {
+    store.mark_units_wiping(units).await?;
+    failpoint::hit("units-marked");
+    finish_units(shard, store, &store.collections().await?).await
+}
+
+async fn finish_units(shard: &Shard, store: &PairStore, collections: &[CollectionState]) -> Result<()> {
+    let units = store.wiping_units().await?;
+    let mut by_uuid: HashMap<Uuid, Vec<usize>> = HashMap::new();
+    units.iter().for_each(|(uuid, unit)| by_uuid.entry(*uuid).or_default().push(*unit));
+    for collection in collections {
+        let (Some(indexes), Some(target)) = (by_uuid.get(&collection.uuid), collection.target_uuid) else { continue };
+        drop_unique_indexes(shard, collection, target).await?;
+        for index in indexes {
+            delete_unit(&shard.client, collection, target, *index)
+                .await
+                .map_err(|e| e.context(format_args!("emptying a range of {} on {}", collection.ns, shard.id)))?;
+            failpoint::hit("unit-emptied");
+        }
+        tracing::info!("{} ranges of {} are emptied on target shard {}", indexes.len(), collection.ns, shard.id);
+    }
+    store.forget_units(&units).await
+}
+
+async fn delete_unit(client: &Client, collection: &CollectionState, uuid: Uuid, index: usize) -> Result<()> {
+    let ns = &collection.ns;
+    let bounds = &collection.bounds;
+    if bounds.is_empty() || Traits::of(&collection.options).one_unit() {
+        return delete_all(client, ns, uuid).await;
+    }
+    let lower = index.checked_sub(1).and_then(|before| bounds.get(before));
+    let find = ids_between(uuid, lower, bounds.get(index));
+    let cursor = client.database(&ns.db).run_raw_cursor_command(find).batch_size(DELETED_AT_ONCE).batch().await;
+    let mut cursor = match cursor.map_err(Error::from) {
+        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
+        cursor => cursor?,
+    };
+    while let Some(batch) = cursor.next().await {
+        let batch = batch?;
+        let mut deletes = RawArrayBuf::new();
+        for document in batch.doc_slices()? {
+            if let Some(id) = document?.as_document().and_then(locate::id_of) {
+                deletes.push(rawdoc! {"q": {"_id": RawBson::from(id)}, "limit": 1});
+            }
+        }
+        if !deletes.is_empty() {
+            delete(client, ns, uuid, deletes).await?;
+        }
+    }
+    Ok(())
+}
+
+/// In the order of the index: comparison operators would match one type bracket
+/// only, and leave documents of all others.
+fn ids_between(uuid: Uuid, lower: Option<&RawBson>, upper: Option<&RawBson>) -> RawDocumentBuf {
+    let mut find = rawdoc! {
+        "find": bson::Binary::from(uuid), "hint": {"_id": 1}, "projection": {"_id": 1},
+        "batchSize": DELETED_AT_ONCE as i32, "readConcern": {"level": "local"},
+    };
+    for (name, bound) in [(bson::cstr!("min"), lower), (bson::cstr!("max"), upper)] {
+        if let Some(bound) = bound {
+            find.append(name, rawdoc! {"_id": bound.clone()});
+        }
+    }
+    find
+}
+
+async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {
+    delete(client, ns, uuid, RawArrayBuf::from_iter([rawdoc! {"q": {}, "limit": 0}])).await
+}
+
+/// Acknowledged by a majority.
+async fn delete(client: &Client, ns: &Namespace, uuid: Uuid, deletes: RawArrayBuf) -> Result<()> {
+    let wait_ms = i64::try_from(DELETE_WAIT.as_millis()).unwrap_or(i64::MAX);
+    let command = rawdoc! {
+        "delete": ns.coll.as_str(), "deletes": deletes, "ordered": true, "collectionUUID": bson::Binary::from(uuid),
+        "writeConcern": {"w": "majority", "wtimeout": wait_ms},
+    };
+    let reply = client.database(&ns.db).run_raw_command(command).await?;
+    let refusal = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document());
+    if let Some(refusal) = refusal {
+        return refused(refusal);
+    }
+    match reply.get_document("writeConcernError") {
+        Err(_) => Ok(()),
+        Ok(e) => Err(Error::new(Kind::Transient, format!("not acknowledged by a majority: {e}"))),
+    }
+}
+
+fn refused(refusal: &Document) -> Result<()> {
+    let code = refusal.get_i32("code").unwrap_or(0);
+    // Dropped on both sides before the run could record it.
+    let is_gone = refusal.get_str("actualCollection").is_err();
+    if code == CODE_NAMESPACE_NOT_FOUND || (code == CODE_UUID_MISMATCH && is_gone) {
+        return Ok(());
+    }
+    let text = refusal.get_str("errmsg").unwrap_or("no reason given");
+    Err(Error { code: Some(code), ..Error::new(Kind::Server, format!("{text} (code {code})")) })
+}
+
+/// Unique indexes would refuse what a scan and the ops it holds pass through on
+/// their way (R10); they are built again after the copy. The one that carries
+/// the shard key is not built by us and stays.
+async fn drop_unique_indexes(shard: &Shard, collection: &CollectionState, uuid: Uuid) -> Result<()> {
+    let ns = &collection.ns;
+    if catalog::local_uuid(shard, ns).await? != Some(uuid) {
+        return Ok(());
+    }
+    let carries_key = collection.key_index.as_ref().and_then(|index| index.get_str("name").ok());
+    for index in catalog::indexes(shard, ns).await? {
+        let name = index.get_str("name")?;
+        let is_unique = index.get_bool("unique").unwrap_or(false);
+        if !is_unique || name == "_id_" || Some(name) == carries_key {
+            continue;
+        }
+        let command = doc! {"dropIndexes": &ns.coll, "index": name, "writeConcern": {"w": "majority"}};
+        match shard.client.database(&ns.db).run_command(command).await.map_err(Error::from) {
+            Err(e) if !matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => {
+                return Err(e.context(format_args!("dropping an index of {ns} on target shard {}", shard.id)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_told_by_index_bounds() {
+        let find = ids_between(Uuid::new(), None, Some(&RawBson::Int32(7)));
+        assert!(find.get("min").unwrap().is_none());
+        assert_eq!(find.get_document("max").unwrap(), &*rawdoc! {"_id": 7});
+        assert_eq!(find.get_document("hint").unwrap(), &*rawdoc! {"_id": 1});
+    }
+}

@@ -36,7 +36,17 @@ pub(crate) struct Outcome {
 impl Engine {
     /// Small ranges, so that several units are in flight even with little data.
     pub(crate) async fn start(source: &str, target: &str, flags: &[&str]) -> Engine {
+        Engine::start_as(Command::new(env!("CARGO_BIN_EXE_shardlift")), source, target, flags).await
+    }
+
+    /// The same; a task panics when it comes to that place (`<name>:<n>`).
+    pub(crate) async fn start_to_panic(place: &str, source: &str, target: &str, flags: &[&str]) -> Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
+        command.env("SHARDLIFT_FAILPOINT", format!("{place}:panic"));
+        Engine::start_as(command, source, target, flags).await
+    }
+
+    async fn start_as(mut command: Command, source: &str, target: &str, flags: &[&str]) -> Engine {
         command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
         command.args(["--progress", "none", "--range-mb", "1", "--scans", "2", "--lanes", "4"]);
         if !flags.contains(&"--spool-dir") {

@@ -17,6 +17,7 @@ mod migrate_cutover;
 mod migrate_ddl;
 mod migrate_refused;
 mod migrate_transactions;
+mod poison;
 mod recorded;
 mod resume;
 mod sim;

@@ -25,9 +25,11 @@ pub mod wipe;
 pub mod cancel;
 pub mod restart;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
@@ -83,10 +85,15 @@ async fn migrate_observed(
     stop: &Stop,
 ) -> Result<Summary> {
     let opened = drive::unless_stopped(requests, stop, "connecting and validating", open::open(config, run)).await?;
-    let outcome = tokio::select! {
-        outcome = recover(config, run, &opened, requests, stop) => outcome,
-        lost = opened.keep_lease() => Err(lost),
+    let working = async {
+        tokio::select! {
+            outcome = recover(config, run, &opened, requests, stop) => outcome,
+            lost = opened.keep_lease() => Err(lost),
+        }
     };
+    // What it had under way is dropped, and so ended, before this returns.
+    let panicked = |_| Err(Error::internal("control panicked; its message is on stderr"));
+    let outcome = AssertUnwindSafe(working).catch_unwind().await.unwrap_or_else(panicked);
     if let Err(e) = &outcome {
         leave(&opened, run, e).await;
     }

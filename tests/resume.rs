@@ -227,3 +227,32 @@ async fn what_is_lost_when_the_source_rolled_over_is_told() {
     anew.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
 }
+
+/// Refuses every insert of a copied document, after a while.
+fn refuse_inserts(mode: &str) -> bson::Document {
+    doc! {
+        "configureFailPoint": "failCommand", "mode": mode,
+        "data": {
+            "failCommands": ["insert"], "namespace": "d.c", "errorCode": 91, "blockConnection": true, "blockTimeMS": 1_500,
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_every_attempt_is_undone_parks_and_says_so() {
+    let faulty = ["--setParameter", "enableTestCommands=1"];
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &faulty));
+    let client = target.client().await.unwrap();
+    fixture::insert(&source.client().await.unwrap(), "d", "c").await;
+    fixture::run(&client, "admin", refuse_inserts("alwaysOn")).await;
+    // The pairs run for longer than that each time.
+    let parked = Engine::start(&source.uri(), &target.uri(), &["--away-max-s", "1"]).await.end().await;
+    assert_eq!(parked.code, 9, "{}", parked.log.text());
+    assert!(parked.log.text().contains("attempts one after the other ended"), "{}", parked.log.text());
+
+    fixture::run(&client, "admin", refuse_inserts("off")).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}

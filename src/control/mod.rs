@@ -17,6 +17,7 @@ pub mod watchdog;
 pub mod stop;
 pub mod drive;
 pub mod attempt;
+pub mod patience;
 pub mod cutover;
 pub mod finish;
 pub mod summary;
@@ -33,10 +34,10 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
-use crate::cluster::retry::Retry;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::Attempt;
 use crate::control::open::Opened;
+use crate::control::patience::Patience;
 use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
@@ -48,9 +49,6 @@ use crate::verify;
 
 /// API requests that may wait.
 const REQUESTS_QUEUE: usize = 16;
-/// An attempt that held for so long has done what could be done: the patience
-/// with the next fault begins anew.
-const HELD: Duration = Duration::from_secs(10);
 
 /// Moves the source to the target: validate → layout → copy and follow → ready
 /// → cutover. Goes on with what an earlier process left. Returns when the
@@ -91,7 +89,6 @@ async fn migrate_observed(
             lost = opened.keep_lease() => Err(lost),
         }
     };
-    // What it had under way is dropped, and so ended, before this returns.
     let panicked = |_| Err(Error::internal("control panicked; its message is on stderr"));
     let outcome = AssertUnwindSafe(working).catch_unwind().await.unwrap_or_else(panicked);
     if let Err(e) = &outcome {
@@ -109,18 +106,16 @@ async fn recover(
     requests: &mut mpsc::Receiver<api::Request>,
     stop: &Stop,
 ) -> Result<Summary> {
-    let mut retry = Retry::new(setup::away_max(config));
+    let mut patience = Patience::new(setup::away_max(config));
     loop {
-        let error = match (Attempt { config, run, opened, stop }.to_the_end(requests).await) {
+        let attempt = Attempt { config, run, opened, stop };
+        let error = match attempt.to_the_end(requests, &mut patience).await {
             Ok(summary) => return Ok(summary),
             Err(error) if error.kind.policy() == Policy::Retry => error,
             Err(error) => return Err(error),
         };
-        if HELD < run.moved_for() {
-            retry.worked();
-        }
         run.recovers_from(&error.message);
-        drive::unless_stopped(requests, stop, "waiting for a server", retry.pause(error)).await?;
+        drive::unless_stopped(requests, stop, "waiting for a server", patience.pause(error)).await?;
     }
 }
 

@@ -20,6 +20,7 @@ use crate::pair::collection::Tracked;
 use crate::pair::doubtful::Doubtful;
 use crate::pair::oplog::Oplog;
 use crate::pair::position::Position;
+use crate::pair::vanished;
 
 /// Between two builds in an exact state.
 const POLL: Duration = Duration::from_millis(50);
@@ -56,7 +57,9 @@ impl Indexer {
         // first is in it; what the list shows may be as new as the second, and a
         // unique index of it may be built only past that.
         tracked.list_indexes_at(self.oplog.newest().await?.mark.position);
-        let specs = catalog::indexes(&self.source, &tracked.ns).await?;
+        let Some(specs) = self.on_source(tracked).await? else {
+            return vanished::until_dropped(&self.source.client, tracked).await;
+        };
         tracked.saw(self.oplog.newest().await?.mark.position);
         self.create(tracked, specs).await?;
         failpoint::hit("index-built");
@@ -141,9 +144,14 @@ impl Indexer {
     }
 
     async fn still_on_source(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<bool> {
-        let there = catalog::indexes(&self.source, &tracked.ns).await?;
+        // Not listed: the tail will tell, if it is so.
+        let Some(there) = self.on_source(tracked).await? else { return Ok(true) };
         let named = |name: &str| there.iter().any(|s| s.get_str("name").is_ok_and(|n| n == name));
         Ok(specs.iter().all(|spec| spec.get_str("name").is_ok_and(named)))
+    }
+
+    async fn on_source(&self, tracked: &Tracked) -> Result<Option<Vec<RawDocumentBuf>>> {
+        catalog::indexes_of(&self.source, &tracked.ns.db, tracked.uuid).await
     }
 
     async fn build(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
@@ -234,14 +242,9 @@ fn is_implicit(spec: &RawDocumentBuf) -> bool {
 /// Drops indexes of the target that the source has no longer, or has another
 /// way: the log will say so later, but until then they refuse what is right.
 pub(super) async fn drop_stale(source: &Shard, target: &Shard, tracked: &Tracked) -> Result<()> {
-    let there = match catalog::indexes(source, &tracked.ns).await {
-        // The collection is gone: the tail will tell.
-        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
-        there => there?,
-    };
-    if there.is_empty() {
-        return Ok(());
-    }
+    // Not listed: the tail will tell.
+    let listed = catalog::indexes_of(source, &tracked.ns.db, tracked.uuid).await?;
+    let Some(there) = listed else { return Ok(()) };
     for spec in catalog::indexes(target, &tracked.ns).await? {
         if is_implicit(&spec) || there.iter().any(|other| refuses_alike(other, &spec)) {
             continue;

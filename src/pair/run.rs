@@ -4,7 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use bson::Uuid;
@@ -131,6 +131,17 @@ pub struct Pair {
     share: Share,
 }
 
+/// How far a pair came in an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The resume position moved on, or units were settled: recorded, and proven.
+    CameOn,
+    /// Nothing was to be done.
+    Idle,
+    /// What was done will have to be done again.
+    Stuck,
+}
+
 /// Batches of one unit, and commands of one flush, under way at a time.
 const WRITES_IN_FLIGHT: usize = 2;
 /// Index builds of one pair under way at a time.
@@ -186,6 +197,7 @@ impl Pair {
             incarnation,
             feed: plan.feed.clone(),
             recorded: AtomicU64::new(resume.position.raw()),
+            came_on: AtomicBool::new(false),
             pipeline: Default::default(),
         });
         let pair = Arc::new(Pair {
@@ -345,6 +357,15 @@ impl Pair {
             (gate.watermark(), gate.passed())
         };
         !self.is_settled() || watermark < passed || !self.feed.is_read_to(passed)
+    }
+
+    /// How far the attempt came that is about to end.
+    pub fn outcome(&self) -> Outcome {
+        match (self.checkpointer.came_on.load(SeqCst), self.has_work()) {
+            (true, _) => Outcome::CameOn,
+            (false, false) => Outcome::Idle,
+            (false, true) => Outcome::Stuck,
+        }
     }
 
     /// What waits on what, for people.

@@ -253,14 +253,15 @@ impl Coordinator {
 
     /// Drops a collection of the target, never a namesake of another UUID.
     async fn drop_made(&self, ns: &Namespace, made: Option<Uuid>) -> Result<()> {
-        let there = catalog::read_one(&self.sides.target, ns).await?.and_then(|c| c.uuid);
-        if there.is_none() || made.is_some_and(|made| there != Some(made)) {
+        let Some(there) = catalog::read_one(&self.sides.target, ns).await?.and_then(|c| c.uuid) else {
+            return Ok(());
+        };
+        if made.is_some_and(|made| there != made) {
             return Ok(());
         }
-        let mut command = bson::rawdoc! { "drop": ns.coll.as_str() };
-        if let Some(made) = made {
-            command.append(bson::cstr!("collectionUUID"), bson::Binary::from(made));
-        }
+        // IMPORTANT: the router's connections carry no incarnation: what comes late
+        // must not meet a namesake (R7).
+        let command = bson::rawdoc! { "drop": ns.coll.as_str(), "collectionUUID": bson::Binary::from(there) };
         match admin::run_majority(&self.sides.target.entry, &ns.db, &command).await {
             Ok(_) => Ok(()),
             Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => Ok(()),

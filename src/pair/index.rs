@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cluster::catalog::{self, EXPIRY, Namespace};
 use crate::cluster::connect::Shard;
@@ -37,6 +37,7 @@ pub type Expiries = HashMap<(Namespace, String), Bson>;
 #[derive(Debug)]
 pub struct Indexer {
     pub source: Shard,
+    /// By the data plane's connections.
     pub target: Shard,
     pub doubtful: Arc<Doubtful>,
     /// The source shard's.
@@ -125,10 +126,7 @@ impl Indexer {
             return Ok(());
         }
         for _ in 1..EXACT_TRIES_MAX {
-            let Some(hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
-            let built = self.build(tracked, specs).await;
-            drop(hold);
-            match built {
+            match self.build_held(tracked, specs).await {
                 Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
                 built => return built,
             }
@@ -139,8 +137,26 @@ impl Indexer {
             // Or a document read again was ahead of its transaction.
             tokio::time::sleep(POLL).await;
         }
+        self.build_held(tracked, specs).await
+    }
+
+    /// IMPORTANT: the turn first, then the hold: what is held fills memory, and
+    /// builds of others may take hours. What waits for the tail as a rule does so
+    /// before it has either; and no turn is waited for once the collection is gone,
+    /// or the tail might need what waits behind this chore.
+    async fn build_held(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
+        self.doubtful.past_horizon(tracked).await;
+        let Some(_turn) = self.turn(tracked).await? else { return Ok(()) };
         let Some(_hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
-        self.build(tracked, specs).await
+        self.build_now(tracked, specs).await
+    }
+
+    /// One of the builds under way at a time; None if the collection is gone.
+    async fn turn(&self, tracked: &Tracked) -> Result<Option<SemaphorePermit<'_>>> {
+        tokio::select! {
+            turn = self.builds.acquire() => turn.map(Some).map_err(|_| Error::internal("index builds are closed")),
+            () = vanished::died(tracked) => Ok(None),
+        }
     }
 
     async fn still_on_source(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<bool> {
@@ -158,8 +174,11 @@ impl Indexer {
         if specs.is_empty() {
             return Ok(());
         }
-        // Nothing waits for the tail with a turn in hand.
-        let _turn = self.builds.acquire().await.map_err(|_| Error::internal("index builds are closed"))?;
+        let Some(_turn) = self.turn(tracked).await? else { return Ok(()) };
+        self.build_now(tracked, specs).await
+    }
+
+    async fn build_now(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
         match self.create_indexes(tracked, specs).await {
             Err(e) if e.code.is_some_and(|code| CODES_CONFLICT.contains(&code)) => self.replace(tracked, specs).await,
             result => result,

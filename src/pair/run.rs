@@ -152,9 +152,13 @@ impl Pair {
     pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
         let limits = plan.limits;
         let Begun { incarnation, app_name } = plan.begun.clone();
-        let pool = (limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT + 4) as u32;
+        let writes = limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT;
+        let pool = (writes + INDEX_BUILDS + 4) as u32;
         let source = plan.source.data_client(&app_name, pool)?;
         let target = plan.target.data_client(&app_name, pool)?;
+        // IMPORTANT: whatever this pair sends there goes over connections that the
+        // next incarnation waits for, index DDL too (R7).
+        let target_shard = Shard { client: target.clone(), ..plan.target.clone() };
         let lanes: Vec<Arc<Inbox>> = (0..limits.lanes).map(|_| Arc::default()).collect();
         let resume = plan.state.resume;
         let gate = Arc::new(Mutex::new(Gate::new(resume, lanes.clone())));
@@ -172,7 +176,7 @@ impl Pair {
         };
         let doubtful = Arc::new(Doubtful {
             source_shard: plan.source.clone(),
-            target_shard: plan.target.clone(),
+            target_shard: target_shard.clone(),
             source: source.clone(),
             writer: writer.clone(),
             share: Share::new(0),
@@ -184,7 +188,7 @@ impl Pair {
             doubtful: doubtful.clone(),
             oplog,
             source: plan.source.clone(),
-            target: plan.target.clone(),
+            target: target_shard,
             metrics: metrics.clone(),
             expiries: Mutex::default(),
             builds: Semaphore::new(INDEX_BUILDS),

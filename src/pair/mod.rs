@@ -33,6 +33,7 @@ pub mod delicate;
 pub mod bulk;
 pub mod plan;
 pub mod vanished;
+pub mod reached;
 pub mod scan;
 pub mod chores;
 pub mod ddl;

@@ -174,6 +174,14 @@ pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usiz
     }
 }
 
+/// Zones each shard is in, as `Deployment::shards`.
+pub async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<String>>> {
+    match deployment.topology {
+        Topology::Sharded => sharding::shard_zones(deployment).await,
+        Topology::ReplicaSet => Ok(vec![Vec::new()]),
+    }
+}
+
 /// How much a collection holds on one shard, orphans included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Estimate {
@@ -231,10 +239,7 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
         .buffered(READ_CONCURRENCY)
         .try_collect()
         .await?;
-    let shard_zones = match deployment.topology {
-        Topology::Sharded => sharding::shard_zones(deployment).await?,
-        Topology::ReplicaSet => vec![Vec::new()],
-    };
+    let shard_zones = shard_zones(deployment).await?;
     let mut collections = per_database.concat();
     collections.sort_by(|a, b| a.ns.cmp(&b.ns));
     Ok(Catalog { databases, collections, shard_zones })

@@ -26,6 +26,7 @@ pub mod wipe;
 pub mod cancel;
 pub mod restart;
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +141,7 @@ async fn leave(opened: &Opened, run: &Run, error: &Error) {
 pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
     let sides = Sides::connect(&config).await?;
     let catalog = catalog::read(&sides.source).await?;
-    validate::run(&sides.source, &sides.target, &catalog).await
+    validate::run(&sides.source, &sides.target, &catalog, &BTreeSet::new()).await
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.

@@ -121,6 +121,21 @@ pub(super) fn run(raw: &RawDocument) -> Result<RunState> {
     })
 }
 
+pub(super) fn zone_document(shard: &str, zone: &str) -> RawDocumentBuf {
+    rawdoc! {"shard": shard, "zone": zone}
+}
+
+/// The zones in the run's document.
+pub(super) fn zones(raw: &RawDocument) -> Result<Vec<(String, String)>> {
+    read("the run", raw, |raw| {
+        let zone = |value| {
+            let zone = document(value)?;
+            Ok((zone.get_str("shard")?.to_owned(), zone.get_str("zone")?.to_owned()))
+        };
+        if present(raw, "zones")?.is_none() { Ok(Vec::new()) } else { list(raw, "zones", zone) }
+    })
+}
+
 /// `set` makes expiries of one call to save them belong together.
 pub(super) fn expiry_document(set: bson::oid::ObjectId, number: usize, expiry: &Expiry) -> Result<RawDocumentBuf> {
     Ok(rawdoc! {

@@ -36,7 +36,8 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
             let cmd = if round == 0 {
                 doc! {"insert": "c", "documents": docs, "ordered": false, "collectionUUID": uuid}
             } else {
-                let ups: Vec<bson::Document> = (0..3).map(|i| doc! {"q": {"_id": i}, "u": {"_id": i, "x": 1}, "upsert": true}).collect();
+                let ups: Vec<bson::Document> =
+                    (0..3).map(|i| doc! {"q": {"_id": i}, "u": {"_id": i, "x": 1}, "upsert": true}).collect();
                 doc! {"update": "c", "updates": ups, "ordered": false, "collectionUUID": uuid}
             };
             for _ in 0..3 {

@@ -54,7 +54,8 @@ pub async fn create_collection(target: &Deployment, collection: &Collection, pai
 /// Zones that shards of the target lack: (shard, zone).
 pub async fn zones_to_make(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<Vec<(String, String)>> {
     let there = catalog::shard_zones(target).await?;
-    let wanted = catalog.shard_zones.iter().zip(pairs).flat_map(|(zones, shard)| zones.iter().map(|z| (*shard, z)));
+    let wanted =
+        catalog.shard_zones.iter().zip(pairs).flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
     let lacking = wanted.filter(|(shard, zone)| !there[*shard].contains(zone));
     Ok(lacking.map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone())).collect())
 }

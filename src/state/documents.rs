@@ -128,9 +128,9 @@ pub(super) fn zone_document(shard: &str, zone: &str) -> RawDocumentBuf {
 /// The zones in the run's document.
 pub(super) fn zones(raw: &RawDocument) -> Result<Vec<(String, String)>> {
     read("the run", raw, |raw| {
-        let zone = |value| {
+        let zone = |value: bson::RawBsonRef<'_>| {
             let zone = document(value)?;
-            Ok((zone.get_str("shard")?.to_owned(), zone.get_str("zone")?.to_owned()))
+            Read::Ok((zone.get_str("shard")?.to_owned(), zone.get_str("zone")?.to_owned()))
         };
         if present(raw, "zones")?.is_none() { Ok(Vec::new()) } else { list(raw, "zones", zone) }
     })

@@ -31,20 +31,6 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
         let shard = &target.shards[0];
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
         let uuid = catalog::local_uuid(shard, &ns).await.unwrap().unwrap();
-        if std::env::var("RAW").is_ok() {
-            let docs: Vec<bson::Document> = (0..3).map(|i| doc! {"_id": i}).collect();
-            let cmd = if round == 0 {
-                doc! {"insert": "c", "documents": docs, "ordered": false, "collectionUUID": uuid}
-            } else {
-                let ups: Vec<bson::Document> =
-                    (0..3).map(|i| doc! {"q": {"_id": i}, "u": {"_id": i, "x": 1}, "upsert": true}).collect();
-                doc! {"update": "c", "updates": ups, "ordered": false, "collectionUUID": uuid}
-            };
-            for _ in 0..3 {
-                eprintln!("{:?}", shard.client.database("d").run_command(cmd.clone()).await);
-            }
-            continue;
-        }
         let term = Oplog::new(shard.client.clone(), "t", Duration::from_secs(10)).newest().await.unwrap().mark.term;
         let metrics: Arc<PairMetrics> = Arc::default();
         let client = shard.data_client("test", 4).unwrap();

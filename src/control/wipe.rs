@@ -22,7 +22,7 @@ const DROPS: usize = 8;
 
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 const CODE_UUID_MISMATCH: i32 = 361;
-const CODE_ZONE_STILL_IN_USE: i32 = 182;
+const CODE_ZONE_STILL_IN_USE: i32 = 163;
 const CODE_SHARD_NOT_FOUND: i32 = 70;
 
 /// What the run made on the target, by name; the UUIDs it may have there, none

@@ -1,8 +1,9 @@
-//! Named places where a test can end the process as a crash would. Debug builds
-//! only; in release builds `hit` is empty.
+//! Named places where a test can end the process as a crash would, or the task
+//! as a defect would. Debug builds only; in release builds `hit` is empty.
 //!
 //! `SHARDLIFT_FAILPOINT=<name>:<n>`: the n-th time the place is reached, the
-//! process aborts: nothing is flushed, dropped or answered.
+//! process aborts: nothing is flushed, dropped or answered. With `:panic` after
+//! it the task panics instead.
 
 /// Every place, so that the crash tests can visit them all.
 pub const NAMES: &[&str] = &[
@@ -32,6 +33,7 @@ pub const NAMES: &[&str] = &[
     "index-built",
     "creation-made",
     "creation-recorded",
+    "drop-begun",
     "drop-made",
     "drop-recorded",
     "spool-rotated",
@@ -59,6 +61,7 @@ mod armed {
     struct Armed {
         name: String,
         left: AtomicU64,
+        panics: bool,
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -67,13 +70,17 @@ mod armed {
         debug_assert!(super::NAMES.contains(&name), "{name} is not in the list of failpoints");
         let Some(armed) = ARMED.get_or_init(read) else { return };
         if armed.name == name && armed.left.fetch_sub(1, SeqCst) == 1 {
+            if armed.panics {
+                panic!("at the failpoint {name}");
+            }
             std::process::abort();
         }
     }
 
     fn read() -> Option<Armed> {
         let text = std::env::var("SHARDLIFT_FAILPOINT").ok()?;
+        let (text, panics) = text.strip_suffix(":panic").map_or((text.as_str(), false), |text| (text, true));
         let (name, count) = text.split_once(':')?;
-        Some(Armed { name: name.to_owned(), left: AtomicU64::new(count.parse().ok()?) })
+        Some(Armed { name: name.to_owned(), left: AtomicU64::new(count.parse().ok()?), panics })
     }
 }

@@ -119,6 +119,9 @@
 //! - *A command is sent once.* After a lost connection nobody knows whether it took
 //!   effect, and a late duplicate would overwrite newer data (R7): the attempt ends.
 //!   Sessions with transaction numbers would be exact too, and cost 50 % on updates.
+//! - *A scan asks for no fence*: a read that does waits for prepared documents, one
+//!   whose coordinator hangs for ever. It goes to a server that has reached the fence
+//!   ([`pair::reached`]).
 //! - *All pairs go back together*, though one had the fault: units in flight are
 //!   seconds of work, and DDL across pairs then has one state to begin from.
 //! - *The spool holds all that is read, always*, instead of only what overflows: one
@@ -128,9 +131,8 @@
 //!
 //! Servers other than 6.0; held ops on disk (they are bounded by memory, then the
 //! tail waits).
-//! Known waits without a bound of their own, which the watchdog reports: a scan behind
-//! a document of a prepared transaction that never ends, and pairs that wait for each
-//! other's drops while the ops they hold fill both tails' shares.
+//! A known wait without a bound of its own, which the watchdog reports: pairs that wait
+//! for each other's drops while the ops they hold fill both tails' shares.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

@@ -36,23 +36,23 @@ use tokio::task::JoinSet;
 use crate::bson_values::{document, int, timestamp};
 use crate::fixture::{self, run};
 
-const DB: &str = "d";
+pub(crate) const DB: &str = "d";
 const LANES: usize = 3;
 /// Every op by itself: nothing is coalesced away.
 const ONE_BY_ONE: FlushLimits = FlushLimits { ops_max: 1, bytes_max: 1 };
-const MANY: FlushLimits = FlushLimits { ops_max: 10_000, bytes_max: 16 << 20 };
+pub(crate) const MANY: FlushLimits = FlushLimits { ops_max: 10_000, bytes_max: 16 << 20 };
 
-struct Sides {
+pub(crate) struct Sides {
     // Servers live as long as this.
     _sets: (ReplicaSet, ReplicaSet),
     uris: (String, String),
-    source: Client,
+    pub(crate) source: Client,
     target: Client,
-    deployments: (Deployment, Deployment),
+    pub(crate) deployments: (Deployment, Deployment),
 }
 
 impl Sides {
-    async fn start() -> Sides {
+    pub(crate) async fn start() -> Sides {
         let sets = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
         let uris = (sets.0.uri(), sets.1.uri());
         let deployments = tokio::join!(fixture::source(&uris.0), fixture::target(&uris.1));
@@ -60,13 +60,13 @@ impl Sides {
         Sides { _sets: sets, uris, source, target, deployments }
     }
 
-    async fn on_both(&self, command: Document) {
+    pub(crate) async fn on_both(&self, command: Document) {
         run(&self.source, DB, command.clone()).await;
         run(&self.target, DB, command).await;
     }
 
     /// The newest entry of the source, once it is majority-committed.
-    async fn newest(&self) -> Mark {
+    pub(crate) async fn newest(&self) -> Mark {
         let note = doc! { "appendOplogNote": 1, "data": { "test": 1 } };
         let reply = run(&self.source, "admin", note).await;
         let wanted = Position::from(reply.get_timestamp("operationTime").unwrap());
@@ -80,7 +80,7 @@ impl Sides {
         }
     }
 
-    async fn replay(&self, ns: &Namespace, traits: Traits, limits: FlushLimits) -> Replay<'_> {
+    pub(crate) async fn replay(&self, ns: &Namespace, traits: Traits, limits: FlushLimits) -> Replay<'_> {
         let uuid_of = |shard| async move { catalog::local_uuid(shard, ns).await.unwrap().expect("it is there") };
         let (source, target) = (&self.deployments.0.shards[0], &self.deployments.1.shards[0]);
         let tracked = Arc::new(Tracked::new(uuid_of(source).await, ns.clone(), traits));
@@ -108,17 +108,17 @@ impl Sides {
             metrics,
             documents_max: DOCUMENTS_MAX,
         };
-        Replay { sides: self, tracked, gate, doubtful, _lanes: tasks }
+        Replay { sides: self, tracked, gate, doubtful, lanes: tasks }
     }
 }
 
 /// One collection on its way, held.
-struct Replay<'a> {
+pub(crate) struct Replay<'a> {
     sides: &'a Sides,
-    tracked: Arc<Tracked>,
-    gate: Arc<Mutex<Gate>>,
-    doubtful: Doubtful,
-    _lanes: JoinSet<shardlift::error::Result<()>>,
+    pub(crate) tracked: Arc<Tracked>,
+    pub(crate) gate: Arc<Mutex<Gate>>,
+    pub(crate) doubtful: Doubtful,
+    pub(crate) lanes: JoinSet<shardlift::error::Result<()>>,
 }
 
 impl Replay<'_> {
@@ -190,7 +190,7 @@ async fn all(client: &Client, ns: &Namespace) -> Vec<RawDocumentBuf> {
     cursor.map(|document| document.unwrap()).collect().await
 }
 
-fn rows() -> Namespace {
+pub(crate) fn rows() -> Namespace {
     Namespace { db: DB.to_owned(), coll: "rows".to_owned() }
 }
 

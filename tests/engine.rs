@@ -41,10 +41,15 @@ impl Engine {
 
     /// One that ends as by a crash when it comes to this place (`shardlift::failpoint`).
     pub(crate) async fn start_to_crash(source: &str, target: &str, flags: &[&str], place: &str) -> Engine {
-        Engine::start_with(source, target, flags, Some(place)).await
+        Engine::start_with(source, target, flags, Some(format!("{place}:1"))).await
     }
 
-    async fn start_with(source: &str, target: &str, flags: &[&str], crash: Option<&str>) -> Engine {
+    /// One of whose tasks panics when it comes to that place (`<name>:<n>`).
+    pub(crate) async fn start_to_panic(place: &str, source: &str, target: &str, flags: &[&str]) -> Engine {
+        Engine::start_with(source, target, flags, Some(format!("{place}:panic"))).await
+    }
+
+    async fn start_with(source: &str, target: &str, flags: &[&str], failpoint: Option<String>) -> Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
         command.args(["--progress", "none", "--range-mb", "1", "--scans", "2", "--lanes", "4"]);
@@ -54,8 +59,8 @@ impl Engine {
         if !flags.contains(&"--grace-s") {
             command.args(["--grace-s", "0"]);
         }
-        if let Some(place) = crash {
-            command.env("SHARDLIFT_FAILPOINT", format!("{place}:1"));
+        if let Some(failpoint) = failpoint {
+            command.env("SHARDLIFT_FAILPOINT", failpoint);
         }
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn::spawn(command).expect("the engine starts");

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::{Client, Collection};
 
 use crate::engine::Engine;
@@ -213,4 +214,37 @@ async fn owner(client: &Client, ns: &str) -> String {
     let chunks = config.collection::<Document>("chunks");
     let chunk = chunks.find_one(doc! {"uuid": collection.get("uuid")}).sort(doc! {"min": 1}).await.unwrap().unwrap();
     chunk.get_str("shard").unwrap().to_owned()
+}
+
+/// What a pair sends to its target shard goes over connections that tell its
+/// incarnation: the next one waits until they are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn index_ddl_goes_over_the_incarnations_connections() {
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (from, to) = (source.client().await.unwrap(), target.client().await.unwrap());
+    insert_some(&from, ("ddl", "rows"), 100).await;
+    let index = |name: &str| doc! {"key": {name: 1}, "name": name};
+    run(&from, "ddl", doc! {"createIndexes": "rows", "indexes": [index("k"), index("u")]}).await;
+    run(&to, "ddl", doc! {"profile": 2}).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    run(&from, "ddl", doc! {"dropIndexes": "rows", "index": "u"}).await;
+    run(&from, "ddl", doc! {"createIndexes": "rows", "indexes": [index("note")]}).await;
+    // It is after those in the log.
+    run(&from, "ddl", doc! {"create": "last"}).await;
+    let names = || async { to.database("ddl").list_collection_names().await.unwrap() };
+    while !names().await.contains(&"last".to_owned()) {
+        tokio::time::sleep(BREATH).await;
+    }
+    engine.until_ready().await;
+    for command in ["createIndexes", "dropIndexes"] {
+        let profile = to.database("ddl").collection::<Document>("system.profile");
+        let sent = profile.find(doc! {format!("command.{command}"): "rows"}).await.unwrap();
+        let sent: Vec<Document> = sent.try_collect().await.unwrap();
+        assert!(!sent.is_empty(), "{command}");
+        let fenced = |op: &Document| op.get_str("appName").is_ok_and(|name| name.starts_with("shardlift/"));
+        assert!(sent.iter().all(fenced), "{sent:?}");
+    }
+    run(&to, "ddl", doc! {"profile": 0}).await;
+    engine.cut_over().await;
 }

@@ -5,6 +5,7 @@ use bson::{Document, doc};
 use loadgen::cluster::ShardedCluster;
 use loadgen::cluster::transactions::{Part, TransactionSession, Write};
 use mongodb::Client;
+use shardlift::observe::status::PairSnapshot;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -107,5 +108,26 @@ async fn an_open_transaction_calls_the_cutover_off() {
     session.commit_prepared(1, at).await.unwrap();
     engine.request_cutover().await;
     assert_eq!(engine.end().await.code, 0);
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+/// A coordinator that hangs leaves its documents prepared: what is copied does not
+/// wait for it, however long it takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_stays_prepared_does_not_stop_the_copy() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    let client = make(&source).await;
+    let mut sessions = [session(&source).await, session(&source).await];
+    let first = sessions[0].prepare(&small(0, 1)).await.unwrap();
+    sessions[1].prepare(&large(1, 2)).await.unwrap();
+    // So that every fence is after it.
+    run(&client, "bank", doc! {"insert": "accounts", "documents": [{"_id": -600}, {"_id": 600}]}).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    let copied = |pair: &PairSnapshot| 0 < pair.units_total && pair.units_copied == pair.units_total;
+    engine.until("copied", |now| !now.pairs.is_empty() && now.pairs.iter().all(copied)).await;
+    sessions[0].commit_prepared(0, first).await.unwrap();
+    sessions[1].abort_prepared(1).await.unwrap();
+    engine.until_ready().await;
+    engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
 }

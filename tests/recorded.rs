@@ -52,6 +52,14 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
     for view in ["view", "other_view"] {
         run(router, "d", doc! {"create": view, "viewOn": "made"}).await;
     }
+
+    // Two zones are the run's own: one is used by a collection that is not.
+    for (shard, zone) in [("shard0", "before"), ("shard1", "ours"), ("shard1", "used")] {
+        run(router, "admin", doc! {"addShardToZone": shard, "zone": zone}).await;
+    }
+    run(router, "admin", doc! {"shardCollection": "d.zoned", "key": {"n": 1}}).await;
+    let range = doc! {"updateZoneKeyRange": "d.zoned", "min": {"n": 0}, "max": {"n": 9}, "zone": "used"};
+    run(router, "admin", range).await;
     let all = names(&target).await;
 
     let (runs, shards) = (RunStore::new(&target.shards[0]), &target.shards);
@@ -78,6 +86,10 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
     runs.remove().await.unwrap();
     pairs[0].create(&pair_state(plan)).await.unwrap();
     runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    for zone in ["ours", "used", "ours"] {
+        runs.add_zones(&[("shard1".to_owned(), zone.to_owned())]).await.unwrap();
+    }
+    assert_eq!(runs.load_zones().await.unwrap().len(), 2);
     for (collection, format) in [("run", 9), ("collections", 9), ("run", 1), ("collections", 1)] {
         set(&shards[0], collection, doc! {}, doc! {"$set": {"format": format}}).await;
         if format == 9 {
@@ -90,7 +102,8 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
     // A plan that is being replaced still tells what it made.
     set(&shards[0], "pairs", doc! {}, doc! {"$set": {"whole": false}}).await;
     wipe::wipe(&target).await.unwrap();
-    assert_eq!(names(&target).await, ["d.bystander", "d.filled", "d.other_view", "d.replaced"]);
+    assert_eq!(names(&target).await, ["d.bystander", "d.filled", "d.other_view", "d.replaced", "d.zoned"]);
+    assert_eq!(catalog::shard_zones(&target).await.unwrap(), [["before"], ["used"]]);
     for shard in shards {
         assert!(collections_left(shard).await.is_empty());
     }

@@ -286,3 +286,68 @@ async fn what_is_lost_when_the_source_rolled_over_is_told() {
     anew.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
 }
+
+/// Refuses every insert of a copied document, after a while.
+fn refuse_inserts(mode: &str) -> bson::Document {
+    doc! {
+        "configureFailPoint": "failCommand", "mode": mode,
+        "data": {
+            "failCommands": ["insert"], "namespace": "d.c", "errorCode": 91, "blockConnection": true, "blockTimeMS": 1_500,
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_every_attempt_is_undone_parks_and_says_so() {
+    let faulty = ["--setParameter", "enableTestCommands=1"];
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &faulty));
+    let client = target.client().await.unwrap();
+    fixture::insert(&source.client().await.unwrap(), "d", "c").await;
+    fixture::run(&client, "admin", refuse_inserts("alwaysOn")).await;
+    // The pairs run for longer than that each time.
+    let parked = Engine::start(&source.uri(), &target.uri(), &["--away-max-s", "1"]).await.end().await;
+    assert_eq!(parked.code, 9, "{}", parked.log.text());
+    assert!(parked.log.text().contains("attempts one after the other ended"), "{}", parked.log.text());
+
+    fixture::run(&client, "admin", refuse_inserts("off")).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_begin_anew_is_refused_before_anything_is_wiped() {
+    let (source, target) = tokio::join!(members("a", 1), members("b", 1));
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    let (from, to) = (source.client().await.unwrap(), target.client().await.unwrap());
+    fixture::insert(&from, "d", "c").await;
+    let mut first = Engine::start(&source_uri, &target_uri, &[]).await;
+    first.until_ready().await;
+    first.cancel().await;
+    assert_eq!(first.end().await.code, 130);
+    let copied =
+        || async { to.database("d").collection::<bson::Document>("c").count_documents(doc! {}).await.unwrap() };
+
+    fixture::run(&from, "d", doc! {"create": "series", "timeseries": {"timeField": "at"}}).await;
+    let refused = Engine::start(&source_uri, &target_uri, &["--restart"]).await.end().await;
+    assert_eq!(refused.code, 4);
+    assert!(refused.log.text().contains("collections supported"), "{}", refused.log.text());
+    assert_eq!(copied().await, 1);
+    fixture::run(&from, "d", doc! {"drop": "series"}).await;
+
+    let refused = Engine::start(&source_uri, &target_uri, &["--restart", "--map", "a=x"]).await.end().await;
+    assert_eq!((refused.code, copied().await), (2, 1));
+
+    // Somebody else's.
+    fixture::insert(&to, "other", "c").await;
+    let refused = Engine::start(&source_uri, &target_uri, &["--restart"]).await.end().await;
+    assert_eq!((refused.code, copied().await), (4, 1));
+    assert!(refused.log.text().contains("the target holds other.c"), "{}", refused.log.text());
+    to.database("other").drop().await.unwrap();
+
+    let mut anew = Engine::start(&source_uri, &target_uri, &["--restart"]).await;
+    anew.until_ready().await;
+    anew.cut_over().await;
+    expect_equal(&source_uri, &target_uri).await;
+}

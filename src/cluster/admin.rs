@@ -135,6 +135,11 @@ pub async fn add_shard_to_zone(router: &Client, shard: &str, zone: &str) -> Resu
     run(router, "admin", &rawdoc! {"addShardToZone": shard, "zone": zone}).await.map(drop)
 }
 
+/// Takes a shard out of a zone; no error if it is not in it.
+pub async fn remove_shard_from_zone(router: &Client, shard: &str, zone: &str) -> Result<()> {
+    run(router, "admin", &rawdoc! {"removeShardFromZone": shard, "zone": zone}).await.map(drop)
+}
+
 /// Gives a range of shard keys to a zone.
 pub async fn update_zone_key_range(
     router: &Client,

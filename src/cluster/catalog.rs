@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid, doc};
+use bson::{Bson, RawDocumentBuf, Uuid, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::listing::Listed;
@@ -148,7 +148,15 @@ pub async fn read_one(deployment: &Deployment, ns: &Namespace) -> Result<Option<
 /// shard, addressed by name; empty if the collection is not there. Indexes
 /// still being built are left out: their commit is still to come in the oplog.
 pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
-    listing::indexes(&shard.client, ns).await
+    let listed = listing::indexes(&shard.client, &ns.db, Bson::from(ns.coll.as_str())).await?;
+    Ok(listed.unwrap_or_default())
+}
+
+/// The same, addressed by UUID, so never those of a namesake. None if the shard
+/// does not list the collection now: a drop shows before a majority has it, and
+/// may still be rolled back.
+pub async fn indexes_of(shard: &Shard, db: &str, uuid: Uuid) -> Result<Option<Vec<RawDocumentBuf>>> {
+    listing::indexes(&shard.client, db, Bson::from(uuid)).await
 }
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
@@ -163,6 +171,14 @@ pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usiz
     match deployment.topology {
         Topology::ReplicaSet => Ok(Some(0)),
         Topology::Sharded => Ok(sharding::databases(deployment, Some(db)).await?.first().map(|d| d.primary)),
+    }
+}
+
+/// Zones each shard is in, as `Deployment::shards`.
+pub async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<String>>> {
+    match deployment.topology {
+        Topology::Sharded => sharding::shard_zones(deployment).await,
+        Topology::ReplicaSet => Ok(vec![Vec::new()]),
     }
 }
 
@@ -223,10 +239,7 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
         .buffered(READ_CONCURRENCY)
         .try_collect()
         .await?;
-    let shard_zones = match deployment.topology {
-        Topology::Sharded => sharding::shard_zones(deployment).await?,
-        Topology::ReplicaSet => vec![Vec::new()],
-    };
+    let shard_zones = shard_zones(deployment).await?;
     let mut collections = per_database.concat();
     collections.sort_by(|a, b| a.ns.cmp(&b.ns));
     Ok(Catalog { databases, collections, shard_zones })
@@ -296,7 +309,9 @@ async fn assemble(
             return Err(torn(format_args!("{ns} changed its UUID")));
         }
         let owner = &deployment.shards[row.sharded.chunks[0].shard];
-        key_index = index::of_shard_key(&indexes(owner, &ns).await?, &row.sharded.key);
+        let listed = indexes_of(owner, &ns.db, row.uuid).await?;
+        let specs = listed.ok_or_else(|| torn(format_args!("{ns} vanished from {}", owner.id)))?;
+        key_index = index::of_shard_key(&specs, &row.sharded.key);
     }
     Ok(Collection {
         ns,

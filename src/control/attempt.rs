@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::control::drive::{self, Drive};
 use crate::control::open::Opened;
+use crate::control::patience::Patience;
 use crate::control::run::{Phase, Run};
 use crate::control::setup::Running;
 use crate::control::stop::Stop;
@@ -30,7 +31,12 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    pub async fn to_the_end(&self, requests: &mut mpsc::Receiver<api::Request>) -> Result<Summary> {
+    /// `patience` is told how far the pairs came.
+    pub async fn to_the_end(
+        &self,
+        requests: &mut mpsc::Receiver<api::Request>,
+        patience: &mut Patience,
+    ) -> Result<Summary> {
         self.opened.renew_lease().await?;
         let stage = self.stage().await?;
         if stage == Stage::Cancelled {
@@ -51,6 +57,7 @@ impl Attempt<'_> {
         if matches!(&outcome, Err(e) if e.kind == Kind::Stopped) {
             record_all(&pairs).await;
         }
+        patience.saw(pairs.iter().map(|pair| pair.outcome()));
         for tasks in tasks {
             tasks.end().await;
         }
@@ -87,7 +94,7 @@ impl Attempt<'_> {
             prepare::lay_out(sides, stores).await?;
         }
         let running = setup::start(self.config, self.opened, self.run).await?;
-        self.run.moves();
+        self.run.enter(Phase::Copying);
         Ok(running)
     }
 }

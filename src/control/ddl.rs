@@ -59,23 +59,34 @@ impl Coordinator {
         Arc::new(Coordinator { sides, state: Mutex::new(state), turn: Default::default() })
     }
 
-    /// Serves pairs until they are gone.
-    pub async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Request>) {
+    /// Serves pairs for as long as nothing panics: whoever waited for a task that
+    /// did, the other pairs of a drop too, would wait for ever.
+    pub async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Request>) -> Error {
         let mut tasks = JoinSet::new();
-        while let Some(request) = requests.recv().await {
-            // One that panicked leaves its asker unanswered, which stops the run.
-            while tasks.try_join_next().is_some() {}
-            let coordinator = self.clone();
-            match request {
-                Request::Create { pair, ns, uuid, reply } => {
-                    // IMPORTANT: here, in the order of the requests: the same
-                    // pair's drop must not overtake it.
-                    self.state.lock().known.holders.entry(uuid).or_default().insert(pair);
-                    tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
-                }
-                Request::Drop { pair, ns, uuid, reply } => {
-                    tasks.spawn(async move { coordinator.arrive(pair, ns, uuid, reply).await });
-                }
+        loop {
+            tokio::select! {
+                Some(request) = requests.recv() => self.serve(request, &mut tasks),
+                Some(ended) = tasks.join_next() => if let Err(panic) = ended {
+                    return Error::internal(format!("DDL across pairs ended early: {panic}"));
+                },
+                // No pair can ask any more: one has failed, and says why, perhaps
+                // a moment later.
+                else => return std::future::pending().await,
+            }
+        }
+    }
+
+    fn serve(self: &Arc<Self>, request: Request, tasks: &mut JoinSet<()>) {
+        let coordinator = self.clone();
+        match request {
+            Request::Create { pair, ns, uuid, reply } => {
+                // IMPORTANT: here, in the order of the requests: the same
+                // pair's drop must not overtake it.
+                self.state.lock().known.holders.entry(uuid).or_default().insert(pair);
+                tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
+            }
+            Request::Drop { pair, ns, uuid, reply } => {
+                tasks.spawn(async move { coordinator.arrive(pair, ns, uuid, reply).await });
             }
         }
     }
@@ -229,6 +240,7 @@ impl Coordinator {
     }
 
     async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
+        failpoint::hit("drop-begun");
         let _turn = self.turn.lock().await;
         if self.state.lock().known.names.get(ns) != Some(&uuid) {
             return Ok(());
@@ -241,14 +253,15 @@ impl Coordinator {
 
     /// Drops a collection of the target, never a namesake of another UUID.
     async fn drop_made(&self, ns: &Namespace, made: Option<Uuid>) -> Result<()> {
-        let there = catalog::read_one(&self.sides.target, ns).await?.and_then(|c| c.uuid);
-        if there.is_none() || made.is_some_and(|made| there != Some(made)) {
+        let Some(there) = catalog::read_one(&self.sides.target, ns).await?.and_then(|c| c.uuid) else {
+            return Ok(());
+        };
+        if made.is_some_and(|made| there != made) {
             return Ok(());
         }
-        let mut command = bson::rawdoc! { "drop": ns.coll.as_str() };
-        if let Some(made) = made {
-            command.append(bson::cstr!("collectionUUID"), bson::Binary::from(made));
-        }
+        // IMPORTANT: the router's connections carry no incarnation: what comes late
+        // must not meet a namesake (R7).
+        let command = bson::rawdoc! { "drop": ns.coll.as_str(), "collectionUUID": bson::Binary::from(there) };
         match admin::run_majority(&self.sides.target.entry, &ns.db, &command).await {
             Ok(_) => Ok(()),
             Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => Ok(()),

@@ -59,19 +59,14 @@ impl Drive<'_> {
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<Summary> {
         let sides = &self.opened.sides;
-        let _observers = self.observe(pairs);
+        let mut observers = self.observe(pairs);
         let mut failed = std::pin::pin!(async {
             let tasks = select_all(tasks.iter_mut().map(|tasks| Box::pin(tasks.failed())));
-            // It ends when no pair can ask any more: then a pair has failed, and
-            // says why, perhaps a moment later.
-            let ddl = async {
-                coordinator.clone().run(ddl).await;
-                std::future::pending().await
-            };
             tokio::select! {
                 (error, _, _) = tasks => error,
-                error = ddl => error,
+                error = coordinator.clone().run(ddl) => error,
                 error = watch::run(sides, &coordinator) => error,
+                error = first_to_end(&mut observers) => error,
             }
         });
         let mut auto_at = Instant::now();
@@ -206,6 +201,15 @@ impl Drive<'_> {
     }
 }
 
+/// Observers go on for ever: one that ends has panicked.
+async fn first_to_end(observers: &mut JoinSet<()>) -> Error {
+    match observers.join_next().await {
+        Some(Err(panic)) => Error::internal(format!("what watches over a pair ended early: {panic}")),
+        Some(Ok(())) => Error::internal("what watches over a pair has ended"),
+        None => std::future::pending().await,
+    }
+}
+
 /// Answers every request with the same refusal.
 async fn refuse(requests: &mut mpsc::Receiver<Request>, why: &str) {
     while let Some(Request::Cutover(reply) | Request::Cancel(reply)) = requests.recv().await {
@@ -289,5 +293,19 @@ async fn poll_source(shard: Shard, newest_ms: Arc<std::sync::atomic::AtomicU64>)
             newest_ms.store(at.timestamp_millis().max(0) as u64, std::sync::atomic::Ordering::Relaxed);
         }
         tokio::time::sleep(SOURCE_POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_observer_that_panics_is_an_error_and_not_silence() {
+        let mut observers = JoinSet::new();
+        observers.spawn(std::future::pending());
+        observers.spawn(async { panic!("on purpose") });
+        let error = first_to_end(&mut observers).await;
+        assert!(error.kind == Kind::Internal && error.message.contains("panic"), "{error}");
     }
 }

@@ -28,7 +28,7 @@ const NAMESPACE_EXISTS: i32 = 48;
 /// What is there already with the same layout is left alone.
 pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
     let moves = MoveLocks::new(target.shards.len());
-    zones_of_shards(target, catalog, pairs).await?;
+    make_zones(target, catalog, pairs).await?;
     for database in &catalog.databases {
         create_database(target, &database.name, pairs[database.primary]).await?;
     }
@@ -52,11 +52,18 @@ pub async fn create_collection(target: &Deployment, collection: &Collection, pai
     create_one(target, collection, pairs, &MoveLocks::new(target.shards.len())).await
 }
 
-async fn zones_of_shards(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
-    for (source_shard, zones) in catalog.shard_zones.iter().enumerate() {
-        for zone in zones {
-            admin::add_shard_to_zone(&target.entry, &target.shards[pairs[source_shard]].id, zone).await?;
-        }
+/// Zones that shards of the target lack: (shard, zone).
+pub async fn zones_to_make(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<Vec<(String, String)>> {
+    let there = catalog::shard_zones(target).await?;
+    let wanted =
+        catalog.shard_zones.iter().zip(pairs).flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
+    let lacking = wanted.filter(|(shard, zone)| !there[*shard].contains(zone));
+    Ok(lacking.map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone())).collect())
+}
+
+async fn make_zones(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
+    for (shard, zone) in zones_to_make(target, catalog, pairs).await? {
+        admin::add_shard_to_zone(&target.entry, &shard, &zone).await?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ pub mod watchdog;
 pub mod stop;
 pub mod drive;
 pub mod attempt;
+pub mod patience;
 pub mod cutover;
 pub mod finish;
 pub mod summary;
@@ -29,16 +30,19 @@ pub mod changes;
 pub mod anew;
 pub mod restart;
 
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
-use crate::cluster::retry::Retry;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::Attempt;
 use crate::control::open::Opened;
+use crate::control::patience::Patience;
 use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
@@ -50,9 +54,6 @@ use crate::verify;
 
 /// API requests that may wait.
 const REQUESTS_QUEUE: usize = 16;
-/// An attempt that held for so long has done what could be done: the patience
-/// with the next fault begins anew.
-const HELD: Duration = Duration::from_secs(10);
 
 /// Moves the source to the target: validate → layout → copy and follow → ready
 /// → cutover. Goes on with what an earlier process left. Returns when the
@@ -87,10 +88,14 @@ async fn migrate_observed(
     stop: &Stop,
 ) -> Result<Summary> {
     let opened = drive::unless_stopped(requests, stop, "connecting and validating", open::open(config, run)).await?;
-    let outcome = tokio::select! {
-        outcome = recover(config, run, &opened, requests, stop) => outcome,
-        lost = opened.keep_lease() => Err(lost),
+    let working = async {
+        tokio::select! {
+            outcome = recover(config, run, &opened, requests, stop) => outcome,
+            lost = opened.keep_lease() => Err(lost),
+        }
     };
+    let panicked = |_| Err(Error::internal("control panicked; its message is on stderr"));
+    let outcome = AssertUnwindSafe(working).catch_unwind().await.unwrap_or_else(panicked);
     if let Err(e) = &outcome {
         leave(&opened, run, e).await;
     }
@@ -106,18 +111,16 @@ async fn recover(
     requests: &mut mpsc::Receiver<api::Request>,
     stop: &Stop,
 ) -> Result<Summary> {
-    let mut retry = Retry::new(setup::away_max(config));
+    let mut patience = Patience::new(setup::away_max(config));
     loop {
-        let error = match (Attempt { config, run, opened, stop }.to_the_end(requests).await) {
+        let attempt = Attempt { config, run, opened, stop };
+        let error = match attempt.to_the_end(requests, &mut patience).await {
             Ok(summary) => return Ok(summary),
             Err(error) if error.kind.policy() == Policy::Retry => error,
             Err(error) => return Err(error),
         };
-        if HELD < run.moved_for() {
-            retry.worked();
-        }
         run.recovers_from(&error.message);
-        drive::unless_stopped(requests, stop, "waiting for a server", retry.pause(error)).await?;
+        drive::unless_stopped(requests, stop, "waiting for a server", patience.pause(error)).await?;
     }
 }
 
@@ -142,7 +145,7 @@ async fn leave(opened: &Opened, run: &Run, error: &Error) {
 pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
     let sides = Sides::connect(&config).await?;
     let catalog = catalog::read(&sides.source).await?;
-    validate::run(&sides.source, &sides.target, &catalog).await
+    validate::run(&sides.source, &sides.target, &catalog, &BTreeSet::new()).await
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.

@@ -1,6 +1,7 @@
 //! Opening a run: connect, find what an earlier process left or validate and
 //! record a new one, take the lease.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,12 +85,16 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 }
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
+    let to_wipe = wipe::to_wipe(&sides.target).await?;
     let Some(recorded) = store.load().await? else { return Ok(()) };
     recorded::check(&recorded, &sides.target).await?;
     // One that was given up may be wiped for another source.
     if recorded.stage != Stage::Cancelled {
         recorded::check(&recorded, &sides.source).await?;
     }
+    // IMPORTANT: first. What cannot begin anew must not cost what is there.
+    setup::validate(sides, &to_wipe).await?;
+    setup::limits(config, sides.clone().map(&config.map)?.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
     tokio::select! {
@@ -169,7 +174,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
-    setup::validate(&sides).await?;
+    setup::validate(&sides, &BTreeSet::new()).await?;
     let sides = sides.map(&config.map)?;
     setup::limits(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;

@@ -54,6 +54,8 @@ pub async fn lay_out(sides: &Sides, stores: &Stores) -> Result<()> {
     let mut catalog = catalog::read(&sides.source).await?;
     // What was created since will be seen being created.
     catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
+    // IMPORTANT: recorded first: a wipe takes back what it knows of.
+    stores.run.add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?).await?;
     layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
     failpoint::hit("layout-made");
     for (index, state) in states.iter().enumerate() {

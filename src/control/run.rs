@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -87,8 +87,6 @@ struct State {
     cutover_ms: Option<u64>,
     cutovers_given_up: u64,
     recoveries: u64,
-    /// Since when the pairs of this attempt run.
-    moving_since: Option<Instant>,
 }
 
 impl Run {
@@ -102,7 +100,6 @@ impl Run {
             cutover_ms: None,
             cutovers_given_up: 0,
             recoveries: 0,
-            moving_since: None,
         };
         Arc::new(Run { started: Instant::now(), state: Mutex::new(state) })
     }
@@ -146,25 +143,10 @@ impl Run {
         self.state.lock().error = Some(error);
     }
 
-    /// All pairs run.
-    pub fn moves(&self) {
-        self.state.lock().moving_since = Some(Instant::now());
-        self.enter(Phase::Copying);
-    }
-
-    /// How long the pairs of the last attempt ran; zero if they never did.
-    pub fn moved_for(&self) -> Duration {
-        self.state.lock().moving_since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
     /// An attempt ended; another will go on from the last checkpoint.
     pub fn recovers_from(&self, error: &str) {
         tracing::warn!("going back to the last checkpoint: {error}");
-        {
-            let mut state = self.state.lock();
-            state.recoveries += 1;
-            state.moving_since = None;
-        }
+        self.state.lock().recoveries += 1;
         self.enter(Phase::Recovering);
     }
 

@@ -63,13 +63,14 @@ pub struct Running {
     pub ddl: mpsc::Receiver<Request>,
 }
 
-/// Runs every check; the first thing a migration does.
+/// Runs every check; the first thing a migration does. `to_wipe`: collections of
+/// the target that go before it begins.
 ///
 /// # Errors
 /// `Refused`, naming every check that failed with its remedy.
-pub async fn validate(sides: &Sides) -> Result<()> {
+pub async fn validate(sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
-    let checks = validate::run(&sides.source, &sides.target, &catalog).await?;
+    let checks = validate::run(&sides.source, &sides.target, &catalog, to_wipe).await?;
     for check in checks.iter().filter(|check| check.ok) {
         tracing::info!("validated {}: {}", check.name, check.found);
     }

@@ -12,7 +12,9 @@ mod members;
 mod privileges;
 mod topology;
 
-use crate::cluster::catalog::Catalog;
+use std::collections::BTreeSet;
+
+use crate::cluster::catalog::{Catalog, Namespace};
 use crate::cluster::connect::{Deployment, Side};
 use crate::error::{Error, Result};
 
@@ -78,7 +80,13 @@ fn listed(names: &[String]) -> String {
 }
 
 /// Runs every check; does not stop at the first that fails. Touches nothing.
-pub async fn run(source: &Deployment, target: &Deployment, catalog: &Catalog) -> Result<Vec<Check>> {
+/// `to_wipe`: collections of the target that are not there any more when it counts.
+pub async fn run(
+    source: &Deployment,
+    target: &Deployment,
+    catalog: &Catalog,
+    to_wipe: &BTreeSet<Namespace>,
+) -> Result<Vec<Check>> {
     let mut checks = topology::decide(&topology::Side::of(source), &topology::Side::of(target));
     let (identity, members_source, members_target, moving_source, moving_target) = tokio::join!(
         ask::identity(source, target),
@@ -98,7 +106,7 @@ pub async fn run(source: &Deployment, target: &Deployment, catalog: &Catalog) ->
     checks.push(content::source_collections(catalog));
     checks.push(ask::indexes(source, catalog).await);
     checks.push(ask::stray_databases(source, catalog).await);
-    checks.push(ask::target_empty(target).await);
+    checks.push(ask::target_empty(target, to_wipe).await);
     Ok(checks)
 }
 

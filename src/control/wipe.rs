@@ -3,7 +3,7 @@
 //!
 //! The caller holds the lease.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Document, Uuid, doc, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -22,6 +22,8 @@ const DROPS: usize = 8;
 
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 const CODE_UUID_MISMATCH: i32 = 361;
+const CODE_ZONE_STILL_IN_USE: i32 = 163;
+const CODE_SHARD_NOT_FOUND: i32 = 70;
 
 /// What the run made on the target, by name; the UUIDs it may have there, none
 /// if the run was interrupted before it knew.
@@ -35,15 +37,11 @@ type Made = BTreeMap<Namespace, BTreeSet<[u8; 16]>>;
 /// state cannot be read: what was copied is not known then.
 pub async fn wipe(target: &Deployment) -> Result<()> {
     let runs = RunStore::new(recorded::first(target));
-    let Some(run) = runs.load().await.map_err(unknown)? else { return Ok(()) };
-    if run.stage == Stage::Finishing {
-        return Err(Error::new(Kind::Refused, format!("run {} is past the point of return of its cutover", run.id))
-            .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
-    }
+    let Some(run) = recorded_run(&runs).await? else { return Ok(()) };
     // IMPORTANT: first. Nobody may go on with what is half dropped.
     runs.set_stage(Stage::Cancelled).await?;
-    let made = made(&run, target).await?;
-    drop_all(target, &run, &made).await?;
+    drop_all(target, &ours(target, &run).await?).await?;
+    take_back_zones(target, &runs).await?;
     // IMPORTANT: only now, and the run last: until then the next wipe knows all
     // there is to drop.
     for shard in &target.shards {
@@ -52,6 +50,24 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
     runs.remove().await?;
     tracing::info!("run {} is wiped: what it made on the target is dropped", run.id);
     Ok(())
+}
+
+/// What `wipe` would drop now; nothing if no run is recorded.
+///
+/// # Errors
+/// As `wipe`.
+pub async fn to_wipe(target: &Deployment) -> Result<BTreeSet<Namespace>> {
+    let Some(run) = recorded_run(&RunStore::new(recorded::first(target))).await? else { return Ok(BTreeSet::new()) };
+    Ok(ours(target, &run).await?.into_iter().map(|collection| collection.ns).collect())
+}
+
+async fn recorded_run(runs: &RunStore) -> Result<Option<RunState>> {
+    let run = runs.load().await.map_err(unknown)?;
+    if let Some(run) = run.as_ref().filter(|run| run.stage == Stage::Finishing) {
+        return Err(Error::new(Kind::Refused, format!("run {} is past the point of return of its cutover", run.id))
+            .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
+    }
+    Ok(run)
 }
 
 async fn made(run: &RunState, target: &Deployment) -> Result<Made> {
@@ -65,26 +81,46 @@ async fn made(run: &RunState, target: &Deployment) -> Result<Made> {
     Ok(made)
 }
 
-async fn drop_all(target: &Deployment, run: &RunState, made: &Made) -> Result<()> {
-    let catalog = catalog::read(target).await?;
-    let now: HashMap<&Namespace, &Collection> = catalog.collections.iter().map(|c| (&c.ns, c)).collect();
-    for view in run.views.iter().filter_map(|ns| now.get(ns)).filter(|c| c.kind == CollectionKind::View) {
+/// The run's views, then its collections, as they are on the target now.
+async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
+    let made = made(run, target).await?;
+    let now = catalog::read(target).await?.collections;
+    let is_view = |c: &&Collection| c.kind == CollectionKind::View && run.views.contains(&c.ns);
+    let mut ours: Vec<Collection> = now.iter().filter(is_view).cloned().collect();
+    for collection in now {
+        let Some(uuids) = made.get(&collection.ns) else { continue };
+        match is_ours(target, &collection, uuids).await? {
+            true => ours.push(collection),
+            false => {
+                tracing::warn!("{} is on the target, but not as the run made it: it stays", collection.ns);
+            }
+        }
+    }
+    Ok(ours)
+}
+
+async fn drop_all(target: &Deployment, ours: &[Collection]) -> Result<()> {
+    let (views, collections): (Vec<_>, Vec<_>) = ours.iter().partition(|c| c.kind == CollectionKind::View);
+    for view in views {
         drop_one(target, view).await?;
     }
-    let found = made.iter().filter_map(|(ns, uuids)| Some((*now.get(ns)?, uuids)));
-    stream::iter(found)
-        .map(|(collection, uuids)| async move {
-            match is_ours(target, collection, uuids).await? {
-                true => drop_one(target, collection).await,
-                false => {
-                    tracing::warn!("{} is on the target, but not as the run made it: it stays", collection.ns);
-                    Ok(())
-                }
+    stream::iter(collections).map(|collection| drop_one(target, collection)).buffer_unordered(DROPS).try_collect().await
+}
+
+/// The zones that shards were put into for the run's collections: with another map
+/// they would lead chunks to the wrong shard.
+async fn take_back_zones(target: &Deployment, runs: &RunStore) -> Result<()> {
+    for (shard, zone) in runs.load_zones().await? {
+        match admin::remove_shard_from_zone(&target.entry, &shard, &zone).await {
+            Err(e) if e.code == Some(CODE_ZONE_STILL_IN_USE) => {
+                tracing::warn!("zone {zone} of target shard {shard} stays: a collection uses it that is not the run's");
             }
-        })
-        .buffer_unordered(DROPS)
-        .try_collect()
-        .await
+            // The shard is gone, and its zones with it.
+            Err(e) if e.code == Some(CODE_SHARD_NOT_FOUND) => {}
+            removed => removed?,
+        }
+    }
+    Ok(())
 }
 
 /// By UUID; a collection whose UUID the run never learned is its own only if

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocumentBuf};
 use futures_util::future::try_join_all;
@@ -45,6 +45,12 @@ pub struct Writer {
 const CODE_DUPLICATE_KEY: i32 = 11000;
 /// The collection of that UUID is gone, or has another name.
 const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
+/// StaleConfig, of a whole command: after an election a shard refuses it before it
+/// does anything, until it has loaded what it owns.
+const CODE_STALE_CONFIG: i32 = 13388;
+/// Pauses before it is asked again.
+const STALE_PAUSE: Duration = Duration::from_millis(10);
+const STALE_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A statement the target refused: its index in the command, and why.
 #[derive(Debug)]
@@ -184,7 +190,7 @@ impl Writer {
 
     /// Returns the index of the last refused statement, if one was.
     async fn send(&self, collection: &Tracked, batch: &[&Statement], ordered: bool) -> Result<Option<usize>> {
-        let refused = self.run(collection, render(collection, batch, ordered)).await?;
+        let refused = self.run(collection, || render(collection, batch, ordered)).await?;
         for refusal in &refused {
             let Statement { id, position, .. } = batch[refusal.index];
             self.doubt(collection, id, *position, refusal)?;
@@ -208,10 +214,21 @@ impl Writer {
     }
 
     /// Sends one write command. On a collection that is gone, every statement is
-    /// refused by itself (code 361, seen on 6.0.5).
-    pub(super) async fn run(&self, collection: &Tracked, command: RawDocumentBuf) -> Result<Vec<Refusal>> {
+    /// refused by itself (code 361, seen on 6.0.5). One of which nothing was executed
+    /// for certain is made and sent again.
+    pub(super) async fn run(&self, collection: &Tracked, command: impl Fn() -> RawDocumentBuf) -> Result<Vec<Refusal>> {
         let failed = |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
-        refusals(&self.command(&collection.ns.db, command).await.map_err(failed)?)
+        let (deadline, mut pause) = (Instant::now() + self.patience, STALE_PAUSE);
+        loop {
+            match self.command(&collection.ns.db, command()).await {
+                Err(e) if e.code == Some(CODE_STALE_CONFIG) && Instant::now() < deadline => {
+                    tracing::debug!(ns = %collection.ns, "sent again: {}", e.message);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(STALE_PAUSE_MAX);
+                }
+                answered => return refusals(&answered.map_err(failed)?),
+            }
+        }
     }
 
     /// One command, sent once. Its reply tells the term it was acknowledged in.
@@ -254,9 +271,12 @@ impl Writer {
 
     /// Removes every document of a collection that is to be copied again.
     pub async fn empty(&self, collection: &Tracked) -> Result<()> {
-        let mut command = WriteCommand::new("delete", collection, "deletes", true, 64);
-        command.delete_all();
-        match self.run(collection, command.finish()).await?.first().filter(|_| !collection.is_dead()) {
+        let delete_all = || {
+            let mut command = WriteCommand::new("delete", collection, "deletes", true, 64);
+            command.delete_all();
+            command.finish()
+        };
+        match self.run(collection, delete_all).await?.first().filter(|_| !collection.is_dead()) {
             Some(refusal) => Err(Error::new(
                 Kind::Server,
                 format!("{} could not be emptied on the target: {}", collection.ns, refusal.message),
@@ -270,10 +290,13 @@ impl Writer {
         let ordered = collection.traits.capped;
         for mut batch in split_by_bytes(documents, self.limits) {
             while !batch.is_empty() && !collection.is_dead() {
-                let bytes = batch.iter().map(|d| d.len() + 16).sum();
-                let mut command = WriteCommand::new("insert", collection, "documents", ordered, bytes);
-                batch.iter().for_each(|document| command.insert(document));
-                let refused = self.run(collection, command.finish()).await?;
+                let insert = || {
+                    let bytes = batch.iter().map(|d| d.len() + 16).sum();
+                    let mut command = WriteCommand::new("insert", collection, "documents", ordered, bytes);
+                    batch.iter().for_each(|document| command.insert(document));
+                    command.finish()
+                };
+                let refused = self.run(collection, insert).await?;
                 for refusal in refused.iter().filter(|r| r.code != CODE_DUPLICATE_KEY || !r.on_id) {
                     self.doubt(collection, &id_key(collection, batch[refusal.index])?, fence, refusal)?;
                 }

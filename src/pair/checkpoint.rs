@@ -4,7 +4,7 @@
 //! records the one before that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,6 +42,8 @@ pub struct Checkpointer {
     pub feed: Arc<Feed>,
     /// The resume position that is recorded.
     pub recorded: AtomicU64,
+    /// Something new is recorded since the attempt began.
+    pub came_on: AtomicBool,
     pub pipeline: tokio::sync::Mutex<Pipeline>,
 }
 
@@ -75,7 +77,10 @@ impl Checkpointer {
         same_term(self.incarnation.term, term)?;
         if let Some(recorded) = pipeline.to_record() {
             let position = recorded.resume.position;
-            self.recorded.store(position.raw(), SeqCst);
+            let before = self.recorded.swap(position.raw(), SeqCst);
+            if before < position.raw() || !recorded.settled.is_empty() {
+                self.came_on.store(true, SeqCst);
+            }
             self.feed.trim(position).await?;
         }
         pipeline.acknowledged(captured);

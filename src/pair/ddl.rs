@@ -7,7 +7,6 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
@@ -23,11 +22,9 @@ use crate::pair::entry::{Entry, Meaning};
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
 use crate::pair::position::Position;
+use crate::pair::vanished;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
-
-/// How often a creation under way looks whether it is still wanted.
-const DEAD_POLL: Duration = Duration::from_millis(20);
 
 /// One DDL on one collection, owned.
 #[derive(Debug)]
@@ -104,12 +101,6 @@ fn without_command(raw: &bson::RawDocument) -> Result<RawDocumentBuf> {
         spec.append(name, value);
     }
     Ok(spec)
-}
-
-async fn died(tracked: &Tracked) {
-    while !tracked.is_dead() {
-        tokio::time::sleep(DEAD_POLL).await;
-    }
 }
 
 /// Where the tail hands DDL to.
@@ -193,13 +184,16 @@ impl DdlSink {
         let created = tokio::select! {
             created = answer => created,
             // Dropped again: its drop is the next chore on this name.
-            () = died(tracked) => return self.record_dead(tracked).await,
+            () = vanished::died(tracked) => return self.record_dead(tracked).await,
         };
         let created = created.map_err(|_| Error::internal("control left a creation unanswered"))?;
         let Some(created) = created? else {
             // Its ops are of no use; what they hold of the tail's memory may be
             // what the tail needs to reach the drop.
             self.gate.lock().discard(&tracked.uuid);
+            // IMPORTANT: dead only when the drop is met: one that shows may be
+            // rolled back, and what is recorded as dead never comes back.
+            vanished::until_dropped(&self.indexer.source.client, tracked).await?;
             return self.record_dead(tracked).await;
         };
         self.bind(tracked, &created)?;

@@ -30,6 +30,7 @@ use crate::pair::reread::{Reread, Stop};
 #[derive(Debug)]
 pub struct Doubtful {
     pub source_shard: Shard,
+    /// By the data plane's connections.
     pub target_shard: Shard,
     /// The source's data client.
     pub source: Client,
@@ -143,6 +144,13 @@ impl Doubtful {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Waits until the tail is past the collection's horizon, or it is gone.
+    pub async fn past_horizon(&self, tracked: &Tracked) {
+        while !is_gone(tracked) && !self.gate.lock().is_past_horizon(tracked) {
+            tokio::time::sleep(POLL).await;
         }
     }
 

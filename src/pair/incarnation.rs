@@ -75,15 +75,16 @@ pub async fn alone(target: &Shard, own: &str, wait: Duration) -> Result<()> {
     }
 }
 
-/// Client addresses and names of other data planes. Transactions that one of
-/// them left open are ended: else their documents stay locked for a minute.
+/// Client addresses and names of other data planes. What one of them left open is
+/// ended: transactions, whose documents would stay locked for a minute, and index
+/// builds, which go on for hours when their client is gone.
 async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
         doc! { "$match": { "appName": { "$regex": format!("^{PREFIX}"), "$ne": own } } },
         doc! { "$project": {
-            "appName": 1, "client": 1, "type": 1, "lsid": 1,
-            "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1,
+            "appName": 1, "client": 1, "type": 1, "lsid": 1, "opid": 1,
+            "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1, "command.createIndexes": 1,
         } },
     ];
     let failed = |e| Error::from(e).context(format_args!("listing the connections of target shard {}", target.id));
@@ -98,6 +99,14 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
             tracing::debug!("open transactions of an older data plane were not ended: {e}");
         }
     }
+    for build in listed.iter().filter(|op| of_command(op, &["createIndexes"])) {
+        let Some(op) = build.get("opid") else { continue };
+        let killed = target.client.database("admin").run_command(doc! { "killOp": 1, "op": op.clone() }).await;
+        // One's own may be ended without a privilege; others go on to their end.
+        if let Err(e) = killed {
+            tracing::debug!("an index build of an older data plane was not ended: {e}");
+        }
+    }
     let text = |op: &Document, field: &str| op.get_str(field).unwrap_or("unknown").to_owned();
     let named = |op: &Document| format!("{} ({})", text(op, "client"), text(op, "appName"));
     Ok(listed.iter().filter(|op| !watches(op)).map(named).collect())
@@ -110,5 +119,9 @@ fn session_id(lsid: &Document) -> Option<Document> {
 
 /// A driver's monitor: it never writes, and may outlive its client by seconds.
 fn watches(op: &Document) -> bool {
-    op.get_document("command").is_ok_and(|command| !command.is_empty())
+    of_command(op, &["hello", "isMaster", "ismaster"])
+}
+
+fn of_command(op: &Document, names: &[&str]) -> bool {
+    op.get_document("command").is_ok_and(|command| names.iter().any(|name| command.contains_key(name)))
 }

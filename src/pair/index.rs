@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cluster::catalog::{self, EXPIRY, Namespace};
 use crate::cluster::connect::Shard;
@@ -20,6 +20,7 @@ use crate::pair::collection::Tracked;
 use crate::pair::doubtful::Doubtful;
 use crate::pair::oplog::Oplog;
 use crate::pair::position::Position;
+use crate::pair::vanished;
 
 /// Between two builds in an exact state.
 const POLL: Duration = Duration::from_millis(50);
@@ -36,6 +37,7 @@ pub type Expiries = HashMap<(Namespace, String), Bson>;
 #[derive(Debug)]
 pub struct Indexer {
     pub source: Shard,
+    /// By the data plane's connections.
     pub target: Shard,
     pub doubtful: Arc<Doubtful>,
     /// The source shard's.
@@ -56,7 +58,9 @@ impl Indexer {
         // first is in it; what the list shows may be as new as the second, and a
         // unique index of it may be built only past that.
         tracked.list_indexes_at(self.oplog.newest().await?.mark.position);
-        let specs = catalog::indexes(&self.source, &tracked.ns).await?;
+        let Some(specs) = self.on_source(tracked).await? else {
+            return vanished::until_dropped(&self.source.client, tracked).await;
+        };
         tracked.saw(self.oplog.newest().await?.mark.position);
         self.create(tracked, specs).await?;
         failpoint::hit("index-built");
@@ -122,10 +126,7 @@ impl Indexer {
             return Ok(());
         }
         for _ in 1..EXACT_TRIES_MAX {
-            let Some(hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
-            let built = self.build(tracked, specs).await;
-            drop(hold);
-            match built {
+            match self.build_held(tracked, specs).await {
                 Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
                 built => return built,
             }
@@ -136,22 +137,48 @@ impl Indexer {
             // Or a document read again was ahead of its transaction.
             tokio::time::sleep(POLL).await;
         }
+        self.build_held(tracked, specs).await
+    }
+
+    /// IMPORTANT: the turn first, then the hold: what is held fills memory, and
+    /// builds of others may take hours. What waits for the tail as a rule does so
+    /// before it has either; and no turn is waited for once the collection is gone,
+    /// or the tail might need what waits behind this chore.
+    async fn build_held(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
+        self.doubtful.past_horizon(tracked).await;
+        let Some(_turn) = self.turn(tracked).await? else { return Ok(()) };
         let Some(_hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
-        self.build(tracked, specs).await
+        self.build_now(tracked, specs).await
+    }
+
+    /// One of the builds under way at a time; None if the collection is gone.
+    async fn turn(&self, tracked: &Tracked) -> Result<Option<SemaphorePermit<'_>>> {
+        tokio::select! {
+            turn = self.builds.acquire() => turn.map(Some).map_err(|_| Error::internal("index builds are closed")),
+            () = vanished::died(tracked) => Ok(None),
+        }
     }
 
     async fn still_on_source(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<bool> {
-        let there = catalog::indexes(&self.source, &tracked.ns).await?;
+        // Not listed: the tail will tell, if it is so.
+        let Some(there) = self.on_source(tracked).await? else { return Ok(true) };
         let named = |name: &str| there.iter().any(|s| s.get_str("name").is_ok_and(|n| n == name));
         Ok(specs.iter().all(|spec| spec.get_str("name").is_ok_and(named)))
+    }
+
+    async fn on_source(&self, tracked: &Tracked) -> Result<Option<Vec<RawDocumentBuf>>> {
+        catalog::indexes_of(&self.source, &tracked.ns.db, tracked.uuid).await
     }
 
     async fn build(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
         if specs.is_empty() {
             return Ok(());
         }
-        // Nothing waits for the tail with a turn in hand.
-        let _turn = self.builds.acquire().await.map_err(|_| Error::internal("index builds are closed"))?;
+        let Some(_turn) = self.turn(tracked).await? else { return Ok(()) };
+        self.build_now(tracked, specs).await
+    }
+
+    async fn build_now(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
         match self.create_indexes(tracked, specs).await {
             Err(e) if e.code.is_some_and(|code| CODES_CONFLICT.contains(&code)) => self.replace(tracked, specs).await,
             result => result,
@@ -234,14 +261,9 @@ fn is_implicit(spec: &RawDocumentBuf) -> bool {
 /// Drops indexes of the target that the source has no longer, or has another
 /// way: the log will say so later, but until then they refuse what is right.
 pub(super) async fn drop_stale(source: &Shard, target: &Shard, tracked: &Tracked) -> Result<()> {
-    let there = match catalog::indexes(source, &tracked.ns).await {
-        // The collection is gone: the tail will tell.
-        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
-        there => there?,
-    };
-    if there.is_empty() {
-        return Ok(());
-    }
+    // Not listed: the tail will tell.
+    let listed = catalog::indexes_of(source, &tracked.ns.db, tracked.uuid).await?;
+    let Some(there) = listed else { return Ok(()) };
     for spec in catalog::indexes(target, &tracked.ns).await? {
         if is_implicit(&spec) || there.iter().any(|other| refuses_alike(other, &spec)) {
             continue;

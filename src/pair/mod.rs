@@ -35,6 +35,7 @@ pub mod transact;
 pub mod bulk;
 pub mod plan;
 pub mod vanished;
+pub mod reached;
 pub mod scan;
 pub mod chores;
 pub mod ddl;

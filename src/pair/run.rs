@@ -4,7 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use bson::Uuid;
@@ -131,6 +131,17 @@ pub struct Pair {
     share: Share,
 }
 
+/// How far a pair came in an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The resume position moved on, or units were settled: recorded, and proven.
+    CameOn,
+    /// Nothing was to be done.
+    Idle,
+    /// What was done will have to be done again.
+    Stuck,
+}
+
 /// Batches of one unit, and commands of one flush, under way at a time.
 const WRITES_IN_FLIGHT: usize = 2;
 /// Index builds of one pair under way at a time.
@@ -141,9 +152,13 @@ impl Pair {
     pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
         let limits = plan.limits;
         let Begun { incarnation, app_name } = plan.begun.clone();
-        let pool = (limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT + 4) as u32;
+        let writes = limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT;
+        let pool = (writes + INDEX_BUILDS + 4) as u32;
         let source = plan.source.data_client(&app_name, pool)?;
         let target = plan.target.data_client(&app_name, pool)?;
+        // IMPORTANT: whatever this pair sends there goes over connections that the
+        // next incarnation waits for, index DDL too (R7).
+        let target_shard = Shard { client: target.clone(), ..plan.target.clone() };
         let lanes: Vec<Arc<Inbox>> = (0..limits.lanes).map(|_| Arc::default()).collect();
         let resume = plan.state.resume;
         let gate = Arc::new(Mutex::new(Gate::new(resume, lanes.clone())));
@@ -162,7 +177,7 @@ impl Pair {
         };
         let doubtful = Arc::new(Doubtful {
             source_shard: plan.source.clone(),
-            target_shard: plan.target.clone(),
+            target_shard: target_shard.clone(),
             source: source.clone(),
             writer: writer.clone(),
             share: Share::new(0),
@@ -174,7 +189,7 @@ impl Pair {
             doubtful: doubtful.clone(),
             oplog,
             source: plan.source.clone(),
-            target: plan.target.clone(),
+            target: target_shard,
             metrics: metrics.clone(),
             expiries: Mutex::default(),
             builds: Semaphore::new(INDEX_BUILDS),
@@ -187,6 +202,7 @@ impl Pair {
             incarnation,
             feed: plan.feed.clone(),
             recorded: AtomicU64::new(resume.position.raw()),
+            came_on: AtomicBool::new(false),
             pipeline: Default::default(),
         });
         let pair = Arc::new(Pair {
@@ -346,6 +362,15 @@ impl Pair {
             (gate.watermark(), gate.passed())
         };
         !self.is_settled() || watermark < passed || !self.feed.is_read_to(passed)
+    }
+
+    /// How far the attempt came that is about to end.
+    pub fn outcome(&self) -> Outcome {
+        match (self.checkpointer.came_on.load(SeqCst), self.has_work()) {
+            (true, _) => Outcome::CameOn,
+            (false, false) => Outcome::Idle,
+            (false, true) => Outcome::Stuck,
+        }
     }
 
     /// What waits on what, for people.

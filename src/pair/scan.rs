@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bson::raw::cstr;
-use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
@@ -27,6 +27,7 @@ use crate::pair::gate::{Gate, Started};
 use crate::pair::index::Indexer;
 use crate::pair::oplog::CODES_CURSOR_LOST;
 use crate::pair::position::Position;
+use crate::pair::reached::Reached;
 use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
 
@@ -191,9 +192,16 @@ impl Scanners {
     }
 
     async fn open(&self, unit: &ScanUnit, fence: Position) -> Result<RawBatchCursor> {
-        let database = self.source.database(&unit.tracked.ns.db);
-        let find = database.run_raw_cursor_command(find(unit, fence)).batch_size(unit.batch_documents as u32);
-        self.read(unit, async { Ok(find.batch().await?) }).await
+        let db = &unit.tracked.ns.db;
+        self.read(unit, async {
+            let server = Reached::fence(&self.source, db, fence).await?;
+            let database = self.source.database(db);
+            let find = database.run_raw_cursor_command(find(unit)).batch_size(unit.batch_documents as u32);
+            let cursor = find.selection_criteria(server.only()).batch().await?;
+            server.check(&self.source).await?;
+            Ok(cursor)
+        })
+        .await
     }
 
     async fn next(&self, unit: &ScanUnit, cursor: &mut RawBatchCursor) -> Result<Option<RawBatch>> {
@@ -240,12 +248,14 @@ async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
 }
 
 /// The scan is bound to the UUID, in index order with `min`/`max` (comparison
-/// operators would match one type bracket only), and never older than the fence.
-fn find(unit: &ScanUnit, fence: Position) -> RawDocumentBuf {
+/// operators would match one type bracket only). Sent to a server that has reached
+/// the fence it is never older: a majority view only moves on, for every reply of
+/// the cursor.
+fn find(unit: &ScanUnit) -> RawDocumentBuf {
     let uuid = bson::Binary::from(unit.tracked.uuid);
     let mut find = rawdoc! {
         "find": uuid,
-        "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(fence) },
+        "readConcern": { "level": "majority" },
         "batchSize": unit.batch_documents,
         "noCursorTimeout": true,
     };

@@ -17,6 +17,8 @@ use crate::pair::gate::Gate;
 use crate::pair::position::Position;
 
 const POLL: Duration = Duration::from_secs(1);
+/// How often what waits for a drop looks whether the tail has met it.
+const DEAD_POLL: Duration = Duration::from_millis(20);
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Discards its ops and keeps the resume position below `needed` until its drop
@@ -31,18 +33,38 @@ pub fn expect_drop(source: Client, gate: &Arc<Mutex<Gate>>, chores: &Chores, tra
     let (gate, tracked) = (gate.clone(), tracked.clone());
     let ns = tracked.ns.clone();
     chores.add("waiting for the drop of", &ns, async move {
-        while !tracked.is_dead() {
-            tokio::time::sleep(POLL).await;
-            if matches!(is_gone(&source, &tracked).await, Ok(false)) && !tracked.is_dead() {
-                return Err(Error::new(
-                    Kind::Transient,
-                    format!("the drop of {} was rolled back on the source", tracked.ns),
-                ));
-            }
-        }
+        until_dropped(&source, &tracked).await?;
         gate.lock().unpin(pin);
         Ok(())
     });
+}
+
+/// Waits until the tail has met the drop of a collection that is not listed now.
+///
+/// # Errors
+/// `Transient` if it is there again: the attempt ends, and the next one finds it.
+pub async fn until_dropped(source: &Client, tracked: &Tracked) -> Result<()> {
+    let back = async {
+        loop {
+            tokio::time::sleep(POLL).await;
+            if matches!(is_gone(source, tracked).await, Ok(false)) && !tracked.is_dead() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = died(tracked) => Ok(()),
+        () = back => {
+            Err(Error::new(Kind::Transient, format!("the drop of {} was rolled back on the source", tracked.ns)))
+        }
+    }
+}
+
+/// Waits until the tail has met its drop.
+pub async fn died(tracked: &Tracked) {
+    while !tracked.is_dead() {
+        tokio::time::sleep(DEAD_POLL).await;
+    }
 }
 
 /// The source shard does not know the collection's UUID now.

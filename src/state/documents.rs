@@ -142,6 +142,21 @@ fn identity(raw: &RawDocument) -> Read<Identity> {
     Ok(Identity { cluster: present(raw, "cluster")?.map(id).transpose()?, sets: list(raw, "sets", set)? })
 }
 
+pub(super) fn zone_document(shard: &str, zone: &str) -> RawDocumentBuf {
+    rawdoc! {"shard": shard, "zone": zone}
+}
+
+/// The zones in the run's document.
+pub(super) fn zones(raw: &RawDocument) -> Result<Vec<(String, String)>> {
+    read("the run", raw, |raw| {
+        let zone = |value: bson::RawBsonRef<'_>| {
+            let zone = document(value)?;
+            Read::Ok((zone.get_str("shard")?.to_owned(), zone.get_str("zone")?.to_owned()))
+        };
+        if present(raw, "zones")?.is_none() { Ok(Vec::new()) } else { list(raw, "zones", zone) }
+    })
+}
+
 /// `set` makes expiries of one call to save them belong together.
 pub(super) fn expiry_document(set: bson::oid::ObjectId, number: usize, expiry: &Expiry) -> Result<RawDocumentBuf> {
     Ok(rawdoc! {

@@ -4,7 +4,7 @@
 //! Knows nothing about pairs, and not who holds the lease.
 
 use bson::oid::ObjectId;
-use bson::rawdoc;
+use bson::{RawArrayBuf, rawdoc};
 
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
@@ -69,6 +69,20 @@ impl RunStore {
         let name = documents::stage_name(stage);
         Err(Error::new(Kind::Refused, format!("the run cannot become {name}: {found}"))
             .remedy("make sure that one process works on this target; what it does now is in `shardlift status`"))
+    }
+
+    /// Adds zones that target shards are about to be put into: (shard, zone). May be
+    /// repeated.
+    pub async fn add_zones(&self, zones: &[(String, String)]) -> Result<()> {
+        let zones = RawArrayBuf::from_iter(zones.iter().map(|(shard, zone)| documents::zone_document(shard, zone)));
+        let add = rawdoc! {"$addToSet": {"zones": {"$each": zones}}};
+        self.database.update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, add, false))]).await.map(drop)
+    }
+
+    /// Those added; none in what an older release recorded.
+    pub async fn load_zones(&self) -> Result<Vec<(String, String)>> {
+        let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
+        run.first().map_or(Ok(Vec::new()), |raw| documents::zones(raw))
     }
 
     /// Takes the place of those saved before, all at once.

@@ -6,7 +6,7 @@ use bson::{Bson, RawBson, RawDocument, RawDocumentBuf, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
-use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace};
+use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database};
 use crate::error::{Error, Kind, Result};
 
 const NAMESPACE_NOT_FOUND: i32 = 26;
@@ -64,17 +64,19 @@ fn is_users(name: &str) -> bool {
     !name.starts_with("system.") || name == "system.js"
 }
 
-/// Finished indexes of a collection; none if there is no such collection.
-pub(super) async fn indexes(client: &Client, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
+/// Finished indexes of a collection, given by name or by UUID; None if it is not
+/// listed there now.
+pub(super) async fn indexes(client: &Client, db: &str, of: Bson) -> Result<Option<Vec<RawDocumentBuf>>> {
     // With this option a build in progress is `{spec, buildUUID}` (4.4+).
-    let command = doc! {"listIndexes": &ns.coll, "includeBuildUUIDs": true};
-    let cursor = match client.database(&ns.db).run_cursor_command(command).await.map_err(Error::from) {
-        Err(e) if matches!(e.code, Some(NAMESPACE_NOT_FOUND | NOT_SUPPORTED_ON_VIEW)) => return Ok(Vec::new()),
+    let command = doc! {"listIndexes": of, "includeBuildUUIDs": true};
+    let cursor = match client.database(db).run_cursor_command(command).await.map_err(Error::from) {
+        Err(e) if e.code == Some(NAMESPACE_NOT_FOUND) => return Ok(None),
+        Err(e) if e.code == Some(NOT_SUPPORTED_ON_VIEW) => return Ok(Some(Vec::new())),
         answer => answer?,
     };
     let specs: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
     let finished = specs.iter().filter(|s| !matches!(s.get("buildUUID"), Ok(Some(_))));
-    finished.map(|s| without(s, &["ns"])).collect()
+    finished.map(|s| without(s, &["ns"])).collect::<Result<_>>().map(Some)
 }
 
 /// A document less some of its top-level fields.

@@ -3,7 +3,7 @@
 //! Reads only. What an answer means is decided in the neighbour files or in a
 //! small pure function beside the question.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bson::{Bson, Document, doc};
 use futures_util::future::join_all;
@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use mongodb::Client;
 use mongodb::options::ReadConcern;
 
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, DATABASES_LEFT_OUT};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, DATABASES_LEFT_OUT, Namespace};
 use crate::cluster::connect::{Deployment, Topology};
 use crate::cluster::{admin, probe};
 use crate::control::balancer;
@@ -203,8 +203,8 @@ pub(super) async fn stray_databases(source: &Deployment, catalog: &Catalog) -> C
     Check::warn(NAME, listed(&stray), "these were made on a shard directly; they are not moved")
 }
 
-pub(super) async fn target_empty(target: &Deployment) -> Check {
+pub(super) async fn target_empty(target: &Deployment, to_wipe: &BTreeSet<Namespace>) -> Check {
     const NAME: &str = "target is empty";
-    let answer = catalog::read(target).await.map(|catalog| content::target_empty(&catalog));
+    let answer = catalog::read(target).await.map(|catalog| content::target_empty(&catalog, to_wipe));
     Check::answered(NAME, answer)
 }

@@ -2,7 +2,9 @@
 //!
 //! Pure decisions over the catalog.
 
-use crate::cluster::catalog::{Catalog, Collection, CollectionKind};
+use std::collections::BTreeSet;
+
+use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::validate::{Check, listed};
 
 pub(super) fn source_collections(catalog: &Catalog) -> Check {
@@ -16,8 +18,9 @@ pub(super) fn source_collections(catalog: &Catalog) -> Check {
 }
 
 /// Collections that should not be on a target before the first run.
-pub(super) fn target_empty(catalog: &Catalog) -> Check {
-    let names: Vec<String> = catalog.collections.iter().map(|c| c.ns.to_string()).collect();
+pub(super) fn target_empty(catalog: &Catalog, to_wipe: &BTreeSet<Namespace>) -> Check {
+    let left = catalog.collections.iter().filter(|c| !to_wipe.contains(&c.ns));
+    let names: Vec<String> = left.map(|c| c.ns.to_string()).collect();
     if names.is_empty() {
         return Check::pass("target is empty", "no collections");
     }
@@ -52,7 +55,6 @@ mod tests {
     use bson::{RawDocumentBuf, rawdoc};
 
     use super::*;
-    use crate::cluster::catalog::Namespace;
 
     fn collection(kind: CollectionKind, options: RawDocumentBuf) -> Collection {
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
@@ -81,8 +83,11 @@ mod tests {
 
     #[test]
     fn a_target_with_collections_is_not_empty() {
-        assert!(target_empty(&catalog(vec![])).ok);
-        let check = target_empty(&catalog(vec![collection(CollectionKind::Plain, rawdoc! {})]));
+        assert!(target_empty(&catalog(vec![]), &BTreeSet::new()).ok);
+        let left = collection(CollectionKind::Plain, rawdoc! {});
+        let to_wipe = BTreeSet::from([left.ns.clone()]);
+        assert!(target_empty(&catalog(vec![left.clone()]), &to_wipe).ok);
+        let check = target_empty(&catalog(vec![left]), &BTreeSet::new());
         assert!(!check.ok && check.found.contains("d.c"));
     }
 }

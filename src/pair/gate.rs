@@ -8,7 +8,8 @@
 //! IMPORTANT: `start` reads the fence, and `finish` hands over held ops and
 //! opens the unit, under the same lock that classifies. A new op of a unit can
 //! so never overtake an older held one, and no op at or below the fence can be
-//! dropped after the fence was read.
+//! dropped after the fence was read. Ops that were left to the spool (`left`) are
+//! read and handed over before that (`replay`).
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -20,12 +21,16 @@ use bson::{RawBson, RawBsonRef, RawDocument, Uuid};
 use crate::bson::{identity::IdKey, order};
 use crate::pair::budget::Permit;
 use crate::pair::collection::Tracked;
-use crate::pair::held::Held;
+use crate::pair::held::{Held, Stretch};
 use crate::pair::inbox::{Inbox, Queued};
 use crate::pair::ledger::{Ledger, Pin};
 use crate::pair::op::{Op, OpKind, OpRef};
 use crate::pair::position::{Mark, Position};
 use crate::state::{self, Recorded};
+
+mod left;
+#[cfg(test)]
+mod tests;
 
 /// The gate of one pair.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub struct Gate {
     holding: BTreeSet<Uuid>,
     lanes: Vec<Arc<Inbox>>,
     ledger: Ledger,
+    /// Ops ever left to the spool.
+    left: u64,
     /// The cutover is done: nothing is applied any more.
     closed: bool,
 }
@@ -51,8 +58,6 @@ struct Collection {
     units: Vec<Unit>,
     /// While Some, ops of copied units wait here (unique builds, DDL).
     hold: Option<Held>,
-    /// Units finished while there is a hold, with their fences.
-    finished_in_hold: Vec<(usize, Position)>,
 }
 
 /// A range of `_id`s, up to the next unit's lower bound.
@@ -84,6 +89,25 @@ pub struct Started {
     pub again: bool,
 }
 
+/// Where ops wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub uuid: Uuid,
+    /// None: of all the collection, by its `hold`.
+    pub unit: Option<usize>,
+}
+
+/// What came of the wish to let the ops of a place through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// They go through from now on. `last`: every unit of the collection is copied.
+    Open { last: bool },
+    /// These are to be read and handed over first.
+    Spooled(Stretch),
+    /// The tail is in the middle of an entry, whose parts must not be torn: ask again.
+    Torn,
+}
+
 /// What became of an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -109,6 +133,7 @@ impl Gate {
             holding: BTreeSet::new(),
             lanes,
             ledger: Ledger::new(start),
+            left: 0,
             closed: false,
         }
     }
@@ -125,7 +150,7 @@ impl Gate {
             lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state, self.begun)).collect();
         let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
         self.copying.extend(copying.map(|(index, _)| (uuid, index)));
-        self.collections.insert(uuid, Collection { tracked, units, hold: None, finished_in_hold: Vec::new() });
+        self.collections.insert(uuid, Collection { tracked, units, hold: None });
     }
 
     /// Admits a collection that the tail saw being created: it is complete by
@@ -179,9 +204,15 @@ impl Gate {
         let unit = collection.unit_of(op.id);
         let held = match &mut collection.units[unit].state {
             UnitState::Waiting => return Verdict::Dropped,
+            // The scan reads all of the entry that the fence is.
+            UnitState::Copying { fence, .. } if op.position <= *fence => return Verdict::Dropped,
             UnitState::Copying { held, .. } => Some(held),
             UnitState::Copied => collection.hold.as_mut(),
         };
+        if held.as_ref().is_some_and(|held| held.is_open()) {
+            self.left += 1;
+            return Verdict::Held;
+        }
         let op = op.to_owned(IdKey::new(op.id), permit);
         match held {
             Some(held) => held.push(op),
@@ -210,30 +241,30 @@ impl Gate {
         }
     }
 
-    /// copying → copied, when the last write of the scan is acknowledged. True
-    /// if it was the collection's last unit.
-    pub fn finish(&mut self, uuid: &Uuid, unit: usize) -> bool {
-        let Some(collection) = self.collections.get_mut(uuid).filter(|c| c.tracked.counts()) else { return false };
-        let state = std::mem::replace(&mut collection.units[unit].state, UnitState::Copied);
+    /// copying → copied, when the last write of the scan is acknowledged and
+    /// nothing of the unit is left to the spool.
+    pub fn finish(&mut self, uuid: &Uuid, unit: usize) -> Opening {
+        let between_entries = self.is_between_entries();
+        let Some(collection) = self.collections.get_mut(uuid).filter(|c| c.tracked.counts()) else {
+            return Opening::Open { last: false };
+        };
+        let state = &mut collection.units[unit].state;
         let UnitState::Copying { fence, held, .. } = state else { panic!("a unit is finished once, after its start") };
-        self.copying.remove(&(*uuid, unit));
-        match &mut collection.hold {
-            Some(hold) => {
-                held.ops.into_iter().for_each(|op| hold.push(op));
-                collection.finished_in_hold.push((unit, fence));
-            }
-            None => {
-                held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));
-                self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
-            }
+        if let Some(first) = first_to_do(held, between_entries, self.passed) {
+            return first;
         }
-        collection.is_copied()
+        let (fence, held) = (*fence, held.take());
+        *state = UnitState::Copied;
+        self.copying.remove(&(*uuid, unit));
+        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+        self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
+        Opening::Open { last: collection.is_copied() }
     }
 
-    /// From now on ops of copied units wait. Returns false if the tail is in
-    /// the middle of an entry, whose parts must not be torn: ask again.
+    /// From now on ops of the copied collection wait. Returns false if the tail
+    /// is in the middle of an entry, whose parts must not be torn: ask again.
     pub fn hold(&mut self, uuid: &Uuid) -> bool {
-        let between_entries = self.begun == self.passed;
+        let between_entries = self.is_between_entries();
         if between_entries {
             self.set_hold(uuid);
         }
@@ -242,23 +273,33 @@ impl Gate {
 
     fn set_hold(&mut self, uuid: &Uuid) {
         if let Some(collection) = self.collections.get_mut(uuid) {
+            assert!(collection.is_copied(), "only a copied collection is held");
             collection.hold.get_or_insert_default();
             self.holding.insert(*uuid);
         }
     }
 
+    fn is_between_entries(&self) -> bool {
+        self.begun == self.passed
+    }
+
     /// Hands over what waited and lets ops through again.
-    pub fn release(&mut self, uuid: &Uuid) {
-        let Some(collection) = self.collections.get_mut(uuid) else { return };
+    pub fn release(&mut self, uuid: &Uuid) -> Opening {
+        let between_entries = self.is_between_entries();
+        let Some(collection) = self.collections.get_mut(uuid) else { return Opening::Open { last: false } };
+        let last = collection.is_copied();
+        if let Some(hold) = &mut collection.hold
+            && collection.tracked.counts()
+        {
+            if let Some(first) = first_to_do(hold, between_entries, self.passed) {
+                return first;
+            }
+            let held = hold.take();
+            held.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+        }
+        collection.hold = None;
         self.holding.remove(uuid);
-        let held = collection.hold.take().unwrap_or_default();
-        if collection.tracked.is_passive() {
-            return;
-        }
-        held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));
-        for (unit, fence) in std::mem::take(&mut collection.finished_in_hold) {
-            self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
-        }
+        Opening::Open { last }
     }
 
     /// The collection is known to be dropped later: its ops are of no use.
@@ -282,7 +323,6 @@ impl Gate {
     fn give_up(&mut self, uuid: &Uuid) {
         let Some(collection) = self.collections.get_mut(uuid) else { return };
         collection.hold = None;
-        collection.finished_in_hold.clear();
         collection.units.iter_mut().for_each(|unit| unit.state = UnitState::Copied);
         self.holding.remove(uuid);
         self.copying.retain(|(of, _)| of != uuid);
@@ -308,11 +348,11 @@ impl Gate {
 
     /// Below every unapplied op: held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
-        let held = self.all_held().map(|held| held.oldest);
+        let held = self.all_held().map(|held| held.below());
         let queued = self.lanes.iter().map(|lane| lane.oldest());
         // IMPORTANT: last. A refused op is doubtful before it leaves its lane.
         let doubtful = self.collections.values().map(|collection| collection.tracked.doubtful_oldest());
-        held.chain(queued).chain(doubtful).map(Position::before).fold(self.passed, Position::min)
+        held.chain(queued.chain(doubtful).map(Position::before)).fold(self.passed, Position::min)
     }
 
     /// The collections that have doubtful documents.
@@ -343,9 +383,9 @@ impl Gate {
         self.copying_units().map(|(fence, _)| fence).min()
     }
 
-    /// Held ops and their bytes.
+    /// Ops held in memory, and their bytes.
     pub fn held(&self) -> (u64, u64) {
-        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.ops.len() as u64, bytes + held.bytes))
+        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.len() as u64, bytes + held.bytes()))
     }
 
     fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {
@@ -359,6 +399,14 @@ impl Gate {
         let holds = self.holding.iter().filter_map(|uuid| self.collections.get(uuid)?.hold.as_ref());
         self.copying_units().map(|(_, held)| held).chain(holds)
     }
+}
+
+/// What must be done before the ops of `held` may be handed over.
+fn first_to_do(held: &mut Held, between_entries: bool, passed: Position) -> Option<Opening> {
+    if held.is_open() && !between_entries {
+        return Some(Opening::Torn);
+    }
+    held.to_read(passed).map(Opening::Spooled)
 }
 
 impl Unit {

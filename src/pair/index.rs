@@ -124,7 +124,7 @@ impl Indexer {
         for _ in 1..EXACT_TRIES_MAX {
             let Some(hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
             let built = self.build(tracked, specs).await;
-            drop(hold);
+            hold.release().await?;
             match built {
                 Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
                 built => return built,
@@ -136,8 +136,10 @@ impl Indexer {
             // Or a document read again was ahead of its transaction.
             tokio::time::sleep(POLL).await;
         }
-        let Some(_hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
-        self.build(tracked, specs).await
+        let Some(hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
+        let built = self.build(tracked, specs).await;
+        hold.release().await?;
+        built
     }
 
     async fn still_on_source(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<bool> {

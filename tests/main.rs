@@ -20,6 +20,7 @@ mod migrate_transactions;
 mod recorded;
 mod resume;
 mod sim;
+mod spooled;
 mod state;
 mod validate;
 mod verify;

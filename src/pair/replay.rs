@@ -17,7 +17,8 @@ use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::feed::{self, Feed};
-use crate::pair::gate::{Gate, Opening, Place};
+use crate::pair::gate::opening::Opening;
+use crate::pair::gate::{Gate, Place};
 use crate::pair::held::Stretch;
 use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
@@ -93,7 +94,10 @@ impl Replayer {
             for raw in feed::entries(&block) {
                 let raw = raw?;
                 let entry = Entry::read(raw)?;
-                if at < entry.position && entry.position <= stretch.to {
+                if stretch.to < entry.position {
+                    break;
+                }
+                if at < entry.position {
                     pass.entry(&entry, raw, &mut permit).await?;
                 }
             }

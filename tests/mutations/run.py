@@ -47,14 +47,14 @@ TABLE = [
     ("finished-early", "R2", "a unit is finished before all of it is written", "loadgen/src/sim/scan.rs",
      "        let at_end = next == Key::MAX;\n",
      "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),
-    ("held-last", "R2", "held ops are handed over newest first", "src/pair/gate.rs",
+    ("held-last", "R2", "held ops are handed over newest first", "src/pair/gate/opening.rs",
      "        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n        self.ledger",
      "        let mut held = held;\n        if MUTATED { held.reverse(); }\n"
      "        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n        self.ledger"),
     ("overtake", "R2", "ops of a unit being copied go to the lanes at once", "src/pair/gate.rs",
      "            UnitState::Copying { held, .. } => Some(held),",
      "            UnitState::Copying { held, .. } => if MUTATED { None } else { Some(held) },"),
-    ("opened-early", "R2", "a place is opened before what it left to the spool is read", "src/pair/gate.rs",
+    ("opened-early", "R2", "a place is opened before what it left to the spool is read", "src/pair/gate/opening.rs",
      "    held.to_read(passed).map(Opening::Spooled)",
      "    let left = held.to_read(passed);\n"
      "    if MUTATED && left.is_some() { held.read(passed); return None; }\n"
@@ -63,7 +63,7 @@ TABLE = [
      "        let op = op.to_owned(IdKey::new(op.id), permit);\n        match held {",
      "        let held = held.filter(|held| !MUTATED || 0 < held.len() || held.below() == Position::MAX);\n"
      "        let op = op.to_owned(IdKey::new(op.id), permit);\n        match held {"),
-    ("stretch-torn", "R2", "a stretch ends in the middle of an entry", "src/pair/gate.rs",
+    ("stretch-torn", "R2", "a stretch ends in the middle of an entry", "src/pair/gate/opening.rs",
      "    if held.is_open() && !between_entries {", "    if held.is_open() && !between_entries && !MUTATED {"),
     ("start-not-durable", "R2", "a unit is written before its start is recorded", "loadgen/src/sim/scan.rs",
      "                *self = match started.again {", "                *self = match started.again || MUTATED {"),

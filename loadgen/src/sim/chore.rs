@@ -105,7 +105,11 @@ impl Pair {
                 Work::Recording { wait: Wait { number, term: reach.target.term }, made }
             }
             Work::Recording { wait, made } if wait.number <= committed => {
-                if made { release() } else { Work::Done }
+                if made {
+                    release()
+                } else {
+                    Work::Done
+                }
             }
             Work::Drop => {
                 coordinator.arrive(self.index, tracked);
@@ -125,9 +129,7 @@ impl Pair {
                     Work::Build
                 }
             }
-            Work::Building if tracked.in_lanes.load(SeqCst) == 0 || !tracked.counts() => {
-                release()
-            }
+            Work::Building if tracked.in_lanes.load(SeqCst) == 0 || !tracked.counts() => release(),
             Work::Releasing(mut replay) => match replay.step(self, reach) {
                 Some(_) => Work::Done,
                 None => Work::Releasing(replay),

@@ -1,7 +1,8 @@
 //! Reading again from the spool, in the simulation: the steps of
 //! `shardlift::pair::replay`, between which anything can happen.
 
-use shardlift::pair::gate::{Opening, Place};
+use shardlift::pair::gate::Place;
+use shardlift::pair::gate::opening::Opening;
 use shardlift::pair::held::Stretch;
 
 use crate::sim::pair::{Pair, Reach};

@@ -5,11 +5,11 @@
 //! Reads nothing itself: that is `replay`'s.
 
 use super::{Gate, Place, UnitState};
+use crate::bson::identity::IdKey;
 use crate::pair::budget::Permit;
 use crate::pair::held::Held;
 use crate::pair::op::{OpKind, OpRef};
 use crate::pair::position::Position;
-use crate::bson::identity::IdKey;
 
 impl Gate {
     /// Leaves held ops to the spool, those of the largest places first, until no

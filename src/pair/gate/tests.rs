@@ -4,10 +4,12 @@
 use bson::{RawDocumentBuf, rawdoc};
 use futures_util::FutureExt;
 
+use super::opening::Opening;
 use super::*;
 use crate::cluster::catalog::Namespace;
 use crate::pair::budget::Share;
 use crate::pair::collection::Traits;
+use crate::pair::held::Stretch;
 
 const ROOM: u64 = 0;
 

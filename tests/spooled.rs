@@ -40,7 +40,7 @@ async fn change(source: &ReplicaSet, seed: i32) -> u64 {
     let mut ops = 0;
     for i in 0..ROUND {
         let id = (seed + i) % DOCUMENTS;
-        let whole = doc! {"q": {"_id": id}, "u": document(id, seed + i)};
+        let whole = doc! {"q": {"_id": id}, "u": document(id, seed + i + 1)};
         let delta = doc! {"q": {"_id": id}, "u": {"$inc": {"n": 1}}};
         run(&client, "d", doc! {"update": "rows", "updates": [whole, delta]}).await;
         ops += 2;

@@ -82,7 +82,8 @@ impl Replayer {
     }
 
     async fn read(&self, place: &Place, stretch: Stretch) -> Result<()> {
-        tracing::debug!(collection = %place.uuid, unit = place.unit, from = %stretch.after, to = %stretch.to, "read again from the spool");
+        let Stretch { after, to } = stretch;
+        tracing::debug!(collection = %place.uuid, unit = place.unit, %after, %to, "read again from the spool");
         let mut reader = self.feed.again(stretch.after);
         let mut pass = Pass { replayer: self, place, transactions: Transactions::default() };
         let mut at = stretch.after;

@@ -59,7 +59,7 @@ impl Replay {
 fn ops_of<'a>(event: &'a Event, source: &'a Source) -> Box<dyn Iterator<Item = &'a Change> + 'a> {
     match event {
         Event::Ops(ops) => Box::new(ops.iter()),
-        Event::Commit(parts) => Box::new(parts.iter().flat_map(|part| source.part(*part))),
+        Event::Commit(parts) => Box::new(parts.iter().flat_map(move |part| source.part(*part))),
         _ => Box::new(std::iter::empty()),
     }
 }

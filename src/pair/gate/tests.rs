@@ -11,7 +11,8 @@ use crate::pair::budget::Share;
 use crate::pair::collection::Traits;
 use crate::pair::held::Stretch;
 
-const ROOM: u64 = 0;
+/// Bytes that may stay in memory.
+const NONE: u64 = 0;
 
 /// A gate with one lane and one collection of two units: below 100, and the rest.
 struct Bench {
@@ -81,7 +82,7 @@ fn what_is_left_to_the_spool_goes_before_what_is_kept_after_it() {
     let mut b = Bench::new(state::UnitState::Waiting);
     b.gate.start(&b.uuid, 0).expect("it is there");
     assert_eq!([b.entry(3, 1), b.entry(5, 2)], [Verdict::Held; 2]);
-    assert_eq!((b.gate.leave(ROOM), b.gate.held(), b.share.used()), (2, (0, 0), 0));
+    assert_eq!((b.gate.leave(NONE), b.gate.held(), b.share.used()), (2, (0, 0), 0));
     assert_eq!(b.entry(7, 1), Verdict::Held);
     assert_eq!((b.gate.held(), b.gate.left(), b.gate.watermark()), ((0, 0), 3, at(2)));
 
@@ -106,7 +107,7 @@ fn the_entry_the_tail_is_in_the_middle_of_is_read_again_whole() {
     b.gate.start(&b.uuid, 0).expect("it is there");
     b.gate.begin(at(3));
     b.with_op(1, 3, Gate::classify);
-    b.gate.leave(ROOM);
+    b.gate.leave(NONE);
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Torn);
     assert_eq!(b.with_op(2, 3, Gate::classify), Verdict::Held);
     b.gate.pass(mark(3));
@@ -118,10 +119,10 @@ fn a_stretch_grows_when_memory_is_short_again() {
     let mut b = Bench::new(state::UnitState::Waiting);
     b.gate.start(&b.uuid, 0).expect("it is there");
     b.entry(3, 1);
-    b.gate.leave(ROOM);
+    b.gate.leave(NONE);
     assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 3));
     b.entry(5, 1);
-    assert_eq!(b.gate.leave(ROOM), 1);
+    assert_eq!(b.gate.leave(NONE), 1);
     assert!(b.replay(Some(0), 3, 1) && b.gate.replayed(&b.place(Some(0)), at(3)));
     assert_eq!(b.entry(7, 1), Verdict::Held);
     assert_eq!((b.gate.watermark(), b.gate.finish(&b.uuid, 0)), (at(3), spooled(3, 7)));
@@ -130,8 +131,10 @@ fn a_stretch_grows_when_memory_is_short_again() {
 #[test]
 fn the_largest_place_goes_first_and_only_its_own_ops_are_read_again() {
     let mut b = Bench::new(state::UnitState::Waiting);
-    [0, 1].map(|unit| b.gate.start(&b.uuid, unit).expect("it is there"));
-    [(3, 1), (5, 200), (7, 201)].map(|(position, id)| b.entry(position, id));
+    for unit in 0..2 {
+        b.gate.start(&b.uuid, unit).expect("it is there");
+    }
+    assert_eq!([b.entry(3, 1), b.entry(5, 200), b.entry(7, 201)], [Verdict::Held; 3]);
     let all = b.gate.held().1;
     assert_eq!((b.gate.leave(all - 1), b.gate.held().0), (2, 1));
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
@@ -146,8 +149,8 @@ fn the_largest_place_goes_first_and_only_its_own_ops_are_read_again() {
 fn a_hold_is_released_when_all_of_it_was_read_again() {
     let mut b = Bench::new(state::UnitState::Settled);
     assert!(b.gate.hold(&b.uuid));
-    [(3, 1), (5, 200)].map(|(position, id)| b.entry(position, id));
-    b.gate.leave(ROOM);
+    assert_eq!([b.entry(3, 1), b.entry(5, 200)], [Verdict::Held; 2]);
+    b.gate.leave(NONE);
     assert_eq!(b.gate.release(&b.uuid), spooled(2, 5));
     assert!(b.replay(None, 3, 1) && b.replay(None, 5, 200) && b.gate.replayed(&b.place(None), at(5)));
     assert_eq!(b.entry(7, 1), Verdict::Held);
@@ -160,7 +163,7 @@ fn nothing_of_a_dropped_collection_is_read_again() {
     let mut b = Bench::new(state::UnitState::Waiting);
     b.gate.start(&b.uuid, 0).expect("it is there");
     b.entry(3, 1);
-    b.gate.leave(ROOM);
+    b.gate.leave(NONE);
     assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 3));
     b.gate.kill(&b.uuid).expect("it was alive");
     assert!(!b.replay(Some(0), 3, 1) && !b.gate.replayed(&b.place(Some(0)), at(3)));

@@ -124,7 +124,8 @@ fn a_stretch_grows_when_memory_is_short_again() {
     b.entry(5, 1);
     assert_eq!(b.gate.leave(NONE), 1);
     assert!(b.replay(Some(0), 3, 1) && b.gate.replayed(&b.place(Some(0)), at(3)));
-    assert_eq!(b.entry(7, 1), Verdict::Held);
+    assert_eq!((b.entry(7, 1), b.gate.watermark()), (Verdict::Held, at(2)));
+    assert_eq!(b.applied(), [3]);
     assert_eq!((b.gate.watermark(), b.gate.finish(&b.uuid, 0)), (at(3), spooled(3, 7)));
 }
 

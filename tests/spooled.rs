@@ -2,8 +2,8 @@
 //! read again from the spool.
 
 use bson::{Binary, Document, doc};
-use loadgen::cluster::ReplicaSet;
 use loadgen::cluster::transactions::{TransactionSession, Write};
+use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use mongodb::Client;
 
 use crate::engine::Engine;
@@ -14,6 +14,13 @@ const DOCUMENTS: i32 = 200;
 /// Of one document; all that is written is several times what `memory_mb` allows.
 const BYTES: usize = 1 << 20;
 const ROUND: i32 = 70;
+
+/// A large transaction on top of large documents takes cache.
+async fn roomy_replica_set(name: &str) -> ReplicaSet {
+    let oplog_mb = Some(1024);
+    let options = ReplicaSetOptions { name: name.to_owned(), cache_gb: 1.0, oplog_mb, ..ReplicaSetOptions::default() };
+    ReplicaSet::start(options).await.unwrap()
+}
 
 /// Bytes that compress badly.
 fn noise(seed: i32) -> Binary {
@@ -64,7 +71,7 @@ async fn change(source: &ReplicaSet, seed: i32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_is_written_beyond_memory_while_it_is_copied_arrives_equal() {
-    let (source, mut target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, mut target) = tokio::join!(roomy_replica_set("a"), fixture::loaded_replica_set("b"));
     let (source_uri, target_uri) = (source.uri(), target.uri());
     fill(&source.client().await.unwrap()).await;
     let mut engine = Engine::start(&source_uri, &target_uri, &["--memory-mb", "64"]).await;

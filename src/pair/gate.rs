@@ -314,7 +314,7 @@ impl Gate {
 
     /// Ops held in memory, and their bytes.
     pub fn held(&self) -> (u64, u64) {
-        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.len() as u64, bytes + held.bytes()))
+        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.count() as u64, bytes + held.bytes()))
     }
 
     fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {

@@ -84,7 +84,7 @@ impl Held {
     }
 
     /// Ops in memory.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ops.len()
     }
 

@@ -61,7 +61,7 @@ TABLE = [
      "    left.map(Opening::Spooled)"),
     ("overtake-spooled", "R2", "new ops go to the lanes while older ones are read from the spool", "src/pair/gate.rs",
      "        let op = op.to_owned(IdKey::new(op.id), permit);\n        match held {",
-     "        let held = held.filter(|held| !MUTATED || 0 < held.len() || held.below() == Position::MAX);\n"
+     "        let held = held.filter(|held| !MUTATED || 0 < held.count() || held.below() == Position::MAX);\n"
      "        let op = op.to_owned(IdKey::new(op.id), permit);\n        match held {"),
     ("stretch-torn", "R2", "a stretch ends in the middle of an entry", "src/pair/gate/opening.rs",
      "    if held.is_open() && !between_entries {", "    if held.is_open() && !between_entries && !MUTATED {"),

@@ -124,12 +124,12 @@ impl Config {
         self.range_mb << 20
     }
 
-    /// Most disk for held ops, bytes.
+    /// Most disk for spools, bytes.
     pub fn spool_bytes_max(&self) -> u64 {
         self.spool_mb << 20
     }
 
-    /// Where held ops go that exceed the memory. May not exist yet.
+    /// Where spools are. May not exist yet.
     ///
     /// # Errors
     /// `Config` if neither the knob nor the environment names a place.

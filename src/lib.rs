@@ -58,7 +58,7 @@
 //! - No op at or below a unit's fence is dropped after the fence was read: `start`
 //!   and `classify` share one lock ([`pair::gate`]).
 //! - No new op of a unit overtakes an older held one: `finish` hands over held ops
-//!   and opens the unit under that lock.
+//!   and opens the unit under that lock, after those that were left to the spool.
 //! - Ops on one document are applied in oplog order: one lane by collection UUID
 //!   and `_id` (equal as the index compares), one flush of a lane at a time, a
 //!   document once in a flush.
@@ -79,7 +79,8 @@
 //! - **Backpressure**: the tail and each scan reserve one server reply before they
 //!   ask for it. What they keep of it carries its part of the permit until it is
 //!   acknowledged. Inboxes and holds are bounded by these permits, so the gate
-//!   never waits under its lock.
+//!   never waits under its lock. Where held ops are what the tail would wait for,
+//!   they are left to the spool: so it only ever waits for its lanes.
 //! - **Errors**: one type with a cause; the cause alone gives policy and exit code.
 //!   The first failure of any task ends the attempt ([`pair::run::PairTasks`]).
 //! - **Faults**: one mechanism. Whatever happens on the target's side (a lost
@@ -126,13 +127,15 @@
 //!   seconds of work, and DDL across pairs then has one state to begin from.
 //! - *The spool holds all that is read, always*, instead of only what overflows: one
 //!   path, and an absent target costs nothing that the source rolls over meanwhile.
+//! - *Held ops that memory has no room for are forgotten and read again from the spool*
+//!   ([`pair::replay`]), which has them: nothing is written a second time. What is
+//!   forgotten are whole entries after a position, which holds the watermark down.
+//!   The price is one more pass over that stretch; it is taken only when the tail
+//!   would have to wait.
 //!
 //! # Not yet
 //!
-//! Servers other than 6.0; held ops on disk (they are bounded by memory, then the
-//! tail waits).
-//! A known wait without a bound of its own, which the watchdog reports: pairs that wait
-//! for each other's drops while the ops they hold fill both tails' shares.
+//! Servers other than 6.0; renames, `collMod` and time series; different shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

@@ -2,6 +2,7 @@
 //! already, indexes and all, as after a crash. What arrives is compared byte by
 //! byte.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 use shardlift::bson::identity::IdKey;
 use shardlift::bson::locate;
 use shardlift::cluster::catalog::{self, Namespace};
-use shardlift::cluster::connect::Deployment;
+use shardlift::cluster::connect::{Deployment, Shard};
 use shardlift::error::{Error, Kind};
 use shardlift::observe::metrics::PairMetrics;
 use shardlift::pair::budget::Share;
@@ -26,11 +27,15 @@ use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::compile::FlushLimits;
 use shardlift::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
 use shardlift::pair::entry::Entry;
+use shardlift::pair::feed::Feed;
 use shardlift::pair::gate::{Gate, Verdict};
 use shardlift::pair::inbox::Inbox;
 use shardlift::pair::lane;
 use shardlift::pair::oplog::Oplog;
 use shardlift::pair::position::{Mark, Position};
+use shardlift::pair::replay::Replayer;
+use shardlift::spool::log::{Limits, OplogLog};
+use shardlift::spool::quota::Quota;
 use tokio::task::JoinSet;
 
 use crate::bson_values::{document, int, timestamp};
@@ -94,6 +99,7 @@ impl Sides {
         let client = target.data_client("test", 16).unwrap();
         let at_once = Arc::default();
         let writer = Writer { client, limits, at_once, term, patience: Duration::from_secs(60), metrics: metrics.clone() };
+        let spool = tempfile::tempdir().unwrap();
         let mut tasks = JoinSet::new();
         for lane in lanes {
             tasks.spawn(lane::run(lane, writer.clone(), metrics.clone()));
@@ -105,11 +111,20 @@ impl Sides {
             writer,
             share: Share::new(0),
             gate: gate.clone(),
+            replayer: Arc::new(Replayer::new(gate.clone(), feed(source, spool.path()), metrics.clone())),
             metrics,
             documents_max: DOCUMENTS_MAX,
         };
-        Replay { sides: self, tracked, gate, doubtful, lanes: tasks }
+        Replay { sides: self, tracked, gate, doubtful, lanes: tasks, _spool: spool }
     }
+}
+
+/// Nothing is ever left to its spool here.
+fn feed(source: &Shard, spool: &Path) -> Arc<Feed> {
+    let limits = Limits { bytes_max: 1 << 20, segment_bytes: 1 << 20, cache_bytes: 0 };
+    let log = OplogLog::open(spool, limits, Arc::new(Quota::new(1 << 20))).unwrap();
+    let (away_max, patience) = (Duration::from_secs(10), Duration::from_secs(60));
+    Arc::new(Feed::new(Oplog::new(source.client.clone(), "a", away_max), log, away_max, patience))
 }
 
 /// One collection on its way, held.
@@ -119,6 +134,7 @@ pub(crate) struct Replay<'a> {
     pub(crate) gate: Arc<Mutex<Gate>>,
     pub(crate) doubtful: Doubtful,
     pub(crate) lanes: JoinSet<shardlift::error::Result<()>>,
+    _spool: tempfile::TempDir,
 }
 
 impl Replay<'_> {
@@ -168,7 +184,9 @@ impl Replay<'_> {
 
     async fn resolve(&self) -> Result<(), Error> {
         let held = tokio::time::timeout(Duration::from_secs(300), self.doubtful.exact(&self.tracked)).await;
-        drop(held.expect("it comes to an end")?);
+        if let Some(hold) = held.expect("it comes to an end")? {
+            hold.release().await?;
+        }
         assert!(self.tracked.doubts.is_empty());
         let gate = self.gate.lock();
         assert_eq!(gate.watermark(), gate.passed());

@@ -24,6 +24,7 @@ mod poison;
 mod recorded;
 mod resume;
 mod sim;
+mod spooled;
 mod stale;
 mod state;
 mod validate;

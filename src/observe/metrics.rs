@@ -36,6 +36,10 @@ pub struct PairMetrics {
     /// Gauge: ops held for units in flight, and their bytes.
     pub ops_held: AtomicU64,
     pub bytes_held: AtomicU64,
+    /// Held ops that memory had no room for, left to the spool; and those read
+    /// again from it (fewer, where their collection was dropped).
+    pub ops_spooled: AtomicU64,
+    pub ops_replayed: AtomicU64,
     /// Gauge: ops in lanes.
     pub ops_queued: AtomicU64,
     /// Gauge: seconds (unix) of the newest source entry known, of the tail and
@@ -114,6 +118,8 @@ pub const PAIR_METRICS: &[Metric<PairSnapshot>] = &[
     counter("shardlift_pair_documents_resolved_total", "Documents read again after a refused write.", |p| p.documents_resolved as f64),
     gauge("shardlift_pair_ops_held", "Ops held for units in flight.", |p| p.ops_held as f64),
     gauge("shardlift_pair_held_bytes", "Bytes of the ops held for units in flight.", |p| p.bytes_held as f64),
+    counter("shardlift_pair_ops_spooled_total", "Held ops left to the spool, for want of memory.", |p| p.ops_spooled as f64),
+    counter("shardlift_pair_ops_replayed_total", "Of those, ops read again from the spool.", |p| p.ops_replayed as f64),
     gauge("shardlift_pair_ops_queued", "Ops in lanes.", |p| p.ops_queued as f64),
     gauge("shardlift_pair_source_timestamp_seconds", "Newest source entry known, unix time.", |p| p.source_seconds as f64),
     gauge("shardlift_pair_tail_timestamp_seconds", "Newest entry read, unix time.", |p| p.tail_seconds as f64),

@@ -59,6 +59,8 @@ pub struct PairSnapshot {
     pub documents_resolved: u64,
     pub ops_held: u64,
     pub bytes_held: u64,
+    pub ops_spooled: u64,
+    pub ops_replayed: u64,
     pub ops_queued: u64,
     /// Seconds (unix): newest source entry known, of the tail, of the watermark.
     pub source_seconds: u64,
@@ -103,6 +105,8 @@ impl PairSnapshot {
             documents_resolved: read(&metrics.documents_resolved),
             ops_held: read(&metrics.ops_held),
             bytes_held: read(&metrics.bytes_held),
+            ops_spooled: read(&metrics.ops_spooled),
+            ops_replayed: read(&metrics.ops_replayed),
             ops_queued: read(&metrics.ops_queued),
             source_seconds: read(&metrics.source_seconds),
             tail_seconds: read(&metrics.tail_seconds),
@@ -182,6 +186,8 @@ impl Snapshot {
             sum.documents_resolved += pair.documents_resolved;
             sum.ops_held += pair.ops_held;
             sum.bytes_held += pair.bytes_held;
+            sum.ops_spooled += pair.ops_spooled;
+            sum.ops_replayed += pair.ops_replayed;
             sum.ops_queued += pair.ops_queued;
             sum.documents_per_s += pair.documents_per_s;
             sum.bytes_per_s += pair.bytes_per_s;

@@ -43,6 +43,11 @@ impl Share {
         Permit(bytes.expect("a share's semaphore is never closed"))
     }
 
+    /// `bytes` are free now.
+    pub fn has(&self, bytes: usize) -> bool {
+        bytes.min(REPLY_BYTES_MAX) <= self.bytes.available_permits()
+    }
+
     pub fn total(&self) -> usize {
         self.total
     }

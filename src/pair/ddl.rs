@@ -22,6 +22,7 @@ use crate::pair::entry::{Entry, Meaning};
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
 use crate::pair::position::Position;
+use crate::pair::replay::Replayer;
 use crate::pair::vanished;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
@@ -108,6 +109,7 @@ fn without_command(raw: &bson::RawDocument) -> Result<RawDocumentBuf> {
 pub struct DdlSink {
     pub pair: usize,
     pub gate: Arc<Mutex<Gate>>,
+    pub replayer: Arc<Replayer>,
     pub chores: Chores,
     pub indexer: Arc<Indexer>,
     pub store: PairStore,
@@ -201,8 +203,7 @@ impl DdlSink {
         // by this record, not by the name (R4).
         self.store.add(&CollectionState::created(&created)?).await?;
         failpoint::hit("creation-recorded");
-        self.gate.lock().release(&tracked.uuid);
-        Ok(())
+        self.replayer.release(&tracked.uuid).await
     }
 
     /// A restart between its creation and its drop knows it by this record.

@@ -24,6 +24,7 @@ use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
 use crate::pair::index;
 use crate::pair::position::Position;
+use crate::pair::replay::Replayer;
 use crate::pair::reread::{Reread, Stop};
 
 /// What it takes to read documents of one pair again.
@@ -38,21 +39,27 @@ pub struct Doubtful {
     /// Of its own: it must go on while tail and scans wait for memory.
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
+    pub replayer: Arc<Replayer>,
     pub metrics: Arc<PairMetrics>,
     /// More documents than this are not tried in one transaction at first.
     pub documents_max: usize,
 }
 
-/// A collection whose ops wait; they go on when this is dropped.
+/// A collection whose ops wait until it is released, or the attempt ends.
 #[derive(Debug)]
+#[must_use]
 pub struct Hold<'a> {
-    gate: &'a Mutex<Gate>,
+    replayer: &'a Replayer,
     uuid: Uuid,
 }
 
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.gate.lock().release(&self.uuid);
+impl Hold<'_> {
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// Those of `Replayer::release`: the attempt is over.
+    pub async fn release(self) -> Result<()> {
+        self.replayer.release(&self.uuid).await
     }
 }
 
@@ -99,7 +106,9 @@ impl Doubtful {
                 if can_be_exact && under_way.lock().insert(tracked.uuid) {
                     let (this, under_way) = (self.clone(), under_way.clone());
                     chores.add_aside("reading refused documents again of", &tracked.ns.clone(), async move {
-                        this.exact(&tracked).await?;
+                        if let Some(hold) = this.exact(&tracked).await? {
+                            hold.release().await?;
+                        }
                         under_way.lock().remove(&tracked.uuid);
                         Ok(())
                     });
@@ -123,7 +132,7 @@ impl Doubtful {
                 Ok(()) => return Ok(Some(hold)),
                 Err(stop) => stop,
             };
-            drop(hold);
+            hold.release().await?;
             match stop {
                 _ if is_gone(tracked) => return Ok(None),
                 Stop::Fault(e) => return Err(e.context(format_args!("reading documents of {} again", tracked.ns))),
@@ -162,7 +171,7 @@ impl Doubtful {
                 return None;
             }
             if let Some(position) = self.try_hold(tracked) {
-                break (Hold { gate: &self.gate, uuid: tracked.uuid }, position);
+                break (Hold { replayer: &self.replayer, uuid: tracked.uuid }, position);
             }
             tokio::time::sleep(POLL).await;
         };

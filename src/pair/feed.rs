@@ -109,6 +109,12 @@ impl Feed {
         at_head && self.log.range().is_none_or(|(_, last)| last.position <= passed)
     }
 
+    /// Reads what was read before, after an entry that the resume position has
+    /// not passed.
+    pub fn again(&self, after: Position) -> Reader {
+        self.log.reader(after)
+    }
+
     /// Nothing below `recorded` will be read again.
     pub async fn trim(&self, recorded: Position) -> Result<()> {
         on_disk(&self.log, move |log| log.trim(recorded)).await

@@ -8,7 +8,8 @@
 //! IMPORTANT: `start` reads the fence, and `finish` hands over held ops and
 //! opens the unit, under the same lock that classifies. A new op of a unit can
 //! so never overtake an older held one, and no op at or below the fence can be
-//! dropped after the fence was read.
+//! dropped after the fence was read. Ops that were left to the spool (`left`) are
+//! read and handed over before that (`replay`).
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -27,6 +28,11 @@ use crate::pair::op::{Op, OpKind, OpRef};
 use crate::pair::position::{Mark, Position};
 use crate::state::{self, Recorded};
 
+mod left;
+pub mod opening;
+#[cfg(test)]
+mod tests;
+
 /// The gate of one pair.
 #[derive(Debug)]
 pub struct Gate {
@@ -41,6 +47,8 @@ pub struct Gate {
     holding: BTreeSet<Uuid>,
     lanes: Vec<Arc<Inbox>>,
     ledger: Ledger,
+    /// Ops ever left to the spool.
+    left: u64,
     /// The cutover is done: nothing is applied any more.
     closed: bool,
 }
@@ -51,8 +59,6 @@ struct Collection {
     units: Vec<Unit>,
     /// While Some, ops of copied units wait here (unique builds, DDL).
     hold: Option<Held>,
-    /// Units finished while there is a hold, with their fences.
-    finished_in_hold: Vec<(usize, Position)>,
 }
 
 /// A range of `_id`s, up to the next unit's lower bound.
@@ -84,6 +90,14 @@ pub struct Started {
     pub again: bool,
 }
 
+/// Where ops wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub uuid: Uuid,
+    /// None: of all the collection, by its `hold`.
+    pub unit: Option<usize>,
+}
+
 /// What became of an op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -109,6 +123,7 @@ impl Gate {
             holding: BTreeSet::new(),
             lanes,
             ledger: Ledger::new(start),
+            left: 0,
             closed: false,
         }
     }
@@ -125,7 +140,7 @@ impl Gate {
             lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state, self.begun)).collect();
         let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
         self.copying.extend(copying.map(|(index, _)| (uuid, index)));
-        self.collections.insert(uuid, Collection { tracked, units, hold: None, finished_in_hold: Vec::new() });
+        self.collections.insert(uuid, Collection { tracked, units, hold: None });
     }
 
     /// Admits a collection that the tail saw being created: it is complete by
@@ -179,9 +194,15 @@ impl Gate {
         let unit = collection.unit_of(op.id);
         let held = match &mut collection.units[unit].state {
             UnitState::Waiting => return Verdict::Dropped,
+            // The scan reads all of the entry that the fence is.
+            UnitState::Copying { fence, .. } if op.position <= *fence => return Verdict::Dropped,
             UnitState::Copying { held, .. } => Some(held),
             UnitState::Copied => collection.hold.as_mut(),
         };
+        if held.as_ref().is_some_and(|held| held.is_open()) {
+            self.left += 1;
+            return Verdict::Held;
+        }
         let op = op.to_owned(IdKey::new(op.id), permit);
         match held {
             Some(held) => held.push(op),
@@ -210,57 +231,6 @@ impl Gate {
         }
     }
 
-    /// copying → copied, when the last write of the scan is acknowledged. True
-    /// if it was the collection's last unit.
-    pub fn finish(&mut self, uuid: &Uuid, unit: usize) -> bool {
-        let Some(collection) = self.collections.get_mut(uuid).filter(|c| c.tracked.counts()) else { return false };
-        let state = std::mem::replace(&mut collection.units[unit].state, UnitState::Copied);
-        let UnitState::Copying { fence, held, .. } = state else { panic!("a unit is finished once, after its start") };
-        self.copying.remove(&(*uuid, unit));
-        match &mut collection.hold {
-            Some(hold) => {
-                held.ops.into_iter().for_each(|op| hold.push(op));
-                collection.finished_in_hold.push((unit, fence));
-            }
-            None => {
-                held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));
-                self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
-            }
-        }
-        collection.is_copied()
-    }
-
-    /// From now on ops of copied units wait. Returns false if the tail is in
-    /// the middle of an entry, whose parts must not be torn: ask again.
-    pub fn hold(&mut self, uuid: &Uuid) -> bool {
-        let between_entries = self.begun == self.passed;
-        if between_entries {
-            self.set_hold(uuid);
-        }
-        between_entries
-    }
-
-    fn set_hold(&mut self, uuid: &Uuid) {
-        if let Some(collection) = self.collections.get_mut(uuid) {
-            collection.hold.get_or_insert_default();
-            self.holding.insert(*uuid);
-        }
-    }
-
-    /// Hands over what waited and lets ops through again.
-    pub fn release(&mut self, uuid: &Uuid) {
-        let Some(collection) = self.collections.get_mut(uuid) else { return };
-        self.holding.remove(uuid);
-        let held = collection.hold.take().unwrap_or_default();
-        if collection.tracked.is_passive() {
-            return;
-        }
-        held.ops.into_iter().for_each(|op| collection.queue(op, &self.lanes));
-        for (unit, fence) in std::mem::take(&mut collection.finished_in_hold) {
-            self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
-        }
-    }
-
     /// The collection is known to be dropped later: its ops are of no use.
     pub fn discard(&mut self, uuid: &Uuid) {
         if let Some(collection) = self.collections.get_mut(uuid) {
@@ -282,7 +252,6 @@ impl Gate {
     fn give_up(&mut self, uuid: &Uuid) {
         let Some(collection) = self.collections.get_mut(uuid) else { return };
         collection.hold = None;
-        collection.finished_in_hold.clear();
         collection.units.iter_mut().for_each(|unit| unit.state = UnitState::Copied);
         self.holding.remove(uuid);
         self.copying.retain(|(of, _)| of != uuid);
@@ -308,17 +277,17 @@ impl Gate {
 
     /// Below every unapplied op: held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
-        self.copying_units().map(|(_, held)| held.oldest.before()).fold(self.applied(), Position::min)
+        self.copying_units().map(|(_, held)| held.below()).fold(self.applied(), Position::min)
     }
 
     /// Below every unapplied op that no unit being copied holds: all that counts
     /// if those units are given up.
     fn applied(&self) -> Position {
-        let held = self.holds().map(|held| held.oldest);
+        let held = self.holds().map(|held| held.below());
         let queued = self.lanes.iter().map(|lane| lane.oldest());
         // IMPORTANT: last. A refused op is doubtful before it leaves its lane.
         let doubtful = self.collections.values().map(|collection| collection.tracked.doubtful_oldest());
-        held.chain(queued).chain(doubtful).map(Position::before).fold(self.passed, Position::min)
+        held.chain(queued.chain(doubtful).map(Position::before)).fold(self.passed, Position::min)
     }
 
     /// The collections that have doubtful documents.
@@ -349,9 +318,9 @@ impl Gate {
         self.copying_units().map(|(fence, _)| fence).min()
     }
 
-    /// Held ops and their bytes.
+    /// Ops held in memory, and their bytes.
     pub fn held(&self) -> (u64, u64) {
-        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.ops.len() as u64, bytes + held.bytes))
+        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.count() as u64, bytes + held.bytes()))
     }
 
     fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {

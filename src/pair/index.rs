@@ -147,8 +147,10 @@ impl Indexer {
     async fn build_held(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
         self.doubtful.past_horizon(tracked).await;
         let Some(_turn) = self.turn(tracked).await? else { return Ok(()) };
-        let Some(_hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
-        self.build_now(tracked, specs).await
+        let Some(hold) = self.doubtful.exact(tracked).await? else { return Ok(()) };
+        let built = self.build_now(tracked, specs).await;
+        hold.release().await?;
+        built
     }
 
     /// One of the builds under way at a time; None if the collection is gone.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan ─▶ scan ══════════════════▶ bulk ─▶ target
-//!             └ gate (finish) ═▶ lane ─▶ compile ─▶ bulk ─▶ target
+//!             └ replay ─▶ gate (finish) ═▶ lane ─▶ compile ─▶ bulk ─▶ target
 //!                                  └ refused ─▶ doubts ─▶ doubtful ─▶ reread
 //! oplog ─▶ entry ─▶ tail ─▶ gate ═▶ inbox ┘
 //!                     └ ddl ─▶ chores ─▶ index, control
@@ -25,6 +25,7 @@ pub mod gate;
 pub mod held;
 pub mod inbox;
 pub mod ledger;
+pub mod replay;
 pub mod lane;
 pub mod overlay;
 pub mod compile;

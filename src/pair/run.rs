@@ -33,6 +33,7 @@ use crate::pair::lane;
 use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::plan::Size;
 use crate::pair::position::Position;
+use crate::pair::replay::Replayer;
 use crate::pair::restore::{Now, restore};
 use crate::pair::scan::{BATCH_BYTES, ScanUnit, Scanners};
 use crate::pair::tail::{Tail, TailView};
@@ -167,6 +168,7 @@ impl Pair {
         let metrics: Arc<PairMetrics> = Arc::default();
         let (chores, failures) = Chores::new();
         let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
+        let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
         let writer = Writer {
             client: target,
             limits: limits.flush,
@@ -182,6 +184,7 @@ impl Pair {
             writer: writer.clone(),
             share: Share::new(0),
             gate: gate.clone(),
+            replayer: replayer.clone(),
             metrics: metrics.clone(),
             documents_max: DOCUMENTS_MAX,
         });
@@ -228,6 +231,7 @@ impl Pair {
         let ddl = DdlSink {
             pair: plan.index,
             gate: gate.clone(),
+            replayer: replayer.clone(),
             chores: chores.clone(),
             indexer: indexer.clone(),
             store: store.clone(),
@@ -253,6 +257,7 @@ impl Pair {
             writer,
             share: Share::new(limits.memory_bytes / 2),
             gate,
+            replayer,
             indexer,
             chores,
             metrics,
@@ -375,16 +380,18 @@ impl Pair {
 
     /// What waits on what, for people.
     pub fn waits_on(&self) -> String {
-        let (watermark, passed, held, fence) = {
+        let (watermark, passed, held, left, fence) = {
             let gate = self.gate.lock();
-            (gate.watermark(), gate.passed(), gate.held(), gate.oldest_fence())
+            (gate.watermark(), gate.passed(), gate.held(), gate.left(), gate.oldest_fence())
         };
+        let replayed = self.metrics.ops_replayed.load(Relaxed);
         let queued: usize = self.lanes.iter().map(|lane| lane.len()).sum();
         let mut parts = vec![
             format!("the tail is at {passed}, applied is {watermark}, recorded is {}", self.resume_position()),
             format!("{} of {} MB of the tail's memory are taken", self.share.used() >> 20, self.share.total() >> 20),
             format!("{} ops ({} bytes) are held, {queued} wait for the target", held.0, held.1),
             format!("the spool holds {} MB", self.feed.bytes() >> 20),
+            format!("{left} held ops were left to it, {replayed} of them read again"),
         ];
         parts.extend(fence.map(|fence| format!("the oldest unit being copied began at {fence}")));
         parts.extend(self.chores.stuck(Duration::from_secs(10)));
@@ -399,9 +406,9 @@ impl Pair {
     /// Brings gauges up to date. `source_ms`: wall clock of the source's newest
     /// write, ms since 1970, as far as known.
     pub fn observe(&self, source_ms: u64) {
-        let (watermark, passed, held) = {
+        let (watermark, passed, held, left) = {
             let gate = self.gate.lock();
-            (gate.watermark(), gate.passed(), gate.held())
+            (gate.watermark(), gate.passed(), gate.held(), gate.left())
         };
         let lag_ms = {
             let mut view = self.view.lock();
@@ -413,6 +420,7 @@ impl Pair {
         m.lag_ms_max.fetch_max(lag_ms, Relaxed);
         m.ops_held.store(held.0, Relaxed);
         m.bytes_held.store(held.1, Relaxed);
+        m.ops_spooled.store(left, Relaxed);
         m.ops_queued.store(self.lanes.iter().map(|lane| lane.len() as u64).sum(), Relaxed);
         m.source_seconds.store(source_ms / 1_000, Relaxed);
         m.tail_seconds.store(passed.seconds(), Relaxed);

@@ -28,6 +28,7 @@ use crate::pair::index::Indexer;
 use crate::pair::oplog::CODES_CURSOR_LOST;
 use crate::pair::position::Position;
 use crate::pair::reached::Reached;
+use crate::pair::replay::Replayer;
 use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
 
@@ -51,6 +52,7 @@ pub struct Scanners {
     pub writer: Writer,
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
+    pub replayer: Arc<Replayer>,
     pub indexer: Arc<Indexer>,
     pub chores: Chores,
     pub metrics: Arc<PairMetrics>,
@@ -105,8 +107,8 @@ impl Scanners {
             return Ok(());
         }
         // IMPORTANT: only after the last write of the unit is acknowledged:
-        // its held ops go to the lanes now.
-        let last = self.gate.lock().finish(&tracked.uuid, unit.index);
+        // its held ops go to the lanes now, those in the spool first.
+        let last = self.replayer.finish(&tracked.uuid, unit.index).await?;
         failpoint::hit("unit-finished");
         if last {
             let (indexer, tracked) = (self.indexer.clone(), tracked.clone());

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
-use crate::pair::budget::{Permit, Share};
+use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
 use crate::pair::ddl::{Ddl, DdlSink};
 use crate::pair::entry::{Entry, Meaning, is_internal_database};
 use crate::pair::feed::{self, Feed, FeedReader};
@@ -53,7 +53,8 @@ impl Tail {
     /// Follows until an error; ends by being dropped.
     pub async fn run(mut self) -> Result<()> {
         loop {
-            let mut permit = self.share.reserve_reply().await;
+            // Half of the share stays for what is held.
+            let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
             let block = self.reader.next().await?;
             permit.shrink_to(block.payload.len());
             let mut count = 0u64;
@@ -62,6 +63,19 @@ impl Tail {
             }
             self.metrics.entries_read.fetch_add(count, Relaxed);
         }
+    }
+
+    /// Waits for `bytes` of the share. Where they are not free, held ops beyond
+    /// `held_max` bytes are left to the spool: what they wait for may itself wait
+    /// for this tail.
+    async fn room(&self, bytes: usize, held_max: usize) -> Permit {
+        if !self.share.has(bytes) {
+            let left = self.gate.lock().leave(held_max as u64);
+            if 0 < left {
+                tracing::debug!(ops = left, "held ops are left to the spool");
+            }
+        }
+        self.share.reserve(bytes).await
     }
 
     /// False if the entry was passed before: a block may begin with such.
@@ -128,9 +142,9 @@ impl Tail {
         for part in self.transactions.chain(&self.feed, last).await? {
             let raw = self.transactions.fetch(&self.feed, part).await?;
             // The part's own bytes come on top of the reply's. Waiting for them
-            // with the reply's permit in hand is sound: the rest of the share is
-            // with ops, which lanes, scans and chores give back without the tail.
-            let mut part_permit = self.share.reserve(raw.as_bytes().len()).await;
+            // with the reply's permit in hand is sound: nothing is held then, and
+            // the rest of the share is in lanes, which give it back without the tail.
+            let mut part_permit = self.room(raw.as_bytes().len(), 0).await;
             self.operations(Entry::read(&raw)?.operations()?, position, &mut part_permit)?;
         }
         Ok(())

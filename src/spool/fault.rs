@@ -40,9 +40,3 @@ pub(super) fn in_use(dir: &Path) -> Error {
     Error::new(KIND, format!("the spool directory {} is in use by another process", dir.display()))
         .remedy("stop the other process, or give this run a spool directory of its own")
 }
-
-/// The shared bound of all spools of this process is reached.
-pub(super) fn quota(used: u64, max: u64) -> Error {
-    Error::new(KIND, format!("the spool on disk is full: {used} of {max} bytes are used"))
-        .remedy("allow the spool more bytes, or lessen what is held at once; then run the same command again")
-}

@@ -1,6 +1,6 @@
 //! Bytes of one pair on the local disk: its oplog from the resume position on
-//! (`log`), and held ops that memory has no room for (`spill`). Both are caches:
-//! the source has what the log has, a restart reads again what a spill had.
+//! (`log`). A cache: the source has it too, at least for a while. Held ops that
+//! memory has no room for are read again from it (`pair::replay`).
 //!
 //! Knows nothing about servers, gates or tasks: bytes in, bytes out, by position.
 //!
@@ -45,7 +45,7 @@
 //! Refused means an error whose remedy is to delete the directory. Bodies of
 //! older segments are not read at open: it would double the reading.
 
-// Reading order: bytes, one file, the whole log; then what is held.
+// Reading order: bytes, one file, the whole log.
 mod fault;
 pub mod frame;
 pub mod quota;
@@ -56,8 +56,6 @@ mod contents;
 mod writer;
 pub mod log;
 pub mod reader;
-pub mod spill;
-pub mod ops;
 
 #[cfg(test)]
 mod tests;

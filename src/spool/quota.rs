@@ -1,15 +1,12 @@
-//! How many bytes all spools of a process may take on disk, logs and spills of
-//! every pair together.
+//! How many bytes all spools of a process may take on disk, those of every pair
+//! together.
 //!
 //! A log never fails here: it waits before it reads more, and its newest
-//! segment is its guaranteed share. A spill cannot wait and is refused.
+//! segment is its guaranteed share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
-
-use super::fault;
-use crate::error::Result;
 
 #[derive(Debug)]
 pub struct Quota {
@@ -22,15 +19,6 @@ pub struct Quota {
 impl Quota {
     pub fn new(bytes_max: u64) -> Self {
         Quota { bytes_max, used: AtomicU64::new(0), freed: Notify::new() }
-    }
-
-    /// Takes `bytes`, or says that there are no more.
-    pub(super) fn take(&self, bytes: u64) -> Result<()> {
-        let fits = |used: u64| used.checked_add(bytes).filter(|&after| after <= self.bytes_max);
-        match self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
-            Ok(_) => Ok(()),
-            Err(used) => Err(fault::quota(used, self.bytes_max)),
-        }
     }
 
     /// Takes `bytes` that are already on disk, beyond the bound if need be.

@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use bson::{RawDocumentBuf, Uuid, rawdoc};
 use shardlift::pair::collection::Tracked;
+use shardlift::pair::gate::Place;
 use shardlift::pair::ledger::Pin;
 use shardlift::state::{CollectionState, UnitState};
 
 use crate::sim::coordinator::{Answer, Coordinator};
 use crate::sim::pair::{Pair, Reach, Step, Wait, namespace};
+use crate::sim::replay::Replay;
 use crate::sim::store::StoreWrite;
 
 pub(super) struct Chore {
@@ -35,6 +37,8 @@ pub(super) enum Work {
     /// A unique build: the collection is held until its lanes are empty.
     Build,
     Building,
+    /// Its ops go on.
+    Releasing(Replay),
     Done,
 }
 
@@ -77,6 +81,7 @@ impl Pair {
         reach: &mut Reach<'_>,
     ) -> Work {
         let (uuid, committed) = (tracked.uuid, reach.target.committed());
+        let release = || Work::Releasing(Replay::new(Place { uuid, unit: None }));
         match work {
             Work::Create => {
                 coordinator.hold(self.index, uuid);
@@ -101,9 +106,10 @@ impl Pair {
             }
             Work::Recording { wait, made } if wait.number <= committed => {
                 if made {
-                    self.gate.release(&uuid);
+                    release()
+                } else {
+                    Work::Done
                 }
-                Work::Done
             }
             Work::Drop => {
                 coordinator.arrive(self.index, tracked);
@@ -123,10 +129,11 @@ impl Pair {
                     Work::Build
                 }
             }
-            Work::Building if tracked.in_lanes.load(SeqCst) == 0 || !tracked.counts() => {
-                self.gate.release(&uuid);
-                Work::Done
-            }
+            Work::Building if tracked.in_lanes.load(SeqCst) == 0 || !tracked.counts() => release(),
+            Work::Releasing(mut replay) => match replay.step(self, reach) {
+                Some(_) => Work::Done,
+                None => Work::Releasing(replay),
+            },
             waiting => waiting,
         }
     }

@@ -15,6 +15,7 @@ mod faults;
 mod lane;
 mod load;
 mod pair;
+mod replay;
 mod resume;
 mod round;
 mod scan;

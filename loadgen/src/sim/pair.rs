@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bson::Uuid;
 use futures_util::FutureExt;
 use shardlift::cluster::catalog::Namespace;
-use shardlift::pair::budget::Share;
+use shardlift::pair::budget::{Permit, Share};
 use shardlift::pair::collection::{Tracked, Traits};
-use shardlift::pair::gate::{Gate, Verdict};
-use shardlift::pair::op::OpRef;
+use shardlift::pair::gate::{Gate, Place, Verdict};
+use shardlift::pair::op::{OpKind, OpRef};
 use shardlift::pair::position::Position;
 use shardlift::pair::restore::{Now, restore};
 use shardlift::state::{PairState, UnitState};
@@ -89,6 +89,9 @@ pub(super) struct Shape {
     pub(super) flush_ops: usize,
     /// The last lane is far slower than the others.
     pub(super) lame: bool,
+    /// Where memory is short, held bytes beyond these are left to the spool. None:
+    /// it never is.
+    pub(super) held_max: Option<u64>,
 }
 
 impl Pair {
@@ -171,18 +174,9 @@ impl Pair {
     }
 
     fn classify(&mut self, ops: &[Change], position: Position) -> Step {
-        let mut permit = self.share.reserve_reply().now_or_never().expect("the model keeps few bytes");
-        permit.shrink_to(1 << 20);
+        let mut permit = self.permit();
         for op in ops {
-            let body = match op.kind {
-                shardlift::pair::op::OpKind::Delete => None,
-                shardlift::pair::op::OpKind::Delta => Some(body::diff(&op.delta)),
-                _ => op.doc.or(op.stray).map(|doc| body::document(op.key, &doc)),
-            };
-            let id = body::id(op.key, op.spelling);
-            let body = body.as_ref().map_or(&[][..], |body| body.as_bytes());
-            let op = OpRef { position, uuid: op.uuid, kind: op.kind, id: id.as_raw_bson_ref(), body };
-            match self.gate.classify(op, &mut permit) {
+            match with_op(op, position, |op| self.gate.classify(op, &mut permit)) {
                 Verdict::Held | Verdict::Queued => *self.unapplied.entry((position, op.uuid)).or_default() += 1,
                 Verdict::Unknown if self.catalog_position < position => {
                     return wrong(format!("the op at {position} is on a collection never seen"));
@@ -191,6 +185,20 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    /// Ops of an entry that may have been left to the spool, read from it again.
+    pub(super) fn replay(&mut self, place: &Place, ops: &[&Change], position: Position) {
+        let mut permit = self.permit();
+        for op in ops {
+            with_op(op, position, |op| self.gate.replay(place, op, &mut permit));
+        }
+    }
+
+    fn permit(&self) -> Permit {
+        let mut permit = self.share.reserve_reply().now_or_never().expect("the model keeps few bytes");
+        permit.shrink_to(1 << 20);
+        permit
     }
 
     /// As `DdlSink::create`.
@@ -279,6 +287,18 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// The op as the engine reads it from an entry.
+fn with_op<T>(op: &Change, position: Position, work: impl FnOnce(OpRef<'_>) -> T) -> T {
+    let body = match op.kind {
+        OpKind::Delete => None,
+        OpKind::Delta => Some(body::diff(&op.delta)),
+        _ => op.doc.or(op.stray).map(|doc| body::document(op.key, &doc)),
+    };
+    let id = body::id(op.key, op.spelling);
+    let body = body.as_ref().map_or(&[][..], |body| body.as_bytes());
+    work(OpRef { position, uuid: op.uuid, kind: op.kind, id: id.as_raw_bson_ref(), body })
 }
 
 pub(super) fn namespace(name: &str) -> Namespace {

@@ -7,11 +7,13 @@ use bson::RawBson;
 use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::command::WriteCommand;
+use shardlift::pair::gate::Place;
 use shardlift::pair::position::Position;
 
 use crate::sim::body::{self, Key};
 use crate::sim::lane::Sent;
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
+use crate::sim::replay::Replay;
 use crate::sim::store::StoreWrite;
 use crate::sim::target::Command;
 
@@ -42,6 +44,11 @@ pub(super) enum Scan {
         fence: Position,
         next: Key,
         sent: Vec<Sent>,
+    },
+    /// All of it is written; what is held goes to the lanes.
+    Opening {
+        tracked: Arc<Tracked>,
+        replay: Replay,
     },
 }
 
@@ -85,6 +92,10 @@ impl Scan {
             }
             waiting @ Scan::Started { .. } => *self = waiting,
             Scan::Reading { unit, fence, next, sent } => return self.read(pair, reach, unit, fence, next, sent),
+            Scan::Opening { tracked, mut replay } => match replay.step(pair, reach) {
+                Some(last) => return Ok(last.then_some(tracked)),
+                None => *self = Scan::Opening { tracked, replay },
+            },
         }
         Ok(None)
     }
@@ -113,8 +124,9 @@ impl Scan {
         let in_flight_max = if unit.tracked.in_order() { 1 } else { WRITES_IN_FLIGHT };
         let at_end = next == Key::MAX;
         if at_end && sent.is_empty() {
-            let last = pair.gate.finish(&unit.tracked.uuid, unit.index);
-            return Ok(last.then_some(unit.tracked));
+            let replay = Replay::new(Place { uuid: unit.tracked.uuid, unit: Some(unit.index) });
+            *self = Scan::Opening { tracked: unit.tracked, replay };
+            return Ok(None);
         }
         let write = !sent.is_empty() && (at_end || sent.len() == in_flight_max || reach.dice.below(2) == 0);
         if write {

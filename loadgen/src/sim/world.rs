@@ -67,6 +67,7 @@ impl World {
             scans: 1 + dice.below(2) as usize,
             flush_ops: 1 + dice.below(8) as usize,
             lame: dice.below(3) == 0,
+            held_max: [None, Some(0), Some(1_000)][dice.below(3) as usize],
         };
         let fault_steps = [0, 300, 120, 60][dice.below(4) as usize];
         let mut world = World {
@@ -247,7 +248,12 @@ impl World {
         let (target, dice) = (&mut self.targets[which], &mut self.dice);
         let mut reach = Reach { source, target, dice, term };
         match what {
-            0..5 => pair.tail(source)?,
+            0..5 => {
+                if let Some(held_max) = self.shape.held_max.filter(|_| reach.dice.below(6) == 0) {
+                    pair.gate.leave(held_max);
+                }
+                pair.tail(source)?;
+            }
             5..11 => {
                 let lane = reach.dice.below(pair.lanes.len() as u64) as usize;
                 let is_lame = self.shape.lame && 0 < self.writes_left && 0 < lane && lane + 1 == pair.lanes.len();

@@ -2,7 +2,6 @@
 //! back, or a refusal that says what to do.
 
 use super::*;
-use crate::spool::spill::Spill;
 
 fn copy(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
@@ -239,11 +238,4 @@ fn fill_the_disk(dir: &Path) {
     // A small one still fits, and all is read.
     log.append(block(next, next + 1)).unwrap();
     assert_eq!(read_above(&log, 0).unwrap(), Vec::from_iter(1..=next));
-    let mut spill = Spill::create(dir, Arc::new(Quota::new(1 << 30))).unwrap();
-    let noise: Vec<u8> =
-        (0..200_000u32).flat_map(|i| xxhash_rust::xxh3::xxh3_64(&i.to_le_bytes()).to_le_bytes()).collect();
-    let first = spill.write(&noise[..1_000]).unwrap();
-    assert!(spill.write(&noise).unwrap_err().remedy.unwrap().contains("free space"));
-    let second = spill.write(&noise[1_000..2_000]).unwrap();
-    assert_eq!([spill.read(first).unwrap(), spill.read(second).unwrap()].concat(), &noise[..2_000]);
 }

@@ -1,0 +1,74 @@
+//! Held ops that memory has no room for: they are left to the spool, which
+//! keeps every entry from the resume position on (R6), and read again from there
+//! when their place is to be opened.
+//!
+//! Reads nothing itself: that is `replay`'s.
+
+use super::{Gate, Place, UnitState};
+use crate::bson::identity::IdKey;
+use crate::pair::budget::Permit;
+use crate::pair::held::Held;
+use crate::pair::op::{OpKind, OpRef};
+use crate::pair::position::Position;
+
+impl Gate {
+    /// Leaves held ops to the spool, those of the largest places first, until no
+    /// more than `bytes_max` are in memory. Returns how many ops that were.
+    ///
+    /// Whole entries only: the entry of the oldest op is read again from its
+    /// beginning, and one that the tail is in the middle of stays with the rest.
+    pub fn leave(&mut self, bytes_max: u64) -> u64 {
+        let mut left = 0;
+        while bytes_max < self.held().1 {
+            let Some(place) = self.places().into_iter().max_by_key(|place| self.bytes_at(place)) else { break };
+            left += self.held_at(&place).map_or(0, Held::leave);
+        }
+        self.left += left;
+        left
+    }
+
+    /// Ops ever left to the spool.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Hands over an op that was left to the spool, if it is of this place and
+    /// still counts. In order, and only those of the stretch that is to be read.
+    pub fn replay(&mut self, place: &Place, op: OpRef<'_>, permit: &mut Permit) -> bool {
+        debug_assert!(op.uuid == place.uuid, "the reader looks for one collection");
+        let Some(collection) = self.collections.get_mut(&op.uuid).filter(|c| c.tracked.counts()) else { return false };
+        let is_here = place.unit.is_none_or(|unit| collection.unit_of(op.id) == unit);
+        if !is_here || op.kind == OpKind::Insert && !collection.owns(op.body) {
+            return false;
+        }
+        let op = op.to_owned(IdKey::new(op.id), permit);
+        collection.queue(op, &self.lanes);
+        true
+    }
+
+    /// All ops of the place in the entries up to and with `position` were handed
+    /// over. False if its collection is gone.
+    pub fn replayed(&mut self, place: &Place, position: Position) -> bool {
+        let Some(held) = self.held_at(place) else { return false };
+        held.read(position);
+        true
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let units = self.copying.iter().map(|(uuid, unit)| Place { uuid: *uuid, unit: Some(*unit) });
+        units.chain(self.holding.iter().map(|uuid| Place { uuid: *uuid, unit: None })).collect()
+    }
+
+    fn bytes_at(&mut self, place: &Place) -> u64 {
+        self.held_at(place).map_or(0, |held| held.bytes())
+    }
+
+    fn held_at(&mut self, place: &Place) -> Option<&mut Held> {
+        let collection = self.collections.get_mut(&place.uuid)?;
+        let Some(unit) = place.unit else { return collection.hold.as_mut() };
+        match &mut collection.units[unit].state {
+            UnitState::Copying { held, .. } => Some(held),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Units that are copied, collections that are held, and letting their ops
+//! through again: what waited goes to the lanes under the lock that classifies.
+//!
+//! What was left to the spool comes first: a reader hands it over (`left`), and
+//! asks again.
+
+use bson::Uuid;
+
+use super::{Gate, UnitState};
+use crate::pair::held::{Held, Stretch};
+use crate::pair::position::Position;
+
+/// What came of the wish to let the ops of a place through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// They go through from now on. `last`: every unit of the collection is copied.
+    Open { last: bool },
+    /// These are to be read and handed over first.
+    Spooled(Stretch),
+    /// The tail is in the middle of an entry, whose parts must not be torn: ask again.
+    Torn,
+}
+
+impl Gate {
+    /// copying → copied, when the last write of the scan is acknowledged and
+    /// nothing of the unit is left to the spool.
+    pub fn finish(&mut self, uuid: &Uuid, unit: usize) -> Opening {
+        let between_entries = self.is_between_entries();
+        let Some(collection) = self.collections.get_mut(uuid).filter(|c| c.tracked.counts()) else {
+            return Opening::Open { last: false };
+        };
+        let state = &mut collection.units[unit].state;
+        let UnitState::Copying { fence, held, .. } = state else { panic!("a unit is finished once, after its start") };
+        if let Some(first) = first_to_do(held, between_entries, self.passed) {
+            return first;
+        }
+        let (fence, held) = (*fence, held.take());
+        *state = UnitState::Copied;
+        self.copying.remove(&(*uuid, unit));
+        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+        self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
+        Opening::Open { last: collection.is_copied() }
+    }
+
+    /// From now on ops of the copied collection wait. Returns false if the tail
+    /// is in the middle of an entry, whose parts must not be torn: ask again.
+    pub fn hold(&mut self, uuid: &Uuid) -> bool {
+        let between_entries = self.is_between_entries();
+        if between_entries {
+            self.set_hold(uuid);
+        }
+        between_entries
+    }
+
+    pub(super) fn set_hold(&mut self, uuid: &Uuid) {
+        if let Some(collection) = self.collections.get_mut(uuid) {
+            assert!(collection.is_copied(), "only a copied collection is held");
+            collection.hold.get_or_insert_default();
+            self.holding.insert(*uuid);
+        }
+    }
+
+    fn is_between_entries(&self) -> bool {
+        self.begun == self.passed
+    }
+
+    /// Hands over what waited and lets ops through again.
+    pub fn release(&mut self, uuid: &Uuid) -> Opening {
+        let between_entries = self.is_between_entries();
+        let Some(collection) = self.collections.get_mut(uuid) else { return Opening::Open { last: false } };
+        let last = collection.is_copied();
+        if let Some(hold) = &mut collection.hold
+            && collection.tracked.counts()
+        {
+            if let Some(first) = first_to_do(hold, between_entries, self.passed) {
+                return first;
+            }
+            let held = hold.take();
+            held.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+        }
+        collection.hold = None;
+        self.holding.remove(uuid);
+        Opening::Open { last }
+    }
+}
+
+/// What must be done before the ops of `held` may be handed over.
+fn first_to_do(held: &mut Held, between_entries: bool, passed: Position) -> Option<Opening> {
+    if held.is_open() && !between_entries {
+        return Some(Opening::Torn);
+    }
+    held.to_read(passed).map(Opening::Spooled)
+}

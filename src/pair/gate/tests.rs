@@ -1,0 +1,182 @@
+//! Held ops that are left to the spool: what a reader must hand over, when, and
+//! how far the watermark stays below it.
+
+use bson::{RawDocumentBuf, rawdoc};
+use futures_util::FutureExt;
+
+use super::opening::Opening;
+use super::*;
+use crate::cluster::catalog::Namespace;
+use crate::pair::budget::Share;
+use crate::pair::collection::Traits;
+use crate::pair::held::Stretch;
+
+/// Bytes that may stay in memory.
+const NONE: u64 = 0;
+
+/// A gate with one lane and one collection of two units: below 100, and the rest.
+struct Bench {
+    gate: Gate,
+    lane: Arc<Inbox>,
+    uuid: Uuid,
+    share: Share,
+}
+
+fn at(raw: u64) -> Position {
+    Position::from_raw(raw)
+}
+
+fn mark(raw: u64) -> Mark {
+    Mark { position: at(raw), term: 1 }
+}
+
+impl Bench {
+    fn new(units: state::UnitState) -> Self {
+        let lane: Arc<Inbox> = Arc::default();
+        let mut gate = Gate::new(mark(1), vec![lane.clone()]);
+        let uuid = Uuid::from_bytes([7; 16]);
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        gate.admit(Arc::new(Tracked::new(uuid, ns, Traits::default())), &[RawBson::Int32(100)], &[units; 2]);
+        Bench { gate, lane, uuid, share: Share::new(0) }
+    }
+
+    fn place(&self, unit: Option<usize>) -> Place {
+        Place { uuid: self.uuid, unit }
+    }
+
+    fn with_op<T>(&mut self, id: i32, position: u64, work: impl FnOnce(&mut Gate, OpRef<'_>, &mut Permit) -> T) -> T {
+        let body: RawDocumentBuf = rawdoc! { "_id": id, "at": position as i64 };
+        let id = RawBsonRef::Int32(id);
+        let op = OpRef { position: at(position), uuid: self.uuid, kind: OpKind::Insert, id, body: body.as_bytes() };
+        let mut permit = self.share.reserve_reply().now_or_never().expect("a test keeps few bytes");
+        work(&mut self.gate, op, &mut permit)
+    }
+
+    /// An entry of one op, whole.
+    fn entry(&mut self, position: u64, id: i32) -> Verdict {
+        self.gate.begin(at(position));
+        let verdict = self.with_op(id, position, Gate::classify);
+        self.gate.pass(mark(position));
+        verdict
+    }
+
+    fn replay(&mut self, unit: Option<usize>, position: u64, id: i32) -> bool {
+        let place = self.place(unit);
+        self.with_op(id, position, |gate, op, permit| gate.replay(&place, op, permit))
+    }
+
+    /// Positions of what came to the lane.
+    fn applied(&self) -> Vec<u64> {
+        let taken = self.lane.try_take().unwrap_or_default();
+        self.lane.applied();
+        taken.iter().map(|queued| queued.op.position.raw()).collect()
+    }
+}
+
+fn spooled(after: u64, to: u64) -> Opening {
+    Opening::Spooled(Stretch { after: at(after), to: at(to) })
+}
+
+#[test]
+fn what_is_left_to_the_spool_goes_before_what_is_kept_after_it() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    b.gate.start(&b.uuid, 0).expect("it is there");
+    assert_eq!([b.entry(3, 1), b.entry(5, 2)], [Verdict::Held; 2]);
+    assert_eq!((b.gate.leave(NONE), b.gate.held(), b.share.used()), (2, (0, 0), 0));
+    assert_eq!(b.entry(7, 1), Verdict::Held);
+    assert_eq!((b.gate.held(), b.gate.left(), b.gate.watermark()), ((0, 0), 3, at(2)));
+
+    assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 7));
+    b.entry(9, 1);
+    assert_eq!(b.gate.held().0, 1, "kept again, once the stretch is closed");
+    for (position, id) in [(3, 1), (5, 2)] {
+        assert!(b.replay(Some(0), position, id));
+    }
+    assert!(b.gate.replayed(&b.place(Some(0)), at(5)));
+    assert_eq!(b.applied(), [3, 5]);
+    assert_eq!((b.gate.watermark(), b.gate.finish(&b.uuid, 0)), (at(5), spooled(5, 7)));
+    assert!(b.replay(Some(0), 7, 1) && b.gate.replayed(&b.place(Some(0)), at(7)));
+    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
+    assert_eq!(b.entry(11, 1), Verdict::Queued);
+    assert_eq!((b.applied(), b.gate.watermark()), (vec![7, 9, 11], at(11)));
+}
+
+#[test]
+fn the_entry_the_tail_is_in_the_middle_of_is_read_again_whole() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    b.gate.start(&b.uuid, 0).expect("it is there");
+    b.gate.begin(at(3));
+    b.with_op(1, 3, Gate::classify);
+    b.gate.leave(NONE);
+    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Torn);
+    assert_eq!(b.with_op(2, 3, Gate::classify), Verdict::Held);
+    b.gate.pass(mark(3));
+    assert_eq!((b.gate.finish(&b.uuid, 0), b.gate.left()), (spooled(2, 3), 2));
+}
+
+#[test]
+fn a_stretch_grows_when_memory_is_short_again() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    b.gate.start(&b.uuid, 0).expect("it is there");
+    b.entry(3, 1);
+    b.gate.leave(NONE);
+    assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 3));
+    b.entry(5, 1);
+    assert_eq!(b.gate.leave(NONE), 1);
+    assert!(b.replay(Some(0), 3, 1) && b.gate.replayed(&b.place(Some(0)), at(3)));
+    assert_eq!((b.entry(7, 1), b.gate.watermark()), (Verdict::Held, at(2)));
+    assert_eq!(b.applied(), [3]);
+    assert_eq!((b.gate.watermark(), b.gate.finish(&b.uuid, 0)), (at(3), spooled(3, 7)));
+}
+
+#[test]
+fn the_largest_place_goes_first_and_only_its_own_ops_are_read_again() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    for unit in 0..2 {
+        b.gate.start(&b.uuid, unit).expect("it is there");
+    }
+    assert_eq!([b.entry(3, 1), b.entry(5, 200), b.entry(7, 201)], [Verdict::Held; 3]);
+    let all = b.gate.held().1;
+    assert_eq!((b.gate.leave(all - 1), b.gate.held().0), (2, 1));
+    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
+    assert_eq!(b.gate.finish(&b.uuid, 1), spooled(4, 7));
+    assert!(b.replay(Some(1), 5, 200) && !b.replay(Some(1), 6, 1));
+    assert!(b.gate.replayed(&b.place(Some(1)), at(7)));
+    assert_eq!(b.gate.finish(&b.uuid, 1), Opening::Open { last: true });
+    assert_eq!(b.applied(), [3, 5]);
+}
+
+#[test]
+fn a_hold_is_released_when_all_of_it_was_read_again() {
+    let mut b = Bench::new(state::UnitState::Settled);
+    assert!(b.gate.hold(&b.uuid));
+    assert_eq!([b.entry(3, 1), b.entry(5, 200)], [Verdict::Held; 2]);
+    b.gate.leave(NONE);
+    assert_eq!(b.gate.release(&b.uuid), spooled(2, 5));
+    assert!(b.replay(None, 3, 1) && b.replay(None, 5, 200) && b.gate.replayed(&b.place(None), at(5)));
+    assert_eq!(b.entry(7, 1), Verdict::Held);
+    assert_eq!(b.gate.release(&b.uuid), Opening::Open { last: true });
+    assert_eq!(b.applied(), [3, 5, 7]);
+}
+
+#[test]
+fn nothing_of_a_dropped_collection_is_read_again() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    b.gate.start(&b.uuid, 0).expect("it is there");
+    b.entry(3, 1);
+    b.gate.leave(NONE);
+    assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 3));
+    b.gate.kill(&b.uuid).expect("it was alive");
+    assert!(!b.replay(Some(0), 3, 1) && !b.gate.replayed(&b.place(Some(0)), at(3)));
+    assert_eq!((b.gate.finish(&b.uuid, 0), b.gate.watermark()), (Opening::Open { last: false }, at(3)));
+}
+
+#[test]
+fn what_the_fence_covers_is_not_held() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    b.gate.begin(at(3));
+    assert_eq!(b.gate.start(&b.uuid, 0).expect("it is there").fence, at(3));
+    assert_eq!(b.with_op(1, 3, Gate::classify), Verdict::Dropped);
+    b.gate.pass(mark(3));
+    assert_eq!(b.entry(5, 1), Verdict::Held);
+}

@@ -1,0 +1,176 @@
+//! Opens what is held: a unit whose scan is done, a collection whose hold ends.
+//! What was left to the spool meanwhile is read again from there and handed to
+//! the lanes first, in order; the tail goes on beside it.
+//!
+//! Each round reads what came while the one before was read, until that is little
+//! enough to stay in memory. Decides nothing: the gate does (`gate::left`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bson::{RawArray, RawDocument, Uuid};
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::observe::metrics::PairMetrics;
+use crate::pair::budget::{Permit, Share};
+use crate::pair::entry::{Entry, Meaning};
+use crate::pair::feed::{self, Feed};
+use crate::pair::gate::opening::Opening;
+use crate::pair::gate::{Gate, Place};
+use crate::pair::held::Stretch;
+use crate::pair::position::Position;
+use crate::pair::transactions::Transactions;
+
+/// How often a tail in the middle of an entry is looked at again.
+const POLL: Duration = Duration::from_millis(5);
+
+pub struct Replayer {
+    gate: Arc<Mutex<Gate>>,
+    feed: Arc<Feed>,
+    metrics: Arc<PairMetrics>,
+    /// Of its own: it must go on while the tail waits for memory.
+    share: Share,
+    /// One stretch at a time: a second reader could wait for the parts of a
+    /// transaction with all the share in hand.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Replayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replayer").field("share", &self.share).finish_non_exhaustive()
+    }
+}
+
+impl Replayer {
+    pub fn new(gate: Arc<Mutex<Gate>>, feed: Arc<Feed>, metrics: Arc<PairMetrics>) -> Self {
+        Replayer { gate, feed, metrics, share: Share::new(0), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// copying → copied. True if it was the collection's last unit.
+    ///
+    /// # Errors
+    /// What the disk says, and `Unsupported` for a part of a transaction that
+    /// neither spool nor source has.
+    pub async fn finish(&self, uuid: &Uuid, unit: usize) -> Result<bool> {
+        let place = Place { uuid: *uuid, unit: Some(unit) };
+        self.open(&place, |gate| gate.finish(uuid, unit)).await
+    }
+
+    /// Ops of the held collection go through again.
+    ///
+    /// # Errors
+    /// As `finish`.
+    pub async fn release(&self, uuid: &Uuid) -> Result<()> {
+        let place = Place { uuid: *uuid, unit: None };
+        self.open(&place, |gate| gate.release(uuid)).await.map(drop)
+    }
+
+    async fn open(&self, place: &Place, open: impl Fn(&mut Gate) -> Opening) -> Result<bool> {
+        let mut turn = None;
+        loop {
+            let opening = open(&mut self.gate.lock());
+            match opening {
+                Opening::Open { last } => return Ok(last),
+                Opening::Torn => tokio::time::sleep(POLL).await,
+                // Asked again in its turn: the stretch may be longer by then.
+                Opening::Spooled(_) if turn.is_none() => turn = Some(self.turn.lock().await),
+                Opening::Spooled(stretch) => self.read(place, stretch).await?,
+            }
+        }
+    }
+
+    async fn read(&self, place: &Place, stretch: Stretch) -> Result<()> {
+        let Stretch { after, to } = stretch;
+        tracing::debug!(collection = %place.uuid, unit = place.unit, %after, %to, "read again from the spool");
+        let mut reader = self.feed.again(stretch.after);
+        let mut pass = Pass { replayer: self, place, transactions: Transactions::default() };
+        let mut at = stretch.after;
+        while at < stretch.to {
+            let mut permit = self.share.reserve_reply().await;
+            let ended = || Error::internal(format!("the spool ends at {at}, and was read up to {}", stretch.to));
+            let block = reader.try_next().await?.ok_or_else(ended)?;
+            permit.shrink_to(block.payload.len());
+            for raw in feed::entries(&block) {
+                let raw = raw?;
+                let entry = Entry::read(raw)?;
+                if stretch.to < entry.position {
+                    break;
+                }
+                if at < entry.position {
+                    pass.entry(&entry, raw, &mut permit).await?;
+                }
+            }
+            at = block.last.position.min(stretch.to);
+            if !self.gate.lock().replayed(place, at) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One reading of one stretch. What the tail has carried over or refused is
+/// passed by: commands, and all that is not of the place's collection.
+struct Pass<'a> {
+    replayer: &'a Replayer,
+    place: &'a Place,
+    transactions: Transactions,
+}
+
+impl Pass<'_> {
+    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+        match entry.op {
+            "c" => self.command(entry, raw, permit).await,
+            _ => self.op(entry, entry.position, permit),
+        }
+    }
+
+    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+        match entry.meaning()? {
+            Meaning::Part => {
+                self.transactions.part(entry, raw);
+                return Ok(());
+            }
+            Meaning::Apply(ops) => self.operations(ops, entry.position, permit)?,
+            Meaning::ApplyChain { previous } => {
+                self.chain(previous, entry.position).await?;
+                self.operations(entry.operations()?, entry.position, permit)?;
+            }
+            Meaning::Commit { previous } => self.chain(previous, entry.position).await?,
+            _ => {}
+        }
+        self.transactions.ended(entry);
+        Ok(())
+    }
+
+    async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
+        let feed = &self.replayer.feed;
+        for part in self.transactions.chain(feed, last).await? {
+            let raw = self.transactions.fetch(feed, part).await?;
+            let mut permit = self.replayer.share.reserve(raw.as_bytes().len()).await;
+            self.operations(Entry::read(&raw)?.operations()?, position, &mut permit)?;
+        }
+        Ok(())
+    }
+
+    fn operations(&self, ops: &RawArray, position: Position, permit: &mut Permit) -> Result<()> {
+        for op in ops {
+            let Some(raw) = op?.as_document() else { continue };
+            self.op(&Entry::read(raw)?, position, permit)?;
+        }
+        Ok(())
+    }
+
+    fn op(&self, entry: &Entry<'_>, position: Position, permit: &mut Permit) -> Result<()> {
+        if entry.uuid != Some(self.place.uuid) || !entry.is_crud() || entry.from_migrate {
+            return Ok(());
+        }
+        let op = entry.crud(position)?;
+        if self.replayer.gate.lock().replay(self.place, op, permit) {
+            self.replayer.metrics.ops_replayed.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+}

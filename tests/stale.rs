@@ -23,7 +23,7 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
     let mut cluster = fixture::cluster(2).await;
     let router = cluster.client().await.unwrap();
     run(&router, "admin", doc! {"shardCollection": "d.c", "key": {"_id": 1}}).await;
-    for round in 0..2 {
+    for round in 0..2i32 {
         cluster.shard_mut(0).member_mut(0).kill();
         cluster.shard_mut(0).member_mut(0).restart().await.unwrap();
         cluster.shards()[0].primary().await.unwrap();
@@ -34,7 +34,8 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
         let term = Oplog::new(shard.client.clone(), "t", Duration::from_secs(10)).newest().await.unwrap().mark.term;
         let metrics: Arc<PairMetrics> = Arc::default();
         let client = shard.data_client("test", 4).unwrap();
-        let writer = Writer { client, limits: LIMITS, term, patience: Duration::from_secs(20), metrics };
+        let at_once = Arc::default();
+        let writer = Writer { client, limits: LIMITS, at_once, term, patience: Duration::from_secs(20), metrics };
         let tracked = Arc::new(Tracked::new(bson::Uuid::new(), ns.clone(), Traits::default()));
         tracked.bind(uuid);
         let documents: Vec<_> = (0..100).map(|i| rawdoc! {"_id": 100 * round + i, "n": round}).collect();

@@ -105,7 +105,7 @@ impl Writer {
     async fn send_inserts(&self, Sorted { collection, inserts, .. }: &Sorted<'_>) -> Result<()> {
         let batches = self.batches(inserts);
         let sent = batches.iter().map(|batch| async {
-            let refused = self.run(collection, render_inserts(collection, batch)).await?;
+            let refused = self.run(collection, || render_inserts(collection, batch)).await?;
             let there: Vec<&Statement> = refused.iter().map(|refusal| batch[refusal.index]).collect();
             match there.is_empty() {
                 true => Ok(()),

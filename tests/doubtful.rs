@@ -98,7 +98,8 @@ impl Sides {
         let term = Oplog::new(self.target.clone(), "b", Duration::from_secs(10)).newest().await.unwrap().mark.term;
         let client = target.data_client("test", 16).unwrap();
         let at_once = Arc::default();
-        let writer = Writer { client, limits, at_once, term, patience: Duration::from_secs(60), metrics: metrics.clone() };
+        let writer =
+            Writer { client, limits, at_once, term, patience: Duration::from_secs(60), metrics: metrics.clone() };
         let spool = tempfile::tempdir().unwrap();
         let mut tasks = JoinSet::new();
         for lane in lanes {

@@ -253,6 +253,22 @@ async fn nothing_expires_on_the_target_before_the_cutover() {
     }
 }
 
+/// A range without an upper bound ends before `MaxKey` for the server.
+#[tokio::test]
+async fn the_first_and_the_last_of_all_ids_arrive_in_a_collection_of_many_ranges() {
+    let (source, target) = tokio::join!(fixture::replica_set("ends", &[]), fixture::replica_set("there", &[]));
+    let a = source.client().await.unwrap();
+    let padding = "x".repeat(1_000);
+    let ids = [bson::Bson::MinKey, bson::Bson::MaxKey].into_iter().chain((0..4_000).map(bson::Bson::Int32));
+    let documents: Vec<Document> = ids.map(|id| doc! {"_id": id, "p": &padding}).collect();
+    run(&a, "d", doc! {"insert": "c", "documents": documents, "writeConcern": {"w": "majority"}}).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    assert!(1 < engine.status().await.unwrap().pairs[0].units_total);
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
 async fn ttl_passes(client: &Client) -> i64 {
     let status = run(client, "admin", doc! {"serverStatus": 1}).await;
     let ttl = status.get_document("metrics").and_then(|metrics| metrics.get_document("ttl")).unwrap();

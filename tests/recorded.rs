@@ -181,6 +181,12 @@ struct Recorded {
 async fn recorded() -> Recorded {
     let (source_set, set) = tokio::join!(fixture::replica_set("s", &[]), fixture::replica_set("t", &[]));
     let (source, target) = (fixture::source(&source_set.uri()).await, fixture::target(&set.uri()).await);
+    // As `run_state` says.
+    for view in ["view", "with.dots"] {
+        for side in [&source, &target] {
+            run(&side.entry, "d", doc! {"create": view, "viewOn": "a"}).await;
+        }
+    }
     for coll in ["a", "b"] {
         fixture::insert(&source.entry, "d", coll).await;
         fixture::insert(&target.entry, "d", coll).await;

@@ -22,7 +22,7 @@ const LIMITS: FlushLimits = FlushLimits { ops_max: 1_000, bytes_max: 8 << 20 };
 async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
     let mut cluster = fixture::cluster(2).await;
     let router = cluster.client().await.unwrap();
-    run(&router, "admin", doc! {"shardCollection": "d.c", "key": {"_id": 1}}).await;
+    run(&router, "admin", doc! {"shardCollection": "d.c", "key": {"_id": "hashed"}}).await;
     for round in 0..2i32 {
         cluster.shard_mut(0).member_mut(0).kill();
         cluster.shard_mut(0).member_mut(0).restart().await.unwrap();

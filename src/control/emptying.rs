@@ -25,6 +25,7 @@ use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
+use crate::pair::plan::between;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 
@@ -95,7 +96,13 @@ async fn delete_unit(client: &Client, collection: &CollectionState, uuid: Uuid, 
         return delete_all(client, ns, uuid).await;
     }
     let lower = index.checked_sub(1).and_then(|before| bounds.get(before));
-    let find = ids_between(uuid, lower, bounds.get(index));
+    for find in ids_between(uuid, lower, bounds.get(index)) {
+        delete_found(client, ns, uuid, find).await?;
+    }
+    Ok(())
+}
+
+async fn delete_found(client: &Client, ns: &Namespace, uuid: Uuid, find: RawDocumentBuf) -> Result<()> {
     let cursor = client.database(&ns.db).run_raw_cursor_command(find).batch_size(DELETED_AT_ONCE).batch().await;
     let mut cursor = match cursor.map_err(Error::from) {
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
@@ -118,17 +125,12 @@ async fn delete_unit(client: &Client, collection: &CollectionState, uuid: Uuid, 
 
 /// In the order of the index: comparison operators would match one type bracket
 /// only, and leave documents of all others.
-fn ids_between(uuid: Uuid, lower: Option<&RawBson>, upper: Option<&RawBson>) -> RawDocumentBuf {
-    let mut find = rawdoc! {
+fn ids_between(uuid: Uuid, lower: Option<&RawBson>, upper: Option<&RawBson>) -> Vec<RawDocumentBuf> {
+    let head = rawdoc! {
         "find": bson::Binary::from(uuid), "hint": {"_id": 1}, "projection": {"_id": 1},
         "batchSize": DELETED_AT_ONCE as i32, "readConcern": {"level": "local"},
     };
-    for (name, bound) in [(bson::cstr!("min"), lower), (bson::cstr!("max"), upper)] {
-        if let Some(bound) = bound {
-            find.append(name, rawdoc! {"_id": bound.clone()});
-        }
-    }
-    find
+    between(head, lower, upper)
 }
 
 async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {
@@ -196,9 +198,11 @@ mod tests {
 
     #[test]
     fn a_range_is_told_by_index_bounds() {
-        let find = ids_between(Uuid::new(), None, Some(&RawBson::Int32(7)));
+        let [find] = &ids_between(Uuid::new(), None, Some(&RawBson::Int32(7)))[..] else { panic!("one command") };
         assert!(find.get("min").unwrap().is_none());
         assert_eq!(find.get_document("max").unwrap(), &*rawdoc! {"_id": 7});
         assert_eq!(find.get_document("hint").unwrap(), &*rawdoc! {"_id": 1});
+        let [_, last] = &ids_between(Uuid::new(), Some(&RawBson::Int32(7)), None)[..] else { panic!("two commands") };
+        assert_eq!(last.get_document("filter").unwrap(), &*rawdoc! {"_id": RawBson::MaxKey});
     }
 }

@@ -88,9 +88,9 @@ impl Writer {
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
         let (in_order, free): (Vec<_>, Vec<_>) = writes.iter().partition(|w| w.collection.in_order());
         let free: Vec<Sorted<'_>> = free.into_iter().map(Sorted::of).collect();
-        let in_order = in_order.iter().map(|w| async {
-            self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>()).await
-        });
+        let in_order = in_order
+            .iter()
+            .map(|w| async { self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>()).await });
         let inserts = free.iter().map(|sorted| self.send_inserts(sorted));
         tokio::try_join!(try_join_all(in_order), try_join_all(inserts), self.send_changes(&free))?;
         Ok(writes.iter().map(|w| w.statements.len() as u64).sum())
@@ -310,7 +310,8 @@ impl Writer {
 
     async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
         for document in documents {
-            self.write_one(collection, Statement::full(id_key(collection, document)?, (*document).into(), fence)).await?;
+            self.write_one(collection, Statement::full(id_key(collection, document)?, (*document).into(), fence))
+                .await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 use bson::{RawBsonRef, RawDocument, Uuid};
 
+use crate::bson::element::{Element, elements, field, kind, string};
 use crate::error::{Error, Kind, Result};
 use crate::pair::op::{OpKind, OpRef};
 use crate::pair::position::{Mark, Position};
@@ -94,26 +95,45 @@ impl<'a> Entry<'a> {
             wall_ms: 0,
         };
         let (mut lsid, mut txn_number) = (None, None);
-        for element in raw {
-            let (name, value) = element?;
-            match (name.as_str(), value) {
-                ("ts", RawBsonRef::Timestamp(ts)) => entry.position = ts.into(),
-                ("t", RawBsonRef::Int64(term)) => entry.term = term,
-                ("op", RawBsonRef::String(op)) => entry.op = op,
-                ("ns", RawBsonRef::String(ns)) => entry.ns = ns,
-                ("ui", RawBsonRef::Binary(b)) => entry.uuid = uuid_of(b.bytes),
-                ("o", RawBsonRef::Document(o)) => entry.o = o,
-                ("o2", RawBsonRef::Document(o2)) => entry.o2 = Some(o2),
-                ("fromMigrate", RawBsonRef::Boolean(b)) => entry.from_migrate = b,
-                ("lsid", RawBsonRef::Document(id)) => lsid = Some(id),
-                ("txnNumber", RawBsonRef::Int64(number)) => txn_number = Some(number),
-                ("prevOpTime", RawBsonRef::Document(time)) => entry.previous = previous_of(time),
-                ("wall", RawBsonRef::DateTime(wall)) => entry.wall_ms = wall.timestamp_millis().max(0) as u64,
+        for element in elements(raw) {
+            let Element { kind, name, value } = element;
+            match (name, kind) {
+                (b"ts", kind::TIMESTAMP) => entry.position = Position::from_raw(word(value)),
+                (b"t", kind::INT64) => entry.term = word(value) as i64,
+                (b"op", kind::STRING) => entry.op = text(value)?,
+                (b"ns", kind::STRING) => entry.ns = text(value)?,
+                (b"ui", kind::BINARY) => entry.uuid = value.get(5..).and_then(uuid_of),
+                (b"o", kind::DOCUMENT) => entry.o = RawDocument::from_bytes(value)?,
+                (b"o2", kind::DOCUMENT) => entry.o2 = Some(RawDocument::from_bytes(value)?),
+                (b"fromMigrate", kind::BOOLEAN) => entry.from_migrate = value != [0],
+                (b"lsid", kind::DOCUMENT) => lsid = Some(RawDocument::from_bytes(value)?),
+                (b"txnNumber", kind::INT64) => txn_number = Some(word(value) as i64),
+                (b"prevOpTime", kind::DOCUMENT) => entry.previous = previous_of(RawDocument::from_bytes(value)?),
+                (b"wall", kind::DATE) => entry.wall_ms = (word(value) as i64).max(0) as u64,
                 _ => {}
             }
         }
         entry.session = lsid.zip(txn_number);
         Ok(entry)
+    }
+
+    /// Position and term alone, of an entry of the oplog.
+    ///
+    /// # Errors
+    /// `Server` if it has no position.
+    pub fn mark_of(raw: &RawDocument) -> Result<Mark> {
+        let mut mark = Mark { position: Position::default(), term: -1 };
+        for element in elements(raw) {
+            match (element.name, element.kind) {
+                (b"ts", kind::TIMESTAMP) => mark.position = Position::from_raw(word(element.value)),
+                (b"t", kind::INT64) => mark.term = word(element.value) as i64,
+                _ => {}
+            }
+        }
+        match mark.position == Position::default() {
+            true => Err(Error::new(Kind::Server, "the source's oplog holds an entry without position")),
+            false => Ok(mark),
+        }
     }
 
     pub fn mark(&self) -> Mark {
@@ -136,15 +156,18 @@ impl<'a> Entry<'a> {
     /// The op of an `i`, `u` or `d`, taking effect at `position`.
     pub fn crud(&self, position: Position) -> Result<OpRef<'a>> {
         let uuid = self.uuid.ok_or_else(|| self.unsupported("an op without collection UUID"))?;
-        let is_delta = self.o.get("diff")?.is_some_and(|d| d.as_document().is_some()) && self.o.get("$v")?.is_some();
-        let (kind, id_holder, body) = match self.op {
-            "i" => (OpKind::Insert, self.o, self.o.as_bytes()),
-            "d" => (OpKind::Delete, self.o, &[][..]),
-            "u" if is_delta => (OpKind::Delta, self.o2.unwrap_or(self.o), self.o.as_bytes()),
-            "u" if self.o.get("$v")?.is_some() || self.o.get("$set")?.is_some() || self.o.get("$unset")?.is_some() => {
+        // Updates that are no whole document begin with `$v`, older forms with `$set`.
+        let first = elements(self.o).next().map_or(&b""[..], |first| first.name);
+        let (kind, id_holder, body) = match (self.op, first) {
+            ("i", _) => (OpKind::Insert, self.o, self.o.as_bytes()),
+            ("d", _) => (OpKind::Delete, self.o, &[][..]),
+            ("u", b"$v") if field(self.o.as_bytes(), b"diff").is_some_and(|diff| diff.kind == kind::DOCUMENT) => {
+                (OpKind::Delta, self.o2.unwrap_or(self.o), self.o.as_bytes())
+            }
+            ("u", b"$v" | b"$set" | b"$unset") => {
                 return Err(self.unsupported("an update in the old `$v: 1` form"));
             }
-            "u" => (OpKind::Replace, self.o2.unwrap_or(self.o), self.o.as_bytes()),
+            ("u", _) => (OpKind::Replace, self.o2.unwrap_or(self.o), self.o.as_bytes()),
             _ => return Err(self.unsupported("an op of unknown kind")),
         };
         let id = crate::bson::locate::id_of(id_holder).ok_or_else(|| self.unsupported("an op without `_id`"))?;
@@ -216,6 +239,16 @@ impl<'a> Entry<'a> {
 
 pub fn is_internal_database(db: &str) -> bool {
     matches!(db, "admin" | "config" | "local" | "__shardlift")
+}
+
+/// Eight bytes, little endian; a timestamp's seconds are the high half.
+fn word(value: &[u8]) -> u64 {
+    value.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn text(value: &[u8]) -> Result<&str> {
+    let unreadable = || Error::new(Kind::Server, "the source's oplog holds a name that is not UTF-8");
+    string(value).and_then(|(text, _)| std::str::from_utf8(text).ok()).ok_or_else(unreadable)
 }
 
 fn uuid_of(bytes: &[u8]) -> Option<Uuid> {

@@ -160,7 +160,7 @@ impl Feed {
         let Some(block) = self.log.reader(position.before()).try_next().await? else { return Ok(None) };
         for raw in entries(&block) {
             let raw = raw?;
-            if Entry::read(raw)?.position == position {
+            if Entry::mark_of(raw)?.position == position {
                 return Ok(Some(raw.to_owned()));
             }
         }
@@ -320,7 +320,7 @@ impl Fetcher {
         if opened {
             let first = batch.doc_slices()?.into_iter().next().transpose()?;
             match first.and_then(|first| first.as_document()) {
-                Some(first) => self.oplog.check_first(self.at, Entry::read(first)?.mark())?,
+                Some(first) => self.oplog.check_first(self.at, Entry::mark_of(first)?)?,
                 // Nothing came yet: the check is still to be made.
                 None => self.cursor = None,
             }
@@ -335,7 +335,7 @@ impl Fetcher {
         let is_empty = self.log.range().is_none();
         for entry in batch.doc_slices()? {
             let Some(raw) = entry?.as_document() else { continue };
-            let mark = Entry::read(raw)?.mark();
+            let mark = Entry::mark_of(raw)?;
             // The entry it begins at is kept too: so the spool covers what a restart
             // resumes at before anything else was recorded.
             if self.at.position < mark.position || (is_empty && mark == self.at) {

@@ -103,7 +103,11 @@ mod tests {
             overlay(base.as_bytes(), over.as_bytes()).map(|bytes| RawDocumentBuf::from_bytes(bytes.to_vec()).unwrap())
         };
         let rows = [
-            (rawdoc! { "_id": 1, "a": 2, "b": 3 }, rawdoc! { "b": "x", "c": 1 }, rawdoc! { "_id": 1, "a": 2, "b": "x", "c": 1 }),
+            (
+                rawdoc! { "_id": 1, "a": 2, "b": 3 },
+                rawdoc! { "b": "x", "c": 1 },
+                rawdoc! { "_id": 1, "a": 2, "b": "x", "c": 1 },
+            ),
             (rawdoc! {}, rawdoc! { "b": 1, "a": 2 }, rawdoc! { "b": 1, "a": 2 }),
             (rawdoc! { "a.b": 1 }, rawdoc! { "a": 2, "a.b": 3 }, rawdoc! { "a.b": 3, "a": 2 }),
         ];

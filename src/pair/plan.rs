@@ -3,7 +3,8 @@
 
 use std::cmp::Ordering;
 
-use bson::{RawBson, rawdoc};
+use bson::raw::cstr;
+use bson::{RawBson, RawDocumentBuf, rawdoc};
 use futures_util::StreamExt;
 
 use crate::bson::order;
@@ -48,6 +49,28 @@ pub async fn bounds(source: &Shard, collection: &Collection, size: Size, range_b
     }
     let samples = (units * SAMPLES_PER_RANGE).min(size.documents / SAMPLE_SHARE_MAX).max(units);
     Ok(thin_out(pick(sample(source, collection, samples).await?, units as usize)))
+}
+
+/// `find` commands that together read `[lower, upper)` in `_id` order: `head` with
+/// its bounds. None is open.
+///
+/// Where only `min` is given the server ends before `MaxKey` (6.0.5): a document
+/// that has it as its `_id` is asked for by itself.
+pub fn between(head: RawDocumentBuf, lower: Option<&RawBson>, upper: Option<&RawBson>) -> Vec<RawDocumentBuf> {
+    let id = |bound: &RawBson| rawdoc! { "_id": bound.clone() };
+    let mut range = head.clone();
+    for (name, bound) in [(cstr!("min"), lower), (cstr!("max"), upper)] {
+        if let Some(bound) = bound {
+            range.append(name, id(bound));
+        }
+    }
+    let mut finds = vec![range];
+    if lower.is_some() && upper.is_none() {
+        let mut last = head;
+        last.append(cstr!("filter"), id(&RawBson::MaxKey));
+        finds.push(last);
+    }
+    finds
 }
 
 async fn sample(source: &Shard, collection: &Collection, count: u64) -> Result<Vec<RawBson>> {

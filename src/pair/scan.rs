@@ -26,6 +26,7 @@ use crate::pair::collection::Tracked;
 use crate::pair::gate::{Gate, Started};
 use crate::pair::index::Indexer;
 use crate::pair::oplog::CODES_CURSOR_LOST;
+use crate::pair::plan::between;
 use crate::pair::position::Position;
 use crate::pair::reached::Reached;
 use crate::pair::replay::Replayer;
@@ -180,25 +181,27 @@ impl Scanners {
         // A scan that keeps natural order writes one batch after the other.
         let in_flight_max = if unit.tracked.in_order() { 1 } else { self.writes_in_flight };
         let mut permit = self.share.reserve_reply().await;
-        let mut cursor = self.open(unit, fence).await.map_err(Broken::Source)?;
-        while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
-            unit.tracked.saw(shown_at(&batch, fence));
-            permit.shrink_to(batch.as_raw_document().as_bytes().len());
-            while in_flight_max <= writes.len() {
-                join_one(writes).await.map_err(Broken::Target)?;
+        for find in finds(unit) {
+            let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
+            while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
+                unit.tracked.saw(shown_at(&batch, fence));
+                permit.shrink_to(batch.as_raw_document().as_bytes().len());
+                while in_flight_max <= writes.len() {
+                    join_one(writes).await.map_err(Broken::Target)?;
+                }
+                writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
+                permit = self.share.reserve_reply().await;
             }
-            writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
-            permit = self.share.reserve_reply().await;
         }
         Ok(())
     }
 
-    async fn open(&self, unit: &ScanUnit, fence: Position) -> Result<RawBatchCursor> {
+    async fn open(&self, unit: &ScanUnit, fence: Position, find: RawDocumentBuf) -> Result<RawBatchCursor> {
         let db = &unit.tracked.ns.db;
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
             let database = self.source.database(db);
-            let find = database.run_raw_cursor_command(find(unit)).batch_size(unit.batch_documents as u32);
+            let find = database.run_raw_cursor_command(find).batch_size(unit.batch_documents as u32);
             let cursor = find.selection_criteria(server.only()).batch().await?;
             server.check(&self.source).await?;
             Ok(cursor)
@@ -253,26 +256,19 @@ async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
 /// operators would match one type bracket only). Sent to a server that has reached
 /// the fence it is never older: a majority view only moves on, for every reply of
 /// the cursor.
-fn find(unit: &ScanUnit) -> RawDocumentBuf {
+fn finds(unit: &ScanUnit) -> Vec<RawDocumentBuf> {
     let uuid = bson::Binary::from(unit.tracked.uuid);
-    let mut find = rawdoc! {
+    let mut head = rawdoc! {
         "find": uuid,
         "readConcern": { "level": "majority" },
         "batchSize": unit.batch_documents,
         "noCursorTimeout": true,
     };
     match unit.tracked.one_unit() {
-        true => find.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
-        false => find.append(cstr!("hint"), rawdoc! { "_id": 1 }),
+        true => head.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
+        false => head.append(cstr!("hint"), rawdoc! { "_id": 1 }),
     }
-    for (name, bound) in [(cstr!("min"), &unit.lower), (cstr!("max"), &unit.upper)] {
-        if let Some(bound) = bound {
-            let mut id = RawDocumentBuf::new();
-            id.append(cstr!("_id"), bound.clone());
-            find.append(name, id);
-        }
-    }
-    find
+    between(head, unit.lower.as_ref(), unit.upper.as_ref())
 }
 
 /// The newest source position a reply may show.

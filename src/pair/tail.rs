@@ -193,40 +193,43 @@ impl Tail {
         // On other shards than the primary DDL is marked as a migration's too,
         // and a balancer that is on again makes collections by itself.
         if !entry.from_migrate {
-            self.note_change(Some(Change { position: entry.position, ns: entry.ns.to_owned(), expiry: false }));
+            self.note_change(Some(Change { position: entry.position, ns: entry.ns, expiry: false }));
         }
         let closed = gate.is_closed();
         drop(gate);
         if closed { Ok(()) } else { self.ddl.accept(ddl) }
     }
 
-    fn note_change(&self, change: Option<Change>) {
+    fn note_change(&self, change: Option<Change<'_>>) {
         let Some(change) = change else { return };
         let mut view = self.view.lock();
         match change.expiry {
             true => view.expiry_delete = Some(change.position),
-            false => view.user_change = Some((change.position, change.ns)),
+            false => match &mut view.user_change {
+                Some((position, ns)) if ns == change.ns => *position = change.position,
+                newest => *newest = Some((change.position, change.ns.to_owned())),
+            },
         }
     }
 }
 
 /// A change by users, as the cutover watches for them.
-struct Change {
+struct Change<'a> {
     position: Position,
-    ns: String,
+    ns: &'a str,
     /// A delete that may be the source's own expiry.
     expiry: bool,
 }
 
 /// Hands one CRUD entry to the gate.
-fn classify(
+fn classify<'a>(
     gate: &mut Gate,
-    entry: &Entry<'_>,
+    entry: &Entry<'a>,
     position: Position,
     catalog_position: Position,
     permit: &mut Permit,
     metrics: &PairMetrics,
-) -> Result<Option<Change>> {
+) -> Result<Option<Change<'a>>> {
     // Chunk migrations and orphan clean-up: the owner's own entry counts (R8).
     if entry.from_migrate {
         return Ok(None);
@@ -242,12 +245,12 @@ fn classify(
     }
     let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
     let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
-    Ok((verdict != Verdict::Foreign).then(|| Change { position, ns: entry.ns.to_owned(), expiry }))
+    Ok((verdict != Verdict::Foreign).then(|| Change { position, ns: entry.ns, expiry }))
 }
 
 /// A UUID that was dropped before the catalog was read is of no interest; a
 /// later one should have been seen being created.
-fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) -> Result<Option<Change>> {
+fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) -> Result<Option<Change<'static>>> {
     let coll = entry.ns.split_once('.').map_or("", |(_, coll)| coll);
     if position <= catalog_position || is_internal_database(entry.database()) || coll == "system.profile" {
         return Ok(None);

@@ -4,11 +4,11 @@
 //!  0  magic          u32      little endian throughout
 //!  4  packed_bytes   u32      length of the body
 //!  8  raw_bytes      u32      length of what the body unpacks to
-//! 12  zero           u32
+//! 12  form           u32      0: the body is one zstd frame, 1: it is as it was
 //! 16  label          48 bytes, its user's
 //! 64  body checksum  u64      xxh3 of the body
 //! 72  own checksum   u64      xxh3 of bytes 0..72
-//! 80  body           one zstd frame
+//! 80  body           in that form
 //! ```
 //!
 //! Knows nothing about files, or what label and body mean.
@@ -29,6 +29,9 @@ pub(super) const MAGIC: [u8; 4] = *b"slf1";
 /// small documents of `benches/pure` a sixth.
 const ZSTD_LEVEL: i32 = 1;
 
+const FORM_ZSTD: u32 = 0;
+const FORM_STORED: u32 = 1;
+
 const LABEL_AT: usize = 16;
 const BODY_SUM_AT: usize = LABEL_AT + LABEL_BYTES;
 const OWN_SUM_AT: usize = BODY_SUM_AT + 8;
@@ -45,19 +48,32 @@ pub struct Frame(Vec<u8>);
 impl Frame {
     /// Compresses `raw`; an error only when it is larger than `RAW_BYTES_MAX`.
     pub fn pack(raw: &[u8]) -> Result<Frame> {
-        if raw.len() > RAW_BYTES_MAX {
-            return Err(Error::internal(format!("a frame of {} bytes is larger than {RAW_BYTES_MAX}", raw.len())));
-        }
+        check_size(raw)?;
         let mut bytes = vec![0; HEADER_BYTES + zstd::zstd_safe::compress_bound(raw.len())];
         let packed_bytes = zstd::bulk::compress_to_buffer(raw, &mut bytes[HEADER_BYTES..], ZSTD_LEVEL)
             .map_err(|e| Error::internal(format!("compressing {} bytes: {e}", raw.len())))?;
         bytes.truncate(HEADER_BYTES + packed_bytes);
+        Ok(Frame::headed(bytes, raw.len(), FORM_ZSTD))
+    }
+
+    /// The same with `raw` as it is: a tenth of the time, several times the space.
+    pub fn store(raw: &[u8]) -> Result<Frame> {
+        check_size(raw)?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + raw.len());
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend_from_slice(raw);
+        Ok(Frame::headed(bytes, raw.len(), FORM_STORED))
+    }
+
+    fn headed(mut bytes: Vec<u8>, raw_bytes: usize, form: u32) -> Frame {
+        let packed_bytes = bytes.len() - HEADER_BYTES;
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4..8].copy_from_slice(&(packed_bytes as u32).to_le_bytes());
-        bytes[8..12].copy_from_slice(&(raw.len() as u32).to_le_bytes());
+        bytes[8..12].copy_from_slice(&(raw_bytes as u32).to_le_bytes());
+        bytes[12..16].copy_from_slice(&form.to_le_bytes());
         let sum = xxh3_64(&bytes[HEADER_BYTES..]);
         bytes[BODY_SUM_AT..OWN_SUM_AT].copy_from_slice(&sum.to_le_bytes());
-        Ok(Frame(bytes))
+        Frame(bytes)
     }
 
     pub fn bytes(&self) -> u64 {
@@ -73,12 +89,20 @@ impl Frame {
     }
 }
 
+fn check_size(raw: &[u8]) -> Result<()> {
+    match raw.len() > RAW_BYTES_MAX {
+        true => Err(Error::internal(format!("a frame of {} bytes is larger than {RAW_BYTES_MAX}", raw.len()))),
+        false => Ok(()),
+    }
+}
+
 /// A header that was written by `seal`.
 #[derive(Debug, Clone, Copy)]
 pub struct Header {
     pub packed_bytes: usize,
     pub label: Label,
     raw_bytes: usize,
+    form: u32,
     sum: u64,
 }
 
@@ -89,6 +113,7 @@ impl Header {
         sound.then(|| Header {
             packed_bytes: u32_at(bytes, 4) as usize,
             raw_bytes: u32_at(bytes, 8) as usize,
+            form: u32_at(bytes, 12),
             label: bytes[LABEL_AT..BODY_SUM_AT].try_into().expect("the label has its length"),
             sum: u64_at(bytes, BODY_SUM_AT),
         })
@@ -108,7 +133,11 @@ impl Header {
         if !self.fits(body) {
             return None;
         }
-        let raw = zstd::bulk::decompress(body, self.raw_bytes).ok()?;
+        let raw = match self.form {
+            FORM_ZSTD => zstd::bulk::decompress(body, self.raw_bytes).ok()?,
+            FORM_STORED => body.to_vec(),
+            _ => return None,
+        };
         (raw.len() == self.raw_bytes).then_some(raw)
     }
 }
@@ -130,21 +159,23 @@ mod tests {
         #[test]
         fn what_is_packed_comes_back(raw in prop::collection::vec(any::<u8>(), 0..2_000), label in any::<[u8; 16]>()) {
             let label: Label = std::array::from_fn(|i| label[i % 16]);
-            let mut frame = Frame::pack(&raw).unwrap();
-            let (header, body) = frame.seal(&label).split_first_chunk().unwrap();
-            let header = Header::read(header).unwrap();
-            prop_assert_eq!(header.label, label);
-            prop_assert_eq!(header.unpack(body), Some(raw));
+            for mut frame in [Frame::pack(&raw).unwrap(), Frame::store(&raw).unwrap()] {
+                let (header, body) = frame.seal(&label).split_first_chunk().unwrap();
+                let header = Header::read(header).unwrap();
+                prop_assert_eq!(header.label, label);
+                prop_assert_eq!(header.unpack(body), Some(raw.clone()));
+            }
         }
 
         #[test]
         fn any_flipped_bit_shows(raw in prop::collection::vec(0u8..4, 0..300), at in any::<prop::sample::Index>()) {
-            let mut frame = Frame::pack(&raw).unwrap();
-            let mut bytes = frame.seal(&[7; LABEL_BYTES]).to_vec();
-            let bit = at.index(bytes.len() * 8);
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            let (header, body) = bytes.split_first_chunk().unwrap();
-            prop_assert!(Header::read(header).and_then(|header| header.unpack(body)).is_none());
+            for mut frame in [Frame::pack(&raw).unwrap(), Frame::store(&raw).unwrap()] {
+                let mut bytes = frame.seal(&[7; LABEL_BYTES]).to_vec();
+                let bit = at.index(bytes.len() * 8);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let (header, body) = bytes.split_first_chunk().unwrap();
+                prop_assert!(Header::read(header).and_then(|header| header.unpack(body)).is_none());
+            }
         }
     }
 

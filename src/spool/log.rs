@@ -47,6 +47,8 @@ pub struct OplogLog {
 struct Inner {
     dir: PathBuf,
     bytes_max: u64,
+    /// Blocks are compressed only when there are more bytes than this on disk.
+    stored_below: u64,
     quota: Arc<Quota>,
     writer: Mutex<Writer>,
     contents: Mutex<Contents>,
@@ -81,6 +83,7 @@ impl OplogLog {
         let inner = Inner {
             dir: dir.to_owned(),
             bytes_max: limits.bytes_max,
+            stored_below: STORED_BYTES_MAX.min(limits.bytes_max / STORED_SHARE),
             quota,
             writer: Mutex::new(Writer::new(dir, segment_bytes, next)),
             contents: Mutex::new(contents),
@@ -106,15 +109,19 @@ impl OplogLog {
         self.inner.contents.lock().bytes()
     }
 
-    /// Appends one block and wakes the readers. Blocks for a compression (3 ms per
-    /// MB in a debug build) and a write to the page cache, at the end of a
+    /// Appends one block and wakes the readers. Blocks for a write to the page cache
+    /// (before it for a compression, while the reader is behind), at the end of a
     /// segment for its sync: call it on a blocking thread.
     ///
     /// Errors: the block does not follow the log's end (a defect), or the disk
     /// is full or faulty. Then the log is as before the call; the same block may
     /// be tried again, unless the disk refused even to cut what was half written.
     pub fn append(&self, block: Block) -> Result<()> {
-        let frame = Frame::pack(&block.payload)?;
+        // What will be trimmed in a moment is not worth the compression.
+        let frame = match self.bytes() < self.inner.stored_below {
+            true => Frame::store(&block.payload)?,
+            false => Frame::pack(&block.payload)?,
+        };
         let mut writer = self.inner.writer.lock();
         let follows = self.inner.contents.lock().end();
         if block.first.position <= follows || block.last.position < block.first.position {
@@ -245,6 +252,11 @@ impl OplogLog {
         self.inner.writer.lock().write_to(file);
     }
 }
+
+/// Up to here, and to this part of the bound, a log that its reader keeps up with
+/// is not compressed: two segments and what comes between two checkpoints.
+const STORED_BYTES_MAX: u64 = 256 << 20;
+const STORED_SHARE: u64 = 8;
 
 const LOCK: &str = "lock";
 

@@ -68,8 +68,12 @@ fn bounds(mut samples: Vec<RawBson>, count: u64) -> Vec<RawBson> {
     bounds
 }
 
-/// The ranges between `bounds`, open at both ends.
-fn between(bounds: Vec<RawBson>, batch_documents: u32) -> Vec<Range> {
+/// The ranges between `bounds`, open at both ends; the last of several is that of
+/// `MaxKey` alone, which `read::find` asks for in its own way.
+fn between(mut bounds: Vec<RawBson>, batch_documents: u32) -> Vec<Range> {
+    if bounds.last().is_some_and(|last| *last != RawBson::MaxKey) {
+        bounds.push(RawBson::MaxKey);
+    }
     let key = |id: &RawBson| {
         let mut key = RawDocumentBuf::new();
         key.append(bson::raw::cstr!("_id"), id.as_raw_bson_ref());
@@ -90,14 +94,17 @@ mod tests {
         let ranges = between(bounds(samples, 4), 100);
         let ends: Vec<_> = ranges.iter().map(|r| (r.min.clone(), r.max.clone())).collect();
         let key = |v: i32| Some(rawdoc! { "_id": v });
-        assert_eq!(ends, [(None, key(25)), (key(25), key(50)), (key(50), key(75)), (key(75), None)]);
+        let end = Some(rawdoc! { "_id": RawBson::MaxKey });
+        let expect = [(None, key(25)), (key(25), key(50)), (key(50), key(75)), (key(75), end.clone()), (end, None)];
+        assert_eq!(ends, expect);
+        assert!(ranges[4].is_max_key() && !ranges[3].is_max_key());
     }
 
     #[test]
     fn few_or_equal_samples_give_fewer_ranges() {
         assert_eq!(between(bounds(vec![], 5), 1).len(), 1);
         let equal = vec![RawBson::Int32(1), RawBson::Double(1.0), RawBson::Int64(1)];
-        assert_eq!(between(bounds(equal, 9), 1).len(), 2);
+        assert_eq!(between(bounds(equal, 9), 1).len(), 3);
     }
 
     #[test]

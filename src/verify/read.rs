@@ -87,8 +87,12 @@ pub fn find(part: &Part, reader: &Reader, range: &Range) -> RawDocumentBuf {
         Order::Id => command.append(cstr!("hint"), rawdoc! { "_id": 1 }),
         Order::Stored | Order::Natural => command.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
     }
+    // Where only `min` is given the server ends before `MaxKey` (6.0.5).
+    if range.is_max_key() {
+        command.append(cstr!("filter"), rawdoc! { "_id": bson::RawBson::MaxKey });
+    }
     for (name, bound) in [(cstr!("min"), &range.min), (cstr!("max"), &range.max)] {
-        if let Some(bound) = bound {
+        if let Some(bound) = bound.as_ref().filter(|_| !range.is_max_key()) {
             command.append(name, bound.clone());
         }
     }

@@ -118,7 +118,7 @@ fn spool(c: &mut Criterion) {
         Block { first: mark, last: mark, payload: reply.clone() }
     };
     let open = |dir: &std::path::Path, cache_bytes| {
-        let limits = Limits { bytes_max: 1 << 30, segment_bytes: 16 << 20, cache_bytes };
+        let limits = Limits { bytes_max: 1 << 30, segment_bytes: 16 << 20, cache_bytes, stored_bytes: 0 };
         OplogLog::open(dir, limits, Arc::new(Quota::new(1 << 30))).expect("a log")
     };
     let mut group = c.benchmark_group("spool");

@@ -122,7 +122,7 @@ impl Sides {
 
 /// Nothing is ever left to its spool here.
 fn feed(source: &Shard, spool: &Path) -> Arc<Feed> {
-    let limits = Limits { bytes_max: 1 << 20, segment_bytes: 1 << 20, cache_bytes: 0 };
+    let limits = Limits { bytes_max: 1 << 20, segment_bytes: 1 << 20, cache_bytes: 0, stored_bytes: 0 };
     let log = OplogLog::open(spool, limits, Arc::new(Quota::new(1 << 20))).unwrap();
     let (away_max, patience) = (Duration::from_secs(10), Duration::from_secs(60));
     Arc::new(Feed::new(Oplog::new(source.client.clone(), "a", away_max), log, away_max, patience))

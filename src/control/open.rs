@@ -132,8 +132,12 @@ fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
     let quota = Arc::new(Quota::new(bytes_max));
     let open = |(pair, shard): (usize, &Shard)| {
         let dir = config.spool_path()?.join(run).join(pair.to_string());
-        let limits =
-            log::Limits { bytes_max: config.spool_mb << 20, segment_bytes: SEGMENT_BYTES, cache_bytes: CACHE_BYTES };
+        let limits = log::Limits {
+            bytes_max,
+            segment_bytes: SEGMENT_BYTES,
+            cache_bytes: CACHE_BYTES,
+            stored_bytes: STORED_BYTES_MAX.min(bytes_max / STORED_SHARE),
+        };
         let log = OplogLog::open(&dir, limits, quota.clone())?;
         let away_max = setup::away_max(config);
         let oplog = Oplog::new(shard.data_client(FEED_NAME, FEED_CONNECTIONS)?, &shard.id, away_max);
@@ -148,6 +152,10 @@ const FEED_NAME: &str = "shardlift-feed";
 const FEED_CONNECTIONS: u32 = 3;
 /// Where a segment of the spool is closed: what trimming gives back at a time.
 const SEGMENT_BYTES: u64 = 64 << 20;
+/// Up to here, and to this part of its bound, a spool whose reader keeps up is not
+/// compressed: some segments, for what comes between two checkpoints.
+const STORED_BYTES_MAX: u64 = 256 << 20;
+const STORED_SHARE: u64 = 8;
 /// Newest blocks of a spool kept in memory: the largest reply fits.
 const CACHE_BYTES: usize = 20 << 20;
 

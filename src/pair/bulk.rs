@@ -220,14 +220,20 @@ impl Writer {
         let failed = |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
         let (deadline, mut pause) = (Instant::now() + self.patience, STALE_PAUSE);
         loop {
-            match self.command(&collection.ns.db, command()).await {
-                Err(e) if e.code == Some(CODE_STALE_CONFIG) && Instant::now() < deadline => {
-                    tracing::debug!(ns = %collection.ns, "sent again: {}", e.message);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(STALE_PAUSE_MAX);
-                }
-                answered => return refusals(&answered.map_err(failed)?),
+            let refused = match self.command(&collection.ns.db, command()).await {
+                Err(e) if e.code == Some(CODE_STALE_CONFIG) => Err(e),
+                answered => Ok(refusals(&answered.map_err(failed)?)?),
+            };
+            let nothing_done = match &refused {
+                Err(_) => true,
+                Ok(refused) => is_stale(refused),
+            };
+            if !nothing_done || deadline <= Instant::now() {
+                return refused.map_err(failed);
             }
+            tracing::debug!(ns = %collection.ns, "sent again: the target's shard does not know yet what it owns");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(STALE_PAUSE_MAX);
         }
     }
 
@@ -404,6 +410,12 @@ pub(super) fn refusals(reply: &Document) -> Result<Vec<Refusal>> {
     };
     let all: Option<Vec<_>> = errors.iter().map(refusal).collect();
     all.ok_or_else(|| Error::new(Kind::Server, "the target's reply holds a write error of unknown form"))
+}
+
+/// The shard did not know what it owns, from the first statement on: as 6.0.5 tells
+/// it, each statement is refused by itself, and none was executed.
+fn is_stale(refused: &[Refusal]) -> bool {
+    refused.first().is_some_and(|first| first.index == 0) && refused.iter().all(|r| r.code == CODE_STALE_CONFIG)
 }
 
 fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {

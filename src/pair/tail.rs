@@ -245,7 +245,7 @@ fn classify<'a>(
     }
     let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
     let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
-    Ok((verdict != Verdict::Foreign).then(|| Change { position, ns: entry.ns, expiry }))
+    Ok((verdict != Verdict::Foreign).then_some(Change { position, ns: entry.ns, expiry }))
 }
 
 /// A UUID that was dropped before the catalog was read is of no interest; a

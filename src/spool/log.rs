@@ -33,6 +33,9 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Newest blocks kept in memory, uncompressed.
     pub cache_bytes: usize,
+    /// Blocks are compressed only while there are more bytes than this on disk: what
+    /// is trimmed in a moment is not worth it.
+    pub stored_bytes: u64,
 }
 
 /// One log; clones are handles to the same one. At most one handle appends.
@@ -47,8 +50,7 @@ pub struct OplogLog {
 struct Inner {
     dir: PathBuf,
     bytes_max: u64,
-    /// Blocks are compressed only when there are more bytes than this on disk.
-    stored_below: u64,
+    stored_bytes: u64,
     quota: Arc<Quota>,
     writer: Mutex<Writer>,
     contents: Mutex<Contents>,
@@ -83,7 +85,7 @@ impl OplogLog {
         let inner = Inner {
             dir: dir.to_owned(),
             bytes_max: limits.bytes_max,
-            stored_below: STORED_BYTES_MAX.min(limits.bytes_max / STORED_SHARE),
+            stored_bytes: limits.stored_bytes,
             quota,
             writer: Mutex::new(Writer::new(dir, segment_bytes, next)),
             contents: Mutex::new(contents),
@@ -117,8 +119,7 @@ impl OplogLog {
     /// is full or faulty. Then the log is as before the call; the same block may
     /// be tried again, unless the disk refused even to cut what was half written.
     pub fn append(&self, block: Block) -> Result<()> {
-        // What will be trimmed in a moment is not worth the compression.
-        let frame = match self.bytes() < self.inner.stored_below {
+        let frame = match self.bytes() < self.inner.stored_bytes {
             true => Frame::store(&block.payload)?,
             false => Frame::pack(&block.payload)?,
         };
@@ -252,11 +253,6 @@ impl OplogLog {
         self.inner.writer.lock().write_to(file);
     }
 }
-
-/// Up to here, and to this part of the bound, a log that its reader keeps up with
-/// is not compressed: two segments and what comes between two checkpoints.
-const STORED_BYTES_MAX: u64 = 256 << 20;
-const STORED_SHARE: u64 = 8;
 
 const LOCK: &str = "lock";
 

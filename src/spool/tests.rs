@@ -20,7 +20,7 @@ use super::{frame, segment};
 use crate::error::Result;
 use crate::pair::position::{Mark, Position};
 
-const ROOMY: Limits = Limits { bytes_max: 1 << 30, segment_bytes: 1 << 20, cache_bytes: 1 << 20 };
+const ROOMY: Limits = Limits { bytes_max: 1 << 30, segment_bytes: 1 << 20, cache_bytes: 1 << 20, stored_bytes: 0 };
 /// Two or three of the test's blocks a segment, none in memory.
 const TIGHT: Limits = Limits { segment_bytes: 400, cache_bytes: 0, ..ROOMY };
 
@@ -84,10 +84,11 @@ proptest! {
     #[test]
     fn any_reader_reads_exactly_what_is_above_its_start(
         sizes in prop::collection::vec(1u64..40, 1..20), more in prop::collection::vec(1u64..40, 0..5),
-        cache_bytes in prop_oneof![Just(0), Just(500), Just(1 << 20)], reopened: bool,
+        cache_bytes in prop_oneof![Just(0), Just(500), Just(1 << 20)],
+        stored_bytes in prop_oneof![Just(0), Just(900), Just(1 << 20)], reopened: bool,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let limits = Limits { cache_bytes, ..TIGHT };
+        let limits = Limits { cache_bytes, stored_bytes, ..TIGHT };
         let mut log = open(dir.path(), limits).unwrap();
         fill(&log, &sizes);
         if reopened {

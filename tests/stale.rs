@@ -50,7 +50,9 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
             writer.flush(&[writes]).await.unwrap();
         }
         assert!(tracked.doubts.is_empty());
-        let count = shard.client.database("d").collection::<bson::Document>("c").count_documents(doc! {}).await;
-        assert_eq!(count.unwrap(), 100 * (round as u64 + 1));
+        let count =
+            shard.client.database("d").collection::<bson::Document>("c").count_documents(doc! {"n": round}).await;
+        // Those of the round before were acknowledged by a server that was killed then.
+        assert_eq!(count.unwrap(), 100);
     }
 }

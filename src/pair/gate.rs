@@ -74,8 +74,11 @@ enum UnitState {
     /// Its scan has not begun. Set when planned; left by `start`.
     Waiting,
     /// Its scan reads at or after the fence. Set by `start`, or by `admit` where
-    /// an earlier incarnation had started it; left by `finish`.
-    Copying { fence: Position, held: Held, again: bool },
+    /// an earlier incarnation had started it; left by `finish`. No op up to `seen`
+    /// is needed: the fence, for the scan reads all of that entry; but where documents
+    /// may be there already, which the scan leaves alone, only what was applied: a
+    /// start that took effect late can have recorded a fence newer than they are.
+    Copying { fence: Position, seen: Position, held: Held, again: bool },
     /// Its last held op was handed to the lanes. Set by `finish`; final.
     Copied,
 }
@@ -194,8 +197,7 @@ impl Gate {
         let unit = collection.unit_of(op.id);
         let held = match &mut collection.units[unit].state {
             UnitState::Waiting => return Verdict::Dropped,
-            // The scan reads all of the entry that the fence is.
-            UnitState::Copying { fence, .. } if op.position <= *fence => return Verdict::Dropped,
+            UnitState::Copying { seen, .. } if op.position <= *seen => return Verdict::Dropped,
             UnitState::Copying { held, .. } => Some(held),
             UnitState::Copied => collection.hold.as_mut(),
         };
@@ -223,7 +225,8 @@ impl Gate {
                 Some(Started { fence: *fence, again: true })
             }
             state @ UnitState::Waiting => {
-                *state = UnitState::Copying { fence: self.begun, held: Held::default(), again: false };
+                *state =
+                    UnitState::Copying { fence: self.begun, seen: self.begun, held: Held::default(), again: false };
                 self.copying.insert((*uuid, unit));
                 Some(Started { fence: self.begun, again: false })
             }
@@ -346,7 +349,7 @@ impl Unit {
             // The resume position is at or below every fence, unless the start of an
             // older incarnation took effect late: ops are held from here on only.
             state::UnitState::Copying(fence) => {
-                UnitState::Copying { fence: fence.max(resume), held: Held::default(), again: true }
+                UnitState::Copying { fence: fence.max(resume), seen: resume, held: Held::default(), again: true }
             }
             state::UnitState::Settled => UnitState::Copied,
         };

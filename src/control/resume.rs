@@ -48,7 +48,7 @@ pub async fn settle(target: &Shard, store: &PairStore, feed: &Feed, state: &mut 
 }
 
 async fn give_up(target: &Shard, store: &PairStore, state: &mut PairState) -> Result<()> {
-    let lost: Vec<(Uuid, usize)> = units_before(state).map(|(collection, unit)| (collection.uuid, unit)).collect();
+    let lost: Vec<(Uuid, usize)> = units_in_flight(state).map(|(collection, unit)| (collection.uuid, unit)).collect();
     emptying::wipe_units(target, store, &lost).await?;
     failpoint::hit("units-waiting");
     wait_anew(state, &lost);
@@ -63,14 +63,15 @@ pub fn wait_anew(state: &mut PairState, units: &[(Uuid, usize)]) {
     }
 }
 
-/// Units whose scan began before the applied position: ops they hold or wait for
-/// may lie below it.
-pub fn units_before(state: &PairState) -> impl Iterator<Item = (&CollectionState, usize)> {
-    let applied = state.applied.position;
+/// Units whose scan or held ops are not all applied. Wherever their fences lie: one
+/// taken up again replays ops from its attempt's resume position on, and what was
+/// handed over of them since the last checkpoint has set its documents back below
+/// the applied position.
+pub fn units_in_flight(state: &PairState) -> impl Iterator<Item = (&CollectionState, usize)> {
     let alive = state.collections.iter().filter(|c| !c.dead);
-    alive.flat_map(move |collection| {
+    alive.flat_map(|collection| {
         let units = collection.units.iter().enumerate();
-        let lost = units.filter(move |(_, unit)| matches!(unit, UnitState::Copying(fence) if *fence < applied));
+        let lost = units.filter(|(_, unit)| matches!(unit, UnitState::Copying(_)));
         lost.map(move |(index, _)| (collection, index))
     })
 }
@@ -98,7 +99,7 @@ impl fmt::Display for Lost {
 fn lost_units(state: &PairState) -> Lost {
     let mut named: Vec<(String, Vec<String>)> = Vec::new();
     let mut count = 0;
-    for (collection, unit) in units_before(state) {
+    for (collection, unit) in units_in_flight(state) {
         count += 1;
         let name = collection.ns.to_string();
         let number = format!("{} of {}", unit + 1, collection.units.len());
@@ -132,7 +133,7 @@ mod tests {
     use crate::pair::position::Mark;
 
     #[test]
-    fn only_units_begun_before_the_applied_position_are_lost() {
+    fn all_units_in_flight_are_lost_wherever_their_fences_lie() {
         let at = |raw| Mark { position: Position::from_raw(raw), term: 1 };
         let copying = |raw| UnitState::Copying(Position::from_raw(raw));
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
@@ -146,10 +147,10 @@ mod tests {
         let dead = CollectionState { units: vec![copying(1)], ..CollectionState::dead(Uuid::new(), &ns) };
         let collections = vec![collection, dead];
         let state = PairState { resume: at(4), applied: at(10), catalog_position: Position::default(), collections };
-        assert_eq!(units_before(&state).map(|(_, unit)| unit).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(units_in_flight(&state).map(|(_, unit)| unit).collect::<Vec<_>>(), [0, 2, 3]);
         assert_eq!(
             lost_units(&state).to_string(),
-            "2 ranges in flight (d.c: 1 of 5, 3 of 5), which are emptied on the target and copied anew"
+            "3 ranges in flight (d.c: 1 of 5, 3 of 5, 4 of 5), which are emptied on the target and copied anew"
         );
     }
 }

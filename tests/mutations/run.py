@@ -134,8 +134,8 @@ TABLE = [
      "                self.targets[which].empty(target, lower..upper);",
      "                if !MUTATED { self.targets[which].empty(target, lower..upper); }"),
     ("none-given-up", "R6", "a pair goes on at the applied position and gives no unit up", "src/control/resume.rs",
-     "UnitState::Copying(fence) if *fence < applied));",
-     "UnitState::Copying(fence) if *fence < applied && !MUTATED));"),
+     "matches!(unit, UnitState::Copying(_)));",
+     "matches!(unit, UnitState::Copying(_)) && !MUTATED);"),
     ("new-fence", "R6", "a unit that was being copied takes a new fence after a restart", "src/pair/gate.rs",
      "            state::UnitState::Waiting => UnitState::Waiting,\n",
      "            state::UnitState::Waiting => UnitState::Waiting,\n"

@@ -5,7 +5,7 @@
 //! throw of the dice.
 
 use bson::Uuid;
-use shardlift::control::resume::{units_before, wait_anew};
+use shardlift::control::resume::{units_in_flight, wait_anew};
 use shardlift::state::PairState;
 
 use crate::sim::body::{self, Key};
@@ -22,7 +22,7 @@ impl World {
     pub(super) fn settle(&mut self, which: usize, incarnation: i64, state: &mut PairState) -> bool {
         let rolled_off = 0 < self.fault_steps && self.dice.below(ROLLED_OFF) == 0;
         if rolled_off && state.resume.position < state.applied.position {
-            let lost: Vec<(Uuid, usize)> = units_before(state).map(|(c, unit)| (c.uuid, unit)).collect();
+            let lost: Vec<(Uuid, usize)> = units_in_flight(state).map(|(c, unit)| (c.uuid, unit)).collect();
             self.note(|| format!("pair {which} goes on at {:?}, without {lost:?}", state.applied.position));
             self.write(which, StoreWrite::Wiping(lost.clone()));
             if self.is_killed() {

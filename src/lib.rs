@@ -142,8 +142,6 @@
 //! # Not yet
 //!
 //! Servers other than 6.0; renames, `collMod` and time series; different shard counts.
-//! One of 20 000 seeds of the simulation fails and is not understood (4459): after a
-//! roll-over a pair writes to a collection whose drop was made already.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

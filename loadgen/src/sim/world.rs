@@ -195,11 +195,10 @@ impl World {
                 Process::Begun(router, begun)
             }
             Process::Begun(router, begun) => {
-                // The target lists no connection of an older incarnation.
+                // The target lists no connection of an older incarnation, and its
+                // state was written over them too.
                 self.zombies.iter_mut().for_each(Vec::clear);
-                // Neither that a unit is settled: it may be given up from here on.
-                let keeps = |write: &StoreWrite| !matches!(write, StoreWrite::Settled(_));
-                self.store_zombies.iter_mut().for_each(|writes| writes.retain(keeps));
+                self.store_zombies.iter_mut().for_each(Vec::clear);
                 (0..self.targets.len()).for_each(|which| self.finish_wipes(which));
                 Process::Alone(router, begun)
             }

@@ -15,7 +15,7 @@ use crate::server::port;
 use crate::server::process::Process;
 use crate::wire::link::Link;
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 const PORT_TRIES_MAX: u32 = 5;
 const POLL: Duration = Duration::from_millis(20);
 

@@ -117,7 +117,7 @@
 //!   round between lanes, a replayed op may meet a shape that never was. The
 //!   document is dropped from the stream and read again at an exact position
 //!   ([`pair::doubtful`]); in one transaction there is no order to find (R3).
-//! - *Updates and deletes of a flush in one transaction* ([`pair::transact`]): the
+//! - *Updates and deletes of a flush in one transaction* ([`pair::at_once`]): the
 //!   target commits and logs once for thousands of statements (tuning.md). What it does
 //!   not take at once goes statement by statement. Inserts are cheaper by themselves.
 //! - *Deltas merge only where any base document gives the same bytes*

@@ -69,6 +69,27 @@ pub async fn within<T>(patience: Duration, what: &str, work: impl Future<Output 
     tokio::time::timeout(patience, work).await.map_err(|_| late())?
 }
 
+/// StaleConfig: after an election or a restart a shard refuses what concerns a
+/// collection until it has loaded what it owns of it. Nothing was executed.
+pub const CODE_STALE_CONFIG: i32 = 13388;
+const STALE_PAUSE: Duration = Duration::from_millis(10);
+const STALE_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Asks again for as long as the answer is `StaleConfig`, up to `patience`.
+pub async fn while_stale<T, F: Future<Output = Result<T>>>(patience: Duration, ask: impl Fn() -> F) -> Result<T> {
+    let (deadline, mut pause) = (Instant::now() + patience, STALE_PAUSE);
+    loop {
+        match ask().await {
+            Err(e) if e.code == Some(CODE_STALE_CONFIG) && Instant::now() < deadline => {
+                tracing::debug!("asked again: {}", e.message);
+            }
+            answer => return answer,
+        }
+        tokio::time::sleep(jittered(pause)).await;
+        pause = (pause * 2).min(STALE_PAUSE_MAX);
+    }
+}
+
 fn parked(cause: &Error, away: Duration) -> Error {
     let found = format!("a server was away for {} s: {}", away.as_secs(), cause.message);
     Error::new(Kind::Parked, found).remedy(
@@ -86,6 +107,24 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_shard_that_does_not_know_what_it_owns_is_asked_again_and_not_for_ever() {
+        let asked = std::cell::Cell::new(0);
+        let stale_until = |times: u32, code| {
+            asked.set(0);
+            let asked = &asked;
+            move || async move {
+                asked.set(asked.get() + 1);
+                let e = || Error { code: Some(code), ..Error::new(Kind::Transient, "x") };
+                if asked.get() < times { Err(e()) } else { Ok(asked.get()) }
+            }
+        };
+        let patience = Duration::from_secs(60);
+        assert_eq!(while_stale(patience, stale_until(3, CODE_STALE_CONFIG)).await.ok(), Some(3));
+        assert!(while_stale(patience, stale_until(3, 91)).await.is_err() && asked.get() == 1);
+        assert!(while_stale(Duration::ZERO, stale_until(3, CODE_STALE_CONFIG)).await.is_err() && asked.get() == 1);
+    }
 
     #[tokio::test]
     async fn only_passing_faults_are_waited_for_and_not_for_ever() {

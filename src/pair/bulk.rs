@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
 use futures_util::future::try_join_all;
@@ -15,10 +15,11 @@ use mongodb::Client;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
-use crate::cluster::retry::within;
+use crate::cluster::retry::{CODE_STALE_CONFIG, while_stale, within};
 use crate::error::{self, Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::observe::metrics::PairMetrics;
+use crate::pair::at_once::{AtOnce, Part, pays_at_once};
 use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
 use crate::pair::command::WriteCommand;
@@ -26,7 +27,6 @@ use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
 use crate::pair::position::Position;
 use crate::pair::render::{render, render_in_transaction, render_inserts};
-use crate::pair::transact::{AtOnce, Part, STATEMENTS_MIN};
 
 /// Writes to one target shard.
 #[derive(Debug, Clone)]
@@ -45,13 +45,6 @@ pub struct Writer {
 const CODE_DUPLICATE_KEY: i32 = 11000;
 /// The collection of that UUID is gone, or has another name.
 const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
-/// StaleConfig, of a whole command: after an election a shard refuses it before it
-/// does anything, until it has loaded what it owns.
-const CODE_STALE_CONFIG: i32 = 13388;
-/// Pauses before it is asked again.
-const STALE_PAUSE: Duration = Duration::from_millis(10);
-const STALE_PAUSE_MAX: Duration = Duration::from_secs(1);
-
 /// A statement the target refused: its index in the command, and why.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -120,8 +113,8 @@ impl Writer {
         let groups = || sorted.iter().flat_map(|s| [(s.collection, &s.updates), (s.collection, &s.deletes)]);
         let batches: Vec<_> =
             groups().flat_map(|(c, group)| self.batches(group).into_iter().map(move |batch| (c, batch))).collect();
-        let many = STATEMENTS_MIN <= batches.iter().map(|(_, batch)| batch.len()).sum();
-        if !(many && self.all_at_once(&batches).await?) {
+        let pays = pays_at_once(batches.iter().flat_map(|(_, batch)| batch).map(|statement| statement.weight()));
+        if !(pays && self.all_at_once(&batches).await?) {
             let sent = batches.iter().map(|(collection, batch)| self.send(collection, batch, false));
             try_join_all(sent).await?;
         }
@@ -214,27 +207,20 @@ impl Writer {
     }
 
     /// Sends one write command. On a collection that is gone, every statement is
-    /// refused by itself (code 361, seen on 6.0.5). One of which nothing was executed
-    /// for certain is made and sent again.
+    /// refused by itself (code 361, seen on 6.0.5). Where the shard does not know what
+    /// it owns the command is sent again.
     pub(super) async fn run(&self, collection: &Tracked, command: impl Fn() -> RawDocumentBuf) -> Result<Vec<Refusal>> {
         let failed = |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
-        let (deadline, mut pause) = (Instant::now() + self.patience, STALE_PAUSE);
-        loop {
-            let refused = match self.command(&collection.ns.db, command()).await {
-                Err(e) if e.code == Some(CODE_STALE_CONFIG) => Err(e),
-                answered => Ok(refusals(&answered.map_err(failed)?)?),
-            };
-            let nothing_done = match &refused {
-                Err(_) => true,
-                Ok(refused) => is_stale(refused),
-            };
-            if !nothing_done || deadline <= Instant::now() {
-                return refused.map_err(failed);
+        let send = || async {
+            let command = command();
+            let ordered = command.get_bool("ordered").unwrap_or(true);
+            let refused = refusals(&self.command(&collection.ns.db, command).await?)?;
+            match refused.iter().find(|refusal| is_stale(refusal, ordered)) {
+                Some(stale) => Err(refused_error(collection, stale)),
+                None => Ok(refused),
             }
-            tracing::debug!(ns = %collection.ns, "sent again: the target's shard does not know yet what it owns");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(STALE_PAUSE_MAX);
-        }
+        };
+        while_stale(self.patience, send).await.map_err(failed)
     }
 
     /// One command, sent once. Its reply tells the term it was acknowledged in.
@@ -412,10 +398,12 @@ pub(super) fn refusals(reply: &Document) -> Result<Vec<Refusal>> {
     all.ok_or_else(|| Error::new(Kind::Server, "the target's reply holds a write error of unknown form"))
 }
 
-/// The shard did not know what it owns, from the first statement on: as 6.0.5 tells
-/// it, each statement is refused by itself, and none was executed.
-fn is_stale(refused: &[Refusal]) -> bool {
-    refused.first().is_some_and(|first| first.index == 0) && refused.iter().all(|r| r.code == CODE_STALE_CONFIG)
+/// The shard did not know what it owns, as 6.0.5 tells it of a statement. Others of
+/// the command may have been executed. Unordered ones may be so twice: nothing else
+/// on their documents is under way, and a statement leaves its own outcome as it is.
+/// Of ordered ones a document may be twice: only if it was the first.
+fn is_stale(refusal: &Refusal, ordered: bool) -> bool {
+    refusal.code == CODE_STALE_CONFIG && (!ordered || refusal.index == 0)
 }
 
 fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {

@@ -11,10 +11,8 @@ use std::time::Duration;
 use bson::raw::cstr;
 use bson::{Bson, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
-use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
-use mongodb::options::WriteConcern;
+use mongodb::Client;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
-use mongodb::{Client, ClientSession};
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
@@ -26,6 +24,7 @@ use crate::pair::collection::Tracked;
 use crate::pair::command::{STATEMENT_OVERHEAD_BYTES, WriteCommand};
 use crate::pair::position::Position;
 use crate::pair::render;
+use crate::pair::transaction::{self, Transaction};
 
 /// What one transaction is made of.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +66,15 @@ impl Stop {
     }
 }
 
+impl From<transaction::Stop> for Stop {
+    fn from(stop: transaction::Stop) -> Self {
+        match stop {
+            transaction::Stop::NotTaken(e) => Stop::Refused(e),
+            transaction::Stop::Fault(e) => Stop::Fault(e.context("writing documents read again")),
+        }
+    }
+}
+
 type Step<T> = std::result::Result<T, Stop>;
 
 /// `_id`s in one read of the source, and their bytes.
@@ -90,25 +98,23 @@ impl Reread<'_> {
     ///
     /// `bytes_max`: of all those documents.
     pub async fn run(&self, ids: &[IdKey], bytes_max: usize) -> Step<()> {
-        let mut session = self.writer.client.start_session().await.map_err(target_stop)?;
-        session.start_transaction().write_concern(WriteConcern::nodes(1)).await.map_err(target_stop)?;
-        if let Err(stop) = self.write_all(&mut session, ids, bytes_max).await {
-            // Where it fails, the server ends the transaction by itself.
-            let _ = session.abort_transaction().await;
+        let mut transaction = Transaction::begin(self.writer).await?;
+        if let Err(stop) = self.write_all(&mut transaction, ids, bytes_max).await {
+            transaction.abort().await;
             return Err(stop);
         }
         crate::failpoint::hit("doubtful-before");
-        session.commit_transaction().await.map_err(commit_stop)?;
+        transaction.commit().await?;
         crate::failpoint::hit("doubtful-after");
         Ok(())
     }
 
-    async fn write_all(&self, session: &mut ClientSession, ids: &[IdKey], bytes_max: usize) -> Step<()> {
+    async fn write_all(&self, transaction: &mut Transaction<'_>, ids: &[IdKey], bytes_max: usize) -> Step<()> {
         for some in ids.chunks(DELETES_MAX) {
             let bytes = some.iter().map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES).sum();
             let mut command = WriteCommand::in_transaction("delete", self.tracked, "deletes", bytes);
             some.iter().for_each(|id| command.delete(&id.value));
-            self.send(session, command).await?;
+            self.send(transaction, command).await?;
         }
         // Under a collation two `_id`s may find one and the same document.
         let mut written: HashSet<IdKey> = HashSet::new();
@@ -125,7 +131,7 @@ impl Reread<'_> {
                 if bytes_max < bytes {
                     return Err(Stop::TooLarge);
                 }
-                self.write(session, &documents).await?;
+                self.write(transaction, &documents).await?;
             }
         }
         Ok(())
@@ -179,14 +185,14 @@ impl Reread<'_> {
         Ok(owned)
     }
 
-    async fn write(&self, session: &mut ClientSession, documents: &[&[u8]]) -> Step<()> {
+    async fn write(&self, transaction: &mut Transaction<'_>, documents: &[&[u8]]) -> Step<()> {
         let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
             documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
         for batch in bulk::split_by_bytes(&plain, self.writer.limits) {
             let bytes = batch.iter().map(|d| d.len() + 16).sum();
             let mut command = WriteCommand::in_transaction("insert", self.tracked, "documents", bytes);
             batch.iter().for_each(|document| command.insert(document));
-            self.send(session, command).await?;
+            self.send(transaction, command).await?;
         }
         for document in literal {
             let bytes = document.len() + STATEMENT_OVERHEAD_BYTES;
@@ -195,22 +201,13 @@ impl Reread<'_> {
             let writer = command.begin_update(&id.into(), true);
             render::write_pipeline(writer, Some(document), &[]);
             writer.end();
-            self.send(session, command).await?;
+            self.send(transaction, command).await?;
         }
         Ok(())
     }
 
-    async fn send(&self, session: &mut ClientSession, command: WriteCommand) -> Step<()> {
-        let database = self.writer.client.database(&self.tracked.ns.db);
-        let reply = database.run_raw_command(command.finish()).session(session).await.map_err(target_stop)?;
-        self.writer.check_term(&reply).map_err(Stop::Fault)?;
-        match bulk::refusals(&reply).map_err(Stop::Fault)?.first() {
-            None => Ok(()),
-            Some(refusal) => {
-                let error = Error::new(Kind::Server, format!("{} (code {})", refusal.message, refusal.code));
-                Err(Stop::Refused(Error { code: Some(refusal.code), ..error }))
-            }
-        }
+    async fn send(&self, transaction: &mut Transaction<'_>, command: WriteCommand) -> Step<()> {
+        Ok(transaction.send(&self.tracked.ns.db, command.finish()).await?)
     }
 
     /// True if the target has any of these, whatever it holds.
@@ -273,26 +270,6 @@ fn source_stop(e: mongodb::error::Error) -> Stop {
     match passing {
         true => Stop::HistoryGone(e),
         false => Stop::Refused(e.context("reading documents again on the source")),
-    }
-}
-
-/// A fault before the commit was sent.
-fn target_stop(e: mongodb::error::Error) -> Stop {
-    let transient = e.contains_label(TRANSIENT_TRANSACTION_ERROR);
-    match Error::from(e) {
-        e if e.kind == Kind::Transient || e.code.is_none() && !transient => Stop::Fault(e),
-        e => Stop::Refused(e),
-    }
-}
-
-/// Whether it took effect must be known.
-fn commit_stop(e: mongodb::error::Error) -> Stop {
-    let aborted = e.contains_label(TRANSIENT_TRANSACTION_ERROR) && !e.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
-    let e = Error::from(e).context("committing documents read again");
-    match aborted && e.kind != Kind::Transient {
-        true => Stop::Refused(e),
-        // Perhaps it did: another attempt finds out by replaying.
-        false => Stop::Fault(Error { kind: Kind::Transient, ..e }),
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::TryStreamExt;
 use mongodb::Client;
 
 use crate::cluster::connect::Shard;
+use crate::cluster::retry::while_stale;
 use crate::error::{Error, Kind, Result, is_passing};
 use crate::state::DATABASE;
 
@@ -49,7 +50,8 @@ impl StateDatabase {
         StateDatabase { client: shard.client.clone(), shard: shard.id.clone() }
     }
 
-    /// Runs a write command, acknowledged by a majority.
+    /// Runs a write command, acknowledged by a majority; again where the shard does
+    /// not know yet what it owns.
     ///
     /// # Errors
     /// `Transient` for a lost connection, a missing answer, or a majority that
@@ -58,9 +60,12 @@ impl StateDatabase {
         let wait_ms = i64::try_from(MAJORITY_WAIT.as_millis()).unwrap_or(i64::MAX);
         command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority", "wtimeout": wait_ms});
         let database = self.client.database(DATABASE);
-        let reply = self.answer(async { Ok(database.run_raw_command(command).await?) }).await?;
-        refused(&reply).map_err(|e| self.context(e))?;
-        Ok(reply)
+        while_stale(ANSWER_WAIT, || async {
+            let reply = self.answer(async { Ok(database.run_raw_command(command.clone()).await?) }).await?;
+            refused(&reply).map_err(|e| self.context(e))?;
+            Ok(reply)
+        })
+        .await
     }
 
     /// The same for `insert`, `update` and `delete`, whose replies tell the

@@ -82,7 +82,7 @@
 //!   never waits under its lock. Where held ops are what the tail would wait for,
 //!   they are left to the spool: so it only ever waits for its lanes.
 //! - **Errors**: one type with a cause; the cause alone gives policy and exit code.
-//!   The first failure of any task ends the attempt ([`pair::run::PairTasks`]).
+//!   The first failure of any task ends the attempt ([`pair::tasks::PairTasks`]).
 //! - **Faults**: one mechanism. Whatever happens on the target's side (a lost
 //!   connection, no answer, another term in a reply) ends all tasks of all pairs; a
 //!   new incarnation waits until the target lists no older one, loads the last

@@ -21,7 +21,8 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::api::{Answer, Request};
 use crate::pair;
-use crate::pair::run::{Pair, PairTasks};
+use crate::pair::run::Pair;
+use crate::pair::tasks::PairTasks;
 
 /// How often gauges and the phase are brought up to date.
 const TICK: Duration = Duration::from_millis(50);

@@ -26,7 +26,9 @@ use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
 use crate::pair::incarnation::{self, Begun};
 use crate::pair::oplog::{Newest, Oplog};
-use crate::pair::run::{Limits, Pair, PairTasks, Plan};
+use crate::pair::run::Pair;
+use crate::pair::start::{Limits, Plan};
+use crate::pair::tasks::PairTasks;
 use crate::state::pair_store::PairStore;
 use crate::state::{CollectionState, PairState};
 

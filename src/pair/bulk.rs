@@ -14,7 +14,6 @@ use futures_util::future::try_join_all;
 use mongodb::Client;
 
 use crate::bson::identity::IdKey;
-use crate::bson::locate;
 use crate::cluster::retry::{CODE_STALE_CONFIG, while_stale, within};
 use crate::error::{self, Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
@@ -22,7 +21,6 @@ use crate::observe::metrics::PairMetrics;
 use crate::pair::at_once::{AtOnce, Part, pays_at_once};
 use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
-use crate::pair::command::WriteCommand;
 use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
 use crate::pair::position::Position;
@@ -42,7 +40,7 @@ pub struct Writer {
     pub metrics: Arc<PairMetrics>,
 }
 
-const CODE_DUPLICATE_KEY: i32 = 11000;
+pub(super) const CODE_DUPLICATE_KEY: i32 = 11000;
 /// The collection of that UUID is gone, or has another name.
 const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
 /// A statement the target refused: its index in the command, and why.
@@ -52,7 +50,7 @@ pub(super) struct Refusal {
     pub(super) code: i32,
     pub(super) message: String,
     /// The unique index is `_id_`.
-    on_id: bool,
+    pub(super) on_id: bool,
 }
 
 /// The statements of a collection of one flush, by how they are sent. A document
@@ -90,7 +88,7 @@ impl Writer {
     }
 
     /// One document by itself.
-    async fn write_one(&self, collection: &Arc<Tracked>, statement: Statement) -> Result<()> {
+    pub(super) async fn write_one(&self, collection: &Arc<Tracked>, statement: Statement) -> Result<()> {
         self.flush(&[CollectionWrites::one(collection.clone(), statement)]).await.map(drop)
     }
 
@@ -193,7 +191,7 @@ impl Writer {
 
     /// What a refusal means: its document is doubtful from now on. It must be so
     /// before its op leaves the lane, or the watermark would pass it.
-    fn doubt(&self, collection: &Tracked, id: &IdKey, position: Position, refusal: &Refusal) -> Result<()> {
+    pub(super) fn doubt(&self, collection: &Tracked, id: &IdKey, position: Position, refusal: &Refusal) -> Result<()> {
         if collection.is_dead() {
             return Ok(());
         }
@@ -246,68 +244,6 @@ impl Writer {
         }
     }
 
-    /// Writes copied documents, read at or after `fence`. Those already there are
-    /// left alone: every op since the fence is replayed over them (R3).
-    pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
-        for document in documents {
-            collection.note_duplicate_names(locate::raw(document))?;
-        }
-        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
-            documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
-        if collection.in_order() && !literal.is_empty() {
-            return self.copy_one_by_one(collection, documents, fence).await;
-        }
-        self.copy_plain(collection, &plain, fence).await?;
-        self.copy_one_by_one(collection, &literal, fence).await
-    }
-
-    /// Removes every document of a collection that is to be copied again.
-    pub async fn empty(&self, collection: &Tracked) -> Result<()> {
-        let delete_all = || {
-            let mut command = WriteCommand::new("delete", collection, "deletes", true, 64);
-            command.delete_all();
-            command.finish()
-        };
-        match self.run(collection, delete_all).await?.first().filter(|_| !collection.is_dead()) {
-            Some(refusal) => Err(Error::new(
-                Kind::Server,
-                format!("{} could not be emptied on the target: {}", collection.ns, refusal.message),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    async fn copy_plain(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
-        // Only natural order is worth one document after the other.
-        let ordered = collection.traits.capped;
-        for mut batch in split_by_bytes(documents, self.limits) {
-            while !batch.is_empty() && !collection.is_dead() {
-                let insert = || {
-                    let bytes = batch.iter().map(|d| d.len() + 16).sum();
-                    let mut command = WriteCommand::new("insert", collection, "documents", ordered, bytes);
-                    batch.iter().for_each(|document| command.insert(document));
-                    command.finish()
-                };
-                let refused = self.run(collection, insert).await?;
-                for refusal in refused.iter().filter(|r| r.code != CODE_DUPLICATE_KEY || !r.on_id) {
-                    self.doubt(collection, &id_key(collection, batch[refusal.index])?, fence, refusal)?;
-                }
-                // Ordered: nothing after the refused one was tried.
-                let tried = refused.last().filter(|_| ordered).map_or(batch.len(), |refusal| refusal.index + 1);
-                batch = &batch[tried..];
-            }
-        }
-        Ok(())
-    }
-
-    async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
-        for document in documents {
-            self.write_one(collection, Statement::full(id_key(collection, document)?, (*document).into(), fence))
-                .await?;
-        }
-        Ok(())
-    }
-
     /// Writes one statement that a pipeline update could abort the server with.
     async fn write_delicate(&self, collection: &Tracked, statement: &Statement) -> Result<()> {
         let Statement { id, position, .. } = statement;
@@ -339,29 +275,6 @@ impl Writer {
         let documents = self.client.database(&collection.ns.db).collection::<RawDocumentBuf>(&collection.ns.coll);
         Ok(documents.find_one(Document::try_from(filter)?).await?.is_some())
     }
-}
-
-/// Splits documents into what fits one insert each.
-pub(super) fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLimits) -> Vec<&'a [&'d [u8]]> {
-    let mut batches = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (i, document) in documents.iter().enumerate() {
-        let weight = document.len() + 16;
-        let full = i - start >= limits.ops_max || bytes + weight > limits.bytes_max.min(COMMAND_BYTES_MAX);
-        if full && start < i {
-            batches.push(&documents[start..i]);
-            (start, bytes) = (i, 0);
-        }
-        bytes += weight;
-    }
-    if start < documents.len() {
-        batches.push(&documents[start..]);
-    }
-    batches
-}
-
-fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {
-    locate::id_of(locate::raw(document)).map(IdKey::new).ok_or_else(|| unreadable_id(collection))
 }
 
 pub(super) fn unreadable_id(collection: &Tracked) -> Error {

@@ -19,9 +19,10 @@ use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::budget::Share;
-use crate::pair::bulk::{self, Writer};
+use crate::pair::bulk::{Writer, unreadable_id};
 use crate::pair::collection::Tracked;
 use crate::pair::command::{STATEMENT_OVERHEAD_BYTES, WriteCommand};
+use crate::pair::copy;
 use crate::pair::position::Position;
 use crate::pair::render;
 use crate::pair::transaction::{self, Transaction};
@@ -177,7 +178,7 @@ impl Reread<'_> {
         for document in batch.doc_slices()? {
             let Some(document) = document?.as_document() else { continue };
             self.tracked.note_duplicate_names(document)?;
-            let id = locate::id_of(document).ok_or_else(|| bulk::unreadable_id(self.tracked))?;
+            let id = locate::id_of(document).ok_or_else(|| unreadable_id(self.tracked))?;
             if self.tracked.owns(document) && seen.insert(IdKey::new(id)) {
                 owned.push(document.as_bytes());
             }
@@ -188,7 +189,7 @@ impl Reread<'_> {
     async fn write(&self, transaction: &mut Transaction<'_>, documents: &[&[u8]]) -> Step<()> {
         let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
             documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
-        for batch in bulk::split_by_bytes(&plain, self.writer.limits) {
+        for batch in copy::split_by_bytes(&plain, self.writer.limits) {
             let bytes = batch.iter().map(|d| d.len() + 16).sum();
             let mut command = WriteCommand::in_transaction("insert", self.tracked, "documents", bytes);
             batch.iter().for_each(|document| command.insert(document));

@@ -1,0 +1,274 @@
+//! Sets up one pair from its recorded state.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use bson::Uuid;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::cluster::catalog;
+use crate::cluster::connect::Shard;
+use crate::error::Result;
+use crate::observe::metrics::PairMetrics;
+use crate::pair::budget::Share;
+use crate::pair::bulk::Writer;
+use crate::pair::checkpoint::Checkpointer;
+use crate::pair::chores::Chores;
+use crate::pair::collection::Tracked;
+use crate::pair::compile::FlushLimits;
+use crate::pair::ddl::{DdlSink, Request};
+use crate::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
+use crate::pair::feed::Feed;
+use crate::pair::gate::Gate;
+use crate::pair::inbox::Inbox;
+use crate::pair::incarnation::Begun;
+use crate::pair::index::Indexer;
+use crate::pair::lane;
+use crate::pair::oplog::{Newest, Oplog};
+use crate::pair::plan::Size;
+use crate::pair::replay::Replayer;
+use crate::pair::restore::{Now, restore};
+use crate::pair::run::Pair;
+use crate::pair::scan::{BATCH_BYTES, ScanUnit, Scanners};
+use crate::pair::tail::{Tail, TailView};
+use crate::pair::tasks::PairTasks;
+use crate::pair::transactions::Transactions;
+use crate::pair::vanished;
+use crate::state::pair_store::PairStore;
+use crate::state::{CollectionState, PairState, UnitState};
+
+/// What an attempt makes a pair of. Numbers as resolved by `config`.
+pub struct Plan {
+    /// Index of the source shard.
+    pub index: usize,
+    pub begun: Begun,
+    pub source: Shard,
+    pub target: Shard,
+    /// As loaded once the incarnation had begun.
+    pub state: PairState,
+    pub store: PairStore,
+    pub feed: Arc<Feed>,
+    /// Dropped on the source meanwhile: the tail will come to it.
+    pub gone: HashSet<Uuid>,
+    /// Newest entry of the source as the attempt begins: the target may show
+    /// anything up to there (R3).
+    pub newest: Newest,
+    pub requests: mpsc::Sender<Request>,
+    pub limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Budget of this pair: half for its tail, half for its scans.
+    pub memory_bytes: usize,
+    pub scans: usize,
+    pub lanes: usize,
+    pub flush: FlushLimits,
+    /// How long either side may be away.
+    pub away_max: Duration,
+    /// How long a command or a reply may take.
+    pub patience: Duration,
+    pub checkpoint: Duration,
+}
+
+/// Batches of one unit, and commands of one flush, under way at a time.
+const WRITES_IN_FLIGHT: usize = 2;
+/// Index builds of one pair under way at a time.
+const INDEX_BUILDS: usize = 2;
+
+impl Pair {
+    /// Starts every task from the recorded state.
+    pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
+        let limits = plan.limits;
+        let Begun { incarnation, app_name } = plan.begun.clone();
+        let writes = limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT;
+        let pool = (writes + INDEX_BUILDS + 4) as u32;
+        let source = plan.source.data_client(&app_name, pool)?;
+        let target = plan.target.data_client(&app_name, pool)?;
+        // IMPORTANT: whatever this pair sends there goes over connections that the
+        // next incarnation waits for, index DDL too (R7).
+        let target_shard = Shard { client: target.clone(), ..plan.target.clone() };
+        let lanes: Vec<Arc<Inbox>> = (0..limits.lanes).map(|_| Arc::default()).collect();
+        let resume = plan.state.resume;
+        let gate = Arc::new(Mutex::new(Gate::new(resume, lanes.clone())));
+        let view: Arc<Mutex<TailView>> = Arc::default();
+        view.lock().walls.start_at(resume.position.seconds() * 1_000);
+        let metrics: Arc<PairMetrics> = Arc::default();
+        let (chores, failures) = Chores::new();
+        let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
+        let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
+        let writer = Writer {
+            client: target,
+            limits: limits.flush,
+            at_once: Arc::default(),
+            term: incarnation.term,
+            patience: limits.patience,
+            metrics: metrics.clone(),
+        };
+        let doubtful = Arc::new(Doubtful {
+            source_shard: plan.source.clone(),
+            target_shard: target_shard.clone(),
+            source: source.clone(),
+            writer: writer.clone(),
+            share: Share::new(0),
+            gate: gate.clone(),
+            replayer: replayer.clone(),
+            metrics: metrics.clone(),
+            documents_max: DOCUMENTS_MAX,
+        });
+        let indexer = Arc::new(Indexer {
+            doubtful: doubtful.clone(),
+            oplog,
+            source: plan.source.clone(),
+            target: target_shard,
+            metrics: metrics.clone(),
+            expiries: Mutex::default(),
+            builds: Semaphore::new(INDEX_BUILDS),
+        });
+        let name = format!("{} → {}", plan.source.id, plan.target.id);
+        let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
+        let checkpointer = Arc::new(Checkpointer {
+            store: plan.store.clone(),
+            gate: gate.clone(),
+            incarnation,
+            feed: plan.feed.clone(),
+            recorded: AtomicU64::new(resume.position.raw()),
+            came_on: AtomicBool::new(false),
+            pipeline: Default::default(),
+        });
+        let pair = Arc::new(Pair {
+            name,
+            index: plan.index,
+            metrics: metrics.clone(),
+            gate: gate.clone(),
+            view: view.clone(),
+            lanes: lanes.clone(),
+            chores: chores.clone(),
+            indexer: indexer.clone(),
+            checkpointer: checkpointer.clone(),
+            feed: plan.feed.clone(),
+            scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
+            share: Share::new(limits.memory_bytes / 2),
+        });
+        let queue = pair.admit(&plan).await?;
+        for inbox in &lanes {
+            tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
+        }
+        tasks.tasks.spawn(doubtful.run(chores.clone()));
+        let store = plan.store;
+        let ddl = DdlSink {
+            pair: plan.index,
+            gate: gate.clone(),
+            replayer: replayer.clone(),
+            chores: chores.clone(),
+            indexer: indexer.clone(),
+            store: store.clone(),
+            requests: plan.requests,
+        };
+        let tail = Tail {
+            reader: plan.feed.read_from(resume).await?,
+            feed: plan.feed.clone(),
+            at: resume.position,
+            share: pair.share.clone(),
+            gate: gate.clone(),
+            view,
+            ddl,
+            metrics: metrics.clone(),
+            catalog_position: plan.state.catalog_position,
+            transactions: Transactions::default(),
+            open_builds: HashSet::new(),
+        };
+        tasks.tasks.spawn(tail.run());
+        tasks.tasks.spawn(checkpointer.run(limits.checkpoint));
+        let scanners = Arc::new(Scanners {
+            source,
+            writer,
+            share: Share::new(limits.memory_bytes / 2),
+            gate,
+            replayer,
+            indexer,
+            chores,
+            metrics,
+            queue: Mutex::new(queue),
+            writes_in_flight: WRITES_IN_FLIGHT,
+            store,
+            away_max: limits.away_max,
+            patience: limits.patience,
+        });
+        for _ in 0..limits.scans {
+            let (scanners, pending) = (scanners.clone(), pair.scans_pending.clone());
+            tasks.tasks.spawn(async move {
+                scanners.run().await?;
+                pending.fetch_sub(1, SeqCst);
+                Ok(())
+            });
+        }
+        Ok((pair, tasks))
+    }
+
+    /// Admits every collection to the gate as it was left; returns the units
+    /// still to scan, those begun before first, then those of the largest
+    /// collections.
+    async fn admit(&self, plan: &Plan) -> Result<VecDeque<ScanUnit>> {
+        let mut begun = Vec::new();
+        let mut planned: Vec<(u64, Vec<ScanUnit>)> = Vec::new();
+        for state in &plan.state.collections {
+            let gone = plan.gone.contains(&state.uuid);
+            let now = Now { shard: plan.index, newest: plan.newest.mark.position, gone };
+            let tracked = restore(&mut self.gate.lock(), state, now)?;
+            if gone && !state.dead {
+                let source = plan.source.client.clone();
+                vanished::expect_drop(source, &self.gate, &self.chores, &tracked, plan.state.resume.position);
+            } else if tracked.counts() {
+                let size = self.size(&plan.source, &tracked).await?;
+                let (restored, waiting) = self.to_scan(&tracked, state, size);
+                begun.extend(restored);
+                planned.push((size.bytes, waiting));
+            }
+        }
+        planned.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        Ok(begun.into_iter().chain(planned.into_iter().flat_map(|(_, units)| units)).collect())
+    }
+
+    /// The units that were being copied, and those that wait. A collection that
+    /// needs neither has its indexes brought up to date.
+    fn to_scan(&self, tracked: &Arc<Tracked>, state: &CollectionState, size: Size) -> (Vec<ScanUnit>, Vec<ScanUnit>) {
+        let units: Vec<_> = scan_units(tracked, &state.bounds, size).into_iter().zip(&state.units).collect();
+        self.metrics.units_total.fetch_add(units.len() as u64, Relaxed);
+        let unsettled: Vec<_> = units.into_iter().filter(|(_, s)| **s != UnitState::Settled).collect();
+        self.metrics.units_copied.fetch_add((state.units.len() - unsettled.len()) as u64, Relaxed);
+        if unsettled.is_empty() {
+            let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
+            let ns = tracked.ns.clone();
+            self.chores.add("checking indexes of", &ns, async move { indexer.reconcile(&tracked).await });
+        }
+        let (begun, waiting): (Vec<_>, Vec<_>) = unsettled.into_iter().partition(|(_, s)| **s != UnitState::Waiting);
+        let units = |of: Vec<(ScanUnit, _)>| of.into_iter().map(|(unit, _)| unit).collect();
+        (units(begun), units(waiting))
+    }
+
+    async fn size(&self, source: &Shard, tracked: &Tracked) -> Result<Size> {
+        let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &tracked.ns).await?;
+        self.metrics.documents_total.fetch_add(documents, Relaxed);
+        self.metrics.bytes_total.fetch_add(bytes, Relaxed);
+        Ok(Size { documents, bytes })
+    }
+}
+
+fn scan_units(tracked: &Arc<Tracked>, bounds: &[bson::RawBson], size: Size) -> Vec<ScanUnit> {
+    let average = size.bytes / size.documents.max(1);
+    let batch_documents = (BATCH_BYTES / average.max(64)).clamp(1, 50_000) as i32;
+    let unit = |index: usize| ScanUnit {
+        tracked: tracked.clone(),
+        index,
+        lower: index.checked_sub(1).map(|i| bounds[i].clone()),
+        upper: bounds.get(index).cloned(),
+        batch_documents,
+    };
+    (0..=bounds.len()).map(unit).collect()
+}

@@ -13,6 +13,8 @@
 //!
 //! Knows nothing about files, or what label and body mean.
 
+use std::borrow::Cow;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
@@ -43,49 +45,46 @@ pub type Label = [u8; LABEL_BYTES];
 /// A frame about to be written. Packing is the costly part and needs no lock;
 /// the label is set afterwards.
 #[derive(Debug)]
-pub struct Frame(Vec<u8>);
+pub struct Frame<'a> {
+    header: [u8; HEADER_BYTES],
+    body: Cow<'a, [u8]>,
+}
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// Compresses `raw`; an error only when it is larger than `RAW_BYTES_MAX`.
-    pub fn pack(raw: &[u8]) -> Result<Frame> {
+    pub fn pack(raw: &[u8]) -> Result<Frame<'static>> {
         check_size(raw)?;
-        let mut bytes = vec![0; HEADER_BYTES + zstd::zstd_safe::compress_bound(raw.len())];
-        let packed_bytes = zstd::bulk::compress_to_buffer(raw, &mut bytes[HEADER_BYTES..], ZSTD_LEVEL)
+        let packed = zstd::bulk::compress(raw, ZSTD_LEVEL)
             .map_err(|e| Error::internal(format!("compressing {} bytes: {e}", raw.len())))?;
-        bytes.truncate(HEADER_BYTES + packed_bytes);
-        Ok(Frame::headed(bytes, raw.len(), FORM_ZSTD))
+        Ok(Frame::headed(packed.into(), raw.len(), FORM_ZSTD))
     }
 
     /// The same with `raw` as it is: a tenth of the time, several times the space.
-    pub fn store(raw: &[u8]) -> Result<Frame> {
+    pub fn store(raw: &'a [u8]) -> Result<Frame<'a>> {
         check_size(raw)?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + raw.len());
-        bytes.resize(HEADER_BYTES, 0);
-        bytes.extend_from_slice(raw);
-        Ok(Frame::headed(bytes, raw.len(), FORM_STORED))
+        Ok(Frame::headed(raw.into(), raw.len(), FORM_STORED))
     }
 
-    fn headed(mut bytes: Vec<u8>, raw_bytes: usize, form: u32) -> Frame {
-        let packed_bytes = bytes.len() - HEADER_BYTES;
-        bytes[..4].copy_from_slice(&MAGIC);
-        bytes[4..8].copy_from_slice(&(packed_bytes as u32).to_le_bytes());
-        bytes[8..12].copy_from_slice(&(raw_bytes as u32).to_le_bytes());
-        bytes[12..16].copy_from_slice(&form.to_le_bytes());
-        let sum = xxh3_64(&bytes[HEADER_BYTES..]);
-        bytes[BODY_SUM_AT..OWN_SUM_AT].copy_from_slice(&sum.to_le_bytes());
-        Frame(bytes)
+    fn headed(body: Cow<'a, [u8]>, raw_bytes: usize, form: u32) -> Frame<'a> {
+        let mut header = [0; HEADER_BYTES];
+        header[..4].copy_from_slice(&MAGIC);
+        header[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        header[8..12].copy_from_slice(&(raw_bytes as u32).to_le_bytes());
+        header[12..16].copy_from_slice(&form.to_le_bytes());
+        header[BODY_SUM_AT..OWN_SUM_AT].copy_from_slice(&xxh3_64(&body).to_le_bytes());
+        Frame { header, body }
     }
 
     pub fn bytes(&self) -> u64 {
-        self.0.len() as u64
+        (HEADER_BYTES + self.body.len()) as u64
     }
 
-    /// The whole frame as it is written.
-    pub fn seal(&mut self, label: &Label) -> &[u8] {
-        self.0[LABEL_AT..BODY_SUM_AT].copy_from_slice(label);
-        let sum = xxh3_64(&self.0[..OWN_SUM_AT]);
-        self.0[OWN_SUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
-        &self.0
+    /// Header and body as they are written, one after the other.
+    pub fn seal(&mut self, label: &Label) -> [&[u8]; 2] {
+        self.header[LABEL_AT..BODY_SUM_AT].copy_from_slice(label);
+        let sum = xxh3_64(&self.header[..OWN_SUM_AT]);
+        self.header[OWN_SUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        [&self.header, &self.body]
     }
 }
 
@@ -160,8 +159,8 @@ mod tests {
         fn what_is_packed_comes_back(raw in prop::collection::vec(any::<u8>(), 0..2_000), label in any::<[u8; 16]>()) {
             let label: Label = std::array::from_fn(|i| label[i % 16]);
             for mut frame in [Frame::pack(&raw).unwrap(), Frame::store(&raw).unwrap()] {
-                let (header, body) = frame.seal(&label).split_first_chunk().unwrap();
-                let header = Header::read(header).unwrap();
+                let [header, body] = frame.seal(&label);
+                let header = Header::read(header.first_chunk().unwrap()).unwrap();
                 prop_assert_eq!(header.label, label);
                 prop_assert_eq!(header.unpack(body), Some(raw.clone()));
             }
@@ -170,7 +169,7 @@ mod tests {
         #[test]
         fn any_flipped_bit_shows(raw in prop::collection::vec(0u8..4, 0..300), at in any::<prop::sample::Index>()) {
             for mut frame in [Frame::pack(&raw).unwrap(), Frame::store(&raw).unwrap()] {
-                let mut bytes = frame.seal(&[7; LABEL_BYTES]).to_vec();
+                let mut bytes = frame.seal(&[7; LABEL_BYTES]).concat();
                 let bit = at.index(bytes.len() * 8);
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let (header, body) = bytes.split_first_chunk().unwrap();

@@ -65,12 +65,15 @@ impl Writer {
     }
 
     /// Writes one block; on an error the file ends with the block before it.
-    pub(super) fn append(&mut self, mut frame: Frame, mut label: Label) -> Result<Written> {
+    pub(super) fn append(&mut self, mut frame: Frame<'_>, mut label: Label) -> Result<Written> {
         self.check()?;
         let active = self.active_for(frame.bytes())?;
         label.synced = active.synced;
-        let bytes = frame.seal(&label.bytes());
-        if let Err(e) = active.file.write_all_at(bytes, active.end) {
+        let bytes = frame.bytes();
+        let [header, body] = frame.seal(&label.bytes());
+        let written = active.file.write_all_at(header, active.end);
+        let written = written.and_then(|()| active.file.write_all_at(body, active.end + header.len() as u64));
+        if let Err(e) = written {
             let cut = active.file.set_len(active.end);
             let error = fault::io("writing", &active.path, e);
             if cut.is_err() {
@@ -78,7 +81,7 @@ impl Writer {
             }
             return Err(error);
         }
-        active.end += bytes.len() as u64;
+        active.end += bytes;
         Ok(Written { number: active.number, path: active.path.clone(), end: active.end, label })
     }
 

@@ -242,6 +242,18 @@ impl Gate {
         }
     }
 
+    /// The collection seems to be dropped on the source, which may be rolled back: its
+    /// ops are discarded, and nothing counts as applied that does not already, until
+    /// the pin is back. All of it would be needed again: fences and held ops of each
+    /// of its units, what its lanes have, its doubtful documents.
+    pub fn suspend(&mut self, uuid: &Uuid) -> Pin {
+        let watermark = self.watermark();
+        let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
+        let pin = self.ledger.pin_all(watermark, fences.into_iter());
+        self.discard(uuid);
+        pin
+    }
+
     /// The collection was dropped on the source: its ops are discarded, now and
     /// for ever. Returns it, if this pair held it.
     pub fn kill(&mut self, uuid: &Uuid) -> Option<Arc<Tracked>> {

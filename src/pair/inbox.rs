@@ -17,6 +17,27 @@ pub struct Queued {
     pub collection: Arc<Tracked>,
 }
 
+/// Oldest positions of what is left of a take, flush after flush: else its first op
+/// would hold the watermark down until its last one is applied.
+#[derive(Debug)]
+pub struct Oldest(Vec<Position>);
+
+impl Oldest {
+    pub fn of(taken: &[Queued]) -> Self {
+        // Mostly ascending; but ops that were held are pushed later than newer ones.
+        let mut oldest: Vec<Position> = taken.iter().map(|queued| queued.op.position).collect();
+        for i in (1..oldest.len()).rev() {
+            oldest[i - 1] = oldest[i - 1].min(oldest[i]);
+        }
+        Oldest(oldest)
+    }
+
+    /// Once the first `ops` are applied; `MAX` if these were all.
+    pub fn after(&self, ops: u64) -> Position {
+        self.0.get(ops as usize).copied().unwrap_or(Position::MAX)
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Inbox {
     // A short lock: held to push one op or to swap the whole queue out.
@@ -78,11 +99,14 @@ impl Inbox {
         Some(std::mem::take(&mut state.queue))
     }
 
-    /// All that was taken is acknowledged by the target.
-    pub fn applied(&self) {
+    /// The next `ops` of what was taken are acknowledged by the target. `oldest_left`:
+    /// oldest position of those that are not, as `Oldest` has it.
+    pub fn applied(&self, ops: u64, oldest_left: Position) {
         let mut state = self.state.lock();
-        state.taken_oldest = Position::MAX;
-        state.applied = state.taken;
+        state.applied += ops;
+        state.taken_oldest = oldest_left;
+        let is_all = state.applied == state.taken;
+        assert_eq!(oldest_left == Position::MAX, is_all, "what is not applied holds the watermark down");
     }
 
     /// Ops ever pushed.
@@ -107,5 +131,40 @@ impl Inbox {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawBsonRef, Uuid};
+
+    use super::*;
+    use crate::bson::identity::IdKey;
+    use crate::cluster::catalog::Namespace;
+    use crate::pair::collection::Traits;
+    use crate::pair::op::OpKind;
+
+    #[test]
+    fn what_is_left_of_a_take_holds_the_watermark_down_by_its_oldest_op() {
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let collection = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default()));
+        let inbox = Inbox::default();
+        // 3 and 4 were held, and handed over after newer ones had come.
+        for raw in [1, 5, 3, 4, 9] {
+            let (position, id) = (Position::from_raw(raw), IdKey::new(RawBsonRef::Int32(0)));
+            let body = Box::default();
+            let op = Op { position, uuid: collection.uuid, kind: OpKind::Delete, id, body, permit: None };
+            inbox.push(Queued { op, collection: collection.clone() });
+        }
+        let oldest = Oldest::of(&inbox.try_take().expect("pushed"));
+        let told: Vec<u64> = [1, 1, 2, 1]
+            .into_iter()
+            .scan(0, |applied, ops| {
+                *applied += ops;
+                inbox.applied(ops, oldest.after(*applied));
+                Some(inbox.oldest().raw())
+            })
+            .collect();
+        assert_eq!((told, inbox.applied_count()), (vec![3, 3, 9, Position::MAX.raw()], 5));
     }
 }

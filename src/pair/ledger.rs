@@ -57,6 +57,12 @@ impl Ledger {
         Pin(self.pins_taken)
     }
 
+    /// Keeps the resume position where it would be now.
+    pub fn pin_all(&mut self, watermark: Position, fences: impl Iterator<Item = Position>) -> Pin {
+        let resume = self.resume(watermark, fences);
+        self.pin(resume.next())
+    }
+
     pub fn unpin(&mut self, pin: Pin) {
         self.pins.remove(&pin.0);
     }
@@ -78,19 +84,29 @@ impl Ledger {
         lanes: &[Arc<Inbox>],
     ) -> Recorded {
         let now: Vec<u64> = lanes.iter().map(|lane| lane.applied_count()).collect();
-        // A document of the scan that was refused still needs the scan.
+        // A document of the scan that was refused still needs the scan; and so may all
+        // of a collection whose drop is awaited.
         let is_settled = |s: &Settling| {
-            now.iter().zip(&s.applied).all(|(now, needed)| needed <= now) && s.fence < s.tracked.doubtful_oldest()
+            let is_sure = s.tracked.counts() || s.tracked.is_dead();
+            let applied = now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);
+            is_sure && applied && s.fence < s.tracked.doubtful_oldest()
         };
         let (settled, settling): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.settling).into_iter().partition(is_settled);
         self.settling = settling;
         self.settled.extend(settled.into_iter().map(|s| (s.tracked.uuid, s.unit)));
-        let pinned = self.pins.values().map(|pinned| pinned.before()).fold(Position::MAX, Position::min);
-        let fences = fences.chain(self.settling.iter().map(|s| s.fence));
-        let resume = self.marks.at_or_below(fences.fold(watermark.min(pinned), Position::min));
-        let applied = self.marks.at_or_below(applied.min(pinned));
+        let resume = self.marks.at_or_below(self.resume(watermark, fences));
+        let applied = self.marks.at_or_below(applied.min(self.pinned()));
         self.marks.forget_below(resume);
         Recorded { resume, applied, settled: std::mem::take(&mut self.settled) }
+    }
+
+    fn resume(&self, watermark: Position, fences: impl Iterator<Item = Position>) -> Position {
+        let fences = fences.chain(self.settling.iter().map(|s| s.fence));
+        fences.fold(watermark.min(self.pinned()), Position::min)
+    }
+
+    fn pinned(&self) -> Position {
+        self.pins.values().map(|pinned| pinned.before()).fold(Position::MAX, Position::min)
     }
 }

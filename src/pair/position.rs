@@ -26,6 +26,10 @@ impl Position {
         Position(self.0.saturating_sub(1))
     }
 
+    pub fn next(self) -> Self {
+        Position(self.0.saturating_add(1))
+    }
+
     pub fn raw(self) -> u64 {
         self.0
     }

@@ -223,7 +223,7 @@ impl Pair {
             let tracked = restore(&mut self.gate.lock(), state, now)?;
             if gone && !state.dead {
                 let source = plan.source.client.clone();
-                vanished::expect_drop(source, &self.gate, &self.chores, &tracked, plan.state.resume.position);
+                vanished::expect_drop(source, &self.gate, &self.chores, &tracked);
             } else if tracked.counts() {
                 let size = self.size(&plan.source, &tracked).await?;
                 let (restored, waiting) = self.to_scan(&tracked, state, size);

@@ -14,22 +14,16 @@ use crate::error::{Error, Kind, Result};
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
-use crate::pair::position::Position;
 
 const POLL: Duration = Duration::from_secs(1);
 /// How often what waits for a drop looks whether the tail has met it.
 const DEAD_POLL: Duration = Duration::from_millis(20);
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// Discards its ops and keeps the resume position below `needed` until its drop
-/// is met. If the collection is there again the attempt ends.
-pub fn expect_drop(source: Client, gate: &Arc<Mutex<Gate>>, chores: &Chores, tracked: &Arc<Tracked>, needed: Position) {
-    let pin = {
-        let mut gate = gate.lock();
-        let pin = gate.pin(needed);
-        gate.discard(&tracked.uuid);
-        pin
-    };
+/// Discards its ops and keeps the resume position where it is until its drop is met.
+/// If the collection is there again the attempt ends.
+pub fn expect_drop(source: Client, gate: &Arc<Mutex<Gate>>, chores: &Chores, tracked: &Arc<Tracked>) {
+    let pin = gate.lock().suspend(&tracked.uuid);
     let (gate, tracked) = (gate.clone(), tracked.clone());
     let ns = tracked.ns.clone();
     chores.add("waiting for the drop of", &ns, async move {

@@ -114,6 +114,10 @@ TABLE = [
     ("ignore-taken", "R6", "an inbox forgets what its lane took out", "src/pair/inbox.rs",
      "        state.queued_oldest.min(state.taken_oldest)",
      "        if MUTATED { state.queued_oldest } else { state.queued_oldest.min(state.taken_oldest) }"),
+    ("oldest-next", "R6", "what is left of a take counts by its next op, held ops being older than those before them",
+     "src/pair/inbox.rs",
+     "            oldest[i - 1] = oldest[i - 1].min(oldest[i]);",
+     "            if !MUTATED { oldest[i - 1] = oldest[i - 1].min(oldest[i]); }"),
     # Not here: fences of units being copied left out of the resume position. No seed
     # shows it by itself: held ops keep the watermark down, and a restart raises a
     # fence to the position it resumes at.
@@ -154,6 +158,9 @@ TABLE = [
     ("not-alone", "R7", "writes begin before the older incarnation is gone", "loadgen/src/sim/world.rs",
      "                self.zombies.iter_mut().for_each(Vec::clear);",
      "                if !MUTATED { self.zombies.iter_mut().for_each(Vec::clear); }"),
+    ("state-not-alone", "R7", "the state's writes of an older incarnation may come late", "loadgen/src/sim/world.rs",
+     "                self.store_zombies.iter_mut().for_each(Vec::clear);",
+     "                if !MUTATED { self.store_zombies.iter_mut().for_each(Vec::clear); }"),
     ("load-first", "R7", "the state is loaded before the incarnation begins", "loadgen/src/sim/world.rs",
      "let states = self.targets.iter().map(|target| target.durable.store.load()).collect();",
      "let states = self.targets.iter().map(|target| target.durable.store.load());\n"

@@ -10,7 +10,7 @@ use bson::Uuid;
 use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
-use shardlift::pair::inbox::{Inbox, Queued};
+use shardlift::pair::inbox::{Inbox, Oldest, Queued};
 use shardlift::pair::position::Position;
 use shardlift::pair::render::render;
 
@@ -21,8 +21,11 @@ pub(super) struct Lane {
     pub(super) inbox: Arc<Inbox>,
     limits: FlushLimits,
     taken: Option<Peekable<IntoIter<Queued>>>,
+    oldest: Oldest,
     /// Of all that was taken.
     ops: Vec<(Position, Uuid)>,
+    /// How many of them are acknowledged.
+    applied: usize,
     flush: Option<Vec<CollectionWrites>>,
     /// Commands of the flush that were not answered.
     pub(super) sent: Vec<Sent>,
@@ -39,14 +42,23 @@ pub(super) struct Sent {
 impl Lane {
     pub(super) fn new(flush_ops: usize) -> Self {
         let limits = FlushLimits { ops_max: flush_ops, bytes_max: 1 << 20 };
-        Lane { inbox: Arc::default(), limits, taken: None, ops: Vec::new(), flush: None, sent: Vec::new() }
+        Lane {
+            inbox: Arc::default(),
+            limits,
+            taken: None,
+            oldest: Oldest::of(&[]),
+            ops: Vec::new(),
+            applied: 0,
+            flush: None,
+            sent: Vec::new(),
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.taken.is_none() && self.inbox.is_empty()
     }
 
-    /// Returns the ops of a take when all of them are acknowledged.
+    /// Returns the ops of a flush when all of them are acknowledged.
     pub(super) fn step(&mut self, reach: &mut Reach<'_>) -> Step<Vec<(Position, Uuid)>> {
         if !self.sent.is_empty() {
             let which = reach.dice.below(self.sent.len() as u64) as usize;
@@ -60,6 +72,10 @@ impl Lane {
             for writes in &flush {
                 writes.collection.in_lanes.fetch_sub(writes.ops, SeqCst);
             }
+            let (ops, before) = (flush.iter().map(|writes| writes.ops).sum(), self.applied);
+            self.applied += ops as usize;
+            self.inbox.applied(ops, self.oldest.after(self.applied as u64));
+            return Ok(self.ops[before..self.applied].to_vec());
         } else if let Some(taken) = &mut self.taken {
             if taken.peek().is_some() {
                 let flush = compile(taken, self.limits);
@@ -67,10 +83,9 @@ impl Lane {
                 self.flush = Some(flush);
             } else {
                 self.taken = None;
-                self.inbox.applied();
-                return Ok(std::mem::take(&mut self.ops));
             }
         } else if let Some(taken) = self.inbox.try_take() {
+            (self.oldest, self.applied) = (Oldest::of(&taken), 0);
             self.ops = taken.iter().map(|queued| (queued.op.position, queued.op.uuid)).collect();
             self.taken = Some(taken.into_iter().peekable());
         }

@@ -68,7 +68,9 @@ impl Bench {
     /// Positions of what came to the lane.
     fn applied(&self) -> Vec<u64> {
         let taken = self.lane.try_take().unwrap_or_default();
-        self.lane.applied();
+        if !taken.is_empty() {
+            self.lane.applied(taken.len() as u64, Position::MAX);
+        }
         taken.iter().map(|queued| queued.op.position.raw()).collect()
     }
 }
@@ -179,4 +181,40 @@ fn what_the_fence_covers_is_not_held() {
     assert_eq!(b.with_op(1, 3, Gate::classify), Verdict::Dropped);
     b.gate.pass(mark(3));
     assert_eq!(b.entry(5, 1), Verdict::Held);
+}
+
+/// What a checkpoint would record as resume position now.
+fn resume(bench: &mut Bench) -> u64 {
+    bench.gate.capture().expect("it is open").resume.position.raw()
+}
+
+#[test]
+fn a_drop_that_may_be_rolled_back_keeps_all_of_the_collection_from_counting_as_applied() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    b.entry(2, 1);
+    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.fence == at(2)));
+    b.entry(3, 1);
+    assert!(b.gate.start(&b.uuid, 1).is_some_and(|started| started.fence == at(3)));
+    b.entry(4, 200);
+    // The scanner of the younger unit finds the collection gone.
+    let pin = b.gate.suspend(&b.uuid);
+    // That of the older one had read all.
+    assert!(matches!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false }));
+    b.entry(5, 1);
+    assert_eq!(resume(&mut b), 2, "the unit's fence, wherever its scan is");
+    b.gate.kill(&b.uuid);
+    b.gate.unpin(pin);
+    assert_eq!(resume(&mut b), 5);
+}
+
+#[test]
+fn a_unit_whose_ops_are_in_lanes_is_not_settled_while_the_drop_of_its_collection_is_awaited() {
+    let mut b = Bench::new(state::UnitState::Waiting);
+    assert!(b.gate.start(&b.uuid, 0).is_some());
+    b.entry(3, 1);
+    assert!(matches!(b.gate.finish(&b.uuid, 0), Opening::Open { .. }));
+    let _pin = b.gate.suspend(&b.uuid);
+    assert_eq!(b.applied(), [3]);
+    // Refused or not: what became of it counts only once the drop is met.
+    assert!(b.gate.capture().is_some_and(|recorded| recorded.settled.is_empty() && recorded.resume.position == at(1)));
 }

@@ -33,6 +33,7 @@ pub const NAMES: &[&str] = &[
     "index-built",
     "creation-made",
     "creation-recorded",
+    "unmade",
     "drop-begun",
     "drop-made",
     "drop-recorded",

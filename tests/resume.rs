@@ -351,3 +351,24 @@ async fn what_cannot_begin_anew_is_refused_before_anything_is_wiped() {
     anew.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_unrecorded_on_the_target_goes_when_the_source_has_dropped_it() {
+    let (source, target) = tokio::join!(fixture::cluster(1), fixture::cluster(1));
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    let (from, to) = (source.client().await.unwrap(), target.client().await.unwrap());
+    fixture::insert(&from, "d", "c").await;
+    let mut engine = Engine::start_to_crash(&source_uri, &target_uri, &[], "creation-made").await;
+    engine.until_ready().await;
+    fixture::insert(&from, "d", "short").await;
+    engine.end().await;
+    let names = || async { to.database("d").list_collection_names().await.unwrap() };
+    assert!(names().await.contains(&"short".to_owned()), "the crash came after it was made");
+
+    fixture::run(&from, "d", doc! {"drop": "short"}).await;
+    let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    assert_eq!(names().await, ["c"]);
+    expect_equal(&source_uri, &target_uri).await;
+}

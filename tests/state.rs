@@ -62,6 +62,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
         key_index: None,
         dead: false,
         wiping: false,
+        duplicate_names: false,
         bounds: (1..units.len() as i32).map(RawBson::Int32).collect(),
         units,
     }
@@ -153,10 +154,14 @@ async fn a_pair_comes_back_as_it_was_stored() {
     let resume = Mark { position: at(110, 0), term: 4 };
     let settled = vec![(c, 1), (other, 4)];
     let applied = Mark { position: at(115, 0), term: 4 };
-    assert_eq!(store.checkpoint(Some(&Recorded { resume, applied, settled })).await.unwrap(), term);
+    assert_eq!(
+        store.checkpoint(Some(&Recorded { resume, applied, settled, duplicate_names: vec![other] })).await.unwrap(),
+        term
+    );
     assert_eq!(store.checkpoint(None).await.unwrap(), term);
     let earlier = Mark { position: at(105, 0), term: 4 };
-    store.checkpoint(Some(&Recorded { resume: earlier, applied, settled: vec![] })).await.unwrap();
+    let late = Recorded { resume: earlier, applied, settled: vec![], duplicate_names: vec![] };
+    store.checkpoint(Some(&late)).await.unwrap();
     // As a late duplicate would.
     store.start_unit(c, 1, at(90, 7)).await.unwrap();
     assert_eq!(store.bind(&[(c, added), (other, added)]).await.unwrap(), term);
@@ -169,7 +174,7 @@ async fn a_pair_comes_back_as_it_was_stored() {
     plan.collections[1].units = vec![UnitState::Settled, UnitState::Settled, UnitState::Copying(at(120, 0))];
     plan.collections[0].units[4] = UnitState::Settled;
     plan.collections.iter_mut().for_each(|c| c.target_uuid = Some(added));
-    plan.collections[0].dead = true;
+    (plan.collections[0].dead, plan.collections[0].duplicate_names) = (true, true);
     plan.collections.push(more);
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
 

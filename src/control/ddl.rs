@@ -111,7 +111,7 @@ impl Coordinator {
         };
         let created = match resolved {
             Ok(Some(collection)) => self.make(pair, collection, uuid).await,
-            Ok(None) => self.unmake(&ns).await.map(|()| None),
+            Ok(None) => Ok(None),
             Err(e) => Err(e),
         };
         // A pair that is gone no longer needs the answer.
@@ -147,24 +147,6 @@ impl Coordinator {
             self.state.lock().known.targets.extend(target_uuid.map(|target| (uuid, target)));
             return Ok(Some(Created { target_uuid, collection }));
         }
-    }
-
-    /// The collection is gone from the source. An earlier incarnation may have
-    /// made it and ended before it could record that: then no one claims it, and
-    /// nothing was written to it.
-    async fn unmake(&self, ns: &Namespace) -> Result<()> {
-        let _turn = self.turn.lock().await;
-        if self.state.lock().known.names.contains_key(ns) {
-            return Ok(());
-        }
-        let Some(there) = catalog::read_one(&self.sides.target, ns).await? else { return Ok(()) };
-        let Some(uuid) = there.uuid else { return Ok(()) };
-        for shard in &self.sides.target.shards {
-            if catalog::estimate(shard, ns).await?.document_count > 0 {
-                return Err(Error::internal(format!("{ns} is on the target, holds documents, and belongs to no one")));
-            }
-        }
-        self.drop_made(ns, Some(uuid)).await
     }
 
     /// What the source says of the new collection; None if it is gone again.
@@ -242,13 +224,31 @@ impl Coordinator {
     async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
         failpoint::hit("drop-begun");
         let _turn = self.turn.lock().await;
-        if self.state.lock().known.names.get(ns) != Some(&uuid) {
-            return Ok(());
+        let holder = self.state.lock().known.names.get(ns).copied();
+        match holder {
+            Some(holder) if holder == uuid => {
+                let made = self.state.lock().known.targets.get(&uuid).copied();
+                self.drop_made(ns, made).await?;
+                self.state.lock().known.names.remove(ns);
+                Ok(())
+            }
+            // The name has passed to another.
+            Some(_) => Ok(()),
+            None => self.drop_unclaimed(ns).await,
         }
-        let made = self.state.lock().known.targets.get(&uuid).copied();
-        self.drop_made(ns, made).await?;
-        self.state.lock().known.names.remove(ns);
-        Ok(())
+    }
+
+    /// An earlier incarnation may have made it and ended before that was recorded:
+    /// then no one claims it, and nothing was written to it.
+    async fn drop_unclaimed(&self, ns: &Namespace) -> Result<()> {
+        let Some(there) = catalog::read_one(&self.sides.target, ns).await? else { return Ok(()) };
+        let Some(uuid) = there.uuid else { return Ok(()) };
+        for shard in &self.sides.target.shards {
+            if catalog::estimate(shard, ns).await?.document_count > 0 {
+                return Err(Error::internal(format!("{ns} is on the target, holds documents, and belongs to no one")));
+            }
+        }
+        self.drop_made(ns, Some(uuid)).await
     }
 
     /// Drops a collection of the target, never a namesake of another UUID.

@@ -75,6 +75,10 @@ pub struct Tracked {
     /// abort the target's server (`delicate`). There are hardly ever any.
     duplicate_names: Mutex<HashSet<IdKey>>,
     any_duplicate_names: AtomicBool,
+    /// An earlier incarnation saw such, nobody knows which: each may be one.
+    duplicate_names_before: AtomicBool,
+    /// That there are some is in a capture.
+    duplicate_names_captured: AtomicBool,
     /// Documents the target refused a write of.
     pub doubts: Doubts,
     /// Dropped on the source: ops, scans and refusals are discarded.
@@ -97,6 +101,8 @@ impl Tracked {
             indexes_listed_at: AtomicU64::new(0),
             duplicate_names: Mutex::default(),
             any_duplicate_names: AtomicBool::new(false),
+            duplicate_names_before: AtomicBool::new(false),
+            duplicate_names_captured: AtomicBool::new(false),
             doubts: Doubts::default(),
             dead: AtomicBool::new(false),
             expires: AtomicBool::new(false),
@@ -118,6 +124,11 @@ impl Tracked {
 
     pub fn target_uuid(&self) -> Uuid {
         *self.target_uuid.get().expect("a collection is bound before its gate opens")
+    }
+
+    /// The target's collection, once it is bound.
+    pub fn bound_to(&self) -> Option<Uuid> {
+        self.target_uuid.get().copied()
     }
 
     /// Only documents that this shard owns count from now on.
@@ -179,9 +190,21 @@ impl Tracked {
         self.any_duplicate_names.store(true, SeqCst);
     }
 
-    /// The document was seen with a field name twice.
+    /// The document was seen with a field name twice, or may have been.
     pub fn has_duplicate_names(&self, id: &IdKey) -> bool {
-        self.any_duplicate_names.load(Relaxed) && self.duplicate_names.lock().contains(id)
+        self.duplicate_names_before.load(Relaxed)
+            || self.any_duplicate_names.load(Relaxed) && self.duplicate_names.lock().contains(id)
+    }
+
+    /// It is recorded that documents were seen with a field name twice.
+    pub fn had_duplicate_names(&self) {
+        self.duplicate_names_before.store(true, SeqCst);
+        self.duplicate_names_captured.store(true, SeqCst);
+    }
+
+    /// True once after the first such document was seen, if that is not recorded.
+    pub fn captures_duplicate_names(&self) -> bool {
+        self.any_duplicate_names.load(SeqCst) && !self.duplicate_names_captured.swap(true, SeqCst)
     }
 
     /// Position of the oldest op that was refused and still counts: the

@@ -130,7 +130,8 @@ impl Flush {
     fn add(&mut self, next: Queued) {
         let Queued { op, collection } = next;
         self.ops += 1;
-        if matches!(op.kind, OpKind::Insert | OpKind::Replace) {
+        if op.kind != OpKind::Delete {
+            // What a delta sets may hold a name twice, too.
             collection.note_duplicate_names_of(&op.id, op.document());
         }
         let in_order = collection.in_order();

@@ -185,8 +185,7 @@ impl DdlSink {
         self.ask(request).await?;
         let created = tokio::select! {
             created = answer => created,
-            // Dropped again: its drop is the next chore on this name.
-            () = vanished::died(tracked) => return self.record_dead(tracked).await,
+            () = vanished::died(tracked) => return self.drop_unmade(tracked).await,
         };
         let created = created.map_err(|_| Error::internal("control left a creation unanswered"))?;
         let Some(created) = created? else {
@@ -196,7 +195,7 @@ impl DdlSink {
             // IMPORTANT: dead only when the drop is met: one that shows may be
             // rolled back, and what is recorded as dead never comes back.
             vanished::until_dropped(&self.indexer.source.client, tracked).await?;
-            return self.record_dead(tracked).await;
+            return self.drop_unmade(tracked).await;
         };
         self.bind(tracked, &created)?;
         // IMPORTANT: recorded before the first write: a restart resolves its ops
@@ -206,8 +205,13 @@ impl DdlSink {
         self.replayer.release(&tracked.uuid).await
     }
 
-    /// A restart between its creation and its drop knows it by this record.
-    async fn record_dead(&self, tracked: &Tracked) -> Result<()> {
+    /// Dropped again before this pair had it made: what another one, or an earlier
+    /// incarnation, made of it goes now. A restart between its creation and its drop
+    /// knows it by the record.
+    async fn drop_unmade(&self, tracked: &Tracked) -> Result<()> {
+        self.rendezvous(tracked).await?;
+        failpoint::hit("unmade");
+        // IMPORTANT: only now: of what is recorded as dead no drop is met any more.
         self.store.add(&CollectionState::dead(tracked.uuid, &tracked.ns)).await.map(drop)
     }
 
@@ -237,14 +241,19 @@ impl DdlSink {
 
     async fn drop_on_target(&self, tracked: &Tracked) -> Result<()> {
         self.indexer.forget(tracked);
-        let (reply, answer) = oneshot::channel();
-        let request = Request::Drop { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
-        self.ask(request).await?;
-        answer.await.map_err(|_| Error::internal("control left a drop unanswered"))??;
+        self.rendezvous(tracked).await?;
         failpoint::hit("drop-made");
         self.store.kill(tracked.uuid).await?;
         failpoint::hit("drop-recorded");
         Ok(())
+    }
+
+    /// Returns when all pairs that hold it have met its drop, and it is made.
+    async fn rendezvous(&self, tracked: &Tracked) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Drop { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
+        self.ask(request).await?;
+        answer.await.map_err(|_| Error::internal("control left a drop unanswered"))?
     }
 
     async fn ask(&self, request: Request) -> Result<()> {

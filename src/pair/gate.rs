@@ -325,7 +325,10 @@ impl Gate {
         }
         let (watermark, applied) = (self.watermark(), self.applied());
         let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
-        Some(self.ledger.capture(watermark, applied, fences.into_iter(), &self.lanes))
+        let tracked = self.collections.values().map(|collection| &collection.tracked);
+        let duplicate_names = tracked.filter(|t| t.captures_duplicate_names()).map(|t| t.uuid).collect();
+        let recorded = self.ledger.capture(watermark, applied, fences.into_iter(), &self.lanes);
+        Some(Recorded { duplicate_names, ..recorded })
     }
 
     /// Fence of the oldest unit being copied, if any.

@@ -98,7 +98,8 @@ impl Ledger {
         let resume = self.marks.at_or_below(self.resume(watermark, fences));
         let applied = self.marks.at_or_below(applied.min(self.pinned()));
         self.marks.forget_below(resume);
-        Recorded { resume, applied, settled: std::mem::take(&mut self.settled) }
+        let settled = std::mem::take(&mut self.settled);
+        Recorded { resume, applied, settled, duplicate_names: Vec::new() }
     }
 
     fn resume(&self, watermark: Position, fences: impl Iterator<Item = Position>) -> Position {

@@ -54,6 +54,9 @@ fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
     if state.options.get(EXPIRY)?.is_some() {
         tracked.expires.store(true, SeqCst);
     }
+    if state.duplicate_names {
+        tracked.had_duplicate_names();
+    }
     if let Some(target_uuid) = state.target_uuid {
         tracked.bind(target_uuid);
     }

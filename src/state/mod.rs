@@ -123,6 +123,8 @@ pub struct CollectionState {
     /// Its documents are being deleted on the target so that it is copied anew;
     /// that is completed before anything else (`control::restart`).
     pub wiping: bool,
+    /// Documents of it were seen with a field name twice (`pair::delicate`).
+    pub duplicate_names: bool,
     /// Lower bounds of all units but the first, ascending.
     pub bounds: Vec<RawBson>,
     /// `bounds.len() + 1` of them.
@@ -147,6 +149,9 @@ pub struct Recorded {
     pub applied: Mark,
     /// Units settled since the last one.
     pub settled: Vec<(Uuid, usize)>,
+    /// Collections of which documents were seen with a field name twice, since the
+    /// last one.
+    pub duplicate_names: Vec<Uuid>,
 }
 
 /// A new incarnation of a pair: its number, and the target's term it writes in.
@@ -173,6 +178,7 @@ impl CollectionState {
             key_index: collection.key_index.clone(),
             dead: false,
             wiping: false,
+            duplicate_names: false,
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })
@@ -199,6 +205,7 @@ impl CollectionState {
             key_index: None,
             dead: true,
             wiping: false,
+            duplicate_names: false,
             bounds: Vec::new(),
             units: vec![UnitState::Settled],
         }

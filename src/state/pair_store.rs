@@ -181,6 +181,12 @@ impl PairStore {
     pub async fn checkpoint(&self, recorded: Option<&Recorded>) -> Result<i64> {
         let Some(recorded) = recorded else { return self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await };
         failpoint::hit("checkpoint-before");
+        // IMPORTANT: before the units they were seen in: those are not scanned again.
+        let seen: Vec<_> =
+            recorded.duplicate_names.iter().map(|uuid| (*uuid, rawdoc! {"$set": {"duplicate_names": true}})).collect();
+        if !seen.is_empty() {
+            self.change(&seen).await?;
+        }
         // IMPORTANT: settled units first: once the mark is past their fences,
         // they could no longer be scanned with these.
         let set = rawdoc! {"$set": {"format": FORMAT, "settled": true}};
@@ -286,7 +292,7 @@ impl PairStore {
         }
         match term {
             Some(term) => Ok(term),
-            None => self.checkpoint(None).await,
+            None => self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await,
         }
     }
 
@@ -338,7 +344,7 @@ impl PairStore {
         };
         let statements: Vec<_> = updates.iter().map(|(uuid, update)| one(*uuid, update)).collect();
         match self.database.update_all(COLLECTIONS_OF_PAIR, statements).await? {
-            None => self.checkpoint(None).await,
+            None => self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await,
             Some(written) if written.count == updates.len() as i64 => Ok(written.term),
             Some(_) => Err(Error::internal(format!(
                 "the stored state of pair {} does not know a collection that is to change",

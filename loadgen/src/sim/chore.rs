@@ -24,6 +24,9 @@ pub(super) struct Chore {
 pub(super) enum Work {
     Create,
     Creating,
+    /// Dropped again before it was made: it waits for the drop to be met.
+    Unmade,
+    Unmaking,
     Record(Box<CollectionState>),
     /// The collection's ops go on once it is recorded, if it was made.
     Recording {
@@ -87,18 +90,23 @@ impl Pair {
                 coordinator.hold(self.index, uuid);
                 Work::Creating
             }
-            Work::Creating if tracked.is_dead() => Work::Record(Box::new(dead(tracked))),
+            Work::Creating if tracked.is_dead() => Work::Unmade,
             Work::Creating => match coordinator.create(self.index, tracked, reach) {
                 Answer::Wait => Work::Creating,
                 Answer::Gone => {
                     self.gate.discard(&uuid);
-                    Work::Record(Box::new(dead(tracked)))
+                    Work::Unmade
                 }
                 Answer::Made(target_uuid) => {
                     tracked.bind(target_uuid);
                     Work::Record(Box::new(created(tracked, self.index, target_uuid)))
                 }
             },
+            Work::Unmade if tracked.is_dead() => {
+                coordinator.arrive(self.index, tracked);
+                Work::Unmaking
+            }
+            Work::Unmaking if coordinator.is_dropped(&uuid) => Work::Record(Box::new(dead(tracked))),
             Work::Record(state) => {
                 let made = !state.dead;
                 let number = reach.target.store(StoreWrite::Add(state)).expect("never refused");
@@ -156,6 +164,7 @@ pub(super) fn planned(uuid: Uuid, name: &str, collated: bool, pair: usize, targe
         key_index: None,
         dead: false,
         wiping: false,
+        duplicate_names: false,
         bounds: Vec::new(),
         units: vec![UnitState::Waiting],
     }

@@ -92,11 +92,13 @@ impl Coordinator {
         }
         self.known.dead.insert(uuid);
         self.dropped.insert(uuid);
-        if self.known.names.get(name) != Some(&uuid) {
-            return;
-        }
+        let target = match self.known.names.get(name) {
+            Some(holder) if *holder != uuid => return,
+            Some(_) => self.known.targets.get(&uuid).copied(),
+            // Perhaps made by an earlier incarnation, and not recorded.
+            None => None,
+        };
         self.known.names.remove(name);
-        let target = self.known.targets.get(&uuid).copied();
         let there = self.router.names.get(&name.coll).copied();
         if let Some(there) = there.filter(|there| target.is_none_or(|target| target == *there)) {
             self.router.names.remove(&name.coll);

@@ -3,6 +3,8 @@
 //!
 //! Virtual throughout: no clock, no thread, no server.
 
+use std::collections::BTreeSet;
+
 use bson::{RawBson, Uuid};
 use shardlift::state::{CollectionState, PairState, UnitState};
 
@@ -312,6 +314,15 @@ impl World {
     }
 
     fn check_equal(&mut self, pairs: &mut [Pair]) -> Step {
+        let alive = pairs.iter().flat_map(|pair| {
+            let source = &self.sources[pair.index];
+            let alive = source.collections.iter().filter(|(_, c)| c.alive);
+            alive.filter_map(|(uuid, _)| pair.gate.tracked(uuid)?.bound_to())
+        });
+        let alive: BTreeSet<Uuid> = alive.collect();
+        if let Some(left) = self.targets.iter().flat_map(|t| t.now.collections.keys()).find(|c| !alive.contains(c)) {
+            return wrong(format!("the target has a collection that no source has: {left}"));
+        }
         for pair in pairs {
             let (source, target) = (&mut self.sources[pair.index], &self.targets[pair.index]);
             let alive = source.collections.values().filter(|c| c.alive).count();

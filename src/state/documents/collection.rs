@@ -30,6 +30,7 @@ pub(in crate::state) fn collection_document(run: &str, state: &CollectionState) 
         "key_index": optional(state.key_index.clone()),
         "dead": state.dead,
         "wiping": state.wiping,
+        "duplicate_names": state.duplicate_names,
         "bounds": bounds,
     };
     sized(&state.ns, document)
@@ -51,6 +52,7 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             key_index: present(raw, "key_index")?.map(owned).transpose()?,
             dead: raw.get_bool("dead")?,
             wiping: switch(raw, "wiping")?.unwrap_or(false),
+            duplicate_names: switch(raw, "duplicate_names")?.unwrap_or(false),
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })

@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 
 use crate::cluster::connect::Shard;
 use crate::config::VerifyMode;
+use crate::control::ahead::Ahead;
 use crate::control::ddl::Coordinator;
 use crate::control::sides::Sides;
 use crate::control::watch;
@@ -37,6 +38,8 @@ pub struct Cutover<'a> {
     pub pairs: &'a [Arc<Pair>],
     pub coordinator: &'a Coordinator,
     pub verify: VerifyMode,
+    /// What need not be read whole any more.
+    pub ahead: &'a Ahead,
     pub verify_concurrency: usize,
     /// When it is called off.
     pub deadline: Instant,
@@ -196,10 +199,12 @@ impl Cutover<'_> {
         Ok(None)
     }
 
+    /// Everything up to the first fence is applied.
     async fn compare(&self) -> Result<Option<verify::Report>> {
-        let depth = match self.verify {
-            VerifyMode::Digests => verify::Depth::Digests,
-            VerifyMode::Counts => verify::Depth::Counts,
+        let (depth, known) = match self.verify {
+            VerifyMode::Digests => (verify::Depth::Digests, self.ahead.known(self.pairs)),
+            VerifyMode::Full => (verify::Depth::Digests, verify::Known::new()),
+            VerifyMode::Counts => (verify::Depth::Counts, verify::Known::new()),
             VerifyMode::None => return Ok(None),
         };
         let catalog = catalog::read(&self.sides.source).await?;
@@ -211,7 +216,7 @@ impl Cutover<'_> {
             concurrency: self.verify_concurrency,
             depth,
         };
-        verify::run(&job).await.map(Some)
+        verify::run_beyond(&job, known).await.map(Some)
     }
 
     fn changed_since(&self, fences: &[Position]) -> Option<String> {

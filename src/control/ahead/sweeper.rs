@@ -172,16 +172,17 @@ impl Sweep {
         Ok(())
     }
 
-    /// Parts of which the gate no longer keeps what was touched.
+    /// Parts of which the gate no longer keeps what was touched: dropped, or too much.
     fn let_go(&mut self) {
         let pairs = &self.of.pairs;
         let over = self.of.ahead.let_go(|(shard, uuid), round| {
             pairs.get(*shard).is_some_and(|pair| pair.with_gate(|gate| gate.is_tracked(uuid, round)))
         });
-        for key in over {
-            if let Some(part) = self.parts.iter().find(|part| key_of(part) == key) {
-                tracing::info!(ns = %part.ns, "too many documents were touched: it counts as unverified again");
-                self.rest(key);
+        for (shard, uuid) in over {
+            let alive = self.of.pairs[shard].with_gate(|gate| gate.tracked(&uuid).filter(|t| t.counts()).cloned());
+            if let Some(tracked) = alive {
+                tracing::info!(ns = %tracked.ns, "too many documents were touched: it counts as unverified again");
+                self.rest((shard, uuid));
             }
         }
     }

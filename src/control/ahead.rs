@@ -74,11 +74,11 @@ impl Ahead {
     pub fn known(&self, pairs: &[Arc<Pair>]) -> Known {
         // IMPORTANT: first what is verified, then what was touched: a range turns
         // verified when what differed in it is among the touched ones.
-        let covered: Vec<_> = self.parts.lock().iter().filter_map(|(key, c)| Some((*key, c.round, c.ahead()?))).collect();
+        let covered: Vec<_> =
+            self.parts.lock().iter().filter_map(|(key, c)| Some((*key, c.round, c.ahead()?))).collect();
         let with_touched = covered.into_iter().filter_map(|((shard, uuid), round, ahead)| {
-            let touched = |pair: &Arc<Pair>| {
-                pair.with_gate(|gate| gate.touched_of(&uuid, round, Position::MAX, usize::MAX))
-            };
+            let touched =
+                |pair: &Arc<Pair>| pair.with_gate(|gate| gate.touched_of(&uuid, round, Position::MAX, usize::MAX));
             let touched = pairs.get(shard).and_then(touched)?;
             Some(((shard, uuid), verify::Ahead { touched, ..ahead }))
         });

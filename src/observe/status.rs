@@ -120,9 +120,10 @@ impl PairSnapshot {
             oplog_kept_s: read(&metrics.oplog_kept_s),
             oplog_spare_s: read(&metrics.oplog_spare_s),
             spool_bytes: read(&metrics.spool_bytes),
+            // First: what it says holds for the two others.
+            verified: metrics.verified.load(Ordering::Acquire),
             documents_verified: read(&metrics.documents_verified),
             documents_touched: read(&metrics.documents_touched),
-            verified: metrics.verified.load(Ordering::Relaxed),
             ready: metrics.ready.load(Ordering::Relaxed),
             ..PairSnapshot::default()
         }

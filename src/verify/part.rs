@@ -94,12 +94,7 @@ pub struct Readers {
 impl Readers {
     /// What they read includes all that was acknowledged until now. Each side of each
     /// of `concurrency` ranges has a connection.
-    pub async fn open(
-        source: &Deployment,
-        target: &Deployment,
-        pairs: &[usize],
-        concurrency: usize,
-    ) -> Result<Self> {
+    pub async fn open(source: &Deployment, target: &Deployment, pairs: &[usize], concurrency: usize) -> Result<Self> {
         let (sources, targets) = tokio::try_join!(readers(source, concurrency), readers(target, concurrency))?;
         let paired = sources.into_iter().enumerate().map(|(shard, reader)| {
             let target = pairs.get(shard).and_then(|&target| targets.get(target)).cloned();

@@ -11,9 +11,9 @@ use crate::bson::identity::IdKey;
 use crate::error::{Policy, Result};
 use crate::verify::Depth;
 use crate::verify::digest::Digest;
-use crate::verify::{explain, recheck};
 use crate::verify::part::{Counted, Order, Part, Reader};
 use crate::verify::read::{self, Documents};
+use crate::verify::{explain, recheck};
 
 /// A range is read anew this often after a passing fault.
 const ATTEMPTS_MAX: u32 = 4;

@@ -24,11 +24,7 @@ pub enum Met<'a> {
 
 /// Tells `meet` of every `_id` of a range, in order, until it breaks. Only for parts
 /// whose order is that of `_id`.
-pub async fn side_by_side(
-    part: &Part,
-    range: &Range,
-    mut meet: impl FnMut(Met<'_>) -> ControlFlow<()>,
-) -> Result<()> {
+pub async fn side_by_side(part: &Part, range: &Range, mut meet: impl FnMut(Met<'_>) -> ControlFlow<()>) -> Result<()> {
     let (mut source, mut target) =
         tokio::try_join!(Walk::open(part, &part.source, range), Walk::open(part, &part.target, range))?;
     loop {

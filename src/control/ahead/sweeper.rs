@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
@@ -54,7 +54,7 @@ const SETTLE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a collection that gave trouble is left alone: at first, then twice as
 /// long each time.
-const REST_MIN: Duration = Duration::from_secs(15);
+const REST_MIN: Duration = Duration::from_secs(30);
 const REST_MAX: Duration = Duration::from_secs(300);
 
 pub struct Sweeper {
@@ -258,7 +258,8 @@ impl Sweep {
         let mut settled = 0;
         let part = self.at(part, position).await?;
         for ids in recheck::chunks(ids) {
-            let different: HashSet<IdKey> = recheck::different(&part, &ids).await?.into_iter().map(|(id, _)| id).collect();
+            let different: HashSet<IdKey> =
+                recheck::different(&part, &ids).await?.into_iter().map(|(id, _)| id).collect();
             let equal: Vec<IdKey> = ids.into_iter().filter(|id| !different.contains(id)).collect();
             settled += equal.len();
             pair.with_gate(|gate| gate.settle(&key.1, round, &equal, position));
@@ -302,7 +303,7 @@ impl Sweep {
             let touched = pair.with_gate(|gate| gate.touched_count());
             pair.metrics.documents_verified.store(self.of.ahead.documents(pair.index), Relaxed);
             pair.metrics.documents_touched.store(touched as u64, Relaxed);
-            pair.metrics.verified.store(verified, Relaxed);
+            pair.metrics.verified.store(verified, Release);
         }
     }
 }

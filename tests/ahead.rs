@@ -169,6 +169,10 @@ async fn what_the_target_has_of_its_own_is_found_by_the_sweep_of_every_attempt()
         assert!(reason.contains(named), "{named}: {reason}");
     }
     assert_eq!(reason.matches("_id").count(), 3, "{reason}");
+    // Nothing of it would be read again.
+    run(&pair.target, DB, doc! {"drop": "many"}).await;
+    let reason = called_off(&mut engine).await;
+    assert_eq!(reason.matches("is missing on the target").count(), 10, "{reason}");
     engine.cancel().await;
     assert_eq!(engine.end().await.code, 130);
 }
@@ -276,9 +280,9 @@ async fn a_recreated_collection_is_verified_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_run_under_the_full_load_is_verified_ahead() {
     let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
-    populate::populate(&PopulateArgs { docs: 3_000, ..PopulateArgs::new(&source.uri()) }).await.unwrap();
+    populate::populate(&PopulateArgs { docs: 3_000, ..PopulateArgs::new(source.uri()) }).await.unwrap();
     let options =
-        LoadOptions { rate: 300.0, connections: 4, mix: "all".parse().unwrap(), ..LoadOptions::new(&source.uri()) };
+        LoadOptions { rate: 300.0, connections: 4, mix: "all".parse().unwrap(), ..LoadOptions::new(source.uri()) };
     let load = Load::start(options).await.unwrap();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     let now = until_verified(&mut engine).await;

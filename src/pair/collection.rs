@@ -120,6 +120,11 @@ impl Tracked {
         *self.target_uuid.get().expect("a collection is bound before its gate opens")
     }
 
+    /// The target's collection, once it is bound.
+    pub fn bound_to(&self) -> Option<Uuid> {
+        self.target_uuid.get().copied()
+    }
+
     /// Only documents that this shard owns count from now on.
     pub fn own(&self, ownership: Ownership) {
         let _ = self.ownership.set(ownership);

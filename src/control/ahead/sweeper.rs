@@ -203,8 +203,10 @@ impl Sweep {
             let ranges = plan::ranges(&self.now(part).await?).await?;
             match pair.with_gate(|gate| gate.track(&key.1, self.of.touched_max)) {
                 Some(round) => self.of.ahead.begin(key, round, ranges),
-                // Not copied yet, or dropped.
-                None => self.rest(key),
+                // Dropped; or this pair is still to come to its creation.
+                None => {
+                    drop(self.resting.insert(key, Rest { until: Instant::now() + LIST_EVERY, pause: REST_MIN / 2 }))
+                }
             }
             return Ok(());
         };

@@ -125,7 +125,7 @@ async fn the_cutover_looks_at_what_was_touched_and_at_nothing_else() {
         async move {
             while !over.load(SeqCst) {
                 touch(&source, 0..200).await;
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(10 * POLL).await;
             }
         }
     });

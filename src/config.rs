@@ -44,6 +44,7 @@ pub struct Config {
     pub bulk_mb_max: u64,
     pub verify: VerifyMode,
     pub verify_concurrency: usize,
+    pub verify_touched_max: usize,
     pub server_timeout_s: u64,
     pub away_max_s: u64,
     pub command_timeout_s: u64,
@@ -81,7 +82,10 @@ pub enum CutoverMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyMode {
+    /// Every byte: ahead of the cutover, which looks again at what was touched since.
     Digests,
+    /// Every byte, all of it inside the cutover.
+    Full,
     Counts,
     None,
 }

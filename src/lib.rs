@@ -31,7 +31,7 @@
 //! - a followed op: [`pair::oplog`] → [`pair::feed`] → [`spool`] → [`pair::entry`] →
 //!   [`pair::tail`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
 //!   [`pair::bulk`]
-//! - the end: [`control::cutover`], [`verify`], [`control::finish`]
+//! - the end: [`control::ahead`] → [`control::cutover`], [`verify`], [`control::finish`]
 //! - after a fault: [`control::attempt`] → [`control::setup`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
@@ -47,7 +47,7 @@
 //! | [`spool`] | one pair's oplog, read ahead, on local disk | knows a server, a gate or a task |
 //! | [`state`] | what a run keeps on the target: documents, stores, lease | knows a gate or a task |
 //! | [`pair`] | the data plane | knows another pair |
-//! | [`verify`] | digests per range, first differences | shares state with the copy |
+//! | [`verify`] | digests per range, first differences, single documents | shares state with the copy |
 //! | [`control`] | phases, layout, DDL across pairs, cutover | moves a document |
 //! | [`observe`] | counters, snapshot, API, display | decides |
 //!
@@ -71,6 +71,8 @@
 //! - At most one incarnation writes to a target shard.
 //! - No data write can create a collection or hit a namesake: each carries the
 //!   target collection's UUID.
+//! - A document of a range that is verified ahead, and that is not kept as touched, had no
+//!   op since both sides were read ([`pair::touched`]).
 //! - Nothing queues without a bound: bytes in flight are granted by [`pair::budget`],
 //!   one share per stage and pair, before they are read.
 //!
@@ -128,6 +130,11 @@
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
 //!   whose coordinator hangs for ever. It goes to a server that has reached the fence
 //!   ([`pair::reached`]).
+//! - *What the cutover compares is compared before it* ([`control::ahead`]): the gate keeps
+//!   which documents were touched since, and the cutover reads only these again. So its
+//!   length does not depend on the data. Rejected: digests kept up to date op by op (what
+//!   is on the target would be computed, not read), and marking whole ranges as touched
+//!   (under even load all of them are, always).
 //! - *All pairs go back together*, though one had the fault: units in flight are
 //!   seconds of work, and DDL across pairs then has one state to begin from.
 //! - *The spool holds all that is read, always*, instead of only what overflows: one

@@ -1,6 +1,7 @@
 //! The integration tests, one binary: every module starts the real servers it
 //! needs and drops them when done.
 
+mod ahead;
 mod anew;
 mod balancer;
 mod bson_hash;

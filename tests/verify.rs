@@ -1,14 +1,20 @@
 //! Verification on real servers: what is alike is found alike, and every kind
 //! of difference is found and named.
 
+use std::collections::HashSet;
+
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use loadgen::cluster::{ReplicaSet, orphans};
 use mongodb::Client;
 use shardlift::bson::element::kind;
+use shardlift::bson::identity::IdKey;
+use shardlift::bson::locate::id_of;
 use shardlift::cluster::catalog;
 use shardlift::cluster::connect::Deployment;
 use shardlift::cluster::ownership::Ownership;
-use shardlift::verify::{self, Depth, Job, Report};
+use shardlift::pair::position::Position;
+use shardlift::pair::touched::Touched;
+use shardlift::verify::{self, Depth, Job, Report, part, recheck};
 
 use crate::bson_order::{find, insert};
 use crate::bson_values::{Random, document, embed, int};
@@ -103,6 +109,61 @@ async fn differences_are_named_by_id() {
     assert_eq!(differences, expected);
     let report = twins.verify(Depth::Counts).await;
     assert!(!report.equal && report.differences.len() == 2, "{report:?}");
+}
+
+/// What is not found is taken for missing on both sides: so every `_id` that may be
+/// kept as touched must be found by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_with_ids_of_every_kind_are_found_by_id() {
+    let twins = Twins::start().await;
+    let [source, target] = &twins.clients;
+    let mut random = Random(31);
+    let mut documents: Vec<_> = (0..9_000).map(|_| document(&[("_id", random.value(3)), ("a", int(1))])).collect();
+    // Those that can be read, none twice (the server's error would repeat it).
+    let mut seen = HashSet::new();
+    documents.retain(|d| id_of(d).is_some_and(|id| seen.insert(IdKey::new(id))));
+    insert(source, "c", &documents).await;
+    let stored = find(source, "c", &rawdoc! {}).await;
+    assert!(1_000 < stored.len(), "only {} of the random ids were taken", stored.len());
+    assert_eq!(insert(target, "c", &stored).await, []);
+
+    let uuid = bson::Uuid::from_bytes([7; 16]);
+    let mut touched = Touched::default();
+    let round = touched.begin(uuid);
+    let at = Position::from_raw(1);
+    stored.iter().for_each(|d| touched.note(&uuid, id_of(d).unwrap(), at, stored.len()));
+    let ids = touched.of(&uuid, round, at, usize::MAX).expect("the server takes no id that cannot be asked for");
+    assert_eq!(ids.len(), stored.len());
+
+    let different = async || {
+        let (source, target) =
+            (fixture::source(&twins.sets[0].uri()).await, fixture::target(&twins.sets[1].uri()).await);
+        let catalog = catalog::read(&source).await.unwrap();
+        let job = Job {
+            source: &source,
+            target: &target,
+            catalog: &catalog,
+            pairs: &[0],
+            concurrency: 1,
+            depth: Depth::Digests,
+        };
+        let part = part::list(&job).await.unwrap().pop().unwrap();
+        let mut different = Vec::new();
+        for ids in recheck::chunks(ids.clone()) {
+            different.extend(recheck::different(&part, &ids).await.unwrap());
+        }
+        different
+    };
+    assert!(different().await.is_empty());
+    let change = doc! { "update": "c", "updates": [{ "q": {}, "u": { "$set": { "a": 2 } }, "multi": true }] };
+    fixture::run(target, "t", change).await;
+    let changed = different().await;
+    assert!(changed.iter().all(|(_, how)| *how == "differs in its bytes"));
+    assert_eq!(changed.len(), stored.len());
+    fixture::run(target, "t", doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 0 }] }).await;
+    let missing = different().await;
+    assert!(missing.iter().all(|(_, how)| *how == "is missing on the target"));
+    assert_eq!(missing.len(), stored.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,7 +65,7 @@ fn out_of_bounds_names_knob_value_origin_and_bounds() {
         (Some("grace_s = 1.5"), &[], &[], ["grace_s = 1.5", "/", "0 to 3600 s"]),
         (Some("lanes = \"4\""), &[], &[], ["lanes = \"4\"", "/", "1 to 64"]),
         (Some("map = 4"), &[], &[], ["map = 4", "/", "any text"]),
-        (None, &[], &[("verify", "all")], ["verify = \"all\"", "--verify", "digests, counts, none"]),
+        (None, &[], &[("verify", "all")], ["verify = \"all\"", "--verify", "digests, full, counts, none"]),
         (None, &[], &[("api_port", "70000")], ["api_port = 70000", "--api-port", "0 to 65535"]),
     ] {
         let error = refusal(file, env, flags).to_string();

@@ -1,24 +1,29 @@
 //! The cutover (R11): first fence, comparison, second fence, and only then the
 //! irreversible. Ends in one of two ways: done, or back to following with
 //! nothing lost.
+//!
+//! By default the comparison begins with what is verified ahead (`ahead`, which has
+//! the proof), and so does not grow with the data.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bson::{Document, doc};
+use bson::{Document, Uuid, doc};
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use tokio::time::timeout_at;
 
+use crate::cluster::catalog::{self, Catalog};
 use crate::cluster::connect::Shard;
 use crate::config::VerifyMode;
-use crate::control::ddl::Coordinator;
+use crate::control::ahead::Ahead;
+use crate::control::ddl::{self, Coordinator};
 use crate::control::sides::Sides;
 use crate::control::watch;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 use crate::pair::run::{Pair, close_all_if_quiet};
-use crate::{cluster::catalog, verify};
+use crate::verify;
 
 /// How much longer than the deadline a server may take to answer: what is late
 /// has a better reason to give until then.
@@ -37,6 +42,8 @@ pub struct Cutover<'a> {
     pub pairs: &'a [Arc<Pair>],
     pub coordinator: &'a Coordinator,
     pub verify: VerifyMode,
+    /// What need not be read whole any more.
+    pub ahead: &'a Ahead,
     pub verify_concurrency: usize,
     /// When it is called off.
     pub deadline: Instant,
@@ -196,13 +203,18 @@ impl Cutover<'_> {
         Ok(None)
     }
 
+    /// Everything up to the first fence is applied.
     async fn compare(&self) -> Result<Option<verify::Report>> {
         let depth = match self.verify {
-            VerifyMode::Digests => verify::Depth::Digests,
+            VerifyMode::Digests | VerifyMode::Full => verify::Depth::Digests,
             VerifyMode::Counts => verify::Depth::Counts,
             VerifyMode::None => return Ok(None),
         };
         let catalog = catalog::read(&self.sides.source).await?;
+        let known = match self.verify {
+            VerifyMode::Digests => self.known(&catalog).await?,
+            _ => verify::Known::new(),
+        };
         let job = verify::Job {
             source: &self.sides.source,
             target: &self.sides.target,
@@ -211,7 +223,20 @@ impl Cutover<'_> {
             concurrency: self.verify_concurrency,
             depth,
         };
-        verify::run(&job).await.map(Some)
+        verify::run_beyond(&job, known).await.map(Some)
+    }
+
+    /// What is verified ahead, of collections that are still the target's: one that
+    /// somebody dropped or replaced there is compared whole.
+    async fn known(&self, catalog: &Catalog) -> Result<verify::Known> {
+        let mut known = self.ahead.known(self.pairs);
+        for pair in self.pairs {
+            let there = ddl::local_uuids(&self.sides.target.shards[self.sides.pairs[pair.index]], catalog).await?;
+            let made = |uuid: &Uuid| pair.with_gate(|gate| gate.tracked(uuid).and_then(|tracked| tracked.bound_to()));
+            let is_there = |uuid: &Uuid| made(uuid).is_some_and(|made| there.contains(&made));
+            known.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
+        }
+        Ok(known)
     }
 
     fn changed_since(&self, fences: &[Position]) -> Option<String> {

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::cluster::connect::Shard;
-use crate::config::{Config, CutoverMode};
+use crate::config::{Config, CutoverMode, VerifyMode};
+use crate::control::ahead::Ahead;
+use crate::control::ahead::sweeper::Sweeper;
 use crate::control::cutover::{CalledOff, Cutover, Equal};
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
@@ -61,6 +63,10 @@ impl Drive<'_> {
     ) -> Result<Summary> {
         let sides = &self.opened.sides;
         let mut observers = self.observe(pairs);
+        let ahead: Arc<Ahead> = Arc::default();
+        if self.config.verify == VerifyMode::Digests {
+            observers.spawn(self.sweeper(pairs, &coordinator, &ahead).run());
+        }
         let mut failed = std::pin::pin!(async {
             let tasks = select_all(tasks.iter_mut().map(|tasks| Box::pin(tasks.failed())));
             tokio::select! {
@@ -92,6 +98,7 @@ impl Drive<'_> {
                 pairs,
                 coordinator: &coordinator,
                 verify: self.config.verify,
+                ahead: &ahead,
                 verify_concurrency: self.config.verify_concurrency,
                 deadline: began + Duration::from_secs(self.config.cutover_timeout_s),
             };
@@ -111,6 +118,17 @@ impl Drive<'_> {
                 Err(off) => self.call_off(off)?,
             }
             auto_at = Instant::now() + AUTO_RETRY;
+        }
+    }
+
+    fn sweeper(&self, pairs: &[Arc<Pair>], coordinator: &Arc<Coordinator>, ahead: &Arc<Ahead>) -> Sweeper {
+        Sweeper {
+            sides: self.opened.sides.clone(),
+            pairs: pairs.to_vec(),
+            coordinator: coordinator.clone(),
+            run: self.run.clone(),
+            ahead: ahead.clone(),
+            touched_max: self.config.verify_touched_max,
         }
     }
 

@@ -20,6 +20,7 @@ pub mod stop;
 pub mod drive;
 pub mod attempt;
 pub mod patience;
+pub mod ahead;
 pub mod cutover;
 pub mod finish;
 pub mod summary;
@@ -167,7 +168,7 @@ pub async fn verify_command(config: Config) -> Result<verify::Report> {
     let sides = Sides::connect(&config).await?.map(&config.map)?;
     let catalog = catalog::read(&sides.source).await?;
     let depth = match config.verify {
-        VerifyMode::Digests => verify::Depth::Digests,
+        VerifyMode::Digests | VerifyMode::Full => verify::Depth::Digests,
         VerifyMode::Counts => verify::Depth::Counts,
         VerifyMode::None => {
             return Err(Error::new(Kind::Config, "verify is `none`").remedy("give --verify digests or counts"));

@@ -70,7 +70,14 @@ impl fmt::Display for Summary {
         writeln!(f, "indexes   {} built", self.indexes_built)?;
         match &self.verified {
             Some(report) => {
-                writeln!(f, "verified  {} collections, {} documents equal", report.collections, report.documents)?
+                writeln!(f, "verified  {} collections, {} documents equal", report.collections, report.documents)?;
+                let (ahead, again) = (report.documents_ahead, report.documents_rechecked);
+                if 0 < ahead {
+                    writeln!(
+                        f,
+                        "          {ahead} of them counted ahead of the cutover, {again} looked at again in it"
+                    )?;
+                }
             }
             None => writeln!(f, "verified  nothing, as configured")?,
         }

@@ -56,6 +56,11 @@ pub struct PairMetrics {
     pub oplog_spare_s: AtomicU64,
     /// Gauge: bytes of the spool on disk.
     pub spool_bytes: AtomicU64,
+    /// Gauges: documents verified ahead of the cutover, those touched since, and
+    /// whether all is verified that can be.
+    pub documents_verified: AtomicU64,
+    pub documents_touched: AtomicU64,
+    pub verified: AtomicBool,
     /// Gauge: every unit copied and every index built.
     pub ready: AtomicBool,
 }
@@ -129,6 +134,9 @@ pub const PAIR_METRICS: &[Metric<PairSnapshot>] = &[
     gauge("shardlift_pair_oplog_kept_seconds", "How far the source's oplog reaches back.", |p| p.oplog_kept_s as f64),
     gauge("shardlift_pair_oplog_spare_seconds", "How far it reaches back beyond what a restart needs.", |p| p.oplog_spare_s as f64),
     gauge("shardlift_pair_spool_bytes", "Oplog read ahead of the target, on local disk.", |p| p.spool_bytes as f64),
+    gauge("shardlift_pair_documents_verified", "Documents verified ahead of the cutover.", |p| p.documents_verified as f64),
+    gauge("shardlift_pair_documents_touched", "Documents touched since, which the cutover looks at again.", |p| p.documents_touched as f64),
+    gauge("shardlift_pair_verified", "1 when all that can be is verified ahead.", |p| flag(p.verified)),
     gauge("shardlift_pair_ready", "1 when every unit is copied and every index built.", |p| flag(p.ready)),
 ];
 

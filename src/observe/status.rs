@@ -72,6 +72,10 @@ pub struct PairSnapshot {
     pub oplog_kept_s: u64,
     pub oplog_spare_s: u64,
     pub spool_bytes: u64,
+    /// Verified ahead of the cutover; touched since; all is verified that can be.
+    pub documents_verified: u64,
+    pub documents_touched: u64,
+    pub verified: bool,
     pub ready: bool,
     /// Averages of the last seconds, set by `rates::Rates`.
     pub documents_per_s: f64,
@@ -116,6 +120,10 @@ impl PairSnapshot {
             oplog_kept_s: read(&metrics.oplog_kept_s),
             oplog_spare_s: read(&metrics.oplog_spare_s),
             spool_bytes: read(&metrics.spool_bytes),
+            // First: what it says holds for the two others.
+            verified: metrics.verified.load(Ordering::Acquire),
+            documents_verified: read(&metrics.documents_verified),
+            documents_touched: read(&metrics.documents_touched),
             ready: metrics.ready.load(Ordering::Relaxed),
             ..PairSnapshot::default()
         }
@@ -166,7 +174,8 @@ impl Snapshot {
     /// All pairs as one: counters added up, lag and ETA of the slowest, ready
     /// when all are.
     pub fn sum(&self) -> PairSnapshot {
-        let mut sum = PairSnapshot { ready: !self.pairs.is_empty(), ..PairSnapshot::default() };
+        let any = !self.pairs.is_empty();
+        let mut sum = PairSnapshot { ready: any, verified: any, ..PairSnapshot::default() };
         for pair in &self.pairs {
             sum.documents_total += pair.documents_total;
             sum.bytes_total += pair.bytes_total;
@@ -195,6 +204,9 @@ impl Snapshot {
             sum.lag_ms = sum.lag_ms.max(pair.lag_ms);
             sum.lag_ms_max = sum.lag_ms_max.max(pair.lag_ms_max);
             sum.eta_s = [sum.eta_s, pair.eta_s].into_iter().flatten().reduce(f64::max);
+            sum.documents_verified += pair.documents_verified;
+            sum.documents_touched += pair.documents_touched;
+            sum.verified &= pair.verified;
             sum.ready &= pair.ready;
         }
         sum
@@ -209,6 +221,10 @@ impl Snapshot {
         }
         if sum.indexes_total != 0 {
             line += &format!(" | indexes {} of {}", sum.indexes_built, sum.indexes_total);
+        }
+        if sum.documents_verified != 0 {
+            let (verified, touched) = (figures::count(sum.documents_verified), figures::count(sum.documents_touched));
+            line += &format!(" | {verified} docs verified, {touched} touched since");
         }
         if self.can_cutover {
             line += " | cutover can begin";

@@ -26,12 +26,14 @@ use crate::pair::inbox::{Inbox, Queued};
 use crate::pair::ledger::{Ledger, Pin};
 use crate::pair::op::{Op, OpKind, OpRef};
 use crate::pair::position::{Mark, Position};
+use crate::pair::touched::Touched;
 use crate::state::{self, Recorded};
 
 mod left;
 pub mod opening;
 #[cfg(test)]
 mod tests;
+mod touching;
 
 /// The gate of one pair.
 #[derive(Debug)]
@@ -51,6 +53,9 @@ pub struct Gate {
     left: u64,
     /// The cutover is done: nothing is applied any more.
     closed: bool,
+    /// What the cutover has to look at again (`touching`).
+    touched: Touched,
+    touched_max: usize,
 }
 
 #[derive(Debug)]
@@ -128,6 +133,8 @@ impl Gate {
             ledger: Ledger::new(start),
             left: 0,
             closed: false,
+            touched: Touched::default(),
+            touched_max: 0,
         }
     }
 
@@ -201,6 +208,8 @@ impl Gate {
             UnitState::Copying { held, .. } => Some(held),
             UnitState::Copied => collection.hold.as_mut(),
         };
+        // Whatever becomes of it now, it is going to be applied.
+        self.touched.note(&op.uuid, op.id, op.position, self.touched_max);
         if held.as_ref().is_some_and(|held| held.is_open()) {
             self.left += 1;
             return Verdict::Held;
@@ -269,6 +278,7 @@ impl Gate {
         collection.hold = None;
         collection.units.iter_mut().for_each(|unit| unit.state = UnitState::Copied);
         self.holding.remove(uuid);
+        self.touched.forget(uuid);
         self.copying.retain(|(of, _)| of != uuid);
     }
 

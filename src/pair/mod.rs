@@ -5,6 +5,7 @@
 //!             └ replay ─▶ gate (finish) ═▶ lane ─▶ compile ─▶ bulk ─▶ target
 //!                                  └ refused ─▶ doubts ─▶ doubtful ─▶ reread
 //! oplog ─▶ entry ─▶ tail ─▶ gate ═▶ inbox ┘
+//!                     │       └ touched
 //!                     └ ddl ─▶ chores ─▶ index, control
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod budget;
 pub mod doubts;
 pub mod collection;
 pub mod op;
+pub mod touched;
 pub mod oplog;
 pub mod entry;
 pub mod transactions;

@@ -62,6 +62,11 @@ impl Pair {
         self.gate.lock().watermark()
     }
 
+    /// A short look at the gate, or a word to it, under its lock.
+    pub fn with_gate<T>(&self, work: impl FnOnce(&mut Gate) -> T) -> T {
+        work(&mut self.gate.lock())
+    }
+
     /// Every unit is copied, every index built, no DDL under way.
     pub fn is_settled(&self) -> bool {
         self.scans_pending.load(SeqCst) == 0 && self.chores.pending() == 0

@@ -2,19 +2,18 @@
 //!
 //! Shows `_id`s, never other contents. Knows nothing about digests of ranges.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
 
-use bson::{Bson, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{Bson, RawBson, RawBsonRef, RawDocument};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate::id_of;
-use crate::bson::order;
 use crate::error::Result;
-use crate::verify::part::{Counted, Order, Part, Reader};
+use crate::verify::part::{Order, Part};
 use crate::verify::range::Range;
-use crate::verify::read::{self, Documents};
+use crate::verify::walk::{self, Met, Walk};
 use crate::verify::{DIFFERENCES_MAX, Depth};
 
 /// Documents kept in memory where both sides cannot be read in one order; those
@@ -32,34 +31,20 @@ pub async fn explain(part: &Part, range: &Range) -> Result<Vec<String>> {
     }
 }
 
-/// Both sides come in `_id` order: walks them side by side.
+/// Both sides come in `_id` order.
 async fn merge(part: &Part, range: &Range) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    let mut source = Walk::open(part, &part.source, range).await?;
-    let mut target = Walk::open(part, &part.target, range).await?;
-    while found.len() < DIFFERENCES_MAX {
-        let (ours, theirs) = (source.current(), target.current());
-        let order = match (&ours, &theirs) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(a), Some(b)) => compare_ids(a, b),
-        };
-        match (order, ours, theirs) {
-            (Ordering::Less, Some(ours), _) => found.push(sentence(part, ours, MISSING)),
-            (Ordering::Greater, _, Some(theirs)) => found.push(sentence(part, theirs, EXTRA)),
-            (Ordering::Equal, Some(ours), Some(theirs)) if part.depth == Depth::Digests && !same(ours, theirs) => {
-                found.push(sentence(part, ours, CHANGED));
-            }
-            _ => {}
+    let differ = |a: &RawDocument, b: &RawDocument| part.depth == Depth::Digests && a.as_bytes() != b.as_bytes();
+    walk::side_by_side(part, range, |met| {
+        match met {
+            Met::Source(document) => found.push(sentence(part, document, MISSING)),
+            Met::Target(document) => found.push(sentence(part, document, EXTRA)),
+            Met::Both(ours, theirs) if differ(ours, theirs) => found.push(sentence(part, ours, CHANGED)),
+            Met::Both(..) => {}
         }
-        if order.is_le() {
-            source.advance().await?;
-        }
-        if order.is_ge() {
-            target.advance().await?;
-        }
-    }
+        if found.len() < DIFFERENCES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .await?;
     Ok(found)
 }
 
@@ -88,77 +73,25 @@ async fn look_up(part: &Part, range: &Range) -> Result<Vec<String>> {
     }
     if found.len() < DIFFERENCES_MAX {
         let missing = remembered.keys().take(DIFFERENCES_MAX - found.len());
-        found.extend(missing.map(|id| format!("{}: _id {} {MISSING}", part.ns, shown(id.value.as_raw_bson_ref()))));
+        found.extend(missing.map(|id| named(part, id.value.as_raw_bson_ref(), MISSING)));
     }
     Ok(found)
 }
 
-/// One side of a range, document by document. Copies what it holds: this path
-/// runs on ranges that differ only.
-struct Walk<'a> {
-    reader: &'a Reader,
-    documents: Option<Documents>,
-    pending: VecDeque<RawDocumentBuf>,
-}
-
-impl<'a> Walk<'a> {
-    async fn open(part: &Part, reader: &'a Reader, range: &Range) -> Result<Self> {
-        let documents = match reader.counted {
-            Counted::Nothing => None,
-            _ => {
-                let command = read::find(part, reader, range);
-                Some(Documents::open(reader, &part.ns, command, Some(range.batch_documents)).await?)
-            }
-        };
-        let mut walk = Walk { reader, documents, pending: VecDeque::new() };
-        walk.fill().await?;
-        Ok(walk)
-    }
-
-    fn current(&self) -> Option<&RawDocument> {
-        self.pending.front().map(|d| &**d)
-    }
-
-    async fn advance(&mut self) -> Result<()> {
-        self.pending.pop_front();
-        self.fill().await
-    }
-
-    /// Reads batches until one holds a document that counts, or the end.
-    async fn fill(&mut self) -> Result<()> {
-        while self.pending.is_empty()
-            && let Some(documents) = &mut self.documents
-        {
-            match documents.next().await? {
-                Some(batch) => {
-                    let counted = batch.iter().filter(|d| self.reader.counted.counts(d));
-                    self.pending.extend(counted.map(RawDocument::to_owned));
-                }
-                None => self.documents = None,
-            }
-        }
-        Ok(())
-    }
-}
-
-const MISSING: &str = "is missing on the target";
-const EXTRA: &str = "is on the target but not on the source";
-const CHANGED: &str = "differs in its bytes";
-
-fn compare_ids(a: &RawDocument, b: &RawDocument) -> Ordering {
-    match (id_of(a), id_of(b)) {
-        (Some(a), Some(b)) => order::compare(a, b),
-        (a, b) => a.is_some().cmp(&b.is_some()),
-    }
-}
-
-fn same(a: &RawDocument, b: &RawDocument) -> bool {
-    a.as_bytes() == b.as_bytes()
-}
+pub(super) const MISSING: &str = "is missing on the target";
+pub(super) const EXTRA: &str = "is on the target but not on the source";
+pub(super) const CHANGED: &str = "differs in its bytes";
 
 fn sentence(part: &Part, document: &RawDocument, what: &str) -> String {
-    let id = id_of(document).map_or_else(|| "(unreadable)".to_owned(), shown);
-    format!("{}: _id {id} {what}", part.ns)
+    match id_of(document) {
+        Some(id) => named(part, id, what),
+        None => format!("{}: _id (unreadable) {what}", part.ns),
+    }
+}
+
+/// How a difference is told.
+pub(super) fn named(part: &Part, id: RawBsonRef<'_>, what: &str) -> String {
+    format!("{}: _id {} {what}", part.ns, shown(id))
 }
 
 /// An `_id`, cut where it is long.

@@ -5,20 +5,27 @@
 //! are cut into `_id` ranges, read side by side from both servers. Reads only,
 //! straight from the shards. Knows nothing about phases, or why anyone asks.
 
-// Reading order: what is compared, cut into ranges, read, digested, explained.
+// Reading order: what is compared, cut into ranges, read, digested, explained; then
+// what is looked at while it changes.
 pub mod digest;
 pub mod explain;
 pub mod part;
 pub mod plan;
 pub mod range;
 pub mod read;
+pub mod recheck;
+pub mod sweep;
+pub mod walk;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use bson::Uuid;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use crate::bson::identity::IdKey;
 use crate::cluster::catalog::Catalog;
 use crate::cluster::connect::Deployment;
 use crate::error::{Error, Result};
@@ -40,8 +47,13 @@ pub enum Depth {
 pub struct Report {
     pub equal: bool,
     pub collections: u64,
+    /// The source's; of what was verified ahead as counted when it was read.
     pub documents: u64,
     pub bytes: u64,
+    /// Of those, verified ahead: not read whole again.
+    pub documents_ahead: u64,
+    /// Touched since they were verified ahead, and read again one by one.
+    pub documents_rechecked: u64,
     /// First differences, one sentence each; never document contents beyond `_id`.
     pub differences: Vec<String>,
 }
@@ -59,6 +71,21 @@ pub struct Job<'a> {
     pub depth: Depth,
 }
 
+/// What is known of a part before it is compared: by source shard and source UUID.
+pub type Known = HashMap<(usize, Uuid), Ahead>;
+
+/// A part that was verified ahead.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    /// Of the ranges that are verified.
+    pub documents: u64,
+    pub bytes: u64,
+    /// The others.
+    pub open: Vec<Range>,
+    /// Documents that may have changed since.
+    pub touched: Vec<IdKey>,
+}
+
 /// Compares both sides at majority read concern. Writes must have stopped for
 /// the answer to mean something.
 ///
@@ -66,14 +93,31 @@ pub struct Job<'a> {
 /// `Transient`, `Connect` or `Server` if a side cannot be read. Differences are
 /// no error: they are in the report.
 pub async fn run(job: &Job<'_>) -> Result<Report> {
+    run_beyond(job, Known::new()).await
+}
+
+/// `run`, save for what is known already.
+///
+/// # Errors
+/// Those of `run`.
+pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
     let parts = part::list(job).await?;
     let mut progress = Progress { report: Report { equal: true, ..Report::default() }, running: JoinSet::new() };
     progress.report.collections = part::collection_count(job.catalog);
     let concurrency = job.concurrency.max(1);
-    let mut planned = stream::iter(parts).map(plan).buffered(concurrency);
-    while let Some(ranges) = planned.next().await {
-        let (part, ranges) = ranges?;
-        for range in ranges {
+    let parts = parts.into_iter().map(|part| {
+        let ahead = part.uuid.and_then(|uuid| known.remove(&(part.shard, uuid)));
+        (part, ahead)
+    });
+    let mut planned = stream::iter(parts).map(|(part, ahead)| plan(part, ahead)).buffered(concurrency);
+    while let Some(planned) = planned.next().await {
+        let (part, ahead) = planned?;
+        progress.know(&ahead);
+        for ids in recheck::chunks(ahead.touched) {
+            progress.make_room(concurrency).await?;
+            progress.running.spawn(range::recheck(part.clone(), ids));
+        }
+        for range in ahead.open {
             progress.make_room(concurrency).await?;
             progress.running.spawn(range::compare(part.clone(), range));
         }
@@ -85,9 +129,12 @@ pub async fn run(job: &Job<'_>) -> Result<Report> {
     Ok(progress.report)
 }
 
-async fn plan(part: Part) -> Result<(Arc<Part>, Vec<Range>)> {
-    let ranges = plan::ranges(&part).await?;
-    Ok((Arc::new(part), ranges))
+async fn plan(part: Part, ahead: Option<Ahead>) -> Result<(Arc<Part>, Ahead)> {
+    let ahead = match ahead {
+        Some(ahead) => ahead,
+        None => Ahead { open: plan::ranges(&part).await?, ..Ahead::default() },
+    };
+    Ok((Arc::new(part), ahead))
 }
 
 /// A run in progress. Dropped, it ends the ranges still being compared.
@@ -109,12 +156,21 @@ impl Progress {
         Ok(())
     }
 
+    fn know(&mut self, ahead: &Ahead) {
+        self.report.documents += ahead.documents;
+        self.report.documents_ahead += ahead.documents;
+        self.report.bytes += ahead.bytes;
+    }
+
     fn add(&mut self, outcome: Outcome) {
         let report = &mut self.report;
         report.documents += outcome.documents;
         report.bytes += outcome.bytes;
+        report.documents_rechecked += outcome.rechecked;
         report.equal &= outcome.differences.is_empty();
-        report.differences.extend(outcome.differences);
+        // One that was touched may lie in a range that is compared whole.
+        let new: Vec<String> = outcome.differences.into_iter().filter(|d| !report.differences.contains(d)).collect();
+        report.differences.extend(new);
         report.differences.truncate(DIFFERENCES_MAX);
     }
 }

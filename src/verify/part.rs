@@ -2,7 +2,7 @@
 //!
 //! Knows nothing about ranges.
 
-use bson::{RawDocument, Timestamp, doc};
+use bson::{RawDocument, Timestamp, Uuid, doc};
 use mongodb::Client;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
@@ -26,8 +26,12 @@ pub enum Order {
 }
 
 /// One collection on one pair.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Part {
+    /// Index of the source shard, and the source's UUID: what a part is known by
+    /// beyond one comparison. A recreated namesake is another.
+    pub shard: usize,
+    pub uuid: Option<Uuid>,
     pub ns: Namespace,
     pub source: Reader,
     pub target: Reader,
@@ -74,19 +78,46 @@ pub fn collection_count(catalog: &Catalog) -> u64 {
 /// Every plain collection on every pair. Where a collection does not live on a
 /// source shard, nothing counts there and its target must hold nothing.
 pub async fn list(job: &Job<'_>) -> Result<Vec<Part>> {
-    let sources = readers(job.source, job.concurrency).await?;
-    let targets = readers(job.target, job.concurrency).await?;
+    let readers = Readers::open(job.source, job.target, job.pairs, job.concurrency).await?;
     let mut parts = Vec::new();
     for collection in job.catalog.collections.iter().filter(|c| c.kind == CollectionKind::Plain) {
-        for (shard, reader) in sources.iter().enumerate() {
-            let target = job.pairs.get(shard).and_then(|&t| targets.get(t));
-            let target = target.ok_or_else(|| Error::internal(format!("source shard {shard} has no pair")))?;
-            let source = Reader { counted: counted(collection, shard)?, ..reader.clone() };
-            let ns = collection.ns.clone();
-            parts.push(Part { ns, source, target: target.clone(), order: order(collection), depth: job.depth });
-        }
+        parts.extend(readers.parts(collection, job.depth)?);
     }
     Ok(parts)
+}
+
+/// Connections to every pair: source and target.
+pub struct Readers {
+    pairs: Vec<(Reader, Reader)>,
+}
+
+impl Readers {
+    /// What they read includes all that was acknowledged until now. Each side of each
+    /// of `concurrency` ranges has a connection.
+    pub async fn open(source: &Deployment, target: &Deployment, pairs: &[usize], concurrency: usize) -> Result<Self> {
+        let (sources, targets) = tokio::try_join!(readers(source, concurrency), readers(target, concurrency))?;
+        let paired = sources.into_iter().enumerate().map(|(shard, reader)| {
+            let target = pairs.get(shard).and_then(|&target| targets.get(target)).cloned();
+            Some(reader).zip(target).ok_or_else(|| Error::internal(format!("source shard {shard} has no pair")))
+        });
+        Ok(Readers { pairs: paired.collect::<Result<_>>()? })
+    }
+
+    /// A collection on every pair.
+    pub fn parts(&self, collection: &Collection, depth: Depth) -> Result<Vec<Part>> {
+        let part = |(shard, (source, target)): (usize, &(Reader, Reader))| {
+            Ok(Part {
+                shard,
+                uuid: collection.uuid,
+                ns: collection.ns.clone(),
+                source: Reader { counted: counted(collection, shard)?, ..source.clone() },
+                target: target.clone(),
+                order: order(collection),
+                depth,
+            })
+        };
+        self.pairs.iter().enumerate().map(part).collect()
+    }
 }
 
 /// What counts of a collection on a source shard.
@@ -107,7 +138,6 @@ fn order(collection: &Collection) -> Order {
     }
 }
 
-/// One reader per shard. Each side of each range has a connection.
 async fn readers(deployment: &Deployment, concurrency: usize) -> Result<Vec<Reader>> {
     let mut readers = Vec::new();
     for shard in &deployment.shards {
@@ -120,7 +150,7 @@ async fn readers(deployment: &Deployment, concurrency: usize) -> Result<Vec<Read
 
 /// The newest operation a shard's primary has acknowledged. Majority reads wait
 /// for it, so that `w: 1` writes made just before are seen.
-async fn newest(client: &Client) -> Result<Option<Timestamp>> {
+pub async fn newest(client: &Client) -> Result<Option<Timestamp>> {
     let reply = client.database("admin").run_command(doc! {"ping": 1}).await?;
     Ok(reply.get_timestamp("operationTime").ok())
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bson::RawDocumentBuf;
 
+use crate::bson::identity::IdKey;
 use crate::error::{Policy, Result};
 use crate::verify::Depth;
 use crate::verify::digest::Digest;
-use crate::verify::explain;
 use crate::verify::part::{Counted, Order, Part, Reader};
 use crate::verify::read::{self, Documents};
+use crate::verify::{explain, recheck};
 
 /// A range is read anew this often after a passing fault.
 const ATTEMPTS_MAX: u32 = 4;
@@ -40,6 +41,8 @@ pub struct Outcome {
     /// The source's.
     pub documents: u64,
     pub bytes: u64,
+    /// Documents read again, one by one.
+    pub rechecked: u64,
     pub differences: Vec<String>,
 }
 
@@ -48,11 +51,24 @@ pub struct Outcome {
 /// # Errors
 /// If a side cannot be read.
 pub async fn compare(part: Arc<Part>, range: Range) -> Result<Outcome> {
+    after_faults(&part, || compare_once(&part, &range)).await
+}
+
+/// Documents that were touched since they were verified. Passing faults are retried.
+///
+/// # Errors
+/// If a side cannot be read.
+pub async fn recheck(part: Arc<Part>, ids: Vec<IdKey>) -> Result<Outcome> {
+    let differences = after_faults(&part, || recheck::explained(&part, &ids)).await?;
+    Ok(Outcome { rechecked: ids.len() as u64, differences, ..Outcome::default() })
+}
+
+async fn after_faults<T, F: Future<Output = Result<T>>>(part: &Part, work: impl Fn() -> F) -> Result<T> {
     let mut attempt = 1;
     loop {
-        match compare_once(&part, &range).await {
+        match work().await {
             Err(e) if e.kind.policy() == Policy::Retry && attempt < ATTEMPTS_MAX => {
-                tracing::warn!(ns = %part.ns, attempt, error = %e, "comparing a range again");
+                tracing::warn!(ns = %part.ns, attempt, error = %e, "comparing again");
                 attempt += 1;
                 tokio::time::sleep(RETRY_DELAY).await;
             }
@@ -63,7 +79,7 @@ pub async fn compare(part: Arc<Part>, range: Range) -> Result<Outcome> {
 
 async fn compare_once(part: &Part, range: &Range) -> Result<Outcome> {
     let (source, target) = tokio::try_join!(digest(part, &part.source, range), digest(part, &part.target, range))?;
-    let mut outcome = Outcome { documents: source.documents, bytes: source.bytes, differences: Vec::new() };
+    let mut outcome = Outcome { documents: source.documents, bytes: source.bytes, ..Outcome::default() };
     let order_counts = part.order == Order::Natural && part.depth == Depth::Digests;
     if if order_counts { source == target } else { source.same_documents(&target) } {
         return Ok(outcome);

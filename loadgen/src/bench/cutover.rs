@@ -1,7 +1,10 @@
 //! `bench cutover`: from the last write to done, by size.
 //!
-//! Timed from the answer to the last write: the request, the fences, the
-//! comparison by digest, until the status says `done` (asked every 10 ms).
+//! As an operator would, it waits until the status says that all is verified ahead,
+//! then lets some load run and stops it. Timed from the answer to the last write: the
+//! request, the fences, the look at what was touched since, until the status says
+//! `done` (asked every 10 ms). With `--verify full` (or `counts`) among the engine's
+//! arguments there is nothing to wait for, and the cutover compares everything.
 
 use std::time::{Duration, Instant};
 
@@ -92,20 +95,46 @@ async fn measure(ground: &Ground, case: &Case, source: &ReplicaSet, round: u32) 
     let target = ground.start("target").await?;
     let mut engine = Engine::start(ground, source, &target).await?;
     engine.until("ready", PATIENCE).await?;
+    let mut figures = Figures::default();
+    if verifies_ahead(&ground.common.engine_args) {
+        let waited = until_verified(&mut engine).await?;
+        ground.tell(format!("{}: all verified ahead {waited:.1} s after it was ready", case.name));
+        figures.set("verified_after_s", waited);
+    }
     if 0 < case.docs {
         load(ground, case, source, round).await?;
     }
+    figures.set("touched", engine.status().await?.sum(|pair| pair.documents_touched) as f64);
     let stopped = Instant::now();
     let engine_ms = cut_over(&mut engine, stopped).await?;
     let cutover_ms = stopped.elapsed().as_secs_f64() * 1e3;
     ground.tell(format!("{}: {cutover_ms:.0} ms from the last write to done", case.name));
     engine.done().await?;
-    let mut figures = Figures::default();
     figures.set("docs", case.docs as f64);
     figures.set("indexes", f64::from(case.indexes));
     figures.set("cutover_ms", cutover_ms);
     figures.set("engine_cutover_ms", engine_ms as f64);
     Ok((figures, ground.is_equal(source, &target).await?))
+}
+
+/// The engine's default, and what it is told to do instead.
+fn verifies_ahead(engine_args: &[String]) -> bool {
+    let told = engine_args.iter().zip(engine_args.iter().skip(1)).rfind(|(flag, _)| *flag == "--verify");
+    let joined = engine_args.iter().rev().find_map(|flag| flag.strip_prefix("--verify="));
+    told.map(|(_, mode)| mode.as_str()).or(joined).is_none_or(|mode| mode == "digests")
+}
+
+/// Seconds until all that can be is verified ahead.
+async fn until_verified(engine: &mut Engine) -> Result<f64> {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        let status = engine.status().await?;
+        if !status.pairs.is_empty() && status.pairs.iter().all(|pair| pair.verified) {
+            return Ok(began.elapsed().as_secs_f64());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(engine.explain(format!("not all is verified ahead after {PATIENCE:?}")))
 }
 
 /// A light load, so that there is something to stop.

@@ -36,6 +36,9 @@ pub struct PairStatus {
     pub indexes_built: u64,
     pub entries_read: u64,
     pub ops_applied: u64,
+    /// All is verified ahead of the cutover that can be; and what was touched since.
+    pub verified: bool,
+    pub documents_touched: u64,
 }
 
 impl Status {

@@ -1,0 +1,336 @@
+//! The background of a run that is ready: verifies range by range, and keeps the
+//! touched documents few. Takes about a quarter of one connection's time on either
+//! side, and steps back when the follow is behind.
+//!
+//! Its errors end nothing: what could not be read is tried again later, or is left
+//! to the cutover.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::{Duration, Instant};
+
+use bson::Uuid;
+use tokio::time::{sleep, timeout};
+
+use super::{Ahead, Key};
+use crate::bson::identity::IdKey;
+use crate::control::ddl::Coordinator;
+use crate::control::run::{Phase, Run};
+use crate::control::sides::Sides;
+use crate::error::{Error, Kind, Result};
+use crate::pair::position::Position;
+use crate::pair::run::Pair;
+use crate::verify::part::{self, Counted, Order, Part, Readers};
+use crate::verify::{Depth, plan, recheck, sweep};
+
+/// How often it looks whether there is something to do.
+const POLL: Duration = Duration::from_millis(100);
+/// How often a wait for the watermark, or for the end of the phase, looks again.
+const WAIT_POLL: Duration = Duration::from_millis(10);
+/// How long the watermark may take to come to what was begun.
+const APPLIED_WITHIN: Duration = Duration::from_secs(30);
+/// How long one look may take: a prepared document on the source, whose coordinator
+/// hangs, keeps a reader waiting for ever.
+const LOOK_MAX: Duration = Duration::from_secs(300);
+/// How often the collections are listed again.
+const LIST_EVERY: Duration = Duration::from_secs(2);
+/// A lag from which on the follow needs the servers more.
+const LAG_MAX_MS: u64 = 2_000;
+
+/// After work comes a pause of so many times its length, within bounds.
+const PAUSE_PER_WORK: u32 = 3;
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Touched documents of a pair that are left to the cutover: a few reads.
+const TOUCHED_FEW: usize = 1_000;
+/// Of one collection, looked at in one go.
+const SETTLED_AT_A_TIME: usize = 16_000;
+/// A document touched less than so many seconds ago will soon be touched again.
+const HOT_S: u64 = 2;
+/// Pause after a go that did not settle at least half of what it looked at.
+const SETTLE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a collection that gave trouble is left alone: at first, then twice as
+/// long each time.
+const REST_MIN: Duration = Duration::from_secs(30);
+const REST_MAX: Duration = Duration::from_secs(300);
+
+pub struct Sweeper {
+    pub sides: Sides,
+    pub pairs: Vec<Arc<Pair>>,
+    pub coordinator: Arc<Coordinator>,
+    pub run: Arc<Run>,
+    pub ahead: Arc<Ahead>,
+    /// Documents that may be kept as touched, per pair.
+    pub touched_max: usize,
+}
+
+/// What it has in hand, from step to step.
+struct Sweep {
+    of: Sweeper,
+    readers: Readers,
+    parts: Vec<Arc<Part>>,
+    listed: Option<Instant>,
+    resting: HashMap<Key, Rest>,
+    settle_after: Instant,
+    /// When the step in hand began to read.
+    reading: Instant,
+}
+
+struct Rest {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Sweeper {
+    /// Goes on for as long as the attempt does.
+    pub async fn run(self) {
+        let Sides { source, target, pairs } = &self.sides;
+        // One range at a time.
+        let readers = loop {
+            match Readers::open(source, target, pairs, 1).await {
+                Ok(readers) => break readers,
+                Err(e) => tracing::warn!("nothing can be verified ahead yet: {e}"),
+            }
+            sleep(REST_MIN).await;
+        };
+        let now = Instant::now();
+        let sweep = Sweep {
+            of: self,
+            readers,
+            parts: Vec::new(),
+            listed: None,
+            resting: HashMap::new(),
+            settle_after: now,
+            reading: now,
+        };
+        sweep.run().await;
+    }
+}
+
+impl Sweep {
+    async fn run(mut self) {
+        let run = self.of.run.clone();
+        loop {
+            self.publish();
+            if run.phase() != Phase::Ready || LAG_MAX_MS < run.max(|m| m.lag_ms.load(Relaxed)) {
+                sleep(POLL).await;
+                continue;
+            }
+            self.reading = Instant::now();
+            // DDL may go on meanwhile, a cutover needs the servers for itself.
+            let worked = tokio::select! {
+                worked = self.step() => worked,
+                () = until_cutover(&run) => continue,
+            };
+            let pause = match worked {
+                Ok(true) if self.is_short_of_room() => PAUSE_MIN,
+                Ok(true) => (self.reading.elapsed() * PAUSE_PER_WORK).clamp(PAUSE_MIN, PAUSE_MAX),
+                Ok(false) => POLL,
+                Err(e) => {
+                    tracing::warn!("verifying ahead goes on later: {e}");
+                    REST_MIN
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// One piece of work; false if there is none.
+    async fn step(&mut self) -> Result<bool> {
+        self.list()?;
+        self.let_go();
+        if self.settle_after <= Instant::now() && self.settle().await? {
+            return Ok(true);
+        }
+        let Some(part) = self.next() else { return Ok(false) };
+        if let Err(e) = timeout(LOOK_MAX, self.verify(&part)).await.unwrap_or_else(|_| Err(late(&part))) {
+            tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {e}");
+            self.rest(key_of(&part));
+        }
+        Ok(true)
+    }
+
+    /// The collections that can be verified ahead: those that both sides give in the
+    /// order of `_id`. All others are compared whole by the cutover.
+    fn list(&mut self) -> Result<()> {
+        if self.listed.is_some_and(|at| at.elapsed() < LIST_EVERY) {
+            return Ok(());
+        }
+        self.listed = Some(Instant::now());
+        let mut parts = Vec::new();
+        for collection in self.of.coordinator.laid_out().values() {
+            parts.extend(self.readers.parts(collection, Depth::Digests)?);
+        }
+        parts.retain(|part| part.order == Order::Id && !matches!(part.source.counted, Counted::Nothing));
+        parts.sort_by(|a, b| (&a.ns, a.shard).cmp(&(&b.ns, b.shard)));
+        let keys: HashSet<Key> = parts.iter().map(key_of).collect();
+        self.resting.retain(|key, _| keys.contains(key));
+        self.parts = parts.into_iter().map(Arc::new).collect();
+        Ok(())
+    }
+
+    /// Parts of which the gate no longer keeps what was touched: dropped, or too much.
+    fn let_go(&mut self) {
+        let pairs = &self.of.pairs;
+        let over = self.of.ahead.let_go(|(shard, uuid), round| {
+            pairs.get(*shard).is_some_and(|pair| pair.with_gate(|gate| gate.is_tracked(uuid, round)))
+        });
+        for (shard, uuid) in over {
+            let alive = self.of.pairs[shard].with_gate(|gate| gate.tracked(&uuid).filter(|t| t.counts()).cloned());
+            if let Some(tracked) = alive {
+                tracing::info!(ns = %tracked.ns, "too many documents were touched: it counts as unverified again");
+                self.rest((shard, uuid));
+            }
+        }
+    }
+
+    /// The next part that is not covered, those begun first.
+    fn next(&self) -> Option<Arc<Part>> {
+        let ahead = &self.of.ahead;
+        let is_resting = |key: &Key| self.resting.get(key).is_some_and(|rest| Instant::now() < rest.until);
+        let open = |part: &&Arc<Part>| !is_resting(&key_of(part)) && !ahead.is_covered(&key_of(part));
+        let begun = self.parts.iter().filter(open).find(|part| ahead.round(&key_of(part)).is_some());
+        begun.or_else(|| self.parts.iter().find(open)).cloned()
+    }
+
+    /// Begins a part, or verifies one range of it.
+    async fn verify(&mut self, part: &Part) -> Result<()> {
+        let (key, pair) = (key_of(part), self.of.pairs[part.shard].clone());
+        let Some((round, index, range)) = self.of.ahead.first_open(&key) else {
+            let ranges = plan::ranges(&self.now(part).await?).await?;
+            match pair.with_gate(|gate| gate.track(&key.1, self.of.touched_max)) {
+                Some(round) => self.of.ahead.begin(key, round, ranges),
+                // Dropped; or this pair is still to come to its creation.
+                None => {
+                    drop(self.resting.insert(key, Rest { until: Instant::now() + LIST_EVERY, pause: REST_MIN / 2 }))
+                }
+            }
+            return Ok(());
+        };
+        let Some(position) = pair.with_gate(|gate| gate.look_at(&key.1, round)) else { return Ok(()) };
+        let part = self.at(part, position).await?;
+        let Some(mut swept) = sweep::sweep(&part, &range, self.of.touched_max / 4).await? else {
+            pair.with_gate(|gate| gate.untrack(&key.1));
+            return Ok(());
+        };
+        // IMPORTANT: first the touched ones, then verified: a cutover reads them the
+        // other way round.
+        let different = std::mem::take(&mut swept.different);
+        if pair.with_gate(|gate| gate.touch(&key.1, round, different)) {
+            self.of.ahead.verified(&key, round, index, &swept);
+        }
+        Ok(())
+    }
+
+    /// Looks again at the touched documents of the pairs that have many. False if
+    /// none has.
+    async fn settle(&mut self) -> Result<bool> {
+        let crowded = |pair: &Arc<Pair>| TOUCHED_FEW < pair.with_gate(|gate| gate.touched_count());
+        let crowded: Vec<Arc<Pair>> = self.of.pairs.iter().filter(|pair| crowded(pair)).cloned().collect();
+        let (mut looked, mut settled) = (0, 0);
+        for pair in &crowded {
+            let of_pair: Vec<_> = self.parts.iter().filter(|part| part.shard == pair.index).cloned().collect();
+            for part in of_pair {
+                let look = timeout(LOOK_MAX, self.settle_part(pair, &part)).await;
+                let (of_part, equal) = look.unwrap_or_else(|_| Err(late(&part)))?;
+                looked += of_part;
+                settled += equal;
+            }
+        }
+        if settled * 2 <= looked {
+            self.settle_after = Instant::now() + if self.is_short_of_room() { POLL } else { SETTLE_AGAIN };
+        }
+        Ok(0 < looked)
+    }
+
+    /// How many were looked at, and how many of them are equal.
+    async fn settle_part(&mut self, pair: &Pair, part: &Part) -> Result<(usize, usize)> {
+        let (key, any_age) = (key_of(part), self.is_short_of_room());
+        let Some(round) = self.of.ahead.round(&key) else { return Ok((0, 0)) };
+        let taken = pair.with_gate(|gate| {
+            let position = gate.look_at(&key.1, round)?;
+            let until = if any_age { Position::MAX } else { seconds_before(gate.begun(), HOT_S) };
+            Some((position, gate.touched_of(&key.1, round, until, SETTLED_AT_A_TIME)?))
+        });
+        let Some((position, ids)) = taken.filter(|(_, ids)| !ids.is_empty()) else { return Ok((0, 0)) };
+        let looked = ids.len();
+        let mut settled = 0;
+        let part = self.at(part, position).await?;
+        for ids in recheck::chunks(ids) {
+            let different: HashSet<IdKey> =
+                recheck::different(&part, &ids).await?.into_iter().map(|(id, _)| id).collect();
+            let equal: Vec<IdKey> = ids.into_iter().filter(|id| !different.contains(id)).collect();
+            settled += equal.len();
+            pair.with_gate(|gate| gate.settle(&key.1, round, &equal, position));
+        }
+        Ok((looked, settled))
+    }
+
+    /// The part as it has to be read for a look that is good for `position`.
+    async fn at(&mut self, part: &Part, position: Position) -> Result<Part> {
+        let pair = &self.of.pairs[part.shard];
+        timeout(APPLIED_WITHIN, until_applied(pair, position)).await.map_err(|_| late(part))?;
+        self.reading = Instant::now();
+        let mut part = self.now(part).await?;
+        part.source.after = Some(position.into());
+        Ok(part)
+    }
+
+    /// The part, its target read after all that is acknowledged now.
+    async fn now(&self, part: &Part) -> Result<Part> {
+        let mut part = part.clone();
+        let newest = part::newest(&part.target.client).await?;
+        let untold = || Error::new(Kind::Server, format!("the target's shard {} tells no time", part.target.shard.id));
+        part.target.after = Some(newest.ok_or_else(untold)?);
+        Ok(part)
+    }
+
+    /// A pair has more than half of the touched documents that it may keep.
+    fn is_short_of_room(&self) -> bool {
+        self.of.pairs.iter().any(|pair| self.of.touched_max / 2 < pair.with_gate(|gate| gate.touched_count()))
+    }
+
+    fn rest(&mut self, key: Key) {
+        let pause = self.resting.get(&key).map_or(REST_MIN, |rest| (rest.pause * 2).min(REST_MAX));
+        self.resting.insert(key, Rest { until: Instant::now() + pause, pause });
+    }
+
+    fn publish(&self) {
+        for pair in &self.of.pairs {
+            let mut of_pair = self.parts.iter().filter(|part| part.shard == pair.index);
+            let verified = self.listed.is_some() && of_pair.all(|part| self.of.ahead.is_covered(&key_of(part)));
+            let touched = pair.with_gate(|gate| gate.touched_count());
+            pair.metrics.documents_verified.store(self.of.ahead.documents(pair.index), Relaxed);
+            pair.metrics.documents_touched.store(touched as u64, Relaxed);
+            pair.metrics.verified.store(verified, Release);
+        }
+    }
+}
+
+/// Whatever is laid out has a UUID.
+fn key_of(part: &Part) -> Key {
+    (part.shard, part.uuid.unwrap_or(Uuid::from_bytes([0; 16])))
+}
+
+fn seconds_before(position: Position, seconds: u64) -> Position {
+    Position::from_raw(position.raw().saturating_sub(seconds << 32))
+}
+
+async fn until_applied(pair: &Pair, position: Position) {
+    while pair.watermark() < position {
+        sleep(WAIT_POLL).await;
+    }
+}
+
+async fn until_cutover(run: &Run) {
+    while run.phase() != Phase::CuttingOver {
+        sleep(WAIT_POLL).await;
+    }
+}
+
+fn late(part: &Part) -> Error {
+    Error::new(Kind::Transient, format!("looking at {} took too long", part.ns))
+}

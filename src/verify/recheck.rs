@@ -1,0 +1,109 @@
+//! Single documents, read again on both sides by `_id`: those that were touched since
+//! their range was verified.
+//!
+//! IMPORTANT: a document that is on neither side is equal. So whatever is asked for
+//! must be found if it is there: `$in` on the `_id` index compares as the index does,
+//! for every value that `pair::touched` keeps.
+
+use std::collections::HashMap;
+
+use bson::raw::cstr;
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::bson::identity::IdKey;
+use crate::bson::locate::id_of;
+use crate::error::Result;
+use crate::verify::explain::{self, CHANGED, EXTRA, MISSING};
+use crate::verify::part::{Counted, Part, Reader};
+use crate::verify::read::Documents;
+
+/// `_id`s asked for at a time: enough that round trips do not count. The command has
+/// room for them as long as they have less than 16 KB each; `chunks` sees to that.
+const IDS_MAX: usize = 1_000;
+const IDS_BYTES_MAX: usize = 8 << 20;
+
+/// Cuts ids into what one look may ask for.
+pub fn chunks(ids: Vec<IdKey>) -> Vec<Vec<IdKey>> {
+    let mut chunks: Vec<Vec<IdKey>> = Vec::new();
+    let mut bytes = 0;
+    for id in ids {
+        bytes += id.bytes();
+        match chunks.last_mut().filter(|chunk| chunk.len() < IDS_MAX && bytes <= IDS_BYTES_MAX) {
+            Some(chunk) => chunk.push(id),
+            None => {
+                bytes = id.bytes();
+                chunks.push(vec![id]);
+            }
+        }
+    }
+    chunks
+}
+
+/// Those of `ids` that differ, each with how, as `explain` puts it.
+///
+/// # Errors
+/// If a side cannot be read.
+pub async fn different(part: &Part, ids: &[IdKey]) -> Result<Vec<(IdKey, &'static str)>> {
+    let (source, target) = tokio::try_join!(hashes(part, &part.source, ids), hashes(part, &part.target, ids))?;
+    let how = |id: &IdKey| match (source.get(id), target.get(id)) {
+        (Some(_), None) => Some(MISSING),
+        (None, Some(_)) => Some(EXTRA),
+        (ours, theirs) if ours != theirs => Some(CHANGED),
+        _ => None,
+    };
+    Ok(ids.iter().filter_map(|id| Some((id.clone(), how(id)?))).collect())
+}
+
+/// `different`, as sentences for a report.
+pub async fn explained(part: &Part, ids: &[IdKey]) -> Result<Vec<String>> {
+    let different = different(part, ids).await?;
+    Ok(different.iter().map(|(id, how)| explain::named(part, id.value.as_raw_bson_ref(), how)).collect())
+}
+
+/// Of the documents that are there and count on this side.
+async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<IdKey, u128>> {
+    let mut hashes = HashMap::new();
+    if ids.is_empty() || matches!(reader.counted, Counted::Nothing) {
+        return Ok(hashes);
+    }
+    let command = find(part.ns.coll.as_str(), ids);
+    let mut documents = Documents::open(reader, &part.ns, command, Some(ids.len() as u32)).await?;
+    while let Some(batch) = documents.next().await? {
+        for document in batch.iter().filter(|d| reader.counted.counts(d)) {
+            if let Some(id) = id_of(document) {
+                hashes.insert(IdKey::new(id), xxh3_128(document.as_bytes()));
+            }
+        }
+    }
+    Ok(hashes)
+}
+
+fn find(coll: &str, ids: &[IdKey]) -> RawDocumentBuf {
+    let mut wanted = RawArrayBuf::new();
+    ids.iter().for_each(|id| wanted.push(id.value.clone()));
+    let mut among = RawDocumentBuf::new();
+    among.append(cstr!("$in"), wanted);
+    rawdoc! {
+        "find": coll,
+        "filter": { "_id": among },
+        "hint": { "_id": 1 },
+        "batchSize": ids.len() as i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::RawBsonRef;
+
+    #[test]
+    fn chunks_are_bounded_by_number_and_by_bytes_and_lose_nothing() {
+        let numbers = |count: i32| (0..count).map(|id| IdKey::new(RawBsonRef::Int32(id))).collect::<Vec<_>>();
+        let sizes = |ids| chunks(ids).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(numbers(2_500)), [1_000, 1_000, 500]);
+        assert_eq!(sizes(Vec::new()), Vec::<usize>::new());
+        let long = "x".repeat(IDS_BYTES_MAX / 2);
+        assert_eq!(sizes(vec![IdKey::new(RawBsonRef::String(&long)); 5]), [2, 2, 1]);
+    }
+}

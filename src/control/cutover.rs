@@ -22,7 +22,7 @@ use crate::control::sides::Sides;
 use crate::control::watch;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
-use crate::pair::run::{Pair, close_all_if_quiet};
+use crate::pair::run::{Noise, Pair, close_all_if_quiet};
 use crate::verify;
 
 /// How much longer than the deadline a server may take to answer: what is late
@@ -34,6 +34,8 @@ const POLL: Duration = Duration::from_millis(2);
 const TRANSACTIONS_POLL: Duration = Duration::from_millis(50);
 /// LockFailed: `setUserWriteBlockMode` is waiting for open transactions (WHY 8).
 const CODE_LOCK_FAILED: i32 = 107;
+
+const KEEPS_EXPIRING: &str = "the source keeps expiring documents";
 
 /// What a cutover works with.
 pub struct Cutover<'a> {
@@ -123,7 +125,7 @@ impl Cutover<'_> {
             if self.expired_since(&first) {
                 // The source's own expiries: applied, and fenced anew.
                 if self.deadline <= Instant::now() {
-                    return Ok(Err(CalledOff::Late("the source keeps expiring documents".to_owned())));
+                    return Ok(Err(CalledOff::Late(KEEPS_EXPIRING.to_owned())));
                 }
                 first = second;
                 continue;
@@ -135,10 +137,14 @@ impl Cutover<'_> {
             if let Some(report) = report.as_ref().filter(|report| !report.equal) {
                 return Ok(Err(CalledOff::Differs(report.differences.clone())));
             }
-            return Ok(match close_all_if_quiet(self.pairs, &first) {
-                None => Ok(Equal { report, fences: second }),
-                Some(ns) => Err(CalledOff::Writes(ns)),
-            });
+            match close_all_if_quiet(self.pairs, &first, &second) {
+                Ok(()) => return Ok(Ok(Equal { report, fences: second })),
+                Err(Noise::Change(ns)) => return Ok(Err(CalledOff::Writes(ns))),
+                Err(Noise::Expiry) if self.deadline <= Instant::now() => {
+                    return Ok(Err(CalledOff::Late(KEEPS_EXPIRING.to_owned())));
+                }
+                Err(Noise::Expiry) => first = second,
+            }
         }
     }
 
@@ -244,8 +250,7 @@ impl Cutover<'_> {
     }
 
     fn expired_since(&self, fences: &[Position]) -> bool {
-        let newest = |pair: &Arc<Pair>| pair.with_view(|view| view.expiry_delete);
-        self.pairs.iter().zip(fences).any(|(pair, fence)| newest(pair).is_some_and(|newest| *fence < newest))
+        self.pairs.iter().zip(fences).any(|(pair, fence)| pair.expired_since(*fence))
     }
 }
 

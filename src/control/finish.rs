@@ -100,13 +100,18 @@ async fn restore(target: &Deployment, ns: &Namespace, change: Document, run: &Ru
 /// still wrote to the source.
 pub async fn report_late_writes(pairs: &[Arc<Pair>], fences: &[Position], grace: Duration, run: &Run) {
     let end = Instant::now() + grace;
-    let mut late = vec![false; pairs.len()];
+    let (mut late, mut expired) = (vec![false; pairs.len()], vec![false; pairs.len()]);
     while Instant::now() < end {
-        for ((pair, fence), late) in pairs.iter().zip(fences).zip(&mut late) {
-            if let Some(ns) = pair.changed_since(*fence).filter(|_| !*late) {
-                *late = true;
+        for (i, (pair, fence)) in pairs.iter().zip(fences).enumerate() {
+            if let Some(ns) = pair.changed_since(*fence).filter(|_| !std::mem::replace(&mut late[i], true)) {
                 run.warn(format!(
                     "LATE WRITE: the source shard of {} took a write to {ns} after the cutover; it is NOT on the target: stop what still writes to the source",
+                    pair.name
+                ));
+            }
+            if pair.expired_since(*fence) && !std::mem::replace(&mut expired[i], true) {
+                run.warn(format!(
+                    "after the cutover the source shard of {} deleted documents of a collection with an expiry: by itself, as the target will too, or by a LATE client",
                     pair.name
                 ));
             }

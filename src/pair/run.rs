@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::error;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::checkpoint::Checkpointer;
@@ -52,7 +52,7 @@ pub enum Outcome {
 impl Pair {
     /// Brings the recorded state up to date before the process leaves: one round
     /// proves what the next records.
-    pub async fn record_all(&self) -> Result<()> {
+    pub async fn record_all(&self) -> error::Result<()> {
         self.checkpointer.round().await?;
         self.checkpointer.round().await
     }
@@ -78,7 +78,7 @@ impl Pair {
     }
 
     /// The source's oldest entry.
-    pub async fn oldest_on_source(&self) -> Result<Option<Position>> {
+    pub async fn oldest_on_source(&self) -> error::Result<Option<Position>> {
         self.feed.oldest_on_source().await
     }
 
@@ -169,21 +169,40 @@ impl Pair {
         view.user_change.as_ref().filter(|(position, _)| fence < *position).map(|(_, ns)| ns.clone())
     }
 
+    /// A delete after `fence` on a collection with an expiry: by the source itself, or
+    /// by a user.
+    pub fn expired_since(&self, fence: Position) -> bool {
+        self.view.lock().expiry_delete.is_some_and(|newest| fence < newest)
+    }
+
     pub fn expiries(&self) -> Expiries {
         self.indexer.expiries.lock().clone()
     }
 }
 
-/// Closes the gates of all pairs for good if no user changed anything after the
-/// fences, else none: ops from then on are late writes, counted and not applied
-/// (R11). Returns the collection of such a change.
-pub fn close_all_if_quiet(pairs: &[Arc<Pair>], fences: &[Position]) -> Option<String> {
+/// What stands in the way of closing the gates for good.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Noise {
+    /// A user's change of this collection.
+    Change(String),
+    /// A delete that may be the source's own expiry: it is applied, or will be.
+    Expiry,
+}
+
+/// Closes the gates of all pairs for good, if no user changed anything after `first`
+/// and nothing expired after `second`; else none: ops from then on are late writes,
+/// counted and not applied (R11).
+pub fn close_all_if_quiet(pairs: &[Arc<Pair>], first: &[Position], second: &[Position]) -> Result<(), Noise> {
     // All locks at once, in the order of the pairs: the tails note changes under
     // them, so none can come between the look and the last gate.
     let mut gates: Vec<_> = pairs.iter().map(|pair| pair.gate.lock()).collect();
-    let changed = pairs.iter().zip(fences).find_map(|(pair, fence)| pair.changed_since(*fence));
-    if changed.is_none() {
-        gates.iter_mut().for_each(|gate| gate.close());
+    let mut changed = pairs.iter().zip(first).filter_map(|(pair, fence)| pair.changed_since(*fence));
+    if let Some(ns) = changed.next() {
+        return Err(Noise::Change(ns));
     }
-    changed
+    if pairs.iter().zip(second).any(|(pair, fence)| pair.expired_since(*fence)) {
+        return Err(Noise::Expiry);
+    }
+    gates.iter_mut().for_each(|gate| gate.close());
+    Ok(())
 }

@@ -55,7 +55,12 @@ impl Documents {
     /// The next batch; None at the end.
     pub async fn next(&mut self) -> Result<Option<Batch>> {
         match self.cursor.next().await {
-            Some(reply) => Ok(Some(Batch { reply: reply? })),
+            Some(reply) => {
+                let reply = reply?;
+                // One that cannot be taken apart must not count as empty.
+                reply.doc_slices()?;
+                Ok(Some(Batch { reply }))
+            }
             None => Ok(None),
         }
     }

@@ -205,7 +205,8 @@ impl Sweep {
                 Some(round) => self.of.ahead.begin(key, round, ranges),
                 // Dropped; or this pair is still to come to its creation.
                 None => {
-                    drop(self.resting.insert(key, Rest { until: Instant::now() + LIST_EVERY, pause: REST_MIN / 2 }))
+                    let rest = Rest { until: Instant::now() + LIST_EVERY, pause: REST_MIN / 2 };
+                    self.resting.insert(key, rest);
                 }
             }
             return Ok(());

@@ -78,12 +78,10 @@ struct Unit {
 enum UnitState {
     /// Its scan has not begun. Set when planned; left by `start`.
     Waiting,
-    /// Its scan reads at or after the fence. Set by `start`, or by `admit` where
-    /// an earlier incarnation had started it; left by `finish`. No op up to `seen`
-    /// is needed: the fence, for the scan reads all of that entry; but where documents
-    /// may be there already, which the scan leaves alone, only what was applied: a
-    /// start that took effect late can have recorded a fence newer than they are.
-    Copying { fence: Position, seen: Position, held: Held, again: bool },
+    /// Its scan reads at or after the fence, so no op up to there is needed. Set by
+    /// `start`, or by `admit` where an earlier incarnation had started it; left by
+    /// `finish`.
+    Copying { fence: Position, held: Held, again: bool },
     /// Its last held op was handed to the lanes. Set by `finish`; final.
     Copied,
 }
@@ -146,8 +144,7 @@ impl Gate {
         assert_eq!(states.len(), bounds.len() + 1, "a unit more than there are bounds");
         let uuid = tracked.uuid;
         let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
-        let units: Vec<Unit> =
-            lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state, self.begun)).collect();
+        let units: Vec<Unit> = lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state)).collect();
         let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
         self.copying.extend(copying.map(|(index, _)| (uuid, index)));
         self.collections.insert(uuid, Collection { tracked, units, hold: None });
@@ -204,7 +201,7 @@ impl Gate {
         let unit = collection.unit_of(op.id);
         let held = match &mut collection.units[unit].state {
             UnitState::Waiting => return Verdict::Dropped,
-            UnitState::Copying { seen, .. } if op.position <= *seen => return Verdict::Dropped,
+            UnitState::Copying { fence, .. } if op.position <= *fence => return Verdict::Dropped,
             UnitState::Copying { held, .. } => Some(held),
             UnitState::Copied => collection.hold.as_mut(),
         };
@@ -234,8 +231,7 @@ impl Gate {
                 Some(Started { fence: *fence, again: true })
             }
             state @ UnitState::Waiting => {
-                *state =
-                    UnitState::Copying { fence: self.begun, seen: self.begun, held: Held::default(), again: false };
+                *state = UnitState::Copying { fence: self.begun, held: Held::default(), again: false };
                 self.copying.insert((*uuid, unit));
                 Some(Started { fence: self.begun, again: false })
             }
@@ -368,14 +364,10 @@ impl Gate {
 }
 
 impl Unit {
-    fn restored(lower: Option<RawBson>, state: state::UnitState, resume: Position) -> Self {
+    fn restored(lower: Option<RawBson>, state: state::UnitState) -> Self {
         let state = match state {
             state::UnitState::Waiting => UnitState::Waiting,
-            // The resume position is at or below every fence, unless the start of an
-            // older incarnation took effect late: ops are held from here on only.
-            state::UnitState::Copying(fence) => {
-                UnitState::Copying { fence: fence.max(resume), seen: resume, held: Held::default(), again: true }
-            }
+            state::UnitState::Copying(fence) => UnitState::Copying { fence, held: Held::default(), again: true },
             state::UnitState::Settled => UnitState::Copied,
         };
         Unit { lower, state }

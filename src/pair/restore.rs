@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::cluster::catalog::EXPIRY;
 use crate::cluster::ownership::Ownership;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::gate::Gate;
 use crate::pair::position::Position;
-use crate::state::CollectionState;
+use crate::state::{CollectionState, UnitState};
 
 /// What an attempt knows of the source as it begins.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +29,19 @@ pub struct Now {
 /// scanned if it still counts (`Tracked::counts`).
 ///
 /// # Errors
-/// `Unsupported` for ownership or options that cannot be read.
+/// `Unsupported` for ownership or options that cannot be read; `Internal` if what is
+/// recorded contradicts itself.
 pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now) -> Result<Arc<Tracked>> {
     let tracked = track(state, now.shard)?;
+    let is_lost = |unit: &UnitState| matches!(unit, UnitState::Copying(fence) if *fence < gate.begun());
+    if !state.dead && state.units.iter().any(is_lost) {
+        // Its held ops would be missing. Every start is recorded before anything
+        // passes its fence, and none comes later than its incarnation.
+        return Err(Error::internal(format!(
+            "a range of {} is recorded as begun before the resume position",
+            state.ns
+        )));
+    }
     tracked.saw(now.newest);
     gate.admit(tracked.clone(), &state.bounds, &state.units);
     if state.dead {

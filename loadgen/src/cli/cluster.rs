@@ -50,15 +50,17 @@ pub struct Args {
 /// Runs until a signal; what was started is stopped on every way out.
 pub async fn run(args: Args) -> Result<()> {
     let began = Instant::now();
+    // One for both waits: what came between two would be lost.
+    let mut stop = std::pin::pin!(signals::asked_to_stop());
     let deployment = tokio::select! {
         deployment = start(&args) => deployment?,
-        signal = signals::asked_to_stop() => return Err(Error::new(format!("stopped by {} while starting", signal?))),
+        signal = &mut stop => return Err(Error::new(format!("stopped by {} while starting", signal?))),
     };
     match args.json {
         true => println!("{}", as_json(&deployment)),
         false => print!("{}", as_text(&deployment, began.elapsed().as_secs_f64())),
     }
-    let signal = signals::asked_to_stop().await?;
+    let signal = stop.await?;
     eprintln!("loadgen: {signal}: stopping the servers");
     drop(deployment);
     Ok(())

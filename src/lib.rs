@@ -127,6 +127,12 @@
 //! - *A command is sent once.* After a lost connection nobody knows whether it took
 //!   effect, and a late duplicate would overwrite newer data (R7): the attempt ends.
 //!   Sessions with transaction numbers would be exact too, and cost 50 % on updates.
+//!   Only where a shard answers that it does not know yet what it owns is it sent again.
+//! - *A drop is believed when the tail meets it*: one that merely shows may be rolled
+//!   back, so until then all of the collection may be needed again
+//!   ([`pair::gate::Gate::suspend`]). And what is dead is recorded as dead once its drop
+//!   is made on the target: an earlier incarnation may have made the collection and not
+//!   recorded it.
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
 //!   whose coordinator hangs for ever. It goes to a server that has reached the fence
 //!   ([`pair::reached`]).

@@ -361,7 +361,7 @@ async fn what_a_crash_left_unrecorded_on_the_target_goes_when_the_source_has_dro
     let mut engine = Engine::start_to_crash(&source_uri, &target_uri, &[], "creation-made").await;
     engine.until_ready().await;
     fixture::insert(&from, "d", "short").await;
-    engine.end().await;
+    engine.crashed().await;
     let names = || async { to.database("d").list_collection_names().await.unwrap() };
     assert!(names().await.contains(&"short".to_owned()), "the crash came after it was made");
 

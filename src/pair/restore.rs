@@ -34,9 +34,11 @@ pub struct Now {
 pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now) -> Result<Arc<Tracked>> {
     let tracked = track(state, now.shard)?;
     let is_lost = |unit: &UnitState| matches!(unit, UnitState::Copying(fence) if *fence < gate.begun());
-    if !state.dead && state.units.iter().any(is_lost) {
+    let matters = !state.dead && !now.gone && state.collection().lives_on(now.shard);
+    if matters && state.units.iter().any(is_lost) {
         // Its held ops would be missing. Every start is recorded before anything
-        // passes its fence, and none comes later than its incarnation.
+        // passes its fence, and none comes later than its incarnation; only what is
+        // dropped is passed.
         return Err(Error::internal(format!(
             "a range of {} is recorded as begun before the resume position",
             state.ns

@@ -33,9 +33,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// DuplicateKey; WriteConflict, NoSuchTransaction (a transaction lost against another
-/// write); LockTimeout (server source, `error_codes.yml`).
+/// write); LockTimeout; SnapshotUnavailable (DDL beside it) (server source, `error_codes.yml`).
 const DUPLICATE_KEY: i32 = 11000;
-const TRANSACTION_LOST: [i32; 3] = [112, 251, 24];
+const TRANSACTION_LOST: [i32; 4] = [112, 251, 24, 246];
 /// Characters of an error text that tell one error from another.
 const ERROR_CHARS_MAX: usize = 120;
 

@@ -1,0 +1,52 @@
+//! Collections that are dropped on the source, or seem to be: what becomes of their
+//! units, and what must not count as applied meanwhile.
+
+use std::sync::Arc;
+
+use bson::Uuid;
+
+use super::{Gate, UnitState};
+use crate::pair::collection::Tracked;
+use crate::pair::ledger::Pin;
+use crate::pair::position::Position;
+
+impl Gate {
+    /// The collection is known to be dropped later: its ops are of no use.
+    pub fn discard(&mut self, uuid: &Uuid) {
+        if let Some(collection) = self.collections.get_mut(uuid) {
+            collection.tracked.set_passive();
+            self.give_up(uuid);
+        }
+    }
+
+    /// The collection seems to be dropped on the source, which may be rolled back: its
+    /// ops are discarded, and nothing counts as applied that does not already, until
+    /// the pin is back. All of it would be needed again: fences and held ops of each
+    /// of its units, what its lanes have, its doubtful documents.
+    pub fn suspend(&mut self, uuid: &Uuid) -> Pin {
+        let watermark = self.watermark();
+        let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
+        let pin = self.ledger.pin_all(watermark, fences.into_iter());
+        self.discard(uuid);
+        pin
+    }
+
+    /// The collection was dropped on the source: its ops are discarded, now and
+    /// for ever. Returns it, if this pair held it.
+    pub fn kill(&mut self, uuid: &Uuid) -> Option<Arc<Tracked>> {
+        let collection = self.collections.get(uuid).filter(|c| !c.tracked.is_dead())?;
+        let tracked = collection.tracked.clone();
+        tracked.kill();
+        self.give_up(uuid);
+        Some(tracked)
+    }
+
+    fn give_up(&mut self, uuid: &Uuid) {
+        let Some(collection) = self.collections.get_mut(uuid) else { return };
+        collection.hold = None;
+        collection.units.iter_mut().for_each(|unit| unit.state = UnitState::Copied);
+        self.holding.remove(uuid);
+        self.touched.forget(uuid);
+        self.copying.retain(|(of, _)| of != uuid);
+    }
+}

@@ -20,7 +20,8 @@ const OPLOG_MB: u32 = 64;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn cluster(shards: usize) -> ShardedCluster {
-    let options = ShardedOptions { shards, cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
+    let options =
+        ShardedOptions { shards, cache_gb: LOADED_CACHE_GB, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
     ShardedCluster::start(options).await.expect("a local sharded cluster starts")
 }
 
@@ -38,15 +39,25 @@ pub(crate) async fn replica_set(name: &str, extra_args: &[&str]) -> ReplicaSet {
 /// Holds the oplog of some minutes of load, transactions over 16 MB included.
 const LOADED_OPLOG_MB: u32 = 1024;
 
+/// An open transaction keeps all that comes after it in the cache as updates that are not
+/// settled. A tenth of the cache is theirs, then every request waits; after 5 minutes the
+/// server gives up a transaction by itself. So there must be room for several of 18 MB.
+const LOADED_CACHE_GB: f64 = 1.0;
+
 pub(crate) async fn loaded_cluster(shards: usize) -> ShardedCluster {
     let oplog_mb = Some(LOADED_OPLOG_MB);
-    let options = ShardedOptions { shards, cache_gb: 0.25, oplog_mb, ..ShardedOptions::default() };
+    let options = ShardedOptions { shards, cache_gb: LOADED_CACHE_GB, oplog_mb, ..ShardedOptions::default() };
     ShardedCluster::start(options).await.expect("a local sharded cluster starts")
 }
 
 pub(crate) async fn loaded_replica_set(name: &str) -> ReplicaSet {
     let oplog_mb = Some(LOADED_OPLOG_MB);
-    let options = ReplicaSetOptions { name: name.to_owned(), cache_gb: 0.25, oplog_mb, ..ReplicaSetOptions::default() };
+    let options = ReplicaSetOptions {
+        name: name.to_owned(),
+        cache_gb: LOADED_CACHE_GB,
+        oplog_mb,
+        ..ReplicaSetOptions::default()
+    };
     ReplicaSet::start(options).await.expect("a local replica set starts")
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use bson::{Bson, Document, RawBson, Uuid, doc};
+use bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, doc, rawdoc};
 use futures_util::TryStreamExt;
 use loadgen::cluster::ReplicaSet;
 use mongodb::Client;
@@ -336,6 +336,31 @@ async fn a_unit_that_is_given_up_is_emptied_whole_and_alone() {
     assert_eq!(ids(&target, "ranges").await, all[..3]);
     emptying::wipe_units(shard, &store, &[(ranges.uuid, 0)]).await.unwrap();
     assert!(ids(&target, "ranges").await.is_empty());
+}
+
+#[tokio::test]
+async fn documents_whose_id_is_no_utf8_go_with_their_range() {
+    let (_set, target) = one_shard("t").await;
+    let shard = &target.shards[0];
+    run(&target.entry, "d", doc! {"create": "odd"}).await;
+    // Strings of two bytes; both lie in ["a", ..].
+    let mut documents = RawArrayBuf::new();
+    for text in [*b"b\xfe", *b"\xff\xff"] {
+        let bytes = [&b"\x11\0\0\0\x02_id\0\x03\0\0\0"[..], &text, b"\0\0"].concat();
+        documents.push(RawDocumentBuf::from_bytes(bytes).unwrap());
+    }
+    let insert = rawdoc! {"insert": "odd", "documents": documents, "writeConcern": {"w": "majority"}};
+    let reply = target.entry.database("d").run_raw_command(insert).await.unwrap();
+    assert_eq!(reply.get_i32("n").unwrap(), 2, "{reply}");
+    let mut odd = collection("d.odd", vec![UnitState::Settled, UnitState::Copying(at(5, 5))]);
+    odd.bounds = vec![RawBson::String("a".to_owned())];
+    odd.target_uuid = Some(uuid_of(&target, "d.odd").await);
+    let store = PairStore::new(shard, RUN, 0);
+    store.create(&pair_state(vec![odd.clone()])).await.unwrap();
+
+    emptying::wipe_units(shard, &store, &[(odd.uuid, 1)]).await.unwrap();
+    let left = target.entry.database("d").collection::<Document>("odd").count_documents(doc! {}).await.unwrap();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

@@ -5,16 +5,31 @@
 
 use std::collections::HashSet;
 
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::element::{Element, elements, elements_of, kind};
+use super::element::{Element, elements, elements_of, field, kind};
 
 /// The `_id` of a document, wherever it stands. Reads no further than the `_id`.
 ///
 /// None if there is none, or if it is a string that is not UTF-8.
 pub fn id_of(doc: &RawDocument) -> Option<RawBsonRef<'_>> {
     doc.get("_id").ok().flatten()
+}
+
+/// The `_id` of a document as it lies there, readable or not. None if there is none.
+pub fn id_element(doc: &RawDocument) -> Option<Element<'_>> {
+    field(doc.as_bytes(), b"_id")
+}
+
+/// `{_id: …}` with the `_id` of a document, byte for byte: it finds one that is no
+/// UTF-8 too. None if there is none.
+pub fn id_query(doc: &RawDocument) -> Option<RawDocumentBuf> {
+    let id = id_element(doc)?;
+    let length = size_of::<i32>() + 1 + b"_id\0".len() + id.value.len() + 1;
+    let length = i32::try_from(length).ok()?;
+    let query = [&length.to_le_bytes()[..], &[id.kind], b"_id\0", id.value, &[0]].concat();
+    Some(RawDocumentBuf::from_bytes(query).expect("it has its length in front"))
 }
 
 /// Bytes that came as a document in a server's reply.
@@ -99,6 +114,14 @@ mod tests {
         assert_eq!(id_of(&rawdoc! { "_id": 1, "a": 2 }), Some(RawBsonRef::Int32(1)));
         assert_eq!(id_of(&rawdoc! { "a": { "_id": 2 }, "_id": 1 }), Some(RawBsonRef::Int32(1)));
         assert_eq!(id_of(&rawdoc! { "a": 2 }), None);
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_read_can_be_asked_for() {
+        assert_eq!(id_query(&rawdoc! { "a": 2, "_id": "x" }), Some(rawdoc! { "_id": "x" }));
+        assert_eq!(id_query(&rawdoc! { "a": 2 }), None);
+        let no_utf8 = RawDocumentBuf::from_bytes(b"\x10\0\0\0\x02_id\0\x02\0\0\0\xff\0\0".to_vec()).unwrap();
+        assert_eq!((id_of(&no_utf8), id_query(&no_utf8)), (None, Some(no_utf8.clone())));
     }
 
     #[test]

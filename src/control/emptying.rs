@@ -112,15 +112,19 @@ async fn delete_found(client: &Client, ns: &Namespace, uuid: Uuid, find: RawDocu
         let batch = batch?;
         let mut deletes = RawArrayBuf::new();
         for document in batch.doc_slices()? {
-            if let Some(id) = document?.as_document().and_then(locate::id_of) {
-                deletes.push(rawdoc! {"q": {"_id": RawBson::from(id)}, "limit": 1});
-            }
+            // By its bytes: one that is no UTF-8 goes as well.
+            let query = document?.as_document().and_then(locate::id_query).ok_or_else(|| nameless(ns))?;
+            deletes.push(rawdoc! {"q": query, "limit": 1});
         }
         if !deletes.is_empty() {
             delete(client, ns, uuid, deletes).await?;
         }
     }
     Ok(())
+}
+
+fn nameless(ns: &Namespace) -> Error {
+    Error::new(Kind::Server, format!("{ns} holds a document without `_id` on the target: it cannot be deleted by it"))
 }
 
 /// In the order of the index: comparison operators would match one type bracket

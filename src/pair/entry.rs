@@ -203,8 +203,8 @@ impl<'a> Entry<'a> {
 
     fn apply_ops(&self, value: RawBsonRef<'a>) -> Result<Meaning<'a>> {
         let ops = value.as_array().ok_or_else(|| self.unsupported("an applyOps without operations"))?;
-        let is = |field| self.o.get(field).ok().flatten().and_then(RawBsonRef::as_bool).unwrap_or(false);
-        Ok(match (is("prepare") || is("partialTxn"), self.previous, self.session) {
+        let is = |field| Ok::<_, Error>(self.o.get(field)?.and_then(RawBsonRef::as_bool).unwrap_or(false));
+        Ok(match (is("prepare")? || is("partialTxn")?, self.previous, self.session) {
             (true, _, _) => Meaning::Part,
             (false, Some(previous), Some(_)) => Meaning::ApplyChain { previous },
             _ => Meaning::Apply(ops),

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
 use crate::bson::element::{elements_of, kind};
+use crate::bson::locate;
 use crate::cluster::catalog::Namespace;
 use crate::error::Result;
 use crate::verify::Depth;
@@ -71,7 +72,7 @@ impl Batch {
     pub fn iter(&self) -> impl Iterator<Item = &RawDocument> {
         let documents = self.reply.doc_slices().ok();
         let bytes = documents.into_iter().flat_map(|a| elements_of(a.as_bytes()));
-        bytes.filter(|e| e.kind == kind::DOCUMENT).filter_map(|e| RawDocument::from_bytes(e.value).ok())
+        bytes.filter(|e| e.kind == kind::DOCUMENT).map(|e| locate::raw(e.value))
     }
 }
 

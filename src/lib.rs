@@ -130,7 +130,8 @@
 //!   Only where a shard answers that it does not know yet what it owns is it sent again.
 //! - *A drop is believed when the tail meets it*: one that merely shows may be rolled
 //!   back, so until then all of the collection may be needed again
-//!   ([`pair::gate::Gate::suspend`]). And what is dead is recorded as dead once its drop
+//!   ([`pair::gate::Gate::suspend`]). Where no tail was before, the whole listing is
+//!   proven by a note of the same term ([`control::listing`]). And what is dead is recorded as dead once its drop
 //!   is made on the target: an earlier incarnation may have made the collection and not
 //!   recorded it.
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one

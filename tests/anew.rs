@@ -1,10 +1,14 @@
 //! One pair begins anew while the others go on: after its position rolled off,
 //! with collections that came and went meanwhile.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bson::{Document, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use mongodb::Client;
 use mongodb::options::ClientOptions;
+use shardlift::control::listing;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -118,4 +122,32 @@ async fn one_shard_begins_anew_and_the_other_goes_on() {
     let summary = done.log.text();
     assert!(summary.contains("going on with run"), "{summary}");
     expect_equal(&source_uri, &target_uri).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_of_the_source_waits_until_a_majority_has_what_it_shows() {
+    let options = ReplicaSetOptions {
+        name: "a".to_owned(),
+        members: 3,
+        cache_gb: 0.25,
+        election_timeout: Duration::from_secs(10),
+        ..ReplicaSetOptions::default()
+    };
+    let set = ReplicaSet::start(options).await.unwrap();
+    let source = fixture::source(&set.uri()).await;
+    fixture::insert(&source.entry, "d", "kept").await;
+    fixture::insert(&source.entry, "d", "dropped").await;
+    let hello = run(&source.entry, "admin", doc! {"hello": 1}).await;
+    let primary = hello.get_str("primary").unwrap();
+    let others: Vec<_> = set.members().iter().filter(|member| member.host() != primary).collect();
+    assert_eq!(others.len(), 2);
+    others.iter().for_each(|member| member.freeze());
+    run(&source.entry, "d", doc! {"drop": "dropped", "writeConcern": {"w": 1}}).await;
+    let mut listed = pin!(listing::read(&source, "r"));
+    let early = tokio::time::timeout(Duration::from_secs(1), &mut listed).await;
+    assert!(early.is_err(), "the drop that it shows may still be rolled back");
+    others.iter().for_each(|member| member.thaw());
+    let listing = listed.await.unwrap();
+    // Whichever of the two became durable, it is told in both ways.
+    assert_eq!(listing.local[0].len(), listing.catalog.collections.len());
 }

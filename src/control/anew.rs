@@ -17,10 +17,10 @@ use bson::Uuid;
 use crate::cluster::catalog::{self, Catalog, Collection};
 use crate::cluster::connect::{Deployment, Shard};
 use crate::control::changes::{Changes, Gone, changes};
-use crate::control::{ddl, emptying, layout, prepare, wipe};
+use crate::control::listing::{self, Listing};
+use crate::control::{emptying, layout, prepare, wipe};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::pair::oplog::Oplog;
 use crate::state::pair_store::PairStore;
 use crate::state::{CollectionState, PairState, RunState};
 
@@ -47,15 +47,11 @@ impl Anew<'_> {
     /// followed cannot be made up for.
     pub async fn begin(&self, states: &[PairState]) -> Result<String> {
         let shard = &self.source.shards[self.pair];
-        let oplog = Oplog::new(shard.client.clone(), &shard.id, std::time::Duration::ZERO);
-        // IMPORTANT: as for a plan: the position, then the catalog, then the
-        // catalog's position (`control::prepare`).
-        let start = oplog.newest().await?.mark;
-        let now = catalog::read(self.source).await?;
-        let local = ddl::local_uuids(shard, &now).await?;
-        let catalog_position = oplog.newest().await?.mark.position;
+        let Listing { catalog: now, local, starts, catalog_positions } =
+            listing::read(self.source, &self.run.id).await?;
+        let (start, catalog_position) = (starts[self.pair], catalog_positions[self.pair]);
         let there = catalog::read(self.target).await?;
-        let changes = changes(self.pair, states, &now, &local, &there, &self.run.views)?;
+        let changes = changes(self.pair, states, &now, &local[self.pair], &there, &self.run.views)?;
         self.refuse(&changes)?;
 
         let mine = states[self.pair].collections.iter().filter(|c| !c.dead);

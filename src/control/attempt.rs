@@ -86,7 +86,7 @@ impl Attempt<'_> {
         setup::stop_balancers(sides).await?;
         if stage == Stage::Planning {
             self.run.enter(Phase::Layout);
-            prepare::plan(self.config, sides, stores).await?;
+            prepare::plan(self.config, sides, stores, &self.run.id()).await?;
             stage = Stage::Layout;
         }
         if stage == Stage::Layout {

@@ -19,7 +19,7 @@ use crate::config::VerifyMode;
 use crate::control::ahead::Ahead;
 use crate::control::ddl::{self, Coordinator};
 use crate::control::sides::Sides;
-use crate::control::watch;
+use crate::control::{note, watch};
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 use crate::pair::run::{Noise, Pair, close_all_if_quiet};
@@ -32,8 +32,6 @@ const ANSWERS: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(2);
 /// How often source shards are asked for open transactions.
 const TRANSACTIONS_POLL: Duration = Duration::from_millis(50);
-/// LockFailed: `setUserWriteBlockMode` is waiting for open transactions (WHY 8).
-const CODE_LOCK_FAILED: i32 = 107;
 
 const KEEPS_EXPIRING: &str = "the source keeps expiring documents";
 
@@ -151,24 +149,8 @@ impl Cutover<'_> {
     /// A note in every source shard's oplog: everything before it is before the
     /// fence. Retried until the deadline.
     async fn fence(&self) -> Result<Vec<Position>> {
-        try_join_all(self.pairs.iter().map(|pair| self.fence_shard(&self.sides.source.shards[pair.index]))).await
-    }
-
-    async fn fence_shard(&self, shard: &Shard) -> Result<Position> {
-        let note = doc! {
-            "appendOplogNote": 1, "data": { "msg": "shardlift fence", "run": self.run_id }, "writeConcern": { "w": "majority" },
-        };
-        loop {
-            let failed = match shard.client.database("admin").run_command(note.clone()).await {
-                Ok(reply) => return position_of(&reply),
-                Err(e) => Error::from(e),
-            };
-            let passing = failed.kind == Kind::Transient || failed.code == Some(CODE_LOCK_FAILED);
-            if !passing || self.deadline <= Instant::now() {
-                return Err(failed.context(format_args!("writing a fence to source shard {}", shard.id)));
-            }
-            tokio::time::sleep(TRANSACTIONS_POLL).await;
-        }
+        let shards = self.pairs.iter().map(|pair| &self.sides.source.shards[pair.index]);
+        try_join_all(shards.map(|shard| note::write(shard, "fence", self.run_id, self.deadline))).await
     }
 
     /// Waits until everything up to the fences is applied and nothing is open
@@ -283,10 +265,4 @@ fn waits_for(pair: &Pair, fence: Position) -> Option<String> {
         (0, _) => Some(format!("an index build is under way on the source shard of {name}")),
         _ => Some(format!("a transaction is open on the source shard of {name}")),
     }
-}
-
-fn position_of(reply: &Document) -> Result<Position> {
-    let time = reply.get_timestamp("operationTime");
-    time.map(Position::from)
-        .map_err(|_| Error::new(Kind::Server, "the source's answer to a fence has no operationTime"))
 }

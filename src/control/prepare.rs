@@ -8,7 +8,6 @@
 use std::collections::HashSet;
 
 use bson::{RawBson, Uuid};
-use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind};
@@ -16,7 +15,7 @@ use crate::cluster::connect::Shard;
 use crate::config::Config;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{ddl, layout, setup};
+use crate::control::{layout, listing};
 use crate::error::Result;
 use crate::failpoint;
 use crate::pair::plan::{self, Size};
@@ -26,21 +25,14 @@ use crate::state::{CollectionState, PairState, Stage};
 const CONCURRENCY: usize = 8;
 
 /// Reads both positions and catalog of the source and stores the plan whole.
-pub async fn plan(config: &Config, sides: &Sides, stores: &Stores) -> Result<()> {
-    // IMPORTANT: positions first, then the catalog: what changes between the
-    // two is in the oplog after the positions (R1).
-    let starts = setup::newest(config, sides).await?;
-    let mut catalog = catalog::read(&sides.source).await?;
-    let local = try_join_all(sides.source.shards.iter().map(|shard| ddl::local_uuids(shard, &catalog))).await?;
+pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
+    let listing::Listing { mut catalog, local, starts, catalog_positions } =
+        listing::read(&sides.source, run_id).await?;
     // Dropped between the two reads: no pair would see its drop.
     catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid))));
-    // IMPORTANT: after both: a collection that no pair tracks and that is
-    // written to later must have been seen being created.
-    let catalog_positions = setup::newest(config, sides).await?;
     for (index, store) in stores.pairs.iter().enumerate() {
         let collections = collections(config, sides, index, held_by(&catalog, &local[index])).await?;
-        let catalog_position = catalog_positions[index].mark.position;
-        let start = starts[index].mark;
+        let (start, catalog_position) = (starts[index], catalog_positions[index]);
         store.create(&PairState { resume: start, applied: start, catalog_position, collections }).await?;
     }
     failpoint::hit("plan-stored");

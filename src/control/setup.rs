@@ -20,12 +20,11 @@ use crate::control::open::Opened;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{emptying, resume, validate};
+use crate::control::{emptying, listing, resume, validate};
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
 use crate::pair::incarnation::{self, Begun};
-use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::run::Pair;
 use crate::pair::start::{Limits, Plan};
 use crate::pair::tasks::PairTasks;
@@ -130,7 +129,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let places = begun.iter().zip(feeds).zip(&mut states);
     try_join_all(places.map(|((begun, feed), state)| resume::settle(&begun.target, &begun.store, feed, state, run)))
         .await?;
-    let newest = newest(config, sides).await?;
+    let newest = listing::newest(&sides.source).await?;
     let coordinator = Coordinator::new(sides.clone(), &states, dropped);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
@@ -173,12 +172,6 @@ async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result
     store.checkpoint(None).await?;
     emptying::finish_wipes(&target, &store).await?;
     Ok(Writing { begun, target, store })
-}
-
-/// The newest majority-committed entry of every source shard.
-pub async fn newest(config: &Config, sides: &Sides) -> Result<Vec<Newest>> {
-    let oplogs = sides.source.shards.iter().map(|s| Oplog::new(s.client.clone(), &s.id, away_max(config)));
-    try_join_all(oplogs.map(|oplog| async move { oplog.newest().await })).await
 }
 
 /// UUIDs each pair tracks that its source shard no longer has: their drops are

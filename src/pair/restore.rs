@@ -16,9 +16,10 @@ use crate::state::{CollectionState, UnitState};
 
 /// What an attempt knows of the source as it begins.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// Index of the pair's source shard.
+pub struct Now<'a> {
+    /// Index of the pair's source shard, and its name.
     pub shard: usize,
+    pub name: &'a str,
     /// Newest entry of the source: the target may show anything up to there (R3).
     pub newest: Position,
     /// The source shard no longer has the UUID: the tail will come to its drop.
@@ -31,17 +32,21 @@ pub struct Now {
 /// # Errors
 /// `Unsupported` for ownership or options that cannot be read; `Internal` if what is
 /// recorded contradicts itself.
-pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now) -> Result<Arc<Tracked>> {
+pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result<Arc<Tracked>> {
     let tracked = track(state, now.shard)?;
     let is_lost = |unit: &UnitState| matches!(unit, UnitState::Copying(fence) if *fence < gate.begun());
-    let matters = !state.dead && !now.gone && state.collection().lives_on(now.shard);
+    let lives_here = state.collection().lives_on(now.shard);
+    let matters = !state.dead && !now.gone && lives_here;
     if matters && state.units.iter().any(is_lost) {
         // Its held ops would be missing. Every start is recorded before anything
         // passes its fence, and none comes later than its incarnation; only what is
-        // dropped is passed.
-        return Err(Error::internal(format!(
-            "a range of {} is recorded as begun before the resume position",
-            state.ns
+        // dropped is passed. An older release may have recorded it so.
+        let found = format!("a range of {} is recorded as begun before the resume position", state.ns);
+        return Err(Error::internal(found).remedy(format!(
+            "let the run copy the collection anew by `shardlift restart --shard {} --ns {}` with the same --source and \
+             --target, and give the same `shardlift migrate` again; if the run was begun by this release, please \
+             report it with the log",
+            now.name, state.ns
         )));
     }
     tracked.saw(now.newest);
@@ -50,7 +55,7 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now) -> Result<Arc
         // Through the gate: a unit of it that was being copied would keep the
         // resume position at its fence for ever.
         gate.kill(&state.uuid);
-    } else if !state.collection().lives_on(now.shard) {
+    } else if !lives_here {
         tracked.set_passive();
     } else if now.gone {
         gate.discard(&state.uuid);

@@ -219,7 +219,8 @@ impl Pair {
         let mut planned: Vec<(u64, Vec<ScanUnit>)> = Vec::new();
         for state in &plan.state.collections {
             let gone = plan.gone.contains(&state.uuid);
-            let now = Now { shard: plan.index, newest: plan.newest.mark.position, gone };
+            let (name, newest) = (plan.source.id.as_str(), plan.newest.mark.position);
+            let now = Now { shard: plan.index, name, newest, gone };
             let tracked = restore(&mut self.gate.lock(), state, now)?;
             if gone && !state.dead {
                 let source = plan.source.client.clone();

@@ -110,7 +110,12 @@ impl Pair {
         };
         let (mut begun, mut waiting) = (Vec::new(), Vec::new());
         for collection in &state.collections {
-            let now = Now { shard: index, newest, gone: !collection.dead && !source.has(&collection.uuid) };
+            let now = Now {
+                shard: index,
+                name: "simulated",
+                newest,
+                gone: !collection.dead && !source.has(&collection.uuid),
+            };
             let tracked = restore(&mut gate, collection, now).expect("the model's collections are readable");
             if !tracked.counts() {
                 continue;

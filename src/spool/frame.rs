@@ -7,15 +7,18 @@
 //! 12  form           u32      0: the body is one zstd frame, 1: it is as it was
 //! 16  label          48 bytes, its user's
 //! 64  body checksum  u64      xxh3 of the body
-//! 72  own checksum   u64      xxh3 of bytes 0..72
+//! 72  own checksum   u64      xxh3 of bytes 0..72, with its place as seed
 //! 80  body           in that form
 //! ```
+//!
+//! Bodies hold what users store, and that may be the bytes of a frame. The place, a
+//! number of its user's, tells them apart: what was written at another is no frame.
 //!
 //! Knows nothing about files, or what label and body mean.
 
 use std::borrow::Cow;
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::error::{Error, Result};
 
@@ -80,9 +83,9 @@ impl<'a> Frame<'a> {
     }
 
     /// Header and body as they are written, one after the other.
-    pub fn seal(&mut self, label: &Label) -> [&[u8]; 2] {
+    pub fn seal(&mut self, label: &Label, place: u64) -> [&[u8]; 2] {
         self.header[LABEL_AT..BODY_SUM_AT].copy_from_slice(label);
-        let sum = xxh3_64(&self.header[..OWN_SUM_AT]);
+        let sum = xxh3_64_with_seed(&self.header[..OWN_SUM_AT], place);
         self.header[OWN_SUM_AT..].copy_from_slice(&sum.to_le_bytes());
         [&self.header, &self.body]
     }
@@ -106,9 +109,10 @@ pub struct Header {
 }
 
 impl Header {
-    /// None if the bytes are no header, or damaged.
-    pub fn read(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
-        let sound = bytes[..4] == MAGIC && xxh3_64(&bytes[..OWN_SUM_AT]) == u64_at(bytes, OWN_SUM_AT);
+    /// None if the bytes are no header, one of another place, or damaged.
+    pub fn read(bytes: &[u8; HEADER_BYTES], place: u64) -> Option<Header> {
+        let sum = || xxh3_64_with_seed(&bytes[..OWN_SUM_AT], place);
+        let sound = bytes[..4] == MAGIC && sum() == u64_at(bytes, OWN_SUM_AT);
         sound.then(|| Header {
             packed_bytes: u32_at(bytes, 4) as usize,
             raw_bytes: u32_at(bytes, 8) as usize,
@@ -159,8 +163,9 @@ mod tests {
         fn what_is_packed_comes_back(raw in prop::collection::vec(any::<u8>(), 0..2_000), label in any::<[u8; 16]>()) {
             let label: Label = std::array::from_fn(|i| label[i % 16]);
             for mut frame in [Frame::pack(&raw).unwrap(), Frame::store(&raw).unwrap()] {
-                let [header, body] = frame.seal(&label);
-                let header = Header::read(header.first_chunk().unwrap()).unwrap();
+                let [header, body] = frame.seal(&label, 5);
+                prop_assert!(Header::read(header.first_chunk().unwrap(), 6).is_none());
+                let header = Header::read(header.first_chunk().unwrap(), 5).unwrap();
                 prop_assert_eq!(header.label, label);
                 prop_assert_eq!(header.unpack(body), Some(raw.clone()));
             }
@@ -169,11 +174,11 @@ mod tests {
         #[test]
         fn any_flipped_bit_shows(raw in prop::collection::vec(0u8..4, 0..300), at in any::<prop::sample::Index>()) {
             for mut frame in [Frame::pack(&raw).unwrap(), Frame::store(&raw).unwrap()] {
-                let mut bytes = frame.seal(&[7; LABEL_BYTES]).concat();
+                let mut bytes = frame.seal(&[7; LABEL_BYTES], 0).concat();
                 let bit = at.index(bytes.len() * 8);
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let (header, body) = bytes.split_first_chunk().unwrap();
-                prop_assert!(Header::read(header).and_then(|header| header.unpack(body)).is_none());
+                prop_assert!(Header::read(header, 0).and_then(|header| header.unpack(body)).is_none());
             }
         }
     }

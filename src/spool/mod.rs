@@ -17,7 +17,9 @@
 //! - `follows` is the last position of the block before: a block that is missing
 //!   shows. `synced` is how much of its file was durable when a block was
 //!   written: it tells what a power loss leaves from what a disk destroys.
-//! - Header and body of each frame carry a 64-bit checksum of their own.
+//! - Header and body of each frame carry a 64-bit checksum of their own. The header's
+//!   depends on where it is: an identity in the segment's header, and the offset. So
+//!   no document that holds a frame is taken for one.
 //!
 //! # What is durable when
 //!

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::contents::Place;
 use super::fault;
 use super::log::OplogLog;
-use super::segment::{Block, Found, HEADER_BYTES};
+use super::segment::{self, Block, Found, HEADER_BYTES, Identity};
 use crate::error::{Error, Result};
 use crate::pair::position::Position;
 
@@ -34,6 +34,7 @@ pub struct Reader {
 struct Cursor {
     file: Arc<File>,
     number: u64,
+    identity: Identity,
     path: PathBuf,
     offset: u64,
 }
@@ -103,14 +104,16 @@ impl Reader {
 impl Cursor {
     fn open(number: u64, path: PathBuf) -> Result<Cursor> {
         let file = File::open(&path).map_err(|e| fault::io("opening", &path, e))?;
-        Ok(Cursor { file: Arc::new(file), number, path, offset: HEADER_BYTES as u64 })
+        let identity = segment::identify(&file, &path, number)?;
+        Ok(Cursor { file: Arc::new(file), number, identity, path, offset: HEADER_BYTES as u64 })
     }
 
     /// Reads the block with the first entry above `after`. Blocks before it are
     /// passed by their headers. It is known to be in this segment.
     fn read_above(mut self, after: Position) -> Result<(Cursor, Block)> {
         loop {
-            let found = Found::at(&self.file, self.offset).map_err(|e| fault::io("reading", &self.path, e))?;
+            let found = Found::at(&self.file, self.identity, self.offset);
+            let found = found.map_err(|e| fault::io("reading", &self.path, e))?;
             let found = found.ok_or_else(|| self.damaged())?;
             if after < found.label.last.position {
                 let block = found.block(&self.file).map_err(|e| fault::io("reading", &self.path, e))?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::contents::Segment;
 use super::fault;
 use super::frame;
-use super::segment::{self, Found, HEADER_BYTES};
+use super::segment::{self, Found, HEADER_BYTES, Identity};
 use crate::error::Result;
 use crate::pair::position::Position;
 
@@ -72,8 +72,7 @@ impl Left {
 
     /// An older segment: it was synced before the next one was made.
     fn whole(&self, follows: Option<Position>) -> Result<Segment> {
-        self.check_header()?;
-        let walk = self.walk(follows, false)?;
+        let walk = self.walk(self.identify()?, follows, false)?;
         match walk.segment {
             Some(segment) if walk.end == self.bytes => Ok(segment),
             _ => Err(fault::damaged(
@@ -88,9 +87,9 @@ impl Left {
     fn cut(&self, follows: Option<Position>) -> Result<Option<Segment>> {
         let mut walk = Walk { segment: None, end: 0 };
         if self.bytes > HEADER_BYTES as u64 {
-            self.check_header()?;
-            walk = self.walk(follows, true)?;
-            self.check_torn(walk.end)?;
+            let identity = self.identify()?;
+            walk = self.walk(identity, follows, true)?;
+            self.check_torn(identity, walk.end)?;
         }
         let Some(mut segment) = walk.segment else {
             std::fs::remove_file(&self.path).map_err(|e| fault::io("removing", &self.path, e))?;
@@ -105,17 +104,16 @@ impl Left {
         Ok(Some(segment))
     }
 
-    fn check_header(&self) -> Result<()> {
-        let mut header = [0; HEADER_BYTES];
-        self.file.read_exact_at(&mut header, 0).map_err(|e| fault::io("reading", &self.path, e))?;
-        segment::check_header(&self.path, &header, self.number)
+    fn identify(&self) -> Result<Identity> {
+        segment::identify(&self.file, &self.path, self.number)
     }
 
     /// Walks the blocks up to the first that is not one; `bodies`: their
     /// checksums count too.
-    fn walk(&self, mut follows: Option<Position>, bodies: bool) -> Result<Walk> {
+    fn walk(&self, identity: Identity, mut follows: Option<Position>, bodies: bool) -> Result<Walk> {
         let mut walk = Walk { segment: None, end: HEADER_BYTES as u64 };
-        while let Some(found) = self.block(walk.end, bodies).map_err(|e| fault::io("reading", &self.path, e))? {
+        let block = |at| self.block(identity, at, bodies).map_err(|e| fault::io("reading", &self.path, e));
+        while let Some(found) = block(walk.end)? {
             let label = found.label;
             if follows.is_some_and(|follows| follows != label.follows) || label.first.position <= label.follows {
                 let gap = format_args!("the block at byte {} does not follow the one before it", walk.end);
@@ -129,19 +127,21 @@ impl Left {
         Ok(walk)
     }
 
-    fn block(&self, offset: u64, bodies: bool) -> io::Result<Option<Found>> {
-        let Some(found) = Found::at(&self.file, offset)? else { return Ok(None) };
+    fn block(&self, identity: Identity, offset: u64, bodies: bool) -> io::Result<Option<Found>> {
+        let Some(found) = Found::at(&self.file, identity, offset)? else { return Ok(None) };
         let ends = found.end() <= self.bytes;
         let sound = ends && (!bodies || found.body(&self.file)?.is_some_and(|body| found.header.fits(&body)));
         Ok(sound.then_some(found))
     }
 
     /// Refuses to cut at `end` if a later block says that `end` was durable:
-    /// then it is no torn end, the disk lost it.
-    fn check_torn(&self, end: u64) -> Result<()> {
+    /// then it is no torn end, the disk lost it. Frames that users stored, or that
+    /// lay here before in another file, have another place.
+    fn check_torn(&self, identity: Identity, end: u64) -> Result<()> {
         let mut tail = vec![0; (self.bytes - end) as usize];
         self.file.read_exact_at(&mut tail, end).map_err(|e| fault::io("reading", &self.path, e))?;
-        let starts = places_of(&tail, &frame::MAGIC).filter_map(|at| frame::Header::read(tail[at..].first_chunk()?));
+        let header = |at: usize| frame::Header::read(tail[at..].first_chunk()?, identity.place(end + at as u64));
+        let starts = places_of(&tail, &frame::MAGIC).filter_map(header);
         for header in starts {
             if end < segment::Label::read(&header.label).synced {
                 return Err(fault::damaged(

@@ -26,10 +26,11 @@ pub struct Block {
     pub payload: Vec<u8>,
 }
 
-/// Magic, version u32, zero u32, number u64, xxh3 of these 24 bytes.
-pub(super) const HEADER_BYTES: usize = 32;
+/// Magic, version u32, zero u32, number u64, identity u64, xxh3 of these 32 bytes.
+pub(super) const HEADER_BYTES: usize = 40;
+const SUM_AT: usize = HEADER_BYTES - 8;
 const MAGIC: [u8; 8] = *b"sliftlog";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SUFFIX: &str = ".oplog";
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -42,17 +43,33 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
+/// What no other segment has, by chance: with an offset it tells where a frame was
+/// written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity(u64);
+
+impl Identity {
+    fn new() -> Self {
+        Identity(xxh3_64(&bson::Uuid::new().bytes()))
+    }
+
+    /// The place of the frame at `offset`.
+    pub(super) fn place(self, offset: u64) -> u64 {
+        self.0.wrapping_add(offset)
+    }
+}
+
 /// Makes an empty segment; it and its name are durable on return.
-pub(super) fn create(dir: &Path, number: u64) -> Result<File> {
-    let path = path(dir, number);
+pub(super) fn create(dir: &Path, number: u64) -> Result<(File, Identity)> {
+    let (path, identity) = (path(dir, number), Identity::new());
     let create = || {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        file.write_all_at(&header(number), 0)?;
+        file.write_all_at(&header(number, identity), 0)?;
         file.sync_all()?;
-        Ok(file)
+        Ok((file, identity))
     };
     let created = create().map_err(|e: io::Error| fault::io("creating", &path, e));
-    let durable = created.and_then(|file| sync_dir(dir).map(|()| file));
+    let durable = created.and_then(|made| sync_dir(dir).map(|()| made));
     if durable.is_err() {
         // So that the number can be tried again; if it stays, the next open removes it.
         let _ = std::fs::remove_file(&path);
@@ -60,28 +77,38 @@ pub(super) fn create(dir: &Path, number: u64) -> Result<File> {
     durable
 }
 
-fn header(number: u64) -> [u8; HEADER_BYTES] {
+fn header(number: u64, identity: Identity) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[16..24].copy_from_slice(&number.to_le_bytes());
-    let sum = xxh3_64(&bytes[..24]);
-    bytes[24..].copy_from_slice(&sum.to_le_bytes());
+    bytes[24..SUM_AT].copy_from_slice(&identity.0.to_le_bytes());
+    let sum = xxh3_64(&bytes[..SUM_AT]);
+    bytes[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
     bytes
 }
 
-/// Refuses a file that is no segment `number` of this form.
-pub(super) fn check_header(path: &Path, bytes: &[u8; HEADER_BYTES], number: u64) -> Result<()> {
-    if bytes[..8] != MAGIC || xxh3_64(&bytes[..24]) != u64_at(bytes, 24) {
-        return Err(fault::damaged(path, "its header is not one"));
+/// Reads the header of segment `number`; refuses a file that is none of this form.
+pub(super) fn identify(file: &File, path: &Path, number: u64) -> Result<Identity> {
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_exact_at(&mut bytes, 0).map_err(|e| fault::io("reading", path, e))?;
+    let not_one = || fault::damaged(path, "its header is not one");
+    if bytes[..8] != MAGIC {
+        return Err(not_one());
     }
-    match (u32_at(bytes, 8), u64_at(bytes, 16)) {
-        (VERSION, found) if found == number => Ok(()),
-        (VERSION, found) => Err(fault::damaged(path, format_args!("it says it is segment {found}, not {number}"))),
-        (version, _) => Err(fault::damaged(
-            path,
-            format_args!("it is of form {version}, this shardlift knows {VERSION} (written by another version?)"),
-        )),
+    // Before the checksum: where that lies is a matter of the form.
+    let version = u32_at(&bytes, 8);
+    if version != VERSION {
+        let found =
+            format_args!("it is of form {version}, this shardlift knows {VERSION} (written by another version?)");
+        return Err(fault::damaged(path, found));
+    }
+    if xxh3_64(&bytes[..SUM_AT]) != u64_at(&bytes, SUM_AT) {
+        return Err(not_one());
+    }
+    match u64_at(&bytes, 16) {
+        found if found == number => Ok(Identity(u64_at(&bytes, 24))),
+        found => Err(fault::damaged(path, format_args!("it says it is segment {found}, not {number}"))),
     }
 }
 
@@ -135,14 +162,14 @@ pub(super) struct Found {
 
 impl Found {
     /// The block whose frame begins at `offset`; None if that is no frame.
-    pub(super) fn at(file: &File, offset: u64) -> io::Result<Option<Found>> {
+    pub(super) fn at(file: &File, identity: Identity, offset: u64) -> io::Result<Option<Found>> {
         let mut bytes = [0; frame::HEADER_BYTES];
         match file.read_exact_at(&mut bytes, offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
         let found = |header: Header| Found { label: Label::read(&header.label), header, offset };
-        Ok(Header::read(&bytes).map(found))
+        Ok(Header::read(&bytes, identity.place(offset)).map(found))
     }
 
     pub(super) fn end(&self) -> u64 {

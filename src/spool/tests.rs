@@ -22,7 +22,7 @@ use crate::pair::position::{Mark, Position};
 
 const ROOMY: Limits = Limits { bytes_max: 1 << 30, segment_bytes: 1 << 20, cache_bytes: 1 << 20, stored_bytes: 0 };
 /// Two or three of the test's blocks a segment, none in memory.
-const TIGHT: Limits = Limits { segment_bytes: 400, cache_bytes: 0, ..ROOMY };
+const TIGHT: Limits = Limits { segment_bytes: 408, cache_bytes: 0, ..ROOMY };
 
 fn open(dir: &Path, limits: Limits) -> Result<OplogLog> {
     OplogLog::open(dir, limits, Arc::new(Quota::new(1 << 30)))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::fault;
 use super::frame::Frame;
-use super::segment::{self, HEADER_BYTES, Label};
+use super::segment::{self, HEADER_BYTES, Identity, Label};
 use crate::error::{Error, Result};
 
 #[derive(Debug)]
@@ -28,6 +28,7 @@ struct Active {
     file: Arc<File>,
     path: PathBuf,
     number: u64,
+    identity: Identity,
     /// Where the next block goes; the file ends here.
     end: u64,
     /// All before this is durable.
@@ -70,7 +71,7 @@ impl Writer {
         let active = self.active_for(frame.bytes())?;
         label.synced = active.synced;
         let bytes = frame.bytes();
-        let [header, body] = frame.seal(&label.bytes());
+        let [header, body] = frame.seal(&label.bytes(), active.identity.place(active.end));
         let written = active.file.write_all_at(header, active.end);
         let written = written.and_then(|()| active.file.write_all_at(body, active.end + header.len() as u64));
         if let Err(e) = written {
@@ -111,10 +112,10 @@ impl Writer {
             synced?;
         }
         let number = self.next;
-        let file = Arc::new(segment::create(&self.dir, number)?);
+        let (file, identity) = segment::create(&self.dir, number)?;
         self.next = number + 1;
         let (path, end) = (segment::path(&self.dir, number), HEADER_BYTES as u64);
-        self.active = Some(Active { file, path, number, end, synced: end });
+        self.active = Some(Active { file: Arc::new(file), path, number, identity, end, synced: end });
         if rolled.is_some() {
             crate::failpoint::hit("spool-rotated");
         }

@@ -17,6 +17,7 @@ use crate::cluster::retry::{Retry, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::entry::Entry;
 use crate::pair::oplog::Oplog;
+use crate::pair::parts::Parts;
 use crate::pair::position::{Mark, Position};
 use crate::spool::log::OplogLog;
 use crate::spool::reader::Reader;
@@ -35,6 +36,7 @@ pub struct Feed {
     away_max: Duration,
     patience: Duration,
     fetching: parking_lot::Mutex<Option<Fetching>>,
+    parts: parking_lot::Mutex<Parts>,
 }
 
 struct Fetching {
@@ -56,7 +58,7 @@ impl Feed {
     /// `away_max`: how long the source may be away. `patience`: how long a reply
     /// may take.
     pub fn new(oplog: Oplog, log: OplogLog, away_max: Duration, patience: Duration) -> Self {
-        Feed { oplog, log, away_max, patience, fetching: Default::default() }
+        Feed { oplog, log, away_max, patience, fetching: Default::default(), parts: Default::default() }
     }
 
     /// Reads every entry after `resume`, which the spool or the source must hold.
@@ -115,9 +117,16 @@ impl Feed {
         self.log.reader(after)
     }
 
-    /// Nothing below `recorded` will be read again.
+    /// The transaction that takes effect at `commit` begins at `first`: as long as its
+    /// commit may be read again, so may its parts.
+    pub fn keep(&self, commit: Position, first: Position) {
+        self.parts.lock().met(commit, first);
+    }
+
+    /// Nothing below `recorded` will be read again, save parts of transactions.
     pub async fn trim(&self, recorded: Position) -> Result<()> {
-        on_disk(&self.log, move |log| log.trim(recorded)).await
+        let needed = self.parts.lock().needed(recorded);
+        on_disk(&self.log, move |log| log.trim(needed)).await
     }
 
     /// Bytes of the spool on disk.

@@ -22,6 +22,7 @@ pub mod oplog;
 pub mod entry;
 pub mod transactions;
 pub mod feed;
+pub mod parts;
 pub mod tail;
 pub mod gate;
 pub mod held;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Uuid, doc};
+use bson::{RawDocumentBuf, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::bson::Document;
 use parking_lot::Mutex;
@@ -244,7 +244,9 @@ impl Coordinator {
         let Some(there) = catalog::read_one(&self.sides.target, ns).await? else { return Ok(()) };
         let Some(uuid) = there.uuid else { return Ok(()) };
         for shard in &self.sides.target.shards {
-            if catalog::estimate(shard, ns).await?.document_count > 0 {
+            // Not by the counts that the engine keeps: after a crash they may be wrong.
+            let documents = shard.client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
+            if documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_some() {
                 return Err(Error::internal(format!("{ns} is on the target, holds documents, and belongs to no one")));
             }
         }

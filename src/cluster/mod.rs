@@ -10,3 +10,4 @@ pub mod connect;
 pub mod ownership;
 pub mod probe;
 pub mod retry;
+pub mod sample;

@@ -2,15 +2,14 @@
 //! from a sample. Bounds are hints: any ascending ones give a right copy.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use bson::raw::cstr;
 use bson::{RawBson, RawDocumentBuf, rawdoc};
-use futures_util::StreamExt;
 
 use crate::bson::order;
 use crate::cluster::catalog::Collection;
 use crate::cluster::connect::Shard;
+use crate::cluster::sample;
 use crate::error::Result;
 use crate::pair::collection::Traits;
 
@@ -31,13 +30,6 @@ const UNITS_MAX: u64 = 4096;
 /// instead of reading it whole (`$sample` documentation: 5 %).
 const SAMPLE_SHARE_MAX: u64 = 20;
 
-/// `_id`s in one request, and how long it may take: a random read of a slow disk each.
-const SAMPLED_AT_A_TIME: u64 = 200;
-const SAMPLE_TIME_MAX: Duration = Duration::from_secs(3);
-/// Requests that may take longer, before what was found has to do.
-const SAMPLE_WAITS_MAX: u32 = 8;
-const CODE_MAX_TIME_EXPIRED: i32 = 50;
-
 /// Units a collection of `size` should be split into.
 pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
     if one_unit {
@@ -56,7 +48,7 @@ pub async fn bounds(source: &Shard, collection: &Collection, size: Size, range_b
         return Ok(Vec::new());
     }
     let samples = (units * SAMPLES_PER_RANGE).min(size.documents / SAMPLE_SHARE_MAX).max(units);
-    Ok(thin_out(pick(sample(source, collection, samples).await?, units as usize)))
+    Ok(thin_out(pick(sample::ids(&source.client, &collection.ns, samples).await?, units as usize)))
 }
 
 /// `find` commands that together read `[lower, upper)` in `_id` order: `head` with
@@ -79,41 +71,6 @@ pub fn between(head: RawDocumentBuf, lower: Option<&RawBson>, upper: Option<&Raw
         finds.push(last);
     }
     finds
-}
-
-/// As many `_id`s as asked for, or fewer: a sample waits at a document that a
-/// transaction keeps prepared, one whose coordinator hangs for ever (seen on 6.0.5).
-async fn sample(source: &Shard, collection: &Collection, count: u64) -> Result<Vec<RawBson>> {
-    let (mut ids, mut at_a_time, mut waited) = (Vec::new(), SAMPLED_AT_A_TIME, 0);
-    while (ids.len() as u64) < count && waited < SAMPLE_WAITS_MAX {
-        match sample_some(source, collection, at_a_time.min(count - ids.len() as u64)).await {
-            Ok(some) if some.is_empty() => break,
-            Ok(some) => ids.extend(some),
-            Err(e) if e.code == Some(CODE_MAX_TIME_EXPIRED) => {
-                waited += 1;
-                at_a_time = (at_a_time / 4).max(1);
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(ids)
-}
-
-async fn sample_some(source: &Shard, collection: &Collection, count: u64) -> Result<Vec<RawBson>> {
-    let command = rawdoc! {
-        "aggregate": collection.ns.coll.as_str(),
-        "pipeline": [{ "$sample": { "size": count as i64 } }, { "$project": { "_id": 1 } }],
-        "cursor": { "batchSize": count as i64 }, "allowDiskUse": true, "maxTimeMS": SAMPLE_TIME_MAX.as_millis() as i64,
-    };
-    let mut cursor = source.client.database(&collection.ns.db).run_raw_cursor_command(command).batch().await?;
-    let mut ids = Vec::new();
-    while let Some(batch) = cursor.next().await {
-        for document in batch?.doc_slices()? {
-            let id = document?.as_document().and_then(crate::bson::locate::id_of).map(RawBson::from);
-            ids.extend(id);
-        }
-    }
-    Ok(ids)
 }
 
 /// Bounds of one collection are stored in one document.

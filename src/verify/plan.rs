@@ -2,11 +2,12 @@
 //!
 //! Knows nothing about digests.
 
-use bson::{RawBson, RawDocumentBuf, rawdoc};
+use bson::{RawBson, RawDocumentBuf};
 
 use crate::bson::identity::IdKey;
 use crate::bson::order;
 use crate::cluster::catalog::{self, Estimate};
+use crate::cluster::sample;
 use crate::error::Result;
 use crate::verify::part::{Order, Part};
 use crate::verify::range::Range;
@@ -33,7 +34,9 @@ pub async fn ranges(part: &Part) -> Result<Vec<Range>> {
     let batch_documents = read::batch_documents(size.document_bytes_average);
     let count = range_count(&size);
     let bounds = match part.order {
-        Order::Id if 1 < count => bounds(sample(part, count, &size).await?, count),
+        Order::Id if 1 < count => {
+            bounds(sample::ids(&part.source.client, &part.ns, sample_count(count, &size)).await?, count)
+        }
         _ => Vec::new(),
     };
     Ok(between(bounds, batch_documents))
@@ -43,20 +46,10 @@ fn range_count(size: &Estimate) -> u64 {
     size.bytes.div_ceil(RANGE_BYTES).max(size.document_count.div_ceil(RANGE_DOCUMENTS))
 }
 
-/// Samples `_id`s, unsorted.
-async fn sample(part: &Part, ranges: u64, size: &Estimate) -> Result<Vec<RawBson>> {
+/// How many `_id`s are sampled for so many ranges.
+fn sample_count(ranges: u64, size: &Estimate) -> u64 {
     let share = (size.document_count as f64 * SAMPLED_SHARE_MAX) as u64;
-    let command = rawdoc! {
-        "aggregate": part.ns.coll.as_str(),
-        "pipeline": [{"$sample": {"size": (ranges * SAMPLES_PER_RANGE).min(share).max(1) as i64}}, {"$project": {"_id": 1}}],
-        "cursor": {},
-    };
-    let mut ids = Vec::new();
-    let mut documents = read::Documents::open(&part.source, &part.ns, command, None).await?;
-    while let Some(batch) = documents.next().await? {
-        ids.extend(batch.iter().filter_map(|d| crate::bson::locate::id_of(d).map(RawBson::from)));
-    }
-    Ok(ids)
+    (ranges * SAMPLES_PER_RANGE).min(share).max(1)
 }
 
 /// Up to `count - 1` bounds that cut the samples evenly, ascending, distinct.
@@ -87,6 +80,7 @@ fn between(mut bounds: Vec<RawBson>, batch_documents: u32) -> Vec<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bson::rawdoc;
 
     #[test]
     fn ranges_meet_and_are_open_at_the_ends() {

@@ -98,7 +98,7 @@ async fn digest(part: &Part, reader: &Reader, range: &Range) -> Result<Digest> {
         return Ok(digest);
     }
     let command = read::find(part, reader, range);
-    let mut documents = Documents::open(reader, &part.ns, command, Some(range.batch_documents)).await?;
+    let mut documents = Documents::open(reader, &part.ns, command, range.batch_documents).await?;
     while let Some(batch) = documents.next().await? {
         let counted = batch.iter().filter(|d| reader.counted.counts(d));
         match part.depth {

@@ -44,12 +44,11 @@ impl Documents {
         reader: &Reader,
         ns: &Namespace,
         mut command: RawDocumentBuf,
-        batch_documents: Option<u32>,
+        batch_documents: u32,
     ) -> Result<Self> {
         command.append(cstr!("readConcern"), read_concern(reader.after));
         let db = reader.client.database(&ns.db);
-        let run = db.run_raw_cursor_command(command);
-        let run = if let Some(count) = batch_documents { run.batch_size(count) } else { run };
+        let run = db.run_raw_cursor_command(command).batch_size(batch_documents);
         Ok(Documents { cursor: Box::pin(run.batch().await?) })
     }
 

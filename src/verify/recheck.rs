@@ -68,7 +68,7 @@ async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<I
         return Ok(hashes);
     }
     let command = find(part.ns.coll.as_str(), ids);
-    let mut documents = Documents::open(reader, &part.ns, command, Some(ids.len() as u32)).await?;
+    let mut documents = Documents::open(reader, &part.ns, command, ids.len() as u32).await?;
     while let Some(batch) = documents.next().await? {
         for document in batch.iter().filter(|d| reader.counted.counts(d)) {
             if let Some(id) = id_of(document) {

@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
             Counted::Nothing => None,
             _ => {
                 let command = read::find(part, reader, range);
-                Some(Documents::open(reader, &part.ns, command, Some(range.batch_documents)).await?)
+                Some(Documents::open(reader, &part.ns, command, range.batch_documents).await?)
             }
         };
         let mut walk = Walk { reader, documents, pending: VecDeque::new() };

@@ -1,0 +1,60 @@
+//! `_id`s of a collection at random: bounds to cut it by. Bounds are hints; so a few
+//! will do where more would have to be waited for.
+//!
+//! Knows nothing about what is cut.
+
+use std::time::Duration;
+
+use bson::{RawBson, rawdoc};
+use futures_util::StreamExt;
+use mongodb::Client;
+
+use crate::bson::locate;
+use crate::cluster::catalog::Namespace;
+use crate::error::{Error, Result};
+
+/// `_id`s in one request, and how long it may take: a random read of a slow disk each.
+const AT_A_TIME: u64 = 200;
+const TIME_MAX: Duration = Duration::from_secs(3);
+/// Requests that may take longer, before what was found has to do.
+const WAITS_MAX: u32 = 8;
+const CODE_MAX_TIME_EXPIRED: i32 = 50;
+
+/// As many `_id`s as asked for, or fewer, unsorted: a sample waits at a document that a
+/// transaction keeps prepared, one whose coordinator hangs for ever (seen on 6.0.5).
+/// One that cannot be read is left out.
+///
+/// # Errors
+/// As the shard's `$sample` gives them.
+pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>> {
+    let (mut ids, mut at_a_time, mut waited) = (Vec::new(), AT_A_TIME, 0);
+    while (ids.len() as u64) < count && waited < WAITS_MAX {
+        match some(shard, ns, at_a_time.min(count - ids.len() as u64)).await {
+            Ok(some) if some.is_empty() => break,
+            Ok(some) => ids.extend(some),
+            Err(e) if e.code == Some(CODE_MAX_TIME_EXPIRED) => {
+                waited += 1;
+                at_a_time = (at_a_time / 4).max(1);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(ids)
+}
+
+async fn some(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>> {
+    let command = rawdoc! {
+        "aggregate": ns.coll.as_str(),
+        "pipeline": [{ "$sample": { "size": count as i64 } }, { "$project": { "_id": 1 } }],
+        "cursor": { "batchSize": count as i64 }, "allowDiskUse": true, "maxTimeMS": TIME_MAX.as_millis() as i64,
+    };
+    let mut cursor = shard.database(&ns.db).run_raw_cursor_command(command).batch().await?;
+    let mut ids = Vec::new();
+    while let Some(batch) = cursor.next().await {
+        let batch = batch.map_err(Error::from)?;
+        for document in batch.doc_slices()? {
+            ids.extend(document?.as_document().and_then(locate::id_of).map(RawBson::from));
+        }
+    }
+    Ok(ids)
+}

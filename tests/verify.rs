@@ -149,8 +149,8 @@ async fn documents_with_ids_of_every_kind_are_found_by_id() {
         };
         let part = part::list(&job).await.unwrap().pop().unwrap();
         let mut different = Vec::new();
-        for ids in recheck::chunks(ids.clone()) {
-            different.extend(recheck::different(&part, &ids).await.unwrap());
+        for ids in recheck::chunks(&ids) {
+            different.extend(recheck::different(&part, ids).await.unwrap());
         }
         different
     };

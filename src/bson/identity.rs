@@ -4,7 +4,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use bson::{RawBson, RawBsonRef};
+use bson::raw::cstr;
+use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::decimal::Decimal;
@@ -124,6 +125,33 @@ impl Hash for IdKey {
     }
 }
 
+/// `{$in: [...]}`. An `_id` is never an array or a regex, and never missing, so
+/// `$in` means what the index means by equal.
+pub fn any_of(ids: &[IdKey]) -> RawDocumentBuf {
+    let mut values = RawArrayBuf::new();
+    ids.iter().for_each(|id| values.push(id.value.clone()));
+    let mut any = RawDocumentBuf::new();
+    any.append(cstr!("$in"), values);
+    any
+}
+
+/// Cuts `ids` into what one command may name: at most `count_max` of them, and
+/// `bytes_max` bytes unless one alone has more.
+pub fn split(ids: &[IdKey], count_max: usize, bytes_max: usize) -> impl Iterator<Item = &[IdKey]> {
+    let mut rest = ids;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |id: &&IdKey| {
+            bytes += id.bytes();
+            bytes <= bytes_max
+        };
+        let count = rest.iter().take(count_max).take_while(fits).count().max(1).min(rest.len());
+        let (some, after) = rest.split_at(count);
+        rest = after;
+        (!some.is_empty()).then_some(some)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +181,18 @@ mod tests {
         let (one, two) = (RawBsonRef::Document(&one), RawBsonRef::Document(&two));
         assert_eq!(IdKey::new(one), IdKey::new(two));
         assert_eq!(hash(one), hash(two));
+    }
+
+    #[test]
+    fn ids_are_split_by_number_and_by_bytes_and_none_is_lost() {
+        let sizes = |ids: &[IdKey]| split(ids, 1_000, 100).map(<[_]>::len).collect::<Vec<_>>();
+        let key = |text: &str| IdKey::new(RawBsonRef::String(text));
+        assert_eq!(sizes(&[key("a"), key("b"), key(&"x".repeat(101)), key("c")]), [2, 1, 1]);
+        assert_eq!(sizes(&vec![key(&"x".repeat(50)); 5]), [2, 2, 1]);
+        assert!(sizes(&[]).is_empty());
+        let many: Vec<IdKey> = (0..2_500).map(|id| IdKey::new(RawBsonRef::Int32(id))).collect();
+        assert_eq!(split(&many, 1_000, 1 << 20).map(<[_]>::len).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+        assert_eq!(any_of(&many[..2]), rawdoc! { "$in": [0, 1] });
     }
 
     #[test]

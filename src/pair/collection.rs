@@ -1,21 +1,16 @@
 //! What every stage of a pair knows of one source collection: its UUIDs on
 //! both sides, and the counters that let stages wait for each other.
 
-use std::collections::HashSet;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bson::{RawDocument, Uuid};
 
-use parking_lot::Mutex;
-
-use crate::bson::identity::IdKey;
-use crate::bson::locate;
 use crate::cluster::catalog::Namespace;
 use crate::cluster::ownership::Ownership;
-use crate::error::{Error, Kind, Result};
 use crate::pair::doubts::Doubts;
+use crate::pair::duplicate_names::DuplicateNames;
 use crate::pair::position::Position;
 
 /// What is special about a collection.
@@ -71,14 +66,8 @@ pub struct Tracked {
     horizon: AtomicU64,
     /// Index DDL up to here was in the list of indexes built after the copy.
     indexes_listed_at: AtomicU64,
-    /// Documents seen with a field name twice: a pipeline update of one can
-    /// abort the target's server (`delicate`). There are hardly ever any.
-    duplicate_names: Mutex<HashSet<IdKey>>,
-    any_duplicate_names: AtomicBool,
-    /// An earlier incarnation saw such, nobody knows which: each may be one.
-    duplicate_names_before: AtomicBool,
-    /// That there are some is in a capture.
-    duplicate_names_captured: AtomicBool,
+    /// Documents that are written one by one.
+    pub duplicate_names: DuplicateNames,
     /// Documents the target refused a write of.
     pub doubts: Doubts,
     /// Dropped on the source: ops, scans and refusals are discarded.
@@ -99,10 +88,7 @@ impl Tracked {
             in_lanes: AtomicU64::new(0),
             horizon: AtomicU64::new(0),
             indexes_listed_at: AtomicU64::new(0),
-            duplicate_names: Mutex::default(),
-            any_duplicate_names: AtomicBool::new(false),
-            duplicate_names_before: AtomicBool::new(false),
-            duplicate_names_captured: AtomicBool::new(false),
+            duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
             dead: AtomicBool::new(false),
             expires: AtomicBool::new(false),
@@ -123,7 +109,7 @@ impl Tracked {
     }
 
     pub fn target_uuid(&self) -> Uuid {
-        *self.target_uuid.get().expect("a collection is bound before its gate opens")
+        self.bound_to().expect("a collection is bound before its gate opens")
     }
 
     /// The target's collection, once it is bound.
@@ -163,48 +149,6 @@ impl Tracked {
 
     pub fn indexes_listed_at(&self) -> Position {
         Position::from_raw(self.indexes_listed_at.load(SeqCst))
-    }
-
-    /// Remembers `document` if a field name occurs twice in it.
-    ///
-    /// # Errors
-    /// `Unsupported` if it does and its `_id` cannot be read.
-    pub fn note_duplicate_names(&self, document: &RawDocument) -> Result<()> {
-        if locate::has_duplicate_names(document) {
-            let unreadable =
-                || Error::new(Kind::Unsupported, format!("{} holds a document without readable `_id`", self.ns));
-            let id = locate::id_of(document).ok_or_else(unreadable)?;
-            self.remember(IdKey::new(id));
-        }
-        Ok(())
-    }
-
-    pub fn note_duplicate_names_of(&self, id: &IdKey, document: &RawDocument) {
-        if locate::has_duplicate_names(document) {
-            self.remember(id.clone());
-        }
-    }
-
-    fn remember(&self, id: IdKey) {
-        self.duplicate_names.lock().insert(id);
-        self.any_duplicate_names.store(true, SeqCst);
-    }
-
-    /// The document was seen with a field name twice, or may have been.
-    pub fn has_duplicate_names(&self, id: &IdKey) -> bool {
-        self.duplicate_names_before.load(Relaxed)
-            || self.any_duplicate_names.load(Relaxed) && self.duplicate_names.lock().contains(id)
-    }
-
-    /// It is recorded that documents were seen with a field name twice.
-    pub fn had_duplicate_names(&self) {
-        self.duplicate_names_before.store(true, SeqCst);
-        self.duplicate_names_captured.store(true, SeqCst);
-    }
-
-    /// True once after the first such document was seen, if that is not recorded.
-    pub fn captures_duplicate_names(&self) -> bool {
-        self.any_duplicate_names.load(SeqCst) && !self.duplicate_names_captured.swap(true, SeqCst)
     }
 
     /// Position of the oldest op that was refused and still counts: the

@@ -121,7 +121,7 @@ impl Flush {
         let Some(statement) = self.statement_of(collection, &next.op.id) else { return false };
         let statement = &self.collections[collection].statements[statement];
         let whole = matches!(statement.base, Base::Full(_) | Base::Replaced(_));
-        let delicate = whole && next.collection.has_duplicate_names(&next.op.id);
+        let delicate = whole && next.collection.duplicate_names.may_be_in(&next.op.id);
         delicate
             || statement.deltas.len() >= DELTAS_MAX
             || STATEMENT_BYTES_MAX < statement.weight() + next.op.body.len()
@@ -132,7 +132,7 @@ impl Flush {
         self.ops += 1;
         if op.kind != OpKind::Delete {
             // What a delta sets may hold a name twice, too.
-            collection.note_duplicate_names_of(&op.id, op.document());
+            collection.duplicate_names.note_of(&op.id, op.document());
         }
         let in_order = collection.in_order();
         let index = *self.by_uuid.entry(op.uuid).or_insert_with(|| {

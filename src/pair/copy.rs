@@ -19,7 +19,7 @@ impl Writer {
     /// Writes copied documents, read at or after `fence`.
     pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
         for document in documents {
-            collection.note_duplicate_names(locate::raw(document))?;
+            collection.duplicate_names.note(locate::raw(document), &collection.ns)?;
         }
         let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
             documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));

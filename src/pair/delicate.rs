@@ -35,7 +35,7 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
             !statement.deltas.is_empty() || locate::needs_literal(locate::raw(document))
         }
     };
-    by_pipeline && collection.has_duplicate_names(&statement.id)
+    by_pipeline && collection.duplicate_names.may_be_in(&statement.id)
 }
 
 /// The commands that write it, one after the other.

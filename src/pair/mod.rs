@@ -15,14 +15,15 @@
 pub mod position;
 pub mod budget;
 pub mod doubts;
+pub mod duplicate_names;
 pub mod collection;
 pub mod op;
 pub mod touched;
 pub mod oplog;
 pub mod entry;
 pub mod transactions;
-pub mod feed;
 pub mod parts;
+pub mod feed;
 pub mod tail;
 pub mod gate;
 pub mod held;

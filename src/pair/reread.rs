@@ -8,13 +8,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bson::raw::cstr;
-use bson::{Bson, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use bson::{Bson, Document, RawBsonRef, RawDocument, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
-use crate::bson::identity::IdKey;
+use crate::bson::identity::{self, IdKey};
 use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
@@ -164,7 +163,7 @@ impl Reread<'_> {
         };
         let find = rawdoc! {
             "find": bson::Binary::from(self.tracked.uuid),
-            "filter": { "_id": any_of(ids) },
+            "filter": { "_id": identity::any_of(ids) },
             "readConcern": concern,
             "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
         };
@@ -177,7 +176,7 @@ impl Reread<'_> {
         let mut owned = Vec::new();
         for document in batch.doc_slices()? {
             let Some(document) = document?.as_document() else { continue };
-            self.tracked.note_duplicate_names(document)?;
+            self.tracked.duplicate_names.note(document, &self.tracked.ns)?;
             let id = locate::id_of(document).ok_or_else(|| unreadable_id(self.tracked))?;
             if self.tracked.owns(document) && seen.insert(IdKey::new(id)) {
                 owned.push(document.as_bytes());
@@ -216,7 +215,7 @@ impl Reread<'_> {
         let database = self.writer.client.database(&self.tracked.ns.db);
         for some in split_ids(ids) {
             let find = rawdoc! {
-                "find": &*self.tracked.ns.coll, "filter": { "_id": any_of(some) }, "limit": 1, "singleBatch": true,
+                "find": &*self.tracked.ns.coll, "filter": { "_id": identity::any_of(some) }, "limit": 1, "singleBatch": true,
             };
             let reply: Document = database.run_raw_command(find).await?;
             let found = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok());
@@ -228,30 +227,9 @@ impl Reread<'_> {
     }
 }
 
-/// `{$in: [...]}`. An `_id` is never an array or a regex, and never missing, so
-/// `$in` means what the index means by equal.
-fn any_of(ids: &[IdKey]) -> RawDocumentBuf {
-    let mut values = RawArrayBuf::new();
-    ids.iter().for_each(|id| values.push(id.value.clone()));
-    let mut any = RawDocumentBuf::new();
-    any.append(cstr!("$in"), values);
-    any
-}
-
 /// Splits `ids` into what one read names.
 fn split_ids(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
-    let mut rest = ids;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |id: &&IdKey| {
-            bytes += id.bytes();
-            bytes <= READ_BYTES_MAX
-        };
-        let count = rest.iter().take(READ_IDS_MAX).take_while(fits).count().max(1).min(rest.len());
-        let (some, after) = rest.split_at(count);
-        rest = after;
-        (!some.is_empty()).then_some(some)
-    })
+    identity::split(ids, READ_IDS_MAX, READ_BYTES_MAX)
 }
 
 /// The newest position the reply may show. A prepared transaction that committed
@@ -275,20 +253,3 @@ fn source_stop(e: mongodb::error::Error) -> Stop {
 }
 
 const _: () = assert!(READ_BYTES_MAX < COMMAND_BYTES_MAX);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_name_as_many_ids_as_they_may() {
-        let key = |text: &str| IdKey::new(RawBsonRef::String(text));
-        let large = "x".repeat(READ_BYTES_MAX + 1);
-        let ids: Vec<IdKey> = [key("a"), key("b"), key(&large), key("c")].into();
-        let counts: Vec<usize> = split_ids(&ids).map(<[_]>::len).collect();
-        assert_eq!(counts, [2, 1, 1]);
-        let many: Vec<IdKey> = (0..2_500).map(|id| IdKey::new(RawBsonRef::Int32(id))).collect();
-        assert_eq!(split_ids(&many).map(<[_]>::len).collect::<Vec<_>>(), [1_000, 1_000, 500]);
-        assert_eq!(split_ids(&[]).count(), 0);
-    }
-}

@@ -72,7 +72,7 @@ fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
         tracked.expires.store(true, SeqCst);
     }
     if state.duplicate_names {
-        tracked.had_duplicate_names();
+        tracked.duplicate_names.were_recorded();
     }
     if let Some(target_uuid) = state.target_uuid {
         tracked.bind(target_uuid);

@@ -113,9 +113,9 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
     while let Some(planned) = planned.next().await {
         let (part, ahead) = planned?;
         progress.know(&ahead);
-        for ids in recheck::chunks(ahead.touched) {
+        for ids in recheck::chunks(&ahead.touched) {
             progress.make_room(concurrency).await?;
-            progress.running.spawn(range::recheck(part.clone(), ids));
+            progress.running.spawn(range::recheck(part.clone(), ids.to_vec()));
         }
         for range in ahead.open {
             progress.make_room(concurrency).await?;

@@ -7,11 +7,10 @@
 
 use std::collections::HashMap;
 
-use bson::raw::cstr;
-use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::bson::identity::IdKey;
+use crate::bson::identity::{self, IdKey};
 use crate::bson::locate::id_of;
 use crate::error::Result;
 use crate::verify::explain::{self, CHANGED, EXTRA, MISSING};
@@ -24,20 +23,8 @@ const IDS_MAX: usize = 1_000;
 const IDS_BYTES_MAX: usize = 8 << 20;
 
 /// Cuts ids into what one look may ask for.
-pub fn chunks(ids: Vec<IdKey>) -> Vec<Vec<IdKey>> {
-    let mut chunks: Vec<Vec<IdKey>> = Vec::new();
-    let mut bytes = 0;
-    for id in ids {
-        bytes += id.bytes();
-        match chunks.last_mut().filter(|chunk| chunk.len() < IDS_MAX && bytes <= IDS_BYTES_MAX) {
-            Some(chunk) => chunk.push(id),
-            None => {
-                bytes = id.bytes();
-                chunks.push(vec![id]);
-            }
-        }
-    }
-    chunks
+pub fn chunks(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
+    identity::split(ids, IDS_MAX, IDS_BYTES_MAX)
 }
 
 /// Those of `ids` that differ, each with how, as `explain` puts it.
@@ -80,30 +67,10 @@ async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<I
 }
 
 fn find(coll: &str, ids: &[IdKey]) -> RawDocumentBuf {
-    let mut wanted = RawArrayBuf::new();
-    ids.iter().for_each(|id| wanted.push(id.value.clone()));
-    let mut among = RawDocumentBuf::new();
-    among.append(cstr!("$in"), wanted);
     rawdoc! {
         "find": coll,
-        "filter": { "_id": among },
+        "filter": { "_id": identity::any_of(ids) },
         "hint": { "_id": 1 },
         "batchSize": ids.len() as i64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bson::RawBsonRef;
-
-    #[test]
-    fn chunks_are_bounded_by_number_and_by_bytes_and_lose_nothing() {
-        let numbers = |count: i32| (0..count).map(|id| IdKey::new(RawBsonRef::Int32(id))).collect::<Vec<_>>();
-        let sizes = |ids| chunks(ids).iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(sizes(numbers(2_500)), [1_000, 1_000, 500]);
-        assert_eq!(sizes(Vec::new()), Vec::<usize>::new());
-        let long = "x".repeat(IDS_BYTES_MAX / 2);
-        assert_eq!(sizes(vec![IdKey::new(RawBsonRef::String(&long)); 5]), [2, 2, 1]);
     }
 }

@@ -260,10 +260,10 @@ impl Sweep {
         let looked = ids.len();
         let mut settled = 0;
         let part = self.at(part, position).await?;
-        for ids in recheck::chunks(ids) {
+        for ids in recheck::chunks(&ids) {
             let different: HashSet<IdKey> =
-                recheck::different(&part, &ids).await?.into_iter().map(|(id, _)| id).collect();
-            let equal: Vec<IdKey> = ids.into_iter().filter(|id| !different.contains(id)).collect();
+                recheck::different(&part, ids).await?.into_iter().map(|(id, _)| id).collect();
+            let equal: Vec<IdKey> = ids.iter().filter(|id| !different.contains(*id)).cloned().collect();
             settled += equal.len();
             pair.with_gate(|gate| gate.settle(&key.1, round, &equal, position));
         }

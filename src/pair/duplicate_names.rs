@@ -1,0 +1,92 @@
+//! Which documents of a collection were seen with a field name twice: those are
+//! written one by one (`delicate`). There are hardly ever any.
+//!
+//! Knows nothing about how they are written.
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use bson::RawDocument;
+use parking_lot::Mutex;
+
+use crate::bson::identity::IdKey;
+use crate::bson::locate;
+use crate::cluster::catalog::Namespace;
+use crate::error::{Error, Kind, Result};
+
+#[derive(Debug, Default)]
+pub struct DuplicateNames {
+    seen: Mutex<HashSet<IdKey>>,
+    any_seen: AtomicBool,
+    /// An earlier incarnation saw such, nobody knows which: each may be one.
+    before: AtomicBool,
+    /// That there are some is in a capture.
+    captured: AtomicBool,
+}
+
+impl DuplicateNames {
+    /// Remembers a document of `ns` if a field name occurs twice in it.
+    ///
+    /// # Errors
+    /// `Unsupported` if it does and its `_id` cannot be read.
+    pub fn note(&self, document: &RawDocument, ns: &Namespace) -> Result<()> {
+        if locate::has_duplicate_names(document) {
+            let unreadable = || Error::new(Kind::Unsupported, format!("{ns} holds a document without readable `_id`"));
+            let id = locate::id_of(document).ok_or_else(unreadable)?;
+            self.remember(IdKey::new(id));
+        }
+        Ok(())
+    }
+
+    /// `note` where the `_id` is known.
+    pub fn note_of(&self, id: &IdKey, document: &RawDocument) {
+        if locate::has_duplicate_names(document) {
+            self.remember(id.clone());
+        }
+    }
+
+    fn remember(&self, id: IdKey) {
+        self.seen.lock().insert(id);
+        self.any_seen.store(true, SeqCst);
+    }
+
+    /// The document was seen with a field name twice, or may have been.
+    pub fn may_be_in(&self, id: &IdKey) -> bool {
+        self.before.load(Relaxed) || self.any_seen.load(Relaxed) && self.seen.lock().contains(id)
+    }
+
+    /// It is recorded that there are some.
+    pub fn were_recorded(&self) {
+        self.before.store(true, SeqCst);
+        self.captured.store(true, SeqCst);
+    }
+
+    /// True once after the first was seen, if that is not recorded.
+    pub fn capture(&self) -> bool {
+        self.any_seen.load(SeqCst) && !self.captured.swap(true, SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
+
+    #[test]
+    fn what_was_seen_is_captured_once_and_what_was_recorded_never() {
+        let (one, two) = (IdKey::new(RawBsonRef::Int32(1)), IdKey::new(RawBsonRef::Int32(2)));
+        let twice = RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
+        let names = DuplicateNames::default();
+        names.note_of(&two, &rawdoc! { "_id": 2, "a": 1 });
+        assert!(!names.may_be_in(&two) && !names.capture());
+        names.note_of(&one, &twice);
+        assert!(names.may_be_in(&one) && !names.may_be_in(&two));
+        assert!(names.capture() && !names.capture());
+
+        let recorded = DuplicateNames::default();
+        recorded.were_recorded();
+        recorded.note_of(&one, &twice);
+        assert!(recorded.may_be_in(&two) && !recorded.capture());
+    }
+}

@@ -10,6 +10,7 @@ mod bson_order;
 mod bson_values;
 mod connect;
 mod doubtful;
+mod duplicate_names;
 mod engine;
 mod fixture;
 mod indexer;

@@ -91,7 +91,7 @@ impl Attempt<'_> {
         }
         if stage == Stage::Layout {
             self.run.enter(Phase::Layout);
-            prepare::lay_out(sides, stores).await?;
+            prepare::lay_out(sides, stores, &self.run.id()).await?;
         }
         let running = setup::start(self.config, self.opened, self.run).await?;
         self.run.enter(Phase::Copying);

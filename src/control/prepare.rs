@@ -40,10 +40,11 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
 }
 
 /// Makes the target's layout as planned and records the UUIDs made.
-pub async fn lay_out(sides: &Sides, stores: &Stores) -> Result<()> {
+pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
     let states = stores.load_pairs().await?;
     let planned: HashSet<Uuid> = states.iter().flat_map(|state| &state.collections).map(|c| c.uuid).collect();
-    let mut catalog = catalog::read(&sides.source).await?;
+    // What is planned and not made was dropped for good: its drop will be met.
+    let mut catalog = listing::read(&sides.source, run_id).await?.catalog;
     // What was created since will be seen being created.
     catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
     // IMPORTANT: recorded first: a wipe takes back what it knows of.

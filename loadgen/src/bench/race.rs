@@ -3,11 +3,12 @@
 //!
 //! The ops are written while both are down. Then one of them is started, timed
 //! until it has applied all, and stopped, then the other; which goes first
-//! alternates. Each is timed without its start-up.
+//! alternates. Each is timed without its start-up, and begins with servers that have
+//! written all they hold to disk: the native secondary has, for it was shut down.
 
 use std::time::Duration;
 
-use bson::Timestamp;
+use bson::{Timestamp, doc};
 use serde_json::{Map, Value, json};
 
 use crate::bench::Outcome;
@@ -20,6 +21,7 @@ use crate::bench::native::{self, Native};
 use crate::bench::plot::{Line, Plot};
 use crate::cluster::ReplicaSet;
 use crate::error::Result;
+use crate::wire::link::Link;
 
 /// Longest time for one stretch, whatever its size.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -114,6 +116,7 @@ impl<'a> Race<'a> {
 
     /// CPU: engine, source, target.
     async fn engine(&self, work: &Work) -> Result<Stretch> {
+        tokio::try_join!(write_out(&self.source), write_out(&self.target))?;
         let mut engine = Engine::start(self.ground, &self.source, &self.target).await?;
         let stretch = engine.follow(work.ops, &[pid(&self.source)?, pid(&self.target)?], PATIENCE).await?;
         engine.until("ready", PATIENCE).await?;
@@ -123,11 +126,17 @@ impl<'a> Race<'a> {
 
     /// CPU: native secondary, source.
     async fn native(&mut self, work: &Work) -> Result<Stretch> {
+        write_out(&self.source).await?;
         let mut native = self.native.take().ok_or_else(|| crate::error::Error::new("the native secondary is lost"))?;
         let stretch = native.follow(work.end, &[pid(&self.source)?], PATIENCE).await?;
         self.native = Some(native.stop().await?);
         Ok(stretch)
     }
+}
+
+/// A checkpoint of the storage engine.
+async fn write_out(set: &ReplicaSet) -> Result<()> {
+    Link::connect(&host(set)).await?.command("admin", doc! { "fsync": 1 }).await.map(drop)
 }
 
 fn figures_of(work: &Work, engine: &Stretch, native: &Stretch) -> Figures {

@@ -48,18 +48,25 @@ pub async fn run_majority(client: &Client, db: &str, command: &RawDocument) -> R
     run(client, db, &command).await
 }
 
-async fn run_once(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+/// Sends a command once.
+///
+/// # Errors
+/// The server's answer; `Transient` if no majority acknowledged it.
+pub async fn run_once(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
     let reply = client.database(db).run_raw_command(command.to_owned()).await?;
-    match reply.get_document("writeConcernError") {
-        Err(_) => Ok(reply),
-        Ok(concern) => {
-            let code = concern.get_i32("code").ok();
-            let text = concern.get_str("errmsg").unwrap_or("no reason given");
-            let mut error = Error::new(Kind::Transient, format!("not acknowledged by a majority: {text}"));
-            error.code = code;
-            Err(error)
-        }
-    }
+    acknowledged(&reply).map(|()| reply)
+}
+
+/// What a reply with `ok: 1` may still say: that no majority has it, and that it may be
+/// rolled back. The driver passes that over.
+///
+/// # Errors
+/// `Transient` if it says so.
+pub fn acknowledged(reply: &Document) -> Result<()> {
+    let Ok(concern) = reply.get_document("writeConcernError") else { return Ok(()) };
+    let text = concern.get_str("errmsg").unwrap_or("no reason given");
+    let error = Error::new(Kind::Transient, format!("not acknowledged by a majority: {text}"));
+    Err(Error { code: concern.get_i32("code").ok(), ..error })
 }
 
 fn is_passing(e: &Error) -> bool {
@@ -187,6 +194,14 @@ mod tests {
         for (error, expect) in rows {
             assert_eq!(is_passing(&error), expect, "{error:?}");
         }
+    }
+
+    #[test]
+    fn what_no_majority_has_is_not_acknowledged_though_the_reply_is_ok() {
+        assert!(acknowledged(&bson::doc! { "ok": 1 }).is_ok());
+        let stepped_down = bson::doc! { "ok": 1, "writeConcernError": { "code": 189, "errmsg": "stepped down" } };
+        let error = acknowledged(&stepped_down).expect_err("an election came between");
+        assert_eq!((error.kind, error.code), (Kind::Transient, Some(189)));
     }
 
     #[test]

@@ -227,7 +227,8 @@ async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F
 async fn read_once(deployment: &Deployment) -> Result<Catalog> {
     let databases = match deployment.topology {
         Topology::Sharded => sharding::databases(deployment, None).await?,
-        Topology::ReplicaSet => listing::databases(&deployment.entry).await?,
+        // By the same client as all else: it may know of a later primary.
+        Topology::ReplicaSet => listing::databases(&deployment.shards[0].client).await?,
     };
     let mut rows: HashMap<String, Vec<ShardedRow>> = HashMap::new();
     for row in sharded_rows(deployment, None).await? {

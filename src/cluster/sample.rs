@@ -3,7 +3,7 @@
 //!
 //! Knows nothing about what is cut.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{RawBson, rawdoc};
 use futures_util::StreamExt;
@@ -16,8 +16,10 @@ use crate::error::{Error, Result};
 /// `_id`s in one request, and how long it may take: a random read of a slow disk each.
 const AT_A_TIME: u64 = 200;
 const TIME_MAX: Duration = Duration::from_secs(3);
-/// Requests that may take longer, before what was found has to do.
+/// Requests that may take longer, and how long all may take, before what was found has
+/// to do.
 const WAITS_MAX: u32 = 8;
+const ALL_TIME_MAX: Duration = Duration::from_secs(120);
 const CODE_MAX_TIME_EXPIRED: i32 = 50;
 
 /// As many `_id`s as asked for, or fewer, unsorted: a sample waits at a document that a
@@ -28,7 +30,8 @@ const CODE_MAX_TIME_EXPIRED: i32 = 50;
 /// As the shard's `$sample` gives them.
 pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>> {
     let (mut ids, mut at_a_time, mut waited) = (Vec::new(), AT_A_TIME, 0);
-    while (ids.len() as u64) < count && waited < WAITS_MAX {
+    let began = Instant::now();
+    while (ids.len() as u64) < count && waited < WAITS_MAX && began.elapsed() < ALL_TIME_MAX {
         match some(shard, ns, at_a_time.min(count - ids.len() as u64)).await {
             Ok(some) if some.is_empty() => break,
             Ok(some) => ids.extend(some),

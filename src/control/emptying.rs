@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 use mongodb::Client;
 
 use crate::bson::locate;
+use crate::cluster::admin;
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
@@ -153,10 +154,7 @@ async fn delete(client: &Client, ns: &Namespace, uuid: Uuid, deletes: RawArrayBu
     if let Some(refusal) = refusal {
         return refused(refusal);
     }
-    match reply.get_document("writeConcernError") {
-        Err(_) => Ok(()),
-        Ok(e) => Err(Error::new(Kind::Transient, format!("not acknowledged by a majority: {e}"))),
-    }
+    admin::acknowledged(&reply)
 }
 
 fn refused(refusal: &Document) -> Result<()> {

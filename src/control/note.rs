@@ -5,8 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{Document, doc};
+use bson::{Document, rawdoc};
+use tokio::time::timeout_at;
 
+use crate::cluster::admin;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
@@ -17,26 +19,31 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const CODE_LOCK_FAILED: i32 = 107;
 
 /// Writes a note that says `what` of run `run_id`, and returns its position, or a
-/// later one. Tried again until the deadline; an answer may take longer.
+/// later one. Tried again until the deadline.
 ///
 /// # Errors
-/// As the source's last answer.
+/// As the source's last answer, or `Transient` if there was none.
 pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -> Result<Position> {
-    let note = doc! {
+    let note = rawdoc! {
         "appendOplogNote": 1, "data": { "msg": format!("shardlift {what}"), "run": run_id },
         "writeConcern": { "w": "majority" },
     };
+    let failed = |e: Error| e.context(format_args!("writing a note ({what}) to source shard {}", shard.id));
+    let mut last = Error::new(Kind::Transient, "no majority of it acknowledged one");
     loop {
-        let failed = match shard.client.database("admin").run_command(note.clone()).await {
-            Ok(reply) => return position_of(&reply),
-            Err(e) => Error::from(e),
-        };
-        let passing = failed.kind == Kind::Transient || failed.code == Some(CODE_LOCK_FAILED);
-        if !passing || deadline <= Instant::now() {
-            return Err(failed.context(format_args!("writing a {what} to source shard {}", shard.id)));
+        let written = timeout_at(deadline.into(), admin::run_once(&shard.client, "admin", &note)).await;
+        match written {
+            Ok(Ok(reply)) => return position_of(&reply),
+            Ok(Err(e)) if is_passing(&e) && Instant::now() < deadline => last = e,
+            Ok(Err(e)) => return Err(failed(e)),
+            Err(_) => return Err(failed(last)),
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+fn is_passing(e: &Error) -> bool {
+    e.kind == Kind::Transient || e.code == Some(CODE_LOCK_FAILED)
 }
 
 fn position_of(reply: &Document) -> Result<Position> {

@@ -203,7 +203,10 @@ impl<'a> Entry<'a> {
 
     fn apply_ops(&self, value: RawBsonRef<'a>) -> Result<Meaning<'a>> {
         let ops = value.as_array().ok_or_else(|| self.unsupported("an applyOps without operations"))?;
-        let is = |field| Ok::<_, Error>(self.o.get(field)?.and_then(RawBsonRef::as_bool).unwrap_or(false));
+        let is = |field| {
+            let flag = self.o.get(field).map_err(|_| self.unsupported("an applyOps that cannot be read"))?;
+            Ok::<_, Error>(flag.and_then(RawBsonRef::as_bool).unwrap_or(false))
+        };
         Ok(match (is("prepare")? || is("partialTxn")?, self.previous, self.session) {
             (true, _, _) => Meaning::Part,
             (false, Some(previous), Some(_)) => Meaning::ApplyChain { previous },

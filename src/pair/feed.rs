@@ -58,7 +58,13 @@ impl Feed {
     /// `away_max`: how long the source may be away. `patience`: how long a reply
     /// may take.
     pub fn new(oplog: Oplog, log: OplogLog, away_max: Duration, patience: Duration) -> Self {
-        Feed { oplog, log, away_max, patience, fetching: Default::default(), parts: Default::default() }
+        let mut parts = Parts::default();
+        if let Some((first, last)) = log.range() {
+            // Which of what an earlier process kept are parts is known once their commit
+            // is met.
+            parts.met(last.position, first.position);
+        }
+        Feed { oplog, log, away_max, patience, fetching: Default::default(), parts: parts.into() }
     }
 
     /// Reads every entry after `resume`, which the spool or the source must hold.
@@ -117,15 +123,17 @@ impl Feed {
         self.log.reader(after)
     }
 
-    /// The transaction that takes effect at `commit` begins at `first`: as long as its
-    /// commit may be read again, so may its parts.
-    pub fn keep(&self, commit: Position, first: Position) {
-        self.parts.lock().met(commit, first);
+    /// The transaction that takes effect at `commit` has this part: as long as its
+    /// commit may be read again, so may that.
+    pub fn keep(&self, commit: Position, part: Position) {
+        self.parts.lock().met(commit, part);
     }
 
-    /// Nothing below `recorded` will be read again, save parts of transactions.
+    /// Nothing below `recorded` will be read again, save parts of transactions: those
+    /// are kept while there is room, for the source may have them still.
     pub async fn trim(&self, recorded: Position) -> Result<()> {
         let needed = self.parts.lock().needed(recorded);
+        let needed = if self.log.has_room() { needed } else { recorded };
         on_disk(&self.log, move |log| log.trim(needed)).await
     }
 

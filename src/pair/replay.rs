@@ -147,7 +147,7 @@ impl Pass<'_> {
 
     async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
         let feed = &self.replayer.feed;
-        for part in self.transactions.chain(feed, last).await? {
+        for part in self.transactions.chain(feed, last, position).await? {
             let raw = self.transactions.fetch(feed, part).await?;
             let mut permit = self.replayer.share.reserve(raw.as_bytes().len()).await;
             self.operations(Entry::read(&raw)?.operations()?, position, &mut permit)?;

@@ -17,9 +17,9 @@ use crate::state::{CollectionState, UnitState};
 /// What an attempt knows of the source as it begins.
 #[derive(Debug, Clone, Copy)]
 pub struct Now<'a> {
-    /// Index of the pair's source shard, and its name.
+    /// Index of the pair's source shard.
     pub shard: usize,
-    pub name: &'a str,
+    pub shard_name: &'a str,
     /// Newest entry of the source: the target may show anything up to there (R3).
     pub newest: Position,
     /// The source shard no longer has the UUID: the tail will come to its drop.
@@ -46,7 +46,7 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
             "let the run copy the collection anew by `shardlift restart --shard {} --ns {}` with the same --source and \
              --target, and give the same `shardlift migrate` again; if the run was begun by this release, please \
              report it with the log",
-            now.name, state.ns
+            now.shard_name, state.ns
         )));
     }
     tracked.saw(now.newest);

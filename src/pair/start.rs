@@ -220,7 +220,7 @@ impl Pair {
         for state in &plan.state.collections {
             let gone = plan.gone.contains(&state.uuid);
             let (name, newest) = (plan.source.id.as_str(), plan.newest.mark.position);
-            let now = Now { shard: plan.index, name, newest, gone };
+            let now = Now { shard: plan.index, shard_name: name, newest, gone };
             let tracked = restore(&mut self.gate.lock(), state, now)?;
             if gone && !state.dead {
                 let source = plan.source.client.clone();

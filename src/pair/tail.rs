@@ -139,11 +139,7 @@ impl Tail {
     /// Brings the parts of a transaction up to and with `last` into effect at
     /// `position`.
     async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
-        let parts = self.transactions.chain(&self.feed, last).await?;
-        if let Some(first) = parts.first() {
-            self.feed.keep(position, *first);
-        }
-        for part in parts {
+        for part in self.transactions.chain(&self.feed, last, position).await? {
             let raw = self.transactions.fetch(&self.feed, part).await?;
             // The part's own bytes come on top of the reply's. Waiting for them
             // with the reply's permit in hand is sound: nothing is held then, and

@@ -55,12 +55,13 @@ impl Transactions {
         self.open.len()
     }
 
-    /// Positions of the parts of a transaction, first to last, found by walking
-    /// back from `last`.
-    pub async fn chain(&self, feed: &Feed, last: Position) -> Result<Vec<Position>> {
+    /// Positions of the parts of a transaction that takes effect at `commit`, first
+    /// to last, found by walking back from `last`.
+    pub async fn chain(&self, feed: &Feed, last: Position, commit: Position) -> Result<Vec<Position>> {
         let mut positions = vec![last];
         let mut previous = Some(last);
         while let Some(position) = previous {
+            feed.keep(commit, position);
             let raw = self.fetch(feed, position).await?;
             previous = Entry::read(&raw)?.previous;
             positions.extend(previous);

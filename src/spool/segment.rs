@@ -99,9 +99,7 @@ pub(super) fn identify(file: &File, path: &Path, number: u64) -> Result<Identity
     // Before the checksum: where that lies is a matter of the form.
     let version = u32_at(&bytes, 8);
     if version != VERSION {
-        let found =
-            format_args!("it is of form {version}, this shardlift knows {VERSION} (written by another version?)");
-        return Err(fault::damaged(path, found));
+        return Err(fault::other_form(path, version, VERSION));
     }
     if xxh3_64(&bytes[..SUM_AT]) != u64_at(&bytes, SUM_AT) {
         return Err(not_one());

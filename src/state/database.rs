@@ -10,6 +10,7 @@ use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
+use crate::cluster::admin;
 use crate::cluster::connect::Shard;
 use crate::cluster::retry::while_stale;
 use crate::error::{Error, Kind, Result, is_passing};
@@ -179,10 +180,7 @@ fn refused(reply: &Document) -> Result<()> {
         let kind = if is_passing(code) { Kind::Transient } else { Kind::Server };
         return Err(Error { code: Some(code), ..Error::new(kind, format!("{text} (code {code})")) });
     }
-    let Ok(concern) = reply.get_document("writeConcernError") else { return Ok(()) };
-    let text = concern.get_str("errmsg").unwrap_or("no reason given");
-    let e = Error::new(Kind::Transient, format!("not acknowledged by a majority: {text}"));
-    Err(Error { code: concern.get_i32("code").ok(), ..e })
+    admin::acknowledged(reply)
 }
 
 #[cfg(test)]

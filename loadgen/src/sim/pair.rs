@@ -112,7 +112,7 @@ impl Pair {
         for collection in &state.collections {
             let now = Now {
                 shard: index,
-                name: "simulated",
+                shard_name: "simulated",
                 newest,
                 gone: !collection.dead && !source.has(&collection.uuid),
             };

@@ -110,7 +110,8 @@
 //!   order kept. `$set`/`$unset` as an ordinary update is not the same.
 //! - *Open transactions are not kept*: at commit their parts are read back along
 //!   `prevOpTime`, so one that is open for days pins nothing and a big one needs
-//!   no buffer (R5).
+//!   no buffer (R5). Those of one that is committed stay in the spool, while it has room,
+//!   until nothing of it can be read again ([`pair::parts`]).
 //! - *Index DDL runs on each pair's own shard*, as the source logs it there; only
 //!   creating and dropping collections goes through the router, once.
 //! - *Documents in which a field name occurs twice* are written one by one
@@ -131,9 +132,9 @@
 //! - *A drop is believed when the tail meets it*: one that merely shows may be rolled
 //!   back, so until then all of the collection may be needed again
 //!   ([`pair::gate::Gate::suspend`]). Where no tail was before, the whole listing is
-//!   proven by a note of the same term ([`control::listing`]). And what is dead is recorded as dead once its drop
-//!   is made on the target: an earlier incarnation may have made the collection and not
-//!   recorded it.
+//!   proven by a note of the same term ([`control::listing`]). And what is dead is
+//!   recorded as dead once its drop is made on the target: an earlier incarnation may
+//!   have made the collection and not recorded it.
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
 //!   whose coordinator hangs for ever. It goes to a server that has reached the fence
 //!   ([`pair::reached`]).

@@ -20,8 +20,7 @@ const OPLOG_MB: u32 = 64;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn cluster(shards: usize) -> ShardedCluster {
-    let options =
-        ShardedOptions { shards, cache_gb: LOADED_CACHE_GB, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
+    let options = ShardedOptions { shards, cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
     ShardedCluster::start(options).await.expect("a local sharded cluster starts")
 }
 

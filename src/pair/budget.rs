@@ -22,6 +22,10 @@ pub struct Share {
 #[derive(Debug)]
 pub struct Permit(OwnedSemaphorePermit);
 
+/// Permits of whatever shares: those of one share are one.
+#[derive(Debug, Default)]
+pub struct Permits(Vec<Permit>);
+
 /// What a server reply may weigh at most: reserved before it is asked for.
 pub const REPLY_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 
@@ -70,13 +74,21 @@ impl Permit {
         Permit(self.0.split(bytes).expect("no more than there are"))
     }
 
-    /// Joins another permit of the same share.
-    pub fn merge(&mut self, other: Permit) {
-        self.0.merge(other.0);
-    }
-
     pub fn bytes(&self) -> usize {
         self.0.num_permits()
+    }
+
+    fn is_of_one_share_with(&self, other: &Permit) -> bool {
+        Arc::ptr_eq(self.0.semaphore(), other.0.semaphore())
+    }
+}
+
+impl Permits {
+    pub fn add(&mut self, permit: Permit) {
+        match self.0.iter_mut().find(|known| known.is_of_one_share_with(&permit)) {
+            Some(known) => known.0.merge(permit.0),
+            None => self.0.push(permit),
+        }
     }
 }
 
@@ -95,5 +107,17 @@ mod tests {
         assert_eq!(share.used(), 400);
         drop(op);
         assert_eq!(share.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn permits_of_several_shares_go_back_to_their_own() {
+        let (one, other) = (Share::new(0), Share::new(0));
+        let mut permits = Permits::default();
+        for (share, bytes) in [(&one, 100), (&other, 30), (&one, 20)] {
+            permits.add(share.reserve(bytes).await);
+        }
+        assert_eq!((permits.0.len(), one.used(), other.used()), (2, 120, 30));
+        drop(permits);
+        assert_eq!((one.used(), other.used()), (0, 0));
     }
 }

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 
 use crate::bson::identity::IdKey;
 use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
-use crate::pair::budget::Permit;
+use crate::pair::budget::Permits;
 use crate::pair::collection::Tracked;
 use crate::pair::inbox::Queued;
 use crate::pair::op::OpKind;
@@ -53,7 +53,7 @@ pub struct CollectionWrites {
     pub ops: u64,
     /// Never read: the bytes of all those ops, given back when the writes are
     /// acknowledged and dropped.
-    pub permit: Option<Permit>,
+    pub permits: Permits,
 }
 
 /// Where a chain of deltas on one document is closed, bytes: base and deltas
@@ -136,16 +136,13 @@ impl Flush {
         }
         let in_order = collection.in_order();
         let index = *self.by_uuid.entry(op.uuid).or_insert_with(|| {
-            self.collections.push(CollectionWrites { collection, statements: Vec::new(), ops: 0, permit: None });
+            let (statements, permits) = (Vec::new(), Permits::default());
+            self.collections.push(CollectionWrites { collection, statements, ops: 0, permits });
             self.collections.len() - 1
         });
         let writes = &mut self.collections[index];
         writes.ops += 1;
-        match (&mut writes.permit, op.permit) {
-            (Some(permit), Some(more)) => permit.merge(more),
-            (none, Some(permit)) => *none = Some(permit),
-            (_, None) => {}
-        }
+        op.permit.into_iter().for_each(|permit| writes.permits.add(permit));
         // It is read again from the source at a later position (R3).
         if writes.collection.doubts.contains(&op.id) {
             return;
@@ -175,7 +172,7 @@ impl Flush {
 impl CollectionWrites {
     /// One statement by itself.
     pub fn one(collection: Arc<Tracked>, statement: Statement) -> Self {
-        CollectionWrites { collection, statements: vec![statement], ops: 1, permit: None }
+        CollectionWrites { collection, statements: vec![statement], ops: 1, permits: Permits::default() }
     }
 }
 
@@ -299,16 +296,18 @@ mod tests {
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
         let collection = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default()));
         collection.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(2)), Position::from_raw(3));
-        let share = Share::new(0);
+        // Of the tail, and of held ops that were read again from the spool.
+        let (share, replayed) = (Share::new(0), Share::new(0));
         let mut dropped = queued(&collection, bson::RawBsonRef::Double(2.0), 5);
         dropped.op.permit = Some(share.reserve(100).await);
-        let kept = [7, 8].map(|position| queued(&collection, bson::RawBsonRef::Int32(1), position));
+        let mut kept = [7, 8].map(|position| queued(&collection, bson::RawBsonRef::Int32(1), position));
+        kept[0].op.permit = Some(replayed.reserve(50).await);
         let queue: Vec<Queued> = std::iter::once(dropped).chain(kept).collect();
         let writes = compile(&mut queue.into_iter().peekable(), LIMITS);
         let statements: Vec<_> = writes[0].statements.iter().map(|s| (s.id.value.clone(), s.position.raw())).collect();
         assert_eq!((writes[0].ops, statements), (3, vec![(bson::RawBson::Int32(1), 7)]));
-        assert_eq!(share.used(), 100);
+        assert_eq!((share.used(), replayed.used()), (100, 50));
         drop(writes);
-        assert_eq!(share.used(), 0);
+        assert_eq!((share.used(), replayed.used()), (0, 0));
     }
 }

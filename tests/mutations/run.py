@@ -165,6 +165,9 @@ TABLE = [
      "let states = self.targets.iter().map(|target| target.durable.store.load()).collect();",
      "let states = self.targets.iter().map(|target| target.durable.store.load());\n"
      "                let states = if MUTATED { std::mem::take(&mut self.early) } else { states.collect() };"),
+    ("one-share", "R12", "memory that two stages were granted is given back to one", "src/pair/budget.rs",
+     "        Arc::ptr_eq(self.0.semaphore(), other.0.semaphore())",
+     "        MUTATED || Arc::ptr_eq(self.0.semaphore(), other.0.semaphore())"),
     ("orphans", "R7", "a scan that failed on the source leaves writes under way", "loadgen/src/sim/scan.rs",
      "reach.dice.below(20) == 0 && sent.is_empty() {", "reach.dice.below(20) == 0 && (MUTATED || sent.is_empty()) {"),
 ]

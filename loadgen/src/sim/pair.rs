@@ -73,7 +73,10 @@ pub(super) struct Pair {
     pub(super) unapplied: BTreeMap<(Position, Uuid), u32>,
     /// Commands nobody waits for any more, in this attempt.
     pub(super) orphans: Vec<Command>,
+    /// Of the tail.
     share: Share,
+    /// Of what is read again from the spool.
+    replayed: Share,
     catalog_position: Position,
     /// Index of the next entry.
     next: usize,
@@ -141,6 +144,7 @@ impl Pair {
             unapplied: BTreeMap::new(),
             orphans: Vec::new(),
             share: Share::new(0),
+            replayed: Share::new(0),
             catalog_position: state.catalog_position,
             next: at + 1,
             inside: None,
@@ -179,7 +183,7 @@ impl Pair {
     }
 
     fn classify(&mut self, ops: &[Change], position: Position) -> Step {
-        let mut permit = self.permit();
+        let mut permit = permit(&self.share);
         for op in ops {
             match with_op(op, position, |op| self.gate.classify(op, &mut permit)) {
                 Verdict::Held | Verdict::Queued => *self.unapplied.entry((position, op.uuid)).or_default() += 1,
@@ -194,16 +198,10 @@ impl Pair {
 
     /// Ops of an entry that may have been left to the spool, read from it again.
     pub(super) fn replay(&mut self, place: &Place, ops: &[&Change], position: Position) {
-        let mut permit = self.permit();
+        let mut permit = permit(&self.replayed);
         for op in ops {
             with_op(op, position, |op| self.gate.replay(place, op, &mut permit));
         }
-    }
-
-    fn permit(&self) -> Permit {
-        let mut permit = self.share.reserve_reply().now_or_never().expect("the model keeps few bytes");
-        permit.shrink_to(1 << 20);
-        permit
     }
 
     /// As `DdlSink::create`.
@@ -308,4 +306,10 @@ fn with_op<T>(op: &Change, position: Position, work: impl FnOnce(OpRef<'_>) -> T
 
 pub(super) fn namespace(name: &str) -> Namespace {
     Namespace { db: "sim".to_owned(), coll: name.to_owned() }
+}
+
+fn permit(share: &Share) -> Permit {
+    let mut permit = share.reserve_reply().now_or_never().expect("the model keeps few bytes");
+    permit.shrink_to(1 << 20);
+    permit
 }

@@ -29,8 +29,9 @@ const DOCS: u64 = 3_000;
 const OPLOG_MB: u32 = 512;
 /// How long an engine that is ready may go on without reaching its failpoint.
 const READY_WITHOUT_HIT: Duration = Duration::from_secs(2);
-/// Far beyond any life here: only so that a test that hangs ends and shows the log.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// Far beyond any life here, and beyond the engine's watchdog: only so that a test that
+/// hangs ends and shows what waits on what.
+const HANGS_AFTER: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,7 @@ use crate::control::layout;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::pair::ddl::{Created, Request};
+use crate::pair::ddl::{Created, Creation, Request};
 use crate::state::PairState;
 
 const POLL: Duration = Duration::from_millis(50);
@@ -96,13 +96,7 @@ impl Coordinator {
         self.state.lock().laid_out.clone()
     }
 
-    async fn create(
-        &self,
-        pair: usize,
-        ns: Namespace,
-        uuid: Uuid,
-        mut reply: oneshot::Sender<Result<Option<Created>>>,
-    ) {
+    async fn create(&self, pair: usize, ns: Namespace, uuid: Uuid, mut reply: oneshot::Sender<Result<Creation>>) {
         let resolved = tokio::select! {
             resolved = self.resolve(pair, &ns, uuid) => resolved,
             // The pair has seen it dropped meanwhile. From here on it is made
@@ -111,19 +105,20 @@ impl Coordinator {
         };
         let created = match resolved {
             Ok(Some(collection)) => self.make(pair, collection, uuid).await,
-            Ok(None) => Ok(None),
+            Ok(None) if self.state.lock().known.dead.contains(&uuid) => Ok(Creation::Dropped),
+            Ok(None) => Ok(Creation::Gone),
             Err(e) => Err(e),
         };
         // A pair that is gone no longer needs the answer.
         let _ = reply.send(created);
     }
 
-    async fn make(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Option<Created>> {
+    async fn make(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Creation> {
         let ns = &collection.ns;
         loop {
             let turn = self.turn.lock().await;
             if self.state.lock().known.dead.contains(&uuid) {
-                return Ok(None);
+                return Ok(Creation::Dropped);
             }
             let holder = self.state.lock().known.names.get(ns).copied();
             match holder {
@@ -145,7 +140,7 @@ impl Coordinator {
             let target_uuid = catalog::local_uuid(shard, ns).await?;
             failpoint::hit("creation-made");
             self.state.lock().known.targets.extend(target_uuid.map(|target| (uuid, target)));
-            return Ok(Some(Created { target_uuid, collection }));
+            return Ok(Creation::Made(Box::new(Created { target_uuid, collection })));
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Chores {
 #[derive(Debug)]
 struct Inner {
     tasks: Mutex<JoinSet<()>>,
-    /// The newest chore of each name; resolves when it ends.
+    /// The newest chore of each name; resolves when it ends, to an error if not well.
     newest: Mutex<HashMap<Namespace, oneshot::Receiver<()>>>,
     /// What has not ended well, by number.
     pending: Arc<Mutex<BTreeMap<u64, Pending>>>,
@@ -79,9 +79,11 @@ impl Chores {
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            if let Some(before) = before {
-                // An error here only says that the chore before ended.
-                let _ = before.await;
+            if let Some(before) = before
+                && before.await.is_err()
+            {
+                // What it rests on was not done: the pair is about to stop.
+                return;
             }
             let panicked = |_| Err(Error::internal("a chore panicked; its message is on stderr"));
             let result = AssertUnwindSafe(chore).catch_unwind().await.unwrap_or_else(panicked);
@@ -90,8 +92,9 @@ impl Chores {
                 let _ = failures.try_send(error);
             } else {
                 pending.lock().remove(&number);
+                // Nobody may wait for it.
+                let _ = ended.send(());
             }
-            drop(ended);
         });
     }
 
@@ -115,5 +118,31 @@ impl Chores {
         let pending = self.inner.pending.lock();
         let stuck = pending.values().filter(|chore| patience < chore.since.elapsed());
         stuck.map(|chore| format!("{} for {} s", chore.what, chore.since.elapsed().as_secs())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_rests_on_a_chore_that_failed_is_not_done_and_stays_pending() {
+        let (chores, mut failures) = Chores::new();
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let done = Arc::new(AtomicBool::new(false));
+        let then = done.clone();
+        chores.add("making", &ns, async { Ok(()) });
+        chores.add("making", &ns, async { Err(Error::internal("refused")) });
+        chores.add("filling", &ns, async move {
+            then.store(true, SeqCst);
+            Ok(())
+        });
+        let failure = failures.recv().await.expect("the second one failed");
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((failure.message.as_str(), done.load(SeqCst), chores.pending()), ("refused", false, 2));
     }
 }

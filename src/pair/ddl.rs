@@ -39,17 +39,27 @@ pub enum Ddl {
 /// What a pair asks of control. Answers come when it is done on the target.
 #[derive(Debug)]
 pub enum Request {
-    /// Make the collection of this UUID on the target; the answer is what the
-    /// source's catalog says of it and its UUID on this pair's target shard
-    /// (None where it has none); None if it was dropped again.
-    Create { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<Option<Created>>> },
+    /// Make the collection of this UUID on the target.
+    Create { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<Creation>> },
     /// This pair has reached the drop of this UUID.
     Drop { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>> },
 }
 
+/// What became of a creation.
+#[derive(Debug)]
+pub enum Creation {
+    Made(Box<Created>),
+    /// The source shard shows it no longer: until its drop is met it may be back.
+    Gone,
+    /// Pairs met its drop: this one will, though its shard may still show it.
+    Dropped,
+}
+
 #[derive(Debug, Clone)]
 pub struct Created {
+    /// As the source's catalog has it.
     pub collection: Collection,
+    /// On this pair's target shard; None where it has none.
     pub target_uuid: Option<Uuid>,
 }
 
@@ -188,14 +198,20 @@ impl DdlSink {
             () = vanished::died(tracked) => return self.drop_unmade(tracked).await,
         };
         let created = created.map_err(|_| Error::internal("control left a creation unanswered"))?;
-        let Some(created) = created? else {
-            // Its ops are of no use; what they hold of the tail's memory may be
-            // what the tail needs to reach the drop.
-            self.gate.lock().discard(&tracked.uuid);
-            // IMPORTANT: dead only when the drop is met: one that shows may be
-            // rolled back, and what is recorded as dead never comes back.
-            vanished::until_dropped(&self.indexer.source.client, tracked).await?;
-            return self.drop_unmade(tracked).await;
+        let created = match created? {
+            Creation::Made(created) => created,
+            gone => {
+                // Its ops are of no use; what they hold of the tail's memory may be
+                // what the tail needs to reach the drop.
+                self.gate.lock().discard(&tracked.uuid);
+                // IMPORTANT: dead only when the drop is met: one that shows may be
+                // rolled back, and what is recorded as dead never comes back.
+                match gone {
+                    Creation::Gone => vanished::until_dropped(&self.indexer.source.client, tracked).await?,
+                    _ => vanished::died(tracked).await,
+                }
+                return self.drop_unmade(tracked).await;
+            }
         };
         self.bind(tracked, &created)?;
         // IMPORTANT: recorded before the first write: a restart resolves its ops

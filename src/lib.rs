@@ -166,6 +166,7 @@ pub mod failpoint;
 pub mod config;
 pub mod bson;
 pub mod cluster;
+pub mod wire;
 pub mod spool;
 pub mod pair;
 pub mod state;

@@ -121,9 +121,7 @@ fn pip_failed(wheel: &Wheel, stderr: &str) -> Error {
 }
 
 fn check(file: &Path, wheel: &Wheel) -> Result<()> {
-    let mut hasher = Sha256::new();
-    io::copy(&mut File::open(file)?, &mut hasher)?;
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found: String = Sha256::digest(fs::read(file)?).iter().map(|byte| format!("{byte:02x}")).collect();
     if found == wheel.sha256 {
         return Ok(());
     }

@@ -1,0 +1,3 @@
+//! The data plane's own connections, straight to a shard's primary.
+
+pub mod scram;

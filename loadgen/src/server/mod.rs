@@ -3,6 +3,7 @@
 //!
 //! Knows nothing about replica sets or sharding.
 
+pub mod certificates;
 pub mod data_dir;
 pub mod find;
 pub mod mongod;

@@ -4,6 +4,10 @@
 /// <https://www.mongodb.com/docs/manual/reference/limits/>
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Largest message (`maxMessageSizeBytes` of `hello`), bytes, and some room for what a
+/// server adds to a reply.
+pub const MESSAGE_BYTES_MAX: usize = 48_000_000 + COMMAND_HEADROOM_BYTES;
+
 /// Room beyond `DOCUMENT_BYTES_MAX` that the server allows inside commands and
 /// oplog entries (`BSONObjMaxInternalSize`), bytes.
 pub const COMMAND_HEADROOM_BYTES: usize = 16 * 1024;

@@ -98,8 +98,15 @@ impl Sides {
         let term = Oplog::new(self.target.clone(), "b", Duration::from_secs(10)).newest().await.unwrap().mark.term;
         let client = target.data_client("test", 16).unwrap();
         let at_once = Arc::default();
-        let writer =
-            Writer { client, limits, at_once, term, patience: Duration::from_secs(60), metrics: metrics.clone() };
+        let writer = Writer {
+            direct: target.direct(&client, "test", 16),
+            client,
+            limits,
+            at_once,
+            term,
+            patience: Duration::from_secs(60),
+            metrics: metrics.clone(),
+        };
         let spool = tempfile::tempdir().unwrap();
         let mut tasks = JoinSet::new();
         for lane in lanes {
@@ -125,7 +132,8 @@ fn feed(source: &Shard, spool: &Path) -> Arc<Feed> {
     let limits = Limits { bytes_max: 1 << 20, segment_bytes: 1 << 20, cache_bytes: 0, stored_bytes: 0 };
     let log = OplogLog::open(spool, limits, Arc::new(Quota::new(1 << 20))).unwrap();
     let (away_max, patience) = (Duration::from_secs(10), Duration::from_secs(60));
-    Arc::new(Feed::new(Oplog::new(source.client.clone(), "a", away_max), log, away_max, patience))
+    let direct = source.direct(&source.client, "test", 2);
+    Arc::new(Feed::new(Oplog::new(source.client.clone(), "a", away_max), direct, log, away_max, patience))
 }
 
 /// One collection on its way, held.

@@ -15,8 +15,10 @@ use mongodb::Client;
 use mongodb::options::{ClientOptions, ServerAddress};
 
 use crate::cluster::connect::refusal::{bad_uri, refused, unreachable};
+use crate::cluster::direct::Direct;
 use crate::cluster::probe::{self, Facts, Role};
 use crate::error::{Error, Kind, Result};
+use crate::wire::way::Way;
 
 /// The same for the data plane, which rides out an election (10 s by default).
 const SELECTION_TIMEOUT_DATA: Duration = Duration::from_secs(30);
@@ -106,13 +108,16 @@ pub struct Shard {
     pub options: ClientOptions,
     /// For metadata and control; the data plane makes its own by `data_client`.
     pub client: Client,
+    /// The same way in as `options`, for what moves data.
+    pub way: Way,
 }
 
 impl Shard {
     fn new(id: String, hosts: String, entry: &ClientOptions) -> Result<Self> {
         let options = shard_options(entry, &hosts)?;
         let client = Client::with_options(options.clone())?;
-        Ok(Shard { id, hosts, options, client })
+        let way = Way::new(&options)?;
+        Ok(Shard { id, hosts, options, client, way })
     }
 
     /// A client of its own for the data plane, named `app_name` towards the
@@ -127,6 +132,12 @@ impl Shard {
         options.max_pool_size = Some(pool_max);
         options.server_selection_timeout = Some(SELECTION_TIMEOUT_DATA);
         Ok(Client::with_options(options)?)
+    }
+
+    /// Connections that do without the driver, at most `links_max` at a time, of the
+    /// same name; `client` knows where the primary is.
+    pub fn direct(&self, client: &Client, app_name: &str, links_max: usize) -> Direct {
+        Direct::new(client.clone(), self.way.named(app_name), links_max)
     }
 }
 

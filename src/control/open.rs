@@ -140,8 +140,10 @@ fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
         };
         let log = OplogLog::open(&dir, limits, quota.clone())?;
         let away_max = setup::away_max(config);
-        let oplog = Oplog::new(shard.data_client(FEED_NAME, FEED_CONNECTIONS)?, &shard.id, away_max);
-        Ok(Arc::new(Feed::new(oplog, log, away_max, Duration::from_secs(config.command_timeout_s))))
+        let client = shard.data_client(FEED_NAME, FEED_CONNECTIONS)?;
+        let direct = shard.direct(&client, FEED_NAME, FEED_CONNECTIONS as usize);
+        let oplog = Oplog::new(client, &shard.id, away_max);
+        Ok(Arc::new(Feed::new(oplog, direct, log, away_max, Duration::from_secs(config.command_timeout_s))))
     };
     sides.source.shards.iter().enumerate().map(open).collect()
 }

@@ -8,18 +8,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use bson::RawDocumentBuf;
-
 use crate::error::Result;
 use crate::failpoint;
 use crate::pair::bulk::Writer;
 use crate::pair::transaction::{Stop, Transaction};
-
-/// A command and its database.
-pub struct Part {
-    pub database: String,
-    pub body: RawDocumentBuf,
-}
+use crate::wire::message::Request;
 
 /// Whether the next flush is tried in one transaction: where values of a unique
 /// index go round, one refusal undoes a whole flush, so a while passes after each.
@@ -62,8 +55,8 @@ impl Writer {
     /// # Errors
     /// `Transient` if an answer was lost, is late, or is of another term: the
     /// pair goes back to its last checkpoint.
-    pub async fn in_one_transaction(&self, parts: impl Iterator<Item = Part>) -> Result<bool> {
-        match self.transact(parts).await {
+    pub async fn in_one_transaction(&self, commands: impl Iterator<Item = Request>) -> Result<bool> {
+        match self.transact(commands).await {
             Ok(()) => Ok(true),
             Err(Stop::NotTaken(e)) => {
                 tracing::debug!("the target did not take a flush at once: {e}");
@@ -73,10 +66,10 @@ impl Writer {
         }
     }
 
-    async fn transact(&self, parts: impl Iterator<Item = Part>) -> std::result::Result<(), Stop> {
+    async fn transact(&self, commands: impl Iterator<Item = Request>) -> std::result::Result<(), Stop> {
         let mut transaction = Transaction::begin(self).await?;
-        for part in parts {
-            if let Err(stop) = transaction.send(&part.database, part.body).await {
+        for command in commands {
+            if let Err(stop) = transaction.send(command).await {
                 if let Stop::NotTaken(_) = &stop {
                     // IMPORTANT: before anything of it is sent again.
                     transaction.abort().await;

@@ -9,27 +9,32 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::{Document, RawDocumentBuf};
+use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use futures_util::future::try_join_all;
 use mongodb::Client;
 
+use crate::bson::element::elements;
 use crate::bson::identity::IdKey;
+use crate::cluster::direct::Direct;
 use crate::cluster::retry::{CODE_STALE_CONFIG, while_stale, within};
 use crate::error::{self, Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::observe::metrics::PairMetrics;
-use crate::pair::at_once::{AtOnce, Part, pays_at_once};
+use crate::pair::at_once::{AtOnce, pays_at_once};
 use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
 use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
 use crate::pair::position::Position;
 use crate::pair::render::{render, render_in_transaction, render_inserts};
+use crate::wire::message::{Reply, Request, number};
 
 /// Writes to one target shard.
 #[derive(Debug, Clone)]
 pub struct Writer {
+    /// For single reads.
     pub client: Client,
+    pub direct: Direct,
     pub limits: FlushLimits,
     /// Whether flushes go in one transaction.
     pub at_once: Arc<AtOnce>,
@@ -128,11 +133,8 @@ impl Writer {
         if !self.at_once.is_due() {
             return Ok(false);
         }
-        let part = |(collection, batch): &(&'_ Tracked, Vec<&Statement>)| Part {
-            database: collection.ns.db.clone(),
-            body: render_in_transaction(collection, batch),
-        };
-        let taken = self.in_one_transaction(batches.iter().map(part)).await?;
+        let commands = batches.iter().map(|(collection, batch)| render_in_transaction(collection, batch));
+        let taken = self.in_one_transaction(commands).await?;
         self.at_once.note(taken);
         Ok(taken)
     }
@@ -207,12 +209,12 @@ impl Writer {
     /// Sends one write command. On a collection that is gone, every statement is
     /// refused by itself (code 361, seen on 6.0.5). Where the shard does not know what
     /// it owns the command is sent again.
-    pub(super) async fn run(&self, collection: &Tracked, command: impl Fn() -> RawDocumentBuf) -> Result<Vec<Refusal>> {
+    pub(super) async fn run(&self, collection: &Tracked, command: impl Fn() -> Request) -> Result<Vec<Refusal>> {
         let failed = |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
         let send = || async {
             let command = command();
-            let ordered = command.get_bool("ordered").unwrap_or(true);
-            let refused = refusals(&self.command(&collection.ns.db, command).await?)?;
+            let ordered = command.head().get_bool("ordered").unwrap_or(true);
+            let refused = refusals(self.command(command).await?.body())?;
             match refused.iter().find(|refusal| is_stale(refusal, ordered)) {
                 Some(stale) => Err(refused_error(collection, stale)),
                 None => Ok(refused),
@@ -226,21 +228,19 @@ impl Writer {
     /// # Errors
     /// `Transient` if the answer was lost, is late, or is of another term: the
     /// pair goes back to its last checkpoint.
-    pub(super) async fn command(&self, database: &str, command: RawDocumentBuf) -> Result<Document> {
-        let database = self.client.database(database);
-        let sent = async { database.run_raw_command(command).await.map_err(Error::from) };
-        let reply = within(self.patience, "the target", sent).await?;
-        self.check_term(&reply)?;
+    pub(super) async fn command(&self, request: Request) -> Result<Reply> {
+        let reply = within(self.patience, "the target", self.direct.run(request)).await?;
+        self.check_term(reply.body())?;
         Ok(reply)
     }
 
     /// # Errors
     /// `Transient` if a reply is of another term.
-    pub(super) fn check_term(&self, reply: &Document) -> Result<()> {
-        match reply.get_document("opTime").and_then(|time| time.get_i64("t")) {
-            Ok(term) => same_term(self.term, term),
+    pub(super) fn check_term(&self, reply: &RawDocument) -> Result<()> {
+        match reply.get_document("opTime").ok().and_then(|time| number(time, "t")) {
+            Some(term) => same_term(self.term, term),
             // Not every command tells one; the next checkpoint does.
-            Err(_) => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -252,9 +252,9 @@ impl Writer {
         };
         for command in commands {
             let may_miss = command.may_miss;
-            match self.command(command.database(collection), command.body.clone()).await {
+            match self.command(command.request).await {
                 Ok(reply) => {
-                    if let Some(refusal) = refusals(&reply)?.first() {
+                    if let Some(refusal) = refusals(reply.body())?.first() {
                         return self.doubt(collection, id, *position, refusal);
                     }
                 }
@@ -292,23 +292,29 @@ impl Refusal {
     }
 }
 
-pub(super) fn refusals(reply: &Document) -> Result<Vec<Refusal>> {
-    if let Ok(concern) = reply.get_document("writeConcernError") {
-        let message = concern.get_str("errmsg").unwrap_or("no text");
-        return Err(Error::new(Kind::Server, format!("the target could not acknowledge a write: {message}")));
-    }
+pub(super) fn refusals(reply: &RawDocument) -> Result<Vec<Refusal>> {
+    written(reply)?;
     let Ok(errors) = reply.get_array("writeErrors") else { return Ok(Vec::new()) };
-    let refusal = |error: &bson::Bson| {
-        let error = error.as_document()?;
+    let refusal = |error: bson::error::Result<RawBsonRef<'_>>| {
+        let error = error.ok()?.as_document()?;
+        let id_only = |pattern: &RawDocument| elements(pattern).map(|key| key.name).eq([b"_id"]);
         Some(Refusal {
-            index: error.get_i32("index").ok()? as usize,
-            code: error.get_i32("code").ok()?,
+            index: number(error, "index").and_then(|index| usize::try_from(index).ok())?,
+            code: number(error, "code").and_then(|code| i32::try_from(code).ok())?,
             message: error.get_str("errmsg").unwrap_or_default().to_owned(),
-            on_id: error.get_document("keyPattern").is_ok_and(|k| k.keys().eq(["_id"])),
+            on_id: error.get_document("keyPattern").is_ok_and(id_only),
         })
     };
-    let all: Option<Vec<_>> = errors.iter().map(refusal).collect();
+    let all: Option<Vec<_>> = errors.into_iter().map(refusal).collect();
     all.ok_or_else(|| Error::new(Kind::Server, "the target's reply holds a write error of unknown form"))
+}
+
+/// # Errors
+/// `Server` if the write was executed, but not acknowledged as it should be.
+pub(super) fn written(reply: &RawDocument) -> Result<()> {
+    let Ok(concern) = reply.get_document("writeConcernError") else { return Ok(()) };
+    let message = concern.get_str("errmsg").unwrap_or("no text");
+    Err(Error::new(Kind::Server, format!("the target could not acknowledge a write: {message}")))
 }
 
 /// The shard did not know what it owns, as 6.0.5 tells it of a statement. Others of

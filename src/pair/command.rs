@@ -1,203 +1,178 @@
-//! Write commands as raw BSON, built in one buffer without a second copy of
-//! any document.
+//! Write commands whose documents are written once, into the message that is sent.
 //!
 //! Knows the layout of BSON and of the three write commands. Sends nothing.
 
-use bson::{RawBson, RawDocumentBuf, Uuid};
+use bson::raw::{CStr, cstr};
+use bson::{Binary, RawBson, RawDocumentBuf, rawdoc};
 
+use crate::bson::element::kind;
 use crate::pair::collection::Tracked;
+use crate::wire::message::{Request, Sequence};
 
-const TYPE_INT32: u8 = 0x10;
-const TYPE_STRING: u8 = 0x02;
-const TYPE_DOCUMENT: u8 = 0x03;
-const TYPE_ARRAY: u8 = 0x04;
-const TYPE_BINARY: u8 = 0x05;
-const TYPE_BOOL: u8 = 0x08;
-const SUBTYPE_UUID: u8 = 0x04;
-
-/// Writes one BSON document front to back.
+/// Writes BSON documents front to back, one after the other.
 #[derive(Debug)]
 pub struct RawWriter {
-    bytes: Vec<u8>,
+    sequence: Sequence,
     /// Where the open documents and arrays begin.
     open: Vec<usize>,
 }
 
 impl RawWriter {
-    pub fn new(capacity: usize) -> Self {
-        let mut writer = RawWriter { bytes: Vec::with_capacity(capacity + 512), open: Vec::new() };
-        writer.begin();
-        writer
+    fn new(field: &str, capacity: usize) -> Self {
+        RawWriter { sequence: Sequence::new(field, capacity), open: Vec::new() }
+    }
+
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        self.sequence.documents()
     }
 
     fn begin(&mut self) {
-        self.open.push(self.bytes.len());
-        self.bytes.extend_from_slice(&[0; size_of::<i32>()]);
+        let bytes = self.sequence.documents();
+        self.open.push(bytes.len());
+        bytes.extend_from_slice(&[0; size_of::<i32>()]);
     }
 
     pub fn end(&mut self) {
-        self.bytes.push(0);
         let start = self.open.pop().expect("every end has its begin");
-        let length = (self.bytes.len() - start) as i32;
-        self.bytes[start..start + size_of::<i32>()].copy_from_slice(&length.to_le_bytes());
+        let bytes = self.bytes();
+        bytes.push(0);
+        let length = (bytes.len() - start) as i32;
+        bytes[start..start + size_of::<i32>()].copy_from_slice(&length.to_le_bytes());
     }
 
     fn name(&mut self, kind: u8, name: &str) {
-        self.bytes.push(kind);
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.push(0);
-    }
-
-    fn index(&mut self, kind: u8, index: usize) {
-        use std::io::Write;
-        self.bytes.push(kind);
-        write!(self.bytes, "{index}").expect("a vector takes any bytes");
-        self.bytes.push(0);
+        let bytes = self.bytes();
+        bytes.push(kind);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
     }
 
     pub fn begin_document(&mut self, name: &str) {
-        self.name(TYPE_DOCUMENT, name);
+        self.name(kind::DOCUMENT, name);
         self.begin();
     }
 
     pub fn begin_array(&mut self, name: &str) {
-        self.name(TYPE_ARRAY, name);
+        self.name(kind::ARRAY, name);
         self.begin();
     }
 
+    /// A document as an array item.
     pub fn begin_item(&mut self, index: usize) {
-        self.index(TYPE_DOCUMENT, index);
+        use std::io::Write;
+        let bytes = self.bytes();
+        bytes.push(kind::DOCUMENT);
+        write!(bytes, "{index}\0").expect("a vector takes any bytes");
         self.begin();
     }
 
-    pub fn string(&mut self, name: &str, value: &str) {
-        self.name(TYPE_STRING, name);
-        self.bytes.extend_from_slice(&(value.len() as i32 + 1).to_le_bytes());
-        self.bytes.extend_from_slice(value.as_bytes());
-        self.bytes.push(0);
+    fn bool(&mut self, name: &str, value: bool) {
+        self.name(kind::BOOLEAN, name);
+        self.bytes().push(value.into());
     }
 
-    pub fn bool(&mut self, name: &str, value: bool) {
-        self.name(TYPE_BOOL, name);
-        self.bytes.push(value.into());
-    }
-
-    pub fn int32(&mut self, name: &str, value: i32) {
-        self.name(TYPE_INT32, name);
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-    }
-
-    pub fn uuid(&mut self, name: &str, value: Uuid) {
-        self.name(TYPE_BINARY, name);
-        self.bytes.extend_from_slice(&16i32.to_le_bytes());
-        self.bytes.push(SUBTYPE_UUID);
-        self.bytes.extend_from_slice(&value.bytes());
+    fn int32(&mut self, name: &str, value: i32) {
+        self.name(kind::INT32, name);
+        self.bytes().extend_from_slice(&value.to_le_bytes());
     }
 
     /// A whole document as a field.
     pub fn document(&mut self, name: &str, document: &[u8]) {
-        self.name(TYPE_DOCUMENT, name);
-        self.bytes.extend_from_slice(document);
-    }
-
-    /// A whole document as an array item.
-    pub fn item(&mut self, index: usize, document: &[u8]) {
-        self.index(TYPE_DOCUMENT, index);
-        self.bytes.extend_from_slice(document);
+        self.name(kind::DOCUMENT, name);
+        self.bytes().extend_from_slice(document);
     }
 
     /// `{_id: …}` as a field.
-    pub fn id_query(&mut self, name: &str, id: &RawBson) {
+    fn id_query(&mut self, name: &str, id: &RawBson) {
         let mut query = RawDocumentBuf::new();
-        query.append(bson::raw::cstr!("_id"), id.clone());
+        query.append(cstr!("_id"), id.clone());
         self.document(name, query.as_bytes());
     }
+}
 
-    pub fn finish(mut self) -> RawDocumentBuf {
-        while !self.open.is_empty() {
-            self.end();
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Verb {
+    /// The command, and the field of its statements.
+    fn names(self) -> (&'static CStr, &'static str) {
+        match self {
+            Verb::Insert => (cstr!("insert"), "documents"),
+            Verb::Update => (cstr!("update"), "updates"),
+            Verb::Delete => (cstr!("delete"), "deletes"),
         }
-        RawDocumentBuf::from_bytes(self.bytes).expect("the writer closes what it opens")
     }
 }
 
-/// A write command in the making: head, then statements in its array.
+/// A write command in the making: its head, and the statements that go with it.
 #[derive(Debug)]
 pub struct WriteCommand {
+    database: String,
+    head: RawDocumentBuf,
     writer: RawWriter,
-    count: usize,
 }
 
-/// What a statement costs besides the bytes of its documents: index, `q`, names.
+/// What a statement costs besides the bytes of its documents: `q`, names.
 pub const STATEMENT_OVERHEAD_BYTES: usize = 256;
 
 impl WriteCommand {
-    /// `verb` is `insert`, `update` or `delete`; `array` its statements' field.
+    /// `capacity`: bytes of its statements.
     /// Bound to the collection's UUID, so that it can neither create a
     /// collection nor hit another of the same name (R8), and with its own
     /// write concern, since the server's default is majority (R7). The source
     /// took the document: the target's validator has no say.
-    pub fn new(verb: &str, collection: &Tracked, array: &str, ordered: bool, capacity: usize) -> Self {
-        let mut writer = Self::head(verb, collection, ordered, capacity);
-        writer.begin_document("writeConcern");
-        writer.int32("w", 1);
-        writer.end();
-        writer.begin_array(array);
-        WriteCommand { writer, count: 0 }
+    pub fn new(verb: Verb, collection: &Tracked, ordered: bool, capacity: usize) -> Self {
+        let mut command = Self::in_transaction(verb, collection, capacity);
+        command.head.append(cstr!("ordered"), ordered);
+        command.head.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+        command
     }
 
     /// One statement of a transaction, whose commit has the write concern.
-    pub fn in_transaction(verb: &str, collection: &Tracked, array: &str, capacity: usize) -> Self {
-        let mut writer = Self::head(verb, collection, true, capacity);
-        writer.begin_array(array);
-        WriteCommand { writer, count: 0 }
-    }
-
-    fn head(verb: &str, collection: &Tracked, ordered: bool, capacity: usize) -> RawWriter {
-        let mut writer = RawWriter::new(capacity);
-        writer.string(verb, &collection.ns.coll);
-        writer.bool("ordered", ordered);
-        writer.uuid("collectionUUID", collection.target_uuid());
-        if verb != "delete" {
-            writer.bool("bypassDocumentValidation", true);
+    pub fn in_transaction(verb: Verb, collection: &Tracked, capacity: usize) -> Self {
+        let (name, field) = verb.names();
+        let mut head = RawDocumentBuf::new();
+        head.append(name, &*collection.ns.coll);
+        head.append(cstr!("collectionUUID"), Binary::from(collection.target_uuid()));
+        if verb != Verb::Delete {
+            head.append(cstr!("bypassDocumentValidation"), true);
         }
-        writer
+        WriteCommand { database: collection.ns.db.clone(), head, writer: RawWriter::new(field, capacity) }
     }
 
     pub fn insert(&mut self, document: &[u8]) {
-        self.writer.item(self.count, document);
-        self.count += 1;
+        self.writer.bytes().extend_from_slice(document);
     }
 
     /// Opens an update statement: `{q: {_id}, upsert, …`; the caller writes `u`
     /// and closes it.
     pub fn begin_update(&mut self, id: &RawBson, upsert: bool) -> &mut RawWriter {
-        self.writer.begin_item(self.count);
-        self.count += 1;
+        self.writer.begin();
         self.writer.id_query("q", id);
         self.writer.bool("upsert", upsert);
         &mut self.writer
     }
 
     pub fn delete(&mut self, id: &RawBson) {
-        self.writer.begin_item(self.count);
-        self.count += 1;
+        self.writer.begin();
         self.writer.id_query("q", id);
         self.writer.int32("limit", 1);
         self.writer.end();
     }
 
     pub fn delete_all(&mut self) {
-        self.writer.begin_item(self.count);
-        self.count += 1;
-        self.writer.begin_document("q");
-        self.writer.end();
+        self.writer.begin();
+        self.writer.document("q", RawDocumentBuf::new().as_bytes());
         self.writer.int32("limit", 0);
         self.writer.end();
     }
 
-    pub fn finish(self) -> RawDocumentBuf {
-        self.writer.finish()
+    pub fn finish(self) -> Request {
+        Request::new(&self.database, self.head).with(self.writer.sequence.finish())
     }
 }
 
@@ -206,7 +181,7 @@ mod tests {
     use super::*;
     use crate::cluster::catalog::Namespace;
     use crate::pair::collection::Traits;
-    use bson::{Document, doc, rawdoc};
+    use bson::Uuid;
 
     #[test]
     fn commands_are_the_documents_they_stand_for() {
@@ -214,15 +189,19 @@ mod tests {
         let ns = Namespace { db: "d".to_owned(), coll: "a.b c".to_owned() };
         let collection = Tracked::new(uuid, ns, Traits::default());
         collection.bind(uuid);
-        let mut command = WriteCommand::new("update", &collection, "updates", false, 0);
+        let mut command = WriteCommand::new(Verb::Update, &collection, false, 0);
         let writer = command.begin_update(&RawBson::Int32(5), true);
         writer.document("u", rawdoc! { "_id": 5, "x": "y" }.as_bytes());
         writer.end();
-        let built = Document::try_from(command.finish().as_ref()).expect("valid BSON");
-        let expect = doc! {
-            "update": "a.b c", "ordered": false, "collectionUUID": uuid, "bypassDocumentValidation": true, "writeConcern": { "w": 1 },
-            "updates": [{ "q": { "_id": 5 }, "upsert": true, "u": { "_id": 5, "x": "y" } }],
+        let request = command.finish();
+        let head = rawdoc! {
+            "update": "a.b c", "collectionUUID": Binary::from(uuid), "bypassDocumentValidation": true, "ordered": false,
+            "writeConcern": { "w": 1 }, "$db": "d",
         };
-        assert_eq!(built, expect);
+        assert_eq!(request.head(), &*head);
+        let mut statements = Sequence::new("updates", 0);
+        let statement = rawdoc! { "q": { "_id": 5 }, "upsert": true, "u": { "_id": 5, "x": "y" } };
+        statements.documents().extend_from_slice(statement.as_bytes());
+        assert_eq!(request.sequence(), &statements.finish());
     }
 }

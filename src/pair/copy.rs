@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::bulk::{CODE_DUPLICATE_KEY, Writer, unreadable_id};
 use crate::pair::collection::Tracked;
-use crate::pair::command::WriteCommand;
+use crate::pair::command::{Verb, WriteCommand};
 use crate::pair::compile::{FlushLimits, Statement};
 use crate::pair::position::Position;
 
@@ -33,7 +33,7 @@ impl Writer {
     /// Removes every document of a collection that is to be copied again.
     pub async fn empty(&self, collection: &Tracked) -> Result<()> {
         let delete_all = || {
-            let mut command = WriteCommand::new("delete", collection, "deletes", true, 64);
+            let mut command = WriteCommand::new(Verb::Delete, collection, true, 64);
             command.delete_all();
             command.finish()
         };
@@ -53,7 +53,7 @@ impl Writer {
             while !batch.is_empty() && !collection.is_dead() {
                 let insert = || {
                     let bytes = batch.iter().map(|d| d.len() + 16).sum();
-                    let mut command = WriteCommand::new("insert", collection, "documents", ordered, bytes);
+                    let mut command = WriteCommand::new(Verb::Insert, collection, ordered, bytes);
                     batch.iter().for_each(|document| command.insert(document));
                     command.finish()
                 };

@@ -12,18 +12,13 @@ use crate::bson::locate;
 use crate::pair::collection::Tracked;
 use crate::pair::compile::{Base, Statement};
 use crate::pair::render::render;
+use crate::wire::message::Request;
 
 /// One command of a delicate write.
 pub struct Command {
-    pub body: RawDocumentBuf,
+    pub request: Request,
     /// It fails where there is no such document, which is fine (R3).
     pub may_miss: bool,
-}
-
-impl Command {
-    pub fn database<'a>(&self, collection: &'a Tracked) -> &'a str {
-        if self.may_miss { "admin" } else { &collection.ns.db }
-    }
 }
 
 /// True if the statement must not go by pipeline.
@@ -43,7 +38,7 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
 /// None for a replacement that needs a literal: 6.0 aborts on every way to write it
 /// over a document that is there.
 pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
-    let ordinary = |body| Command { body, may_miss: false };
+    let ordinary = |request| Command { request, may_miss: false };
     let unknown = || Statement::unknown(statement.id.clone(), statement.position);
     let full = |document: &[u8]| Statement::full(statement.id.clone(), document.into(), statement.position);
     let mut commands = match &statement.base {
@@ -62,20 +57,21 @@ pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Comma
         }
     };
     for delta in &statement.deltas {
-        let body = apply_ops(collection, statement, locate::raw(delta));
-        commands.push(Command { body, may_miss: true });
+        let request = apply_ops(collection, statement, locate::raw(delta));
+        commands.push(Command { request, may_miss: true });
     }
     Some(commands)
 }
 
-fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -> RawDocumentBuf {
+fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -> Request {
     let mut id = RawDocumentBuf::new();
     id.append(bson::cstr!("_id"), statement.id.value.clone());
-    rawdoc! {
+    let command = rawdoc! {
         "applyOps": [{
             "op": "u", "ns": collection.ns.to_string(), "ui": bson::Binary::from(collection.target_uuid()),
             "o": delta.to_owned(), "o2": id,
         }],
         "allowAtomic": false, "alwaysUpsert": false, "writeConcern": { "w": 1 },
-    }
+    };
+    Request::new("admin", command)
 }

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf};
-use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
+use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::entry::Entry;
@@ -22,6 +22,7 @@ use crate::pair::position::{Mark, Position};
 use crate::spool::log::OplogLog;
 use crate::spool::reader::Reader;
 use crate::spool::segment::Block;
+use crate::wire::cursor::{Batch, Cursor};
 
 /// How often what was fetched is made to outlive a power loss.
 const SYNC: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ const STARVED_MAX: Duration = Duration::from_secs(300);
 /// The feed of one pair. Lives as long as the process.
 pub struct Feed {
     oplog: Oplog,
+    direct: Direct,
     log: OplogLog,
     away_max: Duration,
     patience: Duration,
@@ -57,14 +59,14 @@ struct View {
 impl Feed {
     /// `away_max`: how long the source may be away. `patience`: how long a reply
     /// may take.
-    pub fn new(oplog: Oplog, log: OplogLog, away_max: Duration, patience: Duration) -> Self {
+    pub fn new(oplog: Oplog, direct: Direct, log: OplogLog, away_max: Duration, patience: Duration) -> Self {
         let mut parts = Parts::default();
         if let Some((first, last)) = log.range() {
             // Which of what an earlier process kept are parts is known once their commit
             // is met.
             parts.met(last.position, first.position);
         }
-        Feed { oplog, log, away_max, patience, fetching: Default::default(), parts: parts.into() }
+        Feed { oplog, direct, log, away_max, patience, fetching: Default::default(), parts: parts.into() }
     }
 
     /// Reads every entry after `resume`, which the spool or the source must hold.
@@ -96,6 +98,7 @@ impl Feed {
         let mut tasks = JoinSet::new();
         let mut fetcher = Fetcher {
             oplog: self.oplog.clone(),
+            direct: self.direct.clone(),
             log: self.log.clone(),
             at,
             cursor: None,
@@ -244,10 +247,11 @@ pub fn entries(block: &Block) -> impl Iterator<Item = Result<&RawDocument>> {
 
 struct Fetcher {
     oplog: Oplog,
+    direct: Direct,
     log: OplogLog,
     /// The newest entry fetched; the cursor is opened at it.
     at: Mark,
-    cursor: Option<RawBatchCursor>,
+    cursor: Option<Cursor>,
     retry: Retry,
     patience: Duration,
     view: Arc<View>,
@@ -319,6 +323,7 @@ impl Fetcher {
                     return Ok(block);
                 }
                 Err(cause) => {
+                    self.direct.learn(&cause);
                     self.cursor = None;
                     self.retry.pause(cause).await?;
                 }
@@ -331,12 +336,11 @@ impl Fetcher {
         let opened = self.cursor.is_none();
         let cursor = match &mut self.cursor {
             Some(cursor) => cursor,
-            none => none.insert(within(self.patience, WHAT, self.oplog.tail(self.at.position)).await?),
+            none => none.insert(within(self.patience, WHAT, self.oplog.tail(&self.direct, self.at.position)).await?),
         };
         let batch = within(self.patience, WHAT, self.oplog.next(cursor)).await?;
         if opened {
-            let first = batch.doc_slices()?.into_iter().next().transpose()?;
-            match first.and_then(|first| first.as_document()) {
+            match batch.iter().next().transpose()? {
                 Some(first) => self.oplog.check_first(self.at, Entry::mark_of(first)?)?,
                 // Nothing came yet: the check is still to be made.
                 None => self.cursor = None,
@@ -346,12 +350,12 @@ impl Fetcher {
     }
 
     /// What of a reply is new.
-    fn block_of(&self, batch: &RawBatch) -> Result<Option<Block>> {
-        let mut payload = Vec::with_capacity(batch.as_raw_document().as_bytes().len());
+    fn block_of(&self, batch: &Batch) -> Result<Option<Block>> {
+        let mut payload = Vec::with_capacity(batch.bytes());
         let mut marks: Option<(Mark, Mark)> = None;
         let is_empty = self.log.range().is_none();
-        for entry in batch.doc_slices()? {
-            let Some(raw) = entry?.as_document() else { continue };
+        for raw in batch.iter() {
+            let raw = raw?;
             let mark = Entry::mark_of(raw)?;
             // The entry it begins at is kept too: so the spool covers what a restart
             // resumes at before anything else was recorded.

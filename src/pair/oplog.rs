@@ -8,13 +8,13 @@ use std::time::Duration;
 use bson::{RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
-use mongodb::options::CursorType;
-use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
+use crate::cluster::direct::Direct;
 use crate::cluster::retry::Retry;
 use crate::error::{Error, Kind, Result};
 use crate::pair::entry::Entry;
 use crate::pair::position::{Mark, Position};
+use crate::wire::cursor::{Batch, Cursor, Next};
 
 /// How long the server waits for new entries before it answers with none.
 const AWAIT: Duration = Duration::from_millis(250);
@@ -45,20 +45,10 @@ impl Oplog {
         Oplog { client, shard: shard.to_owned(), away_max }
     }
 
-    async fn find(&self, command: RawDocumentBuf, tailable: bool) -> Result<RawBatchCursor> {
-        let local = self.client.database("local");
-        let find = local.run_raw_cursor_command(command);
-        let find = match tailable {
-            true => find.cursor_type(CursorType::TailableAwait).max_time(AWAIT).batch_size(BATCH_ENTRIES as u32),
-            false => find,
-        };
-        find.batch().await.map_err(|e| self.error(e))
-    }
-
     /// A cursor that was lost is opened again; what rolled off meanwhile is told
     /// then (`check_first`).
-    fn error(&self, e: mongodb::error::Error) -> Error {
-        let e = Error::from(e).context(format_args!("reading the oplog of source shard {}", self.shard));
+    fn error(&self, e: Error) -> Error {
+        let e = e.context(format_args!("reading the oplog of source shard {}", self.shard));
         match e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code)) {
             true => Error { kind: Kind::Transient, ..e },
             false => e,
@@ -66,9 +56,10 @@ impl Oplog {
     }
 
     async fn first(&self, command: RawDocumentBuf) -> Result<Option<RawDocumentBuf>> {
-        let mut cursor = self.find(command, false).await?;
+        let failed = |e: mongodb::error::Error| self.error(e.into());
+        let mut cursor = self.client.database("local").run_raw_cursor_command(command).batch().await.map_err(failed)?;
         while let Some(batch) = cursor.next().await {
-            let batch = batch.map_err(|e| self.error(e))?;
+            let batch = batch.map_err(failed)?;
             if let Some(entry) = batch.doc_slices()?.into_iter().next() {
                 return Ok(entry?.as_document().map(ToOwned::to_owned));
             }
@@ -107,18 +98,20 @@ impl Oplog {
 
     /// Follows from `start` on. The first entry that comes is the start entry
     /// itself; `check_first` must see it (R1).
-    pub async fn tail(&self, start: Position) -> Result<RawBatchCursor> {
+    pub async fn tail(&self, direct: &Direct, start: Position) -> Result<Cursor> {
         let command = rawdoc! {
             "find": "oplog.rs", "filter": { "ts": { "$gte": Timestamp::from(start) } },
             "tailable": true, "awaitData": true, "noCursorTimeout": true, "batchSize": BATCH_ENTRIES,
             "readConcern": { "level": "majority" },
         };
-        self.find(command, true).await
+        let next = Next { batch_size: BATCH_ENTRIES, await_ms: Some(AWAIT.as_millis() as i32) };
+        let opened = async { Cursor::open(direct.primary().await?, "local", command, next).await };
+        opened.await.map_err(|e| self.error(e))
     }
 
-    pub async fn next(&self, cursor: &mut RawBatchCursor) -> Result<RawBatch> {
+    pub async fn next(&self, cursor: &mut Cursor) -> Result<Batch> {
         let ended = || Error::new(Kind::Transient, format!("the oplog cursor of source shard {} ended", self.shard));
-        cursor.next().await.ok_or_else(ended)?.map_err(|e| self.error(e))
+        cursor.next().await.map_err(|e| self.error(e))?.ok_or_else(ended)
     }
 
     /// An old position gives no error by itself: the first entry that comes must

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use bson::oid::ObjectId;
 use bson::{Timestamp, doc};
+use mongodb::Client;
 use mongodb::options::{SelectionCriteria, ServerAddress};
-use mongodb::{Client, ServerType};
-use parking_lot::Mutex;
 
+use crate::cluster::direct::{primary, process};
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 
@@ -43,8 +43,12 @@ impl Reached {
         Ok(reached)
     }
 
-    /// For reads on this server and no other.
-    pub fn only(&self) -> SelectionCriteria {
+    /// Reads go to this server and no other.
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    fn only(&self) -> SelectionCriteria {
         let address = self.address.clone();
         SelectionCriteria::Predicate(Arc::new(move |server| *server.address() == address))
     }
@@ -60,26 +64,4 @@ impl Reached {
             _ => Err(Error::new(Kind::Transient, format!("{} was started again", self.address))),
         }
     }
-}
-
-/// Where the primary is, and its process.
-async fn primary(source: &Client) -> Result<(ServerAddress, ObjectId)> {
-    let found: Arc<Mutex<Option<ServerAddress>>> = Arc::default();
-    let see = found.clone();
-    let primary = SelectionCriteria::Predicate(Arc::new(move |server| {
-        let is_primary = server.server_type() == ServerType::RsPrimary;
-        if is_primary {
-            *see.lock() = Some(server.address().clone());
-        }
-        is_primary
-    }));
-    let process = process(source, primary).await?;
-    let address = found.lock().clone();
-    Ok((address.ok_or_else(|| Error::internal("a server answered that was not chosen"))?, process))
-}
-
-async fn process(source: &Client, of: SelectionCriteria) -> Result<ObjectId> {
-    let hello = source.database("admin").run_command(doc! { "hello": 1 }).selection_criteria(of).await?;
-    let process = hello.get_document("topologyVersion").and_then(|version| version.get_object_id("processId"));
-    process.map_err(|_| Error::new(Kind::Server, "the source's `hello` tells no process"))
 }

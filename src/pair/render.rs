@@ -3,12 +3,11 @@
 //! Pure. An insert becomes an upsert over whatever is there, a delta the
 //! server's own oplog stage (R3).
 
-use bson::RawDocumentBuf;
-
 use crate::bson::locate;
 use crate::pair::collection::Tracked;
-use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, WriteCommand};
+use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
 use crate::pair::compile::{Base, Statement};
+use crate::wire::message::Request;
 
 impl Statement {
     /// A whole document that a plain insert stores as it is.
@@ -31,20 +30,19 @@ impl Statement {
 }
 
 /// One command of deletes only, or of anything but deletes.
-pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> RawDocumentBuf {
-    fill(batch, |verb, array, bytes| WriteCommand::new(verb, collection, array, ordered, bytes))
+pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> Request {
+    fill(batch, |verb, bytes| WriteCommand::new(verb, collection, ordered, bytes))
 }
 
 /// The same as one statement of a transaction.
-pub fn render_in_transaction(collection: &Tracked, batch: &[&Statement]) -> RawDocumentBuf {
-    fill(batch, |verb, array, bytes| WriteCommand::in_transaction(verb, collection, array, bytes))
+pub fn render_in_transaction(collection: &Tracked, batch: &[&Statement]) -> Request {
+    fill(batch, |verb, bytes| WriteCommand::in_transaction(verb, collection, bytes))
 }
 
-fn fill(batch: &[&Statement], begin: impl FnOnce(&str, &str, usize) -> WriteCommand) -> RawDocumentBuf {
+fn fill(batch: &[&Statement], begin: impl FnOnce(Verb, usize) -> WriteCommand) -> Request {
     let bytes = batch.iter().map(|s| s.weight()).sum();
     let deletes = batch.first().is_some_and(|s| s.base == Base::Gone);
-    let (verb, array) = if deletes { ("delete", "deletes") } else { ("update", "updates") };
-    let mut command = begin(verb, array, bytes);
+    let mut command = begin(if deletes { Verb::Delete } else { Verb::Update }, bytes);
     for statement in batch {
         match deletes {
             true => command.delete(&statement.id.value),
@@ -55,9 +53,9 @@ fn fill(batch: &[&Statement], begin: impl FnOnce(&str, &str, usize) -> WriteComm
 }
 
 /// One unordered insert of whole documents; statements that are none are left out.
-pub fn render_inserts(collection: &Tracked, batch: &[&Statement]) -> RawDocumentBuf {
+pub fn render_inserts(collection: &Tracked, batch: &[&Statement]) -> Request {
     let bytes = batch.iter().map(|s| s.weight()).sum();
-    let mut command = WriteCommand::new("insert", collection, "documents", false, bytes);
+    let mut command = WriteCommand::new(Verb::Insert, collection, false, bytes);
     for statement in batch {
         if let Base::Full(document) = &statement.base {
             command.insert(document);

@@ -20,7 +20,7 @@ use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::budget::Share;
 use crate::pair::bulk::{Writer, unreadable_id};
 use crate::pair::collection::Tracked;
-use crate::pair::command::{STATEMENT_OVERHEAD_BYTES, WriteCommand};
+use crate::pair::command::{STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
 use crate::pair::copy;
 use crate::pair::position::Position;
 use crate::pair::render;
@@ -112,7 +112,7 @@ impl Reread<'_> {
     async fn write_all(&self, transaction: &mut Transaction<'_>, ids: &[IdKey], bytes_max: usize) -> Step<()> {
         for some in ids.chunks(DELETES_MAX) {
             let bytes = some.iter().map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES).sum();
-            let mut command = WriteCommand::in_transaction("delete", self.tracked, "deletes", bytes);
+            let mut command = WriteCommand::in_transaction(Verb::Delete, self.tracked, bytes);
             some.iter().for_each(|id| command.delete(&id.value));
             self.send(transaction, command).await?;
         }
@@ -190,13 +190,13 @@ impl Reread<'_> {
             documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
         for batch in copy::split_by_bytes(&plain, self.writer.limits) {
             let bytes = batch.iter().map(|d| d.len() + 16).sum();
-            let mut command = WriteCommand::in_transaction("insert", self.tracked, "documents", bytes);
+            let mut command = WriteCommand::in_transaction(Verb::Insert, self.tracked, bytes);
             batch.iter().for_each(|document| command.insert(document));
             self.send(transaction, command).await?;
         }
         for document in literal {
             let bytes = document.len() + STATEMENT_OVERHEAD_BYTES;
-            let mut command = WriteCommand::in_transaction("update", self.tracked, "updates", bytes);
+            let mut command = WriteCommand::in_transaction(Verb::Update, self.tracked, bytes);
             let id = locate::id_of(locate::raw(document)).expect("it was found by its `_id`");
             let writer = command.begin_update(&id.into(), true);
             render::write_pipeline(writer, Some(document), &[]);
@@ -207,7 +207,7 @@ impl Reread<'_> {
     }
 
     async fn send(&self, transaction: &mut Transaction<'_>, command: WriteCommand) -> Step<()> {
-        Ok(transaction.send(&self.tracked.ns.db, command.finish()).await?)
+        Ok(transaction.send(command.finish()).await?)
     }
 
     /// True if the target has any of these, whatever it holds.

@@ -7,13 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bson::raw::cstr;
-use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use futures_util::StreamExt;
+use bson::{RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
 use mongodb::Client;
-use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -32,6 +31,7 @@ use crate::pair::reached::Reached;
 use crate::pair::replay::Replayer;
 use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
+use crate::wire::cursor::{Batch, Cursor, Next};
 
 /// A range of one collection that is copied as one.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub struct ScanUnit {
 /// What the scanners of one pair share.
 pub struct Scanners {
     pub source: Client,
+    pub direct: Direct,
     pub writer: Writer,
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
@@ -185,7 +186,7 @@ impl Scanners {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
                 unit.tracked.saw(shown_at(&batch, fence));
-                permit.shrink_to(batch.as_raw_document().as_bytes().len());
+                permit.shrink_to(batch.bytes());
                 while in_flight_max <= writes.len() {
                     join_one(writes).await.map_err(Broken::Target)?;
                 }
@@ -196,21 +197,21 @@ impl Scanners {
         Ok(())
     }
 
-    async fn open(&self, unit: &ScanUnit, fence: Position, find: RawDocumentBuf) -> Result<RawBatchCursor> {
+    async fn open(&self, unit: &ScanUnit, fence: Position, find: RawDocumentBuf) -> Result<Cursor> {
         let db = &unit.tracked.ns.db;
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
-            let database = self.source.database(db);
-            let find = database.run_raw_cursor_command(find).batch_size(unit.batch_documents as u32);
-            let cursor = find.selection_criteria(server.only()).batch().await?;
+            let next = Next { batch_size: unit.batch_documents, await_ms: None };
+            let cursor = Cursor::open(self.direct.at(server.address()).await?, db, find, next).await;
+            let cursor = cursor.inspect_err(|e| self.direct.learn(e))?;
             server.check(&self.source).await?;
             Ok(cursor)
         })
         .await
     }
 
-    async fn next(&self, unit: &ScanUnit, cursor: &mut RawBatchCursor) -> Result<Option<RawBatch>> {
-        self.read(unit, async { Ok(cursor.next().await.transpose()?) }).await
+    async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
+        self.read(unit, cursor.next()).await
     }
 
     async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
@@ -218,17 +219,11 @@ impl Scanners {
         within(self.patience, "the source", read).await.map_err(failed)
     }
 
-    async fn write(
-        self: Arc<Self>,
-        unit: Arc<ScanUnit>,
-        fence: Position,
-        batch: RawBatch,
-        permit: Permit,
-    ) -> Result<()> {
+    async fn write(self: Arc<Self>, unit: Arc<ScanUnit>, fence: Position, batch: Batch, permit: Permit) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
         let mut orphans = 0;
-        for document in batch.doc_slices()? {
-            let Some(document) = document?.as_document() else { continue };
+        for document in batch.iter() {
+            let document = document?;
             match unit.tracked.owns(document) {
                 true => documents.push(document.as_bytes()),
                 false => orphans += 1,
@@ -272,9 +267,8 @@ fn finds(unit: &ScanUnit) -> Vec<RawDocumentBuf> {
 }
 
 /// The newest source position a reply may show.
-fn shown_at(batch: &RawBatch, fence: Position) -> Position {
-    let reply: &RawDocument = batch.as_raw_document();
-    match reply.get("operationTime") {
+fn shown_at(batch: &Batch, fence: Position) -> Position {
+    match batch.reply().get("operationTime") {
         Ok(Some(RawBsonRef::Timestamp(ts))) => Position::from(ts).max(fence),
         _ => fence,
     }

@@ -103,6 +103,7 @@ impl Pair {
         let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
         let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
         let writer = Writer {
+            direct: plan.target.direct(&target, &app_name, pool as usize),
             client: target,
             limits: limits.flush,
             at_once: Arc::default(),
@@ -186,6 +187,7 @@ impl Pair {
         tasks.tasks.spawn(tail.run());
         tasks.tasks.spawn(checkpointer.run(limits.checkpoint));
         let scanners = Arc::new(Scanners {
+            direct: plan.source.direct(&source, &app_name, pool as usize),
             source,
             writer,
             share: Share::new(limits.memory_bytes / 2),

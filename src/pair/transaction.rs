@@ -3,16 +3,14 @@
 //!
 //! Knows nothing about what is written in it.
 
-use std::time::Duration;
-
-use bson::RawDocumentBuf;
-use mongodb::ClientSession;
-use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
-use mongodb::options::WriteConcern;
+use bson::raw::cstr;
+use bson::rawdoc;
 
 use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
-use crate::pair::bulk::{Writer, refusals};
+use crate::pair::bulk::{Writer, refusals, written};
+use crate::wire::message::{Reply, Request};
+use crate::wire::pool::Lease;
 
 /// Why it did not come to a commit.
 #[derive(Debug)]
@@ -26,28 +24,39 @@ pub enum Stop {
 /// Dropped before its commit, it is ended by the server.
 pub struct Transaction<'a> {
     writer: &'a Writer,
-    session: ClientSession,
+    /// It has the connection, and so its session, to itself.
+    lease: Lease,
+    number: i64,
+    begun: bool,
 }
 
 type Step<T> = std::result::Result<T, Stop>;
 
+const TRANSIENT_TRANSACTION_ERROR: &str = "TransientTransactionError";
+const UNKNOWN_TRANSACTION_COMMIT_RESULT: &str = "UnknownTransactionCommitResult";
+
 impl<'a> Transaction<'a> {
     pub async fn begin(writer: &'a Writer) -> Step<Self> {
-        let fault = |e: mongodb::error::Error| Stop::Fault(e.into());
-        let mut session = writer.client.start_session().await.map_err(fault)?;
-        // Its commit is proven by a later majority write, as every write is (R6).
-        session.start_transaction().write_concern(WriteConcern::nodes(1)).await.map_err(fault)?;
-        Ok(Transaction { writer, session })
+        let leased = within(writer.patience, "the target", writer.direct.primary()).await;
+        let mut lease = leased.map_err(Stop::Fault)?;
+        let number = lease.begin_transaction();
+        Ok(Transaction { writer, lease, number, begun: false })
     }
 
     /// One write command. A statement that is refused ends the transaction.
-    pub async fn send(&mut self, database: &str, body: RawDocumentBuf) -> Step<()> {
-        let database = self.writer.client.database(database);
-        let session = &mut self.session;
-        let sent = async { Ok(database.run_raw_command(body).session(session).await.map_err(statement_stop)) };
-        let reply = answered(self.writer.patience, sent).await?;
-        self.writer.check_term(&reply).map_err(Stop::Fault)?;
-        match refusals(&reply).map_err(Stop::Fault)?.first() {
+    pub async fn send(&mut self, mut request: Request) -> Step<()> {
+        if !std::mem::replace(&mut self.begun, true) {
+            request.append(cstr!("startTransaction"), true);
+        }
+        let reply = self.answer(request).await.map_err(Stop::Fault)?;
+        if let Some(fault) = reply.fault() {
+            self.writer.direct.learn(&fault);
+            // Before the commit is sent nothing takes effect; a target that is away ends the
+            // attempt.
+            return Err(if fault.kind == Kind::Transient { Stop::Fault(fault) } else { Stop::NotTaken(fault) });
+        }
+        self.writer.check_term(reply.body()).map_err(Stop::Fault)?;
+        match refusals(reply.body()).map_err(Stop::Fault)?.first() {
             None => Ok(()),
             Some(refusal) => {
                 let error = Error::new(Kind::Server, format!("{} (code {})", refusal.message, refusal.code));
@@ -56,37 +65,35 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Its commit is proven by a later majority write, as every write is (R6).
     pub async fn commit(mut self) -> Step<()> {
-        let sent = async { Ok(self.session.commit_transaction().await.map_err(commit_stop)) };
-        answered(self.writer.patience, sent).await
+        let mut commit = rawdoc! { "commitTransaction": 1 };
+        commit.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+        let reply = self.answer(Request::new("admin", commit)).await.map_err(Stop::Fault)?;
+        let fault = match reply.fault() {
+            Some(fault) => fault,
+            None => return written(reply.body()).map_err(Stop::Fault),
+        };
+        self.writer.direct.learn(&fault);
+        let aborted =
+            reply.has_label(TRANSIENT_TRANSACTION_ERROR) && !reply.has_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
+        match aborted && fault.kind != Kind::Transient {
+            true => Err(Stop::NotTaken(fault)),
+            // Perhaps it did: another attempt finds out by replaying.
+            false => Err(Stop::Fault(Error { kind: Kind::Transient, ..fault })),
+        }
     }
 
     /// Where a statement failed the server has ended it by itself; this makes sure.
     pub async fn abort(mut self) {
-        let sent = async { Ok(self.session.abort_transaction().await?) };
-        let _ = within(self.writer.patience, "the target", sent).await;
+        let _ = self.answer(Request::new("admin", rawdoc! { "abortTransaction": 1 })).await;
     }
-}
 
-async fn answered<T>(patience: Duration, sent: impl Future<Output = Result<Step<T>>>) -> Step<T> {
-    within(patience, "the target", sent).await.map_err(Stop::Fault)?
-}
-
-/// A fault before the commit was sent.
-fn statement_stop(e: mongodb::error::Error) -> Stop {
-    let transient = e.contains_label(TRANSIENT_TRANSACTION_ERROR);
-    match Error::from(e) {
-        e if e.kind == Kind::Transient || e.code.is_none() && !transient => Stop::Fault(e),
-        e => Stop::NotTaken(e),
-    }
-}
-
-/// Whether it took effect must be known.
-fn commit_stop(e: mongodb::error::Error) -> Stop {
-    let aborted = e.contains_label(TRANSIENT_TRANSACTION_ERROR) && !e.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
-    match Error::from(e) {
-        e if aborted && e.kind != Kind::Transient => Stop::NotTaken(e),
-        // Perhaps it did: another attempt finds out by replaying.
-        e => Stop::Fault(Error { kind: Kind::Transient, ..e }),
+    async fn answer(&mut self, mut request: Request) -> Result<Reply> {
+        self.lease.join_session(&mut request);
+        request.append(cstr!("txnNumber"), self.number);
+        request.append(cstr!("autocommit"), false);
+        let answered = within(self.writer.patience, "the target", self.lease.answer(request)).await;
+        answered.inspect_err(|e| self.writer.direct.learn(e))
     }
 }

@@ -13,12 +13,7 @@ use snap::raw as snappy;
 use zstd::bulk as zstd_bulk;
 
 use crate::error::{Error, Kind, Result};
-use crate::limits::COMMAND_HEADROOM_BYTES;
-
-/// Largest message (`maxMessageSizeBytes` of `hello`), bytes.
-const MESSAGE_BYTES_MAX: usize = 48_000_000;
-/// What an unpacked payload may be, bytes.
-const PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX + COMMAND_HEADROOM_BYTES;
+use crate::limits::MESSAGE_BYTES_MAX;
 
 /// Ids in `OP_COMPRESSED`; 2 is zlib, which we neither offer nor read.
 const NOOP_ID: u8 = 0;
@@ -93,7 +88,7 @@ impl Method {
 /// `Server` for an id we did not offer, a size that is no message's or not the
 /// payload's, and for what the library cannot read.
 pub fn decompress(id: u8, payload: &[u8], size: i32) -> Result<Vec<u8>> {
-    let expected = usize::try_from(size).ok().filter(|size| *size <= PAYLOAD_BYTES_MAX);
+    let expected = usize::try_from(size).ok().filter(|size| *size <= MESSAGE_BYTES_MAX);
     let expected = expected.ok_or_else(|| malformed(format!("it says to have {size} bytes")))?;
     let unpacked = match id {
         NOOP_ID if payload.len() == expected => Ok(payload.to_vec()),
@@ -207,7 +202,7 @@ mod tests {
         assert_eq!(decompress(NOOP_ID, &payload, size).unwrap(), payload);
         let rows = METHODS.map(|method| (method.id(), packed(method, &payload)));
         for (id, packed) in rows.into_iter().chain([(NOOP_ID, payload.clone())]) {
-            for lie in [size - 1, size + 1, 0, -1, i32::MIN, i32::MAX, PAYLOAD_BYTES_MAX as i32] {
+            for lie in [size - 1, size + 1, 0, -1, i32::MIN, i32::MAX, MESSAGE_BYTES_MAX as i32] {
                 assert!(is_refused(id, &packed, lie), "{id} {lie}");
             }
             for cut in 0..packed.len() {
@@ -225,9 +220,9 @@ mod tests {
 
     #[test]
     fn a_frame_that_would_unpack_past_a_message_is_refused() {
-        let bomb = packed(Method::Zstd { level: 3 }, &vec![0; PAYLOAD_BYTES_MAX + 1]);
-        assert!(is_refused(ZSTD_ID, &bomb, PAYLOAD_BYTES_MAX as i32));
-        assert!(is_refused(ZSTD_ID, &bomb, PAYLOAD_BYTES_MAX as i32 + 1));
+        let bomb = packed(Method::Zstd { level: 3 }, &vec![0; MESSAGE_BYTES_MAX + 1]);
+        assert!(is_refused(ZSTD_ID, &bomb, MESSAGE_BYTES_MAX as i32));
+        assert!(is_refused(ZSTD_ID, &bomb, MESSAGE_BYTES_MAX as i32 + 1));
     }
 
     proptest! {

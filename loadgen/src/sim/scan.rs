@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bson::RawBson;
 use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::command::WriteCommand;
+use shardlift::pair::command::{Verb, WriteCommand};
 use shardlift::pair::gate::Place;
 use shardlift::pair::position::Position;
 
@@ -167,7 +167,7 @@ impl Unit {
         let mut left = documents.range(next.max(self.lower)..self.upper);
         let batch: Vec<_> = left.by_ref().take(count).map(|(key, doc)| body::document(*key, doc)).collect();
         if !batch.is_empty() {
-            let mut command = WriteCommand::new("insert", &self.tracked, "documents", self.tracked.in_order(), 256);
+            let mut command = WriteCommand::new(Verb::Insert, &self.tracked, self.tracked.in_order(), 256);
             batch.iter().for_each(|document| command.insert(document.as_bytes()));
             sent.push(Sent::new(Command::read(&command.finish()), self.tracked.clone()));
         }

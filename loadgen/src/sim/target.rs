@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bson::{RawBsonRef, RawDocument, Uuid};
 
+use shardlift::wire::message::Request;
+
 use crate::layout::dice::Dice;
 use crate::sim::body::{self, Delta, Doc, FIELDS, Key, Spelling};
 use crate::sim::store::{Store, StoreWrite};
@@ -170,26 +172,18 @@ impl State {
 
 impl Command {
     /// Reads a command as the engine rendered it.
-    pub(super) fn read(raw: &RawDocument) -> Self {
-        let (verb, _) = raw.into_iter().next().expect("a command has a verb").expect("valid");
-        let statements = match verb.as_str() {
-            "insert" => "documents",
-            "update" => "updates",
-            _ => "deletes",
-        };
-        let uuid = raw.get_binary("collectionUUID").expect("every command is bound to a UUID");
+    pub(super) fn read(request: &Request) -> Self {
+        let head = request.head();
+        let uuid = head.get_binary("collectionUUID").expect("every command is bound to a UUID");
         let uuid = Uuid::from_bytes(uuid.bytes.try_into().expect("a UUID"));
-        let ordered = raw.get_bool("ordered").expect("every command says so");
-        let statements = raw.get_array(statements).expect("every command has statements");
-        let read = |s: bson::error::Result<RawBsonRef<'_>>| {
-            let statement = s.expect("valid").as_document().expect("a statement is a document");
-            match verb.as_str() {
-                "insert" => insert(statement),
-                "update" => update(statement),
-                _ => Write::Delete(queried(statement)),
-            }
+        let ordered = head.get_bool("ordered").expect("every command says so");
+        let (field, statements) = request.sequence().read().expect("every command has statements");
+        let read = |statement: &RawDocument| match field {
+            "documents" => insert(statement),
+            "updates" => update(statement),
+            _ => Write::Delete(queried(statement)),
         };
-        Command { collection: uuid, ordered, writes: statements.into_iter().map(read).collect() }
+        Command { collection: uuid, ordered, writes: statements.map(read).collect() }
     }
 }
 

@@ -1,0 +1,96 @@
+//! Straight to the primary of a shard: the driver knows where it is, what moves
+//! data goes there without it.
+
+use std::sync::Arc;
+
+use bson::oid::ObjectId;
+use bson::{Document, doc};
+use mongodb::options::{SelectionCriteria, ServerAddress};
+use mongodb::{Client, ServerType};
+use parking_lot::Mutex;
+
+use crate::cluster::retry::CODE_STALE_CONFIG;
+use crate::error::{Error, Kind, Result};
+use crate::wire::message::{Reply, Request};
+use crate::wire::pool::{Lease, Pool};
+use crate::wire::way::Way;
+
+/// Connections to one shard. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Direct {
+    client: Client,
+    pool: Pool,
+    primary: Arc<Mutex<Option<ServerAddress>>>,
+}
+
+impl Direct {
+    pub fn new(client: Client, way: Way, links_max: usize) -> Self {
+        Direct { client, pool: Pool::new(way, links_max), primary: Arc::default() }
+    }
+
+    /// A connection to what was the primary when it was last asked for.
+    ///
+    /// # Errors
+    /// `Transient` if there is none, or it cannot be reached.
+    pub async fn primary(&self) -> Result<Lease> {
+        let known = self.primary.lock().clone();
+        let address = match known {
+            Some(address) => address,
+            None => {
+                let address = primary(&self.client).await?.0;
+                *self.primary.lock() = Some(address.clone());
+                address
+            }
+        };
+        let lease = self.at(&address).await;
+        lease.inspect_err(|e| self.learn(e))
+    }
+
+    /// A connection to this server.
+    pub async fn at(&self, address: &ServerAddress) -> Result<Lease> {
+        self.pool.at(address).await
+    }
+
+    /// Sends one command to the primary, once; its reply if it did not fail.
+    ///
+    /// # Errors
+    /// `Transient` if the answer is lost or there is another primary; else by the code
+    /// that the server gives.
+    pub async fn run(&self, request: Request) -> Result<Reply> {
+        let called = self.primary().await?.call(request).await;
+        called.inspect_err(|e| self.learn(e))
+    }
+
+    /// After what does not come of the command itself: the primary is asked for again,
+    /// and other connections may be as dead as this one.
+    pub fn learn(&self, e: &Error) {
+        if e.kind == Kind::Transient && e.code != Some(CODE_STALE_CONFIG) {
+            *self.primary.lock() = None;
+            self.pool.forget();
+        }
+    }
+}
+
+/// Where the primary is, and its process.
+pub async fn primary(client: &Client) -> Result<(ServerAddress, ObjectId)> {
+    let found: Arc<Mutex<Option<ServerAddress>>> = Arc::default();
+    let see = found.clone();
+    let primary = SelectionCriteria::Predicate(Arc::new(move |server| {
+        let is_primary = server.server_type() == ServerType::RsPrimary;
+        if is_primary {
+            *see.lock() = Some(server.address().clone());
+        }
+        is_primary
+    }));
+    let process = process(client, primary).await?;
+    let address = found.lock().clone();
+    Ok((address.ok_or_else(|| Error::internal("a server answered that was not chosen"))?, process))
+}
+
+/// The process that runs a server: another one has other cursors and another history.
+pub async fn process(client: &Client, of: SelectionCriteria) -> Result<ObjectId> {
+    let hello = client.database("admin").run_command(doc! { "hello": 1 }).selection_criteria(of).await?;
+    let process =
+        hello.get_document("topologyVersion").and_then(|version: &Document| version.get_object_id("processId"));
+    process.map_err(|_| Error::new(Kind::Server, "a server's `hello` tells no process"))
+}

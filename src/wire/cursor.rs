@@ -1,0 +1,185 @@
+//! A cursor on one server: whole replies, their documents as they came.
+
+use bson::raw::cstr;
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
+
+use crate::bson::element::{cstring, kind};
+use crate::error::{Error, Kind, Result};
+use crate::wire::message::{Reply, Request, number};
+use crate::wire::pool::Lease;
+
+/// An open cursor. It has its connection to itself; when dropped before its end it
+/// is closed on the server.
+#[derive(Debug)]
+pub struct Cursor {
+    lease: Lease,
+    database: String,
+    collection: String,
+    /// 0: at its end.
+    id: i64,
+    first: Option<Batch>,
+    next: Next,
+}
+
+/// What each further batch is asked for with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Next {
+    /// Documents at most.
+    pub batch_size: i32,
+    /// How long the server waits for the first one, ms; of a tailable cursor only.
+    pub await_ms: Option<i32>,
+}
+
+/// One reply of a cursor.
+#[derive(Debug)]
+pub struct Batch {
+    reply: Reply,
+    documents: std::ops::Range<usize>,
+}
+
+impl Cursor {
+    /// Runs `find` (or another command that answers with a cursor).
+    pub async fn open(mut lease: Lease, database: &str, find: RawDocumentBuf, next: Next) -> Result<Cursor> {
+        let mut request = Request::new(database, find);
+        lease.join_session(&mut request);
+        let batch = Batch::of(lease.call(request).await?)?;
+        let (id, ns) = batch.cursor()?;
+        // `find` by UUID: later batches want the name.
+        let (database, collection) = ns.split_once('.').ok_or_else(|| malformed("a cursor without a namespace"))?;
+        let (database, collection) = (database.to_owned(), collection.to_owned());
+        Ok(Cursor { lease, database, collection, id, first: Some(batch), next })
+    }
+
+    /// The next batch, which may be empty; None at the end.
+    pub async fn next(&mut self) -> Result<Option<Batch>> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        if self.id == 0 {
+            return Ok(None);
+        }
+        let mut more = rawdoc! {
+            "getMore": self.id, "collection": self.collection.as_str(), "batchSize": self.next.batch_size,
+        };
+        if let Some(await_ms) = self.next.await_ms {
+            more.append(cstr!("maxTimeMS"), await_ms);
+        }
+        let mut request = Request::new(&self.database, more);
+        self.lease.join_session(&mut request);
+        let batch = Batch::of(self.lease.call(request).await?)?;
+        self.id = batch.cursor()?.0;
+        Ok(Some(batch))
+    }
+}
+
+impl Drop for Cursor {
+    /// Over another connection: this one may be amid a reply.
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.id == 0 {
+            return;
+        }
+        let (pool, address) = self.lease.place();
+        let kill = rawdoc! { "killCursors": self.collection.as_str(), "cursors": [self.id] };
+        let request = Request::new(&self.database, kill);
+        runtime.spawn(async move {
+            // Where it does not work the session's end closes it.
+            if let Ok(mut lease) = pool.at(&address).await {
+                let _ = lease.answer(request).await;
+            }
+        });
+    }
+}
+
+impl Batch {
+    fn of(reply: Reply) -> Result<Batch> {
+        let documents = reply.batch().ok_or_else(|| malformed("no batch of a cursor"))?;
+        Ok(Batch { reply, documents })
+    }
+
+    fn cursor(&self) -> Result<(i64, &str)> {
+        let cursor = self.reply.body().get_document("cursor").map_err(|_| malformed("no cursor"))?;
+        let id = number(cursor, "id").ok_or_else(|| malformed("a cursor without an id"))?;
+        Ok((id, cursor.get_str("ns").map_err(|_| malformed("a cursor without a namespace"))?))
+    }
+
+    /// The documents, as they lie in the reply.
+    ///
+    /// # Errors
+    /// `Server`, once, where the reply cannot be taken apart: what follows is not known.
+    pub fn iter(&self) -> impl Iterator<Item = Result<&RawDocument>> {
+        let array = self.reply.slice(self.documents.clone());
+        let mut rest = array.get(size_of::<i32>()..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            if rest == [0] {
+                return None;
+            }
+            let item = split_item(rest);
+            rest = item.map_or(&[0], |(_, rest)| rest);
+            Some(item.map(|(document, _)| document).ok_or_else(|| malformed("a batch that cannot be taken apart")))
+        })
+    }
+
+    /// The whole reply.
+    pub fn reply(&self) -> &RawDocument {
+        self.reply.body()
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.reply.bytes()
+    }
+}
+
+/// The document that the items of an array begin with, and the rest of them.
+fn split_item(items: &[u8]) -> Option<(&RawDocument, &[u8])> {
+    let (&kind::DOCUMENT, rest) = items.split_first()? else { return None };
+    let (_, rest) = cstring(rest)?;
+    let bytes = i32::from_le_bytes(*rest.first_chunk()?);
+    let (document, rest) = rest.split_at_checked(usize::try_from(bytes).ok()?)?;
+    Some((RawDocument::from_bytes(document).ok()?, rest))
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(Kind::Server, format!("a server's reply holds {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(reply: &RawDocument) -> Result<Batch> {
+        let payload = [&[0, 0, 0, 0, 0], reply.as_bytes()].concat();
+        Batch::of(Reply::read(payload).expect("a reply"))
+    }
+
+    #[test]
+    fn documents_come_as_they_lie() {
+        let documents = [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2, "a": { "b": [1] } }];
+        let items = || documents.iter().cloned().collect::<bson::RawArrayBuf>();
+        for name in [cstr!("firstBatch"), cstr!("nextBatch")] {
+            let mut cursor = rawdoc! { "id": 5i64, "ns": "d.a.b" };
+            cursor.append(name, items());
+            let batch = batch(&rawdoc! { "ok": 1, "cursor": cursor }).unwrap();
+            assert_eq!(batch.cursor().unwrap(), (5, "d.a.b"));
+            let read: Vec<_> = batch.iter().map(|document| document.unwrap().to_owned()).collect();
+            assert_eq!(read, documents);
+        }
+        assert!(batch(&rawdoc! { "ok": 1 }).is_err());
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_taken_apart_is_no_end() {
+        let whole = rawdoc! { "ok": 1, "cursor": { "firstBatch": [{ "_id": 1 }, { "_id": 2 }, { "_id": 3 }] } };
+        let read = |reply: RawDocumentBuf| batch(&reply).unwrap().iter().map(|d| d.is_ok()).collect::<Vec<_>>();
+        assert_eq!(read(whole.clone()), [true; 3]);
+        // The second item becomes something else, then longer than all.
+        let mut bytes = whole.into_bytes();
+        let at = bytes.windows(3).position(|w| w == [kind::DOCUMENT, b'1', 0]).unwrap();
+        bytes[at] = kind::ARRAY;
+        assert_eq!(read(RawDocumentBuf::from_bytes(bytes.clone()).unwrap()), [true, false]);
+        bytes[at] = kind::DOCUMENT;
+        bytes[at + 3] = 255;
+        assert_eq!(read(RawDocumentBuf::from_bytes(bytes).unwrap()), [true, false]);
+    }
+}

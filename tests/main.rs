@@ -31,3 +31,4 @@ mod stale;
 mod state;
 mod validate;
 mod verify;
+mod way_in;

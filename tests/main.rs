@@ -31,4 +31,5 @@ mod stale;
 mod state;
 mod validate;
 mod verify;
+mod way_in;
 mod wire;

@@ -7,7 +7,6 @@ use std::collections::HashSet;
 
 use bson::oid::ObjectId;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::element::{Element, elements, elements_of, field, kind, string};
 
@@ -63,6 +62,24 @@ pub fn needs_literal(doc: &RawDocument) -> bool {
     first.is_some_and(|e| e.name != b"_id" && is_special(&e)) || elements.any(|e| is_special(&e))
 }
 
+/// What decides how a whole document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    pub duplicate_names: bool,
+    pub needs_literal: bool,
+}
+
+/// `has_duplicate_names` and `needs_literal` of a document in one walk.
+pub fn look(doc: &RawDocument) -> Look {
+    let mut needs_literal = false;
+    let mut note = |at, e: &Element<'_>| needs_literal |= is_special(e) && (at != 0 || e.name != b"_id");
+    match duplicates_in(doc.as_bytes(), &mut note) {
+        // It ended there.
+        true => Look { duplicate_names: true, needs_literal: self::needs_literal(doc) },
+        false => Look { duplicate_names: false, needs_literal },
+    }
+}
+
 #[inline]
 fn is_special(element: &Element<'_>) -> bool {
     let zero_timestamp = element.kind == kind::TIMESTAMP && element.value == [0; 8];
@@ -79,21 +96,32 @@ fn is_special(element: &Element<'_>) -> bool {
 /// fields), `applyOps` (`u` with a delta; `d` then `i` for a whole document,
 /// which keeps every byte), and a literal upsert where nothing is there.
 pub fn has_duplicate_names(doc: &RawDocument) -> bool {
-    duplicates_in(doc.as_bytes())
+    duplicates_in(doc.as_bytes(), &mut |_, _| {})
 }
 
+/// Names up to which one is looked for among those before it.
+const NAMES_COMPARED_MAX: usize = 128;
+
 /// Array positions are not names. Names are first told apart by a bit each, and
-/// compared only if two share one.
-fn duplicates_in(bytes: &[u8]) -> bool {
+/// compared only if two share one. Ends at the first that occurs twice; `note` is shown
+/// each element of the top level up to there.
+fn duplicates_in(bytes: &[u8], note: &mut impl FnMut(usize, &Element<'_>)) -> bool {
     let mut seen = [0u64; 16];
     let mut unsure = false;
-    for e in elements_of(bytes) {
+    for (at, e) in elements_of(bytes).enumerate() {
+        note(at, &e);
         if is_container(e.kind) && duplicates_below(e.kind, e.value) {
             return true;
         }
-        let hash = xxh3_64(e.name);
+        let hash = hash_of_name(e.name);
         let (word, bit) = ((hash >> 6 & 15) as usize, 1 << (hash & 63));
-        unsure |= seen[word] & bit != 0;
+        if seen[word] & bit != 0 {
+            match at < NAMES_COMPARED_MAX {
+                true if elements_of(bytes).take(at).any(|before| before.name == e.name) => return true,
+                true => {}
+                false => unsure = true,
+            }
+        }
         seen[word] |= bit;
     }
     unsure && {
@@ -102,10 +130,22 @@ fn duplicates_in(bytes: &[u8]) -> bool {
     }
 }
 
+/// Of the length and at most 16 bytes: equal names have equal ones.
+#[inline]
+fn hash_of_name(name: &[u8]) -> u64 {
+    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let (low, high) = match name.len() {
+        8.. => (word(name.first_chunk()), word(name.last_chunk())),
+        _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+    };
+    let mixed = (low ^ high.rotate_left(23) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed >> 54
+}
+
 fn duplicates_below(kind: u8, bytes: &[u8]) -> bool {
     match kind {
         kind::ARRAY => elements_of(bytes).any(|e| is_container(e.kind) && duplicates_below(e.kind, e.value)),
-        _ => duplicates_in(bytes),
+        _ => duplicates_in(bytes, &mut |_, _| {}),
     }
 }
 
@@ -150,6 +190,7 @@ mod tests {
         ];
         for (doc, expected) in rows {
             assert_eq!(needs_literal(&doc), expected, "{doc:?}");
+            assert_eq!(look(&doc).needs_literal, expected, "{doc:?}");
         }
     }
 
@@ -158,6 +199,26 @@ mod tests {
         assert!(!has_duplicate_names(&rawdoc! { "_id": 1, "a": { "_id": 1 }, "b": [1, 1] }));
         let twice = bson::RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
         assert!(has_duplicate_names(&twice));
-        assert!(has_duplicate_names(&rawdoc! { "_id": 1, "b": [{ "c": twice }] }));
+        assert!(has_duplicate_names(&rawdoc! { "_id": 1, "b": [{ "c": twice.clone() }] }));
+        let seen = look(&rawdoc! { "_id": 1, "b": [{ "c": twice }], "d": Timestamp { time: 0, increment: 0 } });
+        assert_eq!(seen, Look { duplicate_names: true, needs_literal: true });
+    }
+
+    #[test]
+    fn one_name_twice_is_found_among_many() {
+        for count in [2, 100, 127, 128, 129, 5_000] {
+            let names: Vec<String> = (0..count).map(|i| format!("a name of its own {i}")).collect();
+            let with = |last: &str| {
+                let mut document = RawDocumentBuf::new();
+                for name in names.iter().map(String::as_str).chain([last]) {
+                    document.append(bson::raw::CString::try_from(name.to_owned()).unwrap(), 1);
+                }
+                document
+            };
+            assert!(!has_duplicate_names(&with("one more")), "{count}");
+            for at in [0, count / 2, count - 1] {
+                assert!(has_duplicate_names(&with(&names[at])), "{at} of {count}");
+            }
+        }
     }
 }

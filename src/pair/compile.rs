@@ -10,6 +10,7 @@ use bson::Uuid;
 use hashbrown::HashTable;
 
 use crate::bson::identity::IdKey;
+use crate::bson::locate;
 use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
 use crate::pair::budget::Permits;
 use crate::pair::collection::Tracked;
@@ -23,6 +24,8 @@ use crate::pair::position::Position;
 pub struct Statement {
     pub id: IdKey,
     pub base: Base,
+    /// As `locate::needs_literal` says of the document in `base`.
+    pub needs_literal: bool,
     /// `$v: 2` diffs to apply to the base, oldest first.
     pub deltas: Vec<Box<[u8]>>,
     /// Of the oldest op it stands for; of a copied document the fence.
@@ -130,9 +133,10 @@ impl Flush {
     fn add(&mut self, next: Queued) {
         let Queued { op, collection } = next;
         self.ops += 1;
-        if op.kind != OpKind::Delete {
-            // What a delta sets may hold a name twice, too.
-            collection.duplicate_names.note_of(&op.id, op.document());
+        // What a delta sets may hold a name twice, too.
+        let look = op.document().map(locate::look);
+        if look.is_some_and(|look| look.duplicate_names) {
+            collection.duplicate_names.remember(op.id.clone());
         }
         let in_order = collection.in_order();
         let index = *self.by_uuid.entry(op.uuid).or_insert_with(|| {
@@ -151,7 +155,7 @@ impl Flush {
         let statement = known.unwrap_or_else(|| self.begin(index, &op.id, op.position, in_order));
         let statement = &mut self.collections[index].statements[statement];
         let before = if known.is_some() { statement.weight() } else { 0 };
-        statement.fold(op.kind, op.id, op.body);
+        statement.fold(op.kind, op.id, op.body, look.is_some_and(|look| look.needs_literal));
         self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
     }
 
@@ -179,28 +183,33 @@ impl CollectionWrites {
 impl Statement {
     /// Writes `document` over whatever is there.
     pub fn full(id: IdKey, document: Box<[u8]>, position: Position) -> Self {
-        Statement { base: Base::Full(document), ..Statement::unknown(id, position) }
+        let needs_literal = locate::needs_literal(locate::raw(&document));
+        Statement { base: Base::Full(document), needs_literal, ..Statement::unknown(id, position) }
     }
 
     /// Changes nothing yet.
     pub fn unknown(id: IdKey, position: Position) -> Self {
-        Statement { id, base: Base::Unknown, deltas: Vec::new(), position }
+        Statement { id, base: Base::Unknown, needs_literal: false, deltas: Vec::new(), position }
     }
 
-    /// The state after one more op.
-    fn fold(&mut self, kind: OpKind, id: IdKey, body: Box<[u8]>) {
-        match (kind, &self.base) {
-            (OpKind::Insert, _) => self.reset(id, Base::Full(body)),
-            (OpKind::Delete, _) => self.reset(id, Base::Gone),
-            (_, Base::Gone) => {}
-            (OpKind::Replace, Base::Full(_)) => self.reset(id, Base::Full(body)),
-            (OpKind::Replace, _) => self.reset(id, Base::Replaced(body)),
-            (OpKind::Delta, _) => self.change(body),
-        }
+    /// The state after one more op. `needs_literal`: its document does.
+    fn fold(&mut self, kind: OpKind, id: IdKey, body: Box<[u8]>, needs_literal: bool) {
+        let base = match (kind, &self.base) {
+            (OpKind::Insert, _) | (OpKind::Replace, Base::Full(_)) => Base::Full(body),
+            (OpKind::Delete, _) => Base::Gone,
+            (_, Base::Gone) => return,
+            (OpKind::Replace, _) => Base::Replaced(body),
+            (OpKind::Delta, _) => return self.change(body),
+        };
+        // The newest spelling of an equal `_id` (1 or 1.0) is the stored one.
+        *self = Statement { base, needs_literal, ..Statement::unknown(id, self.position) };
     }
 
     /// One more delta: merged where that is exact, else one more in the chain.
     fn change(&mut self, delta: Box<[u8]>) {
+        if let (None, Base::Unknown | Base::Gone) = (self.deltas.last(), &self.base) {
+            return self.deltas.push(delta);
+        }
         let merged = || {
             let fields = fields_set(&delta)?;
             match (self.deltas.last(), &self.base) {
@@ -211,16 +220,12 @@ impl Statement {
         };
         match (merged(), self.deltas.last_mut(), &mut self.base) {
             (Some(merged), Some(last), _) => *last = merged,
-            (Some(merged), None, Base::Full(document) | Base::Replaced(document)) => *document = merged,
+            (Some(merged), None, Base::Full(document) | Base::Replaced(document)) => {
+                self.needs_literal = locate::needs_literal(locate::raw(&merged));
+                *document = merged;
+            }
             _ => self.deltas.push(delta),
         }
-    }
-
-    fn reset(&mut self, id: IdKey, base: Base) {
-        // The newest spelling of an equal `_id` (1 or 1.0) is the stored one.
-        self.id = id;
-        self.base = base;
-        self.deltas.clear();
     }
 }
 
@@ -237,7 +242,7 @@ mod tests {
     fn folded(ops: &[(OpKind, &str)]) -> String {
         let id = || IdKey::new(bson::RawBsonRef::Int32(1));
         let mut s = Statement::unknown(id(), Position::default());
-        ops.iter().for_each(|(kind, body)| s.fold(*kind, id(), body.as_bytes().into()));
+        ops.iter().for_each(|(kind, body)| s.fold(*kind, id(), body.as_bytes().into(), false));
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let base = match &s.base {
             Base::Unknown => "?".to_owned(),
@@ -270,7 +275,8 @@ mod tests {
         let set = |fields: bson::RawDocumentBuf| bson::rawdoc! { "$v": 2, "diff": { "u": fields } };
         let unset = bson::rawdoc! { "$v": 2, "diff": { "d": { "a": false } } };
         let mut s = Statement::unknown(id(), Position::default());
-        let fold = |s: &mut Statement, kind, body: &bson::RawDocumentBuf| s.fold(kind, id(), body.as_bytes().into());
+        let fold =
+            |s: &mut Statement, kind, body: &bson::RawDocumentBuf| s.fold(kind, id(), body.as_bytes().into(), false);
         fold(&mut s, Delta, &set(bson::rawdoc! { "a": 1 }));
         fold(&mut s, Delta, &set(bson::rawdoc! { "b": 2, "a": 3 }));
         fold(&mut s, Delta, &unset);

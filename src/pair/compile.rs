@@ -86,10 +86,12 @@ pub fn compile(
     queue: &mut std::iter::Peekable<std::vec::IntoIter<Queued>>,
     limits: FlushLimits,
 ) -> Vec<CollectionWrites> {
-    let mut flush = Flush::default();
+    let statements_max = queue.len().min(limits.ops_max);
+    let mut flush = Flush { by_document: HashTable::with_capacity(statements_max), ..Flush::default() };
     while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max {
-        let Some(next) = queue.next_if(|next| !flush.is_chain_full(next)) else { break };
-        flush.add(next);
+        let Some(known) = queue.peek().map(|next| flush.known(next)) else { break };
+        let Some(next) = queue.next_if(|next| !flush.is_chain_full(next, known)) else { break };
+        flush.add(next, known);
     }
     flush.collections
 }
@@ -100,13 +102,33 @@ struct Flush {
     ops: u64,
     statements: usize,
     bytes: usize,
+    /// Of the op before: mostly the next one's too.
+    last: usize,
     by_uuid: HashMap<Uuid, usize>,
     /// (collection, statement) by the hash of the `_id`.
     by_document: HashTable<(u32, u32)>,
 }
 
+/// What a flush has of an op before it is added.
+#[derive(Clone, Copy)]
+struct Known {
+    /// None: nothing of its collection.
+    collection: Option<usize>,
+    /// The statement of its document, if it may be folded.
+    statement: Option<usize>,
+}
+
 impl Flush {
-    /// The statement of a document so far, if it may be folded.
+    fn known(&self, next: &Queued) -> Known {
+        let uuid = &next.op.uuid;
+        let collection = match self.collections.get(self.last) {
+            Some(last) if last.collection.uuid == *uuid => Some(self.last),
+            _ => self.by_uuid.get(uuid).copied(),
+        };
+        let foldable = collection.filter(|_| !next.collection.in_order());
+        Known { collection, statement: foldable.and_then(|collection| self.statement_of(collection, &next.op.id)) }
+    }
+
     fn statement_of(&self, collection: usize, id: &IdKey) -> Option<usize> {
         let is = |&(c, s): &(u32, u32)| c as usize == collection && self.statement(c, s).id == *id;
         self.by_document.find(id.hash(), is).map(|&(_, statement)| statement as usize)
@@ -116,12 +138,11 @@ impl Flush {
         &self.collections[collection as usize].statements[statement as usize]
     }
 
-    fn is_chain_full(&self, next: &Queued) -> bool {
-        if next.op.kind != OpKind::Delta || next.collection.in_order() {
+    fn is_chain_full(&self, next: &Queued, known: Known) -> bool {
+        let Known { collection: Some(collection), statement: Some(statement) } = known else { return false };
+        if next.op.kind != OpKind::Delta {
             return false;
         }
-        let Some(&collection) = self.by_uuid.get(&next.op.uuid) else { return false };
-        let Some(statement) = self.statement_of(collection, &next.op.id) else { return false };
         let statement = &self.collections[collection].statements[statement];
         let whole = matches!(statement.base, Base::Full(_) | Base::Replaced(_));
         let delicate = whole && next.collection.duplicate_names.may_be_in(&next.op.id);
@@ -130,7 +151,7 @@ impl Flush {
             || STATEMENT_BYTES_MAX < statement.weight() + next.op.body.len()
     }
 
-    fn add(&mut self, next: Queued) {
+    fn add(&mut self, next: Queued, known: Known) {
         let Queued { op, collection } = next;
         self.ops += 1;
         // What a delta sets may hold a name twice, too.
@@ -138,37 +159,41 @@ impl Flush {
         if look.is_some_and(|look| look.duplicate_names) {
             collection.duplicate_names.remember(op.id.clone());
         }
-        let in_order = collection.in_order();
-        let index = *self.by_uuid.entry(op.uuid).or_insert_with(|| {
-            let (statements, permits) = (Vec::new(), Permits::default());
-            self.collections.push(CollectionWrites { collection, statements, ops: 0, permits });
-            self.collections.len() - 1
-        });
-        let writes = &mut self.collections[index];
+        let needs_literal = look.is_some_and(|look| look.needs_literal);
+        let is_dropped = collection.doubts.contains(&op.id);
+        let is_foldable = !collection.in_order();
+        self.last = known.collection.unwrap_or_else(|| self.begin(collection));
+        let writes = &mut self.collections[self.last];
         writes.ops += 1;
         op.permit.into_iter().for_each(|permit| writes.permits.add(permit));
         // It is read again from the source at a later position (R3).
-        if writes.collection.doubts.contains(&op.id) {
+        if is_dropped {
             return;
         }
-        let known = if in_order { None } else { self.statement_of(index, &op.id) };
-        let statement = known.unwrap_or_else(|| self.begin(index, &op.id, op.position, in_order));
-        let statement = &mut self.collections[index].statements[statement];
-        let before = if known.is_some() { statement.weight() } else { 0 };
-        statement.fold(op.kind, op.id, op.body, look.is_some_and(|look| look.needs_literal));
-        self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
-    }
-
-    fn begin(&mut self, collection: usize, id: &IdKey, position: Position, in_order: bool) -> usize {
-        let statements = &mut self.collections[collection].statements;
-        let index = statements.len();
-        statements.push(Statement::unknown(id.clone(), position));
+        if let Some(statement) = known.statement {
+            let statement = &mut writes.statements[statement];
+            let before = statement.weight();
+            statement.fold(op.kind, op.id, op.body, needs_literal);
+            self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
+            return;
+        }
+        let (hash, index) = (op.id.hash(), writes.statements.len());
+        let statement = Statement::first(op.kind, op.id, op.body, needs_literal, op.position);
+        self.bytes += statement.weight();
+        writes.statements.push(statement);
         self.statements += 1;
-        if !in_order {
+        if is_foldable {
             let collections = &self.collections;
             let rehash = |&(c, s): &(u32, u32)| collections[c as usize].statements[s as usize].id.hash();
-            self.by_document.insert_unique(id.hash(), (collection as u32, index as u32), rehash);
+            self.by_document.insert_unique(hash, (self.last as u32, index as u32), rehash);
         }
+    }
+
+    fn begin(&mut self, collection: Arc<Tracked>) -> usize {
+        let (index, uuid) = (self.collections.len(), collection.uuid);
+        let (statements, permits) = (Vec::new(), Permits::default());
+        self.collections.push(CollectionWrites { collection, statements, ops: 0, permits });
+        self.by_uuid.insert(uuid, index);
         index
     }
 }
@@ -190,6 +215,17 @@ impl Statement {
     /// Changes nothing yet.
     pub fn unknown(id: IdKey, position: Position) -> Self {
         Statement { id, base: Base::Unknown, needs_literal: false, deltas: Vec::new(), position }
+    }
+
+    /// The state after one op.
+    fn first(kind: OpKind, id: IdKey, body: Box<[u8]>, needs_literal: bool, position: Position) -> Self {
+        let (base, deltas) = match kind {
+            OpKind::Insert => (Base::Full(body), Vec::new()),
+            OpKind::Replace => (Base::Replaced(body), Vec::new()),
+            OpKind::Delta => (Base::Unknown, vec![body]),
+            OpKind::Delete => (Base::Gone, Vec::new()),
+        };
+        Statement { id, base, needs_literal: needs_literal && kind != OpKind::Delta, deltas, position }
     }
 
     /// The state after one more op. `needs_literal`: its document does.

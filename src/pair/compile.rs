@@ -3,16 +3,15 @@
 //!
 //! Pure. Knows nothing about servers; `bulk` turns statements into commands.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use bson::Uuid;
 use hashbrown::HashTable;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
 use crate::pair::budget::Permits;
+use crate::pair::by_uuid::ByUuid;
 use crate::pair::collection::Tracked;
 use crate::pair::inbox::Queued;
 use crate::pair::op::OpKind;
@@ -104,7 +103,7 @@ struct Flush {
     bytes: usize,
     /// Of the op before: mostly the next one's too.
     last: usize,
-    by_uuid: HashMap<Uuid, usize>,
+    by_uuid: ByUuid<usize>,
     /// (collection, statement) by the hash of the `_id`.
     by_document: HashTable<(u32, u32)>,
 }
@@ -273,6 +272,7 @@ mod tests {
     use crate::pair::collection::Traits;
     use crate::pair::op::Op;
     use OpKind::*;
+    use bson::Uuid;
 
     /// Folds ops given as (kind, body) on one document; shows base and deltas.
     fn folded(ops: &[(OpKind, &str)]) -> String {

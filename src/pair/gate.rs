@@ -12,7 +12,7 @@
 //! read and handed over before that (`replay`).
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -20,6 +20,7 @@ use bson::{RawBson, RawBsonRef, RawDocument, Uuid};
 
 use crate::bson::{identity::IdKey, order};
 use crate::pair::budget::Permit;
+use crate::pair::by_uuid::ByUuid;
 use crate::pair::collection::Tracked;
 use crate::pair::held::Held;
 use crate::pair::inbox::{Inbox, Queued};
@@ -43,7 +44,7 @@ pub struct Gate {
     begun: Position,
     /// Newest entry that is classified whole.
     passed: Position,
-    collections: HashMap<Uuid, Collection>,
+    collections: ByUuid<Collection>,
     /// Units in state `Copying`: there are few, of many.
     copying: BTreeSet<(Uuid, usize)>,
     /// Collections with a `hold`.
@@ -125,7 +126,7 @@ impl Gate {
         Gate {
             begun: start.position,
             passed: start.position,
-            collections: HashMap::new(),
+            collections: ByUuid::default(),
             copying: BTreeSet::new(),
             holding: BTreeSet::new(),
             lanes,
@@ -207,12 +208,13 @@ impl Gate {
             UnitState::Copied => collection.hold.as_mut(),
         };
         // Whatever becomes of it now, it is going to be applied.
-        self.touched.note(&op.uuid, op.id, op.position, self.touched_max);
+        let id = IdKey::new(op.id);
+        self.touched.note(&op.uuid, &id, op.position, self.touched_max);
         if held.as_ref().is_some_and(|held| held.is_open()) {
             self.left += 1;
             return Verdict::Held;
         }
-        let op = op.to_owned(IdKey::new(op.id), permit);
+        let op = op.to_owned(id, permit);
         match held {
             Some(held) => held.push(op),
             None => {

@@ -17,6 +17,7 @@ pub mod budget;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod collection;
+pub mod by_uuid;
 pub mod op;
 pub mod touched;
 pub mod oplog;

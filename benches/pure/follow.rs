@@ -8,16 +8,19 @@ use bson::{RawArrayBuf, RawDocumentBuf, Timestamp, Uuid, oid::ObjectId, rawdoc};
 use criterion::{BatchSize, Criterion, Throughput};
 use parking_lot::Mutex;
 use shardlift::cluster::catalog::Namespace;
+use shardlift::observe::metrics::PairMetrics;
 use shardlift::pair::budget::{Permit, Share};
 use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
 use shardlift::pair::delicate;
-use shardlift::pair::entry::Entry;
 use shardlift::pair::feed;
-use shardlift::pair::gate::{Gate, Verdict};
+use shardlift::pair::gate::Gate;
 use shardlift::pair::inbox::{Inbox, Oldest};
-use shardlift::pair::position::{Mark, Position, Walls};
+use shardlift::pair::plain::{Next, Plain};
+use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::render::{render_in_transaction, render_inserts};
+use shardlift::pair::tail::TailView;
+use shardlift::pair::transactions::Transactions;
 use shardlift::spool::segment::Block;
 use shardlift::state::UnitState;
 
@@ -74,7 +77,8 @@ fn block(kind: impl Fn(u32) -> usize) -> Arc<Block> {
 
 struct Pair {
     gate: Mutex<Gate>,
-    walls: Mutex<Walls>,
+    view: Mutex<TailView>,
+    metrics: PairMetrics,
     lanes: Vec<Arc<Inbox>>,
     share: Share,
 }
@@ -87,23 +91,26 @@ impl Pair {
         let tracked = Arc::new(Tracked::new(UUID, ns, Traits::default()));
         tracked.bind(UUID);
         gate.admit(tracked, &[], &[UnitState::Settled]);
-        Pair { gate: gate.into(), walls: Default::default(), lanes, share: Share::new(1 << 30) }
+        Pair {
+            gate: gate.into(),
+            view: Default::default(),
+            metrics: Default::default(),
+            lanes,
+            share: Share::new(1 << 30),
+        }
     }
 
-    /// As the tail does it.
     fn follow(&self, block: &Block, permit: &mut Permit) {
-        for raw in feed::entries(block) {
-            let entry = Entry::read(raw.expect("a document")).expect("an entry");
-            let mut gate = self.gate.lock();
-            gate.begin(entry.position);
-            if !entry.from_migrate && !entry.is_internal() {
-                let op = entry.crud(entry.position).expect("an op");
-                assert_eq!(gate.classify(op, permit), Verdict::Queued);
-            }
-            gate.pass(entry.mark());
-            drop(gate);
-            self.walls.lock().passed(entry.position, entry.wall_ms);
-        }
+        let mut plain = Plain {
+            gate: &self.gate,
+            view: &self.view,
+            metrics: &self.metrics,
+            catalog_position: Position::default(),
+            transactions: &mut Transactions::default(),
+            at: &mut Position::default(),
+        };
+        let mut entries = feed::entries(block);
+        while !matches!(plain.pass(&mut entries, permit).expect("entries of users"), Next::Nothing) {}
     }
 
     /// As a lane and its writer do it; the bytes of all commands.

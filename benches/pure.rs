@@ -19,12 +19,13 @@ use shardlift::spool::log::{Limits, OplogLog};
 use shardlift::spool::quota::Quota;
 use shardlift::spool::segment::Block;
 
+#[path = "pure/allocations.rs"]
+mod allocations;
 #[path = "pure/follow.rs"]
 mod follow;
 
-/// As the program's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 const OPS: u64 = 1_000;
 

@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use crate::allocations;
 use bson::{RawArrayBuf, RawDocumentBuf, Timestamp, Uuid, oid::ObjectId, rawdoc};
 use criterion::{BatchSize, Criterion, Throughput};
 use parking_lot::Mutex;
@@ -145,8 +146,23 @@ fn commands(writes: &CollectionWrites) -> usize {
     others.fold(weight + inserts, |sum, batch| sum + render_in_transaction(collection, batch).as_bytes().len())
 }
 
+/// Allocations per hundred ops by kind, with those of the queues: an insert is the copy
+/// of its document, an update its delta, the list of one, and the query.
+const ALLOCATIONS_MAX: [(&str, u64); 3] = [("inserts", 110), ("updates", 560), ("deletes", 360)];
+
 pub(crate) fn follow(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for (kind, (name, most)) in ALLOCATIONS_MAX.into_iter().enumerate() {
+        let (pair, block) = (Pair::new(), block(|_| kind));
+        let mut permit = runtime.block_on(pair.share.reserve(block.payload.len()));
+        let count = allocations::during(|| {
+            pair.follow(&block, &mut permit);
+            black_box(pair.drain());
+        });
+        let per_hundred = count * 100 / u64::from(OPS);
+        println!("{name}: {per_hundred} allocations per hundred ops");
+        assert!(per_hundred <= most, "{name}: {per_hundred} allocations per hundred ops, {most} are expected");
+    }
     let mut group = c.benchmark_group("follow");
     group.throughput(Throughput::Elements(OPS.into())).sample_size(40);
     for (name, block) in [

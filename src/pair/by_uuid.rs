@@ -22,9 +22,11 @@ impl Hasher for Fold {
         }
     }
 
+    /// Both halves of the product, so that every bit of a word reaches every other.
     #[inline]
     fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let product = u128::from(self.0 ^ word ^ 0xd6e8_feb8_6659_fd93) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product as u64 ^ (product >> 64) as u64).rotate_left(23);
     }
 
     #[inline]
@@ -34,7 +36,7 @@ impl Hasher for Fold {
 
     #[inline]
     fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
+        self.0
     }
 }
 

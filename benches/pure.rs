@@ -19,6 +19,14 @@ use shardlift::spool::log::{Limits, OplogLog};
 use shardlift::spool::quota::Quota;
 use shardlift::spool::segment::Block;
 
+#[path = "pure/allocations.rs"]
+mod allocations;
+#[path = "pure/follow.rs"]
+mod follow;
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
+
 const OPS: u64 = 1_000;
 
 fn update_entry(id: i32) -> RawDocumentBuf {
@@ -155,5 +163,5 @@ fn spool(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, entries, ids, compiles, spool);
+criterion_group!(benches, entries, ids, compiles, follow::follow, spool);
 criterion_main!(benches);

@@ -29,7 +29,7 @@
 //! - the whole run: [`control::migrate`], then [`control::drive`]
 //! - a copied document: [`pair::plan`] → [`pair::scan`] → [`pair::bulk`]
 //! - a followed op: [`pair::oplog`] → [`pair::feed`] → [`spool`] → [`pair::entry`] →
-//!   [`pair::tail`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
+//!   [`pair::tail`] → [`pair::plain`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
 //!   [`pair::bulk`]
 //! - the end: [`control::ahead`] → [`control::cutover`], [`verify`], [`control::finish`]
 //! - after a fault: [`control::attempt`] → [`control::setup`] → [`pair::incarnation`] →

@@ -4,9 +4,8 @@
 /// <https://www.mongodb.com/docs/manual/reference/limits/>
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Largest message (`maxMessageSizeBytes` of `hello`), bytes, and some room for what a
-/// server adds to a reply.
-pub const MESSAGE_BYTES_MAX: usize = 48_000_000 + COMMAND_HEADROOM_BYTES;
+/// Largest message (`maxMessageSizeBytes` of `hello`), bytes.
+pub const MESSAGE_BYTES_MAX: usize = 48_000_000;
 
 /// Room beyond `DOCUMENT_BYTES_MAX` that the server allows inside commands and
 /// oplog entries (`BSONObjMaxInternalSize`), bytes.

@@ -6,7 +6,7 @@ use bson::spec::ElementType;
 use bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
 use mongodb::Client;
 use shardlift::bson::element::{elements, kind};
-use shardlift::bson::locate::{has_duplicate_names, id_of, needs_literal};
+use shardlift::bson::locate::{id_of, look, needs_literal};
 
 use crate::bson_order::{find, insert};
 use crate::bson_values::{Random, Value, document, embed, int, text, timestamp};
@@ -164,7 +164,7 @@ async fn a_literal_is_needed_exactly_where_a_plain_write_does_not_keep_the_bytes
             assert!(bench.keeps(form, &document).await, "{name}: {form:?}");
         }
         // Over a document this may abort the server: see `has_duplicate_names`.
-        if !has_duplicate_names(&document) {
+        if !look(&document).duplicate_names {
             assert!(bench.keeps(Form::LiteralOver, &document).await, "{name}: as a literal over another");
         }
     }

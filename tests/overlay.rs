@@ -5,7 +5,7 @@ use bson::raw::cstr;
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use mongodb::Client;
 use shardlift::bson::element::kind;
-use shardlift::bson::locate::has_duplicate_names;
+use shardlift::bson::locate;
 use shardlift::pair::overlay::{delta_of, fields_set, overlay};
 
 use crate::bson_order::{find, insert};
@@ -22,7 +22,7 @@ fn fields(random: &mut Random) -> Vec<(&'static str, Value)> {
     let count = random.below(5);
     let mut value = || {
         std::iter::repeat_with(|| random.value(2))
-            .find(|v| !has_duplicate_names(&document(&[("v", v.clone())])))
+            .find(|v| !locate::look(&document(&[("v", v.clone())])).duplicate_names)
             .unwrap()
     };
     let values: Vec<Value> = (0..count).map(|_| value()).collect();

@@ -131,7 +131,7 @@ async fn documents_with_ids_of_every_kind_are_found_by_id() {
     let mut touched = Touched::default();
     let round = touched.begin(uuid);
     let at = Position::from_raw(1);
-    stored.iter().for_each(|d| touched.note(&uuid, id_of(d).unwrap(), at, stored.len()));
+    stored.iter().for_each(|d| touched.note(&uuid, &IdKey::new(id_of(d).unwrap()), at, stored.len()));
     let ids = touched.of(&uuid, round, at, usize::MAX).expect("the server takes no id that cannot be asked for");
     assert_eq!(ids.len(), stored.len());
 

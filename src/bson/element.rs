@@ -81,8 +81,26 @@ impl<'a> Iterator for Elements<'a> {
 /// Splits a null-terminated string off the front.
 #[inline]
 pub fn cstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|&b| b == 0)?;
-    Some((&bytes[..end], &bytes[end + 1..]))
+    let (text, rest) = bytes.split_at_checked(first_null(bytes)?)?;
+    Some((text, rest.get(1..)?))
+}
+
+/// Where the first null is. Eight bytes at a time: most names end within those.
+#[inline]
+fn first_null(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..)?.first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit set is that of the first null; above it there may be others.
+        let nulls = word.wrapping_sub(ONES) & !word & HIGH_BITS;
+        if nulls != 0 {
+            return Some(at + nulls.trailing_zeros() as usize / 8);
+        }
+        at += size_of::<u64>();
+    }
+    bytes[at..].iter().position(|&b| b == 0).map(|end| at + end)
 }
 
 /// Splits a length-prefixed string (int32 length with its null) off the front.
@@ -99,26 +117,56 @@ fn int32(bytes: &[u8]) -> Option<usize> {
     usize::try_from(length).ok()
 }
 
+/// How long a value is.
+#[derive(Clone, Copy)]
+enum Size {
+    Fixed(u8),
+    /// So many bytes besides those that the int32 it begins with tells.
+    Told(u8),
+    /// Two null-terminated strings.
+    Strings,
+    NoType,
+}
+
+const SIZES: [Size; 256] = {
+    let mut sizes = [Size::NoType; 256];
+    let mut kind = 0;
+    while kind < 256 {
+        sizes[kind] = size(kind as u8);
+        kind += 1;
+    }
+    sizes
+};
+
+const fn size(kind: u8) -> Size {
+    match kind {
+        kind::NULL | kind::UNDEFINED | kind::MIN_KEY | kind::MAX_KEY => Size::Fixed(0),
+        kind::BOOLEAN => Size::Fixed(1),
+        kind::INT32 => Size::Fixed(4),
+        kind::DOUBLE | kind::DATE | kind::TIMESTAMP | kind::INT64 => Size::Fixed(8),
+        kind::OBJECT_ID => Size::Fixed(12),
+        kind::DECIMAL128 => Size::Fixed(16),
+        kind::DOCUMENT | kind::ARRAY | kind::CODE_WITH_SCOPE => Size::Told(0),
+        kind::STRING | kind::CODE | kind::SYMBOL => Size::Told(4),
+        kind::BINARY => Size::Told(5),
+        kind::DB_POINTER => Size::Told(16),
+        kind::REGEX => Size::Strings,
+        _ => Size::NoType,
+    }
+}
+
 /// Bytes of a value of type `kind` that `rest` begins with.
 #[inline]
 fn value_bytes(kind: u8, rest: &[u8]) -> Option<usize> {
-    Some(match kind {
-        kind::NULL | kind::UNDEFINED | kind::MIN_KEY | kind::MAX_KEY => 0,
-        kind::BOOLEAN => 1,
-        kind::INT32 => 4,
-        kind::DOUBLE | kind::DATE | kind::TIMESTAMP | kind::INT64 => 8,
-        kind::OBJECT_ID => 12,
-        kind::DECIMAL128 => 16,
-        kind::DOCUMENT | kind::ARRAY | kind::CODE_WITH_SCOPE => int32(rest)?,
-        kind::STRING | kind::CODE | kind::SYMBOL => 4 + int32(rest)?,
-        kind::BINARY => 5 + int32(rest)?,
-        kind::DB_POINTER => 16 + int32(rest)?,
-        kind::REGEX => {
+    match SIZES[kind as usize] {
+        Size::Fixed(bytes) => Some(bytes.into()),
+        Size::Told(besides) => Some(usize::from(besides) + int32(rest)?),
+        Size::Strings => {
             let (pattern, after) = cstring(rest)?;
-            pattern.len() + cstring(after)?.0.len() + 2
+            Some(pattern.len() + cstring(after)?.0.len() + 2)
         }
-        _ => return None,
-    })
+        Size::NoType => None,
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +185,18 @@ mod tests {
             .collect();
         assert_eq!(ours, theirs);
         assert!(ours.iter().any(|(kind, ..)| *kind == ElementType::DbPointer as u8));
+    }
+
+    #[test]
+    fn names_of_every_length_end_at_their_null() {
+        for length in 0..40 {
+            for fill in [0x01, 0x7f, 0x80, 0x81, 0xff] {
+                let name = vec![fill; length];
+                let bytes = [&name[..], &[0, 0x01, 0x80, 0]].concat();
+                assert_eq!(cstring(&bytes), Some((&name[..], &[0x01, 0x80, 0][..])));
+                assert_eq!(cstring(&name), None);
+            }
+        }
     }
 
     #[test]

@@ -5,16 +5,24 @@
 
 use std::collections::HashSet;
 
+use bson::oid::ObjectId;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::element::{Element, elements, elements_of, field, kind};
+use super::element::{Element, elements, elements_of, field, kind, string};
 
 /// The `_id` of a document, wherever it stands. Reads no further than the `_id`.
 ///
 /// None if there is none, or if it is a string that is not UTF-8.
 pub fn id_of(doc: &RawDocument) -> Option<RawBsonRef<'_>> {
-    doc.get("_id").ok().flatten()
+    let Element { kind, value, .. } = id_element(doc)?;
+    match kind {
+        kind::OBJECT_ID => Some(RawBsonRef::ObjectId(ObjectId::from_bytes(value.try_into().ok()?))),
+        kind::INT32 => Some(RawBsonRef::Int32(i32::from_le_bytes(value.try_into().ok()?))),
+        kind::INT64 => Some(RawBsonRef::Int64(i64::from_le_bytes(value.try_into().ok()?))),
+        kind::STRING => std::str::from_utf8(string(value)?.0).ok().map(RawBsonRef::String),
+        // Seldom: the driver's way, which reads all before it too.
+        _ => doc.get("_id").ok().flatten(),
+    }
 }
 
 /// The `_id` of a document as it lies there, readable or not. None if there is none.
@@ -46,12 +54,40 @@ pub fn raw(document: &[u8]) -> &RawDocument {
 /// - a second `_id` is refused by an insert.
 ///
 /// Such documents are written with `$replaceWith: {$literal: …}`, where
-/// `has_duplicate_names` allows it, or as `d` and `i` of one `applyOps`. An
+/// `Look::duplicate_names` allows it, or as `d` and `i` of one `applyOps`. An
 /// `_id` that is not first counts too: only `applyOps` leaves it there.
 pub fn needs_literal(doc: &RawDocument) -> bool {
     let mut elements = elements(doc);
     let first = elements.next();
     first.is_some_and(|e| e.name != b"_id" && is_special(&e)) || elements.any(|e| is_special(&e))
+}
+
+/// What decides how a whole document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// True if a field name occurs twice in one document, at any depth.
+    ///
+    /// mongod 6.0.5 **aborts** on an update by pipeline (`$replaceWith`,
+    /// `$_internalApplyOplogUpdate`) where the document there or the new one has
+    /// such fields, if the difference it computes for its oplog would name one of
+    /// them twice (5 of 10 literals over random small documents with duplicates, 1
+    /// of 15 deltas). Safe over any document: a replacement (without special
+    /// fields), `applyOps` (`u` with a delta; `d` then `i` for a whole document,
+    /// which keeps every byte), and a literal upsert where nothing is there.
+    pub duplicate_names: bool,
+    /// As the function of that name.
+    pub needs_literal: bool,
+}
+
+/// All of it in one walk.
+pub fn look(doc: &RawDocument) -> Look {
+    let mut needs_literal = false;
+    let mut note = |at, e: &Element<'_>| needs_literal |= is_special(e) && (at != 0 || e.name != b"_id");
+    match duplicates_in(doc.as_bytes(), &mut note) {
+        // It ended there.
+        true => Look { duplicate_names: true, needs_literal: self::needs_literal(doc) },
+        false => Look { duplicate_names: false, needs_literal },
+    }
 }
 
 #[inline]
@@ -60,31 +96,29 @@ fn is_special(element: &Element<'_>) -> bool {
     zero_timestamp || element.name.first() == Some(&b'$') || element.name == b"_id"
 }
 
-/// True if a field name occurs twice in one document, at any depth.
-///
-/// mongod 6.0.5 **aborts** on an update by pipeline (`$replaceWith`,
-/// `$_internalApplyOplogUpdate`) where the document there or the new one has
-/// such fields, if the difference it computes for its oplog would name one of
-/// them twice (5 of 10 literals over random small documents with duplicates, 1
-/// of 15 deltas). Safe over any document: a replacement (without special
-/// fields), `applyOps` (`u` with a delta; `d` then `i` for a whole document,
-/// which keeps every byte), and a literal upsert where nothing is there.
-pub fn has_duplicate_names(doc: &RawDocument) -> bool {
-    duplicates_in(doc.as_bytes())
-}
+/// Names up to which one is looked for among those before it.
+const NAMES_COMPARED_MAX: usize = 128;
 
 /// Array positions are not names. Names are first told apart by a bit each, and
-/// compared only if two share one.
-fn duplicates_in(bytes: &[u8]) -> bool {
+/// compared only if two share one. Ends at the first that occurs twice; `note` is shown
+/// each element of the top level up to there.
+fn duplicates_in(bytes: &[u8], note: &mut impl FnMut(usize, &Element<'_>)) -> bool {
     let mut seen = [0u64; 16];
     let mut unsure = false;
-    for e in elements_of(bytes) {
+    for (at, e) in elements_of(bytes).enumerate() {
+        note(at, &e);
         if is_container(e.kind) && duplicates_below(e.kind, e.value) {
             return true;
         }
-        let hash = xxh3_64(e.name);
+        let hash = hash_of_name(e.name);
         let (word, bit) = ((hash >> 6 & 15) as usize, 1 << (hash & 63));
-        unsure |= seen[word] & bit != 0;
+        if seen[word] & bit != 0 {
+            match at < NAMES_COMPARED_MAX {
+                true if elements_of(bytes).take(at).any(|before| before.name == e.name) => return true,
+                true => {}
+                false => unsure = true,
+            }
+        }
         seen[word] |= bit;
     }
     unsure && {
@@ -93,10 +127,22 @@ fn duplicates_in(bytes: &[u8]) -> bool {
     }
 }
 
+/// Of the length and at most 16 bytes: equal names have equal ones.
+#[inline]
+fn hash_of_name(name: &[u8]) -> u64 {
+    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let (low, high) = match name.len() {
+        8.. => (word(name.first_chunk()), word(name.last_chunk())),
+        _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+    };
+    let mixed = (low ^ high.rotate_left(23) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed >> 54
+}
+
 fn duplicates_below(kind: u8, bytes: &[u8]) -> bool {
     match kind {
         kind::ARRAY => elements_of(bytes).any(|e| is_container(e.kind) && duplicates_below(e.kind, e.value)),
-        _ => duplicates_in(bytes),
+        _ => duplicates_in(bytes, &mut |_, _| {}),
     }
 }
 
@@ -107,6 +153,10 @@ fn is_container(kind: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn has_duplicate_names(doc: &RawDocument) -> bool {
+        look(doc).duplicate_names
+    }
     use bson::{Timestamp, rawdoc};
 
     #[test]
@@ -141,6 +191,7 @@ mod tests {
         ];
         for (doc, expected) in rows {
             assert_eq!(needs_literal(&doc), expected, "{doc:?}");
+            assert_eq!(look(&doc).needs_literal, expected, "{doc:?}");
         }
     }
 
@@ -149,6 +200,26 @@ mod tests {
         assert!(!has_duplicate_names(&rawdoc! { "_id": 1, "a": { "_id": 1 }, "b": [1, 1] }));
         let twice = bson::RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
         assert!(has_duplicate_names(&twice));
-        assert!(has_duplicate_names(&rawdoc! { "_id": 1, "b": [{ "c": twice }] }));
+        assert!(has_duplicate_names(&rawdoc! { "_id": 1, "b": [{ "c": twice.clone() }] }));
+        let seen = look(&rawdoc! { "_id": 1, "b": [{ "c": twice }], "d": Timestamp { time: 0, increment: 0 } });
+        assert_eq!(seen, Look { duplicate_names: true, needs_literal: true });
+    }
+
+    #[test]
+    fn one_name_twice_is_found_among_many() {
+        for count in [2, 100, 127, 128, 129, 5_000] {
+            let names: Vec<String> = (0..count).map(|i| format!("a name of its own {i}")).collect();
+            let with = |last: &str| {
+                let mut document = RawDocumentBuf::new();
+                for name in names.iter().map(String::as_str).chain([last]) {
+                    document.append(bson::raw::CString::try_from(name.to_owned()).unwrap(), 1);
+                }
+                document
+            };
+            assert!(!has_duplicate_names(&with("one more")), "{count}");
+            for at in [0, count / 2, count - 1] {
+                assert!(has_duplicate_names(&with(&names[at])), "{at} of {count}");
+            }
+        }
     }
 }

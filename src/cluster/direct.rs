@@ -2,6 +2,7 @@
 //! data goes there without it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Document, doc};
@@ -14,6 +15,9 @@ use crate::error::{Error, Kind, Result};
 use crate::wire::message::{Reply, Request};
 use crate::wire::pool::{Lease, Pool};
 use crate::wire::way::Way;
+
+/// How often a reader that waits looks for another primary.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Connections to one shard. Clones share them.
 #[derive(Debug, Clone)]
@@ -51,14 +55,36 @@ impl Direct {
         self.pool.at(address).await
     }
 
-    /// Sends one command to the primary, once; its reply if it did not fail.
+    /// Sends one command to the primary, once; its reply if it did not fail. The caller
+    /// tells what went wrong (`learn`), for it may have waited no longer.
     ///
     /// # Errors
     /// `Transient` if the answer is lost or there is another primary; else by the code
     /// that the server gives.
     pub async fn run(&self, request: Request) -> Result<Reply> {
-        let called = self.primary().await?.call(request).await;
-        called.inspect_err(|e| self.learn(e))
+        self.primary().await?.call(request).await
+    }
+
+    /// Waits for `read`, for as long as no other server than `address` is seen to be
+    /// primary: one that is frozen closes no connection.
+    ///
+    /// # Errors
+    /// The read's; `Transient` if another is primary.
+    pub async fn while_primary<T>(&self, address: &ServerAddress, read: impl Future<Output = Result<T>>) -> Result<T> {
+        let other = async {
+            loop {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                if let Ok((primary, _)) = primary(&self.client).await
+                    && primary != *address
+                {
+                    return Error::new(Kind::Transient, format!("{primary} is primary now, no longer {address}"));
+                }
+            }
+        };
+        tokio::select! {
+            read = read => read,
+            other = other => Err(other),
+        }
     }
 
     /// After what does not come of the command itself: the primary is asked for again,

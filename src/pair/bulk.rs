@@ -229,7 +229,8 @@ impl Writer {
     /// `Transient` if the answer was lost, is late, or is of another term: the
     /// pair goes back to its last checkpoint.
     pub(super) async fn command(&self, request: Request) -> Result<Reply> {
-        let reply = within(self.patience, "the target", self.direct.run(request)).await?;
+        let reply = within(self.patience, "the target", self.direct.run(request)).await;
+        let reply = reply.inspect_err(|e| self.direct.learn(e))?;
         self.check_term(reply.body())?;
         Ok(reply)
     }

@@ -62,7 +62,10 @@ impl RawWriter {
         use std::io::Write;
         let bytes = self.bytes();
         bytes.push(kind::DOCUMENT);
-        write!(bytes, "{index}\0").expect("a vector takes any bytes");
+        match u8::try_from(index) {
+            Ok(digit @ 0..=9) => bytes.extend_from_slice(&[b'0' + digit, 0]),
+            _ => write!(bytes, "{index}\0").expect("a vector takes any bytes"),
+        }
         self.begin();
     }
 
@@ -84,9 +87,21 @@ impl RawWriter {
 
     /// `{_id: …}` as a field.
     fn id_query(&mut self, name: &str, id: &RawBson) {
-        let mut query = RawDocumentBuf::new();
-        query.append(cstr!("_id"), id.clone());
-        self.document(name, query.as_bytes());
+        // The common kinds without a document of their own.
+        let (kind, value): (u8, &[u8]) = match id {
+            RawBson::ObjectId(id) => (kind::OBJECT_ID, &id.bytes()),
+            RawBson::Int32(id) => (kind::INT32, &id.to_le_bytes()),
+            RawBson::Int64(id) => (kind::INT64, &id.to_le_bytes()),
+            _ => {
+                let mut query = RawDocumentBuf::new();
+                query.append(cstr!("_id"), id.clone());
+                return self.document(name, query.as_bytes());
+            }
+        };
+        self.begin_document(name);
+        self.name(kind, "_id");
+        self.bytes().extend_from_slice(value);
+        self.end();
     }
 }
 
@@ -203,5 +218,45 @@ mod tests {
         let statement = rawdoc! { "q": { "_id": 5 }, "upsert": true, "u": { "_id": 5, "x": "y" } };
         statements.documents().extend_from_slice(statement.as_bytes());
         assert_eq!(request.sequence(), &statements.finish());
+    }
+
+    #[test]
+    fn every_kind_of_id_is_asked_for_as_it_is() {
+        let id = bson::oid::ObjectId::from_bytes([1; 12]);
+        let ids = [
+            RawBson::ObjectId(id),
+            RawBson::Int32(-5),
+            RawBson::Int64(1 << 40),
+            RawBson::Double(0.5),
+            RawBson::String("x".to_owned()),
+            RawBson::Document(rawdoc! { "a": [1, { "b": 2 }] }),
+            RawBson::Null,
+        ];
+        for id in ids {
+            let mut writer = RawWriter::new("deletes", 0);
+            writer.begin();
+            writer.id_query("q", &id);
+            writer.end();
+            let sequence = writer.sequence.finish();
+            let (_, mut statements) = sequence.read().unwrap();
+            let expect = rawdoc! { "q": { "_id": id } };
+            assert_eq!(statements.next(), Some(&*expect));
+        }
+    }
+
+    #[test]
+    fn items_are_named_by_their_place() {
+        let mut writer = RawWriter::new("updates", 0);
+        writer.begin();
+        writer.begin_array("u");
+        for index in 0..12 {
+            writer.begin_item(index);
+            writer.end();
+        }
+        writer.end();
+        writer.end();
+        let sequence = writer.sequence.finish();
+        let expect = rawdoc! { "u": vec![RawBson::Document(RawDocumentBuf::new()); 12].into_iter().collect::<bson::RawArrayBuf>() };
+        assert_eq!(sequence.read().unwrap().1.next(), Some(&*expect));
     }
 }

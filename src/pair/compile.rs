@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bson::Uuid;
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::bson::identity::IdKey;
+use crate::bson::locate;
 use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
 use crate::pair::budget::Permits;
 use crate::pair::collection::Tracked;
@@ -23,6 +25,8 @@ use crate::pair::position::Position;
 pub struct Statement {
     pub id: IdKey,
     pub base: Base,
+    /// As `locate::needs_literal` says of the document in `base`.
+    pub needs_literal: bool,
     /// `$v: 2` diffs to apply to the base, oldest first.
     pub deltas: Vec<Box<[u8]>>,
     /// Of the oldest op it stands for; of a copied document the fence.
@@ -83,10 +87,12 @@ pub fn compile(
     queue: &mut std::iter::Peekable<std::vec::IntoIter<Queued>>,
     limits: FlushLimits,
 ) -> Vec<CollectionWrites> {
-    let mut flush = Flush::default();
+    let statements_max = queue.len().min(limits.ops_max);
+    let mut flush = Flush { by_document: HashTable::with_capacity(statements_max), ..Flush::default() };
     while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max {
-        let Some(next) = queue.next_if(|next| !flush.is_chain_full(next)) else { break };
-        flush.add(next);
+        let Some(known) = queue.peek().map(|next| flush.known(next)) else { break };
+        let Some(next) = queue.next_if(|next| !flush.is_chain_full(next, known)) else { break };
+        flush.add(next, known);
     }
     flush.collections
 }
@@ -97,13 +103,33 @@ struct Flush {
     ops: u64,
     statements: usize,
     bytes: usize,
-    by_uuid: HashMap<Uuid, usize>,
+    /// Of the op before: mostly the next one's too.
+    last: usize,
+    by_uuid: HashMap<Uuid, usize, FixedState>,
     /// (collection, statement) by the hash of the `_id`.
     by_document: HashTable<(u32, u32)>,
 }
 
+/// What a flush has of an op before it is added.
+#[derive(Clone, Copy)]
+struct Known {
+    /// None: nothing of its collection.
+    collection: Option<usize>,
+    /// The statement of its document, if it may be folded.
+    statement: Option<usize>,
+}
+
 impl Flush {
-    /// The statement of a document so far, if it may be folded.
+    fn known(&self, next: &Queued) -> Known {
+        let uuid = &next.op.uuid;
+        let collection = match self.collections.get(self.last) {
+            Some(last) if last.collection.uuid == *uuid => Some(self.last),
+            _ => self.by_uuid.get(uuid).copied(),
+        };
+        let foldable = collection.filter(|_| !next.collection.in_order());
+        Known { collection, statement: foldable.and_then(|collection| self.statement_of(collection, &next.op.id)) }
+    }
+
     fn statement_of(&self, collection: usize, id: &IdKey) -> Option<usize> {
         let is = |&(c, s): &(u32, u32)| c as usize == collection && self.statement(c, s).id == *id;
         self.by_document.find(id.hash(), is).map(|&(_, statement)| statement as usize)
@@ -113,12 +139,11 @@ impl Flush {
         &self.collections[collection as usize].statements[statement as usize]
     }
 
-    fn is_chain_full(&self, next: &Queued) -> bool {
-        if next.op.kind != OpKind::Delta || next.collection.in_order() {
+    fn is_chain_full(&self, next: &Queued, known: Known) -> bool {
+        let Known { collection: Some(collection), statement: Some(statement) } = known else { return false };
+        if next.op.kind != OpKind::Delta {
             return false;
         }
-        let Some(&collection) = self.by_uuid.get(&next.op.uuid) else { return false };
-        let Some(statement) = self.statement_of(collection, &next.op.id) else { return false };
         let statement = &self.collections[collection].statements[statement];
         let whole = matches!(statement.base, Base::Full(_) | Base::Replaced(_));
         let delicate = whole && next.collection.duplicate_names.may_be_in(&next.op.id);
@@ -127,44 +152,49 @@ impl Flush {
             || STATEMENT_BYTES_MAX < statement.weight() + next.op.body.len()
     }
 
-    fn add(&mut self, next: Queued) {
+    fn add(&mut self, next: Queued, known: Known) {
         let Queued { op, collection } = next;
         self.ops += 1;
-        if op.kind != OpKind::Delete {
-            // What a delta sets may hold a name twice, too.
-            collection.duplicate_names.note_of(&op.id, op.document());
+        // What a delta sets may hold a name twice, too.
+        let look = op.document().map(locate::look);
+        if look.is_some_and(|look| look.duplicate_names) {
+            collection.duplicate_names.remember(op.id.clone());
         }
-        let in_order = collection.in_order();
-        let index = *self.by_uuid.entry(op.uuid).or_insert_with(|| {
-            let (statements, permits) = (Vec::new(), Permits::default());
-            self.collections.push(CollectionWrites { collection, statements, ops: 0, permits });
-            self.collections.len() - 1
-        });
-        let writes = &mut self.collections[index];
+        let needs_literal = look.is_some_and(|look| look.needs_literal);
+        let is_dropped = collection.doubts.contains(&op.id);
+        let is_foldable = !collection.in_order();
+        self.last = known.collection.unwrap_or_else(|| self.begin(collection));
+        let writes = &mut self.collections[self.last];
         writes.ops += 1;
         op.permit.into_iter().for_each(|permit| writes.permits.add(permit));
         // It is read again from the source at a later position (R3).
-        if writes.collection.doubts.contains(&op.id) {
+        if is_dropped {
             return;
         }
-        let known = if in_order { None } else { self.statement_of(index, &op.id) };
-        let statement = known.unwrap_or_else(|| self.begin(index, &op.id, op.position, in_order));
-        let statement = &mut self.collections[index].statements[statement];
-        let before = if known.is_some() { statement.weight() } else { 0 };
-        statement.fold(op.kind, op.id, op.body);
-        self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
-    }
-
-    fn begin(&mut self, collection: usize, id: &IdKey, position: Position, in_order: bool) -> usize {
-        let statements = &mut self.collections[collection].statements;
-        let index = statements.len();
-        statements.push(Statement::unknown(id.clone(), position));
+        if let Some(statement) = known.statement {
+            let statement = &mut writes.statements[statement];
+            let before = statement.weight();
+            statement.fold(op.kind, op.id, op.body, needs_literal);
+            self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
+            return;
+        }
+        let (hash, index) = (op.id.hash(), writes.statements.len());
+        let statement = Statement::first(op.kind, op.id, op.body, needs_literal, op.position);
+        self.bytes += statement.weight();
+        writes.statements.push(statement);
         self.statements += 1;
-        if !in_order {
+        if is_foldable {
             let collections = &self.collections;
             let rehash = |&(c, s): &(u32, u32)| collections[c as usize].statements[s as usize].id.hash();
-            self.by_document.insert_unique(id.hash(), (collection as u32, index as u32), rehash);
+            self.by_document.insert_unique(hash, (self.last as u32, index as u32), rehash);
         }
+    }
+
+    fn begin(&mut self, collection: Arc<Tracked>) -> usize {
+        let (index, uuid) = (self.collections.len(), collection.uuid);
+        let (statements, permits) = (Vec::new(), Permits::default());
+        self.collections.push(CollectionWrites { collection, statements, ops: 0, permits });
+        self.by_uuid.insert(uuid, index);
         index
     }
 }
@@ -179,28 +209,44 @@ impl CollectionWrites {
 impl Statement {
     /// Writes `document` over whatever is there.
     pub fn full(id: IdKey, document: Box<[u8]>, position: Position) -> Self {
-        Statement { base: Base::Full(document), ..Statement::unknown(id, position) }
+        let needs_literal = locate::needs_literal(locate::raw(&document));
+        Statement { base: Base::Full(document), needs_literal, ..Statement::unknown(id, position) }
     }
 
     /// Changes nothing yet.
     pub fn unknown(id: IdKey, position: Position) -> Self {
-        Statement { id, base: Base::Unknown, deltas: Vec::new(), position }
+        Statement { id, base: Base::Unknown, needs_literal: false, deltas: Vec::new(), position }
     }
 
-    /// The state after one more op.
-    fn fold(&mut self, kind: OpKind, id: IdKey, body: Box<[u8]>) {
-        match (kind, &self.base) {
-            (OpKind::Insert, _) => self.reset(id, Base::Full(body)),
-            (OpKind::Delete, _) => self.reset(id, Base::Gone),
-            (_, Base::Gone) => {}
-            (OpKind::Replace, Base::Full(_)) => self.reset(id, Base::Full(body)),
-            (OpKind::Replace, _) => self.reset(id, Base::Replaced(body)),
-            (OpKind::Delta, _) => self.change(body),
-        }
+    /// The state after one op.
+    fn first(kind: OpKind, id: IdKey, body: Box<[u8]>, needs_literal: bool, position: Position) -> Self {
+        let (base, deltas) = match kind {
+            OpKind::Insert => (Base::Full(body), Vec::new()),
+            OpKind::Replace => (Base::Replaced(body), Vec::new()),
+            OpKind::Delta => (Base::Unknown, vec![body]),
+            OpKind::Delete => (Base::Gone, Vec::new()),
+        };
+        Statement { id, base, needs_literal: needs_literal && kind != OpKind::Delta, deltas, position }
+    }
+
+    /// The state after one more op. `needs_literal`: its document does.
+    fn fold(&mut self, kind: OpKind, id: IdKey, body: Box<[u8]>, needs_literal: bool) {
+        let base = match (kind, &self.base) {
+            (OpKind::Insert, _) | (OpKind::Replace, Base::Full(_)) => Base::Full(body),
+            (OpKind::Delete, _) => Base::Gone,
+            (_, Base::Gone) => return,
+            (OpKind::Replace, _) => Base::Replaced(body),
+            (OpKind::Delta, _) => return self.change(body),
+        };
+        // The newest spelling of an equal `_id` (1 or 1.0) is the stored one.
+        *self = Statement { base, needs_literal, ..Statement::unknown(id, self.position) };
     }
 
     /// One more delta: merged where that is exact, else one more in the chain.
     fn change(&mut self, delta: Box<[u8]>) {
+        if let (None, Base::Unknown | Base::Gone) = (self.deltas.last(), &self.base) {
+            return self.deltas.push(delta);
+        }
         let merged = || {
             let fields = fields_set(&delta)?;
             match (self.deltas.last(), &self.base) {
@@ -211,16 +257,12 @@ impl Statement {
         };
         match (merged(), self.deltas.last_mut(), &mut self.base) {
             (Some(merged), Some(last), _) => *last = merged,
-            (Some(merged), None, Base::Full(document) | Base::Replaced(document)) => *document = merged,
+            (Some(merged), None, Base::Full(document) | Base::Replaced(document)) => {
+                self.needs_literal = locate::needs_literal(locate::raw(&merged));
+                *document = merged;
+            }
             _ => self.deltas.push(delta),
         }
-    }
-
-    fn reset(&mut self, id: IdKey, base: Base) {
-        // The newest spelling of an equal `_id` (1 or 1.0) is the stored one.
-        self.id = id;
-        self.base = base;
-        self.deltas.clear();
     }
 }
 
@@ -232,12 +274,13 @@ mod tests {
     use crate::pair::collection::Traits;
     use crate::pair::op::Op;
     use OpKind::*;
+    use bson::Uuid;
 
     /// Folds ops given as (kind, body) on one document; shows base and deltas.
     fn folded(ops: &[(OpKind, &str)]) -> String {
         let id = || IdKey::new(bson::RawBsonRef::Int32(1));
         let mut s = Statement::unknown(id(), Position::default());
-        ops.iter().for_each(|(kind, body)| s.fold(*kind, id(), body.as_bytes().into()));
+        ops.iter().for_each(|(kind, body)| s.fold(*kind, id(), body.as_bytes().into(), false));
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let base = match &s.base {
             Base::Unknown => "?".to_owned(),
@@ -270,7 +313,8 @@ mod tests {
         let set = |fields: bson::RawDocumentBuf| bson::rawdoc! { "$v": 2, "diff": { "u": fields } };
         let unset = bson::rawdoc! { "$v": 2, "diff": { "d": { "a": false } } };
         let mut s = Statement::unknown(id(), Position::default());
-        let fold = |s: &mut Statement, kind, body: &bson::RawDocumentBuf| s.fold(kind, id(), body.as_bytes().into());
+        let fold =
+            |s: &mut Statement, kind, body: &bson::RawDocumentBuf| s.fold(kind, id(), body.as_bytes().into(), false);
         fold(&mut s, Delta, &set(bson::rawdoc! { "a": 1 }));
         fold(&mut s, Delta, &set(bson::rawdoc! { "b": 2, "a": 3 }));
         fold(&mut s, Delta, &unset);

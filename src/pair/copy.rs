@@ -18,11 +18,11 @@ use crate::pair::position::Position;
 impl Writer {
     /// Writes copied documents, read at or after `fence`.
     pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
+        let (mut plain, mut literal) = (Vec::with_capacity(documents.len()), Vec::new());
         for document in documents {
-            collection.duplicate_names.note(locate::raw(document), &collection.ns)?;
+            let look = collection.duplicate_names.note(locate::raw(document), &collection.ns)?;
+            if look.needs_literal { literal.push(*document) } else { plain.push(*document) }
         }
-        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
-            documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
         if collection.in_order() && !literal.is_empty() {
             return self.copy_one_by_one(collection, documents, fence).await;
         }

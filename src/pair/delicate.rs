@@ -23,14 +23,13 @@ pub struct Command {
 
 /// True if the statement must not go by pipeline.
 pub fn is(collection: &Tracked, statement: &Statement) -> bool {
-    let by_pipeline = match &statement.base {
-        Base::Gone => false,
-        Base::Unknown => true,
-        Base::Full(document) | Base::Replaced(document) => {
-            !statement.deltas.is_empty() || locate::needs_literal(locate::raw(document))
+    // Hardly ever: looked at first.
+    collection.duplicate_names.may_be_in(&statement.id)
+        && match &statement.base {
+            Base::Gone => false,
+            Base::Unknown => true,
+            Base::Full(_) | Base::Replaced(_) => !statement.deltas.is_empty() || statement.needs_literal,
         }
-    };
-    by_pipeline && collection.duplicate_names.may_be_in(&statement.id)
 }
 
 /// The commands that write it, one after the other.
@@ -43,10 +42,10 @@ pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Comma
     let full = |document: &[u8]| Statement::full(statement.id.clone(), document.into(), statement.position);
     let mut commands = match &statement.base {
         Base::Unknown | Base::Gone => Vec::new(),
-        Base::Replaced(document) if locate::needs_literal(locate::raw(document)) => {
+        Base::Replaced(_) if statement.needs_literal => {
             return None;
         }
-        Base::Full(document) if locate::needs_literal(locate::raw(document)) => {
+        Base::Full(document) if statement.needs_literal => {
             let gone = Statement { base: Base::Gone, ..unknown() };
             vec![ordinary(render(collection, &[&gone], true)), ordinary(render(collection, &[&full(document)], true))]
         }

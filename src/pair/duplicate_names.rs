@@ -11,7 +11,7 @@ use bson::RawDocument;
 use parking_lot::Mutex;
 
 use crate::bson::identity::IdKey;
-use crate::bson::locate;
+use crate::bson::locate::{self, Look};
 use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Kind, Result};
 
@@ -26,27 +26,22 @@ pub struct DuplicateNames {
 }
 
 impl DuplicateNames {
-    /// Remembers a document of `ns` if a field name occurs twice in it.
+    /// Looks at a document of `ns`, and remembers it if a field name occurs twice in it.
     ///
     /// # Errors
     /// `Unsupported` if it does and its `_id` cannot be read.
-    pub fn note(&self, document: &RawDocument, ns: &Namespace) -> Result<()> {
-        if locate::has_duplicate_names(document) {
+    pub fn note(&self, document: &RawDocument, ns: &Namespace) -> Result<Look> {
+        let look = locate::look(document);
+        if look.duplicate_names {
             let unreadable = || Error::new(Kind::Unsupported, format!("{ns} holds a document without readable `_id`"));
             let id = locate::id_of(document).ok_or_else(unreadable)?;
             self.remember(IdKey::new(id));
         }
-        Ok(())
+        Ok(look)
     }
 
-    /// `note` where the `_id` is known.
-    pub fn note_of(&self, id: &IdKey, document: &RawDocument) {
-        if locate::has_duplicate_names(document) {
-            self.remember(id.clone());
-        }
-    }
-
-    fn remember(&self, id: IdKey) {
+    /// A field name occurs twice in the document.
+    pub fn remember(&self, id: IdKey) {
         self.seen.lock().insert(id);
         self.any_seen.store(true, SeqCst);
     }
@@ -78,15 +73,17 @@ mod tests {
         let (one, two) = (IdKey::new(RawBsonRef::Int32(1)), IdKey::new(RawBsonRef::Int32(2)));
         let twice = RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
         let names = DuplicateNames::default();
-        names.note_of(&two, &rawdoc! { "_id": 2, "a": 1 });
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        names.note(&rawdoc! { "_id": 2, "a": 1 }, &ns).unwrap();
         assert!(!names.may_be_in(&two) && !names.capture());
-        names.note_of(&one, &twice);
+        assert!(names.note(&twice, &ns).is_err(), "it has no `_id`");
+        names.remember(one.clone());
         assert!(names.may_be_in(&one) && !names.may_be_in(&two));
         assert!(names.capture() && !names.capture());
 
         let recorded = DuplicateNames::default();
         recorded.were_recorded();
-        recorded.note_of(&one, &twice);
+        recorded.remember(one);
         assert!(recorded.may_be_in(&two) && !recorded.capture());
     }
 }

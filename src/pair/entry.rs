@@ -25,7 +25,7 @@ pub struct Entry<'a> {
     pub o2: Option<&'a RawDocument>,
     pub from_migrate: bool,
     /// `lsid` as raw bytes and `txnNumber`.
-    pub session: Option<(&'a RawDocument, i64)>,
+    pub session: Option<(&'a [u8], i64)>,
     /// The entry before this one in its transaction; None for the first.
     pub previous: Option<Position>,
     /// Wall clock of the source, ms since 1970; 0 if it has none.
@@ -106,9 +106,9 @@ impl<'a> Entry<'a> {
                 (b"o", kind::DOCUMENT) => entry.o = RawDocument::from_bytes(value)?,
                 (b"o2", kind::DOCUMENT) => entry.o2 = Some(RawDocument::from_bytes(value)?),
                 (b"fromMigrate", kind::BOOLEAN) => entry.from_migrate = value != [0],
-                (b"lsid", kind::DOCUMENT) => lsid = Some(RawDocument::from_bytes(value)?),
+                (b"lsid", kind::DOCUMENT) => lsid = Some(value),
                 (b"txnNumber", kind::INT64) => txn_number = Some(word(value) as i64),
-                (b"prevOpTime", kind::DOCUMENT) => entry.previous = previous_of(RawDocument::from_bytes(value)?),
+                (b"prevOpTime", kind::DOCUMENT) => entry.previous = previous_of(value),
                 (b"wall", kind::DATE) => entry.wall_ms = (word(value) as i64).max(0) as u64,
                 _ => {}
             }
@@ -259,9 +259,9 @@ fn uuid_of(bytes: &[u8]) -> Option<Uuid> {
 }
 
 /// `prevOpTime` of a first entry is `Timestamp(0, 0)`.
-fn previous_of(time: &RawDocument) -> Option<Position> {
-    let position = Position::from(time.get_timestamp("ts").ok()?);
-    (position != Position::default()).then_some(position)
+fn previous_of(time: &[u8]) -> Option<Position> {
+    let ts = field(time, b"ts").filter(|ts| ts.kind == kind::TIMESTAMP)?;
+    Some(Position::from_raw(word(ts.value))).filter(|position| *position != Position::default())
 }
 
 #[cfg(test)]

@@ -338,7 +338,9 @@ impl Fetcher {
             Some(cursor) => cursor,
             none => none.insert(within(self.patience, WHAT, self.oplog.tail(&self.direct, self.at.position)).await?),
         };
-        let batch = within(self.patience, WHAT, self.oplog.next(cursor)).await?;
+        let address = cursor.address().clone();
+        let next = self.direct.while_primary(&address, self.oplog.next(cursor));
+        let batch = within(self.patience, WHAT, next).await?;
         if opened {
             match batch.iter().next().transpose()? {
                 Some(first) => self.oplog.check_first(self.at, Entry::mark_of(first)?)?,

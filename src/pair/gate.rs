@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use bson::{RawBson, RawBsonRef, RawDocument, Uuid};
+use foldhash::fast::FixedState;
 
 use crate::bson::{identity::IdKey, order};
 use crate::pair::budget::Permit;
@@ -43,7 +44,7 @@ pub struct Gate {
     begun: Position,
     /// Newest entry that is classified whole.
     passed: Position,
-    collections: HashMap<Uuid, Collection>,
+    collections: HashMap<Uuid, Collection, FixedState>,
     /// Units in state `Copying`: there are few, of many.
     copying: BTreeSet<(Uuid, usize)>,
     /// Collections with a `hold`.
@@ -125,7 +126,7 @@ impl Gate {
         Gate {
             begun: start.position,
             passed: start.position,
-            collections: HashMap::new(),
+            collections: HashMap::default(),
             copying: BTreeSet::new(),
             holding: BTreeSet::new(),
             lanes,
@@ -207,12 +208,13 @@ impl Gate {
             UnitState::Copied => collection.hold.as_mut(),
         };
         // Whatever becomes of it now, it is going to be applied.
-        self.touched.note(&op.uuid, op.id, op.position, self.touched_max);
+        let id = IdKey::new(op.id);
+        self.touched.note(&op.uuid, &id, op.position, self.touched_max);
         if held.as_ref().is_some_and(|held| held.is_open()) {
             self.left += 1;
             return Verdict::Held;
         }
-        let op = op.to_owned(IdKey::new(op.id), permit);
+        let op = op.to_owned(id, permit);
         match held {
             Some(held) => held.push(op),
             None => {

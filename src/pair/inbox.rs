@@ -68,11 +68,15 @@ impl Default for State {
 impl Inbox {
     pub fn push(&self, queued: Queued) {
         let mut state = self.state.lock();
+        let was_empty = state.queue.is_empty();
         state.queued_oldest = state.queued_oldest.min(queued.op.position);
         state.queue.push(queued);
         state.pushed += 1;
         drop(state);
-        self.arrived.notify_one();
+        // Else the lane was told, and takes all there are.
+        if was_empty {
+            self.arrived.notify_one();
+        }
     }
 
     /// Waits for ops and takes all there are. What was taken before must have

@@ -4,8 +4,8 @@
 //! plan ─▶ scan ══════════════════▶ bulk ─▶ target
 //!             └ replay ─▶ gate (finish) ═▶ lane ─▶ compile ─▶ bulk ─▶ target
 //!                                  └ refused ─▶ doubts ─▶ doubtful ─▶ reread
-//! oplog ─▶ entry ─▶ tail ─▶ gate ═▶ inbox ┘
-//!                     │       └ touched
+//! oplog ─▶ entry ─▶ tail (plain) ─▶ gate ═▶ inbox ┘
+//!                     │               └ touched
 //!                     └ ddl ─▶ chores ─▶ index, control
 //! ```
 //!
@@ -24,6 +24,7 @@ pub mod entry;
 pub mod transactions;
 pub mod parts;
 pub mod feed;
+pub mod plain;
 pub mod tail;
 pub mod gate;
 pub mod held;

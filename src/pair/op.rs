@@ -54,7 +54,9 @@ impl OpRef<'_> {
 }
 
 impl Op {
-    pub fn document(&self) -> &RawDocument {
-        RawDocument::from_bytes(&self.body).expect("the body of an op was a document when it was decoded")
+    /// What the body is; None for deletes.
+    pub fn document(&self) -> Option<&RawDocument> {
+        let read = |body| RawDocument::from_bytes(body).expect("the body of an op was a document when it was decoded");
+        (self.kind != OpKind::Delete).then(|| read(&self.body))
     }
 }

@@ -3,7 +3,6 @@
 //! Pure. An insert becomes an upsert over whatever is there, a delta the
 //! server's own oplog stage (R3).
 
-use crate::bson::locate;
 use crate::pair::collection::Tracked;
 use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
 use crate::pair::compile::{Base, Statement};
@@ -12,10 +11,7 @@ use crate::wire::message::Request;
 impl Statement {
     /// A whole document that a plain insert stores as it is.
     pub fn is_insert(&self) -> bool {
-        match &self.base {
-            Base::Full(document) => self.deltas.is_empty() && !locate::needs_literal(locate::raw(document)),
-            _ => false,
-        }
+        matches!(self.base, Base::Full(_)) && self.deltas.is_empty() && !self.needs_literal
     }
 
     /// What it takes in a command, bytes; never too low.
@@ -69,8 +65,7 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
     let writer = command.begin_update(&statement.id.value, upsert);
     match &statement.base {
         Base::Full(document) | Base::Replaced(document) => {
-            let plain = statement.deltas.is_empty() && !locate::needs_literal(locate::raw(document));
-            if plain {
+            if statement.deltas.is_empty() && !statement.needs_literal {
                 writer.document("u", document)
             } else {
                 write_pipeline(writer, Some(document), &statement.deltas)

@@ -98,6 +98,9 @@ impl Reread<'_> {
     ///
     /// `bytes_max`: of all those documents.
     pub async fn run(&self, ids: &[IdKey], bytes_max: usize) -> Step<()> {
+        // Two replies' worth: the server's reply and the commands made of it. Before the
+        // transaction, which keeps a connection that others wait for.
+        let _permit = self.share.reserve_reply().await;
         let mut transaction = Transaction::begin(self.writer).await?;
         if let Err(stop) = self.write_all(&mut transaction, ids, bytes_max).await {
             transaction.abort().await;
@@ -110,7 +113,7 @@ impl Reread<'_> {
     }
 
     async fn write_all(&self, transaction: &mut Transaction<'_>, ids: &[IdKey], bytes_max: usize) -> Step<()> {
-        for some in ids.chunks(DELETES_MAX) {
+        for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
             let bytes = some.iter().map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES).sum();
             let mut command = WriteCommand::in_transaction(Verb::Delete, self.tracked, bytes);
             some.iter().for_each(|id| command.delete(&id.value));
@@ -120,8 +123,6 @@ impl Reread<'_> {
         let mut written: HashSet<IdKey> = HashSet::new();
         let mut bytes = 0;
         for some in split_ids(ids) {
-            // Two replies' worth: the server's reply and the commands made of it.
-            let _permit = self.share.reserve_reply().await;
             let mut cursor = self.find(some).await?;
             while let Some(batch) = cursor.next().await {
                 let batch = batch.map_err(source_stop)?;

@@ -203,7 +203,7 @@ impl Scanners {
             let server = Reached::fence(&self.source, db, fence).await?;
             let next = Next { batch_size: unit.batch_documents, await_ms: None };
             let cursor = Cursor::open(self.direct.at(server.address()).await?, db, find, next).await;
-            let cursor = cursor.inspect_err(|e| self.direct.learn(e))?;
+            let cursor = cursor?;
             server.check(&self.source).await?;
             Ok(cursor)
         })
@@ -211,12 +211,14 @@ impl Scanners {
     }
 
     async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
-        self.read(unit, cursor.next()).await
+        let address = cursor.address().clone();
+        self.read(unit, self.direct.while_primary(&address, cursor.next())).await
     }
 
     async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
         let failed = |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns));
-        within(self.patience, "the source", read).await.map_err(failed)
+        let read = within(self.patience, "the source", read).await;
+        read.inspect_err(|e| self.direct.learn(e)).map_err(failed)
     }
 
     async fn write(self: Arc<Self>, unit: Arc<ScanUnit>, fence: Position, batch: Batch, permit: Permit) -> Result<()> {

@@ -78,6 +78,8 @@ pub struct Limits {
 
 /// Batches of one unit, and commands of one flush, under way at a time.
 const WRITES_IN_FLIGHT: usize = 2;
+/// Documents are read again for that many collections at a time (`Share::new(0)`).
+const REREADS: usize = 2;
 /// Index builds of one pair under way at a time.
 const INDEX_BUILDS: usize = 2;
 
@@ -87,7 +89,7 @@ impl Pair {
         let limits = plan.limits;
         let Begun { incarnation, app_name } = plan.begun.clone();
         let writes = limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT;
-        let pool = (writes + INDEX_BUILDS + 4) as u32;
+        let pool = (writes + INDEX_BUILDS + REREADS + 4) as u32;
         let source = plan.source.data_client(&app_name, pool)?;
         let target = plan.target.data_client(&app_name, pool)?;
         // IMPORTANT: whatever this pair sends there goes over connections that the

@@ -13,10 +13,10 @@ use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
 use crate::pair::ddl::{Ddl, DdlSink};
-use crate::pair::entry::{Entry, Meaning, is_internal_database};
+use crate::pair::entry::{Entry, Meaning};
 use crate::pair::feed::{self, Feed, FeedReader};
-use crate::pair::gate::{Gate, Verdict};
-use crate::pair::op::OpKind;
+use crate::pair::gate::Gate;
+use crate::pair::plain::{Change, Next, Plain, classify, counts};
 use crate::pair::position::{Position, Walls};
 use crate::pair::transactions::Transactions;
 
@@ -57,11 +57,25 @@ impl Tail {
             let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
             let block = self.reader.next().await?;
             permit.shrink_to(block.payload.len());
-            let mut count = 0u64;
-            for raw in feed::entries(&block) {
-                count += u64::from(self.entry(raw?, &mut permit).await?);
+            let mut entries = feed::entries(&block);
+            loop {
+                match self.plain().pass(&mut entries, &mut permit)? {
+                    Next::Plain => {}
+                    Next::Other(entry, raw) => self.entry(&entry, raw, &mut permit).await?,
+                    Next::Nothing => break,
+                }
             }
-            self.metrics.entries_read.fetch_add(count, Relaxed);
+        }
+    }
+
+    fn plain(&mut self) -> Plain<'_> {
+        Plain {
+            gate: &self.gate,
+            view: &self.view,
+            metrics: &self.metrics,
+            catalog_position: self.catalog_position,
+            transactions: &mut self.transactions,
+            at: &mut self.at,
         }
     }
 
@@ -78,39 +92,17 @@ impl Tail {
         self.share.reserve(bytes).await
     }
 
-    /// False if the entry was passed before: a block may begin with such.
-    async fn entry(&mut self, raw: &RawDocument, permit: &mut Permit) -> Result<bool> {
-        let entry = Entry::read(raw)?;
-        if entry.position <= self.at {
-            return Ok(false);
+    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+        if entry.op != "c" {
+            return Err(entry.unsupported("an entry of unknown kind"));
         }
-        match entry.op {
-            "i" | "u" | "d" => {
-                self.transactions.ended(&entry);
-                let mut gate = self.gate.lock();
-                gate.begin(entry.position);
-                let change = classify(&mut gate, &entry, entry.position, self.catalog_position, permit, &self.metrics)?;
-                // Under the gate's lock: a cutover that closes the gate must
-                // know of every change the gate let through.
-                self.note_change(change);
-                gate.pass(entry.mark());
-            }
-            "c" => {
-                self.gate.lock().begin(entry.position);
-                self.command(&entry, raw, permit).await?;
-                self.gate.lock().pass(entry.mark());
-            }
-            "n" => {
-                self.transactions.ended(&entry);
-                let mut gate = self.gate.lock();
-                gate.begin(entry.position);
-                gate.pass(entry.mark());
-            }
-            _ => return Err(entry.unsupported("an entry of unknown kind")),
-        }
+        self.gate.lock().begin(entry.position);
+        self.command(entry, raw, permit).await?;
+        self.gate.lock().pass(entry.mark());
         self.at = entry.position;
         self.view.lock().walls.passed(entry.position, entry.wall_ms);
-        Ok(true)
+        self.metrics.entries_read.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
@@ -167,12 +159,13 @@ impl Tail {
         }
         let mut change = None;
         let mut gate = self.gate.lock();
-        for inner in &crud {
-            let next = classify(&mut gate, inner, position, self.catalog_position, permit, &self.metrics)?;
+        for inner in crud.iter().filter(|inner| counts(inner)) {
+            self.metrics.ops_read.fetch_add(1, Relaxed);
+            let next = classify(&mut gate, inner, position, self.catalog_position, permit)?;
             // A change that is certainly a user's goes before a perhaps expiry.
             change = [change, next].into_iter().flatten().min_by_key(|change| change.expiry);
         }
-        self.note_change(change);
+        self.view.lock().note(change);
         Ok(())
     }
 
@@ -193,70 +186,10 @@ impl Tail {
         // On other shards than the primary DDL is marked as a migration's too,
         // and a balancer that is on again makes collections by itself.
         if !entry.from_migrate {
-            self.note_change(Some(Change { position: entry.position, ns: entry.ns, expiry: false }));
+            self.view.lock().note(Some(Change { position: entry.position, ns: entry.ns, expiry: false }));
         }
         let closed = gate.is_closed();
         drop(gate);
         if closed { Ok(()) } else { self.ddl.accept(ddl) }
     }
-
-    fn note_change(&self, change: Option<Change<'_>>) {
-        let Some(change) = change else { return };
-        let mut view = self.view.lock();
-        match change.expiry {
-            true => view.expiry_delete = Some(change.position),
-            false => match &mut view.user_change {
-                Some((position, ns)) if ns == change.ns => *position = change.position,
-                newest => *newest = Some((change.position, change.ns.to_owned())),
-            },
-        }
-    }
-}
-
-/// A change by users, as the cutover watches for them.
-struct Change<'a> {
-    position: Position,
-    ns: &'a str,
-    /// A delete that may be the source's own expiry.
-    expiry: bool,
-}
-
-/// Hands one CRUD entry to the gate.
-fn classify<'a>(
-    gate: &mut Gate,
-    entry: &Entry<'a>,
-    position: Position,
-    catalog_position: Position,
-    permit: &mut Permit,
-    metrics: &PairMetrics,
-) -> Result<Option<Change<'a>>> {
-    // Chunk migrations and orphan clean-up: the owner's own entry counts (R8).
-    if entry.from_migrate {
-        return Ok(None);
-    }
-    if entry.is_internal() {
-        return Ok(None);
-    }
-    metrics.ops_read.fetch_add(1, Relaxed);
-    let op = entry.crud(position)?;
-    let verdict = gate.classify(op, permit);
-    if verdict == Verdict::Unknown {
-        return unknown(entry, position, catalog_position);
-    }
-    let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
-    let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
-    Ok((verdict != Verdict::Foreign).then_some(Change { position, ns: entry.ns, expiry }))
-}
-
-/// A UUID that was dropped before the catalog was read is of no interest; a
-/// later one should have been seen being created.
-fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) -> Result<Option<Change<'static>>> {
-    let coll = entry.ns.split_once('.').map_or("", |(_, coll)| coll);
-    if position <= catalog_position || is_internal_database(entry.database()) || coll == "system.profile" {
-        return Ok(None);
-    }
-    if coll == "system.views" {
-        return Err(entry.unsupported("a change of a view"));
-    }
-    Err(entry.unsupported("a write to a collection this shard does not hold"))
 }

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use bson::{RawBson, RawBsonRef, Uuid};
+use bson::{RawBson, Uuid};
 
 use crate::bson::identity::IdKey;
 use crate::pair::position::Position;
@@ -55,9 +55,9 @@ impl Touched {
 
     /// An op at `position` on this document is going to be applied.
     #[inline]
-    pub fn note(&mut self, uuid: &Uuid, id: RawBsonRef<'_>, position: Position, ids_max: usize) {
+    pub fn note(&mut self, uuid: &Uuid, id: &IdKey, position: Position, ids_max: usize) {
         if !self.collections.is_empty() && self.collections.contains_key(uuid) {
-            self.insert(uuid, IdKey::new(id), position);
+            self.insert(uuid, id.clone(), position);
             self.make_room(ids_max);
         }
     }
@@ -157,7 +157,7 @@ fn can_be_asked_for(id: &RawBson) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::rawdoc;
+    use bson::{RawBsonRef, rawdoc};
 
     const MANY: usize = 1_000;
     const ONE: Uuid = Uuid::from_bytes([1; 16]);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn note(touched: &mut Touched, uuid: &Uuid, id: i32, position: u64) {
-        touched.note(uuid, RawBsonRef::Int32(id), at(position), MANY);
+        touched.note(uuid, &key(id), at(position), MANY);
     }
 
     fn ids(touched: &Touched, uuid: &Uuid, round: u64) -> Option<Vec<i32>> {
@@ -223,7 +223,7 @@ mod tests {
         let mut touched = Touched::default();
         let round = touched.begin(ONE);
         note(&mut touched, &ONE, 1, 3);
-        touched.note(&ONE, RawBsonRef::Double(1.0), at(4), MANY);
+        touched.note(&ONE, &IdKey::new(RawBsonRef::Double(1.0)), at(4), MANY);
         assert_eq!(touched.count(), 1);
         touched.settle(&ONE, round, &[IdKey::new(RawBsonRef::Int64(1))], at(3));
         assert_eq!(touched.count(), 1, "touched at 4, by its other name");
@@ -233,8 +233,8 @@ mod tests {
     fn what_is_too_much_ends_the_round_of_the_largest_only() {
         let mut touched = Touched::default();
         let (one, two) = (touched.begin(ONE), touched.begin(TWO));
-        touched.note(&TWO, RawBsonRef::Int32(0), at(1), 3);
-        (0..3).for_each(|id| touched.note(&ONE, RawBsonRef::Int32(id), at(2), 3));
+        touched.note(&TWO, &key(0), at(1), 3);
+        (0..3).for_each(|id| touched.note(&ONE, &key(id), at(2), 3));
         assert_eq!((touched.is_on(&ONE, one), touched.is_on(&TWO, two), touched.count()), (false, true, 1));
         note(&mut touched, &ONE, 9, 3);
         assert_eq!((ids(&touched, &ONE, one), touched.count()), (None, 1));
@@ -250,7 +250,7 @@ mod tests {
         let mut touched = Touched::default();
         let round = touched.begin(ONE);
         let long = "x".repeat(4 * ID_BYTES);
-        touched.note(&ONE, RawBsonRef::String(&long), at(1), 4);
+        touched.note(&ONE, &IdKey::new(RawBsonRef::String(&long)), at(1), 4);
         assert!(!touched.is_on(&ONE, round));
         assert_eq!((touched.count(), touched.bytes), (0, 0));
     }
@@ -261,7 +261,7 @@ mod tests {
         for (id, is_kept) in [(&plain, true), (&operator, false), (&empty, true)] {
             let mut touched = Touched::default();
             let round = touched.begin(ONE);
-            touched.note(&ONE, RawBsonRef::Document(id), at(1), MANY);
+            touched.note(&ONE, &IdKey::new(RawBsonRef::Document(id)), at(1), MANY);
             assert_eq!(touched.is_on(&ONE, round), is_kept, "{id:?}");
         }
     }

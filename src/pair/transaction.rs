@@ -32,8 +32,8 @@ pub struct Transaction<'a> {
 
 type Step<T> = std::result::Result<T, Stop>;
 
+/// The server's word for: nothing of it took effect.
 const TRANSIENT_TRANSACTION_ERROR: &str = "TransientTransactionError";
-const UNKNOWN_TRANSACTION_COMMIT_RESULT: &str = "UnknownTransactionCommitResult";
 
 impl<'a> Transaction<'a> {
     pub async fn begin(writer: &'a Writer) -> Step<Self> {
@@ -67,17 +67,11 @@ impl<'a> Transaction<'a> {
 
     /// Its commit is proven by a later majority write, as every write is (R6).
     pub async fn commit(mut self) -> Step<()> {
-        let mut commit = rawdoc! { "commitTransaction": 1 };
-        commit.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+        let commit = rawdoc! { "commitTransaction": 1, "writeConcern": { "w": 1 } };
         let reply = self.answer(Request::new("admin", commit)).await.map_err(Stop::Fault)?;
-        let fault = match reply.fault() {
-            Some(fault) => fault,
-            None => return written(reply.body()).map_err(Stop::Fault),
-        };
+        let Some(fault) = reply.fault().or_else(|| written(reply.body()).err()) else { return Ok(()) };
         self.writer.direct.learn(&fault);
-        let aborted =
-            reply.has_label(TRANSIENT_TRANSACTION_ERROR) && !reply.has_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
-        match aborted && fault.kind != Kind::Transient {
+        match reply.has_label(TRANSIENT_TRANSACTION_ERROR) && fault.kind != Kind::Transient {
             true => Err(Stop::NotTaken(fault)),
             // Perhaps it did: another attempt finds out by replaying.
             false => Err(Stop::Fault(Error { kind: Kind::Transient, ..fault })),
@@ -86,7 +80,9 @@ impl<'a> Transaction<'a> {
 
     /// Where a statement failed the server has ended it by itself; this makes sure.
     pub async fn abort(mut self) {
-        let _ = self.answer(Request::new("admin", rawdoc! { "abortTransaction": 1 })).await;
+        // With the default it would wait for the majority to have what was written before.
+        let abort = rawdoc! { "abortTransaction": 1, "writeConcern": { "w": 1 } };
+        let _ = self.answer(Request::new("admin", abort)).await;
     }
 
     async fn answer(&mut self, mut request: Request) -> Result<Reply> {

@@ -28,7 +28,7 @@ impl Transactions {
     /// A part was read: its transaction is open.
     pub fn part(&mut self, entry: &Entry<'_>, raw: &bson::RawDocument) {
         if let Some((lsid, number)) = entry.session {
-            self.open.insert(lsid.as_bytes().to_vec(), number);
+            self.open.insert(lsid.to_vec(), number);
         }
         self.recent_bytes += raw.as_bytes().len();
         self.recent.insert(entry.position, raw.to_owned());
@@ -45,8 +45,8 @@ impl Transactions {
             return;
         }
         let Some((lsid, number)) = entry.session else { return };
-        if self.open.get(lsid.as_bytes()).is_some_and(|open| *open <= number) {
-            self.open.remove(lsid.as_bytes());
+        if self.open.get(lsid).is_some_and(|open| *open <= number) {
+            self.open.remove(lsid);
         }
     }
 

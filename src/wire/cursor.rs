@@ -1,7 +1,11 @@
 //! A cursor on one server: whole replies, their documents as they came.
 
+use std::time::Duration;
+
 use bson::raw::cstr;
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
+
+use mongodb::options::ServerAddress;
 
 use crate::bson::element::{cstring, kind};
 use crate::error::{Error, Kind, Result};
@@ -20,6 +24,9 @@ pub struct Cursor {
     first: Option<Batch>,
     next: Next,
 }
+
+/// How long closing a cursor may take.
+const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What each further batch is asked for with.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,6 +55,11 @@ impl Cursor {
         let (database, collection) = ns.split_once('.').ok_or_else(|| malformed("a cursor without a namespace"))?;
         let (database, collection) = (database.to_owned(), collection.to_owned());
         Ok(Cursor { lease, database, collection, id, first: Some(batch), next })
+    }
+
+    /// The server that has it.
+    pub fn address(&self) -> &ServerAddress {
+        self.lease.address()
     }
 
     /// The next batch, which may be empty; None at the end.
@@ -82,12 +94,13 @@ impl Drop for Cursor {
         let (pool, address) = self.lease.place();
         let kill = rawdoc! { "killCursors": self.collection.as_str(), "cursors": [self.id] };
         let request = Request::new(&self.database, kill);
-        runtime.spawn(async move {
-            // Where it does not work the session's end closes it.
-            if let Ok(mut lease) = pool.at(&address).await {
+        // Where it does not work the session's end closes it.
+        let killed = async move {
+            if let Some(mut lease) = pool.spare(&address).await {
                 let _ = lease.answer(request).await;
             }
-        });
+        };
+        runtime.spawn(tokio::time::timeout(KILL_TIME_MAX, killed));
     }
 }
 

@@ -12,16 +12,17 @@ use mongodb::options::ServerAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Kind, Result};
+use crate::limits::MESSAGE_BYTES_MAX;
 use crate::wire::compress::{self, Method};
 use crate::wire::message::{HEADER_BYTES, Header, OP_COMPRESSED, OP_MSG, Reply, Request, header, invalid, word};
-use crate::wire::stream::Stream;
+use crate::wire::stream::{Stream, passing};
 use crate::wire::tls;
 use crate::wire::way::Way;
 
 /// A connection that is logged in.
 #[derive(Debug)]
 pub struct Link {
-    pub(super) address: ServerAddress,
+    address: ServerAddress,
     way: Way,
     stream: BufReader<Stream>,
     pub(super) compression: Option<Method>,
@@ -52,6 +53,10 @@ impl Link {
         };
         way.log_in(&mut link).await?;
         Ok(link)
+    }
+
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
     }
 
     /// Whether the next call finds it as a new one would be.
@@ -88,6 +93,9 @@ impl Link {
     /// # Errors
     /// `Transient` if the connection is lost, with it perhaps the answer.
     pub async fn answer(&mut self, mut request: Request) -> Result<Reply> {
+        if MESSAGE_BYTES_MAX < request.bytes() {
+            return Err(Error::internal(format!("a request of {} bytes", request.bytes())));
+        }
         if !std::mem::take(&mut self.clean) {
             return Err(Error::internal("a connection was used after a call that did not end"));
         }
@@ -101,7 +109,7 @@ impl Link {
     fn lost(&self, e: &io::Error) -> Error {
         match (self.stream.get_ref(), &self.address) {
             // A server may refuse a certificate after the handshake only.
-            (Stream::Tls(_), ServerAddress::Tcp { host, .. }) => tls::fault(host, e),
+            (Stream::Tls(_), ServerAddress::Tcp { host, .. }) => passing(tls::fault(host, e)),
             _ => Error::new(Kind::Transient, format!("the connection to {} is lost: {e}", self.address)),
         }
     }

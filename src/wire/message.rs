@@ -69,7 +69,8 @@ impl Request {
         [&BEGIN, self.head.as_bytes(), &self.sequence.bytes]
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// Of all of it but the header.
+    pub fn bytes(&self) -> usize {
         self.parts().iter().map(|part| part.len()).sum()
     }
 }
@@ -131,7 +132,7 @@ impl Header {
     /// `InvalidData` for a length no message has.
     pub(super) fn read(header: &[u8; HEADER_BYTES]) -> io::Result<Header> {
         let total = word(header, 0)? as usize;
-        if !(HEADER_BYTES..=MESSAGE_BYTES_MAX).contains(&total) {
+        if !(HEADER_BYTES..=MESSAGE_BYTES_MAX + HEADER_BYTES).contains(&total) {
             return Err(invalid(format!("a message of {total} bytes")));
         }
         Ok(Header { payload_bytes: total - HEADER_BYTES, answers: word(header, 8)?, opcode: word(header, 12)? })

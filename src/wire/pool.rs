@@ -4,6 +4,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mongodb::options::ServerAddress;
 use parking_lot::Mutex;
@@ -13,11 +14,14 @@ use crate::error::{Error, Result};
 use crate::wire::link::Link;
 use crate::wire::way::Way;
 
+/// One that was idle for longer may have been forgotten on its way: nobody would say so.
+const IDLE_MAX: Duration = Duration::from_secs(180);
+
 /// Connections to servers of one replica set.
 #[derive(Debug, Clone)]
 pub struct Pool {
     way: Way,
-    idle: Arc<Mutex<Vec<Link>>>,
+    idle: Arc<Mutex<Vec<(Instant, Link)>>>,
     room: Arc<Semaphore>,
 }
 
@@ -42,11 +46,21 @@ impl Pool {
     /// `Transient` if the server cannot be reached, `Connect` if it does not let us in.
     pub async fn at(&self, address: &ServerAddress) -> Result<Lease> {
         let room = self.room.clone().acquire_owned().await;
-        let room = room.map_err(|_| Error::internal("a pool was closed"))?;
+        self.lease(address, room.map_err(|_| Error::internal("a pool was closed"))?).await
+    }
+
+    /// The same for what is not worth waiting for: None while all are in use.
+    pub async fn spare(&self, address: &ServerAddress) -> Option<Lease> {
+        let room = self.room.clone().try_acquire_owned().ok()?;
+        self.lease(address, room).await.ok()
+    }
+
+    async fn lease(&self, address: &ServerAddress, room: OwnedSemaphorePermit) -> Result<Lease> {
         let idle = {
             let mut idle = self.idle.lock();
-            let found = idle.iter().rposition(|link| link.address == *address);
-            found.map(|at| idle.swap_remove(at))
+            idle.retain(|(since, _)| since.elapsed() < IDLE_MAX);
+            let found = idle.iter().rposition(|(_, link)| link.address() == address);
+            found.map(|at| idle.swap_remove(at).1)
         };
         let link = match idle {
             Some(link) => link,
@@ -64,7 +78,7 @@ impl Pool {
 impl Lease {
     /// Where it leads, and what else leads there.
     pub fn place(&self) -> (Pool, ServerAddress) {
-        (self.pool.clone(), self.address.clone())
+        (self.pool.clone(), self.address().clone())
     }
 }
 
@@ -84,6 +98,8 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.idle.lock().extend(self.link.take().filter(Link::is_clean));
+        if let Some(link) = self.link.take().filter(Link::is_clean) {
+            self.pool.idle.lock().push((Instant::now(), link));
+        }
     }
 }

@@ -1,19 +1,23 @@
 //! The byte stream to a server: TCP or a Unix socket, TLS around it or not.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mongodb::options::ServerAddress;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Kind, Result};
 use crate::wire::tls::Tls;
 
 const PORT_DEFAULT: u16 = 27017;
+/// The driver's own.
+const KEEPALIVE: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -27,10 +31,10 @@ impl Stream {
     /// `Transient` if the server does not answer, within `patience` or at all.
     pub(super) async fn open(address: &ServerAddress, tls: Option<&Tls>, patience: Duration) -> Result<Stream> {
         let late = || Error::new(Kind::Transient, format!("{address} does not answer in {} ms", patience.as_millis()));
-        tokio::time::timeout(patience, Self::dial(address, tls)).await.map_err(|_| late())?
+        tokio::time::timeout(patience, Self::dial(address, tls, patience)).await.map_err(|_| late())?
     }
 
-    async fn dial(address: &ServerAddress, tls: Option<&Tls>) -> Result<Stream> {
+    async fn dial(address: &ServerAddress, tls: Option<&Tls>, patience: Duration) -> Result<Stream> {
         let away = |e: io::Error| Error::new(Kind::Transient, format!("connecting to {address}: {e}"));
         let (host, port) = match address {
             ServerAddress::Tcp { host, port } => (host.as_str(), port.unwrap_or(PORT_DEFAULT)),
@@ -38,13 +42,35 @@ impl Stream {
             _ => return Err(Error::new(Kind::Config, format!("{address} is no address to connect to"))),
         };
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let stream = TcpStream::connect((bare, port)).await.map_err(away)?;
+        let stream = connect_any(bare, port, patience).await.map_err(away)?;
         stream.set_nodelay(true).map_err(away)?;
+        // What is in between forgets connections that are silent.
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)).map_err(away)?;
         match tls {
-            Some(tls) => Ok(Stream::Tls(Box::new(tls.connect(host, stream).await?))),
+            Some(tls) => Ok(Stream::Tls(Box::new(tls.connect(host, stream).await.map_err(passing)?))),
             None => Ok(Stream::Tcp(stream)),
         }
     }
+}
+
+/// The addresses of a name one after the other, none of which may take all the time.
+async fn connect_any(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in &addresses {
+        match tokio::time::timeout(patience / addresses.len() as u32, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(e)) => failed = e,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failed)
+}
+
+/// What TLS refuses while a run goes on is waited for: certificates are renewed. That it
+/// works at all was shown when the sides were connected.
+pub(super) fn passing(e: Error) -> Error {
+    if e.kind == Kind::Connect { Error { kind: Kind::Transient, ..e } } else { e }
 }
 
 macro_rules! inner {

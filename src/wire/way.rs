@@ -18,7 +18,7 @@ use crate::wire::login::Login;
 use crate::wire::message::Request;
 use crate::wire::tls::Tls;
 
-/// The driver's own default.
+/// The driver's own default; where the URI says that there is none (0), too.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl Way {
             login: options.credential.as_ref().map(Login::new).transpose()?,
             compressions: compress::offered(options.compressors.as_deref().unwrap_or_default()),
             api: options.server_api.clone(),
-            connect_timeout: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+            connect_timeout: options.connect_timeout.filter(|t| !t.is_zero()).unwrap_or(CONNECT_TIMEOUT),
         };
         Ok(Way { shared: Arc::new(shared), app_name: options.app_name.as_deref().unwrap_or_default().into() })
     }

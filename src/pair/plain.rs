@@ -1,0 +1,168 @@
+//! Entries that are no commands, as the tail passes them: many under one lock of the
+//! gate. What a change means for the gate, and for a cutover that watches for changes.
+//!
+//! Knows nothing about commands and transactions, and never waits.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use bson::RawDocument;
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::observe::metrics::PairMetrics;
+use crate::pair::budget::Permit;
+use crate::pair::entry::{Entry, is_internal_database};
+use crate::pair::gate::{Gate, Verdict};
+use crate::pair::op::OpKind;
+use crate::pair::position::Position;
+use crate::pair::tail::TailView;
+use crate::pair::transactions::Transactions;
+
+/// Entries passed under one lock: some 100 µs, for which others wait.
+const ENTRIES_MAX: u64 = 256;
+
+/// What the tail passes plain entries with.
+pub struct Plain<'t> {
+    pub gate: &'t Mutex<Gate>,
+    pub view: &'t Mutex<TailView>,
+    pub metrics: &'t PairMetrics,
+    pub catalog_position: Position,
+    pub transactions: &'t mut Transactions,
+    /// The newest entry that was passed.
+    pub at: &'t mut Position,
+}
+
+/// What comes after the entries that were passed.
+pub enum Next<'e> {
+    /// More of them, maybe.
+    Plain,
+    /// An entry that is not passed yet, and no plain one.
+    Other(Entry<'e>, &'e RawDocument),
+    Nothing,
+}
+
+impl Plain<'_> {
+    /// Passes entries up to the first that is not plain. Those that were passed before
+    /// are skipped: a block may begin with such.
+    pub fn pass<'e>(
+        &mut self,
+        entries: &mut impl Iterator<Item = Result<&'e RawDocument>>,
+        permit: &mut Permit,
+    ) -> Result<Next<'e>> {
+        let mut gate = self.gate.lock();
+        // Under the gate's lock: a cutover that closes the gate must know of every
+        // change the gate let through.
+        let mut view = self.view.lock();
+        let (mut passed, mut ops) = (0, 0);
+        let next = loop {
+            if passed == ENTRIES_MAX {
+                break Ok(Next::Plain);
+            }
+            let Some(raw) = entries.next() else { break Ok(Next::Nothing) };
+            match self.entry(&mut gate, &mut view, raw, permit) {
+                Ok(Met::Op) => (passed, ops) = (passed + 1, ops + 1),
+                Ok(Met::NoOp) => passed += 1,
+                Ok(Met::Before) => {}
+                Ok(Met::Other(entry, raw)) => break Ok(Next::Other(entry, raw)),
+                Err(error) => break Err(error),
+            }
+        };
+        self.metrics.entries_read.fetch_add(passed, Relaxed);
+        self.metrics.ops_read.fetch_add(ops, Relaxed);
+        next
+    }
+
+    #[inline]
+    fn entry<'e>(
+        &mut self,
+        gate: &mut Gate,
+        view: &mut TailView,
+        raw: Result<&'e RawDocument>,
+        permit: &mut Permit,
+    ) -> Result<Met<'e>> {
+        let raw = raw?;
+        let entry = Entry::read(raw)?;
+        if entry.position <= *self.at {
+            return Ok(Met::Before);
+        }
+        if !entry.is_crud() && entry.op != "n" {
+            return Ok(Met::Other(entry, raw));
+        }
+        self.transactions.ended(&entry);
+        gate.begin(entry.position);
+        let counts = entry.is_crud() && counts(&entry);
+        if counts {
+            view.note(classify(gate, &entry, entry.position, self.catalog_position, permit)?);
+        }
+        gate.pass(entry.mark());
+        *self.at = entry.position;
+        view.walls.passed(entry.position, entry.wall_ms);
+        Ok(if counts { Met::Op } else { Met::NoOp })
+    }
+}
+
+/// What an entry was.
+enum Met<'e> {
+    Op,
+    NoOp,
+    Before,
+    Other(Entry<'e>, &'e RawDocument),
+}
+
+/// A change by users, as the cutover watches for them.
+pub(super) struct Change<'a> {
+    pub(super) position: Position,
+    pub(super) ns: &'a str,
+    /// A delete that may be the source's own expiry.
+    pub(super) expiry: bool,
+}
+
+impl TailView {
+    pub(super) fn note(&mut self, change: Option<Change<'_>>) {
+        let Some(change) = change else { return };
+        match change.expiry {
+            true => self.expiry_delete = Some(change.position),
+            false => match &mut self.user_change {
+                Some((position, ns)) if ns == change.ns => *position = change.position,
+                newest => *newest = Some((change.position, change.ns.to_owned())),
+            },
+        }
+    }
+}
+
+/// Whether a CRUD entry is for the gate: not chunk migrations and orphan clean-up,
+/// where the owner's own entry counts (R8), nor what is never migrated.
+pub(super) fn counts(entry: &Entry<'_>) -> bool {
+    !entry.from_migrate && !entry.is_internal()
+}
+
+/// Hands one CRUD entry that `counts` to the gate.
+pub(super) fn classify<'a>(
+    gate: &mut Gate,
+    entry: &Entry<'a>,
+    position: Position,
+    catalog_position: Position,
+    permit: &mut Permit,
+) -> Result<Option<Change<'a>>> {
+    let op = entry.crud(position)?;
+    let verdict = gate.classify(op, permit);
+    if verdict == Verdict::Unknown {
+        return unknown(entry, position, catalog_position);
+    }
+    let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
+    let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
+    Ok((verdict != Verdict::Foreign).then_some(Change { position, ns: entry.ns, expiry }))
+}
+
+/// A UUID that was dropped before the catalog was read is of no interest; a
+/// later one should have been seen being created.
+fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) -> Result<Option<Change<'static>>> {
+    let coll = entry.ns.split_once('.').map_or("", |(_, coll)| coll);
+    if position <= catalog_position || is_internal_database(entry.database()) || coll == "system.profile" {
+        return Ok(None);
+    }
+    if coll == "system.views" {
+        return Err(entry.unsupported("a change of a view"));
+    }
+    Err(entry.unsupported("a write to a collection this shard does not hold"))
+}

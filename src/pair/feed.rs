@@ -348,24 +348,23 @@ impl Fetcher {
                 None => self.cursor = None,
             }
         }
-        self.block_of(&batch)
+        self.block_of(batch)
     }
 
     /// What of a reply is new.
-    fn block_of(&self, batch: &Batch) -> Result<Option<Block>> {
-        let mut payload = Vec::with_capacity(batch.bytes());
+    fn block_of(&self, batch: Batch) -> Result<Option<Block>> {
         let mut marks: Option<(Mark, Mark)> = None;
         let is_empty = self.log.range().is_none();
-        for raw in batch.iter() {
-            let raw = raw?;
+        let payload = batch.into_documents(|raw| {
             let mark = Entry::mark_of(raw)?;
             // The entry it begins at is kept too: so the spool covers what a restart
             // resumes at before anything else was recorded.
-            if self.at.position < mark.position || (is_empty && mark == self.at) {
-                payload.extend_from_slice(raw.as_bytes());
+            let is_new = self.at.position < mark.position || (is_empty && mark == self.at);
+            if is_new {
                 marks = Some((marks.map_or(mark, |(first, _)| first), mark));
             }
-        }
+            Ok(is_new)
+        })?;
         Ok(marks.map(|(first, last)| Block { first, last, payload }))
     }
 }

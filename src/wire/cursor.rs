@@ -129,8 +129,29 @@ impl Batch {
             }
             let item = split_item(rest);
             rest = item.map_or(&[0], |(_, rest)| rest);
-            Some(item.map(|(document, _)| document).ok_or_else(|| malformed("a batch that cannot be taken apart")))
+            Some(item.map(|(document, _)| document).ok_or_else(cannot_be_taken_apart))
         })
+    }
+
+    /// The documents to keep one after the other, in the memory they came in.
+    ///
+    /// # Errors
+    /// `Server` where the reply cannot be taken apart.
+    pub fn into_documents(self, mut keep: impl FnMut(&RawDocument) -> Result<bool>) -> Result<Vec<u8>> {
+        let (mut at, end) = (self.documents.start + size_of::<i32>(), self.documents.end);
+        let mut bytes = self.reply.into_bytes();
+        let mut kept = 0;
+        while bytes[at..end] != [0] {
+            let (document, rest) = split_item(&bytes[at..end]).ok_or_else(cannot_be_taken_apart)?;
+            let start = end - rest.len() - document.as_bytes().len();
+            at = end - rest.len();
+            if keep(document)? {
+                bytes.copy_within(start..at, kept);
+                kept += at - start;
+            }
+        }
+        bytes.truncate(kept);
+        Ok(bytes)
     }
 
     /// The whole reply.
@@ -151,6 +172,10 @@ fn split_item(items: &[u8]) -> Option<(&RawDocument, &[u8])> {
     let bytes = i32::from_le_bytes(*rest.first_chunk()?);
     let (document, rest) = rest.split_at_checked(usize::try_from(bytes).ok()?)?;
     Some((RawDocument::from_bytes(document).ok()?, rest))
+}
+
+fn cannot_be_taken_apart() -> Error {
+    malformed("a batch that cannot be taken apart")
 }
 
 fn malformed(what: &str) -> Error {
@@ -177,6 +202,11 @@ mod tests {
             assert_eq!(batch.cursor().unwrap(), (5, "d.a.b"));
             let read: Vec<_> = batch.iter().map(|document| document.unwrap().to_owned()).collect();
             assert_eq!(read, documents);
+            let all = documents.each_ref().map(|document| document.as_bytes()).concat();
+            assert_eq!(batch.into_documents(|_| Ok(true)).unwrap(), all);
+            let second = self::batch(&rawdoc! { "ok": 1, "cursor": { "firstBatch": items() } }).unwrap();
+            let only = second.into_documents(|document| Ok(document.get_i32("_id").unwrap() == 2)).unwrap();
+            assert_eq!(only, documents[1].as_bytes());
         }
         assert!(batch(&rawdoc! { "ok": 1 }).is_err());
     }
@@ -184,7 +214,11 @@ mod tests {
     #[test]
     fn a_batch_that_cannot_be_taken_apart_is_no_end() {
         let whole = rawdoc! { "ok": 1, "cursor": { "firstBatch": [{ "_id": 1 }, { "_id": 2 }, { "_id": 3 }] } };
-        let read = |reply: RawDocumentBuf| batch(&reply).unwrap().iter().map(|d| d.is_ok()).collect::<Vec<_>>();
+        let read = |reply: RawDocumentBuf| {
+            let read: Vec<_> = batch(&reply).unwrap().iter().map(|d| d.is_ok()).collect();
+            assert_eq!(batch(&reply).unwrap().into_documents(|_| Ok(true)).is_ok(), !read.contains(&false));
+            read
+        };
         assert_eq!(read(whole.clone()), [true; 3]);
         // The second item becomes something else, then longer than all.
         let mut bytes = whole.into_bytes();

@@ -173,6 +173,10 @@ impl Reply {
         self.bytes.len()
     }
 
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// What the server says failed; None if the command as such did not.
     pub fn fault(&self) -> Option<Error> {
         let body = self.body();

@@ -7,6 +7,7 @@ use bson::doc;
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use loadgen::load::{Load, LoadOptions};
 use loadgen::populate::{self, PopulateArgs};
+use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
 use crate::fixture;
@@ -97,6 +98,29 @@ async fn elections_on_both_sides_are_survived() {
     target.member_mut(primary).restart().await.unwrap();
     source.step_down().await.unwrap();
     engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source_uri, &target_uri).await;
+}
+
+/// It closes no connection: who waits for it alone waits as long as a command may take,
+/// here for longer than the test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_primary_of_the_source_does_not_hold_the_tail() {
+    let (mut source, target) = tokio::join!(members("a", 3), members("b", 1));
+    let (source_uri, target_uri) = (source.uri(), target.uri());
+    populated(&source_uri).await;
+    let mut engine = Engine::start(&source_uri, &target_uri, &["--command-timeout-s", "600"]).await;
+    engine.until_ready().await;
+    let applied = |now: &Snapshot| now.pairs.iter().map(|pair| pair.ops_applied).sum::<u64>();
+    let before = engine.status().await.map_or(0, |now| applied(&now));
+
+    let frozen = source.primary().await.unwrap();
+    source.member_mut(frozen).freeze();
+    let client = source.client().await.unwrap();
+    let rows = client.database("d").collection::<bson::Document>("after");
+    while rows.insert_one(doc! {"x": 1}).await.is_err() {}
+    engine.until("following the new primary", |now| before < applied(now)).await;
+    source.member_mut(frozen).thaw();
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
 }

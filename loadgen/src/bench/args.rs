@@ -27,8 +27,8 @@ pub(super) struct Common {
     /// Seed of documents and writes
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Cache of each server, GB
-    #[arg(long, default_value_t = 1.0)]
+    /// Cache of each server, GB: what a suite writes fits
+    #[arg(long, default_value_t = 3.0)]
     pub(super) cache_gb: f64,
 }
 

@@ -126,8 +126,8 @@
 //!   not take at once goes statement by statement. Inserts are cheaper by themselves.
 //! - *Deltas merge only where any base document gives the same bytes*
 //!   ([`pair::overlay`]): replay meets arbitrary bases. All else stays a chain.
-//! - *What moves data does without the driver* ([`wire`]): it copied each byte five times on
-//!   its way out and three times on its way in, a third of the engine's CPU (tuning.md). The
+//! - *What moves data does without the driver* ([`wire`]): it copied each byte several
+//!   times either way, a third of the engine's CPU (tuning.md). The
 //!   driver knows where the primary is ([`cluster::direct`]), and does all that is rare.
 //! - *A command is sent once.* After a lost connection nobody knows whether it took
 //!   effect, and a late duplicate would overwrite newer data (R7): the attempt ends.

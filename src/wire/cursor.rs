@@ -209,6 +209,11 @@ mod tests {
             assert_eq!(only, documents[1].as_bytes());
         }
         assert!(batch(&rawdoc! { "ok": 1 }).is_err());
+        // An array that says to be shorter than its own length.
+        let mut short = rawdoc! { "ok": 1, "cursor": { "firstBatch": [] } }.into_bytes();
+        let at = short.windows(11).position(|w| w == b"firstBatch\0").unwrap() + 11;
+        short[at..at + 4].copy_from_slice(&2i32.to_le_bytes());
+        assert!(batch(&RawDocumentBuf::from_bytes(short).unwrap()).is_err());
     }
 
     #[test]

@@ -200,7 +200,8 @@ impl Reply {
     pub(super) fn batch(&self) -> Option<std::ops::Range<usize>> {
         let cursor = field(self.body().as_bytes(), b"cursor").filter(|c| c.kind == kind::DOCUMENT)?;
         let batch = [b"nextBatch".as_slice(), b"firstBatch"].into_iter().find_map(|name| field(cursor.value, name));
-        let batch = batch.filter(|b| b.kind == kind::ARRAY)?.value;
+        // Length and end, at least.
+        let batch = batch.filter(|b| b.kind == kind::ARRAY && size_of::<i32>() < b.value.len())?.value;
         let start = batch.as_ptr() as usize - self.bytes.as_ptr() as usize;
         Some(start..start + batch.len())
     }

@@ -76,7 +76,7 @@ fn queue(documents: u64) -> Vec<Queued> {
     let delta = rawdoc! { "$v": 2, "diff": { "u": { "total": 17.5 } } };
     let op = |i: u64| {
         let id = IdKey::new(RawBsonRef::Int64((i % documents) as i64));
-        let body = delta.as_bytes().into();
+        let body = bytes::Bytes::copy_from_slice(delta.as_bytes());
         let op = Op { position: Position::from_raw(i), uuid, kind: OpKind::Delta, id, body, permit: None };
         Queued { op, collection: collection.clone() }
     };
@@ -123,7 +123,7 @@ fn spool(c: &mut Criterion) {
     let (reply, runtime) = (reply(), tokio::runtime::Runtime::new().expect("a runtime"));
     let block = |at: u64| {
         let mark = Mark { position: Position::from_raw(at), term: 1 };
-        Block { first: mark, last: mark, payload: reply.clone() }
+        Block { first: mark, last: mark, payload: reply.clone().into() }
     };
     let open = |dir: &std::path::Path, cache_bytes| {
         let limits = Limits { bytes_max: 1 << 30, segment_bytes: 16 << 20, cache_bytes, stored_bytes: 0 };

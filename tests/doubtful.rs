@@ -32,6 +32,7 @@ use shardlift::pair::gate::{Gate, Verdict};
 use shardlift::pair::inbox::Inbox;
 use shardlift::pair::lane;
 use shardlift::pair::oplog::Oplog;
+use shardlift::pair::origin::Origin;
 use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::replay::Replayer;
 use shardlift::spool::log::{Limits, OplogLog};

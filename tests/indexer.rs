@@ -12,6 +12,7 @@ use shardlift::pair::gate::{Gate, Verdict};
 use shardlift::pair::index::Indexer;
 use shardlift::pair::op::{OpKind, OpRef};
 use shardlift::pair::oplog::Oplog;
+use shardlift::pair::origin::Origin;
 use shardlift::pair::position::Position;
 use shardlift::pair::{budget::Share, vanished};
 use tokio::sync::Semaphore;
@@ -51,7 +52,7 @@ fn building(sides: &Sides, replay: Replay<'_>, builds: usize) -> Building {
 async fn insert(gate: &Mutex<Gate>, tracked: &Tracked, id: i32, position: Position) -> Verdict {
     let body = rawdoc! {"_id": id, "u": id};
     let share = Share::new(0);
-    let mut permit = share.reserve_reply().await;
+    let mut origin = Origin::copied(share.reserve_reply().await);
     let mut gate = gate.lock();
     gate.begin(position);
     let op = OpRef {
@@ -61,7 +62,7 @@ async fn insert(gate: &Mutex<Gate>, tracked: &Tracked, id: i32, position: Positi
         id: bson::RawBsonRef::Int32(id),
         body: body.as_bytes(),
     };
-    gate.classify(op, &mut permit)
+    gate.classify(op, &mut origin)
 }
 
 fn unique() -> Vec<RawDocumentBuf> {

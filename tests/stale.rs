@@ -46,7 +46,9 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
             writer.copy(&tracked, &bytes, Position::default()).await.unwrap();
         } else {
             let id = |d: &bson::RawDocumentBuf| IdKey::new(d.get("_id").unwrap().unwrap());
-            let full = |d: &bson::RawDocumentBuf| Statement::full(id(d), d.as_bytes().into(), Position::default());
+            let full = |d: &bson::RawDocumentBuf| {
+                Statement::full(id(d), bytes::Bytes::copy_from_slice(d.as_bytes()), Position::default())
+            };
             let mut writes = CollectionWrites::one(tracked.clone(), full(&documents[0]));
             writes.statements.extend(documents[1..].iter().map(full));
             writer.flush(&[writes]).await.unwrap();

@@ -17,6 +17,7 @@ use shardlift::pair::delicate;
 use shardlift::pair::feed;
 use shardlift::pair::gate::Gate;
 use shardlift::pair::inbox::{Inbox, Oldest};
+use shardlift::pair::origin::Origin;
 use shardlift::pair::plain::{Next, Plain};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::render::{render_in_transaction, render_inserts};
@@ -73,7 +74,7 @@ fn entry(kind: usize, i: u32) -> RawDocumentBuf {
 fn block(kind: impl Fn(u32) -> usize) -> Arc<Block> {
     let payload: Vec<u8> = (0..OPS).flat_map(|i| entry(kind(i), i).into_bytes()).collect();
     let mark = |increment| Mark { position: Timestamp { time: 9, increment }.into(), term: 1 };
-    Arc::new(Block { first: mark(1), last: mark(OPS), payload })
+    Arc::new(Block { first: mark(1), last: mark(OPS), payload: payload.into() })
 }
 
 struct Pair {
@@ -101,7 +102,7 @@ impl Pair {
         }
     }
 
-    fn follow(&self, block: &Block, permit: &mut Permit) {
+    fn follow(&self, block: &Block, permit: Permit) {
         let mut plain = Plain {
             gate: &self.gate,
             view: &self.view,
@@ -110,8 +111,9 @@ impl Pair {
             transactions: &mut Transactions::default(),
             at: &mut Position::default(),
         };
+        let mut origin = Origin::shared(block.payload.clone(), permit);
         let mut entries = feed::entries(block);
-        while !matches!(plain.pass(&mut entries, permit).expect("entries of users"), Next::Nothing) {}
+        while !matches!(plain.pass(&mut entries, &mut origin).expect("entries of users"), Next::Nothing) {}
     }
 
     /// As a lane and its writer do it; the bytes of all commands.
@@ -154,9 +156,9 @@ pub(crate) fn follow(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for (kind, (name, most)) in ALLOCATIONS_MAX.into_iter().enumerate() {
         let (pair, block) = (Pair::new(), block(|_| kind));
-        let mut permit = runtime.block_on(pair.share.reserve(block.payload.len()));
+        let permit = runtime.block_on(pair.share.reserve(block.payload.len()));
         let count = allocations::during(|| {
-            pair.follow(&block, &mut permit);
+            pair.follow(&block, permit);
             black_box(pair.drain());
         });
         let per_hundred = count * 100 / u64::from(OPS);
@@ -179,8 +181,8 @@ pub(crate) fn follow(c: &mut Criterion) {
             };
             b.iter_batched(
                 pair,
-                |(pair, mut permit)| {
-                    pair.follow(&block, &mut permit);
+                |(pair, permit)| {
+                    pair.follow(&block, permit);
                     black_box(pair.drain())
                 },
                 BatchSize::PerIteration,

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bson::Uuid;
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use smallvec::{SmallVec, smallvec};
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
@@ -28,10 +30,13 @@ pub struct Statement {
     /// As `locate::needs_literal` says of the document in `base`.
     pub needs_literal: bool,
     /// `$v: 2` diffs to apply to the base, oldest first.
-    pub deltas: Vec<Box<[u8]>>,
+    pub deltas: Deltas,
     /// Of the oldest op it stands for; of a copied document the fence.
     pub position: Position,
 }
+
+/// Mostly one.
+pub type Deltas = SmallVec<[Bytes; 1]>;
 
 /// What a document is before the deltas apply.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,9 +44,9 @@ pub enum Base {
     /// Whatever the target has. Never upserts.
     Unknown,
     /// This document, if the target has one with its `_id`. Never upserts.
-    Replaced(Box<[u8]>),
+    Replaced(Bytes),
     /// This document. Upserts.
-    Full(Box<[u8]>),
+    Full(Bytes),
     /// Not there.
     Gone,
 }
@@ -208,29 +213,29 @@ impl CollectionWrites {
 
 impl Statement {
     /// Writes `document` over whatever is there.
-    pub fn full(id: IdKey, document: Box<[u8]>, position: Position) -> Self {
+    pub fn full(id: IdKey, document: Bytes, position: Position) -> Self {
         let needs_literal = locate::needs_literal(locate::raw(&document));
         Statement { base: Base::Full(document), needs_literal, ..Statement::unknown(id, position) }
     }
 
     /// Changes nothing yet.
     pub fn unknown(id: IdKey, position: Position) -> Self {
-        Statement { id, base: Base::Unknown, needs_literal: false, deltas: Vec::new(), position }
+        Statement { id, base: Base::Unknown, needs_literal: false, deltas: SmallVec::new(), position }
     }
 
     /// The state after one op.
-    fn first(kind: OpKind, id: IdKey, body: Box<[u8]>, needs_literal: bool, position: Position) -> Self {
+    fn first(kind: OpKind, id: IdKey, body: Bytes, needs_literal: bool, position: Position) -> Self {
         let (base, deltas) = match kind {
-            OpKind::Insert => (Base::Full(body), Vec::new()),
-            OpKind::Replace => (Base::Replaced(body), Vec::new()),
-            OpKind::Delta => (Base::Unknown, vec![body]),
-            OpKind::Delete => (Base::Gone, Vec::new()),
+            OpKind::Insert => (Base::Full(body), SmallVec::new()),
+            OpKind::Replace => (Base::Replaced(body), SmallVec::new()),
+            OpKind::Delta => (Base::Unknown, smallvec![body]),
+            OpKind::Delete => (Base::Gone, SmallVec::new()),
         };
         Statement { id, base, needs_literal: needs_literal && kind != OpKind::Delta, deltas, position }
     }
 
     /// The state after one more op. `needs_literal`: its document does.
-    fn fold(&mut self, kind: OpKind, id: IdKey, body: Box<[u8]>, needs_literal: bool) {
+    fn fold(&mut self, kind: OpKind, id: IdKey, body: Bytes, needs_literal: bool) {
         let base = match (kind, &self.base) {
             (OpKind::Insert, _) | (OpKind::Replace, Base::Full(_)) => Base::Full(body),
             (OpKind::Delete, _) => Base::Gone,
@@ -243,7 +248,7 @@ impl Statement {
     }
 
     /// One more delta: merged where that is exact, else one more in the chain.
-    fn change(&mut self, delta: Box<[u8]>) {
+    fn change(&mut self, delta: Bytes) {
         if let (None, Base::Unknown | Base::Gone) = (self.deltas.last(), &self.base) {
             return self.deltas.push(delta);
         }
@@ -275,6 +280,7 @@ mod tests {
     use crate::pair::op::Op;
     use OpKind::*;
     use bson::Uuid;
+    use bytes::Bytes;
 
     /// Folds ops given as (kind, body) on one document; shows base and deltas.
     fn folded(ops: &[(OpKind, &str)]) -> String {

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
@@ -71,8 +73,11 @@ impl Writer {
 
     async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
         for document in documents {
-            self.write_one(collection, Statement::full(id_key(collection, document)?, (*document).into(), fence))
-                .await?;
+            self.write_one(
+                collection,
+                Statement::full(id_key(collection, document)?, Bytes::copy_from_slice(document), fence),
+            )
+            .await?;
         }
         Ok(())
     }

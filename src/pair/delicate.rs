@@ -7,6 +7,7 @@
 //! One document at a time: there are hardly ever any.
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use bytes::Bytes;
 
 use crate::bson::locate;
 use crate::pair::collection::Tracked;
@@ -39,7 +40,7 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
 pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
     let ordinary = |request| Command { request, may_miss: false };
     let unknown = || Statement::unknown(statement.id.clone(), statement.position);
-    let full = |document: &[u8]| Statement::full(statement.id.clone(), document.into(), statement.position);
+    let full = |document: &Bytes| Statement::full(statement.id.clone(), document.clone(), statement.position);
     let mut commands = match &statement.base {
         Base::Unknown | Base::Gone => Vec::new(),
         Base::Replaced(_) if statement.needs_literal => {

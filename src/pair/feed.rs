@@ -232,7 +232,7 @@ impl FeedReader {
 
 /// The entries of a block: documents one after the other.
 pub fn entries(block: &Block) -> impl Iterator<Item = Result<&RawDocument>> {
-    let mut rest = block.payload.as_slice();
+    let mut rest = &block.payload[..];
     std::iter::from_fn(move || {
         let length = rest.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes) as usize)?;
         let torn = || Error::internal("a block of the spool ends inside an entry");
@@ -365,7 +365,7 @@ impl Fetcher {
             }
             Ok(is_new)
         })?;
-        Ok(marks.map(|(first, last)| Block { first, last, payload }))
+        Ok(marks.map(|(first, last)| Block { first, last, payload: payload.into() }))
     }
 }
 

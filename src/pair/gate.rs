@@ -20,12 +20,12 @@ use bson::{RawBson, RawBsonRef, RawDocument, Uuid};
 use foldhash::fast::FixedState;
 
 use crate::bson::{identity::IdKey, order};
-use crate::pair::budget::Permit;
 use crate::pair::collection::Tracked;
 use crate::pair::held::Held;
 use crate::pair::inbox::{Inbox, Queued};
 use crate::pair::ledger::{Ledger, Pin};
 use crate::pair::op::{Op, OpKind, OpRef};
+use crate::pair::origin::Origin;
 use crate::pair::position::{Mark, Position};
 use crate::pair::touched::Touched;
 use crate::state::{self, Recorded};
@@ -187,8 +187,8 @@ impl Gate {
         self.ledger.unpin(pin);
     }
 
-    /// Decides on one op. `permit` is the reply's: kept ops take their part.
-    pub fn classify(&mut self, op: OpRef<'_>, permit: &mut Permit) -> Verdict {
+    /// Decides on one op; `origin` is what its body is in.
+    pub fn classify(&mut self, op: OpRef<'_>, origin: &mut Origin) -> Verdict {
         debug_assert!(op.position <= self.begun, "an op belongs to an entry that was begun");
         if self.closed {
             return Verdict::Dropped;
@@ -214,15 +214,16 @@ impl Gate {
             self.left += 1;
             return Verdict::Held;
         }
-        let op = op.to_owned(id, permit);
         match held {
-            Some(held) => held.push(op),
+            Some(held) => {
+                held.push(op.kept(id, origin.copy(op.body)));
+                Verdict::Held
+            }
             None => {
-                collection.queue(op, &self.lanes);
-                return Verdict::Queued;
+                collection.queue(op.kept(id, origin.lend(op.body)), &self.lanes);
+                Verdict::Queued
             }
         }
-        Verdict::Held
     }
 
     /// waiting → copying. None if the collection is gone.
@@ -309,6 +310,11 @@ impl Gate {
     /// Ops held in memory, and their bytes.
     pub fn held(&self) -> (u64, u64) {
         self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.count() as u64, bytes + held.bytes()))
+    }
+
+    /// Some ops wait, or soon may.
+    pub fn is_holding(&self) -> bool {
+        !(self.copying.is_empty() && self.holding.is_empty())
     }
 
     fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {

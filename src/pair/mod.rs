@@ -18,6 +18,7 @@ pub mod doubts;
 pub mod duplicate_names;
 pub mod collection;
 pub mod op;
+pub mod origin;
 pub mod touched;
 pub mod oplog;
 pub mod entry;

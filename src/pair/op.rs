@@ -1,9 +1,11 @@
 //! One decoded change to one document, borrowed from a server's reply or owned.
 
 use bson::{RawBsonRef, RawDocument, Uuid};
+use bytes::Bytes;
 
 use crate::bson::identity::IdKey;
 use crate::pair::budget::Permit;
+use crate::pair::origin::Kept;
 use crate::pair::position::Position;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +39,16 @@ pub struct Op {
     pub uuid: Uuid,
     pub kind: OpKind,
     pub id: IdKey,
-    pub body: Box<[u8]>,
-    /// Never read: gives its bytes back when the op is applied or discarded.
+    pub body: Bytes,
+    /// Never read: gives its bytes back when the op is applied or discarded. None where
+    /// the origin's does that.
     pub permit: Option<Permit>,
 }
 
-/// What an op costs besides its body, bytes.
-const OP_OVERHEAD_BYTES: usize = 160;
-
 impl OpRef<'_> {
-    /// Copies the op out of its reply, its bytes out of the reply's permit.
-    pub fn to_owned(self, id: IdKey, permit: &mut Permit) -> Op {
-        let permit = Some(permit.split(self.body.len() + OP_OVERHEAD_BYTES));
-        Op { position: self.position, uuid: self.uuid, kind: self.kind, id, body: self.body.into(), permit }
+    /// The op with its body as its origin gave it.
+    pub fn kept(self, id: IdKey, Kept { body, permit }: Kept) -> Op {
+        Op { position: self.position, uuid: self.uuid, kind: self.kind, id, body, permit }
     }
 }
 

@@ -6,6 +6,8 @@
 //! stands, or appends it, in the order of the section. All else stays a chain.
 //! Names are literal, never paths. Knows nothing about lanes or servers.
 
+use bytes::Bytes;
+
 use crate::bson::element::{Element, elements_of, kind};
 
 /// Above this a document is copied too often for what it saves, bytes.
@@ -26,7 +28,7 @@ pub fn fields_set(delta: &[u8]) -> Option<&[u8]> {
 }
 
 /// The delta that sets these fields.
-pub fn delta_of(fields: &[u8]) -> Box<[u8]> {
+pub fn delta_of(fields: &[u8]) -> Bytes {
     const HEAD: &[u8] = b"\x10$v\0\x02\0\0\0\x03diff\0";
     let section = 4 + 3 + fields.len() + 1;
     let total = 4 + HEAD.len() + section + 1;
@@ -43,7 +45,7 @@ pub fn delta_of(fields: &[u8]) -> Box<[u8]> {
 /// `base` with each field of `over` set: where it stands, else at the end.
 ///
 /// None if a name concerned occurs twice, or the work is not worth it.
-pub fn overlay(base: &[u8], over: &[u8]) -> Option<Box<[u8]>> {
+pub fn overlay(base: &[u8], over: &[u8]) -> Option<Bytes> {
     if BASE_BYTES_MAX < base.len() {
         return None;
     }

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
-use crate::pair::budget::Permit;
 use crate::pair::entry::{Entry, is_internal_database};
 use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
+use crate::pair::origin::Origin;
 use crate::pair::position::Position;
 use crate::pair::tail::TailView;
 use crate::pair::transactions::Transactions;
@@ -47,7 +47,7 @@ impl Plain<'_> {
     pub fn pass<'e>(
         &mut self,
         entries: &mut impl Iterator<Item = Result<&'e RawDocument>>,
-        permit: &mut Permit,
+        origin: &mut Origin,
     ) -> Result<Next<'e>> {
         let mut gate = self.gate.lock();
         // Under the gate's lock: a cutover that closes the gate must know of every
@@ -59,7 +59,7 @@ impl Plain<'_> {
                 break Ok(Next::Plain);
             }
             let Some(raw) = entries.next() else { break Ok(Next::Nothing) };
-            match self.entry(&mut gate, &mut view, raw, permit) {
+            match self.entry(&mut gate, &mut view, raw, origin) {
                 Ok(Met::Op) => (passed, ops) = (passed + 1, ops + 1),
                 Ok(Met::NoOp) => passed += 1,
                 Ok(Met::Before) => {}
@@ -78,7 +78,7 @@ impl Plain<'_> {
         gate: &mut Gate,
         view: &mut TailView,
         raw: Result<&'e RawDocument>,
-        permit: &mut Permit,
+        origin: &mut Origin,
     ) -> Result<Met<'e>> {
         let raw = raw?;
         let entry = Entry::read(raw)?;
@@ -92,7 +92,7 @@ impl Plain<'_> {
         gate.begin(entry.position);
         let counts = entry.is_crud() && counts(&entry);
         if counts {
-            view.note(classify(gate, &entry, entry.position, self.catalog_position, permit)?);
+            view.note(classify(gate, &entry, entry.position, self.catalog_position, origin)?);
         }
         gate.pass(entry.mark());
         *self.at = entry.position;
@@ -142,10 +142,10 @@ pub(super) fn classify<'a>(
     entry: &Entry<'a>,
     position: Position,
     catalog_position: Position,
-    permit: &mut Permit,
+    origin: &mut Origin,
 ) -> Result<Option<Change<'a>>> {
     let op = entry.crud(position)?;
-    let verdict = gate.classify(op, permit);
+    let verdict = gate.classify(op, origin);
     if verdict == Verdict::Unknown {
         return unknown(entry, position, catalog_position);
     }

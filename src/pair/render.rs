@@ -3,6 +3,8 @@
 //! Pure. An insert becomes an upsert over whatever is there, a delta the
 //! server's own oplog stage (R3).
 
+use bytes::Bytes;
+
 use crate::pair::collection::Tracked;
 use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
 use crate::pair::compile::{Base, Statement};
@@ -77,7 +79,7 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
 }
 
 /// The base as a literal, then each delta with the oplog's own semantics (R3).
-pub(super) fn write_pipeline(writer: &mut RawWriter, base: Option<&[u8]>, deltas: &[Box<[u8]>]) {
+pub(super) fn write_pipeline(writer: &mut RawWriter, base: Option<&[u8]>, deltas: &[Bytes]) {
     writer.begin_array("u");
     if let Some(document) = base {
         writer.begin_item(0);

@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::observe::metrics::PairMetrics;
-use crate::pair::budget::{Permit, Share};
+use crate::pair::budget::Share;
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::feed::{self, Feed};
 use crate::pair::gate::opening::Opening;
 use crate::pair::gate::{Gate, Place};
 use crate::pair::held::Stretch;
+use crate::pair::origin::Origin;
 use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
 
@@ -92,6 +93,8 @@ impl Replayer {
             let ended = || Error::internal(format!("the spool ends at {at}, and was read up to {}", stretch.to));
             let block = reader.try_next().await?.ok_or_else(ended)?;
             permit.shrink_to(block.payload.len());
+            // Copies: it may be one op of a block that is of this place.
+            let mut origin = Origin::copied(permit);
             for raw in feed::entries(&block) {
                 let raw = raw?;
                 let entry = Entry::read(raw)?;
@@ -99,7 +102,7 @@ impl Replayer {
                     break;
                 }
                 if at < entry.position {
-                    pass.entry(&entry, raw, &mut permit).await?;
+                    pass.entry(&entry, raw, &mut origin).await?;
                 }
             }
             at = block.last.position.min(stretch.to);
@@ -120,23 +123,23 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
         match entry.op {
-            "c" => self.command(entry, raw, permit).await,
-            _ => self.op(entry, entry.position, permit),
+            "c" => self.command(entry, raw, origin).await,
+            _ => self.op(entry, entry.position, origin),
         }
     }
 
-    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
         match entry.meaning()? {
             Meaning::Part => {
                 self.transactions.part(entry, raw);
                 return Ok(());
             }
-            Meaning::Apply(ops) => self.operations(ops, entry.position, permit)?,
+            Meaning::Apply(ops) => self.operations(ops, entry.position, origin)?,
             Meaning::ApplyChain { previous } => {
                 self.chain(previous, entry.position).await?;
-                self.operations(entry.operations()?, entry.position, permit)?;
+                self.operations(entry.operations()?, entry.position, origin)?;
             }
             Meaning::Commit { previous } => self.chain(previous, entry.position).await?,
             _ => {}
@@ -149,26 +152,26 @@ impl Pass<'_> {
         let feed = &self.replayer.feed;
         for part in self.transactions.chain(feed, last, position).await? {
             let raw = self.transactions.fetch(feed, part).await?;
-            let mut permit = self.replayer.share.reserve(raw.as_bytes().len()).await;
-            self.operations(Entry::read(&raw)?.operations()?, position, &mut permit)?;
+            let mut origin = Origin::copied(self.replayer.share.reserve(raw.as_bytes().len()).await);
+            self.operations(Entry::read(&raw)?.operations()?, position, &mut origin)?;
         }
         Ok(())
     }
 
-    fn operations(&self, ops: &RawArray, position: Position, permit: &mut Permit) -> Result<()> {
+    fn operations(&self, ops: &RawArray, position: Position, origin: &mut Origin) -> Result<()> {
         for op in ops {
             let Some(raw) = op?.as_document() else { continue };
-            self.op(&Entry::read(raw)?, position, permit)?;
+            self.op(&Entry::read(raw)?, position, origin)?;
         }
         Ok(())
     }
 
-    fn op(&self, entry: &Entry<'_>, position: Position, permit: &mut Permit) -> Result<()> {
+    fn op(&self, entry: &Entry<'_>, position: Position, origin: &mut Origin) -> Result<()> {
         if entry.uuid != Some(self.place.uuid) || !entry.is_crud() || entry.from_migrate {
             return Ok(());
         }
         let op = entry.crud(position)?;
-        if self.replayer.gate.lock().replay(self.place, op, permit) {
+        if self.replayer.gate.lock().replay(self.place, op, origin) {
             self.replayer.metrics.ops_replayed.fetch_add(1, Relaxed);
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::pair::ddl::{Ddl, DdlSink};
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::feed::{self, Feed, FeedReader};
 use crate::pair::gate::Gate;
+use crate::pair::origin::Origin;
 use crate::pair::plain::{Change, Next, Plain, classify, counts};
 use crate::pair::position::{Position, Walls};
 use crate::pair::transactions::Transactions;
@@ -56,12 +57,17 @@ impl Tail {
             // Half of the share stays for what is held.
             let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
             let block = self.reader.next().await?;
-            permit.shrink_to(block.payload.len());
+            // As much again for what the ops take beside their bytes.
+            permit.shrink_to(2 * block.payload.len());
+            let mut origin = match self.gate.lock().is_holding() {
+                true => Origin::copied(permit),
+                false => Origin::shared(block.payload.clone(), permit),
+            };
             let mut entries = feed::entries(&block);
             loop {
-                match self.plain().pass(&mut entries, &mut permit)? {
+                match self.plain().pass(&mut entries, &mut origin)? {
                     Next::Plain => {}
-                    Next::Other(entry, raw) => self.entry(&entry, raw, &mut permit).await?,
+                    Next::Other(entry, raw) => self.entry(&entry, raw, &mut origin).await?,
                     Next::Nothing => break,
                 }
             }
@@ -92,12 +98,12 @@ impl Tail {
         self.share.reserve(bytes).await
     }
 
-    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
         if entry.op != "c" {
             return Err(entry.unsupported("an entry of unknown kind"));
         }
         self.gate.lock().begin(entry.position);
-        self.command(entry, raw, permit).await?;
+        self.command(entry, raw, origin).await?;
         self.gate.lock().pass(entry.mark());
         self.at = entry.position;
         self.view.lock().walls.passed(entry.position, entry.wall_ms);
@@ -105,15 +111,15 @@ impl Tail {
         Ok(())
     }
 
-    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, permit: &mut Permit) -> Result<()> {
+    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
         match entry.meaning()? {
             Meaning::Apply(ops) => {
                 self.transactions.ended(entry);
-                self.operations(ops, entry.position, permit)?;
+                self.operations(ops, entry.position, origin)?;
             }
             Meaning::ApplyChain { previous } => {
                 self.chain(previous, entry.position).await?;
-                self.operations(entry.operations()?, entry.position, permit)?;
+                self.operations(entry.operations()?, entry.position, origin)?;
                 self.transactions.ended(entry);
             }
             Meaning::Commit { previous } => {
@@ -136,8 +142,8 @@ impl Tail {
             // The part's own bytes come on top of the reply's. Waiting for them
             // with the reply's permit in hand is sound: nothing is held then, and
             // the rest of the share is in lanes, which give it back without the tail.
-            let mut part_permit = self.room(raw.as_bytes().len(), 0).await;
-            self.operations(Entry::read(&raw)?.operations()?, position, &mut part_permit)?;
+            let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
+            self.operations(Entry::read(&raw)?.operations()?, position, &mut part)?;
         }
         Ok(())
     }
@@ -145,7 +151,7 @@ impl Tail {
     /// The operations inside an `applyOps`. Commands among them only create
     /// collections and indexes, and later operations may be on those: first the
     /// commands, then all the rest under one lock.
-    fn operations(&mut self, ops: &bson::RawArray, position: Position, permit: &mut Permit) -> Result<()> {
+    fn operations(&mut self, ops: &bson::RawArray, position: Position, origin: &mut Origin) -> Result<()> {
         let mut crud = Vec::new();
         for op in ops {
             let Some(raw) = op?.as_document() else { continue };
@@ -161,7 +167,7 @@ impl Tail {
         let mut gate = self.gate.lock();
         for inner in crud.iter().filter(|inner| counts(inner)) {
             self.metrics.ops_read.fetch_add(1, Relaxed);
-            let next = classify(&mut gate, inner, position, self.catalog_position, permit)?;
+            let next = classify(&mut gate, inner, position, self.catalog_position, origin)?;
             // A change that is certainly a user's goes before a perhaps expiry.
             change = [change, next].into_iter().flatten().min_by_key(|change| change.expiry);
         }

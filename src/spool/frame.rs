@@ -132,13 +132,13 @@ impl Header {
     }
 
     /// What was packed; None if the body is damaged.
-    pub fn unpack(&self, body: &[u8]) -> Option<Vec<u8>> {
-        if !self.fits(body) {
+    pub fn unpack(&self, body: Vec<u8>) -> Option<Vec<u8>> {
+        if !self.fits(&body) {
             return None;
         }
         let raw = match self.form {
-            FORM_ZSTD => zstd::bulk::decompress(body, self.raw_bytes).ok()?,
-            FORM_STORED => body.to_vec(),
+            FORM_ZSTD => zstd::bulk::decompress(&body, self.raw_bytes).ok()?,
+            FORM_STORED => body,
             _ => return None,
         };
         (raw.len() == self.raw_bytes).then_some(raw)
@@ -167,7 +167,7 @@ mod tests {
                 prop_assert!(Header::read(header.first_chunk().unwrap(), 6).is_none());
                 let header = Header::read(header.first_chunk().unwrap(), 5).unwrap();
                 prop_assert_eq!(header.label, label);
-                prop_assert_eq!(header.unpack(body), Some(raw.clone()));
+                prop_assert_eq!(header.unpack(body.to_vec()), Some(raw.clone()));
             }
         }
 
@@ -178,7 +178,7 @@ mod tests {
                 let bit = at.index(bytes.len() * 8);
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let (header, body) = bytes.split_first_chunk().unwrap();
-                prop_assert!(Header::read(header, 0).and_then(|header| header.unpack(body)).is_none());
+                prop_assert!(Header::read(header, 0).and_then(|header| header.unpack(body.to_vec())).is_none());
             }
         }
     }

@@ -8,6 +8,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fault;
@@ -23,7 +26,7 @@ pub struct Block {
     pub last: Mark,
     /// In a form of the caller's. May begin with entries that the block before
     /// has: who reads skips what is not above the last entry it took.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 /// Magic, version u32, zero u32, number u64, identity u64, xxh3 of these 32 bytes.
@@ -176,17 +179,24 @@ impl Found {
 
     /// The body as it lies there; None if the file ends before it does.
     pub(super) fn body(&self, file: &File) -> io::Result<Option<Vec<u8>>> {
-        let mut body = vec![0; self.header.packed_bytes];
-        match file.read_exact_at(&mut body, self.offset + frame::HEADER_BYTES as u64) {
-            Ok(()) => Ok(Some(body)),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(e) => Err(e),
+        let bytes = self.header.packed_bytes;
+        // Not cleared before, for it may be 16 MB.
+        let mut body = Vec::with_capacity(bytes);
+        while body.len() < bytes {
+            let offset = self.offset + (frame::HEADER_BYTES + body.len()) as u64;
+            match rustix::io::pread(file, spare_capacity(&mut body), offset) {
+                Ok(0) => return Ok(None),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
+        body.truncate(bytes);
+        Ok(Some(body))
     }
 
     /// None if the body is damaged.
     pub(super) fn block(&self, file: &File) -> io::Result<Option<Block>> {
-        let payload = self.body(file)?.and_then(|body| self.header.unpack(&body));
-        Ok(payload.map(|payload| Block { first: self.label.first, last: self.label.last, payload }))
+        let payload = self.body(file)?.and_then(|body| self.header.unpack(body));
+        Ok(payload.map(|payload| Block { first: self.label.first, last: self.label.last, payload: payload.into() }))
     }
 }

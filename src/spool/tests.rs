@@ -35,7 +35,11 @@ fn at(raw: u64) -> Position {
 /// Entries `from..to`, each its own position.
 fn block(from: u64, to: u64) -> Block {
     let mark = |raw| Mark { position: at(raw), term: 3 };
-    Block { first: mark(from), last: mark(to - 1), payload: (from..to).flat_map(u64::to_le_bytes).collect() }
+    Block {
+        first: mark(from),
+        last: mark(to - 1),
+        payload: (from..to).flat_map(u64::to_le_bytes).collect::<Vec<u8>>().into(),
+    }
 }
 
 fn entries(block: &Block) -> Vec<u64> {

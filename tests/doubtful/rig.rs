@@ -106,7 +106,7 @@ impl Replay<'_> {
     /// can be coalesced is.
     pub(super) async fn log_since(&self, start: Position) {
         let share = Share::new(0);
-        let mut permit = share.reserve_reply().await;
+        let mut origin = Origin::copied(share.reserve_reply().await);
         let log = self.sides.source.database("local").collection::<RawDocumentBuf>("oplog.rs");
         let wanted =
             doc! { "ts": { "$gt": Timestamp::from(start) }, "ui": self.tracked.uuid, "op": { "$in": ["i", "u", "d"] } };
@@ -116,7 +116,7 @@ impl Replay<'_> {
             let entry = Entry::read(&raw).unwrap();
             let mut gate = self.gate.lock();
             gate.begin(entry.position);
-            let verdict = gate.classify(entry.crud(entry.position).unwrap(), &mut permit);
+            let verdict = gate.classify(entry.crud(entry.position).unwrap(), &mut origin);
             assert_eq!(verdict, Verdict::Held);
             gate.pass(entry.mark());
         }

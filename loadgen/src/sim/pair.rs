@@ -9,10 +9,11 @@ use std::sync::Arc;
 use bson::Uuid;
 use futures_util::FutureExt;
 use shardlift::cluster::catalog::Namespace;
-use shardlift::pair::budget::{Permit, Share};
+use shardlift::pair::budget::Share;
 use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::gate::{Gate, Place, Verdict};
 use shardlift::pair::op::{OpKind, OpRef};
+use shardlift::pair::origin::Origin;
 use shardlift::pair::position::Position;
 use shardlift::pair::restore::{Now, restore};
 use shardlift::state::{PairState, UnitState};
@@ -183,9 +184,9 @@ impl Pair {
     }
 
     fn classify(&mut self, ops: &[Change], position: Position) -> Step {
-        let mut permit = permit(&self.share);
+        let mut origin = origin(&self.share);
         for op in ops {
-            match with_op(op, position, |op| self.gate.classify(op, &mut permit)) {
+            match with_op(op, position, |op| self.gate.classify(op, &mut origin)) {
                 Verdict::Held | Verdict::Queued => *self.unapplied.entry((position, op.uuid)).or_default() += 1,
                 Verdict::Unknown if self.catalog_position < position => {
                     return wrong(format!("the op at {position} is on a collection never seen"));
@@ -198,9 +199,9 @@ impl Pair {
 
     /// Ops of an entry that may have been left to the spool, read from it again.
     pub(super) fn replay(&mut self, place: &Place, ops: &[&Change], position: Position) {
-        let mut permit = permit(&self.replayed);
+        let mut origin = origin(&self.replayed);
         for op in ops {
-            with_op(op, position, |op| self.gate.replay(place, op, &mut permit));
+            with_op(op, position, |op| self.gate.replay(place, op, &mut origin));
         }
     }
 
@@ -308,8 +309,8 @@ pub(super) fn namespace(name: &str) -> Namespace {
     Namespace { db: "sim".to_owned(), coll: name.to_owned() }
 }
 
-fn permit(share: &Share) -> Permit {
+fn origin(share: &Share) -> Origin {
     let mut permit = share.reserve_reply().now_or_never().expect("the model keeps few bytes");
     permit.shrink_to(1 << 20);
-    permit
+    Origin::copied(permit)
 }

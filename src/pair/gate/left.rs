@@ -6,9 +6,9 @@
 
 use super::{Gate, Place, UnitState};
 use crate::bson::identity::IdKey;
-use crate::pair::budget::Permit;
 use crate::pair::held::Held;
 use crate::pair::op::{OpKind, OpRef};
+use crate::pair::origin::Origin;
 use crate::pair::position::Position;
 
 impl Gate {
@@ -34,15 +34,15 @@ impl Gate {
 
     /// Hands over an op that was left to the spool, if it is of this place and
     /// still counts. In order, and only those of the stretch that is to be read.
-    pub fn replay(&mut self, place: &Place, op: OpRef<'_>, permit: &mut Permit) -> bool {
+    pub fn replay(&mut self, place: &Place, op: OpRef<'_>, origin: &mut Origin) -> bool {
         debug_assert!(op.uuid == place.uuid, "the reader looks for one collection");
         let Some(collection) = self.collections.get_mut(&op.uuid).filter(|c| c.tracked.counts()) else { return false };
         let is_here = place.unit.is_none_or(|unit| collection.unit_of(op.id) == unit);
         if !is_here || op.kind == OpKind::Insert && !collection.owns(op.body) {
             return false;
         }
-        let op = op.to_owned(IdKey::new(op.id), permit);
-        collection.queue(op, &self.lanes);
+        let kept = origin.lend(op.body);
+        collection.queue(op.kept(IdKey::new(op.id), kept), &self.lanes);
         true
     }
 

@@ -44,12 +44,12 @@ impl Bench {
         Place { uuid: self.uuid, unit }
     }
 
-    fn with_op<T>(&mut self, id: i32, position: u64, work: impl FnOnce(&mut Gate, OpRef<'_>, &mut Permit) -> T) -> T {
+    fn with_op<T>(&mut self, id: i32, position: u64, work: impl FnOnce(&mut Gate, OpRef<'_>, &mut Origin) -> T) -> T {
         let body: RawDocumentBuf = rawdoc! { "_id": id, "at": position as i64 };
         let id = RawBsonRef::Int32(id);
         let op = OpRef { position: at(position), uuid: self.uuid, kind: OpKind::Insert, id, body: body.as_bytes() };
-        let mut permit = self.share.reserve_reply().now_or_never().expect("a test keeps few bytes");
-        work(&mut self.gate, op, &mut permit)
+        let permit = self.share.reserve_reply().now_or_never().expect("a test keeps few bytes");
+        work(&mut self.gate, op, &mut Origin::copied(permit))
     }
 
     /// An entry of one op, whole.
@@ -62,7 +62,7 @@ impl Bench {
 
     fn replay(&mut self, unit: Option<usize>, position: u64, id: i32) -> bool {
         let place = self.place(unit);
-        self.with_op(id, position, |gate, op, permit| gate.replay(&place, op, permit))
+        self.with_op(id, position, |gate, op, origin| gate.replay(&place, op, origin))
     }
 
     /// Positions of what came to the lane.

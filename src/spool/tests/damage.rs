@@ -137,7 +137,7 @@ fn a_torn_end_that_holds_blocks_of_another_log_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), stored).unwrap();
     fill(&log, &[5]);
-    log.append(Block { payload, ..block(6, 7) }).unwrap();
+    log.append(Block { payload: payload.into(), ..block(6, 7) }).unwrap();
     drop(log);
     let path = segments(dir.path()).pop().unwrap();
     let bytes = path.metadata().unwrap().len();

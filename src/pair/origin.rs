@@ -1,0 +1,94 @@
+//! The bytes that ops are read from: a block of the spool, or a part of a transaction.
+//!
+//! A lane's ops share them, and they count until the last of those is applied. Ops that
+//! wait for longer (a copy in progress, a hold) are copies, each with a permit of its own:
+//! one of them would keep a whole block.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::pair::budget::Permit;
+
+/// What ops of one reply are kept with.
+#[derive(Debug)]
+pub struct Origin {
+    /// Granted for all of the bytes, and what comes of them.
+    permit: Permit,
+    /// None: every op is a copy.
+    shared: Option<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bytes: Bytes,
+    granted: Arc<Mutex<Option<Permit>>>,
+    /// Ops that share the bytes.
+    ops: usize,
+}
+
+/// What the bytes are owned by.
+struct Granted {
+    payload: Bytes,
+    /// Given once all of them are passed.
+    _permit: Arc<Mutex<Option<Permit>>>,
+}
+
+/// The body of an op that is kept.
+#[derive(Debug)]
+pub struct Kept {
+    pub body: Bytes,
+    /// None where it is the origin's.
+    pub permit: Option<Permit>,
+}
+
+/// What an op costs besides its body, bytes.
+const OP_OVERHEAD_BYTES: usize = 160;
+
+impl Origin {
+    /// Of which every op that is kept is a copy.
+    pub fn copied(permit: Permit) -> Self {
+        Origin { permit, shared: None }
+    }
+
+    /// For when hardly an op waits. `permit`: of as many bytes as `payload` has, and of more
+    /// for what the ops take.
+    pub fn shared(payload: Bytes, permit: Permit) -> Self {
+        let granted = Arc::default();
+        let bytes = Bytes::from_owner(Granted { payload, _permit: Arc::clone(&granted) });
+        Origin { permit, shared: Some(Shared { bytes, granted, ops: 0 }) }
+    }
+
+    /// `body`, which is a part of it, for an op that goes to a lane.
+    pub fn lend(&mut self, body: &[u8]) -> Kept {
+        match &mut self.shared {
+            Some(shared) => {
+                shared.ops += 1;
+                Kept { body: shared.bytes.slice_ref(body), permit: None }
+            }
+            None => self.copy(body),
+        }
+    }
+
+    /// For an op that waits.
+    pub fn copy(&mut self, body: &[u8]) -> Kept {
+        let permit = self.permit.split(body.len() + OP_OVERHEAD_BYTES);
+        Kept { body: Bytes::copy_from_slice(body), permit: Some(permit) }
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            let all = self.permit.split(shared.bytes.len() + shared.ops * OP_OVERHEAD_BYTES);
+            *shared.granted.lock() = Some(all);
+        }
+    }
+}
+
+impl AsRef<[u8]> for Granted {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}

@@ -105,6 +105,11 @@ impl IdKey {
         self.hash
     }
 
+    /// Where the `_id` index has it, about (`order::place`).
+    pub fn place(&self) -> u128 {
+        order::place(&self.value.as_raw_bson_ref().into())
+    }
+
     /// True if `value` names the same document; `hash` is `hash(value)`.
     pub fn is(&self, hash: u64, value: RawBsonRef<'_>) -> bool {
         self.hash == hash && order::compare(self.value.as_raw_bson_ref(), value).is_eq()
@@ -209,6 +214,9 @@ mod tests {
             let (a, b) = (a.as_raw_bson_ref(), b.as_raw_bson_ref());
             if order::compare(a, b).is_eq() {
                 prop_assert_eq!(hash(a), hash(b));
+            }
+            if order::compare(a, b).is_lt() {
+                prop_assert!(order::place(&a.into()) <= order::place(&b.into()), "{:?} {:?}", a, b);
             }
             prop_assert_eq!(order::compare(a, b), order::compare(b, a).reverse());
             prop_assert_eq!(order::compare(a, a), std::cmp::Ordering::Equal);

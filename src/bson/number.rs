@@ -91,6 +91,24 @@ fn compare_decimal_double(decimal: Finite, double: f64) -> Ordering {
     }
 }
 
+/// A figure that never descends where `compare` ascends: of the nearest double.
+pub fn about(number: Number) -> i64 {
+    let double = match number {
+        Number::Int(v) => v as f64,
+        Number::Double(v) => v,
+        Number::Decimal(Decimal::NaN) => f64::NAN,
+        Number::Decimal(Decimal::Infinite { negative: true }) => f64::NEG_INFINITY,
+        Number::Decimal(Decimal::Infinite { negative: false }) => f64::INFINITY,
+        Number::Decimal(Decimal::Finite(v)) => v.nearest_double(),
+    };
+    if double.is_nan() {
+        return i64::MIN;
+    }
+    // Doubles of one sign are ordered as their bits are; -0 becomes 0.
+    let bits = (double + 0.0).to_bits() as i64;
+    if bits < 0 { bits ^ i64::MAX } else { bits }
+}
+
 /// `double` as an i64 if it is one exactly.
 pub fn exact_i64(double: f64) -> Option<i64> {
     let in_range = (-I64_END..I64_END).contains(&double);

@@ -55,6 +55,29 @@ pub fn compare_views(a: &View<'_>, b: &View<'_>) -> Ordering {
     }
 }
 
+/// A figure that never descends where `compare` ascends, and is the same for some that
+/// are not equal: of text and bytes only the beginning counts, of documents only the type.
+pub fn place(view: &View<'_>) -> u128 {
+    const RANK_BITS: u32 = 8;
+    let start = |bytes: &[u8]| {
+        let mut word = [0; 16];
+        let taken = bytes.len().min(word.len());
+        word[..taken].copy_from_slice(&bytes[..taken]);
+        u128::from_be_bytes(word)
+    };
+    let signed = |value: i64| u128::from(value as u64 ^ 1 << 63) << 64;
+    let within = match view {
+        View::ObjectId(id) => start(id),
+        View::Text(text) | View::Code(text) => start(text),
+        View::Binary { len, subtype, bytes } => (*len as u128) << 96 | u128::from(*subtype) << 88 | start(bytes) >> 40,
+        View::Boolean(value) => u128::from(*value) << 64,
+        View::Date(value) => signed(*value),
+        View::Timestamp(value) => u128::from(*value) << 64,
+        _ => as_number(view).map_or(0, |number| signed(number::about(number))),
+    };
+    ((view.rank() + 1) as u128) << 120 | within >> RANK_BITS
+}
+
 /// The number a view holds, if it is one.
 pub(super) fn as_number(view: &View<'_>) -> Option<Number> {
     match view {

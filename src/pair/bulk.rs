@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use futures_util::future::try_join_all;
+use futures_util::{TryStreamExt, stream};
 use mongodb::Client;
 
 use crate::bson::element::elements;
@@ -18,7 +19,6 @@ use crate::bson::identity::IdKey;
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{CODE_STALE_CONFIG, while_stale, within};
 use crate::error::{self, Error, Kind, Result};
-use crate::limits::COMMAND_BYTES_MAX;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::at_once::{AtOnce, pays_at_once};
 use crate::pair::checkpoint::same_term;
@@ -45,6 +45,9 @@ pub struct Writer {
     pub metrics: Arc<PairMetrics>,
 }
 
+/// Commands of one lane, and batches of one unit, under way at a time.
+pub const WRITES_IN_FLIGHT: usize = 2;
+
 pub(super) const CODE_DUPLICATE_KEY: i32 = 11000;
 /// The collection of that UUID is gone, or has another name.
 const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
@@ -59,24 +62,30 @@ pub(super) struct Refusal {
 }
 
 /// The statements of a collection of one flush, by how they are sent. A document
-/// is in one of them once.
+/// is in one of them once; they are in the order of `_id`, about, so that the target
+/// meets each of its pages once.
 struct Sorted<'a> {
     collection: &'a Tracked,
     delicate: Vec<&'a Statement>,
     inserts: Vec<&'a Statement>,
-    updates: Vec<&'a Statement>,
-    deletes: Vec<&'a Statement>,
+    /// Updates and deletes.
+    changes: Vec<&'a Statement>,
 }
 
 impl<'a> Sorted<'a> {
     fn of(writes: &'a CollectionWrites) -> Self {
         let collection: &Tracked = &writes.collection;
-        let (delicate, rest): (Vec<_>, Vec<_>) = writes.statements.iter().partition(|s| delicate::is(collection, s));
-        let (deletes, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|s| s.base == Base::Gone);
-        let (inserts, updates) = rest.into_iter().partition(|s| s.is_insert());
-        Sorted { collection, delicate, inserts, updates, deletes }
+        let mut placed: Vec<(u128, &Statement)> = writes.statements.iter().map(|s| (s.id.place(), s)).collect();
+        placed.sort_unstable_by_key(|(place, _)| *place);
+        let all = placed.into_iter().map(|(_, statement)| statement);
+        let (delicate, rest): (Vec<_>, Vec<_>) = all.partition(|s| delicate::is(collection, s));
+        let (inserts, changes) = rest.into_iter().partition(|s| s.is_insert());
+        Sorted { collection, delicate, inserts, changes }
     }
 }
+
+/// Some of the updates and deletes of a collection.
+type Part<'a> = (&'a Tracked, &'a [&'a Statement]);
 
 impl Writer {
     /// Sends one flush; returns how many statements it took when all are
@@ -87,8 +96,7 @@ impl Writer {
         let in_order = in_order
             .iter()
             .map(|w| async { self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>()).await });
-        let inserts = free.iter().map(|sorted| self.send_inserts(sorted));
-        tokio::try_join!(try_join_all(in_order), try_join_all(inserts), self.send_changes(&free))?;
+        tokio::try_join!(try_join_all(in_order), self.send_inserts(&free), self.send_changes(&free))?;
         Ok(writes.iter().map(|w| w.statements.len() as u64).sum())
     }
 
@@ -97,29 +105,29 @@ impl Writer {
         self.flush(&[CollectionWrites::one(collection.clone(), statement)]).await.map(drop)
     }
 
-    /// Whole documents, as if none was there: where one is, it is replaced (R3).
-    async fn send_inserts(&self, Sorted { collection, inserts, .. }: &Sorted<'_>) -> Result<()> {
-        let batches = self.batches(inserts);
-        let sent = batches.iter().map(|batch| async {
-            let refused = self.run(collection, || render_inserts(collection, batch)).await?;
-            let there: Vec<&Statement> = refused.iter().map(|refusal| batch[refusal.index]).collect();
-            match there.is_empty() {
-                true => Ok(()),
-                false => self.send(collection, &there, false).await.map(drop),
-            }
-        });
-        try_join_all(sent).await.map(drop)
+    async fn send_inserts(&self, sorted: &[Sorted<'_>]) -> Result<()> {
+        let bulks = sorted.iter().flat_map(|s| self.bulks(&s.inserts).into_iter().map(|bulk| (s.collection, bulk)));
+        let bulks: Vec<Part<'_>> = bulks.collect();
+        side_by_side(bulks.iter().map(|(collection, bulk)| self.send_insert(collection, bulk))).await
     }
 
-    /// All else: in one transaction if there is enough of it, else side by side.
+    /// Whole documents, as if none was there: where one is, it is replaced (R3).
+    async fn send_insert(&self, collection: &Tracked, batch: &[&Statement]) -> Result<()> {
+        let refused = self.run(collection, || render_inserts(collection, batch)).await?;
+        let there: Vec<&Statement> = refused.iter().map(|refusal| batch[refusal.index]).collect();
+        match there.is_empty() {
+            true => Ok(()),
+            false => self.send(collection, &there, false).await.map(drop),
+        }
+    }
+
+    /// All else.
     async fn send_changes(&self, sorted: &[Sorted<'_>]) -> Result<()> {
-        let groups = || sorted.iter().flat_map(|s| [(s.collection, &s.updates), (s.collection, &s.deletes)]);
-        let batches: Vec<_> =
-            groups().flat_map(|(c, group)| self.batches(group).into_iter().map(move |batch| (c, batch))).collect();
-        let pays = pays_at_once(batches.iter().flat_map(|(_, batch)| batch).map(|statement| statement.weight()));
-        if !(pays && self.all_at_once(&batches).await?) {
-            let sent = batches.iter().map(|(collection, batch)| self.send(collection, batch, false));
-            try_join_all(sent).await?;
+        let parts = sorted.iter().flat_map(|s| self.bulks(&s.changes).into_iter().map(|part| (s.collection, part)));
+        let parts: Vec<Part<'_>> = parts.collect();
+        let size = |(_, part): &Part<'_>| (part.len(), part.iter().map(|s| s.weight()).sum());
+        for parts in self.limits.split(&parts, size) {
+            self.send_parts(parts).await?;
         }
         for Sorted { collection, delicate, .. } in sorted {
             for statement in delicate {
@@ -129,11 +137,25 @@ impl Writer {
         Ok(())
     }
 
-    async fn all_at_once(&self, batches: &[(&Tracked, Vec<&Statement>)]) -> Result<bool> {
+    /// In one transaction if there is enough of it, else side by side.
+    async fn send_parts(&self, parts: &[Part<'_>]) -> Result<()> {
+        let weights = parts.iter().flat_map(|(_, part)| *part).map(|statement| statement.weight());
+        let pays = pays_at_once(weights);
+        let commands: Vec<(&Tracked, Vec<&Statement>)> = parts.iter().flat_map(by_kind).collect();
+        if pays && self.all_at_once(&commands).await? {
+            return Ok(());
+        }
+        let send = async |(collection, command): &(&Tracked, Vec<&Statement>)| {
+            self.send(collection, command, false).await.map(drop)
+        };
+        side_by_side(commands.iter().map(send)).await
+    }
+
+    async fn all_at_once(&self, commands: &[(&Tracked, Vec<&Statement>)]) -> Result<bool> {
         if !self.at_once.is_due() {
             return Ok(false);
         }
-        let commands = batches.iter().map(|(collection, batch)| render_in_transaction(collection, batch));
+        let commands = commands.iter().map(|(collection, command)| render_in_transaction(collection, command));
         let taken = self.in_one_transaction(commands).await?;
         self.at_once.note(taken);
         Ok(taken)
@@ -156,29 +178,17 @@ impl Writer {
             }
             let alike = |s: &&&Statement| kind(s) == kind(first) && !collection.doubts.contains(&s.id);
             let run: Vec<&Statement> = rest.iter().take_while(alike).copied().collect();
-            let batch = self.batches(&run).swap_remove(0);
+            let batch = self.bulks(&run).swap_remove(0);
             // Ordered: nothing after the refused one was tried.
-            let tried = self.send(collection, &batch, true).await?.map_or(batch.len(), |refused| refused + 1);
+            let tried = self.send(collection, batch, true).await?.map_or(batch.len(), |refused| refused + 1);
             rest = &rest[tried..];
         }
         Ok(())
     }
 
     /// Splits statements into what fits one command each.
-    fn batches<'a>(&self, statements: &[&'a Statement]) -> Vec<Vec<&'a Statement>> {
-        let mut batches: Vec<Vec<&Statement>> = Vec::new();
-        let mut bytes = usize::MAX;
-        for statement in statements {
-            let weight = statement.weight();
-            let full = batches.last().is_none_or(|b| b.len() >= self.limits.ops_max);
-            if full || bytes.saturating_add(weight) > COMMAND_BYTES_MAX {
-                batches.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += weight;
-            batches.last_mut().expect("pushed above").push(statement);
-        }
-        batches
+    fn bulks<'s, 'a>(&self, statements: &'s [&'a Statement]) -> Vec<&'s [&'a Statement]> {
+        self.limits.split(statements, |statement| (1, statement.weight()))
     }
 
     /// Returns the index of the last refused statement, if one was.
@@ -276,6 +286,19 @@ impl Writer {
         let documents = self.client.database(&collection.ns.db).collection::<RawDocumentBuf>(&collection.ns.coll);
         Ok(documents.find_one(Document::try_from(filter)?).await?.is_some())
     }
+}
+
+/// Updates, and deletes: a command each.
+fn by_kind<'a>((collection, part): &Part<'a>) -> impl Iterator<Item = (&'a Tracked, Vec<&'a Statement>)> {
+    let (deletes, updates): (Vec<_>, Vec<_>) = part.iter().partition(|s| s.base == Base::Gone);
+    let commands = [updates, deletes].into_iter().filter(|command| !command.is_empty());
+    let collection = *collection;
+    commands.map(move |command| (collection, command))
+}
+
+/// Not all at once: each holds its command in memory.
+async fn side_by_side(writes: impl Iterator<Item = impl Future<Output = Result<()>>>) -> Result<()> {
+    stream::iter(writes.map(Ok)).try_for_each_concurrent(WRITES_IN_FLIGHT, |write| write).await
 }
 
 pub(super) fn unreadable_id(collection: &Tracked) -> Error {

@@ -69,13 +69,32 @@ pub struct CollectionWrites {
 /// are one statement of one command.
 const STATEMENT_BYTES_MAX: usize = COMMAND_BYTES_MAX / 2;
 
-/// How much goes into one flush.
+/// How much goes into one flush, or into one bulk of it.
 #[derive(Debug, Clone, Copy)]
 pub struct FlushLimits {
     /// Statements: any number of ops may be one.
     pub ops_max: usize,
     /// Of all statements.
     pub bytes_max: usize,
+}
+
+impl FlushLimits {
+    /// Cuts `all` into what each fits, but one at least. `size`: statements and bytes.
+    pub fn split<'a, T>(&self, all: &'a [T], size: impl Fn(&T) -> (usize, usize)) -> Vec<&'a [T]> {
+        let (mut parts, mut rest) = (Vec::new(), all);
+        while !rest.is_empty() {
+            let (mut statements, mut bytes) = (0, 0);
+            let fits = |item: &&T| {
+                let size = size(item);
+                (statements, bytes) = (statements + size.0, bytes + size.1);
+                statements <= self.ops_max && bytes <= self.bytes_max
+            };
+            let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            parts.push(part);
+            rest = after;
+        }
+        parts
+    }
 }
 
 /// Most ops in one flush: what is read and not applied stays bounded in time too.
@@ -280,13 +299,12 @@ mod tests {
     use crate::pair::op::Op;
     use OpKind::*;
     use bson::Uuid;
-    use bytes::Bytes;
 
     /// Folds ops given as (kind, body) on one document; shows base and deltas.
     fn folded(ops: &[(OpKind, &str)]) -> String {
         let id = || IdKey::new(bson::RawBsonRef::Int32(1));
         let mut s = Statement::unknown(id(), Position::default());
-        ops.iter().for_each(|(kind, body)| s.fold(*kind, id(), body.as_bytes().into(), false));
+        ops.iter().for_each(|(kind, body)| s.fold(*kind, id(), Bytes::copy_from_slice(body.as_bytes()), false));
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let base = match &s.base {
             Base::Unknown => "?".to_owned(),
@@ -319,8 +337,9 @@ mod tests {
         let set = |fields: bson::RawDocumentBuf| bson::rawdoc! { "$v": 2, "diff": { "u": fields } };
         let unset = bson::rawdoc! { "$v": 2, "diff": { "d": { "a": false } } };
         let mut s = Statement::unknown(id(), Position::default());
-        let fold =
-            |s: &mut Statement, kind, body: &bson::RawDocumentBuf| s.fold(kind, id(), body.as_bytes().into(), false);
+        let fold = |s: &mut Statement, kind, body: &bson::RawDocumentBuf| {
+            s.fold(kind, id(), Bytes::copy_from_slice(body.as_bytes()), false)
+        };
         fold(&mut s, Delta, &set(bson::rawdoc! { "a": 1 }));
         fold(&mut s, Delta, &set(bson::rawdoc! { "b": 2, "a": 3 }));
         fold(&mut s, Delta, &unset);
@@ -329,7 +348,7 @@ mod tests {
         assert!(s.deltas.iter().map(|d| &**d).eq(expect.iter().map(|d| d.as_bytes())), "{:?}", s.deltas);
         fold(&mut s, Insert, &bson::rawdoc! { "_id": 1, "a": 1 });
         fold(&mut s, Delta, &set(bson::rawdoc! { "a": 2, "b": 3 }));
-        assert_eq!(s.base, Base::Full(bson::rawdoc! { "_id": 1, "a": 2, "b": 3 }.as_bytes().into()));
+        assert_eq!(s.base, Base::Full(bson::rawdoc! { "_id": 1, "a": 2, "b": 3 }.into_bytes().into()));
         assert!(s.deltas.is_empty());
     }
 
@@ -337,7 +356,7 @@ mod tests {
 
     fn queued(collection: &Arc<Tracked>, id: bson::RawBsonRef<'_>, position: u64) -> Queued {
         let (uuid, position) = (collection.uuid, Position::from_raw(position));
-        let op = Op { position, uuid, kind: Delete, id: IdKey::new(id), body: Box::default(), permit: None };
+        let op = Op { position, uuid, kind: Delete, id: IdKey::new(id), body: Bytes::new(), permit: None };
         Queued { op, collection: collection.clone() }
     }
 

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
-use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::bulk::{CODE_DUPLICATE_KEY, Writer, unreadable_id};
 use crate::pair::collection::Tracked;
 use crate::pair::command::{Verb, WriteCommand};
@@ -85,21 +84,7 @@ impl Writer {
 
 /// Splits documents into what fits one insert each.
 pub(super) fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLimits) -> Vec<&'a [&'d [u8]]> {
-    let mut batches = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (i, document) in documents.iter().enumerate() {
-        let weight = document.len() + 16;
-        let full = i - start >= limits.ops_max || bytes + weight > limits.bytes_max.min(COMMAND_BYTES_MAX);
-        if full && start < i {
-            batches.push(&documents[start..i]);
-            (start, bytes) = (i, 0);
-        }
-        bytes += weight;
-    }
-    if start < documents.len() {
-        batches.push(&documents[start..]);
-    }
-    batches
+    limits.split(documents, |document| (1, document.len() + 16))
 }
 
 fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {

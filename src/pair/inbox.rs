@@ -156,7 +156,7 @@ mod tests {
         // 3 and 4 were held, and handed over after newer ones had come.
         for raw in [1, 5, 3, 4, 9] {
             let (position, id) = (Position::from_raw(raw), IdKey::new(RawBsonRef::Int32(0)));
-            let body = Box::default();
+            let body = bytes::Bytes::new();
             let op = Op { position, uuid: collection.uuid, kind: OpKind::Delete, id, body, permit: None };
             inbox.push(Queued { op, collection: collection.clone() });
         }

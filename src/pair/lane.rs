@@ -1,32 +1,47 @@
 //! A lane: one ordered worker of a pair. Takes what its inbox holds, compiles
 //! it to one state per document, writes it, and only then takes more.
+//!
+//! The more that waits, the more is written at once, in the order of `_id`: the target
+//! then meets a page once for many documents (tuning.md has what that saves).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::bulk::Writer;
-use crate::pair::compile::{CollectionWrites, compile};
+use crate::pair::compile::{CollectionWrites, FlushLimits, compile};
 use crate::pair::inbox::{Inbox, Oldest};
 
-/// Works until an error; ends by being dropped.
-pub async fn run(inbox: Arc<Inbox>, writer: Writer, metrics: Arc<PairMetrics>) -> Result<()> {
+/// How long a window takes, about: what it holds counts as applied all at once.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Works until an error; ends by being dropped. `window_bytes`: of one flush.
+pub async fn run(inbox: Arc<Inbox>, writer: Writer, window_bytes: usize, metrics: Arc<PairMetrics>) -> Result<()> {
+    let mut window = FlushLimits { bytes_max: window_bytes, ..writer.limits };
     loop {
         // Natural batching: while one flush is under way, the next gathers.
         let taken = inbox.take().await;
         let (oldest, mut applied) = (Oldest::of(&taken), 0);
         let mut queue = taken.into_iter().peekable();
         while queue.peek().is_some() {
-            let writes = compile(&mut queue, writer.limits);
+            let began = Instant::now();
+            let writes = compile(&mut queue, window);
             let sent = writer.flush(&writes).await?;
             let ops = acknowledge(&writes, sent, &metrics);
             applied += ops;
             // IMPORTANT: only after the flush: until then its oldest position holds
             // the watermark back.
             inbox.applied(ops, oldest.after(applied));
+            window.ops_max = at_that_pace(sent, began.elapsed()).max(writer.limits.ops_max);
         }
     }
+}
+
+/// Statements that take one `WINDOW` if `sent` took `elapsed`.
+fn at_that_pace(sent: u64, elapsed: Duration) -> usize {
+    (sent as f64 * WINDOW.as_secs_f64() / elapsed.as_secs_f64().max(1e-3)) as usize
 }
 
 /// Returns how many ops it were.

@@ -19,8 +19,9 @@ use crate::wire::cursor::{Batch, Cursor, Next};
 /// How long the server waits for new entries before it answers with none.
 const AWAIT: Duration = Duration::from_millis(250);
 
-/// Entries in one reply at most; its bytes are bounded by the server (16 MiB).
-const BATCH_ENTRIES: i32 = 100_000;
+/// Entries in one reply at most; its bytes are bounded by the server (16 MiB). What ops
+/// take beside their bytes (`origin`) is then within what is granted for a reply.
+const BATCH_ENTRIES: i32 = 16_384;
 
 /// CursorNotFound, CappedPositionLost, QueryPlanKilled, CursorKilled.
 pub(super) const CODES_CURSOR_LOST: [i32; 4] = [43, 136, 175, 237];

@@ -45,6 +45,8 @@ pub struct Kept {
 
 /// What an op costs besides its body, bytes.
 const OP_OVERHEAD_BYTES: usize = 160;
+/// What comes on top in the window of a lane: its statement, and where that is found.
+const STATEMENT_BYTES: usize = 240;
 
 impl Origin {
     /// Of which every op that is kept is a copy.
@@ -81,7 +83,7 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            let all = self.permit.split(shared.bytes.len() + shared.ops * OP_OVERHEAD_BYTES);
+            let all = self.permit.split(shared.bytes.len() + shared.ops * (OP_OVERHEAD_BYTES + STATEMENT_BYTES));
             *shared.granted.lock() = Some(all);
         }
     }

@@ -1,5 +1,5 @@
 //! Setting top-level fields, merged before anything is sent (DESIGN §5): one
-//! such delta into another, or into a whole document.
+//! such delta into another, or into a whole document; and which of them `$set` can do.
 //!
 //! Only what gives the same bytes on **any** base document, as the server applies
 //! `$v: 2` (`tests/overlay.rs` asks it): the `u` section sets a field where it
@@ -25,6 +25,29 @@ pub fn fields_set(delta: &[u8]) -> Option<&[u8]> {
     let set = sections.next().filter(|e| e.name == b"u" && e.kind == kind::DOCUMENT)?;
     let nothing_else = parts.next().is_none() && sections.next().is_none();
     (nothing_else && version.value == 2i32.to_le_bytes()).then_some(set.value)
+}
+
+/// The fields of a delta that an ordinary `$set` sets as the delta does, on any document
+/// without a name twice: plain values (the server looks into others), of names that are no
+/// paths and in the order in which it appends what is new.
+///
+/// For the target that is the cheaper one (tuning.md): it may write only what changed.
+pub fn set_alike(delta: &[u8]) -> Option<&[u8]> {
+    let fields = fields_set(delta)?;
+    let mut before: &[u8] = b"";
+    for Element { kind, name, .. } in walked(fields)? {
+        let is_path = name.contains(&b'.') || name.starts_with(b"$") || name.first().is_none_or(u8::is_ascii_digit);
+        if is_path || !is_plain(kind) || name == b"_id" || name <= before {
+            return None;
+        }
+        before = name;
+    }
+    Some(fields).filter(|_| !before.is_empty())
+}
+
+fn is_plain(value: u8) -> bool {
+    use kind::*;
+    matches!(value, DOUBLE | STRING | BINARY | OBJECT_ID | BOOLEAN | DATE | NULL | INT32 | INT64 | DECIMAL128)
 }
 
 /// The delta that sets these fields.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::pair::collection::Tracked;
 use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
 use crate::pair::compile::{Base, Statement};
+use crate::pair::overlay::set_alike;
 use crate::wire::message::Request;
 
 impl Statement {
@@ -73,8 +74,17 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
                 write_pipeline(writer, Some(document), &statement.deltas)
             }
         }
-        Base::Unknown | Base::Gone => write_pipeline(writer, None, &statement.deltas),
+        Base::Unknown | Base::Gone => write_changes(writer, &statement.deltas),
     }
+    writer.end();
+}
+
+/// Deltas on whatever is there.
+fn write_changes(writer: &mut RawWriter, deltas: &[Bytes]) {
+    let [delta] = deltas else { return write_pipeline(writer, None, deltas) };
+    let Some(fields) = set_alike(delta) else { return write_pipeline(writer, None, deltas) };
+    writer.begin_document("u");
+    writer.document("$set", fields);
     writer.end();
 }
 

@@ -16,7 +16,7 @@ use crate::cluster::connect::Shard;
 use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
-use crate::pair::bulk::Writer;
+use crate::pair::bulk::{WRITES_IN_FLIGHT, Writer};
 use crate::pair::checkpoint::Checkpointer;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
@@ -76,8 +76,6 @@ pub struct Limits {
     pub checkpoint: Duration,
 }
 
-/// Batches of one unit, and commands of one flush, under way at a time.
-const WRITES_IN_FLIGHT: usize = 2;
 /// Documents are read again for that many collections at a time (`Share::new(0)`).
 const REREADS: usize = 2;
 /// Index builds of one pair under way at a time.
@@ -159,8 +157,10 @@ impl Pair {
             share: Share::new(limits.memory_bytes / 2),
         });
         let queue = pair.admit(&plan).await?;
+        // Half of what the tail may keep: the rest waits for the next windows.
+        let window_bytes = limits.memory_bytes / 4 / limits.lanes;
         for inbox in &lanes {
-            tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), metrics.clone()));
+            tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), window_bytes, metrics.clone()));
         }
         tasks.tasks.spawn(doubtful.run(chores.clone()));
         let store = plan.store;

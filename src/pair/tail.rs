@@ -55,10 +55,9 @@ impl Tail {
     pub async fn run(mut self) -> Result<()> {
         loop {
             // Half of the share stays for what is held.
-            let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
+            let permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
             let block = self.reader.next().await?;
-            // As much again for what the ops take beside their bytes.
-            permit.shrink_to(2 * block.payload.len());
+            // Whole for now: what the ops take beside their bytes is known when they are read.
             let mut origin = match self.gate.lock().is_holding() {
                 true => Origin::copied(permit),
                 false => Origin::shared(block.payload.clone(), permit),

@@ -65,7 +65,7 @@ impl Sides {
         let spool = tempfile::tempdir().unwrap();
         let mut tasks = JoinSet::new();
         for lane in lanes {
-            tasks.spawn(lane::run(lane, writer.clone(), metrics.clone()));
+            tasks.spawn(lane::run(lane, writer.clone(), writer.limits.bytes_max, metrics.clone()));
         }
         let doubtful = Doubtful {
             source_shard: source.clone(),

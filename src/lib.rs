@@ -108,7 +108,10 @@
 //! - *`_id` ranges by `min`/`max` with `hint`*, not by `$gte`: comparison operators
 //!   match one type bracket only and silently skip the others.
 //! - *Deltas by `$_internalApplyOplogUpdate`*: the server's own semantics, field
-//!   order kept. `$set`/`$unset` as an ordinary update is not the same.
+//!   order kept. An ordinary `$set` is the same for some of them only, which then go
+//!   so, for it is cheaper ([`pair::overlay::set_alike`]).
+//! - *Flushes of all that waits, by `_id`*: a target that is behind meets each of its
+//!   pages once for many documents, and catches up the faster the more it is behind.
 //! - *Open transactions are not kept*: at commit their parts are read back along
 //!   `prevOpTime`, so one that is open for days pins nothing and a big one needs
 //!   no buffer (R5). Those of one that is committed stay in the spool, while it has room,

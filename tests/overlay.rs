@@ -4,7 +4,7 @@
 use bson::raw::cstr;
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 use mongodb::Client;
-use shardlift::bson::element::kind;
+use shardlift::bson::element::{elements_of, kind};
 use shardlift::bson::locate;
 use shardlift::pair::overlay::{delta_of, fields_set, overlay, set_alike};
 
@@ -122,7 +122,6 @@ async fn set_does_what_the_delta_does_on_any_base() {
     assert_eq!(expect.len(), bases.len());
     assert_eq!(find(&client, "set", &rawdoc! { "hint": { "_id": 1 } }).await, expect);
     let changed = expect.iter().zip(&bases).filter(|(after, before)| after != before).count();
-    let several =
-        deltas.iter().filter(|delta| 1 < set_alike(delta).unwrap().iter().filter(|b| **b == b'b').count()).count();
+    let several = deltas.iter().filter(|delta| 1 < elements_of(set_alike(delta).unwrap()).count()).count();
     assert!(bases.len() / 2 < changed && 0 < several, "only {changed} documents were changed: nothing is proven");
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use loadgen::error::Result;
+use loadgen::server::open_files;
 use loadgen::{bench, check, cli, demo, load, populate, sim, soak};
 
 #[global_allocator]
@@ -35,6 +36,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    open_files::raise();
     run(Arguments::parse().command).await.unwrap_or_else(|e| {
         eprintln!("loadgen: {e}");
         ExitCode::FAILURE

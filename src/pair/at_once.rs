@@ -21,7 +21,7 @@ pub struct AtOnce {
     pause: AtomicU32,
 }
 
-/// Flushes sent statement by statement after one that was not taken.
+/// Bulks sent statement by statement after one that was not taken.
 const PAUSE: u32 = 8;
 
 impl AtOnce {

@@ -45,7 +45,8 @@ pub struct Writer {
     pub metrics: Arc<PairMetrics>,
 }
 
-/// Commands of one lane, and batches of one unit, under way at a time.
+/// Inserts of one lane, other commands of it, and batches of one unit: each under way at a
+/// time.
 pub const WRITES_IN_FLIGHT: usize = 2;
 
 pub(super) const CODE_DUPLICATE_KEY: i32 = 11000;
@@ -62,8 +63,7 @@ pub(super) struct Refusal {
 }
 
 /// The statements of a collection of one flush, by how they are sent. A document
-/// is in one of them once; they are in the order of `_id`, about, so that the target
-/// meets each of its pages once.
+/// is in one of them once.
 struct Sorted<'a> {
     collection: &'a Tracked,
     delicate: Vec<&'a Statement>,
@@ -75,17 +75,14 @@ struct Sorted<'a> {
 impl<'a> Sorted<'a> {
     fn of(writes: &'a CollectionWrites) -> Self {
         let collection: &Tracked = &writes.collection;
-        let mut placed: Vec<(u128, &Statement)> = writes.statements.iter().map(|s| (s.id.place(), s)).collect();
-        placed.sort_unstable_by_key(|(place, _)| *place);
-        let all = placed.into_iter().map(|(_, statement)| statement);
-        let (delicate, rest): (Vec<_>, Vec<_>) = all.partition(|s| delicate::is(collection, s));
+        let (delicate, rest): (Vec<_>, Vec<_>) = writes.statements.iter().partition(|s| delicate::is(collection, s));
         let (inserts, changes) = rest.into_iter().partition(|s| s.is_insert());
         Sorted { collection, delicate, inserts, changes }
     }
 }
 
-/// Some of the updates and deletes of a collection.
-type Part<'a> = (&'a Tracked, &'a [&'a Statement]);
+/// Statements of one collection that are sent together.
+type Bulk<'a> = (&'a Tracked, &'a [&'a Statement]);
 
 impl Writer {
     /// Sends one flush; returns how many statements it took when all are
@@ -107,7 +104,7 @@ impl Writer {
 
     async fn send_inserts(&self, sorted: &[Sorted<'_>]) -> Result<()> {
         let bulks = sorted.iter().flat_map(|s| self.bulks(&s.inserts).into_iter().map(|bulk| (s.collection, bulk)));
-        let bulks: Vec<Part<'_>> = bulks.collect();
+        let bulks: Vec<Bulk<'_>> = bulks.collect();
         side_by_side(bulks.iter().map(|(collection, bulk)| self.send_insert(collection, bulk))).await
     }
 
@@ -123,11 +120,12 @@ impl Writer {
 
     /// All else.
     async fn send_changes(&self, sorted: &[Sorted<'_>]) -> Result<()> {
-        let parts = sorted.iter().flat_map(|s| self.bulks(&s.changes).into_iter().map(|part| (s.collection, part)));
-        let parts: Vec<Part<'_>> = parts.collect();
-        let size = |(_, part): &Part<'_>| (part.len(), part.iter().map(|s| s.weight()).sum());
-        for parts in self.limits.split(&parts, size) {
-            self.send_parts(parts).await?;
+        let bulks = sorted.iter().flat_map(|s| self.bulks(&s.changes).into_iter().map(|bulk| (s.collection, bulk)));
+        let bulks: Vec<Bulk<'_>> = bulks.collect();
+        let size = |(_, bulk): &Bulk<'_>| (bulk.len(), bulk.iter().map(|s| s.weight()).sum());
+        // Small ones of several collections go together.
+        for bulks in self.limits.split(&bulks, size) {
+            self.send_together(bulks).await?;
         }
         for Sorted { collection, delicate, .. } in sorted {
             for statement in delicate {
@@ -138,10 +136,10 @@ impl Writer {
     }
 
     /// In one transaction if there is enough of it, else side by side.
-    async fn send_parts(&self, parts: &[Part<'_>]) -> Result<()> {
-        let weights = parts.iter().flat_map(|(_, part)| *part).map(|statement| statement.weight());
+    async fn send_together(&self, bulks: &[Bulk<'_>]) -> Result<()> {
+        let weights = bulks.iter().flat_map(|(_, bulk)| *bulk).map(|statement| statement.weight());
         let pays = pays_at_once(weights);
-        let commands: Vec<(&Tracked, Vec<&Statement>)> = parts.iter().flat_map(by_kind).collect();
+        let commands: Vec<(&Tracked, Vec<&Statement>)> = bulks.iter().flat_map(by_kind).collect();
         if pays && self.all_at_once(&commands).await? {
             return Ok(());
         }
@@ -177,7 +175,7 @@ impl Writer {
                 continue;
             }
             let alike = |s: &&&Statement| kind(s) == kind(first) && !collection.doubts.contains(&s.id);
-            let run: Vec<&Statement> = rest.iter().take_while(alike).copied().collect();
+            let run: Vec<&Statement> = rest.iter().take(self.limits.ops_max).take_while(alike).copied().collect();
             let batch = self.bulks(&run).swap_remove(0);
             // Ordered: nothing after the refused one was tried.
             let tried = self.send(collection, batch, true).await?.map_or(batch.len(), |refused| refused + 1);
@@ -289,8 +287,8 @@ impl Writer {
 }
 
 /// Updates, and deletes: a command each.
-fn by_kind<'a>((collection, part): &Part<'a>) -> impl Iterator<Item = (&'a Tracked, Vec<&'a Statement>)> {
-    let (deletes, updates): (Vec<_>, Vec<_>) = part.iter().partition(|s| s.base == Base::Gone);
+fn by_kind<'a>((collection, bulk): &Bulk<'a>) -> impl Iterator<Item = (&'a Tracked, Vec<&'a Statement>)> {
+    let (deletes, updates): (Vec<_>, Vec<_>) = bulk.iter().partition(|s| s.base == Base::Gone);
     let commands = [updates, deletes].into_iter().filter(|command| !command.is_empty());
     let collection = *collection;
     commands.map(move |command| (collection, command))

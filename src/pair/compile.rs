@@ -56,7 +56,8 @@ pub enum Base {
 pub struct CollectionWrites {
     pub collection: Arc<Tracked>,
     /// If the collection is `in_order`: in op order, one per op, and the same
-    /// document may come again. Else one per document, in any order.
+    /// document may come again. Else one per document, in the order of `_id`, about: the
+    /// target then meets each of its pages once.
     pub statements: Vec<Statement>,
     /// Ops these stand for, dropped ones included.
     pub ops: u64,
@@ -111,12 +112,16 @@ pub fn compile(
     queue: &mut std::iter::Peekable<std::vec::IntoIter<Queued>>,
     limits: FlushLimits,
 ) -> Vec<CollectionWrites> {
-    let statements_max = queue.len().min(limits.ops_max);
-    let mut flush = Flush { by_document: HashTable::with_capacity(statements_max), ..Flush::default() };
+    let statements_max = queue.len().min(limits.ops_max).min(OPS_MAX as usize);
+    let by_document = HashTable::with_capacity(statements_max);
+    let mut flush = Flush { statements_max, by_document, ..Flush::default() };
     while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max {
         let Some(known) = queue.peek().map(|next| flush.known(next)) else { break };
         let Some(next) = queue.next_if(|next| !flush.is_chain_full(next, known)) else { break };
         flush.add(next, known);
+    }
+    for writes in flush.collections.iter_mut().filter(|writes| !writes.collection.in_order()) {
+        writes.statements.sort_by_cached_key(|statement| statement.id.place());
     }
     flush.collections
 }
@@ -126,6 +131,8 @@ struct Flush {
     collections: Vec<CollectionWrites>,
     ops: u64,
     statements: usize,
+    /// As many are to be expected.
+    statements_max: usize,
     bytes: usize,
     /// Of the op before: mostly the next one's too.
     last: usize,
@@ -216,7 +223,9 @@ impl Flush {
 
     fn begin(&mut self, collection: Arc<Tracked>) -> usize {
         let (index, uuid) = (self.collections.len(), collection.uuid);
-        let (statements, permits) = (Vec::new(), Permits::default());
+        // The first is mostly the only one.
+        let expected = if self.collections.is_empty() { self.statements_max } else { 0 };
+        let (statements, permits) = (Vec::with_capacity(expected), Permits::default());
         self.collections.push(CollectionWrites { collection, statements, ops: 0, permits });
         self.by_uuid.insert(uuid, index);
         index

@@ -220,7 +220,9 @@ impl Gate {
                 Verdict::Held
             }
             None => {
-                collection.queue(op.kept(id, origin.lend(op.body)), &self.lanes);
+                // One op after the other is slow, and would keep whole blocks.
+                let kept = if collection.tracked.in_order() { origin.copy(op.body) } else { origin.lend(op.body) };
+                collection.queue(op.kept(id, kept), &self.lanes);
                 Verdict::Queued
             }
         }

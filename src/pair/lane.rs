@@ -14,12 +14,12 @@ use crate::pair::bulk::Writer;
 use crate::pair::compile::{CollectionWrites, FlushLimits, compile};
 use crate::pair::inbox::{Inbox, Oldest};
 
-/// How long a window takes, about: what it holds counts as applied all at once.
-const WINDOW: Duration = Duration::from_secs(5);
+/// How long a flush may take, about: what is in it counts as applied all at once.
+const FLUSH: Duration = Duration::from_secs(5);
 
-/// Works until an error; ends by being dropped. `window_bytes`: of one flush.
-pub async fn run(inbox: Arc<Inbox>, writer: Writer, window_bytes: usize, metrics: Arc<PairMetrics>) -> Result<()> {
-    let mut window = FlushLimits { bytes_max: window_bytes, ..writer.limits };
+/// Works until an error; ends by being dropped. `flush_bytes`: in one flush.
+pub async fn run(inbox: Arc<Inbox>, writer: Writer, flush_bytes: usize, metrics: Arc<PairMetrics>) -> Result<()> {
+    let mut limits = FlushLimits { bytes_max: flush_bytes, ..writer.limits };
     loop {
         // Natural batching: while one flush is under way, the next gathers.
         let taken = inbox.take().await;
@@ -27,21 +27,23 @@ pub async fn run(inbox: Arc<Inbox>, writer: Writer, window_bytes: usize, metrics
         let mut queue = taken.into_iter().peekable();
         while queue.peek().is_some() {
             let began = Instant::now();
-            let writes = compile(&mut queue, window);
+            let writes = compile(&mut queue, limits);
             let sent = writer.flush(&writes).await?;
             let ops = acknowledge(&writes, sent, &metrics);
             applied += ops;
             // IMPORTANT: only after the flush: until then its oldest position holds
             // the watermark back.
             inbox.applied(ops, oldest.after(applied));
-            window.ops_max = at_that_pace(sent, began.elapsed()).max(writer.limits.ops_max);
+            // Slowly upwards: what comes may cost more than what was.
+            let pace = at_that_pace(sent, began.elapsed()).min(2 * limits.ops_max);
+            limits.ops_max = pace.max(writer.limits.ops_max);
         }
     }
 }
 
-/// Statements that take one `WINDOW` if `sent` took `elapsed`.
+/// Statements that take as long as `FLUSH` if `sent` took `elapsed`.
 fn at_that_pace(sent: u64, elapsed: Duration) -> usize {
-    (sent as f64 * WINDOW.as_secs_f64() / elapsed.as_secs_f64().max(1e-3)) as usize
+    (sent as f64 * FLUSH.as_secs_f64() / elapsed.as_secs_f64().max(1e-3)) as usize
 }
 
 /// Returns how many ops it were.

@@ -20,7 +20,7 @@ use crate::wire::cursor::{Batch, Cursor, Next};
 const AWAIT: Duration = Duration::from_millis(250);
 
 /// Entries in one reply at most; its bytes are bounded by the server (16 MiB). What ops
-/// take beside their bytes (`origin`) is then within what is granted for a reply.
+/// take beside their bytes (`origin`) is then mostly within what is granted for a reply.
 const BATCH_ENTRIES: i32 = 16_384;
 
 /// CursorNotFound, CappedPositionLost, QueryPlanKilled, CursorKilled.

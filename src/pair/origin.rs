@@ -17,11 +17,11 @@ pub struct Origin {
     /// Granted for all of the bytes, and what comes of them.
     permit: Permit,
     /// None: every op is a copy.
-    shared: Option<Shared>,
+    shared: Option<Common>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Common {
     bytes: Bytes,
     granted: Arc<Mutex<Option<Permit>>>,
     /// Ops that share the bytes.
@@ -45,7 +45,9 @@ pub struct Kept {
 
 /// What an op costs besides its body, bytes.
 const OP_OVERHEAD_BYTES: usize = 160;
-/// What comes on top in the window of a lane: its statement, and where that is found.
+/// Fewer no entry of the oplog takes.
+const ENTRY_BYTES_MIN: usize = 100;
+/// What comes on top in the flush of a lane: its statement, and where that is found.
 const STATEMENT_BYTES: usize = 240;
 
 impl Origin {
@@ -56,26 +58,32 @@ impl Origin {
 
     /// For when hardly an op waits. `permit`: of as many bytes as `payload` has, and of more
     /// for what the ops take.
-    pub fn shared(payload: Bytes, permit: Permit) -> Self {
+    pub fn shared(payload: Bytes, mut permit: Permit) -> Self {
+        permit.shrink_to(payload.len() * (1 + (OP_OVERHEAD_BYTES + STATEMENT_BYTES) / ENTRY_BYTES_MIN));
         let granted = Arc::default();
         let bytes = Bytes::from_owner(Granted { payload, _permit: Arc::clone(&granted) });
-        Origin { permit, shared: Some(Shared { bytes, granted, ops: 0 }) }
+        Origin { permit, shared: Some(Common { bytes, granted, ops: 0 }) }
     }
 
     /// `body`, which is a part of it, for an op that goes to a lane.
     pub fn lend(&mut self, body: &[u8]) -> Kept {
         match &mut self.shared {
-            Some(shared) => {
+            // An empty slice holds on to nothing: a delete has a permit of its own.
+            Some(shared) if !body.is_empty() => {
                 shared.ops += 1;
                 Kept { body: shared.bytes.slice_ref(body), permit: None }
             }
-            None => self.copy(body),
+            _ => self.kept(body, STATEMENT_BYTES),
         }
     }
 
     /// For an op that waits.
     pub fn copy(&mut self, body: &[u8]) -> Kept {
-        let permit = self.permit.split(body.len() + OP_OVERHEAD_BYTES);
+        self.kept(body, 0)
+    }
+
+    fn kept(&mut self, body: &[u8], more: usize) -> Kept {
+        let permit = self.permit.split(body.len() + OP_OVERHEAD_BYTES + more);
         Kept { body: Bytes::copy_from_slice(body), permit: Some(permit) }
     }
 }
@@ -92,5 +100,34 @@ impl Drop for Origin {
 impl AsRef<[u8]> for Granted {
     fn as_ref(&self) -> &[u8] {
         &self.payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::budget::Share;
+
+    #[tokio::test]
+    async fn what_is_kept_counts_until_it_is_gone() {
+        let share = Share::new(0);
+        let payload = Bytes::from_static(&[7; 1_000]);
+        let mut origin = Origin::shared(payload.clone(), share.reserve_reply().await);
+        let (lent, delete, copy) = (origin.lend(&payload[10..20]), origin.lend(&[]), origin.copy(&payload[..50]));
+        drop(origin);
+        let of = |kept: &Kept| kept.permit.as_ref().map(Permit::bytes);
+        assert_eq!((of(&lent), of(&delete), of(&copy)), (None, Some(400), Some(210)));
+        assert_eq!(share.used(), 1_400 + 400 + 210);
+        drop((delete, copy));
+        assert_eq!((share.used(), &lent.body[..]), (1_400, &[7; 10][..]));
+        drop(lent);
+        assert_eq!(share.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_block_of_which_nothing_is_kept_goes_at_once() {
+        let share = Share::new(0);
+        drop(Origin::shared(Bytes::from_static(&[7; 1_000]), share.reserve_reply().await));
+        assert_eq!(share.used(), 0);
     }
 }

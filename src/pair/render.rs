@@ -1,7 +1,7 @@
 //! Statements → raw write commands.
 //!
 //! Pure. An insert becomes an upsert over whatever is there, a delta the
-//! server's own oplog stage (R3).
+//! server's own oplog stage (R3), or a `$set` where that does the same.
 
 use bytes::Bytes;
 
@@ -81,11 +81,15 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
 
 /// Deltas on whatever is there.
 fn write_changes(writer: &mut RawWriter, deltas: &[Bytes]) {
-    let [delta] = deltas else { return write_pipeline(writer, None, deltas) };
-    let Some(fields) = set_alike(delta) else { return write_pipeline(writer, None, deltas) };
-    writer.begin_document("u");
-    writer.document("$set", fields);
-    writer.end();
+    let alone = if let [delta] = deltas { set_alike(delta) } else { None };
+    match alone {
+        Some(fields) => {
+            writer.begin_document("u");
+            writer.document("$set", fields);
+            writer.end();
+        }
+        None => write_pipeline(writer, None, deltas),
+    }
 }
 
 /// The base as a literal, then each delta with the oplog's own semantics (R3).

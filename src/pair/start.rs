@@ -157,10 +157,10 @@ impl Pair {
             share: Share::new(limits.memory_bytes / 2),
         });
         let queue = pair.admit(&plan).await?;
-        // Half of what the tail may keep: the rest waits for the next windows.
-        let window_bytes = limits.memory_bytes / 4 / limits.lanes;
+        // Half of what the tail may keep: the rest waits for the next flush.
+        let flush_bytes = (limits.memory_bytes / 4 / limits.lanes).max(limits.flush.bytes_max);
         for inbox in &lanes {
-            tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), window_bytes, metrics.clone()));
+            tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), flush_bytes, metrics.clone()));
         }
         tasks.tasks.spawn(doubtful.run(chores.clone()));
         let store = plan.store;

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod data_dir;
 pub mod find;
 pub mod mongod;
+pub mod open_files;
 pub mod port;
 pub mod process;
 pub mod spawn;

@@ -60,9 +60,9 @@ TABLE = [
      "    if MUTATED && left.is_some() { held.read(passed); return None; }\n"
      "    left.map(Opening::Spooled)"),
     ("overtake-spooled", "R2", "new ops go to the lanes while older ones are read from the spool", "src/pair/gate.rs",
-     "        let op = op.to_owned(IdKey::new(op.id), permit);\n        match held {",
+     "        match held {\n            Some(held) => {",
      "        let held = held.filter(|held| !MUTATED || 0 < held.count() || held.below() == Position::MAX);\n"
-     "        let op = op.to_owned(IdKey::new(op.id), permit);\n        match held {"),
+     "        match held {\n            Some(held) => {"),
     ("stretch-torn", "R2", "a stretch ends in the middle of an entry", "src/pair/gate/opening.rs",
      "    if held.is_open() && !between_entries {", "    if held.is_open() && !between_entries && !MUTATED {"),
     ("start-not-durable", "R2", "a unit is written before its start is recorded", "loadgen/src/sim/scan.rs",
@@ -75,9 +75,9 @@ TABLE = [
     ("upsert", "R3", "an update brings a document back", "src/pair/render.rs",
      "matches!(statement.base, Base::Full(_));", "MUTATED || matches!(statement.base, Base::Full(_));"),
     ("resurrect", "R3", "a replacement after a delete, in one flush, upserts", "src/pair/compile.rs",
-     "            (_, Base::Gone) => {}",
-     "            (OpKind::Replace, Base::Gone) if MUTATED => self.reset(id, Base::Full(body)),\n"
-     "            (_, Base::Gone) => {}"),
+     "            (_, Base::Gone) => return,",
+     "            (OpKind::Replace, Base::Gone) if MUTATED => Base::Full(body),\n"
+     "            (_, Base::Gone) => return,"),
     ("insert-misses", "R3", "an insert that meets a document is skipped", "loadgen/src/sim/target.rs",
      "                let start = match upsert {",
      "                let base = if MUTATED && upsert && there.is_some() { there } else { base };\n"
@@ -87,7 +87,8 @@ TABLE = [
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };\n"
      "        let hash = if MUTATED { hash ^ (op.id.value.element_type() as u64) << 40 } else { hash };"),
     ("twice", "R4", "a document twice in one unordered flush", "src/pair/compile.rs",
-     "        let known = if in_order { None } else {", "        let known = if in_order || MUTATED { None } else {"),
+     "collection.filter(|_| !next.collection.in_order());",
+     "collection.filter(|_| !next.collection.in_order() && !MUTATED);"),
     ("dead-alive", "R4", "a dead UUID is alive again after a restart", "src/pair/restore.rs",
      "    if state.dead {", "    if state.dead && !MUTATED {"),
     ("dead-stays", "R6", "units of a dead collection keep the resume position", "src/pair/restore.rs",

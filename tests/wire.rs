@@ -107,7 +107,8 @@ async fn a_server_that_is_started_again_is_found_again() {
     set.member_mut(0).kill();
     assert_eq!(direct.run(ping()).await.unwrap_err().kind, Kind::Transient);
     set.member_mut(0).restart().await.unwrap();
-    until("the server answers", async || direct.run(ping()).await.is_ok()).await;
+    // It answers before it is primary again.
+    until("the server takes writes", async || direct.run(sequence()).await.is_ok()).await;
     // A refused statement is no failed command; an unknown command is one.
     let reply = direct.run(sequence()).await.unwrap();
     assert!(reply.body().get_array("writeErrors").is_ok(), "{:?}", reply.body());

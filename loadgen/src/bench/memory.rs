@@ -17,7 +17,8 @@ use crate::bench::figures::{self, Figures};
 use crate::bench::ground::{Ground, host};
 use crate::bench::statements::{self, Bulks};
 use crate::cluster::ReplicaSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::server::open_files;
 
 const PATIENCE: Duration = Duration::from_secs(900);
 const DOC_BYTES: usize = 1_024;
@@ -35,7 +36,8 @@ pub(super) struct Args {
     /// Documents of 16 MB [default: 24, quick 6]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     largest: Option<u64>,
-    /// Collections of the last case [default: 20000, quick 500]
+    /// Collections of the last case [default: 20000 or what the limit of open files
+    /// allows, quick 500]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     collections: Option<u64>,
     #[command(flatten)]
@@ -52,7 +54,7 @@ struct Case {
 
 pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     let (mut told, mut most, mut equal) = (Map::new(), 0.0_f64, true);
-    for case in cases(args) {
+    for case in cases(args, collections(args)?) {
         let source = ground.start("source").await?;
         ground.tell(format!("populating {}", case.name));
         bulk::write(&host(&source), case.population(args.common.seed)).await?;
@@ -72,7 +74,18 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     Ok(Outcome { json, plots: Vec::new(), equal })
 }
 
-fn cases(args: &Args) -> Vec<Case> {
+/// # Errors
+/// If more collections are asked for than a server has files for.
+fn collections(args: &Args) -> Result<u64> {
+    let most = open_files::collections_max();
+    if args.collections.is_some_and(|asked| most < asked) {
+        let remedy = "raise the limit (`ulimit -n`, two files for each collection) or ask for fewer";
+        return Err(Error::new(format!("the limit of open files allows {most} collections only")).remedy(remedy));
+    }
+    Ok(args.common.size(args.collections, 500, 20_000.min(most)))
+}
+
+fn cases(args: &Args, collections: u64) -> Vec<Case> {
     let mb = args.common.size(args.mb, 32, 128);
     let sized = |times: u64| Case {
         name: format!("{}_mb", mb * times),
@@ -80,7 +93,6 @@ fn cases(args: &Args) -> Vec<Case> {
         docs: mb * times * 1_000_000 / DOC_BYTES as u64,
         doc_bytes: DOC_BYTES,
     };
-    let collections = args.common.size(args.collections, 500, 20_000);
     let mut cases = Vec::from([1, 2, 4].map(sized));
     let largest = args.common.size(args.largest, 6, 24);
     cases.push(Case { name: "16_mb_documents".to_owned(), collections: 1, docs: largest, doc_bytes: LARGEST_BYTES });

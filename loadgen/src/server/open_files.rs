@@ -5,6 +5,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Enough for 20 000 collections, and connections.
 const WANTED: u64 = 65_536;
+/// Of a server: what is not a collection's.
+const OTHERS: u64 = 2_000;
+/// The collection's, and that of its index on `_id`.
+const EACH_COLLECTION: u64 = 2;
 
 /// For this process and the servers it starts from now on. Where the limit cannot be
 /// raised, things stay as they are.
@@ -15,4 +19,10 @@ pub fn raise() {
     if raised.is_err() {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
+}
+
+/// Collections without further indexes that a server has files for: it aborts beyond.
+pub fn collections_max() -> u64 {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH_COLLECTION)
 }

@@ -4,10 +4,9 @@
 //! wait for longer (a copy in progress, a hold) are copies, each with a permit of its own:
 //! one of them would keep a whole block.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::pair::budget::Permit;
 
@@ -23,7 +22,7 @@ pub struct Origin {
 #[derive(Debug)]
 struct Common {
     bytes: Bytes,
-    granted: Arc<Mutex<Option<Permit>>>,
+    granted: Arc<OnceLock<Permit>>,
     /// Ops that share the bytes.
     ops: usize,
 }
@@ -32,7 +31,7 @@ struct Common {
 struct Granted {
     payload: Bytes,
     /// Given once all of them are passed.
-    _permit: Arc<Mutex<Option<Permit>>>,
+    _permit: Arc<OnceLock<Permit>>,
 }
 
 /// The body of an op that is kept.
@@ -50,6 +49,11 @@ const ENTRY_BYTES_MIN: usize = 100;
 /// What comes on top in the flush of a lane: its statement, and where that is found.
 const STATEMENT_BYTES: usize = 240;
 
+/// What a block of so many bytes takes at most, with all that comes of its ops.
+pub fn bytes_max(payload: usize) -> usize {
+    payload * (1 + (OP_OVERHEAD_BYTES + STATEMENT_BYTES) / ENTRY_BYTES_MIN)
+}
+
 impl Origin {
     /// Of which every op that is kept is a copy.
     pub fn copied(permit: Permit) -> Self {
@@ -58,8 +62,7 @@ impl Origin {
 
     /// For when hardly an op waits. `permit`: of as many bytes as `payload` has, and of more
     /// for what the ops take.
-    pub fn shared(payload: Bytes, mut permit: Permit) -> Self {
-        permit.shrink_to(payload.len() * (1 + (OP_OVERHEAD_BYTES + STATEMENT_BYTES) / ENTRY_BYTES_MIN));
+    pub fn shared(payload: Bytes, permit: Permit) -> Self {
         let granted = Arc::default();
         let bytes = Bytes::from_owner(Granted { payload, _permit: Arc::clone(&granted) });
         Origin { permit, shared: Some(Common { bytes, granted, ops: 0 }) }
@@ -92,7 +95,7 @@ impl Drop for Origin {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
             let all = self.permit.split(shared.bytes.len() + shared.ops * (OP_OVERHEAD_BYTES + STATEMENT_BYTES));
-            *shared.granted.lock() = Some(all);
+            let _ = shared.granted.set(all);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::pair::ddl::{Ddl, DdlSink};
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::feed::{self, Feed, FeedReader};
 use crate::pair::gate::Gate;
-use crate::pair::origin::Origin;
+use crate::pair::origin::{self, Origin};
 use crate::pair::plain::{Change, Next, Plain, classify, counts};
 use crate::pair::position::{Position, Walls};
 use crate::pair::transactions::Transactions;
@@ -55,9 +55,9 @@ impl Tail {
     pub async fn run(mut self) -> Result<()> {
         loop {
             // Half of the share stays for what is held.
-            let permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
+            let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
             let block = self.reader.next().await?;
-            // Whole for now: what the ops take beside their bytes is known when they are read.
+            permit.shrink_to(origin::bytes_max(block.payload.len()));
             let mut origin = match self.gate.lock().is_holding() {
                 true => Origin::copied(permit),
                 false => Origin::shared(block.payload.clone(), permit),

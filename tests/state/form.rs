@@ -1,0 +1,56 @@
+//! State of other releases, and state that is damaged.
+
+use super::*;
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
+    let newer = doc! {"$set": {"format": 3}};
+    let rows = [
+        ("run", newer.clone(), "format 3; this release knows 2"),
+        ("run", doc! {"$unset": {"format": 1}}, "has no format"),
+        ("run", doc! {"$set": {"stage": "resting"}}, "unknown stage \"resting\""),
+        ("run", doc! {"$set": {"pairs": ["x"]}}, "cannot be read"),
+        ("expiries", newer.clone(), "an expiry has format 3"),
+        ("pairs", newer.clone(), "pair 0 has format 3"),
+        ("pairs", doc! {"$set": {"format": 3}, "$unset": {"whole": 1}}, "pair 0 has format 3"),
+        ("pairs", doc! {"$unset": {"resume": 1}}, "pair 0 cannot be read"),
+        ("collections", newer.clone(), "d.c has format 3"),
+        ("collections", doc! {"$set": {"bounds": 1}}, "d.c cannot be read"),
+        ("units", newer, "a unit has format 3"),
+        ("units", doc! {"$set": {"fence": 1}}, "a unit cannot be read"),
+    ];
+    for (name, damage, found) in rows {
+        runs.remove().await.unwrap();
+        runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+        runs.save_expiries(&[Expiry { ns: ns("d.c"), index: None, seconds: Bson::Int32(1) }]).await.unwrap();
+        pairs.create(&pair_state(vec![collection("d.c", vec![UnitState::Settled])])).await.unwrap();
+        set(shard, name, doc! {}, damage).await;
+        let error: Error = match name {
+            "run" => runs.load().await.unwrap_err(),
+            "expiries" => runs.load_expiries().await.unwrap_err(),
+            _ => pairs.load().await.unwrap_err(),
+        };
+        assert!(error.kind == Kind::Unsupported && error.message.contains(found), "{name}: {error}");
+        assert!(error.remedy.unwrap().contains("--restart"));
+    }
+}
+
+#[tokio::test]
+async fn the_first_form_is_read_on() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
+    let run = run_state(Stage::Moving, &target);
+    let plan = pair_state(vec![collection("d.c", vec![UnitState::Copying(at(90, 7)), UnitState::Settled])]);
+    runs.create(&run).await.unwrap();
+    pairs.create(&plan).await.unwrap();
+    for name in ["run", "pairs", "collections", "units"] {
+        set(shard, name, doc! {}, doc! {"$set": {"format": 1}}).await;
+    }
+    set(shard, "pairs", doc! {}, doc! {"$unset": {"applied": 1}}).await;
+    assert_eq!(runs.load().await.unwrap(), Some(run));
+    assert_eq!(text(&pairs.load().await.unwrap().unwrap()), text(&plan), "the resume position counts as applied");
+}

@@ -80,10 +80,14 @@ struct Unit {
 enum UnitState {
     /// Its scan has not begun. Set when planned; left by `start`.
     Waiting,
-    /// Its scan reads at or after the fence, so no op up to there is needed. Set by
-    /// `start`, or by `admit` where an earlier incarnation had started it; left by
-    /// `finish`.
-    Copying { fence: Position, held: Held, again: bool },
+    /// Its scan reads at or after the fence. Set by `start`, or by `admit` where an
+    /// earlier incarnation had started it; left by `finish`. No op up to `seen` is
+    /// needed.
+    ///
+    /// IMPORTANT: `seen` is the fence only where nothing of the unit was ever there. One
+    /// taken up again needs every op from the resume position on: an attempt before may
+    /// have applied ops below the fence, and the scan leaves its documents alone.
+    Copying { fence: Position, seen: Position, held: Held, again: bool },
     /// Its last held op was handed to the lanes. Set by `finish`; final.
     Copied,
 }
@@ -146,7 +150,8 @@ impl Gate {
         assert_eq!(states.len(), bounds.len() + 1, "a unit more than there are bounds");
         let uuid = tracked.uuid;
         let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
-        let units: Vec<Unit> = lowers.zip(states).map(|(lower, state)| Unit::restored(lower, *state)).collect();
+        let restored = |(lower, state): (_, &_)| Unit::restored(lower, *state, self.begun);
+        let units: Vec<Unit> = lowers.zip(states).map(restored).collect();
         let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
         self.copying.extend(copying.map(|(index, _)| (uuid, index)));
         self.collections.insert(uuid, Collection { tracked, units, hold: None });
@@ -203,7 +208,7 @@ impl Gate {
         let unit = collection.unit_of(op.id);
         let held = match &mut collection.units[unit].state {
             UnitState::Waiting => return Verdict::Dropped,
-            UnitState::Copying { fence, .. } if op.position <= *fence => return Verdict::Dropped,
+            UnitState::Copying { seen, .. } if op.position <= *seen => return Verdict::Dropped,
             UnitState::Copying { held, .. } => Some(held),
             UnitState::Copied => collection.hold.as_mut(),
         };
@@ -237,9 +242,10 @@ impl Gate {
                 Some(Started { fence: *fence, again: true })
             }
             state @ UnitState::Waiting => {
-                *state = UnitState::Copying { fence: self.begun, held: Held::default(), again: false };
+                let fence = self.begun;
+                *state = UnitState::Copying { fence, seen: fence, held: Held::default(), again: false };
                 self.copying.insert((*uuid, unit));
-                Some(Started { fence: self.begun, again: false })
+                Some(Started { fence, again: false })
             }
             _ => panic!("a unit is started once"),
         }
@@ -336,10 +342,13 @@ impl Gate {
 }
 
 impl Unit {
-    fn restored(lower: Option<RawBson>, state: state::UnitState) -> Self {
+    /// `resume`: everything up to there is applied.
+    fn restored(lower: Option<RawBson>, state: state::UnitState, resume: Position) -> Self {
         let state = match state {
             state::UnitState::Waiting => UnitState::Waiting,
-            state::UnitState::Copying(fence) => UnitState::Copying { fence, held: Held::default(), again: true },
+            state::UnitState::Copying(fence) => {
+                UnitState::Copying { fence, seen: resume, held: Held::default(), again: true }
+            }
             state::UnitState::Settled => UnitState::Copied,
         };
         Unit { lower, state }

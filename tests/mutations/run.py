@@ -37,13 +37,8 @@ pub fn mutated(name: &str) -> bool {
 # name, rule, what it breaks, file, old text, new text
 TABLE = [
     ("fence-passed", "R2", "the fence is the newest entry passed, not begun", "src/pair/gate.rs",
-     "                *state = UnitState::Copying { fence: self.begun, held: Held::default(), again: false };\n"
-     "                self.copying.insert((*uuid, unit));\n"
-     "                Some(Started { fence: self.begun, again: false })",
-     "                let fence = if MUTATED { self.passed } else { self.begun };\n"
-     "                *state = UnitState::Copying { fence, held: Held::default(), again: false };\n"
-     "                self.copying.insert((*uuid, unit));\n"
-     "                Some(Started { fence, again: false })"),
+     "                let fence = self.begun;\n",
+     "                let fence = if MUTATED { self.passed } else { self.begun };\n"),
     ("finished-early", "R2", "a unit is finished before all of it is written", "loadgen/src/sim/scan.rs",
      "        let at_end = next == Key::MAX;\n",
      "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),
@@ -146,6 +141,10 @@ TABLE = [
     ("none-given-up", "R6", "a pair goes on at the applied position and gives no unit up", "src/control/resume.rs",
      "matches!(unit, UnitState::Copying(_)));",
      "matches!(unit, UnitState::Copying(_)) && !MUTATED);"),
+    ("below-fence", "R6", "ops up to its fence are dropped of a unit that is taken up again", "src/pair/gate.rs",
+     "                UnitState::Copying { fence, seen: resume, held: Held::default(), again: true }",
+     "                let seen = if MUTATED { fence } else { resume };\n"
+     "                UnitState::Copying { fence, seen, held: Held::default(), again: true }"),
     ("new-fence", "R6", "a unit that was being copied takes a new fence after a restart", "src/pair/gate.rs",
      "            state::UnitState::Waiting => UnitState::Waiting,\n",
      "            state::UnitState::Waiting => UnitState::Waiting,\n"

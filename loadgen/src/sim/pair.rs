@@ -70,6 +70,8 @@ pub(super) struct Pair {
     pub(super) queue: VecDeque<Unit>,
     pub(super) rounds: Rounds,
     pub(super) chores: Vec<Chore>,
+    /// In this attempt.
+    pub(super) slow_tail: bool,
     /// Kept and not acknowledged, as the model counts them.
     pub(super) unapplied: BTreeMap<(Position, Uuid), u32>,
     /// Commands nobody waits for any more, in this attempt.
@@ -93,6 +95,8 @@ pub(super) struct Shape {
     pub(super) flush_ops: usize,
     /// The last lane is far slower than the others.
     pub(super) lame: bool,
+    /// Checkpoints are rare, and in some attempts the tail is far slower than the scans.
+    pub(super) uneven: bool,
     /// Where memory is short, held bytes beyond these are left to the spool. None:
     /// it never is.
     pub(super) held_max: Option<u64>,
@@ -142,6 +146,7 @@ impl Pair {
             queue: begun.into_iter().chain(waiting).collect(),
             rounds: Rounds::default(),
             chores: Vec::new(),
+            slow_tail: false,
             unapplied: BTreeMap::new(),
             orphans: Vec::new(),
             share: Share::new(0),

@@ -69,6 +69,7 @@ impl World {
             scans: 1 + dice.below(2) as usize,
             flush_ops: 1 + dice.below(8) as usize,
             lame: dice.below(3) == 0,
+            uneven: dice.below(3) == 0,
             held_max: [None, Some(0), Some(1_000)][dice.below(3) as usize],
         };
         let fault_steps = [0, 300, 120, 60][dice.below(4) as usize];
@@ -219,7 +220,9 @@ impl World {
                 let mut pairs = Vec::new();
                 for (index, state) in states.iter().enumerate() {
                     let source = &self.sources[index];
-                    pairs.push(Pair::start(state, index, begun[index], source.newest(), self.shape, source)?);
+                    let mut pair = Pair::start(state, index, begun[index], source.newest(), self.shape, source)?;
+                    pair.slow_tail = self.dice.below(2) == 0;
+                    pairs.push(pair);
                     self.note(|| format!("pair {index} starts at {}: {:?}", state.resume.position, units(state)));
                 }
                 Process::Up(Box::new(coordinator), pairs)
@@ -248,7 +251,10 @@ impl World {
         let term = pair.term;
         let (target, dice) = (&mut self.targets[which], &mut self.dice);
         let mut reach = Reach { source, target, dice, term };
+        let uneven = self.shape.uneven && 0 < self.writes_left;
+        let slow = |what| uneven && (what > 5 || pair.slow_tail);
         match what {
+            0..5 | 16 | 17 if slow(what) && reach.dice.below(8) != 0 => {}
             0..5 => {
                 if let Some(held_max) = self.shape.held_max.filter(|_| reach.dice.below(6) == 0) {
                     pair.gate.leave(held_max);

@@ -183,6 +183,18 @@ fn what_the_fence_covers_is_not_held() {
     assert_eq!(b.entry(5, 1), Verdict::Held);
 }
 
+#[test]
+fn a_unit_taken_up_again_needs_every_op_from_the_resume_position_on() {
+    // An attempt before this one recorded the fence; another applied ops below it, to
+    // documents that the scan leaves alone.
+    let mut b = Bench::new(state::UnitState::Copying(at(9)));
+    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.again && started.fence == at(9)));
+    assert_eq!(b.entry(3, 1), Verdict::Held);
+    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
+    assert_eq!(b.entry(5, 1), Verdict::Queued);
+    assert_eq!((b.applied(), b.gate.watermark()), (vec![3, 5], at(5)));
+}
+
 /// What a checkpoint would record as resume position now.
 fn resume(bench: &mut Bench) -> u64 {
     bench.gate.capture().expect("it is open").resume.position.raw()

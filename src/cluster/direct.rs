@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::cluster::retry::CODE_STALE_CONFIG;
 use crate::error::{Error, Kind, Result};
 use crate::wire::message::{Reply, Request};
-use crate::wire::pool::{Lease, Pool};
+use crate::wire::pool::{Admission, Lease, Pool};
 use crate::wire::way::Way;
 
 /// How often a reader that waits looks for another primary.
@@ -30,6 +30,11 @@ pub struct Direct {
 impl Direct {
     pub fn new(client: Client, way: Way, links_max: usize) -> Self {
         Direct { client, pool: Pool::new(way, links_max), primary: Arc::default() }
+    }
+
+    /// Every connection must be admitted before it is used.
+    pub fn admitted_by(self, admission: Admission) -> Self {
+        Direct { pool: self.pool.admitted_by(admission), ..self }
     }
 
     /// A connection to what was the primary when it was last asked for.

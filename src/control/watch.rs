@@ -47,6 +47,50 @@ pub(super) fn same_owners(before: &Collection, now: &Collection) -> bool {
     match (&before.sharded, &now.sharded) {
         (None, None) => before.primary == now.primary,
         (Some(before), Some(now)) => joined(before) == joined(now),
-        _ => false,
+        // A drop under way: its metadata goes first, its shards follow one by one. What
+        // ends sharding otherwise gives the collection another UUID.
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::catalog::{Chunk, CollectionKind, Namespace, Sharded};
+    use bson::{RawBson, RawDocumentBuf, rawdoc};
+
+    fn collection(primary: usize, owner: Option<usize>) -> Collection {
+        let (min, max) = (rawdoc! { "k": RawBson::MinKey }, rawdoc! { "k": RawBson::MaxKey });
+        let sharded = |shard| Sharded {
+            key: rawdoc! { "k": 1 },
+            unique: false,
+            chunks: vec![Chunk { min, max, shard }],
+            zones: Vec::new(),
+        };
+        Collection {
+            ns: Namespace { db: "d".to_owned(), coll: "c".to_owned() },
+            kind: CollectionKind::Plain,
+            uuid: None,
+            options: RawDocumentBuf::new(),
+            primary,
+            sharded: owner.map(sharded),
+            key_index: None,
+        }
+    }
+
+    #[test]
+    fn a_drop_under_way_is_no_change_of_owners() {
+        for (before, now, same) in [
+            ((0, None), (0, None), true),
+            ((0, None), (1, None), false),
+            ((0, Some(0)), (0, Some(0)), true),
+            ((0, Some(0)), (0, Some(1)), false),
+            ((0, None), (0, Some(0)), false),
+            ((0, Some(1)), (0, None), true),
+        ] {
+            let [then, after] = [before, now].map(|(primary, owner)| collection(primary, owner));
+            assert_eq!(same_owners(&then, &after), same, "{before:?} {now:?}");
+        }
     }
 }

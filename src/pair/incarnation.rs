@@ -1,6 +1,7 @@
 //! One incarnation of a pair's writers (R7). A batch whose connection was lost
 //! may still run, after its retry and after later ops; so nothing is written
-//! until the target lists no connection of an older incarnation.
+//! until the target lists no connection of an older incarnation. One that is opened
+//! after that is not used (`PairStore::admission`).
 
 use std::time::{Duration, Instant};
 

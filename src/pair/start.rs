@@ -103,7 +103,7 @@ impl Pair {
         let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
         let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
         let writer = Writer {
-            direct: plan.target.direct(&target, &app_name, pool as usize),
+            direct: plan.target.direct(&target, &app_name, pool as usize).admitted_by(plan.store.admission()),
             client: target,
             limits: limits.flush,
             at_once: Arc::default(),

@@ -24,7 +24,8 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::position::{Mark, Position};
 use crate::state::database::{StateDatabase, statement};
-use crate::state::{CollectionState, FORMAT, Incarnation, PairState, Recorded, UnitState, documents};
+use crate::state::{CollectionState, DATABASE, FORMAT, Incarnation, PairState, Recorded, UnitState, documents};
+use crate::wire::pool::Admission;
 
 const PAIRS: &str = "pairs";
 const COLLECTIONS_OF_PAIR: &str = "collections";
@@ -161,6 +162,16 @@ impl PairStore {
         // so that the term of a later write is the one to compare with.
         let term = self.checkpoint(None).await?;
         Ok(Incarnation { number, term })
+    }
+
+    /// Refuses connections that are opened once another incarnation has begun.
+    ///
+    /// IMPORTANT: the next one waits for those it sees. A process that was frozen may
+    /// open more when it wakes up (R7).
+    pub fn admission(&self) -> Admission {
+        let filter = self.me_now();
+        let find = rawdoc! {"find": PAIRS, "filter": filter, "limit": 1, "singleBatch": true};
+        Admission { database: DATABASE, find, refused: self.gone(Kind::Transient) }
     }
 
     /// A unit turns from waiting to copying. Must have returned before anything
@@ -308,6 +319,16 @@ impl PairStore {
         rawdoc! {"_id": self.pair as i64, "run": self.run.as_str()}
     }
 
+    /// As long as this incarnation, if one was begun, is the newest.
+    fn me_now(&self) -> RawDocumentBuf {
+        let mut key = self.me();
+        match self.incarnation.load(SeqCst) {
+            0 => {}
+            number => key.append(bson::cstr!("incarnation"), number),
+        }
+        key
+    }
+
     fn unit_key(&self, uuid: Uuid, unit: usize) -> RawDocumentBuf {
         rawdoc! {"_id": documents::unit_id(uuid, unit), "run": self.run.as_str()}
     }
@@ -323,12 +344,7 @@ impl PairStore {
 
     /// Changes the pair's document, if this incarnation is the newest.
     async fn touch(&self, update: RawDocumentBuf) -> Result<i64> {
-        let mut key = self.me();
-        match self.incarnation.load(SeqCst) {
-            0 => {}
-            number => key.append(bson::cstr!("incarnation"), number),
-        }
-        let written = self.database.update_all(PAIRS, [Ok(statement(key, update, false))]).await?;
+        let written = self.database.update_all(PAIRS, [Ok(statement(self.me_now(), update, false))]).await?;
         match written {
             Some(written) if 0 < written.count => Ok(written.term),
             _ => Err(self.gone(Kind::Transient)),

@@ -6,12 +6,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bson::RawDocumentBuf;
 use mongodb::options::ServerAddress;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result};
 use crate::wire::link::Link;
+use crate::wire::message::Request;
 use crate::wire::way::Way;
 
 /// One that was idle for longer may have been forgotten on its way: nobody would say so.
@@ -23,6 +25,28 @@ pub struct Pool {
     way: Way,
     idle: Arc<Mutex<Vec<(Instant, Link)>>>,
     room: Arc<Semaphore>,
+    admission: Option<Arc<Admission>>,
+}
+
+/// What a new connection is asked for before it is used.
+#[derive(Debug)]
+pub struct Admission {
+    pub database: &'static str,
+    /// A `find` that shows a document as long as we may work there.
+    pub find: RawDocumentBuf,
+    /// The error if it shows none.
+    pub refused: Error,
+}
+
+impl Admission {
+    async fn check(&self, link: &mut Link) -> Result<()> {
+        let reply = link.call(Request::new(self.database, self.find.clone())).await?;
+        let cursor = reply.body().get_document("cursor");
+        let found = cursor
+            .and_then(|cursor| cursor.get_array("firstBatch"))
+            .is_ok_and(|batch| batch.into_iter().next().is_some());
+        if found { Ok(()) } else { Err(self.refused.clone()) }
+    }
 }
 
 /// A connection for one caller. It goes back when dropped, if it can be used again.
@@ -37,13 +61,18 @@ pub struct Lease {
 impl Pool {
     /// At most `links_max` connections at a time; none is opened before it is needed.
     pub fn new(way: Way, links_max: usize) -> Self {
-        Pool { way, idle: Arc::default(), room: Arc::new(Semaphore::new(links_max)) }
+        Pool { way, idle: Arc::default(), room: Arc::new(Semaphore::new(links_max)), admission: None }
+    }
+
+    pub fn admitted_by(self, admission: Admission) -> Self {
+        Pool { admission: Some(Arc::new(admission)), ..self }
     }
 
     /// A connection to this server; waits while all are in use.
     ///
     /// # Errors
-    /// `Transient` if the server cannot be reached, `Connect` if it does not let us in.
+    /// `Transient` if the server cannot be reached, `Connect` if it does not let us in,
+    /// the admission's if that is refused.
     pub async fn at(&self, address: &ServerAddress) -> Result<Lease> {
         let room = self.room.clone().acquire_owned().await;
         self.lease(address, room.map_err(|_| Error::internal("a pool was closed"))?).await
@@ -64,9 +93,17 @@ impl Pool {
         };
         let link = match idle {
             Some(link) => link,
-            None => Link::open(&self.way, address).await?,
+            None => self.open(address).await?,
         };
         Ok(Lease { link: Some(link), pool: self.clone(), _room: room })
+    }
+
+    async fn open(&self, address: &ServerAddress) -> Result<Link> {
+        let mut link = Link::open(&self.way, address).await?;
+        if let Some(admission) = &self.admission {
+            admission.check(&mut link).await?;
+        }
+        Ok(link)
     }
 
     /// What waits to be used again is closed.

@@ -161,6 +161,26 @@ async fn values_go_round_over_three_lanes() {
     }
 }
 
+/// Written in the order of `_id`, each takes its value before the one that frees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_go_round_in_one_flush_make_nothing_doubtful() {
+    let sides = Sides::start().await;
+    sides.on_both(doc! { "create": "rows" }).await;
+    sides.on_both(index(doc! { "u": 1 }, true)).await;
+    let ids: Vec<i32> = (1..=90).collect();
+    let documents: Vec<Document> = ids.iter().map(|id| doc! { "_id": id, "u": id }).collect();
+    sides.on_both(doc! { "insert": "rows", "documents": documents }).await;
+    let start = sides.newest().await.position;
+    write(&sides.source, doc! { "delete": "rows", "deletes": [{ "q": { "_id": 90 }, "limit": 1 }] }).await;
+    for id in ids.iter().rev().skip(1) {
+        write(&sides.source, update(*id, doc! { "$set": { "u": id + 1 } })).await;
+    }
+    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 0, "u": 1 }] }).await;
+    let replay = sides.replay_in(1, &rows(), Traits::default(), MANY).await;
+    assert_eq!(replay.to_the_end(start).await, 0);
+    replay.expect_equal().await;
+}
+
 /// Inserts that take a value before the delete that frees it: by an op that is
 /// refused, and by a copied document that is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

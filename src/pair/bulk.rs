@@ -2,8 +2,10 @@
 //!
 //! Every command is sent once. A connection that is lost while one is under way
 //! ends the attempt: whether it took effect is not known, and sending it again on
-//! another connection could let it run twice, late (R7). A refused statement
-//! makes its document doubtful, and nothing waits for it (R3).
+//! another connection could let it run twice, late (R7). A refused statement is sent
+//! once more after the rest of its flush: where values of a unique index go round, it
+//! came before the one that frees its value. Refused again, it makes its document
+//! doubtful, and nothing waits for it (R3).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use futures_util::future::try_join_all;
-use futures_util::{TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Client;
 
 use crate::bson::element::elements;
@@ -82,7 +84,10 @@ impl<'a> Sorted<'a> {
 }
 
 /// Statements of one collection that are sent together.
-type Bulk<'a> = (&'a Tracked, &'a [&'a Statement]);
+type Bulk<'s, 'a> = (&'a Tracked, &'s [&'a Statement]);
+
+/// One that the target refused.
+type Refused<'a> = (&'a Tracked, &'a Statement);
 
 impl Writer {
     /// Sends one flush; returns how many statements it took when all are
@@ -93,7 +98,11 @@ impl Writer {
         let in_order = in_order
             .iter()
             .map(|w| async { self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>()).await });
-        tokio::try_join!(try_join_all(in_order), self.send_inserts(&free), self.send_changes(&free))?;
+        let free = async {
+            let (inserts, changes) = tokio::try_join!(self.send_inserts(&free), self.send_changes(&free))?;
+            self.send_again([inserts, changes].concat()).await
+        };
+        tokio::try_join!(try_join_all(in_order), free)?;
         Ok(writes.iter().map(|w| w.statements.len() as u64).sum())
     }
 
@@ -102,51 +111,60 @@ impl Writer {
         self.flush(&[CollectionWrites::one(collection.clone(), statement)]).await.map(drop)
     }
 
-    async fn send_inserts(&self, sorted: &[Sorted<'_>]) -> Result<()> {
-        let bulks = sorted.iter().flat_map(|s| self.bulks(&s.inserts).into_iter().map(|bulk| (s.collection, bulk)));
-        let bulks: Vec<Bulk<'_>> = bulks.collect();
-        side_by_side(bulks.iter().map(|(collection, bulk)| self.send_insert(collection, bulk))).await
+    async fn send_inserts<'a>(&self, sorted: &[Sorted<'a>]) -> Result<Vec<Refused<'a>>> {
+        let bulks = self.bulks_of(sorted.iter().map(|s| (s.collection, &s.inserts[..])));
+        side_by_side(bulks.into_iter().map(|(collection, bulk)| self.send_insert(collection, bulk)).collect()).await
     }
 
     /// Whole documents, as if none was there: where one is, it is replaced (R3).
-    async fn send_insert(&self, collection: &Tracked, batch: &[&Statement]) -> Result<()> {
+    async fn send_insert<'a>(&self, collection: &'a Tracked, batch: &[&'a Statement]) -> Result<Vec<Refused<'a>>> {
         let refused = self.run(collection, || render_inserts(collection, batch)).await?;
         let there: Vec<&Statement> = refused.iter().map(|refusal| batch[refusal.index]).collect();
-        match there.is_empty() {
-            true => Ok(()),
-            false => self.send(collection, &there, false).await.map(drop),
-        }
+        if there.is_empty() { Ok(Vec::new()) } else { self.send(collection, &there).await }
     }
 
     /// All else.
-    async fn send_changes(&self, sorted: &[Sorted<'_>]) -> Result<()> {
-        let bulks = sorted.iter().flat_map(|s| self.bulks(&s.changes).into_iter().map(|bulk| (s.collection, bulk)));
-        let bulks: Vec<Bulk<'_>> = bulks.collect();
-        let size = |(_, bulk): &Bulk<'_>| (bulk.len(), bulk.iter().map(|s| s.weight()).sum());
+    async fn send_changes<'a>(&self, sorted: &[Sorted<'a>]) -> Result<Vec<Refused<'a>>> {
+        let bulks = self.bulks_of(sorted.iter().map(|s| (s.collection, &s.changes[..])));
+        let size = |(_, bulk): &Bulk<'_, '_>| (bulk.len(), bulk.iter().map(|s| s.weight()).sum());
+        let mut refused = Vec::new();
         // Small ones of several collections go together.
         for bulks in self.limits.split(&bulks, size) {
-            self.send_together(bulks).await?;
+            refused.extend(self.send_together(bulks).await?);
         }
         for Sorted { collection, delicate, .. } in sorted {
             for statement in delicate {
                 self.write_delicate(collection, statement).await?;
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// In one transaction if there is enough of it, else side by side.
-    async fn send_together(&self, bulks: &[Bulk<'_>]) -> Result<()> {
+    async fn send_together<'a>(&self, bulks: &[Bulk<'_, 'a>]) -> Result<Vec<Refused<'a>>> {
         let weights = bulks.iter().flat_map(|(_, bulk)| *bulk).map(|statement| statement.weight());
         let pays = pays_at_once(weights);
         let commands: Vec<(&Tracked, Vec<&Statement>)> = bulks.iter().flat_map(by_kind).collect();
         if pays && self.all_at_once(&commands).await? {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let send = async |(collection, command): &(&Tracked, Vec<&Statement>)| {
-            self.send(collection, command, false).await.map(drop)
-        };
-        side_by_side(commands.iter().map(send)).await
+        side_by_side(commands.iter().map(|(collection, command)| self.send(collection, command)).collect()).await
+    }
+
+    /// Those that were refused, in the order of their ops. No other statement of the
+    /// flush is on their documents.
+    async fn send_again(&self, mut refused: Vec<Refused<'_>>) -> Result<()> {
+        refused.sort_by_key(|(collection, statement)| (collection.uuid.bytes(), statement.position));
+        for same in refused.chunk_by(|(a, _), (b, _)| a.uuid == b.uuid) {
+            let (collection, _) = same[0];
+            let statements: Vec<&Statement> = same.iter().map(|(_, statement)| *statement).collect();
+            let bulks = self.bulks_of(std::iter::once((collection, &statements[..])));
+            let commands: Vec<(&Tracked, Vec<&Statement>)> = bulks.iter().flat_map(by_kind).collect();
+            for (collection, command) in commands {
+                self.send_or_doubt(collection, &command, false).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn all_at_once(&self, commands: &[(&Tracked, Vec<&Statement>)]) -> Result<bool> {
@@ -178,7 +196,7 @@ impl Writer {
             let run: Vec<&Statement> = rest.iter().take(self.limits.ops_max).take_while(alike).copied().collect();
             let batch = self.bulks(&run).swap_remove(0);
             // Ordered: nothing after the refused one was tried.
-            let tried = self.send(collection, batch, true).await?.map_or(batch.len(), |refused| refused + 1);
+            let tried = self.send_or_doubt(collection, batch, true).await?.map_or(batch.len(), |refused| refused + 1);
             rest = &rest[tried..];
         }
         Ok(())
@@ -189,8 +207,19 @@ impl Writer {
         self.limits.split(statements, |statement| (1, statement.weight()))
     }
 
-    /// Returns the index of the last refused statement, if one was.
-    async fn send(&self, collection: &Tracked, batch: &[&Statement], ordered: bool) -> Result<Option<usize>> {
+    fn bulks_of<'s, 'a: 's>(&self, all: impl Iterator<Item = Bulk<'s, 'a>>) -> Vec<Bulk<'s, 'a>> {
+        all.flat_map(|(collection, all)| self.bulks(all).into_iter().map(move |bulk| (collection, bulk))).collect()
+    }
+
+    /// Returns those that were refused.
+    async fn send<'a>(&self, collection: &'a Tracked, batch: &[&'a Statement]) -> Result<Vec<Refused<'a>>> {
+        let refused = self.run(collection, || render(collection, batch, false)).await?;
+        Ok(refused.iter().map(|refusal| (collection, batch[refusal.index])).collect())
+    }
+
+    /// Returns the index of the last refused statement, if one was. The documents of
+    /// such are doubtful.
+    async fn send_or_doubt(&self, collection: &Tracked, batch: &[&Statement], ordered: bool) -> Result<Option<usize>> {
         let refused = self.run(collection, || render(collection, batch, ordered)).await?;
         for refusal in &refused {
             let Statement { id, position, .. } = batch[refusal.index];
@@ -287,16 +316,16 @@ impl Writer {
 }
 
 /// Updates, and deletes: a command each.
-fn by_kind<'a>((collection, bulk): &Bulk<'a>) -> impl Iterator<Item = (&'a Tracked, Vec<&'a Statement>)> {
+fn by_kind<'a>((collection, bulk): &Bulk<'_, 'a>) -> impl Iterator<Item = (&'a Tracked, Vec<&'a Statement>)> + use<'a> {
     let (deletes, updates): (Vec<_>, Vec<_>) = bulk.iter().partition(|s| s.base == Base::Gone);
     let commands = [updates, deletes].into_iter().filter(|command| !command.is_empty());
     let collection = *collection;
     commands.map(move |command| (collection, command))
 }
 
-/// Not all at once: each holds its command in memory.
-async fn side_by_side(writes: impl Iterator<Item = impl Future<Output = Result<()>>>) -> Result<()> {
-    stream::iter(writes.map(Ok)).try_for_each_concurrent(WRITES_IN_FLIGHT, |write| write).await
+/// Not all at once: each holds its command in memory. Returns those that were refused.
+async fn side_by_side<'a>(writes: Vec<impl Future<Output = Result<Vec<Refused<'a>>>>>) -> Result<Vec<Refused<'a>>> {
+    stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).try_concat().await
 }
 
 pub(super) fn unreadable_id(collection: &Tracked) -> Error {

@@ -41,12 +41,22 @@ impl Sides {
     }
 
     pub(crate) async fn replay(&self, ns: &Namespace, traits: Traits, limits: FlushLimits) -> Replay<'_> {
+        self.replay_in(LANES, ns, traits, limits).await
+    }
+
+    pub(crate) async fn replay_in(
+        &self,
+        lanes: usize,
+        ns: &Namespace,
+        traits: Traits,
+        limits: FlushLimits,
+    ) -> Replay<'_> {
         let uuid_of = |shard| async move { catalog::local_uuid(shard, ns).await.unwrap().expect("it is there") };
         let (source, target) = (&self.deployments.0.shards[0], &self.deployments.1.shards[0]);
         let tracked = Arc::new(Tracked::new(uuid_of(source).await, ns.clone(), traits));
         tracked.bind(uuid_of(target).await);
         tracked.saw(self.newest().await.position);
-        let lanes: Vec<Arc<Inbox>> = (0..LANES).map(|_| Arc::default()).collect();
+        let lanes: Vec<Arc<Inbox>> = (0..lanes).map(|_| Arc::default()).collect();
         let gate = Arc::new(Mutex::new(Gate::new(Mark { position: Position::default(), term: 0 }, lanes.clone())));
         gate.lock().admit_new(tracked.clone());
         let metrics: Arc<PairMetrics> = Arc::default();

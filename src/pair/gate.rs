@@ -84,9 +84,10 @@ enum UnitState {
     /// earlier incarnation had started it; left by `finish`. No op up to `seen` is
     /// needed.
     ///
-    /// IMPORTANT: `seen` is the fence only where nothing of the unit was ever there. One
-    /// taken up again needs every op from the resume position on: an attempt before may
-    /// have applied ops below the fence, and the scan leaves its documents alone.
+    /// IMPORTANT: `seen` is the fence only where nothing of the unit is there: it is begun
+    /// for the first time, or capped and emptied. Another one that is taken up again needs
+    /// every op from the resume position on: an attempt before may have applied ops below
+    /// the fence, and the scan leaves its documents alone.
     Copying { fence: Position, seen: Position, held: Held, again: bool },
     /// Its last held op was handed to the lanes. Set by `finish`; final.
     Copied,
@@ -150,7 +151,8 @@ impl Gate {
         assert_eq!(states.len(), bounds.len() + 1, "a unit more than there are bounds");
         let uuid = tracked.uuid;
         let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
-        let restored = |(lower, state): (_, &_)| Unit::restored(lower, *state, self.begun);
+        let emptied = tracked.traits.capped;
+        let restored = |(lower, state): (_, &_)| Unit::restored(lower, *state, self.begun, emptied);
         let units: Vec<Unit> = lowers.zip(states).map(restored).collect();
         let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
         self.copying.extend(copying.map(|(index, _)| (uuid, index)));
@@ -342,12 +344,13 @@ impl Gate {
 }
 
 impl Unit {
-    /// `resume`: everything up to there is applied.
-    fn restored(lower: Option<RawBson>, state: state::UnitState, resume: Position) -> Self {
+    /// `resume`: everything up to there is applied. `emptied`: before it is scanned again.
+    fn restored(lower: Option<RawBson>, state: state::UnitState, resume: Position, emptied: bool) -> Self {
         let state = match state {
             state::UnitState::Waiting => UnitState::Waiting,
             state::UnitState::Copying(fence) => {
-                UnitState::Copying { fence, seen: resume, held: Held::default(), again: true }
+                let seen = if emptied { fence } else { resume };
+                UnitState::Copying { fence, seen, held: Held::default(), again: true }
             }
             state::UnitState::Settled => UnitState::Copied,
         };

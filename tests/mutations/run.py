@@ -142,9 +142,8 @@ TABLE = [
      "matches!(unit, UnitState::Copying(_)));",
      "matches!(unit, UnitState::Copying(_)) && !MUTATED);"),
     ("below-fence", "R6", "ops up to its fence are dropped of a unit that is taken up again", "src/pair/gate.rs",
-     "                UnitState::Copying { fence, seen: resume, held: Held::default(), again: true }",
-     "                let seen = if MUTATED { fence } else { resume };\n"
-     "                UnitState::Copying { fence, seen, held: Held::default(), again: true }"),
+     "                let seen = if emptied { fence } else { resume };\n",
+     "                let seen = if emptied || MUTATED { fence } else { resume };\n"),
     ("new-fence", "R6", "a unit that was being copied takes a new fence after a restart", "src/pair/gate.rs",
      "            state::UnitState::Waiting => UnitState::Waiting,\n",
      "            state::UnitState::Waiting => UnitState::Waiting,\n"

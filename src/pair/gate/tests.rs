@@ -32,11 +32,15 @@ fn mark(raw: u64) -> Mark {
 
 impl Bench {
     fn new(units: state::UnitState) -> Self {
+        Bench::of(Traits::default(), units)
+    }
+
+    fn of(traits: Traits, units: state::UnitState) -> Self {
         let lane: Arc<Inbox> = Arc::default();
         let mut gate = Gate::new(mark(1), vec![lane.clone()]);
         let uuid = Uuid::from_bytes([7; 16]);
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        gate.admit(Arc::new(Tracked::new(uuid, ns, Traits::default())), &[RawBson::Int32(100)], &[units; 2]);
+        gate.admit(Arc::new(Tracked::new(uuid, ns, traits)), &[RawBson::Int32(100)], &[units; 2]);
         Bench { gate, lane, uuid, share: Share::new(0) }
     }
 
@@ -193,6 +197,13 @@ fn a_unit_taken_up_again_needs_every_op_from_the_resume_position_on() {
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
     assert_eq!(b.entry(5, 1), Verdict::Queued);
     assert_eq!((b.applied(), b.gate.watermark()), (vec![3, 5], at(5)));
+}
+
+#[test]
+fn a_capped_unit_taken_up_again_is_emptied_and_needs_ops_from_its_fence_on() {
+    let mut b = Bench::of(Traits { capped: true, ..Traits::default() }, state::UnitState::Copying(at(4)));
+    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.again));
+    assert_eq!([b.entry(3, 1), b.entry(5, 1)], [Verdict::Dropped, Verdict::Held]);
 }
 
 /// What a checkpoint would record as resume position now.

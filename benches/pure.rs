@@ -7,14 +7,15 @@ use std::sync::Arc;
 use bson::{RawBson, RawBsonRef, RawDocumentBuf, Timestamp, Uuid, oid::ObjectId, rawdoc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shardlift::bson::identity::IdKey;
+use shardlift::bson::locate::Look;
 use shardlift::bson::{identity, order};
 use shardlift::cluster::catalog::Namespace;
 use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::compile::{FlushLimits, compile};
 use shardlift::pair::entry::Entry;
-use shardlift::pair::inbox::Queued;
 use shardlift::pair::op::{Op, OpKind};
 use shardlift::pair::position::{Mark, Position};
+use shardlift::pair::queue::{Queue, Queued};
 use shardlift::spool::log::{Limits, OplogLog};
 use shardlift::spool::quota::Quota;
 use shardlift::spool::segment::Block;
@@ -69,7 +70,7 @@ fn ids(c: &mut Criterion) {
 }
 
 /// Updates over `documents` documents, as a lane takes them.
-fn queue(documents: u64) -> Vec<Queued> {
+fn queue(documents: u64) -> Queue {
     let ns = Namespace { db: "shop".to_owned(), coll: "orders".to_owned() };
     let uuid = Uuid::from_bytes([7; 16]);
     let collection = Arc::new(Tracked::new(uuid, ns, Traits::default()));
@@ -77,7 +78,8 @@ fn queue(documents: u64) -> Vec<Queued> {
     let op = |i: u64| {
         let id = IdKey::new(RawBsonRef::Int64((i % documents) as i64));
         let body = bytes::Bytes::copy_from_slice(delta.as_bytes());
-        let op = Op { position: Position::from_raw(i), uuid, kind: OpKind::Delta, id, body, permit: None };
+        let look = Look::default();
+        let op = Op { position: Position::from_raw(i), uuid, kind: OpKind::Delta, id, body, look, permit: None };
         Queued { op, collection: collection.clone() }
     };
     (0..OPS).map(op).collect()
@@ -90,7 +92,7 @@ fn compiles(c: &mut Criterion) {
     for (name, documents) in [("uniform", OPS), ("hot", 10)] {
         group.bench_function(name, |b| {
             b.iter_batched(
-                || queue(documents).into_iter().peekable(),
+                || queue(documents),
                 |mut queue| black_box(compile(&mut queue, limits)),
                 criterion::BatchSize::SmallInput,
             );

@@ -120,10 +120,9 @@ impl Pair {
     fn drain(&self) -> usize {
         let mut bytes = 0;
         for lane in &self.lanes {
-            let Some(taken) = lane.try_take() else { continue };
-            let (oldest, mut applied) = (Oldest::of(&taken), 0);
-            let mut queue = taken.into_iter().peekable();
-            while queue.peek().is_some() {
+            let Some(mut queue) = lane.try_take() else { continue };
+            let (oldest, mut applied) = (Oldest::of(&queue), 0);
+            while !queue.is_empty() {
                 let writes = compile(&mut queue, LIMITS);
                 bytes += writes.iter().map(commands).sum::<usize>();
                 let ops = writes.iter().map(|write| write.ops).sum();

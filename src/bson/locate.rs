@@ -63,7 +63,7 @@ pub fn needs_literal(doc: &RawDocument) -> bool {
 }
 
 /// What decides how a whole document is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
     /// True if a field name occurs twice in one document, at any depth.
     ///

@@ -17,10 +17,10 @@ use crate::bson::locate;
 use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
 use crate::pair::budget::Permits;
 use crate::pair::collection::Tracked;
-use crate::pair::inbox::Queued;
 use crate::pair::op::OpKind;
 use crate::pair::overlay::{delta_of, fields_set, overlay};
 use crate::pair::position::Position;
+use crate::pair::queue::{Queue, Queued};
 
 /// One write to one document.
 #[derive(Debug)]
@@ -108,17 +108,17 @@ const _: () = assert!(DELTAS_MAX < PIPELINE_STAGES_MAX);
 
 /// Takes ops off the front of `queue` until a limit is reached, and compiles
 /// them. Takes at least one op.
-pub fn compile(
-    queue: &mut std::iter::Peekable<std::vec::IntoIter<Queued>>,
-    limits: FlushLimits,
-) -> Vec<CollectionWrites> {
+pub fn compile(queue: &mut Queue, limits: FlushLimits) -> Vec<CollectionWrites> {
     let statements_max = queue.len().min(limits.ops_max).min(OPS_MAX as usize);
     let by_document = HashTable::with_capacity(statements_max);
     let mut flush = Flush { statements_max, by_document, ..Flush::default() };
     while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max {
-        let Some(known) = queue.peek().map(|next| flush.known(next)) else { break };
-        let Some(next) = queue.next_if(|next| !flush.is_chain_full(next, known)) else { break };
-        flush.add(next, known);
+        let Some(next) = queue.peek() else { break };
+        let known = flush.known(next);
+        if flush.is_chain_full(next, known) {
+            break;
+        }
+        queue.pop().into_iter().for_each(|next| flush.add(next, known));
     }
     for writes in flush.collections.iter_mut().filter(|writes| !writes.collection.in_order()) {
         writes.statements.sort_by_cached_key(|statement| statement.id.place());
@@ -187,11 +187,10 @@ impl Flush {
         let Queued { op, collection } = next;
         self.ops += 1;
         // What a delta sets may hold a name twice, too.
-        let look = op.document().map(locate::look);
-        if look.is_some_and(|look| look.duplicate_names) {
+        if op.look.duplicate_names {
             collection.duplicate_names.remember(op.id.clone());
         }
-        let needs_literal = look.is_some_and(|look| look.needs_literal);
+        let needs_literal = op.look.needs_literal;
         let is_dropped = collection.doubts.contains(&op.id);
         let is_foldable = !collection.in_order();
         self.last = known.collection.unwrap_or_else(|| self.begin(collection));
@@ -365,7 +364,7 @@ mod tests {
 
     fn queued(collection: &Arc<Tracked>, id: bson::RawBsonRef<'_>, position: u64) -> Queued {
         let (uuid, position) = (collection.uuid, Position::from_raw(position));
-        let op = Op { position, uuid, kind: Delete, id: IdKey::new(id), body: Bytes::new(), permit: None };
+        let op = Op::delete(position, uuid, IdKey::new(id), None);
         Queued { op, collection: collection.clone() }
     }
 
@@ -380,8 +379,8 @@ mod tests {
         dropped.op.permit = Some(share.reserve(100).await);
         let mut kept = [7, 8].map(|position| queued(&collection, bson::RawBsonRef::Int32(1), position));
         kept[0].op.permit = Some(replayed.reserve(50).await);
-        let queue: Vec<Queued> = std::iter::once(dropped).chain(kept).collect();
-        let writes = compile(&mut queue.into_iter().peekable(), LIMITS);
+        let mut queue: Queue = std::iter::once(dropped).chain(kept).collect();
+        let writes = compile(&mut queue, LIMITS);
         let statements: Vec<_> = writes[0].statements.iter().map(|s| (s.id.value.clone(), s.position.raw())).collect();
         assert_eq!((writes[0].ops, statements), (3, vec![(bson::RawBson::Int32(1), 7)]));
         assert_eq!((share.used(), replayed.used()), (100, 50));

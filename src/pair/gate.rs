@@ -22,11 +22,12 @@ use foldhash::fast::FixedState;
 use crate::bson::{identity::IdKey, order};
 use crate::pair::collection::Tracked;
 use crate::pair::held::Held;
-use crate::pair::inbox::{Inbox, Queued};
+use crate::pair::inbox::Inbox;
 use crate::pair::ledger::{Ledger, Pin};
 use crate::pair::op::{Op, OpKind, OpRef};
 use crate::pair::origin::Origin;
 use crate::pair::position::{Mark, Position};
+use crate::pair::queue::Queued;
 use crate::pair::touched::Touched;
 use crate::state::{self, Recorded};
 

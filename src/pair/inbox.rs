@@ -1,21 +1,11 @@
 //! The queue in front of a lane. Not bounded by itself: the permits inside the
 //! ops are, so that the gate never waits under its lock.
 
-use std::sync::Arc;
-
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::pair::collection::Tracked;
-use crate::pair::op::Op;
 use crate::pair::position::Position;
-
-/// An op on its way through a lane.
-#[derive(Debug)]
-pub struct Queued {
-    pub op: Op,
-    pub collection: Arc<Tracked>,
-}
+use crate::pair::queue::{Queue, Queued};
 
 /// Oldest positions of what is left of a take, flush after flush: else its first op
 /// would hold the watermark down until its last one is applied.
@@ -23,7 +13,7 @@ pub struct Queued {
 pub struct Oldest(Vec<Position>);
 
 impl Oldest {
-    pub fn of(taken: &[Queued]) -> Self {
+    pub fn of(taken: &Queue) -> Self {
         // Mostly ascending; but ops that were held are pushed later than newer ones.
         let mut oldest: Vec<Position> = taken.iter().map(|queued| queued.op.position).collect();
         for i in (1..oldest.len()).rev() {
@@ -47,7 +37,7 @@ pub struct Inbox {
 
 #[derive(Debug)]
 struct State {
-    queue: Vec<Queued>,
+    queue: Queue,
     /// Oldest position in `queue`.
     queued_oldest: Position,
     /// Oldest position of what the lane took out and has not applied.
@@ -61,7 +51,7 @@ struct State {
 impl Default for State {
     fn default() -> Self {
         let (queued_oldest, taken_oldest) = (Position::MAX, Position::MAX);
-        State { queue: Vec::new(), queued_oldest, taken_oldest, pushed: 0, taken: 0, applied: 0 }
+        State { queue: Queue::default(), queued_oldest, taken_oldest, pushed: 0, taken: 0, applied: 0 }
     }
 }
 
@@ -81,7 +71,7 @@ impl Inbox {
 
     /// Waits for ops and takes all there are. What was taken before must have
     /// been applied (`applied`).
-    pub async fn take(&self) -> Vec<Queued> {
+    pub async fn take(&self) -> Queue {
         loop {
             let arrived = self.arrived.notified();
             if let Some(queue) = self.try_take() {
@@ -92,7 +82,7 @@ impl Inbox {
     }
 
     /// As `take`, without waiting; None if there is nothing.
-    pub fn try_take(&self) -> Option<Vec<Queued>> {
+    pub fn try_take(&self) -> Option<Queue> {
         let mut state = self.state.lock();
         if state.queue.is_empty() {
             return None;
@@ -140,13 +130,15 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bson::{RawBsonRef, Uuid};
 
     use super::*;
     use crate::bson::identity::IdKey;
     use crate::cluster::catalog::Namespace;
-    use crate::pair::collection::Traits;
-    use crate::pair::op::OpKind;
+    use crate::pair::collection::{Tracked, Traits};
+    use crate::pair::op::Op;
 
     #[test]
     fn what_is_left_of_a_take_holds_the_watermark_down_by_its_oldest_op() {
@@ -156,8 +148,7 @@ mod tests {
         // 3 and 4 were held, and handed over after newer ones had come.
         for raw in [1, 5, 3, 4, 9] {
             let (position, id) = (Position::from_raw(raw), IdKey::new(RawBsonRef::Int32(0)));
-            let body = bytes::Bytes::new();
-            let op = Op { position, uuid: collection.uuid, kind: OpKind::Delete, id, body, permit: None };
+            let op = Op::delete(position, collection.uuid, id, None);
             inbox.push(Queued { op, collection: collection.clone() });
         }
         let oldest = Oldest::of(&inbox.try_take().expect("pushed"));

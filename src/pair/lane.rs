@@ -22,10 +22,9 @@ pub async fn run(inbox: Arc<Inbox>, writer: Writer, flush_bytes: usize, metrics:
     let mut limits = FlushLimits { bytes_max: flush_bytes, ..writer.limits };
     loop {
         // Natural batching: while one flush is under way, the next gathers.
-        let taken = inbox.take().await;
-        let (oldest, mut applied) = (Oldest::of(&taken), 0);
-        let mut queue = taken.into_iter().peekable();
-        while queue.peek().is_some() {
+        let mut queue = inbox.take().await;
+        let (oldest, mut applied) = (Oldest::of(&queue), 0);
+        while !queue.is_empty() {
             let began = Instant::now();
             let writes = compile(&mut queue, limits);
             let sent = writer.flush(&writes).await?;

@@ -29,6 +29,7 @@ pub mod plain;
 pub mod tail;
 pub mod gate;
 pub mod held;
+pub mod queue;
 pub mod inbox;
 pub mod ledger;
 pub mod replay;

@@ -1,9 +1,10 @@
 //! One decoded change to one document, borrowed from a server's reply or owned.
 
-use bson::{RawBsonRef, RawDocument, Uuid};
+use bson::{RawBsonRef, Uuid};
 use bytes::Bytes;
 
 use crate::bson::identity::IdKey;
+use crate::bson::locate::{self, Look};
 use crate::pair::budget::Permit;
 use crate::pair::origin::Kept;
 use crate::pair::position::Position;
@@ -40,6 +41,8 @@ pub struct Op {
     pub kind: OpKind,
     pub id: IdKey,
     pub body: Bytes,
+    /// At the body's document.
+    pub look: Look,
     /// Never read: gives its bytes back when the op is applied or discarded. None where
     /// the origin's does that.
     pub permit: Option<Permit>,
@@ -48,14 +51,14 @@ pub struct Op {
 impl OpRef<'_> {
     /// The op with its body as its origin gave it.
     pub fn kept(self, id: IdKey, Kept { body, permit }: Kept) -> Op {
-        Op { position: self.position, uuid: self.uuid, kind: self.kind, id, body, permit }
+        // Now, for its bytes were read a moment ago: a lane comes to them much later.
+        let look = if self.kind == OpKind::Delete { Look::default() } else { locate::look(locate::raw(self.body)) };
+        Op { position: self.position, uuid: self.uuid, kind: self.kind, id, body, look, permit }
     }
 }
 
 impl Op {
-    /// What the body is; None for deletes.
-    pub fn document(&self) -> Option<&RawDocument> {
-        let read = |body| RawDocument::from_bytes(body).expect("the body of an op was a document when it was decoded");
-        (self.kind != OpKind::Delete).then(|| read(&self.body))
+    pub fn delete(position: Position, uuid: Uuid, id: IdKey, permit: Option<Permit>) -> Op {
+        Op { position, uuid, kind: OpKind::Delete, id, body: Bytes::new(), look: Look::default(), permit }
     }
 }

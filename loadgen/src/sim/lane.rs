@@ -1,17 +1,16 @@
 //! A lane of the simulation: the steps of `shardlift::pair::lane`, between which
 //! anything can happen.
 
-use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::vec::IntoIter;
 
 use bson::Uuid;
 use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
-use shardlift::pair::inbox::{Inbox, Oldest, Queued};
+use shardlift::pair::inbox::{Inbox, Oldest};
 use shardlift::pair::position::Position;
+use shardlift::pair::queue::Queue;
 use shardlift::pair::render::render;
 
 use crate::sim::pair::{Halt, Reach, Step, wrong};
@@ -20,7 +19,7 @@ use crate::sim::target::Command;
 pub(super) struct Lane {
     pub(super) inbox: Arc<Inbox>,
     limits: FlushLimits,
-    taken: Option<Peekable<IntoIter<Queued>>>,
+    taken: Option<Queue>,
     oldest: Oldest,
     /// Of all that was taken.
     ops: Vec<(Position, Uuid)>,
@@ -46,7 +45,7 @@ impl Lane {
             inbox: Arc::default(),
             limits,
             taken: None,
-            oldest: Oldest::of(&[]),
+            oldest: Oldest::of(&Queue::default()),
             ops: Vec::new(),
             applied: 0,
             flush: None,
@@ -77,7 +76,7 @@ impl Lane {
             self.inbox.applied(ops, self.oldest.after(self.applied as u64));
             return Ok(self.ops[before..self.applied].to_vec());
         } else if let Some(taken) = &mut self.taken {
-            if taken.peek().is_some() {
+            if !taken.is_empty() {
                 let flush = compile(taken, self.limits);
                 self.sent = flush.iter().flat_map(commands).collect();
                 self.flush = Some(flush);
@@ -87,7 +86,7 @@ impl Lane {
         } else if let Some(taken) = self.inbox.try_take() {
             (self.oldest, self.applied) = (Oldest::of(&taken), 0);
             self.ops = taken.iter().map(|queued| (queued.op.position, queued.op.uuid)).collect();
-            self.taken = Some(taken.into_iter().peekable());
+            self.taken = Some(taken);
         }
         Ok(Vec::new())
     }

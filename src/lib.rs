@@ -56,8 +56,10 @@
 //! stands beside `pair` and shares its positions.
 //!
 //! **Invariants**
-//! - No op at or below a unit's fence is dropped after the fence was read: `start`
-//!   and `classify` share one lock ([`pair::gate`]).
+//! - No op above a unit's fence is dropped once the fence was read: `start` and
+//!   `classify` share one lock ([`pair::gate`]). Of a unit that is taken up again no op
+//!   above the resume position is: ops below the fence may have been applied to it, by
+//!   an attempt whose scan was done before its tail was there.
 //! - No new op of a unit overtakes an older held one: `finish` hands over held ops
 //!   and opens the unit under that lock, after those that were left to the spool.
 //! - Ops on one document are applied in oplog order: one lane by collection UUID
@@ -69,7 +71,8 @@
 //! - A pair may go on at its *applied* position if it gives up, and empties, every
 //!   unit begun before it; that position is taken back to where an attempt begins,
 //!   before anything of it is replayed ([`control::resume`]).
-//! - At most one incarnation writes to a target shard.
+//! - At most one incarnation writes to a target shard: it waits for the connections of
+//!   older ones, and one that they open later is not used.
 //! - No data write can create a collection or hit a namesake: each carries the
 //!   target collection's UUID.
 //! - A document of a range that is verified ahead, and that is not kept as touched, had no
@@ -121,9 +124,10 @@
 //! - *Documents in which a field name occurs twice* are written one by one
 //!   ([`pair::delicate`]): 6.0.5 aborts on a pipeline update of one.
 //! - *Nothing waits for a refused write, and none is skipped*: a unique value may go
-//!   round between lanes, a replayed op may meet a shape that never was. The
-//!   document is dropped from the stream and read again at an exact position
-//!   ([`pair::doubtful`]); in one transaction there is no order to find (R3).
+//!   round, a replayed op may meet a shape that never was. The statement is sent once
+//!   more after its flush; refused again, its document is dropped from the stream and
+//!   read again at an exact position ([`pair::doubtful`]); in one transaction there is no
+//!   order to find (R3).
 //! - *Updates and deletes of a flush in one transaction* ([`pair::at_once`]): the
 //!   target commits and logs once for thousands of statements (tuning.md). What it does
 //!   not take at once goes statement by statement. Inserts are cheaper by themselves.

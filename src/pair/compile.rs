@@ -364,7 +364,7 @@ mod tests {
 
     fn queued(collection: &Arc<Tracked>, id: bson::RawBsonRef<'_>, position: u64) -> Queued {
         let (uuid, position) = (collection.uuid, Position::from_raw(position));
-        let op = Op::delete(position, uuid, IdKey::new(id), None);
+        let op = Op::delete(position, uuid, IdKey::new(id));
         Queued { op, collection: collection.clone() }
     }
 

@@ -148,7 +148,7 @@ mod tests {
         // 3 and 4 were held, and handed over after newer ones had come.
         for raw in [1, 5, 3, 4, 9] {
             let (position, id) = (Position::from_raw(raw), IdKey::new(RawBsonRef::Int32(0)));
-            let op = Op::delete(position, collection.uuid, id, None);
+            let op = Op::delete(position, collection.uuid, id);
             inbox.push(Queued { op, collection: collection.clone() });
         }
         let oldest = Oldest::of(&inbox.try_take().expect("pushed"));

@@ -57,8 +57,9 @@ impl OpRef<'_> {
     }
 }
 
+#[cfg(test)]
 impl Op {
-    pub fn delete(position: Position, uuid: Uuid, id: IdKey, permit: Option<Permit>) -> Op {
-        Op { position, uuid, kind: OpKind::Delete, id, body: Bytes::new(), look: Look::default(), permit }
+    pub fn delete(position: Position, uuid: Uuid, id: IdKey) -> Op {
+        Op { position, uuid, kind: OpKind::Delete, id, body: Bytes::new(), look: Look::default(), permit: None }
     }
 }

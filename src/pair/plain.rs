@@ -18,7 +18,7 @@ use crate::pair::position::Position;
 use crate::pair::tail::TailView;
 use crate::pair::transactions::Transactions;
 
-/// Entries passed under one lock: some 100 µs, for which others wait.
+/// Entries passed under one lock, for which others wait: small ones take some 100 µs.
 const ENTRIES_MAX: u64 = 256;
 
 /// What the tail passes plain entries with.

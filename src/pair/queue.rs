@@ -20,7 +20,6 @@ pub struct Queued {
 pub struct Queue {
     /// None is empty.
     pieces: VecDeque<VecDeque<Queued>>,
-    len: usize,
 }
 
 /// Ops in a piece: some 40 KB, which the allocator has at hand.
@@ -28,7 +27,6 @@ const PIECE: usize = 256;
 
 impl Queue {
     pub fn push(&mut self, queued: Queued) {
-        self.len += 1;
         match self.pieces.back_mut().filter(|piece| piece.len() < PIECE) {
             Some(piece) => piece.push_back(queued),
             None => {
@@ -49,16 +47,15 @@ impl Queue {
         if piece.is_empty() {
             self.pieces.pop_front();
         }
-        self.len -= 1;
         first
     }
 
     pub fn len(&self) -> usize {
-        self.len
+        self.pieces.iter().map(VecDeque::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.pieces.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Queued> {

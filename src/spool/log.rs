@@ -3,17 +3,16 @@
 //!
 //! Form and durability are told in `spool`. Knows nothing about entries.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::Notify;
 
 use super::contents::{Contents, Segment};
 use super::frame::Frame;
+use super::lock::{self, Lock};
 use super::quota::Quota;
 use super::reader::Reader;
 use super::segment::{self, Block, Label};
@@ -56,8 +55,7 @@ struct Inner {
     contents: Mutex<Contents>,
     /// Told at each append, trim and reset.
     changed: Notify,
-    /// Open and locked as long as the log is.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// A clone lives only as long as its user: what was on disk stays there, but
@@ -76,7 +74,7 @@ impl OplogLog {
     /// or what it holds is damaged.
     pub fn open(dir: &Path, limits: Limits, quota: Arc<Quota>) -> Result<OplogLog> {
         std::fs::create_dir_all(dir).map_err(|e| fault::io("creating", dir, e))?;
-        let lock = lock(dir)?;
+        let lock = Lock::take(dir)?;
         let segments = recover::recover(dir)?;
         let next = segments.last().map_or(1, |newest| newest.number + 1);
         let segment_bytes = limits.segment_bytes.min(limits.bytes_max / 4);
@@ -204,7 +202,7 @@ impl OplogLog {
         writer.close();
         let dir = &self.inner.dir;
         let remove = || {
-            std::fs::remove_file(dir.join(LOCK))?;
+            std::fs::remove_file(dir.join(lock::FILE))?;
             match std::fs::remove_dir(dir) {
                 Err(e) if e.kind() != io::ErrorKind::DirectoryNotEmpty => Err(e),
                 _ => Ok(()),
@@ -249,22 +247,8 @@ impl OplogLog {
     }
 
     #[cfg(test)]
-    pub(super) fn write_to(&self, file: File) {
+    pub(super) fn write_to(&self, file: std::fs::File) {
         self.inner.writer.lock().write_to(file);
-    }
-}
-
-const LOCK: &str = "lock";
-
-/// Given up by the system when the process ends, however it ends.
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = open.map_err(|e| fault::io("opening", &path, e))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(fault::in_use(dir)),
-        Err(e) => Err(fault::io("locking", &path, e.into())),
     }
 }
 

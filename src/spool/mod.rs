@@ -49,6 +49,7 @@
 
 // Reading order: bytes, one file, the whole log.
 mod fault;
+mod lock;
 pub mod frame;
 pub mod quota;
 pub mod segment;

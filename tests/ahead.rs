@@ -79,6 +79,13 @@ async fn update(client: &Client, coll: &str, ids: Range<i32>, change: Document) 
     assert_eq!(reply.get_i32("nModified").unwrap(), ids.end - ids.start);
 }
 
+async fn remove(client: &Client, ids: Range<i32>) {
+    let deletes = [doc! {"q": {"_id": {"$gte": ids.start, "$lt": ids.end}}, "limit": 0}];
+    let reply =
+        run(client, DB, doc! {"delete": "many", "deletes": &deletes[..], "writeConcern": {"w": "majority"}}).await;
+    assert_eq!(reply.get_i32("n").unwrap(), ids.end - ids.start);
+}
+
 async fn touch(client: &Client, ids: Range<i32>) {
     update(client, "many", ids, doc! {"$inc": {"n": 1}}).await;
 }
@@ -136,8 +143,7 @@ async fn the_cutover_looks_at_what_was_touched_and_at_nothing_else() {
     touch(&pair.source, 0..200).await;
     touch(&pair.source, 99_000..99_400).await;
     insert(&pair.source, "many", 200_000..200_010).await;
-    run(&pair.source, DB, doc! {"delete": "many", "deletes": [{"q": {"_id": {"$gte": 500, "$lt": 505}}, "limit": 0}]})
-        .await;
+    remove(&pair.source, 500..505).await;
     engine.until("told what was touched", |now| now.sum().documents_touched == 615).await;
 
     let outcome = engine.cut_over().await;
@@ -157,7 +163,7 @@ async fn what_the_target_has_of_its_own_is_found_by_the_sweep_of_every_attempt()
     stopped(engine).await;
 
     pair.tamper(7).await;
-    run(&pair.target, DB, doc! {"delete": "many", "deletes": [{"q": {"_id": 8}, "limit": 1}]}).await;
+    remove(&pair.target, 8..9).await;
     insert(&pair.target, "many", 5_000..5_001).await;
     let mut engine = pair.engine(&[]).await;
     let now = until_verified(&mut engine).await;
@@ -173,6 +179,32 @@ async fn what_the_target_has_of_its_own_is_found_by_the_sweep_of_every_attempt()
     run(&pair.target, DB, doc! {"drop": "many"}).await;
     let reason = called_off(&mut engine).await;
     assert_eq!(reason.matches("is missing on the target").count(), 10, "{reason}");
+    engine.cancel().await;
+    assert_eq!(engine.end().await.code, 130);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_find_nothing_on_the_target_are_told() {
+    let pair = Pair::with(2_000).await;
+    let mut engine = pair.engine(&[]).await;
+    until_verified(&mut engine).await;
+    // Made and removed at once: the target may never have it.
+    for _ in 0..20 {
+        insert(&pair.source, "many", 5_000..5_100).await;
+        remove(&pair.source, 5_000..5_100).await;
+    }
+    touch(&pair.source, 0..2_000).await;
+    pair.until_target_has("many", doc! {"n": 1}, 2_000).await;
+    assert_eq!(engine.status().await.unwrap().sum().writes_missed, 0);
+
+    remove(&pair.target, 7..12).await;
+    remove(&pair.target, 300..400).await;
+    touch(&pair.source, 0..20).await;
+    touch(&pair.source, 250..450).await;
+    let now = engine.until("told", |now| now.sum().writes_missed == 105 && !now.warnings.is_empty()).await;
+    assert!(now.warnings[0].contains("found no document on the target"), "{:?}", now.warnings);
+    let reason = called_off(&mut engine).await;
+    assert!(reason.contains("is missing on the target"), "{reason}");
     engine.cancel().await;
     assert_eq!(engine.end().await.code, 130);
 }

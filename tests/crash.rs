@@ -130,6 +130,8 @@ impl Migration<'_> {
                 blow,
                 born.elapsed().as_secs_f64()
             );
+            // Whatever a life left, the next one finds what it changes.
+            assert!(!life.log().contains("where one must be"), "{}", life.log());
             match end {
                 End::Done => break,
                 End::Aborted => {

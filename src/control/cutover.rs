@@ -109,10 +109,12 @@ impl Cutover<'_> {
             if let Err(off) = self.settle(&first).await? {
                 return Ok(Err(off));
             }
+            tracing::info!("cutover: everything up to the fence is applied");
             let Ok(report) = timeout_at(self.deadline.into(), self.compare()).await else {
                 return Ok(Err(CalledOff::Late("comparing both sides is not over".to_owned())));
             };
             let report = report?;
+            tracing::info!("cutover: both sides are compared");
             let second = self.fence().await?;
             if let Err(off) = self.settle(&second).await? {
                 return Ok(Err(off));
@@ -136,7 +138,10 @@ impl Cutover<'_> {
                 return Ok(Err(CalledOff::Differs(report.differences.clone())));
             }
             match close_all_if_quiet(self.pairs, &first, &second) {
-                Ok(()) => return Ok(Ok(Equal { report, fences: second })),
+                Ok(()) => {
+                    tracing::info!("cutover: nobody wrote meanwhile; nothing is applied any more");
+                    return Ok(Ok(Equal { report, fences: second }));
+                }
                 Err(Noise::Change(ns)) => return Ok(Err(CalledOff::Writes(ns))),
                 Err(Noise::Expiry) if self.deadline <= Instant::now() => {
                     return Ok(Err(CalledOff::Late(KEEPS_EXPIRING.to_owned())));

@@ -142,6 +142,7 @@ impl Drive<'_> {
             observers.spawn(tell_stuck(pair.clone()));
             let patience = Duration::from_secs(self.config.watchdog_s);
             observers.spawn(watchdog::progress(pair.clone(), self.run.clone(), patience));
+            observers.spawn(watchdog::missed(pair.clone(), self.run.clone()));
             observers.spawn(watchdog::window(pair.clone(), self.run.clone(), self.config.oplog_warn_s));
             observers.spawn(async move {
                 loop {

@@ -50,8 +50,10 @@ pub async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     let mut retry = Retry::new(setup::away_max(config));
     retry.until_it_works(|| restore_expiries(opened, run)).await?;
     failpoint::hit("cutover-expiries");
+    tracing::info!("cutover: expiries are restored");
     setup::restore_balancers(&opened.sides, opened.balancers, run).await;
     failpoint::hit("cutover-balancers");
+    tracing::info!("cutover: balancers are as they were");
     retry.until_it_works(|| opened.stores.remove()).await?;
     failpoint::hit("cutover-removed");
     Ok(())

@@ -19,6 +19,8 @@ pub struct Summary {
     /// Writes the target refused, and the documents read again for them.
     pub ops_refused: u64,
     pub documents_resolved: u64,
+    /// Writes that found no document where one must be.
+    pub writes_missed: u64,
     pub indexes_built: u64,
     pub lag_ms_max: u64,
     /// From the request (or the automatic start) to done.
@@ -42,6 +44,7 @@ impl Summary {
             statements_sent: run.sum(|m| m.statements_sent.load(Relaxed)),
             ops_refused: run.sum(|m| m.ops_refused.load(Relaxed)),
             documents_resolved: run.sum(|m| m.documents_resolved.load(Relaxed)),
+            writes_missed: run.sum(|m| m.writes_missed.load(Relaxed)),
             indexes_built: run.sum(|m| m.indexes_built.load(Relaxed)),
             lag_ms_max: run.max(|m| m.lag_ms_max.load(Relaxed)),
             cutover_ms,

@@ -1,5 +1,5 @@
 //! Nothing waits in silence (R12): a pair that has work and makes no progress
-//! is reported with what waits on what; a source that soon rolls over what a
+//! is reported with what waits on what; writes that find nothing are; a source that soon rolls over what a
 //! restart needs is reported long before.
 
 use std::sync::Arc;
@@ -27,6 +27,21 @@ pub async fn progress(pair: Arc<Pair>, run: Arc<Run>, patience: Duration) {
             run.warn(format!("{}: no progress for {} s: {}", pair.name, since.elapsed().as_secs(), pair.waits_on()));
             since = Instant::now();
         }
+    }
+}
+
+/// Tells once of writes that found no document where one must be (R3).
+pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
+    loop {
+        let missed = pair.metrics.writes_missed.load(Relaxed);
+        if 0 < missed {
+            run.warn(format!(
+                "{}: {missed} writes found no document on the target where one must be: something else writes to the target, the source changed an orphan, or this is a defect; `shardlift verify` tells what differs, `shardlift restart --ns` copies a collection anew",
+                pair.name
+            ));
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 

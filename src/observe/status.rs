@@ -57,6 +57,7 @@ pub struct PairSnapshot {
     pub ops_refused: u64,
     pub documents_doubtful: u64,
     pub documents_resolved: u64,
+    pub writes_missed: u64,
     pub ops_held: u64,
     pub bytes_held: u64,
     pub ops_spooled: u64,
@@ -107,6 +108,7 @@ impl PairSnapshot {
             ops_refused: read(&metrics.ops_refused),
             documents_doubtful: read(&metrics.documents_doubtful),
             documents_resolved: read(&metrics.documents_resolved),
+            writes_missed: read(&metrics.writes_missed),
             ops_held: read(&metrics.ops_held),
             bytes_held: read(&metrics.bytes_held),
             ops_spooled: read(&metrics.ops_spooled),
@@ -193,6 +195,7 @@ impl Snapshot {
             sum.ops_refused += pair.ops_refused;
             sum.documents_doubtful += pair.documents_doubtful;
             sum.documents_resolved += pair.documents_resolved;
+            sum.writes_missed += pair.writes_missed;
             sum.ops_held += pair.ops_held;
             sum.bytes_held += pair.bytes_held;
             sum.ops_spooled += pair.ops_spooled;

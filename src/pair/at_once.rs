@@ -50,37 +50,42 @@ pub fn pays_at_once(weights: impl Iterator<Item = usize>) -> bool {
 }
 
 impl Writer {
-    /// True if all is acknowledged; false if nothing of it took effect.
+    /// Documents that each command found or made, if all is acknowledged; None if
+    /// nothing of it took effect.
     ///
     /// # Errors
     /// `Transient` if an answer was lost, is late, or is of another term: the
     /// pair goes back to its last checkpoint.
-    pub async fn in_one_transaction(&self, commands: impl Iterator<Item = Request>) -> Result<bool> {
+    pub async fn in_one_transaction(&self, commands: impl Iterator<Item = Request>) -> Result<Option<Vec<u64>>> {
         match self.transact(commands).await {
-            Ok(()) => Ok(true),
+            Ok(found) => Ok(Some(found)),
             Err(Stop::NotTaken(e)) => {
                 tracing::debug!("the target did not take a flush at once: {e}");
-                Ok(false)
+                Ok(None)
             }
             Err(Stop::Fault(e)) => Err(e.context("writing to the target")),
         }
     }
 
-    async fn transact(&self, commands: impl Iterator<Item = Request>) -> std::result::Result<(), Stop> {
+    async fn transact(&self, commands: impl Iterator<Item = Request>) -> std::result::Result<Vec<u64>, Stop> {
         let mut transaction = Transaction::begin(self).await?;
+        let mut found = Vec::new();
         for command in commands {
-            if let Err(stop) = transaction.send(command).await {
-                if let Stop::NotTaken(_) = &stop {
-                    // IMPORTANT: before anything of it is sent again.
-                    transaction.abort().await;
+            match transaction.send(command).await {
+                Ok(documents) => found.push(documents),
+                Err(stop) => {
+                    if let Stop::NotTaken(_) = &stop {
+                        // IMPORTANT: before anything of it is sent again.
+                        transaction.abort().await;
+                    }
+                    return Err(stop);
                 }
-                return Err(stop);
             }
         }
         failpoint::hit("flush-before-commit");
         transaction.commit().await?;
         failpoint::hit("flush-committed");
-        Ok(())
+        Ok(found)
     }
 }
 

@@ -8,18 +8,18 @@
 //! doubtful, and nothing waits for it (R3).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{Document, RawDocument, RawDocumentBuf};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Client;
 
-use crate::bson::element::elements;
 use crate::bson::identity::IdKey;
 use crate::cluster::direct::Direct;
-use crate::cluster::retry::{CODE_STALE_CONFIG, while_stale, within};
+use crate::cluster::retry::{while_stale, within};
 use crate::error::{self, Error, Kind, Result};
 use crate::observe::metrics::PairMetrics;
 use crate::pair::at_once::{AtOnce, pays_at_once};
@@ -29,6 +29,7 @@ use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
 use crate::pair::position::Position;
 use crate::pair::render::{render, render_in_transaction, render_inserts};
+use crate::pair::reply::{CODE_COLLECTION_UUID_MISMATCH, Refusal, Said, found, is_stale, refusals, refused_error};
 use crate::wire::message::{Reply, Request, number};
 
 /// Writes to one target shard.
@@ -50,19 +51,6 @@ pub struct Writer {
 /// Inserts of one lane, other commands of it, and batches of one unit: each under way at a
 /// time.
 pub const WRITES_IN_FLIGHT: usize = 2;
-
-pub(super) const CODE_DUPLICATE_KEY: i32 = 11000;
-/// The collection of that UUID is gone, or has another name.
-const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
-/// A statement the target refused: its index in the command, and why.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) index: usize,
-    pub(super) code: i32,
-    pub(super) message: String,
-    /// The unique index is `_id_`.
-    pub(super) on_id: bool,
-}
 
 /// The statements of a collection of one flush, by how they are sent. A document
 /// is in one of them once.
@@ -118,7 +106,7 @@ impl Writer {
 
     /// Whole documents, as if none was there: where one is, it is replaced (R3).
     async fn send_insert<'a>(&self, collection: &'a Tracked, batch: &[&'a Statement]) -> Result<Vec<Refused<'a>>> {
-        let refused = self.run(collection, || render_inserts(collection, batch)).await?;
+        let refused = self.run(collection, || render_inserts(collection, batch)).await?.refused;
         let there: Vec<&Statement> = refused.iter().map(|refusal| batch[refusal.index]).collect();
         if there.is_empty() { Ok(Vec::new()) } else { self.send(collection, &there).await }
     }
@@ -171,10 +159,14 @@ impl Writer {
         if !self.at_once.is_due() {
             return Ok(false);
         }
-        let commands = commands.iter().map(|(collection, command)| render_in_transaction(collection, command));
-        let taken = self.in_one_transaction(commands).await?;
-        self.at_once.note(taken);
-        Ok(taken)
+        let requests = commands.iter().map(|(collection, command)| render_in_transaction(collection, command));
+        let found = self.in_one_transaction(requests).await?;
+        self.at_once.note(found.is_some());
+        let Some(found) = found else { return Ok(false) };
+        for ((collection, command), found) in commands.iter().zip(found) {
+            self.note_found(collection, command, 0, found);
+        }
+        Ok(true)
     }
 
     /// Runs of updates and of deletes, one after the other. A document may come
@@ -213,14 +205,15 @@ impl Writer {
 
     /// Returns those that were refused.
     async fn send<'a>(&self, collection: &'a Tracked, batch: &[&'a Statement]) -> Result<Vec<Refused<'a>>> {
-        let refused = self.run(collection, || render(collection, batch, false)).await?;
+        let Said { refused, found } = self.run(collection, || render(collection, batch, false)).await?;
+        found.into_iter().for_each(|found| self.note_found(collection, batch, refused.len(), found));
         Ok(refused.iter().map(|refusal| (collection, batch[refusal.index])).collect())
     }
 
     /// Returns the index of the last refused statement, if one was. The documents of
     /// such are doubtful.
     async fn send_or_doubt(&self, collection: &Tracked, batch: &[&Statement], ordered: bool) -> Result<Option<usize>> {
-        let refused = self.run(collection, || render(collection, batch, ordered)).await?;
+        let refused = self.run(collection, || render(collection, batch, ordered)).await?.refused;
         for refusal in &refused {
             let Statement { id, position, .. } = batch[refusal.index];
             self.doubt(collection, id, *position, refusal)?;
@@ -246,15 +239,18 @@ impl Writer {
     /// Sends one write command. On a collection that is gone, every statement is
     /// refused by itself (code 361, seen on 6.0.5). Where the shard does not know what
     /// it owns the command is sent again.
-    pub(super) async fn run(&self, collection: &Tracked, command: impl Fn() -> Request) -> Result<Vec<Refusal>> {
+    pub(super) async fn run(&self, collection: &Tracked, command: impl Fn() -> Request) -> Result<Said> {
+        let sent = AtomicU32::new(0);
         let failed = |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
         let send = || async {
             let command = command();
             let ordered = command.head().get_bool("ordered").unwrap_or(true);
-            let refused = refusals(self.command(command).await?.body())?;
+            let again = 0 < sent.fetch_add(1, Relaxed);
+            let reply = self.command(command).await?;
+            let refused = refusals(reply.body())?;
             match refused.iter().find(|refusal| is_stale(refusal, ordered)) {
                 Some(stale) => Err(refused_error(collection, stale)),
-                None => Ok(refused),
+                None => Ok(Said { refused, found: (!again).then(|| found(reply.body())) }),
             }
         };
         while_stale(self.patience, send).await.map_err(failed)
@@ -334,52 +330,4 @@ pub(super) fn unreadable_id(collection: &Tracked) -> Error {
         format!("{} holds a document whose `_id` is a string that is not UTF-8", collection.ns),
     )
     .remedy("this release cannot name such a document: repair it on the source and begin anew")
-}
-
-impl Refusal {
-    /// One we do not even ask for.
-    fn ours() -> Self {
-        Refusal { index: 0, code: 0, message: "no command can write it over another".to_owned(), on_id: false }
-    }
-}
-
-pub(super) fn refusals(reply: &RawDocument) -> Result<Vec<Refusal>> {
-    written(reply)?;
-    let Ok(errors) = reply.get_array("writeErrors") else { return Ok(Vec::new()) };
-    let refusal = |error: bson::error::Result<RawBsonRef<'_>>| {
-        let error = error.ok()?.as_document()?;
-        let id_only = |pattern: &RawDocument| elements(pattern).map(|key| key.name).eq([b"_id"]);
-        Some(Refusal {
-            index: number(error, "index").and_then(|index| usize::try_from(index).ok())?,
-            code: number(error, "code").and_then(|code| i32::try_from(code).ok())?,
-            message: error.get_str("errmsg").unwrap_or_default().to_owned(),
-            on_id: error.get_document("keyPattern").is_ok_and(id_only),
-        })
-    };
-    let all: Option<Vec<_>> = errors.into_iter().map(refusal).collect();
-    all.ok_or_else(|| Error::new(Kind::Server, "the target's reply holds a write error of unknown form"))
-}
-
-/// # Errors
-/// `Server` if the write was executed, but not acknowledged as it should be.
-pub(super) fn written(reply: &RawDocument) -> Result<()> {
-    let Ok(concern) = reply.get_document("writeConcernError") else { return Ok(()) };
-    let message = concern.get_str("errmsg").unwrap_or("no text");
-    Err(Error::new(Kind::Server, format!("the target could not acknowledge a write: {message}")))
-}
-
-/// The shard did not know what it owns, as 6.0.5 tells it of a statement. Others of
-/// the command may have been executed. Unordered ones may be so twice: nothing else
-/// on their documents is under way, and a statement leaves its own outcome as it is.
-/// Of ordered ones a document may be twice: only if it was the first.
-fn is_stale(refusal: &Refusal, ordered: bool) -> bool {
-    refusal.code == CODE_STALE_CONFIG && (!ordered || refusal.index == 0)
-}
-
-fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {
-    let message =
-        format!("the target refused a write to {}: {} (code {})", collection.ns, refusal.message, refusal.code);
-    let kind = if error::is_passing(refusal.code) { Kind::Transient } else { Kind::Server };
-    let error = Error { code: Some(refusal.code), ..Error::new(kind, message) };
-    error.remedy("read the server's text; nothing is lost on the source")
 }

@@ -72,6 +72,8 @@ pub struct Tracked {
     pub doubts: Doubts,
     /// Dropped on the source: ops, scans and refusals are discarded.
     dead: AtomicBool,
+    /// A write found no document where one must be: that was told.
+    pub missed: AtomicBool,
     /// Has an index with an expiry: deletes may come from the source itself.
     pub expires: AtomicBool,
 }
@@ -91,6 +93,7 @@ impl Tracked {
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
             dead: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
             expires: AtomicBool::new(false),
         }
     }

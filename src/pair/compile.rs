@@ -33,6 +33,8 @@ pub struct Statement {
     pub deltas: Deltas,
     /// Of the oldest op it stands for; of a copied document the fence.
     pub position: Position,
+    /// The oldest op made the document.
+    pub made: bool,
 }
 
 /// Mostly one.
@@ -247,7 +249,14 @@ impl Statement {
 
     /// Changes nothing yet.
     pub fn unknown(id: IdKey, position: Position) -> Self {
-        Statement { id, base: Base::Unknown, needs_literal: false, deltas: SmallVec::new(), position }
+        Statement { id, base: Base::Unknown, needs_literal: false, deltas: SmallVec::new(), position, made: false }
+    }
+
+    /// Whether it finds a document, or makes one, if all before it is applied. Up to the
+    /// `horizon` the target may show what comes later (R3).
+    pub fn must_find(&self, horizon: Position) -> bool {
+        // Made and removed in one flush, it never was on the target.
+        horizon < self.position && !(self.made && self.base == Base::Gone)
     }
 
     /// The state after one op.
@@ -258,7 +267,8 @@ impl Statement {
             OpKind::Delta => (Base::Unknown, smallvec![body]),
             OpKind::Delete => (Base::Gone, SmallVec::new()),
         };
-        Statement { id, base, needs_literal: needs_literal && kind != OpKind::Delta, deltas, position }
+        let (needs_literal, made) = (needs_literal && kind != OpKind::Delta, kind == OpKind::Insert);
+        Statement { id, base, needs_literal, deltas, position, made }
     }
 
     /// The state after one more op. `needs_literal`: its document does.
@@ -271,7 +281,7 @@ impl Statement {
             (OpKind::Delta, _) => return self.change(body),
         };
         // The newest spelling of an equal `_id` (1 or 1.0) is the stored one.
-        *self = Statement { base, needs_literal, ..Statement::unknown(id, self.position) };
+        *self = Statement { base, needs_literal, made: self.made, ..Statement::unknown(id, self.position) };
     }
 
     /// One more delta: merged where that is exact, else one more in the chain.

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
-use crate::pair::bulk::{CODE_DUPLICATE_KEY, Writer, unreadable_id};
+use crate::pair::bulk::{Writer, unreadable_id};
 use crate::pair::collection::Tracked;
 use crate::pair::command::{Verb, WriteCommand};
 use crate::pair::compile::{FlushLimits, Statement};
 use crate::pair::position::Position;
+use crate::pair::reply::CODE_DUPLICATE_KEY;
 
 impl Writer {
     /// Writes copied documents, read at or after `fence`.
@@ -38,7 +39,7 @@ impl Writer {
             command.delete_all();
             command.finish()
         };
-        match self.run(collection, delete_all).await?.first().filter(|_| !collection.is_dead()) {
+        match self.run(collection, delete_all).await?.refused.first().filter(|_| !collection.is_dead()) {
             Some(refusal) => Err(Error::new(
                 Kind::Server,
                 format!("{} could not be emptied on the target: {}", collection.ns, refusal.message),
@@ -58,7 +59,7 @@ impl Writer {
                     batch.iter().for_each(|document| command.insert(document));
                     command.finish()
                 };
-                let refused = self.run(collection, insert).await?;
+                let refused = self.run(collection, insert).await?.refused;
                 for refusal in refused.iter().filter(|r| r.code != CODE_DUPLICATE_KEY || !r.on_id) {
                     self.doubt(collection, &id_key(collection, batch[refusal.index])?, fence, refusal)?;
                 }

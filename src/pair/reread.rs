@@ -208,7 +208,8 @@ impl Reread<'_> {
     }
 
     async fn send(&self, transaction: &mut Transaction<'_>, command: WriteCommand) -> Step<()> {
-        Ok(transaction.send(command.finish()).await?)
+        transaction.send(command.finish()).await?;
+        Ok(())
     }
 
     /// True if the target has any of these, whatever it holds.

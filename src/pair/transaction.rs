@@ -8,7 +8,8 @@ use bson::rawdoc;
 
 use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
-use crate::pair::bulk::{Writer, refusals, written};
+use crate::pair::bulk::Writer;
+use crate::pair::reply::{found, refusals, written};
 use crate::wire::message::{Reply, Request};
 use crate::wire::pool::Lease;
 
@@ -43,8 +44,9 @@ impl<'a> Transaction<'a> {
         Ok(Transaction { writer, lease, number, begun: false })
     }
 
-    /// One write command. A statement that is refused ends the transaction.
-    pub async fn send(&mut self, mut request: Request) -> Step<()> {
+    /// One write command; how many documents it found or made. A statement that is
+    /// refused ends the transaction.
+    pub async fn send(&mut self, mut request: Request) -> Step<u64> {
         if !std::mem::replace(&mut self.begun, true) {
             request.append(cstr!("startTransaction"), true);
         }
@@ -57,7 +59,7 @@ impl<'a> Transaction<'a> {
         }
         self.writer.check_term(reply.body()).map_err(Stop::Fault)?;
         match refusals(reply.body()).map_err(Stop::Fault)?.first() {
-            None => Ok(()),
+            None => Ok(found(reply.body())),
             Some(refusal) => {
                 let error = Error::new(Kind::Server, format!("{} (code {})", refusal.message, refusal.code));
                 Err(Stop::NotTaken(Error { code: Some(refusal.code), ..error }))

@@ -29,6 +29,8 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// A frozen engine takes a connection and says nothing.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(1_500);
 const TAIL_LINES: usize = 40;
+/// What the engine warns of where its target is not what it made of it.
+const MISSED: &str = "found no document on the target where one must be";
 
 /// The engine ends with its drop.
 pub struct Keeper {
@@ -202,7 +204,9 @@ impl Life {
             .map_or_else(|| format!("code {}", status.code().unwrap_or_default()), |signal| format!("signal {signal}"));
         let life_s = self.started.elapsed().as_secs_f64();
         self.record.tell("engine ended", json!({"how": how, "life_s": life_s, "start": self.starts}));
-        if status.success() {
+        if self.log_text().contains(MISSED) {
+            self.outcome = Some(Err(self.explain("a write of the engine found nothing to change")));
+        } else if status.success() {
             self.outcome = Some(Ok(()));
         } else if status.code().is_some_and(|code| !RESTART_CODES.contains(&code)) {
             self.outcome = Some(Err(self.explain(&format!("the engine ended with {how}, which no restart helps"))));
@@ -282,6 +286,14 @@ mod tests {
         assert!(outcome(&keeper).await.unwrap());
         assert_eq!((keeper.starts(), keeper.phase().as_str()), (3, "done"));
         assert_eq!(keeper.ends().into_keys().collect::<Vec<_>>(), ["code 0", "code 9", "signal 9"]);
+    }
+
+    #[tokio::test]
+    async fn an_end_is_not_good_if_a_write_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keep_shell(dir.path(), &format!("echo '{MISSED}' >&2; exit 0"));
+        let error = outcome(&keeper).await.unwrap_err();
+        assert!(error.message.contains("found nothing to change"), "{error}");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use shardlift::pair::position::Position;
 use shardlift::pair::queue::Queue;
 use shardlift::pair::render::render;
 
+use crate::sim::body;
 use crate::sim::pair::{Halt, Reach, Step, wrong};
 use crate::sim::target::Command;
 
@@ -65,7 +66,10 @@ impl Lane {
             let which = if self.sent[which].collection.in_order() { 0 } else { which };
             if self.sent[which].step(reach)? {
                 self.sent[which].reply(reach)?;
-                self.sent.remove(which);
+                let sent = self.sent.remove(which);
+                if 0 < sent.command.missed && !reach.source.strays && !sent.collection.is_dead() {
+                    return wrong(format!("a write to {} found no document where one must be", sent.collection.ns));
+                }
             }
         } else if let Some(flush) = self.flush.take() {
             for writes in &flush {
@@ -141,6 +145,12 @@ fn commands(writes: &CollectionWrites) -> Vec<Sent> {
             [updates, deletes].into_iter().filter(|run| !run.is_empty()).collect()
         }
     };
-    let command = |run: &Vec<&Statement>| Command::read(&render(&writes.collection, run, in_order));
+    let horizon = writes.collection.horizon();
+    let command = |run: &Vec<&Statement>| {
+        let mut command = Command::read(&render(&writes.collection, run, in_order));
+        let must_find = run.iter().filter(|statement| !in_order && statement.must_find(horizon));
+        command.must_find = must_find.map(|statement| body::key((&statement.id.value).into()).0).collect();
+        command
+    };
     runs.iter().map(|run| Sent::new(command(run), writes.collection.clone())).collect()
 }

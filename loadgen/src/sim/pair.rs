@@ -97,6 +97,8 @@ pub(super) struct Shape {
     pub(super) lame: bool,
     /// Checkpoints are rare, and in some attempts the tail is far slower than the scans.
     pub(super) uneven: bool,
+    /// The source changes documents that are not the shard's, too: such a change finds none.
+    pub(super) strays: bool,
     /// Where memory is short, held bytes beyond these are left to the spool. None:
     /// it never is.
     pub(super) held_max: Option<u64>,

@@ -19,6 +19,8 @@ pub(super) struct Source {
     prepared: Vec<Prepared>,
     term: i64,
     values: i32,
+    /// Some changes are strays, see `Change`.
+    pub(super) strays: bool,
 }
 
 #[derive(Debug)]
@@ -77,8 +79,9 @@ pub(super) const KEYS: u64 = 12;
 const PREPARED_MAX: usize = 2;
 
 impl Source {
-    pub(super) fn new() -> Self {
-        let mut source = Source { term: 1, ..Source::default() };
+    /// `strays`: some of its changes are that.
+    pub(super) fn new(strays: bool) -> Self {
+        let mut source = Source { term: 1, strays, ..Source::default() };
         source.append(Event::Noop);
         source
     }
@@ -232,7 +235,7 @@ impl Source {
                 _ => Spelling::Int32,
             };
             fields.fill(value);
-            if dice.below(10) == 0 {
+            if self.strays && dice.below(10) == 0 {
                 let stray = Some(Doc { spelling, fields });
                 return Change { stray, ..change(OpKind::Replace, spelling, None, Delta::default()) };
             }

@@ -4,7 +4,7 @@
 //!
 //! Takes the engine's own write commands. Knows nothing of its gates.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bson::{RawBsonRef, RawDocument, Uuid};
 
@@ -47,6 +47,9 @@ pub(super) struct Command {
     ordered: bool,
     /// What is left to do of it.
     pub(super) writes: Vec<Write>,
+    /// Documents that its updates and deletes must find, and how many they did not.
+    pub(super) must_find: BTreeSet<Key>,
+    pub(super) missed: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -111,7 +114,11 @@ impl Target {
                 (key, changed)
             }
         };
-        if documents.get(&key).copied() != doc {
+        let there = documents.get(&key).copied();
+        // An upsert makes what it does not find.
+        let found = there.or(doc).is_some();
+        command.missed += u64::from(!found && command.must_find.contains(&key));
+        if there != doc {
             self.write(Effect::Document(command.collection, key, doc));
         }
         true
@@ -183,7 +190,8 @@ impl Command {
             "updates" => update(statement),
             _ => Write::Delete(queried(statement)),
         };
-        Command { collection: uuid, ordered, writes: statements.map(read).collect() }
+        let (writes, must_find) = (statements.map(read).collect(), BTreeSet::new());
+        Command { collection: uuid, ordered, writes, must_find, missed: 0 }
     }
 }
 

@@ -70,12 +70,13 @@ impl World {
             flush_ops: 1 + dice.below(8) as usize,
             lame: dice.below(3) == 0,
             uneven: dice.below(3) == 0,
+            strays: seed.is_multiple_of(2),
             held_max: [None, Some(0), Some(1_000)][dice.below(3) as usize],
         };
         let fault_steps = [0, 300, 120, 60][dice.below(4) as usize];
         let mut world = World {
             steps: 0,
-            sources: (0..pairs).map(|_| Source::new()).collect(),
+            sources: (0..pairs).map(|_| Source::new(shape.strays)).collect(),
             targets: Vec::new(),
             process: Process::Between,
             zombies: vec![Vec::new(); pairs],

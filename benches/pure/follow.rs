@@ -72,7 +72,9 @@ fn entry(kind: usize, i: u32) -> RawDocumentBuf {
 }
 
 fn block(kind: impl Fn(u32) -> usize) -> Arc<Block> {
-    let payload: Vec<u8> = (0..OPS).flat_map(|i| entry(kind(i), i).into_bytes()).collect();
+    let entries: RawArrayBuf = (0..OPS).map(|i| entry(kind(i), i)).collect();
+    // Its items, without length and end.
+    let payload = entries.as_bytes()[4..].strip_suffix(&[0]).expect("an array ends with a zero").to_vec();
     let mark = |increment| Mark { position: Timestamp { time: 9, increment }.into(), term: 1 };
     Arc::new(Block { first: mark(1), last: mark(OPS), payload: payload.into() })
 }

@@ -53,7 +53,7 @@ pub async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     tracing::info!("cutover: expiries are restored");
     setup::restore_balancers(&opened.sides, opened.balancers, run).await;
     failpoint::hit("cutover-balancers");
-    tracing::info!("cutover: balancers are as they were");
+    tracing::info!("cutover: nothing is left to do but to remove the run's state");
     retry.until_it_works(|| opened.stores.remove()).await?;
     failpoint::hit("cutover-removed");
     Ok(())

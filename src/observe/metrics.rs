@@ -123,7 +123,7 @@ pub const PAIR_METRICS: &[Metric<PairSnapshot>] = &[
     counter("shardlift_pair_ops_refused_total", "Writes the target refused; their documents are read again.", |p| p.ops_refused as f64),
     gauge("shardlift_pair_documents_doubtful", "Documents that wait to be read again after a refused write.", |p| p.documents_doubtful as f64),
     counter("shardlift_pair_documents_resolved_total", "Documents read again after a refused write.", |p| p.documents_resolved as f64),
-    counter("shardlift_pair_writes_missed_total", "Writes that found no document where one must be: the target differs there.", |p| p.writes_missed as f64),
+    counter("shardlift_pair_writes_missed_total", "Writes that found no document where one must be.", |p| p.writes_missed as f64),
     gauge("shardlift_pair_ops_held", "Ops held for units in flight.", |p| p.ops_held as f64),
     gauge("shardlift_pair_held_bytes", "Bytes of the ops held for units in flight.", |p| p.bytes_held as f64),
     counter("shardlift_pair_ops_spooled_total", "Held ops left to the spool, for want of memory.", |p| p.ops_spooled as f64),

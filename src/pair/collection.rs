@@ -64,6 +64,9 @@ pub struct Tracked {
     pub in_lanes: AtomicU64,
     /// Newest source position any copied document may show (R3).
     horizon: AtomicU64,
+    /// The source's clock when it showed the newest of them: what a prepared transaction
+    /// changed is shown before its commit entry is, which has its place by then.
+    shown_by: AtomicU64,
     /// Index DDL up to here was in the list of indexes built after the copy.
     indexes_listed_at: AtomicU64,
     /// Documents that are written one by one.
@@ -89,6 +92,7 @@ impl Tracked {
             target_uuid: OnceLock::new(),
             in_lanes: AtomicU64::new(0),
             horizon: AtomicU64::new(0),
+            shown_by: AtomicU64::new(0),
             indexes_listed_at: AtomicU64::new(0),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
@@ -140,6 +144,18 @@ impl Tracked {
     /// A scan reply showed the source at `position`.
     pub fn saw(&self, position: Position) {
         self.horizon.fetch_max(position.raw(), SeqCst);
+        self.shown_by(position);
+    }
+
+    /// What the source showed it had given a place by `clock`.
+    pub fn shown_by(&self, clock: Position) {
+        self.shown_by.fetch_max(clock.raw(), SeqCst);
+    }
+
+    /// An op beyond it is not in the target yet, whatever was copied or applied before.
+    /// At or above the horizon; the tail of a quiet shard may come to it late.
+    pub fn unseen_after(&self) -> Position {
+        Position::from_raw(self.shown_by.load(SeqCst))
     }
 
     pub fn horizon(&self) -> Position {

@@ -252,11 +252,11 @@ impl Statement {
         Statement { id, base: Base::Unknown, needs_literal: false, deltas: SmallVec::new(), position, made: false }
     }
 
-    /// Whether it finds a document, or makes one, if all before it is applied. Up to the
-    /// `horizon` the target may show what comes later (R3).
-    pub fn must_find(&self, horizon: Position) -> bool {
+    /// Whether it finds a document, or makes one, if all before it is applied.
+    /// `unseen_after`: as the collection has it.
+    pub fn must_find(&self, unseen_after: Position) -> bool {
         // Made and removed in one flush, it never was on the target.
-        horizon < self.position && !(self.made && self.base == Base::Gone)
+        unseen_after < self.position && !(self.made && self.base == Base::Gone)
     }
 
     /// The state after one op.

@@ -22,7 +22,7 @@ use crate::pair::position::{Mark, Position};
 use crate::spool::log::OplogLog;
 use crate::spool::reader::Reader;
 use crate::spool::segment::Block;
-use crate::wire::cursor::{Batch, Cursor};
+use crate::wire::cursor::{self, Batch, Cursor};
 
 /// How often what was fetched is made to outlive a power loss.
 const SYNC: Duration = Duration::from_secs(1);
@@ -230,19 +230,10 @@ impl FeedReader {
     }
 }
 
-/// The entries of a block: documents one after the other.
+/// The entries of a block, which is items of an array, as the server sent them.
 pub fn entries(block: &Block) -> impl Iterator<Item = Result<&RawDocument>> {
-    let mut rest = &block.payload[..];
-    std::iter::from_fn(move || {
-        let length = rest.first_chunk::<4>().map(|bytes| i32::from_le_bytes(*bytes) as usize)?;
-        let torn = || Error::internal("a block of the spool ends inside an entry");
-        let Some((document, next)) = rest.split_at_checked(length) else {
-            rest = &[];
-            return Some(Err(torn()));
-        };
-        rest = next;
-        Some(RawDocument::from_bytes(document).map_err(Error::from))
-    })
+    let torn = |_| Error::internal("a block of the spool ends inside an entry");
+    cursor::documents(&block.payload).map(move |entry| entry.map_err(torn))
 }
 
 struct Fetcher {
@@ -351,21 +342,24 @@ impl Fetcher {
         self.block_of(batch)
     }
 
-    /// What of a reply is new.
+    /// What of a reply is new: its end, for entries come in order.
     fn block_of(&self, batch: Batch) -> Result<Option<Block>> {
-        let mut marks: Option<(Mark, Mark)> = None;
         let is_empty = self.log.range().is_none();
-        let payload = batch.into_documents(|raw| {
-            let mark = Entry::mark_of(raw)?;
-            // The entry it begins at is kept too: so the spool covers what a restart
-            // resumes at before anything else was recorded.
-            let is_new = self.at.position < mark.position || (is_empty && mark == self.at);
-            if is_new {
-                marks = Some((marks.map_or(mark, |(first, _)| first), mark));
+        let (mut known, mut first, mut last) = (0, None, None);
+        for raw in batch.iter() {
+            let raw = raw?;
+            last = Some(raw);
+            if first.is_none() {
+                let mark = Entry::mark_of(raw)?;
+                // The entry it begins at is kept too: so the spool covers what a restart
+                // resumes at before anything else was recorded.
+                let is_new = self.at.position < mark.position || (is_empty && mark == self.at);
+                if is_new { first = Some(mark) } else { known += 1 }
             }
-            Ok(is_new)
-        })?;
-        Ok(marks.map(|(first, last)| Block { first, last, payload: payload.into() }))
+        }
+        let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+        let last = Entry::mark_of(last)?;
+        Ok(Some(Block { first, last, payload: batch.into_items(known)? }))
     }
 }
 

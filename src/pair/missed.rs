@@ -2,7 +2,7 @@
 //! before is not what it should be, or somebody else writes to the target.
 //!
 //! Counted and told, no more: verification compares what they were to change, as it does
-//! with all that is touched.
+//! with all that is touched. Not counted: what is sent in order, one by one or again.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,8 +11,8 @@ use crate::pair::collection::Tracked;
 use crate::pair::compile::Statement;
 
 impl Writer {
-    /// `found`: documents that the statements of one command found or made, `refused` of
-    /// which were refused.
+    /// `found`: documents that the statements of one command found or made; `refused` of
+    /// the statements were refused.
     pub(super) fn note_found(&self, collection: &Tracked, batch: &[&Statement], refused: usize, found: u64) {
         let missed = missed(collection, batch, refused, found);
         if missed == 0 || collection.is_dead() {
@@ -28,8 +28,8 @@ impl Writer {
 /// A reply does not say which of the statements found nothing: those that may are taken
 /// to be the first.
 fn missed(collection: &Tracked, batch: &[&Statement], refused: usize, found: u64) -> u64 {
-    let horizon = collection.horizon();
-    let must = batch.iter().filter(|statement| statement.must_find(horizon)).count();
+    let unseen_after = collection.unseen_after();
+    let must = batch.iter().filter(|statement| statement.must_find(unseen_after)).count();
     must.saturating_sub(refused).saturating_sub(found as usize) as u64
 }
 

@@ -39,6 +39,8 @@ pub struct Oplog {
 #[derive(Debug, Clone, Copy)]
 pub struct Newest {
     pub mark: Mark,
+    /// No entry of the source lies beyond it yet, committed or not.
+    pub clock: Position,
 }
 
 impl Oplog {
@@ -56,13 +58,15 @@ impl Oplog {
         }
     }
 
-    async fn first(&self, command: RawDocumentBuf) -> Result<Option<RawDocumentBuf>> {
+    /// With the clock of the server that gave it.
+    async fn first(&self, command: RawDocumentBuf) -> Result<Option<(RawDocumentBuf, Position)>> {
         let failed = |e: mongodb::error::Error| self.error(e.into());
         let mut cursor = self.client.database("local").run_raw_cursor_command(command).batch().await.map_err(failed)?;
         while let Some(batch) = cursor.next().await {
             let batch = batch.map_err(failed)?;
             if let Some(entry) = batch.doc_slices()?.into_iter().next() {
-                return Ok(entry?.as_document().map(ToOwned::to_owned));
+                let clock = Position::clock_of(batch.as_raw_document());
+                return Ok(entry?.as_document().map(|entry| (entry.to_owned(), clock)));
             }
         }
         Ok(None)
@@ -74,15 +78,15 @@ impl Oplog {
             "find": "oplog.rs", "sort": { "$natural": -1 }, "limit": 1, "readConcern": { "level": "majority" },
         };
         let missing = || Error::new(Kind::Server, format!("the oplog of source shard {} is empty", self.shard));
-        let raw = self.first(command).await?.ok_or_else(missing)?;
+        let (raw, clock) = self.first(command).await?.ok_or_else(missing)?;
         let entry = Entry::read(&raw)?;
-        Ok(Newest { mark: entry.mark() })
+        Ok(Newest { mark: entry.mark(), clock })
     }
 
     /// The oldest entry the oplog still holds.
     pub async fn oldest(&self) -> Result<Option<Position>> {
         let command = rawdoc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1 };
-        self.first(command).await?.map(|raw| Ok(Entry::read(&raw)?.position)).transpose()
+        self.first(command).await?.map(|(raw, _)| Ok(Entry::read(&raw)?.position)).transpose()
     }
 
     /// The entry at exactly `position`; None if it rolled off. Waits while the
@@ -94,7 +98,8 @@ impl Oplog {
                 "readConcern": { "level": "majority" },
             }
         };
-        Retry::new(self.away_max).until_it_works(|| self.first(command())).await
+        let found = Retry::new(self.away_max).until_it_works(|| self.first(command())).await?;
+        Ok(found.map(|(raw, _)| raw))
     }
 
     /// Follows from `start` on. The first entry that comes is the start entry

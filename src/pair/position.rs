@@ -10,6 +10,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use bson::{RawBsonRef, RawDocument};
+
 /// An oplog timestamp: seconds since 1970 in the high half, increment in the low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(u64);
@@ -36,6 +38,17 @@ impl Position {
 
     pub fn from_raw(raw: u64) -> Self {
         Position(raw)
+    }
+}
+
+impl Position {
+    /// The clock of the server that gave a reply: no entry that shows in it, or is to
+    /// come of what shows, lies beyond. Zero if it tells none.
+    pub fn clock_of(reply: &RawDocument) -> Position {
+        match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {
+            Ok(Ok(Some(RawBsonRef::Timestamp(ts)))) => Position::from(ts),
+            _ => Position::default(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bson::{Bson, Document, RawBsonRef, RawDocument, Timestamp, rawdoc};
+use bson::{Bson, Document, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
@@ -238,11 +238,7 @@ fn split_ids(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
 /// is read as of its commit timestamp, which is below its commit entry: but that
 /// one was given its place before it could be seen.
 fn may_show(batch: &RawBatch) -> Position {
-    let reply: &RawDocument = batch.as_raw_document();
-    match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {
-        Ok(Ok(Some(RawBsonRef::Timestamp(ts)))) => Position::from(ts),
-        _ => Position::default(),
-    }
+    Position::clock_of(batch.as_raw_document())
 }
 
 fn source_stop(e: mongodb::error::Error) -> Stop {

@@ -22,6 +22,8 @@ pub struct Now<'a> {
     pub shard_name: &'a str,
     /// Newest entry of the source: the target may show anything up to there (R3).
     pub newest: Position,
+    /// No entry of it lies beyond.
+    pub clock: Position,
     /// The source shard no longer has the UUID: the tail will come to its drop.
     pub gone: bool,
 }
@@ -50,6 +52,7 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
         )));
     }
     tracked.saw(now.newest);
+    tracked.shown_by(now.clock);
     gate.admit(tracked.clone(), &state.bounds, &state.units);
     if state.dead {
         // Through the gate: a unit of it that was being copied would keep the

@@ -223,8 +223,8 @@ impl Pair {
         let mut planned: Vec<(u64, Vec<ScanUnit>)> = Vec::new();
         for state in &plan.state.collections {
             let gone = plan.gone.contains(&state.uuid);
-            let (name, newest) = (plan.source.id.as_str(), plan.newest.mark.position);
-            let now = Now { shard: plan.index, shard_name: name, newest, gone };
+            let Newest { mark, clock } = plan.newest;
+            let now = Now { shard: plan.index, shard_name: &plan.source.id, newest: mark.position, clock, gone };
             let tracked = restore(&mut self.gate.lock(), state, now)?;
             if gone && !state.dead {
                 let source = plan.source.client.clone();

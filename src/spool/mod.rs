@@ -9,7 +9,7 @@
 //! ```text
 //! <dir>/lock                        held by the one process that has it open
 //! <dir>/<number, 16 hex>.oplog      a segment: header, then blocks one after another
-//! block = frame { label: follows, first, last, synced; one reply's entries, compressed while the reader is behind }
+//! block = frame { label: follows, first, last, synced; one reply's entries as items of an array, compressed while the reader is behind }
 //! ```
 //!
 //! - Segments are numbered without a gap; only the newest is written. A reopened

@@ -33,7 +33,7 @@ pub struct Block {
 pub(super) const HEADER_BYTES: usize = 40;
 const SUM_AT: usize = HEADER_BYTES - 8;
 const MAGIC: [u8; 8] = *b"sliftlog";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const SUFFIX: &str = ".oplog";
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bson::raw::cstr;
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use bytes::Bytes;
 
 use mongodb::options::ServerAddress;
 
@@ -121,37 +122,28 @@ impl Batch {
     /// # Errors
     /// `Server`, once, where the reply cannot be taken apart: what follows is not known.
     pub fn iter(&self) -> impl Iterator<Item = Result<&RawDocument>> {
-        let array = self.reply.slice(self.documents.clone());
-        let mut rest = array.get(size_of::<i32>()..).unwrap_or_default();
-        std::iter::from_fn(move || {
-            if rest == [0] {
-                return None;
-            }
-            let item = split_item(rest);
-            rest = item.map_or(&[0], |(_, rest)| rest);
-            Some(item.map(|(document, _)| document).ok_or_else(cannot_be_taken_apart))
-        })
+        documents(self.items())
     }
 
-    /// The documents to keep one after the other, in the memory they came in.
+    /// The items from the `first`th on, as they lie: `documents` reads them.
     ///
     /// # Errors
-    /// `Server` where the reply cannot be taken apart.
-    pub fn into_documents(self, mut keep: impl FnMut(&RawDocument) -> Result<bool>) -> Result<Vec<u8>> {
-        let (mut at, end) = (self.documents.start + size_of::<i32>(), self.documents.end);
-        let mut bytes = self.reply.into_bytes();
-        let mut kept = 0;
-        while bytes[at..end] != [0] {
-            let (document, rest) = split_item(&bytes[at..end]).ok_or_else(cannot_be_taken_apart)?;
-            let start = end - rest.len() - document.as_bytes().len();
-            at = end - rest.len();
-            if keep(document)? {
-                bytes.copy_within(start..at, kept);
-                kept += at - start;
-            }
+    /// `Server` where those before cannot be taken apart.
+    pub fn into_items(self, first: usize) -> Result<Bytes> {
+        let items = self.items();
+        let mut rest = items;
+        for _ in 0..first {
+            (_, rest) = split_item(rest).ok_or_else(cannot_be_taken_apart)?;
         }
-        bytes.truncate(kept);
-        Ok(bytes)
+        let end = self.documents.start + size_of::<i32>() + items.len();
+        let range = end - rest.len()..end;
+        Ok(Bytes::from(self.reply.into_bytes()).slice(range))
+    }
+
+    fn items(&self) -> &[u8] {
+        let array = self.reply.slice(self.documents.clone());
+        // An array ends with a zero.
+        array.get(size_of::<i32>()..array.len() - 1).unwrap_or_default()
     }
 
     /// The whole reply.
@@ -163,6 +155,22 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         self.reply.bytes()
     }
+}
+
+/// The documents of an array's items.
+///
+/// # Errors
+/// `Server`, once, where they cannot be taken apart: what follows is not known.
+pub fn documents(items: &[u8]) -> impl Iterator<Item = Result<&RawDocument>> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let item = split_item(rest);
+        rest = item.map_or(&[], |(_, rest)| rest);
+        Some(item.map(|(document, _)| document).ok_or_else(cannot_be_taken_apart))
+    })
 }
 
 /// The document that the items of an array begin with, and the rest of them.
@@ -202,11 +210,12 @@ mod tests {
             assert_eq!(batch.cursor().unwrap(), (5, "d.a.b"));
             let read: Vec<_> = batch.iter().map(|document| document.unwrap().to_owned()).collect();
             assert_eq!(read, documents);
-            let all = documents.each_ref().map(|document| document.as_bytes()).concat();
-            assert_eq!(batch.into_documents(|_| Ok(true)).unwrap(), all);
-            let second = self::batch(&rawdoc! { "ok": 1, "cursor": { "firstBatch": items() } }).unwrap();
-            let only = second.into_documents(|document| Ok(document.get_i32("_id").unwrap() == 2)).unwrap();
-            assert_eq!(only, documents[1].as_bytes());
+            for first in 0..=2 {
+                let items = self::batch(batch.reply()).unwrap().into_items(first).unwrap();
+                let read: Vec<_> = super::documents(&items).map(|document| document.unwrap().to_owned()).collect();
+                assert_eq!(read, documents[first..]);
+            }
+            assert!(batch.into_items(3).is_err());
         }
         assert!(batch(&rawdoc! { "ok": 1 }).is_err());
         // An array that says to be shorter than its own length.
@@ -221,7 +230,7 @@ mod tests {
         let whole = rawdoc! { "ok": 1, "cursor": { "firstBatch": [{ "_id": 1 }, { "_id": 2 }, { "_id": 3 }] } };
         let read = |reply: RawDocumentBuf| {
             let read: Vec<_> = batch(&reply).unwrap().iter().map(|d| d.is_ok()).collect();
-            assert_eq!(batch(&reply).unwrap().into_documents(|_| Ok(true)).is_ok(), !read.contains(&false));
+            assert_eq!(batch(&reply).unwrap().into_items(3).is_ok(), !read.contains(&false));
             read
         };
         assert_eq!(read(whole.clone()), [true; 3]);

@@ -124,6 +124,7 @@ impl Pair {
                 shard: index,
                 shard_name: "simulated",
                 newest,
+                clock: newest,
                 gone: !collection.dead && !source.has(&collection.uuid),
             };
             let tracked = restore(&mut gate, collection, now).expect("the model's collections are readable");

@@ -83,6 +83,8 @@ impl Plain<'_> {
         let raw = raw?;
         let entry = Entry::read(raw)?;
         if entry.position <= *self.at {
+            // One without a position must not pass for such.
+            Entry::mark_of(raw)?;
             return Ok(Met::Before);
         }
         if !entry.is_crud() && entry.op != "n" {
@@ -165,4 +167,38 @@ fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) ->
         return Err(entry.unsupported("a change of a view"));
     }
     Err(entry.unsupported("a write to a collection this shard does not hold"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawDocumentBuf, Timestamp, rawdoc};
+
+    use super::*;
+    use crate::pair::budget::Share;
+    use crate::pair::position::Mark;
+
+    /// How many entries are passed, by a tail that has passed 5.
+    async fn passed(entries: &[RawDocumentBuf]) -> Result<u64> {
+        let start = Mark { position: Timestamp { time: 5, increment: 0 }.into(), term: 1 };
+        let (gate, view, metrics) = (Gate::new(start, Vec::new()).into(), Mutex::default(), PairMetrics::default());
+        let mut plain = Plain {
+            gate: &gate,
+            view: &view,
+            metrics: &metrics,
+            catalog_position: Position::default(),
+            transactions: &mut Transactions::default(),
+            at: &mut start.position.clone(),
+        };
+        let mut origin = Origin::copied(Share::new(0).reserve_reply().await);
+        plain.pass(&mut entries.iter().map(|raw| Ok(&**raw)), &mut origin)?;
+        Ok(metrics.entries_read.load(Relaxed))
+    }
+
+    #[tokio::test]
+    async fn what_was_passed_is_skipped_and_what_has_no_position_is_an_error() {
+        let no_op = |time| rawdoc! { "ts": Timestamp { time, increment: 0 }, "t": 1i64, "op": "n", "ns": "", "o": {} };
+        assert_eq!(passed(&[no_op(4), no_op(5), no_op(6), no_op(7)]).await.unwrap(), 2);
+        let error = passed(&[no_op(6), rawdoc! { "op": "n", "ns": "", "o": {} }]).await.unwrap_err();
+        assert!(error.message.contains("without position"), "{error}");
+    }
 }

@@ -125,7 +125,13 @@ impl Run {
     }
 
     pub fn set_pairs(&self, pairs: Vec<(String, Arc<PairMetrics>)>) {
-        self.state.lock().pairs = pairs;
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.pairs, pairs);
+        // What an earlier attempt missed is not met again.
+        for (name, metrics) in &state.pairs {
+            let missed = before.iter().find(|(known, _)| known == name).map(|(_, m)| m.writes_missed.load(Relaxed));
+            metrics.writes_missed.fetch_add(missed.unwrap_or(0), Relaxed);
+        }
     }
 
     pub fn warn(&self, warning: impl Into<String>) {

@@ -1,6 +1,6 @@
 //! Nothing waits in silence (R12): a pair that has work and makes no progress
-//! is reported with what waits on what; writes that find nothing are; a source that soon rolls over what a
-//! restart needs is reported long before.
+//! is reported with what waits on what, writes that find nothing to change are, and a
+//! source that soon rolls over what a restart needs is long before.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,7 +30,7 @@ pub async fn progress(pair: Arc<Pair>, run: Arc<Run>, patience: Duration) {
     }
 }
 
-/// Tells once of writes that found no document where one must be (R3).
+/// Tells once an attempt of writes that found no document where one must be (R3).
 pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
     loop {
         let missed = pair.metrics.writes_missed.load(Relaxed);

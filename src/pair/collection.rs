@@ -66,7 +66,7 @@ pub struct Tracked {
     horizon: AtomicU64,
     /// The source's clock when it showed the newest of them: what a prepared transaction
     /// changed is shown before its commit entry is, which has its place by then.
-    shown_by: AtomicU64,
+    seen_by: AtomicU64,
     /// Index DDL up to here was in the list of indexes built after the copy.
     indexes_listed_at: AtomicU64,
     /// Documents that are written one by one.
@@ -76,7 +76,7 @@ pub struct Tracked {
     /// Dropped on the source: ops, scans and refusals are discarded.
     dead: AtomicBool,
     /// A write found no document where one must be: that was told.
-    pub missed: AtomicBool,
+    pub missed_told: AtomicBool,
     /// Has an index with an expiry: deletes may come from the source itself.
     pub expires: AtomicBool,
 }
@@ -92,12 +92,12 @@ impl Tracked {
             target_uuid: OnceLock::new(),
             in_lanes: AtomicU64::new(0),
             horizon: AtomicU64::new(0),
-            shown_by: AtomicU64::new(0),
+            seen_by: AtomicU64::new(0),
             indexes_listed_at: AtomicU64::new(0),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
             dead: AtomicBool::new(false),
-            missed: AtomicBool::new(false),
+            missed_told: AtomicBool::new(false),
             expires: AtomicBool::new(false),
         }
     }
@@ -144,18 +144,18 @@ impl Tracked {
     /// A scan reply showed the source at `position`.
     pub fn saw(&self, position: Position) {
         self.horizon.fetch_max(position.raw(), SeqCst);
-        self.shown_by(position);
+        self.saw_by(position);
     }
 
-    /// What the source showed it had given a place by `clock`.
-    pub fn shown_by(&self, clock: Position) {
-        self.shown_by.fetch_max(clock.raw(), SeqCst);
+    /// All that the source showed had its place in the oplog by `clock`.
+    pub fn saw_by(&self, clock: Position) {
+        self.seen_by.fetch_max(clock.raw(), SeqCst);
     }
 
-    /// An op beyond it is not in the target yet, whatever was copied or applied before.
+    /// An op beyond it shows in nothing that was copied, or applied by an earlier attempt.
     /// At or above the horizon; the tail of a quiet shard may come to it late.
     pub fn unseen_after(&self) -> Position {
-        Position::from_raw(self.shown_by.load(SeqCst))
+        Position::from_raw(self.seen_by.load(SeqCst))
     }
 
     pub fn horizon(&self) -> Position {

@@ -5,30 +5,25 @@
 //! So the source may roll over what a slow or absent target has not taken yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::cluster::direct::Direct;
-use crate::cluster::retry::{Retry, within};
-use crate::error::{Error, Kind, Result};
+use crate::cluster::retry::Retry;
+use crate::error::{Error, Result};
 use crate::pair::entry::Entry;
+use crate::pair::fetch::{Fetcher, View};
 use crate::pair::oplog::Oplog;
 use crate::pair::parts::Parts;
 use crate::pair::position::{Mark, Position};
 use crate::spool::log::OplogLog;
 use crate::spool::reader::Reader;
 use crate::spool::segment::Block;
-use crate::wire::cursor::{self, Batch, Cursor};
-
-/// How often what was fetched is made to outlive a power loss.
-const SYNC: Duration = Duration::from_secs(1);
-
-/// How long a tail that has read all may wait for room in the spool.
-const STARVED_MAX: Duration = Duration::from_secs(300);
+use crate::wire::cursor;
 
 /// The feed of one pair. Lives as long as the process.
 pub struct Feed {
@@ -45,15 +40,6 @@ struct Fetching {
     tasks: JoinSet<()>,
     view: Arc<View>,
     failed: watch::Receiver<Option<Error>>,
-}
-
-/// What others may know of the fetcher.
-#[derive(Debug, Default)]
-struct View {
-    /// The source's last reply held nothing new.
-    at_head: AtomicBool,
-    /// The newest entry a reader has taken.
-    taken: AtomicU64,
 }
 
 impl Feed {
@@ -236,135 +222,8 @@ pub fn entries(block: &Block) -> impl Iterator<Item = Result<&RawDocument>> {
     cursor::documents(&block.payload).map(move |entry| entry.map_err(torn))
 }
 
-struct Fetcher {
-    oplog: Oplog,
-    direct: Direct,
-    log: OplogLog,
-    /// The newest entry fetched; the cursor is opened at it.
-    at: Mark,
-    cursor: Option<Cursor>,
-    retry: Retry,
-    patience: Duration,
-    view: Arc<View>,
-}
-
-impl Fetcher {
-    async fn run(&mut self) -> Result<()> {
-        let mut syncing: Option<JoinHandle<Result<()>>> = None;
-        let mut synced = tokio::time::Instant::now();
-        loop {
-            if !self.log.has_room() {
-                self.wait_for_room().await?;
-            }
-            match self.fetch().await? {
-                Some(block) => {
-                    self.view.at_head.store(false, SeqCst);
-                    self.at = block.last;
-                    on_disk(&self.log, move |log| log.append(block)).await?;
-                }
-                None => self.view.at_head.store(true, SeqCst),
-            }
-            if syncing.as_ref().is_none_or(|sync| sync.is_finished()) && SYNC < synced.elapsed() {
-                if let Some(sync) = syncing.take() {
-                    sync.await.map_err(|e| Error::internal(format!("syncing the spool: {e}")))??;
-                }
-                let log = self.log.clone();
-                syncing = Some(spawn_blocking(move || log.sync()));
-                synced = tokio::time::Instant::now();
-            }
-        }
-    }
-
-    /// The spool is full. As long as the tail has something to read that passes;
-    /// once it has read all, only the resume position can move on, and perhaps it
-    /// waits for what comes next.
-    async fn wait_for_room(&mut self) -> Result<()> {
-        tracing::warn!(
-            "the spool is full ({} MB): the source's oplog is not read ahead until there is room",
-            self.log.bytes() >> 20
-        );
-        // An idle cursor would be lost, and the head moves on.
-        self.cursor = None;
-        self.view.at_head.store(false, SeqCst);
-        loop {
-            let starved = self.at.position.raw() <= self.view.taken.load(SeqCst);
-            tokio::select! {
-                () = self.log.room() => return Ok(()),
-                () = tokio::time::sleep(STARVED_MAX) => {}
-            }
-            if starved && self.at.position.raw() <= self.view.taken.load(SeqCst) {
-                let found = format!(
-                    "the spool is full ({} MB), all of it is read, and a restart would still need it from {}",
-                    self.log.bytes() >> 20,
-                    self.log.range().map_or(self.at.position, |(first, _)| first.position)
-                );
-                return Err(Error::new(Kind::Unsupported, found).remedy(
-                    "raise spool_mb (or make room for it) and run the same command again; smaller ranges (range_mb) need less",
-                ));
-            }
-        }
-    }
-
-    /// One reply of the source; None if it held nothing new.
-    async fn fetch(&mut self) -> Result<Option<Block>> {
-        loop {
-            match self.try_fetch().await {
-                Ok(block) => {
-                    self.retry.worked();
-                    return Ok(block);
-                }
-                Err(cause) => {
-                    self.direct.learn(&cause);
-                    self.cursor = None;
-                    self.retry.pause(cause).await?;
-                }
-            }
-        }
-    }
-
-    async fn try_fetch(&mut self) -> Result<Option<Block>> {
-        const WHAT: &str = "the source's oplog";
-        let opened = self.cursor.is_none();
-        let cursor = match &mut self.cursor {
-            Some(cursor) => cursor,
-            none => none.insert(within(self.patience, WHAT, self.oplog.tail(&self.direct, self.at.position)).await?),
-        };
-        let address = cursor.address().clone();
-        let next = self.direct.while_primary(&address, self.oplog.next(cursor));
-        let batch = within(self.patience, WHAT, next).await?;
-        if opened {
-            match batch.iter().next().transpose()? {
-                Some(first) => self.oplog.check_first(self.at, Entry::mark_of(first)?)?,
-                // Nothing came yet: the check is still to be made.
-                None => self.cursor = None,
-            }
-        }
-        self.block_of(batch)
-    }
-
-    /// What of a reply is new: its end, for entries come in order.
-    fn block_of(&self, batch: Batch) -> Result<Option<Block>> {
-        let is_empty = self.log.range().is_none();
-        let (mut known, mut first, mut last) = (0, None, None);
-        for raw in batch.iter() {
-            let raw = raw?;
-            last = Some(raw);
-            if first.is_none() {
-                let mark = Entry::mark_of(raw)?;
-                // The entry it begins at is kept too: so the spool covers what a restart
-                // resumes at before anything else was recorded.
-                let is_new = self.at.position < mark.position || (is_empty && mark == self.at);
-                if is_new { first = Some(mark) } else { known += 1 }
-            }
-        }
-        let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
-        let last = Entry::mark_of(last)?;
-        Ok(Some(Block { first, last, payload: batch.into_items(known)? }))
-    }
-}
-
 /// Disks may stall: never on a thread that others wait for.
-async fn on_disk(log: &OplogLog, work: impl FnOnce(OplogLog) -> Result<()> + Send + 'static) -> Result<()> {
+pub(super) async fn on_disk(log: &OplogLog, work: impl FnOnce(OplogLog) -> Result<()> + Send + 'static) -> Result<()> {
     let log = log.clone();
     spawn_blocking(move || work(log)).await.map_err(|e| Error::internal(format!("working on the spool: {e}")))?
 }

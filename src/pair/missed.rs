@@ -1,8 +1,9 @@
 //! Writes that find no document where one must be (R3): what was copied or followed
 //! before is not what it should be, or somebody else writes to the target.
 //!
-//! Counted and told, no more: verification compares what they were to change, as it does
-//! with all that is touched. Not counted: what is sent in order, one by one or again.
+//! Counted and told, no more: verification by digests compares what they were to change,
+//! as it does with all that is touched. Not counted: what is sent in order, one by one or
+//! again. Knows nothing about what a reply looks like.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,7 +19,7 @@ impl Writer {
         if missed == 0 || collection.is_dead() {
             return;
         }
-        if !collection.missed.swap(true, Relaxed) {
+        if !collection.missed_told.swap(true, Relaxed) {
             tracing::warn!(ns = %collection.ns, missed, "writes found no document on the target where one must be");
         }
         self.metrics.writes_missed.fetch_add(missed, Relaxed);
@@ -54,7 +55,8 @@ mod tests {
     fn only_what_is_certain_counts() {
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
         let collection = Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default());
-        collection.saw(Position::from_raw(5));
+        collection.saw(Position::from_raw(4));
+        collection.saw_by(Position::from_raw(5));
         let (early, change, delete) =
             (statement(5, Base::Unknown, false), statement(6, Base::Unknown, false), statement(7, Base::Gone, false));
         let (never_there, upsert) =

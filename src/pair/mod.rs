@@ -24,6 +24,7 @@ pub mod oplog;
 pub mod entry;
 pub mod transactions;
 pub mod parts;
+pub mod fetch;
 pub mod feed;
 pub mod plain;
 pub mod tail;

@@ -6,6 +6,7 @@
 //! | `passed`    | every op of the entry is classified             | ahead of `begun`                | the watermark's upper bound |
 //! | `watermark` | nothing at or below it is held or in a lane     | ahead of any unapplied op (R6)  | lag, cutover |
 //! | `horizon`   | a scan reply shows a newer source position      | behind any document copied (R3) | unique builds, ready |
+//! | `unseen_after` | a reply that was copied, or an attempt's start, tells the source's clock | below the horizon | missed writes (R3) |
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,9 +40,7 @@ impl Position {
     pub fn from_raw(raw: u64) -> Self {
         Position(raw)
     }
-}
 
-impl Position {
     /// The clock of the server that gave a reply: no entry that shows in it, or is to
     /// come of what shows, lies beyond. Zero if it tells none.
     pub fn clock_of(reply: &RawDocument) -> Position {
@@ -179,6 +178,14 @@ mod tests {
         assert!(at(1, u32::MAX) < at(2, 0));
         assert_eq!(at(2, 0).before(), at(1, u32::MAX));
         assert_eq!(bson::Timestamp::from(at(7, 9)), bson::Timestamp { time: 7, increment: 9 });
+    }
+
+    #[test]
+    fn a_reply_tells_the_clock_of_its_server() {
+        let clock = bson::Timestamp { time: 7, increment: 9 };
+        let reply = bson::rawdoc! { "ok": 1, "operationTime": bson::Timestamp { time: 5, increment: 1 }, "$clusterTime": { "clusterTime": clock } };
+        assert_eq!(Position::clock_of(&reply), clock.into());
+        assert_eq!(Position::clock_of(&bson::rawdoc! { "ok": 1 }), Position::default());
     }
 
     #[test]

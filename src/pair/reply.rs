@@ -1,4 +1,5 @@
-//! What the target's reply to a write command says.
+//! What the target's reply to a write command says. Knows nothing about what is done
+//! then.
 
 use bson::{RawBsonRef, RawDocument};
 

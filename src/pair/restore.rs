@@ -52,7 +52,7 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
         )));
     }
     tracked.saw(now.newest);
-    tracked.shown_by(now.clock);
+    tracked.saw_by(now.clock);
     gate.admit(tracked.clone(), &state.bounds, &state.units);
     if state.dead {
         // Through the gate: a unit of it that was being copied would keep the

@@ -186,7 +186,7 @@ impl Scanners {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
                 unit.tracked.saw(shown_at(&batch, fence));
-                unit.tracked.shown_by(Position::clock_of(batch.reply()));
+                unit.tracked.saw_by(Position::clock_of(batch.reply()));
                 permit.shrink_to(batch.bytes());
                 while in_flight_max <= writes.len() {
                     join_one(writes).await.map_err(Broken::Target)?;

@@ -1,4 +1,4 @@
-//! Keeps a log's directory to one process.
+//! Keeps a log's directory to one process. Knows nothing about what is in it.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;

@@ -194,9 +194,16 @@ fn malformed(what: &str) -> Error {
 mod tests {
     use super::*;
 
+    impl Batch {
+        /// As if a server had sent it.
+        pub(crate) fn read(reply: &RawDocument) -> Result<Batch> {
+            let payload = [&[0, 0, 0, 0, 0], reply.as_bytes()].concat();
+            Batch::of(Reply::read(payload).expect("a reply"))
+        }
+    }
+
     fn batch(reply: &RawDocument) -> Result<Batch> {
-        let payload = [&[0, 0, 0, 0, 0], reply.as_bytes()].concat();
-        Batch::of(Reply::read(payload).expect("a reply"))
+        Batch::read(reply)
     }
 
     #[test]

@@ -201,7 +201,8 @@ impl Reply {
         let cursor = field(self.body().as_bytes(), b"cursor").filter(|c| c.kind == kind::DOCUMENT)?;
         let batch = [b"nextBatch".as_slice(), b"firstBatch"].into_iter().find_map(|name| field(cursor.value, name));
         // Length and end, at least.
-        let batch = batch.filter(|b| b.kind == kind::ARRAY && size_of::<i32>() < b.value.len())?.value;
+        let is_whole = |b: &[u8]| size_of::<i32>() < b.len() && b.last() == Some(&0);
+        let batch = batch.filter(|b| b.kind == kind::ARRAY && is_whole(b.value))?.value;
         let start = batch.as_ptr() as usize - self.bytes.as_ptr() as usize;
         Some(start..start + batch.len())
     }

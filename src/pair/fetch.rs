@@ -1,0 +1,201 @@
+//! The fetcher: reads the source's oplog into the spool, as far as there is room, and
+//! goes on by itself whatever happens to the source's servers.
+//!
+//! Knows nothing about who reads the spool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::cluster::direct::Direct;
+use crate::cluster::retry::{Retry, within};
+use crate::error::{Error, Kind, Result};
+use crate::pair::entry::Entry;
+use crate::pair::feed::on_disk;
+use crate::pair::oplog::Oplog;
+use crate::pair::position::Mark;
+use crate::spool::log::OplogLog;
+use crate::spool::segment::Block;
+use crate::wire::cursor::{Batch, Cursor};
+
+/// How often what was fetched is made to outlive a power loss.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// How long a tail that has read all may wait for room in the spool.
+const STARVED_MAX: Duration = Duration::from_secs(300);
+
+/// What others may know of the fetcher.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    /// The source's last reply held nothing new.
+    pub(super) at_head: AtomicBool,
+    /// The newest entry a reader has taken.
+    pub(super) taken: AtomicU64,
+}
+
+pub(super) struct Fetcher {
+    pub(super) oplog: Oplog,
+    pub(super) direct: Direct,
+    pub(super) log: OplogLog,
+    /// The newest entry fetched; the cursor is opened at it.
+    pub(super) at: Mark,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) retry: Retry,
+    pub(super) patience: Duration,
+    pub(super) view: Arc<View>,
+}
+
+impl Fetcher {
+    pub(super) async fn run(&mut self) -> Result<()> {
+        let mut syncing: Option<JoinHandle<Result<()>>> = None;
+        let mut synced = tokio::time::Instant::now();
+        loop {
+            if !self.log.has_room() {
+                self.wait_for_room().await?;
+            }
+            match self.fetch().await? {
+                Some(block) => {
+                    self.view.at_head.store(false, SeqCst);
+                    self.at = block.last;
+                    on_disk(&self.log, move |log| log.append(block)).await?;
+                }
+                None => self.view.at_head.store(true, SeqCst),
+            }
+            if syncing.as_ref().is_none_or(|sync| sync.is_finished()) && SYNC < synced.elapsed() {
+                if let Some(sync) = syncing.take() {
+                    sync.await.map_err(|e| Error::internal(format!("syncing the spool: {e}")))??;
+                }
+                let log = self.log.clone();
+                syncing = Some(spawn_blocking(move || log.sync()));
+                synced = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    /// The spool is full. As long as the tail has something to read that passes;
+    /// once it has read all, only the resume position can move on, and perhaps it
+    /// waits for what comes next.
+    async fn wait_for_room(&mut self) -> Result<()> {
+        tracing::warn!(
+            "the spool is full ({} MB): the source's oplog is not read ahead until there is room",
+            self.log.bytes() >> 20
+        );
+        // An idle cursor would be lost, and the head moves on.
+        self.cursor = None;
+        self.view.at_head.store(false, SeqCst);
+        loop {
+            let starved = self.at.position.raw() <= self.view.taken.load(SeqCst);
+            tokio::select! {
+                () = self.log.room() => return Ok(()),
+                () = tokio::time::sleep(STARVED_MAX) => {}
+            }
+            if starved && self.at.position.raw() <= self.view.taken.load(SeqCst) {
+                let found = format!(
+                    "the spool is full ({} MB), all of it is read, and a restart would still need it from {}",
+                    self.log.bytes() >> 20,
+                    self.log.range().map_or(self.at.position, |(first, _)| first.position)
+                );
+                return Err(Error::new(Kind::Unsupported, found).remedy(
+                    "raise spool_mb (or make room for it) and run the same command again; smaller ranges (range_mb) need less",
+                ));
+            }
+        }
+    }
+
+    /// One reply of the source; None if it held nothing new.
+    async fn fetch(&mut self) -> Result<Option<Block>> {
+        loop {
+            match self.try_fetch().await {
+                Ok(block) => {
+                    self.retry.worked();
+                    return Ok(block);
+                }
+                Err(cause) => {
+                    self.direct.learn(&cause);
+                    self.cursor = None;
+                    self.retry.pause(cause).await?;
+                }
+            }
+        }
+    }
+
+    async fn try_fetch(&mut self) -> Result<Option<Block>> {
+        const WHAT: &str = "the source's oplog";
+        let opened = self.cursor.is_none();
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            none => none.insert(within(self.patience, WHAT, self.oplog.tail(&self.direct, self.at.position)).await?),
+        };
+        let address = cursor.address().clone();
+        let next = self.direct.while_primary(&address, self.oplog.next(cursor));
+        let batch = within(self.patience, WHAT, next).await?;
+        if opened {
+            match batch.iter().next().transpose()? {
+                Some(first) => self.oplog.check_first(self.at, Entry::mark_of(first)?)?,
+                // Nothing came yet: the check is still to be made.
+                None => self.cursor = None,
+            }
+        }
+        block_of(batch, self.at, self.log.range().is_none())
+    }
+}
+
+/// What of a reply is new to who has read up to `at`: its end, for entries come in order.
+/// `begins`: nothing is kept yet. The entry it begins at is kept then too, so that the
+/// spool covers what a restart resumes at before anything else was recorded.
+fn block_of(batch: Batch, at: Mark, begins: bool) -> Result<Option<Block>> {
+    let (mut known, mut first, mut last) = (0, None, None);
+    for raw in batch.iter() {
+        let raw = raw?;
+        last = Some(raw);
+        if first.is_none() {
+            let mark = Entry::mark_of(raw)?;
+            let is_new = at.position < mark.position || (begins && mark == at);
+            if is_new { first = Some(mark) } else { known += 1 }
+        }
+    }
+    let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+    let last = Entry::mark_of(last)?;
+    Ok(Some(Block { first, last, payload: batch.into_items(known)? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Timestamp, rawdoc};
+
+    use super::*;
+    use crate::pair::feed::entries;
+
+    fn mark(time: u32) -> Mark {
+        Mark { position: Timestamp { time, increment: 0 }.into(), term: 1 }
+    }
+
+    fn reply(times: &[u32]) -> Batch {
+        let entry = |time: &u32| rawdoc! { "ts": Timestamp { time: *time, increment: 0 }, "t": 1i64, "op": "n" };
+        let entries: bson::RawArrayBuf = times.iter().map(entry).collect();
+        Batch::read(&rawdoc! { "ok": 1, "cursor": { "nextBatch": entries, "id": 5i64, "ns": "local.oplog.rs" } })
+            .unwrap()
+    }
+
+    #[test]
+    fn a_block_is_what_a_reply_has_of_new_entries() {
+        for (times, begins, expect) in [
+            (&[4, 5, 6, 7][..], false, &[6, 7][..]),
+            (&[5, 6], true, &[5, 6]),
+            (&[4, 5], true, &[5]),
+            (&[4, 5], false, &[]),
+            (&[6], false, &[6]),
+            (&[], true, &[]),
+        ] {
+            let block = block_of(reply(times), mark(5), begins).unwrap();
+            let marks = block.as_ref().map(|block| (block.first, block.last));
+            let ends = expect.first().zip(expect.last());
+            assert_eq!(marks, ends.map(|(first, last)| (mark(*first), mark(*last))), "{times:?}");
+            let found: Vec<Mark> =
+                block.iter().flat_map(entries).map(|entry| Entry::mark_of(entry.unwrap()).unwrap()).collect();
+            assert_eq!(found, expect.iter().map(|time| mark(*time)).collect::<Vec<_>>());
+        }
+    }
+}

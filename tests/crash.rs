@@ -131,7 +131,7 @@ impl Migration<'_> {
                 born.elapsed().as_secs_f64()
             );
             // Whatever a life left, the next one finds what it changes.
-            assert!(!life.log().contains("where one must be"), "{}", life.log());
+            assert!(!life.log().contains(shardlift::pair::missed::FOUND_NOTHING), "{}", life.log());
             match end {
                 End::Done => break,
                 End::Aborted => {

@@ -11,6 +11,9 @@ use crate::pair::bulk::Writer;
 use crate::pair::collection::Tracked;
 use crate::pair::compile::Statement;
 
+/// What the log says then; tests of whole runs look for it.
+pub const FOUND_NOTHING: &str = "writes found no document on the target where one must be";
+
 impl Writer {
     /// `found`: documents that the statements of one command found or made; `refused` of
     /// the statements were refused.
@@ -20,7 +23,7 @@ impl Writer {
             return;
         }
         if !collection.missed_told.swap(true, Relaxed) {
-            tracing::warn!(ns = %collection.ns, missed, "writes found no document on the target where one must be");
+            tracing::warn!(ns = %collection.ns, missed, "{FOUND_NOTHING}");
         }
         self.metrics.writes_missed.fetch_add(missed, Relaxed);
     }

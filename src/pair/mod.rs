@@ -44,7 +44,7 @@ mod reply;
 pub mod transaction;
 pub mod at_once;
 pub mod bulk;
-mod missed;
+pub mod missed;
 pub mod copy;
 pub mod plan;
 pub mod vanished;

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use shardlift::pair::missed::FOUND_NOTHING;
+
 use crate::engine::api::{Api, Status};
 use crate::engine::child::Child;
 use crate::engine::program::{self, REMEDY};
@@ -29,8 +31,6 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// A frozen engine takes a connection and says nothing.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(1_500);
 const TAIL_LINES: usize = 40;
-/// What the engine warns of where its target is not what it made of it.
-const MISSED: &str = "found no document on the target where one must be";
 
 /// The engine ends with its drop.
 pub struct Keeper {
@@ -204,7 +204,7 @@ impl Life {
             .map_or_else(|| format!("code {}", status.code().unwrap_or_default()), |signal| format!("signal {signal}"));
         let life_s = self.started.elapsed().as_secs_f64();
         self.record.tell("engine ended", json!({"how": how, "life_s": life_s, "start": self.starts}));
-        if self.log_text().contains(MISSED) {
+        if self.log_text().contains(FOUND_NOTHING) {
             self.outcome = Some(Err(self.explain("a write of the engine found nothing to change")));
         } else if status.success() {
             self.outcome = Some(Ok(()));
@@ -291,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_is_not_good_if_a_write_missed() {
         let dir = tempfile::tempdir().unwrap();
-        let keeper = keep_shell(dir.path(), &format!("echo '{MISSED}' >&2; exit 0"));
+        let keeper = keep_shell(dir.path(), &format!("echo '{FOUND_NOTHING}' >&2; exit 0"));
         let error = outcome(&keeper).await.unwrap_err();
         assert!(error.message.contains("found nothing to change"), "{error}");
     }

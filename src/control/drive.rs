@@ -158,7 +158,8 @@ impl Drive<'_> {
     fn update_phase(&self, pairs: &[Arc<Pair>]) -> bool {
         let snapshot = self.run.snapshot();
         let copied = snapshot.pairs.iter().all(|pair| pair.units_copied == pair.units_total);
-        let ready = copied && pairs.iter().all(|pair| pair.is_settled());
+        let settled = copied && pairs.iter().all(|pair| pair.is_settled());
+        let ready = settled && snapshot.obstacles.is_empty();
         self.run.enter(match (copied, ready) {
             (false, _) => Phase::Copying,
             (true, false) => Phase::Following,
@@ -177,7 +178,7 @@ impl Drive<'_> {
         let ready = phase == Phase::Ready;
         let answer = match ready {
             true => Ok("the cutover begins: no writes to the source from now on".to_owned()),
-            false => Err(format!("not yet: the run is {phase}; ask again when `shardlift status` says ready")),
+            false => Err(not_ready(phase, &self.run.all_obstacles())),
         };
         // An asker that is gone loses only the answer.
         let _ = reply.send(answer);
@@ -218,6 +219,13 @@ impl Drive<'_> {
         }
         let late = pairs.iter().zip(&equal.fences).filter(|(pair, fence)| pair.changed_since(**fence).is_some());
         Summary::of(self.run, equal.report, cutover_ms, late.count() as u64)
+    }
+}
+
+fn not_ready(phase: Phase, obstacles: &[String]) -> String {
+    match obstacles {
+        [] => format!("not yet: the run is {phase}; ask again when `shardlift status` says ready"),
+        _ => format!("not now: the run is {phase}; in the way: {}", obstacles.join("; ")),
     }
 }
 

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::error::Kind;
 use crate::observe::metrics::PairMetrics;
+use crate::observe::obstacles::Obstacles;
 use crate::observe::status::{PairSnapshot, Snapshot};
 
 /// Where a run stands. In memory only; each is set by `control::migrate`.
@@ -74,6 +75,8 @@ impl fmt::Display for Phase {
 #[derive(Debug)]
 pub struct Run {
     started: Instant,
+    /// Those that are no single pair's.
+    pub obstacles: Obstacles,
     state: Mutex<State>,
 }
 
@@ -101,7 +104,7 @@ impl Run {
             cutovers_given_up: 0,
             recoveries: 0,
         };
-        Arc::new(Run { started: Instant::now(), state: Mutex::new(state) })
+        Arc::new(Run { started: Instant::now(), obstacles: Obstacles::default(), state: Mutex::new(state) })
     }
 
     pub fn id(&self) -> String {
@@ -175,6 +178,15 @@ impl Run {
         self.state.lock().pairs.iter().map(|(_, metrics)| gauge(metrics)).max().unwrap_or(0)
     }
 
+    /// What stands in the way of a cutover now; a pair's with its name in front.
+    pub fn all_obstacles(&self) -> Vec<String> {
+        let mut all = self.obstacles.texts();
+        for (name, metrics) in &self.state.lock().pairs {
+            all.extend(metrics.obstacles.texts().into_iter().map(|text| format!("{name}: {text}")));
+        }
+        all
+    }
+
     pub fn elapsed_s(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
@@ -182,6 +194,7 @@ impl Run {
     pub fn snapshot(&self) -> Snapshot {
         let lag_ms = self.max(|m| m.lag_ms.load(Relaxed));
         let lag_ms_max = self.max(|m| m.lag_ms_max.load(Relaxed));
+        let obstacles = self.all_obstacles();
         let state = self.state.lock();
         Snapshot {
             run_id: state.id.clone(),
@@ -191,6 +204,7 @@ impl Run {
             lag_ms,
             lag_ms_max,
             pairs: state.pairs.iter().map(|(name, metrics)| PairSnapshot::of(name, metrics)).collect(),
+            obstacles,
             warnings: state.warnings.clone(),
             error: state.error.clone(),
             cutover_ms: state.cutover_ms,

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use crate::observe::obstacles::Obstacles;
 use crate::observe::status::{PairSnapshot, Snapshot};
 
 /// Counters of one pair. All only grow, save those said to be gauges.
@@ -65,6 +66,8 @@ pub struct PairMetrics {
     pub verified: AtomicBool,
     /// Gauge: every unit copied and every index built.
     pub ready: AtomicBool,
+    /// What of this pair stands in the way of a cutover.
+    pub obstacles: Obstacles,
 }
 
 /// How a metric behaves, as Prometheus calls it.
@@ -97,6 +100,7 @@ pub const RUN_METRICS: &[Metric<Snapshot>] = &[
     gauge("shardlift_lag_seconds", "Largest lag of any pair.", |s| seconds(s.lag_ms)),
     gauge("shardlift_lag_max_seconds", "Largest lag of any pair so far.", |s| seconds(s.lag_ms_max)),
     gauge("shardlift_can_cutover", "1 when a cutover would be accepted now.", |s| flag(s.can_cutover)),
+    gauge("shardlift_obstacles", "What stands in the way of a cutover now.", |s| s.obstacles.len() as f64),
     gauge("shardlift_failed", "1 when the run stopped with an error.", |s| flag(s.error.is_some())),
     gauge("shardlift_warnings", "Warnings an operator should read.", |s| s.warnings.len() as f64),
     counter("shardlift_cutovers_given_up_total", "Cutovers that went back to following.", |s| s.cutovers_given_up as f64),

@@ -9,5 +9,6 @@ pub mod figures;
 pub mod logging;
 pub mod metrics;
 pub mod mongosync;
+pub mod obstacles;
 pub mod rates;
 pub mod status;

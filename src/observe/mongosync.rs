@@ -11,7 +11,7 @@ use crate::observe::status::Snapshot;
 pub fn progress(snapshot: &Snapshot) -> Value {
     let sum = snapshot.sum();
     let lag_s = snapshot.lag_ms.div_ceil(1000);
-    let warnings: Vec<&String> = snapshot.warnings.iter().chain(&snapshot.error).collect();
+    let warnings: Vec<&String> = snapshot.obstacles.iter().chain(&snapshot.warnings).chain(&snapshot.error).collect();
     json!({
         "progress": {
             "state": state(&snapshot.phase),

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub lag_ms: u64,
     pub lag_ms_max: u64,
     pub pairs: Vec<PairSnapshot>,
+    /// What stands in the way of a cutover now, with what to do about each.
+    pub obstacles: Vec<String>,
     pub warnings: Vec<String>,
     pub error: Option<String>,
     /// Duration of the finished cutover, ms, from the request to done.
@@ -232,6 +234,12 @@ impl Snapshot {
         if self.can_cutover {
             line += " | cutover can begin";
         }
+        if let [first, rest @ ..] = &self.obstacles[..] {
+            line += &format!(" | in the way of a cutover: {first}");
+            if !rest.is_empty() {
+                line += &format!(" (and {} more)", rest.len());
+            }
+        }
         line
     }
 
@@ -252,6 +260,9 @@ impl Snapshot {
             }
         );
         out += &columns(&self.pairs);
+        for obstacle in &self.obstacles {
+            out += &format!("in the way of a cutover: {obstacle}\n");
+        }
         for warning in &self.warnings {
             out += &format!("warning: {warning}\n");
         }
@@ -362,6 +373,7 @@ pub(crate) mod tests {
     #[test]
     fn the_table_has_a_row_per_pair_and_what_went_wrong() {
         let mut snapshot = copying();
+        snapshot.obstacles.push("the watch is blind".into());
         snapshot.warnings.push("clock skew".into());
         snapshot.error = Some("lost the source".into());
         let table = snapshot.table();
@@ -370,7 +382,10 @@ pub(crate) mod tests {
         assert!(lines[1].starts_with("pair   copied"));
         assert!(lines[2].starts_with("a → x  1.0 GiB of 4.0 GiB  25  50.0 MiB  51.2k   15/64"), "{table}");
         assert!(lines[2].ends_with("12.3k (3100)      0.4s  1m01s"), "{table}");
-        assert_eq!(lines[4..], ["warning: clock skew", "error: lost the source"]);
+        assert_eq!(
+            lines[4..],
+            ["in the way of a cutover: the watch is blind", "warning: clock skew", "error: lost the source"]
+        );
     }
 
     #[test]

@@ -41,7 +41,7 @@
 //!
 //! | room | owns | never |
 //! |---|---|---|
-//! | [`limits`], [`error`], [`config`], [`failpoint`] | numbers, causes, knobs, places to crash at | talks to a server |
+//! | [`limits`], [`rules`], [`error`], [`config`], [`failpoint`] | numbers, rules, causes, knobs, places to crash at | talks to a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`wire`] | connections straight to a known server: login, requests, replies, cursors | knows a primary, tries again |
 //! | [`cluster`] | either side: connections, catalog, ownership, admin commands | decides about a migration |
@@ -174,6 +174,7 @@
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.
 pub mod limits;
+pub mod rules;
 pub mod error;
 pub mod failpoint;
 pub mod config;

@@ -29,6 +29,7 @@ mod sim;
 mod spooled;
 mod stale;
 mod state;
+mod tidy;
 mod validate;
 mod verify;
 mod way_in;

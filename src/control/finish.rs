@@ -74,7 +74,7 @@ async fn restore_expiries(opened: &Opened, run: &Run) -> Result<()> {
 }
 
 /// `collMod` takes NaN for 0 and deletes at once; the server itself stores this
-/// number in its place where an index is created (R10, WHY 7).
+/// number in its place where an index is created (R10).
 fn finite(seconds: Bson) -> Bson {
     match seconds {
         Bson::Double(seconds) if !seconds.is_finite() => Bson::Int32(i32::MAX),

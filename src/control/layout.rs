@@ -1,4 +1,4 @@
-//! The target's layout (DESIGN §6), made through its router with public
+//! The target's layout, made through its router with public
 //! commands: databases on their mapped primaries, sharded collections with
 //! key, uniqueness, zones and one chunk per owner interval, unsharded
 //! collections and views with their options.

@@ -15,7 +15,7 @@ use crate::pair::position::Position;
 
 /// How soon one that could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// LockFailed: `setUserWriteBlockMode` is waiting for open transactions (WHY 8).
+/// LockFailed: `setUserWriteBlockMode` is waiting for open transactions.
 const CODE_LOCK_FAILED: i32 = 107;
 
 /// Writes a note that says `what` of run `run_id`, and returns its position, or a

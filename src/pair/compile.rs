@@ -1,5 +1,5 @@
 //! Ops → fewest writes. Between two flushes a lane keeps one state per
-//! document (DESIGN §5): what the document will be, whatever it was before.
+//! document: what the document will be, whatever it was before.
 //!
 //! Pure. Knows nothing about servers; `bulk` turns statements into commands.
 

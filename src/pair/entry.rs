@@ -1,6 +1,6 @@
 //! One oplog entry, read in one pass over its raw bytes, and what it means.
 //!
-//! Pure. Kinds and fields as seen on 6.0 (FACTS: "Oplog entries"); whatever is
+//! Pure. Kinds and fields as seen on real servers of 6.0; whatever is
 //! not known here becomes `Meaning::Unsupported`, which stops the pair (R12).
 
 use bson::{RawBsonRef, RawDocument, Uuid};

@@ -1,5 +1,11 @@
 //! The gate: decides for every op by the state of the unit that holds its
-//! `_id` — drop, hold or apply (DESIGN §3, R2) — and knows what is unapplied.
+//! `_id` — drop, hold or apply (R2) — and knows what is unapplied.
+//!
+//! | unit | its ops are | because |
+//! |---|---|---|
+//! | waiting | dropped | its scan starts later, and reads at or after them |
+//! | copying | held, in order | the scan may or may not have seen them |
+//! | copied | applied | its last held op is with the lanes |
 //!
 //! A pure state machine: the caller holds its lock, no call waits, no call
 //! talks to a server. Memory is bounded by the permits inside the ops, taken

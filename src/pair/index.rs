@@ -189,7 +189,7 @@ impl Indexer {
 
     async fn create_indexes(&self, tracked: &Tracked, specs: &[RawDocumentBuf]) -> Result<()> {
         let specs = specs.iter().map(Document::try_from).collect::<std::result::Result<Vec<_>, _>>()?;
-        // With a member down the default quorum waits for ever (WHY 7).
+        // With a member down the default quorum waits for ever.
         let command = doc! {
             "createIndexes": &tracked.ns.coll, "indexes": specs, "commitQuorum": "majority", "writeConcern": { "w": 1 },
             "collectionUUID": tracked.target_uuid(),

@@ -1,4 +1,4 @@
-//! Setting top-level fields, merged before anything is sent (DESIGN §5): one
+//! Setting top-level fields, merged before anything is sent: one
 //! such delta into another, or into a whole document; and which of them `$set` can do.
 //!
 //! Only what gives the same bytes on **any** base document, as the server applies

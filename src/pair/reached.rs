@@ -1,8 +1,8 @@
 //! A server of the source that has reached a fence, and reads that stay on it (R2).
 //!
 //! A read that asks for the fence itself (`afterClusterTime`) waits for every
-//! prepared document in its way, and a coordinator that hangs keeps it so for ever
-//! (WHY 2.5). One with majority concern alone does not wait, and on a server that
+//! prepared document in its way, and a coordinator that hangs keeps it so for ever.
+//! One with majority concern alone does not wait, and on a server that
 //! has reached the fence it shows the fence: what is still prepared there commits
 //! after it, and is held.
 //!

@@ -1,5 +1,5 @@
 //! Scanners: each takes the next waiting unit, reads it once at or after its
-//! fence, and writes it to the target; several side by side (DESIGN §3).
+//! fence, and writes it to the target; several side by side.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl Scanners {
         if !started.again {
             // IMPORTANT: durable before the unit's first write: else a restart
             // would give it a later fence, and what was deleted on the source in
-            // between would stay (WHY 2.1).
+            // between would stay.
             let term = self.store.start_unit(tracked.uuid, unit.index, started.fence).await?;
             same_term(self.writer.term, term)?;
             failpoint::hit("unit-started");

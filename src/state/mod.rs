@@ -1,5 +1,5 @@
-//! What a run keeps on the target, so that any host that reaches it can go on
-//! (DESIGN §7). Plain data here; the documents are in `documents`, the servers'
+//! What a run keeps on the target, so that any host that reaches it can go on.
+//! Plain data here; the documents are in `documents`, the servers'
 //! side in `run_store`, `pair_store` and `lease`.
 //!
 //! Knows nothing about gates or tasks. Everything is written with majority; what

@@ -1,0 +1,78 @@
+//! The rules of correctness, R1 to R12, as the code obeys them. Code names a rule
+//! where it obeys it: `(R3)`. Documentation only.
+//!
+//! # R1
+//! **Start.** A pair begins at the newest majority-committed entry of its source
+//! shard's oplog and reads on with majority concern. Every (re)opened cursor must
+//! return the start entry first, same position and term; if it does not, the source
+//! has rolled over, and the pair says what is lost.
+//!
+//! # R2
+//! **Fence.** A unit's fence is the position of the newest entry of which any op was
+//! classified, taken under the gate's lock, and recorded by a majority before the
+//! unit's first write: a crash in between must find the unit begun. The scan is bound
+//! to the collection's UUID and reads with majority concern from a server that has
+//! reached the fence; it does not wait by `afterClusterTime`, which would wait for
+//! prepared transactions. A unit is open only when its last held op is with the lanes.
+//!
+//! # R3
+//! **Replay.** An insert writes its document over whatever is there, an update never
+//! brings a document back, a delete of nothing is fine: so ops may be applied twice. A
+//! refused op is never skipped: its document becomes doubtful and is read again from
+//! the source at an exact position. The **horizon** is the newest source position any
+//! document of the target may show; unique builds, verification and the cutover wait
+//! until the watermark has passed it. Beyond it a write that finds no document is
+//! counted and reported.
+//!
+//! # R4
+//! **Order.** Ops on one document are applied in oplog order: one lane by collection
+//! UUID and `_id`, equal as the index compares. A document is in a flush once. A drop
+//! is a meeting of exactly the pairs that hold the UUID, made once when the last of
+//! them has come to it; what is dead is dead for all.
+//!
+//! # R5
+//! **Transactions** take effect at their commit entry, aborted ones never. Parts that
+//! lie before the start, or were not kept, are read back along `prevOpTime`.
+//!
+//! # R6
+//! **Resume position** of a pair: below every op that is queued, held, spooled, doubtful
+//! or in flight, and below the fences of units that are not settled. After a restart a
+//! unit that is not settled is scanned again with its old fence, and every op from the
+//! resume position on is held for it: the scan of an earlier attempt may have been ahead
+//! of its tail. A capped unit is emptied first. If the fence has rolled off, the
+//! unit's range is emptied and it waits again.
+//!
+//! # R7
+//! **Durability.** Data is written with `w: 1`, positions with `w: majority`. A position
+//! is captured, then proven by a later majority write in the same term, then recorded:
+//! a checkpoint is never its own proof. Another term in any reply ends the attempt, and
+//! the next one goes back to the last checkpoint. Nothing is written until the target
+//! lists no connection of an older incarnation: a batch that was sent and not answered
+//! may still run.
+//!
+//! # R8
+//! **Ownership.** On a sharded source only documents whose shard key lies in this
+//! shard's chunks count: orphans never travel. This is sound only while no chunk moves,
+//! on either side. No data write can create a collection: each names the target
+//! collection's UUID.
+//!
+//! # R9
+//! **Same bytes.** What arrives equals what left, byte for byte: field order, every
+//! type, `Timestamp(0, 0)`, duplicate names, strings that are not UTF-8.
+//!
+//! # R10
+//! **Indexes.** Secondary indexes are built after a collection is copied, unique ones
+//! while its ops are held at a position past the horizon. What would delete or refuse
+//! documents by itself, such as an expiry, waits for the cutover.
+//!
+//! # R11
+//! **Cutover.** Writes stop; a note in every source shard's oplog is the first fence.
+//! When all pairs are past it, with no transaction or index build open, both sides are
+//! compared. After a second fence no user's change may lie between the two on any shard.
+//! Only then comes what cannot be undone. Anything else: back to following.
+//!
+//! # R12
+//! **Bounds.** Every queue has a bound in bytes, granted before the bytes are read; no
+//! one waits for memory with memory in hand. Nothing waits without an end or in
+//! silence. What the engine does not understand stops the pair with its text and a
+//! remedy.

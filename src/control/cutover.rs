@@ -15,11 +15,12 @@ use tokio::time::timeout_at;
 
 use crate::cluster::catalog::{self, Catalog};
 use crate::cluster::connect::Shard;
+use crate::cluster::note;
 use crate::config::VerifyMode;
 use crate::control::ahead::Ahead;
 use crate::control::ddl::{self, Coordinator};
 use crate::control::sides::Sides;
-use crate::control::{note, watch};
+use crate::control::watch;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 use crate::pair::run::{Noise, Pair, close_all_if_quiet};
@@ -155,7 +156,8 @@ impl Cutover<'_> {
     /// fence. Retried until the deadline.
     async fn fence(&self) -> Result<Vec<Position>> {
         let shards = self.pairs.iter().map(|pair| &self.sides.source.shards[pair.index]);
-        try_join_all(shards.map(|shard| note::write(shard, "fence", self.run_id, self.deadline))).await
+        let notes = try_join_all(shards.map(|shard| note::write(shard, "fence", self.run_id, self.deadline))).await?;
+        Ok(notes.into_iter().map(Position::from).collect())
     }
 
     /// Waits until everything up to the fences is applied and nothing is open

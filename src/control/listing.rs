@@ -13,7 +13,8 @@ use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::{self, Catalog};
 use crate::cluster::connect::Deployment;
-use crate::control::{ddl, note};
+use crate::cluster::note;
+use crate::control::ddl;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::{Newest, Oplog};
 use crate::pair::position::{Mark, Position};

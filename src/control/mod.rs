@@ -8,7 +8,6 @@ pub mod validate;
 pub mod balancer;
 pub mod open;
 pub mod layout;
-pub mod note;
 pub mod listing;
 pub mod prepare;
 pub mod setup;

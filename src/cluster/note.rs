@@ -5,13 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{Document, rawdoc};
+use bson::{Document, Timestamp, rawdoc};
 use tokio::time::timeout_at;
 
 use crate::cluster::admin;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
-use crate::pair::position::Position;
 
 /// How soon one that could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -23,7 +22,7 @@ const CODE_LOCK_FAILED: i32 = 107;
 ///
 /// # Errors
 /// As the source's last answer, or `Transient` if there was none.
-pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -> Result<Position> {
+pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -> Result<Timestamp> {
     let note = rawdoc! {
         "appendOplogNote": 1, "data": { "msg": format!("shardlift {what}"), "run": run_id },
         "writeConcern": { "w": "majority" },
@@ -46,7 +45,7 @@ fn is_passing(e: &Error) -> bool {
     e.kind == Kind::Transient || e.code == Some(CODE_LOCK_FAILED)
 }
 
-fn position_of(reply: &Document) -> Result<Position> {
+fn position_of(reply: &Document) -> Result<Timestamp> {
     let time = reply.get_timestamp("operationTime");
-    time.map(Position::from).map_err(|_| Error::new(Kind::Server, "the source's answer to a note has no operationTime"))
+    time.map_err(|_| Error::new(Kind::Server, "the source's answer to a note has no operationTime"))
 }

@@ -16,6 +16,7 @@ mod fixture;
 mod indexer;
 mod layout;
 mod overlay;
+mod marked;
 mod migrate;
 mod migrate_content;
 mod migrate_cutover;

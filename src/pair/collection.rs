@@ -46,6 +46,15 @@ impl Traits {
     }
 }
 
+/// Whether documents of a collection may belong to another shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharding {
+    /// It was just seen being created: what it is, is still asked for. Its ops are held.
+    Unknown,
+    Unsharded,
+    Sharded,
+}
+
 /// A source collection as one pair tracks it. The catalog of a pair maps its
 /// source UUID to this; names are for people and for the target's commands.
 #[derive(Debug)]
@@ -131,6 +140,14 @@ impl Tracked {
 
     pub fn owns(&self, document: &RawDocument) -> bool {
         self.ownership.get().is_none_or(|ownership| ownership.owns(document))
+    }
+
+    pub fn sharding(&self) -> Sharding {
+        match (self.ownership.get(), self.bound_to()) {
+            (Some(_), _) => Sharding::Sharded,
+            (None, Some(_)) => Sharding::Unsharded,
+            (None, None) => Sharding::Unknown,
+        }
     }
 
     pub fn set_passive(&self) {

@@ -47,10 +47,15 @@ impl Held {
 
     /// Forgets what memory holds. Returns how many ops the spool is left with.
     pub fn leave(&mut self) -> u64 {
-        if self.ops.is_empty() {
-            return 0;
+        match self.ops.is_empty() {
+            true => 0,
+            false => self.leave_from(self.oldest),
         }
-        let left = Stretch { after: self.oldest.before(), to: Position::MAX };
+    }
+
+    /// The same, and from `position` on nothing more is kept in memory.
+    pub fn leave_from(&mut self, position: Position) -> u64 {
+        let left = Stretch { after: self.oldest.min(position).before(), to: Position::MAX };
         // An older stretch goes on: no op of this place lies between the two.
         self.left = Some(self.left.map_or(left, |older| Stretch { to: left.to, ..older }));
         (self.bytes, self.oldest) = (0, Position::MAX);

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
+use crate::pair::collection::Sharding;
 use crate::pair::entry::{Entry, is_internal_database};
 use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
@@ -132,10 +133,9 @@ impl TailView {
     }
 }
 
-/// Whether a CRUD entry is for the gate: not chunk migrations and orphan clean-up,
-/// where the owner's own entry counts (R8), nor what is never migrated.
+/// Whether a CRUD entry is for the gate: not what is never migrated.
 pub(super) fn counts(entry: &Entry<'_>) -> bool {
-    !entry.from_migrate && !entry.is_internal()
+    !entry.is_internal()
 }
 
 /// Hands one CRUD entry that `counts` to the gate.
@@ -147,6 +147,13 @@ pub(super) fn classify<'a>(
     origin: &mut Origin,
 ) -> Result<Option<Change<'a>>> {
     let op = entry.crud(position)?;
+    if entry.from_migrate {
+        match gate.tracked(&op.uuid).map(|tracked| tracked.sharding()) {
+            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),
+            Some(Sharding::Unknown) => gate.leave_from(&op.uuid, position),
+            _ => {}
+        }
+    }
     let verdict = gate.classify(op, origin);
     if verdict == Verdict::Unknown {
         return unknown(entry, position, catalog_position);
@@ -154,6 +161,14 @@ pub(super) fn classify<'a>(
     let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
     let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
     Ok((verdict != Verdict::Foreign).then_some(Change { position, ns: entry.ns, expiry }))
+}
+
+/// Whether an entry of a sharded collection that is marked `fromMigrate` is one shard's
+/// copy or clean-up of another's documents, where the owner's own entry counts (R8). Of
+/// inserts the document tells. Elsewhere the mark says nothing: cloning into a capped
+/// collection and moving a primary write with it too.
+pub(super) fn is_of_a_move(entry: &Entry<'_>) -> bool {
+    entry.from_migrate && entry.op != "i"
 }
 
 /// A UUID that was dropped before the catalog was read is of no interest; a
@@ -171,11 +186,20 @@ fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) ->
 
 #[cfg(test)]
 mod tests {
-    use bson::{RawDocumentBuf, Timestamp, rawdoc};
+    use std::sync::Arc;
+
+    use bson::{RawDocumentBuf, Timestamp, Uuid, rawdoc};
 
     use super::*;
+    use crate::bson::shard_key::ShardKeyPattern;
+    use crate::cluster::catalog::Namespace;
+    use crate::cluster::ownership::Ownership;
     use crate::pair::budget::Share;
+    use crate::pair::collection::{Tracked, Traits};
+    use crate::pair::gate::opening::Opening;
+    use crate::pair::held::Stretch;
     use crate::pair::position::Mark;
+    use crate::state;
 
     /// How many entries are passed, by a tail that has passed 5.
     async fn passed(entries: &[RawDocumentBuf]) -> Result<u64> {
@@ -200,5 +224,69 @@ mod tests {
         assert_eq!(passed(&[no_op(4), no_op(5), no_op(6), no_op(7)]).await.unwrap(), 2);
         let error = passed(&[no_op(6), rawdoc! { "op": "n", "ns": "", "o": {} }]).await.unwrap_err();
         assert!(error.message.contains("without position"), "{error}");
+    }
+
+    /// What a marked entry is to the gate, with a collection that is as `track` leaves it.
+    async fn marked(op: &str, k: i32, track: impl FnOnce(&mut Gate, &Arc<Tracked>)) -> (bool, u64) {
+        let at = |raw| Position::from_raw(raw);
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let tracked = Arc::new(Tracked::new(Uuid::from_bytes([7; 16]), ns, Traits::default()));
+        let mut gate = Gate::new(Mark { position: at(1), term: 1 }, vec![Arc::default()]);
+        track(&mut gate, &tracked);
+        let o2 = rawdoc! { "_id": 1 };
+        let o = if op == "d" {
+            o2.clone()
+        } else {
+            rawdoc! { "_id": 1, "k": k }
+        };
+        let ui = bson::Binary::from(tracked.uuid);
+        let raw = rawdoc! { "op": op, "ns": "d.c", "ui": ui, "fromMigrate": true, "o": o, "o2": o2 };
+        gate.begin(at(5));
+        let mut origin = Origin::copied(Share::new(0).reserve_reply().await);
+        let change = classify(&mut gate, &Entry::read(&raw).unwrap(), at(5), at(1), &mut origin).unwrap();
+        let counted = change.is_some();
+        gate.pass(Mark { position: at(5), term: 1 });
+        (counted, gate.watermark().raw())
+    }
+
+    /// Owns `k` from 0 on.
+    fn half(gate: &mut Gate, tracked: &Arc<Tracked>) {
+        let (min, max) = (rawdoc! { "k": 0 }, rawdoc! { "k": bson::RawBson::MaxKey });
+        let pattern = ShardKeyPattern::new(rawdoc! { "k": 1 }).unwrap();
+        tracked.own(Ownership { pattern, intervals: vec![(min, max)] });
+        tracked.bind(Uuid::new());
+        gate.admit(tracked.clone(), &[], &[state::UnitState::Settled]);
+    }
+
+    fn unsharded(gate: &mut Gate, tracked: &Arc<Tracked>) {
+        tracked.bind(Uuid::new());
+        gate.admit(tracked.clone(), &[], &[state::UnitState::Settled]);
+    }
+
+    #[tokio::test]
+    async fn a_marked_entry_counts_unless_a_chunk_of_its_collection_may_move() {
+        for op in ["i", "u", "d"] {
+            assert_eq!(marked(op, 1, unsharded).await, (true, 4), "{op}: queued, and not applied yet");
+            let owned = if op == "i" { (true, 4) } else { (false, 5) };
+            assert_eq!(marked(op, 1, half).await, owned, "{op} of what this shard owns");
+            assert_eq!(marked(op, -1, half).await, (false, 5), "{op} of what it does not own");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_marked_in_a_collection_just_created_is_read_again_when_that_is_known() {
+        for op in ["i", "u", "d"] {
+            let new = |gate: &mut Gate, tracked: &Arc<Tracked>| gate.admit_new(tracked.clone());
+            assert_eq!(marked(op, 1, new).await, (true, 4), "{op}: held");
+        }
+        let mut gate = Gate::new(Mark { position: Position::from_raw(1), term: 1 }, Vec::new());
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let tracked = Arc::new(Tracked::new(Uuid::from_bytes([7; 16]), ns, Traits::default()));
+        gate.admit_new(tracked.clone());
+        gate.leave_from(&tracked.uuid, Position::from_raw(5));
+        gate.begin(Position::from_raw(5));
+        gate.pass(Mark { position: Position::from_raw(5), term: 1 });
+        let stretch = Stretch { after: Position::from_raw(4), to: Position::from_raw(5) };
+        assert_eq!(gate.release(&tracked.uuid), Opening::Spooled(stretch));
     }
 }

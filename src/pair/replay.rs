@@ -15,12 +15,14 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
+use crate::pair::collection::Sharding;
 use crate::pair::entry::{Entry, Meaning};
 use crate::pair::feed::{self, Feed};
 use crate::pair::gate::opening::Opening;
 use crate::pair::gate::{Gate, Place};
 use crate::pair::held::Stretch;
 use crate::pair::origin::Origin;
+use crate::pair::plain::is_of_a_move;
 use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
 
@@ -167,11 +169,16 @@ impl Pass<'_> {
     }
 
     fn op(&self, entry: &Entry<'_>, position: Position, origin: &mut Origin) -> Result<()> {
-        if entry.uuid != Some(self.place.uuid) || !entry.is_crud() || entry.from_migrate {
+        if entry.uuid != Some(self.place.uuid) || !entry.is_crud() {
             return Ok(());
         }
         let op = entry.crud(position)?;
-        if self.replayer.gate.lock().replay(self.place, op, origin) {
+        let mut gate = self.replayer.gate.lock();
+        let is_sharded = gate.tracked(&op.uuid).is_some_and(|tracked| tracked.sharding() == Sharding::Sharded);
+        if is_sharded && is_of_a_move(entry) {
+            return Ok(());
+        }
+        if gate.replay(self.place, op, origin) {
             self.replayer.metrics.ops_replayed.fetch_add(1, Relaxed);
         }
         Ok(())

@@ -4,6 +4,8 @@
 //!
 //! Reads nothing itself: that is `replay`'s.
 
+use bson::Uuid;
+
 use super::{Gate, Place, UnitState};
 use crate::bson::identity::IdKey;
 use crate::pair::held::Held;
@@ -25,6 +27,13 @@ impl Gate {
         }
         self.left += left;
         left
+    }
+
+    /// Leaves what comes at `position`, or later, for a held collection to the spool: what
+    /// it means is told only when it is read again.
+    pub fn leave_from(&mut self, uuid: &Uuid, position: Position) {
+        let held = self.collections.get_mut(uuid).and_then(|collection| collection.hold.as_mut());
+        self.left += held.map_or(0, |held| held.leave_from(position));
     }
 
     /// Ops ever left to the spool.

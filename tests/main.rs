@@ -26,6 +26,7 @@ mod migrate_transactions;
 mod poison;
 mod recorded;
 mod resume;
+mod sharded_login;
 mod sim;
 mod spooled;
 mod stale;

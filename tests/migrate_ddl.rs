@@ -29,7 +29,7 @@ async fn drop(client: &Client, name: &str) {
 }
 
 /// Made before the engine starts, some to be dropped while it runs.
-async fn before(client: &Client, sharded: bool) {
+pub(crate) async fn before(client: &Client, sharded: bool) {
     run(client, "ddl", doc! {"create": "kept"}).await;
     for stage in ["copying", "following"] {
         let names = ["whole", "spread_a", "spread_b", "indexed", "lone"].map(|name| format!("{name}_{stage}"));
@@ -48,7 +48,7 @@ async fn before(client: &Client, sharded: bool) {
 }
 
 /// Every change of collections and indexes that is carried over.
-async fn changes(client: &Client, other: &Client, stage: &str, sharded: bool) {
+pub(crate) async fn changes(client: &Client, other: &Client, stage: &str, sharded: bool) {
     let name = |name: &str| format!("{name}_{stage}");
     let (a, b) = (name("spread_a"), name("spread_b"));
     // Both at once, from two clients: shards may log them in different order.

@@ -22,7 +22,7 @@ pub struct Entry {
     pub client: Client,
     /// True where the URI leads to a router (mongos).
     pub router: bool,
-    /// True where the router knows no sessions, as our stand-in for mongos does.
+    /// True where the router is our stand-in for mongos, which forgets sessions.
     pub stand_in: bool,
     /// Major and minor version of the servers.
     pub version: (u32, u32),
@@ -57,7 +57,7 @@ impl Entry {
             true => shards_of(&client, &options).await?,
             false => vec![ShardEntry { id: "replica set".into(), hosts: String::new(), client: client.clone() }],
         };
-        let stand_in = router && !hello.contains_key("logicalSessionTimeoutMinutes");
+        let stand_in = router && hello.get_bool("standIn").unwrap_or(false);
         let version = version_of(&client).await?;
         Ok(Entry { client, router, stand_in, version, shards })
     }

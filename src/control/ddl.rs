@@ -177,16 +177,18 @@ impl Coordinator {
         }
     }
 
-    /// A sharding command on this name is under way on the source shard: it has
-    /// a document in the shard's own list of them.
+    /// A command that makes this name a sharded collection is under way on the source
+    /// shard: from before its `create` entry until its metadata is committed it holds a
+    /// critical section, which the shard lists. (Its list of DDL as such is a system
+    /// collection, which no built-in role may read.) A drop holds none: what is read of
+    /// its collection meanwhile matters no more, its own entry follows.
     async fn is_being_made(&self, pair: usize, ns: &Namespace) -> Result<bool> {
         if self.sides.source.topology == Topology::ReplicaSet {
             return Ok(false);
         }
         let config = self.sides.source.shards[pair].client.database("config");
-        let under_way = config.collection::<Document>("system.sharding_ddl_coordinators");
-        let found = under_way.find_one(doc! { "_id.namespace": ns.to_string() }).await?;
-        Ok(found.is_some())
+        let sections = config.collection::<Document>("collection_critical_sections");
+        Ok(sections.find_one(doc! { "_id": ns.to_string() }).await?.is_some())
     }
 
     async fn arrive(&self, pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>>) {

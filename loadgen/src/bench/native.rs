@@ -67,6 +67,7 @@ impl Native {
             role: Role::Plain,
             cache_gb: options.cache_gb,
             oplog_mb: options.oplog_mb,
+            login: options.login.is_some(),
             set_parameters: options.set_parameters,
             extra_args: options.extra_args,
         });

@@ -9,7 +9,9 @@ pub mod replica_set;
 pub mod sharded;
 pub mod shared;
 pub mod transactions;
+pub mod users;
 
 pub use deployment::Deployment;
 pub use replica_set::{ReplicaSet, ReplicaSetOptions};
 pub use sharded::{ShardedCluster, ShardedOptions};
+pub use users::{ClusterUsers, User};

@@ -6,6 +6,7 @@ use bson::{Document, doc};
 use futures_util::future::try_join_all;
 use mongodb::Client;
 
+use crate::cluster::users::{self, User};
 use crate::error::{Error, Result};
 use crate::proxy::Proxy;
 use crate::server::find;
@@ -13,6 +14,7 @@ pub use crate::server::mongod::Role;
 use crate::server::mongod::{Mongod, MongodOptions};
 use crate::server::version::{self, Version};
 use crate::wire::link::{self, Link};
+use crate::wire::login::OPERATOR;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -40,6 +42,8 @@ pub struct ReplicaSetOptions {
     /// their proxies' addresses, so all traffic goes through them, also that
     /// between the members.
     pub proxied: bool,
+    /// Ask for a login: loadgen's own user and these.
+    pub login: Option<Vec<User>>,
 }
 
 impl Default for ReplicaSetOptions {
@@ -55,6 +59,7 @@ impl Default for ReplicaSetOptions {
             set_parameters: Vec::new(),
             extra_args: Vec::new(),
             proxied: false,
+            login: None,
         }
     }
 }
@@ -65,6 +70,7 @@ pub struct ReplicaSet {
     members: Vec<Mongod>,
     /// One a member, or none at all.
     proxies: Vec<Proxy>,
+    asks_for_login: bool,
 }
 
 impl ReplicaSet {
@@ -81,14 +87,23 @@ impl ReplicaSet {
             role: options.role,
             cache_gb: options.cache_gb,
             oplog_mb: options.oplog_mb,
+            login: options.login.is_some(),
             set_parameters: options.set_parameters.clone(),
             extra_args: options.extra_args.clone(),
         };
         let members = try_join_all((0..options.members).map(|_| Mongod::start(server.clone()))).await?;
         let before = members.iter().filter(|_| options.proxied);
         let proxies = before.map(|member| Proxy::start(member.port())).collect::<Result<_>>()?;
-        let set = ReplicaSet { name: options.name.clone(), members, proxies };
-        set.initiate(&options).await.map_err(|e| e.context(format!("replica set {}", set.name)))?;
+        let asks_for_login = options.login.is_some();
+        let set = ReplicaSet { name: options.name.clone(), members, proxies, asks_for_login };
+        let begun = async {
+            set.initiate(&options).await?;
+            match &options.login {
+                Some(others) => users::create(&set, others).await,
+                None => Ok(()),
+            }
+        };
+        begun.await.map_err(|e: Error| e.context(format!("replica set {}", set.name)))?;
         Ok(set)
     }
 
@@ -120,8 +135,18 @@ impl ReplicaSet {
         format!("{}/{}", self.name, self.member_hosts().join(","))
     }
 
+    /// As loadgen's own user, where it asks for a login.
     pub fn uri(&self) -> String {
-        format!("mongodb://{}/?replicaSet={}", self.member_hosts().join(","), self.name)
+        self.uri_of(if self.asks_for_login { users::in_uri(OPERATOR) } else { String::new() })
+    }
+
+    /// As one of the users it was started with.
+    pub fn uri_as(&self, user: &str) -> String {
+        self.uri_of(users::in_uri(user))
+    }
+
+    fn uri_of(&self, login: String) -> String {
+        format!("mongodb://{login}{}/?replicaSet={}", self.member_hosts().join(","), self.name)
     }
 
     /// A new client, bound to the runtime that calls.

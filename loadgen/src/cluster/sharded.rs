@@ -8,6 +8,7 @@ use futures_util::future::{try_join, try_join_all};
 use mongodb::Client;
 
 use crate::cluster::replica_set::{ReplicaSet, ReplicaSetOptions, Role};
+use crate::cluster::users::ClusterUsers;
 use crate::error::Result;
 use crate::mongos::Router;
 use crate::server::version::{self, Version};
@@ -36,6 +37,8 @@ pub struct ShardedOptions {
     /// Put a fault proxy before each shard server and each config server; see
     /// `ReplicaSetOptions`.
     pub proxied: bool,
+    /// Ask for a login: loadgen's own user and these.
+    pub login: Option<ClusterUsers>,
 }
 
 impl Default for ShardedOptions {
@@ -52,6 +55,7 @@ impl Default for ShardedOptions {
             extra_args: Vec::new(),
             stand_in_only: false,
             proxied: false,
+            login: None,
         }
     }
 }
@@ -72,13 +76,23 @@ impl ShardedCluster {
         let (config, shards) = try_join(ReplicaSet::start(config_options(&options)), try_join_all(shards)).await?;
         add_shards(&config, &shards).await?;
         let real = if options.stand_in_only { None } else { crate::server::find::mongos(options.version).await };
-        let router = Router::start(real, &config.hosts(), options.port).await?;
+        let router = Router::start(real, &config.hosts(), options.port, options.login.is_some()).await?;
         Ok(ShardedCluster { router, shards, config })
     }
 
-    /// Of the router.
+    /// Of the router; as loadgen's own user, where it asks for a login.
     pub fn uri(&self) -> String {
         self.router.uri()
+    }
+
+    /// As one of the users it was started with.
+    pub fn uri_as(&self, user: &str) -> String {
+        self.router.uri_as(user)
+    }
+
+    /// One more router of the same cluster; never a `mongos`.
+    pub async fn another_router(&self) -> Result<Router> {
+        Router::start(None, &self.config.hosts(), None, self.router.asks_for_login()).await
     }
 
     /// True if the router is our stand-in, which runs no transactions.
@@ -151,6 +165,7 @@ fn shard_options(options: &ShardedOptions, index: usize) -> ReplicaSetOptions {
         set_parameters: options.set_parameters.clone(),
         extra_args: options.extra_args.clone(),
         proxied: options.proxied,
+        login: options.login.as_ref().map(|users| users.shard.clone()),
         ..ReplicaSetOptions::default()
     }
 }
@@ -163,6 +178,7 @@ fn config_options(options: &ShardedOptions) -> ReplicaSetOptions {
         role: Role::Config,
         cache_gb: 0.25,
         proxied: options.proxied,
+        login: options.login.as_ref().map(|users| users.router.clone()),
         ..ReplicaSetOptions::default()
     }
 }

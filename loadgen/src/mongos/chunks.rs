@@ -23,7 +23,9 @@ pub(super) async fn split(session: &mut Session, request: &Request) -> Answer {
         None => median(session, &sharded, &chunk, &owner).await?,
     };
     if chunk.min == split_key {
-        return Err(Failure::bad_value(format!("new split key {split_key} is a boundary key of an existing chunk")));
+        let message =
+            format!("new split key {split_key} is a boundary key of existing chunk [{split_key}, {})", chunk.max);
+        return Err(Failure::without_code(message));
     }
     let fields = doc! {
         "splitChunk": &sharded.ns, "keyPattern": sharded.key.clone(), "min": chunk.min, "max": chunk.max,

@@ -7,6 +7,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::mongos::dispatch;
+use crate::mongos::failpoints::Fault;
 use crate::mongos::reply::Failure;
 use crate::mongos::request::Request;
 use crate::mongos::session::Session;
@@ -20,7 +21,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut stream = BufReader::new(stream);
     while let Ok(Some(message)) = message::read(&mut stream).await {
         let (id, legacy, silent) = (message.id, message.legacy, message.more_to_come);
-        let reply = answer(&mut session, message).await;
+        let Some(reply) = answer(&mut session, message).await else { return };
         if silent {
             continue;
         }
@@ -31,10 +32,19 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(session: &mut Session, message: message::Message) -> RawDocumentBuf {
+/// None if the connection is to close without one.
+async fn answer(session: &mut Session, message: message::Message) -> Option<RawDocumentBuf> {
     let outcome = match Request::parse(message) {
-        Ok(request) => dispatch::dispatch(session, &request).await,
+        Ok(request) => match session.shared.failpoints.hit(&request.name) {
+            None => dispatch::dispatch(session, &request).await,
+            Some(Fault::Refuse(code)) => Err(Failure::new(code, "FailPoint", "a failpoint of the stand-in")),
+            Some(Fault::LoseAnswer) => {
+                let _ = dispatch::dispatch(session, &request).await;
+                return None;
+            }
+            Some(Fault::Hang) => std::future::pending().await,
+        },
         Err(failure) => Err(failure),
     };
-    outcome.unwrap_or_else(Failure::into_reply)
+    Some(outcome.unwrap_or_else(Failure::into_reply))
 }

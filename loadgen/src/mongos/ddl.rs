@@ -8,19 +8,44 @@ use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, is_set, text};
 use crate::mongos::session::Session;
 
-/// An unsharded collection or a view, on the database's primary shard.
+const NAMESPACE_EXISTS: i32 = 48;
+
+/// An unsharded collection or a view, on the database's primary shard. One that is there
+/// with these options is as good as made.
 pub(super) async fn create(session: &mut Session, request: &Request) -> Answer {
     session.database_or_create(&request.db).await?;
-    let reply = session.run_on_primary(&request.db, &request.db, request.options()?).await?;
-    ok(stripped(reply))
+    let options = request.options()?;
+    match session.run_on_primary(&request.db, &request.db, options.clone()).await {
+        Ok(reply) => ok(stripped(reply)),
+        Err(e) if e.code() == NAMESPACE_EXISTS && is_there(session, request, options).await? => ok(doc! {}),
+        Err(e) => Err(e),
+    }
+}
+
+/// Options as a server lists them; a collation must be given in full.
+async fn is_there(session: &mut Session, request: &Request, mut wanted: Document) -> Result<bool, Failure> {
+    let Some(database) = session.database(&request.db).await? else { return Ok(false) };
+    let list = doc! { "listCollections": 1, "filter": { "name": request.collection()? } };
+    let rows = session.read_all(&database.primary, &request.db, list).await?;
+    let there = rows.first().and_then(|row| row.get_document("options").ok()).cloned().unwrap_or_default();
+    wanted.remove(&request.name);
+    wanted.remove("writeConcern");
+    let holds = |a: &Document, b: &Document| a.iter().all(|(name, value)| b.get(name) == Some(value));
+    Ok(holds(&wanted, &there) && holds(&there, &wanted))
 }
 
 pub(super) async fn drop(session: &mut Session, request: &Request) -> Answer {
     let coll = request.collection()?;
+    let uuid = request.document()?.remove("collectionUUID");
     if session.database(&request.db).await?.is_none() {
-        return Err(Failure::namespace_not_found(&format!("{}.{coll}", request.db)));
+        return match uuid {
+            Some(uuid) => Err(Failure::other_uuid(&request.db, coll, uuid)),
+            None => ok(doc! { "info": "database does not exist" }),
+        };
     }
-    session.run_on_primary(&request.db, &request.db, doc! { "_shardsvrDropCollection": coll }).await?;
+    let mut fields = doc! { "_shardsvrDropCollection": coll };
+    fields.extend(uuid.map(|uuid| ("collectionUUID".to_owned(), uuid)));
+    session.run_on_primary(&request.db, &request.db, fields).await?;
     ok(doc! { "ns": format!("{}.{coll}", request.db) })
 }
 
@@ -49,7 +74,7 @@ pub(super) async fn create_indexes(session: &mut Session, request: &Request) -> 
 }
 
 pub(super) async fn drop_indexes(session: &mut Session, request: &Request) -> Answer {
-    coordinated(session, request, "_shardsvrDropIndexes", &["index"]).await
+    coordinated(session, request, "_shardsvrDropIndexes", &["index", "collectionUUID"]).await
 }
 
 pub(super) async fn coll_mod(session: &mut Session, request: &Request) -> Answer {

@@ -1,23 +1,33 @@
 //! What the stand-in says about itself, and sizes summed over the shards.
 
+use std::time::Duration;
+
 use bson::{Bson, DateTime, Document, doc};
 
+use crate::mongos::login;
 use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, copy};
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
 use crate::wire::link::number;
 
-/// `msg: "isdbgrid"` tells a router. No `logicalSessionTimeoutMinutes`: drivers
-/// then send no sessions. No `topologyVersion`: they poll.
-pub(super) fn hello(session: &Session, request: &Request) -> Answer {
+/// `msg: "isdbgrid"` tells a router, `standIn` tells us from a real one. A monitor that
+/// waits for news (`maxAwaitTimeMS`) gets the same again when its time is over.
+pub(super) async fn hello(session: &mut Session, request: &Request) -> Answer {
+    let wait_ms = request.document()?.get("maxAwaitTimeMS").map_or(0.0, number);
+    tokio::time::sleep(Duration::from_millis(wait_ms as u64)).await;
     let writable = if request.name == "hello" { "isWritablePrimary" } else { "ismaster" };
-    ok(doc! {
-        writable: true, "helloOk": true, "msg": "isdbgrid",
+    let mut reply = doc! {
+        writable: true, "helloOk": true, "msg": "isdbgrid", "standIn": true,
+        "topologyVersion": { "processId": session.shared.process, "counter": 0_i64 },
         "maxBsonObjectSize": 16 << 20, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
-        "localTime": DateTime::now(), "connectionId": session.number as i32,
+        "localTime": DateTime::now(), "logicalSessionTimeoutMinutes": 30, "connectionId": session.number as i32,
         "minWireVersion": 0, "maxWireVersion": session.shared.wire_version_max, "readOnly": false,
-    })
+    };
+    if let Some(mechanisms) = login::mechanisms(session, request).await? {
+        reply.insert("saslSupportedMechs", mechanisms);
+    }
+    ok(reply)
 }
 
 pub(super) async fn build_info(session: &mut Session) -> Answer {
@@ -43,11 +53,6 @@ pub(super) fn server_status(session: &Session) -> Answer {
 
 pub(super) fn is_db_grid(session: &Session) -> Answer {
     ok(doc! { "isdbgrid": 1, "hostname": format!("127.0.0.1:{}", session.shared.port) })
-}
-
-pub(super) fn connection_status() -> Answer {
-    let none = bson::Array::new;
-    ok(doc! { "authInfo": { "authenticatedUsers": none(), "authenticatedUserRoles": none() } })
 }
 
 pub(super) fn command_line() -> Answer {

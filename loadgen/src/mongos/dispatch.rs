@@ -6,9 +6,10 @@ use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::Request;
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
-use crate::mongos::{chunks, counting, crud, ddl, diagnostics, find_and_modify, listing, sharding};
+use crate::mongos::{access, chunks, counting, crud, ddl, diagnostics, find_and_modify, listing, login, sharding};
 
 pub(super) async fn dispatch(session: &mut Session, request: &Request) -> Answer {
+    access::check(session, request)?;
     match request.name.as_str() {
         "find" | "insert" | "update" | "delete" | "aggregate" => crud::run(session, request).await,
         "getMore" => crud::get_more(session, request).await,
@@ -67,6 +68,7 @@ async fn admin(session: &mut Session, request: &Request) -> Answer {
         }
         "setUserWriteBlockMode" => sharding::write_block_mode(session, request).await,
         "setFeatureCompatibilityVersion" => sharding::feature_version(session, request).await,
+        "configureFailPoint" => session.shared.failpoints.configure(request),
         "currentOp" => diagnostics::current_op(session, request).await,
         "killOp" => diagnostics::kill_op(session, request).await,
         "getParameter" => diagnostics::get_parameter(session, request).await,
@@ -81,12 +83,14 @@ async fn admin(session: &mut Session, request: &Request) -> Answer {
 /// What may be asked on any database.
 async fn about(session: &mut Session, request: &Request) -> Answer {
     match request.name.as_str() {
-        "hello" | "isMaster" | "ismaster" => diagnostics::hello(session, request),
-        "ping" | "endSessions" | "logout" => ok(doc! {}),
+        "hello" | "isMaster" | "ismaster" => diagnostics::hello(session, request).await,
+        "ping" | "endSessions" => ok(doc! {}),
+        "saslStart" | "saslContinue" => login::converse(session, request).await,
+        "logout" => login::log_out(session),
         "buildInfo" | "buildinfo" => diagnostics::build_info(session).await,
         "serverStatus" => diagnostics::server_status(session),
         "isdbgrid" => diagnostics::is_db_grid(session),
-        "connectionStatus" => diagnostics::connection_status(),
+        "connectionStatus" => login::status(session, request),
         "dbStats" | "dbstats" | "collStats" | "collstats" => diagnostics::stats(session, request).await,
         name => Err(Failure::new(59, "CommandNotFound", unknown(name))),
     }

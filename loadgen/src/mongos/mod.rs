@@ -8,21 +8,31 @@
 //! that a real mongos sends to the config server or the database's primary
 //! shard. So data, metadata and oplogs are what they are in a real cluster.
 //!
-//! What it does not do: sessions, transactions, retryable writes
-//! (`retryWrites=false`), authentication, TLS, and any command not listed in
-//! `dispatch.rs`, which it refuses by name.
+//! Where the servers ask for a login, so does it: a client's conversation is passed on
+//! to the config servers, whose users are the router's, and what they answer the client
+//! may do is checked here before each command (`access.rs`). Behind that it works as
+//! loadgen's own user. Commands that `access.rs` does not know need a login and nothing
+//! more.
+//!
+//! It offers sessions, as a router does, and forgets them: a routing command with one
+//! brings a shard server down. What it does not do: transactions, retryable writes
+//! (`retryWrites=false`), TLS, and any command not listed in `dispatch.rs`, which it
+//! refuses by name.
 //!
 //! It runs on threads of its own: a test's busy runtime does not slow it down.
 
+mod access;
 mod chunks;
 mod connection;
 mod counting;
 mod crud;
 mod ddl;
 mod diagnostics;
+mod failpoints;
 mod dispatch;
 mod find_and_modify;
 mod listing;
+mod login;
 mod metadata;
 mod real;
 mod reply;
@@ -34,7 +44,9 @@ mod stand_in;
 
 use std::path::PathBuf;
 
+use crate::cluster::users;
 use crate::error::Result;
+use crate::wire::login::OPERATOR;
 
 pub use real::RealMongos;
 pub use stand_in::StandIn;
@@ -47,11 +59,19 @@ pub enum Router {
 
 impl Router {
     /// Starts a router for the cluster of these config servers
-    /// (`set/host:port,…`): `program` if given, else the stand-in.
-    pub async fn start(program: Option<PathBuf>, config_hosts: &str, port: Option<u16>) -> Result<Router> {
+    /// (`set/host:port,…`): `program` if given, else the stand-in. `login`: the servers
+    /// ask for one, so this does too.
+    pub async fn start(program: Option<PathBuf>, config_hosts: &str, port: Option<u16>, login: bool) -> Result<Router> {
         match program {
-            Some(program) => Ok(Router::Real(RealMongos::start(program, config_hosts, port).await?)),
-            None => Ok(Router::StandIn(StandIn::start(config_hosts, port).await?)),
+            Some(program) => Ok(Router::Real(RealMongos::start(program, config_hosts, port, login).await?)),
+            None => Ok(Router::StandIn(StandIn::start(config_hosts, port, login).await?)),
+        }
+    }
+
+    pub fn asks_for_login(&self) -> bool {
+        match self {
+            Router::StandIn(router) => router.asks_for_login(),
+            Router::Real(router) => router.asks_for_login(),
         }
     }
 
@@ -62,9 +82,18 @@ impl Router {
         }
     }
 
-    /// `retryWrites=false`: the stand-in has no sessions.
+    /// `retryWrites=false`: the stand-in has none. As loadgen's own user, where it asks
+    /// for a login.
     pub fn uri(&self) -> String {
-        format!("mongodb://{}/?retryWrites=false", self.host())
+        self.uri_of(if self.asks_for_login() { users::in_uri(OPERATOR) } else { String::new() })
+    }
+
+    pub fn uri_as(&self, user: &str) -> String {
+        self.uri_of(users::in_uri(user))
+    }
+
+    fn uri_of(&self, login: String) -> String {
+        format!("mongodb://{login}{}/?retryWrites=false", self.host())
     }
 
     pub fn is_stand_in(&self) -> bool {

@@ -8,8 +8,8 @@ use bson::doc;
 
 use crate::error::{Error, Result};
 use crate::server::data_dir::DataDir;
-use crate::server::port;
 use crate::server::process::Process;
+use crate::server::{keyfile, port};
 use crate::wire::link::Link;
 
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -19,27 +19,41 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct RealMongos {
     process: Process,
     port: u16,
+    login: bool,
     /// Of the log.
     _dir: DataDir,
 }
 
 impl RealMongos {
-    pub(super) async fn start(program: PathBuf, config_hosts: &str, port: Option<u16>) -> Result<RealMongos> {
+    pub(super) async fn start(
+        program: PathBuf,
+        config_hosts: &str,
+        port: Option<u16>,
+        login: bool,
+    ) -> Result<RealMongos> {
         let dir = DataDir::create("mongos")?;
         let log = dir.path().join("mongos.log");
         let port = port.map_or_else(port::free, Ok)?;
         let mut command = Command::new(program);
         command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--configdb", config_hosts]);
+        if login {
+            keyfile::write(dir.path())?;
+            command.arg("--keyFile").arg(keyfile::path(dir.path()));
+        }
         command.args(["--port", &port.to_string()]).arg("--logpath").arg(&log);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Process::start(command, "mongos", &log)?;
-        let mut router = RealMongos { process, port, _dir: dir };
+        let mut router = RealMongos { process, port, login, _dir: dir };
         router.wait().await?;
         Ok(router)
     }
 
     pub(super) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn asks_for_login(&self) -> bool {
+        self.login
     }
 
     async fn wait(&mut self) -> Result<()> {

@@ -1,11 +1,16 @@
 //! Replies: what a command answered, or why it failed.
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 
 /// A failed command. A server's own error goes to the client as it came.
 #[derive(Debug)]
 pub(super) enum Failure {
-    Own { code: i32, name: &'static str, message: String },
+    /// Code 0: none, as a router's own words to some commands.
+    Own {
+        code: i32,
+        name: &'static str,
+        message: String,
+    },
     Passed(RawDocumentBuf),
 }
 
@@ -14,6 +19,20 @@ pub(super) type Answer = Result<RawDocumentBuf, Failure>;
 impl Failure {
     pub(super) fn new(code: i32, name: &'static str, message: impl Into<String>) -> Self {
         Failure::Own { code, name, message: message.into() }
+    }
+
+    pub(super) fn without_code(message: impl Into<String>) -> Self {
+        Failure::new(0, "", message)
+    }
+
+    /// CollectionUUIDMismatch of a database that is not there.
+    pub(super) fn other_uuid(db: &str, coll: &str, uuid: Bson) -> Self {
+        let reply = doc! {
+            "ok": 0.0, "errmsg": "Collection UUID does not match that specified", "code": 361,
+            "codeName": "CollectionUUIDMismatch", "db": db, "collectionUUID": uuid, "expectedCollection": coll,
+            "actualCollection": null,
+        };
+        Failure::Passed(RawDocumentBuf::try_from(&reply).expect("numbers and strings make a document"))
     }
 
     pub(super) fn bad_value(message: impl Into<String>) -> Self {
@@ -44,7 +63,10 @@ impl Failure {
         match self {
             Failure::Passed(reply) => reply,
             Failure::Own { code, name, message } => {
-                let reply = doc! { "ok": 0.0, "errmsg": message, "code": code, "codeName": name };
+                let mut reply = doc! { "ok": 0.0, "errmsg": message };
+                if code != 0 {
+                    reply.extend(doc! { "code": code, "codeName": name });
+                }
                 RawDocumentBuf::try_from(&reply).expect("numbers and strings make a document")
             }
         }

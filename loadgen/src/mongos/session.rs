@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 
+use crate::mongos::login::Login;
 use crate::mongos::reply::{Answer, Failure};
 use crate::mongos::request;
 use crate::mongos::shared::{Place, Shared};
@@ -23,13 +24,14 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     /// Number of the client's connection.
     pub(super) number: u32,
+    pub(super) login: Login,
     links: HashMap<Place, Link>,
 }
 
 impl Session {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let number = shared.next_connection();
-        Session { shared, number, links: HashMap::new() }
+        Session { shared, number, login: Login::default(), links: HashMap::new() }
     }
 
     /// The shard that routes for this connection; connections are spread.
@@ -157,7 +159,10 @@ impl Session {
             let hosts = self.shared.hosts_of(place);
             let hosts = hosts.ok_or_else(|| Failure::new(70, "ShardNotFound", format!("{place:?} is not known")))?;
             let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await;
-            let link = link.map_err(|e| Failure::new(133, "FailedToSatisfyReadPreference", e.message))?;
+            let mut link = link.map_err(|e| Failure::new(133, "FailedToSatisfyReadPreference", e.message))?;
+            if self.shared.login {
+                link.log_in().await.map_err(|e| Failure::new(6, "HostUnreachable", e.message))?;
+            }
             self.links.insert(place.clone(), link);
         }
         Ok(self.links.get_mut(place).expect("it was put there above"))

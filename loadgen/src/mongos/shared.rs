@@ -6,10 +6,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bson::{Bson, doc};
+use bson::{Bson, doc, oid::ObjectId};
 
-use crate::error::{Error, Result};
-use crate::wire::link;
+use crate::error::{self, Error};
+use crate::mongos::failpoints::Failpoints;
+use crate::mongos::reply::Failure;
+use crate::wire::link::{self, Link};
 
 /// A replica set behind us.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,6 +32,11 @@ pub(super) struct CursorHome {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) port: u16,
+    /// The servers ask for a login, and so do we.
+    pub(super) login: bool,
+    pub(super) failpoints: Failpoints,
+    /// Names this router in its `hello`.
+    pub(super) process: ObjectId,
     pub(super) config_hosts: Vec<String>,
     /// Members by shard id. The lock is held for look-ups only.
     shards: Mutex<BTreeMap<String, Vec<String>>>,
@@ -45,13 +52,16 @@ const PRIMARY_TIMEOUT: Duration = Duration::from_secs(20);
 const LOCK: &str = "no code panics while it holds this lock";
 
 impl Shared {
-    pub(super) async fn connect(config_hosts: &str, port: u16) -> Result<Shared> {
+    pub(super) async fn connect(config_hosts: &str, port: u16, login: bool) -> error::Result<Shared> {
         let config_hosts = link::members(config_hosts);
         let mut config = link::connect_primary(&config_hosts, PRIMARY_TIMEOUT).await?;
         let hello = config.command("admin", doc! { "hello": 1 }).await?;
         let build = config.command("admin", doc! { "buildInfo": 1 }).await?;
         let shared = Shared {
             port,
+            login,
+            failpoints: Failpoints::default(),
+            process: ObjectId::new(),
             config_hosts,
             shards: Mutex::default(),
             cursors: Mutex::default(),
@@ -64,7 +74,7 @@ impl Shared {
     }
 
     /// Reads `config.shards` again.
-    pub(super) async fn load_shards(&self) -> Result<()> {
+    pub(super) async fn load_shards(&self) -> error::Result<()> {
         let mut config = link::connect_primary(&self.config_hosts, PRIMARY_TIMEOUT).await?;
         let find = doc! { "find": "shards", "batchSize": i32::MAX, "readConcern": { "level": "majority" } };
         let reply = config.command("config", find).await?;
@@ -76,6 +86,12 @@ impl Shared {
         };
         *self.shards.lock().expect(LOCK) = batch.iter().filter_map(shard).collect();
         Ok(())
+    }
+
+    /// A connection to the config server's primary, as nobody yet.
+    pub(super) async fn config_link(&self) -> Result<Link, Failure> {
+        let link = link::connect_primary(&self.config_hosts, PRIMARY_TIMEOUT).await;
+        link.map_err(|e| Failure::new(133, "FailedToSatisfyReadPreference", e.message))
     }
 
     /// The number of a new connection, from 1.

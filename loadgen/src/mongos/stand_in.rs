@@ -17,30 +17,35 @@ const WORKER_THREADS: usize = 2;
 #[derive(Debug)]
 pub struct StandIn {
     port: u16,
+    login: bool,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl StandIn {
     /// Returns when it accepts connections.
-    pub(super) async fn start(config_hosts: &str, port: Option<u16>) -> Result<StandIn> {
+    pub(super) async fn start(config_hosts: &str, port: Option<u16>, login: bool) -> Result<StandIn> {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = oneshot::channel();
         let config_hosts = config_hosts.to_owned();
         let run = move || {
             let runtime = Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(serve(&config_hosts, port, ready, stopped)),
+                Ok(runtime) => runtime.block_on(serve(&config_hosts, port, login, ready, stopped)),
                 Err(e) => _ = ready.send(Err(e.into())),
             }
         };
         let thread = thread::Builder::new().name("mongos-stand-in".into()).spawn(run)?;
         let port = started.await.map_err(|_| Error::new("the mongos stand-in ended before it was ready"))??;
-        Ok(StandIn { port, stop: Some(stop), thread: Some(thread) })
+        Ok(StandIn { port, login, stop: Some(stop), thread: Some(thread) })
     }
 
     pub(super) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn asks_for_login(&self) -> bool {
+        self.login
     }
 }
 
@@ -57,10 +62,11 @@ impl Drop for StandIn {
 async fn serve(
     config_hosts: &str,
     port: Option<u16>,
+    login: bool,
     ready: oneshot::Sender<Result<u16>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let (listener, shared) = match prepare(config_hosts, port).await {
+    let (listener, shared) = match prepare(config_hosts, port, login).await {
         Ok((port, listener, shared)) => {
             let _ = ready.send(Ok(port));
             (listener, Arc::new(shared))
@@ -80,13 +86,13 @@ async fn serve(
     }
 }
 
-async fn prepare(config_hosts: &str, port: Option<u16>) -> Result<(u16, TcpListener, Shared)> {
+async fn prepare(config_hosts: &str, port: Option<u16>, login: bool) -> Result<(u16, TcpListener, Shared)> {
     let listener = match port {
         Some(port) => bind(port).await.map_err(|e| e.remedy("choose another port"))?,
         None => bind(crate::server::port::free()?).await?,
     };
     let port = listener.local_addr()?.port();
-    Ok((port, listener, Shared::connect(config_hosts, port).await?))
+    Ok((port, listener, Shared::connect(config_hosts, port, login).await?))
 }
 
 async fn bind(port: u16) -> Result<TcpListener> {

@@ -6,6 +6,7 @@
 pub mod certificates;
 pub mod data_dir;
 pub mod find;
+pub mod keyfile;
 pub mod mongod;
 pub mod open_files;
 pub mod port;

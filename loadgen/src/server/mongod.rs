@@ -11,6 +11,7 @@ use bson::doc;
 
 use crate::error::{Error, Result};
 use crate::server::data_dir::DataDir;
+use crate::server::keyfile;
 use crate::server::port;
 use crate::server::process::Process;
 use crate::wire::link::Link;
@@ -37,6 +38,8 @@ pub struct MongodOptions {
     pub cache_gb: f64,
     /// `--oplogSize`; None is the server's choice (5 % of the free space).
     pub oplog_mb: Option<u32>,
+    /// Ask for a login, and know the other members by a key of their own.
+    pub login: bool,
     /// `--setParameter name=value`.
     pub set_parameters: Vec<(String, String)>,
     /// Passed on as they are.
@@ -60,6 +63,9 @@ impl Mongod {
     /// does not answer in a minute.
     pub async fn start(options: MongodOptions) -> Result<Mongod> {
         let dir = DataDir::create(&options.set).map_err(|e| Error::from(e).context("data directory"))?;
+        if options.login {
+            keyfile::write(dir.path())?;
+        }
         let mut server = Mongod { process: None, options, port: 0, dir };
         for _ in 0..PORT_TRIES_MAX {
             server.port = port::free()?;
@@ -147,6 +153,11 @@ impl Mongod {
     /// True if the server on our port is ours: another process may have won
     /// the port while our server is still on its way to notice.
     async fn answers(&self) -> bool {
+        // Who is not known yet may not ask; a process that lost its port ends by itself.
+        let hello = async { self.link().await.ok()?.command("admin", doc! { "hello": 1 }).await.ok() };
+        if self.options.login {
+            return tokio::time::timeout(Duration::from_secs(1), hello).await.ok().flatten().is_some();
+        }
         let ask = async {
             let mut link = self.link().await.ok()?;
             let options = link.command("admin", doc! { "getCmdLineOpts": 1 }).await.ok()?;
@@ -169,6 +180,9 @@ impl Mongod {
             Role::Plain => {}
             Role::Shard => _ = command.arg("--shardsvr"),
             Role::Config => _ = command.arg("--configsvr"),
+        }
+        if options.login {
+            command.arg("--keyFile").arg(keyfile::path(self.dir.path()));
         }
         if let Some(mb) = options.oplog_mb {
             command.args(["--oplogSize", &mb.to_string()]);

@@ -9,8 +9,10 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::error::{Error, Result};
-use crate::wire::message;
+use crate::wire::{login, message};
 
+/// Unauthorized: also what a server says to whom it does not know yet.
+const CODE_UNAUTHORIZED: i32 = 13;
 const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
@@ -19,13 +21,15 @@ pub struct Link {
     pub host: String,
     stream: BufReader<TcpStream>,
     last_id: i32,
+    /// As loadgen's own user.
+    logged_in: bool,
 }
 
 impl Link {
     pub async fn connect(host: &str) -> io::Result<Link> {
         let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
-        Ok(Link { host: host.to_owned(), stream: BufReader::new(stream), last_id: 0 })
+        Ok(Link { host: host.to_owned(), stream: BufReader::new(stream), last_id: 0, logged_in: false })
     }
 
     /// Sends a command as it is (it must carry `$db`) and returns the reply,
@@ -40,12 +44,30 @@ impl Link {
         }
     }
 
-    /// Runs a command on a database.
+    /// Logs in as loadgen's own user.
+    pub async fn log_in(&mut self) -> Result<()> {
+        login::log_in(self, login::OPERATOR).await?;
+        self.logged_in = true;
+        Ok(())
+    }
+
+    /// Runs a command on a database; logs in where the server asks for it.
     ///
     /// # Errors
     /// Of the socket, or with the server's code where it answers `ok: 0`, a
     /// write error or a write concern error.
-    pub async fn command(&mut self, db: &str, mut command: Document) -> Result<Document> {
+    pub async fn command(&mut self, db: &str, command: Document) -> Result<Document> {
+        match self.command_as_is(db, command.clone()).await {
+            Err(e) if e.code == Some(CODE_UNAUTHORIZED) && !self.logged_in => {
+                self.log_in().await?;
+                self.command_as_is(db, command).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The same as whoever the connection belongs to.
+    pub async fn command_as_is(&mut self, db: &str, mut command: Document) -> Result<Document> {
         let name = command.keys().next().cloned().unwrap_or_default();
         command.insert("$db", db);
         let body = RawDocumentBuf::try_from(&command)?;

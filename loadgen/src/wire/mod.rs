@@ -7,4 +7,5 @@
 //! Knows nothing about what a command means.
 
 pub mod link;
+pub mod login;
 pub mod message;

@@ -1,0 +1,74 @@
+//! Faults that a test orders: `configureFailPoint: "failCommand"`, as a server takes it,
+//! with `mode: {times: n}` or `"off"`, and in `data` the names `failCommands` and what is
+//! to happen. `errorCode` is answered instead of running the command, without a text for
+//! what to do and, where it is 0, without a code, as a router's own refusals are.
+//! `loseAnswer: true` runs the command and closes the connection instead of answering;
+//! `hang: true` never answers.
+
+use std::sync::Mutex;
+
+use bson::{Bson, Document, doc};
+
+use crate::mongos::reply::{Answer, Failure, ok};
+use crate::mongos::request::{Request, is_set};
+use crate::wire::link::number;
+
+const LOCK: &str = "no code panics while it holds this lock";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    Refuse(i32),
+    LoseAnswer,
+    Hang,
+}
+
+#[derive(Debug)]
+struct Point {
+    times: u32,
+    commands: Vec<String>,
+    fault: Fault,
+}
+
+/// One at a time, as a server has it.
+#[derive(Debug, Default)]
+pub(super) struct Failpoints(Mutex<Option<Point>>);
+
+impl Failpoints {
+    pub(super) fn configure(&self, request: &Request) -> Answer {
+        let options = request.options()?;
+        let point = match options.get("mode") {
+            Some(Bson::Document(mode)) => Some(point(mode, &options)?),
+            _ => None,
+        };
+        *self.0.lock().expect(LOCK) = point;
+        ok(doc! {})
+    }
+
+    /// What is to go wrong with this command, which then counts as once.
+    pub(super) fn hit(&self, command: &str) -> Option<Fault> {
+        let mut set = self.0.lock().expect(LOCK);
+        let point = set.as_mut().filter(|point| point.commands.iter().any(|name| name == command))?;
+        let fault = point.fault;
+        point.times -= 1;
+        if point.times == 0 {
+            *set = None;
+        }
+        Some(fault)
+    }
+}
+
+fn point(mode: &Document, options: &Document) -> Result<Point, Failure> {
+    let data = options.get_document("data").map_err(|_| Failure::bad_value("\"data\" is missing"))?;
+    let commands = data.get_array("failCommands").map_err(|_| Failure::bad_value("\"failCommands\" is missing"))?;
+    let fault = match (is_set(data, "loseAnswer"), is_set(data, "hang")) {
+        (true, _) => Fault::LoseAnswer,
+        (_, true) => Fault::Hang,
+        (false, false) => Fault::Refuse(data.get("errorCode").map_or(0.0, number) as i32),
+    };
+    let times = mode.get("times").map_or(0.0, number) as u32;
+    if times == 0 {
+        return Err(Failure::bad_value("\"mode\" must be {times: n}"));
+    }
+    let commands = commands.iter().filter_map(Bson::as_str).map(str::to_owned).collect();
+    Ok(Point { times, commands, fault })
+}

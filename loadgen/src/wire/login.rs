@@ -1,0 +1,41 @@
+//! Logging in to servers that ask for it: loadgen's own user, whom every server it
+//! starts with a login knows.
+//!
+//! Knows nothing about which roles a user has.
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document, doc};
+use shardlift::wire::scram::{Mechanism, SaltedCache, Scram};
+
+use crate::error::{Error, Result};
+use crate::wire::link::Link;
+
+/// May do everything, also what only servers ask of each other.
+pub const OPERATOR: &str = "loadgen";
+/// Of every user that loadgen makes.
+pub const PASSWORD: &str = "loadgen";
+
+/// # Errors
+/// Of the socket, or if the server does not let the user in.
+pub async fn log_in(link: &mut Link, user: &str) -> Result<()> {
+    let failed = |e: shardlift::error::Error| Error::new(e.message);
+    let mut scram = Scram::new(Mechanism::Sha256, user, PASSWORD).map_err(failed)?;
+    let start = doc! {
+        "saslStart": 1, "mechanism": Mechanism::Sha256.name(), "payload": binary(scram.first()),
+        "options": { "skipEmptyExchange": true },
+    };
+    let reply = link.command_as_is("admin", start).await?;
+    let conversation = reply.get("conversationId").cloned().unwrap_or(Bson::Int32(1));
+    let proof = scram.answer(payload(&reply)?, &SaltedCache::default()).map_err(failed)?;
+    let go_on = doc! { "saslContinue": 1, "conversationId": conversation, "payload": binary(proof) };
+    let reply = link.command_as_is("admin", go_on).await?;
+    scram.verify(payload(&reply)?).map_err(failed)
+}
+
+fn binary(bytes: Vec<u8>) -> Binary {
+    Binary { subtype: BinarySubtype::Generic, bytes }
+}
+
+fn payload(reply: &Document) -> Result<&[u8]> {
+    reply.get_binary_generic("payload").map(Vec::as_slice).map_err(|e| Error::new(e.to_string()))
+}

@@ -19,6 +19,7 @@ mod overlay;
 mod marked;
 mod migrate;
 mod migrate_content;
+mod migrate_databases;
 mod migrate_cutover;
 mod migrate_ddl;
 mod migrate_refused;

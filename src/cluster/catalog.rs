@@ -174,6 +174,28 @@ pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usiz
     }
 }
 
+/// True if there is a database of just this name. In a replica set one without
+/// collections is none.
+pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
+    match deployment.topology {
+        Topology::ReplicaSet => {
+            Ok(!deployment.shards[0].client.list_database_names().filter(doc! {"name": db}).await?.is_empty())
+        }
+        Topology::Sharded => Ok(primary_of(deployment, db).await?.is_some()),
+    }
+}
+
+/// Shard `primary` of a cluster holds collections of the database that are not sharded:
+/// they move with its primary. Views do no harm.
+pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) -> Result<bool> {
+    let listed = listing::collections(&deployment.shards[primary].client, db, None).await?;
+    let held = listed.iter().filter(|listed| listed.kind != CollectionKind::View);
+    let mut held: Vec<String> = held.map(|listed| format!("{db}.{}", listed.name)).collect();
+    let sharded = sharding::among(deployment, &held).await?;
+    held.retain(|name| !sharded.contains(name));
+    Ok(!held.is_empty())
+}
+
 /// Zones each shard is in, as `Deployment::shards`.
 pub async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<String>>> {
     match deployment.topology {

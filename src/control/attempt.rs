@@ -14,7 +14,7 @@ use crate::control::run::{Phase, Run};
 use crate::control::setup::Running;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
-use crate::control::{finish, prepare, setup};
+use crate::control::{databases, finish, prepare, setup};
 use crate::error::{Error, Kind, Result};
 use crate::observe::api;
 use crate::pair::run::Pair;
@@ -84,6 +84,7 @@ impl Attempt<'_> {
     async fn prepare(&self, mut stage: Stage) -> Result<Running> {
         let Opened { sides, stores, .. } = self.opened;
         setup::stop_balancers(sides).await?;
+        databases::none_is_being_dropped(&sides.target).await?;
         if stage == Stage::Planning {
             self.run.enter(Phase::Layout);
             prepare::plan(self.config, sides, stores, &self.run.id()).await?;

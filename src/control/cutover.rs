@@ -111,6 +111,7 @@ impl Cutover<'_> {
                 return Ok(Err(off));
             }
             tracing::info!("cutover: everything up to the fence is applied");
+            self.coordinator.drop_emptied().await?;
             let Ok(report) = timeout_at(self.deadline.into(), self.compare()).await else {
                 return Ok(Err(CalledOff::Late("comparing both sides is not over".to_owned())));
             };

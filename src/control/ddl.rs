@@ -4,7 +4,7 @@
 //! (R4): it runs when the last of them is there. A creation waits until the
 //! name is free on the target. Pairs read on meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +19,16 @@ use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::connect::{Shard, Topology};
 use crate::control::known::Known;
-use crate::control::layout;
 use crate::control::sides::Sides;
-use crate::error::{Error, Result};
+use crate::control::{databases, layout};
+use crate::error::{Error, Policy, Result};
 use crate::failpoint;
 use crate::pair::ddl::{Created, Creation, Request};
 use crate::state::PairState;
 
 const POLL: Duration = Duration::from_millis(50);
+/// How often databases are looked for that hold nothing any more.
+const EMPTIED_POLL: Duration = Duration::from_secs(2);
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 const CODE_UUID_MISMATCH: i32 = 361;
 
@@ -45,6 +47,11 @@ struct State {
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Collection>,
+    /// Databases of the target that the run had collections in.
+    databases: BTreeSet<String>,
+    /// Nobody knows whether a database is dropped or still will be: nothing is made any
+    /// more, and the attempt ends.
+    lost: Option<Error>,
 }
 
 impl Coordinator {
@@ -55,7 +62,8 @@ impl Coordinator {
         let all = states.iter().flat_map(|pair| &pair.collections);
         let alive = all.filter(|c| !c.dead && !known.dead.contains(&c.uuid));
         let laid_out = alive.map(|c| (c.uuid, c.collection())).collect();
-        let state = State { known, laid_out, ..State::default() };
+        let databases = states.iter().flat_map(|pair| &pair.collections).map(|c| c.ns.db.clone()).collect();
+        let state = State { known, laid_out, databases, ..State::default() };
         Arc::new(Coordinator { sides, state: Mutex::new(state), turn: Default::default() })
     }
 
@@ -63,8 +71,10 @@ impl Coordinator {
     /// did, the other pairs of a drop too, would wait for ever.
     pub async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Request>) -> Error {
         let mut tasks = JoinSet::new();
+        let mut emptied = std::pin::pin!(self.watch_emptied());
         loop {
             tokio::select! {
+                lost = emptied.as_mut() => return lost,
                 Some(request) = requests.recv() => self.serve(request, &mut tasks),
                 Some(ended) = tasks.join_next() => if let Err(panic) = ended {
                     return Error::internal(format!("DDL across pairs ended early: {panic}"));
@@ -115,12 +125,19 @@ impl Coordinator {
 
     async fn make(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Creation> {
         let ns = &collection.ns;
+        let primary = self.sides.pairs[collection.primary];
         loop {
             let turn = self.turn.lock().await;
-            if self.state.lock().known.dead.contains(&uuid) {
-                return Ok(Creation::Dropped);
-            }
-            let holder = self.state.lock().known.names.get(ns).copied();
+            let holder = {
+                let state = self.state.lock();
+                if let Some(lost) = &state.lost {
+                    return Err(lost.clone());
+                }
+                if state.known.dead.contains(&uuid) {
+                    return Ok(Creation::Dropped);
+                }
+                state.known.names.get(ns).copied()
+            };
             match holder {
                 Some(holder) if holder == uuid => {}
                 // The older collection of that name is still to be dropped.
@@ -130,8 +147,21 @@ impl Coordinator {
                     continue;
                 }
                 None => {
+                    if let Some(other) = databases::in_the_way(&self.sides.target, &ns.db, primary).await? {
+                        if !self.has_in(&other) {
+                            return Err(databases::refused(&ns.db, &other));
+                        }
+                        // Its collections are still to be dropped.
+                        drop(turn);
+                        tokio::time::sleep(POLL).await;
+                        continue;
+                    }
                     // Before it is made: a drop that comes meanwhile must find it.
-                    self.state.lock().known.names.insert(ns.clone(), uuid);
+                    {
+                        let mut state = self.state.lock();
+                        state.known.names.insert(ns.clone(), uuid);
+                        state.databases.insert(ns.db.clone());
+                    }
                     layout::create_collection(&self.sides.target, &collection, &self.sides.pairs).await?;
                     self.state.lock().laid_out.insert(uuid, collection.clone());
                 }
@@ -142,6 +172,59 @@ impl Coordinator {
             self.state.lock().known.targets.extend(target_uuid.map(|target| (uuid, target)));
             return Ok(Creation::Made(Box::new(Created { target_uuid, collection })));
         }
+    }
+
+    /// A collection of the run is in this database of the target.
+    fn has_in(&self, db: &str) -> bool {
+        self.state.lock().known.names.keys().any(|ns| ns.db == db)
+    }
+
+    /// Drops databases that their collections have left, until it cannot be told whether
+    /// one is dropped.
+    async fn watch_emptied(&self) -> Error {
+        loop {
+            tokio::time::sleep(EMPTIED_POLL).await;
+            if let Err(e) = self.drop_emptied().await {
+                tracing::warn!("{e}");
+            }
+            if let Some(lost) = self.state.lock().lost.clone() {
+                return lost;
+            }
+        }
+    }
+
+    /// Drops each database of the target that the run had collections in, that holds
+    /// nothing any more, and that the source has no longer.
+    ///
+    /// # Errors
+    /// A passing one. What the target refuses for good is told, and not tried again.
+    pub async fn drop_emptied(&self) -> Result<()> {
+        let had: Vec<String> = self.state.lock().databases.iter().cloned().collect();
+        for db in had.into_iter().filter(|db| !self.has_in(db)) {
+            if catalog::has_database(&self.sides.source, &db).await? {
+                continue;
+            }
+            let _turn = self.turn.lock().await;
+            if self.has_in(&db) {
+                continue;
+            }
+            let dropped = databases::drop_if_empty(&self.sides.target, &db, &[]).await;
+            let mut state = self.state.lock();
+            match dropped {
+                Ok(false) => {}
+                Ok(true) => drop(state.databases.remove(&db)),
+                Err(e) if e.kind.policy() == Policy::Retry => {
+                    state.lost = Some(e.clone());
+                    return Err(e);
+                }
+                Err(e) => {
+                    // It stays: an empty database does no harm but by its name.
+                    state.databases.remove(&db);
+                    tracing::warn!("{e}");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What the source says of the new collection; None if it is gone again.

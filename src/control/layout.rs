@@ -16,6 +16,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::connect::{Deployment, Topology};
+use crate::control::databases;
 use crate::control::layout::chunks::MoveLocks;
 use crate::error::{Error, Kind, Result};
 
@@ -26,11 +27,18 @@ const NAMESPACE_EXISTS: i32 = 48;
 
 /// Makes the whole layout. `pairs[i]` is the target shard of source shard i.
 /// What is there already with the same layout is left alone.
+///
+/// # Errors
+/// `Refused` if something else is there.
 pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
     let moves = MoveLocks::new(target.shards.len());
     make_zones(target, catalog, pairs).await?;
     for database in &catalog.databases {
-        create_database(target, &database.name, pairs[database.primary]).await?;
+        let primary = pairs[database.primary];
+        if let Some(other) = databases::in_the_way(target, &database.name, primary).await? {
+            return Err(databases::refused(&database.name, &other));
+        }
+        create_database(target, &database.name, primary).await?;
     }
     let (views, collections): (Vec<_>, Vec<_>) =
         catalog.collections.iter().partition(|c| c.kind == CollectionKind::View);
@@ -46,7 +54,8 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
 }
 
 /// Makes one database and one collection (no secondary indexes), as DDL on the
-/// fly needs it. It is no error if it is there already with the same layout.
+/// fly needs it. It is no error if it is there already with the same layout. No other
+/// database is in the way (`databases::in_the_way`).
 pub async fn create_collection(target: &Deployment, collection: &Collection, pairs: &[usize]) -> Result<()> {
     create_database(target, &collection.ns.db, pairs[collection.primary]).await?;
     create_one(target, collection, pairs, &MoveLocks::new(target.shards.len())).await
@@ -68,8 +77,8 @@ async fn make_zones(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> 
     Ok(())
 }
 
-/// Puts a database on its primary. One left over with another primary is moved:
-/// validation has seen that it is empty.
+/// Puts a database on its primary. One that is on another is moved: no unsharded
+/// collection of it is left, whose data would move too.
 async fn create_database(target: &Deployment, name: &str, primary: usize) -> Result<()> {
     if target.topology == Topology::ReplicaSet {
         return Ok(());
@@ -104,8 +113,12 @@ async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], mov
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
-        match admin::create(&target.entry, ns, &options::to_create(&collection.options)?).await {
+        let options = options::to_create(&collection.options)?;
+        match admin::create(&target.entry, ns, &options).await {
             Err(e) if e.code == Some(NAMESPACE_EXISTS) => there = catalog::read_one(target, ns).await?,
+            Err(e) if databases::made_way(target, &ns.db, &e).await? => {
+                admin::create(&target.entry, ns, &options).await?;
+            }
             made => made?,
         }
     }

@@ -7,6 +7,7 @@ pub mod stores;
 pub mod validate;
 pub mod balancer;
 pub mod open;
+pub mod databases;
 pub mod layout;
 pub mod listing;
 pub mod prepare;

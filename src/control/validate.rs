@@ -106,7 +106,7 @@ pub async fn run(
     checks.push(content::source_collections(catalog));
     checks.push(ask::indexes(source, catalog).await);
     checks.push(ask::stray_databases(source, catalog).await);
-    checks.push(ask::target_empty(target, to_wipe).await);
+    checks.push(ask::target_empty(catalog, target, to_wipe).await);
     Ok(checks)
 }
 

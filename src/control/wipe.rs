@@ -11,8 +11,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::connect::Deployment;
-use crate::control::recorded;
-use crate::error::{Error, Kind, Result};
+use crate::control::{databases, recorded};
+use crate::error::{Error, Kind, Policy, Result};
 use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
 use crate::state::{DATABASE, RunState, Stage};
@@ -40,7 +40,17 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
     let Some(run) = recorded_run(&runs).await? else { return Ok(()) };
     // IMPORTANT: first. Nobody may go on with what is half dropped.
     runs.set_stage(Stage::Cancelled).await?;
+    let made = made(&run, target).await?;
     drop_all(target, &ours(target, &run).await?).await?;
+    let emptied: BTreeSet<&str> = made.keys().map(|ns| ns.db.as_str()).collect();
+    for db in emptied {
+        match databases::drop_if_empty(target, db, &[]).await {
+            // It may still be dropped, when the next run has begun.
+            Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
+            Err(e) => tracing::warn!("{e}"),
+            Ok(_) => {}
+        }
+    }
     take_back_zones(target, &runs).await?;
     // IMPORTANT: only now, and the run last: until then the next wipe knows all
     // there is to drop.

@@ -3,7 +3,7 @@
 //!
 //! Chunks are keyed by the collection's UUID since 5.0, by its name before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bson::{Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype};
 use futures_util::TryStreamExt;
@@ -63,6 +63,13 @@ pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace
         found.push(ShardedRow { ns, uuid, sharded: Sharded { key, unique, chunks, zones } });
     }
     Ok(found)
+}
+
+/// Those of the full names `of` that are sharded collections.
+pub(super) async fn among(deployment: &Deployment, of: &[String]) -> Result<HashSet<String>> {
+    let filter = doc! {"_id": {"$in": of}, "dropped": {"$ne": true}};
+    let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
+    rows.iter().map(|row| Ok(row.get_str("_id")?.to_owned())).collect()
 }
 
 /// Zones each shard is in, as `Deployment::shards`.

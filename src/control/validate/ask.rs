@@ -203,8 +203,8 @@ pub(super) async fn stray_databases(source: &Deployment, catalog: &Catalog) -> C
     Check::warn(NAME, listed(&stray), "these were made on a shard directly; they are not moved")
 }
 
-pub(super) async fn target_empty(target: &Deployment, to_wipe: &BTreeSet<Namespace>) -> Check {
+pub(super) async fn target_empty(source: &Catalog, target: &Deployment, to_wipe: &BTreeSet<Namespace>) -> Check {
     const NAME: &str = "target is empty";
-    let answer = catalog::read(target).await.map(|catalog| content::target_empty(&catalog, to_wipe));
+    let answer = catalog::read(target).await.map(|catalog| content::target_empty(source, &catalog, to_wipe));
     Check::answered(NAME, answer)
 }

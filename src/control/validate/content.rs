@@ -18,17 +18,33 @@ pub(super) fn source_collections(catalog: &Catalog) -> Check {
 }
 
 /// Collections that should not be on a target before the first run.
-pub(super) fn target_empty(catalog: &Catalog, to_wipe: &BTreeSet<Namespace>) -> Check {
+pub(super) fn target_empty(source: &Catalog, catalog: &Catalog, to_wipe: &BTreeSet<Namespace>) -> Check {
+    const NAME: &str = "target is empty";
     let left = catalog.collections.iter().filter(|c| !to_wipe.contains(&c.ns));
     let names: Vec<String> = left.map(|c| c.ns.to_string()).collect();
+    let respelled: Vec<String> = catalog.databases.iter().filter_map(|d| respelled(source, &d.name)).collect();
+    if names.is_empty() && !respelled.is_empty() {
+        return Check::warn(
+            NAME,
+            format!("no collections, but databases that differ by case from those to come: {}", listed(&respelled)),
+            "shardlift drops these empty databases when it makes the others; drop them yourself              (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the right dropDatabase",
+        );
+    }
     if names.is_empty() {
-        return Check::pass("target is empty", "no collections");
+        return Check::pass(NAME, "no collections");
     }
     Check::fail(
-        "target is empty",
+        NAME,
         format!("the target holds {}", listed(&names)),
         "give an empty target, or drop these databases there; after a cancelled run, start with --restart",
     )
+}
+
+/// A database of the target that a server takes for another spelling of one of the source's.
+fn respelled(source: &Catalog, name: &str) -> Option<String> {
+    let differs_by_case = |other: &&str| *other != name && other.eq_ignore_ascii_case(name);
+    let other = source.databases.iter().map(|d| d.name.as_str()).find(differs_by_case)?;
+    Some(format!("{name} ({other} on the source)"))
 }
 
 /// A collection's name with what stands against moving it.
@@ -55,6 +71,7 @@ mod tests {
     use bson::{RawDocumentBuf, rawdoc};
 
     use super::*;
+    use crate::cluster::catalog::Database;
 
     fn collection(kind: CollectionKind, options: RawDocumentBuf) -> Collection {
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
@@ -83,11 +100,23 @@ mod tests {
 
     #[test]
     fn a_target_with_collections_is_not_empty() {
-        assert!(target_empty(&catalog(vec![]), &BTreeSet::new()).ok);
+        let source = catalog(vec![]);
+        assert!(target_empty(&source, &catalog(vec![]), &BTreeSet::new()).ok);
         let left = collection(CollectionKind::Plain, rawdoc! {});
         let to_wipe = BTreeSet::from([left.ns.clone()]);
-        assert!(target_empty(&catalog(vec![left.clone()]), &to_wipe).ok);
-        let check = target_empty(&catalog(vec![left]), &BTreeSet::new());
+        assert!(target_empty(&source, &catalog(vec![left.clone()]), &to_wipe).ok);
+        let check = target_empty(&source, &catalog(vec![left]), &BTreeSet::new());
         assert!(!check.ok && check.found.contains("d.c"));
+    }
+
+    #[test]
+    fn an_empty_database_of_another_spelling_is_named() {
+        let with =
+            |name: &str| Catalog { databases: vec![Database { name: name.to_owned(), primary: 0 }], ..catalog(vec![]) };
+        let check = target_empty(&with("shop"), &with("Shop"), &BTreeSet::new());
+        assert!(check.ok && check.found.contains("Shop (shop on the source)"), "{check:?}");
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("dropDatabase")));
+        let same = target_empty(&with("shop"), &with("shop"), &BTreeSet::new());
+        assert!(same.ok && same.remedy.is_none());
     }
 }

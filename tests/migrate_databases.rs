@@ -1,0 +1,131 @@
+//! Databases that come and go while a migration runs: one that its collections
+//! have left is no more on the target than on the source, and is in nobody's way.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{Uuid, doc};
+use mongodb::Client;
+use shardlift::cluster::catalog::{self, Namespace};
+use shardlift::cluster::connect::Deployment;
+use shardlift::control::ddl::Coordinator;
+use shardlift::control::sides::Sides;
+use shardlift::pair::ddl::{Creation, Request};
+use shardlift::pair::position::{Mark, Position};
+use shardlift::state::{CollectionState, PairState};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::expect_equal;
+
+/// Users' databases, by name.
+async fn databases(client: &Client) -> Vec<String> {
+    let mut names = client.list_database_names().await.unwrap();
+    names.retain(|name| !["admin", "config", "local"].contains(&name.as_str()));
+    names.sort();
+    names
+}
+
+async fn dropped_databases_are_in_nobodys_way(source: &str, target: &str) {
+    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
+    // Emptied, and of another spelling than one that comes; it may be known to the server still.
+    fixture::insert(&b, "Left", "rows").await;
+    run(&b, "Left", doc! {"drop": "rows"}).await;
+    fixture::insert(&a, "left", "rows").await;
+    fixture::insert(&a, "Shop", "orders").await;
+    fixture::insert(&a, "gone", "rows").await;
+    let mut engine = Engine::start(source, target, &[]).await;
+    engine.until_ready().await;
+    for name in ["Shop", "gone"] {
+        a.database(name).drop().await.unwrap();
+    }
+    fixture::insert(&a, "shop", "orders").await;
+    fixture::insert(&a, "SHOp2", "orders").await;
+    a.database("SHOp2").drop().await.unwrap();
+    fixture::insert(&a, "shop2", "orders").await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(source, target).await;
+    assert_eq!(databases(&b).await, ["left", "shop", "shop2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_dropped_on_a_sharded_cluster_are_gone_and_in_nobodys_way() {
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    dropped_databases_are_in_nobodys_way(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_dropped_on_a_replica_set_are_gone_and_in_nobodys_way() {
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    dropped_databases_are_in_nobodys_way(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_wiped_leaves_no_database_behind() {
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (source, target) = (source.uri(), target.uri());
+    let (a, b) = (Client::with_uri_str(&source).await.unwrap(), Client::with_uri_str(&target).await.unwrap());
+    fixture::insert(&a, "Shop", "orders").await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    engine.cancel().await;
+    assert_eq!(engine.end().await.code, 130);
+    a.database("Shop").drop().await.unwrap();
+    fixture::insert(&a, "shop", "orders").await;
+    let mut engine = Engine::start(&source, &target, &["--restart"]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
+    assert_eq!(databases(&b).await, ["shop"]);
+}
+
+fn held(ns: &Namespace, uuid: Uuid, target: Uuid) -> CollectionState {
+    CollectionState { dead: false, target_uuid: Some(target), ..CollectionState::dead(uuid, ns) }
+}
+
+fn state(collections: Vec<CollectionState>) -> PairState {
+    let resume = Mark { position: Position::default(), term: 1 };
+    PairState { resume, applied: resume, catalog_position: Position::default(), collections }
+}
+
+async fn uuid_of(deployment: &Deployment, ns: &Namespace) -> Uuid {
+    catalog::read_one(deployment, ns).await.unwrap().unwrap().uuid.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are_dropped() {
+    let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    let [old, new] = ["old", "new"].map(|coll| Namespace { db: "d".to_owned(), coll: coll.to_owned() });
+    for side in [&source.entry, &target.entry] {
+        run(side, "admin", doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
+        fixture::insert(side, "d", "old").await;
+    }
+    let (uuid, made) = (uuid_of(&source, &old).await, uuid_of(&target, &old).await);
+    source.entry.database("d").drop().await.unwrap();
+    run(&source.entry, "admin", doc! {"enableSharding": "d", "primaryShard": "shard1"}).await;
+    fixture::insert(&source.entry, "d", "new").await;
+
+    let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0, 1] };
+    let states = [state(vec![held(&old, uuid, made)]), state(Vec::new())];
+    let coordinator = Coordinator::new(sides.clone(), &states, HashSet::new());
+    let (requests, received) = mpsc::channel(4);
+    tokio::spawn(coordinator.run(received));
+    // Pair 1 meets the creation, pair 0 is far behind: it has the drop still before it.
+    let (reply, mut created) = oneshot::channel();
+    let uuid_new = uuid_of(&sides.source, &new).await;
+    requests.send(Request::Create { pair: 1, ns: new.clone(), uuid: uuid_new, reply }).await.unwrap();
+    let waits = tokio::time::timeout(Duration::from_secs(3), &mut created).await;
+    assert!(waits.is_err(), "it must wait for the drop: {waits:?}");
+    assert_eq!(uuid_of(&sides.target, &old).await, made, "nothing of it was moved");
+
+    let (reply, dropped) = oneshot::channel();
+    requests.send(Request::Drop { pair: 0, ns: old.clone(), uuid, reply }).await.unwrap();
+    dropped.await.unwrap().unwrap();
+    assert!(matches!(created.await.unwrap().unwrap(), Creation::Made(_)));
+    assert!(catalog::read_one(&sides.target, &old).await.unwrap().is_none());
+    assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(1));
+}

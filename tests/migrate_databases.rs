@@ -11,6 +11,7 @@ use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::cluster::connect::Deployment;
 use shardlift::control::ddl::Coordinator;
 use shardlift::control::sides::Sides;
+use shardlift::control::views::Views;
 use shardlift::pair::ddl::{Creation, Request};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::state::{CollectionState, PairState};
@@ -111,7 +112,8 @@ async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are
 
     let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0, 1] };
     let states = [state(vec![held(&old, uuid, made)]), state(Vec::new())];
-    let coordinator = Coordinator::new(sides.clone(), &states, HashSet::new());
+    let views = Views::new(sides.clone(), sides.target.shards.clone());
+    let coordinator = Coordinator::new(sides.clone(), views, &states, HashSet::new());
     let (requests, received) = mpsc::channel(4);
     tokio::spawn(coordinator.run(received));
     // Pair 1 meets the creation, pair 0 is far behind: it has the drop still before it.

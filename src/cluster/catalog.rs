@@ -6,6 +6,7 @@
 //! sharding from the config server (`sharding`); here they are put together.
 //! Reads only.
 
+pub mod contents;
 pub mod index;
 pub(crate) mod listing;
 mod sharding;
@@ -75,7 +76,8 @@ pub struct Collection {
     pub kind: CollectionKind,
     /// None for views.
     pub uuid: Option<Uuid>,
-    /// As `listCollections` gives them, without `uuid`.
+    /// As `listCollections` gives them, without `uuid`; with `idIndex` if that is of an
+    /// old version.
     pub options: RawDocumentBuf,
     /// Index of the database's primary shard.
     pub primary: usize,
@@ -144,6 +146,14 @@ pub async fn read_one(deployment: &Deployment, ns: &Namespace) -> Result<Option<
     while_it_changes(|| read_one_once(deployment, ns)).await
 }
 
+/// Names of a database's views.
+pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Namespace>> {
+    let Some(primary) = primary_of(deployment, db).await? else { return Ok(Vec::new()) };
+    let listed = listing::collections(&deployment.shards[primary].client, db, None).await?;
+    let views = listed.into_iter().filter(|l| l.kind == CollectionKind::View);
+    Ok(views.map(|l| Namespace { db: db.to_owned(), coll: l.name }).collect())
+}
+
 /// Index specifications (`listIndexes`, without `ns`) of a collection on one
 /// shard, addressed by name; empty if the collection is not there. Indexes
 /// still being built are left out: their commit is still to come in the oplog.
@@ -202,6 +212,36 @@ pub async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<String>>> {
         Topology::Sharded => sharding::shard_zones(deployment).await,
         Topology::ReplicaSet => Ok(vec![Vec::new()]),
     }
+}
+
+/// What the config servers say of a deployment; of a replica set, nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Sharding {
+    pub databases: Vec<Database>,
+    pub collections: HashMap<Namespace, Sharded>,
+    /// Zones each shard is in, as `Deployment::shards`.
+    pub shard_zones: Vec<Vec<String>>,
+}
+
+/// Reads it without asking the shards.
+///
+/// # Errors
+/// `Transient` if collections keep changing while it is read.
+pub async fn sharding(deployment: &Deployment) -> Result<Sharding> {
+    match deployment.topology {
+        Topology::ReplicaSet => Ok(Sharding::default()),
+        Topology::Sharded => while_it_changes(|| sharding_once(deployment)).await,
+    }
+}
+
+async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
+    let (databases, rows, shard_zones) = tokio::try_join!(
+        sharding::databases(deployment, None),
+        sharding::collections(deployment, None),
+        sharding::shard_zones(deployment),
+    )?;
+    let collections = rows.into_iter().map(|row| (row.ns, row.sharded)).collect();
+    Ok(Sharding { databases, collections, shard_zones })
 }
 
 /// How much a collection holds on one shard, orphans included.

@@ -2,8 +2,9 @@
 //! irreversible. Ends in one of two ways: done, or back to following with
 //! nothing lost.
 //!
-//! By default the comparison begins with what is verified ahead (`ahead`, which has
-//! the proof), and so does not grow with the data.
+//! By default the comparison of documents begins with what is verified ahead (`ahead`,
+//! which has the proof), and so does not grow with the data; all else is compared whole
+//! (`proof`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use crate::config::VerifyMode;
 use crate::control::ahead::Ahead;
 use crate::control::ddl::{self, Coordinator};
 use crate::control::sides::Sides;
-use crate::control::watch;
+use crate::control::{listing, proof, watch};
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 use crate::pair::run::{Noise, Pair, close_all_if_quiet};
@@ -35,6 +36,7 @@ const POLL: Duration = Duration::from_millis(2);
 const TRANSACTIONS_POLL: Duration = Duration::from_millis(50);
 
 const KEEPS_EXPIRING: &str = "the source keeps expiring documents";
+const MENDED: &str = "what was not alike is being made alike";
 
 /// What a cutover works with.
 pub struct Cutover<'a> {
@@ -57,6 +59,8 @@ pub enum CalledOff {
     Writes(String),
     /// Something was not over at the deadline.
     Late(String),
+    /// What may move chunks, or does.
+    Moving(Vec<String>),
     /// Source and target differ, though nobody wrote.
     Differs(Vec<String>),
 }
@@ -69,6 +73,9 @@ impl CalledOff {
             ),
             CalledOff::Late(what) => {
                 format!("cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again")
+            }
+            CalledOff::Moving(what) => {
+                format!("cutover called off: chunks may move: {}; then cut over again", what.join("; "))
             }
             CalledOff::Differs(differences) => {
                 format!("cutover called off: source and target differ: {}", differences.join("; "))
@@ -83,6 +90,14 @@ pub struct Equal {
     /// None if nothing was to be compared.
     pub report: Option<verify::Report>,
     pub fences: Vec<Position>,
+}
+
+/// What came of one round from fence to fence.
+enum Round {
+    Equal(Equal),
+    Off(CalledOff),
+    /// Why, and from where on.
+    Again(&'static str, Vec<Position>),
 }
 
 type Proven = std::result::Result<Equal, CalledOff>;
@@ -105,52 +120,80 @@ impl Cutover<'_> {
     }
 
     async fn try_prove(&self) -> Result<Proven> {
-        let mut first = self.fence().await?;
+        let mut fence = self.fence().await?;
+        let mut mended = false;
         loop {
-            if let Err(off) = self.settle(&first).await? {
-                return Ok(Err(off));
-            }
-            tracing::info!("cutover: everything up to the fence is applied");
-            self.coordinator.drop_emptied().await?;
-            let Ok(report) = timeout_at(self.deadline.into(), self.compare()).await else {
-                return Ok(Err(CalledOff::Late("comparing both sides is not over".to_owned())));
-            };
-            let report = report?;
-            tracing::info!("cutover: both sides are compared");
-            let second = self.fence().await?;
-            if let Err(off) = self.settle(&second).await? {
-                return Ok(Err(off));
-            }
-            if let Some(ns) = self.changed_since(&first) {
-                return Ok(Err(CalledOff::Writes(ns)));
-            }
-            if self.expired_since(&first) {
-                // The source's own expiries: applied, and fenced anew.
-                if self.deadline <= Instant::now() {
-                    return Ok(Err(CalledOff::Late(KEEPS_EXPIRING.to_owned())));
+            match self.round(&fence, mended).await? {
+                Round::Equal(equal) => return Ok(Ok(equal)),
+                Round::Off(off) => return Ok(Err(off)),
+                Round::Again(why, _) if self.deadline <= Instant::now() => {
+                    return Ok(Err(CalledOff::Late(why.to_owned())));
                 }
-                first = second;
-                continue;
-            }
-            watch::check(self.sides, self.coordinator).await?;
-            // What was acknowledged is durable, in one term: else the attempt goes
-            // back, and a difference means nothing (R7).
-            try_join_all(self.pairs.iter().map(|pair| pair.record_all())).await?;
-            if let Some(report) = report.as_ref().filter(|report| !report.equal) {
-                return Ok(Err(CalledOff::Differs(report.differences.clone())));
-            }
-            match close_all_if_quiet(self.pairs, &first, &second) {
-                Ok(()) => {
-                    tracing::info!("cutover: nobody wrote meanwhile; nothing is applied any more");
-                    return Ok(Ok(Equal { report, fences: second }));
+                Round::Again(why, later) => {
+                    mended |= why == MENDED;
+                    fence = later;
                 }
-                Err(Noise::Change(ns)) => return Ok(Err(CalledOff::Writes(ns))),
-                Err(Noise::Expiry) if self.deadline <= Instant::now() => {
-                    return Ok(Err(CalledOff::Late(KEEPS_EXPIRING.to_owned())));
-                }
-                Err(Noise::Expiry) => first = second,
             }
         }
+    }
+
+    /// From one fence to the next. What differs and is ours is mended, once.
+    async fn round(&self, first: &[Position], mended: bool) -> Result<Round> {
+        if let Err(off) = self.settle(first).await? {
+            return Ok(Round::Off(off));
+        }
+        tracing::info!("cutover: everything up to the fence is applied");
+        self.coordinator.drop_emptied().await?;
+        let terms = listing::newest(&self.sides.source).await?;
+        let comparing = async { tokio::try_join!(self.compare(), proof::definitions(self.sides, self.pairs)) };
+        let Ok(compared) = timeout_at(self.deadline.into(), comparing).await else {
+            return Ok(Round::Off(CalledOff::Late("comparing both sides is not over".to_owned())));
+        };
+        let (report, mut differences) = compared?;
+        tracing::info!("cutover: both sides are compared");
+        let second = self.fence().await?;
+        if let Err(off) = self.settle(&second).await? {
+            return Ok(Round::Off(off));
+        }
+        if let Some(ns) = self.changed_since(first) {
+            return Ok(Round::Off(CalledOff::Writes(ns)));
+        }
+        if self.expired_since(first) {
+            // The source's own expiries: applied, and fenced anew.
+            return Ok(Round::Again(KEEPS_EXPIRING, second));
+        }
+        if !listing::same_terms(&terms, &listing::newest(&self.sides.source).await?) {
+            return Ok(Round::Again("source shards keep holding elections", second));
+        }
+        watch::check(self.sides, self.coordinator).await?;
+        // IMPORTANT: first what moves, then owners; both after our last write (`proof`).
+        let moving = proof::moving(self.sides).await?;
+        if !moving.is_empty() {
+            return Ok(Round::Off(CalledOff::Moving(moving)));
+        }
+        differences.extend(proof::owners(self.sides).await?);
+        // What was acknowledged is durable, in one term: else the attempt goes
+        // back, and a difference means nothing (R7).
+        try_join_all(self.pairs.iter().map(|pair| pair.record_all())).await?;
+        let documents = report.as_ref().filter(|report| !report.equal);
+        let ours = differences.iter().all(|difference| difference.repair.is_some());
+        if documents.is_none() && !differences.is_empty() && ours && !mended {
+            proof::repair(&differences, self.pairs, self.coordinator).await?;
+            return Ok(Round::Again(MENDED, second));
+        }
+        if documents.is_some() || !differences.is_empty() {
+            let differences = differences.iter().map(ToString::to_string);
+            let documents = documents.iter().flat_map(|report| report.differences.iter().cloned());
+            return Ok(Round::Off(CalledOff::Differs(differences.chain(documents).collect())));
+        }
+        Ok(match close_all_if_quiet(self.pairs, first, &second) {
+            Ok(()) => {
+                tracing::info!("cutover: nobody wrote meanwhile; nothing is applied any more");
+                Round::Equal(Equal { report, fences: second })
+            }
+            Err(Noise::Change(ns)) => Round::Off(CalledOff::Writes(ns)),
+            Err(Noise::Expiry) => Round::Again(KEEPS_EXPIRING, second),
+        })
     }
 
     /// A note in every source shard's oplog: everything before it is before the

@@ -20,6 +20,7 @@ use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::connect::{Shard, Topology};
 use crate::control::known::Known;
 use crate::control::sides::Sides;
+use crate::control::views::Views;
 use crate::control::{databases, layout};
 use crate::error::{Error, Policy, Result};
 use crate::failpoint;
@@ -35,6 +36,7 @@ const CODE_UUID_MISMATCH: i32 = 361;
 /// What is known across pairs.
 pub struct Coordinator {
     sides: Sides,
+    views: Views,
     state: Mutex<State>,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
@@ -57,14 +59,14 @@ struct State {
 impl Coordinator {
     /// `states[i]`: what pair i tracks. `dropped`: UUIDs whose collections are no
     /// longer on the target.
-    pub fn new(sides: Sides, states: &[PairState], dropped: HashSet<Uuid>) -> Arc<Self> {
+    pub fn new(sides: Sides, views: Views, states: &[PairState], dropped: HashSet<Uuid>) -> Arc<Self> {
         let known = Known::of(states, dropped);
         let all = states.iter().flat_map(|pair| &pair.collections);
         let alive = all.filter(|c| !c.dead && !known.dead.contains(&c.uuid));
         let laid_out = alive.map(|c| (c.uuid, c.collection())).collect();
         let databases = states.iter().flat_map(|pair| &pair.collections).map(|c| c.ns.db.clone()).collect();
         let state = State { known, laid_out, databases, ..State::default() };
-        Arc::new(Coordinator { sides, state: Mutex::new(state), turn: Default::default() })
+        Arc::new(Coordinator { sides, views, state: Mutex::new(state), turn: Default::default() })
     }
 
     /// Serves pairs for as long as nothing panics: whoever waited for a task that
@@ -97,6 +99,12 @@ impl Coordinator {
             }
             Request::Drop { pair, ns, uuid, reply } => {
                 tasks.spawn(async move { coordinator.arrive(pair, ns, uuid, reply).await });
+            }
+            Request::DropViews { db, reply } => {
+                tasks.spawn(async move {
+                    // A pair that is gone no longer needs the answer.
+                    let _ = reply.send(coordinator.drop_views(&db).await);
+                });
             }
         }
     }
@@ -156,6 +164,8 @@ impl Coordinator {
                         tokio::time::sleep(POLL).await;
                         continue;
                     }
+                    // A view of its name is one that the source has no longer.
+                    self.views.drop(ns).await?;
                     // Before it is made: a drop that comes meanwhile must find it.
                     {
                         let mut state = self.state.lock();
@@ -348,6 +358,20 @@ impl Coordinator {
             Ok(_) => Ok(()),
             Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => Ok(()),
             Err(e) => Err(e.context(format_args!("dropping {ns} on the target"))),
+        }
+    }
+
+    async fn drop_views(&self, db: &str) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        self.views.drop_all(db).await
+    }
+
+    /// Brings one view of the target to what the source has; drops it if that is none.
+    pub async fn mend_view(&self, ns: &Namespace, on_source: Option<&Collection>) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        match on_source.filter(|_| !self.state.lock().known.names.contains_key(ns)) {
+            Some(view) => self.views.make(view).await,
+            None => self.views.drop(ns).await,
         }
     }
 }

@@ -15,10 +15,11 @@ use crate::control::ahead::sweeper::Sweeper;
 use crate::control::cutover::{CalledOff, Cutover, Equal};
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
+use crate::control::proof::prover::Prover;
 use crate::control::run::{Phase, Run};
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
-use crate::control::{finish, watch, watchdog};
+use crate::control::{finish, proof, watch, watchdog};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::api::{Answer, Request};
@@ -67,6 +68,8 @@ impl Drive<'_> {
         if self.config.verify == VerifyMode::Digests {
             observers.spawn(self.sweeper(pairs, &coordinator, &ahead).run());
         }
+        proof::prover::nothing_yet(self.run);
+        observers.spawn(self.prover(pairs, &coordinator).run());
         let mut failed = std::pin::pin!(async {
             let tasks = select_all(tasks.iter_mut().map(|tasks| Box::pin(tasks.failed())));
             tokio::select! {
@@ -129,6 +132,15 @@ impl Drive<'_> {
             run: self.run.clone(),
             ahead: ahead.clone(),
             touched_max: self.config.verify_touched_max,
+        }
+    }
+
+    fn prover(&self, pairs: &[Arc<Pair>], coordinator: &Arc<Coordinator>) -> Prover {
+        Prover {
+            sides: self.opened.sides.clone(),
+            pairs: pairs.to_vec(),
+            coordinator: coordinator.clone(),
+            run: self.run.clone(),
         }
     }
 

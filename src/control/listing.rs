@@ -49,7 +49,7 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
         // IMPORTANT: after both: a collection that no pair tracks and that is
         // written to later must have been seen being created.
         let after = newest(source).await?;
-        if terms(&starts).eq(terms(&after)) {
+        if same_terms(&starts, &after) {
             let starts = starts.iter().map(|newest| newest.mark).collect();
             let catalog_positions = after.iter().map(|newest| newest.mark.position).collect();
             return Ok(Listing { catalog, local, starts, catalog_positions });
@@ -61,13 +61,21 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
 
 /// What was listed is durable if no shard held an election since it was.
 async fn prove(source: &Deployment, run_id: &str) -> Result<()> {
-    let deadline = Instant::now() + NOTE_WAIT;
-    let notes = source.shards.iter().map(|shard| note::write(shard, "listing", run_id, deadline));
-    try_join_all(notes).await.map(drop)
+    notes(source, run_id, NOTE_WAIT).await.map(drop)
 }
 
-fn terms(newest: &[Newest]) -> impl Iterator<Item = i64> {
-    newest.iter().map(|newest| newest.mark.term)
+/// A note in the oplog of every source shard: all that was listed before is at or
+/// below these positions.
+pub async fn notes(source: &Deployment, run_id: &str, wait: Duration) -> Result<Vec<Position>> {
+    let deadline = Instant::now() + wait;
+    let notes = source.shards.iter().map(|shard| note::write(shard, "listing", run_id, deadline));
+    Ok(try_join_all(notes).await?.into_iter().map(Position::from).collect())
+}
+
+/// No source shard held an election between two looks.
+pub fn same_terms(before: &[Newest], after: &[Newest]) -> bool {
+    let terms = |newest: &[Newest]| newest.iter().map(|newest| newest.mark.term).collect::<Vec<_>>();
+    terms(before) == terms(after)
 }
 
 /// The newest majority-committed entry of every source shard.

@@ -20,6 +20,7 @@ use crate::control::open::Opened;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
+use crate::control::views::Views;
 use crate::control::{emptying, listing, resume, validate};
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
@@ -130,7 +131,8 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     try_join_all(places.map(|((begun, feed), state)| resume::settle(&begun.target, &begun.store, feed, state, run)))
         .await?;
     let newest = listing::newest(&sides.source).await?;
-    let coordinator = Coordinator::new(sides.clone(), &states, dropped);
+    let views = Views::new(sides.clone(), begun.iter().map(|begun| begun.target.clone()).collect());
+    let coordinator = Coordinator::new(sides.clone(), views, &states, dropped);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
     let plans = states.enumerate().map(|(index, ((state, Writing { begun, store, .. }), newest))| Plan {

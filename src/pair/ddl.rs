@@ -27,13 +27,37 @@ use crate::pair::vanished;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 
+/// Where a server keeps the views of a database.
+const VIEWS: &str = "system.views";
+
 /// One DDL on one collection, owned.
 #[derive(Debug)]
 pub enum Ddl {
-    Create { uuid: Uuid, ns: Namespace, traits: Traits, position: Position },
-    Drop { uuid: Uuid, position: Position },
-    CreateIndexes { uuid: Uuid, specs: Vec<RawDocumentBuf>, position: Position },
-    DropIndexes { uuid: Uuid, names: Vec<String>, position: Position },
+    Create {
+        uuid: Uuid,
+        ns: Namespace,
+        traits: Traits,
+        position: Position,
+    },
+    Drop {
+        uuid: Uuid,
+        position: Position,
+    },
+    CreateIndexes {
+        uuid: Uuid,
+        specs: Vec<RawDocumentBuf>,
+        position: Position,
+    },
+    DropIndexes {
+        uuid: Uuid,
+        names: Vec<String>,
+        position: Position,
+    },
+    /// All views of a database: by itself, or as part of the database's drop.
+    DropViews {
+        db: String,
+        position: Position,
+    },
 }
 
 /// What a pair asks of control. Answers come when it is done on the target.
@@ -43,6 +67,8 @@ pub enum Request {
     Create { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<Creation>> },
     /// This pair has reached the drop of this UUID.
     Drop { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>> },
+    /// Drop all views of this database on the target.
+    DropViews { db: String, reply: oneshot::Sender<Result<()>> },
 }
 
 /// What became of a creation.
@@ -71,6 +97,7 @@ impl Ddl {
         let name_of = |spec: &bson::RawDocument| spec.get_str("name").map(str::to_owned).unwrap_or_default();
         Ok(Some(match meaning {
             Meaning::Create { coll } => return create(entry, coll),
+            Meaning::Drop { coll: VIEWS } => Ddl::DropViews { db: entry.database().to_owned(), position },
             Meaning::Drop { .. } => Ddl::Drop { uuid: uuid()?, position },
             Meaning::CreateIndexes { specs } => {
                 let specs = specs.into_iter().map(without_command).collect::<Result<_>>()?;
@@ -92,7 +119,7 @@ impl Ddl {
 }
 
 fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
-    if matches!(coll, "system.views" | "system.profile") {
+    if matches!(coll, VIEWS | "system.profile") {
         return Ok(None);
     }
     if coll.starts_with("system.") && coll != "system.js" {
@@ -118,6 +145,8 @@ fn without_command(raw: &bson::RawDocument) -> Result<RawDocumentBuf> {
 #[derive(Debug, Clone)]
 pub struct DdlSink {
     pub pair: usize,
+    /// Where the catalog was read.
+    pub catalog_position: Position,
     pub gate: Arc<Mutex<Gate>>,
     pub replayer: Arc<Replayer>,
     pub chores: Chores,
@@ -134,6 +163,7 @@ impl DdlSink {
         match ddl {
             Ddl::Create { uuid, ns, traits, position } => self.create(uuid, ns, traits, position),
             Ddl::Drop { uuid, position } => self.drop_collection(uuid, position),
+            Ddl::DropViews { db, position } => self.drop_views(db, position),
             Ddl::CreateIndexes { uuid, specs, position } => {
                 let Some(tracked) = self.live(&uuid) else { return Ok(()) };
                 let indexer = self.indexer.clone();
@@ -262,6 +292,20 @@ impl DdlSink {
         self.store.kill(tracked.uuid).await?;
         failpoint::hit("drop-recorded");
         Ok(())
+    }
+
+    /// One up to where the catalog was read is in the views that were made.
+    fn drop_views(&self, db: String, position: Position) {
+        if position <= self.catalog_position {
+            return;
+        }
+        let sink = self.clone();
+        let ns = Namespace { db: db.clone(), coll: VIEWS.to_owned() };
+        self.chore("dropping", &ns, position, async move {
+            let (reply, answer) = oneshot::channel();
+            sink.ask(Request::DropViews { db, reply }).await?;
+            answer.await.map_err(|_| Error::internal("control left a drop of views unanswered"))?
+        });
     }
 
     /// Returns when all pairs that hold it have met its drop, and it is made.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
+use bson::Uuid;
 use parking_lot::Mutex;
 
 use crate::error;
@@ -173,6 +174,15 @@ impl Pair {
     /// by a user.
     pub fn expired_since(&self, fence: Position) -> bool {
         self.view.lock().expiry_delete.is_some_and(|newest| fence < newest)
+    }
+
+    /// Brings the indexes of a collection to what the source has, in its turn among the
+    /// DDL on it: the pair is not settled before. Nothing to do if it is gone.
+    pub fn mend_indexes(&self, uuid: &Uuid) {
+        let tracked = self.with_gate(|gate| gate.tracked(uuid).filter(|tracked| tracked.counts()).cloned());
+        let Some(tracked) = tracked else { return };
+        let (ns, indexer) = (tracked.ns.clone(), self.indexer.clone());
+        self.chores.add("mending indexes of", &ns, async move { indexer.reconcile(&tracked).await });
     }
 
     pub fn expiries(&self) -> Expiries {

@@ -166,6 +166,7 @@ impl Pair {
         let store = plan.store;
         let ddl = DdlSink {
             pair: plan.index,
+            catalog_position: plan.state.catalog_position,
             gate: gate.clone(),
             replayer: replayer.clone(),
             chores: chores.clone(),

@@ -9,6 +9,9 @@ use mongodb::Client;
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database};
 use crate::error::{Error, Kind, Result};
 
+/// Of an index on `_id` that a server makes by itself.
+const ID_INDEX_VERSION: i32 = 2;
+
 const NAMESPACE_NOT_FOUND: i32 = 26;
 const NOT_SUPPORTED_ON_VIEW: i32 = 166;
 
@@ -43,24 +46,39 @@ pub(super) async fn collections(client: &Client, db: &str, only: Option<&str>) -
 
 fn parse(line: &RawDocument) -> Result<Listed> {
     let name = line.get_str("name")?.to_owned();
-    let kind = match line.get_str("type") {
-        Ok("view") => CollectionKind::View,
-        Ok("timeseries") => CollectionKind::TimeSeries,
-        _ => CollectionKind::Plain,
-    };
+    let kind = kind_of(line);
     let uuid = line.get_document("info").and_then(|i| i.get_binary("uuid")).ok();
     let uuid = uuid.and_then(|b| b.bytes.try_into().ok()).map(Uuid::from_bytes);
     if uuid.is_none() && kind == CollectionKind::Plain {
         return Err(Error::new(Kind::Server, format!("collection {name} is listed without a UUID")));
     }
-    let options = line.get_document("options").map(RawDocument::to_owned).unwrap_or_default();
+    let mut options = line.get_document("options").map(RawDocument::to_owned).unwrap_or_default();
+    if let Some(old) = old_id_index(line) {
+        options.append(bson::cstr!("idIndex"), old.to_owned());
+    }
     Ok(Listed { name, kind, uuid, options })
+}
+
+/// The index on `_id`, where it is not as a server makes it by itself: then `create`
+/// has to ask for it.
+fn old_id_index(line: &RawDocument) -> Option<&RawDocument> {
+    let index = line.get_document("idIndex").ok()?;
+    index.get_i32("v").is_ok_and(|version| version < ID_INDEX_VERSION).then_some(index)
+}
+
+/// By `type`, as both listings of a server have it.
+pub(super) fn kind_of(line: &RawDocument) -> CollectionKind {
+    match line.get_str("type") {
+        Ok("view") => CollectionKind::View,
+        Ok("timeseries") => CollectionKind::TimeSeries,
+        _ => CollectionKind::Plain,
+    }
 }
 
 /// Of the `system.` collections only stored functions are users' data: views
 /// are made by command, buckets belong to their time series, the profile and
 /// what resharding leaves are the server's.
-fn is_users(name: &str) -> bool {
+pub(super) fn is_users(name: &str) -> bool {
     !name.starts_with("system.") || name == "system.js"
 }
 

@@ -1,0 +1,113 @@
+//! All that one shard holds, as it keeps it: users' collections and views with their
+//! options and finished indexes, byte for byte. By one command (`$listCatalog`), whose
+//! time hardly grows with the number of collections; where a server does not give it,
+//! by a command for each.
+//!
+//! Reads only. Knows nothing about sharding, nor about what should be there.
+
+use bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, rawdoc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::Client;
+
+use crate::cluster::catalog::listing::{self, is_users};
+use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Namespace, READ_CONCURRENCY};
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Kind, Result};
+
+/// Unauthorized: with roles of one's own.
+const CODE_UNAUTHORIZED: i32 = 13;
+/// An unknown stage.
+const CODE_NO_SUCH_STAGE: i32 = 40324;
+
+/// One collection or view of a shard.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub ns: Namespace,
+    pub kind: CollectionKind,
+    /// None for views.
+    pub uuid: Option<Uuid>,
+    /// Without `uuid`.
+    pub options: RawDocumentBuf,
+    /// Finished ones, that on `_id` too, without `ns`.
+    pub indexes: Vec<RawDocumentBuf>,
+}
+
+/// Reads all of a shard.
+///
+/// # Errors
+/// As the server's.
+pub async fn read(shard: &Shard) -> Result<Vec<Stored>> {
+    let read = match at_once(&shard.client).await {
+        Err(e) if matches!(e.code, Some(CODE_UNAUTHORIZED | CODE_NO_SUCH_STAGE)) => one_by_one(&shard.client).await,
+        read => read,
+    };
+    read.map_err(|e| e.context(format_args!("listing what shard {} holds", shard.id)))
+}
+
+async fn at_once(client: &Client) -> Result<Vec<Stored>> {
+    let left_out = rawdoc! { "db": { "$nin": bson::RawArrayBuf::from_iter(DATABASES_LEFT_OUT) } };
+    let command = rawdoc! {
+        "aggregate": 1, "pipeline": [{ "$listCatalog": {} }, { "$match": left_out }], "cursor": {},
+    };
+    let mut cursor = client.database("admin").run_raw_cursor_command(command).batch().await?;
+    let mut stored = Vec::new();
+    while let Some(batch) = cursor.next().await {
+        let batch = batch?;
+        for row in batch.doc_slices()? {
+            let row = row?.as_document().ok_or_else(|| malformed("a row of $listCatalog is no document"))?;
+            stored.extend(of_row(row)?);
+        }
+    }
+    Ok(stored)
+}
+
+/// None if it is not users'.
+fn of_row(row: &RawDocument) -> Result<Option<Stored>> {
+    let ns = Namespace { db: row.get_str("db")?.to_owned(), coll: row.get_str("name")?.to_owned() };
+    if !is_users(&ns.coll) {
+        return Ok(None);
+    }
+    let kind = listing::kind_of(row);
+    let Ok(metadata) = row.get_document("md") else {
+        let options = listing::without(row, &["_id", "db", "name", "type", "ns"])?;
+        return Ok(Some(Stored { ns, kind, uuid: None, options, indexes: Vec::new() }));
+    };
+    let options = metadata.get_document("options")?;
+    let uuid = options.get_binary("uuid")?.bytes.try_into().map(Uuid::from_bytes).ok();
+    let indexes = finished(metadata.get_array("indexes")?)?;
+    Ok(Some(Stored { ns, kind, uuid, options: listing::without(options, &["uuid"])?, indexes }))
+}
+
+fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
+    let mut specs = Vec::new();
+    for index in indexes {
+        let index = index?.as_document().ok_or_else(|| malformed("an index is no document"))?;
+        if index.get("ready")? == Some(RawBsonRef::Boolean(true)) {
+            specs.push(listing::without(index.get_document("spec")?, &["ns"])?);
+        }
+    }
+    Ok(specs)
+}
+
+async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
+    let databases = listing::databases(client).await?;
+    let listed = databases.into_iter().map(|database| async move {
+        let listed = listing::collections(client, &database.name, None).await?;
+        Ok::<_, Error>(listed.into_iter().map(move |l| (database.name.clone(), l)).collect::<Vec<_>>())
+    });
+    let listed: Vec<_> = stream::iter(listed).buffered(READ_CONCURRENCY).try_collect().await?;
+    let stored = listed.into_iter().flatten().map(|(db, listed)| async move {
+        let indexes = match listed.kind {
+            CollectionKind::Plain => listing::indexes(client, &db, Bson::from(listed.name.as_str())).await?,
+            CollectionKind::View | CollectionKind::TimeSeries => None,
+        };
+        let options = listing::without(&listed.options, &["idIndex"])?;
+        let ns = Namespace { db, coll: listed.name };
+        Ok(Stored { ns, kind: listed.kind, uuid: listed.uuid, options, indexes: indexes.unwrap_or_default() })
+    });
+    stream::iter(stored).buffer_unordered(READ_CONCURRENCY).try_collect().await
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(Kind::Server, what)
+}

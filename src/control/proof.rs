@@ -1,0 +1,161 @@
+//! Proof that the target is what the source is, documents apart: collections and views
+//! with their kinds and options, every index, shard keys, zones and the owner of every
+//! range. What is not alike is a [`Difference`]: ours to repair, or in the way of a cutover.
+//!
+//! **Where it stands in a cutover.** Source and target are listed between the two fences,
+//! after all up to the first is applied. DDL of users after that fence calls the cutover
+//! off; DDL before it is on the target. So a difference is one indeed, and equal lists
+//! are equal for good. An index that no oplog entry tells of shows in the lists as well:
+//! they are of what the primary has, and are read whole, each time. They are believed
+//! only if no source shard held an election from before them until a majority took the
+//! second fence (`listing`); the target's term is the attempt's.
+//!
+//! **Owners are looked at last** ([`moving`], then [`owners`]), after all up to the second
+//! fence is applied: our writes go straight to the shards, and one that met a chunk on
+//! its way, or gone, would be lost. No move is under way after our last write, and then
+//! all owners are as they were laid out: so none took part of what was written. That a
+//! range went and came back is for `watch` to see, which compares versions.
+//!
+//! Before the cutover [`prover`] looks all the while, so that "ready" means as much.
+//!
+//! One command lists a shard whole, however many collections it has. Reads no document.
+//! Repairs through the same doors as DDL (`ddl`, the pairs' chores).
+
+mod definitions;
+mod indexes;
+mod layout;
+pub mod prover;
+mod shown;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bson::Uuid;
+use futures_util::future::try_join_all;
+
+use crate::cluster::admin;
+use crate::cluster::catalog::contents::{self, Stored};
+use crate::cluster::catalog::{self, Collection, Namespace, Sharding};
+use crate::cluster::connect::{Deployment, Topology};
+use crate::control::balancer;
+use crate::control::ddl::Coordinator;
+use crate::control::sides::Sides;
+use crate::error::Result;
+use crate::pair::index::Expiries;
+use crate::pair::run::Pair;
+
+/// Something that is not alike on both sides.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    pub what: String,
+    pub remedy: String,
+    /// Of the collection it is about: a namesake made later is another.
+    pub uuid: Option<Uuid>,
+    pub repair: Option<Repair>,
+}
+
+/// What is ours to put right.
+#[derive(Debug, Clone)]
+pub enum Repair {
+    /// A view of the target that is to go, to be made or to be made anew: the
+    /// source's, if it has one of that name.
+    View { ns: Namespace, on_source: Option<Box<Collection>> },
+    /// The indexes of a collection on a pair's target shard.
+    Indexes { pair: usize, uuid: Uuid },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.remedy)
+    }
+}
+
+impl Difference {
+    fn new(what: String, remedy: impl Into<String>) -> Self {
+        Difference { what, remedy: remedy.into(), uuid: None, repair: None }
+    }
+
+    fn of(self, uuid: Option<Uuid>) -> Self {
+        Difference { uuid, ..self }
+    }
+
+    fn ours(self, repair: Repair) -> Self {
+        Difference { repair: Some(repair), ..self }
+    }
+}
+
+/// What one side holds.
+struct Holdings {
+    /// By shard, as `Deployment::shards`.
+    shards: Vec<Vec<Stored>>,
+    sharding: Sharding,
+}
+
+impl Holdings {
+    async fn read(deployment: &Deployment) -> Result<Self> {
+        let shards = try_join_all(deployment.shards.iter().map(contents::read));
+        let (shards, sharding) = tokio::try_join!(shards, catalog::sharding(deployment))?;
+        Ok(Holdings { shards, sharding })
+    }
+
+    /// What of a shard's counts: a shard keeps collections too that it has no chunk of.
+    fn lives_on(&self, ns: &Namespace, shard: usize) -> bool {
+        if let Some(sharded) = self.sharding.collections.get(ns) {
+            return sharded.chunks.iter().any(|chunk| chunk.shard == shard);
+        }
+        let database = self.sharding.databases.iter().find(|database| database.name == ns.db);
+        // A replica set has no such list.
+        database.is_none_or(|database| database.primary == shard)
+    }
+}
+
+/// Lists both sides and compares what they hold. Everything the source has must be
+/// applied, and nothing may change, for the answer to be final.
+pub async fn definitions(sides: &Sides, pairs: &[Arc<Pair>]) -> Result<Vec<Difference>> {
+    let expiries: Vec<Expiries> = pairs.iter().map(|pair| pair.expiries()).collect();
+    let (source, target) = tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
+    Ok(definitions::compare(sides, &source, &target, &expiries))
+}
+
+/// The owners of all ranges, and all else that the config servers say.
+pub async fn owners(sides: &Sides) -> Result<Vec<Difference>> {
+    let (source, target) = tokio::try_join!(catalog::sharding(&sides.source), catalog::sharding(&sides.target))?;
+    Ok(layout::compare(sides, &source, &target))
+}
+
+/// What may move chunks now, or does: each in words.
+pub async fn moving(sides: &Sides) -> Result<Vec<String>> {
+    let (source, target) = tokio::try_join!(moving_on(&sides.source), moving_on(&sides.target))?;
+    Ok([source, target].concat())
+}
+
+async fn moving_on(deployment: &Deployment) -> Result<Vec<String>> {
+    if deployment.topology == Topology::ReplicaSet {
+        return Ok(Vec::new());
+    }
+    let (enabled, running) =
+        tokio::try_join!(admin::balancer_enabled(&deployment.entry), balancer::running(deployment))?;
+    let side = deployment.side;
+    let on = enabled.then(|| format!("the balancer of the {side} is on: stop it with `sh.stopBalancer()`"));
+    let running = running.into_iter().map(|what| format!("on the {side} runs a {what}: let it end"));
+    Ok(on.into_iter().chain(running).collect())
+}
+
+/// Puts right what is ours. Views are alike then; of indexes it only begins: a pair is
+/// not settled before they are.
+pub async fn repair(found: &[Difference], pairs: &[Arc<Pair>], coordinator: &Coordinator) -> Result<()> {
+    for difference in found {
+        match &difference.repair {
+            Some(Repair::View { ns, on_source }) => {
+                tracing::warn!("{}: made alike", difference.what);
+                coordinator.mend_view(ns, on_source.as_deref()).await?;
+            }
+            Some(Repair::Indexes { pair, uuid }) => {
+                tracing::warn!("{}: the indexes are made alike", difference.what);
+                pairs[*pair].mend_indexes(uuid);
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The proof's background: once all is copied it compares both sides again and again,
+//! has repaired what is ours, and tells what stands in the way of a cutover.
+//!
+//! What differs at one look may be DDL that is on its way. So it is looked at again,
+//! after the tails have passed all that the first look may have shown, and only what
+//! differs in the same way both times counts. What the source was seen to have is then
+//! durable (`listing`). Its errors end nothing: what could not be compared is in the way.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::control::ddl::Coordinator;
+use crate::control::listing;
+use crate::control::proof::{self, Difference};
+use crate::control::run::{Phase, Run};
+use crate::control::sides::Sides;
+use crate::error::{Error, Kind, Result};
+use crate::pair::position::Position;
+use crate::pair::run::Pair;
+
+/// The obstacle's name.
+const CAUSE: &str = "proof";
+/// How often it looks whether the pairs are settled.
+const POLL: Duration = Duration::from_millis(50);
+/// Between two looks, at least; and as a multiple of what a look takes.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+const PAUSE_PER_LOOK: u32 = 20;
+/// The same while something is in the way.
+const PAUSE_DIFFERENT: Duration = Duration::from_secs(1);
+/// How long the pairs may take to come to what a look showed.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// Differences named at a time.
+const NAMED_MAX: usize = 5;
+
+pub struct Prover {
+    pub sides: Sides,
+    pub pairs: Vec<Arc<Pair>>,
+    pub coordinator: Arc<Coordinator>,
+    pub run: Arc<Run>,
+}
+
+/// Until the first look nothing is proven.
+pub fn nothing_yet(run: &Run) {
+    run.obstacles.set(CAUSE, "collections, options, views and indexes of both sides are not compared yet");
+}
+
+impl Prover {
+    /// Goes on for as long as the attempt does.
+    pub async fn run(self) {
+        loop {
+            if !self.may_look() {
+                sleep(POLL).await;
+                continue;
+            }
+            let began = Instant::now();
+            let text = match self.look().await {
+                Ok(found) if found.is_empty() => None,
+                Ok(found) => Some(told(&found)),
+                Err(e) => Some(format!("both sides could not be compared: {e}")),
+            };
+            let pause = match text {
+                Some(_) => PAUSE_DIFFERENT,
+                None => PAUSE_MIN.max(began.elapsed() * PAUSE_PER_LOOK),
+            };
+            self.run.obstacles.put(CAUSE, text);
+            sleep(pause).await;
+        }
+    }
+
+    /// A cutover looks by itself.
+    fn may_look(&self) -> bool {
+        matches!(self.run.phase(), Phase::Following | Phase::Ready) && self.is_settled()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.pairs.iter().all(|pair| pair.is_settled())
+    }
+
+    /// What differs for good; what is ours of it is being repaired.
+    async fn look(&self) -> Result<Vec<Difference>> {
+        let first = self.compare().await?;
+        if first.is_empty() {
+            return Ok(first);
+        }
+        let before = listing::newest(&self.sides.source).await?;
+        self.pass().await?;
+        let mut found = self.compare().await?;
+        let known: HashSet<_> = first.iter().map(|difference| (&difference.what, difference.uuid)).collect();
+        found.retain(|difference| known.contains(&(&difference.what, difference.uuid)));
+        if found.is_empty() {
+            return Ok(found);
+        }
+        listing::notes(&self.sides.source, &self.run.id(), SETTLED_WITHIN).await?;
+        let after = listing::newest(&self.sides.source).await?;
+        if !listing::same_terms(&before, &after) {
+            return Err(Error::new(Kind::Transient, "a source shard held an election meanwhile"));
+        }
+        proof::repair(&found, &self.pairs, &self.coordinator).await?;
+        Ok(found)
+    }
+
+    async fn compare(&self) -> Result<Vec<Difference>> {
+        let definitions = proof::definitions(&self.sides, &self.pairs);
+        let (definitions, owners) = tokio::try_join!(definitions, proof::owners(&self.sides))?;
+        Ok([definitions, owners].concat())
+    }
+
+    /// Waits until all that the source showed until now is applied.
+    async fn pass(&self) -> Result<()> {
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        let notes = listing::notes(&self.sides.source, &self.run.id(), SETTLED_WITHIN).await?;
+        let passed = |(pair, note): (&Arc<Pair>, &Position)| *note <= pair.watermark();
+        while !(self.pairs.iter().zip(&notes).all(passed) && self.is_settled()) {
+            if deadline <= Instant::now() {
+                return Err(Error::new(Kind::Transient, "what differs may be on its way, and that takes long"));
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+}
+
+fn told(found: &[Difference]) -> String {
+    let named: Vec<String> = found.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = match found.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("source and target differ: {}{more}", named.join("; "))
+}

@@ -1,0 +1,69 @@
+//! Views of the target: dropped where the source has none, made as the source has them.
+//!
+//! A view has no UUID, so its drop goes by name. IMPORTANT: the caller has the turn of
+//! `ddl`: nobody makes a collection of that name meanwhile. And the drop is sent once,
+//! straight to the shard, over connections that tell the incarnation: one that comes
+//! late would meet such a collection (R7).
+
+use bson::rawdoc;
+
+use crate::cluster::admin;
+use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
+use crate::cluster::connect::Shard;
+use crate::control::layout;
+use crate::control::sides::Sides;
+use crate::error::Result;
+
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+
+pub struct Views {
+    sides: Sides,
+    /// By target shard, over the incarnation's connections.
+    targets: Vec<Shard>,
+}
+
+impl Views {
+    /// `targets`: by pair.
+    pub fn new(sides: Sides, targets: Vec<Shard>) -> Self {
+        let mut by_shard: Vec<(usize, Shard)> = sides.pairs.iter().copied().zip(targets).collect();
+        by_shard.sort_by_key(|(shard, _)| *shard);
+        let targets = by_shard.into_iter().map(|(_, target)| target).collect();
+        Views { sides, targets }
+    }
+
+    /// Drops every view of a database.
+    pub async fn drop_all(&self, db: &str) -> Result<()> {
+        for view in catalog::views(&self.sides.target, db).await? {
+            self.drop_by_name(&view).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops the view of this name, if it is one.
+    pub async fn drop(&self, ns: &Namespace) -> Result<()> {
+        match catalog::read_one(&self.sides.target, ns).await? {
+            Some(there) if there.kind == CollectionKind::View => self.drop_by_name(ns).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes it as the source has it; whatever view has its name goes.
+    pub async fn make(&self, view: &Collection) -> Result<()> {
+        self.drop(&view.ns).await?;
+        layout::create_collection(&self.sides.target, view, &self.sides.pairs).await
+    }
+
+    async fn drop_by_name(&self, ns: &Namespace) -> Result<()> {
+        let Some(primary) = catalog::primary_of(&self.sides.target, &ns.db).await? else { return Ok(()) };
+        let command = rawdoc! { "drop": ns.coll.as_str(), "writeConcern": { "w": "majority" } };
+        match admin::run_once(&self.targets[primary].client, &ns.db, &command).await {
+            Err(e) if e.code != Some(CODE_NAMESPACE_NOT_FOUND) => {
+                Err(e.context(format_args!("dropping the view {ns} on the target")))
+            }
+            _ => {
+                tracing::info!("the view {ns} is dropped on the target");
+                Ok(())
+            }
+        }
+    }
+}

@@ -76,7 +76,7 @@
 //! - No data write can create a collection or hit a namesake: each carries the
 //!   target collection's UUID.
 //! - An op beyond all that the source has shown finds its document on the target: one
-//!   that does not, and is not written in order, is counted and told ([`pair::collection::Tracked::unseen_after`]).
+//!   that does not, and is not written in order, is counted and told ([`pair::collection::Tracked::horizon`]).
 //! - A document of a range that is verified ahead, and that is not kept as touched, had no
 //!   op since both sides were read ([`pair::touched`]).
 //! - Nothing queues without a bound: bytes in flight are granted by [`pair::budget`],

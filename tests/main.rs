@@ -25,6 +25,7 @@ mod migrate_ddl;
 mod migrate_refused;
 mod migrate_transactions;
 mod poison;
+mod quiet;
 mod recorded;
 mod resume;
 mod sharded_login;

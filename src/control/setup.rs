@@ -144,7 +144,8 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         store,
         feed: feeds[index].clone(),
         gone: gone[index].clone(),
-        newest,
+        clock: newest.clock,
+        run: run.id(),
         requests: requests.clone(),
         limits,
     });

@@ -71,11 +71,8 @@ pub struct Tracked {
     target_uuid: OnceLock<Uuid>,
     /// Ops handed to lanes and not yet applied.
     pub in_lanes: AtomicU64,
-    /// Newest source position any copied document may show (R3).
+    /// Newest source position any document of the target may show (R3).
     horizon: AtomicU64,
-    /// The source's clock when it showed the newest of them: what a prepared transaction
-    /// changed is shown before its commit entry is, which has its place by then.
-    seen_by: AtomicU64,
     /// Index DDL up to here was in the list of indexes built after the copy.
     indexes_listed_at: AtomicU64,
     /// Documents that are written one by one.
@@ -101,7 +98,6 @@ impl Tracked {
             target_uuid: OnceLock::new(),
             in_lanes: AtomicU64::new(0),
             horizon: AtomicU64::new(0),
-            seen_by: AtomicU64::new(0),
             indexes_listed_at: AtomicU64::new(0),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
@@ -158,23 +154,15 @@ impl Tracked {
         self.passive.load(SeqCst)
     }
 
-    /// A scan reply showed the source at `position`.
-    pub fn saw(&self, position: Position) {
-        self.horizon.fetch_max(position.raw(), SeqCst);
-        self.saw_by(position);
-    }
-
-    /// All that the source showed had its place in the oplog by `clock`.
+    /// The source's clock when it gave what is on the target now, or will be. Its
+    /// `operationTime` would be too low: what a prepared transaction changed is shown
+    /// before its commit entry is, which has its place by then.
     pub fn saw_by(&self, clock: Position) {
-        self.seen_by.fetch_max(clock.raw(), SeqCst);
+        self.horizon.fetch_max(clock.raw(), SeqCst);
     }
 
-    /// An op beyond it shows in nothing that was copied, or applied by an earlier attempt.
-    /// At or above the horizon; the tail of a quiet shard may come to it late.
-    pub fn unseen_after(&self) -> Position {
-        Position::from_raw(self.seen_by.load(SeqCst))
-    }
-
+    /// An op beyond it shows in nothing that was copied, or applied by an earlier
+    /// attempt. A quiet shard writes nothing beyond it by itself (`quiet`).
     pub fn horizon(&self) -> Position {
         Position::from_raw(self.horizon.load(SeqCst))
     }

@@ -253,10 +253,10 @@ impl Statement {
     }
 
     /// Whether it finds a document, or makes one, if all before it is applied.
-    /// `unseen_after`: as the collection has it.
-    pub fn must_find(&self, unseen_after: Position) -> bool {
+    /// `horizon`: the collection's.
+    pub fn must_find(&self, horizon: Position) -> bool {
         // Made and removed in one flush, it never was on the target.
-        unseen_after < self.position && !(self.made && self.base == Base::Gone)
+        horizon < self.position && !(self.made && self.base == Base::Gone)
     }
 
     /// The state after one op.

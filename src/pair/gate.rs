@@ -38,6 +38,7 @@ use crate::pair::touched::Touched;
 use crate::state::{self, Recorded};
 
 mod gone;
+mod horizon;
 mod left;
 pub mod opening;
 #[cfg(test)]
@@ -297,12 +298,6 @@ impl Gate {
     pub fn doubtful(&self) -> Vec<Arc<Tracked>> {
         let doubtful = self.collections.values().filter(|collection| collection.tracked.is_doubtful());
         doubtful.map(|collection| collection.tracked.clone()).collect()
-    }
-
-    /// Once its lanes are empty, a collection held at the position passed is
-    /// what the source was there, save its doubtful documents.
-    pub fn is_past_horizon(&self, tracked: &Tracked) -> bool {
-        self.is_copied(&tracked.uuid) && tracked.horizon() <= self.passed
     }
 
     /// What a checkpoint may record once it is proven (R6, R7). None once the

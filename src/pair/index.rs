@@ -61,7 +61,7 @@ impl Indexer {
         let Some(specs) = self.on_source(tracked).await? else {
             return vanished::until_dropped(&self.source.client, tracked).await;
         };
-        tracked.saw(self.oplog.newest().await?.mark.position);
+        tracked.saw_by(self.oplog.newest().await?.clock);
         self.create(tracked, specs).await?;
         failpoint::hit("index-built");
         Ok(())

@@ -32,8 +32,8 @@ impl Writer {
 /// A reply does not say which of the statements found nothing: those that may are taken
 /// to be the first.
 fn missed(collection: &Tracked, batch: &[&Statement], refused: usize, found: u64) -> u64 {
-    let unseen_after = collection.unseen_after();
-    let must = batch.iter().filter(|statement| statement.must_find(unseen_after)).count();
+    let horizon = collection.horizon();
+    let must = batch.iter().filter(|statement| statement.must_find(horizon)).count();
     must.saturating_sub(refused).saturating_sub(found as usize) as u64
 }
 
@@ -58,7 +58,6 @@ mod tests {
     fn only_what_is_certain_counts() {
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
         let collection = Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default());
-        collection.saw(Position::from_raw(4));
         collection.saw_by(Position::from_raw(5));
         let (early, change, delete) =
             (statement(5, Base::Unknown, false), statement(6, Base::Unknown, false), statement(7, Base::Gone, false));

@@ -31,6 +31,7 @@ pub mod tail;
 pub mod gate;
 pub mod held;
 pub mod queue;
+pub mod quiet;
 pub mod inbox;
 pub mod ledger;
 pub mod replay;

@@ -5,8 +5,7 @@
 //! | `begun`     | the tail starts to classify an entry            | behind anything classified      | fences (R2) |
 //! | `passed`    | every op of the entry is classified             | ahead of `begun`                | the watermark's upper bound |
 //! | `watermark` | nothing at or below it is held or in a lane     | ahead of any unapplied op (R6)  | lag, cutover |
-//! | `horizon`   | a scan reply shows a newer source position      | behind any document copied (R3) | unique builds, ready |
-//! | `unseen_after` | a reply that was copied, or an attempt's start, tells the source's clock | below the horizon | missed writes (R3) |
+//! | `horizon`   | a reply that was copied, or an attempt's start, tells the source's clock | behind any op that shows on the target (R3) | unique builds, verification, ready, missed writes |
 
 use std::collections::VecDeque;
 use std::fmt;

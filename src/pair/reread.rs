@@ -126,7 +126,7 @@ impl Reread<'_> {
             let mut cursor = self.find(some).await?;
             while let Some(batch) = cursor.next().await {
                 let batch = batch.map_err(source_stop)?;
-                self.tracked.saw(may_show(&batch));
+                self.tracked.saw_by(may_show(&batch));
                 let documents = self.owned(&batch, &mut written).map_err(Stop::Fault)?;
                 bytes += documents.iter().map(|document| document.len()).sum::<usize>();
                 if bytes_max < bytes {
@@ -145,7 +145,7 @@ impl Reread<'_> {
             let mut cursor = self.find(some).await?;
             while let Some(batch) = cursor.next().await {
                 let batch = batch.map_err(source_stop)?;
-                self.tracked.saw(may_show(&batch));
+                self.tracked.saw_by(may_show(&batch));
                 if !self.owned(&batch, &mut HashSet::new()).map_err(Stop::Fault)?.is_empty() {
                     return Ok(true);
                 }

@@ -20,9 +20,7 @@ pub struct Now<'a> {
     /// Index of the pair's source shard.
     pub shard: usize,
     pub shard_name: &'a str,
-    /// Newest entry of the source: the target may show anything up to there (R3).
-    pub newest: Position,
-    /// No entry of it lies beyond.
+    /// The source's clock: the target may show anything up to there (R3).
     pub clock: Position,
     /// The source shard no longer has the UUID: the tail will come to its drop.
     pub gone: bool,
@@ -51,7 +49,6 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
             now.shard_name, state.ns
         )));
     }
-    tracked.saw(now.newest);
     tracked.saw_by(now.clock);
     gate.admit(tracked.clone(), &state.bounds, &state.units);
     if state.dead {

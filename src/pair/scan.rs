@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bson::raw::cstr;
-use bson::{RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
+use bson::{RawBson, RawDocumentBuf, rawdoc};
 use mongodb::Client;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -185,7 +185,6 @@ impl Scanners {
         for find in finds(unit) {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
-                unit.tracked.saw(shown_at(&batch, fence));
                 unit.tracked.saw_by(Position::clock_of(batch.reply()));
                 permit.shrink_to(batch.bytes());
                 while in_flight_max <= writes.len() {
@@ -267,14 +266,6 @@ fn finds(unit: &ScanUnit) -> Vec<RawDocumentBuf> {
         false => head.append(cstr!("hint"), rawdoc! { "_id": 1 }),
     }
     between(head, unit.lower.as_ref(), unit.upper.as_ref())
-}
-
-/// The newest source position a reply may show.
-fn shown_at(batch: &Batch, fence: Position) -> Position {
-    match batch.reply().get("operationTime") {
-        Ok(Some(RawBsonRef::Timestamp(ts))) => Position::from(ts).max(fence),
-        _ => fence,
-    }
 }
 
 /// Answers a scan gets when its collection is dropped under it, and for other

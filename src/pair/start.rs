@@ -29,8 +29,10 @@ use crate::pair::inbox::Inbox;
 use crate::pair::incarnation::Begun;
 use crate::pair::index::Indexer;
 use crate::pair::lane;
-use crate::pair::oplog::{Newest, Oplog};
+use crate::pair::oplog::Oplog;
 use crate::pair::plan::Size;
+use crate::pair::position::Position;
+use crate::pair::quiet::Quiet;
 use crate::pair::replay::Replayer;
 use crate::pair::restore::{Now, restore};
 use crate::pair::run::Pair;
@@ -47,6 +49,8 @@ pub struct Plan {
     /// Index of the source shard.
     pub index: usize,
     pub begun: Begun,
+    /// Id of the run.
+    pub run: String,
     pub source: Shard,
     pub target: Shard,
     /// As loaded once the incarnation had begun.
@@ -55,9 +59,9 @@ pub struct Plan {
     pub feed: Arc<Feed>,
     /// Dropped on the source meanwhile: the tail will come to it.
     pub gone: HashSet<Uuid>,
-    /// Newest entry of the source as the attempt begins: the target may show
-    /// anything up to there (R3).
-    pub newest: Newest,
+    /// The source's clock as the attempt begins: the target may show anything up to
+    /// there (R3).
+    pub clock: Position,
     pub requests: mpsc::Sender<Request>,
     pub limits: Limits,
 }
@@ -163,6 +167,14 @@ impl Pair {
             tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), flush_bytes, metrics.clone()));
         }
         tasks.tasks.spawn(doubtful.run(chores.clone()));
+        let quiet = Quiet {
+            source: plan.source.clone(),
+            run: plan.run,
+            feed: plan.feed.clone(),
+            gate: gate.clone(),
+            away_max: limits.away_max,
+        };
+        tasks.tasks.spawn(quiet.run());
         let store = plan.store;
         let ddl = DdlSink {
             pair: plan.index,
@@ -224,8 +236,7 @@ impl Pair {
         let mut planned: Vec<(u64, Vec<ScanUnit>)> = Vec::new();
         for state in &plan.state.collections {
             let gone = plan.gone.contains(&state.uuid);
-            let Newest { mark, clock } = plan.newest;
-            let now = Now { shard: plan.index, shard_name: &plan.source.id, newest: mark.position, clock, gone };
+            let now = Now { shard: plan.index, shard_name: &plan.source.id, clock: plan.clock, gone };
             let tracked = restore(&mut self.gate.lock(), state, now)?;
             if gone && !state.dead {
                 let source = plan.source.client.clone();

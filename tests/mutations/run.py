@@ -39,6 +39,10 @@ TABLE = [
     ("fence-passed", "R2", "the fence is the newest entry passed, not begun", "src/pair/gate.rs",
      "                let fence = self.begun;\n",
      "                let fence = if MUTATED { self.passed } else { self.begun };\n"),
+    ("horizon-shown", "R3", "the horizon is what a reply shows, not the clock of its server", "src/pair/position.rs",
+     '        match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {\n',
+     '        if let (true, Ok(shown)) = (MUTATED, reply.get_timestamp("operationTime")) { return Position::from(shown); }\n'
+     '        match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {\n'),
     ("finished-early", "R2", "a unit is finished before all of it is written", "loadgen/src/sim/scan.rs",
      "        let at_end = next == Key::MAX;\n",
      "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),

@@ -8,10 +8,11 @@ use bson::{RawDocumentBuf, Uuid, rawdoc};
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
 use shardlift::pair::ledger::Pin;
+use shardlift::pair::position::Position;
 use shardlift::state::{CollectionState, UnitState};
 
 use crate::sim::coordinator::{Answer, Coordinator};
-use crate::sim::pair::{Pair, Reach, Step, Wait, namespace};
+use crate::sim::pair::{Pair, Reach, Step, Wait, check_equal, namespace};
 use crate::sim::replay::Replay;
 use crate::sim::store::StoreWrite;
 
@@ -39,7 +40,8 @@ pub(super) enum Work {
     Killing(Wait),
     /// A unique build: the collection is held until its lanes are empty.
     Build,
-    Building,
+    /// Held at this position.
+    Building(Position),
     /// Its ops go on.
     Releasing(Replay),
     Done,
@@ -66,7 +68,7 @@ impl Pair {
         let Some(which) = first.get(reach.dice.below(first.len() as u64) as usize).copied() else { return Ok(()) };
         let tracked = self.chores[which].tracked.clone();
         let work = std::mem::replace(&mut self.chores[which].work, Work::Done);
-        let next = self.work(&tracked, work, coordinator, reach);
+        let next = self.work(&tracked, work, coordinator, reach)?;
         if let Work::Done = next {
             let chore = self.chores.remove(which);
             chore.pin.into_iter().for_each(|pin| self.gate.unpin(pin));
@@ -82,10 +84,10 @@ impl Pair {
         work: Work,
         coordinator: &mut Coordinator,
         reach: &mut Reach<'_>,
-    ) -> Work {
+    ) -> Step<Work> {
         let (uuid, committed) = (tracked.uuid, reach.target.committed());
         let release = || Work::Releasing(Replay::new(Place { uuid, unit: None }));
-        match work {
+        Ok(match work {
             Work::Create => {
                 coordinator.hold(self.index, uuid);
                 Work::Creating
@@ -131,19 +133,25 @@ impl Pair {
             Work::Killing(wait) if wait.number <= committed => Work::Done,
             Work::Build if !tracked.counts() => Work::Done,
             Work::Build => {
-                if self.gate.hold(&uuid) {
-                    Work::Building
+                if self.gate.is_past_horizon(tracked) && self.gate.hold(&uuid) {
+                    Work::Building(self.gate.passed())
                 } else {
                     Work::Build
                 }
             }
-            Work::Building if tracked.in_lanes.load(SeqCst) == 0 || !tracked.counts() => release(),
+            Work::Building(_) if !tracked.counts() => release(),
+            Work::Building(position) if tracked.in_lanes.load(SeqCst) == 0 => {
+                if reach.target.term == self.term {
+                    check_equal(tracked, position, &reach.source.collections[&uuid], reach.target)?;
+                }
+                release()
+            }
             Work::Releasing(mut replay) => match replay.step(self, reach) {
                 Some(_) => Work::Done,
                 None => Work::Releasing(replay),
             },
             waiting => waiting,
-        }
+        })
     }
 }
 

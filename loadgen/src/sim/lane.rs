@@ -145,10 +145,10 @@ fn commands(writes: &CollectionWrites) -> Vec<Sent> {
             [updates, deletes].into_iter().filter(|run| !run.is_empty()).collect()
         }
     };
-    let unseen_after = writes.collection.unseen_after();
+    let horizon = writes.collection.horizon();
     let command = |run: &Vec<&Statement>| {
         let mut command = Command::read(&render(&writes.collection, run, in_order));
-        let must_find = run.iter().filter(|statement| !in_order && statement.must_find(unseen_after));
+        let must_find = run.iter().filter(|statement| !in_order && statement.must_find(horizon));
         command.must_find = must_find.map(|statement| body::key((&statement.id.value).into()).0).collect();
         command
     };

@@ -19,7 +19,9 @@ impl World {
     }
 
     pub(super) fn stop_source(&mut self) {
-        self.sources.iter_mut().for_each(Source::finish);
+        for source in &mut self.sources {
+            source.finish(&mut self.dice);
+        }
         while !self.ddl.is_empty() {
             self.late_ddl();
         }

@@ -24,7 +24,7 @@ use crate::sim::chore::{Chore, Work};
 use crate::sim::lane::Lane;
 use crate::sim::round::Rounds;
 use crate::sim::scan::{Scan, Unit};
-use crate::sim::source::{Change, Event, Source};
+use crate::sim::source::{Change, Collection, Event, Source};
 use crate::sim::target::{Command, Target};
 
 /// Why a step did not come to its end.
@@ -123,7 +123,6 @@ impl Pair {
             let now = Now {
                 shard: index,
                 shard_name: "simulated",
-                newest,
                 clock: newest,
                 gone: !collection.dead && !source.has(&collection.uuid),
             };
@@ -290,14 +289,18 @@ impl Pair {
             if passed < tracked.horizon() || !self.gate.is_copied(uuid) {
                 continue;
             }
-            let (there, wanted) = (target.now.collections.get(&tracked.target_uuid()), collection.all_at(passed));
-            if there != Some(&wanted) {
-                let differs =
-                    format!("{} differs from the source at {passed}: {there:?} is not {wanted:?}", tracked.ns);
-                return wrong(differs);
-            }
+            check_equal(tracked, passed, collection, target)?;
         }
         Ok(())
+    }
+}
+
+/// The target's collection is what the source's was at `position`.
+pub(super) fn check_equal(tracked: &Tracked, position: Position, source: &Collection, target: &Target) -> Step {
+    let (there, wanted) = (target.now.collections.get(&tracked.target_uuid()), source.all_at(position));
+    match there == Some(&wanted) {
+        true => Ok(()),
+        false => wrong(format!("{} differs from the source at {position}: {there:?} is not {wanted:?}", tracked.ns)),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bson::RawBson;
+use bson::{RawBson, RawDocumentBuf, Timestamp, rawdoc};
 use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::command::{Verb, WriteCommand};
@@ -151,6 +151,12 @@ impl Scan {
     }
 }
 
+/// What a server says beside the documents it gives as of `shown`.
+fn reply(shown: Position, clock: Position) -> RawDocumentBuf {
+    let [shown, clock] = [shown, clock].map(Timestamp::from);
+    rawdoc! { "operationTime": shown, "$clusterTime": { "clusterTime": clock } }
+}
+
 impl Unit {
     /// Reads a few documents as they were at some position from the fence on;
     /// returns where to go on.
@@ -161,8 +167,8 @@ impl Unit {
         let newer = if reach.dice.below(3) == 0 { 0 } else { (reach.source.log.len() - choices) as u64 };
         let shown = choices as u64 + reach.dice.below(newer);
         let shown = reach.source.log[shown as usize].mark.position;
-        self.tracked.saw(if reach.dice.below(2) == 0 { shown } else { newest });
-        let documents = reach.source.collections[&self.tracked.uuid].all_at(shown);
+        self.tracked.saw_by(Position::clock_of(&reply(shown, newest)));
+        let documents = reach.source.collections[&self.tracked.uuid].shown_at(shown);
         let count = 1 + reach.dice.below(4) as usize;
         let mut left = documents.range(next.max(self.lower)..self.upper);
         let batch: Vec<_> = left.by_ref().take(count).map(|(key, doc)| body::document(*key, doc)).collect();

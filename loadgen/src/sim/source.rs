@@ -31,8 +31,18 @@ pub(super) struct Collection {
     /// `_id`s come in several spellings.
     pub(super) spelled: bool,
     pub(super) alive: bool,
-    /// Per document its versions, each with the position it came to be at.
-    versions: BTreeMap<Key, Vec<(Position, Option<Doc>)>>,
+    /// Per document its versions, oldest first.
+    versions: BTreeMap<Key, Vec<Version>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Version {
+    /// Of the entry that takes effect.
+    position: Position,
+    /// From where on reads show it: those of a prepared transaction are shown as of a
+    /// position before its commit entry.
+    shown_from: Position,
+    doc: Option<Doc>,
 }
 
 #[derive(Debug)]
@@ -72,6 +82,12 @@ pub(super) struct Change {
 struct Prepared {
     parts: Vec<usize>,
     locked: BTreeSet<(Uuid, Key)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum End {
+    Committed,
+    Aborted,
 }
 
 /// Documents of one collection; small, so that they are met often.
@@ -133,7 +149,8 @@ impl Source {
             1 | 2 if self.prepared.len() < PREPARED_MAX => self.prepare(dice),
             3 | 4 if !self.prepared.is_empty() => {
                 let which = dice.below(self.prepared.len() as u64) as usize;
-                self.end_prepared(which, dice.below(5) == 0);
+                let end = if dice.below(5) == 0 { End::Aborted } else { End::Committed };
+                self.end_prepared(which, end, dice);
             }
             5..8 => {
                 let count = 2 + dice.below(4);
@@ -148,9 +165,9 @@ impl Source {
     }
 
     /// Ends what is open.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self, dice: &mut Dice) {
         while !self.prepared.is_empty() {
-            self.end_prepared(0, false);
+            self.end_prepared(0, End::Committed, dice);
         }
     }
 
@@ -159,14 +176,15 @@ impl Source {
             return;
         }
         let at = self.append(Event::Ops(ops.clone()));
-        self.store(at, &ops);
+        self.store(at, at, &ops);
     }
 
-    fn store(&mut self, at: usize, ops: &[Change]) {
-        let position = self.log[at].mark.position;
+    /// `shown_from`, `at`: indexes into the log.
+    fn store(&mut self, shown_from: usize, at: usize, ops: &[Change]) {
+        let [shown_from, position] = [shown_from, at].map(|at| self.log[at].mark.position);
         for op in ops {
             let collection = self.collections.get_mut(&op.uuid).expect("ops are made on known ones");
-            collection.versions.entry(op.key).or_default().push((position, op.doc));
+            collection.versions.entry(op.key).or_default().push(Version { position, shown_from, doc: op.doc });
         }
     }
 
@@ -185,15 +203,16 @@ impl Source {
         self.prepared.push(Prepared { parts, locked });
     }
 
-    fn end_prepared(&mut self, which: usize, abort: bool) {
+    fn end_prepared(&mut self, which: usize, end: End, dice: &mut Dice) {
         let Prepared { parts, .. } = self.prepared.swap_remove(which);
-        if abort {
+        let Some(last) = parts.last().copied().filter(|_| end == End::Committed) else {
             self.append(Event::Noop);
             return;
-        }
+        };
         let ops: Vec<Change> = parts.iter().flat_map(|part| self.part(*part)).copied().collect();
         let at = self.append(Event::Commit(parts));
-        self.store(at, &ops);
+        let shown_from = last + dice.below((at - last + 1) as u64) as usize;
+        self.store(shown_from, at, &ops);
     }
 
     /// The ops of a prepared transaction's entry.
@@ -261,13 +280,23 @@ impl Source {
 impl Collection {
     /// The document as it was at a position.
     pub(super) fn at(&self, key: Key, position: Position) -> Option<Doc> {
-        let versions = self.versions.get(&key)?;
-        let older = versions.partition_point(|(at, _)| *at <= position);
-        versions.get(older.checked_sub(1)?)?.1
+        newest(self.versions.get(&key)?, |version| version.position <= position)
     }
 
     /// All documents as they were at a position.
     pub(super) fn all_at(&self, position: Position) -> BTreeMap<Key, Doc> {
         self.versions.keys().filter_map(|key| Some((*key, self.at(*key, position)?))).collect()
     }
+
+    /// All documents as a read at a position shows them.
+    pub(super) fn shown_at(&self, position: Position) -> BTreeMap<Key, Doc> {
+        let shown = |versions: &[Version]| newest(versions, |version| version.shown_from <= position);
+        self.versions.iter().filter_map(|(key, versions)| Some((*key, shown(versions)?))).collect()
+    }
+}
+
+/// The last of the versions that are `old` enough, which come first.
+fn newest(versions: &[Version], old: impl Fn(&Version) -> bool) -> Option<Doc> {
+    let older = versions.partition_point(old);
+    versions.get(older.checked_sub(1)?)?.doc
 }

@@ -275,7 +275,7 @@ fn a_look_must_be_good_for_the_entry_the_tail_is_in_the_middle_of_and_for_all_th
     let round = b.gate.track(&uuid, 100).expect("it is copied");
     assert_eq!((b.gate.look_at(&uuid, round), b.gate.watermark()), (Some(at(5)), at(1)));
     b.gate.pass(mark(5));
-    b.gate.tracked(&uuid).expect("it is there").saw(at(9));
+    b.gate.tracked(&uuid).expect("it is there").saw_by(at(9));
     assert_eq!(b.gate.look_at(&uuid, round), Some(at(9)));
 }
 

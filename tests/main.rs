@@ -15,6 +15,7 @@ mod engine;
 mod fixture;
 mod indexer;
 mod layout;
+mod oplog_commands;
 mod overlay;
 mod marked;
 mod migrate;

@@ -36,7 +36,7 @@ pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
         let missed = pair.metrics.writes_missed.load(Relaxed);
         if 0 < missed {
             run.warn(format!(
-                "{}: {missed} writes found no document on the target where one must be: something else writes to the target, the source changed an orphan or ran `applyOps`, or this is a defect; the log names the collections, `shardlift verify` tells what differs, `shardlift restart --shard … --ns …` copies a collection anew",
+                "{}: {missed} writes found no document on the target where one must be: something else writes to the target, the source changed an orphan, or this is a defect; the log names the collections, `shardlift verify` tells what differs, `shardlift restart --shard … --ns …` copies a collection anew",
                 pair.name
             ));
             return std::future::pending().await;

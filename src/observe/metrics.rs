@@ -32,6 +32,8 @@ pub struct PairMetrics {
     /// Statements the target refused, and gauge: the documents they made
     /// doubtful (R3); documents read again from the source.
     pub ops_refused: AtomicU64,
+    /// Ops that do not say what they made of their document: it is doubtful too.
+    pub ops_unclear: AtomicU64,
     pub documents_doubtful: AtomicU64,
     pub documents_resolved: AtomicU64,
     /// Writes that found no document where one must be (R3).

@@ -60,14 +60,17 @@ struct Sorted<'a> {
     inserts: Vec<&'a Statement>,
     /// Updates and deletes.
     changes: Vec<&'a Statement>,
+    /// Not sent: the source must be asked.
+    unclear: Vec<&'a Statement>,
 }
 
 impl<'a> Sorted<'a> {
     fn of(writes: &'a CollectionWrites) -> Self {
         let collection: &Tracked = &writes.collection;
         let (delicate, rest): (Vec<_>, Vec<_>) = writes.statements.iter().partition(|s| delicate::is(collection, s));
-        let (inserts, changes) = rest.into_iter().partition(|s| s.is_insert());
-        Sorted { collection, delicate, inserts, changes }
+        let (inserts, mut changes): (Vec<_>, Vec<_>) = rest.into_iter().partition(|s| s.is_insert());
+        let unclear = changes.extract_if(.., |s| s.base == Base::Unclear).collect();
+        Sorted { collection, delicate, inserts, changes, unclear }
     }
 }
 
@@ -83,6 +86,9 @@ impl Writer {
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
         let (in_order, free): (Vec<_>, Vec<_>) = writes.iter().partition(|w| w.collection.in_order());
         let free: Vec<Sorted<'_>> = free.into_iter().map(Sorted::of).collect();
+        for Sorted { collection, unclear, .. } in &free {
+            unclear.iter().for_each(|statement| self.ask_source(collection, statement));
+        }
         let in_order = in_order
             .iter()
             .map(|w| async { self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>()).await });
@@ -172,10 +178,15 @@ impl Writer {
     /// Runs of updates and of deletes, one after the other. A document may come
     /// again: once it is doubtful, what follows of it is dropped.
     async fn send_in_order(&self, collection: &Tracked, statements: &[&Statement]) -> Result<()> {
-        let kind = |s: &Statement| (s.base == Base::Gone, delicate::is(collection, s));
+        let kind = |s: &Statement| (s.base == Base::Gone, s.base == Base::Unclear || delicate::is(collection, s));
         let mut rest = statements;
         while let Some((first, after)) = rest.split_first().filter(|_| !collection.is_dead()) {
             if collection.doubts.contains(&first.id) {
+                rest = after;
+                continue;
+            }
+            if first.base == Base::Unclear {
+                self.ask_source(collection, first);
                 rest = after;
                 continue;
             }
@@ -234,6 +245,14 @@ impl Writer {
         collection.doubts.add(id, position);
         self.metrics.ops_refused.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// Only the source knows the document: it is doubtful, as one that was refused.
+    fn ask_source(&self, collection: &Tracked, statement: &Statement) {
+        if !collection.is_dead() {
+            collection.doubts.add(&statement.id, statement.position);
+            self.metrics.ops_unclear.fetch_add(1, Relaxed);
+        }
     }
 
     /// Sends one write command. On a collection that is gone, every statement is

@@ -18,9 +18,10 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
-use crate::pair::entry::{Entry, Meaning};
+use crate::pair::entry::Entry;
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
+use crate::pair::meaning::Meaning;
 use crate::pair::position::Position;
 use crate::pair::replay::Replayer;
 use crate::pair::vanished;
@@ -111,7 +112,9 @@ impl Ddl {
                 Ddl::DropIndexes { uuid: uuid()?, names: specs.into_iter().map(name_of).collect(), position }
             }
             Meaning::DropIndex { name } => Ddl::DropIndexes { uuid: uuid()?, names: vec![name.to_owned()], position },
-            Meaning::Unsupported(command) => return Err(entry.unsupported(&format!("a `{command}`"))),
+            Meaning::Refused { command, remedy } => {
+                return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
+            }
             Meaning::Nothing | Meaning::StartIndexBuild { .. } => return Ok(None),
             _ => return Err(entry.unsupported("a transaction inside another command")),
         }))

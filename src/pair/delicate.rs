@@ -27,7 +27,7 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
     // Hardly ever: looked at first.
     collection.duplicate_names.may_be_in(&statement.id)
         && match &statement.base {
-            Base::Gone => false,
+            Base::Gone | Base::Unclear => false,
             Base::Unknown => true,
             Base::Full(_) | Base::Replaced(_) => !statement.deltas.is_empty() || statement.needs_literal,
         }
@@ -42,7 +42,7 @@ pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Comma
     let unknown = || Statement::unknown(statement.id.clone(), statement.position);
     let full = |document: &Bytes| Statement::full(statement.id.clone(), document.clone(), statement.position);
     let mut commands = match &statement.base {
-        Base::Unknown | Base::Gone => Vec::new(),
+        Base::Unknown | Base::Gone | Base::Unclear => Vec::new(),
         Base::Replaced(_) if statement.needs_literal => {
             return None;
         }

@@ -92,7 +92,7 @@ impl Doubtful {
         let (mut refused_seen, mut left) = (0, false);
         loop {
             tokio::time::sleep(GATHER).await;
-            let refused = self.metrics.ops_refused.load(SeqCst);
+            let refused = self.metrics.ops_refused.load(SeqCst) + self.metrics.ops_unclear.load(SeqCst);
             if refused == refused_seen && !left {
                 continue;
             }
@@ -271,7 +271,10 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
 }
 
 fn unsupported_capped(tracked: &Tracked) -> Error {
-    let found = format!("the target refused a write to the capped collection {}", tracked.ns);
+    let found = format!(
+        "a document of the capped collection {} would have to be read again: the target refused a write of it, or an `applyOps` by a user updated it",
+        tracked.ns
+    );
     Error::new(Kind::Unsupported, found)
-        .remedy("a capped collection cannot be mended document by document: begin anew, or leave it out")
+        .remedy("a capped collection cannot be mended document by document: let the run copy its source shard anew with `shardlift restart --shard <its name>`")
 }

@@ -1,11 +1,11 @@
-//! One oplog entry, read in one pass over its raw bytes, and what it means.
+//! One oplog entry, read in one pass over its raw bytes, and the op it holds.
 //!
-//! Pure. Kinds and fields as seen on real servers of 6.0; whatever is
-//! not known here becomes `Meaning::Unsupported`, which stops the pair (R12).
+//! Pure. Kinds and fields as seen on 6.0. What commands mean is `meaning`'s.
 
-use bson::{RawBsonRef, RawDocument, Uuid};
+use bson::{RawDocument, Uuid};
 
 use crate::bson::element::{Element, elements, field, kind, string};
+use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
 use crate::pair::op::{OpKind, OpRef};
 use crate::pair::position::{Mark, Position};
@@ -24,59 +24,15 @@ pub struct Entry<'a> {
     pub o: &'a RawDocument,
     pub o2: Option<&'a RawDocument>,
     pub from_migrate: bool,
+    /// An operation of a user's own `applyOps`, which does not say what it made of its
+    /// document: its updates upsert, by any operator.
+    pub by_apply_ops: bool,
     /// `lsid` as raw bytes and `txnNumber`.
     pub session: Option<(&'a [u8], i64)>,
     /// The entry before this one in its transaction; None for the first.
     pub previous: Option<Position>,
     /// Wall clock of the source, ms since 1970; 0 if it has none.
     pub wall_ms: u64,
-}
-
-/// What a command entry asks for.
-#[derive(Debug)]
-pub enum Meaning<'a> {
-    /// Operations that take effect here.
-    Apply(&'a bson::RawArray),
-    /// Last part of an unprepared transaction; the parts before lie at
-    /// `previous` and further back.
-    ApplyChain {
-        previous: Position,
-    },
-    /// Part of a transaction whose effect comes with its commit.
-    Part,
-    /// A prepared transaction commits; its last part lies at `previous`.
-    Commit {
-        previous: Position,
-    },
-    Abort,
-    Create {
-        coll: &'a str,
-    },
-    Drop {
-        coll: &'a str,
-    },
-    /// Index specifications that exist from here on.
-    CreateIndexes {
-        specs: Vec<&'a RawDocument>,
-    },
-    StartIndexBuild {
-        build: Uuid,
-    },
-    CommitIndexBuild {
-        build: Uuid,
-        specs: Vec<&'a RawDocument>,
-    },
-    AbortIndexBuild {
-        build: Uuid,
-        specs: Vec<&'a RawDocument>,
-    },
-    DropIndex {
-        name: &'a str,
-    },
-    /// Nothing to do for the target.
-    Nothing,
-    /// A command this release does not carry over: its name.
-    Unsupported(&'a str),
 }
 
 impl<'a> Entry<'a> {
@@ -90,6 +46,7 @@ impl<'a> Entry<'a> {
             o: raw,
             o2: None,
             from_migrate: false,
+            by_apply_ops: false,
             session: None,
             previous: None,
             wall_ms: 0,
@@ -159,6 +116,9 @@ impl<'a> Entry<'a> {
         // Updates that are no whole document begin with `$v`, older forms with `$set`.
         let first = elements(self.o).next().map_or(&b""[..], |first| first.name);
         let (kind, id_holder, body) = match (self.op, first) {
+            // Not stored as it is logged (seen on 6.0.5).
+            ("i", _) if self.by_apply_ops && locate::needs_literal(self.o) => (OpKind::Unclear, self.o, &[][..]),
+            ("u", _) if self.by_apply_ops => (OpKind::Unclear, self.o2.unwrap_or(self.o), &[][..]),
             ("i", _) => (OpKind::Insert, self.o, self.o.as_bytes()),
             ("d", _) => (OpKind::Delete, self.o, &[][..]),
             ("u", b"$v") if field(self.o.as_bytes(), b"diff").is_some_and(|diff| diff.kind == kind::DOCUMENT) => {
@@ -170,73 +130,18 @@ impl<'a> Entry<'a> {
             ("u", _) => (OpKind::Replace, self.o2.unwrap_or(self.o), self.o.as_bytes()),
             _ => return Err(self.unsupported("an op of unknown kind")),
         };
-        let id = crate::bson::locate::id_of(id_holder).ok_or_else(|| self.unsupported("an op without `_id`"))?;
+        let id = locate::id_of(id_holder).ok_or_else(|| self.unsupported("an op without `_id`"))?;
         Ok(OpRef { position, uuid, kind, id, body })
-    }
-
-    /// What a `c` entry asks for.
-    pub fn meaning(&self) -> Result<Meaning<'a>> {
-        let Some(first) = self.o.into_iter().next() else { return Ok(Meaning::Nothing) };
-        let (command, value) = first?;
-        let coll = || value.as_str().ok_or_else(|| self.unsupported("a command without collection name"));
-        Ok(match command.as_str() {
-            "applyOps" => self.apply_ops(value)?,
-            "commitTransaction" => match self.previous {
-                Some(previous) => Meaning::Commit { previous },
-                None => return Err(self.unsupported("a commit without its prepare")),
-            },
-            "abortTransaction" => Meaning::Abort,
-            "create" => Meaning::Create { coll: coll()? },
-            "drop" => Meaning::Drop { coll: coll()? },
-            "createIndexes" => Meaning::CreateIndexes { specs: vec![self.o] },
-            "startIndexBuild" => Meaning::StartIndexBuild { build: self.build()? },
-            "commitIndexBuild" => Meaning::CommitIndexBuild { build: self.build()?, specs: self.specs()? },
-            "abortIndexBuild" => Meaning::AbortIndexBuild { build: self.build()?, specs: self.specs()? },
-            "dropIndexes" | "deleteIndexes" | "dropIndex" | "deleteIndex" => Meaning::DropIndex {
-                name: self.o.get_str("index").map_err(|_| self.unsupported("a dropIndexes without name"))?,
-            },
-            // Every collection of the database was dropped by an entry of its own.
-            "dropDatabase" => Meaning::Nothing,
-            other => Meaning::Unsupported(other),
-        })
-    }
-
-    fn apply_ops(&self, value: RawBsonRef<'a>) -> Result<Meaning<'a>> {
-        let ops = value.as_array().ok_or_else(|| self.unsupported("an applyOps without operations"))?;
-        let is = |field| {
-            let flag = self.o.get(field).map_err(|_| self.unsupported("an applyOps that cannot be read"))?;
-            Ok::<_, Error>(flag.and_then(RawBsonRef::as_bool).unwrap_or(false))
-        };
-        Ok(match (is("prepare")? || is("partialTxn")?, self.previous, self.session) {
-            (true, _, _) => Meaning::Part,
-            (false, Some(previous), Some(_)) => Meaning::ApplyChain { previous },
-            _ => Meaning::Apply(ops),
-        })
-    }
-
-    /// The operations of an `applyOps` entry, prepared or not.
-    pub fn operations(&self) -> Result<&'a bson::RawArray> {
-        self.o.get_array("applyOps").map_err(|_| self.unsupported("a part of a transaction without operations"))
-    }
-
-    fn build(&self) -> Result<Uuid> {
-        let build = self.o.get_binary("indexBuildUUID").ok().and_then(|b| uuid_of(b.bytes));
-        build.ok_or_else(|| self.unsupported("an index build without UUID"))
-    }
-
-    fn specs(&self) -> Result<Vec<&'a RawDocument>> {
-        let specs =
-            self.o.get_array("indexes").map_err(|_| self.unsupported("an index build without specifications"))?;
-        let documents = specs.into_iter().map(|spec| Ok(spec?.as_document()));
-        let documents: Result<Option<Vec<_>>> = documents.collect();
-        documents?.ok_or_else(|| self.unsupported("an index specification that is no document"))
     }
 
     /// The error that stops a pair at this entry.
     pub fn unsupported(&self, what: &str) -> Error {
-        let text = format!("the source's oplog holds {what}, at {} (op `{}` on `{}`)", self.position, self.op, self.ns);
-        Error::new(Kind::Unsupported, text)
-            .remedy("this release cannot carry it over: begin anew when such commands no longer run on the source")
+        let by = if self.by_apply_ops { " by a user's `applyOps`" } else { "" };
+        let text =
+            format!("the source's oplog holds {what}{by}, at {} (op `{}` on `{}`)", self.position, self.op, self.ns);
+        Error::new(Kind::Unsupported, text).remedy(
+            "this release cannot carry it over: begin anew (`shardlift migrate --restart`) when such commands no longer run on the source",
+        )
     }
 }
 
@@ -254,7 +159,7 @@ fn text(value: &[u8]) -> Result<&str> {
     string(value).and_then(|(text, _)| std::str::from_utf8(text).ok()).ok_or_else(unreadable)
 }
 
-fn uuid_of(bytes: &[u8]) -> Option<Uuid> {
+pub(super) fn uuid_of(bytes: &[u8]) -> Option<Uuid> {
     bytes.try_into().ok().map(Uuid::from_bytes)
 }
 
@@ -267,7 +172,7 @@ fn previous_of(time: &[u8]) -> Option<Position> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::{Timestamp, rawdoc};
+    use bson::{RawBsonRef, Timestamp, rawdoc};
 
     fn uuid() -> bson::Binary {
         Uuid::from_bytes([3; 16]).into()
@@ -296,29 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn old_deltas_and_unknown_commands_stop_the_pair() {
+    fn old_deltas_stop_the_pair() {
         let raw = rawdoc! {"op": "u", "ns": "a.b", "ui": uuid(), "o": {"$v": 1, "$set": {"a": 1}}, "o2": {"_id": 1}};
         assert!(Entry::read(&raw).expect("readable").crud(Position::default()).is_err());
-        let raw = rawdoc! {"op": "c", "ns": "a.$cmd", "ui": uuid(), "o": {"collMod": "b"}};
-        assert!(matches!(Entry::read(&raw).expect("readable").meaning(), Ok(Meaning::Unsupported("collMod"))));
-    }
-
-    #[test]
-    fn transactions_are_told_apart_by_their_last_entry() {
-        let none = rawdoc! {"ts": Timestamp { time: 0, increment: 0 }, "t": -1i64};
-        let some = rawdoc! {"ts": Timestamp { time: 4, increment: 2 }, "t": 1i64};
-        let entry = |o: bson::RawDocumentBuf, previous: &bson::RawDocumentBuf| {
-            rawdoc! {"op": "c", "ns": "admin.$cmd", "o": o, "lsid": {"id": 1}, "txnNumber": 3i64, "prevOpTime": previous.clone()}
-        };
-        let check = |raw: bson::RawDocumentBuf, expect: &str| {
-            let meaning = format!("{:?}", Entry::read(&raw).expect("readable").meaning().expect("known"));
-            assert!(meaning.starts_with(expect), "{meaning} is not {expect}");
-        };
-        check(entry(rawdoc! {"applyOps": []}, &none), "Apply(");
-        check(entry(rawdoc! {"applyOps": [], "partialTxn": true}, &none), "Part");
-        check(entry(rawdoc! {"applyOps": [], "count": 9i64}, &some), "ApplyChain");
-        check(entry(rawdoc! {"applyOps": [], "prepare": true}, &some), "Part");
-        check(entry(rawdoc! {"commitTransaction": 1}, &some), "Commit");
-        check(entry(rawdoc! {"abortTransaction": 1}, &some), "Abort");
     }
 }

@@ -22,6 +22,7 @@ pub mod origin;
 pub mod touched;
 pub mod oplog;
 pub mod entry;
+pub mod meaning;
 pub mod transactions;
 pub mod parts;
 pub mod fetch;

@@ -19,6 +19,9 @@ pub enum OpKind {
     Delta,
     /// No body.
     Delete,
+    /// No body: what became of the document only the source can tell, and it is read
+    /// again from there (R3).
+    Unclear,
 }
 
 /// An op as it lies in an oplog entry.
@@ -29,7 +32,7 @@ pub struct OpRef<'a> {
     pub uuid: Uuid,
     pub kind: OpKind,
     pub id: RawBsonRef<'a>,
-    /// Empty for deletes.
+    /// Empty for deletes, and where the document is unclear.
     pub body: &'a [u8],
 }
 
@@ -52,7 +55,7 @@ impl OpRef<'_> {
     /// The op with its body as its origin gave it.
     pub fn kept(self, id: IdKey, Kept { body, permit }: Kept) -> Op {
         // Now, for its bytes were read a moment ago: a lane comes to them much later.
-        let look = if self.kind == OpKind::Delete { Look::default() } else { locate::look(locate::raw(self.body)) };
+        let look = if self.body.is_empty() { Look::default() } else { locate::look(locate::raw(self.body)) };
         Op { position: self.position, uuid: self.uuid, kind: self.kind, id, body, look, permit }
     }
 }

@@ -21,7 +21,7 @@ impl Statement {
     pub fn weight(&self) -> usize {
         let base = match &self.base {
             Base::Full(document) | Base::Replaced(document) => document.len(),
-            Base::Unknown | Base::Gone => 0,
+            Base::Unknown | Base::Gone | Base::Unclear => 0,
         };
         let deltas: usize = self.deltas.iter().map(|d| d.len() + STATEMENT_OVERHEAD_BYTES).sum();
         base + deltas + self.id.bytes() + STATEMENT_OVERHEAD_BYTES
@@ -74,7 +74,8 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
                 write_pipeline(writer, Some(document), &statement.deltas)
             }
         }
-        Base::Unknown | Base::Gone => write_changes(writer, &statement.deltas),
+        // The last two are not rendered as updates.
+        Base::Unknown | Base::Gone | Base::Unclear => write_changes(writer, &statement.deltas),
     }
     writer.end();
 }

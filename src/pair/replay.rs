@@ -9,18 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::{RawArray, RawDocument, Uuid};
+use bson::{RawDocument, Uuid};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::collection::Sharding;
-use crate::pair::entry::{Entry, Meaning};
+use crate::pair::entry::Entry;
 use crate::pair::feed::{self, Feed};
 use crate::pair::gate::opening::Opening;
 use crate::pair::gate::{Gate, Place};
 use crate::pair::held::Stretch;
+use crate::pair::meaning::Meaning;
 use crate::pair::origin::Origin;
 use crate::pair::plain::is_of_a_move;
 use crate::pair::position::Position;
@@ -138,10 +139,10 @@ impl Pass<'_> {
                 self.transactions.part(entry, raw);
                 return Ok(());
             }
-            Meaning::Apply(ops) => self.operations(ops, entry.position, origin)?,
+            Meaning::Apply => self.operations(entry, entry.position, origin)?,
             Meaning::ApplyChain { previous } => {
                 self.chain(previous, entry.position).await?;
-                self.operations(entry.operations()?, entry.position, origin)?;
+                self.operations(entry, entry.position, origin)?;
             }
             Meaning::Commit { previous } => self.chain(previous, entry.position).await?,
             _ => {}
@@ -155,15 +156,14 @@ impl Pass<'_> {
         for part in self.transactions.chain(feed, last, position).await? {
             let raw = self.transactions.fetch(feed, part).await?;
             let mut origin = Origin::copied(self.replayer.share.reserve(raw.as_bytes().len()).await);
-            self.operations(Entry::read(&raw)?.operations()?, position, &mut origin)?;
+            self.operations(&Entry::read(&raw)?, position, &mut origin)?;
         }
         Ok(())
     }
 
-    fn operations(&self, ops: &RawArray, position: Position, origin: &mut Origin) -> Result<()> {
-        for op in ops {
-            let Some(raw) = op?.as_document() else { continue };
-            self.op(&Entry::read(raw)?, position, origin)?;
+    fn operations(&self, entry: &Entry<'_>, position: Position, origin: &mut Origin) -> Result<()> {
+        for op in entry.operations(position)? {
+            self.op(&op?, position, origin)?;
         }
         Ok(())
     }

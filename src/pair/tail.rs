@@ -13,9 +13,10 @@ use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
 use crate::pair::ddl::{Ddl, DdlSink};
-use crate::pair::entry::{Entry, Meaning};
+use crate::pair::entry::Entry;
 use crate::pair::feed::{self, Feed, FeedReader};
 use crate::pair::gate::Gate;
+use crate::pair::meaning::Meaning;
 use crate::pair::origin::{self, Origin};
 use crate::pair::plain::{Change, Next, Plain, classify, counts};
 use crate::pair::position::{Position, Walls};
@@ -112,13 +113,13 @@ impl Tail {
 
     async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
         match entry.meaning()? {
-            Meaning::Apply(ops) => {
+            Meaning::Apply => {
                 self.transactions.ended(entry);
-                self.operations(ops, entry.position, origin)?;
+                self.operations(entry, entry.position, origin)?;
             }
             Meaning::ApplyChain { previous } => {
                 self.chain(previous, entry.position).await?;
-                self.operations(entry.operations()?, entry.position, origin)?;
+                self.operations(entry, entry.position, origin)?;
                 self.transactions.ended(entry);
             }
             Meaning::Commit { previous } => {
@@ -142,7 +143,7 @@ impl Tail {
             // with the reply's permit in hand is sound: nothing is held then, and
             // the rest of the share is in lanes, which give it back without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
-            self.operations(Entry::read(&raw)?.operations()?, position, &mut part)?;
+            self.operations(&Entry::read(&raw)?, position, &mut part)?;
         }
         Ok(())
     }
@@ -150,12 +151,10 @@ impl Tail {
     /// The operations inside an `applyOps`. Commands among them only create
     /// collections and indexes, and later operations may be on those: first the
     /// commands, then all the rest under one lock.
-    fn operations(&mut self, ops: &bson::RawArray, position: Position, origin: &mut Origin) -> Result<()> {
+    fn operations(&mut self, entry: &Entry<'_>, position: Position, origin: &mut Origin) -> Result<()> {
         let mut crud = Vec::new();
-        for op in ops {
-            let Some(raw) = op?.as_document() else { continue };
-            let mut inner = Entry::read(raw)?;
-            inner.position = position;
+        for inner in entry.operations(position)? {
+            let inner = inner?;
             match inner.op {
                 "i" | "u" | "d" => crud.push(inner),
                 "n" => {}

@@ -7,8 +7,9 @@ use std::collections::{HashMap, VecDeque};
 use bson::RawDocumentBuf;
 
 use crate::error::{Error, Result};
-use crate::pair::entry::{Entry, Meaning};
+use crate::pair::entry::Entry;
 use crate::pair::feed::Feed;
+use crate::pair::meaning::Meaning;
 use crate::pair::position::Position;
 
 /// Parts kept so that short transactions need no second read, bytes.

@@ -123,6 +123,9 @@ impl From<mongodb::error::Error> for Error {
         let (code, message) = match &*e.kind {
             ErrorKind::Command(c) => (Some(c.code), format!("{} ({}, code {})", c.message, c.code_name, c.code)),
             ErrorKind::Write(WriteFailure::WriteError(w)) => (Some(w.code), format!("{} (code {})", w.message, w.code)),
+            ErrorKind::Write(WriteFailure::WriteConcernError(w)) => {
+                (Some(w.code), format!("{} (code {})", w.message, w.code))
+            }
             _ => (None, e.to_string()),
         };
         let kind = match &*e.kind {
@@ -146,7 +149,17 @@ impl From<bson::error::Error> for Error {
 
 /// Codes of elections, shutdowns and lost connections
 /// (server source, `error_codes.yml`: RetriableError, NotPrimaryError, ShutdownError;
-/// 13388: a shard's new primary has not yet loaded what it owns).
+/// 13388: a shard's new primary has not yet loaded what it owns), and of what an operator
+/// ended (`killOp`, `killCursors`, `killSessions`: Interrupted, CursorNotFound,
+/// CursorKilled). A read is made again; a write may have been executed in part: its
+/// attempt goes back (R7).
 pub(crate) fn is_passing(code: i32) -> bool {
-    matches!(code, 6 | 7 | 89 | 91 | 133 | 134 | 249 | 189 | 262 | 9001 | 10107 | 11600 | 11602 | 13388 | 13435 | 13436)
+    matches!(
+        code,
+        6 | 7 | 43 | 89 | 91 | 133 | 134 | 237 | 249 | 189 | 262 | 9001 | 10107 | 11600..=11602 | 13388 | 13435 | 13436
+    )
 }
+
+/// CursorNotFound, CappedPositionLost, QueryPlanKilled, CursorKilled: what was read can be
+/// read again by another cursor, if its collection is still there.
+pub(crate) const CODES_CURSOR_LOST: [i32; 4] = [43, 136, 175, 237];

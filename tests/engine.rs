@@ -52,7 +52,10 @@ impl Engine {
     async fn start_with(source: &str, target: &str, flags: &[&str], failpoint: Option<String>) -> Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
-        command.args(["--progress", "none", "--range-mb", "1", "--scans", "2", "--lanes", "4"]);
+        command.args(["--progress", "none", "--scans", "2", "--lanes", "4"]);
+        if !flags.contains(&"--range-mb") {
+            command.args(["--range-mb", "1"]);
+        }
         if !flags.contains(&"--spool-dir") {
             command.args(["--spool-dir", env!("CARGO_TARGET_TMPDIR")]);
         }

@@ -36,8 +36,16 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
         let client = shard.data_client("test", 4).unwrap();
         let at_once = Arc::default();
         let direct = shard.direct(&client, "test", 4);
-        let writer =
-            Writer { client, direct, limits: LIMITS, at_once, term, patience: Duration::from_secs(20), metrics };
+        let writer = Writer {
+            client,
+            direct,
+            limits: LIMITS,
+            at_once,
+            majority: Default::default(),
+            term,
+            patience: Duration::from_secs(20),
+            metrics,
+        };
         let tracked = Arc::new(Tracked::new(bson::Uuid::new(), ns.clone(), Traits::default()));
         tracked.bind(uuid);
         let documents: Vec<_> = (0..100).map(|i| rawdoc! {"_id": 100 * round + i, "n": round}).collect();

@@ -17,8 +17,9 @@ use bson::Uuid;
 use crate::cluster::catalog::{self, Catalog, Collection};
 use crate::cluster::connect::{Deployment, Shard};
 use crate::control::changes::{Changes, Gone, changes};
+use crate::control::dropping::drop_collection;
 use crate::control::listing::{self, Listing};
-use crate::control::{emptying, layout, prepare, wipe};
+use crate::control::{emptying, layout, prepare};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::state::pair_store::PairStore;
@@ -101,7 +102,7 @@ impl Anew<'_> {
             Gone::OnlyHere => {
                 let made = there.collections.iter().find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
                 if let Some(made) = made {
-                    wipe::drop_one(self.target, made).await?;
+                    drop_collection(self.target, made).await?;
                 }
                 self.store.kill(gone.uuid).await.map(drop)
             }

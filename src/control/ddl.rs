@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::connect::{Shard, Topology};
+use crate::control::dropping::drop_collection;
 use crate::control::known::Known;
 use crate::control::sides::Sides;
 use crate::control::views::Views;
@@ -31,7 +31,6 @@ const POLL: Duration = Duration::from_millis(50);
 /// How often databases are looked for that hold nothing any more.
 const EMPTIED_POLL: Duration = Duration::from_secs(2);
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
-const CODE_UUID_MISMATCH: i32 = 361;
 
 /// What is known across pairs.
 pub struct Coordinator {
@@ -345,19 +344,12 @@ impl Coordinator {
 
     /// Drops a collection of the target, never a namesake of another UUID.
     async fn drop_made(&self, ns: &Namespace, made: Option<Uuid>) -> Result<()> {
-        let Some(there) = catalog::read_one(&self.sides.target, ns).await?.and_then(|c| c.uuid) else {
-            return Ok(());
-        };
-        if made.is_some_and(|made| there != made) {
-            return Ok(());
-        }
-        // IMPORTANT: the router's connections carry no incarnation: what comes late
-        // must not meet a namesake (R7).
-        let command = bson::rawdoc! { "drop": ns.coll.as_str(), "collectionUUID": bson::Binary::from(there) };
-        match admin::run_majority(&self.sides.target.entry, &ns.db, &command).await {
-            Ok(_) => Ok(()),
-            Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => Ok(()),
-            Err(e) => Err(e.context(format_args!("dropping {ns} on the target"))),
+        let there = catalog::read_one(&self.sides.target, ns).await?.filter(|c| c.uuid.is_some());
+        match there {
+            Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
+                drop_collection(&self.sides.target, &there).await
+            }
+            _ => Ok(()),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
-use crate::pair::plan::between;
+use crate::pair::plan::{between, key};
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 
@@ -135,7 +135,7 @@ fn ids_between(uuid: Uuid, lower: Option<&RawBson>, upper: Option<&RawBson>) -> 
         "find": bson::Binary::from(uuid), "hint": {"_id": 1}, "projection": {"_id": 1},
         "batchSize": DELETED_AT_ONCE as i32, "readConcern": {"level": "local"},
     };
-    between(head, lower, upper)
+    between(head, lower.map(key), upper.map(key))
 }
 
 async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {

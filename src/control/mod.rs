@@ -29,6 +29,7 @@ pub mod cutover;
 pub mod finish;
 pub mod summary;
 pub mod recorded;
+pub mod dropping;
 pub mod wipe;
 pub mod cancel;
 pub mod changes;

@@ -118,7 +118,8 @@ pub async fn restore_balancers(sides: &Sides, found: Balancers, run: &Run) {
 pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<Running> {
     let Opened { sides, stores, feeds, .. } = opened;
     let limits = limits(config, sides.pairs.len())?;
-    let begun = try_join_all((0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run))).await?;
+    let begun =
+        try_join_all((0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max))).await?;
     // IMPORTANT: only now: an older incarnation may have recorded more until then.
     let mut states = stores.load_pairs().await?;
     let made = catalog::read(&sides.target).await?;
@@ -164,12 +165,12 @@ struct Writing {
 
 /// Waits until this process is the only one that writes, and completes what an
 /// interrupted process left half deleted.
-async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run) -> Result<Writing> {
+async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run, away_max: Duration) -> Result<Writing> {
     let (target, store) = (&sides.target.shards[sides.pairs[pair]], &stores.pairs[pair]);
     let begun = incarnation::begin(target, store, &run.id(), pair, OLDER_WAIT).await?;
     let client = target.data_client(&begun.app_name, STATE_CONNECTIONS)?;
     let target = Shard { client, ..target.clone() };
-    let store = store.over(&target);
+    let store = store.over(&target).waiting(away_max);
     // IMPORTANT: the first command of these connections. A younger incarnation
     // that began meanwhile makes it fail, or sees them and waits.
     store.checkpoint(None).await?;

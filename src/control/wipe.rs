@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bson::{Document, Uuid, doc, rawdoc};
+use bson::{Document, Uuid, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::connect::Deployment;
+use crate::control::dropping::drop_collection;
 use crate::control::{databases, recorded};
 use crate::error::{Error, Kind, Policy, Result};
 use crate::state::pair_store::PairStore;
@@ -20,8 +21,6 @@ use crate::state::{DATABASE, RunState, Stage};
 /// Collections dropped side by side.
 const DROPS: usize = 8;
 
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
-const CODE_UUID_MISMATCH: i32 = 361;
 const CODE_ZONE_STILL_IN_USE: i32 = 163;
 const CODE_SHARD_NOT_FOUND: i32 = 70;
 
@@ -112,9 +111,10 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
 async fn drop_all(target: &Deployment, ours: &[Collection]) -> Result<()> {
     let (views, collections): (Vec<_>, Vec<_>) = ours.iter().partition(|c| c.kind == CollectionKind::View);
     for view in views {
-        drop_one(target, view).await?;
+        drop_collection(target, view).await?;
     }
-    stream::iter(collections).map(|collection| drop_one(target, collection)).buffer_unordered(DROPS).try_collect().await
+    let dropped = stream::iter(collections).map(|collection| drop_collection(target, collection));
+    dropped.buffer_unordered(DROPS).try_collect().await
 }
 
 /// The zones that shards were put into for the run's collections: with another map
@@ -146,21 +146,6 @@ async fn is_ours(target: &Deployment, collection: &Collection, uuids: &BTreeSet<
             Ok(documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_none())
         }
         _ => Ok(false),
-    }
-}
-
-/// Bound to the UUID that was looked at.
-pub(super) async fn drop_one(target: &Deployment, collection: &Collection) -> Result<()> {
-    let ns = &collection.ns;
-    let mut command = rawdoc! {"drop": ns.coll.as_str()};
-    if let Some(uuid) = collection.uuid {
-        command.append(bson::cstr!("collectionUUID"), bson::Binary::from(uuid));
-    }
-    match admin::run_majority(&target.entry, &ns.db, &command).await {
-        Err(e) if !matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {
-            Err(e.context(format_args!("dropping {ns} on the target")))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -12,12 +12,12 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::{Document, RawDocument, RawDocumentBuf};
+use bson::{Document, RawDocument, rawdoc};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Client;
 
-use crate::bson::identity::IdKey;
+use crate::bson::identity::{self, IdKey};
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{while_stale, within};
 use crate::error::{self, Error, Kind, Result};
@@ -27,6 +27,7 @@ use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
 use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
+use crate::pair::majority::Majority;
 use crate::pair::position::Position;
 use crate::pair::render::{render, render_in_transaction, render_inserts};
 use crate::pair::reply::{CODE_COLLECTION_UUID_MISMATCH, Refusal, Said, found, is_stale, refusals, refused_error};
@@ -41,6 +42,7 @@ pub struct Writer {
     pub limits: FlushLimits,
     /// Whether flushes go in one transaction.
     pub at_once: Arc<AtOnce>,
+    pub majority: Arc<Majority>,
     /// The target's term all writes must be acknowledged in (R7).
     pub term: i64,
     /// How long a command may stay unanswered.
@@ -323,10 +325,13 @@ impl Writer {
     }
 
     async fn is_there(&self, collection: &Tracked, id: &IdKey) -> Result<bool> {
-        let mut filter = RawDocumentBuf::new();
-        filter.append(bson::cstr!("_id"), id.value.clone());
-        let documents = self.client.database(&collection.ns.db).collection::<RawDocumentBuf>(&collection.ns.coll);
-        Ok(documents.find_one(Document::try_from(filter)?).await?.is_some())
+        let find = rawdoc! {
+            "find": &*collection.ns.coll, "filter": { "_id": identity::any_of(std::slice::from_ref(id)) },
+            "hint": { "_id": 1 }, "limit": 1, "singleBatch": true,
+        };
+        let reply: Document = self.client.database(&collection.ns.db).run_raw_command(find).await?;
+        let found = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok());
+        Ok(found.is_some_and(|found| !found.is_empty()))
     }
 }
 

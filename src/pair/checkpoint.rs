@@ -3,15 +3,19 @@
 //! interval does all three: it proves the capture made just before it and
 //! records the one before that.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
+use crate::observe::metrics::PairMetrics;
 use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
+use crate::pair::majority::Majority;
 use crate::pair::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::{Incarnation, Recorded};
@@ -44,8 +48,13 @@ pub struct Checkpointer {
     pub recorded: AtomicU64,
     /// Something new is recorded since the attempt began.
     pub came_on: AtomicBool,
+    pub majority: Arc<Majority>,
+    pub metrics: Arc<PairMetrics>,
     pub pipeline: tokio::sync::Mutex<Pipeline>,
 }
+
+/// How long the majority may take for a checkpoint before writes wait for it.
+const BEHIND: Duration = Duration::from_secs(5);
 
 impl Checkpointer {
     /// One round every `interval`, until an error.
@@ -73,7 +82,7 @@ impl Checkpointer {
     pub async fn round(&self) -> Result<()> {
         let mut pipeline = self.pipeline.lock().await;
         let captured = self.gate.lock().capture();
-        let term = self.store.checkpoint(pipeline.to_record()).await?;
+        let term = self.write(pipeline.to_record()).await?;
         same_term(self.incarnation.term, term)?;
         if let Some(recorded) = pipeline.to_record() {
             let position = recorded.resume.position;
@@ -85,6 +94,28 @@ impl Checkpointer {
         }
         pipeline.acknowledged(captured);
         Ok(())
+    }
+}
+
+impl Checkpointer {
+    /// Waits for the majority as long as the store does; writes of data wait with it.
+    async fn write(&self, recorded: Option<&Recorded>) -> Result<i64> {
+        let mut writing = pin!(self.store.checkpoint(recorded));
+        if let Ok(written) = timeout(BEHIND, &mut writing).await {
+            return written;
+        }
+        self.majority.set_behind(true);
+        self.metrics.obstacles.set(
+            "majority",
+            format!(
+                "a majority of the target's members has not acknowledged a checkpoint for {} s: lanes and scans wait until it has; bring its members back, or see why they do not keep up (the run parks after away_max_s)",
+                BEHIND.as_secs()
+            ),
+        );
+        let written = writing.await;
+        self.majority.set_behind(false);
+        self.metrics.obstacles.clear("majority");
+        written
     }
 }
 

@@ -129,6 +129,9 @@ pub struct WriteCommand {
     database: String,
     head: RawDocumentBuf,
     writer: RawWriter,
+    /// Statements name the `_id` index: without it the plan of a clustered collection counts
+    /// as a scan, which a server with `notablescan` refuses (6.0.5).
+    hinted: bool,
 }
 
 /// What a statement costs besides the bytes of its documents: `q`, names.
@@ -156,7 +159,8 @@ impl WriteCommand {
         if verb != Verb::Delete {
             head.append(cstr!("bypassDocumentValidation"), true);
         }
-        WriteCommand { database: collection.ns.db.clone(), head, writer: RawWriter::new(field, capacity) }
+        let (database, hinted) = (collection.ns.db.clone(), collection.traits.clustered);
+        WriteCommand { database, head, writer: RawWriter::new(field, capacity), hinted }
     }
 
     pub fn insert(&mut self, document: &[u8]) {
@@ -169,13 +173,23 @@ impl WriteCommand {
         self.writer.begin();
         self.writer.id_query("q", id);
         self.writer.bool("upsert", upsert);
+        self.hint();
         &mut self.writer
+    }
+
+    fn hint(&mut self) {
+        if self.hinted {
+            self.writer.begin_document("hint");
+            self.writer.int32("_id", 1);
+            self.writer.end();
+        }
     }
 
     pub fn delete(&mut self, id: &RawBson) {
         self.writer.begin();
         self.writer.id_query("q", id);
         self.writer.int32("limit", 1);
+        self.hint();
         self.writer.end();
     }
 

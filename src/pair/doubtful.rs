@@ -4,7 +4,7 @@
 //!
 //! Knows nothing about why a write was refused.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
@@ -43,6 +43,10 @@ pub struct Doubtful {
     pub metrics: Arc<PairMetrics>,
     /// More documents than this are not tried in one transaction at first.
     pub documents_max: usize,
+    /// How long the source may not show a position.
+    pub away_max: Duration,
+    /// Collections whose documents could not be read again yet, and why.
+    pub stuck: Mutex<BTreeMap<Uuid, String>>,
 }
 
 /// A collection whose ops wait until it is released, or the attempt ends.
@@ -81,6 +85,8 @@ const PART_DOCUMENTS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const REFUSED_MAX: u32 = 120;
+/// When it is told that documents cannot be read again: values that go round pass sooner.
+const TELL: Duration = Duration::from_secs(5);
 /// When to say that the source's history is too short.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,14 +133,29 @@ impl Doubtful {
         let (mut pause, mut refused, since) = (PAUSE, 0, Instant::now());
         let mut patience = PATIENCE;
         loop {
-            let Some((hold, position)) = self.hold(tracked).await else { return Ok(None) };
+            let Some((hold, position)) = self.hold(tracked).await else {
+                self.tell(tracked, None);
+                return Ok(None);
+            };
             let stop = match self.settle(tracked, position).await {
-                Ok(()) => return Ok(Some(hold)),
+                Ok(()) => {
+                    self.tell(tracked, None);
+                    return Ok(Some(hold));
+                }
                 Err(stop) => stop,
             };
             hold.release().await?;
+            if let Stop::HistoryGone(e) | Stop::Refused(e) = &stop
+                && TELL < since.elapsed()
+            {
+                self.tell(tracked, Some(e));
+            }
             match stop {
-                _ if is_gone(tracked) => return Ok(None),
+                _ if is_gone(tracked) => {
+                    self.tell(tracked, None);
+                    return Ok(None);
+                }
+                Stop::HistoryGone(e) if self.away_max < since.elapsed() => return Err(parked(tracked, &e, since)),
                 Stop::Fault(e) => return Err(e.context(format_args!("reading documents of {} again", tracked.ns))),
                 Stop::HistoryGone(e) if patience < since.elapsed() => {
                     tracing::warn!(ns = %tracked.ns, "the source cannot show {position}: {}", e.message);
@@ -154,6 +175,24 @@ impl Doubtful {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Why documents of it cannot be read again, for the status.
+    fn tell(&self, tracked: &Tracked, why: Option<&Error>) {
+        let mut stuck = self.stuck.lock();
+        let text = |e: &Error| {
+            format!(
+                "{} documents of {} wait to be read again from the source: {}",
+                tracked.doubts.len(),
+                tracked.ns,
+                e.message
+            )
+        };
+        match why {
+            Some(e) => drop(stuck.insert(tracked.uuid, text(e))),
+            None => drop(stuck.remove(&tracked.uuid)),
+        }
+        self.metrics.obstacles.put("reread", stuck.values().next().cloned());
     }
 
     /// Waits until the tail is past the collection's horizon, or it is gone.
@@ -266,6 +305,19 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
     let error = Error::new(Kind::Server, found).remedy(
         "read the server's text: an index that the source has not, too small a cache, or a transaction \
          lifetime that is too short on the target; then run the same command again",
+    );
+    Error { code: last.code, ..error }
+}
+
+fn parked(tracked: &Tracked, last: &Error, since: Instant) -> Error {
+    let found = format!(
+        "the source showed no position at which documents of {} could be read again for {} s: {}",
+        tracked.ns,
+        since.elapsed().as_secs(),
+        last.message
+    );
+    let error = Error::new(Kind::Parked, found).remedy(
+        "read the server's text (`minSnapshotHistoryWindowInSeconds` of the source must be a few seconds at least); then run the same command, it goes on where it was",
     );
     Error { code: last.code, ..error }
 }

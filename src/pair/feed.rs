@@ -102,8 +102,13 @@ impl Feed {
 
     /// Everything the source has is fetched, and nothing of it is after `passed`.
     pub fn is_read_to(&self, passed: Position) -> bool {
-        let at_head = self.fetching.lock().as_ref().is_some_and(|f| f.view.at_head.load(SeqCst));
+        let at_head = self.fetching.lock().as_ref().is_some_and(|f| f.view.is_at_head());
         at_head && self.log.range().is_none_or(|(_, last)| last.position <= passed)
+    }
+
+    /// Why the source's oplog cannot be read on now.
+    pub fn trouble(&self) -> Option<String> {
+        self.fetching.lock().as_ref().and_then(|f| f.view.trouble())
     }
 
     /// Reads what was read before, after an entry that the resume position has

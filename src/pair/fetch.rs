@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::cluster::direct::Direct;
@@ -26,13 +27,62 @@ const SYNC: Duration = Duration::from_secs(1);
 /// How long a tail that has read all may wait for room in the spool.
 const STARVED_MAX: Duration = Duration::from_secs(300);
 
+/// A source that says nothing for as long is told: it answers every `AWAIT` otherwise.
+const SILENT_MAX: Duration = Duration::from_secs(10);
+
 /// What others may know of the fetcher.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct View {
     /// The source's last reply held nothing new.
-    pub(super) at_head: AtomicBool,
+    at_head: AtomicBool,
     /// The newest entry a reader has taken.
     pub(super) taken: AtomicU64,
+    reading: Mutex<Reading>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    /// None while it waits for room in the spool.
+    heard: Option<Instant>,
+    /// Why nothing new could be read since then.
+    failure: Option<String>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        let reading = Reading { heard: Some(Instant::now()), failure: None };
+        View { at_head: AtomicBool::default(), taken: AtomicU64::default(), reading: reading.into() }
+    }
+}
+
+impl View {
+    /// The source's last reply is not long ago, and held nothing new.
+    pub(super) fn is_at_head(&self) -> bool {
+        self.at_head.load(SeqCst) && self.trouble().is_none()
+    }
+
+    /// Why the source's oplog cannot be read on now.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let reading = self.reading.lock();
+        let silent = reading.heard.map(|heard| heard.elapsed()).filter(|silent| SILENT_MAX < *silent);
+        let silence = || silent.map(|silent| format!("nothing was heard for {} s", silent.as_secs()));
+        reading.failure.clone().or_else(silence)
+    }
+
+    fn read(&self, at_head: bool) {
+        self.at_head.store(at_head, SeqCst);
+        *self.reading.lock() = Reading { heard: Some(Instant::now()), failure: None };
+    }
+
+    fn failed(&self, why: &str) {
+        self.at_head.store(false, SeqCst);
+        self.reading.lock().failure = Some(why.to_owned());
+    }
+
+    fn waits_for_room(&self) {
+        self.at_head.store(false, SeqCst);
+        self.reading.lock().heard = None;
+    }
 }
 
 pub(super) struct Fetcher {
@@ -55,13 +105,9 @@ impl Fetcher {
             if !self.log.has_room() {
                 self.wait_for_room().await?;
             }
-            match self.fetch().await? {
-                Some(block) => {
-                    self.view.at_head.store(false, SeqCst);
-                    self.at = block.last;
-                    on_disk(&self.log, move |log| log.append(block)).await?;
-                }
-                None => self.view.at_head.store(true, SeqCst),
+            if let Some(block) = self.fetch().await? {
+                self.at = block.last;
+                on_disk(&self.log, move |log| log.append(block)).await?;
             }
             if syncing.as_ref().is_none_or(|sync| sync.is_finished()) && SYNC < synced.elapsed() {
                 if let Some(sync) = syncing.take() {
@@ -84,7 +130,7 @@ impl Fetcher {
         );
         // An idle cursor would be lost, and the head moves on.
         self.cursor = None;
-        self.view.at_head.store(false, SeqCst);
+        self.view.waits_for_room();
         loop {
             let starved = self.at.position.raw() <= self.view.taken.load(SeqCst);
             tokio::select! {
@@ -105,16 +151,23 @@ impl Fetcher {
     }
 
     /// One reply of the source; None if it held nothing new.
+    ///
+    /// The patience with it begins anew only where something was read: each new cursor
+    /// shows the newest entry that was read before, though what follows cannot be read.
     async fn fetch(&mut self) -> Result<Option<Block>> {
         loop {
+            let opens = self.cursor.is_none();
             match self.try_fetch().await {
+                Ok(None) if opens => {}
                 Ok(block) => {
                     self.retry.worked();
+                    self.view.read(block.is_none());
                     return Ok(block);
                 }
                 Err(cause) => {
                     self.direct.learn(&cause);
                     self.cursor = None;
+                    self.view.failed(&cause.message);
                     self.retry.pause(cause).await?;
                 }
             }
@@ -134,8 +187,8 @@ impl Fetcher {
         if opened {
             match batch.iter().next().transpose()? {
                 Some(first) => self.oplog.check_first(self.at, Entry::mark_of(first)?)?,
-                // Nothing came yet: the check is still to be made.
-                None => self.cursor = None,
+                // The check is still to be made.
+                None => return Err(self.oplog.does_not_show(self.at)),
             }
         }
         block_of(batch, self.at, self.log.range().is_none())

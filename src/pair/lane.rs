@@ -25,6 +25,7 @@ pub async fn run(inbox: Arc<Inbox>, writer: Writer, flush_bytes: usize, metrics:
         let mut queue = inbox.take().await;
         let (oldest, mut applied) = (Oldest::of(&queue), 0);
         while !queue.is_empty() {
+            writer.majority.keeps_up().await;
             let began = Instant::now();
             let writes = compile(&mut queue, limits);
             let sent = writer.flush(&writes).await?;

@@ -36,6 +36,7 @@ pub mod quiet;
 pub mod inbox;
 pub mod ledger;
 pub mod replay;
+pub mod majority;
 pub mod lane;
 pub mod overlay;
 pub mod compile;

@@ -11,7 +11,7 @@ use mongodb::Client;
 
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::Retry;
-use crate::error::{Error, Kind, Result};
+use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::pair::entry::Entry;
 use crate::pair::position::{Mark, Position};
 use crate::wire::cursor::{Batch, Cursor, Next};
@@ -22,9 +22,6 @@ const AWAIT: Duration = Duration::from_millis(250);
 /// Entries in one reply at most; its bytes are bounded by the server (16 MiB). What ops
 /// take beside their bytes (`origin`) is then mostly within what is granted for a reply.
 const BATCH_ENTRIES: i32 = 16_384;
-
-/// CursorNotFound, CappedPositionLost, QueryPlanKilled, CursorKilled.
-pub(super) const CODES_CURSOR_LOST: [i32; 4] = [43, 136, 175, 237];
 
 /// One oplog, read from its primary with majority read concern (R1).
 #[derive(Debug, Clone)]
@@ -135,6 +132,12 @@ impl Oplog {
             first.position,
             first.position.seconds().saturating_sub(asked.position.seconds())
         )))
+    }
+
+    /// The error of a server that has not come to an entry yet.
+    pub fn does_not_show(&self, mark: Mark) -> Error {
+        let found = format!("the oplog of source shard {} does not show position {} yet", self.shard, mark.position);
+        Error::new(Kind::Transient, found)
     }
 
     /// What this oplog can no longer give, with what to do about it.

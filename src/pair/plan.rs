@@ -51,23 +51,32 @@ pub async fn bounds(source: &Shard, collection: &Collection, size: Size, range_b
     Ok(thin_out(pick(sample::ids(&source.client, &collection.ns, samples).await?, units as usize)))
 }
 
+/// `{_id: bound}`.
+pub fn key(bound: &RawBson) -> RawDocumentBuf {
+    rawdoc! { "_id": bound.clone() }
+}
+
 /// `find` commands that together read `[lower, upper)` in `_id` order: `head` with
-/// its bounds. None is open.
+/// its bounds as `{_id: …}`. None is open.
 ///
 /// Where only `min` is given the server ends before `MaxKey` (6.0.5): a document
 /// that has it as its `_id` is asked for by itself.
-pub fn between(head: RawDocumentBuf, lower: Option<&RawBson>, upper: Option<&RawBson>) -> Vec<RawDocumentBuf> {
-    let id = |bound: &RawBson| rawdoc! { "_id": bound.clone() };
+pub fn between(
+    head: RawDocumentBuf,
+    lower: Option<RawDocumentBuf>,
+    upper: Option<RawDocumentBuf>,
+) -> Vec<RawDocumentBuf> {
+    let ends_open = lower.is_some() && upper.is_none();
     let mut range = head.clone();
     for (name, bound) in [(cstr!("min"), lower), (cstr!("max"), upper)] {
         if let Some(bound) = bound {
-            range.append(name, id(bound));
+            range.append(name, bound);
         }
     }
     let mut finds = vec![range];
-    if lower.is_some() && upper.is_none() {
+    if ends_open {
         let mut last = head;
-        last.append(cstr!("filter"), id(&RawBson::MaxKey));
+        last.append(cstr!("filter"), key(&RawBson::MaxKey));
         finds.push(last);
     }
     finds

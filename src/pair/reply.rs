@@ -62,11 +62,15 @@ pub(super) fn found(reply: &RawDocument) -> u64 {
 }
 
 /// # Errors
-/// `Server` if the write was executed, but not acknowledged as it should be.
+/// `Transient` or `Server`, by its code, if the write was executed, but not acknowledged
+/// as it should be.
 pub(super) fn written(reply: &RawDocument) -> Result<()> {
     let Ok(concern) = reply.get_document("writeConcernError") else { return Ok(()) };
     let message = concern.get_str("errmsg").unwrap_or("no text");
-    Err(Error::new(Kind::Server, format!("the target could not acknowledge a write: {message}")))
+    let code = number(concern, "code").and_then(|code| i32::try_from(code).ok());
+    let kind = if code.is_some_and(error::is_passing) { Kind::Transient } else { Kind::Server };
+    let message = format!("the target could not acknowledge a write: {message}");
+    Err(Error { code, ..Error::new(kind, message) })
 }
 
 /// The shard did not know what it owns, as 6.0.5 tells it of a statement. Others of

@@ -165,6 +165,8 @@ impl Reread<'_> {
         let find = rawdoc! {
             "find": bson::Binary::from(self.tracked.uuid),
             "filter": { "_id": identity::any_of(ids) },
+            // Of a clustered collection it counts as a scan otherwise, which `notablescan` refuses.
+            "hint": { "_id": 1 },
             "readConcern": concern,
             "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
         };
@@ -217,7 +219,8 @@ impl Reread<'_> {
         let database = self.writer.client.database(&self.tracked.ns.db);
         for some in split_ids(ids) {
             let find = rawdoc! {
-                "find": &*self.tracked.ns.coll, "filter": { "_id": identity::any_of(some) }, "limit": 1, "singleBatch": true,
+                "find": &*self.tracked.ns.coll, "filter": { "_id": identity::any_of(some) }, "hint": { "_id": 1 }, "limit": 1,
+                "singleBatch": true,
             };
             let reply: Document = database.run_raw_command(find).await?;
             let found = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok());

@@ -157,6 +157,12 @@ impl Pair {
         m.applied_seconds.store(watermark.seconds(), Relaxed);
         m.spool_bytes.store(self.feed.bytes(), Relaxed);
         m.ready.store(self.is_settled(), Relaxed);
+        let unread = |why| {
+            format!(
+                "the source's oplog cannot be read on: {why}; it is tried again, and the run parks after away_max_s without anything new"
+            )
+        };
+        m.obstacles.put("oplog", self.feed.trouble().map(unread));
     }
 
     /// What the cutover must know of the tail.

@@ -1,20 +1,22 @@
 //! Scanners: each takes the next waiting unit, reads it once at or after its
 //! fence, and writes it to the target; several side by side.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bson::raw::cstr;
-use bson::{RawBson, RawDocumentBuf, rawdoc};
+use bson::{RawBson, RawDocumentBuf, Uuid, rawdoc};
 use mongodb::Client;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::bson::locate;
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
-use crate::error::{Error, Kind, Result};
+use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, Share};
@@ -24,8 +26,7 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::{Gate, Started};
 use crate::pair::index::Indexer;
-use crate::pair::oplog::CODES_CURSOR_LOST;
-use crate::pair::plan::between;
+use crate::pair::plan::{between, key};
 use crate::pair::position::Position;
 use crate::pair::reached::Reached;
 use crate::pair::replay::Replayer;
@@ -45,7 +46,21 @@ pub struct ScanUnit {
     pub upper: Option<RawBson>,
     /// Documents per server batch.
     pub batch_documents: i32,
+    /// Documents and bytes of it that are written.
+    pub written: Written,
 }
+
+#[derive(Debug, Default)]
+pub struct Written {
+    documents: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// How far a unit is read, over its cursors: `{_id: …}` of the last document of a reply.
+/// Where the client cannot compare `_id`s as the index does it stays None, and the unit
+/// begins again with each cursor.
+#[derive(Debug, Default, PartialEq)]
+struct ReadTo(Option<RawDocumentBuf>);
 
 /// What the scanners of one pair share.
 pub struct Scanners {
@@ -62,9 +77,18 @@ pub struct Scanners {
     /// Batches of one unit being written while the next is read.
     pub writes_in_flight: usize,
     pub store: PairStore,
+    /// Units that cannot be read on now, and why.
+    pub stuck: Mutex<BTreeMap<(Uuid, usize), String>>,
     /// How long the source may be away, and a reply may take.
     pub away_max: Duration,
     pub patience: Duration,
+}
+
+/// What came of one cursor's reading.
+struct Read {
+    /// Documents came that had not come before.
+    moved: bool,
+    outcome: std::result::Result<(), Broken>,
 }
 
 /// Why a scan ended early.
@@ -80,6 +104,10 @@ enum Broken {
 pub const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// How often a unit that begins again with each cursor may do so before patience begins
+/// to run out: faults may be rare, and it may take long.
+const WHOLE_READS: u32 = 5;
 
 impl Scanners {
     /// One scanner: units until there are none.
@@ -123,70 +151,103 @@ impl Scanners {
         Ok(())
     }
 
-    /// A scan that broke on the source is made again with the same fence: what is
-    /// on the target already is left alone, and every op since is replayed (R6).
-    /// False if the collection is gone.
+    /// A scan that broke on the source goes on with the same fence after the last
+    /// document it had, or from its beginning: what is on the target already is left
+    /// alone, and every op since is replayed (R6). False if the collection is gone.
     async fn copy_again_until_read(self: &Arc<Self>, unit: &Arc<ScanUnit>, started: Started) -> Result<bool> {
         let tracked = &unit.tracked;
         let mut retry = Retry::new(self.away_max);
-        let mut again = started.again;
+        let (mut again, mut reads, mut reached) = (started.again, 0, ReadTo::default());
         loop {
             if again && tracked.traits.capped {
                 // What is there would be out of order (R6).
                 self.writer.empty(tracked).await?;
             }
-            let documents = self.metrics.documents_copied.load(Relaxed);
-            let read = self.read_and_write(unit, started.fence).await;
-            if documents < self.metrics.documents_copied.load(Relaxed) {
-                // Away, but back in between.
+            let read = self.read_and_write(unit, started.fence, &mut reached).await;
+            reads += 1;
+            if read.moved || reached.0.is_none() && reads <= WHOLE_READS {
                 retry.worked();
             }
-            match read {
-                Ok(()) => return Ok(true),
-                Err(Broken::Target(e)) => return Err(e),
-                Err(Broken::Source(e)) if may_be_gone(&e) => {
-                    let gone = || vanished::is_gone(&self.source, tracked);
-                    if retry.until_it_works(gone).await? {
-                        return Ok(false);
-                    }
-                    retry.pause(Error { kind: Kind::Transient, ..e }).await?;
+            let broken = match read.outcome {
+                Ok(()) => {
+                    self.tell(unit, None);
+                    return Ok(true);
                 }
-                Err(Broken::Source(e)) => retry.pause(e).await?,
-            }
+                Err(Broken::Target(e)) => return Err(e),
+                Err(Broken::Source(e)) => e,
+            };
+            self.tell(unit, Some(&broken));
+            let cause = if may_be_gone(&broken) {
+                let gone = || vanished::is_gone(&self.source, tracked);
+                if Retry::new(self.away_max).until_it_works(gone).await? {
+                    self.tell(unit, None);
+                    return Ok(false);
+                }
+                Error { kind: Kind::Transient, ..broken }
+            } else {
+                broken
+            };
+            retry.pause(cause).await?;
             again = true;
+            if reached.0.is_none() {
+                self.take_back(unit);
+            }
         }
     }
 
-    async fn read_and_write(
-        self: &Arc<Self>,
-        unit: &Arc<ScanUnit>,
-        fence: Position,
-    ) -> std::result::Result<(), Broken> {
+    /// Why the unit cannot be read on, for the status.
+    fn tell(&self, unit: &ScanUnit, why: Option<&Error>) {
+        let mut stuck = self.stuck.lock();
+        match why {
+            Some(e) => drop(stuck.insert((unit.tracked.uuid, unit.index), e.message.clone())),
+            None => drop(stuck.remove(&(unit.tracked.uuid, unit.index))),
+        }
+        let text =
+            |why: &String| format!("{why}; it is tried again, and the run parks after away_max_s without anything new");
+        self.metrics.obstacles.put("scan", stuck.values().next().map(text));
+    }
+
+    /// What was written of it will be counted again.
+    fn take_back(&self, unit: &ScanUnit) {
+        let Written { documents, bytes } = &unit.written;
+        self.metrics.documents_copied.fetch_sub(documents.swap(0, Relaxed), Relaxed);
+        self.metrics.bytes_copied.fetch_sub(bytes.swap(0, Relaxed), Relaxed);
+    }
+
+    /// Moves `reached` on where something was read.
+    async fn read_and_write(self: &Arc<Self>, unit: &Arc<ScanUnit>, fence: Position, reached: &mut ReadTo) -> Read {
         let mut writes = JoinSet::new();
-        let read = self.read_all(unit, fence, &mut writes).await;
+        let mut now = ReadTo(reached.0.clone());
+        let mut outcome = self.read_all(unit, fence, &mut now, &mut writes).await;
         // IMPORTANT: also when the source failed: a write that nobody waits for
         // could run when the unit is copied, and bring back a document that was
-        // deleted since (R7).
+        // deleted since (R7). And all up to `reached` is written only then.
         while !writes.is_empty() {
-            join_one(&mut writes).await.map_err(Broken::Target)?;
+            if let Err(e) = join_one(&mut writes).await {
+                outcome = Err(Broken::Target(e));
+            }
         }
-        read
+        let moved = now != *reached;
+        *reached = now;
+        Read { moved, outcome }
     }
 
     async fn read_all(
         self: &Arc<Self>,
         unit: &Arc<ScanUnit>,
         fence: Position,
+        reached: &mut ReadTo,
         writes: &mut JoinSet<Result<()>>,
     ) -> std::result::Result<(), Broken> {
         // A scan that keeps natural order writes one batch after the other.
         let in_flight_max = if unit.tracked.in_order() { 1 } else { self.writes_in_flight };
         let mut permit = self.share.reserve_reply().await;
-        for find in finds(unit) {
+        for find in finds(unit, reached) {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
                 unit.tracked.saw_by(Position::clock_of(batch.reply()));
                 permit.shrink_to(batch.bytes());
+                reached.note(unit, &batch).map_err(Broken::Source)?;
                 while in_flight_max <= writes.len() {
                     join_one(writes).await.map_err(Broken::Target)?;
                 }
@@ -232,8 +293,11 @@ impl Scanners {
             }
         }
         let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
+        self.writer.majority.keeps_up().await;
         self.writer.copy(&unit.tracked, &documents, fence).await?;
         failpoint::hit("unit-batch-written");
+        unit.written.documents.fetch_add(documents.len() as u64, Relaxed);
+        unit.written.bytes.fetch_add(bytes, Relaxed);
         self.metrics.documents_copied.fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
         self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
@@ -253,7 +317,7 @@ async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
 /// operators would match one type bracket only). Sent to a server that has reached
 /// the fence it is never older: a majority view only moves on, for every reply of
 /// the cursor.
-fn finds(unit: &ScanUnit) -> Vec<RawDocumentBuf> {
+fn finds(unit: &ScanUnit, reached: &ReadTo) -> Vec<RawDocumentBuf> {
     let uuid = bson::Binary::from(unit.tracked.uuid);
     let mut head = rawdoc! {
         "find": uuid,
@@ -261,11 +325,25 @@ fn finds(unit: &ScanUnit) -> Vec<RawDocumentBuf> {
         "batchSize": unit.batch_documents,
         "noCursorTimeout": true,
     };
-    match unit.tracked.one_unit() {
+    match unit.tracked.one_unit() && reached.0.is_none() {
         true => head.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
         false => head.append(cstr!("hint"), rawdoc! { "_id": 1 }),
     }
-    between(head, unit.lower.as_ref(), unit.upper.as_ref())
+    let lower = reached.0.clone().or_else(|| unit.lower.as_ref().map(key));
+    between(head, lower, unit.upper.as_ref().map(key))
+}
+
+impl ReadTo {
+    /// The last document of a reply is the last that was read: replies come in the order
+    /// of `_id`, of a clustered collection too.
+    fn note(&mut self, unit: &ScanUnit, batch: &Batch) -> Result<()> {
+        if !unit.tracked.in_order()
+            && let Some(last) = batch.iter().last().transpose()?
+        {
+            self.0 = locate::id_query(last).or_else(|| self.0.take());
+        }
+        Ok(())
+    }
 }
 
 /// Answers a scan gets when its collection is dropped under it, and for other

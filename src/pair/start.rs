@@ -111,6 +111,7 @@ impl Pair {
             client: target,
             limits: limits.flush,
             at_once: Arc::default(),
+            majority: Arc::default(),
             term: incarnation.term,
             patience: limits.patience,
             metrics: metrics.clone(),
@@ -125,6 +126,8 @@ impl Pair {
             replayer: replayer.clone(),
             metrics: metrics.clone(),
             documents_max: DOCUMENTS_MAX,
+            away_max: limits.away_max,
+            stuck: Mutex::default(),
         });
         let indexer = Arc::new(Indexer {
             doubtful: doubtful.clone(),
@@ -144,6 +147,8 @@ impl Pair {
             feed: plan.feed.clone(),
             recorded: AtomicU64::new(resume.position.raw()),
             came_on: AtomicBool::new(false),
+            majority: writer.majority.clone(),
+            metrics: metrics.clone(),
             pipeline: Default::default(),
         });
         let pair = Arc::new(Pair {
@@ -212,6 +217,7 @@ impl Pair {
             chores,
             metrics,
             queue: Mutex::new(queue),
+            stuck: Mutex::default(),
             writes_in_flight: WRITES_IN_FLIGHT,
             store,
             away_max: limits.away_max,
@@ -286,6 +292,7 @@ fn scan_units(tracked: &Arc<Tracked>, bounds: &[bson::RawBson], size: Size) -> V
         lower: index.checked_sub(1).map(|i| bounds[i].clone()),
         upper: bounds.get(index).cloned(),
         batch_documents,
+        written: Default::default(),
     };
     (0..=bounds.len()).map(unit).collect()
 }

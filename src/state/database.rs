@@ -4,7 +4,7 @@
 //! Knows nothing about what the documents mean.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 use futures_util::TryStreamExt;
@@ -28,6 +28,8 @@ const BATCH_STATEMENTS: usize = 1_000;
 const BATCH_BYTES: usize = 8 << 20;
 
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+/// WriteConcernFailed: the write was executed, the majority did not say so in time.
+pub(super) const CODE_MAJORITY_LATE: i32 = 64;
 pub(super) const CODE_DUPLICATE_KEY: i32 = 11_000;
 
 /// Cheap to clone.
@@ -35,6 +37,8 @@ pub(super) const CODE_DUPLICATE_KEY: i32 = 11_000;
 pub(super) struct StateDatabase {
     client: Client,
     pub(super) shard: String,
+    /// How long a majority is waited for beyond the first time.
+    patience: Duration,
 }
 
 /// What a majority acknowledged.
@@ -48,16 +52,33 @@ pub(super) struct Written {
 
 impl StateDatabase {
     pub(super) fn new(shard: &Shard) -> Self {
-        StateDatabase { client: shard.client.clone(), shard: shard.id.clone() }
+        StateDatabase { client: shard.client.clone(), shard: shard.id.clone(), patience: Duration::ZERO }
+    }
+
+    pub(super) fn waiting(self, patience: Duration) -> Self {
+        StateDatabase { patience, ..self }
     }
 
     /// Runs a write command, acknowledged by a majority; again where the shard does
-    /// not know yet what it owns.
+    /// not know yet what it owns, or the majority is slow.
     ///
     /// # Errors
     /// `Transient` for a lost connection, a missing answer, or a majority that
     /// does not acknowledge in time: whether it took effect is not known then.
-    pub(super) async fn run(&self, mut command: RawDocumentBuf) -> Result<Document> {
+    /// `Parked` if that was waited for as long as it may be.
+    pub(super) async fn run(&self, command: RawDocumentBuf) -> Result<Document> {
+        let since = Instant::now();
+        loop {
+            match self.run_once(command.clone()).await {
+                Err(e) if e.code != Some(CODE_MAJORITY_LATE) || self.patience.is_zero() => return Err(e),
+                Err(e) if self.patience < since.elapsed() => return Err(parked(e, since.elapsed())),
+                Err(e) => tracing::warn!("waiting for a majority of the target: {}", e.message),
+                done => return done,
+            }
+        }
+    }
+
+    async fn run_once(&self, mut command: RawDocumentBuf) -> Result<Document> {
         let wait_ms = i64::try_from(MAJORITY_WAIT.as_millis()).unwrap_or(i64::MAX);
         command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority", "wtimeout": wait_ms});
         let database = self.client.database(DATABASE);
@@ -135,6 +156,12 @@ impl StateDatabase {
     fn context(&self, e: Error) -> Error {
         e.context(format_args!("the state on target shard {}", self.shard))
     }
+}
+
+fn parked(e: Error, waited: Duration) -> Error {
+    let found = format!("no majority of the target acknowledged a write for {} s: {}", waited.as_secs(), e.message);
+    let remedy = "nothing is lost: bring the target's members back, or see why they do not keep up, and run the same command; away_max_s sets how long a run waits by itself";
+    Error { code: e.code, ..Error::new(Kind::Parked, found).remedy(remedy) }
 }
 
 /// Statements of one command to be.

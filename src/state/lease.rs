@@ -17,7 +17,7 @@ pub use holder::Holder;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::state::FORMAT;
-use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
+use crate::state::database::{CODE_DUPLICATE_KEY, CODE_MAJORITY_LATE, StateDatabase, statement};
 use crate::state::run_store::RunStore;
 
 const LEASE: &str = "lease";
@@ -76,9 +76,16 @@ impl Lease {
             let lost_at = *self.renewed.lock() + VALID + VALID;
             // One that ran out can still be renewed, while nobody took it.
             let until = lost_at.max(Instant::now() + RENEW_EVERY);
+            let sent = Instant::now();
             let renewed = tokio::time::timeout_at(until.into(), self.renew()).await;
             match renewed.unwrap_or_else(|_| Err(Error::new(Kind::Transient, "no answer"))) {
                 Ok(()) => {}
+                // The primary took it, and so no claim of another; the incarnations stand for
+                // the rest (R7).
+                Err(e) if e.code == Some(CODE_MAJORITY_LATE) => {
+                    tracing::warn!("the lease is renewed, and not acknowledged by a majority yet: {e}");
+                    *self.renewed.lock() = sent;
+                }
                 Err(e) if e.kind != Kind::Transient => return e,
                 Err(e) if lost_at <= Instant::now() => {
                     let lost = format!("the lease ran out {} s ago and cannot be renewed", VALID.as_secs());

@@ -16,6 +16,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::time::Duration;
 
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 
@@ -56,6 +57,11 @@ impl PairStore {
     /// whose end the next incarnation waits for, so that no write comes after it.
     pub fn over(&self, shard: &Shard) -> Self {
         PairStore { database: StateDatabase::new(shard), ..self.clone() }
+    }
+
+    /// The same, which waits for the target's majority for as long.
+    pub fn waiting(self, patience: Duration) -> Self {
+        PairStore { database: self.database.waiting(patience), ..self }
     }
 
     /// Stores a plan, in place of any earlier one. Incarnations count on.

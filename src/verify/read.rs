@@ -12,7 +12,7 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use crate::bson::element::{elements_of, kind};
 use crate::bson::locate;
 use crate::cluster::catalog::Namespace;
-use crate::error::Result;
+use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::verify::Depth;
 use crate::verify::part::{Counted, Order, Part, Reader};
 use crate::verify::range::Range;
@@ -49,14 +49,14 @@ impl Documents {
         command.append(cstr!("readConcern"), read_concern(reader.after));
         let db = reader.client.database(&ns.db);
         let run = db.run_raw_cursor_command(command).batch_size(batch_documents);
-        Ok(Documents { cursor: Box::pin(run.batch().await?) })
+        Ok(Documents { cursor: Box::pin(run.batch().await.map_err(lost)?) })
     }
 
     /// The next batch; None at the end.
     pub async fn next(&mut self) -> Result<Option<Batch>> {
         match self.cursor.next().await {
             Some(reply) => {
-                let reply = reply?;
+                let reply = reply.map_err(lost)?;
                 // One that cannot be taken apart must not count as empty.
                 reply.doc_slices()?;
                 Ok(Some(Batch { reply }))
@@ -73,6 +73,13 @@ impl Batch {
         let bytes = documents.into_iter().flat_map(|a| elements_of(a.as_bytes()));
         bytes.filter(|e| e.kind == kind::DOCUMENT).map(|e| locate::raw(e.value))
     }
+}
+
+/// What a lost cursor was to read can be read again.
+fn lost(e: mongodb::error::Error) -> Error {
+    let e = Error::from(e);
+    let again = e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code));
+    if again { Error { kind: Kind::Transient, ..e } } else { e }
 }
 
 fn read_concern(after: Option<Timestamp>) -> RawDocumentBuf {

@@ -87,6 +87,8 @@ impl Sides {
             replayer: Arc::new(Replayer::new(gate.clone(), feed(source, spool.path()), metrics.clone())),
             metrics,
             documents_max: DOCUMENTS_MAX,
+            away_max: Duration::from_secs(1_800),
+            stuck: Default::default(),
         };
         Replay { sides: self, tracked, gate, doubtful, lanes: tasks, _spool: spool }
     }

@@ -5,7 +5,7 @@
 //! Its errors end nothing: what could not be read is tried again later, or is left
 //! to the cutover.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, Instant};
@@ -74,6 +74,9 @@ struct Sweep {
     parts: Vec<Arc<Part>>,
     listed: Option<Instant>,
     resting: HashMap<Key, Rest>,
+    /// Parts that could not be read when they were looked at last, and why: the cutover
+    /// could not read them either.
+    unread: BTreeMap<Key, String>,
     settle_after: Instant,
     /// When the step in hand began to read.
     reading: Instant,
@@ -103,6 +106,7 @@ impl Sweeper {
             parts: Vec::new(),
             listed: None,
             resting: HashMap::new(),
+            unread: BTreeMap::new(),
             settle_after: now,
             reading: now,
         };
@@ -115,7 +119,9 @@ impl Sweep {
         let run = self.of.run.clone();
         loop {
             self.publish();
-            if run.phase() != Phase::Ready || LAG_MAX_MS < run.max(|m| m.lag_ms.load(Relaxed)) {
+            // What only this holds back from being ready, this must go on with.
+            let may_look = run.phase() == Phase::Ready || run.phase() == Phase::Following && !self.unread.is_empty();
+            if !may_look || LAG_MAX_MS < run.max(|m| m.lag_ms.load(Relaxed)) {
                 sleep(POLL).await;
                 continue;
             }
@@ -146,10 +152,19 @@ impl Sweep {
             return Ok(true);
         }
         let Some(part) = self.next() else { return Ok(false) };
-        if let Err(e) = timeout(LOOK_MAX, self.verify(&part)).await.unwrap_or_else(|_| Err(late(&part))) {
-            tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {e}");
-            self.rest(key_of(&part));
-        }
+        let verified = timeout(LOOK_MAX, self.verify(&part)).await;
+        let key = key_of(&part);
+        self.unread.remove(&key);
+        let failed = match verified {
+            Ok(Ok(())) => return Ok(true),
+            Ok(Err(e)) => {
+                self.unread.insert(key, format!("{} cannot be read to be verified: {}", part.ns, e.message));
+                e
+            }
+            Err(_) => late(&part),
+        };
+        tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {failed}");
+        self.rest(key);
         Ok(true)
     }
 
@@ -168,6 +183,7 @@ impl Sweep {
         parts.sort_by(|a, b| (&a.ns, a.shard).cmp(&(&b.ns, b.shard)));
         let keys: HashSet<Key> = parts.iter().map(key_of).collect();
         self.resting.retain(|key, _| keys.contains(key));
+        self.unread.retain(|key, _| keys.contains(key));
         self.parts = parts.into_iter().map(Arc::new).collect();
         Ok(())
     }
@@ -212,7 +228,11 @@ impl Sweep {
             return Ok(());
         };
         let Some(position) = pair.with_gate(|gate| gate.look_at(&key.1, round)) else { return Ok(()) };
-        let part = self.at(part, position).await?;
+        let Some(part) = self.at(part, position).await? else {
+            tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {}", late(part));
+            self.rest(key);
+            return Ok(());
+        };
         let Some(mut swept) = sweep::sweep(&part, &range, self.of.touched_max / 4).await? else {
             pair.with_gate(|gate| gate.untrack(&key.1));
             return Ok(());
@@ -259,7 +279,7 @@ impl Sweep {
         let Some((position, ids)) = taken.filter(|(_, ids)| !ids.is_empty()) else { return Ok((0, 0)) };
         let looked = ids.len();
         let mut settled = 0;
-        let part = self.at(part, position).await?;
+        let Some(part) = self.at(part, position).await? else { return Ok((0, 0)) };
         for ids in recheck::chunks(&ids) {
             let different: HashSet<IdKey> =
                 recheck::different(&part, ids).await?.into_iter().map(|(id, _)| id).collect();
@@ -270,14 +290,17 @@ impl Sweep {
         Ok((looked, settled))
     }
 
-    /// The part as it has to be read for a look that is good for `position`.
-    async fn at(&mut self, part: &Part, position: Position) -> Result<Part> {
+    /// The part as it has to be read for a look that is good for `position`. None if that
+    /// is not applied in time.
+    async fn at(&mut self, part: &Part, position: Position) -> Result<Option<Part>> {
         let pair = &self.of.pairs[part.shard];
-        timeout(APPLIED_WITHIN, until_applied(pair, position)).await.map_err(|_| late(part))?;
+        if timeout(APPLIED_WITHIN, until_applied(pair, position)).await.is_err() {
+            return Ok(None);
+        }
         self.reading = Instant::now();
         let mut part = self.now(part).await?;
         part.source.after = Some(position.into());
-        Ok(part)
+        Ok(Some(part))
     }
 
     /// The part, its target read after all that is acknowledged now.
@@ -307,6 +330,8 @@ impl Sweep {
             pair.metrics.documents_verified.store(self.of.ahead.documents(pair.index), Relaxed);
             pair.metrics.documents_touched.store(touched as u64, Relaxed);
             pair.metrics.verified.store(verified, Release);
+            let mut unread = self.unread.iter().filter(|((shard, _), _)| *shard == pair.index);
+            pair.metrics.obstacles.put("verify", unread.next().map(|(_, why)| why.clone()));
         }
     }
 }

@@ -1,0 +1,49 @@
+//! Dropping one collection of the target: that of one UUID, never a namesake.
+//!
+//! Decides nothing: whose it is, and when it goes, is the caller's.
+
+use bson::{Binary, RawArrayBuf, Uuid, rawdoc};
+
+use crate::cluster::admin;
+use crate::cluster::catalog::Collection;
+use crate::cluster::connect::Deployment;
+use crate::error::Result;
+
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+const CODE_UUID_MISMATCH: i32 = 361;
+
+/// No error if it is not there any more, or another has its name.
+///
+/// IMPORTANT: the router's connections carry no incarnation: what comes late must not meet
+/// a namesake (R7).
+pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Result<()> {
+    let ns = &collection.ns;
+    let dropped = match collection.uuid {
+        Some(uuid) if ns.coll == "system.js" => drop_stored_functions(target, collection, uuid).await,
+        uuid => {
+            let mut command = rawdoc! {"drop": ns.coll.as_str()};
+            if let Some(uuid) = uuid {
+                command.append(bson::cstr!("collectionUUID"), Binary::from(uuid));
+            }
+            admin::run_majority(&target.entry, &ns.db, &command).await.map(drop)
+        }
+    };
+    match dropped {
+        Err(e) if !matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {
+            Err(e.context(format_args!("dropping {ns} on the target")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `drop` refuses it: by itself it goes the way that a secondary drops it. It is never
+/// sharded: its database's primary shard has it.
+async fn drop_stored_functions(target: &Deployment, collection: &Collection, uuid: Uuid) -> Result<()> {
+    let ns = &collection.ns;
+    let drop = rawdoc! {
+        "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": {"drop": ns.coll.as_str()},
+    };
+    let command = rawdoc! {"applyOps": RawArrayBuf::from_iter([drop])};
+    let shard = &target.shards[collection.primary];
+    admin::run_majority(&shard.client, "admin", &command).await.map(std::mem::drop)
+}

@@ -1,0 +1,112 @@
+//! Targets and sources that are set otherwise than by default: they take what we send, or
+//! are waited for.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
+use mongodb::Client;
+
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::expect_equal;
+
+async fn write(client: &Client, coll: &str, round: i32) {
+    let hint = doc! {"_id": 1};
+    let id = |i: i32| 100 * round + i;
+    let set = |i: i32, set: Document| doc! {"q": {"_id": id(i)}, "u": {"$set": set}, "hint": hint.clone()};
+    let replace = doc! {"q": {"_id": id(3)}, "u": {"_id": id(3), "n": -1, "u": id(3)}, "hint": hint.clone()};
+    let unset = doc! {"q": {"_id": id(4)}, "u": [{"$unset": "note"}, {"$set": {"list": [1, 2]}}], "hint": hint.clone()};
+    // Two documents trade their unique value.
+    let swap = [(5, -1 - id(5)), (6, id(5)), (5, id(6))].map(|(i, u)| set(i, doc! {"u": u}));
+    let updates = [vec![set(1, doc! {"n": 1}), set(2, doc! {"deep.er": 1}), replace, unset], swap.to_vec()].concat();
+    run(client, "d", doc! {"update": coll, "updates": updates}).await;
+    run(client, "d", doc! {"delete": coll, "deletes": [{"q": {"_id": id(7)}, "limit": 1, "hint": hint}]}).await;
+    let new = id(0) + 1_000_000;
+    run(client, "d", doc! {"insert": coll, "documents": [{"_id": new, "u": new}]}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_allow_no_scan_are_moved_clustered_collections_and_all() {
+    let no_scans = ["--setParameter", "notablescan=1"];
+    let (source, target) = tokio::join!(fixture::replica_set("a", &no_scans), fixture::replica_set("b", &no_scans));
+    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let clustered = doc! {"key": {"_id": 1}, "unique": true, "name": "by id"};
+    run(&a, "d", doc! {"create": "clustered", "clusteredIndex": clustered}).await;
+    run(&a, "d", doc! {"create": "collated", "collation": {"locale": "de"}}).await;
+    run(&a, "d", doc! {"create": "capped", "capped": true, "size": 1 << 20}).await;
+    for coll in ["clustered", "collated", "plain", "capped"] {
+        let documents = (0..6_000).map(|i| doc! {"_id": i, "n": i, "u": i, "note": "x".repeat(300)});
+        let count = if coll == "capped" { 1_000 } else { 6_000 };
+        a.database("d").collection::<Document>(coll).insert_many(documents.take(count)).await.unwrap();
+    }
+    for coll in ["clustered", "collated", "plain"] {
+        let unique = doc! {"key": {"u": 1}, "name": "u", "unique": true};
+        run(&a, "d", doc! {"createIndexes": coll, "indexes": [unique]}).await;
+    }
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    for round in 0..50 {
+        for coll in ["clustered", "collated", "plain"] {
+            write(&a, coll, round).await;
+        }
+        run(&a, "d", doc! {"insert": "capped", "documents": [{"_id": 10_000 + round}]}).await;
+    }
+    engine.until_ready().await;
+    for round in 50..58 {
+        for coll in ["clustered", "collated", "plain"] {
+            write(&a, coll, round).await;
+        }
+    }
+    let outcome = engine.cut_over().await;
+    eprintln!("{} refused, {} read again", outcome.summary["ops_refused"], outcome.summary["documents_resolved"]);
+    for client in [&a, &b] {
+        run(client, "admin", doc! {"setParameter": 1, "notablescan": false}).await;
+    }
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+/// Longer than one wait for a majority.
+const MAJORITY_GONE: Duration = Duration::from_secs(28);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_that_does_not_keep_up_is_waited_for_and_told() {
+    let parameters = [("enableTestCommands", "1"), ("enableFlowControl", "false")];
+    let options = ReplicaSetOptions {
+        name: "b".to_owned(),
+        members: 3,
+        cache_gb: 0.25,
+        oplog_mb: Some(256),
+        set_parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        ..ReplicaSetOptions::default()
+    };
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), ReplicaSet::start(options));
+    let target = target.unwrap();
+    let a = source.client().await.unwrap();
+    let rows = a.database("d").collection::<Document>("c");
+    rows.insert_many((0..2_000).map(|i| doc! {"_id": i, "note": "x".repeat(500)})).await.unwrap();
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+
+    let primary = target.primary().await.unwrap();
+    let hosts = target.member_hosts();
+    let secondaries = hosts.iter().enumerate().filter(|(index, _)| *index != primary);
+    let mut stopped = Vec::new();
+    for (_, host) in secondaries {
+        let client = Client::with_uri_str(format!("mongodb://{host}/?directConnection=true")).await.unwrap();
+        run(&client, "admin", doc! {"configureFailPoint": "rsSyncApplyStop", "mode": "alwaysOn"}).await;
+        stopped.push(client);
+    }
+    let gone = tokio::time::Instant::now();
+    rows.insert_many((2_000..4_000).map(|i| doc! {"_id": i})).await.unwrap();
+    let now = engine.until("told", |now| now.obstacles.iter().any(|text| text.contains("majority"))).await;
+    assert!(now.phase != "ready" && !now.can_cutover, "{now:?}");
+    rows.insert_many((4_000..6_000).map(|i| doc! {"_id": i})).await.unwrap();
+    tokio::time::sleep_until(gone + MAJORITY_GONE).await;
+    for client in &stopped {
+        run(client, "admin", doc! {"configureFailPoint": "rsSyncApplyStop", "mode": "off"}).await;
+    }
+    engine.until_ready().await;
+    assert_eq!(engine.status().await.unwrap().recoveries, 0, "no attempt ended");
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}

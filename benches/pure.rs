@@ -76,7 +76,7 @@ fn queue(documents: u64) -> Queue {
     let collection = Arc::new(Tracked::new(uuid, ns, Traits::default()));
     let delta = rawdoc! { "$v": 2, "diff": { "u": { "total": 17.5 } } };
     let op = |i: u64| {
-        let id = IdKey::new(RawBsonRef::Int64((i % documents) as i64));
+        let id = IdKey::of(RawBsonRef::Int64((i % documents) as i64));
         let body = bytes::Bytes::copy_from_slice(delta.as_bytes());
         let look = Look::default();
         let op = Op { position: Position::from_raw(i), uuid, kind: OpKind::Delta, id, body, look, permit: None };

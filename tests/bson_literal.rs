@@ -2,7 +2,6 @@
 //! write: the table behind `needs_literal`.
 
 use bson::raw::cstr;
-use bson::spec::ElementType;
 use bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
 use mongodb::Client;
 use shardlift::bson::element::{elements, kind};
@@ -212,7 +211,7 @@ async fn the_largest_documents_pass_as_literals() {
     };
     let largest = sized(MAX);
     assert_eq!(largest.as_bytes().len(), MAX);
-    assert_eq!(id_of(&largest).unwrap().element_type(), ElementType::Int32);
+    assert_eq!(id_of(&largest).unwrap().kind, kind::INT32);
     assert!(bench.keeps(Form::Literal, &largest).await);
     assert!(bench.keeps(Form::LiteralOver, &largest).await);
     let deep = |levels: usize| {

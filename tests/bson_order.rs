@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, doc, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 use mongodb::error::ErrorKind;
-use shardlift::bson::element::{Element, elements, field};
+use shardlift::bson::element::{Element, elements, field, kind};
 use shardlift::bson::identity::IdKey;
 use shardlift::bson::locate::id_of;
-use shardlift::bson::order::{compare, compare_views};
+use shardlift::bson::order::compare_views;
 use shardlift::bson::view::View;
 
 use crate::bson_values::{Random, document, embed, int};
@@ -95,11 +95,7 @@ async fn ids_are_one_exactly_where_the_index_says_so() {
     let set = fixture::replica_set("identity", &[]).await;
     let client = set.client().await.unwrap();
     let mut random = Random(21);
-    // The driver cannot show strings that are not UTF-8 (`id_of` gives None).
-    let documents: Vec<_> = std::iter::repeat_with(|| document(&[("_id", random.value(2))]))
-        .filter(|d| id_of(d).is_some_and(|id| RawBson::from(id).as_raw_bson_ref() == id))
-        .take(12_000)
-        .collect();
+    let documents: Vec<_> = std::iter::repeat_with(|| document(&[("_id", random.value(2))])).take(12_000).collect();
     let refused = insert(&client, "c", &documents).await;
 
     let mut seen = HashSet::new();
@@ -108,7 +104,7 @@ async fn ids_are_one_exactly_where_the_index_says_so() {
         let code = refused.iter().find(|(index, _)| *index == at).map(|(_, code)| *code);
         match code {
             Some(11000) => assert!(seen.contains(&IdKey::new(id)), "{id:?} is not new to the server"),
-            Some(53 | 52) => assert!(may_not_be_an_id(id), "{id:?}"),
+            Some(53 | 52) => assert!(may_not_be_an_id(id.kind), "{id:?}"),
             Some(other) => panic!("{id:?}: {other}"),
             None => assert!(seen.insert(IdKey::new(id)), "{id:?} is new to the server"),
         }
@@ -117,9 +113,10 @@ async fn ids_are_one_exactly_where_the_index_says_so() {
 
     let sorted = find(&client, "c", &rawdoc! { "hint": { "_id": 1 } }).await;
     assert_eq!(sorted.len(), seen.len());
-    assert!(sorted.windows(2).all(|p| compare(id_of(&p[0]).unwrap(), id_of(&p[1]).unwrap()).is_lt()));
+    let ids: Vec<View<'_>> = sorted.iter().map(|d| id_of(d).unwrap().view()).collect();
+    assert!(ids.windows(2).all(|p| compare_views(&p[0], &p[1]).is_lt()));
 }
 
-fn may_not_be_an_id(id: RawBsonRef<'_>) -> bool {
-    matches!(id, RawBsonRef::Array(_) | RawBsonRef::RegularExpression(_) | RawBsonRef::Undefined)
+fn may_not_be_an_id(kind: u8) -> bool {
+    matches!(kind, kind::ARRAY | kind::REGEX | kind::UNDEFINED)
 }

@@ -199,8 +199,8 @@ async fn a_copied_document_that_is_refused_holds_the_watermark_below_its_fence()
     assert_eq!((replay.tracked.doubts.len(), replay.tracked.doubts.oldest()), (1, fence));
     // What stood in its way is gone from the source, as a later op would tell;
     // document 3 was there already.
-    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(1)), fence);
-    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Double(3.0)), fence);
+    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(1)), fence);
+    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Double(3.0)), fence);
     replay.to_the_end(fence).await;
     replay.expect_equal().await;
 }
@@ -225,7 +225,7 @@ async fn documents_of_every_form_are_read_again() {
             let id = locate::id_of(document).unwrap();
             // Every other one is there already, as something else.
             if i % 2 == 0 {
-                insert_stale(&sides.target, &ns, id.into()).await;
+                insert_stale(&sides.target, &ns, id.readable().unwrap()).await;
             }
             replay.tracked.doubts.add(&IdKey::new(id), position);
         }
@@ -237,7 +237,7 @@ async fn documents_of_every_form_are_read_again() {
 async fn upsert_literal(client: &Client, document: &RawDocument) {
     let mut stage = RawArrayBuf::new();
     stage.push(rawdoc! { "$replaceWith": { "$literal": document.to_owned() } });
-    let mut update = rawdoc! { "q": { "_id": RawBson::from(locate::id_of(document).unwrap()) }, "upsert": true };
+    let mut update = rawdoc! { "q": locate::id_query(document).unwrap(), "upsert": true };
     update.append(cstr!("u"), stage);
     let command = rawdoc! { "update": "shapes", "updates": [update] };
     let reply = client.database(types::DATABASE).run_raw_command(command).await.unwrap();
@@ -273,7 +273,7 @@ async fn a_refusal_does_not_stop_what_follows_in_order() {
     replay.flushed().await;
     assert_eq!(replay.tracked.doubts.len(), 2);
     assert_eq!(all(&sides.target, &rows()).await.len(), 3);
-    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::String("other")), start);
+    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::String("other")), start);
     replay.resolve().await.unwrap();
     replay.expect_equal().await;
 }
@@ -306,7 +306,7 @@ async fn a_capped_collection_is_mended_only_if_nothing_is_left_to_mend() {
     let replay = sides.replay(&rows(), traits, MANY).await;
     assert_eq!(replay.to_the_end(start).await, 1);
     replay.expect_equal().await;
-    replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(3)), start);
+    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(3)), start);
     assert_eq!(replay.resolve().await.unwrap_err().kind, Kind::Unsupported);
 }
 
@@ -339,7 +339,7 @@ async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
     let mut replay = sides.replay(&rows(), Traits::default(), MANY).await;
     replay.doubtful.documents_max = documents_max;
     let position = sides.newest().await.position;
-    (0..count).for_each(|id| replay.tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(id)), position));
+    (0..count).for_each(|id| replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(id)), position));
     let began = std::time::Instant::now();
     replay.to_the_end(position).await;
     eprintln!("{count} documents read again in {:?}", began.elapsed());
@@ -353,7 +353,7 @@ async fn a_collection_that_is_dropped_has_no_doubtful_documents() {
     let tracked = Arc::new(Tracked::new(Uuid::from_bytes([3; 16]), ns, Traits::default()));
     let mut gate = Gate::new(Mark { position: Position::from_raw(10), term: 1 }, Vec::new());
     gate.admit_new(tracked.clone());
-    tracked.doubts.add(&IdKey::new(bson::RawBsonRef::Int32(1)), Position::from_raw(5));
+    tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(1)), Position::from_raw(5));
     assert_eq!(gate.watermark(), Position::from_raw(4));
     assert_eq!(gate.doubtful().len(), 1);
     gate.kill(&tracked.uuid);

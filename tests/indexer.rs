@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bson::{RawDocumentBuf, doc, rawdoc};
 use parking_lot::Mutex;
+use shardlift::bson::value::Value;
 use shardlift::cluster::catalog;
 use shardlift::error::Result;
 use shardlift::pair::collection::{Tracked, Traits};
@@ -55,13 +56,8 @@ async fn insert(gate: &Mutex<Gate>, tracked: &Tracked, id: i32, position: Positi
     let mut origin = Origin::copied(share.reserve_reply().await);
     let mut gate = gate.lock();
     gate.begin(position);
-    let op = OpRef {
-        uuid: tracked.uuid,
-        kind: OpKind::Insert,
-        position,
-        id: bson::RawBsonRef::Int32(id),
-        body: body.as_bytes(),
-    };
+    let id = Value::from(bson::RawBsonRef::Int32(id));
+    let op = OpRef { uuid: tracked.uuid, kind: OpKind::Insert, position, id: id.as_ref(), body: body.as_bytes() };
     gate.classify(op, &mut origin)
 }
 

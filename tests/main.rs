@@ -16,6 +16,7 @@ mod fixture;
 mod indexer;
 mod interrupted;
 mod layout;
+mod not_utf8;
 mod oplog_commands;
 mod overlay;
 mod marked;

@@ -53,7 +53,7 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
             let bytes: Vec<&[u8]> = documents.iter().map(|d| d.as_bytes()).collect();
             writer.copy(&tracked, &bytes, Position::default()).await.unwrap();
         } else {
-            let id = |d: &bson::RawDocumentBuf| IdKey::new(d.get("_id").unwrap().unwrap());
+            let id = |d: &bson::RawDocumentBuf| IdKey::of(d.get("_id").unwrap().unwrap());
             let full = |d: &bson::RawDocumentBuf| {
                 Statement::full(id(d), bytes::Bytes::copy_from_slice(d.as_bytes()), Position::default())
             };

@@ -119,7 +119,7 @@ async fn documents_with_ids_of_every_kind_are_found_by_id() {
     let [source, target] = &twins.clients;
     let mut random = Random(31);
     let mut documents: Vec<_> = (0..9_000).map(|_| document(&[("_id", random.value(3)), ("a", int(1))])).collect();
-    // Those that can be read, none twice (the server's error would repeat it).
+    // None twice (the server's error would repeat it).
     let mut seen = HashSet::new();
     documents.retain(|d| id_of(d).is_some_and(|id| seen.insert(IdKey::new(id))));
     insert(source, "c", &documents).await;

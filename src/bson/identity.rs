@@ -4,14 +4,14 @@
 
 use std::hash::{Hash, Hasher};
 
-use bson::raw::cstr;
-use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf};
+use bson::{RawBsonRef, RawDocumentBuf};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::decimal::Decimal;
 use super::element::elements_of;
 use super::number::exact_i64;
 use super::order;
+use super::value::{self, Value, ValueRef};
 use super::view::View;
 
 /// Hash of a value that agrees with `order::compare`: values that compare
@@ -79,46 +79,44 @@ fn mix(a: u64, b: u64) -> u64 {
 /// An owned `_id` that is equal and hashes as the `_id` index compares.
 #[derive(Debug, Clone)]
 pub struct IdKey {
-    pub value: RawBson,
+    value: Value,
     hash: u64,
 }
 
 impl IdKey {
-    pub fn new(value: RawBsonRef<'_>) -> Self {
-        IdKey { value: value.into(), hash: hash(value) }
+    #[inline]
+    pub fn new(value: ValueRef<'_>) -> Self {
+        IdKey { value: value.to_owned(), hash: hash_view(&value.view()) }
     }
 
-    /// What the value takes in a document, bytes; near enough for budgets.
+    /// Of a value as the driver has it.
+    pub fn of(value: RawBsonRef<'_>) -> Self {
+        IdKey::new(Value::from(value).as_ref())
+    }
+
+    pub fn value(&self) -> ValueRef<'_> {
+        self.value.as_ref()
+    }
+
+    /// What the value takes in a document, bytes.
     pub fn bytes(&self) -> usize {
-        const FIXED_BYTES_MAX: usize = 16;
-        match &self.value {
-            RawBson::String(v) | RawBson::Symbol(v) | RawBson::JavaScriptCode(v) => v.len(),
-            RawBson::Document(v) => v.as_bytes().len(),
-            RawBson::Binary(v) => v.bytes.len(),
-            RawBson::JavaScriptCodeWithScope(v) => v.code.len() + v.scope.as_bytes().len(),
-            _ => FIXED_BYTES_MAX,
-        }
+        self.value().bytes.len()
     }
 
-    /// The same number as `hash(value)`.
+    /// The same number as `hash_view` of the value.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
     /// Where the `_id` index has it, about (`order::place`).
     pub fn place(&self) -> u128 {
-        order::place(&self.value.as_raw_bson_ref().into())
-    }
-
-    /// True if `value` names the same document; `hash` is `hash(value)`.
-    pub fn is(&self, hash: u64, value: RawBsonRef<'_>) -> bool {
-        self.hash == hash && order::compare(self.value.as_raw_bson_ref(), value).is_eq()
+        order::place(&self.value().view())
     }
 }
 
 impl PartialEq for IdKey {
     fn eq(&self, other: &Self) -> bool {
-        self.is(other.hash, other.value.as_raw_bson_ref())
+        self.hash == other.hash && order::compare_views(&self.value().view(), &other.value().view()).is_eq()
     }
 }
 
@@ -133,11 +131,7 @@ impl Hash for IdKey {
 /// `{$in: [...]}`. An `_id` is never an array or a regex, and never missing, so
 /// `$in` means what the index means by equal.
 pub fn any_of(ids: &[IdKey]) -> RawDocumentBuf {
-    let mut values = RawArrayBuf::new();
-    ids.iter().for_each(|id| values.push(id.value.clone()));
-    let mut any = RawDocumentBuf::new();
-    any.append(cstr!("$in"), values);
-    any
+    value::any_of(ids.iter().map(IdKey::value))
 }
 
 /// Cuts `ids` into what one command may name: at most `count_max` of them, and
@@ -161,7 +155,7 @@ pub fn split(ids: &[IdKey], count_max: usize, bytes_max: usize) -> impl Iterator
 mod tests {
     use super::*;
     use crate::bson::samples::{self, any_value};
-    use bson::rawdoc;
+    use bson::{RawBson, rawdoc};
     use proptest::prelude::*;
     use std::collections::{HashMap, HashSet};
 
@@ -174,7 +168,7 @@ mod tests {
         let mut keys: HashMap<IdKey, usize> = HashMap::new();
         for (at, element) in doc.iter().enumerate() {
             let row = samples::ROWS[at];
-            assert_eq!(*keys.entry(IdKey::new(element.unwrap().1)).or_insert(row), row);
+            assert_eq!(*keys.entry(IdKey::of(element.unwrap().1)).or_insert(row), row);
         }
         assert_eq!(keys.len(), samples::ROWS.iter().collect::<HashSet<_>>().len());
     }
@@ -184,18 +178,18 @@ mod tests {
         let one = rawdoc! { "a": 1, "b": [1, { "c": 2.0 }] };
         let two = rawdoc! { "a": 1.0, "b": [1i64, { "c": "2.00".parse::<bson::Decimal128>().unwrap() }] };
         let (one, two) = (RawBsonRef::Document(&one), RawBsonRef::Document(&two));
-        assert_eq!(IdKey::new(one), IdKey::new(two));
+        assert_eq!(IdKey::of(one), IdKey::of(two));
         assert_eq!(hash(one), hash(two));
     }
 
     #[test]
     fn ids_are_split_by_number_and_by_bytes_and_none_is_lost() {
         let sizes = |ids: &[IdKey]| split(ids, 1_000, 100).map(<[_]>::len).collect::<Vec<_>>();
-        let key = |text: &str| IdKey::new(RawBsonRef::String(text));
+        let key = |text: &str| IdKey::of(RawBsonRef::String(text));
         assert_eq!(sizes(&[key("a"), key("b"), key(&"x".repeat(101)), key("c")]), [2, 1, 1]);
         assert_eq!(sizes(&vec![key(&"x".repeat(50)); 5]), [2, 2, 1]);
         assert!(sizes(&[]).is_empty());
-        let many: Vec<IdKey> = (0..2_500).map(|id| IdKey::new(RawBsonRef::Int32(id))).collect();
+        let many: Vec<IdKey> = (0..2_500).map(|id| IdKey::of(RawBsonRef::Int32(id))).collect();
         assert_eq!(split(&many, 1_000, 1 << 20).map(<[_]>::len).collect::<Vec<_>>(), [1_000, 1_000, 500]);
         assert_eq!(any_of(&many[..2]), rawdoc! { "$in": [0, 1] });
     }

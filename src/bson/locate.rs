@@ -5,39 +5,21 @@
 
 use std::collections::HashSet;
 
-use bson::oid::ObjectId;
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{RawDocument, RawDocumentBuf};
 
-use super::element::{Element, elements, elements_of, field, kind, string};
+use super::element::{Element, elements, elements_of, field, kind};
+use super::value::ValueRef;
 
-/// The `_id` of a document, wherever it stands. Reads no further than the `_id`.
-///
-/// None if there is none, or if it is a string that is not UTF-8.
-pub fn id_of(doc: &RawDocument) -> Option<RawBsonRef<'_>> {
-    let Element { kind, value, .. } = id_element(doc)?;
-    match kind {
-        kind::OBJECT_ID => Some(RawBsonRef::ObjectId(ObjectId::from_bytes(value.try_into().ok()?))),
-        kind::INT32 => Some(RawBsonRef::Int32(i32::from_le_bytes(value.try_into().ok()?))),
-        kind::INT64 => Some(RawBsonRef::Int64(i64::from_le_bytes(value.try_into().ok()?))),
-        kind::STRING => std::str::from_utf8(string(value)?.0).ok().map(RawBsonRef::String),
-        // Seldom: the driver's way, which reads all before it too.
-        _ => doc.get("_id").ok().flatten(),
-    }
+/// The `_id` of a document, wherever it stands, readable or not. Reads no further than
+/// the `_id`. None if there is none.
+#[inline]
+pub fn id_of(doc: &RawDocument) -> Option<ValueRef<'_>> {
+    field(doc.as_bytes(), b"_id").map(ValueRef::from)
 }
 
-/// The `_id` of a document as it lies there, readable or not. None if there is none.
-pub fn id_element(doc: &RawDocument) -> Option<Element<'_>> {
-    field(doc.as_bytes(), b"_id")
-}
-
-/// `{_id: …}` with the `_id` of a document, byte for byte: it finds one that is no
-/// UTF-8 too. None if there is none.
+/// `{_id: …}` with the `_id` of a document, byte for byte. None if there is none.
 pub fn id_query(doc: &RawDocument) -> Option<RawDocumentBuf> {
-    let id = id_element(doc)?;
-    let length = size_of::<i32>() + 1 + b"_id\0".len() + id.value.len() + 1;
-    let length = i32::try_from(length).ok()?;
-    let query = [&length.to_le_bytes()[..], &[id.kind], b"_id\0", id.value, &[0]].concat();
-    Some(RawDocumentBuf::from_bytes(query).expect("it has its length in front"))
+    id_of(doc).map(ValueRef::document)
 }
 
 /// Bytes that came as a document in a server's reply.
@@ -159,10 +141,13 @@ mod tests {
     }
     use bson::{Timestamp, rawdoc};
 
+    use crate::bson::value::Value;
+
     #[test]
     fn the_id_is_found_wherever_it_stands() {
-        assert_eq!(id_of(&rawdoc! { "_id": 1, "a": 2 }), Some(RawBsonRef::Int32(1)));
-        assert_eq!(id_of(&rawdoc! { "a": { "_id": 2 }, "_id": 1 }), Some(RawBsonRef::Int32(1)));
+        let one = Value::from(bson::RawBsonRef::Int32(1));
+        assert_eq!(id_of(&rawdoc! { "_id": 1, "a": 2 }), Some(one.as_ref()));
+        assert_eq!(id_of(&rawdoc! { "a": { "_id": 2 }, "_id": 1 }), Some(one.as_ref()));
         assert_eq!(id_of(&rawdoc! { "a": 2 }), None);
     }
 
@@ -171,7 +156,7 @@ mod tests {
         assert_eq!(id_query(&rawdoc! { "a": 2, "_id": "x" }), Some(rawdoc! { "_id": "x" }));
         assert_eq!(id_query(&rawdoc! { "a": 2 }), None);
         let no_utf8 = RawDocumentBuf::from_bytes(b"\x10\0\0\0\x02_id\0\x02\0\0\0\xff\0\0".to_vec()).unwrap();
-        assert_eq!((id_of(&no_utf8), id_query(&no_utf8)), (None, Some(no_utf8.clone())));
+        assert_eq!(id_query(&no_utf8), Some(no_utf8.clone()));
     }
 
     #[test]

@@ -14,4 +14,5 @@ pub mod order;
 #[cfg(test)]
 pub mod samples;
 pub mod shard_key;
+pub mod value;
 pub mod view;

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use mongodb::Client;
 
 use crate::bson::locate;
+use crate::bson::value::ValueRef;
 use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Result};
 
@@ -56,7 +57,7 @@ async fn some(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>
     while let Some(batch) = cursor.next().await {
         let batch = batch.map_err(Error::from)?;
         for document in batch.doc_slices()? {
-            ids.extend(document?.as_document().and_then(locate::id_of).map(RawBson::from));
+            ids.extend(document?.as_document().and_then(locate::id_of).and_then(ValueRef::readable));
         }
     }
     Ok(ids)

@@ -348,10 +348,6 @@ async fn side_by_side<'a>(writes: Vec<impl Future<Output = Result<Vec<Refused<'a
     stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).try_concat().await
 }
 
-pub(super) fn unreadable_id(collection: &Tracked) -> Error {
-    Error::new(
-        Kind::Unsupported,
-        format!("{} holds a document whose `_id` is a string that is not UTF-8", collection.ns),
-    )
-    .remedy("this release cannot name such a document: repair it on the source and begin anew")
+pub(super) fn without_id(collection: &Tracked) -> Error {
+    Error::new(Kind::Server, format!("a document of {} came without `_id`", collection.ns))
 }

@@ -3,9 +3,10 @@
 //! Knows the layout of BSON and of the three write commands. Sends nothing.
 
 use bson::raw::{CStr, cstr};
-use bson::{Binary, RawBson, RawDocumentBuf, rawdoc};
+use bson::{Binary, RawDocumentBuf, rawdoc};
 
 use crate::bson::element::kind;
+use crate::bson::value::ValueRef;
 use crate::pair::collection::Tracked;
 use crate::wire::message::{Request, Sequence};
 
@@ -86,21 +87,10 @@ impl RawWriter {
     }
 
     /// `{_id: …}` as a field.
-    fn id_query(&mut self, name: &str, id: &RawBson) {
-        // The common kinds without a document of their own.
-        let (kind, value): (u8, &[u8]) = match id {
-            RawBson::ObjectId(id) => (kind::OBJECT_ID, &id.bytes()),
-            RawBson::Int32(id) => (kind::INT32, &id.to_le_bytes()),
-            RawBson::Int64(id) => (kind::INT64, &id.to_le_bytes()),
-            _ => {
-                let mut query = RawDocumentBuf::new();
-                query.append(cstr!("_id"), id.clone());
-                return self.document(name, query.as_bytes());
-            }
-        };
+    fn id_query(&mut self, name: &str, id: ValueRef<'_>) {
         self.begin_document(name);
-        self.name(kind, "_id");
-        self.bytes().extend_from_slice(value);
+        self.name(id.kind, "_id");
+        self.bytes().extend_from_slice(id.bytes);
         self.end();
     }
 }
@@ -169,7 +159,7 @@ impl WriteCommand {
 
     /// Opens an update statement: `{q: {_id}, upsert, …`; the caller writes `u`
     /// and closes it.
-    pub fn begin_update(&mut self, id: &RawBson, upsert: bool) -> &mut RawWriter {
+    pub fn begin_update(&mut self, id: ValueRef<'_>, upsert: bool) -> &mut RawWriter {
         self.writer.begin();
         self.writer.id_query("q", id);
         self.writer.bool("upsert", upsert);
@@ -185,7 +175,7 @@ impl WriteCommand {
         }
     }
 
-    pub fn delete(&mut self, id: &RawBson) {
+    pub fn delete(&mut self, id: ValueRef<'_>) {
         self.writer.begin();
         self.writer.id_query("q", id);
         self.writer.int32("limit", 1);
@@ -208,9 +198,10 @@ impl WriteCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bson::value::Value;
     use crate::cluster::catalog::Namespace;
     use crate::pair::collection::Traits;
-    use bson::Uuid;
+    use bson::{RawBson, RawBsonRef, Uuid};
 
     #[test]
     fn commands_are_the_documents_they_stand_for() {
@@ -219,7 +210,7 @@ mod tests {
         let collection = Tracked::new(uuid, ns, Traits::default());
         collection.bind(uuid);
         let mut command = WriteCommand::new(Verb::Update, &collection, false, 0);
-        let writer = command.begin_update(&RawBson::Int32(5), true);
+        let writer = command.begin_update(Value::from(RawBsonRef::Int32(5)).as_ref(), true);
         writer.document("u", rawdoc! { "_id": 5, "x": "y" }.as_bytes());
         writer.end();
         let request = command.finish();
@@ -249,7 +240,7 @@ mod tests {
         for id in ids {
             let mut writer = RawWriter::new("deletes", 0);
             writer.begin();
-            writer.id_query("q", &id);
+            writer.id_query("q", Value::from(id.as_raw_bson_ref()).as_ref());
             writer.end();
             let sequence = writer.sequence.finish();
             let (_, mut statements) = sequence.read().unwrap();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
-use crate::pair::bulk::{Writer, unreadable_id};
+use crate::pair::bulk::{Writer, without_id};
 use crate::pair::collection::Tracked;
 use crate::pair::command::{Verb, WriteCommand};
 use crate::pair::compile::{FlushLimits, Statement};
@@ -89,5 +89,5 @@ pub(super) fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLim
 }
 
 fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {
-    locate::id_of(locate::raw(document)).map(IdKey::new).ok_or_else(|| unreadable_id(collection))
+    locate::id_of(locate::raw(document)).map(IdKey::new).ok_or_else(|| without_id(collection))
 }

@@ -6,7 +6,7 @@
 //!
 //! One document at a time: there are hardly ever any.
 
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawDocument, rawdoc};
 use bytes::Bytes;
 
 use crate::bson::locate;
@@ -64,12 +64,10 @@ pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Comma
 }
 
 fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -> Request {
-    let mut id = RawDocumentBuf::new();
-    id.append(bson::cstr!("_id"), statement.id.value.clone());
     let command = rawdoc! {
         "applyOps": [{
             "op": "u", "ns": collection.ns.to_string(), "ui": bson::Binary::from(collection.target_uuid()),
-            "o": delta.to_owned(), "o2": id,
+            "o": delta.to_owned(), "o2": statement.id.value().document(),
         }],
         "allowAtomic": false, "alwaysUpsert": false, "writeConcern": { "w": 1 },
     };

@@ -77,12 +77,12 @@ mod tests {
     fn the_oldest_refused_position_stands_until_its_document_is_forgotten() {
         let doubts = Doubts::default();
         let at = Position::from_raw;
-        let [one, two] = [1, 2].map(|id| IdKey::new(Int32(id)));
+        let [one, two] = [1, 2].map(|id| IdKey::of(Int32(id)));
         doubts.add(&one, at(7));
         doubts.add(&two, at(5));
-        doubts.add(&IdKey::new(Double(1.0)), at(9));
+        doubts.add(&IdKey::of(Double(1.0)), at(9));
         assert_eq!((doubts.len(), doubts.oldest()), (2, at(5)));
-        assert!(doubts.contains(&IdKey::new(Double(2.0))) && !doubts.contains(&IdKey::new(Int32(3))));
+        assert!(doubts.contains(&IdKey::of(Double(2.0))) && !doubts.contains(&IdKey::of(Int32(3))));
         doubts.forget(&[two]);
         assert_eq!(doubts.oldest(), at(7));
         doubts.forget(&[one]);

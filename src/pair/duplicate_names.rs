@@ -29,12 +29,12 @@ impl DuplicateNames {
     /// Looks at a document of `ns`, and remembers it if a field name occurs twice in it.
     ///
     /// # Errors
-    /// `Unsupported` if it does and its `_id` cannot be read.
+    /// `Server` if it does and has no `_id`.
     pub fn note(&self, document: &RawDocument, ns: &Namespace) -> Result<Look> {
         let look = locate::look(document);
         if look.duplicate_names {
-            let unreadable = || Error::new(Kind::Unsupported, format!("{ns} holds a document without readable `_id`"));
-            let id = locate::id_of(document).ok_or_else(unreadable)?;
+            let nameless = || Error::new(Kind::Server, format!("a document of {ns} came without `_id`"));
+            let id = locate::id_of(document).ok_or_else(nameless)?;
             self.remember(IdKey::new(id));
         }
         Ok(look)
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_captured_once_and_what_was_recorded_never() {
-        let (one, two) = (IdKey::new(RawBsonRef::Int32(1)), IdKey::new(RawBsonRef::Int32(2)));
+        let (one, two) = (IdKey::of(RawBsonRef::Int32(1)), IdKey::of(RawBsonRef::Int32(2)));
         let twice = RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
         let names = DuplicateNames::default();
         let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };

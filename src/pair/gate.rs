@@ -22,10 +22,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use bson::{RawBson, RawBsonRef, RawDocument, Uuid};
+use bson::{RawBson, RawDocument, Uuid};
 use foldhash::fast::FixedState;
 
-use crate::bson::{identity::IdKey, order};
+use crate::bson::{identity::IdKey, order, value::ValueRef};
 use crate::pair::collection::Tracked;
 use crate::pair::held::Held;
 use crate::pair::inbox::Inbox;
@@ -365,10 +365,11 @@ impl Collection {
         RawDocument::from_bytes(body).is_ok_and(|document| self.tracked.owns(document))
     }
 
-    fn unit_of(&self, id: RawBsonRef<'_>) -> usize {
+    fn unit_of(&self, id: ValueRef<'_>) -> usize {
+        let id = id.view();
         let starts_at_or_before = |unit: &Unit| match &unit.lower {
             None => true,
-            Some(lower) => order::compare(lower.as_raw_bson_ref(), id) != Ordering::Greater,
+            Some(lower) => order::compare_views(&lower.as_raw_bson_ref().into(), &id) != Ordering::Greater,
         };
         self.units.partition_point(starts_at_or_before) - 1
     }

@@ -147,7 +147,7 @@ mod tests {
         let inbox = Inbox::default();
         // 3 and 4 were held, and handed over after newer ones had come.
         for raw in [1, 5, 3, 4, 9] {
-            let (position, id) = (Position::from_raw(raw), IdKey::new(RawBsonRef::Int32(0)));
+            let (position, id) = (Position::from_raw(raw), IdKey::of(RawBsonRef::Int32(0)));
             let op = Op::delete(position, collection.uuid, id);
             inbox.push(Queued { op, collection: collection.clone() });
         }

@@ -50,7 +50,7 @@ mod tests {
     use crate::pair::position::Position;
 
     fn statement(position: u64, base: Base, made: bool) -> Statement {
-        let id = IdKey::new(RawBsonRef::Int32(1));
+        let id = IdKey::of(RawBsonRef::Int32(1));
         Statement { base, made, ..Statement::unknown(id, Position::from_raw(position)) }
     }
 

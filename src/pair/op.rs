@@ -1,10 +1,11 @@
 //! One decoded change to one document, borrowed from a server's reply or owned.
 
-use bson::{RawBsonRef, Uuid};
+use bson::Uuid;
 use bytes::Bytes;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate::{self, Look};
+use crate::bson::value::ValueRef;
 use crate::pair::budget::Permit;
 use crate::pair::origin::Kept;
 use crate::pair::position::Position;
@@ -31,7 +32,7 @@ pub struct OpRef<'a> {
     pub position: Position,
     pub uuid: Uuid,
     pub kind: OpKind,
-    pub id: RawBsonRef<'a>,
+    pub id: ValueRef<'a>,
     /// Empty for deletes, and where the document is unclear.
     pub body: &'a [u8],
 }

@@ -88,7 +88,7 @@ const BOUNDS_BYTES_MAX: usize = 4 << 20;
 /// Huge `_id`s: every other bound goes until the rest can be stored.
 fn thin_out(mut bounds: Vec<RawBson>) -> Vec<RawBson> {
     let bytes = |bounds: &[RawBson]| {
-        bounds.iter().map(|b| crate::bson::identity::IdKey::new(b.as_raw_bson_ref()).bytes()).sum::<usize>()
+        bounds.iter().map(|b| crate::bson::identity::IdKey::of(b.as_raw_bson_ref()).bytes()).sum::<usize>()
     };
     while BOUNDS_BYTES_MAX < bytes(&bounds) {
         let mut keep = false;

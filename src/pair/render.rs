@@ -44,7 +44,7 @@ fn fill(batch: &[&Statement], begin: impl FnOnce(Verb, usize) -> WriteCommand) -
     let mut command = begin(if deletes { Verb::Delete } else { Verb::Update }, bytes);
     for statement in batch {
         match deletes {
-            true => command.delete(&statement.id.value),
+            true => command.delete(statement.id.value()),
             false => write_update(&mut command, statement),
         }
     }
@@ -65,7 +65,7 @@ pub fn render_inserts(collection: &Tracked, batch: &[&Statement]) -> Request {
 
 fn write_update(command: &mut WriteCommand, statement: &Statement) {
     let upsert = matches!(statement.base, Base::Full(_));
-    let writer = command.begin_update(&statement.id.value, upsert);
+    let writer = command.begin_update(statement.id.value(), upsert);
     match &statement.base {
         Base::Full(document) | Base::Replaced(document) => {
             if statement.deltas.is_empty() && !statement.needs_literal {

@@ -18,7 +18,7 @@ use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::budget::Share;
-use crate::pair::bulk::{Writer, unreadable_id};
+use crate::pair::bulk::{Writer, without_id};
 use crate::pair::collection::Tracked;
 use crate::pair::command::{STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
 use crate::pair::copy;
@@ -116,7 +116,7 @@ impl Reread<'_> {
         for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
             let bytes = some.iter().map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES).sum();
             let mut command = WriteCommand::in_transaction(Verb::Delete, self.tracked, bytes);
-            some.iter().for_each(|id| command.delete(&id.value));
+            some.iter().for_each(|id| command.delete(id.value()));
             self.send(transaction, command).await?;
         }
         // Under a collation two `_id`s may find one and the same document.
@@ -180,7 +180,7 @@ impl Reread<'_> {
         for document in batch.doc_slices()? {
             let Some(document) = document?.as_document() else { continue };
             self.tracked.duplicate_names.note(document, &self.tracked.ns)?;
-            let id = locate::id_of(document).ok_or_else(|| unreadable_id(self.tracked))?;
+            let id = locate::id_of(document).ok_or_else(|| without_id(self.tracked))?;
             if self.tracked.owns(document) && seen.insert(IdKey::new(id)) {
                 owned.push(document.as_bytes());
             }
@@ -201,7 +201,7 @@ impl Reread<'_> {
             let bytes = document.len() + STATEMENT_OVERHEAD_BYTES;
             let mut command = WriteCommand::in_transaction(Verb::Update, self.tracked, bytes);
             let id = locate::id_of(locate::raw(document)).expect("it was found by its `_id`");
-            let writer = command.begin_update(&id.into(), true);
+            let writer = command.begin_update(id, true);
             render::write_pipeline(writer, Some(document), &[]);
             writer.end();
             self.send(transaction, command).await?;

@@ -13,9 +13,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use bson::{RawBson, Uuid};
+use bson::Uuid;
 
+use crate::bson::element::{elements_of, kind};
 use crate::bson::identity::IdKey;
+use crate::bson::value::ValueRef;
 use crate::pair::position::Position;
 
 /// What an id costs besides its own bytes, about.
@@ -73,7 +75,7 @@ impl Touched {
     }
 
     fn insert(&mut self, uuid: &Uuid, id: IdKey, position: Position) {
-        if !can_be_asked_for(&id.value) {
+        if !can_be_asked_for(id.value()) {
             return self.forget(uuid);
         }
         let Some(of) = self.collections.get_mut(uuid) else { return };
@@ -143,13 +145,10 @@ impl Touched {
 
 /// `$in` finds it by exactly this value. The server refuses all the others as an
 /// `_id`; one that is there all the same must not be taken for missing on both sides.
-fn can_be_asked_for(id: &RawBson) -> bool {
-    match id {
-        RawBson::Array(_) | RawBson::RegularExpression(_) | RawBson::Undefined => false,
-        RawBson::Document(document) => {
-            let first = document.iter_elements().next();
-            first.is_none_or(|first| first.is_ok_and(|first| !first.key().as_str().starts_with('$')))
-        }
+fn can_be_asked_for(id: ValueRef<'_>) -> bool {
+    match id.kind {
+        kind::ARRAY | kind::REGEX | kind::UNDEFINED => false,
+        kind::DOCUMENT => elements_of(id.bytes).next().is_none_or(|first| !first.name.starts_with(b"$")),
         _ => true,
     }
 }
@@ -168,7 +167,7 @@ mod tests {
     }
 
     fn key(id: i32) -> IdKey {
-        IdKey::new(RawBsonRef::Int32(id))
+        IdKey::of(RawBsonRef::Int32(id))
     }
 
     fn note(touched: &mut Touched, uuid: &Uuid, id: i32, position: u64) {
@@ -179,7 +178,7 @@ mod tests {
         let mut ids: Vec<i32> = touched
             .of(uuid, round, Position::MAX, MANY)?
             .iter()
-            .map(|id| id.value.as_raw_bson_ref().as_i32().expect("the tests' ids"))
+            .map(|id| id.value().readable().and_then(|id| id.as_i32()).expect("the tests' ids"))
             .collect();
         ids.sort_unstable();
         Some(ids)
@@ -223,9 +222,9 @@ mod tests {
         let mut touched = Touched::default();
         let round = touched.begin(ONE);
         note(&mut touched, &ONE, 1, 3);
-        touched.note(&ONE, &IdKey::new(RawBsonRef::Double(1.0)), at(4), MANY);
+        touched.note(&ONE, &IdKey::of(RawBsonRef::Double(1.0)), at(4), MANY);
         assert_eq!(touched.count(), 1);
-        touched.settle(&ONE, round, &[IdKey::new(RawBsonRef::Int64(1))], at(3));
+        touched.settle(&ONE, round, &[IdKey::of(RawBsonRef::Int64(1))], at(3));
         assert_eq!(touched.count(), 1, "touched at 4, by its other name");
     }
 
@@ -250,7 +249,7 @@ mod tests {
         let mut touched = Touched::default();
         let round = touched.begin(ONE);
         let long = "x".repeat(4 * ID_BYTES);
-        touched.note(&ONE, &IdKey::new(RawBsonRef::String(&long)), at(1), 4);
+        touched.note(&ONE, &IdKey::of(RawBsonRef::String(&long)), at(1), 4);
         assert!(!touched.is_on(&ONE, round));
         assert_eq!((touched.count(), touched.bytes), (0, 0));
     }
@@ -261,7 +260,7 @@ mod tests {
         for (id, is_kept) in [(&plain, true), (&operator, false), (&empty, true)] {
             let mut touched = Touched::default();
             let round = touched.begin(ONE);
-            touched.note(&ONE, &IdKey::new(RawBsonRef::Document(id)), at(1), MANY);
+            touched.note(&ONE, &IdKey::of(RawBsonRef::Document(id)), at(1), MANY);
             assert_eq!(touched.is_on(&ONE, round), is_kept, "{id:?}");
         }
     }

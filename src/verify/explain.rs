@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use bson::{Bson, RawBson, RawBsonRef, RawDocument};
+use bson::RawDocument;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate::id_of;
+use crate::bson::value::ValueRef;
 use crate::error::Result;
 use crate::verify::part::{Order, Part};
 use crate::verify::range::Range;
@@ -73,7 +74,7 @@ async fn look_up(part: &Part, range: &Range) -> Result<Vec<String>> {
     }
     if found.len() < DIFFERENCES_MAX {
         let missing = remembered.keys().take(DIFFERENCES_MAX - found.len());
-        found.extend(missing.map(|id| named(part, id.value.as_raw_bson_ref(), MISSING)));
+        found.extend(missing.map(|id| named(part, id.value(), MISSING)));
     }
     Ok(found)
 }
@@ -85,18 +86,18 @@ pub(super) const CHANGED: &str = "differs in its bytes";
 fn sentence(part: &Part, document: &RawDocument, what: &str) -> String {
     match id_of(document) {
         Some(id) => named(part, id, what),
-        None => format!("{}: _id (unreadable) {what}", part.ns),
+        None => format!("{}: a document without _id {what}", part.ns),
     }
 }
 
 /// How a difference is told.
-pub(super) fn named(part: &Part, id: RawBsonRef<'_>, what: &str) -> String {
+pub(super) fn named(part: &Part, id: ValueRef<'_>, what: &str) -> String {
     format!("{}: _id {} {what}", part.ns, shown(id))
 }
 
 /// An `_id`, cut where it is long.
-fn shown(id: RawBsonRef<'_>) -> String {
-    let text = Bson::try_from(RawBson::from(id)).map_or_else(|_| format!("{id:?}"), |id| id.to_string());
+fn shown(id: ValueRef<'_>) -> String {
+    let text = id.to_string();
     match text.char_indices().nth(ID_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

@@ -57,7 +57,7 @@ fn bounds(mut samples: Vec<RawBson>, count: u64) -> Vec<RawBson> {
     samples.sort_by(|a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()));
     let at = |cut: u64| (cut * samples.len() as u64 / count) as usize;
     let mut bounds: Vec<RawBson> = (1..count).filter_map(|cut| samples.get(at(cut)).cloned()).collect();
-    bounds.dedup_by(|a, b| IdKey::new(a.as_raw_bson_ref()) == IdKey::new(b.as_raw_bson_ref()));
+    bounds.dedup_by(|a, b| IdKey::of(a.as_raw_bson_ref()) == IdKey::of(b.as_raw_bson_ref()));
     bounds
 }
 

@@ -45,7 +45,7 @@ pub async fn different(part: &Part, ids: &[IdKey]) -> Result<Vec<(IdKey, &'stati
 /// `different`, as sentences for a report.
 pub async fn explained(part: &Part, ids: &[IdKey]) -> Result<Vec<String>> {
     let different = different(part, ids).await?;
-    Ok(different.iter().map(|(id, how)| explain::named(part, id.value.as_raw_bson_ref(), how)).collect())
+    Ok(different.iter().map(|(id, how)| explain::named(part, id.value(), how)).collect())
 }
 
 /// Of the documents that are there and count on this side.

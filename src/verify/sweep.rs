@@ -53,7 +53,7 @@ pub async fn sweep(part: &Part, range: &Range, different_max: usize) -> Result<O
     })
     .await?;
     if unnamed {
-        return Err(Error::new(Kind::Unsupported, format!("{} holds a document without readable `_id`", part.ns)));
+        return Err(Error::new(Kind::Server, format!("a document of {} came without `_id`", part.ns)));
     }
     Ok((swept.different.len() <= different_max).then_some(swept))
 }

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use bson::{RawDocument, RawDocumentBuf};
 
-use crate::bson::locate::id_element;
+use crate::bson::locate::id_of;
 use crate::bson::order;
 use crate::error::Result;
 use crate::verify::part::{Counted, Part, Reader};
@@ -55,8 +55,8 @@ fn compare_ids(a: &RawDocument, b: &RawDocument) -> Ordering {
         return Ordering::Equal;
     }
     // By their bytes: those that are no UTF-8 have their place too.
-    match (id_element(a), id_element(b)) {
-        (Some(a), Some(b)) => order::compare_views(&a.into(), &b.into()),
+    match (id_of(a), id_of(b)) {
+        (Some(a), Some(b)) => order::compare_views(&a.view(), &b.view()),
         (a, b) => a.is_some().cmp(&b.is_some()),
     }
 }

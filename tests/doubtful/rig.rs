@@ -68,6 +68,7 @@ impl Sides {
             client,
             limits,
             at_once,
+            majority: Arc::default(),
             term,
             patience: Duration::from_secs(60),
             metrics: metrics.clone(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bson::Uuid;
 use futures_util::FutureExt;
+use shardlift::bson::value::Value;
 use shardlift::cluster::catalog::Namespace;
 use shardlift::pair::budget::Share;
 use shardlift::pair::collection::{Tracked, Traits};
@@ -311,9 +312,9 @@ fn with_op<T>(op: &Change, position: Position, work: impl FnOnce(OpRef<'_>) -> T
         OpKind::Delta => Some(body::diff(&op.delta)),
         _ => op.doc.or(op.stray).map(|doc| body::document(op.key, &doc)),
     };
-    let id = body::id(op.key, op.spelling);
+    let id = Value::from(body::id(op.key, op.spelling).as_raw_bson_ref());
     let body = body.as_ref().map_or(&[][..], |body| body.as_bytes());
-    work(OpRef { position, uuid: op.uuid, kind: op.kind, id: id.as_raw_bson_ref(), body })
+    work(OpRef { position, uuid: op.uuid, kind: op.kind, id: id.as_ref(), body })
 }
 
 pub(super) fn namespace(name: &str) -> Namespace {

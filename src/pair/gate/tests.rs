@@ -1,11 +1,12 @@
 //! Held ops that are left to the spool: what a reader must hand over, when, and
 //! how far the watermark stays below it.
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
 use futures_util::FutureExt;
 
 use super::opening::Opening;
 use super::*;
+use crate::bson::value::Value;
 use crate::cluster::catalog::Namespace;
 use crate::pair::budget::Share;
 use crate::pair::collection::Traits;
@@ -50,8 +51,14 @@ impl Bench {
 
     fn with_op<T>(&mut self, id: i32, position: u64, work: impl FnOnce(&mut Gate, OpRef<'_>, &mut Origin) -> T) -> T {
         let body: RawDocumentBuf = rawdoc! { "_id": id, "at": position as i64 };
-        let id = RawBsonRef::Int32(id);
-        let op = OpRef { position: at(position), uuid: self.uuid, kind: OpKind::Insert, id, body: body.as_bytes() };
+        let id = Value::from(RawBsonRef::Int32(id));
+        let op = OpRef {
+            position: at(position),
+            uuid: self.uuid,
+            kind: OpKind::Insert,
+            id: id.as_ref(),
+            body: body.as_bytes(),
+        };
         let permit = self.share.reserve_reply().now_or_never().expect("a test keeps few bytes");
         work(&mut self.gate, op, &mut Origin::copied(permit))
     }
@@ -245,7 +252,7 @@ fn a_unit_whose_ops_are_in_lanes_is_not_settled_while_the_drop_of_its_collection
 /// Ids touched, of everything the round knows.
 fn touched(b: &Bench, round: u64) -> Option<Vec<i32>> {
     let ids = b.gate.touched_of(&b.uuid, round, Position::MAX, usize::MAX)?;
-    let mut ids: Vec<i32> = ids.iter().filter_map(|id| id.value.as_raw_bson_ref().as_i32()).collect();
+    let mut ids: Vec<i32> = ids.iter().filter_map(|id| id.value().readable()?.as_i32()).collect();
     ids.sort_unstable();
     Some(ids)
 }
@@ -262,7 +269,7 @@ fn every_op_that_will_be_applied_touches_its_document_wherever_it_waits() {
     b.gate.leave(NONE);
     assert_eq!((b.entry(9, 4), b.gate.left()), (Verdict::Held, 2));
     assert_eq!(touched(&b, round), Some(vec![2, 3, 4]));
-    b.gate.settle(&b.uuid.clone(), round, &[2, 3, 4].map(|id| IdKey::new(RawBsonRef::Int32(id))), at(7));
+    b.gate.settle(&b.uuid.clone(), round, &[2, 3, 4].map(|id| IdKey::of(RawBsonRef::Int32(id))), at(7));
     assert_eq!(touched(&b, round), Some(vec![4]));
 }
 
@@ -307,6 +314,6 @@ fn too_many_touched_documents_end_the_round_and_a_new_one_begins_empty() {
     assert!(!b.gate.is_tracked(&uuid, round) && !b.gate.touch(&uuid, round, Vec::new()));
     let again = b.gate.track(&uuid, 2).expect("it is copied");
     assert_eq!(touched(&b, again), Some(vec![]));
-    assert!(b.gate.touch(&uuid, again, vec![IdKey::new(RawBsonRef::Int32(9))]));
+    assert!(b.gate.touch(&uuid, again, vec![IdKey::of(RawBsonRef::Int32(9))]));
     assert_eq!(touched(&b, again), Some(vec![9]));
 }

@@ -96,20 +96,21 @@ async fn operations_that_are_killed_on_either_side_pass() {
 async fn one_interruption_of_any_command_ends_no_run() {
     let (source, target) = pair().await;
     let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
-    insert(&a, "c", 3_000, 1_000).await;
+    insert(&a, "c", 10_000, 1_000).await;
     let once =
         |command: &str, code: i32| doc! {"failCommands": [command], "errorCode": code, "appName": "shardlift verify"};
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--verify", "full"]).await;
     engine.until_ready().await;
-    for (command, code) in [("insert", 11601), ("update", 11601), ("delete", 11601), ("update", 237)] {
-        let data = doc! {"failCommands": [command], "errorCode": code, "namespace": "d.c"};
-        fail(&b, doc! {"times": 1}, data).await;
-        let id = 10_000 + code;
-        run(&a, "d", doc! {"insert": "c", "documents": [{"_id": id}]}).await;
-        run(&a, "d", doc! {"update": "c", "updates": [{"q": {"_id": id}, "u": {"$set": {"n": 1}}}]}).await;
-        run(&a, "d", doc! {"delete": "c", "deletes": [{"q": {"_id": id}, "limit": 1}]}).await;
-        engine.until_ready().await;
-        fail_no_more(&b).await;
+    let writes = [
+        doc! {"insert": "c", "documents": [{"_id": -1}]},
+        doc! {"update": "c", "updates": [{"q": {"_id": 1}, "u": {"$set": {"n": -1}}}]},
+        doc! {"delete": "c", "deletes": [{"q": {"_id": 2}, "limit": 1}]},
+    ];
+    for (times, write) in (1..).zip(writes) {
+        let command = write.keys().next().unwrap().clone();
+        fail(&b, doc! {"times": 1}, doc! {"failCommands": [command], "errorCode": 11601, "namespace": "d.c"}).await;
+        run(&a, "d", write).await;
+        engine.until("back", |now| now.recoveries == times && now.phase == "ready").await;
     }
     // What the cutover reads is read again, whichever read it is.
     fail(&a, doc! {"times": 1}, once("find", 11601)).await;

@@ -94,8 +94,10 @@ async fn commands_that_change_no_data_are_passed_by() {
     insert(&a, "c", 500).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
-    run(&a, "d", doc! {"dbCheck": "c"}).await;
-    run(&a, "d", doc! {"dbCheck": 1}).await;
+    for of in [bson::Bson::from("c"), bson::Bson::from(1)] {
+        // Its reply has no number at `ok`, which the driver does not take.
+        let _ = a.database("d").run_command(doc! {"dbCheck": of}).await;
+    }
     run(&a, "d", doc! {"collMod": "c"}).await;
     apply_ops(&a, vec![doc! {"op": "n", "ns": "", "o": {"msg": "nothing"}}]).await;
     let oplog = a.database("local").collection::<Document>("oplog.rs");

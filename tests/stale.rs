@@ -37,7 +37,6 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
         let at_once = Arc::default();
         let direct = shard.direct(&client, "test", 4);
         let writer = Writer {
-            client,
             direct,
             limits: LIMITS,
             at_once,

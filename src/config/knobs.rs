@@ -119,7 +119,7 @@ pub const KNOBS: &[Knob] = &[
     knob("server_timeout_s", "s", Number(10), Between(1, 600), DEPLOYMENTS,
         "How long to wait for a server to accept a connection or to be found."),
     knob("away_max_s", "s", Number(1_800), Between(1, 604_800), MIGRATE,
-        "How long either side may be away before the run parks: it stops, and the same command goes on with it."),
+        "How long either side may be away, or give nothing new, before the run parks: it stops, and the same command goes on with it."),
     knob("command_timeout_s", "s", Number(60), Between(1, 3_600), MIGRATE,
         "How long a data command or a cursor read may go unanswered before it counts as lost."),
     knob("checkpoint_ms", "ms", Number(1_000), Between(50, 60_000), MIGRATE,

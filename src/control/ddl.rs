@@ -262,7 +262,8 @@ impl Coordinator {
             "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" },
         };
         let database = self.sides.source.shards[pair].client.database(&ns.db);
-        match database.run_raw_command(find).await.map_err(Error::from) {
+        // The reply stays as it lies: its document may be none that the driver can read.
+        match database.run_raw_cursor_command(find).batch().await.map_err(Error::from) {
             Ok(_) => Ok(false),
             Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
             Err(e) => Err(e),

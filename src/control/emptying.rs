@@ -115,7 +115,7 @@ async fn delete_found(client: &Client, ns: &Namespace, uuid: Uuid, find: RawDocu
         for document in batch.doc_slices()? {
             // By its bytes: one that is no UTF-8 goes as well.
             let query = document?.as_document().and_then(locate::id_query).ok_or_else(|| nameless(ns))?;
-            deletes.push(rawdoc! {"q": query, "limit": 1});
+            deletes.push(rawdoc! {"q": query, "limit": 1, "hint": {"_id": 1}});
         }
         if !deletes.is_empty() {
             delete(client, ns, uuid, deletes).await?;

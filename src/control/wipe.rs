@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bson::{Document, Uuid, doc};
+use bson::{RawDocumentBuf, Uuid, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::admin;
@@ -142,7 +142,7 @@ async fn is_ours(target: &Deployment, collection: &Collection, uuids: &BTreeSet<
     match collection.uuid {
         Some(uuid) if uuids.contains(&uuid.bytes()) => Ok(true),
         Some(_) if uuids.is_empty() => {
-            let documents = target.entry.database(&collection.ns.db).collection::<Document>(&collection.ns.coll);
+            let documents = target.entry.database(&collection.ns.db).collection::<RawDocumentBuf>(&collection.ns.coll);
             Ok(documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_none())
         }
         _ => Ok(false),

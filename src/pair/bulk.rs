@@ -12,10 +12,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::{Document, RawDocument, rawdoc};
+use bson::{RawDocument, rawdoc};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mongodb::Client;
 
 use crate::bson::identity::{self, IdKey};
 use crate::cluster::direct::Direct;
@@ -36,8 +35,6 @@ use crate::wire::message::{Reply, Request, number};
 /// Writes to one target shard.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    /// For single reads.
-    pub client: Client,
     pub direct: Direct,
     pub limits: FlushLimits,
     /// Whether flushes go in one transaction.
@@ -313,7 +310,10 @@ impl Writer {
                         return self.doubt(collection, id, *position, refusal);
                     }
                 }
-                Err(e) if may_miss && e.kind == Kind::Server && !self.is_there(collection, id).await? => {}
+                Err(e)
+                    if may_miss
+                        && e.kind == Kind::Server
+                        && !self.has_any(collection, std::slice::from_ref(id)).await? => {}
                 // `applyOps` tells of a refused op as of its own failure.
                 Err(Error { kind: Kind::Server, code: Some(code), message, .. }) if may_miss => {
                     return self.doubt(collection, id, *position, &Refusal { index: 0, code, message, on_id: false });
@@ -324,14 +324,16 @@ impl Writer {
         Ok(())
     }
 
-    async fn is_there(&self, collection: &Tracked, id: &IdKey) -> Result<bool> {
+    /// True if the target has any of these documents, whatever they hold.
+    pub(super) async fn has_any(&self, collection: &Tracked, ids: &[IdKey]) -> Result<bool> {
         let find = rawdoc! {
-            "find": &*collection.ns.coll, "filter": { "_id": identity::any_of(std::slice::from_ref(id)) },
-            "hint": { "_id": 1 }, "limit": 1, "singleBatch": true,
+            "find": &*collection.ns.coll, "filter": { "_id": identity::any_of(ids) }, "hint": { "_id": 1 }, "limit": 1,
+            "singleBatch": true,
         };
-        let reply: Document = self.client.database(&collection.ns.db).run_raw_command(find).await?;
-        let found = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok());
-        Ok(found.is_some_and(|found| !found.is_empty()))
+        let reply = self.command(Request::new(&collection.ns.db, find)).await?;
+        let batch = reply.body().get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        let batch = batch.map_err(|_| Error::new(Kind::Server, "the target answered a find without documents"))?;
+        Ok(!batch.is_empty())
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Statement {
     pub deltas: Deltas,
     /// Of the oldest op it stands for; of a copied document the fence.
     pub position: Position,
-    /// The oldest op made the document.
+    /// The oldest op made the document, or may have.
     pub made: bool,
 }
 
@@ -270,7 +270,8 @@ impl Statement {
             OpKind::Delete => (Base::Gone, SmallVec::new()),
             OpKind::Unclear => (Base::Unclear, SmallVec::new()),
         };
-        let (needs_literal, made) = (needs_literal && kind != OpKind::Delta, kind == OpKind::Insert);
+        let made = matches!(kind, OpKind::Insert | OpKind::Unclear);
+        let needs_literal = needs_literal && kind != OpKind::Delta;
         Statement { id, base, needs_literal, deltas, position, made }
     }
 

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bson::{Bson, Document, Timestamp, rawdoc};
+use bson::{Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
@@ -216,15 +216,8 @@ impl Reread<'_> {
 
     /// True if the target has any of these, whatever it holds.
     pub async fn exist_on_target(&self, ids: &[IdKey]) -> Result<bool> {
-        let database = self.writer.client.database(&self.tracked.ns.db);
         for some in split_ids(ids) {
-            let find = rawdoc! {
-                "find": &*self.tracked.ns.coll, "filter": { "_id": identity::any_of(some) }, "hint": { "_id": 1 }, "limit": 1,
-                "singleBatch": true,
-            };
-            let reply: Document = database.run_raw_command(find).await?;
-            let found = reply.get_document("cursor").ok().and_then(|cursor| cursor.get_array("firstBatch").ok());
-            if found.is_none_or(|found: &Vec<Bson>| !found.is_empty()) {
+            if self.writer.has_any(self.tracked, some).await? {
                 return Ok(true);
             }
         }

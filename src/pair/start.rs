@@ -108,7 +108,6 @@ impl Pair {
         let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
         let writer = Writer {
             direct: plan.target.direct(&target, &app_name, pool as usize).admitted_by(plan.store.admission()),
-            client: target,
             limits: limits.flush,
             at_once: Arc::default(),
             majority: Arc::default(),

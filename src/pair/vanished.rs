@@ -64,7 +64,8 @@ pub async fn died(tracked: &Tracked) {
 /// The source shard does not know the collection's UUID now.
 pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
     let find = rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
-    match source.database(&tracked.ns.db).run_raw_command(find).await.map_err(Error::from) {
+    // The reply stays as it lies: its document may be none that the driver can read.
+    match source.database(&tracked.ns.db).run_raw_cursor_command(find).batch().await.map_err(Error::from) {
         Ok(_) => Ok(false),
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
         Err(e) => Err(e),

@@ -66,7 +66,7 @@ impl PairStore {
 
     /// Stores a plan, in place of any earlier one. Incarnations count on.
     pub async fn create(&self, state: &PairState) -> Result<()> {
-        let others = rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0};
+        let others = rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0, "hint": {"_id": 1}};
         self.database.write(rawdoc! {"delete": PAIRS, "deletes": [others]}).await?;
         let torn = statement(self.me(), rawdoc! {"$set": {"whole": false}}, false);
         self.database.update_all(PAIRS, [Ok(torn)]).await?;
@@ -294,7 +294,7 @@ impl PairStore {
     pub async fn clear_units(&self, only: Option<&[Uuid]>) -> Result<i64> {
         let run = self.run.as_str();
         let Some(uuids) = only else {
-            let all = rawdoc! {"q": {"run": run}, "limit": 0};
+            let all = rawdoc! {"q": {"run": run}, "limit": 0, "hint": {"_id": 1}};
             return Ok(self.database.write(rawdoc! {"delete": UNITS, "deletes": [all]}).await?.term);
         };
         let mut term = None;

@@ -65,7 +65,6 @@ impl Sides {
         let at_once = Arc::default();
         let writer = Writer {
             direct: target.direct(&client, "test", 16),
-            client,
             limits,
             at_once,
             majority: Arc::default(),

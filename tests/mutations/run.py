@@ -74,9 +74,9 @@ TABLE = [
     ("upsert", "R3", "an update brings a document back", "src/pair/render.rs",
      "matches!(statement.base, Base::Full(_));", "MUTATED || matches!(statement.base, Base::Full(_));"),
     ("resurrect", "R3", "a replacement after a delete, in one flush, upserts", "src/pair/compile.rs",
-     "            (_, Base::Gone) => return,",
+     "            (_, Base::Gone | Base::Unclear) => return,",
      "            (OpKind::Replace, Base::Gone) if MUTATED => Base::Full(body),\n"
-     "            (_, Base::Gone) => return,"),
+     "            (_, Base::Gone | Base::Unclear) => return,"),
     ("insert-misses", "R3", "an insert that meets a document is skipped", "loadgen/src/sim/target.rs",
      "                let start = match upsert {",
      "                let base = if MUTATED && upsert && there.is_some() { there } else { base };\n"
@@ -84,7 +84,7 @@ TABLE = [
     ("raw-lane", "R4", "a lane by the bytes of `_id`", "src/pair/gate.rs",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };\n"
-     "        let hash = if MUTATED { hash ^ (op.id.value.element_type() as u64) << 40 } else { hash };"),
+     "        let hash = if MUTATED { hash ^ (u64::from(op.id.value().kind)) << 40 } else { hash };"),
     ("twice", "R4", "a document twice in one unordered flush", "src/pair/compile.rs",
      "collection.filter(|_| !next.collection.in_order());",
      "collection.filter(|_| !next.collection.in_order() && !MUTATED);"),

@@ -5,6 +5,7 @@
 
 use bson::raw::cstr;
 use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use shardlift::bson::identity::IdKey;
 
 /// `_id` as the index compares it.
 pub(super) type Key = i64;
@@ -54,6 +55,11 @@ pub(super) fn key(id: RawBsonRef<'_>) -> (Key, Spelling) {
         RawBsonRef::Double(v) => (v as i64, Spelling::Double),
         other => panic!("an `_id` no source has: {other:?}"),
     }
+}
+
+pub(super) fn key_of(id: &IdKey) -> Key {
+    let id = id.value().readable().expect("the model's ids are numbers");
+    key(id.as_raw_bson_ref()).0
 }
 
 pub(super) fn document(key: Key, doc: &Doc) -> RawDocumentBuf {

@@ -11,6 +11,7 @@ use shardlift::pair::ledger::Pin;
 use shardlift::pair::position::Position;
 use shardlift::state::{CollectionState, UnitState};
 
+use crate::sim::body;
 use crate::sim::coordinator::{Answer, Coordinator};
 use crate::sim::pair::{Pair, Reach, Step, Wait, check_equal, namespace};
 use crate::sim::replay::Replay;
@@ -42,6 +43,11 @@ pub(super) enum Work {
     Build,
     /// Held at this position.
     Building(Position),
+    /// Its doubtful documents are read again once it is held, past its horizon, and its
+    /// lanes are empty.
+    Reread,
+    /// Held at this position.
+    Rereading(Position),
     /// Its ops go on.
     Releasing(Replay),
     Done,
@@ -63,6 +69,7 @@ impl Chore {
 impl Pair {
     /// A step of a random chore that is the first on its name.
     pub(super) fn chore(&mut self, coordinator: &mut Coordinator, reach: &mut Reach<'_>) -> Step {
+        self.reread_doubtful();
         let is_first = |i: &usize| self.chores[..*i].iter().all(|c| c.tracked.ns != self.chores[*i].tracked.ns);
         let first: Vec<usize> = (0..self.chores.len()).filter(is_first).collect();
         let Some(which) = first.get(reach.dice.below(first.len() as u64) as usize).copied() else { return Ok(()) };
@@ -141,9 +148,24 @@ impl Pair {
             }
             Work::Building(_) if !tracked.counts() => release(),
             Work::Building(position) if tracked.in_lanes.load(SeqCst) == 0 => {
-                if reach.target.term == self.term {
+                // Documents that are doubtful are not written yet.
+                if reach.target.term == self.term && tracked.doubts.is_empty() {
                     check_equal(tracked, position, &reach.source.collections[&uuid], reach.target)?;
                 }
+                release()
+            }
+            Work::Reread if !tracked.counts() => Work::Done,
+            Work::Reread => {
+                if self.gate.is_past_horizon(tracked) && self.gate.hold(&uuid) {
+                    Work::Rereading(self.gate.passed())
+                } else {
+                    Work::Reread
+                }
+            }
+            Work::Rereading(_) if !tracked.counts() => release(),
+            // In another term the attempt is about to end.
+            Work::Rereading(position) if tracked.in_lanes.load(SeqCst) == 0 && reach.target.term == self.term => {
+                reread(tracked, position, reach);
                 release()
             }
             Work::Releasing(mut replay) => match replay.step(self, reach) {
@@ -153,6 +175,29 @@ impl Pair {
             waiting => waiting,
         })
     }
+}
+
+impl Pair {
+    /// Every collection with doubtful documents has a chore that reads them again.
+    pub(super) fn reread_doubtful(&mut self) {
+        for tracked in self.gate.doubtful() {
+            let is_its =
+                |c: &Chore| c.tracked.uuid == tracked.uuid && matches!(c.work, Work::Reread | Work::Rereading(_));
+            if !self.chores.iter().any(is_its) {
+                self.chores.push(Chore::new(tracked, None, Work::Reread));
+            }
+        }
+    }
+}
+
+/// As `pair::reread`: what the source shows at the position held at.
+fn reread(tracked: &Tracked, position: Position, reach: &mut Reach<'_>) {
+    let ids = tracked.doubts.ids();
+    let shown = reach.source.collections[&tracked.uuid].shown_at(position);
+    let documents = ids.iter().map(body::key_of).map(|key| (key, shown.get(&key).copied())).collect();
+    tracked.saw_by(reach.source.newest());
+    reach.target.settle(tracked.target_uuid(), documents);
+    tracked.doubts.forget(&ids);
 }
 
 /// A collection as a plan, or a creation, records it.

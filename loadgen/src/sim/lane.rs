@@ -132,14 +132,11 @@ impl Sent {
     }
 }
 
-fn key(statement: &Statement) -> body::Key {
-    let id = statement.id.value().readable().expect("the model's ids are numbers");
-    body::key(id.as_raw_bson_ref()).0
-}
-
 /// As `Writer::write_collection` sends them.
 fn commands(writes: &CollectionWrites) -> Vec<Sent> {
-    let statements: Vec<&Statement> = writes.statements.iter().collect();
+    let (unclear, statements): (Vec<&Statement>, Vec<&Statement>) =
+        writes.statements.iter().partition(|s| s.base == Base::Unclear);
+    unclear.iter().for_each(|s| writes.collection.doubts.add(&s.id, s.position));
     let in_order = writes.collection.in_order();
     let runs: Vec<Vec<&Statement>> = match in_order {
         true => {
@@ -154,7 +151,7 @@ fn commands(writes: &CollectionWrites) -> Vec<Sent> {
     let command = |run: &Vec<&Statement>| {
         let mut command = Command::read(&render(&writes.collection, run, in_order));
         let must_find = run.iter().filter(|statement| !in_order && statement.must_find(horizon));
-        command.must_find = must_find.map(|statement| key(statement)).collect();
+        command.must_find = must_find.map(|statement| body::key_of(&statement.id)).collect();
         command
     };
     runs.iter().map(|run| Sent::new(command(run), writes.collection.clone())).collect()

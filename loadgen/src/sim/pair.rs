@@ -278,7 +278,11 @@ impl Pair {
     /// Nothing is left to do with what the source has.
     pub(super) fn is_idle(&self, source: &Source) -> bool {
         let scans = self.queue.is_empty() && self.scans.iter().all(|scan| matches!(scan, Scan::Idle));
-        self.at_head(source) && scans && self.chores.is_empty() && self.lanes.iter().all(Lane::is_idle)
+        self.at_head(source)
+            && scans
+            && self.gate.doubtful().is_empty()
+            && self.chores.is_empty()
+            && self.lanes.iter().all(Lane::is_idle)
     }
 
     /// Where nothing is under way, the target is what the source was at the
@@ -308,7 +312,7 @@ pub(super) fn check_equal(tracked: &Tracked, position: Position, source: &Collec
 /// The op as the engine reads it from an entry.
 fn with_op<T>(op: &Change, position: Position, work: impl FnOnce(OpRef<'_>) -> T) -> T {
     let body = match op.kind {
-        OpKind::Delete => None,
+        OpKind::Delete | OpKind::Unclear => None,
         OpKind::Delta => Some(body::diff(&op.delta)),
         _ => op.doc.or(op.stray).map(|doc| body::document(op.key, &doc)),
     };

@@ -258,9 +258,15 @@ impl Source {
                 let stray = Some(Doc { spelling, fields });
                 return Change { stray, ..change(OpKind::Replace, spelling, None, Delta::default()) };
             }
-            return change(OpKind::Insert, spelling, Some(Doc { spelling, fields }), Delta::default());
+            let kind = if dice.below(10) == 0 { OpKind::Unclear } else { OpKind::Insert };
+            return change(kind, spelling, Some(Doc { spelling, fields }), Delta::default());
         };
-        match dice.below(8) {
+        match dice.below(9) {
+            // A user's `applyOps`, whatever it did.
+            8 => {
+                fields[dice.below(FIELDS as u64) as usize] = value;
+                change(OpKind::Unclear, doc.spelling, Some(Doc { fields, ..doc }), Delta::default())
+            }
             0..3 => change(OpKind::Delete, doc.spelling, None, Delta::default()),
             3 => {
                 fields[dice.below(FIELDS as u64) as usize] = value;

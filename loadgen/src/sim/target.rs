@@ -35,6 +35,8 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 enum Effect {
     Document(Uuid, Key, Option<Doc>),
+    /// All of it or nothing.
+    Documents(Uuid, Vec<(Key, Option<Doc>)>),
     Create(Uuid),
     Drop(Uuid),
     Store(StoreWrite),
@@ -81,6 +83,11 @@ impl Target {
         let gone: Vec<Key> = there.map(|(key, _)| *key).collect();
         gone.into_iter().for_each(|key| self.write(Effect::Document(uuid, key, None)));
         self.commit_all();
+    }
+
+    /// As `pair::reread`: one transaction.
+    pub(super) fn settle(&mut self, uuid: Uuid, documents: Vec<(Key, Option<Doc>)>) {
+        self.write(Effect::Documents(uuid, documents));
     }
 
     /// Returns the number of the write, to wait for, or None if it was refused.
@@ -169,6 +176,9 @@ impl State {
             }
             Effect::Document(uuid, key, None) => {
                 self.collections.get_mut(uuid).map(|documents| documents.remove(key));
+            }
+            Effect::Documents(uuid, documents) => {
+                documents.iter().for_each(|(key, doc)| self.apply(&Effect::Document(*uuid, *key, *doc)));
             }
             Effect::Create(uuid) => drop(self.collections.entry(*uuid).or_default()),
             Effect::Drop(uuid) => drop(self.collections.remove(uuid)),

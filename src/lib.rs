@@ -130,6 +130,13 @@
 //!   more after its flush; refused again, its document is dropped from the stream and
 //!   read again at an exact position ([`pair::doubtful`]); in one transaction there is no
 //!   order to find (R3).
+//! - *What an entry does not say is read from the source, not guessed at*: a user's own
+//!   `applyOps` takes every operator, upserts, and is logged as it was asked for; even its
+//!   inserts may be stored otherwise. Its documents are doubtful, as refused ones are. What
+//!   each command of the oplog means is one table ([`pair::meaning`]).
+//! - *Patience counts from what was read last*, not from what was opened: a new cursor
+//!   shows the newest entry it is opened at, though the next cannot be read
+//!   ([`pair::fetch`]). A scan goes on after its last document ([`pair::scan`]).
 //! - *Updates and deletes of a flush in one transaction* ([`pair::at_once`]): the
 //!   target commits and logs once for thousands of statements (tuning.md). What it does
 //!   not take at once goes statement by statement. Inserts are cheaper by themselves.

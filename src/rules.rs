@@ -19,10 +19,12 @@
 //! **Replay.** An insert writes its document over whatever is there, an update never
 //! brings a document back, a delete of nothing is fine: so ops may be applied twice. A
 //! refused op is never skipped: its document becomes doubtful and is read again from
-//! the source at an exact position. The **horizon** is the newest source position any
-//! document of the target may show: the source's clock when it gave the document, for a
-//! prepared transaction is shown before its commit entry is. Unique builds, verification and the cutover wait
-//! until the tail has passed it; on a quiet shard a note takes it there. Beyond it a write that finds no document is
+//! the source at an exact position. So does that of an op which does not say what
+//! became of it: an update by a user's own `applyOps`. The **horizon** is the newest
+//! source position any document of the target may show: the source's clock when it gave
+//! the document, for a prepared transaction is shown before its commit entry is. Unique
+//! builds, verification and the cutover wait until the tail has passed it; on a quiet
+//! shard a note takes it there. Beyond it a write that finds no document is
 //! counted and reported.
 //!
 //! # R4

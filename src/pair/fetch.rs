@@ -233,6 +233,18 @@ mod tests {
     }
 
     #[test]
+    fn the_head_is_reached_only_while_the_source_can_be_read() {
+        let view = View::default();
+        assert!(!view.is_at_head());
+        view.read(true);
+        assert!(view.is_at_head() && view.trouble().is_none());
+        view.failed("it was killed");
+        assert_eq!((view.is_at_head(), view.trouble().as_deref()), (false, Some("it was killed")));
+        view.read(false);
+        assert!(!view.is_at_head() && view.trouble().is_none());
+    }
+
+    #[test]
     fn a_block_is_what_a_reply_has_of_new_entries() {
         for (times, begins, expect) in [
             (&[4, 5, 6, 7][..], false, &[6, 7][..]),

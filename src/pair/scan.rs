@@ -351,3 +351,32 @@ impl ReadTo {
 fn may_be_gone(e: &Error) -> bool {
     e.code.is_some_and(|code| code == CODE_NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::catalog::Namespace;
+    use crate::pair::collection::Traits;
+
+    #[test]
+    fn a_scan_goes_on_at_the_last_document_that_came() {
+        let ns = || Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let clustered = Traits { clustered: true, ..Traits::default() };
+        for (traits, lower, first) in [
+            (Traits::default(), Some(RawBson::Int32(5)), (rawdoc! { "_id": 1 }, Some(rawdoc! { "_id": 5 }))),
+            (clustered, None, (rawdoc! { "$natural": 1 }, None)),
+        ] {
+            let tracked = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns(), traits));
+            let written = Written::default();
+            let unit = ScanUnit { tracked, index: 0, lower, upper: None, batch_documents: 10, written };
+            let asked = |reached: &ReadTo| {
+                let find = finds(&unit, reached).swap_remove(0);
+                let part = |name| find.get_document(name).ok().map(ToOwned::to_owned);
+                (part("hint").expect("it has one"), part("min"))
+            };
+            assert_eq!(asked(&ReadTo::default()), first);
+            let at = rawdoc! { "_id": 9 };
+            assert_eq!(asked(&ReadTo(Some(at.clone()))), (rawdoc! { "_id": 1 }, Some(at)));
+        }
+    }
+}

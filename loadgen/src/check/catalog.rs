@@ -89,7 +89,12 @@ fn compare_row(ns: &str, source: &Document, target: &Document, findings: &Findin
     if kind(source) != kind(target) {
         findings.add(ns, "type", || format!("{} on the source, {} on the target", kind(source), kind(target)));
     }
-    let options = |row: &Document| row.get_document("options").cloned().unwrap_or_default();
+    let options = |row: &Document| {
+        let mut options = row.get_document("options").cloned().unwrap_or_default();
+        // No command makes such a collection: it is carried over as an ordinary one.
+        options.remove("temp");
+        options
+    };
     compare_fields(ns, "options", "", &options(source), &options(target), findings);
 }
 

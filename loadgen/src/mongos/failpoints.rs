@@ -3,7 +3,8 @@
 //! to happen. `errorCode` is answered instead of running the command, without a text for
 //! what to do and, where it is 0, without a code, as a router's own refusals are.
 //! `loseAnswer: true` runs the command and closes the connection instead of answering;
-//! `hang: true` never answers.
+//! `hang: true` never answers. The reply says how often the one before was still to come
+//! (`left`).
 
 use std::sync::Mutex;
 
@@ -40,8 +41,8 @@ impl Failpoints {
             Some(Bson::Document(mode)) => Some(point(mode, &options)?),
             _ => None,
         };
-        *self.0.lock().expect(LOCK) = point;
-        ok(doc! {})
+        let before = std::mem::replace(&mut *self.0.lock().expect(LOCK), point);
+        ok(doc! { "left": before.map_or(0, |before| before.times as i32) })
     }
 
     /// What is to go wrong with this command, which then counts as once.

@@ -6,6 +6,7 @@ mod faults;
 mod lifecycle;
 mod proxied;
 mod routing;
+mod strict;
 mod transactions;
 
 use bson::{Document, doc};

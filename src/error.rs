@@ -98,6 +98,24 @@ impl Error {
         self
     }
 
+    /// What a server answered. Of a command that a refusal repeats the first field is
+    /// enough: the rest may be long, and holds session and signature.
+    pub(crate) fn answered(code: i32, name: &str, text: &str) -> Self {
+        let kind = if is_passing(code) { Kind::Transient } else { Kind::Server };
+        let text = match text.split_once(" to execute command { ") {
+            Some((before, command)) => {
+                let first = command.split([',', '}']).next().unwrap_or_default().trim_end();
+                format!("{before} to execute {first}")
+            }
+            None => text.to_owned(),
+        };
+        let error = Error { code: Some(code), ..Error::new(kind, format!("{text} ({name}, code {code})")) };
+        match code {
+            UNAUTHORIZED => error.remedy("run `shardlift validate`: it names what the user lacks, and on which server"),
+            _ => error,
+        }
+    }
+
     pub fn internal(message: impl Into<String>) -> Self {
         Error::new(Kind::Internal, message).remedy("this is a defect of shardlift: please report it with the log")
     }
@@ -120,8 +138,10 @@ impl std::error::Error for Error {}
 impl From<mongodb::error::Error> for Error {
     fn from(e: mongodb::error::Error) -> Self {
         use mongodb::error::{ErrorKind, WriteFailure};
+        if let ErrorKind::Command(c) = &*e.kind {
+            return Error::answered(c.code, &c.code_name, &c.message);
+        }
         let (code, message) = match &*e.kind {
-            ErrorKind::Command(c) => (Some(c.code), format!("{} ({}, code {})", c.message, c.code_name, c.code)),
             ErrorKind::Write(WriteFailure::WriteError(w)) => (Some(w.code), format!("{} (code {})", w.message, w.code)),
             ErrorKind::Write(WriteFailure::WriteConcernError(w)) => {
                 (Some(w.code), format!("{} (code {})", w.message, w.code))
@@ -147,6 +167,8 @@ impl From<bson::error::Error> for Error {
     }
 }
 
+const UNAUTHORIZED: i32 = 13;
+
 /// Codes of elections, shutdowns and lost connections
 /// (server source, `error_codes.yml`: RetriableError, NotPrimaryError, ShutdownError;
 /// 13388: a shard's new primary has not yet loaded what it owns), and of what an operator
@@ -163,3 +185,18 @@ pub(crate) fn is_passing(code: i32) -> bool {
 /// CursorNotFound, CappedPositionLost, QueryPlanKilled, CursorKilled: what was read can be
 /// read again by another cursor, if its collection is still there.
 pub(crate) const CODES_CURSOR_LOST: [i32; 4] = [43, 136, 175, 237];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_want_of_rights_names_the_command_and_no_session() {
+        let text = "not authorized on config to execute command { find: \"chunks\", lsid: { id: 1 }, $db: \"config\" }";
+        let error = Error::answered(13, "Unauthorized", text);
+        assert_eq!(error.message, "not authorized on config to execute find: \"chunks\" (Unauthorized, code 13)");
+        assert!(error.remedy.is_some_and(|remedy| remedy.contains("shardlift validate")));
+        let one = Error::answered(13, "Unauthorized", "not authorized on d to execute command { ping: 1 }");
+        assert_eq!(one.message, "not authorized on d to execute ping: 1 (Unauthorized, code 13)");
+    }
+}

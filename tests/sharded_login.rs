@@ -1,9 +1,13 @@
 //! Sharded clusters that ask for a login: the config servers' users are the router's,
 //! each shard has its own, and the engine's has exactly the roles that README names.
 
-use bson::doc;
-use loadgen::cluster::{ClusterUsers, ShardedCluster, ShardedOptions, User};
+use bson::{Document, doc};
+use loadgen::cluster::{ClusterUsers, ReplicaSet, ShardedCluster, ShardedOptions, User};
+use loadgen::populate::{self, PopulateArgs};
 use mongodb::Client;
+use shardlift::cluster::connect::{self, Side, Topology};
+use shardlift::control::validate;
+use shardlift::control::validate::privileges::{self, Need, Needs, On};
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -36,6 +40,7 @@ async fn the_roles_that_readme_names_are_enough_with_ddl_elections_and_a_kill() 
     let (from, to) = (source.uri_as(MOVER), target.uri_as(MOVER));
     let client = Client::with_uri_str(source.uri()).await.unwrap();
     let other = Client::with_uri_str(source.uri()).await.unwrap();
+    fixture::insert(&client, "functions", "system.js").await;
     migrate_ddl::before(&client, true).await;
     let mut engine = Engine::start(&from, &to, &[]).await;
     engine.until("copying", |now| matches!(now.phase.as_str(), "copying" | "following" | "ready")).await;
@@ -77,4 +82,86 @@ async fn the_stand_in_lets_nobody_do_what_a_router_would_not() {
     let wrong = cluster.uri().replace("loadgen:loadgen@", "loadgen:other@");
     let wrong = Client::with_uri_str(wrong).await.unwrap();
     assert!(wrong.database("d").run_command(doc! {"find": "c"}).await.is_err());
+}
+
+const OWN_ROLE: &str = "own";
+
+fn role(needs: &[Need]) -> Vec<Document> {
+    let privilege = |need: &Need| {
+        let resource = match need.on {
+            On::Cluster => doc! {"cluster": true},
+            On::AnyDatabase => doc! {"db": "", "collection": ""},
+            On::Collection(db, coll) => doc! {"db": db, "collection": coll},
+        };
+        doc! {"resource": resource, "actions": [need.action]}
+    };
+    needs.iter().map(privilege).collect()
+}
+
+/// Makes the one role of the one user of a replica set.
+async fn give_role(set: &ReplicaSet, needs: &[Need]) {
+    let mut link = set.primary_link().await.unwrap();
+    link.command("admin", doc! {"createRole": OWN_ROLE, "privileges": role(needs), "roles": []}).await.unwrap();
+    link.command("admin", doc! {"grantRolesToUser": MOVER, "roles": [OWN_ROLE]}).await.unwrap();
+}
+
+async fn change_role(set: &ReplicaSet, needs: &[Need]) {
+    let mut link = set.primary_link().await.unwrap();
+    link.command("admin", doc! {"updateRole": OWN_ROLE, "privileges": role(needs)}).await.unwrap();
+}
+
+/// What is said to a user whose role lacks something.
+async fn told(cluster: &ShardedCluster, side: Side) -> String {
+    match connect::connect(side, &cluster.uri_as(MOVER), fixture::TIMEOUT).await {
+        // Asked before anything can be checked.
+        Err(e) => e.to_string(),
+        Ok(deployment) => {
+            let check = validate::privileges_of(&deployment).await;
+            if check.ok { String::new() } else { format!("{}; {}", check.found, check.remedy.unwrap()) }
+        }
+    }
+}
+
+/// Each action of the table taken away once, from the router's user and from a shard's.
+async fn each_is_missed(cluster: &ShardedCluster, side: Side, needs: &Needs) {
+    let shard = &cluster.shards()[1];
+    for (set, place, all) in [(cluster.config(), "mongos", &needs.router), (shard, "shard1", &needs.shard)] {
+        for (index, need) in all.iter().enumerate() {
+            let others = [&all[..index], &all[index + 1..]].concat();
+            change_role(set, &others).await;
+            let told = told(cluster, side).await;
+            let named = told.contains(&format!("{place} lacks {} ({}", need.role, need.action));
+            let asked_first = matches!(need.action, "listShards" | "getParameter" | "find") && told.contains("grant");
+            assert!(named || asked_first, "{side} {place} {need:?}: {told}");
+        }
+        change_role(set, all).await;
+    }
+    assert_eq!(told(cluster, side).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refused_without_each() {
+    let (source, target) = tokio::join!(cluster(&[], &[]), cluster(&[], &[]));
+    let (of_source, of_target) = (privileges::source(Topology::Sharded), privileges::target(Topology::Sharded));
+    for (cluster, needs) in [(&source, &of_source), (&target, &of_target)] {
+        give_role(cluster.config(), &needs.router).await;
+        for shard in cluster.shards() {
+            give_role(shard, &needs.shard).await;
+        }
+    }
+    each_is_missed(&source, Side::Source, &of_source).await;
+    each_is_missed(&target, Side::Target, &of_target).await;
+
+    let client = Client::with_uri_str(source.uri()).await.unwrap();
+    let args = PopulateArgs { docs: 2_000, types: true, capped: true, ..PopulateArgs::new(source.uri()) };
+    populate::populate(&args).await.unwrap();
+    fixture::insert(&client, "functions", "system.js").await;
+    migrate_ddl::before(&client, true).await;
+    let mut engine = Engine::start(&source.uri_as(MOVER), &target.uri_as(MOVER), &[]).await;
+    engine.until("copying", |now| matches!(now.phase.as_str(), "copying" | "following" | "ready")).await;
+    migrate_ddl::changes(&client, &client.clone(), "copying", true).await;
+    engine.until_ready().await;
+    migrate_ddl::changes(&client, &client.clone(), "following", true).await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
 }

@@ -111,14 +111,16 @@ async fn a_user_s_missing_roles_are_named() {
     let fit = fixture::source(&uri("fit", "x")).await;
     assert_eq!(failed(&fit, &target).await, [""; 0]);
     let reader = fixture::source(&uri("reader", "x")).await;
-    assert_eq!(found(&reader, &target, "source privileges").await, "secured lacks backup (appendOplogNote)");
+    let lacks = found(&reader, &target, "source privileges").await;
+    assert!(lacks.starts_with("secured lacks backup (appendOplogNote") && !lacks.contains("; "), "{lacks}");
 
     let source = fixture::source(&open.uri()).await;
     let writer = fixture::target(&uri("writer", "x")).await;
     assert_eq!(found(&source, &writer, "target privileges").await, "sufficient on router and shards");
     let poor = fixture::target(&uri("poor", "x")).await;
     let lacks = found(&source, &poor, "target privileges").await;
-    assert_eq!(lacks, "secured lacks restore (collMod, bypassDocumentValidation)");
+    let restores = ["lacks restore (", "collMod", "bypassDocumentValidation", "applyOps"];
+    assert!(restores.iter().all(|part| lacks.contains(part)) && !lacks.contains("readWrite"), "{lacks}");
 
     for (uri, part) in [(uri("root", "wrong"), "authSource"), (uri("blind", "x"), "clusterMonitor")] {
         let error = connect::connect(Side::Source, &uri, fixture::TIMEOUT).await.unwrap_err();

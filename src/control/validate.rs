@@ -9,7 +9,7 @@ mod ask;
 mod content;
 mod indexes;
 mod members;
-mod privileges;
+pub mod privileges;
 mod topology;
 
 use std::collections::BTreeSet;
@@ -79,6 +79,15 @@ fn listed(names: &[String]) -> String {
     }
 }
 
+/// Whether the user of a side may do all that a run does.
+pub async fn privileges_of(deployment: &Deployment) -> Check {
+    let needs = match deployment.side {
+        Side::Source => privileges::source(deployment.topology),
+        Side::Target => privileges::target(deployment.topology),
+    };
+    ask::privileges(deployment, &needs).await
+}
+
 /// Runs every check; does not stop at the first that fails. Touches nothing.
 /// `to_wipe`: collections of the target that are not there any more when it counts.
 pub async fn run(
@@ -101,8 +110,8 @@ pub async fn run(
     checks.extend(moving_source);
     checks.extend(moving_target);
     checks.extend(ask::oplog(source).await);
-    checks.push(ask::privileges(source, &privileges::source()).await);
-    checks.push(ask::privileges(target, &privileges::target()).await);
+    checks.push(privileges_of(source).await);
+    checks.push(privileges_of(target).await);
     checks.push(content::source_collections(catalog));
     checks.push(ask::indexes(source, catalog).await);
     checks.push(ask::stray_databases(source, catalog).await);

@@ -41,7 +41,12 @@ pub(super) fn unreachable(side: Side, what: &str, hosts: &str, e: Error) -> Erro
         ),
     };
     let message = format!("{what} of the {side} at {hosts} {how}: {}", short_reason(&e.message));
-    Error { kind: Kind::Connect, message, remedy: e.remedy.or(Some(remedy.to_owned())), code: e.code }
+    Error {
+        kind: Kind::Connect,
+        message,
+        remedy: e.remedy.filter(|_| e.code != Some(probe::UNAUTHORIZED)).or(Some(remedy.to_owned())),
+        code: e.code,
+    }
 }
 
 /// The cause inside the driver's description of a whole topology.

@@ -111,30 +111,42 @@ async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
 /// there is nothing to lack.
 pub(super) async fn privileges(deployment: &Deployment, needs: &Needs) -> Check {
     let name = named(deployment.side, "source privileges", "target privileges");
-    let (mut wrong, mut users) = (Vec::new(), false);
+    let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), false);
     let mut places: Vec<(&str, &Client, &[privileges::Need])> =
         deployment.shards.iter().map(|s| (s.id.as_str(), &s.client, needs.shard.as_slice())).collect();
     if deployment.topology == Topology::Sharded {
         places.push(("mongos", &deployment.entry, needs.router.as_slice()));
     }
     for (place, client, needs) in places {
-        match privileges_of(client).await {
+        match login_of(client).await {
             Err(e) => return Check::unanswered(name, &e.context(place)),
             Ok(None) => {}
-            Ok(Some(held)) => {
+            Ok(Some(Login { user, privileges })) => {
                 users = true;
-                wrong.extend(privileges::missing(&held, needs).iter().map(|role| format!("{place} lacks {role}")));
+                for lack in privileges::missing(&privileges, needs) {
+                    wrong.push(format!("{place} lacks {} ({})", lack.role, lack.actions.join(", ")));
+                    grants.insert(format!("db.grantRolesToUser(\"{user}\", [\"{}\"])", lack.role));
+                }
             }
         }
     }
     let good = if users { "sufficient on router and shards" } else { "no authentication" };
-    let remedy =
-        "grant the user these built-in roles on admin; on a sharded cluster the user must exist on every shard too";
+    let grants: Vec<String> = grants.into_iter().collect();
+    let remedy = format!(
+        "on the database of the user, on each that is named (a mongos and every shard have users of their own), run: {}; or allow a role of your own the actions in parentheses",
+        grants.join("; ")
+    );
     Check::none_of(name, &wrong, good, remedy)
 }
 
+/// Who is logged in, and what it may do.
+struct Login {
+    user: String,
+    privileges: Vec<Document>,
+}
+
 /// None if nobody is logged in.
-async fn privileges_of(client: &Client) -> Result<Option<Vec<Document>>> {
+async fn login_of(client: &Client) -> Result<Option<Login>> {
     let command = doc! {"connectionStatus": 1, "showPrivileges": true};
     let reply = client.database("admin").run_command(command).await.map_err(Error::from);
     let reply = match reply {
@@ -142,11 +154,12 @@ async fn privileges_of(client: &Client) -> Result<Option<Vec<Document>>> {
         reply => reply?,
     };
     let info = reply.get_document("authInfo")?;
-    if info.get_array("authenticatedUsers")?.is_empty() {
+    let Some(user) = info.get_array("authenticatedUsers")?.first().and_then(Bson::as_document) else {
         return Ok(None);
-    }
+    };
     let held = info.get_array("authenticatedUserPrivileges")?;
-    Ok(Some(held.iter().filter_map(Bson::as_document).cloned().collect()))
+    let privileges = held.iter().filter_map(Bson::as_document).cloned().collect();
+    Ok(Some(Login { user: user.get_str("user")?.to_owned(), privileges }))
 }
 
 pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {

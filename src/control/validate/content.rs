@@ -5,12 +5,24 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
+use crate::control::layout::options::TEMPORARY;
 use crate::control::validate::{Check, listed};
 
 pub(super) fn source_collections(catalog: &Catalog) -> Check {
+    const NAME: &str = "collections supported";
     let wrong: Vec<String> = catalog.collections.iter().filter_map(unsupported).collect();
+    let left_over = catalog.collections.iter().filter(|c| c.options.get_bool(TEMPORARY).unwrap_or(false));
+    let left_over: Vec<String> = left_over.map(|c| c.ns.to_string()).collect();
+    if wrong.is_empty() && !left_over.is_empty() {
+        let found = format!("{}; temporary: {}", counted(catalog), listed(&left_over));
+        return Check::warn(
+            NAME,
+            found,
+            "left over by an operation that broke off; the source drops them at its next election, the target keeps them as ordinary ones: drop them",
+        );
+    }
     Check::none_of(
-        "collections supported",
+        NAME,
         &wrong,
         counted(catalog),
         "this release cannot move them: move them by other means and drop them, or leave them out",

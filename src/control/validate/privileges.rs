@@ -5,82 +5,136 @@
 
 use bson::{Bson, Document};
 
+use crate::cluster::connect::Topology;
+
 /// What an action is allowed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum On {
+pub enum On {
     Cluster,
     /// Every database but `local` and `config`.
     AnyDatabase,
+    /// No database: the collection of that name in any.
     Collection(&'static str, &'static str),
 }
 
 /// One thing to be allowed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Need {
-    action: &'static str,
-    on: On,
+pub struct Need {
+    pub action: &'static str,
+    pub on: On,
     /// Built-in role on `admin` that allows it.
-    role: &'static str,
+    pub role: &'static str,
 }
 
-/// What one side needs: of the router, and of every shard.
+/// What one side needs: of the router, whose users are the config servers', and of every
+/// shard, each with its own users.
 #[derive(Debug)]
-pub(super) struct Needs {
-    pub(super) router: Vec<Need>,
-    pub(super) shard: Vec<Need>,
+pub struct Needs {
+    pub router: Vec<Need>,
+    pub shard: Vec<Need>,
 }
 
 const fn need(action: &'static str, on: On, role: &'static str) -> Need {
     Need { action, on, role }
 }
 
-pub(super) fn source() -> Needs {
-    let shard = vec![
-        need("find", On::AnyDatabase, "readAnyDatabase"),
-        need("find", On::Collection("local", "oplog.rs"), "backup"),
-        need("appendOplogNote", On::Cluster, "backup"),
-        need("find", On::Collection("config", "migrationCoordinators"), "clusterMonitor"),
-        need("inprog", On::Cluster, "clusterMonitor"),
-        need("replSetGetStatus", On::Cluster, "clusterMonitor"),
-        need("serverStatus", On::Cluster, "clusterMonitor"),
-    ];
-    Needs { router: balancer(), shard }
+fn needs(role: &'static str, on: On, actions: &[&'static str]) -> Vec<Need> {
+    actions.iter().map(|action| need(action, on, role)).collect()
 }
 
-pub(super) fn target() -> Needs {
-    let of = |role, actions: &[&'static str]| -> Vec<Need> {
-        actions.iter().map(|action| need(action, On::AnyDatabase, role)).collect()
-    };
-    let mut shard = of("readWriteAnyDatabase", &["find", "insert", "update", "remove"]);
-    shard.extend(of("restore", &["createCollection", "createIndex", "collMod", "dropCollection"]));
-    shard.extend(of("restore", &["bypassDocumentValidation"]));
-    shard.push(need("inprog", On::Cluster, "clusterMonitor"));
-    shard.push(need("replSetGetStatus", On::Cluster, "clusterMonitor"));
-    let mut router = balancer();
-    router.push(need("enableSharding", On::AnyDatabase, "clusterManager"));
-    router.push(need("moveChunk", On::AnyDatabase, "clusterManager"));
-    router.push(need("splitChunk", On::AnyDatabase, "clusterManager"));
+/// Stored functions are users' data, and no ordinary collection.
+const FUNCTIONS: On = On::Collection("", "system.js");
+/// What tells about a server, on both sides.
+const ABOUT: [&str; 5] = ["inprog", "replSetGetStatus", "replSetGetConfig", "serverStatus", "getParameter"];
+
+pub fn source(topology: Topology) -> Needs {
+    const READ: &str = "readAnyDatabase";
+    let mut shard = needs(READ, On::AnyDatabase, &["find", "listCollections", "listIndexes", "collStats"]);
+    shard.extend(needs(READ, FUNCTIONS, &["find", "listIndexes", "collStats"]));
+    shard.push(need("listDatabases", On::Cluster, READ));
+    shard.push(need("find", On::Collection("local", "oplog.rs"), "backup"));
+    shard.extend(needs("backup", On::Cluster, &["appendOplogNote", "useUUID"]));
+    shard.extend(needs("clusterMonitor", On::Cluster, &ABOUT));
+    if topology == Topology::Sharded {
+        shard.push(need("shardingState", On::Cluster, "clusterMonitor"));
+        shard.push(need("find", On::Collection("config", "migrationCoordinators"), "clusterMonitor"));
+        shard.push(need("find", On::Collection("config", "collection_critical_sections"), "clusterMonitor"));
+    }
+    Needs { router: metadata(), shard }
+}
+
+pub fn target(topology: Topology) -> Needs {
+    const WRITE: &str = "readWriteAnyDatabase";
+    let mut shard = needs(WRITE, On::AnyDatabase, &["find", "insert", "update", "remove"]);
+    shard.extend(needs(WRITE, On::AnyDatabase, &["listCollections", "listIndexes", "collStats", "dropIndex"]));
+    shard.extend(needs(WRITE, FUNCTIONS, &["find", "insert", "update", "remove", "listIndexes", "collStats"]));
+    shard.extend(needs(WRITE, FUNCTIONS, &["createCollection", "createIndex", "dropIndex", "dropCollection"]));
+    shard.push(need("bypassDocumentValidation", FUNCTIONS, "restore"));
+    shard.push(need("listDatabases", On::Cluster, WRITE));
+    shard.extend(changes());
+    shard.push(need("bypassDocumentValidation", On::AnyDatabase, "restore"));
+    shard.extend(needs("restore", On::Cluster, &["useUUID", "applyOps"]));
+    shard.extend(needs("clusterMonitor", On::Cluster, &ABOUT));
+    let mut router = metadata();
+    if topology == Topology::Sharded {
+        shard.push(need("shardingState", On::Cluster, "clusterMonitor"));
+        shard.push(need("find", On::Collection("config", "migrationCoordinators"), "clusterMonitor"));
+        router.push(need("find", On::AnyDatabase, WRITE));
+        router.extend(changes());
+        router.extend(needs(WRITE, FUNCTIONS, &["find", "createCollection", "createIndex", "dropCollection"]));
+        router.extend(needs("clusterManager", On::AnyDatabase, &["enableSharding", "moveChunk", "splitChunk"]));
+        router.push(need("update", On::Collection("config", "shards"), "clusterManager"));
+        router.extend(needs("clusterManager", On::Collection("config", "tags"), &["update", "remove"]));
+    }
     Needs { router, shard }
 }
 
-fn balancer() -> Vec<Need> {
-    vec![
-        need("listShards", On::Cluster, "clusterMonitor"),
-        need("find", On::Collection("config", "chunks"), "clusterMonitor"),
-        need("update", On::Collection("config", "settings"), "clusterManager"),
-    ]
+/// Of collections, through the entry: the router, or the replica set itself.
+fn changes() -> Vec<Need> {
+    needs("restore", On::AnyDatabase, &["createCollection", "createIndex", "collMod", "dropCollection"])
 }
 
-/// Needs that no privilege covers, as `role (action, action)`.
-pub(super) fn missing(privileges: &[Document], needs: &[Need]) -> Vec<String> {
-    let mut by_role: Vec<(&str, Vec<&str>)> = Vec::new();
+/// What the router is asked for on both sides: chunk maps, zones, the balancer.
+fn metadata() -> Vec<Need> {
+    const READ: [&str; 9] = [
+        "databases",
+        "collections",
+        "chunks",
+        "tags",
+        "shards",
+        "version",
+        "settings",
+        "migrations",
+        "reshardingOperations",
+    ];
+    let mut all = vec![need("listShards", On::Cluster, "clusterMonitor")];
+    all.extend(READ.map(|name| need("find", On::Collection("config", name), "clusterMonitor")));
+    all.push(need("update", On::Collection("config", "settings"), "clusterManager"));
+    all
+}
+
+/// What no privilege covers, by the role that would.
+#[derive(Debug, PartialEq)]
+pub(super) struct Lack {
+    pub(super) role: &'static str,
+    /// `action`, or `action on place` where it is not everywhere.
+    pub(super) actions: Vec<String>,
+}
+
+pub(super) fn missing(privileges: &[Document], needs: &[Need]) -> Vec<Lack> {
+    let mut by_role: Vec<Lack> = Vec::new();
     for need in needs.iter().filter(|n| !privileges.iter().any(|p| covers(p, n))) {
-        match by_role.iter_mut().find(|(role, _)| *role == need.role) {
-            Some((_, actions)) => actions.push(need.action),
-            None => by_role.push((need.role, vec![need.action])),
+        let action = match need.on {
+            On::Cluster | On::AnyDatabase => need.action.to_owned(),
+            On::Collection("", coll) => format!("{} on {coll}", need.action),
+            On::Collection(db, coll) => format!("{} on {db}.{coll}", need.action),
+        };
+        match by_role.iter_mut().find(|lack| lack.role == need.role) {
+            Some(lack) => lack.actions.push(action),
+            None => by_role.push(Lack { role: need.role, actions: vec![action] }),
         }
     }
-    by_role.iter().map(|(role, actions)| format!("{role} ({})", actions.join(", "))).collect()
+    by_role
 }
 
 fn covers(privilege: &Document, need: &Need) -> bool {
@@ -89,7 +143,8 @@ fn covers(privilege: &Document, need: &Need) -> bool {
     allowed && privilege.get_document("resource").is_ok_and(|r| includes(r, need.on))
 }
 
-/// An empty name in a resource means any; any database leaves out `local` and `config`.
+/// An empty name in a resource means any; but any database leaves out `local` and
+/// `config`, and any collection leaves out the `system.` ones.
 fn includes(resource: &Document, on: On) -> bool {
     if resource.get_bool("anyResource").unwrap_or(false) {
         return true;
@@ -99,7 +154,8 @@ fn includes(resource: &Document, on: On) -> bool {
         On::Cluster => resource.get_bool("cluster").unwrap_or(false),
         On::AnyDatabase => name("db") == Some("") && name("collection") == Some(""),
         On::Collection(db, coll) => {
-            name("db") == Some(db) && name("collection").is_some_and(|c| c == coll || c.is_empty())
+            let any = |c: &str| c.is_empty() && !coll.starts_with("system.");
+            name("db") == Some(db) && name("collection").is_some_and(|c| c == coll || any(c))
         }
     }
 }
@@ -118,6 +174,7 @@ mod tests {
         let cluster = doc! {"resource": {"cluster": true}, "actions": ["inprog"]};
         let root = doc! {"resource": {"anyResource": true}, "actions": ["anyAction"]};
         let one = doc! {"resource": {"db": "a", "collection": ""}, "actions": ["find"]};
+        let functions = doc! {"resource": {"db": "", "collection": "system.js"}, "actions": ["find"]};
         let find = |on| need("find", on, "r");
         let oplog_on = On::Collection("local", "oplog.rs");
         let rows = [
@@ -130,6 +187,8 @@ mod tests {
             (&cluster, need("serverStatus", On::Cluster, "r"), false),
             (&root, find(oplog_on), true),
             (&root, need("inprog", On::Cluster, "r"), true),
+            (&any, find(FUNCTIONS), false),
+            (&functions, find(FUNCTIONS), true),
         ];
         for (privilege, need, expect) in rows {
             assert_eq!(covers(privilege, &need), expect, "{privilege} {need:?}");
@@ -138,10 +197,21 @@ mod tests {
 
     #[test]
     fn missing_actions_are_named_by_role() {
-        let read = doc! {"resource": {"db": "", "collection": ""}, "actions": ["find"]};
-        let missing = missing(&[read], &source().shard);
-        assert_eq!(missing.len(), 2);
-        assert_eq!(missing[0], "backup (find, appendOplogNote)");
-        assert!(missing[1].starts_with("clusterMonitor (find, inprog"));
+        let read = doc! {"resource": {"db": "", "collection": ""}, "actions": ["find", "collStats"]};
+        let missing = missing(&[read], &source(Topology::ReplicaSet).shard);
+        let roles: Vec<&str> = missing.iter().map(|lack| lack.role).collect();
+        assert_eq!(roles, ["readAnyDatabase", "backup", "clusterMonitor"]);
+        assert_eq!(
+            missing[0].actions,
+            [
+                "listCollections",
+                "listIndexes",
+                "find on system.js",
+                "listIndexes on system.js",
+                "collStats on system.js",
+                "listDatabases"
+            ]
+        );
+        assert_eq!(missing[1].actions, ["find on local.oplog.rs", "appendOplogNote", "useUUID"]);
     }
 }

@@ -9,6 +9,8 @@
 pub const NAMES: &[&str] = &[
     "run-created",
     "plan-stored",
+    "layout-placed",
+    "layout-sharded",
     "layout-made",
     "layout-bound",
     "incarnation-begun",

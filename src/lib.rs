@@ -123,6 +123,9 @@
 //!   until nothing of it can be read again ([`pair::parts`]).
 //! - *Index DDL runs on each pair's own shard*, as the source logs it there; only
 //!   creating and dropping collections goes through the router, once.
+//! - *Chunks are made in their place*, by temporary zones, as a collection is sharded on
+//!   the target: a split and a move for each takes twenty times as long, and leaves the
+//!   donor a range to delete a quarter of an hour later ([`control::layout`]).
 //! - *Documents in which a field name occurs twice* are written one by one
 //!   ([`pair::delicate`]): 6.0.5 aborts on a pipeline update of one.
 //! - *Nothing waits for a refused write, and none is skipped*: a unique value may go

@@ -1,15 +1,19 @@
 //! The target's layout against the source's, on real clusters.
 
+use std::collections::BTreeSet;
+
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::Client;
 use shardlift::cluster::catalog::{self, Catalog, Collection, Namespace, Sharded};
 use shardlift::cluster::connect::Deployment;
 use shardlift::cluster::ownership;
 use shardlift::control::balancer::{self, Found};
-use shardlift::control::layout;
+use shardlift::control::{layout, validate};
 use shardlift::error::Kind;
 
+use crate::engine::Engine;
 use crate::fixture::{self, run};
+use crate::migrate::expect_equal;
 
 /// Source shard i is moved to target shard `PAIRS[i]`.
 const PAIRS: [usize; 3] = [2, 0, 1];
@@ -31,6 +35,11 @@ async fn the_target_is_laid_out_as_the_source() {
     layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
     println!("{} collections laid out in {:?}", catalog.collections.len(), started.elapsed());
     assert_same(&catalog, &catalog::read(&target).await.unwrap());
+    // Every chunk was made in its place: none moved, so no range waits to be deleted.
+    for shard in &target.shards {
+        let deletions = shard.client.database("config").collection::<Document>("rangeDeletions");
+        assert_eq!(deletions.count_documents(doc! {}).await.unwrap(), 0, "{}", shard.id);
+    }
 
     // Once more finds everything done.
     layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
@@ -56,6 +65,27 @@ async fn a_replica_set_is_laid_out_too() {
     assert_eq!(catalog::local_uuid(&target.shards[0], &orders).await.unwrap(), find(&there, "checked").uuid);
     let estimate = catalog::estimate(&source.shards[0], &orders).await.unwrap();
     assert_eq!((estimate.document_count, estimate.bytes), (1, estimate.document_bytes_average));
+}
+
+/// A server makes none by command, and none drops it before its next election.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operation_left_over_arrives_as_an_ordinary_collection() {
+    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let client = a.client().await.unwrap();
+    fixture::insert(&client, "shop", "kept").await;
+    let left = doc! {"op": "c", "ns": "shop.$cmd", "o": {"create": "left", "temp": true}};
+    run(&client, "admin", doc! {"applyOps": [left]}).await;
+    fixture::insert(&client, "shop", "left").await;
+    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    let catalog = catalog::read(&source).await.unwrap();
+    assert!(find(&catalog, "left").options.get_bool("temp").unwrap(), "else this test shows nothing");
+    let checks = validate::run(&source, &target, &catalog, &BTreeSet::new()).await.unwrap();
+    let supported = checks.iter().find(|check| check.name == "collections supported").unwrap();
+    assert!(supported.ok && supported.found.contains("temporary: shop.left"), "{supported:?}");
+    let mut engine = Engine::start(&a.uri(), &b.uri(), &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&a.uri(), &b.uri()).await;
 }
 
 async fn populate(client: &Client) {

@@ -31,6 +31,7 @@ mod poison;
 mod quiet;
 mod recorded;
 mod resume;
+mod routers;
 mod servers_set_otherwise;
 mod sharded_login;
 mod sim;

@@ -9,29 +9,45 @@ use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use mongodb::Client;
 
 use crate::cluster::catalog::Namespace;
+use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
 
 /// How long a command is repeated while it meets passing errors. An election
 /// takes 10 s by default; a shard that is busy with one migration refuses the next.
 pub const RETRY_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long one answer is waited for: a router waits with a shard that has no primary,
+/// and a frozen one never answers. A command that is sent again joins the one that runs.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// The same of a move: the recipient may have to delete a range first.
+const MOVE_TIME_MAX: Duration = Duration::from_secs(300);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// Codes by which a server says "not now" to an admin command: stale routing,
-/// a lock or migration in the way (server source, `error_codes.yml`:
-/// LockTimeout, LockBusy, StaleShardVersion, WriteConflict,
-/// ConflictingOperationInProgress, StaleDbVersion, BackgroundOperation…, StaleConfig).
-const BUSY: [i32; 9] = [24, 46, 63, 112, 117, 149, 249, 12586, 13388];
+/// a lock or migration in the way, an election behind the router (server source,
+/// `error_codes.yml`: LockTimeout, LockBusy, StaleShardVersion, WriteConflict,
+/// ConflictingOperationInProgress, NoConfigPrimary, StaleEpoch, NetworkInterfaceExceeded…,
+/// StaleDbVersion, DatabaseDropPending, Interrupted, BackgroundOperation… twice, StaleConfig,
+/// RetriableRemoteCommandFailure).
+const BUSY: [i32; 15] = [24, 46, 63, 112, 117, 149, 150, 202, 249, 357, 11601, 12586, 12587, 13388, 91331];
+/// OperationFailed: of a move, every fault of the recipient and of the transfer, also that
+/// a range is still to be deleted there.
+const OPERATION_FAILED: i32 = 96;
 
 /// Runs a command until it is done or fails for good.
 ///
 /// # Errors
 /// The server's answer; the last passing error after `RETRY_TIME_MAX`.
-pub async fn run(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+pub async fn run(entry: &Entry, db: &str, command: &RawDocument) -> Result<Document> {
+    run_within(ANSWER_TIME_MAX, entry, db, command).await
+}
+
+async fn run_within(patience: Duration, entry: &Entry, db: &str, command: &RawDocument) -> Result<Document> {
     let deadline = Instant::now() + RETRY_TIME_MAX;
     let mut delay = RETRY_DELAY_MIN;
     loop {
-        let error = match run_once(client, db, command).await {
+        let answer = entry.send(db, command, patience).await;
+        let error = match answer.and_then(|reply| acknowledged(&reply).map(|()| reply)) {
             Err(e) if is_passing(&e) && Instant::now() < deadline => e,
             done => return done.map_err(|e| e.context(name_of(command))),
         };
@@ -42,10 +58,10 @@ pub async fn run(client: &Client, db: &str, command: &RawDocument) -> Result<Doc
 }
 
 /// The same, acknowledged by a majority.
-pub async fn run_majority(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+pub async fn run_majority(entry: &Entry, db: &str, command: &RawDocument) -> Result<Document> {
     let mut command = command.to_owned();
     command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority"});
-    run(client, db, &command).await
+    run(entry, db, &command).await
 }
 
 /// Sends a command once.
@@ -73,6 +89,12 @@ fn is_passing(e: &Error) -> bool {
     e.kind == Kind::Transient || e.code.is_some_and(|code| BUSY.contains(&code))
 }
 
+/// Whether a split or a move that was refused so may be what the chunk map asks for, or
+/// become so: the map is to be read again. Routers refuse without a code, too.
+pub fn may_come_right(e: &Error) -> bool {
+    is_passing(e) || e.code == Some(OPERATION_FAILED) || (e.kind == Kind::Server && e.code.is_none())
+}
+
 /// Between half of `delay` and all of it, so that tasks refused together do not
 /// come back together.
 fn jittered(delay: Duration) -> Duration {
@@ -85,17 +107,17 @@ fn name_of(command: &RawDocument) -> String {
 }
 
 /// Creates a database on the shard `primary`.
-pub async fn enable_sharding(router: &Client, db: &str, primary: &str) -> Result<()> {
+pub async fn enable_sharding(router: &Entry, db: &str, primary: &str) -> Result<()> {
     run(router, "admin", &rawdoc! {"enableSharding": db, "primaryShard": primary}).await.map(drop)
 }
 
 /// Moves a database's primary; meant for empty databases only.
-pub async fn move_primary(router: &Client, db: &str, to: &str) -> Result<()> {
+pub async fn move_primary(router: &Entry, db: &str, to: &str) -> Result<()> {
     run(router, "admin", &rawdoc! {"movePrimary": db, "to": to}).await.map(drop)
 }
 
 /// Creates a collection or view; `options` as `listCollections` gives them.
-pub async fn create(entry: &Client, ns: &Namespace, options: &RawDocument) -> Result<()> {
+pub async fn create(entry: &Entry, ns: &Namespace, options: &RawDocument) -> Result<()> {
     let mut command = rawdoc! {"create": ns.coll.as_str()};
     for element in options {
         let (name, value) = element?;
@@ -105,7 +127,7 @@ pub async fn create(entry: &Client, ns: &Namespace, options: &RawDocument) -> Re
 }
 
 /// Builds one index and waits for a majority of the members to have it.
-pub async fn create_index(entry: &Client, ns: &Namespace, spec: RawDocumentBuf) -> Result<()> {
+pub async fn create_index(entry: &Entry, ns: &Namespace, spec: RawDocumentBuf) -> Result<()> {
     let command = rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec], "commitQuorum": "majority"};
     run_majority(entry, &ns.db, &command).await.map(drop)
 }
@@ -113,7 +135,7 @@ pub async fn create_index(entry: &Client, ns: &Namespace, spec: RawDocumentBuf) 
 /// Shards a collection. `simple_collation` must be true where the collection
 /// has a default collation of its own: shard keys are always compared simply.
 pub async fn shard_collection(
-    router: &Client,
+    router: &Entry,
     ns: &Namespace,
     key: &RawDocument,
     unique: bool,
@@ -126,35 +148,39 @@ pub async fn shard_collection(
     run(router, "admin", &command).await.map(drop)
 }
 
-/// Splits the chunk that holds `middle` so that a chunk begins there.
-pub async fn split(router: &Client, ns: &Namespace, middle: &RawDocument) -> Result<()> {
-    run(router, "admin", &rawdoc! {"split": ns.to_string(), "middle": middle.to_owned()}).await.map(drop)
+/// Splits the chunk that holds `middle` so that a chunk begins there. Sent once: it is
+/// refused where one does.
+pub async fn split(router: &Entry, ns: &Namespace, middle: &RawDocument) -> Result<()> {
+    let command = rawdoc! {"split": ns.to_string(), "middle": middle.to_owned()};
+    router.send("admin", &command, ANSWER_TIME_MAX).await.map(drop).map_err(|e| e.context("split"))
 }
 
-/// Moves the chunk `[min, max)` to the shard `to`.
-pub async fn move_chunk(router: &Client, ns: &Namespace, min: &RawDocument, max: &RawDocument, to: &str) -> Result<()> {
+/// Moves the chunk `[min, max)` to the shard `to`. Sent once.
+pub async fn move_chunk(router: &Entry, ns: &Namespace, min: &RawDocument, max: &RawDocument, to: &str) -> Result<()> {
     let bounds = bson::RawArrayBuf::from_iter([min.to_owned(), max.to_owned()]);
-    run(router, "admin", &rawdoc! {"moveChunk": ns.to_string(), "bounds": bounds, "to": to}).await.map(drop)
+    let command = rawdoc! {"moveChunk": ns.to_string(), "bounds": bounds, "to": to};
+    router.send("admin", &command, MOVE_TIME_MAX).await.map(drop).map_err(|e| e.context("moveChunk"))
 }
 
 /// Puts a shard into a zone; no error if it is there already.
-pub async fn add_shard_to_zone(router: &Client, shard: &str, zone: &str) -> Result<()> {
+pub async fn add_shard_to_zone(router: &Entry, shard: &str, zone: &str) -> Result<()> {
     run(router, "admin", &rawdoc! {"addShardToZone": shard, "zone": zone}).await.map(drop)
 }
 
 /// Takes a shard out of a zone; no error if it is not in it.
-pub async fn remove_shard_from_zone(router: &Client, shard: &str, zone: &str) -> Result<()> {
+pub async fn remove_shard_from_zone(router: &Entry, shard: &str, zone: &str) -> Result<()> {
     run(router, "admin", &rawdoc! {"removeShardFromZone": shard, "zone": zone}).await.map(drop)
 }
 
-/// Gives a range of shard keys to a zone.
+/// Gives a range of shard keys to a zone; with none, takes it from the one it is in.
 pub async fn update_zone_key_range(
-    router: &Client,
+    router: &Entry,
     ns: &Namespace,
     min: &RawDocument,
     max: &RawDocument,
-    zone: &str,
+    zone: Option<&str>,
 ) -> Result<()> {
+    let zone = zone.map_or(bson::RawBson::Null, bson::RawBson::from);
     let command = rawdoc! {
         "updateZoneKeyRange": ns.to_string(), "min": min.to_owned(), "max": max.to_owned(), "zone": zone,
     };
@@ -162,19 +188,20 @@ pub async fn update_zone_key_range(
 }
 
 /// Whether the balancer is on.
-pub async fn balancer_enabled(router: &Client) -> Result<bool> {
+pub async fn balancer_enabled(router: &Entry) -> Result<bool> {
     let reply = run(router, "admin", &rawdoc! {"balancerStatus": 1}).await?;
     let mode = reply.get_str("mode").map_err(|_| Error::new(Kind::Server, "balancerStatus gave no mode"))?;
     Ok(mode != "off")
 }
 
 /// Stops the balancer and waits up to `wait` for its round to end.
-pub async fn balancer_stop(router: &Client, wait: Duration) -> Result<()> {
+pub async fn balancer_stop(router: &Entry, wait: Duration) -> Result<()> {
     let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-    run(router, "admin", &rawdoc! {"balancerStop": 1, "maxTimeMS": wait_ms}).await.map(drop)
+    let command = rawdoc! {"balancerStop": 1, "maxTimeMS": wait_ms};
+    run_within(wait + ANSWER_TIME_MAX, router, "admin", &command).await.map(drop)
 }
 
-pub async fn balancer_start(router: &Client) -> Result<()> {
+pub async fn balancer_start(router: &Entry) -> Result<()> {
     run(router, "admin", &rawdoc! {"balancerStart": 1}).await.map(drop)
 }
 
@@ -188,12 +215,18 @@ mod tests {
         let rows = [
             (Error::new(Kind::Transient, "x"), true),
             (coded(Kind::Server, 117), true),
+            (coded(Kind::Server, 91331), true),
+            (coded(Kind::Server, OPERATION_FAILED), false),
+            (Error::new(Kind::Server, "x"), false),
             (coded(Kind::Server, 48), false),
             (Error::new(Kind::Config, "x"), false),
         ];
         for (error, expect) in rows {
             assert_eq!(is_passing(&error), expect, "{error:?}");
         }
+        assert!(may_come_right(&coded(Kind::Server, OPERATION_FAILED)));
+        assert!(may_come_right(&Error::new(Kind::Server, "x")));
+        assert!(!may_come_right(&coded(Kind::Server, 13)) && !may_come_right(&Error::new(Kind::Config, "x")));
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub struct Chunk {
     pub shard: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Zone {
     pub min: RawDocumentBuf,
     pub max: RawDocumentBuf,
@@ -242,6 +242,16 @@ async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
     )?;
     let collections = rows.into_iter().map(|row| (row.ns, row.sharded)).collect();
     Ok(Sharding { databases, collections, shard_zones })
+}
+
+/// Zone ranges of one name, whether there is such a collection or not.
+pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
+    Ok(sharding::zones(deployment, Some(ns)).await?.remove(&ns.to_string()).unwrap_or_default())
+}
+
+/// All zone ranges there are.
+pub async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
+    sharding::all_zones(deployment).await
 }
 
 /// How much a collection holds on one shard, orphans included.

@@ -9,19 +9,23 @@ mod refusal;
 use std::fmt;
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{Document, doc, oid::ObjectId};
 use futures_util::future::join_all;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, ServerAddress};
 
 use crate::cluster::connect::refusal::{bad_uri, refused, unreachable};
 use crate::cluster::direct::Direct;
+use crate::cluster::entry::Entry;
 use crate::cluster::probe::{self, Facts, Role};
+use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
 use crate::wire::way::Way;
 
 /// The same for the data plane, which rides out an election (10 s by default).
 const SELECTION_TIMEOUT_DATA: Duration = Duration::from_secs(30);
+/// How long one of several routers is waited for.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(10);
 /// Name of the connections for metadata and control, in server logs and `$currentOp`.
 const APP_NAME: &str = "shardlift";
 
@@ -82,7 +86,7 @@ pub struct Deployment {
     pub side: Side,
     pub topology: Topology,
     /// mongos of a sharded cluster, else the replica set itself.
-    pub entry: Client,
+    pub entry: Entry,
     /// Sorted by id. A replica set is its own single shard, named after the set.
     pub shards: Vec<Shard>,
     /// The oldest one among the shards; all are of one release series.
@@ -164,6 +168,10 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
     shards.sort_by(|a, b| a.id.cmp(&b.id));
     let facts = probe_all(side, &shards).await?;
     let (version, fcv) = agree(side, &shards, &facts)?;
+    let entry = Entry::new(entry, &options)?;
+    if topology == Topology::Sharded {
+        one_cluster(side, &entry, &options.hosts).await?;
+    }
     Ok(Deployment { side, topology, entry, shards, version, fcv })
 }
 
@@ -236,6 +244,28 @@ async fn list_shards(side: Side, entry: &Client, options: &ClientOptions) -> Res
 fn text(doc: &Document, field: &str) -> Result<String> {
     let malformed = || Error::new(Kind::Server, format!("the config server lists a shard without {field}"));
     doc.get_str(field).map(str::to_owned).map_err(|_| malformed())
+}
+
+/// Commands go to any of several routers, so all must be of one cluster. One that does
+/// not answer now is not asked.
+async fn one_cluster(side: Side, entry: &Entry, hosts: &[ServerAddress]) -> Result<()> {
+    let mut first: Option<(&ServerAddress, ObjectId)> = None;
+    for host in hosts.iter().filter(|_| 1 < hosts.len()) {
+        let asked = within(ROUTER_PATIENCE, "a router", probe::cluster_id_at(entry, host)).await;
+        match (asked, first) {
+            (Ok(Some(id)), None) => first = Some((host, id)),
+            (Ok(Some(id)), Some((other, of_other))) if id != of_other => {
+                let found = format!("{host} and {other} in the {side} URI are routers of two clusters");
+                return Err(Error::new(Kind::Refused, found).remedy("name routers of one cluster only"));
+            }
+            (Ok(_), _) => {}
+            (Err(e), _) if e.kind == Kind::Transient => {
+                tracing::warn!("the router {host} of the {side} does not answer: {}", e.message);
+            }
+            (Err(e), _) => return Err(e.context(format_args!("asking {host} which cluster it is of"))),
+        }
+    }
+    Ok(())
 }
 
 /// Reaches the primary of every shard; names all that cannot be reached.

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod catalog;
 pub mod connect;
 pub mod direct;
+pub mod entry;
 pub mod note;
 pub mod ownership;
 pub mod probe;

@@ -3,10 +3,13 @@
 //!
 //! Reads only. Knows nothing about which side it asks.
 
-use bson::{Bson, Document, doc, oid::ObjectId};
+use bson::{Bson, Document, doc, oid::ObjectId, rawdoc};
 use mongodb::Client;
+use mongodb::error::ErrorKind;
+use mongodb::options::ServerAddress;
 
 use crate::cluster::connect::{Deployment, Topology, Version};
+use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
 
 /// Server error codes (server source, `error_codes.yml`).
@@ -33,8 +36,24 @@ pub struct Facts {
     pub fcv: String,
 }
 
+/// Servers before 4.4.2 and 4.2.10 know it by its older name only, and answer alike.
 pub async fn hello(client: &Client) -> mongodb::error::Result<Document> {
-    client.database("admin").run_command(doc! {"hello": 1}).await
+    let admin = client.database("admin");
+    match admin.run_command(doc! {"hello": 1}).await {
+        Err(e) if matches!(&*e.kind, ErrorKind::Command(c) if c.code == COMMAND_NOT_FOUND) => {
+            admin.run_command(doc! {"isMaster": 1}).await
+        }
+        answer => answer,
+    }
+}
+
+/// The cluster that the router at this address is of.
+pub async fn cluster_id_at(entry: &Entry, router: &ServerAddress) -> Result<Option<ObjectId>> {
+    let find = rawdoc! {"find": "version", "limit": 1};
+    let reply = entry.send_to(router, "config", &find).await?;
+    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"))?;
+    let version = batch.first().and_then(Bson::as_document);
+    Ok(version.and_then(|version| version.get_object_id("clusterId").ok()))
 }
 
 /// The role a server has; asks on where `hello` does not tell a shard from an

@@ -4,6 +4,7 @@
 
 use crate::cluster::connect::Deployment;
 use crate::control::balancer::{self, Found};
+use crate::control::layout::zones;
 use crate::control::recorded;
 use crate::error::{Error, Kind, Result};
 use crate::state::lease::Lease;
@@ -48,6 +49,7 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
     }
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
     RunStore::new(recorded::first(target)).set_stage(Stage::Cancelled).await?;
+    zones::forget_temporary(target).await?;
     balancer::restore(source, Found { enabled: run.source_balancer }).await?;
     balancer::restore(target, Found { enabled: run.target_balancer }).await?;
     Ok(run)

@@ -21,7 +21,7 @@ use crate::control::dropping::drop_collection;
 use crate::control::known::Known;
 use crate::control::sides::Sides;
 use crate::control::views::Views;
-use crate::control::{databases, layout};
+use crate::control::{databases, layout, wipe};
 use crate::error::{Error, Policy, Result};
 use crate::failpoint;
 use crate::pair::ddl::{Created, Creation, Request};

@@ -5,14 +5,17 @@
 use bson::{Binary, RawArrayBuf, Uuid, rawdoc};
 
 use crate::cluster::admin;
-use crate::cluster::catalog::Collection;
+use crate::cluster::catalog::{self, Collection};
 use crate::cluster::connect::Deployment;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 const CODE_UUID_MISMATCH: i32 = 361;
 
 /// No error if it is not there any more, or another has its name.
+///
+/// # Errors
+/// The router's; also where it says that there is no such collection, and there is.
 ///
 /// IMPORTANT: the router's connections carry no incarnation: what comes late must not meet
 /// a namesake (R7).
@@ -28,11 +31,20 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
             admin::run_majority(&target.entry, &ns.db, &command).await.map(drop)
         }
     };
+    let failed = |e: Error| e.context(format_args!("dropping {ns} on the target"));
     match dropped {
-        Err(e) if !matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {
-            Err(e.context(format_args!("dropping {ns} on the target")))
+        Ok(()) => Ok(()),
+        // The router asks the database's primary shard alone.
+        Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {
+            let there = catalog::read_one(target, ns).await?;
+            if there.is_none_or(|there| there.uuid != collection.uuid) {
+                return Ok(());
+            }
+            Err(failed(e).remedy(format!(
+                "other shards have it than the database's primary shard: see `config.collections` of the target, and drop {ns} there by hand"
+            )))
         }
-        _ => Ok(()),
+        Err(e) => Err(failed(e)),
     }
 }
 

@@ -1,14 +1,15 @@
 //! The target's layout, made through its router with public
 //! commands: databases on their mapped primaries, sharded collections with
-//! key, uniqueness, zones and one chunk per owner interval, unsharded
+//! key, uniqueness, zones and one chunk per owner interval, placed as it is made, unsharded
 //! collections and views with their options.
 //!
 //! Makes no secondary index but the one that carries the shard key. Expiries
 //! are left out: they come back at cutover (R10). Reads no source.
 
 mod chunks;
-mod options;
+pub(crate) mod options;
 mod views;
+pub mod zones;
 
 use bson::RawDocument;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -19,6 +20,7 @@ use crate::cluster::connect::{Deployment, Topology};
 use crate::control::databases;
 use crate::control::layout::chunks::MoveLocks;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
@@ -50,7 +52,7 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
     for view in views::in_order(&views) {
         create_one(target, view, pairs, &moves).await?;
     }
-    Ok(())
+    zones::forget_temporary(target).await
 }
 
 /// Makes one database and one collection (no secondary indexes), as DDL on the
@@ -58,7 +60,11 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
 /// database is in the way (`databases::in_the_way`).
 pub async fn create_collection(target: &Deployment, collection: &Collection, pairs: &[usize]) -> Result<()> {
     create_database(target, &collection.ns.db, pairs[collection.primary]).await?;
-    create_one(target, collection, pairs, &MoveLocks::new(target.shards.len())).await
+    create_one(target, collection, pairs, &MoveLocks::new(target.shards.len())).await?;
+    match collection.sharded {
+        Some(_) => zones::forget_temporary(target).await,
+        None => Ok(()),
+    }
 }
 
 /// Zones that shards of the target lack: (shard, zone).
@@ -126,24 +132,34 @@ async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], mov
         same_or_refuse(collection, there)?;
     }
     let Some(sharded) = &collection.sharded else { return Ok(()) };
+    let wanted = chunks::mapped(sharded, pairs);
     if there.is_none_or(|t| t.sharded.is_none()) {
-        shard(target, collection, sharded).await?;
+        shard(target, collection, sharded, &wanted).await?;
     }
-    chunks::arrange(target, ns, &chunks::mapped(sharded, pairs), moves).await
+    chunks::arrange(target, ns, &wanted, moves).await?;
+    // The last: chunks are where they are, not where a zone would have them.
+    zones::set(target, ns, &sharded.zones).await
 }
 
-/// Zones first, then the index that carries the key, then the sharding itself:
-/// so the first chunks are made in their zones, and the server finds the index
-/// instead of making a plain one.
-async fn shard(target: &Deployment, collection: &Collection, sharded: &Sharded) -> Result<()> {
+/// Temporary zones first, one for the intervals of each shard, then the index that
+/// carries the key, then the sharding itself: so the router makes one chunk per interval,
+/// on its shard, with no chunk to move and no range to delete afterwards; and it finds
+/// the index instead of making a plain one.
+async fn shard(
+    target: &Deployment,
+    collection: &Collection,
+    sharded: &Sharded,
+    wanted: &[chunks::Interval],
+) -> Result<()> {
     let (entry, ns) = (&target.entry, &collection.ns);
-    for zone in &sharded.zones {
-        admin::update_zone_key_range(entry, ns, &zone.min, &zone.max, &zone.name).await?;
-    }
+    zones::place(target, ns, wanted).await?;
+    failpoint::hit("layout-placed");
     if let Some(index) = &collection.key_index {
         admin::create_index(entry, ns, catalog::index::to_create(collection.has_collation(), index)?).await?;
     }
-    admin::shard_collection(entry, ns, &sharded.key, sharded.unique, collection.has_collation()).await
+    admin::shard_collection(entry, ns, &sharded.key, sharded.unique, collection.has_collation()).await?;
+    failpoint::hit("layout-sharded");
+    Ok(())
 }
 
 fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {

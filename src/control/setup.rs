@@ -21,7 +21,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::control::views::Views;
-use crate::control::{emptying, listing, resume, validate};
+use crate::control::{emptying, layout, listing, resume, validate};
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
@@ -122,6 +122,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         try_join_all((0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max))).await?;
     // IMPORTANT: only now: an older incarnation may have recorded more until then.
     let mut states = stores.load_pairs().await?;
+    layout::zones::forget_temporary(&sides.target).await?;
     let made = catalog::read(&sides.target).await?;
     check_target_owners(sides, &states, &made)?;
     let dropped = dropped_on_target(&states, &made);

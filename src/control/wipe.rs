@@ -12,6 +12,7 @@ use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::connect::Deployment;
 use crate::control::dropping::drop_collection;
+use crate::control::layout::zones;
 use crate::control::{databases, recorded};
 use crate::error::{Error, Kind, Policy, Result};
 use crate::state::pair_store::PairStore;
@@ -51,6 +52,7 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
         }
     }
     take_back_zones(target, &runs).await?;
+    zones::forget_temporary(target).await?;
     // IMPORTANT: only now, and the run last: until then the next wipe knows all
     // there is to drop.
     for shard in &target.shards {

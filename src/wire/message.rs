@@ -12,7 +12,7 @@ use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::bson::element::{cstring, field, kind};
 use crate::bson::locate;
-use crate::error::{self, Error, Kind};
+use crate::error::{Error, Kind};
 use crate::limits::MESSAGE_BYTES_MAX;
 
 pub(super) const HEADER_BYTES: usize = 16;
@@ -183,11 +183,12 @@ impl Reply {
         if number(body, "ok") == Some(1) {
             return None;
         }
-        let code = number(body, "code").and_then(|code| i32::try_from(code).ok()).unwrap_or(0);
-        let name = body.get_str("codeName").unwrap_or("no name");
         let message = body.get_str("errmsg").unwrap_or("no text");
-        let kind = if error::is_passing(code) { Kind::Transient } else { Kind::Server };
-        Some(Error { code: Some(code), ..Error::new(kind, format!("{message} ({name}, code {code})")) })
+        // A router leaves it out of some refusals.
+        let Some(code) = number(body, "code").and_then(|code| i32::try_from(code).ok()) else {
+            return Some(Error::new(Kind::Server, format!("{message} (no code)")));
+        };
+        Some(Error::answered(code, body.get_str("codeName").unwrap_or("no name"), message))
     }
 
     /// Whether the server put this label on its failure.
@@ -270,6 +271,8 @@ mod tests {
         assert_eq!((fault.kind, fault.code, fault.message.as_str()), (Kind::Transient, Some(91), "x (Y, code 91)"));
         assert!(down.has_label("L") && !down.has_label("M"));
         assert_eq!(reply(rawdoc! { "ok": 0.0, "code": 26 }).fault().unwrap().kind, Kind::Server);
+        let uncoded = reply(rawdoc! { "ok": 0.0, "errmsg": "a boundary key" }).fault().unwrap();
+        assert_eq!((uncoded.code, uncoded.message.as_str()), (None, "a boundary key (no code)"));
     }
 
     #[test]

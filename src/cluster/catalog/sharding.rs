@@ -4,6 +4,7 @@
 //! Chunks are keyed by the collection's UUID since 5.0, by its name before.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use bson::{Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype};
 use futures_util::TryStreamExt;
@@ -12,7 +13,14 @@ use mongodb::options::ReadConcern;
 use crate::bson::order;
 use crate::cluster::catalog::{Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, torn};
 use crate::cluster::connect::Deployment;
+use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
+
+/// As many rows at once as a reply takes: a cursor lives in one router.
+const BATCH_ROWS: u32 = 1_000_000;
+const CURSOR_NOT_FOUND: i32 = 43;
+/// How long one collection of metadata may take.
+const READ_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One row of `config.collections` with its chunks and zones.
 #[derive(Debug)]
@@ -117,7 +125,7 @@ async fn chunks(
     Ok(chunks)
 }
 
-async fn zones(deployment: &Deployment, only: Option<&Namespace>) -> Result<HashMap<String, Vec<Zone>>> {
+pub(super) async fn zones(deployment: &Deployment, only: Option<&Namespace>) -> Result<HashMap<String, Vec<Zone>>> {
     let filter = only.map_or(doc! {}, |ns| doc! {"ns": ns.to_string()});
     let mut zones: HashMap<String, Vec<Zone>> = HashMap::new();
     for row in find(deployment, "tags", filter, doc! {"ns": 1, "min": 1}).await? {
@@ -128,14 +136,26 @@ async fn zones(deployment: &Deployment, only: Option<&Namespace>) -> Result<Hash
     Ok(zones)
 }
 
+pub(super) async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
+    let mut all = Vec::new();
+    for (name, zones) in zones(deployment, None).await? {
+        let (db, coll) = name.split_once('.').ok_or_else(|| torn(format_args!("{name} has no database")))?;
+        let ns = Namespace { db: db.to_owned(), coll: coll.to_owned() };
+        all.extend(zones.into_iter().map(|zone| (ns.clone(), zone)));
+    }
+    Ok(all)
+}
+
 async fn find(deployment: &Deployment, name: &str, filter: Document, sort: Document) -> Result<Vec<RawDocumentBuf>> {
     let rows = deployment.entry.database("config").collection::<RawDocumentBuf>(name);
-    let rows = rows.find(filter).sort(sort).read_concern(ReadConcern::majority()).await;
-    let rows = match rows {
-        Ok(cursor) => cursor.try_collect().await,
-        Err(e) => Err(e),
-    };
-    rows.map_err(|e| Error::from(e).context(format_args!("reading config.{name} of the {}", deployment.side)))
+    let find = rows.find(filter).sort(sort).batch_size(BATCH_ROWS).read_concern(ReadConcern::majority());
+    let read = async { Ok::<_, Error>(find.await?.try_collect().await?) };
+    within(READ_PATIENCE, "the router", read).await.map_err(|e| {
+        // Behind one address there may be several routers, and another one has no such
+        // cursor: the catalog is read again.
+        let kind = if e.code == Some(CURSOR_NOT_FOUND) { Kind::Transient } else { e.kind };
+        Error { kind, ..e }.context(format_args!("reading config.{name} of the {}", deployment.side))
+    })
 }
 
 /// Chunks in key order; together they must cover the whole key space.

@@ -1,14 +1,16 @@
-//! Chunks of the target, brought to one interval per owner: first splits where
-//! an interval begins, then moves of chunks that lie with another shard, then
-//! the map is read again until both agree.
+//! Chunks of the target, brought to one interval per owner where they are not so made:
+//! first splits where an interval begins, then moves of chunks that lie with another
+//! shard. What a command answers decides nothing: the map is read again, until both agree.
 //!
-//! Chunks move while the collection is empty, so a move costs no data. A shard
-//! takes part in one migration at a time: moves of different collections wait
-//! for each other here instead of being refused there.
+//! Invariant: chunks of a collection move only while no shard holds a document of it, and
+//! while no zone says otherwise. The donor's range deleter deletes by range, a quarter of
+//! an hour later, whatever is there then. A shard takes part in one migration at a time:
+//! moves of different collections wait for each other here instead of being refused there.
 
 use std::cmp::Ordering;
+use std::time::{Duration, Instant};
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{RawDocument, RawDocumentBuf, doc};
 use tokio::sync::Mutex;
 
 use crate::bson::order::compare_keys;
@@ -16,14 +18,20 @@ use crate::cluster::admin;
 use crate::cluster::catalog::{self, Chunk, Namespace, Sharded};
 use crate::cluster::connect::Deployment;
 use crate::cluster::ownership;
+use crate::control::layout::zones;
 use crate::error::{Error, Kind, Result};
 
-/// Rounds of splits, moves and reading again; one is enough unless somebody
-/// else works on the same collection.
+/// Rounds that change nothing though nothing was refused: somebody else works on the
+/// same collection.
 const ROUNDS_MAX: u32 = 5;
+/// How long refusals are met without coming on. A range that a shard gave away a while ago
+/// is taken again only when it is deleted there, which begins after 15 minutes.
+const REFUSED_MAX: Duration = Duration::from_secs(20 * 60);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// `(min, max, owner)` in key order, neighbours of one owner joined.
-type Interval = (RawDocumentBuf, RawDocumentBuf, usize);
+pub(super) type Interval = (RawDocumentBuf, RawDocumentBuf, usize);
 
 /// One lock per target shard, held by a migration on donor and recipient.
 pub(super) struct MoveLocks(Vec<Mutex<()>>);
@@ -46,22 +54,115 @@ pub(super) fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
 /// Splits and moves until the target's intervals are `wanted`.
 ///
 /// # Errors
-/// `Server` if they are not after a few rounds.
+/// `Refused` if chunks would have to move under documents; a refusal that cannot come
+/// right; the last one, or `Server`, if nothing comes on any more.
 pub(super) async fn arrange(target: &Deployment, ns: &Namespace, wanted: &[Interval], locks: &MoveLocks) -> Result<()> {
-    for _ in 0..ROUNDS_MAX {
+    let mut patience = Patience::default();
+    loop {
         let now = read(target, ns).await?;
         if same(&ownership::joined(&now), wanted) {
             return Ok(());
         }
-        for middle in splits(wanted, &now.chunks) {
-            admin::split(&target.entry, ns, middle).await?;
-        }
-        for chunk in moves(wanted, &read(target, ns).await?.chunks) {
-            move_chunk(target, ns, &chunk, locks).await?;
+        // A router refuses to move a chunk out of its zone.
+        zones::set(target, ns, &[]).await?;
+        let left = splits(wanted, &now.chunks).len() + moves(wanted, &now.chunks).len();
+        let refused = round(target, ns, wanted, &now, locks).await?;
+        patience.after(ns, left, refused).await?;
+    }
+}
+
+/// Sends what the map lacks, up to the first refusal, and returns that.
+async fn round(
+    target: &Deployment,
+    ns: &Namespace,
+    wanted: &[Interval],
+    now: &Sharded,
+    locks: &MoveLocks,
+) -> Result<Option<Error>> {
+    for middle in splits(wanted, &now.chunks) {
+        if let Some(refused) = refusal(admin::split(&target.entry, ns, middle).await)? {
+            return Ok(Some(refused));
         }
     }
-    Err(Error::new(Kind::Server, format!("the chunks of {ns} on the target do not come to rest"))
-        .remedy("see that the target's balancer is off and nobody else shards or moves chunks there"))
+    let moves = moves(wanted, &read(target, ns).await?.chunks);
+    if !moves.is_empty() {
+        holds_nothing(target, ns).await?;
+    }
+    for chunk in moves {
+        if let Some(refused) = refusal(move_chunk(target, ns, &chunk, locks).await)? {
+            return Ok(Some(refused));
+        }
+    }
+    Ok(None)
+}
+
+fn refusal(answer: Result<()>) -> Result<Option<Error>> {
+    match answer {
+        Ok(()) => Ok(None),
+        Err(e) if admin::may_come_right(&e) => Ok(Some(e)),
+        Err(e) => Err(e),
+    }
+}
+
+/// Looks on every shard: orphans count.
+async fn holds_nothing(target: &Deployment, ns: &Namespace) -> Result<()> {
+    for shard in &target.shards {
+        let documents = shard.client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
+        if documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_some() {
+            let found =
+                format!("{ns} is on the target with other chunks, and target shard {} holds documents of it", shard.id);
+            return Err(Error::new(Kind::Refused, found).remedy(
+                "chunks that hold documents are never moved: keep the target's balancer off and begin anew with `shardlift migrate --restart`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How long a map that does not become the wanted one is worked on.
+struct Patience {
+    /// What was left to do at best, and since when.
+    least: Option<(usize, Instant)>,
+    rounds: u32,
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { least: None, rounds: 0, pause: PAUSE_MIN }
+    }
+}
+
+impl Patience {
+    /// A round that began with `left` to do is over; waits before the next one.
+    async fn after(&mut self, ns: &Namespace, left: usize, refused: Option<Error>) -> Result<()> {
+        let since = match self.least {
+            Some((least, since)) if least <= left => since,
+            _ => {
+                *self = Patience { least: Some((left, Instant::now())), ..Patience::default() };
+                return Ok(());
+            }
+        };
+        self.rounds += 1;
+        let Some(refused) = refused else {
+            if self.rounds <= ROUNDS_MAX {
+                return Ok(());
+            }
+            return Err(Error::new(Kind::Server, format!("the chunks of {ns} on the target do not come to rest"))
+                .remedy("see that the target's balancer is off and nobody else shards or moves chunks there"));
+        };
+        if REFUSED_MAX < since.elapsed() {
+            return Err(refused.context(format_args!("the target's chunks of {ns} cannot be arranged")));
+        }
+        let told = format!("arranging the target's chunks of {ns}: {left} changes are left, the next is refused");
+        match self.rounds {
+            1 => tracing::warn!("{told}, and tried again: {}", refused.message),
+            _ => tracing::debug!("{told}: {}", refused.message),
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = PAUSE_MAX.min(self.pause * 2);
+        Ok(())
+    }
 }
 
 /// A chunk and the shard it has to go to.

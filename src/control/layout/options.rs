@@ -11,11 +11,14 @@ use crate::error::Result;
 
 /// Options a 6.0 server lists for old collections and refuses to create.
 const OBSOLETE: &str = "autoIndexId";
+/// Left over by an `$out` that broke off. A server refuses to create such a collection,
+/// and drops it at its next election, which is followed as any drop.
+pub(crate) const TEMPORARY: &str = "temp";
 
 /// Collection options to create with: a clustered collection's expiry comes
 /// back at cutover, until then nothing may expire on the target (R10).
 pub(super) fn to_create(options: &RawDocument) -> Result<RawDocumentBuf> {
-    without(options, &[OBSOLETE, EXPIRY])
+    without(options, &[OBSOLETE, TEMPORARY, EXPIRY])
 }
 
 /// True if two collections were created alike; order on the top level and
@@ -43,6 +46,7 @@ mod tests {
             (rawdoc! {"validator": {"a": 1}}, rawdoc! {}, false),
             (rawdoc! {}, rawdoc! {"validator": {"a": 1}}, false),
             (rawdoc! {"autoIndexId": true}, rawdoc! {}, true),
+            (rawdoc! {"temp": true}, rawdoc! {}, true),
             (rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": 5}, rawdoc! {"clusteredIndex": {"v": 2}}, true),
         ];
         for (a, b, expect) in rows {

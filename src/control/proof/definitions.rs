@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
+use crate::control::layout::options::TEMPORARY;
 use crate::control::proof::shown::{same_fields, shown};
 use crate::control::proof::{Difference, Holdings, Repair, indexes};
 use crate::control::sides::Sides;
@@ -49,7 +50,7 @@ impl Place<'_> {
             let what = format!("{ns} is a {wanted_word} on the source and a {found} on target shard {target}");
             return vec![self.whole(what, wanted, Some(there))];
         }
-        let left_out = [&OBSOLETE[..], &[EXPIRY]].concat();
+        let left_out = [&OBSOLETE[..], &[EXPIRY, TEMPORARY]].concat();
         if !same_fields(&wanted.options, &there.options, &left_out) {
             let (options, found) = (shown(&wanted.options), shown(&there.options));
             let what = format!("{ns} has options {options} on the source and {found} on target shard {target}");

@@ -7,6 +7,7 @@ use crate::mongos::metadata::split_ns;
 use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, is_set, text};
 use crate::mongos::session::Session;
+use crate::wire::link::number;
 
 const NAMESPACE_EXISTS: i32 = 48;
 
@@ -30,8 +31,14 @@ async fn is_there(session: &mut Session, request: &Request, mut wanted: Document
     let there = rows.first().and_then(|row| row.get_document("options").ok()).cloned().unwrap_or_default();
     wanted.remove(&request.name);
     wanted.remove("writeConcern");
-    let holds = |a: &Document, b: &Document| a.iter().all(|(name, value)| b.get(name) == Some(value));
+    let holds = |a: &Document, b: &Document| a.iter().all(|(name, value)| b.get(name).is_some_and(|b| alike(value, b)));
     Ok(holds(&wanted, &there) && holds(&there, &wanted))
+}
+
+/// Numbers by what they say: a server lists them as it stores them.
+fn alike(a: &Bson, b: &Bson) -> bool {
+    let is_number = |value: &Bson| matches!(value, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_));
+    a == b || (is_number(a) && is_number(b) && number(a) == number(b))
 }
 
 pub(super) async fn drop(session: &mut Session, request: &Request) -> Answer {

@@ -105,7 +105,7 @@ async fn called_off(engine: &mut Engine) -> String {
     let over = |now: &Snapshot| now.is_final() || before < now.cutovers_given_up;
     let now = engine.until("called off", over).await;
     assert!(before < now.cutovers_given_up, "the cutover went through: {}", now.phase);
-    now.warnings.last().expect("a reason is given").clone()
+    now.last_cutover.expect("a reason is given")
 }
 
 async fn stopped(engine: Engine) {
@@ -114,7 +114,7 @@ async fn stopped(engine: Engine) {
 }
 
 fn differs(id: i32) -> String {
-    format!("d.many: _id {id} differs in its bytes")
+    format!("d.many: _id {id} has field `tampered` on the target only")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,9 +104,15 @@ async fn differences_are_named_by_id() {
     let expected = [
         "t.many: _id 10 is missing on the target",
         "t.many: _id 100000 is on the target but not on the source",
-        "t.types: _id { \"k\": 1 } differs in its bytes",
+        "t.types: _id { \"k\": 1 } has another type in field `a`: int32 on the source, double on the target",
     ];
     assert_eq!(differences, expected);
+    let mut counts: Vec<_> = report.differing.iter().map(|d| (d.shard.as_str(), d.ns.as_str(), d.documents)).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [("source", "t.many", 2), ("source", "t.types", 1)]);
+    let told = report.told().join("; ");
+    assert!(told.contains("t.many on source shard source: 2 documents differ"), "{told}");
+    assert!(told.contains("`shardlift restart --shard source --ns t.many`"), "{told}");
     let report = twins.verify(Depth::Counts).await;
     assert!(!report.equal && report.differences.len() == 2, "{report:?}");
 }
@@ -158,11 +164,11 @@ async fn documents_with_ids_of_every_kind_are_found_by_id() {
     let change = doc! { "update": "c", "updates": [{ "q": {}, "u": { "$set": { "a": 2 } }, "multi": true }] };
     fixture::run(target, "t", change).await;
     let changed = different().await;
-    assert!(changed.iter().all(|(_, how)| *how == "differs in its bytes"));
+    assert!(changed.iter().all(|(_, how)| *how == recheck::How::Changed));
     assert_eq!(changed.len(), stored.len());
     fixture::run(target, "t", doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 0 }] }).await;
     let missing = different().await;
-    assert!(missing.iter().all(|(_, how)| *how == "is missing on the target"));
+    assert!(missing.iter().all(|(_, how)| *how == recheck::How::Missing));
     assert_eq!(missing.len(), stored.len());
 }
 
@@ -175,6 +181,7 @@ async fn many_differences_are_bounded() {
         assert!(!report.equal);
         assert_eq!(report.differences.len(), verify::DIFFERENCES_MAX);
         assert!(report.differences.iter().all(|d| d.ends_with("is missing on the target")), "{report:?}");
+        assert!(report.told().iter().any(|told| told.contains("documents differ")), "{report:?}");
     }
 }
 
@@ -196,7 +203,7 @@ async fn collections_read_as_stored_are_compared_too() {
         "t.capped: the same documents, but in another natural order",
         "t.words: _id \"B\" is on the target but not on the source",
         "t.words: _id \"b\" is missing on the target",
-        "t.words: _id \"c\" differs in its bytes",
+        "t.words: _id \"c\" has another value in field `x`",
     ];
     assert_eq!(differences, expected);
     assert!(twins.verify(Depth::Counts).await.equal, "the numbers are the same");

@@ -8,6 +8,7 @@
 // Reading order: what is compared, cut into ranges, read, digested, explained; then
 // what is looked at while it changes.
 pub mod digest;
+pub mod difference;
 pub mod explain;
 pub mod part;
 pub mod plan;
@@ -54,8 +55,38 @@ pub struct Report {
     pub documents_ahead: u64,
     /// Touched since they were verified ahead, and read again one by one.
     pub documents_rechecked: u64,
-    /// First differences, one sentence each; never document contents beyond `_id`.
+    /// First differences, one sentence each; never document contents beyond `_id` and names
+    /// of fields.
     pub differences: Vec<String>,
+    /// Of each collection that differs, on each source shard.
+    pub differing: Vec<Differing>,
+    /// Not all was compared: there were differences enough.
+    pub cut_short: bool,
+}
+
+/// A collection that differs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Differing {
+    pub shard: String,
+    pub ns: String,
+    /// 0 where only the order differs.
+    pub documents: u64,
+}
+
+impl Report {
+    /// The differences, for people: the first ones, then how many, and what to do.
+    pub fn told(&self) -> Vec<String> {
+        let at_least = if self.cut_short { "at least " } else { "" };
+        let counted = self.differing.iter().map(|Differing { shard, ns, documents }| {
+            let count =
+                if *documents == 0 { String::new() } else { format!("{at_least}{documents} documents differ; ") };
+            format!(
+                "{ns} on source shard {shard}: {count}to have it copied anew, stop the run and give `shardlift restart \
+                 --shard {shard} --ns {ns}` with the same --source and --target"
+            )
+        });
+        self.differences.iter().cloned().chain(counted).collect()
+    }
 }
 
 /// What to compare with what.
@@ -122,6 +153,7 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
             progress.running.spawn(range::compare(part.clone(), range));
         }
         if DIFFERENCES_MAX <= progress.report.differences.len() {
+            progress.report.cut_short = true;
             break;
         }
     }
@@ -172,5 +204,11 @@ impl Progress {
         let new: Vec<String> = outcome.differences.into_iter().filter(|d| !report.differences.contains(d)).collect();
         report.differences.extend(new);
         report.differences.truncate(DIFFERENCES_MAX);
+        let Some(differing) = outcome.differing else { return };
+        let same = |known: &&mut Differing| known.shard == differing.shard && known.ns == differing.ns;
+        match report.differing.iter_mut().find(same) {
+            Some(known) => known.documents += differing.documents,
+            None => report.differing.push(differing),
+        }
     }
 }

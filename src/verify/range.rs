@@ -9,10 +9,11 @@ use bson::RawDocumentBuf;
 
 use crate::bson::identity::IdKey;
 use crate::error::{Policy, Result};
-use crate::verify::Depth;
 use crate::verify::digest::Digest;
+use crate::verify::explain::Explained;
 use crate::verify::part::{Counted, Order, Part, Reader};
 use crate::verify::read::{self, Documents};
+use crate::verify::{Depth, Differing};
 use crate::verify::{explain, recheck};
 
 /// A range is read anew this often after a passing fault.
@@ -44,6 +45,19 @@ pub struct Outcome {
     /// Documents read again, one by one.
     pub rechecked: u64,
     pub differences: Vec<String>,
+    /// How many documents differ, and of which collection on which source shard.
+    pub differing: Option<Differing>,
+}
+
+impl Outcome {
+    fn differs(&mut self, part: &Part, explained: Explained) {
+        if explained.sentences.is_empty() {
+            return;
+        }
+        self.differences = explained.sentences;
+        let (shard, ns) = (part.source.shard.id.clone(), part.ns.to_string());
+        self.differing = Some(Differing { shard, ns, documents: explained.documents });
+    }
 }
 
 /// Compares one range. Passing faults are retried.
@@ -59,8 +73,10 @@ pub async fn compare(part: Arc<Part>, range: Range) -> Result<Outcome> {
 /// # Errors
 /// If a side cannot be read.
 pub async fn recheck(part: Arc<Part>, ids: Vec<IdKey>) -> Result<Outcome> {
-    let differences = after_faults(&part, || recheck::explained(&part, &ids)).await?;
-    Ok(Outcome { rechecked: ids.len() as u64, differences, ..Outcome::default() })
+    let explained = after_faults(&part, || recheck::explained(&part, &ids)).await?;
+    let mut outcome = Outcome { rechecked: ids.len() as u64, ..Outcome::default() };
+    outcome.differs(&part, explained);
+    Ok(outcome)
 }
 
 async fn after_faults<T, F: Future<Output = Result<T>>>(part: &Part, work: impl Fn() -> F) -> Result<T> {
@@ -84,10 +100,11 @@ async fn compare_once(part: &Part, range: &Range) -> Result<Outcome> {
     if if order_counts { source == target } else { source.same_documents(&target) } {
         return Ok(outcome);
     }
-    outcome.differences = explain::explain(part, range).await?;
-    if outcome.differences.is_empty() {
-        outcome.differences.push(unexplained(part, &source, &target));
+    let mut explained = explain::explain(part, range).await?;
+    if explained.sentences.is_empty() {
+        explained.sentences.push(unexplained(part, &source, &target));
     }
+    outcome.differs(part, explained);
     Ok(outcome)
 }
 

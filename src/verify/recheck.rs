@@ -7,15 +7,16 @@
 
 use std::collections::HashMap;
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bson::identity::{self, IdKey};
 use crate::bson::locate::id_of;
 use crate::error::Result;
-use crate::verify::explain::{self, CHANGED, EXTRA, MISSING};
+use crate::verify::explain::{self, EXTRA, Explained, MISSING};
 use crate::verify::part::{Counted, Part, Reader};
 use crate::verify::read::Documents;
+use crate::verify::{DIFFERENCES_MAX, difference};
 
 /// `_id`s asked for at a time: enough that round trips do not count. The command has
 /// room for them as long as they have less than 16 KB each; `chunks` sees to that.
@@ -27,25 +28,66 @@ pub fn chunks(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
     identity::split(ids, IDS_MAX, IDS_BYTES_MAX)
 }
 
-/// Those of `ids` that differ, each with how, as `explain` puts it.
+/// What is different of one document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Missing,
+    Extra,
+    Changed,
+}
+
+/// Those of `ids` that differ, each with how.
 ///
 /// # Errors
 /// If a side cannot be read.
-pub async fn different(part: &Part, ids: &[IdKey]) -> Result<Vec<(IdKey, &'static str)>> {
+pub async fn different(part: &Part, ids: &[IdKey]) -> Result<Vec<(IdKey, How)>> {
     let (source, target) = tokio::try_join!(hashes(part, &part.source, ids), hashes(part, &part.target, ids))?;
     let how = |id: &IdKey| match (source.get(id), target.get(id)) {
-        (Some(_), None) => Some(MISSING),
-        (None, Some(_)) => Some(EXTRA),
-        (ours, theirs) if ours != theirs => Some(CHANGED),
+        (Some(_), None) => Some(How::Missing),
+        (None, Some(_)) => Some(How::Extra),
+        (ours, theirs) if ours != theirs => Some(How::Changed),
         _ => None,
     };
     Ok(ids.iter().filter_map(|id| Some((id.clone(), how(id)?))).collect())
 }
 
-/// `different`, as sentences for a report.
-pub async fn explained(part: &Part, ids: &[IdKey]) -> Result<Vec<String>> {
+/// `different`, for a report.
+pub async fn explained(part: &Part, ids: &[IdKey]) -> Result<Explained> {
     let different = different(part, ids).await?;
-    Ok(different.iter().map(|(id, how)| explain::named(part, id.value(), how)).collect())
+    let mut found = Explained { documents: different.len() as u64, ..Explained::default() };
+    for (id, how) in different.into_iter().take(DIFFERENCES_MAX) {
+        let how = match how {
+            How::Missing => MISSING.to_owned(),
+            How::Extra => EXTRA.to_owned(),
+            How::Changed => how_changed(part, &id).await?,
+        };
+        found.sentences.push(explain::named(part, id.value(), &how));
+    }
+    Ok(found)
+}
+
+/// How a document differs that is on both sides, read once more.
+pub(super) async fn how_changed(part: &Part, id: &IdKey) -> Result<String> {
+    let (source, target) = tokio::try_join!(one(part, &part.source, id), one(part, &part.target, id))?;
+    Ok(match (source, target) {
+        (Some(source), Some(target)) if source == target => {
+            "differed, and no longer does: someone is still writing".to_owned()
+        }
+        (Some(source), Some(target)) => difference::between(source.as_bytes(), target.as_bytes()),
+        _ => "differed, and is no longer on both sides: someone is still writing".to_owned(),
+    })
+}
+
+async fn one(part: &Part, reader: &Reader, id: &IdKey) -> Result<Option<RawDocumentBuf>> {
+    let command = find(part.ns.coll.as_str(), std::slice::from_ref(id));
+    let mut documents = Documents::open(reader, &part.ns, command, 1).await?;
+    while let Some(batch) = documents.next().await? {
+        let same = |d: &&RawDocument| id_of(d).is_some_and(|found| IdKey::new(found) == *id);
+        if let Some(document) = batch.iter().find(same) {
+            return Ok(Some(document.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// Of the documents that are there and count on this side.

@@ -16,6 +16,7 @@ use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
+use crate::pair::capped;
 use crate::pair::collection::Tracked;
 use crate::pair::doubtful::Doubtful;
 use crate::pair::oplog::Oplog;
@@ -71,6 +72,9 @@ impl Indexer {
     /// while nobody followed goes, and what is missing is built. Index DDL up to
     /// there is in the list, and is not met again.
     pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
+        if tracked.traits.capped {
+            capped::fit(&self.doubtful, tracked).await?;
+        }
         drop_stale(&self.source, &self.target, tracked).await?;
         self.build_all(tracked).await
     }

@@ -48,6 +48,7 @@ pub mod transaction;
 pub mod at_once;
 pub mod bulk;
 pub mod missed;
+pub mod capped;
 pub mod copy;
 pub mod plan;
 pub mod vanished;

@@ -21,6 +21,7 @@ use crate::failpoint;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::bulk::Writer;
+use crate::pair::capped;
 use crate::pair::checkpoint::same_term;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
@@ -162,6 +163,9 @@ impl Scanners {
             if again && tracked.traits.capped {
                 // What is there would be out of order (R6).
                 self.writer.empty(tracked).await?;
+            }
+            if tracked.traits.capped {
+                capped::make_room(&self.source, &self.writer.client, tracked).await?;
             }
             let read = self.read_and_write(unit, started.fence, &mut reached).await;
             reads += 1;

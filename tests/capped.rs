@@ -1,0 +1,60 @@
+//! Capped collections that hold more than their size.
+
+use bson::{Document, doc};
+use mongodb::Client;
+
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::expect_equal;
+
+const SIZE: i32 = 8_192;
+
+async fn insert(client: &Client, ids: std::ops::Range<i32>) {
+    for id in ids {
+        run(client, "d", doc! {"insert": "ring", "documents": [{"_id": id, "note": "x".repeat(100)}]}).await;
+    }
+}
+
+async fn grow(client: &Client, ids: std::ops::Range<i32>) {
+    let updates: Vec<Document> =
+        ids.map(|id| doc! {"q": {"_id": id}, "u": {"$set": {"note": "y".repeat(2_000)}}}).collect();
+    run(client, "d", doc! {"update": "ring", "updates": updates}).await;
+}
+
+async fn stats(client: &Client) -> (i64, i64, i64) {
+    let stats = run(client, "d", doc! {"collStats": "ring"}).await;
+    let number = |name: &str| stats.get(name).and_then(|n| n.as_i64().or(n.as_i32().map(i64::from))).unwrap();
+    (number("count"), number("size"), number("maxSize"))
+}
+
+async fn more_than_its_size(verify: &str) {
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    run(&a, "d", doc! {"create": "ring", "capped": true, "size": SIZE}).await;
+    insert(&a, 0..30).await;
+    grow(&a, 0..30).await;
+    let (count, bytes, size) = stats(&a).await;
+    assert!(count == 30 && 4 * size < bytes, "it holds more than its size: {count} {bytes} {size}");
+
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &["--verify", verify]).await;
+    engine.until_ready().await;
+    assert_eq!(stats(&b).await, stats(&a).await);
+    // The next insert lets the oldest go, on both sides; and then they grow again.
+    insert(&a, 30..35).await;
+    grow(&a, 30..35).await;
+    insert(&a, 35..36).await;
+    grow(&a, 35..36).await;
+    engine.cut_over().await;
+    assert_eq!(stats(&b).await, stats(&a).await);
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capped_collection_that_holds_more_than_its_size_arrives_whole() {
+    more_than_its_size("digests").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capped_collection_that_holds_more_than_its_size_arrives_whole_unverified() {
+    more_than_its_size("none").await;
+}

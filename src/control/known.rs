@@ -20,6 +20,8 @@ pub struct Known {
     pub dead: HashSet<Uuid>,
     /// UUIDs on the target of those in `names`.
     pub targets: HashMap<Uuid, Uuid>,
+    /// Recorded as dead by some pair.
+    recorded_dead: HashSet<Uuid>,
 }
 
 impl Known {
@@ -39,12 +41,29 @@ impl Known {
         }
         // The name of one that is dead for some pair may have passed to another.
         let dead_somewhere: HashSet<Uuid> = all().filter(|c| c.dead).map(|c| c.uuid).collect();
+        known.recorded_dead.clone_from(&dead_somewhere);
         let alive = || all().filter(|c| !c.dead && !known.dead.contains(&c.uuid));
         let (doubted, sure): (Vec<_>, Vec<_>) = alive().partition(|c| dead_somewhere.contains(&c.uuid));
         let named = doubted.into_iter().chain(sure);
         known.names = named.map(|c: &CollectionState| (c.ns.clone(), c.uuid)).collect();
         known.targets = alive().filter_map(|c| Some((c.uuid, c.target_uuid?))).collect();
         known
+    }
+
+    /// What is dead, and held by no pair any more.
+    pub fn unheld(&self) -> Vec<Uuid> {
+        let is_held = |uuid: &&Uuid| self.holders.get(uuid).is_some_and(|pairs| !pairs.is_empty());
+        self.dead.union(&self.recorded_dead).filter(|uuid| !is_held(uuid)).copied().collect()
+    }
+
+    /// No pair will meet these any more (`control::forget`).
+    pub fn forget(&mut self, uuids: &[Uuid]) {
+        for uuid in uuids {
+            self.dead.remove(uuid);
+            self.recorded_dead.remove(uuid);
+            self.holders.remove(uuid);
+            self.targets.remove(uuid);
+        }
     }
 }
 

@@ -26,8 +26,9 @@ pub struct Chores {
 #[derive(Debug)]
 struct Inner {
     tasks: Mutex<JoinSet<()>>,
-    /// The newest chore of each name; resolves when it ends, to an error if not well.
-    newest: Mutex<HashMap<Namespace, oneshot::Receiver<()>>>,
+    /// The newest chore of each name, with its number; resolves when it ends, to an error
+    /// if not well. One that has ended well is gone.
+    newest: Mutex<HashMap<Namespace, (u64, oneshot::Receiver<()>)>>,
     /// What has not ended well, by number.
     pending: Arc<Mutex<BTreeMap<u64, Pending>>>,
     added: AtomicU64,
@@ -71,15 +72,16 @@ impl Chores {
     ) {
         tracing::debug!("{doing} {ns}");
         let (ended, end) = oneshot::channel();
-        let before = self.inner.newest.lock().insert(ns.clone(), end);
         let number = self.inner.added.fetch_add(1, SeqCst);
+        let before = self.inner.newest.lock().insert(ns.clone(), (number, end));
         let what = format!("{doing} {ns}");
         self.inner.pending.lock().insert(number, Pending { what, aside, since: Instant::now() });
         let (pending, failures) = (self.inner.pending.clone(), self.inner.failures.clone());
+        let (newest, ns) = (Arc::downgrade(&self.inner), ns.clone());
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            if let Some(before) = before
+            if let Some((_, before)) = before
                 && before.await.is_err()
             {
                 // What it rests on was not done: the pair is about to stop.
@@ -92,6 +94,12 @@ impl Chores {
                 let _ = failures.try_send(error);
             } else {
                 pending.lock().remove(&number);
+                if let Some(inner) = newest.upgrade() {
+                    let mut newest = inner.newest.lock();
+                    if newest.get(&ns).is_some_and(|(last, _)| *last == number) {
+                        newest.remove(&ns);
+                    }
+                }
                 // Nobody may wait for it.
                 let _ = ended.send(());
             }

@@ -129,8 +129,8 @@ impl PairStore {
             Some(rawdoc! {"q": {"_id": RawBson::from(id)}, "limit": 1})
         });
         for batch in old.collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {
-            let deletes = RawArrayBuf::from_iter(batch.iter().cloned());
-            self.database.write(rawdoc! {"delete": COLLECTIONS_OF_PAIR, "deletes": deletes}).await?;
+            let old = RawArrayBuf::from_iter(batch.iter().cloned());
+            self.database.write(rawdoc! {"delete": COLLECTIONS_OF_PAIR, "deletes": old}).await?;
         }
         Ok(())
     }
@@ -183,10 +183,8 @@ impl PairStore {
     /// A unit turns from waiting to copying. Must have returned before anything
     /// of it is written.
     pub async fn start_unit(&self, uuid: Uuid, unit: usize, fence: Position) -> Result<i64> {
-        let update = rawdoc! {
-            "$set": {"format": FORMAT, "fence": documents::position_document(fence)},
-            "$setOnInsert": {"settled": false},
-        };
+        let set = rawdoc! {"format": FORMAT, "fence": documents::position_document(fence)};
+        let update = rawdoc! {"$set": set, "$setOnInsert": {"settled": false}};
         self.update(UNITS, [Ok(statement(self.unit_key(uuid, unit), update, true))]).await
     }
 
@@ -279,9 +277,9 @@ impl PairStore {
     /// Units become waiting again. The same care as with `clear_units`.
     pub async fn forget_units(&self, units: &[(Uuid, usize)]) -> Result<()> {
         for batch in units.chunks(DELETED_AT_ONCE) {
-            let deletes = batch.iter().map(|(uuid, unit)| rawdoc! {"q": self.unit_key(*uuid, *unit), "limit": 1});
-            let deletes = RawArrayBuf::from_iter(deletes);
-            self.database.write(rawdoc! {"delete": UNITS, "deletes": deletes}).await?;
+            let one = |(uuid, unit): &(Uuid, usize)| rawdoc! {"q": self.unit_key(*uuid, *unit), "limit": 1};
+            let units = RawArrayBuf::from_iter(batch.iter().map(one));
+            self.database.write(rawdoc! {"delete": UNITS, "deletes": units}).await?;
         }
         Ok(())
     }
@@ -304,13 +302,24 @@ impl PairStore {
                 let ids = rawdoc! {"$gte": bound(RawBson::MinKey), "$lte": bound(RawBson::MaxKey)};
                 rawdoc! {"q": {"_id": ids, "run": run}, "limit": 0}
             });
-            let deletes = RawArrayBuf::from_iter(deletes);
-            term = Some(self.database.write(rawdoc! {"delete": UNITS, "deletes": deletes}).await?.term);
+            let all = rawdoc! {"delete": UNITS, "deletes": RawArrayBuf::from_iter(deletes)};
+            term = Some(self.database.write(all).await?.term);
         }
         match term {
             Some(term) => Ok(term),
             None => self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await,
         }
+    }
+
+    /// Forgets collections that are dead and that nothing meets any more.
+    pub async fn forget(&self, uuids: &[Uuid]) -> Result<()> {
+        self.clear_units(Some(uuids)).await?;
+        for batch in uuids.chunks(DELETED_AT_ONCE) {
+            let ids = RawArrayBuf::from_iter(batch.iter().map(|uuid| documents::uuid_value(*uuid)));
+            let q = rawdoc! {"_id": {"$in": ids}, "run": self.run.as_str(), "dead": true};
+            self.database.write(rawdoc! {"delete": COLLECTIONS_OF_PAIR, "deletes": [{"q": q, "limit": 0}]}).await?;
+        }
+        Ok(())
     }
 
     /// Forgets all of this pair. May be repeated.

@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::Uuid;
+use shardlift::control::forget::Forgetting;
 use shardlift::control::known::Known;
 use shardlift::pair::collection::Tracked;
+use shardlift::pair::position::Position;
 use shardlift::state::PairState;
 
 use crate::sim::pair::Reach;
@@ -31,6 +33,7 @@ pub(super) struct Coordinator {
     /// Source UUIDs of which a shard has yet to create or drop its part.
     pub(super) under_way: BTreeSet<Uuid>,
     known: Known,
+    forgetting: Forgetting,
     dropped: BTreeSet<Uuid>,
 }
 
@@ -58,7 +61,8 @@ impl Router {
 impl Coordinator {
     pub(super) fn new(states: &[PairState], router: Router) -> Self {
         let (under_way, dropped) = Default::default();
-        Coordinator { router, under_way, known: Known::of(states, Default::default()), dropped }
+        let (known, forgetting) = (Known::of(states, Default::default()), Forgetting::default());
+        Coordinator { router, under_way, known, forgetting, dropped }
     }
 
     pub(super) fn hold(&mut self, pair: usize, uuid: Uuid) {
@@ -104,6 +108,13 @@ impl Coordinator {
             self.router.names.remove(&name.coll);
             self.router.orders.push(Order::Drop(there));
         }
+    }
+
+    /// What may be forgotten now, as `control::forget`.
+    pub(super) fn due(&mut self, reached: Position, recorded: Position) -> Vec<Uuid> {
+        let due = self.forgetting.due(|| self.known.unheld(), || reached, recorded);
+        self.known.forget(&due);
+        due
     }
 
     pub(super) fn is_dropped(&self, uuid: &Uuid) -> bool {

@@ -30,11 +30,18 @@ impl World {
 
     pub(super) fn late_ddl(&mut self) {
         let Ddl { shard, uuid, name, create } = self.ddl.remove(0);
+        self.gossip(shard);
         if create {
             self.sources[shard].create(uuid, &name, &mut self.dice);
         } else if !self.sources[shard].drop_collection(uuid) {
             self.ddl.push(Ddl { shard, uuid, name, create });
         }
+    }
+
+    /// A command of another shard comes with the time there.
+    fn gossip(&mut self, shard: usize) {
+        let newest = self.sources.iter().map(Source::newest).max().expect("there is a shard");
+        self.sources[shard].hear(newest);
     }
 
     /// A creation, a drop, or both at once; on one shard, or on all.
@@ -52,6 +59,7 @@ impl World {
         let on: Vec<usize> = if sharded { (0..shards).collect() } else { vec![shard] };
         let holds =
             |source: &Source| source.collections.iter().find(|(_, c)| c.alive && c.name == name).map(|(u, _)| *u);
+        self.gossip(on[0]);
         let there = holds(&self.sources[on[0]]);
         let dropped = there.is_none_or(|uuid| self.sources[on[0]].drop_collection(uuid));
         if !dropped {

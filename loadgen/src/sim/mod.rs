@@ -12,6 +12,7 @@ mod body;
 mod chore;
 mod coordinator;
 mod faults;
+mod forget;
 mod lane;
 mod load;
 mod pair;

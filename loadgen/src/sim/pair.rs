@@ -82,6 +82,8 @@ pub(super) struct Pair {
     /// Of what is read again from the spool.
     replayed: Share,
     catalog_position: Position,
+    /// The source's newest entry as the attempt began.
+    newest_at_start: Position,
     /// Index of the next entry.
     next: usize,
     /// Parts of the transaction at `next` that were classified.
@@ -155,6 +157,7 @@ impl Pair {
             share: Share::new(0),
             replayed: Share::new(0),
             catalog_position: state.catalog_position,
+            newest_at_start: newest,
             next: at + 1,
             inside: None,
         })
@@ -185,6 +188,11 @@ impl Pair {
         self.gate.pass(entry.mark);
         self.next += 1;
         Ok(())
+    }
+
+    /// No entry beyond was ever met.
+    pub(super) fn reached(&self) -> Position {
+        self.gate.begun().max(self.newest_at_start)
     }
 
     pub(super) fn at_head(&self, source: &Source) -> bool {

@@ -19,6 +19,8 @@ pub(super) struct Source {
     prepared: Vec<Prepared>,
     term: i64,
     values: i32,
+    /// Newest position of another shard that this one has heard of.
+    heard: u64,
     /// Some changes are strays, see `Change`.
     pub(super) strays: bool,
 }
@@ -112,9 +114,16 @@ impl Source {
     }
 
     fn append(&mut self, event: Event) -> usize {
-        let position = Position::from_raw(4 * (self.log.len() as u64 + 1));
+        let last = self.log.last().map_or(0, |entry| entry.mark.position.raw());
+        let position = Position::from_raw(4 + last.max(self.heard));
         self.log.push(Entry { mark: Mark { position, term: self.term }, event });
         self.log.len() - 1
+    }
+
+    /// What it logs from now on is later: shards tell each other the time with each
+    /// command.
+    pub(super) fn hear(&mut self, position: Position) {
+        self.heard = position.raw();
     }
 
     pub(super) fn create(&mut self, uuid: Uuid, name: &str, dice: &mut Dice) {

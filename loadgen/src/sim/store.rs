@@ -38,6 +38,8 @@ pub(super) enum StoreWrite {
     Forget(Vec<(Uuid, usize)>),
     Add(Box<CollectionState>),
     Kill(Uuid),
+    /// They are dead, and nothing meets them any more.
+    Bury(Vec<Uuid>),
 }
 
 impl Default for Store {
@@ -98,6 +100,10 @@ impl Store {
             }
             StoreWrite::Kill(uuid) => {
                 self.collections.get_mut(uuid).expect("only known collections are dropped").dead = true;
+            }
+            StoreWrite::Bury(uuids) => {
+                self.units.retain(|(uuid, _), _| !uuids.contains(uuid));
+                self.collections.retain(|uuid, c| !(c.dead && uuids.contains(uuid)));
             }
         }
     }

@@ -238,10 +238,8 @@ impl World {
         coordinator.under_way = self.ddl.iter().map(|ddl| ddl.uuid).collect();
         let stepped = self.pair_step(&mut coordinator, &mut pairs[which], which);
         self.carry_out(&mut coordinator.router);
-        let end = match stepped {
-            Ok(()) => self.at_end(&mut pairs),
-            Err(halt) => Err(halt),
-        };
+        self.forget(&mut coordinator, &mut pairs);
+        let end = stepped.and_then(|()| self.at_end(&mut pairs));
         self.process = Process::Up(coordinator, pairs);
         end
     }

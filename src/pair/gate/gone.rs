@@ -41,6 +41,15 @@ impl Gate {
         Some(tracked)
     }
 
+    /// Nothing on these is met any more (`control::forget`).
+    pub fn forget(&mut self, uuids: &[Uuid]) {
+        for uuid in uuids {
+            if self.collections.get(uuid).is_some_and(|c| c.tracked.is_dead()) {
+                self.collections.remove(uuid);
+            }
+        }
+    }
+
     fn give_up(&mut self, uuid: &Uuid) {
         let Some(collection) = self.collections.get_mut(uuid) else { return };
         collection.hold = None;

@@ -139,13 +139,23 @@ impl Engine {
         }
     }
 
+    /// Asks for a cutover once; whether it is accepted.
+    pub(crate) async fn ask_for_cutover(&self) -> bool {
+        self.ask(|client| client.cutover()).await.is_ok()
+    }
+
     /// Of its API, as the commands take it.
     pub(crate) fn port(&self) -> &str {
         self.url.rsplit(':').next().expect("a port ends it")
     }
 
     pub(crate) async fn cancel(&self) {
-        self.ask(|client| client.cancel()).await.expect("a running migration can be cancelled");
+        self.ask_to_cancel().await.expect("a running migration can be cancelled");
+    }
+
+    /// Its answer.
+    pub(crate) async fn ask_to_cancel(&self) -> shardlift::error::Result<String> {
+        self.ask(|client| client.cancel()).await
     }
 
     /// As a crash would.

@@ -32,7 +32,7 @@ async fn a_cutover_is_called_off_while_writes_go_on_and_succeeds_when_they_stop(
         let now = engine.until("called off", |now| given_up <= now.cutovers_given_up).await;
         assert_eq!(now.cutovers_given_up, given_up);
         assert!(matches!(now.phase.as_str(), "ready" | "following"), "{}", now.phase);
-        assert!(now.warnings.last().unwrap().contains("called off: writes to"), "{:?}", now.warnings);
+        assert!(now.last_cutover.as_ref().unwrap().contains("called off: writes to"), "{now:?}");
     }
     stop(load).await;
     engine.request_cutover().await;
@@ -112,4 +112,34 @@ async fn a_write_after_the_cutover_is_reported_and_not_applied() {
     let orders = b.database("shop").collection::<Document>("orders");
     assert_eq!(orders.count_documents(doc! {}).await.unwrap(), 1);
     assert_eq!(b.database("shop").list_collection_names().await.unwrap(), ["orders"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_whose_target_is_gone_says_what_is_not_put_back() {
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (a, source, target_uri) = (source.client().await.unwrap(), source.uri(), target.uri());
+    fixture::insert(&a, "shop", "orders").await;
+    set_balancer(&a, true).await;
+    let spool = tempfile::tempdir().unwrap();
+    let spool = spool.path().to_str().unwrap();
+    let mut engine = Engine::start(&source, &target_uri, &["--spool-dir", spool, "--server-timeout-s", "2"]).await;
+    engine.until_ready().await;
+    let run_id = engine.status().await.unwrap().run_id;
+    drop(target);
+    let told = engine.ask_to_cancel().await.expect_err("it cannot be cancelled").to_string();
+    for part in ["NOT recorded as cancelled", "no balancer was put back", "was on", "sh.startBalancer()"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let ended = engine.end().await;
+    assert_eq!(ended.code, 130);
+    assert_eq!(balancer_mode(&a).await, "off", "the run may go on when the target is back");
+    // No process is left, and the target, which has it recorded, is gone.
+    for (dir, known) in [(spool, true), ("/nowhere", false)] {
+        let sides = ["--source", &source, "--target", &target_uri, "--server-timeout-s", "2", "--api-port", "1"];
+        let arguments = [&["cancel", "--spool-dir", dir][..], &sides].concat();
+        let (code, text) = crate::recorded::shardlift(&arguments, None).await;
+        assert_eq!(code, Some(3), "{text}");
+        assert!(text.contains("nothing is cancelled") && text.contains("sh.startBalancer()"), "{text}");
+        assert_eq!(text.contains(&run_id) && text.contains("was on"), known, "{text}");
+    }
 }

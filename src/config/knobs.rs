@@ -68,6 +68,8 @@ const DEPLOYMENTS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify, Verb
 const MAPS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
 const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
+/// Cancelling reads there what a run found, if its target is gone.
+const SPOOLS: &[Verb] = &[Verb::Migrate, Verb::Cancel];
 const API: &[Verb] = &[Verb::Migrate, Verb::Status, Verb::Cutover, Verb::Cancel];
 
 const fn knob(
@@ -124,7 +126,7 @@ pub const KNOBS: &[Knob] = &[
         "How long a data command or a cursor read may go unanswered before it counts as lost."),
     knob("checkpoint_ms", "ms", Number(1_000), Between(50, 60_000), MIGRATE,
         "Time between two checkpoints of a pair; a run that was interrupted goes back to the last one."),
-    knob("spool_dir", "", Text(""), Any, MIGRATE,
+    knob("spool_dir", "", Text(""), Any, SPOOLS,
         "Folder for the oplog entries read ahead of the target; empty takes $XDG_STATE_HOME/shardlift or ~/.local/state/shardlift."),
     knob("spool_mb", "MiB", Number(16_384), Between(64, 16_777_216), MIGRATE,
         "Most disk the process takes for them."),

@@ -37,8 +37,11 @@ impl Attempt<'_> {
         requests: &mut mpsc::Receiver<api::Request>,
         patience: &mut Patience,
     ) -> Result<Summary> {
-        self.opened.renew_lease().await?;
-        let stage = self.stage().await?;
+        let asked = async {
+            self.opened.renew_lease().await?;
+            self.stage().await
+        };
+        let stage = drive::unless_stopped(requests, self.stop, "asking for the lease", asked).await?;
         if stage == Stage::Cancelled {
             return Err(Error::new(Kind::Cancelled, "the run was cancelled by another process")
                 .remedy("`shardlift migrate --restart` wipes what was copied and begins anew"));

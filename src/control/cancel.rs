@@ -1,15 +1,29 @@
-//! Giving up a recorded run while no process works on it.
+//! Giving up a recorded run: by the process that works on it, or while none does. The
+//! answer says exactly what was put back.
 //!
 //! What was copied stays; `wipe` is what drops it.
 
-use crate::cluster::connect::Deployment;
+use std::time::Duration;
+
+use crate::cluster::connect::{Deployment, Side, Topology, connect};
+use crate::cluster::retry::within;
+use crate::config::Config;
 use crate::control::balancer::{self, Found};
+use crate::control::found_file::FoundFile;
 use crate::control::layout::zones;
+use crate::control::open::Opened;
 use crate::control::recorded;
+use crate::control::setup::Balancers;
 use crate::error::{Error, Kind, Result};
+use crate::observe::api::Answer;
 use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{DATABASE, RunState, Stage};
+
+/// How long the target may take to record it, and a router to start its balancer: who
+/// asked waits for 30 s at most.
+const RECORD_WAIT: Duration = Duration::from_secs(15);
+const RESTORE_WAIT: Duration = Duration::from_secs(10);
 
 /// Marks the recorded run as cancelled, puts both balancers back as it found
 /// them, and returns what stays, as a sentence. May be repeated.
@@ -50,7 +64,100 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
     RunStore::new(recorded::first(target)).set_stage(Stage::Cancelled).await?;
     zones::forget_temporary(target).await?;
-    balancer::restore(source, Found { enabled: run.source_balancer }).await?;
-    balancer::restore(target, Found { enabled: run.target_balancer }).await?;
-    Ok(run)
+    let found =
+        Balancers { source: Found { enabled: run.source_balancer }, target: Found { enabled: run.target_balancer } };
+    match put_back(source, target, found).await {
+        Ok(()) => Ok(run),
+        Err(left) => Err(Error::new(Kind::Server, format!("run {} is cancelled, but {}", run.id, left.message))
+            .remedy(left.remedy.unwrap_or_default())),
+    }
+}
+
+/// Puts back whatever can be.
+///
+/// # Errors
+/// Says which balancer is not as it was found, and the command for it.
+async fn put_back(source: &Deployment, target: &Deployment, found: Balancers) -> Result<()> {
+    let (a, b) = tokio::join!(
+        within(RESTORE_WAIT, "the source's router", balancer::restore(source, found.source)),
+        within(RESTORE_WAIT, "the target's router", balancer::restore(target, found.target)),
+    );
+    let left: Vec<(Side, Error)> =
+        [(Side::Source, a), (Side::Target, b)].into_iter().filter_map(|(side, put)| Some((side, put.err()?))).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let found =
+        left.iter().map(|(side, e)| format!("the balancer of the {side}, which was on, stays off: {}", e.message));
+    let sides: Vec<String> = left.iter().map(|(side, _)| format!("the {side}")).collect();
+    let by_hand = format!("run `sh.startBalancer()` on a mongos of {}", sides.join(" and of "));
+    Err(Error::new(Kind::Server, found.collect::<Vec<_>>().join("; ")).remedy(by_hand))
+}
+
+/// The process that works on the run gives it up. Returns exactly what is put back and
+/// what is not, with what to do.
+pub async fn by_its_process(opened: &Opened) -> Answer {
+    // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
+    let recorded = opened.stores.run.set_stage(Stage::Cancelled);
+    if let Err(e) = within(RECORD_WAIT, "the target", recorded).await {
+        return Err(format!(
+            "the run is NOT recorded as cancelled on the target ({}), and no balancer was put back{}; when the target \
+             is back, give `shardlift cancel` with the same --source and --target; {}",
+            e.message,
+            were(opened.balancers.source.enabled),
+            if_gone(opened.balancers.source.enabled),
+        ));
+    }
+    match put_back(&opened.sides.source, &opened.sides.target, opened.balancers).await {
+        Ok(()) if opened.balancers.any_was_on() => {
+            Ok("cancelled: the balancers are as the run found them; what was copied stays on the target".to_owned())
+        }
+        Ok(()) => Ok("cancelled: what was copied stays on the target".to_owned()),
+        Err(left) => Err(format!("the run is cancelled, but {left}")),
+    }
+}
+
+/// What `e`, one side that cannot be reached, leaves undone, and what to do by hand.
+pub async fn unreachable(config: &Config, e: Error) -> Error {
+    let source = connect(Side::Source, config.source.expose(), Duration::from_secs(config.server_timeout_s)).await;
+    let Ok(source) = source else {
+        return e.context("nothing is cancelled, and no balancer was put back");
+    };
+    let shards: Vec<String> = source.shards.iter().map(|shard| shard.id.clone()).collect();
+    let noted = config.spool_path().map(|spool| FoundFile::all(&spool, &shards)).unwrap_or_default();
+    let noted = noted.last();
+    let found = match noted {
+        Some(noted) => format!(
+            "nothing is cancelled, and no balancer was put back: run {}, noted on this host{}",
+            noted.run,
+            were(noted.source)
+        ),
+        None if source.topology == Topology::Sharded => {
+            "nothing is cancelled, and no balancer was put back; what the source's was is not noted on this host"
+                .to_owned()
+        }
+        None => "nothing is cancelled".to_owned(),
+    };
+    let sharded = (source.topology == Topology::Sharded).then_some(true);
+    let gone = if_gone(noted.map_or(sharded, |noted| noted.source));
+    let back = "give the same command again when the target is back";
+    Error { remedy: Some(format!("{back}; {gone}")), ..e.context(found) }
+}
+
+fn were(source_enabled: Option<bool>) -> &'static str {
+    match source_enabled {
+        Some(true) => ", and the source's was on when the run began",
+        Some(false) => ", and the source's was off when the run began",
+        None => "",
+    }
+}
+
+/// What to do if the target is gone for good.
+fn if_gone(source_enabled: Option<bool>) -> &'static str {
+    match source_enabled {
+        Some(true) => {
+            "if it is gone for good, run `sh.startBalancer()` on a mongos of the source, and never go on with this run"
+        }
+        Some(false) | None => "if it is gone for good, nothing is left to do on the source",
+    }
 }

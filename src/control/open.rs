@@ -10,6 +10,7 @@ use crate::cluster::connect::Shard;
 use crate::cluster::probe;
 use crate::config::Config;
 use crate::control::balancer::{self, Found};
+use crate::control::found_file::FoundFile;
 use crate::control::run::Run;
 use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
@@ -180,6 +181,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     };
     let stores = Stores::new(&sides, &state.id);
     let feeds = feeds(config, &sides, &state.id)?;
+    FoundFile::of(&state.id, state.source_shards.clone(), balancers).write(&config.spool_path()?);
     Ok(Opened { sides, stores, balancers, feeds, lease })
 }
 
@@ -208,6 +210,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
     tracing::info!("run {}", state.id);
     let stores = Stores::new(&sides, &state.id);
     let feeds = feeds(config, &sides, &state.id)?;
+    FoundFile::of(&state.id, state.source_shards.clone(), balancers).write(&config.spool_path()?);
     Ok(Opened { sides, stores, balancers, feeds, lease })
 }
 

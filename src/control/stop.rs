@@ -1,14 +1,21 @@
-//! Signals: the first Ctrl-C or SIGTERM asks the run to stop in order, the
-//! second ends the process at once.
+//! How a run is asked to end. Signals: the first Ctrl-C or SIGTERM asks it to stop in
+//! order, the second ends the process at once. And an operator's cancel, who is answered
+//! when it is known what came of it.
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::{Error, Kind, Result};
+use crate::observe::api::Answer;
 
-/// Whether the process was asked to stop. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
+#[derive(Debug)]
+pub struct Stop {
+    /// The process was asked to stop.
+    signals: watch::Receiver<bool>,
+    /// Who cancelled the run, and waits for the answer.
+    cancelled_by: Mutex<Option<oneshot::Sender<Answer>>>,
+}
 
 impl Stop {
     /// Listens from now on, for the rest of the process.
@@ -32,13 +39,28 @@ impl Stop {
             }
             std::process::exit(i32::from(Kind::Cancelled.exit_code()));
         });
-        Ok(Stop(stop))
+        Ok(Stop { signals: stop, cancelled_by: Mutex::default() })
+    }
+
+    /// The operator cancels the run, which ends by the returned error.
+    pub fn cancelled(&self, by: oneshot::Sender<Answer>) -> Error {
+        *self.cancelled_by.lock() = Some(by);
+        Error::new(Kind::Cancelled, "cancelled by the operator")
+            .remedy("what was copied stays on the target; `shardlift migrate --restart` wipes it and begins anew")
+    }
+
+    /// What came of the operator's cancel, if there was one that is not answered.
+    pub fn answer_cancel(&self, answer: Answer) {
+        if let Some(by) = self.cancelled_by.lock().take() {
+            // An asker that is gone loses only the answer.
+            let _ = by.send(answer);
+        }
     }
 
     /// Waits until asked to stop.
     pub async fn asked(&self) {
         // An error means that the listener is gone: nobody can ask any more.
-        if self.0.clone().wait_for(|asked| *asked).await.is_err() {
+        if self.signals.clone().wait_for(|asked| *asked).await.is_err() {
             std::future::pending().await
         }
     }

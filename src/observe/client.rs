@@ -86,6 +86,8 @@ impl Client {
             answer.and_then(|mut answer| answer.body_mut().read_json()).map_err(|e| self.silent(&e))?;
         match sentence.success {
             true => Ok(sentence.message),
+            // It says itself what to do.
+            false if path == "cancel" => Err(Error::new(Kind::Control, format!("cancel: {}", sentence.message))),
             false => Err(Error::new(Kind::Control, format!("{path} was refused: {}", sentence.message))
                 .remedy("look at `shardlift status` and ask again when it is possible")),
         }
@@ -114,7 +116,7 @@ fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Resu
             .remedy("look at the end of the run's log"))),
         "cancelled" => Some(Err(Error::new(Kind::Cancelled, "the run was cancelled"))),
         _ if given_up => {
-            let reason = why(now.warnings.last().map_or("see the run's log", String::as_str));
+            let reason = why(now.last_cutover.as_deref().unwrap_or("see the run's log"));
             Some(Err(Error::new(Kind::Refused, format!("the cutover was given up, the run follows again: {reason}"))
                 .remedy("remove the cause and run `shardlift cutover` again; nothing was lost")))
         }

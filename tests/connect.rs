@@ -85,3 +85,21 @@ async fn a_uri_that_cannot_be_used_says_why_and_keeps_the_password() {
         assert!(!error.message.contains("pa/sw") && !error.message.contains("pasw"), "{uri}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_set_whose_configuration_names_other_hosts_says_which() {
+    let mut set = fixture::replica_set("moved", &[]).await;
+    let nowhere = format!("127.0.0.1:{}", port::free().unwrap());
+    let change = doc! {"$set": {"members.0.host": &nowhere}};
+    let update = doc! {"update": "system.replset", "updates": [{"q": {}, "u": change}], "writeConcern": {"j": true}};
+    fixture::run(&set.client().await.unwrap(), "local", update).await;
+    set.member_mut(0).kill();
+    let host = set.member_hosts().remove(0);
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), set.member_mut(0).restart()).await;
+    let error = refusal(&format!("mongodb://{host}/?replicaSet=moved")).await;
+    assert_eq!(error.kind, Kind::Connect, "{error}");
+    for named in [&host, &nowhere, "the configuration names", "cannot reach"] {
+        assert!(error.message.contains(named), "{named}: {error}");
+    }
+    assert!(error.remedy.unwrap().contains("rs.reconfig"));
+}

@@ -364,3 +364,23 @@ async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
     // None, if every delete went ahead of the insert.
     eprintln!("{read_again} documents read again");
 }
+
+/// Bounds of units and ranges are hints only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_cannot_be_sampled_is_copied_and_compared_all_the_same() {
+    let testing = &["--setParameter", "enableTestCommands=1"];
+    let (source, target) = tokio::join!(fixture::replica_set("a", testing), fixture::replica_set("b", &[]));
+    let client = source.client().await.unwrap();
+    let rows = client.database("d").collection::<Document>("many");
+    for part in 0..11 {
+        let ids = part * 10_000..(part + 1) * 10_000;
+        rows.insert_many(ids.map(|id| doc! {"_id": id, "note": "x".repeat(40)})).await.unwrap();
+    }
+    let data = doc! {"failCommands": ["aggregate"], "namespace": "d.many", "errorCode": 28_799};
+    fixture::run(&client, "admin", doc! {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data}).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &["--verify", "full"]).await;
+    engine.until_ready().await;
+    let outcome = engine.cut_over().await;
+    assert!(outcome.log.text().contains("could not be sampled"), "{}", outcome.log.text());
+    expect_equal(&source.uri(), &target.uri()).await;
+}

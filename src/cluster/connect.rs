@@ -5,6 +5,7 @@
 //! config server given in place of a mongos). Knows nothing about the other side.
 
 mod refusal;
+mod seen;
 
 use std::fmt;
 use std::time::Duration;
@@ -154,8 +155,13 @@ impl Shard {
 pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deployment> {
     let options = entry_options(side, uri, timeout).await?;
     let entry = Client::with_options(options.clone())?;
-    let hello =
-        probe::hello(&entry).await.map_err(|e| unreachable(side, "entry", &host_list(&options.hosts), e.into()))?;
+    let hello = match probe::hello(&entry).await {
+        Ok(hello) => hello,
+        Err(e) => {
+            let e = unreachable(side, "entry", &host_list(&options.hosts), e.into());
+            return Err(seen::explained(e, &options).await);
+        }
+    };
     let role = probe::role(&entry, &hello).await;
     let (topology, mut shards) = match role {
         Role::Router => (Topology::Sharded, list_shards(side, &entry, &options).await?),
@@ -272,7 +278,10 @@ async fn one_cluster(side: Side, entry: &Entry, hosts: &[ServerAddress]) -> Resu
 async fn probe_all(side: Side, shards: &[Shard]) -> Result<Vec<Facts>> {
     let probed = join_all(shards.iter().map(|s| async {
         let what = format!("shard {}", s.id);
-        probe::facts(&s.client).await.map_err(|e| unreachable(side, &what, &s.hosts, e))
+        match probe::facts(&s.client).await {
+            Err(e) => Err(seen::explained(unreachable(side, &what, &s.hosts, e), &s.options).await),
+            facts => facts,
+        }
     }))
     .await;
     let failed: Vec<&Error> = probed.iter().filter_map(|p| p.as_ref().err()).collect();

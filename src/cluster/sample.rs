@@ -12,7 +12,7 @@ use mongodb::Client;
 use crate::bson::locate;
 use crate::bson::value::ValueRef;
 use crate::cluster::catalog::Namespace;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// `_id`s in one request, and how long it may take: a random read of a slow disk each.
 const AT_A_TIME: u64 = 200;
@@ -24,13 +24,13 @@ const ALL_TIME_MAX: Duration = Duration::from_secs(120);
 const CODE_MAX_TIME_EXPIRED: i32 = 50;
 
 /// As many `_id`s as asked for, or fewer, unsorted: a sample waits at a document that a
-/// transaction keeps prepared, one whose coordinator hangs for ever (seen on 6.0.5).
-/// One that cannot be read is left out.
+/// transaction keeps prepared, one whose coordinator hangs for ever (seen on 6.0.5), and
+/// now and then finds the same documents only (28799). One that cannot be read is left out.
 ///
 /// # Errors
-/// As the shard's `$sample` gives them.
+/// Passing ones. What the shard's `$sample` refuses otherwise only makes fewer.
 pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>> {
-    let (mut ids, mut at_a_time, mut waited) = (Vec::new(), AT_A_TIME, 0);
+    let (mut ids, mut at_a_time, mut waited, mut refused) = (Vec::new(), AT_A_TIME, 0, None);
     let began = Instant::now();
     while (ids.len() as u64) < count && waited < WAITS_MAX && began.elapsed() < ALL_TIME_MAX {
         match some(shard, ns, at_a_time.min(count - ids.len() as u64)).await {
@@ -40,8 +40,16 @@ pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBs
                 waited += 1;
                 at_a_time = (at_a_time / 4).max(1);
             }
+            Err(e) if e.kind == Kind::Server => {
+                tracing::debug!(%ns, "a sample failed: {e}");
+                waited += 1;
+                refused = Some(e);
+            }
             Err(e) => return Err(e),
         }
+    }
+    if let Some(e) = refused.filter(|_| (ids.len() as u64) < count) {
+        tracing::warn!("{ns} is cut by {} documents instead of {count}, for it could not be sampled: {e}", ids.len());
     }
     Ok(ids)
 }

@@ -125,7 +125,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;
         match &self.remedy {
-            Some(remedy) => write!(f, "\n  what to do: {remedy}"),
+            Some(remedy) => write!(f, "; what to do: {remedy}"),
             None => Ok(()),
         }
     }

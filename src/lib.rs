@@ -158,6 +158,15 @@
 //!   proven by a note of the same term ([`control::listing`]). And what is dead is
 //!   recorded as dead once its drop is made on the target: an earlier incarnation may
 //!   have made the collection and not recorded it.
+//! - *A dropped collection is forgotten* ([`control::forget`]) once no pair holds it and
+//!   every pair would resume beyond all that was met by then: until then a replay may meet it.
+//!   Kept for ever they slowed down every look at a gate.
+//! - *An emptied database is dropped on the target* ([`control::databases`]): its name would
+//!   keep away every other spelling. Only one that lists nothing, sent once, in the turn.
+//! - *A capped collection has room while it is copied* ([`pair::capped`]), for it may hold more
+//!   than its size, and its size again in an exact state.
+//! - *Ready means that a cutover would succeed now*: whoever sees what would keep it from that
+//!   says so as an obstacle; what only servers know is asked for ([`control::lookout`]).
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
 //!   whose coordinator hangs for ever. It goes to a server that has reached the fence
 //!   ([`pair::reached`]).

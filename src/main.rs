@@ -15,7 +15,7 @@ use shardlift::config::{self, Config, Sources, hide};
 use shardlift::control;
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
-use shardlift::observe::logging;
+use shardlift::observe::{logging, plain};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,8 +27,8 @@ fn main() -> ExitCode {
     match run(&call, exposed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            let remedy = e.remedy.map(|remedy| format!("\nwhat to do: {remedy}")).unwrap_or_default();
-            let _ = writeln!(std::io::stderr(), "error: {}{remedy}", e.message);
+            let remedy = e.remedy.map(|remedy| format!("\nwhat to do: {}", plain::line(&remedy))).unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "error: {}{remedy}", plain::line(&e.message));
             ExitCode::from(e.kind.exit_code())
         }
     }

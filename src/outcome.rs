@@ -13,6 +13,7 @@ use shardlift::config::cli::Invocation;
 use shardlift::control::validate::Check;
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
+use shardlift::observe::plain;
 use shardlift::verify::Report;
 
 /// Time between two lines while a cutover is followed.
@@ -29,7 +30,7 @@ pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
     let before = client.status()?;
     let accepted = client.cutover()?;
     if call.no_wait {
-        return print(accepted);
+        return print(plain::line(&accepted));
     }
     let mut told = (String::new(), Instant::now());
     let end = client.follow_cutover(&before, &mut |now| {
@@ -43,7 +44,7 @@ pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
 
 /// What was done, as one sentence.
 pub(crate) fn sentence(text: String) -> Result<()> {
-    print(text)
+    print(plain::line(&text))
 }
 
 /// What validation found.
@@ -63,8 +64,9 @@ pub(crate) fn checks(call: &Invocation, checks: &[Check]) -> Result<()> {
 }
 
 fn check_text(check: &Check) -> String {
-    let remedy = check.remedy.as_ref().map(|remedy| format!("\n        what to do: {remedy}")).unwrap_or_default();
-    format!("{:<6}  {}: {}{remedy}", if check.ok { "ok" } else { "FAILED" }, check.name, check.found)
+    let remedy = check.remedy.as_ref().map(|remedy| format!("\n        what to do: {}", plain::line(remedy)));
+    let (result, found) = (if check.ok { "ok" } else { "FAILED" }, plain::line(&check.found));
+    format!("{result:<6}  {}: {found}{}", check.name, remedy.unwrap_or_default())
 }
 
 /// What comparing found.
@@ -75,7 +77,7 @@ pub(crate) fn comparison(call: &Invocation, report: &Report) -> Result<()> {
     match call.json {
         true => print(json(report))?,
         false => {
-            report.differences.iter().try_for_each(print)?;
+            report.told().iter().try_for_each(|told| print(plain::line(told)))?;
             let Report { collections, documents, bytes, .. } = report;
             print(format!("compared {collections} collections, {documents} documents, {bytes} bytes"))?;
         }

@@ -20,6 +20,7 @@ use crate::cluster::note;
 use crate::config::VerifyMode;
 use crate::control::ahead::Ahead;
 use crate::control::ddl::{self, Coordinator};
+use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::{listing, proof, watch};
 use crate::error::{Error, Kind, Result};
@@ -35,12 +36,18 @@ const POLL: Duration = Duration::from_millis(2);
 /// How often source shards are asked for open transactions.
 const TRANSACTIONS_POLL: Duration = Duration::from_millis(50);
 
+/// What takes longer is told in the status.
+const MOMENT: Duration = Duration::from_secs(1);
+/// The obstacle that says so.
+const WAITS: &str = "cutover";
+
 const KEEPS_EXPIRING: &str = "the source keeps expiring documents";
 const MENDED: &str = "what was not alike is being made alike";
 
 /// What a cutover works with.
 pub struct Cutover<'a> {
-    pub run_id: &'a str,
+    /// Is told what is waited for.
+    pub run: &'a Run,
     pub sides: &'a Sides,
     pub pairs: &'a [Arc<Pair>],
     pub coordinator: &'a Coordinator,
@@ -112,11 +119,42 @@ impl Cutover<'_> {
         // Closing the gates is the last thing it does, and does not wait.
         let late = || Ok(Err(CalledOff::Late("a server does not answer".to_owned())));
         let proven = timeout_at((self.deadline + ANSWERS).into(), self.try_prove()).await;
+        // What stands in the way says more than who gave up waiting for it.
+        self.run.obstacles.clear(WAITS);
         match proven.unwrap_or_else(|_| late()) {
             Err(e) if matches!(e.kind, Kind::Unsupported | Kind::Internal) => Err(e),
-            Err(e) => Ok(Err(CalledOff::Late(e.to_string()))),
+            Err(e) => Ok(Err(CalledOff::Late(self.with_obstacles(e.to_string())))),
+            Ok(Err(CalledOff::Late(what))) => Ok(Err(CalledOff::Late(self.with_obstacles(what)))),
             proven => proven,
         }
+    }
+
+    fn with_obstacles(&self, what: String) -> String {
+        match &self.run.all_obstacles()[..] {
+            [] => what,
+            obstacles => format!("{what}; in the way: {}", obstacles.join("; ")),
+        }
+    }
+
+    /// Does `work`; the status says what for, once it takes longer than a moment.
+    async fn told<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = work.as_mut() => return done,
+            () = tokio::time::sleep(MOMENT) => self.waits_for(what),
+        }
+        let done = work.await;
+        self.run.obstacles.clear(WAITS);
+        done
+    }
+
+    fn waits_for(&self, what: &str) {
+        self.run.obstacles.set(WAITS, format!("the cutover under way waits for {what}"));
+    }
+
+    /// To be called when it is over, however it ended.
+    pub fn waits_no_more(&self) {
+        self.run.obstacles.clear(WAITS);
     }
 
     async fn try_prove(&self) -> Result<Proven> {
@@ -146,6 +184,7 @@ impl Cutover<'_> {
         self.coordinator.drop_emptied().await?;
         let terms = listing::newest(&self.sides.source).await?;
         let comparing = async { tokio::try_join!(self.compare(), proof::definitions(self.sides, self.pairs)) };
+        let comparing = self.told("both sides to be compared", comparing);
         let Ok(compared) = timeout_at(self.deadline.into(), comparing).await else {
             return Ok(Round::Off(CalledOff::Late("comparing both sides is not over".to_owned())));
         };
@@ -174,7 +213,8 @@ impl Cutover<'_> {
         differences.extend(proof::owners(self.sides).await?);
         // What was acknowledged is durable, in one term: else the attempt goes
         // back, and a difference means nothing (R7).
-        try_join_all(self.pairs.iter().map(|pair| pair.record_all())).await?;
+        let recorded = try_join_all(self.pairs.iter().map(|pair| pair.record_all()));
+        self.told("a majority of the target to have all of it", recorded).await?;
         let documents = report.as_ref().filter(|report| !report.equal);
         let ours = differences.iter().all(|difference| difference.repair.is_some());
         if documents.is_none() && !differences.is_empty() && ours && !mended {
@@ -183,7 +223,7 @@ impl Cutover<'_> {
         }
         if documents.is_some() || !differences.is_empty() {
             let differences = differences.iter().map(ToString::to_string);
-            let documents = documents.iter().flat_map(|report| report.differences.iter().cloned());
+            let documents = documents.iter().flat_map(|report| report.told());
             return Ok(Round::Off(CalledOff::Differs(differences.chain(documents).collect())));
         }
         Ok(match close_all_if_quiet(self.pairs, first, &second) {
@@ -199,21 +239,30 @@ impl Cutover<'_> {
     /// A note in every source shard's oplog: everything before it is before the
     /// fence. Retried until the deadline.
     async fn fence(&self) -> Result<Vec<Position>> {
+        let run_id = self.run.id();
         let shards = self.pairs.iter().map(|pair| &self.sides.source.shards[pair.index]);
-        let notes = try_join_all(shards.map(|shard| note::write(shard, "fence", self.run_id, self.deadline))).await?;
+        let notes = try_join_all(shards.map(|shard| note::write(shard, "fence", &run_id, self.deadline)));
+        let notes = self.told("a note in the oplog of every source shard, by a majority of its members", notes).await?;
         Ok(notes.into_iter().map(Position::from).collect())
     }
 
     /// Waits until everything up to the fences is applied and nothing is open
     /// that could still take effect.
     async fn settle(&self, fences: &[Position]) -> Result<std::result::Result<(), CalledOff>> {
+        let since = Instant::now();
         loop {
             let waiting = self.pairs.iter().zip(fences).find_map(|(pair, fence)| waits_for(pair, *fence));
             let waiting = match waiting {
-                None => self.open_on_source().await?,
+                None => self.told("an answer of the source's shards", self.open_on_source()).await?,
                 waiting => waiting,
             };
-            let Some(waiting) = waiting else { return Ok(Ok(())) };
+            let Some(waiting) = waiting else {
+                self.run.obstacles.clear(WAITS);
+                return Ok(Ok(()));
+            };
+            if MOMENT < since.elapsed() {
+                self.waits_for(&format!("this to end: {waiting}"));
+            }
             if self.deadline <= Instant::now() {
                 return Ok(Err(CalledOff::Late(waiting)));
             }

@@ -4,6 +4,8 @@
 //! (R4): it runs when the last of them is there. A creation waits until the
 //! name is free on the target. Pairs read on meanwhile.
 
+mod emptied;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +30,6 @@ use crate::pair::ddl::{Created, Creation, Request};
 use crate::state::PairState;
 
 const POLL: Duration = Duration::from_millis(50);
-/// How often databases are looked for that hold nothing any more.
-const EMPTIED_POLL: Duration = Duration::from_secs(2);
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// What is known across pairs.
@@ -108,6 +108,18 @@ impl Coordinator {
         }
     }
 
+    /// Dropped collections that no pair holds any more. Of one whose drop is being made
+    /// on the target none has recorded it.
+    pub fn unheld(&self) -> Vec<Uuid> {
+        let state = self.state.lock();
+        state.known.unheld().into_iter().filter(|uuid| !state.arrived.contains_key(uuid)).collect()
+    }
+
+    /// No pair will meet these any more.
+    pub fn forget(&self, uuids: &[Uuid]) {
+        self.state.lock().known.forget(uuids);
+    }
+
     /// The collections laid out and not dropped.
     pub fn laid_out(&self) -> HashMap<Uuid, Collection> {
         self.state.lock().laid_out.clone()
@@ -183,59 +195,6 @@ impl Coordinator {
         }
     }
 
-    /// A collection of the run is in this database of the target.
-    fn has_in(&self, db: &str) -> bool {
-        self.state.lock().known.names.keys().any(|ns| ns.db == db)
-    }
-
-    /// Drops databases that their collections have left, until it cannot be told whether
-    /// one is dropped.
-    async fn watch_emptied(&self) -> Error {
-        loop {
-            tokio::time::sleep(EMPTIED_POLL).await;
-            if let Err(e) = self.drop_emptied().await {
-                tracing::warn!("{e}");
-            }
-            if let Some(lost) = self.state.lock().lost.clone() {
-                return lost;
-            }
-        }
-    }
-
-    /// Drops each database of the target that the run had collections in, that holds
-    /// nothing any more, and that the source has no longer.
-    ///
-    /// # Errors
-    /// A passing one. What the target refuses for good is told, and not tried again.
-    pub async fn drop_emptied(&self) -> Result<()> {
-        let had: Vec<String> = self.state.lock().databases.iter().cloned().collect();
-        for db in had.into_iter().filter(|db| !self.has_in(db)) {
-            if catalog::has_database(&self.sides.source, &db).await? {
-                continue;
-            }
-            let _turn = self.turn.lock().await;
-            if self.has_in(&db) {
-                continue;
-            }
-            let dropped = databases::drop_if_empty(&self.sides.target, &db, &[]).await;
-            let mut state = self.state.lock();
-            match dropped {
-                Ok(false) => {}
-                Ok(true) => drop(state.databases.remove(&db)),
-                Err(e) if e.kind.policy() == Policy::Retry => {
-                    state.lost = Some(e.clone());
-                    return Err(e);
-                }
-                Err(e) => {
-                    // It stays: an empty database does no harm but by its name.
-                    state.databases.remove(&db);
-                    tracing::warn!("{e}");
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// What the source says of the new collection; None if it is gone again.
     /// Waits while it cannot tell: the metadata of a sharded one appears after
     /// its `create` entries.
@@ -288,14 +247,14 @@ impl Coordinator {
         {
             let mut state = self.state.lock();
             let known = &mut state.known;
+            let holders = known.holders.entry(uuid).or_default();
+            holders.remove(&pair);
+            let last = holders.is_empty();
             if known.dead.contains(&uuid) && known.names.get(&ns) != Some(&uuid) {
                 // Dropped on the target before this process began.
                 let _ = reply.send(Ok(()));
                 return;
             }
-            let holders = known.holders.entry(uuid).or_default();
-            holders.remove(&pair);
-            let last = holders.is_empty();
             state.arrived.entry(uuid).or_default().push(reply);
             if !last {
                 return;

@@ -19,7 +19,7 @@ use crate::control::proof::prover::Prover;
 use crate::control::run::{Phase, Run};
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
-use crate::control::{finish, proof, watch, watchdog};
+use crate::control::{finish, forget, lookout, proof, watch, watchdog};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::api::{Answer, Request};
@@ -64,6 +64,7 @@ impl Drive<'_> {
     ) -> Result<Summary> {
         let sides = &self.opened.sides;
         let mut observers = self.observe(pairs);
+        observers.spawn(forget::run(pairs.to_vec(), coordinator.clone()));
         let ahead: Arc<Ahead> = Arc::default();
         if self.config.verify == VerifyMode::Digests {
             observers.spawn(self.sweeper(pairs, &coordinator, &ahead).run());
@@ -86,7 +87,7 @@ impl Drive<'_> {
             let begin = match next_event(failed.as_mut(), requests, self.stop, &mut ticks).await {
                 Event::Failed(e) => return Err(e),
                 Event::Stopped => return Err(stopped("the migration")),
-                Event::Asked(Request::Cancel(reply)) => return Err(cancelled(reply)),
+                Event::Asked(Request::Cancel(reply)) => return Err(self.stop.cancelled(reply)),
                 Event::Asked(Request::Cutover(reply)) => self.answer_cutover(reply),
                 Event::Tick => self.update_phase(pairs) && self.begins_by_itself(auto_at),
             };
@@ -96,7 +97,7 @@ impl Drive<'_> {
             let began = Instant::now();
             self.run.enter(Phase::CuttingOver);
             let cutover = Cutover {
-                run_id: &self.run.id(),
+                run: self.run,
                 sides,
                 pairs,
                 coordinator: &coordinator,
@@ -106,11 +107,12 @@ impl Drive<'_> {
                 deadline: began + Duration::from_secs(self.config.cutover_timeout_s),
             };
             let proven = tokio::select! {
-                proven = cutover.prove() => proven?,
-                error = failed.as_mut() => return Err(error),
-                error = until_stopped(requests, self.stop) => return Err(error),
+                proven = cutover.prove() => proven,
+                error = failed.as_mut() => Err(error),
+                error = until_stopped(requests, self.stop) => Err(error),
             };
-            match proven {
+            cutover.waits_no_more();
+            match proven? {
                 Ok(equal) => {
                     failpoint::hit("cutover-proven");
                     finish::begin(self.opened, &coordinator, pairs).await?;
@@ -147,13 +149,14 @@ impl Drive<'_> {
     /// Keeps every pair's gauges up to date, and watches over it.
     fn observe(&self, pairs: &[Arc<Pair>]) -> JoinSet<()> {
         let mut observers = JoinSet::new();
+        observers.spawn(lookout::run(self.opened.sides.clone(), self.run.clone()));
         for pair in pairs.iter().cloned() {
             let newest = Arc::new(std::sync::atomic::AtomicU64::new(0));
             let source = self.opened.sides.source.shards[pair.index].clone();
             observers.spawn(poll_source(source, newest.clone()));
             observers.spawn(tell_stuck(pair.clone()));
             let patience = Duration::from_secs(self.config.watchdog_s);
-            observers.spawn(watchdog::progress(pair.clone(), self.run.clone(), patience));
+            observers.spawn(watchdog::progress(pair.clone(), patience));
             observers.spawn(watchdog::missed(pair.clone(), self.run.clone()));
             observers.spawn(watchdog::window(pair.clone(), self.run.clone(), self.config.oplog_warn_s));
             observers.spawn(async move {
@@ -171,13 +174,25 @@ impl Drive<'_> {
         let snapshot = self.run.snapshot();
         let copied = snapshot.pairs.iter().all(|pair| pair.units_copied == pair.units_total);
         let settled = copied && pairs.iter().all(|pair| pair.is_settled());
-        let ready = settled && snapshot.obstacles.is_empty();
+        self.run.obstacles.put("lag", self.too_late(snapshot.lag_ms).filter(|_| settled));
+        let ready = settled && self.run.all_obstacles().is_empty();
         self.run.enter(match (copied, ready) {
             (false, _) => Phase::Copying,
             (true, false) => Phase::Following,
             (true, true) => Phase::Ready,
         });
         ready
+    }
+
+    /// A cutover begun now would not catch up in time.
+    fn too_late(&self, lag_ms: u64) -> Option<String> {
+        let may_take_s = self.config.cutover_timeout_s;
+        (may_take_s * 1_000 < lag_ms).then(|| {
+            format!(
+                "the target is {} s behind, and a cutover may take {may_take_s} s: wait until it has caught up, or raise cutover_timeout_s",
+                lag_ms / 1_000
+            )
+        })
     }
 
     fn begins_by_itself(&self, not_before: Instant) -> bool {
@@ -293,7 +308,7 @@ async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> E
         tokio::select! {
             () = stop.asked() => return stopped("it"),
             Some(request) = requests.recv() => match request {
-                Request::Cancel(reply) => return cancelled(reply),
+                Request::Cancel(reply) => return stop.cancelled(reply),
                 Request::Cutover(reply) => {
                     let _ = reply.send(Err("not now: ask again when `shardlift status` says ready".to_owned()));
                 }
@@ -305,13 +320,6 @@ async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> E
 fn stopped(what: &str) -> Error {
     Error::new(Kind::Stopped, format!("{what} was stopped by a signal"))
         .remedy("run the same command to go on where it was")
-}
-
-fn cancelled(reply: tokio::sync::oneshot::Sender<Answer>) -> Error {
-    // An asker that is gone loses only the answer.
-    let _ = reply.send(Ok("cancelled: what was copied stays on the target".to_owned()));
-    Error::new(Kind::Cancelled, "cancelled by the operator")
-        .remedy("what was copied stays on the target; `shardlift migrate --restart` wipes it and begins anew")
 }
 
 /// DDL and index builds that go on are told.

@@ -6,6 +6,7 @@ pub mod sides;
 pub mod stores;
 pub mod validate;
 pub mod balancer;
+pub mod found_file;
 pub mod open;
 pub mod databases;
 pub mod layout;
@@ -17,8 +18,10 @@ pub mod emptying;
 pub mod resume;
 pub mod views;
 pub mod ddl;
+pub mod forget;
 pub mod watch;
 pub mod watchdog;
+pub mod lookout;
 pub mod stop;
 pub mod drive;
 pub mod attempt;
@@ -55,11 +58,14 @@ use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::observe::{api, display};
-use crate::state::Stage;
 use crate::verify;
 
 /// API requests that may wait.
 const REQUESTS_QUEUE: usize = 16;
+
+/// What comes of a cancel before a run is held.
+const NOTHING_TAKEN_UP: &str = "this process ended before it had taken up a run, and nothing was changed: a run recorded \
+    earlier is cancelled by `shardlift cancel` with its --source and --target";
 
 /// Moves the source to the target: validate → layout → copy and follow → ready
 /// → cutover. Goes on with what an earlier process left. Returns when the
@@ -79,6 +85,7 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     tracing::info!("API on http://127.0.0.1:{}", api.port);
     let display = display::start(config.progress, Duration::from_secs(config.status_interval_s), snapshot);
     let outcome = migrate_observed(&config, &run, &mut received, &stop).await;
+    stop.answer_cancel(Err(NOTHING_TAKEN_UP.to_owned()));
     if let Err(e) = &outcome {
         run.fail(Phase::after(e.kind), e.to_string());
     }
@@ -103,7 +110,7 @@ async fn migrate_observed(
     let panicked = |_| Err(Error::internal("control panicked; its message is on stderr"));
     let outcome = AssertUnwindSafe(working).catch_unwind().await.unwrap_or_else(panicked);
     if let Err(e) = &outcome {
-        leave(&opened, run, e).await;
+        leave(&opened, run, stop, e).await;
     }
     opened.release_lease().await;
     outcome
@@ -132,14 +139,13 @@ async fn recover(
 
 /// What is put back, or said, when a run ends undone. The balancers stay off as
 /// long as it can be taken up again: chunks must not move until then.
-async fn leave(opened: &Opened, run: &Run, error: &Error) {
+async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
     if error.kind == Kind::Cancelled {
-        match opened.stores.run.set_stage(Stage::Cancelled).await {
-            Ok(()) => setup::restore_balancers(&opened.sides, opened.balancers, run).await,
-            Err(e) => run.warn(format!(
-                "that the run was cancelled could not be recorded, and the balancers stay off: run `shardlift cancel` with source and target when the target is back: {e}"
-            )),
+        let answer = cancel::by_its_process(opened).await;
+        if let Err(not_done) = &answer {
+            run.warn(not_done.clone());
         }
+        stop.answer_cancel(answer);
     } else if opened.balancers.any_was_on() {
         run.warn(
             "the balancers stay off until the run goes on: run the same command again, or give it up with `shardlift cancel`, which puts them back",
@@ -157,7 +163,12 @@ pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
 /// Gives up the run that is recorded on the target, when no process is left.
 /// None if it is `answering`, the run of the process that answers on this host.
 pub async fn cancel_command(config: Config, answering: Option<String>) -> Result<Option<String>> {
-    let sides = Sides::connect(&config).await?;
+    let sides = match Sides::connect(&config).await {
+        Err(e) if matches!(e.kind, Kind::Connect | Kind::Transient) => {
+            return Err(cancel::unreachable(&config, e).await);
+        }
+        sides => sides?,
+    };
     cancel::cancel(&sides.source, &sides.target, answering.as_deref()).await
 }
 

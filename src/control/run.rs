@@ -85,7 +85,9 @@ struct State {
     id: String,
     phase: Phase,
     pairs: Vec<(String, Arc<PairMetrics>)>,
-    warnings: Vec<String>,
+    /// Each with what it is about, if it may be over some day.
+    warnings: Vec<(String, String)>,
+    last_cutover: Option<String>,
     error: Option<String>,
     cutover_ms: Option<u64>,
     cutovers_given_up: u64,
@@ -99,6 +101,7 @@ impl Run {
             phase: Phase::Validating,
             pairs: Vec::new(),
             warnings: Vec::new(),
+            last_cutover: None,
             error: None,
             cutover_ms: None,
             cutovers_given_up: 0,
@@ -127,24 +130,41 @@ impl Run {
         }
     }
 
+    /// The counters of a pair, which go on over attempts.
+    pub fn metrics_of(&self, name: &str) -> Arc<PairMetrics> {
+        let state = self.state.lock();
+        let known = state.pairs.iter().find(|(known, _)| known == name);
+        known.map(|(_, metrics)| metrics.clone()).unwrap_or_default()
+    }
+
     pub fn set_pairs(&self, pairs: Vec<(String, Arc<PairMetrics>)>) {
-        let mut state = self.state.lock();
-        let before = std::mem::replace(&mut state.pairs, pairs);
-        // What an earlier attempt missed is not met again.
-        for (name, metrics) in &state.pairs {
-            let missed = before.iter().find(|(known, _)| known == name).map(|(_, m)| m.writes_missed.load(Relaxed));
-            metrics.writes_missed.fetch_add(missed.unwrap_or(0), Relaxed);
-        }
+        self.state.lock().pairs = pairs;
     }
 
     pub fn warn(&self, warning: impl Into<String>) {
         let warning = warning.into();
         tracing::warn!("{warning}");
-        self.state.lock().warnings.push(warning);
+        self.state.lock().warnings.push((String::new(), warning));
+    }
+
+    /// A warning that stands while there is a text; `about` is its own. Logged when it
+    /// begins to.
+    pub fn warn_while(&self, about: &str, warning: Option<String>) {
+        let mut state = self.state.lock();
+        let stands = state.warnings.iter().position(|(known, _)| known == about);
+        match (stands, warning) {
+            (Some(at), Some(warning)) => state.warnings[at].1 = warning,
+            (Some(at), None) => drop(state.warnings.remove(at)),
+            (None, Some(warning)) => {
+                tracing::warn!("{warning}");
+                state.warnings.push((about.to_owned(), warning));
+            }
+            (None, None) => {}
+        }
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        self.state.lock().warnings.clone()
+        self.state.lock().warnings.iter().map(|(_, warning)| warning.clone()).collect()
     }
 
     pub fn fail(&self, phase: Phase, error: String) {
@@ -160,12 +180,16 @@ impl Run {
     }
 
     pub fn called_off(&self, reason: String) {
-        self.warn(reason);
-        self.state.lock().cutovers_given_up += 1;
+        tracing::warn!("{reason}");
+        let mut state = self.state.lock();
+        state.last_cutover = Some(reason);
+        state.cutovers_given_up += 1;
     }
 
     pub fn cut_over(&self, cutover_ms: u64) {
-        self.state.lock().cutover_ms = Some(cutover_ms);
+        let mut state = self.state.lock();
+        state.cutover_ms = Some(cutover_ms);
+        state.last_cutover = None;
     }
 
     /// Sum of one counter over all pairs.
@@ -194,7 +218,7 @@ impl Run {
     pub fn snapshot(&self) -> Snapshot {
         let lag_ms = self.max(|m| m.lag_ms.load(Relaxed));
         let lag_ms_max = self.max(|m| m.lag_ms_max.load(Relaxed));
-        let obstacles = self.all_obstacles();
+        let (obstacles, warnings) = (self.all_obstacles(), self.warnings());
         let state = self.state.lock();
         Snapshot {
             run_id: state.id.clone(),
@@ -205,7 +229,8 @@ impl Run {
             lag_ms_max,
             pairs: state.pairs.iter().map(|(name, metrics)| PairSnapshot::of(name, metrics)).collect(),
             obstacles,
-            warnings: state.warnings.clone(),
+            warnings,
+            last_cutover: state.last_cutover.clone(),
             error: state.error.clone(),
             cutover_ms: state.cutover_ms,
             cutovers_given_up: state.cutovers_given_up,

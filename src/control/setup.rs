@@ -82,7 +82,7 @@ pub async fn validate(sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()
     }
     let found: Vec<String> = failed.iter().map(|c| format!("{}: {}", c.name, c.found)).collect();
     let remedies: Vec<&str> = failed.iter().filter_map(|c| c.remedy.as_deref()).collect();
-    Err(Error::new(Kind::Refused, found.join("\n  ")).remedy(remedies.join("\n  ")))
+    Err(Error::new(Kind::Refused, found.join("; ")).remedy(remedies.join("; ")))
 }
 
 /// Whether each balancer is on, before anything is stopped.
@@ -149,6 +149,8 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         clock: newest.clock,
         run: run.id(),
         requests: requests.clone(),
+        metrics: run.metrics_of(&sides.pair_name(index)),
+        name: sides.pair_name(index),
         limits,
     });
     let started = join_all(plans.map(Pair::start)).await.into_iter().collect::<Result<Vec<_>>>()?;

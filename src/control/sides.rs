@@ -27,6 +27,11 @@ impl Sides {
         Ok(Sides { source: Arc::new(source), target: Arc::new(target), pairs: Vec::new() })
     }
 
+    /// What people call a pair.
+    pub fn pair_name(&self, pair: usize) -> String {
+        format!("{} → {}", self.source.shards[pair].id, self.target.shards[self.pairs[pair]].id)
+    }
+
     /// Maps source shards to target shards: as told, the rest by sorted id.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Serialize;
 
 use crate::control::run::Run;
+use crate::observe::plain;
 use crate::verify;
 
 #[derive(Debug, Clone, Serialize)]
@@ -85,6 +86,6 @@ impl fmt::Display for Summary {
             None => writeln!(f, "verified  nothing, as configured")?,
         }
         writeln!(f, "cutover   {} ms", self.cutover_ms)?;
-        self.warnings.iter().try_for_each(|warning| writeln!(f, "WARNING   {warning}"))
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "WARNING   {}", plain::line(warning)))
     }
 }

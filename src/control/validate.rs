@@ -110,6 +110,7 @@ pub async fn run(
     checks.extend(moving_source);
     checks.extend(moving_target);
     checks.extend(ask::oplog(source).await);
+    checks.push(ask::history(source).await);
     checks.push(privileges_of(source).await);
     checks.push(privileges_of(target).await);
     checks.push(content::source_collections(catalog));

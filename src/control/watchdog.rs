@@ -1,6 +1,6 @@
 //! Nothing waits in silence (R12): a pair that has work and makes no progress
-//! is reported with what waits on what, writes that find nothing to change are, and a
-//! source that soon rolls over what a restart needs is long before.
+//! is in the way of a cutover, with what waits on what. Writes that find nothing to change are reported, and a source that
+//! soon rolls over what a restart needs is long before.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,31 +16,37 @@ const WINDOW_POLL: Duration = Duration::from_secs(5);
 
 /// Watches one pair for as long as it runs. `patience`: how long it may stand
 /// still.
-pub async fn progress(pair: Arc<Pair>, run: Arc<Run>, patience: Duration) {
+pub async fn progress(pair: Arc<Pair>, patience: Duration) {
     let (mut seen, mut since) = (pair.progress(), Instant::now());
+    let mut told = Instant::now();
     loop {
         tokio::time::sleep(POLL.min(patience)).await;
         let now = pair.progress();
         if now != seen || !pair.has_work() {
             (seen, since) = (now, Instant::now());
+            pair.metrics.obstacles.clear("progress");
         } else if patience < since.elapsed() {
-            run.warn(format!("{}: no progress for {} s: {}", pair.name, since.elapsed().as_secs(), pair.waits_on()));
-            since = Instant::now();
+            let found = format!("no progress for {} s: {}", since.elapsed().as_secs(), pair.waits_on());
+            if patience < told.elapsed() {
+                tracing::warn!("{}: {found}", pair.name);
+                told = Instant::now();
+            }
+            pair.metrics.obstacles.set("progress", found);
         }
     }
 }
 
-/// Tells once an attempt of writes that found no document where one must be (R3).
+/// Tells of writes that found no document where one must be (R3).
 pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
     loop {
         let missed = pair.metrics.writes_missed.load(Relaxed);
-        if 0 < missed {
-            run.warn(format!(
+        let told = (0 < missed).then(|| {
+            format!(
                 "{}: {missed} writes found no document on the target where one must be: something else writes to the target, the source changed an orphan, or this is a defect; the log names the collections, `shardlift verify` tells what differs, `shardlift restart --shard … --ns …` copies a collection anew",
                 pair.name
-            ));
-            return std::future::pending().await;
-        }
+            )
+        });
+        run.warn_while(&format!("writes missed by {}", pair.name), told);
         tokio::time::sleep(POLL).await;
     }
 }
@@ -49,7 +55,6 @@ pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
 /// `enough_s`: below it a warning is given, once the oplog rolls over at all.
 pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {
     let mut first: Option<Position> = None;
-    let mut warned = false;
     loop {
         if let Ok(Some(oldest)) = pair.oldest_on_source().await {
             let rolls_over = *first.get_or_insert(oldest) < oldest;
@@ -58,13 +63,13 @@ pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {
             pair.metrics.oplog_kept_s.store(kept_s, Relaxed);
             pair.metrics.oplog_spare_s.store(spare_s, Relaxed);
             let short = rolls_over && spare_s < enough_s;
-            if short && !warned {
-                run.warn(format!(
+            let told = short.then(|| {
+                format!(
                     "the source of {} keeps {kept_s} s of oplog, and the oldest position a restart needs is {spare_s} s from its end: enlarge it (`replSetResizeOplog`), or give the target more room; the spool on this host protects only while it is there",
                     pair.name
-                ));
-            }
-            warned = short;
+                )
+            });
+            run.warn_while(&format!("oplog of {}", pair.name), told);
         }
         tokio::time::sleep(WINDOW_POLL).await;
     }

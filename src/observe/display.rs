@@ -146,7 +146,7 @@ fn head_text(now: &Snapshot) -> String {
 fn bar_text(pair: &PairSnapshot) -> String {
     let following = format!("{} ops/s | lag {}", figures::count(pair.ops_per_s as u64), figures::millis(pair.lag_ms));
     if pair.units_total != 0 && pair.is_copied() {
-        return format!("{} | {following}", figures::bytes(pair.bytes_copied));
+        return format!("{} | {following}", figures::bytes(pair.bytes_done));
     }
     format!(
         "{}% {}/s {} docs/s eta {} | {following}",

@@ -3,6 +3,7 @@
 //!
 //! Knows nothing about what is logged.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use indicatif::MultiProgress;
@@ -11,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 use crate::error::{Error, Result};
+use crate::observe::plain;
 
 /// The display that shares stderr with the log. Short lock, never held while
 /// drawing or logging.
@@ -22,7 +24,8 @@ static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
 /// # Errors
 /// `Internal` if the log is set up already.
 pub fn init(format: LogFormat, level: &str) -> Result<()> {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(|| AboveBars).with_target(false);
+    let writer = move || AboveBars { format };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(writer).with_target(false);
     match format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
@@ -40,17 +43,24 @@ pub(super) fn share_with(bars: Option<MultiProgress>) {
     *BARS.lock() = bars;
 }
 
-/// Writes each line to stderr while the bars step aside.
-struct AboveBars;
+/// Writes each event as one line to stderr, while the bars step aside.
+struct AboveBars {
+    format: LogFormat,
+}
 
 impl Write for AboveBars {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = match self.format {
+            LogFormat::Text => Cow::Owned(one_line(event).into_bytes()),
+            // It is one line by its own rules.
+            LogFormat::Json => Cow::Borrowed(event),
+        };
         let bars = BARS.lock().clone();
         match bars {
-            Some(bars) => bars.suspend(|| io::stderr().write_all(line))?,
-            None => io::stderr().write_all(line)?,
+            Some(bars) => bars.suspend(|| io::stderr().write_all(&line))?,
+            None => io::stderr().write_all(&line)?,
         }
-        Ok(line.len())
+        Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -58,9 +68,21 @@ impl Write for AboveBars {
     }
 }
 
+/// An event as it comes, with the line's end; the names in it may hold more of these.
+fn one_line(event: &[u8]) -> String {
+    let text = String::from_utf8_lossy(event);
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    format!("{}\n", plain::line(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        assert_eq!(one_line(b"INFO emptied a\nERROR all is lost\n"), "INFO emptied a\\nERROR all is lost\n");
+    }
 
     #[test]
     fn every_level_makes_a_filter_and_a_second_log_is_refused() {

@@ -3,12 +3,14 @@
 //!
 //! Knows nothing about who scrapes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use crate::observe::obstacles::Obstacles;
 use crate::observe::status::{PairSnapshot, Snapshot};
 
-/// Counters of one pair. All only grow, save those said to be gauges.
+/// Counters of one pair, of all attempts of a process. All only grow, save those said to
+/// be gauges.
 #[derive(Debug, Default)]
 pub struct PairMetrics {
     /// Documents and bytes the source says there are to copy (estimate).
@@ -16,6 +18,9 @@ pub struct PairMetrics {
     pub bytes_total: AtomicU64,
     pub documents_copied: AtomicU64,
     pub bytes_copied: AtomicU64,
+    /// What of the totals was copied when the attempt began, less the counters then.
+    documents_before: AtomicI64,
+    bytes_before: AtomicI64,
     /// Orphans the scan left behind.
     pub documents_orphaned: AtomicU64,
     pub units_total: AtomicU64,
@@ -72,6 +77,64 @@ pub struct PairMetrics {
     pub obstacles: Obstacles,
 }
 
+/// What an attempt has before it, as the source estimates it, and what of it is copied.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    pub documents: u64,
+    pub bytes: u64,
+    pub units: u64,
+    pub documents_copied: u64,
+    pub bytes_copied: u64,
+    pub units_copied: u64,
+}
+
+impl Totals {
+    /// Adds a collection of so many units; they are taken to be of one size.
+    pub fn add(&mut self, documents: u64, bytes: u64, units: usize, units_copied: usize) {
+        let share = |all: u64| (u128::from(all) * units_copied as u128 / units.max(1) as u128) as u64;
+        self.documents += documents;
+        self.bytes += bytes;
+        self.units += units as u64;
+        self.documents_copied += share(documents);
+        self.bytes_copied += share(bytes);
+        self.units_copied += units_copied as u64;
+    }
+}
+
+impl PairMetrics {
+    /// An attempt begins: what the one before was in the middle of is over.
+    pub fn begin(&self) {
+        for gauge in [&self.indexes_total, &self.indexes_built, &self.documents_doubtful] {
+            gauge.store(0, Relaxed);
+        }
+        for gauge in [&self.documents_verified, &self.documents_touched] {
+            gauge.store(0, Relaxed);
+        }
+        self.verified.store(false, Relaxed);
+        self.ready.store(false, Relaxed);
+        self.obstacles.clear_all();
+    }
+
+    /// What the attempt has before it.
+    pub fn plan(&self, totals: Totals) {
+        let less = |then: u64, counter: &AtomicU64| then as i64 - counter.load(Relaxed) as i64;
+        self.documents_before.store(less(totals.documents_copied, &self.documents_copied), Relaxed);
+        self.bytes_before.store(less(totals.bytes_copied, &self.bytes_copied), Relaxed);
+        self.documents_total.store(totals.documents, Relaxed);
+        self.bytes_total.store(totals.bytes, Relaxed);
+        self.units_total.store(totals.units, Relaxed);
+        self.units_copied.store(totals.units_copied, Relaxed);
+    }
+
+    /// Documents and bytes of the totals that are copied, whichever attempt did it.
+    pub fn done(&self) -> (u64, u64) {
+        let sum = |before: &AtomicI64, counter: &AtomicU64| {
+            before.load(Relaxed).saturating_add_unsigned(counter.load(Relaxed)).max(0) as u64
+        };
+        (sum(&self.documents_before, &self.documents_copied), sum(&self.bytes_before, &self.bytes_copied))
+    }
+}
+
 /// How a metric behaves, as Prometheus calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
@@ -118,6 +181,8 @@ pub const PAIR_METRICS: &[Metric<PairSnapshot>] = &[
     counter("shardlift_pair_documents_copied_total", "Documents copied.", |p| p.documents_copied as f64),
     counter("shardlift_pair_bytes_copied_total", "Bytes copied.", |p| p.bytes_copied as f64),
     counter("shardlift_pair_documents_orphaned_total", "Orphans left behind.", |p| p.documents_orphaned as f64),
+    gauge("shardlift_pair_documents_done", "Of the documents to copy, copied by now (estimate).", |p| p.documents_done as f64),
+    gauge("shardlift_pair_bytes_done", "Of the bytes to copy, copied by now (estimate).", |p| p.bytes_done as f64),
     gauge("shardlift_pair_units", "Units to copy.", |p| p.units_total as f64),
     gauge("shardlift_pair_units_copied", "Units copied.", |p| p.units_copied as f64),
     gauge("shardlift_pair_indexes", "Secondary indexes to build.", |p| p.indexes_total as f64),
@@ -224,6 +289,25 @@ mod tests {
         for (name, r#type) in names.chain(PAIR_METRICS.iter().map(|m| (m.name, m.r#type))) {
             assert_eq!(name.ends_with("_total"), r#type == Type::Counter, "{name}");
         }
+    }
+
+    #[test]
+    fn an_attempt_goes_on_with_what_is_copied() {
+        let metrics = PairMetrics::default();
+        let mut totals = Totals::default();
+        totals.add(100, 1_000, 4, 0);
+        metrics.plan(totals);
+        metrics.bytes_copied.fetch_add(600, Relaxed);
+        assert_eq!(metrics.done().1, 600);
+        // A fault: two of the four units are settled, part of a third is copied again.
+        metrics.begin();
+        let mut totals = Totals::default();
+        totals.add(100, 1_000, 4, 2);
+        totals.add(0, 0, 0, 0);
+        metrics.plan(totals);
+        assert_eq!(metrics.done(), (50, 500));
+        metrics.bytes_copied.fetch_add(500, Relaxed);
+        assert_eq!((metrics.done().1, metrics.bytes_copied.load(Relaxed)), (1_000, 1_100));
     }
 
     #[test]

@@ -12,3 +12,4 @@ pub mod mongosync;
 pub mod obstacles;
 pub mod rates;
 pub mod status;
+pub mod plain;

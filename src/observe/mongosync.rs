@@ -11,7 +11,8 @@ use crate::observe::status::Snapshot;
 pub fn progress(snapshot: &Snapshot) -> Value {
     let sum = snapshot.sum();
     let lag_s = snapshot.lag_ms.div_ceil(1000);
-    let warnings: Vec<&String> = snapshot.obstacles.iter().chain(&snapshot.warnings).chain(&snapshot.error).collect();
+    let Snapshot { obstacles, last_cutover, warnings, error, .. } = snapshot;
+    let warnings: Vec<&String> = obstacles.iter().chain(last_cutover).chain(warnings).chain(error).collect();
     json!({
         "progress": {
             "state": state(&snapshot.phase),
@@ -22,7 +23,7 @@ pub fn progress(snapshot: &Snapshot) -> Value {
             "lag": {"overallLagSeconds": lag_s, "crudLagSeconds": lag_s, "ddlLagSeconds": lag_s},
             "collectionCopy": {
                 "estimatedTotalBytes": sum.bytes_total,
-                "estimatedCopiedBytes": sum.bytes_copied,
+                "estimatedCopiedBytes": sum.bytes_done,
             },
             "indexBuilding": {
                 "indexesBuilt": sum.indexes_built,

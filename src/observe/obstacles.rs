@@ -36,6 +36,11 @@ impl Obstacles {
         }
     }
 
+    /// None stands any more: what saw them is gone.
+    pub fn clear_all(&self) {
+        self.0.lock().clear();
+    }
+
     pub fn texts(&self) -> Vec<String> {
         self.0.lock().values().cloned().collect()
     }

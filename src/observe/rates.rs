@@ -56,7 +56,7 @@ fn fill_since(then: &Snapshot, now: &mut Snapshot) {
 /// While copying: until the copy is done. Then: until lag is gone, if it falls.
 fn eta_s(pair: &PairSnapshot, lag_ms_fallen_per_s: f64) -> Option<f64> {
     if !pair.is_copied() {
-        let left = pair.bytes_total.checked_sub(pair.bytes_copied)?;
+        let left = pair.bytes_total.checked_sub(pair.bytes_done)?;
         return (0 < left && 0.0 < pair.bytes_per_s).then(|| left as f64 / pair.bytes_per_s);
     }
     (LAG_SETTLED_MS < pair.lag_ms && 0.0 < lag_ms_fallen_per_s).then(|| pair.lag_ms as f64 / lag_ms_fallen_per_s)
@@ -71,6 +71,7 @@ mod tests {
             name: "a → b".into(),
             bytes_total: 1_000,
             bytes_copied,
+            bytes_done: bytes_copied,
             units_total: 2,
             units_copied,
             lag_ms,

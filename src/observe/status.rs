@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observe::figures;
 use crate::observe::metrics::PairMetrics;
+use crate::observe::plain;
 
 /// Everything an operator can ask about a run, at one moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub struct Snapshot {
     /// What stands in the way of a cutover now, with what to do about each.
     pub obstacles: Vec<String>,
     pub warnings: Vec<String>,
+    /// Why the last cutover was called off; None once one is done.
+    pub last_cutover: Option<String>,
     pub error: Option<String>,
     /// Duration of the finished cutover, ms, from the request to done.
     pub cutover_ms: Option<u64>,
@@ -45,8 +48,12 @@ pub struct PairSnapshot {
     pub name: String,
     pub documents_total: u64,
     pub bytes_total: u64,
+    /// By this process.
     pub documents_copied: u64,
     pub bytes_copied: u64,
+    /// Of the totals, copied by now, by whichever process (estimate).
+    pub documents_done: u64,
+    pub bytes_done: u64,
     pub documents_orphaned: u64,
     pub units_total: u64,
     pub units_copied: u64,
@@ -92,12 +99,15 @@ impl PairSnapshot {
     /// Reads every counter once; values may be some µs apart.
     pub fn of(name: &str, metrics: &PairMetrics) -> Self {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (documents_done, bytes_done) = metrics.done();
         PairSnapshot {
             name: name.to_string(),
             documents_total: read(&metrics.documents_total),
             bytes_total: read(&metrics.bytes_total),
             documents_copied: read(&metrics.documents_copied),
             bytes_copied: read(&metrics.bytes_copied),
+            documents_done,
+            bytes_done,
             documents_orphaned: read(&metrics.documents_orphaned),
             units_total: read(&metrics.units_total),
             units_copied: read(&metrics.units_copied),
@@ -143,16 +153,16 @@ impl PairSnapshot {
     }
 
     pub fn percent_copied(&self) -> u64 {
-        figures::percent(self.bytes_copied, self.bytes_total, self.units_total != 0 && self.is_copied())
+        figures::percent(self.bytes_done, self.bytes_total, self.units_total != 0 && self.is_copied())
     }
 
     /// What one pair does, beside its name and bar.
     pub fn line(&self) -> String {
         let copy = match self.is_copied() && self.units_total != 0 {
-            true => format!("{} copied", figures::bytes(self.bytes_copied)),
+            true => format!("{} copied", figures::bytes(self.bytes_done)),
             false => format!(
                 "{} of {} {}% {}/s {} docs/s",
-                figures::bytes(self.bytes_copied),
+                figures::bytes(self.bytes_done),
                 figures::bytes(self.bytes_total),
                 self.percent_copied(),
                 figures::bytes(self.bytes_per_s as u64),
@@ -185,6 +195,8 @@ impl Snapshot {
             sum.bytes_total += pair.bytes_total;
             sum.documents_copied += pair.documents_copied;
             sum.bytes_copied += pair.bytes_copied;
+            sum.documents_done += pair.documents_done;
+            sum.bytes_done += pair.bytes_done;
             sum.documents_orphaned += pair.documents_orphaned;
             sum.units_total += pair.units_total;
             sum.units_copied += pair.units_copied;
@@ -235,7 +247,7 @@ impl Snapshot {
             line += " | cutover can begin";
         }
         if let [first, rest @ ..] = &self.obstacles[..] {
-            line += &format!(" | in the way of a cutover: {first}");
+            line += &format!(" | in the way of a cutover: {}", plain::line(first));
             if !rest.is_empty() {
                 line += &format!(" (and {} more)", rest.len());
             }
@@ -261,13 +273,16 @@ impl Snapshot {
         );
         out += &columns(&self.pairs);
         for obstacle in &self.obstacles {
-            out += &format!("in the way of a cutover: {obstacle}\n");
+            out += &format!("in the way of a cutover: {}\n", plain::line(obstacle));
+        }
+        if let Some(reason) = &self.last_cutover {
+            out += &format!("last cutover: {}\n", plain::line(reason));
         }
         for warning in &self.warnings {
-            out += &format!("warning: {warning}\n");
+            out += &format!("warning: {}\n", plain::line(warning));
         }
         if let Some(error) = &self.error {
-            out += &format!("error: {error}\n");
+            out += &format!("error: {}\n", plain::line(error));
         }
         out
     }
@@ -283,8 +298,8 @@ const HEAD: [&str; 10] =
 
 fn row(pair: &PairSnapshot) -> [String; 10] {
     [
-        pair.name.clone(),
-        format!("{} of {}", figures::bytes(pair.bytes_copied), figures::bytes(pair.bytes_total)),
+        plain::line(&pair.name).into_owned(),
+        format!("{} of {}", figures::bytes(pair.bytes_done), figures::bytes(pair.bytes_total)),
         pair.percent_copied().to_string(),
         figures::bytes(pair.bytes_per_s as u64),
         figures::count(pair.documents_per_s as u64),
@@ -324,6 +339,8 @@ pub(crate) mod tests {
             documents_copied: 300_000,
             bytes_total: 4 << 30,
             bytes_copied: 1 << 30,
+            documents_done: 300_000,
+            bytes_done: 1 << 30,
             units_total: 64,
             units_copied: 15,
             indexes_total: 3,
@@ -378,6 +395,7 @@ pub(crate) mod tests {
         snapshot.error = Some("lost the source".into());
         let table = snapshot.table();
         let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(table.lines().count(), lines.len());
         assert_eq!(lines[0], "run r1 | copying for 21.0s | lag 0.4s (largest 1.2s) | cutover cannot begin now");
         assert!(lines[1].starts_with("pair   copied"));
         assert!(lines[2].starts_with("a → x  1.0 GiB of 4.0 GiB  25  50.0 MiB  51.2k   15/64"), "{table}");

@@ -108,7 +108,7 @@ impl Checkpointer {
         self.metrics.obstacles.set(
             "majority",
             format!(
-                "a majority of the target's members has not acknowledged a checkpoint for {} s: lanes and scans wait until it has; bring its members back, or see why they do not keep up (the run parks after away_max_s)",
+                "a majority of the target's members has not acknowledged a checkpoint for {} s: lanes and scans wait until it has; see that its members are up, not locked, and not far behind (`rs.printSecondaryReplicationInfo()`); the run parks after away_max_s",
                 BEHIND.as_secs()
             ),
         );

@@ -87,8 +87,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const REFUSED_MAX: u32 = 120;
 /// When it is told that documents cannot be read again: values that go round pass sooner.
 const TELL: Duration = Duration::from_secs(5);
-/// When to say that the source's history is too short.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Doubtful {
     /// Watches for collections with doubtful documents; each is a chore on its
@@ -130,38 +128,31 @@ impl Doubtful {
     /// is reached: the documents read again are then ahead, which the horizon
     /// tells, and at worst a unique build fails.
     pub async fn exact(&self, tracked: &Tracked) -> Result<Option<Hold<'_>>> {
+        let exact = self.try_exact(tracked).await;
+        self.tell(tracked, None);
+        exact
+    }
+
+    async fn try_exact(&self, tracked: &Tracked) -> Result<Option<Hold<'_>>> {
         let (mut pause, mut refused, since) = (PAUSE, 0, Instant::now());
-        let mut patience = PATIENCE;
         loop {
-            let Some((hold, position)) = self.hold(tracked).await else {
-                self.tell(tracked, None);
-                return Ok(None);
-            };
+            let Some((hold, position)) = self.hold(tracked).await else { return Ok(None) };
             let stop = match self.settle(tracked, position).await {
-                Ok(()) => {
-                    self.tell(tracked, None);
-                    return Ok(Some(hold));
-                }
+                Ok(()) => return Ok(Some(hold)),
                 Err(stop) => stop,
             };
             hold.release().await?;
-            if let Stop::HistoryGone(e) | Stop::Refused(e) = &stop
-                && TELL < since.elapsed()
-            {
-                self.tell(tracked, Some(e));
-            }
             match stop {
-                _ if is_gone(tracked) => {
-                    self.tell(tracked, None);
-                    return Ok(None);
-                }
+                _ if is_gone(tracked) => return Ok(None),
                 Stop::HistoryGone(e) if self.away_max < since.elapsed() => return Err(parked(tracked, &e, since)),
                 Stop::Fault(e) => return Err(e.context(format_args!("reading documents of {} again", tracked.ns))),
-                Stop::HistoryGone(e) if patience < since.elapsed() => {
-                    tracing::warn!(ns = %tracked.ns, "the source cannot show {position}: {}", e.message);
-                    patience += PATIENCE;
+                Stop::HistoryGone(e) if TELL < since.elapsed() => {
+                    self.tell(tracked, Some(history_gone(&self.source_shard.id, &e)));
                 }
                 Stop::Refused(e) => {
+                    if TELL < since.elapsed() {
+                        self.tell(tracked, Some(e.message.clone()));
+                    }
                     refused += 1;
                     if refused == REFUSED_MAX {
                         return Err(given_up(tracked, &e));
@@ -177,22 +168,19 @@ impl Doubtful {
         }
     }
 
-    /// Why documents of it cannot be read again, for the status.
-    fn tell(&self, tracked: &Tracked, why: Option<&Error>) {
+    /// Why documents of the collection still wait to be read again; None if they no longer do.
+    fn tell(&self, tracked: &Tracked, why: Option<String>) {
         let mut stuck = self.stuck.lock();
-        let text = |e: &Error| {
-            format!(
-                "{} documents of {} wait to be read again from the source: {}",
-                tracked.doubts.len(),
-                tracked.ns,
-                e.message
-            )
-        };
         match why {
-            Some(e) => drop(stuck.insert(tracked.uuid, text(e))),
-            None => drop(stuck.remove(&tracked.uuid)),
-        }
-        self.metrics.obstacles.put("reread", stuck.values().next().cloned());
+            Some(why) => {
+                let (count, ns) = (tracked.doubts.len(), &tracked.ns);
+                let found = format!("{count} documents of {ns} cannot be read again from the source yet: {why}");
+                stuck.insert(tracked.uuid, found)
+            }
+            None => stuck.remove(&tracked.uuid),
+        };
+        let told = (!stuck.is_empty()).then(|| stuck.values().cloned().collect::<Vec<_>>().join("; "));
+        self.metrics.obstacles.put("refused documents", told);
     }
 
     /// Waits until the tail is past the collection's horizon, or it is gone.
@@ -289,6 +277,15 @@ impl Doubtful {
         tracked.doubts.forget(ids);
         self.metrics.documents_resolved.fetch_add(ids.len() as u64, Relaxed);
     }
+}
+
+fn history_gone(shard: &str, last: &Error) -> String {
+    format!(
+        "source shard {shard} does not keep its history for long enough ({}): set minSnapshotHistoryWindowInSeconds to \
+         300 on each of its members (`db.adminCommand({{setParameter: 1, minSnapshotHistoryWindowInSeconds: 300}})`), or \
+         stop the writes",
+        last.message
+    )
 }
 
 fn is_gone(tracked: &Tracked) -> bool {

@@ -34,6 +34,11 @@ pub struct Pair {
     pub(super) indexer: Arc<Indexer>,
     pub(super) checkpointer: Arc<Checkpointer>,
     pub(super) feed: Arc<Feed>,
+    /// The source's clock as the attempt began: earlier ones met no entry beyond.
+    pub(super) newest_at_start: Position,
+    /// Ops left to the spool, and read again, by the attempts before.
+    pub(super) left_before: u64,
+    pub(super) replayed_before: u64,
     pub(super) scans_pending: Arc<AtomicUsize>,
     /// The tail's.
     pub(super) share: Share,
@@ -78,6 +83,18 @@ impl Pair {
         self.checkpointer.recorded()
     }
 
+    /// No entry beyond was ever met.
+    pub fn reached(&self) -> Position {
+        self.gate.lock().begun().max(self.newest_at_start)
+    }
+
+    /// These dropped collections are met no more.
+    pub async fn forget(&self, uuids: &[Uuid]) -> error::Result<()> {
+        self.checkpointer.store.forget(uuids).await?;
+        self.gate.lock().forget(uuids);
+        Ok(())
+    }
+
     /// The source's oldest entry.
     pub async fn oldest_on_source(&self) -> error::Result<Option<Position>> {
         self.feed.oldest_on_source().await
@@ -114,7 +131,7 @@ impl Pair {
             let gate = self.gate.lock();
             (gate.watermark(), gate.passed(), gate.held(), gate.left(), gate.oldest_fence())
         };
-        let replayed = self.metrics.ops_replayed.load(Relaxed);
+        let replayed = self.metrics.ops_replayed.load(Relaxed) - self.replayed_before;
         let queued: usize = self.lanes.iter().map(|lane| lane.len()).sum();
         let mut parts = vec![
             format!("the tail is at {passed}, applied is {watermark}, recorded is {}", self.resume_position()),
@@ -150,7 +167,7 @@ impl Pair {
         m.lag_ms_max.fetch_max(lag_ms, Relaxed);
         m.ops_held.store(held.0, Relaxed);
         m.bytes_held.store(held.1, Relaxed);
-        m.ops_spooled.store(left, Relaxed);
+        m.ops_spooled.store(self.left_before + left, Relaxed);
         m.ops_queued.store(self.lanes.iter().map(|lane| lane.len() as u64).sum(), Relaxed);
         m.source_seconds.store(source_ms / 1_000, Relaxed);
         m.tail_seconds.store(passed.seconds(), Relaxed);

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::cluster::catalog;
 use crate::cluster::connect::Shard;
 use crate::error::Result;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::metrics::{PairMetrics, Totals};
 use crate::pair::budget::Share;
 use crate::pair::bulk::{WRITES_IN_FLIGHT, Writer};
 use crate::pair::checkpoint::Checkpointer;
@@ -63,6 +63,10 @@ pub struct Plan {
     /// there (R3).
     pub clock: Position,
     pub requests: mpsc::Sender<Request>,
+    /// What people call the pair.
+    pub name: String,
+    /// They go on over attempts.
+    pub metrics: Arc<PairMetrics>,
     pub limits: Limits,
 }
 
@@ -102,7 +106,8 @@ impl Pair {
         let gate = Arc::new(Mutex::new(Gate::new(resume, lanes.clone())));
         let view: Arc<Mutex<TailView>> = Arc::default();
         view.lock().walls.start_at(resume.position.seconds() * 1_000);
-        let metrics: Arc<PairMetrics> = Arc::default();
+        let metrics = plan.metrics.clone();
+        metrics.begin();
         let (chores, failures) = Chores::new();
         let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
         let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
@@ -137,7 +142,7 @@ impl Pair {
             expiries: Mutex::default(),
             builds: Semaphore::new(INDEX_BUILDS),
         });
-        let name = format!("{} → {}", plan.source.id, plan.target.id);
+        let name = plan.name.clone();
         let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
         let checkpointer = Arc::new(Checkpointer {
             store: plan.store.clone(),
@@ -161,6 +166,9 @@ impl Pair {
             indexer: indexer.clone(),
             checkpointer: checkpointer.clone(),
             feed: plan.feed.clone(),
+            newest_at_start: plan.clock,
+            left_before: metrics.ops_spooled.load(Relaxed),
+            replayed_before: metrics.ops_replayed.load(Relaxed),
             scans_pending: Arc::new(AtomicUsize::new(limits.scans)),
             share: Share::new(limits.memory_bytes / 2),
         });
@@ -239,6 +247,7 @@ impl Pair {
     async fn admit(&self, plan: &Plan) -> Result<VecDeque<ScanUnit>> {
         let mut begun = Vec::new();
         let mut planned: Vec<(u64, Vec<ScanUnit>)> = Vec::new();
+        let mut totals = Totals::default();
         for state in &plan.state.collections {
             let gone = plan.gone.contains(&state.uuid);
             let now = Now { shard: plan.index, shard_name: &plan.source.id, clock: plan.clock, gone };
@@ -247,12 +256,15 @@ impl Pair {
                 let source = plan.source.client.clone();
                 vanished::expect_drop(source, &self.gate, &self.chores, &tracked);
             } else if tracked.counts() {
-                let size = self.size(&plan.source, &tracked).await?;
+                let size = size(&plan.source, &tracked).await?;
                 let (restored, waiting) = self.to_scan(&tracked, state, size);
+                let unsettled = restored.len() + waiting.len();
+                totals.add(size.documents, size.bytes, state.units.len(), state.units.len() - unsettled);
                 begun.extend(restored);
                 planned.push((size.bytes, waiting));
             }
         }
+        self.metrics.plan(totals);
         planned.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         Ok(begun.into_iter().chain(planned.into_iter().flat_map(|(_, units)| units)).collect())
     }
@@ -261,9 +273,7 @@ impl Pair {
     /// needs neither has its indexes brought up to date.
     fn to_scan(&self, tracked: &Arc<Tracked>, state: &CollectionState, size: Size) -> (Vec<ScanUnit>, Vec<ScanUnit>) {
         let units: Vec<_> = scan_units(tracked, &state.bounds, size).into_iter().zip(&state.units).collect();
-        self.metrics.units_total.fetch_add(units.len() as u64, Relaxed);
         let unsettled: Vec<_> = units.into_iter().filter(|(_, s)| **s != UnitState::Settled).collect();
-        self.metrics.units_copied.fetch_add((state.units.len() - unsettled.len()) as u64, Relaxed);
         if unsettled.is_empty() {
             let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
             let ns = tracked.ns.clone();
@@ -273,13 +283,11 @@ impl Pair {
         let units = |of: Vec<(ScanUnit, _)>| of.into_iter().map(|(unit, _)| unit).collect();
         (units(begun), units(waiting))
     }
+}
 
-    async fn size(&self, source: &Shard, tracked: &Tracked) -> Result<Size> {
-        let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &tracked.ns).await?;
-        self.metrics.documents_total.fetch_add(documents, Relaxed);
-        self.metrics.bytes_total.fetch_add(bytes, Relaxed);
-        Ok(Size { documents, bytes })
-    }
+async fn size(source: &Shard, tracked: &Tracked) -> Result<Size> {
+    let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &tracked.ns).await?;
+    Ok(Size { documents, bytes })
 }
 
 fn scan_units(tracked: &Arc<Tracked>, bounds: &[bson::RawBson], size: Size) -> Vec<ScanUnit> {

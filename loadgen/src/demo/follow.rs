@@ -140,7 +140,7 @@ async fn cut_over(engine: &mut Engine, api: &Api, stopped: Instant, tell: &Narra
                 return Ok(now.cutover_ms.unwrap_or_default());
             }
             if given_up < now.cutovers_given_up {
-                tell.detail(format!("called off: {}", now.warnings.last().map_or("", String::as_str)));
+                tell.detail(format!("called off: {}", now.last_cutover.unwrap_or_default()));
                 break;
             }
             if CUTOVER_TIMEOUT <= stopped.elapsed() {

@@ -21,6 +21,8 @@ pub struct Status {
     pub lag_ms: u64,
     pub pairs: Vec<PairStatus>,
     pub warnings: Vec<String>,
+    /// Why the last cutover was called off.
+    pub last_cutover: Option<String>,
     pub error: Option<String>,
     pub cutover_ms: Option<u64>,
     pub cutovers_given_up: u64,

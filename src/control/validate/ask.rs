@@ -22,6 +22,8 @@ use crate::error::{Error, Kind, Result};
 /// The source's oplog should reach back at least this far, so that a restart
 /// finds its position again.
 const OPLOG_WINDOW_SECONDS_MIN: u32 = 3600;
+const HISTORY: &str = "minSnapshotHistoryWindowInSeconds";
+const HISTORY_SECONDS_MIN: i64 = 60;
 /// ReadConcernMajorityNotEnabled: `enableMajorityReadConcern: false`, up to 4.4.
 const NO_MAJORITY_READS: i32 = 148;
 /// Questions asked side by side.
@@ -105,6 +107,35 @@ async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
     let entry = find.read_concern(ReadConcern::majority()).await?;
     let entry = entry.ok_or_else(|| Error::new(Kind::Server, "the oplog is empty"))?;
     Ok(entry.get_timestamp("ts")?.time)
+}
+
+/// Documents of a refused write are read again as they were a moment ago: the source must
+/// keep its history for that long.
+pub(super) async fn history(source: &Deployment) -> Check {
+    const NAME: &str = "source keeps its history";
+    let mut short = Vec::new();
+    for shard in &source.shards {
+        let ask = doc! {"getParameter": 1, HISTORY: 1};
+        let reply = match shard.client.database("admin").run_command(ask).await {
+            Err(e) => return Check::unanswered(NAME, &Error::from(e).context(&shard.id)),
+            Ok(reply) => reply,
+        };
+        let seconds = reply.get(HISTORY).and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)));
+        if let Some(seconds) = seconds.filter(|seconds| *seconds < HISTORY_SECONDS_MIN) {
+            short.push(format!("{} for {seconds} s", shard.id));
+        }
+    }
+    if short.is_empty() {
+        return Check::pass(NAME, "for long enough");
+    }
+    Check::warn(
+        NAME,
+        listed(&short),
+        format!(
+            "where unique values pass from document to document the run may not become ready while writes go on: set it \
+             to 300 on every member: `db.adminCommand({{setParameter: 1, {HISTORY}: 300}})`"
+        ),
+    )
 }
 
 /// What the user lacks, by role, on router and shards. Without authentication

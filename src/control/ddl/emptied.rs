@@ -1,0 +1,67 @@
+//! Databases that the run's collections have left: they go on the target once the source
+//! has them no longer.
+
+use std::time::Duration;
+
+use crate::cluster::catalog;
+use crate::control::databases;
+use crate::control::ddl::Coordinator;
+use crate::error::{Error, Policy, Result};
+
+/// How often databases are looked for that hold nothing any more.
+const EMPTIED_POLL: Duration = Duration::from_secs(2);
+
+impl Coordinator {
+    /// A collection of the run is in this database of the target.
+    pub(super) fn has_in(&self, db: &str) -> bool {
+        self.state.lock().known.names.keys().any(|ns| ns.db == db)
+    }
+
+    /// Drops databases that their collections have left, until it cannot be told whether
+    /// one is dropped.
+    pub(super) async fn watch_emptied(&self) -> Error {
+        loop {
+            tokio::time::sleep(EMPTIED_POLL).await;
+            if let Err(e) = self.drop_emptied().await {
+                tracing::warn!("{e}");
+            }
+            if let Some(lost) = self.state.lock().lost.clone() {
+                return lost;
+            }
+        }
+    }
+
+    /// Drops each database of the target that the run had collections in, that holds
+    /// nothing any more, and that the source has no longer.
+    ///
+    /// # Errors
+    /// A passing one. What the target refuses for good is told, and not tried again.
+    pub async fn drop_emptied(&self) -> Result<()> {
+        let had: Vec<String> = self.state.lock().databases.iter().cloned().collect();
+        for db in had.into_iter().filter(|db| !self.has_in(db)) {
+            if catalog::has_database(&self.sides.source, &db).await? {
+                continue;
+            }
+            let _turn = self.turn.lock().await;
+            if self.has_in(&db) {
+                continue;
+            }
+            let dropped = databases::drop_if_empty(&self.sides.target, &db, &[]).await;
+            let mut state = self.state.lock();
+            match dropped {
+                Ok(false) => {}
+                Ok(true) => drop(state.databases.remove(&db)),
+                Err(e) if e.kind.policy() == Policy::Retry => {
+                    state.lost = Some(e.clone());
+                    return Err(e);
+                }
+                Err(e) => {
+                    // It stays: an empty database does no harm but by its name.
+                    state.databases.remove(&db);
+                    tracing::warn!("{e}");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -31,7 +31,7 @@
 //! - a followed op: [`pair::oplog`] → [`pair::fetch`] → [`pair::feed`] → [`spool`] → [`pair::entry`] →
 //!   [`pair::tail`] → [`pair::plain`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
 //!   [`pair::bulk`]
-//! - the end: [`control::ahead`] → [`control::cutover`], [`verify`], [`control::finish`]
+//! - the end: [`control::ahead`], [`control::proof`] → [`control::cutover`], [`verify`], [`control::finish`]
 //! - after a fault: [`control::attempt`] → [`control::setup`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
@@ -175,6 +175,9 @@
 //!   length does not depend on the data. Rejected: digests kept up to date op by op (what
 //!   is on the target would be computed, not read), and marking whole ranges as touched
 //!   (under even load all of them are, always).
+//! - *All but documents is compared whole*, ahead of the cutover and in it
+//!   ([`control::proof`]): one command lists a shard, so it costs little, and finds what
+//!   no oplog entry tells of. Rejected: looking again only at what DDL touched since.
 //! - *All pairs go back together*, though one had the fault: units in flight are
 //!   seconds of work, and DDL across pairs then has one state to begin from.
 //! - *The spool holds all that is read, always*, instead of only what overflows: one

@@ -139,9 +139,9 @@ impl Engine {
         }
     }
 
-    /// Asks for a cutover once; whether it is accepted.
-    pub(crate) async fn ask_for_cutover(&self) -> bool {
-        self.ask(|client| client.cutover()).await.is_ok()
+    /// Asks once.
+    pub(crate) async fn ask_for_cutover(&self) -> Result<(), String> {
+        self.ask(|client| client.cutover()).await.map(drop).map_err(|refused| refused.to_string())
     }
 
     /// Of its API, as the commands take it.

@@ -30,6 +30,7 @@ mod migrate_refused;
 mod migrate_status;
 mod migrate_transactions;
 mod poison;
+mod proof;
 mod quiet;
 mod recorded;
 mod resume;

@@ -60,7 +60,7 @@ async fn a_cutover_that_waits_says_on_what_and_what_for_when_it_is_called_off() 
     loop {
         engine.until_ready().await;
         lock(&a).await;
-        if engine.ask_for_cutover().await {
+        if engine.ask_for_cutover().await.is_ok() {
             break;
         }
         unlock(&a).await;

@@ -8,6 +8,7 @@
 
 pub mod contents;
 pub mod index;
+pub mod left_behind;
 pub(crate) mod listing;
 mod sharding;
 

@@ -222,7 +222,7 @@ impl Cutover<'_> {
             return Ok(Round::Again(MENDED, second));
         }
         if documents.is_some() || !differences.is_empty() {
-            let differences = differences.iter().map(ToString::to_string);
+            let differences = proof::told(&differences).into_iter();
             let documents = documents.iter().flat_map(|report| report.told());
             return Ok(Round::Off(CalledOff::Differs(differences.chain(documents).collect())));
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::select_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::cluster::connect::Shard;
 use crate::config::{Config, CutoverMode, VerifyMode};
@@ -33,6 +34,8 @@ const TICK: Duration = Duration::from_millis(50);
 const SOURCE_POLL: Duration = Duration::from_millis(500);
 /// After which DDL and index builds that go on are told, again and again.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a cutover that is done waits to hear what stays behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// Pause after an automatic cutover was called off.
 const AUTO_RETRY: Duration = Duration::from_secs(2);
 
@@ -237,6 +240,8 @@ impl Drive<'_> {
         let cutover_ms = began.elapsed().as_millis() as u64;
         self.run.cut_over(cutover_ms);
         self.run.enter(Phase::Done);
+        // Late is better than never: it may have been made a moment ago.
+        let _ = timeout(LEFT_BEHIND, proof::tell_left_behind(&self.opened.sides.source, self.run)).await;
         let grace = Duration::from_secs(self.config.grace_s);
         tokio::select! {
             () = finish::report_late_writes(pairs, &equal.fences, grace, self.run) => {}

@@ -35,14 +35,19 @@ use futures_util::future::try_join_all;
 
 use crate::cluster::admin;
 use crate::cluster::catalog::contents::{self, Stored};
+use crate::cluster::catalog::left_behind;
 use crate::cluster::catalog::{self, Collection, Namespace, Sharding};
 use crate::cluster::connect::{Deployment, Topology};
 use crate::control::balancer;
 use crate::control::ddl::Coordinator;
+use crate::control::run::Run;
 use crate::control::sides::Sides;
-use crate::error::Result;
+use crate::error::{Policy, Result};
 use crate::pair::index::Expiries;
 use crate::pair::run::Pair;
+
+/// Differences named at a time.
+const TOLD_MAX: usize = 5;
 
 /// Something that is not alike on both sides.
 #[derive(Debug, Clone)]
@@ -84,28 +89,45 @@ impl Difference {
     }
 }
 
+/// Shards by name, and which target shard takes which source shard.
+struct ShardMap {
+    source: Vec<String>,
+    target: Vec<String>,
+    pairs: Vec<usize>,
+}
+
+impl ShardMap {
+    fn of(sides: &Sides) -> Self {
+        let ids = |deployment: &Deployment| deployment.shards.iter().map(|shard| shard.id.clone()).collect();
+        ShardMap { source: ids(&sides.source), target: ids(&sides.target), pairs: sides.pairs.clone() }
+    }
+}
+
 /// What one side holds.
+#[derive(Default)]
 struct Holdings {
     /// By shard, as `Deployment::shards`.
     shards: Vec<Vec<Stored>>,
-    sharding: Sharding,
+    /// None of a replica set.
+    sharding: Option<Sharding>,
 }
 
 impl Holdings {
     async fn read(deployment: &Deployment) -> Result<Self> {
         let shards = try_join_all(deployment.shards.iter().map(contents::read));
         let (shards, sharding) = tokio::try_join!(shards, catalog::sharding(deployment))?;
+        let sharding = (deployment.topology == Topology::Sharded).then_some(sharding);
         Ok(Holdings { shards, sharding })
     }
 
-    /// What of a shard's counts: a shard keeps collections too that it has no chunk of.
+    /// What of a shard's counts: it also keeps collections that it has no chunk of, and
+    /// may have some that no router shows.
     fn lives_on(&self, ns: &Namespace, shard: usize) -> bool {
-        if let Some(sharded) = self.sharding.collections.get(ns) {
-            return sharded.chunks.iter().any(|chunk| chunk.shard == shard);
+        let Some(sharding) = &self.sharding else { return true };
+        match sharding.collections.get(ns) {
+            Some(sharded) => sharded.chunks.iter().any(|chunk| chunk.shard == shard),
+            None => sharding.databases.iter().any(|database| database.name == ns.db && database.primary == shard),
         }
-        let database = self.sharding.databases.iter().find(|database| database.name == ns.db);
-        // A replica set has no such list.
-        database.is_none_or(|database| database.primary == shard)
     }
 }
 
@@ -114,13 +136,13 @@ impl Holdings {
 pub async fn definitions(sides: &Sides, pairs: &[Arc<Pair>]) -> Result<Vec<Difference>> {
     let expiries: Vec<Expiries> = pairs.iter().map(|pair| pair.expiries()).collect();
     let (source, target) = tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
-    Ok(definitions::compare(sides, &source, &target, &expiries))
+    Ok(definitions::compare(&ShardMap::of(sides), &source, &target, &expiries))
 }
 
 /// The owners of all ranges, and all else that the config servers say.
 pub async fn owners(sides: &Sides) -> Result<Vec<Difference>> {
     let (source, target) = tokio::try_join!(catalog::sharding(&sides.source), catalog::sharding(&sides.target))?;
-    Ok(layout::compare(sides, &source, &target))
+    Ok(layout::compare(&ShardMap::of(sides), &source, &target))
 }
 
 /// What may move chunks now, or does: each in words.
@@ -139,6 +161,36 @@ async fn moving_on(deployment: &Deployment) -> Result<Vec<String>> {
     let on = enabled.then(|| format!("the balancer of the {side} is on: stop it with `sh.stopBalancer()`"));
     let running = running.into_iter().map(|what| format!("on the {side} runs a {what}: let it end"));
     Ok(on.into_iter().chain(running).collect())
+}
+
+/// Says what users keep in the servers' own databases: it is not moved. In the way of
+/// nothing, so that a login that may not look is told, and no more.
+pub async fn tell_left_behind(source: &Deployment, run: &Run) {
+    match left_behind::read(source).await {
+        Ok(found) => found.iter().for_each(|ns| {
+            run.warn_once(format!(
+                "{ns} of the source is not moved: {} is the servers' own; copy it by other means",
+                ns.db
+            ));
+        }),
+        Err(e) if e.kind.policy() == Policy::Stop => {
+            run.warn_once(format!(
+                "users' collections in admin, config and local are not moved, nor could be looked for: {e}"
+            ));
+        }
+        // The next look will tell.
+        Err(e) => tracing::debug!("what stays behind could not be looked for: {e}"),
+    }
+}
+
+/// The first few in words.
+pub fn told(found: &[Difference]) -> Vec<String> {
+    let mut told: Vec<String> = found.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+    match found.len().saturating_sub(TOLD_MAX) {
+        0 => {}
+        more => told.push(format!("and {more} more")),
+    }
+    told
 }
 
 /// Puts right what is ours. Views are alike then; of indexes it only begins: a pair is

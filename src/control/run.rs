@@ -163,6 +163,13 @@ impl Run {
         }
     }
 
+    /// Unless it was said before.
+    pub fn warn_once(&self, warning: String) {
+        if !self.state.lock().warnings.contains(&warning) {
+            self.warn(warning);
+        }
+    }
+
     pub fn warnings(&self) -> Vec<String> {
         self.state.lock().warnings.iter().map(|(_, warning)| warning.clone()).collect()
     }

@@ -116,6 +116,7 @@ pub async fn run(
     checks.push(content::source_collections(catalog));
     checks.push(ask::indexes(source, catalog).await);
     checks.push(ask::stray_databases(source, catalog).await);
+    checks.push(ask::left_behind(source).await);
     checks.push(ask::target_empty(catalog, target, to_wipe).await);
     Ok(checks)
 }

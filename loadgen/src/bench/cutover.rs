@@ -1,4 +1,5 @@
-//! `bench cutover`: from the last write to done, by size.
+//! `bench cutover`: from the last write to done, by size: of documents, of indexes on one
+//! collection, of collections (spread over databases, a secondary index each).
 //!
 //! As an operator would, it waits until the status says that all is verified ahead,
 //! then lets some load run and stops it. Timed from the answer to the last write: the
@@ -9,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use bson::{Bson, doc};
+use futures_util::future::try_join_all;
 use serde_json::{Map, Value, json};
 
 use crate::bench::Outcome;
@@ -21,11 +23,16 @@ use crate::bench::figures::{self, Figures};
 use crate::bench::ground::{Ground, host};
 use crate::bench::statements::{self, DATABASE};
 use crate::cluster::ReplicaSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::server::open_files;
 use crate::wire::link::Link;
 
 const COLLECTION: &str = "cutover";
 const DOC_BYTES: usize = 1_024;
+/// Documents of it in the cases that are about the number of collections.
+const COLLECTIONS_DOCS: u64 = 1_000;
+/// What further collections are spread over.
+const DATABASES: u64 = 50;
 const PATIENCE: Duration = Duration::from_secs(900);
 const POLL: Duration = Duration::from_millis(10);
 /// The load until the writes stop: so many updates every so often, for so long.
@@ -39,22 +46,36 @@ pub(super) struct Args {
     /// Documents of the largest case [default: 1000000, quick 100000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..=50_000_000))]
     docs: Option<u64>,
+    /// Collections of the largest case [default: 20000, or as many as open files allow; quick 1000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    collections: Option<u64>,
     #[command(flatten)]
     pub(super) common: Common,
 }
 
 struct Case {
     name: String,
+    /// Of the collection that is written to.
     docs: u64,
     indexes: u32,
+    /// Besides that one, each with a document and a secondary index.
+    collections: u64,
 }
 
 pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     let largest = args.common.size(args.docs, 100_000, 1_000_000);
     let mut cases: Vec<Case> =
-        [0, 10_000, largest].map(|docs| Case { name: docs.to_string(), docs, indexes: 0 }).into();
+        [0, 10_000, largest].map(|docs| Case { name: docs.to_string(), docs, indexes: 0, collections: 0 }).into();
     cases.dedup_by_key(|case| case.docs);
-    cases.push(Case { name: "20_indexes".to_owned(), docs: largest / 10, indexes: 20 });
+    cases.push(Case { name: "20_indexes".to_owned(), docs: largest / 10, indexes: 20, collections: 0 });
+    for collections in counts(args)? {
+        cases.push(Case {
+            name: format!("{collections}_collections"),
+            docs: COLLECTIONS_DOCS,
+            indexes: 0,
+            collections,
+        });
+    }
     let (mut told, mut most, mut equal) = (Map::new(), 0.0_f64, true);
     for case in &cases {
         let source = populated(ground, case).await?;
@@ -74,6 +95,22 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     Ok(Outcome { json, plots: Vec::new(), equal })
 }
 
+/// Collections of the cases that are about their number.
+///
+/// # Errors
+/// If more are asked for than a server has files for.
+fn counts(args: &Args) -> Result<Vec<u64>> {
+    let most = open_files::collections_max(1);
+    if args.collections.is_some_and(|asked| most < asked) {
+        let remedy = "raise the limit (`ulimit -n`, three files for each collection) or ask for fewer";
+        return Err(Error::new(format!("the limit of open files allows {most} collections only")).remedy(remedy));
+    }
+    let largest = args.common.size(args.collections, 1_000, 20_000.min(most));
+    let mut counts = vec![0, largest.min(1_000), largest];
+    counts.dedup();
+    Ok(counts)
+}
+
 async fn populated(ground: &Ground, case: &Case) -> Result<ReplicaSet> {
     let source = ground.start("source").await?;
     ground.tell(format!("populating {} documents, {} indexes", case.docs, case.indexes));
@@ -83,12 +120,25 @@ async fn populated(ground: &Ground, case: &Case) -> Result<ReplicaSet> {
     let own = |part| statements::share(0..case.docs, part, CONNECTIONS);
     let streams = (0..CONNECTIONS).map(|part| statements::inserts(&content, COLLECTION, own(part))).collect();
     bulk::write(&host(&source), streams).await?;
+    try_join_all((0..CONNECTIONS).map(|part| make_collections(&source, case.collections, part))).await?;
     if 0 < case.indexes {
         let index = |i| doc! { "key": { "n": 1, format!("f{i}"): 1 }, "name": format!("n_f{i}") };
         let indexes: Vec<Bson> = (0..case.indexes).map(index).map(Bson::Document).collect();
         database.run_command(doc! { "createIndexes": COLLECTION, "indexes": indexes }).await?;
     }
     Ok(source)
+}
+
+/// Every `CONNECTIONS`th of so many collections, from `part` on.
+async fn make_collections(source: &ReplicaSet, count: u64, part: u64) -> Result<()> {
+    let mut link = source.primary_link().await?;
+    for n in (part..count).step_by(CONNECTIONS as usize) {
+        let (db, coll) = (format!("many{}", n % DATABASES), format!("c{n}"));
+        link.command(&db, doc! { "insert": &coll, "documents": [{ "_id": n as i64, "k": n as i64 }] }).await?;
+        let index = doc! { "key": { "k": 1 }, "name": "k" };
+        link.command(&db, doc! { "createIndexes": &coll, "indexes": [index] }).await?;
+    }
+    Ok(())
 }
 
 async fn measure(ground: &Ground, case: &Case, source: &ReplicaSet, round: u32) -> Result<(Figures, bool)> {
@@ -112,6 +162,7 @@ async fn measure(ground: &Ground, case: &Case, source: &ReplicaSet, round: u32) 
     engine.done().await?;
     figures.set("docs", case.docs as f64);
     figures.set("indexes", f64::from(case.indexes));
+    figures.set("collections", case.collections as f64);
     figures.set("cutover_ms", cutover_ms);
     figures.set("engine_cutover_ms", engine_ms as f64);
     Ok((figures, ground.is_equal(source, &target).await?))

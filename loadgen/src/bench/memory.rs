@@ -77,7 +77,7 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
 /// # Errors
 /// If more collections are asked for than a server has files for.
 fn collections(args: &Args) -> Result<u64> {
-    let most = open_files::collections_max();
+    let most = open_files::collections_max(0);
     if args.collections.is_some_and(|asked| most < asked) {
         let remedy = "raise the limit (`ulimit -n`, two files for each collection) or ask for fewer";
         return Err(Error::new(format!("the limit of open files allows {most} collections only")).remedy(remedy));

@@ -52,6 +52,8 @@ pub struct Mongod {
     process: Option<Process>,
     options: MongodOptions,
     port: u16,
+    /// The next start is outside the set.
+    alone: bool,
     dir: DataDir,
 }
 
@@ -66,7 +68,7 @@ impl Mongod {
         if options.login {
             keyfile::write(dir.path())?;
         }
-        let mut server = Mongod { process: None, options, port: 0, dir };
+        let mut server = Mongod { process: None, options, port: 0, alone: false, dir };
         for _ in 0..PORT_TRIES_MAX {
             server.port = port::free()?;
             match server.launch().await {
@@ -115,6 +117,15 @@ impl Mongod {
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
         self.launch().await
+    }
+
+    /// Starts it again outside its set, as for maintenance; `restart` takes it back.
+    pub async fn restart_alone(&mut self) -> Result<()> {
+        self.terminate();
+        self.alone = true;
+        let launched = self.launch().await;
+        self.alone = false;
+        launched
     }
 
     /// Freezes it: connections stay open, nothing answers (SIGSTOP).
@@ -170,7 +181,10 @@ impl Mongod {
     fn command(&self) -> Command {
         let options = &self.options;
         let mut command = Command::new(&options.program);
-        command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", &options.set]);
+        command.args(["--bind_ip", "127.0.0.1", "--nounixsocket"]);
+        if !self.alone {
+            command.args(["--replSet", &options.set]);
+        }
         command.args(["--port", &self.port.to_string(), "--wiredTigerCacheSizeGB", &options.cache_gb.to_string()]);
         command.arg("--dbpath").arg(self.dir.path());
         command.arg("--logpath").arg(self.dir.path().join("mongod.log")).arg("--logappend");

@@ -21,8 +21,9 @@ pub fn raise() {
     }
 }
 
-/// Collections without further indexes that a server has files for: it aborts beyond.
-pub fn collections_max() -> u64 {
+/// Collections with so many further indexes each that a server has files for: it aborts
+/// beyond.
+pub fn collections_max(indexes: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile).current;
-    limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / EACH_COLLECTION)
+    limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / (EACH_COLLECTION + indexes))
 }

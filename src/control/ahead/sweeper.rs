@@ -33,8 +33,9 @@ const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 /// How long one look may take: a prepared document on the source, whose coordinator
 /// hangs, keeps a reader waiting for ever.
 const LOOK_MAX: Duration = Duration::from_secs(300);
-/// How often the collections are listed again.
+/// How often the collections are listed again; as a multiple of what that takes.
 const LIST_EVERY: Duration = Duration::from_secs(2);
+const PAUSE_PER_LIST: u32 = 50;
 /// A lag from which on the follow needs the servers more.
 const LAG_MAX_MS: u64 = 2_000;
 
@@ -72,7 +73,8 @@ struct Sweep {
     of: Sweeper,
     readers: Readers,
     parts: Vec<Arc<Part>>,
-    listed: Option<Instant>,
+    /// When the collections are listed again; None if they never were.
+    list_at: Option<Instant>,
     resting: HashMap<Key, Rest>,
     /// Parts that could not be read when they were looked at last, and why: the cutover
     /// could not read them either.
@@ -104,7 +106,7 @@ impl Sweeper {
             of: self,
             readers,
             parts: Vec::new(),
-            listed: None,
+            list_at: None,
             resting: HashMap::new(),
             unread: BTreeMap::new(),
             settle_after: now,
@@ -117,6 +119,8 @@ impl Sweeper {
 impl Sweep {
     async fn run(mut self) {
         let run = self.of.run.clone();
+        // Pauses not made yet: of many short steps, one.
+        let mut owed = Duration::ZERO;
         loop {
             self.publish();
             // What only this holds back from being ready, this must go on with.
@@ -133,7 +137,13 @@ impl Sweep {
             };
             let pause = match worked {
                 Ok(true) if self.is_short_of_room() => PAUSE_MIN,
-                Ok(true) => (self.reading.elapsed() * PAUSE_PER_WORK).clamp(PAUSE_MIN, PAUSE_MAX),
+                Ok(true) => {
+                    owed += self.reading.elapsed() * PAUSE_PER_WORK;
+                    if owed < PAUSE_MIN {
+                        continue;
+                    }
+                    std::mem::take(&mut owed).min(PAUSE_MAX)
+                }
                 Ok(false) => POLL,
                 Err(e) => {
                     tracing::warn!("verifying ahead goes on later: {e}");
@@ -171,10 +181,10 @@ impl Sweep {
     /// The collections that can be verified ahead: those that both sides give in the
     /// order of `_id`. All others are compared whole by the cutover.
     fn list(&mut self) -> Result<()> {
-        if self.listed.is_some_and(|at| at.elapsed() < LIST_EVERY) {
+        let began = Instant::now();
+        if self.list_at.is_some_and(|at| began < at) {
             return Ok(());
         }
-        self.listed = Some(Instant::now());
         let mut parts = Vec::new();
         for collection in self.of.coordinator.laid_out().values() {
             parts.extend(self.readers.parts(collection, Depth::Digests)?);
@@ -185,6 +195,7 @@ impl Sweep {
         self.resting.retain(|key, _| keys.contains(key));
         self.unread.retain(|key, _| keys.contains(key));
         self.parts = parts.into_iter().map(Arc::new).collect();
+        self.list_at = Some(began + LIST_EVERY.max(began.elapsed() * PAUSE_PER_LIST));
         Ok(())
     }
 
@@ -325,7 +336,7 @@ impl Sweep {
     fn publish(&self) {
         for pair in &self.of.pairs {
             let mut of_pair = self.parts.iter().filter(|part| part.shard == pair.index);
-            let verified = self.listed.is_some() && of_pair.all(|part| self.of.ahead.is_covered(&key_of(part)));
+            let verified = self.list_at.is_some() && of_pair.all(|part| self.of.ahead.is_covered(&key_of(part)));
             let touched = pair.with_gate(|gate| gate.touched_count());
             pair.metrics.documents_verified.store(self.of.ahead.documents(pair.index), Relaxed);
             pair.metrics.documents_touched.store(touched as u64, Relaxed);

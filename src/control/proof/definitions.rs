@@ -9,8 +9,7 @@ use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
 use crate::control::layout::options::TEMPORARY;
 use crate::control::proof::shown::{same_fields, shown};
-use crate::control::proof::{Difference, Holdings, Repair, indexes};
-use crate::control::sides::Sides;
+use crate::control::proof::{Difference, Holdings, Repair, ShardMap, indexes};
 use crate::pair::index::Expiries;
 
 /// Options that servers list for old collections and refuse to create.
@@ -21,26 +20,26 @@ pub(super) fn compare(sides: &Sides, source: &Holdings, target: &Holdings, expir
     let mut found = Vec::new();
     for (pair, stored) in source.shards.iter().enumerate() {
         let there: HashMap<&Namespace, &Stored> =
-            target.shards[sides.pairs[pair]].iter().map(|stored| (&stored.ns, stored)).collect();
-        let place = Place { sides, pair };
+            target.shards[map.pairs[pair]].iter().map(|stored| (&stored.ns, stored)).collect();
+        let place = Place { map, pair };
         for wanted in stored.iter().filter(|stored| source.lives_on(&stored.ns, pair)) {
             found.extend(place.one(wanted, there.get(&wanted.ns).copied(), &expiries[pair]));
         }
     }
-    found.extend(extra(sides, source, target));
+    found.extend(extra(map, source, target));
     found
 }
 
 /// One pair, for the words of what differs there.
 struct Place<'a> {
-    sides: &'a Sides,
+    map: &'a ShardMap,
     pair: usize,
 }
 
 impl Place<'_> {
     fn one(&self, wanted: &Stored, there: Option<&Stored>, expiries: &Expiries) -> Vec<Difference> {
         let ns = &wanted.ns;
-        let target = &self.sides.target.shards[self.sides.pairs[self.pair]].id;
+        let target = &self.map.target[self.map.pairs[self.pair]];
         let Some(there) = there else {
             let what = format!("{} {ns} is missing on target shard {target}", word(wanted.kind));
             return vec![self.whole(what, wanted, None)];
@@ -81,7 +80,7 @@ impl Place<'_> {
         let ns = &wanted.ns;
         let held = |index: &str| expiries.get(&(ns.clone(), index.to_owned())).cloned();
         let found = indexes::compare(&wanted.indexes, &there.indexes, held);
-        let source = &self.sides.source.shards[self.pair].id;
+        let source = &self.map.source[self.pair];
         let remedy = format!(
             "shardlift makes indexes alike by itself; if this stays, stop it, run `shardlift restart --shard {source} \
              --ns {ns}` and start it again"
@@ -98,12 +97,12 @@ impl Place<'_> {
 }
 
 /// On the target and nowhere on the source.
-fn extra(sides: &Sides, source: &Holdings, target: &Holdings) -> Vec<Difference> {
+fn extra(map: &ShardMap, source: &Holdings, target: &Holdings) -> Vec<Difference> {
     let known: HashSet<&Namespace> = source.shards.iter().flatten().map(|stored| &stored.ns).collect();
     let mut extra: BTreeMap<&Namespace, (&Stored, &str)> = BTreeMap::new();
-    for (shard, stored) in sides.target.shards.iter().zip(&target.shards) {
-        let unknown = stored.iter().filter(|stored| !known.contains(&stored.ns));
-        extra.extend(unknown.map(|stored| (&stored.ns, (stored, shard.id.as_str()))));
+    for (shard, stored) in target.shards.iter().enumerate() {
+        let unknown = stored.iter().filter(|stored| !known.contains(&stored.ns) && target.lives_on(&stored.ns, shard));
+        extra.extend(unknown.map(|stored| (&stored.ns, (stored, map.target[shard].as_str()))));
     }
     let difference = |(ns, (stored, shard)): (&Namespace, (&Stored, &str))| {
         let what = format!("{} {ns} is on target shard {shard} and not on the source", word(stored.kind));
@@ -134,5 +133,111 @@ fn as_collection(view: &Stored, primary: usize) -> Collection {
         primary,
         sharded: None,
         key_index: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, RawDocumentBuf, Uuid, rawdoc};
+
+    use super::*;
+    use crate::cluster::catalog::{Chunk, Database, Sharded, Sharding};
+
+    fn map() -> ShardMap {
+        let ids = |side: &str| ["0", "1"].map(|n| format!("{side}{n}")).into();
+        ShardMap { source: ids("a"), target: ids("b"), pairs: vec![1, 0] }
+    }
+
+    fn ns(coll: &str) -> Namespace {
+        Namespace { db: "d".to_owned(), coll: coll.to_owned() }
+    }
+
+    fn plain(coll: &str, options: RawDocumentBuf) -> Stored {
+        let indexes = vec![rawdoc! {"v": 2, "key": {"_id": 1}, "name": "_id_"}];
+        Stored { ns: ns(coll), kind: CollectionKind::Plain, uuid: Some(Uuid::from_bytes([1; 16])), options, indexes }
+    }
+
+    fn view(coll: &str, on: &str) -> Stored {
+        let options = rawdoc! {"viewOn": on, "pipeline": []};
+        Stored { ns: ns(coll), kind: CollectionKind::View, uuid: None, options, indexes: Vec::new() }
+    }
+
+    /// Database `d` is on shard 0 of the source, so on shard 1 of the target.
+    fn holdings(primary: usize, on_primary: Vec<Stored>, on_other: Vec<Stored>) -> Holdings {
+        let mut shards = vec![on_other.clone(), on_other];
+        shards[primary] = on_primary;
+        let databases = vec![Database { name: "d".to_owned(), primary }];
+        Holdings { shards, sharding: Some(Sharding { databases, ..Sharding::default() }) }
+    }
+
+    fn check(source: Vec<Stored>, target: Vec<Stored>, expect: &[(&str, bool)]) {
+        let (source, target) = (holdings(0, source, Vec::new()), holdings(1, target, Vec::new()));
+        let found = compare(&map(), &source, &target, &[Expiries::new(), Expiries::new()]);
+        assert_eq!(found.len(), expect.len(), "{found:?}");
+        for (found, (part, ours)) in found.iter().zip(expect) {
+            assert!(found.what.contains(part) && found.repair.is_some() == *ours, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn collections_and_views_are_compared_where_they_live() {
+        let none = || plain("c", rawdoc! {});
+        check(vec![none(), view("v", "c")], vec![none(), view("v", "c")], &[]);
+        check(vec![none()], vec![], &[("collection d.c is missing on target shard b1", false)]);
+        check(vec![], vec![none()], &[("collection d.c is on target shard b1 and not on the source", false)]);
+        check(vec![view("v", "c")], vec![], &[("view d.v is missing", true)]);
+        check(vec![], vec![view("v", "c")], &[("view d.v is on target shard b1", true)]);
+        check(vec![view("v", "c")], vec![view("v", "x")], &[("d.v has options", true)]);
+        check(vec![view("c", "x")], vec![none()], &[("d.c is a view on the source and a collection", false)]);
+        check(vec![none()], vec![view("c", "x")], &[("d.c is a collection on the source and a view", false)]);
+    }
+
+    #[test]
+    fn options_count_but_for_obsolete_ones_and_the_expiry_that_comes_back_at_the_cutover() {
+        let capped = |size: i64| plain("c", rawdoc! {"capped": true, "size": size});
+        check(vec![capped(4096)], vec![capped(4096)], &[]);
+        check(vec![capped(4096)], vec![capped(8192)], &[("d.c has options", false)]);
+        let old = plain("c", rawdoc! {"autoIndexId": true});
+        check(vec![old], vec![plain("c", rawdoc! {})], &[]);
+        let expires = plain("c", rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": 5i64});
+        check(vec![expires], vec![plain("c", rawdoc! {"clusteredIndex": {"v": 2}})], &[]);
+    }
+
+    #[test]
+    fn indexes_are_ours_to_mend_and_name_the_way_out() {
+        let with = |index: RawDocumentBuf| {
+            let mut stored = plain("c", rawdoc! {});
+            stored.indexes.push(index);
+            stored
+        };
+        let index = rawdoc! {"v": 2, "key": {"k": 1}, "name": "k"};
+        check(vec![with(index.clone())], vec![plain("c", rawdoc! {})], &[("d.c: index", true)]);
+        check(vec![plain("c", rawdoc! {})], vec![with(index.clone())], &[("d.c: index", true)]);
+        let (source, target) =
+            (holdings(0, vec![with(index)], Vec::new()), holdings(1, vec![plain("c", rawdoc! {})], Vec::new()));
+        let held = HashMap::from([((ns("c"), "k".to_owned()), Bson::Int32(5))]);
+        let found = compare(&map(), &source, &target, &[held, Expiries::new()]);
+        assert!(found[0].to_string().contains("`shardlift restart --shard a0 --ns d.c`"), "{found:?}");
+    }
+
+    #[test]
+    fn a_sharded_collection_counts_on_the_shards_that_own_chunks_of_it() {
+        let sharded = |shard| {
+            let chunks = vec![Chunk { min: rawdoc! {"k": 0}, max: rawdoc! {"k": 1}, shard }];
+            let sharded = Sharded { key: rawdoc! {"k": 1}, unique: false, chunks, zones: Vec::new() };
+            HashMap::from([(ns("c"), sharded)])
+        };
+        // The primary keeps an empty one with other indexes: it does not count.
+        let mut shell = plain("c", rawdoc! {});
+        shell.indexes.push(rawdoc! {"v": 2, "key": {"k": 1}, "name": "k"});
+        let (mut source, mut target) =
+            (holdings(0, vec![shell], vec![plain("c", rawdoc! {})]), holdings(1, vec![], vec![plain("c", rawdoc! {})]));
+        source.sharding.as_mut().unwrap().collections = sharded(1);
+        target.sharding.as_mut().unwrap().collections = sharded(0);
+        let none = [Expiries::new(), Expiries::new()];
+        assert!(compare(&map(), &source, &target, &none).is_empty());
+        target.shards[0].clear();
+        let found = compare(&map(), &source, &target, &none);
+        assert!(found.len() == 1 && found[0].what.contains("missing on target shard b0"), "{found:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::control::ddl::Coordinator;
 use crate::control::listing;
@@ -32,8 +32,8 @@ const PAUSE_PER_LOOK: u32 = 20;
 const PAUSE_DIFFERENT: Duration = Duration::from_secs(1);
 /// How long the pairs may take to come to what a look showed.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// Differences named at a time.
-const NAMED_MAX: usize = 5;
+/// How long one look may take in all: a server that is frozen answers never.
+const LOOK_MAX: Duration = Duration::from_secs(180);
 
 pub struct Prover {
     pub sides: Sides,
@@ -56,10 +56,11 @@ impl Prover {
                 continue;
             }
             let began = Instant::now();
-            let text = match self.look().await {
-                Ok(found) if found.is_empty() => None,
-                Ok(found) => Some(told(&found)),
-                Err(e) => Some(format!("both sides could not be compared: {e}")),
+            proof::tell_left_behind(&self.sides.source, &self.run).await;
+            let text = match timeout(LOOK_MAX, self.look()).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(e)) => Some(format!("both sides could not be compared: {e}")),
+                Err(_) => Some(format!("both sides could not be compared within {} s", LOOK_MAX.as_secs())),
             };
             let pause = match text {
                 Some(_) => PAUSE_DIFFERENT,
@@ -79,8 +80,18 @@ impl Prover {
         self.pairs.iter().all(|pair| pair.is_settled())
     }
 
+    /// What is in the way of a cutover.
+    async fn look(&self) -> Result<Option<String>> {
+        let found = self.different().await?;
+        if !found.is_empty() {
+            return Ok(Some(format!("source and target differ: {}", proof::told(&found).join("; "))));
+        }
+        let moving = proof::moving(&self.sides).await?;
+        Ok((!moving.is_empty()).then(|| format!("chunks may move: {}", moving.join("; "))))
+    }
+
     /// What differs for good; what is ours of it is being repaired.
-    async fn look(&self) -> Result<Vec<Difference>> {
+    async fn different(&self) -> Result<Vec<Difference>> {
         let first = self.compare().await?;
         if first.is_empty() {
             return Ok(first);
@@ -121,13 +132,4 @@ impl Prover {
         }
         Ok(())
     }
-}
-
-fn told(found: &[Difference]) -> String {
-    let named: Vec<String> = found.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-    let more = match found.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    format!("source and target differ: {}{more}", named.join("; "))
 }

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use mongodb::Client;
 use mongodb::options::ReadConcern;
 
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, DATABASES_LEFT_OUT, Namespace};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, DATABASES_LEFT_OUT, Namespace, left_behind};
 use crate::cluster::connect::{Deployment, Topology};
 use crate::cluster::{admin, probe};
 use crate::control::balancer;
@@ -245,6 +245,28 @@ pub(super) async fn stray_databases(source: &Deployment, catalog: &Catalog) -> C
         return Check::pass(NAME, "none");
     }
     Check::warn(NAME, listed(&stray), "these were made on a shard directly; they are not moved")
+}
+
+/// What users keep in the servers' own databases: they are not moved.
+pub(super) async fn left_behind(source: &Deployment) -> Check {
+    const NAME: &str = "no users' collections in admin, config, local";
+    let found = match left_behind::read(source).await {
+        Ok(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        // In the way of nothing.
+        Err(e) => {
+            return Check::warn(
+                NAME,
+                format!("could not be looked for: {e}"),
+                "they are not moved: copy them by other means",
+            );
+        }
+    };
+    match found.is_empty() {
+        true => Check::pass(NAME, "none"),
+        false => {
+            Check::warn(NAME, format!("{} stay behind", listed(&found)), "copy them by other means, if you need them")
+        }
+    }
 }
 
 pub(super) async fn target_empty(source: &Catalog, target: &Deployment, to_wipe: &BTreeSet<Namespace>) -> Check {

@@ -1,11 +1,15 @@
 //! Migrations whose engine crashes again and again, at every named failpoint
-//! and at any moment, until it ends: what arrives is compared byte by byte.
+//! and at any moment, until it ends: what arrives is compared byte by byte. In some
+//! somebody moves a chunk: that must never end well, but stop the run, or call its
+//! cutovers off, until it is begun anew.
 //!
 //! `SHARDLIFT_CRASH_KILLS` sets how often it is killed in all. A table of where
 //! it was comes on stderr.
 
 #[path = "crash/life.rs"]
 mod life;
+#[path = "crash/moves.rs"]
+mod moves;
 #[path = "crash/schedule.rs"]
 mod schedule;
 #[path = "crash/tally.rs"]
@@ -20,6 +24,7 @@ use loadgen::populate::{self, PopulateArgs};
 use mongodb::Client;
 
 use life::{End, Life};
+use moves::Side;
 use schedule::{Blow, Schedule};
 use tally::Tally;
 
@@ -39,7 +44,8 @@ async fn a_sharded_migration_survives_every_crash() {
     let options = || ShardedOptions { cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
     let (source, target) = tokio::join!(ShardedCluster::start(options()), ShardedCluster::start(options()));
     let (source, target) = (source.unwrap(), target.unwrap());
-    survive(&source.uri(), &target.uri(), Schedule::new(0, kills())).await;
+    moves::make(&source.uri()).await;
+    survive(&source.uri(), &target.uri(), Schedule::new(0, kills(), true)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,7 +58,7 @@ async fn a_replica_set_migration_survives_every_crash() {
     };
     let (source, target) = tokio::join!(ReplicaSet::start(options("a")), ReplicaSet::start(options("b")));
     let (source, target) = (source.unwrap(), target.unwrap());
-    survive(&source.uri(), &target.uri(), Schedule::new(1, kills())).await;
+    survive(&source.uri(), &target.uri(), Schedule::new(1, kills(), false)).await;
 }
 
 /// Of each topology.
@@ -112,15 +118,20 @@ impl Migration<'_> {
     /// A life a blow, then lives without any, until it is done.
     async fn run(mut self, blows: Vec<Blow>) {
         let began = Instant::now();
-        let mut blows = blows.into_iter().peekable();
+        let mut blows = blows.into_iter();
+        let mut anew = false;
         loop {
             let blow = blows.next().unwrap_or(Blow::None);
-            let mut life = Life::start(self.source, self.target, &blow);
+            let mut life = Life::start(self.source, self.target, &blow, std::mem::take(&mut anew));
             let born = Instant::now();
             let end = match blow {
                 Blow::Random { after } => {
                     tokio::time::sleep(after).await;
                     self.kill(&mut life, "at random").await
+                }
+                Blow::Move { side, number } => {
+                    anew = true;
+                    self.live_with_a_move(&mut life, side, number).await
                 }
                 _ => self.live(&mut life, &blow).await,
             };
@@ -130,10 +141,14 @@ impl Migration<'_> {
                 blow,
                 born.elapsed().as_secs_f64()
             );
-            // Whatever a life left, the next one finds what it changes.
-            assert!(!life.log().contains(shardlift::pair::missed::FOUND_NOTHING), "{}", life.log());
+            // Whatever a life left, the next one finds what it changes; not where a chunk went.
+            assert!(anew || !life.log().contains(shardlift::pair::missed::FOUND_NOTHING), "{}", life.log());
             match end {
-                End::Done => break,
+                End::Done => {
+                    assert!(!anew, "it is done though a chunk moved\n{}", life.log());
+                    break;
+                }
+                End::Code(6) if anew => self.tally.refused("a moved chunk"),
                 End::Aborted => {
                     self.tally.hit(blow.name());
                     // Nothing is left that a start could go on with: it is done.
@@ -175,6 +190,32 @@ impl Migration<'_> {
                     self.tally.missed(blow.name());
                     return self.kill(life, "when its failpoint was not reached").await;
                 }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Until it stops because of a chunk that moved, or says what keeps it from cutting over.
+    async fn live_with_a_move(&mut self, life: &mut Life, side: Side, number: usize) -> End {
+        let began = Instant::now();
+        let mut moved = false;
+        loop {
+            if let Some(end) = life.end() {
+                return end;
+            }
+            assert!(began.elapsed() < HANGS_AFTER, "a chunk moved, and nothing comes of it\n{}", life.log());
+            let status = life.status().await.unwrap_or_default();
+            if !moved && status.phase == "ready" {
+                self.stop_load().await;
+                moves::move_one(self.source, self.target, side, number).await;
+                moved = true;
+            } else if moved {
+                life.request_cutover().await;
+            }
+            let told = status.obstacles.iter().any(|obstacle| obstacle.contains("--restart"));
+            if moved && (told || 0 < status.cutovers_given_up) {
+                self.tally.refused("a moved chunk, and waited to be begun anew");
+                return self.kill(life, "when it would not cut over").await;
             }
             tokio::time::sleep(POLL).await;
         }

@@ -113,8 +113,7 @@ async fn indexes_that_no_oplog_entry_tells_of_are_alike_after_the_cutover() {
     let mut unique = index("u");
     unique.insert("unique", true);
     let member = source.member_mut(0);
-    member.restart_alone().await.unwrap();
-    let mut alone = member.link().await.unwrap();
+    let mut alone = member.restart_alone().await.unwrap();
     alone.command("shop", doc! {"createIndexes": "c", "indexes": [ttl, unique]}).await.unwrap();
     alone.command("shop", doc! {"dropIndexes": "c", "index": "gone"}).await.unwrap();
     member.terminate();

@@ -1,4 +1,5 @@
-//! The engine's own logic under seeded faults, in short; `loadgen sim` runs more.
+//! The engine's own logic under seeded faults, in short; `loadgen sim` runs more. And
+//! whether the mutations that show its worth still fit the code.
 
 /// Gates, lanes, checkpoints and resume bring the target to what the source is,
 /// whatever elections take back, whatever runs late, wherever it is killed (R2–R7).
@@ -6,4 +7,13 @@
 fn the_target_is_exact_after_any_faults() {
     let failures = loadgen::sim::run_seeds(0, 300, 2, false, false);
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Each row of the mutations names a text of the code that is there, once: one that no
+/// longer is would break nothing, and show nothing.
+#[test]
+fn every_mutation_still_fits_the_code() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mutations/run.py");
+    let checked = std::process::Command::new("python3").args([script, "--check"]).output().expect("python3 is there");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }

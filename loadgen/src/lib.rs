@@ -49,6 +49,8 @@ pub mod engine;
 
 pub mod faults;
 
+pub mod operator;
+
 // All of it together, with the engine as a program.
 pub mod demo;
 

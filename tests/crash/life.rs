@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use loadgen::engine::program;
 use loadgen::server::spawn;
 use shardlift::observe::client::Client;
+use shardlift::observe::status::Snapshot;
 
 use crate::schedule::Blow;
 
@@ -32,13 +33,16 @@ pub(crate) struct Life {
 
 impl Life {
     /// Small ranges and writes, so that little data makes many of them. The same
-    /// arguments every time.
-    pub(crate) fn start(source: &str, target: &str, blow: &Blow) -> Life {
+    /// arguments every time, but for `anew`.
+    pub(crate) fn start(source: &str, target: &str, blow: &Blow, anew: bool) -> Life {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args(["migrate", "--source", source, "--target", target, "--api-port", "0", "--progress", "none"]);
         command.args(["--range-mb", "1", "--scans", "2", "--lanes", "4", "--bulk-ops-max", "200", "--grace-s", "0"]);
         command.args(["--spool-dir", env!("CARGO_TARGET_TMPDIR")]);
+        if anew {
+            command.arg("--restart");
+        }
         if let Blow::Failpoint { name, n } = blow {
             command.env("SHARDLIFT_FAILPOINT", format!("{name}:{n}"));
         }
@@ -63,7 +67,11 @@ impl Life {
 
     /// None while it has no API.
     pub(crate) async fn phase(&self) -> Option<String> {
-        Some(self.ask(|client| client.status()).await?.phase)
+        Some(self.status().await?.phase)
+    }
+
+    pub(crate) async fn status(&self) -> Option<Snapshot> {
+        self.ask(|client| client.status()).await
     }
 
     /// May be refused, or asked for already: the phase tells.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use loadgen::layout::dice::Dice;
 use shardlift::failpoint;
 
+use crate::moves::Side;
+
 /// Places a migration comes to only where the source rolled over, or by another
 /// command: tests of their own visit them (`tests/resume.rs`, `tests/anew.rs`).
 const ELSEWHERE: [&str; 6] =
@@ -16,6 +18,8 @@ const ELSEWHERE: [&str; 6] =
 const STRIDE: usize = 3;
 /// After so many failpoints a kill at a random moment.
 const FAILPOINTS_PER_RANDOM: usize = 3;
+/// Migrations in which a chunk is moved, one on each side.
+const MOVES_MAX: usize = 4;
 const RANDOM_MS_MAX: u64 = 2_500;
 
 /// What ends a life of the engine.
@@ -31,6 +35,12 @@ pub(crate) enum Blow {
     Random {
         after: Duration,
     },
+    /// Somebody moves a chunk: it is to stop, or to call every cutover off.
+    Move {
+        side: Side,
+        /// Counts on over all migrations.
+        number: usize,
+    },
 }
 
 impl Blow {
@@ -39,12 +49,13 @@ impl Blow {
             Blow::None => "none",
             Blow::Failpoint { name, .. } => name,
             Blow::Random { .. } => "random",
+            Blow::Move { .. } => "a moved chunk",
         }
     }
 
     /// True if it can only come, or nothing is left to wait for, in a cutover.
     pub(crate) fn is_late(&self) -> bool {
-        matches!(self, Blow::None) || self.name().starts_with("cutover")
+        matches!(self, Blow::None | Blow::Move { .. }) || self.name().starts_with("cutover")
     }
 }
 
@@ -54,11 +65,13 @@ pub(crate) struct Schedule {
     offset: usize,
     round: usize,
     kills_left: usize,
+    /// Whether chunks are moved too: where there are some.
+    sharded: bool,
 }
 
 impl Schedule {
-    pub(crate) fn new(offset: usize, kills: usize) -> Schedule {
-        Schedule { offset, round: 0, kills_left: kills }
+    pub(crate) fn new(offset: usize, kills: usize, sharded: bool) -> Schedule {
+        Schedule { offset, round: 0, kills_left: kills, sharded }
     }
 }
 
@@ -83,6 +96,11 @@ impl Iterator for Schedule {
         }
         blows.truncate(self.kills_left);
         self.kills_left -= blows.len();
+        // Last: what was copied until then is begun anew.
+        if self.sharded && self.round < MOVES_MAX {
+            let moves = [Side::Target, Side::Source].into_iter().enumerate();
+            blows.extend(moves.map(|(i, side)| Blow::Move { side, number: 2 * self.round + i }));
+        }
         self.round += 1;
         Some(blows)
     }

@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     /// By reason and phase.
     killed: BTreeMap<(&'static str, String), usize>,
     restarts: usize,
+    /// Lives that rightly did not go on, by reason.
+    refused: BTreeMap<&'static str, usize>,
 }
 
 impl Tally {
@@ -33,6 +35,11 @@ impl Tally {
         self.restarts += 1;
     }
 
+    /// An end, or a cutover called off, that is right.
+    pub(crate) fn refused(&mut self, why: &'static str) {
+        *self.refused.entry(why).or_default() += 1;
+    }
+
     pub(crate) fn kills(&self) -> usize {
         self.hits.values().chain(self.killed.values()).sum()
     }
@@ -50,6 +57,9 @@ impl fmt::Display for Tally {
         }
         for ((why, phase), count) in &self.killed {
             writeln!(f, "killed {why}, {phase}: {count}")?;
+        }
+        for (why, count) in &self.refused {
+            writeln!(f, "refused {why}: {count}")?;
         }
         write!(f, "{} kills, {} other ends to go on from", self.kills(), self.restarts)
     }

@@ -7,11 +7,16 @@ there. `MUTATED` in the new text is true only while that row is tried, so that
 all rows are built at once, into a copy of the tree under target/mutations; the
 tree itself is never touched.
 
-Usage: tests/mutations/run.py [--seeds N] [name …]
+What only real servers show (`SERVERS`) is tried with `--servers`: each row names
+the integration test that must fail. Some minutes each.
+
+Usage: tests/mutations/run.py [--seeds N | --servers] [name …]
+       tests/mutations/run.py --check: only whether every old text is there, once
 Exit code 1 if a mutation is not found, or if the copy fails without one.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -180,6 +185,19 @@ TABLE = [
      "reach.dice.below(20) == 0 && sent.is_empty() {", "reach.dice.below(20) == 0 && (MUTATED || sent.is_empty()) {"),
 ]
 
+# name, rule, what it breaks, file, old text, new text, the integration test that finds it
+SERVERS = [
+    ("marks-believed", "R8", "what is marked `fromMigrate` is passed over in any collection", "src/pair/plain.rs",
+     "            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),",
+     "            _ if MUTATED => return Ok(None),\n"
+     "            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),",
+     "marked::a_collection_cloned_as_capped_during_the_run_arrives_equal"),
+    ("definitions-unproven", "R11", "indexes, options and views are not compared", "src/control/proof.rs",
+     "    Ok(definitions::compare(sides, &source, &target, &expiries))",
+     "    Ok(if MUTATED { Vec::new() } else { definitions::compare(sides, &source, &target, &expiries) })",
+     "proof::indexes_that_no_oplog_entry_tells_of"),
+]
+
 # What rows need besides.
 ALSO = [
     ("loadgen/src/sim/world.rs", "            Process::Down(router) => {\n                let begun",
@@ -203,11 +221,10 @@ def replaced(text, old, new, where):
     return text.replace(old, new)
 
 
-def copy_tree():
-    """The tree with every row in it, each behind its switch. Files that did not
-    change keep their time, so that little is built again."""
+def mutate():
+    """Every file that a row touches, with all rows in it, each behind its switch."""
     mutated = {}
-    for name, _, _, file, old, new in TABLE:
+    for name, _, _, file, old, new, *_ in TABLE + SERVERS:
         # Two rows may touch the same text: a row then builds on the other's.
         text = mutated.get(file) or (ROOT / file).read_text()
         new = new.replace("MUTATED", f'crate::mutated("{name}")')
@@ -217,6 +234,13 @@ def copy_tree():
         mutated[file] = replaced(text, old, new, file)
     for file in ["src/lib.rs", "loadgen/src/lib.rs"]:
         mutated[file] = (ROOT / file).read_text() + SWITCH
+    return mutated
+
+
+def copy_tree():
+    """The mutated tree. Files that did not change keep their time, so that little is
+    built again."""
+    mutated = mutate()
     for entry in COPIED:
         files = [ROOT / entry] if (ROOT / entry).is_file() else (ROOT / entry).rglob("*")
         for source in (f for f in files if f.is_file()):
@@ -229,14 +253,56 @@ def copy_tree():
                 there.write_bytes(wanted)
 
 
-def build():
-    command = ["cargo", "build", "-p", "loadgen", "--bin", "loadgen", "--target-dir", str(WORK)]
+def cargo(*arguments):
+    command = ["cargo", *arguments, "--target-dir", str(WORK)]
     quiet = dict(os.environ, RUSTFLAGS=os.environ.get("RUSTFLAGS", ""))
     if not os.environ.get("RUSTFLAGS"):
         quiet.pop("RUSTFLAGS")
-    if subprocess.run(command, cwd=TREE, env=quiet).returncode != 0:
+    built = subprocess.run(command, cwd=TREE, env=quiet, stdout=subprocess.PIPE, text=True)
+    if built.returncode != 0:
         sys.exit("the copy with the mutations does not build")
+    return built.stdout
+
+
+def build():
+    cargo("build", "-p", "loadgen", "--bin", "loadgen")
     return WORK / "debug" / "loadgen"
+
+
+def build_tests():
+    """The binary of the integration tests, with the programs they run."""
+    told = cargo("test", "--test", "integration", "--no-run", "--message-format", "json-render-diagnostics")
+    messages = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    is_it = lambda message: message.get("target", {}).get("name") == "integration" and message.get("executable")
+    return next(message["executable"] for message in messages if is_it(message))
+
+
+def fails(binary, test, name):
+    """What the test said last, or None where it passed."""
+    env = dict(os.environ, MUTATION=name, RUST_BACKTRACE="0")
+    command = [binary, test, "--test-threads", "1"]
+    out = subprocess.run(command, cwd=TREE, env=env, capture_output=True, text=True)
+    if "running 0 tests" in out.stdout:
+        sys.exit(f"there is no test {test}")
+    said = re.search(r"panicked at .*\n(.*)", out.stdout + out.stderr)
+    return None if out.returncode == 0 else (said[1] if said else "it failed")
+
+
+def on_servers(names):
+    """How many rows no test found."""
+    binary, missed = build_tests(), 0
+    for name, rule, breaks, _, _, _, test in SERVERS:
+        if names and name not in names:
+            continue
+        sound = fails(binary, test, "")
+        if sound:
+            sys.exit(f"without a mutation, {test} fails: {sound}")
+        began = time.monotonic()
+        found = fails(binary, test, name)
+        missed += found is None
+        reason = found or "NOT FOUND"
+        print(f"{rule:4}  {name:21}  {time.monotonic() - began:5.1f}  {breaks}: {reason[:150]}", flush=True)
+    return missed
 
 
 def simulate(binary, seeds, name):
@@ -252,9 +318,16 @@ def simulate(binary, seeds, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=20_000)
+    parser.add_argument("--servers", action="store_true")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
+    if args.check:
+        mutate()
+        return
     copy_tree()
+    if args.servers:
+        sys.exit(1 if on_servers(args.names) else 0)
     binary = build()
     sound = simulate(binary, args.seeds, "")
     if sound:

@@ -1,24 +1,27 @@
-//! Collections, their options, views and indexes on both sides.
+//! Collections, views and their options on both sides: as the router (or the
+//! replica set) lists them, and as each shard does.
 //!
-//! Knows nothing about documents and chunks.
+//! Knows nothing about indexes, documents and chunks.
 
 use std::collections::BTreeMap;
 
-use bson::{Bson, Document, doc};
 use mongodb::Client;
 
-use super::{Sides, report::Findings};
-use crate::{
-    entry::{Entry, command_on},
-    owner::chunk_filter,
-    workload_error::Result,
-};
+use super::fields::{self, Options};
+use super::report::Findings;
+use super::sharding::Metadata;
+use super::{Sides, raw, rows};
+use crate::entry::SYSTEM_DATABASES;
+use crate::workload_error::{Doing, Result};
 
-/// NamespaceNotFound (server source, `error_codes.yml`).
-const NAMESPACE_NOT_FOUND: i32 = 26;
+/// Made by the server for what is listed beside it, or never carried over.
+const NOT_LISTED: [&[u8]; 2] = [b"system.views", b"system.profile"];
 
-/// Every collection and view of a deployment, by namespace.
-pub(super) struct Catalog(BTreeMap<(String, String), Document>);
+/// Database and name; a name's bytes need not be UTF-8.
+type Key = (String, Vec<u8>);
+
+/// Every collection and view of a deployment or a shard, as it is listed.
+pub(super) struct Catalog(BTreeMap<Key, Vec<u8>>);
 
 /// A collection or view that is on both sides.
 pub(super) struct Collection {
@@ -40,13 +43,14 @@ impl Collection {
 }
 
 impl Catalog {
-    pub(super) async fn read(entry: &Entry, exclude: &[String]) -> Result<Self> {
+    pub(super) async fn read(client: &Client, exclude: &[String]) -> Result<Self> {
+        let names = client.list_database_names().await.doing(|| "listing databases".into())?;
+        let left_out = |name: &String| SYSTEM_DATABASES.contains(&name.as_str()) || exclude.contains(name);
         let mut all = BTreeMap::new();
-        for database in entry.databases().await?.into_iter().filter(|name| !exclude.contains(name)) {
-            let command = doc! {"listCollections": 1, "cursor": {"batchSize": 100_000}};
-            for row in first_batch(command_on(&entry.client, &database, command).await?) {
-                let name = row.get_str("name").unwrap_or_default().to_string();
-                if !matches!(name.as_str(), "system.views" | "system.profile") {
+        for database in names.into_iter().filter(|name| !left_out(name)) {
+            for row in rows::collections(client, &database).await? {
+                let name = name_of(&row);
+                if !NOT_LISTED.contains(&&*name) {
                     all.insert((database.clone(), name), row);
                 }
             }
@@ -54,155 +58,158 @@ impl Catalog {
         Ok(Catalog(all))
     }
 
-    /// Reports what is on one side only or has other options; answers what is on both.
+    /// Reports what is on one side only, is of another kind or has other options;
+    /// answers what is on both and of one kind.
     pub(super) fn compare(&self, target: &Catalog, findings: &Findings) -> Vec<Collection> {
-        let ns = |key: &(String, String)| format!("{}.{}", key.0, key.1);
         for key in target.0.keys().filter(|key| !self.0.contains_key(key)) {
             findings.add(&ns(key), "extra collection", || "it is on the target only".into());
         }
         let mut both = Vec::new();
         for (key, source) in &self.0 {
-            match target.0.get(key) {
-                None => findings.add(&ns(key), "missing collection", || "it is on the source only".into()),
-                Some(target) => {
-                    compare_row(&ns(key), source, target, findings);
-                    both.push(collection(key, source));
-                }
+            let Some(target) = target.0.get(key) else {
+                findings.add(&ns(key), "missing collection", || "it is on the source only".into());
+                continue;
+            };
+            compare_row(&ns(key), "", source, target, findings);
+            if kind(source) != kind(target) {
+                continue;
+            }
+            match std::str::from_utf8(&key.1) {
+                Ok(name) => both.push(collection(&key.0, name, source)),
+                Err(_) => findings.add(&ns(key), "stopped", || "its name is not UTF-8: its content is not read".into()),
             }
         }
         both
     }
 }
 
-fn collection(key: &(String, String), row: &Document) -> Collection {
-    let options = row.get_document("options").ok();
-    Collection {
-        database: key.0.clone(),
-        name: key.1.clone(),
-        kind: row.get_str("type").unwrap_or("collection").to_string(),
-        capped: options.is_some_and(|options| options.get_bool("capped").unwrap_or_default()),
-    }
-}
-
-fn compare_row(ns: &str, source: &Document, target: &Document, findings: &Findings) {
-    let kind = |row: &Document| row.get_str("type").unwrap_or_default().to_string();
-    if kind(source) != kind(target) {
-        findings.add(ns, "type", || format!("{} on the source, {} on the target", kind(source), kind(target)));
-    }
-    let options = |row: &Document| {
-        let mut options = row.get_document("options").cloned().unwrap_or_default();
-        // No command makes such a collection: it is carried over as an ordinary one.
-        options.remove("temp");
-        options
-    };
-    compare_fields(ns, "options", "", &options(source), &options(target), findings);
-}
-
-/// Compares two documents field by field: the order of the fields is free, each
-/// value must have the same bytes.
-pub(super) fn compare_fields(
-    ns: &str,
-    kind: &'static str,
-    name: &str,
-    source: &Document,
-    target: &Document,
+/// Compares what each pair of shards lists of the sharded collections it holds a
+/// part of, and reports what no router shows.
+pub(super) async fn compare_shards(
+    sides: &Sides,
+    shown: &Catalog,
+    metadata: &(Metadata, Metadata),
+    exclude: &[String],
     findings: &Findings,
-) {
-    for field in source.keys().chain(target.keys().filter(|field| !source.contains_key(field))) {
-        let (left, right) = (source.get(field), target.get(field));
-        if left.map(bytes) != right.map(bytes) {
-            let show = |value: Option<&Bson>| value.map_or("nothing".into(), |value| value.to_string());
-            let (left, right) = (show(left), show(right));
-            findings.add(ns, kind, || format!("{name} {field}: {left} on the source, {right} on the target"));
-        }
-    }
-}
-
-/// Bytes tell field order and number types apart, which `==` does not.
-fn bytes(value: &Bson) -> Vec<u8> {
-    bson::serialize_to_vec(&doc! {"": value}).unwrap_or_default()
-}
-
-/// Compares the indexes of every collection: as the router shows them, and on
-/// each shard that holds a part.
-pub(super) async fn compare_indexes(sides: &Sides, both: &[Collection], findings: &Findings) -> Result<()> {
-    for collection in both.iter().filter(|collection| collection.holds_documents()) {
-        let source = indexes(&sides.source.client, collection).await?;
-        let target = indexes(&sides.target.client, collection).await?;
-        compare_index_sets(&collection.ns(), "", &source, &target, findings);
-        for (i, j) in sides.pairs.iter().flatten().enumerate() {
-            let (from, to) = (&sides.source.shards[i], &sides.target.shards[*j]);
-            let ns = collection.ns();
-            if !holds_chunks(&sides.source, &ns, &from.id).await? || !holds_chunks(&sides.target, &ns, &to.id).await? {
-                continue;
+) -> Result<()> {
+    for (i, j) in sides.pairs.iter().flatten().enumerate() {
+        let (from, to) = (&sides.source.shards[i], &sides.target.shards[*j]);
+        let source = Catalog::read(&from.client, exclude).await?;
+        let target = Catalog::read(&to.client, exclude).await?;
+        let place = format!("on shard {}", to.id);
+        for (key, row) in &target.0 {
+            let ns = ns(key);
+            if is_stray(key, row, shown, &metadata.1, &to.id) {
+                findings.add(&ns, "stray collection", || format!("{place}, where no router looks for it"));
             }
-            let source = indexes(&from.client, collection).await?;
-            let target = indexes(&to.client, collection).await?;
-            compare_index_sets(&ns, &format!("on shard {} ", to.id), &source, &target, findings);
+            let Some(sharded) = metadata.1.sharded(&ns).filter(|sharded| sharded.is_on(&to.id)) else { continue };
+            if sharded.uuid.as_deref().is_some_and(|uuid| uuid != uuid_of(row)) {
+                findings.add(&ns, "uuid", || format!("{place} it is another collection than the router's"));
+            }
+            let on_source = metadata.0.sharded(&ns).is_some_and(|sharded| sharded.is_on(&from.id));
+            if let Some(other) = source.0.get(key).filter(|_| on_source) {
+                compare_row(&ns, &place, other, row, findings);
+            }
         }
     }
     Ok(())
 }
 
-async fn holds_chunks(entry: &Entry, ns: &str, shard: &str) -> Result<bool> {
-    let rows = entry.config_rows("collections", doc! {"_id": ns, "dropped": {"$ne": true}}).await?;
-    let Some(row) = rows.first() else { return Ok(false) };
-    let mut filter = chunk_filter(ns, row);
-    filter.insert("shard", shard);
-    let chunks = entry.client.database("config").collection::<Document>("chunks");
-    let found = chunks.find_one(filter).await;
-    use crate::workload_error::Doing;
-    Ok(found.doing(|| "reading config.chunks".into())?.is_some())
+/// True if no router would come to that shard for it: it is not listed, or it is
+/// neither sharded nor on its database's primary shard. Views are on the latter only.
+fn is_stray(key: &Key, row: &[u8], shown: &Catalog, metadata: &Metadata, shard: &str) -> bool {
+    let is_view = raw::text(row, "type") != "collection";
+    let elsewhere = metadata.primary(&key.0).is_some_and(|primary| primary != shard);
+    !shown.0.contains_key(key) || (metadata.sharded(&ns(key)).is_none() && elsewhere && !is_view)
 }
 
-async fn indexes(client: &Client, collection: &Collection) -> Result<BTreeMap<String, Document>> {
-    let command = doc! {"listIndexes": &collection.name, "cursor": {"batchSize": 1000}};
-    let reply = match command_on(client, &collection.database, command).await {
-        Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => return Ok(BTreeMap::new()),
-        reply => reply?,
-    };
-    let mut all = BTreeMap::new();
-    for mut index in first_batch(reply) {
-        // Written by servers before 4.4, and a hint for builds: no property of the index.
-        index.remove("ns");
-        index.remove("background");
-        if let Some(seconds) = index.get("expireAfterSeconds").and_then(as_f64) {
-            index.insert("expireAfterSeconds", seconds);
+fn ns(key: &Key) -> String {
+    format!("{}.{}", key.0, raw::name(&key.1))
+}
+
+fn name_of(row: &[u8]) -> Vec<u8> {
+    raw::field(row, "name").and_then(|name| name.text_bytes()).unwrap_or_default().to_vec()
+}
+
+fn uuid_of(row: &[u8]) -> &[u8] {
+    raw::field(raw::embedded(row, "info"), "uuid").map_or(&[], |uuid| uuid.bytes)
+}
+
+fn collection(database: &str, name: &str, row: &[u8]) -> Collection {
+    let capped = raw::field(raw::embedded(row, "options"), "capped");
+    Collection {
+        database: database.to_owned(),
+        name: name.to_owned(),
+        kind: kind(row).to_owned(),
+        capped: capped.is_some_and(|capped| capped.is_true()),
+    }
+}
+
+fn kind(row: &[u8]) -> &str {
+    match raw::text(row, "type") {
+        "" => "collection",
+        kind => kind,
+    }
+}
+
+/// Kind and options.
+fn compare_row(ns: &str, place: &str, source: &[u8], target: &[u8], findings: &Findings) {
+    if kind(source) != kind(target) {
+        let (source, target) = (kind(source), kind(target));
+        return findings.add(ns, "type", || format!("{place} {source} on the source, {target} on the target"));
+    }
+    fields::compare(ns, "options", place, &options(source), &options(target), findings);
+}
+
+/// Without the mark of a temporary collection: no command makes one, it is carried over
+/// as an ordinary one.
+fn options(row: &[u8]) -> Options {
+    let mut options = fields::of(raw::embedded(row, "options"));
+    options.remove(&b"temp"[..]);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bson::{RawDocumentBuf, rawdoc};
+
+    use super::*;
+
+    fn row(name: &str, kind: &str, options: RawDocumentBuf) -> (Key, Vec<u8>) {
+        let row = rawdoc! { "name": name, "type": kind, "options": options };
+        (("d".to_owned(), name.as_bytes().to_vec()), row.into_bytes())
+    }
+
+    #[test]
+    fn what_differs_in_one_thing_is_named_by_it() {
+        let plain = || row("c", "collection", rawdoc! {});
+        let view = |pipeline: RawDocumentBuf| row("v", "view", rawdoc! { "viewOn": "c", "pipeline": [pipeline] });
+        let rows = [
+            (vec![plain()], vec![plain()], None),
+            (vec![plain()], vec![], Some("missing collection")),
+            (vec![], vec![plain()], Some("extra collection")),
+            (vec![plain()], vec![row("c", "view", rawdoc! {})], Some("type")),
+            (vec![plain()], vec![row("c", "collection", rawdoc! { "capped": true })], Some("options")),
+            (
+                vec![row("c", "collection", rawdoc! { "validator": { "a": 1 } })],
+                vec![row("c", "collection", rawdoc! { "validator": { "a": 1_i64 } })],
+                Some("options"),
+            ),
+            (
+                vec![view(rawdoc! { "$match": { "a": 1 } })],
+                vec![view(rawdoc! { "$match": { "a": 2 } })],
+                Some("options"),
+            ),
+            (vec![view(rawdoc! { "$match": {} })], vec![], Some("missing collection")),
+        ];
+        for (source, target, wanted) in rows {
+            let findings = Findings::new(10);
+            let (source, target) = (Catalog(source.into_iter().collect()), Catalog(target.into_iter().collect()));
+            source.compare(&target, &findings);
+            let report = findings.report(Default::default(), Duration::ZERO);
+            assert_eq!(report.differences.first().map(|found| found.kind), wanted, "{report}");
         }
-        all.insert(index.get_str("name").unwrap_or_default().to_string(), index);
     }
-    Ok(all)
-}
-
-/// An expiry is the same whichever number type it was given in.
-fn as_f64(value: &Bson) -> Option<f64> {
-    match value {
-        Bson::Int32(n) => Some(f64::from(*n)),
-        Bson::Int64(n) => Some(*n as f64),
-        Bson::Double(n) => Some(*n),
-        _ => None,
-    }
-}
-
-fn compare_index_sets(
-    ns: &str,
-    place: &str,
-    source: &BTreeMap<String, Document>,
-    target: &BTreeMap<String, Document>,
-    findings: &Findings,
-) {
-    for name in target.keys().filter(|name| !source.contains_key(*name)) {
-        findings.add(ns, "extra index", || format!("{place}{name}"));
-    }
-    for (name, index) in source {
-        match target.get(name) {
-            None => findings.add(ns, "missing index", || format!("{place}{name}")),
-            Some(other) => compare_fields(ns, "index", &format!("{place}{name}"), index, other, findings),
-        }
-    }
-}
-
-fn first_batch(reply: Document) -> Vec<Document> {
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    batch.into_iter().flatten().filter_map(|row| row.as_document().cloned()).collect()
 }

@@ -3,65 +3,61 @@
 //!
 //! Knows nothing about where the documents come from.
 
-use bson::{RawBsonRef, RawDocument};
-
-const VALUE_CHARS_MAX: usize = 100;
+use super::raw::{self, Field};
 
 /// `_id …`
 pub(super) fn id(document: &[u8]) -> String {
-    let id = RawDocument::from_bytes(document).ok().and_then(|document| document.get("_id").ok().flatten());
-    format!("_id {}", id.map_or("none".into(), show))
+    format!("_id {}", raw::field(document, "_id").map_or("none".into(), |id| id.show()))
 }
 
 /// The `_id` and the first field that differs.
 pub(super) fn difference(source: &[u8], target: &[u8]) -> String {
-    let fields = |bytes| RawDocument::from_bytes(bytes).map(fields).unwrap_or_default();
-    format!("{}: {}", id(source), first_difference(&fields(source), &fields(target)))
+    format!("{}: {}", id(source), first_difference(source, target))
 }
 
-type Field<'a> = (&'a str, RawBsonRef<'a>);
-
-/// Elements up to the first malformed one.
-fn fields(document: &RawDocument) -> Vec<Field<'_>> {
-    document.iter().map_while(Result::ok).map(|(name, value)| (name.as_str(), value)).collect()
-}
-
-fn first_difference(source: &[Field<'_>], target: &[Field<'_>]) -> String {
-    if source.len() == target.len() && same_set(source, target) {
+fn first_difference(source: &[u8], target: &[u8]) -> String {
+    let (left, right) = (raw::fields(source), raw::fields(target));
+    if left.len() == right.len() && left != right && sorted(&left) == sorted(&right) {
         return "the fields are in another order".into();
     }
-    let both = source.iter().zip(target);
-    if let Some((left, right)) = both.clone().find(|(left, right)| !same(left, right)) {
-        return match left.0 == right.0 {
-            true => format!("field {:?}: {} on the source, {} on the target", left.0, show(left.1), show(right.1)),
-            false => format!("field {:?} on the source, {:?} on the target in its place", left.0, right.0),
-        };
+    let name = |field: &Field<'_>| raw::name(field.name);
+    if let Some((left, right)) = left.iter().zip(&right).find(|(left, right)| left != right) {
+        if left.name != right.name {
+            return format!("field {:?} on the source, {:?} on the target in its place", name(left), name(right));
+        }
+        let (shown, other) = raw::show_apart(&left.show(), &right.show(), left.bytes, right.bytes);
+        return format!("field {:?}: {shown} on the source, {other} on the target", name(left));
     }
-    match source.get(both.len()).or(target.get(both.len())) {
-        Some(field) => format!("field {:?} is on one side only", field.0),
-        None => format!("{} fields on the source, {} on the target", source.len(), target.len()),
+    match left.get(right.len()).or(right.get(left.len())) {
+        Some(field) => format!("field {:?} is on one side only", name(field)),
+        None => "they differ after the last field that can be read".into(),
     }
 }
 
-fn same_set(source: &[Field<'_>], target: &[Field<'_>]) -> bool {
-    source.iter().all(|left| target.iter().any(|right| same(left, right)))
+fn sorted<'a>(fields: &[Field<'a>]) -> Vec<(&'a [u8], u8, &'a [u8])> {
+    let mut all: Vec<_> = fields.iter().map(|field| (field.name, field.kind, field.bytes)).collect();
+    all.sort();
+    all
 }
 
-/// By shown form with types, so that 1 and 1.0 differ.
-fn same(left: &Field<'_>, right: &Field<'_>) -> bool {
-    left.0 == right.0 && encoded(left.1) == encoded(right.1)
-}
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
 
-fn encoded(value: RawBsonRef<'_>) -> Vec<u8> {
-    let mut alone = bson::RawDocumentBuf::new();
-    alone.append(bson::raw::cstr!(""), value);
-    alone.into_bytes()
-}
+    use super::*;
 
-fn show(value: RawBsonRef<'_>) -> String {
-    let text = format!("{value:?}");
-    match text.char_indices().nth(VALUE_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    #[test]
+    fn the_first_field_that_differs_is_named() {
+        for (target, found) in [
+            (rawdoc! { "_id": 1, "a": 1, "b": 3 }, "field \"b\": Int32(2) on the source"),
+            (rawdoc! { "_id": 1, "a": 1_i64, "b": 2 }, "Int64(1) on the target"),
+            (rawdoc! { "_id": 1, "b": 2, "a": 1 }, "in another order"),
+            (rawdoc! { "_id": 1, "a": 1, "c": 2 }, "\"c\" on the target in its place"),
+            (rawdoc! { "_id": 1, "a": 1 }, "\"b\" is on one side only"),
+            (rawdoc! { "_id": 1, "a": 1, "b": 2, "c": 3 }, "\"c\" is on one side only"),
+        ] {
+            let text = difference(rawdoc! { "_id": 1, "a": 1, "b": 2 }.as_bytes(), target.as_bytes());
+            assert!(text.contains(found), "{text}");
+        }
     }
 }

@@ -1,16 +1,23 @@
-//! `loadgen check`: compares two deployments document by document, byte by
-//! byte, with their collections, options, indexes, views and sharding metadata.
-//! It reads what an application reads, through the routers, so orphans do not
-//! count.
+//! `loadgen check`: compares all that a migration promises, on two deployments,
+//! raw: collections and their kinds, options, views, every index specification,
+//! shard keys, zones, the owner of every range, balancers, and each document byte
+//! by byte. It reads what an application reads, through the routers, so orphans do
+//! not count; and what each shard lists besides.
 //!
 //! Knows nothing about how the data got there, and shares no code with the
 //! engine it judges.
 
+pub mod balancer;
 mod catalog;
 mod describe;
 mod documents;
+mod fields;
+mod indexes;
 mod join;
+mod left_behind;
+mod raw;
 mod report;
+mod rows;
 mod sharding;
 
 use std::{sync::Arc, time::Instant};
@@ -24,7 +31,8 @@ use crate::{
     workload_error::{Result, WorkloadError},
 };
 use catalog::Catalog;
-use report::Findings;
+use report::{Findings, Seen};
+use sharding::Metadata;
 
 /// Flags of `loadgen check`.
 #[derive(Debug, Clone, clap::Args)]
@@ -60,11 +68,25 @@ pub struct CheckOptions {
     /// Accept documents on the target's shards that its router does not show.
     #[arg(long)]
     pub allow_orphans: bool,
+    /// What the source's balancer was before, and is to be: full, off or autoSplitOnly.
+    #[arg(long, value_name = "MODE")]
+    pub source_balancer: Option<String>,
+    /// The same of the target's.
+    #[arg(long, value_name = "MODE")]
+    pub target_balancer: Option<String>,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        CheckOptions { max_differences: 20, parallel: 4, exclude: Vec::new(), map: Vec::new(), allow_orphans: false }
+        CheckOptions {
+            max_differences: 20,
+            parallel: 4,
+            exclude: Vec::new(),
+            map: Vec::new(),
+            allow_orphans: false,
+            source_balancer: None,
+            target_balancer: None,
+        }
     }
 }
 
@@ -100,15 +122,25 @@ pub async fn compare(source_uri: &str, target_uri: &str, options: &CheckOptions)
     let pairs = shard_pairs(&source, &target, &options.map)?;
     let sides = Sides { source, target, pairs, allow_orphans: options.allow_orphans };
     let findings = Arc::new(Findings::new(options.max_differences));
-    let catalog = Catalog::read(&sides.source, &options.exclude).await?;
-    let catalog = catalog.compare(&Catalog::read(&sides.target, &options.exclude).await?, &findings);
-    catalog::compare_indexes(&sides, &catalog, &findings).await?;
-    sharding::compare(&sides, &options.exclude, &findings).await?;
-    let compared = stream::iter(catalog.iter().filter(|collection| collection.holds_documents()))
+    let metadata = (
+        Metadata::read(&sides.source, &options.exclude).await?,
+        Metadata::read(&sides.target, &options.exclude).await?,
+    );
+    let shown = Catalog::read(&sides.target.client, &options.exclude).await?;
+    let both = Catalog::read(&sides.source.client, &options.exclude).await?.compare(&shown, &findings);
+    catalog::compare_shards(&sides, &shown, &metadata, &options.exclude, &findings).await?;
+    indexes::compare(&sides, &both, &metadata, &findings).await?;
+    sharding::compare(&sides, &metadata, &findings);
+    let balancers = balancer::read(&sides).await?;
+    if let Some(balancers) = &balancers {
+        balancer::compare(balancers, options, &findings);
+    }
+    let left_behind = left_behind::of(&sides.source).await?;
+    let compared = stream::iter(both.iter().filter(|collection| collection.holds_documents()))
         .map(|collection| documents::compare(&sides, collection, findings.clone()))
         .buffer_unordered(options.parallel.max(1));
     compared.try_collect::<()>().await?;
-    Ok(findings.report(catalog.len(), started.elapsed()))
+    Ok(findings.report(Seen { namespaces: both.len(), left_behind, balancers }, started.elapsed()))
 }
 
 fn shard_pairs(source: &Entry, target: &Entry, map: &[String]) -> Result<Option<Vec<usize>>> {

@@ -13,6 +13,8 @@ use std::{
 
 use serde::Serialize;
 
+use super::balancer::Balancers;
+
 /// One difference between source and target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
@@ -39,6 +41,19 @@ pub struct Report {
     pub by_kind: BTreeMap<&'static str, u64>,
     /// The first ones.
     pub differences: Vec<Difference>,
+    /// Users' collections of the source in `admin`, `config` and `local`, which no
+    /// migration carries: no difference, but to be known.
+    pub left_behind: Vec<String>,
+    /// Where both sides are sharded.
+    pub balancers: Option<Balancers>,
+}
+
+/// What was looked at besides differences.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) namespaces: usize,
+    pub(super) left_behind: Vec<String>,
+    pub(super) balancers: Option<Balancers>,
 }
 
 /// Collects differences from many tasks.
@@ -66,20 +81,22 @@ impl Findings {
         }
     }
 
-    pub(super) fn report(&self, namespaces: usize, elapsed: Duration) -> Report {
+    pub(super) fn report(&self, seen: Seen, elapsed: Duration) -> Report {
         let mut differences = self.named.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         differences.sort_by(|a, b| a.ns.cmp(&b.ns));
         let by_kind = self.by_kind.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let difference_count = by_kind.values().sum();
         Report {
             equal: difference_count == 0,
-            namespaces,
+            namespaces: seen.namespaces,
             documents: self.documents.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             seconds: elapsed.as_secs_f64(),
             difference_count,
             by_kind,
             differences,
+            left_behind: seen.left_behind,
+            balancers: seen.balancers,
         }
     }
 }
@@ -100,6 +117,9 @@ impl std::fmt::Display for Report {
         let hidden = self.difference_count - self.differences.len() as u64;
         if 0 < hidden {
             writeln!(f, "… and {hidden} more differences")?;
+        }
+        for ns in &self.left_behind {
+            writeln!(f, "{ns}: left behind: no migration carries it")?;
         }
         let verdict = if self.equal { "equal" } else { "DIFFERENT" };
         writeln!(

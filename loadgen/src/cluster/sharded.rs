@@ -95,6 +95,11 @@ impl ShardedCluster {
         Router::start(None, &self.config.hosts(), None, self.router.asks_for_login()).await
     }
 
+    /// `host:port` of the router.
+    pub fn router_host(&self) -> String {
+        self.router.host()
+    }
+
     /// True if the router is our stand-in, which runs no transactions.
     pub fn has_stand_in(&self) -> bool {
         self.router.is_stand_in()

@@ -20,6 +20,8 @@ pub struct Status {
     pub phase: String,
     pub lag_ms: u64,
     pub pairs: Vec<PairStatus>,
+    /// What stands in the way of a cutover now.
+    pub obstacles: Vec<String>,
     pub warnings: Vec<String>,
     /// Why the last cutover was called off.
     pub last_cutover: Option<String>,

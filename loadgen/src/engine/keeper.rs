@@ -1,36 +1,24 @@
 //! A `shardlift migrate` that is started again, with the same arguments,
-//! whenever it ends in a way that a restart is the remedy for.
+//! whenever it ends in a way that a restart is the remedy for; and begun anew, or
+//! whatever else its error says, where it rightly refuses to go on.
 //!
 //! Knows nothing about why it ended.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::task::JoinSet;
 
-use shardlift::pair::missed::FOUND_NOTHING;
-
-use crate::engine::api::{Api, Status};
-use crate::engine::child::Child;
-use crate::engine::program::{self, REMEDY};
+use crate::engine::life::{Life, Refusals};
 use crate::error::{Error, Result};
 use crate::faults::record::Record;
 
-/// A server could not be reached, or failed; parked; stopped by a signal.
-const RESTART_CODES: [i32; 4] = [3, 5, 9, 130];
-/// Between an end and the next start.
-const RESTART_PAUSE: Duration = Duration::from_millis(700);
 const POLL: Duration = Duration::from_millis(50);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// A frozen engine takes a connection and says nothing.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(1_500);
-const TAIL_LINES: usize = 40;
 
 /// The engine ends with its drop.
 pub struct Keeper {
@@ -38,43 +26,17 @@ pub struct Keeper {
     _tasks: JoinSet<()>,
 }
 
-/// What is known of the engine now.
-struct Life {
-    program: PathBuf,
-    arguments: Vec<String>,
-    /// Holds a log for each start.
-    work: PathBuf,
-    record: Arc<Record>,
-    child: Option<Child>,
-    started: Instant,
-    ended: Instant,
-    starts: u64,
-    api: Option<Api>,
-    status: Option<Status>,
-    /// Ends so far, by code or signal.
-    ends: BTreeMap<String, u64>,
-    /// None while it is to run on.
-    outcome: Option<Result<()>>,
-}
-
 impl Keeper {
-    /// Starts it; `arguments` must let it take a free port for its API.
-    pub fn start(program: &Path, arguments: Vec<String>, work: &Path, record: Arc<Record>) -> Result<Keeper> {
-        let now = Instant::now();
-        let mut life = Life {
-            program: program.to_owned(),
-            arguments,
-            work: work.to_owned(),
-            record,
-            child: None,
-            started: now,
-            ended: now,
-            starts: 0,
-            api: None,
-            status: None,
-            ends: BTreeMap::new(),
-            outcome: None,
-        };
+    /// Starts it; `arguments` must let it take a free port for its API. Only where it
+    /// `may_refuse` a refusal is met with its remedy.
+    pub fn start(
+        program: &Path,
+        arguments: Vec<String>,
+        work: &Path,
+        record: Arc<Record>,
+        may_refuse: bool,
+    ) -> Result<Keeper> {
+        let mut life = Life::new(program, arguments, work, record, may_refuse);
         life.start()?;
         let life = Arc::new(Mutex::new(life));
         let mut tasks = JoinSet::new();
@@ -123,6 +85,27 @@ impl Keeper {
         lock(&self.life).ends.clone()
     }
 
+    /// How long ago the run was begun, for the last time.
+    pub fn age(&self) -> Duration {
+        let life = lock(&self.life);
+        let last = life.refusals.as_ref().and_then(|refusals| refusals.last);
+        last.map_or(Duration::MAX, |last| last.elapsed())
+    }
+
+    pub fn refusals(&self) -> Option<Refusals> {
+        lock(&self.life).refusals.clone()
+    }
+
+    /// Cutovers that were begun and called off.
+    pub fn called_off(&self) -> u64 {
+        lock(&self.life).called_off
+    }
+
+    /// What stands in the way of a cutover, as its API told last.
+    pub fn obstacles(&self) -> Vec<String> {
+        lock(&self.life).status.as_ref().map(|status| status.obstacles.clone()).unwrap_or_default()
+    }
+
     /// # Errors
     /// If it ended in a way that no restart helps, or is done already.
     pub fn ensure_well(&self) -> Result<()> {
@@ -164,65 +147,6 @@ impl Keeper {
     }
 }
 
-impl Life {
-    fn start(&mut self) -> Result<()> {
-        self.starts += 1;
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(self.log())?);
-        let child = Child::start(command, &self.program.display().to_string());
-        self.child = Some(child.map_err(|e| e.remedy(REMEDY))?);
-        self.started = Instant::now();
-        Ok(())
-    }
-
-    fn log(&self) -> PathBuf {
-        self.work.join(format!("shardlift-{}.log", self.starts))
-    }
-
-    fn log_text(&self) -> String {
-        // Read while it is written: the last character may be a part of one.
-        String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned()
-    }
-
-    /// Looks whether it ended, and starts it again.
-    fn tend(&mut self) -> Result<()> {
-        if let Some(child) = &mut self.child {
-            if let Some(status) = child.ended()? {
-                self.note_end(status);
-            } else if self.api.is_none() {
-                self.api = program::api_url(&self.log_text()).map(Api::new);
-            }
-        } else if self.outcome.is_none() && RESTART_PAUSE <= self.ended.elapsed() {
-            self.start()?;
-        }
-        Ok(())
-    }
-
-    fn note_end(&mut self, status: ExitStatus) {
-        let how = status
-            .signal()
-            .map_or_else(|| format!("code {}", status.code().unwrap_or_default()), |signal| format!("signal {signal}"));
-        let life_s = self.started.elapsed().as_secs_f64();
-        self.record.tell("engine ended", json!({"how": how, "life_s": life_s, "start": self.starts}));
-        if self.log_text().contains(FOUND_NOTHING) {
-            self.outcome = Some(Err(self.explain("a write of the engine found nothing to change")));
-        } else if status.success() {
-            self.outcome = Some(Ok(()));
-        } else if status.code().is_some_and(|code| !RESTART_CODES.contains(&code)) {
-            self.outcome = Some(Err(self.explain(&format!("the engine ended with {how}, which no restart helps"))));
-        }
-        *self.ends.entry(how).or_default() += 1;
-        (self.child, self.api, self.status) = (None, None, None);
-        self.ended = Instant::now();
-    }
-
-    fn explain(&self, message: &str) -> Error {
-        let tail = program::tail(&self.log_text(), TAIL_LINES);
-        Error::new(format!("{message}\nthe engine's log (start {}) ends with:\n  {tail}", self.starts))
-            .remedy(format!("see the logs of all its starts in {}", self.work.display()))
-    }
-}
-
 async fn keep(life: Arc<Mutex<Life>>) {
     loop {
         let tended = lock(&life).tend();
@@ -244,7 +168,7 @@ async fn ask(life: Arc<Mutex<Life>>) {
             let status = tokio::time::timeout(STATUS_TIMEOUT, api.status()).await;
             let mut life = lock(&life);
             if life.starts == start && life.child.is_some() {
-                life.status = status.ok().and_then(Result::ok);
+                life.note_status(status.ok().and_then(Result::ok));
             }
         }
         tokio::time::sleep(STATUS_INTERVAL).await;
@@ -258,13 +182,24 @@ fn lock(life: &Mutex<Life>) -> MutexGuard<'_, Life> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use shardlift::pair::missed::FOUND_NOTHING;
+
     use super::*;
 
     /// A shell that ends as `script` says; `$1` is a file it may count in.
-    fn keep_shell(dir: &Path, script: &str) -> Keeper {
+    fn keep_shell(dir: &Path, script: &str, may_refuse: bool) -> Keeper {
         let counter = dir.join("count").display().to_string();
-        let arguments = vec!["-c".to_owned(), script.to_owned(), "engine".to_owned(), counter];
-        Keeper::start(Path::new("/bin/sh"), arguments, dir, Arc::new(Record::new(Box::new(std::io::sink())))).unwrap()
+        let arguments = ["-c", script, "engine", &counter, "migrate"].map(str::to_owned).to_vec();
+        Keeper::start(
+            Path::new("/bin/sh"),
+            arguments,
+            dir,
+            Arc::new(Record::new(Box::new(std::io::sink()))),
+            may_refuse,
+        )
+        .unwrap()
     }
 
     async fn outcome(keeper: &Keeper) -> Result<bool> {
@@ -282,7 +217,7 @@ mod tests {
     async fn it_is_started_again_until_it_ends_well() {
         let dir = tempfile::tempdir().unwrap();
         let script = "echo x >> $1; case $(wc -l < $1) in 1) exit 9;; 2) kill -KILL $$;; *) exit 0;; esac";
-        let keeper = keep_shell(dir.path(), script);
+        let keeper = keep_shell(dir.path(), script, false);
         assert!(outcome(&keeper).await.unwrap());
         assert_eq!((keeper.starts(), keeper.phase().as_str()), (3, "done"));
         assert_eq!(keeper.ends().into_keys().collect::<Vec<_>>(), ["code 0", "code 9", "signal 9"]);
@@ -291,15 +226,35 @@ mod tests {
     #[tokio::test]
     async fn an_end_is_not_good_if_a_write_missed() {
         let dir = tempfile::tempdir().unwrap();
-        let keeper = keep_shell(dir.path(), &format!("echo '{FOUND_NOTHING}' >&2; exit 0"));
+        let keeper = keep_shell(dir.path(), &format!("echo '{FOUND_NOTHING}' >&2; exit 0"), false);
         let error = outcome(&keeper).await.unwrap_err();
         assert!(error.message.contains("found nothing to change"), "{error}");
     }
 
     #[tokio::test]
+    async fn a_refusal_is_met_with_what_its_error_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let refuse =
+            |what: &str| format!("printf 'error: owners changed during the run\\n  what to do: {what}\\n' >&2; exit 6");
+        let (anew, shard) = (refuse("begin anew"), refuse("restart --shard s1"));
+        let script =
+            format!("echo \"$@\" >> $1; case $(wc -l < $1) in 1) {anew};; 2) exit 9;; 3) {shard};; *) exit 0;; esac");
+        let keeper = keep_shell(dir.path(), &script, true);
+        assert!(outcome(&keeper).await.unwrap());
+        let seen = fs::read_to_string(dir.path().join("count")).unwrap();
+        let after = |line: &str| line.split_once("/count ").unwrap().1.to_owned();
+        let starts: Vec<String> = seen.lines().map(after).collect();
+        // With `--restart` until it copies, which this one never does.
+        let anew = "migrate --restart";
+        assert_eq!(starts, ["migrate", anew, anew, "restart --shard s1", "migrate"]);
+        let refusals = keeper.refusals().unwrap();
+        assert_eq!((refusals.counts["owners changed"], refusals.begun_anew, refusals.shards_begun_anew), (2, 1, 1));
+    }
+
+    #[tokio::test]
     async fn an_end_that_no_restart_helps_is_told_with_its_log() {
         let dir = tempfile::tempdir().unwrap();
-        let keeper = keep_shell(dir.path(), "echo no good >&2; exit 6");
+        let keeper = keep_shell(dir.path(), "echo no good >&2; exit 6", false);
         let error = outcome(&keeper).await.unwrap_err();
         assert!(error.message.contains("code 6") && error.message.contains("no good"), "{error}");
         assert_eq!(keeper.starts(), 1);

@@ -8,4 +8,6 @@ pub mod api;
 pub mod build;
 pub mod child;
 pub mod keeper;
+mod life;
 pub mod program;
+pub mod refusal;

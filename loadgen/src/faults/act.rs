@@ -7,7 +7,7 @@ use std::time::Duration;
 use bson::doc;
 
 use crate::cluster::{Deployment, ReplicaSet};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::faults::Fault;
 use crate::faults::ground::Member;
 use crate::faults::plan::Planned;
@@ -16,6 +16,11 @@ use crate::wire::link::{self, Link};
 
 const PRIMARY_TIMEOUT: Duration = Duration::from_millis(500);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a lock is asked for.
+const FSYNC_TIMEOUT: Duration = Duration::from_secs(2);
+const UNLOCK_TRIES_MAX: u32 = 100;
+/// The server is not locked (server source, `error_codes.yml`).
+const ILLEGAL_OPERATION: i32 = 20;
 /// How long the one that steps down keeps from standing again, s.
 const STEP_DOWN_S: i32 = 10;
 
@@ -33,6 +38,7 @@ pub(super) fn begin(deployment: &mut Deployment, member: Member, planned: &Plann
         Fault::StepDown => _ = tokio::spawn(step_down(set.server_hosts()[member.index].clone())),
         Fault::Freeze => set.member_mut(member.index).freeze(),
         Fault::Kill => set.member_mut(member.index).kill(),
+        Fault::FsyncLock => _ = tokio::spawn(fsync_lock(set.server_hosts()[member.index].clone())),
         _ => {
             if let (Some(proxy), Some(fault)) = (set.proxy(member.index), at_proxy(planned)) {
                 proxy.set_on(fault, planned.share);
@@ -46,6 +52,7 @@ pub(super) async fn end(deployment: &mut Deployment, member: Member, fault: Faul
     match fault {
         Fault::Freeze => set.member_mut(member.index).thaw(),
         Fault::Kill => set.member_mut(member.index).restart().await?,
+        Fault::FsyncLock => fsync_unlock(&set.server_hosts()[member.index]).await?,
         _ => {
             if let Some(proxy) = set.proxy(member.index) {
                 proxy.clear();
@@ -68,11 +75,37 @@ pub(super) async fn is_back(set: &ReplicaSet, member: Member) -> bool {
 }
 
 /// Where it is refused, because no secondary is near enough, nothing happens.
-async fn step_down(host: String) {
+pub(super) async fn step_down(host: String) {
     if let Ok(mut link) = Link::connect(&host).await {
         let command = doc! {"replSetStepDown": STEP_DOWN_S, "secondaryCatchUpPeriodSecs": STEP_DOWN_S - 2};
         let _ = tokio::time::timeout(Duration::from_secs(STEP_DOWN_S as u64), link.command("admin", command)).await;
     }
+}
+
+/// Given up where it has to wait for longer: then nothing is locked.
+async fn fsync_lock(host: String) {
+    if let Ok(mut link) = Link::connect(&host).await {
+        let command = doc! {"fsync": 1, "lock": true, "maxTimeMS": FSYNC_TIMEOUT.as_millis() as i64};
+        let _ = tokio::time::timeout(FSYNC_TIMEOUT, link.command("admin", command)).await;
+    }
+}
+
+/// Until the server says that it is not locked, twice: a lock may come late.
+async fn fsync_unlock(host: &str) -> Result<()> {
+    let mut unlocked = 0;
+    for _ in 0..UNLOCK_TRIES_MAX {
+        let mut link = Link::connect(host).await?;
+        let asked = tokio::time::timeout(FSYNC_TIMEOUT, link.command("admin", doc! {"fsyncUnlock": 1})).await;
+        match asked {
+            Ok(Err(e)) if e.code == Some(ILLEGAL_OPERATION) => unlocked += 1,
+            _ => unlocked = 0,
+        }
+        if unlocked == 2 {
+            return Ok(());
+        }
+        tokio::time::sleep(ANSWER_TIMEOUT / 5).await;
+    }
+    Err(Error::new(format!("{host} stays locked by fsync")))
 }
 
 /// What the proxy does for a fault; None for those that are none of a proxy.

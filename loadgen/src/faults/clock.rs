@@ -3,6 +3,7 @@
 //!
 //! Knows nothing about how a fault is made, the load, or what must be equal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::faults::ground::{Ground, Member};
 use crate::faults::plan::{Plan, Planned, Side};
 use crate::faults::record::Record;
+use crate::faults::rolling::Rolling;
 use crate::faults::{Fault, act};
 
 /// Between two looks at what ends, recovers or begins.
@@ -22,6 +24,8 @@ const TICK: Duration = Duration::from_millis(100);
 const AT_ONCE_MAX: usize = 4;
 /// From the end of a fault until its member is back in its set.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(90);
+/// One away, two to go on.
+const MEMBERS_TO_ROLL_MIN: usize = 3;
 /// A life of the engine before it may be killed: shorter ones could not get on.
 const ENGINE_LIFE_MIN: Duration = Duration::from_secs(4);
 
@@ -35,6 +39,11 @@ pub struct Clock<'a> {
     recovering: Vec<(Member, Instant)>,
     /// A fault of the engine that waits until the engine has lived long enough.
     waiting: Option<Planned>,
+    /// Where indexes are rolled: database and collection, on every shard.
+    rolled: Option<(String, String)>,
+    rolling: Option<Rolling>,
+    /// How many were begun, by set: each other one takes back what was built.
+    rolls: BTreeMap<usize, usize>,
 }
 
 struct Running {
@@ -52,8 +61,25 @@ impl<'a> Clock<'a> {
         engine: Option<&'a Keeper>,
         record: Arc<Record>,
     ) -> Clock<'a> {
-        let (running, recovering) = (Vec::new(), Vec::new());
-        Clock { source, target, engine, record, ground: Ground::default(), running, recovering, waiting: None }
+        Clock {
+            source,
+            target,
+            engine,
+            record,
+            ground: Ground::default(),
+            running: Vec::new(),
+            recovering: Vec::new(),
+            waiting: None,
+            rolled: None,
+            rolling: None,
+            rolls: BTreeMap::new(),
+        }
+    }
+
+    /// Names the collection of the source on whose members indexes are rolled.
+    pub fn rolls_on(mut self, database: &str, collection: &str) -> Clock<'a> {
+        self.rolled = Some((database.to_owned(), collection.to_owned()));
+        self
     }
 
     fn phase(&self) -> String {
@@ -88,7 +114,7 @@ impl<'a> Clock<'a> {
     async fn finish(&mut self) -> Result<()> {
         self.waiting = None;
         self.running.iter_mut().for_each(|running| running.until = Instant::now());
-        while !self.running.is_empty() || !self.recovering.is_empty() {
+        while !self.running.is_empty() || !self.recovering.is_empty() || self.rolling.is_some() {
             self.tick().await?;
         }
         self.record.tell("all faults over", json!({}));
@@ -115,7 +141,58 @@ impl<'a> Clock<'a> {
                 false => self.recovering.push((member, since)),
             }
         }
+        self.roll().await
+    }
+
+    /// One more member of the set whose index is rolled, once the one before is back.
+    async fn roll(&mut self) -> Result<()> {
+        let Some(mut rolling) = self.rolling.take() else { return Ok(()) };
+        let of_set = |member: &Member| (member.side, member.set) == (rolling.side, rolling.set);
+        let is_back = !self.recovering.iter().any(|(member, _)| of_set(member));
+        if rolling.is_over() {
+            self.record.tell("end", json!({"fault": Fault::RollingIndex.name(), "phase": self.phase()}));
+            return Ok(());
+        }
+        if !is_back {
+            self.rolling = Some(rolling);
+            return Ok(());
+        }
+        let set = self.deployment(rolling.side).set_mut(rolling.set);
+        let members = set.members().len();
+        if let Some(index) = rolling.next(set).await? {
+            let member = Member { side: rolling.side, set: rolling.set, index };
+            if self.ground.allows(member, members, true) {
+                self.ground.hit(member, true);
+                let set = self.deployment(rolling.side).set_mut(rolling.set);
+                let changed = rolling.change(set, index).await;
+                changed.map_err(|e| e.context(format!("rolling {}", rolling.describe())))?;
+                self.recovering.push((member, Instant::now()));
+            }
+        }
+        self.rolling = Some(rolling);
         Ok(())
+    }
+
+    /// On a shard of the source; one at a time.
+    fn begin_rolling(&mut self, planned: &Planned) {
+        let Some((database, collection)) = self.rolled.clone().filter(|_| self.rolling.is_none()) else {
+            return self.skip(planned.fault, "an index is rolled already");
+        };
+        let shards = match &*self.source {
+            Deployment::Sharded(cluster) => cluster.shards().len(),
+            Deployment::ReplicaSet(_) => 1,
+        };
+        let set = planned.place.set % shards;
+        let members = self.source.set_mut(set).members().len();
+        if members < MEMBERS_TO_ROLL_MIN {
+            return self.skip(planned.fault, "a set would lose its majority");
+        }
+        let n = self.rolls.entry(set).or_default();
+        let rolling = Rolling::new(Side::Source, set, members, *n, (&database, &collection));
+        *n += 1;
+        let place = format!("source {}", self.source.set_mut(set).name());
+        self.record.began(planned.fault, &place, &self.phase(), json!({"change": rolling.describe()}));
+        self.rolling = Some(rolling);
     }
 
     async fn begin(&mut self, planned: &Planned) {
@@ -124,6 +201,9 @@ impl<'a> Clock<'a> {
                 return self.skip(planned.fault, "another one waits for the engine");
             }
             return self.begin_on_engine(*planned);
+        }
+        if planned.fault == Fault::RollingIndex {
+            return self.begin_rolling(planned);
         }
         let Some(member) = self.place(planned).await else {
             return self.skip(planned.fault, "a set would lose its majority, or enough is going on");

@@ -10,6 +10,7 @@ pub mod elections;
 mod ground;
 pub mod plan;
 pub mod record;
+mod rolling;
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,11 +36,15 @@ pub enum Fault {
     EngineKill,
     EngineTerm,
     EngineFreeze,
+    /// What operators do, where there is a second one: `fsyncLock` for a while; an index
+    /// built or dropped on the members of a source's set one by one, outside the set.
+    FsyncLock,
+    RollingIndex,
 }
 
 impl Fault {
     /// With name and weight in a plan.
-    pub const ALL: [(Fault, &str, u64); 13] = [
+    pub const ALL: [(Fault, &str, u64); 15] = [
         (Fault::StepDown, "step_down", 4),
         (Fault::Freeze, "freeze", 3),
         (Fault::Kill, "kill", 4),
@@ -53,6 +58,8 @@ impl Fault {
         (Fault::EngineKill, "engine_kill", 6),
         (Fault::EngineTerm, "engine_term", 1),
         (Fault::EngineFreeze, "engine_freeze", 2),
+        (Fault::FsyncLock, "fsync_lock", 3),
+        (Fault::RollingIndex, "rolling_index", 3),
     ];
 
     pub fn name(self) -> &'static str {
@@ -66,6 +73,12 @@ impl Fault {
     /// Takes a member from its set while it lasts.
     pub fn is_down(self) -> bool {
         matches!(self, Fault::Freeze | Fault::Kill | Fault::HalfOpen | Fault::BlackHole | Fault::Refuse)
+            || self.is_operators()
+    }
+
+    /// Only where there is a second operator.
+    pub fn is_operators(self) -> bool {
+        matches!(self, Fault::FsyncLock | Fault::RollingIndex)
     }
 
     /// Over as soon as it has begun.

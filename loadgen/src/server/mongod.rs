@@ -52,8 +52,6 @@ pub struct Mongod {
     process: Option<Process>,
     options: MongodOptions,
     port: u16,
-    /// The next start is outside the set.
-    alone: bool,
     dir: DataDir,
 }
 
@@ -68,7 +66,7 @@ impl Mongod {
         if options.login {
             keyfile::write(dir.path())?;
         }
-        let mut server = Mongod { process: None, options, port: 0, alone: false, dir };
+        let mut server = Mongod { process: None, options, port: 0, dir };
         for _ in 0..PORT_TRIES_MAX {
             server.port = port::free()?;
             match server.launch().await {
@@ -119,13 +117,14 @@ impl Mongod {
         self.launch().await
     }
 
-    /// Starts it again outside its set, as for maintenance; `restart` takes it back.
-    pub async fn restart_alone(&mut self) -> Result<()> {
+    /// Ends it in order and starts it on its data as a server of its own, on another
+    /// port and outside its set, as an index that is not replicated is built.
+    /// `restart` brings it back.
+    pub async fn restart_alone(&mut self) -> Result<Link> {
         self.terminate();
-        self.alone = true;
-        let launched = self.launch().await;
-        self.alone = false;
-        launched
+        let port = port::free()?;
+        self.launch_at(port, true).await?;
+        Ok(Link::connect(&format!("127.0.0.1:{port}")).await?)
     }
 
     /// Freezes it: connections stay open, nothing answers (SIGSTOP).
@@ -145,13 +144,17 @@ impl Mongod {
     }
 
     async fn launch(&mut self) -> Result<()> {
+        self.launch_at(self.port, false).await
+    }
+
+    async fn launch_at(&mut self, port: u16, alone: bool) -> Result<()> {
         let log = self.dir.path().join("mongod.log");
         let name = format!("mongod {} ({})", self.host(), self.options.set);
-        self.process = Some(Process::start(self.command(), &name, &log)?);
+        self.process = Some(Process::start(self.command(port, alone), &name, &log)?);
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             self.process.as_mut().expect("it was set above").ensure_running()?;
-            if self.answers().await {
+            if self.answers(port).await {
                 return Ok(());
             }
             if deadline <= Instant::now() {
@@ -161,16 +164,17 @@ impl Mongod {
         }
     }
 
-    /// True if the server on our port is ours: another process may have won
+    /// True if the server on that port is ours: another process may have won
     /// the port while our server is still on its way to notice.
-    async fn answers(&self) -> bool {
+    async fn answers(&self, port: u16) -> bool {
+        let host = format!("127.0.0.1:{port}");
         // Who is not known yet may not ask; a process that lost its port ends by itself.
-        let hello = async { self.link().await.ok()?.command("admin", doc! { "hello": 1 }).await.ok() };
+        let hello = async { Link::connect(&host).await.ok()?.command("admin", doc! { "hello": 1 }).await.ok() };
         if self.options.login {
             return tokio::time::timeout(Duration::from_secs(1), hello).await.ok().flatten().is_some();
         }
         let ask = async {
-            let mut link = self.link().await.ok()?;
+            let mut link = Link::connect(&host).await.ok()?;
             let options = link.command("admin", doc! { "getCmdLineOpts": 1 }).await.ok()?;
             let path = options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()?;
             Some(self.dir.path() == std::path::Path::new(path))
@@ -178,20 +182,26 @@ impl Mongod {
         tokio::time::timeout(Duration::from_secs(1), ask).await.ok().flatten().unwrap_or(false)
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, port: u16, alone: bool) -> Command {
         let options = &self.options;
         let mut command = Command::new(&options.program);
         command.args(["--bind_ip", "127.0.0.1", "--nounixsocket"]);
-        if !self.alone {
-            command.args(["--replSet", &options.set]);
-        }
-        command.args(["--port", &self.port.to_string(), "--wiredTigerCacheSizeGB", &options.cache_gb.to_string()]);
+        command.args(["--port", &port.to_string(), "--wiredTigerCacheSizeGB", &options.cache_gb.to_string()]);
         command.arg("--dbpath").arg(self.dir.path());
         command.arg("--logpath").arg(self.dir.path().join("mongod.log")).arg("--logappend");
         // Written twice a second and read by nobody here.
         command.args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
+        if alone {
+            // A shard's server starts alone only where it is told not to look for its cluster.
+            for parameter in ["disableLogicalSessionCacheRefresh=true", "skipShardingConfigurationChecks=true"] {
+                command.args(["--setParameter", parameter]);
+            }
+        } else {
+            command.args(["--replSet", &options.set]);
+        }
         match options.role {
             Role::Plain => {}
+            _ if alone => {}
             Role::Shard => _ = command.arg("--shardsvr"),
             Role::Config => _ = command.arg("--configsvr"),
         }

@@ -3,11 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::server::spawn;
 
 const TAIL_LINES: usize = 15;
+/// A server that ends in order steps down first, and waits for its clients.
+const TERM_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Killed and waited for when dropped.
 #[derive(Debug)]
@@ -56,10 +61,15 @@ impl Process {
         self.end();
     }
 
-    /// Asks it to end in order (SIGTERM) and waits for the end.
+    /// Asks it to end in order (SIGTERM) and waits for the end; ends it at once where
+    /// it takes too long.
     pub fn terminate(mut self) {
         self.signal(libc::SIGTERM);
-        let _ = self.child.wait();
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < TERM_TIMEOUT {
+            thread::sleep(POLL);
+        }
+        self.end();
     }
 
     fn log_tail(&self) -> String {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::faults::Fault;
 use crate::load::mix::Mix;
+use crate::operator::Deed;
 
 /// Migrate under load while servers, network and engine fail, and prove that
 /// nothing is lost.
@@ -17,6 +18,11 @@ use crate::load::mix::Mix;
 /// primaries step down, kills, freezes and cuts off members (never a majority of
 /// a set), and kills the engine. Then all faults end, the engine catches up, the
 /// writes stop, `shardlift cutover` runs, and both sides are compared.
+///
+/// With --operators somebody else works on both deployments too. Where shardlift
+/// rightly refuses to go on (a chunk moved, a view was made), what its error says is
+/// done, and the run goes on; what it refuses without a remedy, or otherwise than
+/// expected, is a failure.
 ///
 /// Every fault is a line of JSON on stderr or in --log; a table of them by the
 /// engine's phase comes at the end. The last line on stdout is one JSON object.
@@ -53,10 +59,21 @@ pub struct Args {
     /// Create, fill and drop collections and indexes meanwhile
     #[arg(long)]
     pub ddl: bool,
+    /// A second operator works on both sides meanwhile: moves chunks, starts balancers,
+    /// kills ops and cursors, makes databases anew, builds indexes member by member
+    #[arg(long)]
+    pub operators: bool,
+    /// Seconds between two deeds of the second operator, on average
+    #[arg(long, default_value_t = 3.0, requires = "operators", value_parser = parse_positive)]
+    pub deed_every_s: f64,
+    /// Kinds of deeds of the second operator, such as move_target,view [default: all]
+    #[arg(long, requires = "operators", value_delimiter = ',')]
+    pub deeds: Vec<Deed>,
     /// Seconds between two faults, on average
     #[arg(long, default_value_t = 4.0, value_parser = parse_positive)]
     pub fault_every_s: f64,
-    /// Kinds of faults, such as step_down,kill,engine_kill [default: all]
+    /// Kinds of faults, such as step_down,kill,engine_kill [default: all; those of
+    /// operators only with --operators]
     #[arg(long, value_delimiter = ',')]
     pub faults: Vec<Fault>,
     /// Run this shardlift program instead of building one
@@ -79,6 +96,15 @@ impl Args {
         let words = ["migrate", "--source", source, "--target", target, "--cutover", "manual", "--grace-s", "1"];
         let words = words.into_iter().chain(["--api-port", "0", "--progress", "none", "--json"]);
         words.map(str::to_owned).chain(self.engine_args.iter().cloned()).collect()
+    }
+
+    /// Kinds that the clock picks from.
+    pub(super) fn kinds(&self) -> Vec<Fault> {
+        let all = Fault::ALL.map(|(fault, ..)| fault).into_iter();
+        match self.faults.is_empty() {
+            true => all.filter(|fault| self.operators || !fault.is_operators()).collect(),
+            false => self.faults.clone(),
+        }
     }
 
     /// Where the record of faults goes.

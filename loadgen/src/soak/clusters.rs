@@ -14,6 +14,9 @@ const OPLOG_MB: u32 = 768;
 /// An abandoned transaction must not hold up the cutover for the default, 60 s.
 const TRANSACTION_LIFETIME_S: &str = "20";
 
+/// What a moved chunk leaves is deleted within the run, and so is what was written there.
+const ORPHAN_CLEANUP_DELAY_S: &str = "2";
+
 pub(super) struct Clusters {
     pub(super) source: Deployment,
     pub(super) target: Deployment,
@@ -37,7 +40,10 @@ impl Clusters {
 }
 
 async fn start(args: &Args, name: &str) -> Result<Deployment> {
-    let set_parameters = vec![("transactionLifetimeLimitSeconds".to_owned(), TRANSACTION_LIFETIME_S.to_owned())];
+    let mut set_parameters = vec![("transactionLifetimeLimitSeconds".to_owned(), TRANSACTION_LIFETIME_S.to_owned())];
+    if args.operators {
+        set_parameters.push(("orphanCleanupDelaySecs".to_owned(), ORPHAN_CLEANUP_DELAY_S.to_owned()));
+    }
     if args.replica_set {
         let options = ReplicaSetOptions {
             name: name.to_owned(),

@@ -10,21 +10,24 @@ use crate::engine::child::Child;
 use crate::engine::keeper::Keeper;
 use crate::error::Result;
 
-/// Longer than the engine's own bound, twice.
-const CUTOVER_TIMEOUT: Duration = Duration::from_secs(300);
+/// Longer than the engine's own bound.
+const ASK_TIMEOUT: Duration = Duration::from_secs(300);
 /// From the end of the cutover to the end of the process.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Until the engine has ended with code 0; milliseconds from the first request.
-pub(super) async fn cut_over(engine: &Keeper, program: &Path) -> Result<u64> {
+///
+/// # Errors
+/// If that takes longer than `patience`.
+pub(super) async fn cut_over(engine: &Keeper, program: &Path, patience: Duration) -> Result<u64> {
     let began = Instant::now();
     loop {
         match ask(engine, program).await {
             Ok(()) => break,
             // Refused, called off, or the engine went away before it could tell.
             Err(_) if engine.is_done()? => break,
-            Err(e) if CUTOVER_TIMEOUT <= began.elapsed() => return Err(engine.explain(&e.message)),
+            Err(e) if patience <= began.elapsed() => return Err(engine.explain(&e.message)),
             Err(e) => eprintln!("cutover: {}; asking again", e.message),
         }
         tokio::time::sleep(PAUSE).await;
@@ -45,5 +48,5 @@ async fn ask(engine: &Keeper, program: &Path) -> Result<()> {
     let url = engine.url().ok_or_else(|| crate::error::Error::new("the engine has no API now"))?;
     let mut command = Command::new(program);
     command.args(["cutover", "--api", &url]).stdin(Stdio::null()).stdout(std::io::stderr());
-    Child::start(command, "shardlift cutover")?.success(Some(CUTOVER_TIMEOUT)).await
+    Child::start(command, "shardlift cutover")?.success(Some(ASK_TIMEOUT)).await
 }

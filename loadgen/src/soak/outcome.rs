@@ -9,9 +9,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::check;
+use crate::engine::keeper::Keeper;
 use crate::faults::Fault;
 use crate::faults::record::Record;
 use crate::load::LoadReport;
+use crate::operator::Tally;
 
 pub(super) struct Outcome {
     pub(super) record: Arc<Record>,
@@ -19,10 +21,46 @@ pub(super) struct Outcome {
     pub(super) elections: u64,
     pub(super) engine_starts: u64,
     pub(super) engine_ends: BTreeMap<String, u64>,
+    pub(super) second: Option<Second>,
     pub(super) load: LoadReport,
     pub(super) check: check::Report,
     pub(super) cutover_ms: u64,
     pub(super) seconds: f64,
+}
+
+/// What a second operator did, and what the engine made of it.
+pub(super) struct Second {
+    done: BTreeMap<&'static str, u64>,
+    failed: BTreeMap<&'static str, u64>,
+    writes: u64,
+    refusals: BTreeMap<&'static str, u64>,
+    begun_anew: u64,
+    shards_begun_anew: u64,
+    called_off: u64,
+}
+
+impl Second {
+    pub(super) fn of(tally: &Tally, engine: &Keeper) -> Second {
+        let refusals = engine.refusals().unwrap_or_default();
+        Second {
+            done: tally.done(),
+            failed: tally.failed(),
+            writes: tally.written(),
+            refusals: refusals.counts,
+            begun_anew: refusals.begun_anew,
+            shards_begun_anew: refusals.shards_begun_anew,
+            called_off: engine.called_off(),
+        }
+    }
+
+    fn add_to(&self, json: &mut Value) {
+        let deeds = self.done.values().sum::<u64>();
+        json["operator"] = json!({"deeds": deeds, "did": self.done, "failed": self.failed, "writes": self.writes});
+        json["refusals"] = json!(self.refusals);
+        json["called_off"] = json!(self.called_off);
+        json["begun_anew"] = json!(self.begun_anew);
+        json["shards_begun_anew"] = json!(self.shards_begun_anew);
+    }
 }
 
 impl Outcome {
@@ -34,6 +72,14 @@ impl Outcome {
     }
 
     pub(super) fn json(&self) -> Value {
+        let mut json = self.of_faults();
+        if let Some(second) = &self.second {
+            second.add_to(&mut json);
+        }
+        json
+    }
+
+    fn of_faults(&self) -> Value {
         json!({
             "faults": self.record.count(|_| true),
             "kills": self.record.count(Fault::is_kill),

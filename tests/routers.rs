@@ -11,7 +11,8 @@ use mongodb::Client;
 use shardlift::cluster::catalog::{self, Chunk, Collection, Namespace, Sharded};
 use shardlift::cluster::connect::{self, Deployment, Side};
 use shardlift::cluster::ownership::joined;
-use shardlift::control::{balancer, cancel, layout, wipe};
+use shardlift::control::dropping::drop_collection;
+use shardlift::control::{balancer, cancel, layout};
 use shardlift::error::Kind;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -171,11 +172,13 @@ async fn a_drop_that_a_router_takes_for_made_is_looked_after() {
     let target = fixture::target(&cluster.uri()).await;
     model(&cluster, &target).await;
     // Not this one: it stays, and that is no error.
-    wipe::drop_one(&target, &ns("model"), Some(Uuid::new())).await.unwrap();
+    let model = catalog::read_one(&target, &ns("model")).await.unwrap().unwrap();
+    let another = |ns: Namespace| Collection { ns, uuid: Some(Uuid::new()), ..model.clone() };
+    drop_collection(&target, &another(ns("model"))).await.unwrap();
     assert!(catalog::read_one(&target, &ns("model")).await.unwrap().is_some());
-    wipe::drop_one(&target, &ns("absent"), Some(Uuid::new())).await.unwrap();
+    drop_collection(&target, &another(ns("absent"))).await.unwrap();
     let nowhere = Namespace { db: "nowhere".to_owned(), coll: "c".to_owned() };
-    wipe::drop_one(&target, &nowhere, Some(Uuid::new())).await.unwrap();
+    drop_collection(&target, &another(nowhere)).await.unwrap();
 
     // The database's primary shard, which is asked alone, lacks it.
     for command in [
@@ -184,10 +187,9 @@ async fn a_drop_that_a_router_takes_for_made_is_looked_after() {
     ] {
         cluster.admin(command).await.unwrap();
     }
-    let elsewhere = ns("elsewhere");
-    let uuid = catalog::read_one(&target, &elsewhere).await.unwrap().unwrap().uuid;
+    let elsewhere = catalog::read_one(&target, &ns("elsewhere")).await.unwrap().unwrap();
     run(&cluster.shards()[0].client().await.unwrap(), "d", doc! {"drop": "elsewhere"}).await;
-    let error = wipe::drop_one(&target, &elsewhere, uuid).await.unwrap_err();
+    let error = drop_collection(&target, &elsewhere).await.unwrap_err();
     assert_eq!(error.code, Some(361), "{error}");
     assert!(error.remedy.unwrap().contains("by hand"));
 }

@@ -64,6 +64,16 @@ pub async fn run_majority(entry: &Entry, db: &str, command: &RawDocument) -> Res
     run(entry, db, &command).await
 }
 
+/// Sends a command to a shard once, to be acknowledged by a majority.
+///
+/// # Errors
+/// As `run_once`.
+pub async fn run_once_majority(shard: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+    let mut command = command.to_owned();
+    command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority"});
+    run_once(shard, db, &command).await
+}
+
 /// Sends a command once.
 ///
 /// # Errors

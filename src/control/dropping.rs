@@ -57,5 +57,5 @@ async fn drop_stored_functions(target: &Deployment, collection: &Collection, uui
     };
     let command = rawdoc! {"applyOps": RawArrayBuf::from_iter([drop])};
     let shard = &target.shards[collection.primary];
-    admin::run_majority(&shard.client, "admin", &command).await.map(std::mem::drop)
+    admin::run_once_majority(&shard.client, "admin", &command).await.map(std::mem::drop)
 }

@@ -165,7 +165,7 @@ impl Run {
 
     /// Unless it was said before.
     pub fn warn_once(&self, warning: String) {
-        if !self.state.lock().warnings.contains(&warning) {
+        if !self.state.lock().warnings.iter().any(|(_, known)| *known == warning) {
             self.warn(warning);
         }
     }

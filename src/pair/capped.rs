@@ -67,7 +67,7 @@ async fn resize(target: &Client, tracked: &Tracked, bytes: i64) -> Result<()> {
         "collMod": tracked.ns.coll.as_str(), "cappedSize": bytes,
         "collectionUUID": Binary::from(tracked.target_uuid()),
     };
-    match admin::run_majority(target, &tracked.ns.db, &command).await {
+    match admin::run_once_majority(target, &tracked.ns.db, &command).await {
         Err(_) if tracked.is_dead() => Ok(()),
         resized => resized
             .map(drop)

@@ -16,7 +16,7 @@ use crate::pair::index::Expiries;
 const OBSOLETE: [&str; 2] = ["autoIndexId", "flags"];
 
 /// `expiries[i]`: held back by pair i.
-pub(super) fn compare(sides: &Sides, source: &Holdings, target: &Holdings, expiries: &[Expiries]) -> Vec<Difference> {
+pub(super) fn compare(map: &ShardMap, source: &Holdings, target: &Holdings, expiries: &[Expiries]) -> Vec<Difference> {
     let mut found = Vec::new();
     for (pair, stored) in source.shards.iter().enumerate() {
         let there: HashMap<&Namespace, &Stored> =

@@ -23,9 +23,9 @@ async fn names(client: &Client, db: &str) -> Vec<String> {
 
 /// Asks for a cutover until one was called off, or is refused for this; then it must not
 /// have been done.
-async fn never_done(engine: &mut Engine, because: &str) -> Snapshot {
+pub(crate) async fn never_done(engine: &mut Engine, because: &str) -> Snapshot {
     let told = |now: &Snapshot| {
-        let mut texts = now.obstacles.iter().chain(&now.warnings).chain(&now.error);
+        let mut texts = now.obstacles.iter().chain(&now.warnings).chain(&now.error).chain(&now.last_cutover);
         texts.any(|text| text.contains(because))
     };
     loop {

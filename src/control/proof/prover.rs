@@ -109,7 +109,11 @@ impl Prover {
         if !listing::same_terms(&before, &after) {
             return Err(Error::new(Kind::Transient, "a source shard held an election meanwhile"));
         }
-        proof::repair(&found, &self.pairs, &self.coordinator).await?;
+        // A cutover that began meanwhile mends by itself, and once it is over nothing may
+        // change any more.
+        if self.may_look() {
+            proof::repair(&found, &self.pairs, &self.coordinator).await?;
+        }
         Ok(found)
     }
 

@@ -1,6 +1,10 @@
 //! What can be connected to, and how it is refused what cannot.
 
+use std::process::Command;
+use std::time::Duration;
+
 use bson::doc;
+use loadgen::server::data_dir::DataDir;
 use loadgen::server::port;
 use shardlift::cluster::connect::{self, Side, Topology};
 use shardlift::error::{Error, Kind};
@@ -88,17 +92,28 @@ async fn a_uri_that_cannot_be_used_says_why_and_keeps_the_password() {
 
 #[tokio::test]
 async fn a_set_whose_configuration_names_other_hosts_says_which() {
-    let mut set = fixture::replica_set("moved", &[]).await;
-    let nowhere = format!("127.0.0.1:{}", port::free().unwrap());
-    let change = doc! {"$set": {"members.0.host": &nowhere}};
-    let update = doc! {"update": "system.replset", "updates": [{"q": {}, "u": change}], "writeConcern": {"j": true}};
-    fixture::run(&set.client().await.unwrap(), "local", update).await;
-    set.member_mut(0).kill();
-    let host = set.member_hosts().remove(0);
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), set.member_mut(0).restart()).await;
-    let error = refusal(&format!("mongodb://{host}/?replicaSet=moved")).await;
+    let args = ["--replSet", "moved", "--oplogSize", "64"];
+    let dir = DataDir::create("moved").unwrap();
+    let path = dir.path().to_owned();
+    let first = fixture::Server::start_in(dir, "moved", &args).await;
+    let client = first.client().await;
+    let members = doc! {"_id": "moved", "members": [{"_id": 0, "host": &first.host}]};
+    fixture::run(&client, "admin", doc! {"replSetInitiate": members}).await;
+    while !fixture::run(&client, "admin", doc! {"hello": 1}).await.get_bool("isWritablePrimary").unwrap() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Its files come up at another port: it finds itself in no host of its configuration.
+    fixture::run(&client, "admin", doc! {"fsync": 1, "lock": true}).await;
+    let copy = DataDir::create("moved-on").unwrap();
+    let copied = Command::new("cp").arg("-r").arg(path.join(".")).arg(copy.path()).status().unwrap();
+    assert!(copied.success());
+    std::fs::remove_file(copy.path().join("mongod.lock")).unwrap();
+    let nowhere = first.host.clone();
+    drop(first);
+    let second = fixture::Server::start_in(copy, "moved-on", &args).await;
+    let error = refusal(&format!("mongodb://{}/?replicaSet=moved", second.host)).await;
     assert_eq!(error.kind, Kind::Connect, "{error}");
-    for named in [&host, &nowhere, "the configuration names", "cannot reach"] {
+    for named in [&second.host, &nowhere, "the configuration names", "cannot reach"] {
         assert!(error.message.contains(named), "{named}: {error}");
     }
     assert!(error.remedy.unwrap().contains("rs.reconfig"));

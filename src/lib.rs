@@ -154,10 +154,13 @@
 //!   Only where a shard answers that it does not know yet what it owns is it sent again.
 //! - *A drop is believed when the tail meets it*: one that merely shows may be rolled
 //!   back, so until then all of the collection may be needed again
-//!   ([`pair::gate::Gate::suspend`]). Where no tail was before, the whole listing is
-//!   proven by a note of the same term ([`control::listing`]). And what is dead is
-//!   recorded as dead once its drop is made on the target: an earlier incarnation may
-//!   have made the collection and not recorded it.
+//!   ([`pair::gate::Gate::suspend`]). Whatever is listed on the source
+//!   (collections, options, indexes) is proven by a note of the same term
+//!   ([`pair::proven`]). And what is dead is recorded as dead once its drop is made on the
+//!   target: an earlier incarnation may have made the collection and not recorded it.
+//! - *Indexes are reconciled, not mended by guess*: where the target's are not what the
+//!   oplog expects, they are brought to the source's list, option for option
+//!   ([`cluster::catalog::index::plan`]), builds that an earlier attempt left behind too.
 //! - *A dropped collection is forgotten* ([`control::forget`]) once no pair holds it and
 //!   every pair would resume beyond all that was met by then: until then a replay may meet it.
 //!   Kept for ever they slowed down every look at a gate.

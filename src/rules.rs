@@ -66,7 +66,7 @@
 //! # R10
 //! **Indexes.** Secondary indexes are built after a collection is copied, unique ones
 //! while its ops are held at a position past the horizon. What would delete or refuse
-//! documents by itself, such as an expiry, waits for the cutover.
+//! documents by itself, an expiry or `prepareUnique`, waits for the cutover.
 //!
 //! # R11
 //! **Cutover.** Writes stop; a note in every source shard's oplog is the first fence.

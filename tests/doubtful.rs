@@ -34,6 +34,7 @@ use shardlift::pair::lane;
 use shardlift::pair::oplog::Oplog;
 use shardlift::pair::origin::Origin;
 use shardlift::pair::position::{Mark, Position};
+use shardlift::pair::proven::Lister;
 use shardlift::pair::replay::Replayer;
 use shardlift::spool::log::{Limits, OplogLog};
 use shardlift::spool::quota::Quota;

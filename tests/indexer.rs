@@ -12,7 +12,6 @@ use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::gate::{Gate, Verdict};
 use shardlift::pair::index::Indexer;
 use shardlift::pair::op::{OpKind, OpRef};
-use shardlift::pair::oplog::Oplog;
 use shardlift::pair::origin::Origin;
 use shardlift::pair::position::Position;
 use shardlift::pair::{budget::Share, vanished};
@@ -37,14 +36,12 @@ struct Building {
 /// `builds`: at a time.
 fn building(sides: &Sides, replay: Replay<'_>, builds: usize) -> Building {
     let Replay { tracked, gate, doubtful, lanes, .. } = replay;
-    let (source, target) = (sides.deployments.0.shards[0].clone(), sides.deployments.1.shards[0].clone());
+    let target = sides.deployments.1.shards[0].clone();
     let indexer = Indexer {
-        oplog: Oplog::new(sides.source.clone(), "a", Duration::from_secs(10)),
+        lister: doubtful.lister.clone(),
         metrics: doubtful.metrics.clone(),
         doubtful: Arc::new(doubtful),
-        source,
         target,
-        expiries: Default::default(),
         builds: Semaphore::new(builds),
     };
     Building { indexer: Arc::new(indexer), tracked, gate, _lanes: lanes }
@@ -94,7 +91,7 @@ async fn a_collection_that_is_not_listed_is_gone_only_when_its_drop_is_met() {
     sides.on_both(doc! {"create": "rows"}).await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
     let Building { indexer, tracked, .. } = building(&sides, replay, 1);
-    let source = &indexer.source.client;
+    let source = &indexer.lister.shard.client;
     let back = vanished::until_dropped(source, &tracked).await.unwrap_err();
     assert!(back.message.contains("rolled back"), "{back}");
 
@@ -102,7 +99,7 @@ async fn a_collection_that_is_not_listed_is_gone_only_when_its_drop_is_met() {
     // A namesake has indexes of its own.
     run(&sides.source, DB, doc! {"createIndexes": "rows", "indexes": [{"key": {"z": 1}, "name": "z"}]}).await;
     let (listing, of) = (indexer.clone(), tracked.clone());
-    let mut done = tokio::spawn(async move { listing.build_all(&of).await });
+    let mut done = tokio::spawn(async move { listing.reconcile(&of).await });
     assert!(tokio::time::timeout(WAIT, &mut done).await.is_err(), "it waits for the drop");
     tracked.kill();
     done.await.unwrap().unwrap();

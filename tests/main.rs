@@ -26,6 +26,7 @@ mod migrate_content;
 mod migrate_databases;
 mod migrate_cutover;
 mod migrate_ddl;
+mod migrate_indexes;
 mod migrate_refused;
 mod migrate_status;
 mod migrate_transactions;

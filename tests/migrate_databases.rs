@@ -14,6 +14,7 @@ use shardlift::control::sides::Sides;
 use shardlift::control::views::Views;
 use shardlift::pair::ddl::{Creation, Request};
 use shardlift::pair::position::{Mark, Position};
+use shardlift::pair::proven::Lister;
 use shardlift::state::{CollectionState, PairState};
 use tokio::sync::{mpsc, oneshot};
 
@@ -113,7 +114,8 @@ async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are
     let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0, 1] };
     let states = [state(vec![held(&old, uuid, made)]), state(Vec::new())];
     let views = Views::new(sides.clone(), sides.target.shards.clone());
-    let coordinator = Coordinator::new(sides.clone(), views, &states, HashSet::new());
+    let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
+    let coordinator = Coordinator::new(sides.clone(), views, listers, &states, HashSet::new());
     let (requests, received) = mpsc::channel(4);
     tokio::spawn(coordinator.run(received));
     // Pair 1 meets the creation, pair 0 is far behind: it has the drop still before it.

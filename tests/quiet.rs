@@ -14,13 +14,14 @@ use crate::migrate::expect_equal;
 const AHEAD_S: u64 = 60;
 
 /// Sets the clock forward as a server of another shard would: it writes nothing.
-async fn set_clock_forward(source: &ReplicaSet) {
+async fn set_clock_forward(source: &ReplicaSet) -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let clock = Timestamp { time: (now + AHEAD_S) as u32, increment: 1 };
     let hash = Binary { subtype: BinarySubtype::Generic, bytes: vec![0; 20] };
     let told = doc! { "clusterTime": clock, "signature": { "hash": hash, "keyId": 0i64 } };
     let mut link = source.primary_link().await.unwrap();
     link.command("admin", doc! { "ping": 1, "$clusterTime": told }).await.unwrap();
+    clock
 }
 
 #[tokio::test]
@@ -38,11 +39,14 @@ async fn a_quiet_source_whose_clock_is_ahead_keeps_no_unique_index_and_no_cutove
     engine.until_ready().await;
     engine.signal("TERM");
     assert_eq!(engine.end().await.code, 130);
-    set_clock_forward(&source).await;
+    let clock = set_clock_forward(&source).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     let oplog = client.database("local").collection::<Document>("oplog.rs");
-    let note = oplog.find_one(doc! { "op": "n", "o.msg": "shardlift horizon" }).await.unwrap();
+    // For the horizon, or what proves the list of indexes.
+    let notes = ["shardlift horizon", "shardlift listing"];
+    let note = doc! { "op": "n", "o.msg": { "$in": notes.to_vec() }, "ts": { "$gt": clock } };
+    let note = oplog.find_one(note).await.unwrap();
     assert!(note.is_some(), "nothing else could have taken the tail past the clock");
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;

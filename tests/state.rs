@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, RawBson, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
+use bson::{DateTime, Document, RawBson, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
+use shardlift::bson::element::{Element, document, kind, string_value};
 use shardlift::cluster::catalog::{Chunk, Namespace, Sharded, Zone};
 use shardlift::cluster::connect::{Deployment, Shard};
 use shardlift::cluster::probe::Identity;
@@ -15,7 +16,9 @@ use shardlift::pair::position::{Mark, Position};
 use shardlift::state::lease::{Holder, Lease};
 use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;
-use shardlift::state::{CollectionState, DATABASE, Expiry, PairState, Recorded, RunState, Stage, UnitState};
+use shardlift::state::{
+    CollectionState, DATABASE, HeldBack, OptionsOf, PairState, Recorded, RunState, Stage, UnitState,
+};
 
 use crate::fixture::{self, run};
 
@@ -258,18 +261,29 @@ async fn a_run_comes_back_and_its_stage_only_advances() {
         assert!(error.kind == Kind::Refused && error.message.contains("finishing already"), "{error}");
     }
 
-    let expiry = |i: i64| Expiry {
+    // A name that is not UTF-8, and numbers of every type, as they are.
+    let name = string_value(b"\xff");
+    let options = [
+        rawdoc! {"expireAfterSeconds": f64::NAN},
+        document([Element { kind: kind::STRING, name: b"name", value: &name }]),
+        rawdoc! {"name": "n", "expireAfterSeconds": 7i64, "prepareUnique": true},
+    ];
+    let held_back = |i: usize| HeldBack {
         ns: ns("d.c"),
-        index: (i % 3 != 0).then(|| format!("i{i}")),
-        seconds: [Bson::Int64(i), Bson::Double(0.5), Bson::Int32(7)][i as usize % 3].clone(),
+        of: if i.is_multiple_of(3) { OptionsOf::Collection } else { OptionsOf::Index },
+        options: options[i % 3].clone(),
     };
-    assert!(store.load_expiries().await.unwrap().is_empty());
+    assert!(store.load_held_back().await.unwrap().is_empty());
     for count in [2_500, 3] {
-        let expiries: Vec<Expiry> = (0..count).map(expiry).collect();
-        store.save_expiries(&expiries).await.unwrap();
-        assert_eq!(store.load_expiries().await.unwrap(), expiries);
+        let all: Vec<HeldBack> = (0..count).map(held_back).collect();
+        store.save_held_back(&all).await.unwrap();
+        assert_eq!(store.load_held_back().await.unwrap(), all);
     }
-    assert_eq!(store.load().await.unwrap(), Some(state), "saving expiries keeps the run as it is");
+    assert_eq!(store.load().await.unwrap(), Some(state), "saving what waits keeps the run as it is");
+}
+
+fn held_back() -> HeldBack {
+    HeldBack { ns: ns("d.c"), of: OptionsOf::Collection, options: rawdoc! {"expireAfterSeconds": 1} }
 }
 
 /// Who holds it, as another process would have left it, valid for `valid`.
@@ -298,7 +312,7 @@ async fn the_run_goes_last_and_leaves_nothing() {
     let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
     let lease = Lease::take(shard, RUN).await.unwrap();
     runs.create(&run_state(Stage::Finishing, &target)).await.unwrap();
-    runs.save_expiries(&[Expiry { ns: ns("d.c"), index: None, seconds: Bson::Int32(1) }]).await.unwrap();
+    runs.save_held_back(&[held_back()]).await.unwrap();
     pairs.create(&pair_state(vec![collection("d.c", vec![UnitState::Settled])])).await.unwrap();
     assert_eq!(collections_left(shard).await, ["collections", "expiries", "lease", "pairs", "run", "units"]);
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use bson::doc;
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, RawDocumentBuf, doc};
 use loadgen::server::data_dir::DataDir;
 use shardlift::cluster::catalog;
 use shardlift::cluster::connect::{self, Deployment, Side};
+use shardlift::control::validate::indexes::refused;
 use shardlift::control::validate::{self, Check};
 use shardlift::error::Kind;
 
@@ -79,6 +81,56 @@ async fn replica_sets_must_have_the_release_s_own_feature_version() {
     fixture::run(&client, "admin", doc! {"setFeatureCompatibilityVersion": "5.0"}).await;
     let target = fixture::target(&b.uri()).await;
     assert_eq!(failed(&source, &target).await, ["feature compatibility version"]);
+}
+
+/// What an index is refused for is what a real server refuses it for, and nothing else.
+#[tokio::test]
+async fn an_index_is_refused_exactly_where_a_server_would_not_build_it() {
+    let set = fixture::replica_set("rules", &[]).await;
+    let client = set.client().await.unwrap();
+    let decimal = |text: &str| Bson::Decimal128(text.parse().unwrap());
+    let mut specs = Vec::new();
+    for version in [0, 1, 2, 3] {
+        specs.push(doc! {"v": version, "key": {"a": 1}});
+    }
+    let kinds = [1.into(), (-1).into(), 0.into(), 5i64.into(), 0i64.into(), 0.5.into(), (-0.0).into(), f64::NAN.into()];
+    let decimals = ["1", "-1", "0", "-0", "0E+3", "NaN", "Infinity", "0.5", "1E-6000"].map(decimal);
+    let named = ["text", "2d", "2dsphere", "2dsphere_bucket", "hashed", "wildcard", "geoHaystack", "btree", "", "1"];
+    let others =
+        [true.into(), Bson::Null, Bson::MinKey, Bson::Document(doc! {}), DateTime::MIN.into(), ObjectId::new().into()];
+    for kind in kinds.into_iter().chain(decimals).chain(named.map(Bson::from)).chain(others) {
+        specs.extend([1, 2].map(|version| doc! {"v": version, "key": {"a": kind.clone()}}));
+    }
+    let fields = [
+        "", "a.", ".a", "a..b", "$a", "a.$b", "$id", "a.$id", "a.$ref", "a.$db", "a.b.$id", "a.$id.b", "$**", "a.$**",
+        "a.$**.b",
+    ];
+    specs.extend(fields.map(|field| doc! {"v": 2, "key": {field: 1}}));
+    specs.extend(["$**", "a.$**"].map(|field| doc! {"v": 2, "key": {field: -1}}));
+    specs.push(doc! {"v": 2, "key": {"$**": "hashed"}});
+    for (option, value) in [
+        ("safe", Bson::from(true)),
+        ("bucketSize", 1.0.into()),
+        ("columnstoreProjection", Bson::Document(doc! {"a": 1})),
+        ("dropDups", true.into()),
+        ("background", true.into()),
+        ("bits", 26.into()),
+        ("expireAfterSeconds", 5.into()),
+    ] {
+        specs.push(doc! {"v": 2, "key": {"a": 1}, option: value});
+    }
+    specs.push(doc! {"v": 2, "key": {"a": 1, "b": 1}, "expireAfterSeconds": 5});
+    specs.push(doc! {"v": 2, "key": {"$**": 1}, "expireAfterSeconds": 5});
+    let mut told_apart = [0, 0];
+    for mut spec in specs {
+        spec.insert("name", "x");
+        client.database("d").collection::<bson::Document>("c").drop().await.unwrap();
+        let built = client.database("d").run_command(doc! {"createIndexes": "c", "indexes": [spec.clone()]}).await;
+        let refused = refused(&RawDocumentBuf::try_from(&spec).unwrap());
+        assert_eq!(refused.is_some(), built.is_err(), "{spec}: {refused:?} {built:?}");
+        told_apart[usize::from(built.is_ok())] += 1;
+    }
+    assert!(told_apart.iter().all(|count| 10 < *count), "{told_apart:?}");
 }
 
 #[tokio::test]

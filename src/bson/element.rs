@@ -3,9 +3,10 @@
 //! Servers store what clients send: strings that are not UTF-8, wrong array
 //! names, any boolean byte. The driver's iterators refuse such values, so the
 //! passes that see every document use this walk instead. Malformed lengths end
-//! the walk. Knows nothing about order, hashes or which fields matter.
+//! the walk. The same way back: documents are put together from elements, byte for
+//! byte. Knows nothing about order, hashes or which fields matter.
 
-use bson::RawDocument;
+use bson::{RawDocument, RawDocumentBuf};
 
 /// BSON element types, by their byte (<https://bsonspec.org/spec.html>).
 pub mod kind {
@@ -59,6 +60,27 @@ pub fn elements_of(bytes: &[u8]) -> Elements<'_> {
 /// The first element named `name` on the top level of the document `bytes`.
 pub fn field<'a>(bytes: &'a [u8], name: &[u8]) -> Option<Element<'a>> {
     elements_of(bytes).find(|e| e.name == name)
+}
+
+/// A document of these elements, in this order.
+pub fn document<'a>(elements: impl IntoIterator<Item = Element<'a>>) -> RawDocumentBuf {
+    let mut bytes = vec![0; size_of::<i32>()];
+    for Element { kind, name, value } in elements {
+        bytes.push(kind);
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(value);
+    }
+    bytes.push(0);
+    let length = i32::try_from(bytes.len()).expect("documents are far below 2 GB");
+    bytes[..size_of::<i32>()].copy_from_slice(&length.to_le_bytes());
+    RawDocumentBuf::from_bytes(bytes).expect("it has its length and its end")
+}
+
+/// The value of an element that holds this string.
+pub fn string_value(text: &[u8]) -> Vec<u8> {
+    let length = i32::try_from(text.len() + 1).expect("strings are far below 2 GB");
+    [&length.to_le_bytes(), text, &[0]].concat()
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -185,6 +207,17 @@ mod tests {
             .collect();
         assert_eq!(ours, theirs);
         assert!(ours.iter().any(|(kind, ..)| *kind == ElementType::DbPointer as u8));
+    }
+
+    #[test]
+    fn a_document_put_together_from_its_elements_has_its_bytes() {
+        let doc = crate::bson::samples::every_type();
+        assert_eq!(document(elements(&doc)), doc);
+        let text = [0xff, b'x'];
+        let value = string_value(&text);
+        assert_eq!(string(&value), Some((&text[..], &[][..])));
+        let odd = document([Element { kind: kind::STRING, name: b"\xfe", value: &value }; 2]);
+        assert_eq!(elements(&odd).map(|e| (e.name, e.value)).collect::<Vec<_>>(), [(&b"\xfe"[..], &value[..]); 2]);
     }
 
     #[test]

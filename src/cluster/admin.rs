@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use mongodb::Client;
 
+use crate::bson::element::{document, elements};
 use crate::cluster::catalog::Namespace;
 use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
@@ -128,11 +129,8 @@ pub async fn move_primary(router: &Entry, db: &str, to: &str) -> Result<()> {
 
 /// Creates a collection or view; `options` as `listCollections` gives them.
 pub async fn create(entry: &Entry, ns: &Namespace, options: &RawDocument) -> Result<()> {
-    let mut command = rawdoc! {"create": ns.coll.as_str()};
-    for element in options {
-        let (name, value) = element?;
-        command.append(name, bson::RawBson::from(value));
-    }
+    let head = rawdoc! {"create": ns.coll.as_str()};
+    let command = document(elements(&head).chain(elements(options)));
     run_majority(entry, &ns.db, &command).await.map(drop)
 }
 

@@ -12,11 +12,13 @@ pub mod left_behind;
 pub(crate) mod listing;
 mod sharding;
 
+pub use listing::{indexes, indexes_and_builds_of, indexes_of, local_uuids};
+
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use bson::{Bson, RawDocumentBuf, Uuid, doc};
+use bson::{Document, RawDocumentBuf, Uuid, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::listing::Listed;
@@ -113,6 +115,13 @@ pub struct Zone {
     pub name: String,
 }
 
+impl Catalog {
+    /// Of its databases.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().map(|database| database.name.as_str())
+    }
+}
+
 impl Collection {
     /// Capped collections keep their natural order: one unit, one lane.
     pub fn is_capped(&self) -> bool {
@@ -153,21 +162,6 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Namespace>> 
     let listed = listing::collections(&deployment.shards[primary].client, db, None).await?;
     let views = listed.into_iter().filter(|l| l.kind == CollectionKind::View);
     Ok(views.map(|l| Namespace { db: db.to_owned(), coll: l.name }).collect())
-}
-
-/// Index specifications (`listIndexes`, without `ns`) of a collection on one
-/// shard, addressed by name; empty if the collection is not there. Indexes
-/// still being built are left out: their commit is still to come in the oplog.
-pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
-    let listed = listing::indexes(&shard.client, &ns.db, Bson::from(ns.coll.as_str())).await?;
-    Ok(listed.unwrap_or_default())
-}
-
-/// The same, addressed by UUID, so never those of a namesake. None if the shard
-/// does not list the collection now: a drop shows before a majority has it, and
-/// may still be rolled back.
-pub async fn indexes_of(shard: &Shard, db: &str, uuid: Uuid) -> Result<Option<Vec<RawDocumentBuf>>> {
-    listing::indexes(&shard.client, db, Bson::from(uuid)).await
 }
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
@@ -267,13 +261,19 @@ pub struct Estimate {
 /// Counts kept by the storage engine (`collStats`): cheap, near enough for
 /// planning, all zero if the collection is not there.
 pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
-    let reply = shard.client.database(&ns.db).run_command(doc! {"collStats": &ns.coll}).await?;
-    let number = |field| reply.get(field).and_then(listing::count).unwrap_or(0);
-    Ok(Estimate {
-        document_count: number("count"),
-        bytes: number("size"),
-        document_bytes_average: number("avgObjSize"),
-    })
+    // Not the command: its reply has indexes by name, which may be no UTF-8.
+    let storage = |field: &str| format!("$storageStats.{field}");
+    let pipeline = [
+        doc! {"$collStats": {"storageStats": {}}},
+        doc! {"$project": {"count": storage("count"), "size": storage("size"), "average": storage("avgObjSize")}},
+    ];
+    let collection = shard.client.database(&ns.db).collection::<Document>(&ns.coll);
+    let stats = match collection.aggregate(pipeline).await.map_err(Error::from) {
+        Err(e) if e.code == Some(listing::NAMESPACE_NOT_FOUND) => return Ok(Estimate::default()),
+        cursor => cursor?.try_next().await?.unwrap_or_default(),
+    };
+    let number = |field| stats.get(field).and_then(listing::count).unwrap_or(0);
+    Ok(Estimate { document_count: number("count"), bytes: number("size"), document_bytes_average: number("average") })
 }
 
 /// What one pass over a moving catalog may find torn.

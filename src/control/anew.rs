@@ -52,7 +52,7 @@ impl Anew<'_> {
             listing::read(self.source, &self.run.id).await?;
         let (start, catalog_position) = (starts[self.pair], catalog_positions[self.pair]);
         let there = catalog::read(self.target).await?;
-        let changes = changes(self.pair, states, &now, &local[self.pair], &there, &self.run.views)?;
+        let changes = changes(self.pair, states, &now, &local[self.pair], &there, &self.run.views);
         self.refuse(&changes)?;
 
         let mine = states[self.pair].collections.iter().filter(|c| !c.dead);

@@ -10,7 +10,6 @@ use bson::Uuid;
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::layout;
 use crate::control::watch::same_owners;
-use crate::error::Result;
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
@@ -30,9 +29,6 @@ pub enum Gone {
 
 /// `states[i]`: what pair i tracks; `local`: UUIDs that the pair's source shard
 /// has; `views`: those of the plan.
-///
-/// # Errors
-/// `Server` for options that cannot be read.
 pub fn changes<'a>(
     pair: usize,
     states: &'a [PairState],
@@ -40,14 +36,14 @@ pub fn changes<'a>(
     local: &HashSet<Uuid>,
     target: &Catalog,
     views: &[Namespace],
-) -> Result<Changes<'a>> {
+) -> Changes<'a> {
     let mut changes = Changes::default();
     let now: HashMap<Uuid, &Collection> =
         source.collections.iter().filter_map(|c| Some((c.uuid?, c))).filter(|(uuid, _)| local.contains(uuid)).collect();
     for was in states[pair].collections.iter().filter(|c| !c.dead) {
         match now.get(&was.uuid) {
             None => changes.gone.push((was, held_by_others(pair, states, &was.uuid))),
-            Some(is) => changes.refused.extend(differs(was, is)?),
+            Some(is) => changes.refused.extend(differs(was, is)),
         }
     }
     let known: HashMap<Uuid, &CollectionState> = states[pair].collections.iter().map(|c| (c.uuid, c)).collect();
@@ -60,8 +56,8 @@ pub fn changes<'a>(
             None => changes.created.push(is),
         }
     }
-    changes.refused.extend(views_changed(pair, source, target, views)?);
-    Ok(changes)
+    changes.refused.extend(views_changed(pair, source, target, views));
+    changes
 }
 
 fn held_by_others(pair: usize, states: &[PairState], uuid: &Uuid) -> Gone {
@@ -72,17 +68,17 @@ fn held_by_others(pair: usize, states: &[PairState], uuid: &Uuid) -> Gone {
     }
 }
 
-fn differs(was: &CollectionState, is: &Collection) -> Result<Option<String>> {
+fn differs(was: &CollectionState, is: &Collection) -> Option<String> {
     let what = if was.ns != is.ns {
         format!("{} was renamed to {}", was.ns, is.ns)
-    } else if !layout::same_options(&was.options, &is.options)? {
+    } else if !layout::same_options(&was.options, &is.options) {
         format!("the options of {} were changed", was.ns)
     } else if !same_owners(&was.collection(), is) {
         format!("{} was sharded, or owners of it changed", was.ns)
     } else {
-        return Ok(None);
+        return None;
     };
-    Ok(Some(what))
+    Some(what)
 }
 
 /// Why a collection cannot be made on the target now.
@@ -112,7 +108,7 @@ fn in_the_way(
 }
 
 /// Views of the databases that are at home on the pair.
-fn views_changed(pair: usize, source: &Catalog, target: &Catalog, views: &[Namespace]) -> Result<Vec<String>> {
+fn views_changed(pair: usize, source: &Catalog, target: &Catalog, views: &[Namespace]) -> Vec<String> {
     let is_view = |c: &&Collection| c.kind == CollectionKind::View;
     let homes: HashSet<&str> = source.databases.iter().filter(|d| d.primary == pair).map(|d| d.name.as_str()).collect();
     let now: HashMap<&Namespace, &Collection> = source.collections.iter().filter(is_view).map(|c| (&c.ns, c)).collect();
@@ -125,14 +121,14 @@ fn views_changed(pair: usize, source: &Catalog, target: &Catalog, views: &[Names
     for (ns, view) in now.iter().filter(|(ns, _)| homes.contains(ns.db.as_str())) {
         match made.get(ns).filter(|_| views.contains(ns)) {
             None => changed.push(format!("the view {ns} was created")),
-            Some(made) if !layout::same_options(&view.options, &made.options)? => {
+            Some(made) if !layout::same_options(&view.options, &made.options) => {
                 changed.push(format!("the view {ns} was changed"));
             }
             Some(_) => {}
         }
     }
     changed.sort();
-    Ok(changed)
+    changed
 }
 
 #[cfg(test)]
@@ -176,7 +172,7 @@ mod tests {
     /// (gone, created, refused) as text.
     fn told(states: [PairState; 2], source: &Catalog, target: &Catalog, views: &[Namespace]) -> String {
         let local = source.collections.iter().filter_map(|c| c.uuid).collect();
-        let changes = changes(0, &states, source, &local, target, views).unwrap();
+        let changes = changes(0, &states, source, &local, target, views);
         let gone: Vec<_> = changes.gone.iter().map(|(c, by)| format!("{} {by:?}", c.ns.coll)).collect();
         let created: Vec<_> = changes.created.iter().map(|c| c.ns.coll.as_str()).collect();
         format!("{} | {} | {}", gone.join(","), created.join(","), changes.refused.join(","))

@@ -19,12 +19,13 @@ use crate::cluster::connect::Shard;
 use crate::cluster::note;
 use crate::config::VerifyMode;
 use crate::control::ahead::Ahead;
-use crate::control::ddl::{self, Coordinator};
+use crate::control::ddl::Coordinator;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::{listing, proof, watch};
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
+use crate::pair::proven;
 use crate::pair::run::{Noise, Pair, close_all_if_quiet};
 use crate::verify;
 
@@ -201,7 +202,7 @@ impl Cutover<'_> {
             // The source's own expiries: applied, and fenced anew.
             return Ok(Round::Again(KEEPS_EXPIRING, second));
         }
-        if !listing::same_terms(&terms, &listing::newest(&self.sides.source).await?) {
+        if !proven::same_terms(&terms, &listing::newest(&self.sides.source).await?) {
             return Ok(Round::Again("source shards keep holding elections", second));
         }
         watch::check(self.sides, self.coordinator).await?;
@@ -319,7 +320,8 @@ impl Cutover<'_> {
     async fn known(&self, catalog: &Catalog) -> Result<verify::Known> {
         let mut known = self.ahead.known(self.pairs);
         for pair in self.pairs {
-            let there = ddl::local_uuids(&self.sides.target.shards[self.sides.pairs[pair.index]], catalog).await?;
+            let there =
+                catalog::local_uuids(&self.sides.target.shards[self.sides.pairs[pair.index]], catalog.names()).await?;
             let made = |uuid: &Uuid| pair.with_gate(|gate| gate.tracked(uuid).and_then(|tracked| tracked.bound_to()));
             let is_there = |uuid: &Uuid| made(uuid).is_some_and(|made| there.contains(&made));
             known.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
@@ -341,6 +343,8 @@ async fn index_builds(shard: &Shard) -> Result<usize> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true } },
         doc! { "$match": { "command.createIndexes": { "$exists": true }, "active": true } },
+        // A name in the command may be no UTF-8.
+        doc! { "$project": { "active": 1 } },
     ];
     let mut operations = shard.client.database("admin").aggregate(pipeline).await.map_err(Error::from)?;
     let mut count = 0;

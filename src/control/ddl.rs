@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, Uuid, doc};
-use futures_util::TryStreamExt;
 use mongodb::bson::Document;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
-use crate::cluster::connect::{Shard, Topology};
+use crate::cluster::catalog::{self, Collection, Namespace};
+use crate::cluster::connect::Topology;
 use crate::control::dropping::drop_collection;
 use crate::control::known::Known;
 use crate::control::sides::Sides;
@@ -27,6 +26,7 @@ use crate::control::{databases, layout};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::ddl::{Created, Creation, Request};
+use crate::pair::proven::{self, Lister};
 use crate::state::PairState;
 
 const POLL: Duration = Duration::from_millis(50);
@@ -36,6 +36,8 @@ const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 pub struct Coordinator {
     sides: Sides,
     views: Views,
+    /// Of every source shard.
+    listers: Vec<Arc<Lister>>,
     state: Mutex<State>,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
@@ -58,14 +60,20 @@ struct State {
 impl Coordinator {
     /// `states[i]`: what pair i tracks. `dropped`: UUIDs whose collections are no
     /// longer on the target.
-    pub fn new(sides: Sides, views: Views, states: &[PairState], dropped: HashSet<Uuid>) -> Arc<Self> {
+    pub fn new(
+        sides: Sides,
+        views: Views,
+        listers: Vec<Arc<Lister>>,
+        states: &[PairState],
+        dropped: HashSet<Uuid>,
+    ) -> Arc<Self> {
         let known = Known::of(states, dropped);
         let all = states.iter().flat_map(|pair| &pair.collections);
         let alive = all.filter(|c| !c.dead && !known.dead.contains(&c.uuid));
         let laid_out = alive.map(|c| (c.uuid, c.collection())).collect();
         let databases = states.iter().flat_map(|pair| &pair.collections).map(|c| c.ns.db.clone()).collect();
         let state = State { known, laid_out, databases, ..State::default() };
-        Arc::new(Coordinator { sides, views, state: Mutex::new(state), turn: Default::default() })
+        Arc::new(Coordinator { sides, views, listers, state: Mutex::new(state), turn: Default::default() })
     }
 
     /// Serves pairs for as long as nothing panics: whoever waited for a task that
@@ -191,6 +199,9 @@ impl Coordinator {
             let target_uuid = catalog::local_uuid(shard, ns).await?;
             failpoint::hit("creation-made");
             self.state.lock().known.targets.extend(target_uuid.map(|target| (uuid, target)));
+            // As it was laid out: where a chunk moved since is no owner of it, and `watch` tells.
+            let laid_out = self.state.lock().laid_out.get(&uuid).cloned();
+            let collection = laid_out.unwrap_or(collection);
             return Ok(Creation::Made(Box::new(Created { target_uuid, collection })));
         }
     }
@@ -203,15 +214,23 @@ impl Coordinator {
             if self.state.lock().known.dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
                 return Ok(None);
             }
-            let being_made = self.is_being_made(pair, ns).await?;
-            let found = catalog::read_one(&self.sides.source, ns).await?.filter(|c| c.uuid == Some(uuid));
-            match found {
-                Some(collection) if !being_made && (collection.sharded.is_some() || collection.primary == pair) => {
-                    return Ok(Some(collection));
+            let list = || self.listed(pair, ns, uuid);
+            // Notes are for what may count.
+            if list().await?.is_some() {
+                let listed = proven::read(&self.listers, ns, list).await?;
+                if listed.value.is_some() {
+                    return Ok(listed.value);
                 }
-                _ => tokio::time::sleep(POLL).await,
             }
+            tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// The new collection, as far as the source can tell.
+    async fn listed(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Option<Collection>> {
+        let being_made = self.is_being_made(pair, ns).await?;
+        let found = catalog::read_one(&self.sides.source, ns).await?.filter(|c| c.uuid == Some(uuid));
+        Ok(found.filter(|found| !being_made && (found.sharded.is_some() || found.primary == pair)))
     }
 
     /// The source shard, whose oplog had the creation, no longer knows the UUID.
@@ -326,21 +345,4 @@ impl Coordinator {
             None => self.views.drop(ns).await,
         }
     }
-}
-
-/// UUIDs of the collections one shard has, of the databases in `catalog`.
-pub async fn local_uuids(shard: &Shard, catalog: &Catalog) -> Result<HashSet<Uuid>> {
-    local_uuids_of(shard, catalog.databases.iter().map(|d| d.name.as_str())).await
-}
-
-/// UUIDs of the collections one shard has, of these databases.
-pub async fn local_uuids_of(shard: &Shard, databases: impl IntoIterator<Item = &str>) -> Result<HashSet<Uuid>> {
-    let mut uuids = HashSet::new();
-    for database in databases {
-        let mut listed = shard.client.database(database).list_collections().await?;
-        while let Some(collection) = listed.try_next().await.map_err(Error::from)? {
-            uuids.extend(collection.info.uuid.as_ref().and_then(|b| b.to_uuid().ok()));
-        }
-    }
-    Ok(uuids)
 }

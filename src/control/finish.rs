@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bson::{Bson, Document, doc};
+use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 
+use crate::bson::element::{Element, document, elements, kind};
+use crate::bson::view::View;
+use crate::cluster::admin;
 use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::connect::Deployment;
-use crate::cluster::retry::{Retry, within};
+use crate::cluster::retry::Retry;
 use crate::config::Config;
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
 use crate::control::run::Run;
 use crate::control::setup;
-use crate::error::{Error, Policy, Result};
+use crate::error::{Policy, Result};
 use crate::failpoint;
-use crate::pair::index::Expiries;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
-use crate::state::{Expiry, Stage};
+use crate::state::{HeldBack, OptionsOf, Stage};
 
 /// How long one `collMod` may take.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
@@ -30,16 +32,20 @@ const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair>]) -> Result<()> {
     // A process that was frozen meanwhile may have been replaced.
     opened.renew_lease().await?;
-    let mut expiries = Expiries::new();
-    pairs.iter().for_each(|pair| expiries.extend(pair.expiries()));
-    let of_indexes = expiries.into_iter().map(|((ns, index), seconds)| Expiry { ns, index: Some(index), seconds });
-    let mut expiries: Vec<Expiry> = of_indexes.collect();
+    let mut held_back: Vec<HeldBack> = Vec::new();
+    for (ns, indexes) in pairs.iter().flat_map(|pair| pair.held_back().into_values()) {
+        held_back.extend(indexes.into_iter().map(|options| HeldBack { ns: ns.clone(), of: OptionsOf::Index, options }));
+    }
     for collection in coordinator.laid_out().into_values() {
-        if let Some(seconds) = collection.options.get(EXPIRY)? {
-            expiries.push(Expiry { ns: collection.ns, index: None, seconds: Bson::try_from(seconds)? });
+        let options = only(&collection.options, EXPIRY);
+        if !options.is_empty() {
+            held_back.push(HeldBack { ns: collection.ns, of: OptionsOf::Collection, options });
         }
     }
-    opened.stores.run.save_expiries(&expiries).await?;
+    // Pairs have the same of a sharded collection.
+    held_back.sort_by(|a, b| (&a.ns, a.options.as_bytes()).cmp(&(&b.ns, b.options.as_bytes())));
+    held_back.dedup();
+    opened.stores.run.save_held_back(&held_back).await?;
     opened.stores.run.set_stage(Stage::Finishing).await?;
     failpoint::hit("cutover-finishing");
     Ok(())
@@ -48,9 +54,9 @@ pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair
 /// The irreversible part. Every step may be done twice; the state goes last.
 pub async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     let mut retry = Retry::new(setup::away_max(config));
-    retry.until_it_works(|| restore_expiries(opened, run)).await?;
+    retry.until_it_works(|| restore_all(opened, run)).await?;
     failpoint::hit("cutover-expiries");
-    tracing::info!("cutover: expiries are restored");
+    tracing::info!("cutover: expiries and what else was held back are restored");
     setup::restore_balancers(&opened.sides, opened.balancers, run).await;
     failpoint::hit("cutover-balancers");
     tracing::info!("cutover: nothing is left to do but to remove the run's state");
@@ -59,39 +65,56 @@ pub async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Gives indexes and collections their expiries back, through the target's
+/// Gives indexes and collections back what was held back, through the target's
 /// router. What cannot be is a loud warning: the data is there, and the command
 /// is named.
-async fn restore_expiries(opened: &Opened, run: &Run) -> Result<()> {
-    for Expiry { ns, index, seconds } in opened.stores.run.load_expiries().await? {
-        let change = match index {
-            Some(index) => doc! { "index": { "name": index, EXPIRY: finite(seconds) } },
-            None => doc! { EXPIRY: finite(seconds) },
-        };
-        restore(&opened.sides.target, &ns, change, run).await?;
+async fn restore_all(opened: &Opened, run: &Run) -> Result<()> {
+    for held_back in opened.stores.run.load_held_back().await? {
+        for command in commands(&held_back) {
+            restore(&opened.sides.target, &held_back.ns, &command, run).await?;
+        }
     }
     Ok(())
 }
 
-/// `collMod` takes NaN for 0 and deletes at once; the server itself stores this
-/// number in its place where an index is created (R10).
-fn finite(seconds: Bson) -> Bson {
-    match seconds {
-        Bson::Double(seconds) if !seconds.is_finite() => Bson::Int32(i32::MAX),
-        seconds => seconds,
-    }
+/// `prepareUnique` has a command of its own: a server takes nothing else with it.
+fn commands(held_back: &HeldBack) -> Vec<RawDocumentBuf> {
+    let options = elements(&held_back.options);
+    let name: Vec<Element<'_>> = options.clone().filter(|option| option.name == b"name").collect();
+    let head = rawdoc! { "collMod": held_back.ns.coll.as_str() };
+    let command = |option: Element<'_>| {
+        let option =
+            if is_not_finite(&option) { Element { kind: kind::INT32, value: &FOR_EVER, ..option } } else { option };
+        let index = document(name.iter().copied().chain([option]));
+        let index = Element { kind: kind::DOCUMENT, name: b"index", value: index.as_bytes() };
+        let change = if held_back.of == OptionsOf::Index { index } else { option };
+        document(elements(&head).chain([change]))
+    };
+    options.filter(|option| option.name != b"name").map(command).collect()
 }
 
-async fn restore(target: &Deployment, ns: &Namespace, change: Document, run: &Run) -> Result<()> {
-    let mut command = doc! { "collMod": &ns.coll };
-    command.extend(change.clone());
-    let database = target.entry.database(&ns.db);
-    let sent = async { database.run_command(command).await.map_err(Error::from) };
-    match within(RESTORE_PATIENCE, "the target's router", sent).await {
+/// `collMod` takes NaN for 0 and deletes at once; the server itself stores this
+/// number in its place where an index is created (R10).
+const FOR_EVER: [u8; 4] = i32::MAX.to_le_bytes();
+
+fn is_not_finite(option: &Element<'_>) -> bool {
+    matches!(View::from(*option), View::Double(number) if !number.is_finite())
+}
+
+fn only(options: &RawDocument, name: &str) -> RawDocumentBuf {
+    document(elements(options).filter(|option| option.name == name.as_bytes()))
+}
+
+async fn restore(target: &Deployment, ns: &Namespace, command: &RawDocument, run: &Run) -> Result<()> {
+    let mut durable = command.to_owned();
+    durable.append(bson::cstr!("writeConcern"), rawdoc! { "w": "majority" });
+    let sent = target.entry.send(&ns.db, &durable, RESTORE_PATIENCE).await;
+    match sent.and_then(|reply| admin::acknowledged(&reply)) {
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => {}
         Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
         Err(e) => run.warn(format!(
-            "the expiry of {ns} could not be restored on the target: {e}; run collMod with {change} by hand"
+            "what waited for the cutover could not be given back to {ns} on the target: {e}; run {} by hand",
+            Document::try_from(command).map_or_else(|_| format!("{command:?}"), |command| command.to_string())
         )),
         Ok(_) => {}
     }
@@ -119,5 +142,47 @@ pub async fn report_late_writes(pairs: &[Arc<Pair>], fences: &[Position], grace:
             }
         }
         tokio::time::sleep(Duration::from_millis(50).min(grace)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn each_option_is_given_back_by_a_command_a_server_takes() {
+        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let rows = [
+            (
+                OptionsOf::Index,
+                rawdoc! {"name": "n", "expireAfterSeconds": 5i64, "prepareUnique": true},
+                vec![
+                    doc! {"collMod": "c", "index": {"name": "n", "expireAfterSeconds": 5i64}},
+                    doc! {"collMod": "c", "index": {"name": "n", "prepareUnique": true}},
+                ],
+            ),
+            (
+                OptionsOf::Index,
+                rawdoc! {"name": "n", "expireAfterSeconds": f64::NAN},
+                vec![doc! {"collMod": "c", "index": {"name": "n", "expireAfterSeconds": i32::MAX}}],
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"expireAfterSeconds": f64::INFINITY},
+                vec![doc! {"collMod": "c", "expireAfterSeconds": i32::MAX}],
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"expireAfterSeconds": 2.5},
+                vec![doc! {"collMod": "c", "expireAfterSeconds": 2.5}],
+            ),
+        ];
+        for (of, options, expect) in rows {
+            let commands = commands(&HeldBack { ns: ns.clone(), of, options });
+            let commands: Vec<Document> = commands.iter().map(|c| Document::try_from(&**c).unwrap()).collect();
+            assert_eq!(commands, expect);
+        }
     }
 }

@@ -119,7 +119,7 @@ async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], mov
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
-        let options = options::to_create(&collection.options)?;
+        let options = options::to_create(&collection.options);
         match admin::create(&target.entry, ns, &options).await {
             Err(e) if e.code == Some(NAMESPACE_EXISTS) => there = catalog::read_one(target, ns).await?,
             Err(e) if databases::made_way(target, &ns.db, &e).await? => {
@@ -155,7 +155,7 @@ async fn shard(
     zones::place(target, ns, wanted).await?;
     failpoint::hit("layout-placed");
     if let Some(index) = &collection.key_index {
-        admin::create_index(entry, ns, catalog::index::to_create(collection.has_collation(), index)?).await?;
+        admin::create_index(entry, ns, catalog::index::to_create(collection.has_collation(), index)).await?;
     }
     admin::shard_collection(entry, ns, &sharded.key, sharded.unique, collection.has_collation()).await?;
     failpoint::hit("layout-sharded");
@@ -166,7 +166,7 @@ fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
     let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
     let differs = if wanted.kind != there.kind {
         "is of another kind"
-    } else if !options::same(&wanted.options, &there.options)? {
+    } else if !options::same(&wanted.options, &there.options) {
         "has other options"
     } else if there.sharded.is_some() && key(wanted) != key(there) {
         "has another shard key"
@@ -177,7 +177,7 @@ fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
 }
 
 /// True if two collections, or views, were created alike.
-pub fn same_options(a: &RawDocument, b: &RawDocument) -> Result<bool> {
+pub fn same_options(a: &RawDocument, b: &RawDocument) -> bool {
     options::same(a, b)
 }
 

@@ -43,8 +43,7 @@ use crate::control::ddl::Coordinator;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Policy, Result};
-use crate::pair::index::Expiries;
-use crate::pair::run::Pair;
+use crate::pair::run::{HeldBackOf, Pair};
 
 /// Differences named at a time.
 const TOLD_MAX: usize = 5;
@@ -134,9 +133,9 @@ impl Holdings {
 /// Lists both sides and compares what they hold. Everything the source has must be
 /// applied, and nothing may change, for the answer to be final.
 pub async fn definitions(sides: &Sides, pairs: &[Arc<Pair>]) -> Result<Vec<Difference>> {
-    let expiries: Vec<Expiries> = pairs.iter().map(|pair| pair.expiries()).collect();
+    let held_back: Vec<HeldBackOf> = pairs.iter().map(|pair| pair.held_back()).collect();
     let (source, target) = tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
-    Ok(definitions::compare(&ShardMap::of(sides), &source, &target, &expiries))
+    Ok(definitions::compare(&ShardMap::of(sides), &source, &target, &held_back))
 }
 
 /// The owners of all ranges, and all else that the config servers say.

@@ -15,7 +15,7 @@ use crate::cluster::connect::{Deployment, Shard, Topology};
 use crate::cluster::ownership::joined;
 use crate::config::Config;
 use crate::control::balancer::{self, Found};
-use crate::control::ddl::{self, Coordinator};
+use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
@@ -26,6 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
 use crate::pair::incarnation::{self, Begun};
+use crate::pair::proven::Lister;
 use crate::pair::run::Pair;
 use crate::pair::start::{Limits, Plan};
 use crate::pair::tasks::PairTasks;
@@ -133,14 +134,16 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     try_join_all(places.map(|((begun, feed), state)| resume::settle(&begun.target, &begun.store, feed, state, run)))
         .await?;
     let newest = listing::newest(&sides.source).await?;
+    let listers = Lister::of_all(&sides.source, &run.id(), limits.away_max);
     let views = Views::new(sides.clone(), begun.iter().map(|begun| begun.target.clone()).collect());
-    let coordinator = Coordinator::new(sides.clone(), views, &states, dropped);
+    let coordinator = Coordinator::new(sides.clone(), views, listers.clone(), &states, dropped);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
     let plans = states.enumerate().map(|(index, ((state, Writing { begun, store, .. }), newest))| Plan {
         index,
         begun,
         source: sides.source.shards[index].clone(),
+        lister: listers[index].clone(),
         target: sides.target.shards[sides.pairs[index]].clone(),
         state,
         store,
@@ -188,7 +191,7 @@ async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>>
     for (shard, state) in sides.source.shards.iter().zip(states) {
         let alive: Vec<_> = state.collections.iter().filter(|c| !c.dead).collect();
         let databases: BTreeSet<&str> = alive.iter().map(|c| c.ns.db.as_str()).collect();
-        let there = ddl::local_uuids_of(shard, databases).await?;
+        let there = catalog::local_uuids(shard, databases).await?;
         gone.push(alive.iter().map(|c| c.uuid).filter(|uuid| !there.contains(uuid)).collect());
     }
     Ok(gone)

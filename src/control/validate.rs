@@ -7,7 +7,7 @@
 
 mod ask;
 mod content;
-mod indexes;
+pub mod indexes;
 mod members;
 pub mod privileges;
 mod topology;

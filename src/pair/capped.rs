@@ -30,7 +30,7 @@ pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> R
 /// After it: the size that the source has. Only chores on the collection's name may ask.
 pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     let target = &doubtful.target_shard.client;
-    let wanted = size(&doubtful.source_shard.client, tracked, tracked.uuid).await?;
+    let wanted = size(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
     let Some(made) = tracked.bound_to() else { return Ok(()) };
     let there = size(target, tracked, made).await?;
     let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else { return Ok(()) };

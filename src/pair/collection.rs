@@ -5,12 +5,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use bson::{RawDocument, Uuid};
+use bson::{RawDocument, RawDocumentBuf, Uuid};
 
-use crate::cluster::catalog::Namespace;
+use crate::cluster::catalog::{Namespace, index};
 use crate::cluster::ownership::Ownership;
 use crate::pair::doubts::Doubts;
 use crate::pair::duplicate_names::DuplicateNames;
+use crate::pair::held_back::HeldBack;
 use crate::pair::position::Position;
 
 /// What is special about a collection.
@@ -85,6 +86,8 @@ pub struct Tracked {
     pub missed_told: AtomicBool,
     /// Has an index with an expiry: deletes may come from the source itself.
     pub expires: AtomicBool,
+    /// What its indexes get at the cutover.
+    pub held_back: HeldBack,
 }
 
 impl Tracked {
@@ -104,6 +107,7 @@ impl Tracked {
             dead: AtomicBool::new(false),
             missed_told: AtomicBool::new(false),
             expires: AtomicBool::new(false),
+            held_back: HeldBack::default(),
         }
     }
 
@@ -175,6 +179,19 @@ impl Tracked {
         Position::from_raw(self.indexes_listed_at.load(SeqCst))
     }
 
+    /// The source has these indexes, and no others.
+    pub fn indexes_are(&self, specs: &[RawDocumentBuf]) {
+        self.held_back.clear();
+        self.gets_indexes(specs);
+    }
+
+    pub fn gets_indexes(&self, specs: &[RawDocumentBuf]) {
+        self.held_back.add(specs);
+        if specs.iter().any(|spec| index::expires(spec)) {
+            self.expires.store(true, SeqCst);
+        }
+    }
+
     /// Position of the oldest op that was refused and still counts: the
     /// watermark stays below it (R6). `MAX` if there is none.
     pub fn doubtful_oldest(&self) -> Position {
@@ -190,6 +207,7 @@ impl Tracked {
     }
 
     pub fn kill(&self) {
+        self.held_back.clear();
         self.dead.store(true, SeqCst);
     }
 

@@ -12,6 +12,8 @@ use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bson::element::{document, elements};
+use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{Collection, EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
@@ -51,7 +53,7 @@ pub enum Ddl {
     },
     DropIndexes {
         uuid: Uuid,
-        names: Vec<String>,
+        names: Vec<IndexName>,
         position: Position,
     },
     /// All views of a database: by itself, or as part of the database's drop.
@@ -95,13 +97,12 @@ impl Ddl {
     pub fn of(entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
         let position = entry.position;
         let uuid = || entry.uuid.ok_or_else(|| entry.unsupported("a command without collection UUID"));
-        let name_of = |spec: &bson::RawDocument| spec.get_str("name").map(str::to_owned).unwrap_or_default();
         Ok(Some(match meaning {
             Meaning::Create { coll } => return create(entry, coll),
             Meaning::Drop { coll: VIEWS } => Ddl::DropViews { db: entry.database().to_owned(), position },
             Meaning::Drop { .. } => Ddl::Drop { uuid: uuid()?, position },
             Meaning::CreateIndexes { specs } => {
-                let specs = specs.into_iter().map(without_command).collect::<Result<_>>()?;
+                let specs = specs.into_iter().map(without_command).collect();
                 Ddl::CreateIndexes { uuid: uuid()?, specs, position }
             }
             Meaning::CommitIndexBuild { specs, .. } => {
@@ -109,9 +110,11 @@ impl Ddl {
                 Ddl::CreateIndexes { uuid: uuid()?, specs, position }
             }
             Meaning::AbortIndexBuild { specs, .. } => {
-                Ddl::DropIndexes { uuid: uuid()?, names: specs.into_iter().map(name_of).collect(), position }
+                Ddl::DropIndexes { uuid: uuid()?, names: specs.into_iter().map(IndexName::of).collect(), position }
             }
-            Meaning::DropIndex { name } => Ddl::DropIndexes { uuid: uuid()?, names: vec![name.to_owned()], position },
+            Meaning::DropIndex { name } => {
+                Ddl::DropIndexes { uuid: uuid()?, names: vec![IndexName::new(name)], position }
+            }
             Meaning::Refused { command, remedy } => {
                 return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
             }
@@ -135,13 +138,8 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
 
 /// The specification inside a `createIndexes` entry, which carries the command's
 /// name as its first field.
-fn without_command(raw: &bson::RawDocument) -> Result<RawDocumentBuf> {
-    let mut spec = RawDocumentBuf::new();
-    for element in raw.into_iter().skip(1) {
-        let (name, value) = element?;
-        spec.append(name, value);
-    }
-    Ok(spec)
+fn without_command(raw: &bson::RawDocument) -> RawDocumentBuf {
+    document(elements(raw).skip(1))
 }
 
 /// Where the tail hands DDL to.
@@ -240,7 +238,7 @@ impl DdlSink {
                 // IMPORTANT: dead only when the drop is met: one that shows may be
                 // rolled back, and what is recorded as dead never comes back.
                 match gone {
-                    Creation::Gone => vanished::until_dropped(&self.indexer.source.client, tracked).await?,
+                    Creation::Gone => vanished::until_dropped(&self.indexer.lister.shard.client, tracked).await?,
                     _ => vanished::died(tracked).await,
                 }
                 return self.drop_unmade(tracked).await;
@@ -289,7 +287,6 @@ impl DdlSink {
     }
 
     async fn drop_on_target(&self, tracked: &Tracked) -> Result<()> {
-        self.indexer.forget(tracked);
         self.rendezvous(tracked).await?;
         failpoint::hit("drop-made");
         self.store.kill(tracked.uuid).await?;

@@ -24,13 +24,15 @@ use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
 use crate::pair::index;
 use crate::pair::position::Position;
+use crate::pair::proven::Lister;
 use crate::pair::replay::Replayer;
 use crate::pair::reread::{Reread, Stop};
 
 /// What it takes to read documents of one pair again.
 #[derive(Debug)]
 pub struct Doubtful {
-    pub source_shard: Shard,
+    /// Of the source shard.
+    pub lister: Arc<Lister>,
     /// By the data plane's connections.
     pub target_shard: Shard,
     /// The source's data client.
@@ -147,7 +149,7 @@ impl Doubtful {
                 Stop::HistoryGone(e) if self.away_max < since.elapsed() => return Err(parked(tracked, &e, since)),
                 Stop::Fault(e) => return Err(e.context(format_args!("reading documents of {} again", tracked.ns))),
                 Stop::HistoryGone(e) if TELL < since.elapsed() => {
-                    self.tell(tracked, Some(history_gone(&self.source_shard.id, &e)));
+                    self.tell(tracked, Some(history_gone(&self.lister.shard.id, &e)));
                 }
                 Stop::Refused(e) => {
                     if TELL < since.elapsed() {
@@ -159,7 +161,7 @@ impl Doubtful {
                     }
                     tracing::debug!(ns = %tracked.ns, %position, "not read again: {}", e.message);
                     // The collection may have broken an index that it lost since.
-                    index::drop_stale(&self.source_shard, &self.target_shard, tracked).await?;
+                    index::drop_stale(&self.lister, &self.target_shard, tracked).await?;
                 }
                 Stop::HistoryGone(_) | Stop::TooLarge => {}
             }

@@ -155,8 +155,12 @@ fn word(value: &[u8]) -> u64 {
 }
 
 fn text(value: &[u8]) -> Result<&str> {
-    let unreadable = || Error::new(Kind::Server, "the source's oplog holds a name that is not UTF-8");
-    string(value).and_then(|(text, _)| std::str::from_utf8(text).ok()).ok_or_else(unreadable)
+    let text = string(value).map_or(value, |(text, _)| text);
+    std::str::from_utf8(text).map_err(|_| {
+        let name = String::from_utf8_lossy(text);
+        Error::new(Kind::Unsupported, format!("the source's oplog holds a name that is not UTF-8: {name:?}"))
+            .remedy("drop or rename on the source what has such a name, and begin anew")
+    })
 }
 
 pub(super) fn uuid_of(bytes: &[u8]) -> Option<Uuid> {

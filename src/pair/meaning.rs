@@ -5,7 +5,7 @@
 
 use bson::{RawArray, RawBsonRef, RawDocument, Uuid};
 
-use crate::bson::element::elements;
+use crate::bson::element::{elements, field, kind, string};
 use crate::error::{Error, Result};
 use crate::pair::entry::{Entry, uuid_of};
 use crate::pair::position::Position;
@@ -49,7 +49,7 @@ pub enum Meaning<'a> {
         specs: Vec<&'a RawDocument>,
     },
     DropIndex {
-        name: &'a str,
+        name: &'a [u8],
     },
     /// Nothing to do for the target.
     Nothing,
@@ -137,7 +137,7 @@ impl<'a> Entry<'a> {
             Fate::CommitIndexBuild => Meaning::CommitIndexBuild { build: self.build()?, specs: self.specs()? },
             Fate::AbortIndexBuild => Meaning::AbortIndexBuild { build: self.build()?, specs: self.specs()? },
             Fate::DropIndexes => Meaning::DropIndex {
-                name: self.o.get_str("index").map_err(|_| self.unsupported("a dropIndexes without name"))?,
+                name: self.index_name().ok_or_else(|| self.unsupported("a dropIndexes without name"))?,
             },
             Fate::CollMod(_) if elements(self.o).count() == 1 => Meaning::Nothing,
             Fate::CollMod(remedy) | Fate::Refused(remedy) => Meaning::Refused { command, remedy },
@@ -177,6 +177,12 @@ impl<'a> Entry<'a> {
     fn build(&self) -> Result<Uuid> {
         let build = self.o.get_binary("indexBuildUUID").ok().and_then(|b| uuid_of(b.bytes));
         build.ok_or_else(|| self.unsupported("an index build without UUID"))
+    }
+
+    /// A server takes one that is not UTF-8.
+    fn index_name(&self) -> Option<&'a [u8]> {
+        let name = field(self.o.as_bytes(), b"index").filter(|name| name.kind == kind::STRING)?;
+        Some(string(name.value)?.0)
     }
 
     fn specs(&self) -> Result<Vec<&'a RawDocument>> {

@@ -1,23 +1,26 @@
 //! A running pair, as control sees it: how far it is, what waits on what, and the
 //! gates closed at the end.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use bson::Uuid;
+use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 
+use crate::cluster::catalog::Namespace;
 use crate::error;
 use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::checkpoint::Checkpointer;
 use crate::pair::chores::Chores;
+use crate::pair::collection::Tracked;
 use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
 use crate::pair::inbox::Inbox;
-use crate::pair::index::{Expiries, Indexer};
+use crate::pair::index::Indexer;
 use crate::pair::position::Position;
 use crate::pair::tail::TailView;
 
@@ -43,6 +46,9 @@ pub struct Pair {
     /// The tail's.
     pub(super) share: Share,
 }
+
+/// By the source's UUIDs: names, and options of each index that has some.
+pub type HeldBackOf = HashMap<Uuid, (Namespace, Vec<RawDocumentBuf>)>;
 
 /// How far a pair came in an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,8 +214,11 @@ impl Pair {
         self.chores.add("mending indexes of", &ns, async move { indexer.reconcile(&tracked).await });
     }
 
-    pub fn expiries(&self) -> Expiries {
-        self.indexer.expiries.lock().clone()
+    /// What indexes of this pair get back at the cutover, as `collMod` takes it.
+    pub fn held_back(&self) -> HeldBackOf {
+        let gate = self.gate.lock();
+        let of = |tracked: &Arc<Tracked>| (tracked.uuid, (tracked.ns.clone(), tracked.held_back.all()));
+        gate.all_that_count().map(of).collect()
     }
 }
 

@@ -29,9 +29,9 @@ use crate::pair::inbox::Inbox;
 use crate::pair::incarnation::Begun;
 use crate::pair::index::Indexer;
 use crate::pair::lane;
-use crate::pair::oplog::Oplog;
 use crate::pair::plan::Size;
 use crate::pair::position::Position;
+use crate::pair::proven::Lister;
 use crate::pair::quiet::Quiet;
 use crate::pair::replay::Replayer;
 use crate::pair::restore::{Now, restore};
@@ -52,6 +52,8 @@ pub struct Plan {
     /// Id of the run.
     pub run: String,
     pub source: Shard,
+    /// Of the source shard.
+    pub lister: Arc<Lister>,
     pub target: Shard,
     /// As loaded once the incarnation had begun.
     pub state: PairState,
@@ -109,7 +111,6 @@ impl Pair {
         let metrics = plan.metrics.clone();
         metrics.begin();
         let (chores, failures) = Chores::new();
-        let oplog = Oplog::new(source.clone(), &plan.source.id, limits.away_max);
         let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
         let writer = Writer {
             direct: plan.target.direct(&target, &app_name, pool as usize).admitted_by(plan.store.admission()),
@@ -121,7 +122,7 @@ impl Pair {
             metrics: metrics.clone(),
         };
         let doubtful = Arc::new(Doubtful {
-            source_shard: plan.source.clone(),
+            lister: plan.lister.clone(),
             target_shard: target_shard.clone(),
             source: source.clone(),
             writer: writer.clone(),
@@ -135,11 +136,9 @@ impl Pair {
         });
         let indexer = Arc::new(Indexer {
             doubtful: doubtful.clone(),
-            oplog,
-            source: plan.source.clone(),
+            lister: plan.lister.clone(),
             target: target_shard,
             metrics: metrics.clone(),
-            expiries: Mutex::default(),
             builds: Semaphore::new(INDEX_BUILDS),
         });
         let name = plan.name.clone();

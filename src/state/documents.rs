@@ -7,7 +7,7 @@ mod collection;
 
 use std::fmt;
 
-use bson::{Bson, RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp, Uuid, rawdoc};
+use bson::{RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp, Uuid, rawdoc};
 
 pub(super) use collection::{collection, collection_document};
 
@@ -15,7 +15,7 @@ use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::{Mark, Position};
-use crate::state::{Expiry, FORMAT, FORMAT_OLDEST, PairState, RunState, Stage, UnitState};
+use crate::state::{FORMAT, FORMAT_OLDEST, HeldBack, OptionsOf, PairState, RunState, Stage, UnitState};
 
 /// Largest document stored: a replacement travels beside its old form, and the
 /// server's limit is 16 MB.
@@ -157,25 +157,35 @@ pub(super) fn zones(raw: &RawDocument) -> Result<Vec<(String, String)>> {
     })
 }
 
-/// `set` makes expiries of one call to save them belong together.
-pub(super) fn expiry_document(set: bson::oid::ObjectId, number: usize, expiry: &Expiry) -> Result<RawDocumentBuf> {
-    Ok(rawdoc! {
+/// `set` makes those of one call to save them belong together.
+pub(super) fn held_back_document(set: bson::oid::ObjectId, number: usize, held_back: &HeldBack) -> RawDocumentBuf {
+    rawdoc! {
         "_id": {"set": set, "number": number as i64},
         "format": FORMAT,
-        "ns": namespace_document(&expiry.ns),
-        "index": optional(expiry.index.as_deref()),
-        "seconds": RawBson::try_from(expiry.seconds.clone())?,
+        "ns": namespace_document(&held_back.ns),
+        "of_index": held_back.of == OptionsOf::Index,
+        "options": held_back.options.clone(),
+    }
+}
+
+pub(super) fn held_back(raw: &RawDocument) -> Result<HeldBack> {
+    read("what waits for the finish", raw, |raw| {
+        let ns = namespace(raw.get_document("ns")?)?;
+        let Some(options) = present(raw, "options")? else { return earlier_expiry(ns, raw) };
+        let of = if raw.get_bool("of_index")? { OptionsOf::Index } else { OptionsOf::Collection };
+        Ok(HeldBack { ns, of, options: document(options)?.to_owned() })
     })
 }
 
-pub(super) fn expiry(raw: &RawDocument) -> Result<Expiry> {
-    read("an expiry", raw, |raw| {
-        Ok(Expiry {
-            ns: namespace(raw.get_document("ns")?)?,
-            index: present(raw, "index")?.map(text).transpose()?,
-            seconds: Bson::try_from(required(raw, "seconds")?)?,
-        })
-    })
+/// An expiry as an earlier release recorded it: nothing else was held back.
+fn earlier_expiry(ns: Namespace, raw: &RawDocument) -> Read<HeldBack> {
+    let mut options = RawDocumentBuf::new();
+    let name = present(raw, "index")?;
+    if let Some(name) = name {
+        options.append(bson::cstr!("name"), name);
+    }
+    options.append(bson::cstr!("expireAfterSeconds"), required(raw, "seconds")?);
+    Ok(HeldBack { ns, of: name.map_or(OptionsOf::Collection, |_| OptionsOf::Index), options })
 }
 
 /// A pair's document as it is read, its collections apart.

@@ -21,7 +21,7 @@ pub mod run_store;
 mod database;
 mod documents;
 
-use bson::{Bson, RawBson, RawDocumentBuf, Uuid};
+use bson::{RawBson, RawDocumentBuf, Uuid};
 
 use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::ownership::joined;
@@ -79,14 +79,20 @@ pub struct RunState {
     pub views: Vec<Namespace>,
 }
 
-/// An expiry that waits for the finish (R10).
+/// What waits for the finish (R10).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Expiry {
+pub struct HeldBack {
     pub ns: Namespace,
-    /// None for that of a clustered collection.
-    pub index: Option<String>,
-    /// As the source has it, in whatever number type.
-    pub seconds: Bson,
+    pub of: OptionsOf,
+    /// As the source has them, byte for byte; an index's name among them.
+    pub options: RawDocumentBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionsOf {
+    Index,
+    /// A clustered collection.
+    Collection,
 }
 
 /// What concerns one pair; on its target shard.

@@ -1,4 +1,4 @@
-//! What concerns all pairs: the run's document and the expiries that wait for
+//! What concerns all pairs: the run's document and what waits for
 //! the finish; on the first target shard by id.
 //!
 //! Knows nothing about pairs, and not who holds the lease.
@@ -9,9 +9,10 @@ use bson::{RawArrayBuf, rawdoc};
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
-use crate::state::{Expiry, RunState, Stage, documents, pair_store};
+use crate::state::{HeldBack, RunState, Stage, documents, pair_store};
 
 const RUN: &str = "run";
+/// Named by the first kind of what is in it.
 const EXPIRIES: &str = "expiries";
 
 /// Cheap to clone.
@@ -86,11 +87,11 @@ impl RunStore {
     }
 
     /// Takes the place of those saved before, all at once.
-    pub async fn save_expiries(&self, expiries: &[Expiry]) -> Result<()> {
+    pub async fn save_held_back(&self, held_back: &[HeldBack]) -> Result<()> {
         let set = ObjectId::new();
-        let statements = expiries.iter().enumerate().map(|(number, expiry)| {
+        let statements = held_back.iter().enumerate().map(|(number, held_back)| {
             let id = rawdoc! {"_id": {"set": set, "number": number as i64}};
-            Ok(statement(id, documents::expiry_document(set, number, expiry)?, true))
+            Ok(statement(id, documents::held_back_document(set, number, held_back), true))
         });
         self.database.update_all(EXPIRIES, statements).await?;
         // IMPORTANT: after they are all there; until then the old set counts.
@@ -106,11 +107,11 @@ impl RunStore {
     }
 
     /// Those saved last, in that order; empty if there are none.
-    pub async fn load_expiries(&self) -> Result<Vec<Expiry>> {
+    pub async fn load_held_back(&self) -> Result<Vec<HeldBack>> {
         let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
         let Some(set) = run.first().and_then(|raw| raw.get_object_id("expiries").ok()) else { return Ok(Vec::new()) };
         let found = self.database.find(EXPIRIES, rawdoc! {"_id.set": set}).await?;
-        found.iter().map(|raw| documents::expiry(raw)).collect()
+        found.iter().map(|raw| documents::held_back(raw)).collect()
     }
 
     /// Forgets the run and all else on this shard, the lease apart: that goes,

@@ -78,7 +78,7 @@ impl Sides {
             tasks.spawn(lane::run(lane, writer.clone(), writer.limits.bytes_max, metrics.clone()));
         }
         let doubtful = Doubtful {
-            source_shard: source.clone(),
+            lister: Lister::new(source, "test", Duration::from_secs(10)),
             target_shard: target.clone(),
             source: source.data_client("test", 16).unwrap(),
             writer,

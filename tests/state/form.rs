@@ -13,7 +13,7 @@ async fn what_cannot_be_read_is_refused() {
         ("run", doc! {"$unset": {"format": 1}}, "has no format"),
         ("run", doc! {"$set": {"stage": "resting"}}, "unknown stage \"resting\""),
         ("run", doc! {"$set": {"pairs": ["x"]}}, "cannot be read"),
-        ("expiries", newer.clone(), "an expiry has format 3"),
+        ("expiries", newer.clone(), "what waits for the finish has format 3"),
         ("pairs", newer.clone(), "pair 0 has format 3"),
         ("pairs", doc! {"$set": {"format": 3}, "$unset": {"whole": 1}}, "pair 0 has format 3"),
         ("pairs", doc! {"$unset": {"resume": 1}}, "pair 0 cannot be read"),
@@ -25,12 +25,12 @@ async fn what_cannot_be_read_is_refused() {
     for (name, damage, found) in rows {
         runs.remove().await.unwrap();
         runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
-        runs.save_expiries(&[Expiry { ns: ns("d.c"), index: None, seconds: Bson::Int32(1) }]).await.unwrap();
+        runs.save_held_back(&[held_back()]).await.unwrap();
         pairs.create(&pair_state(vec![collection("d.c", vec![UnitState::Settled])])).await.unwrap();
         set(shard, name, doc! {}, damage).await;
         let error: Error = match name {
             "run" => runs.load().await.unwrap_err(),
-            "expiries" => runs.load_expiries().await.unwrap_err(),
+            "expiries" => runs.load_held_back().await.unwrap_err(),
             _ => pairs.load().await.unwrap_err(),
         };
         assert!(error.kind == Kind::Unsupported && error.message.contains(found), "{name}: {error}");
@@ -53,4 +53,21 @@ async fn the_first_form_is_read_on() {
     set(shard, "pairs", doc! {}, doc! {"$unset": {"applied": 1}}).await;
     assert_eq!(runs.load().await.unwrap(), Some(run));
     assert_eq!(text(&pairs.load().await.unwrap().unwrap()), text(&plan), "the resume position counts as applied");
+}
+
+#[tokio::test]
+async fn expiries_that_an_earlier_release_recorded_are_given_back() {
+    let (_set, target) = one_shard("rs").await;
+    let shard = &target.shards[0];
+    let runs = RunStore::new(shard);
+    runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    runs.save_held_back(&[held_back()]).await.unwrap();
+    let rows = [
+        (doc! {"index": "n", "seconds": 2.5}, OptionsOf::Index, rawdoc! {"name": "n", "expireAfterSeconds": 2.5}),
+        (doc! {"index": null, "seconds": 7i64}, OptionsOf::Collection, rawdoc! {"expireAfterSeconds": 7i64}),
+    ];
+    for (form, of, options) in rows {
+        set(shard, "expiries", doc! {}, doc! {"$set": form, "$unset": {"of_index": 1, "options": 1}}).await;
+        assert_eq!(runs.load_held_back().await.unwrap(), [HeldBack { ns: ns("d.c"), of, options }]);
+    }
 }

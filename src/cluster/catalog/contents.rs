@@ -63,19 +63,19 @@ async fn at_once(client: &Client) -> Result<Vec<Stored>> {
 
 /// None if it is not users'.
 fn of_row(row: &RawDocument) -> Result<Option<Stored>> {
-    let ns = Namespace { db: row.get_str("db")?.to_owned(), coll: row.get_str("name")?.to_owned() };
+    let ns = Namespace { db: row.get_str("db")?.to_owned(), coll: listing::name(row.get_str("db")?, row)? };
     if !is_users(&ns.coll) {
         return Ok(None);
     }
     let kind = listing::kind_of(row);
     let Ok(metadata) = row.get_document("md") else {
-        let options = listing::without(row, &["_id", "db", "name", "type", "ns"])?;
+        let options = listing::without(row, &["_id", "db", "name", "type", "ns"]);
         return Ok(Some(Stored { ns, kind, uuid: None, options, indexes: Vec::new() }));
     };
     let options = metadata.get_document("options")?;
     let uuid = options.get_binary("uuid")?.bytes.try_into().map(Uuid::from_bytes).ok();
     let indexes = finished(metadata.get_array("indexes")?)?;
-    Ok(Some(Stored { ns, kind, uuid, options: listing::without(options, &["uuid"])?, indexes }))
+    Ok(Some(Stored { ns, kind, uuid, options: listing::without(options, &["uuid"]), indexes }))
 }
 
 fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
@@ -83,7 +83,7 @@ fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
     for index in indexes {
         let index = index?.as_document().ok_or_else(|| malformed("an index is no document"))?;
         if index.get("ready")? == Some(RawBsonRef::Boolean(true)) {
-            specs.push(listing::without(index.get_document("spec")?, &["ns"])?);
+            specs.push(listing::without(index.get_document("spec")?, &["ns"]));
         }
     }
     Ok(specs)
@@ -98,12 +98,18 @@ async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
     let listed: Vec<_> = stream::iter(listed).buffered(READ_CONCURRENCY).try_collect().await?;
     let stored = listed.into_iter().flatten().map(|(db, listed)| async move {
         let indexes = match listed.kind {
-            CollectionKind::Plain => listing::indexes(client, &db, Bson::from(listed.name.as_str())).await?,
+            CollectionKind::Plain => listing::listed_indexes(client, &db, Bson::from(listed.name.as_str())).await?,
             CollectionKind::View | CollectionKind::TimeSeries => None,
         };
-        let options = listing::without(&listed.options, &["idIndex"])?;
+        let options = listing::without(&listed.options, &["idIndex"]);
         let ns = Namespace { db, coll: listed.name };
-        Ok(Stored { ns, kind: listed.kind, uuid: listed.uuid, options, indexes: indexes.unwrap_or_default() })
+        Ok(Stored {
+            ns,
+            kind: listed.kind,
+            uuid: listed.uuid,
+            options,
+            indexes: listing::finished(indexes.unwrap_or_default()),
+        })
     });
     stream::iter(stored).buffer_unordered(READ_CONCURRENCY).try_collect().await
 }

@@ -1,22 +1,153 @@
-//! Index specifications: which one carries a shard key, and how one is built
-//! again on the target.
+//! Index specifications: which one carries a shard key, what of one waits for the
+//! cutover, whether two are the same.
 //!
-//! Pure functions.
+//! Pure functions over bytes: a specification may hold what a decoded one cannot
+//! (a field twice in a filter, text that is not UTF-8).
 
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
+mod plan;
 
-use crate::cluster::catalog::{EXPIRY, listing};
-use crate::error::Result;
+use std::fmt;
+
+use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
+
+pub use plan::{Plan, named, plan};
+
+use crate::bson::element::{Element, document, elements, elements_of, field, kind, string, string_value};
+use crate::bson::view::View;
+use crate::cluster::catalog::EXPIRY;
+
+/// Refuses new duplicates and lets the old ones be; no part of what is built (R10).
+const PREPARE_UNIQUE: &str = "prepareUnique";
+const COLLATION: &str = "collation";
+
+/// A name as the server has it, UTF-8 or not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexName(Vec<u8>);
+
+impl IndexName {
+    pub fn new(name: &[u8]) -> Self {
+        IndexName(name.to_vec())
+    }
+
+    pub fn of(spec: &RawDocument) -> Self {
+        let name = field(spec.as_bytes(), b"name").filter(|name| name.kind == kind::STRING);
+        IndexName(name.and_then(|name| string(name.value)).map_or_else(Vec::new, |(name, _)| name.to_vec()))
+    }
+
+    /// The value of an element that holds it.
+    pub fn value(&self) -> Vec<u8> {
+        string_value(&self.0)
+    }
+}
+
+impl fmt::Display for IndexName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// An index as a server lists it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub spec: RawDocumentBuf,
+    /// The build it is part of, while it is being built.
+    pub build: Option<Uuid>,
+}
 
 /// An index specification to build with, from one that `catalog::indexes` gave: without
-/// its expiry, which comes back at cutover (R10), and with the simple collation
-/// spelled out where the collection's own (`collated`) would be taken instead.
-pub fn to_create(collated: bool, spec: &RawDocument) -> Result<RawDocumentBuf> {
-    let mut made = listing::without(spec, &[EXPIRY])?;
-    if collated && spec.get("collation")?.is_none() {
-        made.append(bson::cstr!("collation"), rawdoc! {"locale": "simple"});
+/// what comes back at cutover (R10), and with the simple collation spelled out where
+/// the collection's own (`collated`) would be taken instead.
+pub fn to_create(collated: bool, spec: &RawDocument) -> RawDocumentBuf {
+    let held_back = [EXPIRY.as_bytes(), PREPARE_UNIQUE.as_bytes()];
+    let kept = elements(spec).filter(|option| !held_back.contains(&option.name));
+    let simple = rawdoc! { "collation": { "locale": "simple" } };
+    let spelled_out = collated && field(spec.as_bytes(), COLLATION.as_bytes()).is_none();
+    document(kept.chain(elements(&simple).filter(|_| spelled_out)))
+}
+
+/// What `to_create` leaves out, with the index's name, as `collMod` takes it under `index`;
+/// None if nothing.
+pub fn held_back(spec: &RawDocument) -> Option<RawDocumentBuf> {
+    let option = |name: &str| field(spec.as_bytes(), name.as_bytes());
+    let expiry = option(EXPIRY);
+    let prepare_unique = option(PREPARE_UNIQUE).filter(is_true);
+    (expiry.is_some() || prepare_unique.is_some())
+        .then(|| document([option("name"), expiry, prepare_unique].into_iter().flatten()))
+}
+
+pub fn expires(spec: &RawDocument) -> bool {
+    field(spec.as_bytes(), EXPIRY.as_bytes()).is_some()
+}
+
+pub fn is_unique(spec: &RawDocument) -> bool {
+    field(spec.as_bytes(), b"unique").is_some_and(|unique| is_true(&unique))
+}
+
+/// Made with the collection itself.
+pub fn is_implicit(spec: &RawDocument) -> bool {
+    IndexName::of(spec).0 == b"_id_"
+        || field(spec.as_bytes(), b"clustered").is_some_and(|clustered| is_true(&clustered))
+}
+
+/// True if two specifications are the same option for option, in whatever order: values
+/// by their bytes, but for what a server writes another way when it is given it.
+pub fn same(a: &RawDocument, b: &RawDocument) -> bool {
+    options(a) == options(b)
+}
+
+/// An option's value as a server of 6.0 would list it.
+#[derive(Debug, PartialEq)]
+enum Value<'a> {
+    Flag(bool),
+    /// On the top level a server picks the type of a number itself.
+    Whole(i64),
+    Bytes(u8, &'a [u8]),
+}
+
+/// By name. Of an option that is there twice the first counts.
+fn options(spec: &RawDocument) -> Vec<(&[u8], Value<'_>)> {
+    let mut options: Vec<(&[u8], Value<'_>)> = Vec::new();
+    for option in elements(spec) {
+        if options.iter().all(|(name, _)| *name != option.name)
+            && let Some(value) = value(&option)
+        {
+            options.push((option.name, value));
+        }
     }
-    Ok(made)
+    options.sort_by_key(|(name, _)| *name);
+    options
+}
+
+/// None for what a server leaves out.
+fn value<'a>(option: &Element<'a>) -> Option<Value<'a>> {
+    match option.name {
+        b"ns" | b"dropDups" => None,
+        b"unique" | b"hidden" | b"prepareUnique" => is_true(option).then_some(Value::Flag(true)),
+        b"sparse" | b"background" => Some(Value::Flag(is_true(option))),
+        b"collation" if is_simple(option) => None,
+        _ => Some(match View::from(*option) {
+            View::Int(whole) => Value::Whole(whole),
+            View::Double(number) if number.fract() == 0.0 && number.abs() < 2f64.powi(53) => {
+                Value::Whole(number as i64)
+            }
+            _ => Value::Bytes(option.kind, option.value),
+        }),
+    }
+}
+
+/// As the server takes a flag: any number but 0.
+fn is_true(option: &Element<'_>) -> bool {
+    match View::from(*option) {
+        View::Boolean(flag) => flag,
+        View::Int(number) => number != 0,
+        View::Double(number) => number != 0.0,
+        _ => false,
+    }
+}
+
+fn is_simple(collation: &Element<'_>) -> bool {
+    collation.kind == kind::DOCUMENT
+        && field(collation.value, b"locale").is_some_and(|l| string(l.value).is_some_and(|(l, _)| l == b"simple"))
 }
 
 /// The index that carries a shard key, chosen as the server does: the key is
@@ -24,36 +155,93 @@ pub fn to_create(collated: bool, spec: &RawDocument) -> Result<RawDocumentBuf> {
 /// one goes before a longer one; `_id` is there anyway.
 pub(super) fn of_shard_key(indexes: &[RawDocumentBuf], key: &RawDocument) -> Option<RawDocumentBuf> {
     let fits = |spec: &&RawDocumentBuf| {
-        let partial = spec.get("partialFilterExpression").is_ok_and(|f| f.is_some());
-        let collated = spec.get_document("collation").is_ok_and(|c| c.get_str("locale").is_ok_and(|l| l != "simple"));
-        let sparse = spec.get_bool("sparse").unwrap_or(false);
-        !partial && !collated && !sparse && spec.get_document("key").is_ok_and(|k| is_prefix(key, k))
+        let option = |name: &[u8]| field(spec.as_bytes(), name);
+        let partial = option(b"partialFilterExpression").is_some();
+        let collated = option(COLLATION.as_bytes()).is_some_and(|collation| !is_simple(&collation));
+        let sparse = option(b"sparse").is_some_and(|sparse| is_true(&sparse));
+        !partial && !collated && !sparse && option(b"key").is_some_and(|k| is_prefix(key.as_bytes(), k.value))
     };
-    let length = |spec: &&RawDocumentBuf| spec.get_document("key").map_or(usize::MAX, |k| k.iter().count());
+    let length = |spec: &&RawDocumentBuf| {
+        field(spec.as_bytes(), b"key").map_or(usize::MAX, |key| elements_of(key.value).count())
+    };
     let best = indexes.iter().filter(fits).min_by_key(length)?;
-    let is_id = best.get_str("name").is_ok_and(|n| n == "_id_");
-    (!is_id).then(|| best.clone())
+    (!is_implicit(best)).then(|| best.clone())
 }
 
-fn is_prefix(key: &RawDocument, index_key: &RawDocument) -> bool {
-    let mut fields = index_key.iter().flatten();
-    key.iter()
-        .flatten()
-        .all(|(name, kind)| fields.next().is_some_and(|(n, k)| n == name && k.as_str() == kind.as_str()))
+fn is_prefix(key: &[u8], index_key: &[u8]) -> bool {
+    let mut fields = elements_of(index_key);
+    let text = |kind: &Element<'_>| (kind.kind == kind::STRING).then(|| kind.value.to_vec());
+    elements_of(key).all(|wanted| fields.next().is_some_and(|f| f.name == wanted.name && text(&f) == text(&wanted)))
 }
 
 #[cfg(test)]
 mod tests {
+    use bson::Decimal128;
+
     use super::*;
 
     #[test]
-    fn an_index_keeps_its_simple_collation_and_loses_its_expiry() {
-        let spec = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 5};
+    fn an_index_keeps_its_simple_collation_and_loses_what_waits_for_the_cutover() {
+        let spec = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 5, "prepareUnique": true};
         let own = rawdoc! {"key": {"a": 1}, "collation": {"locale": "de"}};
         let simple = rawdoc! {"key": {"a": 1}, "collation": {"locale": "simple"}};
         let rows = [(false, &spec, rawdoc! {"key": {"a": 1}}), (true, &spec, simple), (true, &own, own.clone())];
         for (collated, spec, expect) in rows {
-            assert_eq!(to_create(collated, spec).unwrap(), expect, "{spec:?}");
+            assert_eq!(to_create(collated, spec), expect, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_the_cutover_is_what_is_not_built() {
+        let rows = [
+            (rawdoc! {"v": 2, "name": "n"}, None),
+            (rawdoc! {"v": 2, "name": "n", "prepareUnique": false}, None),
+            (rawdoc! {"prepareUnique": true, "v": 2, "name": "n"}, Some(rawdoc! {"name": "n", "prepareUnique": true})),
+            (
+                rawdoc! {"v": 2, "expireAfterSeconds": 2.5, "name": "n"},
+                Some(rawdoc! {"name": "n", "expireAfterSeconds": 2.5}),
+            ),
+        ];
+        for (spec, expect) in rows {
+            assert_eq!(held_back(&spec), expect, "{spec:?}");
+        }
+    }
+
+    /// A filter with a field that is there twice, or text that is no UTF-8.
+    fn filtered(values: &[&[u8]]) -> RawDocumentBuf {
+        let values: Vec<Vec<u8>> = values.iter().map(|value| string_value(value)).collect();
+        let filter =
+            document(values.iter().map(|value| Element { kind: kind::STRING, name: b"a", value: value.as_slice() }));
+        rawdoc! {"key": {"a": 1}, "name": "n", "partialFilterExpression": filter}
+    }
+
+    #[test]
+    fn two_specifications_are_the_same_option_for_option() {
+        let plain = || rawdoc! {"v": 2, "key": {"a": 1}, "name": "n"};
+        let with = |more: RawDocumentBuf| document(elements(&plain()).chain(elements(&more)));
+        let rows = [
+            (plain(), rawdoc! {"name": "n", "v": 2.0, "key": {"a": 1}, "ns": "d.c"}, true),
+            (plain(), rawdoc! {"v": 1, "key": {"a": 1}, "name": "n"}, false),
+            (plain(), rawdoc! {"v": 2, "key": {"a": 1.0}, "name": "n"}, false),
+            (plain(), rawdoc! {"v": 2, "key": {"a": Decimal128::from_bytes([0; 16])}, "name": "n"}, false),
+            (plain(), rawdoc! {"v": 2, "key": {"a": 1}, "name": "m"}, false),
+            (plain(), with(rawdoc! {"unique": false, "hidden": false, "dropDups": true}), true),
+            (plain(), with(rawdoc! {"collation": {"locale": "simple"}}), true),
+            (plain(), with(rawdoc! {"collation": {"locale": "de"}}), false),
+            (plain(), with(rawdoc! {"hidden": true}), false),
+            (plain(), with(rawdoc! {"sparse": false}), false),
+            (plain(), with(rawdoc! {"expireAfterSeconds": 5}), false),
+            (plain(), with(rawdoc! {"prepareUnique": true}), false),
+            (with(rawdoc! {"unique": true}), with(rawdoc! {"unique": 1.0}), true),
+            (with(rawdoc! {"bits": 26.0}), with(rawdoc! {"bits": 26}), true),
+            (with(rawdoc! {"min": -1.5}), with(rawdoc! {"min": -1}), false),
+            (with(rawdoc! {"name": "second"}), plain(), true),
+            (filtered(&[b"x", b"y"]), filtered(&[b"x", b"y"]), true),
+            (filtered(&[b"x", b"y"]), filtered(&[b"y"]), false),
+            (filtered(&[b"\xff"]), filtered(&[b"\xfe"]), false),
+        ];
+        for (a, b, expect) in rows {
+            assert_eq!((same(&a, &b), same(&b, &a)), (expect, expect), "{a:?} {b:?}");
         }
     }
 

@@ -2,17 +2,22 @@
 //!
 //! Decides which collections are users' own. Knows nothing about sharding.
 
-use bson::{Bson, RawBson, RawDocument, RawDocumentBuf, Uuid, doc};
+use std::collections::HashSet;
+use std::fmt;
+
+use bson::{Bson, RawDocument, RawDocumentBuf, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
-use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database};
+use crate::bson::element::{document, elements, elements_of, field, string};
+use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace, index};
+use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 
 /// Of an index on `_id` that a server makes by itself.
 const ID_INDEX_VERSION: i32 = 2;
 
-const NAMESPACE_NOT_FOUND: i32 = 26;
+pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
 const NOT_SUPPORTED_ON_VIEW: i32 = 166;
 
 /// One line of `listCollections`.
@@ -26,10 +31,31 @@ pub(super) struct Listed {
 
 /// Databases of a replica set, by name.
 pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
-    let mut names = client.list_database_names().await?;
+    let mut names = match client.list_database_names().await {
+        Ok(names) => names,
+        Err(e) => return Err(unreadable(client).await.unwrap_or_else(|| e.into())),
+    };
     names.retain(|n| !DATABASES_LEFT_OUT.contains(&n.as_str()));
     names.sort();
     Ok(names.into_iter().map(|name| Database { name, primary: 0 }).collect())
+}
+
+/// The driver does not say which name it cannot read.
+async fn unreadable(client: &Client) -> Option<Error> {
+    let all = doc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}, {"$project": {"db": 1}}], "cursor": {}};
+    let cursor = client.database("admin").run_cursor_command(all).await.ok()?;
+    let rows: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await.ok()?;
+    rows.iter().find_map(|row| text("a database", row, "db").err())
+}
+
+/// UUIDs of users' collections of these databases, as one shard knows them.
+pub async fn local_uuids(shard: &Shard, databases: impl IntoIterator<Item = &str>) -> Result<HashSet<Uuid>> {
+    let mut uuids = HashSet::new();
+    for database in databases {
+        let listed = collections(&shard.client, database, None).await?;
+        uuids.extend(listed.into_iter().filter_map(|l| l.uuid));
+    }
+    Ok(uuids)
 }
 
 /// Users' collections and views of a database (or the one named `only`) on one server.
@@ -40,12 +66,12 @@ pub(super) async fn collections(client: &Client, db: &str, only: Option<&str>) -
     }
     let cursor = client.database(db).run_cursor_command(command).await?;
     let lines: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
-    let listed: Vec<Listed> = lines.iter().map(|line| parse(line)).collect::<Result<_>>()?;
+    let listed: Vec<Listed> = lines.iter().map(|line| parse(db, line)).collect::<Result<_>>()?;
     Ok(listed.into_iter().filter(|l| is_users(&l.name)).collect())
 }
 
-fn parse(line: &RawDocument) -> Result<Listed> {
-    let name = line.get_str("name")?.to_owned();
+fn parse(db: &str, line: &RawDocument) -> Result<Listed> {
+    let name = name(db, line)?;
     let kind = kind_of(line);
     let uuid = line.get_document("info").and_then(|i| i.get_binary("uuid")).ok();
     let uuid = uuid.and_then(|b| b.bytes.try_into().ok()).map(Uuid::from_bytes);
@@ -75,6 +101,24 @@ pub(super) fn kind_of(line: &RawDocument) -> CollectionKind {
     }
 }
 
+/// Of a collection or view, as a listing of database `db` has it.
+pub(super) fn name(db: &str, line: &RawDocument) -> Result<String> {
+    text(format_args!("a collection or view of database {db}"), line, "name")
+}
+
+/// A name in `line`. Servers take any bytes for one.
+///
+/// # Errors
+/// `Refused` for one that is not UTF-8: nothing of it could be named.
+pub(super) fn text(of: impl fmt::Display, line: &RawDocument, place: &str) -> Result<String> {
+    let name =
+        field(line.as_bytes(), place.as_bytes()).and_then(|name| Some(string(name.value)?.0)).unwrap_or_default();
+    std::str::from_utf8(name).map(str::to_owned).map_err(|_| {
+        Error::new(Kind::Refused, format!("{of} has a name that is not UTF-8: {}", name.escape_ascii()))
+            .remedy("rename it, or move it by other means and drop it: only names in UTF-8 are carried over")
+    })
+}
+
 /// Of the `system.` collections only stored functions are users' data: views
 /// are made by command, buckets belong to their time series, the profile and
 /// what resharding leaves are the server's.
@@ -82,9 +126,33 @@ pub(super) fn is_users(name: &str) -> bool {
     !name.starts_with("system.") || name == "system.js"
 }
 
-/// Finished indexes of a collection, given by name or by UUID; None if it is not
-/// listed there now.
-pub(super) async fn indexes(client: &Client, db: &str, of: Bson) -> Result<Option<Vec<RawDocumentBuf>>> {
+/// Index specifications (`listIndexes`, without `ns`) of a collection on one
+/// shard, addressed by name; empty if the collection is not there. Indexes
+/// still being built are left out: their commit is still to come in the oplog.
+pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf>> {
+    let listed = listed_indexes(&shard.client, &ns.db, Bson::from(ns.coll.as_str())).await?;
+    Ok(finished(listed.unwrap_or_default()))
+}
+
+/// The same, addressed by UUID, so never those of a namesake. None if the shard
+/// does not list the collection now: a drop shows before a majority has it, and
+/// may still be rolled back.
+pub async fn indexes_of(shard: &Shard, db: &str, uuid: Uuid) -> Result<Option<Vec<RawDocumentBuf>>> {
+    Ok(listed_indexes(&shard.client, db, Bson::from(uuid)).await?.map(finished))
+}
+
+/// The same with those that are being built: a build goes on without whoever began it.
+pub async fn indexes_and_builds_of(shard: &Shard, db: &str, uuid: Uuid) -> Result<Option<Vec<index::Listed>>> {
+    listed_indexes(&shard.client, db, Bson::from(uuid)).await
+}
+
+pub(super) fn finished(listed: Vec<index::Listed>) -> Vec<RawDocumentBuf> {
+    listed.into_iter().filter(|index| index.build.is_none()).map(|index| index.spec).collect()
+}
+
+/// Indexes of a collection, given by name or by UUID, those under way too; None if it is
+/// not listed there now.
+pub(super) async fn listed_indexes(client: &Client, db: &str, of: Bson) -> Result<Option<Vec<index::Listed>>> {
     // With this option a build in progress is `{spec, buildUUID}` (4.4+).
     let command = doc! {"listIndexes": of, "includeBuildUUIDs": true};
     let cursor = match client.database(db).run_cursor_command(command).await.map_err(Error::from) {
@@ -93,20 +161,19 @@ pub(super) async fn indexes(client: &Client, db: &str, of: Bson) -> Result<Optio
         answer => answer?,
     };
     let specs: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
-    let finished = specs.iter().filter(|s| !matches!(s.get("buildUUID"), Ok(Some(_))));
-    finished.map(|s| without(s, &["ns"])).collect::<Result<_>>().map(Some)
+    Ok(Some(specs.iter().map(|line| listed_index(line)).collect()))
+}
+
+fn listed_index(line: &RawDocument) -> index::Listed {
+    let build = field(line.as_bytes(), b"buildUUID").and_then(|build| build.value.get(5..)?.try_into().ok());
+    let spec = field(line.as_bytes(), b"spec").filter(|_| build.is_some());
+    let spec = spec.map_or_else(|| line.to_owned(), |spec| document(elements_of(spec.value)));
+    index::Listed { spec: without(&spec, &["ns"]), build: build.map(Uuid::from_bytes) }
 }
 
 /// A document less some of its top-level fields.
-pub(crate) fn without(doc: &RawDocument, fields: &[&str]) -> Result<RawDocumentBuf> {
-    let mut kept = RawDocumentBuf::new();
-    for element in doc {
-        let (name, value) = element?;
-        if !fields.contains(&name.as_str()) {
-            kept.append(name, RawBson::from(value));
-        }
-    }
-    Ok(kept)
+pub(crate) fn without(doc: &RawDocument, fields: &[&str]) -> RawDocumentBuf {
+    document(elements(doc).filter(|element| !fields.iter().any(|field| field.as_bytes() == element.name)))
 }
 
 /// A count, in whichever number type the server chose.
@@ -145,6 +212,16 @@ mod tests {
     #[test]
     fn fields_are_left_out_and_the_rest_keeps_its_order() {
         let spec = rawdoc! {"v": 2, "ns": "a.b", "key": {"x": 1}};
-        assert_eq!(without(&spec, &["ns"]).unwrap(), rawdoc! {"v": 2, "key": {"x": 1}});
+        assert_eq!(without(&spec, &["ns"]), rawdoc! {"v": 2, "key": {"x": 1}});
+    }
+
+    #[test]
+    fn an_index_that_is_being_built_is_told_from_one_that_is_there() {
+        let (spec, build) = (rawdoc! {"v": 2, "key": {"x": 1}, "name": "x"}, Uuid::from_bytes([7; 16]));
+        let under_way = rawdoc! {"buildUUID": bson::Binary::from(build), "spec": spec.clone()};
+        for (line, expect) in [(&spec, None), (&under_way, Some(build))] {
+            let listed = listed_index(line);
+            assert_eq!((listed.spec, listed.build), (spec.clone(), expect));
+        }
     }
 }

@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
 use crate::bson::order;
-use crate::cluster::catalog::{Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, torn};
+use crate::cluster::catalog::{Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, listing, torn};
 use crate::cluster::connect::Deployment;
 use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
@@ -35,7 +35,7 @@ pub(super) async fn databases(deployment: &Deployment, only: Option<&str>) -> Re
     let filter = only.map_or(doc! {}, |name| doc! {"_id": name});
     let mut databases = Vec::new();
     for row in find(deployment, "databases", filter, doc! {"_id": 1}).await? {
-        let name = row.get_str("_id")?.to_owned();
+        let name = listing::text("a database", &row, "_id")?;
         if !DATABASES_LEFT_OUT.contains(&name.as_str()) {
             let primary = shard_index(deployment, row.get_str("primary")?)?;
             databases.push(Database { name, primary });
@@ -56,7 +56,7 @@ pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace
     let mut zones = zones(deployment, only).await?;
     let mut found = Vec::new();
     for row in rows {
-        let name = row.get_str("_id")?;
+        let name = &listing::text("a sharded collection", &row, "_id")?;
         let (db, coll) = name.split_once('.').ok_or_else(|| torn(format_args!("{name} has no database")))?;
         if DATABASES_LEFT_OUT.contains(&db) || coll.starts_with("system.") {
             continue;

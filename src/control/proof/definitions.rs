@@ -10,20 +10,26 @@ use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
 use crate::control::layout::options::TEMPORARY;
 use crate::control::proof::shown::{same_fields, shown};
 use crate::control::proof::{Difference, Holdings, Repair, ShardMap, indexes};
-use crate::pair::index::Expiries;
+use crate::pair::collection::Traits;
+use crate::pair::run::HeldBackOf;
 
 /// Options that servers list for old collections and refuse to create.
 const OBSOLETE: [&str; 2] = ["autoIndexId", "flags"];
 
-/// `expiries[i]`: held back by pair i.
-pub(super) fn compare(map: &ShardMap, source: &Holdings, target: &Holdings, expiries: &[Expiries]) -> Vec<Difference> {
+/// `held_back[i]`: by pair i.
+pub(super) fn compare(
+    map: &ShardMap,
+    source: &Holdings,
+    target: &Holdings,
+    held_back: &[HeldBackOf],
+) -> Vec<Difference> {
     let mut found = Vec::new();
     for (pair, stored) in source.shards.iter().enumerate() {
         let there: HashMap<&Namespace, &Stored> =
             target.shards[map.pairs[pair]].iter().map(|stored| (&stored.ns, stored)).collect();
         let place = Place { map, pair };
         for wanted in stored.iter().filter(|stored| source.lives_on(&stored.ns, pair)) {
-            found.extend(place.one(wanted, there.get(&wanted.ns).copied(), &expiries[pair]));
+            found.extend(place.one(wanted, there.get(&wanted.ns).copied(), &held_back[pair]));
         }
     }
     found.extend(extra(map, source, target));
@@ -37,7 +43,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn one(&self, wanted: &Stored, there: Option<&Stored>, expiries: &Expiries) -> Vec<Difference> {
+    fn one(&self, wanted: &Stored, there: Option<&Stored>, held_back: &HeldBackOf) -> Vec<Difference> {
         let ns = &wanted.ns;
         let target = &self.map.target[self.map.pairs[self.pair]];
         let Some(there) = there else {
@@ -55,7 +61,7 @@ impl Place<'_> {
             let what = format!("{ns} has options {options} on the source and {found} on target shard {target}");
             return vec![self.whole(what, wanted, Some(there))];
         }
-        self.indexes(wanted, there, expiries)
+        self.indexes(wanted, there, held_back)
     }
 
     /// A collection or view that is not alike as a whole.
@@ -76,10 +82,12 @@ impl Place<'_> {
         Difference::new(what, remedy).of(wanted.uuid)
     }
 
-    fn indexes(&self, wanted: &Stored, there: &Stored, expiries: &Expiries) -> Vec<Difference> {
+    fn indexes(&self, wanted: &Stored, there: &Stored, held_back: &HeldBackOf) -> Vec<Difference> {
         let ns = &wanted.ns;
-        let held = |index: &str| expiries.get(&(ns.clone(), index.to_owned())).cloned();
-        let found = indexes::compare(&wanted.indexes, &there.indexes, held);
+        let held_back =
+            wanted.uuid.and_then(|uuid| held_back.get(&uuid)).map_or(&[][..], |(_, options)| options.as_slice());
+        let collated = Traits::of(&wanted.options).collated;
+        let found = indexes::compare(collated, &wanted.indexes, &there.indexes, held_back);
         let source = &self.map.source[self.pair];
         let remedy = format!(
             "shardlift makes indexes alike by itself; if this stays, stop it, run `shardlift restart --shard {source} \
@@ -138,7 +146,7 @@ fn as_collection(view: &Stored, primary: usize) -> Collection {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Bson, RawDocumentBuf, Uuid, rawdoc};
+    use bson::{RawDocumentBuf, Uuid, rawdoc};
 
     use super::*;
     use crate::cluster::catalog::{Chunk, Database, Sharded, Sharding};
@@ -172,7 +180,7 @@ mod tests {
 
     fn check(source: Vec<Stored>, target: Vec<Stored>, expect: &[(&str, bool)]) {
         let (source, target) = (holdings(0, source, Vec::new()), holdings(1, target, Vec::new()));
-        let found = compare(&map(), &source, &target, &[Expiries::new(), Expiries::new()]);
+        let found = compare(&map(), &source, &target, &[HeldBackOf::new(), HeldBackOf::new()]);
         assert_eq!(found.len(), expect.len(), "{found:?}");
         for (found, (part, ours)) in found.iter().zip(expect) {
             assert!(found.what.contains(part) && found.repair.is_some() == *ours, "{found:?}");
@@ -215,8 +223,7 @@ mod tests {
         check(vec![plain("c", rawdoc! {})], vec![with(index.clone())], &[("d.c: index", true)]);
         let (source, target) =
             (holdings(0, vec![with(index)], Vec::new()), holdings(1, vec![plain("c", rawdoc! {})], Vec::new()));
-        let held = HashMap::from([((ns("c"), "k".to_owned()), Bson::Int32(5))]);
-        let found = compare(&map(), &source, &target, &[held, Expiries::new()]);
+        let found = compare(&map(), &source, &target, &[HeldBackOf::new(), HeldBackOf::new()]);
         assert!(found[0].to_string().contains("`shardlift restart --shard a0 --ns d.c`"), "{found:?}");
     }
 
@@ -234,7 +241,7 @@ mod tests {
             (holdings(0, vec![shell], vec![plain("c", rawdoc! {})]), holdings(1, vec![], vec![plain("c", rawdoc! {})]));
         source.sharding.as_mut().unwrap().collections = sharded(1);
         target.sharding.as_mut().unwrap().collections = sharded(0);
-        let none = [Expiries::new(), Expiries::new()];
+        let none = [HeldBackOf::new(), HeldBackOf::new()];
         assert!(compare(&map(), &source, &target, &none).is_empty());
         target.shards[0].clear();
         let found = compare(&map(), &source, &target, &none);

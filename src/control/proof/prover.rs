@@ -19,6 +19,7 @@ use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
+use crate::pair::proven;
 use crate::pair::run::Pair;
 
 /// The obstacle's name.
@@ -106,7 +107,7 @@ impl Prover {
         }
         listing::notes(&self.sides.source, &self.run.id(), SETTLED_WITHIN).await?;
         let after = listing::newest(&self.sides.source).await?;
-        if !listing::same_terms(&before, &after) {
+        if !proven::same_terms(&before, &after) {
             return Err(Error::new(Kind::Transient, "a source shard held an election meanwhile"));
         }
         // A cutover that began meanwhile mends by itself, and once it is over nothing may

@@ -11,6 +11,7 @@ use futures_util::{StreamExt, stream};
 use mongodb::Client;
 use mongodb::options::ReadConcern;
 
+use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, DATABASES_LEFT_OUT, Namespace, left_behind};
 use crate::cluster::connect::{Deployment, Topology};
 use crate::cluster::{admin, probe};
@@ -211,15 +212,19 @@ pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {
     Check::none_of(NAME, &wrong, format!("{count} indexes"), "drop these indexes, or rebuild them with options of 6.0")
 }
 
-/// Number of indexes, and those a 6.0 server would refuse.
+/// Number of indexes, and those a 6.0 server would refuse. Shards may have others of one
+/// collection.
 async fn refused_indexes(source: &Deployment, collection: &Collection) -> Result<(usize, Vec<String>)> {
-    let shard = collection.sharded.as_ref().map_or(collection.primary, |s| s.chunks[0].shard);
-    let specs = catalog::indexes(&source.shards[shard], &collection.ns).await?;
-    let refused = specs.iter().filter_map(|spec| {
-        let why = index_rules::refused(spec)?;
-        Some(format!("{} of {} ({why})", spec.get_str("name").unwrap_or("an index"), collection.ns))
-    });
-    Ok((specs.len(), refused.collect()))
+    let (mut count, mut refused) = (0, BTreeSet::new());
+    for (_, shard) in source.shards.iter().enumerate().filter(|(index, _)| collection.lives_on(*index)) {
+        let specs = catalog::indexes(shard, &collection.ns).await?;
+        count = specs.len().max(count);
+        refused.extend(specs.iter().filter_map(|spec| {
+            let why = index_rules::refused(spec)?;
+            Some(format!("{} of {} ({why})", IndexName::of(spec), collection.ns))
+        }));
+    }
+    Ok((count, refused.into_iter().collect()))
 }
 
 /// Databases that lie on a shard and that the cluster does not know: no

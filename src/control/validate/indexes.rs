@@ -3,10 +3,14 @@
 //!
 //! Pure decisions over index specifications.
 
-use bson::{RawBsonRef, RawDocument};
+use bson::RawDocument;
+
+use crate::bson::decimal::Decimal;
+use crate::bson::element::{Element, elements, elements_of, field, kind};
+use crate::bson::view::View;
 
 /// Fields `createIndexes` of 6.0 takes (server source, `index_key_validate.cpp`).
-const FIELDS_KNOWN: [&str; 29] = [
+const FIELDS_KNOWN: [&str; 27] = [
     "v",
     "key",
     "name",
@@ -20,7 +24,6 @@ const FIELDS_KNOWN: [&str; 29] = [
     "collation",
     "partialFilterExpression",
     "wildcardProjection",
-    "columnstoreProjection",
     "prepareUnique",
     "clustered",
     "weights",
@@ -33,41 +36,78 @@ const FIELDS_KNOWN: [&str; 29] = [
     "bits",
     "min",
     "max",
-    "bucketSize",
     "dropDups",
     "originalSpec",
 ];
-const TYPES_KNOWN: [&str; 4] = ["2d", "2dsphere", "hashed", "text"];
+const TYPES_KNOWN: [&[u8]; 5] = [b"2d", b"2dsphere", b"2dsphere_bucket", b"hashed", b"text"];
+const VERSIONS: [i64; 2] = [1, 2];
+/// Of a wildcard index, alone or as the end of a path.
+const WILDCARD: &[u8] = b"$**";
+/// What a field of a reference may be called, inside the field that holds it.
+const REFERENCE: [&[u8]; 3] = [b"$id", b"$ref", b"$db"];
 
 /// Why a 6.0 server would refuse to build this index; None if it would not.
-pub(super) fn refused(spec: &RawDocument) -> Option<String> {
-    if let Some((name, _)) = spec.iter().flatten().find(|(name, _)| !FIELDS_KNOWN.contains(&name.as_str())) {
-        return Some(format!("unknown field {}", name.as_str()));
+pub fn refused(spec: &RawDocument) -> Option<String> {
+    let option = |name: &str| field(spec.as_bytes(), name.as_bytes());
+    if let Some(unknown) = elements(spec).find(|o| !FIELDS_KNOWN.iter().any(|known| known.as_bytes() == o.name)) {
+        return Some(format!("unknown field {}", String::from_utf8_lossy(unknown.name)));
     }
-    if spec.get_i32("v").is_ok_and(|v| v < 1) {
-        return Some("index version 0".to_owned());
+    if option("v")
+        .is_some_and(|v| !VERSIONS.iter().any(|version| matches!(View::from(v), View::Int(v) if v == *version)))
+    {
+        return Some("no index version of 6.0".to_owned());
     }
-    if spec.get_f64("expireAfterSeconds").is_ok_and(f64::is_nan) {
-        return Some("expireAfterSeconds is NaN".to_owned());
+    let Some(key) = option("key").filter(|key| key.kind == kind::DOCUMENT) else { return Some("no key".to_owned()) };
+    if let Some(expiry) = option("expireAfterSeconds") {
+        if matches!(View::from(expiry), View::Double(seconds) if seconds.is_nan()) {
+            return Some("expireAfterSeconds is NaN".to_owned());
+        }
+        if elements_of(key.value).count() > 1 || elements_of(key.value).any(|field| is_wildcard(&field)) {
+            return Some("an expiry on a compound or wildcard index".to_owned());
+        }
     }
-    let Ok(key) = spec.get_document("key") else { return Some("no key".to_owned()) };
-    key.iter().flatten().find_map(|(name, kind)| refused_kind(name.as_str(), kind, version(spec)))
+    elements_of(key.value).find_map(|field| refused_kind(&field).or_else(|| refused_name(&field)))
 }
 
-fn version(spec: &RawDocument) -> i32 {
-    spec.get_i32("v").unwrap_or(2)
-}
-
-/// Since version 2 the kind of a key must be a number but 0, or a known name.
-fn refused_kind(field: &str, kind: RawBsonRef<'_>, version: i32) -> Option<String> {
-    let bad = match kind {
-        RawBsonRef::String(name) => !TYPES_KNOWN.contains(&name),
-        RawBsonRef::Int32(n) => version >= 2 && n == 0,
-        RawBsonRef::Int64(n) => version >= 2 && n == 0,
-        RawBsonRef::Double(n) => version >= 2 && (n == 0.0 || n.is_nan()),
-        _ => version >= 2,
+/// The kind of a key must be a number but 0, or a known name.
+fn refused_kind(field: &Element<'_>) -> Option<String> {
+    let good = match View::from(*field) {
+        View::Text(name) => TYPES_KNOWN.contains(&name),
+        View::Int(number) => number != 0 && !(is_wildcard(field) && number < 0),
+        View::Double(number) => is_direction(number) && !(is_wildcard(field) && number < 0.0),
+        // The server makes a double of it.
+        View::Decimal(bytes) => match Decimal::from_bytes(bytes) {
+            Decimal::NaN => false,
+            Decimal::Infinite { .. } => true,
+            Decimal::Finite(finite) => is_direction(finite.nearest_double()),
+        },
+        _ => false,
     };
-    bad.then(|| format!("{field}: {kind:?} is no kind of index on 6.0"))
+    (!good).then(|| format!("{}: no kind of index on 6.0", String::from_utf8_lossy(field.name)))
+}
+
+fn is_direction(number: f64) -> bool {
+    number != 0.0 && !number.is_nan()
+}
+
+fn refused_name(field: &Element<'_>) -> Option<String> {
+    let path = match is_wildcard(field) {
+        true if field.name == WILDCARD => return None,
+        true => field.name.strip_suffix(WILDCARD)?.strip_suffix(b".")?,
+        false => field.name,
+    };
+    let bad = |(place, part): (usize, &[u8])| match part.first() {
+        None => true,
+        Some(b'$') => place == 0 || !REFERENCE.contains(&part),
+        Some(_) => false,
+    };
+    let is_bad = path.split(|byte| *byte == b'.').enumerate().any(bad);
+    is_bad.then(|| format!("{:?}: no name of an indexed field on 6.0", String::from_utf8_lossy(field.name)))
+}
+
+fn is_wildcard(field: &Element<'_>) -> bool {
+    let is_number = matches!(View::from(*field), View::Int(_) | View::Double(_) | View::Decimal(_));
+    is_number && (field.name == WILDCARD || field.name.ends_with(b".$**"))
 }
 
 #[cfg(test)]
@@ -81,15 +121,10 @@ mod tests {
         let rows = [
             (rawdoc! {"v": 2, "key": {"_id": 1}, "name": "_id_"}, true),
             (rawdoc! {"v": 2, "key": {"a": 1.0, "b": -1}, "name": "x", "unique": true, "sparse": true}, true),
-            (rawdoc! {"v": 1, "key": {"a": true}, "name": "x"}, true),
             (rawdoc! {"v": 2, "key": {"_fts": "text", "_ftsx": 1}, "name": "x", "weights": {"a": 1}}, true),
             (rawdoc! {"v": 2, "key": {"$**": 1}, "name": "x", "wildcardProjection": {"a": 0}}, true),
-            (rawdoc! {"v": 2, "key": {"a": "geoHaystack"}, "name": "x", "bucketSize": 1}, false),
-            (rawdoc! {"v": 2, "key": {"a": 0}, "name": "x"}, false),
-            (rawdoc! {"v": 2, "key": {"a": true}, "name": "x"}, false),
-            (rawdoc! {"v": 2, "key": {"a": 1}, "name": "x", "safe": true}, false),
-            (rawdoc! {"v": 2, "key": {"a": 1}, "name": "x", "expireAfterSeconds": f64::NAN}, false),
             (rawdoc! {"v": 0, "key": {"a": 1}, "name": "x"}, false),
+            (rawdoc! {"v": 2, "key": {"a": 1}, "name": "x", "expireAfterSeconds": f64::NAN}, false),
         ];
         for (spec, expect) in rows {
             assert_eq!(refused(&spec).is_none(), expect, "{spec:?}");

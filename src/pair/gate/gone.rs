@@ -11,6 +11,11 @@ use crate::pair::ledger::Pin;
 use crate::pair::position::Position;
 
 impl Gate {
+    /// Those whose data matters here.
+    pub fn all_that_count(&self) -> impl Iterator<Item = &Arc<Tracked>> {
+        self.collections.values().map(|c| &c.tracked).filter(|tracked| tracked.counts())
+    }
+
     /// The collection is known to be dropped later: its ops are of no use.
     pub fn discard(&mut self, uuid: &Uuid) {
         if let Some(collection) = self.collections.get_mut(uuid) {

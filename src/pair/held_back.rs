@@ -1,0 +1,36 @@
+//! What of a collection's indexes waits for the cutover (R10), by name: expiries, which
+//! must not run before, and `prepareUnique`, which would refuse old duplicates that are
+//! only just arriving.
+
+use std::collections::BTreeMap;
+
+use bson::RawDocumentBuf;
+use parking_lot::Mutex;
+
+use crate::cluster::catalog::index::{self, IndexName};
+
+#[derive(Debug, Default)]
+pub struct HeldBack {
+    by_name: Mutex<BTreeMap<IndexName, RawDocumentBuf>>,
+}
+
+impl HeldBack {
+    pub fn clear(&self) {
+        self.by_name.lock().clear();
+    }
+
+    /// Of these specifications of the source.
+    pub fn add(&self, specs: &[RawDocumentBuf]) {
+        let of = |spec: &RawDocumentBuf| Some((IndexName::of(spec), index::held_back(spec)?));
+        self.by_name.lock().extend(specs.iter().filter_map(of));
+    }
+
+    pub fn remove(&self, names: &[IndexName]) {
+        self.by_name.lock().retain(|name, _| !names.contains(name));
+    }
+
+    /// As `collMod` takes them under `index`.
+    pub fn all(&self) -> Vec<RawDocumentBuf> {
+        self.by_name.lock().values().cloned().collect()
+    }
+}

@@ -1,0 +1,77 @@
+//! Indexes of one collection on its target shard: listed, made, dropped. Specifications
+//! and names go as they came, byte for byte.
+//!
+//! Decides nothing.
+
+use bson::{RawArrayBuf, RawDocumentBuf, Uuid, rawdoc};
+
+use crate::bson::element::{Element, document, elements, kind};
+use crate::cluster::catalog;
+use crate::cluster::catalog::index::{IndexName, Listed};
+use crate::cluster::connect::Shard;
+use crate::error::{Error, Result};
+use crate::pair::collection::Tracked;
+
+const CODE_INDEX_NOT_FOUND: i32 = 27;
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// One collection of the target that takes index DDL.
+#[derive(Debug)]
+pub(super) struct OnTarget<'a> {
+    shard: &'a Shard,
+    pub(super) tracked: &'a Tracked,
+    uuid: Uuid,
+}
+
+impl<'a> OnTarget<'a> {
+    /// None if there is none: dropped, another shard's, or never made.
+    pub(super) fn of(shard: &'a Shard, tracked: &'a Tracked) -> Option<Self> {
+        let uuid = tracked.bound_to().filter(|_| tracked.counts())?;
+        Some(OnTarget { shard, tracked, uuid })
+    }
+
+    /// Those being built too: a build goes on without whoever began it.
+    pub(super) async fn list(&self) -> Result<Vec<Listed>> {
+        let listed = catalog::indexes_and_builds_of(self.shard, &self.tracked.ns.db, self.uuid).await;
+        listed.map(Option::unwrap_or_default).map_err(|e| self.failed(e))
+    }
+
+    pub(super) async fn create(&self, specs: &[RawDocumentBuf]) -> Result<()> {
+        let specs = RawArrayBuf::from_iter(specs.iter().cloned());
+        // With a member down the default quorum waits for ever.
+        self.run(rawdoc! {
+            "createIndexes": self.tracked.ns.coll.as_str(), "indexes": specs, "commitQuorum": "majority",
+            "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid),
+        })
+        .await
+    }
+
+    /// All of them, in one command: so a build stops, if they are those of one. False if
+    /// they are not there so.
+    pub(super) async fn drop(&self, names: &[IndexName]) -> Result<bool> {
+        let head = rawdoc! { "dropIndexes": self.tracked.ns.coll.as_str() };
+        let rest = rawdoc! { "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid) };
+        let names = array(names);
+        let names = Element { kind: kind::ARRAY, name: b"index", value: names.as_bytes() };
+        match self.run(document(elements(&head).chain([names]).chain(elements(&rest)))).await {
+            Err(e) if matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    async fn run(&self, command: RawDocumentBuf) -> Result<()> {
+        let result = self.shard.client.database(&self.tracked.ns.db).run_raw_command(command).await;
+        let result = result.map(drop).map_err(|e| self.failed(Error::from(e)));
+        if self.tracked.is_dead() { Ok(()) } else { result }
+    }
+
+    fn failed(&self, e: Error) -> Error {
+        e.context(format_args!("changing indexes of {} on target shard {}", self.tracked.ns, self.shard.id))
+    }
+}
+
+fn array(names: &[IndexName]) -> RawDocumentBuf {
+    let names: Vec<(String, Vec<u8>)> =
+        names.iter().enumerate().map(|(place, name)| (place.to_string(), name.value())).collect();
+    document(names.iter().map(|(place, name)| Element { kind: kind::STRING, name: place.as_bytes(), value: name }))
+}

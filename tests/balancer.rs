@@ -19,9 +19,11 @@ async fn a_balancer_stops_when_the_last_migration_ends_and_is_put_back_as_found(
     let cluster = cluster.await.unwrap();
     let source = fixture::source(&cluster.uri()).await;
 
-    let found = balancer::stop(&source).await.unwrap();
-    assert_eq!(found, Found { enabled: Some(true) });
-    assert_eq!(balancer::stop(&source).await.unwrap(), Found { enabled: Some(false) });
+    let found = balancer::found(&source).await.unwrap();
+    assert_eq!(found, Found { enabled: Some(true), settings: Some(Vec::new()) });
+    balancer::stop(&source).await.unwrap();
+    let off = balancer::found(&source).await.unwrap();
+    assert_eq!(off.enabled, Some(false));
 
     // A migration by hand, which a stopped balancer does not prevent.
     run(&source.entry, "admin", doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
@@ -44,9 +46,10 @@ async fn a_balancer_stops_when_the_last_migration_ends_and_is_put_back_as_found(
     assert!(balancer::running(&source).await.unwrap().is_empty());
     moving.await.unwrap();
 
-    for (found, expect) in [(Found { enabled: Some(false) }, false), (found, true)] {
-        balancer::restore(&source, found).await.unwrap();
-        assert_eq!(admin::balancer_enabled(&source.entry).await.unwrap(), expect);
+    for (found, is_off) in [(off, true), (found, false)] {
+        balancer::restore(&source, &found).await.unwrap();
+        assert_eq!(admin::balancer_status(&source.entry).await.unwrap().is_off(), is_off);
+        assert_eq!(balancer::found(&source).await.unwrap(), found);
     }
 }
 

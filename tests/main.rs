@@ -46,5 +46,6 @@ mod stored_functions;
 mod tidy;
 mod validate;
 mod verify;
+mod watch;
 mod way_in;
 mod wire;

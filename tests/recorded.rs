@@ -152,14 +152,14 @@ async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() 
     leave_lease(shard, &Holder { host: "elsewhere".to_owned(), ..Holder::me() }, Duration::from_secs(60)).await;
     refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "elsewhere works on this target");
     assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Moving);
-    assert!(!admin::balancer_enabled(&source.entry).await.unwrap());
+    assert!(admin::balancer_status(&source.entry).await.unwrap().is_off());
     run(&shard.client, DATABASE, doc! {"drop": "lease"}).await;
 
     for _ in 0..2 {
         let told = cancel::cancel(&source, &target, None).await.unwrap().unwrap();
         assert!(told.contains(RUN) && told.contains("--restart"), "{told}");
         assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
-        assert!(admin::balancer_enabled(&source.entry).await.unwrap());
+        assert!(!admin::balancer_status(&source.entry).await.unwrap().is_off());
         assert_eq!(names(&target).await, ["d.copied"]);
     }
     // The lease is free again.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, RawBson, RawDocumentBuf, Timestamp, Uuid, doc, rawdoc};
 use shardlift::bson::element::{Element, document, kind, string_value};
+use shardlift::cluster::catalog::versions::MapVersion;
 use shardlift::cluster::catalog::{Chunk, Namespace, Sharded, Zone};
 use shardlift::cluster::connect::{Deployment, Shard};
 use shardlift::cluster::probe::Identity;
@@ -52,6 +53,8 @@ pub(crate) fn run_state(stage: Stage, deployment: &Deployment) -> RunState {
         target_identity: Some(Identity { cluster: None, sets: vec![Some(ObjectId::new()), None] }),
         source_balancer: Some(true),
         target_balancer: None,
+        source_settings: Some(vec![rawdoc! {"_id": "balancer", "mode": "full", "stopped": false}]),
+        target_settings: None,
         views: vec![ns("d.view"), ns("d.with.dots")],
     }
 }
@@ -61,6 +64,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
     CollectionState {
         uuid: Uuid::new(),
         target_uuid: None,
+        target_version: None,
         ns: ns(name),
         options: RawDocumentBuf::new(),
         primary: 0,
@@ -94,9 +98,15 @@ fn of_every_type() -> CollectionState {
         unique: true,
         chunks: vec![chunk(low.clone(), twice.clone(), 0), chunk(twice, high.clone(), 1)],
         zones: vec![Zone { min: low, max: high, name: "z.$".to_owned() }],
+        version: Some(MapVersion {
+            epoch: ObjectId::new(),
+            major: 3,
+            moved_at: Some(Timestamp { time: 0, increment: 0 }),
+        }),
     };
     CollectionState {
         target_uuid: Some(Uuid::new()),
+        target_version: Some(MapVersion { epoch: ObjectId::new(), major: u32::MAX, moved_at: None }),
         options: every.clone(),
         primary: 1,
         sharded: Some(sharded),

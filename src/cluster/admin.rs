@@ -195,11 +195,25 @@ pub async fn update_zone_key_range(
     run(router, "admin", &command).await.map(drop)
 }
 
-/// Whether the balancer is on.
-pub async fn balancer_enabled(router: &Entry) -> Result<bool> {
+/// What the balancer does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalancerStatus {
+    /// `full` and `off`; releases up to 5.0 have a third.
+    pub mode: String,
+    /// It looks for chunks to move, or moves some.
+    pub in_round: bool,
+}
+
+impl BalancerStatus {
+    pub fn is_off(&self) -> bool {
+        self.mode == "off"
+    }
+}
+
+pub async fn balancer_status(router: &Entry) -> Result<BalancerStatus> {
     let reply = run(router, "admin", &rawdoc! {"balancerStatus": 1}).await?;
     let mode = reply.get_str("mode").map_err(|_| Error::new(Kind::Server, "balancerStatus gave no mode"))?;
-    Ok(mode != "off")
+    Ok(BalancerStatus { mode: mode.to_owned(), in_round: reply.get_bool("inBalancerRound").unwrap_or(true) })
 }
 
 /// Stops the balancer and waits up to `wait` for its round to end.

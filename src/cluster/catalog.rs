@@ -10,7 +10,8 @@ pub mod contents;
 pub mod index;
 pub mod left_behind;
 pub(crate) mod listing;
-mod sharding;
+pub mod sharding;
+pub mod versions;
 
 pub use listing::{indexes, indexes_and_builds_of, indexes_of, local_uuids};
 
@@ -23,6 +24,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
+use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::connect::{Deployment, Shard, Topology};
 use crate::error::{Error, Kind, Result};
 
@@ -98,6 +100,8 @@ pub struct Sharded {
     /// Sorted by `min`; they cover the whole key space.
     pub chunks: Vec<Chunk>,
     pub zones: Vec<Zone>,
+    /// Of the chunks; None if an older release recorded them.
+    pub version: Option<MapVersion>,
 }
 
 #[derive(Debug, Clone)]
@@ -199,6 +203,11 @@ pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) 
     let sharded = sharding::among(deployment, &held).await?;
     held.retain(|name| !sharded.contains(name));
     Ok(!held.is_empty())
+}
+
+/// Sharded collections (or the one named `only`), without asking the shards.
+pub async fn sharded(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
+    while_it_changes(|| sharded_rows(deployment, only)).await
 }
 
 /// Zones each shard is in, as `Deployment::shards`.

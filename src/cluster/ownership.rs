@@ -80,7 +80,7 @@ mod tests {
         let all: Vec<_> = [&[Bson::MinKey], bounds, &[Bson::MaxKey]].concat().into_iter().map(bound).collect();
         let chunks = all.windows(2).zip(owners);
         let chunks = chunks.map(|(b, &shard)| Chunk { min: b[0].clone(), max: b[1].clone(), shard }).collect();
-        Sharded { key, unique: false, chunks, zones: vec![] }
+        Sharded { key, unique: false, chunks, zones: vec![], version: None }
     }
 
     #[test]

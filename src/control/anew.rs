@@ -19,7 +19,7 @@ use crate::cluster::connect::{Deployment, Shard};
 use crate::control::changes::{Changes, Gone, changes};
 use crate::control::dropping::drop_collection;
 use crate::control::listing::{self, Listing};
-use crate::control::{emptying, layout, prepare};
+use crate::control::{emptying, laid_out, layout, prepare};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::state::pair_store::PairStore;
@@ -124,6 +124,10 @@ impl Anew<'_> {
         };
         let target_uuid = catalog::local_uuid(self.shard, &collection.ns).await?.filter(|_| lives_here);
         let planned = CollectionState::planned(collection, bounds)?;
-        self.store.add(&CollectionState { target_uuid, ..planned }).await.map(drop)
+        let target_version = match target_uuid {
+            Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
+            None => None,
+        };
+        self.store.add(&CollectionState { target_uuid, target_version, ..planned }).await.map(drop)
     }
 }

@@ -5,12 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{Document, doc};
+use bson::raw::CString;
+use bson::{Document, RawBson, RawDocument, RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, options::ReadConcern};
 
 use crate::cluster::admin;
 use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
 
 /// How long the balancer's round may take to end; after that it is off anyway.
@@ -19,43 +21,143 @@ const STOP_WAIT: Duration = Duration::from_secs(60);
 /// takes seconds to a few minutes.
 const QUIET_WAIT: Duration = Duration::from_secs(600);
 const QUIET_POLL: Duration = Duration::from_millis(500);
+/// The mode in which it moves chunks.
+const ON: &str = "full";
 /// MaxTimeMSExpired: the balancer is off, its last migration still runs.
 const TIME_EXPIRED: i32 = 50;
 
-/// Whether the balancer was on when the run began; None for replica sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What stopping and starting the balancer changes in `config.settings`, by row: up to 6.0.5
+/// they switch auto-splitting, too.
+const SETTINGS: [(&str, &[&str]); 2] = [("balancer", &["mode", "stopped"]), ("autosplit", &["enabled"])];
+
+/// What was set when the run began; None for replica sets.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Found {
+    /// The balancer may move chunks.
     pub enabled: Option<bool>,
+    /// Those of the rows that were there. None, too, if an older release recorded it.
+    pub settings: Option<Vec<RawDocumentBuf>>,
+}
+
+impl Found {
+    /// As set, if it is.
+    pub fn mode(&self) -> Option<&str> {
+        let rows = self.settings.as_ref()?;
+        rows.iter().find(|row| row.get_str("_id").is_ok_and(|id| id == "balancer"))?.get_str("mode").ok()
+    }
+}
+
+/// Looks, and changes nothing.
+pub async fn found(deployment: &Deployment) -> Result<Found> {
+    if deployment.topology == Topology::ReplicaSet {
+        return Ok(Found { enabled: None, settings: None });
+    }
+    let status = admin::balancer_status(&deployment.entry).await?;
+    let settings = settings(deployment).await?;
+    Ok(Found { enabled: Some(status.mode == ON), settings: Some(settings) })
+}
+
+async fn settings(deployment: &Deployment) -> Result<Vec<RawDocumentBuf>> {
+    let rows = deployment.entry.database("config").collection::<RawDocumentBuf>("settings");
+    let ids = SETTINGS.map(|(id, _)| id).to_vec();
+    let cursor = rows.find(doc! {"_id": {"$in": ids}}).read_concern(ReadConcern::majority()).await?;
+    Ok(cursor.try_collect().await?)
 }
 
 /// Stops the balancer and waits until no migration runs on any shard.
 ///
 /// # Errors
 /// `Refused` if something still moves chunks after ten minutes; it is named.
-pub async fn stop(deployment: &Deployment) -> Result<Found> {
+pub async fn stop(deployment: &Deployment) -> Result<()> {
     if deployment.topology == Topology::ReplicaSet {
-        return Ok(Found { enabled: None });
+        return Ok(());
     }
-    let enabled = admin::balancer_enabled(&deployment.entry).await?;
-    match admin::balancer_stop(&deployment.entry, STOP_WAIT).await {
-        Err(e) if e.code != Some(TIME_EXPIRED) => {
-            return Err(e.context(format_args!("stopping the balancer of the {}", deployment.side)));
+    let status = admin::balancer_status(&deployment.entry).await?;
+    if !status.is_off() || status.in_round {
+        match admin::balancer_stop(&deployment.entry, STOP_WAIT).await {
+            Err(e) if e.code != Some(TIME_EXPIRED) => {
+                return Err(e.context(format_args!("stopping the balancer of the {}", deployment.side)));
+            }
+            _ => {}
         }
-        _ => {}
     }
-    quiet(deployment, QUIET_WAIT).await?;
-    Ok(Found { enabled: Some(enabled) })
+    quiet(deployment).await
 }
 
-/// Puts the balancer back as found. A failure is for a loud warning only.
-pub async fn restore(deployment: &Deployment, found: Found) -> Result<()> {
-    match found.enabled {
-        Some(true) => admin::balancer_start(&deployment.entry).await.map_err(|e| {
+/// Puts the balancer and all that stopping it changed back as found. A failure is for a
+/// loud warning only.
+pub async fn restore(deployment: &Deployment, found: &Found) -> Result<()> {
+    if found.enabled == Some(true) {
+        admin::balancer_start(&deployment.entry).await.map_err(|e| {
             e.context(format_args!("starting the balancer of the {} again", deployment.side))
                 .remedy("run `sh.startBalancer()` on it by hand")
-        }),
-        Some(false) | None => Ok(()),
+        })?;
     }
+    let Some(before) = &found.settings else { return Ok(()) };
+    let now = settings(deployment).await?;
+    for (id, fields) in SETTINGS {
+        let row =
+            |rows: &[RawDocumentBuf]| rows.iter().find(|row| row.get_str("_id").is_ok_and(|is| is == id)).cloned();
+        let before = row(before);
+        let Some(command) = put_back(id, fields, before.as_deref(), row(&now).as_deref())? else { continue };
+        write(&deployment.entry, &command).await.map_err(|e| {
+            let found = before.map_or("not there".to_owned(), |row| format!("{row:?}"));
+            e.context(format_args!("putting `{id}` in config.settings of the {} back", deployment.side))
+                .remedy(format!("put it back by hand: it was {found}"))
+        })?;
+    }
+    Ok(())
+}
+
+async fn write(router: &Entry, command: &RawDocument) -> Result<()> {
+    let reply = admin::run_majority(router, "config", command).await?;
+    match reply.get("writeErrors") {
+        Some(errors) => Err(Error::new(Kind::Server, errors.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// The command by which a row has these fields as before, and keeps what else somebody set
+/// meanwhile. None if it has.
+fn put_back(
+    id: &str,
+    fields: &[&str],
+    before: Option<&RawDocument>,
+    now: Option<&RawDocument>,
+) -> Result<Option<RawDocumentBuf>> {
+    let (before, now) = match (before, now) {
+        (None, None) => return Ok(None),
+        (Some(before), None) => return Ok(Some(update(id, before.to_owned(), true))),
+        (None, Some(now)) if now.iter_elements().flatten().all(|e| is_ours(e.key().as_str(), fields)) => {
+            let delete = rawdoc! {"q": {"_id": id}, "limit": 1};
+            return Ok(Some(rawdoc! {"delete": "settings", "deletes": [delete]}));
+        }
+        (before, Some(now)) => (before.map(RawDocument::to_owned).unwrap_or_default(), now),
+    };
+    let (mut set, mut unset) = (RawDocumentBuf::new(), RawDocumentBuf::new());
+    for field in fields {
+        match (before.get(field)?, now.get(field)?) {
+            (Some(was), is) if is != Some(was) => set.append(CString::try_from(*field)?, RawBson::from(was)),
+            (None, Some(_)) => unset.append(CString::try_from(*field)?, true),
+            _ => {}
+        }
+    }
+    let mut change = RawDocumentBuf::new();
+    for (operator, fields) in [(bson::cstr!("$set"), set), (bson::cstr!("$unset"), unset)] {
+        if !fields.is_empty() {
+            change.append(operator, fields);
+        }
+    }
+    Ok((!change.is_empty()).then(|| update(id, change, false)))
+}
+
+fn is_ours(name: &str, fields: &[&str]) -> bool {
+    name == "_id" || fields.contains(&name)
+}
+
+fn update(id: &str, update: RawDocumentBuf, upsert: bool) -> RawDocumentBuf {
+    let update = rawdoc! {"q": {"_id": id}, "u": update, "upsert": upsert};
+    rawdoc! {"update": "settings", "updates": [update]}
 }
 
 /// Whatever moves chunks or data between shards right now, in words; empty for
@@ -81,8 +183,25 @@ pub async fn running(deployment: &Deployment) -> Result<Vec<String>> {
     Ok(found)
 }
 
-async fn quiet(deployment: &Deployment, wait: Duration) -> Result<()> {
-    let deadline = Instant::now() + wait;
+/// What moves chunks now, or may at any moment, in words and with what to do; empty for
+/// replica sets.
+pub async fn unrest(deployment: &Deployment) -> Result<Vec<String>> {
+    let side = deployment.side;
+    let mut found = Vec::new();
+    if deployment.topology == Topology::Sharded && !admin::balancer_status(&deployment.entry).await?.is_off() {
+        found.push(format!("the balancer of the {side} is on: stop it with `sh.stopBalancer()`"));
+    }
+    let running = running(deployment).await?;
+    found.extend(running.iter().map(|running| format!("on the {side} runs a {running}: let it end")));
+    Ok(found)
+}
+
+/// Waits until nothing moves chunks.
+///
+/// # Errors
+/// `Refused` if something still does after ten minutes; it is named.
+pub async fn quiet(deployment: &Deployment) -> Result<()> {
+    let deadline = Instant::now() + QUIET_WAIT;
     loop {
         let running = running(deployment).await?;
         if running.is_empty() {
@@ -116,6 +235,30 @@ fn migration(row: &Document, ns: &str, donor: &str, recipient: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stopping_changed_is_put_back_and_nothing_else() {
+        let row = |fields: RawDocumentBuf| Some(fields);
+        let off = || row(rawdoc! {"_id": "balancer", "mode": "off", "stopped": true});
+        let windowed =
+            row(rawdoc! {"_id": "balancer", "mode": "off", "stopped": true, "activeWindow": {"start": "1:00"}});
+        let full = row(rawdoc! {"_id": "balancer", "mode": "full", "stopped": false});
+        let old = row(rawdoc! {"_id": "balancer", "stopped": true});
+        let rows = [
+            (None, None, None),
+            (off(), off(), None),
+            (None, off(), Some(rawdoc! {"delete": "settings", "deletes": [{"q": {"_id": "balancer"}, "limit": 1}]})),
+            (old.clone(), None, Some(update("balancer", old.clone().unwrap(), true))),
+            (old, off(), Some(update("balancer", rawdoc! {"$unset": {"mode": true}}, false))),
+            (full, off(), Some(update("balancer", rawdoc! {"$set": {"mode": "full", "stopped": false}}, false))),
+            (off(), windowed.clone(), None),
+            (None, windowed, Some(update("balancer", rawdoc! {"$unset": {"mode": true, "stopped": true}}, false))),
+        ];
+        for (before, now, expect) in rows {
+            let command = put_back("balancer", SETTINGS[0].1, before.as_deref(), now.as_deref()).unwrap();
+            assert_eq!(command, expect, "{before:?} {now:?}");
+        }
+    }
 
     #[test]
     fn a_migration_is_named_alike_by_config_server_and_shard() {

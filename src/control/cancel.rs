@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cluster::connect::{Deployment, Side, Topology, connect};
 use crate::cluster::retry::within;
 use crate::config::Config;
-use crate::control::balancer::{self, Found};
+use crate::control::balancer;
 use crate::control::found_file::FoundFile;
 use crate::control::layout::zones;
 use crate::control::open::Opened;
@@ -64,9 +64,7 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
     RunStore::new(recorded::first(target)).set_stage(Stage::Cancelled).await?;
     zones::forget_temporary(target).await?;
-    let found =
-        Balancers { source: Found { enabled: run.source_balancer }, target: Found { enabled: run.target_balancer } };
-    match put_back(source, target, found).await {
+    match put_back(source, target, &Balancers::recorded(&run)).await {
         Ok(()) => Ok(run),
         Err(left) => Err(Error::new(Kind::Server, format!("run {} is cancelled, but {}", run.id, left.message))
             .remedy(left.remedy.unwrap_or_default())),
@@ -77,10 +75,10 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
 ///
 /// # Errors
 /// Says which balancer is not as it was found, and the command for it.
-async fn put_back(source: &Deployment, target: &Deployment, found: Balancers) -> Result<()> {
+async fn put_back(source: &Deployment, target: &Deployment, found: &Balancers) -> Result<()> {
     let (a, b) = tokio::join!(
-        within(RESTORE_WAIT, "the source's router", balancer::restore(source, found.source)),
-        within(RESTORE_WAIT, "the target's router", balancer::restore(target, found.target)),
+        within(RESTORE_WAIT, "the source's router", balancer::restore(source, &found.source)),
+        within(RESTORE_WAIT, "the target's router", balancer::restore(target, &found.target)),
     );
     let left: Vec<(Side, Error)> =
         [(Side::Source, a), (Side::Target, b)].into_iter().filter_map(|(side, put)| Some((side, put.err()?))).collect();
@@ -108,7 +106,7 @@ pub async fn by_its_process(opened: &Opened) -> Answer {
             if_gone(opened.balancers.source.enabled),
         ));
     }
-    match put_back(&opened.sides.source, &opened.sides.target, opened.balancers).await {
+    match put_back(&opened.sides.source, &opened.sides.target, &opened.balancers).await {
         Ok(()) if opened.balancers.any_was_on() => {
             Ok("cancelled: the balancers are as the run found them; what was copied stays on the target".to_owned())
         }

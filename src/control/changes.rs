@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use bson::Uuid;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
-use crate::control::layout;
-use crate::control::watch::same_owners;
+use crate::control::{layout, owners};
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
@@ -73,7 +72,7 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<String> {
         format!("{} was renamed to {}", was.ns, is.ns)
     } else if !layout::same_options(&was.options, &is.options) {
         format!("the options of {} were changed", was.ns)
-    } else if !same_owners(&was.collection(), is) {
+    } else if !owners::are_same(&was.collection(), is) {
         format!("{} was sharded, or owners of it changed", was.ns)
     } else {
         return None;

@@ -22,7 +22,8 @@ use crate::control::ahead::Ahead;
 use crate::control::ddl::Coordinator;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
-use crate::control::{listing, proof, watch};
+use crate::control::watch::Watch;
+use crate::control::{listing, proof};
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 use crate::pair::proven;
@@ -52,6 +53,7 @@ pub struct Cutover<'a> {
     pub sides: &'a Sides,
     pub pairs: &'a [Arc<Pair>],
     pub coordinator: &'a Coordinator,
+    pub watch: &'a Watch,
     pub verify: VerifyMode,
     /// What need not be read whole any more.
     pub ahead: &'a Ahead,
@@ -205,9 +207,8 @@ impl Cutover<'_> {
         if !proven::same_terms(&terms, &listing::newest(&self.sides.source).await?) {
             return Ok(Round::Again("source shards keep holding elections", second));
         }
-        watch::check(self.sides, self.coordinator).await?;
-        // IMPORTANT: first what moves, then owners; both after our last write (`proof`).
-        let moving = proof::moving(self.sides).await?;
+        // IMPORTANT: after our last write (`proof`).
+        let moving = self.watch.check().await?;
         if !moving.is_empty() {
             return Ok(Round::Off(CalledOff::Moving(moving)));
         }

@@ -16,13 +16,15 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::catalog::{self, Collection, Namespace};
 use crate::cluster::connect::Topology;
 use crate::control::dropping::drop_collection;
 use crate::control::known::Known;
+use crate::control::laid_out::{self, Made};
 use crate::control::sides::Sides;
 use crate::control::views::Views;
-use crate::control::{databases, layout};
+use crate::control::{databases, layout, owners};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::ddl::{Created, Creation, Request};
@@ -49,7 +51,9 @@ struct State {
     /// Pairs that have reached the drop of the UUID.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
     /// The collections as they are laid out, for the watch over owners.
-    laid_out: HashMap<Uuid, Collection>,
+    laid_out: HashMap<Uuid, Arc<Collection>>,
+    /// Of the target's chunk maps as they were laid out.
+    versions: HashMap<Uuid, MapVersion>,
     /// Databases of the target that the run had collections in.
     databases: BTreeSet<String>,
     /// Nobody knows whether a database is dropped or still will be: nothing is made any
@@ -69,10 +73,11 @@ impl Coordinator {
     ) -> Arc<Self> {
         let known = Known::of(states, dropped);
         let all = states.iter().flat_map(|pair| &pair.collections);
-        let alive = all.filter(|c| !c.dead && !known.dead.contains(&c.uuid));
-        let laid_out = alive.map(|c| (c.uuid, c.collection())).collect();
+        let alive: Vec<_> = all.filter(|c| !c.dead && !known.dead.contains(&c.uuid)).collect();
+        let laid_out = alive.iter().map(|c| (c.uuid, Arc::new(c.collection()))).collect();
+        let versions = alive.iter().filter_map(|c| Some((c.uuid, c.target_version?))).collect();
         let databases = states.iter().flat_map(|pair| &pair.collections).map(|c| c.ns.db.clone()).collect();
-        let state = State { known, laid_out, databases, ..State::default() };
+        let state = State { known, laid_out, versions, databases, ..State::default() };
         Arc::new(Coordinator { sides, views, listers, state: Mutex::new(state), turn: Default::default() })
     }
 
@@ -129,8 +134,15 @@ impl Coordinator {
     }
 
     /// The collections laid out and not dropped.
-    pub fn laid_out(&self) -> HashMap<Uuid, Collection> {
+    pub fn laid_out(&self) -> HashMap<Uuid, Arc<Collection>> {
         self.state.lock().laid_out.clone()
+    }
+
+    /// What was made of them on the target, as far as it is known.
+    pub fn made(&self) -> HashMap<Uuid, Made> {
+        let state = self.state.lock();
+        let made = |(of, uuid): (&Uuid, &Uuid)| (*of, Made { uuid: *uuid, version: state.versions.get(of).copied() });
+        state.known.targets.iter().map(made).collect()
     }
 
     async fn create(&self, pair: usize, ns: Namespace, uuid: Uuid, mut reply: oneshot::Sender<Result<Creation>>) {
@@ -166,7 +178,8 @@ impl Coordinator {
                 state.known.names.get(ns).copied()
             };
             match holder {
-                Some(holder) if holder == uuid => {}
+                // A shard creates a collection, too, when it gets the first chunk of it.
+                Some(holder) if holder == uuid => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
                 // The older collection of that name is still to be dropped.
                 Some(_) => {
                     drop(turn);
@@ -192,17 +205,21 @@ impl Coordinator {
                         state.databases.insert(ns.db.clone());
                     }
                     layout::create_collection(&self.sides.target, &collection, &self.sides.pairs).await?;
-                    self.state.lock().laid_out.insert(uuid, collection.clone());
+                    let version = laid_out::version(&self.sides, &collection).await?;
+                    let mut state = self.state.lock();
+                    state.versions.extend(version.map(|version| (uuid, version)));
+                    state.laid_out.insert(uuid, Arc::new(collection.clone()));
                 }
             }
             let shard = &self.sides.target.shards[self.sides.pairs[pair]];
             let target_uuid = catalog::local_uuid(shard, ns).await?;
             failpoint::hit("creation-made");
-            self.state.lock().known.targets.extend(target_uuid.map(|target| (uuid, target)));
+            let mut state = self.state.lock();
+            state.known.targets.extend(target_uuid.map(|target| (uuid, target)));
+            let target_version = state.versions.get(&uuid).copied();
             // As it was laid out: where a chunk moved since is no owner of it, and `watch` tells.
-            let laid_out = self.state.lock().laid_out.get(&uuid).cloned();
-            let collection = laid_out.unwrap_or(collection);
-            return Ok(Creation::Made(Box::new(Created { target_uuid, collection })));
+            let collection = state.laid_out.get(&uuid).cloned().unwrap_or(collection);
+            return Ok(Creation::Made(Box::new(Created { target_uuid, target_version, collection })));
         }
     }
 
@@ -280,6 +297,7 @@ impl Coordinator {
             }
             state.known.dead.insert(uuid);
             state.laid_out.remove(&uuid);
+            state.versions.remove(&uuid);
         }
         let dropped = self.drop_on_target(&ns, uuid).await;
         let waiting = self.state.lock().arrived.remove(&uuid).unwrap_or_default();

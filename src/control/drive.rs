@@ -20,7 +20,8 @@ use crate::control::proof::prover::Prover;
 use crate::control::run::{Phase, Run};
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
-use crate::control::{finish, forget, lookout, proof, watch, watchdog};
+use crate::control::watch::Watch;
+use crate::control::{finish, forget, lookout, proof, watchdog};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::api::{Answer, Request};
@@ -66,6 +67,7 @@ impl Drive<'_> {
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<Summary> {
         let sides = &self.opened.sides;
+        let watch = Watch::new(sides, &coordinator);
         let mut observers = self.observe(pairs);
         observers.spawn(forget::run(pairs.to_vec(), coordinator.clone()));
         let ahead: Arc<Ahead> = Arc::default();
@@ -79,7 +81,7 @@ impl Drive<'_> {
             tokio::select! {
                 (error, _, _) = tasks => error,
                 error = coordinator.clone().run(ddl) => error,
-                error = watch::run(sides, &coordinator) => error,
+                error = watch.run(self.run, pairs) => error,
                 error = first_to_end(&mut observers) => error,
             }
         });
@@ -104,6 +106,7 @@ impl Drive<'_> {
                 sides,
                 pairs,
                 coordinator: &coordinator,
+                watch: &watch,
                 verify: self.config.verify,
                 ahead: &ahead,
                 verify_concurrency: self.config.verify_concurrency,

@@ -39,7 +39,7 @@ pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair
     for collection in coordinator.laid_out().into_values() {
         let options = only(&collection.options, EXPIRY);
         if !options.is_empty() {
-            held_back.push(HeldBack { ns: collection.ns, of: OptionsOf::Collection, options });
+            held_back.push(HeldBack { ns: collection.ns.clone(), of: OptionsOf::Collection, options });
         }
     }
     // Pairs have the same of a sharded collection.
@@ -57,7 +57,7 @@ pub async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     retry.until_it_works(|| restore_all(opened, run)).await?;
     failpoint::hit("cutover-expiries");
     tracing::info!("cutover: expiries and what else was held back are restored");
-    setup::restore_balancers(&opened.sides, opened.balancers, run).await;
+    setup::restore_balancers(&opened.sides, &opened.balancers, run).await;
     failpoint::hit("cutover-balancers");
     tracing::info!("cutover: nothing is left to do but to remove the run's state");
     retry.until_it_works(|| opened.stores.remove()).await?;

@@ -24,7 +24,7 @@ pub struct FoundFile {
 }
 
 impl FoundFile {
-    pub fn of(run: &str, source_shards: Vec<String>, found: Balancers) -> Self {
+    pub fn of(run: &str, source_shards: Vec<String>, found: &Balancers) -> Self {
         FoundFile { run: run.to_owned(), source_shards, source: found.source.enabled, target: found.target.enabled }
     }
 
@@ -57,9 +57,12 @@ mod tests {
     #[test]
     fn what_is_noted_is_found_by_the_source() {
         let dir = tempfile::tempdir().unwrap();
-        let found = Balancers { source: Found { enabled: Some(true) }, target: Found { enabled: Some(false) } };
+        let found = Balancers {
+            source: Found { enabled: Some(true), settings: None },
+            target: Found { enabled: Some(false), settings: None },
+        };
         let shards = vec!["a".to_owned(), "b".to_owned()];
-        let note = FoundFile::of("r1", shards.clone(), found);
+        let note = FoundFile::of("r1", shards.clone(), &found);
         note.write(dir.path());
         note.write(dir.path());
         fs::create_dir(dir.path().join("of another kind")).unwrap();

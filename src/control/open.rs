@@ -9,13 +9,13 @@ use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::cluster::connect::Shard;
 use crate::cluster::probe;
 use crate::config::Config;
-use crate::control::balancer::{self, Found};
+use crate::control::balancer;
 use crate::control::found_file::FoundFile;
 use crate::control::run::Run;
 use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{recorded, wipe};
+use crate::control::{left_behind, recorded, wipe};
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::feed::Feed;
@@ -109,8 +109,9 @@ async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
     // The new run finds them as the old one did. A cancelled one has put them
     // back, and the operator may have changed them since.
     if recorded.stage != Stage::Cancelled {
-        balancer::restore(&sides.source, Found { enabled: recorded.source_balancer }).await?;
-        balancer::restore(&sides.target, Found { enabled: recorded.target_balancer }).await?;
+        let Balancers { source, target } = Balancers::recorded(recorded);
+        balancer::restore(&sides.source, &source).await?;
+        balancer::restore(&sides.target, &target).await?;
     }
     wipe::wipe(&sides.target).await
 }
@@ -175,13 +176,11 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     run.take_up(&state.id);
     tracing::info!("going on with run {}", state.id);
     sides.pairs = state.pairs.clone();
-    let balancers = Balancers {
-        source: Found { enabled: state.source_balancer },
-        target: Found { enabled: state.target_balancer },
-    };
+    let balancers = Balancers::recorded(&state);
     let stores = Stores::new(&sides, &state.id);
     let feeds = feeds(config, &sides, &state.id)?;
-    FoundFile::of(&state.id, state.source_shards.clone(), balancers).write(&config.spool_path()?);
+    FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
+    left_behind::tell(&sides, &balancers, run).await;
     Ok(Opened { sides, stores, balancers, feeds, lease })
 }
 
@@ -203,6 +202,8 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         pairs: sides.pairs.clone(),
         source_balancer: balancers.source.enabled,
         target_balancer: balancers.target.enabled,
+        source_settings: balancers.source.settings.clone(),
+        target_settings: balancers.target.settings.clone(),
         views: views(&sides).await?,
     };
     store.create(&state).await?;
@@ -210,7 +211,8 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
     tracing::info!("run {}", state.id);
     let stores = Stores::new(&sides, &state.id);
     let feeds = feeds(config, &sides, &state.id)?;
-    FoundFile::of(&state.id, state.source_shards.clone(), balancers).write(&config.spool_path()?);
+    FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
+    left_behind::tell(&sides, &balancers, run).await;
     Ok(Opened { sides, stores, balancers, feeds, lease })
 }
 

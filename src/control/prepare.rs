@@ -15,7 +15,7 @@ use crate::cluster::connect::Shard;
 use crate::config::Config;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{layout, listing};
+use crate::control::{balancer, laid_out, layout, listing};
 use crate::error::Result;
 use crate::failpoint;
 use crate::pair::plan::{self, Size};
@@ -26,8 +26,7 @@ const CONCURRENCY: usize = 8;
 
 /// Reads both positions and catalog of the source and stores the plan whole.
 pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
-    let listing::Listing { mut catalog, local, starts, catalog_positions } =
-        listing::read(&sides.source, run_id).await?;
+    let listing::Listing { mut catalog, local, starts, catalog_positions } = listing_at_rest(sides, run_id).await?;
     // Dropped between the two reads: no pair would see its drop.
     catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid))));
     for (index, store) in stores.pairs.iter().enumerate() {
@@ -51,13 +50,27 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
     stores.run.add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?).await?;
     layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
     failpoint::hit("layout-made");
+    let there = catalog::sharded(&sides.target, None).await?;
     for (index, state) in states.iter().enumerate() {
         let target = &sides.target.shards[sides.pairs[index]];
         let made = made(target, index, &state.collections).await?;
         stores.pairs[index].bind(&made).await?;
+        let versions = laid_out::versions(sides, &state.collections, &made, &there)?;
+        stores.pairs[index].set_target_versions(&versions).await?;
     }
     failpoint::hit("layout-bound");
     stores.run.set_stage(Stage::Moving).await
+}
+
+/// A migration that was not to be seen before may have come to its end meanwhile.
+async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing> {
+    loop {
+        let listing = listing::read(&sides.source, run_id).await?;
+        if balancer::running(&sides.source).await?.is_empty() {
+            return Ok(listing);
+        }
+        balancer::quiet(&sides.source).await?;
+    }
 }
 
 fn held_by(catalog: &Catalog, local: &HashSet<Uuid>) -> Vec<Collection> {

@@ -10,7 +10,7 @@
 //! only if no source shard held an election from before them until a majority took the
 //! second fence (`listing`); the target's term is the attempt's.
 //!
-//! **Owners are looked at last** ([`moving`], then [`owners`]), after all up to the second
+//! **Owners are looked at last** (`watch`, then [`owners`]), after all up to the second
 //! fence is applied: our writes go straight to the shards, and one that met a chunk on
 //! its way, or gone, would be lost. No move is under way after our last write, and then
 //! all owners are as they were laid out: so none took part of what was written. That a
@@ -33,11 +33,10 @@ use std::sync::Arc;
 use bson::Uuid;
 use futures_util::future::try_join_all;
 
-use crate::cluster::admin;
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::left_behind;
 use crate::cluster::catalog::{self, Collection, Namespace, Sharding};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::connect::Deployment;
 use crate::control::balancer;
 use crate::control::ddl::Coordinator;
 use crate::control::run::Run;
@@ -146,20 +145,8 @@ pub async fn owners(sides: &Sides) -> Result<Vec<Difference>> {
 
 /// What may move chunks now, or does: each in words.
 pub async fn moving(sides: &Sides) -> Result<Vec<String>> {
-    let (source, target) = tokio::try_join!(moving_on(&sides.source), moving_on(&sides.target))?;
+    let (source, target) = tokio::try_join!(balancer::unrest(&sides.source), balancer::unrest(&sides.target))?;
     Ok([source, target].concat())
-}
-
-async fn moving_on(deployment: &Deployment) -> Result<Vec<String>> {
-    if deployment.topology == Topology::ReplicaSet {
-        return Ok(Vec::new());
-    }
-    let (enabled, running) =
-        tokio::try_join!(admin::balancer_enabled(&deployment.entry), balancer::running(deployment))?;
-    let side = deployment.side;
-    let on = enabled.then(|| format!("the balancer of the {side} is on: stop it with `sh.stopBalancer()`"));
-    let running = running.into_iter().map(|what| format!("on the {side} runs a {what}: let it end"));
-    Ok(on.into_iter().chain(running).collect())
 }
 
 /// Says what users keep in the servers' own databases: it is not moved. In the way of

@@ -1,6 +1,6 @@
 //! The parts of a start: checks, balancers, and pairs from their recorded state.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,8 @@ use bson::Uuid;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
-use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Namespace};
-use crate::cluster::connect::{Deployment, Shard, Topology};
-use crate::cluster::ownership::joined;
+use crate::cluster::connect::Shard;
 use crate::config::Config;
 use crate::control::balancer::{self, Found};
 use crate::control::ddl::Coordinator;
@@ -21,7 +19,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::control::views::Views;
-use crate::control::{emptying, layout, listing, resume, validate};
+use crate::control::{emptying, laid_out, layout, listing, resume, validate};
 use crate::error::{Error, Kind, Result};
 use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::Request;
@@ -31,7 +29,7 @@ use crate::pair::run::Pair;
 use crate::pair::start::{Limits, Plan};
 use crate::pair::tasks::PairTasks;
 use crate::state::pair_store::PairStore;
-use crate::state::{CollectionState, PairState};
+use crate::state::{PairState, RunState};
 
 /// Requests for DDL that may wait; pairs wait beyond.
 const DDL_QUEUE: usize = 64;
@@ -46,15 +44,23 @@ const STATE_CONNECTIONS: u32 = 4;
 const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
 
 /// The balancers as found, to be put back at the end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Balancers {
     pub source: Found,
     pub target: Found,
 }
 
 impl Balancers {
+    pub fn recorded(run: &RunState) -> Self {
+        let found = |enabled, settings: &Option<_>| Found { enabled, settings: settings.clone() };
+        Balancers {
+            source: found(run.source_balancer, &run.source_settings),
+            target: found(run.target_balancer, &run.target_settings),
+        }
+    }
+
     pub fn any_was_on(&self) -> bool {
-        [self.source, self.target].iter().any(|found| found.enabled == Some(true))
+        [&self.source, &self.target].iter().any(|found| found.enabled == Some(true))
     }
 }
 
@@ -86,16 +92,9 @@ pub async fn validate(sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()
     Err(Error::new(Kind::Refused, found.join("; ")).remedy(remedies.join("; ")))
 }
 
-/// Whether each balancer is on, before anything is stopped.
+/// What is set of each balancer, before anything is stopped.
 pub async fn balancers(sides: &Sides) -> Result<Balancers> {
-    let found = |side: Arc<Deployment>| async move {
-        let enabled = match side.topology {
-            Topology::Sharded => Some(admin::balancer_enabled(&side.entry).await?),
-            Topology::ReplicaSet => None,
-        };
-        Ok::<_, Error>(Found { enabled })
-    };
-    let (source, target) = tokio::try_join!(found(sides.source.clone()), found(sides.target.clone()))?;
+    let (source, target) = tokio::try_join!(balancer::found(&sides.source), balancer::found(&sides.target))?;
     Ok(Balancers { source, target })
 }
 
@@ -107,8 +106,8 @@ pub async fn stop_balancers(sides: &Sides) -> Result<()> {
 
 /// Puts both balancers back; a failure is a loud warning (the migration itself
 /// has its outcome already).
-pub async fn restore_balancers(sides: &Sides, found: Balancers, run: &Run) {
-    for (side, found) in [(&sides.source, found.source), (&sides.target, found.target)] {
+pub async fn restore_balancers(sides: &Sides, found: &Balancers, run: &Run) {
+    for (side, found) in [(&sides.source, &found.source), (&sides.target, &found.target)] {
         if let Err(e) = balancer::restore(side, found).await {
             run.warn(format!("the balancer of the {} could not be put back: {e}", side.side));
         }
@@ -125,7 +124,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let mut states = stores.load_pairs().await?;
     layout::zones::forget_temporary(&sides.target).await?;
     let made = catalog::read(&sides.target).await?;
-    check_target_owners(sides, &states, &made)?;
+    laid_out::check(sides, &mut states, &made).await?;
     let dropped = dropped_on_target(&states, &made);
     let mut gone = gone(sides, &states).await?;
     check_dropped_by_us(&states, &gone, &dropped)?;
@@ -215,30 +214,6 @@ fn check_dropped_by_us(states: &[PairState], gone: &[HashSet<Uuid>], dropped: &H
             let found = format!("{} was dropped or recreated on the target by somebody else", lost.ns);
             return Err(Error::new(Kind::Unsupported, found)
                 .remedy("leave the target alone while a run is on; begin anew with `shardlift migrate --restart`"));
-        }
-    }
-    Ok(())
-}
-
-/// A target balancer that was on between two starts may have moved chunks: data
-/// would be written to shards that do not own it.
-fn check_target_owners(sides: &Sides, states: &[PairState], made: &Catalog) -> Result<()> {
-    if sides.target.topology == Topology::ReplicaSet {
-        return Ok(());
-    }
-    let planned: HashMap<Namespace, &CollectionState> =
-        states.iter().flat_map(|s| &s.collections).filter(|c| !c.dead).map(|c| (c.ns.clone(), c)).collect();
-    for there in &made.collections {
-        let Some(planned) = planned.get(&there.ns).filter(|p| p.target_uuid.is_some_and(|u| there.uuid == Some(u)))
-        else {
-            continue;
-        };
-        let (Some(planned), Some(found)) = (&planned.sharded, &there.sharded) else { continue };
-        let wanted = joined(planned).into_iter().map(|(min, max, shard)| (min, max, sides.pairs[shard]));
-        if wanted.collect::<Vec<_>>() != joined(found) {
-            let found = format!("chunks of {} were moved on the target since the run was last up", there.ns);
-            return Err(Error::new(Kind::Unsupported, found)
-                .remedy("keep the target's balancer off; begin anew with `shardlift migrate --restart`"));
         }
     }
     Ok(())

@@ -1,96 +1,209 @@
-//! The watch over what must not change during a run: which shard owns which
-//! documents (R8). A split is no change; a moved chunk, a moved primary or a
+//! The watch over what must not change during a run, on both sides: which shard owns
+//! which documents (R8). A split is no change; a moved chunk, a moved primary or a
 //! collection that became sharded is an error, never silent.
+//!
+//! It looks at versions: a chunk that moved away and back is noticed too, and of a map
+//! that did not change no chunk is read. A watch that cannot look holds "ready" back.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bson::Uuid;
+use parking_lot::Mutex;
+
+use crate::cluster::catalog::versions::{self, Home, Row, Versions};
 use crate::cluster::catalog::{self, Collection};
-use crate::cluster::ownership::joined;
+use crate::cluster::connect::{Deployment, Side, Topology};
+use crate::cluster::retry::within;
+use crate::control::balancer;
 use crate::control::ddl::Coordinator;
+use crate::control::laid_out::Made;
+use crate::control::owners::{self, Interval};
+use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
+use crate::pair::position::Position;
+use crate::pair::run::Pair;
 
-/// How often the source's chunk map is compared; once more at cutover.
+/// How often both sides are looked at; at once where the source's oplog tells of a move,
+/// and once more at cutover.
 const INTERVAL: Duration = Duration::from_secs(15);
+/// How often a side that could not be looked at is tried again, and how often the tails
+/// are asked: no two looks are closer.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long one side may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Watches until something changed.
-pub async fn run(sides: &Sides, coordinator: &Coordinator) -> Error {
-    loop {
-        tokio::time::sleep(INTERVAL).await;
-        match check(sides, coordinator).await {
-            Ok(()) => {}
-            Err(e) if e.kind == Kind::Unsupported => return e,
-            // Not reachable now: the data plane will say so if it lasts.
-            Err(e) => tracing::warn!("the chunk map could not be read: {e}"),
+/// Obstacles are named by these.
+const BLIND: &str = "watch";
+const UNREST: &str = "chunk moves";
+
+pub struct Watch {
+    sides: Sides,
+    coordinator: Arc<Coordinator>,
+    /// Where the source's databases were found at home.
+    homes: Mutex<HashMap<String, Home>>,
+}
+
+impl Watch {
+    pub fn new(sides: &Sides, coordinator: &Arc<Coordinator>) -> Self {
+        Watch { sides: sides.clone(), coordinator: coordinator.clone(), homes: Mutex::default() }
+    }
+
+    /// Watches until something changed.
+    pub async fn run(&self, run: &Run, pairs: &[Arc<Pair>]) -> Error {
+        loop {
+            let seen = signs(pairs);
+            let next = match self.check().await {
+                // The balancers are back: chunks may move again.
+                _ if run.phase() == Phase::Done => std::future::pending().await,
+                Ok(unrest) => {
+                    run.obstacles.clear(BLIND);
+                    run.obstacles.put(UNREST, (!unrest.is_empty()).then(|| unrest.join("; ")));
+                    Instant::now() + INTERVAL
+                }
+                Err(e) if e.kind == Kind::Unsupported => return e,
+                Err(e) => {
+                    run.obstacles.set(BLIND, blind(&e));
+                    Instant::now()
+                }
+            };
+            tokio::time::sleep(PAUSE).await;
+            while Instant::now() < next && signs(pairs) == seen {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
-}
 
-/// Compares owners now with owners as laid out.
-pub async fn check(sides: &Sides, coordinator: &Coordinator) -> Result<()> {
-    // First what is laid out: a collection made between the two is then not looked at.
-    let laid_out = coordinator.laid_out();
-    let now = catalog::read(&sides.source).await?;
-    for collection in &now.collections {
-        let Some(before) = collection.uuid.and_then(|uuid| laid_out.get(&uuid)) else { continue };
-        if !same_owners(before, collection) {
-            let found = format!("owners of {} changed on the source during the run", collection.ns);
-            return Err(Error::new(Kind::Unsupported, found).remedy(
-                "keep the balancer off and move no chunks or primaries while shardlift runs; begin anew with `shardlift migrate --restart`",
-            ));
+    /// Compares owners on both sides with owners as laid out. Returns what may move chunks
+    /// from now on, in words.
+    ///
+    /// # Errors
+    /// `Unsupported` if something changed; anything else if it could not look.
+    pub async fn check(&self) -> Result<Vec<String>> {
+        if self.sides.source.topology == Topology::ReplicaSet {
+            return Ok(Vec::new());
+        }
+        // First what is laid out: a collection made between the two is then not looked at.
+        let laid_out = self.coordinator.laid_out();
+        let made = self.coordinator.made();
+        let (source, target) = tokio::try_join!(self.look(&self.sides.source), self.look(&self.sides.target))?;
+        self.check_homes(&laid_out, &source.versions)?;
+        let mut changes = Vec::new();
+        for (uuid, collection) in &laid_out {
+            let on_source = self.on_source(*uuid, collection, &source.versions).await?;
+            let on_target = self.on_target(collection, made.get(uuid), &target.versions).await?;
+            changes.extend(on_source.map(|change| (uuid, Side::Source, change)));
+            changes.extend(on_target.map(|change| (uuid, Side::Target, change)));
+        }
+        // What was dropped since may be gone, or may have another owner by now.
+        let still = if changes.is_empty() { HashMap::new() } else { self.coordinator.laid_out() };
+        match changes.into_iter().find(|(uuid, ..)| still.contains_key(*uuid)) {
+            Some((_, side, change)) => Err(changed(side, &change)),
+            None => Ok([source.unrest, target.unrest].concat()),
         }
     }
-    Ok(())
-}
 
-pub(super) fn same_owners(before: &Collection, now: &Collection) -> bool {
-    match (&before.sharded, &now.sharded) {
-        (None, None) => before.primary == now.primary,
-        (Some(before), Some(now)) => joined(before) == joined(now),
-        // A drop under way: its metadata goes first, its shards follow one by one. What
-        // ends sharding otherwise gives the collection another UUID.
-        (Some(_), None) => true,
-        (None, Some(_)) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::catalog::{Chunk, CollectionKind, Namespace, Sharded};
-    use bson::{RawBson, RawDocumentBuf, rawdoc};
-
-    fn collection(primary: usize, owner: Option<usize>) -> Collection {
-        let (min, max) = (rawdoc! { "k": RawBson::MinKey }, rawdoc! { "k": RawBson::MaxKey });
-        let sharded = |shard| Sharded {
-            key: rawdoc! { "k": 1 },
-            unique: false,
-            chunks: vec![Chunk { min, max, shard }],
-            zones: Vec::new(),
+    async fn look(&self, side: &Deployment) -> Result<Look> {
+        let look = async {
+            // IMPORTANT: first: a move that is over when it is not found running shows in
+            // the versions.
+            let unrest = balancer::unrest(side).await?;
+            let versions = versions::read(side).await?;
+            Ok(Look { unrest, versions })
         };
-        Collection {
-            ns: Namespace { db: "d".to_owned(), coll: "c".to_owned() },
-            kind: CollectionKind::Plain,
-            uuid: None,
-            options: RawDocumentBuf::new(),
-            primary,
-            sharded: owner.map(sharded),
-            key_index: None,
+        within(PATIENCE, &name(side), look).await
+    }
+
+    /// A moved primary leaves no other trace: its collections get new UUIDs.
+    fn check_homes(&self, laid_out: &LaidOut, source: &Versions) -> Result<()> {
+        let mut homes = self.homes.lock();
+        for (name, home) in &source.databases {
+            let moved = homes.get(name).is_some_and(|before| before.incarnation == home.incarnation && before != home);
+            if moved && laid_out.values().any(|collection| collection.ns.db == *name) {
+                return Err(changed(Side::Source, &format!("the primary shard of database {name} moved")));
+            }
+        }
+        *homes = source.databases.clone();
+        Ok(())
+    }
+
+    async fn on_source(&self, uuid: Uuid, before: &Collection, now: &Versions) -> Result<Option<String>> {
+        let Collection { ns, primary, .. } = before;
+        // A drop under way: its metadata goes first, its shards follow one by one.
+        let Some(row) = now.collections.get(&uuid) else { return Ok(None) };
+        let Some(sharded) = &before.sharded else { return Ok(Some(format!("{ns} was sharded"))) };
+        if now.databases.get(&ns.db).is_some_and(|home| home.primary != *primary) {
+            return Ok(Some(format!("the primary shard of database {} moved", ns.db)));
+        }
+        if sharded.version.is_some_and(|before| is_same(row, &before)) {
+            return Ok(None);
+        }
+        self.look_closer(&self.sides.source, (uuid, row), || owners::intervals(sharded), sharded.version).await
+    }
+
+    async fn on_target(&self, before: &Collection, made: Option<&Made>, now: &Versions) -> Result<Option<String>> {
+        let Collection { ns, primary, .. } = before;
+        if now.databases.get(&ns.db).is_none_or(|home| home.primary != self.sides.pairs[*primary]) {
+            return Ok(Some(format!("the primary shard of database {} moved, or it was dropped", ns.db)));
+        }
+        let Some(made) = made else { return Ok(None) };
+        match (&before.sharded, now.collections.get(&made.uuid)) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
+            (Some(_), None) => Ok(Some(format!("{ns} was dropped or made anew"))),
+            (Some(_), Some(row)) if made.version.is_some_and(|before| is_same(row, &before)) => Ok(None),
+            (Some(sharded), Some(row)) => {
+                let before = || owners::mapped(sharded, &self.sides.pairs);
+                self.look_closer(&self.sides.target, (made.uuid, row), before, made.version).await
+            }
         }
     }
 
-    #[test]
-    fn a_drop_under_way_is_no_change_of_owners() {
-        for (before, now, same) in [
-            ((0, None), (0, None), true),
-            ((0, None), (1, None), false),
-            ((0, Some(0)), (0, Some(0)), true),
-            ((0, Some(0)), (0, Some(1)), false),
-            ((0, None), (0, Some(0)), false),
-            ((0, Some(1)), (0, None), true),
-        ] {
-            let [then, after] = [before, now].map(|(primary, owner)| collection(primary, owner));
-            assert_eq!(same_owners(&then, &after), same, "{before:?} {now:?}");
-        }
+    /// Reads the chunks of one collection whose version changed.
+    async fn look_closer(
+        &self,
+        side: &Deployment,
+        (uuid, row): (Uuid, &Row),
+        before: impl FnOnce() -> Vec<Interval>,
+        version: Option<versions::MapVersion>,
+    ) -> Result<Option<String>> {
+        let now = within(PATIENCE, &name(side), catalog::sharded(side, Some(&row.ns))).await?;
+        let now = now.into_iter().find(|now| now.uuid == uuid);
+        // Dropped since.
+        let Some(now) = now else { return Ok(None) };
+        Ok(owners::change(&before(), version, &now.sharded).map(|change| format!("{change} of {} changed", row.ns)))
     }
+}
+
+type LaidOut = HashMap<Uuid, Arc<Collection>>;
+
+/// One side as it was found.
+struct Look {
+    unrest: Vec<String>,
+    versions: Versions,
+}
+
+fn name(side: &Deployment) -> String {
+    format!("router, config servers or shards of the {}", side.side)
+}
+
+fn is_same(row: &Row, before: &versions::MapVersion) -> bool {
+    (row.epoch, row.major) == (before.epoch, before.major)
+}
+
+/// Newest entry of each source shard that tells of a move.
+fn signs(pairs: &[Arc<Pair>]) -> Vec<Option<Position>> {
+    pairs.iter().map(|pair| pair.with_view(|view| view.move_sign)).collect()
+}
+
+pub(super) fn changed(side: Side, what: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("{what} on the {side} during the run")).remedy(
+        "keep the balancers off and move no chunks or primaries while shardlift runs; begin anew with `shardlift migrate --restart`",
+    )
+}
+
+fn blind(e: &Error) -> String {
+    format!("whether chunks move cannot be seen now: {}; a cutover waits until it can", e.message)
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::index::IndexName;
+use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::catalog::{Collection, EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
@@ -90,6 +91,8 @@ pub struct Created {
     pub collection: Collection,
     /// On this pair's target shard; None where it has none.
     pub target_uuid: Option<Uuid>,
+    /// Of the target's chunk map, if it is sharded.
+    pub target_version: Option<MapVersion>,
 }
 
 impl Ddl {
@@ -263,7 +266,7 @@ impl DdlSink {
     }
 
     fn bind(&self, tracked: &Tracked, created: &Created) -> Result<()> {
-        let Created { collection, target_uuid } = created;
+        let Created { collection, target_uuid, .. } = created;
         if let Some(sharded) = &collection.sharded {
             tracked.own(Ownership::of(sharded, self.pair)?);
         }

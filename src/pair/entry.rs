@@ -106,6 +106,18 @@ impl<'a> Entry<'a> {
         is_internal_database(self.database())
     }
 
+    /// A chunk moves, has moved, or was to: what both of its shards write. So do shards that
+    /// clean up after an earlier move.
+    pub fn tells_of_a_move(&self) -> bool {
+        let begins_with = |o2: &RawDocument, name: &[u8]| elements(o2).next().is_some_and(|first| first.name == name);
+        match self.op {
+            "n" => self.o2.is_some_and(|o2| begins_with(o2, b"sessionMigrateCloneStart")),
+            // Counting orphans updates a row again and again.
+            "u" => self.ns == "config.migrationCoordinators",
+            _ => matches!(self.ns, "config.migrationCoordinators" | "config.rangeDeletions"),
+        }
+    }
+
     pub fn is_crud(&self) -> bool {
         matches!(self.op, "i" | "u" | "d")
     }
@@ -201,6 +213,26 @@ mod tests {
             let entry = Entry::read(&raw).expect("readable");
             let op = entry.crud(entry.position).expect("crud");
             assert_eq!((op.kind, op.id.readable()), (expect, Some(RawBson::Int32(1))));
+        }
+    }
+
+    #[test]
+    fn moves_of_chunks_are_told_by_what_their_shards_write() {
+        let entry =
+            |op: &str, ns: &str, o2: bson::RawDocumentBuf| rawdoc! {"op": op, "ns": ns, "o": {"_id": 1}, "o2": o2};
+        let rows = [
+            ("n", "d.c", rawdoc! {"sessionMigrateCloneStart": "d.c"}, true),
+            ("n", "d.c", rawdoc! {"type": "reshardBegin"}, false),
+            ("i", "config.rangeDeletions", rawdoc! {"_id": 1}, true),
+            ("u", "config.rangeDeletions", rawdoc! {"_id": 1}, false),
+            ("d", "config.rangeDeletions", rawdoc! {"_id": 1}, true),
+            ("u", "config.migrationCoordinators", rawdoc! {"_id": 1}, true),
+            ("d", "config.migrationCoordinators", rawdoc! {"_id": 1}, true),
+            ("i", "config.transactions", rawdoc! {"_id": 1}, false),
+        ];
+        for (op, ns, o2, expect) in rows {
+            let raw = entry(op, ns, o2);
+            assert_eq!(Entry::read(&raw).expect("readable").tells_of_a_move(), expect, "{op} {ns}");
         }
     }
 

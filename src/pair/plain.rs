@@ -96,6 +96,8 @@ impl Plain<'_> {
         let counts = entry.is_crud() && counts(&entry);
         if counts {
             view.note(classify(gate, &entry, entry.position, self.catalog_position, origin)?);
+        } else if entry.tells_of_a_move() {
+            view.move_sign = Some(entry.position);
         }
         gate.pass(entry.mark());
         *self.at = entry.position;

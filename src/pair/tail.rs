@@ -32,6 +32,8 @@ pub struct TailView {
     pub user_change: Option<(Position, String)>,
     /// Newest delete on a collection with an expiry, perhaps by the source itself.
     pub expiry_delete: Option<Position>,
+    /// Newest entry that tells of a chunk's move.
+    pub move_sign: Option<Position>,
 }
 
 pub struct Tail {

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bson::{RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp, Uuid, rawdoc};
 
-pub(super) use collection::{collection, collection_document};
+pub(super) use collection::{collection, collection_document, version_document};
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
@@ -102,6 +102,8 @@ pub(super) fn run_document(state: &RunState) -> RawDocumentBuf {
         "pairs": RawArrayBuf::from_iter(state.pairs.iter().map(|i| *i as i64)),
         "source_balancer": optional(state.source_balancer),
         "target_balancer": optional(state.target_balancer),
+        "source_settings": optional(state.source_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
+        "target_settings": optional(state.target_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "views": RawArrayBuf::from_iter(state.views.iter().map(namespace_document)),
     }
 }
@@ -121,9 +123,18 @@ pub(super) fn run(raw: &RawDocument) -> Result<RunState> {
             pairs: list(raw, "pairs", index)?,
             source_balancer: switch(raw, "source_balancer")?,
             target_balancer: switch(raw, "target_balancer")?,
+            source_settings: settings(raw, "source_settings")?,
+            target_settings: settings(raw, "target_settings")?,
             views: list(raw, "views", |value| namespace(document(value)?))?,
         })
     })
+}
+
+fn settings(raw: &RawDocument, field: &str) -> Read<Option<Vec<RawDocumentBuf>>> {
+    match present(raw, field)? {
+        Some(_) => list(raw, field, |row| Ok(document(row)?.to_owned())).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn identity_document(identity: &Identity) -> RawDocumentBuf {

@@ -23,6 +23,7 @@ mod documents;
 
 use bson::{RawBson, RawDocumentBuf, Uuid};
 
+use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
@@ -59,7 +60,7 @@ pub enum Stage {
 }
 
 /// What concerns all pairs; on the first target shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     pub id: String,
     pub stage: Stage,
@@ -75,6 +76,10 @@ pub struct RunState {
     /// Whether each balancer was on before the run; None for replica sets.
     pub source_balancer: Option<bool>,
     pub target_balancer: Option<bool>,
+    /// The rows of `config.settings` that stopping a balancer changes, as they were. None
+    /// for replica sets, and in what an older release recorded.
+    pub source_settings: Option<Vec<RawDocumentBuf>>,
+    pub target_settings: Option<Vec<RawDocumentBuf>>,
     /// Views of the plan: they have no UUID and so no place in a pair's state.
     pub views: Vec<Namespace>,
 }
@@ -115,6 +120,9 @@ pub struct CollectionState {
     pub uuid: Uuid,
     /// None until the layout is made.
     pub target_uuid: Option<Uuid>,
+    /// Of the target's chunk map as it was laid out. None where the collection is not
+    /// sharded, and in what an older release recorded.
+    pub target_version: Option<MapVersion>,
     pub ns: Namespace,
     /// As `listCollections` gives them, without `uuid`.
     pub options: RawDocumentBuf,
@@ -177,6 +185,7 @@ impl CollectionState {
         Ok(CollectionState {
             uuid,
             target_uuid: None,
+            target_version: None,
             ns: collection.ns.clone(),
             options: collection.options.clone(),
             primary: collection.primary,
@@ -196,7 +205,9 @@ impl CollectionState {
     /// `Internal` for a view.
     pub fn created(created: &Created) -> Result<Self> {
         let planned = Self::planned(&created.collection, Vec::new())?;
-        Ok(CollectionState { target_uuid: created.target_uuid, units: vec![UnitState::Settled], ..planned })
+        let Created { target_uuid, target_version, .. } = created;
+        let (target_uuid, target_version) = (*target_uuid, *target_version);
+        Ok(CollectionState { target_uuid, target_version, units: vec![UnitState::Settled], ..planned })
     }
 
     /// Created and dropped again before anything was made of it.
@@ -204,6 +215,7 @@ impl CollectionState {
         CollectionState {
             uuid,
             target_uuid: None,
+            target_version: None,
             ns: ns.clone(),
             options: RawDocumentBuf::new(),
             primary: 0,

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 
+use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -246,6 +247,13 @@ impl PairStore {
     pub async fn bind(&self, pairs: &[(Uuid, Uuid)]) -> Result<i64> {
         let set = |target: Uuid| rawdoc! {"$set": {"target_uuid": documents::uuid_value(target)}};
         let updates: Vec<_> = pairs.iter().map(|(source, target)| (*source, set(*target))).collect();
+        self.change(&updates).await
+    }
+
+    /// Of the target's chunk maps, by source UUID.
+    pub async fn set_target_versions(&self, versions: &[(Uuid, MapVersion)]) -> Result<i64> {
+        let set = |version| rawdoc! {"$set": {"target_version": documents::version_document(version)}};
+        let updates: Vec<_> = versions.iter().map(|(source, version)| (*source, set(*version))).collect();
         self.change(&updates).await
     }
 

@@ -1,6 +1,7 @@
 //! A sharded cluster: config servers, shards `shard0`, `shard1`, … and a
 //! router, which is a real `mongos` where the user has one, else our stand-in.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
@@ -63,7 +64,13 @@ impl Default for ShardedOptions {
 /// Fields in the order they stop.
 #[derive(Debug)]
 pub struct ShardedCluster {
-    router: Router,
+    /// None while it is away.
+    router: Option<Router>,
+    /// Of the router.
+    host: String,
+    uri: String,
+    real: Option<PathBuf>,
+    login: bool,
     shards: Vec<ReplicaSet>,
     config: ReplicaSet,
 }
@@ -76,23 +83,36 @@ impl ShardedCluster {
         let (config, shards) = try_join(ReplicaSet::start(config_options(&options)), try_join_all(shards)).await?;
         add_shards(&config, &shards).await?;
         let real = if options.stand_in_only { None } else { crate::server::find::mongos(options.version).await };
-        let router = Router::start(real, &config.hosts(), options.port, options.login.is_some()).await?;
-        Ok(ShardedCluster { router, shards, config })
+        let login = options.login.is_some();
+        let router = Router::start(real.clone(), &config.hosts(), options.port, login).await?;
+        Ok(ShardedCluster { host: router.host(), uri: router.uri(), router: Some(router), real, login, shards, config })
     }
 
     /// Of the router; as loadgen's own user, where it asks for a login.
     pub fn uri(&self) -> String {
-        self.router.uri()
+        self.uri.clone()
+    }
+
+    /// Ends the router, with all its connections.
+    pub fn stop_router(&mut self) {
+        self.router = None;
+    }
+
+    /// Starts it again, on the same port.
+    pub async fn start_router(&mut self) -> Result<()> {
+        let port = self.host.rsplit(':').next().and_then(|port| port.parse().ok());
+        self.router = Some(Router::start(self.real.clone(), &self.config.hosts(), port, self.login).await?);
+        Ok(())
     }
 
     /// As one of the users it was started with.
     pub fn uri_as(&self, user: &str) -> String {
-        self.router.uri_as(user)
+        self.router.as_ref().expect("it was not stopped").uri_as(user)
     }
 
     /// One more router of the same cluster; never a `mongos`.
     pub async fn another_router(&self) -> Result<Router> {
-        Router::start(None, &self.config.hosts(), None, self.router.asks_for_login()).await
+        Router::start(None, &self.config.hosts(), None, self.login).await
     }
 
     /// `host:port` of the router.
@@ -102,7 +122,7 @@ impl ShardedCluster {
 
     /// True if the router is our stand-in, which runs no transactions.
     pub fn has_stand_in(&self) -> bool {
-        self.router.is_stand_in()
+        self.real.is_none()
     }
 
     pub fn shard_uris(&self) -> Vec<String> {
@@ -155,7 +175,7 @@ impl ShardedCluster {
 
     /// A bare connection to the router.
     pub async fn router_link(&self) -> Result<Link> {
-        Ok(Link::connect(&self.router.host()).await?)
+        Ok(Link::connect(&self.host).await?)
     }
 }
 

@@ -209,6 +209,7 @@ pub(super) fn planned(uuid: Uuid, name: &str, collated: bool, pair: usize, targe
     };
     CollectionState {
         uuid,
+        target_version: None,
         target_uuid: Some(target_uuid),
         ns: namespace(name),
         options,

@@ -11,6 +11,7 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
 use crate::bson::order;
+use crate::cluster::catalog::versions::{self, MapVersion, Newest};
 use crate::cluster::catalog::{Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, listing, torn};
 use crate::cluster::connect::Deployment;
 use crate::cluster::retry::within;
@@ -24,10 +25,10 @@ const READ_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One row of `config.collections` with its chunks and zones.
 #[derive(Debug)]
-pub(super) struct ShardedRow {
-    pub(super) ns: Namespace,
-    pub(super) uuid: Uuid,
-    pub(super) sharded: Sharded,
+pub struct ShardedRow {
+    pub ns: Namespace,
+    pub uuid: Uuid,
+    pub sharded: Sharded,
 }
 
 /// Databases (or the one named `only`) with their primary shards, by name.
@@ -44,7 +45,8 @@ pub(super) async fn databases(deployment: &Deployment, only: Option<&str>) -> Re
     Ok(databases)
 }
 
-/// Sharded collections (or the one named `only`).
+/// Sharded collections (or the one named `only`). Each chunk map is of the one state that
+/// its version tells.
 pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
     // Up to 4.4 a dropped collection leaves its row.
     let mut filter = doc! {"dropped": {"$ne": true}};
@@ -52,23 +54,28 @@ pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace
         filter.insert("_id", ns.to_string());
     }
     let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
-    let mut chunks = chunks(deployment, only, &rows).await?;
+    let Some(of_rows) = chunks_of(only, &rows)? else { return Ok(Vec::new()) };
+    // IMPORTANT: before the chunks: one that moves while they are read has a newer version.
+    let majors = versions::majors(deployment, of_rows.clone(), &rows).await?;
+    let mut maps = maps(deployment, of_rows).await?;
     let mut zones = zones(deployment, only).await?;
     let mut found = Vec::new();
     for row in rows {
         let name = &listing::text("a sharded collection", &row, "_id")?;
-        let (db, coll) = name.split_once('.').ok_or_else(|| torn(format_args!("{name} has no database")))?;
-        if DATABASES_LEFT_OUT.contains(&db) || coll.starts_with("system.") {
-            continue;
-        }
-        let ns = Namespace { db: db.to_owned(), coll: coll.to_owned() };
+        let Some(ns) = users_namespace(name)? else { continue };
         let uuid = uuid_of(&row, "uuid")?;
-        let chunks = chunks.remove(&Owner::Uuid(uuid)).or_else(|| chunks.remove(&Owner::Name(name.to_owned())));
-        let chunks = ordered(&ns, chunks.unwrap_or_default())?;
+        let map = maps.remove(&Owner::Uuid(uuid)).or_else(|| maps.remove(&Owner::Name(name.to_owned())));
+        let Map { chunks, newest } = map.unwrap_or_default();
+        if versions::major_of(&majors, uuid, name) != Some(newest.major) {
+            return Err(torn(format_args!("chunks of {ns} changed")));
+        }
+        let chunks = ordered(&ns, chunks)?;
+        let epoch = row.get_object_id("lastmodEpoch")?;
+        let version = Some(MapVersion { epoch, major: newest.major, moved_at: newest.moved_at() });
         let zones = zones.remove(name).unwrap_or_default();
         let key = row.get_document("key")?.to_owned();
         let unique = row.get_bool("unique").unwrap_or(false);
-        found.push(ShardedRow { ns, uuid, sharded: Sharded { key, unique, chunks, zones } });
+        found.push(ShardedRow { ns, uuid, sharded: Sharded { key, unique, chunks, zones, version } });
     }
     Ok(found)
 }
@@ -78,6 +85,13 @@ pub(super) async fn among(deployment: &Deployment, of: &[String]) -> Result<Hash
     let filter = doc! {"_id": {"$in": of}, "dropped": {"$ne": true}};
     let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
     rows.iter().map(|row| Ok(row.get_str("_id")?.to_owned())).collect()
+}
+
+/// A name in the config server's rows, if it is a user's.
+pub(super) fn users_namespace(name: &str) -> Result<Option<Namespace>> {
+    let (db, coll) = name.split_once('.').ok_or_else(|| torn(format_args!("{name} has no database")))?;
+    let is_users = !DATABASES_LEFT_OUT.contains(&db) && !coll.starts_with("system.");
+    Ok(is_users.then(|| Namespace { db: db.to_owned(), coll: coll.to_owned() }))
 }
 
 /// Zones each shard is in, as `Deployment::shards`.
@@ -94,35 +108,50 @@ pub(super) async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<Strin
 
 /// What a chunk names its collection by.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Owner {
+pub(super) enum Owner {
     Uuid(Uuid),
     Name(String),
 }
 
-async fn chunks(
-    deployment: &Deployment,
-    only: Option<&Namespace>,
-    rows: &[RawDocumentBuf],
-) -> Result<HashMap<Owner, Vec<Chunk>>> {
-    let filter = match only {
-        None => doc! {},
-        Some(ns) => match rows.first() {
-            None => return Ok(HashMap::new()),
-            Some(row) if row.get("timestamp")?.is_some() => doc! {"uuid": uuid_binary(uuid_of(row, "uuid")?)},
-            Some(_) => doc! {"ns": ns.to_string()},
-        },
-    };
-    let mut chunks: HashMap<Owner, Vec<Chunk>> = HashMap::new();
+impl Owner {
+    /// From the fields of a row that may hold the name, or the UUID.
+    pub(super) fn of(row: &RawDocument, name: &str, uuid: &str) -> Result<Self> {
+        match row.get_str(name) {
+            Ok(name) => Ok(Owner::Name(name.to_owned())),
+            Err(_) => uuid_of(row, uuid).map(Owner::Uuid),
+        }
+    }
+}
+
+/// The chunks of one collection.
+#[derive(Debug, Default)]
+struct Map {
+    chunks: Vec<Chunk>,
+    newest: Newest,
+}
+
+/// Which chunks are those of `rows`; None if there are none.
+fn chunks_of(only: Option<&Namespace>, rows: &[RawDocumentBuf]) -> Result<Option<Document>> {
+    Ok(match (only, rows.first()) {
+        (None, _) => Some(doc! {}),
+        (Some(_), None) => None,
+        (Some(_), Some(row)) if row.get("timestamp")?.is_some() => {
+            Some(doc! {"uuid": uuid_binary(uuid_of(row, "uuid")?)})
+        }
+        (Some(ns), Some(_)) => Some(doc! {"ns": ns.to_string()}),
+    })
+}
+
+async fn maps(deployment: &Deployment, filter: Document) -> Result<HashMap<Owner, Map>> {
+    let mut maps: HashMap<Owner, Map> = HashMap::new();
     for row in find(deployment, "chunks", filter, doc! {"uuid": 1, "min": 1}).await? {
-        let owner = match row.get_str("ns") {
-            Ok(name) => Owner::Name(name.to_owned()),
-            Err(_) => Owner::Uuid(uuid_of(&row, "uuid")?),
-        };
         let shard = shard_index(deployment, row.get_str("shard")?)?;
         let (min, max) = bounds(&row)?;
-        chunks.entry(owner).or_default().push(Chunk { min, max, shard });
+        let map = maps.entry(Owner::of(&row, "ns", "uuid")?).or_default();
+        map.newest.saw(&row)?;
+        map.chunks.push(Chunk { min, max, shard });
     }
-    Ok(chunks)
+    Ok(maps)
 }
 
 pub(super) async fn zones(deployment: &Deployment, only: Option<&Namespace>) -> Result<HashMap<String, Vec<Zone>>> {
@@ -146,9 +175,26 @@ pub(super) async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace,
     Ok(all)
 }
 
-async fn find(deployment: &Deployment, name: &str, filter: Document, sort: Document) -> Result<Vec<RawDocumentBuf>> {
+pub(super) async fn find(
+    deployment: &Deployment,
+    name: &str,
+    filter: Document,
+    sort: Document,
+) -> Result<Vec<RawDocumentBuf>> {
+    find_fields(deployment, name, doc! {}, filter, sort).await
+}
+
+/// No `fields`: all.
+pub(super) async fn find_fields(
+    deployment: &Deployment,
+    name: &str,
+    fields: Document,
+    filter: Document,
+    sort: Document,
+) -> Result<Vec<RawDocumentBuf>> {
     let rows = deployment.entry.database("config").collection::<RawDocumentBuf>(name);
-    let find = rows.find(filter).sort(sort).batch_size(BATCH_ROWS).read_concern(ReadConcern::majority());
+    let find =
+        rows.find(filter).projection(fields).sort(sort).batch_size(BATCH_ROWS).read_concern(ReadConcern::majority());
     let read = async { Ok::<_, Error>(find.await?.try_collect().await?) };
     within(READ_PATIENCE, "the router", read).await.map_err(|e| {
         // Behind one address there may be several routers, and another one has no such
@@ -178,7 +224,7 @@ fn bounds(row: &RawDocument) -> Result<(RawDocumentBuf, RawDocumentBuf)> {
     Ok((row.get_document("min")?.to_owned(), row.get_document("max")?.to_owned()))
 }
 
-fn uuid_of(row: &RawDocument, field: &str) -> Result<Uuid> {
+pub(super) fn uuid_of(row: &RawDocument, field: &str) -> Result<Uuid> {
     let bytes = row.get_binary(field)?.bytes;
     bytes.try_into().map(Uuid::from_bytes).map_err(|_| Error::new(Kind::Server, format!("{field} is not a UUID")))
 }
@@ -187,7 +233,7 @@ fn uuid_binary(uuid: Uuid) -> Binary {
     Binary { subtype: BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() }
 }
 
-fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
+pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
     deployment.shard_index(id).ok_or_else(|| {
         Error::new(Kind::Refused, format!("shard {id} of the {} is new since shardlift connected", deployment.side))
             .remedy("shards must not be added or removed during a migration: start it again")

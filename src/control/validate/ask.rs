@@ -50,9 +50,10 @@ pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
         return Vec::new();
     }
     let name = named(deployment.side, "source balancer", "target balancer");
-    let state = admin::balancer_enabled(&deployment.entry)
-        .await
-        .map(|on| Check::pass(name, if on { "on; it is stopped for the run and put back" } else { "off" }));
+    let state = admin::balancer_status(&deployment.entry).await.map(|status| match status.is_off() {
+        true => Check::pass(name, "off"),
+        false => Check::pass(name, "on; it is stopped for the run and put back"),
+    });
     let moving = named(deployment.side, "source chunks at rest", "target chunks at rest");
     let running = balancer::running(deployment).await.map(|running| {
         if running.is_empty() {

@@ -110,6 +110,7 @@ fn metadata() -> Vec<Need> {
     let mut all = vec![need("listShards", On::Cluster, "clusterMonitor")];
     all.extend(READ.map(|name| need("find", On::Collection("config", name), "clusterMonitor")));
     all.push(need("update", On::Collection("config", "settings"), "clusterManager"));
+    all.push(need("remove", On::Collection("config", "settings"), "clusterManager"));
     all
 }
 

@@ -4,9 +4,10 @@
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::{
-    Read, document, index, list, namespace, namespace_document, optional, present, read, required, sized, switch, text,
-    uuid, uuid_value,
+    Read, Unreadable, document, index, list, namespace, namespace_document, optional, present, read, required, sized,
+    switch, text, uuid, uuid_value,
 };
+use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::catalog::{Chunk, Sharded, Zone};
 use crate::error::Result;
 use crate::state::{CollectionState, FORMAT, UnitState};
@@ -23,6 +24,7 @@ pub(in crate::state) fn collection_document(run: &str, state: &CollectionState) 
         "run": run,
         "format": FORMAT,
         "target_uuid": optional(state.target_uuid.map(uuid_value)),
+        "target_version": optional(state.target_version.map(version_document)),
         "ns": namespace_document(&state.ns),
         "options": state.options.clone(),
         "primary": state.primary as i64,
@@ -45,6 +47,7 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
         Ok(CollectionState {
             uuid: uuid(required(raw, "_id")?)?,
             target_uuid: present(raw, "target_uuid")?.map(uuid).transpose()?,
+            target_version: version(raw, "target_version")?,
             ns: namespace(raw.get_document("ns")?)?,
             options: raw.get_document("options")?.to_owned(),
             primary: index(required(raw, "primary")?)?,
@@ -71,7 +74,25 @@ fn sharded_document(sharded: &Sharded) -> RawDocumentBuf {
         "unique": sharded.unique,
         "chunks": RawArrayBuf::from_iter(sharded.chunks.iter().map(chunk)),
         "zones": RawArrayBuf::from_iter(sharded.zones.iter().map(zone)),
+        "version": optional(sharded.version.map(version_document)),
     }
+}
+
+pub(in crate::state) fn version_document(version: MapVersion) -> RawDocumentBuf {
+    rawdoc! {"epoch": version.epoch, "major": i64::from(version.major), "moved_at": optional(version.moved_at)}
+}
+
+/// None in what an older release recorded.
+fn version(raw: &RawDocument, field: &str) -> Read<Option<MapVersion>> {
+    let Some(value) = present(raw, field)? else { return Ok(None) };
+    let version = document(value)?;
+    let moved_at =
+        present(version, "moved_at")?.map(|at| at.as_timestamp().ok_or_else(|| Unreadable::new("a time is none")));
+    Ok(Some(MapVersion {
+        epoch: version.get_object_id("epoch")?,
+        major: u32::try_from(version.get_i64("major")?).map_err(Unreadable::new)?,
+        moved_at: moved_at.transpose()?,
+    }))
 }
 
 fn sharded(raw: &RawDocument) -> Read<Sharded> {
@@ -90,5 +111,6 @@ fn sharded(raw: &RawDocument) -> Read<Sharded> {
         unique: raw.get_bool("unique")?,
         chunks: list(raw, "chunks", chunk)?,
         zones: list(raw, "zones", zone)?,
+        version: version(raw, "version")?,
     })
 }

@@ -1,0 +1,169 @@
+//! Versions of chunk maps and databases, by which a change is noticed though the map looks
+//! the same again, and without reading the chunks.
+//!
+//! As 6.0.5 keeps them: moving a chunk raises the major part of the newest chunk version,
+//! and so does clearing a chunk's jumbo flag. Splitting, merging and `collMod` raise the
+//! minor part. Refining the shard key and renaming give another epoch; sharding anew, and
+//! resharding, another UUID. Moving a primary counts the database's `lastMod` on.
+
+use std::collections::HashMap;
+
+use bson::oid::ObjectId;
+use bson::{Document, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc};
+use futures_util::TryStreamExt;
+use mongodb::options::ReadConcern;
+
+use super::sharding::{Owner, find, find_fields, shard_index, users_namespace, uuid_of};
+use crate::cluster::catalog::{DATABASES_LEFT_OUT, Namespace};
+use crate::cluster::connect::Deployment;
+use crate::error::{Error, Result};
+
+/// Which state of a chunk map the chunks were read in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapVersion {
+    pub epoch: ObjectId,
+    /// Of the newest chunk version.
+    pub major: u32,
+    /// When the chunk that moved last came to its shard; None if a chunk does not tell.
+    pub moved_at: Option<Timestamp>,
+}
+
+/// What the config server keeps, its chunks apart.
+#[derive(Debug, Default)]
+pub struct Versions {
+    pub databases: HashMap<String, Home>,
+    /// Sharded collections.
+    pub collections: HashMap<Uuid, Row>,
+}
+
+/// Where a database is at home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Index into `Deployment::shards`.
+    pub primary: usize,
+    /// Another one once the database was dropped and made again.
+    pub incarnation: Option<Uuid>,
+    /// How often its primary was set.
+    pub moves: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub ns: Namespace,
+    pub epoch: ObjectId,
+    pub major: u32,
+}
+
+/// Reads the versions of everything that is users' own. A collection of which not all is
+/// there yet, or any more, is left out.
+pub async fn read(deployment: &Deployment) -> Result<Versions> {
+    let mut versions = Versions::default();
+    for row in find(deployment, "databases", doc! {}, doc! {"_id": 1}).await? {
+        let name = row.get_str("_id")?;
+        if !DATABASES_LEFT_OUT.contains(&name) {
+            versions.databases.insert(name.to_owned(), home(deployment, &row)?);
+        }
+    }
+    let fields = doc! {"uuid": 1, "lastmodEpoch": 1, "timestamp": 1};
+    let alive = doc! {"dropped": {"$ne": true}};
+    let rows = find_fields(deployment, "collections", fields, alive, doc! {"_id": 1}).await?;
+    let majors = majors(deployment, doc! {}, &rows).await?;
+    for row in rows {
+        let (name, uuid) = (row.get_str("_id")?, uuid_of(&row, "uuid")?);
+        if let (Some(ns), Some(major)) = (users_namespace(name)?, major_of(&majors, uuid, name)) {
+            versions.collections.insert(uuid, Row { ns, epoch: row.get_object_id("lastmodEpoch")?, major });
+        }
+    }
+    Ok(versions)
+}
+
+fn home(deployment: &Deployment, row: &RawDocument) -> Result<Home> {
+    let primary = shard_index(deployment, row.get_str("primary")?)?;
+    // Absent up to 4.0.
+    let version = row.get_document("version").ok();
+    let incarnation = version.and_then(|version| uuid_of(version, "uuid").ok());
+    let moves = version.and_then(|v| v.get_i32("lastMod").map(i64::from).or_else(|_| v.get_i64("lastMod")).ok());
+    Ok(Home { primary, incarnation, moves: moves.unwrap_or(0) })
+}
+
+/// Major part of the newest chunk version of each collection, of the chunks that match
+/// `filter`: one look into an index per collection.
+pub(super) async fn majors(
+    deployment: &Deployment,
+    filter: Document,
+    rows: &[RawDocumentBuf],
+) -> Result<HashMap<Owner, u32>> {
+    // Chunks name their collection by UUID since 5.0, whose rows have a timestamp.
+    let by = match rows.first().map(|row| row.get("timestamp")).transpose()?.flatten() {
+        Some(_) => "uuid",
+        None => "ns",
+    };
+    let pipeline = [
+        doc! {"$match": filter},
+        doc! {"$sort": {by: -1, "lastmod": -1}},
+        doc! {"$group": {"_id": format!("${by}"), "lastmod": {"$first": "$lastmod"}}},
+    ];
+    let chunks = deployment.entry.database("config").collection::<Document>("chunks");
+    let newest = async {
+        let cursor = chunks.aggregate(pipeline).read_concern(ReadConcern::majority()).await?;
+        cursor.with_type::<RawDocumentBuf>().try_collect::<Vec<_>>().await
+    };
+    let newest = newest.await.map_err(|e| {
+        Error::from(e).context(format_args!("reading versions in config.chunks of the {}", deployment.side))
+    })?;
+    newest.iter().map(|row| Ok((Owner::of(row, "_id", "_id")?, row.get_timestamp("lastmod")?.time))).collect()
+}
+
+pub(super) fn major_of(majors: &HashMap<Owner, u32>, uuid: Uuid, name: &str) -> Option<u32> {
+    majors.get(&Owner::Uuid(uuid)).or_else(|| majors.get(&Owner::Name(name.to_owned()))).copied()
+}
+
+/// What the chunks of one collection that were read say.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    pub(super) major: u32,
+    moved_at: Option<Timestamp>,
+    /// A chunk did not tell when it came to its shard.
+    is_untold: bool,
+}
+
+impl Newest {
+    pub(super) fn saw(&mut self, chunk: &RawDocument) -> Result<()> {
+        self.major = self.major.max(chunk.get_timestamp("lastmod")?.time);
+        // The newest first; splits and merges keep the newest of their pieces.
+        let history = chunk.get_array("history").ok().and_then(|history| history.into_iter().next()?.ok());
+        let newest = history.and_then(|newest| newest.as_document()?.get_timestamp("validAfter").ok());
+        self.is_untold |= newest.is_none();
+        self.moved_at = self.moved_at.max(newest);
+        Ok(())
+    }
+
+    pub(super) fn moved_at(&self) -> Option<Timestamp> {
+        self.moved_at.filter(|_| !self.is_untold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawArrayBuf, rawdoc};
+
+    use super::*;
+
+    #[test]
+    fn the_newest_version_and_move_of_all_chunks_count() {
+        let ts = |time, increment| Timestamp { time, increment };
+        let chunk = |lastmod, moves: &[Timestamp]| {
+            let history = moves.iter().map(|at| rawdoc! {"validAfter": *at, "shard": "a"});
+            rawdoc! {"lastmod": lastmod, "history": RawArrayBuf::from_iter(history)}
+        };
+        let newest = |chunks: &[RawDocumentBuf]| {
+            let mut newest = Newest::default();
+            chunks.iter().for_each(|chunk| newest.saw(chunk).unwrap());
+            (newest.major, newest.moved_at())
+        };
+        let (stayed, came) = (chunk(ts(2, 1), &[ts(100, 7)]), chunk(ts(3, 0), &[ts(105, 1), ts(103, 9), ts(100, 7)]));
+        assert_eq!(newest(&[stayed.clone(), came.clone()]), (3, Some(ts(105, 1))));
+        assert_eq!(newest(&[came, stayed]), (3, Some(ts(105, 1))));
+        assert_eq!(newest(&[chunk(ts(3, 0), &[ts(105, 1)]), chunk(ts(1, 0), &[])]), (3, None));
+    }
+}

@@ -205,11 +205,6 @@ pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) 
     Ok(!held.is_empty())
 }
 
-/// Sharded collections (or the one named `only`), without asking the shards.
-pub async fn sharded(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
-    while_it_changes(|| sharded_rows(deployment, only)).await
-}
-
 /// Zones each shard is in, as `Deployment::shards`.
 pub async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<String>>> {
     match deployment.topology {
@@ -313,7 +308,7 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
         Topology::ReplicaSet => listing::databases(&deployment.shards[0].client).await?,
     };
     let mut rows: HashMap<String, Vec<ShardedRow>> = HashMap::new();
-    for row in sharded_rows(deployment, None).await? {
+    for row in versions::sharded_rows(deployment, None).await? {
         rows.entry(row.ns.db.clone()).or_default().push(row);
     }
     let work: Vec<_> = databases.iter().map(|d| (d, rows.remove(&d.name).unwrap_or_default())).collect();
@@ -334,15 +329,8 @@ async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option
         Topology::Sharded => sharding::databases(deployment, Some(&ns.db)).await?.pop(),
     };
     let Some(database) = database else { return Ok(None) };
-    let rows = sharded_rows(deployment, Some(ns)).await?;
+    let rows = versions::sharded_rows(deployment, Some(ns)).await?;
     Ok(collections_of(deployment, &database, rows, Some(&ns.coll)).await?.pop())
-}
-
-async fn sharded_rows(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
-    match deployment.topology {
-        Topology::Sharded => sharding::collections(deployment, only).await,
-        Topology::ReplicaSet => Ok(Vec::new()),
-    }
 }
 
 /// The collections of one database (or the one of them named `only`), by its

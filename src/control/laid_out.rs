@@ -34,7 +34,7 @@ pub async fn version(sides: &Sides, collection: &Collection) -> Result<Option<Ma
 /// As `version`; `pairs[i]` is the target shard of source shard i.
 pub async fn version_on(target: &Deployment, collection: &Collection, pairs: &[usize]) -> Result<Option<MapVersion>> {
     let Some(wanted) = &collection.sharded else { return Ok(None) };
-    let there = catalog::sharded(target, Some(&collection.ns)).await?.pop();
+    let there = catalog::versions::sharded(target, Some(&collection.ns)).await?.pop();
     match there.filter(|there| change(wanted, pairs, None, &there.sharded).is_none()) {
         Some(there) => Ok(there.sharded.version),
         None => Err(watch::changed(Side::Target, &format!("owners of {} changed", collection.ns))),
@@ -77,7 +77,7 @@ pub async fn check(sides: &Sides, states: &mut [PairState], there: &Catalog) -> 
     let there = there.collections.iter().filter_map(|c| Some((c.uuid?, c.sharded.as_ref()?))).collect();
     let lacks_version = |c: &CollectionState| c.sharded.as_ref().is_some_and(|sharded| sharded.version.is_none());
     let source = match states.iter().flat_map(|state| &state.collections).any(|c| !c.dead && lacks_version(c)) {
-        true => catalog::sharded(&sides.source, None).await?,
+        true => catalog::versions::sharded(&sides.source, None).await?,
         false => Vec::new(),
     };
     let source = source.iter().map(|row| (row.uuid, &row.sharded)).collect();

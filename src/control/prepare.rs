@@ -50,7 +50,7 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
     stores.run.add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?).await?;
     layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
     failpoint::hit("layout-made");
-    let there = catalog::sharded(&sides.target, None).await?;
+    let there = catalog::versions::sharded(&sides.target, None).await?;
     for (index, state) in states.iter().enumerate() {
         let target = &sides.target.shards[sides.pairs[index]];
         let made = made(target, index, &state.collections).await?;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 use parking_lot::Mutex;
 
+use crate::cluster::catalog::Collection;
 use crate::cluster::catalog::versions::{self, Home, Row, Versions};
-use crate::cluster::catalog::{self, Collection};
 use crate::cluster::connect::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::balancer;
@@ -169,7 +169,7 @@ impl Watch {
         before: impl FnOnce() -> Vec<Interval>,
         version: Option<versions::MapVersion>,
     ) -> Result<Option<String>> {
-        let now = within(PATIENCE, &name(side), catalog::sharded(side, Some(&row.ns))).await?;
+        let now = within(PATIENCE, &name(side), versions::sharded(side, Some(&row.ns))).await?;
         let now = now.into_iter().find(|now| now.uuid == uuid);
         // Dropped since.
         let Some(now) = now else { return Ok(None) };

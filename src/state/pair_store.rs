@@ -13,6 +13,7 @@
 //!
 //! Knows nothing about gates, tasks, or who may write.
 
+mod bound;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 
-use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -241,20 +241,6 @@ impl PairStore {
         let units: Vec<_> = units.map(|(index, unit)| Ok(self.unit(collection.uuid, index, *unit))).collect();
         self.database.update_all(UNITS, units).await?;
         self.update(COLLECTIONS_OF_PAIR, [self.collection(collection)]).await
-    }
-
-    /// Binds source UUIDs to those of the target's collections.
-    pub async fn bind(&self, pairs: &[(Uuid, Uuid)]) -> Result<i64> {
-        let set = |target: Uuid| rawdoc! {"$set": {"target_uuid": documents::uuid_value(target)}};
-        let updates: Vec<_> = pairs.iter().map(|(source, target)| (*source, set(*target))).collect();
-        self.change(&updates).await
-    }
-
-    /// Of the target's chunk maps, by source UUID.
-    pub async fn set_target_versions(&self, versions: &[(Uuid, MapVersion)]) -> Result<i64> {
-        let set = |version| rawdoc! {"$set": {"target_version": documents::version_document(version)}};
-        let updates: Vec<_> = versions.iter().map(|(source, version)| (*source, set(*version))).collect();
-        self.change(&updates).await
     }
 
     /// The collection is dropped on both sides.

@@ -13,9 +13,10 @@ use bson::{Document, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
-use super::sharding::{Owner, find, find_fields, shard_index, users_namespace, uuid_of};
+use super::sharding::{self, Owner, ShardedRow, find, find_fields, shard_index, users_namespace, uuid_of};
+use super::while_it_changes;
 use crate::cluster::catalog::{DATABASES_LEFT_OUT, Namespace};
-use crate::cluster::connect::Deployment;
+use crate::cluster::connect::{Deployment, Topology};
 use crate::error::{Error, Result};
 
 /// Which state of a chunk map the chunks were read in.
@@ -116,6 +117,21 @@ pub(super) async fn majors(
 
 pub(super) fn major_of(majors: &HashMap<Owner, u32>, uuid: Uuid, name: &str) -> Option<u32> {
     majors.get(&Owner::Uuid(uuid)).or_else(|| majors.get(&Owner::Name(name.to_owned()))).copied()
+}
+
+/// Sharded collections (or the one named `only`), without asking the shards.
+///
+/// # Errors
+/// `Transient` if chunks keep changing while they are read.
+pub async fn sharded(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
+    while_it_changes(|| sharded_rows(deployment, only)).await
+}
+
+pub(super) async fn sharded_rows(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
+    match deployment.topology {
+        Topology::Sharded => sharding::collections(deployment, only).await,
+        Topology::ReplicaSet => Ok(Vec::new()),
+    }
 }
 
 /// What the chunks of one collection that were read say.

@@ -218,7 +218,7 @@ impl Coordinator {
             state.known.targets.extend(target_uuid.map(|target| (uuid, target)));
             let target_version = state.versions.get(&uuid).copied();
             // As it was laid out: where a chunk moved since is no owner of it, and `watch` tells.
-            let collection = state.laid_out.get(&uuid).cloned().unwrap_or(collection);
+            let collection = state.laid_out.get(&uuid).map_or(collection, |laid_out| (**laid_out).clone());
             return Ok(Creation::Made(Box::new(Created { target_uuid, target_version, collection })));
         }
     }

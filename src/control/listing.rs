@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
-use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::{self, Catalog};
-use crate::cluster::connect::{Deployment, Shard};
+use crate::cluster::connect::Deployment;
 use crate::cluster::note;
 use crate::error::Result;
 use crate::pair::oplog::Newest;

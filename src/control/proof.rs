@@ -36,7 +36,7 @@ use futures_util::future::try_join_all;
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::left_behind;
 use crate::cluster::catalog::{self, Collection, Namespace, Sharding};
-use crate::cluster::connect::Deployment;
+use crate::cluster::connect::{Deployment, Topology};
 use crate::control::balancer;
 use crate::control::ddl::Coordinator;
 use crate::control::run::Run;

@@ -231,7 +231,7 @@ mod tests {
     fn a_sharded_collection_counts_on_the_shards_that_own_chunks_of_it() {
         let sharded = |shard| {
             let chunks = vec![Chunk { min: rawdoc! {"k": 0}, max: rawdoc! {"k": 1}, shard }];
-            let sharded = Sharded { key: rawdoc! {"k": 1}, unique: false, chunks, zones: Vec::new() };
+            let sharded = Sharded { key: rawdoc! {"k": 1}, unique: false, chunks, zones: Vec::new(), version: None };
             HashMap::from([(ns("c"), sharded)])
         };
         // The primary keeps an empty one with other indexes: it does not count.

@@ -145,7 +145,7 @@ mod tests {
             shard: *shard,
         };
         let chunks = begins.iter().enumerate().map(chunk).collect();
-        Sharded { key: rawdoc! {"k": 1}, unique: false, chunks, zones: Vec::new() }
+        Sharded { key: rawdoc! {"k": 1}, unique: false, chunks, zones: Vec::new(), version: None }
     }
 
     fn sharding(collection: Option<Sharded>, primary: usize) -> Sharding {

@@ -33,6 +33,7 @@ pub const NAMES: &[&str] = &[
     "doubtful-before",
     "doubtful-after",
     "index-built",
+    "creation-noted",
     "creation-made",
     "creation-recorded",
     "unmade",

@@ -48,4 +48,5 @@ mod validate;
 mod verify;
 mod watch;
 mod way_in;
+mod wiped;
 mod wire;

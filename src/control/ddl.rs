@@ -24,12 +24,13 @@ use crate::control::known::Known;
 use crate::control::laid_out::{self, Made};
 use crate::control::sides::Sides;
 use crate::control::views::Views;
-use crate::control::{databases, layout, owners};
+use crate::control::{databases, layout, owners, recorded};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::ddl::{Created, Creation, Request};
 use crate::pair::proven::{self, Lister};
 use crate::state::PairState;
+use crate::state::run_store::RunStore;
 
 const POLL: Duration = Duration::from_millis(50);
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
@@ -40,6 +41,7 @@ pub struct Coordinator {
     views: Views,
     /// Of every source shard.
     listers: Vec<Arc<Lister>>,
+    runs: RunStore,
     state: Mutex<State>,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
@@ -78,7 +80,8 @@ impl Coordinator {
         let versions = alive.iter().filter_map(|c| Some((c.uuid, c.target_version?))).collect();
         let databases = states.iter().flat_map(|pair| &pair.collections).map(|c| c.ns.db.clone()).collect();
         let state = State { known, laid_out, versions, databases, ..State::default() };
-        Arc::new(Coordinator { sides, views, listers, state: Mutex::new(state), turn: Default::default() })
+        let runs = RunStore::new(recorded::first(&sides.target));
+        Arc::new(Coordinator { sides, views, listers, runs, state: Mutex::new(state), turn: Default::default() })
     }
 
     /// Serves pairs for as long as nothing panics: whoever waited for a task that
@@ -204,6 +207,10 @@ impl Coordinator {
                         state.known.names.insert(ns.clone(), uuid);
                         state.databases.insert(ns.db.clone());
                     }
+                    // IMPORTANT: first. A wipe must know it, whatever ends this attempt before
+                    // the pairs have recorded it.
+                    self.runs.add_making(ns).await?;
+                    failpoint::hit("creation-noted");
                     layout::create_collection(&self.sides.target, &collection, &self.sides.pairs).await?;
                     let version = laid_out::version(&self.sides, &collection).await?;
                     let mut state = self.state.lock();
@@ -315,6 +322,7 @@ impl Coordinator {
             Some(holder) if holder == uuid => {
                 let made = self.state.lock().known.targets.get(&uuid).copied();
                 self.drop_made(ns, made).await?;
+                self.runs.forget_making(ns).await?;
                 self.state.lock().known.names.remove(ns);
                 Ok(())
             }

@@ -94,13 +94,18 @@ async fn made(run: &RunState, target: &Deployment) -> Result<Made> {
 
 /// The run's views, then its collections, as they are on the target now.
 async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
-    let made = made(run, target).await?;
+    let mut made = made(run, target).await?;
+    let making: BTreeSet<Namespace> =
+        RunStore::new(recorded::first(target)).load_making().await.map_err(unknown)?.into_iter().collect();
+    for ns in &making {
+        made.entry(ns.clone()).or_default();
+    }
     let now = catalog::read(target).await?.collections;
     let is_view = |c: &&Collection| c.kind == CollectionKind::View && run.views.contains(&c.ns);
     let mut ours: Vec<Collection> = now.iter().filter(is_view).cloned().collect();
     for collection in now {
         let Some(uuids) = made.get(&collection.ns) else { continue };
-        match is_ours(target, &collection, uuids).await? {
+        match is_ours(target, &collection, uuids, making.contains(&collection.ns)).await? {
             true => ours.push(collection),
             false => {
                 tracing::warn!("{} is on the target, but not as the run made it: it stays", collection.ns);
@@ -135,15 +140,20 @@ async fn take_back_zones(target: &Deployment, runs: &RunStore) -> Result<()> {
     Ok(())
 }
 
-/// By UUID; a collection whose UUID the run never learned is its own only if
-/// nothing is in it: it records them before the first document.
-async fn is_ours(target: &Deployment, collection: &Collection, uuids: &BTreeSet<[u8; 16]>) -> Result<bool> {
+/// By UUID; a collection whose UUID the run never learned (it was `making` one of that
+/// name) is its own only if nothing is in it: it records them before the first document.
+async fn is_ours(
+    target: &Deployment,
+    collection: &Collection,
+    uuids: &BTreeSet<[u8; 16]>,
+    making: bool,
+) -> Result<bool> {
     if collection.kind != CollectionKind::Plain {
         return Ok(false);
     }
     match collection.uuid {
         Some(uuid) if uuids.contains(&uuid.bytes()) => Ok(true),
-        Some(_) if uuids.is_empty() => {
+        Some(_) if uuids.is_empty() || making => {
             let documents = target.entry.database(&collection.ns.db).collection::<RawDocumentBuf>(&collection.ns.coll);
             Ok(documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_none())
         }

@@ -157,6 +157,21 @@ pub(super) fn zone_document(shard: &str, zone: &str) -> RawDocumentBuf {
     rawdoc! {"shard": shard, "zone": zone}
 }
 
+pub(super) fn making_document(ns: &Namespace) -> RawDocumentBuf {
+    rawdoc! {"db": ns.db.as_str(), "coll": ns.coll.as_str()}
+}
+
+/// Collections that were about to be made, in the run's document.
+pub(super) fn making(raw: &RawDocument) -> Result<Vec<Namespace>> {
+    read("the run", raw, |raw| {
+        let name = |value: bson::RawBsonRef<'_>| {
+            let name = document(value)?;
+            Read::Ok(Namespace { db: name.get_str("db")?.to_owned(), coll: name.get_str("coll")?.to_owned() })
+        };
+        if present(raw, "making")?.is_none() { Ok(Vec::new()) } else { list(raw, "making", name) }
+    })
+}
+
 /// The zones in the run's document.
 pub(super) fn zones(raw: &RawDocument) -> Result<Vec<(String, String)>> {
     read("the run", raw, |raw| {

@@ -6,6 +6,7 @@
 use bson::oid::ObjectId;
 use bson::{RawArrayBuf, rawdoc};
 
+use crate::cluster::catalog::Namespace;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
@@ -84,6 +85,26 @@ impl RunStore {
     pub async fn load_zones(&self) -> Result<Vec<(String, String)>> {
         let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
         run.first().map_or(Ok(Vec::new()), |raw| documents::zones(raw))
+    }
+
+    /// Notes that a collection of this name is about to be made on the target. May be
+    /// repeated.
+    pub async fn add_making(&self, ns: &Namespace) -> Result<()> {
+        let add = rawdoc! {"$addToSet": {"making": documents::making_document(ns)}};
+        self.database.update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, add, false))]).await.map(drop)
+    }
+
+    /// It is dropped again. May be repeated.
+    pub async fn forget_making(&self, ns: &Namespace) -> Result<()> {
+        let pull = rawdoc! {"$pull": {"making": documents::making_document(ns)}};
+        self.database.update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, pull, false))]).await.map(drop)
+    }
+
+    /// Names of the collections that were about to be made while the run was on; none in
+    /// what an older release recorded.
+    pub async fn load_making(&self) -> Result<Vec<Namespace>> {
+        let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
+        run.first().map_or(Ok(Vec::new()), |raw| documents::making(raw))
     }
 
     /// Takes the place of those saved before, all at once.

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use bson::{Document, RawDocumentBuf, Uuid, doc};
+use bson::{RawDocumentBuf, Uuid, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::listing::Listed;
@@ -262,22 +262,15 @@ pub struct Estimate {
     pub document_bytes_average: u64,
 }
 
-/// Counts kept by the storage engine (`collStats`): cheap, near enough for
+/// Counts kept by the storage engine (`dataSize` by its estimate): cheap, near enough for
 /// planning, all zero if the collection is not there.
 pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
-    // Not the command: its reply has indexes by name, which may be no UTF-8.
-    let storage = |field: &str| format!("$storageStats.{field}");
-    let pipeline = [
-        doc! {"$collStats": {"storageStats": {}}},
-        doc! {"$project": {"count": storage("count"), "size": storage("size"), "average": storage("avgObjSize")}},
-    ];
-    let collection = shard.client.database(&ns.db).collection::<Document>(&ns.coll);
-    let stats = match collection.aggregate(pipeline).await.map_err(Error::from) {
-        Err(e) if e.code == Some(listing::NAMESPACE_NOT_FOUND) => return Ok(Estimate::default()),
-        cursor => cursor?.try_next().await?.unwrap_or_default(),
-    };
+    // Not `collStats`: its reply has indexes by name, which may be no UTF-8.
+    let command = doc! {"dataSize": ns.to_string(), "estimate": true};
+    let stats = shard.client.database(&ns.db).run_command(command).await?;
     let number = |field| stats.get(field).and_then(listing::count).unwrap_or(0);
-    Ok(Estimate { document_count: number("count"), bytes: number("size"), document_bytes_average: number("average") })
+    let (documents, bytes) = (number("numObjects"), number("size"));
+    Ok(Estimate { document_count: documents, bytes, document_bytes_average: bytes / documents.max(1) })
 }
 
 /// What one pass over a moving catalog may find torn.

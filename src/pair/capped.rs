@@ -18,10 +18,10 @@ const ROOM_BYTES: i64 = 1 << 40;
 
 /// Before a copy: room for all of the source's, if it is not far from full.
 pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> Result<()> {
-    let stats = source.database(&tracked.ns.db).run_command(bson::doc! {"collStats": &tracked.ns.coll}).await;
-    let stats = stats.map_err(Error::from)?;
-    let number = |field| stats.get(field).and_then(number).unwrap_or(0);
-    if number("size") * 2 < number("maxSize") {
+    let command = bson::doc! {"dataSize": tracked.ns.to_string(), "estimate": true};
+    let held = source.database(&tracked.ns.db).run_command(command).await.map_err(Error::from)?;
+    let held = held.get("size").and_then(number).unwrap_or(0);
+    if held * 2 < size(source, tracked, tracked.uuid).await?.unwrap_or(0) {
         return Ok(());
     }
     resize(target, tracked, ROOM_BYTES).await

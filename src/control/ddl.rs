@@ -214,8 +214,11 @@ impl Coordinator {
                     layout::create_collection(&self.sides.target, &collection, &self.sides.pairs).await?;
                     let version = laid_out::version(&self.sides, &collection).await?;
                     let mut state = self.state.lock();
-                    state.versions.extend(version.map(|version| (uuid, version)));
-                    state.laid_out.insert(uuid, Arc::new(collection.clone()));
+                    // Else its drop was met meanwhile, and is only waiting for its turn.
+                    if !state.known.dead.contains(&uuid) {
+                        state.versions.extend(version.map(|version| (uuid, version)));
+                        state.laid_out.insert(uuid, Arc::new(collection.clone()));
+                    }
                 }
             }
             let shard = &self.sides.target.shards[self.sides.pairs[pair]];

@@ -207,11 +207,11 @@ impl Drive<'_> {
     }
 
     fn answer_cutover(&self, reply: tokio::sync::oneshot::Sender<Answer>) -> bool {
-        let phase = self.run.phase();
-        let ready = phase == Phase::Ready;
+        let (phase, obstacles) = (self.run.phase(), self.run.all_obstacles());
+        let ready = phase == Phase::Ready && obstacles.is_empty();
         let answer = match ready {
             true => Ok("the cutover begins: no writes to the source from now on".to_owned()),
-            false => Err(not_ready(phase, &self.run.all_obstacles())),
+            false => Err(not_ready(phase, &obstacles)),
         };
         // An asker that is gone loses only the answer.
         let _ = reply.send(answer);

@@ -227,11 +227,16 @@ impl Run {
         let lag_ms_max = self.max(|m| m.lag_ms_max.load(Relaxed));
         let (obstacles, warnings) = (self.all_obstacles(), self.warnings());
         let state = self.state.lock();
+        // What came up since the phase was last looked at counts at once.
+        let phase = match state.phase {
+            Phase::Ready if !obstacles.is_empty() => Phase::Following,
+            phase => phase,
+        };
         Snapshot {
             run_id: state.id.clone(),
-            phase: state.phase.to_string(),
+            phase: phase.to_string(),
             elapsed_s: self.elapsed_s(),
-            can_cutover: state.phase == Phase::Ready,
+            can_cutover: phase == Phase::Ready,
             lag_ms,
             lag_ms_max,
             pairs: state.pairs.iter().map(|(name, metrics)| PairSnapshot::of(name, metrics)).collect(),

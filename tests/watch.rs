@@ -123,7 +123,7 @@ async fn a_balancer_that_somebody_starts_holds_the_cutover_back_until_it_is_off(
         let before = engine.status().await.unwrap().cutovers_given_up;
         if engine.ask_for_cutover().await.is_ok() {
             let now = engine.until("called off", |now| before < now.cutovers_given_up).await;
-            assert!(now.warnings.last().unwrap().contains(&found), "{:?}", now.warnings);
+            assert!(now.last_cutover.as_ref().is_some_and(|why| why.contains(&found)), "{:?}", now.last_cutover);
         }
         let told = |now: &Snapshot| now.obstacles.iter().any(|text| text.contains(&found));
         engine.until("held back", |now| told(now) && !now.can_cutover).await;

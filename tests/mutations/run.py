@@ -193,8 +193,8 @@ SERVERS = [
      "            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),",
      "marked::a_collection_cloned_as_capped_during_the_run_arrives_equal"),
     ("definitions-unproven", "R11", "indexes, options and views are not compared", "src/control/proof.rs",
-     "    Ok(definitions::compare(sides, &source, &target, &expiries))",
-     "    Ok(if MUTATED { Vec::new() } else { definitions::compare(sides, &source, &target, &expiries) })",
+     "    Ok(definitions::compare(&ShardMap::of(sides), &source, &target, &held_back))",
+     "    Ok(if MUTATED { Vec::new() } else { definitions::compare(&ShardMap::of(sides), &source, &target, &held_back) })",
      "proof::indexes_that_no_oplog_entry_tells_of"),
 ]
 

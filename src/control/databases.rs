@@ -17,16 +17,16 @@ const CODE_UNAUTHORIZED: i32 = 13;
 /// Kept by the server for itself in a database that holds nothing else.
 const SERVERS_OWN: [&str; 2] = ["system.views", "system.profile"];
 
-/// Drops a database that holds nothing but the collections `besides`, which only go with
-/// it. Returns false, and does nothing, if it holds anything else.
+/// Drops a database that holds nothing. Returns false, and does nothing, if it holds
+/// anything.
 ///
 /// IMPORTANT: sent once. What comes late could meet a namesake that holds data (R7): after
 /// a lost answer the attempt ends, and the next one waits for what still runs
 /// (`none_is_being_dropped`).
-pub async fn drop_if_empty(target: &Deployment, db: &str, besides: &[&str]) -> Result<bool> {
+pub async fn drop_if_empty(target: &Deployment, db: &str) -> Result<bool> {
     for shard in &target.shards {
         let names = shard.client.database(db).list_collection_names().await?;
-        if names.iter().any(|name| !SERVERS_OWN.contains(&name.as_str()) && !besides.contains(&name.as_str())) {
+        if names.iter().any(|name| !SERVERS_OWN.contains(&name.as_str())) {
             return Ok(false);
         }
     }
@@ -57,7 +57,7 @@ fn by_hand(db: &str) -> String {
 /// way with.
 pub async fn in_the_way(target: &Deployment, db: &str, primary: usize) -> Result<Option<String>> {
     for other in spellings(target, db).await? {
-        if other != db && !drop_if_empty(target, &other, &[]).await? {
+        if other != db && !drop_if_empty(target, &other).await? {
             return Ok(Some(other));
         }
     }
@@ -78,7 +78,7 @@ pub async fn made_way(target: &Deployment, db: &str, refusal: &Error) -> Result<
     else {
         return Ok(false);
     };
-    drop_if_empty(target, &other, &[]).await
+    drop_if_empty(target, &other).await
 }
 
 /// `… already have: [Shop] trying to create [shop]`.

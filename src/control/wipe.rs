@@ -44,7 +44,7 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
     drop_all(target, &ours(target, &run).await?).await?;
     let emptied: BTreeSet<&str> = made.keys().map(|ns| ns.db.as_str()).collect();
     for db in emptied {
-        match databases::drop_if_empty(target, db, &[]).await {
+        match databases::drop_if_empty(target, db).await {
             // It may still be dropped, when the next run has begun.
             Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
             Err(e) => tracing::warn!("{e}"),

@@ -46,7 +46,7 @@ impl Coordinator {
             if self.has_in(&db) {
                 continue;
             }
-            let dropped = databases::drop_if_empty(&self.sides.target, &db, &[]).await;
+            let dropped = databases::drop_if_empty(&self.sides.target, &db).await;
             let mut state = self.state.lock();
             match dropped {
                 Ok(false) => {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bson::doc;
 
 use crate::cluster::{Deployment, ReplicaSet};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::faults::Fault;
 use crate::faults::ground::Member;
 use crate::faults::plan::Planned;
@@ -18,7 +18,8 @@ const PRIMARY_TIMEOUT: Duration = Duration::from_millis(500);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a lock is asked for.
 const FSYNC_TIMEOUT: Duration = Duration::from_secs(2);
-const UNLOCK_TRIES_MAX: u32 = 100;
+/// Each takes up to `FSYNC_TIMEOUT`.
+const UNLOCK_TRIES_MAX: u32 = 8;
 /// What `fsyncUnlock` says where nothing is locked.
 const NOT_LOCKED: &str = "not locked";
 /// How long the one that steps down keeps from standing again, s.
@@ -52,7 +53,12 @@ pub(super) async fn end(deployment: &mut Deployment, member: Member, fault: Faul
     match fault {
         Fault::Freeze => set.member_mut(member.index).thaw(),
         Fault::Kill => set.member_mut(member.index).restart().await?,
-        Fault::FsyncLock => fsync_unlock(&set.server_hosts()[member.index]).await?,
+        Fault::FsyncLock => {
+            if !fsync_unlock(&set.server_hosts()[member.index]).await {
+                set.member_mut(member.index).kill();
+                set.member_mut(member.index).restart().await?;
+            }
+        }
         _ => {
             if let Some(proxy) = set.proxy(member.index) {
                 proxy.clear();
@@ -91,22 +97,29 @@ async fn fsync_lock(host: String) {
 }
 
 /// Until the server says that it is not locked, twice: a lock may come late.
-async fn fsync_unlock(host: &str) -> Result<()> {
+///
+/// False where it does not unlock. A lock waits for prepared transactions, whose commit
+/// waits behind the lock, and `fsyncUnlock` waits for the lock: only a kill ends that.
+async fn fsync_unlock(host: &str) -> bool {
     let mut unlocked = 0;
     for _ in 0..UNLOCK_TRIES_MAX {
-        let mut link = Link::connect(host).await?;
-        let asked = tokio::time::timeout(FSYNC_TIMEOUT, link.command("admin", doc! {"fsyncUnlock": 1})).await;
-        match asked {
-            // It has no code for that.
-            Ok(Err(e)) if e.message.contains(NOT_LOCKED) => unlocked += 1,
-            _ => unlocked = 0,
-        }
+        unlocked = if says_unlocked(host).await { unlocked + 1 } else { 0 };
         if unlocked == 2 {
-            return Ok(());
+            return true;
         }
         tokio::time::sleep(ANSWER_TIMEOUT / 5).await;
     }
-    Err(Error::new(format!("{host} stays locked by fsync")))
+    false
+}
+
+async fn says_unlocked(host: &str) -> bool {
+    let ask = async {
+        let mut link = Link::connect(host).await?;
+        link.command("admin", doc! {"fsyncUnlock": 1}).await
+    };
+    // It has no code for that.
+    let asked = tokio::time::timeout(FSYNC_TIMEOUT, ask).await;
+    matches!(asked, Ok(Err(e)) if e.message.contains(NOT_LOCKED))
 }
 
 /// What the proxy does for a fault; None for those that are none of a proxy.

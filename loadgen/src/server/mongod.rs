@@ -92,6 +92,11 @@ impl Mongod {
         self.process.as_ref().map(Process::id)
     }
 
+    /// Its log, of all its lives.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.path().join("mongod.log")
+    }
+
     /// A bare connection to this server.
     pub async fn link(&self) -> Result<Link> {
         Ok(Link::connect(&self.host()).await?)
@@ -148,7 +153,7 @@ impl Mongod {
     }
 
     async fn launch_at(&mut self, port: u16, alone: bool) -> Result<()> {
-        let log = self.dir.path().join("mongod.log");
+        let log = self.log();
         let name = format!("mongod {} ({})", self.host(), self.options.set);
         self.process = Some(Process::start(self.command(port, alone), &name, &log)?);
         let deadline = Instant::now() + START_TIMEOUT;
@@ -188,7 +193,7 @@ impl Mongod {
         command.args(["--bind_ip", "127.0.0.1", "--nounixsocket"]);
         command.args(["--port", &port.to_string(), "--wiredTigerCacheSizeGB", &options.cache_gb.to_string()]);
         command.arg("--dbpath").arg(self.dir.path());
-        command.arg("--logpath").arg(self.dir.path().join("mongod.log")).arg("--logappend");
+        command.arg("--logpath").arg(self.log()).arg("--logappend");
         // Written twice a second and read by nobody here.
         command.args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
         if alone {

@@ -82,7 +82,8 @@ pub struct Args {
     /// Write the record of faults here instead of to stderr
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Keep the engine's logs in this directory [default: kept only where it fails]
+    /// Keep the engine's logs in this directory [default: kept only where it fails]; the
+    /// servers' are kept where it fails
     #[arg(long, value_name = "DIR")]
     pub engine_logs: Option<PathBuf>,
     /// Further arguments of `shardlift migrate`, such as `-- --range-mb 1`

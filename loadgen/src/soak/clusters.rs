@@ -2,6 +2,8 @@
 //!
 //! Knows nothing about faults.
 
+use std::path::Path;
+
 use crate::cluster::{Deployment, ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
 use crate::error::Result;
 use crate::populate::{self, PopulateArgs};
@@ -36,6 +38,19 @@ impl Clusters {
             PopulateArgs { docs: args.documents, seed: args.seed, capped: true, types: true, ..PopulateArgs::new(uri) };
         populate::populate(&args).await?;
         Ok(())
+    }
+
+    /// Copies the log of each server to `<dir>/<side>-<set>-<port>.log`.
+    pub(super) fn keep_logs(&self, dir: &Path) {
+        for (side, deployment) in [("source", &self.source), ("target", &self.target)] {
+            for set in deployment.sets() {
+                for member in set.members() {
+                    let name = format!("{side}-{}-{}.log", set.name(), member.port());
+                    let copied = std::fs::copy(member.log(), dir.join(&name));
+                    _ = copied.inspect_err(|e| eprintln!("loadgen: the log {name} is lost: {e}"));
+                }
+            }
+        }
     }
 }
 

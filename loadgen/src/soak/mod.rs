@@ -84,6 +84,7 @@ async fn story(args: &Args) -> Result<Outcome> {
     let moved = run.migrate(&mut clusters, load, operator.as_mut()).await;
     let (load, cutover_ms) = moved.inspect_err(|_| {
         work.keep();
+        clusters.keep_logs(work.path());
         eprintln!("\n{}", record.table());
         if let Some(operator) = &operator {
             eprintln!("the second operator did {:?}; failed {:?}", operator.tally().done(), operator.tally().failed());
@@ -95,6 +96,7 @@ async fn story(args: &Args) -> Result<Outcome> {
     let check = check::compare(&clusters.source.uri(), &clusters.target.uri(), &options).await?;
     if !check.equal {
         work.keep();
+        clusters.keep_logs(work.path());
     }
     let second = operator.as_ref().map(|operator| Second::of(operator.tally(), &engine));
     let (engine_starts, engine_ends) = (engine.starts(), engine.ends());

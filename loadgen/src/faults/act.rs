@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a lock is asked for.
 const FSYNC_TIMEOUT: Duration = Duration::from_secs(2);
 /// Each takes up to `FSYNC_TIMEOUT`.
-const UNLOCK_TRIES_MAX: u32 = 8;
+const UNLOCK_TRIES_MAX: u32 = 4;
 /// What `fsyncUnlock` says where nothing is locked.
 const NOT_LOCKED: &str = "not locked";
 /// How long the one that steps down keeps from standing again, s.

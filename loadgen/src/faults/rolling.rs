@@ -17,8 +17,9 @@ use crate::faults::plan::Side;
 const BUILD_TIMEOUT: Duration = Duration::from_secs(30);
 /// All members, on a machine that is busy with others.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(240);
-/// Between two step-downs that were asked for.
-const STEP_DOWN_PAUSE: Duration = Duration::from_secs(5);
+/// Between two step-downs that were asked for: longer than one may wait, so that what it
+/// waits for can end. While it waits, no write begins.
+const STEP_DOWN_PAUSE: Duration = Duration::from_secs(15);
 
 /// One under way.
 pub(super) struct Rolling {

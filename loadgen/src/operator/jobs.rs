@@ -2,6 +2,8 @@
 //!
 //! Knows nothing about what a release carries over.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 
 use crate::error::Result;
@@ -12,6 +14,9 @@ use crate::operator::ground::{DATABASE, JOBS, KEYS};
 /// A clone is dropped so many rounds of deeds later.
 const CLONES_KEPT: u64 = 12;
 const CAPPED_BYTES: i32 = 1 << 20;
+/// How long `applyOps` may wait for the lock of the whole server. Prepared transactions
+/// hold it, and their commits, which write too, wait behind `applyOps`.
+const APPLY_OPS_TIME: Duration = Duration::from_secs(3);
 
 pub(super) async fn db_check(ends: &Ends) -> Result<String> {
     ends.primary(0).await?.command(DATABASE, doc! {"dbCheck": JOBS}).await?;
@@ -37,7 +42,7 @@ pub(super) async fn apply_ops(ends: &Ends, dice: &mut Dice) -> Result<String> {
     if dice.one_in(2) {
         command.insert("allowAtomic", false);
     }
-    ends.primary(0).await?.command("admin", command).await?;
+    send_apply_ops(ends, command).await?;
     Ok(format!("{count} ops from _id {a}"))
 }
 
@@ -49,8 +54,16 @@ pub(super) async fn apply_ops_set(ends: &Ends, dice: &mut Dice) -> Result<String
         doc! {"op": "i", "ns": &ns, "o": {"_id": id}},
         doc! {"op": "u", "ns": &ns, "o2": {"_id": id}, "o": {"$set": {"set": dice.roll() as i32}}},
     ];
-    ends.primary(0).await?.command("admin", doc! {"applyOps": ops.to_vec()}).await?;
+    send_apply_ops(ends, doc! {"applyOps": ops.to_vec()}).await?;
     Ok(format!("_id {id}"))
+}
+
+async fn send_apply_ops(ends: &Ends, mut command: Document) -> Result<()> {
+    // A new primary learns of whom the collection is with the first read through a router.
+    ends.front().await?.command(DATABASE, doc! {"find": JOBS, "limit": 1}).await?;
+    command.insert("maxTimeMS", APPLY_OPS_TIME.as_millis() as i64);
+    ends.primary(0).await?.command("admin", command).await?;
+    Ok(())
 }
 
 pub(super) async fn short_lived(ends: &Ends, round: u64) -> Result<String> {

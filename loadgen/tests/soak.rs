@@ -6,15 +6,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const DEEDS: &str = "move_source,move_target,start_balancer,kill_cursors,kill_sessions,view,apply_ops";
-
 /// Runs it and answers its last line.
 fn soak(arguments: &[&str]) -> Value {
     let program = Path::new(env!("CARGO_BIN_EXE_loadgen"));
     let mut command = Command::new(program);
     command.args(["soak", "--operators", "--members", "1", "--documents", "1000", "--rate", "100", "--ddl"]);
     command.args(["--minutes", "0.25", "--deed-every-s", "0.8", "--fault-every-s", "5"]);
-    command.arg("--deeds").arg(DEEDS).args(arguments);
+    command.args(arguments);
     // Built with the workspace's tests; where only this package is tested, it builds one.
     let engine = program.with_file_name("shardlift");
     if engine.is_file() {

@@ -58,8 +58,11 @@ async fn current(link: &mut Link, options: Document, filter: Document) -> Result
     let mut stage = doc! {"allUsers": true, "localOps": true};
     stage.extend(options);
     let pipeline = vec![doc! {"$currentOp": stage}, doc! {"$match": filter}];
-    let reply =
-        link.command("admin", doc! {"aggregate": 1, "pipeline": pipeline, "cursor": {"batchSize": 1000}}).await?;
+    // A secondary answers it too, where it is asked as one.
+    let read = doc! {"mode": "secondaryPreferred"};
+    let aggregate =
+        doc! {"aggregate": 1, "pipeline": pipeline, "cursor": {"batchSize": 1000}, "$readPreference": read};
+    let reply = link.command("admin", aggregate).await?;
     let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     Ok(batch.into_iter().flatten().filter_map(Bson::as_document).cloned().collect())
 }

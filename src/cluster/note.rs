@@ -14,14 +14,15 @@ use crate::error::{Error, Kind, Result};
 
 /// How soon one that could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// LockFailed: `setUserWriteBlockMode` is waiting for open transactions.
+/// LockFailed: `fsyncLock` keeps the shard from writing, as for a backup, or
+/// `setUserWriteBlockMode` is waiting for open transactions.
 const CODE_LOCK_FAILED: i32 = 107;
 
 /// Writes a note that says `what` of run `run_id`, and returns its position, or a
 /// later one. Tried again until the deadline.
 ///
 /// # Errors
-/// As the source's last answer, or `Transient` if there was none.
+/// `Transient` for what may pass, and if there was no answer; else the source's.
 pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -> Result<Timestamp> {
     let note = rawdoc! {
         "appendOplogNote": 1, "data": { "msg": format!("shardlift {what}"), "run": run_id },
@@ -31,9 +32,9 @@ pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -
     let mut last = Error::new(Kind::Transient, "no majority of it acknowledged one");
     loop {
         let written = timeout_at(deadline.into(), admin::run_once(&shard.client, "admin", &note)).await;
-        match written {
+        match written.map(|answer| answer.map_err(by_what_passes)) {
             Ok(Ok(reply)) => return position_of(&reply),
-            Ok(Err(e)) if is_passing(&e) && Instant::now() < deadline => last = e,
+            Ok(Err(e)) if e.kind == Kind::Transient && Instant::now() < deadline => last = e,
             Ok(Err(e)) => return Err(failed(e)),
             Err(_) => return Err(failed(last)),
         }
@@ -41,8 +42,9 @@ pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -
     }
 }
 
-fn is_passing(e: &Error) -> bool {
-    e.kind == Kind::Transient || e.code == Some(CODE_LOCK_FAILED)
+/// A lock passes too: how long it is waited for is the caller's to say.
+fn by_what_passes(e: Error) -> Error {
+    if e.code == Some(CODE_LOCK_FAILED) { Error { kind: Kind::Transient, ..e } } else { e }
 }
 
 fn position_of(reply: &Document) -> Result<Timestamp> {

@@ -309,7 +309,7 @@ impl Gate {
         let (watermark, applied) = (self.watermark(), self.applied());
         let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
         let tracked = self.collections.values().map(|collection| &collection.tracked);
-        let duplicate_names = tracked.filter(|t| t.duplicate_names.capture()).map(|t| t.uuid).collect();
+        let duplicate_names = tracked.filter(|t| t.counts() && t.duplicate_names.capture()).map(|t| t.uuid).collect();
         let recorded = self.ledger.capture(watermark, applied, fences.into_iter(), &self.lanes);
         Some(Recorded { duplicate_names, ..recorded })
     }

@@ -317,3 +317,13 @@ fn too_many_touched_documents_end_the_round_and_a_new_one_begins_empty() {
     assert!(b.gate.touch(&uuid, again, vec![IdKey::of(RawBsonRef::Int32(9))]));
     assert_eq!(touched(&b, again), Some(vec![9]));
 }
+
+#[test]
+fn what_is_dropped_is_not_recorded_to_have_field_names_twice() {
+    let mut b = Bench::new(state::UnitState::Settled);
+    let tracked = b.gate.tracked(&b.uuid).expect("it is there").clone();
+    tracked.duplicate_names.remember(IdKey::of(RawBsonRef::Int32(1)));
+    b.gate.kill(&b.uuid);
+    let recorded = b.gate.capture().expect("the gate is open");
+    assert!(recorded.duplicate_names.is_empty(), "what forgets it may be faster than the checkpoint");
+}

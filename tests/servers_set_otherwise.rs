@@ -74,8 +74,8 @@ async fn servers_that_allow_no_scan_are_moved_clustered_collections_and_all() {
 /// Longer than one wait for a majority.
 const MAJORITY_GONE: Duration = Duration::from_secs(28);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_majority_that_does_not_keep_up_is_waited_for_and_told() {
+/// Of three members, whose secondaries can be told to apply nothing.
+async fn three_members() -> ReplicaSet {
     let parameters = [("enableTestCommands", "1"), ("enableFlowControl", "false")];
     let options = ReplicaSetOptions {
         name: "b".to_owned(),
@@ -85,34 +85,96 @@ async fn a_majority_that_does_not_keep_up_is_waited_for_and_told() {
         set_parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         ..ReplicaSetOptions::default()
     };
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), ReplicaSet::start(options));
-    let target = target.unwrap();
+    ReplicaSet::start(options).await.unwrap()
+}
+
+/// The secondaries apply nothing until they are let go on.
+struct Behind(Vec<Client>);
+
+impl Behind {
+    async fn stop(set: &ReplicaSet) -> Behind {
+        let primary = set.primary().await.unwrap();
+        let hosts = set.member_hosts();
+        let mut stopped = Vec::new();
+        for (_, host) in hosts.iter().enumerate().filter(|(index, _)| *index != primary) {
+            let client = Client::with_uri_str(format!("mongodb://{host}/?directConnection=true")).await.unwrap();
+            run(&client, "admin", doc! {"configureFailPoint": "rsSyncApplyStop", "mode": "alwaysOn"}).await;
+            stopped.push(client);
+        }
+        Behind(stopped)
+    }
+
+    async fn go_on(self) {
+        for client in &self.0 {
+            run(client, "admin", doc! {"configureFailPoint": "rsSyncApplyStop", "mode": "off"}).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_that_does_not_keep_up_is_waited_for_and_told() {
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), three_members());
     let a = source.client().await.unwrap();
     let rows = a.database("d").collection::<Document>("c");
     rows.insert_many((0..2_000).map(|i| doc! {"_id": i, "note": "x".repeat(500)})).await.unwrap();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
 
-    let primary = target.primary().await.unwrap();
-    let hosts = target.member_hosts();
-    let secondaries = hosts.iter().enumerate().filter(|(index, _)| *index != primary);
-    let mut stopped = Vec::new();
-    for (_, host) in secondaries {
-        let client = Client::with_uri_str(format!("mongodb://{host}/?directConnection=true")).await.unwrap();
-        run(&client, "admin", doc! {"configureFailPoint": "rsSyncApplyStop", "mode": "alwaysOn"}).await;
-        stopped.push(client);
-    }
+    let behind = Behind::stop(&target).await;
     let gone = tokio::time::Instant::now();
     rows.insert_many((2_000..4_000).map(|i| doc! {"_id": i})).await.unwrap();
     let told = |now: &Snapshot| now.phase == "following" && now.obstacles.iter().any(|text| text.contains("majority"));
     engine.until("told", told).await;
     rows.insert_many((4_000..6_000).map(|i| doc! {"_id": i})).await.unwrap();
     tokio::time::sleep_until(gone + MAJORITY_GONE).await;
-    for client in &stopped {
-        run(client, "admin", doc! {"configureFailPoint": "rsSyncApplyStop", "mode": "off"}).await;
-    }
+    behind.go_on().await;
     engine.until_ready().await;
     assert_eq!(engine.status().await.unwrap().recoveries, 0, "no attempt ended");
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+/// A cutover that runs out of time while the majority has not acknowledged its first
+/// checkpoint. The majority comes back at once then.
+async fn called_off_in_a_checkpoint(source: &ReplicaSet, target: &ReplicaSet, checkpoint_ms: &str) -> Engine {
+    let a = source.client().await.unwrap();
+    let rows = a.database("d").collection::<Document>("c");
+    rows.insert_many((0..2_000).map(|i| doc! {"_id": i, "note": "x".repeat(500)})).await.unwrap();
+    let flags = ["--checkpoint-ms", checkpoint_ms, "--cutover-timeout-s", "1", "--verify", "none"];
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
+    engine.until_ready().await;
+    let behind = Behind::stop(target).await;
+    engine.request_cutover().await;
+    let off = engine.until("called off", |now| 0 < now.cutovers_given_up).await;
+    behind.go_on().await;
+    assert!(off.last_cutover.as_ref().is_some_and(|why| why.contains("majority")), "{:?}", off.last_cutover);
+    engine
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_go_on_after_a_cutover_was_called_off_in_the_middle_of_a_checkpoint() {
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), three_members());
+    let mut engine = called_off_in_a_checkpoint(&source, &target, "1000").await;
+    let rows = source.client().await.unwrap().database("d").collection::<Document>("c");
+    rows.insert_many((2_000..4_000).map(|i| doc! {"_id": i})).await.unwrap();
+    engine.until_ready().await;
+    assert_eq!(engine.status().await.unwrap().recoveries, 0, "no attempt ended");
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_checkpoint_took_is_recorded_though_the_cutover_that_asked_for_it_was_called_off() {
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), three_members());
+    // The cutover's is the first checkpoint of all: the one that settles what is copied.
+    let engine = called_off_in_a_checkpoint(&source, &target, "60000").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    engine.signal("TERM");
+    let stopped = engine.end().await;
+    assert_eq!(stopped.code, 130);
+    assert!(stopped.log.text().contains("stopped at a checkpoint"));
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
 }

@@ -2,6 +2,10 @@
 //! majority write in the same term, and only then recorded. One write an
 //! interval does all three: it proves the capture made just before it and
 //! records the one before that.
+//!
+//! IMPORTANT: every round is made by one task (`run`), which ends with the attempt. One
+//! that is given up half-way takes with it what it captured: units would never be recorded
+//! as settled, and the resume position would pass their fences (R6).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
@@ -50,23 +55,50 @@ pub struct Checkpointer {
     pub came_on: AtomicBool,
     pub majority: Arc<Majority>,
     pub metrics: Arc<PairMetrics>,
-    pub pipeline: tokio::sync::Mutex<Pipeline>,
+    /// To the task that makes the rounds.
+    pub asks: mpsc::Sender<Asked>,
 }
+
+/// Who waits for two rounds.
+pub type Asked = oneshot::Sender<()>;
+/// Those that may wait for their turn.
+pub const ASKED_MAX: usize = 4;
 
 /// How long the majority may take for a checkpoint before writes wait for it.
 const BEHIND: Duration = Duration::from_secs(5);
 
 impl Checkpointer {
-    /// One round every `interval`, until an error.
-    pub async fn run(self: Arc<Self>, interval: Duration) -> Result<()> {
+    /// One round every `interval`, and two for whoever asks, until an error.
+    pub async fn run(self: Arc<Self>, interval: Duration, mut asked: mpsc::Receiver<Asked>) -> Result<()> {
+        let mut pipeline = Pipeline::default();
         loop {
-            tokio::time::sleep(interval).await;
+            let waits = timeout(interval, asked.recv()).await.ok().flatten();
             if self.gate.lock().is_closed() {
-                // The cutover is done, or its state is being removed.
-                return std::future::pending().await;
+                break;
             }
-            self.round().await?;
+            self.round(&mut pipeline).await?;
+            if let Some(waits) = waits {
+                // The first proves what this one records.
+                self.round(&mut pipeline).await?;
+                // Whoever asked may wait no longer.
+                let _ = waits.send(());
+            }
         }
+        // The cutover is done, or its state is being removed.
+        drop(asked);
+        std::future::pending().await
+    }
+
+    /// Returns when all that counts as applied now is recorded. To wait no longer ends
+    /// nothing.
+    ///
+    /// # Errors
+    /// `Transient` if no checkpoint is made any more; the task that made them says why.
+    pub async fn record_all(&self) -> Result<()> {
+        let over = || Error::new(Kind::Transient, "no checkpoint is made any more");
+        let (done, waits) = oneshot::channel();
+        self.asks.send(done).await.map_err(|_| over())?;
+        waits.await.map_err(|_| over())
     }
 
     /// Where a restart would resume.
@@ -79,8 +111,7 @@ impl Checkpointer {
     /// # Errors
     /// `Transient` if the target's term is another one: what was acknowledged
     /// since the last checkpoint may be gone.
-    pub async fn round(&self) -> Result<()> {
-        let mut pipeline = self.pipeline.lock().await;
+    async fn round(&self, pipeline: &mut Pipeline) -> Result<()> {
         let captured = self.gate.lock().capture();
         let term = self.write(pipeline.to_record()).await?;
         same_term(self.incarnation.term, term)?;

@@ -62,11 +62,9 @@ pub enum Outcome {
 }
 
 impl Pair {
-    /// Brings the recorded state up to date before the process leaves: one round
-    /// proves what the next records.
+    /// Brings the recorded state up to date.
     pub async fn record_all(&self) -> error::Result<()> {
-        self.checkpointer.round().await?;
-        self.checkpointer.round().await
+        self.checkpointer.record_all().await
     }
 
     /// Below every unapplied op.

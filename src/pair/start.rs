@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::observe::metrics::{PairMetrics, Totals};
 use crate::pair::budget::Share;
 use crate::pair::bulk::{WRITES_IN_FLIGHT, Writer};
-use crate::pair::checkpoint::Checkpointer;
+use crate::pair::checkpoint::{ASKED_MAX, Checkpointer};
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::compile::FlushLimits;
@@ -143,6 +143,7 @@ impl Pair {
         });
         let name = plan.name.clone();
         let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
+        let (asks, asked) = mpsc::channel(ASKED_MAX);
         let checkpointer = Arc::new(Checkpointer {
             store: plan.store.clone(),
             gate: gate.clone(),
@@ -152,7 +153,7 @@ impl Pair {
             came_on: AtomicBool::new(false),
             majority: writer.majority.clone(),
             metrics: metrics.clone(),
-            pipeline: Default::default(),
+            asks,
         });
         let pair = Arc::new(Pair {
             name,
@@ -211,7 +212,7 @@ impl Pair {
             open_builds: HashSet::new(),
         };
         tasks.tasks.spawn(tail.run());
-        tasks.tasks.spawn(checkpointer.run(limits.checkpoint));
+        tasks.tasks.spawn(checkpointer.run(limits.checkpoint, asked));
         let scanners = Arc::new(Scanners {
             direct: plan.source.direct(&source, &app_name, pool as usize),
             source,

@@ -115,7 +115,7 @@ async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are
     let states = [state(vec![held(&old, uuid, made)]), state(Vec::new())];
     let views = Views::new(sides.clone(), sides.target.shards.clone());
     let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
-    let coordinator = Coordinator::new(sides.clone(), views, listers, &states, HashSet::new());
+    let coordinator = Coordinator::new(sides.clone(), views, listers, &states, HashSet::new(), fixture::TIMEOUT);
     let (requests, received) = mpsc::channel(4);
     tokio::spawn(coordinator.run(received));
     // Pair 1 meets the creation, pair 0 is far behind: it has the drop still before it.

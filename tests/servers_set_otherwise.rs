@@ -123,6 +123,10 @@ async fn a_majority_that_does_not_keep_up_is_waited_for_and_told() {
     let behind = Behind::stop(&target).await;
     let gone = tokio::time::Instant::now();
     rows.insert_many((2_000..4_000).map(|i| doc! {"_id": i})).await.unwrap();
+    // It is noted before it is made, and forgotten when it is dropped.
+    fixture::insert(&a, "d", "new").await;
+    fixture::insert(&a, "d", "brief").await;
+    run(&a, "d", doc! {"drop": "brief"}).await;
     let told = |now: &Snapshot| now.phase == "following" && now.obstacles.iter().any(|text| text.contains("majority"));
     engine.until("told", told).await;
     rows.insert_many((4_000..6_000).map(|i| doc! {"_id": i})).await.unwrap();

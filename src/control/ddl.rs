@@ -65,13 +65,14 @@ struct State {
 
 impl Coordinator {
     /// `states[i]`: what pair i tracks. `dropped`: UUIDs whose collections are no
-    /// longer on the target.
+    /// longer on the target. `away_max`: how long the target's majority is waited for.
     pub fn new(
         sides: Sides,
         views: Views,
         listers: Vec<Arc<Lister>>,
         states: &[PairState],
         dropped: HashSet<Uuid>,
+        away_max: Duration,
     ) -> Arc<Self> {
         let known = Known::of(states, dropped);
         let all = states.iter().flat_map(|pair| &pair.collections);
@@ -80,7 +81,7 @@ impl Coordinator {
         let versions = alive.iter().filter_map(|c| Some((c.uuid, c.target_version?))).collect();
         let databases = states.iter().flat_map(|pair| &pair.collections).map(|c| c.ns.db.clone()).collect();
         let state = State { known, laid_out, versions, databases, ..State::default() };
-        let runs = RunStore::new(recorded::first(&sides.target));
+        let runs = RunStore::new(recorded::first(&sides.target)).waiting(away_max);
         Arc::new(Coordinator { sides, views, listers, runs, state: Mutex::new(state), turn: Default::default() })
     }
 

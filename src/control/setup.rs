@@ -135,7 +135,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let newest = listing::newest(&sides.source).await?;
     let listers = Lister::of_all(&sides.source, &run.id(), limits.away_max);
     let views = Views::new(sides.clone(), begun.iter().map(|begun| begun.target.clone()).collect());
-    let coordinator = Coordinator::new(sides.clone(), views, listers.clone(), &states, dropped);
+    let coordinator = Coordinator::new(sides.clone(), views, listers.clone(), &states, dropped, limits.away_max);
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
     let plans = states.enumerate().map(|(index, ((state, Writing { begun, store, .. }), newest))| Plan {

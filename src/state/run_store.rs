@@ -3,6 +3,8 @@
 //!
 //! Knows nothing about pairs, and not who holds the lease.
 
+use std::time::Duration;
+
 use bson::oid::ObjectId;
 use bson::{RawArrayBuf, rawdoc};
 
@@ -26,6 +28,11 @@ impl RunStore {
     /// `shard` is always the target's first one by id.
     pub fn new(shard: &Shard) -> Self {
         RunStore { database: StateDatabase::new(shard) }
+    }
+
+    /// The same, which waits for the target's majority for as long.
+    pub fn waiting(self, patience: Duration) -> Self {
+        RunStore { database: self.database.waiting(patience) }
     }
 
     /// None if no run is recorded on this target.

@@ -9,9 +9,11 @@ use bson::{Uuid, doc};
 use mongodb::Client;
 use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::cluster::connect::Deployment;
+use shardlift::control::databases;
 use shardlift::control::ddl::Coordinator;
 use shardlift::control::sides::Sides;
 use shardlift::control::views::Views;
+use shardlift::error::Kind;
 use shardlift::pair::ddl::{Creation, Request};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::proven::Lister;
@@ -23,7 +25,7 @@ use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 
 /// Users' databases, by name.
-async fn databases(client: &Client) -> Vec<String> {
+async fn names_of_databases(client: &Client) -> Vec<String> {
     let mut names = client.list_database_names().await.unwrap();
     names.retain(|name| !["admin", "config", "local"].contains(&name.as_str()));
     names.sort();
@@ -50,7 +52,7 @@ async fn dropped_databases_are_in_nobodys_way(source: &str, target: &str) {
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(source, target).await;
-    assert_eq!(databases(&b).await, ["left", "shop", "shop2"]);
+    assert_eq!(names_of_databases(&b).await, ["left", "shop", "shop2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +83,7 @@ async fn a_run_that_is_wiped_leaves_no_database_behind() {
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source, &target).await;
-    assert_eq!(databases(&b).await, ["shop"]);
+    assert_eq!(names_of_databases(&b).await, ["shop"]);
 }
 
 fn held(ns: &Namespace, uuid: Uuid, target: Uuid) -> CollectionState {
@@ -95,6 +97,47 @@ fn state(collections: Vec<CollectionState>) -> PairState {
 
 async fn uuid_of(deployment: &Deployment, ns: &Namespace) -> Uuid {
     catalog::read_one(deployment, ns).await.unwrap().unwrap().uuid.unwrap()
+}
+
+/// How long a server sits on the drop of a database before it begins.
+const DROP_HELD: Duration = Duration::from_secs(6);
+/// By when whoever waits for that drop gives up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_made_while_the_drop_of_a_database_may_still_come() {
+    let test = ["--setParameter", "enableTestCommands=1"];
+    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &test));
+    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    let ns = |coll: &str| Namespace { db: "d".to_owned(), coll: coll.to_owned() };
+    let hold =
+        doc! {"failCommands": ["dropDatabase"], "blockConnection": true, "blockTimeMS": DROP_HELD.as_millis() as i64};
+    let b = b.client().await.unwrap();
+    run(&b, "admin", doc! {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": hold}).await;
+
+    let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0] };
+    let dropped = CollectionState::dead(Uuid::new(), &ns("old"));
+    let views = Views::new(sides.clone(), sides.target.shards.clone());
+    let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
+    let coordinator =
+        Coordinator::new(sides.clone(), views, listers, &[state(vec![dropped])], HashSet::new(), fixture::TIMEOUT);
+    // As a cutover that runs out of time does.
+    let given_up = tokio::time::timeout(PATIENCE, coordinator.drop_emptied()).await;
+    assert!(given_up.is_err(), "the server sits on it: {given_up:?}");
+    let running = databases::none_is_being_dropped(&sides.target).await;
+    assert_eq!(running.unwrap_err().kind, Kind::Transient, "the next attempt waits for it");
+
+    fixture::insert(&sides.source.entry, "d", "new").await;
+    let uuid = uuid_of(&sides.source, &ns("new")).await;
+    let (requests, received) = mpsc::channel(4);
+    let ended = tokio::spawn(coordinator.run(received));
+    let (reply, created) = oneshot::channel();
+    requests.send(Request::Create { pair: 0, ns: ns("new"), uuid, reply }).await.unwrap();
+    let created = created.await.unwrap();
+    assert_eq!(created.err().map(|e| e.kind), Some(Kind::Transient), "it would have gone with the database");
+    assert_eq!(ended.await.unwrap().kind, Kind::Transient, "the attempt ends");
+    tokio::time::sleep(DROP_HELD).await;
+    databases::none_is_being_dropped(&sides.target).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use shardlift::cluster::catalog::{self, Chunk, Collection, Namespace, Sharded};
 use shardlift::cluster::connect::{self, Deployment, Side};
 use shardlift::cluster::ownership::joined;
 use shardlift::control::dropping::drop_collection;
-use shardlift::control::{balancer, cancel, layout};
+use shardlift::control::{balancer, cancel, databases, layout};
 use shardlift::error::Kind;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -240,6 +240,23 @@ async fn routers_of_two_clusters_are_refused() {
     let another = a.another_router().await.unwrap();
     let one = format!("mongodb://{},{}/", host(&a), another.host());
     connect::connect(Side::Source, &one, fixture::TIMEOUT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_cannot_be_asked_may_still_drop_a_database() {
+    let cluster = cluster().await;
+    let other = cluster.another_router().await.unwrap();
+    let target = fixture::target(&format!("mongodb://{},{}/", cluster.router_host(), other.host())).await;
+    databases::none_is_being_dropped(&target).await.unwrap();
+    let alone = Client::with_uri_str(format!("mongodb://{}/", other.host())).await.unwrap();
+    order(&alone, "aggregate", doc! {"errorCode": 91}).await;
+    let told = databases::none_is_being_dropped(&target).await.unwrap_err();
+    assert!(told.kind == Kind::Transient && told.message.contains(&other.host()), "{told}");
+    databases::none_is_being_dropped(&target).await.unwrap();
+    let host = other.host();
+    drop(other);
+    let told = databases::none_is_being_dropped(&target).await.unwrap_err();
+    assert!(told.kind == Kind::Transient && told.message.contains(&host), "{told}");
 }
 
 /// Names of zones that are not users' own, on ranges and on shards.

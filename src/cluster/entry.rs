@@ -30,6 +30,7 @@ pub struct Entry {
     pool: Pool,
     /// Which of several routers is asked; the next one after one did not answer.
     turn: Arc<AtomicUsize>,
+    named: Arc<[ServerAddress]>,
 }
 
 impl Deref for Entry {
@@ -45,7 +46,12 @@ impl Entry {
     /// `Config` for options that cannot be used.
     pub fn new(client: Client, options: &ClientOptions) -> Result<Entry> {
         let pool = Pool::new(Way::new(options)?, LINKS_MAX);
-        Ok(Entry { client, pool, turn: Arc::default() })
+        Ok(Entry { client, pool, turn: Arc::default(), named: options.hosts.as_slice().into() })
+    }
+
+    /// The servers that the URI names.
+    pub fn named(&self) -> &[ServerAddress] {
+        &self.named
     }
 
     /// Sends a command once and waits `patience` for its answer.

@@ -3,38 +3,60 @@
 //!
 //! The caller has the turn (`control::ddl`), or is alone on the target.
 
-use bson::{Document, doc, rawdoc};
+use std::time::Duration;
+
+use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
 
 use crate::cluster::admin;
 use crate::cluster::catalog;
 use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
 
 /// DatabaseDifferCase.
 const CODE_OTHER_SPELLING: i32 = 13297;
 const CODE_UNAUTHORIZED: i32 = 13;
+/// How long the drop of a database may take.
+const DROP_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a router may take to list what it does.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(10);
 /// Kept by the server for itself in a database that holds nothing else.
 const SERVERS_OWN: [&str; 2] = ["system.views", "system.profile"];
 
 /// Drops a database that holds nothing. Returns false, and does nothing, if it holds
 /// anything.
-///
-/// IMPORTANT: sent once. What comes late could meet a namesake that holds data (R7): after
-/// a lost answer the attempt ends, and the next one waits for what still runs
-/// (`none_is_being_dropped`).
 pub async fn drop_if_empty(target: &Deployment, db: &str) -> Result<bool> {
+    let empty = holds_nothing(target, db).await?;
+    if empty {
+        drop_empty(target, db).await?;
+    }
+    Ok(empty)
+}
+
+/// No shard has anything in it but what servers keep there for themselves.
+pub async fn holds_nothing(target: &Deployment, db: &str) -> Result<bool> {
     for shard in &target.shards {
         let names = shard.client.database(db).list_collection_names().await?;
         if names.iter().any(|name| !SERVERS_OWN.contains(&name.as_str())) {
             return Ok(false);
         }
     }
+    Ok(true)
+}
+
+/// Drops a database that holds nothing.
+///
+/// IMPORTANT: sent once. What comes late could meet a namesake that holds data (R7): after
+/// a lost answer the attempt ends, and the next one waits for what still runs
+/// (`none_is_being_dropped`).
+pub async fn drop_empty(target: &Deployment, db: &str) -> Result<()> {
     let command = rawdoc! {"dropDatabase": 1, "writeConcern": {"w": "majority"}};
-    match admin::run_once(&target.entry, db, &command).await {
-        Ok(_) => {
+    let reply = target.entry.send(db, &command, DROP_PATIENCE).await;
+    match reply.and_then(|reply| admin::acknowledged(&reply)) {
+        Ok(()) => {
             tracing::info!("database {db} held nothing any more and is dropped on the target");
-            Ok(true)
+            Ok(())
         }
         Err(e) => Err(with_remedy(e.context(format_args!("dropping the empty database {db} on the target")), db)),
     }
@@ -126,25 +148,52 @@ pub fn refused(db: &str, other: &str) -> Error {
 /// No drop of a database that an older attempt sent still runs.
 ///
 /// # Errors
-/// `Transient` while one does.
+/// `Transient` while one does, or may: a router does not answer.
 pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
-    let pipeline = [
-        doc! {"$currentOp": {"allUsers": true}},
-        doc! {"$match": {"$or": [
-            {"command.dropDatabase": {"$exists": true}}, {"command._shardsvrDropDatabase": {"$exists": true}},
-            {"desc": "DropDatabaseCoordinator"},
-        ]}},
-        doc! {"$limit": 1},
-    ];
+    // IMPORTANT: first. What a router has passed on is with the shards by then.
+    if target.topology == Topology::Sharded {
+        no_router_drops(target).await?;
+    }
     for shard in &target.shards {
-        let found = shard.client.database("admin").aggregate(pipeline.clone()).await.map_err(Error::from)?;
-        if found.try_collect::<Vec<_>>().await.map_err(Error::from)?.is_empty() {
-            continue;
+        let ask = pipeline(doc! {"allUsers": true});
+        let found = shard.client.database("admin").aggregate(ask).await.map_err(Error::from)?;
+        if !found.try_collect::<Vec<_>>().await.map_err(Error::from)?.is_empty() {
+            return Err(still_dropped(&format!("target shard {}", shard.id)));
         }
-        let found = format!("a database is still being dropped on target shard {}", shard.id);
-        return Err(Error::new(Kind::Transient, found));
     }
     Ok(())
+}
+
+/// A router that is frozen, or waits for a shard, may pass a drop on later.
+async fn no_router_drops(target: &Deployment) -> Result<()> {
+    let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}), "cursor": {}};
+    let ask = RawDocumentBuf::try_from(&ask)?;
+    for router in target.entry.named() {
+        let name = format!("the target's router {router}");
+        let asked = within(ROUTER_PATIENCE, &name, target.entry.send_to(router, "admin", &ask)).await;
+        let reply = asked.map_err(|e| {
+            e.context(format!(
+                "whether {name} still drops a database (if it is gone for good, leave it out of the target's URI)"
+            ))
+        })?;
+        if !reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"))?.is_empty() {
+            return Err(still_dropped(&name));
+        }
+    }
+    Ok(())
+}
+
+/// The drops of databases among what a server does.
+fn pipeline(current: Document) -> Vec<Document> {
+    let drops = doc! {"$or": [
+        {"command.dropDatabase": {"$exists": true}}, {"command._shardsvrDropDatabase": {"$exists": true}},
+        {"desc": "DropDatabaseCoordinator"},
+    ]};
+    vec![doc! {"$currentOp": current}, doc! {"$match": drops}, doc! {"$limit": 1}]
+}
+
+fn still_dropped(place: &str) -> Error {
+    Error::new(Kind::Transient, format!("a database is still being dropped on {place}"))
 }
 
 #[cfg(test)]

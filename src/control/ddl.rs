@@ -5,6 +5,7 @@
 //! name is free on the target. Pairs read on meanwhile.
 
 mod emptied;
+mod turn;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -58,8 +59,8 @@ struct State {
     versions: HashMap<Uuid, MapVersion>,
     /// Databases of the target that the run had collections in.
     databases: BTreeSet<String>,
-    /// Nobody knows whether a database is dropped or still will be: nothing is made any
-    /// more, and the attempt ends.
+    /// What is dropped by its name on the target, and is not answered: whoever gets the
+    /// turn and finds it makes nothing any more, and the attempt ends (`turn`).
     lost: Option<Error>,
 }
 
@@ -170,12 +171,9 @@ impl Coordinator {
         let ns = &collection.ns;
         let primary = self.sides.pairs[collection.primary];
         loop {
-            let turn = self.turn.lock().await;
+            let turn = self.take_turn().await?;
             let holder = {
                 let state = self.state.lock();
-                if let Some(lost) = &state.lost {
-                    return Err(lost.clone());
-                }
                 if state.known.dead.contains(&uuid) {
                     return Ok(Creation::Dropped);
                 }
@@ -191,7 +189,8 @@ impl Coordinator {
                     continue;
                 }
                 None => {
-                    if let Some(other) = databases::in_the_way(&self.sides.target, &ns.db, primary).await? {
+                    let in_the_way = databases::in_the_way(&self.sides.target, &ns.db, primary);
+                    if let Some(other) = self.until_answered(ns, in_the_way).await? {
                         if !self.has_in(&other) {
                             return Err(databases::refused(&ns.db, &other));
                         }
@@ -201,7 +200,7 @@ impl Coordinator {
                         continue;
                     }
                     // A view of its name is one that the source has no longer.
-                    self.views.drop(ns).await?;
+                    self.drop_view(ns).await?;
                     // Before it is made: a drop that comes meanwhile must find it.
                     {
                         let mut state = self.state.lock();
@@ -212,7 +211,8 @@ impl Coordinator {
                     // the pairs have recorded it.
                     self.runs.add_making(ns).await?;
                     failpoint::hit("creation-noted");
-                    layout::create_collection(&self.sides.target, &collection, &self.sides.pairs).await?;
+                    let made = layout::create_collection(&self.sides.target, &collection, &self.sides.pairs);
+                    self.until_answered(ns, made).await?;
                     let version = laid_out::version(&self.sides, &collection).await?;
                     let mut state = self.state.lock();
                     // Else its drop was met meanwhile, and is only waiting for its turn.
@@ -320,7 +320,7 @@ impl Coordinator {
 
     async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
         failpoint::hit("drop-begun");
-        let _turn = self.turn.lock().await;
+        let _turn = self.take_turn().await?;
         let holder = self.state.lock().known.names.get(ns).copied();
         match holder {
             Some(holder) if holder == uuid => {
@@ -363,16 +363,17 @@ impl Coordinator {
     }
 
     async fn drop_views(&self, db: &str) -> Result<()> {
-        let _turn = self.turn.lock().await;
-        self.views.drop_all(db).await
+        let _turn = self.take_turn().await?;
+        self.until_answered(db, self.views.drop_all(db)).await
     }
 
     /// Brings one view of the target to what the source has; drops it if that is none.
     pub async fn mend_view(&self, ns: &Namespace, on_source: Option<&Collection>) -> Result<()> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.take_turn().await?;
+        self.drop_view(ns).await?;
         match on_source.filter(|_| !self.state.lock().known.names.contains_key(ns)) {
             Some(view) => self.views.make(view).await,
-            None => self.views.drop(ns).await,
+            None => Ok(()),
         }
     }
 }

@@ -34,26 +34,24 @@ impl Views {
     /// Drops every view of a database.
     pub async fn drop_all(&self, db: &str) -> Result<()> {
         for view in catalog::views(&self.sides.target, db).await? {
-            self.drop_by_name(&view).await?;
+            self.drop(&view).await?;
         }
         Ok(())
     }
 
-    /// Drops the view of this name, if it is one.
-    pub async fn drop(&self, ns: &Namespace) -> Result<()> {
-        match catalog::read_one(&self.sides.target, ns).await? {
-            Some(there) if there.kind == CollectionKind::View => self.drop_by_name(ns).await,
-            _ => Ok(()),
-        }
+    /// What has this name is a view.
+    pub async fn is_there(&self, ns: &Namespace) -> Result<bool> {
+        let there = catalog::read_one(&self.sides.target, ns).await?;
+        Ok(there.is_some_and(|there| there.kind == CollectionKind::View))
     }
 
-    /// Makes it as the source has it; whatever view has its name goes.
+    /// Makes it as the source has it. None has its name.
     pub async fn make(&self, view: &Collection) -> Result<()> {
-        self.drop(&view.ns).await?;
         layout::create_collection(&self.sides.target, view, &self.sides.pairs).await
     }
 
-    async fn drop_by_name(&self, ns: &Namespace) -> Result<()> {
+    /// Drops what has this name: a view (`is_there`).
+    pub async fn drop(&self, ns: &Namespace) -> Result<()> {
         let Some(primary) = catalog::primary_of(&self.sides.target, &ns.db).await? else { return Ok(()) };
         let command = rawdoc! { "drop": ns.coll.as_str(), "writeConcern": { "w": "majority" } };
         match admin::run_once(&self.targets[primary].client, &ns.db, &command).await {

@@ -25,7 +25,7 @@ impl Coordinator {
             if let Err(e) = self.drop_emptied().await {
                 tracing::warn!("{e}");
             }
-            if let Some(lost) = self.state.lock().lost.clone() {
+            if let Err(lost) = self.take_turn().await {
                 return lost;
             }
         }
@@ -42,19 +42,16 @@ impl Coordinator {
             if catalog::has_database(&self.sides.source, &db).await? {
                 continue;
             }
-            let _turn = self.turn.lock().await;
+            let _turn = self.take_turn().await?;
             if self.has_in(&db) {
                 continue;
             }
-            let dropped = databases::drop_if_empty(&self.sides.target, &db).await;
+            let dropped = self.drop_one_if_empty(&db).await;
             let mut state = self.state.lock();
             match dropped {
                 Ok(false) => {}
                 Ok(true) => drop(state.databases.remove(&db)),
-                Err(e) if e.kind.policy() == Policy::Retry => {
-                    state.lost = Some(e.clone());
-                    return Err(e);
-                }
+                Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
                 Err(e) => {
                     // It stays: an empty database does no harm but by its name.
                     state.databases.remove(&db);
@@ -63,5 +60,13 @@ impl Coordinator {
             }
         }
         Ok(())
+    }
+
+    async fn drop_one_if_empty(&self, db: &str) -> Result<bool> {
+        let target = &self.sides.target;
+        if !databases::holds_nothing(target, db).await? {
+            return Ok(false);
+        }
+        self.until_answered(db, databases::drop_empty(target, db)).await.map(|()| true)
     }
 }

@@ -141,6 +141,41 @@ async fn nothing_is_made_while_the_drop_of_a_database_may_still_come() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creation_that_nobody_waits_for_any_more_is_not_made() {
+    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    let ns = |coll: &str| Namespace { db: "d".to_owned(), coll: coll.to_owned() };
+    fixture::insert(&source.entry, "d", "c").await;
+    fixture::insert(&target.entry, "d", "c").await;
+    let (uuid, made) = (uuid_of(&source, &ns("c")).await, uuid_of(&target, &ns("c")).await);
+    let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0] };
+    // The older collection of the name, whose drop is still to be met.
+    let older = state(vec![held(&ns("c"), Uuid::new(), made)]);
+    let views = Views::new(sides.clone(), sides.target.shards.clone());
+    let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
+    let coordinator =
+        Coordinator::new(sides.clone(), views, listers, std::slice::from_ref(&older), HashSet::new(), fixture::TIMEOUT);
+    let (requests, received) = mpsc::channel(4);
+    tokio::spawn(coordinator.clone().run(received));
+    let (reply, created) = oneshot::channel();
+    requests.send(Request::Create { pair: 0, ns: ns("c"), uuid, reply }).await.unwrap();
+    // It is listed, and waits for its name.
+    tokio::time::sleep(PATIENCE).await;
+    // Its pair meets its drop, which is made and forgotten, before the name is free.
+    drop(created);
+    let dropping = async |uuid| {
+        let (reply, dropped) = oneshot::channel();
+        requests.send(Request::Drop { pair: 0, ns: ns("c"), uuid, reply }).await.unwrap();
+        dropped.await.unwrap().unwrap();
+        coordinator.forget(&[uuid]);
+    };
+    dropping(uuid).await;
+    dropping(older.collections[0].uuid).await;
+    tokio::time::sleep(PATIENCE).await;
+    assert!(catalog::read_one(&sides.target, &ns("c")).await.unwrap().is_none(), "nobody would ever drop it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are_dropped() {
     let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
     let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);

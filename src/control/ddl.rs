@@ -158,7 +158,7 @@ impl Coordinator {
             () = reply.closed() => return,
         };
         let created = match resolved {
-            Ok(Some(collection)) => self.make(pair, collection, uuid).await,
+            Ok(Some(collection)) => self.make(pair, collection, uuid, &reply).await,
             Ok(None) if self.state.lock().known.dead.contains(&uuid) => Ok(Creation::Dropped),
             Ok(None) => Ok(Creation::Gone),
             Err(e) => Err(e),
@@ -167,14 +167,22 @@ impl Coordinator {
         let _ = reply.send(created);
     }
 
-    async fn make(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Creation> {
+    /// `waits`: closed once the pair has met its drop.
+    async fn make(
+        &self,
+        pair: usize,
+        collection: Collection,
+        uuid: Uuid,
+        waits: &oneshot::Sender<Result<Creation>>,
+    ) -> Result<Creation> {
         let ns = &collection.ns;
         let primary = self.sides.pairs[collection.primary];
         loop {
             let turn = self.take_turn().await?;
             let holder = {
                 let state = self.state.lock();
-                if state.known.dead.contains(&uuid) {
+                // What is dead may be forgotten by now (`control::forget`).
+                if waits.is_closed() || state.known.dead.contains(&uuid) {
                     return Ok(Creation::Dropped);
                 }
                 state.known.names.get(ns).copied()

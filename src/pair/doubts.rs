@@ -4,8 +4,9 @@
 //! Knows nothing about servers; `doubtful` reads them again.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use parking_lot::Mutex;
 
@@ -14,11 +15,19 @@ use crate::pair::position::Position;
 
 #[derive(Debug)]
 pub struct Doubts {
-    /// Each with the position of its first refused op.
-    documents: Mutex<HashMap<IdKey, Position>>,
-    /// Oldest of those positions; `MAX` if there is none, which is what a look
+    documents: Mutex<Documents>,
+    /// Oldest of their positions; `MAX` if there is none, which is what a look
     /// costs in a run without refusals. Changed under the lock.
     oldest: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Documents {
+    /// Each with the position of its first refused op.
+    refused: HashMap<IdKey, Position>,
+    /// Collections of the pair that have any, this one included. None until the gate
+    /// has the collection.
+    doubting: Option<Arc<AtomicUsize>>,
 }
 
 impl Default for Doubts {
@@ -28,16 +37,32 @@ impl Default for Doubts {
 }
 
 impl Doubts {
+    /// From now on the collection is counted in `doubting` while it has doubtful documents.
+    /// To be called by its gate, before that lets anything of it through.
+    pub fn count_in(&self, doubting: &Arc<AtomicUsize>) {
+        let mut documents = self.documents.lock();
+        assert!(documents.doubting.is_none() && documents.refused.is_empty(), "a collection has one gate, from the first");
+        documents.doubting = Some(doubting.clone());
+    }
+
     /// The op at `position` on this document was refused.
+    ///
+    /// IMPORTANT: the collection is counted when this returns, whoever else adds to it at
+    /// the same time: counting is done under the lock. The op leaves its lane only then,
+    /// so whoever sees the lane without it sees the count, too.
     pub fn add(&self, id: &IdKey, position: Position) {
         let mut documents = self.documents.lock();
-        let first = documents.entry(id.clone()).or_insert(position);
+        let is_first = documents.refused.is_empty();
+        let first = documents.refused.entry(id.clone()).or_insert(position);
         *first = position.min(*first);
         self.oldest.fetch_min(position.raw(), SeqCst);
+        if is_first {
+            documents.enter();
+        }
     }
 
     pub fn contains(&self, id: &IdKey) -> bool {
-        !self.is_empty() && self.documents.lock().contains_key(id)
+        !self.is_empty() && self.documents.lock().refused.contains_key(id)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -45,7 +70,7 @@ impl Doubts {
     }
 
     pub fn len(&self) -> usize {
-        self.documents.lock().len()
+        self.documents.lock().refused.len()
     }
 
     /// `MAX` if there is none.
@@ -54,17 +79,45 @@ impl Doubts {
     }
 
     pub fn ids(&self) -> Vec<IdKey> {
-        self.documents.lock().keys().cloned().collect()
+        self.documents.lock().refused.keys().cloned().collect()
     }
 
     /// These are on the target as they were on the source at one position.
     pub fn forget(&self, ids: &[IdKey]) {
         let mut documents = self.documents.lock();
+        let were_some = !documents.refused.is_empty();
         for id in ids {
-            documents.remove(id);
+            documents.refused.remove(id);
         }
-        let oldest = documents.values().min().copied().unwrap_or(Position::MAX);
+        let oldest = documents.refused.values().min().copied().unwrap_or(Position::MAX);
         self.oldest.store(oldest.raw(), SeqCst);
+        // Only where the last is gone: in between it must not look as if there were none.
+        if were_some && documents.refused.is_empty() {
+            documents.leave();
+        }
+    }
+}
+
+impl Documents {
+    fn enter(&self) {
+        if let Some(doubting) = &self.doubting {
+            doubting.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn leave(&self) {
+        if let Some(doubting) = &self.doubting {
+            doubting.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+/// A collection that is gone is counted no more.
+impl Drop for Documents {
+    fn drop(&mut self) {
+        if !self.refused.is_empty() {
+            self.leave();
+        }
     }
 }
 
@@ -87,5 +140,31 @@ mod tests {
         assert_eq!(doubts.oldest(), at(7));
         doubts.forget(&[one]);
         assert!(doubts.is_empty());
+    }
+
+    #[test]
+    fn a_collection_is_counted_from_its_first_doubt_until_its_last_is_gone() {
+        let count = Arc::<AtomicUsize>::default();
+        let [a, b] = [(); 2].map(|()| {
+            let doubts = Doubts::default();
+            doubts.count_in(&count);
+            doubts
+        });
+        let [one, two] = [1, 2].map(|id| IdKey::of(Int32(id)));
+        let counted = || count.load(SeqCst);
+        a.forget(std::slice::from_ref(&one));
+        assert_eq!(counted(), 0);
+        a.add(&one, Position::from_raw(7));
+        a.add(&one, Position::from_raw(8));
+        a.add(&two, Position::from_raw(5));
+        b.add(&two, Position::from_raw(5));
+        assert_eq!(counted(), 2);
+        a.forget(std::slice::from_ref(&two));
+        a.forget(std::slice::from_ref(&two));
+        assert_eq!(counted(), 2, "one of its two is doubtful still");
+        a.forget(&[one, two]);
+        assert_eq!(counted(), 1);
+        drop(b);
+        assert_eq!(counted(), 0);
     }
 }

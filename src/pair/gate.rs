@@ -20,6 +20,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
 use bson::{RawBson, RawDocument, Uuid};
@@ -37,6 +38,7 @@ use crate::pair::queue::Queued;
 use crate::pair::touched::Touched;
 use crate::state::{self, Recorded};
 
+mod doubting;
 mod gone;
 mod horizon;
 mod left;
@@ -66,6 +68,9 @@ pub struct Gate {
     /// What the cutover has to look at again (`touching`).
     touched: Touched,
     touched_max: usize,
+    /// Collections with doubtful documents, mostly none: else each look at the watermark
+    /// would walk them all.
+    doubting: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -148,6 +153,7 @@ impl Gate {
             closed: false,
             touched: Touched::default(),
             touched_max: 0,
+            doubting: Arc::default(),
         }
     }
 
@@ -157,6 +163,7 @@ impl Gate {
     pub fn admit(&mut self, tracked: Arc<Tracked>, bounds: &[RawBson], states: &[state::UnitState]) {
         debug_assert!(bounds.is_sorted_by(|a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()).is_lt()));
         assert_eq!(states.len(), bounds.len() + 1, "a unit more than there are bounds");
+        tracked.doubts.count_in(&self.doubting);
         let uuid = tracked.uuid;
         let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
         let emptied = tracked.traits.capped;
@@ -288,16 +295,10 @@ impl Gate {
     /// if those units are given up.
     fn applied(&self) -> Position {
         let held = self.holds().map(|held| held.below());
-        let queued = self.lanes.iter().map(|lane| lane.oldest());
-        // IMPORTANT: last. A refused op is doubtful before it leaves its lane.
-        let doubtful = self.collections.values().map(|collection| collection.tracked.doubtful_oldest());
-        held.chain(queued.chain(doubtful).map(Position::before)).fold(self.passed, Position::min)
-    }
-
-    /// The collections that have doubtful documents.
-    pub fn doubtful(&self) -> Vec<Arc<Tracked>> {
-        let doubtful = self.collections.values().filter(|collection| collection.tracked.is_doubtful());
-        doubtful.map(|collection| collection.tracked.clone()).collect()
+        let queued = self.lanes.iter().map(|lane| lane.oldest().before());
+        let in_order = held.chain(queued).fold(self.passed, Position::min);
+        // IMPORTANT: last, the count too. A refused op is doubtful before it leaves its lane.
+        self.doubting().map(|tracked| tracked.doubtful_oldest().before()).fold(in_order, Position::min)
     }
 
     /// What a checkpoint may record once it is proven (R6, R7). None once the

@@ -1,5 +1,5 @@
 //! Held ops that are left to the spool: what a reader must hand over, when, and
-//! how far the watermark stays below it.
+//! how far the watermark stays below it. And below doubtful documents.
 
 use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
 use futures_util::FutureExt;
@@ -88,6 +88,20 @@ impl Bench {
 
 fn spooled(after: u64, to: u64) -> Opening {
     Opening::Spooled(Stretch { after: at(after), to: at(to) })
+}
+
+#[test]
+fn a_doubtful_document_holds_the_watermark_down_once_its_op_has_left_the_lane() {
+    let mut b = Bench::new(state::UnitState::Settled);
+    let (tracked, id) = (b.gate.tracked(&b.uuid).expect("it is there").clone(), IdKey::of(RawBsonRef::Int32(1)));
+    b.entry(3, 1);
+    b.entry(5, 2);
+    assert_eq!((b.gate.watermark(), b.gate.doubting().count()), (at(2), 0));
+    tracked.doubts.add(&id, at(3));
+    assert_eq!(b.applied(), [3, 5]);
+    assert_eq!((b.gate.watermark(), b.gate.doubtful().len()), (at(2), 1));
+    tracked.doubts.forget(&[id]);
+    assert_eq!((b.gate.watermark(), b.gate.doubting().count()), (at(5), 0));
 }
 
 #[test]

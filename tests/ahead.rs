@@ -32,7 +32,10 @@ struct Pair {
 
 impl Pair {
     async fn with(documents: i32) -> Pair {
-        let (a, b) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+        Pair::of(tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b")), documents).await
+    }
+
+    async fn of((a, b): (ReplicaSet, ReplicaSet), documents: i32) -> Pair {
         let (source, target) = (a.client().await.unwrap(), b.client().await.unwrap());
         insert(&source, "many", 0..documents).await;
         Pair { sets: [a, b], source, target }
@@ -291,6 +294,29 @@ async fn many_touched_documents_are_looked_at_before_the_cutover() {
     let rechecked = engine.end().await.summary["verified"]["documents_rechecked"].as_u64().unwrap();
     assert!(rechecked < 10, "{rechecked}");
     pair.expect_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_cannot_be_read_keeps_no_other_from_being_looked_at_again() {
+    let testing = ["--setParameter", "enableTestCommands=1"];
+    let sets = tokio::join!(fixture::replica_set("a", &testing), fixture::replica_set("b", &[]));
+    let pair = Pair::of(sets, 4_000).await;
+    insert(&pair.source, "bad", 0..2_000).await;
+    let mut engine = pair.engine(&[]).await;
+    until_verified(&mut engine).await;
+    let data = doc! {"failCommands": ["find"], "namespace": "d.bad", "appName": "shardlift verify", "errorCode": 2};
+    run(&pair.source, "admin", doc! {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data}).await;
+    touch(&pair.source, 0..3_000).await;
+    update(&pair.source, "bad", 0..500, doc! {"$inc": {"n": 1}}).await;
+    pair.until_target_has("bad", doc! {"n": 1}, 500).await;
+    engine.until("touched", |now| now.sum().documents_touched == 3_500).await;
+    // A document of another collection lets the tail move on: what was touched is old then.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    insert(&pair.source, "few", 0..1).await;
+    let others = |now: &Snapshot| now.sum().documents_touched < 510;
+    engine.until("the others looked at again", others).await;
+    run(&pair.source, "admin", doc! {"configureFailPoint": "failCommand", "mode": "off"}).await;
+    stopped(engine).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

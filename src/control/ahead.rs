@@ -31,6 +31,7 @@
 //!
 //! Reads and decides nothing itself: [`sweeper`] fills it, the cutover takes it.
 
+mod books;
 pub mod sweeper;
 
 use std::collections::HashMap;

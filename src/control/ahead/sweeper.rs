@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
@@ -21,11 +21,11 @@ use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
-use crate::verify::part::{self, Counted, Order, Part, Readers};
-use crate::verify::{Depth, plan, recheck, sweep};
+use crate::verify::part::{self, Part, Readers};
+use crate::verify::{plan, recheck, sweep};
 
-/// How often it looks whether there is something to do.
-const POLL: Duration = Duration::from_millis(100);
+/// How often it looks whether there is something to do, and keeps its books.
+pub(super) const POLL: Duration = Duration::from_millis(100);
 /// How often a wait for the watermark, or for the end of the phase, looks again.
 const WAIT_POLL: Duration = Duration::from_millis(10);
 /// How long the watermark may take to come to what was begun.
@@ -33,9 +33,8 @@ const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 /// How long one look may take: a prepared document on the source, whose coordinator
 /// hangs, keeps a reader waiting for ever.
 const LOOK_MAX: Duration = Duration::from_secs(300);
-/// How often the collections are listed again; as a multiple of what that takes.
-const LIST_EVERY: Duration = Duration::from_secs(2);
-const PAUSE_PER_LIST: u32 = 50;
+/// How often the collections are listed again.
+pub(super) const LIST_EVERY: Duration = Duration::from_secs(2);
 /// A lag from which on the follow needs the servers more.
 const LAG_MAX_MS: u64 = 2_000;
 
@@ -69,22 +68,26 @@ pub struct Sweeper {
 }
 
 /// What it has in hand, from step to step.
-struct Sweep {
-    of: Sweeper,
-    readers: Readers,
-    parts: Vec<Arc<Part>>,
+pub(super) struct Sweep {
+    pub(super) of: Sweeper,
+    pub(super) readers: Readers,
+    pub(super) parts: Vec<Arc<Part>>,
     /// When the collections are listed again; None if they never were.
-    list_at: Option<Instant>,
-    resting: HashMap<Key, Rest>,
+    pub(super) list_at: Option<Instant>,
+    /// When the books are kept again.
+    pub(super) books_at: Instant,
+    /// Parts that were open as the books were kept, the next one last.
+    pub(super) todo: Vec<Arc<Part>>,
+    pub(super) resting: HashMap<Key, Rest>,
     /// Parts that could not be read when they were looked at last, and why: the cutover
     /// could not read them either.
-    unread: BTreeMap<Key, String>,
+    pub(super) unread: BTreeMap<Key, String>,
     settle_after: Instant,
     /// When the step in hand began to read.
     reading: Instant,
 }
 
-struct Rest {
+pub(super) struct Rest {
     until: Instant,
     pause: Duration,
 }
@@ -107,6 +110,8 @@ impl Sweeper {
             readers,
             parts: Vec::new(),
             list_at: None,
+            books_at: now,
+            todo: Vec::new(),
             resting: HashMap::new(),
             unread: BTreeMap::new(),
             settle_after: now,
@@ -122,11 +127,16 @@ impl Sweep {
         // Pauses not made yet: of many short steps, one.
         let mut owed = Duration::ZERO;
         loop {
-            self.publish();
+            self.keep_books();
             // What only this holds back from being ready, this must go on with.
             let may_look = run.phase() == Phase::Ready || run.phase() == Phase::Following && !self.unread.is_empty();
             if !may_look || LAG_MAX_MS < run.max(|m| m.lag_ms.load(Relaxed)) {
                 sleep(POLL).await;
+                continue;
+            }
+            if let Err(e) = self.list() {
+                tracing::warn!("verifying ahead goes on later: {e}");
+                sleep(REST_MIN).await;
                 continue;
             }
             self.reading = Instant::now();
@@ -136,112 +146,74 @@ impl Sweep {
                 () = until_cutover(&run) => continue,
             };
             let pause = match worked {
-                Ok(true) if self.is_short_of_room() => PAUSE_MIN,
-                Ok(true) => {
+                true if self.is_short_of_room() => PAUSE_MIN,
+                true => {
                     owed += self.reading.elapsed() * PAUSE_PER_WORK;
                     if owed < PAUSE_MIN {
                         continue;
                     }
                     std::mem::take(&mut owed).min(PAUSE_MAX)
                 }
-                Ok(false) => POLL,
-                Err(e) => {
-                    tracing::warn!("verifying ahead goes on later: {e}");
-                    REST_MIN
-                }
+                false => POLL,
             };
             sleep(pause).await;
         }
     }
 
     /// One piece of work; false if there is none.
-    async fn step(&mut self) -> Result<bool> {
-        self.list()?;
-        self.let_go();
-        if self.settle_after <= Instant::now() && self.settle().await? {
-            return Ok(true);
+    async fn step(&mut self) -> bool {
+        if self.settle_after <= Instant::now() && self.settle().await {
+            return true;
         }
-        let Some(part) = self.next() else { return Ok(false) };
+        let Some(part) = self.next() else { return false };
         let verified = timeout(LOOK_MAX, self.verify(&part)).await;
-        let key = key_of(&part);
+        let (key, were_unread) = (key_of(&part), self.unread.len());
         self.unread.remove(&key);
-        let failed = match verified {
-            Ok(Ok(())) => return Ok(true),
+        match verified {
+            Ok(Ok(())) => {}
             Ok(Err(e)) => {
                 self.unread.insert(key, format!("{} cannot be read to be verified: {}", part.ns, e.message));
-                e
+                self.later(&part, &e);
             }
-            Err(_) => late(&part),
-        };
-        tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {failed}");
-        self.rest(key);
-        Ok(true)
-    }
-
-    /// The collections that can be verified ahead: those that both sides give in the
-    /// order of `_id`. All others are compared whole by the cutover.
-    fn list(&mut self) -> Result<()> {
-        let began = Instant::now();
-        if self.list_at.is_some_and(|at| began < at) {
-            return Ok(());
+            Err(_) => self.later(&part, &late(&part)),
         }
-        let mut parts = Vec::new();
-        for collection in self.of.coordinator.laid_out().values() {
-            parts.extend(self.readers.parts(collection, Depth::Digests)?);
+        // It is what ready waits for: told at once.
+        if self.unread.len() != were_unread {
+            self.books_at = Instant::now();
         }
-        parts.retain(|part| part.order == Order::Id && !matches!(part.source.counted, Counted::Nothing));
-        parts.sort_by(|a, b| (&a.ns, a.shard).cmp(&(&b.ns, b.shard)));
-        let keys: HashSet<Key> = parts.iter().map(key_of).collect();
-        self.resting.retain(|key, _| keys.contains(key));
-        self.unread.retain(|key, _| keys.contains(key));
-        self.parts = parts.into_iter().map(Arc::new).collect();
-        self.list_at = Some(began + LIST_EVERY.max(began.elapsed() * PAUSE_PER_LIST));
-        Ok(())
+        true
     }
 
-    /// Parts of which the gate no longer keeps what was touched: dropped, or too much.
-    fn let_go(&mut self) {
-        let pairs = &self.of.pairs;
-        let over = self.of.ahead.let_go(|(shard, uuid), round| {
-            pairs.get(*shard).is_some_and(|pair| pair.with_gate(|gate| gate.is_tracked(uuid, round)))
-        });
-        for (shard, uuid) in over {
-            let alive = self.of.pairs[shard].with_gate(|gate| gate.tracked(&uuid).filter(|t| t.counts()).cloned());
-            if let Some(tracked) = alive {
-                tracing::info!(ns = %tracked.ns, "too many documents were touched: it counts as unverified again");
-                self.rest((shard, uuid));
-            }
+    pub(super) fn is_open(&self, key: &Key) -> bool {
+        !self.is_resting(key) && !self.of.ahead.is_covered(key)
+    }
+
+    fn is_resting(&self, key: &Key) -> bool {
+        self.resting.get(key).is_some_and(|rest| Instant::now() < rest.until)
+    }
+
+    /// The next part that is not covered. It is the next one again until it is.
+    fn next(&mut self) -> Option<Arc<Part>> {
+        while self.todo.last().is_some_and(|part| !self.is_open(&key_of(part))) {
+            self.todo.pop();
         }
+        self.todo.last().cloned()
     }
 
-    /// The next part that is not covered, those begun first.
-    fn next(&self) -> Option<Arc<Part>> {
-        let ahead = &self.of.ahead;
-        let is_resting = |key: &Key| self.resting.get(key).is_some_and(|rest| Instant::now() < rest.until);
-        let open = |part: &&Arc<Part>| !is_resting(&key_of(part)) && !ahead.is_covered(&key_of(part));
-        let begun = self.parts.iter().filter(open).find(|part| ahead.round(&key_of(part)).is_some());
-        begun.or_else(|| self.parts.iter().find(open)).cloned()
-    }
-
-    /// Begins a part, or verifies one range of it.
+    /// Verifies one range of a part; begins it first where it is not.
     async fn verify(&mut self, part: &Part) -> Result<()> {
         let (key, pair) = (key_of(part), self.of.pairs[part.shard].clone());
-        let Some((round, index, range)) = self.of.ahead.first_open(&key) else {
-            let ranges = plan::ranges(&self.now(part).await?).await?;
-            match pair.with_gate(|gate| gate.track(&key.1, self.of.touched_max)) {
-                Some(round) => self.of.ahead.begin(key, round, ranges),
-                // Dropped; or this pair is still to come to its creation.
-                None => {
-                    let rest = Rest { until: Instant::now() + LIST_EVERY, pause: REST_MIN / 2 };
-                    self.resting.insert(key, rest);
-                }
-            }
+        if self.of.ahead.round(&key).is_none() {
+            self.begin(part).await?;
+        }
+        let Some((round, index, range)) = self.of.ahead.first_open(&key) else { return Ok(()) };
+        let Some(position) = pair.with_gate(|gate| gate.look_at(&key.1, round)) else {
+            // The round is over: the books let go of it, and it is not tried until then.
+            self.books_at = Instant::now();
             return Ok(());
         };
-        let Some(position) = pair.with_gate(|gate| gate.look_at(&key.1, round)) else { return Ok(()) };
         let Some(part) = self.at(part, position).await? else {
-            tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {}", late(part));
-            self.rest(key);
+            self.later(part, &late(part));
             return Ok(());
         };
         let Some(mut swept) = sweep::sweep(&part, &range, self.of.touched_max / 4).await? else {
@@ -257,25 +229,46 @@ impl Sweep {
         Ok(())
     }
 
-    /// Looks again at the touched documents of the pairs that have many. False if
-    /// none has.
-    async fn settle(&mut self) -> Result<bool> {
-        let crowded = |pair: &Arc<Pair>| TOUCHED_FEW < pair.with_gate(|gate| gate.touched_count());
-        let crowded: Vec<Arc<Pair>> = self.of.pairs.iter().filter(|pair| crowded(pair)).cloned().collect();
-        let (mut looked, mut settled) = (0, 0);
-        for pair in &crowded {
-            let of_pair: Vec<_> = self.parts.iter().filter(|part| part.shard == pair.index).cloned().collect();
-            for part in of_pair {
-                let look = timeout(LOOK_MAX, self.settle_part(pair, &part)).await;
-                let (of_part, equal) = look.unwrap_or_else(|_| Err(late(&part)))?;
-                looked += of_part;
-                settled += equal;
+    async fn begin(&mut self, part: &Part) -> Result<()> {
+        let (key, pair) = (key_of(part), &self.of.pairs[part.shard]);
+        let ranges = plan::ranges(part).await?;
+        match pair.with_gate(|gate| gate.track(&key.1, self.of.touched_max)) {
+            Some(round) => self.of.ahead.begin(key, round, ranges),
+            // Dropped; or this pair is still to come to its creation.
+            None => {
+                let rest = Rest { until: Instant::now() + LIST_EVERY, pause: REST_MIN / 2 };
+                self.resting.insert(key, rest);
             }
         }
-        if settled * 2 <= looked {
+        Ok(())
+    }
+
+    /// Looks again at the touched documents of the pairs that have many. False if
+    /// there was nothing to look at. Trouble with one part is none of the others'.
+    async fn settle(&mut self) -> bool {
+        let crowded = |pair: &Arc<Pair>| TOUCHED_FEW < pair.with_gate(|gate| gate.touched_count());
+        let crowded: Vec<Arc<Pair>> = self.of.pairs.iter().filter(|pair| crowded(pair)).cloned().collect();
+        let (mut looked, mut settled, mut trouble) = (0, 0, false);
+        for pair in &crowded {
+            let of_pair = self.parts.iter().filter(|part| part.shard == pair.index && !self.is_resting(&key_of(part)));
+            for part in of_pair.cloned().collect::<Vec<_>>() {
+                let look = timeout(LOOK_MAX, self.settle_part(pair, &part)).await;
+                match look.unwrap_or_else(|_| Err(late(&part))) {
+                    Ok((of_part, equal)) => {
+                        looked += of_part;
+                        settled += equal;
+                    }
+                    Err(e) => {
+                        trouble = true;
+                        self.later(&part, &e);
+                    }
+                }
+            }
+        }
+        if trouble || settled * 2 <= looked {
             self.settle_after = Instant::now() + if self.is_short_of_room() { POLL } else { SETTLE_AGAIN };
         }
-        Ok(0 < looked)
+        0 < looked
     }
 
     /// How many were looked at, and how many of them are equal.
@@ -305,22 +298,18 @@ impl Sweep {
     /// is not applied in time.
     async fn at(&mut self, part: &Part, position: Position) -> Result<Option<Part>> {
         let pair = &self.of.pairs[part.shard];
+        let since = Instant::now();
         if timeout(APPLIED_WITHIN, until_applied(pair, position)).await.is_err() {
             return Ok(None);
         }
-        self.reading = Instant::now();
-        let mut part = self.now(part).await?;
-        part.source.after = Some(position.into());
-        Ok(Some(part))
-    }
-
-    /// The part, its target read after all that is acknowledged now.
-    async fn now(&self, part: &Part) -> Result<Part> {
+        // Nothing was read meanwhile.
+        self.reading += since.elapsed();
         let mut part = part.clone();
         let newest = part::newest(&part.target.client).await?;
         let untold = || Error::new(Kind::Server, format!("the target's shard {} tells no time", part.target.shard.id));
         part.target.after = Some(newest.ok_or_else(untold)?);
-        Ok(part)
+        part.source.after = Some(position.into());
+        Ok(Some(part))
     }
 
     /// A pair has more than half of the touched documents that it may keep.
@@ -328,27 +317,20 @@ impl Sweep {
         self.of.pairs.iter().any(|pair| self.of.touched_max / 2 < pair.with_gate(|gate| gate.touched_count()))
     }
 
-    fn rest(&mut self, key: Key) {
-        let pause = self.resting.get(&key).map_or(REST_MIN, |rest| (rest.pause * 2).min(REST_MAX));
-        self.resting.insert(key, Rest { until: Instant::now() + pause, pause });
+    /// There is trouble with a part.
+    fn later(&mut self, part: &Part, why: &Error) {
+        tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {why}");
+        self.rest(key_of(part));
     }
 
-    fn publish(&self) {
-        for pair in &self.of.pairs {
-            let mut of_pair = self.parts.iter().filter(|part| part.shard == pair.index);
-            let verified = self.list_at.is_some() && of_pair.all(|part| self.of.ahead.is_covered(&key_of(part)));
-            let touched = pair.with_gate(|gate| gate.touched_count());
-            pair.metrics.documents_verified.store(self.of.ahead.documents(pair.index), Relaxed);
-            pair.metrics.documents_touched.store(touched as u64, Relaxed);
-            pair.metrics.verified.store(verified, Release);
-            let mut unread = self.unread.iter().filter(|((shard, _), _)| *shard == pair.index);
-            pair.metrics.obstacles.put("verify", unread.next().map(|(_, why)| why.clone()));
-        }
+    pub(super) fn rest(&mut self, key: Key) {
+        let pause = self.resting.get(&key).map_or(REST_MIN, |rest| (rest.pause * 2).min(REST_MAX));
+        self.resting.insert(key, Rest { until: Instant::now() + pause, pause });
     }
 }
 
 /// Whatever is laid out has a UUID.
-fn key_of(part: &Part) -> Key {
+pub(super) fn key_of(part: &Part) -> Key {
     (part.shard, part.uuid.unwrap_or(Uuid::from_bytes([0; 16])))
 }
 

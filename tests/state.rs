@@ -26,6 +26,7 @@ use crate::fixture::{self, run};
 mod form;
 mod incarnation;
 mod lease;
+mod maps;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../src/bson/samples.rs"]
 mod samples;

@@ -45,6 +45,7 @@ const CODE_UUID_MISMATCH: i32 = 361;
 /// one is connected and before anything is loaded to work with, on a shard and a
 /// store whose client carries this incarnation's app name.
 pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
+    store.forget_unnamed().await?;
     let collections = store.collections().await?;
     finish_units(shard, store, &collections).await?;
     let wiping: Vec<&CollectionState> = collections.iter().filter(|c| c.wiping).collect();

@@ -125,8 +125,23 @@ impl StateDatabase {
 
     /// Documents that a majority has, in order of `_id`.
     pub(super) async fn find(&self, collection: &str, filter: RawDocumentBuf) -> Result<Vec<RawDocumentBuf>> {
+        self.find_fields(collection, filter, rawdoc! {}).await
+    }
+
+    /// The same of all documents, only their `_id`.
+    pub(super) async fn find_ids(&self, collection: &str) -> Result<Vec<RawDocumentBuf>> {
+        self.find_fields(collection, rawdoc! {}, rawdoc! {"_id": 1}).await
+    }
+
+    async fn find_fields(
+        &self,
+        collection: &str,
+        filter: RawDocumentBuf,
+        fields: RawDocumentBuf,
+    ) -> Result<Vec<RawDocumentBuf>> {
         let command = rawdoc! {
-            "find": collection, "filter": filter, "sort": {"_id": 1}, "readConcern": {"level": "majority"},
+            "find": collection, "filter": filter, "projection": fields, "sort": {"_id": 1},
+            "readConcern": {"level": "majority"},
         };
         let database = self.client.database(DATABASE);
         let cursor = self.answer(async { Ok(database.run_raw_cursor_command(command).await?) }).await?;

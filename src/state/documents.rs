@@ -3,13 +3,15 @@
 //!
 //! Collections have their own part. Talks to no server.
 
+mod chunks;
 mod collection;
 
 use std::fmt;
 
 use bson::{RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp, Uuid, rawdoc};
 
-pub(super) use collection::{collection, collection_document, version_document};
+pub(super) use chunks::{MapParts, in_parts, lacking, part, part_fields, part_id, set_of};
+pub(super) use collection::{apart, collection, collection_document, version_document};
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
@@ -59,13 +61,13 @@ fn read<T>(what: &str, raw: &RawDocument, parse: impl FnOnce(&RawDocument) -> Re
 
 /// # Errors
 /// `Unsupported` if the document is too large to be stored.
-fn sized(what: impl fmt::Display, document: RawDocumentBuf) -> Result<RawDocumentBuf> {
+fn sized(what: impl fmt::Display, document: RawDocumentBuf, remedy: &str) -> Result<RawDocumentBuf> {
     let bytes = document.as_bytes().len();
     if bytes <= DOCUMENT_BYTES_MAX {
         return Ok(document);
     }
     Err(Error::new(Kind::Unsupported, format!("the state of {what} takes {bytes} bytes, more than one document holds"))
-        .remedy("set range_mb higher, so that it is split into fewer ranges"))
+        .remedy(remedy))
 }
 
 const STAGES: [(Stage, &str); 5] = [
@@ -89,8 +91,11 @@ pub(super) fn stages_up_to(stage: Stage) -> RawArrayBuf {
     RawArrayBuf::from_iter(before.map(|(_, name)| *name))
 }
 
-pub(super) fn run_document(state: &RunState) -> RawDocumentBuf {
-    rawdoc! {
+/// # Errors
+/// `Unsupported` if it does not fit into one document: of all that is in it only the views
+/// may be many.
+pub(super) fn run_document(state: &RunState) -> Result<RawDocumentBuf> {
+    let document = rawdoc! {
         "_id": "run",
         "format": FORMAT,
         "id": state.id.as_str(),
@@ -105,7 +110,8 @@ pub(super) fn run_document(state: &RunState) -> RawDocumentBuf {
         "source_settings": optional(state.source_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "target_settings": optional(state.target_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "views": RawArrayBuf::from_iter(state.views.iter().map(namespace_document)),
-    }
+    };
+    sized("the run", document, "drop views of the source, and make them on the target after the cutover")
 }
 
 pub(super) fn run(raw: &RawDocument) -> Result<RunState> {
@@ -157,18 +163,20 @@ pub(super) fn zone_document(shard: &str, zone: &str) -> RawDocumentBuf {
     rawdoc! {"shard": shard, "zone": zone}
 }
 
-pub(super) fn making_document(ns: &Namespace) -> RawDocumentBuf {
-    rawdoc! {"db": ns.db.as_str(), "coll": ns.coll.as_str()}
+/// A collection that is about to be made. In forms before 3 the run's document listed them.
+pub(super) fn making_id(ns: &Namespace) -> RawDocumentBuf {
+    namespace_document(ns)
 }
 
-/// Collections that were about to be made, in the run's document.
-pub(super) fn making(raw: &RawDocument) -> Result<Vec<Namespace>> {
-    read("the run", raw, |raw| {
-        let name = |value: bson::RawBsonRef<'_>| {
-            let name = document(value)?;
-            Read::Ok(Namespace { db: name.get_str("db")?.to_owned(), coll: name.get_str("coll")?.to_owned() })
-        };
-        if present(raw, "making")?.is_none() { Ok(Vec::new()) } else { list(raw, "making", name) }
+pub(super) fn making(raw: &RawDocument) -> Result<Namespace> {
+    read("what is being made", raw, |raw| namespace(raw.get_document("_id")?))
+}
+
+/// Those in the run's document.
+pub(super) fn making_in_run(raw: &RawDocument) -> Result<Vec<Namespace>> {
+    read("the run", raw, |raw| match present(raw, "making")? {
+        Some(_) => list(raw, "making", |value| namespace(document(value)?)),
+        None => Ok(Vec::new()),
     })
 }
 
@@ -313,6 +321,10 @@ fn text(value: bson::RawBsonRef<'_>) -> Read<String> {
 fn index(value: bson::RawBsonRef<'_>) -> Read<usize> {
     let number = value.as_i64().and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| Unreadable::new("an index is no number"))
+}
+
+fn owned(value: bson::RawBsonRef<'_>) -> Read<RawDocumentBuf> {
+    Ok(document(value)?.to_owned())
 }
 
 fn document(value: bson::RawBsonRef<'_>) -> Read<&RawDocument> {

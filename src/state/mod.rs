@@ -11,8 +11,10 @@
 //! | `run`         | first target shard   | the run, one document; goes last |
 //! | `lease`       | first target shard   | who works on this target now |
 //! | `expiries`    | first target shard   | what the finish gives back |
+//! | `making`      | first target shard   | names of collections made while the run is on |
 //! | `pairs`       | each target shard    | resume mark, incarnation, beats |
 //! | `collections` | each target shard    | one document per source collection |
+//! | `chunks`      | each target shard    | chunk maps too large for their collection's document, in parts |
 //! | `units`       | each target shard    | one document per unit that was started |
 
 pub mod lease;
@@ -39,7 +41,8 @@ pub const DATABASE: &str = "__shardlift";
 /// | form | what is new in it |
 /// |------|-------------------|
 /// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
-pub const FORMAT: i32 = 2;
+/// | 3    | parts of a chunk map, names of what is being made: documents of their own |
+pub const FORMAT: i32 = 3;
 
 /// The oldest form that is still read.
 const FORMAT_OLDEST: i32 = 1;

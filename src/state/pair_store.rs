@@ -6,7 +6,7 @@
 //! | `create`      | the pair's document becomes `whole` last |
 //! | `start_unit`  | durable before the unit's first document (R2) |
 //! | `checkpoint`  | settled units before the mark that passes their fences (R6) |
-//! | `add`         | units before the collection that names them |
+//! | `add`         | units, and parts of its chunk map, before the collection that names them |
 //! | `clear_units` | after `mark_wiping`, before the documents are deleted |
 //! | `forget_units` | after `mark_units_wiping` and after their documents are deleted |
 //! | `go_on_at`    | before the attempt's first write; after `forget_units` |
@@ -14,7 +14,10 @@
 //! Knows nothing about gates, tasks, or who may write.
 
 mod bound;
-use std::collections::{HashMap, HashSet};
+mod forget;
+mod maps;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
@@ -26,15 +29,17 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::position::{Mark, Position};
 use crate::state::database::{StateDatabase, statement};
+use crate::state::pair_store::maps::Maps;
 use crate::state::{CollectionState, DATABASE, FORMAT, Incarnation, PairState, Recorded, UnitState, documents};
 use crate::wire::pool::Admission;
 
 const PAIRS: &str = "pairs";
 const COLLECTIONS_OF_PAIR: &str = "collections";
+const CHUNKS: &str = "chunks";
 const UNITS: &str = "units";
 
 /// All of a pair store.
-pub(super) const COLLECTIONS: [&str; 3] = [PAIRS, COLLECTIONS_OF_PAIR, UNITS];
+pub(super) const COLLECTIONS: [&str; 4] = [PAIRS, COLLECTIONS_OF_PAIR, CHUNKS, UNITS];
 
 /// Cheap to clone; clones share the incarnation.
 #[derive(Debug, Clone)]
@@ -77,7 +82,8 @@ impl PairStore {
             units.filter(|(_, unit)| *unit != UnitState::Waiting).map(|(index, unit)| (c.uuid, index, unit))
         });
         self.database.update_all(UNITS, started.map(|(uuid, index, unit)| Ok(self.unit(uuid, index, unit)))).await?;
-        let collections = state.collections.iter().map(|c| self.collection(c));
+        let maps = self.save_maps(&state.collections).await?;
+        let collections = state.collections.iter().map(|c| self.collection(c, &maps));
         self.database.update_all(COLLECTIONS_OF_PAIR, collections).await?;
         // Those of an earlier plan only now: at no moment is something on the
         // target that no stored collection tells of.
@@ -107,33 +113,21 @@ impl PairStore {
         };
         let Some(raw) = pairs.first().filter(is_whole) else { return Ok(None) };
         let mut state = documents::pair(self.pair, raw)?;
-        state.collections = self.collections().await?;
+        let stored = self.stored().await?;
+        state.collections = self.with_maps(&stored).await?;
         let units = self.database.find(UNITS, rawdoc! {"run": self.run.as_str()}).await?;
         self.place(&mut state, &units)?;
         Ok(Some(state))
     }
 
-    /// Every collection stored for this run, of a whole plan or not; units are
-    /// left out (all waiting).
+    /// Every collection stored for this run, of a whole plan or not. Units are left out
+    /// (all waiting), and so are chunk maps that are apart.
     pub async fn collections(&self) -> Result<Vec<CollectionState>> {
-        let found = self.database.find(COLLECTIONS_OF_PAIR, rawdoc! {"run": self.run.as_str()}).await?;
-        found.iter().map(|raw| documents::collection(raw)).collect()
+        self.stored().await?.iter().map(|raw| documents::collection(raw)).collect()
     }
 
-    async fn forget_all_but(&self, kept: &[CollectionState]) -> Result<()> {
-        let kept: HashSet<Uuid> = kept.iter().map(|c| c.uuid).collect();
-        let stored = self.database.find(COLLECTIONS_OF_PAIR, rawdoc! {}).await?;
-        let old = stored.iter().filter_map(|raw| {
-            let known = raw.get_binary("_id").ok().and_then(|id| Some(Uuid::from_bytes(id.bytes.try_into().ok()?)));
-            let stays = known.is_some_and(|uuid| kept.contains(&uuid));
-            let id = raw.get("_id").ok().flatten().filter(|_| !stays)?;
-            Some(rawdoc! {"q": {"_id": RawBson::from(id)}, "limit": 1})
-        });
-        for batch in old.collect::<Vec<_>>().chunks(DELETED_AT_ONCE) {
-            let old = RawArrayBuf::from_iter(batch.iter().cloned());
-            self.database.write(rawdoc! {"delete": COLLECTIONS_OF_PAIR, "deletes": old}).await?;
-        }
-        Ok(())
+    async fn stored(&self) -> Result<Vec<RawDocumentBuf>> {
+        self.database.find(COLLECTIONS_OF_PAIR, rawdoc! {"run": self.run.as_str()}).await
     }
 
     /// Puts units into their collections. One without a collection is left from
@@ -240,7 +234,8 @@ impl PairStore {
         let units = collection.units.iter().enumerate();
         let units: Vec<_> = units.map(|(index, unit)| Ok(self.unit(collection.uuid, index, *unit))).collect();
         self.database.update_all(UNITS, units).await?;
-        self.update(COLLECTIONS_OF_PAIR, [self.collection(collection)]).await
+        let maps = self.save_maps(std::slice::from_ref(collection)).await?;
+        self.update(COLLECTIONS_OF_PAIR, [self.collection(collection, &maps)]).await
     }
 
     /// The collection is dropped on both sides.
@@ -305,17 +300,6 @@ impl PairStore {
         }
     }
 
-    /// Forgets collections that are dead and that nothing meets any more.
-    pub async fn forget(&self, uuids: &[Uuid]) -> Result<()> {
-        self.clear_units(Some(uuids)).await?;
-        for batch in uuids.chunks(DELETED_AT_ONCE) {
-            let ids = RawArrayBuf::from_iter(batch.iter().map(|uuid| documents::uuid_value(*uuid)));
-            let q = rawdoc! {"_id": {"$in": ids}, "run": self.run.as_str(), "dead": true};
-            self.database.write(rawdoc! {"delete": COLLECTIONS_OF_PAIR, "deletes": [{"q": q, "limit": 0}]}).await?;
-        }
-        Ok(())
-    }
-
     /// Forgets all of this pair. May be repeated.
     pub async fn remove(&self) -> Result<()> {
         for collection in COLLECTIONS {
@@ -346,9 +330,10 @@ impl PairStore {
         statement(self.unit_key(uuid, index), rawdoc! {"$set": documents::unit_fields(state)}, true)
     }
 
-    fn collection(&self, collection: &CollectionState) -> Result<RawDocumentBuf> {
+    fn collection(&self, collection: &CollectionState, maps: &Maps) -> Result<RawDocumentBuf> {
         let key = rawdoc! {"_id": documents::uuid_value(collection.uuid), "run": self.run.as_str()};
-        Ok(statement(key, documents::collection_document(&self.run, collection)?, true))
+        let apart = maps.get(&collection.uuid).copied();
+        Ok(statement(key, documents::collection_document(&self.run, collection, apart)?, true))
     }
 
     /// Changes the pair's document, if this incarnation is the newest.

@@ -12,11 +12,12 @@ use crate::cluster::catalog::Namespace;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
-use crate::state::{HeldBack, RunState, Stage, documents, pair_store};
+use crate::state::{FORMAT, HeldBack, RunState, Stage, documents, pair_store};
 
 const RUN: &str = "run";
 /// Named by the first kind of what is in it.
 const EXPIRIES: &str = "expiries";
+const MAKING: &str = "making";
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,7 +48,7 @@ impl RunStore {
     /// `Refused` if another run is recorded.
     pub async fn create(&self, state: &RunState) -> Result<()> {
         let mine = rawdoc! {"_id": RUN, "id": state.id.as_str()};
-        let write = [Ok(statement(mine, documents::run_document(state), true))];
+        let write = [Ok(statement(mine, documents::run_document(state)?, true))];
         match self.database.update_all(RUN, write).await {
             Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {
                 let found = Error::new(Kind::Refused, "another run is recorded on this target");
@@ -97,21 +98,30 @@ impl RunStore {
     /// Notes that a collection of this name is about to be made on the target. May be
     /// repeated.
     pub async fn add_making(&self, ns: &Namespace) -> Result<()> {
-        let add = rawdoc! {"$addToSet": {"making": documents::making_document(ns)}};
-        self.database.update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, add, false))]).await.map(drop)
+        let name = rawdoc! {"_id": documents::making_id(ns)};
+        let add = statement(name, rawdoc! {"$set": {"format": FORMAT}}, true);
+        self.database.update_all(MAKING, [Ok(add)]).await.map(drop)
     }
 
     /// It is dropped again. May be repeated.
     pub async fn forget_making(&self, ns: &Namespace) -> Result<()> {
-        let pull = rawdoc! {"$pull": {"making": documents::making_document(ns)}};
+        let name = rawdoc! {"q": {"_id": documents::making_id(ns)}, "limit": 1};
+        self.database.write(rawdoc! {"delete": MAKING, "deletes": [name]}).await?;
+        // Where an earlier release noted it.
+        let pull = rawdoc! {"$pull": {"making": documents::making_id(ns)}};
         self.database.update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, pull, false))]).await.map(drop)
     }
 
     /// Names of the collections that were about to be made while the run was on; none in
     /// what an older release recorded.
     pub async fn load_making(&self) -> Result<Vec<Namespace>> {
-        let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
-        run.first().map_or(Ok(Vec::new()), |raw| documents::making(raw))
+        let (run, found) =
+            tokio::try_join!(self.database.find(RUN, rawdoc! {"_id": RUN}), self.database.find(MAKING, rawdoc! {}))?;
+        let mut making = run.first().map_or(Ok(Vec::new()), |raw| documents::making_in_run(raw))?;
+        for raw in &found {
+            making.push(documents::making(raw)?);
+        }
+        Ok(making)
     }
 
     /// Takes the place of those saved before, all at once.
@@ -149,6 +159,7 @@ impl RunStore {
             self.database.drop(collection).await?;
         }
         self.database.drop(EXPIRIES).await?;
+        self.database.drop(MAKING).await?;
         // IMPORTANT: last. While it is there a run is told from a clean target,
         // and whoever finds it completes the removal.
         self.database.drop(RUN).await

@@ -3,20 +3,26 @@
 
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
+use super::chunks::{MapParts, chunk, chunk_document, map_parts, map_parts_document};
 use super::{
-    Read, Unreadable, document, index, list, namespace, namespace_document, optional, present, read, required, sized,
-    switch, text, uuid, uuid_value,
+    Read, Unreadable, document, index, list, namespace, namespace_document, optional, owned, present, read, required,
+    sized, switch, text, uuid, uuid_value,
 };
 use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{Chunk, Sharded, Zone};
+use crate::cluster::catalog::{Sharded, Zone};
 use crate::error::Result;
 use crate::state::{CollectionState, FORMAT, UnitState};
 
-/// Units are documents of their own and not part of it.
+/// Units are documents of their own and not part of it. `apart` names those of its chunk
+/// map, if that is too large (`chunks`).
 ///
 /// # Errors
 /// `Unsupported` if it does not fit into one document.
-pub(in crate::state) fn collection_document(run: &str, state: &CollectionState) -> Result<RawDocumentBuf> {
+pub(in crate::state) fn collection_document(
+    run: &str,
+    state: &CollectionState,
+    apart: Option<MapParts>,
+) -> Result<RawDocumentBuf> {
     let mut bounds = RawArrayBuf::new();
     state.bounds.iter().for_each(|bound| bounds.push(bound.clone()));
     let document = rawdoc! {
@@ -28,17 +34,17 @@ pub(in crate::state) fn collection_document(run: &str, state: &CollectionState) 
         "ns": namespace_document(&state.ns),
         "options": state.options.clone(),
         "primary": state.primary as i64,
-        "sharded": optional(state.sharded.as_ref().map(sharded_document)),
+        "sharded": optional(state.sharded.as_ref().map(|sharded| sharded_document(sharded, apart))),
         "key_index": optional(state.key_index.clone()),
         "dead": state.dead,
         "wiping": state.wiping,
         "duplicate_names": state.duplicate_names,
         "bounds": bounds,
     };
-    sized(&state.ns, document)
+    sized(&state.ns, document, "set range_mb higher, so that it is split into fewer ranges")
 }
 
-/// Every unit is waiting in what comes back.
+/// Every unit is waiting in what comes back. A chunk map that is apart is empty in it.
 pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState> {
     let named = raw.get_document("ns").ok().and_then(|ns| namespace(ns).ok());
     let what = named.map_or("a collection".to_owned(), |ns| ns.to_string());
@@ -62,17 +68,22 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
     })
 }
 
-fn owned(value: RawBsonRef<'_>) -> Read<RawDocumentBuf> {
-    Ok(document(value)?.to_owned())
+/// Where the chunk map of a stored collection is, if it is not in its document.
+pub(in crate::state) fn apart(raw: &RawDocument) -> Result<Option<MapParts>> {
+    read("a collection", raw, |raw| match present(raw, "sharded")? {
+        Some(sharded) => map_parts(document(sharded)?),
+        None => Ok(None),
+    })
 }
 
-fn sharded_document(sharded: &Sharded) -> RawDocumentBuf {
-    let chunk = |c: &Chunk| rawdoc! {"min": c.min.clone(), "max": c.max.clone(), "shard": c.shard as i64};
+fn sharded_document(sharded: &Sharded, apart: Option<MapParts>) -> RawDocumentBuf {
+    let chunks = if apart.is_some() { &[] } else { &sharded.chunks[..] };
     let zone = |z: &Zone| rawdoc! {"min": z.min.clone(), "max": z.max.clone(), "name": z.name.as_str()};
     rawdoc! {
         "key": sharded.key.clone(),
         "unique": sharded.unique,
-        "chunks": RawArrayBuf::from_iter(sharded.chunks.iter().map(chunk)),
+        "chunks": RawArrayBuf::from_iter(chunks.iter().map(chunk_document)),
+        "parts": optional(apart.map(map_parts_document)),
         "zones": RawArrayBuf::from_iter(sharded.zones.iter().map(zone)),
         "version": optional(sharded.version.map(version_document)),
     }
@@ -96,11 +107,6 @@ fn version(raw: &RawDocument, field: &str) -> Read<Option<MapVersion>> {
 }
 
 fn sharded(raw: &RawDocument) -> Read<Sharded> {
-    let chunk = |value: RawBsonRef<'_>| {
-        let raw = document(value)?;
-        let (min, max) = (owned(required(raw, "min")?)?, owned(required(raw, "max")?)?);
-        Ok(Chunk { min, max, shard: index(required(raw, "shard")?)? })
-    };
     let zone = |value: RawBsonRef<'_>| {
         let raw = document(value)?;
         let (min, max) = (owned(required(raw, "min")?)?, owned(required(raw, "max")?)?);

@@ -142,12 +142,18 @@ async fn what_somebody_changes_on_the_target_is_mended_or_named() {
     run(&a, "shop", doc! {"createIndexes": "c", "indexes": [{"key": {"k": 1}, "name": "k"}]}).await;
     run(&a, "shop", doc! {"create": "v", "viewOn": "c", "pipeline": []}).await;
     run(&a, "shop", doc! {"create": "w", "viewOn": "c", "pipeline": []}).await;
+    let clustered = doc! {"key": {"_id": 1}, "unique": true};
+    run(&a, "shop", doc! {"create": "clustered", "clusteredIndex": &clustered, "expireAfterSeconds": 3_600}).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
+    run(&a, "shop", doc! {"create": "during", "clusteredIndex": &clustered, "expireAfterSeconds": 7_200}).await;
     run(&b, "shop", doc! {"collMod": "c", "validator": validator(1)}).await;
     let now = never_done(&mut engine, "shop.c has options").await;
     assert!(now.phase != "ready" || now.cutovers_given_up > 0, "{now:?}");
     run(&b, "shop", doc! {"collMod": "c", "validator": validator(0)}).await;
+    run(&b, "shop", doc! {"collMod": "clustered", "expireAfterSeconds": 3_600}).await;
+    never_done(&mut engine, "shop.clustered of the target deletes already").await;
+    run(&b, "shop", doc! {"collMod": "clustered", "expireAfterSeconds": "off"}).await;
     run(&b, "other", doc! {"create": "mine"}).await;
     never_done(&mut engine, "other.mine is on target").await;
     b.database("other").drop().await.unwrap();

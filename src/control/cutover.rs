@@ -186,12 +186,13 @@ impl Cutover<'_> {
         tracing::info!("cutover: everything up to the fence is applied");
         self.coordinator.drop_emptied().await?;
         let terms = listing::newest(&self.sides.source).await?;
-        let comparing = async { tokio::try_join!(self.compare(), proof::definitions(self.sides, self.pairs)) };
+        let listing = proof::Listed::read(self.sides, self.pairs, self.coordinator);
+        let comparing = async { tokio::try_join!(self.compare(), listing) };
         let comparing = self.told("both sides to be compared", comparing);
         let Ok(compared) = timeout_at(self.deadline.into(), comparing).await else {
             return Ok(Round::Off(CalledOff::Late("comparing both sides is not over".to_owned())));
         };
-        let (report, mut differences) = compared?;
+        let (report, mut differences) = compared.map(|(report, listed)| (report, listed.definitions()))?;
         tracing::info!("cutover: both sides are compared");
         let second = self.fence().await?;
         if let Err(off) = self.settle(&second).await? {

@@ -27,6 +27,7 @@ mod layout;
 pub mod prover;
 mod shown;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ use crate::control::balancer;
 use crate::control::ddl::Coordinator;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
+use crate::control::watch::LaidOut;
 use crate::error::{Policy, Result};
 use crate::pair::run::{HeldBackOf, Pair};
 
@@ -108,14 +110,22 @@ struct Holdings {
     shards: Vec<Vec<Stored>>,
     /// None of a replica set.
     sharding: Option<Sharding>,
+    /// Primary shards of databases.
+    homes: HashMap<String, usize>,
 }
 
 impl Holdings {
+    fn new(shards: Vec<Vec<Stored>>, sharding: Option<Sharding>) -> Self {
+        let databases = sharding.iter().flat_map(|sharding| &sharding.databases);
+        let homes = databases.map(|database| (database.name.clone(), database.primary)).collect();
+        Holdings { shards, sharding, homes }
+    }
+
     async fn read(deployment: &Deployment) -> Result<Self> {
         let shards = try_join_all(deployment.shards.iter().map(contents::read));
         let (shards, sharding) = tokio::try_join!(shards, catalog::sharding(deployment))?;
         let sharding = (deployment.topology == Topology::Sharded).then_some(sharding);
-        Ok(Holdings { shards, sharding })
+        Ok(Holdings::new(shards, sharding))
     }
 
     /// What of a shard's counts: it also keeps collections that it has no chunk of, and
@@ -124,17 +134,41 @@ impl Holdings {
         let Some(sharding) = &self.sharding else { return true };
         match sharding.collections.get(ns) {
             Some(sharded) => sharded.chunks.iter().any(|chunk| chunk.shard == shard),
-            None => sharding.databases.iter().any(|database| database.name == ns.db && database.primary == shard),
+            None => self.homes.get(&ns.db) == Some(&shard),
         }
     }
 }
 
-/// Lists both sides and compares what they hold. Everything the source has must be
-/// applied, and nothing may change, for the answer to be final.
-pub async fn definitions(sides: &Sides, pairs: &[Arc<Pair>]) -> Result<Vec<Difference>> {
-    let held_back: Vec<HeldBackOf> = pairs.iter().map(|pair| pair.held_back()).collect();
-    let (source, target) = tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
-    Ok(definitions::compare(&ShardMap::of(sides), &source, &target, &held_back))
+/// Both sides as they were listed.
+pub struct Listed {
+    map: ShardMap,
+    source: Holdings,
+    target: Holdings,
+    held_back: Vec<HeldBackOf>,
+    laid_out: LaidOut,
+}
+
+impl Listed {
+    pub async fn read(sides: &Sides, pairs: &[Arc<Pair>], coordinator: &Coordinator) -> Result<Self> {
+        let held_back = pairs.iter().map(|pair| pair.held_back()).collect();
+        let laid_out = coordinator.laid_out();
+        let (source, target) = tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
+        Ok(Listed { map: ShardMap::of(sides), source, target, held_back, laid_out })
+    }
+
+    /// What they hold. Everything the source has must be applied, and nothing may change,
+    /// for the answer to be final.
+    pub fn definitions(&self) -> Vec<Difference> {
+        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)
+    }
+
+    /// As [`owners`], without a read of its own: a cutover needs a later one.
+    pub fn owners(&self) -> Vec<Difference> {
+        match (&self.source.sharding, &self.target.sharding) {
+            (Some(source), Some(target)) => layout::compare(&self.map, source, target),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// The owners of all ranges, and all else that the config servers say.

@@ -177,7 +177,7 @@ impl Watch {
     }
 }
 
-type LaidOut = HashMap<Uuid, Arc<Collection>>;
+pub(super) type LaidOut = HashMap<Uuid, Arc<Collection>>;
 
 /// One side as it was found.
 struct Look {

@@ -5,7 +5,8 @@
 
 use bson::{RawDocument, RawDocumentBuf};
 
-use crate::bson::element::{elements, field};
+use crate::bson::element::{Element, elements, field};
+use crate::bson::view::View;
 use crate::cluster::catalog::EXPIRY;
 use crate::cluster::catalog::listing::without;
 
@@ -31,11 +32,33 @@ pub(super) fn same(a: &RawDocument, b: &RawDocument) -> bool {
     holds(&a, &b) && holds(&b, &a)
 }
 
+/// When documents expire by these options of a collection or an index, as a server takes
+/// it: whole seconds; what is no number lasts for ever.
+pub(crate) fn expiry(options: &RawDocument) -> Option<i64> {
+    field(options.as_bytes(), EXPIRY.as_bytes()).map(seconds)
+}
+
+fn seconds(expiry: Element<'_>) -> i64 {
+    match View::from(expiry) {
+        View::Int(seconds) => seconds,
+        View::Double(seconds) if seconds.is_finite() => seconds as i64,
+        _ => i64::from(i32::MAX),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bson::rawdoc;
 
     use super::*;
+
+    #[test]
+    fn an_expiry_is_whole_seconds_of_whatever_type() {
+        assert_eq!(expiry(&rawdoc! {"expireAfterSeconds": 3.7}), Some(3));
+        assert_eq!(expiry(&rawdoc! {"expireAfterSeconds": 3i64}), expiry(&rawdoc! {"expireAfterSeconds": 3}));
+        assert_eq!(expiry(&rawdoc! {"expireAfterSeconds": f64::NAN}), Some(i64::from(i32::MAX)));
+        assert_eq!(expiry(&rawdoc! {}), None);
+    }
 
     #[test]
     fn same_options_are_told_from_others() {

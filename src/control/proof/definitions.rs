@@ -1,5 +1,6 @@
 //! Collections and views of both sides, shard by shard: there or not, kind, options,
-//! and (in `indexes`) indexes.
+//! and (in `indexes`) indexes. A clustered collection's expiry waits for the cutover: until
+//! then the target has none, and what it will be given must be the source's.
 //!
 //! Pure functions.
 
@@ -7,27 +8,29 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
-use crate::control::layout::options::TEMPORARY;
+use crate::control::layout::options::{TEMPORARY, expiry};
 use crate::control::proof::shown::{same_fields, shown};
 use crate::control::proof::{Difference, Holdings, Repair, ShardMap, indexes};
+use crate::control::watch::LaidOut;
 use crate::pair::collection::Traits;
 use crate::pair::run::HeldBackOf;
 
 /// Options that servers list for old collections and refuse to create.
 const OBSOLETE: [&str; 2] = ["autoIndexId", "flags"];
 
-/// `held_back[i]`: by pair i.
+/// `held_back[i]`: by pair i. `laid_out`: by whose options expiries are given back.
 pub(super) fn compare(
     map: &ShardMap,
     source: &Holdings,
     target: &Holdings,
     held_back: &[HeldBackOf],
+    laid_out: &LaidOut,
 ) -> Vec<Difference> {
     let mut found = Vec::new();
     for (pair, stored) in source.shards.iter().enumerate() {
         let there: HashMap<&Namespace, &Stored> =
             target.shards[map.pairs[pair]].iter().map(|stored| (&stored.ns, stored)).collect();
-        let place = Place { map, pair };
+        let place = Place { map, pair, laid_out };
         for wanted in stored.iter().filter(|stored| source.lives_on(&stored.ns, pair)) {
             found.extend(place.one(wanted, there.get(&wanted.ns).copied(), &held_back[pair]));
         }
@@ -40,6 +43,7 @@ pub(super) fn compare(
 struct Place<'a> {
     map: &'a ShardMap,
     pair: usize,
+    laid_out: &'a LaidOut,
 }
 
 impl Place<'_> {
@@ -61,7 +65,30 @@ impl Place<'_> {
             let what = format!("{ns} has options {options} on the source and {found} on target shard {target}");
             return vec![self.whole(what, wanted, Some(there))];
         }
-        self.indexes(wanted, there, held_back)
+        let mut found = self.indexes(wanted, there, held_back);
+        found.extend(self.expiry(wanted, there));
+        found
+    }
+
+    fn expiry(&self, wanted: &Stored, there: &Stored) -> Option<Difference> {
+        let ns = &wanted.ns;
+        let source = &self.map.source[self.pair];
+        if expiry(&there.options).is_some() {
+            let remedy = format!(
+                "take the expiry away by `collMod` on the target with `expireAfterSeconds: \"off\"`; if documents are \
+                 gone, stop shardlift, run `shardlift restart --shard {source} --ns {ns}` and start it again"
+            );
+            return Some(Difference::new(format!("{ns} of the target deletes already"), remedy).of(wanted.uuid));
+        }
+        let kept = wanted.uuid.and_then(|uuid| self.laid_out.get(&uuid)).and_then(|c| expiry(&c.options));
+        let on_source = expiry(&wanted.options);
+        let what = || {
+            let told = |expiry: Option<i64>| expiry.map_or("none".to_owned(), |seconds| format!("{seconds} s"));
+            let (on_source, kept) = (told(on_source), told(kept));
+            format!("the expiry of {ns} is {on_source} on the source, and {kept} is kept for the cutover")
+        };
+        let remedy = "bring it back by `collMod` on the source, or begin anew with `shardlift migrate --restart`";
+        (on_source != kept).then(|| Difference::new(what(), remedy).of(wanted.uuid))
     }
 
     /// A collection or view that is not alike as a whole.
@@ -106,7 +133,10 @@ impl Place<'_> {
 
 /// On the target and nowhere on the source.
 fn extra(map: &ShardMap, source: &Holdings, target: &Holdings) -> Vec<Difference> {
-    let known: HashSet<&Namespace> = source.shards.iter().flatten().map(|stored| &stored.ns).collect();
+    let mut known: HashSet<&Namespace> = HashSet::new();
+    for (shard, stored) in source.shards.iter().enumerate() {
+        known.extend(stored.iter().map(|stored| &stored.ns).filter(|ns| source.lives_on(ns, shard)));
+    }
     let mut extra: BTreeMap<&Namespace, (&Stored, &str)> = BTreeMap::new();
     for (shard, stored) in target.shards.iter().enumerate() {
         let unknown = stored.iter().filter(|stored| !known.contains(&stored.ns) && target.lives_on(&stored.ns, shard));
@@ -146,6 +176,8 @@ fn as_collection(view: &Stored, primary: usize) -> Collection {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bson::{RawDocumentBuf, Uuid, rawdoc};
 
     use super::*;
@@ -175,12 +207,19 @@ mod tests {
         let mut shards = vec![on_other.clone(), on_other];
         shards[primary] = on_primary;
         let databases = vec![Database { name: "d".to_owned(), primary }];
-        Holdings { shards, sharding: Some(Sharding { databases, ..Sharding::default() }) }
+        Holdings::new(shards, Some(Sharding { databases, ..Sharding::default() }))
+    }
+
+    /// `laid_out`: options of `d.c` as it was laid out.
+    fn compared(source: &Holdings, target: &Holdings, laid_out: Option<RawDocumentBuf>) -> Vec<Difference> {
+        let collection = |options| Arc::new(Collection { options, ..as_collection(&plain("c", rawdoc! {}), 0) });
+        let laid_out = laid_out.map(|options| (Uuid::from_bytes([1; 16]), collection(options))).into_iter().collect();
+        compare(&map(), source, target, &[HeldBackOf::new(), HeldBackOf::new()], &laid_out)
     }
 
     fn check(source: Vec<Stored>, target: Vec<Stored>, expect: &[(&str, bool)]) {
         let (source, target) = (holdings(0, source, Vec::new()), holdings(1, target, Vec::new()));
-        let found = compare(&map(), &source, &target, &[HeldBackOf::new(), HeldBackOf::new()]);
+        let found = compared(&source, &target, None);
         assert_eq!(found.len(), expect.len(), "{found:?}");
         for (found, (part, ours)) in found.iter().zip(expect) {
             assert!(found.what.contains(part) && found.repair.is_some() == *ours, "{found:?}");
@@ -201,14 +240,44 @@ mod tests {
     }
 
     #[test]
-    fn options_count_but_for_obsolete_ones_and_the_expiry_that_comes_back_at_the_cutover() {
+    fn options_count_but_for_obsolete_ones() {
         let capped = |size: i64| plain("c", rawdoc! {"capped": true, "size": size});
         check(vec![capped(4096)], vec![capped(4096)], &[]);
         check(vec![capped(4096)], vec![capped(8192)], &[("d.c has options", false)]);
         let old = plain("c", rawdoc! {"autoIndexId": true});
         check(vec![old], vec![plain("c", rawdoc! {})], &[]);
-        let expires = plain("c", rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": 5i64});
-        check(vec![expires], vec![plain("c", rawdoc! {"clusteredIndex": {"v": 2}})], &[]);
+    }
+
+    #[test]
+    fn an_expiry_is_kept_for_the_cutover_as_the_source_has_it_and_the_target_has_none_yet() {
+        let expires = |seconds: i64| rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": seconds};
+        let never = || rawdoc! {"clusteredIndex": {"v": 2}};
+        let rows = [
+            (never(), never(), never(), None),
+            (expires(5), never(), expires(5), None),
+            (expires(5), expires(5), expires(5), Some("d.c of the target deletes already")),
+            (never(), expires(5), never(), Some("d.c of the target deletes already")),
+            (expires(6), never(), expires(5), Some("d.c is 6 s on the source, and 5 s is kept")),
+            (never(), never(), expires(5), Some("d.c is none on the source, and 5 s is kept")),
+            (expires(5), never(), never(), Some("d.c is 5 s on the source, and none is kept")),
+        ];
+        for (on_source, on_target, laid_out, expect) in rows {
+            let source = holdings(0, vec![plain("c", on_source)], Vec::new());
+            let target = holdings(1, vec![plain("c", on_target)], Vec::new());
+            let found = compared(&source, &target, Some(laid_out));
+            assert_eq!(found.len(), expect.iter().len(), "{expect:?}: {found:?}");
+            let as_told = found.iter().zip(expect).all(|(found, part)| found.what.contains(part));
+            assert!(as_told && found.iter().all(|found| found.repair.is_none()), "{expect:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_router_of_the_source_shows_is_no_excuse_for_an_extra_collection() {
+        let stale = || plain("c", rawdoc! {});
+        let source = holdings(0, Vec::new(), vec![stale()]);
+        let found = compared(&source, &holdings(1, vec![stale()], Vec::new()), None);
+        assert!(found.len() == 1 && found[0].what.contains("d.c is on target shard b1 and not on"), "{found:?}");
+        assert!(compared(&source, &holdings(1, Vec::new(), vec![stale()]), None).is_empty());
     }
 
     #[test]
@@ -223,7 +292,7 @@ mod tests {
         check(vec![plain("c", rawdoc! {})], vec![with(index.clone())], &[("d.c: index", true)]);
         let (source, target) =
             (holdings(0, vec![with(index)], Vec::new()), holdings(1, vec![plain("c", rawdoc! {})], Vec::new()));
-        let found = compare(&map(), &source, &target, &[HeldBackOf::new(), HeldBackOf::new()]);
+        let found = compared(&source, &target, None);
         assert!(found[0].to_string().contains("`shardlift restart --shard a0 --ns d.c`"), "{found:?}");
     }
 
@@ -241,10 +310,9 @@ mod tests {
             (holdings(0, vec![shell], vec![plain("c", rawdoc! {})]), holdings(1, vec![], vec![plain("c", rawdoc! {})]));
         source.sharding.as_mut().unwrap().collections = sharded(1);
         target.sharding.as_mut().unwrap().collections = sharded(0);
-        let none = [HeldBackOf::new(), HeldBackOf::new()];
-        assert!(compare(&map(), &source, &target, &none).is_empty());
+        assert!(compared(&source, &target, None).is_empty());
         target.shards[0].clear();
-        let found = compare(&map(), &source, &target, &none);
+        let found = compared(&source, &target, None);
         assert!(found.len() == 1 && found[0].what.contains("missing on target shard b0"), "{found:?}");
     }
 }

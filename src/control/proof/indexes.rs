@@ -6,10 +6,9 @@
 
 use bson::{RawDocument, RawDocumentBuf};
 
-use crate::bson::element::{Element, field};
-use crate::bson::view::View;
-use crate::cluster::catalog::EXPIRY;
+use crate::bson::element::field;
 use crate::cluster::catalog::index::{self, IndexName, same};
+use crate::control::layout::options::expiry;
 use crate::control::proof::shown::shown;
 
 /// What is not alike, in words. `collated`: the collection has a collation of its own;
@@ -49,7 +48,6 @@ fn for_the_cutover(wanted: &RawDocumentBuf, kept: Option<&RawDocumentBuf>) -> Op
     let alike = match (&wanted, kept) {
         (None, None) => true,
         (Some(wanted), Some(kept)) => {
-            let expiry = |options: &RawDocument| field(options.as_bytes(), EXPIRY.as_bytes()).map(seconds);
             let refuses = |options: &RawDocument| field(options.as_bytes(), b"prepareUnique").is_some();
             expiry(wanted) == expiry(kept) && refuses(wanted) == refuses(kept)
         }
@@ -57,15 +55,6 @@ fn for_the_cutover(wanted: &RawDocumentBuf, kept: Option<&RawDocumentBuf>) -> Op
     };
     let text = |options: Option<&RawDocumentBuf>| options.map_or("nothing".to_owned(), |options| shown(options));
     (!alike).then(|| format!("the source has {}, and {} is kept for the cutover", text(wanted.as_ref()), text(kept)))
-}
-
-/// As a server takes them: whole seconds; what is no number lasts for ever.
-fn seconds(expiry: Element<'_>) -> i64 {
-    match View::from(expiry) {
-        View::Int(seconds) => seconds,
-        View::Double(seconds) if seconds.is_finite() => seconds as i64,
-        _ => i64::from(i32::MAX),
-    }
 }
 
 fn named<'a>(specs: &'a [RawDocumentBuf], name: &IndexName) -> Option<&'a RawDocumentBuf> {

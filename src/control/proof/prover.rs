@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::control::ddl::Coordinator;
 use crate::control::listing;
-use crate::control::proof::{self, Difference};
+use crate::control::proof::{self, Difference, Listed};
 use crate::control::run::{Phase, Run};
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
@@ -29,12 +29,16 @@ const POLL: Duration = Duration::from_millis(50);
 /// Between two looks, at least; and as a multiple of what a look takes.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_PER_LOOK: u32 = 20;
-/// The same while something is in the way.
+/// The same while something is in the way, and as a multiple: half of the time at most
+/// goes into looking.
 const PAUSE_DIFFERENT: Duration = Duration::from_secs(1);
+const PAUSE_PER_LOOK_DIFFERENT: u32 = 1;
 /// How long the pairs may take to come to what a look showed.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// How long one look may take in all: a server that is frozen answers never.
 const LOOK_MAX: Duration = Duration::from_secs(180);
+/// The same of what is told besides, and in the way of nothing.
+const TELL_MAX: Duration = Duration::from_secs(10);
 
 pub struct Prover {
     pub sides: Sides,
@@ -57,16 +61,14 @@ impl Prover {
                 continue;
             }
             let began = Instant::now();
-            proof::tell_left_behind(&self.sides.source, &self.run).await;
+            // The next look will tell.
+            let _ = timeout(TELL_MAX, proof::tell_left_behind(&self.sides.source, &self.run)).await;
             let text = match timeout(LOOK_MAX, self.look()).await {
                 Ok(Ok(found)) => found,
                 Ok(Err(e)) => Some(format!("both sides could not be compared: {e}")),
                 Err(_) => Some(format!("both sides could not be compared within {} s", LOOK_MAX.as_secs())),
             };
-            let pause = match text {
-                Some(_) => PAUSE_DIFFERENT,
-                None => PAUSE_MIN.max(began.elapsed() * PAUSE_PER_LOOK),
-            };
+            let pause = pause(text.is_some(), began.elapsed());
             self.run.obstacles.put(CAUSE, text);
             sleep(pause).await;
         }
@@ -119,9 +121,8 @@ impl Prover {
     }
 
     async fn compare(&self) -> Result<Vec<Difference>> {
-        let definitions = proof::definitions(&self.sides, &self.pairs);
-        let (definitions, owners) = tokio::try_join!(definitions, proof::owners(&self.sides))?;
-        Ok([definitions, owners].concat())
+        let listed = Listed::read(&self.sides, &self.pairs, &self.coordinator).await?;
+        Ok([listed.definitions(), listed.owners()].concat())
     }
 
     /// Waits until all that the source showed until now is applied.
@@ -136,5 +137,25 @@ impl Prover {
             sleep(POLL).await;
         }
         Ok(())
+    }
+}
+
+/// Until the next look, after one that took so long.
+fn pause(in_the_way: bool, took: Duration) -> Duration {
+    match in_the_way {
+        true => PAUSE_DIFFERENT.max(took * PAUSE_PER_LOOK_DIFFERENT),
+        false => PAUSE_MIN.max(took * PAUSE_PER_LOOK),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_take_long_are_far_between() {
+        let s = Duration::from_secs;
+        assert_eq!((pause(false, s(0)), pause(false, s(2))), (s(5), s(40)));
+        assert_eq!((pause(true, s(0)), pause(true, s(30))), (s(1), s(30)));
     }
 }

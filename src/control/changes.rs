@@ -72,6 +72,8 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<String> {
         format!("{} was renamed to {}", was.ns, is.ns)
     } else if !layout::same_options(&was.options, &is.options) {
         format!("the options of {} were changed", was.ns)
+    } else if layout::options::expiry(&was.options) != layout::options::expiry(&is.options) {
+        format!("the expiry of {} was changed", was.ns)
     } else if !owners::are_same(&was.collection(), is) {
         format!("{} was sharded, or owners of it changed", was.ns)
     } else {
@@ -95,15 +97,25 @@ fn in_the_way(
     if states[pair].collections.iter().any(|c| c.dead && Some(c.uuid) == is.uuid) {
         return Some(format!("the drop of {ns} was rolled back"));
     }
+    let mut laid_out = states.iter().flat_map(|s| &s.collections).filter(|c| !c.dead && Some(c.uuid) == is.uuid);
+    match laid_out.next() {
+        // A shard creates a collection, too, when it gets the first chunk of it.
+        Some(was) if !owners::are_same(&was.collection(), is) => return Some(format!("owners of {ns} changed")),
+        None if owners::has_moved(is) => return Some(format!("{ns} was created, and a chunk of it moved")),
+        _ => {}
+    }
+    let is_dropped_first = |uuid: &Uuid| gone.iter().any(|(g, by)| g.uuid == *uuid && *by == Gone::OnlyHere);
+    let others = states.iter().flat_map(|s| &s.collections).filter(|c| !c.dead && Some(c.uuid) != is.uuid);
+    let mut others = others.filter(|c| !is_dropped_first(&c.uuid));
+    // A database moves with all that is in it.
+    if others.clone().any(|c| c.ns.db == ns.db && c.primary != is.primary) {
+        let why = "was made anew on another shard, and the drop of older collections of it is still to be met";
+        return Some(format!("{ns} was created, whose database {why}"));
+    }
     let there = target.collections.iter().find(|c| c.ns == *ns).and_then(|c| c.uuid)?;
-    let alive = states.iter().flat_map(|s| &s.collections).filter(|c| !c.dead && c.target_uuid == Some(there));
-    let mut others = alive.filter(|c| {
-        let is_dropped_first = gone.iter().any(|(g, by)| g.uuid == c.uuid && *by == Gone::OnlyHere);
-        Some(c.uuid) != is.uuid && !is_dropped_first
-    });
     others
-        .next()
-        .map(|_| format!("{ns} was created anew, and the drop of its namesake is still to be met by another shard"))
+        .any(|c| c.target_uuid == Some(there))
+        .then(|| format!("{ns} was created anew, and the drop of its namesake is still to be met by another shard"))
 }
 
 /// Views of the databases that are at home on the pair.
@@ -132,10 +144,12 @@ fn views_changed(pair: usize, source: &Catalog, target: &Catalog, views: &[Names
 
 #[cfg(test)]
 mod tests {
+    use bson::oid::ObjectId;
     use bson::{RawDocumentBuf, rawdoc};
 
     use super::*;
-    use crate::cluster::catalog::Database;
+    use crate::cluster::catalog::versions::MapVersion;
+    use crate::cluster::catalog::{Chunk, Database, Sharded};
     use crate::pair::position::{Mark, Position};
 
     fn ns(coll: &str) -> Namespace {
@@ -209,5 +223,61 @@ mod tests {
         }
         let same = catalog(vec![collection(1, "a"), collection(3, "s")]);
         assert!(told(states(), &same, &target, &[ns("v")]).contains("the view d.v was dropped"));
+    }
+
+    #[test]
+    fn an_expiry_that_was_changed_or_came_or_went_is_named() {
+        let clustered = |expiry: Option<i64>| {
+            let mut options = rawdoc! {"clusteredIndex": {"v": 2}};
+            if let Some(seconds) = expiry {
+                options.append(bson::cstr!("expireAfterSeconds"), seconds);
+            }
+            Collection { options, ..collection(1, "a") }
+        };
+        for (was, is, named) in [
+            (Some(5), Some(5), false),
+            (None, None, false),
+            (Some(5), Some(6), true),
+            (None, Some(5), true),
+            (Some(5), None, true),
+        ] {
+            let was = CollectionState { options: clustered(was).options, ..recorded(1, "a") };
+            let target = catalog(vec![collection(101, "a")]);
+            let told = told([state(vec![was]), state(Vec::new())], &catalog(vec![clustered(is)]), &target, &[]);
+            assert_eq!(told.contains("the expiry of d.a was changed"), named, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_was_made_anew_elsewhere_waits_for_what_is_older_in_it() {
+        let now = catalog(vec![Collection { primary: 1, ..collection(9, "new") }]);
+        let target = catalog(vec![collection(103, "s")]);
+        let only_here = [state(vec![recorded(3, "s")]), state(Vec::new())];
+        assert_eq!(told(only_here, &now, &target, &[]), "s OnlyHere | new | ");
+        let by_another = [state(Vec::new()), state(vec![recorded(3, "s")])];
+        let told = told(by_another, &now, &target, &[]);
+        assert!(told.contains("d.new was created, whose database was made anew on another shard"), "{told}");
+    }
+
+    /// `d.s` with all its chunks on one shard.
+    fn spread(owner: usize, major: u32) -> Collection {
+        let version = MapVersion { epoch: ObjectId::from_bytes([1; 12]), major, moved_at: None };
+        let chunks = vec![Chunk { min: rawdoc! {"k": 0}, max: rawdoc! {"k": 1}, shard: owner }];
+        let sharded =
+            Sharded { key: rawdoc! {"k": 1}, unique: false, chunks, zones: Vec::new(), version: Some(version) };
+        Collection { sharded: Some(sharded), ..collection(3, "s") }
+    }
+
+    #[test]
+    fn a_chunk_that_moved_to_the_shard_is_no_new_collection() {
+        let planned = CollectionState::planned(&spread(1, 1), Vec::new()).unwrap();
+        let states = || [state(Vec::new()), state(vec![planned.clone()])];
+        let target = catalog(vec![collection(103, "s")]);
+        let told = |states, major, owner| told(states, &catalog(vec![spread(owner, major)]), &target, &[]);
+        assert_eq!(told(states(), 1, 1), " | s | ");
+        assert_eq!(told(states(), 2, 0), " |  | owners of d.s changed");
+        let unknown = || [state(Vec::new()), state(Vec::new())];
+        assert_eq!(told(unknown(), 1, 0), " | s | ");
+        assert_eq!(told(unknown(), 2, 0), " |  | d.s was created, and a chunk of it moved");
     }
 }

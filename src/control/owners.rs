@@ -51,6 +51,23 @@ pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Resu
     }
 }
 
+/// Of a collection that nobody looked at before: what moved until now moved unseen, and
+/// its shards' oplogs are not to be taken as they are.
+///
+/// # Errors
+/// `Unsupported` if a chunk of it moved.
+pub fn expect_never_moved(new: &Collection) -> Result<()> {
+    match has_moved(new) {
+        true => Err(watch::changed(Side::Source, &format!("a chunk of the new collection {} moved", new.ns))),
+        false => Ok(()),
+    }
+}
+
+/// Since it was sharded.
+pub fn has_moved(collection: &Collection) -> bool {
+    collection.sharded.as_ref().and_then(|sharded| sharded.version).is_some_and(|version| version.is_later_than_made())
+}
+
 fn same(a: &[Interval], b: &[Interval]) -> bool {
     let equal = |x, y| compare_keys(x, y).is_eq();
     a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.2 == y.2 && equal(&x.0, &y.0) && equal(&x.1, &y.1))

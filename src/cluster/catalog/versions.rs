@@ -3,7 +3,8 @@
 //!
 //! As 6.0.5 keeps them: moving a chunk raises the major part of the newest chunk version,
 //! and so does clearing a chunk's jumbo flag. Splitting, merging and `collMod` raise the
-//! minor part. Refining the shard key and renaming give another epoch; sharding anew, and
+//! minor part. A new map begins with major part 1, however many chunks it has and wherever
+//! they are. Refining the shard key and renaming give another epoch; sharding anew, and
 //! resharding, another UUID. Moving a primary counts the database's `lastMod` on.
 
 use std::collections::HashMap;
@@ -27,6 +28,16 @@ pub struct MapVersion {
     pub major: u32,
     /// When the chunk that moved last came to its shard; None if a chunk does not tell.
     pub moved_at: Option<Timestamp>,
+}
+
+/// Major part of all chunk versions of a map that was just made.
+const MAJOR_AT_FIRST: u32 = 1;
+
+impl MapVersion {
+    /// A chunk moved since the map was made, or is no longer jumbo.
+    pub fn is_later_than_made(&self) -> bool {
+        MAJOR_AT_FIRST < self.major
+    }
 }
 
 /// What the config server keeps, its chunks apart.
@@ -94,6 +105,9 @@ pub(super) async fn majors(
     filter: Document,
     rows: &[RawDocumentBuf],
 ) -> Result<HashMap<Owner, u32>> {
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
     // Chunks name their collection by UUID since 5.0, whose rows have a timestamp.
     let by = match rows.first().map(|row| row.get("timestamp")).transpose()?.flatten() {
         Some(_) => "uuid",

@@ -175,13 +175,17 @@ async fn a_creation_that_nobody_waits_for_any_more_is_not_made() {
     assert!(catalog::read_one(&sides.target, &ns("c")).await.unwrap().is_none(), "nobody would ever drop it");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are_dropped() {
+/// `d.old`, which pair 0 still holds, and `d.new` of the same database made anew on another
+/// shard, which pair 1 meets.
+async fn a_database_moves_only_when_its_older_collections_are_dropped(is_sharded: bool) {
     let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
     let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
     let [old, new] = ["old", "new"].map(|coll| Namespace { db: "d".to_owned(), coll: coll.to_owned() });
     for side in [&source.entry, &target.entry] {
         run(side, "admin", doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
+        if is_sharded {
+            run(side, "admin", doc! {"shardCollection": "d.old", "key": {"_id": 1}}).await;
+        }
         fixture::insert(side, "d", "old").await;
     }
     let (uuid, made) = (uuid_of(&source, &old).await, uuid_of(&target, &old).await);
@@ -195,7 +199,7 @@ async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are
     let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
     let coordinator = Coordinator::new(sides.clone(), views, listers, &states, HashSet::new(), fixture::TIMEOUT);
     let (requests, received) = mpsc::channel(4);
-    tokio::spawn(coordinator.run(received));
+    tokio::spawn(coordinator.clone().run(received));
     // Pair 1 meets the creation, pair 0 is far behind: it has the drop still before it.
     let (reply, mut created) = oneshot::channel();
     let uuid_new = uuid_of(&sides.source, &new).await;
@@ -203,11 +207,33 @@ async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are
     let waits = tokio::time::timeout(Duration::from_secs(3), &mut created).await;
     assert!(waits.is_err(), "it must wait for the drop: {waits:?}");
     assert_eq!(uuid_of(&sides.target, &old).await, made, "nothing of it was moved");
+    assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(0), "nor was its database");
 
-    let (reply, dropped) = oneshot::channel();
-    requests.send(Request::Drop { pair: 0, ns: old.clone(), uuid, reply }).await.unwrap();
-    dropped.await.unwrap().unwrap();
+    let drop = async |pair, ns: &Namespace, uuid| {
+        let (reply, dropped) = oneshot::channel();
+        requests.send(Request::Drop { pair, ns: ns.clone(), uuid, reply }).await.unwrap();
+        dropped.await.unwrap().unwrap();
+    };
+    drop(0, &old, uuid).await;
     assert!(matches!(created.await.unwrap().unwrap(), Creation::Made(_)));
     assert!(catalog::read_one(&sides.target, &old).await.unwrap().is_none());
     assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(1));
+
+    // Once the cutover is over, databases are their users'.
+    coordinator.drop_no_more().await;
+    sides.source.entry.database("d").drop().await.unwrap();
+    drop(1, &new, uuid_new).await;
+    coordinator.drop_emptied().await.unwrap();
+    assert!(catalog::read_one(&sides.target, &new).await.unwrap().is_none());
+    assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(1), "it stays, empty as it is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_moves_to_its_new_primary_only_when_its_older_collections_are_dropped() {
+    a_database_moves_only_when_its_older_collections_are_dropped(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_moves_to_its_new_primary_only_when_its_older_sharded_collections_are_dropped() {
+    a_database_moves_only_when_its_older_collections_are_dropped(true).await;
 }

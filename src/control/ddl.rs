@@ -5,6 +5,7 @@
 //! name is free on the target. Pairs read on meanwhile.
 
 mod emptied;
+mod making;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -22,13 +23,13 @@ use crate::cluster::catalog::{self, Collection, Namespace};
 use crate::cluster::connect::Topology;
 use crate::control::dropping::drop_collection;
 use crate::control::known::Known;
-use crate::control::laid_out::{self, Made};
+use crate::control::laid_out::Made;
+use crate::control::recorded;
 use crate::control::sides::Sides;
 use crate::control::views::Views;
-use crate::control::{databases, layout, owners, recorded};
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::pair::ddl::{Created, Creation, Request};
+use crate::pair::ddl::{Creation, Request};
 use crate::pair::proven::{self, Lister};
 use crate::state::PairState;
 use crate::state::run_store::RunStore;
@@ -62,6 +63,8 @@ struct State {
     /// What is dropped by its name on the target, and is not answered: whoever gets the
     /// turn and finds it makes nothing any more, and the attempt ends (`turn`).
     lost: Option<Error>,
+    /// The cutover is over: no database is dropped any more.
+    is_over: bool,
 }
 
 impl Coordinator {
@@ -165,81 +168,6 @@ impl Coordinator {
         };
         // A pair that is gone no longer needs the answer.
         let _ = reply.send(created);
-    }
-
-    /// `waits`: closed once the pair has met its drop.
-    async fn make(
-        &self,
-        pair: usize,
-        collection: Collection,
-        uuid: Uuid,
-        waits: &oneshot::Sender<Result<Creation>>,
-    ) -> Result<Creation> {
-        let ns = &collection.ns;
-        let primary = self.sides.pairs[collection.primary];
-        loop {
-            let turn = self.take_turn().await?;
-            let holder = {
-                let state = self.state.lock();
-                // What is dead may be forgotten by now (`control::forget`).
-                if waits.is_closed() || state.known.dead.contains(&uuid) {
-                    return Ok(Creation::Dropped);
-                }
-                state.known.names.get(ns).copied()
-            };
-            match holder {
-                // A shard creates a collection, too, when it gets the first chunk of it.
-                Some(holder) if holder == uuid => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
-                // The older collection of that name is still to be dropped.
-                Some(_) => {
-                    drop(turn);
-                    tokio::time::sleep(POLL).await;
-                    continue;
-                }
-                None => {
-                    let in_the_way = databases::in_the_way(&self.sides.target, &ns.db, primary);
-                    if let Some(other) = self.until_answered(ns, in_the_way).await? {
-                        if !self.has_in(&other) {
-                            return Err(databases::refused(&ns.db, &other));
-                        }
-                        // Its collections are still to be dropped.
-                        drop(turn);
-                        tokio::time::sleep(POLL).await;
-                        continue;
-                    }
-                    // A view of its name is one that the source has no longer.
-                    self.drop_view(ns).await?;
-                    // Before it is made: a drop that comes meanwhile must find it.
-                    {
-                        let mut state = self.state.lock();
-                        state.known.names.insert(ns.clone(), uuid);
-                        state.databases.insert(ns.db.clone());
-                    }
-                    // IMPORTANT: first. A wipe must know it, whatever ends this attempt before
-                    // the pairs have recorded it.
-                    self.runs.add_making(ns).await?;
-                    failpoint::hit("creation-noted");
-                    let made = layout::create_collection(&self.sides.target, &collection, &self.sides.pairs);
-                    self.until_answered(ns, made).await?;
-                    let version = laid_out::version(&self.sides, &collection).await?;
-                    let mut state = self.state.lock();
-                    // Else its drop was met meanwhile, and is only waiting for its turn.
-                    if !state.known.dead.contains(&uuid) {
-                        state.versions.extend(version.map(|version| (uuid, version)));
-                        state.laid_out.insert(uuid, Arc::new(collection.clone()));
-                    }
-                }
-            }
-            let shard = &self.sides.target.shards[self.sides.pairs[pair]];
-            let target_uuid = catalog::local_uuid(shard, ns).await?;
-            failpoint::hit("creation-made");
-            let mut state = self.state.lock();
-            state.known.targets.extend(target_uuid.map(|target| (uuid, target)));
-            let target_version = state.versions.get(&uuid).copied();
-            // As it was laid out: where a chunk moved since is no owner of it, and `watch` tells.
-            let collection = state.laid_out.get(&uuid).map_or(collection, |laid_out| (**laid_out).clone());
-            return Ok(Creation::Made(Box::new(Created { target_uuid, target_version, collection })));
-        }
     }
 
     /// What the source says of the new collection; None if it is gone again.

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cluster::connect::Shard;
+use crate::cluster::retry::within;
 use crate::config::{Config, CutoverMode, VerifyMode};
 use crate::control::ahead::Ahead;
 use crate::control::ahead::sweeper::Sweeper;
@@ -33,10 +34,14 @@ use crate::pair::tasks::PairTasks;
 const TICK: Duration = Duration::from_millis(50);
 /// How often a source shard is asked for its newest write.
 const SOURCE_POLL: Duration = Duration::from_millis(500);
+/// How long it may take to answer.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(10);
 /// After which DDL and index builds that go on are told, again and again.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a cutover that is done waits to hear what stays behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
+/// How long the drop of an emptied database may take that a cutover comes upon.
+const LAST_DROP: Duration = Duration::from_secs(60);
 /// Pause after an automatic cutover was called off.
 const AUTO_RETRY: Duration = Duration::from_secs(2);
 
@@ -113,7 +118,7 @@ impl Drive<'_> {
                 deadline: began + Duration::from_secs(self.config.cutover_timeout_s),
             };
             let proven = tokio::select! {
-                proven = cutover.prove() => proven,
+                proven = prove(&cutover) => proven,
                 error = failed.as_mut() => Err(error),
                 error = until_stopped(requests, self.stop) => Err(error),
             };
@@ -257,6 +262,21 @@ impl Drive<'_> {
     }
 }
 
+/// Once it is proven, no database of the target is dropped any more.
+///
+/// IMPORTANT: with it goes on what drops them: it may be about to.
+async fn prove(cutover: &Cutover<'_>) -> Result<std::result::Result<Equal, CalledOff>> {
+    let proven = cutover.prove().await?;
+    if proven.is_ok() {
+        let drops = async {
+            cutover.coordinator.drop_no_more().await;
+            Ok(())
+        };
+        within(LAST_DROP, "a database that is being dropped on the target", drops).await?;
+    }
+    Ok(proven)
+}
+
 fn not_ready(phase: Phase, obstacles: &[String]) -> String {
     match obstacles {
         [] => format!("not yet: the run is {phase}; ask again when `shardlift status` says ready"),
@@ -343,7 +363,9 @@ async fn tell_stuck(pair: Arc<Pair>) {
 /// Wall clock of the newest write on a source shard, ms since 1970.
 async fn poll_source(shard: Shard, newest_ms: Arc<std::sync::atomic::AtomicU64>) {
     loop {
-        let hello = shard.client.database("admin").run_command(bson::doc! { "hello": 1 }).await;
+        let hello = async { Ok(shard.client.database("admin").run_command(bson::doc! { "hello": 1 }).await?) };
+        // A frozen server answers never, and the next look asks again.
+        let hello = within(SOURCE_PATIENCE, "a source shard", hello).await;
         let last_write = hello.ok().and_then(|hello| hello.get_document("lastWrite").ok().cloned());
         if let Some(at) = last_write.and_then(|w| w.get_datetime("majorityWriteDate").ok().copied()) {
             newest_ms.store(at.timestamp_millis().max(0) as u64, std::sync::atomic::Ordering::Relaxed);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use crate::cluster::retry::within;
 use crate::control::run::Run;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
@@ -13,6 +14,8 @@ use crate::pair::run::Pair;
 const POLL: Duration = Duration::from_secs(1);
 /// How often the source's oldest entry is looked at.
 const WINDOW_POLL: Duration = Duration::from_secs(5);
+/// How long the source may take to answer then.
+const WINDOW_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Watches one pair for as long as it runs. `patience`: how long it may stand
 /// still.
@@ -56,7 +59,8 @@ pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
 pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {
     let mut first: Option<Position> = None;
     loop {
-        if let Ok(Some(oldest)) = pair.oldest_on_source().await {
+        // A frozen server answers never, and the next look asks again.
+        if let Ok(Some(oldest)) = within(WINDOW_PATIENCE, "a source shard", pair.oldest_on_source()).await {
             let rolls_over = *first.get_or_insert(oldest) < oldest;
             let spare_s = pair.resume_position().seconds().saturating_sub(oldest.seconds());
             let kept_s = pair.metrics.tail_seconds.load(Relaxed).saturating_sub(oldest.seconds());

@@ -31,6 +31,13 @@ impl Coordinator {
         }
     }
 
+    /// From here on no database is dropped: the target is its users'. One whose drop is
+    /// under way is waited for.
+    pub async fn drop_no_more(&self) {
+        let _turn = self.turn.lock().await;
+        self.state.lock().is_over = true;
+    }
+
     /// Drops each database of the target that the run had collections in, that holds
     /// nothing any more, and that the source has no longer.
     ///
@@ -43,6 +50,9 @@ impl Coordinator {
                 continue;
             }
             let _turn = self.take_turn().await?;
+            if self.state.lock().is_over {
+                return Ok(());
+            }
             if self.has_in(&db) {
                 continue;
             }

@@ -30,6 +30,7 @@ mod migrate_indexes;
 mod migrate_refused;
 mod migrate_status;
 mod migrate_transactions;
+mod moved_unseen;
 mod poison;
 mod proof;
 mod quiet;

@@ -14,7 +14,7 @@ use crate::fixture::{self, run};
 use crate::migrate::{expect_equal, wipe};
 
 /// Orphans go after two seconds: a chunk may come back then.
-async fn cluster() -> ShardedCluster {
+pub(crate) async fn cluster() -> ShardedCluster {
     let parameters = [("orphanCleanupDelaySecs", "2"), ("enableTestCommands", "1")];
     let options = ShardedOptions {
         cache_gb: 0.25,
@@ -26,7 +26,7 @@ async fn cluster() -> ShardedCluster {
 }
 
 /// `shop.c` by `k`: below 500 on shard0, the rest on shard1.
-async fn fill(client: &Client) {
+pub(crate) async fn fill(client: &Client) {
     run(client, "admin", doc! {"enableSharding": "shop", "primaryShard": "shard0"}).await;
     run(client, "admin", doc! {"shardCollection": "shop.c", "key": {"k": 1}}).await;
     run(client, "admin", doc! {"split": "shop.c", "middle": {"k": 500}}).await;
@@ -35,12 +35,12 @@ async fn fill(client: &Client) {
     rows.insert_many((0..1_000).map(|k| doc! {"_id": k, "k": k, "n": 0})).await.unwrap();
 }
 
-async fn move_to(client: &Client, k: i32, to: &str) {
+pub(crate) async fn move_to(client: &Client, k: i32, to: &str) {
     run(client, "admin", doc! {"moveChunk": "shop.c", "find": {"k": k}, "to": to}).await;
 }
 
 /// In the chunk of `k` below 500: one insert, one update, one delete.
-async fn write(client: &Client) {
+pub(crate) async fn write(client: &Client) {
     let rows = client.database("shop").collection::<Document>("c");
     rows.insert_one(doc! {"_id": 2_000, "k": 10}).await.unwrap();
     rows.update_one(doc! {"k": 20}, doc! {"$inc": {"n": 1}}).await.unwrap();
@@ -51,7 +51,7 @@ async fn verified(engine: &mut Engine) {
     engine.until("ready and verified", |now| now.phase == "ready" && now.pairs.iter().all(|pair| pair.verified)).await;
 }
 
-async fn expect_stopped(engine: Engine, what: &str) {
+pub(crate) async fn expect_stopped(engine: Engine, what: &str) {
     let outcome = engine.end().await;
     let log = outcome.log.text();
     assert_eq!(outcome.code, 6, "{what}");

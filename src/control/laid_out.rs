@@ -12,6 +12,7 @@ use crate::cluster::connect::{Deployment, Side, Topology};
 use crate::control::sides::Sides;
 use crate::control::{owners, watch};
 use crate::error::Result;
+use crate::state::pair_store::bound::Versions;
 use crate::state::{CollectionState, PairState};
 
 /// A collection of the target.
@@ -66,13 +67,14 @@ pub fn versions(
 
 /// Compares what is recorded with what is on the target as an attempt begins: a chunk that
 /// moved between two would get data on a shard that does not own it. What an older release
-/// recorded without versions gets those of now, on both sides.
+/// recorded without versions gets those of now, on both sides. Returns these, by pair: they
+/// are to be recorded, or the next attempt would not know what moved since.
 ///
 /// # Errors
 /// `Unsupported` if owners changed.
-pub async fn check(sides: &Sides, states: &mut [PairState], there: &Catalog) -> Result<()> {
+pub async fn check(sides: &Sides, states: &mut [PairState], there: &Catalog) -> Result<Vec<Vec<(Uuid, Versions)>>> {
     if sides.target.topology == Topology::ReplicaSet {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let there = there.collections.iter().filter_map(|c| Some((c.uuid?, c.sharded.as_ref()?))).collect();
     let lacks_version = |c: &CollectionState| c.sharded.as_ref().is_some_and(|sharded| sharded.version.is_none());
@@ -81,11 +83,22 @@ pub async fn check(sides: &Sides, states: &mut [PairState], there: &Catalog) -> 
         false => Vec::new(),
     };
     let source = source.iter().map(|row| (row.uuid, &row.sharded)).collect();
-    for collection in states.iter_mut().flat_map(|state| &mut state.collections).filter(|c| !c.dead) {
-        on_target(sides, collection, &there)?;
-        on_source(collection, &source)?;
+    let mut added = vec![Vec::new(); states.len()];
+    for (added, state) in added.iter_mut().zip(states) {
+        for collection in state.collections.iter_mut().filter(|c| !c.dead) {
+            let before = versions_of(collection);
+            on_target(sides, collection, &there)?;
+            on_source(collection, &source)?;
+            let now = versions_of(collection);
+            added.extend((now != before).then_some((collection.uuid, now)));
+        }
     }
-    Ok(())
+    Ok(added)
+}
+
+fn versions_of(collection: &CollectionState) -> Versions {
+    let source = collection.sharded.as_ref().and_then(|sharded| sharded.version);
+    Versions { source, target: collection.target_version }
 }
 
 type Found<'a> = HashMap<Uuid, &'a Sharded>;

@@ -124,7 +124,10 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let mut states = stores.load_pairs().await?;
     layout::zones::forget_temporary(&sides.target).await?;
     let made = catalog::read(&sides.target).await?;
-    laid_out::check(sides, &mut states, &made).await?;
+    let versions = laid_out::check(sides, &mut states, &made).await?;
+    for (begun, versions) in begun.iter().zip(&versions).filter(|(_, versions)| !versions.is_empty()) {
+        begun.store.set_versions(versions).await?;
+    }
     let dropped = dropped_on_target(&states, &made);
     let mut gone = gone(sides, &states).await?;
     check_dropped_by_us(&states, &gone, &dropped)?;

@@ -13,7 +13,7 @@
 //!
 //! Knows nothing about gates, tasks, or who may write.
 
-mod bound;
+pub mod bound;
 mod forget;
 mod maps;
 

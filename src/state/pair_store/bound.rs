@@ -1,12 +1,19 @@
 //! What the target made of a pair's collections: their UUIDs and, of those that are sharded,
 //! the versions of their chunk maps.
 
-use bson::{Uuid, rawdoc};
+use bson::{RawDocumentBuf, Uuid, rawdoc};
 
 use super::PairStore;
 use crate::cluster::catalog::versions::MapVersion;
 use crate::error::Result;
 use crate::state::documents;
+
+/// Versions of a sharded collection's chunk maps on both sides, as far as they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    pub source: Option<MapVersion>,
+    pub target: Option<MapVersion>,
+}
 
 impl PairStore {
     /// Binds source UUIDs to those of the target's collections.
@@ -20,6 +27,22 @@ impl PairStore {
     pub async fn set_target_versions(&self, versions: &[(Uuid, MapVersion)]) -> Result<i64> {
         let set = |version| rawdoc! {"$set": {"target_version": documents::version_document(version)}};
         let updates: Vec<_> = versions.iter().map(|(source, version)| (*source, set(*version))).collect();
+        self.change(&updates).await
+    }
+
+    /// Of both sides' chunk maps, by source UUID: what is known of each.
+    pub async fn set_versions(&self, versions: &[(Uuid, Versions)]) -> Result<i64> {
+        let set = |versions: &Versions| {
+            let mut known = RawDocumentBuf::new();
+            if let Some(version) = versions.source {
+                known.append(bson::cstr!("sharded.version"), documents::version_document(version));
+            }
+            if let Some(version) = versions.target {
+                known.append(bson::cstr!("target_version"), documents::version_document(version));
+            }
+            rawdoc! {"$set": known}
+        };
+        let updates: Vec<_> = versions.iter().map(|(source, versions)| (*source, set(versions))).collect();
         self.change(&updates).await
     }
 }

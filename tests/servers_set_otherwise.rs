@@ -144,7 +144,7 @@ async fn called_off_in_a_checkpoint(source: &ReplicaSet, target: &ReplicaSet, ch
     let a = source.client().await.unwrap();
     let rows = a.database("d").collection::<Document>("c");
     rows.insert_many((0..2_000).map(|i| doc! {"_id": i, "note": "x".repeat(500)})).await.unwrap();
-    let flags = ["--checkpoint-ms", checkpoint_ms, "--cutover-timeout-s", "1", "--verify", "none"];
+    let flags = ["--checkpoint-ms", checkpoint_ms, "--cutover-timeout-s", "3", "--verify", "none"];
     let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
     engine.until_ready().await;
     let behind = Behind::stop(target).await;
@@ -163,7 +163,10 @@ async fn lanes_go_on_after_a_cutover_was_called_off_in_the_middle_of_a_checkpoin
     rows.insert_many((2_000..4_000).map(|i| doc! {"_id": i})).await.unwrap();
     engine.until_ready().await;
     assert_eq!(engine.status().await.unwrap().recoveries, 0, "no attempt ended");
-    engine.cut_over().await;
+    engine.request_cutover().await;
+    let over = engine.until("cut over", |now| now.is_final() || 1 < now.cutovers_given_up).await;
+    assert_eq!(over.phase, "done", "{:?}", over.last_cutover);
+    assert_eq!(engine.end().await.code, 0);
     expect_equal(&source.uri(), &target.uri()).await;
 }
 

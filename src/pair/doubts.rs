@@ -41,7 +41,10 @@ impl Doubts {
     /// To be called by its gate, before that lets anything of it through.
     pub fn count_in(&self, doubting: &Arc<AtomicUsize>) {
         let mut documents = self.documents.lock();
-        assert!(documents.doubting.is_none() && documents.refused.is_empty(), "a collection has one gate, from the first");
+        assert!(
+            documents.doubting.is_none() && documents.refused.is_empty(),
+            "a collection has one gate, from the first"
+        );
         documents.doubting = Some(doubting.clone());
     }
 

@@ -64,7 +64,8 @@ async fn names_being_made_that_an_earlier_release_noted_count_until_they_are_dro
     let shard = &target.shards[0];
     let runs = RunStore::new(shard);
     runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
-    set(shard, "run", doc! {}, doc! {"$set": {"making": [{"db": "d", "coll": "old"}, {"db": "d", "coll": "both"}]}}).await;
+    set(shard, "run", doc! {}, doc! {"$set": {"making": [{"db": "d", "coll": "old"}, {"db": "d", "coll": "both"}]}})
+        .await;
     let added = [ns("d.both"), ns("d.new"), ns("d.$x.y")];
     for name in added.iter().chain(&added) {
         runs.add_making(name).await.unwrap();

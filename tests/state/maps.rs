@@ -35,10 +35,10 @@ async fn a_map_too_large_for_one_document_comes_back_as_it_was_stored() {
         assert!(text(&store.load().await.unwrap().unwrap()) == text(&plan));
         assert_eq!(parts(shard).await, 7, "those of the plan before are gone");
     }
-    let target_uuid = Some(Uuid::new());
-    let bound: Vec<(Uuid, Uuid)> = plan.collections.iter().map(|c| (c.uuid, target_uuid.unwrap())).collect();
+    let target_uuid = Uuid::new();
+    let bound: Vec<(Uuid, Uuid)> = plan.collections.iter().map(|c| (c.uuid, target_uuid)).collect();
     store.bind(&bound).await.unwrap();
-    plan.collections.iter_mut().for_each(|c| c.target_uuid = target_uuid);
+    plan.collections.iter_mut().for_each(|c| c.target_uuid = Some(target_uuid));
     assert!(text(&store.load().await.unwrap().unwrap()) == text(&plan));
 
     // An earlier plan goes with all that it named.

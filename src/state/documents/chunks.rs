@@ -60,14 +60,11 @@ pub(in crate::state) fn set_of(raw: &RawDocument) -> Option<ObjectId> {
 
 pub(in crate::state) fn lacking(ns: &Namespace, found: usize, parts: MapParts) -> Error {
     let count = parts.count;
-    Error::new(
-        Kind::Unsupported,
-        format!("the stored state of {ns} has {found} of the {count} parts of its chunk map"),
-    )
-    .remedy(
-        "look for who removed documents of the target's `__shardlift`, or wipe what was copied and begin anew: \
+    Error::new(Kind::Unsupported, format!("the stored state of {ns} has {found} of the {count} parts of its chunk map"))
+        .remedy(
+            "look for who removed documents of the target's `__shardlift`, or wipe what was copied and begin anew: \
          `shardlift migrate --restart`",
-    )
+        )
 }
 
 pub(super) fn map_parts_document(parts: MapParts) -> RawDocumentBuf {
@@ -97,7 +94,8 @@ mod tests {
 
     #[test]
     fn only_a_map_that_is_too_large_is_apart_and_no_part_is_larger_than_a_part_may_be() {
-        let chunk = |k: i32| Chunk { min: rawdoc! {"k": k, "x": "x".repeat(1_000)}, max: rawdoc! {"k": k + 1}, shard: 1 };
+        let chunk =
+            |k: i32| Chunk { min: rawdoc! {"k": k, "x": "x".repeat(1_000)}, max: rawdoc! {"k": k + 1}, shard: 1 };
         let chunks: Vec<Chunk> = (0..20_000).map(chunk).collect();
         assert!(in_parts(&[]).is_none() && in_parts(&chunks[..7_000]).is_none());
         let parts = in_parts(&chunks).expect("more than one document takes");

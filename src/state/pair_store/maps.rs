@@ -10,9 +10,9 @@ use bson::{RawBson, RawDocumentBuf, Uuid, rawdoc};
 use super::{CHUNKS, PairStore};
 use crate::cluster::catalog::{Chunk, Namespace};
 use crate::error::Result;
+use crate::state::CollectionState;
 use crate::state::database::statement;
 use crate::state::documents::{self, MapParts};
-use crate::state::CollectionState;
 
 /// Where the maps are that are apart, by the collection's UUID.
 pub(super) type Maps = HashMap<Uuid, MapParts>;

@@ -60,8 +60,7 @@ async fn current(link: &mut Link, options: Document, filter: Document) -> Result
     let pipeline = vec![doc! {"$currentOp": stage}, doc! {"$match": filter}];
     // A secondary answers it too, where it is asked as one.
     let read = doc! {"mode": "secondaryPreferred"};
-    let aggregate =
-        doc! {"aggregate": 1, "pipeline": pipeline, "cursor": {"batchSize": 1000}, "$readPreference": read};
+    let aggregate = doc! {"aggregate": 1, "pipeline": pipeline, "cursor": {"batchSize": 1000}, "$readPreference": read};
     let reply = link.command("admin", aggregate).await?;
     let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     Ok(batch.into_iter().flatten().filter_map(Bson::as_document).cloned().collect())

@@ -238,9 +238,10 @@ impl PairStore {
         self.update(COLLECTIONS_OF_PAIR, [self.collection(collection, &maps)]).await
     }
 
-    /// The collection is dropped on both sides.
+    /// The collection is dropped on both sides. Nothing, where it is forgotten by now: a
+    /// pair that was told of its end before it met it may come to it later.
     pub async fn kill(&self, uuid: Uuid) -> Result<i64> {
-        self.change(&[(uuid, rawdoc! {"$set": {"dead": true}})]).await
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &rawdoc! {"$set": {"dead": true}})]).await
     }
 
     /// The documents of these collections are about to be deleted on the target
@@ -348,11 +349,7 @@ impl PairStore {
     /// # Errors
     /// `Internal` if one of them is not stored.
     async fn change(&self, updates: &[(Uuid, RawDocumentBuf)]) -> Result<i64> {
-        let one = |uuid: Uuid, update: &RawDocumentBuf| {
-            let key = rawdoc! {"_id": documents::uuid_value(uuid), "run": self.run.as_str()};
-            Ok(statement(key, update.clone(), false))
-        };
-        let statements: Vec<_> = updates.iter().map(|(uuid, update)| one(*uuid, update)).collect();
+        let statements: Vec<_> = updates.iter().map(|(uuid, update)| self.change_of(*uuid, update)).collect();
         match self.database.update_all(COLLECTIONS_OF_PAIR, statements).await? {
             None => self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await,
             Some(written) if written.count == updates.len() as i64 => Ok(written.term),
@@ -361,6 +358,11 @@ impl PairStore {
                 self.pair
             ))),
         }
+    }
+
+    fn change_of(&self, uuid: Uuid, update: &RawDocumentBuf) -> Result<RawDocumentBuf> {
+        let key = rawdoc! {"_id": documents::uuid_value(uuid), "run": self.run.as_str()};
+        Ok(statement(key, update.clone(), false))
     }
 
     async fn update(

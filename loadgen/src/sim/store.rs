@@ -99,7 +99,10 @@ impl Store {
                 self.collections.insert(collection.uuid, (**collection).clone());
             }
             StoreWrite::Kill(uuid) => {
-                self.collections.get_mut(uuid).expect("only known collections are dropped").dead = true;
+                // One that a pair meets the drop of late may be forgotten.
+                if let Some(collection) = self.collections.get_mut(uuid) {
+                    collection.dead = true;
+                }
             }
             StoreWrite::Bury(uuids) => {
                 self.units.retain(|(uuid, _), _| !uuids.contains(uuid));

@@ -1,9 +1,12 @@
 //! Named places where a test can end the process as a crash would, or the task
-//! as a defect would. Debug builds only; in release builds `hit` is empty.
+//! as a defect would, and times that it can shorten. Debug builds only; in release builds
+//! `hit` is empty.
 //!
 //! `SHARDLIFT_FAILPOINT=<name>:<n>`: the n-th time the place is reached, the
 //! process aborts: nothing is flushed, dropped or answered. With `:panic` after
 //! it the task panics instead.
+
+use std::time::Duration;
 
 /// Every place, so that the crash tests can visit them all.
 pub const NAMES: &[&str] = &[
@@ -48,6 +51,18 @@ pub const NAMES: &[&str] = &[
     "cutover-removed",
 ];
 
+/// How long `name` is waited for: `usual`, or in debug builds what a test says
+/// (`SHARDLIFT_WAIT=<name>:<ms>`).
+pub fn wait(name: &str, usual: Duration) -> Duration {
+    #[cfg(debug_assertions)]
+    return armed::wait(name).unwrap_or(usual);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = name;
+        usual
+    }
+}
+
 /// Marks the place `name`.
 #[inline(always)]
 pub fn hit(name: &str) {
@@ -61,6 +76,7 @@ pub fn hit(name: &str) {
 mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    use std::time::Duration;
 
     struct Armed {
         name: String,
@@ -79,6 +95,12 @@ mod armed {
             }
             std::process::abort();
         }
+    }
+
+    pub(super) fn wait(name: &str) -> Option<Duration> {
+        let text = std::env::var("SHARDLIFT_WAIT").ok()?;
+        let (_, ms) = text.split_once(':').filter(|(of, _)| *of == name)?;
+        ms.parse().ok().map(Duration::from_millis)
     }
 
     fn read() -> Option<Armed> {

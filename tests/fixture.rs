@@ -20,7 +20,17 @@ const OPLOG_MB: u32 = 64;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn cluster(shards: usize) -> ShardedCluster {
-    let options = ShardedOptions { shards, cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
+    named_cluster(shards, "shard").await
+}
+
+/// Its shards are named as none of [`cluster`]: `other0`, `other1`, …
+pub(crate) async fn cluster_of_other_names(shards: usize) -> ShardedCluster {
+    named_cluster(shards, "other").await
+}
+
+async fn named_cluster(shards: usize, shard_names: &'static str) -> ShardedCluster {
+    let oplog_mb = Some(OPLOG_MB);
+    let options = ShardedOptions { shards, shard_names, cache_gb: 0.25, oplog_mb, ..ShardedOptions::default() };
     ShardedCluster::start(options).await.expect("a local sharded cluster starts")
 }
 

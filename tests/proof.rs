@@ -72,7 +72,7 @@ async fn views_go_with_their_database_on_a_replica_set() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_go_with_their_database_on_a_sharded_cluster() {
-    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
     views_go_with_their_database(&source.uri(), &target.uri()).await;
 }
 
@@ -80,7 +80,7 @@ async fn views_go_with_their_database_on_a_sharded_cluster() {
 /// is lost there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chunk_that_somebody_moves_on_the_target_is_never_done() {
-    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
     let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
     run(&a, "admin", doc! {"shardCollection": "shop.c", "key": {"k": 1}}).await;
     run(&a, "admin", doc! {"split": "shop.c", "middle": {"k": 500}}).await;
@@ -91,7 +91,7 @@ async fn a_chunk_that_somebody_moves_on_the_target_is_never_done() {
     engine.until("verified", |now| !now.pairs.is_empty() && now.pairs.iter().all(|pair| pair.verified)).await;
     let low = b.database("config").collection::<Document>("chunks").find_one(doc! {}).sort(doc! {"min": 1}).await;
     let owner = low.unwrap().unwrap().get_str("shard").unwrap().to_owned();
-    let to = if owner == "shard0" { "shard1" } else { "shard0" };
+    let to = if owner == "other0" { "other1" } else { "other0" };
     target.admin(doc! {"moveChunk": "shop.c", "find": {"k": 10}, "to": to}).await.unwrap();
     insert(&a, "shop", "c", [doc! {"k": 10, "late": true}]).await;
     a.database("shop").collection::<Document>("c").delete_one(doc! {"k": 20}).await.unwrap();
@@ -128,10 +128,8 @@ async fn indexes_that_no_oplog_entry_tells_of_are_alike_after_the_cutover() {
 
 /// Indexes and views that somebody changes on the target are ours to mend; all else is
 /// named, with what to do.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_somebody_changes_on_the_target_is_mended_or_named() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+async fn what_somebody_changes_on_the_target_is_mended_or_named(source: &str, target: &str) {
+    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
     let validator = |k: i32| doc! {"k": {"$gte": k}};
     // Both are stored where a validator is changed alone.
     let how = doc! {"validationLevel": "strict", "validationAction": "error"};
@@ -144,7 +142,7 @@ async fn what_somebody_changes_on_the_target_is_mended_or_named() {
     run(&a, "shop", doc! {"create": "w", "viewOn": "c", "pipeline": []}).await;
     let clustered = doc! {"key": {"_id": 1}, "unique": true};
     run(&a, "shop", doc! {"create": "clustered", "clusteredIndex": &clustered, "expireAfterSeconds": 3_600}).await;
-    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
     run(&a, "shop", doc! {"create": "during", "clusteredIndex": &clustered, "expireAfterSeconds": 7_200}).await;
     run(&b, "shop", doc! {"collMod": "c", "validator": validator(1)}).await;
@@ -165,7 +163,19 @@ async fn what_somebody_changes_on_the_target_is_mended_or_named() {
     engine.until_ready().await;
     engine.request_cutover().await;
     assert_eq!(engine.end().await.code, 0);
-    expect_equal(&source.uri(), &target.uri()).await;
+    expect_equal(source, target).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_changes_on_the_target_is_mended_or_named_on_a_replica_set() {
+    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    what_somebody_changes_on_the_target_is_mended_or_named(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_changes_on_the_target_is_mended_or_named_on_a_sharded_cluster() {
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
+    what_somebody_changes_on_the_target_is_mended_or_named(&source.uri(), &target.uri()).await;
 }
 
 /// `$listCatalog`'s row of a collection, less what is each server's own.
@@ -226,7 +236,7 @@ async fn definitions_arrive_byte_for_byte_on_a_replica_set() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_on_id_keeps_its_old_version_on_a_sharded_cluster() {
-    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
     let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
     let old = doc! {"key": {"_id": 1}, "name": "_id_", "v": 1};
     for name in ["plain", "sharded"] {
@@ -279,6 +289,6 @@ async fn what_stays_behind_is_named_on_a_replica_set() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stays_behind_is_named_on_a_sharded_cluster() {
-    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
     what_stays_behind_is_named(&source.uri(), &target.uri()).await;
 }

@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("bson", &["error"]),
     ("config", &["error"]),
     ("wire", &["bson", "error", "limits"]),
-    ("cluster", &["bson", "error", "wire"]),
+    ("cluster", &["bson", "error", "failpoint", "wire"]),
     ("spool", &["error", "failpoint"]),
     ("state", &["cluster", "error", "failpoint", "wire"]),
     ("verify", &["bson", "cluster", "error"]),

@@ -11,6 +11,7 @@ use mongodb::Client;
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::Namespace;
 use crate::cluster::entry::Entry;
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
 /// How long a command is repeated while it meets passing errors. An election
@@ -78,10 +79,21 @@ pub async fn run_once_majority(shard: &Client, db: &str, command: &RawDocument) 
 /// Sends a command once.
 ///
 /// # Errors
-/// The server's answer; `Transient` if no majority acknowledged it.
+/// The server's answer; `Transient` if no majority acknowledged it, or if no answer came
+/// in time: it may still take effect.
 pub async fn run_once(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
-    let reply = client.database(db).run_raw_command(command.to_owned()).await?;
+    let sent = async { Ok(client.database(db).run_raw_command(command.to_owned()).await?) };
+    let reply = answered(&name_of(command), sent).await?;
     acknowledged(&reply).map(|()| reply)
+}
+
+/// Asks a server a question, by a command that changes nothing.
+///
+/// # Errors
+/// The server's answer; `Transient` if there is none in time (R12).
+pub async fn ask(client: &Client, db: &str, question: Document) -> Result<Document> {
+    let name = question.keys().next().cloned().unwrap_or_default();
+    answered(&name, async { Ok(client.database(db).run_command(question).await?) }).await
 }
 
 /// What a reply with `ok: 1` may still say: that no majority has it, and that it may be

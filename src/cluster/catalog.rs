@@ -22,10 +22,12 @@ use std::time::Duration;
 use bson::{RawDocumentBuf, Uuid, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use crate::cluster::admin;
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
 use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::connect::{Deployment, Shard, Topology};
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
 /// Of indexes and of clustered collections, seconds; no part of a layout (R10).
@@ -188,7 +190,9 @@ pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usiz
 pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
     match deployment.topology {
         Topology::ReplicaSet => {
-            Ok(!deployment.shards[0].client.list_database_names().filter(doc! {"name": db}).await?.is_empty())
+            let client = &deployment.shards[0].client;
+            let names = async { Ok(client.list_database_names().filter(doc! {"name": db}).await?) };
+            Ok(!answered("listing databases", names).await?.is_empty())
         }
         Topology::Sharded => Ok(primary_of(deployment, db).await?.is_some()),
     }
@@ -267,7 +271,7 @@ pub struct Estimate {
 pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
     // Not `collStats`: its reply has indexes by name, which may be no UTF-8.
     let command = doc! {"dataSize": ns.to_string(), "estimate": true};
-    let stats = shard.client.database(&ns.db).run_command(command).await?;
+    let stats = admin::ask(&shard.client, &ns.db, command).await?;
     let number = |field| stats.get(field).and_then(listing::count).unwrap_or(0);
     let (documents, bytes) = (number("numObjects"), number("size"));
     Ok(Estimate { document_count: documents, bytes, document_bytes_average: bytes / documents.max(1) })

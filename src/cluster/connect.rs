@@ -15,11 +15,12 @@ use futures_util::future::join_all;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, ServerAddress};
 
+use crate::cluster::admin;
 use crate::cluster::connect::refusal::{bad_uri, refused, unreachable};
 use crate::cluster::direct::Direct;
 use crate::cluster::entry::Entry;
 use crate::cluster::probe::{self, Facts, Role};
-use crate::cluster::retry::within;
+use crate::cluster::retry::{answered, within};
 use crate::error::{Error, Kind, Result};
 use crate::wire::way::Way;
 
@@ -155,10 +156,10 @@ impl Shard {
 pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deployment> {
     let options = entry_options(side, uri, timeout).await?;
     let entry = Client::with_options(options.clone())?;
-    let hello = match probe::hello(&entry).await {
+    let hello = match answered("hello", async { Ok(probe::hello(&entry).await?) }).await {
         Ok(hello) => hello,
         Err(e) => {
-            let e = unreachable(side, "entry", &host_list(&options.hosts), e.into());
+            let e = unreachable(side, "entry", &host_list(&options.hosts), e);
             return Err(seen::explained(e, &options).await);
         }
     };
@@ -231,8 +232,8 @@ fn shard_options(entry: &ClientOptions, hosts: &str) -> Result<ClientOptions> {
 }
 
 async fn list_shards(side: Side, entry: &Client, options: &ClientOptions) -> Result<Vec<Shard>> {
-    let reply = entry.database("admin").run_command(doc! {"listShards": 1}).await.map_err(|e| {
-        let e = Error::from(e).context(format_args!("listing the shards of the {side}"));
+    let reply = admin::ask(entry, "admin", doc! {"listShards": 1}).await.map_err(|e| {
+        let e = e.context(format_args!("listing the shards of the {side}"));
         if e.code == Some(probe::UNAUTHORIZED) { e.remedy("grant the user the role clusterMonitor") } else { e }
     })?;
     let listed = reply.get_array("shards").map_err(|_| Error::new(Kind::Server, "listShards gave no shards"))?;

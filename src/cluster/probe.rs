@@ -8,8 +8,10 @@ use mongodb::Client;
 use mongodb::error::ErrorKind;
 use mongodb::options::ServerAddress;
 
+use crate::cluster::admin;
 use crate::cluster::connect::{Deployment, Topology, Version};
 use crate::cluster::entry::Entry;
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
 /// Server error codes (server source, `error_codes.yml`).
@@ -80,8 +82,7 @@ fn role_by_hello(hello: &Document) -> Role {
 /// A server started as a shard, or once added to a cluster. One that does not
 /// let us ask counts as none: the privileges are checked later.
 async fn is_shard(client: &Client) -> bool {
-    let admin = client.database("admin");
-    match admin.run_command(doc! {"shardingState": 1}).await {
+    match admin::ask(client, "admin", doc! {"shardingState": 1}).await {
         Ok(reply) => reply.get_bool("enabled").unwrap_or(false),
         Err(_) => false,
     }
@@ -90,9 +91,8 @@ async fn is_shard(client: &Client) -> bool {
 /// # Errors
 /// `Connect` or `Transient` if no primary answers.
 pub async fn facts(client: &Client) -> Result<Facts> {
-    let admin = client.database("admin");
-    let build = admin.run_command(doc! {"buildInfo": 1}).await?;
-    let parameter = admin.run_command(doc! {"getParameter": 1, "featureCompatibilityVersion": 1}).await?;
+    let build = admin::ask(client, "admin", doc! {"buildInfo": 1}).await?;
+    let parameter = admin::ask(client, "admin", doc! {"getParameter": 1, "featureCompatibilityVersion": 1}).await?;
     let fcv = parameter.get_document("featureCompatibilityVersion").ok();
     Ok(Facts {
         version: version(&build).ok_or_else(|| Error::new(Kind::Server, "buildInfo gave no version"))?,
@@ -137,9 +137,9 @@ pub struct Identity {
 pub async fn identity(deployment: &Deployment) -> Result<Identity> {
     let mut sets = Vec::new();
     for shard in &deployment.shards {
-        let asked = shard.client.database("admin").run_command(doc! {"replSetGetConfig": 1}).await;
+        let asked = admin::ask(&shard.client, "admin", doc! {"replSetGetConfig": 1}).await;
         let reply = asked.map_err(|e| {
-            let e = Error::from(e).context(format_args!("asking what the {} is", deployment.side));
+            let e = e.context(format_args!("asking what the {} is", deployment.side));
             if e.code == Some(UNAUTHORIZED) { e.remedy("grant the user the role clusterMonitor") } else { e }
         })?;
         let settings = reply.get_document("config").and_then(|c| c.get_document("settings")).ok();
@@ -149,7 +149,8 @@ pub async fn identity(deployment: &Deployment) -> Result<Identity> {
         Topology::ReplicaSet => None,
         Topology::Sharded => {
             let versions = deployment.entry.database("config").collection::<Document>("version");
-            versions.find_one(doc! {}).await?.and_then(|v| v.get_object_id("clusterId").ok())
+            let version = answered("the router", async { Ok(versions.find_one(doc! {}).await?) }).await?;
+            version.and_then(|v| v.get_object_id("clusterId").ok())
         }
     };
     Ok(Identity { cluster, sets })

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, Kind, Policy, Result};
+use crate::failpoint;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -60,6 +61,18 @@ impl Retry {
             }
         }
     }
+}
+
+/// How long one question about what a deployment holds may take. A router waits for a
+/// shard without a primary, and a frozen one never answers: the driver waits for ever.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks a question about what a deployment holds (R12).
+///
+/// # Errors
+/// `Transient` if the answer does not come in a minute; else as the server's.
+pub async fn answered<T>(what: &str, question: impl Future<Output = Result<T>>) -> Result<T> {
+    within(failpoint::wait("answer", ANSWER_PATIENCE), what, question).await
 }
 
 /// Fails with `Transient` if `work` takes longer than `patience`: the answer of a

@@ -13,6 +13,7 @@ use mongodb::{Client, options::ReadConcern};
 use crate::cluster::admin;
 use crate::cluster::connect::{Deployment, Topology};
 use crate::cluster::entry::Entry;
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
 /// How long the balancer's round may take to end; after that it is off anyway.
@@ -60,8 +61,8 @@ pub async fn found(deployment: &Deployment) -> Result<Found> {
 async fn settings(deployment: &Deployment) -> Result<Vec<RawDocumentBuf>> {
     let rows = deployment.entry.database("config").collection::<RawDocumentBuf>("settings");
     let ids = SETTINGS.map(|(id, _)| id).to_vec();
-    let cursor = rows.find(doc! {"_id": {"$in": ids}}).read_concern(ReadConcern::majority()).await?;
-    Ok(cursor.try_collect().await?)
+    let rows = rows.find(doc! {"_id": {"$in": ids}}).read_concern(ReadConcern::majority());
+    answered("reading config.settings", async { Ok(rows.await?.try_collect().await?) }).await
 }
 
 /// Stops the balancer and waits until no migration runs on any shard.
@@ -223,8 +224,8 @@ fn still_running(deployment: &Deployment, running: &[String]) -> Error {
 
 async fn rows(client: &Client, collection: &str) -> Result<Vec<Document>> {
     let rows = client.database("config").collection::<Document>(collection);
-    let cursor = rows.find(doc! {}).read_concern(ReadConcern::majority()).await?;
-    Ok(cursor.try_collect().await?)
+    let rows = rows.find(doc! {}).read_concern(ReadConcern::majority());
+    answered(&format!("reading config.{collection}"), async { Ok(rows.await?.try_collect().await?) }).await
 }
 
 fn migration(row: &Document, ns: &str, donor: &str, recipient: &str) -> String {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::cluster::admin;
 use crate::cluster::catalog;
 use crate::cluster::connect::{Deployment, Topology};
-use crate::cluster::retry::within;
+use crate::cluster::retry::{answered, within};
 use crate::error::{Error, Kind, Result};
 
 /// DatabaseDifferCase.
@@ -41,7 +41,8 @@ pub async fn drop_if_empty(target: &Deployment, db: &str) -> Result<bool> {
 /// No shard has anything in it but what servers keep there for themselves.
 pub async fn holds_nothing(target: &Deployment, db: &str) -> Result<bool> {
     for shard in &target.shards {
-        let names = shard.client.database(db).list_collection_names().await?;
+        let names = async { Ok(shard.client.database(db).list_collection_names().await?) };
+        let names = answered("listing collections", names).await?;
         if names.iter().any(|name| !SERVERS_OWN.contains(&name.as_str())) {
             return Ok(false);
         }
@@ -117,14 +118,17 @@ fn other_in(refusal: &Error, db: &str) -> Option<String> {
 /// Databases of the target that are spelled as `db`, or so but for upper and lower case.
 pub async fn spellings(target: &Deployment, db: &str) -> Result<Vec<String>> {
     let pattern = doc! {"$regex": format!("^{}$", quoted(db)), "$options": "i"};
-    Ok(match target.topology {
-        Topology::ReplicaSet => target.entry.list_database_names().filter(doc! {"name": pattern}).await?,
-        Topology::Sharded => {
-            let rows = target.entry.database("config").collection::<Document>("databases");
-            let rows: Vec<Document> = rows.find(doc! {"_id": pattern}).await?.try_collect().await?;
-            rows.iter().filter_map(|row| row.get_str("_id").ok().map(str::to_owned)).collect()
-        }
-    })
+    let found = async {
+        Ok(match target.topology {
+            Topology::ReplicaSet => target.entry.list_database_names().filter(doc! {"name": pattern}).await?,
+            Topology::Sharded => {
+                let rows = target.entry.database("config").collection::<Document>("databases");
+                let rows: Vec<Document> = rows.find(doc! {"_id": pattern}).await?.try_collect().await?;
+                rows.iter().filter_map(|row| row.get_str("_id").ok().map(str::to_owned)).collect()
+            }
+        })
+    };
+    answered("listing databases", found).await
 }
 
 /// As a pattern that matches just this text.
@@ -159,9 +163,11 @@ pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
         no_router_drops(target).await?;
     }
     for shard in &target.shards {
-        let ask = pipeline(doc! {"allUsers": true});
-        let found = shard.client.database("admin").aggregate(ask).await.map_err(Error::from)?;
-        if !found.try_collect::<Vec<_>>().await.map_err(Error::from)?.is_empty() {
+        let found = async {
+            let found = shard.client.database("admin").aggregate(pipeline(doc! {"allUsers": true})).await?;
+            Ok(found.try_collect::<Vec<_>>().await?)
+        };
+        if !answered("the server", found).await?.is_empty() {
             return Err(still_dropped(&format!("target shard {}", shard.id)));
         }
     }

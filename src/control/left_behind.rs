@@ -6,6 +6,7 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
 use crate::cluster::connect::{Deployment, Topology, Version};
+use crate::cluster::retry::answered;
 use crate::control::run::Run;
 use crate::control::setup::Balancers;
 use crate::control::sides::Sides;
@@ -73,9 +74,8 @@ async fn warnings(sides: &Sides, found: &Balancers) -> Result<Vec<String>> {
 async fn rows(side: &Deployment, name: &str, filter: Document) -> Result<Vec<RawDocumentBuf>> {
     let rows = side.entry.database("config").collection::<RawDocumentBuf>(name);
     let rows = rows.find(filter).read_concern(ReadConcern::majority());
-    let rows = async { rows.await?.try_collect().await };
-    rows.await
-        .map_err(|e: mongodb::error::Error| Error::from(e).context(format_args!("config.{name} of the {}", side.side)))
+    let rows = async { Ok(rows.await?.try_collect().await?) };
+    answered("the router", rows).await.map_err(|e: Error| e.context(format_args!("config.{name} of the {}", side.side)))
 }
 
 /// Users' collections in rows of `config.collections`.

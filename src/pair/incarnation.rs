@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 
+use crate::cluster::admin;
 use crate::cluster::connect::Shard;
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::state::Incarnation;
@@ -88,13 +90,16 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
             "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1, "command.createIndexes": 1,
         } },
     ];
-    let failed = |e| Error::from(e).context(format_args!("listing the connections of target shard {}", target.id));
-    let listed = target.client.database("admin").aggregate(pipeline).await.map_err(failed)?;
-    let listed: Vec<Document> = listed.try_collect().await.map_err(failed)?;
+    let failed = |e: Error| e.context(format_args!("listing the connections of target shard {}", target.id));
+    let listed = async {
+        let listed = target.client.database("admin").aggregate(pipeline).await?;
+        Ok(listed.try_collect::<Vec<Document>>().await?)
+    };
+    let listed = answered("the server", listed).await.map_err(failed)?;
     let left = listed.iter().filter(|op| op.get_str("type").is_ok_and(|kind| kind == "idleSession"));
     let sessions: Vec<Document> = left.filter_map(|op| op.get_document("lsid").ok()).filter_map(session_id).collect();
     if !sessions.is_empty() {
-        let killed = target.client.database("admin").run_command(doc! { "killSessions": sessions }).await;
+        let killed = admin::ask(&target.client, "admin", doc! { "killSessions": sessions }).await;
         // Without the privilege they end by themselves (transactionLifetimeLimitSeconds).
         if let Err(e) = killed {
             tracing::debug!("open transactions of an older data plane were not ended: {e}");
@@ -102,7 +107,7 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
     }
     for build in listed.iter().filter(|op| of_command(op, &["createIndexes"])) {
         let Some(op) = build.get("opid") else { continue };
-        let killed = target.client.database("admin").run_command(doc! { "killOp": 1, "op": op.clone() }).await;
+        let killed = admin::ask(&target.client, "admin", doc! { "killOp": 1, "op": op.clone() }).await;
         // One's own may be ended without a privilege; others go on to their end.
         if let Err(e) = killed {
             tracing::debug!("an index build of an older data plane was not ended: {e}");

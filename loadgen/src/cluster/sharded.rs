@@ -1,4 +1,4 @@
-//! A sharded cluster: config servers, shards `shard0`, `shard1`, … and a
+//! A sharded cluster: config servers, shards `shard0`, `shard1`, … (or named otherwise) and a
 //! router, which is a real `mongos` where the user has one, else our stand-in.
 
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ const CONFLICT_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ShardedOptions {
     pub version: Version,
     pub shards: usize,
+    /// What the shards' names begin with; their number follows.
+    pub shard_names: &'static str,
     pub members_per_shard: usize,
     pub config_members: usize,
     /// Cache of each shard server, GB, at least 0.25.
@@ -47,6 +49,7 @@ impl Default for ShardedOptions {
         ShardedOptions {
             version: version::DEFAULT,
             shards: 2,
+            shard_names: "shard",
             members_per_shard: 1,
             config_members: 1,
             cache_gb: 0.5,
@@ -182,7 +185,7 @@ impl ShardedCluster {
 fn shard_options(options: &ShardedOptions, index: usize) -> ReplicaSetOptions {
     ReplicaSetOptions {
         version: options.version,
-        name: format!("shard{index}"),
+        name: format!("{}{index}", options.shard_names),
         members: options.members_per_shard,
         role: Role::Shard,
         cache_gb: options.cache_gb,

@@ -12,12 +12,16 @@ use mongodb::Client;
 use crate::cluster::catalog::listing::{self, is_users};
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Namespace, READ_CONCURRENCY};
 use crate::cluster::connect::Shard;
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
 /// Unauthorized: with roles of one's own.
 const CODE_UNAUTHORIZED: i32 = 13;
 /// An unknown stage.
 const CODE_NO_SUCH_STAGE: i32 = 40324;
+
+/// What makes a view. Its row in `$listCatalog` has more, such as the shard's own id.
+const OPTIONS_OF_VIEWS: [&str; 3] = ["viewOn", "pipeline", "collation"];
 
 /// One collection or view of a shard.
 #[derive(Debug, Clone)]
@@ -37,7 +41,7 @@ pub struct Stored {
 /// # Errors
 /// As the server's.
 pub async fn read(shard: &Shard) -> Result<Vec<Stored>> {
-    let read = match at_once(&shard.client).await {
+    let read = match answered("the shard", at_once(&shard.client)).await {
         Err(e) if matches!(e.code, Some(CODE_UNAUTHORIZED | CODE_NO_SUCH_STAGE)) => one_by_one(&shard.client).await,
         read => read,
     };
@@ -69,7 +73,7 @@ fn of_row(row: &RawDocument) -> Result<Option<Stored>> {
     }
     let kind = listing::kind_of(row);
     let Ok(metadata) = row.get_document("md") else {
-        let options = listing::without(row, &["_id", "db", "name", "type", "ns"]);
+        let options = listing::only(row, &OPTIONS_OF_VIEWS);
         return Ok(Some(Stored { ns, kind, uuid: None, options, indexes: Vec::new() }));
     };
     let options = metadata.get_document("options")?;
@@ -116,4 +120,28 @@ async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
 
 fn malformed(what: &str) -> Error {
     Error::new(Kind::Server, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_is_what_it_was_created_with_on_whichever_shard_it_is() {
+        let made = rawdoc! {"viewOn": "c", "pipeline": [{"$limit": 1}], "collation": {"locale": "de"}};
+        let view = |shard: Option<&str>| {
+            let mut row = rawdoc! {"db": "d", "name": "v", "type": "view"};
+            if let Some(shard) = shard {
+                row.append(bson::cstr!("shard"), shard);
+            }
+            row.append(bson::cstr!("_id"), "d.v");
+            made.iter().for_each(|field| {
+                let (name, value) = field.unwrap();
+                row.append(name, value);
+            });
+            row.append(bson::cstr!("ns"), "d.v");
+            of_row(&row).unwrap().unwrap().options
+        };
+        assert_eq!([view(None), view(Some("a0")), view(Some("b0"))], [made.clone(), made.clone(), made.clone()]);
+    }
 }

@@ -5,6 +5,7 @@
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::retry::answered;
 use crate::error::Result;
 
 /// Collections that servers keep for themselves, whole names.
@@ -61,7 +62,8 @@ pub async fn read(deployment: &Deployment) -> Result<Vec<Namespace>> {
     };
     let mut found = Vec::new();
     for db in databases {
-        let names = deployment.entry.database(db).list_collection_names().await?;
+        let names = async { Ok(deployment.entry.database(db).list_collection_names().await?) };
+        let names = answered("the router", names).await?;
         let users = names.into_iter().filter(|name| !is_servers(db, name));
         found.extend(users.map(|coll| Namespace { db: (*db).to_owned(), coll }));
     }

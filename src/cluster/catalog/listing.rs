@@ -12,6 +12,7 @@ use mongodb::Client;
 use crate::bson::element::{document, elements, elements_of, field, string};
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace, index};
 use crate::cluster::connect::Shard;
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
 /// Of an index on `_id` that a server makes by itself.
@@ -31,9 +32,11 @@ pub(super) struct Listed {
 
 /// Databases of a replica set, by name.
 pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
-    let mut names = match client.list_database_names().await {
+    let named = answered("the server", async { Ok(client.list_database_names().await?) }).await;
+    let mut names = match named {
         Ok(names) => names,
-        Err(e) => return Err(unreadable(client).await.unwrap_or_else(|| e.into())),
+        Err(e) if e.kind == Kind::Transient => return Err(e),
+        Err(e) => return Err(unreadable(client).await.unwrap_or(e)),
     };
     names.retain(|n| !DATABASES_LEFT_OUT.contains(&n.as_str()));
     names.sort();
@@ -43,8 +46,11 @@ pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
 /// The driver does not say which name it cannot read.
 async fn unreadable(client: &Client) -> Option<Error> {
     let all = doc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}, {"$project": {"db": 1}}], "cursor": {}};
-    let cursor = client.database("admin").run_cursor_command(all).await.ok()?;
-    let rows: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await.ok()?;
+    let rows = async {
+        let cursor = client.database("admin").run_cursor_command(all).await?;
+        Ok(cursor.with_type().try_collect::<Vec<RawDocumentBuf>>().await?)
+    };
+    let rows = answered("the server", rows).await.ok()?;
     rows.iter().find_map(|row| text("a database", row, "db").err())
 }
 
@@ -64,8 +70,11 @@ pub(super) async fn collections(client: &Client, db: &str, only: Option<&str>) -
     if let Some(name) = only {
         command.insert("filter", doc! {"name": name});
     }
-    let cursor = client.database(db).run_cursor_command(command).await?;
-    let lines: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
+    let lines = async {
+        let cursor = client.database(db).run_cursor_command(command).await?;
+        Ok(cursor.with_type().try_collect::<Vec<RawDocumentBuf>>().await?)
+    };
+    let lines = answered("listing collections", lines).await?;
     let listed: Vec<Listed> = lines.iter().map(|line| parse(db, line)).collect::<Result<_>>()?;
     Ok(listed.into_iter().filter(|l| is_users(&l.name)).collect())
 }
@@ -155,12 +164,15 @@ pub(super) fn finished(listed: Vec<index::Listed>) -> Vec<RawDocumentBuf> {
 pub(super) async fn listed_indexes(client: &Client, db: &str, of: Bson) -> Result<Option<Vec<index::Listed>>> {
     // With this option a build in progress is `{spec, buildUUID}` (4.4+).
     let command = doc! {"listIndexes": of, "includeBuildUUIDs": true};
-    let cursor = match client.database(db).run_cursor_command(command).await.map_err(Error::from) {
+    let specs = async {
+        let cursor = client.database(db).run_cursor_command(command).await?;
+        Ok(cursor.with_type().try_collect::<Vec<RawDocumentBuf>>().await?)
+    };
+    let specs = match answered("listing indexes", specs).await {
         Err(e) if e.code == Some(NAMESPACE_NOT_FOUND) => return Ok(None),
         Err(e) if e.code == Some(NOT_SUPPORTED_ON_VIEW) => return Ok(Some(Vec::new())),
-        answer => answer?,
+        specs => specs?,
     };
-    let specs: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
     Ok(Some(specs.iter().map(|line| listed_index(line)).collect()))
 }
 
@@ -174,6 +186,11 @@ fn listed_index(line: &RawDocument) -> index::Listed {
 /// A document less some of its top-level fields.
 pub(crate) fn without(doc: &RawDocument, fields: &[&str]) -> RawDocumentBuf {
     document(elements(doc).filter(|element| !fields.iter().any(|field| field.as_bytes() == element.name)))
+}
+
+/// Of a document's top-level fields those of these names.
+pub(super) fn only(doc: &RawDocument, fields: &[&str]) -> RawDocumentBuf {
+    document(elements(doc).filter(|element| fields.iter().any(|field| field.as_bytes() == element.name)))
 }
 
 /// A count, in whichever number type the server chose.

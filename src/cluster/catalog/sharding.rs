@@ -4,7 +4,6 @@
 //! Chunks are keyed by the collection's UUID since 5.0, by its name before.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use bson::{Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype};
 use futures_util::TryStreamExt;
@@ -14,14 +13,12 @@ use crate::bson::order;
 use crate::cluster::catalog::versions::{self, MapVersion, Newest};
 use crate::cluster::catalog::{Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, listing, torn};
 use crate::cluster::connect::Deployment;
-use crate::cluster::retry::within;
+use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
 /// As many rows at once as a reply takes: a cursor lives in one router.
 const BATCH_ROWS: u32 = 1_000_000;
 const CURSOR_NOT_FOUND: i32 = 43;
-/// How long one collection of metadata may take.
-const READ_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One row of `config.collections` with its chunks and zones.
 #[derive(Debug)]
@@ -196,7 +193,7 @@ pub(super) async fn find_fields(
     let find =
         rows.find(filter).projection(fields).sort(sort).batch_size(BATCH_ROWS).read_concern(ReadConcern::majority());
     let read = async { Ok::<_, Error>(find.await?.try_collect().await?) };
-    within(READ_PATIENCE, "the router", read).await.map_err(|e| {
+    answered("the router", read).await.map_err(|e| {
         // Behind one address there may be several routers, and another one has no such
         // cursor: the catalog is read again.
         let kind = if e.code == Some(CURSOR_NOT_FOUND) { Kind::Transient } else { e.kind };

@@ -18,6 +18,7 @@ use super::sharding::{self, Owner, ShardedRow, find, find_fields, shard_index, u
 use super::while_it_changes;
 use crate::cluster::catalog::{DATABASES_LEFT_OUT, Namespace};
 use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::retry::answered;
 use crate::error::{Error, Result};
 
 /// Which state of a chunk map the chunks were read in.
@@ -121,11 +122,11 @@ pub(super) async fn majors(
     let chunks = deployment.entry.database("config").collection::<Document>("chunks");
     let newest = async {
         let cursor = chunks.aggregate(pipeline).read_concern(ReadConcern::majority()).await?;
-        cursor.with_type::<RawDocumentBuf>().try_collect::<Vec<_>>().await
+        Ok(cursor.with_type::<RawDocumentBuf>().try_collect::<Vec<_>>().await?)
     };
-    let newest = newest.await.map_err(|e| {
-        Error::from(e).context(format_args!("reading versions in config.chunks of the {}", deployment.side))
-    })?;
+    let newest = answered("the router", newest)
+        .await
+        .map_err(|e: Error| e.context(format_args!("reading versions in config.chunks of the {}", deployment.side)))?;
     newest.iter().map(|row| Ok((Owner::of(row, "_id", "_id")?, row.get_timestamp("lastmod")?.time))).collect()
 }
 

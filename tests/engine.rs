@@ -41,15 +41,20 @@ impl Engine {
 
     /// One that ends as by a crash when it comes to this place (`shardlift::failpoint`).
     pub(crate) async fn start_to_crash(source: &str, target: &str, flags: &[&str], place: &str) -> Engine {
-        Engine::start_with(source, target, flags, Some(format!("{place}:1"))).await
+        Engine::start_with(source, target, flags, Some(("SHARDLIFT_FAILPOINT", format!("{place}:1")))).await
     }
 
     /// One of whose tasks panics when it comes to that place (`<name>:<n>`).
     pub(crate) async fn start_to_panic(place: &str, source: &str, target: &str, flags: &[&str]) -> Engine {
-        Engine::start_with(source, target, flags, Some(format!("{place}:panic"))).await
+        Engine::start_with(source, target, flags, Some(("SHARDLIFT_FAILPOINT", format!("{place}:panic")))).await
     }
 
-    async fn start_with(source: &str, target: &str, flags: &[&str], failpoint: Option<String>) -> Engine {
+    /// One that waits for something as long as is said: `<name>:<ms>` (`shardlift::failpoint`).
+    pub(crate) async fn start_to_wait(wait: &str, source: &str, target: &str, flags: &[&str]) -> Engine {
+        Engine::start_with(source, target, flags, Some(("SHARDLIFT_WAIT", wait.to_owned()))).await
+    }
+
+    async fn start_with(source: &str, target: &str, flags: &[&str], variable: Option<(&str, String)>) -> Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
         command.args(["--progress", "none", "--scans", "2", "--lanes", "4"]);
@@ -62,9 +67,7 @@ impl Engine {
         if !flags.contains(&"--grace-s") {
             command.args(["--grace-s", "0"]);
         }
-        if let Some(failpoint) = failpoint {
-            command.env("SHARDLIFT_FAILPOINT", failpoint);
-        }
+        command.envs(variable);
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn::spawn(command).expect("the engine starts");
         let log = Log::default();

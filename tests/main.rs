@@ -44,6 +44,7 @@ mod spooled;
 mod stale;
 mod state;
 mod stored_functions;
+mod strays;
 mod tidy;
 mod validate;
 mod verify;

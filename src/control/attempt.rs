@@ -14,7 +14,7 @@ use crate::control::run::{Phase, Run};
 use crate::control::setup::Running;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
-use crate::control::{databases, finish, prepare, setup};
+use crate::control::{databases, prepare, setup};
 use crate::error::{Error, Kind, Result};
 use crate::observe::api;
 use crate::pair::run::Pair;
@@ -48,7 +48,7 @@ impl Attempt<'_> {
         }
         if stage == Stage::Finishing {
             self.run.enter(Phase::CuttingOver);
-            finish::finish(self.config, self.opened, self.run).await?;
+            drive::finish_unless_stopped(self.config, self.opened, self.run, requests, self.stop).await?;
             self.run.enter(Phase::Done);
             self.remove_spool().await;
             return Ok(Summary::of(self.run, None, 0, 0));

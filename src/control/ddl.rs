@@ -6,6 +6,7 @@
 
 mod emptied;
 mod making;
+mod resolve;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,14 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, Uuid, doc};
-use mongodb::bson::Document;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::catalog::{self, Collection, Namespace};
-use crate::cluster::connect::Topology;
+use crate::cluster::retry::answered;
 use crate::control::dropping::drop_collection;
 use crate::control::known::Known;
 use crate::control::laid_out::Made;
@@ -30,12 +30,11 @@ use crate::control::views::Views;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::ddl::{Creation, Request};
-use crate::pair::proven::{self, Lister};
+use crate::pair::proven::Lister;
 use crate::state::PairState;
 use crate::state::run_store::RunStore;
 
 const POLL: Duration = Duration::from_millis(50);
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// What is known across pairs.
 pub struct Coordinator {
@@ -170,62 +169,6 @@ impl Coordinator {
         let _ = reply.send(created);
     }
 
-    /// What the source says of the new collection; None if it is gone again.
-    /// Waits while it cannot tell: the metadata of a sharded one appears after
-    /// its `create` entries.
-    async fn resolve(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Option<Collection>> {
-        loop {
-            if self.state.lock().known.dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
-                return Ok(None);
-            }
-            let list = || self.listed(pair, ns, uuid);
-            // Notes are for what may count.
-            if list().await?.is_some() {
-                let listed = proven::read(&self.listers, ns, list).await?;
-                if listed.value.is_some() {
-                    return Ok(listed.value);
-                }
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// The new collection, as far as the source can tell.
-    async fn listed(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Option<Collection>> {
-        let being_made = self.is_being_made(pair, ns).await?;
-        let found = catalog::read_one(&self.sides.source, ns).await?.filter(|c| c.uuid == Some(uuid));
-        Ok(found.filter(|found| !being_made && (found.sharded.is_some() || found.primary == pair)))
-    }
-
-    /// The source shard, whose oplog had the creation, no longer knows the UUID.
-    /// Its majority view holds the creation: the tail read it with that concern.
-    async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
-        let find = bson::rawdoc! {
-            "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" },
-        };
-        let database = self.sides.source.shards[pair].client.database(&ns.db);
-        // The reply stays as it lies: its document may be none that the driver can read.
-        match database.run_raw_cursor_command(find).batch().await.map_err(Error::from) {
-            Ok(_) => Ok(false),
-            Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// A command that makes this name a sharded collection is under way on the source
-    /// shard: from before its `create` entry until its metadata is committed it holds a
-    /// critical section, which the shard lists. (Its list of DDL as such is a system
-    /// collection, which no built-in role may read.) A drop holds none: what is read of
-    /// its collection meanwhile matters no more, its own entry follows.
-    async fn is_being_made(&self, pair: usize, ns: &Namespace) -> Result<bool> {
-        if self.sides.source.topology == Topology::ReplicaSet {
-            return Ok(false);
-        }
-        let config = self.sides.source.shards[pair].client.database("config");
-        let sections = config.collection::<Document>("collection_critical_sections");
-        Ok(sections.find_one(doc! { "_id": ns.to_string() }).await?.is_some())
-    }
-
     async fn arrive(&self, pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>>) {
         {
             let mut state = self.state.lock();
@@ -280,7 +223,8 @@ impl Coordinator {
         for shard in &self.sides.target.shards {
             // Not by the counts that the engine keeps: after a crash they may be wrong.
             let documents = shard.client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
-            if documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_some() {
+            let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
+            if answered("the shard", async { Ok(first.await?) }).await?.is_some() {
                 return Err(Error::internal(format!("{ns} is on the target, holds documents, and belongs to no one")));
             }
         }

@@ -36,8 +36,6 @@ const TICK: Duration = Duration::from_millis(50);
 const SOURCE_POLL: Duration = Duration::from_millis(500);
 /// How long it may take to answer.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(10);
-/// After which DDL and index builds that go on are told, again and again.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a cutover that is done waits to hear what stays behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// How long the drop of an emptied database may take that a cutover comes upon.
@@ -128,7 +126,7 @@ impl Drive<'_> {
                     failpoint::hit("cutover-proven");
                     finish::begin(self.opened, &coordinator, pairs).await?;
                     // From here on only the finish is left, in this process or the next.
-                    finish::finish(self.config, self.opened, self.run).await?;
+                    finish_unless_stopped(self.config, self.opened, self.run, requests, self.stop).await?;
                     return Ok(self.done(pairs, equal, began, failed, requests).await);
                 }
                 Err(off) => self.call_off(off)?,
@@ -165,9 +163,9 @@ impl Drive<'_> {
             let newest = Arc::new(std::sync::atomic::AtomicU64::new(0));
             let source = self.opened.sides.source.shards[pair.index].clone();
             observers.spawn(poll_source(source, newest.clone()));
-            observers.spawn(tell_stuck(pair.clone()));
             let patience = Duration::from_secs(self.config.watchdog_s);
             observers.spawn(watchdog::progress(pair.clone(), patience));
+            observers.spawn(watchdog::stuck(pair.clone()));
             observers.spawn(watchdog::missed(pair.clone(), self.run.clone()));
             observers.spawn(watchdog::window(pair.clone(), self.run.clone(), self.config.oplog_warn_s));
             observers.spawn(async move {
@@ -330,6 +328,23 @@ pub async fn unless_stopped<T>(
     }
 }
 
+/// Finishes until it is done or a signal comes. The next start goes on with it: too late
+/// for anything else.
+pub async fn finish_unless_stopped(
+    config: &Config,
+    opened: &Opened,
+    run: &Run,
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+) -> Result<()> {
+    tokio::select! {
+        biased;
+        done = finish::finish(config, opened, run) => done,
+        () = stop.asked() => Err(stopped("the finish of the cutover")),
+        () = refuse(requests, "too late: only the finish of the cutover is left") => Ok(()),
+    }
+}
+
 /// Answers requests until one, or a signal, ends the run.
 async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Error {
     loop {
@@ -348,16 +363,6 @@ async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> E
 fn stopped(what: &str) -> Error {
     Error::new(Kind::Stopped, format!("{what} was stopped by a signal"))
         .remedy("run the same command to go on where it was")
-}
-
-/// DDL and index builds that go on are told.
-async fn tell_stuck(pair: Arc<Pair>) {
-    loop {
-        tokio::time::sleep(PATIENCE).await;
-        for what in pair.stuck(PATIENCE) {
-            tracing::info!("{}: still {what}", pair.name);
-        }
-    }
 }
 
 /// Wall clock of the newest write on a source shard, ms since 1970.

@@ -18,7 +18,7 @@ use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::connect::{Deployment, Topology};
 use crate::control::databases;
-use crate::control::layout::chunks::MoveLocks;
+use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 
@@ -33,7 +33,7 @@ const NAMESPACE_EXISTS: i32 = 48;
 /// # Errors
 /// `Refused` if something else is there.
 pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
-    let moves = MoveLocks::new(target.shards.len());
+    let moves = Moves::new(target.shards.len(), AT_START);
     make_zones(target, catalog, pairs).await?;
     for database in &catalog.databases {
         let primary = pairs[database.primary];
@@ -60,7 +60,7 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
 /// database is in the way (`databases::in_the_way`).
 pub async fn create_collection(target: &Deployment, collection: &Collection, pairs: &[usize]) -> Result<()> {
     create_database(target, &collection.ns.db, pairs[collection.primary]).await?;
-    create_one(target, collection, pairs, &MoveLocks::new(target.shards.len())).await?;
+    create_one(target, collection, pairs, &Moves::new(target.shards.len(), ON_THE_FLY)).await?;
     match collection.sharded {
         Some(_) => zones::forget_temporary(target).await,
         None => Ok(()),
@@ -106,13 +106,13 @@ async fn create_database(target: &Deployment, name: &str, primary: usize) -> Res
     }
 }
 
-async fn create_one(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &MoveLocks) -> Result<()> {
+async fn create_one(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &Moves) -> Result<()> {
     make(target, collection, pairs, moves)
         .await
         .map_err(|e| e.context(format_args!("creating {} on the target", collection.ns)))
 }
 
-async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &MoveLocks) -> Result<()> {
+async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &Moves) -> Result<()> {
     let ns = &collection.ns;
     if collection.kind == CollectionKind::TimeSeries {
         return Err(Error::new(Kind::Unsupported, format!("{ns} is a time series")));

@@ -1,5 +1,5 @@
 //! Nothing waits in silence (R12): a pair that has work and makes no progress
-//! is in the way of a cutover, with what waits on what. Writes that find nothing to change are reported, and a source that
+//! is in the way of a cutover, with what waits on what, and so is DDL that goes on for long. Writes that find nothing to change are reported, and a source that
 //! soon rolls over what a restart needs is long before.
 
 use std::sync::Arc;
@@ -12,6 +12,10 @@ use crate::pair::position::Position;
 use crate::pair::run::Pair;
 
 const POLL: Duration = Duration::from_secs(1);
+/// After which DDL and index builds that go on are told, again and again.
+const STUCK_PATIENCE: Duration = Duration::from_secs(15);
+/// How many of them are named.
+const STUCK_TOLD_MAX: usize = 5;
 /// How often the source's oldest entry is looked at.
 const WINDOW_POLL: Duration = Duration::from_secs(5);
 /// How long the source may take to answer then.
@@ -36,6 +40,29 @@ pub async fn progress(pair: Arc<Pair>, patience: Duration) {
             }
             pair.metrics.obstacles.set("progress", found);
         }
+    }
+}
+
+/// DDL and index builds that go on for long are told, and in the way of a cutover.
+pub async fn stuck(pair: Arc<Pair>) {
+    let mut told = Instant::now();
+    loop {
+        tokio::time::sleep(POLL).await;
+        let stuck = pair.stuck(STUCK_PATIENCE);
+        pair.metrics.obstacles.put("chores", under_way(&stuck));
+        if STUCK_PATIENCE <= told.elapsed() {
+            stuck.iter().for_each(|what| tracing::info!("{}: still {what}", pair.name));
+            told = Instant::now();
+        }
+    }
+}
+
+/// The first few in words.
+fn under_way(stuck: &[String]) -> Option<String> {
+    let named = stuck.iter().take(STUCK_TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match stuck.len().saturating_sub(STUCK_TOLD_MAX) {
+        0 => (!stuck.is_empty()).then(|| format!("still {named}")),
+        more => Some(format!("still {named}; and {more} more")),
     }
 }
 
@@ -76,5 +103,18 @@ pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {
             run.warn_while(&format!("oplog of {}", pair.name), told);
         }
         tokio::time::sleep(WINDOW_POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_few_of_much_that_goes_on_are_named() {
+        let many: Vec<String> = (0..7).map(|i| format!("creating d.c{i} for 20 s")).collect();
+        assert_eq!(under_way(&[]), None);
+        assert_eq!(under_way(&many[..1]).as_deref(), Some("still creating d.c0 for 20 s"));
+        assert!(under_way(&many).is_some_and(|text| text.ends_with("d.c4 for 20 s; and 2 more")));
     }
 }

@@ -18,27 +18,42 @@ use crate::cluster::admin;
 use crate::cluster::catalog::{self, Chunk, Namespace, Sharded};
 use crate::cluster::connect::Deployment;
 use crate::cluster::ownership;
+use crate::cluster::retry::answered;
 use crate::control::layout::zones;
 use crate::error::{Error, Kind, Result};
 
 /// Rounds that change nothing though nothing was refused: somebody else works on the
 /// same collection.
 const ROUNDS_MAX: u32 = 5;
-/// How long refusals are met without coming on. A range that a shard gave away a while ago
-/// is taken again only when it is deleted there, which begins after 15 minutes.
-const REFUSED_MAX: Duration = Duration::from_secs(20 * 60);
+/// How long refusals are met without coming on, and what the last one is then, if not what
+/// the router said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    refused_max: Duration,
+    kind: Option<Kind>,
+}
+
+/// A range that a shard gave away a while ago is taken again only when it is deleted there,
+/// which begins after 15 minutes.
+pub(super) const AT_START: Limit = Limit { refused_max: Duration::from_secs(20 * 60), kind: None };
+/// All other DDL waits meanwhile. The next attempt goes on with it.
+pub(super) const ON_THE_FLY: Limit = Limit { refused_max: Duration::from_secs(2 * 60), kind: Some(Kind::Transient) };
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// `(min, max, owner)` in key order, neighbours of one owner joined.
 pub(super) type Interval = (RawDocumentBuf, RawDocumentBuf, usize);
 
-/// One lock per target shard, held by a migration on donor and recipient.
-pub(super) struct MoveLocks(Vec<Mutex<()>>);
+/// What moves of chunks share.
+pub(super) struct Moves {
+    /// One per target shard, held by a migration on donor and recipient.
+    locks: Vec<Mutex<()>>,
+    limit: Limit,
+}
 
-impl MoveLocks {
-    pub(super) fn new(shard_count: usize) -> Self {
-        MoveLocks((0..shard_count).map(|_| Mutex::new(())).collect())
+impl Moves {
+    pub(super) fn new(shard_count: usize, limit: Limit) -> Self {
+        Moves { locks: (0..shard_count).map(|_| Mutex::new(())).collect(), limit }
     }
 }
 
@@ -56,8 +71,8 @@ pub(super) fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
 /// # Errors
 /// `Refused` if chunks would have to move under documents; a refusal that cannot come
 /// right; the last one, or `Server`, if nothing comes on any more.
-pub(super) async fn arrange(target: &Deployment, ns: &Namespace, wanted: &[Interval], locks: &MoveLocks) -> Result<()> {
-    let mut patience = Patience::default();
+pub(super) async fn arrange(target: &Deployment, ns: &Namespace, wanted: &[Interval], shared: &Moves) -> Result<()> {
+    let mut patience = Patience::new(shared.limit);
     loop {
         let now = read(target, ns).await?;
         if same(&ownership::joined(&now), wanted) {
@@ -66,7 +81,7 @@ pub(super) async fn arrange(target: &Deployment, ns: &Namespace, wanted: &[Inter
         // A router refuses to move a chunk out of its zone.
         zones::set(target, ns, &[]).await?;
         let left = splits(wanted, &now.chunks).len() + moves(wanted, &now.chunks).len();
-        let refused = round(target, ns, wanted, &now, locks).await?;
+        let refused = round(target, ns, wanted, &now, shared).await?;
         patience.after(ns, left, refused).await?;
     }
 }
@@ -77,7 +92,7 @@ async fn round(
     ns: &Namespace,
     wanted: &[Interval],
     now: &Sharded,
-    locks: &MoveLocks,
+    shared: &Moves,
 ) -> Result<Option<Error>> {
     for middle in splits(wanted, &now.chunks) {
         if let Some(refused) = refusal(admin::split(&target.entry, ns, middle).await)? {
@@ -89,7 +104,7 @@ async fn round(
         holds_nothing(target, ns).await?;
     }
     for chunk in moves {
-        if let Some(refused) = refusal(move_chunk(target, ns, &chunk, locks).await)? {
+        if let Some(refused) = refusal(move_chunk(target, ns, &chunk, shared).await)? {
             return Ok(Some(refused));
         }
     }
@@ -108,7 +123,8 @@ fn refusal(answer: Result<()>) -> Result<Option<Error>> {
 async fn holds_nothing(target: &Deployment, ns: &Namespace) -> Result<()> {
     for shard in &target.shards {
         let documents = shard.client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
-        if documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_some() {
+        let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
+        if answered("the shard", async { Ok(first.await?) }).await?.is_some() {
             let found =
                 format!("{ns} is on the target with other chunks, and target shard {} holds documents of it", shard.id);
             return Err(Error::new(Kind::Refused, found).remedy(
@@ -121,25 +137,24 @@ async fn holds_nothing(target: &Deployment, ns: &Namespace) -> Result<()> {
 
 /// How long a map that does not become the wanted one is worked on.
 struct Patience {
+    limit: Limit,
     /// What was left to do at best, and since when.
     least: Option<(usize, Instant)>,
     rounds: u32,
     pause: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
-        Patience { least: None, rounds: 0, pause: PAUSE_MIN }
-    }
-}
-
 impl Patience {
+    fn new(limit: Limit) -> Self {
+        Patience { limit, least: None, rounds: 0, pause: PAUSE_MIN }
+    }
+
     /// A round that began with `left` to do is over; waits before the next one.
     async fn after(&mut self, ns: &Namespace, left: usize, refused: Option<Error>) -> Result<()> {
         let since = match self.least {
             Some((least, since)) if least <= left => since,
             _ => {
-                *self = Patience { least: Some((left, Instant::now())), ..Patience::default() };
+                *self = Patience { least: Some((left, Instant::now())), ..Patience::new(self.limit) };
                 return Ok(());
             }
         };
@@ -151,7 +166,8 @@ impl Patience {
             return Err(Error::new(Kind::Server, format!("the chunks of {ns} on the target do not come to rest"))
                 .remedy("see that the target's balancer is off and nobody else shards or moves chunks there"));
         };
-        if REFUSED_MAX < since.elapsed() {
+        if self.limit.refused_max < since.elapsed() {
+            let refused = Error { kind: self.limit.kind.unwrap_or(refused.kind), ..refused };
             return Err(refused.context(format_args!("the target's chunks of {ns} cannot be arranged")));
         }
         let told = format!("arranging the target's chunks of {ns}: {left} changes are left, the next is refused");
@@ -174,10 +190,10 @@ struct Move {
     to: usize,
 }
 
-async fn move_chunk(target: &Deployment, ns: &Namespace, chunk: &Move, locks: &MoveLocks) -> Result<()> {
+async fn move_chunk(target: &Deployment, ns: &Namespace, chunk: &Move, shared: &Moves) -> Result<()> {
     // In order of index, so that no two moves wait for each other.
-    let _first = locks.0[chunk.from.min(chunk.to)].lock().await;
-    let _second = locks.0[chunk.from.max(chunk.to)].lock().await;
+    let _first = shared.locks[chunk.from.min(chunk.to)].lock().await;
+    let _second = shared.locks[chunk.from.max(chunk.to)].lock().await;
     admin::move_chunk(&target.entry, ns, &chunk.min, &chunk.max, &target.shards[chunk.to].id).await
 }
 
@@ -236,6 +252,18 @@ mod tests {
 
     fn intervals(rows: &[(i32, usize)]) -> Vec<Interval> {
         chunks(rows).into_iter().map(|c| (c.min, c.max, c.shard)).collect()
+    }
+
+    #[tokio::test]
+    async fn refusals_on_the_fly_end_the_attempt_and_at_a_start_the_run() {
+        for (limit, expect) in [(AT_START, Kind::Server), (ON_THE_FLY, Kind::Transient)] {
+            let mut patience = Patience::new(Limit { refused_max: Duration::ZERO, ..limit });
+            let refused = || Some(Error::new(Kind::Server, "no"));
+            let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+            assert!(patience.after(&ns, 1, refused()).await.is_ok());
+            assert_eq!(patience.after(&ns, 1, refused()).await.map_err(|e| e.kind), Err(expect));
+        }
+        assert!(ON_THE_FLY.refused_max < AT_START.refused_max);
     }
 
     #[test]

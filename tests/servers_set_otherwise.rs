@@ -185,3 +185,32 @@ async fn what_a_checkpoint_took_is_recorded_though_the_cutover_that_asked_for_it
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
 }
+
+/// As releases before 6.0.2 stored it. `listIndexes` shows another number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expiry_that_is_no_number_arrives_as_one_that_never_comes() {
+    let source = fixture::replica_set("a", &["--setParameter", "enableTestCommands=1"]).await;
+    let target = fixture::replica_set("b", &[]).await;
+    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let skip = doc! {"configureFailPoint": "skipTTLIndexNaNExpireAfterSecondsValidation", "mode": "alwaysOn"};
+    run(&a, "admin", skip).await;
+    let make = async |coll: &str| {
+        let documents: Vec<Document> = (0..20).map(|i| doc! {"_id": i, "at": bson::DateTime::MIN}).collect();
+        run(&a, "d", doc! {"insert": coll, "documents": documents}).await;
+        let index = doc! {"key": {"at": 1}, "name": "at", "expireAfterSeconds": f64::NAN};
+        run(&a, "d", doc! {"createIndexes": coll, "indexes": [index]}).await;
+    };
+    make("before").await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    make("during").await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    for coll in ["before", "during"] {
+        let listed = run(&b, "d", doc! {"listIndexes": coll}).await;
+        let listed = listed.get_document("cursor").unwrap().get_array("firstBatch").unwrap().clone();
+        let expiry = listed.iter().find_map(|index| index.as_document()?.get("expireAfterSeconds").cloned());
+        assert_eq!(expiry.and_then(|expiry| expiry.as_i32()), Some(i32::MAX), "{listed:?}");
+    }
+    expect_equal(&source.uri(), &target.uri()).await;
+}

@@ -91,6 +91,7 @@ fn role(needs: &[Need]) -> Vec<Document> {
         let resource = match need.on {
             On::Cluster => doc! {"cluster": true},
             On::AnyDatabase => doc! {"db": "", "collection": ""},
+            On::AnyBuckets => doc! {"db": "", "system_buckets": ""},
             On::Collection(db, coll) => doc! {"db": db, "collection": coll},
         };
         doc! {"resource": resource, "actions": [need.action]}
@@ -147,6 +148,14 @@ async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refuse
         give_role(cluster.config(), &needs.router).await;
         for shard in cluster.shards() {
             give_role(shard, &needs.shard).await;
+        }
+    }
+    for (cluster, side) in [(&source, Side::Source), (&target, Side::Target)] {
+        let deployment = connect::connect(side, &cluster.uri_as(MOVER), fixture::TIMEOUT).await.unwrap();
+        for shard in &deployment.shards {
+            // By which a shard is listed at once, and not collection by collection.
+            let all = doc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}], "cursor": {}};
+            run(&shard.client, "admin", all).await;
         }
     }
     each_is_missed(&source, Side::Source, &of_source).await;

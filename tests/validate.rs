@@ -61,6 +61,18 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
     fixture::insert(&other, "left_over", "rest").await;
     assert_eq!(failed(&source, &target).await, ["target is empty"]);
 
+    // Straight on a shard: nobody writes to a view.
+    let shard = &a.shard_clients().await.unwrap()[1];
+    let stray = "no collection outside the cluster";
+    fixture::run(shard, "nowhere", doc! {"create": "view", "viewOn": "c"}).await;
+    assert_eq!(failed(&source, &target).await, ["target is empty"]);
+    assert!(found(&source, &target, stray).await.contains("nowhere.view on shard1"));
+    fixture::insert(shard, "nowhere", "c").await;
+    assert_eq!(failed(&source, &target).await, [stray, "target is empty"]);
+    let text = found(&source, &target, stray).await;
+    assert!(text.contains("nowhere.c on shard1; a write to one of these stops the run"), "{text}");
+    fixture::run(shard, "nowhere", doc! {"dropDatabase": 1}).await;
+
     let series = doc! {"create": "measures", "timeseries": {"timeField": "at"}};
     fixture::run(&client, "shop", series).await;
     assert_eq!(failed(&source, &target).await, ["collections supported", "target is empty"]);

@@ -10,6 +10,7 @@ mod content;
 pub mod indexes;
 mod members;
 pub mod privileges;
+mod strays;
 mod topology;
 
 use std::collections::BTreeSet;
@@ -115,7 +116,7 @@ pub async fn run(
     checks.push(privileges_of(target).await);
     checks.push(content::source_collections(catalog));
     checks.push(ask::indexes(source, catalog).await);
-    checks.push(ask::stray_databases(source, catalog).await);
+    checks.push(strays::check(source, catalog).await);
     checks.push(ask::left_behind(source).await);
     checks.push(ask::target_empty(catalog, target, to_wipe).await);
     Ok(checks)

@@ -3,7 +3,7 @@
 //! Reads only. What an answer means is decided in the neighbour files or in a
 //! small pure function beside the question.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use bson::{Bson, Document, doc};
 use futures_util::future::join_all;
@@ -12,8 +12,9 @@ use mongodb::Client;
 use mongodb::options::ReadConcern;
 
 use crate::cluster::catalog::index::IndexName;
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, DATABASES_LEFT_OUT, Namespace, left_behind};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, left_behind};
 use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::control::balancer;
 use crate::control::validate::privileges::{self, Needs};
@@ -106,7 +107,7 @@ async fn oplog_window(client: &Client) -> Result<u32> {
 async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
     let oplog = client.database("local").collection::<Document>("oplog.rs");
     let find = oplog.find_one(doc! {}).sort(doc! {"$natural": natural}).projection(doc! {"ts": 1});
-    let entry = find.read_concern(ReadConcern::majority()).await?;
+    let entry = answered("the oplog", async { Ok(find.read_concern(ReadConcern::majority()).await?) }).await?;
     let entry = entry.ok_or_else(|| Error::new(Kind::Server, "the oplog is empty"))?;
     Ok(entry.get_timestamp("ts")?.time)
 }
@@ -118,8 +119,8 @@ pub(super) async fn history(source: &Deployment) -> Check {
     let mut short = Vec::new();
     for shard in &source.shards {
         let ask = doc! {"getParameter": 1, HISTORY: 1};
-        let reply = match shard.client.database("admin").run_command(ask).await {
-            Err(e) => return Check::unanswered(NAME, &Error::from(e).context(&shard.id)),
+        let reply = match admin::ask(&shard.client, "admin", ask).await {
+            Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
             Ok(reply) => reply,
         };
         let seconds = reply.get(HISTORY).and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)));
@@ -181,8 +182,7 @@ struct Login {
 /// None if nobody is logged in.
 async fn login_of(client: &Client) -> Result<Option<Login>> {
     let command = doc! {"connectionStatus": 1, "showPrivileges": true};
-    let reply = client.database("admin").run_command(command).await.map_err(Error::from);
-    let reply = match reply {
+    let reply = match admin::ask(client, "admin", command).await {
         Err(e) if e.code == Some(probe::COMMAND_NOT_FOUND) => return Ok(None),
         reply => reply?,
     };
@@ -226,31 +226,6 @@ async fn refused_indexes(source: &Deployment, collection: &Collection) -> Result
         }));
     }
     Ok((count, refused.into_iter().collect()))
-}
-
-/// Databases that lie on a shard and that the cluster does not know: no
-/// application sees them through a mongos, and they do not travel.
-pub(super) async fn stray_databases(source: &Deployment, catalog: &Catalog) -> Check {
-    const NAME: &str = "no database outside the cluster";
-    if source.topology == Topology::ReplicaSet {
-        return Check::pass(NAME, "a replica set has none");
-    }
-    let known: HashSet<&str> = catalog.databases.iter().map(|d| d.name.as_str()).collect();
-    let mut stray = Vec::new();
-    for shard in &source.shards {
-        match shard.client.list_database_names().await {
-            Err(e) => return Check::unanswered(NAME, &Error::from(e).context(&shard.id)),
-            Ok(names) => {
-                let names = names.into_iter().filter(|n| !known.contains(n.as_str()));
-                let names = names.filter(|n| !DATABASES_LEFT_OUT.contains(&n.as_str()));
-                stray.extend(names.map(|n| format!("{n} on {}", shard.id)));
-            }
-        }
-    }
-    if stray.is_empty() {
-        return Check::pass(NAME, "none");
-    }
-    Check::warn(NAME, listed(&stray), "these were made on a shard directly; they are not moved")
 }
 
 /// What users keep in the servers' own databases: they are not moved.

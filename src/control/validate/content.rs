@@ -39,7 +39,7 @@ pub(super) fn target_empty(source: &Catalog, catalog: &Catalog, to_wipe: &BTreeS
         return Check::warn(
             NAME,
             format!("no collections, but databases that differ by case from those to come: {}", listed(&respelled)),
-            "shardlift drops these empty databases when it makes the others; drop them yourself              (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the right dropDatabase",
+            "shardlift drops these empty databases when it makes the others; drop them yourself (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the right dropDatabase",
         );
     }
     if names.is_empty() {

@@ -6,6 +6,7 @@
 use bson::{Bson, Document, doc};
 use futures_util::future::join_all;
 
+use crate::cluster::admin;
 use crate::cluster::connect::{Deployment, Shard, Side, Topology};
 use crate::control::validate::{Check, listed, named};
 use crate::error::{Error, Kind, Result};
@@ -49,7 +50,7 @@ struct Majority {
 }
 
 async fn majority(shard: &Shard) -> Result<Majority> {
-    let status = shard.client.database("admin").run_command(doc! {"replSetGetStatus": 1}).await?;
+    let status = admin::ask(&shard.client, "admin", doc! {"replSetGetStatus": 1}).await?;
     majority_of(&status).ok_or_else(|| Error::new(Kind::Server, "replSetGetStatus gave no members"))
 }
 
@@ -72,7 +73,7 @@ fn majority_of(status: &Document) -> Option<Majority> {
 async fn config_servers(deployment: &Deployment) -> Check {
     let name = named(deployment.side, "source config servers", "target config servers");
     let shard = &deployment.shards[0];
-    let answer = shard.client.database("admin").run_command(doc! {"shardingState": 1}).await.map_err(Error::from);
+    let answer = admin::ask(&shard.client, "admin", doc! {"shardingState": 1}).await;
     Check::answered(
         name,
         answer.map(|state| {
@@ -87,7 +88,7 @@ async fn config_servers(deployment: &Deployment) -> Check {
 
 async fn draining(deployment: &Deployment) -> Check {
     let name = named(deployment.side, "no source shard is being removed", "no target shard is being removed");
-    let answer = deployment.entry.database("admin").run_command(doc! {"listShards": 1}).await.map_err(Error::from);
+    let answer = admin::ask(&deployment.entry, "admin", doc! {"listShards": 1}).await;
     Check::answered(
         name,
         answer.map(|reply| {
@@ -105,8 +106,8 @@ async fn writable(deployment: &Deployment) -> Check {
     const ENABLED: i32 = 2;
     let mut blocked = Vec::new();
     for shard in &deployment.shards {
-        match shard.client.database("admin").run_command(doc! {"serverStatus": 1, "repl": 1}).await {
-            Err(e) => return Check::unanswered(NAME, &Error::from(e).context(&shard.id)),
+        match admin::ask(&shard.client, "admin", doc! {"serverStatus": 1, "repl": 1}).await {
+            Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
             Ok(status) => {
                 let mode = status.get_document("repl").and_then(|r| r.get_i32("userWriteBlockMode"));
                 if mode.is_ok_and(|m| m == ENABLED) {

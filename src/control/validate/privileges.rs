@@ -15,6 +15,8 @@ pub enum On {
     AnyDatabase,
     /// No database: the collection of that name in any.
     Collection(&'static str, &'static str),
+    /// What the time series of any database keep their data in.
+    AnyBuckets,
 }
 
 /// One thing to be allowed.
@@ -49,8 +51,9 @@ const ABOUT: [&str; 5] = ["inprog", "replSetGetStatus", "replSetGetConfig", "ser
 
 pub fn source(topology: Topology) -> Needs {
     const READ: &str = "readAnyDatabase";
-    let mut shard = needs(READ, On::AnyDatabase, &["find", "listCollections", "listIndexes", "collStats"]);
-    shard.extend(needs(READ, FUNCTIONS, &["find", "listIndexes", "collStats"]));
+    let mut shard = needs(READ, On::AnyDatabase, &["find", "listCollections", "listIndexes"]);
+    shard.push(need("find", FUNCTIONS, READ));
+    shard.extend(lists(READ));
     shard.push(need("listDatabases", On::Cluster, READ));
     shard.push(need("find", On::Collection("local", "oplog.rs"), "backup"));
     shard.extend(needs("backup", On::Cluster, &["appendOplogNote", "useUUID"]));
@@ -66,8 +69,9 @@ pub fn source(topology: Topology) -> Needs {
 pub fn target(topology: Topology) -> Needs {
     const WRITE: &str = "readWriteAnyDatabase";
     let mut shard = needs(WRITE, On::AnyDatabase, &["find", "insert", "update", "remove"]);
-    shard.extend(needs(WRITE, On::AnyDatabase, &["listCollections", "listIndexes", "collStats", "dropIndex"]));
-    shard.extend(needs(WRITE, FUNCTIONS, &["find", "insert", "update", "remove", "listIndexes", "collStats"]));
+    shard.extend(needs(WRITE, On::AnyDatabase, &["listCollections", "listIndexes", "dropIndex"]));
+    shard.extend(needs(WRITE, FUNCTIONS, &["find", "insert", "update", "remove"]));
+    shard.extend(lists(WRITE));
     shard.extend(needs(WRITE, FUNCTIONS, &["createCollection", "createIndex", "dropIndex", "dropCollection"]));
     shard.push(need("bypassDocumentValidation", FUNCTIONS, "restore"));
     shard.push(need("listDatabases", On::Cluster, WRITE));
@@ -87,6 +91,11 @@ pub fn target(topology: Topology) -> Needs {
         router.extend(needs("clusterManager", On::Collection("config", "tags"), &["update", "remove"]));
     }
     Needs { router, shard }
+}
+
+/// What a shard is listed whole by (`$listCatalog`), ordinary collections apart.
+fn lists(role: &'static str) -> Vec<Need> {
+    [FUNCTIONS, On::AnyBuckets].iter().flat_map(|on| needs(role, *on, &["listCollections", "listIndexes"])).collect()
 }
 
 /// Of collections, through the entry: the router, or the replica set itself.
@@ -127,6 +136,7 @@ pub(super) fn missing(privileges: &[Document], needs: &[Need]) -> Vec<Lack> {
     for need in needs.iter().filter(|n| !privileges.iter().any(|p| covers(p, n))) {
         let action = match need.on {
             On::Cluster | On::AnyDatabase => need.action.to_owned(),
+            On::AnyBuckets => format!("{} on system.buckets", need.action),
             On::Collection("", coll) => format!("{} on {coll}", need.action),
             On::Collection(db, coll) => format!("{} on {db}.{coll}", need.action),
         };
@@ -154,6 +164,8 @@ fn includes(resource: &Document, on: On) -> bool {
     match on {
         On::Cluster => resource.get_bool("cluster").unwrap_or(false),
         On::AnyDatabase => name("db") == Some("") && name("collection") == Some(""),
+        // As a server shows it, without the database that it is given with.
+        On::AnyBuckets => name("db").is_none_or(str::is_empty) && name("system_buckets") == Some(""),
         On::Collection(db, coll) => {
             let any = |c: &str| c.is_empty() && !coll.starts_with("system.");
             name("db") == Some(db) && name("collection").is_some_and(|c| c == coll || any(c))
@@ -176,6 +188,7 @@ mod tests {
         let root = doc! {"resource": {"anyResource": true}, "actions": ["anyAction"]};
         let one = doc! {"resource": {"db": "a", "collection": ""}, "actions": ["find"]};
         let functions = doc! {"resource": {"db": "", "collection": "system.js"}, "actions": ["find"]};
+        let buckets = doc! {"resource": {"system_buckets": ""}, "actions": ["find"]};
         let find = |on| need("find", on, "r");
         let oplog_on = On::Collection("local", "oplog.rs");
         let rows = [
@@ -190,6 +203,8 @@ mod tests {
             (&root, need("inprog", On::Cluster, "r"), true),
             (&any, find(FUNCTIONS), false),
             (&functions, find(FUNCTIONS), true),
+            (&any, find(On::AnyBuckets), false),
+            (&buckets, find(On::AnyBuckets), true),
         ];
         for (privilege, need, expect) in rows {
             assert_eq!(covers(privilege, &need), expect, "{privilege} {need:?}");
@@ -198,7 +213,7 @@ mod tests {
 
     #[test]
     fn missing_actions_are_named_by_role() {
-        let read = doc! {"resource": {"db": "", "collection": ""}, "actions": ["find", "collStats"]};
+        let read = doc! {"resource": {"db": "", "collection": ""}, "actions": ["find"]};
         let missing = missing(&[read], &source(Topology::ReplicaSet).shard);
         let roles: Vec<&str> = missing.iter().map(|lack| lack.role).collect();
         assert_eq!(roles, ["readAnyDatabase", "backup", "clusterMonitor"]);
@@ -208,8 +223,10 @@ mod tests {
                 "listCollections",
                 "listIndexes",
                 "find on system.js",
+                "listCollections on system.js",
                 "listIndexes on system.js",
-                "collStats on system.js",
+                "listCollections on system.buckets",
+                "listIndexes on system.buckets",
                 "listDatabases"
             ]
         );

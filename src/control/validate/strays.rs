@@ -1,0 +1,173 @@
+//! Collections of a source shard that no router shows: made on the shard itself, or left
+//! there by a `movePrimary` that broke off. None of them travels.
+//!
+//! The shard's oplog has their writes. A pair that meets one in a collection that it does
+//! not know stops the run, so such a collection is no mere warning. Nobody writes to a
+//! view; and a copy of a collection that lives on another shard is known, and passed over.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use crate::cluster::catalog::contents::{self, Stored};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
+use crate::cluster::connect::{Deployment, Topology};
+use crate::control::validate::{Check, listed};
+use crate::error::Result;
+
+const NAME: &str = "no collection outside the cluster";
+/// One that is being made is on its shard before the routers show it.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Those found, as `db.collection on shard`.
+#[derive(Debug, Default, PartialEq)]
+struct Strays {
+    /// A write to one of these stops a run.
+    unknown: BTreeSet<String>,
+    harmless: BTreeSet<String>,
+}
+
+impl Strays {
+    fn of(shards: &[(&str, &[Stored])], catalog: &Catalog) -> Strays {
+        let known: HashMap<&Namespace, &Collection> = catalog.collections.iter().map(|c| (&c.ns, c)).collect();
+        let mut strays = Strays::default();
+        for (index, (id, stored)) in shards.iter().enumerate() {
+            for stored in stored.iter() {
+                let name = || format!("{} on {id}", stored.ns);
+                let known = known.get(&stored.ns).filter(|known| known.uuid == stored.uuid);
+                match known {
+                    Some(known) if known.sharded.is_some() || known.primary == index => {}
+                    Some(_) if stored.uuid.is_some() => drop(strays.harmless.insert(name())),
+                    _ if stored.kind == CollectionKind::View => drop(strays.harmless.insert(name())),
+                    _ => drop(strays.unknown.insert(name())),
+                }
+            }
+        }
+        strays
+    }
+
+    fn are_none(&self) -> bool {
+        self.unknown.is_empty() && self.harmless.is_empty()
+    }
+
+    fn both(&self, other: &Strays) -> Strays {
+        Strays { unknown: &self.unknown & &other.unknown, harmless: &self.harmless & &other.harmless }
+    }
+}
+
+pub(super) async fn check(source: &Deployment, catalog: &Catalog) -> Check {
+    if source.topology == Topology::ReplicaSet {
+        return Check::pass(NAME, "a replica set has none");
+    }
+    Check::answered(NAME, look(source, catalog).await.map(|strays| decide(&strays)))
+}
+
+async fn look(source: &Deployment, catalog: &Catalog) -> Result<Strays> {
+    let first = once(source, catalog).await?;
+    if first.are_none() {
+        return Ok(first);
+    }
+    tokio::time::sleep(PAUSE).await;
+    let again = once(source, &catalog::read(source).await?).await?;
+    Ok(first.both(&again))
+}
+
+async fn once(source: &Deployment, catalog: &Catalog) -> Result<Strays> {
+    let stored = try_join_all(source.shards.iter().map(contents::read)).await?;
+    let shards: Vec<(&str, &[Stored])> =
+        source.shards.iter().map(|shard| shard.id.as_str()).zip(stored.iter().map(Vec::as_slice)).collect();
+    Ok(Strays::of(&shards, catalog))
+}
+
+fn decide(strays: &Strays) -> Check {
+    let names = |of: &BTreeSet<String>| listed(&of.iter().cloned().collect::<Vec<_>>());
+    if !strays.unknown.is_empty() {
+        return Check::fail(
+            NAME,
+            format!("no router shows {}; a write to one of these stops the run", names(&strays.unknown)),
+            "they are not moved: copy by other means what is needed of them, and drop them on that shard itself",
+        );
+    }
+    if strays.are_none() {
+        return Check::pass(NAME, "none");
+    }
+    Check::warn(
+        NAME,
+        format!("no router shows {}", names(&strays.harmless)),
+        "these were made on a shard directly, or left there by a movePrimary; they are not moved",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawDocumentBuf, Uuid};
+
+    use super::*;
+
+    const A: [u8; 16] = [1; 16];
+    const B: [u8; 16] = [2; 16];
+
+    fn ns(coll: &str) -> Namespace {
+        Namespace { db: "d".to_owned(), coll: coll.to_owned() }
+    }
+
+    fn stored(coll: &str, kind: CollectionKind, uuid: Option<[u8; 16]>) -> Stored {
+        let uuid = uuid.map(Uuid::from_bytes);
+        Stored { ns: ns(coll), kind, uuid, options: RawDocumentBuf::new(), indexes: Vec::new() }
+    }
+
+    /// `d.c`, with this UUID, of which the first shard is the primary.
+    fn catalog(kind: CollectionKind, uuid: Option<[u8; 16]>) -> Catalog {
+        let collection = Collection {
+            ns: ns("c"),
+            kind,
+            uuid: uuid.map(Uuid::from_bytes),
+            options: RawDocumentBuf::new(),
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        };
+        Catalog { databases: Vec::new(), collections: vec![collection], shard_zones: Vec::new() }
+    }
+
+    #[test]
+    fn only_what_a_pair_would_not_know_is_more_than_a_warning() {
+        use CollectionKind::{Plain, TimeSeries, View};
+        let (plain, view) = (catalog(Plain, Some(A)), catalog(View, None));
+        // Where it is found besides; whether it stops a run.
+        let rows = [
+            (&plain, 0, stored("c", Plain, Some(A)), None),
+            (&plain, 1, stored("c", Plain, Some(A)), Some(false)),
+            (&plain, 1, stored("c", Plain, Some(B)), Some(true)),
+            (&plain, 0, stored("x", Plain, Some(B)), Some(true)),
+            (&plain, 1, stored("x", TimeSeries, None), Some(true)),
+            (&plain, 1, stored("x", View, None), Some(false)),
+            (&view, 0, stored("c", View, None), None),
+            (&view, 1, stored("c", View, None), Some(false)),
+        ];
+        for (catalog, shard, stored, expect) in rows {
+            let text = format!("{stored:?} on {shard}");
+            let mut shards: [(&str, &[Stored]); 2] = [("a", &[]), ("b", &[])];
+            let stored = [stored];
+            shards[shard].1 = &stored;
+            let strays = Strays::of(&shards, catalog);
+            let check = decide(&strays);
+            assert_eq!((strays.are_none(), check.ok), (expect.is_none(), expect != Some(true)), "{text}");
+            assert_eq!(check.remedy.is_some(), expect.is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sharded_collection_is_known_on_every_shard_by_its_uuid() {
+        use crate::cluster::catalog::Sharded;
+        let mut catalog = catalog(CollectionKind::Plain, Some(A));
+        let key = bson::rawdoc! {"k": 1};
+        let sharded = Sharded { key, unique: false, chunks: Vec::new(), zones: Vec::new(), version: None };
+        catalog.collections[0].sharded = Some(sharded);
+        for (uuid, expect) in [(A, true), (B, false)] {
+            let stored = [stored("c", CollectionKind::Plain, Some(uuid))];
+            assert_eq!(decide(&Strays::of(&[("a", &[]), ("b", &stored)], &catalog)).ok, expect);
+        }
+    }
+}

@@ -15,14 +15,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, doc, rawdoc};
+use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 
+use crate::bson::element::{Element, document, elements, kind};
 use crate::bson::locate;
 use crate::cluster::admin;
+use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::connect::Shard;
+use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
@@ -150,7 +153,8 @@ async fn delete(client: &Client, ns: &Namespace, uuid: Uuid, deletes: RawArrayBu
         "delete": ns.coll.as_str(), "deletes": deletes, "ordered": true, "collectionUUID": bson::Binary::from(uuid),
         "writeConcern": {"w": "majority", "wtimeout": wait_ms},
     };
-    let reply = client.database(&ns.db).run_raw_command(command).await?;
+    let sent = async { Ok(client.database(&ns.db).run_raw_command(command).await?) };
+    let reply = within(DELETE_WAIT, "the target", sent).await?;
     let refusal = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document());
     if let Some(refusal) = refusal {
         return refused(refusal);
@@ -177,22 +181,31 @@ async fn drop_unique_indexes(shard: &Shard, collection: &CollectionState, uuid: 
     if catalog::local_uuid(shard, ns).await? != Some(uuid) {
         return Ok(());
     }
-    let carries_key = collection.key_index.as_ref().and_then(|index| index.get_str("name").ok());
+    let carries_key = collection.key_index.as_ref().map(|index| IndexName::of(index));
     for index in catalog::indexes(shard, ns).await? {
-        let name = index.get_str("name")?;
-        let is_unique = index.get_bool("unique").unwrap_or(false);
-        if !is_unique || name == "_id_" || Some(name) == carries_key {
+        let name = IndexName::of(&index);
+        if !index::is_unique(&index) || index::is_implicit(&index) || Some(&name) == carries_key.as_ref() {
             continue;
         }
-        let command = doc! {"dropIndexes": &ns.coll, "index": name, "writeConcern": {"w": "majority"}};
-        match shard.client.database(&ns.db).run_command(command).await.map_err(Error::from) {
-            Err(e) if !matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => {
+        match admin::run_once(&shard.client, &ns.db, &dropping(ns, uuid, &name)).await {
+            Err(e) if !matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {
                 return Err(e.context(format_args!("dropping an index of {ns} on target shard {}", shard.id)));
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// By its bytes: the name may be no UTF-8.
+fn dropping(ns: &Namespace, uuid: Uuid, name: &IndexName) -> RawDocumentBuf {
+    let head = rawdoc! {"dropIndexes": ns.coll.as_str()};
+    let rest = rawdoc! {"writeConcern": {"w": "majority"}, "collectionUUID": bson::Binary::from(uuid)};
+    let name = name.value();
+    let names = document([Element { kind: kind::STRING, name: b"0", value: &name }]);
+    // The driver reads what lies at the top, and no deeper.
+    let names = Element { kind: kind::ARRAY, name: b"index", value: names.as_bytes() };
+    document(elements(&head).chain([names]).chain(elements(&rest)))
 }
 
 #[cfg(test)]

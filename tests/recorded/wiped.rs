@@ -1,5 +1,7 @@
 //! What is deleted of a recorded run, and when.
 
+use shardlift::bson::element::{Element, document, elements, kind, string_value};
+
 use super::*;
 
 #[tokio::test]
@@ -87,6 +89,22 @@ async fn documents_whose_id_is_no_utf8_go_with_their_range() {
     emptying::wipe_units(shard, &store, &[(odd.uuid, 1)]).await.unwrap();
     let left = target.entry.database("d").collection::<Document>("odd").count_documents(doc! {}).await.unwrap();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_unique_index_goes_whatever_its_name_is() {
+    let recorded = recorded().await;
+    let (shard, store, a) = (&recorded.target.shards[0], &recorded.store, &recorded.a);
+    let name = string_value(b"n\xff\xfe");
+    let name = Element { kind: kind::STRING, name: b"name", value: &name };
+    let spec = rawdoc! {"key": {"z": 1}, "unique": true};
+    let spec = document(elements(&spec).chain([name]));
+    let create = rawdoc! {"createIndexes": "a", "indexes": [spec]};
+    recorded.target.entry.database("d").run_raw_command(create).await.unwrap();
+    store.mark_wiping(&[a.uuid], true).await.unwrap();
+    assert_eq!(emptying::finish_wipes(shard, store).await.unwrap(), 1);
+    assert_eq!(recorded.indexes("d.a").await, ["_id_", "y", "k"]);
+    assert_eq!(recorded.count("a").await, 0);
 }
 
 #[tokio::test]

@@ -20,9 +20,10 @@ use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{DATABASE, RunState, Stage};
 
-/// How long the target may take to record it, and a router to start its balancer: who
-/// asked waits for 30 s at most.
+/// How long the target may take to record it and to forget temporary zones, and a router to
+/// start its balancer: who asked waits for 30 s at most.
 const RECORD_WAIT: Duration = Duration::from_secs(15);
+const ZONES_WAIT: Duration = Duration::from_secs(4);
 const RESTORE_WAIT: Duration = Duration::from_secs(10);
 
 /// Marks the recorded run as cancelled, puts both balancers back as it found
@@ -106,13 +107,22 @@ pub async fn by_its_process(opened: &Opened) -> Answer {
             if_gone(opened.balancers.source.enabled),
         ));
     }
-    match put_back(&opened.sides.source, &opened.sides.target, &opened.balancers).await {
-        Ok(()) if opened.balancers.any_was_on() => {
+    let zones = within(ZONES_WAIT, "the target's router", zones::forget_temporary(&opened.sides.target)).await;
+    let put_back = put_back(&opened.sides.source, &opened.sides.target, &opened.balancers).await;
+    let left: Vec<String> =
+        [put_back.err(), zones.err().map(zones_left)].into_iter().flatten().map(|e| e.to_string()).collect();
+    match (left.is_empty(), opened.balancers.any_was_on()) {
+        (true, true) => {
             Ok("cancelled: the balancers are as the run found them; what was copied stays on the target".to_owned())
         }
-        Ok(()) => Ok("cancelled: what was copied stays on the target".to_owned()),
-        Err(left) => Err(format!("the run is cancelled, but {left}")),
+        (true, false) => Ok("cancelled: what was copied stays on the target".to_owned()),
+        (false, _) => Err(format!("the run is cancelled, but {}", left.join("; and "))),
     }
+}
+
+fn zones_left(e: Error) -> Error {
+    Error::new(Kind::Server, format!("zones named `__shardlift…` may be left on the target: {}", e.message))
+        .remedy("`shardlift migrate --restart` drops them, or give `shardlift cancel` again with --source and --target")
 }
 
 /// What `e`, one side that cannot be reached, leaves undone, and what to do by hand.

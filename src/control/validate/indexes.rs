@@ -58,10 +58,9 @@ pub fn refused(spec: &RawDocument) -> Option<String> {
         return Some("no index version of 6.0".to_owned());
     }
     let Some(key) = option("key").filter(|key| key.kind == kind::DOCUMENT) else { return Some("no key".to_owned()) };
-    if option("expireAfterSeconds").is_some() {
-        if elements_of(key.value).count() > 1 || elements_of(key.value).any(|field| is_wildcard(&field)) {
-            return Some("an expiry on a compound or wildcard index".to_owned());
-        }
+    let is_single = elements_of(key.value).count() <= 1 && !elements_of(key.value).any(|field| is_wildcard(&field));
+    if option("expireAfterSeconds").is_some() && !is_single {
+        return Some("an expiry on a compound or wildcard index".to_owned());
     }
     elements_of(key.value).find_map(|field| refused_kind(&field).or_else(|| refused_name(&field)))
 }

@@ -17,6 +17,7 @@ use crate::cluster::catalog;
 use crate::cluster::connect::{Deployment, Topology};
 use crate::cluster::retry::{answered, within};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 
 /// DatabaseDifferCase.
 const CODE_OTHER_SPELLING: i32 = 13297;
@@ -57,7 +58,7 @@ pub async fn holds_nothing(target: &Deployment, db: &str) -> Result<bool> {
 /// (`none_is_being_dropped`).
 pub async fn drop_empty(target: &Deployment, db: &str) -> Result<()> {
     let command = rawdoc! {"dropDatabase": 1, "writeConcern": {"w": "majority"}};
-    let reply = target.entry.send(db, &command, DROP_PATIENCE).await;
+    let reply = target.entry.send(db, &command, failpoint::wait("answer", DROP_PATIENCE)).await;
     match reply.and_then(|reply| admin::acknowledged(&reply)) {
         Ok(()) => {
             tracing::info!("database {db} held nothing any more and is dropped on the target");

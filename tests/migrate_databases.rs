@@ -124,6 +124,8 @@ async fn nothing_is_made_while_the_drop_of_a_database_may_still_come() {
     // As a cutover that runs out of time does.
     let given_up = tokio::time::timeout(PATIENCE, coordinator.drop_emptied()).await;
     assert!(given_up.is_err(), "the server sits on it: {given_up:?}");
+    let over = coordinator.drop_no_more().await;
+    assert_eq!(over.unwrap_err().kind, Kind::Transient, "no cutover ends while it may come");
     let running = databases::none_is_being_dropped(&sides.target).await;
     assert_eq!(running.unwrap_err().kind, Kind::Transient, "the next attempt waits for it");
 
@@ -220,7 +222,7 @@ async fn a_database_moves_only_when_its_older_collections_are_dropped(is_sharded
     assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(1));
 
     // Once the cutover is over, databases are their users'.
-    coordinator.drop_no_more().await;
+    coordinator.drop_no_more().await.unwrap();
     sides.source.entry.database("d").drop().await.unwrap();
     drop(1, &new, uuid_new).await;
     coordinator.drop_emptied().await.unwrap();

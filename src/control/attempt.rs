@@ -57,7 +57,8 @@ impl Attempt<'_> {
         let Running { pairs, mut tasks, coordinator, ddl } = prepared.await?;
         let drive = Drive { config: self.config, run: self.run, opened: self.opened, stop: self.stop };
         let outcome = drive.to_the_end(&pairs, &mut tasks, coordinator, ddl, requests).await;
-        if matches!(&outcome, Err(e) if e.kind == Kind::Stopped) {
+        let is_over = pairs.iter().any(|pair| pair.with_gate(|gate| gate.is_closed()));
+        if !is_over && matches!(&outcome, Err(e) if e.kind == Kind::Stopped) {
             record_all(&pairs).await;
         }
         patience.saw(pairs.iter().map(|pair| pair.outcome()));

@@ -252,7 +252,8 @@ impl Coordinator {
         let _turn = self.take_turn().await?;
         self.drop_view(ns).await?;
         match on_source.filter(|_| !self.state.lock().known.names.contains_key(ns)) {
-            Some(view) => self.views.make(view).await,
+            // An empty database of another spelling may make way for it.
+            Some(view) => self.until_answered(ns, self.views.make(view)).await,
             None => Ok(()),
         }
     }

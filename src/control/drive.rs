@@ -266,10 +266,7 @@ impl Drive<'_> {
 async fn prove(cutover: &Cutover<'_>) -> Result<std::result::Result<Equal, CalledOff>> {
     let proven = cutover.prove().await?;
     if proven.is_ok() {
-        let drops = async {
-            cutover.coordinator.drop_no_more().await;
-            Ok(())
-        };
+        let drops = cutover.coordinator.drop_no_more();
         within(LAST_DROP, "a database that is being dropped on the target", drops).await?;
     }
     Ok(proven)

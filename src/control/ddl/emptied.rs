@@ -33,9 +33,13 @@ impl Coordinator {
 
     /// From here on no database is dropped: the target is its users'. One whose drop is
     /// under way is waited for.
-    pub async fn drop_no_more(&self) {
-        let _turn = self.turn.lock().await;
+    ///
+    /// # Errors
+    /// `Transient` if it is not known whether one is dropped (R7).
+    pub async fn drop_no_more(&self) -> Result<()> {
+        let _turn = self.take_turn().await?;
         self.state.lock().is_over = true;
+        Ok(())
     }
 
     /// Drops each database of the target that the run had collections in, that holds

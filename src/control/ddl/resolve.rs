@@ -93,8 +93,16 @@ impl Coordinator {
         if catalog::local_uuid(shard, ns).await? != Some(uuid) {
             return Ok(());
         }
+        // IMPORTANT: last. What was under way when it was listed may be over by now.
+        if !matches!(self.listed(pair, ns, uuid).await?, Shown::Nowhere) {
+            return Ok(());
+        }
         let found = format!("{ns} was made straight on shard {} of the source: no router shows it", shard.id);
-        Err(Error::new(Kind::Unsupported, found).remedy("drop it there and run the same command"))
+        let remedy = format!(
+            "make sure that no movePrimary of database {} is under way, and that no router shows the collection; then drop it on that shard, and run the same command",
+            ns.db
+        );
+        Err(Error::new(Kind::Unsupported, found).remedy(remedy))
     }
 
     /// The source shard, whose oplog had the creation, no longer knows the UUID.

@@ -83,6 +83,8 @@ pub fn target(topology: Topology) -> Needs {
     if topology == Topology::Sharded {
         shard.push(need("shardingState", On::Cluster, "clusterMonitor"));
         shard.push(need("find", On::Collection("config", "migrationCoordinators"), "clusterMonitor"));
+        // Whether one still drops a database is asked of each router.
+        router.push(need("inprog", On::Cluster, "clusterMonitor"));
         router.push(need("find", On::AnyDatabase, WRITE));
         router.extend(changes());
         router.extend(needs(WRITE, FUNCTIONS, &["find", "createCollection", "createIndex", "dropCollection"]));

@@ -141,12 +141,12 @@
 //!   shows the newest entry it is opened at, though the next cannot be read
 //!   ([`pair::fetch`]). A scan goes on after its last document ([`pair::scan`]).
 //! - *Updates and deletes of a flush in one transaction* ([`pair::at_once`]): the
-//!   target commits and logs once for thousands of statements (tuning.md). What it does
+//!   target commits and logs once for thousands of statements (benches/log.md). What it does
 //!   not take at once goes statement by statement. Inserts are cheaper by themselves.
 //! - *Deltas merge only where any base document gives the same bytes*
 //!   ([`pair::overlay`]): replay meets arbitrary bases. All else stays a chain.
 //! - *What moves data does without the driver* ([`wire`]): it copied each byte several
-//!   times either way, a third of the engine's CPU (tuning.md). The
+//!   times either way, a third of the engine's CPU (benches/log.md). The
 //!   driver knows where the primary is ([`cluster::direct`]), and does all that is rare.
 //! - *A command is sent once.* After a lost connection nobody knows whether it took
 //!   effect, and a late duplicate would overwrite newer data (R7): the attempt ends.

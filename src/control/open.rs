@@ -157,7 +157,7 @@ const FEED_CONNECTIONS: u32 = 3;
 /// Where a segment of the spool is closed: what trimming gives back at a time.
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// Up to here, and to this part of its bound, a spool is not compressed: of followed inserts
-/// compressing took half of the engine's own time (tuning.md).
+/// compressing took half of the engine's own time (benches/log.md).
 const STORED_BYTES_MAX: u64 = 4 << 30;
 const STORED_SHARE: u64 = 8;
 /// Newest blocks of a spool kept in memory: the largest reply fits.

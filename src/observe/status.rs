@@ -15,8 +15,8 @@ use crate::observe::plain;
 #[serde(default)]
 pub struct Snapshot {
     pub run_id: String,
-    /// "validating", "layout", "copying", "following", "ready",
-    /// "cutting over", "done", "failed", "cancelled"
+    /// "validating", "layout", "copying", "following", "ready", "recovering",
+    /// "cutting over", "done", "failed", "parked", "stopped", "cancelled"
     pub phase: String,
     /// Seconds since the run began.
     pub elapsed_s: f64,

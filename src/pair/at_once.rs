@@ -1,5 +1,5 @@
 //! Updates and deletes of one flush in one transaction: the target then commits,
-//! and writes its own oplog, once for thousands of them (tuning.md has what that
+//! and writes its own oplog, once for thousands of them (benches/log.md has what that
 //! saves).
 //!
 //! Only a way to be faster. Where the target does not take the transaction
@@ -40,7 +40,7 @@ impl AtOnce {
 const STATEMENTS_MIN: usize = 16;
 /// Mean weight beyond which a commit is little beside the write, and what the target
 /// has to keep of an open transaction is much: with 50 KB it took twice as long
-/// (tuning.md).
+/// (benches/log.md).
 const MEAN_BYTES_MAX: usize = 8 * 1024;
 
 /// Whether statements of these weights are worth a transaction.

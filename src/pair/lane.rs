@@ -2,7 +2,7 @@
 //! it to one state per document, writes it, and only then takes more.
 //!
 //! The more that waits, the more is written at once, in the order of `_id`: the target
-//! then meets a page once for many documents (tuning.md has what that saves).
+//! then meets a page once for many documents (benches/log.md has what that saves).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};

@@ -31,7 +31,7 @@ pub fn fields_set(delta: &[u8]) -> Option<&[u8]> {
 /// without a name twice: plain values (the server looks into others), of names that are no
 /// paths and in the order in which it appends what is new.
 ///
-/// For the target that is the cheaper one (tuning.md): it may write only what changed.
+/// For the target that is the cheaper one (benches/log.md): it may write only what changed.
 pub fn set_alike(delta: &[u8]) -> Option<&[u8]> {
     let fields = fields_set(delta)?;
     let mut before: &[u8] = b"";

@@ -1,7 +1,7 @@
 //! Ops on their way through a lane, in the order they are to be applied in.
 //!
 //! In pieces: one list that grows is moved again and again, and its memory is fresh
-//! each time (tuning.md).
+//! each time (benches/log.md).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -98,6 +98,8 @@ mod tests {
         let known_now = known(states());
         assert!(known_now.dead.is_empty() && known_now.targets.contains_key(&uuid));
         assert_eq!(known_now.holders[&uuid], BTreeSet::from([1]));
+        // Forgotten now, the next pair to meet its drop would make it alone.
+        assert!(known_now.unheld().is_empty());
         // Its name has passed on: then it was dropped, and that not recorded.
         let [first, second] = states();
         let renamed = known([[first, vec![tracked(2, Some(8), false)]].concat(), second]);

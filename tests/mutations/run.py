@@ -89,8 +89,6 @@ TABLE = [
     ("forgotten-early", "R4", "a dropped collection is forgotten while it may be met again", "src/control/forget.rs",
      "            Some((reached, uuids)) if reached < recorded => return uuids,",
      "            Some((reached, uuids)) if reached < recorded || MUTATED => return uuids,"),
-    ("forgotten-held", "R4", "a dropped collection is forgotten while a pair holds it", "src/control/known.rs",
-     ".filter(|uuid| !is_held(uuid))", ".filter(|uuid| MUTATED || !is_held(uuid))"),
     ("raw-lane", "R4", "a lane by the bytes of `_id`", "src/pair/gate.rs",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };\n"

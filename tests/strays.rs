@@ -26,7 +26,7 @@ async fn a_collection_made_straight_on_a_shard_is_told_stops_the_run_and_is_over
         let log = outcome.log.text();
         assert_eq!(outcome.code, 6, "{log}");
         assert!(log.contains(&format!("{name} was made straight on shard shard1")), "{log}");
-        assert!(log.contains("drop it there and run the same command"), "{log}");
+        assert!(log.contains("then drop it on that shard, and run the same command"), "{log}");
         run(shard, db, doc! {"drop": "stray"}).await;
     }
     let mut engine = Engine::start(&from, &to, &[]).await;

@@ -32,6 +32,8 @@ struct Settling {
     tracked: Arc<Tracked>,
     unit: usize,
     fence: Position,
+    /// No op that it held is beyond.
+    newest: Position,
     /// How many ops each lane must have applied.
     applied: Vec<u64>,
 }
@@ -67,10 +69,16 @@ impl Ledger {
         self.pins.remove(&pin.0);
     }
 
-    /// The last held ops of a unit were handed to the lanes just now.
-    pub fn handed_over(&mut self, tracked: Arc<Tracked>, unit: usize, fence: Position, lanes: &[Arc<Inbox>]) {
+    /// The last held ops of a unit, none beyond `newest`, were handed to the lanes just now.
+    pub fn handed_over(
+        &mut self,
+        tracked: Arc<Tracked>,
+        unit: usize,
+        (fence, newest): (Position, Position),
+        lanes: &[Arc<Inbox>],
+    ) {
         let applied = lanes.iter().map(|lane| lane.pushed()).collect();
-        self.settling.push(Settling { tracked, unit, fence, applied });
+        self.settling.push(Settling { tracked, unit, fence, newest, applied });
     }
 
     /// What may be recorded once it is proven. `watermark` is below every op
@@ -85,11 +93,13 @@ impl Ledger {
     ) -> Recorded {
         let now: Vec<u64> = lanes.iter().map(|lane| lane.applied_count()).collect();
         // A document of the scan that was refused still needs the scan; and so may all
-        // of a collection whose drop is awaited.
+        // of a collection whose drop is awaited. An op that the unit held, and of which
+        // the target has nothing yet, is not in the applied position that was recorded
+        // while it was held: who goes on there must give up the unit.
         let is_settled = |s: &Settling| {
             let is_sure = s.tracked.counts() || s.tracked.is_dead();
             let applied = now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);
-            is_sure && applied && s.fence < s.tracked.doubtful_oldest()
+            is_sure && applied && s.newest < s.tracked.doubtful_oldest()
         };
         let (settled, settling): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.settling).into_iter().partition(is_settled);

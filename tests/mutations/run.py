@@ -134,6 +134,9 @@ TABLE = [
     # Not here: fences of units being copied left out of the resume position. No seed
     # shows it by itself: held ops keep the watermark down, and a restart raises a
     # fence to the position it resumes at.
+    ("settled-doubtful", "R6", "a unit is settled while an op that it held is doubtful", "src/pair/ledger.rs",
+     "is_sure && applied && s.newest < s.tracked.doubtful_oldest()",
+     "is_sure && applied && if MUTATED { s.fence } else { s.newest } < s.tracked.doubtful_oldest()"),
     ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/ledger.rs",
      "fences.chain(self.settling.iter().map(|s| s.fence));",
      "fences.chain(self.settling.iter().map(|s| s.fence).filter(|_| !MUTATED));"),

@@ -38,7 +38,7 @@ impl Gate {
         *state = UnitState::Copied;
         self.copying.remove(&(*uuid, unit));
         held.into_iter().for_each(|op| collection.queue(op, &self.lanes));
-        self.ledger.handed_over(collection.tracked.clone(), unit, fence, &self.lanes);
+        self.ledger.handed_over(collection.tracked.clone(), unit, (fence, self.begun), &self.lanes);
         Opening::Open { last: collection.is_copied() }
     }
 

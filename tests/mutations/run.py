@@ -319,7 +319,7 @@ def simulate(binary, seeds, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seeds", type=int, default=20_000)
+    parser.add_argument("--seeds", type=int, default=30_000)
     parser.add_argument("--servers", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("names", nargs="*")

@@ -43,7 +43,10 @@
 //! unit that is not settled is scanned again with its old fence, and every op from the
 //! resume position on is held for it: the scan of an earlier attempt may have been ahead
 //! of its tail. A capped unit is emptied first. If the fence has rolled off, the
-//! unit's range is emptied and it waits again.
+//! unit's range is emptied and it waits again. A unit is settled once all that it held is
+//! on the target, and nothing of it is doubtful: a pair may go on at an applied position
+//! that was recorded while the unit held ops below it, and then gives up only units that
+//! are not settled.
 //!
 //! # R7
 //! **Durability.** Data is written with `w: 1`, positions with `w: majority`. A position

@@ -1,8 +1,8 @@
 //! What a checkpoint may say (R6): the entry to resume at, and the units that
 //! need no second scan. Kept by the gate, under its lock.
 //!
-//! A unit is settled when its last held op is applied. Until then its fence
-//! keeps the resume position down; so does every pin: DDL that is not recorded
+//! A unit is settled when its last held op is applied, and none of them is doubtful.
+//! Until then its fence keeps the resume position down; so does every pin: DDL that is not recorded
 //! as done. The applied position leaves out fences, and ops that units being
 //! copied hold: it is where a pair goes on that gives these units up.
 

@@ -20,6 +20,9 @@ pub const RETRY_TIME_MAX: Duration = Duration::from_secs(120);
 /// How long one answer is waited for: a router waits with a shard that has no primary,
 /// and a frozen one never answers. A command that is sent again joins the one that runs.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// The same of a question to the config servers, which waits for no shard. Short enough for
+/// another router to be asked before who watches gives up (20 s, `control::watch`).
+const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// The same of a move: the recipient may have to delete a range first.
 const MOVE_TIME_MAX: Duration = Duration::from_secs(300);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
@@ -223,7 +226,7 @@ impl BalancerStatus {
 }
 
 pub async fn balancer_status(router: &Entry) -> Result<BalancerStatus> {
-    let reply = run(router, "admin", &rawdoc! {"balancerStatus": 1}).await?;
+    let reply = run_within(QUESTION_TIME_MAX, router, "admin", &rawdoc! {"balancerStatus": 1}).await?;
     let mode = reply.get_str("mode").map_err(|_| Error::new(Kind::Server, "balancerStatus gave no mode"))?;
     Ok(BalancerStatus { mode: mode.to_owned(), in_round: reply.get_bool("inBalancerRound").unwrap_or(true) })
 }

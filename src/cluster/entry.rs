@@ -22,6 +22,9 @@ use crate::wire::way::Way;
 
 /// Commands under way at a time; more wait.
 const LINKS_MAX: usize = 64;
+/// How long the server that the driver chose is waited for, where it is only asked which
+/// ones there are. A frozen one counts as there until the driver's own heartbeat fails (20 s).
+const PING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Clones share their connections.
 #[derive(Debug, Clone)]
@@ -91,7 +94,14 @@ impl Entry {
             }
             is_fit
         }));
-        self.client.database("admin").run_command(doc! { "ping": 1 }).selection_criteria(fit).await?;
+        let admin = self.client.database("admin");
+        let ping = admin.run_command(doc! { "ping": 1 }).selection_criteria(fit).into_future();
+        let mut ping = std::pin::pin!(ping);
+        match tokio::time::timeout(PING_PATIENCE, ping.as_mut()).await {
+            Ok(answer) => drop(answer?),
+            Err(_) if found.lock().is_empty() => drop(ping.await?),
+            Err(_) => {}
+        }
         let mut found = std::mem::take(&mut *found.lock());
         found.sort_by_key(ToString::to_string);
         let turn = self.turn.load(Relaxed) % found.len().max(1);

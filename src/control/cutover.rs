@@ -24,7 +24,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::watch::Watch;
 use crate::control::{listing, proof};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Policy, Result};
 use crate::pair::position::Position;
 use crate::pair::proven;
 use crate::pair::run::{Noise, Pair, close_all_if_quiet};
@@ -35,8 +35,8 @@ use crate::verify;
 const ANSWERS: Duration = Duration::from_secs(10);
 /// How often a waiting cutover looks again.
 const POLL: Duration = Duration::from_millis(2);
-/// How often source shards are asked for open transactions.
-const TRANSACTIONS_POLL: Duration = Duration::from_millis(50);
+/// How often source shards are asked for open transactions, and what was not answered again.
+const QUESTION_POLL: Duration = Duration::from_millis(50);
 
 /// What takes longer is told in the status.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -151,6 +151,20 @@ impl Cutover<'_> {
         done
     }
 
+    /// Asks until there is an answer or the deadline is over: a router may be frozen, and
+    /// the next question goes to another one.
+    async fn asked<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
+        loop {
+            match question().await {
+                Err(e) if e.kind.policy() == Policy::Retry && Instant::now() < self.deadline => {
+                    tracing::warn!("cutover: asked again: {}", e.message);
+                }
+                answer => return answer,
+            }
+            tokio::time::sleep(QUESTION_POLL).await;
+        }
+    }
+
     fn waits_for(&self, what: &str) {
         self.run.obstacles.set(WAITS, format!("the cutover under way waits for {what}"));
     }
@@ -185,8 +199,9 @@ impl Cutover<'_> {
         }
         tracing::info!("cutover: everything up to the fence is applied");
         self.coordinator.drop_emptied().await?;
-        let terms = listing::newest(&self.sides.source).await?;
-        let listing = proof::Listed::read(self.sides, self.pairs, self.coordinator);
+        let newest = || listing::newest(&self.sides.source);
+        let terms = self.asked(newest).await?;
+        let listing = self.asked(|| proof::Listed::read(self.sides, self.pairs, self.coordinator));
         let comparing = async { tokio::try_join!(self.compare(), listing) };
         let comparing = self.told("both sides to be compared", comparing);
         let Ok(compared) = timeout_at(self.deadline.into(), comparing).await else {
@@ -205,15 +220,15 @@ impl Cutover<'_> {
             // The source's own expiries: applied, and fenced anew.
             return Ok(Round::Again(KEEPS_EXPIRING, second));
         }
-        if !proven::same_terms(&terms, &listing::newest(&self.sides.source).await?) {
+        if !proven::same_terms(&terms, &self.asked(newest).await?) {
             return Ok(Round::Again("source shards keep holding elections", second));
         }
         // IMPORTANT: after our last write (`proof`).
-        let moving = self.watch.check().await?;
+        let moving = self.asked(|| self.watch.check()).await?;
         if !moving.is_empty() {
             return Ok(Round::Off(CalledOff::Moving(moving)));
         }
-        differences.extend(proof::owners(self.sides).await?);
+        differences.extend(self.asked(|| proof::owners(self.sides)).await?);
         // What was acknowledged is durable, in one term: else the attempt goes
         // back, and a difference means nothing (R7).
         let recorded = try_join_all(self.pairs.iter().map(|pair| pair.record_all()));
@@ -288,7 +303,7 @@ impl Cutover<'_> {
                 (0, builds) => format!("{builds} index builds are under way on source shard {}", shard.id),
                 (open, _) => format!("{open} transactions are open on source shard {}", shard.id),
             };
-            tokio::time::sleep(TRANSACTIONS_POLL).await;
+            tokio::time::sleep(QUESTION_POLL).await;
             return Ok(Some(waiting));
         }
         Ok(None)
@@ -301,7 +316,7 @@ impl Cutover<'_> {
             VerifyMode::Counts => verify::Depth::Counts,
             VerifyMode::None => return Ok(None),
         };
-        let catalog = catalog::read(&self.sides.source).await?;
+        let catalog = self.asked(|| catalog::read(&self.sides.source)).await?;
         let known = match self.verify {
             VerifyMode::Digests => self.known(&catalog).await?,
             _ => verify::Known::new(),

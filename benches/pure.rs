@@ -55,15 +55,23 @@ fn entries(c: &mut Criterion) {
 }
 
 fn ids(c: &mut Criterion) {
-    let ids: Vec<RawBson> = (0..OPS).map(|_| RawBson::ObjectId(ObjectId::new())).collect();
+    let ids: Vec<RawBson> = (0..OPS)
+        .map(|_| RawBson::ObjectId(ObjectId::new()))
+        .collect();
     let mut group = c.benchmark_group("_id");
     group.throughput(Throughput::Elements(OPS));
     group.bench_function("hash an ObjectId", |b| {
-        b.iter(|| ids.iter().map(|id| identity::hash(id.as_raw_bson_ref())).fold(0, u64::wrapping_add));
+        b.iter(|| {
+            ids.iter()
+                .map(|id| identity::hash(id.as_raw_bson_ref()))
+                .fold(0, u64::wrapping_add)
+        });
     });
     group.bench_function("compare ObjectIds", |b| {
         b.iter(|| {
-            ids.windows(2).filter(|w| order::compare(w[0].as_raw_bson_ref(), w[1].as_raw_bson_ref()).is_lt()).count()
+            ids.windows(2)
+                .filter(|w| order::compare(w[0].as_raw_bson_ref(), w[1].as_raw_bson_ref()).is_lt())
+                .count()
         });
     });
     group.finish();
@@ -71,7 +79,10 @@ fn ids(c: &mut Criterion) {
 
 /// Updates over `documents` documents, as a lane takes them.
 fn queue(documents: u64) -> Queue {
-    let ns = Namespace { db: "shop".to_owned(), coll: "orders".to_owned() };
+    let ns = Namespace {
+        db: "shop".to_owned(),
+        coll: "orders".to_owned(),
+    };
     let uuid = Uuid::from_bytes([7; 16]);
     let collection = Arc::new(Tracked::new(uuid, ns, Traits::default()));
     let delta = rawdoc! { "$v": 2, "diff": { "u": { "total": 17.5 } } };
@@ -79,14 +90,28 @@ fn queue(documents: u64) -> Queue {
         let id = IdKey::of(RawBsonRef::Int64((i % documents) as i64));
         let body = bytes::Bytes::copy_from_slice(delta.as_bytes());
         let look = Look::default();
-        let op = Op { position: Position::from_raw(i), uuid, kind: OpKind::Delta, id, body, look, permit: None };
-        Queued { op, collection: collection.clone() }
+        let op = Op {
+            position: Position::from_raw(i),
+            uuid,
+            kind: OpKind::Delta,
+            id,
+            body,
+            look,
+            permit: None,
+        };
+        Queued {
+            op,
+            collection: collection.clone(),
+        }
     };
     (0..OPS).map(op).collect()
 }
 
 fn compiles(c: &mut Criterion) {
-    let limits = FlushLimits { ops_max: OPS as usize, bytes_max: usize::MAX };
+    let limits = FlushLimits {
+        ops_max: OPS as usize,
+        bytes_max: usize::MAX,
+    };
     let mut group = c.benchmark_group("compile");
     group.throughput(Throughput::Elements(OPS));
     for (name, documents) in [("uniform", OPS), ("hot", 10)] {
@@ -124,11 +149,23 @@ fn spool(c: &mut Criterion) {
     const BLOCKS: u64 = 16;
     let (reply, runtime) = (reply(), tokio::runtime::Runtime::new().expect("a runtime"));
     let block = |at: u64| {
-        let mark = Mark { position: Position::from_raw(at), term: 1 };
-        Block { first: mark, last: mark, payload: reply.clone().into() }
+        let mark = Mark {
+            position: Position::from_raw(at),
+            term: 1,
+        };
+        Block {
+            first: mark,
+            last: mark,
+            payload: reply.clone().into(),
+        }
     };
     let open = |dir: &std::path::Path, cache_bytes| {
-        let limits = Limits { bytes_max: 1 << 30, segment_bytes: 16 << 20, cache_bytes, stored_bytes: 0 };
+        let limits = Limits {
+            bytes_max: 1 << 30,
+            segment_bytes: 16 << 20,
+            cache_bytes,
+            stored_bytes: 0,
+        };
         OplogLog::open(dir, limits, Arc::new(Quota::new(1 << 30))).expect("a log")
     };
     let mut group = c.benchmark_group("spool");
@@ -151,14 +188,19 @@ fn spool(c: &mut Criterion) {
         );
     });
     group.throughput(Throughput::Bytes(BLOCKS * reply.len() as u64));
-    for (name, cache_bytes) in [("read 1 MB blocks from disk", 0), ("read 1 MB blocks from memory", 64 << 20)] {
+    for (name, cache_bytes) in [
+        ("read 1 MB blocks from disk", 0),
+        ("read 1 MB blocks from memory", 64 << 20),
+    ] {
         let dir = tempfile::tempdir().expect("a directory");
         let log = open(dir.path(), cache_bytes);
         (1..=BLOCKS).for_each(|at| log.append(block(at)).expect("an append"));
         group.bench_function(name, |b| {
             b.iter(|| {
                 let mut reader = log.reader(Position::default());
-                runtime.block_on(async { while black_box(reader.try_next().await.expect("a block")).is_some() {} });
+                runtime.block_on(async {
+                    while black_box(reader.try_next().await.expect("a block")).is_some() {}
+                });
             });
         });
     }

@@ -114,8 +114,16 @@ impl Config {
     /// `Config` for a URI that cannot be one.
     pub fn new(source: &str, target: &str) -> Result<Config> {
         let flags = [("source", source), ("target", target)];
-        let flags = flags.map(|(name, uri)| (name.to_string(), uri.to_string())).into();
-        resolve(Verb::Migrate, &Sources { flags, ..Sources::default() })
+        let flags = flags
+            .map(|(name, uri)| (name.to_string(), uri.to_string()))
+            .into();
+        resolve(
+            Verb::Migrate,
+            &Sources {
+                flags,
+                ..Sources::default()
+            },
+        )
     }
 
     /// The budget for data in flight, bytes.
@@ -138,14 +146,21 @@ impl Config {
     /// # Errors
     /// `Config` if neither the knob nor the environment names a place.
     pub fn spool_path(&self) -> Result<PathBuf> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let set = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         if !self.spool_dir.is_empty() {
             return Ok(PathBuf::from(&self.spool_dir));
         }
         let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
         state.map(|state| state.join("shardlift")).ok_or_else(|| {
-            Error::new(Kind::Config, "there is no place for the spool: neither XDG_STATE_HOME nor HOME is set")
-                .remedy("give a folder as spool_dir")
+            Error::new(
+                Kind::Config,
+                "there is no place for the spool: neither XDG_STATE_HOME nor HOME is set",
+            )
+            .remedy("give a folder as spool_dir")
         })
     }
 
@@ -162,8 +177,13 @@ impl Config {
     /// Every value as `name=value`, URIs redacted, for the first line of the log.
     pub fn describe(&self) -> String {
         let values = serde_json::to_value(self).unwrap_or_default();
-        let Some(values) = values.as_object() else { return String::new() };
-        let pairs: Vec<String> = values.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+        let Some(values) = values.as_object() else {
+            return String::new();
+        };
+        let pairs: Vec<String> = values
+            .iter()
+            .map(|(name, value)| format!("{name}={}", plain(value)))
+            .collect();
         pairs.join(" ")
     }
 }
@@ -200,8 +220,10 @@ fn check_deployments(config: &Config) -> Result<()> {
         secret::check_uri(name, uri.expose())?;
     }
     if config.source == config.target {
-        return Err(Error::new(Kind::Config, "source and target are the same deployment")
-            .remedy("give the connection string of another deployment as the target"));
+        return Err(
+            Error::new(Kind::Config, "source and target are the same deployment")
+                .remedy("give the connection string of another deployment as the target"),
+        );
     }
     Ok(())
 }

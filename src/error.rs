@@ -83,7 +83,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), remedy: None, code: None }
+        Error {
+            kind,
+            message: message.into(),
+            remedy: None,
+            code: None,
+        }
     }
 
     /// Adds what to do about it.
@@ -101,23 +106,37 @@ impl Error {
     /// What a server answered. Of a command that a refusal repeats the first field is
     /// enough: the rest may be long, and holds session and signature.
     pub(crate) fn answered(code: i32, name: &str, text: &str) -> Self {
-        let kind = if is_passing(code) { Kind::Transient } else { Kind::Server };
+        let kind = if is_passing(code) {
+            Kind::Transient
+        } else {
+            Kind::Server
+        };
         let text = match text.split_once(" to execute command { ") {
             Some((before, command)) => {
-                let first = command.split([',', '}']).next().unwrap_or_default().trim_end();
+                let first = command
+                    .split([',', '}'])
+                    .next()
+                    .unwrap_or_default()
+                    .trim_end();
                 format!("{before} to execute {first}")
             }
             None => text.to_owned(),
         };
-        let error = Error { code: Some(code), ..Error::new(kind, format!("{text} ({name}, code {code})")) };
+        let error = Error {
+            code: Some(code),
+            ..Error::new(kind, format!("{text} ({name}, code {code})"))
+        };
         match code {
-            UNAUTHORIZED => error.remedy("run `shardlift validate`: it names what the user lacks, and on which server"),
+            UNAUTHORIZED => error.remedy(
+                "run `shardlift validate`: it names what the user lacks, and on which server",
+            ),
             _ => error,
         }
     }
 
     pub fn internal(message: impl Into<String>) -> Self {
-        Error::new(Kind::Internal, message).remedy("this is a defect of shardlift: please report it with the log")
+        Error::new(Kind::Internal, message)
+            .remedy("this is a defect of shardlift: please report it with the log")
     }
 }
 
@@ -142,7 +161,9 @@ impl From<mongodb::error::Error> for Error {
             return Error::answered(c.code, &c.code_name, &c.message);
         }
         let (code, message) = match &*e.kind {
-            ErrorKind::Write(WriteFailure::WriteError(w)) => (Some(w.code), format!("{} (code {})", w.message, w.code)),
+            ErrorKind::Write(WriteFailure::WriteError(w)) => {
+                (Some(w.code), format!("{} (code {})", w.message, w.code))
+            }
             ErrorKind::Write(WriteFailure::WriteConcernError(w)) => {
                 (Some(w.code), format!("{} (code {})", w.message, w.code))
             }
@@ -151,13 +172,18 @@ impl From<mongodb::error::Error> for Error {
         let kind = match &*e.kind {
             ErrorKind::Authentication { .. } | ErrorKind::DnsResolve { .. } => Kind::Connect,
             ErrorKind::InvalidArgument { .. } => Kind::Config,
-            ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
-                Kind::Transient
-            }
+            ErrorKind::Io(_)
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::ServerSelection { .. } => Kind::Transient,
             _ if code.is_some_and(is_passing) => Kind::Transient,
             _ => Kind::Server,
         };
-        Error { kind, message, remedy: None, code }
+        Error {
+            kind,
+            message,
+            remedy: None,
+            code,
+        }
     }
 }
 
@@ -178,7 +204,8 @@ const UNAUTHORIZED: i32 = 13;
 pub(crate) fn is_passing(code: i32) -> bool {
     matches!(
         code,
-        6 | 7 | 43 | 89 | 91 | 133 | 134 | 237 | 249 | 189 | 262 | 9001 | 10107 | 11600..=11602 | 13388 | 13435 | 13436
+        6 | 7 | 43 | 89 | 91 | 133 | 134 | 237 | 249 | 189 | 262 | 9001 | 10107 | 11600
+            ..=11602 | 13388 | 13435 | 13436
     )
 }
 
@@ -194,9 +221,23 @@ mod tests {
     fn a_refusal_for_want_of_rights_names_the_command_and_no_session() {
         let text = "not authorized on config to execute command { find: \"chunks\", lsid: { id: 1 }, $db: \"config\" }";
         let error = Error::answered(13, "Unauthorized", text);
-        assert_eq!(error.message, "not authorized on config to execute find: \"chunks\" (Unauthorized, code 13)");
-        assert!(error.remedy.is_some_and(|remedy| remedy.contains("shardlift validate")));
-        let one = Error::answered(13, "Unauthorized", "not authorized on d to execute command { ping: 1 }");
-        assert_eq!(one.message, "not authorized on d to execute ping: 1 (Unauthorized, code 13)");
+        assert_eq!(
+            error.message,
+            "not authorized on config to execute find: \"chunks\" (Unauthorized, code 13)"
+        );
+        assert!(
+            error
+                .remedy
+                .is_some_and(|remedy| remedy.contains("shardlift validate"))
+        );
+        let one = Error::answered(
+            13,
+            "Unauthorized",
+            "not authorized on d to execute command { ping: 1 }",
+        );
+        assert_eq!(
+            one.message,
+            "not authorized on d to execute ping: 1 (Unauthorized, code 13)"
+        );
     }
 }

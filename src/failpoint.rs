@@ -87,8 +87,13 @@ mod armed {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
     pub(super) fn hit(name: &str) {
-        debug_assert!(super::NAMES.contains(&name), "{name} is not in the list of failpoints");
-        let Some(armed) = ARMED.get_or_init(read) else { return };
+        debug_assert!(
+            super::NAMES.contains(&name),
+            "{name} is not in the list of failpoints"
+        );
+        let Some(armed) = ARMED.get_or_init(read) else {
+            return;
+        };
         if armed.name == name && armed.left.fetch_sub(1, SeqCst) == 1 {
             if armed.panics {
                 panic!("at the failpoint {name}");
@@ -105,8 +110,14 @@ mod armed {
 
     fn read() -> Option<Armed> {
         let text = std::env::var("SHARDLIFT_FAILPOINT").ok()?;
-        let (text, panics) = text.strip_suffix(":panic").map_or((text.as_str(), false), |text| (text, true));
+        let (text, panics) = text
+            .strip_suffix(":panic")
+            .map_or((text.as_str(), false), |text| (text, true));
         let (name, count) = text.split_once(':')?;
-        Some(Armed { name: name.to_owned(), left: AtomicU64::new(count.parse().ok()?), panics })
+        Some(Armed {
+            name: name.to_owned(),
+            left: AtomicU64::new(count.parse().ok()?),
+            panics,
+        })
     }
 }

@@ -23,19 +23,33 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let call = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
     // Before the first thread: this may start the process again.
-    let exposed = if call.verb.may_connect() { hide::hide_credentials() } else { None };
+    let exposed = if call.verb.may_connect() {
+        hide::hide_credentials()
+    } else {
+        None
+    };
     match run(&call, exposed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            let remedy = e.remedy.map(|remedy| format!("\nwhat to do: {}", plain::line(&remedy))).unwrap_or_default();
-            let _ = writeln!(std::io::stderr(), "error: {}{remedy}", plain::line(&e.message));
+            let remedy = e
+                .remedy
+                .map(|remedy| format!("\nwhat to do: {}", plain::line(&remedy)))
+                .unwrap_or_default();
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: {}{remedy}",
+                plain::line(&e.message)
+            );
             ExitCode::from(e.kind.exit_code())
         }
     }
 }
 
 fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
-    let mut config = config::resolve(call.verb, &Sources::of_process(call.file.clone(), call.flags.clone()))?;
+    let mut config = config::resolve(
+        call.verb,
+        &Sources::of_process(call.file.clone(), call.flags.clone()),
+    )?;
     config.warnings.extend(exposed);
     config.restart = call.restart;
     match call.verb {
@@ -47,7 +61,9 @@ fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
         Verb::Cancel => cancel(call, &config),
         Verb::Restart => {
             let shard = call.shard.clone().unwrap_or_default();
-            outcome::sentence(engine(&config, |config| control::restart_command(config, shard, call.ns.clone()))?)
+            outcome::sentence(engine(&config, |config| {
+                control::restart_command(config, shard, call.ns.clone())
+            })?)
         }
     }
 }
@@ -73,10 +89,15 @@ fn cancel(call: &Invocation, config: &Config) -> Result<()> {
             config.api_port
         )
     });
-    let cancelled = engine(config, |config| control::cancel_command(config, answering)).map_err(|e| match hint {
-        Some(hint) => Error { remedy: e.remedy.clone().map(|remedy| remedy + &hint), ..e },
-        None => e,
-    });
+    let cancelled = engine(config, |config| control::cancel_command(config, answering)).map_err(
+        |e| match hint {
+            Some(hint) => Error {
+                remedy: e.remedy.clone().map(|remedy| remedy + &hint),
+                ..e
+            },
+            None => e,
+        },
+    );
     match cancelled? {
         Some(told) => outcome::sentence(told),
         None => outcome::sentence(client.cancel()?),
@@ -84,7 +105,10 @@ fn cancel(call: &Invocation, config: &Config) -> Result<()> {
 }
 
 /// Sets up log and runtime and runs one command of the engine in them.
-fn engine<T, F: Future<Output = Result<T>>>(config: &Config, command: impl FnOnce(Config) -> F) -> Result<T> {
+fn engine<T, F: Future<Output = Result<T>>>(
+    config: &Config,
+    command: impl FnOnce(Config) -> F,
+) -> Result<T> {
     logging::init(config.log_format, &config.log_level)?;
     tracing::info!("configuration: {}", config.describe());
     for warning in &config.warnings {

@@ -54,19 +54,34 @@ pub(crate) fn sentence(text: String) -> Result<()> {
 pub(crate) fn checks(call: &Invocation, checks: &[Check]) -> Result<()> {
     match call.json {
         true => print(json(&checks))?,
-        false => checks.iter().try_for_each(|check| print(check_text(check)))?,
+        false => checks
+            .iter()
+            .try_for_each(|check| print(check_text(check)))?,
     }
     match checks.iter().filter(|check| !check.ok).count() {
         0 => Ok(()),
-        failed => Err(Error::new(Kind::Refused, format!("{failed} of {} checks failed", checks.len()))
-            .remedy("follow the remedy of each failed check, then validate again")),
+        failed => Err(Error::new(
+            Kind::Refused,
+            format!("{failed} of {} checks failed", checks.len()),
+        )
+        .remedy("follow the remedy of each failed check, then validate again")),
     }
 }
 
 fn check_text(check: &Check) -> String {
-    let remedy = check.remedy.as_ref().map(|remedy| format!("\n        what to do: {}", plain::line(remedy)));
-    let (result, found) = (if check.ok { "ok" } else { "FAILED" }, plain::line(&check.found));
-    format!("{result:<6}  {}: {found}{}", check.name, remedy.unwrap_or_default())
+    let remedy = check
+        .remedy
+        .as_ref()
+        .map(|remedy| format!("\n        what to do: {}", plain::line(remedy)));
+    let (result, found) = (
+        if check.ok { "ok" } else { "FAILED" },
+        plain::line(&check.found),
+    );
+    format!(
+        "{result:<6}  {}: {found}{}",
+        check.name,
+        remedy.unwrap_or_default()
+    )
 }
 
 /// What comparing found.
@@ -77,9 +92,19 @@ pub(crate) fn comparison(call: &Invocation, report: &Report) -> Result<()> {
     match call.json {
         true => print(json(report))?,
         false => {
-            report.told().iter().try_for_each(|told| print(plain::line(told)))?;
-            let Report { collections, documents, bytes, .. } = report;
-            print(format!("compared {collections} collections, {documents} documents, {bytes} bytes"))?;
+            report
+                .told()
+                .iter()
+                .try_for_each(|told| print(plain::line(told)))?;
+            let Report {
+                collections,
+                documents,
+                bytes,
+                ..
+            } = report;
+            print(format!(
+                "compared {collections} collections, {documents} documents, {bytes} bytes"
+            ))?;
         }
     }
     if report.equal {
@@ -91,7 +116,11 @@ pub(crate) fn comparison(call: &Invocation, report: &Report) -> Result<()> {
 
 /// What a migration did, as text or as JSON with `--json`.
 pub(crate) fn summary(call: &Invocation, result: &(impl Serialize + Display)) -> Result<()> {
-    if call.json { print(json(result)) } else { print(result) }
+    if call.json {
+        print(json(result))
+    } else {
+        print(result)
+    }
 }
 
 fn json(result: &impl Serialize) -> String {

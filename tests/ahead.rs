@@ -32,13 +32,24 @@ struct Pair {
 
 impl Pair {
     async fn with(documents: i32) -> Pair {
-        Pair::of(tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b")), documents).await
+        Pair::of(
+            tokio::join!(
+                fixture::loaded_replica_set("a"),
+                fixture::loaded_replica_set("b")
+            ),
+            documents,
+        )
+        .await
     }
 
     async fn of((a, b): (ReplicaSet, ReplicaSet), documents: i32) -> Pair {
         let (source, target) = (a.client().await.unwrap(), b.client().await.unwrap());
         insert(&source, "many", 0..documents).await;
-        Pair { sets: [a, b], source, target }
+        Pair {
+            sets: [a, b],
+            source,
+            target,
+        }
     }
 
     async fn engine(&self, flags: &[&str]) -> Engine {
@@ -51,11 +62,23 @@ impl Pair {
 
     /// Writes to the target what nobody should.
     async fn tamper(&self, id: i32) {
-        update(&self.target, "many", id..id + 1, doc! {"$set": {"tampered": true}}).await;
+        update(
+            &self.target,
+            "many",
+            id..id + 1,
+            doc! {"$set": {"tampered": true}},
+        )
+        .await;
     }
 
     async fn mend(&self, id: i32) {
-        update(&self.target, "many", id..id + 1, doc! {"$unset": {"tampered": 1}}).await;
+        update(
+            &self.target,
+            "many",
+            id..id + 1,
+            doc! {"$unset": {"tampered": 1}},
+        )
+        .await;
     }
 
     /// Waits until the target has so many documents that match.
@@ -70,23 +93,38 @@ impl Pair {
 async fn insert(client: &Client, coll: &str, ids: Range<i32>) {
     let ids: Vec<i32> = ids.collect();
     for ids in ids.chunks(20_000) {
-        let documents = ids.iter().map(|id| doc! {"_id": id, "n": 0, "note": "x".repeat(40)});
-        client.database(DB).collection::<Document>(coll).insert_many(documents).await.unwrap();
+        let documents = ids
+            .iter()
+            .map(|id| doc! {"_id": id, "n": 0, "note": "x".repeat(40)});
+        client
+            .database(DB)
+            .collection::<Document>(coll)
+            .insert_many(documents)
+            .await
+            .unwrap();
     }
 }
 
 async fn update(client: &Client, coll: &str, ids: Range<i32>, change: Document) {
     let filter = doc! {"_id": {"$gte": ids.start, "$lt": ids.end}};
     let updates = [doc! {"q": filter, "u": change, "multi": true}];
-    let reply =
-        run(client, DB, doc! {"update": coll, "updates": &updates[..], "writeConcern": {"w": "majority"}}).await;
+    let reply = run(
+        client,
+        DB,
+        doc! {"update": coll, "updates": &updates[..], "writeConcern": {"w": "majority"}},
+    )
+    .await;
     assert_eq!(reply.get_i32("nModified").unwrap(), ids.end - ids.start);
 }
 
 async fn remove(client: &Client, ids: Range<i32>) {
     let deletes = [doc! {"q": {"_id": {"$gte": ids.start, "$lt": ids.end}}, "limit": 0}];
-    let reply =
-        run(client, DB, doc! {"delete": "many", "deletes": &deletes[..], "writeConcern": {"w": "majority"}}).await;
+    let reply = run(
+        client,
+        DB,
+        doc! {"delete": "many", "deletes": &deletes[..], "writeConcern": {"w": "majority"}},
+    )
+    .await;
     assert_eq!(reply.get_i32("n").unwrap(), ids.end - ids.start);
 }
 
@@ -104,11 +142,19 @@ async fn until_verified(engine: &mut Engine) -> Snapshot {
 
 /// Asks for a cutover that must be called off; why it was.
 async fn called_off(engine: &mut Engine) -> String {
-    let before = engine.status().await.expect("it is running").cutovers_given_up;
+    let before = engine
+        .status()
+        .await
+        .expect("it is running")
+        .cutovers_given_up;
     engine.request_cutover().await;
     let over = |now: &Snapshot| now.is_final() || before < now.cutovers_given_up;
     let now = engine.until("called off", over).await;
-    assert!(before < now.cutovers_given_up, "the cutover went through: {}", now.phase);
+    assert!(
+        before < now.cutovers_given_up,
+        "the cutover went through: {}",
+        now.phase
+    );
     now.last_cutover.expect("a reason is given")
 }
 
@@ -125,7 +171,12 @@ fn differs(id: i32) -> String {
 async fn the_cutover_looks_at_what_was_touched_and_at_nothing_else() {
     let pair = Pair::with(110_000).await;
     insert(&pair.source, "few", 0..100).await;
-    run(&pair.source, DB, doc! {"create": "capped", "capped": true, "size": 100_000}).await;
+    run(
+        &pair.source,
+        DB,
+        doc! {"create": "capped", "capped": true, "size": 100_000},
+    )
+    .await;
     insert(&pair.source, "capped", 0..50).await;
     let mut engine = pair.engine(&[]).await;
 
@@ -148,12 +199,20 @@ async fn the_cutover_looks_at_what_was_touched_and_at_nothing_else() {
     touch(&pair.source, 99_000..99_400).await;
     insert(&pair.source, "many", 200_000..200_010).await;
     remove(&pair.source, 500..505).await;
-    engine.until("told what was touched", |now| now.sum().documents_touched == 615).await;
+    engine
+        .until("told what was touched", |now| {
+            now.sum().documents_touched == 615
+        })
+        .await;
 
     let outcome = engine.cut_over().await;
     let report = &outcome.summary["verified"];
     assert_eq!(report["equal"], true);
-    assert_eq!((&report["collections"], &report["documents"]), (&3.into(), &110_150.into()), "{report}");
+    assert_eq!(
+        (&report["collections"], &report["documents"]),
+        (&3.into(), &110_150.into()),
+        "{report}"
+    );
     let beyond = (&report["documents_ahead"], &report["documents_rechecked"]);
     assert_eq!(beyond, (&110_100.into(), &615.into()), "{report}");
     pair.expect_equal().await;
@@ -171,7 +230,11 @@ async fn what_the_target_has_of_its_own_is_found_by_the_sweep_of_every_attempt()
     insert(&pair.target, "many", 5_000..5_001).await;
     let mut engine = pair.engine(&[]).await;
     let now = until_verified(&mut engine).await;
-    assert_eq!(now.sum().documents_touched, 3, "what differs is to be looked at again");
+    assert_eq!(
+        now.sum().documents_touched,
+        3,
+        "what differs is to be looked at again"
+    );
     let reason = called_off(&mut engine).await;
     let missing = "d.many: _id 8 is missing on the target";
     let extra = "d.many: _id 5000 is on the target but not on the source";
@@ -208,8 +271,16 @@ async fn writes_that_find_nothing_on_the_target_are_told() {
     remove(&pair.target, 300..400).await;
     touch(&pair.source, 0..20).await;
     touch(&pair.source, 250..450).await;
-    let now = engine.until("told", |now| now.sum().writes_missed == 105 && !now.warnings.is_empty()).await;
-    assert!(now.warnings[0].contains("found no document on the target"), "{:?}", now.warnings);
+    let now = engine
+        .until("told", |now| {
+            now.sum().writes_missed == 105 && !now.warnings.is_empty()
+        })
+        .await;
+    assert!(
+        now.warnings[0].contains("found no document on the target"),
+        "{:?}",
+        now.warnings
+    );
     let reason = called_off(&mut engine).await;
     assert!(reason.contains("is missing on the target"), "{reason}");
     engine.cancel().await;
@@ -222,19 +293,32 @@ async fn a_touched_document_is_read_again_and_full_reads_all_others_too() {
     let mut engine = pair.engine(&[]).await;
     until_verified(&mut engine).await;
     touch(&pair.source, 7..8).await;
-    pair.until_target_has("many", doc! {"_id": 7, "n": 1}, 1).await;
-    engine.until("touched", |now| now.sum().documents_touched == 1).await;
+    pair.until_target_has("many", doc! {"_id": 7, "n": 1}, 1)
+        .await;
+    engine
+        .until("touched", |now| now.sum().documents_touched == 1)
+        .await;
     pair.tamper(7).await;
     pair.tamper(1_500).await;
     let reason = called_off(&mut engine).await;
     assert!(reason.contains(&differs(7)), "{reason}");
-    assert!(!reason.contains(&differs(1_500)), "it was verified, and nothing touched it: {reason}");
+    assert!(
+        !reason.contains(&differs(1_500)),
+        "it was verified, and nothing touched it: {reason}"
+    );
     // It is still known as touched.
     pair.mend(7).await;
     engine.request_cutover().await;
-    let now = engine.until("cut over", |now| now.is_final() || 1 < now.cutovers_given_up).await;
+    let now = engine
+        .until("cut over", |now| {
+            now.is_final() || 1 < now.cutovers_given_up
+        })
+        .await;
     assert_eq!(now.phase, "done", "{:?}", now.warnings);
-    assert_eq!(engine.end().await.summary["verified"]["documents_rechecked"], 1);
+    assert_eq!(
+        engine.end().await.summary["verified"]["documents_rechecked"],
+        1
+    );
 
     crate::migrate::wipe(&pair.target).await;
     let mut engine = pair.engine(&["--verify", "full"]).await;
@@ -246,7 +330,11 @@ async fn a_touched_document_is_read_again_and_full_reads_all_others_too() {
     engine.request_cutover().await;
     engine.until("cut over", Snapshot::is_final).await;
     let report = &engine.end().await.summary["verified"];
-    assert_eq!((&report["documents"], &report["documents_ahead"]), (&2_000.into(), &0.into()), "{report}");
+    assert_eq!(
+        (&report["documents"], &report["documents_ahead"]),
+        (&2_000.into(), &0.into()),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,17 +344,26 @@ async fn a_collection_with_too_much_touched_is_compared_whole() {
     let mut engine = pair.engine(&["--verify-touched-max", "50"]).await;
     until_verified(&mut engine).await;
     touch(&pair.source, 0..200).await;
-    engine.until("short of room", |now| !now.sum().verified).await;
+    engine
+        .until("short of room", |now| !now.sum().verified)
+        .await;
     pair.until_target_has("many", doc! {"n": 1}, 200).await;
     // One whose id was forgotten, and one that was not touched.
     pair.tamper(3).await;
     pair.tamper(1_500).await;
     let reason = called_off(&mut engine).await;
-    assert!(reason.contains(&differs(3)) && reason.contains(&differs(1_500)), "{reason}");
+    assert!(
+        reason.contains(&differs(3)) && reason.contains(&differs(1_500)),
+        "{reason}"
+    );
     pair.mend(3).await;
     pair.mend(1_500).await;
     engine.request_cutover().await;
-    let now = engine.until("cut over", |now| now.is_final() || 1 < now.cutovers_given_up).await;
+    let now = engine
+        .until("cut over", |now| {
+            now.is_final() || 1 < now.cutovers_given_up
+        })
+        .await;
     assert_eq!(now.phase, "done", "{:?}", now.warnings);
     assert_eq!(engine.end().await.summary["verified"]["documents"], 2_100);
     pair.expect_equal().await;
@@ -279,7 +376,9 @@ async fn many_touched_documents_are_looked_at_before_the_cutover() {
     until_verified(&mut engine).await;
     touch(&pair.source, 0..3_000).await;
     pair.until_target_has("many", doc! {"n": 1}, 3_000).await;
-    engine.until("touched", |now| 1_000 < now.sum().documents_touched).await;
+    engine
+        .until("touched", |now| 1_000 < now.sum().documents_touched)
+        .await;
     pair.tamper(5).await;
     // A document of another collection lets the tail move on: what was touched is old then.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -287,11 +386,16 @@ async fn many_touched_documents_are_looked_at_before_the_cutover() {
     let few = |now: &Snapshot| is_verified(now) && now.sum().documents_touched < 10;
     engine.until("looked at again", few).await;
     let reason = called_off(&mut engine).await;
-    assert!(reason.contains(&differs(5)), "what was different stayed: {reason}");
+    assert!(
+        reason.contains(&differs(5)),
+        "what was different stayed: {reason}"
+    );
     pair.mend(5).await;
     engine.request_cutover().await;
     engine.until("cut over", Snapshot::is_final).await;
-    let rechecked = engine.end().await.summary["verified"]["documents_rechecked"].as_u64().unwrap();
+    let rechecked = engine.end().await.summary["verified"]["documents_rechecked"]
+        .as_u64()
+        .unwrap();
     assert!(rechecked < 10, "{rechecked}");
     pair.expect_equal().await;
 }
@@ -299,23 +403,38 @@ async fn many_touched_documents_are_looked_at_before_the_cutover() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collection_that_cannot_be_read_keeps_no_other_from_being_looked_at_again() {
     let testing = ["--setParameter", "enableTestCommands=1"];
-    let sets = tokio::join!(fixture::replica_set("a", &testing), fixture::replica_set("b", &[]));
+    let sets = tokio::join!(
+        fixture::replica_set("a", &testing),
+        fixture::replica_set("b", &[])
+    );
     let pair = Pair::of(sets, 4_000).await;
     insert(&pair.source, "bad", 0..2_000).await;
     let mut engine = pair.engine(&[]).await;
     until_verified(&mut engine).await;
     let data = doc! {"failCommands": ["find"], "namespace": "d.bad", "appName": "shardlift verify", "errorCode": 2};
-    run(&pair.source, "admin", doc! {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data}).await;
+    run(
+        &pair.source,
+        "admin",
+        doc! {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data},
+    )
+    .await;
     touch(&pair.source, 0..3_000).await;
     update(&pair.source, "bad", 0..500, doc! {"$inc": {"n": 1}}).await;
     pair.until_target_has("bad", doc! {"n": 1}, 500).await;
-    engine.until("touched", |now| now.sum().documents_touched == 3_500).await;
+    engine
+        .until("touched", |now| now.sum().documents_touched == 3_500)
+        .await;
     // A document of another collection lets the tail move on: what was touched is old then.
     tokio::time::sleep(Duration::from_secs(3)).await;
     insert(&pair.source, "few", 0..1).await;
     let others = |now: &Snapshot| now.sum().documents_touched < 510;
     engine.until("the others looked at again", others).await;
-    run(&pair.source, "admin", doc! {"configureFailPoint": "failCommand", "mode": "off"}).await;
+    run(
+        &pair.source,
+        "admin",
+        doc! {"configureFailPoint": "failCommand", "mode": "off"},
+    )
+    .await;
     stopped(engine).await;
 }
 
@@ -333,7 +452,11 @@ async fn a_recreated_collection_is_verified_anew() {
     assert!(reason.contains(&differs(5)), "{reason}");
     pair.mend(5).await;
     engine.request_cutover().await;
-    let now = engine.until("cut over", |now| now.is_final() || 1 < now.cutovers_given_up).await;
+    let now = engine
+        .until("cut over", |now| {
+            now.is_final() || 1 < now.cutovers_given_up
+        })
+        .await;
     assert_eq!(now.phase, "done", "{:?}", now.warnings);
     engine.end().await;
     pair.expect_equal().await;
@@ -342,18 +465,39 @@ async fn a_recreated_collection_is_verified_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_run_under_the_full_load_is_verified_ahead() {
     let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
-    populate::populate(&PopulateArgs { docs: 3_000, ..PopulateArgs::new(source.uri()) }).await.unwrap();
-    let options =
-        LoadOptions { rate: 300.0, connections: 4, mix: "all".parse().unwrap(), ..LoadOptions::new(source.uri()) };
+    populate::populate(&PopulateArgs {
+        docs: 3_000,
+        ..PopulateArgs::new(source.uri())
+    })
+    .await
+    .unwrap();
+    let options = LoadOptions {
+        rate: 300.0,
+        connections: 4,
+        mix: "all".parse().unwrap(),
+        ..LoadOptions::new(source.uri())
+    };
     let load = Load::start(options).await.unwrap();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     let now = until_verified(&mut engine).await;
-    assert!(now.pairs.iter().all(|pair| pair.verified && 0 < pair.documents_verified), "{:?}", now.pairs);
+    assert!(
+        now.pairs
+            .iter()
+            .all(|pair| pair.verified && 0 < pair.documents_verified),
+        "{:?}",
+        now.pairs
+    );
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop(load).await;
     let outcome = engine.cut_over().await;
     let report = &outcome.summary["verified"];
-    assert!(report["equal"] == true && 0 < report["documents_ahead"].as_u64().unwrap(), "{report}");
-    assert!(0 < report["documents_rechecked"].as_u64().unwrap(), "{report}");
+    assert!(
+        report["equal"] == true && 0 < report["documents_ahead"].as_u64().unwrap(),
+        "{report}"
+    );
+    assert!(
+        0 < report["documents_rechecked"].as_u64().unwrap(),
+        "{report}"
+    );
     expect_equal(&source.uri(), &target.uri()).await;
 }

@@ -18,11 +18,21 @@ use crate::resume::{roll_over, with_small_oplog, write_much};
 
 async fn insert(client: &Client, ns: (&str, &str), count: i32) {
     let documents = (0..count).map(|i| doc! {"_id": i, "k": i, "note": "x".repeat(50)});
-    client.database(ns.0).collection::<Document>(ns.1).insert_many(documents).await.unwrap();
+    client
+        .database(ns.0)
+        .collection::<Document>(ns.1)
+        .insert_many(documents)
+        .await
+        .unwrap();
 }
 
 async fn delete(client: &Client, ns: (&str, &str), id: i32) {
-    run(client, ns.0, doc! {"delete": ns.1, "deletes": [{"q": {"_id": id}, "limit": 1}]}).await;
+    run(
+        client,
+        ns.0,
+        doc! {"delete": ns.1, "deletes": [{"q": {"_id": id}, "limit": 1}]},
+    )
+    .await;
 }
 
 /// Through the router or to a set: loadgen's router takes no retryable writes.
@@ -34,8 +44,15 @@ async fn client(uri: &str) -> Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_created() {
-    let target = ReplicaSetOptions { name: "b".to_owned(), cache_gb: 0.25, ..ReplicaSetOptions::default() };
-    let (source, target) = tokio::join!(ReplicaSet::start(with_small_oplog("a")), ReplicaSet::start(target));
+    let target = ReplicaSetOptions {
+        name: "b".to_owned(),
+        cache_gb: 0.25,
+        ..ReplicaSetOptions::default()
+    };
+    let (source, target) = tokio::join!(
+        ReplicaSet::start(with_small_oplog("a")),
+        ReplicaSet::start(target)
+    );
     let (source, target) = (source.unwrap(), target.unwrap());
     let (source_uri, target_uri) = (source.uri(), target.uri());
     let at_source = client(&source_uri).await;
@@ -44,7 +61,12 @@ async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_cr
         insert(&at_source, ("d", coll), 500).await;
     }
     let unique = doc! {"key": {"k": 1}, "name": "k", "unique": true};
-    run(&at_source, "d", doc! {"createIndexes": "kept", "indexes": [unique]}).await;
+    run(
+        &at_source,
+        "d",
+        doc! {"createIndexes": "kept", "indexes": [unique]},
+    )
+    .await;
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
     engine.until_ready().await;
     engine.kill();
@@ -59,18 +81,35 @@ async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_cr
 
     let spool = tempfile::tempdir().unwrap();
     let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
-    let lost = Engine::start(&source_uri, &target_uri, &elsewhere).await.end().await;
+    let lost = Engine::start(&source_uri, &target_uri, &elsewhere)
+        .await
+        .end()
+        .await;
     let log = lost.log.text();
     assert_eq!(lost.code, 6, "{log}");
-    assert!(log.contains("no longer holds position") && log.contains("`shardlift restart --shard a`"), "{log}");
+    assert!(
+        log.contains("no longer holds position") && log.contains("`shardlift restart --shard a`"),
+        "{log}"
+    );
 
-    let restart = ["restart", "--source", &source_uri, "--target", &target_uri, "--shard", "a"];
+    let restart = [
+        "restart",
+        "--source",
+        &source_uri,
+        "--target",
+        &target_uri,
+        "--shard",
+        "a",
+    ];
     for place in ["anew-marked", "anew-emptied", "anew-listed"] {
         let (code, text) = shardlift(&restart, Some(place)).await;
         assert_eq!(code, None, "{place}: {text}");
     }
     let (code, text) = shardlift(&restart, None).await;
-    assert!(code == Some(0) && text.contains("source shard a begins anew at"), "{code:?} {text}");
+    assert!(
+        code == Some(0) && text.contains("source shard a begins anew at"),
+        "{code:?} {text}"
+    );
 
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
     delete(&at_source, ("d", "replaced"), 3).await;
@@ -87,12 +126,22 @@ async fn one_shard_begins_anew_and_the_other_goes_on() {
     let router = client(&source_uri).await;
     for db in ["d", "e"] {
         let primary = if db == "d" { "shard0" } else { "shard1" };
-        run(&router, "admin", doc! {"enableSharding": db, "primaryShard": primary}).await;
+        run(
+            &router,
+            "admin",
+            doc! {"enableSharding": db, "primaryShard": primary},
+        )
+        .await;
         insert(&router, (db, "kept"), 200).await;
         insert(&router, (db, "dropped"), 200).await;
     }
     for coll in ["spread", "spread_dropped"] {
-        run(&router, "admin", doc! {"shardCollection": format!("d.{coll}"), "key": {"_id": "hashed"}}).await;
+        run(
+            &router,
+            "admin",
+            doc! {"shardCollection": format!("d.{coll}"), "key": {"_id": "hashed"}},
+        )
+        .await;
         insert(&router, ("d", coll), 400).await;
     }
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
@@ -103,7 +152,12 @@ async fn one_shard_begins_anew_and_the_other_goes_on() {
     for (db, coll) in [("d", "dropped"), ("e", "dropped"), ("d", "spread_dropped")] {
         run(&router, db, doc! {"drop": coll}).await;
     }
-    run(&router, "admin", doc! {"shardCollection": "d.spread_new", "key": {"_id": "hashed"}}).await;
+    run(
+        &router,
+        "admin",
+        doc! {"shardCollection": "d.spread_new", "key": {"_id": "hashed"}},
+    )
+    .await;
     for ns in [("d", "spread_new"), ("d", "new"), ("e", "new")] {
         insert(&router, ns, 100).await;
     }
@@ -111,7 +165,15 @@ async fn one_shard_begins_anew_and_the_other_goes_on() {
         delete(&router, ("d", "spread"), id).await;
         delete(&router, ("e", "kept"), id).await;
     }
-    let restart = ["restart", "--source", &source_uri, "--target", &target_uri, "--shard", "shard0"];
+    let restart = [
+        "restart",
+        "--source",
+        &source_uri,
+        "--target",
+        &target_uri,
+        "--shard",
+        "shard0",
+    ];
     let (code, text) = shardlift(&restart, None).await;
     assert_eq!(code, Some(0), "{text}");
 
@@ -139,13 +201,25 @@ async fn a_listing_of_the_source_waits_until_a_majority_has_what_it_shows() {
     fixture::insert(&source.entry, "d", "dropped").await;
     let hello = run(&source.entry, "admin", doc! {"hello": 1}).await;
     let primary = hello.get_str("primary").unwrap();
-    let others: Vec<_> = set.members().iter().filter(|member| member.host() != primary).collect();
+    let others: Vec<_> = set
+        .members()
+        .iter()
+        .filter(|member| member.host() != primary)
+        .collect();
     assert_eq!(others.len(), 2);
     others.iter().for_each(|member| member.freeze());
-    run(&source.entry, "d", doc! {"drop": "dropped", "writeConcern": {"w": 1}}).await;
+    run(
+        &source.entry,
+        "d",
+        doc! {"drop": "dropped", "writeConcern": {"w": 1}},
+    )
+    .await;
     let mut listed = pin!(listing::read(&source, "r"));
     let early = tokio::time::timeout(Duration::from_secs(1), &mut listed).await;
-    assert!(early.is_err(), "the drop that it shows may still be rolled back");
+    assert!(
+        early.is_err(),
+        "the drop that it shows may still be rolled back"
+    );
     others.iter().for_each(|member| member.thaw());
     let listing = listed.await.unwrap();
     // Whichever of the two became durable, it is told in both ways.

@@ -18,11 +18,26 @@ async fn hashes_are_those_of_a_hashed_index() {
     fixture::run(&client, "t", index).await;
 
     let mut random = Random(22);
-    let mut values: Vec<_> = (0..8000).map(|_| random.value(3)).filter(|v| v.0 != kind::ARRAY).collect();
-    values.push(embed(kind::DOCUMENT, &[("a", text(kind::STRING, b"x")), ("a", int(1))]));
-    let row = |at: usize| document(&[("_id", int(at as i32)), ("i", int(at as i32)), ("k", values[at].clone())]);
+    let mut values: Vec<_> = (0..8000)
+        .map(|_| random.value(3))
+        .filter(|v| v.0 != kind::ARRAY)
+        .collect();
+    values.push(embed(
+        kind::DOCUMENT,
+        &[("a", text(kind::STRING, b"x")), ("a", int(1))],
+    ));
+    let row = |at: usize| {
+        document(&[
+            ("_id", int(at as i32)),
+            ("i", int(at as i32)),
+            ("k", values[at].clone()),
+        ])
+    };
     let mut documents: Vec<_> = (0..values.len()).map(row).collect();
-    documents.push(document(&[("_id", int(values.len() as i32)), ("i", int(values.len() as i32))]));
+    documents.push(document(&[
+        ("_id", int(values.len() as i32)),
+        ("i", int(values.len() as i32)),
+    ]));
     assert_eq!(insert(&client, "c", &documents).await, []);
 
     let keys = find(&client, "c", &rawdoc! { "hint": "k", "returnKey": true }).await;

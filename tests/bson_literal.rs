@@ -38,24 +38,56 @@ impl Bench {
     async fn new(client: Client) -> Self {
         fixture::run(&client, "t", doc! { "create": "c" }).await;
         let listed = fixture::run(&client, "t", doc! { "listCollections": 1 }).await;
-        let first = listed.get_document("cursor").unwrap().get_array("firstBatch").unwrap()[0].as_document().unwrap();
+        let first = listed
+            .get_document("cursor")
+            .unwrap()
+            .get_array("firstBatch")
+            .unwrap()[0]
+            .as_document()
+            .unwrap();
         let uuid = first.get_document("info").unwrap().get("uuid").unwrap();
-        let bson::Bson::Binary(uuid) = uuid else { panic!("{uuid:?}") };
-        Bench { uuid: uuid.clone(), client }
+        let bson::Bson::Binary(uuid) = uuid else {
+            panic!("{uuid:?}")
+        };
+        Bench {
+            uuid: uuid.clone(),
+            client,
+        }
     }
 
     /// True if `document`, written in this form, is stored byte for byte.
     async fn keeps(&self, form: Form, document: &RawDocument) -> bool {
-        fixture::run(&self.client, "t", doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 0 }] }).await;
-        let Some(id) = elements(document).find(|e| e.name == b"_id") else { return false };
+        fixture::run(
+            &self.client,
+            "t",
+            doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 0 }] },
+        )
+        .await;
+        let Some(id) = elements(document).find(|e| e.name == b"_id") else {
+            return false;
+        };
         let id: Value = (id.kind, id.value.to_vec());
-        if !matches!(form, Form::Insert | Form::Replacement | Form::Literal | Form::Applied) {
-            insert(&self.client, "c", &[crate::bson_values::document(&[("_id", id.clone()), ("old", int(7))])]).await;
+        if !matches!(
+            form,
+            Form::Insert | Form::Replacement | Form::Literal | Form::Applied
+        ) {
+            insert(
+                &self.client,
+                "c",
+                &[crate::bson_values::document(&[
+                    ("_id", id.clone()),
+                    ("old", int(7)),
+                ])],
+            )
+            .await;
         }
         let accepted = match form {
-            Form::Insert => insert(&self.client, "c", &[document.to_owned()]).await.is_empty(),
+            Form::Insert => insert(&self.client, "c", &[document.to_owned()])
+                .await
+                .is_empty(),
             Form::Replacement | Form::ReplacementOver => {
-                self.update(id, |update| update.append(cstr!("u"), document.to_owned())).await
+                self.update(id, |update| update.append(cstr!("u"), document.to_owned()))
+                    .await
             }
             Form::Literal | Form::LiteralOver | Form::DeleteLiteral => {
                 if form == Form::DeleteLiteral {
@@ -63,11 +95,16 @@ impl Bench {
                     let mut array = RawArrayBuf::new();
                     array.push(deletes);
                     let command = rawdoc! { "delete": "c", "deletes": array };
-                    self.client.database("t").run_raw_command(command).await.unwrap();
+                    self.client
+                        .database("t")
+                        .run_raw_command(command)
+                        .await
+                        .unwrap();
                 }
                 let mut pipeline = RawArrayBuf::new();
                 pipeline.push(rawdoc! { "$replaceWith": { "$literal": document.to_owned() } });
-                self.update(id, |update| update.append(cstr!("u"), pipeline)).await
+                self.update(id, |update| update.append(cstr!("u"), pipeline))
+                    .await
             }
             Form::Applied | Form::AppliedOver => self.apply(&id, document).await,
         };
@@ -83,7 +120,11 @@ impl Bench {
         );
         ops.push(rawdoc! { "op": "i", "ns": "t.c", "ui": uuid(), "o": document.to_owned() });
         let command = rawdoc! { "applyOps": ops, "allowAtomic": false, "alwaysUpsert": false };
-        self.client.database("admin").run_raw_command(command).await.is_ok()
+        self.client
+            .database("admin")
+            .run_raw_command(command)
+            .await
+            .is_ok()
     }
 
     async fn update(&self, id: Value, with: impl FnOnce(&mut RawDocumentBuf)) -> bool {
@@ -110,39 +151,114 @@ fn rows() -> Vec<(&'static str, RawDocumentBuf)> {
         ("plain", document(&[id(), ("a", int(1))])),
         ("only an _id", document(&[id()])),
         ("zero timestamp", document(&[id(), ("a", timestamp(0))])),
-        ("zero timestamps", document(&[id(), ("a", timestamp(0)), ("b", timestamp(0))])),
+        (
+            "zero timestamps",
+            document(&[id(), ("a", timestamp(0)), ("b", timestamp(0))]),
+        ),
         ("zero timestamp, embedded", nested(&[("a", timestamp(0))])),
-        ("zero timestamp, in an array", document(&[id(), ("x", embed(kind::ARRAY, &[("0", timestamp(0))]))])),
-        ("zero timestamp as _id", document(&[("_id", timestamp(0)), ("a", int(1))])),
+        (
+            "zero timestamp, in an array",
+            document(&[id(), ("x", embed(kind::ARRAY, &[("0", timestamp(0))]))]),
+        ),
+        (
+            "zero timestamp as _id",
+            document(&[("_id", timestamp(0)), ("a", int(1))]),
+        ),
         ("timestamp (0, 1)", document(&[id(), ("a", timestamp(1))])),
-        ("timestamp (1, 0)", document(&[id(), ("a", timestamp(1 << 32))])),
+        (
+            "timestamp (1, 0)",
+            document(&[id(), ("a", timestamp(1 << 32))]),
+        ),
         ("dollar name", document(&[id(), ("$a", int(1))])),
         ("dollar alone", document(&[id(), ("$", int(1))])),
-        ("dollar name of an operator", document(&[id(), ("$set", embed(kind::DOCUMENT, &[("a", int(1))]))])),
-        ("dollar names of a DBRef", document(&[id(), ("$ref", int(1)), ("$id", int(1))])),
-        ("dollar name, embedded", nested(&[("$a", int(1)), ("$ref", int(1)), ("$id", int(1))])),
+        (
+            "dollar name of an operator",
+            document(&[id(), ("$set", embed(kind::DOCUMENT, &[("a", int(1))]))]),
+        ),
+        (
+            "dollar names of a DBRef",
+            document(&[id(), ("$ref", int(1)), ("$id", int(1))]),
+        ),
+        (
+            "dollar name, embedded",
+            nested(&[("$a", int(1)), ("$ref", int(1)), ("$id", int(1))]),
+        ),
         ("dollar inside a name", document(&[id(), ("a$", int(1))])),
-        ("dotted names", document(&[id(), ("a.b", int(1)), (".", int(1)), ("_id.a", int(1))])),
+        (
+            "dotted names",
+            document(&[id(), ("a.b", int(1)), (".", int(1)), ("_id.a", int(1))]),
+        ),
         ("dotted names, embedded", nested(&[("a.b", int(1))])),
-        ("dotted name in the _id", document(&[("_id", embed(kind::DOCUMENT, &[("a.b", int(1))]))])),
-        ("empty names", document(&[id(), ("", int(1)), ("x", embed(kind::DOCUMENT, &[("", int(1))]))])),
-        ("duplicate names", document(&[id(), ("a", int(1)), ("b", int(1)), ("a", int(2)), ("a", int(2))])),
-        ("duplicate names, embedded", nested(&[("a", int(1)), ("a", int(2))])),
-        ("duplicate names and a zero timestamp", document(&[id(), ("a", int(1)), ("a", timestamp(0))])),
+        (
+            "dotted name in the _id",
+            document(&[("_id", embed(kind::DOCUMENT, &[("a.b", int(1))]))]),
+        ),
+        (
+            "empty names",
+            document(&[
+                id(),
+                ("", int(1)),
+                ("x", embed(kind::DOCUMENT, &[("", int(1))])),
+            ]),
+        ),
+        (
+            "duplicate names",
+            document(&[
+                id(),
+                ("a", int(1)),
+                ("b", int(1)),
+                ("a", int(2)),
+                ("a", int(2)),
+            ]),
+        ),
+        (
+            "duplicate names, embedded",
+            nested(&[("a", int(1)), ("a", int(2))]),
+        ),
+        (
+            "duplicate names and a zero timestamp",
+            document(&[id(), ("a", int(1)), ("a", timestamp(0))]),
+        ),
         ("two _ids", document(&[id(), ("_id", int(2))])),
         (
             "NaNs with payloads",
-            document(&[id(), ("a", double(0x7ff8_0000_0000_1234)), ("b", double(0xfff0_0000_0000_0001))]),
+            document(&[
+                id(),
+                ("a", double(0x7ff8_0000_0000_1234)),
+                ("b", double(0xfff0_0000_0000_0001)),
+            ]),
         ),
-        ("minus zero", document(&[("_id", double(1 << 63)), ("b", double(1 << 63))])),
+        (
+            "minus zero",
+            document(&[("_id", double(1 << 63)), ("b", double(1 << 63))]),
+        ),
         (
             "odd decimals",
-            document(&[id(), ("a", (kind::DECIMAL128, vec![0xff; 16])), ("b", (kind::DECIMAL128, vec![0x7c; 16]))]),
+            document(&[
+                id(),
+                ("a", (kind::DECIMAL128, vec![0xff; 16])),
+                ("b", (kind::DECIMAL128, vec![0x7c; 16])),
+            ]),
         ),
-        ("regex flags out of order", document(&[id(), ("a", (kind::REGEX, b"x\0xmi\0".to_vec()))])),
-        ("a string that is not UTF-8", document(&[id(), ("a", text(kind::STRING, b"\xff\xfe\0"))])),
-        ("array names that are none", document(&[id(), ("a", embed(kind::ARRAY, &[("5", int(1)), ("x", int(2))]))])),
-        ("null _id", document(&[("_id", (kind::NULL, vec![])), ("a", int(1))])),
+        (
+            "regex flags out of order",
+            document(&[id(), ("a", (kind::REGEX, b"x\0xmi\0".to_vec()))]),
+        ),
+        (
+            "a string that is not UTF-8",
+            document(&[id(), ("a", text(kind::STRING, b"\xff\xfe\0"))]),
+        ),
+        (
+            "array names that are none",
+            document(&[
+                id(),
+                ("a", embed(kind::ARRAY, &[("5", int(1)), ("x", int(2))])),
+            ]),
+        ),
+        (
+            "null _id",
+            document(&[("_id", (kind::NULL, vec![])), ("a", int(1))]),
+        ),
     ]
 }
 
@@ -158,13 +274,19 @@ async fn a_literal_is_needed_exactly_where_a_plain_write_does_not_keep_the_bytes
             plain &= bench.keeps(form, &document).await;
         }
         assert_eq!(needs_literal(&document), !plain, "{name}");
-        assert!(bench.keeps(Form::Literal, &document).await, "{name}: as a literal");
+        assert!(
+            bench.keeps(Form::Literal, &document).await,
+            "{name}: as a literal"
+        );
         for form in [Form::DeleteLiteral, Form::Applied, Form::AppliedOver] {
             assert!(bench.keeps(form, &document).await, "{name}: {form:?}");
         }
         // Over a document this may abort the server: see `has_duplicate_names`.
         if !look(&document).duplicate_names {
-            assert!(bench.keeps(Form::LiteralOver, &document).await, "{name}: as a literal over another");
+            assert!(
+                bench.keeps(Form::LiteralOver, &document).await,
+                "{name}: as a literal over another"
+            );
         }
     }
 }
@@ -176,7 +298,8 @@ async fn random_documents_are_kept_by_plain_writes() {
     let bench = Bench::new(set.client().await.unwrap()).await;
     let mut random = Random(23);
     for at in 0..300 {
-        let fields = ["_id", "a", "b", "c", "a"].map(|n| (n, if n == "_id" { int(at) } else { random.value(3) }));
+        let fields = ["_id", "a", "b", "c", "a"]
+            .map(|n| (n, if n == "_id" { int(at) } else { random.value(3) }));
         let document = document(&fields);
         assert!(!needs_literal(&document));
         for form in PLAIN {
@@ -191,7 +314,13 @@ async fn an_id_that_is_not_first_is_kept_by_apply_ops_only() {
     let set = fixture::replica_set("moved", &[]).await;
     let bench = Bench::new(set.client().await.unwrap()).await;
     let document = document(&[("a", int(1)), ("_id", int(1))]);
-    for form in [Form::Insert, Form::Replacement, Form::ReplacementOver, Form::Literal, Form::LiteralOver] {
+    for form in [
+        Form::Insert,
+        Form::Replacement,
+        Form::ReplacementOver,
+        Form::Literal,
+        Form::LiteralOver,
+    ] {
         assert!(!bench.keeps(form, &document).await, "{form:?}");
     }
     for form in [Form::Applied, Form::AppliedOver] {
@@ -206,8 +335,18 @@ async fn the_largest_documents_pass_as_literals() {
     let bench = Bench::new(set.client().await.unwrap()).await;
     const MAX: usize = shardlift::limits::DOCUMENT_BYTES_MAX;
     let sized = |bytes: usize| {
-        let bare = document(&[("_id", int(1)), ("a", timestamp(0)), ("s", text(kind::STRING, b""))]).as_bytes().len();
-        document(&[("_id", int(1)), ("a", timestamp(0)), ("s", text(kind::STRING, &vec![b'x'; bytes - bare]))])
+        let bare = document(&[
+            ("_id", int(1)),
+            ("a", timestamp(0)),
+            ("s", text(kind::STRING, b"")),
+        ])
+        .as_bytes()
+        .len();
+        document(&[
+            ("_id", int(1)),
+            ("a", timestamp(0)),
+            ("s", text(kind::STRING, &vec![b'x'; bytes - bare])),
+        ])
     };
     let largest = sized(MAX);
     assert_eq!(largest.as_bytes().len(), MAX);
@@ -215,13 +354,23 @@ async fn the_largest_documents_pass_as_literals() {
     assert!(bench.keeps(Form::Literal, &largest).await);
     assert!(bench.keeps(Form::LiteralOver, &largest).await);
     let deep = |levels: usize| {
-        (0..levels).fold(document(&[]), |inner, _| document(&[("a", (kind::DOCUMENT, inner.into_bytes()))]))
+        (0..levels).fold(document(&[]), |inner, _| {
+            document(&[("a", (kind::DOCUMENT, inner.into_bytes()))])
+        })
     };
-    let with_id =
-        |levels| document(&[("_id", int(1)), ("t", timestamp(0)), ("d", (kind::DOCUMENT, deep(levels).into_bytes()))]);
+    let with_id = |levels| {
+        document(&[
+            ("_id", int(1)),
+            ("t", timestamp(0)),
+            ("d", (kind::DOCUMENT, deep(levels).into_bytes())),
+        ])
+    };
     let mut deepest = (0, 0);
     for levels in 150..200 {
-        let plain = document(&[("_id", int(1)), ("d", (kind::DOCUMENT, deep(levels).into_bytes()))]);
+        let plain = document(&[
+            ("_id", int(1)),
+            ("d", (kind::DOCUMENT, deep(levels).into_bytes())),
+        ]);
         if bench.keeps(Form::Insert, &plain).await {
             deepest.0 = levels;
         }
@@ -229,5 +378,8 @@ async fn the_largest_documents_pass_as_literals() {
             deepest.1 = levels;
         }
     }
-    assert_eq!(deepest.0, deepest.1, "levels kept by an insert, and as a literal");
+    assert_eq!(
+        deepest.0, deepest.1,
+        "levels kept by an insert, and as a literal"
+    );
 }

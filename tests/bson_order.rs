@@ -18,21 +18,35 @@ use crate::bson_values::{Random, document, embed, int};
 use crate::fixture;
 
 /// Inserts `documents`, unordered; the positions the server refused, with code.
-pub(crate) async fn insert(client: &Client, coll: &str, documents: &[RawDocumentBuf]) -> Vec<(usize, i32)> {
+pub(crate) async fn insert(
+    client: &Client,
+    coll: &str,
+    documents: &[RawDocumentBuf],
+) -> Vec<(usize, i32)> {
     let mut refused = Vec::new();
     for (at, chunk) in documents.chunks(1000).enumerate() {
         let mut array = RawArrayBuf::new();
         chunk.iter().for_each(|d| array.push(d.clone()));
         let mut command = rawdoc! { "insert": coll, "ordered": false };
         command.append(cstr!("documents"), array);
-        let reply = match client.database("t").run_raw_command(command).await.map_err(|e| *e.kind) {
+        let reply = match client
+            .database("t")
+            .run_raw_command(command)
+            .await
+            .map_err(|e| *e.kind)
+        {
             Ok(reply) => reply,
-            Err(ErrorKind::Command(e)) => return (0..documents.len()).map(|index| (index, e.code)).collect(),
+            Err(ErrorKind::Command(e)) => {
+                return (0..documents.len()).map(|index| (index, e.code)).collect();
+            }
             Err(e) => panic!("{e}"),
         };
         for error in reply.get_array("writeErrors").into_iter().flatten() {
             let error = error.as_document().unwrap();
-            refused.push((at * 1000 + error.get_i32("index").unwrap() as usize, error.get_i32("code").unwrap()));
+            refused.push((
+                at * 1000 + error.get_i32("index").unwrap() as usize,
+                error.get_i32("code").unwrap(),
+            ));
         }
     }
     refused
@@ -41,12 +55,20 @@ pub(crate) async fn insert(client: &Client, coll: &str, documents: &[RawDocument
 /// All documents a raw `find` gives, with these further fields.
 pub(crate) async fn find(client: &Client, coll: &str, with: &RawDocument) -> Vec<RawDocumentBuf> {
     let mut command = rawdoc! { "find": coll };
-    with.iter().map(Result::unwrap).for_each(|(name, value)| command.append(name, value));
-    let mut batches = client.database("t").run_raw_cursor_command(command).batch().await.unwrap();
+    with.iter()
+        .map(Result::unwrap)
+        .for_each(|(name, value)| command.append(name, value));
+    let mut batches = client
+        .database("t")
+        .run_raw_cursor_command(command)
+        .batch()
+        .await
+        .unwrap();
     let mut found = Vec::new();
     while let Some(batch) = batches.next().await {
         let batch = batch.unwrap();
-        let elements = shardlift::bson::element::elements_of(batch.doc_slices().unwrap().as_bytes());
+        let elements =
+            shardlift::bson::element::elements_of(batch.doc_slices().unwrap().as_bytes());
         found.extend(elements.map(|e| RawDocumentBuf::from_bytes(e.value.to_vec()).unwrap()));
     }
     found
@@ -62,7 +84,10 @@ async fn values_sort_as_the_servers_index() {
     fixture::run(&client, "t", index).await;
     let mut random = Random(20);
     let value = |at: i32, random: &mut Random| {
-        let wrapped = embed(shardlift::bson::element::kind::DOCUMENT, &[("v", random.value(3))]);
+        let wrapped = embed(
+            shardlift::bson::element::kind::DOCUMENT,
+            &[("v", random.value(3))],
+        );
         document(&[("_id", int(at)), ("k", wrapped)])
     };
     let documents: Vec<_> = (0..12_000).map(|at| value(at, &mut random)).collect();
@@ -74,10 +99,22 @@ async fn values_sort_as_the_servers_index() {
     for pair in sorted.windows(2) {
         let [a, b] = [&pair[0], &pair[1]].map(|d| field(d.as_bytes(), b"k").unwrap());
         let order = compare_views(&a.into(), &b.into()).then(key(&pair[0]).cmp(&key(&pair[1])));
-        assert_eq!(order, Ordering::Less, "{:?}\n{:?}", View::from(inner(a)), View::from(inner(b)));
+        assert_eq!(
+            order,
+            Ordering::Less,
+            "{:?}\n{:?}",
+            View::from(inner(a)),
+            View::from(inner(b))
+        );
     }
-    let equal = sorted.windows(2).filter(|p| compare_keys_of(&p[0], &p[1]).is_eq()).count();
-    assert!(1000 < equal, "only {equal} neighbours were equal: the values are too sparse to prove anything");
+    let equal = sorted
+        .windows(2)
+        .filter(|p| compare_keys_of(&p[0], &p[1]).is_eq())
+        .count();
+    assert!(
+        1000 < equal,
+        "only {equal} neighbours were equal: the values are too sparse to prove anything"
+    );
 }
 
 fn inner(element: Element<'_>) -> Element<'_> {
@@ -85,7 +122,12 @@ fn inner(element: Element<'_>) -> Element<'_> {
 }
 
 fn compare_keys_of(a: &RawDocument, b: &RawDocument) -> Ordering {
-    let key = |d| elements(d).find(|e| e.name == b"k").map(View::from).unwrap();
+    let key = |d| {
+        elements(d)
+            .find(|e| e.name == b"k")
+            .map(View::from)
+            .unwrap()
+    };
     compare_views(&key(a), &key(b))
 }
 
@@ -106,15 +148,26 @@ async fn ids_are_one_exactly_where_the_index_says_so() {
     let mut seen = HashSet::new();
     for (at, document) in documents.iter().enumerate() {
         let id = id_of(document).unwrap();
-        let code = refused.iter().find(|(index, _)| *index == at).map(|(_, code)| *code);
+        let code = refused
+            .iter()
+            .find(|(index, _)| *index == at)
+            .map(|(_, code)| *code);
         match code {
-            Some(11000) => assert!(seen.contains(&IdKey::new(id)), "{id:?} is not new to the server"),
+            Some(11000) => assert!(
+                seen.contains(&IdKey::new(id)),
+                "{id:?} is not new to the server"
+            ),
             Some(53 | 52) => assert!(may_not_be_an_id(id.kind), "{id:?}"),
             Some(other) => panic!("{id:?}: {other}"),
             None => assert!(seen.insert(IdKey::new(id)), "{id:?} is new to the server"),
         }
     }
-    assert!(1000 < seen.len() && 1000 < refused.len(), "{} ids, {} refused", seen.len(), refused.len());
+    assert!(
+        1000 < seen.len() && 1000 < refused.len(),
+        "{} ids, {} refused",
+        seen.len(),
+        refused.len()
+    );
 
     let sorted = find(&client, "c", &rawdoc! { "hint": { "_id": 1 } }).await;
     assert_eq!(sorted.len(), seen.len());

@@ -11,7 +11,10 @@ pub(crate) type Value = (u8, Vec<u8>);
 
 /// A document of named values, in this order; names may repeat.
 pub(crate) fn document(fields: &[(&str, Value)]) -> RawDocumentBuf {
-    RawDocumentBuf::from_bytes(wrap(fields.iter().map(|(n, (k, v))| (*n, *k, v.as_slice())))).unwrap()
+    RawDocumentBuf::from_bytes(wrap(
+        fields.iter().map(|(n, (k, v))| (*n, *k, v.as_slice())),
+    ))
+    .unwrap()
 }
 
 fn wrap<'a>(fields: impl Iterator<Item = (&'a str, u8, &'a [u8])>) -> Vec<u8> {
@@ -65,7 +68,9 @@ impl Random {
     }
 
     fn bytes(&mut self, max: u64) -> Vec<u8> {
-        (0..self.below(max + 1)).map(|_| self.pick(b"abA\0\xc3\xff")).collect()
+        (0..self.below(max + 1))
+            .map(|_| self.pick(b"abA\0\xc3\xff"))
+            .collect()
     }
 
     /// A value of any type; embedded ones at most `depth` deep.
@@ -75,20 +80,34 @@ impl Random {
             8 | 9 => text(kind::STRING, &self.bytes(3)),
             10 => text(kind::SYMBOL, &self.bytes(2)),
             11 => text(kind::CODE, &self.bytes(2)),
-            12 => (self.pick(&[kind::NULL, kind::UNDEFINED, kind::MIN_KEY, kind::MAX_KEY]), vec![]),
+            12 => (
+                self.pick(&[kind::NULL, kind::UNDEFINED, kind::MIN_KEY, kind::MAX_KEY]),
+                vec![],
+            ),
             13 => (kind::BOOLEAN, vec![self.below(2) as u8]),
-            14 => (kind::OBJECT_ID, (0..12).map(|_| self.pick(&[0, 1, 0xff])).collect()),
+            14 => (
+                kind::OBJECT_ID,
+                (0..12).map(|_| self.pick(&[0, 1, 0xff])).collect(),
+            ),
             15 => (kind::DATE, self.word().to_le_bytes().to_vec()),
-            16 => (kind::TIMESTAMP, (self.word() as u64).max(1).to_le_bytes().to_vec()),
+            16 => (
+                kind::TIMESTAMP,
+                (self.word() as u64).max(1).to_le_bytes().to_vec(),
+            ),
             17 | 18 => self.binary(),
             19 => {
-                let (pattern, options) =
-                    (self.pick(&[&b""[..], b"a", b"ab", b"b"]), self.pick(&[&b""[..], b"i", b"m"]));
+                let (pattern, options) = (
+                    self.pick(&[&b""[..], b"a", b"ab", b"b"]),
+                    self.pick(&[&b""[..], b"i", b"m"]),
+                );
                 (kind::REGEX, [pattern, &[0], options, &[0]].concat())
             }
             20 => {
                 let (_, namespace) = text(kind::STRING, self.pick(&[&b"a"[..], b"b", b"ab"]));
-                (kind::DB_POINTER, [&namespace[..], &[self.pick(&[0, 9]); 12]].concat())
+                (
+                    kind::DB_POINTER,
+                    [&namespace[..], &[self.pick(&[0, 9]); 12]].concat(),
+                )
             }
             21 => self.code_with_scope(depth),
             22 | 23 => (kind::ARRAY, self.elements(depth - 1, true)),
@@ -100,15 +119,33 @@ impl Random {
     fn number(&mut self) -> Value {
         match self.below(8) {
             0 => int(self.below(7) as i32 - 3),
-            1 => (kind::INT64, (self.below(7) as i64 - 3).to_le_bytes().to_vec()),
+            1 => (
+                kind::INT64,
+                (self.below(7) as i64 - 3).to_le_bytes().to_vec(),
+            ),
             2 => (kind::INT64, self.word().to_le_bytes().to_vec()),
             3 => double((self.below(25) as f64 - 12.0) / 4.0),
             4 => double(self.odd_double()),
-            5 => (kind::DECIMAL128, self.next().to_le_bytes().into_iter().chain(self.next().to_le_bytes()).collect()),
-            6 => decimal(&format!("{}E{}", self.below(400) as i64 - 200, self.below(5) as i64 - 3)),
+            5 => (
+                kind::DECIMAL128,
+                self.next()
+                    .to_le_bytes()
+                    .into_iter()
+                    .chain(self.next().to_le_bytes())
+                    .collect(),
+            ),
+            6 => decimal(&format!(
+                "{}E{}",
+                self.below(400) as i64 - 200,
+                self.below(5) as i64 - 3
+            )),
             _ => {
                 let near = self.odd_double();
-                if near.is_finite() { decimal(&format!("{near:.33e}")) } else { decimal("NaN") }
+                if near.is_finite() {
+                    decimal(&format!("{near:.33e}"))
+                } else {
+                    decimal("NaN")
+                }
             }
         }
     }
@@ -139,7 +176,17 @@ impl Random {
 
     fn word(&mut self) -> i64 {
         match self.below(4) {
-            0 => self.pick(&[i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX, 1 << 32, 1 << 53]),
+            0 => self.pick(&[
+                i64::MIN,
+                i64::MIN + 1,
+                -1,
+                0,
+                1,
+                i64::MAX - 1,
+                i64::MAX,
+                1 << 32,
+                1 << 53,
+            ]),
             1 => (1 << 53) + self.below(5) as i64 - 2,
             2 => i64::MAX - self.below(2000) as i64,
             _ => self.next() as i64 >> self.below(63),
@@ -152,24 +199,41 @@ impl Random {
             let inner = bytes.len() as u32;
             bytes.splice(0..0, inner.to_le_bytes());
         }
-        (kind::BINARY, [&(bytes.len() as u32).to_le_bytes()[..], &[subtype], &bytes].concat())
+        (
+            kind::BINARY,
+            [&(bytes.len() as u32).to_le_bytes()[..], &[subtype], &bytes].concat(),
+        )
     }
 
     fn code_with_scope(&mut self, depth: u32) -> Value {
         let (_, code) = text(kind::CODE, &self.bytes(1));
         let scope = self.elements(depth.saturating_sub(1), false);
         let length = (4 + code.len() + scope.len()) as u32;
-        (kind::CODE_WITH_SCOPE, [&length.to_le_bytes()[..], &code, &scope].concat())
+        (
+            kind::CODE_WITH_SCOPE,
+            [&length.to_le_bytes()[..], &code, &scope].concat(),
+        )
     }
 
     fn elements(&mut self, depth: u32, array: bool) -> Vec<u8> {
         let count = self.below(4);
         let fields: Vec<(String, Value)> = (0..count)
             .map(|at| {
-                (if array { at.to_string() } else { self.pick(&["a", "b", "ab", ""]).to_owned() }, self.value(depth))
+                (
+                    if array {
+                        at.to_string()
+                    } else {
+                        self.pick(&["a", "b", "ab", ""]).to_owned()
+                    },
+                    self.value(depth),
+                )
             })
             .collect();
-        wrap(fields.iter().map(|(n, (k, v))| (n.as_str(), *k, v.as_slice())))
+        wrap(
+            fields
+                .iter()
+                .map(|(n, (k, v))| (n.as_str(), *k, v.as_slice())),
+        )
     }
 }
 
@@ -178,5 +242,8 @@ fn double(v: f64) -> Value {
 }
 
 pub(crate) fn decimal(text: &str) -> Value {
-    (kind::DECIMAL128, text.parse::<bson::Decimal128>().unwrap().bytes().to_vec())
+    (
+        kind::DECIMAL128,
+        text.parse::<bson::Decimal128>().unwrap().bytes().to_vec(),
+    )
 }

@@ -11,30 +11,55 @@ const SIZE: i32 = 8_192;
 
 async fn insert(client: &Client, ids: std::ops::Range<i32>) {
     for id in ids {
-        run(client, "d", doc! {"insert": "ring", "documents": [{"_id": id, "note": "x".repeat(100)}]}).await;
+        run(
+            client,
+            "d",
+            doc! {"insert": "ring", "documents": [{"_id": id, "note": "x".repeat(100)}]},
+        )
+        .await;
     }
 }
 
 async fn grow(client: &Client, ids: std::ops::Range<i32>) {
-    let updates: Vec<Document> =
-        ids.map(|id| doc! {"q": {"_id": id}, "u": {"$set": {"note": "y".repeat(2_000)}}}).collect();
+    let updates: Vec<Document> = ids
+        .map(|id| doc! {"q": {"_id": id}, "u": {"$set": {"note": "y".repeat(2_000)}}})
+        .collect();
     run(client, "d", doc! {"update": "ring", "updates": updates}).await;
 }
 
 async fn stats(client: &Client) -> (i64, i64, i64) {
     let stats = run(client, "d", doc! {"collStats": "ring"}).await;
-    let number = |name: &str| stats.get(name).and_then(|n| n.as_i64().or(n.as_i32().map(i64::from))).unwrap();
+    let number = |name: &str| {
+        stats
+            .get(name)
+            .and_then(|n| n.as_i64().or(n.as_i32().map(i64::from)))
+            .unwrap()
+    };
     (number("count"), number("size"), number("maxSize"))
 }
 
 async fn more_than_its_size(verify: &str) {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
-    run(&a, "d", doc! {"create": "ring", "capped": true, "size": SIZE}).await;
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    run(
+        &a,
+        "d",
+        doc! {"create": "ring", "capped": true, "size": SIZE},
+    )
+    .await;
     insert(&a, 0..30).await;
     grow(&a, 0..30).await;
     let (count, bytes, size) = stats(&a).await;
-    assert!(count == 30 && 4 * size < bytes, "it holds more than its size: {count} {bytes} {size}");
+    assert!(
+        count == 30 && 4 * size < bytes,
+        "it holds more than its size: {count} {bytes} {size}"
+    );
 
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--verify", verify]).await;
     engine.until_ready().await;

@@ -12,7 +12,9 @@ use shardlift::error::{Error, Kind};
 use crate::fixture;
 
 async fn refusal(uri: &str) -> Error {
-    connect::connect(Side::Source, uri, fixture::TIMEOUT).await.expect_err("it must not be accepted")
+    connect::connect(Side::Source, uri, fixture::TIMEOUT)
+        .await
+        .expect_err("it must not be accepted")
 }
 
 #[tokio::test]
@@ -29,10 +31,17 @@ async fn a_sharded_cluster_is_entered_by_its_router_only() {
         fixture::run(&data, "admin", doc! {"ping": 1}).await;
     }
 
-    for (uri, what) in [(cluster.shards()[0].uri(), "shard"), (cluster.config().uri(), "config server")] {
+    for (uri, what) in [
+        (cluster.shards()[0].uri(), "shard"),
+        (cluster.config().uri(), "config server"),
+    ] {
         let error = refusal(&uri).await;
         assert_eq!(error.kind, Kind::Refused, "{error}");
-        assert!(error.message.contains(what) && error.remedy.unwrap().contains("mongos"), "{}", error.message);
+        assert!(
+            error.message.contains(what) && error.remedy.unwrap().contains("mongos"),
+            "{}",
+            error.message
+        );
     }
 }
 
@@ -43,7 +52,10 @@ async fn shards_that_cannot_be_reached_are_named() {
     cluster.shard_mut(1).member_mut(0).kill();
     let error = refusal(&cluster.uri()).await;
     assert_eq!(error.kind, Kind::Connect);
-    assert!(error.message.contains("shard1") && error.message.contains(&host), "{error}");
+    assert!(
+        error.message.contains("shard1") && error.message.contains(&host),
+        "{error}"
+    );
     assert!(!error.message.contains("shard0"), "{error}");
 }
 
@@ -76,17 +88,36 @@ async fn a_uri_that_cannot_be_used_says_why_and_keeps_the_password() {
         ("garbage".to_owned(), Kind::Config, "URI"),
         ("http://h/".to_owned(), Kind::Config, "URI"),
         ("mongodb://h:99999/".to_owned(), Kind::Config, "port"),
-        ("mongodb://u:pa/sw@h/".to_owned(), Kind::Config, "user and password"),
-        ("mongodb://h/?directConnection=true".to_owned(), Kind::Config, "directConnection"),
-        ("mongodb://h/?loadBalanced=true".to_owned(), Kind::Config, "loadBalanced"),
-        (format!("mongodb://u:pasw@127.0.0.1:{dead}/"), Kind::Connect, "127.0.0.1"),
+        (
+            "mongodb://u:pa/sw@h/".to_owned(),
+            Kind::Config,
+            "user and password",
+        ),
+        (
+            "mongodb://h/?directConnection=true".to_owned(),
+            Kind::Config,
+            "directConnection",
+        ),
+        (
+            "mongodb://h/?loadBalanced=true".to_owned(),
+            Kind::Config,
+            "loadBalanced",
+        ),
+        (
+            format!("mongodb://u:pasw@127.0.0.1:{dead}/"),
+            Kind::Connect,
+            "127.0.0.1",
+        ),
     ];
     for (uri, kind, part) in rows {
         let error = refusal(&uri).await;
         assert_eq!(error.kind, kind, "{uri}: {error}");
         assert!(error.message.contains(part), "{uri}: {error}");
         assert!(error.remedy.is_some(), "{uri}: {error}");
-        assert!(!error.message.contains("pa/sw") && !error.message.contains("pasw"), "{uri}: {error}");
+        assert!(
+            !error.message.contains("pa/sw") && !error.message.contains("pasw"),
+            "{uri}: {error}"
+        );
     }
 }
 
@@ -99,13 +130,22 @@ async fn a_set_whose_configuration_names_other_hosts_says_which() {
     let client = first.client().await;
     let members = doc! {"_id": "moved", "members": [{"_id": 0, "host": &first.host}]};
     fixture::run(&client, "admin", doc! {"replSetInitiate": members}).await;
-    while !fixture::run(&client, "admin", doc! {"hello": 1}).await.get_bool("isWritablePrimary").unwrap() {
+    while !fixture::run(&client, "admin", doc! {"hello": 1})
+        .await
+        .get_bool("isWritablePrimary")
+        .unwrap()
+    {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // Its files come up at another port: it finds itself in no host of its configuration.
     fixture::run(&client, "admin", doc! {"fsync": 1, "lock": true}).await;
     let copy = DataDir::create("moved-on").unwrap();
-    let copied = Command::new("cp").arg("-r").arg(path.join(".")).arg(copy.path()).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(path.join("."))
+        .arg(copy.path())
+        .status()
+        .unwrap();
     assert!(copied.success());
     std::fs::remove_file(copy.path().join("mongod.lock")).unwrap();
     let nowhere = first.host.clone();
@@ -113,7 +153,12 @@ async fn a_set_whose_configuration_names_other_hosts_says_which() {
     let second = fixture::Server::start_in(copy, "moved-on", &args).await;
     let error = refusal(&format!("mongodb://{}/?replicaSet=moved", second.host)).await;
     assert_eq!(error.kind, Kind::Connect, "{error}");
-    for named in [&second.host, &nowhere, "the configuration names", "cannot reach"] {
+    for named in [
+        &second.host,
+        &nowhere,
+        "the configuration names",
+        "cannot reach",
+    ] {
         assert!(error.message.contains(named), "{named}: {error}");
     }
     assert!(error.remedy.unwrap().contains("rs.reconfig"));

@@ -41,11 +41,23 @@ const POLL: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_migration_survives_every_crash() {
-    let options = || ShardedOptions { cache_gb: 0.25, oplog_mb: Some(OPLOG_MB), ..ShardedOptions::default() };
-    let (source, target) = tokio::join!(ShardedCluster::start(options()), ShardedCluster::start(options()));
+    let options = || ShardedOptions {
+        cache_gb: 0.25,
+        oplog_mb: Some(OPLOG_MB),
+        ..ShardedOptions::default()
+    };
+    let (source, target) = tokio::join!(
+        ShardedCluster::start(options()),
+        ShardedCluster::start(options())
+    );
     let (source, target) = (source.unwrap(), target.unwrap());
     moves::make(&source.uri()).await;
-    survive(&source.uri(), &target.uri(), Schedule::new(0, kills(), true)).await;
+    survive(
+        &source.uri(),
+        &target.uri(),
+        Schedule::new(0, kills(), true),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,30 +68,59 @@ async fn a_replica_set_migration_survives_every_crash() {
         oplog_mb: Some(OPLOG_MB),
         ..ReplicaSetOptions::default()
     };
-    let (source, target) = tokio::join!(ReplicaSet::start(options("a")), ReplicaSet::start(options("b")));
+    let (source, target) = tokio::join!(
+        ReplicaSet::start(options("a")),
+        ReplicaSet::start(options("b"))
+    );
     let (source, target) = (source.unwrap(), target.unwrap());
-    survive(&source.uri(), &target.uri(), Schedule::new(1, kills(), false)).await;
+    survive(
+        &source.uri(),
+        &target.uri(),
+        Schedule::new(1, kills(), false),
+    )
+    .await;
 }
 
 /// Of each topology.
 fn kills() -> usize {
-    let kills = std::env::var("SHARDLIFT_CRASH_KILLS").map(|text| text.parse().expect("a number of kills"));
+    let kills =
+        std::env::var("SHARDLIFT_CRASH_KILLS").map(|text| text.parse().expect("a number of kills"));
     kills.unwrap_or(KILLS).div_ceil(2)
 }
 
 /// One migration after the other until the kills are spent.
 async fn survive(source: &str, target: &str, schedule: Schedule) {
-    populate::populate(&PopulateArgs { docs: DOCS, capped: true, ..PopulateArgs::new(source) }).await.unwrap();
+    populate::populate(&PopulateArgs {
+        docs: DOCS,
+        capped: true,
+        ..PopulateArgs::new(source)
+    })
+    .await
+    .unwrap();
     let client = Client::with_uri_str(target).await.unwrap();
     let mut tally = Tally::default();
     for (round, blows) in schedule.enumerate() {
         wipe(&client).await;
         let load = start_load(source, round as u64).await;
-        Migration { source, target, load: Some(load), tally: &mut tally }.run(blows).await;
-        let options = CheckOptions { max_differences: 100, ..CheckOptions::default() };
+        Migration {
+            source,
+            target,
+            load: Some(load),
+            tally: &mut tally,
+        }
+        .run(blows)
+        .await;
+        let options = CheckOptions {
+            max_differences: 100,
+            ..CheckOptions::default()
+        };
         let report = check::compare(source, target, &options).await.unwrap();
         assert!(report.equal, "{tally}\n{report}");
-        eprintln!("round {round}: {} kills, {} documents equal", tally.kills(), report.documents);
+        eprintln!(
+            "round {round}: {} kills, {} documents equal",
+            tally.kills(),
+            report.documents
+        );
     }
     eprintln!("{tally}");
 }
@@ -142,7 +183,11 @@ impl Migration<'_> {
                 born.elapsed().as_secs_f64()
             );
             // Whatever a life left, the next one finds what it changes; not where a chunk went.
-            assert!(anew || !life.log().contains(shardlift::pair::missed::FOUND_NOTHING), "{}", life.log());
+            assert!(
+                anew || !life.log().contains(shardlift::pair::missed::FOUND_NOTHING),
+                "{}",
+                life.log()
+            );
             match end {
                 End::Done => {
                     assert!(!anew, "it is done though a chunk moved\n{}", life.log());
@@ -162,7 +207,12 @@ impl Migration<'_> {
                 End::Code(code) => panic!("the engine ended with code {code}\n{}", life.log()),
             }
             let bound = HANGS_AFTER * (2 + self.tally.kills() as u32);
-            assert!(began.elapsed() < bound, "no end in sight\n{}\n{}", self.tally, life.log());
+            assert!(
+                began.elapsed() < bound,
+                "no end in sight\n{}\n{}",
+                self.tally,
+                life.log()
+            );
         }
         blows.for_each(|blow| self.tally.missed(blow.name()));
         self.stop_load().await;
@@ -179,7 +229,11 @@ impl Migration<'_> {
                 }
                 return end;
             }
-            assert!(began.elapsed() < HANGS_AFTER, "the engine hangs\n{}", life.log());
+            assert!(
+                began.elapsed() < HANGS_AFTER,
+                "the engine hangs\n{}",
+                life.log()
+            );
             let phase = life.phase().await;
             if phase.as_deref() == Some("ready") {
                 let since = *ready.get_or_insert_with(Instant::now);
@@ -203,7 +257,11 @@ impl Migration<'_> {
             if let Some(end) = life.end() {
                 return end;
             }
-            assert!(began.elapsed() < HANGS_AFTER, "a chunk moved, and nothing comes of it\n{}", life.log());
+            assert!(
+                began.elapsed() < HANGS_AFTER,
+                "a chunk moved, and nothing comes of it\n{}",
+                life.log()
+            );
             let status = life.status().await.unwrap_or_default();
             if !moved && status.phase == "ready" {
                 self.stop_load().await;
@@ -212,9 +270,13 @@ impl Migration<'_> {
             } else if moved {
                 life.request_cutover().await;
             }
-            let told = status.obstacles.iter().any(|obstacle| obstacle.contains("--restart"));
+            let told = status
+                .obstacles
+                .iter()
+                .any(|obstacle| obstacle.contains("--restart"));
             if moved && (told || 0 < status.cutovers_given_up) {
-                self.tally.refused("a moved chunk, and waited to be begun anew");
+                self.tally
+                    .refused("a moved chunk, and waited to be begun anew");
                 return self.kill(life, "when it would not cut over").await;
             }
             tokio::time::sleep(POLL).await;

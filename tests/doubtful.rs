@@ -50,18 +50,33 @@ pub(crate) use rig::{Replay, Sides};
 pub(crate) const DB: &str = "d";
 const LANES: usize = 3;
 /// Every op by itself: nothing is coalesced away.
-const ONE_BY_ONE: FlushLimits = FlushLimits { ops_max: 1, bytes_max: 1 };
-pub(crate) const MANY: FlushLimits = FlushLimits { ops_max: 10_000, bytes_max: 16 << 20 };
+const ONE_BY_ONE: FlushLimits = FlushLimits {
+    ops_max: 1,
+    bytes_max: 1,
+};
+pub(crate) const MANY: FlushLimits = FlushLimits {
+    ops_max: 10_000,
+    bytes_max: 16 << 20,
+};
 
 /// Every document, by `_id` without a collation.
 async fn all(client: &Client, ns: &Namespace) -> Vec<RawDocumentBuf> {
-    let collection = client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
-    let cursor = collection.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
+    let collection = client
+        .database(&ns.db)
+        .collection::<RawDocumentBuf>(&ns.coll);
+    let cursor = collection
+        .find(doc! {})
+        .sort(doc! { "_id": 1 })
+        .await
+        .unwrap();
     cursor.map(|document| document.unwrap()).collect().await
 }
 
 pub(crate) fn rows() -> Namespace {
-    Namespace { db: DB.to_owned(), coll: "rows".to_owned() }
+    Namespace {
+        db: DB.to_owned(),
+        coll: "rows".to_owned(),
+    }
 }
 
 fn update(id: i32, change: Document) -> Document {
@@ -79,17 +94,29 @@ async fn write(client: &Client, command: Document) {
 
 async fn copy_all(sides: &Sides, ns: &Namespace) {
     let documents = all(&sides.source, ns).await;
-    let rows = sides.target.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
+    let rows = sides
+        .target
+        .database(&ns.db)
+        .collection::<RawDocumentBuf>(&ns.coll);
     rows.insert_many(documents).await.unwrap();
 }
 
 /// The target holds the final state; the log is replayed over it from its start,
 /// twice. `refused`: documents of which an op must be refused.
-async fn replays_over_the_final_state(key: Document, first: Document, log: Vec<Document>, refused: u64) {
+async fn replays_over_the_final_state(
+    key: Document,
+    first: Document,
+    log: Vec<Document>,
+    refused: u64,
+) {
     let sides = Sides::start().await;
     sides.on_both(doc! { "create": "rows" }).await;
     sides.on_both(index(key, false)).await;
-    write(&sides.source, doc! { "insert": "rows", "documents": [first] }).await;
+    write(
+        &sides.source,
+        doc! { "insert": "rows", "documents": [first] },
+    )
+    .await;
     let start = sides.newest().await.position;
     for command in log {
         write(&sides.source, command).await;
@@ -146,12 +173,21 @@ async fn values_go_round_over_three_lanes() {
     sides.on_both(doc! { "create": "rows" }).await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
     let ids: Vec<i32> = (1..=9).collect();
-    let documents: Vec<Document> = ids.iter().map(|id| doc! { "_id": id, "u": id, "n": 0 }).collect();
-    sides.on_both(doc! { "insert": "rows", "documents": documents }).await;
+    let documents: Vec<Document> = ids
+        .iter()
+        .map(|id| doc! { "_id": id, "u": id, "n": 0 })
+        .collect();
+    sides
+        .on_both(doc! { "insert": "rows", "documents": documents })
+        .await;
     let start = sides.newest().await.position;
     write(&sides.source, update(1, doc! { "$set": { "u": 100 } })).await;
     for id in ids.iter().rev().filter(|id| **id > 1) {
-        write(&sides.source, update(*id, doc! { "$set": { "u": id % 9 + 1, "n": 1 } })).await;
+        write(
+            &sides.source,
+            update(*id, doc! { "$set": { "u": id % 9 + 1, "n": 1 } }),
+        )
+        .await;
         write(&sides.source, update(*id, doc! { "$set": { "n": 2 } })).await;
     }
     write(&sides.source, update(1, doc! { "$set": { "u": 2 } })).await;
@@ -170,13 +206,23 @@ async fn values_that_go_round_in_one_flush_make_nothing_doubtful() {
     sides.on_both(index(doc! { "u": 1 }, true)).await;
     let ids: Vec<i32> = (1..=90).collect();
     let documents: Vec<Document> = ids.iter().map(|id| doc! { "_id": id, "u": id }).collect();
-    sides.on_both(doc! { "insert": "rows", "documents": documents }).await;
+    sides
+        .on_both(doc! { "insert": "rows", "documents": documents })
+        .await;
     let start = sides.newest().await.position;
-    write(&sides.source, doc! { "delete": "rows", "deletes": [{ "q": { "_id": 90 }, "limit": 1 }] }).await;
+    write(
+        &sides.source,
+        doc! { "delete": "rows", "deletes": [{ "q": { "_id": 90 }, "limit": 1 }] },
+    )
+    .await;
     for id in ids.iter().rev().skip(1) {
         write(&sides.source, update(*id, doc! { "$set": { "u": id + 1 } })).await;
     }
-    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 0, "u": 1 }] }).await;
+    write(
+        &sides.source,
+        doc! { "insert": "rows", "documents": [{ "_id": 0, "u": 1 }] },
+    )
+    .await;
     let replay = sides.replay_in(1, &rows(), Traits::default(), MANY).await;
     assert_eq!(replay.to_the_end(start).await, 0);
     replay.expect_equal().await;
@@ -189,19 +235,37 @@ async fn a_copied_document_that_is_refused_holds_the_watermark_below_its_fence()
     let sides = Sides::start().await;
     sides.on_both(doc! { "create": "rows" }).await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
-    write(&sides.target, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }, { "_id": 3, "u": 3 }] }).await;
+    write(
+        &sides.target,
+        doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }, { "_id": 3, "u": 3 }] },
+    )
+    .await;
     write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 2, "u": 1 }, { "_id": 3, "u": 3, "n": 1 }] })
         .await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
     let fence = sides.newest().await.position;
     let documents = all(&sides.source, &rows()).await;
     let documents: Vec<&[u8]> = documents.iter().map(|d| d.as_bytes()).collect();
-    replay.doubtful.writer.copy(&replay.tracked, &documents, fence).await.unwrap();
-    assert_eq!((replay.tracked.doubts.len(), replay.tracked.doubts.oldest()), (1, fence));
+    replay
+        .doubtful
+        .writer
+        .copy(&replay.tracked, &documents, fence)
+        .await
+        .unwrap();
+    assert_eq!(
+        (replay.tracked.doubts.len(), replay.tracked.doubts.oldest()),
+        (1, fence)
+    );
     // What stood in its way is gone from the source, as a later op would tell;
     // document 3 was there already.
-    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(1)), fence);
-    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Double(3.0)), fence);
+    replay
+        .tracked
+        .doubts
+        .add(&IdKey::of(bson::RawBsonRef::Int32(1)), fence);
+    replay
+        .tracked
+        .doubts
+        .add(&IdKey::of(bson::RawBsonRef::Double(3.0)), fence);
     replay.to_the_end(fence).await;
     replay.expect_equal().await;
 }
@@ -210,12 +274,22 @@ async fn a_copied_document_that_is_refused_holds_the_watermark_below_its_fence()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_of_every_form_are_read_again() {
     let sides = Sides::start().await;
-    types::create(&LoadEntry::connect(&sides.uris.0, 8).await.unwrap()).await.unwrap();
+    types::create(&LoadEntry::connect(&sides.uris.0, 8).await.unwrap())
+        .await
+        .unwrap();
     for coll in ["ids", "shapes", "values"] {
-        let ns = Namespace { db: types::DATABASE.to_owned(), coll: coll.to_owned() };
+        let ns = Namespace {
+            db: types::DATABASE.to_owned(),
+            coll: coll.to_owned(),
+        };
         run(&sides.target, types::DATABASE, doc! { "create": coll }).await;
         if coll == "shapes" {
-            let zero_twice = document(&[("_id", int(-7)), ("t", timestamp(0)), ("a", int(1)), ("a", int(2))]);
+            let zero_twice = document(&[
+                ("_id", int(-7)),
+                ("t", timestamp(0)),
+                ("a", int(1)),
+                ("a", int(2)),
+            ]);
             upsert_literal(&sides.source, &zero_twice).await;
         }
         let replay = sides.replay(&ns, Traits::default(), MANY).await;
@@ -241,7 +315,11 @@ async fn upsert_literal(client: &Client, document: &RawDocument) {
     let mut update = rawdoc! { "q": locate::id_query(document).unwrap(), "upsert": true };
     update.append(cstr!("u"), stage);
     let command = rawdoc! { "update": "shapes", "updates": [update] };
-    let reply = client.database(types::DATABASE).run_raw_command(command).await.unwrap();
+    let reply = client
+        .database(types::DATABASE)
+        .run_raw_command(command)
+        .await
+        .unwrap();
     assert!(!reply.contains_key("writeErrors"), "{reply}");
 }
 
@@ -249,32 +327,56 @@ async fn insert_stale(client: &Client, ns: &Namespace, id: RawBson) {
     let mut stale = RawDocumentBuf::new();
     stale.append(cstr!("_id"), id);
     stale.append(cstr!("stale"), true);
-    client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll).insert_one(stale).await.unwrap();
+    client
+        .database(&ns.db)
+        .collection::<RawDocumentBuf>(&ns.coll)
+        .insert_one(stale)
+        .await
+        .unwrap();
 }
 
 /// Under a collation the refused one stops its ordered batch, not what follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_does_not_stop_what_follows_in_order() {
     let sides = Sides::start().await;
-    sides.on_both(doc! { "create": "rows", "collation": { "locale": "en", "strength": 2 } }).await;
+    sides
+        .on_both(doc! { "create": "rows", "collation": { "locale": "en", "strength": 2 } })
+        .await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
     let start = sides.newest().await.position;
-    write(&sides.target, doc! { "insert": "rows", "documents": [{ "_id": "other", "u": 1 }] }).await;
-    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": "a", "u": 1 }, { "_id": "b", "u": 2 }] })
-        .await;
-    write(&sides.source, doc! { "delete": "rows", "deletes": [{ "q": { "_id": "a" }, "limit": 1 }] }).await;
+    write(
+        &sides.target,
+        doc! { "insert": "rows", "documents": [{ "_id": "other", "u": 1 }] },
+    )
+    .await;
+    write(
+        &sides.source,
+        doc! { "insert": "rows", "documents": [{ "_id": "a", "u": 1 }, { "_id": "b", "u": 2 }] },
+    )
+    .await;
+    write(
+        &sides.source,
+        doc! { "delete": "rows", "deletes": [{ "q": { "_id": "a" }, "limit": 1 }] },
+    )
+    .await;
     write(
         &sides.source,
         doc! { "insert": "rows", "documents": [{ "_id": "A", "u": 1, "n": 1 }, { "_id": "c", "u": 3 }] },
     )
     .await;
-    let traits = Traits { collated: true, ..Traits::default() };
+    let traits = Traits {
+        collated: true,
+        ..Traits::default()
+    };
     let replay = sides.replay(&rows(), traits, MANY).await;
     replay.log_since(start).await;
     replay.flushed().await;
     assert_eq!(replay.tracked.doubts.len(), 2);
     assert_eq!(all(&sides.target, &rows()).await.len(), 3);
-    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::String("other")), start);
+    replay
+        .tracked
+        .doubts
+        .add(&IdKey::of(bson::RawBsonRef::String("other")), start);
     replay.resolve().await.unwrap();
     replay.expect_equal().await;
 }
@@ -286,8 +388,17 @@ async fn an_index_that_the_source_lost_is_dropped_ahead_of_the_log() {
     sides.on_both(doc! { "create": "rows" }).await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
     let start = sides.newest().await.position;
-    run(&sides.source, DB, doc! { "dropIndexes": "rows", "index": "i" }).await;
-    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }, { "_id": 2, "u": 1 }] }).await;
+    run(
+        &sides.source,
+        DB,
+        doc! { "dropIndexes": "rows", "index": "i" },
+    )
+    .await;
+    write(
+        &sides.source,
+        doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }, { "_id": 2, "u": 1 }] },
+    )
+    .await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
     assert_eq!(replay.to_the_end(start).await, 1);
     replay.expect_equal().await;
@@ -296,18 +407,38 @@ async fn an_index_that_the_source_lost_is_dropped_ahead_of_the_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_capped_collection_is_mended_only_if_nothing_is_left_to_mend() {
     let sides = Sides::start().await;
-    sides.on_both(doc! { "create": "rows", "capped": true, "size": 100_000 }).await;
+    sides
+        .on_both(doc! { "create": "rows", "capped": true, "size": 100_000 })
+        .await;
     sides.on_both(index(doc! { "u": 1 }, true)).await;
     let start = sides.newest().await.position;
-    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }] }).await;
-    write(&sides.source, doc! { "delete": "rows", "deletes": [{ "q": { "_id": 1 }, "limit": 1 }] }).await;
-    write(&sides.source, doc! { "insert": "rows", "documents": [{ "_id": 2, "u": 1 }, { "_id": 3, "u": 3 }] }).await;
+    write(
+        &sides.source,
+        doc! { "insert": "rows", "documents": [{ "_id": 1, "u": 1 }] },
+    )
+    .await;
+    write(
+        &sides.source,
+        doc! { "delete": "rows", "deletes": [{ "q": { "_id": 1 }, "limit": 1 }] },
+    )
+    .await;
+    write(
+        &sides.source,
+        doc! { "insert": "rows", "documents": [{ "_id": 2, "u": 1 }, { "_id": 3, "u": 3 }] },
+    )
+    .await;
     copy_all(&sides, &rows()).await;
-    let traits = Traits { capped: true, ..Traits::default() };
+    let traits = Traits {
+        capped: true,
+        ..Traits::default()
+    };
     let replay = sides.replay(&rows(), traits, MANY).await;
     assert_eq!(replay.to_the_end(start).await, 1);
     replay.expect_equal().await;
-    replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(3)), start);
+    replay
+        .tracked
+        .doubts
+        .add(&IdKey::of(bson::RawBsonRef::Int32(3)), start);
     assert_eq!(replay.resolve().await.unwrap_err().kind, Kind::Unsupported);
 }
 
@@ -329,9 +460,15 @@ async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
     let fill = |client: Client, shift: i32| async move {
         let rows = client.database(DB).collection::<Document>("rows");
         for first in (0..count).step_by(3_000) {
-            let value = |id: i32| if id % (count / round) == 0 { (id + shift).rem_euclid(count) } else { id };
-            let some =
-                (first..first + 3_000).map(|id| doc! { "_id": id, "u": value(id), "n": shift, "pad": "x".repeat(500) });
+            let value = |id: i32| {
+                if id % (count / round) == 0 {
+                    (id + shift).rem_euclid(count)
+                } else {
+                    id
+                }
+            };
+            let some = (first..first + 3_000)
+                .map(|id| doc! { "_id": id, "u": value(id), "n": shift, "pad": "x".repeat(500) });
             rows.insert_many(some).await.unwrap();
         }
     };
@@ -340,7 +477,12 @@ async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
     let mut replay = sides.replay(&rows(), Traits::default(), MANY).await;
     replay.doubtful.documents_max = documents_max;
     let position = sides.newest().await.position;
-    (0..count).for_each(|id| replay.tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(id)), position));
+    (0..count).for_each(|id| {
+        replay
+            .tracked
+            .doubts
+            .add(&IdKey::of(bson::RawBsonRef::Int32(id)), position)
+    });
     let began = std::time::Instant::now();
     replay.to_the_end(position).await;
     eprintln!("{count} documents read again in {:?}", began.elapsed());
@@ -351,12 +493,28 @@ async fn many_are_read_again(count: i32, round: i32, documents_max: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collection_that_is_dropped_has_no_doubtful_documents() {
     let ns = rows();
-    let tracked = Arc::new(Tracked::new(Uuid::from_bytes([3; 16]), ns, Traits::default()));
-    let mut gate = Gate::new(Mark { position: Position::from_raw(10), term: 1 }, Vec::new());
+    let tracked = Arc::new(Tracked::new(
+        Uuid::from_bytes([3; 16]),
+        ns,
+        Traits::default(),
+    ));
+    let mut gate = Gate::new(
+        Mark {
+            position: Position::from_raw(10),
+            term: 1,
+        },
+        Vec::new(),
+    );
     gate.admit_new(tracked.clone());
-    tracked.doubts.add(&IdKey::of(bson::RawBsonRef::Int32(1)), Position::from_raw(5));
+    tracked.doubts.add(
+        &IdKey::of(bson::RawBsonRef::Int32(1)),
+        Position::from_raw(5),
+    );
     assert_eq!(gate.watermark(), Position::from_raw(4));
     assert_eq!(gate.doubtful().len(), 1);
     gate.kill(&tracked.uuid);
-    assert_eq!((gate.watermark(), gate.doubtful().len()), (Position::from_raw(10), 0));
+    assert_eq!(
+        (gate.watermark(), gate.doubtful().len()),
+        (Position::from_raw(10), 0)
+    );
 }

@@ -40,23 +40,70 @@ impl Engine {
     }
 
     /// One that ends as by a crash when it comes to this place (`shardlift::failpoint`).
-    pub(crate) async fn start_to_crash(source: &str, target: &str, flags: &[&str], place: &str) -> Engine {
-        Engine::start_with(source, target, flags, Some(("SHARDLIFT_FAILPOINT", format!("{place}:1")))).await
+    pub(crate) async fn start_to_crash(
+        source: &str,
+        target: &str,
+        flags: &[&str],
+        place: &str,
+    ) -> Engine {
+        Engine::start_with(
+            source,
+            target,
+            flags,
+            Some(("SHARDLIFT_FAILPOINT", format!("{place}:1"))),
+        )
+        .await
     }
 
     /// One of whose tasks panics when it comes to that place (`<name>:<n>`).
-    pub(crate) async fn start_to_panic(place: &str, source: &str, target: &str, flags: &[&str]) -> Engine {
-        Engine::start_with(source, target, flags, Some(("SHARDLIFT_FAILPOINT", format!("{place}:panic")))).await
+    pub(crate) async fn start_to_panic(
+        place: &str,
+        source: &str,
+        target: &str,
+        flags: &[&str],
+    ) -> Engine {
+        Engine::start_with(
+            source,
+            target,
+            flags,
+            Some(("SHARDLIFT_FAILPOINT", format!("{place}:panic"))),
+        )
+        .await
     }
 
     /// One that waits for something as long as is said: `<name>:<ms>` (`shardlift::failpoint`).
-    pub(crate) async fn start_to_wait(wait: &str, source: &str, target: &str, flags: &[&str]) -> Engine {
-        Engine::start_with(source, target, flags, Some(("SHARDLIFT_WAIT", wait.to_owned()))).await
+    pub(crate) async fn start_to_wait(
+        wait: &str,
+        source: &str,
+        target: &str,
+        flags: &[&str],
+    ) -> Engine {
+        Engine::start_with(
+            source,
+            target,
+            flags,
+            Some(("SHARDLIFT_WAIT", wait.to_owned())),
+        )
+        .await
     }
 
-    async fn start_with(source: &str, target: &str, flags: &[&str], variable: Option<(&str, String)>) -> Engine {
+    async fn start_with(
+        source: &str,
+        target: &str,
+        flags: &[&str],
+        variable: Option<(&str, String)>,
+    ) -> Engine {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
-        command.args(["migrate", "--json", "--source", source, "--target", target, "--api-port", "0"]);
+        command.args([
+            "migrate",
+            "--json",
+            "--source",
+            source,
+            "--target",
+            target,
+            "--api-port",
+            "0",
+        ]);
         command.args(["--progress", "none", "--scans", "2", "--lanes", "4"]);
         if !flags.contains(&"--range-mb") {
             command.args(["--range-mb", "1"]);
@@ -68,7 +115,11 @@ impl Engine {
             command.args(["--grace-s", "0"]);
         }
         command.envs(variable);
-        command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = spawn::spawn(command).expect("the engine starts");
         let log = Log::default();
         log.follow(child.stderr.take().expect("piped above"));
@@ -78,7 +129,12 @@ impl Engine {
             let _ = out.read_to_string(&mut text);
             text
         });
-        let mut engine = Engine { process: Process(child), url: String::new(), log, result };
+        let mut engine = Engine {
+            process: Process(child),
+            url: String::new(),
+            log,
+            result,
+        };
         engine.url = engine.wait_for_url().await;
         engine
     }
@@ -87,7 +143,12 @@ impl Engine {
     async fn wait_for_url(&mut self) -> String {
         let deadline = Instant::now() + HANGS_AFTER;
         loop {
-            if let Some(url) = self.log.text().lines().find_map(|line| line.split_once("API on ")) {
+            if let Some(url) = self
+                .log
+                .text()
+                .lines()
+                .find_map(|line| line.split_once("API on "))
+            {
                 return url.1.trim().to_owned();
             }
             assert!(Instant::now() < deadline, "the engine named no API");
@@ -107,7 +168,9 @@ impl Engine {
         question: impl FnOnce(Client) -> shardlift::error::Result<T> + Send + 'static,
     ) -> shardlift::error::Result<T> {
         let client = Client::new(&self.url);
-        tokio::task::spawn_blocking(move || question(client)).await.expect("asking does not panic")
+        tokio::task::spawn_blocking(move || question(client))
+            .await
+            .expect("asking does not panic")
     }
 
     /// None if it no longer answers.
@@ -116,7 +179,11 @@ impl Engine {
     }
 
     /// Waits until `wanted` holds.
-    pub(crate) async fn until(&mut self, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&Snapshot) -> bool,
+    ) -> Snapshot {
         let deadline = Instant::now() + HANGS_AFTER;
         loop {
             let now = self.status().await;
@@ -137,14 +204,20 @@ impl Engine {
     pub(crate) async fn request_cutover(&mut self) {
         let deadline = Instant::now() + HANGS_AFTER;
         while let Err(refused) = self.ask(|client| client.cutover()).await {
-            assert!(self.is_running() && Instant::now() < deadline, "no cutover: {refused}");
+            assert!(
+                self.is_running() && Instant::now() < deadline,
+                "no cutover: {refused}"
+            );
             tokio::time::sleep(POLL).await;
         }
     }
 
     /// Asks once.
     pub(crate) async fn ask_for_cutover(&self) -> Result<(), String> {
-        self.ask(|client| client.cutover()).await.map(drop).map_err(|refused| refused.to_string())
+        self.ask(|client| client.cutover())
+            .await
+            .map(drop)
+            .map_err(|refused| refused.to_string())
     }
 
     /// Of its API, as the commands take it.
@@ -153,7 +226,9 @@ impl Engine {
     }
 
     pub(crate) async fn cancel(&self) {
-        self.ask_to_cancel().await.expect("a running migration can be cancelled");
+        self.ask_to_cancel()
+            .await
+            .expect("a running migration can be cancelled");
     }
 
     /// Its answer.
@@ -169,7 +244,10 @@ impl Engine {
     /// `TERM` or `INT`.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.0.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill is there");
         assert!(sent.success());
     }
 
@@ -177,10 +255,17 @@ impl Engine {
     pub(crate) async fn crashed(mut self) -> Log {
         let deadline = Instant::now() + HANGS_AFTER;
         while self.is_running() {
-            assert!(Instant::now() < deadline, "the engine does not come to its place");
+            assert!(
+                Instant::now() < deadline,
+                "the engine does not come to its place"
+            );
             tokio::time::sleep(POLL).await;
         }
-        assert_eq!(self.process.0.wait().expect("our own child").code(), None, "it ended by itself");
+        assert_eq!(
+            self.process.0.wait().expect("our own child").code(),
+            None,
+            "it ended by itself"
+        );
         self.log.wait_for_end();
         self.log
     }
@@ -195,7 +280,13 @@ impl Engine {
             ended = ended || self.status().await.is_some_and(|now| now.is_final());
             tokio::time::sleep(POLL).await;
         }
-        let code = self.process.0.wait().expect("our own child").code().expect("it was not killed");
+        let code = self
+            .process
+            .0
+            .wait()
+            .expect("our own child")
+            .code()
+            .expect("it was not killed");
         let printed = self.result.join().expect("reading does not panic");
         let summary: serde_json::Value = serde_json::from_str(&printed).unwrap_or_default();
         self.log.wait_for_end();
@@ -203,7 +294,11 @@ impl Engine {
         if summary.is_object() {
             assert_eq!(summary["writes_missed"], 0, "{summary}");
         }
-        Outcome { code, summary, log: self.log }
+        Outcome {
+            code,
+            summary,
+            log: self.log,
+        }
     }
 
     /// Cuts over, once, and expects that it comes to a good end.
@@ -262,7 +357,10 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of the engine ---\n{}--- end of it ---", self.text());
+            eprintln!(
+                "--- log of the engine ---\n{}--- end of it ---",
+                self.text()
+            );
         }
     }
 }

@@ -30,8 +30,16 @@ pub(crate) async fn cluster_of_other_names(shards: usize) -> ShardedCluster {
 
 async fn named_cluster(shards: usize, shard_names: &'static str) -> ShardedCluster {
     let oplog_mb = Some(OPLOG_MB);
-    let options = ShardedOptions { shards, shard_names, cache_gb: 0.25, oplog_mb, ..ShardedOptions::default() };
-    ShardedCluster::start(options).await.expect("a local sharded cluster starts")
+    let options = ShardedOptions {
+        shards,
+        shard_names,
+        cache_gb: 0.25,
+        oplog_mb,
+        ..ShardedOptions::default()
+    };
+    ShardedCluster::start(options)
+        .await
+        .expect("a local sharded cluster starts")
 }
 
 pub(crate) async fn replica_set(name: &str, extra_args: &[&str]) -> ReplicaSet {
@@ -42,7 +50,9 @@ pub(crate) async fn replica_set(name: &str, extra_args: &[&str]) -> ReplicaSet {
         extra_args: extra_args.iter().map(ToString::to_string).collect(),
         ..ReplicaSetOptions::default()
     };
-    ReplicaSet::start(options).await.expect("a local replica set starts")
+    ReplicaSet::start(options)
+        .await
+        .expect("a local replica set starts")
 }
 
 /// Holds the oplog of some minutes of load, transactions over 16 MB included.
@@ -55,8 +65,15 @@ const LOADED_CACHE_GB: f64 = 1.0;
 
 pub(crate) async fn loaded_cluster(shards: usize) -> ShardedCluster {
     let oplog_mb = Some(LOADED_OPLOG_MB);
-    let options = ShardedOptions { shards, cache_gb: LOADED_CACHE_GB, oplog_mb, ..ShardedOptions::default() };
-    ShardedCluster::start(options).await.expect("a local sharded cluster starts")
+    let options = ShardedOptions {
+        shards,
+        cache_gb: LOADED_CACHE_GB,
+        oplog_mb,
+        ..ShardedOptions::default()
+    };
+    ShardedCluster::start(options)
+        .await
+        .expect("a local sharded cluster starts")
 }
 
 pub(crate) async fn loaded_replica_set(name: &str) -> ReplicaSet {
@@ -67,7 +84,9 @@ pub(crate) async fn loaded_replica_set(name: &str) -> ReplicaSet {
         oplog_mb,
         ..ReplicaSetOptions::default()
     };
-    ReplicaSet::start(options).await.expect("a local replica set starts")
+    ReplicaSet::start(options)
+        .await
+        .expect("a local replica set starts")
 }
 
 /// One server with arguments of its own; fields in the order they go.
@@ -88,31 +107,64 @@ impl Server {
         let port = port::free().unwrap().to_string();
         let log = dir.path().join("log");
         let mut command = Command::new(find::mongod(version::DEFAULT).await.unwrap());
-        command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--port", &port, "--wiredTigerCacheSizeGB", "0.25"]);
-        command.arg("--dbpath").arg(dir.path()).arg("--logpath").arg(&log).args(args).stdout(Stdio::null());
+        command.args([
+            "--bind_ip",
+            "127.0.0.1",
+            "--nounixsocket",
+            "--port",
+            &port,
+            "--wiredTigerCacheSizeGB",
+            "0.25",
+        ]);
+        command
+            .arg("--dbpath")
+            .arg(dir.path())
+            .arg("--logpath")
+            .arg(&log)
+            .args(args)
+            .stdout(Stdio::null());
         let process = Process::start(command, name, &log).unwrap();
-        Server { _process: process, _dir: dir, host: format!("127.0.0.1:{port}") }
+        Server {
+            _process: process,
+            _dir: dir,
+            host: format!("127.0.0.1:{port}"),
+        }
     }
 
     /// A client of this server alone.
     pub(crate) async fn client(&self) -> Client {
-        Client::with_uri_str(format!("mongodb://{}/?directConnection=true", self.host)).await.unwrap()
+        Client::with_uri_str(format!("mongodb://{}/?directConnection=true", self.host))
+            .await
+            .unwrap()
     }
 }
 
 pub(crate) async fn source(uri: &str) -> Deployment {
-    connect::connect(Side::Source, uri, TIMEOUT).await.expect("the source is reached")
+    connect::connect(Side::Source, uri, TIMEOUT)
+        .await
+        .expect("the source is reached")
 }
 
 pub(crate) async fn target(uri: &str) -> Deployment {
-    connect::connect(Side::Target, uri, TIMEOUT).await.expect("the target is reached")
+    connect::connect(Side::Target, uri, TIMEOUT)
+        .await
+        .expect("the target is reached")
 }
 
 pub(crate) async fn run(client: &Client, db: &str, command: Document) -> Document {
     let text = command.to_string();
-    client.database(db).run_command(command).await.unwrap_or_else(|e| panic!("{text}: {e}"))
+    client
+        .database(db)
+        .run_command(command)
+        .await
+        .unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
 pub(crate) async fn insert(client: &Client, db: &str, coll: &str) {
-    run(client, db, doc! {"insert": coll, "documents": [{"x": 1}], "writeConcern": {"w": "majority"}}).await;
+    run(
+        client,
+        db,
+        doc! {"insert": coll, "documents": [{"x": 1}], "writeConcern": {"w": "majority"}},
+    )
+    .await;
 }

@@ -35,7 +35,13 @@ struct Building {
 
 /// `builds`: at a time.
 fn building(sides: &Sides, replay: Replay<'_>, builds: usize) -> Building {
-    let Replay { tracked, gate, doubtful, lanes, .. } = replay;
+    let Replay {
+        tracked,
+        gate,
+        doubtful,
+        lanes,
+        ..
+    } = replay;
     let target = sides.deployments.1.shards[0].clone();
     let indexer = Indexer {
         lister: doubtful.lister.clone(),
@@ -44,7 +50,12 @@ fn building(sides: &Sides, replay: Replay<'_>, builds: usize) -> Building {
         target,
         builds: Semaphore::new(builds),
     };
-    Building { indexer: Arc::new(indexer), tracked, gate, _lanes: lanes }
+    Building {
+        indexer: Arc::new(indexer),
+        tracked,
+        gate,
+        _lanes: lanes,
+    }
 }
 
 async fn insert(gate: &Mutex<Gate>, tracked: &Tracked, id: i32, position: Position) -> Verdict {
@@ -54,7 +65,13 @@ async fn insert(gate: &Mutex<Gate>, tracked: &Tracked, id: i32, position: Positi
     let mut gate = gate.lock();
     gate.begin(position);
     let id = Value::from(bson::RawBsonRef::Int32(id));
-    let op = OpRef { uuid: tracked.uuid, kind: OpKind::Insert, position, id: id.as_ref(), body: body.as_bytes() };
+    let op = OpRef {
+        uuid: tracked.uuid,
+        kind: OpKind::Insert,
+        position,
+        id: id.as_ref(),
+        body: body.as_bytes(),
+    };
     gate.classify(op, &mut origin)
 }
 
@@ -68,7 +85,12 @@ async fn no_op_is_held_while_a_unique_build_waits_for_its_turn() {
     sides.on_both(doc! {"create": "rows"}).await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
     let newest = sides.newest().await;
-    let Building { indexer, tracked, gate, _lanes } = building(&sides, replay, 0);
+    let Building {
+        indexer,
+        tracked,
+        gate,
+        _lanes,
+    } = building(&sides, replay, 0);
     {
         let mut gate = gate.lock();
         gate.begin(newest.position);
@@ -78,10 +100,15 @@ async fn no_op_is_held_while_a_unique_build_waits_for_its_turn() {
     let (building, of) = (indexer.clone(), tracked.clone());
     let built = tokio::spawn(async move { building.create_at(&of, unique(), Position::MAX).await });
     tokio::time::sleep(WAIT).await;
-    assert_eq!(insert(&gate, &tracked, 1, newest.position).await, Verdict::Queued);
+    assert_eq!(
+        insert(&gate, &tracked, 1, newest.position).await,
+        Verdict::Queued
+    );
     indexer.builds.add_permits(1);
     built.await.unwrap().unwrap();
-    let there = catalog::indexes(&sides.deployments.1.shards[0], &rows()).await.unwrap();
+    let there = catalog::indexes(&sides.deployments.1.shards[0], &rows())
+        .await
+        .unwrap();
     assert_eq!(there.len(), 2, "{there:?}");
 }
 
@@ -90,19 +117,31 @@ async fn a_collection_that_is_not_listed_is_gone_only_when_its_drop_is_met() {
     let sides = Sides::start().await;
     sides.on_both(doc! {"create": "rows"}).await;
     let replay = sides.replay(&rows(), Traits::default(), MANY).await;
-    let Building { indexer, tracked, .. } = building(&sides, replay, 1);
+    let Building {
+        indexer, tracked, ..
+    } = building(&sides, replay, 1);
     let source = &indexer.lister.shard.client;
     let back = vanished::until_dropped(source, &tracked).await.unwrap_err();
     assert!(back.message.contains("rolled back"), "{back}");
 
     run(&sides.source, DB, doc! {"drop": "rows"}).await;
     // A namesake has indexes of its own.
-    run(&sides.source, DB, doc! {"createIndexes": "rows", "indexes": [{"key": {"z": 1}, "name": "z"}]}).await;
+    run(
+        &sides.source,
+        DB,
+        doc! {"createIndexes": "rows", "indexes": [{"key": {"z": 1}, "name": "z"}]},
+    )
+    .await;
     let (listing, of) = (indexer.clone(), tracked.clone());
     let mut done = tokio::spawn(async move { listing.reconcile(&of).await });
-    assert!(tokio::time::timeout(WAIT, &mut done).await.is_err(), "it waits for the drop");
+    assert!(
+        tokio::time::timeout(WAIT, &mut done).await.is_err(),
+        "it waits for the drop"
+    );
     tracked.kill();
     done.await.unwrap().unwrap();
-    let there = catalog::indexes(&sides.deployments.1.shards[0], &rows()).await.unwrap();
+    let there = catalog::indexes(&sides.deployments.1.shards[0], &rows())
+        .await
+        .unwrap();
     assert_eq!(there.len(), 1, "{there:?}");
 }

@@ -23,23 +23,37 @@ const KILL_EVERY: Duration = Duration::from_millis(400);
 const KILLING: Duration = Duration::from_secs(8);
 
 async fn pair() -> (ReplicaSet, ReplicaSet) {
-    tokio::join!(fixture::replica_set("a", &TESTED), fixture::replica_set("b", &TESTED))
+    tokio::join!(
+        fixture::replica_set("a", &TESTED),
+        fixture::replica_set("b", &TESTED)
+    )
 }
 
 async fn insert(client: &Client, coll: &str, count: i32, bytes: usize) {
     let rows = client.database("d").collection::<Document>(coll);
     for first in (0..count).step_by(1_000) {
-        let some = (first..count.min(first + 1_000)).map(|i| doc! {"_id": i, "n": i, "note": "x".repeat(bytes)});
+        let some = (first..count.min(first + 1_000))
+            .map(|i| doc! {"_id": i, "n": i, "note": "x".repeat(bytes)});
         rows.insert_many(some).await.unwrap();
     }
 }
 
 async fn fail(client: &Client, mode: impl Into<bson::Bson>, data: Document) {
-    run(client, "admin", doc! {"configureFailPoint": "failCommand", "mode": mode.into(), "data": data}).await;
+    run(
+        client,
+        "admin",
+        doc! {"configureFailPoint": "failCommand", "mode": mode.into(), "data": data},
+    )
+    .await;
 }
 
 async fn fail_no_more(client: &Client) {
-    run(client, "admin", doc! {"configureFailPoint": "failCommand", "mode": "off"}).await;
+    run(
+        client,
+        "admin",
+        doc! {"configureFailPoint": "failCommand", "mode": "off"},
+    )
+    .await;
 }
 
 /// Kills one operation of the engine after the other; returns how many of each command.
@@ -49,15 +63,29 @@ fn start_killing(client: Client) -> JoinHandle<BTreeMap<String, u32>> {
         let until = tokio::time::Instant::now() + KILLING;
         while tokio::time::Instant::now() < until {
             let ours = doc! {"appName": {"$regex": "^shardlift"}, "active": true, "command.hello": {"$exists": false}};
-            let stages = [doc! {"$currentOp": {"allUsers": true}}, doc! {"$match": ours}];
-            let ops: Vec<Document> =
-                client.database("admin").aggregate(stages).await.unwrap().try_collect().await.unwrap();
+            let stages = [
+                doc! {"$currentOp": {"allUsers": true}},
+                doc! {"$match": ours},
+            ];
+            let ops: Vec<Document> = client
+                .database("admin")
+                .aggregate(stages)
+                .await
+                .unwrap()
+                .try_collect()
+                .await
+                .unwrap();
             let commands = ["insert", "update", "delete", "find", "getMore", "aggregate"];
             let found = ops.iter().find_map(|op| {
                 let command = op.get_document("command").ok()?;
-                let name = commands.into_iter().find(|name| command.contains_key(name))?;
+                let name = commands
+                    .into_iter()
+                    .find(|name| command.contains_key(name))?;
                 // The oplog's is nearly always under way: others have their turn too.
-                let is_idle = command.get_str("collection").is_ok_and(|coll| coll == "oplog.rs") && 1 < ops.len();
+                let is_idle = command
+                    .get_str("collection")
+                    .is_ok_and(|coll| coll == "oplog.rs")
+                    && 1 < ops.len();
                 (!is_idle).then(|| (name, op.get("opid").cloned()))
             });
             let Some((name, Some(opid))) = found else {
@@ -74,15 +102,32 @@ fn start_killing(client: Client) -> JoinHandle<BTreeMap<String, u32>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_that_are_killed_on_either_side_pass() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     let uri = source.uri();
-    populate::populate(&PopulateArgs { docs: 30_000, ..PopulateArgs::new(&uri) }).await.unwrap();
-    let load = Load::start(LoadOptions { rate: 500.0, connections: 4, ..LoadOptions::new(&uri) }).await.unwrap();
+    populate::populate(&PopulateArgs {
+        docs: 30_000,
+        ..PopulateArgs::new(&uri)
+    })
+    .await
+    .unwrap();
+    let load = Load::start(LoadOptions {
+        rate: 500.0,
+        connections: 4,
+        ..LoadOptions::new(&uri)
+    })
+    .await
+    .unwrap();
     let mut engine = Engine::start(&uri, &target.uri(), &[]).await;
     engine.until("copying", |now| now.phase == "copying").await;
     let killing = [&source, &target].map(async |set| start_killing(set.client().await.unwrap()));
     let [at_source, at_target] = killing;
-    let (at_source, at_target) = (at_source.await.await.unwrap(), at_target.await.await.unwrap());
+    let (at_source, at_target) = (
+        at_source.await.await.unwrap(),
+        at_target.await.await.unwrap(),
+    );
     eprintln!("killed on the source {at_source:?}, on the target {at_target:?}");
     assert!(!at_source.is_empty() && !at_target.is_empty());
     engine.until_ready().await;
@@ -95,10 +140,12 @@ async fn operations_that_are_killed_on_either_side_pass() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_interruption_of_any_command_ends_no_run() {
     let (source, target) = pair().await;
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     insert(&a, "c", 10_000, 1_000).await;
-    let once =
-        |command: &str, code: i32| doc! {"failCommands": [command], "errorCode": code, "appName": "shardlift verify"};
+    let once = |command: &str, code: i32| doc! {"failCommands": [command], "errorCode": code, "appName": "shardlift verify"};
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--verify", "full"]).await;
     engine.until_ready().await;
     let writes = [
@@ -108,9 +155,18 @@ async fn one_interruption_of_any_command_ends_no_run() {
     ];
     for (times, write) in (1..).zip(writes) {
         let command = write.keys().next().unwrap().clone();
-        fail(&b, doc! {"times": 1}, doc! {"failCommands": [command], "errorCode": 11601, "namespace": "d.c"}).await;
+        fail(
+            &b,
+            doc! {"times": 1},
+            doc! {"failCommands": [command], "errorCode": 11601, "namespace": "d.c"},
+        )
+        .await;
         run(&a, "d", write).await;
-        engine.until("back", |now| now.recoveries == times && now.phase == "ready").await;
+        engine
+            .until("back", |now| {
+                now.recoveries == times && now.phase == "ready"
+            })
+            .await;
     }
     // What the cutover reads is read again, whichever read it is.
     fail(&a, doc! {"times": 1}, once("find", 11601)).await;
@@ -127,7 +183,12 @@ async fn a_range_goes_on_after_the_last_document_that_a_killed_cursor_gave() {
     let a = source.client().await.unwrap();
     let documents = 20_000;
     insert(&a, "c", documents, 2_000).await;
-    run(&a, "d", doc! {"create": "clustered", "clusteredIndex": {"key": {"_id": 1}, "unique": true}}).await;
+    run(
+        &a,
+        "d",
+        doc! {"create": "clustered", "clusteredIndex": {"key": {"_id": 1}, "unique": true}},
+    )
+    .await;
     insert(&a, "clustered", documents, 2_000).await;
     let data = doc! {"failCommands": ["getMore"], "errorCode": 237, "namespace": "d.c"};
     fail(&a, doc! {"activationProbability": 0.7}, data).await;
@@ -145,7 +206,10 @@ async fn a_range_goes_on_after_the_last_document_that_a_killed_cursor_gave() {
     fail_no_more(&a).await;
     let outcome = engine.cut_over().await;
     let copied = outcome.summary["documents_copied"].as_i64().unwrap();
-    assert!(copied < i64::from(2 * documents + 2_000), "{copied} documents copied");
+    assert!(
+        copied < i64::from(2 * documents + 2_000),
+        "{copied} documents copied"
+    );
     expect_equal(&source.uri(), &target.uri()).await;
 }
 
@@ -155,14 +219,24 @@ async fn a_range_goes_on_after_the_last_document_that_a_killed_cursor_gave() {
 async fn a_unit_that_can_only_be_read_whole_and_never_is_parks_the_run() {
     let (source, target) = pair().await;
     let a = source.client().await.unwrap();
-    run(&a, "d", doc! {"create": "c", "collation": {"locale": "de", "strength": 1}}).await;
+    run(
+        &a,
+        "d",
+        doc! {"create": "c", "collation": {"locale": "de", "strength": 1}},
+    )
+    .await;
     insert(&a, "c", 6_000, 2_000).await;
     let data = doc! {"failCommands": ["getMore"], "errorCode": 237, "namespace": "d.c"};
     fail(&a, "alwaysOn", data).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--away-max-s", "3"]).await;
-    let told = |now: &shardlift::observe::status::Snapshot| now.obstacles.iter().any(|text| text.contains("d.c"));
+    let told = |now: &shardlift::observe::status::Snapshot| {
+        now.obstacles.iter().any(|text| text.contains("d.c"))
+    };
     let now = engine.until("told", told).await;
-    assert!(now.phase == "copying" && now.pairs[0].documents_copied <= 6_000, "{now:?}");
+    assert!(
+        now.phase == "copying" && now.pairs[0].documents_copied <= 6_000,
+        "{now:?}"
+    );
     let outcome = engine.end().await;
     let log = outcome.log.text();
     assert_eq!(outcome.code, 9, "{log}");
@@ -180,9 +254,13 @@ async fn an_oplog_that_cannot_be_read_on_is_told_at_once_and_parks_the_run() {
     let (source, target) = pair().await;
     let a = source.client().await.unwrap();
     insert(&a, "c", 500, 100).await;
-    let unreadable = doc! {"failCommands": ["getMore"], "errorCode": 11602, "namespace": "local.oplog.rs"};
+    let unreadable =
+        doc! {"failCommands": ["getMore"], "errorCode": 11602, "namespace": "local.oplog.rs"};
     let told = |now: &shardlift::observe::status::Snapshot| {
-        let oplog = now.obstacles.iter().any(|text| text.contains("oplog") && text.contains("failCommand"));
+        let oplog = now
+            .obstacles
+            .iter()
+            .any(|text| text.contains("oplog") && text.contains("failCommand"));
         oplog && now.phase == "following" && !now.can_cutover && 0 < now.lag_ms
     };
 
@@ -193,7 +271,11 @@ async fn an_oplog_that_cannot_be_read_on_is_told_at_once_and_parks_the_run() {
     let now = engine.until("told", told).await;
     assert_eq!(now.recoveries, 0);
     fail_no_more(&a).await;
-    engine.until("ready", |now| now.phase == "ready" && now.obstacles.is_empty()).await;
+    engine
+        .until("ready", |now| {
+            now.phase == "ready" && now.obstacles.is_empty()
+        })
+        .await;
 
     engine.kill();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--away-max-s", "2"]).await;
@@ -218,15 +300,24 @@ async fn documents_that_cannot_be_read_to_be_verified_hold_ready_back() {
     let (source, target) = pair().await;
     let a = source.client().await.unwrap();
     insert(&a, "c", 500, 100).await;
-    let unreadable = doc! {"failCommands": ["find"], "errorCode": 11602, "appName": "shardlift verify"};
+    let unreadable =
+        doc! {"failCommands": ["find"], "errorCode": 11602, "appName": "shardlift verify"};
     fail(&a, "alwaysOn", unreadable).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     let told = |now: &shardlift::observe::status::Snapshot| {
-        now.phase == "following" && now.obstacles.iter().any(|text| text.contains("d.c") && text.contains("verified"))
+        now.phase == "following"
+            && now
+                .obstacles
+                .iter()
+                .any(|text| text.contains("d.c") && text.contains("verified"))
     };
     engine.until("told", told).await;
     fail_no_more(&a).await;
-    engine.until("ready", |now| now.phase == "ready" && now.obstacles.is_empty()).await;
+    engine
+        .until("ready", |now| {
+            now.phase == "ready" && now.obstacles.is_empty()
+        })
+        .await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
 }

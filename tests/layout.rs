@@ -21,24 +21,49 @@ const PAIRS: [usize; 3] = [2, 0, 1];
 #[tokio::test]
 async fn the_target_is_laid_out_as_the_source() {
     let (a, b) = tokio::join!(fixture::cluster(3), fixture::cluster(3));
-    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    let (source, target) = (
+        fixture::source(&a.uri()).await,
+        fixture::target(&b.uri()).await,
+    );
     balancer::stop(&source).await.unwrap();
     balancer::stop(&target).await.unwrap();
     populate(&source.entry).await;
     // An empty database left over on another shard, and half a collection, are in nobody's way.
-    run(&target.entry, "admin", doc! {"enableSharding": "lone", "primaryShard": "shard1"}).await;
-    run(&target.entry, "admin", doc! {"enableSharding": "shop", "primaryShard": "shard0"}).await;
+    run(
+        &target.entry,
+        "admin",
+        doc! {"enableSharding": "lone", "primaryShard": "shard1"},
+    )
+    .await;
+    run(
+        &target.entry,
+        "admin",
+        doc! {"enableSharding": "shop", "primaryShard": "shard0"},
+    )
+    .await;
     run(&target.entry, "shop", doc! {"create": "hashed"}).await;
 
     let catalog = catalog::read(&source).await.unwrap();
     let started = std::time::Instant::now();
     layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
-    println!("{} collections laid out in {:?}", catalog.collections.len(), started.elapsed());
+    println!(
+        "{} collections laid out in {:?}",
+        catalog.collections.len(),
+        started.elapsed()
+    );
     assert_same(&catalog, &catalog::read(&target).await.unwrap());
     // Every chunk was made in its place: none moved, so no range waits to be deleted.
     for shard in &target.shards {
-        let deletions = shard.client.database("config").collection::<Document>("rangeDeletions");
-        assert_eq!(deletions.count_documents(doc! {}).await.unwrap(), 0, "{}", shard.id);
+        let deletions = shard
+            .client
+            .database("config")
+            .collection::<Document>("rangeDeletions");
+        assert_eq!(
+            deletions.count_documents(doc! {}).await.unwrap(),
+            0,
+            "{}",
+            shard.id
+        );
     }
 
     // Once more finds everything done.
@@ -51,10 +76,22 @@ async fn the_target_is_laid_out_as_the_source() {
 
 #[tokio::test]
 async fn a_replica_set_is_laid_out_too() {
-    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (source, target) = (
+        fixture::source(&a.uri()).await,
+        fixture::target(&b.uri()).await,
+    );
     balancer::stop(&source).await.unwrap();
-    assert_eq!(balancer::found(&source).await.unwrap(), Found { enabled: None, settings: None });
+    assert_eq!(
+        balancer::found(&source).await.unwrap(),
+        Found {
+            enabled: None,
+            settings: None
+        }
+    );
     unsharded(&source.entry, "shop").await;
     let catalog = catalog::read(&source).await.unwrap();
     assert_eq!(catalog.databases.len(), 1);
@@ -62,27 +99,55 @@ async fn a_replica_set_is_laid_out_too() {
     layout::create_all(&target, &catalog, &[0]).await.unwrap();
     let there = catalog::read(&target).await.unwrap();
     assert_eq!(described(&there, &[0]), described(&catalog, &[0]));
-    let orders = Namespace { db: "shop".to_owned(), coll: "checked".to_owned() };
-    assert_eq!(catalog::local_uuid(&target.shards[0], &orders).await.unwrap(), find(&there, "checked").uuid);
+    let orders = Namespace {
+        db: "shop".to_owned(),
+        coll: "checked".to_owned(),
+    };
+    assert_eq!(
+        catalog::local_uuid(&target.shards[0], &orders)
+            .await
+            .unwrap(),
+        find(&there, "checked").uuid
+    );
     let estimate = catalog::estimate(&source.shards[0], &orders).await.unwrap();
-    assert_eq!((estimate.document_count, estimate.bytes), (1, estimate.document_bytes_average));
+    assert_eq!(
+        (estimate.document_count, estimate.bytes),
+        (1, estimate.document_bytes_average)
+    );
 }
 
 /// A server makes none by command, and none drops it before its next election.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operation_left_over_arrives_as_an_ordinary_collection() {
-    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     let client = a.client().await.unwrap();
     fixture::insert(&client, "shop", "kept").await;
     let left = doc! {"op": "c", "ns": "shop.$cmd", "o": {"create": "left", "temp": true}};
     run(&client, "admin", doc! {"applyOps": [left]}).await;
     fixture::insert(&client, "shop", "left").await;
-    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
+    let (source, target) = (
+        fixture::source(&a.uri()).await,
+        fixture::target(&b.uri()).await,
+    );
     let catalog = catalog::read(&source).await.unwrap();
-    assert!(find(&catalog, "left").options.get_bool("temp").unwrap(), "else this test shows nothing");
-    let checks = validate::run(&source, &target, &catalog, &BTreeSet::new()).await.unwrap();
-    let supported = checks.iter().find(|check| check.name == "collections supported").unwrap();
-    assert!(supported.ok && supported.found.contains("temporary: shop.left"), "{supported:?}");
+    assert!(
+        find(&catalog, "left").options.get_bool("temp").unwrap(),
+        "else this test shows nothing"
+    );
+    let checks = validate::run(&source, &target, &catalog, &BTreeSet::new())
+        .await
+        .unwrap();
+    let supported = checks
+        .iter()
+        .find(|check| check.name == "collections supported")
+        .unwrap();
+    assert!(
+        supported.ok && supported.found.contains("temporary: shop.left"),
+        "{supported:?}"
+    );
     let mut engine = Engine::start(&a.uri(), &b.uri(), &[]).await;
     engine.until_ready().await;
     engine.cut_over().await;
@@ -91,26 +156,50 @@ async fn what_an_operation_left_over_arrives_as_an_ordinary_collection() {
 
 async fn populate(client: &Client) {
     for (db, shard) in [("shop", "shard1"), ("lone", "shard0"), ("bare", "shard2")] {
-        run(client, "admin", doc! {"enableSharding": db, "primaryShard": shard}).await;
+        run(
+            client,
+            "admin",
+            doc! {"enableSharding": db, "primaryShard": shard},
+        )
+        .await;
     }
     unsharded(client, "shop").await;
     run(client, "lone", doc! {"create": "one"}).await;
 
     shard(client, "hashed", doc! {"user": "hashed"}, doc! {}).await;
     shard(client, "ranged name.with dots", doc! {"a": 1}, doc! {}).await;
-    let middles = vec!["text".into(), Bson::Int64(20), Bson::Double(10.5), Bson::Int32(0), Bson::Null];
+    let middles = vec![
+        "text".into(),
+        Bson::Int64(20),
+        Bson::Double(10.5),
+        Bson::Int32(0),
+        Bson::Null,
+    ];
     spread(client, "ranged name.with dots", "a", middles).await;
     shard(client, "nested", doc! {"at.city": 1}, doc! {}).await;
     spread(client, "nested", "at.city", vec!["t".into(), "k".into()]).await;
 
     shard(client, "compound", doc! {"region": 1, "n": 1}, doc! {}).await;
-    for (middle, to) in
-        [(doc! {"region": "eu", "n": 7}, "shard0"), (doc! {"region": "us", "n": Bson::MinKey}, "shard2")]
-    {
+    for (middle, to) in [
+        (doc! {"region": "eu", "n": 7}, "shard0"),
+        (doc! {"region": "us", "n": Bson::MinKey}, "shard2"),
+    ] {
         cut(client, "compound", middle, to).await;
     }
-    shard(client, "hashed after", doc! {"a": 1, "h": "hashed"}, doc! {}).await;
-    cut(client, "hashed after", doc! {"a": 5, "h": 123_456_789_i64}, "shard2").await;
+    shard(
+        client,
+        "hashed after",
+        doc! {"a": 1, "h": "hashed"},
+        doc! {},
+    )
+    .await;
+    cut(
+        client,
+        "hashed after",
+        doc! {"a": 5, "h": 123_456_789_i64},
+        "shard2",
+    )
+    .await;
 
     shard(client, "sku", doc! {"sku": 1}, doc! {"unique": true}).await;
     cut(client, "sku", doc! {"sku": "m"}, "shard0").await;
@@ -138,10 +227,22 @@ async fn unsharded(client: &Client, db: &str) {
 }
 
 async fn zoned(client: &Client) {
-    for (shard, zone) in [("shard0", "north"), ("shard2", "south"), ("shard1", "south")] {
-        run(client, "admin", doc! {"addShardToZone": shard, "zone": zone}).await;
+    for (shard, zone) in [
+        ("shard0", "north"),
+        ("shard2", "south"),
+        ("shard1", "south"),
+    ] {
+        run(
+            client,
+            "admin",
+            doc! {"addShardToZone": shard, "zone": zone},
+        )
+        .await;
     }
-    for (min, max, zone) in [(Bson::MinKey, Bson::Int32(100), "north"), (Bson::Int32(100), Bson::Int32(200), "south")] {
+    for (min, max, zone) in [
+        (Bson::MinKey, Bson::Int32(100), "north"),
+        (Bson::Int32(100), Bson::Int32(200), "south"),
+    ] {
         let range = doc! {"updateZoneKeyRange": "shop.zoned", "min": {"zip": min}, "max": {"zip": max}, "zone": zone};
         run(client, "admin", range).await;
     }
@@ -154,12 +255,28 @@ async fn zoned(client: &Client) {
 async fn own_key_indexes(client: &Client) {
     let indexes = [
         ("longer", doc! {"key": {"a": 1, "b": -1}, "name": "a and b"}),
-        ("expiring", doc! {"key": {"a": 1}, "name": "gone", "expireAfterSeconds": 60}),
-        ("collated", doc! {"key": {"a": 1}, "name": "plain", "collation": {"locale": "simple"}}),
+        (
+            "expiring",
+            doc! {"key": {"a": 1}, "name": "gone", "expireAfterSeconds": 60},
+        ),
+        (
+            "collated",
+            doc! {"key": {"a": 1}, "name": "plain", "collation": {"locale": "simple"}},
+        ),
     ];
-    run(client, "shop", doc! {"create": "collated", "collation": {"locale": "de"}}).await;
+    run(
+        client,
+        "shop",
+        doc! {"create": "collated", "collation": {"locale": "de"}},
+    )
+    .await;
     for (coll, index) in indexes {
-        run(client, "shop", doc! {"createIndexes": coll, "indexes": [index]}).await;
+        run(
+            client,
+            "shop",
+            doc! {"createIndexes": coll, "indexes": [index]},
+        )
+        .await;
         let options = if coll == "collated" {
             doc! {"collation": {"locale": "simple"}}
         } else {
@@ -180,35 +297,69 @@ async fn shard(client: &Client, coll: &str, key: Document, options: Document) {
 /// its orphans still.
 async fn spread(client: &Client, coll: &str, field: &str, middles: Vec<Bson>) {
     for (i, middle) in middles.into_iter().enumerate() {
-        cut(client, coll, doc! {field: middle}, ["shard0", "shard2", "shard1"][i % 3]).await;
+        cut(
+            client,
+            coll,
+            doc! {field: middle},
+            ["shard0", "shard2", "shard1"][i % 3],
+        )
+        .await;
     }
 }
 
 /// Splits, and moves the upper part.
 async fn cut(client: &Client, coll: &str, middle: Document, to: &str) {
     let ns = format!("shop.{coll}");
-    run(client, "admin", doc! {"split": &ns, "middle": middle.clone()}).await;
-    run(client, "admin", doc! {"moveRange": &ns, "toShard": to, "min": middle}).await;
+    run(
+        client,
+        "admin",
+        doc! {"split": &ns, "middle": middle.clone()},
+    )
+    .await;
+    run(
+        client,
+        "admin",
+        doc! {"moveRange": &ns, "toShard": to, "min": middle},
+    )
+    .await;
 }
 
 /// What must be the same on both sides, in words, by namespace.
 fn described(catalog: &Catalog, pairs: &[usize]) -> Vec<String> {
-    let mut all: Vec<String> =
-        catalog.databases.iter().map(|d| format!("{} on {}", d.name, pairs[d.primary])).collect();
+    let mut all: Vec<String> = catalog
+        .databases
+        .iter()
+        .map(|d| format!("{} on {}", d.name, pairs[d.primary]))
+        .collect();
     for c in &catalog.collections {
         let sharding = c.sharded.as_ref().map(|s| sharding(s, pairs));
         let index = c.key_index.as_ref().map(without_expiry);
         let options = without_expiry(&c.options);
-        all.push(format!("{} {:?} {options} on {}, {sharding:?}, {index:?}", c.ns, c.kind, pairs[c.primary]));
+        all.push(format!(
+            "{} {:?} {options} on {}, {sharding:?}, {index:?}",
+            c.ns, c.kind, pairs[c.primary]
+        ));
     }
     all
 }
 
 fn sharding(sharded: &Sharded, pairs: &[usize]) -> String {
     let mut mapped = sharded.clone();
-    mapped.chunks.iter_mut().for_each(|c| c.shard = pairs[c.shard]);
-    let zones: Vec<_> = sharded.zones.iter().map(|z| format!("{:?} {:?} {}", z.min, z.max, z.name)).collect();
-    format!("{:?} {} {:?} {zones:?}", sharded.key, sharded.unique, ownership::joined(&mapped))
+    mapped
+        .chunks
+        .iter_mut()
+        .for_each(|c| c.shard = pairs[c.shard]);
+    let zones: Vec<_> = sharded
+        .zones
+        .iter()
+        .map(|z| format!("{:?} {:?} {}", z.min, z.max, z.name))
+        .collect();
+    format!(
+        "{:?} {} {:?} {zones:?}",
+        sharded.key,
+        sharded.unique,
+        ownership::joined(&mapped)
+    )
 }
 
 fn without_expiry(options: &RawDocumentBuf) -> Document {
@@ -230,44 +381,95 @@ fn assert_same(source: &Catalog, target: &Catalog) {
     for coll in ["clustered", "expiring"] {
         let c = find(target, coll);
         assert!(c.options.get("expireAfterSeconds").unwrap().is_none());
-        assert!(c.key_index.as_ref().is_none_or(|i| i.get("expireAfterSeconds").unwrap().is_none()));
+        assert!(
+            c.key_index
+                .as_ref()
+                .is_none_or(|i| i.get("expireAfterSeconds").unwrap().is_none())
+        );
     }
 }
 
 fn find<'a>(catalog: &'a Catalog, coll: &str) -> &'a Collection {
-    catalog.collections.iter().find(|c| c.ns.coll == coll).unwrap()
+    catalog
+        .collections
+        .iter()
+        .find(|c| c.ns.coll == coll)
+        .unwrap()
 }
 
 async fn differing_layouts_are_refused(target: &Deployment, catalog: &Catalog) {
     let mut other = find(catalog, "ring").clone();
     other.options = RawDocumentBuf::try_from(&doc! {"capped": true, "size": 4096}).unwrap();
-    let error = layout::create_collection(target, &other, &PAIRS).await.unwrap_err();
-    assert!(error.kind == Kind::Refused && error.message.contains("shop.ring"), "{error}");
+    let error = layout::create_collection(target, &other, &PAIRS)
+        .await
+        .unwrap_err();
+    assert!(
+        error.kind == Kind::Refused && error.message.contains("shop.ring"),
+        "{error}"
+    );
 
     let mut other = find(catalog, "hashed").clone();
     other.sharded.as_mut().unwrap().key = RawDocumentBuf::try_from(&doc! {"user": 1}).unwrap();
-    let error = layout::create_collection(target, &other, &PAIRS).await.unwrap_err();
-    assert!(error.kind == Kind::Refused && error.message.contains("shard key"), "{error}");
+    let error = layout::create_collection(target, &other, &PAIRS)
+        .await
+        .unwrap_err();
+    assert!(
+        error.kind == Kind::Refused && error.message.contains("shard key"),
+        "{error}"
+    );
 }
 
 /// As DDL during the run makes them: a database and a collection that are new.
 async fn collections_come_one_by_one(source: &Deployment, target: &Deployment) {
-    run(&source.entry, "admin", doc! {"shardCollection": "late.hashed", "key": {"_id": "hashed"}}).await;
-    let ns = Namespace { db: "late".to_owned(), coll: "hashed".to_owned() };
+    run(
+        &source.entry,
+        "admin",
+        doc! {"shardCollection": "late.hashed", "key": {"_id": "hashed"}},
+    )
+    .await;
+    let ns = Namespace {
+        db: "late".to_owned(),
+        coll: "hashed".to_owned(),
+    };
     let late = catalog::read_one(source, &ns).await.unwrap().unwrap();
-    layout::create_collection(target, &late, &PAIRS).await.unwrap();
-    layout::create_collection(target, &late, &PAIRS).await.unwrap();
+    layout::create_collection(target, &late, &PAIRS)
+        .await
+        .unwrap();
+    layout::create_collection(target, &late, &PAIRS)
+        .await
+        .unwrap();
     let there = catalog::read_one(target, &ns).await.unwrap().unwrap();
     let wanted = sharding(late.sharded.as_ref().unwrap(), &PAIRS);
-    assert_eq!(sharding(there.sharded.as_ref().unwrap(), &[0, 1, 2]), wanted);
+    assert_eq!(
+        sharding(there.sharded.as_ref().unwrap(), &[0, 1, 2]),
+        wanted
+    );
     assert_eq!(there.primary, PAIRS[late.primary]);
 
-    let indexes = catalog::indexes(&target.shards[there.primary], &ns).await.unwrap();
+    let indexes = catalog::indexes(&target.shards[there.primary], &ns)
+        .await
+        .unwrap();
     assert_eq!(indexes.len(), 2, "{indexes:?}");
-    let absent = Namespace { db: "late".to_owned(), coll: "absent".to_owned() };
+    let absent = Namespace {
+        db: "late".to_owned(),
+        coll: "absent".to_owned(),
+    };
     assert!(catalog::read_one(target, &absent).await.unwrap().is_none());
-    assert!(catalog::indexes(&target.shards[0], &absent).await.unwrap().is_empty());
-    assert_eq!(catalog::local_uuid(&target.shards[0], &absent).await.unwrap(), None);
-    let nowhere = Namespace { db: "nowhere".to_owned(), ..absent };
+    assert!(
+        catalog::indexes(&target.shards[0], &absent)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        catalog::local_uuid(&target.shards[0], &absent)
+            .await
+            .unwrap(),
+        None
+    );
+    let nowhere = Namespace {
+        db: "nowhere".to_owned(),
+        ..absent
+    };
     assert!(catalog::read_one(target, &nowhere).await.unwrap().is_none());
 }

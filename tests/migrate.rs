@@ -12,7 +12,9 @@ use mongodb::Client;
 use crate::engine::Engine;
 use crate::fixture;
 
-const SEEDS: [u64; 20] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181, 6765, 10946];
+const SEEDS: [u64; 20] = [
+    1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181, 6765, 10946,
+];
 /// Seeds that share what was populated; the target begins empty for each.
 const SEEDS_PER_POPULATION: usize = 5;
 const DOCS: u64 = 5_000;
@@ -21,12 +23,20 @@ const LOAD_AFTER_READY: Duration = Duration::from_millis(700);
 
 /// What the seed adds to the load. Every combination comes up among the seeds.
 fn load_options(uri: &str, seed: u64, turn: usize) -> LoadOptions {
-    let mix = if turn % 3 == 2 { "all,large_transactions=3" } else { "all" };
+    let mix = if turn % 3 == 2 {
+        "all,large_transactions=3"
+    } else {
+        "all"
+    };
     LoadOptions {
         seed,
         rate: 900.0 + 50.0 * (turn % 9) as f64,
         connections: 4,
-        keys: if turn % 2 == 1 { KeyChoice::Zipf } else { KeyChoice::Uniform },
+        keys: if turn % 2 == 1 {
+            KeyChoice::Zipf
+        } else {
+            KeyChoice::Uniform
+        },
         mix: mix.parse().unwrap(),
         ddl: turn % 4 >= 2,
         ..LoadOptions::new(uri)
@@ -39,7 +49,10 @@ pub(crate) async fn stop(load: LoadHandle) {
 }
 
 pub(crate) async fn expect_equal(source: &str, target: &str) {
-    let options = CheckOptions { max_differences: 1_000, ..CheckOptions::default() };
+    let options = CheckOptions {
+        max_differences: 1_000,
+        ..CheckOptions::default()
+    };
     let report = check::compare(source, target, &options).await.unwrap();
     assert!(report.equal, "{report}");
 }
@@ -59,7 +72,13 @@ async fn every_seed_arrives_equal(source: &str, target: &str) {
     for (turn, seed) in SEEDS.into_iter().enumerate() {
         eprintln!("seed {seed}");
         if turn % SEEDS_PER_POPULATION == 0 {
-            let args = PopulateArgs { seed, docs: DOCS, drop: true, capped: true, ..PopulateArgs::new(source) };
+            let args = PopulateArgs {
+                seed,
+                docs: DOCS,
+                drop: true,
+                capped: true,
+                ..PopulateArgs::new(source)
+            };
             populate::populate(&args).await.unwrap();
         }
         wipe(&client).await;
@@ -81,6 +100,9 @@ async fn a_sharded_cluster_under_load_arrives_equal_whatever_the_seed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_set_under_load_arrives_equal_whatever_the_seed() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     every_seed_arrives_equal(&source.uri(), &target.uri()).await;
 }

@@ -61,12 +61,22 @@ async fn move_while(writer: Writer, source: &str, target: &str) -> u64 {
 /// `_id`s of one of the types collections, whatever they are.
 async fn ids(entry: &Entry, name: &str) -> Vec<RawBson> {
     let documents = types::read_back(entry, name).await.unwrap();
-    let id = |document: &RawDocumentBuf| document.get("_id").unwrap().expect("every document has one").into();
+    let id = |document: &RawDocumentBuf| {
+        document
+            .get("_id")
+            .unwrap()
+            .expect("every document has one")
+            .into()
+    };
     documents.iter().map(id).collect()
 }
 
 async fn write(client: &Client, command: RawDocumentBuf) {
-    let reply = client.database(types::DATABASE).run_raw_command(command).await.unwrap();
+    let reply = client
+        .database(types::DATABASE)
+        .run_raw_command(command)
+        .await
+        .unwrap();
     assert!(!reply.contains_key("writeErrors"), "{reply}");
 }
 
@@ -108,11 +118,20 @@ async fn every_type_arrives(source: &str, target: &str) {
             }
             for id in shapes {
                 // The largest document has no room for another field.
-                let field = if id.as_str() == Some("largest") { "tail" } else { "touched" };
+                let field = if id.as_str() == Some("largest") {
+                    "tail"
+                } else {
+                    "touched"
+                };
                 touch(client, "shapes", id, field, round).await;
             }
             for (i, document) in values.iter().enumerate() {
-                insert_again(client, document, 1_000_000 + (round as usize * values.len() + i) as i32).await;
+                insert_again(
+                    client,
+                    document,
+                    1_000_000 + (round as usize * values.len() + i) as i32,
+                )
+                .await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -122,7 +141,10 @@ async fn every_type_arrives(source: &str, target: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bson_type_arrives_on_a_replica_set_while_it_is_written() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     every_type_arrives(&source.uri(), &target.uri()).await;
 }
 
@@ -145,11 +167,17 @@ fn kinds() -> Vec<(&'static str, Document)> {
         ("größe ✓ 大", doc! {}),
         ("capped", doc! {"capped": true, "size": 65_536, "max": 300}),
         ("small capped", doc! {"capped": true, "size": 4_096}),
-        ("collated", doc! {"collation": {"locale": "de", "strength": 1}}),
+        (
+            "collated",
+            doc! {"collation": {"locale": "de", "strength": 1}},
+        ),
         ("clustered", clustered),
         ("clustered expiring", expiring),
         ("validated", validator),
-        ("storage", doc! {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}}),
+        (
+            "storage",
+            doc! {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}},
+        ),
     ]
 }
 
@@ -160,8 +188,12 @@ async fn make_kinds(client: &Client) {
         command.extend(options);
         run(client, "kinds", command).await;
         if name != "empty" {
-            let rows = (0..400).map(|n| doc! {"_id": format!("id {n:04}"), "n": n, "at": bson::DateTime::now()});
-            db.collection::<Document>(name).insert_many(rows).await.unwrap();
+            let rows = (0..400)
+                .map(|n| doc! {"_id": format!("id {n:04}"), "n": n, "at": bson::DateTime::now()});
+            db.collection::<Document>(name)
+                .insert_many(rows)
+                .await
+                .unwrap();
         }
     }
     run(client, "lonely", doc! {"create": "nothing"}).await;
@@ -176,11 +208,25 @@ async fn make_kinds(client: &Client) {
         if name != "collated" {
             indexes.extend([text.clone(), hidden.clone()]);
         }
-        run(client, "kinds", doc! {"createIndexes": name, "indexes": indexes}).await;
+        run(
+            client,
+            "kinds",
+            doc! {"createIndexes": name, "indexes": indexes},
+        )
+        .await;
     }
-    for (name, on) in [("view", "plain"), ("view on view", "view"), ("view on nothing", "not there")] {
+    for (name, on) in [
+        ("view", "plain"),
+        ("view on view", "view"),
+        ("view on nothing", "not there"),
+    ] {
         let pipeline = [doc! {"$match": {"n": {"$gt": 10}}}];
-        run(client, "kinds", doc! {"create": name, "viewOn": on, "pipeline": pipeline.to_vec()}).await;
+        run(
+            client,
+            "kinds",
+            doc! {"create": name, "viewOn": on, "pipeline": pipeline.to_vec()},
+        )
+        .await;
     }
 }
 
@@ -190,12 +236,19 @@ async fn write_kinds(client: &Client, round: u32) {
     for (name, options) in kinds() {
         let rows: Collection<Document> = client.database("kinds").collection(name);
         let n = 1_000 + round as i32;
-        rows.insert_one(doc! {"_id": format!("new {n}"), "n": n, "at": bson::DateTime::now()}).await.unwrap();
+        rows.insert_one(doc! {"_id": format!("new {n}"), "n": n, "at": bson::DateTime::now()})
+            .await
+            .unwrap();
         if options.contains_key("capped") {
             continue;
         }
         let id = doc! {"_id": format!("id {:04}", round % 400)};
-        rows.update_one(id.clone(), doc! {"$set": {"words": format!("wort {round}")}}).await.unwrap();
+        rows.update_one(
+            id.clone(),
+            doc! {"$set": {"words": format!("wort {round}")}},
+        )
+        .await
+        .unwrap();
         if let Some(old) = rows.find_one_and_delete(id).await.unwrap() {
             rows.insert_one(old).await.unwrap();
         }
@@ -214,7 +267,10 @@ async fn every_kind_arrives(source: &str, target: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_collection_arrives_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     every_kind_arrives(&source.uri(), &target.uri()).await;
 }
 
@@ -228,15 +284,38 @@ async fn every_kind_of_collection_arrives_on_a_sharded_cluster() {
 /// would within a second: they are there until the cutover, and expire after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_expires_on_the_target_before_the_cutover() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
-    run(&a, "admin", doc! {"setParameter": 1, "ttlMonitorEnabled": false}).await;
-    run(&b, "admin", doc! {"setParameter": 1, "ttlMonitorSleepSecs": 1}).await;
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    run(
+        &a,
+        "admin",
+        doc! {"setParameter": 1, "ttlMonitorEnabled": false},
+    )
+    .await;
+    run(
+        &b,
+        "admin",
+        doc! {"setParameter": 1, "ttlMonitorSleepSecs": 1},
+    )
+    .await;
     let expiring = doc! {"key": {"at": 1}, "name": "at_1", "expireAfterSeconds": 1};
-    run(&a, "ttl", doc! {"createIndexes": "rows", "indexes": [expiring]}).await;
+    run(
+        &a,
+        "ttl",
+        doc! {"createIndexes": "rows", "indexes": [expiring]},
+    )
+    .await;
     let long_ago = bson::DateTime::from_millis(1_000_000);
     let rows: Collection<Document> = a.database("ttl").collection("rows");
-    rows.insert_many((0..100).map(|n| doc! {"_id": n, "at": long_ago})).await.unwrap();
+    rows.insert_many((0..100).map(|n| doc! {"_id": n, "at": long_ago}))
+        .await
+        .unwrap();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     let arrived: Collection<Document> = b.database("ttl").collection("rows");
@@ -246,7 +325,9 @@ async fn nothing_expires_on_the_target_before_the_cutover() {
     }
     assert_eq!(arrived.count_documents(doc! {}).await.unwrap(), 100);
     engine.cut_over().await;
-    let indexes = run(&b, "ttl", doc! {"listIndexes": "rows"}).await.to_string();
+    let indexes = run(&b, "ttl", doc! {"listIndexes": "rows"})
+        .await
+        .to_string();
     assert!(indexes.contains("\"expireAfterSeconds\": 1"), "{indexes}");
     while 0 < arrived.count_documents(doc! {}).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -256,12 +337,22 @@ async fn nothing_expires_on_the_target_before_the_cutover() {
 /// A range without an upper bound ends before `MaxKey` for the server.
 #[tokio::test]
 async fn the_first_and_the_last_of_all_ids_arrive_in_a_collection_of_many_ranges() {
-    let (source, target) = tokio::join!(fixture::replica_set("ends", &[]), fixture::replica_set("there", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("ends", &[]),
+        fixture::replica_set("there", &[])
+    );
     let a = source.client().await.unwrap();
     let padding = "x".repeat(1_000);
-    let ids = [bson::Bson::MinKey, bson::Bson::MaxKey].into_iter().chain((0..4_000).map(bson::Bson::Int32));
+    let ids = [bson::Bson::MinKey, bson::Bson::MaxKey]
+        .into_iter()
+        .chain((0..4_000).map(bson::Bson::Int32));
     let documents: Vec<Document> = ids.map(|id| doc! {"_id": id, "p": &padding}).collect();
-    run(&a, "d", doc! {"insert": "c", "documents": documents, "writeConcern": {"w": "majority"}}).await;
+    run(
+        &a,
+        "d",
+        doc! {"insert": "c", "documents": documents, "writeConcern": {"w": "majority"}},
+    )
+    .await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     assert!(1 < engine.status().await.unwrap().pairs[0].units_total);
@@ -271,7 +362,10 @@ async fn the_first_and_the_last_of_all_ids_arrive_in_a_collection_of_many_ranges
 
 async fn ttl_passes(client: &Client) -> i64 {
     let status = run(client, "admin", doc! {"serverStatus": 1}).await;
-    let ttl = status.get_document("metrics").and_then(|metrics| metrics.get_document("ttl")).unwrap();
+    let ttl = status
+        .get_document("metrics")
+        .and_then(|metrics| metrics.get_document("ttl"))
+        .unwrap();
     ttl.get_i64("passes").unwrap()
 }
 
@@ -281,17 +375,34 @@ async fn ttl_passes(client: &Client) -> i64 {
 async fn orphans_never_travel() {
     let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
     let uri = source.uri();
-    populate::populate(&PopulateArgs { docs: 4_000, ..PopulateArgs::new(&uri) }).await.unwrap();
-    let layout = Layout::read(&Entry::connect(&uri, 2).await.unwrap()).await.unwrap();
+    populate::populate(&PopulateArgs {
+        docs: 4_000,
+        ..PopulateArgs::new(&uri)
+    })
+    .await
+    .unwrap();
+    let layout = Layout::read(&Entry::connect(&uri, 2).await.unwrap())
+        .await
+        .unwrap();
     let mut made = 0;
     // Chunks that are where they were made: no range comes back to where it was.
     for ns in ["social.users", "social.posts"] {
         let min = layout.collection(ns).unwrap().sharding.split_points(4)[0].clone();
-        made += orphans::make(&source, ns, min, None, "shard0").await.unwrap();
+        made += orphans::make(&source, ns, min, None, "shard0")
+            .await
+            .unwrap();
     }
     let min = doc! {"customer": bson::Bson::MinKey};
-    made += orphans::make(&source, "shop.customers", min, None, "shard1").await.unwrap();
-    let load = Load::start(LoadOptions { rate: 800.0, connections: 4, ..LoadOptions::new(&uri) }).await.unwrap();
+    made += orphans::make(&source, "shop.customers", min, None, "shard1")
+        .await
+        .unwrap();
+    let load = Load::start(LoadOptions {
+        rate: 800.0,
+        connections: 4,
+        ..LoadOptions::new(&uri)
+    })
+    .await
+    .unwrap();
     let mut engine = Engine::start(&uri, &target.uri(), &[]).await;
     engine.until_ready().await;
     stop(load).await;
@@ -303,15 +414,27 @@ async fn orphans_never_travel() {
 /// Load on collections with unique indexes only. Returns how many documents were
 /// read again after a refused write.
 async fn unique_values_arrive(unique_churn: bool) -> u64 {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     let uri = source.uri();
-    populate::populate(&PopulateArgs { docs: 3_000, ..PopulateArgs::new(&uri) }).await.unwrap();
+    populate::populate(&PopulateArgs {
+        docs: 3_000,
+        ..PopulateArgs::new(&uri)
+    })
+    .await
+    .unwrap();
     let options = LoadOptions {
         rate: 1_000.0,
         connections: 4,
-        mix: "updates=30,reinserts=40,deletes=5,inserts=5".parse().unwrap(),
+        mix: "updates=30,reinserts=40,deletes=5,inserts=5"
+            .parse()
+            .unwrap(),
         unique_churn,
-        ns: ["shop.products", "shop.customers", "telemetry.names"].map(str::to_owned).to_vec(),
+        ns: ["shop.products", "shop.customers", "telemetry.names"]
+            .map(str::to_owned)
+            .to_vec(),
         ..LoadOptions::new(&uri)
     };
     let load = Load::start(options).await.unwrap();
@@ -345,8 +468,18 @@ async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
     let client = source.client().await.unwrap();
     let key = doc! {"shardCollection": "keys.rows", "key": {"key": 1}, "unique": true};
     run(&client, "admin", key).await;
-    run(&client, "admin", doc! {"split": "keys.rows", "middle": {"key": 5_000}}).await;
-    run(&client, "admin", doc! {"moveChunk": "keys.rows", "find": {"key": 5_000}, "to": "shard1"}).await;
+    run(
+        &client,
+        "admin",
+        doc! {"split": "keys.rows", "middle": {"key": 5_000}},
+    )
+    .await;
+    run(
+        &client,
+        "admin",
+        doc! {"moveChunk": "keys.rows", "find": {"key": 5_000}, "to": "shard1"},
+    )
+    .await;
     let rows: Collection<Document> = client.database("keys").collection("rows");
     for first in (0..10_000).step_by(1_000) {
         let some = (first..first + 1_000).map(|key| doc! {"key": key, "note": "x".repeat(1_000)});
@@ -357,7 +490,9 @@ async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
         async move {
             let key = (round as i32).wrapping_mul(7_919).rem_euclid(10_000);
             rows.delete_one(doc! {"key": key}).await.unwrap();
-            rows.insert_one(doc! {"key": key, "note": "y".repeat(1_000)}).await.unwrap();
+            rows.insert_one(doc! {"key": key, "note": "y".repeat(1_000)})
+                .await
+                .unwrap();
         }
     });
     let read_again = move_while(writer, &source.uri(), &target.uri()).await;
@@ -369,18 +504,32 @@ async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_cannot_be_sampled_is_copied_and_compared_all_the_same() {
     let testing = &["--setParameter", "enableTestCommands=1"];
-    let (source, target) = tokio::join!(fixture::replica_set("a", testing), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", testing),
+        fixture::replica_set("b", &[])
+    );
     let client = source.client().await.unwrap();
     let rows = client.database("d").collection::<Document>("many");
     for part in 0..11 {
         let ids = part * 10_000..(part + 1) * 10_000;
-        rows.insert_many(ids.map(|id| doc! {"_id": id, "note": "x".repeat(40)})).await.unwrap();
+        rows.insert_many(ids.map(|id| doc! {"_id": id, "note": "x".repeat(40)}))
+            .await
+            .unwrap();
     }
     let data = doc! {"failCommands": ["aggregate"], "namespace": "d.many", "errorCode": 28_799};
-    fixture::run(&client, "admin", doc! {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data}).await;
+    fixture::run(
+        &client,
+        "admin",
+        doc! {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data},
+    )
+    .await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--verify", "full"]).await;
     engine.until_ready().await;
     let outcome = engine.cut_over().await;
-    assert!(outcome.log.text().contains("could not be sampled"), "{}", outcome.log.text());
+    assert!(
+        outcome.log.text().contains("could not be sampled"),
+        "{}",
+        outcome.log.text()
+    );
     expect_equal(&source.uri(), &target.uri()).await;
 }

@@ -33,7 +33,10 @@ async fn names_of_databases(client: &Client) -> Vec<String> {
 }
 
 async fn dropped_databases_are_in_nobodys_way(source: &str, target: &str) {
-    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
+    let (a, b) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
     // Emptied, and of another spelling than one that comes; it may be known to the server still.
     fixture::insert(&b, "Left", "rows").await;
     run(&b, "Left", doc! {"drop": "rows"}).await;
@@ -63,7 +66,10 @@ async fn databases_dropped_on_a_sharded_cluster_are_gone_and_in_nobodys_way() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn databases_dropped_on_a_replica_set_are_gone_and_in_nobodys_way() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     dropped_databases_are_in_nobodys_way(&source.uri(), &target.uri()).await;
 }
 
@@ -71,7 +77,10 @@ async fn databases_dropped_on_a_replica_set_are_gone_and_in_nobodys_way() {
 async fn a_run_that_is_wiped_leaves_no_database_behind() {
     let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
     let (source, target) = (source.uri(), target.uri());
-    let (a, b) = (Client::with_uri_str(&source).await.unwrap(), Client::with_uri_str(&target).await.unwrap());
+    let (a, b) = (
+        Client::with_uri_str(&source).await.unwrap(),
+        Client::with_uri_str(&target).await.unwrap(),
+    );
     fixture::insert(&a, "Shop", "orders").await;
     let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
@@ -87,16 +96,33 @@ async fn a_run_that_is_wiped_leaves_no_database_behind() {
 }
 
 fn held(ns: &Namespace, uuid: Uuid, target: Uuid) -> CollectionState {
-    CollectionState { dead: false, target_uuid: Some(target), ..CollectionState::dead(uuid, ns) }
+    CollectionState {
+        dead: false,
+        target_uuid: Some(target),
+        ..CollectionState::dead(uuid, ns)
+    }
 }
 
 fn state(collections: Vec<CollectionState>) -> PairState {
-    let resume = Mark { position: Position::default(), term: 1 };
-    PairState { resume, applied: resume, catalog_position: Position::default(), collections }
+    let resume = Mark {
+        position: Position::default(),
+        term: 1,
+    };
+    PairState {
+        resume,
+        applied: resume,
+        catalog_position: Position::default(),
+        collections,
+    }
 }
 
 async fn uuid_of(deployment: &Deployment, ns: &Namespace) -> Uuid {
-    catalog::read_one(deployment, ns).await.unwrap().unwrap().uuid.unwrap()
+    catalog::read_one(deployment, ns)
+        .await
+        .unwrap()
+        .unwrap()
+        .uuid
+        .unwrap()
 }
 
 /// How long a server sits on the drop of a database before it begins.
@@ -107,127 +133,293 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_made_while_the_drop_of_a_database_may_still_come() {
     let test = ["--setParameter", "enableTestCommands=1"];
-    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &test));
-    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
-    let ns = |coll: &str| Namespace { db: "d".to_owned(), coll: coll.to_owned() };
-    let hold =
-        doc! {"failCommands": ["dropDatabase"], "blockConnection": true, "blockTimeMS": DROP_HELD.as_millis() as i64};
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &test)
+    );
+    let (source, target) = (
+        fixture::source(&a.uri()).await,
+        fixture::target(&b.uri()).await,
+    );
+    let ns = |coll: &str| Namespace {
+        db: "d".to_owned(),
+        coll: coll.to_owned(),
+    };
+    let hold = doc! {"failCommands": ["dropDatabase"], "blockConnection": true, "blockTimeMS": DROP_HELD.as_millis() as i64};
     let b = b.client().await.unwrap();
-    run(&b, "admin", doc! {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": hold}).await;
+    run(
+        &b,
+        "admin",
+        doc! {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": hold},
+    )
+    .await;
 
-    let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0] };
+    let sides = Sides {
+        source: Arc::new(source),
+        target: Arc::new(target),
+        pairs: vec![0],
+    };
     let dropped = CollectionState::dead(Uuid::new(), &ns("old"));
     let views = Views::new(sides.clone(), sides.target.shards.clone());
     let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
-    let coordinator =
-        Coordinator::new(sides.clone(), views, listers, &[state(vec![dropped])], HashSet::new(), fixture::TIMEOUT);
+    let coordinator = Coordinator::new(
+        sides.clone(),
+        views,
+        listers,
+        &[state(vec![dropped])],
+        HashSet::new(),
+        fixture::TIMEOUT,
+    );
     // As a cutover that runs out of time does.
     let given_up = tokio::time::timeout(PATIENCE, coordinator.drop_emptied()).await;
     assert!(given_up.is_err(), "the server sits on it: {given_up:?}");
     let over = coordinator.drop_no_more().await;
-    assert_eq!(over.unwrap_err().kind, Kind::Transient, "no cutover ends while it may come");
+    assert_eq!(
+        over.unwrap_err().kind,
+        Kind::Transient,
+        "no cutover ends while it may come"
+    );
     let running = databases::none_is_being_dropped(&sides.target).await;
-    assert_eq!(running.unwrap_err().kind, Kind::Transient, "the next attempt waits for it");
+    assert_eq!(
+        running.unwrap_err().kind,
+        Kind::Transient,
+        "the next attempt waits for it"
+    );
 
     fixture::insert(&sides.source.entry, "d", "new").await;
     let uuid = uuid_of(&sides.source, &ns("new")).await;
     let (requests, received) = mpsc::channel(4);
     let ended = tokio::spawn(coordinator.run(received));
     let (reply, created) = oneshot::channel();
-    requests.send(Request::Create { pair: 0, ns: ns("new"), uuid, reply }).await.unwrap();
+    requests
+        .send(Request::Create {
+            pair: 0,
+            ns: ns("new"),
+            uuid,
+            reply,
+        })
+        .await
+        .unwrap();
     let created = created.await.unwrap();
-    assert_eq!(created.err().map(|e| e.kind), Some(Kind::Transient), "it would have gone with the database");
-    assert_eq!(ended.await.unwrap().kind, Kind::Transient, "the attempt ends");
+    assert_eq!(
+        created.err().map(|e| e.kind),
+        Some(Kind::Transient),
+        "it would have gone with the database"
+    );
+    assert_eq!(
+        ended.await.unwrap().kind,
+        Kind::Transient,
+        "the attempt ends"
+    );
     tokio::time::sleep(DROP_HELD).await;
-    databases::none_is_being_dropped(&sides.target).await.unwrap();
+    databases::none_is_being_dropped(&sides.target)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_creation_that_nobody_waits_for_any_more_is_not_made() {
-    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
-    let ns = |coll: &str| Namespace { db: "d".to_owned(), coll: coll.to_owned() };
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (source, target) = (
+        fixture::source(&a.uri()).await,
+        fixture::target(&b.uri()).await,
+    );
+    let ns = |coll: &str| Namespace {
+        db: "d".to_owned(),
+        coll: coll.to_owned(),
+    };
     fixture::insert(&source.entry, "d", "c").await;
     fixture::insert(&target.entry, "d", "c").await;
-    let (uuid, made) = (uuid_of(&source, &ns("c")).await, uuid_of(&target, &ns("c")).await);
-    let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0] };
+    let (uuid, made) = (
+        uuid_of(&source, &ns("c")).await,
+        uuid_of(&target, &ns("c")).await,
+    );
+    let sides = Sides {
+        source: Arc::new(source),
+        target: Arc::new(target),
+        pairs: vec![0],
+    };
     // The older collection of the name, whose drop is still to be met.
     let older = state(vec![held(&ns("c"), Uuid::new(), made)]);
     let views = Views::new(sides.clone(), sides.target.shards.clone());
     let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
-    let coordinator =
-        Coordinator::new(sides.clone(), views, listers, std::slice::from_ref(&older), HashSet::new(), fixture::TIMEOUT);
+    let coordinator = Coordinator::new(
+        sides.clone(),
+        views,
+        listers,
+        std::slice::from_ref(&older),
+        HashSet::new(),
+        fixture::TIMEOUT,
+    );
     let (requests, received) = mpsc::channel(4);
     tokio::spawn(coordinator.clone().run(received));
     let (reply, created) = oneshot::channel();
-    requests.send(Request::Create { pair: 0, ns: ns("c"), uuid, reply }).await.unwrap();
+    requests
+        .send(Request::Create {
+            pair: 0,
+            ns: ns("c"),
+            uuid,
+            reply,
+        })
+        .await
+        .unwrap();
     // It is listed, and waits for its name.
     tokio::time::sleep(PATIENCE).await;
     // Its pair meets its drop, which is made and forgotten, before the name is free.
     drop(created);
     let dropping = async |uuid| {
         let (reply, dropped) = oneshot::channel();
-        requests.send(Request::Drop { pair: 0, ns: ns("c"), uuid, reply }).await.unwrap();
+        requests
+            .send(Request::Drop {
+                pair: 0,
+                ns: ns("c"),
+                uuid,
+                reply,
+            })
+            .await
+            .unwrap();
         dropped.await.unwrap().unwrap();
         coordinator.forget(&[uuid]);
     };
     dropping(uuid).await;
     dropping(older.collections[0].uuid).await;
     tokio::time::sleep(PATIENCE).await;
-    assert!(catalog::read_one(&sides.target, &ns("c")).await.unwrap().is_none(), "nobody would ever drop it");
+    assert!(
+        catalog::read_one(&sides.target, &ns("c"))
+            .await
+            .unwrap()
+            .is_none(),
+        "nobody would ever drop it"
+    );
 }
 
 /// `d.old`, which pair 0 still holds, and `d.new` of the same database made anew on another
 /// shard, which pair 1 meets.
 async fn a_database_moves_only_when_its_older_collections_are_dropped(is_sharded: bool) {
     let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
-    let (source, target) = (fixture::source(&a.uri()).await, fixture::target(&b.uri()).await);
-    let [old, new] = ["old", "new"].map(|coll| Namespace { db: "d".to_owned(), coll: coll.to_owned() });
+    let (source, target) = (
+        fixture::source(&a.uri()).await,
+        fixture::target(&b.uri()).await,
+    );
+    let [old, new] = ["old", "new"].map(|coll| Namespace {
+        db: "d".to_owned(),
+        coll: coll.to_owned(),
+    });
     for side in [&source.entry, &target.entry] {
-        run(side, "admin", doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
+        run(
+            side,
+            "admin",
+            doc! {"enableSharding": "d", "primaryShard": "shard0"},
+        )
+        .await;
         if is_sharded {
-            run(side, "admin", doc! {"shardCollection": "d.old", "key": {"_id": 1}}).await;
+            run(
+                side,
+                "admin",
+                doc! {"shardCollection": "d.old", "key": {"_id": 1}},
+            )
+            .await;
         }
         fixture::insert(side, "d", "old").await;
     }
     let (uuid, made) = (uuid_of(&source, &old).await, uuid_of(&target, &old).await);
     source.entry.database("d").drop().await.unwrap();
-    run(&source.entry, "admin", doc! {"enableSharding": "d", "primaryShard": "shard1"}).await;
+    run(
+        &source.entry,
+        "admin",
+        doc! {"enableSharding": "d", "primaryShard": "shard1"},
+    )
+    .await;
     fixture::insert(&source.entry, "d", "new").await;
 
-    let sides = Sides { source: Arc::new(source), target: Arc::new(target), pairs: vec![0, 1] };
+    let sides = Sides {
+        source: Arc::new(source),
+        target: Arc::new(target),
+        pairs: vec![0, 1],
+    };
     let states = [state(vec![held(&old, uuid, made)]), state(Vec::new())];
     let views = Views::new(sides.clone(), sides.target.shards.clone());
     let listers = Lister::of_all(&sides.source, "test", fixture::TIMEOUT);
-    let coordinator = Coordinator::new(sides.clone(), views, listers, &states, HashSet::new(), fixture::TIMEOUT);
+    let coordinator = Coordinator::new(
+        sides.clone(),
+        views,
+        listers,
+        &states,
+        HashSet::new(),
+        fixture::TIMEOUT,
+    );
     let (requests, received) = mpsc::channel(4);
     tokio::spawn(coordinator.clone().run(received));
     // Pair 1 meets the creation, pair 0 is far behind: it has the drop still before it.
     let (reply, mut created) = oneshot::channel();
     let uuid_new = uuid_of(&sides.source, &new).await;
-    requests.send(Request::Create { pair: 1, ns: new.clone(), uuid: uuid_new, reply }).await.unwrap();
+    requests
+        .send(Request::Create {
+            pair: 1,
+            ns: new.clone(),
+            uuid: uuid_new,
+            reply,
+        })
+        .await
+        .unwrap();
     let waits = tokio::time::timeout(Duration::from_secs(3), &mut created).await;
     assert!(waits.is_err(), "it must wait for the drop: {waits:?}");
-    assert_eq!(uuid_of(&sides.target, &old).await, made, "nothing of it was moved");
-    assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(0), "nor was its database");
+    assert_eq!(
+        uuid_of(&sides.target, &old).await,
+        made,
+        "nothing of it was moved"
+    );
+    assert_eq!(
+        catalog::primary_of(&sides.target, "d").await.unwrap(),
+        Some(0),
+        "nor was its database"
+    );
 
     let drop = async |pair, ns: &Namespace, uuid| {
         let (reply, dropped) = oneshot::channel();
-        requests.send(Request::Drop { pair, ns: ns.clone(), uuid, reply }).await.unwrap();
+        requests
+            .send(Request::Drop {
+                pair,
+                ns: ns.clone(),
+                uuid,
+                reply,
+            })
+            .await
+            .unwrap();
         dropped.await.unwrap().unwrap();
     };
     drop(0, &old, uuid).await;
     assert!(matches!(created.await.unwrap().unwrap(), Creation::Made(_)));
-    assert!(catalog::read_one(&sides.target, &old).await.unwrap().is_none());
-    assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(1));
+    assert!(
+        catalog::read_one(&sides.target, &old)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        catalog::primary_of(&sides.target, "d").await.unwrap(),
+        Some(1)
+    );
 
     // Once the cutover is over, databases are their users'.
     coordinator.drop_no_more().await.unwrap();
     sides.source.entry.database("d").drop().await.unwrap();
     drop(1, &new, uuid_new).await;
     coordinator.drop_emptied().await.unwrap();
-    assert!(catalog::read_one(&sides.target, &new).await.unwrap().is_none());
-    assert_eq!(catalog::primary_of(&sides.target, "d").await.unwrap(), Some(1), "it stays, empty as it is");
+    assert!(
+        catalog::read_one(&sides.target, &new)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        catalog::primary_of(&sides.target, "d").await.unwrap(),
+        Some(1),
+        "it stays, empty as it is"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

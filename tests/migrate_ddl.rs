@@ -21,7 +21,12 @@ async fn insert_some(client: &Client, ns: (&str, &str), count: i32) {
 }
 
 async fn shard(client: &Client, name: &str, key: Document) {
-    run(client, "admin", doc! {"shardCollection": format!("ddl.{name}"), "key": key}).await;
+    run(
+        client,
+        "admin",
+        doc! {"shardCollection": format!("ddl.{name}"), "key": key},
+    )
+    .await;
 }
 
 async fn drop(client: &Client, name: &str) {
@@ -32,7 +37,8 @@ async fn drop(client: &Client, name: &str) {
 pub(crate) async fn before(client: &Client, sharded: bool) {
     run(client, "ddl", doc! {"create": "kept"}).await;
     for stage in ["copying", "following"] {
-        let names = ["whole", "spread_a", "spread_b", "indexed", "lone"].map(|name| format!("{name}_{stage}"));
+        let names = ["whole", "spread_a", "spread_b", "indexed", "lone"]
+            .map(|name| format!("{name}_{stage}"));
         if sharded {
             // By range and unsplit: it lives on the primary shard only.
             shard(client, &names[0], doc! {"k": 1}).await;
@@ -78,7 +84,12 @@ async fn again_and_again(client: &Client, name: &str) {
         run(client, "ddl", doc! {"create": name}).await;
         insert_some(client, ("ddl", name), 20 + round).await;
         let index = doc! {"key": {"k": 1}, "name": format!("round {round}")};
-        run(client, "ddl", doc! {"createIndexes": name, "indexes": [index]}).await;
+        run(
+            client,
+            "ddl",
+            doc! {"createIndexes": name, "indexes": [index]},
+        )
+        .await;
         if round % 2 == 1 {
             tokio::time::sleep(BREATH).await;
         }
@@ -91,7 +102,9 @@ async fn unique_on_live(client: &Client, other: &Client, name: &str, sharded: bo
     let busy = async {
         for i in 0..150 {
             rows.delete_one(doc! {"u": format!("{i}")}).await.unwrap();
-            rows.insert_one(doc! {"u": format!("{i}"), "k": -i}).await.unwrap();
+            rows.insert_one(doc! {"u": format!("{i}"), "k": -i})
+                .await
+                .unwrap();
         }
     };
     let build = async {
@@ -104,12 +117,27 @@ async fn unique_on_live(client: &Client, other: &Client, name: &str, sharded: bo
         };
         let plain = doc! {"key": {"note": 1}, "name": "note", "sparse": true};
         let indexes = vec![unique.clone(), plain];
-        run(client, "ddl", doc! {"createIndexes": name, "indexes": indexes}).await;
+        run(
+            client,
+            "ddl",
+            doc! {"createIndexes": name, "indexes": indexes},
+        )
+        .await;
         run(client, "ddl", doc! {"dropIndexes": name, "index": "note"}).await;
         run(client, "ddl", doc! {"dropIndexes": name, "index": "u"}).await;
-        run(client, "ddl", doc! {"createIndexes": name, "indexes": [unique]}).await;
+        run(
+            client,
+            "ddl",
+            doc! {"createIndexes": name, "indexes": [unique]},
+        )
+        .await;
         let again = doc! {"key": {"note": 1, "k": -1}, "name": "note"};
-        run(client, "ddl", doc! {"createIndexes": name, "indexes": [again]}).await;
+        run(
+            client,
+            "ddl",
+            doc! {"createIndexes": name, "indexes": [again]},
+        )
+        .await;
     };
     tokio::join!(busy, build);
 }
@@ -123,7 +151,11 @@ async fn ddl_is_carried_over(source: &str, target: &str, sharded: bool) {
     let other = Client::with_uri_str(source).await.unwrap();
     before(&client, sharded).await;
     let mut engine = Engine::start(source, target, &[]).await;
-    engine.until("copying", |now| matches!(now.phase.as_str(), "copying" | "following" | "ready")).await;
+    engine
+        .until("copying", |now| {
+            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+        })
+        .await;
     changes(&client, &other, "copying", sharded).await;
     engine.until_ready().await;
     changes(&client, &other, "following", sharded).await;
@@ -139,7 +171,10 @@ async fn collections_and_indexes_come_and_go_on_a_sharded_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collections_and_indexes_come_and_go_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     ddl_is_carried_over(&source.uri(), &target.uri(), false).await;
 }
 
@@ -148,7 +183,10 @@ async fn collections_and_indexes_come_and_go_on_a_replica_set() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sharded_collections_dropped_at_the_same_time_never_block_each_other() {
     let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
-    let (a, b) = (source.client().await.unwrap(), source.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        source.client().await.unwrap(),
+    );
     for i in 0..16 {
         shard(&a, &format!("c{i}"), doc! {"_id": "hashed"}).await;
         insert_some(&a, ("ddl", &format!("c{i}")), 10).await;
@@ -166,12 +204,27 @@ async fn sharded_collections_dropped_at_the_same_time_never_block_each_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ddl_that_is_not_carried_over_stops_the_run_and_is_named() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     let a = source.client().await.unwrap();
     let rows = [
-        ("renameCollection", "admin", doc! {"renameCollection": "ddl.rows", "to": "ddl.others"}),
-        ("collMod", "ddl", doc! {"collMod": "others", "validator": {"k": {"$gte": 0}}}),
-        ("view", "ddl", doc! {"create": "a view", "viewOn": "others", "pipeline": []}),
+        (
+            "renameCollection",
+            "admin",
+            doc! {"renameCollection": "ddl.rows", "to": "ddl.others"},
+        ),
+        (
+            "collMod",
+            "ddl",
+            doc! {"collMod": "others", "validator": {"k": {"$gte": 0}}},
+        ),
+        (
+            "view",
+            "ddl",
+            doc! {"create": "a view", "viewOn": "others", "pipeline": []},
+        ),
     ];
     insert_some(&a, ("ddl", "rows"), 10).await;
     for (name, db, command) in rows {
@@ -182,7 +235,10 @@ async fn ddl_that_is_not_carried_over_stops_the_run_and_is_named() {
         assert_eq!(outcome.code, 6, "{name}");
         let log = outcome.log.text();
         let error = log.split_once("error: ").expect("it says why").1;
-        assert!(error.contains(name) && error.contains("what to do: "), "{name}: {error}");
+        assert!(
+            error.contains(name) && error.contains("what to do: "),
+            "{name}: {error}"
+        );
     }
 }
 
@@ -192,26 +248,58 @@ async fn a_chunk_that_moves_during_the_run_is_an_error() {
     let client = source.client().await.unwrap();
     shard(&client, "rows", doc! {"k": 1}).await;
     insert_some(&client, ("ddl", "rows"), 100).await;
-    run(&client, "admin", doc! {"split": "ddl.rows", "middle": {"k": 50}}).await;
+    run(
+        &client,
+        "admin",
+        doc! {"split": "ddl.rows", "middle": {"k": 50}},
+    )
+    .await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     // A split alone moves nothing and is no error.
-    run(&client, "admin", doc! {"split": "ddl.rows", "middle": {"k": 20}}).await;
+    run(
+        &client,
+        "admin",
+        doc! {"split": "ddl.rows", "middle": {"k": 20}},
+    )
+    .await;
     let owner = owner(&client, "ddl.rows").await;
-    let to = if owner == "shard0" { "shard1" } else { "shard0" };
-    run(&client, "admin", doc! {"moveChunk": "ddl.rows", "find": {"k": 60}, "to": to}).await;
+    let to = if owner == "shard0" {
+        "shard1"
+    } else {
+        "shard0"
+    };
+    run(
+        &client,
+        "admin",
+        doc! {"moveChunk": "ddl.rows", "find": {"k": 60}, "to": to},
+    )
+    .await;
     let outcome = engine.end().await;
     assert_eq!(outcome.code, 6);
     let log = outcome.log.text();
-    assert!(log.contains("owners of ddl.rows changed on the source") && log.contains("keep the balancers off"));
+    assert!(
+        log.contains("owners of ddl.rows changed on the source")
+            && log.contains("keep the balancers off")
+    );
 }
 
 /// The shard of the first chunk.
 async fn owner(client: &Client, ns: &str) -> String {
     let config = client.database("config");
-    let collection = config.collection::<Document>("collections").find_one(doc! {"_id": ns}).await.unwrap().unwrap();
+    let collection = config
+        .collection::<Document>("collections")
+        .find_one(doc! {"_id": ns})
+        .await
+        .unwrap()
+        .unwrap();
     let chunks = config.collection::<Document>("chunks");
-    let chunk = chunks.find_one(doc! {"uuid": collection.get("uuid")}).sort(doc! {"min": 1}).await.unwrap().unwrap();
+    let chunk = chunks
+        .find_one(doc! {"uuid": collection.get("uuid")})
+        .sort(doc! {"min": 1})
+        .await
+        .unwrap()
+        .unwrap();
     chunk.get_str("shard").unwrap().to_owned()
 }
 
@@ -219,16 +307,32 @@ async fn owner(client: &Client, ns: &str) -> String {
 /// incarnation: the next one waits until they are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn index_ddl_goes_over_the_incarnations_connections() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (from, to) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (from, to) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     insert_some(&from, ("ddl", "rows"), 100).await;
     let index = |name: &str| doc! {"key": {name: 1}, "name": name};
-    run(&from, "ddl", doc! {"createIndexes": "rows", "indexes": [index("k"), index("u")]}).await;
+    run(
+        &from,
+        "ddl",
+        doc! {"createIndexes": "rows", "indexes": [index("k"), index("u")]},
+    )
+    .await;
     run(&to, "ddl", doc! {"profile": 2}).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     run(&from, "ddl", doc! {"dropIndexes": "rows", "index": "u"}).await;
-    run(&from, "ddl", doc! {"createIndexes": "rows", "indexes": [index("note")]}).await;
+    run(
+        &from,
+        "ddl",
+        doc! {"createIndexes": "rows", "indexes": [index("note")]},
+    )
+    .await;
     // It is after those in the log.
     run(&from, "ddl", doc! {"create": "last"}).await;
     let names = || async { to.database("ddl").list_collection_names().await.unwrap() };
@@ -238,10 +342,16 @@ async fn index_ddl_goes_over_the_incarnations_connections() {
     engine.until_ready().await;
     for command in ["createIndexes", "dropIndexes"] {
         let profile = to.database("ddl").collection::<Document>("system.profile");
-        let sent = profile.find(doc! {format!("command.{command}"): "rows"}).await.unwrap();
+        let sent = profile
+            .find(doc! {format!("command.{command}"): "rows"})
+            .await
+            .unwrap();
         let sent: Vec<Document> = sent.try_collect().await.unwrap();
         assert!(!sent.is_empty(), "{command}");
-        let fenced = |op: &Document| op.get_str("appName").is_ok_and(|name| name.starts_with("shardlift/"));
+        let fenced = |op: &Document| {
+            op.get_str("appName")
+                .is_ok_and(|name| name.starts_with("shardlift/"))
+        };
         assert!(sent.iter().all(fenced), "{sent:?}");
     }
     run(&to, "ddl", doc! {"profile": 0}).await;

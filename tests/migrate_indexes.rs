@@ -22,29 +22,51 @@ const FAULTY: [&str; 2] = ["--setParameter", "enableTestCommands=1"];
 /// Indexes by name: every option, byte for byte, in an order of their own. Expiries apart,
 /// which a server keeps in another type of number once they are changed.
 async fn indexes(client: &Client, coll: &str) -> BTreeMap<Vec<u8>, Vec<(Vec<u8>, u8, Vec<u8>)>> {
-    let cursor = client.database(DB).run_cursor_command(doc! {"listIndexes": coll}).await.unwrap();
+    let cursor = client
+        .database(DB)
+        .run_cursor_command(doc! {"listIndexes": coll})
+        .await
+        .unwrap();
     let specs: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await.unwrap();
     let options = |spec: &RawDocumentBuf| {
         let all = elements(spec).map(|e| (e.name.to_vec(), e.kind, e.value.to_vec()));
-        let mut all: Vec<_> = all.filter(|(name, ..)| name != b"expireAfterSeconds").collect();
+        let mut all: Vec<_> = all
+            .filter(|(name, ..)| name != b"expireAfterSeconds")
+            .collect();
         all.sort();
         all
     };
-    let name = |spec: &RawDocumentBuf| string(field(spec.as_bytes(), b"name").unwrap().value).unwrap().0.to_vec();
-    specs.iter().map(|spec| (name(spec), options(spec))).collect()
+    let name = |spec: &RawDocumentBuf| {
+        string(field(spec.as_bytes(), b"name").unwrap().value)
+            .unwrap()
+            .0
+            .to_vec()
+    };
+    specs
+        .iter()
+        .map(|spec| (name(spec), options(spec)))
+        .collect()
 }
 
 async fn expect_same_indexes(source: &Client, target: &Client, coll: &str) {
     let (a, b) = (indexes(source, coll).await, indexes(target, coll).await);
-    let names =
-        |of: &BTreeMap<Vec<u8>, _>| of.keys().map(|n| String::from_utf8_lossy(n).into_owned()).collect::<Vec<_>>();
+    let names = |of: &BTreeMap<Vec<u8>, _>| {
+        of.keys()
+            .map(|n| String::from_utf8_lossy(n).into_owned())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&a), names(&b), "of {coll}");
     assert!(a == b, "of {coll}: {a:?}\n{b:?}");
 }
 
 async fn create(client: &Client, coll: &str, specs: Vec<Document>) {
     let quorum = if specs.is_empty() { return } else { "majority" };
-    run(client, DB, doc! {"createIndexes": coll, "indexes": specs, "commitQuorum": quorum}).await;
+    run(
+        client,
+        DB,
+        doc! {"createIndexes": coll, "indexes": specs, "commitQuorum": quorum},
+    )
+    .await;
 }
 
 async fn create_raw(client: &Client, coll: &str, spec: RawDocumentBuf) {
@@ -76,7 +98,9 @@ fn of_one_key() -> Vec<Document> {
 
 async fn fill(client: &Client, coll: &str, count: i32) {
     let rows: Collection<Document> = client.database(DB).collection(coll);
-    rows.insert_many((0..count).map(|n| doc! {"_id": n, "a": n, "b": n, "z": n % 3})).await.unwrap();
+    rows.insert_many((0..count).map(|n| doc! {"_id": n, "a": n, "b": n, "z": n % 3}))
+        .await
+        .unwrap();
 }
 
 async fn ready(source: &str, target: &str) -> Engine {
@@ -86,12 +110,20 @@ async fn ready(source: &str, target: &str) -> Engine {
 }
 
 async fn what_is_remade_meanwhile_is_as_on_the_source(source: &str, target: &str, sharded: bool) {
-    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
+    let (a, b) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
     let names = ["untouched", "remade", "swapped", "emptied"];
     for name in names {
         if sharded {
             // A unique index must begin with the shard key.
-            run(&a, "admin", doc! {"shardCollection": format!("{DB}.{name}"), "key": {"a": 1}}).await;
+            run(
+                &a,
+                "admin",
+                doc! {"shardCollection": format!("{DB}.{name}"), "key": {"a": 1}},
+            )
+            .await;
         }
         fill(&a, name, 500).await;
         create(&a, name, of_one_key()).await;
@@ -101,9 +133,18 @@ async fn what_is_remade_meanwhile_is_as_on_the_source(source: &str, target: &str
     // Each with another difference, under the name it had.
     let again = [
         index("sparse", doc! {"sparse": true, "hidden": true}),
-        index("unique", doc! {"unique": true, "partialFilterExpression": {"z": 2}}),
-        index("german", doc! {"collation": {"locale": "de", "strength": 1}}),
-        index("part", doc! {"partialFilterExpression": {"z": 1.5}, "expireAfterSeconds": 864_000}),
+        index(
+            "unique",
+            doc! {"unique": true, "partialFilterExpression": {"z": 2}},
+        ),
+        index(
+            "german",
+            doc! {"collation": {"locale": "de", "strength": 1}},
+        ),
+        index(
+            "part",
+            doc! {"partialFilterExpression": {"z": 1.5}, "expireAfterSeconds": 864_000},
+        ),
     ];
     for spec in again {
         drop_index(&a, "remade", spec.get_str("name").unwrap()).await;
@@ -111,7 +152,12 @@ async fn what_is_remade_meanwhile_is_as_on_the_source(source: &str, target: &str
     }
     if !sharded {
         drop_index(&a, "remade", PLAIN).await;
-        create(&a, "remade", vec![index(PLAIN, doc! {"expireAfterSeconds": 864_000})]).await;
+        create(
+            &a,
+            "remade",
+            vec![index(PLAIN, doc! {"expireAfterSeconds": 864_000})],
+        )
+        .await;
     }
     // Names that pass around, and a key that goes to another name.
     for name in ["sparse", "german", "part"] {
@@ -137,7 +183,10 @@ async fn what_is_remade_meanwhile_is_as_on_the_source(source: &str, target: &str
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn indexes_remade_while_nobody_follows_cost_no_other_of_their_key_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     what_is_remade_meanwhile_is_as_on_the_source(&source.uri(), &target.uri(), false).await;
 }
 
@@ -150,20 +199,46 @@ async fn indexes_remade_while_nobody_follows_cost_no_other_of_their_key_on_a_sha
 /// A build goes on though the engine that asked for it is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_left_behind_on_the_target_does_not_bring_back_what_the_source_dropped() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &FAULTY));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &FAULTY)
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a, "rows", 500).await;
-    let stale = vec![index("stale", doc! {}), doc! {"key": {"b": 1}, "name": "kept"}];
+    let stale = vec![
+        index("stale", doc! {}),
+        doc! {"key": {"b": 1}, "name": "kept"},
+    ];
     create(&a, "rows", stale).await;
-    let hang = |mode: &str| doc! {"configureFailPoint": "hangAfterStartingIndexBuild", "mode": mode};
+    let hang =
+        |mode: &str| doc! {"configureFailPoint": "hangAfterStartingIndexBuild", "mode": mode};
     run(&b, "admin", hang("alwaysOn")).await;
     let engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     let building = || async {
-        let listed = run(&b, DB, doc! {"listIndexes": "rows", "includeBuildUUIDs": true}).await;
-        listed.get_document("cursor").unwrap().get_array("firstBatch").unwrap().len() == 3
+        let listed = run(
+            &b,
+            DB,
+            doc! {"listIndexes": "rows", "includeBuildUUIDs": true},
+        )
+        .await;
+        listed
+            .get_document("cursor")
+            .unwrap()
+            .get_array("firstBatch")
+            .unwrap()
+            .len()
+            == 3
     };
     let under_way = || async {
-        b.database(DB).list_collection_names().await.unwrap().contains(&"rows".to_owned()) && building().await
+        b.database(DB)
+            .list_collection_names()
+            .await
+            .unwrap()
+            .contains(&"rows".to_owned())
+            && building().await
     };
     while !under_way().await {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -173,10 +248,13 @@ async fn a_build_left_behind_on_the_target_does_not_bring_back_what_the_source_d
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     // It has listed, and builds: what is left behind is not done before.
     let asked = || async {
-        let builds =
-            doc! {"currentOp": 1, "active": true, "command.createIndexes": "rows", "command.indexes": {"$size": 1}};
+        let builds = doc! {"currentOp": 1, "active": true, "command.createIndexes": "rows", "command.indexes": {"$size": 1}};
         let found = run(&b, "admin", builds).await;
-        let clients = found.get_array("inprog").unwrap().iter().filter_map(|op| op.as_document());
+        let clients = found
+            .get_array("inprog")
+            .unwrap()
+            .iter()
+            .filter_map(|op| op.as_document());
         clients.filter(|op| op.contains_key("client")).count()
     };
     while asked().await == 0 {
@@ -192,7 +270,11 @@ async fn a_build_left_behind_on_the_target_does_not_bring_back_what_the_source_d
 /// An option's document whose two fields have the same name and are no UTF-8.
 fn odd_filter() -> RawDocumentBuf {
     let (x, y) = (string_value(b"\xff\xfe"), string_value(b"y"));
-    let field = |value| Element { kind: kind::STRING, name: b"a", value };
+    let field = |value| Element {
+        kind: kind::STRING,
+        name: b"a",
+        value,
+    };
     document([field(&x), field(&y)])
 }
 
@@ -200,14 +282,25 @@ fn odd_filter() -> RawDocumentBuf {
 fn odd(suffix: u8, key: RawDocumentBuf) -> RawDocumentBuf {
     let spec = rawdoc! {"key": key, "partialFilterExpression": odd_filter()};
     let name = string_value(&[0xff, suffix]);
-    document(elements(&spec).chain([Element { kind: kind::STRING, name: b"name", value: &name }]))
+    document(elements(&spec).chain([Element {
+        kind: kind::STRING,
+        name: b"name",
+        value: &name,
+    }]))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_decoded_document_cannot_hold_arrives_in_indexes_and_validators() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
-    let validated = rawdoc! {"create": "validated", "validator": odd_filter(), "validationLevel": "off"};
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let validated =
+        rawdoc! {"create": "validated", "validator": odd_filter(), "validationLevel": "off"};
     a.database(DB).run_raw_command(validated).await.unwrap();
     let view = rawdoc! {"create": "view", "viewOn": "rows", "pipeline": [{"$match": odd_filter()}]};
     a.database(DB).run_raw_command(view).await.unwrap();
@@ -218,20 +311,38 @@ async fn what_a_decoded_document_cannot_hold_arrives_in_indexes_and_validators()
     create_raw(&a, "rows", odd(b'3', rawdoc! {"c": 1})).await;
     create_raw(&a, "later", odd(b'1', rawdoc! {"a": 1})).await;
     let name = string_value(b"\xff3");
-    let names = document([Element { kind: kind::STRING, name: b"0", value: &name }]);
+    let names = document([Element {
+        kind: kind::STRING,
+        name: b"0",
+        value: &name,
+    }]);
     let head = rawdoc! {"dropIndexes": "rows"};
-    let names = Element { kind: kind::ARRAY, name: b"index", value: names.as_bytes() };
-    a.database(DB).run_raw_command(document(elements(&head).chain([names]))).await.unwrap();
+    let names = Element {
+        kind: kind::ARRAY,
+        name: b"index",
+        value: names.as_bytes(),
+    };
+    a.database(DB)
+        .run_raw_command(document(elements(&head).chain([names])))
+        .await
+        .unwrap();
     engine.cut_over().await;
     for coll in ["rows", "later", "validated"] {
         expect_same_indexes(&a, &b, coll).await;
     }
     assert_eq!(indexes(&b, "rows").await.len(), 3);
     let listed = |client: Client| async move {
-        let cursor = client.database(DB).run_cursor_command(doc! {"listCollections": 1}).await.unwrap();
+        let cursor = client
+            .database(DB)
+            .run_cursor_command(doc! {"listCollections": 1})
+            .await
+            .unwrap();
         let lines: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await.unwrap();
         let options = |line: &RawDocumentBuf| {
-            (line.get_str("name").unwrap().to_owned(), line.get_document("options").unwrap().to_owned())
+            (
+                line.get_str("name").unwrap().to_owned(),
+                line.get_document("options").unwrap().to_owned(),
+            )
         };
         lines.iter().map(options).collect::<BTreeMap<_, _>>()
     };
@@ -240,29 +351,56 @@ async fn what_a_decoded_document_cannot_hold_arrives_in_indexes_and_validators()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collection_whose_name_is_no_utf_8_is_refused_by_name_before_the_start() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     let a = source.client().await.unwrap();
     fill(&a, "rows", 10).await;
     // Inside another command: the driver takes no such name itself.
     let name = string_value(b"\xffodd");
-    let create = document([Element { kind: kind::STRING, name: b"create", value: &name }]);
+    let create = document([Element {
+        kind: kind::STRING,
+        name: b"create",
+        value: &name,
+    }]);
     let op = rawdoc! {"op": "c", "ns": format!("{DB}.$cmd"), "o": create};
-    a.database("admin").run_raw_command(rawdoc! {"applyOps": [op]}).await.unwrap();
-    let outcome = Engine::start(&source.uri(), &target.uri(), &[]).await.end().await;
+    a.database("admin")
+        .run_raw_command(rawdoc! {"applyOps": [op]})
+        .await
+        .unwrap();
+    let outcome = Engine::start(&source.uri(), &target.uri(), &[])
+        .await
+        .end()
+        .await;
     let log = outcome.log.text();
     assert_eq!(outcome.code, 4, "{log}");
-    assert!(log.contains("\\xffodd") && log.contains("what to do: "), "{log}");
+    assert!(
+        log.contains("\\xffodd") && log.contains("what to do: "),
+        "{log}"
+    );
 }
 
 /// Made, indexed, unindexed and dropped while nobody follows: nothing of it is ever made
 /// on the target.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn index_ddl_on_a_collection_that_was_never_made_is_nothing() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a, "rows", 10).await;
     ready(&source.uri(), &target.uri()).await.kill();
-    create(&a, "short", vec![index("one", doc! {}), index("two", doc! {"unique": true})]).await;
+    create(
+        &a,
+        "short",
+        vec![index("one", doc! {}), index("two", doc! {"unique": true})],
+    )
+    .await;
     drop_index(&a, "short", "one").await;
     run(&a, DB, doc! {"drop": "short"}).await;
     fill(&a, "more", 10).await;
@@ -276,33 +414,83 @@ async fn index_ddl_on_a_collection_that_was_never_made_is_nothing() {
 /// inserts what the source may keep and would not take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_duplicates_under_prepare_unique_do_not_stop_what_is_read_again() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     let rows: Collection<Document> = a.database(DB).collection("rows");
-    rows.insert_many((0..4).map(|i| doc! {"_id": i, "k": 0, "e": i})).await.unwrap();
-    create(&a, "rows", vec![doc! {"key": {"e": 1}, "name": "e", "unique": true}]).await;
-    create(&a, "rows", vec![doc! {"key": {"k": 1}, "name": "k", "expireAfterSeconds": 864_000}]).await;
-    run(&a, DB, doc! {"collMod": "rows", "index": {"name": "k", "prepareUnique": true}}).await;
+    rows.insert_many((0..4).map(|i| doc! {"_id": i, "k": 0, "e": i}))
+        .await
+        .unwrap();
+    create(
+        &a,
+        "rows",
+        vec![doc! {"key": {"e": 1}, "name": "e", "unique": true}],
+    )
+    .await;
+    create(
+        &a,
+        "rows",
+        vec![doc! {"key": {"k": 1}, "name": "k", "expireAfterSeconds": 864_000}],
+    )
+    .await;
+    run(
+        &a,
+        DB,
+        doc! {"collMod": "rows", "index": {"name": "k", "prepareUnique": true}},
+    )
+    .await;
     ready(&source.uri(), &target.uri()).await.kill();
 
     for i in 0..4 {
-        rows.update_one(doc! {"_id": i}, doc! {"$set": {"e": -1 - i}}).await.unwrap();
+        rows.update_one(doc! {"_id": i}, doc! {"$set": {"e": -1 - i}})
+            .await
+            .unwrap();
     }
     for i in 0..4 {
-        rows.update_one(doc! {"_id": i}, doc! {"$set": {"e": (i + 1) % 4}}).await.unwrap();
+        rows.update_one(doc! {"_id": i}, doc! {"$set": {"e": (i + 1) % 4}})
+            .await
+            .unwrap();
     }
     let engine = ready(&source.uri(), &target.uri()).await;
     engine.kill();
-    let again = ["restart", "--source", &source.uri(), "--target", &target.uri(), "--shard", "a", "--ns", "idx.rows"];
-    let restarted = std::process::Command::new(env!("CARGO_BIN_EXE_shardlift")).args(again).output().unwrap();
+    let again = [
+        "restart",
+        "--source",
+        &source.uri(),
+        "--target",
+        &target.uri(),
+        "--shard",
+        "a",
+        "--ns",
+        "idx.rows",
+    ];
+    let restarted = std::process::Command::new(env!("CARGO_BIN_EXE_shardlift"))
+        .args(again)
+        .output()
+        .unwrap();
     assert!(restarted.status.success(), "{restarted:?}");
     let engine = ready(&source.uri(), &target.uri()).await;
     engine.cut_over().await;
     expect_same_indexes(&a, &b, "rows").await;
     let listed = run(&b, DB, doc! {"listIndexes": "rows"}).await.to_string();
-    assert!(listed.contains("\"prepareUnique\": true") && listed.contains("864000"), "{listed}");
-    let double = b.database(DB).collection::<Document>("rows").insert_one(doc! {"_id": 9, "k": 0, "e": 9}).await;
-    assert!(double.is_err(), "new duplicates are refused after the cutover");
+    assert!(
+        listed.contains("\"prepareUnique\": true") && listed.contains("864000"),
+        "{listed}"
+    );
+    let double = b
+        .database(DB)
+        .collection::<Document>("rows")
+        .insert_one(doc! {"_id": 9, "k": 0, "e": 9})
+        .await;
+    assert!(
+        double.is_err(),
+        "new duplicates are refused after the cutover"
+    );
 }
 
 async fn three(name: &str) -> ReplicaSet {
@@ -322,18 +510,36 @@ async fn three(name: &str) -> ReplicaSet {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_that_is_rolled_back_on_the_source_is_not_on_the_target() {
     let (mut source, target) = tokio::join!(three("a"), fixture::replica_set("b", &[]));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a, "rows", 10).await;
     create(&a, "rows", vec![index("kept", doc! {"sparse": true})]).await;
     ready(&source.uri(), &target.uri()).await.kill();
 
     let primary = source.primary().await.unwrap();
     let mut others = Vec::new();
-    for (index, host) in source.server_hosts().into_iter().enumerate().filter(|(index, _)| *index != primary) {
-        others.push((index, Client::with_uri_str(format!("mongodb://{host}/?directConnection=true")).await.unwrap()));
+    for (index, host) in source
+        .server_hosts()
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| *index != primary)
+    {
+        others.push((
+            index,
+            Client::with_uri_str(format!("mongodb://{host}/?directConnection=true"))
+                .await
+                .unwrap(),
+        ));
     }
     for (_, other) in &others {
-        run(other, "admin", doc! {"configureFailPoint": "stopReplProducer", "mode": "alwaysOn"}).await;
+        run(
+            other,
+            "admin",
+            doc! {"configureFailPoint": "stopReplProducer", "mode": "alwaysOn"},
+        )
+        .await;
     }
     let alone = doc! {"createIndexes": "rows", "indexes": [index("taken back", doc! {})], "commitQuorum": 0, "writeConcern": {"w": 1}};
     run(&a, DB, alone).await;
@@ -350,7 +556,12 @@ async fn an_index_that_is_rolled_back_on_the_source_is_not_on_the_target() {
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     // It was listed, then: what was built of it is there, or a majority is asked for.
     let oplog = a.database("local").collection::<Document>("oplog.rs");
-    let notes = || async { oplog.count_documents(doc! {"o.msg": "shardlift listing"}).await.unwrap() };
+    let notes = || async {
+        oplog
+            .count_documents(doc! {"o.msg": "shardlift listing"})
+            .await
+            .unwrap()
+    };
     let before = notes().await;
     while notes().await == before && !there(b.clone()).await {
         assert!(engine.is_running());
@@ -358,7 +569,12 @@ async fn an_index_that_is_rolled_back_on_the_source_is_not_on_the_target() {
     }
     source.member_mut(primary).kill();
     for (_, other) in &others {
-        run(other, "admin", doc! {"configureFailPoint": "stopReplProducer", "mode": "off"}).await;
+        run(
+            other,
+            "admin",
+            doc! {"configureFailPoint": "stopReplProducer", "mode": "off"},
+        )
+        .await;
     }
     source.primary().await.unwrap();
     source.member_mut(primary).restart().await.unwrap();

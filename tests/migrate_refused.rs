@@ -8,7 +8,10 @@ use crate::fixture::{self, run};
 
 /// Runs into the refusal; returns the error with its remedy.
 async fn refusal(source: &str, target: &str, code: i32) -> String {
-    let outcome = Engine::start(source, target, &["--server-timeout-s", "2"]).await.end().await;
+    let outcome = Engine::start(source, target, &["--server-timeout-s", "2"])
+        .await
+        .end()
+        .await;
     let log = outcome.log.text();
     assert_eq!(outcome.code, code, "{source} {target}");
     let error = log.split_once("error: ").expect("it says why").1.to_owned();
@@ -47,9 +50,20 @@ async fn deployments_that_do_not_fit_are_refused_with_a_remedy() {
     }
     fixture::insert(&client, "left", "over").await;
     let error = refusal(&a, &b, 4).await;
-    assert!(error.contains("target is empty") && error.contains("left"), "{error}");
+    assert!(
+        error.contains("target is empty") && error.contains("left"),
+        "{error}"
+    );
     client.database("left").drop().await.unwrap();
-    run(&client, "admin", doc! {"setFeatureCompatibilityVersion": "5.0"}).await;
+    run(
+        &client,
+        "admin",
+        doc! {"setFeatureCompatibilityVersion": "5.0"},
+    )
+    .await;
     let error = refusal(&a, &b, 4).await;
-    assert!(error.contains("setFeatureCompatibilityVersion: \"6.0\""), "{error}");
+    assert!(
+        error.contains("setFeatureCompatibilityVersion: \"6.0\""),
+        "{error}"
+    );
 }

@@ -13,7 +13,12 @@ use crate::recorded::shardlift;
 
 async fn insert(client: &Client, coll: &str, count: i32) {
     let documents = (0..count).map(|i| doc! {"_id": i, "n": i, "u": i, "note": "x".repeat(200)});
-    client.database("d").collection::<Document>(coll).insert_many(documents).await.unwrap();
+    client
+        .database("d")
+        .collection::<Document>(coll)
+        .insert_many(documents)
+        .await
+        .unwrap();
 }
 
 fn update(coll: &str, id: i32, o: Document) -> Document {
@@ -23,7 +28,10 @@ fn update(coll: &str, id: i32, o: Document) -> Document {
 /// Every form in which `applyOps` takes an update, on documents that are there and on
 /// such that are not; and inserts that are not stored as they are logged.
 fn operations(coll: &str, id: i32, missing: i32) -> Vec<Document> {
-    let zero = Timestamp { time: 0, increment: 0 };
+    let zero = Timestamp {
+        time: 0,
+        increment: 0,
+    };
     let insert = |o: Document| doc! {"op": "i", "ns": format!("d.{coll}"), "o": o};
     let delta = |set: Document| doc! {"$v": 2, "diff": {"u": set}};
     let mut with_b = update(coll, missing + 5, doc! {"$set": {"by": "b"}});
@@ -32,14 +40,22 @@ fn operations(coll: &str, id: i32, missing: i32) -> Vec<Document> {
         update(coll, id, doc! {"$set": {"by": "set", "in.an.array.0": 1}}),
         update(coll, id, doc! {"$inc": {"n": 5}}),
         update(coll, id + 1, doc! {"$v": 1, "$set": {"by": "v1"}}),
-        update(coll, id + 2, doc! {"$unset": {"note": 1}, "$push": {"list": 7}}),
+        update(
+            coll,
+            id + 2,
+            doc! {"$unset": {"note": 1}, "$push": {"list": 7}},
+        ),
         update(coll, id + 3, delta(doc! {"by": "delta"})),
         update(coll, id + 4, doc! {"_id": id + 4, "by": "replacement"}),
         doc! {"op": "d", "ns": format!("d.{coll}"), "o": {"_id": id + 5}},
         update(coll, missing, doc! {"$set": {"by": "upsert"}}),
         update(coll, missing + 1, doc! {"$inc": {"n": 1}}),
         update(coll, missing + 2, delta(doc! {"by": "delta of none"})),
-        update(coll, missing + 3, doc! {"_id": missing + 3, "by": "replacement of none"}),
+        update(
+            coll,
+            missing + 3,
+            doc! {"_id": missing + 3, "by": "replacement of none"},
+        ),
         update(coll, missing + 3, doc! {"$set": {"then": "set"}}),
         with_b,
         insert(doc! {"_id": missing + 6, "by": "insert"}),
@@ -57,7 +73,10 @@ async fn apply_ops(client: &Client, ops: Vec<Document>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_users_apply_ops_makes_of_documents_arrives_whatever_its_form() {
-    let (source, target) = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, target) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
     let a = source.client().await.unwrap();
     let german = doc! {"create": "collated", "collation": {"locale": "de", "strength": 1}};
     run(&a, "d", german).await;
@@ -65,7 +84,12 @@ async fn what_a_users_apply_ops_makes_of_documents_arrives_whatever_its_form() {
         insert(&a, coll, 8_000).await;
     }
     let unique = doc! {"key": {"u": 1}, "name": "u", "unique": true, "sparse": true};
-    run(&a, "d", doc! {"createIndexes": "plain", "indexes": [unique]}).await;
+    run(
+        &a,
+        "d",
+        doc! {"createIndexes": "plain", "indexes": [unique]},
+    )
+    .await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     let round = async |round: i32| {
         for coll in ["plain", "collated"] {
@@ -89,7 +113,10 @@ async fn what_a_users_apply_ops_makes_of_documents_arrives_whatever_its_form() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_that_change_no_data_are_passed_by() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     let a = source.client().await.unwrap();
     insert(&a, "c", 500).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
@@ -99,10 +126,23 @@ async fn commands_that_change_no_data_are_passed_by() {
         let _ = a.database("d").run_command(doc! {"dbCheck": of}).await;
     }
     run(&a, "d", doc! {"collMod": "c"}).await;
-    apply_ops(&a, vec![doc! {"op": "n", "ns": "", "o": {"msg": "nothing"}}]).await;
+    apply_ops(
+        &a,
+        vec![doc! {"op": "n", "ns": "", "o": {"msg": "nothing"}}],
+    )
+    .await;
     let oplog = a.database("local").collection::<Document>("oplog.rs");
-    for (of, kind) in [("d.c", "batch"), ("admin.$cmd", "start"), ("admin.$cmd", "stop")] {
-        while oplog.find_one(doc! {"o.dbCheck": of, "o.type": kind}).await.unwrap().is_none() {
+    for (of, kind) in [
+        ("d.c", "batch"),
+        ("admin.$cmd", "start"),
+        ("admin.$cmd", "stop"),
+    ] {
+        while oplog
+            .find_one(doc! {"o.dbCheck": of, "o.type": kind})
+            .await
+            .unwrap()
+            .is_none()
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -124,22 +164,44 @@ async fn stopped_by(source: &str, target: &str, what: impl Future<Output = ()>) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_of_capped_collections_is_told_and_its_remedy_helps() {
     let tests = ["--setParameter", "enableTestCommands=1"];
-    let (source, target) = tokio::join!(fixture::replica_set("a", &tests), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &tests),
+        fixture::replica_set("b", &[])
+    );
     let (source_uri, target_uri) = (source.uri(), target.uri());
     let a = source.client().await.unwrap();
-    run(&a, "d", doc! {"create": "log", "capped": true, "size": 1 << 20}).await;
+    run(
+        &a,
+        "d",
+        doc! {"create": "log", "capped": true, "size": 1 << 20},
+    )
+    .await;
     insert(&a, "log", 300).await;
     let emptied = async { drop(run(&a, "d", doc! {"emptycapped": "log"}).await) };
     let error = stopped_by(&source_uri, &target_uri, emptied).await;
-    assert!(error.contains("`emptycapped`") && error.contains("shardlift restart --shard"), "{error}");
-    let restart = ["restart", "--source", &source_uri, "--target", &target_uri, "--shard", "a"];
+    assert!(
+        error.contains("`emptycapped`") && error.contains("shardlift restart --shard"),
+        "{error}"
+    );
+    let restart = [
+        "restart",
+        "--source",
+        &source_uri,
+        "--target",
+        &target_uri,
+        "--shard",
+        "a",
+    ];
     let (code, text) = shardlift(&restart, None).await;
     assert_eq!(code, Some(0), "{text}");
 
     insert(&a, "log", 200).await;
     let updated = apply_ops(&a, vec![update("log", 7, doc! {"$set": {"n": 70}})]);
     let error = stopped_by(&source_uri, &target_uri, updated).await;
-    assert!(error.contains("capped collection d.log") && error.contains("applyOps"), "{error}");
+    assert!(
+        error.contains("capped collection d.log") && error.contains("applyOps"),
+        "{error}"
+    );
     let (code, text) = shardlift(&restart, None).await;
     assert_eq!(code, Some(0), "{text}");
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;

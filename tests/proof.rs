@@ -10,8 +10,18 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 
-async fn insert(client: &Client, db: &str, coll: &str, documents: impl IntoIterator<Item = Document>) {
-    client.database(db).collection(coll).insert_many(documents).await.unwrap();
+async fn insert(
+    client: &Client,
+    db: &str,
+    coll: &str,
+    documents: impl IntoIterator<Item = Document>,
+) {
+    client
+        .database(db)
+        .collection(coll)
+        .insert_many(documents)
+        .await
+        .unwrap();
 }
 
 async fn names(client: &Client, db: &str) -> Vec<String> {
@@ -25,12 +35,19 @@ async fn names(client: &Client, db: &str) -> Vec<String> {
 /// have been done.
 pub(crate) async fn never_done(engine: &mut Engine, because: &str) -> Snapshot {
     let told = |now: &Snapshot| {
-        let mut texts = now.obstacles.iter().chain(&now.warnings).chain(&now.error).chain(&now.last_cutover);
+        let mut texts = now
+            .obstacles
+            .iter()
+            .chain(&now.warnings)
+            .chain(&now.error)
+            .chain(&now.last_cutover);
         texts.any(|text| text.contains(because))
     };
     loop {
         let _ = engine.ask_for_cutover().await;
-        let now = engine.until("telling why", |now| told(now) || now.is_final()).await;
+        let now = engine
+            .until("telling why", |now| told(now) || now.is_final())
+            .await;
         assert_ne!(now.phase, "done", "{because}: {now:?}");
         if told(&now) {
             return now;
@@ -39,11 +56,19 @@ pub(crate) async fn never_done(engine: &mut Engine, because: &str) -> Snapshot {
 }
 
 async fn views_go_with_their_database(source: &str, target: &str) {
-    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
+    let (a, b) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
     for db in ["dropped", "emptied", "again"] {
         insert(&a, db, "c", [doc! {"x": 1}]).await;
         run(&a, db, doc! {"create": "v", "viewOn": "c", "pipeline": []}).await;
-        run(&a, db, doc! {"create": "w", "viewOn": "v", "pipeline": [{"$match": {"x": 1}}]}).await;
+        run(
+            &a,
+            db,
+            doc! {"create": "w", "viewOn": "v", "pipeline": [{"$match": {"x": 1}}]},
+        )
+        .await;
     }
     let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
@@ -58,15 +83,23 @@ async fn views_go_with_their_database(source: &str, target: &str) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("by following, without a cutover");
+    tokio::time::timeout(std::time::Duration::from_secs(60), gone)
+        .await
+        .expect("by following, without a cutover");
     engine.cut_over().await;
-    assert_eq!((names(&b, "emptied").await, names(&b, "again").await), (vec!["c".to_owned()], vec!["v".to_owned()]));
+    assert_eq!(
+        (names(&b, "emptied").await, names(&b, "again").await),
+        (vec!["c".to_owned()], vec!["v".to_owned()])
+    );
     expect_equal(source, target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_go_with_their_database_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     views_go_with_their_database(&source.uri(), &target.uri()).await;
 }
 
@@ -81,31 +114,72 @@ async fn views_go_with_their_database_on_a_sharded_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chunk_that_somebody_moves_on_the_target_is_never_done() {
     let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
-    run(&a, "admin", doc! {"shardCollection": "shop.c", "key": {"k": 1}}).await;
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    run(
+        &a,
+        "admin",
+        doc! {"shardCollection": "shop.c", "key": {"k": 1}},
+    )
+    .await;
     run(&a, "admin", doc! {"split": "shop.c", "middle": {"k": 500}}).await;
-    run(&a, "admin", doc! {"moveChunk": "shop.c", "find": {"k": 600}, "to": "shard1"}).await;
+    run(
+        &a,
+        "admin",
+        doc! {"moveChunk": "shop.c", "find": {"k": 600}, "to": "shard1"},
+    )
+    .await;
     insert(&a, "shop", "c", (0..1_000).map(|k| doc! {"k": k})).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     // From then on the cutover reads only what is written to.
-    engine.until("verified", |now| !now.pairs.is_empty() && now.pairs.iter().all(|pair| pair.verified)).await;
-    let low = b.database("config").collection::<Document>("chunks").find_one(doc! {}).sort(doc! {"min": 1}).await;
+    engine
+        .until("verified", |now| {
+            !now.pairs.is_empty() && now.pairs.iter().all(|pair| pair.verified)
+        })
+        .await;
+    let low = b
+        .database("config")
+        .collection::<Document>("chunks")
+        .find_one(doc! {})
+        .sort(doc! {"min": 1})
+        .await;
     let owner = low.unwrap().unwrap().get_str("shard").unwrap().to_owned();
-    let to = if owner == "other0" { "other1" } else { "other0" };
-    target.admin(doc! {"moveChunk": "shop.c", "find": {"k": 10}, "to": to}).await.unwrap();
+    let to = if owner == "other0" {
+        "other1"
+    } else {
+        "other0"
+    };
+    target
+        .admin(doc! {"moveChunk": "shop.c", "find": {"k": 10}, "to": to})
+        .await
+        .unwrap();
     insert(&a, "shop", "c", [doc! {"k": 10, "late": true}]).await;
-    a.database("shop").collection::<Document>("c").delete_one(doc! {"k": 20}).await.unwrap();
+    a.database("shop")
+        .collection::<Document>("c")
+        .delete_one(doc! {"k": 20})
+        .await
+        .unwrap();
     never_done(&mut engine, "shop.c").await;
 }
 
 /// As `createIndexes` on members outside the set makes them, one after the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn indexes_that_no_oplog_entry_tells_of_are_alike_after_the_cutover() {
-    let (mut source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (mut source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     let a = source.client().await.unwrap();
     insert(&a, "shop", "c", (0..200).map(|k| doc! {"k": k, "u": k})).await;
     let index = |name: &str| doc! {"key": {name: 1}, "name": name};
-    run(&a, "shop", doc! {"createIndexes": "c", "indexes": [index("k"), index("gone")]}).await;
+    run(
+        &a,
+        "shop",
+        doc! {"createIndexes": "c", "indexes": [index("k"), index("gone")]},
+    )
+    .await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     let mut ttl = index("ttl");
@@ -114,22 +188,39 @@ async fn indexes_that_no_oplog_entry_tells_of_are_alike_after_the_cutover() {
     unique.insert("unique", true);
     let member = source.member_mut(0);
     let mut alone = member.restart_alone().await.unwrap();
-    alone.command("shop", doc! {"createIndexes": "c", "indexes": [ttl, unique]}).await.unwrap();
-    alone.command("shop", doc! {"dropIndexes": "c", "index": "gone"}).await.unwrap();
+    alone
+        .command(
+            "shop",
+            doc! {"createIndexes": "c", "indexes": [ttl, unique]},
+        )
+        .await
+        .unwrap();
+    alone
+        .command("shop", doc! {"dropIndexes": "c", "index": "gone"})
+        .await
+        .unwrap();
     member.terminate();
     member.restart().await.unwrap();
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
     let target = target.client().await.unwrap();
-    let there: Vec<String> = target.database("shop").collection::<Document>("c").list_index_names().await.unwrap();
+    let there: Vec<String> = target
+        .database("shop")
+        .collection::<Document>("c")
+        .list_index_names()
+        .await
+        .unwrap();
     assert_eq!(there.len(), 4, "{there:?}");
 }
 
 /// Indexes and views that somebody changes on the target are ours to mend; all else is
 /// named, with what to do.
 async fn what_somebody_changes_on_the_target_is_mended_or_named(source: &str, target: &str) {
-    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
+    let (a, b) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
     let validator = |k: i32| doc! {"k": {"$gte": k}};
     // Both are stored where a validator is changed alone.
     let how = doc! {"validationLevel": "strict", "validationAction": "error"};
@@ -137,29 +228,79 @@ async fn what_somebody_changes_on_the_target_is_mended_or_named(source: &str, ta
     create.extend(how);
     run(&a, "shop", create).await;
     insert(&a, "shop", "c", (0..50).map(|k| doc! {"k": k})).await;
-    run(&a, "shop", doc! {"createIndexes": "c", "indexes": [{"key": {"k": 1}, "name": "k"}]}).await;
-    run(&a, "shop", doc! {"create": "v", "viewOn": "c", "pipeline": []}).await;
-    run(&a, "shop", doc! {"create": "w", "viewOn": "c", "pipeline": []}).await;
+    run(
+        &a,
+        "shop",
+        doc! {"createIndexes": "c", "indexes": [{"key": {"k": 1}, "name": "k"}]},
+    )
+    .await;
+    run(
+        &a,
+        "shop",
+        doc! {"create": "v", "viewOn": "c", "pipeline": []},
+    )
+    .await;
+    run(
+        &a,
+        "shop",
+        doc! {"create": "w", "viewOn": "c", "pipeline": []},
+    )
+    .await;
     let clustered = doc! {"key": {"_id": 1}, "unique": true};
-    run(&a, "shop", doc! {"create": "clustered", "clusteredIndex": &clustered, "expireAfterSeconds": 3_600}).await;
+    run(
+        &a,
+        "shop",
+        doc! {"create": "clustered", "clusteredIndex": &clustered, "expireAfterSeconds": 3_600},
+    )
+    .await;
     let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
-    run(&a, "shop", doc! {"create": "during", "clusteredIndex": &clustered, "expireAfterSeconds": 7_200}).await;
+    run(
+        &a,
+        "shop",
+        doc! {"create": "during", "clusteredIndex": &clustered, "expireAfterSeconds": 7_200},
+    )
+    .await;
     run(&b, "shop", doc! {"collMod": "c", "validator": validator(1)}).await;
     let now = never_done(&mut engine, "shop.c has options").await;
     assert!(now.phase != "ready" || now.cutovers_given_up > 0, "{now:?}");
     run(&b, "shop", doc! {"collMod": "c", "validator": validator(0)}).await;
-    run(&b, "shop", doc! {"collMod": "clustered", "expireAfterSeconds": 3_600}).await;
+    run(
+        &b,
+        "shop",
+        doc! {"collMod": "clustered", "expireAfterSeconds": 3_600},
+    )
+    .await;
     never_done(&mut engine, "shop.clustered of the target deletes already").await;
-    run(&b, "shop", doc! {"collMod": "clustered", "expireAfterSeconds": "off"}).await;
+    run(
+        &b,
+        "shop",
+        doc! {"collMod": "clustered", "expireAfterSeconds": "off"},
+    )
+    .await;
     run(&b, "other", doc! {"create": "mine"}).await;
     never_done(&mut engine, "other.mine is on target").await;
     b.database("other").drop().await.unwrap();
     run(&b, "shop", doc! {"dropIndexes": "c", "index": "k"}).await;
-    run(&b, "shop", doc! {"createIndexes": "c", "indexes": [{"key": {"z": 1}, "name": "z"}]}).await;
+    run(
+        &b,
+        "shop",
+        doc! {"createIndexes": "c", "indexes": [{"key": {"z": 1}, "name": "z"}]},
+    )
+    .await;
     run(&b, "shop", doc! {"drop": "v"}).await;
-    run(&b, "shop", doc! {"collMod": "w", "viewOn": "c", "pipeline": [{"$limit": 1}]}).await;
-    run(&b, "shop", doc! {"create": "x", "viewOn": "c", "pipeline": []}).await;
+    run(
+        &b,
+        "shop",
+        doc! {"collMod": "w", "viewOn": "c", "pipeline": [{"$limit": 1}]},
+    )
+    .await;
+    run(
+        &b,
+        "shop",
+        doc! {"create": "x", "viewOn": "c", "pipeline": []},
+    )
+    .await;
     engine.until_ready().await;
     engine.request_cutover().await;
     assert_eq!(engine.end().await.code, 0);
@@ -168,7 +309,10 @@ async fn what_somebody_changes_on_the_target_is_mended_or_named(source: &str, ta
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_somebody_changes_on_the_target_is_mended_or_named_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     what_somebody_changes_on_the_target_is_mended_or_named(&source.uri(), &target.uri()).await;
 }
 
@@ -184,16 +328,28 @@ async fn stored(client: &Client, db: &str, coll: &str) -> RawDocumentBuf {
         "field": "uuid", "input": "$md.options",
     }}}};
     let of = rawdoc! {"$match": {"db": db, "name": coll}};
-    let command = rawdoc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}, of, project], "cursor": {}};
-    let cursor = client.database("admin").run_raw_cursor_command(command).batch().await.unwrap();
+    let command =
+        rawdoc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}, of, project], "cursor": {}};
+    let cursor = client
+        .database("admin")
+        .run_raw_cursor_command(command)
+        .batch()
+        .await
+        .unwrap();
     let batches: Vec<_> = cursor.try_collect().await.unwrap();
     let rows: Vec<RawDocumentBuf> = batches
         .iter()
         .flat_map(|batch| {
-            batch.doc_slices().unwrap().into_iter().map(|row| row.unwrap().as_document().unwrap().to_owned())
+            batch
+                .doc_slices()
+                .unwrap()
+                .into_iter()
+                .map(|row| row.unwrap().as_document().unwrap().to_owned())
         })
         .collect();
-    rows.into_iter().next().unwrap_or_else(|| panic!("{db}.{coll} is not there"))
+    rows.into_iter()
+        .next()
+        .unwrap_or_else(|| panic!("{db}.{coll} is not there"))
 }
 
 /// A document in which one field is there twice, and a string is not UTF-8.
@@ -207,15 +363,17 @@ fn undecodable() -> RawDocumentBuf {
 /// What a decoded document cannot hold arrives as it is: in validators and partial
 /// filters; and an index on `_id` keeps its old version.
 async fn definitions_arrive_byte_for_byte(source: &str, target: &str) {
-    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
+    let (a, b) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
     let old = rawdoc! {"key": {"_id": 1}, "name": "_id_", "v": 1};
     let make = async |name: &str| {
         let odd = undecodable();
         let create = rawdoc! {"create": name, "validator": {"x": {"$ne": odd.clone()}}, "idIndex": old.clone()};
         a.database("odd").run_raw_command(create).await.unwrap();
         insert(&a, "odd", name, (0..20).map(|x| doc! {"x": x})).await;
-        let create =
-            rawdoc! {"create": format!("{name}_de"), "collation": {"locale": "de"}, "capped": true, "size": 5_000};
+        let create = rawdoc! {"create": format!("{name}_de"), "collation": {"locale": "de"}, "capped": true, "size": 5_000};
         a.database("odd").run_raw_command(create).await.unwrap();
     };
     make("before").await;
@@ -224,25 +382,40 @@ async fn definitions_arrive_byte_for_byte(source: &str, target: &str) {
     make("during").await;
     engine.cut_over().await;
     for name in ["before", "during", "before_de", "during_de"] {
-        assert_eq!(stored(&a, "odd", name).await, stored(&b, "odd", name).await, "{name}");
+        assert_eq!(
+            stored(&a, "odd", name).await,
+            stored(&b, "odd", name).await,
+            "{name}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn definitions_arrive_byte_for_byte_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     definitions_arrive_byte_for_byte(&source.uri(), &target.uri()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_on_id_keeps_its_old_version_on_a_sharded_cluster() {
     let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     let old = doc! {"key": {"_id": 1}, "name": "_id_", "v": 1};
     for name in ["plain", "sharded"] {
         run(&a, "odd", doc! {"create": name, "idIndex": &old}).await;
     }
-    run(&a, "admin", doc! {"shardCollection": "odd.sharded", "key": {"_id": 1}}).await;
+    run(
+        &a,
+        "admin",
+        doc! {"shardCollection": "odd.sharded", "key": {"_id": 1}},
+    )
+    .await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     run(&a, "odd", doc! {"create": "during", "idIndex": &old}).await;
@@ -270,20 +443,38 @@ async fn what_stays_behind_is_named(source: &str, target: &str) {
     insert(&a, "shop", "c", [doc! {"x": 1}]).await;
     let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
-    engine.until("told", |now| now.warnings.iter().any(|warning| warning.contains("admin.users"))).await;
+    engine
+        .until("told", |now| {
+            now.warnings
+                .iter()
+                .any(|warning| warning.contains("admin.users"))
+        })
+        .await;
     insert(&a, "admin", "later", [doc! {"x": 1}]).await;
     let outcome = engine.cut_over().await;
     let warnings = outcome.summary["warnings"].to_string();
-    assert!(warnings.contains("admin.users") && warnings.contains("admin.later"), "{warnings}");
+    assert!(
+        warnings.contains("admin.users") && warnings.contains("admin.later"),
+        "{warnings}"
+    );
     assert_eq!(warnings.matches("admin.users").count(), 1, "{warnings}");
     let log = outcome.log.text();
-    let validated = log.lines().find(|line| line.contains("validated no users' collections")).expect("it is a check");
-    assert!(validated.contains("admin.users stay behind") && !validated.contains("config."), "{validated}");
+    let validated = log
+        .lines()
+        .find(|line| line.contains("validated no users' collections"))
+        .expect("it is a check");
+    assert!(
+        validated.contains("admin.users stay behind") && !validated.contains("config."),
+        "{validated}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stays_behind_is_named_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     what_stays_behind_is_named(&source.uri(), &target.uri()).await;
 }
 

@@ -15,12 +15,23 @@ const AHEAD_S: u64 = 60;
 
 /// Sets the clock forward as a server of another shard would: it writes nothing.
 async fn set_clock_forward(source: &ReplicaSet) -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let clock = Timestamp { time: (now + AHEAD_S) as u32, increment: 1 };
-    let hash = Binary { subtype: BinarySubtype::Generic, bytes: vec![0; 20] };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let clock = Timestamp {
+        time: (now + AHEAD_S) as u32,
+        increment: 1,
+    };
+    let hash = Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: vec![0; 20],
+    };
     let told = doc! { "clusterTime": clock, "signature": { "hash": hash, "keyId": 0i64 } };
     let mut link = source.primary_link().await.unwrap();
-    link.command("admin", doc! { "ping": 1, "$clusterTime": told }).await.unwrap();
+    link.command("admin", doc! { "ping": 1, "$clusterTime": told })
+        .await
+        .unwrap();
     clock
 }
 
@@ -28,10 +39,18 @@ async fn set_clock_forward(source: &ReplicaSet) -> Timestamp {
 async fn a_quiet_source_whose_clock_is_ahead_keeps_no_unique_index_and_no_cutover_waiting() {
     // Nothing is written by the source itself.
     let quiet = ["--setParameter", "writePeriodicNoops=false"];
-    let (source, target) = tokio::join!(fixture::replica_set("a", &quiet), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &quiet),
+        fixture::replica_set("b", &[])
+    );
     let client = source.client().await.unwrap();
     let rows = (0..200).map(|i| doc! { "_id": i, "u": i });
-    client.database("d").collection::<Document>("c").insert_many(rows).await.unwrap();
+    client
+        .database("d")
+        .collection::<Document>("c")
+        .insert_many(rows)
+        .await
+        .unwrap();
     run(&client, "d", doc! { "createIndexes": "c", "indexes": [{ "key": { "u": 1 }, "name": "u", "unique": true }] })
         .await;
 
@@ -47,7 +66,10 @@ async fn a_quiet_source_whose_clock_is_ahead_keeps_no_unique_index_and_no_cutove
     let notes = ["shardlift horizon", "shardlift listing"];
     let note = doc! { "op": "n", "o.msg": { "$in": notes.to_vec() }, "ts": { "$gt": clock } };
     let note = oplog.find_one(note).await.unwrap();
-    assert!(note.is_some(), "nothing else could have taken the tail past the clock");
+    assert!(
+        note.is_some(),
+        "nothing else could have taken the tail past the clock"
+    );
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
 }
@@ -58,10 +80,18 @@ const LOCKED: Duration = Duration::from_secs(14);
 #[tokio::test]
 async fn a_quiet_source_that_is_locked_for_a_backup_is_waited_for() {
     let quiet = ["--setParameter", "writePeriodicNoops=false"];
-    let (source, target) = tokio::join!(fixture::replica_set("a", &quiet), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &quiet),
+        fixture::replica_set("b", &[])
+    );
     let client = source.client().await.unwrap();
     let rows = (0..200).map(|i| doc! { "_id": i });
-    client.database("d").collection::<Document>("c").insert_many(rows).await.unwrap();
+    client
+        .database("d")
+        .collection::<Document>("c")
+        .insert_many(rows)
+        .await
+        .unwrap();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     engine.signal("TERM");
@@ -74,7 +104,11 @@ async fn a_quiet_source_that_is_locked_for_a_backup_is_waited_for() {
     assert!(engine.is_running(), "it waits for the end of the backup");
     run(&client, "admin", doc! { "fsyncUnlock": 1 }).await;
     engine.until_ready().await;
-    assert_eq!(engine.status().await.unwrap().recoveries, 0, "no attempt ended");
+    assert_eq!(
+        engine.status().await.unwrap().recoveries,
+        0,
+        "no attempt ended"
+    );
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
 }

@@ -22,23 +22,36 @@ use shardlift::state::{CollectionState, DATABASE, RunState, Stage, UnitState};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::state::{
-    RUN, at, collection, collections_left, leave_lease, ns, one_shard, pair_state, run_state, set, text,
+    RUN, at, collection, collections_left, leave_lease, ns, one_shard, pair_state, run_state, set,
+    text,
 };
 
 mod foreign;
 mod wiped;
 
 async fn uuid_of(target: &Deployment, name: &str) -> Uuid {
-    catalog::read_one(target, &ns(name)).await.unwrap().unwrap().uuid.unwrap()
+    catalog::read_one(target, &ns(name))
+        .await
+        .unwrap()
+        .unwrap()
+        .uuid
+        .unwrap()
 }
 
 async fn names(target: &Deployment) -> Vec<String> {
     let catalog = catalog::read(target).await.unwrap();
-    catalog.collections.iter().map(|c| c.ns.to_string()).collect()
+    catalog
+        .collections
+        .iter()
+        .map(|c| c.ns.to_string())
+        .collect()
 }
 
 fn bound(name: &str, target_uuid: Uuid) -> CollectionState {
-    CollectionState { target_uuid: Some(target_uuid), ..collection(name, vec![UnitState::Settled]) }
+    CollectionState {
+        target_uuid: Some(target_uuid),
+        ..collection(name, vec![UnitState::Settled])
+    }
 }
 
 #[tokio::test]
@@ -46,27 +59,51 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
     let cluster = fixture::cluster(2).await;
     let target = fixture::target(&cluster.uri()).await;
     let router = &target.entry;
-    run(router, "admin", doc! {"enableSharding": "d", "primaryShard": "shard0"}).await;
+    run(
+        router,
+        "admin",
+        doc! {"enableSharding": "d", "primaryShard": "shard0"},
+    )
+    .await;
     for coll in ["bystander", "filled", "made", "replaced"] {
         fixture::insert(router, "d", coll).await;
     }
     run(router, "d", doc! {"create": "empty"}).await;
-    run(router, "admin", doc! {"shardCollection": "d.sharded", "key": {"h": "hashed"}}).await;
+    run(
+        router,
+        "admin",
+        doc! {"shardCollection": "d.sharded", "key": {"h": "hashed"}},
+    )
+    .await;
     for view in ["view", "other_view"] {
         run(router, "d", doc! {"create": view, "viewOn": "made"}).await;
     }
 
     // Two zones are the run's own: one is used by a collection that is not.
     for (shard, zone) in [("shard0", "before"), ("shard1", "ours"), ("shard1", "used")] {
-        run(router, "admin", doc! {"addShardToZone": shard, "zone": zone}).await;
+        run(
+            router,
+            "admin",
+            doc! {"addShardToZone": shard, "zone": zone},
+        )
+        .await;
     }
-    run(router, "admin", doc! {"shardCollection": "d.zoned", "key": {"n": 1}}).await;
-    let range = doc! {"updateZoneKeyRange": "d.zoned", "min": {"n": 0}, "max": {"n": 9}, "zone": "used"};
+    run(
+        router,
+        "admin",
+        doc! {"shardCollection": "d.zoned", "key": {"n": 1}},
+    )
+    .await;
+    let range =
+        doc! {"updateZoneKeyRange": "d.zoned", "min": {"n": 0}, "max": {"n": 9}, "zone": "used"};
     run(router, "admin", range).await;
     let all = names(&target).await;
 
     let (runs, shards) = (RunStore::new(&target.shards[0]), &target.shards);
-    let pairs = [PairStore::new(&shards[0], RUN, 0), PairStore::new(&shards[1], RUN, 1)];
+    let pairs = [
+        PairStore::new(&shards[0], RUN, 0),
+        PairStore::new(&shards[1], RUN, 1),
+    ];
     let sharded = bound("d.sharded", uuid_of(&target, "d.sharded").await);
     let plan = vec![
         bound("d.made", uuid_of(&target, "d.made").await),
@@ -79,7 +116,9 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
     ];
 
     // Past the point of return nothing may be dropped any more.
-    runs.create(&run_state(Stage::Finishing, &target)).await.unwrap();
+    runs.create(&run_state(Stage::Finishing, &target))
+        .await
+        .unwrap();
     pairs[0].create(&pair_state(plan.clone())).await.unwrap();
     pairs[1].create(&pair_state(vec![sharded])).await.unwrap();
     assert_eq!(wipe::wipe(&target).await.unwrap_err().kind, Kind::Refused);
@@ -88,13 +127,28 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
     // Neither if what was made is not known.
     runs.remove().await.unwrap();
     pairs[0].create(&pair_state(plan)).await.unwrap();
-    runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    runs.create(&run_state(Stage::Moving, &target))
+        .await
+        .unwrap();
     for zone in ["ours", "used", "ours"] {
-        runs.add_zones(&[("shard1".to_owned(), zone.to_owned())]).await.unwrap();
+        runs.add_zones(&[("shard1".to_owned(), zone.to_owned())])
+            .await
+            .unwrap();
     }
     assert_eq!(runs.load_zones().await.unwrap().len(), 2);
-    for (collection, format) in [("run", 9), ("collections", 9), ("run", 1), ("collections", 1)] {
-        set(&shards[0], collection, doc! {}, doc! {"$set": {"format": format}}).await;
+    for (collection, format) in [
+        ("run", 9),
+        ("collections", 9),
+        ("run", 1),
+        ("collections", 1),
+    ] {
+        set(
+            &shards[0],
+            collection,
+            doc! {},
+            doc! {"$set": {"format": format}},
+        )
+        .await;
         if format == 9 {
             let error = wipe::wipe(&target).await.unwrap_err();
             assert!(error.kind == Kind::Unsupported && error.remedy.unwrap().contains("by hand"));
@@ -103,17 +157,37 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
     }
 
     // A plan that is being replaced still tells what it made.
-    set(&shards[0], "pairs", doc! {}, doc! {"$set": {"whole": false}}).await;
+    set(
+        &shards[0],
+        "pairs",
+        doc! {},
+        doc! {"$set": {"whole": false}},
+    )
+    .await;
     wipe::wipe(&target).await.unwrap();
-    assert_eq!(names(&target).await, ["d.bystander", "d.filled", "d.other_view", "d.replaced", "d.zoned"]);
-    assert_eq!(catalog::shard_zones(&target).await.unwrap(), [["before"], ["used"]]);
+    assert_eq!(
+        names(&target).await,
+        [
+            "d.bystander",
+            "d.filled",
+            "d.other_view",
+            "d.replaced",
+            "d.zoned"
+        ]
+    );
+    assert_eq!(
+        catalog::shard_zones(&target).await.unwrap(),
+        [["before"], ["used"]]
+    );
     for shard in shards {
         assert!(collections_left(shard).await.is_empty());
     }
     wipe::wipe(&target).await.unwrap();
 
     // Interrupted after the pair stores went.
-    runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    runs.create(&run_state(Stage::Moving, &target))
+        .await
+        .unwrap();
     wipe::wipe(&target).await.unwrap();
     assert_eq!(runs.load().await.unwrap(), None);
 }
@@ -121,7 +195,11 @@ async fn a_wipe_drops_what_the_run_made_and_nothing_else() {
 /// As a run of these two would have recorded itself.
 fn run_of(source: &Deployment, target: &Deployment, stage: Stage) -> RunState {
     let source_shards = source.shards.iter().map(|s| s.id.clone()).collect();
-    RunState { source_shards, target_identity: None, ..run_state(stage, target) }
+    RunState {
+        source_shards,
+        target_identity: None,
+        ..run_state(stage, target)
+    }
 }
 
 #[tokio::test]
@@ -131,8 +209,12 @@ async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() 
     let (set, target) = one_shard("t").await;
     let shard = &target.shards[0];
     let runs = RunStore::new(shard);
-    let refused = |e: Error, part: &str| assert!(e.kind == Kind::Refused && e.message.contains(part), "{e}");
-    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "no run is recorded");
+    let refused =
+        |e: Error, part: &str| assert!(e.kind == Kind::Refused && e.message.contains(part), "{e}");
+    refused(
+        cancel::cancel(&source, &target, None).await.unwrap_err(),
+        "no run is recorded",
+    );
 
     balancer::stop(&source).await.unwrap();
     fixture::insert(&target.entry, "d", "copied").await;
@@ -140,34 +222,87 @@ async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() 
     assert!(identity.cluster.is_some());
     let recorded = run_of(&source, &target, Stage::Moving);
     // Another cluster whose shards have the same names.
-    let stranger = Identity { cluster: Some(ObjectId::new()), ..identity.clone() };
-    runs.create(&RunState { source_identity: Some(stranger), ..recorded.clone() }).await.unwrap();
-    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "its cluster id was");
-    runs.create(&RunState { source_identity: Some(identity), ..recorded }).await.unwrap();
+    let stranger = Identity {
+        cluster: Some(ObjectId::new()),
+        ..identity.clone()
+    };
+    runs.create(&RunState {
+        source_identity: Some(stranger),
+        ..recorded.clone()
+    })
+    .await
+    .unwrap();
+    refused(
+        cancel::cancel(&source, &target, None).await.unwrap_err(),
+        "its cluster id was",
+    );
+    runs.create(&RunState {
+        source_identity: Some(identity),
+        ..recorded
+    })
+    .await
+    .unwrap();
     // Of other deployments.
     let other = fixture::source(&set.uri()).await;
-    refused(cancel::cancel(&other, &target, None).await.unwrap_err(), "the source is not the one that run");
+    refused(
+        cancel::cancel(&other, &target, None).await.unwrap_err(),
+        "the source is not the one that run",
+    );
 
     // While a process works on it.
-    leave_lease(shard, &Holder { host: "elsewhere".to_owned(), ..Holder::me() }, Duration::from_secs(60)).await;
-    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "elsewhere works on this target");
+    leave_lease(
+        shard,
+        &Holder {
+            host: "elsewhere".to_owned(),
+            ..Holder::me()
+        },
+        Duration::from_secs(60),
+    )
+    .await;
+    refused(
+        cancel::cancel(&source, &target, None).await.unwrap_err(),
+        "elsewhere works on this target",
+    );
     assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Moving);
-    assert!(admin::balancer_status(&source.entry).await.unwrap().is_off());
+    assert!(
+        admin::balancer_status(&source.entry)
+            .await
+            .unwrap()
+            .is_off()
+    );
     run(&shard.client, DATABASE, doc! {"drop": "lease"}).await;
 
     for _ in 0..2 {
-        let told = cancel::cancel(&source, &target, None).await.unwrap().unwrap();
+        let told = cancel::cancel(&source, &target, None)
+            .await
+            .unwrap()
+            .unwrap();
         assert!(told.contains(RUN) && told.contains("--restart"), "{told}");
         assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
-        assert!(!admin::balancer_status(&source.entry).await.unwrap().is_off());
+        assert!(
+            !admin::balancer_status(&source.entry)
+                .await
+                .unwrap()
+                .is_off()
+        );
         assert_eq!(names(&target).await, ["d.copied"]);
     }
     // The lease is free again.
-    Lease::take(shard, RUN).await.unwrap().release().await.unwrap();
+    Lease::take(shard, RUN)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
 
     runs.remove().await.unwrap();
-    runs.create(&run_of(&source, &target, Stage::Finishing)).await.unwrap();
-    refused(cancel::cancel(&source, &target, None).await.unwrap_err(), "past the point of return");
+    runs.create(&run_of(&source, &target, Stage::Finishing))
+        .await
+        .unwrap();
+    refused(
+        cancel::cancel(&source, &target, None).await.unwrap_err(),
+        "past the point of return",
+    );
 }
 
 struct Recorded {
@@ -182,8 +317,14 @@ struct Recorded {
 /// Two copied collections with indexes, one that is gone from the target, and a
 /// dead one.
 async fn recorded() -> Recorded {
-    let (source_set, set) = tokio::join!(fixture::replica_set("s", &[]), fixture::replica_set("t", &[]));
-    let (source, target) = (fixture::source(&source_set.uri()).await, fixture::target(&set.uri()).await);
+    let (source_set, set) = tokio::join!(
+        fixture::replica_set("s", &[]),
+        fixture::replica_set("t", &[])
+    );
+    let (source, target) = (
+        fixture::source(&source_set.uri()).await,
+        fixture::target(&set.uri()).await,
+    );
     // As `run_state` says.
     for view in ["view", "with.dots"] {
         for side in [&source, &target] {
@@ -195,9 +336,18 @@ async fn recorded() -> Recorded {
         fixture::insert(&target.entry, "d", coll).await;
         let index = |key: &str, unique: bool| doc! {"name": key, "key": {key: 1}, "unique": unique};
         let indexes = [index("x", true), index("y", false), index("k", true)];
-        run(&target.entry, "d", doc! {"createIndexes": coll, "indexes": indexes.to_vec()}).await;
+        run(
+            &target.entry,
+            "d",
+            doc! {"createIndexes": coll, "indexes": indexes.to_vec()},
+        )
+        .await;
     }
-    let units = vec![UnitState::Settled, UnitState::Copying(at(5, 5)), UnitState::Waiting];
+    let units = vec![
+        UnitState::Settled,
+        UnitState::Copying(at(5, 5)),
+        UnitState::Waiting,
+    ];
     let mut a = collection("d.a", units.clone());
     let mut b = collection("d.b", units);
     for c in [&mut a, &mut b] {
@@ -205,27 +355,64 @@ async fn recorded() -> Recorded {
         c.target_uuid = Some(uuid_of(&target, &c.ns.to_string()).await);
     }
     a.key_index = Some(bson::rawdoc! {"name": "k", "key": {"k": 1}});
-    let dead = CollectionState { dead: true, ..bound("d.b", b.target_uuid.unwrap()) };
+    let dead = CollectionState {
+        dead: true,
+        ..bound("d.b", b.target_uuid.unwrap())
+    };
     let store = PairStore::new(&target.shards[0], RUN, 0);
-    store.create(&pair_state(vec![a.clone(), b.clone(), bound("d.gone", Uuid::new()), dead])).await.unwrap();
-    RunStore::new(&target.shards[0]).create(&run_of(&source, &target, Stage::Moving)).await.unwrap();
-    Recorded { _sets: [source_set, set], source, target, store, a, b }
+    store
+        .create(&pair_state(vec![
+            a.clone(),
+            b.clone(),
+            bound("d.gone", Uuid::new()),
+            dead,
+        ]))
+        .await
+        .unwrap();
+    RunStore::new(&target.shards[0])
+        .create(&run_of(&source, &target, Stage::Moving))
+        .await
+        .unwrap();
+    Recorded {
+        _sets: [source_set, set],
+        source,
+        target,
+        store,
+        a,
+        b,
+    }
 }
 
 impl Recorded {
     async fn count(&self, coll: &str) -> usize {
         let documents = self.target.entry.database("d").collection::<Document>(coll);
-        documents.find(doc! {}).await.unwrap().try_collect::<Vec<_>>().await.unwrap().len()
+        documents
+            .find(doc! {})
+            .await
+            .unwrap()
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .len()
     }
 
     async fn indexes(&self, name: &str) -> Vec<String> {
-        let specs = catalog::indexes(&self.target.shards[0], &ns(name)).await.unwrap();
-        specs.iter().map(|spec| spec.get_str("name").unwrap().to_owned()).collect()
+        let specs = catalog::indexes(&self.target.shards[0], &ns(name))
+            .await
+            .unwrap();
+        specs
+            .iter()
+            .map(|spec| spec.get_str("name").unwrap().to_owned())
+            .collect()
     }
 
     async fn stored(&self, uuid: Uuid) -> CollectionState {
         let state = self.store.load().await.unwrap().unwrap();
-        state.collections.into_iter().find(|c| c.uuid == uuid).unwrap()
+        state
+            .collections
+            .into_iter()
+            .find(|c| c.uuid == uuid)
+            .unwrap()
     }
 
     async fn restart(&self, shard: &str, only: Option<&Namespace>) -> Result<String, Error> {
@@ -237,46 +424,105 @@ impl Recorded {
 async fn a_restarted_collection_waits_and_is_empty() {
     let recorded = recorded().await;
     let (a, b) = (&recorded.a, &recorded.b);
-    for (shard, only, found) in [("u", "d.a", "no source shard u"), ("s", "d.x", "has no d.x on source shard s")] {
+    for (shard, only, found) in [
+        ("u", "d.a", "no source shard u"),
+        ("s", "d.x", "has no d.x on source shard s"),
+    ] {
         let error = recorded.restart(shard, Some(&ns(only))).await.unwrap_err();
-        assert!(error.kind == Kind::Refused && error.message.contains(found), "{error}");
+        assert!(
+            error.kind == Kind::Refused && error.message.contains(found),
+            "{error}"
+        );
     }
-    assert_eq!((recorded.count("a").await, recorded.count("b").await), (1, 1));
+    assert_eq!(
+        (recorded.count("a").await, recorded.count("b").await),
+        (1, 1)
+    );
 
     recorded.restart("s", Some(&a.ns)).await.unwrap();
-    assert_eq!((recorded.count("a").await, recorded.count("b").await), (0, 1));
+    assert_eq!(
+        (recorded.count("a").await, recorded.count("b").await),
+        (0, 1)
+    );
     let stored = recorded.stored(a.uuid).await;
-    assert_eq!((stored.units, stored.wiping), (vec![UnitState::Waiting; 3], false));
+    assert_eq!(
+        (stored.units, stored.wiping),
+        (vec![UnitState::Waiting; 3], false)
+    );
     assert_eq!(recorded.stored(b.uuid).await.units, b.units);
-    assert_eq!(recorded.indexes("d.a").await, ["_id_", "y", "k"], "unique ones are built again after the copy");
+    assert_eq!(
+        recorded.indexes("d.a").await,
+        ["_id_", "y", "k"],
+        "unique ones are built again after the copy"
+    );
     assert_eq!(recorded.indexes("d.b").await, ["_id_", "x", "y", "k"]);
 
     // All of the shard begins anew; the dead collection shares a name, and stays dead.
     let before = recorded.store.load().await.unwrap().unwrap();
     recorded.restart("s", None).await.unwrap();
     assert_eq!(recorded.count("b").await, 0);
-    assert_eq!(recorded.stored(b.uuid).await.units, vec![UnitState::Waiting; 3]);
+    assert_eq!(
+        recorded.stored(b.uuid).await.units,
+        vec![UnitState::Waiting; 3]
+    );
     let state = recorded.store.load().await.unwrap().unwrap();
-    assert!(before.resume.position < state.resume.position && state.resume.position <= state.catalog_position);
+    assert!(
+        before.resume.position < state.resume.position
+            && state.resume.position <= state.catalog_position
+    );
     assert_eq!(state.applied, state.resume);
-    let dead: Vec<String> = state.collections.iter().filter(|c| c.dead).map(|c| c.ns.to_string()).collect();
-    assert!(dead.len() == 2 && dead.contains(&"d.gone".to_owned()), "what is gone from the source is dead: {dead:?}");
+    let dead: Vec<String> = state
+        .collections
+        .iter()
+        .filter(|c| c.dead)
+        .map(|c| c.ns.to_string())
+        .collect();
+    assert!(
+        dead.len() == 2 && dead.contains(&"d.gone".to_owned()),
+        "what is gone from the source is dead: {dead:?}"
+    );
 
     // What happened meanwhile can be told for some changes only.
-    run(&recorded.source.entry, "admin", doc! {"renameCollection": "d.a", "to": "d.z"}).await;
+    run(
+        &recorded.source.entry,
+        "admin",
+        doc! {"renameCollection": "d.a", "to": "d.z"},
+    )
+    .await;
     let error = recorded.restart("s", None).await.unwrap_err();
-    assert!(error.kind == Kind::Refused && error.message.contains("d.a was renamed to d.z"), "{error}");
-    assert_eq!(text(&recorded.store.load().await.unwrap().unwrap()), text(&state));
+    assert!(
+        error.kind == Kind::Refused && error.message.contains("d.a was renamed to d.z"),
+        "{error}"
+    );
+    assert_eq!(
+        text(&recorded.store.load().await.unwrap().unwrap()),
+        text(&state)
+    );
 
-    RunStore::new(&recorded.target.shards[0]).set_stage(Stage::Cancelled).await.unwrap();
-    assert_eq!(recorded.restart("s", None).await.unwrap_err().kind, Kind::Refused);
+    RunStore::new(&recorded.target.shards[0])
+        .set_stage(Stage::Cancelled)
+        .await
+        .unwrap();
+    assert_eq!(
+        recorded.restart("s", None).await.unwrap_err().kind,
+        Kind::Refused
+    );
 }
 
 /// `_id`s of the collection, as the index orders them.
 async fn ids(target: &Deployment, coll: &str) -> Vec<Bson> {
     let documents = target.entry.database("d").collection::<Document>(coll);
-    let all: Vec<Document> = documents.find(doc! {}).sort(doc! {"_id": 1}).await.unwrap().try_collect().await.unwrap();
-    all.into_iter().map(|mut document| document.remove("_id").unwrap()).collect()
+    let all: Vec<Document> = documents
+        .find(doc! {})
+        .sort(doc! {"_id": 1})
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    all.into_iter()
+        .map(|mut document| document.remove("_id").unwrap())
+        .collect()
 }
 
 /// Exit code (None: it crashed at `place`) and both outputs of `shardlift`.
@@ -286,9 +532,14 @@ pub(crate) async fn shardlift(arguments: &[&str], place: Option<&str>) -> (Optio
     if let Some(place) = place {
         command.env("SHARDLIFT_FAILPOINT", format!("{place}:1"));
     }
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout) + &text(&output.stderr),
+    )
 }
 
 #[tokio::test]
@@ -296,7 +547,12 @@ async fn the_commands_work_without_a_running_process() {
     let (source_set, source) = one_shard("s").await;
     let (target_set, target) = one_shard("t").await;
     let (source_uri, target_uri) = (source_set.uri(), target_set.uri());
-    let uris = ["--source", source_uri.as_str(), "--target", target_uri.as_str()];
+    let uris = [
+        "--source",
+        source_uri.as_str(),
+        "--target",
+        target_uri.as_str(),
+    ];
     let with = |words: &[&'static str]| words.iter().copied().chain(uris).collect::<Vec<&str>>();
 
     fixture::insert(&target.entry, "d", "a").await;
@@ -304,26 +560,55 @@ async fn the_commands_work_without_a_running_process() {
     let store = PairStore::new(&target.shards[0], RUN, 0);
     store.create(&pair_state(vec![a.clone()])).await.unwrap();
     let runs = RunStore::new(&target.shards[0]);
-    let run = RunState { source_balancer: None, ..run_of(&source, &target, Stage::Moving) };
+    let run = RunState {
+        source_balancer: None,
+        ..run_of(&source, &target, Stage::Moving)
+    };
     runs.create(&run).await.unwrap();
 
     for (arguments, code, found) in [
-        (with(&["restart", "--shard", "x"]), 4, "its source shards are: s"),
-        (with(&["restart", "--shard", "s", "--ns", "d"]), 2, "give --ns as db.coll"),
+        (
+            with(&["restart", "--shard", "x"]),
+            4,
+            "its source shards are: s",
+        ),
+        (
+            with(&["restart", "--shard", "s", "--ns", "d"]),
+            2,
+            "give --ns as db.coll",
+        ),
         (
             with(&["restart", "--shard", "s", "--ns", "d.a"]),
             0,
             "collections of source shard s emptied on the target: 1",
         ),
         // Nobody listens on port 1.
-        (vec!["cancel", "--api-port", "1"], 8, "give --source and --target:"),
-        (with(&["cancel", "--api-port", "1"]), 0, "is cancelled and both balancers are as it found them"),
-        (with(&["restart", "--shard", "s"]), 4, "does not move documents"),
+        (
+            vec!["cancel", "--api-port", "1"],
+            8,
+            "give --source and --target:",
+        ),
+        (
+            with(&["cancel", "--api-port", "1"]),
+            0,
+            "is cancelled and both balancers are as it found them",
+        ),
+        (
+            with(&["restart", "--shard", "s"]),
+            4,
+            "does not move documents",
+        ),
     ] {
         let (ended, text) = shardlift(&arguments, None).await;
-        assert!(ended == Some(code) && text.contains(found), "{arguments:?}: {ended:?} {text}");
+        assert!(
+            ended == Some(code) && text.contains(found),
+            "{arguments:?}: {ended:?} {text}"
+        );
     }
     assert_eq!(runs.load().await.unwrap().unwrap().stage, Stage::Cancelled);
-    assert_eq!(store.load().await.unwrap().unwrap().collections[0].units, [UnitState::Waiting]);
+    assert_eq!(
+        store.load().await.unwrap().unwrap().collections[0].units,
+        [UnitState::Waiting]
+    );
     assert_eq!(names(&target).await, ["d.a"]);
 }

@@ -16,11 +16,21 @@ use crate::migrate::{expect_equal, stop};
 const DOCS: u64 = 6_000;
 
 async fn populated(source: &str) {
-    populate::populate(&PopulateArgs { docs: DOCS, ..PopulateArgs::new(source) }).await.unwrap();
+    populate::populate(&PopulateArgs {
+        docs: DOCS,
+        ..PopulateArgs::new(source)
+    })
+    .await
+    .unwrap();
 }
 
 fn load(source: &str) -> LoadOptions {
-    LoadOptions { rate: 400.0, connections: 4, ddl: true, ..LoadOptions::new(source) }
+    LoadOptions {
+        rate: 400.0,
+        connections: 4,
+        ddl: true,
+        ..LoadOptions::new(source)
+    }
 }
 
 async fn members(name: &str, members: usize) -> ReplicaSet {
@@ -43,11 +53,19 @@ async fn a_run_ended_by_a_signal_or_a_crash_goes_on_where_it_was() {
     let load = Load::start(load(&source)).await.unwrap();
 
     let mut engine = Engine::start(&source, &target, &[]).await;
-    engine.until("copying", |now| now.pairs.iter().any(|pair| pair.documents_copied > 0)).await;
+    engine
+        .until("copying", |now| {
+            now.pairs.iter().any(|pair| pair.documents_copied > 0)
+        })
+        .await;
     engine.signal("TERM");
     let stopped = engine.end().await;
     assert_eq!(stopped.code, 130);
-    assert!(stopped.log.text().contains("checkpoint"), "{}", stopped.log.text());
+    assert!(
+        stopped.log.text().contains("checkpoint"),
+        "{}",
+        stopped.log.text()
+    );
 
     let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until("back", |now| now.phase != "validating").await;
@@ -57,7 +75,11 @@ async fn a_run_ended_by_a_signal_or_a_crash_goes_on_where_it_was() {
     engine.until_ready().await;
     stop(load).await;
     let done = engine.cut_over().await;
-    assert!(done.log.text().contains("going on with run"), "{}", done.log.text());
+    assert!(
+        done.log.text().contains("going on with run"),
+        "{}",
+        done.log.text()
+    );
     expect_equal(&source, &target).await;
 }
 
@@ -71,13 +93,21 @@ async fn one_process_works_on_a_target_and_a_cancelled_run_can_be_begun_anew() {
     first.until_ready().await;
     let second = Engine::start(&source, &target, &[]).await.end().await;
     assert_eq!(second.code, 4);
-    assert!(second.log.text().contains("works on this target"), "who holds it is told: {}", second.log.text());
+    assert!(
+        second.log.text().contains("works on this target"),
+        "who holds it is told: {}",
+        second.log.text()
+    );
 
     first.cancel().await;
     assert_eq!(first.end().await.code, 130);
     let again = Engine::start(&source, &target, &[]).await.end().await;
     assert_eq!(again.code, 4);
-    assert!(again.log.text().contains("--restart"), "{}", again.log.text());
+    assert!(
+        again.log.text().contains("--restart"),
+        "{}",
+        again.log.text()
+    );
 
     let mut anew = Engine::start(&source, &target, &["--restart"]).await;
     anew.until_ready().await;
@@ -91,7 +121,11 @@ async fn elections_on_both_sides_are_survived() {
     let (source_uri, target_uri) = (source.uri(), target.uri());
     populated(&source_uri).await;
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
-    engine.until("copying", |now| now.pairs.iter().any(|pair| pair.documents_copied > 0)).await;
+    engine
+        .until("copying", |now| {
+            now.pairs.iter().any(|pair| pair.documents_copied > 0)
+        })
+        .await;
     let primary = target.primary().await.unwrap();
     target.member_mut(primary).kill();
     engine.until("recovering", |now| now.recoveries > 0).await;
@@ -119,7 +153,9 @@ async fn a_frozen_primary_of_the_source_does_not_hold_the_tail() {
     let client = source.client().await.unwrap();
     let rows = client.database("d").collection::<bson::Document>("after");
     while rows.insert_one(doc! {"x": 1}).await.is_err() {}
-    engine.until("following the new primary", |now| before < applied(now)).await;
+    engine
+        .until("following the new primary", |now| before < applied(now))
+        .await;
     source.member_mut(frozen).thaw();
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
@@ -135,7 +171,12 @@ async fn a_run_parks_when_a_server_stays_away_and_goes_on_when_it_is_back() {
     engine.until_ready().await;
     target.member_mut(0).freeze();
     let client = source.client().await.unwrap();
-    fixture::run(&client, "d", doc! {"insert": "c", "documents": [{"_id": 1}]}).await;
+    fixture::run(
+        &client,
+        "d",
+        doc! {"insert": "c", "documents": [{"_id": 1}]},
+    )
+    .await;
     let parked = engine.end().await;
     target.member_mut(0).thaw();
     assert_eq!(parked.code, 9, "{}", parked.log.text());
@@ -150,8 +191,16 @@ async fn a_run_parks_when_a_server_stays_away_and_goes_on_when_it_is_back() {
 pub(crate) async fn write_much(source: &ReplicaSet, megabytes: i32) {
     let client = source.client().await.unwrap();
     for i in 0..megabytes {
-        let bytes = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![i as u8; 1 << 20] };
-        fixture::run(&client, "d", doc! {"insert": "big", "documents": [{"_id": i, "bytes": bytes}]}).await;
+        let bytes = bson::Binary {
+            subtype: bson::spec::BinarySubtype::Generic,
+            bytes: vec![i as u8; 1 << 20],
+        };
+        fixture::run(
+            &client,
+            "d",
+            doc! {"insert": "big", "documents": [{"_id": i, "bytes": bytes}]},
+        )
+        .await;
     }
 }
 
@@ -161,7 +210,12 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
     let (source, mut target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
     let source = source.unwrap();
     let (source_uri, target_uri) = (source.uri(), target.uri());
-    populate::populate(&PopulateArgs { docs: 500, ..PopulateArgs::new(&source_uri) }).await.unwrap();
+    populate::populate(&PopulateArgs {
+        docs: 500,
+        ..PopulateArgs::new(&source_uri)
+    })
+    .await
+    .unwrap();
     write_much(&source, 1).await;
     let mut engine = Engine::start(&source_uri, &target_uri, &["--memory-mb", "64"]).await;
     engine.until_ready().await;
@@ -171,7 +225,11 @@ async fn what_the_source_rolls_over_while_the_target_is_frozen_is_in_the_spool()
     let mut read = 0;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let now = engine.until("read ahead", |now| now.pairs[0].spool_bytes > 100_000).await.pairs[0].spool_bytes;
+        let now = engine
+            .until("read ahead", |now| now.pairs[0].spool_bytes > 100_000)
+            .await
+            .pairs[0]
+            .spool_bytes;
         if now == std::mem::replace(&mut read, now) {
             break;
         }
@@ -201,7 +259,9 @@ pub(crate) fn with_small_oplog(name: &str) -> ReplicaSetOptions {
 /// Writes until nothing is left of what was in the oplog before.
 pub(crate) async fn roll_over(source: &ReplicaSet) {
     let client = source.client().await.unwrap();
-    let oplog = client.database("local").collection::<bson::Document>("oplog.rs");
+    let oplog = client
+        .database("local")
+        .collection::<bson::Document>("oplog.rs");
     let end = |order: i32| {
         let find = oplog.find_one(doc! {}).sort(doc! {"$natural": order});
         async move { find.await.unwrap().unwrap().get_timestamp("ts").unwrap() }
@@ -222,8 +282,13 @@ pub(crate) async fn roll_over(source: &ReplicaSet) {
 async fn write_much_anew(source: &ReplicaSet, times: i32) {
     let client = source.client().await.unwrap();
     for i in 0..times {
-        let noise: Vec<u8> = (0..1 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ i as u8).collect();
-        let bytes = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: noise };
+        let noise: Vec<u8> = (0..1 << 20)
+            .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ i as u8)
+            .collect();
+        let bytes = bson::Binary {
+            subtype: bson::spec::BinarySubtype::Generic,
+            bytes: noise,
+        };
         let update = doc! {"q": {"_id": 0}, "u": {"_id": 0, "n": i, "bytes": bytes}};
         fixture::run(&client, "d", doc! {"update": "big", "updates": [update]}).await;
     }
@@ -232,8 +297,15 @@ async fn write_much_anew(source: &ReplicaSet, times: i32) {
 /// The newest entry of the source's oplog.
 async fn newest(source: &ReplicaSet) -> bson::Document {
     let client = source.client().await.unwrap();
-    let oplog = client.database("local").collection::<bson::Document>("oplog.rs");
-    oplog.find_one(doc! {}).sort(doc! {"$natural": -1}).await.unwrap().unwrap()
+    let oplog = client
+        .database("local")
+        .collection::<bson::Document>("oplog.rs");
+    oplog
+        .find_one(doc! {})
+        .sort(doc! {"$natural": -1})
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -242,7 +314,10 @@ async fn units_whose_fence_rolled_off_are_copied_anew_and_the_rest_goes_on() {
     let (source, target) = tokio::join!(ReplicaSet::start(options), members("b", 1));
     let source = source.unwrap();
     let (source_uri, target_uri) = (source.uri(), target.uri());
-    let (at_source, at_target) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (at_source, at_target) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     write_much(&source, 4).await;
     let begun = newest(&source).await;
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
@@ -254,31 +329,86 @@ async fn units_whose_fence_rolled_off_are_copied_anew_and_the_rest_goes_on() {
 
     // As if the range of `_id` 2 had been in flight since before the source rolled
     // over: with a document that was deleted since, and one that was never copied.
-    let units = at_target.database("__shardlift").collection::<bson::Document>("units");
-    let pairs = at_target.database("__shardlift").collection::<bson::Document>("pairs");
-    let collections = at_target.database("__shardlift").collection::<bson::Document>("collections");
-    let big = collections.find_one(doc! {"ns.coll": "big"}).await.unwrap().unwrap();
+    let units = at_target
+        .database("__shardlift")
+        .collection::<bson::Document>("units");
+    let pairs = at_target
+        .database("__shardlift")
+        .collection::<bson::Document>("pairs");
+    let collections = at_target
+        .database("__shardlift")
+        .collection::<bson::Document>("collections");
+    let big = collections
+        .find_one(doc! {"ns.coll": "big"})
+        .await
+        .unwrap()
+        .unwrap();
     let bounds = big.get_array("bounds").unwrap();
     assert!(!bounds.is_empty(), "several ranges");
-    let unit = bounds.iter().filter(|bound| bound.as_i32().unwrap() <= 2).count() as i64;
+    let unit = bounds
+        .iter()
+        .filter(|bound| bound.as_i32().unwrap() <= 2)
+        .count() as i64;
     let id = doc! {"_id.uuid": big.get("_id"), "_id.unit": unit};
     let fence = begun.get_timestamp("ts").unwrap();
     let in_flight = doc! {"$set": {"settled": false, "fence": {"ts": fence}}};
-    assert_eq!(units.update_one(id, in_flight).await.unwrap().matched_count, 1);
+    assert_eq!(
+        units.update_one(id, in_flight).await.unwrap().matched_count,
+        1
+    );
     let resume = doc! {"ts": fence, "t": begun.get_i64("t").unwrap()};
-    pairs.update_one(doc! {}, doc! {"$set": {"resume": resume}}).await.unwrap();
-    fixture::run(&at_target, "d", doc! {"delete": "big", "deletes": [{"q": {"_id": 2}, "limit": 1}]}).await;
-    fixture::run(&at_target, "d", doc! {"insert": "big", "documents": [{"_id": 2.25}]}).await;
+    pairs
+        .update_one(doc! {}, doc! {"$set": {"resume": resume}})
+        .await
+        .unwrap();
+    fixture::run(
+        &at_target,
+        "d",
+        doc! {"delete": "big", "deletes": [{"q": {"_id": 2}, "limit": 1}]},
+    )
+    .await;
+    fixture::run(
+        &at_target,
+        "d",
+        doc! {"insert": "big", "documents": [{"_id": 2.25}]},
+    )
+    .await;
     // And what the pair still has to follow.
-    fixture::run(&at_source, "d", doc! {"insert": "big", "documents": [{"_id": 2.75}]}).await;
-    fixture::run(&at_source, "d", doc! {"delete": "big", "deletes": [{"q": {"_id": 3}, "limit": 1}]}).await;
+    fixture::run(
+        &at_source,
+        "d",
+        doc! {"insert": "big", "documents": [{"_id": 2.75}]},
+    )
+    .await;
+    fixture::run(
+        &at_source,
+        "d",
+        doc! {"delete": "big", "deletes": [{"q": {"_id": 3}, "limit": 1}]},
+    )
+    .await;
 
-    for place in ["units-marked", "unit-emptied", "units-waiting", "position-taken"] {
+    for place in [
+        "units-marked",
+        "unit-emptied",
+        "units-waiting",
+        "position-taken",
+    ] {
         let spool = tempfile::tempdir().unwrap();
         let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
-        let log = Engine::start_to_crash(&source_uri, &target_uri, &elsewhere, place).await.crashed().await;
-        let told = format!("ranges in flight (d.big: {} of {})", unit + 1, bounds.len() + 1);
-        assert!(place != "units-marked" || log.text().contains(&told), "{told}: {}", log.text());
+        let log = Engine::start_to_crash(&source_uri, &target_uri, &elsewhere, place)
+            .await
+            .crashed()
+            .await;
+        let told = format!(
+            "ranges in flight (d.big: {} of {})",
+            unit + 1,
+            bounds.len() + 1
+        );
+        assert!(
+            place != "units-marked" || log.text().contains(&told),
+            "{told}: {}",
+            log.text()
+        );
     }
     let spool = tempfile::tempdir().unwrap();
     let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
@@ -301,9 +431,16 @@ async fn what_is_lost_when_the_source_rolled_over_is_told() {
     roll_over(&source).await;
     let spool = tempfile::tempdir().unwrap();
     let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
-    let lost = Engine::start(&source_uri, &target_uri, &elsewhere).await.end().await;
+    let lost = Engine::start(&source_uri, &target_uri, &elsewhere)
+        .await
+        .end()
+        .await;
     assert_eq!(lost.code, 6);
-    assert!(lost.log.text().contains("no longer holds position"), "{}", lost.log.text());
+    assert!(
+        lost.log.text().contains("no longer holds position"),
+        "{}",
+        lost.log.text()
+    );
 
     let mut anew = Engine::start(&source_uri, &target_uri, &["--restart"]).await;
     anew.until_ready().await;
@@ -324,14 +461,27 @@ fn refuse_inserts(mode: &str) -> bson::Document {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_every_attempt_is_undone_parks_and_says_so() {
     let faulty = ["--setParameter", "enableTestCommands=1"];
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &faulty));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &faulty)
+    );
     let client = target.client().await.unwrap();
     fixture::insert(&source.client().await.unwrap(), "d", "c").await;
     fixture::run(&client, "admin", refuse_inserts("alwaysOn")).await;
     // The pairs run for longer than that each time.
-    let parked = Engine::start(&source.uri(), &target.uri(), &["--away-max-s", "1"]).await.end().await;
+    let parked = Engine::start(&source.uri(), &target.uri(), &["--away-max-s", "1"])
+        .await
+        .end()
+        .await;
     assert_eq!(parked.code, 9, "{}", parked.log.text());
-    assert!(parked.log.text().contains("attempts one after the other ended"), "{}", parked.log.text());
+    assert!(
+        parked
+            .log
+            .text()
+            .contains("attempts one after the other ended"),
+        "{}",
+        parked.log.text()
+    );
 
     fixture::run(&client, "admin", refuse_inserts("off")).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
@@ -344,30 +494,60 @@ async fn a_run_whose_every_attempt_is_undone_parks_and_says_so() {
 async fn what_cannot_begin_anew_is_refused_before_anything_is_wiped() {
     let (source, target) = tokio::join!(members("a", 1), members("b", 1));
     let (source_uri, target_uri) = (source.uri(), target.uri());
-    let (from, to) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (from, to) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fixture::insert(&from, "d", "c").await;
     let mut first = Engine::start(&source_uri, &target_uri, &[]).await;
     first.until_ready().await;
     first.cancel().await;
     assert_eq!(first.end().await.code, 130);
-    let copied =
-        || async { to.database("d").collection::<bson::Document>("c").count_documents(doc! {}).await.unwrap() };
+    let copied = || async {
+        to.database("d")
+            .collection::<bson::Document>("c")
+            .count_documents(doc! {})
+            .await
+            .unwrap()
+    };
 
-    fixture::run(&from, "d", doc! {"create": "series", "timeseries": {"timeField": "at"}}).await;
-    let refused = Engine::start(&source_uri, &target_uri, &["--restart"]).await.end().await;
+    fixture::run(
+        &from,
+        "d",
+        doc! {"create": "series", "timeseries": {"timeField": "at"}},
+    )
+    .await;
+    let refused = Engine::start(&source_uri, &target_uri, &["--restart"])
+        .await
+        .end()
+        .await;
     assert_eq!(refused.code, 4);
-    assert!(refused.log.text().contains("collections supported"), "{}", refused.log.text());
+    assert!(
+        refused.log.text().contains("collections supported"),
+        "{}",
+        refused.log.text()
+    );
     assert_eq!(copied().await, 1);
     fixture::run(&from, "d", doc! {"drop": "series"}).await;
 
-    let refused = Engine::start(&source_uri, &target_uri, &["--restart", "--map", "a=x"]).await.end().await;
+    let refused = Engine::start(&source_uri, &target_uri, &["--restart", "--map", "a=x"])
+        .await
+        .end()
+        .await;
     assert_eq!((refused.code, copied().await), (2, 1));
 
     // Somebody else's.
     fixture::insert(&to, "other", "c").await;
-    let refused = Engine::start(&source_uri, &target_uri, &["--restart"]).await.end().await;
+    let refused = Engine::start(&source_uri, &target_uri, &["--restart"])
+        .await
+        .end()
+        .await;
     assert_eq!((refused.code, copied().await), (4, 1));
-    assert!(refused.log.text().contains("the target holds other.c"), "{}", refused.log.text());
+    assert!(
+        refused.log.text().contains("the target holds other.c"),
+        "{}",
+        refused.log.text()
+    );
     to.database("other").drop().await.unwrap();
 
     let mut anew = Engine::start(&source_uri, &target_uri, &["--restart"]).await;
@@ -380,14 +560,20 @@ async fn what_cannot_begin_anew_is_refused_before_anything_is_wiped() {
 async fn what_a_crash_left_unrecorded_on_the_target_goes_when_the_source_has_dropped_it() {
     let (source, target) = tokio::join!(fixture::cluster(1), fixture::cluster(1));
     let (source_uri, target_uri) = (source.uri(), target.uri());
-    let (from, to) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (from, to) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fixture::insert(&from, "d", "c").await;
     let mut engine = Engine::start_to_crash(&source_uri, &target_uri, &[], "creation-made").await;
     engine.until_ready().await;
     fixture::insert(&from, "d", "short").await;
     engine.crashed().await;
     let names = || async { to.database("d").list_collection_names().await.unwrap() };
-    assert!(names().await.contains(&"short".to_owned()), "the crash came after it was made");
+    assert!(
+        names().await.contains(&"short".to_owned()),
+        "the crash came after it was made"
+    );
 
     fixture::run(&from, "d", doc! {"drop": "short"}).await;
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;

@@ -15,35 +15,64 @@ use crate::migrate::expect_equal;
 use crate::migrate_ddl;
 
 const MOVER: &str = "mover";
-pub(crate) const SOURCE_ROUTER: [&str; 4] = ["readAnyDatabase", "backup", "clusterMonitor", "clusterManager"];
+pub(crate) const SOURCE_ROUTER: [&str; 4] = [
+    "readAnyDatabase",
+    "backup",
+    "clusterMonitor",
+    "clusterManager",
+];
 pub(crate) const SOURCE_SHARD: [&str; 3] = ["readAnyDatabase", "backup", "clusterMonitor"];
-pub(crate) const TARGET_ROUTER: [&str; 4] = ["readWriteAnyDatabase", "restore", "clusterMonitor", "clusterManager"];
+pub(crate) const TARGET_ROUTER: [&str; 4] = [
+    "readWriteAnyDatabase",
+    "restore",
+    "clusterMonitor",
+    "clusterManager",
+];
 pub(crate) const TARGET_SHARD: [&str; 3] = ["readWriteAnyDatabase", "restore", "clusterMonitor"];
 
 pub(crate) async fn cluster(router: &[&str], shard: &[&str]) -> ShardedCluster {
-    let login = Some(ClusterUsers { router: vec![User::new(MOVER, router)], shard: vec![User::new(MOVER, shard)] });
-    let options = ShardedOptions { cache_gb: 0.25, oplog_mb: Some(256), login, ..ShardedOptions::default() };
-    ShardedCluster::start(options).await.expect("a local sharded cluster starts")
+    let login = Some(ClusterUsers {
+        router: vec![User::new(MOVER, router)],
+        shard: vec![User::new(MOVER, shard)],
+    });
+    let options = ShardedOptions {
+        cache_gb: 0.25,
+        oplog_mb: Some(256),
+        login,
+        ..ShardedOptions::default()
+    };
+    ShardedCluster::start(options)
+        .await
+        .expect("a local sharded cluster starts")
 }
 
 /// A shard's primary steps down, and is elected again: there is no other member.
 async fn election(cluster: &ShardedCluster, shard: usize) {
     let mut link = cluster.shards()[shard].primary_link().await.unwrap();
     // The connection may go before the answer.
-    let _ = link.command("admin", doc! {"replSetStepDown": 1, "force": true}).await;
+    let _ = link
+        .command("admin", doc! {"replSetStepDown": 1, "force": true})
+        .await;
     cluster.shards()[shard].primary().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_roles_that_readme_names_are_enough_with_ddl_elections_and_a_kill() {
-    let (source, target) = tokio::join!(cluster(&SOURCE_ROUTER, &SOURCE_SHARD), cluster(&TARGET_ROUTER, &TARGET_SHARD));
+    let (source, target) = tokio::join!(
+        cluster(&SOURCE_ROUTER, &SOURCE_SHARD),
+        cluster(&TARGET_ROUTER, &TARGET_SHARD)
+    );
     let (from, to) = (source.uri_as(MOVER), target.uri_as(MOVER));
     let client = Client::with_uri_str(source.uri()).await.unwrap();
     let other = Client::with_uri_str(source.uri()).await.unwrap();
     fixture::insert(&client, "functions", "system.js").await;
     migrate_ddl::before(&client, true).await;
     let mut engine = Engine::start(&from, &to, &[]).await;
-    engine.until("copying", |now| matches!(now.phase.as_str(), "copying" | "following" | "ready")).await;
+    engine
+        .until("copying", |now| {
+            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+        })
+        .await;
     migrate_ddl::changes(&client, &other, "copying", true).await;
     engine.until_ready().await;
     engine.kill();
@@ -66,22 +95,50 @@ async fn the_stand_in_lets_nobody_do_what_a_router_would_not() {
     let mover = cluster.uri_as(MOVER);
     for (uri, command, text) in [
         (&nobody, doc! {"find": "c"}, "requires authentication"),
-        (&mover, doc! {"insert": "c", "documents": [{"x": 1}]}, "not authorized on d"),
+        (
+            &mover,
+            doc! {"insert": "c", "documents": [{"x": 1}]},
+            "not authorized on d",
+        ),
         (&mover, doc! {"drop": "c"}, "not authorized on d"),
     ] {
         let client = Client::with_uri_str(uri).await.unwrap();
-        let error = client.database("d").run_command(command).await.unwrap_err().to_string();
+        let error = client
+            .database("d")
+            .run_command(command)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(text), "{error}");
     }
     let mover = Client::with_uri_str(mover).await.unwrap();
     let found = run(&mover, "d", doc! {"find": "c"}).await;
-    assert_eq!(found.get_document("cursor").unwrap().get_array("firstBatch").unwrap().len(), 1);
+    assert_eq!(
+        found
+            .get_document("cursor")
+            .unwrap()
+            .get_array("firstBatch")
+            .unwrap()
+            .len(),
+        1
+    );
     let find = doc! {"find": "system.sharding_ddl_coordinators"};
-    let error = mover.database("config").run_command(find).await.unwrap_err().to_string();
+    let error = mover
+        .database("config")
+        .run_command(find)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("not authorized on config"), "{error}");
     let wrong = cluster.uri().replace("loadgen:loadgen@", "loadgen:other@");
     let wrong = Client::with_uri_str(wrong).await.unwrap();
-    assert!(wrong.database("d").run_command(doc! {"find": "c"}).await.is_err());
+    assert!(
+        wrong
+            .database("d")
+            .run_command(doc! {"find": "c"})
+            .await
+            .is_err()
+    );
 }
 
 const OWN_ROLE: &str = "own";
@@ -102,13 +159,28 @@ fn role(needs: &[Need]) -> Vec<Document> {
 /// Makes the one role of the one user of a replica set.
 async fn give_role(set: &ReplicaSet, needs: &[Need]) {
     let mut link = set.primary_link().await.unwrap();
-    link.command("admin", doc! {"createRole": OWN_ROLE, "privileges": role(needs), "roles": []}).await.unwrap();
-    link.command("admin", doc! {"grantRolesToUser": MOVER, "roles": [OWN_ROLE]}).await.unwrap();
+    link.command(
+        "admin",
+        doc! {"createRole": OWN_ROLE, "privileges": role(needs), "roles": []},
+    )
+    .await
+    .unwrap();
+    link.command(
+        "admin",
+        doc! {"grantRolesToUser": MOVER, "roles": [OWN_ROLE]},
+    )
+    .await
+    .unwrap();
 }
 
 async fn change_role(set: &ReplicaSet, needs: &[Need]) {
     let mut link = set.primary_link().await.unwrap();
-    link.command("admin", doc! {"updateRole": OWN_ROLE, "privileges": role(needs)}).await.unwrap();
+    link.command(
+        "admin",
+        doc! {"updateRole": OWN_ROLE, "privileges": role(needs)},
+    )
+    .await
+    .unwrap();
 }
 
 /// What is said to a user whose role lacks something.
@@ -118,7 +190,11 @@ async fn told(cluster: &ShardedCluster, side: Side) -> String {
         Err(e) => e.to_string(),
         Ok(deployment) => {
             let check = validate::privileges_of(&deployment).await;
-            if check.ok { String::new() } else { format!("{}; {}", check.found, check.remedy.unwrap()) }
+            if check.ok {
+                String::new()
+            } else {
+                format!("{}; {}", check.found, check.remedy.unwrap())
+            }
         }
     }
 }
@@ -126,13 +202,17 @@ async fn told(cluster: &ShardedCluster, side: Side) -> String {
 /// Each action of the table taken away once, from the router's user and from a shard's.
 async fn each_is_missed(cluster: &ShardedCluster, side: Side, needs: &Needs) {
     let shard = &cluster.shards()[1];
-    for (set, place, all) in [(cluster.config(), "mongos", &needs.router), (shard, "shard1", &needs.shard)] {
+    for (set, place, all) in [
+        (cluster.config(), "mongos", &needs.router),
+        (shard, "shard1", &needs.shard),
+    ] {
         for (index, need) in all.iter().enumerate() {
             let others = [&all[..index], &all[index + 1..]].concat();
             change_role(set, &others).await;
             let told = told(cluster, side).await;
             let named = told.contains(&format!("{place} lacks {} ({}", need.role, need.action));
-            let asked_first = matches!(need.action, "listShards" | "getParameter" | "find") && told.contains("grant");
+            let asked_first = matches!(need.action, "listShards" | "getParameter" | "find")
+                && told.contains("grant");
             assert!(named || asked_first, "{side} {place} {need:?}: {told}");
         }
         change_role(set, all).await;
@@ -143,7 +223,10 @@ async fn each_is_missed(cluster: &ShardedCluster, side: Side, needs: &Needs) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refused_without_each() {
     let (source, target) = tokio::join!(cluster(&[], &[]), cluster(&[], &[]));
-    let (of_source, of_target) = (privileges::source(Topology::Sharded), privileges::target(Topology::Sharded));
+    let (of_source, of_target) = (
+        privileges::source(Topology::Sharded),
+        privileges::target(Topology::Sharded),
+    );
     for (cluster, needs) in [(&source, &of_source), (&target, &of_target)] {
         give_role(cluster.config(), &needs.router).await;
         for shard in cluster.shards() {
@@ -151,7 +234,9 @@ async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refuse
         }
     }
     for (cluster, side) in [(&source, Side::Source), (&target, Side::Target)] {
-        let deployment = connect::connect(side, &cluster.uri_as(MOVER), fixture::TIMEOUT).await.unwrap();
+        let deployment = connect::connect(side, &cluster.uri_as(MOVER), fixture::TIMEOUT)
+            .await
+            .unwrap();
         for shard in &deployment.shards {
             // By which a shard is listed at once, and not collection by collection.
             let all = doc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}], "cursor": {}};
@@ -162,12 +247,21 @@ async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refuse
     each_is_missed(&target, Side::Target, &of_target).await;
 
     let client = Client::with_uri_str(source.uri()).await.unwrap();
-    let args = PopulateArgs { docs: 2_000, types: true, capped: true, ..PopulateArgs::new(source.uri()) };
+    let args = PopulateArgs {
+        docs: 2_000,
+        types: true,
+        capped: true,
+        ..PopulateArgs::new(source.uri())
+    };
     populate::populate(&args).await.unwrap();
     fixture::insert(&client, "functions", "system.js").await;
     migrate_ddl::before(&client, true).await;
     let mut engine = Engine::start(&source.uri_as(MOVER), &target.uri_as(MOVER), &[]).await;
-    engine.until("copying", |now| matches!(now.phase.as_str(), "copying" | "following" | "ready")).await;
+    engine
+        .until("copying", |now| {
+            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+        })
+        .await;
     migrate_ddl::changes(&client, &client.clone(), "copying", true).await;
     engine.until_ready().await;
     migrate_ddl::changes(&client, &client.clone(), "following", true).await;

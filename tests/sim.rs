@@ -14,6 +14,13 @@ fn the_target_is_exact_after_any_faults() {
 #[test]
 fn every_mutation_still_fits_the_code() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mutations/run.py");
-    let checked = std::process::Command::new("python3").args([script, "--check"]).output().expect("python3 is there");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let checked = std::process::Command::new("python3")
+        .args([script, "--check"])
+        .output()
+        .expect("python3 is there");
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
 }

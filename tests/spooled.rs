@@ -18,14 +18,24 @@ const ROUND: i32 = 70;
 /// A large transaction on top of large documents takes cache.
 async fn roomy_replica_set(name: &str) -> ReplicaSet {
     let oplog_mb = Some(1024);
-    let options = ReplicaSetOptions { name: name.to_owned(), cache_gb: 1.0, oplog_mb, ..ReplicaSetOptions::default() };
+    let options = ReplicaSetOptions {
+        name: name.to_owned(),
+        cache_gb: 1.0,
+        oplog_mb,
+        ..ReplicaSetOptions::default()
+    };
     ReplicaSet::start(options).await.unwrap()
 }
 
 /// Bytes that compress badly.
 fn noise(seed: i32) -> Binary {
-    let bytes = (0..BYTES as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed as u8).collect();
-    Binary { subtype: bson::spec::BinarySubtype::Generic, bytes }
+    let bytes = (0..BYTES as u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed as u8)
+        .collect();
+    Binary {
+        subtype: bson::spec::BinarySubtype::Generic,
+        bytes,
+    }
 }
 
 fn document(id: i32, seed: i32) -> Document {
@@ -34,9 +44,19 @@ fn document(id: i32, seed: i32) -> Document {
 
 /// One unit, however small the ranges: its collation sees to that.
 async fn fill(client: &Client) {
-    run(client, "d", doc! {"create": "rows", "collation": {"locale": "de"}}).await;
+    run(
+        client,
+        "d",
+        doc! {"create": "rows", "collation": {"locale": "de"}},
+    )
+    .await;
     for id in 0..DOCUMENTS {
-        run(client, "d", doc! {"insert": "rows", "documents": [document(id, id)]}).await;
+        run(
+            client,
+            "d",
+            doc! {"insert": "rows", "documents": [document(id, id)]},
+        )
+        .await;
     }
 }
 
@@ -49,11 +69,26 @@ async fn change(source: &ReplicaSet, seed: i32) -> u64 {
         let id = (seed + i) % DOCUMENTS;
         let whole = doc! {"q": {"_id": id}, "u": document(id, seed + i + 1)};
         let delta = doc! {"q": {"_id": id}, "u": {"$inc": {"n": 1}}};
-        run(&client, "d", doc! {"update": "rows", "updates": [whole, delta]}).await;
+        run(
+            &client,
+            "d",
+            doc! {"update": "rows", "updates": [whole, delta]},
+        )
+        .await;
         ops += 2;
         if i % 10 == 0 {
-            run(&client, "d", doc! {"delete": "rows", "deletes": [{"q": {"_id": id}, "limit": 1}]}).await;
-            run(&client, "d", doc! {"insert": "rows", "documents": [document(id, seed)]}).await;
+            run(
+                &client,
+                "d",
+                doc! {"delete": "rows", "deletes": [{"q": {"_id": id}, "limit": 1}]},
+            )
+            .await;
+            run(
+                &client,
+                "d",
+                doc! {"insert": "rows", "documents": [document(id, seed)]},
+            )
+            .await;
             ops += 2;
         }
     }
@@ -64,29 +99,41 @@ async fn change(source: &ReplicaSet, seed: i32) -> u64 {
     });
     let writes: Vec<Write> = inserts.collect();
     ops += writes.len() as u64;
-    let mut session = TransactionSession::connect(&[("a".to_owned(), source.hosts())]).await.unwrap();
+    let mut session = TransactionSession::connect(&[("a".to_owned(), source.hosts())])
+        .await
+        .unwrap();
     session.commit(&(0, writes)).await.unwrap();
     ops
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_is_written_beyond_memory_while_it_is_copied_arrives_equal() {
-    let (source, mut target) = tokio::join!(roomy_replica_set("a"), fixture::loaded_replica_set("b"));
+    let (source, mut target) =
+        tokio::join!(roomy_replica_set("a"), fixture::loaded_replica_set("b"));
     let (source_uri, target_uri) = (source.uri(), target.uri());
     fill(&source.client().await.unwrap()).await;
     let mut engine = Engine::start(&source_uri, &target_uri, &["--memory-mb", "64"]).await;
-    engine.until("copying", |now| now.pairs.iter().any(|pair| pair.documents_copied > 0)).await;
+    engine
+        .until("copying", |now| {
+            now.pairs.iter().any(|pair| pair.documents_copied > 0)
+        })
+        .await;
     // Its scan waits for the target in the middle of the unit; so do the lanes.
     target.member_mut(0).freeze();
     let ops = change(&source, 0).await;
-    let now = engine.until("reading on", |now| now.pairs[0].ops_read >= ops).await;
+    let now = engine
+        .until("reading on", |now| now.pairs[0].ops_read >= ops)
+        .await;
     assert_eq!(now.pairs[0].units_copied, 0, "the unit is being copied");
     target.member_mut(0).thaw();
     // More comes while the spool is read again.
     change(&source, 50).await;
     let now = engine.until("ready", |now| now.phase == "ready").await;
     let pair = &now.pairs[0];
-    assert!(0 < pair.ops_spooled && pair.ops_spooled == pair.ops_replayed, "{pair:?}");
+    assert!(
+        0 < pair.ops_spooled && pair.ops_spooled == pair.ops_replayed,
+        "{pair:?}"
+    );
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;
 }

@@ -35,7 +35,10 @@ pub(crate) const RUN: &str = "0123456789abcdef";
 
 pub(crate) fn ns(name: &str) -> Namespace {
     let (db, coll) = name.split_once('.').unwrap();
-    Namespace { db: db.to_owned(), coll: coll.to_owned() }
+    Namespace {
+        db: db.to_owned(),
+        coll: coll.to_owned(),
+    }
 }
 
 pub(crate) fn at(time: u32, increment: u32) -> Position {
@@ -51,10 +54,15 @@ pub(crate) fn run_state(stage: Stage, deployment: &Deployment) -> RunState {
         pairs: (0..ids.len()).collect(),
         target_shards: ids,
         source_identity: None,
-        target_identity: Some(Identity { cluster: None, sets: vec![Some(ObjectId::new()), None] }),
+        target_identity: Some(Identity {
+            cluster: None,
+            sets: vec![Some(ObjectId::new()), None],
+        }),
         source_balancer: Some(true),
         target_balancer: None,
-        source_settings: Some(vec![rawdoc! {"_id": "balancer", "mode": "full", "stopped": false}]),
+        source_settings: Some(vec![
+            rawdoc! {"_id": "balancer", "mode": "full", "stopped": false},
+        ]),
         target_settings: None,
         views: vec![ns("d.view"), ns("d.with.dots")],
     }
@@ -80,34 +88,64 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
 }
 
 pub(crate) fn pair_state(collections: Vec<CollectionState>) -> PairState {
-    let resume = Mark { position: at(100, 1), term: 3 };
-    PairState { resume, applied: resume, catalog_position: at(101, 0), collections }
+    let resume = Mark {
+        position: at(100, 1),
+        term: 3,
+    };
+    PairState {
+        resume,
+        applied: resume,
+        catalog_position: at(101, 0),
+        collections,
+    }
 }
 
 fn samples() -> Vec<RawBson> {
-    samples::every_type().iter().map(|element| RawBson::from(element.unwrap().1)).collect()
+    samples::every_type()
+        .iter()
+        .map(|element| RawBson::from(element.unwrap().1))
+        .collect()
 }
 
 /// Every type in every place that takes any.
 fn of_every_type() -> CollectionState {
     let every = samples::every_type();
-    let twice = RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\x01\0\0\0\x10a\0\x02\0\0\0\0".to_vec()).unwrap();
+    let twice =
+        RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\x01\0\0\0\x10a\0\x02\0\0\0\0".to_vec())
+            .unwrap();
     let chunk = |min: RawDocumentBuf, max: RawDocumentBuf, shard| Chunk { min, max, shard };
-    let (low, high) = (rawdoc! {"k": RawBson::MinKey}, rawdoc! {"k": RawBson::MaxKey});
+    let (low, high) = (
+        rawdoc! {"k": RawBson::MinKey},
+        rawdoc! {"k": RawBson::MaxKey},
+    );
     let sharded = Sharded {
         key: rawdoc! {"k": 1, "h": "hashed"},
         unique: true,
-        chunks: vec![chunk(low.clone(), twice.clone(), 0), chunk(twice, high.clone(), 1)],
-        zones: vec![Zone { min: low, max: high, name: "z.$".to_owned() }],
+        chunks: vec![
+            chunk(low.clone(), twice.clone(), 0),
+            chunk(twice, high.clone(), 1),
+        ],
+        zones: vec![Zone {
+            min: low,
+            max: high,
+            name: "z.$".to_owned(),
+        }],
         version: Some(MapVersion {
             epoch: ObjectId::new(),
             major: 3,
-            moved_at: Some(Timestamp { time: 0, increment: 0 }),
+            moved_at: Some(Timestamp {
+                time: 0,
+                increment: 0,
+            }),
         }),
     };
     CollectionState {
         target_uuid: Some(Uuid::new()),
-        target_version: Some(MapVersion { epoch: ObjectId::new(), major: u32::MAX, moved_at: None }),
+        target_version: Some(MapVersion {
+            epoch: ObjectId::new(),
+            major: u32::MAX,
+            moved_at: None,
+        }),
         options: every.clone(),
         primary: 1,
         sharded: Some(sharded),
@@ -122,10 +160,21 @@ fn of_every_type() -> CollectionState {
 pub(crate) fn text(state: &PairState) -> String {
     let mut collections = state.collections.clone();
     collections.sort_by_key(|c| c.uuid.bytes());
-    let bytes = |bounds: &[RawBson]| bounds.iter().map(|b| rawdoc! {"b": b.clone()}.into_bytes()).collect::<Vec<_>>();
+    let bytes = |bounds: &[RawBson]| {
+        bounds
+            .iter()
+            .map(|b| rawdoc! {"b": b.clone()}.into_bytes())
+            .collect::<Vec<_>>()
+    };
     let one = |c: &CollectionState| format!("{c:?} {:?}", bytes(&c.bounds));
     let collections: Vec<String> = collections.iter().map(one).collect();
-    format!("{:?} {:?} {:?} {}", state.resume, state.applied, state.catalog_position, collections.join("\n"))
+    format!(
+        "{:?} {:?} {:?} {}",
+        state.resume,
+        state.applied,
+        state.catalog_position,
+        collections.join("\n")
+    )
 }
 
 pub(crate) async fn one_shard(name: &str) -> (loadgen::cluster::ReplicaSet, Deployment) {
@@ -150,48 +199,99 @@ async fn a_pair_comes_back_as_it_was_stored() {
     let (_set, target) = one_shard("rs").await;
     let store = PairStore::new(&target.shards[0], RUN, 2);
     assert!(store.load().await.unwrap().is_none());
-    assert_eq!(store.begin_incarnation().await.unwrap_err().kind, Kind::Refused);
+    assert_eq!(
+        store.begin_incarnation().await.unwrap_err().kind,
+        Kind::Refused
+    );
 
-    let states = vec![UnitState::Settled, UnitState::Copying(at(90, 7)), UnitState::Waiting];
+    let states = vec![
+        UnitState::Settled,
+        UnitState::Copying(at(90, 7)),
+        UnitState::Waiting,
+    ];
     let mut plan = pair_state(vec![of_every_type(), collection("d.c", states)]);
     for _ in 0..2 {
         store.create(&plan).await.unwrap();
         assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
     }
     let first = store.begin_incarnation().await.unwrap();
-    assert_eq!(store.begin_incarnation().await.unwrap().number, first.number + 1);
+    assert_eq!(
+        store.begin_incarnation().await.unwrap().number,
+        first.number + 1
+    );
     store.create(&plan).await.unwrap();
     let third = store.begin_incarnation().await.unwrap();
     assert_eq!((third.number, third.term), (first.number + 2, first.term));
 
     // Everything a run changes.
-    let (c, other, added) = (plan.collections[1].uuid, plan.collections[0].uuid, Uuid::new());
+    let (c, other, added) = (
+        plan.collections[1].uuid,
+        plan.collections[0].uuid,
+        Uuid::new(),
+    );
     let term = store.start_unit(c, 2, at(120, 0)).await.unwrap();
     assert_eq!(term, third.term);
-    let resume = Mark { position: at(110, 0), term: 4 };
+    let resume = Mark {
+        position: at(110, 0),
+        term: 4,
+    };
     let settled = vec![(c, 1), (other, 4)];
-    let applied = Mark { position: at(115, 0), term: 4 };
+    let applied = Mark {
+        position: at(115, 0),
+        term: 4,
+    };
     assert_eq!(
-        store.checkpoint(Some(&Recorded { resume, applied, settled, duplicate_names: vec![other] })).await.unwrap(),
+        store
+            .checkpoint(Some(&Recorded {
+                resume,
+                applied,
+                settled,
+                duplicate_names: vec![other]
+            }))
+            .await
+            .unwrap(),
         term
     );
     assert_eq!(store.checkpoint(None).await.unwrap(), term);
-    let earlier = Mark { position: at(105, 0), term: 4 };
-    let late = Recorded { resume: earlier, applied, settled: vec![], duplicate_names: vec![] };
+    let earlier = Mark {
+        position: at(105, 0),
+        term: 4,
+    };
+    let late = Recorded {
+        resume: earlier,
+        applied,
+        settled: vec![],
+        duplicate_names: vec![],
+    };
     store.checkpoint(Some(&late)).await.unwrap();
     // As a late duplicate would.
     store.start_unit(c, 1, at(90, 7)).await.unwrap();
-    assert_eq!(store.bind(&[(c, added), (other, added)]).await.unwrap(), term);
+    assert_eq!(
+        store.bind(&[(c, added), (other, added)]).await.unwrap(),
+        term
+    );
     assert_eq!(store.kill(other).await.unwrap(), term);
-    let more = CollectionState { uuid: added, ..collection("d.more", vec![UnitState::Settled]) };
+    let more = CollectionState {
+        uuid: added,
+        ..collection("d.more", vec![UnitState::Settled])
+    };
     for _ in 0..2 {
         assert_eq!(store.add(&more).await.unwrap(), term);
     }
     (plan.resume, plan.applied) = (resume, applied);
-    plan.collections[1].units = vec![UnitState::Settled, UnitState::Settled, UnitState::Copying(at(120, 0))];
+    plan.collections[1].units = vec![
+        UnitState::Settled,
+        UnitState::Settled,
+        UnitState::Copying(at(120, 0)),
+    ];
     plan.collections[0].units[4] = UnitState::Settled;
-    plan.collections.iter_mut().for_each(|c| c.target_uuid = Some(added));
-    (plan.collections[0].dead, plan.collections[0].duplicate_names) = (true, true);
+    plan.collections
+        .iter_mut()
+        .for_each(|c| c.target_uuid = Some(added));
+    (
+        plan.collections[0].dead,
+        plan.collections[0].duplicate_names,
+    ) = (true, true);
     plan.collections.push(more);
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
 
@@ -201,7 +301,11 @@ async fn a_pair_comes_back_as_it_was_stored() {
     plan.applied = resume;
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
     store.mark_units_wiping(&[(c, 2)]).await.unwrap();
-    assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan), "its fence stays until it is empty");
+    assert_eq!(
+        text(&store.load().await.unwrap().unwrap()),
+        text(&plan),
+        "its fence stays until it is empty"
+    );
     assert_eq!(store.wiping_units().await.unwrap(), [(c, 2)]);
     store.forget_units(&[(c, 2)]).await.unwrap();
     assert!(store.wiping_units().await.unwrap().is_empty());
@@ -215,11 +319,22 @@ async fn a_pair_comes_back_as_it_was_stored() {
     plan.collections[1].units = vec![UnitState::Waiting; 3];
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
     assert_eq!(store.clear_units(None).await.unwrap(), term);
-    plan.collections.iter_mut().for_each(|c| c.units.fill(UnitState::Waiting));
+    plan.collections
+        .iter_mut()
+        .for_each(|c| c.units.fill(UnitState::Waiting));
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
 
-    assert_eq!(store.bind(&[(Uuid::new(), added)]).await.unwrap_err().kind, Kind::Internal);
-    assert!(PairStore::new(&target.shards[0], "another run", 2).load().await.unwrap().is_none());
+    assert_eq!(
+        store.bind(&[(Uuid::new(), added)]).await.unwrap_err().kind,
+        Kind::Internal
+    );
+    assert!(
+        PairStore::new(&target.shards[0], "another run", 2)
+            .load()
+            .await
+            .unwrap()
+            .is_none()
+    );
     store.remove().await.unwrap();
     store.remove().await.unwrap();
     assert!(store.load().await.unwrap().is_none());
@@ -229,23 +344,51 @@ async fn a_pair_comes_back_as_it_was_stored() {
 async fn many_collections_take_several_commands_and_one_too_large_is_refused() {
     let (_set, target) = one_shard("rs").await;
     let store = PairStore::new(&target.shards[0], RUN, 0);
-    let one = |i| collection(&format!("d.c{i}"), vec![UnitState::Settled, UnitState::Waiting]);
+    let one = |i| {
+        collection(
+            &format!("d.c{i}"),
+            vec![UnitState::Settled, UnitState::Waiting],
+        )
+    };
     let mut plan = pair_state((0..2_500).map(one).collect());
     // Three of these exceed one command.
-    let bounds = |megabytes: usize| (0..megabytes).map(|_| RawBson::String("x".repeat(1 << 20))).collect::<Vec<_>>();
+    let bounds = |megabytes: usize| {
+        (0..megabytes)
+            .map(|_| RawBson::String("x".repeat(1 << 20)))
+            .collect::<Vec<_>>()
+    };
     for c in &mut plan.collections[..3] {
         c.bounds = bounds(4);
         c.units = vec![UnitState::Copying(at(7, 7)); 5];
     }
     store.create(&plan).await.unwrap();
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
-    let bound: Vec<(Uuid, Uuid)> = plan.collections.iter().map(|c| (c.uuid, Uuid::new())).collect();
+    let bound: Vec<(Uuid, Uuid)> = plan
+        .collections
+        .iter()
+        .map(|c| (c.uuid, Uuid::new()))
+        .collect();
     store.bind(&bound).await.unwrap();
-    assert!(store.load().await.unwrap().unwrap().collections.iter().all(|c| c.target_uuid.is_some()));
+    assert!(
+        store
+            .load()
+            .await
+            .unwrap()
+            .unwrap()
+            .collections
+            .iter()
+            .all(|c| c.target_uuid.is_some())
+    );
 
-    let huge = CollectionState { bounds: bounds(13), ..one(0) };
+    let huge = CollectionState {
+        bounds: bounds(13),
+        ..one(0)
+    };
     let error = store.add(&huge).await.unwrap_err();
-    assert!(error.kind == Kind::Unsupported && error.message.contains("d.c0"), "{error}");
+    assert!(
+        error.kind == Kind::Unsupported && error.message.contains("d.c0"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -254,34 +397,60 @@ async fn a_run_comes_back_and_its_stage_only_advances() {
     let shard = &target.shards[0];
     let store = RunStore::new(shard);
     assert_eq!(store.load().await.unwrap(), None);
-    assert!(store.set_stage(Stage::Moving).await.unwrap_err().message.contains("no run is recorded"));
+    assert!(
+        store
+            .set_stage(Stage::Moving)
+            .await
+            .unwrap_err()
+            .message
+            .contains("no run is recorded")
+    );
     let mut state = run_state(Stage::Planning, &target);
     for _ in 0..2 {
         store.create(&state).await.unwrap();
         assert_eq!(store.load().await.unwrap().as_ref(), Some(&state));
     }
-    let other = RunState { id: "other".to_owned(), ..state.clone() };
+    let other = RunState {
+        id: "other".to_owned(),
+        ..state.clone()
+    };
     assert_eq!(store.create(&other).await.unwrap_err().kind, Kind::Refused);
-    for stage in [Stage::Layout, Stage::Moving, Stage::Moving, Stage::Finishing] {
+    for stage in [
+        Stage::Layout,
+        Stage::Moving,
+        Stage::Moving,
+        Stage::Finishing,
+    ] {
         store.set_stage(stage).await.unwrap();
         state.stage = stage;
         assert_eq!(store.load().await.unwrap().as_ref(), Some(&state));
     }
     for stage in [Stage::Layout, Stage::Cancelled] {
         let error = store.set_stage(stage).await.unwrap_err();
-        assert!(error.kind == Kind::Refused && error.message.contains("finishing already"), "{error}");
+        assert!(
+            error.kind == Kind::Refused && error.message.contains("finishing already"),
+            "{error}"
+        );
     }
 
     // A name that is not UTF-8, and numbers of every type, as they are.
     let name = string_value(b"\xff");
     let options = [
         rawdoc! {"expireAfterSeconds": f64::NAN},
-        document([Element { kind: kind::STRING, name: b"name", value: &name }]),
+        document([Element {
+            kind: kind::STRING,
+            name: b"name",
+            value: &name,
+        }]),
         rawdoc! {"name": "n", "expireAfterSeconds": 7i64, "prepareUnique": true},
     ];
     let held_back = |i: usize| HeldBack {
         ns: ns("d.c"),
-        of: if i.is_multiple_of(3) { OptionsOf::Collection } else { OptionsOf::Index },
+        of: if i.is_multiple_of(3) {
+            OptionsOf::Collection
+        } else {
+            OptionsOf::Index
+        },
         options: options[i % 3].clone(),
     };
     assert!(store.load_held_back().await.unwrap().is_empty());
@@ -290,16 +459,25 @@ async fn a_run_comes_back_and_its_stage_only_advances() {
         store.save_held_back(&all).await.unwrap();
         assert_eq!(store.load_held_back().await.unwrap(), all);
     }
-    assert_eq!(store.load().await.unwrap(), Some(state), "saving what waits keeps the run as it is");
+    assert_eq!(
+        store.load().await.unwrap(),
+        Some(state),
+        "saving what waits keeps the run as it is"
+    );
 }
 
 fn held_back() -> HeldBack {
-    HeldBack { ns: ns("d.c"), of: OptionsOf::Collection, options: rawdoc! {"expireAfterSeconds": 1} }
+    HeldBack {
+        ns: ns("d.c"),
+        of: OptionsOf::Collection,
+        options: rawdoc! {"expireAfterSeconds": 1},
+    }
 }
 
 /// Who holds it, as another process would have left it, valid for `valid`.
 pub(crate) async fn leave_lease(shard: &Shard, holder: &Holder, valid: Duration) {
-    let until = DateTime::from_millis(DateTime::now().timestamp_millis() + valid.as_millis() as i64);
+    let until =
+        DateTime::from_millis(DateTime::now().timestamp_millis() + valid.as_millis() as i64);
     let holder = Document::try_from(holder.document().as_ref()).unwrap();
     let lease = doc! {
         "_id": "lease", "format": 1, "token": ObjectId::new(), "run": "theirs", "holder": holder,
@@ -307,11 +485,21 @@ pub(crate) async fn leave_lease(shard: &Shard, holder: &Holder, valid: Duration)
     };
     let updates = [doc! {"q": {"_id": "lease"}, "u": lease, "upsert": true}];
     let concern = doc! {"w": "majority"};
-    run(&shard.client, DATABASE, doc! {"update": "lease", "updates": updates, "writeConcern": concern}).await;
+    run(
+        &shard.client,
+        DATABASE,
+        doc! {"update": "lease", "updates": updates, "writeConcern": concern},
+    )
+    .await;
 }
 
 pub(crate) async fn collections_left(shard: &Shard) -> Vec<String> {
-    let mut names = shard.client.database(DATABASE).list_collection_names().await.unwrap();
+    let mut names = shard
+        .client
+        .database(DATABASE)
+        .list_collection_names()
+        .await
+        .unwrap();
     names.sort();
     names
 }
@@ -322,15 +510,30 @@ async fn the_run_goes_last_and_leaves_nothing() {
     let shard = &target.shards[0];
     let (runs, pairs) = (RunStore::new(shard), PairStore::new(shard, RUN, 0));
     let lease = Lease::take(shard, RUN).await.unwrap();
-    runs.create(&run_state(Stage::Finishing, &target)).await.unwrap();
+    runs.create(&run_state(Stage::Finishing, &target))
+        .await
+        .unwrap();
     runs.save_held_back(&[held_back()]).await.unwrap();
-    pairs.create(&pair_state(vec![collection("d.c", vec![UnitState::Settled])])).await.unwrap();
-    assert_eq!(collections_left(shard).await, ["collections", "expiries", "lease", "pairs", "run", "units"]);
+    pairs
+        .create(&pair_state(vec![collection(
+            "d.c",
+            vec![UnitState::Settled],
+        )]))
+        .await
+        .unwrap();
+    assert_eq!(
+        collections_left(shard).await,
+        ["collections", "expiries", "lease", "pairs", "run", "units"]
+    );
 
     let before = newest(shard).await;
     runs.remove().await.unwrap();
     let dropped = drops_since(shard, before).await;
-    assert_eq!(dropped.last().map(String::as_str), Some("run"), "{dropped:?}");
+    assert_eq!(
+        dropped.last().map(String::as_str),
+        Some("run"),
+        "{dropped:?}"
+    );
     assert_eq!(collections_left(shard).await, ["lease"]);
     runs.remove().await.unwrap();
 
@@ -342,24 +545,50 @@ async fn the_run_goes_last_and_leaves_nothing() {
     lease.renew().await.unwrap();
     assert_eq!(collections_left(shard).await, ["lease"]);
     // A recorded run keeps the collection.
-    runs.create(&run_state(Stage::Moving, &target)).await.unwrap();
+    runs.create(&run_state(Stage::Moving, &target))
+        .await
+        .unwrap();
     lease.release().await.unwrap();
     assert_eq!(collections_left(shard).await, ["lease", "run"]);
 }
 
 async fn newest(shard: &Shard) -> Timestamp {
-    let oplog = shard.client.database("local").collection::<Document>("oplog.rs");
-    let newest = oplog.find_one(doc! {}).sort(doc! {"$natural": -1}).await.unwrap().unwrap();
+    let oplog = shard
+        .client
+        .database("local")
+        .collection::<Document>("oplog.rs");
+    let newest = oplog
+        .find_one(doc! {})
+        .sort(doc! {"$natural": -1})
+        .await
+        .unwrap()
+        .unwrap();
     newest.get_timestamp("ts").unwrap()
 }
 
 /// Names of the collections dropped since, in order, as the server logged it.
 async fn drops_since(shard: &Shard, since: Timestamp) -> Vec<String> {
     use futures_util::TryStreamExt;
-    let oplog = shard.client.database("local").collection::<Document>("oplog.rs");
+    let oplog = shard
+        .client
+        .database("local")
+        .collection::<Document>("oplog.rs");
     let drops = doc! {"ts": {"$gt": since}, "op": "c", "o.drop": {"$exists": true}};
-    let entries: Vec<Document> = oplog.find(drops).await.unwrap().try_collect().await.unwrap();
-    let name = |entry: &Document| entry.get_document("o").unwrap().get_str("drop").unwrap().to_owned();
+    let entries: Vec<Document> = oplog
+        .find(drops)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    let name = |entry: &Document| {
+        entry
+            .get_document("o")
+            .unwrap()
+            .get_str("drop")
+            .unwrap()
+            .to_owned()
+    };
     entries.iter().map(name).collect()
 }
 
@@ -375,7 +604,10 @@ async fn a_shard_of_a_cluster_tells_terms_too_and_elections_show() {
     let uuid = plan.collections[0].uuid;
     let terms = [
         store.start_unit(uuid, 0, at(5, 5)).await.unwrap(),
-        store.add(&collection("d.d", vec![UnitState::Settled])).await.unwrap(),
+        store
+            .add(&collection("d.d", vec![UnitState::Settled]))
+            .await
+            .unwrap(),
         store.bind(&[(uuid, uuid)]).await.unwrap(),
         store.kill(uuid).await.unwrap(),
         store.clear_units(Some(&[uuid])).await.unwrap(),
@@ -391,7 +623,10 @@ async fn a_shard_of_a_cluster_tells_terms_too_and_elections_show() {
     let term = loop {
         match store.checkpoint(None).await {
             Ok(term) => break term,
-            Err(e) => assert!(e.kind == Kind::Transient && tokio::time::Instant::now() < deadline, "{e}"),
+            Err(e) => assert!(
+                e.kind == Kind::Transient && tokio::time::Instant::now() < deadline,
+                "{e}"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };

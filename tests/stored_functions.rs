@@ -8,7 +8,10 @@ use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 
 async fn insert(client: &Client, db: &str, coll: &str, ids: &[&str]) {
-    let documents: Vec<Document> = ids.iter().map(|id| doc! {"_id": id, "value": format!("function {id}")}).collect();
+    let documents: Vec<Document> = ids
+        .iter()
+        .map(|id| doc! {"_id": id, "value": format!("function {id}")})
+        .collect();
     run(client, db, doc! {"insert": coll, "documents": documents}).await;
 }
 
@@ -21,7 +24,10 @@ async fn names(client: &Client, db: &str) -> Vec<String> {
 }
 
 async fn come_and_go(source: &str, target: &str) {
-    let (a, b) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
+    let (a, b) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
     for db in ["gone", "again", "kept", "lonely"] {
         insert(&a, db, "system.js", &["f", "g"]).await;
     }
@@ -58,7 +64,10 @@ async fn come_and_go(source: &str, target: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn databases_with_stored_functions_come_and_go_on_a_replica_set() {
-    let (source, target) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     come_and_go(&source.uri(), &target.uri()).await;
 }
 

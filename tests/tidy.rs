@@ -26,9 +26,39 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("state", &["cluster", "error", "failpoint", "wire"]),
     ("verify", &["bson", "cluster", "error"]),
     ("observe", &["config", "error"]),
-    ("pair", &["bson", "cluster", "error", "failpoint", "limits", "observe", "spool", "state", "wire"]),
-    ("control", &["bson", "cluster", "config", "error", "failpoint", "observe", "pair", "spool", "state", "verify"]),
-    ("main", &["config", "control", "error", "observe", "outcome"]),
+    (
+        "pair",
+        &[
+            "bson",
+            "cluster",
+            "error",
+            "failpoint",
+            "limits",
+            "observe",
+            "spool",
+            "state",
+            "wire",
+        ],
+    ),
+    (
+        "control",
+        &[
+            "bson",
+            "cluster",
+            "config",
+            "error",
+            "failpoint",
+            "observe",
+            "pair",
+            "spool",
+            "state",
+            "verify",
+        ],
+    ),
+    (
+        "main",
+        &["config", "control", "error", "observe", "outcome"],
+    ),
 ];
 
 /// Arrows that go the wrong way today. May only shrink.
@@ -36,8 +66,12 @@ const WRONG_WAY: [(&str, &str); 2] = [("spool", "pair"), ("state", "pair")];
 
 /// Files of loadgen that may know the engine's code: the simulation drives it, and a
 /// login is judged by the server. The rest is the judge, and shares nothing with it.
-const KNOW_THE_ENGINE: [&str; 4] =
-    ["loadgen/src/sim/", "loadgen/src/engine/keeper.rs", "loadgen/src/engine/life.rs", "loadgen/src/wire/login.rs"];
+const KNOW_THE_ENGINE: [&str; 4] = [
+    "loadgen/src/sim/",
+    "loadgen/src/engine/keeper.rs",
+    "loadgen/src/engine/life.rs",
+    "loadgen/src/wire/login.rs",
+];
 
 /// What code must not cite: pages that are not in this tree.
 const NOT_HERE: [&str; 3] = ["DESIGN §", "WHY ", "FACTS"];
@@ -56,7 +90,12 @@ fn sources(folders: &[&str]) -> Vec<(String, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                let name = path
+                    .strip_prefix(root())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 found.push((name, fs::read_to_string(&path).unwrap()));
             }
         }
@@ -76,7 +115,9 @@ fn room(file: &str) -> &str {
 fn words_after<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     text.match_indices(prefix).map(move |(at, _)| {
         let rest = &text[at + prefix.len()..];
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
         &rest[..end]
     })
 }
@@ -90,7 +131,9 @@ fn every_file_says_first_what_it_owns_and_is_short() {
         }
         let lines = text.lines().count();
         if (LINES_MAX < lines) != LONGER.contains(&file.as_str()) {
-            bad.push(format!("{file} has {lines} lines: split it by what it owns, or take it off the list"));
+            bad.push(format!(
+                "{file} has {lines} lines: split it by what it owns, or take it off the list"
+            ));
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
@@ -109,7 +152,11 @@ fn rooms_import_only_what_lies_below_them() {
             bad.insert(format!("{from} is no known room"));
             continue;
         };
-        let prefix = if from == "main" { "shardlift::" } else { "crate::" };
+        let prefix = if from == "main" {
+            "shardlift::"
+        } else {
+            "crate::"
+        };
         for to in words_after(&text, prefix).filter(|to| *to != from && !to.is_empty()) {
             if WRONG_WAY.contains(&(from, to)) {
                 wrong_way.insert((from.to_owned(), to.to_owned()));
@@ -119,14 +166,23 @@ fn rooms_import_only_what_lies_below_them() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
-    assert_eq!(wrong_way.len(), WRONG_WAY.len(), "an arrow was turned round: take it off the list");
+    assert_eq!(
+        wrong_way.len(),
+        WRONG_WAY.len(),
+        "an arrow was turned round: take it off the list"
+    );
 }
 
 #[test]
 fn the_judge_shares_no_code_with_the_engine() {
     let of_loadgen = sources(&["loadgen/src"]);
-    let know = of_loadgen.iter().filter(|(_, text)| text.contains("shardlift::")).map(|(file, _)| file);
-    let bad: Vec<_> = know.filter(|file| !KNOW_THE_ENGINE.iter().any(|known| file.starts_with(known))).collect();
+    let know = of_loadgen
+        .iter()
+        .filter(|(_, text)| text.contains("shardlift::"))
+        .map(|(file, _)| file);
+    let bad: Vec<_> = know
+        .filter(|file| !KNOW_THE_ENGINE.iter().any(|known| file.starts_with(known)))
+        .collect();
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
@@ -143,7 +199,10 @@ fn every_rule_that_code_names_is_written_down() {
                 }
             }
             if file != "tests/tidy.rs" && NOT_HERE.iter().any(|page| line.contains(page)) {
-                bad.push(format!("{file}:{at} cites a page that is not in this tree: {}", line.trim()));
+                bad.push(format!(
+                    "{file}:{at} cites a page that is not in this tree: {}",
+                    line.trim()
+                ));
             }
         }
     }
@@ -154,7 +213,9 @@ fn every_rule_that_code_names_is_written_down() {
 fn every_exit_code_is_in_the_readme() {
     use shardlift::error::Kind;
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, codes) = readme.split_once("Exit codes:").expect("the README lists the exit codes");
+    let (_, codes) = readme
+        .split_once("Exit codes:")
+        .expect("the README lists the exit codes");
     let (codes, _) = codes.split_once("\n\n").expect("a paragraph of its own");
     let kinds = [
         Kind::Config,
@@ -173,7 +234,9 @@ fn every_exit_code_is_in_the_readme() {
     ];
     for kind in kinds {
         let code = kind.exit_code().to_string();
-        let is_there = codes.split(|c: char| !c.is_ascii_digit()).any(|number| number == code);
+        let is_there = codes
+            .split(|c: char| !c.is_ascii_digit())
+            .any(|number| number == code);
         assert!(is_there, "exit code {code} ({kind:?}) is not in the README");
     }
 }

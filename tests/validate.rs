@@ -17,7 +17,9 @@ use crate::fixture;
 
 async fn checks(source: &Deployment, target: &Deployment) -> Vec<Check> {
     let catalog = catalog::read(source).await.expect("the catalog is read");
-    validate::run(source, target, &catalog, &BTreeSet::new()).await.expect("every check runs")
+    validate::run(source, target, &catalog, &BTreeSet::new())
+        .await
+        .expect("every check runs")
 }
 
 /// Names of the checks that failed.
@@ -32,16 +34,29 @@ async fn failed(source: &Deployment, target: &Deployment) -> Vec<&'static str> {
 
 async fn found(source: &Deployment, target: &Deployment, name: &str) -> String {
     let checks = checks(source, target).await;
-    checks.into_iter().find(|c| c.name == name).expect("there is such a check").found
+    checks
+        .into_iter()
+        .find(|c| c.name == name)
+        .expect("there is such a check")
+        .found
 }
 
 #[tokio::test]
 async fn sharded_pairs_are_fit_or_say_why_not() {
-    let (a, b, c) = tokio::join!(fixture::cluster(2), fixture::cluster(2), fixture::cluster(1));
+    let (a, b, c) = tokio::join!(
+        fixture::cluster(2),
+        fixture::cluster(2),
+        fixture::cluster(1)
+    );
     let source = fixture::source(&a.uri()).await;
     let target = fixture::target(&b.uri()).await;
     let client = a.client().await.unwrap();
-    fixture::run(&client, "admin", doc! {"shardCollection": "shop.orders", "key": {"n": "hashed"}}).await;
+    fixture::run(
+        &client,
+        "admin",
+        doc! {"shardCollection": "shop.orders", "key": {"n": "hashed"}},
+    )
+    .await;
     fixture::insert(&client, "shop", "plain").await;
     // A leftover empty database and our own state do not count.
     let other = b.client().await.unwrap();
@@ -50,13 +65,22 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
 
     let all = checks(&source, &target).await;
     assert!(all.iter().all(|c| c.ok), "{all:#?}");
-    let window = all.iter().find(|c| c.name == "source oplog window").unwrap();
-    assert!(window.remedy.is_some(), "a young oplog is warned about: {window:?}");
+    let window = all
+        .iter()
+        .find(|c| c.name == "source oplog window")
+        .unwrap();
+    assert!(
+        window.remedy.is_some(),
+        "a young oplog is warned about: {window:?}"
+    );
 
     let itself = failed(&source, &fixture::target(&a.uri()).await).await;
     assert_eq!(itself, ["target is not the source", "target is empty"]);
 
-    assert_eq!(failed(&source, &fixture::target(&c.uri()).await).await, ["same number of shards"]);
+    assert_eq!(
+        failed(&source, &fixture::target(&c.uri()).await).await,
+        ["same number of shards"]
+    );
 
     fixture::insert(&other, "left_over", "rest").await;
     assert_eq!(failed(&source, &target).await, ["target is empty"]);
@@ -66,33 +90,64 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
     let stray = "no collection outside the cluster";
     fixture::run(shard, "nowhere", doc! {"create": "view", "viewOn": "c"}).await;
     assert_eq!(failed(&source, &target).await, ["target is empty"]);
-    assert!(found(&source, &target, stray).await.contains("nowhere.view on shard1"));
+    assert!(
+        found(&source, &target, stray)
+            .await
+            .contains("nowhere.view on shard1")
+    );
     fixture::insert(shard, "nowhere", "c").await;
     assert_eq!(failed(&source, &target).await, [stray, "target is empty"]);
     let text = found(&source, &target, stray).await;
-    assert!(text.contains("nowhere.c on shard1; a write to one of these stops the run"), "{text}");
+    assert!(
+        text.contains("nowhere.c on shard1; a write to one of these stops the run"),
+        "{text}"
+    );
     fixture::run(shard, "nowhere", doc! {"dropDatabase": 1}).await;
 
     let series = doc! {"create": "measures", "timeseries": {"timeField": "at"}};
     fixture::run(&client, "shop", series).await;
-    assert_eq!(failed(&source, &target).await, ["collections supported", "target is empty"]);
+    assert_eq!(
+        failed(&source, &target).await,
+        ["collections supported", "target is empty"]
+    );
 }
 
 #[tokio::test]
 async fn replica_sets_must_have_the_release_s_own_feature_version() {
-    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     let source = fixture::source(&a.uri()).await;
     let target = fixture::target(&b.uri()).await;
     assert_eq!(failed(&source, &target).await, [""; 0]);
 
     let client = b.client().await.unwrap();
-    fixture::run(&client, "admin", doc! {"setUserWriteBlockMode": 1, "global": true}).await;
+    fixture::run(
+        &client,
+        "admin",
+        doc! {"setUserWriteBlockMode": 1, "global": true},
+    )
+    .await;
     assert_eq!(failed(&source, &target).await, ["target takes writes"]);
-    fixture::run(&client, "admin", doc! {"setUserWriteBlockMode": 1, "global": false}).await;
+    fixture::run(
+        &client,
+        "admin",
+        doc! {"setUserWriteBlockMode": 1, "global": false},
+    )
+    .await;
 
-    fixture::run(&client, "admin", doc! {"setFeatureCompatibilityVersion": "5.0"}).await;
+    fixture::run(
+        &client,
+        "admin",
+        doc! {"setFeatureCompatibilityVersion": "5.0"},
+    )
+    .await;
     let target = fixture::target(&b.uri()).await;
-    assert_eq!(failed(&source, &target).await, ["feature compatibility version"]);
+    assert_eq!(
+        failed(&source, &target).await,
+        ["feature compatibility version"]
+    );
 }
 
 /// What an index is refused for is what a real server refuses it for, and nothing else.
@@ -105,17 +160,51 @@ async fn an_index_is_refused_exactly_where_a_server_would_not_build_it() {
     for version in [0, 1, 2, 3] {
         specs.push(doc! {"v": version, "key": {"a": 1}});
     }
-    let kinds = [1.into(), (-1).into(), 0.into(), 5i64.into(), 0i64.into(), 0.5.into(), (-0.0).into(), f64::NAN.into()];
-    let decimals = ["1", "-1", "0", "-0", "0E+3", "NaN", "Infinity", "0.5", "1E-6000"].map(decimal);
-    let named = ["text", "2d", "2dsphere", "2dsphere_bucket", "hashed", "wildcard", "geoHaystack", "btree", "", "1"];
-    let others =
-        [true.into(), Bson::Null, Bson::MinKey, Bson::Document(doc! {}), DateTime::MIN.into(), ObjectId::new().into()];
-    for kind in kinds.into_iter().chain(decimals).chain(named.map(Bson::from)).chain(others) {
+    let kinds = [
+        1.into(),
+        (-1).into(),
+        0.into(),
+        5i64.into(),
+        0i64.into(),
+        0.5.into(),
+        (-0.0).into(),
+        f64::NAN.into(),
+    ];
+    let decimals = [
+        "1", "-1", "0", "-0", "0E+3", "NaN", "Infinity", "0.5", "1E-6000",
+    ]
+    .map(decimal);
+    let named = [
+        "text",
+        "2d",
+        "2dsphere",
+        "2dsphere_bucket",
+        "hashed",
+        "wildcard",
+        "geoHaystack",
+        "btree",
+        "",
+        "1",
+    ];
+    let others = [
+        true.into(),
+        Bson::Null,
+        Bson::MinKey,
+        Bson::Document(doc! {}),
+        DateTime::MIN.into(),
+        ObjectId::new().into(),
+    ];
+    for kind in kinds
+        .into_iter()
+        .chain(decimals)
+        .chain(named.map(Bson::from))
+        .chain(others)
+    {
         specs.extend([1, 2].map(|version| doc! {"v": version, "key": {"a": kind.clone()}}));
     }
     let fields = [
-        "", "a.", ".a", "a..b", "$a", "a.$b", "$id", "a.$id", "a.$ref", "a.$db", "a.b.$id", "a.$id.b", "$**", "a.$**",
-        "a.$**.b",
+        "", "a.", ".a", "a..b", "$a", "a.$b", "$id", "a.$id", "a.$ref", "a.$db", "a.b.$id",
+        "a.$id.b", "$**", "a.$**", "a.$**.b",
     ];
     specs.extend(fields.map(|field| doc! {"v": 2, "key": {field: 1}}));
     specs.extend(["$**", "a.$**"].map(|field| doc! {"v": 2, "key": {field: -1}}));
@@ -136,10 +225,22 @@ async fn an_index_is_refused_exactly_where_a_server_would_not_build_it() {
     let mut told_apart = [0, 0];
     for mut spec in specs {
         spec.insert("name", "x");
-        client.database("d").collection::<bson::Document>("c").drop().await.unwrap();
-        let built = client.database("d").run_command(doc! {"createIndexes": "c", "indexes": [spec.clone()]}).await;
+        client
+            .database("d")
+            .collection::<bson::Document>("c")
+            .drop()
+            .await
+            .unwrap();
+        let built = client
+            .database("d")
+            .run_command(doc! {"createIndexes": "c", "indexes": [spec.clone()]})
+            .await;
         let refused = refused(&RawDocumentBuf::try_from(&spec).unwrap());
-        assert_eq!(refused.is_some(), built.is_err(), "{spec}: {refused:?} {built:?}");
+        assert_eq!(
+            refused.is_some(),
+            built.is_err(),
+            "{spec}: {refused:?} {built:?}"
+        );
         told_apart[usize::from(built.is_ok())] += 1;
     }
     assert!(told_apart.iter().all(|count| 10 < *count), "{told_apart:?}");
@@ -166,30 +267,61 @@ async fn a_user_s_missing_roles_are_named() {
         ("blind", vec!["readAnyDatabase"]),
         ("reader", vec!["readAnyDatabase", "clusterMonitor"]),
         ("fit", vec!["readAnyDatabase", "clusterMonitor", "backup"]),
-        ("writer", vec!["readWriteAnyDatabase", "clusterMonitor", "restore"]),
+        (
+            "writer",
+            vec!["readWriteAnyDatabase", "clusterMonitor", "restore"],
+        ),
         ("poor", vec!["readWriteAnyDatabase", "clusterMonitor"]),
     ];
     for (user, roles) in users {
-        fixture::run(&source.entry, "admin", doc! {"createUser": user, "pwd": "x", "roles": roles}).await;
+        fixture::run(
+            &source.entry,
+            "admin",
+            doc! {"createUser": user, "pwd": "x", "roles": roles},
+        )
+        .await;
     }
     let fit = fixture::source(&uri("fit", "x")).await;
     assert_eq!(failed(&fit, &target).await, [""; 0]);
     let reader = fixture::source(&uri("reader", "x")).await;
     let lacks = found(&reader, &target, "source privileges").await;
-    assert!(lacks.starts_with("secured lacks backup (appendOplogNote") && !lacks.contains("; "), "{lacks}");
+    assert!(
+        lacks.starts_with("secured lacks backup (appendOplogNote") && !lacks.contains("; "),
+        "{lacks}"
+    );
 
     let source = fixture::source(&open.uri()).await;
     let writer = fixture::target(&uri("writer", "x")).await;
-    assert_eq!(found(&source, &writer, "target privileges").await, "sufficient on router and shards");
+    assert_eq!(
+        found(&source, &writer, "target privileges").await,
+        "sufficient on router and shards"
+    );
     let poor = fixture::target(&uri("poor", "x")).await;
     let lacks = found(&source, &poor, "target privileges").await;
-    let restores = ["lacks restore (", "collMod", "bypassDocumentValidation", "applyOps"];
-    assert!(restores.iter().all(|part| lacks.contains(part)) && !lacks.contains("readWrite"), "{lacks}");
+    let restores = [
+        "lacks restore (",
+        "collMod",
+        "bypassDocumentValidation",
+        "applyOps",
+    ];
+    assert!(
+        restores.iter().all(|part| lacks.contains(part)) && !lacks.contains("readWrite"),
+        "{lacks}"
+    );
 
-    for (uri, part) in [(uri("root", "wrong"), "authSource"), (uri("blind", "x"), "clusterMonitor")] {
-        let error = connect::connect(Side::Source, &uri, fixture::TIMEOUT).await.unwrap_err();
+    for (uri, part) in [
+        (uri("root", "wrong"), "authSource"),
+        (uri("blind", "x"), "clusterMonitor"),
+    ] {
+        let error = connect::connect(Side::Source, &uri, fixture::TIMEOUT)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, Kind::Connect, "{error}");
-        assert!(error.remedy.unwrap().contains(part) && !error.message.contains("wrong"), "{}", error.message);
+        assert!(
+            error.remedy.unwrap().contains(part) && !error.message.contains("wrong"),
+            "{}",
+            error.message
+        );
     }
 }
 
@@ -199,14 +331,30 @@ async fn secured() -> fixture::Server {
     let key = dir.path().join("keyfile");
     std::fs::write(&key, "c2hhcmRsaWZ0LXRlc3Q=").unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let args = ["--replSet", "secured", "--oplogSize", "64", "--keyFile", key.to_str().unwrap()];
+    let args = [
+        "--replSet",
+        "secured",
+        "--oplogSize",
+        "64",
+        "--keyFile",
+        key.to_str().unwrap(),
+    ];
     let server = fixture::Server::start_in(dir, "secured", &args).await;
     let client = server.client().await;
     let members = doc! {"_id": "secured", "members": [{"_id": 0, "host": &server.host}]};
     fixture::run(&client, "admin", doc! {"replSetInitiate": members}).await;
-    while !fixture::run(&client, "admin", doc! {"hello": 1}).await.get_bool("isWritablePrimary").unwrap() {
+    while !fixture::run(&client, "admin", doc! {"hello": 1})
+        .await
+        .get_bool("isWritablePrimary")
+        .unwrap()
+    {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    fixture::run(&client, "admin", doc! {"createUser": "root", "pwd": "p@ss", "roles": ["root"]}).await;
+    fixture::run(
+        &client,
+        "admin",
+        doc! {"createUser": "root", "pwd": "p@ss", "roles": ["root"]},
+    )
+    .await;
     server
 }

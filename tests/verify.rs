@@ -23,7 +23,16 @@ use crate::fixture;
 async fn verify(source: &Deployment, target: &Deployment, depth: Depth) -> Report {
     let catalog = catalog::read(source).await.unwrap();
     let pairs: Vec<usize> = (0..source.shards.len()).collect();
-    verify::run(&Job { source, target, catalog: &catalog, pairs: &pairs, concurrency: 3, depth }).await.unwrap()
+    verify::run(&Job {
+        source,
+        target,
+        catalog: &catalog,
+        pairs: &pairs,
+        concurrency: 3,
+        depth,
+    })
+    .await
+    .unwrap()
 }
 
 /// Two replica sets whose `t` database is filled by the same calls.
@@ -34,9 +43,18 @@ struct Twins {
 
 impl Twins {
     async fn start() -> Twins {
-        let (source, target) = tokio::join!(fixture::replica_set("source", &[]), fixture::replica_set("target", &[]));
-        let clients = [source.client().await.unwrap(), target.client().await.unwrap()];
-        Twins { sets: [source, target], clients }
+        let (source, target) = tokio::join!(
+            fixture::replica_set("source", &[]),
+            fixture::replica_set("target", &[])
+        );
+        let clients = [
+            source.client().await.unwrap(),
+            target.client().await.unwrap(),
+        ];
+        Twins {
+            sets: [source, target],
+            clients,
+        }
     }
 
     async fn run(&self, command: Document) {
@@ -59,7 +77,9 @@ impl Twins {
 }
 
 fn numbered(count: i32) -> Vec<RawDocumentBuf> {
-    (0..count).map(|at| rawdoc! { "_id": at, "a": "text" }).collect()
+    (0..count)
+        .map(|at| rawdoc! { "_id": at, "a": "text" })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,17 +87,32 @@ async fn like_deployments_are_equal() {
     let twins = Twins::start().await;
     twins.insert("many", &numbered(230_000)).await;
     let mut random = Random(30);
-    let values: Vec<_> = (0..2000).map(|at| document(&[("_id", int(at)), ("a", random.value(3))])).collect();
+    let values: Vec<_> = (0..2000)
+        .map(|at| document(&[("_id", int(at)), ("a", random.value(3))]))
+        .collect();
     twins.insert("types", &values).await;
-    twins.run(doc! { "create": "capped", "capped": true, "size": 100_000 }).await;
+    twins
+        .run(doc! { "create": "capped", "capped": true, "size": 100_000 })
+        .await;
     twins.insert("capped", &numbered(100)).await;
     twins.run(doc! { "create": "clustered", "clusteredIndex": { "key": { "_id": 1 }, "unique": true } }).await;
     twins.insert("clustered", &numbered(100)).await;
-    twins.run(doc! { "create": "words", "collation": { "locale": "en", "strength": 2 } }).await;
-    twins.insert("words", &[rawdoc! { "_id": "b" }, rawdoc! { "_id": "A" }]).await;
+    twins
+        .run(doc! { "create": "words", "collation": { "locale": "en", "strength": 2 } })
+        .await;
+    twins
+        .insert("words", &[rawdoc! { "_id": "b" }, rawdoc! { "_id": "A" }])
+        .await;
     twins.run(doc! { "create": "empty" }).await;
-    twins.run(doc! { "create": "view", "viewOn": "many", "pipeline": [] }).await;
-    fixture::run(&twins.clients[0], "t", doc! { "create": "missing, but empty" }).await;
+    twins
+        .run(doc! { "create": "view", "viewOn": "many", "pipeline": [] })
+        .await;
+    fixture::run(
+        &twins.clients[0],
+        "t",
+        doc! { "create": "missing, but empty" },
+    )
+    .await;
     for depth in [Depth::Counts, Depth::Digests] {
         let report = twins.verify(depth).await;
         assert!(report.equal && report.differences.is_empty(), "{report:?}");
@@ -89,12 +124,22 @@ async fn like_deployments_are_equal() {
 async fn differences_are_named_by_id() {
     let twins = Twins::start().await;
     twins.insert("many", &numbered(110_000)).await;
-    twins.insert("types", &[document(&[("_id", embed(kind::DOCUMENT, &[("k", int(1))])), ("a", int(1))])]).await;
+    twins
+        .insert(
+            "types",
+            &[document(&[
+                ("_id", embed(kind::DOCUMENT, &[("k", int(1))])),
+                ("a", int(1)),
+            ])],
+        )
+        .await;
     let [source, target] = &twins.clients;
-    let delete = |id: i32| doc! { "delete": "many", "deletes": [{ "q": { "_id": id }, "limit": 1 }] };
+    let delete =
+        |id: i32| doc! { "delete": "many", "deletes": [{ "q": { "_id": id }, "limit": 1 }] };
     fixture::run(target, "t", delete(10)).await;
     fixture::run(source, "t", delete(100_000)).await;
-    let double = doc! { "update": "types", "updates": [{ "q": {}, "u": { "$set": { "a": 1.0 } } }] };
+    let double =
+        doc! { "update": "types", "updates": [{ "q": {}, "u": { "$set": { "a": 1.0 } } }] };
     fixture::run(target, "t", double).await;
 
     let report = twins.verify(Depth::Digests).await;
@@ -107,12 +152,22 @@ async fn differences_are_named_by_id() {
         "t.types: _id { \"k\": 1 } has another type in field `a`: int32 on the source, double on the target",
     ];
     assert_eq!(differences, expected);
-    let mut counts: Vec<_> = report.differing.iter().map(|d| (d.shard.as_str(), d.ns.as_str(), d.documents)).collect();
+    let mut counts: Vec<_> = report
+        .differing
+        .iter()
+        .map(|d| (d.shard.as_str(), d.ns.as_str(), d.documents))
+        .collect();
     counts.sort_unstable();
     assert_eq!(counts, [("source", "t.many", 2), ("source", "t.types", 1)]);
     let told = report.told().join("; ");
-    assert!(told.contains("t.many on source shard source: 2 documents differ"), "{told}");
-    assert!(told.contains("`shardlift restart --shard source --ns t.many`"), "{told}");
+    assert!(
+        told.contains("t.many on source shard source: 2 documents differ"),
+        "{told}"
+    );
+    assert!(
+        told.contains("`shardlift restart --shard source --ns t.many`"),
+        "{told}"
+    );
     let report = twins.verify(Depth::Counts).await;
     assert!(!report.equal && report.differences.len() == 2, "{report:?}");
 }
@@ -124,26 +179,38 @@ async fn documents_with_ids_of_every_kind_are_found_by_id() {
     let twins = Twins::start().await;
     let [source, target] = &twins.clients;
     let mut random = Random(31);
-    let mut documents: Vec<_> = (0..9_000).map(|_| document(&[("_id", random.value(3)), ("a", int(1))])).collect();
+    let mut documents: Vec<_> = (0..9_000)
+        .map(|_| document(&[("_id", random.value(3)), ("a", int(1))]))
+        .collect();
     // None twice (the server's error would repeat it).
     let mut seen = HashSet::new();
     documents.retain(|d| id_of(d).is_some_and(|id| seen.insert(IdKey::new(id))));
     insert(source, "c", &documents).await;
     let stored = find(source, "c", &rawdoc! {}).await;
-    assert!(1_000 < stored.len(), "only {} of the random ids were taken", stored.len());
+    assert!(
+        1_000 < stored.len(),
+        "only {} of the random ids were taken",
+        stored.len()
+    );
     assert_eq!(insert(target, "c", &stored).await, []);
 
     let uuid = bson::Uuid::from_bytes([7; 16]);
     let mut touched = Touched::default();
     let round = touched.begin(uuid);
     let at = Position::from_raw(1);
-    stored.iter().for_each(|d| touched.note(&uuid, &IdKey::new(id_of(d).unwrap()), at, stored.len()));
-    let ids = touched.of(&uuid, round, at, usize::MAX).expect("the server takes no id that cannot be asked for");
+    stored
+        .iter()
+        .for_each(|d| touched.note(&uuid, &IdKey::new(id_of(d).unwrap()), at, stored.len()));
+    let ids = touched
+        .of(&uuid, round, at, usize::MAX)
+        .expect("the server takes no id that cannot be asked for");
     assert_eq!(ids.len(), stored.len());
 
     let different = async || {
-        let (source, target) =
-            (fixture::source(&twins.sets[0].uri()).await, fixture::target(&twins.sets[1].uri()).await);
+        let (source, target) = (
+            fixture::source(&twins.sets[0].uri()).await,
+            fixture::target(&twins.sets[1].uri()).await,
+        );
         let catalog = catalog::read(&source).await.unwrap();
         let job = Job {
             source: &source,
@@ -166,7 +233,12 @@ async fn documents_with_ids_of_every_kind_are_found_by_id() {
     let changed = different().await;
     assert!(changed.iter().all(|(_, how)| *how == recheck::How::Changed));
     assert_eq!(changed.len(), stored.len());
-    fixture::run(target, "t", doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 0 }] }).await;
+    fixture::run(
+        target,
+        "t",
+        doc! { "delete": "c", "deletes": [{ "q": {}, "limit": 0 }] },
+    )
+    .await;
     let missing = different().await;
     assert!(missing.iter().all(|(_, how)| *how == recheck::How::Missing));
     assert_eq!(missing.len(), stored.len());
@@ -180,8 +252,20 @@ async fn many_differences_are_bounded() {
         let report = twins.verify(depth).await;
         assert!(!report.equal);
         assert_eq!(report.differences.len(), verify::DIFFERENCES_MAX);
-        assert!(report.differences.iter().all(|d| d.ends_with("is missing on the target")), "{report:?}");
-        assert!(report.told().iter().any(|told| told.contains("documents differ")), "{report:?}");
+        assert!(
+            report
+                .differences
+                .iter()
+                .all(|d| d.ends_with("is missing on the target")),
+            "{report:?}"
+        );
+        assert!(
+            report
+                .told()
+                .iter()
+                .any(|told| told.contains("documents differ")),
+            "{report:?}"
+        );
     }
 }
 
@@ -189,12 +273,44 @@ async fn many_differences_are_bounded() {
 async fn collections_read_as_stored_are_compared_too() {
     let twins = Twins::start().await;
     let [source, target] = &twins.clients;
-    twins.run(doc! { "create": "capped", "capped": true, "size": 100_000 }).await;
-    insert(source, "capped", &[rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]).await;
-    insert(target, "capped", &[rawdoc! { "_id": 2 }, rawdoc! { "_id": 1 }]).await;
-    twins.run(doc! { "create": "words", "collation": { "locale": "en", "strength": 2 } }).await;
-    insert(source, "words", &[rawdoc! { "_id": "a" }, rawdoc! { "_id": "b" }, rawdoc! { "_id": "c", "x": 1 }]).await;
-    insert(target, "words", &[rawdoc! { "_id": "c", "x": 2 }, rawdoc! { "_id": "B" }, rawdoc! { "_id": "a" }]).await;
+    twins
+        .run(doc! { "create": "capped", "capped": true, "size": 100_000 })
+        .await;
+    insert(
+        source,
+        "capped",
+        &[rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }],
+    )
+    .await;
+    insert(
+        target,
+        "capped",
+        &[rawdoc! { "_id": 2 }, rawdoc! { "_id": 1 }],
+    )
+    .await;
+    twins
+        .run(doc! { "create": "words", "collation": { "locale": "en", "strength": 2 } })
+        .await;
+    insert(
+        source,
+        "words",
+        &[
+            rawdoc! { "_id": "a" },
+            rawdoc! { "_id": "b" },
+            rawdoc! { "_id": "c", "x": 1 },
+        ],
+    )
+    .await;
+    insert(
+        target,
+        "words",
+        &[
+            rawdoc! { "_id": "c", "x": 2 },
+            rawdoc! { "_id": "B" },
+            rawdoc! { "_id": "a" },
+        ],
+    )
+    .await;
 
     let report = twins.verify(Depth::Digests).await;
     let mut differences = report.differences;
@@ -206,39 +322,80 @@ async fn collections_read_as_stored_are_compared_too() {
         "t.words: _id \"c\" has another value in field `x`",
     ];
     assert_eq!(differences, expected);
-    assert!(twins.verify(Depth::Counts).await.equal, "the numbers are the same");
+    assert!(
+        twins.verify(Depth::Counts).await.equal,
+        "the numbers are the same"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orphans_do_not_count_and_strays_do() {
     let (cluster, other) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
     let router = cluster.client().await.unwrap();
-    fixture::run(&router, "admin", doc! { "enableSharding": "t", "primaryShard": "shard0" }).await;
-    fixture::run(&router, "admin", doc! { "shardCollection": "t.c", "key": { "k.x": 1 } }).await;
-    fixture::run(&router, "admin", doc! { "shardCollection": "t.h", "key": { "k": "hashed" } }).await;
-    let documents: Vec<_> = (0..2000).map(|at| rawdoc! { "_id": at, "k": { "x": at % 100 } }).collect();
+    fixture::run(
+        &router,
+        "admin",
+        doc! { "enableSharding": "t", "primaryShard": "shard0" },
+    )
+    .await;
+    fixture::run(
+        &router,
+        "admin",
+        doc! { "shardCollection": "t.c", "key": { "k.x": 1 } },
+    )
+    .await;
+    fixture::run(
+        &router,
+        "admin",
+        doc! { "shardCollection": "t.h", "key": { "k": "hashed" } },
+    )
+    .await;
+    let documents: Vec<_> = (0..2000)
+        .map(|at| rawdoc! { "_id": at, "k": { "x": at % 100 } })
+        .collect();
     for coll in ["c", "h"] {
         assert_eq!(insert(&router, coll, &documents).await, []);
     }
-    fixture::run(&router, "admin", doc! { "split": "t.c", "middle": { "k.x": 50 } }).await;
-    let made = orphans::make(&cluster, "t.c", doc! { "k.x": 50 }, None, "shard1").await.unwrap();
+    fixture::run(
+        &router,
+        "admin",
+        doc! { "split": "t.c", "middle": { "k.x": 50 } },
+    )
+    .await;
+    let made = orphans::make(&cluster, "t.c", doc! { "k.x": 50 }, None, "shard1")
+        .await
+        .unwrap();
     assert_eq!(made, 1000);
 
-    let (source, target) = (fixture::source(&cluster.uri()).await, fixture::target(&other.uri()).await);
+    let (source, target) = (
+        fixture::source(&cluster.uri()).await,
+        fixture::target(&other.uri()).await,
+    );
     let catalog = catalog::read(&source).await.unwrap();
     let mut per_shard = Vec::new();
     for collection in &catalog.collections {
         for shard in 0..2 {
             let ownership = Ownership::of(collection.sharded.as_ref().unwrap(), shard).unwrap();
-            let all = find(&source.shards[shard].client, &collection.ns.coll, &rawdoc! {}).await;
+            let all = find(
+                &source.shards[shard].client,
+                &collection.ns.coll,
+                &rawdoc! {},
+            )
+            .await;
             let owned: Vec<_> = all.into_iter().filter(|d| ownership.owns(d)).collect();
-            assert_eq!(insert(&target.shards[shard].client, &collection.ns.coll, &owned).await, []);
+            assert_eq!(
+                insert(&target.shards[shard].client, &collection.ns.coll, &owned).await,
+                []
+            );
             per_shard.push(owned.len());
         }
     }
     assert_eq!(per_shard[..2], [1000, 1000]);
     assert_eq!(per_shard[2] + per_shard[3], 2000);
-    assert!(per_shard[2..].iter().all(|&n| 500 < n), "{per_shard:?}: both shards own hashed chunks");
+    assert!(
+        per_shard[2..].iter().all(|&n| 500 < n),
+        "{per_shard:?}: both shards own hashed chunks"
+    );
     for depth in [Depth::Counts, Depth::Digests] {
         let report = verify(&source, &target, depth).await;
         assert!(report.equal, "{report:?}");
@@ -254,6 +411,12 @@ async fn orphans_do_not_count_and_strays_do() {
         let mut differences = verify(&source, &target, depth).await.differences;
         differences.sort();
         let extra = "is on the target but not on the source";
-        assert_eq!(differences, [format!("t.c: _id 50 {extra}"), format!("t.plain: _id 2 {extra}")]);
+        assert_eq!(
+            differences,
+            [
+                format!("t.c: _id 50 {extra}"),
+                format!("t.plain: _id 2 {extra}")
+            ]
+        );
     }
 }

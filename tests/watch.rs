@@ -19,49 +19,87 @@ pub(crate) async fn cluster() -> ShardedCluster {
     let options = ShardedOptions {
         cache_gb: 0.25,
         oplog_mb: Some(64),
-        set_parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        set_parameters: parameters
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         ..ShardedOptions::default()
     };
-    ShardedCluster::start(options).await.expect("a local sharded cluster starts")
+    ShardedCluster::start(options)
+        .await
+        .expect("a local sharded cluster starts")
 }
 
 /// `shop.c` by `k`: below 500 on shard0, the rest on shard1.
 pub(crate) async fn fill(client: &Client) {
-    run(client, "admin", doc! {"enableSharding": "shop", "primaryShard": "shard0"}).await;
-    run(client, "admin", doc! {"shardCollection": "shop.c", "key": {"k": 1}}).await;
-    run(client, "admin", doc! {"split": "shop.c", "middle": {"k": 500}}).await;
+    run(
+        client,
+        "admin",
+        doc! {"enableSharding": "shop", "primaryShard": "shard0"},
+    )
+    .await;
+    run(
+        client,
+        "admin",
+        doc! {"shardCollection": "shop.c", "key": {"k": 1}},
+    )
+    .await;
+    run(
+        client,
+        "admin",
+        doc! {"split": "shop.c", "middle": {"k": 500}},
+    )
+    .await;
     move_to(client, 500, "shard1").await;
     let rows = client.database("shop").collection::<Document>("c");
-    rows.insert_many((0..1_000).map(|k| doc! {"_id": k, "k": k, "n": 0})).await.unwrap();
+    rows.insert_many((0..1_000).map(|k| doc! {"_id": k, "k": k, "n": 0}))
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn move_to(client: &Client, k: i32, to: &str) {
-    run(client, "admin", doc! {"moveChunk": "shop.c", "find": {"k": k}, "to": to}).await;
+    run(
+        client,
+        "admin",
+        doc! {"moveChunk": "shop.c", "find": {"k": k}, "to": to},
+    )
+    .await;
 }
 
 /// In the chunk of `k` below 500: one insert, one update, one delete.
 pub(crate) async fn write(client: &Client) {
     let rows = client.database("shop").collection::<Document>("c");
     rows.insert_one(doc! {"_id": 2_000, "k": 10}).await.unwrap();
-    rows.update_one(doc! {"k": 20}, doc! {"$inc": {"n": 1}}).await.unwrap();
+    rows.update_one(doc! {"k": 20}, doc! {"$inc": {"n": 1}})
+        .await
+        .unwrap();
     rows.delete_one(doc! {"k": 30}).await.unwrap();
 }
 
 async fn verified(engine: &mut Engine) {
-    engine.until("ready and verified", |now| now.phase == "ready" && now.pairs.iter().all(|pair| pair.verified)).await;
+    engine
+        .until("ready and verified", |now| {
+            now.phase == "ready" && now.pairs.iter().all(|pair| pair.verified)
+        })
+        .await;
 }
 
 pub(crate) async fn expect_stopped(engine: Engine, what: &str) {
     let outcome = engine.end().await;
     let log = outcome.log.text();
     assert_eq!(outcome.code, 6, "{what}");
-    assert!(log.contains(what) && log.contains("keep the balancers off"), "{what}");
+    assert!(
+        log.contains(what) && log.contains("keep the balancers off"),
+        "{what}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chunk_that_moved_on_the_target_stops_the_run() {
     let (source, target) = tokio::join!(cluster(), cluster());
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     verified(&mut engine).await;
@@ -78,11 +116,17 @@ async fn a_chunk_that_moved_on_the_target_stops_the_run() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chunk_that_moved_away_and_back_stops_the_run_on_either_side() {
     let (source, target) = tokio::join!(cluster(), cluster());
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a).await;
-    for (side, moving, while_up) in
-        [("source", &a, true), ("target", &b, true), ("source", &a, false), ("target", &b, false)]
-    {
+    for (side, moving, while_up) in [
+        ("source", &a, true),
+        ("target", &b, true),
+        ("source", &a, false),
+        ("target", &b, false),
+    ] {
         let mut engine = Engine::start(&source.uri(), &target.uri(), &["--restart"]).await;
         verified(&mut engine).await;
         let up = match while_up {
@@ -112,7 +156,10 @@ async fn a_chunk_that_moved_away_and_back_stops_the_run_on_either_side() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balancer_that_somebody_starts_holds_the_cutover_back_until_it_is_off() {
     let (source, target) = tokio::join!(cluster(), cluster());
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     verified(&mut engine).await;
@@ -122,13 +169,26 @@ async fn a_balancer_that_somebody_starts_holds_the_cutover_back_until_it_is_off(
         // It begins, for nobody has looked yet, and is called off; or is refused by then.
         let before = engine.status().await.unwrap().cutovers_given_up;
         if engine.ask_for_cutover().await.is_ok() {
-            let now = engine.until("called off", |now| before < now.cutovers_given_up).await;
-            assert!(now.last_cutover.as_ref().is_some_and(|why| why.contains(&found)), "{:?}", now.last_cutover);
+            let now = engine
+                .until("called off", |now| before < now.cutovers_given_up)
+                .await;
+            assert!(
+                now.last_cutover
+                    .as_ref()
+                    .is_some_and(|why| why.contains(&found)),
+                "{:?}",
+                now.last_cutover
+            );
         }
         let told = |now: &Snapshot| now.obstacles.iter().any(|text| text.contains(&found));
-        engine.until("held back", |now| told(now) && !now.can_cutover).await;
+        engine
+            .until("held back", |now| told(now) && !now.can_cutover)
+            .await;
         let refused = engine.ask_for_cutover().await.expect_err("it is not ready");
-        assert!(refused.contains(&found) && refused.contains("sh.stopBalancer()"), "{refused}");
+        assert!(
+            refused.contains(&found) && refused.contains("sh.stopBalancer()"),
+            "{refused}"
+        );
         run(client, "admin", doc! {"balancerStop": 1}).await;
         engine.until_ready().await;
     }
@@ -143,17 +203,32 @@ async fn a_watch_that_cannot_look_holds_the_cutover_back_and_goes_on_by_itself()
     let (mut source, mut target) = tokio::join!(cluster(), cluster());
     let a = source.client().await.unwrap();
     fill(&a).await;
-    let mut engine = Engine::start(&source.uri(), &target.uri(), &["--server-timeout-s", "2"]).await;
+    let mut engine =
+        Engine::start(&source.uri(), &target.uri(), &["--server-timeout-s", "2"]).await;
     verified(&mut engine).await;
     for on_source in [true, false] {
         let cluster = if on_source { &mut source } else { &mut target };
         cluster.stop_router();
         let blind = |text: &String| text.contains("whether chunks move cannot be seen now");
-        engine.until("blind", |now| now.obstacles.iter().any(blind) && !now.can_cutover).await;
-        assert!(engine.ask_for_cutover().await.expect_err("it is not ready").contains("cannot be seen"));
+        engine
+            .until("blind", |now| {
+                now.obstacles.iter().any(blind) && !now.can_cutover
+            })
+            .await;
+        assert!(
+            engine
+                .ask_for_cutover()
+                .await
+                .expect_err("it is not ready")
+                .contains("cannot be seen")
+        );
         let cluster = if on_source { &mut source } else { &mut target };
         cluster.start_router().await.unwrap();
-        engine.until("ready again", |now| now.phase == "ready" && now.obstacles.is_empty()).await;
+        engine
+            .until("ready again", |now| {
+                now.phase == "ready" && now.obstacles.is_empty()
+            })
+            .await;
     }
     write(&source.client().await.unwrap()).await;
     engine.cut_over().await;
@@ -163,19 +238,44 @@ async fn a_watch_that_cannot_look_holds_the_cutover_back_and_goes_on_by_itself()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_gives_no_document_another_owner_is_no_change() {
     let (source, target) = tokio::join!(cluster(), cluster());
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a).await;
-    run(&a, "admin", doc! {"shardCollection": "shop.one", "key": {"k": 1}}).await;
+    run(
+        &a,
+        "admin",
+        doc! {"shardCollection": "shop.one", "key": {"k": 1}},
+    )
+    .await;
     let one = a.database("shop").collection::<Document>("one");
-    one.insert_many((0..20).map(|k| doc! {"_id": k, "k": k})).await.unwrap();
+    one.insert_many((0..20).map(|k| doc! {"_id": k, "k": k}))
+        .await
+        .unwrap();
     // Orphans of a move before the run, which are cleaned up while it goes on.
     move_to(&a, 10, "shard1").await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     for client in [&a, &b] {
-        run(client, "admin", doc! {"split": "shop.c", "middle": {"k": 250}}).await;
-        run(client, "admin", doc! {"split": "shop.c", "middle": {"k": 300}}).await;
-        run(client, "admin", doc! {"mergeChunks": "shop.c", "bounds": [{"k": Bson::MinKey}, {"k": 300}]}).await;
+        run(
+            client,
+            "admin",
+            doc! {"split": "shop.c", "middle": {"k": 250}},
+        )
+        .await;
+        run(
+            client,
+            "admin",
+            doc! {"split": "shop.c", "middle": {"k": 300}},
+        )
+        .await;
+        run(
+            client,
+            "admin",
+            doc! {"mergeChunks": "shop.c", "bounds": [{"k": Bson::MinKey}, {"k": 300}]},
+        )
+        .await;
     }
     clear_jumbo(&source).await;
     // A migration to a shard that does not have the collection yet, and that fails.
@@ -183,13 +283,22 @@ async fn what_gives_no_document_another_owner_is_no_change() {
     let fail = |mode: &str| doc! {"configureFailPoint": "failMigrationOnRecipient", "mode": mode};
     run(&recipient, "admin", fail("alwaysOn")).await;
     let chunk = doc! {"moveChunk": "shop.one", "find": {"k": 1}, "to": "shard1"};
-    a.database("admin").run_command(chunk).await.expect_err("it fails while it is on");
+    a.database("admin")
+        .run_command(chunk)
+        .await
+        .expect_err("it fails while it is on");
     run(&recipient, "admin", fail("off")).await;
-    one.update_one(doc! {"k": 5}, doc! {"$set": {"n": 1}}).await.unwrap();
+    one.update_one(doc! {"k": 5}, doc! {"$set": {"n": 1}})
+        .await
+        .unwrap();
     one.delete_one(doc! {"_id": 3}).await.unwrap();
     write(&a).await;
-    let orphans =
-        source.shards()[0].client().await.unwrap().database("config").collection::<Document>("rangeDeletions");
+    let orphans = source.shards()[0]
+        .client()
+        .await
+        .unwrap()
+        .database("config")
+        .collection::<Document>("rangeDeletions");
     while orphans.count_documents(doc! {}).await.unwrap() != 0 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
@@ -200,17 +309,35 @@ async fn what_gives_no_document_another_owner_is_no_change() {
 /// Of a chunk of `shop.c`, which counts the chunk version on as a move does.
 async fn clear_jumbo(cluster: &ShardedCluster) {
     let config = cluster.config().client().await.unwrap();
-    let row = config.database("config").collection::<Document>("collections");
+    let row = config
+        .database("config")
+        .collection::<Document>("collections");
     let row = row.find_one(doc! {"_id": "shop.c"}).await.unwrap().unwrap();
     let chunks = config.database("config").collection::<Document>("chunks");
     let of = doc! {"uuid": row.get("uuid").unwrap()};
     let major = async || {
-        let newest = chunks.find_one(of.clone()).sort(doc! {"lastmod": -1}).await.unwrap().unwrap();
+        let newest = chunks
+            .find_one(of.clone())
+            .sort(doc! {"lastmod": -1})
+            .await
+            .unwrap()
+            .unwrap();
         newest.get_timestamp("lastmod").unwrap().time
     };
     let before = major().await;
-    let chunk = chunks.find_one(of.clone()).sort(doc! {"min": 1}).await.unwrap().unwrap();
-    chunks.update_one(doc! {"_id": chunk.get("_id").unwrap()}, doc! {"$set": {"jumbo": true}}).await.unwrap();
+    let chunk = chunks
+        .find_one(of.clone())
+        .sort(doc! {"min": 1})
+        .await
+        .unwrap()
+        .unwrap();
+    chunks
+        .update_one(
+            doc! {"_id": chunk.get("_id").unwrap()},
+            doc! {"$set": {"jumbo": true}},
+        )
+        .await
+        .unwrap();
     let command = doc! {
         "_configsvrClearJumboFlag": "shop.c", "epoch": row.get("lastmodEpoch").unwrap(),
         "minKey": chunk.get("min").unwrap(), "maxKey": chunk.get("max").unwrap(), "writeConcern": {"w": "majority"},
@@ -229,27 +356,48 @@ async fn a_primary_that_moves_stops_the_run() {
     verified(&mut engine).await;
     run(&a, "admin", doc! {"movePrimary": "shop", "to": "shard1"}).await;
     let _ = engine.ask_for_cutover().await;
-    expect_stopped(engine, "the primary shard of database shop moved on the source").await;
+    expect_stopped(
+        engine,
+        "the primary shard of database shop moved on the source",
+    )
+    .await;
 }
 
 /// The rows of `config.settings`, by `_id`, as they lie.
 async fn settings(cluster: &ShardedCluster) -> Vec<RawDocumentBuf> {
     let config = cluster.config().client().await.unwrap();
-    let rows = config.database("config").collection::<RawDocumentBuf>("settings");
-    rows.find(doc! {}).sort(doc! {"_id": 1}).await.unwrap().try_collect().await.unwrap()
+    let rows = config
+        .database("config")
+        .collection::<RawDocumentBuf>("settings");
+    rows.find(doc! {})
+        .sort(doc! {"_id": 1})
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_stopping_a_balancer_changes_is_as_it_was_when_the_run_is_over() {
     let (source, target) = tokio::join!(cluster(), cluster());
-    let (a, b) = (source.client().await.unwrap(), target.client().await.unwrap());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
     fill(&a).await;
-    let on =
-        doc! {"_id": "balancer", "stopped": false, "mode": "full", "activeWindow": {"start": "1:00", "stop": "2:00"}};
+    let on = doc! {"_id": "balancer", "stopped": false, "mode": "full", "activeWindow": {"start": "1:00", "stop": "2:00"}};
     let rows: [&[Document]; 4] = [
         &[],
-        &[on, doc! {"_id": "autosplit", "enabled": false}, doc! {"_id": "chunksize", "value": 64}],
-        &[doc! {"_id": "balancer", "stopped": true}, doc! {"_id": "autosplit", "enabled": true}],
+        &[
+            on,
+            doc! {"_id": "autosplit", "enabled": false},
+            doc! {"_id": "chunksize", "value": 64},
+        ],
+        &[
+            doc! {"_id": "balancer", "stopped": true},
+            doc! {"_id": "autosplit", "enabled": true},
+        ],
         &[doc! {"_id": "balancer", "mode": "off", "stopped": true}],
     ];
     for rows in rows {
@@ -257,24 +405,46 @@ async fn all_that_stopping_a_balancer_changes_is_as_it_was_when_the_run_is_over(
             let config = cluster.config().client().await.unwrap();
             let settings = config.database("config").collection::<Document>("settings");
             // The engine reads what a majority has.
-            settings.delete_many(doc! {}).write_concern(WriteConcern::majority()).await.unwrap();
+            settings
+                .delete_many(doc! {})
+                .write_concern(WriteConcern::majority())
+                .await
+                .unwrap();
             for row in rows {
-                settings.insert_one(row).write_concern(WriteConcern::majority()).await.unwrap();
+                settings
+                    .insert_one(row)
+                    .write_concern(WriteConcern::majority())
+                    .await
+                    .unwrap();
             }
         }
         let before = (settings(&source).await, settings(&target).await);
         let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
         engine.until_ready().await;
         for client in [&a, &b] {
-            assert_eq!(run(client, "admin", doc! {"balancerStatus": 1}).await.get_str("mode").unwrap(), "off");
+            assert_eq!(
+                run(client, "admin", doc! {"balancerStatus": 1})
+                    .await
+                    .get_str("mode")
+                    .unwrap(),
+                "off"
+            );
         }
         engine.cancel().await;
         assert_eq!(engine.end().await.code, 130);
-        assert_eq!((settings(&source).await, settings(&target).await), before, "after a cancel");
+        assert_eq!(
+            (settings(&source).await, settings(&target).await),
+            before,
+            "after a cancel"
+        );
         let mut engine = Engine::start(&source.uri(), &target.uri(), &["--restart"]).await;
         engine.until_ready().await;
         engine.cut_over().await;
-        assert_eq!((settings(&source).await, settings(&target).await), before, "after a cutover");
+        assert_eq!(
+            (settings(&source).await, settings(&target).await),
+            before,
+            "after a cutover"
+        );
         wipe(&b).await;
     }
 }
@@ -284,11 +454,24 @@ async fn what_does_not_travel_and_matters_to_the_balancer_is_told_by_name() {
     let (source, target) = tokio::join!(cluster(), cluster());
     let a = source.client().await.unwrap();
     fill(&a).await;
-    run(&a, "admin", doc! {"configureCollectionBalancing": "shop.c", "chunkSize": 32}).await;
+    run(
+        &a,
+        "admin",
+        doc! {"configureCollectionBalancing": "shop.c", "chunkSize": 32},
+    )
+    .await;
     let config = source.config().client().await.unwrap().database("config");
     let pin = doc! {"$set": {"noBalance": true}};
-    config.collection::<Document>("collections").update_one(doc! {"_id": "shop.c"}, pin).await.unwrap();
-    config.collection::<Document>("settings").insert_one(doc! {"_id": "chunksize", "value": 64}).await.unwrap();
+    config
+        .collection::<Document>("collections")
+        .update_one(doc! {"_id": "shop.c"}, pin)
+        .await
+        .unwrap();
+    config
+        .collection::<Document>("settings")
+        .insert_one(doc! {"_id": "chunksize", "value": 64})
+        .await
+        .unwrap();
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until_ready().await;
     let warnings = engine.status().await.unwrap().warnings.join("\n");
@@ -307,19 +490,30 @@ async fn a_look_reads_no_chunks() {
     let cluster = cluster().await;
     let client = cluster.client().await.unwrap();
     const CHUNKS: i32 = 2_000;
-    run(&client, "admin", doc! {"shardCollection": "d.c", "key": {"h": "hashed"}, "numInitialChunks": CHUNKS}).await;
+    run(
+        &client,
+        "admin",
+        doc! {"shardCollection": "d.c", "key": {"h": "hashed"}, "numInitialChunks": CHUNKS},
+    )
+    .await;
     let side = fixture::source(&cluster.uri()).await;
     let config = cluster.config().client().await.unwrap();
     let examined = async || {
         let status = run(&config, "admin", doc! {"serverStatus": 1}).await;
-        let executor = status.get_document("metrics").unwrap().get_document("queryExecutor").unwrap();
+        let executor = status
+            .get_document("metrics")
+            .unwrap()
+            .get_document("queryExecutor")
+            .unwrap();
         executor.get_i64("scanned").unwrap() + executor.get_i64("scannedObjects").unwrap()
     };
     let before = examined().await;
     let versions = versions::read(&side).await.unwrap();
     let looked_at = examined().await - before;
     let rows: Vec<_> = versions.collections.into_values().collect();
-    let [row] = &rows[..] else { panic!("one collection is sharded: {rows:?}") };
+    let [row] = &rows[..] else {
+        panic!("one collection is sharded: {rows:?}")
+    };
     assert_eq!((row.ns.to_string().as_str(), row.major), ("d.c", 1));
     assert!(looked_at < i64::from(CHUNKS) / 2, "{looked_at}");
 }

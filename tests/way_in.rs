@@ -29,13 +29,21 @@ const RATE: f64 = 300.0;
 
 /// Fills the source, every BSON type and documents of 16 MB among it; returns the bytes.
 async fn fill(source: &str) -> i64 {
-    let args = PopulateArgs { docs: DOCS, types: true, ..PopulateArgs::new(source) };
+    let args = PopulateArgs {
+        docs: DOCS,
+        types: true,
+        ..PopulateArgs::new(source)
+    };
     populate::populate(&args).await.unwrap().bytes as i64
 }
 
 /// Moves all of it, under load.
 async fn migrate(source: &str, target: &str) {
-    let load = LoadOptions { rate: RATE, connections: 2, ..LoadOptions::new(source) };
+    let load = LoadOptions {
+        rate: RATE,
+        connections: 2,
+        ..LoadOptions::new(source)
+    };
     let load = Load::start(load).await.unwrap();
     let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
@@ -63,11 +71,30 @@ impl Guarded {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let ca = authority.file();
         let [ca, own, key] = [&ca, &own, &key].map(|path| path.to_str().unwrap());
-        let args = ["--replSet", name, "--oplogSize", "256", "--keyFile", key, "--tlsMode", "requireTLS"];
-        let tls = ["--tlsCAFile", ca, "--tlsCertificateKeyFile", own, "--tlsAllowConnectionsWithoutCertificates"];
+        let args = [
+            "--replSet",
+            name,
+            "--oplogSize",
+            "256",
+            "--keyFile",
+            key,
+            "--tlsMode",
+            "requireTLS",
+        ];
+        let tls = [
+            "--tlsCAFile",
+            ca,
+            "--tlsCertificateKeyFile",
+            own,
+            "--tlsAllowConnectionsWithoutCertificates",
+        ];
         let trust = format!("tls=true&tlsCAFile={}", in_uri(Path::new(ca)));
         let server = fixture::Server::start_in(dir, name, &[&args[..], &tls[..]].concat()).await;
-        let guarded = Guarded { server, trust, certificate: in_uri(&certificate) };
+        let guarded = Guarded {
+            server,
+            trust,
+            certificate: in_uri(&certificate),
+        };
         guarded.initiate(name).await;
         guarded
     }
@@ -75,17 +102,35 @@ impl Guarded {
     /// As long as there is no user, who comes from this host is let in.
     async fn initiate(&self, name: &str) {
         let host = &self.server.host;
-        let first = client(&format!("mongodb://{host}/?directConnection=true&{}", self.trust)).await;
+        let first = client(&format!(
+            "mongodb://{host}/?directConnection=true&{}",
+            self.trust
+        ))
+        .await;
         let members = doc! {"_id": name, "members": [{"_id": 0, "host": host}]};
         run(&first, "admin", doc! {"replSetInitiate": members}).await;
-        while !run(&first, "admin", doc! {"hello": 1}).await.get_bool("isWritablePrimary").unwrap() {
+        while !run(&first, "admin", doc! {"hello": 1})
+            .await
+            .get_bool("isWritablePrimary")
+            .unwrap()
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        run(&first, "admin", doc! {"createUser": "root", "pwd": "p@ss", "roles": ["root"]}).await;
+        run(
+            &first,
+            "admin",
+            doc! {"createUser": "root", "pwd": "p@ss", "roles": ["root"]},
+        )
+        .await;
         let root = client(&self.by_password("SCRAM-SHA-256")).await;
         let roles = [doc! {"role": "root", "db": "admin"}];
         let mover = certificates::user_of("mover");
-        run(&root, "$external", doc! {"createUser": mover, "roles": &roles[..]}).await;
+        run(
+            &root,
+            "$external",
+            doc! {"createUser": mover, "roles": &roles[..]},
+        )
+        .await;
         let old = doc! {"createUser": "old", "pwd": "p@ss", "roles": &roles[..], "mechanisms": ["SCRAM-SHA-1"]};
         run(&root, "admin", old).await;
     }
@@ -96,13 +141,23 @@ impl Guarded {
 
     /// The mechanism is what both sides know best.
     fn as_user(&self, name: &str) -> String {
-        format!("mongodb://{name}:p%40ss@{}/?{}", self.server.host, self.trust)
+        format!(
+            "mongodb://{name}:p%40ss@{}/?{}",
+            self.server.host, self.trust
+        )
     }
 
     fn by_certificate(&self) -> String {
-        let Guarded { server, trust, certificate } = self;
+        let Guarded {
+            server,
+            trust,
+            certificate,
+        } = self;
         let login = "authMechanism=MONGODB-X509&authSource=%24external";
-        format!("mongodb://{}/?{trust}&tlsCertificateKeyFile={certificate}&{login}", server.host)
+        format!(
+            "mongodb://{}/?{trust}&tlsCertificateKeyFile={certificate}&{login}",
+            server.host
+        )
     }
 }
 
@@ -126,7 +181,12 @@ impl Watch {
 
     async fn status(&self, path: &str) -> Bson {
         let status = run(&self.0, "admin", doc! {"serverStatus": 1}).await;
-        let down = |at: Bson, name| at.as_document().and_then(|at| at.get(name)).expect("the server counts it").clone();
+        let down = |at: Bson, name| {
+            at.as_document()
+                .and_then(|at| at.get(name))
+                .expect("the server counts it")
+                .clone()
+        };
         path.split('/').fold(Bson::Document(status), down)
     }
 
@@ -134,8 +194,18 @@ impl Watch {
     async fn logins(&self) -> BTreeMap<String, i64> {
         let mechanisms = self.status("security/authentication/mechanisms").await;
         let row = |(name, counts): (&String, &Bson)| {
-            let successful = |of: &str| counts.as_document().unwrap().get_document(of).unwrap().get_i64("successful");
-            (name.clone(), successful("authenticate").unwrap() - successful("clusterAuthenticate").unwrap())
+            let successful = |of: &str| {
+                counts
+                    .as_document()
+                    .unwrap()
+                    .get_document(of)
+                    .unwrap()
+                    .get_i64("successful")
+            };
+            (
+                name.clone(),
+                successful("authenticate").unwrap() - successful("clusterAuthenticate").unwrap(),
+            )
         };
         mechanisms.as_document().unwrap().iter().map(row).collect()
     }
@@ -146,21 +216,46 @@ impl Watch {
         let network = self.status("network").await;
         let network = network.as_document().unwrap();
         let all = network.get_i64("bytesIn").unwrap() + network.get_i64("bytesOut").unwrap();
-        let of = network.get_document("compression").unwrap().get_document(compressor).unwrap();
+        let of = network
+            .get_document("compression")
+            .unwrap()
+            .get_document(compressor)
+            .unwrap();
         let bytes = |side: &str, field| of.get_document(side).unwrap().get_i64(field).unwrap();
-        (bytes("compressor", "bytesIn") + bytes("decompressor", "bytesOut"), all)
+        (
+            bytes("compressor", "bytesIn") + bytes("decompressor", "bytesOut"),
+            all,
+        )
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_moves_between_servers_that_ask_for_tls_and_a_login() {
     let (a, b) = tokio::join!(Guarded::start("guarded_a"), Guarded::start("guarded_b"));
-    let (source_watch, target_watch) = (Watch::of(&a.by_certificate()).await, Watch::of(&b.by_certificate()).await);
+    let (source_watch, target_watch) = (
+        Watch::of(&a.by_certificate()).await,
+        Watch::of(&b.by_certificate()).await,
+    );
     fill(&a.by_certificate()).await;
     let rows = [
-        (a.by_password("SCRAM-SHA-256"), b.by_certificate(), "SCRAM-SHA-256", "MONGODB-X509"),
-        (a.as_user("old"), b.as_user("root"), "SCRAM-SHA-1", "SCRAM-SHA-256"),
-        (a.by_certificate(), b.by_password("SCRAM-SHA-1"), "MONGODB-X509", "SCRAM-SHA-1"),
+        (
+            a.by_password("SCRAM-SHA-256"),
+            b.by_certificate(),
+            "SCRAM-SHA-256",
+            "MONGODB-X509",
+        ),
+        (
+            a.as_user("old"),
+            b.as_user("root"),
+            "SCRAM-SHA-1",
+            "SCRAM-SHA-256",
+        ),
+        (
+            a.by_certificate(),
+            b.by_password("SCRAM-SHA-1"),
+            "MONGODB-X509",
+            "SCRAM-SHA-1",
+        ),
     ];
     for (source, target, source_way, target_way) in rows {
         wipe(&target_watch.0).await;
@@ -173,26 +268,44 @@ async fn data_moves_between_servers_that_ask_for_tls_and_a_login() {
 }
 
 fn risen<'a>(before: &BTreeMap<String, i64>, now: &'a BTreeMap<String, i64>) -> Vec<&'a str> {
-    now.iter().filter(|(name, count)| before.get(*name) != Some(count)).map(|(name, _)| name.as_str()).collect()
+    now.iter()
+        .filter(|(name, count)| before.get(*name) != Some(count))
+        .map(|(name, _)| name.as_str())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_moves_compressed_where_the_uri_asks_for_it() {
-    let (a, b) = tokio::join!(fixture::replica_set("a", &[]), fixture::replica_set("b", &[]));
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
     let (source_watch, target_watch) = (Watch::of(&a.uri()).await, Watch::of(&b.uri()).await);
     let bytes = fill(&a.uri()).await;
     for (source_way, target_way) in [("zstd", "snappy"), ("snappy", "zstd")] {
         wipe(&target_watch.0).await;
         let source = format!("{}&compressors={source_way}", a.uri());
         let target = format!("{}&compressors={target_way}", b.uri());
-        let before = (source_watch.traffic(source_way).await, target_watch.traffic(target_way).await);
+        let before = (
+            source_watch.traffic(source_way).await,
+            target_watch.traffic(target_way).await,
+        );
         migrate(&source, &target).await;
-        for (watch, before, way) in [(&source_watch, before.0, source_way), (&target_watch, before.1, target_way)] {
+        for (watch, before, way) in [
+            (&source_watch, before.0, source_way),
+            (&target_watch, before.1, target_way),
+        ] {
             let now = watch.traffic(way).await;
             let (compressed, all) = (now.0 - before.0, now.1 - before.1);
-            assert!(bytes < compressed, "{way}: {compressed} of {all} for {bytes} of documents");
+            assert!(
+                bytes < compressed,
+                "{way}: {compressed} of {all} for {bytes} of documents"
+            );
             // Logins, and what the driver and this test ask.
-            assert!(all - compressed < bytes / 10, "{way}: {compressed} of {all}");
+            assert!(
+                all - compressed < bytes / 10,
+                "{way}: {compressed} of {all}"
+            );
         }
         expect_equal(&source, &target).await;
     }
@@ -200,14 +313,24 @@ async fn data_moves_compressed_where_the_uri_asks_for_it() {
 
 /// Payload and conversation of a server's answer to a step of a login.
 fn step(reply: &Document) -> (&[u8], Bson) {
-    let Some(Bson::Binary(payload)) = reply.get("payload") else { panic!("{reply}") };
+    let Some(Bson::Binary(payload)) = reply.get("payload") else {
+        panic!("{reply}")
+    };
     (&payload.bytes, reply.get("conversationId").unwrap().clone())
 }
 
 /// Logs in by our own steps, the driver only carrying them.
-async fn log_in(carrier: &Client, mut login: Scram, name: &str, cache: &SaltedCache) -> Result<(), Error> {
+async fn log_in(
+    carrier: &Client,
+    mut login: Scram,
+    name: &str,
+    cache: &SaltedCache,
+) -> Result<(), Error> {
     let admin = carrier.database("admin");
-    let payload = |bytes| Binary { subtype: bson::spec::BinarySubtype::Generic, bytes };
+    let payload = |bytes| Binary {
+        subtype: bson::spec::BinarySubtype::Generic,
+        bytes,
+    };
     let options = doc! {"skipEmptyExchange": true};
     let start = doc! {"saslStart": 1, "mechanism": name, "payload": payload(login.first()), "options": options};
     let reply = admin.run_command(start).await?;
@@ -223,32 +346,60 @@ async fn log_in(carrier: &Client, mut login: Scram, name: &str, cache: &SaltedCa
 async fn our_own_logins_and_handshakes_are_what_a_server_takes() {
     let guarded = Guarded::start("guarded").await;
     let root = client(&guarded.by_password("SCRAM-SHA-256")).await;
-    let users = [("plain", "p@ss"), ("a=b,c", "pass,word="), ("\u{2168}", "I\u{ad}\u{2168} stra\u{df}e")];
+    let users = [
+        ("plain", "p@ss"),
+        ("a=b,c", "pass,word="),
+        ("\u{2168}", "I\u{ad}\u{2168} stra\u{df}e"),
+    ];
     for (user, password) in users {
-        run(&root, "admin", doc! {"createUser": user, "pwd": password, "roles": ["clusterMonitor"]}).await;
+        run(
+            &root,
+            "admin",
+            doc! {"createUser": user, "pwd": password, "roles": ["clusterMonitor"]},
+        )
+        .await;
     }
     // One connection, so that the steps of a login meet, and what it may do is seen after.
-    let uri = format!("mongodb://{}/?directConnection=true&maxPoolSize=1&{}", guarded.server.host, guarded.trust);
+    let uri = format!(
+        "mongodb://{}/?directConnection=true&maxPoolSize=1&{}",
+        guarded.server.host, guarded.trust
+    );
     for mechanism in [Mechanism::Sha1, Mechanism::Sha256] {
         for (user, password) in users {
             let (carrier, cache) = (client(&uri).await, SaltedCache::default());
             let wrong = Scram::new(mechanism, user, "wrong").unwrap();
-            let refused = log_in(&carrier, wrong, mechanism.name(), &SaltedCache::default()).await.unwrap_err();
+            let refused = log_in(&carrier, wrong, mechanism.name(), &SaltedCache::default())
+                .await
+                .unwrap_err();
             assert_eq!(refused.code, Some(18), "{refused}");
             for _ in 0..2 {
                 let carrier = client(&uri).await;
                 let login = Scram::new(mechanism, user, password).unwrap();
-                log_in(&carrier, login, mechanism.name(), &cache).await.unwrap();
+                log_in(&carrier, login, mechanism.name(), &cache)
+                    .await
+                    .unwrap();
                 run(&carrier, "admin", doc! {"serverStatus": 1}).await;
             }
         }
     }
     for uri in [guarded.as_user("root"), guarded.by_certificate()] {
-        let Some(TlsChoice::Enabled(options)) = ClientOptions::parse(&uri).await.unwrap().tls else { panic!("{uri}") };
+        let Some(TlsChoice::Enabled(options)) = ClientOptions::parse(&uri).await.unwrap().tls
+        else {
+            panic!("{uri}")
+        };
         let tls = Tls::new(&options).unwrap();
         let open = || TcpStream::connect(&guarded.server.host);
-        tls.connect("127.0.0.1", open().await.unwrap()).await.unwrap();
-        let error = tls.connect("localhost", open().await.unwrap()).await.unwrap_err();
-        assert_eq!(error.kind, Kind::Connect, "its certificate has only the address: {error}");
+        tls.connect("127.0.0.1", open().await.unwrap())
+            .await
+            .unwrap();
+        let error = tls
+            .connect("localhost", open().await.unwrap())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.kind,
+            Kind::Connect,
+            "its certificate has only the address: {error}"
+        );
     }
 }

@@ -28,13 +28,18 @@ use shardlift::state::UnitState;
 
 const OPS: u32 = 4_096;
 const LANES: usize = 4;
-const LIMITS: FlushLimits = FlushLimits { ops_max: 10_000, bytes_max: 48 << 20 };
+const LIMITS: FlushLimits = FlushLimits {
+    ops_max: 10_000,
+    bytes_max: 48 << 20,
+};
 const UUID: Uuid = Uuid::from_bytes([7; 16]);
 
 /// A document of about 1 KB with a dozen fields, some of them below the top.
 fn document(i: u32) -> RawDocumentBuf {
     let mut items = RawArrayBuf::new();
-    (0..3).for_each(|item| items.push(rawdoc! { "sku": format!("sku-{item:06}"), "count": item, "price": 9.5 }));
+    (0..3).for_each(|item| {
+        items.push(rawdoc! { "sku": format!("sku-{item:06}"), "count": item, "price": 9.5 })
+    });
     rawdoc! {
         "_id": id(i), "customer": i as i64, "state": "open", "total": 17.5, "created": bson::DateTime::from_millis(1 << 40),
         "address": { "street": "Some Street 17", "city": "Some City", "zip": "12345" },
@@ -52,7 +57,13 @@ fn id(i: u32) -> ObjectId {
 fn entry(kind: usize, i: u32) -> RawDocumentBuf {
     let ui = || bson::Binary::from(UUID);
     let session = || rawdoc! { "id": bson::Binary::from(Uuid::from_bytes([9; 16])), "uid": ui() };
-    let (ts, wall) = (Timestamp { time: 9, increment: i + 1 }, bson::DateTime::from_millis(9_000 + i as i64 / 4));
+    let (ts, wall) = (
+        Timestamp {
+            time: 9,
+            increment: i + 1,
+        },
+        bson::DateTime::from_millis(9_000 + i as i64 / 4),
+    );
     let none = || rawdoc! { "ts": Timestamp { time: 0, increment: 0 }, "t": -1i64 };
     match kind {
         0 => rawdoc! {
@@ -74,9 +85,19 @@ fn entry(kind: usize, i: u32) -> RawDocumentBuf {
 fn block(kind: impl Fn(u32) -> usize) -> Arc<Block> {
     let entries: RawArrayBuf = (0..OPS).map(|i| entry(kind(i), i)).collect();
     // Its items, without length and end.
-    let payload = entries.as_bytes()[4..].strip_suffix(&[0]).expect("an array ends with a zero").to_vec();
-    let mark = |increment| Mark { position: Timestamp { time: 9, increment }.into(), term: 1 };
-    Arc::new(Block { first: mark(1), last: mark(OPS), payload: payload.into() })
+    let payload = entries.as_bytes()[4..]
+        .strip_suffix(&[0])
+        .expect("an array ends with a zero")
+        .to_vec();
+    let mark = |increment| Mark {
+        position: Timestamp { time: 9, increment }.into(),
+        term: 1,
+    };
+    Arc::new(Block {
+        first: mark(1),
+        last: mark(OPS),
+        payload: payload.into(),
+    })
 }
 
 struct Pair {
@@ -90,8 +111,17 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let lanes: Vec<Arc<Inbox>> = (0..LANES).map(|_| Arc::default()).collect();
-        let mut gate = Gate::new(Mark { position: Position::default(), term: 1 }, lanes.clone());
-        let ns = Namespace { db: "shop".to_owned(), coll: "orders".to_owned() };
+        let mut gate = Gate::new(
+            Mark {
+                position: Position::default(),
+                term: 1,
+            },
+            lanes.clone(),
+        );
+        let ns = Namespace {
+            db: "shop".to_owned(),
+            coll: "orders".to_owned(),
+        };
         let tracked = Arc::new(Tracked::new(UUID, ns, Traits::default()));
         tracked.bind(UUID);
         gate.admit(tracked, &[], &[UnitState::Settled]);
@@ -115,14 +145,21 @@ impl Pair {
         };
         let mut origin = Origin::shared(block.payload.clone(), permit);
         let mut entries = feed::entries(block);
-        while !matches!(plain.pass(&mut entries, &mut origin).expect("entries of users"), Next::Nothing) {}
+        while !matches!(
+            plain
+                .pass(&mut entries, &mut origin)
+                .expect("entries of users"),
+            Next::Nothing
+        ) {}
     }
 
     /// As a lane and its writer do it; the bytes of all commands.
     fn drain(&self) -> usize {
         let mut bytes = 0;
         for lane in &self.lanes {
-            let Some(mut queue) = lane.try_take() else { continue };
+            let Some(mut queue) = lane.try_take() else {
+                continue;
+            };
             let (oldest, mut applied) = (Oldest::of(&queue), 0);
             while !queue.is_empty() {
                 let writes = compile(&mut queue, LIMITS);
@@ -139,14 +176,29 @@ impl Pair {
 fn commands(writes: &CollectionWrites) -> usize {
     let collection = &*writes.collection;
     let all: Vec<&Statement> = writes.statements.iter().collect();
-    let (delicate, rest): (Vec<&Statement>, Vec<_>) = all.into_iter().partition(|s| delicate::is(collection, s));
-    let (deletes, rest): (Vec<&Statement>, Vec<_>) = rest.into_iter().partition(|s| s.base == Base::Gone);
-    let (inserts, updates): (Vec<&Statement>, Vec<_>) = rest.into_iter().partition(|s| s.is_insert());
+    let (delicate, rest): (Vec<&Statement>, Vec<_>) =
+        all.into_iter().partition(|s| delicate::is(collection, s));
+    let (deletes, rest): (Vec<&Statement>, Vec<_>) =
+        rest.into_iter().partition(|s| s.base == Base::Gone);
+    let (inserts, updates): (Vec<&Statement>, Vec<_>) =
+        rest.into_iter().partition(|s| s.is_insert());
     assert!(delicate.is_empty());
-    let weight: usize = [&inserts, &updates, &deletes].into_iter().flatten().map(|s| s.weight()).sum();
-    let inserts = if inserts.is_empty() { 0 } else { render_inserts(collection, &inserts).bytes() };
-    let others = [&updates, &deletes].into_iter().filter(|batch| !batch.is_empty());
-    others.fold(weight + inserts, |sum, batch| sum + render_in_transaction(collection, batch).bytes())
+    let weight: usize = [&inserts, &updates, &deletes]
+        .into_iter()
+        .flatten()
+        .map(|s| s.weight())
+        .sum();
+    let inserts = if inserts.is_empty() {
+        0
+    } else {
+        render_inserts(collection, &inserts).bytes()
+    };
+    let others = [&updates, &deletes]
+        .into_iter()
+        .filter(|batch| !batch.is_empty());
+    others.fold(weight + inserts, |sum, batch| {
+        sum + render_in_transaction(collection, batch).bytes()
+    })
 }
 
 /// Allocations per hundred ops by kind, with those of the queues: an insert is the copy
@@ -164,10 +216,15 @@ pub(crate) fn follow(c: &mut Criterion) {
         });
         let per_hundred = count * 100 / u64::from(OPS);
         println!("{name}: {per_hundred} allocations per hundred ops");
-        assert!(per_hundred <= most, "{name}: {per_hundred} allocations per hundred ops, {most} are expected");
+        assert!(
+            per_hundred <= most,
+            "{name}: {per_hundred} allocations per hundred ops, {most} are expected"
+        );
     }
     let mut group = c.benchmark_group("follow");
-    group.throughput(Throughput::Elements(OPS.into())).sample_size(40);
+    group
+        .throughput(Throughput::Elements(OPS.into()))
+        .sample_size(40);
     for (name, block) in [
         ("inserts", block(|_| 0)),
         ("updates", block(|_| 1)),

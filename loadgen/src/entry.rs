@@ -45,21 +45,38 @@ impl Entry {
     /// # Errors
     /// `Usage` for a URI that cannot be read, `Server` where nobody answers.
     pub async fn connect(uri: &str, pool_max: u32) -> Result<Self> {
-        let mut options =
-            ClientOptions::parse(uri).await.map_err(|e| WorkloadError::Usage(format!("cannot use the URI: {e}")))?;
+        let mut options = ClientOptions::parse(uri)
+            .await
+            .map_err(|e| WorkloadError::Usage(format!("cannot use the URI: {e}")))?;
         options.retry_writes = Some(false);
         options.max_pool_size = Some(pool_max);
-        options.server_selection_timeout.get_or_insert(std::time::Duration::from_secs(15));
+        options
+            .server_selection_timeout
+            .get_or_insert(std::time::Duration::from_secs(15));
         let client = Client::with_options(options.clone()).doing(|| "making a client".into())?;
-        let hello = client.database("admin").run_command(doc! {"hello": 1}).await.doing(|| "saying hello".into())?;
+        let hello = client
+            .database("admin")
+            .run_command(doc! {"hello": 1})
+            .await
+            .doing(|| "saying hello".into())?;
         let router = hello.get_str("msg").ok() == Some("isdbgrid");
         let shards = match router {
             true => shards_of(&client, &options).await?,
-            false => vec![ShardEntry { id: "replica set".into(), hosts: String::new(), client: client.clone() }],
+            false => vec![ShardEntry {
+                id: "replica set".into(),
+                hosts: String::new(),
+                client: client.clone(),
+            }],
         };
         let stand_in = router && hello.get_bool("standIn").unwrap_or(false);
         let version = version_of(&client).await?;
-        Ok(Entry { client, router, stand_in, version, shards })
+        Ok(Entry {
+            client,
+            router,
+            stand_in,
+            version,
+            shards,
+        })
     }
 
     /// Runs a command on `admin`, at the router or the replica set's primary.
@@ -69,20 +86,35 @@ impl Entry {
 
     /// Every row of a collection of the `config` database, in natural order.
     pub async fn config_rows(&self, collection: &str, filter: Document) -> Result<Vec<Document>> {
-        let rows = self.client.database("config").collection::<Document>(collection);
-        let cursor = rows.find(filter).await.doing(|| format!("reading config.{collection}"))?;
-        cursor.try_collect().await.doing(|| format!("reading config.{collection}"))
+        let rows = self
+            .client
+            .database("config")
+            .collection::<Document>(collection);
+        let cursor = rows
+            .find(filter)
+            .await
+            .doing(|| format!("reading config.{collection}"))?;
+        cursor
+            .try_collect()
+            .await
+            .doing(|| format!("reading config.{collection}"))
     }
 
     /// Position of a shard in `shards`, by id.
     pub fn shard_index(&self, id: &str) -> Result<usize> {
         let found = self.shards.iter().position(|shard| shard.id == id);
-        found.ok_or_else(|| WorkloadError::Usage(format!("shard {id} is not in config.shards: reconnect")))
+        found.ok_or_else(|| {
+            WorkloadError::Usage(format!("shard {id} is not in config.shards: reconnect"))
+        })
     }
 
     /// Names of the databases a workload may have made.
     pub async fn databases(&self) -> Result<Vec<String>> {
-        let mut names = self.client.list_database_names().await.doing(|| "listing databases".into())?;
+        let mut names = self
+            .client
+            .list_database_names()
+            .await
+            .doing(|| "listing databases".into())?;
         names.retain(|name| !SYSTEM_DATABASES.contains(&name.as_str()));
         names.sort();
         Ok(names)
@@ -92,17 +124,31 @@ impl Entry {
 async fn version_of(client: &Client) -> Result<(u32, u32)> {
     let reply = command_on(client, "admin", doc! {"buildInfo": 1}).await?;
     let version = reply.get_str("version").unwrap_or_default();
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
-    Ok((numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()))
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse().unwrap_or_default());
+    Ok((
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    ))
 }
 
 async fn shards_of(client: &Client, options: &ClientOptions) -> Result<Vec<ShardEntry>> {
     let reply = command_on(client, "admin", doc! {"listShards": 1}).await?;
     let mut shards = Vec::new();
-    for row in reply.get_array("shards").into_iter().flatten().filter_map(|row| row.as_document()) {
+    for row in reply
+        .get_array("shards")
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row.as_document())
+    {
         let id = row.get_str("_id").unwrap_or_default().to_string();
         let host = row.get_str("host").unwrap_or_default();
-        shards.push(ShardEntry { client: shard_client(host, options)?, hosts: host.to_string(), id });
+        shards.push(ShardEntry {
+            client: shard_client(host, options)?,
+            hosts: host.to_string(),
+            id,
+        });
     }
     shards.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(shards)
@@ -112,7 +158,10 @@ async fn shards_of(client: &Client, options: &ClientOptions) -> Result<Vec<Shard
 fn shard_client(host: &str, options: &ClientOptions) -> Result<Client> {
     let (set, hosts) = host.split_once('/').unwrap_or(("", host));
     let mut options = options.clone();
-    let addresses = hosts.split(',').map(ServerAddress::parse).collect::<mongodb::error::Result<Vec<_>>>();
+    let addresses = hosts
+        .split(',')
+        .map(ServerAddress::parse)
+        .collect::<mongodb::error::Result<Vec<_>>>();
     options.hosts = addresses.doing(|| format!("reading the address {host}"))?;
     options.repl_set_name = (!set.is_empty()).then(|| set.to_string());
     options.direct_connection = None;
@@ -131,11 +180,26 @@ pub async fn command_on(client: &Client, database: &str, command: Document) -> R
 ///
 /// # Errors
 /// `Refused` when any write of it was refused.
-pub async fn write_on(client: &Client, database: &str, command: RawDocumentBuf) -> Result<Document> {
-    let name = command.iter_elements().flatten().next().map(|e| e.key().as_str().to_string()).unwrap_or_default();
+pub async fn write_on(
+    client: &Client,
+    database: &str,
+    command: RawDocumentBuf,
+) -> Result<Document> {
+    let name = command
+        .iter_elements()
+        .flatten()
+        .next()
+        .map(|e| e.key().as_str().to_string())
+        .unwrap_or_default();
     let reply = client.database(database).run_raw_command(command).await;
     let reply = reply.doing(|| format!("running {name} on {database}"))?;
-    let Ok(errors) = reply.get_array("writeErrors") else { return Ok(reply) };
+    let Ok(errors) = reply.get_array("writeErrors") else {
+        return Ok(reply);
+    };
     let first = errors.first().map(|e| e.to_string()).unwrap_or_default();
-    Err(WorkloadError::Refused { doing: format!("running {name} on {database}"), count: errors.len(), first })
+    Err(WorkloadError::Refused {
+        doing: format!("running {name} on {database}"),
+        count: errors.len(),
+        first,
+    })
 }

@@ -17,7 +17,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), remedy: None, code: None }
+        Error {
+            message: message.into(),
+            remedy: None,
+            code: None,
+        }
     }
 
     /// Adds what to do about it.
@@ -65,6 +69,10 @@ impl From<mongodb::error::Error> for Error {
             ErrorKind::Write(WriteFailure::WriteError(w)) => Some(w.code),
             _ => None,
         };
-        Error { message: e.to_string(), remedy: None, code }
+        Error {
+            message: e.to_string(),
+            remedy: None,
+            code,
+        }
     }
 }

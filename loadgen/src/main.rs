@@ -48,11 +48,23 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Cluster(args) => cli::cluster::run(args).await?,
         Command::Populate(args) => populate::run(args).await?,
         Command::Load(args) => load::run(args).await?,
-        Command::Check(args) => return Ok(if check::run(args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Check(args) => {
+            return Ok(if check::run(args).await? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
         Command::Demo(args) => return demo::run(args).await,
         Command::Soak(args) => return soak::run(args).await,
         Command::Bench(args) => return bench::run(args).await,
-        Command::Sim(args) => return Ok(if sim::run(&args) { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Command::Sim(args) => {
+            return Ok(if sim::run(&args) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -42,7 +42,9 @@ impl OwnerMap {
             return Ok(OwnerMap::whole(0));
         }
         let ns = format!("{database}.{name}");
-        let collections = entry.config_rows("collections", doc! {"_id": &ns, "dropped": {"$ne": true}}).await?;
+        let collections = entry
+            .config_rows("collections", doc! {"_id": &ns, "dropped": {"$ne": true}})
+            .await?;
         match collections.first() {
             Some(row) => OwnerMap::sharded(entry, &ns, row).await,
             None => OwnerMap::unsharded(entry, database).await,
@@ -50,14 +52,20 @@ impl OwnerMap {
     }
 
     fn whole(shard: usize) -> Self {
-        OwnerMap { bounds: vec![(vec![Key::Min], shard)], hashed: false }
+        OwnerMap {
+            bounds: vec![(vec![Key::Min], shard)],
+            hashed: false,
+        }
     }
 
     async fn unsharded(entry: &Entry, database: &str) -> Result<Self> {
-        let rows = entry.config_rows("databases", doc! {"_id": database}).await?;
+        let rows = entry
+            .config_rows("databases", doc! {"_id": database})
+            .await?;
         let primary = rows.first().and_then(|row| row.get_str("primary").ok());
-        let primary =
-            primary.ok_or_else(|| WorkloadError::Usage(format!("database {database} has no primary shard")))?;
+        let primary = primary.ok_or_else(|| {
+            WorkloadError::Usage(format!("database {database} has no primary shard"))
+        })?;
         Ok(OwnerMap::whole(entry.shard_index(primary)?))
     }
 
@@ -68,11 +76,16 @@ impl OwnerMap {
         for chunk in entry.config_rows("chunks", chunk_filter(ns, row)).await? {
             let min = chunk.get_document("min").cloned().unwrap_or_default();
             let min = min.values().map(key).collect::<Result<Vec<_>>>()?;
-            bounds.push((min, entry.shard_index(chunk.get_str("shard").unwrap_or_default())?));
+            bounds.push((
+                min,
+                entry.shard_index(chunk.get_str("shard").unwrap_or_default())?,
+            ));
         }
         bounds.sort();
         if bounds.is_empty() {
-            return Err(WorkloadError::Usage(format!("{ns} is sharded, but config.chunks has no chunk of it")));
+            return Err(WorkloadError::Usage(format!(
+                "{ns} is sharded, but config.chunks has no chunk of it"
+            )));
         }
         Ok(OwnerMap { bounds, hashed })
     }
@@ -131,10 +144,16 @@ fn hash(key: &Key) -> i64 {
             let length = (text.len() as i32 + 1).to_le_bytes();
             (15, [&length[..], text.as_bytes(), &[0]].concat())
         }
-        Key::Binary(length, subtype, bytes) => (30, [&(*length as i32).to_le_bytes()[..], &[*subtype], bytes].concat()),
+        Key::Binary(length, subtype, bytes) => (
+            30,
+            [&(*length as i32).to_le_bytes()[..], &[*subtype], bytes].concat(),
+        ),
         Key::ObjectId(bytes) => (35, bytes.to_vec()),
     };
-    let digest = Md5::new().chain_update(0i32.to_le_bytes()).chain_update(kind.to_le_bytes()).chain_update(value);
+    let digest = Md5::new()
+        .chain_update(0i32.to_le_bytes())
+        .chain_update(kind.to_le_bytes())
+        .chain_update(value);
     let digest = digest.finalize();
     i64::from_le_bytes(digest[..8].try_into().expect("an MD5 has sixteen bytes"))
 }
@@ -152,7 +171,10 @@ mod tests {
         assert_eq!(hashed(Bson::String("amber".into())), 4757691381602222051);
         let id = bson::oid::ObjectId::parse_str("5f5e10000000000000000007").unwrap();
         assert_eq!(hashed(Bson::ObjectId(id)), 4766837604376417138);
-        let uuid = bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: (0..16).collect() };
+        let uuid = bson::Binary {
+            subtype: bson::spec::BinarySubtype::Uuid,
+            bytes: (0..16).collect(),
+        };
         assert_eq!(hashed(Bson::Binary(uuid)), 6084661258071355978);
     }
 }

@@ -8,13 +8,23 @@
 pub enum WorkloadError {
     /// A server could not be reached or refused a command.
     #[error("{doing}: {source}")]
-    Server { doing: String, source: mongodb::error::Error },
+    Server {
+        doing: String,
+        source: mongodb::error::Error,
+    },
     /// A bulk write came back with write errors.
     #[error("{doing}: {count} writes refused, the first: {first}")]
-    Refused { doing: String, count: usize, first: String },
+    Refused {
+        doing: String,
+        count: usize,
+        first: String,
+    },
     /// Malformed or unexpected BSON.
     #[error("{doing}: {source}")]
-    Bson { doing: String, source: bson::error::Error },
+    Bson {
+        doing: String,
+        source: bson::error::Error,
+    },
     /// A flag or a state of the deployment that cannot be used; says what to do.
     #[error("{0}")]
     Usage(String),
@@ -42,19 +52,28 @@ pub trait Doing<T> {
 
 impl<T> Doing<T> for std::result::Result<T, mongodb::error::Error> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| WorkloadError::Server { doing: doing(), source })
+        self.map_err(|source| WorkloadError::Server {
+            doing: doing(),
+            source,
+        })
     }
 }
 
 impl<T> Doing<T> for std::result::Result<T, bson::error::Error> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| WorkloadError::Bson { doing: doing(), source })
+        self.map_err(|source| WorkloadError::Bson {
+            doing: doing(),
+            source,
+        })
     }
 }
 
 impl From<WorkloadError> for crate::error::Error {
     fn from(error: WorkloadError) -> Self {
         let code = error.code();
-        crate::error::Error { code, ..crate::error::Error::new(error.to_string()) }
+        crate::error::Error {
+            code,
+            ..crate::error::Error::new(error.to_string())
+        }
     }
 }

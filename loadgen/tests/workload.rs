@@ -12,25 +12,53 @@ use loadgen::{
 use mongodb::{Client, Collection};
 
 async fn replica_set() -> ReplicaSet {
-    ReplicaSet::start(ReplicaSetOptions { cache_gb: 0.25, ..ReplicaSetOptions::default() }).await.unwrap()
+    ReplicaSet::start(ReplicaSetOptions {
+        cache_gb: 0.25,
+        ..ReplicaSetOptions::default()
+    })
+    .await
+    .unwrap()
 }
 
 async fn sharded() -> ShardedCluster {
-    ShardedCluster::start(ShardedOptions { cache_gb: 0.25, ..ShardedOptions::default() }).await.unwrap()
+    ShardedCluster::start(ShardedOptions {
+        cache_gb: 0.25,
+        ..ShardedOptions::default()
+    })
+    .await
+    .unwrap()
 }
 
 fn content(uri: String) -> PopulateArgs {
-    PopulateArgs { docs: 6_000, capped: true, types: true, ..PopulateArgs::new(uri) }
+    PopulateArgs {
+        docs: 6_000,
+        capped: true,
+        types: true,
+        ..PopulateArgs::new(uri)
+    }
 }
 
 async fn compare(source: &str, target: &str) -> Report {
-    check::compare(source, target, &CheckOptions { max_differences: 100, ..CheckOptions::default() }).await.unwrap()
+    check::compare(
+        source,
+        target,
+        &CheckOptions {
+            max_differences: 100,
+            ..CheckOptions::default()
+        },
+    )
+    .await
+    .unwrap()
 }
 
 /// Compares, and expects exactly the differences given, as `(ns, kind)`.
 async fn expect(source: &str, target: &str, wanted: &[(&str, &str)]) {
     let report = compare(source, target).await;
-    let mut found: Vec<_> = report.differences.iter().map(|d| (d.ns.as_str(), d.kind)).collect();
+    let mut found: Vec<_> = report
+        .differences
+        .iter()
+        .map(|d| (d.ns.as_str(), d.kind))
+        .collect();
     found.sort();
     let mut wanted = wanted.to_vec();
     wanted.sort();
@@ -52,8 +80,16 @@ async fn populate_is_deterministic_and_check_finds_each_difference() {
     let (source, target) = tokio::join!(replica_set(), replica_set());
     let (a, b) = (source.uri(), target.uri());
     let first = populate::populate(&content(a.clone())).await.unwrap();
-    let second = populate::populate(&PopulateArgs { connections: 2, ..content(b.clone()) }).await.unwrap();
-    assert_eq!((first.documents, first.bytes), (second.documents, second.bytes));
+    let second = populate::populate(&PopulateArgs {
+        connections: 2,
+        ..content(b.clone())
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        (first.documents, first.bytes),
+        (second.documents, second.bytes)
+    );
     expect(&a, &b, &[]).await;
     let report = compare(&a, &b).await;
     // The one document that remembers the layout is on top.
@@ -80,9 +116,16 @@ async fn populate_is_deterministic_and_check_finds_each_difference() {
     ];
     for (set, ids) in [(&source, [1, 2, 3]), (&target, [1, 3, 2])] {
         let database = set.client().await.unwrap().database("telemetry");
-        database.run_command(doc! {"create": "ring", "capped": true, "size": 4096}).await.unwrap();
+        database
+            .run_command(doc! {"create": "ring", "capped": true, "size": 4096})
+            .await
+            .unwrap();
         let documents = ids.map(|id| doc! {"_id": id});
-        database.collection::<Document>("ring").insert_many(documents).await.unwrap();
+        database
+            .collection::<Document>("ring")
+            .insert_many(documents)
+            .await
+            .unwrap();
     }
     expect(&a, &b, &wanted).await;
 }
@@ -90,19 +133,31 @@ async fn populate_is_deterministic_and_check_finds_each_difference() {
 async fn change_documents(client: &Client) {
     let orders = rows(client, "shop.orders");
     let mut flipped = nth(&orders, 10).await;
-    let status = flipped.get_str("status").unwrap().replacen(['n', 'o', 'p', 's', 'c'], "x", 1);
+    let status = flipped
+        .get_str("status")
+        .unwrap()
+        .replacen(['n', 'o', 'p', 's', 'c'], "x", 1);
     flipped.insert("status", status);
-    orders.replace_one(doc! {"_id": flipped.get("_id")}, &flipped).await.unwrap();
+    orders
+        .replace_one(doc! {"_id": flipped.get("_id")}, &flipped)
+        .await
+        .unwrap();
     let mut typed = nth(&orders, 11).await;
     let counter = f64::from(typed.get_i32("counter").unwrap());
     typed.insert("counter", counter);
-    orders.replace_one(doc! {"_id": typed.get("_id")}, &typed).await.unwrap();
+    orders
+        .replace_one(doc! {"_id": typed.get("_id")}, &typed)
+        .await
+        .unwrap();
     let ordered = nth(&orders, 12).await;
     let mut fields: Vec<_> = ordered.clone().into_iter().collect();
     fields.reverse();
     let reversed: Document = fields.into_iter().collect();
     // The server puts `_id` first again; the other fields stay reversed.
-    orders.replace_one(doc! {"_id": ordered.get("_id")}, &reversed).await.unwrap();
+    orders
+        .replace_one(doc! {"_id": ordered.get("_id")}, &reversed)
+        .await
+        .unwrap();
     orders.delete_one(doc! {"n": 0}).await.unwrap();
     orders.insert_one(doc! {"_id": "extra"}).await.unwrap();
     let last = rows(client, "shop.customers");
@@ -112,12 +167,18 @@ async fn change_documents(client: &Client) {
 
 async fn change_collections(client: &Client) {
     let (shop, telemetry) = (client.database("shop"), client.database("telemetry"));
-    let expire = doc! {"collMod": "carts", "index": {"name": "expires_1", "expireAfterSeconds": 3601}};
+    let expire =
+        doc! {"collMod": "carts", "index": {"name": "expires_1", "expireAfterSeconds": 3601}};
     shop.run_command(expire).await.unwrap();
-    shop.run_command(doc! {"collMod": "products", "validationLevel": "strict"}).await.unwrap();
+    shop.run_command(doc! {"collMod": "products", "validationLevel": "strict"})
+        .await
+        .unwrap();
     let view = doc! {"collMod": "paid orders", "viewOn": "orders", "pipeline": [{"$match": {"status": "sent"}}]};
     shop.run_command(view).await.unwrap();
-    rows(client, "social.posts").drop_index("tags_1").await.unwrap();
+    rows(client, "social.posts")
+        .drop_index("tags_1")
+        .await
+        .unwrap();
     let index = doc! {"createIndexes": "users", "indexes": [{"key": {"x": 1}, "name": "x_1"}]};
     client.database("social").run_command(index).await.unwrap();
     rows(client, "telemetry.unused").drop().await.unwrap();
@@ -133,18 +194,34 @@ async fn types_are_all_there() {
     let ids = types::read_back(&entry, "ids").await.unwrap();
     assert_eq!(ids.len() as u64, made[0].documents);
     // All element types but array, regex and undefined may be an `_id`.
-    let kinds: std::collections::BTreeSet<u8> =
-        ids.iter().map(|id| id.get("_id").unwrap().unwrap().element_type() as u8).collect();
+    let kinds: std::collections::BTreeSet<u8> = ids
+        .iter()
+        .map(|id| id.get("_id").unwrap().unwrap().element_type() as u8)
+        .collect();
     assert_eq!(kinds.len(), 18, "{kinds:?}");
     let shapes = types::read_back(&entry, "shapes").await.unwrap();
     assert_eq!(shapes.len() as u64, made[2].documents);
-    let find = |id: &str| shapes.iter().find(|shape| shape.get_str("_id").ok() == Some(id)).unwrap();
+    let find = |id: &str| {
+        shapes
+            .iter()
+            .find(|shape| shape.get_str("_id").ok() == Some(id))
+            .unwrap()
+    };
     let names = |shape: &RawDocumentBuf| -> Vec<String> {
-        shape.iter().map(|field| field.unwrap().0.as_str().to_string()).collect()
+        shape
+            .iter()
+            .map(|field| field.unwrap().0.as_str().to_string())
+            .collect()
     };
     assert_eq!(names(find("duplicate names")), ["_id", "a", "b", "a", "a"]);
     assert_eq!(find("largest").as_bytes().len(), 16 << 20);
-    assert_eq!(find("zero timestamp").get_timestamp("t").unwrap(), bson::Timestamp { time: 0, increment: 0 });
+    assert_eq!(
+        find("zero timestamp").get_timestamp("t").unwrap(),
+        bson::Timestamp {
+            time: 0,
+            increment: 0
+        }
+    );
 }
 
 fn expect_clean(report: &LoadReport, kinds: usize) {
@@ -157,8 +234,16 @@ fn expect_clean(report: &LoadReport, kinds: usize) {
 async fn load_runs_every_kind_on_a_replica_set() {
     let set = replica_set().await;
     populate::populate(&content(set.uri())).await.unwrap();
-    let mix = "all,large_transactions=20,multi=50,aborts=50".parse().unwrap();
-    let mut load = Load::start(LoadOptions { ddl: true, mix, ..LoadOptions::new(set.uri()) }).await.unwrap();
+    let mix = "all,large_transactions=20,multi=50,aborts=50"
+        .parse()
+        .unwrap();
+    let mut load = Load::start(LoadOptions {
+        ddl: true,
+        mix,
+        ..LoadOptions::new(set.uri())
+    })
+    .await
+    .unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     load.pause().await;
     let at_pause = load.ops();
@@ -179,22 +264,50 @@ async fn sharded_clusters_are_populated_loaded_and_compared() {
     let (source, target) = tokio::join!(sharded(), sharded());
     let (a, b) = (source.uri(), target.uri());
     populate::populate(&content(a.clone())).await.unwrap();
-    populate::populate(&PopulateArgs { direct: false, ..content(b.clone()) }).await.unwrap();
+    populate::populate(&PopulateArgs {
+        direct: false,
+        ..content(b.clone())
+    })
+    .await
+    .unwrap();
     expect(&a, &b, &[]).await;
 
     // A document that the target's router does not show, and a chunk elsewhere.
     let owner = Entry::connect(&b, 2).await.unwrap();
     let customers = rows(&owner.shards[1].client, "shop.customers");
-    customers.insert_one(doc! {"_id": "orphan", "customer": 0}).await.unwrap();
+    customers
+        .insert_one(doc! {"_id": "orphan", "customer": 0})
+        .await
+        .unwrap();
     let layout = Layout::read(&owner).await.unwrap();
-    let point = layout.collection("social.users").unwrap().sharding.split_points(4)[0].clone();
+    let point = layout
+        .collection("social.users")
+        .unwrap()
+        .sharding
+        .split_points(4)[0]
+        .clone();
     let to = &owner.shards[0].id;
-    owner.admin(doc! {"moveChunk": "social.users", "find": point, "to": to, "_waitForDelete": true}).await.unwrap();
-    expect(&a, &b, &[("shop.customers", "orphans"), ("social.users", "chunks")]).await;
+    owner
+        .admin(doc! {"moveChunk": "social.users", "find": point, "to": to, "_waitForDelete": true})
+        .await
+        .unwrap();
+    expect(
+        &a,
+        &b,
+        &[("shop.customers", "orphans"), ("social.users", "chunks")],
+    )
+    .await;
 
     for direct in [false, true] {
-        let mix = "all,large_transactions=5,multi=50,cross_shard=40,aborts=40".parse().unwrap();
-        let options = LoadOptions { ddl: !direct, direct, mix, ..LoadOptions::new(a.clone()) };
+        let mix = "all,large_transactions=5,multi=50,cross_shard=40,aborts=40"
+            .parse()
+            .unwrap();
+        let options = LoadOptions {
+            ddl: !direct,
+            direct,
+            mix,
+            ..LoadOptions::new(a.clone())
+        };
         let load = Load::start(options).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         expect_clean(&load.stop().await, Kind::ALL.len());
@@ -209,7 +322,10 @@ async fn expect_no_migrated_writes(cluster: &ShardedCluster) {
         let oplog = client.database("local").collection::<Document>("oplog.rs");
         let writes = doc! {"fromMigrate": true, "op": {"$in": ["i", "u", "d"]}, "ns": {"$not": {"$regex": "^config"}}};
         assert_eq!(oplog.count_documents(writes).await.unwrap(), 0);
-        prepared += oplog.count_documents(doc! {"o.prepare": true}).await.unwrap();
+        prepared += oplog
+            .count_documents(doc! {"o.prepare": true})
+            .await
+            .unwrap();
     }
     assert!(0 < prepared);
 }

@@ -47,11 +47,19 @@ impl Decimal {
 }
 
 impl Finite {
-    pub const ZERO: Finite = Finite { negative: false, coefficient: 0, exponent: 0 };
+    pub const ZERO: Finite = Finite {
+        negative: false,
+        coefficient: 0,
+        exponent: 0,
+    };
 
     fn new(negative: bool, coefficient: u128, exponent: i32) -> Self {
         match coefficient {
-            1..=COEFFICIENT_MAX => Finite { negative, coefficient, exponent },
+            1..=COEFFICIENT_MAX => Finite {
+                negative,
+                coefficient,
+                exponent,
+            },
             _ => Finite::ZERO,
         }
     }
@@ -92,7 +100,9 @@ impl Finite {
         let whole = i64::try_from(self.rounded()?).ok()?;
         let exact = self.exponent >= 0 || {
             let scale = 10u128.checked_pow(self.exponent.unsigned_abs());
-            scale.map_or(self.coefficient == 0, |scale| self.coefficient.is_multiple_of(scale))
+            scale.map_or(self.coefficient == 0, |scale| {
+                self.coefficient.is_multiple_of(scale)
+            })
         };
         exact.then_some(whole)
     }
@@ -102,7 +112,8 @@ impl Finite {
         let mut text = [0u8; 64];
         let mut rest = &mut text[..];
         let sign = if self.negative { "-" } else { "" };
-        write!(rest, "{sign}{}e{}", self.coefficient, self.exponent).expect("34 digits and an exponent fit 64 bytes");
+        write!(rest, "{sign}{}e{}", self.coefficient, self.exponent)
+            .expect("34 digits and an exponent fit 64 bytes");
         let free = rest.len();
         let text = std::str::from_utf8(&text[..64 - free]).expect("digits are UTF-8");
         text.parse().expect("digits and an exponent are a number")
@@ -111,7 +122,10 @@ impl Finite {
     /// Decimal places before the point (of the leading digit): the value lies
     /// in `[10^(n - 1), 10^n)`.
     fn magnitude(&self) -> i32 {
-        self.coefficient.checked_ilog10().map_or(0, |log| log as i32 + 1) + self.exponent
+        self.coefficient
+            .checked_ilog10()
+            .map_or(0, |log| log as i32 + 1)
+            + self.exponent
     }
 
     /// Exact comparison with another decimal.
@@ -128,7 +142,11 @@ impl Finite {
 
     /// Exact comparison with `± mantissa × 2^exponent`.
     pub fn compare_binary(&self, negative: bool, mantissa: u64, exponent: i32) -> Ordering {
-        let sign = if mantissa == 0 { 0 } else { 1 - 2 * i32::from(negative) };
+        let sign = if mantissa == 0 {
+            0
+        } else {
+            1 - 2 * i32::from(negative)
+        };
         by_sign(self.sign(), sign, || {
             let bits = 64 - mantissa.leading_zeros() as i32 + exponent;
             if let Some(order) = compare_magnitudes(self.magnitude(), bits) {
@@ -136,9 +154,17 @@ impl Finite {
             }
             let mut decimal = Wide::from(self.coefficient);
             let mut binary = Wide::from(u128::from(mantissa));
-            let tens = if self.exponent < 0 { &mut binary } else { &mut decimal };
+            let tens = if self.exponent < 0 {
+                &mut binary
+            } else {
+                &mut decimal
+            };
             tens.multiply_by_ten_to(self.exponent.unsigned_abs());
-            let twos = if exponent < 0 { &mut decimal } else { &mut binary };
+            let twos = if exponent < 0 {
+                &mut decimal
+            } else {
+                &mut binary
+            };
             twos.shift_left(exponent.unsigned_abs());
             decimal.compare(&binary)
         })
@@ -197,7 +223,10 @@ impl Wide {
             *word = product as u64;
             carry = product >> 64;
         }
-        assert!(carry == 0, "a decimal comparison needs more than {WORDS} words");
+        assert!(
+            carry == 0,
+            "a decimal comparison needs more than {WORDS} words"
+        );
     }
 
     fn multiply_by_ten_to(&mut self, mut power: u32) {

@@ -54,7 +54,9 @@ pub fn elements(doc: &RawDocument) -> Elements<'_> {
 
 /// The elements of a document given as bytes, length and final null included.
 pub fn elements_of(bytes: &[u8]) -> Elements<'_> {
-    Elements { rest: bytes.get(4..).unwrap_or_default() }
+    Elements {
+        rest: bytes.get(4..).unwrap_or_default(),
+    }
 }
 
 /// The first element named `name` on the top level of the document `bytes`.
@@ -199,14 +201,25 @@ mod tests {
     #[test]
     fn walks_every_type_as_the_driver_does() {
         let doc = crate::bson::samples::every_type();
-        let ours: Vec<_> = elements(&doc).map(|e| (e.kind, e.name.to_vec(), e.value.len())).collect();
+        let ours: Vec<_> = elements(&doc)
+            .map(|e| (e.kind, e.name.to_vec(), e.value.len()))
+            .collect();
         let theirs: Vec<_> = doc
             .iter_elements()
             .map(|e| e.unwrap())
-            .map(|e| (e.element_type() as u8, e.key().as_str().as_bytes().to_vec(), e.size()))
+            .map(|e| {
+                (
+                    e.element_type() as u8,
+                    e.key().as_str().as_bytes().to_vec(),
+                    e.size(),
+                )
+            })
             .collect();
         assert_eq!(ours, theirs);
-        assert!(ours.iter().any(|(kind, ..)| *kind == ElementType::DbPointer as u8));
+        assert!(
+            ours.iter()
+                .any(|(kind, ..)| *kind == ElementType::DbPointer as u8)
+        );
     }
 
     #[test]
@@ -216,8 +229,19 @@ mod tests {
         let text = [0xff, b'x'];
         let value = string_value(&text);
         assert_eq!(string(&value), Some((&text[..], &[][..])));
-        let odd = document([Element { kind: kind::STRING, name: b"\xfe", value: &value }; 2]);
-        assert_eq!(elements(&odd).map(|e| (e.name, e.value)).collect::<Vec<_>>(), [(&b"\xfe"[..], &value[..]); 2]);
+        let odd = document(
+            [Element {
+                kind: kind::STRING,
+                name: b"\xfe",
+                value: &value,
+            }; 2],
+        );
+        assert_eq!(
+            elements(&odd)
+                .map(|e| (e.name, e.value))
+                .collect::<Vec<_>>(),
+            [(&b"\xfe"[..], &value[..]); 2]
+        );
     }
 
     #[test]

@@ -45,7 +45,11 @@ fn feed(md5: &mut Md5, name: Option<&[u8]>, view: &View<'_>) {
         View::Decimal(v) => md5.update(round_decimal(*v).to_le_bytes()),
         View::Text(v) | View::Code(v) => feed_string(md5, v),
         View::Document(v) | View::Array(v) => feed_elements(md5, elements_of(v)),
-        View::Binary { len, subtype, bytes } => feed_binary(md5, *len, *subtype, bytes),
+        View::Binary {
+            len,
+            subtype,
+            bytes,
+        } => feed_binary(md5, *len, *subtype, bytes),
         View::ObjectId(v) => md5.update(v),
         View::Boolean(v) => md5.update([u8::from(*v)]),
         View::Date(v) => md5.update(v.to_le_bytes()),
@@ -101,9 +105,10 @@ fn round_decimal(bytes: [u8; 16]) -> i64 {
     match Decimal::from_bytes(bytes) {
         Decimal::NaN => 0,
         Decimal::Infinite { negative } => end(negative),
-        Decimal::Finite(v) => {
-            v.rounded().and_then(|whole| i64::try_from(whole).ok()).unwrap_or_else(|| end(v.negative))
-        }
+        Decimal::Finite(v) => v
+            .rounded()
+            .and_then(|whole| i64::try_from(whole).ok())
+            .unwrap_or_else(|| end(v.negative)),
     }
 }
 
@@ -114,7 +119,12 @@ mod tests {
     #[test]
     fn numbers_of_all_types_hash_alike() {
         let decimal = RawBsonRef::Decimal128("6.5001".parse().unwrap());
-        for value in [RawBsonRef::Int32(7), RawBsonRef::Int64(7), RawBsonRef::Double(7.5), decimal] {
+        for value in [
+            RawBsonRef::Int32(7),
+            RawBsonRef::Int64(7),
+            RawBsonRef::Double(7.5),
+            decimal,
+        ] {
             assert_eq!(hashed(value), hashed(RawBsonRef::Int32(7)));
         }
     }
@@ -122,9 +132,18 @@ mod tests {
     /// Read from a hashed index on 6.0.5; every type is in `tests/`.
     #[test]
     fn known_hashes() {
-        assert_eq!(hashed(RawBsonRef::Decimal128("-7.9".parse().unwrap())), -699288217023006158);
-        assert_eq!(hashed(RawBsonRef::Double(9.223372036854776e18)), 4532067210535695462);
-        assert_eq!(hashed(RawBsonRef::Double(f64::INFINITY)), 921523596458303250);
+        assert_eq!(
+            hashed(RawBsonRef::Decimal128("-7.9".parse().unwrap())),
+            -699288217023006158
+        );
+        assert_eq!(
+            hashed(RawBsonRef::Double(9.223372036854776e18)),
+            4532067210535695462
+        );
+        assert_eq!(
+            hashed(RawBsonRef::Double(f64::INFINITY)),
+            921523596458303250
+        );
         assert_eq!(hashed(RawBsonRef::Null), 2338878944348059895);
         assert_eq!(hashed(RawBsonRef::Int32(0)), 4854801880128277513);
     }

@@ -31,10 +31,12 @@ pub fn hash_view(view: &View<'_>) -> u64 {
         View::Decimal(v) => hash_decimal(seed, *v),
         View::Text(v) | View::Code(v) => bytes(v),
         View::ObjectId(v) => bytes(v),
-        View::Binary { subtype, bytes: v, .. } => mix(bytes(v), (*subtype).into()),
-        View::Document(v) => {
-            elements_of(v).fold(seed, |h, e| mix(mix(h, xxh3_64_with_seed(e.name, 0)), hash_view(&e.into())))
-        }
+        View::Binary {
+            subtype, bytes: v, ..
+        } => mix(bytes(v), (*subtype).into()),
+        View::Document(v) => elements_of(v).fold(seed, |h, e| {
+            mix(mix(h, xxh3_64_with_seed(e.name, 0)), hash_view(&e.into()))
+        }),
         View::Array(v) => elements_of(v).fold(seed, |h, e| mix(h, hash_view(&e.into()))),
         View::Boolean(v) => mix(seed, (*v).into()),
         View::Date(v) => mix(seed, *v as u64),
@@ -73,7 +75,10 @@ fn hash_decimal(seed: u64, bytes: [u8; 16]) -> u64 {
 #[inline]
 fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd6e8_feb8_6659_fd93);
-    (product as u64 ^ (product >> 64) as u64).rotate_left(29).wrapping_mul(0xff51_afd7_ed55_8ccd) ^ a.rotate_left(7)
+    (product as u64 ^ (product >> 64) as u64)
+        .rotate_left(29)
+        .wrapping_mul(0xff51_afd7_ed55_8ccd)
+        ^ a.rotate_left(7)
 }
 
 /// An owned `_id` that is equal and hashes as the `_id` index compares.
@@ -86,7 +91,10 @@ pub struct IdKey {
 impl IdKey {
     #[inline]
     pub fn new(value: ValueRef<'_>) -> Self {
-        IdKey { value: value.to_owned(), hash: hash_view(&value.view()) }
+        IdKey {
+            value: value.to_owned(),
+            hash: hash_view(&value.view()),
+        }
     }
 
     /// Of a value as the driver has it.
@@ -116,7 +124,8 @@ impl IdKey {
 
 impl PartialEq for IdKey {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && order::compare_views(&self.value().view(), &other.value().view()).is_eq()
+        self.hash == other.hash
+            && order::compare_views(&self.value().view(), &other.value().view()).is_eq()
     }
 }
 
@@ -144,7 +153,13 @@ pub fn split(ids: &[IdKey], count_max: usize, bytes_max: usize) -> impl Iterator
             bytes += id.bytes();
             bytes <= bytes_max
         };
-        let count = rest.iter().take(count_max).take_while(fits).count().max(1).min(rest.len());
+        let count = rest
+            .iter()
+            .take(count_max)
+            .take_while(fits)
+            .count()
+            .max(1)
+            .min(rest.len());
         let (some, after) = rest.split_at(count);
         rest = after;
         (!some.is_empty()).then_some(some)
@@ -168,15 +183,22 @@ mod tests {
         let mut keys: HashMap<IdKey, usize> = HashMap::new();
         for (at, element) in doc.iter().enumerate() {
             let row = samples::ROWS[at];
-            assert_eq!(*keys.entry(IdKey::of(element.unwrap().1)).or_insert(row), row);
+            assert_eq!(
+                *keys.entry(IdKey::of(element.unwrap().1)).or_insert(row),
+                row
+            );
         }
-        assert_eq!(keys.len(), samples::ROWS.iter().collect::<HashSet<_>>().len());
+        assert_eq!(
+            keys.len(),
+            samples::ROWS.iter().collect::<HashSet<_>>().len()
+        );
     }
 
     #[test]
     fn nested_numbers_do_not_split_a_key() {
         let one = rawdoc! { "a": 1, "b": [1, { "c": 2.0 }] };
-        let two = rawdoc! { "a": 1.0, "b": [1i64, { "c": "2.00".parse::<bson::Decimal128>().unwrap() }] };
+        let two =
+            rawdoc! { "a": 1.0, "b": [1i64, { "c": "2.00".parse::<bson::Decimal128>().unwrap() }] };
         let (one, two) = (RawBsonRef::Document(&one), RawBsonRef::Document(&two));
         assert_eq!(IdKey::of(one), IdKey::of(two));
         assert_eq!(hash(one), hash(two));
@@ -186,11 +208,21 @@ mod tests {
     fn ids_are_split_by_number_and_by_bytes_and_none_is_lost() {
         let sizes = |ids: &[IdKey]| split(ids, 1_000, 100).map(<[_]>::len).collect::<Vec<_>>();
         let key = |text: &str| IdKey::of(RawBsonRef::String(text));
-        assert_eq!(sizes(&[key("a"), key("b"), key(&"x".repeat(101)), key("c")]), [2, 1, 1]);
+        assert_eq!(
+            sizes(&[key("a"), key("b"), key(&"x".repeat(101)), key("c")]),
+            [2, 1, 1]
+        );
         assert_eq!(sizes(&vec![key(&"x".repeat(45)); 5]), [2, 2, 1]);
         assert!(sizes(&[]).is_empty());
-        let many: Vec<IdKey> = (0..2_500).map(|id| IdKey::of(RawBsonRef::Int32(id))).collect();
-        assert_eq!(split(&many, 1_000, 1 << 20).map(<[_]>::len).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+        let many: Vec<IdKey> = (0..2_500)
+            .map(|id| IdKey::of(RawBsonRef::Int32(id)))
+            .collect();
+        assert_eq!(
+            split(&many, 1_000, 1 << 20)
+                .map(<[_]>::len)
+                .collect::<Vec<_>>(),
+            [1_000, 1_000, 500]
+        );
         assert_eq!(any_of(&many[..2]), rawdoc! { "$in": [0, 1] });
     }
 

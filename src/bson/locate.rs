@@ -24,7 +24,8 @@ pub fn id_query(doc: &RawDocument) -> Option<RawDocumentBuf> {
 
 /// Bytes that came as a document in a server's reply.
 pub fn raw(document: &[u8]) -> &RawDocument {
-    RawDocument::from_bytes(document).expect("a document that a server sent has its length in front")
+    RawDocument::from_bytes(document)
+        .expect("a document that a server sent has its length in front")
 }
 
 /// True if a plain `insert` or replacement would not store this document byte
@@ -64,11 +65,18 @@ pub struct Look {
 /// All of it in one walk.
 pub fn look(doc: &RawDocument) -> Look {
     let mut needs_literal = false;
-    let mut note = |at, e: &Element<'_>| needs_literal |= is_special(e) && (at != 0 || e.name != b"_id");
+    let mut note =
+        |at, e: &Element<'_>| needs_literal |= is_special(e) && (at != 0 || e.name != b"_id");
     match duplicates_in(doc.as_bytes(), &mut note) {
         // It ended there.
-        true => Look { duplicate_names: true, needs_literal: self::needs_literal(doc) },
-        false => Look { duplicate_names: false, needs_literal },
+        true => Look {
+            duplicate_names: true,
+            needs_literal: self::needs_literal(doc),
+        },
+        false => Look {
+            duplicate_names: false,
+            needs_literal,
+        },
     }
 }
 
@@ -96,7 +104,12 @@ fn duplicates_in(bytes: &[u8], note: &mut impl FnMut(usize, &Element<'_>)) -> bo
         let (word, bit) = ((hash >> 6 & 15) as usize, 1 << (hash & 63));
         if seen[word] & bit != 0 {
             match at < NAMES_COMPARED_MAX {
-                true if elements_of(bytes).take(at).any(|before| before.name == e.name) => return true,
+                true if elements_of(bytes)
+                    .take(at)
+                    .any(|before| before.name == e.name) =>
+                {
+                    return true;
+                }
                 true => {}
                 false => unsure = true,
             }
@@ -115,15 +128,22 @@ fn hash_of_name(name: &[u8]) -> u64 {
     let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let (low, high) = match name.len() {
         8.. => (word(name.first_chunk()), word(name.last_chunk())),
-        _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+        _ => (
+            name.iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+            0,
+        ),
     };
-    let mixed = (low ^ high.rotate_left(23) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        (low ^ high.rotate_left(23) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed >> 54
 }
 
 fn duplicates_below(kind: u8, bytes: &[u8]) -> bool {
     match kind {
-        kind::ARRAY => elements_of(bytes).any(|e| is_container(e.kind) && duplicates_below(e.kind, e.value)),
+        kind::ARRAY => {
+            elements_of(bytes).any(|e| is_container(e.kind) && duplicates_below(e.kind, e.value))
+        }
         _ => duplicates_in(bytes, &mut |_, _| {}),
     }
 }
@@ -147,25 +167,38 @@ mod tests {
     fn the_id_is_found_wherever_it_stands() {
         let one = Value::from(bson::RawBsonRef::Int32(1));
         assert_eq!(id_of(&rawdoc! { "_id": 1, "a": 2 }), Some(one.as_ref()));
-        assert_eq!(id_of(&rawdoc! { "a": { "_id": 2 }, "_id": 1 }), Some(one.as_ref()));
+        assert_eq!(
+            id_of(&rawdoc! { "a": { "_id": 2 }, "_id": 1 }),
+            Some(one.as_ref())
+        );
         assert_eq!(id_of(&rawdoc! { "a": 2 }), None);
     }
 
     #[test]
     fn an_id_that_cannot_be_read_can_be_asked_for() {
-        assert_eq!(id_query(&rawdoc! { "a": 2, "_id": "x" }), Some(rawdoc! { "_id": "x" }));
+        assert_eq!(
+            id_query(&rawdoc! { "a": 2, "_id": "x" }),
+            Some(rawdoc! { "_id": "x" })
+        );
         assert_eq!(id_query(&rawdoc! { "a": 2 }), None);
-        let no_utf8 = RawDocumentBuf::from_bytes(b"\x10\0\0\0\x02_id\0\x02\0\0\0\xff\0\0".to_vec()).unwrap();
+        let no_utf8 =
+            RawDocumentBuf::from_bytes(b"\x10\0\0\0\x02_id\0\x02\0\0\0\xff\0\0".to_vec()).unwrap();
         assert_eq!(id_query(&no_utf8), Some(no_utf8.clone()));
     }
 
     #[test]
     fn only_zero_timestamps_and_dollars_on_top_need_a_literal() {
-        let zero = Timestamp { time: 0, increment: 0 };
+        let zero = Timestamp {
+            time: 0,
+            increment: 0,
+        };
         let rows = [
             (rawdoc! { "_id": 1, "a": "x" }, false),
             (rawdoc! { "_id": 1, "a": zero }, true),
-            (rawdoc! { "_id": 1, "a": Timestamp { time: 0, increment: 1 } }, false),
+            (
+                rawdoc! { "_id": 1, "a": Timestamp { time: 0, increment: 1 } },
+                false,
+            ),
             (rawdoc! { "_id": 1, "a": { "b": zero } }, false),
             (rawdoc! { "_id": zero }, false),
             (rawdoc! { "_id": 1, "_id": 2 }, true),
@@ -182,18 +215,35 @@ mod tests {
 
     #[test]
     fn duplicates_are_found_at_any_depth() {
-        assert!(!has_duplicate_names(&rawdoc! { "_id": 1, "a": { "_id": 1 }, "b": [1, 1] }));
-        let twice = bson::RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
+        assert!(!has_duplicate_names(
+            &rawdoc! { "_id": 1, "a": { "_id": 1 }, "b": [1, 1] }
+        ));
+        let twice = bson::RawDocumentBuf::from_bytes(
+            b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec(),
+        )
+        .unwrap();
         assert!(has_duplicate_names(&twice));
-        assert!(has_duplicate_names(&rawdoc! { "_id": 1, "b": [{ "c": twice.clone() }] }));
-        let seen = look(&rawdoc! { "_id": 1, "b": [{ "c": twice }], "d": Timestamp { time: 0, increment: 0 } });
-        assert_eq!(seen, Look { duplicate_names: true, needs_literal: true });
+        assert!(has_duplicate_names(
+            &rawdoc! { "_id": 1, "b": [{ "c": twice.clone() }] }
+        ));
+        let seen = look(
+            &rawdoc! { "_id": 1, "b": [{ "c": twice }], "d": Timestamp { time: 0, increment: 0 } },
+        );
+        assert_eq!(
+            seen,
+            Look {
+                duplicate_names: true,
+                needs_literal: true
+            }
+        );
     }
 
     #[test]
     fn one_name_twice_is_found_among_many() {
         for count in [2, 100, 127, 128, 129, 5_000] {
-            let names: Vec<String> = (0..count).map(|i| format!("a name of its own {i}")).collect();
+            let names: Vec<String> = (0..count)
+                .map(|i| format!("a name of its own {i}"))
+                .collect();
             let with = |last: &str| {
                 let mut document = RawDocumentBuf::new();
                 for name in names.iter().map(String::as_str).chain([last]) {

@@ -42,7 +42,9 @@ impl Number {
 pub fn compare(a: Number, b: Number) -> Ordering {
     match (a, b) {
         (Number::Int(a), Number::Int(b)) => a.cmp(&b),
-        _ => (a.place() as u8).cmp(&(b.place() as u8)).then_with(|| compare_same_place(a, b)),
+        _ => (a.place() as u8)
+            .cmp(&(b.place() as u8))
+            .then_with(|| compare_same_place(a, b)),
     }
 }
 
@@ -75,11 +77,16 @@ fn compare_int_double(int: i64, double: f64) -> Ordering {
         return Ordering::Greater;
     }
     let whole = double.trunc();
-    int.cmp(&(whole as i64)).then_with(|| whole.partial_cmp(&double).unwrap_or(Ordering::Equal))
+    int.cmp(&(whole as i64))
+        .then_with(|| whole.partial_cmp(&double).unwrap_or(Ordering::Equal))
 }
 
 fn compare_decimal_int(decimal: Finite, int: i64) -> Ordering {
-    decimal.compare(&Finite { negative: int < 0, coefficient: int.unsigned_abs().into(), exponent: 0 })
+    decimal.compare(&Finite {
+        negative: int < 0,
+        coefficient: int.unsigned_abs().into(),
+        exponent: 0,
+    })
 }
 
 fn compare_decimal_double(decimal: Finite, double: f64) -> Ordering {
@@ -123,7 +130,9 @@ mod tests {
     use std::str::FromStr;
 
     fn decimal(text: &str) -> Number {
-        Number::Decimal(Decimal::from_bytes(Decimal128::from_str(text).unwrap().bytes()))
+        Number::Decimal(Decimal::from_bytes(
+            Decimal128::from_str(text).unwrap().bytes(),
+        ))
     }
 
     /// Ascending; the values of one row are equal.
@@ -135,7 +144,11 @@ mod tests {
             vec![decimal("-1E6000")],
             vec![Double(f64::MIN)],
             vec![decimal("-9223372036854775809")],
-            vec![Int(i64::MIN), Double(-I64_END), decimal("-9223372036854775808")],
+            vec![
+                Int(i64::MIN),
+                Double(-I64_END),
+                decimal("-9223372036854775808"),
+            ],
             vec![decimal("-9223372036854775807.5")],
             vec![Int(i64::MIN + 1)],
             vec![Int(-2), Double(-2.0), decimal("-2.000")],
@@ -143,7 +156,13 @@ mod tests {
             vec![Int(-1), Double(-1.0), decimal("-1")],
             vec![Double(-5e-324)],
             vec![decimal("-1E-6176")],
-            vec![Int(0), Double(0.0), Double(-0.0), decimal("0E+100"), decimal("-0E-6000")],
+            vec![
+                Int(0),
+                Double(0.0),
+                Double(-0.0),
+                decimal("0E+100"),
+                decimal("-0E-6000"),
+            ],
             vec![decimal("1E-6176")],
             vec![decimal("4.940656458412465441765687928682213E-324")],
             vec![Double(5e-324)],
@@ -183,11 +202,14 @@ mod tests {
             any::<f64>().prop_map(Number::Double),
             any::<i64>().prop_map(|v| Number::Double(v as f64)),
             near.clone().prop_map(|(v, _)| Number::Int(v)),
-            near.clone().prop_map(|(v, e)| Number::Double(v as f64 * 2f64.powi(e))),
+            near.clone()
+                .prop_map(|(v, e)| Number::Double(v as f64 * 2f64.powi(e))),
             near.prop_map(|(v, e)| decimal(&format!("{v}E{e}"))),
             any::<[u8; 16]>().prop_map(|v| Number::Decimal(Decimal::from_bytes(v))),
             (any::<i64>(), -340i32..310).prop_map(|(v, e)| decimal(&format!("{v}E{e}"))),
-            any::<f64>().prop_filter("finite", |v| v.is_finite()).prop_map(|v| decimal(&format!("{v:.33e}"))),
+            any::<f64>()
+                .prop_filter("finite", |v| v.is_finite())
+                .prop_map(|v| decimal(&format!("{v:.33e}"))),
         ]
     }
 

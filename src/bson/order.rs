@@ -22,7 +22,9 @@ pub fn compare(a: RawBsonRef<'_>, b: RawBsonRef<'_>) -> Ordering {
 /// Orders two index keys (documents with the same fields in the same order),
 /// by their values only: field names are not looked at on the top level.
 pub fn compare_keys(a: &RawDocument, b: &RawDocument) -> Ordering {
-    elements(a).map(View::from).cmp_by_views(elements(b).map(View::from))
+    elements(a)
+        .map(View::from)
+        .cmp_by_views(elements(b).map(View::from))
 }
 
 /// `compare` on views.
@@ -36,10 +38,21 @@ pub fn compare_views(a: &View<'_>, b: &View<'_>) -> Ordering {
         (View::Boolean(a), View::Boolean(b)) => a.cmp(b),
         (View::Date(a), View::Date(b)) => a.cmp(b),
         (View::Timestamp(a), View::Timestamp(b)) => a.cmp(b),
-        (View::Binary { len, subtype, bytes }, View::Binary { len: len_b, subtype: subtype_b, bytes: bytes_b }) => {
-            (len, subtype, bytes).cmp(&(len_b, subtype_b, bytes_b))
+        (
+            View::Binary {
+                len,
+                subtype,
+                bytes,
+            },
+            View::Binary {
+                len: len_b,
+                subtype: subtype_b,
+                bytes: bytes_b,
+            },
+        ) => (len, subtype, bytes).cmp(&(len_b, subtype_b, bytes_b)),
+        (View::Regex(a, a_options), View::Regex(b, b_options)) => {
+            (a, a_options).cmp(&(b, b_options))
         }
-        (View::Regex(a, a_options), View::Regex(b, b_options)) => (a, a_options).cmp(&(b, b_options)),
         (View::DbPointer(a), View::DbPointer(b)) => {
             let (a, b) = (a.bytes(), b.bytes());
             a.len().cmp(&b.len()).then_with(|| a.cmp(&b))
@@ -69,7 +82,11 @@ pub fn place(view: &View<'_>) -> u128 {
     let within = match view {
         View::ObjectId(id) => start(id),
         View::Text(text) | View::Code(text) => start(text),
-        View::Binary { len, subtype, bytes } => (*len as u128) << 96 | u128::from(*subtype) << 88 | start(bytes) >> 40,
+        View::Binary {
+            len,
+            subtype,
+            bytes,
+        } => (*len as u128) << 96 | u128::from(*subtype) << 88 | start(bytes) >> 40,
         View::Boolean(value) => u128::from(*value) << 64,
         View::Date(value) => signed(*value),
         View::Timestamp(value) => u128::from(*value) << 64,
@@ -97,7 +114,10 @@ fn compare_documents(a: &[u8], b: &[u8]) -> Ordering {
             (x, y) => return x.is_some().cmp(&y.is_some()),
         };
         let (left, right) = (View::from(x), View::from(y));
-        let order = left.rank().cmp(&right.rank()).then_with(|| x.name.cmp(y.name));
+        let order = left
+            .rank()
+            .cmp(&right.rank())
+            .then_with(|| x.name.cmp(y.name));
         let order = order.then_with(|| compare_views(&left, &right));
         if order.is_ne() {
             return order;
@@ -107,7 +127,9 @@ fn compare_documents(a: &[u8], b: &[u8]) -> Ordering {
 
 /// Element by element; names (positions) do not count.
 fn compare_arrays(a: &[u8], b: &[u8]) -> Ordering {
-    elements_of(a).map(View::from).cmp_by_views(elements_of(b).map(View::from))
+    elements_of(a)
+        .map(View::from)
+        .cmp_by_views(elements_of(b).map(View::from))
 }
 
 /// Lexicographic comparison of values.
@@ -139,7 +161,11 @@ mod tests {
         let values: Vec<_> = doc.iter().map(|e| e.unwrap().1).collect();
         for (i, a) in values.iter().enumerate() {
             for (j, b) in values.iter().enumerate() {
-                assert_eq!(compare(*a, *b), samples::ROWS[i].cmp(&samples::ROWS[j]), "{a:?} {b:?}");
+                assert_eq!(
+                    compare(*a, *b),
+                    samples::ROWS[i].cmp(&samples::ROWS[j]),
+                    "{a:?} {b:?}"
+                );
             }
         }
     }
@@ -147,9 +173,18 @@ mod tests {
     #[test]
     fn keys_compare_by_value_only() {
         let low = rawdoc! { "a": 1, "b": "x" };
-        assert_eq!(compare_keys(&low, &rawdoc! { "z": 1.0, "a": "x" }), Ordering::Equal);
-        assert_eq!(compare_keys(&low, &rawdoc! { "a": 1, "b": RawBsonRef::MinKey }), Ordering::Greater);
-        assert_eq!(compare_keys(&low, &rawdoc! { "a": RawBsonRef::MaxKey }), Ordering::Less);
+        assert_eq!(
+            compare_keys(&low, &rawdoc! { "z": 1.0, "a": "x" }),
+            Ordering::Equal
+        );
+        assert_eq!(
+            compare_keys(&low, &rawdoc! { "a": 1, "b": RawBsonRef::MinKey }),
+            Ordering::Greater
+        );
+        assert_eq!(
+            compare_keys(&low, &rawdoc! { "a": RawBsonRef::MaxKey }),
+            Ordering::Less
+        );
     }
 
     #[test]
@@ -157,9 +192,21 @@ mod tests {
         let order = |a: bson::RawDocumentBuf, b: bson::RawDocumentBuf| {
             compare(RawBsonRef::Document(&a), RawBsonRef::Document(&b))
         };
-        assert_eq!(order(rawdoc! { "b": 1 }, rawdoc! { "a": "s" }), Ordering::Less);
-        assert_eq!(order(rawdoc! { "b": 1 }, rawdoc! { "a": 2 }), Ordering::Greater);
-        assert_eq!(order(rawdoc! { "a": 1 }, rawdoc! { "a": 1, "b": 1 }), Ordering::Less);
-        assert_eq!(order(rawdoc! { "a": 1 }, rawdoc! { "a": 1.0 }), Ordering::Equal);
+        assert_eq!(
+            order(rawdoc! { "b": 1 }, rawdoc! { "a": "s" }),
+            Ordering::Less
+        );
+        assert_eq!(
+            order(rawdoc! { "b": 1 }, rawdoc! { "a": 2 }),
+            Ordering::Greater
+        );
+        assert_eq!(
+            order(rawdoc! { "a": 1 }, rawdoc! { "a": 1, "b": 1 }),
+            Ordering::Less
+        );
+        assert_eq!(
+            order(rawdoc! { "a": 1 }, rawdoc! { "a": 1.0 }),
+            Ordering::Equal
+        );
     }
 }

@@ -7,13 +7,25 @@ use bson::*;
 use proptest::prelude::*;
 
 /// Row of each value of `every_type` in index order; equal rows are equal values.
-pub const ROWS: [usize; 31] =
-    [0, 1, 2, 3, 4, 5, 5, 5, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26];
+pub const ROWS: [usize; 31] = [
+    0, 1, 2, 3, 4, 5, 5, 5, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+    23, 24, 25, 26,
+];
 
 /// At least one value of every type, in index order.
 pub fn every_type() -> RawDocumentBuf {
-    let binary = |subtype, bytes: &[u8]| Bson::Binary(Binary { subtype, bytes: bytes.to_vec() });
-    let code = |code: &str, scope| Bson::JavaScriptCodeWithScope(JavaScriptCodeWithScope { code: code.into(), scope });
+    let binary = |subtype, bytes: &[u8]| {
+        Bson::Binary(Binary {
+            subtype,
+            bytes: bytes.to_vec(),
+        })
+    };
+    let code = |code: &str, scope| {
+        Bson::JavaScriptCodeWithScope(JavaScriptCodeWithScope {
+            code: code.into(),
+            scope,
+        })
+    };
     let values = vec![
         Bson::MinKey,
         Bson::Undefined,
@@ -40,17 +52,33 @@ pub fn every_type() -> RawDocumentBuf {
         Bson::Boolean(false),
         Bson::Boolean(true),
         Bson::DateTime(DateTime::from_millis(-1)),
-        Bson::Timestamp(Timestamp { time: 0, increment: 0 }),
-        Bson::RegularExpression(Regex { pattern: cstr!("a").into(), options: cstr!("i").into() }),
+        Bson::Timestamp(Timestamp {
+            time: 0,
+            increment: 0,
+        }),
+        Bson::RegularExpression(Regex {
+            pattern: cstr!("a").into(),
+            options: cstr!("i").into(),
+        }),
     ];
     let mut doc = RawDocumentBuf::new();
     for (at, value) in values.into_iter().enumerate() {
-        doc.append(CString::try_from(at.to_string()).unwrap(), RawBson::try_from(value).unwrap());
+        doc.append(
+            CString::try_from(at.to_string()).unwrap(),
+            RawBson::try_from(value).unwrap(),
+        );
     }
     append_pointer(&mut doc);
-    let last = [Bson::JavaScriptCode("a".into()), code("a", doc! { "b": 1 }), Bson::MaxKey];
+    let last = [
+        Bson::JavaScriptCode("a".into()),
+        code("a", doc! { "b": 1 }),
+        Bson::MaxKey,
+    ];
     for (at, value) in last.into_iter().enumerate() {
-        doc.append(CString::try_from(format!("l{at}")).unwrap(), RawBson::try_from(value).unwrap());
+        doc.append(
+            CString::try_from(format!("l{at}")).unwrap(),
+            RawBson::try_from(value).unwrap(),
+        );
     }
     doc
 }
@@ -75,7 +103,8 @@ pub fn any_value() -> impl Strategy<Value = Bson> {
         (-3i32..3).prop_map(Bson::Int32),
         (-3i64..3).prop_map(Bson::Int64),
         (-6i32..6).prop_map(|v| Bson::Double(f64::from(v) / 2.0)),
-        ((-30i32..30), (-2i32..2)).prop_map(|(v, e)| Bson::Decimal128(format!("{v}E{e}").parse().unwrap())),
+        ((-30i32..30), (-2i32..2))
+            .prop_map(|(v, e)| Bson::Decimal128(format!("{v}E{e}").parse().unwrap())),
         any::<f64>().prop_map(Bson::Double),
         "[ab]{0,2}".prop_map(Bson::String),
         "[ab]{0,2}".prop_map(Bson::Symbol),
@@ -85,7 +114,8 @@ pub fn any_value() -> impl Strategy<Value = Bson> {
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Bson::Array),
-            prop::collection::vec(("[ab]", inner), 0..3).prop_map(|v| Bson::Document(v.into_iter().collect())),
+            prop::collection::vec(("[ab]", inner), 0..3)
+                .prop_map(|v| Bson::Document(v.into_iter().collect())),
         ]
     })
 }

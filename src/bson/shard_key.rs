@@ -43,10 +43,13 @@ impl ShardKeyPattern {
     /// `Unsupported` for a pattern without fields or with more than an index
     /// may have, or whose values are neither `"hashed"` nor a direction.
     pub fn new(pattern: RawDocumentBuf) -> Result<Self> {
-        let fields = elements(&pattern).map(field_of).collect::<Result<Vec<_>>>()?;
+        let fields = elements(&pattern)
+            .map(field_of)
+            .collect::<Result<Vec<_>>>()?;
         if fields.is_empty() || KEY_FIELDS_MAX < fields.len() {
             let found = format!("the shard key {pattern:?} has {} fields", fields.len());
-            return Err(Error::new(Kind::Unsupported, found).remedy(format!("1 to {KEY_FIELDS_MAX} are expected")));
+            return Err(Error::new(Kind::Unsupported, found)
+                .remedy(format!("1 to {KEY_FIELDS_MAX} are expected")));
         }
         Ok(ShardKeyPattern { pattern, fields })
     }
@@ -70,7 +73,10 @@ impl ShardKeyPattern {
     /// The values of `doc`'s key, as `extract` would give them.
     #[inline]
     pub fn values<'a>(&self, doc: &'a RawDocument) -> KeyValues<'a> {
-        let mut key = KeyValues { values: [View::Null; KEY_FIELDS_MAX], count: self.fields.len() };
+        let mut key = KeyValues {
+            values: [View::Null; KEY_FIELDS_MAX],
+            count: self.fields.len(),
+        };
         for (value, field) in key.values.iter_mut().zip(&self.fields) {
             *value = field.value(doc.as_bytes());
         }
@@ -92,7 +98,11 @@ impl KeyValues<'_> {
                 return order;
             }
         }
-        if theirs.next().is_some() { Ordering::Less } else { Ordering::Equal }
+        if theirs.next().is_some() {
+            Ordering::Less
+        } else {
+            Ordering::Equal
+        }
     }
 }
 
@@ -101,21 +111,35 @@ impl Field {
     #[inline]
     fn value<'a>(&self, bytes: &'a [u8]) -> View<'a> {
         let view = element_at(bytes, self.name.as_str()).map_or(View::Null, View::from);
-        if self.hashed { View::Int(hashed_view(&view)) } else { view }
+        if self.hashed {
+            View::Int(hashed_view(&view))
+        } else {
+            view
+        }
     }
 }
 
 fn field_of(element: Element<'_>) -> Result<Field> {
-    let name = std::str::from_utf8(element.name).ok().and_then(|n| CString::try_from(n.to_owned()).ok());
+    let name = std::str::from_utf8(element.name)
+        .ok()
+        .and_then(|n| CString::try_from(n.to_owned()).ok());
     let hashed = match View::from(element) {
         View::Text(b"hashed") => true,
         View::Int(_) | View::Double(_) | View::Decimal(_) => false,
         other => {
-            return Err(Error::new(Kind::Unsupported, format!("a shard key field of kind {other:?}"))
-                .remedy("only ranged (1) and hashed shard keys are known"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("a shard key field of kind {other:?}"),
+            )
+            .remedy("only ranged (1) and hashed shard keys are known"));
         }
     };
-    let name = name.ok_or_else(|| Error::new(Kind::Unsupported, "a shard key field whose name is not UTF-8"))?;
+    let name = name.ok_or_else(|| {
+        Error::new(
+            Kind::Unsupported,
+            "a shard key field whose name is not UTF-8",
+        )
+    })?;
     Ok(Field { name, hashed })
 }
 
@@ -162,14 +186,22 @@ mod tests {
         let pattern = ShardKeyPattern::new(rawdoc! { "b.c": 1, "a": "hashed", "z": 1.0 }).unwrap();
         let key = pattern.extract(&rawdoc! { "_id": 1, "a": "x", "b": { "d": 0, "c": [1] } });
         let hash = hashed(RawBsonRef::String("x"));
-        assert_eq!(key, rawdoc! { "b.c": [1], "a": hash, "z": RawBsonRef::Null });
+        assert_eq!(
+            key,
+            rawdoc! { "b.c": [1], "a": hash, "z": RawBsonRef::Null }
+        );
     }
 
     #[test]
     fn missing_paths_are_null() {
         let pattern = ShardKeyPattern::new(rawdoc! { "b.c": 1, "a": "hashed" }).unwrap();
         let null = rawdoc! { "b.c": RawBsonRef::Null, "a": hashed(RawBsonRef::Null) };
-        for doc in [rawdoc! {}, rawdoc! { "b": 1 }, rawdoc! { "b.c": 1 }, rawdoc! { "b": [{ "c": 1 }] }] {
+        for doc in [
+            rawdoc! {},
+            rawdoc! { "b": 1 },
+            rawdoc! { "b.c": 1 },
+            rawdoc! { "b": [{ "c": 1 }] },
+        ] {
             assert_eq!(pattern.extract(&doc), null);
         }
     }

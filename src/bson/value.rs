@@ -32,11 +32,18 @@ pub struct Value {
 impl<'a> ValueRef<'a> {
     #[inline]
     pub fn view(self) -> View<'a> {
-        View::from(Element { kind: self.kind, name: b"", value: self.bytes })
+        View::from(Element {
+            kind: self.kind,
+            name: b"",
+            value: self.bytes,
+        })
     }
 
     pub fn to_owned(self) -> Value {
-        Value { kind: self.kind, bytes: SmallVec::from_slice(self.bytes) }
+        Value {
+            kind: self.kind,
+            bytes: SmallVec::from_slice(self.bytes),
+        }
     }
 
     /// As the driver has it; None if it cannot hold it.
@@ -68,7 +75,10 @@ pub fn any_of<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> RawDocumentBuf 
     }
     let array = closed(array);
     let mut bytes = vec![0; size_of::<i32>()];
-    let value = ValueRef { kind: super::element::kind::ARRAY, bytes: array.as_bytes() };
+    let value = ValueRef {
+        kind: super::element::kind::ARRAY,
+        bytes: array.as_bytes(),
+    };
     value.write(b"$in", &mut bytes);
     closed(bytes)
 }
@@ -83,13 +93,19 @@ fn closed(mut bytes: Vec<u8>) -> RawDocumentBuf {
 
 impl Value {
     pub fn as_ref(&self) -> ValueRef<'_> {
-        ValueRef { kind: self.kind, bytes: &self.bytes }
+        ValueRef {
+            kind: self.kind,
+            bytes: &self.bytes,
+        }
     }
 }
 
 impl<'a> From<Element<'a>> for ValueRef<'a> {
     fn from(element: Element<'a>) -> Self {
-        ValueRef { kind: element.kind, bytes: element.value }
+        ValueRef {
+            kind: element.kind,
+            bytes: element.value,
+        }
     }
 }
 
@@ -114,9 +130,17 @@ impl fmt::Debug for ValueRef<'_> {
 /// For people.
 impl fmt::Display for ValueRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.readable().and_then(|value| bson::Bson::try_from(value).ok()) {
+        match self
+            .readable()
+            .and_then(|value| bson::Bson::try_from(value).ok())
+        {
             Some(value) => write!(f, "{value}"),
-            None => write!(f, "(type {:#04x}, not UTF-8) \"{}\"", self.kind, self.bytes.escape_ascii()),
+            None => write!(
+                f,
+                "(type {:#04x}, not UTF-8) \"{}\"",
+                self.kind,
+                self.bytes.escape_ascii()
+            ),
         }
     }
 }
@@ -138,23 +162,37 @@ mod tests {
     fn every_value_is_kept_as_it_lies() {
         for element in elements(&samples::every_type()) {
             let value = ValueRef::from(element).to_owned();
-            assert_eq!((value.kind, &value.bytes[..]), (element.kind, element.value));
+            assert_eq!(
+                (value.kind, &value.bytes[..]),
+                (element.kind, element.value)
+            );
             let readable = value.as_ref().readable().expect("the samples are readable");
             assert_eq!(Value::from(readable.as_raw_bson_ref()), value);
-            assert_eq!(elements(&value.as_ref().document()).next().map(|e| e.value), Some(element.value));
+            assert_eq!(
+                elements(&value.as_ref().document()).next().map(|e| e.value),
+                Some(element.value)
+            );
         }
     }
 
     #[test]
     fn what_the_driver_cannot_hold_is_shown_and_asked_for() {
-        let text = ValueRef { kind: super::super::element::kind::STRING, bytes: b"\x02\0\0\0\xff\0" };
+        let text = ValueRef {
+            kind: super::super::element::kind::STRING,
+            bytes: b"\x02\0\0\0\xff\0",
+        };
         assert_eq!((text.readable(), text.document().as_bytes()[4]), (None, 2));
         assert!(text.to_string().contains("xff"), "{text}");
         let any = any_of([text, Value::from(RawBsonRef::Int32(7)).as_ref()].into_iter());
         let array = elements(&any).next().expect("$in").value;
         let items: Vec<_> = super::super::element::elements_of(array).collect();
         assert_eq!((items[0].value, items[1].name), (text.bytes, &b"1"[..]));
-        let readable = any_of([1, 2].map(|id| Value::from(RawBsonRef::Int32(id))).iter().map(Value::as_ref));
+        let readable = any_of(
+            [1, 2]
+                .map(|id| Value::from(RawBsonRef::Int32(id)))
+                .iter()
+                .map(Value::as_ref),
+        );
         assert_eq!(readable, rawdoc! { "$in": [1, 2] });
     }
 }

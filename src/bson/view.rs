@@ -58,7 +58,11 @@ impl<'a> Pointer<'a> {
             Pointer::Driver(pointer) => {
                 let mut doc = RawDocumentBuf::new();
                 doc.append(cstr!(""), RawBsonRef::DbPointer(pointer));
-                Cow::Owned(elements(&doc).next().map_or_else(Vec::new, |e| e.value.to_vec()))
+                Cow::Owned(
+                    elements(&doc)
+                        .next()
+                        .map_or_else(Vec::new, |e| e.value.to_vec()),
+                )
             }
         }
     }
@@ -107,18 +111,30 @@ impl<'a> From<RawBsonRef<'a>> for View<'a> {
             RawBsonRef::Document(v) => View::Document(v.as_bytes()),
             RawBsonRef::Array(v) => View::Array(v.as_bytes()),
             RawBsonRef::Binary(v) => {
-                let inner = if v.subtype == BinarySubtype::BinaryOld { 4 } else { 0 };
-                View::Binary { len: v.bytes.len() + inner, subtype: v.subtype.into(), bytes: v.bytes }
+                let inner = if v.subtype == BinarySubtype::BinaryOld {
+                    4
+                } else {
+                    0
+                };
+                View::Binary {
+                    len: v.bytes.len() + inner,
+                    subtype: v.subtype.into(),
+                    bytes: v.bytes,
+                }
             }
             RawBsonRef::Boolean(v) => View::Boolean(v),
             RawBsonRef::Null => View::Null,
             RawBsonRef::DateTime(v) => View::Date(v.timestamp_millis()),
-            RawBsonRef::Timestamp(v) => View::Timestamp(u64::from(v.time) << 32 | u64::from(v.increment)),
+            RawBsonRef::Timestamp(v) => {
+                View::Timestamp(u64::from(v.time) << 32 | u64::from(v.increment))
+            }
             RawBsonRef::RegularExpression(v) => {
                 View::Regex(v.pattern.as_str().as_bytes(), v.options.as_str().as_bytes())
             }
             RawBsonRef::JavaScriptCode(v) => View::Code(v.as_bytes()),
-            RawBsonRef::JavaScriptCodeWithScope(v) => View::CodeWithScope(v.code.as_bytes(), v.scope.as_bytes()),
+            RawBsonRef::JavaScriptCodeWithScope(v) => {
+                View::CodeWithScope(v.code.as_bytes(), v.scope.as_bytes())
+            }
             RawBsonRef::DbPointer(v) => View::DbPointer(Pointer::Driver(v)),
             RawBsonRef::Undefined => View::Undefined,
             RawBsonRef::MinKey => View::MinKey,
@@ -172,9 +188,19 @@ fn read(kind: u8, value: &[u8]) -> Option<View<'_>> {
 fn binary(subtype: u8, bytes: &[u8]) -> View<'_> {
     let len = bytes.len();
     match bytes.split_first_chunk() {
-        Some((inner, rest)) if subtype == OLD_BINARY && i32::from_le_bytes(*inner) as usize == rest.len() => {
-            View::Binary { len, subtype, bytes: rest }
+        Some((inner, rest))
+            if subtype == OLD_BINARY && i32::from_le_bytes(*inner) as usize == rest.len() =>
+        {
+            View::Binary {
+                len,
+                subtype,
+                bytes: rest,
+            }
         }
-        _ => View::Binary { len, subtype, bytes },
+        _ => View::Binary {
+            len,
+            subtype,
+            bytes,
+        },
     }
 }

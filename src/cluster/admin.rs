@@ -34,7 +34,9 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 /// ConflictingOperationInProgress, NoConfigPrimary, StaleEpoch, NetworkInterfaceExceeded…,
 /// StaleDbVersion, DatabaseDropPending, Interrupted, BackgroundOperation… twice, StaleConfig,
 /// RetriableRemoteCommandFailure).
-const BUSY: [i32; 15] = [24, 46, 63, 112, 117, 149, 150, 202, 249, 357, 11601, 12586, 12587, 13388, 91331];
+const BUSY: [i32; 15] = [
+    24, 46, 63, 112, 117, 149, 150, 202, 249, 357, 11601, 12586, 12587, 13388, 91331,
+];
 /// OperationFailed: of a move, every fault of the recipient and of the transfer, also that
 /// a range is still to be deleted there.
 const OPERATION_FAILED: i32 = 96;
@@ -47,7 +49,12 @@ pub async fn run(entry: &Entry, db: &str, command: &RawDocument) -> Result<Docum
     run_within(ANSWER_TIME_MAX, entry, db, command).await
 }
 
-async fn run_within(patience: Duration, entry: &Entry, db: &str, command: &RawDocument) -> Result<Document> {
+async fn run_within(
+    patience: Duration,
+    entry: &Entry,
+    db: &str,
+    command: &RawDocument,
+) -> Result<Document> {
     let deadline = Instant::now() + RETRY_TIME_MAX;
     let mut delay = RETRY_DELAY_MIN;
     loop {
@@ -73,7 +80,11 @@ pub async fn run_majority(entry: &Entry, db: &str, command: &RawDocument) -> Res
 ///
 /// # Errors
 /// As `run_once`.
-pub async fn run_once_majority(shard: &Client, db: &str, command: &RawDocument) -> Result<Document> {
+pub async fn run_once_majority(
+    shard: &Client,
+    db: &str,
+    command: &RawDocument,
+) -> Result<Document> {
     let mut command = command.to_owned();
     command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority"});
     run_once(shard, db, &command).await
@@ -85,7 +96,12 @@ pub async fn run_once_majority(shard: &Client, db: &str, command: &RawDocument) 
 /// The server's answer; `Transient` if no majority acknowledged it, or if no answer came
 /// in time: it may still take effect.
 pub async fn run_once(client: &Client, db: &str, command: &RawDocument) -> Result<Document> {
-    let sent = async { Ok(client.database(db).run_raw_command(command.to_owned()).await?) };
+    let sent = async {
+        Ok(client
+            .database(db)
+            .run_raw_command(command.to_owned())
+            .await?)
+    };
     let reply = answered(&name_of(command), sent).await?;
     acknowledged(&reply).map(|()| reply)
 }
@@ -96,7 +112,10 @@ pub async fn run_once(client: &Client, db: &str, command: &RawDocument) -> Resul
 /// The server's answer; `Transient` if there is none in time (R12).
 pub async fn ask(client: &Client, db: &str, question: Document) -> Result<Document> {
     let name = question.keys().next().cloned().unwrap_or_default();
-    answered(&name, async { Ok(client.database(db).run_command(question).await?) }).await
+    answered(&name, async {
+        Ok(client.database(db).run_command(question).await?)
+    })
+    .await
 }
 
 /// What a reply with `ok: 1` may still say: that no majority has it, and that it may be
@@ -105,10 +124,18 @@ pub async fn ask(client: &Client, db: &str, question: Document) -> Result<Docume
 /// # Errors
 /// `Transient` if it says so.
 pub fn acknowledged(reply: &Document) -> Result<()> {
-    let Ok(concern) = reply.get_document("writeConcernError") else { return Ok(()) };
+    let Ok(concern) = reply.get_document("writeConcernError") else {
+        return Ok(());
+    };
     let text = concern.get_str("errmsg").unwrap_or("no reason given");
-    let error = Error::new(Kind::Transient, format!("not acknowledged by a majority: {text}"));
-    Err(Error { code: concern.get_i32("code").ok(), ..error })
+    let error = Error::new(
+        Kind::Transient,
+        format!("not acknowledged by a majority: {text}"),
+    );
+    Err(Error {
+        code: concern.get_i32("code").ok(),
+        ..error
+    })
 }
 
 fn is_passing(e: &Error) -> bool {
@@ -118,28 +145,44 @@ fn is_passing(e: &Error) -> bool {
 /// Whether a split or a move that was refused so may be what the chunk map asks for, or
 /// become so: the map is to be read again. Routers refuse without a code, too.
 pub fn may_come_right(e: &Error) -> bool {
-    is_passing(e) || e.code == Some(OPERATION_FAILED) || (e.kind == Kind::Server && e.code.is_none())
+    is_passing(e)
+        || e.code == Some(OPERATION_FAILED)
+        || (e.kind == Kind::Server && e.code.is_none())
 }
 
 /// Between half of `delay` and all of it, so that tasks refused together do not
 /// come back together.
 fn jittered(delay: Duration) -> Duration {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.subsec_nanos());
     delay / 2 + (delay / 2).mul_f64(f64::from(nanos % 1024) / 1024.0)
 }
 
 fn name_of(command: &RawDocument) -> String {
-    command.iter().flatten().next().map_or(String::new(), |(name, _)| name.as_str().to_owned())
+    command
+        .iter()
+        .flatten()
+        .next()
+        .map_or(String::new(), |(name, _)| name.as_str().to_owned())
 }
 
 /// Creates a database on the shard `primary`.
 pub async fn enable_sharding(router: &Entry, db: &str, primary: &str) -> Result<()> {
-    run(router, "admin", &rawdoc! {"enableSharding": db, "primaryShard": primary}).await.map(drop)
+    run(
+        router,
+        "admin",
+        &rawdoc! {"enableSharding": db, "primaryShard": primary},
+    )
+    .await
+    .map(drop)
 }
 
 /// Moves a database's primary; meant for empty databases only.
 pub async fn move_primary(router: &Entry, db: &str, to: &str) -> Result<()> {
-    run(router, "admin", &rawdoc! {"movePrimary": db, "to": to}).await.map(drop)
+    run(router, "admin", &rawdoc! {"movePrimary": db, "to": to})
+        .await
+        .map(drop)
 }
 
 /// Creates a collection or view; `options` as `listCollections` gives them.
@@ -151,7 +194,8 @@ pub async fn create(entry: &Entry, ns: &Namespace, options: &RawDocument) -> Res
 
 /// Builds one index and waits for a majority of the members to have it.
 pub async fn create_index(entry: &Entry, ns: &Namespace, spec: RawDocumentBuf) -> Result<()> {
-    let command = rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec], "commitQuorum": "majority"};
+    let command =
+        rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec], "commitQuorum": "majority"};
     run_majority(entry, &ns.db, &command).await.map(drop)
 }
 
@@ -164,7 +208,8 @@ pub async fn shard_collection(
     unique: bool,
     simple_collation: bool,
 ) -> Result<()> {
-    let mut command = rawdoc! {"shardCollection": ns.to_string(), "key": key.to_owned(), "unique": unique};
+    let mut command =
+        rawdoc! {"shardCollection": ns.to_string(), "key": key.to_owned(), "unique": unique};
     if simple_collation {
         command.append(bson::cstr!("collation"), rawdoc! {"locale": "simple"});
     }
@@ -175,24 +220,50 @@ pub async fn shard_collection(
 /// refused where one does.
 pub async fn split(router: &Entry, ns: &Namespace, middle: &RawDocument) -> Result<()> {
     let command = rawdoc! {"split": ns.to_string(), "middle": middle.to_owned()};
-    router.send("admin", &command, ANSWER_TIME_MAX).await.map(drop).map_err(|e| e.context("split"))
+    router
+        .send("admin", &command, ANSWER_TIME_MAX)
+        .await
+        .map(drop)
+        .map_err(|e| e.context("split"))
 }
 
 /// Moves the chunk `[min, max)` to the shard `to`. Sent once.
-pub async fn move_chunk(router: &Entry, ns: &Namespace, min: &RawDocument, max: &RawDocument, to: &str) -> Result<()> {
+pub async fn move_chunk(
+    router: &Entry,
+    ns: &Namespace,
+    min: &RawDocument,
+    max: &RawDocument,
+    to: &str,
+) -> Result<()> {
     let bounds = bson::RawArrayBuf::from_iter([min.to_owned(), max.to_owned()]);
     let command = rawdoc! {"moveChunk": ns.to_string(), "bounds": bounds, "to": to};
-    router.send("admin", &command, MOVE_TIME_MAX).await.map(drop).map_err(|e| e.context("moveChunk"))
+    router
+        .send("admin", &command, MOVE_TIME_MAX)
+        .await
+        .map(drop)
+        .map_err(|e| e.context("moveChunk"))
 }
 
 /// Puts a shard into a zone; no error if it is there already.
 pub async fn add_shard_to_zone(router: &Entry, shard: &str, zone: &str) -> Result<()> {
-    run(router, "admin", &rawdoc! {"addShardToZone": shard, "zone": zone}).await.map(drop)
+    run(
+        router,
+        "admin",
+        &rawdoc! {"addShardToZone": shard, "zone": zone},
+    )
+    .await
+    .map(drop)
 }
 
 /// Takes a shard out of a zone; no error if it is not in it.
 pub async fn remove_shard_from_zone(router: &Entry, shard: &str, zone: &str) -> Result<()> {
-    run(router, "admin", &rawdoc! {"removeShardFromZone": shard, "zone": zone}).await.map(drop)
+    run(
+        router,
+        "admin",
+        &rawdoc! {"removeShardFromZone": shard, "zone": zone},
+    )
+    .await
+    .map(drop)
 }
 
 /// Gives a range of shard keys to a zone; with none, takes it from the one it is in.
@@ -226,20 +297,35 @@ impl BalancerStatus {
 }
 
 pub async fn balancer_status(router: &Entry) -> Result<BalancerStatus> {
-    let reply = run_within(QUESTION_TIME_MAX, router, "admin", &rawdoc! {"balancerStatus": 1}).await?;
-    let mode = reply.get_str("mode").map_err(|_| Error::new(Kind::Server, "balancerStatus gave no mode"))?;
-    Ok(BalancerStatus { mode: mode.to_owned(), in_round: reply.get_bool("inBalancerRound").unwrap_or(true) })
+    let reply = run_within(
+        QUESTION_TIME_MAX,
+        router,
+        "admin",
+        &rawdoc! {"balancerStatus": 1},
+    )
+    .await?;
+    let mode = reply
+        .get_str("mode")
+        .map_err(|_| Error::new(Kind::Server, "balancerStatus gave no mode"))?;
+    Ok(BalancerStatus {
+        mode: mode.to_owned(),
+        in_round: reply.get_bool("inBalancerRound").unwrap_or(true),
+    })
 }
 
 /// Stops the balancer and waits up to `wait` for its round to end.
 pub async fn balancer_stop(router: &Entry, wait: Duration) -> Result<()> {
     let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     let command = rawdoc! {"balancerStop": 1, "maxTimeMS": wait_ms};
-    run_within(wait + ANSWER_TIME_MAX, router, "admin", &command).await.map(drop)
+    run_within(wait + ANSWER_TIME_MAX, router, "admin", &command)
+        .await
+        .map(drop)
 }
 
 pub async fn balancer_start(router: &Entry) -> Result<()> {
-    run(router, "admin", &rawdoc! {"balancerStart": 1}).await.map(drop)
+    run(router, "admin", &rawdoc! {"balancerStart": 1})
+        .await
+        .map(drop)
 }
 
 #[cfg(test)]
@@ -248,7 +334,10 @@ mod tests {
 
     #[test]
     fn passing_errors_are_told_by_kind_and_code() {
-        let coded = |kind, code| Error { code: Some(code), ..Error::new(kind, "x") };
+        let coded = |kind, code| Error {
+            code: Some(code),
+            ..Error::new(kind, "x")
+        };
         let rows = [
             (Error::new(Kind::Transient, "x"), true),
             (coded(Kind::Server, 117), true),
@@ -263,13 +352,17 @@ mod tests {
         }
         assert!(may_come_right(&coded(Kind::Server, OPERATION_FAILED)));
         assert!(may_come_right(&Error::new(Kind::Server, "x")));
-        assert!(!may_come_right(&coded(Kind::Server, 13)) && !may_come_right(&Error::new(Kind::Config, "x")));
+        assert!(
+            !may_come_right(&coded(Kind::Server, 13))
+                && !may_come_right(&Error::new(Kind::Config, "x"))
+        );
     }
 
     #[test]
     fn what_no_majority_has_is_not_acknowledged_though_the_reply_is_ok() {
         assert!(acknowledged(&bson::doc! { "ok": 1 }).is_ok());
-        let stepped_down = bson::doc! { "ok": 1, "writeConcernError": { "code": 189, "errmsg": "stepped down" } };
+        let stepped_down =
+            bson::doc! { "ok": 1, "writeConcernError": { "code": 189, "errmsg": "stepped down" } };
         let error = acknowledged(&stepped_down).expect_err("an election came between");
         assert_eq!((error.kind, error.code), (Kind::Transient, Some(189)));
     }

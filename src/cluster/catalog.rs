@@ -136,7 +136,9 @@ impl Collection {
 
     /// True if the collection has a collation of its own that is not `simple`.
     pub fn has_collation(&self) -> bool {
-        self.options.get_document("collation").is_ok_and(|c| c.get_str("locale").is_ok_and(|l| l != "simple"))
+        self.options
+            .get_document("collation")
+            .is_ok_and(|c| c.get_str("locale").is_ok_and(|l| l != "simple"))
     }
 
     /// True if shard `shard` holds documents of this collection that count (R8).
@@ -164,10 +166,19 @@ pub async fn read_one(deployment: &Deployment, ns: &Namespace) -> Result<Option<
 
 /// Names of a database's views.
 pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Namespace>> {
-    let Some(primary) = primary_of(deployment, db).await? else { return Ok(Vec::new()) };
+    let Some(primary) = primary_of(deployment, db).await? else {
+        return Ok(Vec::new());
+    };
     let listed = listing::collections(&deployment.shards[primary].client, db, None).await?;
-    let views = listed.into_iter().filter(|l| l.kind == CollectionKind::View);
-    Ok(views.map(|l| Namespace { db: db.to_owned(), coll: l.name }).collect())
+    let views = listed
+        .into_iter()
+        .filter(|l| l.kind == CollectionKind::View);
+    Ok(views
+        .map(|l| Namespace {
+            db: db.to_owned(),
+            coll: l.name,
+        })
+        .collect())
 }
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
@@ -181,7 +192,10 @@ pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
 pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usize>> {
     match deployment.topology {
         Topology::ReplicaSet => Ok(Some(0)),
-        Topology::Sharded => Ok(sharding::databases(deployment, Some(db)).await?.first().map(|d| d.primary)),
+        Topology::Sharded => Ok(sharding::databases(deployment, Some(db))
+            .await?
+            .first()
+            .map(|d| d.primary)),
     }
 }
 
@@ -191,7 +205,12 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
     match deployment.topology {
         Topology::ReplicaSet => {
             let client = &deployment.shards[0].client;
-            let names = async { Ok(client.list_database_names().filter(doc! {"name": db}).await?) };
+            let names = async {
+                Ok(client
+                    .list_database_names()
+                    .filter(doc! {"name": db})
+                    .await?)
+            };
             Ok(!answered("listing databases", names).await?.is_empty())
         }
         Topology::Sharded => Ok(primary_of(deployment, db).await?.is_some()),
@@ -202,7 +221,9 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
 /// they move with its primary. Views do no harm.
 pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) -> Result<bool> {
     let listed = listing::collections(&deployment.shards[primary].client, db, None).await?;
-    let held = listed.iter().filter(|listed| listed.kind != CollectionKind::View);
+    let held = listed
+        .iter()
+        .filter(|listed| listed.kind != CollectionKind::View);
     let mut held: Vec<String> = held.map(|listed| format!("{db}.{}", listed.name)).collect();
     let sharded = sharding::among(deployment, &held).await?;
     held.retain(|name| !sharded.contains(name));
@@ -244,12 +265,19 @@ async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
         sharding::shard_zones(deployment),
     )?;
     let collections = rows.into_iter().map(|row| (row.ns, row.sharded)).collect();
-    Ok(Sharding { databases, collections, shard_zones })
+    Ok(Sharding {
+        databases,
+        collections,
+        shard_zones,
+    })
 }
 
 /// Zone ranges of one name, whether there is such a collection or not.
 pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
-    Ok(sharding::zones(deployment, Some(ns)).await?.remove(&ns.to_string()).unwrap_or_default())
+    Ok(sharding::zones(deployment, Some(ns))
+        .await?
+        .remove(&ns.to_string())
+        .unwrap_or_default())
 }
 
 /// All zone ranges there are.
@@ -274,7 +302,11 @@ pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
     let stats = admin::ask(&shard.client, &ns.db, command).await?;
     let number = |field| stats.get(field).and_then(listing::count).unwrap_or(0);
     let (documents, bytes) = (number("numObjects"), number("size"));
-    Ok(Estimate { document_count: documents, bytes, document_bytes_average: bytes / documents.max(1) })
+    Ok(Estimate {
+        document_count: documents,
+        bytes,
+        document_bytes_average: bytes / documents.max(1),
+    })
 }
 
 /// What one pass over a moving catalog may find torn.
@@ -308,7 +340,10 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
     for row in versions::sharded_rows(deployment, None).await? {
         rows.entry(row.ns.db.clone()).or_default().push(row);
     }
-    let work: Vec<_> = databases.iter().map(|d| (d, rows.remove(&d.name).unwrap_or_default())).collect();
+    let work: Vec<_> = databases
+        .iter()
+        .map(|d| (d, rows.remove(&d.name).unwrap_or_default()))
+        .collect();
     let per_database: Vec<Vec<Collection>> = stream::iter(work)
         .map(|(database, rows)| collections_of(deployment, database, rows, None))
         .buffered(READ_CONCURRENCY)
@@ -317,17 +352,28 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
     let shard_zones = shard_zones(deployment).await?;
     let mut collections = per_database.concat();
     collections.sort_by(|a, b| a.ns.cmp(&b.ns));
-    Ok(Catalog { databases, collections, shard_zones })
+    Ok(Catalog {
+        databases,
+        collections,
+        shard_zones,
+    })
 }
 
 async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option<Collection>> {
     let database = match deployment.topology {
-        Topology::ReplicaSet => Some(Database { name: ns.db.clone(), primary: 0 }),
+        Topology::ReplicaSet => Some(Database {
+            name: ns.db.clone(),
+            primary: 0,
+        }),
         Topology::Sharded => sharding::databases(deployment, Some(&ns.db)).await?.pop(),
     };
-    let Some(database) = database else { return Ok(None) };
+    let Some(database) = database else {
+        return Ok(None);
+    };
     let rows = versions::sharded_rows(deployment, Some(ns)).await?;
-    Ok(collections_of(deployment, &database, rows, Some(&ns.coll)).await?.pop())
+    Ok(collections_of(deployment, &database, rows, Some(&ns.coll))
+        .await?
+        .pop())
 }
 
 /// The collections of one database (or the one of them named `only`), by its
@@ -340,7 +386,8 @@ async fn collections_of(
 ) -> Result<Vec<Collection>> {
     let primary = &deployment.shards[database.primary];
     let listed = listing::collections(&primary.client, &database.name, only).await?;
-    let mut by_name: HashMap<String, ShardedRow> = rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
+    let mut by_name: HashMap<String, ShardedRow> =
+        rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
     let mut found = Vec::new();
     for listed in listed {
         let row = by_name.remove(&listed.name);
@@ -361,7 +408,10 @@ async fn collections_of(
 async fn listed_elsewhere(deployment: &Deployment, row: &ShardedRow, name: &str) -> Result<Listed> {
     let owner = &deployment.shards[row.sharded.chunks[0].shard];
     let listed = listing::collections(&owner.client, &row.ns.db, Some(name)).await?;
-    listed.into_iter().next().ok_or_else(|| torn(format_args!("{} vanished", row.ns)))
+    listed
+        .into_iter()
+        .next()
+        .ok_or_else(|| torn(format_args!("{} vanished", row.ns)))
 }
 
 async fn assemble(
@@ -370,7 +420,10 @@ async fn assemble(
     listed: Listed,
     row: Option<ShardedRow>,
 ) -> Result<Collection> {
-    let ns = Namespace { db: database.name.clone(), coll: listed.name };
+    let ns = Namespace {
+        db: database.name.clone(),
+        coll: listed.name,
+    };
     let mut key_index = None;
     if let Some(row) = &row {
         if listed.uuid != Some(row.uuid) {

@@ -123,7 +123,13 @@ impl Shard {
         let options = shard_options(entry, &hosts)?;
         let client = Client::with_options(options.clone())?;
         let way = Way::new(&options)?;
-        Ok(Shard { id, hosts, options, client, way })
+        Ok(Shard {
+            id,
+            hosts,
+            options,
+            client,
+            way,
+        })
     }
 
     /// A client of its own for the data plane, named `app_name` towards the
@@ -165,7 +171,10 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
     };
     let role = probe::role(&entry, &hello).await;
     let (topology, mut shards) = match role {
-        Role::Router => (Topology::Sharded, list_shards(side, &entry, &options).await?),
+        Role::Router => (
+            Topology::Sharded,
+            list_shards(side, &entry, &options).await?,
+        ),
         Role::ReplicaSet { hosts } => {
             let id = hosts.split('/').next().unwrap_or_default().to_owned();
             (Topology::ReplicaSet, vec![Shard::new(id, hosts, &options)?])
@@ -179,19 +188,34 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
     if topology == Topology::Sharded {
         one_cluster(side, &entry, &options.hosts).await?;
     }
-    Ok(Deployment { side, topology, entry, shards, version, fcv })
+    Ok(Deployment {
+        side,
+        topology,
+        entry,
+        shards,
+        version,
+        fcv,
+    })
 }
 
 /// Options of the entry client, from the URI by the driver's own rules.
 async fn entry_options(side: Side, uri: &str, timeout: Duration) -> Result<ClientOptions> {
-    let mut options = ClientOptions::parse(uri).await.map_err(|e| bad_uri(side, uri, &e))?;
+    let mut options = ClientOptions::parse(uri)
+        .await
+        .map_err(|e| bad_uri(side, uri, &e))?;
     if options.direct_connection == Some(true) {
-        return Err(Error::new(Kind::Config, format!("the {side} URI says directConnection=true"))
-            .remedy("remove it: shardlift has to follow elections, and finds the members by itself"));
+        return Err(Error::new(
+            Kind::Config,
+            format!("the {side} URI says directConnection=true"),
+        )
+        .remedy("remove it: shardlift has to follow elections, and finds the members by itself"));
     }
     if options.load_balanced == Some(true) {
-        return Err(Error::new(Kind::Config, format!("the {side} URI says loadBalanced=true"))
-            .remedy("give the addresses of the mongos themselves"));
+        return Err(Error::new(
+            Kind::Config,
+            format!("the {side} URI says loadBalanced=true"),
+        )
+        .remedy("give the addresses of the mongos themselves"));
     }
     options.direct_connection = None;
     options.app_name = Some(APP_NAME.to_owned());
@@ -214,10 +238,18 @@ fn apply_house_rules(options: &mut ClientOptions) {
 /// Built anew rather than cloned, so that SRV records of the entry are not
 /// polled for the hosts of a shard.
 fn shard_options(entry: &ClientOptions, hosts: &str) -> Result<ClientOptions> {
-    let malformed = || Error::new(Kind::Server, format!("the config server lists a shard as {hosts:?}"));
+    let malformed = || {
+        Error::new(
+            Kind::Server,
+            format!("the config server lists a shard as {hosts:?}"),
+        )
+    };
     let (set, members) = hosts.split_once('/').ok_or_else(malformed)?;
     let mut options = ClientOptions::default();
-    options.hosts = members.split(',').map(ServerAddress::parse).collect::<mongodb::error::Result<_>>()?;
+    options.hosts = members
+        .split(',')
+        .map(ServerAddress::parse)
+        .collect::<mongodb::error::Result<_>>()?;
     options.repl_set_name = Some(set.to_owned());
     options.credential = entry.credential.clone();
     options.tls = entry.tls.clone();
@@ -232,14 +264,24 @@ fn shard_options(entry: &ClientOptions, hosts: &str) -> Result<ClientOptions> {
 }
 
 async fn list_shards(side: Side, entry: &Client, options: &ClientOptions) -> Result<Vec<Shard>> {
-    let reply = admin::ask(entry, "admin", doc! {"listShards": 1}).await.map_err(|e| {
-        let e = e.context(format_args!("listing the shards of the {side}"));
-        if e.code == Some(probe::UNAUTHORIZED) { e.remedy("grant the user the role clusterMonitor") } else { e }
-    })?;
-    let listed = reply.get_array("shards").map_err(|_| Error::new(Kind::Server, "listShards gave no shards"))?;
+    let reply = admin::ask(entry, "admin", doc! {"listShards": 1})
+        .await
+        .map_err(|e| {
+            let e = e.context(format_args!("listing the shards of the {side}"));
+            if e.code == Some(probe::UNAUTHORIZED) {
+                e.remedy("grant the user the role clusterMonitor")
+            } else {
+                e
+            }
+        })?;
+    let listed = reply
+        .get_array("shards")
+        .map_err(|_| Error::new(Kind::Server, "listShards gave no shards"))?;
     if listed.is_empty() {
-        return Err(Error::new(Kind::Refused, format!("the {side} cluster has no shards"))
-            .remedy("add its shards by `sh.addShard` first"));
+        return Err(
+            Error::new(Kind::Refused, format!("the {side} cluster has no shards"))
+                .remedy("add its shards by `sh.addShard` first"),
+        );
     }
     listed
         .iter()
@@ -249,8 +291,15 @@ async fn list_shards(side: Side, entry: &Client, options: &ClientOptions) -> Res
 }
 
 fn text(doc: &Document, field: &str) -> Result<String> {
-    let malformed = || Error::new(Kind::Server, format!("the config server lists a shard without {field}"));
-    doc.get_str(field).map(str::to_owned).map_err(|_| malformed())
+    let malformed = || {
+        Error::new(
+            Kind::Server,
+            format!("the config server lists a shard without {field}"),
+        )
+    };
+    doc.get_str(field)
+        .map(str::to_owned)
+        .map_err(|_| malformed())
 }
 
 /// Commands go to any of several routers, so all must be of one cluster. One that does
@@ -258,18 +307,31 @@ fn text(doc: &Document, field: &str) -> Result<String> {
 async fn one_cluster(side: Side, entry: &Entry, hosts: &[ServerAddress]) -> Result<()> {
     let mut first: Option<(&ServerAddress, ObjectId)> = None;
     for host in hosts.iter().filter(|_| 1 < hosts.len()) {
-        let asked = within(ROUTER_PATIENCE, "a router", probe::cluster_id_at(entry, host)).await;
+        let asked = within(
+            ROUTER_PATIENCE,
+            "a router",
+            probe::cluster_id_at(entry, host),
+        )
+        .await;
         match (asked, first) {
             (Ok(Some(id)), None) => first = Some((host, id)),
             (Ok(Some(id)), Some((other, of_other))) if id != of_other => {
-                let found = format!("{host} and {other} in the {side} URI are routers of two clusters");
-                return Err(Error::new(Kind::Refused, found).remedy("name routers of one cluster only"));
+                let found =
+                    format!("{host} and {other} in the {side} URI are routers of two clusters");
+                return Err(
+                    Error::new(Kind::Refused, found).remedy("name routers of one cluster only")
+                );
             }
             (Ok(_), _) => {}
             (Err(e), _) if e.kind == Kind::Transient => {
-                tracing::warn!("the router {host} of the {side} does not answer: {}", e.message);
+                tracing::warn!(
+                    "the router {host} of the {side} does not answer: {}",
+                    e.message
+                );
             }
-            (Err(e), _) => return Err(e.context(format_args!("asking {host} which cluster it is of"))),
+            (Err(e), _) => {
+                return Err(e.context(format_args!("asking {host} which cluster it is of")));
+            }
         }
     }
     Ok(())
@@ -287,7 +349,11 @@ async fn probe_all(side: Side, shards: &[Shard]) -> Result<Vec<Facts>> {
     .await;
     let failed: Vec<&Error> = probed.iter().filter_map(|p| p.as_ref().err()).collect();
     if let Some(first) = failed.first() {
-        let message = failed.iter().map(|e| e.message.as_str()).collect::<Vec<_>>().join("; ");
+        let message = failed
+            .iter()
+            .map(|e| e.message.as_str())
+            .collect::<Vec<_>>()
+            .join("; ");
         let mut all = (*first).clone();
         all.message = message;
         return Err(all);
@@ -303,19 +369,32 @@ fn agree(side: Side, shards: &[Shard], facts: &[Facts]) -> Result<(Version, Stri
         let found = shards
             .iter()
             .zip(facts)
-            .map(|(s, f)| format!("{} runs {} with feature compatibility version {}", s.id, f.version, f.fcv))
+            .map(|(s, f)| {
+                format!(
+                    "{} runs {} with feature compatibility version {}",
+                    s.id, f.version, f.fcv
+                )
+            })
             .collect::<Vec<_>>()
             .join(", ");
         return Err(Error::new(Kind::Refused, format!("the shards of the {side} differ: {found}")).remedy(
             "finish the upgrade: one release on all shards, then `setFeatureCompatibilityVersion` through the mongos",
         ));
     }
-    let oldest = facts.iter().map(|f| f.version).min().unwrap_or(first.version);
+    let oldest = facts
+        .iter()
+        .map(|f| f.version)
+        .min()
+        .unwrap_or(first.version);
     Ok((oldest, first.fcv.clone()))
 }
 
 fn host_list(hosts: &[ServerAddress]) -> String {
-    hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    hosts
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[cfg(test)]
@@ -325,7 +404,11 @@ mod tests {
     #[test]
     fn a_shard_keeps_the_entrys_way_in_and_its_own_hosts() {
         let mut entry = ClientOptions::default();
-        entry.credential = Some(mongodb::options::Credential::builder().username("u".to_owned()).build());
+        entry.credential = Some(
+            mongodb::options::Credential::builder()
+                .username("u".to_owned())
+                .build(),
+        );
         let options = shard_options(&entry, "rs0/a:1,b:2").unwrap();
         assert_eq!(options.repl_set_name.as_deref(), Some("rs0"));
         assert_eq!(host_list(&options.hosts), "a:1,b:2");

@@ -29,12 +29,19 @@ pub struct Direct {
 
 impl Direct {
     pub fn new(client: Client, way: Way, links_max: usize) -> Self {
-        Direct { client, pool: Pool::new(way, links_max), primary: Arc::default() }
+        Direct {
+            client,
+            pool: Pool::new(way, links_max),
+            primary: Arc::default(),
+        }
     }
 
     /// Every connection must be admitted before it is used.
     pub fn admitted_by(self, admission: Admission) -> Self {
-        Direct { pool: self.pool.admitted_by(admission), ..self }
+        Direct {
+            pool: self.pool.admitted_by(admission),
+            ..self
+        }
     }
 
     /// A connection to what was the primary when it was last asked for.
@@ -75,14 +82,21 @@ impl Direct {
     ///
     /// # Errors
     /// The read's; `Transient` if another is primary.
-    pub async fn while_primary<T>(&self, address: &ServerAddress, read: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn while_primary<T>(
+        &self,
+        address: &ServerAddress,
+        read: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let other = async {
             loop {
                 tokio::time::sleep(LOOK_AGAIN).await;
                 if let Ok((primary, _)) = primary(&self.client).await
                     && primary != *address
                 {
-                    return Error::new(Kind::Transient, format!("{primary} is primary now, no longer {address}"));
+                    return Error::new(
+                        Kind::Transient,
+                        format!("{primary} is primary now, no longer {address}"),
+                    );
                 }
             }
         };
@@ -115,13 +129,21 @@ pub async fn primary(client: &Client) -> Result<(ServerAddress, ObjectId)> {
     }));
     let process = process(client, primary).await?;
     let address = found.lock().clone();
-    Ok((address.ok_or_else(|| Error::internal("a server answered that was not chosen"))?, process))
+    Ok((
+        address.ok_or_else(|| Error::internal("a server answered that was not chosen"))?,
+        process,
+    ))
 }
 
 /// The process that runs a server: another one has other cursors and another history.
 pub async fn process(client: &Client, of: SelectionCriteria) -> Result<ObjectId> {
-    let hello = client.database("admin").run_command(doc! { "hello": 1 }).selection_criteria(of).await?;
-    let process =
-        hello.get_document("topologyVersion").and_then(|version: &Document| version.get_object_id("processId"));
+    let hello = client
+        .database("admin")
+        .run_command(doc! { "hello": 1 })
+        .selection_criteria(of)
+        .await?;
+    let process = hello
+        .get_document("topologyVersion")
+        .and_then(|version: &Document| version.get_object_id("processId"));
     process.map_err(|_| Error::new(Kind::Server, "a server's `hello` tells no process"))
 }

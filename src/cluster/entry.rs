@@ -49,7 +49,12 @@ impl Entry {
     /// `Config` for options that cannot be used.
     pub fn new(client: Client, options: &ClientOptions) -> Result<Entry> {
         let pool = Pool::new(Way::new(options)?, LINKS_MAX);
-        Ok(Entry { client, pool, turn: Arc::default(), named: options.hosts.as_slice().into() })
+        Ok(Entry {
+            client,
+            pool,
+            turn: Arc::default(),
+            named: options.hosts.as_slice().into(),
+        })
     }
 
     /// The servers that the URI names.
@@ -62,10 +67,20 @@ impl Entry {
     /// # Errors
     /// `Transient` if the answer is lost or late: it may have taken effect. Else by the
     /// code that the server gives, if it gives one.
-    pub async fn send(&self, db: &str, command: &RawDocument, patience: Duration) -> Result<Document> {
+    pub async fn send(
+        &self,
+        db: &str,
+        command: &RawDocument,
+        patience: Duration,
+    ) -> Result<Document> {
         let sent = async {
             let address = self.address().await?;
-            let reply = self.pool.at(&address).await?.call(Request::new(db, command.to_owned())).await?;
+            let reply = self
+                .pool
+                .at(&address)
+                .await?
+                .call(Request::new(db, command.to_owned()))
+                .await?;
             Ok(Document::try_from(reply.body())?)
         };
         let answer = within(patience, "the entry of the deployment", sent).await;
@@ -78,8 +93,18 @@ impl Entry {
     }
 
     /// Runs a command at this address.
-    pub async fn send_to(&self, address: &ServerAddress, db: &str, command: &RawDocument) -> Result<Document> {
-        let reply = self.pool.at(address).await?.call(Request::new(db, command.to_owned())).await?;
+    pub async fn send_to(
+        &self,
+        address: &ServerAddress,
+        db: &str,
+        command: &RawDocument,
+    ) -> Result<Document> {
+        let reply = self
+            .pool
+            .at(address)
+            .await?
+            .call(Request::new(db, command.to_owned()))
+            .await?;
         Ok(Document::try_from(reply.body())?)
     }
 
@@ -88,14 +113,20 @@ impl Entry {
         let found: Arc<Mutex<Vec<ServerAddress>>> = Arc::default();
         let see = found.clone();
         let fit = SelectionCriteria::Predicate(Arc::new(move |server| {
-            let is_fit = matches!(server.server_type(), ServerType::Mongos | ServerType::RsPrimary);
+            let is_fit = matches!(
+                server.server_type(),
+                ServerType::Mongos | ServerType::RsPrimary
+            );
             if is_fit && !see.lock().contains(server.address()) {
                 see.lock().push(server.address().clone());
             }
             is_fit
         }));
         let admin = self.client.database("admin");
-        let ping = admin.run_command(doc! { "ping": 1 }).selection_criteria(fit).into_future();
+        let ping = admin
+            .run_command(doc! { "ping": 1 })
+            .selection_criteria(fit)
+            .into_future();
         let mut ping = std::pin::pin!(ping);
         match tokio::time::timeout(PING_PATIENCE, ping.as_mut()).await {
             Ok(answer) => drop(answer?),
@@ -105,6 +136,9 @@ impl Entry {
         let mut found = std::mem::take(&mut *found.lock());
         found.sort_by_key(ToString::to_string);
         let turn = self.turn.load(Relaxed) % found.len().max(1);
-        found.into_iter().nth(turn).ok_or_else(|| Error::internal("a server answered that was not chosen"))
+        found
+            .into_iter()
+            .nth(turn)
+            .ok_or_else(|| Error::internal("a server answered that was not chosen"))
     }
 }

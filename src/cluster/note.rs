@@ -23,15 +23,29 @@ const CODE_LOCK_FAILED: i32 = 107;
 ///
 /// # Errors
 /// `Transient` for what may pass, and if there was no answer; else the source's.
-pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -> Result<Timestamp> {
+pub async fn write(
+    shard: &Shard,
+    what: &str,
+    run_id: &str,
+    deadline: Instant,
+) -> Result<Timestamp> {
     let note = rawdoc! {
         "appendOplogNote": 1, "data": { "msg": format!("shardlift {what}"), "run": run_id },
         "writeConcern": { "w": "majority" },
     };
-    let failed = |e: Error| e.context(format_args!("writing a note ({what}) to source shard {}", shard.id));
+    let failed = |e: Error| {
+        e.context(format_args!(
+            "writing a note ({what}) to source shard {}",
+            shard.id
+        ))
+    };
     let mut last = Error::new(Kind::Transient, "no majority of it acknowledged one");
     loop {
-        let written = timeout_at(deadline.into(), admin::run_once(&shard.client, "admin", &note)).await;
+        let written = timeout_at(
+            deadline.into(),
+            admin::run_once(&shard.client, "admin", &note),
+        )
+        .await;
         match written.map(|answer| answer.map_err(by_what_passes)) {
             Ok(Ok(reply)) => return position_of(&reply),
             Ok(Err(e)) if e.kind == Kind::Transient && Instant::now() < deadline => last = e,
@@ -44,10 +58,22 @@ pub async fn write(shard: &Shard, what: &str, run_id: &str, deadline: Instant) -
 
 /// A lock passes too: how long it is waited for is the caller's to say.
 fn by_what_passes(e: Error) -> Error {
-    if e.code == Some(CODE_LOCK_FAILED) { Error { kind: Kind::Transient, ..e } } else { e }
+    if e.code == Some(CODE_LOCK_FAILED) {
+        Error {
+            kind: Kind::Transient,
+            ..e
+        }
+    } else {
+        e
+    }
 }
 
 fn position_of(reply: &Document) -> Result<Timestamp> {
     let time = reply.get_timestamp("operationTime");
-    time.map_err(|_| Error::new(Kind::Server, "the source's answer to a note has no operationTime"))
+    time.map_err(|_| {
+        Error::new(
+            Kind::Server,
+            "the source's answer to a note has no operationTime",
+        )
+    })
 }

@@ -23,16 +23,25 @@ impl Ownership {
     /// # Errors
     /// `Unsupported` for a shard key of an unknown form.
     pub fn of(sharded: &Sharded, shard: usize) -> Result<Self> {
-        let mine = joined(sharded).into_iter().filter(|(.., owner)| *owner == shard);
+        let mine = joined(sharded)
+            .into_iter()
+            .filter(|(.., owner)| *owner == shard);
         let intervals = mine.map(|(min, max, _)| (min, max)).collect();
-        Ok(Ownership { pattern: ShardKeyPattern::new(sharded.key.clone())?, intervals })
+        Ok(Ownership {
+            pattern: ShardKeyPattern::new(sharded.key.clone())?,
+            intervals,
+        })
     }
 
     /// True if this shard owns `doc`. Allocates nothing.
     pub fn owns(&self, doc: &RawDocument) -> bool {
         let key = self.pattern.values(doc);
-        let after = self.intervals.partition_point(|(min, _)| key.compare(min).is_ge());
-        after.checked_sub(1).is_some_and(|at| key.compare(&self.intervals[at].1).is_lt())
+        let after = self
+            .intervals
+            .partition_point(|(min, _)| key.compare(min).is_ge());
+        after
+            .checked_sub(1)
+            .is_some_and(|at| key.compare(&self.intervals[at].1).is_lt())
     }
 
     /// True if this shard owns the whole key space: no document needs a look.
@@ -40,7 +49,8 @@ impl Ownership {
         use crate::bson::element::{elements, kind};
         match &self.intervals[..] {
             [(min, max)] => {
-                elements(min).all(|e| e.kind == kind::MIN_KEY) && elements(max).all(|e| e.kind == kind::MAX_KEY)
+                elements(min).all(|e| e.kind == kind::MIN_KEY)
+                    && elements(max).all(|e| e.kind == kind::MAX_KEY)
             }
             _ => false,
         }
@@ -53,7 +63,9 @@ pub fn joined(sharded: &Sharded) -> Vec<(RawDocumentBuf, RawDocumentBuf, usize)>
     let mut joined: Vec<(RawDocumentBuf, RawDocumentBuf, usize)> = Vec::new();
     for chunk in &sharded.chunks {
         match joined.last_mut() {
-            Some((_, max, owner)) if *owner == chunk.shard && compare_keys(max, &chunk.min).is_eq() => {
+            Some((_, max, owner))
+                if *owner == chunk.shard && compare_keys(max, &chunk.min).is_eq() =>
+            {
                 *max = chunk.max.clone();
             }
             _ => joined.push((chunk.min.clone(), chunk.max.clone(), chunk.shard)),
@@ -77,34 +89,76 @@ mod tests {
             doc.append(&name, bson::RawBson::try_from(value).unwrap());
             doc
         };
-        let all: Vec<_> = [&[Bson::MinKey], bounds, &[Bson::MaxKey]].concat().into_iter().map(bound).collect();
+        let all: Vec<_> = [&[Bson::MinKey], bounds, &[Bson::MaxKey]]
+            .concat()
+            .into_iter()
+            .map(bound)
+            .collect();
         let chunks = all.windows(2).zip(owners);
-        let chunks = chunks.map(|(b, &shard)| Chunk { min: b[0].clone(), max: b[1].clone(), shard }).collect();
-        Sharded { key, unique: false, chunks, zones: vec![], version: None }
+        let chunks = chunks
+            .map(|(b, &shard)| Chunk {
+                min: b[0].clone(),
+                max: b[1].clone(),
+                shard,
+            })
+            .collect();
+        Sharded {
+            key,
+            unique: false,
+            chunks,
+            zones: vec![],
+            version: None,
+        }
     }
 
     #[test]
     fn neighbours_of_one_owner_are_joined() {
-        let map = sharded(rawdoc! { "a": 1 }, &[0, 10, 20, 30].map(Bson::Int32), &[0, 0, 1, 0, 0]);
+        let map = sharded(
+            rawdoc! { "a": 1 },
+            &[0, 10, 20, 30].map(Bson::Int32),
+            &[0, 0, 1, 0, 0],
+        );
         let owners: Vec<_> = joined(&map).into_iter().map(|(.., shard)| shard).collect();
         assert_eq!(owners, [0, 1, 0]);
-        assert_eq!(Ownership::of(&map, 1).unwrap().intervals, [(rawdoc! { "a": 10 }, rawdoc! { "a": 20 })]);
+        assert_eq!(
+            Ownership::of(&map, 1).unwrap().intervals,
+            [(rawdoc! { "a": 10 }, rawdoc! { "a": 20 })]
+        );
         assert!(!Ownership::of(&map, 0).unwrap().owns_all());
-        assert!(Ownership::of(&sharded(rawdoc! { "a": 1 }, &[Bson::Int32(3)], &[1, 1]), 1).unwrap().owns_all());
+        assert!(
+            Ownership::of(&sharded(rawdoc! { "a": 1 }, &[Bson::Int32(3)], &[1, 1]), 1)
+                .unwrap()
+                .owns_all()
+        );
     }
 
     #[test]
     fn bounds_are_half_open_and_types_are_ordered() {
-        let map = sharded(rawdoc! { "a.b": 1 }, &[Bson::Int32(10), Bson::String("m".into())], &[0, 1, 0]);
+        let map = sharded(
+            rawdoc! { "a.b": 1 },
+            &[Bson::Int32(10), Bson::String("m".into())],
+            &[0, 1, 0],
+        );
         let one = Ownership::of(&map, 1).unwrap();
         assert!(one.owns(&rawdoc! { "_id": 1, "a": { "b": 10.0 } }));
         assert!(one.owns(&rawdoc! { "a": { "b": f64::INFINITY } }));
         assert!(one.owns(&rawdoc! { "a": { "b": "l" } }));
         assert!(!one.owns(&rawdoc! { "a": { "b": 9 } }));
         assert!(!one.owns(&rawdoc! { "a": { "b": "m" } }));
-        assert!(!one.owns(&rawdoc! { "a.b": 11 }), "a literal dotted name is not the path");
-        assert!(Ownership::of(&map, 0).unwrap().owns(&rawdoc! { "x": 1 }), "missing is null");
-        assert!(!Ownership::of(&map, 2).unwrap().owns(&rawdoc! { "a": { "b": 10 } }), "owns nothing");
+        assert!(
+            !one.owns(&rawdoc! { "a.b": 11 }),
+            "a literal dotted name is not the path"
+        );
+        assert!(
+            Ownership::of(&map, 0).unwrap().owns(&rawdoc! { "x": 1 }),
+            "missing is null"
+        );
+        assert!(
+            !Ownership::of(&map, 2)
+                .unwrap()
+                .owns(&rawdoc! { "a": { "b": 10 } }),
+            "owns nothing"
+        );
     }
 
     proptest! {

@@ -53,7 +53,9 @@ pub async fn hello(client: &Client) -> mongodb::error::Result<Document> {
 pub async fn cluster_id_at(entry: &Entry, router: &ServerAddress) -> Result<Option<ObjectId>> {
     let find = rawdoc! {"find": "version", "limit": 1};
     let reply = entry.send_to(router, "config", &find).await?;
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"))?;
+    let batch = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"))?;
     let version = batch.first().and_then(Bson::as_document);
     Ok(version.and_then(|version| version.get_object_id("clusterId").ok()))
 }
@@ -74,9 +76,15 @@ fn role_by_hello(hello: &Document) -> Role {
     if hello.contains_key("configsvr") {
         return Role::ConfigServer;
     }
-    let Ok(set) = hello.get_str("setName") else { return Role::Standalone };
-    let hosts: Vec<&str> = hello.get_array("hosts").map_or(Vec::new(), |h| h.iter().filter_map(Bson::as_str).collect());
-    Role::ReplicaSet { hosts: format!("{set}/{}", hosts.join(",")) }
+    let Ok(set) = hello.get_str("setName") else {
+        return Role::Standalone;
+    };
+    let hosts: Vec<&str> = hello
+        .get_array("hosts")
+        .map_or(Vec::new(), |h| h.iter().filter_map(Bson::as_str).collect());
+    Role::ReplicaSet {
+        hosts: format!("{set}/{}", hosts.join(",")),
+    }
 }
 
 /// A server started as a shard, or once added to a cluster. One that does not
@@ -92,11 +100,19 @@ async fn is_shard(client: &Client) -> bool {
 /// `Connect` or `Transient` if no primary answers.
 pub async fn facts(client: &Client) -> Result<Facts> {
     let build = admin::ask(client, "admin", doc! {"buildInfo": 1}).await?;
-    let parameter = admin::ask(client, "admin", doc! {"getParameter": 1, "featureCompatibilityVersion": 1}).await?;
+    let parameter = admin::ask(
+        client,
+        "admin",
+        doc! {"getParameter": 1, "featureCompatibilityVersion": 1},
+    )
+    .await?;
     let fcv = parameter.get_document("featureCompatibilityVersion").ok();
     Ok(Facts {
-        version: version(&build).ok_or_else(|| Error::new(Kind::Server, "buildInfo gave no version"))?,
-        fcv: fcv.and_then(fcv_text).ok_or_else(|| Error::new(Kind::Server, "no featureCompatibilityVersion"))?,
+        version: version(&build)
+            .ok_or_else(|| Error::new(Kind::Server, "buildInfo gave no version"))?,
+        fcv: fcv
+            .and_then(fcv_text)
+            .ok_or_else(|| Error::new(Kind::Server, "no featureCompatibilityVersion"))?,
     })
 }
 
@@ -115,9 +131,19 @@ fn version(build_info: &Document) -> Option<Version> {
         Bson::Int64(n) => u32::try_from(*n).ok(),
         _ => None,
     };
-    let parts: Vec<u32> = build_info.get_array("versionArray").ok()?.iter().take(3).map_while(part).collect();
+    let parts: Vec<u32> = build_info
+        .get_array("versionArray")
+        .ok()?
+        .iter()
+        .take(3)
+        .map_while(part)
+        .collect();
     match parts[..] {
-        [major, minor, patch] => Some(Version { major, minor, patch }),
+        [major, minor, patch] => Some(Version {
+            major,
+            minor,
+            patch,
+        }),
         _ => None,
     }
 }
@@ -140,16 +166,29 @@ pub async fn identity(deployment: &Deployment) -> Result<Identity> {
         let asked = admin::ask(&shard.client, "admin", doc! {"replSetGetConfig": 1}).await;
         let reply = asked.map_err(|e| {
             let e = e.context(format_args!("asking what the {} is", deployment.side));
-            if e.code == Some(UNAUTHORIZED) { e.remedy("grant the user the role clusterMonitor") } else { e }
+            if e.code == Some(UNAUTHORIZED) {
+                e.remedy("grant the user the role clusterMonitor")
+            } else {
+                e
+            }
         })?;
-        let settings = reply.get_document("config").and_then(|c| c.get_document("settings")).ok();
+        let settings = reply
+            .get_document("config")
+            .and_then(|c| c.get_document("settings"))
+            .ok();
         sets.push(settings.and_then(|s| s.get_object_id("replicaSetId").ok()));
     }
     let cluster = match deployment.topology {
         Topology::ReplicaSet => None,
         Topology::Sharded => {
-            let versions = deployment.entry.database("config").collection::<Document>("version");
-            let version = answered("the router", async { Ok(versions.find_one(doc! {}).await?) }).await?;
+            let versions = deployment
+                .entry
+                .database("config")
+                .collection::<Document>("version");
+            let version = answered("the router", async {
+                Ok(versions.find_one(doc! {}).await?)
+            })
+            .await?;
             version.and_then(|v| v.get_object_id("clusterId").ok())
         }
     };
@@ -167,8 +206,13 @@ impl Identity {
         if let Some((then, now)) = other(&self.cluster, &now.cluster) {
             return Some(format!("its cluster id was {then} and is {now}"));
         }
-        let mut sets = self.sets.iter().zip(&now.sets).filter_map(|(then, now)| other(then, now));
-        sets.next().map(|(then, now)| format!("the id of a replica set of it was {then} and is {now}"))
+        let mut sets = self
+            .sets
+            .iter()
+            .zip(&now.sets)
+            .filter_map(|(then, now)| other(then, now));
+        sets.next()
+            .map(|(then, now)| format!("the id of a replica set of it was {then} and is {now}"))
     }
 }
 
@@ -176,8 +220,15 @@ impl Identity {
 /// the indexes of shards that are the same replica set.
 pub fn shared(a: &Identity, b: &Identity) -> (bool, Vec<(usize, usize)>) {
     let same_cluster = a.cluster.is_some() && a.cluster == b.cluster;
-    let pairs = a.sets.iter().enumerate().flat_map(|(i, x)| b.sets.iter().enumerate().map(move |(j, y)| (i, x, j, y)));
-    let same_sets = pairs.filter(|(_, x, _, y)| x.is_some() && x == y).map(|(i, _, j, _)| (i, j)).collect();
+    let pairs = a
+        .sets
+        .iter()
+        .enumerate()
+        .flat_map(|(i, x)| b.sets.iter().enumerate().map(move |(j, y)| (i, x, j, y)));
+    let same_sets = pairs
+        .filter(|(_, x, _, y)| x.is_some() && x == y)
+        .map(|(i, _, j, _)| (i, j))
+        .collect();
     (same_cluster, same_sets)
 }
 
@@ -189,8 +240,16 @@ mod tests {
     fn roles_are_told_by_hello() {
         let rows = [
             (doc! {"msg": "isdbgrid"}, Role::Router),
-            (doc! {"configsvr": 2, "setName": "c", "hosts": ["h:1"]}, Role::ConfigServer),
-            (doc! {"setName": "rs", "hosts": ["h:1", "h:2"]}, Role::ReplicaSet { hosts: "rs/h:1,h:2".to_owned() }),
+            (
+                doc! {"configsvr": 2, "setName": "c", "hosts": ["h:1"]},
+                Role::ConfigServer,
+            ),
+            (
+                doc! {"setName": "rs", "hosts": ["h:1", "h:2"]},
+                Role::ReplicaSet {
+                    hosts: "rs/h:1,h:2".to_owned(),
+                },
+            ),
             (doc! {"isWritablePrimary": true}, Role::Standalone),
         ];
         for (hello, expect) in rows {
@@ -201,7 +260,14 @@ mod tests {
     #[test]
     fn versions_are_read() {
         let rows = [
-            (doc! {"versionArray": [6, 0, 5, 0]}, Some(Version { major: 6, minor: 0, patch: 5 })),
+            (
+                doc! {"versionArray": [6, 0, 5, 0]},
+                Some(Version {
+                    major: 6,
+                    minor: 0,
+                    patch: 5,
+                }),
+            ),
             (doc! {"versionArray": [6, 0]}, None),
             (doc! {}, None),
         ];
@@ -210,25 +276,48 @@ mod tests {
         }
         assert_eq!(fcv_text(&doc! {"version": "6.0"}).as_deref(), Some("6.0"));
         let changing = doc! {"version": "5.0", "targetVersion": "6.0"};
-        assert_eq!(fcv_text(&changing).as_deref(), Some("5.0 (changing to 6.0)"));
+        assert_eq!(
+            fcv_text(&changing).as_deref(),
+            Some("5.0 (changing to 6.0)")
+        );
     }
 
     #[test]
     fn another_deployment_is_told_by_what_both_have() {
         let (x, y) = (Some(ObjectId::new()), Some(ObjectId::new()));
-        let id = |cluster, sets: &[Option<ObjectId>]| Identity { cluster, sets: sets.to_vec() };
+        let id = |cluster, sets: &[Option<ObjectId>]| Identity {
+            cluster,
+            sets: sets.to_vec(),
+        };
         assert_eq!(id(x, &[y]).differs(&id(x, &[y])), None);
         assert_eq!(id(x, &[y, None]).differs(&id(None, &[None, y])), None);
-        assert!(id(x, &[y]).differs(&id(y, &[y])).is_some_and(|why| why.contains("cluster id")));
-        assert!(id(None, &[x, y]).differs(&id(None, &[x, x])).is_some_and(|why| why.contains("replica set")));
+        assert!(
+            id(x, &[y])
+                .differs(&id(y, &[y]))
+                .is_some_and(|why| why.contains("cluster id"))
+        );
+        assert!(
+            id(None, &[x, y])
+                .differs(&id(None, &[x, x]))
+                .is_some_and(|why| why.contains("replica set"))
+        );
     }
 
     #[test]
     fn a_shared_set_or_cluster_is_seen() {
         let (x, y) = (Some(ObjectId::new()), Some(ObjectId::new()));
-        let id = |cluster, sets: &[Option<ObjectId>]| Identity { cluster, sets: sets.to_vec() };
+        let id = |cluster, sets: &[Option<ObjectId>]| Identity {
+            cluster,
+            sets: sets.to_vec(),
+        };
         assert_eq!(shared(&id(x, &[y]), &id(x, &[None])), (true, vec![]));
-        assert_eq!(shared(&id(None, &[x, y]), &id(None, &[y])), (false, vec![(1, 0)]));
-        assert_eq!(shared(&id(None, &[None]), &id(None, &[None])), (false, vec![]));
+        assert_eq!(
+            shared(&id(None, &[x, y]), &id(None, &[y])),
+            (false, vec![(1, 0)])
+        );
+        assert_eq!(
+            shared(&id(None, &[None]), &id(None, &[None])),
+            (false, vec![])
+        );
     }
 }

@@ -20,7 +20,11 @@ pub struct Retry {
 impl Retry {
     /// `away_max`: how long a side may be away in one piece.
     pub fn new(away_max: Duration) -> Self {
-        Retry { away_max, away_since: None, pause: PAUSE_MIN }
+        Retry {
+            away_max,
+            away_since: None,
+            pause: PAUSE_MIN,
+        }
     }
 
     pub fn worked(&mut self) {
@@ -50,7 +54,10 @@ impl Retry {
     }
 
     /// Does `work` until it works, or cannot.
-    pub async fn until_it_works<T, F: Future<Output = Result<T>>>(&mut self, work: impl Fn() -> F) -> Result<T> {
+    pub async fn until_it_works<T, F: Future<Output = Result<T>>>(
+        &mut self,
+        work: impl Fn() -> F,
+    ) -> Result<T> {
         loop {
             match work().await {
                 Ok(done) => {
@@ -77,9 +84,20 @@ pub async fn answered<T>(what: &str, question: impl Future<Output = Result<T>>) 
 
 /// Fails with `Transient` if `work` takes longer than `patience`: the answer of a
 /// frozen server never comes.
-pub async fn within<T>(patience: Duration, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = || Error::new(Kind::Transient, format!("{what}: no answer within {} s", patience.as_secs()));
-    tokio::time::timeout(patience, work).await.map_err(|_| late())?
+pub async fn within<T>(
+    patience: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let late = || {
+        Error::new(
+            Kind::Transient,
+            format!("{what}: no answer within {} s", patience.as_secs()),
+        )
+    };
+    tokio::time::timeout(patience, work)
+        .await
+        .map_err(|_| late())?
 }
 
 /// StaleConfig: after an election or a restart a shard refuses what concerns a
@@ -89,7 +107,10 @@ const STALE_PAUSE: Duration = Duration::from_millis(10);
 const STALE_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Asks again for as long as the answer is `StaleConfig`, up to `patience`.
-pub async fn while_stale<T, F: Future<Output = Result<T>>>(patience: Duration, ask: impl Fn() -> F) -> Result<T> {
+pub async fn while_stale<T, F: Future<Output = Result<T>>>(
+    patience: Duration,
+    ask: impl Fn() -> F,
+) -> Result<T> {
     let (deadline, mut pause) = (Instant::now() + patience, STALE_PAUSE);
     loop {
         match ask().await {
@@ -104,7 +125,11 @@ pub async fn while_stale<T, F: Future<Output = Result<T>>>(patience: Duration, a
 }
 
 fn parked(cause: &Error, away: Duration) -> Error {
-    let found = format!("a server was away for {} s: {}", away.as_secs(), cause.message);
+    let found = format!(
+        "a server was away for {} s: {}",
+        away.as_secs(),
+        cause.message
+    );
     Error::new(Kind::Parked, found).remedy(
         "nothing is lost: bring the server back and run the same command, it goes on where it was; away_max_s sets how long a run waits by itself",
     )
@@ -113,7 +138,9 @@ fn parked(cause: &Error, away: Duration) -> Error {
 /// Between half of `pause` and all of it, so that those who failed together do
 /// not come back together.
 fn jittered(pause: Duration) -> Duration {
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    let nanos = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
     pause.mul_f64(0.5 + f64::from(nanos % 1_000) / 2_000.0)
 }
 
@@ -129,22 +156,48 @@ mod tests {
             let asked = &asked;
             move || async move {
                 asked.set(asked.get() + 1);
-                let e = || Error { code: Some(code), ..Error::new(Kind::Transient, "x") };
-                if asked.get() < times { Err(e()) } else { Ok(asked.get()) }
+                let e = || Error {
+                    code: Some(code),
+                    ..Error::new(Kind::Transient, "x")
+                };
+                if asked.get() < times {
+                    Err(e())
+                } else {
+                    Ok(asked.get())
+                }
             }
         };
         let patience = Duration::from_secs(60);
-        assert_eq!(while_stale(patience, stale_until(3, CODE_STALE_CONFIG)).await.ok(), Some(3));
+        assert_eq!(
+            while_stale(patience, stale_until(3, CODE_STALE_CONFIG))
+                .await
+                .ok(),
+            Some(3)
+        );
         assert!(while_stale(patience, stale_until(3, 91)).await.is_err() && asked.get() == 1);
-        assert!(while_stale(Duration::ZERO, stale_until(3, CODE_STALE_CONFIG)).await.is_err() && asked.get() == 1);
+        assert!(
+            while_stale(Duration::ZERO, stale_until(3, CODE_STALE_CONFIG))
+                .await
+                .is_err()
+                && asked.get() == 1
+        );
     }
 
     #[tokio::test]
     async fn only_passing_faults_are_waited_for_and_not_for_ever() {
         let mut retry = Retry::new(PAUSE_MIN / 4);
         let fault = |kind| Error::new(kind, "x");
-        assert_eq!(retry.pause(fault(Kind::Server)).await.map_err(|e| e.kind), Err(Kind::Server));
+        assert_eq!(
+            retry.pause(fault(Kind::Server)).await.map_err(|e| e.kind),
+            Err(Kind::Server)
+        );
         assert!(retry.pause(fault(Kind::Transient)).await.is_ok());
-        assert_eq!(retry.pause(fault(Kind::Transient)).await.map_err(|e| e.kind), Err(Kind::Parked));
+        assert_eq!(
+            retry
+                .pause(fault(Kind::Transient))
+                .await
+                .map_err(|e| e.kind),
+            Err(Kind::Parked)
+        );
     }
 }

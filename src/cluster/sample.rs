@@ -49,7 +49,10 @@ pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBs
         }
     }
     if let Some(e) = refused.filter(|_| (ids.len() as u64) < count) {
-        tracing::warn!("{ns} is cut by {} documents instead of {count}, for it could not be sampled: {e}", ids.len());
+        tracing::warn!(
+            "{ns} is cut by {} documents instead of {count}, for it could not be sampled: {e}",
+            ids.len()
+        );
     }
     Ok(ids)
 }
@@ -60,12 +63,21 @@ async fn some(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>
         "pipeline": [{ "$sample": { "size": count as i64 } }, { "$project": { "_id": 1 } }],
         "cursor": { "batchSize": count as i64 }, "allowDiskUse": true, "maxTimeMS": TIME_MAX.as_millis() as i64,
     };
-    let mut cursor = shard.database(&ns.db).run_raw_cursor_command(command).batch().await?;
+    let mut cursor = shard
+        .database(&ns.db)
+        .run_raw_cursor_command(command)
+        .batch()
+        .await?;
     let mut ids = Vec::new();
     while let Some(batch) = cursor.next().await {
         let batch = batch.map_err(Error::from)?;
         for document in batch.doc_slices()? {
-            ids.extend(document?.as_document().and_then(locate::id_of).and_then(ValueRef::readable));
+            ids.extend(
+                document?
+                    .as_document()
+                    .and_then(locate::id_of)
+                    .and_then(ValueRef::readable),
+            );
         }
     }
     Ok(ids)

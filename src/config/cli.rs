@@ -33,13 +33,41 @@ pub struct Invocation {
 }
 
 const VERBS: &[(Verb, &str, &str)] = &[
-    (Verb::Validate, "validate", "Check whether both deployments are fit for a migration; touches nothing"),
-    (Verb::Migrate, "migrate", "Copy, follow and, on request, cut over"),
-    (Verb::Status, "status", "Show how far a running migration is"),
-    (Verb::Cutover, "cutover", "Ask a running migration to cut over, and wait for the outcome"),
-    (Verb::Cancel, "cancel", "Give up a migration, running or recorded on the target; what was copied stays"),
-    (Verb::Restart, "restart", "Let the recorded migration copy one shard, or one collection of it, anew"),
-    (Verb::Verify, "verify", "Compare source and target while nothing writes to them"),
+    (
+        Verb::Validate,
+        "validate",
+        "Check whether both deployments are fit for a migration; touches nothing",
+    ),
+    (
+        Verb::Migrate,
+        "migrate",
+        "Copy, follow and, on request, cut over",
+    ),
+    (
+        Verb::Status,
+        "status",
+        "Show how far a running migration is",
+    ),
+    (
+        Verb::Cutover,
+        "cutover",
+        "Ask a running migration to cut over, and wait for the outcome",
+    ),
+    (
+        Verb::Cancel,
+        "cancel",
+        "Give up a migration, running or recorded on the target; what was copied stays",
+    ),
+    (
+        Verb::Restart,
+        "restart",
+        "Let the recorded migration copy one shard, or one collection of it, anew",
+    ),
+    (
+        Verb::Verify,
+        "verify",
+        "Compare source and target while nothing writes to them",
+    ),
 ];
 
 /// The whole command line; `Command::debug_assert` holds for it.
@@ -60,14 +88,29 @@ pub fn command() -> Command {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = command().try_get_matches_from(args)?;
     let (name, matches) = matches.subcommand().expect("clap requires a subcommand");
-    let (verb, ..) = VERBS.iter().find(|(_, n, _)| *n == name).expect("clap knows only the commands of this table");
+    let (verb, ..) = VERBS
+        .iter()
+        .find(|(_, n, _)| *n == name)
+        .expect("clap knows only the commands of this table");
     Ok(invocation(*verb, matches))
 }
 
 fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
-    let flag = |name| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
+    let flag = |name| {
+        matches
+            .try_get_one::<bool>(name)
+            .ok()
+            .flatten()
+            .copied()
+            .unwrap_or(false)
+    };
     let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned();
-    let value = |knob: &&Knob| Some((knob.name.to_string(), matches.get_one::<String>(knob.name)?.clone()));
+    let value = |knob: &&Knob| {
+        Some((
+            knob.name.to_string(),
+            matches.get_one::<String>(knob.name)?.clone(),
+        ))
+    };
     Invocation {
         verb,
         file: matches.get_one::<PathBuf>("config").cloned(),
@@ -91,8 +134,14 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
         .help("TOML file with any of the knobs");
-    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the outcome as JSON on stdout");
-    let command = Command::new(name).about(about).args([config, json]).args(knobs_of(verb).map(flag));
+    let json = Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Print the outcome as JSON on stdout");
+    let command = Command::new(name)
+        .about(about)
+        .args([config, json])
+        .args(knobs_of(verb).map(flag));
     let command = match verb {
         Verb::Status | Verb::Cutover | Verb::Cancel => command.arg(api()),
         _ => command,
@@ -114,20 +163,35 @@ fn api() -> Arg {
 }
 
 fn restart() -> Arg {
-    let restart = Arg::new("restart").long("restart").action(ArgAction::SetTrue);
-    restart.help("Drop on the target what the recorded run copied, and nothing else, then begin anew")
+    let restart = Arg::new("restart")
+        .long("restart")
+        .action(ArgAction::SetTrue);
+    restart
+        .help("Drop on the target what the recorded run copied, and nothing else, then begin anew")
 }
 
 fn selection() -> [Arg; 2] {
-    let shard = Arg::new("shard").long("shard").value_name("ID").required(true);
+    let shard = Arg::new("shard")
+        .long("shard")
+        .value_name("ID")
+        .required(true);
     let ns = Arg::new("ns").long("ns").value_name("DB.COLLECTION");
-    [shard.help("Source shard to copy anew"), ns.help("Only this collection of it")]
+    [
+        shard.help("Source shard to copy anew"),
+        ns.help("Only this collection of it"),
+    ]
 }
 
 /// Waiting is the default, so `--wait` only undoes an earlier `--no-wait`.
 fn waiting() -> [Arg; 2] {
-    let wait = Arg::new("wait").long("wait").action(ArgAction::SetTrue).overrides_with("no-wait");
-    let no_wait = Arg::new("no-wait").long("no-wait").action(ArgAction::SetTrue).overrides_with("wait");
+    let wait = Arg::new("wait")
+        .long("wait")
+        .action(ArgAction::SetTrue)
+        .overrides_with("no-wait");
+    let no_wait = Arg::new("no-wait")
+        .long("no-wait")
+        .action(ArgAction::SetTrue)
+        .overrides_with("wait");
     [
         wait.help("Wait until the cutover is over (the default)"),
         no_wait.help("Return as soon as the request is accepted"),
@@ -135,7 +199,11 @@ fn waiting() -> [Arg; 2] {
 }
 
 fn flag(knob: &'static Knob) -> Arg {
-    let name = if knob.unit.is_empty() { knob.name } else { knob.unit };
+    let name = if knob.unit.is_empty() {
+        knob.name
+    } else {
+        knob.unit
+    };
     let bounds = match (knob.bounds_text(), knob.default_text()) {
         (bounds, Some(default)) => format!(" [{bounds}; default {default}]"),
         _ => String::new(),
@@ -163,7 +231,9 @@ mod tests {
 
     #[test]
     fn flags_carry_knob_names() {
-        let call = parse_words("shardlift migrate --memory-mb 512 --cutover=auto --json --config x.toml").unwrap();
+        let call =
+            parse_words("shardlift migrate --memory-mb 512 --cutover=auto --json --config x.toml")
+                .unwrap();
         assert_eq!(call.verb, Verb::Migrate);
         assert_eq!(call.flags["memory_mb"], "512");
         assert_eq!(call.flags["cutover"], "auto");
@@ -181,8 +251,14 @@ mod tests {
             ("shardlift status --api-port 9 --api http://h", false),
             ("shardlift cutover --no-wait", true),
             ("shardlift cancel --no-wait", false),
-            ("shardlift cancel --source mongodb://h --target mongodb://g", true),
-            ("shardlift restart --shard a --ns d.c --target mongodb://g", true),
+            (
+                "shardlift cancel --source mongodb://h --target mongodb://g",
+                true,
+            ),
+            (
+                "shardlift restart --shard a --ns d.c --target mongodb://g",
+                true,
+            ),
             ("shardlift restart --ns d.c", false),
             ("shardlift restart --shard a --map a=b", false),
             ("shardlift migrate --restart --shard a", false),
@@ -194,8 +270,19 @@ mod tests {
 
     #[test]
     fn cutover_waits_by_default_and_the_last_word_wins() {
-        for (line, no_wait) in [("", false), (" --wait", false), (" --no-wait", true), (" --no-wait --wait", false)] {
-            assert_eq!(parse_words(&format!("shardlift cutover{line}")).unwrap().no_wait, no_wait, "{line}");
+        for (line, no_wait) in [
+            ("", false),
+            (" --wait", false),
+            (" --no-wait", true),
+            (" --no-wait --wait", false),
+        ] {
+            assert_eq!(
+                parse_words(&format!("shardlift cutover{line}"))
+                    .unwrap()
+                    .no_wait,
+                no_wait,
+                "{line}"
+            );
         }
     }
 }

@@ -23,7 +23,10 @@ pub fn hide_credentials() -> Option<String> {
     if moved.is_empty() {
         return None;
     }
-    Some(format!("{WARNING} (and they still can: {})", start_again(&kept, &moved)))
+    Some(format!(
+        "{WARNING} (and they still can: {})",
+        start_again(&kept, &moved)
+    ))
 }
 
 /// Replaces this process; returns only the reason it could not.
@@ -31,7 +34,11 @@ pub fn hide_credentials() -> Option<String> {
 fn start_again(args: &[OsString], env: &[(&'static str, String)]) -> std::io::Error {
     use std::os::unix::process::CommandExt;
     match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program).args(args).envs(env.iter().cloned()).env(MARKER, "1").exec(),
+        Ok(program) => std::process::Command::new(program)
+            .args(args)
+            .envs(env.iter().cloned())
+            .env(MARKER, "1")
+            .exec(),
         Err(e) => e,
     }
 }
@@ -51,7 +58,10 @@ fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, String)>) {
             kept.push(arg);
             continue;
         };
-        let uri = inline.or_else(|| args.peek().and_then(|next| next.to_str().map(str::to_string)));
+        let uri = inline.or_else(|| {
+            args.peek()
+                .and_then(|next| next.to_str().map(str::to_string))
+        });
         match uri {
             Some(uri) if secret::has_credentials(&uri) => {
                 if arg == *flag {
@@ -67,10 +77,15 @@ fn split(args: Vec<OsString>) -> (Vec<OsString>, Vec<(&'static str, String)>) {
 
 /// The flag, its variable and, for `--flag=URI`, the URI.
 fn uri_flag(arg: &str) -> Option<(&'static str, &'static str, Option<String>)> {
-    for (flag, variable) in [("--source", "SHARDLIFT_SOURCE"), ("--target", "SHARDLIFT_TARGET")] {
+    for (flag, variable) in [
+        ("--source", "SHARDLIFT_SOURCE"),
+        ("--target", "SHARDLIFT_TARGET"),
+    ] {
         match arg.strip_prefix(flag) {
             Some("") => return Some((flag, variable, None)),
-            Some(rest) if rest.starts_with('=') => return Some((flag, variable, Some(rest[1..].to_string()))),
+            Some(rest) if rest.starts_with('=') => {
+                return Some((flag, variable, Some(rest[1..].to_string())));
+            }
             _ => {}
         }
     }
@@ -83,17 +98,30 @@ mod tests {
 
     fn run(args: &[&str]) -> (Vec<String>, Vec<(&'static str, String)>) {
         let (kept, moved) = split(args.iter().map(OsString::from).collect());
-        (kept.into_iter().map(|a| a.into_string().unwrap()).collect(), moved)
+        (
+            kept.into_iter().map(|a| a.into_string().unwrap()).collect(),
+            moved,
+        )
     }
 
     #[test]
     fn only_uris_with_credentials_move() {
-        let (kept, moved) =
-            run(&["migrate", "--source", "mongodb://a:b@h", "--target=mongodb://c:d@i", "--lanes", "8", "--json"]);
+        let (kept, moved) = run(&[
+            "migrate",
+            "--source",
+            "mongodb://a:b@h",
+            "--target=mongodb://c:d@i",
+            "--lanes",
+            "8",
+            "--json",
+        ]);
         assert_eq!(kept, ["migrate", "--lanes", "8", "--json"]);
         assert_eq!(
             moved,
-            [("SHARDLIFT_SOURCE", "mongodb://a:b@h".to_string()), ("SHARDLIFT_TARGET", "mongodb://c:d@i".to_string())]
+            [
+                ("SHARDLIFT_SOURCE", "mongodb://a:b@h".to_string()),
+                ("SHARDLIFT_TARGET", "mongodb://c:d@i".to_string())
+            ]
         );
     }
 

@@ -64,7 +64,13 @@ pub enum Bounds {
     OneOf(&'static [&'static str]),
 }
 
-const DEPLOYMENTS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Cancel, Verb::Restart];
+const DEPLOYMENTS: &[Verb] = &[
+    Verb::Validate,
+    Verb::Migrate,
+    Verb::Verify,
+    Verb::Cancel,
+    Verb::Restart,
+];
 const MAPS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
 const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
@@ -80,7 +86,14 @@ const fn knob(
     verbs: &'static [Verb],
     help: &'static str,
 ) -> Knob {
-    Knob { name, unit, default, bounds, verbs, help }
+    Knob {
+        name,
+        unit,
+        default,
+        bounds,
+        verbs,
+        help,
+    }
 }
 
 /// All knobs, in the order `--help` and the docs show them.
@@ -170,7 +183,9 @@ impl Knob {
     pub fn bounds_text(&self) -> String {
         match self.bounds {
             Any => "any text".to_string(),
-            Between(least, most) if matches!(self.unit, "count" | "port") => format!("{least} to {most}"),
+            Between(least, most) if matches!(self.unit, "count" | "port") => {
+                format!("{least} to {most}")
+            }
             Between(least, most) => format!("{least} to {most} {}", self.unit),
             OneOf(words) => words.join(", "),
         }

@@ -12,7 +12,11 @@ use crate::error::{Error, Kind, Result};
 const HIDDEN: &str = "***";
 
 /// Options of a connection string whose values are credentials.
-const SECRET_OPTIONS: &[&str] = &["tlscertificatekeyfilepassword", "authmechanismproperties", "proxypassword"];
+const SECRET_OPTIONS: &[&str] = &[
+    "tlscertificatekeyfilepassword",
+    "authmechanismproperties",
+    "proxypassword",
+];
 
 /// A connection string. Debug, Display and Serialize show it redacted.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -70,7 +74,9 @@ pub fn redact(text: &str) -> String {
 
 fn redact_options(options: &str) -> String {
     let hide = |option: &str| match option.split_once('=') {
-        Some((name, _)) if SECRET_OPTIONS.contains(&name.to_lowercase().as_str()) => format!("{name}={HIDDEN}"),
+        Some((name, _)) if SECRET_OPTIONS.contains(&name.to_lowercase().as_str()) => {
+            format!("{name}={HIDDEN}")
+        }
         _ => option.to_string(),
     };
     options.split('&').map(hide).collect::<Vec<_>>().join("&")
@@ -87,12 +93,23 @@ pub fn has_credentials(uri: &str) -> bool {
 /// # Errors
 /// `Config`, saying what is wrong with knob `name`.
 pub fn check_uri(name: &str, uri: &str) -> Result<()> {
-    let wrong = |what: &str, remedy: &str| Err(Error::new(Kind::Config, format!("{name} {what}")).remedy(remedy));
-    let Some(rest) = uri.strip_prefix("mongodb://").or_else(|| uri.strip_prefix("mongodb+srv://")) else {
-        return wrong("is not a MongoDB connection string", "begin it with mongodb:// or mongodb+srv://");
+    let wrong = |what: &str, remedy: &str| {
+        Err(Error::new(Kind::Config, format!("{name} {what}")).remedy(remedy))
+    };
+    let Some(rest) = uri
+        .strip_prefix("mongodb://")
+        .or_else(|| uri.strip_prefix("mongodb+srv://"))
+    else {
+        return wrong(
+            "is not a MongoDB connection string",
+            "begin it with mongodb:// or mongodb+srv://",
+        );
     };
     if rest.chars().any(char::is_whitespace) {
-        return wrong("has white space in it", "remove it, or write it as %20 inside a password");
+        return wrong(
+            "has white space in it",
+            "remove it, or write it as %20 inside a password",
+        );
     }
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let after = &rest[authority.len()..];
@@ -105,7 +122,10 @@ pub fn check_uri(name: &str, uri: &str) -> Result<()> {
         );
     }
     let hosts = authority.rsplit('@').next().unwrap_or_default();
-    if hosts.split(',').any(|host| host.is_empty() || host.starts_with(':')) {
+    if hosts
+        .split(',')
+        .any(|host| host.is_empty() || host.starts_with(':'))
+    {
         return wrong("names no host", "write it as mongodb://host:port,…");
     }
     Ok(())
@@ -118,10 +138,16 @@ mod tests {
     #[test]
     fn credentials_never_show() {
         for (uri, shown) in [
-            ("mongodb://ann:s3cret@h1:1,h2:2/?tls=true", "mongodb://***@h1:1,h2:2/?tls=true"),
+            (
+                "mongodb://ann:s3cret@h1:1,h2:2/?tls=true",
+                "mongodb://***@h1:1,h2:2/?tls=true",
+            ),
             ("mongodb+srv://ann@h/", "mongodb+srv://***@h/"),
             ("mongodb://a:p@ss@w0rd@h/", "mongodb://***@h/"),
-            ("mongodb://h/?proxyPassword=x&w=1", "mongodb://h/?proxyPassword=***&w=1"),
+            (
+                "mongodb://h/?proxyPassword=x&w=1",
+                "mongodb://h/?proxyPassword=***&w=1",
+            ),
             ("ann:s3cret@h", "***@h"),
             ("mongodb://h:1", "mongodb://h:1"),
         ] {
@@ -152,9 +178,12 @@ mod tests {
             assert!(error.message.contains(found), "{uri}: {error}");
             assert!(error.remedy.is_some() && !error.to_string().contains("ss@"));
         }
-        for uri in
-            ["mongodb://h", "mongodb://a:p%40ss@h1:1,h2:2/db?x=y@z", "mongodb+srv://h.example/", "mongodb://[::1]:1"]
-        {
+        for uri in [
+            "mongodb://h",
+            "mongodb://a:p%40ss@h1:1,h2:2/db?x=y@z",
+            "mongodb+srv://h.example/",
+            "mongodb://[::1]:1",
+        ] {
             check_uri("target", uri).unwrap();
         }
     }

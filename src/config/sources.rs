@@ -36,15 +36,21 @@ impl Sources {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let env: Vec<(String, String)> = std::env::vars_os().filter_map(text).collect();
-        let file =
-            file.or_else(|| env.iter().find(|(name, _)| name == "SHARDLIFT_CONFIG").map(|(_, path)| path.into()));
+        let file = file.or_else(|| {
+            env.iter()
+                .find(|(name, _)| name == "SHARDLIFT_CONFIG")
+                .map(|(_, path)| path.into())
+        });
         Sources { file, env, flags }
     }
 
     /// What the operator should know about these sources.
     pub fn warnings(&self) -> Vec<String> {
         let moved = self.env.iter().any(|(name, _)| name == hide::MARKER);
-        moved.then(|| hide::WARNING.to_string()).into_iter().collect()
+        moved
+            .then(|| hide::WARNING.to_string())
+            .into_iter()
+            .collect()
     }
 
     fn env_values(&self) -> Dict {
@@ -57,7 +63,9 @@ impl Sources {
     }
 
     fn flag_values(&self) -> Dict {
-        let value = |(name, text): (&String, &String)| Some((name.clone(), raw_value(knobs::find(name)?, text)));
+        let value = |(name, text): (&String, &String)| {
+            Some((name.clone(), raw_value(knobs::find(name)?, text)))
+        };
         self.flags.iter().filter_map(value).collect()
     }
 }
@@ -89,12 +97,17 @@ pub(super) fn merge(sources: &Sources) -> Result<Config> {
     let mut figment = Figment::new().merge(Layer(DEFAULTS, defaults()));
     if let Some(path) = &sources.file {
         if !path.exists() || path.is_dir() {
-            return Err(Error::new(Kind::Config, format!("config file {} is not there", path.display()))
-                .remedy("give the path of a readable TOML file to --config"));
+            return Err(Error::new(
+                Kind::Config,
+                format!("config file {} is not there", path.display()),
+            )
+            .remedy("give the path of a readable TOML file to --config"));
         }
         figment = figment.merge(Toml::file_exact(path));
     }
-    let figment = figment.merge(Layer(ENVIRONMENT, sources.env_values())).merge(Layer(FLAGS, sources.flag_values()));
+    let figment = figment
+        .merge(Layer(ENVIRONMENT, sources.env_values()))
+        .merge(Layer(FLAGS, sources.flag_values()));
     let values: Dict = figment.extract().map_err(|e| unreadable(sources, &e))?;
     for (name, value) in &values {
         let knob = knobs::find(name).ok_or_else(|| unknown_key(name))?;
@@ -114,7 +127,12 @@ fn defaults() -> Dict {
 
 /// Where the winning value of `knob` came from, as the operator knows it.
 fn origin(knob: &Knob, sources: &Sources, figment: &Figment) -> String {
-    match (figment.find_metadata(knob.name).map(|layer| layer.name.as_ref()), &sources.file) {
+    match (
+        figment
+            .find_metadata(knob.name)
+            .map(|layer| layer.name.as_ref()),
+        &sources.file,
+    ) {
         (Some(FLAGS), _) => format!("--{}", knob.flag()),
         (Some(ENVIRONMENT), _) => knob.variable(),
         (Some(DEFAULTS), _) | (_, None) => "default".to_string(),
@@ -125,9 +143,8 @@ fn origin(knob: &Knob, sources: &Sources, figment: &Figment) -> String {
 fn check(knob: &Knob, value: &Value, origin: &str) -> Result<()> {
     let fits = match knob.bounds {
         Bounds::Any => value.as_str().is_some(),
-        Bounds::Between(least, most) => {
-            whole(value).is_some_and(|number| (i128::from(least)..=i128::from(most)).contains(&number))
-        }
+        Bounds::Between(least, most) => whole(value)
+            .is_some_and(|number| (i128::from(least)..=i128::from(most)).contains(&number)),
         Bounds::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
     };
     if fits {
@@ -135,12 +152,20 @@ fn check(knob: &Knob, value: &Value, origin: &str) -> Result<()> {
     }
     let found = secret::redact(&plain(value));
     let (name, bounds) = (knob.name, knob.bounds_text());
-    Err(Error::new(Kind::Config, format!("{name} = {found} ({origin}) is out of bounds: {bounds}"))
-        .remedy(format!("set {name} within its bounds; it means: {}", knob.help)))
+    Err(Error::new(
+        Kind::Config,
+        format!("{name} = {found} ({origin}) is out of bounds: {bounds}"),
+    )
+    .remedy(format!(
+        "set {name} within its bounds; it means: {}",
+        knob.help
+    )))
 }
 
 fn whole(value: &Value) -> Option<i128> {
-    value.to_i128().or_else(|| i128::try_from(value.to_u128()?).ok())
+    value
+        .to_i128()
+        .or_else(|| i128::try_from(value.to_u128()?).ok())
 }
 
 fn plain(value: &Value) -> String {
@@ -157,18 +182,35 @@ fn plain(value: &Value) -> String {
 
 fn unknown_key(name: &str) -> Error {
     let names: Vec<&str> = KNOBS.iter().map(|knob| knob.name).collect();
-    Error::new(Kind::Config, format!("unknown key `{name}` in the config file"))
-        .remedy(format!("use one of: {}", names.join(", ")))
+    Error::new(
+        Kind::Config,
+        format!("unknown key `{name}` in the config file"),
+    )
+    .remedy(format!("use one of: {}", names.join(", ")))
 }
 
 /// A file that is no TOML. The parser quotes the line it stopped at, which may
 /// hold a password: those lines are left out.
 fn unreadable(sources: &Sources, error: &figment::Error) -> Error {
     let text = error.to_string();
-    let kept: Vec<&str> = text.lines().filter(|line| !line.contains('|')).map(str::trim).collect();
-    let path = sources.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    Error::new(Kind::Config, format!("config file {path} cannot be read: {}", secret::redact(&kept.join(" ")).trim()))
-        .remedy("correct the file; it is TOML, one `name = value` per line, text in quotes")
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains('|'))
+        .map(str::trim)
+        .collect();
+    let path = sources
+        .file
+        .as_ref()
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
+    Error::new(
+        Kind::Config,
+        format!(
+            "config file {path} cannot be read: {}",
+            secret::redact(&kept.join(" ")).trim()
+        ),
+    )
+    .remedy("correct the file; it is TOML, one `name = value` per line, text in quotes")
 }
 
 /// What bounds cannot say about a value, such as the form of `map`.
@@ -182,17 +224,27 @@ fn refused(error: &figment::Error) -> Error {
 }
 
 /// Reads `a=x,b=y`; every shard may be named once per side.
-pub(super) fn shard_map<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<(String, String)>, D::Error> {
+pub(super) fn shard_map<'de, D: Deserializer<'de>>(
+    d: D,
+) -> std::result::Result<Vec<(String, String)>, D::Error> {
     let text = String::deserialize(d)?;
     let mut map: Vec<(String, String)> = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (source, target) = part.split_once('=').unwrap_or((part, ""));
         let (source, target) = (source.trim(), target.trim());
         if source.is_empty() || target.is_empty() {
-            return Err(D::Error::custom(format!("map has `{part}`, which is not source shard=target shard")));
+            return Err(D::Error::custom(format!(
+                "map has `{part}`, which is not source shard=target shard"
+            )));
         }
         if map.iter().any(|(s, t)| s == source || t == target) {
-            return Err(D::Error::custom(format!("map names a shard of `{part}` a second time")));
+            return Err(D::Error::custom(format!(
+                "map names a shard of `{part}` a second time"
+            )));
         }
         map.push((source.to_string(), target.to_string()));
     }

@@ -75,20 +75,33 @@ impl Ahead {
     pub fn known(&self, pairs: &[Arc<Pair>]) -> Known {
         // IMPORTANT: first what is verified, then what was touched: a range turns
         // verified when what differed in it is among the touched ones.
-        let covered: Vec<_> =
-            self.parts.lock().iter().filter_map(|(key, c)| Some((*key, c.round, c.ahead()?))).collect();
-        let with_touched = covered.into_iter().filter_map(|((shard, uuid), round, ahead)| {
-            let touched =
-                |pair: &Arc<Pair>| pair.with_gate(|gate| gate.touched_of(&uuid, round, Position::MAX, usize::MAX));
-            let touched = pairs.get(shard).and_then(touched)?;
-            Some(((shard, uuid), verify::Ahead { touched, ..ahead }))
-        });
+        let covered: Vec<_> = self
+            .parts
+            .lock()
+            .iter()
+            .filter_map(|(key, c)| Some((*key, c.round, c.ahead()?)))
+            .collect();
+        let with_touched = covered
+            .into_iter()
+            .filter_map(|((shard, uuid), round, ahead)| {
+                let touched = |pair: &Arc<Pair>| {
+                    pair.with_gate(|gate| gate.touched_of(&uuid, round, Position::MAX, usize::MAX))
+                };
+                let touched = pairs.get(shard).and_then(touched)?;
+                Some(((shard, uuid), verify::Ahead { touched, ..ahead }))
+            });
         with_touched.collect()
     }
 
     /// A round has begun; nothing of the part is verified.
     fn begin(&self, key: Key, round: u64, ranges: Vec<Range>) {
-        let ranges = ranges.into_iter().map(|range| Covered { range, verified: None }).collect();
+        let ranges = ranges
+            .into_iter()
+            .map(|range| Covered {
+                range,
+                verified: None,
+            })
+            .collect();
         self.parts.lock().insert(key, Coverage { round, ranges });
     }
 
@@ -100,14 +113,20 @@ impl Ahead {
     fn first_open(&self, key: &Key) -> Option<(u64, usize, Range)> {
         let parts = self.parts.lock();
         let coverage = parts.get(key)?;
-        let index = coverage.ranges.iter().position(|covered| covered.verified.is_none())?;
+        let index = coverage
+            .ranges
+            .iter()
+            .position(|covered| covered.verified.is_none())?;
         Some((coverage.round, index, coverage.ranges[index].range.clone()))
     }
 
     /// What differed in it is among the touched documents already.
     fn verified(&self, key: &Key, round: u64, index: usize, swept: &Swept) {
         let mut parts = self.parts.lock();
-        if let Some(coverage) = parts.get_mut(key).filter(|coverage| coverage.round == round) {
+        if let Some(coverage) = parts
+            .get_mut(key)
+            .filter(|coverage| coverage.round == round)
+        {
             coverage.ranges[index].verified = Some((swept.documents, swept.bytes));
         }
     }
@@ -115,7 +134,11 @@ impl Ahead {
     /// Lets go of the parts whose round is over; returns them.
     fn let_go(&self, is_on: impl Fn(&Key, u64) -> bool) -> Vec<Key> {
         let mut parts = self.parts.lock();
-        let over: Vec<Key> = parts.iter().filter(|(key, c)| !is_on(key, c.round)).map(|(key, _)| *key).collect();
+        let over: Vec<Key> = parts
+            .iter()
+            .filter(|(key, c)| !is_on(key, c.round))
+            .map(|(key, _)| *key)
+            .collect();
         over.iter().for_each(|key| drop(parts.remove(key)));
         over
     }
@@ -123,14 +146,22 @@ impl Ahead {
     /// Every range of it is verified.
     fn is_covered(&self, key: &Key) -> bool {
         let parts = self.parts.lock();
-        parts.get(key).is_some_and(|coverage| coverage.ranges.iter().all(|covered| covered.verified.is_some()))
+        parts.get(key).is_some_and(|coverage| {
+            coverage
+                .ranges
+                .iter()
+                .all(|covered| covered.verified.is_some())
+        })
     }
 
     /// Documents in verified ranges of a pair.
     fn documents(&self, shard: usize) -> u64 {
         let parts = self.parts.lock();
         let of_pair = parts.iter().filter(|((of, _), _)| *of == shard);
-        of_pair.filter_map(|(_, coverage)| coverage.ahead()).map(|ahead| ahead.documents).sum()
+        of_pair
+            .filter_map(|(_, coverage)| coverage.ahead())
+            .map(|ahead| ahead.documents)
+            .sum()
     }
 }
 
@@ -158,11 +189,19 @@ mod tests {
     const KEY: Key = (0, Uuid::from_bytes([1; 16]));
 
     fn range(batch_documents: u32) -> Range {
-        Range { min: None, max: None, batch_documents }
+        Range {
+            min: None,
+            max: None,
+            batch_documents,
+        }
     }
 
     fn swept(documents: u64) -> Swept {
-        Swept { documents, bytes: 10 * documents, ..Swept::default() }
+        Swept {
+            documents,
+            bytes: 10 * documents,
+            ..Swept::default()
+        }
     }
 
     #[test]

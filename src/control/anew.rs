@@ -48,11 +48,22 @@ impl Anew<'_> {
     /// followed cannot be made up for.
     pub async fn begin(&self, states: &[PairState]) -> Result<String> {
         let shard = &self.source.shards[self.pair];
-        let Listing { catalog: now, local, starts, catalog_positions } =
-            listing::read(self.source, &self.run.id).await?;
+        let Listing {
+            catalog: now,
+            local,
+            starts,
+            catalog_positions,
+        } = listing::read(self.source, &self.run.id).await?;
         let (start, catalog_position) = (starts[self.pair], catalog_positions[self.pair]);
         let there = catalog::read(self.target).await?;
-        let changes = changes(self.pair, states, &now, &local[self.pair], &there, &self.run.views);
+        let changes = changes(
+            self.pair,
+            states,
+            &now,
+            &local[self.pair],
+            &there,
+            &self.run.views,
+        );
         self.refuse(&changes)?;
 
         let mine = states[self.pair].collections.iter().filter(|c| !c.dead);
@@ -98,9 +109,16 @@ impl Anew<'_> {
     async fn forget(&self, gone: &CollectionState, by_others: Gone, there: &Catalog) -> Result<()> {
         match by_others {
             // It is dropped on the target when the last of them meets its drop.
-            Gone::OthersHoldIt => self.store.add(&CollectionState::dead(gone.uuid, &gone.ns)).await.map(drop),
+            Gone::OthersHoldIt => self
+                .store
+                .add(&CollectionState::dead(gone.uuid, &gone.ns))
+                .await
+                .map(drop),
             Gone::OnlyHere => {
-                let made = there.collections.iter().find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
+                let made = there
+                    .collections
+                    .iter()
+                    .find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
                 if let Some(made) = made {
                     drop_collection(self.target, made).await?;
                 }
@@ -119,15 +137,27 @@ impl Anew<'_> {
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }
         let bounds = match lives_here {
-            true => prepare::bounds(self.range_bytes, &self.source.shards[self.pair], collection).await?,
+            true => {
+                prepare::bounds(self.range_bytes, &self.source.shards[self.pair], collection)
+                    .await?
+            }
             false => Vec::new(),
         };
-        let target_uuid = catalog::local_uuid(self.shard, &collection.ns).await?.filter(|_| lives_here);
+        let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
+            .await?
+            .filter(|_| lives_here);
         let planned = CollectionState::planned(collection, bounds)?;
         let target_version = match target_uuid {
             Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
             None => None,
         };
-        self.store.add(&CollectionState { target_uuid, target_version, ..planned }).await.map(drop)
+        self.store
+            .add(&CollectionState {
+                target_uuid,
+                target_version,
+                ..planned
+            })
+            .await
+            .map(drop)
     }
 }

@@ -41,23 +41,46 @@ impl Attempt<'_> {
             self.opened.renew_lease().await?;
             self.stage().await
         };
-        let stage = drive::unless_stopped(requests, self.stop, "asking for the lease", asked).await?;
+        let stage =
+            drive::unless_stopped(requests, self.stop, "asking for the lease", asked).await?;
         if stage == Stage::Cancelled {
-            return Err(Error::new(Kind::Cancelled, "the run was cancelled by another process")
-                .remedy("`shardlift migrate --restart` wipes what was copied and begins anew"));
+            return Err(
+                Error::new(Kind::Cancelled, "the run was cancelled by another process")
+                    .remedy("`shardlift migrate --restart` wipes what was copied and begins anew"),
+            );
         }
         if stage == Stage::Finishing {
             self.run.enter(Phase::CuttingOver);
-            drive::finish_unless_stopped(self.config, self.opened, self.run, requests, self.stop).await?;
+            drive::finish_unless_stopped(self.config, self.opened, self.run, requests, self.stop)
+                .await?;
             self.run.enter(Phase::Done);
             self.remove_spool().await;
             return Ok(Summary::of(self.run, None, 0, 0));
         }
-        let prepared = drive::unless_stopped(requests, self.stop, "preparing the target", self.prepare(stage));
-        let Running { pairs, mut tasks, coordinator, ddl } = prepared.await?;
-        let drive = Drive { config: self.config, run: self.run, opened: self.opened, stop: self.stop };
-        let outcome = drive.to_the_end(&pairs, &mut tasks, coordinator, ddl, requests).await;
-        let is_over = pairs.iter().any(|pair| pair.with_gate(|gate| gate.is_closed()));
+        let prepared = drive::unless_stopped(
+            requests,
+            self.stop,
+            "preparing the target",
+            self.prepare(stage),
+        );
+        let Running {
+            pairs,
+            mut tasks,
+            coordinator,
+            ddl,
+        } = prepared.await?;
+        let drive = Drive {
+            config: self.config,
+            run: self.run,
+            opened: self.opened,
+            stop: self.stop,
+        };
+        let outcome = drive
+            .to_the_end(&pairs, &mut tasks, coordinator, ddl, requests)
+            .await;
+        let is_over = pairs
+            .iter()
+            .any(|pair| pair.with_gate(|gate| gate.is_closed()));
         if !is_over && matches!(&outcome, Err(e) if e.kind == Kind::Stopped) {
             record_all(&pairs).await;
         }
@@ -73,16 +96,25 @@ impl Attempt<'_> {
 
     async fn remove_spool(&self) {
         if let Err(e) = self.opened.remove_spool(self.config, self.run).await {
-            self.run.warn(format!("the spool could not be removed: {e}"));
+            self.run
+                .warn(format!("the spool could not be removed: {e}"));
         }
     }
 
     async fn stage(&self) -> Result<Stage> {
         let missing = || {
-            Error::new(Kind::Refused, "the run's state is gone from the target")
-                .remedy("something removed the database __shardlift there: begin anew with an empty target")
+            Error::new(Kind::Refused, "the run's state is gone from the target").remedy(
+                "something removed the database __shardlift there: begin anew with an empty target",
+            )
         };
-        Ok(self.opened.stores.run.load().await?.ok_or_else(missing)?.stage)
+        Ok(self
+            .opened
+            .stores
+            .run
+            .load()
+            .await?
+            .ok_or_else(missing)?
+            .stage)
     }
 
     async fn prepare(&self, mut stage: Stage) -> Result<Running> {
@@ -108,7 +140,9 @@ async fn record_all(pairs: &[Arc<Pair>]) {
     let all = futures_util::future::try_join_all(pairs.iter().map(|pair| pair.record_all()));
     match tokio::time::timeout(LAST_CHECKPOINT, all).await {
         Ok(Ok(_)) => tracing::info!("stopped at a checkpoint"),
-        Ok(Err(e)) => tracing::warn!("the last checkpoint could not be recorded, an earlier one stands: {e}"),
+        Ok(Err(e)) => {
+            tracing::warn!("the last checkpoint could not be recorded, an earlier one stands: {e}")
+        }
         Err(_) => tracing::warn!("the last checkpoint took too long, an earlier one stands"),
     }
 }

@@ -29,7 +29,10 @@ const TIME_EXPIRED: i32 = 50;
 
 /// What stopping and starting the balancer changes in `config.settings`, by row: up to 6.0.5
 /// they switch auto-splitting, too.
-const SETTINGS: [(&str, &[&str]); 2] = [("balancer", &["mode", "stopped"]), ("autosplit", &["enabled"])];
+const SETTINGS: [(&str, &[&str]); 2] = [
+    ("balancer", &["mode", "stopped"]),
+    ("autosplit", &["enabled"]),
+];
 
 /// What was set when the run began; None for replica sets.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,25 +47,42 @@ impl Found {
     /// As set, if it is.
     pub fn mode(&self) -> Option<&str> {
         let rows = self.settings.as_ref()?;
-        rows.iter().find(|row| row.get_str("_id").is_ok_and(|id| id == "balancer"))?.get_str("mode").ok()
+        rows.iter()
+            .find(|row| row.get_str("_id").is_ok_and(|id| id == "balancer"))?
+            .get_str("mode")
+            .ok()
     }
 }
 
 /// Looks, and changes nothing.
 pub async fn found(deployment: &Deployment) -> Result<Found> {
     if deployment.topology == Topology::ReplicaSet {
-        return Ok(Found { enabled: None, settings: None });
+        return Ok(Found {
+            enabled: None,
+            settings: None,
+        });
     }
     let status = admin::balancer_status(&deployment.entry).await?;
     let settings = settings(deployment).await?;
-    Ok(Found { enabled: Some(status.mode == ON), settings: Some(settings) })
+    Ok(Found {
+        enabled: Some(status.mode == ON),
+        settings: Some(settings),
+    })
 }
 
 async fn settings(deployment: &Deployment) -> Result<Vec<RawDocumentBuf>> {
-    let rows = deployment.entry.database("config").collection::<RawDocumentBuf>("settings");
+    let rows = deployment
+        .entry
+        .database("config")
+        .collection::<RawDocumentBuf>("settings");
     let ids = SETTINGS.map(|(id, _)| id).to_vec();
-    let rows = rows.find(doc! {"_id": {"$in": ids}}).read_concern(ReadConcern::majority());
-    answered("reading config.settings", async { Ok(rows.await?.try_collect().await?) }).await
+    let rows = rows
+        .find(doc! {"_id": {"$in": ids}})
+        .read_concern(ReadConcern::majority());
+    answered("reading config.settings", async {
+        Ok(rows.await?.try_collect().await?)
+    })
+    .await
 }
 
 /// Stops the balancer and waits until no migration runs on any shard.
@@ -77,7 +97,10 @@ pub async fn stop(deployment: &Deployment) -> Result<()> {
     if !status.is_off() || status.in_round {
         match admin::balancer_stop(&deployment.entry, STOP_WAIT).await {
             Err(e) if e.code != Some(TIME_EXPIRED) => {
-                return Err(e.context(format_args!("stopping the balancer of the {}", deployment.side)));
+                return Err(e.context(format_args!(
+                    "stopping the balancer of the {}",
+                    deployment.side
+                )));
             }
             _ => {}
         }
@@ -89,22 +112,37 @@ pub async fn stop(deployment: &Deployment) -> Result<()> {
 /// loud warning only.
 pub async fn restore(deployment: &Deployment, found: &Found) -> Result<()> {
     if found.enabled == Some(true) {
-        admin::balancer_start(&deployment.entry).await.map_err(|e| {
-            e.context(format_args!("starting the balancer of the {} again", deployment.side))
+        admin::balancer_start(&deployment.entry)
+            .await
+            .map_err(|e| {
+                e.context(format_args!(
+                    "starting the balancer of the {} again",
+                    deployment.side
+                ))
                 .remedy("run `sh.startBalancer()` on it by hand")
-        })?;
+            })?;
     }
-    let Some(before) = &found.settings else { return Ok(()) };
+    let Some(before) = &found.settings else {
+        return Ok(());
+    };
     let now = settings(deployment).await?;
     for (id, fields) in SETTINGS {
-        let row =
-            |rows: &[RawDocumentBuf]| rows.iter().find(|row| row.get_str("_id").is_ok_and(|is| is == id)).cloned();
+        let row = |rows: &[RawDocumentBuf]| {
+            rows.iter()
+                .find(|row| row.get_str("_id").is_ok_and(|is| is == id))
+                .cloned()
+        };
         let before = row(before);
-        let Some(command) = put_back(id, fields, before.as_deref(), row(&now).as_deref())? else { continue };
+        let Some(command) = put_back(id, fields, before.as_deref(), row(&now).as_deref())? else {
+            continue;
+        };
         write(&deployment.entry, &command).await.map_err(|e| {
             let found = before.map_or("not there".to_owned(), |row| format!("{row:?}"));
-            e.context(format_args!("putting `{id}` in config.settings of the {} back", deployment.side))
-                .remedy(format!("put it back by hand: it was {found}"))
+            e.context(format_args!(
+                "putting `{id}` in config.settings of the {} back",
+                deployment.side
+            ))
+            .remedy(format!("put it back by hand: it was {found}"))
         })?;
     }
     Ok(())
@@ -129,7 +167,12 @@ fn put_back(
     let (before, now) = match (before, now) {
         (None, None) => return Ok(None),
         (Some(before), None) => return Ok(Some(update(id, before.to_owned(), true))),
-        (None, Some(now)) if now.iter_elements().flatten().all(|e| is_ours(e.key().as_str(), fields)) => {
+        (None, Some(now))
+            if now
+                .iter_elements()
+                .flatten()
+                .all(|e| is_ours(e.key().as_str(), fields)) =>
+        {
             let delete = rawdoc! {"q": {"_id": id}, "limit": 1};
             return Ok(Some(rawdoc! {"delete": "settings", "deletes": [delete]}));
         }
@@ -138,7 +181,9 @@ fn put_back(
     let (mut set, mut unset) = (RawDocumentBuf::new(), RawDocumentBuf::new());
     for field in fields {
         match (before.get(field)?, now.get(field)?) {
-            (Some(was), is) if is != Some(was) => set.append(CString::try_from(*field)?, RawBson::from(was)),
+            (Some(was), is) if is != Some(was) => {
+                set.append(CString::try_from(*field)?, RawBson::from(was))
+            }
             (None, Some(_)) => unset.append(CString::try_from(*field)?, true),
             _ => {}
         }
@@ -172,7 +217,10 @@ pub async fn running(deployment: &Deployment) -> Result<Vec<String>> {
         found.push(migration(&row, "ns", "fromShard", "toShard"));
     }
     for row in rows(&deployment.entry, "reshardingOperations").await? {
-        found.push(format!("resharding of {}", row.get_str("ns").unwrap_or("a collection")));
+        found.push(format!(
+            "resharding of {}",
+            row.get_str("ns").unwrap_or("a collection")
+        ));
     }
     for shard in &deployment.shards {
         for row in rows(&shard.client, "migrationCoordinators").await? {
@@ -189,11 +237,19 @@ pub async fn running(deployment: &Deployment) -> Result<Vec<String>> {
 pub async fn unrest(deployment: &Deployment) -> Result<Vec<String>> {
     let side = deployment.side;
     let mut found = Vec::new();
-    if deployment.topology == Topology::Sharded && !admin::balancer_status(&deployment.entry).await?.is_off() {
-        found.push(format!("the balancer of the {side} is on: stop it with `sh.stopBalancer()`"));
+    if deployment.topology == Topology::Sharded
+        && !admin::balancer_status(&deployment.entry).await?.is_off()
+    {
+        found.push(format!(
+            "the balancer of the {side} is on: stop it with `sh.stopBalancer()`"
+        ));
     }
     let running = running(deployment).await?;
-    found.extend(running.iter().map(|running| format!("on the {side} runs a {running}: let it end")));
+    found.extend(
+        running
+            .iter()
+            .map(|running| format!("on the {side} runs a {running}: let it end")),
+    );
     Ok(found)
 }
 
@@ -217,20 +273,33 @@ pub async fn quiet(deployment: &Deployment) -> Result<()> {
 }
 
 fn still_running(deployment: &Deployment, running: &[String]) -> Error {
-    let found = format!("the balancer of the {} is stopped, but still runs: {}", deployment.side, running.join(", "));
-    Error::new(Kind::Refused, found)
-        .remedy("let it end, or see the log of that shard's primary for why it does not; then start again")
+    let found = format!(
+        "the balancer of the {} is stopped, but still runs: {}",
+        deployment.side,
+        running.join(", ")
+    );
+    Error::new(Kind::Refused, found).remedy(
+        "let it end, or see the log of that shard's primary for why it does not; then start again",
+    )
 }
 
 async fn rows(client: &Client, collection: &str) -> Result<Vec<Document>> {
     let rows = client.database("config").collection::<Document>(collection);
     let rows = rows.find(doc! {}).read_concern(ReadConcern::majority());
-    answered(&format!("reading config.{collection}"), async { Ok(rows.await?.try_collect().await?) }).await
+    answered(&format!("reading config.{collection}"), async {
+        Ok(rows.await?.try_collect().await?)
+    })
+    .await
 }
 
 fn migration(row: &Document, ns: &str, donor: &str, recipient: &str) -> String {
     let text = |field| row.get_str(field).unwrap_or("?");
-    format!("migration of a chunk of {} from {} to {}", text(ns), text(donor), text(recipient))
+    format!(
+        "migration of a chunk of {} from {} to {}",
+        text(ns),
+        text(donor),
+        text(recipient)
+    )
 }
 
 #[cfg(test)]
@@ -241,22 +310,58 @@ mod tests {
     fn what_stopping_changed_is_put_back_and_nothing_else() {
         let row = |fields: RawDocumentBuf| Some(fields);
         let off = || row(rawdoc! {"_id": "balancer", "mode": "off", "stopped": true});
-        let windowed =
-            row(rawdoc! {"_id": "balancer", "mode": "off", "stopped": true, "activeWindow": {"start": "1:00"}});
+        let windowed = row(
+            rawdoc! {"_id": "balancer", "mode": "off", "stopped": true, "activeWindow": {"start": "1:00"}},
+        );
         let full = row(rawdoc! {"_id": "balancer", "mode": "full", "stopped": false});
         let old = row(rawdoc! {"_id": "balancer", "stopped": true});
         let rows = [
             (None, None, None),
             (off(), off(), None),
-            (None, off(), Some(rawdoc! {"delete": "settings", "deletes": [{"q": {"_id": "balancer"}, "limit": 1}]})),
-            (old.clone(), None, Some(update("balancer", old.clone().unwrap(), true))),
-            (old, off(), Some(update("balancer", rawdoc! {"$unset": {"mode": true}}, false))),
-            (full, off(), Some(update("balancer", rawdoc! {"$set": {"mode": "full", "stopped": false}}, false))),
+            (
+                None,
+                off(),
+                Some(
+                    rawdoc! {"delete": "settings", "deletes": [{"q": {"_id": "balancer"}, "limit": 1}]},
+                ),
+            ),
+            (
+                old.clone(),
+                None,
+                Some(update("balancer", old.clone().unwrap(), true)),
+            ),
+            (
+                old,
+                off(),
+                Some(update(
+                    "balancer",
+                    rawdoc! {"$unset": {"mode": true}},
+                    false,
+                )),
+            ),
+            (
+                full,
+                off(),
+                Some(update(
+                    "balancer",
+                    rawdoc! {"$set": {"mode": "full", "stopped": false}},
+                    false,
+                )),
+            ),
             (off(), windowed.clone(), None),
-            (None, windowed, Some(update("balancer", rawdoc! {"$unset": {"mode": true, "stopped": true}}, false))),
+            (
+                None,
+                windowed,
+                Some(update(
+                    "balancer",
+                    rawdoc! {"$unset": {"mode": true, "stopped": true}},
+                    false,
+                )),
+            ),
         ];
         for (before, now, expect) in rows {
-            let command = put_back("balancer", SETTINGS[0].1, before.as_deref(), now.as_deref()).unwrap();
+            let command =
+                put_back("balancer", SETTINGS[0].1, before.as_deref(), now.as_deref()).unwrap();
             assert_eq!(command, expect, "{before:?} {now:?}");
         }
     }

@@ -35,15 +35,23 @@ const RESTORE_WAIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// `Refused` while a process works on the target, if no run of these two
 /// deployments is recorded, or past the point of return of its cutover.
-pub async fn cancel(source: &Deployment, target: &Deployment, answering: Option<&str>) -> Result<Option<String>> {
+pub async fn cancel(
+    source: &Deployment,
+    target: &Deployment,
+    answering: Option<&str>,
+) -> Result<Option<String>> {
     let run = recorded::load(source, target).await?;
     if answering == Some(run.id.as_str()) {
         return Ok(None);
     }
-    let lease = Lease::take(recorded::first(target), &run.id).await.map_err(|e| match e.kind {
-        Kind::Refused => e.remedy("cancel where it runs: `shardlift cancel` on that host; or stop it, then try again"),
-        _ => e,
-    })?;
+    let lease = Lease::take(recorded::first(target), &run.id)
+        .await
+        .map_err(|e| match e.kind {
+            Kind::Refused => e.remedy(
+                "cancel where it runs: `shardlift cancel` on that host; or stop it, then try again",
+            ),
+            _ => e,
+        })?;
     let cancelled = give_up(source, target).await;
     let released = lease.release().await;
     let run = cancelled?;
@@ -59,16 +67,24 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
     // Again, now that nobody else changes it.
     let run = recorded::load(source, target).await?;
     if run.stage == Stage::Finishing {
-        return Err(Error::new(Kind::Refused, format!("run {} is past the point of return of its cutover", run.id))
-            .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("run {} is past the point of return of its cutover", run.id),
+        )
+        .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
     }
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
-    RunStore::new(recorded::first(target)).set_stage(Stage::Cancelled).await?;
+    RunStore::new(recorded::first(target))
+        .set_stage(Stage::Cancelled)
+        .await?;
     zones::forget_temporary(target).await?;
     match put_back(source, target, &Balancers::recorded(&run)).await {
         Ok(()) => Ok(run),
-        Err(left) => Err(Error::new(Kind::Server, format!("run {} is cancelled, but {}", run.id, left.message))
-            .remedy(left.remedy.unwrap_or_default())),
+        Err(left) => Err(Error::new(
+            Kind::Server,
+            format!("run {} is cancelled, but {}", run.id, left.message),
+        )
+        .remedy(left.remedy.unwrap_or_default())),
     }
 }
 
@@ -78,18 +94,35 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
 /// Says which balancer is not as it was found, and the command for it.
 async fn put_back(source: &Deployment, target: &Deployment, found: &Balancers) -> Result<()> {
     let (a, b) = tokio::join!(
-        within(RESTORE_WAIT, "the source's router", balancer::restore(source, &found.source)),
-        within(RESTORE_WAIT, "the target's router", balancer::restore(target, &found.target)),
+        within(
+            RESTORE_WAIT,
+            "the source's router",
+            balancer::restore(source, &found.source)
+        ),
+        within(
+            RESTORE_WAIT,
+            "the target's router",
+            balancer::restore(target, &found.target)
+        ),
     );
-    let left: Vec<(Side, Error)> =
-        [(Side::Source, a), (Side::Target, b)].into_iter().filter_map(|(side, put)| Some((side, put.err()?))).collect();
+    let left: Vec<(Side, Error)> = [(Side::Source, a), (Side::Target, b)]
+        .into_iter()
+        .filter_map(|(side, put)| Some((side, put.err()?)))
+        .collect();
     if left.is_empty() {
         return Ok(());
     }
-    let found =
-        left.iter().map(|(side, e)| format!("the balancer of the {side}, which was on, stays off: {}", e.message));
+    let found = left.iter().map(|(side, e)| {
+        format!(
+            "the balancer of the {side}, which was on, stays off: {}",
+            e.message
+        )
+    });
     let sides: Vec<String> = left.iter().map(|(side, _)| format!("the {side}")).collect();
-    let by_hand = format!("run `sh.startBalancer()` on a mongos of {}", sides.join(" and of "));
+    let by_hand = format!(
+        "run `sh.startBalancer()` on a mongos of {}",
+        sides.join(" and of ")
+    );
     Err(Error::new(Kind::Server, found.collect::<Vec<_>>().join("; ")).remedy(by_hand))
 }
 
@@ -107,10 +140,23 @@ pub async fn by_its_process(opened: &Opened) -> Answer {
             if_gone(opened.balancers.source.enabled),
         ));
     }
-    let zones = within(ZONES_WAIT, "the target's router", zones::forget_temporary(&opened.sides.target)).await;
-    let put_back = put_back(&opened.sides.source, &opened.sides.target, &opened.balancers).await;
-    let left: Vec<String> =
-        [put_back.err(), zones.err().map(zones_left)].into_iter().flatten().map(|e| e.to_string()).collect();
+    let zones = within(
+        ZONES_WAIT,
+        "the target's router",
+        zones::forget_temporary(&opened.sides.target),
+    )
+    .await;
+    let put_back = put_back(
+        &opened.sides.source,
+        &opened.sides.target,
+        &opened.balancers,
+    )
+    .await;
+    let left: Vec<String> = [put_back.err(), zones.err().map(zones_left)]
+        .into_iter()
+        .flatten()
+        .map(|e| e.to_string())
+        .collect();
     match (left.is_empty(), opened.balancers.any_was_on()) {
         (true, true) => {
             Ok("cancelled: the balancers are as the run found them; what was copied stays on the target".to_owned())
@@ -127,12 +173,20 @@ fn zones_left(e: Error) -> Error {
 
 /// What `e`, one side that cannot be reached, leaves undone, and what to do by hand.
 pub async fn unreachable(config: &Config, e: Error) -> Error {
-    let source = connect(Side::Source, config.source.expose(), Duration::from_secs(config.server_timeout_s)).await;
+    let source = connect(
+        Side::Source,
+        config.source.expose(),
+        Duration::from_secs(config.server_timeout_s),
+    )
+    .await;
     let Ok(source) = source else {
         return e.context("nothing is cancelled, and no balancer was put back");
     };
     let shards: Vec<String> = source.shards.iter().map(|shard| shard.id.clone()).collect();
-    let noted = config.spool_path().map(|spool| FoundFile::all(&spool, &shards)).unwrap_or_default();
+    let noted = config
+        .spool_path()
+        .map(|spool| FoundFile::all(&spool, &shards))
+        .unwrap_or_default();
     let noted = noted.last();
     let found = match noted {
         Some(noted) => format!(
@@ -149,7 +203,10 @@ pub async fn unreachable(config: &Config, e: Error) -> Error {
     let sharded = (source.topology == Topology::Sharded).then_some(true);
     let gone = if_gone(noted.map_or(sharded, |noted| noted.source));
     let back = "give the same command again when the target is back";
-    Error { remedy: Some(format!("{back}; {gone}")), ..e.context(found) }
+    Error {
+        remedy: Some(format!("{back}; {gone}")),
+        ..e.context(found)
+    }
 }
 
 fn were(source_enabled: Option<bool>) -> &'static str {

@@ -82,13 +82,21 @@ impl CalledOff {
                 "cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"
             ),
             CalledOff::Late(what) => {
-                format!("cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again")
+                format!(
+                    "cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again"
+                )
             }
             CalledOff::Moving(what) => {
-                format!("cutover called off: chunks may move: {}; then cut over again", what.join("; "))
+                format!(
+                    "cutover called off: chunks may move: {}; then cut over again",
+                    what.join("; ")
+                )
             }
             CalledOff::Differs(differences) => {
-                format!("cutover called off: source and target differ: {}", differences.join("; "))
+                format!(
+                    "cutover called off: source and target differ: {}",
+                    differences.join("; ")
+                )
             }
         }
     }
@@ -166,7 +174,9 @@ impl Cutover<'_> {
     }
 
     fn waits_for(&self, what: &str) {
-        self.run.obstacles.set(WAITS, format!("the cutover under way waits for {what}"));
+        self.run
+            .obstacles
+            .set(WAITS, format!("the cutover under way waits for {what}"));
     }
 
     /// To be called when it is over, however it ended.
@@ -205,9 +215,12 @@ impl Cutover<'_> {
         let comparing = async { tokio::try_join!(self.compare(), listing) };
         let comparing = self.told("both sides to be compared", comparing);
         let Ok(compared) = timeout_at(self.deadline.into(), comparing).await else {
-            return Ok(Round::Off(CalledOff::Late("comparing both sides is not over".to_owned())));
+            return Ok(Round::Off(CalledOff::Late(
+                "comparing both sides is not over".to_owned(),
+            )));
         };
-        let (report, mut differences) = compared.map(|(report, listed)| (report, listed.definitions()))?;
+        let (report, mut differences) =
+            compared.map(|(report, listed)| (report, listed.definitions()))?;
         tracing::info!("cutover: both sides are compared");
         let second = self.fence().await?;
         if let Err(off) = self.settle(&second).await? {
@@ -232,9 +245,12 @@ impl Cutover<'_> {
         // What was acknowledged is durable, in one term: else the attempt goes
         // back, and a difference means nothing (R7).
         let recorded = try_join_all(self.pairs.iter().map(|pair| pair.record_all()));
-        self.told("a majority of the target to have all of it", recorded).await?;
+        self.told("a majority of the target to have all of it", recorded)
+            .await?;
         let documents = report.as_ref().filter(|report| !report.equal);
-        let ours = differences.iter().all(|difference| difference.repair.is_some());
+        let ours = differences
+            .iter()
+            .all(|difference| difference.repair.is_some());
         if documents.is_none() && !differences.is_empty() && ours && !mended {
             proof::repair(&differences, self.pairs, self.coordinator).await?;
             return Ok(Round::Again(MENDED, second));
@@ -242,12 +258,17 @@ impl Cutover<'_> {
         if documents.is_some() || !differences.is_empty() {
             let differences = proof::told(&differences).into_iter();
             let documents = documents.iter().flat_map(|report| report.told());
-            return Ok(Round::Off(CalledOff::Differs(differences.chain(documents).collect())));
+            return Ok(Round::Off(CalledOff::Differs(
+                differences.chain(documents).collect(),
+            )));
         }
         Ok(match close_all_if_quiet(self.pairs, first, &second) {
             Ok(()) => {
                 tracing::info!("cutover: nobody wrote meanwhile; nothing is applied any more");
-                Round::Equal(Equal { report, fences: second })
+                Round::Equal(Equal {
+                    report,
+                    fences: second,
+                })
             }
             Err(Noise::Change(ns)) => Round::Off(CalledOff::Writes(ns)),
             Err(Noise::Expiry) => Round::Again(KEEPS_EXPIRING, second),
@@ -258,9 +279,18 @@ impl Cutover<'_> {
     /// fence. Retried until the deadline.
     async fn fence(&self) -> Result<Vec<Position>> {
         let run_id = self.run.id();
-        let shards = self.pairs.iter().map(|pair| &self.sides.source.shards[pair.index]);
-        let notes = try_join_all(shards.map(|shard| note::write(shard, "fence", &run_id, self.deadline)));
-        let notes = self.told("a note in the oplog of every source shard, by a majority of its members", notes).await?;
+        let shards = self
+            .pairs
+            .iter()
+            .map(|pair| &self.sides.source.shards[pair.index]);
+        let notes =
+            try_join_all(shards.map(|shard| note::write(shard, "fence", &run_id, self.deadline)));
+        let notes = self
+            .told(
+                "a note in the oplog of every source shard, by a majority of its members",
+                notes,
+            )
+            .await?;
         Ok(notes.into_iter().map(Position::from).collect())
     }
 
@@ -269,9 +299,16 @@ impl Cutover<'_> {
     async fn settle(&self, fences: &[Position]) -> Result<std::result::Result<(), CalledOff>> {
         let since = Instant::now();
         loop {
-            let waiting = self.pairs.iter().zip(fences).find_map(|(pair, fence)| waits_for(pair, *fence));
+            let waiting = self
+                .pairs
+                .iter()
+                .zip(fences)
+                .find_map(|(pair, fence)| waits_for(pair, *fence));
             let waiting = match waiting {
-                None => self.told("an answer of the source's shards", self.open_on_source()).await?,
+                None => {
+                    self.told("an answer of the source's shards", self.open_on_source())
+                        .await?
+                }
                 waiting => waiting,
             };
             let Some(waiting) = waiting else {
@@ -293,14 +330,23 @@ impl Cutover<'_> {
     /// are asked.
     async fn open_on_source(&self) -> Result<Option<String>> {
         for shard in &self.sides.source.shards {
-            let command =
-                doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
-            let status: Document = shard.client.database("admin").run_command(command).await.map_err(Error::from)?;
+            let command = doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
+            let status: Document = shard
+                .client
+                .database("admin")
+                .run_command(command)
+                .await
+                .map_err(Error::from)?;
             let transactions = status.get_document("transactions").ok();
-            let open = transactions.and_then(|t| t.get_i64("currentOpen").ok()).unwrap_or(0);
+            let open = transactions
+                .and_then(|t| t.get_i64("currentOpen").ok())
+                .unwrap_or(0);
             let waiting = match (open, index_builds(shard).await?) {
                 (0, 0) => continue,
-                (0, builds) => format!("{builds} index builds are under way on source shard {}", shard.id),
+                (0, builds) => format!(
+                    "{builds} index builds are under way on source shard {}",
+                    shard.id
+                ),
                 (open, _) => format!("{open} transactions are open on source shard {}", shard.id),
             };
             tokio::time::sleep(QUESTION_POLL).await;
@@ -337,9 +383,14 @@ impl Cutover<'_> {
     async fn known(&self, catalog: &Catalog) -> Result<verify::Known> {
         let mut known = self.ahead.known(self.pairs);
         for pair in self.pairs {
-            let there =
-                catalog::local_uuids(&self.sides.target.shards[self.sides.pairs[pair.index]], catalog.names()).await?;
-            let made = |uuid: &Uuid| pair.with_gate(|gate| gate.tracked(uuid).and_then(|tracked| tracked.bound_to()));
+            let there = catalog::local_uuids(
+                &self.sides.target.shards[self.sides.pairs[pair.index]],
+                catalog.names(),
+            )
+            .await?;
+            let made = |uuid: &Uuid| {
+                pair.with_gate(|gate| gate.tracked(uuid).and_then(|tracked| tracked.bound_to()))
+            };
             let is_there = |uuid: &Uuid| made(uuid).is_some_and(|made| there.contains(&made));
             known.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
         }
@@ -347,11 +398,17 @@ impl Cutover<'_> {
     }
 
     fn changed_since(&self, fences: &[Position]) -> Option<String> {
-        self.pairs.iter().zip(fences).find_map(|(pair, fence)| pair.changed_since(*fence))
+        self.pairs
+            .iter()
+            .zip(fences)
+            .find_map(|(pair, fence)| pair.changed_since(*fence))
     }
 
     fn expired_since(&self, fences: &[Position]) -> bool {
-        self.pairs.iter().zip(fences).any(|(pair, fence)| pair.expired_since(*fence))
+        self.pairs
+            .iter()
+            .zip(fences)
+            .any(|(pair, fence)| pair.expired_since(*fence))
     }
 }
 
@@ -363,7 +420,12 @@ async fn index_builds(shard: &Shard) -> Result<usize> {
         // A name in the command may be no UTF-8.
         doc! { "$project": { "active": 1 } },
     ];
-    let mut operations = shard.client.database("admin").aggregate(pipeline).await.map_err(Error::from)?;
+    let mut operations = shard
+        .client
+        .database("admin")
+        .aggregate(pipeline)
+        .await
+        .map_err(Error::from)?;
     let mut count = 0;
     while operations.try_next().await.map_err(Error::from)?.is_some() {
         count += 1;
@@ -378,12 +440,18 @@ fn waits_for(pair: &Pair, fence: Position) -> Option<String> {
         return Some(format!("{name} has not applied everything yet"));
     }
     if !pair.is_settled() {
-        return Some(format!("{name} still has collections to copy, indexes to build or DDL to carry over"));
+        return Some(format!(
+            "{name} still has collections to copy, indexes to build or DDL to carry over"
+        ));
     }
     let (transactions, builds) = pair.with_view(|view| (view.open_transactions, view.open_builds));
     match (transactions, builds) {
         (0, 0) => None,
-        (0, _) => Some(format!("an index build is under way on the source shard of {name}")),
-        _ => Some(format!("a transaction is open on the source shard of {name}")),
+        (0, _) => Some(format!(
+            "an index build is under way on the source shard of {name}"
+        )),
+        _ => Some(format!(
+            "a transaction is open on the source shard of {name}"
+        )),
     }
 }

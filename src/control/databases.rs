@@ -44,7 +44,10 @@ pub async fn holds_nothing(target: &Deployment, db: &str) -> Result<bool> {
     for shard in &target.shards {
         let names = async { Ok(shard.client.database(db).list_collection_names().await?) };
         let names = answered("listing collections", names).await?;
-        if names.iter().any(|name| !SERVERS_OWN.contains(&name.as_str())) {
+        if names
+            .iter()
+            .any(|name| !SERVERS_OWN.contains(&name.as_str()))
+        {
             return Ok(false);
         }
     }
@@ -58,20 +61,30 @@ pub async fn holds_nothing(target: &Deployment, db: &str) -> Result<bool> {
 /// (`none_is_being_dropped`).
 pub async fn drop_empty(target: &Deployment, db: &str) -> Result<()> {
     let command = rawdoc! {"dropDatabase": 1, "writeConcern": {"w": "majority"}};
-    let reply = target.entry.send(db, &command, failpoint::wait("answer", DROP_PATIENCE)).await;
+    let reply = target
+        .entry
+        .send(db, &command, failpoint::wait("answer", DROP_PATIENCE))
+        .await;
     match reply.and_then(|reply| admin::acknowledged(&reply)) {
         Ok(()) => {
             tracing::info!("database {db} held nothing any more and is dropped on the target");
             Ok(())
         }
-        Err(e) => Err(with_remedy(e.context(format_args!("dropping the empty database {db} on the target")), db)),
+        Err(e) => Err(with_remedy(
+            e.context(format_args!(
+                "dropping the empty database {db} on the target"
+            )),
+            db,
+        )),
     }
 }
 
 fn with_remedy(e: Error, db: &str) -> Error {
     let by_hand = by_hand(db);
     match e.code {
-        Some(CODE_UNAUTHORIZED) => e.remedy(format!("drop it: {by_hand}; or grant the role dbAdminAnyDatabase")),
+        Some(CODE_UNAUTHORIZED) => e.remedy(format!(
+            "drop it: {by_hand}; or grant the role dbAdminAnyDatabase"
+        )),
         _ => e,
     }
 }
@@ -91,10 +104,14 @@ pub async fn in_the_way(target: &Deployment, db: &str, primary: usize) -> Result
     }
     let found = match target.topology {
         Topology::ReplicaSet => None,
-        Topology::Sharded => catalog::primary_of(target, db).await?.filter(|found| *found != primary),
+        Topology::Sharded => catalog::primary_of(target, db)
+            .await?
+            .filter(|found| *found != primary),
     };
     match found {
-        Some(found) if catalog::holds_unsharded(target, db, found).await? => Ok(Some(db.to_owned())),
+        Some(found) if catalog::holds_unsharded(target, db, found).await? => {
+            Ok(Some(db.to_owned()))
+        }
         _ => Ok(None),
     }
 }
@@ -102,7 +119,10 @@ pub async fn in_the_way(target: &Deployment, db: &str, primary: usize) -> Result
 /// The empty database of another spelling that a server refused `db` for: a replica set
 /// lists it nowhere. True if it is dropped.
 pub async fn made_way(target: &Deployment, db: &str, refusal: &Error) -> Result<bool> {
-    let Some(other) = refusal.code.filter(|code| *code == CODE_OTHER_SPELLING).and_then(|_| other_in(refusal, db))
+    let Some(other) = refusal
+        .code
+        .filter(|code| *code == CODE_OTHER_SPELLING)
+        .and_then(|_| other_in(refusal, db))
     else {
         return Ok(false);
     };
@@ -121,11 +141,26 @@ pub async fn spellings(target: &Deployment, db: &str) -> Result<Vec<String>> {
     let pattern = doc! {"$regex": format!("^{}$", quoted(db)), "$options": "i"};
     let found = async {
         Ok(match target.topology {
-            Topology::ReplicaSet => target.entry.list_database_names().filter(doc! {"name": pattern}).await?,
+            Topology::ReplicaSet => {
+                target
+                    .entry
+                    .list_database_names()
+                    .filter(doc! {"name": pattern})
+                    .await?
+            }
             Topology::Sharded => {
-                let rows = target.entry.database("config").collection::<Document>("databases");
-                let rows: Vec<Document> = rows.find(doc! {"_id": pattern}).await?.try_collect().await?;
-                rows.iter().filter_map(|row| row.get_str("_id").ok().map(str::to_owned)).collect()
+                let rows = target
+                    .entry
+                    .database("config")
+                    .collection::<Document>("databases");
+                let rows: Vec<Document> = rows
+                    .find(doc! {"_id": pattern})
+                    .await?
+                    .try_collect()
+                    .await?;
+                rows.iter()
+                    .filter_map(|row| row.get_str("_id").ok().map(str::to_owned))
+                    .collect()
             }
         })
     };
@@ -134,7 +169,13 @@ pub async fn spellings(target: &Deployment, db: &str) -> Result<Vec<String>> {
 
 /// As a pattern that matches just this text.
 fn quoted(text: &str) -> String {
-    let quote = |c: char| if c.is_alphanumeric() || !c.is_ascii() { vec![c] } else { vec!['\\', c] };
+    let quote = |c: char| {
+        if c.is_alphanumeric() || !c.is_ascii() {
+            vec![c]
+        } else {
+            vec!['\\', c]
+        }
+    };
     text.chars().flat_map(quote).collect()
 }
 
@@ -147,7 +188,9 @@ pub fn refused(db: &str, other: &str) -> Error {
             format!("drop what it holds: {}", by_hand(db)),
         ),
         false => (
-            format!("the target has a database {other}, and takes none that differs from it by case only: {db}"),
+            format!(
+                "the target has a database {other}, and takes none that differs from it by case only: {db}"
+            ),
             format!("drop it, if nobody needs it: {}", by_hand(other)),
         ),
     };
@@ -165,7 +208,11 @@ pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
     }
     for shard in &target.shards {
         let found = async {
-            let found = shard.client.database("admin").aggregate(pipeline(doc! {"allUsers": true})).await?;
+            let found = shard
+                .client
+                .database("admin")
+                .aggregate(pipeline(doc! {"allUsers": true}))
+                .await?;
             Ok(found.try_collect::<Vec<_>>().await?)
         };
         if !answered("the server", found).await?.is_empty() {
@@ -181,7 +228,12 @@ async fn no_router_drops(target: &Deployment) -> Result<()> {
     let ask = RawDocumentBuf::try_from(&ask)?;
     for router in target.entry.named() {
         let name = format!("the target's router {router}");
-        let asked = within(ROUTER_PATIENCE, &name, target.entry.send_to(router, "admin", &ask)).await;
+        let asked = within(
+            ROUTER_PATIENCE,
+            &name,
+            target.entry.send_to(router, "admin", &ask),
+        )
+        .await;
         if asked.is_err() && nobody_listens(router).await {
             continue;
         }
@@ -190,7 +242,11 @@ async fn no_router_drops(target: &Deployment) -> Result<()> {
                 "whether {name} still drops a database (if it is gone for good, leave it out of the target's URI)"
             ))
         })?;
-        if !reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"))?.is_empty() {
+        if !reply
+            .get_document("cursor")
+            .and_then(|cursor| cursor.get_array("firstBatch"))?
+            .is_empty()
+        {
             return Err(still_dropped(&name));
         }
     }
@@ -209,11 +265,18 @@ fn pipeline(current: Document) -> Vec<Document> {
         {"command.dropDatabase": {"$exists": true}}, {"command._shardsvrDropDatabase": {"$exists": true}},
         {"desc": "DropDatabaseCoordinator"},
     ]};
-    vec![doc! {"$currentOp": current}, doc! {"$match": drops}, doc! {"$limit": 1}]
+    vec![
+        doc! {"$currentOp": current},
+        doc! {"$match": drops},
+        doc! {"$limit": 1},
+    ]
 }
 
 fn still_dropped(place: &str) -> Error {
-    Error::new(Kind::Transient, format!("a database is still being dropped on {place}"))
+    Error::new(
+        Kind::Transient,
+        format!("a database is still being dropped on {place}"),
+    )
 }
 
 #[cfg(test)]
@@ -222,7 +285,10 @@ mod tests {
 
     #[test]
     fn the_other_spelling_is_read_from_the_refusal() {
-        let refusal = |text: &str| Error { code: Some(CODE_OTHER_SPELLING), ..Error::new(Kind::Server, text) };
+        let refusal = |text: &str| Error {
+            code: Some(CODE_OTHER_SPELLING),
+            ..Error::new(Kind::Server, text)
+        };
         let text = "create: db already exists with different case already have: [Left] trying to create [left]";
         assert_eq!(other_in(&refusal(text), "left").as_deref(), Some("Left"));
         assert_eq!(other_in(&refusal(text), "right"), None);

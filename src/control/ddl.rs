@@ -79,13 +79,38 @@ impl Coordinator {
     ) -> Arc<Self> {
         let known = Known::of(states, dropped);
         let all = states.iter().flat_map(|pair| &pair.collections);
-        let alive: Vec<_> = all.filter(|c| !c.dead && !known.dead.contains(&c.uuid)).collect();
-        let laid_out = alive.iter().map(|c| (c.uuid, Arc::new(c.collection()))).collect();
-        let versions = alive.iter().filter_map(|c| Some((c.uuid, c.target_version?))).collect();
-        let databases = states.iter().flat_map(|pair| &pair.collections).map(|c| c.ns.db.clone()).collect();
-        let state = State { known, laid_out, versions, databases, ..State::default() };
+        let alive: Vec<_> = all
+            .filter(|c| !c.dead && !known.dead.contains(&c.uuid))
+            .collect();
+        let laid_out = alive
+            .iter()
+            .map(|c| (c.uuid, Arc::new(c.collection())))
+            .collect();
+        let versions = alive
+            .iter()
+            .filter_map(|c| Some((c.uuid, c.target_version?)))
+            .collect();
+        let databases = states
+            .iter()
+            .flat_map(|pair| &pair.collections)
+            .map(|c| c.ns.db.clone())
+            .collect();
+        let state = State {
+            known,
+            laid_out,
+            versions,
+            databases,
+            ..State::default()
+        };
         let runs = RunStore::new(recorded::first(&sides.target)).waiting(away_max);
-        Arc::new(Coordinator { sides, views, listers, runs, state: Mutex::new(state), turn: Default::default() })
+        Arc::new(Coordinator {
+            sides,
+            views,
+            listers,
+            runs,
+            state: Mutex::new(state),
+            turn: Default::default(),
+        })
     }
 
     /// Serves pairs for as long as nothing panics: whoever waited for a task that
@@ -110,13 +135,29 @@ impl Coordinator {
     fn serve(self: &Arc<Self>, request: Request, tasks: &mut JoinSet<()>) {
         let coordinator = self.clone();
         match request {
-            Request::Create { pair, ns, uuid, reply } => {
+            Request::Create {
+                pair,
+                ns,
+                uuid,
+                reply,
+            } => {
                 // IMPORTANT: here, in the order of the requests: the same
                 // pair's drop must not overtake it.
-                self.state.lock().known.holders.entry(uuid).or_default().insert(pair);
+                self.state
+                    .lock()
+                    .known
+                    .holders
+                    .entry(uuid)
+                    .or_default()
+                    .insert(pair);
                 tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
             }
-            Request::Drop { pair, ns, uuid, reply } => {
+            Request::Drop {
+                pair,
+                ns,
+                uuid,
+                reply,
+            } => {
                 tasks.spawn(async move { coordinator.arrive(pair, ns, uuid, reply).await });
             }
             Request::DropViews { db, reply } => {
@@ -132,7 +173,12 @@ impl Coordinator {
     /// on the target none has recorded it.
     pub fn unheld(&self) -> Vec<Uuid> {
         let state = self.state.lock();
-        state.known.unheld().into_iter().filter(|uuid| !state.arrived.contains_key(uuid)).collect()
+        state
+            .known
+            .unheld()
+            .into_iter()
+            .filter(|uuid| !state.arrived.contains_key(uuid))
+            .collect()
     }
 
     /// No pair will meet these any more.
@@ -148,11 +194,25 @@ impl Coordinator {
     /// What was made of them on the target, as far as it is known.
     pub fn made(&self) -> HashMap<Uuid, Made> {
         let state = self.state.lock();
-        let made = |(of, uuid): (&Uuid, &Uuid)| (*of, Made { uuid: *uuid, version: state.versions.get(of).copied() });
+        let made = |(of, uuid): (&Uuid, &Uuid)| {
+            (
+                *of,
+                Made {
+                    uuid: *uuid,
+                    version: state.versions.get(of).copied(),
+                },
+            )
+        };
         state.known.targets.iter().map(made).collect()
     }
 
-    async fn create(&self, pair: usize, ns: Namespace, uuid: Uuid, mut reply: oneshot::Sender<Result<Creation>>) {
+    async fn create(
+        &self,
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        mut reply: oneshot::Sender<Result<Creation>>,
+    ) {
         let resolved = tokio::select! {
             resolved = self.resolve(pair, &ns, uuid) => resolved,
             // The pair has seen it dropped meanwhile. From here on it is made
@@ -169,7 +229,13 @@ impl Coordinator {
         let _ = reply.send(created);
     }
 
-    async fn arrive(&self, pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>>) {
+    async fn arrive(
+        &self,
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        reply: oneshot::Sender<Result<()>>,
+    ) {
         {
             let mut state = self.state.lock();
             let known = &mut state.known;
@@ -218,14 +284,26 @@ impl Coordinator {
     /// An earlier incarnation may have made it and ended before that was recorded:
     /// then no one claims it, and nothing was written to it.
     async fn drop_unclaimed(&self, ns: &Namespace) -> Result<()> {
-        let Some(there) = catalog::read_one(&self.sides.target, ns).await? else { return Ok(()) };
-        let Some(uuid) = there.uuid else { return Ok(()) };
+        let Some(there) = catalog::read_one(&self.sides.target, ns).await? else {
+            return Ok(());
+        };
+        let Some(uuid) = there.uuid else {
+            return Ok(());
+        };
         for shard in &self.sides.target.shards {
             // Not by the counts that the engine keeps: after a crash they may be wrong.
-            let documents = shard.client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
+            let documents = shard
+                .client
+                .database(&ns.db)
+                .collection::<RawDocumentBuf>(&ns.coll);
             let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
-            if answered("the shard", async { Ok(first.await?) }).await?.is_some() {
-                return Err(Error::internal(format!("{ns} is on the target, holds documents, and belongs to no one")));
+            if answered("the shard", async { Ok(first.await?) })
+                .await?
+                .is_some()
+            {
+                return Err(Error::internal(format!(
+                    "{ns} is on the target, holds documents, and belongs to no one"
+                )));
             }
         }
         self.drop_made(ns, Some(uuid)).await
@@ -233,7 +311,9 @@ impl Coordinator {
 
     /// Drops a collection of the target, never a namesake of another UUID.
     async fn drop_made(&self, ns: &Namespace, made: Option<Uuid>) -> Result<()> {
-        let there = catalog::read_one(&self.sides.target, ns).await?.filter(|c| c.uuid.is_some());
+        let there = catalog::read_one(&self.sides.target, ns)
+            .await?
+            .filter(|c| c.uuid.is_some());
         match there {
             Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
                 drop_collection(&self.sides.target, &there).await

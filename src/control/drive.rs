@@ -126,7 +126,8 @@ impl Drive<'_> {
                     failpoint::hit("cutover-proven");
                     finish::begin(self.opened, &coordinator, pairs).await?;
                     // From here on only the finish is left, in this process or the next.
-                    finish_unless_stopped(self.config, self.opened, self.run, requests, self.stop).await?;
+                    finish_unless_stopped(self.config, self.opened, self.run, requests, self.stop)
+                        .await?;
                     return Ok(self.done(pairs, equal, began, failed, requests).await);
                 }
                 Err(off) => self.call_off(off)?,
@@ -135,7 +136,12 @@ impl Drive<'_> {
         }
     }
 
-    fn sweeper(&self, pairs: &[Arc<Pair>], coordinator: &Arc<Coordinator>, ahead: &Arc<Ahead>) -> Sweeper {
+    fn sweeper(
+        &self,
+        pairs: &[Arc<Pair>],
+        coordinator: &Arc<Coordinator>,
+        ahead: &Arc<Ahead>,
+    ) -> Sweeper {
         Sweeper {
             sides: self.opened.sides.clone(),
             pairs: pairs.to_vec(),
@@ -167,7 +173,11 @@ impl Drive<'_> {
             observers.spawn(watchdog::progress(pair.clone(), patience));
             observers.spawn(watchdog::stuck(pair.clone()));
             observers.spawn(watchdog::missed(pair.clone(), self.run.clone()));
-            observers.spawn(watchdog::window(pair.clone(), self.run.clone(), self.config.oplog_warn_s));
+            observers.spawn(watchdog::window(
+                pair.clone(),
+                self.run.clone(),
+                self.config.oplog_warn_s,
+            ));
             observers.spawn(async move {
                 loop {
                     pair.observe(newest.load(std::sync::atomic::Ordering::Relaxed));
@@ -181,9 +191,14 @@ impl Drive<'_> {
     /// Copying → following → ready, and back when DDL is under way. True if ready.
     fn update_phase(&self, pairs: &[Arc<Pair>]) -> bool {
         let snapshot = self.run.snapshot();
-        let copied = snapshot.pairs.iter().all(|pair| pair.units_copied == pair.units_total);
+        let copied = snapshot
+            .pairs
+            .iter()
+            .all(|pair| pair.units_copied == pair.units_total);
         let settled = copied && pairs.iter().all(|pair| pair.is_settled());
-        self.run.obstacles.put("lag", self.too_late(snapshot.lag_ms).filter(|_| settled));
+        self.run
+            .obstacles
+            .put("lag", self.too_late(snapshot.lag_ms).filter(|_| settled));
         let ready = settled && self.run.all_obstacles().is_empty();
         self.run.enter(match (copied, ready) {
             (false, _) => Phase::Copying,
@@ -206,7 +221,9 @@ impl Drive<'_> {
 
     fn begins_by_itself(&self, not_before: Instant) -> bool {
         let lag_ms = self.run.snapshot().lag_ms;
-        self.config.cutover == CutoverMode::Auto && lag_ms <= self.config.cutover_lag_ms && not_before <= Instant::now()
+        self.config.cutover == CutoverMode::Auto
+            && lag_ms <= self.config.cutover_lag_ms
+            && not_before <= Instant::now()
     }
 
     fn answer_cutover(&self, reply: tokio::sync::oneshot::Sender<Answer>) -> bool {
@@ -226,7 +243,8 @@ impl Drive<'_> {
     fn call_off(&self, off: CalledOff) -> Result<()> {
         let reason = off.reason();
         if let (CalledOff::Differs(_), CutoverMode::Auto) = (&off, self.config.cutover) {
-            return Err(Error::new(Kind::Differs, reason).remedy("do not use the target; report this with the log"));
+            return Err(Error::new(Kind::Differs, reason)
+                .remedy("do not use the target; report this with the log"));
         }
         self.run.enter(Phase::Ready);
         self.run.called_off(reason);
@@ -247,7 +265,11 @@ impl Drive<'_> {
         self.run.cut_over(cutover_ms);
         self.run.enter(Phase::Done);
         // Late is better than never: it may have been made a moment ago.
-        let _ = timeout(LEFT_BEHIND, proof::tell_left_behind(&self.opened.sides.source, self.run)).await;
+        let _ = timeout(
+            LEFT_BEHIND,
+            proof::tell_left_behind(&self.opened.sides.source, self.run),
+        )
+        .await;
         let grace = Duration::from_secs(self.config.grace_s);
         tokio::select! {
             () = finish::report_late_writes(pairs, &equal.fences, grace, self.run) => {}
@@ -255,7 +277,10 @@ impl Drive<'_> {
             () = refuse(requests, "too late: the cutover is done") => {}
             error = failed => self.run.warn(format!("late writes could not be watched for to the end: {error}")),
         }
-        let late = pairs.iter().zip(&equal.fences).filter(|(pair, fence)| pair.changed_since(**fence).is_some());
+        let late = pairs
+            .iter()
+            .zip(&equal.fences)
+            .filter(|(pair, fence)| pair.changed_since(**fence).is_some());
         Summary::of(self.run, equal.report, cutover_ms, late.count() as u64)
     }
 }
@@ -267,7 +292,12 @@ async fn prove(cutover: &Cutover<'_>) -> Result<std::result::Result<Equal, Calle
     let proven = cutover.prove().await?;
     if proven.is_ok() {
         let drops = cutover.coordinator.drop_no_more();
-        within(LAST_DROP, "a database that is being dropped on the target", drops).await?;
+        within(
+            LAST_DROP,
+            "a database that is being dropped on the target",
+            drops,
+        )
+        .await?;
     }
     Ok(proven)
 }
@@ -275,14 +305,19 @@ async fn prove(cutover: &Cutover<'_>) -> Result<std::result::Result<Equal, Calle
 fn not_ready(phase: Phase, obstacles: &[String]) -> String {
     match obstacles {
         [] => format!("not yet: the run is {phase}; ask again when `shardlift status` says ready"),
-        _ => format!("not now: the run is {phase}; in the way: {}", obstacles.join("; ")),
+        _ => format!(
+            "not now: the run is {phase}; in the way: {}",
+            obstacles.join("; ")
+        ),
     }
 }
 
 /// Observers go on for ever: one that ends has panicked.
 async fn first_to_end(observers: &mut JoinSet<()>) -> Error {
     match observers.join_next().await {
-        Some(Err(panic)) => Error::internal(format!("what watches over a pair ended early: {panic}")),
+        Some(Err(panic)) => {
+            Error::internal(format!("what watches over a pair ended early: {panic}"))
+        }
         Some(Ok(())) => Error::internal("what watches over a pair has ended"),
         None => std::future::pending().await,
     }
@@ -365,12 +400,24 @@ fn stopped(what: &str) -> Error {
 /// Wall clock of the newest write on a source shard, ms since 1970.
 async fn poll_source(shard: Shard, newest_ms: Arc<std::sync::atomic::AtomicU64>) {
     loop {
-        let hello = async { Ok(shard.client.database("admin").run_command(bson::doc! { "hello": 1 }).await?) };
+        let hello = async {
+            Ok(shard
+                .client
+                .database("admin")
+                .run_command(bson::doc! { "hello": 1 })
+                .await?)
+        };
         // A frozen server answers never, and the next look asks again.
         let hello = within(SOURCE_PATIENCE, "a source shard", hello).await;
-        let last_write = hello.ok().and_then(|hello| hello.get_document("lastWrite").ok().cloned());
-        if let Some(at) = last_write.and_then(|w| w.get_datetime("majorityWriteDate").ok().copied()) {
-            newest_ms.store(at.timestamp_millis().max(0) as u64, std::sync::atomic::Ordering::Relaxed);
+        let last_write = hello
+            .ok()
+            .and_then(|hello| hello.get_document("lastWrite").ok().cloned());
+        if let Some(at) = last_write.and_then(|w| w.get_datetime("majorityWriteDate").ok().copied())
+        {
+            newest_ms.store(
+                at.timestamp_millis().max(0) as u64,
+                std::sync::atomic::Ordering::Relaxed,
+            );
         }
         tokio::time::sleep(SOURCE_POLL).await;
     }
@@ -386,6 +433,9 @@ mod tests {
         observers.spawn(std::future::pending());
         observers.spawn(async { panic!("on purpose") });
         let error = first_to_end(&mut observers).await;
-        assert!(error.kind == Kind::Internal && error.message.contains("panic"), "{error}");
+        assert!(
+            error.kind == Kind::Internal && error.message.contains("panic"),
+            "{error}"
+        );
     }
 }

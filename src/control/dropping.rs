@@ -22,13 +22,17 @@ const CODE_UUID_MISMATCH: i32 = 361;
 pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Result<()> {
     let ns = &collection.ns;
     let dropped = match collection.uuid {
-        Some(uuid) if ns.coll == "system.js" => drop_stored_functions(target, collection, uuid).await,
+        Some(uuid) if ns.coll == "system.js" => {
+            drop_stored_functions(target, collection, uuid).await
+        }
         uuid => {
             let mut command = rawdoc! {"drop": ns.coll.as_str()};
             if let Some(uuid) = uuid {
                 command.append(bson::cstr!("collectionUUID"), Binary::from(uuid));
             }
-            admin::run_majority(&target.entry, &ns.db, &command).await.map(drop)
+            admin::run_majority(&target.entry, &ns.db, &command)
+                .await
+                .map(drop)
         }
     };
     let failed = |e: Error| e.context(format_args!("dropping {ns} on the target"));
@@ -50,12 +54,18 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
 
 /// `drop` refuses it: by itself it goes the way that a secondary drops it. It is never
 /// sharded: its database's primary shard has it.
-async fn drop_stored_functions(target: &Deployment, collection: &Collection, uuid: Uuid) -> Result<()> {
+async fn drop_stored_functions(
+    target: &Deployment,
+    collection: &Collection,
+    uuid: Uuid,
+) -> Result<()> {
     let ns = &collection.ns;
     let drop = rawdoc! {
         "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": {"drop": ns.coll.as_str()},
     };
     let command = rawdoc! {"applyOps": RawArrayBuf::from_iter([drop])};
     let shard = &target.shards[collection.primary];
-    admin::run_once_majority(&shard.client, "admin", &command).await.map(std::mem::drop)
+    admin::run_once_majority(&shard.client, "admin", &command)
+        .await
+        .map(std::mem::drop)
 }

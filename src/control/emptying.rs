@@ -58,12 +58,23 @@ pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
     let uuids: Vec<Uuid> = wiping.iter().map(|c| c.uuid).collect();
     store.clear_units(Some(&uuids)).await?;
     for collection in wiping {
-        let Some(uuid) = collection.target_uuid.filter(|_| !collection.dead) else { continue };
+        let Some(uuid) = collection.target_uuid.filter(|_| !collection.dead) else {
+            continue;
+        };
         drop_unique_indexes(shard, collection, uuid).await?;
         delete_all(&shard.client, &collection.ns, uuid)
             .await
-            .map_err(|e| e.context(format_args!("emptying {} on target shard {}", collection.ns, shard.id)))?;
-        tracing::info!("{} is emptied on target shard {}; it will be copied anew", collection.ns, shard.id);
+            .map_err(|e| {
+                e.context(format_args!(
+                    "emptying {} on target shard {}",
+                    collection.ns, shard.id
+                ))
+            })?;
+        tracing::info!(
+            "{} is emptied on target shard {}; it will be copied anew",
+            collection.ns,
+            shard.id
+        );
     }
     store.mark_wiping(&uuids, false).await?;
     Ok(uuids.len())
@@ -76,25 +87,49 @@ pub async fn wipe_units(shard: &Shard, store: &PairStore, units: &[(Uuid, usize)
     finish_units(shard, store, &store.collections().await?).await
 }
 
-async fn finish_units(shard: &Shard, store: &PairStore, collections: &[CollectionState]) -> Result<()> {
+async fn finish_units(
+    shard: &Shard,
+    store: &PairStore,
+    collections: &[CollectionState],
+) -> Result<()> {
     let units = store.wiping_units().await?;
     let mut by_uuid: HashMap<Uuid, Vec<usize>> = HashMap::new();
-    units.iter().for_each(|(uuid, unit)| by_uuid.entry(*uuid).or_default().push(*unit));
+    units
+        .iter()
+        .for_each(|(uuid, unit)| by_uuid.entry(*uuid).or_default().push(*unit));
     for collection in collections {
-        let (Some(indexes), Some(target)) = (by_uuid.get(&collection.uuid), collection.target_uuid) else { continue };
+        let (Some(indexes), Some(target)) = (by_uuid.get(&collection.uuid), collection.target_uuid)
+        else {
+            continue;
+        };
         drop_unique_indexes(shard, collection, target).await?;
         for index in indexes {
             delete_unit(&shard.client, collection, target, *index)
                 .await
-                .map_err(|e| e.context(format_args!("emptying a range of {} on {}", collection.ns, shard.id)))?;
+                .map_err(|e| {
+                    e.context(format_args!(
+                        "emptying a range of {} on {}",
+                        collection.ns, shard.id
+                    ))
+                })?;
             failpoint::hit("unit-emptied");
         }
-        tracing::info!("{} ranges of {} are emptied on target shard {}", indexes.len(), collection.ns, shard.id);
+        tracing::info!(
+            "{} ranges of {} are emptied on target shard {}",
+            indexes.len(),
+            collection.ns,
+            shard.id
+        );
     }
     store.forget_units(&units).await
 }
 
-async fn delete_unit(client: &Client, collection: &CollectionState, uuid: Uuid, index: usize) -> Result<()> {
+async fn delete_unit(
+    client: &Client,
+    collection: &CollectionState,
+    uuid: Uuid,
+    index: usize,
+) -> Result<()> {
     let ns = &collection.ns;
     let bounds = &collection.bounds;
     if bounds.is_empty() || Traits::of(&collection.options).one_unit() {
@@ -107,8 +142,18 @@ async fn delete_unit(client: &Client, collection: &CollectionState, uuid: Uuid, 
     Ok(())
 }
 
-async fn delete_found(client: &Client, ns: &Namespace, uuid: Uuid, find: RawDocumentBuf) -> Result<()> {
-    let cursor = client.database(&ns.db).run_raw_cursor_command(find).batch_size(DELETED_AT_ONCE).batch().await;
+async fn delete_found(
+    client: &Client,
+    ns: &Namespace,
+    uuid: Uuid,
+    find: RawDocumentBuf,
+) -> Result<()> {
+    let cursor = client
+        .database(&ns.db)
+        .run_raw_cursor_command(find)
+        .batch_size(DELETED_AT_ONCE)
+        .batch()
+        .await;
     let mut cursor = match cursor.map_err(Error::from) {
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
         cursor => cursor?,
@@ -118,7 +163,10 @@ async fn delete_found(client: &Client, ns: &Namespace, uuid: Uuid, find: RawDocu
         let mut deletes = RawArrayBuf::new();
         for document in batch.doc_slices()? {
             // By its bytes: one that is no UTF-8 goes as well.
-            let query = document?.as_document().and_then(locate::id_query).ok_or_else(|| nameless(ns))?;
+            let query = document?
+                .as_document()
+                .and_then(locate::id_query)
+                .ok_or_else(|| nameless(ns))?;
             deletes.push(rawdoc! {"q": query, "limit": 1, "hint": {"_id": 1}});
         }
         if !deletes.is_empty() {
@@ -129,12 +177,19 @@ async fn delete_found(client: &Client, ns: &Namespace, uuid: Uuid, find: RawDocu
 }
 
 fn nameless(ns: &Namespace) -> Error {
-    Error::new(Kind::Server, format!("{ns} holds a document without `_id` on the target: it cannot be deleted by it"))
+    Error::new(
+        Kind::Server,
+        format!("{ns} holds a document without `_id` on the target: it cannot be deleted by it"),
+    )
 }
 
 /// In the order of the index: comparison operators would match one type bracket
 /// only, and leave documents of all others.
-fn ids_between(uuid: Uuid, lower: Option<&RawBson>, upper: Option<&RawBson>) -> Vec<RawDocumentBuf> {
+fn ids_between(
+    uuid: Uuid,
+    lower: Option<&RawBson>,
+    upper: Option<&RawBson>,
+) -> Vec<RawDocumentBuf> {
     let head = rawdoc! {
         "find": bson::Binary::from(uuid), "hint": {"_id": 1}, "projection": {"_id": 1},
         "batchSize": DELETED_AT_ONCE as i32, "readConcern": {"level": "local"},
@@ -143,7 +198,13 @@ fn ids_between(uuid: Uuid, lower: Option<&RawBson>, upper: Option<&RawBson>) -> 
 }
 
 async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {
-    delete(client, ns, uuid, RawArrayBuf::from_iter([rawdoc! {"q": {}, "limit": 0}])).await
+    delete(
+        client,
+        ns,
+        uuid,
+        RawArrayBuf::from_iter([rawdoc! {"q": {}, "limit": 0}]),
+    )
+    .await
 }
 
 /// Acknowledged by a majority.
@@ -155,7 +216,10 @@ async fn delete(client: &Client, ns: &Namespace, uuid: Uuid, deletes: RawArrayBu
     };
     let sent = async { Ok(client.database(&ns.db).run_raw_command(command).await?) };
     let reply = within(DELETE_WAIT, "the target", sent).await?;
-    let refusal = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document());
+    let refusal = reply
+        .get_array("writeErrors")
+        .ok()
+        .and_then(|errors| errors.first()?.as_document());
     if let Some(refusal) = refusal {
         return refused(refusal);
     }
@@ -170,26 +234,47 @@ fn refused(refusal: &Document) -> Result<()> {
         return Ok(());
     }
     let text = refusal.get_str("errmsg").unwrap_or("no reason given");
-    Err(Error { code: Some(code), ..Error::new(Kind::Server, format!("{text} (code {code})")) })
+    Err(Error {
+        code: Some(code),
+        ..Error::new(Kind::Server, format!("{text} (code {code})"))
+    })
 }
 
 /// Unique indexes would refuse what a scan and the ops it holds pass through on
 /// their way (R10); they are built again after the copy. The one that carries
 /// the shard key is not built by us and stays.
-async fn drop_unique_indexes(shard: &Shard, collection: &CollectionState, uuid: Uuid) -> Result<()> {
+async fn drop_unique_indexes(
+    shard: &Shard,
+    collection: &CollectionState,
+    uuid: Uuid,
+) -> Result<()> {
     let ns = &collection.ns;
     if catalog::local_uuid(shard, ns).await? != Some(uuid) {
         return Ok(());
     }
-    let carries_key = collection.key_index.as_ref().map(|index| IndexName::of(index));
+    let carries_key = collection
+        .key_index
+        .as_ref()
+        .map(|index| IndexName::of(index));
     for index in catalog::indexes(shard, ns).await? {
         let name = IndexName::of(&index);
-        if !index::is_unique(&index) || index::is_implicit(&index) || Some(&name) == carries_key.as_ref() {
+        if !index::is_unique(&index)
+            || index::is_implicit(&index)
+            || Some(&name) == carries_key.as_ref()
+        {
             continue;
         }
         match admin::run_once(&shard.client, &ns.db, &dropping(ns, uuid, &name)).await {
-            Err(e) if !matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {
-                return Err(e.context(format_args!("dropping an index of {ns} on target shard {}", shard.id)));
+            Err(e)
+                if !matches!(
+                    e.code,
+                    Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)
+                ) =>
+            {
+                return Err(e.context(format_args!(
+                    "dropping an index of {ns} on target shard {}",
+                    shard.id
+                )));
             }
             _ => {}
         }
@@ -200,11 +285,20 @@ async fn drop_unique_indexes(shard: &Shard, collection: &CollectionState, uuid: 
 /// By its bytes: the name may be no UTF-8.
 fn dropping(ns: &Namespace, uuid: Uuid, name: &IndexName) -> RawDocumentBuf {
     let head = rawdoc! {"dropIndexes": ns.coll.as_str()};
-    let rest = rawdoc! {"writeConcern": {"w": "majority"}, "collectionUUID": bson::Binary::from(uuid)};
+    let rest =
+        rawdoc! {"writeConcern": {"w": "majority"}, "collectionUUID": bson::Binary::from(uuid)};
     let name = name.value();
-    let names = document([Element { kind: kind::STRING, name: b"0", value: &name }]);
+    let names = document([Element {
+        kind: kind::STRING,
+        name: b"0",
+        value: &name,
+    }]);
     // The driver reads what lies at the top, and no deeper.
-    let names = Element { kind: kind::ARRAY, name: b"index", value: names.as_bytes() };
+    let names = Element {
+        kind: kind::ARRAY,
+        name: b"index",
+        value: names.as_bytes(),
+    };
     document(elements(&head).chain([names]).chain(elements(&rest)))
 }
 
@@ -214,11 +308,18 @@ mod tests {
 
     #[test]
     fn a_range_is_told_by_index_bounds() {
-        let [find] = &ids_between(Uuid::new(), None, Some(&RawBson::Int32(7)))[..] else { panic!("one command") };
+        let [find] = &ids_between(Uuid::new(), None, Some(&RawBson::Int32(7)))[..] else {
+            panic!("one command")
+        };
         assert!(find.get("min").unwrap().is_none());
         assert_eq!(find.get_document("max").unwrap(), &*rawdoc! {"_id": 7});
         assert_eq!(find.get_document("hint").unwrap(), &*rawdoc! {"_id": 1});
-        let [_, last] = &ids_between(Uuid::new(), Some(&RawBson::Int32(7)), None)[..] else { panic!("two commands") };
-        assert_eq!(last.get_document("filter").unwrap(), &*rawdoc! {"_id": RawBson::MaxKey});
+        let [_, last] = &ids_between(Uuid::new(), Some(&RawBson::Int32(7)), None)[..] else {
+            panic!("two commands")
+        };
+        assert_eq!(
+            last.get_document("filter").unwrap(),
+            &*rawdoc! {"_id": RawBson::MaxKey}
+        );
     }
 }

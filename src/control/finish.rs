@@ -34,12 +34,20 @@ pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair
     opened.renew_lease().await?;
     let mut held_back: Vec<HeldBack> = Vec::new();
     for (ns, indexes) in pairs.iter().flat_map(|pair| pair.held_back().into_values()) {
-        held_back.extend(indexes.into_iter().map(|options| HeldBack { ns: ns.clone(), of: OptionsOf::Index, options }));
+        held_back.extend(indexes.into_iter().map(|options| HeldBack {
+            ns: ns.clone(),
+            of: OptionsOf::Index,
+            options,
+        }));
     }
     for collection in coordinator.laid_out().into_values() {
         let options = only(&collection.options, EXPIRY);
         if !options.is_empty() {
-            held_back.push(HeldBack { ns: collection.ns.clone(), of: OptionsOf::Collection, options });
+            held_back.push(HeldBack {
+                ns: collection.ns.clone(),
+                of: OptionsOf::Collection,
+                options,
+            });
         }
     }
     // Pairs have the same of a sharded collection.
@@ -80,17 +88,38 @@ async fn restore_all(opened: &Opened, run: &Run) -> Result<()> {
 /// `prepareUnique` has a command of its own: a server takes nothing else with it.
 fn commands(held_back: &HeldBack) -> Vec<RawDocumentBuf> {
     let options = elements(&held_back.options);
-    let name: Vec<Element<'_>> = options.clone().filter(|option| option.name == b"name").collect();
+    let name: Vec<Element<'_>> = options
+        .clone()
+        .filter(|option| option.name == b"name")
+        .collect();
     let head = rawdoc! { "collMod": held_back.ns.coll.as_str() };
     let command = |option: Element<'_>| {
-        let option =
-            if is_not_finite(&option) { Element { kind: kind::INT32, value: &FOR_EVER, ..option } } else { option };
+        let option = if is_not_finite(&option) {
+            Element {
+                kind: kind::INT32,
+                value: &FOR_EVER,
+                ..option
+            }
+        } else {
+            option
+        };
         let index = document(name.iter().copied().chain([option]));
-        let index = Element { kind: kind::DOCUMENT, name: b"index", value: index.as_bytes() };
-        let change = if held_back.of == OptionsOf::Index { index } else { option };
+        let index = Element {
+            kind: kind::DOCUMENT,
+            name: b"index",
+            value: index.as_bytes(),
+        };
+        let change = if held_back.of == OptionsOf::Index {
+            index
+        } else {
+            option
+        };
         document(elements(&head).chain([change]))
     };
-    options.filter(|option| option.name != b"name").map(command).collect()
+    options
+        .filter(|option| option.name != b"name")
+        .map(command)
+        .collect()
 }
 
 /// `collMod` takes NaN for 0 and deletes at once; the server itself stores this
@@ -105,7 +134,12 @@ fn only(options: &RawDocument, name: &str) -> RawDocumentBuf {
     document(elements(options).filter(|option| option.name == name.as_bytes()))
 }
 
-async fn restore(target: &Deployment, ns: &Namespace, command: &RawDocument, run: &Run) -> Result<()> {
+async fn restore(
+    target: &Deployment,
+    ns: &Namespace,
+    command: &RawDocument,
+    run: &Run,
+) -> Result<()> {
     let mut durable = command.to_owned();
     durable.append(bson::cstr!("writeConcern"), rawdoc! { "w": "majority" });
     let sent = target.entry.send(&ns.db, &durable, RESTORE_PATIENCE).await;
@@ -123,12 +157,20 @@ async fn restore(target: &Deployment, ns: &Namespace, command: &RawDocument, run
 
 /// Keeps the tails going for `grace` after the cutover and reports what users
 /// still wrote to the source.
-pub async fn report_late_writes(pairs: &[Arc<Pair>], fences: &[Position], grace: Duration, run: &Run) {
+pub async fn report_late_writes(
+    pairs: &[Arc<Pair>],
+    fences: &[Position],
+    grace: Duration,
+    run: &Run,
+) {
     let end = Instant::now() + grace;
     let (mut late, mut expired) = (vec![false; pairs.len()], vec![false; pairs.len()]);
     while Instant::now() < end {
         for (i, (pair, fence)) in pairs.iter().zip(fences).enumerate() {
-            if let Some(ns) = pair.changed_since(*fence).filter(|_| !std::mem::replace(&mut late[i], true)) {
+            if let Some(ns) = pair
+                .changed_since(*fence)
+                .filter(|_| !std::mem::replace(&mut late[i], true))
+            {
                 run.warn(format!(
                     "LATE WRITE: the source shard of {} took a write to {ns} after the cutover; it is NOT on the target: stop what still writes to the source",
                     pair.name
@@ -153,7 +195,10 @@ mod tests {
 
     #[test]
     fn each_option_is_given_back_by_a_command_a_server_takes() {
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
         let rows = [
             (
                 OptionsOf::Index,
@@ -180,8 +225,15 @@ mod tests {
             ),
         ];
         for (of, options, expect) in rows {
-            let commands = commands(&HeldBack { ns: ns.clone(), of, options });
-            let commands: Vec<Document> = commands.iter().map(|c| Document::try_from(&**c).unwrap()).collect();
+            let commands = commands(&HeldBack {
+                ns: ns.clone(),
+                of,
+                options,
+            });
+            let commands: Vec<Document> = commands
+                .iter()
+                .map(|c| Document::try_from(&**c).unwrap())
+                .collect();
             assert_eq!(commands, expect);
         }
     }

@@ -54,8 +54,18 @@ pub async fn run(pairs: Vec<Arc<Pair>>, coordinator: Arc<Coordinator>) {
     let mut forgetting = Forgetting::default();
     loop {
         tokio::time::sleep(POLL).await;
-        let recorded = pairs.iter().map(|pair| pair.resume_position()).min().unwrap_or_default();
-        let reached = || pairs.iter().map(|pair| pair.reached()).max().unwrap_or_default();
+        let recorded = pairs
+            .iter()
+            .map(|pair| pair.resume_position())
+            .min()
+            .unwrap_or_default();
+        let reached = || {
+            pairs
+                .iter()
+                .map(|pair| pair.reached())
+                .max()
+                .unwrap_or_default()
+        };
         let due = forgetting.due(|| coordinator.unheld(), reached, recorded);
         if due.is_empty() {
             continue;
@@ -87,8 +97,15 @@ mod tests {
         let (at, uuid) = (Position::from_raw, Uuid::new());
         let mut forgetting = Forgetting::default();
         assert!(forgetting.due(Vec::new, || at(9), at(10)).is_empty());
-        assert!(forgetting.due(|| vec![uuid], || at(9), at(10)).is_empty(), "met just now");
-        assert!(forgetting.due(|| panic!("one lot at a time"), || at(20), at(9)).is_empty());
+        assert!(
+            forgetting.due(|| vec![uuid], || at(9), at(10)).is_empty(),
+            "met just now"
+        );
+        assert!(
+            forgetting
+                .due(|| panic!("one lot at a time"), || at(20), at(9))
+                .is_empty()
+        );
         assert_eq!(forgetting.due(Vec::new, || at(20), at(10)), [uuid]);
         assert!(forgetting.due(Vec::new, || at(20), at(30)).is_empty());
     }

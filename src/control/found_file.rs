@@ -25,7 +25,12 @@ pub struct FoundFile {
 
 impl FoundFile {
     pub fn of(run: &str, source_shards: Vec<String>, found: &Balancers) -> Self {
-        FoundFile { run: run.to_owned(), source_shards, source: found.source.enabled, target: found.target.enabled }
+        FoundFile {
+            run: run.to_owned(),
+            source_shards,
+            source: found.source.enabled,
+            target: found.target.enabled,
+        }
     }
 
     /// Writes it to the folder of the run's spool. One that cannot be written is told: it
@@ -34,9 +39,14 @@ impl FoundFile {
         let dir = spool.join(&self.run);
         let written = serde_json::to_vec(self)
             .map_err(std::io::Error::other)
-            .and_then(|text| fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join(NAME), text)));
+            .and_then(|text| {
+                fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join(NAME), text))
+            });
         if let Err(e) = written {
-            tracing::warn!("what the balancers were cannot be noted in {}: {e}", dir.display());
+            tracing::warn!(
+                "what the balancers were cannot be noted in {}: {e}",
+                dir.display()
+            );
         }
     }
 
@@ -45,7 +55,9 @@ impl FoundFile {
         let runs = fs::read_dir(spool).into_iter().flatten().flatten();
         let files = runs.filter_map(|run| fs::read(run.path().join(NAME)).ok());
         let found = files.filter_map(|text| serde_json::from_slice::<FoundFile>(&text).ok());
-        found.filter(|found| found.source_shards == source_shards).collect()
+        found
+            .filter(|found| found.source_shards == source_shards)
+            .collect()
     }
 }
 
@@ -58,8 +70,14 @@ mod tests {
     fn what_is_noted_is_found_by_the_source() {
         let dir = tempfile::tempdir().unwrap();
         let found = Balancers {
-            source: Found { enabled: Some(true), settings: None },
-            target: Found { enabled: Some(false), settings: None },
+            source: Found {
+                enabled: Some(true),
+                settings: None,
+            },
+            target: Found {
+                enabled: Some(false),
+                settings: None,
+            },
         };
         let shards = vec!["a".to_owned(), "b".to_owned()];
         let note = FoundFile::of("r1", shards.clone(), &found);

@@ -33,27 +33,48 @@ impl Known {
     pub fn of(states: &[PairState], dropped: HashSet<Uuid>) -> Self {
         let mut known = Known::default();
         let all = || states.iter().flat_map(|pair| &pair.collections);
-        known.dead = all().filter(|c| c.dead && c.target_uuid.is_some()).map(|c| c.uuid).chain(dropped).collect();
+        known.dead = all()
+            .filter(|c| c.dead && c.target_uuid.is_some())
+            .map(|c| c.uuid)
+            .chain(dropped)
+            .collect();
         for (pair, tracked) in states.iter().enumerate() {
             for collection in tracked.collections.iter().filter(|c| !c.dead) {
-                known.holders.entry(collection.uuid).or_default().insert(pair);
+                known
+                    .holders
+                    .entry(collection.uuid)
+                    .or_default()
+                    .insert(pair);
             }
         }
         // The name of one that is dead for some pair may have passed to another.
         let dead_somewhere: HashSet<Uuid> = all().filter(|c| c.dead).map(|c| c.uuid).collect();
         known.recorded_dead.clone_from(&dead_somewhere);
         let alive = || all().filter(|c| !c.dead && !known.dead.contains(&c.uuid));
-        let (doubted, sure): (Vec<_>, Vec<_>) = alive().partition(|c| dead_somewhere.contains(&c.uuid));
+        let (doubted, sure): (Vec<_>, Vec<_>) =
+            alive().partition(|c| dead_somewhere.contains(&c.uuid));
         let named = doubted.into_iter().chain(sure);
-        known.names = named.map(|c: &CollectionState| (c.ns.clone(), c.uuid)).collect();
-        known.targets = alive().filter_map(|c| Some((c.uuid, c.target_uuid?))).collect();
+        known.names = named
+            .map(|c: &CollectionState| (c.ns.clone(), c.uuid))
+            .collect();
+        known.targets = alive()
+            .filter_map(|c| Some((c.uuid, c.target_uuid?)))
+            .collect();
         known
     }
 
     /// What is dead, and held by no pair any more.
     pub fn unheld(&self) -> Vec<Uuid> {
-        let is_held = |uuid: &&Uuid| self.holders.get(uuid).is_some_and(|pairs| !pairs.is_empty());
-        self.dead.union(&self.recorded_dead).filter(|uuid| !is_held(uuid)).copied().collect()
+        let is_held = |uuid: &&Uuid| {
+            self.holders
+                .get(uuid)
+                .is_some_and(|pairs| !pairs.is_empty())
+        };
+        self.dead
+            .union(&self.recorded_dead)
+            .filter(|uuid| !is_held(uuid))
+            .copied()
+            .collect()
     }
 
     /// No pair will meet these any more (`control::forget`).
@@ -73,28 +94,51 @@ mod tests {
     use crate::pair::position::{Mark, Position};
 
     fn tracked(uuid: u8, target: Option<u8>, dead: bool) -> CollectionState {
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        let [uuid, target] = [Some(uuid), target].map(|byte| byte.map(|byte| Uuid::from_bytes([byte; 16])));
-        CollectionState { target_uuid: target, dead, ..CollectionState::dead(uuid.expect("given"), &ns) }
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let [uuid, target] =
+            [Some(uuid), target].map(|byte| byte.map(|byte| Uuid::from_bytes([byte; 16])));
+        CollectionState {
+            target_uuid: target,
+            dead,
+            ..CollectionState::dead(uuid.expect("given"), &ns)
+        }
     }
 
     fn known(pairs: [Vec<CollectionState>; 2]) -> Known {
-        let resume = Mark { position: Position::default(), term: 1 };
-        let state =
-            |collections| PairState { resume, applied: resume, catalog_position: Position::default(), collections };
+        let resume = Mark {
+            position: Position::default(),
+            term: 1,
+        };
+        let state = |collections| PairState {
+            resume,
+            applied: resume,
+            catalog_position: Position::default(),
+            collections,
+        };
         Known::of(&pairs.map(state), HashSet::new())
     }
 
     #[test]
     fn dropped_on_the_target_by_one_is_dead_for_all() {
-        let known = known([vec![tracked(1, Some(9), true)], vec![tracked(1, Some(9), false)]]);
+        let known = known([
+            vec![tracked(1, Some(9), true)],
+            vec![tracked(1, Some(9), false)],
+        ]);
         assert!(known.dead.contains(&Uuid::from_bytes([1; 16])) && known.names.is_empty());
     }
 
     #[test]
     fn dead_before_it_was_made_lives_on_for_the_pair_that_has_it() {
         let uuid = Uuid::from_bytes([1; 16]);
-        let states = || [vec![tracked(1, None, true)], vec![tracked(1, Some(9), false)]];
+        let states = || {
+            [
+                vec![tracked(1, None, true)],
+                vec![tracked(1, Some(9), false)],
+            ]
+        };
         let known_now = known(states());
         assert!(known_now.dead.is_empty() && known_now.targets.contains_key(&uuid));
         assert_eq!(known_now.holders[&uuid], BTreeSet::from([1]));
@@ -103,6 +147,9 @@ mod tests {
         // Its name has passed on: then it was dropped, and that not recorded.
         let [first, second] = states();
         let renamed = known([[first, vec![tracked(2, Some(8), false)]].concat(), second]);
-        assert_eq!(renamed.names.values().copied().collect::<Vec<_>>(), [Uuid::from_bytes([2; 16])]);
+        assert_eq!(
+            renamed.names.values().copied().collect::<Vec<_>>(),
+            [Uuid::from_bytes([2; 16])]
+        );
     }
 }

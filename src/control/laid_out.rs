@@ -33,12 +33,23 @@ pub async fn version(sides: &Sides, collection: &Collection) -> Result<Option<Ma
 }
 
 /// As `version`; `pairs[i]` is the target shard of source shard i.
-pub async fn version_on(target: &Deployment, collection: &Collection, pairs: &[usize]) -> Result<Option<MapVersion>> {
-    let Some(wanted) = &collection.sharded else { return Ok(None) };
-    let there = catalog::versions::sharded(target, Some(&collection.ns)).await?.pop();
+pub async fn version_on(
+    target: &Deployment,
+    collection: &Collection,
+    pairs: &[usize],
+) -> Result<Option<MapVersion>> {
+    let Some(wanted) = &collection.sharded else {
+        return Ok(None);
+    };
+    let there = catalog::versions::sharded(target, Some(&collection.ns))
+        .await?
+        .pop();
     match there.filter(|there| change(wanted, pairs, None, &there.sharded).is_none()) {
         Some(there) => Ok(there.sharded.version),
-        None => Err(watch::changed(Side::Target, &format!("owners of {} changed", collection.ns))),
+        None => Err(watch::changed(
+            Side::Target,
+            &format!("owners of {} changed", collection.ns),
+        )),
     }
 }
 
@@ -58,7 +69,9 @@ pub fn versions(
     let mut versions = Vec::new();
     for collection in planned {
         let found = made.get(&collection.uuid).and_then(|made| there.get(made));
-        let (Some(wanted), Some(found)) = (&collection.sharded, found) else { continue };
+        let (Some(wanted), Some(found)) = (&collection.sharded, found) else {
+            continue;
+        };
         expect_none(collection, change(wanted, &sides.pairs, None, found))?;
         versions.extend(found.version.map(|version| (collection.uuid, version)));
     }
@@ -72,13 +85,29 @@ pub fn versions(
 ///
 /// # Errors
 /// `Unsupported` if owners changed.
-pub async fn check(sides: &Sides, states: &mut [PairState], there: &Catalog) -> Result<Vec<Vec<(Uuid, Versions)>>> {
+pub async fn check(
+    sides: &Sides,
+    states: &mut [PairState],
+    there: &Catalog,
+) -> Result<Vec<Vec<(Uuid, Versions)>>> {
     if sides.target.topology == Topology::ReplicaSet {
         return Ok(Vec::new());
     }
-    let there = there.collections.iter().filter_map(|c| Some((c.uuid?, c.sharded.as_ref()?))).collect();
-    let lacks_version = |c: &CollectionState| c.sharded.as_ref().is_some_and(|sharded| sharded.version.is_none());
-    let source = match states.iter().flat_map(|state| &state.collections).any(|c| !c.dead && lacks_version(c)) {
+    let there = there
+        .collections
+        .iter()
+        .filter_map(|c| Some((c.uuid?, c.sharded.as_ref()?)))
+        .collect();
+    let lacks_version = |c: &CollectionState| {
+        c.sharded
+            .as_ref()
+            .is_some_and(|sharded| sharded.version.is_none())
+    };
+    let source = match states
+        .iter()
+        .flat_map(|state| &state.collections)
+        .any(|c| !c.dead && lacks_version(c))
+    {
         true => catalog::versions::sharded(&sides.source, None).await?,
         false => Vec::new(),
     };
@@ -97,36 +126,64 @@ pub async fn check(sides: &Sides, states: &mut [PairState], there: &Catalog) -> 
 }
 
 fn versions_of(collection: &CollectionState) -> Versions {
-    let source = collection.sharded.as_ref().and_then(|sharded| sharded.version);
-    Versions { source, target: collection.target_version }
+    let source = collection
+        .sharded
+        .as_ref()
+        .and_then(|sharded| sharded.version);
+    Versions {
+        source,
+        target: collection.target_version,
+    }
 }
 
 type Found<'a> = HashMap<Uuid, &'a Sharded>;
 
 fn on_target(sides: &Sides, collection: &mut CollectionState, there: &Found<'_>) -> Result<()> {
     let found = collection.target_uuid.and_then(|made| there.get(&made));
-    let (Some(planned), Some(found)) = (&collection.sharded, found) else { return Ok(()) };
-    expect_none(collection, change(planned, &sides.pairs, collection.target_version, found))?;
+    let (Some(planned), Some(found)) = (&collection.sharded, found) else {
+        return Ok(());
+    };
+    expect_none(
+        collection,
+        change(planned, &sides.pairs, collection.target_version, found),
+    )?;
     collection.target_version = collection.target_version.or(found.version);
     Ok(())
 }
 
 fn on_source(collection: &mut CollectionState, source: &Found<'_>) -> Result<()> {
-    let (Some(planned), Some(found)) = (&mut collection.sharded, source.get(&collection.uuid)) else { return Ok(()) };
-    if let (None, Some(change)) = (planned.version, owners::change(&owners::intervals(planned), None, found)) {
-        return Err(watch::changed(Side::Source, &format!("{change} of {} changed", collection.ns)));
+    let (Some(planned), Some(found)) = (&mut collection.sharded, source.get(&collection.uuid))
+    else {
+        return Ok(());
+    };
+    if let (None, Some(change)) = (
+        planned.version,
+        owners::change(&owners::intervals(planned), None, found),
+    ) {
+        return Err(watch::changed(
+            Side::Source,
+            &format!("{change} of {} changed", collection.ns),
+        ));
     }
     planned.version = planned.version.or(found.version);
     Ok(())
 }
 
-fn change(wanted: &Sharded, pairs: &[usize], version: Option<MapVersion>, there: &Sharded) -> Option<&'static str> {
+fn change(
+    wanted: &Sharded,
+    pairs: &[usize],
+    version: Option<MapVersion>,
+    there: &Sharded,
+) -> Option<&'static str> {
     owners::change(&owners::mapped(wanted, pairs), version, there)
 }
 
 fn expect_none(collection: &CollectionState, change: Option<&'static str>) -> Result<()> {
     match change {
-        Some(change) => Err(watch::changed(Side::Target, &format!("{change} of {} changed", collection.ns))),
+        Some(change) => Err(watch::changed(
+            Side::Target,
+            &format!("{change} of {} changed", collection.ns),
+        )),
         None => Ok(()),
     }
 }

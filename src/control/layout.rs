@@ -42,8 +42,10 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
         }
         create_database(target, &database.name, primary).await?;
     }
-    let (views, collections): (Vec<_>, Vec<_>) =
-        catalog.collections.iter().partition(|c| c.kind == CollectionKind::View);
+    let (views, collections): (Vec<_>, Vec<_>) = catalog
+        .collections
+        .iter()
+        .partition(|c| c.kind == CollectionKind::View);
     stream::iter(collections)
         .map(|c| create_one(target, c, pairs, &moves))
         .buffer_unordered(CONCURRENCY)
@@ -58,9 +60,19 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
 /// Makes one database and one collection (no secondary indexes), as DDL on the
 /// fly needs it. It is no error if it is there already with the same layout. No other
 /// database is in the way (`databases::in_the_way`).
-pub async fn create_collection(target: &Deployment, collection: &Collection, pairs: &[usize]) -> Result<()> {
+pub async fn create_collection(
+    target: &Deployment,
+    collection: &Collection,
+    pairs: &[usize],
+) -> Result<()> {
     create_database(target, &collection.ns.db, pairs[collection.primary]).await?;
-    create_one(target, collection, pairs, &Moves::new(target.shards.len(), ON_THE_FLY)).await?;
+    create_one(
+        target,
+        collection,
+        pairs,
+        &Moves::new(target.shards.len(), ON_THE_FLY),
+    )
+    .await?;
     match collection.sharded {
         Some(_) => zones::forget_temporary(target).await,
         None => Ok(()),
@@ -68,12 +80,21 @@ pub async fn create_collection(target: &Deployment, collection: &Collection, pai
 }
 
 /// Zones that shards of the target lack: (shard, zone).
-pub async fn zones_to_make(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<Vec<(String, String)>> {
+pub async fn zones_to_make(
+    target: &Deployment,
+    catalog: &Catalog,
+    pairs: &[usize],
+) -> Result<Vec<(String, String)>> {
     let there = catalog::shard_zones(target).await?;
-    let wanted =
-        catalog.shard_zones.iter().zip(pairs).flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
+    let wanted = catalog
+        .shard_zones
+        .iter()
+        .zip(pairs)
+        .flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
     let lacking = wanted.filter(|(shard, zone)| !there[*shard].contains(zone));
-    Ok(lacking.map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone())).collect())
+    Ok(lacking
+        .map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone()))
+        .collect())
 }
 
 async fn make_zones(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
@@ -99,29 +120,47 @@ async fn create_database(target: &Deployment, name: &str, primary: usize) -> Res
         Some(found) if found == primary => Ok(()),
         found => {
             let found = found.map_or("nowhere", |i| &target.shards[i].id);
-            let what = format!("database {name} of the target should be on shard {wanted} and is on {found}");
-            Err(Error::new(Kind::Server, what)
-                .remedy(format!("drop the database {name} on the target and start again")))
+            let what = format!(
+                "database {name} of the target should be on shard {wanted} and is on {found}"
+            );
+            Err(Error::new(Kind::Server, what).remedy(format!(
+                "drop the database {name} on the target and start again"
+            )))
         }
     }
 }
 
-async fn create_one(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &Moves) -> Result<()> {
+async fn create_one(
+    target: &Deployment,
+    collection: &Collection,
+    pairs: &[usize],
+    moves: &Moves,
+) -> Result<()> {
     make(target, collection, pairs, moves)
         .await
         .map_err(|e| e.context(format_args!("creating {} on the target", collection.ns)))
 }
 
-async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], moves: &Moves) -> Result<()> {
+async fn make(
+    target: &Deployment,
+    collection: &Collection,
+    pairs: &[usize],
+    moves: &Moves,
+) -> Result<()> {
     let ns = &collection.ns;
     if collection.kind == CollectionKind::TimeSeries {
-        return Err(Error::new(Kind::Unsupported, format!("{ns} is a time series")));
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("{ns} is a time series"),
+        ));
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
         let options = options::to_create(&collection.options);
         match admin::create(&target.entry, ns, &options).await {
-            Err(e) if e.code == Some(NAMESPACE_EXISTS) => there = catalog::read_one(target, ns).await?,
+            Err(e) if e.code == Some(NAMESPACE_EXISTS) => {
+                there = catalog::read_one(target, ns).await?
+            }
             Err(e) if databases::made_way(target, &ns.db, &e).await? => {
                 admin::create(&target.entry, ns, &options).await?;
             }
@@ -131,7 +170,9 @@ async fn make(target: &Deployment, collection: &Collection, pairs: &[usize], mov
     if let Some(there) = &there {
         same_or_refuse(collection, there)?;
     }
-    let Some(sharded) = &collection.sharded else { return Ok(()) };
+    let Some(sharded) = &collection.sharded else {
+        return Ok(());
+    };
     let wanted = chunks::mapped(sharded, pairs);
     if there.is_none_or(|t| t.sharded.is_none()) {
         shard(target, collection, sharded, &wanted).await?;
@@ -155,9 +196,21 @@ async fn shard(
     zones::place(target, ns, wanted).await?;
     failpoint::hit("layout-placed");
     if let Some(index) = &collection.key_index {
-        admin::create_index(entry, ns, catalog::index::to_create(collection.has_collation(), index)).await?;
+        admin::create_index(
+            entry,
+            ns,
+            catalog::index::to_create(collection.has_collation(), index),
+        )
+        .await?;
     }
-    admin::shard_collection(entry, ns, &sharded.key, sharded.unique, collection.has_collation()).await?;
+    admin::shard_collection(
+        entry,
+        ns,
+        &sharded.key,
+        sharded.unique,
+        collection.has_collation(),
+    )
+    .await?;
     failpoint::hit("layout-sharded");
     Ok(())
 }
@@ -182,6 +235,11 @@ pub fn same_options(a: &RawDocument, b: &RawDocument) -> bool {
 }
 
 fn exists(ns: &Namespace, differs: &str) -> Error {
-    Error::new(Kind::Refused, format!("{ns} is on the target already and {differs}"))
-        .remedy(format!("drop {ns} on the target, or begin with an empty target"))
+    Error::new(
+        Kind::Refused,
+        format!("{ns} is on the target already and {differs}"),
+    )
+    .remedy(format!(
+        "drop {ns} on the target, or begin with an empty target"
+    ))
 }

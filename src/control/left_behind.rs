@@ -17,7 +17,11 @@ const NAMES_MAX: usize = 20;
 /// Fields of the balancer's row that are its own and no operator's.
 const STATE: [&str; 3] = ["_id", "mode", "stopped"];
 /// From here on the balancer weighs data; before, it counts chunks.
-const WEIGHS_DATA: Version = Version { major: 6, minor: 0, patch: 3 };
+const WEIGHS_DATA: Version = Version {
+    major: 6,
+    minor: 0,
+    patch: 3,
+};
 
 /// Warns of all of it. What cannot be looked at is a warning, too.
 pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {
@@ -26,7 +30,10 @@ pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {
     }
     match warnings(sides, found).await {
         Ok(warnings) => warnings.into_iter().for_each(|warning| run.warn(warning)),
-        Err(e) => run.warn(format!("what the balancers are told and does not travel could not be read: {}", e.message)),
+        Err(e) => run.warn(format!(
+            "what the balancers are told and does not travel could not be read: {}",
+            e.message
+        )),
     }
 }
 
@@ -39,13 +46,21 @@ async fn warnings(sides: &Sides, found: &Balancers) -> Result<Vec<String>> {
             "balancing is disabled on the source for {names}; this does not travel: run `sh.disableBalancing(…)` for them on the target before its balancer runs"
         ));
     }
-    let sized = rows(source, "collections", doc! {"maxChunkSizeBytes": {"$exists": true}}).await?;
+    let sized = rows(
+        source,
+        "collections",
+        doc! {"maxChunkSizeBytes": {"$exists": true}},
+    )
+    .await?;
     if let Some(names) = names(&sized) {
         warnings.push(format!(
             "a chunk size of their own is set on the source for {names}; this does not travel: run configureCollectionBalancing with chunkSize for them on the target"
         ));
     }
-    let (here, there) = tokio::try_join!(rows(source, "settings", doc! {}), rows(target, "settings", doc! {}))?;
+    let (here, there) = tokio::try_join!(
+        rows(source, "settings", doc! {}),
+        rows(target, "settings", doc! {})
+    )?;
     let differing = differing(&here, &there);
     if !differing.is_empty() {
         warnings.push(format!(
@@ -72,16 +87,27 @@ async fn warnings(sides: &Sides, found: &Balancers) -> Result<Vec<String>> {
 }
 
 async fn rows(side: &Deployment, name: &str, filter: Document) -> Result<Vec<RawDocumentBuf>> {
-    let rows = side.entry.database("config").collection::<RawDocumentBuf>(name);
+    let rows = side
+        .entry
+        .database("config")
+        .collection::<RawDocumentBuf>(name);
     let rows = rows.find(filter).read_concern(ReadConcern::majority());
     let rows = async { Ok(rows.await?.try_collect().await?) };
-    answered("the router", rows).await.map_err(|e: Error| e.context(format_args!("config.{name} of the {}", side.side)))
+    answered("the router", rows)
+        .await
+        .map_err(|e: Error| e.context(format_args!("config.{name} of the {}", side.side)))
 }
 
 /// Users' collections in rows of `config.collections`.
 fn names(rows: &[RawDocumentBuf]) -> Option<String> {
-    let names: Vec<&str> = rows.iter().filter_map(|row| row.get_str("_id").ok()).collect();
-    let names: Vec<&str> = names.into_iter().filter(|name| !name.starts_with("config.")).collect();
+    let names: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row.get_str("_id").ok())
+        .collect();
+    let names: Vec<&str> = names
+        .into_iter()
+        .filter(|name| !name.starts_with("config."))
+        .collect();
     let more = names.len().saturating_sub(NAMES_MAX);
     let listed = names[..names.len() - more].join(", ");
     match (names.is_empty(), more) {
@@ -93,13 +119,22 @@ fn names(rows: &[RawDocumentBuf]) -> Option<String> {
 
 /// Names of what is set differently, as `row.field`.
 fn differing(here: &[RawDocumentBuf], there: &[RawDocumentBuf]) -> Vec<String> {
-    let mut differing: Vec<String> = [here, there].concat().iter().flat_map(|row| fields(row)).collect();
+    let mut differing: Vec<String> = [here, there]
+        .concat()
+        .iter()
+        .flat_map(|row| fields(row))
+        .collect();
     differing.sort();
     differing.dedup();
     let value = |rows: &[RawDocumentBuf], name: &str| {
         let (id, field) = name.split_once('.')?;
-        let row = rows.iter().find(|row| row.get_str("_id").is_ok_and(|is| is == id))?;
-        row.get(field).ok().flatten().map(|value| format!("{value:?}"))
+        let row = rows
+            .iter()
+            .find(|row| row.get_str("_id").is_ok_and(|is| is == id))?;
+        row.get(field)
+            .ok()
+            .flatten()
+            .map(|value| format!("{value:?}"))
     };
     differing.retain(|name| value(here, name) != value(there, name));
     differing
@@ -109,7 +144,8 @@ fn fields(row: &RawDocument) -> Vec<String> {
     let id = row.get_str("_id").unwrap_or_default();
     // What stopping a balancer changes is put back by itself.
     let names = row.iter().flatten().map(|(name, _)| name.as_str());
-    let names = names.filter(|name| !STATE.contains(name) && (id, *name) != ("autosplit", "enabled"));
+    let names =
+        names.filter(|name| !STATE.contains(name) && (id, *name) != ("autosplit", "enabled"));
     names.map(|name| format!("{id}.{name}")).collect()
 }
 
@@ -127,13 +163,20 @@ mod tests {
             rawdoc! {"_id": "autosplit", "enabled": true},
         ];
         let there = [rawdoc! {"_id": "balancer", "mode": "off", "_waitForDelete": true}];
-        assert_eq!(differing(&here, &there), ["balancer.activeWindow", "chunksize.value"]);
+        assert_eq!(
+            differing(&here, &there),
+            ["balancer.activeWindow", "chunksize.value"]
+        );
         assert_eq!(differing(&here, &here), [""; 0]);
     }
 
     #[test]
     fn not_all_of_many_names_are_told() {
-        let rows = |count: usize| (0..count).map(|i| rawdoc! {"_id": format!("d.c{i}")}).collect::<Vec<_>>();
+        let rows = |count: usize| {
+            (0..count)
+                .map(|i| rawdoc! {"_id": format!("d.c{i}")})
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(&rows(0)), None);
         assert_eq!(names(&rows(2)).as_deref(), Some("d.c0, d.c1"));
         assert!(names(&rows(23)).is_some_and(|names| names.ends_with("d.c19 and 3 more")));

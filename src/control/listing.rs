@@ -36,7 +36,10 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
     let listers = Lister::of_all(source, run_id, NOTE_WAIT);
     let list = || async {
         let catalog = catalog::read(source).await?;
-        let local = source.shards.iter().map(|shard| catalog::local_uuids(shard, catalog.names()));
+        let local = source
+            .shards
+            .iter()
+            .map(|shard| catalog::local_uuids(shard, catalog.names()));
         let local = try_join_all(local).await?;
         Ok((catalog, local))
     };
@@ -45,8 +48,17 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
     let starts = listed.before.iter().map(|newest| newest.mark).collect();
     // A collection that no pair tracks and that is written to later than this must
     // have been seen being created.
-    let catalog_positions = listed.after.iter().map(|newest| newest.mark.position).collect();
-    Ok(Listing { catalog, local, starts, catalog_positions })
+    let catalog_positions = listed
+        .after
+        .iter()
+        .map(|newest| newest.mark.position)
+        .collect();
+    Ok(Listing {
+        catalog,
+        local,
+        starts,
+        catalog_positions,
+    })
 }
 
 /// The newest majority-committed entry of every source shard.
@@ -58,6 +70,13 @@ pub async fn newest(source: &Deployment) -> Result<Vec<Newest>> {
 /// below these positions.
 pub async fn notes(source: &Deployment, run_id: &str, wait: Duration) -> Result<Vec<Position>> {
     let deadline = Instant::now() + wait;
-    let notes = source.shards.iter().map(|shard| note::write(shard, "listing", run_id, deadline));
-    Ok(try_join_all(notes).await?.into_iter().map(Position::from).collect())
+    let notes = source
+        .shards
+        .iter()
+        .map(|shard| note::write(shard, "listing", run_id, deadline));
+    Ok(try_join_all(notes)
+        .await?
+        .into_iter()
+        .map(Position::from)
+        .collect())
 }

@@ -41,7 +41,8 @@ pub async fn run(sides: Sides, run: Arc<Run>) {
         };
         run.obstacles.put("locked", told([source, target].concat()));
         run.obstacles.put("open", told(open));
-        run.obstacles.put("look", (!blind.is_empty()).then(|| blind.join("; ")));
+        run.obstacles
+            .put("look", (!blind.is_empty()).then(|| blind.join("; ")));
         tokio::time::sleep(POLL).await;
     }
 }
@@ -59,7 +60,9 @@ async fn locked(deployment: &Deployment) -> Vec<Result<Option<String>>> {
             let admin = client.database("admin");
             let asked = async { admin.run_command(ask).await.map_err(Error::from) };
             let name = format!("{side} shard {id}");
-            let reply = within(PATIENCE, &name, asked).await.map_err(|e| e.context(unasked(&name)))?;
+            let reply = within(PATIENCE, &name, asked)
+                .await
+                .map_err(|e| e.context(unasked(&name)))?;
             let locked = reply.get_bool("fsyncLock").unwrap_or(false);
             Ok(locked
                 .then(|| format!("{side} shard {id} is locked against writes: run `db.fsyncUnlock()` on its primary")))
@@ -81,11 +84,21 @@ async fn open(shard: &Shard) -> Result<Option<String>> {
         }},
     ];
     let asked = async {
-        let found = shard.client.database("admin").aggregate(pipeline).await.map_err(Error::from)?;
-        found.try_collect::<Vec<Document>>().await.map_err(Error::from)
+        let found = shard
+            .client
+            .database("admin")
+            .aggregate(pipeline)
+            .await
+            .map_err(Error::from)?;
+        found
+            .try_collect::<Vec<Document>>()
+            .await
+            .map_err(Error::from)
     };
     let name = format!("source shard {}", shard.id);
-    let found = within(PATIENCE, &name, asked).await.map_err(|e| e.context(unasked(&name)))?;
+    let found = within(PATIENCE, &name, asked)
+        .await
+        .map_err(|e| e.context(unasked(&name)))?;
     let of = |row: &Document| {
         let count = row.get_i32("count").unwrap_or(0);
         match row.get_bool("_id").unwrap_or(false) {
@@ -95,7 +108,10 @@ async fn open(shard: &Shard) -> Result<Option<String>> {
             ),
             false => {
                 let coll = row.get_str("command").unwrap_or("a collection");
-                format!("an index of {coll} is being built on source shard {}: wait for its end", shard.id)
+                format!(
+                    "an index of {coll} is being built on source shard {}: wait for its end",
+                    shard.id
+                )
             }
         }
     };

@@ -86,7 +86,11 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     };
     let api = api::serve(config.api_port, snapshot.clone(), requests).await?;
     tracing::info!("API on http://127.0.0.1:{}", api.port);
-    let display = display::start(config.progress, Duration::from_secs(config.status_interval_s), snapshot);
+    let display = display::start(
+        config.progress,
+        Duration::from_secs(config.status_interval_s),
+        snapshot,
+    );
     let outcome = migrate_observed(&config, &run, &mut received, &stop).await;
     stop.answer_cancel(Err(NOTHING_TAKEN_UP.to_owned()));
     if let Err(e) = &outcome {
@@ -103,15 +107,28 @@ async fn migrate_observed(
     requests: &mut mpsc::Receiver<api::Request>,
     stop: &Stop,
 ) -> Result<Summary> {
-    let opened = drive::unless_stopped(requests, stop, "connecting and validating", open::open(config, run)).await?;
+    let opened = drive::unless_stopped(
+        requests,
+        stop,
+        "connecting and validating",
+        open::open(config, run),
+    )
+    .await?;
     let working = async {
         tokio::select! {
             outcome = recover(config, run, &opened, requests, stop) => outcome,
             lost = opened.keep_lease() => Err(lost),
         }
     };
-    let panicked = |_| Err(Error::internal("control panicked; its message is on stderr"));
-    let outcome = AssertUnwindSafe(working).catch_unwind().await.unwrap_or_else(panicked);
+    let panicked = |_| {
+        Err(Error::internal(
+            "control panicked; its message is on stderr",
+        ))
+    };
+    let outcome = AssertUnwindSafe(working)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(panicked);
     if let Err(e) = &outcome {
         leave(&opened, run, stop, e).await;
     }
@@ -129,14 +146,25 @@ async fn recover(
 ) -> Result<Summary> {
     let mut patience = Patience::new(setup::away_max(config));
     loop {
-        let attempt = Attempt { config, run, opened, stop };
+        let attempt = Attempt {
+            config,
+            run,
+            opened,
+            stop,
+        };
         let error = match attempt.to_the_end(requests, &mut patience).await {
             Ok(summary) => return Ok(summary),
             Err(error) if error.kind.policy() == Policy::Retry => error,
             Err(error) => return Err(error),
         };
         run.recovers_from(&error.message);
-        drive::unless_stopped(requests, stop, "waiting for a server", patience.pause(error)).await?;
+        drive::unless_stopped(
+            requests,
+            stop,
+            "waiting for a server",
+            patience.pause(error),
+        )
+        .await?;
     }
 }
 
@@ -179,7 +207,14 @@ pub async fn cancel_command(config: Config, answering: Option<String>) -> Result
 pub async fn restart_command(config: Config, shard: String, ns: Option<String>) -> Result<String> {
     let ns = ns.map(|ns| restart::namespace(&ns)).transpose()?;
     let sides = Sides::connect(&config).await?;
-    restart::restart(&sides.source, &sides.target, &shard, ns.as_ref(), config.range_bytes()).await
+    restart::restart(
+        &sides.source,
+        &sides.target,
+        &shard,
+        ns.as_ref(),
+        config.range_bytes(),
+    )
+    .await
 }
 
 /// Compares both sides now. Means something only while nobody writes.
@@ -190,7 +225,8 @@ pub async fn verify_command(config: Config) -> Result<verify::Report> {
         VerifyMode::Digests | VerifyMode::Full => verify::Depth::Digests,
         VerifyMode::Counts => verify::Depth::Counts,
         VerifyMode::None => {
-            return Err(Error::new(Kind::Config, "verify is `none`").remedy("give --verify digests or counts"));
+            return Err(Error::new(Kind::Config, "verify is `none`")
+                .remedy("give --verify digests or counts"));
         }
     };
     let job = verify::Job {

@@ -87,7 +87,9 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
     let to_wipe = wipe::to_wipe(&sides.target).await?;
-    let Some(recorded) = store.load().await? else { return Ok(()) };
+    let Some(recorded) = store.load().await? else {
+        return Ok(());
+    };
     recorded::check(&recorded, &sides.target).await?;
     // One that was given up may be wiped for another source.
     if recorded.stage != Stage::Cancelled {
@@ -145,7 +147,13 @@ fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
         let client = shard.data_client(FEED_NAME, FEED_CONNECTIONS)?;
         let direct = shard.direct(&client, FEED_NAME, FEED_CONNECTIONS as usize);
         let oplog = Oplog::new(client, &shard.id, away_max);
-        Ok(Arc::new(Feed::new(oplog, direct, log, away_max, Duration::from_secs(config.command_timeout_s))))
+        Ok(Arc::new(Feed::new(
+            oplog,
+            direct,
+            log,
+            away_max,
+            Duration::from_secs(config.command_timeout_s),
+        )))
     };
     sides.source.shards.iter().enumerate().map(open).collect()
 }
@@ -164,11 +172,17 @@ const STORED_SHARE: u64 = 8;
 const CACHE_BYTES: usize = 20 << 20;
 
 async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) -> Result<Opened> {
-    tokio::try_join!(recorded::check(&state, &sides.source), recorded::check(&state, &sides.target))?;
+    tokio::try_join!(
+        recorded::check(&state, &sides.source),
+        recorded::check(&state, &sides.target)
+    )?;
     if state.stage == Stage::Cancelled {
         return Err(Error::new(
             Kind::Refused,
-            format!("run {} was cancelled; what it copied is on the target", state.id),
+            format!(
+                "run {} was cancelled; what it copied is on the target",
+                state.id
+            ),
         )
         .remedy("add `--restart` to wipe what it copied and begin anew"));
     }
@@ -181,7 +195,13 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     let feeds = feeds(config, &sides, &state.id)?;
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;
-    Ok(Opened { sides, stores, balancers, feeds, lease })
+    Ok(Opened {
+        sides,
+        stores,
+        balancers,
+        feeds,
+        lease,
+    })
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
@@ -191,7 +211,10 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     let balancers = setup::balancers(&sides).await?;
     let ids = |shards: &[Shard]| shards.iter().map(|s| s.id.clone()).collect();
-    let (source, target) = tokio::try_join!(probe::identity(&sides.source), probe::identity(&sides.target))?;
+    let (source, target) = tokio::try_join!(
+        probe::identity(&sides.source),
+        probe::identity(&sides.target)
+    )?;
     let state = RunState {
         id: run.id(),
         stage: Stage::Planning,
@@ -213,10 +236,20 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
     let feeds = feeds(config, &sides, &state.id)?;
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;
-    Ok(Opened { sides, stores, balancers, feeds, lease })
+    Ok(Opened {
+        sides,
+        stores,
+        balancers,
+        feeds,
+        lease,
+    })
 }
 
 async fn views(sides: &Sides) -> Result<Vec<Namespace>> {
     let collections = catalog::read(&sides.source).await?.collections;
-    Ok(collections.into_iter().filter(|c| c.kind == CollectionKind::View).map(|c| c.ns).collect())
+    Ok(collections
+        .into_iter()
+        .filter(|c| c.kind == CollectionKind::View)
+        .map(|c| c.ns)
+        .collect())
 }

@@ -24,12 +24,19 @@ pub fn intervals(sharded: &Sharded) -> Vec<Interval> {
 
 /// The source's intervals as the target's shards own them.
 pub fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
-    joined(sharded).into_iter().map(|(min, max, shard)| (min, max, pairs[shard])).collect()
+    joined(sharded)
+        .into_iter()
+        .map(|(min, max, shard)| (min, max, pairs[shard]))
+        .collect()
 }
 
 /// What changed since the owners were `before`; None if no document changed its owner at
 /// any time.
-pub fn change(before: &[Interval], version: Option<MapVersion>, now: &Sharded) -> Option<&'static str> {
+pub fn change(
+    before: &[Interval],
+    version: Option<MapVersion>,
+    now: &Sharded,
+) -> Option<&'static str> {
     let versions = version.zip(now.version);
     if versions.is_some_and(|(before, now)| before.epoch != now.epoch) {
         return Some("the shard key or the name");
@@ -46,7 +53,10 @@ pub fn change(before: &[Interval], version: Option<MapVersion>, now: &Sharded) -
 /// `Unsupported` if a collection of the source was laid out with other owners.
 pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Result<()> {
     match laid_out.filter(|before| !are_same(before, now)) {
-        Some(before) => Err(watch::changed(Side::Source, &format!("owners of {} changed", before.ns))),
+        Some(before) => Err(watch::changed(
+            Side::Source,
+            &format!("owners of {} changed", before.ns),
+        )),
         None => Ok(()),
     }
 }
@@ -58,19 +68,29 @@ pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Resu
 /// `Unsupported` if a chunk of it moved.
 pub fn expect_never_moved(new: &Collection) -> Result<()> {
     match has_moved(new) {
-        true => Err(watch::changed(Side::Source, &format!("a chunk of the new collection {} moved", new.ns))),
+        true => Err(watch::changed(
+            Side::Source,
+            &format!("a chunk of the new collection {} moved", new.ns),
+        )),
         false => Ok(()),
     }
 }
 
 /// Since it was sharded.
 pub fn has_moved(collection: &Collection) -> bool {
-    collection.sharded.as_ref().and_then(|sharded| sharded.version).is_some_and(|version| version.is_later_than_made())
+    collection
+        .sharded
+        .as_ref()
+        .and_then(|sharded| sharded.version)
+        .is_some_and(|version| version.is_later_than_made())
 }
 
 fn same(a: &[Interval], b: &[Interval]) -> bool {
     let equal = |x, y| compare_keys(x, y).is_eq();
-    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.2 == y.2 && equal(&x.0, &y.0) && equal(&x.1, &y.1))
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(x, y)| x.2 == y.2 && equal(&x.0, &y.0) && equal(&x.1, &y.1))
 }
 
 /// Whether a collection of the source has the owners it had.
@@ -100,22 +120,48 @@ mod tests {
             _ => rawdoc! { "k": end },
         };
         let chunk = |(i, (_, shard)): (usize, &(i32, usize))| {
-            let (min, max) = (key(chunks.get(i), RawBson::MinKey), key(chunks.get(i + 1), RawBson::MaxKey));
-            Chunk { min, max, shard: *shard }
+            let (min, max) = (
+                key(chunks.get(i), RawBson::MinKey),
+                key(chunks.get(i + 1), RawBson::MaxKey),
+            );
+            Chunk {
+                min,
+                max,
+                shard: *shard,
+            }
         };
         let chunks = chunks.iter().enumerate().map(chunk).collect();
-        Sharded { key: rawdoc! { "k": 1 }, unique: false, chunks, zones: Vec::new(), version }
+        Sharded {
+            key: rawdoc! { "k": 1 },
+            unique: false,
+            chunks,
+            zones: Vec::new(),
+            version,
+        }
     }
 
     fn version(epoch: u8, major: u32, moved_at: u32) -> MapVersion {
-        let moved_at = (moved_at != 0).then_some(Timestamp { time: moved_at, increment: 1 });
-        MapVersion { epoch: ObjectId::from_bytes([epoch; 12]), major, moved_at }
+        let moved_at = (moved_at != 0).then_some(Timestamp {
+            time: moved_at,
+            increment: 1,
+        });
+        MapVersion {
+            epoch: ObjectId::from_bytes([epoch; 12]),
+            major,
+            moved_at,
+        }
     }
 
     #[test]
     fn only_what_gives_a_document_another_owner_is_a_change() {
         const BEFORE: &[(i32, usize)] = &[(0, 0), (5, 1)];
-        type Row<'a> = (&'a str, Option<MapVersion>, &'a [(i32, usize)], MapVersion, Option<&'a str>);
+        type Row<'a> = (
+            &'a str,
+            Option<MapVersion>,
+            &'a [(i32, usize)],
+            MapVersion,
+            Option<&'a str>,
+        );
         let v = |major, moved_at| version(1, major, moved_at);
         let was = Some(v(2, 100));
         let rows: [Row<'_>; 10] = [
@@ -124,11 +170,35 @@ mod tests {
             ("a jumbo flag cleared", was, BEFORE, v(3, 100), None),
             ("away and back", was, BEFORE, v(4, 101), Some("owners")),
             ("away", was, &[(0, 1), (5, 1)], v(3, 101), Some("owners")),
-            ("away, and merged with an old one", was, &[(0, 1)], v(3, 101), Some("owners")),
-            ("a move that no chunk tells of", was, BEFORE, v(3, 0), Some("owners")),
-            ("the key refined", was, BEFORE, version(2, 2, 100), Some("the shard key or the name")),
+            (
+                "away, and merged with an old one",
+                was,
+                &[(0, 1)],
+                v(3, 101),
+                Some("owners"),
+            ),
+            (
+                "a move that no chunk tells of",
+                was,
+                BEFORE,
+                v(3, 0),
+                Some("owners"),
+            ),
+            (
+                "the key refined",
+                was,
+                BEFORE,
+                version(2, 2, 100),
+                Some("the shard key or the name"),
+            ),
             ("recorded without a version", None, BEFORE, v(7, 300), None),
-            ("so, and moved", None, &[(0, 0), (6, 1)], v(7, 300), Some("owners")),
+            (
+                "so, and moved",
+                None,
+                &[(0, 0), (6, 1)],
+                v(7, 300),
+                Some("owners"),
+            ),
         ];
         for (what, was, now, is, expect) in rows {
             let before = intervals(&map(BEFORE, was));
@@ -138,14 +208,23 @@ mod tests {
         let mut doubles = map(BEFORE, None);
         doubles.chunks[0].max = rawdoc! { "k": 5.0 };
         doubles.chunks[1].min = rawdoc! { "k": 5.0 };
-        assert_eq!(change(&mapped(&map(BEFORE, None), &[0, 1]), None, &doubles), None);
-        assert_eq!(change(&mapped(&map(BEFORE, None), &[1, 0]), None, &doubles), Some("owners"));
+        assert_eq!(
+            change(&mapped(&map(BEFORE, None), &[0, 1]), None, &doubles),
+            None
+        );
+        assert_eq!(
+            change(&mapped(&map(BEFORE, None), &[1, 0]), None, &doubles),
+            Some("owners")
+        );
     }
 
     #[test]
     fn a_drop_under_way_is_no_change_of_owners() {
         let collection = |primary: usize, owner: Option<usize>| Collection {
-            ns: Namespace { db: "d".to_owned(), coll: "c".to_owned() },
+            ns: Namespace {
+                db: "d".to_owned(),
+                coll: "c".to_owned(),
+            },
             kind: CollectionKind::Plain,
             uuid: None,
             options: RawDocumentBuf::new(),

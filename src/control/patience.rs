@@ -28,7 +28,11 @@ pub struct Patience {
 impl Patience {
     /// `away_max`: how long there may be no progress in one piece.
     pub fn new(away_max: Duration) -> Self {
-        Patience { retry: Retry::new(away_max), came_on: BTreeSet::new(), attempts: 0 }
+        Patience {
+            retry: Retry::new(away_max),
+            came_on: BTreeSet::new(),
+            attempts: 0,
+        }
     }
 
     /// How an attempt ended for each pair. Begins anew when all of them have come
@@ -98,7 +102,10 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_gets_nowhere_parks_however_long_its_attempts_hold() {
         let (attempt, why) = parks_after(|_| vec![CameOn, Stuck]).await.unwrap();
-        assert!(attempt == 3 && why.contains("3 attempts") && why.contains("a fault"), "{attempt} {why}");
+        assert!(
+            attempt == 3 && why.contains("3 attempts") && why.contains("a fault"),
+            "{attempt} {why}"
+        );
         // The last time it came on was long ago.
         let once = |i: usize| vec![if i == 2 { CameOn } else { Stuck }];
         assert_eq!(parks_after(once).await.unwrap().0, 5);
@@ -122,6 +129,9 @@ mod tests {
         let away = || Error::new(Kind::Transient, "away");
         assert!(patience.pause(away()).await.is_ok());
         let parked = patience.pause(away()).await.unwrap_err();
-        assert!(parked.kind == Kind::Parked && parked.message.contains("was away"), "{parked}");
+        assert!(
+            parked.kind == Kind::Parked && parked.message.contains("was away"),
+            "{parked}"
+        );
     }
 }

@@ -26,13 +26,29 @@ const CONCURRENCY: usize = 8;
 
 /// Reads both positions and catalog of the source and stores the plan whole.
 pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
-    let listing::Listing { mut catalog, local, starts, catalog_positions } = listing_at_rest(sides, run_id).await?;
+    let listing::Listing {
+        mut catalog,
+        local,
+        starts,
+        catalog_positions,
+    } = listing_at_rest(sides, run_id).await?;
     // Dropped between the two reads: no pair would see its drop.
-    catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid))));
+    catalog.collections.retain(|c| {
+        c.uuid
+            .is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid)))
+    });
     for (index, store) in stores.pairs.iter().enumerate() {
-        let collections = collections(config, sides, index, held_by(&catalog, &local[index])).await?;
+        let collections =
+            collections(config, sides, index, held_by(&catalog, &local[index])).await?;
         let (start, catalog_position) = (starts[index], catalog_positions[index]);
-        store.create(&PairState { resume: start, applied: start, catalog_position, collections }).await?;
+        store
+            .create(&PairState {
+                resume: start,
+                applied: start,
+                catalog_position,
+                collections,
+            })
+            .await?;
     }
     failpoint::hit("plan-stored");
     stores.run.set_stage(Stage::Layout).await
@@ -41,13 +57,22 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
 /// Makes the target's layout as planned and records the UUIDs made.
 pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
     let states = stores.load_pairs().await?;
-    let planned: HashSet<Uuid> = states.iter().flat_map(|state| &state.collections).map(|c| c.uuid).collect();
+    let planned: HashSet<Uuid> = states
+        .iter()
+        .flat_map(|state| &state.collections)
+        .map(|c| c.uuid)
+        .collect();
     // What is planned and not made was dropped for good: its drop will be met.
     let mut catalog = listing::read(&sides.source, run_id).await?.catalog;
     // What was created since will be seen being created.
-    catalog.collections.retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
+    catalog
+        .collections
+        .retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
     // IMPORTANT: recorded first: a wipe takes back what it knows of.
-    stores.run.add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?).await?;
+    stores
+        .run
+        .add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?)
+        .await?;
     layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
     failpoint::hit("layout-made");
     let there = catalog::versions::sharded(&sides.target, None).await?;
@@ -74,8 +99,13 @@ async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing
 }
 
 fn held_by(catalog: &Catalog, local: &HashSet<Uuid>) -> Vec<Collection> {
-    let held = catalog.collections.iter().filter(|c| c.kind == CollectionKind::Plain);
-    held.filter(|c| c.uuid.is_some_and(|uuid| local.contains(&uuid))).cloned().collect()
+    let held = catalog
+        .collections
+        .iter()
+        .filter(|c| c.kind == CollectionKind::Plain);
+    held.filter(|c| c.uuid.is_some_and(|uuid| local.contains(&uuid)))
+        .cloned()
+        .collect()
 }
 
 async fn collections(
@@ -98,17 +128,33 @@ async fn collections(
         .await
 }
 
-pub(super) async fn bounds(range_bytes: u64, source: &Shard, collection: &Collection) -> Result<Vec<RawBson>> {
-    let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &collection.ns).await?;
+pub(super) async fn bounds(
+    range_bytes: u64,
+    source: &Shard,
+    collection: &Collection,
+) -> Result<Vec<RawBson>> {
+    let catalog::Estimate {
+        document_count: documents,
+        bytes,
+        ..
+    } = catalog::estimate(source, &collection.ns).await?;
     plan::bounds(source, collection, Size { documents, bytes }, range_bytes).await
 }
 
 /// (source UUID, target UUID) of what lives on one pair's target shard now.
-async fn made(target: &Shard, pair: usize, collections: &[CollectionState]) -> Result<Vec<(Uuid, Uuid)>> {
+async fn made(
+    target: &Shard,
+    pair: usize,
+    collections: &[CollectionState],
+) -> Result<Vec<(Uuid, Uuid)>> {
     let here = collections.iter().filter(|c| c.collection().lives_on(pair));
     let found: Vec<Option<(Uuid, Uuid)>> = stream::iter(here)
         .map(|c| async move {
-            Ok::<_, crate::error::Error>(catalog::local_uuid(target, &c.ns).await?.map(|made| (c.uuid, made)))
+            Ok::<_, crate::error::Error>(
+                catalog::local_uuid(target, &c.ns)
+                    .await?
+                    .map(|made| (c.uuid, made)),
+            )
         })
         .buffered(CONCURRENCY)
         .try_collect()

@@ -64,7 +64,10 @@ pub struct Difference {
 pub enum Repair {
     /// A view of the target that is to go, to be made or to be made anew: the
     /// source's, if it has one of that name.
-    View { ns: Namespace, on_source: Option<Box<Collection>> },
+    View {
+        ns: Namespace,
+        on_source: Option<Box<Collection>>,
+    },
     /// The indexes of a collection on a pair's target shard.
     Indexes { pair: usize, uuid: Uuid },
 }
@@ -77,7 +80,12 @@ impl fmt::Display for Difference {
 
 impl Difference {
     fn new(what: String, remedy: impl Into<String>) -> Self {
-        Difference { what, remedy: remedy.into(), uuid: None, repair: None }
+        Difference {
+            what,
+            remedy: remedy.into(),
+            uuid: None,
+            repair: None,
+        }
     }
 
     fn of(self, uuid: Option<Uuid>) -> Self {
@@ -85,7 +93,10 @@ impl Difference {
     }
 
     fn ours(self, repair: Repair) -> Self {
-        Difference { repair: Some(repair), ..self }
+        Difference {
+            repair: Some(repair),
+            ..self
+        }
     }
 }
 
@@ -98,8 +109,18 @@ struct ShardMap {
 
 impl ShardMap {
     fn of(sides: &Sides) -> Self {
-        let ids = |deployment: &Deployment| deployment.shards.iter().map(|shard| shard.id.clone()).collect();
-        ShardMap { source: ids(&sides.source), target: ids(&sides.target), pairs: sides.pairs.clone() }
+        let ids = |deployment: &Deployment| {
+            deployment
+                .shards
+                .iter()
+                .map(|shard| shard.id.clone())
+                .collect()
+        };
+        ShardMap {
+            source: ids(&sides.source),
+            target: ids(&sides.target),
+            pairs: sides.pairs.clone(),
+        }
     }
 }
 
@@ -117,8 +138,14 @@ struct Holdings {
 impl Holdings {
     fn new(shards: Vec<Vec<Stored>>, sharding: Option<Sharding>) -> Self {
         let databases = sharding.iter().flat_map(|sharding| &sharding.databases);
-        let homes = databases.map(|database| (database.name.clone(), database.primary)).collect();
-        Holdings { shards, sharding, homes }
+        let homes = databases
+            .map(|database| (database.name.clone(), database.primary))
+            .collect();
+        Holdings {
+            shards,
+            sharding,
+            homes,
+        }
     }
 
     async fn read(deployment: &Deployment) -> Result<Self> {
@@ -131,7 +158,9 @@ impl Holdings {
     /// What of a shard's counts: it also keeps collections that it has no chunk of, and
     /// may have some that no router shows.
     fn lives_on(&self, ns: &Namespace, shard: usize) -> bool {
-        let Some(sharding) = &self.sharding else { return true };
+        let Some(sharding) = &self.sharding else {
+            return true;
+        };
         match sharding.collections.get(ns) {
             Some(sharded) => sharded.chunks.iter().any(|chunk| chunk.shard == shard),
             None => self.homes.get(&ns.db) == Some(&shard),
@@ -149,17 +178,34 @@ pub struct Listed {
 }
 
 impl Listed {
-    pub async fn read(sides: &Sides, pairs: &[Arc<Pair>], coordinator: &Coordinator) -> Result<Self> {
+    pub async fn read(
+        sides: &Sides,
+        pairs: &[Arc<Pair>],
+        coordinator: &Coordinator,
+    ) -> Result<Self> {
         let held_back = pairs.iter().map(|pair| pair.held_back()).collect();
         let laid_out = coordinator.laid_out();
-        let (source, target) = tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
-        Ok(Listed { map: ShardMap::of(sides), source, target, held_back, laid_out })
+        let (source, target) =
+            tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
+        Ok(Listed {
+            map: ShardMap::of(sides),
+            source,
+            target,
+            held_back,
+            laid_out,
+        })
     }
 
     /// What they hold. Everything the source has must be applied, and nothing may change,
     /// for the answer to be final.
     pub fn definitions(&self) -> Vec<Difference> {
-        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)
+        definitions::compare(
+            &self.map,
+            &self.source,
+            &self.target,
+            &self.held_back,
+            &self.laid_out,
+        )
     }
 
     /// As [`owners`], without a read of its own: a cutover needs a later one.
@@ -173,13 +219,19 @@ impl Listed {
 
 /// The owners of all ranges, and all else that the config servers say.
 pub async fn owners(sides: &Sides) -> Result<Vec<Difference>> {
-    let (source, target) = tokio::try_join!(catalog::sharding(&sides.source), catalog::sharding(&sides.target))?;
+    let (source, target) = tokio::try_join!(
+        catalog::sharding(&sides.source),
+        catalog::sharding(&sides.target)
+    )?;
     Ok(layout::compare(&ShardMap::of(sides), &source, &target))
 }
 
 /// What may move chunks now, or does: each in words.
 pub async fn moving(sides: &Sides) -> Result<Vec<String>> {
-    let (source, target) = tokio::try_join!(balancer::unrest(&sides.source), balancer::unrest(&sides.target))?;
+    let (source, target) = tokio::try_join!(
+        balancer::unrest(&sides.source),
+        balancer::unrest(&sides.target)
+    )?;
     Ok([source, target].concat())
 }
 
@@ -205,7 +257,11 @@ pub async fn tell_left_behind(source: &Deployment, run: &Run) {
 
 /// The first few in words.
 pub fn told(found: &[Difference]) -> Vec<String> {
-    let mut told: Vec<String> = found.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+    let mut told: Vec<String> = found
+        .iter()
+        .take(TOLD_MAX)
+        .map(ToString::to_string)
+        .collect();
     match found.len().saturating_sub(TOLD_MAX) {
         0 => {}
         more => told.push(format!("and {more} more")),
@@ -215,7 +271,11 @@ pub fn told(found: &[Difference]) -> Vec<String> {
 
 /// Puts right what is ours. Views are alike then; of indexes it only begins: a pair is
 /// not settled before they are.
-pub async fn repair(found: &[Difference], pairs: &[Arc<Pair>], coordinator: &Coordinator) -> Result<()> {
+pub async fn repair(
+    found: &[Difference],
+    pairs: &[Arc<Pair>],
+    coordinator: &Coordinator,
+) -> Result<()> {
     for difference in found {
         match &difference.repair {
             Some(Repair::View { ns, on_source }) => {

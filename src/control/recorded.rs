@@ -20,7 +20,9 @@ pub fn first(target: &Deployment) -> &Shard {
 /// # Errors
 /// `Refused` if it is one of other deployments.
 pub async fn find(source: &Deployment, target: &Deployment) -> Result<Option<RunState>> {
-    let Some(run) = RunStore::new(first(target)).load().await? else { return Ok(None) };
+    let Some(run) = RunStore::new(first(target)).load().await? else {
+        return Ok(None);
+    };
     tokio::try_join!(check(&run, source), check(&run, target))?;
     Ok(Some(run))
 }
@@ -31,8 +33,9 @@ pub async fn find(source: &Deployment, target: &Deployment) -> Result<Option<Run
 /// `Refused` if no run is recorded, or one of other deployments.
 pub async fn load(source: &Deployment, target: &Deployment) -> Result<RunState> {
     let none = || {
-        Error::new(Kind::Refused, "no run is recorded on this target")
-            .remedy("check --target; a run is recorded from the moment it begins to copy until it is done")
+        Error::new(Kind::Refused, "no run is recorded on this target").remedy(
+            "check --target; a run is recorded from the moment it begins to copy until it is done",
+        )
     };
     find(source, target).await?.ok_or_else(none)
 }
@@ -49,15 +52,23 @@ pub async fn check(run: &RunState, deployment: &Deployment) -> Result<()> {
     };
     let ids: Vec<&str> = deployment.shards.iter().map(|s| s.id.as_str()).collect();
     let differs = if ids != *shards {
-        Some(format!("its shards were {} and are {}", shards.join(", "), ids.join(", ")))
+        Some(format!(
+            "its shards were {} and are {}",
+            shards.join(", "),
+            ids.join(", ")
+        ))
     } else if let Some(identity) = identity {
         identity.differs(&probe::identity(deployment).await?)
     } else {
         None
     };
-    let Some(differs) = differs else { return Ok(()) };
-    let found =
-        format!("the {side} is not the one that run {}, recorded on this target, was begun with: {differs}", run.id);
+    let Some(differs) = differs else {
+        return Ok(());
+    };
+    let found = format!(
+        "the {side} is not the one that run {}, recorded on this target, was begun with: {differs}",
+        run.id
+    );
     Err(Error::new(Kind::Refused, found).remedy(format!(
         "give the {side} the run was begun with (--{side}); a cancelled run may be wiped whatever the source is: \
          `shardlift migrate --restart`"
@@ -74,8 +85,19 @@ pub fn pair_shards<'a>(run: &RunState, target: &'a Deployment) -> Result<Vec<&'a
         Some(&target.shards[target.shard_index(id)?])
     };
     let lacking = || {
-        Error::new(Kind::Refused, format!("the recorded run {} has shards that this target lacks", run.id))
-            .remedy(format!("add them again, or drop by hand what it copied and `{DATABASE}` on every shard"))
+        Error::new(
+            Kind::Refused,
+            format!(
+                "the recorded run {} has shards that this target lacks",
+                run.id
+            ),
+        )
+        .remedy(format!(
+            "add them again, or drop by hand what it copied and `{DATABASE}` on every shard"
+        ))
     };
-    run.pairs.iter().map(|pair| shard(pair).ok_or_else(lacking)).collect()
+    run.pairs
+        .iter()
+        .map(|pair| shard(pair).ok_or_else(lacking))
+        .collect()
 }

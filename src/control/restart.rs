@@ -26,12 +26,14 @@ const CONNECTIONS: u32 = 2;
 /// `db.collection`, as given by an operator.
 pub fn namespace(text: &str) -> Result<Namespace> {
     match text.split_once('.') {
-        Some((db, coll)) if !db.is_empty() && !coll.is_empty() => {
-            Ok(Namespace { db: db.to_owned(), coll: coll.to_owned() })
-        }
-        _ => {
-            Err(Error::new(Kind::Config, format!("`{text}` is no name of a collection")).remedy("give --ns as db.coll"))
-        }
+        Some((db, coll)) if !db.is_empty() && !coll.is_empty() => Ok(Namespace {
+            db: db.to_owned(),
+            coll: coll.to_owned(),
+        }),
+        _ => Err(
+            Error::new(Kind::Config, format!("`{text}` is no name of a collection"))
+                .remedy("give --ns as db.coll"),
+        ),
     }
 }
 
@@ -59,7 +61,9 @@ pub async fn restart(
     let released = lease.release().await;
     let told = done?;
     released?;
-    Ok(format!("{told}; the same `shardlift migrate` as before goes on and copies them anew"))
+    Ok(format!(
+        "{told}; the same `shardlift migrate` as before goes on and copies them anew"
+    ))
 }
 
 async fn restart_alone(
@@ -87,7 +91,10 @@ async fn restart_alone(
     // And one of this command after its end would meet the next process: that
     // one waits until these connections are gone.
     let client = shard.data_client(&begun.app_name, CONNECTIONS)?;
-    let shard = &Shard { client: client.clone(), ..shard.clone() };
+    let shard = &Shard {
+        client: client.clone(),
+        ..shard.clone()
+    };
     let store = &store.over(shard);
     let done = async {
         let states = states(&run, target, store, pair).await?;
@@ -95,7 +102,17 @@ async fn restart_alone(
             Some(ns) => one_collection(shard, store, &states[pair], source_shard, ns).await,
             None => {
                 let run = &run;
-                Anew { source, target, run, pair, shard, store, range_bytes }.begin(&states).await
+                Anew {
+                    source,
+                    target,
+                    run,
+                    pair,
+                    shard,
+                    store,
+                    range_bytes,
+                }
+                .begin(&states)
+                .await
             }
         }
     };
@@ -106,25 +123,53 @@ async fn restart_alone(
 
 fn pair_of(run: &RunState, source_shard: &str) -> Result<usize> {
     let unknown = || {
-        Error::new(Kind::Refused, format!("the recorded run has no source shard {source_shard}"))
-            .remedy(format!("its source shards are: {}", run.source_shards.join(", ")))
+        Error::new(
+            Kind::Refused,
+            format!("the recorded run has no source shard {source_shard}"),
+        )
+        .remedy(format!(
+            "its source shards are: {}",
+            run.source_shards.join(", ")
+        ))
     };
-    run.source_shards.iter().position(|id| id == source_shard).ok_or_else(unknown)
+    run.source_shards
+        .iter()
+        .position(|id| id == source_shard)
+        .ok_or_else(unknown)
 }
 
 /// Of all pairs; that of `pair` over this command's own connections.
-async fn states(run: &RunState, target: &Deployment, own: &PairStore, pair: usize) -> Result<Vec<PairState>> {
+async fn states(
+    run: &RunState,
+    target: &Deployment,
+    own: &PairStore,
+    pair: usize,
+) -> Result<Vec<PairState>> {
     let shards = recorded::pair_shards(run, target)?;
     let load = |(index, shard): (usize, &Shard)| {
-        let store = if index == pair { own.clone() } else { PairStore::new(shard, &run.id, index) };
+        let store = if index == pair {
+            own.clone()
+        } else {
+            PairStore::new(shard, &run.id, index)
+        };
         async move { store.load().await }
     };
     let states = try_join_all(shards.into_iter().enumerate().map(load)).await?;
     let torn = |index: usize| {
-        Error::new(Kind::Refused, format!("no whole plan is recorded for source shard {}", run.source_shards[index]))
-            .remedy("wipe and begin anew: `shardlift migrate --restart`")
+        Error::new(
+            Kind::Refused,
+            format!(
+                "no whole plan is recorded for source shard {}",
+                run.source_shards[index]
+            ),
+        )
+        .remedy("wipe and begin anew: `shardlift migrate --restart`")
     };
-    states.into_iter().enumerate().map(|(index, state)| state.ok_or_else(|| torn(index))).collect()
+    states
+        .into_iter()
+        .enumerate()
+        .map(|(index, state)| state.ok_or_else(|| torn(index)))
+        .collect()
 }
 
 async fn one_collection(
@@ -137,10 +182,15 @@ async fn one_collection(
     let chosen = state.collections.iter().filter(|c| !c.dead && c.ns == *ns);
     let chosen: Vec<Uuid> = chosen.map(|c| c.uuid).collect();
     if chosen.is_empty() {
-        return Err(Error::new(Kind::Refused, format!("the recorded run has no {ns} on source shard {source_shard}"))
-            .remedy("check --ns; without it all collections of the shard are copied anew"));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the recorded run has no {ns} on source shard {source_shard}"),
+        )
+        .remedy("check --ns; without it all collections of the shard are copied anew"));
     }
     store.mark_wiping(&chosen, true).await?;
     let count = emptying::finish_wipes(shard, store).await?;
-    Ok(format!("collections of source shard {source_shard} emptied on the target: {count}"))
+    Ok(format!(
+        "collections of source shard {source_shard} emptied on the target: {count}"
+    ))
 }

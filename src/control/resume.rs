@@ -24,7 +24,13 @@ use crate::state::{CollectionState, PairState, UnitState};
 ///
 /// # Errors
 /// `RolledOff` if what the pair needs is neither on the source nor in the spool.
-pub async fn settle(target: &Shard, store: &PairStore, feed: &Feed, state: &mut PairState, run: &Run) -> Result<()> {
+pub async fn settle(
+    target: &Shard,
+    store: &PairStore,
+    feed: &Feed,
+    state: &mut PairState,
+    run: &Run,
+) -> Result<()> {
     let (resume, applied) = (state.resume.position, state.applied.position);
     if !feed.holds(resume).await? {
         if applied <= resume || !feed.holds(applied).await? {
@@ -48,7 +54,9 @@ pub async fn settle(target: &Shard, store: &PairStore, feed: &Feed, state: &mut 
 }
 
 async fn give_up(target: &Shard, store: &PairStore, state: &mut PairState) -> Result<()> {
-    let lost: Vec<(Uuid, usize)> = units_in_flight(state).map(|(collection, unit)| (collection.uuid, unit)).collect();
+    let lost: Vec<(Uuid, usize)> = units_in_flight(state)
+        .map(|(collection, unit)| (collection.uuid, unit))
+        .collect();
     emptying::wipe_units(target, store, &lost).await?;
     failpoint::hit("units-waiting");
     wait_anew(state, &lost);
@@ -88,7 +96,11 @@ impl fmt::Display for Lost {
             return write!(f, "no range");
         }
         let left_out = named.len().saturating_sub(NAMED_MAX);
-        write!(f, "{units} ranges in flight ({}", named[..named.len().min(NAMED_MAX)].join("; "))?;
+        write!(
+            f,
+            "{units} ranges in flight ({}",
+            named[..named.len().min(NAMED_MAX)].join("; ")
+        )?;
         if 0 < left_out {
             write!(f, "; and {left_out} more collections")?;
         }
@@ -108,11 +120,20 @@ fn lost_units(state: &PairState) -> Lost {
             None => named.push((name, vec![number])),
         }
     }
-    Lost(named.into_iter().map(|(name, units)| format!("{name}: {}", units.join(", "))).collect(), count)
+    Lost(
+        named
+            .into_iter()
+            .map(|(name, units)| format!("{name}: {}", units.join(", ")))
+            .collect(),
+        count,
+    )
 }
 
 async fn lost_whole(feed: &Feed, state: &PairState) -> Result<Error> {
-    let (applied, oldest) = (state.applied.position, feed.oldest_on_source().await?.unwrap_or(Position::MAX));
+    let (applied, oldest) = (
+        state.applied.position,
+        feed.oldest_on_source().await?.unwrap_or(Position::MAX),
+    );
     let seconds = oldest.seconds().saturating_sub(applied.seconds());
     let place = match state.resume.position < applied {
         true => "even without the ranges in flight its copy needs it from there",
@@ -134,20 +155,45 @@ mod tests {
 
     #[test]
     fn all_units_in_flight_are_lost_wherever_their_fences_lie() {
-        let at = |raw| Mark { position: Position::from_raw(raw), term: 1 };
+        let at = |raw| Mark {
+            position: Position::from_raw(raw),
+            term: 1,
+        };
         let copying = |raw| UnitState::Copying(Position::from_raw(raw));
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
         let collection = CollectionState {
             dead: false,
             options: RawDocumentBuf::new(),
             bounds: (0..4).map(RawBson::Int32).collect(),
-            units: vec![copying(5), UnitState::Waiting, copying(9), copying(10), UnitState::Settled],
+            units: vec![
+                copying(5),
+                UnitState::Waiting,
+                copying(9),
+                copying(10),
+                UnitState::Settled,
+            ],
             ..CollectionState::dead(Uuid::new(), &ns)
         };
-        let dead = CollectionState { units: vec![copying(1)], ..CollectionState::dead(Uuid::new(), &ns) };
+        let dead = CollectionState {
+            units: vec![copying(1)],
+            ..CollectionState::dead(Uuid::new(), &ns)
+        };
         let collections = vec![collection, dead];
-        let state = PairState { resume: at(4), applied: at(10), catalog_position: Position::default(), collections };
-        assert_eq!(units_in_flight(&state).map(|(_, unit)| unit).collect::<Vec<_>>(), [0, 2, 3]);
+        let state = PairState {
+            resume: at(4),
+            applied: at(10),
+            catalog_position: Position::default(),
+            collections,
+        };
+        assert_eq!(
+            units_in_flight(&state)
+                .map(|(_, unit)| unit)
+                .collect::<Vec<_>>(),
+            [0, 2, 3]
+        );
         assert_eq!(
             lost_units(&state).to_string(),
             "3 ranges in flight (d.c: 1 of 5, 3 of 5, 4 of 5), which are emptied on the target and copied anew"

@@ -107,7 +107,11 @@ impl Run {
             cutovers_given_up: 0,
             recoveries: 0,
         };
-        Arc::new(Run { started: Instant::now(), obstacles: Obstacles::default(), state: Mutex::new(state) })
+        Arc::new(Run {
+            started: Instant::now(),
+            obstacles: Obstacles::default(),
+            state: Mutex::new(state),
+        })
     }
 
     pub fn id(&self) -> String {
@@ -134,7 +138,9 @@ impl Run {
     pub fn metrics_of(&self, name: &str) -> Arc<PairMetrics> {
         let state = self.state.lock();
         let known = state.pairs.iter().find(|(known, _)| known == name);
-        known.map(|(_, metrics)| metrics.clone()).unwrap_or_default()
+        known
+            .map(|(_, metrics)| metrics.clone())
+            .unwrap_or_default()
     }
 
     pub fn set_pairs(&self, pairs: Vec<(String, Arc<PairMetrics>)>) {
@@ -165,13 +171,24 @@ impl Run {
 
     /// Unless it was said before.
     pub fn warn_once(&self, warning: String) {
-        if !self.state.lock().warnings.iter().any(|(_, known)| *known == warning) {
+        if !self
+            .state
+            .lock()
+            .warnings
+            .iter()
+            .any(|(_, known)| *known == warning)
+        {
             self.warn(warning);
         }
     }
 
     pub fn warnings(&self) -> Vec<String> {
-        self.state.lock().warnings.iter().map(|(_, warning)| warning.clone()).collect()
+        self.state
+            .lock()
+            .warnings
+            .iter()
+            .map(|(_, warning)| warning.clone())
+            .collect()
     }
 
     pub fn fail(&self, phase: Phase, error: String) {
@@ -201,19 +218,36 @@ impl Run {
 
     /// Sum of one counter over all pairs.
     pub fn sum(&self, counter: impl Fn(&PairMetrics) -> u64) -> u64 {
-        self.state.lock().pairs.iter().map(|(_, metrics)| counter(metrics)).sum()
+        self.state
+            .lock()
+            .pairs
+            .iter()
+            .map(|(_, metrics)| counter(metrics))
+            .sum()
     }
 
     /// Largest value of one gauge over all pairs.
     pub fn max(&self, gauge: impl Fn(&PairMetrics) -> u64) -> u64 {
-        self.state.lock().pairs.iter().map(|(_, metrics)| gauge(metrics)).max().unwrap_or(0)
+        self.state
+            .lock()
+            .pairs
+            .iter()
+            .map(|(_, metrics)| gauge(metrics))
+            .max()
+            .unwrap_or(0)
     }
 
     /// What stands in the way of a cutover now; a pair's with its name in front.
     pub fn all_obstacles(&self) -> Vec<String> {
         let mut all = self.obstacles.texts();
         for (name, metrics) in &self.state.lock().pairs {
-            all.extend(metrics.obstacles.texts().into_iter().map(|text| format!("{name}: {text}")));
+            all.extend(
+                metrics
+                    .obstacles
+                    .texts()
+                    .into_iter()
+                    .map(|text| format!("{name}: {text}")),
+            );
         }
         all
     }
@@ -239,7 +273,11 @@ impl Run {
             can_cutover: phase == Phase::Ready,
             lag_ms,
             lag_ms_max,
-            pairs: state.pairs.iter().map(|(name, metrics)| PairSnapshot::of(name, metrics)).collect(),
+            pairs: state
+                .pairs
+                .iter()
+                .map(|(name, metrics)| PairSnapshot::of(name, metrics))
+                .collect(),
             obstacles,
             warnings,
             last_cutover: state.last_cutover.clone(),

@@ -52,7 +52,10 @@ pub struct Balancers {
 
 impl Balancers {
     pub fn recorded(run: &RunState) -> Self {
-        let found = |enabled, settings: &Option<_>| Found { enabled, settings: settings.clone() };
+        let found = |enabled, settings: &Option<_>| Found {
+            enabled,
+            settings: settings.clone(),
+        };
         Balancers {
             source: found(run.source_balancer, &run.source_settings),
             target: found(run.target_balancer, &run.target_settings),
@@ -60,7 +63,9 @@ impl Balancers {
     }
 
     pub fn any_was_on(&self) -> bool {
-        [&self.source, &self.target].iter().any(|found| found.enabled == Some(true))
+        [&self.source, &self.target]
+            .iter()
+            .any(|found| found.enabled == Some(true))
     }
 }
 
@@ -87,14 +92,20 @@ pub async fn validate(sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()
     if failed.is_empty() {
         return Ok(());
     }
-    let found: Vec<String> = failed.iter().map(|c| format!("{}: {}", c.name, c.found)).collect();
+    let found: Vec<String> = failed
+        .iter()
+        .map(|c| format!("{}: {}", c.name, c.found))
+        .collect();
     let remedies: Vec<&str> = failed.iter().filter_map(|c| c.remedy.as_deref()).collect();
     Err(Error::new(Kind::Refused, found.join("; ")).remedy(remedies.join("; ")))
 }
 
 /// What is set of each balancer, before anything is stopped.
 pub async fn balancers(sides: &Sides) -> Result<Balancers> {
-    let (source, target) = tokio::try_join!(balancer::found(&sides.source), balancer::found(&sides.target))?;
+    let (source, target) = tokio::try_join!(
+        balancer::found(&sides.source),
+        balancer::found(&sides.target)
+    )?;
     Ok(Balancers { source, target })
 }
 
@@ -107,25 +118,42 @@ pub async fn stop_balancers(sides: &Sides) -> Result<()> {
 /// Puts both balancers back; a failure is a loud warning (the migration itself
 /// has its outcome already).
 pub async fn restore_balancers(sides: &Sides, found: &Balancers, run: &Run) {
-    for (side, found) in [(&sides.source, &found.source), (&sides.target, &found.target)] {
+    for (side, found) in [
+        (&sides.source, &found.source),
+        (&sides.target, &found.target),
+    ] {
         if let Err(e) = balancer::restore(side, found).await {
-            run.warn(format!("the balancer of the {} could not be put back: {e}", side.side));
+            run.warn(format!(
+                "the balancer of the {} could not be put back: {e}",
+                side.side
+            ));
         }
     }
 }
 
 /// Begins a new incarnation of every pair and starts it from the recorded state.
 pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<Running> {
-    let Opened { sides, stores, feeds, .. } = opened;
+    let Opened {
+        sides,
+        stores,
+        feeds,
+        ..
+    } = opened;
     let limits = limits(config, sides.pairs.len())?;
-    let begun =
-        try_join_all((0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max))).await?;
+    let begun = try_join_all(
+        (0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max)),
+    )
+    .await?;
     // IMPORTANT: only now: an older incarnation may have recorded more until then.
     let mut states = stores.load_pairs().await?;
     layout::zones::forget_temporary(&sides.target).await?;
     let made = catalog::read(&sides.target).await?;
     let versions = laid_out::check(sides, &mut states, &made).await?;
-    for (begun, versions) in begun.iter().zip(&versions).filter(|(_, versions)| !versions.is_empty()) {
+    for (begun, versions) in begun
+        .iter()
+        .zip(&versions)
+        .filter(|(_, versions)| !versions.is_empty())
+    {
         begun.store.set_versions(versions).await?;
     }
     let dropped = dropped_on_target(&states, &made);
@@ -133,35 +161,62 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     check_dropped_by_us(&states, &gone, &dropped)?;
     gone.iter_mut().for_each(|gone| gone.extend(&dropped));
     let places = begun.iter().zip(feeds).zip(&mut states);
-    try_join_all(places.map(|((begun, feed), state)| resume::settle(&begun.target, &begun.store, feed, state, run)))
-        .await?;
+    try_join_all(places.map(|((begun, feed), state)| {
+        resume::settle(&begun.target, &begun.store, feed, state, run)
+    }))
+    .await?;
     let newest = listing::newest(&sides.source).await?;
     let listers = Lister::of_all(&sides.source, &run.id(), limits.away_max);
-    let views = Views::new(sides.clone(), begun.iter().map(|begun| begun.target.clone()).collect());
-    let coordinator = Coordinator::new(sides.clone(), views, listers.clone(), &states, dropped, limits.away_max);
+    let views = Views::new(
+        sides.clone(),
+        begun.iter().map(|begun| begun.target.clone()).collect(),
+    );
+    let coordinator = Coordinator::new(
+        sides.clone(),
+        views,
+        listers.clone(),
+        &states,
+        dropped,
+        limits.away_max,
+    );
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
-    let plans = states.enumerate().map(|(index, ((state, Writing { begun, store, .. }), newest))| Plan {
-        index,
-        begun,
-        source: sides.source.shards[index].clone(),
-        lister: listers[index].clone(),
-        target: sides.target.shards[sides.pairs[index]].clone(),
-        state,
-        store,
-        feed: feeds[index].clone(),
-        gone: gone[index].clone(),
-        clock: newest.clock,
-        run: run.id(),
-        requests: requests.clone(),
-        metrics: run.metrics_of(&sides.pair_name(index)),
-        name: sides.pair_name(index),
-        limits,
-    });
-    let started = join_all(plans.map(Pair::start)).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let plans = states.enumerate().map(
+        |(index, ((state, Writing { begun, store, .. }), newest))| Plan {
+            index,
+            begun,
+            source: sides.source.shards[index].clone(),
+            lister: listers[index].clone(),
+            target: sides.target.shards[sides.pairs[index]].clone(),
+            state,
+            store,
+            feed: feeds[index].clone(),
+            gone: gone[index].clone(),
+            clock: newest.clock,
+            run: run.id(),
+            requests: requests.clone(),
+            metrics: run.metrics_of(&sides.pair_name(index)),
+            name: sides.pair_name(index),
+            limits,
+        },
+    );
+    let started = join_all(plans.map(Pair::start))
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     let (pairs, tasks): (Vec<_>, Vec<_>) = started.into_iter().unzip();
-    run.set_pairs(pairs.iter().map(|pair| (pair.name.clone(), pair.metrics.clone())).collect());
-    Ok(Running { pairs, tasks, coordinator, ddl })
+    run.set_pairs(
+        pairs
+            .iter()
+            .map(|pair| (pair.name.clone(), pair.metrics.clone()))
+            .collect(),
+    );
+    Ok(Running {
+        pairs,
+        tasks,
+        coordinator,
+        ddl,
+    })
 }
 
 /// A pair's new incarnation, and what it reaches the target's shard by.
@@ -173,17 +228,30 @@ struct Writing {
 
 /// Waits until this process is the only one that writes, and completes what an
 /// interrupted process left half deleted.
-async fn begin(sides: &Sides, stores: &Stores, pair: usize, run: &Run, away_max: Duration) -> Result<Writing> {
+async fn begin(
+    sides: &Sides,
+    stores: &Stores,
+    pair: usize,
+    run: &Run,
+    away_max: Duration,
+) -> Result<Writing> {
     let (target, store) = (&sides.target.shards[sides.pairs[pair]], &stores.pairs[pair]);
     let begun = incarnation::begin(target, store, &run.id(), pair, OLDER_WAIT).await?;
     let client = target.data_client(&begun.app_name, STATE_CONNECTIONS)?;
-    let target = Shard { client, ..target.clone() };
+    let target = Shard {
+        client,
+        ..target.clone()
+    };
     let store = store.over(&target).waiting(away_max);
     // IMPORTANT: the first command of these connections. A younger incarnation
     // that began meanwhile makes it fail, or sees them and waits.
     store.checkpoint(None).await?;
     emptying::finish_wipes(&target, &store).await?;
-    Ok(Writing { begun, target, store })
+    Ok(Writing {
+        begun,
+        target,
+        store,
+    })
 }
 
 /// UUIDs each pair tracks that its source shard no longer has: their drops are
@@ -194,7 +262,13 @@ async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>>
         let alive: Vec<_> = state.collections.iter().filter(|c| !c.dead).collect();
         let databases: BTreeSet<&str> = alive.iter().map(|c| c.ns.db.as_str()).collect();
         let there = catalog::local_uuids(shard, databases).await?;
-        gone.push(alive.iter().map(|c| c.uuid).filter(|uuid| !there.contains(uuid)).collect());
+        gone.push(
+            alive
+                .iter()
+                .map(|c| c.uuid)
+                .filter(|uuid| !there.contains(uuid))
+                .collect(),
+        );
     }
     Ok(gone)
 }
@@ -205,16 +279,28 @@ async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>>
 fn dropped_on_target(states: &[PairState], made: &Catalog) -> HashSet<Uuid> {
     let there: HashSet<Uuid> = made.collections.iter().filter_map(|c| c.uuid).collect();
     let all = states.iter().flat_map(|state| &state.collections);
-    all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made))).map(|c| c.uuid).collect()
+    all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made)))
+        .map(|c| c.uuid)
+        .collect()
 }
 
 /// A drop is made on the target when every pair has met it: then no source shard
 /// lists the collection.
-fn check_dropped_by_us(states: &[PairState], gone: &[HashSet<Uuid>], dropped: &HashSet<Uuid>) -> Result<()> {
+fn check_dropped_by_us(
+    states: &[PairState],
+    gone: &[HashSet<Uuid>],
+    dropped: &HashSet<Uuid>,
+) -> Result<()> {
     for (state, gone) in states.iter().zip(gone) {
-        let alive = state.collections.iter().filter(|c| !c.dead && !gone.contains(&c.uuid));
+        let alive = state
+            .collections
+            .iter()
+            .filter(|c| !c.dead && !gone.contains(&c.uuid));
         if let Some(lost) = alive.into_iter().find(|c| dropped.contains(&c.uuid)) {
-            let found = format!("{} was dropped or recreated on the target by somebody else", lost.ns);
+            let found = format!(
+                "{} was dropped or recreated on the target by somebody else",
+                lost.ns
+            );
             return Err(Error::new(Kind::Unsupported, found)
                 .remedy("leave the target alone while a run is on; begin anew with `shardlift migrate --restart`"));
         }
@@ -233,8 +319,13 @@ pub fn limits(config: &Config, pairs: usize) -> Result<Limits> {
     let memory_bytes = config.memory_bytes() / pairs.max(1);
     if memory_bytes < MEMORY_PER_PAIR_MIN {
         let least_mb = (MEMORY_PER_PAIR_MIN * pairs) >> 20;
-        let found = format!("memory_mb is {}, too little for {pairs} pairs", config.memory_mb);
-        return Err(Error::new(Kind::Config, found).remedy(format!("set memory_mb to {least_mb} or more")));
+        let found = format!(
+            "memory_mb is {}, too little for {pairs} pairs",
+            config.memory_mb
+        );
+        return Err(
+            Error::new(Kind::Config, found).remedy(format!("set memory_mb to {least_mb} or more"))
+        );
     }
     Ok(Limits {
         memory_bytes,
@@ -243,6 +334,9 @@ pub fn limits(config: &Config, pairs: usize) -> Result<Limits> {
         checkpoint: Duration::from_millis(config.checkpoint_ms),
         scans: config.scans,
         lanes: config.lanes,
-        flush: FlushLimits { ops_max: config.bulk_ops_max, bytes_max: config.bulk_bytes_max() },
+        flush: FlushLimits {
+            ops_max: config.bulk_ops_max,
+            bytes_max: config.bulk_bytes_max(),
+        },
     })
 }

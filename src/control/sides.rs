@@ -24,12 +24,19 @@ impl Sides {
         let source = connect(Side::Source, config.source.expose(), timeout);
         let target = connect(Side::Target, config.target.expose(), timeout);
         let (source, target) = tokio::try_join!(source, target)?;
-        Ok(Sides { source: Arc::new(source), target: Arc::new(target), pairs: Vec::new() })
+        Ok(Sides {
+            source: Arc::new(source),
+            target: Arc::new(target),
+            pairs: Vec::new(),
+        })
     }
 
     /// What people call a pair.
     pub fn pair_name(&self, pair: usize) -> String {
-        format!("{} → {}", self.source.shards[pair].id, self.target.shards[self.pairs[pair]].id)
+        format!(
+            "{} → {}",
+            self.source.shards[pair].id, self.target.shards[self.pairs[pair]].id
+        )
     }
 
     /// Maps source shards to target shards: as told, the rest by sorted id.
@@ -39,24 +46,47 @@ impl Sides {
     pub fn map(mut self, told: &[(String, String)]) -> Result<Self> {
         let (source, target) = (&self.source.shards, &self.target.shards);
         if source.len() != target.len() {
-            let found = format!("the source has {} shards, the target {}", source.len(), target.len());
-            return Err(Error::new(Kind::Refused, found).remedy("give the target as many shards as the source has"));
+            let found = format!(
+                "the source has {} shards, the target {}",
+                source.len(),
+                target.len()
+            );
+            return Err(Error::new(Kind::Refused, found)
+                .remedy("give the target as many shards as the source has"));
         }
         let mut chosen: HashMap<usize, usize> = HashMap::new();
         for (from, to) in told {
             let unknown = |side: &Deployment, id: &str| {
                 let ids: Vec<&str> = side.shards.iter().map(|s| s.id.as_str()).collect();
-                Error::new(Kind::Config, format!("map names shard `{id}`, which the {} does not have", side.side))
-                    .remedy(format!("its shards are: {}", ids.join(", ")))
+                Error::new(
+                    Kind::Config,
+                    format!(
+                        "map names shard `{id}`, which the {} does not have",
+                        side.side
+                    ),
+                )
+                .remedy(format!("its shards are: {}", ids.join(", ")))
             };
-            let source = self.source.shard_index(from).ok_or_else(|| unknown(&self.source, from))?;
-            let target = self.target.shard_index(to).ok_or_else(|| unknown(&self.target, to))?;
+            let source = self
+                .source
+                .shard_index(from)
+                .ok_or_else(|| unknown(&self.source, from))?;
+            let target = self
+                .target
+                .shard_index(to)
+                .ok_or_else(|| unknown(&self.target, to))?;
             if chosen.values().any(|t| *t == target) || chosen.insert(source, target).is_some() {
-                return Err(Error::new(Kind::Config, format!("map names shard `{from}` or `{to}` twice"))
-                    .remedy("give every shard at most one partner"));
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("map names shard `{from}` or `{to}` twice"),
+                )
+                .remedy("give every shard at most one partner"));
             }
         }
-        let mut free = (0..target.len()).filter(|t| !chosen.values().any(|c| c == t)).collect::<Vec<_>>().into_iter();
+        let mut free = (0..target.len())
+            .filter(|t| !chosen.values().any(|c| c == t))
+            .collect::<Vec<_>>()
+            .into_iter();
         let partner = |source| chosen.get(&source).copied().or_else(|| free.next());
         self.pairs = (0..source.len()).filter_map(partner).collect();
         Ok(self)

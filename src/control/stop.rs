@@ -23,8 +23,12 @@ impl Stop {
     /// # Errors
     /// `Internal` if the system takes no signal handlers.
     pub fn listen() -> Result<Self> {
-        let handler = |kind| signal(kind).map_err(|e| Error::internal(format!("no signal handler: {e}")));
-        let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+        let handler =
+            |kind| signal(kind).map_err(|e| Error::internal(format!("no signal handler: {e}")));
+        let (mut interrupt, mut terminate) = (
+            handler(SignalKind::interrupt())?,
+            handler(SignalKind::terminate())?,
+        );
         let (asked, stop) = watch::channel(false);
         tokio::spawn(async move {
             for first in [true, false] {
@@ -39,7 +43,10 @@ impl Stop {
             }
             std::process::exit(i32::from(Kind::Cancelled.exit_code()));
         });
-        Ok(Stop { signals: stop, cancelled_by: Mutex::default() })
+        Ok(Stop {
+            signals: stop,
+            cancelled_by: Mutex::default(),
+        })
     }
 
     /// The operator cancels the run, which ends by the returned error.

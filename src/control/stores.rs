@@ -19,17 +19,28 @@ impl Stores {
     /// `sides` are mapped.
     pub fn new(sides: &Sides, run: &str) -> Self {
         let target = |index: usize| &sides.target.shards[sides.pairs[index]];
-        let pairs = (0..sides.pairs.len()).map(|index| PairStore::new(target(index), run, index)).collect();
-        Stores { run: RunStore::new(&sides.target.shards[0]), pairs }
+        let pairs = (0..sides.pairs.len())
+            .map(|index| PairStore::new(target(index), run, index))
+            .collect();
+        Stores {
+            run: RunStore::new(&sides.target.shards[0]),
+            pairs,
+        }
     }
 
     pub async fn load_pairs(&self) -> Result<Vec<PairState>> {
         let states = try_join_all(self.pairs.iter().map(|store| store.load())).await?;
         let missing = || {
-            Error::new(Kind::Unsupported, "a target shard no longer holds the state of its pair")
-                .remedy("begin anew with `shardlift migrate --restart`")
+            Error::new(
+                Kind::Unsupported,
+                "a target shard no longer holds the state of its pair",
+            )
+            .remedy("begin anew with `shardlift migrate --restart`")
         };
-        states.into_iter().map(|state| state.ok_or_else(missing)).collect()
+        states
+            .into_iter()
+            .map(|state| state.ok_or_else(missing))
+            .collect()
     }
 
     /// Removes all of it, the run's own last: as long as that is there, a restart

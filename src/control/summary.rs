@@ -35,7 +35,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub fn of(run: &Run, verified: Option<verify::Report>, cutover_ms: u64, late_writes: u64) -> Self {
+    pub fn of(
+        run: &Run,
+        verified: Option<verify::Report>,
+        cutover_ms: u64,
+        late_writes: u64,
+    ) -> Self {
         Summary {
             run_id: run.id(),
             documents_copied: run.sum(|m| m.documents_copied.load(Relaxed)),
@@ -59,7 +64,11 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "run {} is done after {:.1} s", self.run_id, self.elapsed_s)?;
+        writeln!(
+            f,
+            "run {} is done after {:.1} s",
+            self.run_id, self.elapsed_s
+        )?;
         let mb = self.bytes_copied as f64 / 1e6;
         writeln!(
             f,
@@ -74,7 +83,11 @@ impl fmt::Display for Summary {
         writeln!(f, "indexes   {} built", self.indexes_built)?;
         match &self.verified {
             Some(report) => {
-                writeln!(f, "verified  {} collections, {} documents equal", report.collections, report.documents)?;
+                writeln!(
+                    f,
+                    "verified  {} collections, {} documents equal",
+                    report.collections, report.documents
+                )?;
                 let (ahead, again) = (report.documents_ahead, report.documents_rechecked);
                 if 0 < ahead {
                     writeln!(
@@ -86,6 +99,8 @@ impl fmt::Display for Summary {
             None => writeln!(f, "verified  nothing, as configured")?,
         }
         writeln!(f, "cutover   {} ms", self.cutover_ms)?;
-        self.warnings.iter().try_for_each(|warning| writeln!(f, "WARNING   {}", plain::line(warning)))
+        self.warnings
+            .iter()
+            .try_for_each(|warning| writeln!(f, "WARNING   {}", plain::line(warning)))
     }
 }

@@ -32,16 +32,29 @@ pub struct Check {
 
 impl Check {
     fn pass(name: &'static str, found: impl Into<String>) -> Self {
-        Check { name, ok: true, found: found.into(), remedy: None }
+        Check {
+            name,
+            ok: true,
+            found: found.into(),
+            remedy: None,
+        }
     }
 
     fn fail(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Check { name, ok: false, found: found.into(), remedy: Some(remedy.into()) }
+        Check {
+            name,
+            ok: false,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
     }
 
     /// Fit, but the operator should know.
     fn warn(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Check { ok: true, ..Check::fail(name, found, remedy) }
+        Check {
+            ok: true,
+            ..Check::fail(name, found, remedy)
+        }
     }
 
     /// A check whose question the server did not answer has failed.
@@ -50,13 +63,25 @@ impl Check {
     }
 
     fn unanswered(name: &'static str, e: &Error) -> Self {
-        let remedy = e.remedy.clone().unwrap_or_else(|| "see the message of the server".to_owned());
+        let remedy = e
+            .remedy
+            .clone()
+            .unwrap_or_else(|| "see the message of the server".to_owned());
         Check::fail(name, e.message.clone(), remedy)
     }
 
     /// Passes if nothing was found to be wrong.
-    fn none_of(name: &'static str, wrong: &[String], good: impl Into<String>, remedy: impl Into<String>) -> Self {
-        if wrong.is_empty() { Check::pass(name, good) } else { Check::fail(name, listed(wrong), remedy) }
+    fn none_of(
+        name: &'static str,
+        wrong: &[String],
+        good: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        if wrong.is_empty() {
+            Check::pass(name, good)
+        } else {
+            Check::fail(name, listed(wrong), remedy)
+        }
     }
 }
 
@@ -73,7 +98,12 @@ const NAMES_MAX: usize = 10;
 
 /// Names in one line, the first few of many.
 fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(NAMES_MAX)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(NAMES_MAX) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -52,7 +52,9 @@ impl Views {
 
     /// Drops what has this name: a view (`is_there`).
     pub async fn drop(&self, ns: &Namespace) -> Result<()> {
-        let Some(primary) = catalog::primary_of(&self.sides.target, &ns.db).await? else { return Ok(()) };
+        let Some(primary) = catalog::primary_of(&self.sides.target, &ns.db).await? else {
+            return Ok(());
+        };
         let command = rawdoc! { "drop": ns.coll.as_str(), "writeConcern": { "w": "majority" } };
         match admin::run_once(&self.targets[primary].client, &ns.db, &command).await {
             Err(e) if e.code != Some(CODE_NAMESPACE_NOT_FOUND) => {

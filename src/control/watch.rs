@@ -48,7 +48,11 @@ pub struct Watch {
 
 impl Watch {
     pub fn new(sides: &Sides, coordinator: &Arc<Coordinator>) -> Self {
-        Watch { sides: sides.clone(), coordinator: coordinator.clone(), homes: Mutex::default() }
+        Watch {
+            sides: sides.clone(),
+            coordinator: coordinator.clone(),
+            homes: Mutex::default(),
+        }
     }
 
     /// Watches until something changed.
@@ -60,7 +64,8 @@ impl Watch {
                 _ if run.phase() == Phase::Done => std::future::pending().await,
                 Ok(unrest) => {
                     run.obstacles.clear(BLIND);
-                    run.obstacles.put(UNREST, (!unrest.is_empty()).then(|| unrest.join("; ")));
+                    run.obstacles
+                        .put(UNREST, (!unrest.is_empty()).then(|| unrest.join("; ")));
                     Instant::now() + INTERVAL
                 }
                 Err(e) if e.kind == Kind::Unsupported => return e,
@@ -88,18 +93,28 @@ impl Watch {
         // First what is laid out: a collection made between the two is then not looked at.
         let laid_out = self.coordinator.laid_out();
         let made = self.coordinator.made();
-        let (source, target) = tokio::try_join!(self.look(&self.sides.source), self.look(&self.sides.target))?;
+        let (source, target) =
+            tokio::try_join!(self.look(&self.sides.source), self.look(&self.sides.target))?;
         self.check_homes(&laid_out, &source.versions)?;
         let mut changes = Vec::new();
         for (uuid, collection) in &laid_out {
             let on_source = self.on_source(*uuid, collection, &source.versions).await?;
-            let on_target = self.on_target(collection, made.get(uuid), &target.versions).await?;
+            let on_target = self
+                .on_target(collection, made.get(uuid), &target.versions)
+                .await?;
             changes.extend(on_source.map(|change| (uuid, Side::Source, change)));
             changes.extend(on_target.map(|change| (uuid, Side::Target, change)));
         }
         // What was dropped since may be gone, or may have another owner by now.
-        let still = if changes.is_empty() { HashMap::new() } else { self.coordinator.laid_out() };
-        match changes.into_iter().find(|(uuid, ..)| still.contains_key(*uuid)) {
+        let still = if changes.is_empty() {
+            HashMap::new()
+        } else {
+            self.coordinator.laid_out()
+        };
+        match changes
+            .into_iter()
+            .find(|(uuid, ..)| still.contains_key(*uuid))
+        {
             Some((_, side, change)) => Err(changed(side, &change)),
             None => Ok([source.unrest, target.unrest].concat()),
         }
@@ -120,43 +135,89 @@ impl Watch {
     fn check_homes(&self, laid_out: &LaidOut, source: &Versions) -> Result<()> {
         let mut homes = self.homes.lock();
         for (name, home) in &source.databases {
-            let moved = homes.get(name).is_some_and(|before| before.incarnation == home.incarnation && before != home);
-            if moved && laid_out.values().any(|collection| collection.ns.db == *name) {
-                return Err(changed(Side::Source, &format!("the primary shard of database {name} moved")));
+            let moved = homes
+                .get(name)
+                .is_some_and(|before| before.incarnation == home.incarnation && before != home);
+            if moved
+                && laid_out
+                    .values()
+                    .any(|collection| collection.ns.db == *name)
+            {
+                return Err(changed(
+                    Side::Source,
+                    &format!("the primary shard of database {name} moved"),
+                ));
             }
         }
         *homes = source.databases.clone();
         Ok(())
     }
 
-    async fn on_source(&self, uuid: Uuid, before: &Collection, now: &Versions) -> Result<Option<String>> {
+    async fn on_source(
+        &self,
+        uuid: Uuid,
+        before: &Collection,
+        now: &Versions,
+    ) -> Result<Option<String>> {
         let Collection { ns, primary, .. } = before;
         // A drop under way: its metadata goes first, its shards follow one by one.
-        let Some(row) = now.collections.get(&uuid) else { return Ok(None) };
-        let Some(sharded) = &before.sharded else { return Ok(Some(format!("{ns} was sharded"))) };
-        if now.databases.get(&ns.db).is_some_and(|home| home.primary != *primary) {
-            return Ok(Some(format!("the primary shard of database {} moved", ns.db)));
+        let Some(row) = now.collections.get(&uuid) else {
+            return Ok(None);
+        };
+        let Some(sharded) = &before.sharded else {
+            return Ok(Some(format!("{ns} was sharded")));
+        };
+        if now
+            .databases
+            .get(&ns.db)
+            .is_some_and(|home| home.primary != *primary)
+        {
+            return Ok(Some(format!(
+                "the primary shard of database {} moved",
+                ns.db
+            )));
         }
         if sharded.version.is_some_and(|before| is_same(row, &before)) {
             return Ok(None);
         }
-        self.look_closer(&self.sides.source, (uuid, row), || owners::intervals(sharded), sharded.version).await
+        self.look_closer(
+            &self.sides.source,
+            (uuid, row),
+            || owners::intervals(sharded),
+            sharded.version,
+        )
+        .await
     }
 
-    async fn on_target(&self, before: &Collection, made: Option<&Made>, now: &Versions) -> Result<Option<String>> {
+    async fn on_target(
+        &self,
+        before: &Collection,
+        made: Option<&Made>,
+        now: &Versions,
+    ) -> Result<Option<String>> {
         let Collection { ns, primary, .. } = before;
-        if now.databases.get(&ns.db).is_none_or(|home| home.primary != self.sides.pairs[*primary]) {
-            return Ok(Some(format!("the primary shard of database {} moved, or it was dropped", ns.db)));
+        if now
+            .databases
+            .get(&ns.db)
+            .is_none_or(|home| home.primary != self.sides.pairs[*primary])
+        {
+            return Ok(Some(format!(
+                "the primary shard of database {} moved, or it was dropped",
+                ns.db
+            )));
         }
         let Some(made) = made else { return Ok(None) };
         match (&before.sharded, now.collections.get(&made.uuid)) {
             (None, None) => Ok(None),
             (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
             (Some(_), None) => Ok(Some(format!("{ns} was dropped or made anew"))),
-            (Some(_), Some(row)) if made.version.is_some_and(|before| is_same(row, &before)) => Ok(None),
+            (Some(_), Some(row)) if made.version.is_some_and(|before| is_same(row, &before)) => {
+                Ok(None)
+            }
             (Some(sharded), Some(row)) => {
                 let before = || owners::mapped(sharded, &self.sides.pairs);
-                self.look_closer(&self.sides.target, (made.uuid, row), before, made.version).await
+                self.look_closer(&self.sides.target, (made.uuid, row), before, made.version)
+                    .await
             }
         }
     }
@@ -169,11 +230,17 @@ impl Watch {
         before: impl FnOnce() -> Vec<Interval>,
         version: Option<versions::MapVersion>,
     ) -> Result<Option<String>> {
-        let now = within(PATIENCE, &name(side), versions::sharded(side, Some(&row.ns))).await?;
+        let now = within(
+            PATIENCE,
+            &name(side),
+            versions::sharded(side, Some(&row.ns)),
+        )
+        .await?;
         let now = now.into_iter().find(|now| now.uuid == uuid);
         // Dropped since.
         let Some(now) = now else { return Ok(None) };
-        Ok(owners::change(&before(), version, &now.sharded).map(|change| format!("{change} of {} changed", row.ns)))
+        Ok(owners::change(&before(), version, &now.sharded)
+            .map(|change| format!("{change} of {} changed", row.ns)))
     }
 }
 
@@ -195,7 +262,10 @@ fn is_same(row: &Row, before: &versions::MapVersion) -> bool {
 
 /// Newest entry of each source shard that tells of a move.
 fn signs(pairs: &[Arc<Pair>]) -> Vec<Option<Position>> {
-    pairs.iter().map(|pair| pair.with_view(|view| view.move_sign)).collect()
+    pairs
+        .iter()
+        .map(|pair| pair.with_view(|view| view.move_sign))
+        .collect()
 }
 
 pub(super) fn changed(side: Side, what: &str) -> Error {
@@ -205,5 +275,8 @@ pub(super) fn changed(side: Side, what: &str) -> Error {
 }
 
 fn blind(e: &Error) -> String {
-    format!("whether chunks move cannot be seen now: {}; a cutover waits until it can", e.message)
+    format!(
+        "whether chunks move cannot be seen now: {}; a cutover waits until it can",
+        e.message
+    )
 }

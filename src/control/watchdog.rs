@@ -33,7 +33,11 @@ pub async fn progress(pair: Arc<Pair>, patience: Duration) {
             (seen, since) = (now, Instant::now());
             pair.metrics.obstacles.clear("progress");
         } else if patience < since.elapsed() {
-            let found = format!("no progress for {} s: {}", since.elapsed().as_secs(), pair.waits_on());
+            let found = format!(
+                "no progress for {} s: {}",
+                since.elapsed().as_secs(),
+                pair.waits_on()
+            );
             if patience < told.elapsed() {
                 tracing::warn!("{}: {found}", pair.name);
                 told = Instant::now();
@@ -51,7 +55,9 @@ pub async fn stuck(pair: Arc<Pair>) {
         let stuck = pair.stuck(STUCK_PATIENCE);
         pair.metrics.obstacles.put("chores", under_way(&stuck));
         if STUCK_PATIENCE <= told.elapsed() {
-            stuck.iter().for_each(|what| tracing::info!("{}: still {what}", pair.name));
+            stuck
+                .iter()
+                .for_each(|what| tracing::info!("{}: still {what}", pair.name));
             told = Instant::now();
         }
     }
@@ -59,7 +65,12 @@ pub async fn stuck(pair: Arc<Pair>) {
 
 /// The first few in words.
 fn under_way(stuck: &[String]) -> Option<String> {
-    let named = stuck.iter().take(STUCK_TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let named = stuck
+        .iter()
+        .take(STUCK_TOLD_MAX)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("; ");
     match stuck.len().saturating_sub(STUCK_TOLD_MAX) {
         0 => (!stuck.is_empty()).then(|| format!("still {named}")),
         more => Some(format!("still {named}; and {more} more")),
@@ -87,10 +98,19 @@ pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {
     let mut first: Option<Position> = None;
     loop {
         // A frozen server answers never, and the next look asks again.
-        if let Ok(Some(oldest)) = within(WINDOW_PATIENCE, "a source shard", pair.oldest_on_source()).await {
+        if let Ok(Some(oldest)) =
+            within(WINDOW_PATIENCE, "a source shard", pair.oldest_on_source()).await
+        {
             let rolls_over = *first.get_or_insert(oldest) < oldest;
-            let spare_s = pair.resume_position().seconds().saturating_sub(oldest.seconds());
-            let kept_s = pair.metrics.tail_seconds.load(Relaxed).saturating_sub(oldest.seconds());
+            let spare_s = pair
+                .resume_position()
+                .seconds()
+                .saturating_sub(oldest.seconds());
+            let kept_s = pair
+                .metrics
+                .tail_seconds
+                .load(Relaxed)
+                .saturating_sub(oldest.seconds());
             pair.metrics.oplog_kept_s.store(kept_s, Relaxed);
             pair.metrics.oplog_spare_s.store(spare_s, Relaxed);
             let short = rolls_over && spare_s < enough_s;
@@ -112,9 +132,14 @@ mod tests {
 
     #[test]
     fn the_first_few_of_much_that_goes_on_are_named() {
-        let many: Vec<String> = (0..7).map(|i| format!("creating d.c{i} for 20 s")).collect();
+        let many: Vec<String> = (0..7)
+            .map(|i| format!("creating d.c{i} for 20 s"))
+            .collect();
         assert_eq!(under_way(&[]), None);
-        assert_eq!(under_way(&many[..1]).as_deref(), Some("still creating d.c0 for 20 s"));
+        assert_eq!(
+            under_way(&many[..1]).as_deref(),
+            Some("still creating d.c0 for 20 s")
+        );
         assert!(under_way(&many).is_some_and(|text| text.ends_with("d.c4 for 20 s; and 2 more")));
     }
 }

@@ -37,7 +37,9 @@ type Made = BTreeMap<Namespace, BTreeSet<[u8; 16]>>;
 /// state cannot be read: what was copied is not known then.
 pub async fn wipe(target: &Deployment) -> Result<()> {
     let runs = RunStore::new(recorded::first(target));
-    let Some(run) = recorded_run(&runs).await? else { return Ok(()) };
+    let Some(run) = recorded_run(&runs).await? else {
+        return Ok(());
+    };
     // IMPORTANT: first. Nobody may go on with what is half dropped.
     runs.set_stage(Stage::Cancelled).await?;
     let made = made(&run, target).await?;
@@ -59,7 +61,10 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
         PairStore::new(shard, &run.id, 0).remove().await?;
     }
     runs.remove().await?;
-    tracing::info!("run {} is wiped: what it made on the target is dropped", run.id);
+    tracing::info!(
+        "run {} is wiped: what it made on the target is dropped",
+        run.id
+    );
     Ok(())
 }
 
@@ -68,15 +73,24 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
 /// # Errors
 /// As `wipe`.
 pub async fn to_wipe(target: &Deployment) -> Result<BTreeSet<Namespace>> {
-    let Some(run) = recorded_run(&RunStore::new(recorded::first(target))).await? else { return Ok(BTreeSet::new()) };
-    Ok(ours(target, &run).await?.into_iter().map(|collection| collection.ns).collect())
+    let Some(run) = recorded_run(&RunStore::new(recorded::first(target))).await? else {
+        return Ok(BTreeSet::new());
+    };
+    Ok(ours(target, &run)
+        .await?
+        .into_iter()
+        .map(|collection| collection.ns)
+        .collect())
 }
 
 async fn recorded_run(runs: &RunStore) -> Result<Option<RunState>> {
     let run = runs.load().await.map_err(unknown)?;
     if let Some(run) = run.as_ref().filter(|run| run.stage == Stage::Finishing) {
-        return Err(Error::new(Kind::Refused, format!("run {} is past the point of return of its cutover", run.id))
-            .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("run {} is past the point of return of its cutover", run.id),
+        )
+        .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
     }
     Ok(run)
 }
@@ -84,7 +98,11 @@ async fn recorded_run(runs: &RunStore) -> Result<Option<RunState>> {
 async fn made(run: &RunState, target: &Deployment) -> Result<Made> {
     let mut made = Made::new();
     for (pair, shard) in recorded::pair_shards(run, target)?.into_iter().enumerate() {
-        for collection in PairStore::new(shard, &run.id, pair).collections().await.map_err(unknown)? {
+        for collection in PairStore::new(shard, &run.id, pair)
+            .collections()
+            .await
+            .map_err(unknown)?
+        {
             let uuids = made.entry(collection.ns).or_default();
             uuids.extend(collection.target_uuid.map(Uuid::bytes));
         }
@@ -95,8 +113,12 @@ async fn made(run: &RunState, target: &Deployment) -> Result<Made> {
 /// The run's views, then its collections, as they are on the target now.
 async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
     let mut made = made(run, target).await?;
-    let making: BTreeSet<Namespace> =
-        RunStore::new(recorded::first(target)).load_making().await.map_err(unknown)?.into_iter().collect();
+    let making: BTreeSet<Namespace> = RunStore::new(recorded::first(target))
+        .load_making()
+        .await
+        .map_err(unknown)?
+        .into_iter()
+        .collect();
     for ns in &making {
         made.entry(ns.clone()).or_default();
     }
@@ -104,11 +126,16 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
     let is_view = |c: &&Collection| c.kind == CollectionKind::View && run.views.contains(&c.ns);
     let mut ours: Vec<Collection> = now.iter().filter(is_view).cloned().collect();
     for collection in now {
-        let Some(uuids) = made.get(&collection.ns) else { continue };
+        let Some(uuids) = made.get(&collection.ns) else {
+            continue;
+        };
         match is_ours(target, &collection, uuids, making.contains(&collection.ns)).await? {
             true => ours.push(collection),
             false => {
-                tracing::warn!("{} is on the target, but not as the run made it: it stays", collection.ns);
+                tracing::warn!(
+                    "{} is on the target, but not as the run made it: it stays",
+                    collection.ns
+                );
             }
         }
     }
@@ -116,7 +143,8 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
 }
 
 async fn drop_all(target: &Deployment, ours: &[Collection]) -> Result<()> {
-    let (views, collections): (Vec<_>, Vec<_>) = ours.iter().partition(|c| c.kind == CollectionKind::View);
+    let (views, collections): (Vec<_>, Vec<_>) =
+        ours.iter().partition(|c| c.kind == CollectionKind::View);
     for view in views {
         drop_collection(target, view).await?;
     }
@@ -130,7 +158,9 @@ async fn take_back_zones(target: &Deployment, runs: &RunStore) -> Result<()> {
     for (shard, zone) in runs.load_zones().await? {
         match admin::remove_shard_from_zone(&target.entry, &shard, &zone).await {
             Err(e) if e.code == Some(CODE_ZONE_STILL_IN_USE) => {
-                tracing::warn!("zone {zone} of target shard {shard} stays: a collection uses it that is not the run's");
+                tracing::warn!(
+                    "zone {zone} of target shard {shard} stays: a collection uses it that is not the run's"
+                );
             }
             // The shard is gone, and its zones with it.
             Err(e) if e.code == Some(CODE_SHARD_NOT_FOUND) => {}
@@ -154,8 +184,15 @@ async fn is_ours(
     match collection.uuid {
         Some(uuid) if uuids.contains(&uuid.bytes()) => Ok(true),
         Some(_) if uuids.is_empty() || making => {
-            let documents = target.entry.database(&collection.ns.db).collection::<RawDocumentBuf>(&collection.ns.coll);
-            Ok(documents.find_one(doc! {}).projection(doc! {"_id": 1}).await?.is_none())
+            let documents = target
+                .entry
+                .database(&collection.ns.db)
+                .collection::<RawDocumentBuf>(&collection.ns.coll);
+            Ok(documents
+                .find_one(doc! {})
+                .projection(doc! {"_id": 1})
+                .await?
+                .is_none())
         }
         _ => Ok(false),
     }

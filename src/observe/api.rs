@@ -66,12 +66,25 @@ pub async fn serve(
     requests: mpsc::Sender<Request>,
 ) -> Result<Server> {
     let cannot = |e: std::io::Error| {
-        Error::new(Kind::Config, format!("the API cannot listen on 127.0.0.1:{port}: {e}"))
-            .remedy("give another api_port, or 0 for a free one; `shardlift status` shows what runs there")
+        Error::new(
+            Kind::Config,
+            format!("the API cannot listen on 127.0.0.1:{port}: {e}"),
+        )
+        .remedy(
+            "give another api_port, or 0 for a free one; `shardlift status` shows what runs there",
+        )
     };
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(cannot)?;
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .await
+        .map_err(cannot)?;
     let port = listener.local_addr().map_err(cannot)?.port();
-    let run = Arc::new(Run { snapshot, requests, rates: Mutex::default(), seen: Mutex::default(), end: Notify::new() });
+    let run = Arc::new(Run {
+        snapshot,
+        requests,
+        rates: Mutex::default(),
+        seen: Mutex::default(),
+        end: Notify::new(),
+    });
     let (stop, stopped) = oneshot::channel::<()>();
     let sampler = tokio::spawn(sample(run.clone()));
     let serving = axum::serve(listener, router(run.clone())).with_graceful_shutdown(async {
@@ -83,7 +96,12 @@ pub async fn serve(
             tracing::warn!("the API stopped: {e}");
         }
     });
-    Ok(Server { port, run, sampler, _stop: stop })
+    Ok(Server {
+        port,
+        run,
+        sampler,
+        _stop: stop,
+    })
 }
 
 /// A running API; stops on drop.
@@ -99,7 +117,12 @@ impl Server {
     /// To be called when the snapshot is final, before the process ends: gives a
     /// client that follows the status the time to see the end, 3 s at most.
     pub async fn linger(&self) {
-        let waits = self.run.seen.lock().asked.is_some_and(|at| at.elapsed() < LINGER);
+        let waits = self
+            .run
+            .seen
+            .lock()
+            .asked
+            .is_some_and(|at| at.elapsed() < LINGER);
         if waits && !self.run.seen.lock().end {
             let _ = tokio::time::timeout(LINGER, self.run.end.notified()).await;
         }
@@ -149,7 +172,10 @@ impl Run {
         match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err("the run is over and takes no more requests".to_string()),
-            Err(_) => Err(format!("no answer within {} s; see the status", ANSWER_TIMEOUT.as_secs())),
+            Err(_) => Err(format!(
+                "no answer within {} s; see the status",
+                ANSWER_TIMEOUT.as_secs()
+            )),
         }
     }
 }
@@ -168,9 +194,18 @@ fn router(run: Arc<Run>) -> Router {
         .route("/", get(|| async { HELP }))
         .route("/status", get(status))
         .route("/metrics", get(prometheus))
-        .route("/cutover", post(async |State(run): State<Arc<Run>>| sentence(run.ask(Request::Cutover).await)))
-        .route("/cancel", post(async |State(run): State<Arc<Run>>| sentence(run.ask(Request::Cancel).await)))
-        .route("/api/v1/progress", get(async |State(run): State<Arc<Run>>| Json(mongosync::progress(&run.snapshot()))))
+        .route(
+            "/cutover",
+            post(async |State(run): State<Arc<Run>>| sentence(run.ask(Request::Cutover).await)),
+        )
+        .route(
+            "/cancel",
+            post(async |State(run): State<Arc<Run>>| sentence(run.ask(Request::Cancel).await)),
+        )
+        .route(
+            "/api/v1/progress",
+            get(async |State(run): State<Arc<Run>>| Json(mongosync::progress(&run.snapshot()))),
+        )
         .route("/api/v1/commit", post(commit))
         .fallback(async || (StatusCode::NOT_FOUND, HELP))
         .layer(axum::middleware::from_fn(local_only))
@@ -186,11 +221,21 @@ async fn status(State(run): State<Arc<Run>>) -> Response {
         run.end.notify_one();
     }
     drop(seen);
-    ([(header::CONTENT_TYPE, "application/json")], snapshot.json()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        snapshot.json(),
+    )
+        .into_response()
 }
 
 async fn prometheus(State(run): State<Arc<Run>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&run.snapshot()))
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        metrics::render(&run.snapshot()),
+    )
         .into_response()
 }
 
@@ -200,35 +245,51 @@ async fn commit(State(run): State<Arc<Run>>) -> Response {
 }
 
 fn outcome(answer: &Answer) -> StatusCode {
-    if answer.is_ok() { StatusCode::OK } else { StatusCode::CONFLICT }
+    if answer.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::CONFLICT
+    }
 }
 
 fn sentence(answer: Answer) -> Response {
     let (success, Ok(message) | Err(message)) = (answer.is_ok(), &answer);
-    (outcome(&answer), Json(serde_json::json!({"success": success, "message": message}))).into_response()
+    (
+        outcome(&answer),
+        Json(serde_json::json!({"success": success, "message": message})),
+    )
+        .into_response()
 }
 
 /// Refuses what does not come from this machine's own tools: any request whose
 /// `Host` is not this machine (DNS rebinding), and writes a web page sends.
 async fn local_only(request: HttpRequest, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let refusal = match host {
         Some(host) if is_local(host) => None,
         _ => Some("the Host header must be localhost or 127.0.0.1"),
     };
-    let from_page = request.method() != Method::GET && request.headers().contains_key(header::ORIGIN);
+    let from_page =
+        request.method() != Method::GET && request.headers().contains_key(header::ORIGIN);
     match refusal.or(from_page.then_some("requests of web pages are not taken")) {
-        Some(why) => {
-            (StatusCode::FORBIDDEN, Json(serde_json::json!({"success": false, "message": why}))).into_response()
-        }
+        Some(why) => (
+            StatusCode::FORBIDDEN,
+            Json(serde_json::json!({"success": false, "message": why})),
+        )
+            .into_response(),
         None => next.run(request).await,
     }
 }
 
 fn is_local(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.bytes().all(|b| b.is_ascii_digit()) {
-        true => name,
-        false => host,
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        match port.bytes().all(|b| b.is_ascii_digit()) {
+            true => name,
+            false => host,
+        }
     });
     name == "127.0.0.1" || name.eq_ignore_ascii_case("localhost")
 }

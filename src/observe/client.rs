@@ -31,9 +31,15 @@ struct Sentence {
 impl Client {
     /// `base` is such as `http://127.0.0.1:27183`.
     pub fn new(base: &str) -> Self {
-        let config =
-            ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).proxy(None).build();
-        Client { base: base.trim_end_matches('/').to_string(), agent: config.into() }
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build();
+        Client {
+            base: base.trim_end_matches('/').to_string(),
+            agent: config.into(),
+        }
     }
 
     /// The run's state now.
@@ -41,7 +47,11 @@ impl Client {
     /// # Errors
     /// `Control` if no process of ours answers.
     pub fn status(&self) -> Result<Snapshot> {
-        let mut answer = self.agent.get(format!("{}/status", self.base)).call().map_err(|e| self.silent(&e))?;
+        let mut answer = self
+            .agent
+            .get(format!("{}/status", self.base))
+            .call()
+            .map_err(|e| self.silent(&e))?;
         answer.body_mut().read_json().map_err(|e| self.silent(&e))
     }
 
@@ -67,10 +77,16 @@ impl Client {
     /// # Errors
     /// `Refused` if it was given up and the run goes on, `Cancelled`, `Server`
     /// with the run's error, `Control` if the process no longer answers.
-    pub fn follow_cutover(&self, before: &Snapshot, show: &mut dyn FnMut(&Snapshot)) -> Result<Snapshot> {
+    pub fn follow_cutover(
+        &self,
+        before: &Snapshot,
+        show: &mut dyn FnMut(&Snapshot),
+    ) -> Result<Snapshot> {
         let mut began = false;
         loop {
-            let now = self.status().map_err(|e| e.context("the end of the cutover was not seen"))?;
+            let now = self
+                .status()
+                .map_err(|e| e.context("the end of the cutover was not seen"))?;
             show(&now);
             began |= now.phase == "cutting over";
             if let Some(end) = end_of_cutover(before, &now, began) {
@@ -81,15 +97,25 @@ impl Client {
     }
 
     fn post(&self, path: &str) -> Result<String> {
-        let answer = self.agent.post(format!("{}/{path}", self.base)).send_empty();
-        let sentence: Sentence =
-            answer.and_then(|mut answer| answer.body_mut().read_json()).map_err(|e| self.silent(&e))?;
+        let answer = self
+            .agent
+            .post(format!("{}/{path}", self.base))
+            .send_empty();
+        let sentence: Sentence = answer
+            .and_then(|mut answer| answer.body_mut().read_json())
+            .map_err(|e| self.silent(&e))?;
         match sentence.success {
             true => Ok(sentence.message),
             // It says itself what to do.
-            false if path == "cancel" => Err(Error::new(Kind::Control, format!("cancel: {}", sentence.message))),
-            false => Err(Error::new(Kind::Control, format!("{path} was refused: {}", sentence.message))
-                .remedy("look at `shardlift status` and ask again when it is possible")),
+            false if path == "cancel" => Err(Error::new(
+                Kind::Control,
+                format!("cancel: {}", sentence.message),
+            )),
+            false => Err(Error::new(
+                Kind::Control,
+                format!("{path} was refused: {}", sentence.message),
+            )
+            .remedy("look at `shardlift status` and ask again when it is possible")),
         }
     }
 

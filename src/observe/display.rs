@@ -31,12 +31,19 @@ pub struct Display {
 /// Starts showing `snapshot`. `interval` is the time between two log lines;
 /// bars are drawn more often. `Auto` takes bars if stderr is a terminal, and so
 /// does `Display`, since bars make no sense elsewhere.
-pub fn start(mode: ProgressMode, interval: Duration, snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>) -> Display {
+pub fn start(
+    mode: ProgressMode,
+    interval: Duration,
+    snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+) -> Display {
     let (stop, stopped) = channel();
     let spawn = |work: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new().name("display".into()).spawn(work).inspect_err(|e| {
-            tracing::warn!("progress cannot be shown: {e}");
-        })
+        std::thread::Builder::new()
+            .name("display".into())
+            .spawn(work)
+            .inspect_err(|e| {
+                tracing::warn!("progress cannot be shown: {e}");
+            })
     };
     let thread = match mode {
         ProgressMode::None => None,
@@ -45,7 +52,10 @@ pub fn start(mode: ProgressMode, interval: Duration, snapshot: Arc<dyn Fn() -> S
         }
         _ => spawn(Box::new(move || log_lines(&stopped, interval, &*snapshot))).ok(),
     };
-    Display { stop: Some(stop), thread }
+    Display {
+        stop: Some(stop),
+        thread,
+    }
 }
 
 impl Drop for Display {
@@ -78,7 +88,9 @@ fn repeat(
 }
 
 fn log_lines(stopped: &Receiver<()>, interval: Duration, snapshot: &dyn Fn() -> Snapshot) {
-    repeat(stopped, interval, snapshot, &mut |now| tracing::info!("{}", now.line()));
+    repeat(stopped, interval, snapshot, &mut |now| {
+        tracing::info!("{}", now.line())
+    });
 }
 
 fn draw_bars(stopped: &Receiver<()>, snapshot: &dyn Fn() -> Snapshot) {
@@ -102,15 +114,25 @@ struct Bars {
 impl Bars {
     fn new(multi: MultiProgress) -> Self {
         let head = multi.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
-        Bars { multi, head, pairs: HashMap::new() }
+        Bars {
+            multi,
+            head,
+            pairs: HashMap::new(),
+        }
     }
 
     fn show(&mut self, now: &Snapshot) {
         self.head.set_message(head_text(now));
-        let width = now.pairs.iter().map(|pair| pair.name.chars().count()).max().unwrap_or(0);
+        let width = now
+            .pairs
+            .iter()
+            .map(|pair| pair.name.chars().count())
+            .max()
+            .unwrap_or(0);
         for pair in &now.pairs {
             let bar = self.pairs.entry(pair.name.clone()).or_insert_with(|| {
-                self.multi.add(ProgressBar::new(100).with_style(style("{prefix} [{bar:12}] {wide_msg}")))
+                self.multi
+                    .add(ProgressBar::new(100).with_style(style("{prefix} [{bar:12}] {wide_msg}")))
             });
             bar.set_prefix(format!("{:<width$}", pair.name));
             // In percent, so that it is full only when all is copied.
@@ -132,7 +154,11 @@ impl Bars {
 fn head_text(now: &Snapshot) -> String {
     let sum = now.sum();
     let mut text = format!("{} for {}", now.phase, figures::seconds(now.elapsed_s));
-    text += &format!(" | lag {} (largest {})", figures::millis(now.lag_ms), figures::millis(now.lag_ms_max));
+    text += &format!(
+        " | lag {} (largest {})",
+        figures::millis(now.lag_ms),
+        figures::millis(now.lag_ms_max)
+    );
     if now.can_cutover {
         text += " | cutover can begin";
     }
@@ -144,7 +170,11 @@ fn head_text(now: &Snapshot) -> String {
 
 /// What concerns one pair, beside its name and bar.
 fn bar_text(pair: &PairSnapshot) -> String {
-    let following = format!("{} ops/s | lag {}", figures::count(pair.ops_per_s as u64), figures::millis(pair.lag_ms));
+    let following = format!(
+        "{} ops/s | lag {}",
+        figures::count(pair.ops_per_s as u64),
+        figures::millis(pair.lag_ms)
+    );
     if pair.units_total != 0 && pair.is_copied() {
         return format!("{} | {following}", figures::bytes(pair.bytes_done));
     }
@@ -158,7 +188,9 @@ fn bar_text(pair: &PairSnapshot) -> String {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates of this file are sound").progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .expect("the templates of this file are sound")
+        .progress_chars("=> ")
 }
 
 #[cfg(test)]
@@ -171,7 +203,11 @@ mod tests {
 
     #[test]
     fn it_shows_the_last_state_and_stops_at_once() {
-        for (mode, least) in [(ProgressMode::Lines, 1), (ProgressMode::Auto, 1), (ProgressMode::None, 0)] {
+        for (mode, least) in [
+            (ProgressMode::Lines, 1),
+            (ProgressMode::Auto, 1),
+            (ProgressMode::None, 0),
+        ] {
             let taken = Arc::new(AtomicU64::new(0));
             let count = taken.clone();
             let begun = Instant::now();
@@ -191,14 +227,19 @@ mod tests {
 
     #[test]
     fn bars_follow_the_pairs() {
-        let mut bars = Bars::new(MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden()));
+        let mut bars = Bars::new(MultiProgress::with_draw_target(
+            indicatif::ProgressDrawTarget::hidden(),
+        ));
         bars.show(&Snapshot::default());
         bars.show(&copying());
         bars.show(&copying());
         assert_eq!(bars.pairs.len(), 2);
         let bar = &bars.pairs["a → x"];
         assert_eq!((bar.position(), bar.length()), (25, Some(100)));
-        assert!(bar.message().starts_with("25% 50.0 MiB/s 51.2k docs/s eta 1m01s | 3100 ops/s | lag 0.4s"));
+        assert!(
+            bar.message()
+                .starts_with("25% 50.0 MiB/s 51.2k docs/s eta 1m01s | 3100 ops/s | lag 0.4s")
+        );
         bars.leave();
     }
 }

@@ -64,21 +64,46 @@ mod tests {
 
     #[test]
     fn figures_are_short_and_round_well() {
-        for (n, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (5 << 40, "5.0 TiB")] {
+        for (n, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (5 << 40, "5.0 TiB"),
+        ] {
             assert_eq!(bytes(n), text);
         }
         assert_eq!(bytes((1 << 30) - 1), "1.0 GiB");
-        for (n, text) in [(0, "0"), (9_999, "9999"), (51_234, "51.2k"), (999_990, "1.0M"), (3_400_000_000, "3.4G")] {
+        for (n, text) in [
+            (0, "0"),
+            (9_999, "9999"),
+            (51_234, "51.2k"),
+            (999_990, "1.0M"),
+            (3_400_000_000, "3.4G"),
+        ] {
             assert_eq!(count(n), text);
         }
-        for (s, text) in [(0.41, "0.4s"), (59.99, "1m00s"), (65.0, "1m05s"), (7_500.0, "2h05m"), (273_600.0, "3d04h")] {
+        for (s, text) in [
+            (0.41, "0.4s"),
+            (59.99, "1m00s"),
+            (65.0, "1m05s"),
+            (7_500.0, "2h05m"),
+            (273_600.0, "3d04h"),
+        ] {
             assert_eq!(seconds(s), text);
         }
     }
 
     #[test]
     fn a_hundred_percent_means_all() {
-        assert_eq!([percent(5, 0, false), percent(7, 5, false), percent(5, 10, false)], [0, 99, 50]);
+        assert_eq!(
+            [
+                percent(5, 0, false),
+                percent(7, 5, false),
+                percent(5, 10, false)
+            ],
+            [0, 99, 50]
+        );
         assert_eq!([percent(0, 0, true), percent(3, 5, true)], [100, 100]);
     }
 }

@@ -25,10 +25,17 @@ static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
 /// `Internal` if the log is set up already.
 pub fn init(format: LogFormat, level: &str) -> Result<()> {
     let writer = move || AboveBars { format };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(writer).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        .with_writer(writer)
+        .with_target(false);
     match format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
     }
     .map_err(|e| Error::internal(format!("the log is set up twice: {e}")))
 }
@@ -81,13 +88,20 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_whatever_is_in_it() {
-        assert_eq!(one_line(b"INFO emptied a\nERROR all is lost\n"), "INFO emptied a\\nERROR all is lost\n");
+        assert_eq!(
+            one_line(b"INFO emptied a\nERROR all is lost\n"),
+            "INFO emptied a\\nERROR all is lost\n"
+        );
     }
 
     #[test]
     fn every_level_makes_a_filter_and_a_second_log_is_refused() {
         for level in ["error", "warn", "info", "debug", "trace"] {
-            assert!(filter(level).to_string().contains(&format!("shardlift={level}")));
+            assert!(
+                filter(level)
+                    .to_string()
+                    .contains(&format!("shardlift={level}"))
+            );
         }
         // Another test of this process may have been first.
         let _ = init(LogFormat::Json, "error");

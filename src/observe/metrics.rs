@@ -91,7 +91,8 @@ pub struct Totals {
 impl Totals {
     /// Adds a collection of so many units; they are taken to be of one size.
     pub fn add(&mut self, documents: u64, bytes: u64, units: usize, units_copied: usize) {
-        let share = |all: u64| (u128::from(all) * units_copied as u128 / units.max(1) as u128) as u64;
+        let share =
+            |all: u64| (u128::from(all) * units_copied as u128 / units.max(1) as u128) as u64;
         self.documents += documents;
         self.bytes += bytes;
         self.units += units as u64;
@@ -104,7 +105,11 @@ impl Totals {
 impl PairMetrics {
     /// An attempt begins: what the one before was in the middle of is over.
     pub fn begin(&self) {
-        for gauge in [&self.indexes_total, &self.indexes_built, &self.documents_doubtful] {
+        for gauge in [
+            &self.indexes_total,
+            &self.indexes_built,
+            &self.documents_doubtful,
+        ] {
             gauge.store(0, Relaxed);
         }
         for gauge in [&self.documents_verified, &self.documents_touched] {
@@ -118,8 +123,12 @@ impl PairMetrics {
     /// What the attempt has before it.
     pub fn plan(&self, totals: Totals) {
         let less = |then: u64, counter: &AtomicU64| then as i64 - counter.load(Relaxed) as i64;
-        self.documents_before.store(less(totals.documents_copied, &self.documents_copied), Relaxed);
-        self.bytes_before.store(less(totals.bytes_copied, &self.bytes_copied), Relaxed);
+        self.documents_before.store(
+            less(totals.documents_copied, &self.documents_copied),
+            Relaxed,
+        );
+        self.bytes_before
+            .store(less(totals.bytes_copied, &self.bytes_copied), Relaxed);
         self.documents_total.store(totals.documents, Relaxed);
         self.bytes_total.store(totals.bytes, Relaxed);
         self.units_total.store(totals.units, Relaxed);
@@ -129,9 +138,15 @@ impl PairMetrics {
     /// Documents and bytes of the totals that are copied, whichever attempt did it.
     pub fn done(&self) -> (u64, u64) {
         let sum = |before: &AtomicI64, counter: &AtomicU64| {
-            before.load(Relaxed).saturating_add_unsigned(counter.load(Relaxed)).max(0) as u64
+            before
+                .load(Relaxed)
+                .saturating_add_unsigned(counter.load(Relaxed))
+                .max(0) as u64
         };
-        (sum(&self.documents_before, &self.documents_copied), sum(&self.bytes_before, &self.bytes_copied))
+        (
+            sum(&self.documents_before, &self.documents_copied),
+            sum(&self.bytes_before, &self.bytes_copied),
+        )
     }
 }
 
@@ -151,11 +166,21 @@ pub struct Metric<T> {
 }
 
 const fn counter<T>(name: &'static str, help: &'static str, read: fn(&T) -> f64) -> Metric<T> {
-    Metric { name, r#type: Type::Counter, help, read }
+    Metric {
+        name,
+        r#type: Type::Counter,
+        help,
+        read,
+    }
 }
 
 const fn gauge<T>(name: &'static str, help: &'static str, read: fn(&T) -> f64) -> Metric<T> {
-    Metric { name, r#type: Type::Gauge, help, read }
+    Metric {
+        name,
+        r#type: Type::Gauge,
+        help,
+        read,
+    }
 }
 
 /// Metrics of the run.
@@ -230,7 +255,12 @@ pub fn render(snapshot: &Snapshot) -> String {
     for metric in PAIR_METRICS {
         head(&mut out, metric.name, metric.r#type, metric.help);
         for pair in &snapshot.pairs {
-            out += &format!("{}{{pair=\"{}\"}} {}\n", metric.name, escape(&pair.name), (metric.read)(pair));
+            out += &format!(
+                "{}{{pair=\"{}\"}} {}\n",
+                metric.name,
+                escape(&pair.name),
+                (metric.read)(pair)
+            );
         }
     }
     out
@@ -246,7 +276,10 @@ fn head(out: &mut String, name: &str, r#type: Type, help: &str) {
 
 /// A label's value: backslash, quote and line end are escaped.
 fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 fn seconds(ms: u64) -> f64 {
@@ -275,7 +308,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
-        let names: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let names: Vec<&str> = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
         let mut once = names.clone();
         once.sort_unstable();
         once.dedup();
@@ -307,7 +343,10 @@ mod tests {
         metrics.plan(totals);
         assert_eq!(metrics.done(), (50, 500));
         metrics.bytes_copied.fetch_add(500, Relaxed);
-        assert_eq!((metrics.done().1, metrics.bytes_copied.load(Relaxed)), (1_000, 1_100));
+        assert_eq!(
+            (metrics.done().1, metrics.bytes_copied.load(Relaxed)),
+            (1_000, 1_100)
+        );
     }
 
     #[test]

@@ -11,8 +11,19 @@ use crate::observe::status::Snapshot;
 pub fn progress(snapshot: &Snapshot) -> Value {
     let sum = snapshot.sum();
     let lag_s = snapshot.lag_ms.div_ceil(1000);
-    let Snapshot { obstacles, last_cutover, warnings, error, .. } = snapshot;
-    let warnings: Vec<&String> = obstacles.iter().chain(last_cutover).chain(warnings).chain(error).collect();
+    let Snapshot {
+        obstacles,
+        last_cutover,
+        warnings,
+        error,
+        ..
+    } = snapshot;
+    let warnings: Vec<&String> = obstacles
+        .iter()
+        .chain(last_cutover)
+        .chain(warnings)
+        .chain(error)
+        .collect();
     json!({
         "progress": {
             "state": state(&snapshot.phase),
@@ -78,7 +89,11 @@ fn info(phase: &str) -> Option<&'static str> {
 /// ETA of the lag, once nothing is left to copy.
 fn catch_up_s(snapshot: &Snapshot) -> Option<u64> {
     let copied = snapshot.pairs.iter().all(|pair| pair.is_copied());
-    snapshot.sum().eta_s.filter(|_| copied).map(|eta| eta.ceil() as u64)
+    snapshot
+        .sum()
+        .eta_s
+        .filter(|_| copied)
+        .map(|eta| eta.ceil() as u64)
 }
 
 #[cfg(test)]
@@ -92,12 +107,22 @@ mod tests {
             ("validating", "IDLE", Value::Null),
             ("copying", "RUNNING", json!("collection copy")),
             ("ready", "RUNNING", json!("change event application")),
-            ("cutting over", "COMMITTING", json!("waiting for commit to complete")),
+            (
+                "cutting over",
+                "COMMITTING",
+                json!("waiting for commit to complete"),
+            ),
             ("done", "COMMITTED", json!("commit completed")),
             ("failed", "FAILED", Value::Null),
         ] {
-            let answer = progress(&Snapshot { phase: phase.into(), ..copying() });
-            assert_eq!((&answer["progress"]["state"], &answer["progress"]["info"]), (&json!(state), &info));
+            let answer = progress(&Snapshot {
+                phase: phase.into(),
+                ..copying()
+            });
+            assert_eq!(
+                (&answer["progress"]["state"], &answer["progress"]["info"]),
+                (&json!(state), &info)
+            );
             assert_eq!(answer["progress"]["canWrite"], json!(phase == "done"));
         }
     }
@@ -107,8 +132,14 @@ mod tests {
         let answer = progress(&copying());
         assert_eq!(answer["success"], true);
         assert_eq!(answer["progress"]["lagTimeSeconds"], 1);
-        assert_eq!(answer["progress"]["collectionCopy"]["estimatedTotalBytes"], 8u64 << 30);
+        assert_eq!(
+            answer["progress"]["collectionCopy"]["estimatedTotalBytes"],
+            8u64 << 30
+        );
         assert_eq!(answer["progress"]["totalEventsApplied"], 24_690);
-        assert_eq!(answer["progress"]["estimatedSecondsToCEACatchup"], Value::Null);
+        assert_eq!(
+            answer["progress"]["estimatedSecondsToCEACatchup"],
+            Value::Null
+        );
     }
 }

@@ -22,7 +22,8 @@ pub fn line(text: &str) -> Cow<'_, str> {
 
 /// Control characters, and Unicode's own ends of lines and changes of direction.
 fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -31,7 +32,13 @@ mod tests {
 
     #[test]
     fn nothing_ends_a_line_or_moves_a_cursor() {
-        assert!(matches!(line("shop.bücher 'a' \"b\" \\ c"), Cow::Borrowed(_)));
-        assert_eq!(line("a\nb\r\tc\u{1b}[2J\u{2028}d\u{9b}"), "a\\nb\\r\\tc\\u{1b}[2J\\u{2028}d\\u{9b}");
+        assert!(matches!(
+            line("shop.bücher 'a' \"b\" \\ c"),
+            Cow::Borrowed(_)
+        ));
+        assert_eq!(
+            line("a\nb\r\tc\u{1b}[2J\u{2028}d\u{9b}"),
+            "a\\nb\\r\\tc\\u{1b}[2J\\u{2028}d\\u{9b}"
+        );
     }
 }

@@ -23,7 +23,11 @@ pub struct Rates {
 impl Rates {
     /// Sets the rates and ETA of every pair of `now`, and remembers it.
     pub fn fill(&mut self, now: &mut Snapshot) {
-        if self.kept.back().is_some_and(|last| now.elapsed_s < last.elapsed_s || now.run_id != last.run_id) {
+        if self
+            .kept
+            .back()
+            .is_some_and(|last| now.elapsed_s < last.elapsed_s || now.run_id != last.run_id)
+        {
             self.kept.clear();
         }
         while 1 < self.kept.len() && self.kept[0].elapsed_s + WINDOW_S < now.elapsed_s {
@@ -32,7 +36,11 @@ impl Rates {
         if let Some(then) = self.kept.front() {
             fill_since(then, now);
         }
-        if self.kept.back().is_none_or(|last| last.elapsed_s + SPACING_S <= now.elapsed_s) {
+        if self
+            .kept
+            .back()
+            .is_none_or(|last| last.elapsed_s + SPACING_S <= now.elapsed_s)
+        {
             self.kept.push_back(now.clone());
         }
     }
@@ -44,7 +52,9 @@ fn fill_since(then: &Snapshot, now: &mut Snapshot) {
         return;
     }
     for pair in &mut now.pairs {
-        let Some(before) = then.pairs.iter().find(|p| p.name == pair.name) else { continue };
+        let Some(before) = then.pairs.iter().find(|p| p.name == pair.name) else {
+            continue;
+        };
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / span_s;
         pair.documents_per_s = rate(pair.documents_copied, before.documents_copied);
         pair.bytes_per_s = rate(pair.bytes_copied, before.bytes_copied);
@@ -59,7 +69,8 @@ fn eta_s(pair: &PairSnapshot, lag_ms_fallen_per_s: f64) -> Option<f64> {
         let left = pair.bytes_total.checked_sub(pair.bytes_done)?;
         return (0 < left && 0.0 < pair.bytes_per_s).then(|| left as f64 / pair.bytes_per_s);
     }
-    (LAG_SETTLED_MS < pair.lag_ms && 0.0 < lag_ms_fallen_per_s).then(|| pair.lag_ms as f64 / lag_ms_fallen_per_s)
+    (LAG_SETTLED_MS < pair.lag_ms && 0.0 < lag_ms_fallen_per_s)
+        .then(|| pair.lag_ms as f64 / lag_ms_fallen_per_s)
 }
 
 #[cfg(test)]
@@ -77,7 +88,11 @@ mod tests {
             lag_ms,
             ..Default::default()
         };
-        Snapshot { elapsed_s, pairs: vec![pair], ..Default::default() }
+        Snapshot {
+            elapsed_s,
+            pairs: vec![pair],
+            ..Default::default()
+        }
     }
 
     fn filled(rates: &mut Rates, mut snapshot: Snapshot) -> PairSnapshot {
@@ -100,7 +115,10 @@ mod tests {
     fn after_the_copy_eta_is_that_of_the_lag() {
         let mut rates = Rates::default();
         filled(&mut rates, at(0.0, 1_000, 2, 9_000));
-        assert_eq!(filled(&mut rates, at(2.0, 1_000, 2, 5_000)).eta_s, Some(2.5));
+        assert_eq!(
+            filled(&mut rates, at(2.0, 1_000, 2, 5_000)).eta_s,
+            Some(2.5)
+        );
         assert_eq!(filled(&mut rates, at(3.0, 1_000, 2, 500)).eta_s, None);
     }
 

@@ -153,7 +153,11 @@ impl PairSnapshot {
     }
 
     pub fn percent_copied(&self) -> u64 {
-        figures::percent(self.bytes_done, self.bytes_total, self.units_total != 0 && self.is_copied())
+        figures::percent(
+            self.bytes_done,
+            self.bytes_total,
+            self.units_total != 0 && self.is_copied(),
+        )
     }
 
     /// What one pair does, beside its name and bar.
@@ -182,14 +186,21 @@ impl PairSnapshot {
 impl Snapshot {
     /// True when nothing will change any more.
     pub fn is_final(&self) -> bool {
-        matches!(self.phase.as_str(), "done" | "failed" | "cancelled" | "parked" | "stopped")
+        matches!(
+            self.phase.as_str(),
+            "done" | "failed" | "cancelled" | "parked" | "stopped"
+        )
     }
 
     /// All pairs as one: counters added up, lag and ETA of the slowest, ready
     /// when all are.
     pub fn sum(&self) -> PairSnapshot {
         let any = !self.pairs.is_empty();
-        let mut sum = PairSnapshot { ready: any, verified: any, ..PairSnapshot::default() };
+        let mut sum = PairSnapshot {
+            ready: any,
+            verified: any,
+            ..PairSnapshot::default()
+        };
         for pair in &self.pairs {
             sum.documents_total += pair.documents_total;
             sum.bytes_total += pair.bytes_total;
@@ -220,7 +231,10 @@ impl Snapshot {
             sum.ops_per_s += pair.ops_per_s;
             sum.lag_ms = sum.lag_ms.max(pair.lag_ms);
             sum.lag_ms_max = sum.lag_ms_max.max(pair.lag_ms_max);
-            sum.eta_s = [sum.eta_s, pair.eta_s].into_iter().flatten().reduce(f64::max);
+            sum.eta_s = [sum.eta_s, pair.eta_s]
+                .into_iter()
+                .flatten()
+                .reduce(f64::max);
             sum.documents_verified += pair.documents_verified;
             sum.documents_touched += pair.documents_touched;
             sum.verified &= pair.verified;
@@ -240,7 +254,10 @@ impl Snapshot {
             line += &format!(" | indexes {} of {}", sum.indexes_built, sum.indexes_total);
         }
         if sum.documents_verified != 0 {
-            let (verified, touched) = (figures::count(sum.documents_verified), figures::count(sum.documents_touched));
+            let (verified, touched) = (
+                figures::count(sum.documents_verified),
+                figures::count(sum.documents_touched),
+            );
             line += &format!(" | {verified} docs verified, {touched} touched since");
         }
         if self.can_cutover {
@@ -293,19 +310,37 @@ impl Snapshot {
     }
 }
 
-const HEAD: [&str; 10] =
-    ["pair", "copied", "%", "bytes/s", "docs/s", "units", "indexes", "ops applied (/s)", "lag", "eta"];
+const HEAD: [&str; 10] = [
+    "pair",
+    "copied",
+    "%",
+    "bytes/s",
+    "docs/s",
+    "units",
+    "indexes",
+    "ops applied (/s)",
+    "lag",
+    "eta",
+];
 
 fn row(pair: &PairSnapshot) -> [String; 10] {
     [
         plain::line(&pair.name).into_owned(),
-        format!("{} of {}", figures::bytes(pair.bytes_done), figures::bytes(pair.bytes_total)),
+        format!(
+            "{} of {}",
+            figures::bytes(pair.bytes_done),
+            figures::bytes(pair.bytes_total)
+        ),
         pair.percent_copied().to_string(),
         figures::bytes(pair.bytes_per_s as u64),
         figures::count(pair.documents_per_s as u64),
         format!("{}/{}", pair.units_copied, pair.units_total),
         format!("{}/{}", pair.indexes_built, pair.indexes_total),
-        format!("{} ({})", figures::count(pair.ops_applied), figures::count(pair.ops_per_s as u64)),
+        format!(
+            "{} ({})",
+            figures::count(pair.ops_applied),
+            figures::count(pair.ops_per_s as u64)
+        ),
         figures::millis(pair.lag_ms),
         eta(pair.eta_s),
     ]
@@ -313,11 +348,22 @@ fn row(pair: &PairSnapshot) -> [String; 10] {
 
 /// Rows under `HEAD`, every column as wide as its widest cell.
 fn columns(pairs: &[PairSnapshot]) -> String {
-    let rows: Vec<[String; 10]> = std::iter::once(HEAD.map(str::to_string)).chain(pairs.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let rows: Vec<[String; 10]> = std::iter::once(HEAD.map(str::to_string))
+        .chain(pairs.iter().map(row))
+        .collect();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
     let text = |row: &[String; 10]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         format!("{}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(text).collect()
@@ -355,7 +401,12 @@ pub(crate) mod tests {
             eta_s: Some(61.4),
             ..Default::default()
         };
-        let b = PairSnapshot { name: "b → y".into(), lag_ms: 90, eta_s: None, ..a.clone() };
+        let b = PairSnapshot {
+            name: "b → y".into(),
+            lag_ms: 90,
+            eta_s: None,
+            ..a.clone()
+        };
         Snapshot {
             run_id: "r1".into(),
             phase: "copying".into(),
@@ -384,7 +435,14 @@ pub(crate) mod tests {
             done.line(),
             "ready 21.0s | 1.0 GiB copied | eta - | 3100 ops/s, 20 held | lag 0.4s | indexes 0 of 3 | cutover can begin"
         );
-        assert_eq!(Snapshot { phase: "validating".into(), ..Default::default() }.line(), "validating 0.0s");
+        assert_eq!(
+            Snapshot {
+                phase: "validating".into(),
+                ..Default::default()
+            }
+            .line(),
+            "validating 0.0s"
+        );
     }
 
     #[test]
@@ -396,13 +454,26 @@ pub(crate) mod tests {
         let table = snapshot.table();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(table.lines().count(), lines.len());
-        assert_eq!(lines[0], "run r1 | copying for 21.0s | lag 0.4s (largest 1.2s) | cutover cannot begin now");
+        assert_eq!(
+            lines[0],
+            "run r1 | copying for 21.0s | lag 0.4s (largest 1.2s) | cutover cannot begin now"
+        );
         assert!(lines[1].starts_with("pair   copied"));
-        assert!(lines[2].starts_with("a → x  1.0 GiB of 4.0 GiB  25  50.0 MiB  51.2k   15/64"), "{table}");
-        assert!(lines[2].ends_with("12.3k (3100)      0.4s  1m01s"), "{table}");
+        assert!(
+            lines[2].starts_with("a → x  1.0 GiB of 4.0 GiB  25  50.0 MiB  51.2k   15/64"),
+            "{table}"
+        );
+        assert!(
+            lines[2].ends_with("12.3k (3100)      0.4s  1m01s"),
+            "{table}"
+        );
         assert_eq!(
             lines[4..],
-            ["in the way of a cutover: the watch is blind", "warning: clock skew", "error: lost the source"]
+            [
+                "in the way of a cutover: the watch is blind",
+                "warning: clock skew",
+                "error: lost the source"
+            ]
         );
     }
 
@@ -410,7 +481,8 @@ pub(crate) mod tests {
     fn json_comes_back_and_older_json_is_read() {
         let back: Snapshot = serde_json::from_str(&copying().json()).unwrap();
         assert_eq!(back.json(), copying().json());
-        let older: Snapshot = serde_json::from_str(r#"{"phase":"ready","pairs":[{"name":"a"}]}"#).unwrap();
+        let older: Snapshot =
+            serde_json::from_str(r#"{"phase":"ready","pairs":[{"name":"a"}]}"#).unwrap();
         assert_eq!((older.phase.as_str(), older.pairs.len()), ("ready", 1));
     }
 
@@ -420,13 +492,20 @@ pub(crate) mod tests {
         metrics.ops_applied.store(7, Ordering::Relaxed);
         metrics.ready.store(true, Ordering::Relaxed);
         let pair = PairSnapshot::of("a → x", &metrics);
-        assert_eq!((pair.name.as_str(), pair.ops_applied, pair.ready), ("a → x", 7, true));
+        assert_eq!(
+            (pair.name.as_str(), pair.ops_applied, pair.ready),
+            ("a → x", 7, true)
+        );
     }
 
     #[test]
     fn nothing_known_is_not_a_hundred_percent() {
         assert_eq!(PairSnapshot::default().percent_copied(), 0);
-        let empty = PairSnapshot { units_total: 1, units_copied: 1, ..Default::default() };
+        let empty = PairSnapshot {
+            units_total: 1,
+            units_copied: 1,
+            ..Default::default()
+        };
         assert_eq!(empty.percent_copied(), 100);
     }
 }

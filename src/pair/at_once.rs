@@ -26,7 +26,9 @@ const PAUSE: u32 = 8;
 
 impl AtOnce {
     pub fn is_due(&self) -> bool {
-        self.pause.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err()
+        self.pause
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .is_err()
     }
 
     pub fn note(&self, taken: bool) {
@@ -45,7 +47,8 @@ const MEAN_BYTES_MAX: usize = 8 * 1024;
 
 /// Whether statements of these weights are worth a transaction.
 pub fn pays_at_once(weights: impl Iterator<Item = usize>) -> bool {
-    let (statements, bytes) = weights.fold((0, 0), |(count, bytes), weight| (count + 1, bytes + weight));
+    let (statements, bytes) =
+        weights.fold((0, 0), |(count, bytes), weight| (count + 1, bytes + weight));
     STATEMENTS_MIN <= statements && bytes <= statements * MEAN_BYTES_MAX
 }
 
@@ -56,7 +59,10 @@ impl Writer {
     /// # Errors
     /// `Transient` if an answer was lost, is late, or is of another term: the
     /// pair goes back to its last checkpoint.
-    pub async fn in_one_transaction(&self, commands: impl Iterator<Item = Request>) -> Result<Option<Vec<u64>>> {
+    pub async fn in_one_transaction(
+        &self,
+        commands: impl Iterator<Item = Request>,
+    ) -> Result<Option<Vec<u64>>> {
         match self.transact(commands).await {
             Ok(found) => Ok(Some(found)),
             Err(Stop::NotTaken(e)) => {
@@ -67,7 +73,10 @@ impl Writer {
         }
     }
 
-    async fn transact(&self, commands: impl Iterator<Item = Request>) -> std::result::Result<Vec<u64>, Stop> {
+    async fn transact(
+        &self,
+        commands: impl Iterator<Item = Request>,
+    ) -> std::result::Result<Vec<u64>, Stop> {
         let mut transaction = Transaction::begin(self).await?;
         let mut found = Vec::new();
         for command in commands {

@@ -33,7 +33,10 @@ impl Share {
     /// `total` bytes, but never fewer than two replies need.
     pub fn new(total: usize) -> Self {
         let total = total.max(2 * REPLY_BYTES_MAX);
-        Share { bytes: Arc::new(Semaphore::new(total)), total }
+        Share {
+            bytes: Arc::new(Semaphore::new(total)),
+            total,
+        }
     }
 
     /// Waits until one reply's worth is free.
@@ -43,7 +46,11 @@ impl Share {
 
     /// Waits until `bytes` are free; more than one reply's worth counts as one.
     pub async fn reserve(&self, bytes: usize) -> Permit {
-        let bytes = self.bytes.clone().acquire_many_owned(bytes.min(REPLY_BYTES_MAX) as u32).await;
+        let bytes = self
+            .bytes
+            .clone()
+            .acquire_many_owned(bytes.min(REPLY_BYTES_MAX) as u32)
+            .await;
         Permit(bytes.expect("a share's semaphore is never closed"))
     }
 
@@ -85,7 +92,11 @@ impl Permit {
 
 impl Permits {
     pub fn add(&mut self, permit: Permit) {
-        match self.0.iter_mut().find(|known| known.is_of_one_share_with(&permit)) {
+        match self
+            .0
+            .iter_mut()
+            .find(|known| known.is_of_one_share_with(&permit))
+        {
             Some(known) => known.0.merge(permit.0),
             None => self.0.push(permit),
         }

@@ -29,7 +29,9 @@ use crate::pair::delicate;
 use crate::pair::majority::Majority;
 use crate::pair::position::Position;
 use crate::pair::render::{render, render_in_transaction, render_inserts};
-use crate::pair::reply::{CODE_COLLECTION_UUID_MISMATCH, Refusal, Said, found, is_stale, refusals, refused_error};
+use crate::pair::reply::{
+    CODE_COLLECTION_UUID_MISMATCH, Refusal, Said, found, is_stale, refusals, refused_error,
+};
 use crate::wire::message::{Reply, Request, number};
 
 /// Writes to one target shard.
@@ -66,10 +68,22 @@ struct Sorted<'a> {
 impl<'a> Sorted<'a> {
     fn of(writes: &'a CollectionWrites) -> Self {
         let collection: &Tracked = &writes.collection;
-        let (delicate, rest): (Vec<_>, Vec<_>) = writes.statements.iter().partition(|s| delicate::is(collection, s));
-        let (inserts, mut changes): (Vec<_>, Vec<_>) = rest.into_iter().partition(|s| s.is_insert());
-        let unclear = changes.extract_if(.., |s| s.base == Base::Unclear).collect();
-        Sorted { collection, delicate, inserts, changes, unclear }
+        let (delicate, rest): (Vec<_>, Vec<_>) = writes
+            .statements
+            .iter()
+            .partition(|s| delicate::is(collection, s));
+        let (inserts, mut changes): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|s| s.is_insert());
+        let unclear = changes
+            .extract_if(.., |s| s.base == Base::Unclear)
+            .collect();
+        Sorted {
+            collection,
+            delicate,
+            inserts,
+            changes,
+            unclear,
+        }
     }
 }
 
@@ -83,16 +97,26 @@ impl Writer {
     /// Sends one flush; returns how many statements it took when all are
     /// acknowledged. The documents of refused ones are doubtful then.
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
-        let (in_order, free): (Vec<_>, Vec<_>) = writes.iter().partition(|w| w.collection.in_order());
+        let (in_order, free): (Vec<_>, Vec<_>) =
+            writes.iter().partition(|w| w.collection.in_order());
         let free: Vec<Sorted<'_>> = free.into_iter().map(Sorted::of).collect();
-        for Sorted { collection, unclear, .. } in &free {
-            unclear.iter().for_each(|statement| self.ask_source(collection, statement));
+        for Sorted {
+            collection,
+            unclear,
+            ..
+        } in &free
+        {
+            unclear
+                .iter()
+                .for_each(|statement| self.ask_source(collection, statement));
         }
-        let in_order = in_order
-            .iter()
-            .map(|w| async { self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>()).await });
+        let in_order = in_order.iter().map(|w| async {
+            self.send_in_order(&w.collection, &w.statements.iter().collect::<Vec<_>>())
+                .await
+        });
         let free = async {
-            let (inserts, changes) = tokio::try_join!(self.send_inserts(&free), self.send_changes(&free))?;
+            let (inserts, changes) =
+                tokio::try_join!(self.send_inserts(&free), self.send_changes(&free))?;
             self.send_again([inserts, changes].concat()).await
         };
         tokio::try_join!(try_join_all(in_order), free)?;
@@ -100,20 +124,43 @@ impl Writer {
     }
 
     /// One document by itself.
-    pub(super) async fn write_one(&self, collection: &Arc<Tracked>, statement: Statement) -> Result<()> {
-        self.flush(&[CollectionWrites::one(collection.clone(), statement)]).await.map(drop)
+    pub(super) async fn write_one(
+        &self,
+        collection: &Arc<Tracked>,
+        statement: Statement,
+    ) -> Result<()> {
+        self.flush(&[CollectionWrites::one(collection.clone(), statement)])
+            .await
+            .map(drop)
     }
 
     async fn send_inserts<'a>(&self, sorted: &[Sorted<'a>]) -> Result<Vec<Refused<'a>>> {
         let bulks = self.bulks_of(sorted.iter().map(|s| (s.collection, &s.inserts[..])));
-        side_by_side(bulks.into_iter().map(|(collection, bulk)| self.send_insert(collection, bulk)).collect()).await
+        side_by_side(
+            bulks
+                .into_iter()
+                .map(|(collection, bulk)| self.send_insert(collection, bulk))
+                .collect(),
+        )
+        .await
     }
 
     /// Whole documents, as if none was there: where one is, it is replaced (R3).
-    async fn send_insert<'a>(&self, collection: &'a Tracked, batch: &[&'a Statement]) -> Result<Vec<Refused<'a>>> {
-        let refused = self.run(collection, || render_inserts(collection, batch)).await?.refused;
+    async fn send_insert<'a>(
+        &self,
+        collection: &'a Tracked,
+        batch: &[&'a Statement],
+    ) -> Result<Vec<Refused<'a>>> {
+        let refused = self
+            .run(collection, || render_inserts(collection, batch))
+            .await?
+            .refused;
         let there: Vec<&Statement> = refused.iter().map(|refusal| batch[refusal.index]).collect();
-        if there.is_empty() { Ok(Vec::new()) } else { self.send(collection, &there).await }
+        if there.is_empty() {
+            Ok(Vec::new())
+        } else {
+            self.send(collection, &there).await
+        }
     }
 
     /// All else.
@@ -125,7 +172,12 @@ impl Writer {
         for bulks in self.limits.split(&bulks, size) {
             refused.extend(self.send_together(bulks).await?);
         }
-        for Sorted { collection, delicate, .. } in sorted {
+        for Sorted {
+            collection,
+            delicate,
+            ..
+        } in sorted
+        {
             for statement in delicate {
                 self.write_delicate(collection, statement).await?;
             }
@@ -135,24 +187,36 @@ impl Writer {
 
     /// In one transaction if there is enough of it, else side by side.
     async fn send_together<'a>(&self, bulks: &[Bulk<'_, 'a>]) -> Result<Vec<Refused<'a>>> {
-        let weights = bulks.iter().flat_map(|(_, bulk)| *bulk).map(|statement| statement.weight());
+        let weights = bulks
+            .iter()
+            .flat_map(|(_, bulk)| *bulk)
+            .map(|statement| statement.weight());
         let pays = pays_at_once(weights);
         let commands: Vec<(&Tracked, Vec<&Statement>)> = bulks.iter().flat_map(by_kind).collect();
         if pays && self.all_at_once(&commands).await? {
             return Ok(Vec::new());
         }
-        side_by_side(commands.iter().map(|(collection, command)| self.send(collection, command)).collect()).await
+        side_by_side(
+            commands
+                .iter()
+                .map(|(collection, command)| self.send(collection, command))
+                .collect(),
+        )
+        .await
     }
 
     /// Those that were refused, in the order of their ops. No other statement of the
     /// flush is on their documents.
     async fn send_again(&self, mut refused: Vec<Refused<'_>>) -> Result<()> {
-        refused.sort_by_key(|(collection, statement)| (collection.uuid.bytes(), statement.position));
+        refused
+            .sort_by_key(|(collection, statement)| (collection.uuid.bytes(), statement.position));
         for same in refused.chunk_by(|(a, _), (b, _)| a.uuid == b.uuid) {
             let (collection, _) = same[0];
-            let statements: Vec<&Statement> = same.iter().map(|(_, statement)| *statement).collect();
+            let statements: Vec<&Statement> =
+                same.iter().map(|(_, statement)| *statement).collect();
             let bulks = self.bulks_of(std::iter::once((collection, &statements[..])));
-            let commands: Vec<(&Tracked, Vec<&Statement>)> = bulks.iter().flat_map(by_kind).collect();
+            let commands: Vec<(&Tracked, Vec<&Statement>)> =
+                bulks.iter().flat_map(by_kind).collect();
             for (collection, command) in commands {
                 self.send_or_doubt(collection, &command, false).await?;
             }
@@ -164,7 +228,9 @@ impl Writer {
         if !self.at_once.is_due() {
             return Ok(false);
         }
-        let requests = commands.iter().map(|(collection, command)| render_in_transaction(collection, command));
+        let requests = commands
+            .iter()
+            .map(|(collection, command)| render_in_transaction(collection, command));
         let found = self.in_one_transaction(requests).await?;
         self.at_once.note(found.is_some());
         let Some(found) = found else { return Ok(false) };
@@ -177,7 +243,12 @@ impl Writer {
     /// Runs of updates and of deletes, one after the other. A document may come
     /// again: once it is doubtful, what follows of it is dropped.
     async fn send_in_order(&self, collection: &Tracked, statements: &[&Statement]) -> Result<()> {
-        let kind = |s: &Statement| (s.base == Base::Gone, s.base == Base::Unclear || delicate::is(collection, s));
+        let kind = |s: &Statement| {
+            (
+                s.base == Base::Gone,
+                s.base == Base::Unclear || delicate::is(collection, s),
+            )
+        };
         let mut rest = statements;
         while let Some((first, after)) = rest.split_first().filter(|_| !collection.is_dead()) {
             if collection.doubts.contains(&first.id) {
@@ -194,11 +265,20 @@ impl Writer {
                 rest = after;
                 continue;
             }
-            let alike = |s: &&&Statement| kind(s) == kind(first) && !collection.doubts.contains(&s.id);
-            let run: Vec<&Statement> = rest.iter().take(self.limits.ops_max).take_while(alike).copied().collect();
+            let alike =
+                |s: &&&Statement| kind(s) == kind(first) && !collection.doubts.contains(&s.id);
+            let run: Vec<&Statement> = rest
+                .iter()
+                .take(self.limits.ops_max)
+                .take_while(alike)
+                .copied()
+                .collect();
             let batch = self.bulks(&run).swap_remove(0);
             // Ordered: nothing after the refused one was tried.
-            let tried = self.send_or_doubt(collection, batch, true).await?.map_or(batch.len(), |refused| refused + 1);
+            let tried = self
+                .send_or_doubt(collection, batch, true)
+                .await?
+                .map_or(batch.len(), |refused| refused + 1);
             rest = &rest[tried..];
         }
         Ok(())
@@ -206,24 +286,49 @@ impl Writer {
 
     /// Splits statements into what fits one command each.
     fn bulks<'s, 'a>(&self, statements: &'s [&'a Statement]) -> Vec<&'s [&'a Statement]> {
-        self.limits.split(statements, |statement| (1, statement.weight()))
+        self.limits
+            .split(statements, |statement| (1, statement.weight()))
     }
 
     fn bulks_of<'s, 'a: 's>(&self, all: impl Iterator<Item = Bulk<'s, 'a>>) -> Vec<Bulk<'s, 'a>> {
-        all.flat_map(|(collection, all)| self.bulks(all).into_iter().map(move |bulk| (collection, bulk))).collect()
+        all.flat_map(|(collection, all)| {
+            self.bulks(all)
+                .into_iter()
+                .map(move |bulk| (collection, bulk))
+        })
+        .collect()
     }
 
     /// Returns those that were refused.
-    async fn send<'a>(&self, collection: &'a Tracked, batch: &[&'a Statement]) -> Result<Vec<Refused<'a>>> {
-        let Said { refused, found } = self.run(collection, || render(collection, batch, false)).await?;
-        found.into_iter().for_each(|found| self.note_found(collection, batch, refused.len(), found));
-        Ok(refused.iter().map(|refusal| (collection, batch[refusal.index])).collect())
+    async fn send<'a>(
+        &self,
+        collection: &'a Tracked,
+        batch: &[&'a Statement],
+    ) -> Result<Vec<Refused<'a>>> {
+        let Said { refused, found } = self
+            .run(collection, || render(collection, batch, false))
+            .await?;
+        found
+            .into_iter()
+            .for_each(|found| self.note_found(collection, batch, refused.len(), found));
+        Ok(refused
+            .iter()
+            .map(|refusal| (collection, batch[refusal.index]))
+            .collect())
     }
 
     /// Returns the index of the last refused statement, if one was. The documents of
     /// such are doubtful.
-    async fn send_or_doubt(&self, collection: &Tracked, batch: &[&Statement], ordered: bool) -> Result<Option<usize>> {
-        let refused = self.run(collection, || render(collection, batch, ordered)).await?.refused;
+    async fn send_or_doubt(
+        &self,
+        collection: &Tracked,
+        batch: &[&Statement],
+        ordered: bool,
+    ) -> Result<Option<usize>> {
+        let refused = self
+            .run(collection, || render(collection, batch, ordered))
+            .await?
+            .refused;
         for refusal in &refused {
             let Statement { id, position, .. } = batch[refusal.index];
             self.doubt(collection, id, *position, refusal)?;
@@ -233,7 +338,13 @@ impl Writer {
 
     /// What a refusal means: its document is doubtful from now on. It must be so
     /// before its op leaves the lane, or the watermark would pass it.
-    pub(super) fn doubt(&self, collection: &Tracked, id: &IdKey, position: Position, refusal: &Refusal) -> Result<()> {
+    pub(super) fn doubt(
+        &self,
+        collection: &Tracked,
+        id: &IdKey,
+        position: Position,
+        refusal: &Refusal,
+    ) -> Result<()> {
         if collection.is_dead() {
             return Ok(());
         }
@@ -257,9 +368,14 @@ impl Writer {
     /// Sends one write command. On a collection that is gone, every statement is
     /// refused by itself (code 361, seen on 6.0.5). Where the shard does not know what
     /// it owns the command is sent again.
-    pub(super) async fn run(&self, collection: &Tracked, command: impl Fn() -> Request) -> Result<Said> {
+    pub(super) async fn run(
+        &self,
+        collection: &Tracked,
+        command: impl Fn() -> Request,
+    ) -> Result<Said> {
         let sent = AtomicU32::new(0);
-        let failed = |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
+        let failed =
+            |e: Error| e.context(format_args!("writing to {} on the target", collection.ns));
         let send = || async {
             let command = command();
             let ordered = command.head().get_bool("ordered").unwrap_or(true);
@@ -268,7 +384,10 @@ impl Writer {
             let refused = refusals(reply.body())?;
             match refused.iter().find(|refusal| is_stale(refusal, ordered)) {
                 Some(stale) => Err(refused_error(collection, stale)),
-                None => Ok(Said { refused, found: (!again).then(|| found(reply.body())) }),
+                None => Ok(Said {
+                    refused,
+                    found: (!again).then(|| found(reply.body())),
+                }),
             }
         };
         while_stale(self.patience, send).await.map_err(failed)
@@ -289,7 +408,11 @@ impl Writer {
     /// # Errors
     /// `Transient` if a reply is of another term.
     pub(super) fn check_term(&self, reply: &RawDocument) -> Result<()> {
-        match reply.get_document("opTime").ok().and_then(|time| number(time, "t")) {
+        match reply
+            .get_document("opTime")
+            .ok()
+            .and_then(|time| number(time, "t"))
+        {
             Some(term) => same_term(self.term, term),
             // Not every command tells one; the next checkpoint does.
             None => Ok(()),
@@ -315,10 +438,29 @@ impl Writer {
                         && e.kind == Kind::Server
                         && !self.has_any(collection, std::slice::from_ref(id)).await? => {}
                 // `applyOps` tells of a refused op as of its own failure.
-                Err(Error { kind: Kind::Server, code: Some(code), message, .. }) if may_miss => {
-                    return self.doubt(collection, id, *position, &Refusal { index: 0, code, message, on_id: false });
+                Err(Error {
+                    kind: Kind::Server,
+                    code: Some(code),
+                    message,
+                    ..
+                }) if may_miss => {
+                    return self.doubt(
+                        collection,
+                        id,
+                        *position,
+                        &Refusal {
+                            index: 0,
+                            code,
+                            message,
+                            on_id: false,
+                        },
+                    );
                 }
-                Err(e) => return Err(e.context(format_args!("writing to {} on the target", collection.ns))),
+                Err(e) => {
+                    return Err(
+                        e.context(format_args!("writing to {} on the target", collection.ns))
+                    );
+                }
             }
         }
         Ok(())
@@ -331,25 +473,42 @@ impl Writer {
             "singleBatch": true,
         };
         let reply = self.command(Request::new(&collection.ns.db, find)).await?;
-        let batch = reply.body().get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-        let batch = batch.map_err(|_| Error::new(Kind::Server, "the target answered a find without documents"))?;
+        let batch = reply
+            .body()
+            .get_document("cursor")
+            .and_then(|cursor| cursor.get_array("firstBatch"));
+        let batch = batch.map_err(|_| {
+            Error::new(Kind::Server, "the target answered a find without documents")
+        })?;
         Ok(!batch.is_empty())
     }
 }
 
 /// Updates, and deletes: a command each.
-fn by_kind<'a>((collection, bulk): &Bulk<'_, 'a>) -> impl Iterator<Item = (&'a Tracked, Vec<&'a Statement>)> + use<'a> {
+fn by_kind<'a>(
+    (collection, bulk): &Bulk<'_, 'a>,
+) -> impl Iterator<Item = (&'a Tracked, Vec<&'a Statement>)> + use<'a> {
     let (deletes, updates): (Vec<_>, Vec<_>) = bulk.iter().partition(|s| s.base == Base::Gone);
-    let commands = [updates, deletes].into_iter().filter(|command| !command.is_empty());
+    let commands = [updates, deletes]
+        .into_iter()
+        .filter(|command| !command.is_empty());
     let collection = *collection;
     commands.map(move |command| (collection, command))
 }
 
 /// Not all at once: each holds its command in memory. Returns those that were refused.
-async fn side_by_side<'a>(writes: Vec<impl Future<Output = Result<Vec<Refused<'a>>>>>) -> Result<Vec<Refused<'a>>> {
-    stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).try_concat().await
+async fn side_by_side<'a>(
+    writes: Vec<impl Future<Output = Result<Vec<Refused<'a>>>>>,
+) -> Result<Vec<Refused<'a>>> {
+    stream::iter(writes)
+        .buffer_unordered(WRITES_IN_FLIGHT)
+        .try_concat()
+        .await
 }
 
 pub(super) fn without_id(collection: &Tracked) -> Error {
-    Error::new(Kind::Server, format!("a document of {} came without `_id`", collection.ns))
+    Error::new(
+        Kind::Server,
+        format!("a document of {} came without `_id`", collection.ns),
+    )
 }

@@ -19,7 +19,11 @@ const ROOM_BYTES: i64 = 1 << 40;
 /// Before a copy: room for all of the source's, if it is not far from full.
 pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> Result<()> {
     let command = bson::doc! {"dataSize": tracked.ns.to_string(), "estimate": true};
-    let held = source.database(&tracked.ns.db).run_command(command).await.map_err(Error::from)?;
+    let held = source
+        .database(&tracked.ns.db)
+        .run_command(command)
+        .await
+        .map_err(Error::from)?;
     let held = held.get("size").and_then(number).unwrap_or(0);
     if held * 2 < size(source, tracked, tracked.uuid).await?.unwrap_or(0) {
         return Ok(());
@@ -31,10 +35,16 @@ pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> R
 pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     let target = &doubtful.target_shard.client;
     let wanted = size(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
-    let Some(made) = tracked.bound_to() else { return Ok(()) };
+    let Some(made) = tracked.bound_to() else {
+        return Ok(());
+    };
     let there = size(target, tracked, made).await?;
-    let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else { return Ok(()) };
-    let Some(hold) = doubtful.exact(tracked).await? else { return Ok(()) };
+    let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else {
+        return Ok(());
+    };
+    let Some(hold) = doubtful.exact(tracked).await? else {
+        return Ok(());
+    };
     let fitted = resize(target, tracked, wanted).await;
     hold.release().await?;
     fitted
@@ -45,9 +55,14 @@ async fn size(client: &Client, tracked: &Tracked, uuid: bson::Uuid) -> Result<Op
     let command = bson::doc! {
         "listCollections": 1, "filter": {"name": &tracked.ns.coll, "info.uuid": Binary::from(uuid)},
     };
-    let cursor = client.database(&tracked.ns.db).run_cursor_command(command).await?;
+    let cursor = client
+        .database(&tracked.ns.db)
+        .run_cursor_command(command)
+        .await?;
     let listed: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
-    let options = listed.first().and_then(|listed| listed.get_document("options").ok());
+    let options = listed
+        .first()
+        .and_then(|listed| listed.get_document("options").ok());
     let size = options.and_then(|options| options.get("size").ok().flatten());
     Ok(size.and_then(|size| number(&Bson::try_from(size).ok()?)))
 }
@@ -69,8 +84,11 @@ async fn resize(target: &Client, tracked: &Tracked, bytes: i64) -> Result<()> {
     };
     match admin::run_once_majority(target, &tracked.ns.db, &command).await {
         Err(_) if tracked.is_dead() => Ok(()),
-        resized => resized
-            .map(drop)
-            .map_err(|e| e.context(format_args!("resizing the capped collection {} on the target", tracked.ns))),
+        resized => resized.map(drop).map_err(|e| {
+            e.context(format_args!(
+                "resizing the capped collection {} on the target",
+                tracked.ns
+            ))
+        }),
     }
 }

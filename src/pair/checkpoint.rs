@@ -69,7 +69,11 @@ const BEHIND: Duration = Duration::from_secs(5);
 
 impl Checkpointer {
     /// One round every `interval`, and two for whoever asks, until an error.
-    pub async fn run(self: Arc<Self>, interval: Duration, mut asked: mpsc::Receiver<Asked>) -> Result<()> {
+    pub async fn run(
+        self: Arc<Self>,
+        interval: Duration,
+        mut asked: mpsc::Receiver<Asked>,
+    ) -> Result<()> {
         let mut pipeline = Pipeline::default();
         loop {
             let waits = timeout(interval, asked.recv()).await.ok().flatten();
@@ -156,6 +160,8 @@ pub fn same_term(ours: i64, theirs: i64) -> Result<()> {
     if ours == theirs {
         return Ok(());
     }
-    let found = format!("the target held an election (term {ours} → {theirs}): going back to the last checkpoint");
+    let found = format!(
+        "the target held an election (term {ours} → {theirs}): going back to the last checkpoint"
+    );
     Err(Error::new(Kind::Transient, found))
 }

@@ -47,19 +47,39 @@ impl Chores {
     pub fn new() -> (Self, mpsc::Receiver<Error>) {
         let (failures, receiver) = mpsc::channel(1);
         let pending = Arc::default();
-        let inner =
-            Inner { tasks: Mutex::default(), newest: Mutex::default(), pending, added: AtomicU64::new(0), failures };
-        (Chores { inner: Arc::new(inner) }, receiver)
+        let inner = Inner {
+            tasks: Mutex::default(),
+            newest: Mutex::default(),
+            pending,
+            added: AtomicU64::new(0),
+            failures,
+        };
+        (
+            Chores {
+                inner: Arc::new(inner),
+            },
+            receiver,
+        )
     }
 
     /// `doing`: the chore in a few words, for the log.
-    pub fn add(&self, doing: &str, ns: &Namespace, chore: impl Future<Output = Result<()>> + Send + 'static) {
+    pub fn add(
+        &self,
+        doing: &str,
+        ns: &Namespace,
+        chore: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
         self.start(doing, ns, false, chore);
     }
 
     /// A chore in its turn that is not counted as pending: what it is about
     /// holds the watermark back by itself.
-    pub fn add_aside(&self, doing: &str, ns: &Namespace, chore: impl Future<Output = Result<()>> + Send + 'static) {
+    pub fn add_aside(
+        &self,
+        doing: &str,
+        ns: &Namespace,
+        chore: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
         self.start(doing, ns, true, chore);
     }
 
@@ -75,7 +95,14 @@ impl Chores {
         let number = self.inner.added.fetch_add(1, SeqCst);
         let before = self.inner.newest.lock().insert(ns.clone(), (number, end));
         let what = format!("{doing} {ns}");
-        self.inner.pending.lock().insert(number, Pending { what, aside, since: Instant::now() });
+        self.inner.pending.lock().insert(
+            number,
+            Pending {
+                what,
+                aside,
+                since: Instant::now(),
+            },
+        );
         let (pending, failures) = (self.inner.pending.clone(), self.inner.failures.clone());
         let (newest, ns) = (Arc::downgrade(&self.inner), ns.clone());
         let mut tasks = self.inner.tasks.lock();
@@ -87,8 +114,15 @@ impl Chores {
                 // What it rests on was not done: the pair is about to stop.
                 return;
             }
-            let panicked = |_| Err(Error::internal("a chore panicked; its message is on stderr"));
-            let result = AssertUnwindSafe(chore).catch_unwind().await.unwrap_or_else(panicked);
+            let panicked = |_| {
+                Err(Error::internal(
+                    "a chore panicked; its message is on stderr",
+                ))
+            };
+            let result = AssertUnwindSafe(chore)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(panicked);
             if let Err(error) = result {
                 // Full: an earlier failure is on its way already.
                 let _ = failures.try_send(error);
@@ -118,14 +152,23 @@ impl Chores {
 
     /// Chores that have not ended well.
     pub fn pending(&self) -> usize {
-        self.inner.pending.lock().values().filter(|chore| !chore.aside).count()
+        self.inner
+            .pending
+            .lock()
+            .values()
+            .filter(|chore| !chore.aside)
+            .count()
     }
 
     /// What has been under way, or waiting, for longer than `patience`.
     pub fn stuck(&self, patience: Duration) -> Vec<String> {
         let pending = self.inner.pending.lock();
-        let stuck = pending.values().filter(|chore| patience < chore.since.elapsed());
-        stuck.map(|chore| format!("{} for {} s", chore.what, chore.since.elapsed().as_secs())).collect()
+        let stuck = pending
+            .values()
+            .filter(|chore| patience < chore.since.elapsed());
+        stuck
+            .map(|chore| format!("{} for {} s", chore.what, chore.since.elapsed().as_secs()))
+            .collect()
     }
 }
 
@@ -138,7 +181,10 @@ mod tests {
     #[tokio::test]
     async fn what_rests_on_a_chore_that_failed_is_not_done_and_stays_pending() {
         let (chores, mut failures) = Chores::new();
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
         let done = Arc::new(AtomicBool::new(false));
         let then = done.clone();
         chores.add("making", &ns, async { Ok(()) });
@@ -151,6 +197,13 @@ mod tests {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        assert_eq!((failure.message.as_str(), done.load(SeqCst), chores.pending()), ("refused", false, 2));
+        assert_eq!(
+            (
+                failure.message.as_str(),
+                done.load(SeqCst),
+                chores.pending()
+            ),
+            ("refused", false, 2)
+        );
     }
 }

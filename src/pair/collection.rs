@@ -27,11 +27,15 @@ pub struct Traits {
 impl Traits {
     /// Reads the options of `create` or `listCollections`.
     pub fn of(options: &RawDocument) -> Self {
-        let collation = options.get_document("collation").and_then(|c| c.get_str("locale"));
+        let collation = options
+            .get_document("collation")
+            .and_then(|c| c.get_str("locale"));
         Traits {
             capped: options.get_bool("capped").unwrap_or(false),
             collated: collation.is_ok_and(|locale| locale != "simple"),
-            clustered: options.get("clusteredIndex").is_ok_and(|index| index.is_some()),
+            clustered: options
+                .get("clusteredIndex")
+                .is_ok_and(|index| index.is_some()),
         }
     }
 
@@ -125,7 +129,8 @@ impl Tracked {
     }
 
     pub fn target_uuid(&self) -> Uuid {
-        self.bound_to().expect("a collection is bound before its gate opens")
+        self.bound_to()
+            .expect("a collection is bound before its gate opens")
     }
 
     /// The target's collection, once it is bound.
@@ -139,7 +144,9 @@ impl Tracked {
     }
 
     pub fn owns(&self, document: &RawDocument) -> bool {
-        self.ownership.get().is_none_or(|ownership| ownership.owns(document))
+        self.ownership
+            .get()
+            .is_none_or(|ownership| ownership.owns(document))
     }
 
     pub fn sharding(&self) -> Sharding {

@@ -20,7 +20,10 @@ pub struct RawWriter {
 
 impl RawWriter {
     fn new(field: &str, capacity: usize) -> Self {
-        RawWriter { sequence: Sequence::new(field, capacity), open: Vec::new() }
+        RawWriter {
+            sequence: Sequence::new(field, capacity),
+            open: Vec::new(),
+        }
     }
 
     fn bytes(&mut self) -> &mut Vec<u8> {
@@ -136,7 +139,9 @@ impl WriteCommand {
     pub fn new(verb: Verb, collection: &Tracked, ordered: bool, capacity: usize) -> Self {
         let mut command = Self::in_transaction(verb, collection, capacity);
         command.head.append(cstr!("ordered"), ordered);
-        command.head.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+        command
+            .head
+            .append(cstr!("writeConcern"), rawdoc! { "w": 1 });
         command
     }
 
@@ -145,12 +150,20 @@ impl WriteCommand {
         let (name, field) = verb.names();
         let mut head = RawDocumentBuf::new();
         head.append(name, &*collection.ns.coll);
-        head.append(cstr!("collectionUUID"), Binary::from(collection.target_uuid()));
+        head.append(
+            cstr!("collectionUUID"),
+            Binary::from(collection.target_uuid()),
+        );
         if verb != Verb::Delete {
             head.append(cstr!("bypassDocumentValidation"), true);
         }
         let (database, hinted) = (collection.ns.db.clone(), collection.traits.clustered);
-        WriteCommand { database, head, writer: RawWriter::new(field, capacity), hinted }
+        WriteCommand {
+            database,
+            head,
+            writer: RawWriter::new(field, capacity),
+            hinted,
+        }
     }
 
     pub fn insert(&mut self, document: &[u8]) {
@@ -206,7 +219,10 @@ mod tests {
     #[test]
     fn commands_are_the_documents_they_stand_for() {
         let uuid = Uuid::from_bytes([7; 16]);
-        let ns = Namespace { db: "d".to_owned(), coll: "a.b c".to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "a.b c".to_owned(),
+        };
         let collection = Tracked::new(uuid, ns, Traits::default());
         collection.bind(uuid);
         let mut command = WriteCommand::new(Verb::Update, &collection, false, 0);
@@ -221,7 +237,9 @@ mod tests {
         assert_eq!(request.head(), &*head);
         let mut statements = Sequence::new("updates", 0);
         let statement = rawdoc! { "q": { "_id": 5 }, "upsert": true, "u": { "_id": 5, "x": "y" } };
-        statements.documents().extend_from_slice(statement.as_bytes());
+        statements
+            .documents()
+            .extend_from_slice(statement.as_bytes());
         assert_eq!(request.sequence(), &statements.finish());
     }
 

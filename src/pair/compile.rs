@@ -115,17 +115,31 @@ const _: () = assert!(DELTAS_MAX < PIPELINE_STAGES_MAX);
 pub fn compile(queue: &mut Queue, limits: FlushLimits) -> Vec<CollectionWrites> {
     let statements_max = queue.len().min(limits.ops_max).min(OPS_MAX as usize);
     let by_document = HashTable::with_capacity(statements_max);
-    let mut flush = Flush { statements_max, by_document, ..Flush::default() };
-    while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max {
+    let mut flush = Flush {
+        statements_max,
+        by_document,
+        ..Flush::default()
+    };
+    while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max
+    {
         let Some(next) = queue.peek() else { break };
         let known = flush.known(next);
         if flush.is_chain_full(next, known) {
             break;
         }
-        queue.pop().into_iter().for_each(|next| flush.add(next, known));
+        queue
+            .pop()
+            .into_iter()
+            .for_each(|next| flush.add(next, known));
     }
-    for writes in flush.collections.iter_mut().filter(|writes| !writes.collection.in_order()) {
-        writes.statements.sort_by_cached_key(|statement| statement.id.place());
+    for writes in flush
+        .collections
+        .iter_mut()
+        .filter(|writes| !writes.collection.in_order())
+    {
+        writes
+            .statements
+            .sort_by_cached_key(|statement| statement.id.place());
     }
     flush.collections
 }
@@ -162,12 +176,17 @@ impl Flush {
             _ => self.by_uuid.get(uuid).copied(),
         };
         let foldable = collection.filter(|_| !next.collection.in_order());
-        Known { collection, statement: foldable.and_then(|collection| self.statement_of(collection, &next.op.id)) }
+        Known {
+            collection,
+            statement: foldable.and_then(|collection| self.statement_of(collection, &next.op.id)),
+        }
     }
 
     fn statement_of(&self, collection: usize, id: &IdKey) -> Option<usize> {
         let is = |&(c, s): &(u32, u32)| c as usize == collection && self.statement(c, s).id == *id;
-        self.by_document.find(id.hash(), is).map(|&(_, statement)| statement as usize)
+        self.by_document
+            .find(id.hash(), is)
+            .map(|&(_, statement)| statement as usize)
     }
 
     fn statement(&self, collection: u32, statement: u32) -> &Statement {
@@ -175,7 +194,13 @@ impl Flush {
     }
 
     fn is_chain_full(&self, next: &Queued, known: Known) -> bool {
-        let Known { collection: Some(collection), statement: Some(statement) } = known else { return false };
+        let Known {
+            collection: Some(collection),
+            statement: Some(statement),
+        } = known
+        else {
+            return false;
+        };
         if next.op.kind != OpKind::Delta {
             return false;
         }
@@ -200,7 +225,9 @@ impl Flush {
         self.last = known.collection.unwrap_or_else(|| self.begin(collection));
         let writes = &mut self.collections[self.last];
         writes.ops += 1;
-        op.permit.into_iter().for_each(|permit| writes.permits.add(permit));
+        op.permit
+            .into_iter()
+            .for_each(|permit| writes.permits.add(permit));
         // It is read again from the source at a later position (R3).
         if is_dropped {
             return;
@@ -219,17 +246,28 @@ impl Flush {
         self.statements += 1;
         if is_foldable {
             let collections = &self.collections;
-            let rehash = |&(c, s): &(u32, u32)| collections[c as usize].statements[s as usize].id.hash();
-            self.by_document.insert_unique(hash, (self.last as u32, index as u32), rehash);
+            let rehash =
+                |&(c, s): &(u32, u32)| collections[c as usize].statements[s as usize].id.hash();
+            self.by_document
+                .insert_unique(hash, (self.last as u32, index as u32), rehash);
         }
     }
 
     fn begin(&mut self, collection: Arc<Tracked>) -> usize {
         let (index, uuid) = (self.collections.len(), collection.uuid);
         // The first is mostly the only one.
-        let expected = if self.collections.is_empty() { self.statements_max } else { 0 };
+        let expected = if self.collections.is_empty() {
+            self.statements_max
+        } else {
+            0
+        };
         let (statements, permits) = (Vec::with_capacity(expected), Permits::default());
-        self.collections.push(CollectionWrites { collection, statements, ops: 0, permits });
+        self.collections.push(CollectionWrites {
+            collection,
+            statements,
+            ops: 0,
+            permits,
+        });
         self.by_uuid.insert(uuid, index);
         index
     }
@@ -238,7 +276,12 @@ impl Flush {
 impl CollectionWrites {
     /// One statement by itself.
     pub fn one(collection: Arc<Tracked>, statement: Statement) -> Self {
-        CollectionWrites { collection, statements: vec![statement], ops: 1, permits: Permits::default() }
+        CollectionWrites {
+            collection,
+            statements: vec![statement],
+            ops: 1,
+            permits: Permits::default(),
+        }
     }
 }
 
@@ -246,12 +289,23 @@ impl Statement {
     /// Writes `document` over whatever is there.
     pub fn full(id: IdKey, document: Bytes, position: Position) -> Self {
         let needs_literal = locate::needs_literal(locate::raw(&document));
-        Statement { base: Base::Full(document), needs_literal, ..Statement::unknown(id, position) }
+        Statement {
+            base: Base::Full(document),
+            needs_literal,
+            ..Statement::unknown(id, position)
+        }
     }
 
     /// Changes nothing yet.
     pub fn unknown(id: IdKey, position: Position) -> Self {
-        Statement { id, base: Base::Unknown, needs_literal: false, deltas: SmallVec::new(), position, made: false }
+        Statement {
+            id,
+            base: Base::Unknown,
+            needs_literal: false,
+            deltas: SmallVec::new(),
+            position,
+            made: false,
+        }
     }
 
     /// Whether it finds a document, or makes one, if all before it is applied.
@@ -262,7 +316,13 @@ impl Statement {
     }
 
     /// The state after one op.
-    fn first(kind: OpKind, id: IdKey, body: Bytes, needs_literal: bool, position: Position) -> Self {
+    fn first(
+        kind: OpKind,
+        id: IdKey,
+        body: Bytes,
+        needs_literal: bool,
+        position: Position,
+    ) -> Self {
         let (base, deltas) = match kind {
             OpKind::Insert => (Base::Full(body), SmallVec::new()),
             OpKind::Replace => (Base::Replaced(body), SmallVec::new()),
@@ -272,7 +332,14 @@ impl Statement {
         };
         let made = matches!(kind, OpKind::Insert | OpKind::Unclear);
         let needs_literal = needs_literal && kind != OpKind::Delta;
-        Statement { id, base, needs_literal, deltas, position, made }
+        Statement {
+            id,
+            base,
+            needs_literal,
+            deltas,
+            position,
+            made,
+        }
     }
 
     /// The state after one more op. `needs_literal`: its document does.
@@ -286,7 +353,12 @@ impl Statement {
             (OpKind::Delta, _) => return self.change(body),
         };
         // The newest spelling of an equal `_id` (1 or 1.0) is the stored one.
-        *self = Statement { base, needs_literal, made: self.made, ..Statement::unknown(id, self.position) };
+        *self = Statement {
+            base,
+            needs_literal,
+            made: self.made,
+            ..Statement::unknown(id, self.position)
+        };
     }
 
     /// One more delta: merged where that is exact, else one more in the chain.
@@ -297,8 +369,12 @@ impl Statement {
         let merged = || {
             let fields = fields_set(&delta)?;
             match (self.deltas.last(), &self.base) {
-                (Some(last), _) => overlay(fields_set(last)?, fields).map(|fields| delta_of(&fields)),
-                (None, Base::Full(document) | Base::Replaced(document)) => overlay(document, fields),
+                (Some(last), _) => {
+                    overlay(fields_set(last)?, fields).map(|fields| delta_of(&fields))
+                }
+                (None, Base::Full(document) | Base::Replaced(document)) => {
+                    overlay(document, fields)
+                }
                 (None, _) => None,
             }
         };

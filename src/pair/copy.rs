@@ -19,11 +19,22 @@ use crate::pair::reply::CODE_DUPLICATE_KEY;
 
 impl Writer {
     /// Writes copied documents, read at or after `fence`.
-    pub async fn copy(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
+    pub async fn copy(
+        &self,
+        collection: &Arc<Tracked>,
+        documents: &[&[u8]],
+        fence: Position,
+    ) -> Result<()> {
         let (mut plain, mut literal) = (Vec::with_capacity(documents.len()), Vec::new());
         for document in documents {
-            let look = collection.duplicate_names.note(locate::raw(document), &collection.ns)?;
-            if look.needs_literal { literal.push(*document) } else { plain.push(*document) }
+            let look = collection
+                .duplicate_names
+                .note(locate::raw(document), &collection.ns)?;
+            if look.needs_literal {
+                literal.push(*document)
+            } else {
+                plain.push(*document)
+            }
         }
         if collection.in_order() && !literal.is_empty() {
             return self.copy_one_by_one(collection, documents, fence).await;
@@ -39,16 +50,30 @@ impl Writer {
             command.delete_all();
             command.finish()
         };
-        match self.run(collection, delete_all).await?.refused.first().filter(|_| !collection.is_dead()) {
+        match self
+            .run(collection, delete_all)
+            .await?
+            .refused
+            .first()
+            .filter(|_| !collection.is_dead())
+        {
             Some(refusal) => Err(Error::new(
                 Kind::Server,
-                format!("{} could not be emptied on the target: {}", collection.ns, refusal.message),
+                format!(
+                    "{} could not be emptied on the target: {}",
+                    collection.ns, refusal.message
+                ),
             )),
             None => Ok(()),
         }
     }
 
-    async fn copy_plain(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
+    async fn copy_plain(
+        &self,
+        collection: &Arc<Tracked>,
+        documents: &[&[u8]],
+        fence: Position,
+    ) -> Result<()> {
         // Only natural order is worth one document after the other.
         let ordered = collection.traits.capped;
         for mut batch in split_by_bytes(documents, self.limits) {
@@ -60,22 +85,42 @@ impl Writer {
                     command.finish()
                 };
                 let refused = self.run(collection, insert).await?.refused;
-                for refusal in refused.iter().filter(|r| r.code != CODE_DUPLICATE_KEY || !r.on_id) {
-                    self.doubt(collection, &id_key(collection, batch[refusal.index])?, fence, refusal)?;
+                for refusal in refused
+                    .iter()
+                    .filter(|r| r.code != CODE_DUPLICATE_KEY || !r.on_id)
+                {
+                    self.doubt(
+                        collection,
+                        &id_key(collection, batch[refusal.index])?,
+                        fence,
+                        refusal,
+                    )?;
                 }
                 // Ordered: nothing after the refused one was tried.
-                let tried = refused.last().filter(|_| ordered).map_or(batch.len(), |refusal| refusal.index + 1);
+                let tried = refused
+                    .last()
+                    .filter(|_| ordered)
+                    .map_or(batch.len(), |refusal| refusal.index + 1);
                 batch = &batch[tried..];
             }
         }
         Ok(())
     }
 
-    async fn copy_one_by_one(&self, collection: &Arc<Tracked>, documents: &[&[u8]], fence: Position) -> Result<()> {
+    async fn copy_one_by_one(
+        &self,
+        collection: &Arc<Tracked>,
+        documents: &[&[u8]],
+        fence: Position,
+    ) -> Result<()> {
         for document in documents {
             self.write_one(
                 collection,
-                Statement::full(id_key(collection, document)?, Bytes::copy_from_slice(document), fence),
+                Statement::full(
+                    id_key(collection, document)?,
+                    Bytes::copy_from_slice(document),
+                    fence,
+                ),
             )
             .await?;
         }
@@ -84,10 +129,15 @@ impl Writer {
 }
 
 /// Splits documents into what fits one insert each.
-pub(super) fn split_by_bytes<'a, 'd>(documents: &'a [&'d [u8]], limits: FlushLimits) -> Vec<&'a [&'d [u8]]> {
+pub(super) fn split_by_bytes<'a, 'd>(
+    documents: &'a [&'d [u8]],
+    limits: FlushLimits,
+) -> Vec<&'a [&'d [u8]]> {
     limits.split(documents, |document| (1, document.len() + 16))
 }
 
 fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {
-    locate::id_of(locate::raw(document)).map(IdKey::new).ok_or_else(|| without_id(collection))
+    locate::id_of(locate::raw(document))
+        .map(IdKey::new)
+        .ok_or_else(|| without_id(collection))
 }

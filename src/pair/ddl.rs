@@ -68,11 +68,24 @@ pub enum Ddl {
 #[derive(Debug)]
 pub enum Request {
     /// Make the collection of this UUID on the target.
-    Create { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<Creation>> },
+    Create {
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        reply: oneshot::Sender<Result<Creation>>,
+    },
     /// This pair has reached the drop of this UUID.
-    Drop { pair: usize, ns: Namespace, uuid: Uuid, reply: oneshot::Sender<Result<()>> },
+    Drop {
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        reply: oneshot::Sender<Result<()>>,
+    },
     /// Drop all views of this database on the target.
-    DropViews { db: String, reply: oneshot::Sender<Result<()>> },
+    DropViews {
+        db: String,
+        reply: oneshot::Sender<Result<()>>,
+    },
 }
 
 /// What became of a creation.
@@ -99,25 +112,47 @@ impl Ddl {
     /// None: nothing to carry over.
     pub fn of(entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
         let position = entry.position;
-        let uuid = || entry.uuid.ok_or_else(|| entry.unsupported("a command without collection UUID"));
+        let uuid = || {
+            entry
+                .uuid
+                .ok_or_else(|| entry.unsupported("a command without collection UUID"))
+        };
         Ok(Some(match meaning {
             Meaning::Create { coll } => return create(entry, coll),
-            Meaning::Drop { coll: VIEWS } => Ddl::DropViews { db: entry.database().to_owned(), position },
-            Meaning::Drop { .. } => Ddl::Drop { uuid: uuid()?, position },
+            Meaning::Drop { coll: VIEWS } => Ddl::DropViews {
+                db: entry.database().to_owned(),
+                position,
+            },
+            Meaning::Drop { .. } => Ddl::Drop {
+                uuid: uuid()?,
+                position,
+            },
             Meaning::CreateIndexes { specs } => {
                 let specs = specs.into_iter().map(without_command).collect();
-                Ddl::CreateIndexes { uuid: uuid()?, specs, position }
+                Ddl::CreateIndexes {
+                    uuid: uuid()?,
+                    specs,
+                    position,
+                }
             }
             Meaning::CommitIndexBuild { specs, .. } => {
                 let specs = specs.into_iter().map(ToOwned::to_owned).collect();
-                Ddl::CreateIndexes { uuid: uuid()?, specs, position }
+                Ddl::CreateIndexes {
+                    uuid: uuid()?,
+                    specs,
+                    position,
+                }
             }
-            Meaning::AbortIndexBuild { specs, .. } => {
-                Ddl::DropIndexes { uuid: uuid()?, names: specs.into_iter().map(IndexName::of).collect(), position }
-            }
-            Meaning::DropIndex { name } => {
-                Ddl::DropIndexes { uuid: uuid()?, names: vec![IndexName::new(name)], position }
-            }
+            Meaning::AbortIndexBuild { specs, .. } => Ddl::DropIndexes {
+                uuid: uuid()?,
+                names: specs.into_iter().map(IndexName::of).collect(),
+                position,
+            },
+            Meaning::DropIndex { name } => Ddl::DropIndexes {
+                uuid: uuid()?,
+                names: vec![IndexName::new(name)],
+                position,
+            },
             Meaning::Refused { command, remedy } => {
                 return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
             }
@@ -132,11 +167,23 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
         return Ok(None);
     }
     if coll.starts_with("system.") && coll != "system.js" {
-        return Err(entry.unsupported(&format!("the creation of `{coll}` (a time series or an internal collection)")));
+        return Err(entry.unsupported(&format!(
+            "the creation of `{coll}` (a time series or an internal collection)"
+        )));
     }
-    let uuid = entry.uuid.ok_or_else(|| entry.unsupported("a create without collection UUID"))?;
-    let ns = Namespace { db: entry.database().to_owned(), coll: coll.to_owned() };
-    Ok(Some(Ddl::Create { uuid, ns, traits: Traits::of(entry.o), position: entry.position }))
+    let uuid = entry
+        .uuid
+        .ok_or_else(|| entry.unsupported("a create without collection UUID"))?;
+    let ns = Namespace {
+        db: entry.database().to_owned(),
+        coll: coll.to_owned(),
+    };
+    Ok(Some(Ddl::Create {
+        uuid,
+        ns,
+        traits: Traits::of(entry.o),
+        position: entry.position,
+    }))
 }
 
 /// The specification inside a `createIndexes` entry, which carries the command's
@@ -165,22 +212,45 @@ impl DdlSink {
     /// that a restart meets it again (R4).
     pub fn accept(&self, ddl: Ddl) -> Result<()> {
         match ddl {
-            Ddl::Create { uuid, ns, traits, position } => self.create(uuid, ns, traits, position),
+            Ddl::Create {
+                uuid,
+                ns,
+                traits,
+                position,
+            } => self.create(uuid, ns, traits, position),
             Ddl::Drop { uuid, position } => self.drop_collection(uuid, position),
             Ddl::DropViews { db, position } => self.drop_views(db, position),
-            Ddl::CreateIndexes { uuid, specs, position } => {
-                let Some(tracked) = self.live(&uuid) else { return Ok(()) };
+            Ddl::CreateIndexes {
+                uuid,
+                specs,
+                position,
+            } => {
+                let Some(tracked) = self.live(&uuid) else {
+                    return Ok(());
+                };
                 let indexer = self.indexer.clone();
-                self.chore("creating indexes of", &tracked.ns.clone(), position, async move {
-                    indexer.create_at(&tracked, specs, position).await
-                });
+                self.chore(
+                    "creating indexes of",
+                    &tracked.ns.clone(),
+                    position,
+                    async move { indexer.create_at(&tracked, specs, position).await },
+                );
             }
-            Ddl::DropIndexes { uuid, names, position } => {
-                let Some(tracked) = self.live(&uuid) else { return Ok(()) };
+            Ddl::DropIndexes {
+                uuid,
+                names,
+                position,
+            } => {
+                let Some(tracked) = self.live(&uuid) else {
+                    return Ok(());
+                };
                 let indexer = self.indexer.clone();
-                self.chore("dropping indexes of", &tracked.ns.clone(), position, async move {
-                    indexer.remove_at(&tracked, names, position).await
-                });
+                self.chore(
+                    "dropping indexes of",
+                    &tracked.ns.clone(),
+                    position,
+                    async move { indexer.remove_at(&tracked, names, position).await },
+                );
             }
         }
         Ok(())
@@ -220,12 +290,19 @@ impl DdlSink {
         gate.admit_new(tracked.clone());
         drop(gate);
         let sink = self.clone();
-        self.chore("creating", &ns, position, async move { sink.create_on_target(&tracked).await });
+        self.chore("creating", &ns, position, async move {
+            sink.create_on_target(&tracked).await
+        });
     }
 
     async fn create_on_target(&self, tracked: &Tracked) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Create { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
+        let request = Request::Create {
+            pair: self.pair,
+            ns: tracked.ns.clone(),
+            uuid: tracked.uuid,
+            reply,
+        };
         self.ask(request).await?;
         let created = tokio::select! {
             created = answer => created,
@@ -241,7 +318,9 @@ impl DdlSink {
                 // IMPORTANT: dead only when the drop is met: one that shows may be
                 // rolled back, and what is recorded as dead never comes back.
                 match gone {
-                    Creation::Gone => vanished::until_dropped(&self.indexer.lister.shard.client, tracked).await?,
+                    Creation::Gone => {
+                        vanished::until_dropped(&self.indexer.lister.shard.client, tracked).await?
+                    }
                     _ => vanished::died(tracked).await,
                 }
                 return self.drop_unmade(tracked).await;
@@ -262,11 +341,18 @@ impl DdlSink {
         self.rendezvous(tracked).await?;
         failpoint::hit("unmade");
         // IMPORTANT: only now: of what is recorded as dead no drop is met any more.
-        self.store.add(&CollectionState::dead(tracked.uuid, &tracked.ns)).await.map(drop)
+        self.store
+            .add(&CollectionState::dead(tracked.uuid, &tracked.ns))
+            .await
+            .map(drop)
     }
 
     fn bind(&self, tracked: &Tracked, created: &Created) -> Result<()> {
-        let Created { collection, target_uuid, .. } = created;
+        let Created {
+            collection,
+            target_uuid,
+            ..
+        } = created;
         if let Some(sharded) = &collection.sharded {
             tracked.own(Ownership::of(sharded, self.pair)?);
         }
@@ -276,7 +362,10 @@ impl DdlSink {
         match (collection.lives_on(self.pair), target_uuid) {
             (true, Some(target_uuid)) => tracked.bind(*target_uuid),
             (true, None) => {
-                return Err(Error::internal(format!("{} was made but is not on the target's shard", tracked.ns)));
+                return Err(Error::internal(format!(
+                    "{} was made but is not on the target's shard",
+                    tracked.ns
+                )));
             }
             (false, _) => tracked.set_passive(),
         }
@@ -284,9 +373,13 @@ impl DdlSink {
     }
 
     fn drop_collection(&self, uuid: Uuid, position: Position) {
-        let Some(tracked) = self.gate.lock().kill(&uuid) else { return };
+        let Some(tracked) = self.gate.lock().kill(&uuid) else {
+            return;
+        };
         let sink = self.clone();
-        self.chore("dropping", &tracked.ns.clone(), position, async move { sink.drop_on_target(&tracked).await });
+        self.chore("dropping", &tracked.ns.clone(), position, async move {
+            sink.drop_on_target(&tracked).await
+        });
     }
 
     async fn drop_on_target(&self, tracked: &Tracked) -> Result<()> {
@@ -303,23 +396,38 @@ impl DdlSink {
             return;
         }
         let sink = self.clone();
-        let ns = Namespace { db: db.clone(), coll: VIEWS.to_owned() };
+        let ns = Namespace {
+            db: db.clone(),
+            coll: VIEWS.to_owned(),
+        };
         self.chore("dropping", &ns, position, async move {
             let (reply, answer) = oneshot::channel();
             sink.ask(Request::DropViews { db, reply }).await?;
-            answer.await.map_err(|_| Error::internal("control left a drop of views unanswered"))?
+            answer
+                .await
+                .map_err(|_| Error::internal("control left a drop of views unanswered"))?
         });
     }
 
     /// Returns when all pairs that hold it have met its drop, and it is made.
     async fn rendezvous(&self, tracked: &Tracked) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Drop { pair: self.pair, ns: tracked.ns.clone(), uuid: tracked.uuid, reply };
+        let request = Request::Drop {
+            pair: self.pair,
+            ns: tracked.ns.clone(),
+            uuid: tracked.uuid,
+            reply,
+        };
         self.ask(request).await?;
-        answer.await.map_err(|_| Error::internal("control left a drop unanswered"))?
+        answer
+            .await
+            .map_err(|_| Error::internal("control left a drop unanswered"))?
     }
 
     async fn ask(&self, request: Request) -> Result<()> {
-        self.requests.send(request).await.map_err(|_| Error::internal("control no longer takes DDL"))
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| Error::internal("control no longer takes DDL"))
     }
 }

@@ -29,7 +29,9 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
         && match &statement.base {
             Base::Gone | Base::Unclear => false,
             Base::Unknown => true,
-            Base::Full(_) | Base::Replaced(_) => !statement.deltas.is_empty() || statement.needs_literal,
+            Base::Full(_) | Base::Replaced(_) => {
+                !statement.deltas.is_empty() || statement.needs_literal
+            }
         }
 }
 
@@ -38,27 +40,44 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
 /// None for a replacement that needs a literal: 6.0 aborts on every way to write it
 /// over a document that is there.
 pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
-    let ordinary = |request| Command { request, may_miss: false };
+    let ordinary = |request| Command {
+        request,
+        may_miss: false,
+    };
     let unknown = || Statement::unknown(statement.id.clone(), statement.position);
-    let full = |document: &Bytes| Statement::full(statement.id.clone(), document.clone(), statement.position);
+    let full = |document: &Bytes| {
+        Statement::full(statement.id.clone(), document.clone(), statement.position)
+    };
     let mut commands = match &statement.base {
         Base::Unknown | Base::Gone | Base::Unclear => Vec::new(),
         Base::Replaced(_) if statement.needs_literal => {
             return None;
         }
         Base::Full(document) if statement.needs_literal => {
-            let gone = Statement { base: Base::Gone, ..unknown() };
-            vec![ordinary(render(collection, &[&gone], true)), ordinary(render(collection, &[&full(document)], true))]
+            let gone = Statement {
+                base: Base::Gone,
+                ..unknown()
+            };
+            vec![
+                ordinary(render(collection, &[&gone], true)),
+                ordinary(render(collection, &[&full(document)], true)),
+            ]
         }
         Base::Full(document) => vec![ordinary(render(collection, &[&full(document)], true))],
         Base::Replaced(document) => {
-            let replaced = Statement { base: Base::Replaced(document.clone()), ..unknown() };
+            let replaced = Statement {
+                base: Base::Replaced(document.clone()),
+                ..unknown()
+            };
             vec![ordinary(render(collection, &[&replaced], true))]
         }
     };
     for delta in &statement.deltas {
         let request = apply_ops(collection, statement, locate::raw(delta));
-        commands.push(Command { request, may_miss: true });
+        commands.push(Command {
+            request,
+            may_miss: true,
+        });
     }
     Some(commands)
 }

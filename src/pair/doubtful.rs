@@ -98,7 +98,8 @@ impl Doubtful {
         let (mut refused_seen, mut left) = (0, false);
         loop {
             tokio::time::sleep(GATHER).await;
-            let refused = self.metrics.ops_refused.load(SeqCst) + self.metrics.ops_unclear.load(SeqCst);
+            let refused =
+                self.metrics.ops_refused.load(SeqCst) + self.metrics.ops_unclear.load(SeqCst);
             if refused == refused_seen && !left {
                 continue;
             }
@@ -106,18 +107,24 @@ impl Doubtful {
             let doubtful = self.gate.lock().doubtful();
             left = !doubtful.is_empty();
             let documents: usize = doubtful.iter().map(|tracked| tracked.doubts.len()).sum();
-            self.metrics.documents_doubtful.store(documents as u64, Relaxed);
+            self.metrics
+                .documents_doubtful
+                .store(documents as u64, Relaxed);
             for tracked in doubtful {
                 let can_be_exact = self.gate.lock().is_past_horizon(&tracked);
                 if can_be_exact && under_way.lock().insert(tracked.uuid) {
                     let (this, under_way) = (self.clone(), under_way.clone());
-                    chores.add_aside("reading refused documents again of", &tracked.ns.clone(), async move {
-                        if let Some(hold) = this.exact(&tracked).await? {
-                            hold.release().await?;
-                        }
-                        under_way.lock().remove(&tracked.uuid);
-                        Ok(())
-                    });
+                    chores.add_aside(
+                        "reading refused documents again of",
+                        &tracked.ns.clone(),
+                        async move {
+                            if let Some(hold) = this.exact(&tracked).await? {
+                                hold.release().await?;
+                            }
+                            under_way.lock().remove(&tracked.uuid);
+                            Ok(())
+                        },
+                    );
                 }
             }
         }
@@ -138,7 +145,9 @@ impl Doubtful {
     async fn try_exact(&self, tracked: &Tracked) -> Result<Option<Hold<'_>>> {
         let (mut pause, mut refused, since) = (PAUSE, 0, Instant::now());
         loop {
-            let Some((hold, position)) = self.hold(tracked).await else { return Ok(None) };
+            let Some((hold, position)) = self.hold(tracked).await else {
+                return Ok(None);
+            };
             let stop = match self.settle(tracked, position).await {
                 Ok(()) => return Ok(Some(hold)),
                 Err(stop) => stop,
@@ -146,8 +155,14 @@ impl Doubtful {
             hold.release().await?;
             match stop {
                 _ if is_gone(tracked) => return Ok(None),
-                Stop::HistoryGone(e) if self.away_max < since.elapsed() => return Err(parked(tracked, &e, since)),
-                Stop::Fault(e) => return Err(e.context(format_args!("reading documents of {} again", tracked.ns))),
+                Stop::HistoryGone(e) if self.away_max < since.elapsed() => {
+                    return Err(parked(tracked, &e, since));
+                }
+                Stop::Fault(e) => {
+                    return Err(
+                        e.context(format_args!("reading documents of {} again", tracked.ns))
+                    );
+                }
                 Stop::HistoryGone(e) if TELL < since.elapsed() => {
                     self.tell(tracked, Some(history_gone(&self.lister.shard.id, &e)));
                 }
@@ -176,12 +191,15 @@ impl Doubtful {
         match why {
             Some(why) => {
                 let (count, ns) = (tracked.doubts.len(), &tracked.ns);
-                let found = format!("{count} documents of {ns} cannot be read again from the source yet: {why}");
+                let found = format!(
+                    "{count} documents of {ns} cannot be read again from the source yet: {why}"
+                );
                 stuck.insert(tracked.uuid, found)
             }
             None => stuck.remove(&tracked.uuid),
         };
-        let told = (!stuck.is_empty()).then(|| stuck.values().cloned().collect::<Vec<_>>().join("; "));
+        let told =
+            (!stuck.is_empty()).then(|| stuck.values().cloned().collect::<Vec<_>>().join("; "));
         self.metrics.obstacles.put("refused documents", told);
     }
 
@@ -200,7 +218,13 @@ impl Doubtful {
                 return None;
             }
             if let Some(position) = self.try_hold(tracked) {
-                break (Hold { replayer: &self.replayer, uuid: tracked.uuid }, position);
+                break (
+                    Hold {
+                        replayer: &self.replayer,
+                        uuid: tracked.uuid,
+                    },
+                    position,
+                );
             }
             tokio::time::sleep(POLL).await;
         };
@@ -225,7 +249,13 @@ impl Doubtful {
             return Ok(());
         }
         let (source, writer, share) = (&self.source, &self.writer, &self.share);
-        let reread = Reread { source, writer, share, tracked, position };
+        let reread = Reread {
+            source,
+            writer,
+            share,
+            tracked,
+            position,
+        };
         if tracked.traits.capped {
             return self.settle_capped(&reread, &ids).await;
         }
@@ -246,7 +276,11 @@ impl Doubtful {
     /// good: its documents are whole, and what is left is still doubtful. A part
     /// that collides with what is left is halved, down to single documents.
     /// Returns those that no part of their own could bring.
-    async fn settle_parts(&self, reread: &Reread<'_>, ids: &[IdKey]) -> std::result::Result<Vec<IdKey>, Stop> {
+    async fn settle_parts(
+        &self,
+        reread: &Reread<'_>,
+        ids: &[IdKey],
+    ) -> std::result::Result<Vec<IdKey>, Stop> {
         let mut parts: Vec<&[IdKey]> = ids.chunks(PART_DOCUMENTS).collect();
         let mut rest = Vec::new();
         while let Some(part) = parts.pop() {
@@ -265,8 +299,13 @@ impl Doubtful {
 
     /// A capped collection takes no part in transactions, and a document written
     /// again would be its newest. Only what is on neither side is right as it is.
-    async fn settle_capped(&self, reread: &Reread<'_>, ids: &[IdKey]) -> std::result::Result<(), Stop> {
-        let there = reread.exist_on_source(ids).await? || reread.exist_on_target(ids).await.map_err(Stop::Fault)?;
+    async fn settle_capped(
+        &self,
+        reread: &Reread<'_>,
+        ids: &[IdKey],
+    ) -> std::result::Result<(), Stop> {
+        let there = reread.exist_on_source(ids).await?
+            || reread.exist_on_target(ids).await.map_err(Stop::Fault)?;
         if there {
             return Err(Stop::Fault(unsupported_capped(reread.tracked)));
         }
@@ -277,7 +316,9 @@ impl Doubtful {
     fn settled(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
         tracing::debug!(ns = %tracked.ns, %position, documents = ids.len(), "read again after refused writes");
         tracked.doubts.forget(ids);
-        self.metrics.documents_resolved.fetch_add(ids.len() as u64, Relaxed);
+        self.metrics
+            .documents_resolved
+            .fetch_add(ids.len() as u64, Relaxed);
     }
 }
 
@@ -305,7 +346,10 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
         "read the server's text: an index that the source has not, too small a cache, or a transaction \
          lifetime that is too short on the target; then run the same command again",
     );
-    Error { code: last.code, ..error }
+    Error {
+        code: last.code,
+        ..error
+    }
 }
 
 fn parked(tracked: &Tracked, last: &Error, since: Instant) -> Error {
@@ -318,7 +362,10 @@ fn parked(tracked: &Tracked, last: &Error, since: Instant) -> Error {
     let error = Error::new(Kind::Parked, found).remedy(
         "read the server's text (`minSnapshotHistoryWindowInSeconds` of the source must be a few seconds at least); then run the same command, it goes on where it was",
     );
-    Error { code: last.code, ..error }
+    Error {
+        code: last.code,
+        ..error
+    }
 }
 
 fn unsupported_capped(tracked: &Tracked) -> Error {

@@ -32,7 +32,10 @@ struct Documents {
 
 impl Default for Doubts {
     fn default() -> Self {
-        Doubts { documents: Mutex::default(), oldest: AtomicU64::new(Position::MAX.raw()) }
+        Doubts {
+            documents: Mutex::default(),
+            oldest: AtomicU64::new(Position::MAX.raw()),
+        }
     }
 }
 
@@ -92,7 +95,12 @@ impl Doubts {
         for id in ids {
             documents.refused.remove(id);
         }
-        let oldest = documents.refused.values().min().copied().unwrap_or(Position::MAX);
+        let oldest = documents
+            .refused
+            .values()
+            .min()
+            .copied()
+            .unwrap_or(Position::MAX);
         self.oldest.store(oldest.raw(), SeqCst);
         // Only where the last is gone: in between it must not look as if there were none.
         if were_some && documents.refused.is_empty() {

@@ -33,7 +33,12 @@ impl DuplicateNames {
     pub fn note(&self, document: &RawDocument, ns: &Namespace) -> Result<Look> {
         let look = locate::look(document);
         if look.duplicate_names {
-            let nameless = || Error::new(Kind::Server, format!("a document of {ns} came without `_id`"));
+            let nameless = || {
+                Error::new(
+                    Kind::Server,
+                    format!("a document of {ns} came without `_id`"),
+                )
+            };
             let id = locate::id_of(document).ok_or_else(nameless)?;
             self.remember(IdKey::new(id));
         }
@@ -70,10 +75,18 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_captured_once_and_what_was_recorded_never() {
-        let (one, two) = (IdKey::of(RawBsonRef::Int32(1)), IdKey::of(RawBsonRef::Int32(2)));
-        let twice = RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec()).unwrap();
+        let (one, two) = (
+            IdKey::of(RawBsonRef::Int32(1)),
+            IdKey::of(RawBsonRef::Int32(2)),
+        );
+        let twice =
+            RawDocumentBuf::from_bytes(b"\x13\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".to_vec())
+                .unwrap();
         let names = DuplicateNames::default();
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
         names.note(&rawdoc! { "_id": 2, "a": 1 }, &ns).unwrap();
         assert!(!names.may_be_in(&two) && !names.capture());
         assert!(names.note(&twice, &ns).is_err(), "it has no `_id`");

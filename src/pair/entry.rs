@@ -79,7 +79,10 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// `Server` if it has no position.
     pub fn mark_of(raw: &RawDocument) -> Result<Mark> {
-        let mut mark = Mark { position: Position::default(), term: -1 };
+        let mut mark = Mark {
+            position: Position::default(),
+            term: -1,
+        };
         for element in elements(raw) {
             match (element.name, element.kind) {
                 (b"ts", kind::TIMESTAMP) => mark.position = Position::from_raw(word(element.value)),
@@ -88,13 +91,19 @@ impl<'a> Entry<'a> {
             }
         }
         match mark.position == Position::default() {
-            true => Err(Error::new(Kind::Server, "the source's oplog holds an entry without position")),
+            true => Err(Error::new(
+                Kind::Server,
+                "the source's oplog holds an entry without position",
+            )),
             false => Ok(mark),
         }
     }
 
     pub fn mark(&self) -> Mark {
-        Mark { position: self.position, term: self.term }
+        Mark {
+            position: self.position,
+            term: self.term,
+        }
     }
 
     pub fn database(&self) -> &'a str {
@@ -109,12 +118,19 @@ impl<'a> Entry<'a> {
     /// A chunk moves, has moved, or was to: what both of its shards write. So do shards that
     /// clean up after an earlier move.
     pub fn tells_of_a_move(&self) -> bool {
-        let begins_with = |o2: &RawDocument, name: &[u8]| elements(o2).next().is_some_and(|first| first.name == name);
+        let begins_with = |o2: &RawDocument, name: &[u8]| {
+            elements(o2).next().is_some_and(|first| first.name == name)
+        };
         match self.op {
-            "n" => self.o2.is_some_and(|o2| begins_with(o2, b"sessionMigrateCloneStart")),
+            "n" => self
+                .o2
+                .is_some_and(|o2| begins_with(o2, b"sessionMigrateCloneStart")),
             // Counting orphans updates a row again and again.
             "u" => self.ns == "config.migrationCoordinators",
-            _ => matches!(self.ns, "config.migrationCoordinators" | "config.rangeDeletions"),
+            _ => matches!(
+                self.ns,
+                "config.migrationCoordinators" | "config.rangeDeletions"
+            ),
         }
     }
 
@@ -124,33 +140,56 @@ impl<'a> Entry<'a> {
 
     /// The op of an `i`, `u` or `d`, taking effect at `position`.
     pub fn crud(&self, position: Position) -> Result<OpRef<'a>> {
-        let uuid = self.uuid.ok_or_else(|| self.unsupported("an op without collection UUID"))?;
+        let uuid = self
+            .uuid
+            .ok_or_else(|| self.unsupported("an op without collection UUID"))?;
         // Updates that are no whole document begin with `$v`, older forms with `$set`.
         let first = elements(self.o).next().map_or(&b""[..], |first| first.name);
         let (kind, id_holder, body) = match (self.op, first) {
             // Not stored as it is logged (seen on 6.0.5).
-            ("i", _) if self.by_apply_ops && locate::needs_literal(self.o) => (OpKind::Unclear, self.o, &[][..]),
+            ("i", _) if self.by_apply_ops && locate::needs_literal(self.o) => {
+                (OpKind::Unclear, self.o, &[][..])
+            }
             ("u", _) if self.by_apply_ops => (OpKind::Unclear, self.o2.unwrap_or(self.o), &[][..]),
             ("i", _) => (OpKind::Insert, self.o, self.o.as_bytes()),
             ("d", _) => (OpKind::Delete, self.o, &[][..]),
-            ("u", b"$v") if field(self.o.as_bytes(), b"diff").is_some_and(|diff| diff.kind == kind::DOCUMENT) => {
+            ("u", b"$v")
+                if field(self.o.as_bytes(), b"diff")
+                    .is_some_and(|diff| diff.kind == kind::DOCUMENT) =>
+            {
                 (OpKind::Delta, self.o2.unwrap_or(self.o), self.o.as_bytes())
             }
             ("u", b"$v" | b"$set" | b"$unset") => {
                 return Err(self.unsupported("an update in the old `$v: 1` form"));
             }
-            ("u", _) => (OpKind::Replace, self.o2.unwrap_or(self.o), self.o.as_bytes()),
+            ("u", _) => (
+                OpKind::Replace,
+                self.o2.unwrap_or(self.o),
+                self.o.as_bytes(),
+            ),
             _ => return Err(self.unsupported("an op of unknown kind")),
         };
         let id = locate::id_of(id_holder).ok_or_else(|| self.unsupported("an op without `_id`"))?;
-        Ok(OpRef { position, uuid, kind, id, body })
+        Ok(OpRef {
+            position,
+            uuid,
+            kind,
+            id,
+            body,
+        })
     }
 
     /// The error that stops a pair at this entry.
     pub fn unsupported(&self, what: &str) -> Error {
-        let by = if self.by_apply_ops { " by a user's `applyOps`" } else { "" };
-        let text =
-            format!("the source's oplog holds {what}{by}, at {} (op `{}` on `{}`)", self.position, self.op, self.ns);
+        let by = if self.by_apply_ops {
+            " by a user's `applyOps`"
+        } else {
+            ""
+        };
+        let text = format!(
+            "the source's oplog holds {what}{by}, at {} (op `{}` on `{}`)",
+            self.position, self.op, self.ns
+        );
         Error::new(Kind::Unsupported, text).remedy(
             "this release cannot carry it over: begin anew (`shardlift migrate --restart`) when such commands no longer run on the source",
         )
@@ -163,15 +202,20 @@ pub fn is_internal_database(db: &str) -> bool {
 
 /// Eight bytes, little endian; a timestamp's seconds are the high half.
 fn word(value: &[u8]) -> u64 {
-    value.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    value
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 fn text(value: &[u8]) -> Result<&str> {
     let text = string(value).map_or(value, |(text, _)| text);
     std::str::from_utf8(text).map_err(|_| {
         let name = String::from_utf8_lossy(text);
-        Error::new(Kind::Unsupported, format!("the source's oplog holds a name that is not UTF-8: {name:?}"))
-            .remedy("drop or rename on the source what has such a name, and begin anew")
+        Error::new(
+            Kind::Unsupported,
+            format!("the source's oplog holds a name that is not UTF-8: {name:?}"),
+        )
+        .remedy("drop or rename on the source what has such a name, and begin anew")
     })
 }
 
@@ -196,49 +240,94 @@ mod tests {
 
     #[test]
     fn crud_entries_become_ops() {
-        let ts = Timestamp { time: 5, increment: 1 };
+        let ts = Timestamp {
+            time: 5,
+            increment: 1,
+        };
         let o = |doc: bson::RawDocumentBuf| doc;
         for (op, o, o2, expect) in [
             ("i", o(rawdoc! {"_id": 1, "a": 2}), None, OpKind::Insert),
             ("d", o(rawdoc! {"_id": 1}), None, OpKind::Delete),
-            ("u", o(rawdoc! {"$v": 2, "diff": {"u": {"a": 3}}}), Some(rawdoc! {"k": 9, "_id": 1}), OpKind::Delta),
-            ("u", o(rawdoc! {"_id": 1, "a": 4}), Some(rawdoc! {"_id": 1}), OpKind::Replace),
+            (
+                "u",
+                o(rawdoc! {"$v": 2, "diff": {"u": {"a": 3}}}),
+                Some(rawdoc! {"k": 9, "_id": 1}),
+                OpKind::Delta,
+            ),
+            (
+                "u",
+                o(rawdoc! {"_id": 1, "a": 4}),
+                Some(rawdoc! {"_id": 1}),
+                OpKind::Replace,
+            ),
             // A replacement whose document has a field called diff is no delta.
-            ("u", o(rawdoc! {"_id": 1, "diff": {"x": 1}}), Some(rawdoc! {"_id": 1}), OpKind::Replace),
+            (
+                "u",
+                o(rawdoc! {"_id": 1, "diff": {"x": 1}}),
+                Some(rawdoc! {"_id": 1}),
+                OpKind::Replace,
+            ),
         ] {
-            let mut raw = rawdoc! {"ts": ts, "t": 1i64, "op": op, "ns": "a.b", "ui": uuid(), "o": o};
+            let mut raw =
+                rawdoc! {"ts": ts, "t": 1i64, "op": op, "ns": "a.b", "ui": uuid(), "o": o};
             if let Some(o2) = o2 {
                 raw.append(bson::raw::cstr!("o2"), o2);
             }
             let entry = Entry::read(&raw).expect("readable");
             let op = entry.crud(entry.position).expect("crud");
-            assert_eq!((op.kind, op.id.readable()), (expect, Some(RawBson::Int32(1))));
+            assert_eq!(
+                (op.kind, op.id.readable()),
+                (expect, Some(RawBson::Int32(1)))
+            );
         }
     }
 
     #[test]
     fn moves_of_chunks_are_told_by_what_their_shards_write() {
-        let entry =
-            |op: &str, ns: &str, o2: bson::RawDocumentBuf| rawdoc! {"op": op, "ns": ns, "o": {"_id": 1}, "o2": o2};
+        let entry = |op: &str, ns: &str, o2: bson::RawDocumentBuf| rawdoc! {"op": op, "ns": ns, "o": {"_id": 1}, "o2": o2};
         let rows = [
-            ("n", "d.c", rawdoc! {"sessionMigrateCloneStart": "d.c"}, true),
+            (
+                "n",
+                "d.c",
+                rawdoc! {"sessionMigrateCloneStart": "d.c"},
+                true,
+            ),
             ("n", "d.c", rawdoc! {"type": "reshardBegin"}, false),
             ("i", "config.rangeDeletions", rawdoc! {"_id": 1}, true),
             ("u", "config.rangeDeletions", rawdoc! {"_id": 1}, false),
             ("d", "config.rangeDeletions", rawdoc! {"_id": 1}, true),
-            ("u", "config.migrationCoordinators", rawdoc! {"_id": 1}, true),
-            ("d", "config.migrationCoordinators", rawdoc! {"_id": 1}, true),
+            (
+                "u",
+                "config.migrationCoordinators",
+                rawdoc! {"_id": 1},
+                true,
+            ),
+            (
+                "d",
+                "config.migrationCoordinators",
+                rawdoc! {"_id": 1},
+                true,
+            ),
             ("i", "config.transactions", rawdoc! {"_id": 1}, false),
         ];
         for (op, ns, o2, expect) in rows {
             let raw = entry(op, ns, o2);
-            assert_eq!(Entry::read(&raw).expect("readable").tells_of_a_move(), expect, "{op} {ns}");
+            assert_eq!(
+                Entry::read(&raw).expect("readable").tells_of_a_move(),
+                expect,
+                "{op} {ns}"
+            );
         }
     }
 
     #[test]
     fn old_deltas_stop_the_pair() {
         let raw = rawdoc! {"op": "u", "ns": "a.b", "ui": uuid(), "o": {"$v": 1, "$set": {"a": 1}}, "o2": {"_id": 1}};
-        assert!(Entry::read(&raw).expect("readable").crud(Position::default()).is_err());
+        assert!(
+            Entry::read(&raw)
+                .expect("readable")
+                .crud(Position::default())
+                .is_err()
+        );
     }
 }

@@ -45,20 +45,38 @@ struct Fetching {
 impl Feed {
     /// `away_max`: how long the source may be away. `patience`: how long a reply
     /// may take.
-    pub fn new(oplog: Oplog, direct: Direct, log: OplogLog, away_max: Duration, patience: Duration) -> Self {
+    pub fn new(
+        oplog: Oplog,
+        direct: Direct,
+        log: OplogLog,
+        away_max: Duration,
+        patience: Duration,
+    ) -> Self {
         let mut parts = Parts::default();
         if let Some((first, last)) = log.range() {
             // Which of what an earlier process kept are parts is known once their commit
             // is met.
             parts.met(last.position, first.position);
         }
-        Feed { oplog, direct, log, away_max, patience, fetching: Default::default(), parts: parts.into() }
+        Feed {
+            oplog,
+            direct,
+            log,
+            away_max,
+            patience,
+            fetching: Default::default(),
+            parts: parts.into(),
+        }
     }
 
     /// Reads every entry after `resume`, which the spool or the source must hold.
     pub async fn read_from(&self, resume: Mark) -> Result<FeedReader> {
         let covered = self.log.covers(resume.position);
-        let broken = self.fetching.lock().as_ref().is_none_or(|f| f.failed.borrow().is_some());
+        let broken = self
+            .fetching
+            .lock()
+            .as_ref()
+            .is_none_or(|f| f.failed.borrow().is_some());
         if !covered || broken {
             // The old fetcher ends before the log changes under it.
             let old = self.fetching.lock().take();
@@ -69,13 +87,22 @@ impl Feed {
                 on_disk(&self.log, |log| log.reset()).await?;
             }
             let end = self.log.range().map(|(_, last)| last);
-            self.fetch_from(end.filter(|end| resume.position < end.position).unwrap_or(resume));
+            self.fetch_from(
+                end.filter(|end| resume.position < end.position)
+                    .unwrap_or(resume),
+            );
         }
         let fetching = self.fetching.lock();
-        let fetching = fetching.as_ref().ok_or_else(|| Error::internal("nothing is fetched"))?;
+        let fetching = fetching
+            .as_ref()
+            .ok_or_else(|| Error::internal("nothing is fetched"))?;
         let (failed, view) = (fetching.failed.clone(), fetching.view.clone());
         view.taken.fetch_max(resume.position.raw(), SeqCst);
-        Ok(FeedReader { reader: self.log.reader(resume.position), failed, view })
+        Ok(FeedReader {
+            reader: self.log.reader(resume.position),
+            failed,
+            view,
+        })
     }
 
     fn fetch_from(&self, at: Mark) {
@@ -97,13 +124,25 @@ impl Feed {
                 failed.send_replace(Some(e));
             }
         });
-        *self.fetching.lock() = Some(Fetching { tasks, view, failed: failure });
+        *self.fetching.lock() = Some(Fetching {
+            tasks,
+            view,
+            failed: failure,
+        });
     }
 
     /// Everything the source has is fetched, and nothing of it is after `passed`.
     pub fn is_read_to(&self, passed: Position) -> bool {
-        let at_head = self.fetching.lock().as_ref().is_some_and(|f| f.view.is_at_head());
-        at_head && self.log.range().is_none_or(|(_, last)| last.position <= passed)
+        let at_head = self
+            .fetching
+            .lock()
+            .as_ref()
+            .is_some_and(|f| f.view.is_at_head());
+        at_head
+            && self
+                .log
+                .range()
+                .is_none_or(|(_, last)| last.position <= passed)
     }
 
     /// Why the source's oplog cannot be read on now.
@@ -127,7 +166,11 @@ impl Feed {
     /// are kept while there is room, for the source may have them still.
     pub async fn trim(&self, recorded: Position) -> Result<()> {
         let needed = self.parts.lock().needed(recorded);
-        let needed = if self.log.has_room() { needed } else { recorded };
+        let needed = if self.log.has_room() {
+            needed
+        } else {
+            recorded
+        };
         on_disk(&self.log, move |log| log.trim(needed)).await
     }
 
@@ -141,7 +184,11 @@ impl Feed {
     pub async fn holds(&self, position: Position) -> Result<bool> {
         let spooled = self.log.range().filter(|_| self.log.covers(position));
         let needed = spooled.map_or(position, |(_, last)| last.position);
-        Ok(self.oplog.oldest().await?.is_none_or(|oldest| oldest <= needed))
+        Ok(self
+            .oplog
+            .oldest()
+            .await?
+            .is_none_or(|oldest| oldest <= needed))
     }
 
     /// The error that ends a pair whose oplog has a gap.
@@ -168,7 +215,9 @@ impl Feed {
         if !self.log.covers(position.before()) {
             return Ok(None);
         }
-        let Some(block) = self.log.reader(position.before()).try_next().await? else { return Ok(None) };
+        let Some(block) = self.log.reader(position.before()).try_next().await? else {
+            return Ok(None);
+        };
         for raw in entries(&block) {
             let raw = raw?;
             if Entry::mark_of(raw)?.position == position {
@@ -228,7 +277,12 @@ pub fn entries(block: &Block) -> impl Iterator<Item = Result<&RawDocument>> {
 }
 
 /// Disks may stall: never on a thread that others wait for.
-pub(super) async fn on_disk(log: &OplogLog, work: impl FnOnce(OplogLog) -> Result<()> + Send + 'static) -> Result<()> {
+pub(super) async fn on_disk(
+    log: &OplogLog,
+    work: impl FnOnce(OplogLog) -> Result<()> + Send + 'static,
+) -> Result<()> {
     let log = log.clone();
-    spawn_blocking(move || work(log)).await.map_err(|e| Error::internal(format!("working on the spool: {e}")))?
+    spawn_blocking(move || work(log))
+        .await
+        .map_err(|e| Error::internal(format!("working on the spool: {e}")))?
 }

@@ -50,8 +50,15 @@ struct Reading {
 
 impl Default for View {
     fn default() -> Self {
-        let reading = Reading { heard: Some(Instant::now()), failure: None };
-        View { at_head: AtomicBool::default(), taken: AtomicU64::default(), reading: reading.into() }
+        let reading = Reading {
+            heard: Some(Instant::now()),
+            failure: None,
+        };
+        View {
+            at_head: AtomicBool::default(),
+            taken: AtomicU64::default(),
+            reading: reading.into(),
+        }
     }
 }
 
@@ -64,14 +71,21 @@ impl View {
     /// Why the source's oplog cannot be read on now.
     pub(super) fn trouble(&self) -> Option<String> {
         let reading = self.reading.lock();
-        let silent = reading.heard.map(|heard| heard.elapsed()).filter(|silent| SILENT_MAX < *silent);
-        let silence = || silent.map(|silent| format!("nothing was heard for {} s", silent.as_secs()));
+        let silent = reading
+            .heard
+            .map(|heard| heard.elapsed())
+            .filter(|silent| SILENT_MAX < *silent);
+        let silence =
+            || silent.map(|silent| format!("nothing was heard for {} s", silent.as_secs()));
         reading.failure.clone().or_else(silence)
     }
 
     fn read(&self, at_head: bool) {
         self.at_head.store(at_head, SeqCst);
-        *self.reading.lock() = Reading { heard: Some(Instant::now()), failure: None };
+        *self.reading.lock() = Reading {
+            heard: Some(Instant::now()),
+            failure: None,
+        };
     }
 
     fn failed(&self, why: &str) {
@@ -111,7 +125,8 @@ impl Fetcher {
             }
             if syncing.as_ref().is_none_or(|sync| sync.is_finished()) && SYNC < synced.elapsed() {
                 if let Some(sync) = syncing.take() {
-                    sync.await.map_err(|e| Error::internal(format!("syncing the spool: {e}")))??;
+                    sync.await
+                        .map_err(|e| Error::internal(format!("syncing the spool: {e}")))??;
                 }
                 let log = self.log.clone();
                 syncing = Some(spawn_blocking(move || log.sync()));
@@ -141,7 +156,9 @@ impl Fetcher {
                 let found = format!(
                     "the spool is full ({} MB), all of it is read, and a restart would still need it from {}",
                     self.log.bytes() >> 20,
-                    self.log.range().map_or(self.at.position, |(first, _)| first.position)
+                    self.log
+                        .range()
+                        .map_or(self.at.position, |(first, _)| first.position)
                 );
                 return Err(Error::new(Kind::Unsupported, found).remedy(
                     "raise spool_mb (or make room for it) and run the same command again; smaller ranges (range_mb) need less",
@@ -179,7 +196,14 @@ impl Fetcher {
         let opened = self.cursor.is_none();
         let cursor = match &mut self.cursor {
             Some(cursor) => cursor,
-            none => none.insert(within(self.patience, WHAT, self.oplog.tail(&self.direct, self.at.position)).await?),
+            none => none.insert(
+                within(
+                    self.patience,
+                    WHAT,
+                    self.oplog.tail(&self.direct, self.at.position),
+                )
+                .await?,
+            ),
         };
         let address = cursor.address().clone();
         let next = self.direct.while_primary(&address, self.oplog.next(cursor));
@@ -206,12 +230,22 @@ fn block_of(batch: Batch, at: Mark, begins: bool) -> Result<Option<Block>> {
         if first.is_none() {
             let mark = Entry::mark_of(raw)?;
             let is_new = at.position < mark.position || (begins && mark == at);
-            if is_new { first = Some(mark) } else { known += 1 }
+            if is_new {
+                first = Some(mark)
+            } else {
+                known += 1
+            }
         }
     }
-    let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+    let (Some(first), Some(last)) = (first, last) else {
+        return Ok(None);
+    };
     let last = Entry::mark_of(last)?;
-    Ok(Some(Block { first, last, payload: batch.into_items(known)? }))
+    Ok(Some(Block {
+        first,
+        last,
+        payload: batch.into_items(known)?,
+    }))
 }
 
 #[cfg(test)]
@@ -222,7 +256,10 @@ mod tests {
     use crate::pair::feed::entries;
 
     fn mark(time: u32) -> Mark {
-        Mark { position: Timestamp { time, increment: 0 }.into(), term: 1 }
+        Mark {
+            position: Timestamp { time, increment: 0 }.into(),
+            term: 1,
+        }
     }
 
     fn reply(times: &[u32]) -> Batch {
@@ -239,7 +276,10 @@ mod tests {
         view.read(true);
         assert!(view.is_at_head() && view.trouble().is_none());
         view.failed("it was killed");
-        assert_eq!((view.is_at_head(), view.trouble().as_deref()), (false, Some("it was killed")));
+        assert_eq!(
+            (view.is_at_head(), view.trouble().as_deref()),
+            (false, Some("it was killed"))
+        );
         view.read(false);
         assert!(!view.is_at_head() && view.trouble().is_none());
     }
@@ -257,10 +297,20 @@ mod tests {
             let block = block_of(reply(times), mark(5), begins).unwrap();
             let marks = block.as_ref().map(|block| (block.first, block.last));
             let ends = expect.first().zip(expect.last());
-            assert_eq!(marks, ends.map(|(first, last)| (mark(*first), mark(*last))), "{times:?}");
-            let found: Vec<Mark> =
-                block.iter().flat_map(entries).map(|entry| Entry::mark_of(entry.unwrap()).unwrap()).collect();
-            assert_eq!(found, expect.iter().map(|time| mark(*time)).collect::<Vec<_>>());
+            assert_eq!(
+                marks,
+                ends.map(|(first, last)| (mark(*first), mark(*last))),
+                "{times:?}"
+            );
+            let found: Vec<Mark> = block
+                .iter()
+                .flat_map(entries)
+                .map(|entry| Entry::mark_of(entry.unwrap()).unwrap())
+                .collect();
+            assert_eq!(
+                found,
+                expect.iter().map(|time| mark(*time)).collect::<Vec<_>>()
+            );
         }
     }
 }

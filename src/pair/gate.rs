@@ -101,7 +101,12 @@ enum UnitState {
     /// for the first time, or capped and emptied. Another one that is taken up again needs
     /// every op from the resume position on: an attempt before may have applied ops below
     /// the fence, and the scan leaves its documents alone.
-    Copying { fence: Position, seen: Position, held: Held, again: bool },
+    Copying {
+        fence: Position,
+        seen: Position,
+        held: Held,
+        again: bool,
+    },
     /// Its last held op was handed to the lanes. Set by `finish`; final.
     Copied,
 }
@@ -160,18 +165,41 @@ impl Gate {
     /// Admits a collection with its units as planned, or as an earlier
     /// incarnation left them. `bounds` are the lower bounds of all units but the
     /// first, ascending. Ops of a unit that was being copied are held from now on.
-    pub fn admit(&mut self, tracked: Arc<Tracked>, bounds: &[RawBson], states: &[state::UnitState]) {
-        debug_assert!(bounds.is_sorted_by(|a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()).is_lt()));
-        assert_eq!(states.len(), bounds.len() + 1, "a unit more than there are bounds");
+    pub fn admit(
+        &mut self,
+        tracked: Arc<Tracked>,
+        bounds: &[RawBson],
+        states: &[state::UnitState],
+    ) {
+        debug_assert!(
+            bounds.is_sorted_by(
+                |a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()).is_lt()
+            )
+        );
+        assert_eq!(
+            states.len(),
+            bounds.len() + 1,
+            "a unit more than there are bounds"
+        );
         tracked.doubts.count_in(&self.doubting);
         let uuid = tracked.uuid;
         let lowers = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
         let emptied = tracked.traits.capped;
         let restored = |(lower, state): (_, &_)| Unit::restored(lower, *state, self.begun, emptied);
         let units: Vec<Unit> = lowers.zip(states).map(restored).collect();
-        let copying = units.iter().enumerate().filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
+        let copying = units
+            .iter()
+            .enumerate()
+            .filter(|(_, unit)| matches!(unit.state, UnitState::Copying { .. }));
         self.copying.extend(copying.map(|(index, _)| (uuid, index)));
-        self.collections.insert(uuid, Collection { tracked, units, hold: None });
+        self.collections.insert(
+            uuid,
+            Collection {
+                tracked,
+                units,
+                hold: None,
+            },
+        );
     }
 
     /// Admits a collection that the tail saw being created: it is complete by
@@ -194,7 +222,11 @@ impl Gate {
 
     /// Everything of the entry has been classified.
     pub fn pass(&mut self, mark: Mark) {
-        assert!(mark.position <= self.begun, "passed {} before it was begun", mark.position);
+        assert!(
+            mark.position <= self.begun,
+            "passed {} before it was begun",
+            mark.position
+        );
         self.passed = mark.position;
         self.ledger.passed(mark);
     }
@@ -211,15 +243,21 @@ impl Gate {
 
     /// Decides on one op; `origin` is what its body is in.
     pub fn classify(&mut self, op: OpRef<'_>, origin: &mut Origin) -> Verdict {
-        debug_assert!(op.position <= self.begun, "an op belongs to an entry that was begun");
+        debug_assert!(
+            op.position <= self.begun,
+            "an op belongs to an entry that was begun"
+        );
         if self.closed {
             return Verdict::Dropped;
         }
-        let Some(collection) = self.collections.get_mut(&op.uuid) else { return Verdict::Unknown };
+        let Some(collection) = self.collections.get_mut(&op.uuid) else {
+            return Verdict::Unknown;
+        };
         if collection.tracked.is_dead() {
             return Verdict::Dropped;
         }
-        if collection.tracked.is_passive() || op.kind == OpKind::Insert && !collection.owns(op.body) {
+        if collection.tracked.is_passive() || op.kind == OpKind::Insert && !collection.owns(op.body)
+        {
             return Verdict::Foreign;
         }
         let unit = collection.unit_of(op.id);
@@ -231,7 +269,8 @@ impl Gate {
         };
         // Whatever becomes of it now, it is going to be applied.
         let id = IdKey::new(op.id);
-        self.touched.note(&op.uuid, &id, op.position, self.touched_max);
+        self.touched
+            .note(&op.uuid, &id, op.position, self.touched_max);
         if held.as_ref().is_some_and(|held| held.is_open()) {
             self.left += 1;
             return Verdict::Held;
@@ -243,7 +282,11 @@ impl Gate {
             }
             None => {
                 // One op after the other is slow, and would keep whole blocks.
-                let kept = if collection.tracked.in_order() { origin.copy(op.body) } else { origin.lend(op.body) };
+                let kept = if collection.tracked.in_order() {
+                    origin.copy(op.body)
+                } else {
+                    origin.lend(op.body)
+                };
                 collection.queue(op.kept(id, kept), &self.lanes);
                 Verdict::Queued
             }
@@ -252,17 +295,31 @@ impl Gate {
 
     /// waiting → copying. None if the collection is gone.
     pub fn start(&mut self, uuid: &Uuid, unit: usize) -> Option<Started> {
-        let collection = self.collections.get_mut(uuid).filter(|c| c.tracked.counts())?;
+        let collection = self
+            .collections
+            .get_mut(uuid)
+            .filter(|c| c.tracked.counts())?;
         match &mut collection.units[unit].state {
             UnitState::Copying { fence, again, .. } if *again => {
                 *again = false;
-                Some(Started { fence: *fence, again: true })
+                Some(Started {
+                    fence: *fence,
+                    again: true,
+                })
             }
             state @ UnitState::Waiting => {
                 let fence = self.begun;
-                *state = UnitState::Copying { fence, seen: fence, held: Held::default(), again: false };
+                *state = UnitState::Copying {
+                    fence,
+                    seen: fence,
+                    held: Held::default(),
+                    again: false,
+                };
                 self.copying.insert((*uuid, unit));
-                Some(Started { fence, again: false })
+                Some(Started {
+                    fence,
+                    again: false,
+                })
             }
             _ => panic!("a unit is started once"),
         }
@@ -288,7 +345,9 @@ impl Gate {
 
     /// Below every unapplied op: held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
-        self.copying_units().map(|(_, held)| held.below()).fold(self.applied(), Position::min)
+        self.copying_units()
+            .map(|(_, held)| held.below())
+            .fold(self.applied(), Position::min)
     }
 
     /// Below every unapplied op that no unit being copied holds: all that counts
@@ -298,7 +357,9 @@ impl Gate {
         let queued = self.lanes.iter().map(|lane| lane.oldest().before());
         let in_order = held.chain(queued).fold(self.passed, Position::min);
         // IMPORTANT: last, the count too. A refused op is doubtful before it leaves its lane.
-        self.doubting().map(|tracked| tracked.doubtful_oldest().before()).fold(in_order, Position::min)
+        self.doubting()
+            .map(|tracked| tracked.doubtful_oldest().before())
+            .fold(in_order, Position::min)
     }
 
     /// What a checkpoint may record once it is proven (R6, R7). None once the
@@ -309,10 +370,21 @@ impl Gate {
         }
         let (watermark, applied) = (self.watermark(), self.applied());
         let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
-        let tracked = self.collections.values().map(|collection| &collection.tracked);
-        let duplicate_names = tracked.filter(|t| t.counts() && t.duplicate_names.capture()).map(|t| t.uuid).collect();
-        let recorded = self.ledger.capture(watermark, applied, fences.into_iter(), &self.lanes);
-        Some(Recorded { duplicate_names, ..recorded })
+        let tracked = self
+            .collections
+            .values()
+            .map(|collection| &collection.tracked);
+        let duplicate_names = tracked
+            .filter(|t| t.counts() && t.duplicate_names.capture())
+            .map(|t| t.uuid)
+            .collect();
+        let recorded = self
+            .ledger
+            .capture(watermark, applied, fences.into_iter(), &self.lanes);
+        Some(Recorded {
+            duplicate_names,
+            ..recorded
+        })
     }
 
     /// Fence of the oldest unit being copied, if any.
@@ -322,7 +394,9 @@ impl Gate {
 
     /// Ops held in memory, and their bytes.
     pub fn held(&self) -> (u64, u64) {
-        self.all_held().fold((0, 0), |(ops, bytes), held| (ops + held.count() as u64, bytes + held.bytes()))
+        self.all_held().fold((0, 0), |(ops, bytes), held| {
+            (ops + held.count() as u64, bytes + held.bytes())
+        })
     }
 
     /// Some ops wait, or soon may.
@@ -331,29 +405,45 @@ impl Gate {
     }
 
     fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {
-        self.copying.iter().filter_map(|(uuid, unit)| match &self.collections.get(uuid)?.units[*unit].state {
-            UnitState::Copying { fence, held, .. } => Some((*fence, held)),
-            _ => None,
+        self.copying.iter().filter_map(|(uuid, unit)| {
+            match &self.collections.get(uuid)?.units[*unit].state {
+                UnitState::Copying { fence, held, .. } => Some((*fence, held)),
+                _ => None,
+            }
         })
     }
 
     fn all_held(&self) -> impl Iterator<Item = &Held> {
-        self.copying_units().map(|(_, held)| held).chain(self.holds())
+        self.copying_units()
+            .map(|(_, held)| held)
+            .chain(self.holds())
     }
 
     fn holds(&self) -> impl Iterator<Item = &Held> {
-        self.holding.iter().filter_map(|uuid| self.collections.get(uuid)?.hold.as_ref())
+        self.holding
+            .iter()
+            .filter_map(|uuid| self.collections.get(uuid)?.hold.as_ref())
     }
 }
 
 impl Unit {
     /// `resume`: everything up to there is applied. `emptied`: before it is scanned again.
-    fn restored(lower: Option<RawBson>, state: state::UnitState, resume: Position, emptied: bool) -> Self {
+    fn restored(
+        lower: Option<RawBson>,
+        state: state::UnitState,
+        resume: Position,
+        emptied: bool,
+    ) -> Self {
         let state = match state {
             state::UnitState::Waiting => UnitState::Waiting,
             state::UnitState::Copying(fence) => {
                 let seen = if emptied { fence } else { resume };
-                UnitState::Copying { fence, seen, held: Held::default(), again: true }
+                UnitState::Copying {
+                    fence,
+                    seen,
+                    held: Held::default(),
+                    again: true,
+                }
             }
             state::UnitState::Settled => UnitState::Copied,
         };
@@ -370,19 +460,30 @@ impl Collection {
         let id = id.view();
         let starts_at_or_before = |unit: &Unit| match &unit.lower {
             None => true,
-            Some(lower) => order::compare_views(&lower.as_raw_bson_ref().into(), &id) != Ordering::Greater,
+            Some(lower) => {
+                order::compare_views(&lower.as_raw_bson_ref().into(), &id) != Ordering::Greater
+            }
         };
         self.units.partition_point(starts_at_or_before) - 1
     }
 
     fn queue(&self, op: Op, lanes: &[Arc<Inbox>]) {
-        let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };
+        let hash = if self.tracked.in_order() {
+            0
+        } else {
+            op.id.hash()
+        };
         self.tracked.in_lanes.fetch_add(1, SeqCst);
-        lanes[lane_of(&op.uuid, hash, lanes.len())].push(Queued { op, collection: self.tracked.clone() });
+        lanes[lane_of(&op.uuid, hash, lanes.len())].push(Queued {
+            op,
+            collection: self.tracked.clone(),
+        });
     }
 
     fn is_copied(&self) -> bool {
-        self.units.iter().all(|unit| matches!(unit.state, UnitState::Copied))
+        self.units
+            .iter()
+            .all(|unit| matches!(unit.state, UnitState::Copied))
     }
 }
 

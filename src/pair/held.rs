@@ -28,13 +28,21 @@ pub struct Stretch {
 
 impl Default for Held {
     fn default() -> Self {
-        Held { ops: Vec::new(), bytes: 0, oldest: Position::MAX, left: None }
+        Held {
+            ops: Vec::new(),
+            bytes: 0,
+            oldest: Position::MAX,
+            left: None,
+        }
     }
 }
 
 impl Held {
     pub fn push(&mut self, op: Op) {
-        debug_assert!(self.left.is_none_or(|left| left.to < op.position), "what is left to the spool is older");
+        debug_assert!(
+            self.left.is_none_or(|left| left.to < op.position),
+            "what is left to the spool is older"
+        );
         self.oldest = self.oldest.min(op.position);
         self.bytes += op.permit.as_ref().map_or(0, |permit| permit.bytes() as u64);
         self.ops.push(op);
@@ -55,9 +63,15 @@ impl Held {
 
     /// The same, and from `position` on nothing more is kept in memory.
     pub fn leave_from(&mut self, position: Position) -> u64 {
-        let left = Stretch { after: self.oldest.min(position).before(), to: Position::MAX };
+        let left = Stretch {
+            after: self.oldest.min(position).before(),
+            to: Position::MAX,
+        };
         // An older stretch goes on: no op of this place lies between the two.
-        self.left = Some(self.left.map_or(left, |older| Stretch { to: left.to, ..older }));
+        self.left = Some(self.left.map_or(left, |older| Stretch {
+            to: left.to,
+            ..older
+        }));
         (self.bytes, self.oldest) = (0, Position::MAX);
         std::mem::take(&mut self.ops).len() as u64
     }
@@ -73,7 +87,13 @@ impl Held {
 
     /// The ops in the entries up to and with `position` are not left any more.
     pub fn read(&mut self, position: Position) {
-        self.left = self.left.map(|left| Stretch { after: position, ..left }).filter(|left| left.after < left.to);
+        self.left = self
+            .left
+            .map(|left| Stretch {
+                after: position,
+                ..left
+            })
+            .filter(|left| left.after < left.to);
     }
 
     /// What is in memory.
@@ -84,7 +104,11 @@ impl Held {
 
     /// Below every op that waits; `MAX` if there is none.
     pub fn below(&self) -> Position {
-        let kept = if self.ops.is_empty() { Position::MAX } else { self.oldest.before() };
+        let kept = if self.ops.is_empty() {
+            Position::MAX
+        } else {
+            self.oldest.before()
+        };
         self.left.map_or(kept, |left| left.after)
     }
 

@@ -51,7 +51,14 @@ struct State {
 impl Default for State {
     fn default() -> Self {
         let (queued_oldest, taken_oldest) = (Position::MAX, Position::MAX);
-        State { queue: Queue::default(), queued_oldest, taken_oldest, pushed: 0, taken: 0, applied: 0 }
+        State {
+            queue: Queue::default(),
+            queued_oldest,
+            taken_oldest,
+            pushed: 0,
+            taken: 0,
+            applied: 0,
+        }
     }
 }
 
@@ -87,7 +94,11 @@ impl Inbox {
         if state.queue.is_empty() {
             return None;
         }
-        assert_eq!(state.taken_oldest, Position::MAX, "a lane applies what it took before it takes more");
+        assert_eq!(
+            state.taken_oldest,
+            Position::MAX,
+            "a lane applies what it took before it takes more"
+        );
         state.taken_oldest = std::mem::replace(&mut state.queued_oldest, Position::MAX);
         state.taken = state.pushed;
         Some(std::mem::take(&mut state.queue))
@@ -100,7 +111,11 @@ impl Inbox {
         state.applied += ops;
         state.taken_oldest = oldest_left;
         let is_all = state.applied == state.taken;
-        assert_eq!(oldest_left == Position::MAX, is_all, "what is not applied holds the watermark down");
+        assert_eq!(
+            oldest_left == Position::MAX,
+            is_all,
+            "what is not applied holds the watermark down"
+        );
     }
 
     /// Ops ever pushed.
@@ -142,14 +157,24 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_take_holds_the_watermark_down_by_its_oldest_op() {
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        let collection = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default()));
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let collection = Arc::new(Tracked::new(
+            Uuid::from_bytes([1; 16]),
+            ns,
+            Traits::default(),
+        ));
         let inbox = Inbox::default();
         // 3 and 4 were held, and handed over after newer ones had come.
         for raw in [1, 5, 3, 4, 9] {
             let (position, id) = (Position::from_raw(raw), IdKey::of(RawBsonRef::Int32(0)));
             let op = Op::delete(position, collection.uuid, id);
-            inbox.push(Queued { op, collection: collection.clone() });
+            inbox.push(Queued {
+                op,
+                collection: collection.clone(),
+            });
         }
         let oldest = Oldest::of(&inbox.try_take().expect("pushed"));
         let told: Vec<u64> = [1, 1, 2, 1]
@@ -160,6 +185,9 @@ mod tests {
                 Some(inbox.oldest().raw())
             })
             .collect();
-        assert_eq!((told, inbox.applied_count()), (vec![3, 3, 9, Position::MAX.raw()], 5));
+        assert_eq!(
+            (told, inbox.applied_count()),
+            (vec![3, 3, 9, Position::MAX.raw()], 5)
+        );
     }
 }

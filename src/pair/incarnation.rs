@@ -42,12 +42,21 @@ pub struct Begun {
 ///
 /// # Errors
 /// `Transient` if an older one is still connected after `wait`.
-pub async fn begin(target: &Shard, store: &PairStore, run: &str, pair: usize, wait: Duration) -> Result<Begun> {
+pub async fn begin(
+    target: &Shard,
+    store: &PairStore,
+    run: &str,
+    pair: usize,
+    wait: Duration,
+) -> Result<Begun> {
     let incarnation = store.begin_incarnation().await?;
     failpoint::hit("incarnation-begun");
     let app_name = app_name(run, pair, incarnation.number);
     alone(target, &app_name, wait).await?;
-    Ok(Begun { incarnation, app_name })
+    Ok(Begun {
+        incarnation,
+        app_name,
+    })
 }
 
 /// Waits until `own` is the only data plane connected to the target shard. Idle
@@ -64,7 +73,11 @@ pub async fn alone(target: &Shard, own: &str, wait: Duration) -> Result<()> {
             return Ok(());
         }
         let found = || {
-            format!("target shard {} still has connections of an older data plane: {}", target.id, others.join(", "))
+            format!(
+                "target shard {} still has connections of an older data plane: {}",
+                target.id,
+                others.join(", ")
+            )
         };
         if deadline <= Instant::now() {
             return Err(Error::new(Kind::Transient, found())
@@ -90,14 +103,24 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
             "command.hello": 1, "command.isMaster": 1, "command.ismaster": 1, "command.createIndexes": 1,
         } },
     ];
-    let failed = |e: Error| e.context(format_args!("listing the connections of target shard {}", target.id));
+    let failed = |e: Error| {
+        e.context(format_args!(
+            "listing the connections of target shard {}",
+            target.id
+        ))
+    };
     let listed = async {
         let listed = target.client.database("admin").aggregate(pipeline).await?;
         Ok(listed.try_collect::<Vec<Document>>().await?)
     };
     let listed = answered("the server", listed).await.map_err(failed)?;
-    let left = listed.iter().filter(|op| op.get_str("type").is_ok_and(|kind| kind == "idleSession"));
-    let sessions: Vec<Document> = left.filter_map(|op| op.get_document("lsid").ok()).filter_map(session_id).collect();
+    let left = listed
+        .iter()
+        .filter(|op| op.get_str("type").is_ok_and(|kind| kind == "idleSession"));
+    let sessions: Vec<Document> = left
+        .filter_map(|op| op.get_document("lsid").ok())
+        .filter_map(session_id)
+        .collect();
     if !sessions.is_empty() {
         let killed = admin::ask(&target.client, "admin", doc! { "killSessions": sessions }).await;
         // Without the privilege they end by themselves (transactionLifetimeLimitSeconds).
@@ -105,9 +128,19 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
             tracing::debug!("open transactions of an older data plane were not ended: {e}");
         }
     }
-    for build in listed.iter().filter(|op| of_command(op, &["createIndexes"])) {
-        let Some(op) = build.get("opid") else { continue };
-        let killed = admin::ask(&target.client, "admin", doc! { "killOp": 1, "op": op.clone() }).await;
+    for build in listed
+        .iter()
+        .filter(|op| of_command(op, &["createIndexes"]))
+    {
+        let Some(op) = build.get("opid") else {
+            continue;
+        };
+        let killed = admin::ask(
+            &target.client,
+            "admin",
+            doc! { "killOp": 1, "op": op.clone() },
+        )
+        .await;
         // One's own may be ended without a privilege; others go on to their end.
         if let Err(e) = killed {
             tracing::debug!("an index build of an older data plane was not ended: {e}");
@@ -129,5 +162,6 @@ fn watches(op: &Document) -> bool {
 }
 
 fn of_command(op: &Document, names: &[&str]) -> bool {
-    op.get_document("command").is_ok_and(|command| names.iter().any(|name| command.contains_key(name)))
+    op.get_document("command")
+        .is_ok_and(|command| names.iter().any(|name| command.contains_key(name)))
 }

@@ -59,7 +59,9 @@ impl Indexer {
             capped::fit(&self.doubtful, tracked).await?;
         }
         for _ in 0..ROUNDS_MAX {
-            let Some(target) = OnTarget::of(&self.target, tracked) else { return Ok(()) };
+            let Some(target) = OnTarget::of(&self.target, tracked) else {
+                return Ok(());
+            };
             let Some(listed) = list(&self.lister, tracked).await? else {
                 return vanished::until_dropped(&self.lister.shard.client, tracked).await;
             };
@@ -97,8 +99,15 @@ impl Indexer {
     }
 
     /// Index DDL of the oplog at `position`; nothing if the list had it.
-    pub async fn create_at(&self, tracked: &Tracked, specs: Vec<RawDocumentBuf>, position: Position) -> Result<()> {
-        let Some(target) = OnTarget::of(&self.target, tracked) else { return Ok(()) };
+    pub async fn create_at(
+        &self,
+        tracked: &Tracked,
+        specs: Vec<RawDocumentBuf>,
+        position: Position,
+    ) -> Result<()> {
+        let Some(target) = OnTarget::of(&self.target, tracked) else {
+            return Ok(());
+        };
         if position <= tracked.indexes_listed_at() {
             return Ok(());
         }
@@ -110,8 +119,15 @@ impl Indexer {
         }
     }
 
-    pub async fn remove_at(&self, tracked: &Tracked, names: Vec<IndexName>, position: Position) -> Result<()> {
-        let Some(target) = OnTarget::of(&self.target, tracked) else { return Ok(()) };
+    pub async fn remove_at(
+        &self,
+        tracked: &Tracked,
+        names: Vec<IndexName>,
+        position: Position,
+    ) -> Result<()> {
+        let Some(target) = OnTarget::of(&self.target, tracked) else {
+            return Ok(());
+        };
         if position <= tracked.indexes_listed_at() {
             return Ok(());
         }
@@ -125,7 +141,8 @@ impl Indexer {
     /// Builds those of `specs` that the target does not have yet.
     async fn create(&self, target: &OnTarget<'_>, specs: Vec<RawDocumentBuf>) -> Result<()> {
         let count = specs.len() as u64;
-        let (unique, plain): (Vec<_>, Vec<_>) = specs.into_iter().partition(|spec| index::is_unique(spec));
+        let (unique, plain): (Vec<_>, Vec<_>) =
+            specs.into_iter().partition(|spec| index::is_unique(spec));
         self.metrics.indexes_total.fetch_add(count, Relaxed);
         let built = self.build_all(target, plain, unique).await;
         match &built {
@@ -153,7 +170,11 @@ impl Indexer {
 
     /// Held in an exact state the collection is what the source was: no build,
     /// not even a unique one, can fail.
-    async fn build_exact(&self, target: &OnTarget<'_>, mut specs: Vec<RawDocumentBuf>) -> Result<()> {
+    async fn build_exact(
+        &self,
+        target: &OnTarget<'_>,
+        mut specs: Vec<RawDocumentBuf>,
+    ) -> Result<()> {
         for _ in 1..EXACT_TRIES_MAX {
             match self.build_held(target, &specs).await {
                 Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
@@ -180,8 +201,12 @@ impl Indexer {
             return Ok(());
         }
         self.doubtful.past_horizon(target.tracked).await;
-        let Some(_turn) = self.turn(target.tracked).await? else { return Ok(()) };
-        let Some(hold) = self.doubtful.exact(target.tracked).await? else { return Ok(()) };
+        let Some(_turn) = self.turn(target.tracked).await? else {
+            return Ok(());
+        };
+        let Some(hold) = self.doubtful.exact(target.tracked).await? else {
+            return Ok(());
+        };
         let built = target.create(specs).await;
         hold.release().await?;
         built
@@ -191,7 +216,9 @@ impl Indexer {
         if specs.is_empty() {
             return Ok(());
         }
-        let Some(_turn) = self.turn(target.tracked).await? else { return Ok(()) };
+        let Some(_turn) = self.turn(target.tracked).await? else {
+            return Ok(());
+        };
         target.create(specs).await
     }
 
@@ -214,24 +241,43 @@ struct SourceList {
 
 /// None if the collection is not listed now: the tail will tell.
 async fn list(lister: &Arc<Lister>, tracked: &Tracked) -> Result<Option<SourceList>> {
-    let (one, what) = (std::slice::from_ref(lister), format!("the indexes of {}", tracked.ns));
+    let (one, what) = (
+        std::slice::from_ref(lister),
+        format!("the indexes of {}", tracked.ns),
+    );
     let list = || catalog::indexes_of(&lister.shard, &tracked.ns.db, tracked.uuid);
-    let listed = Retry::new(lister.patience).until_it_works(|| proven::read(one, &what, list)).await?;
+    let listed = Retry::new(lister.patience)
+        .until_it_works(|| proven::read(one, &what, list))
+        .await?;
     let (before, clock) = (listed.before[0].mark.position, listed.after[0].clock);
-    Ok(listed.value.map(|specs| SourceList { specs, before, clock }))
+    Ok(listed.value.map(|specs| SourceList {
+        specs,
+        before,
+        clock,
+    }))
 }
 
 fn to_create(tracked: &Tracked, specs: &[RawDocumentBuf]) -> Vec<RawDocumentBuf> {
     let built = specs.iter().filter(|spec| !index::is_implicit(spec));
-    built.map(|spec| index::to_create(tracked.traits.collated, spec)).collect()
+    built
+        .map(|spec| index::to_create(tracked.traits.collated, spec))
+        .collect()
 }
 
 /// Drops indexes of the target that the source has no longer, or has another
 /// way: the log will say so later, but until then they refuse what is right.
-pub(super) async fn drop_stale(lister: &Arc<Lister>, target: &Shard, tracked: &Tracked) -> Result<()> {
-    let Some(target) = OnTarget::of(target, tracked) else { return Ok(()) };
+pub(super) async fn drop_stale(
+    lister: &Arc<Lister>,
+    target: &Shard,
+    tracked: &Tracked,
+) -> Result<()> {
+    let Some(target) = OnTarget::of(target, tracked) else {
+        return Ok(());
+    };
     // Not listed: the tail will tell.
-    let Some(listed) = list(lister, tracked).await? else { return Ok(()) };
+    let Some(listed) = list(lister, tracked).await? else {
+        return Ok(());
+    };
     for names in index::plan(&to_create(tracked, &listed.specs), &target.list().await?).drop {
         tracing::info!(ns = %tracked.ns, indexes = %shown(&names), "dropped ahead of the log: the source has it no longer");
         target.drop(&names).await?;
@@ -244,11 +290,18 @@ fn is_conflict(e: &Error) -> bool {
 }
 
 fn shown(names: &[IndexName]) -> String {
-    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn in_the_way(tracked: &Tracked) -> Error {
-    let found = format!("indexes of {} on the target change by themselves, and are in the way", tracked.ns);
+    let found = format!(
+        "indexes of {} on the target change by themselves, and are in the way",
+        tracked.ns
+    );
     Error::new(Kind::Server, found)
         .remedy("see that nobody else changes indexes there; then run the same command again")
 }

@@ -18,8 +18,16 @@ use crate::pair::inbox::{Inbox, Oldest};
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Works until an error; ends by being dropped. `flush_bytes`: in one flush.
-pub async fn run(inbox: Arc<Inbox>, writer: Writer, flush_bytes: usize, metrics: Arc<PairMetrics>) -> Result<()> {
-    let mut limits = FlushLimits { bytes_max: flush_bytes, ..writer.limits };
+pub async fn run(
+    inbox: Arc<Inbox>,
+    writer: Writer,
+    flush_bytes: usize,
+    metrics: Arc<PairMetrics>,
+) -> Result<()> {
+    let mut limits = FlushLimits {
+        bytes_max: flush_bytes,
+        ..writer.limits
+    };
     loop {
         // Natural batching: while one flush is under way, the next gathers.
         let mut queue = inbox.take().await;

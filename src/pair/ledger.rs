@@ -46,7 +46,13 @@ pub struct Pin(u64);
 impl Ledger {
     pub fn new(start: Mark) -> Self {
         let pins = BTreeMap::new();
-        Ledger { marks: Marks::new(start), settling: Vec::new(), settled: Vec::new(), pins, pins_taken: 0 }
+        Ledger {
+            marks: Marks::new(start),
+            settling: Vec::new(),
+            settled: Vec::new(),
+            pins,
+            pins_taken: 0,
+        }
     }
 
     pub fn passed(&mut self, mark: Mark) {
@@ -78,7 +84,13 @@ impl Ledger {
         lanes: &[Arc<Inbox>],
     ) {
         let applied = lanes.iter().map(|lane| lane.pushed()).collect();
-        self.settling.push(Settling { tracked, unit, fence, newest, applied });
+        self.settling.push(Settling {
+            tracked,
+            unit,
+            fence,
+            newest,
+            applied,
+        });
     }
 
     /// What may be recorded once it is proven. `watermark` is below every op
@@ -98,18 +110,28 @@ impl Ledger {
         // while it was held: who goes on there must give up the unit.
         let is_settled = |s: &Settling| {
             let is_sure = s.tracked.counts() || s.tracked.is_dead();
-            let applied = now.iter().zip(&s.applied).all(|(now, needed)| needed <= now);
+            let applied = now
+                .iter()
+                .zip(&s.applied)
+                .all(|(now, needed)| needed <= now);
             is_sure && applied && s.newest < s.tracked.doubtful_oldest()
         };
-        let (settled, settling): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.settling).into_iter().partition(is_settled);
+        let (settled, settling): (Vec<_>, Vec<_>) = std::mem::take(&mut self.settling)
+            .into_iter()
+            .partition(is_settled);
         self.settling = settling;
-        self.settled.extend(settled.into_iter().map(|s| (s.tracked.uuid, s.unit)));
+        self.settled
+            .extend(settled.into_iter().map(|s| (s.tracked.uuid, s.unit)));
         let resume = self.marks.at_or_below(self.resume(watermark, fences));
         let applied = self.marks.at_or_below(applied.min(self.pinned()));
         self.marks.forget_below(resume);
         let settled = std::mem::take(&mut self.settled);
-        Recorded { resume, applied, settled, duplicate_names: Vec::new() }
+        Recorded {
+            resume,
+            applied,
+            settled,
+            duplicate_names: Vec::new(),
+        }
     }
 
     fn resume(&self, watermark: Position, fences: impl Iterator<Item = Position>) -> Position {
@@ -118,6 +140,9 @@ impl Ledger {
     }
 
     fn pinned(&self) -> Position {
-        self.pins.values().map(|pinned| pinned.before()).fold(Position::MAX, Position::min)
+        self.pins
+            .values()
+            .map(|pinned| pinned.before())
+            .fold(Position::MAX, Position::min)
     }
 }

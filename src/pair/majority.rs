@@ -13,7 +13,9 @@ pub struct Majority {
 
 impl Default for Majority {
     fn default() -> Self {
-        Majority { is_behind: watch::Sender::new(false) }
+        Majority {
+            is_behind: watch::Sender::new(false),
+        }
     }
 }
 

@@ -113,16 +113,24 @@ const IMPORTED: &str = "the documents of an imported collection are in no oplog:
 const UNKNOWN: &str = "no command of that name is known of 6.0: begin anew with `shardlift migrate --restart` when it no longer runs on the source, and report it";
 
 fn fate_of(command: &str) -> Fate {
-    ROWS.iter().find(|(name, _)| *name == command).map_or(Fate::Refused(UNKNOWN), |(_, fate)| *fate)
+    ROWS.iter()
+        .find(|(name, _)| *name == command)
+        .map_or(Fate::Refused(UNKNOWN), |(_, fate)| *fate)
 }
 
 impl<'a> Entry<'a> {
     /// What a `c` entry asks for.
     pub fn meaning(&self) -> Result<Meaning<'a>> {
-        let Some(first) = self.o.into_iter().next() else { return Ok(Meaning::Nothing) };
+        let Some(first) = self.o.into_iter().next() else {
+            return Ok(Meaning::Nothing);
+        };
         let (command, value) = first?;
         let command = command.as_str();
-        let coll = || value.as_str().ok_or_else(|| self.unsupported("a command without collection name"));
+        let coll = || {
+            value
+                .as_str()
+                .ok_or_else(|| self.unsupported("a command without collection name"))
+        };
         Ok(match fate_of(command) {
             Fate::ApplyOps => self.apply_ops()?,
             Fate::CommitTransaction => match self.previous {
@@ -132,12 +140,24 @@ impl<'a> Entry<'a> {
             Fate::AbortTransaction => Meaning::Abort,
             Fate::Create => Meaning::Create { coll: coll()? },
             Fate::Drop => Meaning::Drop { coll: coll()? },
-            Fate::CreateIndexes => Meaning::CreateIndexes { specs: vec![self.o] },
-            Fate::StartIndexBuild => Meaning::StartIndexBuild { build: self.build()? },
-            Fate::CommitIndexBuild => Meaning::CommitIndexBuild { build: self.build()?, specs: self.specs()? },
-            Fate::AbortIndexBuild => Meaning::AbortIndexBuild { build: self.build()?, specs: self.specs()? },
+            Fate::CreateIndexes => Meaning::CreateIndexes {
+                specs: vec![self.o],
+            },
+            Fate::StartIndexBuild => Meaning::StartIndexBuild {
+                build: self.build()?,
+            },
+            Fate::CommitIndexBuild => Meaning::CommitIndexBuild {
+                build: self.build()?,
+                specs: self.specs()?,
+            },
+            Fate::AbortIndexBuild => Meaning::AbortIndexBuild {
+                build: self.build()?,
+                specs: self.specs()?,
+            },
             Fate::DropIndexes => Meaning::DropIndex {
-                name: self.index_name().ok_or_else(|| self.unsupported("a dropIndexes without name"))?,
+                name: self
+                    .index_name()
+                    .ok_or_else(|| self.unsupported("a dropIndexes without name"))?,
             },
             Fate::CollMod(_) if elements(self.o).count() == 1 => Meaning::Nothing,
             Fate::CollMod(remedy) | Fate::Refused(remedy) => Meaning::Refused { command, remedy },
@@ -147,26 +167,44 @@ impl<'a> Entry<'a> {
 
     fn apply_ops(&self) -> Result<Meaning<'a>> {
         let is = |field| {
-            let flag = self.o.get(field).map_err(|_| self.unsupported("an applyOps that cannot be read"))?;
+            let flag = self
+                .o
+                .get(field)
+                .map_err(|_| self.unsupported("an applyOps that cannot be read"))?;
             Ok::<_, Error>(flag.and_then(RawBsonRef::as_bool).unwrap_or(false))
         };
-        Ok(match (is("prepare")? || is("partialTxn")?, self.previous, self.session) {
-            (true, _, _) => Meaning::Part,
-            (false, Some(previous), Some(_)) => Meaning::ApplyChain { previous },
-            _ => Meaning::Apply,
-        })
+        Ok(
+            match (
+                is("prepare")? || is("partialTxn")?,
+                self.previous,
+                self.session,
+            ) {
+                (true, _, _) => Meaning::Part,
+                (false, Some(previous), Some(_)) => Meaning::ApplyChain { previous },
+                _ => Meaning::Apply,
+            },
+        )
     }
 
     /// The operations of an `applyOps`, a transaction's or a user's own, taking effect
     /// at `position`.
-    pub fn operations(&self, position: Position) -> Result<impl Iterator<Item = Result<Entry<'a>>>> {
-        let ops: &RawArray =
-            self.o.get_array("applyOps").map_err(|_| self.unsupported("an applyOps without operations"))?;
+    pub fn operations(
+        &self,
+        position: Position,
+    ) -> Result<impl Iterator<Item = Result<Entry<'a>>>> {
+        let ops: &RawArray = self
+            .o
+            .get_array("applyOps")
+            .map_err(|_| self.unsupported("an applyOps without operations"))?;
         // That of a transaction has a session; so have its parts.
         let by_apply_ops = self.session.is_none();
         let operation = move |op: RawBsonRef<'a>| {
             let raw = op.as_document()?;
-            Some(Entry::read(raw).map(|inner| Entry { position, by_apply_ops, ..inner }))
+            Some(Entry::read(raw).map(|inner| Entry {
+                position,
+                by_apply_ops,
+                ..inner
+            }))
         };
         Ok(ops.into_iter().filter_map(move |op| match op {
             Ok(op) => operation(op),
@@ -175,7 +213,11 @@ impl<'a> Entry<'a> {
     }
 
     fn build(&self) -> Result<Uuid> {
-        let build = self.o.get_binary("indexBuildUUID").ok().and_then(|b| uuid_of(b.bytes));
+        let build = self
+            .o
+            .get_binary("indexBuildUUID")
+            .ok()
+            .and_then(|b| uuid_of(b.bytes));
         build.ok_or_else(|| self.unsupported("an index build without UUID"))
     }
 
@@ -186,8 +228,10 @@ impl<'a> Entry<'a> {
     }
 
     fn specs(&self) -> Result<Vec<&'a RawDocument>> {
-        let specs =
-            self.o.get_array("indexes").map_err(|_| self.unsupported("an index build without specifications"))?;
+        let specs = self
+            .o
+            .get_array("indexes")
+            .map_err(|_| self.unsupported("an index build without specifications"))?;
         let documents = specs.into_iter().map(|spec| Ok(spec?.as_document()));
         let documents: Result<Option<Vec<_>>> = documents.collect();
         documents?.ok_or_else(|| self.unsupported("an index specification that is no document"))
@@ -210,9 +254,17 @@ mod tests {
     fn every_command_that_the_server_can_write_has_exactly_one_row() {
         let commands: Vec<&str> = COMMANDS_OF_6_0.split_whitespace().collect();
         for command in &commands {
-            assert_eq!(ROWS.iter().filter(|(name, _)| name == command).count(), 1, "{command}");
+            assert_eq!(
+                ROWS.iter().filter(|(name, _)| name == command).count(),
+                1,
+                "{command}"
+            );
         }
-        assert_eq!(ROWS.len(), commands.len(), "a row of a command that the server has not");
+        assert_eq!(
+            ROWS.len(),
+            commands.len(),
+            "a row of a command that the server has not"
+        );
     }
 
     fn meaning(o: RawDocumentBuf) -> String {
@@ -222,17 +274,35 @@ mod tests {
 
     #[test]
     fn what_is_not_carried_over_is_refused_with_a_remedy_of_its_own() {
-        let refused =
-            |name: &str| meaning(RawDocumentBuf::from_iter([(bson::raw::CString::try_from(name).unwrap(), 1)]));
+        let refused = |name: &str| {
+            meaning(RawDocumentBuf::from_iter([(
+                bson::raw::CString::try_from(name).unwrap(),
+                1,
+            )]))
+        };
         let mut remedies = std::collections::BTreeMap::new();
-        for name in ["renameCollection", "emptycapped", "importCollection", "neverHeardOf"] {
+        for name in [
+            "renameCollection",
+            "emptycapped",
+            "importCollection",
+            "neverHeardOf",
+        ] {
             let text = refused(name);
-            assert!(text.starts_with("Ok(Refused") && text.contains(name), "{text}");
-            remedies.insert(text.split_once("remedy").expect("it has one").1.to_owned(), name);
+            assert!(
+                text.starts_with("Ok(Refused") && text.contains(name),
+                "{text}"
+            );
+            remedies.insert(
+                text.split_once("remedy").expect("it has one").1.to_owned(),
+                name,
+            );
         }
         assert_eq!(remedies.len(), 4, "{remedies:?}");
         let changed = meaning(rawdoc! {"collMod": "c", "validator": {}});
-        assert!(changed.contains("Refused") && changed.contains("options"), "{changed}");
+        assert!(
+            changed.contains("Refused") && changed.contains("options"),
+            "{changed}"
+        );
     }
 
     #[test]
@@ -256,33 +326,63 @@ mod tests {
             rawdoc! {"op": "c", "ns": "admin.$cmd", "o": o, "lsid": {"id": 1}, "txnNumber": 3i64, "prevOpTime": previous.clone()}
         };
         let check = |raw: bson::RawDocumentBuf, expect: &str| {
-            let meaning = format!("{:?}", Entry::read(&raw).expect("readable").meaning().expect("known"));
+            let meaning = format!(
+                "{:?}",
+                Entry::read(&raw)
+                    .expect("readable")
+                    .meaning()
+                    .expect("known")
+            );
             let name = meaning.split_whitespace().next();
             assert_eq!(name, Some(expect), "{meaning}");
         };
         check(entry(rawdoc! {"applyOps": []}, &none), "Apply");
-        check(entry(rawdoc! {"applyOps": [], "partialTxn": true}, &none), "Part");
-        check(entry(rawdoc! {"applyOps": [], "count": 9i64}, &some), "ApplyChain");
-        check(entry(rawdoc! {"applyOps": [], "prepare": true}, &some), "Part");
+        check(
+            entry(rawdoc! {"applyOps": [], "partialTxn": true}, &none),
+            "Part",
+        );
+        check(
+            entry(rawdoc! {"applyOps": [], "count": 9i64}, &some),
+            "ApplyChain",
+        );
+        check(
+            entry(rawdoc! {"applyOps": [], "prepare": true}, &some),
+            "Part",
+        );
         check(entry(rawdoc! {"commitTransaction": 1}, &some), "Commit");
         check(entry(rawdoc! {"abortTransaction": 1}, &some), "Abort");
     }
 
     #[test]
     fn updates_of_a_users_apply_ops_are_unclear_and_those_of_a_transaction_are_not() {
-        let zero = Timestamp { time: 0, increment: 0 };
-        let set = rawdoc! {"op": "u", "ns": "a.b", "ui": ui(), "o": {"$set": {"a": 1}}, "o2": {"_id": 1}};
-        let replace = rawdoc! {"op": "u", "ns": "a.b", "ui": ui(), "o": {"_id": 1, "a": 2}, "o2": {"_id": 1}};
+        let zero = Timestamp {
+            time: 0,
+            increment: 0,
+        };
+        let set =
+            rawdoc! {"op": "u", "ns": "a.b", "ui": ui(), "o": {"$set": {"a": 1}}, "o2": {"_id": 1}};
+        let replace =
+            rawdoc! {"op": "u", "ns": "a.b", "ui": ui(), "o": {"_id": 1, "a": 2}, "o2": {"_id": 1}};
         let insert = rawdoc! {"op": "i", "ns": "a.b", "ui": ui(), "o": {"_id": 1, "a": 2}};
         let odd = rawdoc! {"op": "i", "ns": "a.b", "ui": ui(), "o": {"_id": 1, "a": zero}};
         let delete = rawdoc! {"op": "d", "ns": "a.b", "ui": ui(), "o": {"_id": 1}};
         let kinds = |raw: &RawDocument| {
             let entry = Entry::read(raw).expect("readable");
-            let ops: Vec<_> = entry.operations(entry.position).expect("it has some").map(|op| op.unwrap()).collect();
-            ops.iter().map(|op| op.crud(op.position).expect("known").kind).collect::<Vec<_>>()
+            let ops: Vec<_> = entry
+                .operations(entry.position)
+                .expect("it has some")
+                .map(|op| op.unwrap())
+                .collect();
+            ops.iter()
+                .map(|op| op.crud(op.position).expect("known").kind)
+                .collect::<Vec<_>>()
         };
-        let ops: bson::RawArrayBuf = [&set, &replace, &insert, &odd, &delete].into_iter().cloned().collect();
-        let users = rawdoc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops, "lsid": {"id": 1}}};
+        let ops: bson::RawArrayBuf = [&set, &replace, &insert, &odd, &delete]
+            .into_iter()
+            .cloned()
+            .collect();
+        let users =
+            rawdoc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops, "lsid": {"id": 1}}};
         assert_eq!(kinds(&users), [Unclear, Unclear, Insert, Unclear, Delete]);
         let ops: bson::RawArrayBuf = [replace, odd].into_iter().collect();
         let transaction = rawdoc! {

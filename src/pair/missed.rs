@@ -17,7 +17,13 @@ pub const FOUND_NOTHING: &str = "writes found no document on the target where on
 impl Writer {
     /// `found`: documents that the statements of one command found or made; `refused` of
     /// the statements were refused.
-    pub(super) fn note_found(&self, collection: &Tracked, batch: &[&Statement], refused: usize, found: u64) {
+    pub(super) fn note_found(
+        &self,
+        collection: &Tracked,
+        batch: &[&Statement],
+        refused: usize,
+        found: u64,
+    ) {
         let missed = missed(collection, batch, refused, found);
         if missed == 0 || collection.is_dead() {
             return;
@@ -33,7 +39,10 @@ impl Writer {
 /// to be the first.
 fn missed(collection: &Tracked, batch: &[&Statement], refused: usize, found: u64) -> u64 {
     let horizon = collection.horizon();
-    let must = batch.iter().filter(|statement| statement.must_find(horizon)).count();
+    let must = batch
+        .iter()
+        .filter(|statement| statement.must_find(horizon))
+        .count();
     must.saturating_sub(refused).saturating_sub(found as usize) as u64
 }
 
@@ -51,18 +60,30 @@ mod tests {
 
     fn statement(position: u64, base: Base, made: bool) -> Statement {
         let id = IdKey::of(RawBsonRef::Int32(1));
-        Statement { base, made, ..Statement::unknown(id, Position::from_raw(position)) }
+        Statement {
+            base,
+            made,
+            ..Statement::unknown(id, Position::from_raw(position))
+        }
     }
 
     #[test]
     fn only_what_is_certain_counts() {
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
         let collection = Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default());
         collection.saw_by(Position::from_raw(5));
-        let (early, change, delete) =
-            (statement(5, Base::Unknown, false), statement(6, Base::Unknown, false), statement(7, Base::Gone, false));
-        let (never_there, upsert) =
-            (statement(8, Base::Gone, true), statement(9, Base::Full(Bytes::from_static(b"x")), true));
+        let (early, change, delete) = (
+            statement(5, Base::Unknown, false),
+            statement(6, Base::Unknown, false),
+            statement(7, Base::Gone, false),
+        );
+        let (never_there, upsert) = (
+            statement(8, Base::Gone, true),
+            statement(9, Base::Full(Bytes::from_static(b"x")), true),
+        );
         for (batch, refused, found, expect) in [
             (&[&change, &delete, &upsert][..], 0, 3, 0),
             (&[&change, &delete, &upsert], 0, 1, 2),
@@ -72,7 +93,11 @@ mod tests {
             (&[&early, &never_there, &change, &delete], 0, 2, 0),
             (&[&early, &never_there, &change, &delete], 0, 1, 1),
         ] {
-            assert_eq!(missed(&collection, batch, refused, found), expect, "{batch:?}");
+            assert_eq!(
+                missed(&collection, batch, refused, found),
+                expect,
+                "{batch:?}"
+            );
         }
     }
 }

@@ -56,14 +56,34 @@ impl OpRef<'_> {
     /// The op with its body as its origin gave it.
     pub fn kept(self, id: IdKey, Kept { body, permit }: Kept) -> Op {
         // Now, for its bytes were read a moment ago: a lane comes to them much later.
-        let look = if self.body.is_empty() { Look::default() } else { locate::look(locate::raw(self.body)) };
-        Op { position: self.position, uuid: self.uuid, kind: self.kind, id, body, look, permit }
+        let look = if self.body.is_empty() {
+            Look::default()
+        } else {
+            locate::look(locate::raw(self.body))
+        };
+        Op {
+            position: self.position,
+            uuid: self.uuid,
+            kind: self.kind,
+            id,
+            body,
+            look,
+            permit,
+        }
     }
 }
 
 #[cfg(test)]
 impl Op {
     pub fn delete(position: Position, uuid: Uuid, id: IdKey) -> Op {
-        Op { position, uuid, kind: OpKind::Delete, id, body: Bytes::new(), look: Look::default(), permit: None }
+        Op {
+            position,
+            uuid,
+            kind: OpKind::Delete,
+            id,
+            body: Bytes::new(),
+            look: Look::default(),
+            permit: None,
+        }
     }
 }

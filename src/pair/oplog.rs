@@ -42,15 +42,25 @@ pub struct Newest {
 
 impl Oplog {
     pub fn new(client: Client, shard: &str, away_max: Duration) -> Self {
-        Oplog { client, shard: shard.to_owned(), away_max }
+        Oplog {
+            client,
+            shard: shard.to_owned(),
+            away_max,
+        }
     }
 
     /// A cursor that was lost is opened again; what rolled off meanwhile is told
     /// then (`check_first`).
     fn error(&self, e: Error) -> Error {
-        let e = e.context(format_args!("reading the oplog of source shard {}", self.shard));
+        let e = e.context(format_args!(
+            "reading the oplog of source shard {}",
+            self.shard
+        ));
         match e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code)) {
-            true => Error { kind: Kind::Transient, ..e },
+            true => Error {
+                kind: Kind::Transient,
+                ..e
+            },
             false => e,
         }
     }
@@ -58,7 +68,13 @@ impl Oplog {
     /// With the clock of the server that gave it.
     async fn first(&self, command: RawDocumentBuf) -> Result<Option<(RawDocumentBuf, Position)>> {
         let failed = |e: mongodb::error::Error| self.error(e.into());
-        let mut cursor = self.client.database("local").run_raw_cursor_command(command).batch().await.map_err(failed)?;
+        let mut cursor = self
+            .client
+            .database("local")
+            .run_raw_cursor_command(command)
+            .batch()
+            .await
+            .map_err(failed)?;
         while let Some(batch) = cursor.next().await {
             let batch = batch.map_err(failed)?;
             if let Some(entry) = batch.doc_slices()?.into_iter().next() {
@@ -74,16 +90,27 @@ impl Oplog {
         let command = rawdoc! {
             "find": "oplog.rs", "sort": { "$natural": -1 }, "limit": 1, "readConcern": { "level": "majority" },
         };
-        let missing = || Error::new(Kind::Server, format!("the oplog of source shard {} is empty", self.shard));
+        let missing = || {
+            Error::new(
+                Kind::Server,
+                format!("the oplog of source shard {} is empty", self.shard),
+            )
+        };
         let (raw, clock) = self.first(command).await?.ok_or_else(missing)?;
         let entry = Entry::read(&raw)?;
-        Ok(Newest { mark: entry.mark(), clock })
+        Ok(Newest {
+            mark: entry.mark(),
+            clock,
+        })
     }
 
     /// The oldest entry the oplog still holds.
     pub async fn oldest(&self) -> Result<Option<Position>> {
         let command = rawdoc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1 };
-        self.first(command).await?.map(|(raw, _)| Ok(Entry::read(&raw)?.position)).transpose()
+        self.first(command)
+            .await?
+            .map(|(raw, _)| Ok(Entry::read(&raw)?.position))
+            .transpose()
     }
 
     /// The entry at exactly `position`; None if it rolled off. Waits while the
@@ -95,7 +122,9 @@ impl Oplog {
                 "readConcern": { "level": "majority" },
             }
         };
-        let found = Retry::new(self.away_max).until_it_works(|| self.first(command())).await?;
+        let found = Retry::new(self.away_max)
+            .until_it_works(|| self.first(command()))
+            .await?;
         Ok(found.map(|(raw, _)| raw))
     }
 
@@ -107,14 +136,26 @@ impl Oplog {
             "tailable": true, "awaitData": true, "noCursorTimeout": true, "batchSize": BATCH_ENTRIES,
             "readConcern": { "level": "majority" },
         };
-        let next = Next { batch_size: BATCH_ENTRIES, await_ms: Some(AWAIT.as_millis() as i32) };
+        let next = Next {
+            batch_size: BATCH_ENTRIES,
+            await_ms: Some(AWAIT.as_millis() as i32),
+        };
         let opened = async { Cursor::open(direct.primary().await?, "local", command, next).await };
         opened.await.map_err(|e| self.error(e))
     }
 
     pub async fn next(&self, cursor: &mut Cursor) -> Result<Batch> {
-        let ended = || Error::new(Kind::Transient, format!("the oplog cursor of source shard {} ended", self.shard));
-        cursor.next().await.map_err(|e| self.error(e))?.ok_or_else(ended)
+        let ended = || {
+            Error::new(
+                Kind::Transient,
+                format!("the oplog cursor of source shard {} ended", self.shard),
+            )
+        };
+        cursor
+            .next()
+            .await
+            .map_err(|e| self.error(e))?
+            .ok_or_else(ended)
     }
 
     /// An old position gives no error by itself: the first entry that comes must
@@ -136,7 +177,10 @@ impl Oplog {
 
     /// The error of a server that has not come to an entry yet.
     pub fn does_not_show(&self, mark: Mark) -> Error {
-        let found = format!("the oplog of source shard {} does not show position {} yet", self.shard, mark.position);
+        let found = format!(
+            "the oplog of source shard {} does not show position {} yet",
+            self.shard, mark.position
+        );
         Error::new(Kind::Transient, found)
     }
 

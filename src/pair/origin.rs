@@ -57,15 +57,28 @@ pub fn bytes_max(payload: usize) -> usize {
 impl Origin {
     /// Of which every op that is kept is a copy.
     pub fn copied(permit: Permit) -> Self {
-        Origin { permit, shared: None }
+        Origin {
+            permit,
+            shared: None,
+        }
     }
 
     /// For when hardly an op waits. `permit`: of as many bytes as `payload` has, and of more
     /// for what the ops take.
     pub fn shared(payload: Bytes, permit: Permit) -> Self {
         let granted = Arc::default();
-        let bytes = Bytes::from_owner(Granted { payload, _permit: Arc::clone(&granted) });
-        Origin { permit, shared: Some(Common { bytes, granted, ops: 0 }) }
+        let bytes = Bytes::from_owner(Granted {
+            payload,
+            _permit: Arc::clone(&granted),
+        });
+        Origin {
+            permit,
+            shared: Some(Common {
+                bytes,
+                granted,
+                ops: 0,
+            }),
+        }
     }
 
     /// `body`, which is a part of it, for an op that goes to a lane.
@@ -74,7 +87,10 @@ impl Origin {
             // An empty slice holds on to nothing: a delete has a permit of its own.
             Some(shared) if !body.is_empty() => {
                 shared.ops += 1;
-                Kept { body: shared.bytes.slice_ref(body), permit: None }
+                Kept {
+                    body: shared.bytes.slice_ref(body),
+                    permit: None,
+                }
             }
             _ => self.kept(body, STATEMENT_BYTES),
         }
@@ -87,14 +103,19 @@ impl Origin {
 
     fn kept(&mut self, body: &[u8], more: usize) -> Kept {
         let permit = self.permit.split(body.len() + OP_OVERHEAD_BYTES + more);
-        Kept { body: Bytes::copy_from_slice(body), permit: Some(permit) }
+        Kept {
+            body: Bytes::copy_from_slice(body),
+            permit: Some(permit),
+        }
     }
 }
 
 impl Drop for Origin {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            let all = self.permit.split(shared.bytes.len() + shared.ops * (OP_OVERHEAD_BYTES + STATEMENT_BYTES));
+            let all = self
+                .permit
+                .split(shared.bytes.len() + shared.ops * (OP_OVERHEAD_BYTES + STATEMENT_BYTES));
             let _ = shared.granted.set(all);
         }
     }
@@ -116,10 +137,17 @@ mod tests {
         let share = Share::new(0);
         let payload = Bytes::from_static(&[7; 1_000]);
         let mut origin = Origin::shared(payload.clone(), share.reserve_reply().await);
-        let (lent, delete, copy) = (origin.lend(&payload[10..20]), origin.lend(&[]), origin.copy(&payload[..50]));
+        let (lent, delete, copy) = (
+            origin.lend(&payload[10..20]),
+            origin.lend(&[]),
+            origin.copy(&payload[..50]),
+        );
         drop(origin);
         let of = |kept: &Kept| kept.permit.as_ref().map(Permit::bytes);
-        assert_eq!((of(&lent), of(&delete), of(&copy)), (None, Some(400), Some(210)));
+        assert_eq!(
+            (of(&lent), of(&delete), of(&copy)),
+            (None, Some(400), Some(210))
+        );
         assert_eq!(share.used(), 1_400 + 400 + 210);
         drop((delete, copy));
         assert_eq!((share.used(), &lent.body[..]), (1_400, &[7; 10][..]));
@@ -130,7 +158,10 @@ mod tests {
     #[tokio::test]
     async fn a_block_of_which_nothing_is_kept_goes_at_once() {
         let share = Share::new(0);
-        drop(Origin::shared(Bytes::from_static(&[7; 1_000]), share.reserve_reply().await));
+        drop(Origin::shared(
+            Bytes::from_static(&[7; 1_000]),
+            share.reserve_reply().await,
+        ));
         assert_eq!(share.used(), 0);
     }
 }

@@ -19,10 +19,16 @@ const COMPARISONS_MAX: usize = 4_096;
 /// if it does anything else.
 pub fn fields_set(delta: &[u8]) -> Option<&[u8]> {
     let mut parts = elements_of(delta);
-    let version = parts.next().filter(|e| e.name == b"$v" && e.kind == kind::INT32)?;
-    let diff = parts.next().filter(|e| e.name == b"diff" && e.kind == kind::DOCUMENT)?;
+    let version = parts
+        .next()
+        .filter(|e| e.name == b"$v" && e.kind == kind::INT32)?;
+    let diff = parts
+        .next()
+        .filter(|e| e.name == b"diff" && e.kind == kind::DOCUMENT)?;
     let mut sections = elements_of(diff.value);
-    let set = sections.next().filter(|e| e.name == b"u" && e.kind == kind::DOCUMENT)?;
+    let set = sections
+        .next()
+        .filter(|e| e.name == b"u" && e.kind == kind::DOCUMENT)?;
     let nothing_else = parts.next().is_none() && sections.next().is_none();
     (nothing_else && version.value == 2i32.to_le_bytes()).then_some(set.value)
 }
@@ -36,7 +42,9 @@ pub fn set_alike(delta: &[u8]) -> Option<&[u8]> {
     let fields = fields_set(delta)?;
     let mut before: &[u8] = b"";
     for Element { kind, name, .. } in walked(fields)? {
-        let is_path = name.contains(&b'.') || name.starts_with(b"$") || name.first().is_none_or(u8::is_ascii_digit);
+        let is_path = name.contains(&b'.')
+            || name.starts_with(b"$")
+            || name.first().is_none_or(u8::is_ascii_digit);
         if is_path || !is_plain(kind) || name == b"_id" || name <= before {
             return None;
         }
@@ -47,7 +55,10 @@ pub fn set_alike(delta: &[u8]) -> Option<&[u8]> {
 
 fn is_plain(value: u8) -> bool {
     use kind::*;
-    matches!(value, DOUBLE | STRING | BINARY | OBJECT_ID | BOOLEAN | DATE | NULL | INT32 | INT64 | DECIMAL128)
+    matches!(
+        value,
+        DOUBLE | STRING | BINARY | OBJECT_ID | BOOLEAN | DATE | NULL | INT32 | INT64 | DECIMAL128
+    )
 }
 
 /// The delta that sets these fields.
@@ -96,7 +107,9 @@ pub fn overlay(base: &[u8], over: &[u8]) -> Option<Bytes> {
             return None;
         }
     }
-    set.iter().filter(|(_, placed)| !placed).for_each(|(new, _)| write(&mut bytes, new));
+    set.iter()
+        .filter(|(_, placed)| !placed)
+        .for_each(|(new, _)| write(&mut bytes, new));
     bytes.push(0);
     let length = (bytes.len() as i32).to_le_bytes();
     bytes[..4].copy_from_slice(&length);
@@ -106,7 +119,10 @@ pub fn overlay(base: &[u8], over: &[u8]) -> Option<Bytes> {
 /// Every element; None if the walk would not reach the document's end.
 fn walked(document: &[u8]) -> Option<impl Iterator<Item = Element<'_>> + Clone> {
     let elements = elements_of(document);
-    let bytes: usize = elements.clone().map(|e| e.name.len() + e.value.len() + 2).sum();
+    let bytes: usize = elements
+        .clone()
+        .map(|e| e.name.len() + e.value.len() + 2)
+        .sum();
     (bytes + 5 == document.len()).then_some(elements)
 }
 
@@ -125,7 +141,8 @@ mod tests {
     #[test]
     fn fields_are_set_in_place_or_at_the_end_in_order() {
         let shown = |base: RawDocumentBuf, over: RawDocumentBuf| {
-            overlay(base.as_bytes(), over.as_bytes()).map(|bytes| RawDocumentBuf::from_bytes(bytes.to_vec()).unwrap())
+            overlay(base.as_bytes(), over.as_bytes())
+                .map(|bytes| RawDocumentBuf::from_bytes(bytes.to_vec()).unwrap())
         };
         let rows = [
             (
@@ -133,8 +150,16 @@ mod tests {
                 rawdoc! { "b": "x", "c": 1 },
                 rawdoc! { "_id": 1, "a": 2, "b": "x", "c": 1 },
             ),
-            (rawdoc! {}, rawdoc! { "b": 1, "a": 2 }, rawdoc! { "b": 1, "a": 2 }),
-            (rawdoc! { "a.b": 1 }, rawdoc! { "a": 2, "a.b": 3 }, rawdoc! { "a.b": 3, "a": 2 }),
+            (
+                rawdoc! {},
+                rawdoc! { "b": 1, "a": 2 },
+                rawdoc! { "b": 1, "a": 2 },
+            ),
+            (
+                rawdoc! { "a.b": 1 },
+                rawdoc! { "a": 2, "a.b": 3 },
+                rawdoc! { "a.b": 3, "a": 2 },
+            ),
         ];
         for (base, over, expect) in rows {
             assert_eq!(shown(base, over), Some(expect));
@@ -143,7 +168,10 @@ mod tests {
         twice.append(bson::cstr!("a"), 2);
         assert_eq!(shown(twice.clone(), rawdoc! { "a": 3 }), None);
         assert_eq!(shown(rawdoc! { "b": 1 }, twice.clone()), None);
-        assert!(shown(twice, rawdoc! { "b": 3 }).is_some(), "a name that is left alone may occur twice");
+        assert!(
+            shown(twice, rawdoc! { "b": 3 }).is_some(),
+            "a name that is left alone may occur twice"
+        );
     }
 
     #[test]

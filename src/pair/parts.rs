@@ -21,7 +21,10 @@ const COMMITS_MAX: usize = 4_096;
 impl Parts {
     /// The transaction that takes effect at `commit` begins at `part`, or before it.
     pub fn met(&mut self, commit: Position, part: Position) {
-        self.first.entry(commit).and_modify(|first| *first = part.min(*first)).or_insert(part);
+        self.first
+            .entry(commit)
+            .and_modify(|first| *first = part.min(*first))
+            .or_insert(part);
         if COMMITS_MAX < self.first.len() {
             let all: Vec<_> = std::mem::take(&mut self.first).into_iter().collect();
             let joined = |two: &[(Position, Position)]| {
@@ -50,7 +53,11 @@ mod tests {
         assert_eq!(parts.needed(at(5)), at(5));
         parts.met(at(20), at(9));
         parts.met(at(30), at(25));
-        assert_eq!(parts.needed(at(7)), at(7), "all of it is after the resume position");
+        assert_eq!(
+            parts.needed(at(7)),
+            at(7),
+            "all of it is after the resume position"
+        );
         assert_eq!(parts.needed(at(19)), at(9));
         assert_eq!(parts.needed(at(20)), at(20));
         assert_eq!(parts.needed(at(29)), at(25));
@@ -70,7 +77,10 @@ mod tests {
         assert!(parts.first.len() <= COMMITS_MAX);
         for recorded in [0, 7, 10, 12, 5_000, 10 * commits - 1] {
             let commit = (recorded / 10 + 1) * 10;
-            assert!(parts.needed(at(recorded)) <= at(recorded.min(commit - 5)), "{recorded}");
+            assert!(
+                parts.needed(at(recorded)) <= at(recorded.min(commit - 5)),
+                "{recorded}"
+            );
         }
         assert_eq!(parts.needed(at(10 * commits)), at(10 * commits));
     }

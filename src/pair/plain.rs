@@ -59,7 +59,9 @@ impl Plain<'_> {
             if passed == ENTRIES_MAX {
                 break Ok(Next::Plain);
             }
-            let Some(raw) = entries.next() else { break Ok(Next::Nothing) };
+            let Some(raw) = entries.next() else {
+                break Ok(Next::Nothing);
+            };
             match self.entry(&mut gate, &mut view, raw, origin) {
                 Ok(Met::Op) => (passed, ops) = (passed + 1, ops + 1),
                 Ok(Met::NoOp) => passed += 1,
@@ -95,7 +97,13 @@ impl Plain<'_> {
         gate.begin(entry.position);
         let counts = entry.is_crud() && counts(&entry);
         if counts {
-            view.note(classify(gate, &entry, entry.position, self.catalog_position, origin)?);
+            view.note(classify(
+                gate,
+                &entry,
+                entry.position,
+                self.catalog_position,
+                origin,
+            )?);
         } else if entry.tells_of_a_move() {
             view.move_sign = Some(entry.position);
         }
@@ -162,7 +170,11 @@ pub(super) fn classify<'a>(
     }
     let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
     let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
-    Ok((verdict != Verdict::Foreign).then_some(Change { position, ns: entry.ns, expiry }))
+    Ok((verdict != Verdict::Foreign).then_some(Change {
+        position,
+        ns: entry.ns,
+        expiry,
+    }))
 }
 
 /// Whether an entry of a sharded collection that is marked `fromMigrate` is one shard's
@@ -175,9 +187,16 @@ pub(super) fn is_of_a_move(entry: &Entry<'_>) -> bool {
 
 /// A UUID that was dropped before the catalog was read is of no interest; a
 /// later one should have been seen being created.
-fn unknown(entry: &Entry<'_>, position: Position, catalog_position: Position) -> Result<Option<Change<'static>>> {
+fn unknown(
+    entry: &Entry<'_>,
+    position: Position,
+    catalog_position: Position,
+) -> Result<Option<Change<'static>>> {
     let coll = entry.ns.split_once('.').map_or("", |(_, coll)| coll);
-    if position <= catalog_position || is_internal_database(entry.database()) || coll == "system.profile" {
+    if position <= catalog_position
+        || is_internal_database(entry.database())
+        || coll == "system.profile"
+    {
         return Ok(None);
     }
     if coll == "system.views" {
@@ -205,8 +224,19 @@ mod tests {
 
     /// How many entries are passed, by a tail that has passed 5.
     async fn passed(entries: &[RawDocumentBuf]) -> Result<u64> {
-        let start = Mark { position: Timestamp { time: 5, increment: 0 }.into(), term: 1 };
-        let (gate, view, metrics) = (Gate::new(start, Vec::new()).into(), Mutex::default(), PairMetrics::default());
+        let start = Mark {
+            position: Timestamp {
+                time: 5,
+                increment: 0,
+            }
+            .into(),
+            term: 1,
+        };
+        let (gate, view, metrics) = (
+            Gate::new(start, Vec::new()).into(),
+            Mutex::default(),
+            PairMetrics::default(),
+        );
         let mut plain = Plain {
             gate: &gate,
             view: &view,
@@ -223,17 +253,37 @@ mod tests {
     #[tokio::test]
     async fn what_was_passed_is_skipped_and_what_has_no_position_is_an_error() {
         let no_op = |time| rawdoc! { "ts": Timestamp { time, increment: 0 }, "t": 1i64, "op": "n", "ns": "", "o": {} };
-        assert_eq!(passed(&[no_op(4), no_op(5), no_op(6), no_op(7)]).await.unwrap(), 2);
-        let error = passed(&[no_op(6), rawdoc! { "op": "n", "ns": "", "o": {} }]).await.unwrap_err();
+        assert_eq!(
+            passed(&[no_op(4), no_op(5), no_op(6), no_op(7)])
+                .await
+                .unwrap(),
+            2
+        );
+        let error = passed(&[no_op(6), rawdoc! { "op": "n", "ns": "", "o": {} }])
+            .await
+            .unwrap_err();
         assert!(error.message.contains("without position"), "{error}");
     }
 
     /// What a marked entry is to the gate, with a collection that is as `track` leaves it.
     async fn marked(op: &str, k: i32, track: impl FnOnce(&mut Gate, &Arc<Tracked>)) -> (bool, u64) {
         let at = |raw| Position::from_raw(raw);
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        let tracked = Arc::new(Tracked::new(Uuid::from_bytes([7; 16]), ns, Traits::default()));
-        let mut gate = Gate::new(Mark { position: at(1), term: 1 }, vec![Arc::default()]);
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let tracked = Arc::new(Tracked::new(
+            Uuid::from_bytes([7; 16]),
+            ns,
+            Traits::default(),
+        ));
+        let mut gate = Gate::new(
+            Mark {
+                position: at(1),
+                term: 1,
+            },
+            vec![Arc::default()],
+        );
         track(&mut gate, &tracked);
         let o2 = rawdoc! { "_id": 1 };
         let o = if op == "d" {
@@ -242,12 +292,23 @@ mod tests {
             rawdoc! { "_id": 1, "k": k }
         };
         let ui = bson::Binary::from(tracked.uuid);
-        let raw = rawdoc! { "op": op, "ns": "d.c", "ui": ui, "fromMigrate": true, "o": o, "o2": o2 };
+        let raw =
+            rawdoc! { "op": op, "ns": "d.c", "ui": ui, "fromMigrate": true, "o": o, "o2": o2 };
         gate.begin(at(5));
         let mut origin = Origin::copied(Share::new(0).reserve_reply().await);
-        let change = classify(&mut gate, &Entry::read(&raw).unwrap(), at(5), at(1), &mut origin).unwrap();
+        let change = classify(
+            &mut gate,
+            &Entry::read(&raw).unwrap(),
+            at(5),
+            at(1),
+            &mut origin,
+        )
+        .unwrap();
         let counted = change.is_some();
-        gate.pass(Mark { position: at(5), term: 1 });
+        gate.pass(Mark {
+            position: at(5),
+            term: 1,
+        });
         (counted, gate.watermark().raw())
     }
 
@@ -255,7 +316,10 @@ mod tests {
     fn half(gate: &mut Gate, tracked: &Arc<Tracked>) {
         let (min, max) = (rawdoc! { "k": 0 }, rawdoc! { "k": bson::RawBson::MaxKey });
         let pattern = ShardKeyPattern::new(rawdoc! { "k": 1 }).unwrap();
-        tracked.own(Ownership { pattern, intervals: vec![(min, max)] });
+        tracked.own(Ownership {
+            pattern,
+            intervals: vec![(min, max)],
+        });
         tracked.bind(Uuid::new());
         gate.admit(tracked.clone(), &[], &[state::UnitState::Settled]);
     }
@@ -268,10 +332,22 @@ mod tests {
     #[tokio::test]
     async fn a_marked_entry_counts_unless_a_chunk_of_its_collection_may_move() {
         for op in ["i", "u", "d"] {
-            assert_eq!(marked(op, 1, unsharded).await, (true, 4), "{op}: queued, and not applied yet");
+            assert_eq!(
+                marked(op, 1, unsharded).await,
+                (true, 4),
+                "{op}: queued, and not applied yet"
+            );
             let owned = if op == "i" { (true, 4) } else { (false, 5) };
-            assert_eq!(marked(op, 1, half).await, owned, "{op} of what this shard owns");
-            assert_eq!(marked(op, -1, half).await, (false, 5), "{op} of what it does not own");
+            assert_eq!(
+                marked(op, 1, half).await,
+                owned,
+                "{op} of what this shard owns"
+            );
+            assert_eq!(
+                marked(op, -1, half).await,
+                (false, 5),
+                "{op} of what it does not own"
+            );
         }
     }
 
@@ -281,14 +357,33 @@ mod tests {
             let new = |gate: &mut Gate, tracked: &Arc<Tracked>| gate.admit_new(tracked.clone());
             assert_eq!(marked(op, 1, new).await, (true, 4), "{op}: held");
         }
-        let mut gate = Gate::new(Mark { position: Position::from_raw(1), term: 1 }, Vec::new());
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        let tracked = Arc::new(Tracked::new(Uuid::from_bytes([7; 16]), ns, Traits::default()));
+        let mut gate = Gate::new(
+            Mark {
+                position: Position::from_raw(1),
+                term: 1,
+            },
+            Vec::new(),
+        );
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let tracked = Arc::new(Tracked::new(
+            Uuid::from_bytes([7; 16]),
+            ns,
+            Traits::default(),
+        ));
         gate.admit_new(tracked.clone());
         gate.leave_from(&tracked.uuid, Position::from_raw(5));
         gate.begin(Position::from_raw(5));
-        gate.pass(Mark { position: Position::from_raw(5), term: 1 });
-        let stretch = Stretch { after: Position::from_raw(4), to: Position::from_raw(5) };
+        gate.pass(Mark {
+            position: Position::from_raw(5),
+            term: 1,
+        });
+        let stretch = Stretch {
+            after: Position::from_raw(4),
+            to: Position::from_raw(5),
+        };
         assert_eq!(gate.release(&tracked.uuid), Opening::Spooled(stretch));
     }
 }

@@ -42,13 +42,27 @@ pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
 ///
 /// # Errors
 /// As the source's `$sample` gives them.
-pub async fn bounds(source: &Shard, collection: &Collection, size: Size, range_bytes: u64) -> Result<Vec<RawBson>> {
-    let units = unit_count(size, range_bytes, Traits::of(&collection.options).one_unit());
+pub async fn bounds(
+    source: &Shard,
+    collection: &Collection,
+    size: Size,
+    range_bytes: u64,
+) -> Result<Vec<RawBson>> {
+    let units = unit_count(
+        size,
+        range_bytes,
+        Traits::of(&collection.options).one_unit(),
+    );
     if units <= 1 {
         return Ok(Vec::new());
     }
-    let samples = (units * SAMPLES_PER_RANGE).min(size.documents / SAMPLE_SHARE_MAX).max(units);
-    Ok(thin_out(pick(sample::ids(&source.client, &collection.ns, samples).await?, units as usize)))
+    let samples = (units * SAMPLES_PER_RANGE)
+        .min(size.documents / SAMPLE_SHARE_MAX)
+        .max(units);
+    Ok(thin_out(pick(
+        sample::ids(&source.client, &collection.ns, samples).await?,
+        units as usize,
+    )))
 }
 
 /// `{_id: bound}`.
@@ -88,7 +102,10 @@ const BOUNDS_BYTES_MAX: usize = 4 << 20;
 /// Huge `_id`s: every other bound goes until the rest can be stored.
 fn thin_out(mut bounds: Vec<RawBson>) -> Vec<RawBson> {
     let bytes = |bounds: &[RawBson]| {
-        bounds.iter().map(|b| crate::bson::identity::IdKey::of(b.as_raw_bson_ref()).bytes()).sum::<usize>()
+        bounds
+            .iter()
+            .map(|b| crate::bson::identity::IdKey::of(b.as_raw_bson_ref()).bytes())
+            .sum::<usize>()
     };
     while BOUNDS_BYTES_MAX < bytes(&bounds) {
         let mut keep = false;
@@ -102,11 +119,14 @@ fn thin_out(mut bounds: Vec<RawBson>) -> Vec<RawBson> {
 
 /// Every n-th of the sorted sample, without repeats.
 fn pick(mut ids: Vec<RawBson>, units: usize) -> Vec<RawBson> {
-    let compare = |a: &RawBson, b: &RawBson| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref());
+    let compare =
+        |a: &RawBson, b: &RawBson| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref());
     ids.sort_by(compare);
     ids.dedup_by(|a, b| compare(a, b) == Ordering::Equal);
     let units = units.min(ids.len() + 1);
-    let mut bounds: Vec<RawBson> = (1..units).map(|i| ids[i * ids.len() / units].clone()).collect();
+    let mut bounds: Vec<RawBson> = (1..units)
+        .map(|i| ids[i * ids.len() / units].clone())
+        .collect();
     bounds.dedup_by(|a, b| compare(a, b) == Ordering::Equal);
     bounds
 }
@@ -121,14 +141,20 @@ mod tests {
         let bounds = pick(ids, 4);
         let values: Vec<i32> = bounds.iter().filter_map(|b| b.as_i32()).collect();
         assert_eq!(values.len(), 3);
-        assert!(values.windows(2).all(|pair| pair[0] < pair[1]), "{values:?}");
+        assert!(
+            values.windows(2).all(|pair| pair[0] < pair[1]),
+            "{values:?}"
+        );
         assert!(pick(Vec::new(), 4).is_empty());
         assert_eq!(pick(vec![RawBson::Int32(1)], 9).len(), 1);
     }
 
     #[test]
     fn collections_that_keep_their_order_are_one_unit() {
-        let size = Size { documents: 1_000, bytes: 1 << 30 };
+        let size = Size {
+            documents: 1_000,
+            bytes: 1 << 30,
+        };
         assert_eq!(unit_count(size, 64 << 20, true), 1);
         assert_eq!(unit_count(size, 64 << 20, false), 16);
         assert_eq!(unit_count(Size::default(), 64 << 20, false), 1);

@@ -43,7 +43,10 @@ impl Position {
     /// The clock of the server that gave a reply: no entry that shows in it, or is to
     /// come of what shows, lies beyond. Zero if it tells none.
     pub fn clock_of(reply: &RawDocument) -> Position {
-        match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {
+        match reply
+            .get_document("$clusterTime")
+            .map(|time| time.get("clusterTime"))
+        {
             Ok(Ok(Some(RawBsonRef::Timestamp(ts)))) => Position::from(ts),
             _ => Position::default(),
         }
@@ -58,7 +61,10 @@ impl From<bson::Timestamp> for Position {
 
 impl From<Position> for bson::Timestamp {
     fn from(p: Position) -> Self {
-        bson::Timestamp { time: (p.0 >> 32) as u32, increment: p.0 as u32 }
+        bson::Timestamp {
+            time: (p.0 >> 32) as u32,
+            increment: p.0 as u32,
+        }
     }
 }
 
@@ -88,7 +94,10 @@ const MARKS_MAX: usize = 4_096;
 
 impl Marks {
     pub fn new(start: Mark) -> Self {
-        Marks { marks: VecDeque::from([start]), newest: start }
+        Marks {
+            marks: VecDeque::from([start]),
+            newest: start,
+        }
     }
 
     /// The tail passed this entry.
@@ -107,12 +116,19 @@ impl Marks {
     /// The newest entry kept at or below `position`.
     pub fn at_or_below(&self, position: Position) -> Mark {
         let after = self.marks.partition_point(|mark| mark.position <= position);
-        self.marks.get(after.saturating_sub(1)).copied().unwrap_or(self.newest)
+        self.marks
+            .get(after.saturating_sub(1))
+            .copied()
+            .unwrap_or(self.newest)
     }
 
     /// Nothing below `mark` will be asked for.
     pub fn forget_below(&mut self, mark: Mark) {
-        while self.marks.front().is_some_and(|first| first.position < mark.position) {
+        while self
+            .marks
+            .front()
+            .is_some_and(|first| first.position < mark.position)
+        {
             self.marks.pop_front();
         }
     }
@@ -135,7 +151,10 @@ impl Walls {
     /// The tail passed `position`, written at `wall_ms`.
     pub fn passed(&mut self, position: Position, wall_ms: u64) {
         self.newest_ms = self.newest_ms.max(wall_ms);
-        let spaced = self.samples.back().is_none_or(|(_, last)| last + SAMPLE_SPACING_MS <= wall_ms);
+        let spaced = self
+            .samples
+            .back()
+            .is_none_or(|(_, last)| last + SAMPLE_SPACING_MS <= wall_ms);
         if spaced && self.samples.len() < SAMPLES_MAX {
             self.samples.push_back((position, wall_ms));
         } else if let Some(last) = self.samples.back_mut() {
@@ -148,8 +167,15 @@ impl Walls {
     /// Lag in ms once `watermark` is applied, the source's newest write being
     /// at `source_ms`. `caught_up`: everything the source has is applied.
     pub fn lag_ms(&mut self, watermark: Position, source_ms: u64, caught_up: bool) -> u64 {
-        while self.samples.front().is_some_and(|(position, _)| *position <= watermark) {
-            self.applied_ms = self.samples.pop_front().map_or(self.applied_ms, |(_, ms)| ms);
+        while self
+            .samples
+            .front()
+            .is_some_and(|(position, _)| *position <= watermark)
+        {
+            self.applied_ms = self
+                .samples
+                .pop_front()
+                .map_or(self.applied_ms, |(_, ms)| ms);
         }
         let newest_ms = self.newest_ms.max(source_ms);
         if caught_up {
@@ -176,20 +202,35 @@ mod tests {
         let at = |time, increment| Position::from(bson::Timestamp { time, increment });
         assert!(at(1, u32::MAX) < at(2, 0));
         assert_eq!(at(2, 0).before(), at(1, u32::MAX));
-        assert_eq!(bson::Timestamp::from(at(7, 9)), bson::Timestamp { time: 7, increment: 9 });
+        assert_eq!(
+            bson::Timestamp::from(at(7, 9)),
+            bson::Timestamp {
+                time: 7,
+                increment: 9
+            }
+        );
     }
 
     #[test]
     fn a_reply_tells_the_clock_of_its_server() {
-        let clock = bson::Timestamp { time: 7, increment: 9 };
+        let clock = bson::Timestamp {
+            time: 7,
+            increment: 9,
+        };
         let reply = bson::rawdoc! { "ok": 1, "operationTime": bson::Timestamp { time: 5, increment: 1 }, "$clusterTime": { "clusterTime": clock } };
         assert_eq!(Position::clock_of(&reply), clock.into());
-        assert_eq!(Position::clock_of(&bson::rawdoc! { "ok": 1 }), Position::default());
+        assert_eq!(
+            Position::clock_of(&bson::rawdoc! { "ok": 1 }),
+            Position::default()
+        );
     }
 
     #[test]
     fn a_mark_is_never_above_what_was_asked_for() {
-        let mark = |i| Mark { position: Position(i), term: 1 };
+        let mark = |i| Mark {
+            position: Position(i),
+            term: 1,
+        };
         let mut marks = Marks::new(mark(0));
         (1..20_000).for_each(|i| marks.passed(mark(i)));
         for asked in [5, 700, 701, 19_999] {

@@ -50,13 +50,28 @@ impl Lister {
     pub fn new(shard: &Shard, run_id: &str, patience: Duration) -> Arc<Self> {
         // Single reads: nothing is waited for.
         let oplog = Oplog::new(shard.client.clone(), &shard.id, Duration::ZERO);
-        let (run_id, begun, written) = (run_id.to_owned(), AtomicU64::default(), tokio::sync::Mutex::default());
-        Arc::new(Lister { shard: shard.clone(), oplog, run_id, patience, begun, written })
+        let (run_id, begun, written) = (
+            run_id.to_owned(),
+            AtomicU64::default(),
+            tokio::sync::Mutex::default(),
+        );
+        Arc::new(Lister {
+            shard: shard.clone(),
+            oplog,
+            run_id,
+            patience,
+            begun,
+            written,
+        })
     }
 
     /// One for each shard.
     pub fn of_all(source: &Deployment, run_id: &str, patience: Duration) -> Vec<Arc<Self>> {
-        source.shards.iter().map(|shard| Lister::new(shard, run_id, patience)).collect()
+        source
+            .shards
+            .iter()
+            .map(|shard| Lister::new(shard, run_id, patience))
+            .collect()
     }
 
     /// The newest majority-committed entry.
@@ -72,7 +87,13 @@ impl Lister {
             return Ok(());
         }
         let number = self.begun.fetch_add(1, SeqCst) + 1;
-        note::write(&self.shard, "listing", &self.run_id, Instant::now() + self.patience).await?;
+        note::write(
+            &self.shard,
+            "listing",
+            &self.run_id,
+            Instant::now() + self.patience,
+        )
+        .await?;
         *written = number;
         Ok(())
     }
@@ -82,7 +103,11 @@ impl Lister {
 ///
 /// # Errors
 /// `Transient` if a shard keeps holding elections, or has no majority; else the list's own.
-pub async fn read<T, F>(listers: &[Arc<Lister>], what: impl fmt::Display, list: impl Fn() -> F) -> Result<Proven<T>>
+pub async fn read<T, F>(
+    listers: &[Arc<Lister>],
+    what: impl fmt::Display,
+    list: impl Fn() -> F,
+) -> Result<Proven<T>>
 where
     F: Future<Output = Result<T>>,
 {
@@ -94,11 +119,18 @@ where
         try_join_all(listers.iter().map(|lister| lister.note())).await?;
         let after = newest(listers).await?;
         if same_terms(&before, &after) {
-            return Ok(Proven { value, before, after });
+            return Ok(Proven {
+                value,
+                before,
+                after,
+            });
         }
         tracing::info!("a source shard held an election while {what} was listed: listing again");
     }
-    Err(Error::new(Kind::Transient, format!("source shards keep holding elections while {what} is listed")))
+    Err(Error::new(
+        Kind::Transient,
+        format!("source shards keep holding elections while {what} is listed"),
+    ))
 }
 
 /// The newest majority-committed entry of every shard.
@@ -108,5 +140,8 @@ pub async fn newest(listers: &[Arc<Lister>]) -> Result<Vec<Newest>> {
 
 /// No shard held an election between two looks.
 pub fn same_terms(before: &[Newest], after: &[Newest]) -> bool {
-    before.iter().map(|newest| newest.mark.term).eq(after.iter().map(|newest| newest.mark.term))
+    before
+        .iter()
+        .map(|newest| newest.mark.term)
+        .eq(after.iter().map(|newest| newest.mark.term))
 }

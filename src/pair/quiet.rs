@@ -39,7 +39,14 @@ impl Quiet {
             if !self.is_stuck() {
                 continue;
             }
-            match note::write(&self.source, "horizon", &self.run, Instant::now() + NOTE_WAIT).await {
+            match note::write(
+                &self.source,
+                "horizon",
+                &self.run,
+                Instant::now() + NOTE_WAIT,
+            )
+            .await
+            {
                 Ok(_) => retry.worked(),
                 Err(e) => retry.pause(e).await?,
             }

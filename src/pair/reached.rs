@@ -39,7 +39,11 @@ impl Reached {
             "find": NOBODYS, "limit": 1, "singleBatch": true,
             "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(fence) },
         };
-        source.database(database).run_command(read).selection_criteria(reached.only()).await?;
+        source
+            .database(database)
+            .run_command(read)
+            .selection_criteria(reached.only())
+            .await?;
         Ok(reached)
     }
 
@@ -61,7 +65,10 @@ impl Reached {
     pub async fn check(&self, source: &Client) -> Result<()> {
         match process(source, self.only()).await? {
             process if process == self.process => Ok(()),
-            _ => Err(Error::new(Kind::Transient, format!("{} was started again", self.address))),
+            _ => Err(Error::new(
+                Kind::Transient,
+                format!("{} was started again", self.address),
+            )),
         }
     }
 }

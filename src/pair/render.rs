@@ -23,19 +23,27 @@ impl Statement {
             Base::Full(document) | Base::Replaced(document) => document.len(),
             Base::Unknown | Base::Gone | Base::Unclear => 0,
         };
-        let deltas: usize = self.deltas.iter().map(|d| d.len() + STATEMENT_OVERHEAD_BYTES).sum();
+        let deltas: usize = self
+            .deltas
+            .iter()
+            .map(|d| d.len() + STATEMENT_OVERHEAD_BYTES)
+            .sum();
         base + deltas + self.id.bytes() + STATEMENT_OVERHEAD_BYTES
     }
 }
 
 /// One command of deletes only, or of anything but deletes.
 pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> Request {
-    fill(batch, |verb, bytes| WriteCommand::new(verb, collection, ordered, bytes))
+    fill(batch, |verb, bytes| {
+        WriteCommand::new(verb, collection, ordered, bytes)
+    })
 }
 
 /// The same as one statement of a transaction.
 pub fn render_in_transaction(collection: &Tracked, batch: &[&Statement]) -> Request {
-    fill(batch, |verb, bytes| WriteCommand::in_transaction(verb, collection, bytes))
+    fill(batch, |verb, bytes| {
+        WriteCommand::in_transaction(verb, collection, bytes)
+    })
 }
 
 fn fill(batch: &[&Statement], begin: impl FnOnce(Verb, usize) -> WriteCommand) -> Request {
@@ -82,7 +90,11 @@ fn write_update(command: &mut WriteCommand, statement: &Statement) {
 
 /// Deltas on whatever is there.
 fn write_changes(writer: &mut RawWriter, deltas: &[Bytes]) {
-    let alone = if let [delta] = deltas { set_alike(delta) } else { None };
+    let alone = if let [delta] = deltas {
+        set_alike(delta)
+    } else {
+        None
+    };
     match alone {
         Some(fields) => {
             writer.begin_document("u");

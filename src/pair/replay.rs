@@ -43,13 +43,21 @@ pub struct Replayer {
 
 impl std::fmt::Debug for Replayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replayer").field("share", &self.share).finish_non_exhaustive()
+        f.debug_struct("Replayer")
+            .field("share", &self.share)
+            .finish_non_exhaustive()
     }
 }
 
 impl Replayer {
     pub fn new(gate: Arc<Mutex<Gate>>, feed: Arc<Feed>, metrics: Arc<PairMetrics>) -> Self {
-        Replayer { gate, feed, metrics, share: Share::new(0), turn: tokio::sync::Mutex::default() }
+        Replayer {
+            gate,
+            feed,
+            metrics,
+            share: Share::new(0),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// copying → copied. True if it was the collection's last unit.
@@ -58,7 +66,10 @@ impl Replayer {
     /// What the disk says, and `Unsupported` for a part of a transaction that
     /// neither spool nor source has.
     pub async fn finish(&self, uuid: &Uuid, unit: usize) -> Result<bool> {
-        let place = Place { uuid: *uuid, unit: Some(unit) };
+        let place = Place {
+            uuid: *uuid,
+            unit: Some(unit),
+        };
         self.open(&place, |gate| gate.finish(uuid, unit)).await
     }
 
@@ -67,7 +78,10 @@ impl Replayer {
     /// # Errors
     /// As `finish`.
     pub async fn release(&self, uuid: &Uuid) -> Result<()> {
-        let place = Place { uuid: *uuid, unit: None };
+        let place = Place {
+            uuid: *uuid,
+            unit: None,
+        };
         self.open(&place, |gate| gate.release(uuid)).await.map(drop)
     }
 
@@ -89,11 +103,20 @@ impl Replayer {
         let Stretch { after, to } = stretch;
         tracing::debug!(collection = %place.uuid, unit = place.unit, %after, %to, "read again from the spool");
         let mut reader = self.feed.again(stretch.after);
-        let mut pass = Pass { replayer: self, place, transactions: Transactions::default() };
+        let mut pass = Pass {
+            replayer: self,
+            place,
+            transactions: Transactions::default(),
+        };
         let mut at = stretch.after;
         while at < stretch.to {
             let mut permit = self.share.reserve_reply().await;
-            let ended = || Error::internal(format!("the spool ends at {at}, and was read up to {}", stretch.to));
+            let ended = || {
+                Error::internal(format!(
+                    "the spool ends at {at}, and was read up to {}",
+                    stretch.to
+                ))
+            };
             let block = reader.try_next().await?.ok_or_else(ended)?;
             permit.shrink_to(block.payload.len());
             // Copies: it may be one op of a block that is of this place.
@@ -126,14 +149,24 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
+    async fn entry(
+        &mut self,
+        entry: &Entry<'_>,
+        raw: &RawDocument,
+        origin: &mut Origin,
+    ) -> Result<()> {
         match entry.op {
             "c" => self.command(entry, raw, origin).await,
             _ => self.op(entry, entry.position, origin),
         }
     }
 
-    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
+    async fn command(
+        &mut self,
+        entry: &Entry<'_>,
+        raw: &RawDocument,
+        origin: &mut Origin,
+    ) -> Result<()> {
         match entry.meaning()? {
             Meaning::Part => {
                 self.transactions.part(entry, raw);
@@ -155,7 +188,8 @@ impl Pass<'_> {
         let feed = &self.replayer.feed;
         for part in self.transactions.chain(feed, last, position).await? {
             let raw = self.transactions.fetch(feed, part).await?;
-            let mut origin = Origin::copied(self.replayer.share.reserve(raw.as_bytes().len()).await);
+            let mut origin =
+                Origin::copied(self.replayer.share.reserve(raw.as_bytes().len()).await);
             self.operations(&Entry::read(&raw)?, position, &mut origin)?;
         }
         Ok(())
@@ -174,7 +208,9 @@ impl Pass<'_> {
         }
         let op = entry.crud(position)?;
         let mut gate = self.replayer.gate.lock();
-        let is_sharded = gate.tracked(&op.uuid).is_some_and(|tracked| tracked.sharding() == Sharding::Sharded);
+        let is_sharded = gate
+            .tracked(&op.uuid)
+            .is_some_and(|tracked| tracked.sharding() == Sharding::Sharded);
         if is_sharded && is_of_a_move(entry) {
             return Ok(());
         }

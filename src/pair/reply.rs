@@ -35,13 +35,20 @@ pub(super) struct Said {
 impl Refusal {
     /// One we do not even ask for.
     pub(super) fn ours() -> Self {
-        Refusal { index: 0, code: 0, message: "no command can write it over another".to_owned(), on_id: false }
+        Refusal {
+            index: 0,
+            code: 0,
+            message: "no command can write it over another".to_owned(),
+            on_id: false,
+        }
     }
 }
 
 pub(super) fn refusals(reply: &RawDocument) -> Result<Vec<Refusal>> {
     written(reply)?;
-    let Ok(errors) = reply.get_array("writeErrors") else { return Ok(Vec::new()) };
+    let Ok(errors) = reply.get_array("writeErrors") else {
+        return Ok(Vec::new());
+    };
     let refusal = |error: bson::error::Result<RawBsonRef<'_>>| {
         let error = error.ok()?.as_document()?;
         let id_only = |pattern: &RawDocument| elements(pattern).map(|key| key.name).eq([b"_id"]);
@@ -53,24 +60,40 @@ pub(super) fn refusals(reply: &RawDocument) -> Result<Vec<Refusal>> {
         })
     };
     let all: Option<Vec<_>> = errors.into_iter().map(refusal).collect();
-    all.ok_or_else(|| Error::new(Kind::Server, "the target's reply holds a write error of unknown form"))
+    all.ok_or_else(|| {
+        Error::new(
+            Kind::Server,
+            "the target's reply holds a write error of unknown form",
+        )
+    })
 }
 
 /// Documents that the statements of a write command found or made.
 pub(super) fn found(reply: &RawDocument) -> u64 {
-    number(reply, "n").and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    number(reply, "n")
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0)
 }
 
 /// # Errors
 /// `Transient` or `Server`, by its code, if the write was executed, but not acknowledged
 /// as it should be.
 pub(super) fn written(reply: &RawDocument) -> Result<()> {
-    let Ok(concern) = reply.get_document("writeConcernError") else { return Ok(()) };
+    let Ok(concern) = reply.get_document("writeConcernError") else {
+        return Ok(());
+    };
     let message = concern.get_str("errmsg").unwrap_or("no text");
     let code = number(concern, "code").and_then(|code| i32::try_from(code).ok());
-    let kind = if code.is_some_and(error::is_passing) { Kind::Transient } else { Kind::Server };
+    let kind = if code.is_some_and(error::is_passing) {
+        Kind::Transient
+    } else {
+        Kind::Server
+    };
     let message = format!("the target could not acknowledge a write: {message}");
-    Err(Error { code, ..Error::new(kind, message) })
+    Err(Error {
+        code,
+        ..Error::new(kind, message)
+    })
 }
 
 /// The shard did not know what it owns, as 6.0.5 tells it of a statement. Others of
@@ -82,9 +105,18 @@ pub(super) fn is_stale(refusal: &Refusal, ordered: bool) -> bool {
 }
 
 pub(super) fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {
-    let message =
-        format!("the target refused a write to {}: {} (code {})", collection.ns, refusal.message, refusal.code);
-    let kind = if error::is_passing(refusal.code) { Kind::Transient } else { Kind::Server };
-    let error = Error { code: Some(refusal.code), ..Error::new(kind, message) };
+    let message = format!(
+        "the target refused a write to {}: {} (code {})",
+        collection.ns, refusal.message, refusal.code
+    );
+    let kind = if error::is_passing(refusal.code) {
+        Kind::Transient
+    } else {
+        Kind::Server
+    };
+    let error = Error {
+        code: Some(refusal.code),
+        ..Error::new(kind, message)
+    };
     error.remedy("read the server's text; nothing is lost on the source")
 }

@@ -112,9 +112,17 @@ impl Reread<'_> {
         Ok(())
     }
 
-    async fn write_all(&self, transaction: &mut Transaction<'_>, ids: &[IdKey], bytes_max: usize) -> Step<()> {
+    async fn write_all(
+        &self,
+        transaction: &mut Transaction<'_>,
+        ids: &[IdKey],
+        bytes_max: usize,
+    ) -> Step<()> {
         for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
-            let bytes = some.iter().map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES).sum();
+            let bytes = some
+                .iter()
+                .map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES)
+                .sum();
             let mut command = WriteCommand::in_transaction(Verb::Delete, self.tracked, bytes);
             some.iter().for_each(|id| command.delete(id.value()));
             self.send(transaction, command).await?;
@@ -128,7 +136,10 @@ impl Reread<'_> {
                 let batch = batch.map_err(source_stop)?;
                 self.tracked.saw_by(may_show(&batch));
                 let documents = self.owned(&batch, &mut written).map_err(Stop::Fault)?;
-                bytes += documents.iter().map(|document| document.len()).sum::<usize>();
+                bytes += documents
+                    .iter()
+                    .map(|document| document.len())
+                    .sum::<usize>();
                 if bytes_max < bytes {
                     return Err(Stop::TooLarge);
                 }
@@ -146,7 +157,11 @@ impl Reread<'_> {
             while let Some(batch) = cursor.next().await {
                 let batch = batch.map_err(source_stop)?;
                 self.tracked.saw_by(may_show(&batch));
-                if !self.owned(&batch, &mut HashSet::new()).map_err(Stop::Fault)?.is_empty() {
+                if !self
+                    .owned(&batch, &mut HashSet::new())
+                    .map_err(Stop::Fault)?
+                    .is_empty()
+                {
                     return Ok(true);
                 }
             }
@@ -171,15 +186,24 @@ impl Reread<'_> {
             "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
         };
         let database = self.source.database(&self.tracked.ns.db);
-        database.run_raw_cursor_command(find).batch_size(READ_IDS_MAX as u32).batch().await.map_err(source_stop)
+        database
+            .run_raw_cursor_command(find)
+            .batch_size(READ_IDS_MAX as u32)
+            .batch()
+            .await
+            .map_err(source_stop)
     }
 
     /// Those of a reply that this shard owns and that are not in `seen`.
     fn owned<'b>(&self, batch: &'b RawBatch, seen: &mut HashSet<IdKey>) -> Result<Vec<&'b [u8]>> {
         let mut owned = Vec::new();
         for document in batch.doc_slices()? {
-            let Some(document) = document?.as_document() else { continue };
-            self.tracked.duplicate_names.note(document, &self.tracked.ns)?;
+            let Some(document) = document?.as_document() else {
+                continue;
+            };
+            self.tracked
+                .duplicate_names
+                .note(document, &self.tracked.ns)?;
             let id = locate::id_of(document).ok_or_else(|| without_id(self.tracked))?;
             if self.tracked.owns(document) && seen.insert(IdKey::new(id)) {
                 owned.push(document.as_bytes());
@@ -189,8 +213,9 @@ impl Reread<'_> {
     }
 
     async fn write(&self, transaction: &mut Transaction<'_>, documents: &[&[u8]]) -> Step<()> {
-        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) =
-            documents.iter().partition(|d| locate::needs_literal(locate::raw(d)));
+        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) = documents
+            .iter()
+            .partition(|d| locate::needs_literal(locate::raw(d)));
         for batch in copy::split_by_bytes(&plain, self.writer.limits) {
             let bytes = batch.iter().map(|d| d.len() + 16).sum();
             let mut command = WriteCommand::in_transaction(Verb::Insert, self.tracked, bytes);
@@ -239,7 +264,9 @@ fn may_show(batch: &RawBatch) -> Position {
 
 fn source_stop(e: mongodb::error::Error) -> Stop {
     let e = Error::from(e);
-    let passing = e.kind == Kind::Transient || e.code.is_some_and(|code| CODES_HISTORY_GONE.contains(&code));
+    let passing = e.kind == Kind::Transient
+        || e.code
+            .is_some_and(|code| CODES_HISTORY_GONE.contains(&code));
     match passing {
         true => Stop::HistoryGone(e),
         false => Stop::Refused(e.context("reading documents again on the source")),

@@ -34,14 +34,18 @@ pub struct Now<'a> {
 /// recorded contradicts itself.
 pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result<Arc<Tracked>> {
     let tracked = track(state, now.shard)?;
-    let is_lost = |unit: &UnitState| matches!(unit, UnitState::Copying(fence) if *fence < gate.begun());
+    let is_lost =
+        |unit: &UnitState| matches!(unit, UnitState::Copying(fence) if *fence < gate.begun());
     let lives_here = state.collection().lives_on(now.shard);
     let matters = !state.dead && !now.gone && lives_here;
     if matters && state.units.iter().any(is_lost) {
         // Its held ops would be missing. Every start is recorded before anything
         // passes its fence, and none comes later than its incarnation; only what is
         // dropped is passed. An older release may have recorded it so.
-        let found = format!("a range of {} is recorded as begun before the resume position", state.ns);
+        let found = format!(
+            "a range of {} is recorded as begun before the resume position",
+            state.ns
+        );
         return Err(Error::internal(found).remedy(format!(
             "let the run copy the collection anew by `shardlift restart --shard {} --ns {}` with the same --source and \
              --target, and give the same `shardlift migrate` again; if the run was begun by this release, please \

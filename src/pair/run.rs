@@ -107,7 +107,8 @@ impl Pair {
     /// Grows or changes with whatever is done.
     pub fn progress(&self) -> (u64, u64, u64, Position) {
         let m = &self.metrics;
-        let done = [&m.documents_copied, &m.ops_applied, &m.indexes_built].map(|counter| counter.load(Relaxed));
+        let done = [&m.documents_copied, &m.ops_applied, &m.indexes_built]
+            .map(|counter| counter.load(Relaxed));
         (done[0], done[1], done[2], self.watermark())
     }
 
@@ -133,14 +134,30 @@ impl Pair {
     pub fn waits_on(&self) -> String {
         let (watermark, passed, held, left, fence) = {
             let gate = self.gate.lock();
-            (gate.watermark(), gate.passed(), gate.held(), gate.left(), gate.oldest_fence())
+            (
+                gate.watermark(),
+                gate.passed(),
+                gate.held(),
+                gate.left(),
+                gate.oldest_fence(),
+            )
         };
         let replayed = self.metrics.ops_replayed.load(Relaxed) - self.replayed_before;
         let queued: usize = self.lanes.iter().map(|lane| lane.len()).sum();
         let mut parts = vec![
-            format!("the tail is at {passed}, applied is {watermark}, recorded is {}", self.resume_position()),
-            format!("{} of {} MB of the tail's memory are taken", self.share.used() >> 20, self.share.total() >> 20),
-            format!("{} ops ({} bytes) are held, {queued} wait for the target", held.0, held.1),
+            format!(
+                "the tail is at {passed}, applied is {watermark}, recorded is {}",
+                self.resume_position()
+            ),
+            format!(
+                "{} of {} MB of the tail's memory are taken",
+                self.share.used() >> 20,
+                self.share.total() >> 20
+            ),
+            format!(
+                "{} ops ({} bytes) are held, {queued} wait for the target",
+                held.0, held.1
+            ),
             format!("the spool holds {} MB", self.feed.bytes() >> 20),
             format!("{left} held ops were left to it, {replayed} of them read again"),
         ];
@@ -172,7 +189,10 @@ impl Pair {
         m.ops_held.store(held.0, Relaxed);
         m.bytes_held.store(held.1, Relaxed);
         m.ops_spooled.store(self.left_before + left, Relaxed);
-        m.ops_queued.store(self.lanes.iter().map(|lane| lane.len() as u64).sum(), Relaxed);
+        m.ops_queued.store(
+            self.lanes.iter().map(|lane| lane.len() as u64).sum(),
+            Relaxed,
+        );
         m.source_seconds.store(source_ms / 1_000, Relaxed);
         m.tail_seconds.store(passed.seconds(), Relaxed);
         m.applied_seconds.store(watermark.seconds(), Relaxed);
@@ -194,28 +214,41 @@ impl Pair {
     /// The collection of the newest change by users after `fence`.
     pub fn changed_since(&self, fence: Position) -> Option<String> {
         let view = self.view.lock();
-        view.user_change.as_ref().filter(|(position, _)| fence < *position).map(|(_, ns)| ns.clone())
+        view.user_change
+            .as_ref()
+            .filter(|(position, _)| fence < *position)
+            .map(|(_, ns)| ns.clone())
     }
 
     /// A delete after `fence` on a collection with an expiry: by the source itself, or
     /// by a user.
     pub fn expired_since(&self, fence: Position) -> bool {
-        self.view.lock().expiry_delete.is_some_and(|newest| fence < newest)
+        self.view
+            .lock()
+            .expiry_delete
+            .is_some_and(|newest| fence < newest)
     }
 
     /// Brings the indexes of a collection to what the source has, in its turn among the
     /// DDL on it: the pair is not settled before. Nothing to do if it is gone.
     pub fn mend_indexes(&self, uuid: &Uuid) {
-        let tracked = self.with_gate(|gate| gate.tracked(uuid).filter(|tracked| tracked.counts()).cloned());
+        let tracked = self.with_gate(|gate| {
+            gate.tracked(uuid)
+                .filter(|tracked| tracked.counts())
+                .cloned()
+        });
         let Some(tracked) = tracked else { return };
         let (ns, indexer) = (tracked.ns.clone(), self.indexer.clone());
-        self.chores.add("mending indexes of", &ns, async move { indexer.reconcile(&tracked).await });
+        self.chores.add("mending indexes of", &ns, async move {
+            indexer.reconcile(&tracked).await
+        });
     }
 
     /// What indexes of this pair get back at the cutover, as `collMod` takes it.
     pub fn held_back(&self) -> HeldBackOf {
         let gate = self.gate.lock();
-        let of = |tracked: &Arc<Tracked>| (tracked.uuid, (tracked.ns.clone(), tracked.held_back.all()));
+        let of =
+            |tracked: &Arc<Tracked>| (tracked.uuid, (tracked.ns.clone(), tracked.held_back.all()));
         gate.all_that_count().map(of).collect()
     }
 }
@@ -232,15 +265,26 @@ pub enum Noise {
 /// Closes the gates of all pairs for good, if no user changed anything after `first`
 /// and nothing expired after `second`; else none: ops from then on are late writes,
 /// counted and not applied (R11).
-pub fn close_all_if_quiet(pairs: &[Arc<Pair>], first: &[Position], second: &[Position]) -> Result<(), Noise> {
+pub fn close_all_if_quiet(
+    pairs: &[Arc<Pair>],
+    first: &[Position],
+    second: &[Position],
+) -> Result<(), Noise> {
     // All locks at once, in the order of the pairs: the tails note changes under
     // them, so none can come between the look and the last gate.
     let mut gates: Vec<_> = pairs.iter().map(|pair| pair.gate.lock()).collect();
-    let mut changed = pairs.iter().zip(first).filter_map(|(pair, fence)| pair.changed_since(*fence));
+    let mut changed = pairs
+        .iter()
+        .zip(first)
+        .filter_map(|(pair, fence)| pair.changed_since(*fence));
     if let Some(ns) = changed.next() {
         return Err(Noise::Change(ns));
     }
-    if pairs.iter().zip(second).any(|(pair, fence)| pair.expired_since(*fence)) {
+    if pairs
+        .iter()
+        .zip(second)
+        .any(|(pair, fence)| pair.expired_since(*fence))
+    {
         return Err(Noise::Expiry);
     }
     gates.iter_mut().for_each(|gate| gate.close());

@@ -114,7 +114,9 @@ impl Scanners {
     /// One scanner: units until there are none.
     pub async fn run(self: Arc<Self>) -> Result<()> {
         loop {
-            let Some(unit) = self.queue.lock().pop_front() else { return Ok(()) };
+            let Some(unit) = self.queue.lock().pop_front() else {
+                return Ok(());
+            };
             self.copy(unit).await?;
             self.metrics.units_copied.fetch_add(1, Relaxed);
         }
@@ -123,12 +125,17 @@ impl Scanners {
     async fn copy(self: &Arc<Self>, unit: ScanUnit) -> Result<()> {
         let unit = Arc::new(unit);
         let tracked = &unit.tracked;
-        let Some(started) = self.gate.lock().start(&tracked.uuid, unit.index) else { return Ok(()) };
+        let Some(started) = self.gate.lock().start(&tracked.uuid, unit.index) else {
+            return Ok(());
+        };
         if !started.again {
             // IMPORTANT: durable before the unit's first write: else a restart
             // would give it a later fence, and what was deleted on the source in
             // between would stay.
-            let term = self.store.start_unit(tracked.uuid, unit.index, started.fence).await?;
+            let term = self
+                .store
+                .start_unit(tracked.uuid, unit.index, started.fence)
+                .await?;
             same_term(self.writer.term, term)?;
             failpoint::hit("unit-started");
         }
@@ -143,11 +150,10 @@ impl Scanners {
         failpoint::hit("unit-finished");
         if last {
             let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
-            self.chores.add(
-                "building indexes of",
-                &tracked.ns.clone(),
-                async move { indexer.reconcile(&tracked).await },
-            );
+            self.chores
+                .add("building indexes of", &tracked.ns.clone(), async move {
+                    indexer.reconcile(&tracked).await
+                });
         }
         Ok(())
     }
@@ -155,7 +161,11 @@ impl Scanners {
     /// A scan that broke on the source goes on with the same fence after the last
     /// document it had, or from its beginning: what is on the target already is left
     /// alone, and every op since is replayed (R6). False if the collection is gone.
-    async fn copy_again_until_read(self: &Arc<Self>, unit: &Arc<ScanUnit>, started: Started) -> Result<bool> {
+    async fn copy_again_until_read(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        started: Started,
+    ) -> Result<bool> {
         let tracked = &unit.tracked;
         let mut retry = Retry::new(self.away_max);
         let (mut again, mut reads, mut reached) = (started.again, 0, ReadTo::default());
@@ -187,7 +197,10 @@ impl Scanners {
                     self.tell(unit, None);
                     return Ok(false);
                 }
-                Error { kind: Kind::Transient, ..broken }
+                Error {
+                    kind: Kind::Transient,
+                    ..broken
+                }
             } else {
                 broken
             };
@@ -206,20 +219,34 @@ impl Scanners {
             Some(e) => drop(stuck.insert((unit.tracked.uuid, unit.index), e.message.clone())),
             None => drop(stuck.remove(&(unit.tracked.uuid, unit.index))),
         }
-        let text =
-            |why: &String| format!("{why}; it is tried again, and the run parks after away_max_s without anything new");
-        self.metrics.obstacles.put("scan", stuck.values().next().map(text));
+        let text = |why: &String| {
+            format!(
+                "{why}; it is tried again, and the run parks after away_max_s without anything new"
+            )
+        };
+        self.metrics
+            .obstacles
+            .put("scan", stuck.values().next().map(text));
     }
 
     /// What was written of it will be counted again.
     fn take_back(&self, unit: &ScanUnit) {
         let Written { documents, bytes } = &unit.written;
-        self.metrics.documents_copied.fetch_sub(documents.swap(0, Relaxed), Relaxed);
-        self.metrics.bytes_copied.fetch_sub(bytes.swap(0, Relaxed), Relaxed);
+        self.metrics
+            .documents_copied
+            .fetch_sub(documents.swap(0, Relaxed), Relaxed);
+        self.metrics
+            .bytes_copied
+            .fetch_sub(bytes.swap(0, Relaxed), Relaxed);
     }
 
     /// Moves `reached` on where something was read.
-    async fn read_and_write(self: &Arc<Self>, unit: &Arc<ScanUnit>, fence: Position, reached: &mut ReadTo) -> Read {
+    async fn read_and_write(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        fence: Position,
+        reached: &mut ReadTo,
+    ) -> Read {
         let mut writes = JoinSet::new();
         let mut now = ReadTo(reached.0.clone());
         let mut outcome = self.read_all(unit, fence, &mut now, &mut writes).await;
@@ -244,7 +271,11 @@ impl Scanners {
         writes: &mut JoinSet<Result<()>>,
     ) -> std::result::Result<(), Broken> {
         // A scan that keeps natural order writes one batch after the other.
-        let in_flight_max = if unit.tracked.in_order() { 1 } else { self.writes_in_flight };
+        let in_flight_max = if unit.tracked.in_order() {
+            1
+        } else {
+            self.writes_in_flight
+        };
         let mut permit = self.share.reserve_reply().await;
         for find in finds(unit, reached) {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
@@ -266,8 +297,12 @@ impl Scanners {
         let db = &unit.tracked.ns.db;
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
-            let next = Next { batch_size: unit.batch_documents, await_ms: None };
-            let cursor = Cursor::open(self.direct.at(server.address()).await?, db, find, next).await;
+            let next = Next {
+                batch_size: unit.batch_documents,
+                await_ms: None,
+            };
+            let cursor =
+                Cursor::open(self.direct.at(server.address()).await?, db, find, next).await;
             let cursor = cursor?;
             server.check(&self.source).await?;
             Ok(cursor)
@@ -277,16 +312,24 @@ impl Scanners {
 
     async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
         let address = cursor.address().clone();
-        self.read(unit, self.direct.while_primary(&address, cursor.next())).await
+        self.read(unit, self.direct.while_primary(&address, cursor.next()))
+            .await
     }
 
     async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
-        let failed = |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns));
+        let failed =
+            |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns));
         let read = within(self.patience, "the source", read).await;
         read.inspect_err(|e| self.direct.learn(e)).map_err(failed)
     }
 
-    async fn write(self: Arc<Self>, unit: Arc<ScanUnit>, fence: Position, batch: Batch, permit: Permit) -> Result<()> {
+    async fn write(
+        self: Arc<Self>,
+        unit: Arc<ScanUnit>,
+        fence: Position,
+        batch: Batch,
+        permit: Permit,
+    ) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
         let mut orphans = 0;
         for document in batch.iter() {
@@ -300,9 +343,13 @@ impl Scanners {
         self.writer.majority.keeps_up().await;
         self.writer.copy(&unit.tracked, &documents, fence).await?;
         failpoint::hit("unit-batch-written");
-        unit.written.documents.fetch_add(documents.len() as u64, Relaxed);
+        unit.written
+            .documents
+            .fetch_add(documents.len() as u64, Relaxed);
         unit.written.bytes.fetch_add(bytes, Relaxed);
-        self.metrics.documents_copied.fetch_add(documents.len() as u64, Relaxed);
+        self.metrics
+            .documents_copied
+            .fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
         self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
         drop(permit);
@@ -312,7 +359,9 @@ impl Scanners {
 
 async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
     match writes.join_next().await {
-        Some(joined) => joined.map_err(|e| Error::internal(format!("a copy's write ended early: {e}")))?,
+        Some(joined) => {
+            joined.map_err(|e| Error::internal(format!("a copy's write ended early: {e}")))?
+        }
         None => Ok(()),
     }
 }
@@ -353,7 +402,8 @@ impl ReadTo {
 /// Answers a scan gets when its collection is dropped under it, and for other
 /// causes too.
 fn may_be_gone(e: &Error) -> bool {
-    e.code.is_some_and(|code| code == CODE_NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
+    e.code
+        .is_some_and(|code| code == CODE_NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
 }
 
 #[cfg(test)]
@@ -364,15 +414,32 @@ mod tests {
 
     #[test]
     fn a_scan_goes_on_at_the_last_document_that_came() {
-        let ns = || Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        let clustered = Traits { clustered: true, ..Traits::default() };
+        let ns = || Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let clustered = Traits {
+            clustered: true,
+            ..Traits::default()
+        };
         for (traits, lower, first) in [
-            (Traits::default(), Some(RawBson::Int32(5)), (rawdoc! { "_id": 1 }, Some(rawdoc! { "_id": 5 }))),
+            (
+                Traits::default(),
+                Some(RawBson::Int32(5)),
+                (rawdoc! { "_id": 1 }, Some(rawdoc! { "_id": 5 })),
+            ),
             (clustered, None, (rawdoc! { "$natural": 1 }, None)),
         ] {
             let tracked = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns(), traits));
             let written = Written::default();
-            let unit = ScanUnit { tracked, index: 0, lower, upper: None, batch_documents: 10, written };
+            let unit = ScanUnit {
+                tracked,
+                index: 0,
+                lower,
+                upper: None,
+                batch_documents: 10,
+                written,
+            };
             let asked = |reached: &ReadTo| {
                 let find = finds(&unit, reached).swap_remove(0);
                 let part = |name| find.get_document(name).ok().map(ToOwned::to_owned);
@@ -380,7 +447,10 @@ mod tests {
             };
             assert_eq!(asked(&ReadTo::default()), first);
             let at = rawdoc! { "_id": 9 };
-            assert_eq!(asked(&ReadTo(Some(at.clone()))), (rawdoc! { "_id": 1 }, Some(at)));
+            assert_eq!(
+                asked(&ReadTo(Some(at.clone()))),
+                (rawdoc! { "_id": 1 }, Some(at))
+            );
         }
     }
 }

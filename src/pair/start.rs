@@ -95,25 +95,40 @@ impl Pair {
     /// Starts every task from the recorded state.
     pub async fn start(plan: Plan) -> Result<(Arc<Pair>, PairTasks)> {
         let limits = plan.limits;
-        let Begun { incarnation, app_name } = plan.begun.clone();
+        let Begun {
+            incarnation,
+            app_name,
+        } = plan.begun.clone();
         let writes = limits.scans * (WRITES_IN_FLIGHT + 1) + limits.lanes * WRITES_IN_FLIGHT;
         let pool = (writes + INDEX_BUILDS + REREADS + 4) as u32;
         let source = plan.source.data_client(&app_name, pool)?;
         let target = plan.target.data_client(&app_name, pool)?;
         // IMPORTANT: whatever this pair sends there goes over connections that the
         // next incarnation waits for, index DDL too (R7).
-        let target_shard = Shard { client: target.clone(), ..plan.target.clone() };
+        let target_shard = Shard {
+            client: target.clone(),
+            ..plan.target.clone()
+        };
         let lanes: Vec<Arc<Inbox>> = (0..limits.lanes).map(|_| Arc::default()).collect();
         let resume = plan.state.resume;
         let gate = Arc::new(Mutex::new(Gate::new(resume, lanes.clone())));
         let view: Arc<Mutex<TailView>> = Arc::default();
-        view.lock().walls.start_at(resume.position.seconds() * 1_000);
+        view.lock()
+            .walls
+            .start_at(resume.position.seconds() * 1_000);
         let metrics = plan.metrics.clone();
         metrics.begin();
         let (chores, failures) = Chores::new();
-        let replayer = Arc::new(Replayer::new(gate.clone(), plan.feed.clone(), metrics.clone()));
+        let replayer = Arc::new(Replayer::new(
+            gate.clone(),
+            plan.feed.clone(),
+            metrics.clone(),
+        ));
         let writer = Writer {
-            direct: plan.target.direct(&target, &app_name, pool as usize).admitted_by(plan.store.admission()),
+            direct: plan
+                .target
+                .direct(&target, &app_name, pool as usize)
+                .admitted_by(plan.store.admission()),
             limits: limits.flush,
             at_once: Arc::default(),
             majority: Arc::default(),
@@ -142,7 +157,12 @@ impl Pair {
             builds: Semaphore::new(INDEX_BUILDS),
         });
         let name = plan.name.clone();
-        let mut tasks = PairTasks { name: name.clone(), tasks: JoinSet::new(), failures, chores: chores.clone() };
+        let mut tasks = PairTasks {
+            name: name.clone(),
+            tasks: JoinSet::new(),
+            failures,
+            chores: chores.clone(),
+        };
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         let checkpointer = Arc::new(Checkpointer {
             store: plan.store.clone(),
@@ -176,7 +196,12 @@ impl Pair {
         // Half of what the tail may keep: the rest waits for the next flush.
         let flush_bytes = (limits.memory_bytes / 4 / limits.lanes).max(limits.flush.bytes_max);
         for inbox in &lanes {
-            tasks.tasks.spawn(lane::run(inbox.clone(), writer.clone(), flush_bytes, metrics.clone()));
+            tasks.tasks.spawn(lane::run(
+                inbox.clone(),
+                writer.clone(),
+                flush_bytes,
+                metrics.clone(),
+            ));
         }
         tasks.tasks.spawn(doubtful.run(chores.clone()));
         let quiet = Quiet {
@@ -212,7 +237,9 @@ impl Pair {
             open_builds: HashSet::new(),
         };
         tasks.tasks.spawn(tail.run());
-        tasks.tasks.spawn(checkpointer.run(limits.checkpoint, asked));
+        tasks
+            .tasks
+            .spawn(checkpointer.run(limits.checkpoint, asked));
         let scanners = Arc::new(Scanners {
             direct: plan.source.direct(&source, &app_name, pool as usize),
             source,
@@ -250,7 +277,12 @@ impl Pair {
         let mut totals = Totals::default();
         for state in &plan.state.collections {
             let gone = plan.gone.contains(&state.uuid);
-            let now = Now { shard: plan.index, shard_name: &plan.source.id, clock: plan.clock, gone };
+            let now = Now {
+                shard: plan.index,
+                shard_name: &plan.source.id,
+                clock: plan.clock,
+                gone,
+            };
             let tracked = restore(&mut self.gate.lock(), state, now)?;
             if gone && !state.dead {
                 let source = plan.source.client.clone();
@@ -259,34 +291,61 @@ impl Pair {
                 let size = size(&plan.source, &tracked).await?;
                 let (restored, waiting) = self.to_scan(&tracked, state, size);
                 let unsettled = restored.len() + waiting.len();
-                totals.add(size.documents, size.bytes, state.units.len(), state.units.len() - unsettled);
+                totals.add(
+                    size.documents,
+                    size.bytes,
+                    state.units.len(),
+                    state.units.len() - unsettled,
+                );
                 begun.extend(restored);
                 planned.push((size.bytes, waiting));
             }
         }
         self.metrics.plan(totals);
         planned.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        Ok(begun.into_iter().chain(planned.into_iter().flat_map(|(_, units)| units)).collect())
+        Ok(begun
+            .into_iter()
+            .chain(planned.into_iter().flat_map(|(_, units)| units))
+            .collect())
     }
 
     /// The units that were being copied, and those that wait. A collection that
     /// needs neither has its indexes brought up to date.
-    fn to_scan(&self, tracked: &Arc<Tracked>, state: &CollectionState, size: Size) -> (Vec<ScanUnit>, Vec<ScanUnit>) {
-        let units: Vec<_> = scan_units(tracked, &state.bounds, size).into_iter().zip(&state.units).collect();
-        let unsettled: Vec<_> = units.into_iter().filter(|(_, s)| **s != UnitState::Settled).collect();
+    fn to_scan(
+        &self,
+        tracked: &Arc<Tracked>,
+        state: &CollectionState,
+        size: Size,
+    ) -> (Vec<ScanUnit>, Vec<ScanUnit>) {
+        let units: Vec<_> = scan_units(tracked, &state.bounds, size)
+            .into_iter()
+            .zip(&state.units)
+            .collect();
+        let unsettled: Vec<_> = units
+            .into_iter()
+            .filter(|(_, s)| **s != UnitState::Settled)
+            .collect();
         if unsettled.is_empty() {
             let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
             let ns = tracked.ns.clone();
-            self.chores.add("checking indexes of", &ns, async move { indexer.reconcile(&tracked).await });
+            self.chores.add("checking indexes of", &ns, async move {
+                indexer.reconcile(&tracked).await
+            });
         }
-        let (begun, waiting): (Vec<_>, Vec<_>) = unsettled.into_iter().partition(|(_, s)| **s != UnitState::Waiting);
+        let (begun, waiting): (Vec<_>, Vec<_>) = unsettled
+            .into_iter()
+            .partition(|(_, s)| **s != UnitState::Waiting);
         let units = |of: Vec<(ScanUnit, _)>| of.into_iter().map(|(unit, _)| unit).collect();
         (units(begun), units(waiting))
     }
 }
 
 async fn size(source: &Shard, tracked: &Tracked) -> Result<Size> {
-    let catalog::Estimate { document_count: documents, bytes, .. } = catalog::estimate(source, &tracked.ns).await?;
+    let catalog::Estimate {
+        document_count: documents,
+        bytes,
+        ..
+    } = catalog::estimate(source, &tracked.ns).await?;
     Ok(Size { documents, bytes })
 }
 

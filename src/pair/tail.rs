@@ -100,7 +100,12 @@ impl Tail {
         self.share.reserve(bytes).await
     }
 
-    async fn entry(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
+    async fn entry(
+        &mut self,
+        entry: &Entry<'_>,
+        raw: &RawDocument,
+        origin: &mut Origin,
+    ) -> Result<()> {
         if entry.op != "c" {
             return Err(entry.unsupported("an entry of unknown kind"));
         }
@@ -113,7 +118,12 @@ impl Tail {
         Ok(())
     }
 
-    async fn command(&mut self, entry: &Entry<'_>, raw: &RawDocument, origin: &mut Origin) -> Result<()> {
+    async fn command(
+        &mut self,
+        entry: &Entry<'_>,
+        raw: &RawDocument,
+        origin: &mut Origin,
+    ) -> Result<()> {
         match entry.meaning()? {
             Meaning::Apply => {
                 self.transactions.ended(entry);
@@ -153,7 +163,12 @@ impl Tail {
     /// The operations inside an `applyOps`. Commands among them only create
     /// collections and indexes, and later operations may be on those: first the
     /// commands, then all the rest under one lock.
-    fn operations(&mut self, entry: &Entry<'_>, position: Position, origin: &mut Origin) -> Result<()> {
+    fn operations(
+        &mut self,
+        entry: &Entry<'_>,
+        position: Position,
+        origin: &mut Origin,
+    ) -> Result<()> {
         let mut crud = Vec::new();
         for inner in entry.operations(position)? {
             let inner = inner?;
@@ -169,7 +184,10 @@ impl Tail {
             self.metrics.ops_read.fetch_add(1, Relaxed);
             let next = classify(&mut gate, inner, position, self.catalog_position, origin)?;
             // A change that is certainly a user's goes before a perhaps expiry.
-            change = [change, next].into_iter().flatten().min_by_key(|change| change.expiry);
+            change = [change, next]
+                .into_iter()
+                .flatten()
+                .min_by_key(|change| change.expiry);
         }
         self.view.lock().note(change);
         Ok(())
@@ -184,15 +202,23 @@ impl Tail {
             _ => {}
         }
         self.view.lock().open_builds = self.open_builds.len();
-        if entry.is_internal() || matches!(meaning, Meaning::Nothing | Meaning::StartIndexBuild { .. }) {
+        if entry.is_internal()
+            || matches!(meaning, Meaning::Nothing | Meaning::StartIndexBuild { .. })
+        {
             return Ok(());
         }
-        let Some(ddl) = Ddl::of(entry, meaning)? else { return Ok(()) };
+        let Some(ddl) = Ddl::of(entry, meaning)? else {
+            return Ok(());
+        };
         let gate = self.gate.lock();
         // On other shards than the primary DDL is marked as a migration's too,
         // and a balancer that is on again makes collections by itself.
         if !entry.from_migrate {
-            self.view.lock().note(Some(Change { position: entry.position, ns: entry.ns, expiry: false }));
+            self.view.lock().note(Some(Change {
+                position: entry.position,
+                ns: entry.ns,
+                expiry: false,
+            }));
         }
         let closed = gate.is_closed();
         drop(gate);

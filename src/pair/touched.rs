@@ -51,7 +51,14 @@ impl Touched {
     pub fn begin(&mut self, uuid: Uuid) -> u64 {
         self.forget(&uuid);
         self.rounds += 1;
-        self.collections.insert(uuid, Ids { round: self.rounds, touched: HashMap::new(), bytes: 0 });
+        self.collections.insert(
+            uuid,
+            Ids {
+                round: self.rounds,
+                touched: HashMap::new(),
+                bytes: 0,
+            },
+        );
         self.rounds
     }
 
@@ -66,9 +73,17 @@ impl Touched {
 
     /// These were found different: they have to be looked at again. False if the
     /// round is over.
-    pub fn add(&mut self, uuid: &Uuid, round: u64, ids: Vec<IdKey>, position: Position, ids_max: usize) -> bool {
+    pub fn add(
+        &mut self,
+        uuid: &Uuid,
+        round: u64,
+        ids: Vec<IdKey>,
+        position: Position,
+        ids_max: usize,
+    ) -> bool {
         if self.is_on(uuid, round) {
-            ids.into_iter().for_each(|id| self.insert(uuid, id, position));
+            ids.into_iter()
+                .for_each(|id| self.insert(uuid, id, position));
             self.make_room(ids_max);
         }
         self.is_on(uuid, round)
@@ -78,7 +93,9 @@ impl Touched {
         if !can_be_asked_for(id.value()) {
             return self.forget(uuid);
         }
-        let Some(of) = self.collections.get_mut(uuid) else { return };
+        let Some(of) = self.collections.get_mut(uuid) else {
+            return;
+        };
         match of.touched.entry(id) {
             Entry::Occupied(mut known) => {
                 let last = known.get_mut();
@@ -96,7 +113,11 @@ impl Touched {
 
     fn make_room(&mut self, ids_max: usize) {
         while ids_max < self.ids || ids_max * ID_BYTES < self.bytes {
-            let largest = self.collections.iter().max_by_key(|(_, of)| of.bytes).map(|(uuid, _)| *uuid);
+            let largest = self
+                .collections
+                .iter()
+                .max_by_key(|(_, of)| of.bytes)
+                .map(|(uuid, _)| *uuid);
             self.forget(&largest.expect("what is counted belongs to some collection"));
         }
     }
@@ -104,7 +125,13 @@ impl Touched {
     /// Both sides were read after everything up to `position` was applied, and these
     /// are equal. Those that were touched later stay.
     pub fn settle(&mut self, uuid: &Uuid, round: u64, ids: &[IdKey], position: Position) {
-        let Some(of) = self.collections.get_mut(uuid).filter(|of| of.round == round) else { return };
+        let Some(of) = self
+            .collections
+            .get_mut(uuid)
+            .filter(|of| of.round == round)
+        else {
+            return;
+        };
         for id in ids {
             if of.touched.get(id).is_some_and(|last| *last <= position) {
                 of.touched.remove(id);
@@ -118,7 +145,13 @@ impl Touched {
 
     /// The documents last touched at or before `position`, at most `most`; None if
     /// the round is over.
-    pub fn of(&self, uuid: &Uuid, round: u64, position: Position, most: usize) -> Option<Vec<IdKey>> {
+    pub fn of(
+        &self,
+        uuid: &Uuid,
+        round: u64,
+        position: Position,
+        most: usize,
+    ) -> Option<Vec<IdKey>> {
         let of = self.collections.get(uuid).filter(|of| of.round == round)?;
         let old = of.touched.iter().filter(|(_, last)| **last <= position);
         Some(old.map(|(id, _)| id.clone()).take(most).collect())
@@ -126,7 +159,9 @@ impl Touched {
 
     /// Nothing was let go of since the round began.
     pub fn is_on(&self, uuid: &Uuid, round: u64) -> bool {
-        self.collections.get(uuid).is_some_and(|of| of.round == round)
+        self.collections
+            .get(uuid)
+            .is_some_and(|of| of.round == round)
     }
 
     /// Counts as unverified from now on.
@@ -148,7 +183,9 @@ impl Touched {
 fn can_be_asked_for(id: ValueRef<'_>) -> bool {
     match id.kind {
         kind::ARRAY | kind::REGEX | kind::UNDEFINED => false,
-        kind::DOCUMENT => elements_of(id.bytes).next().is_none_or(|first| !first.name.starts_with(b"$")),
+        kind::DOCUMENT => elements_of(id.bytes)
+            .next()
+            .is_none_or(|first| !first.name.starts_with(b"$")),
         _ => true,
     }
 }
@@ -178,7 +215,12 @@ mod tests {
         let mut ids: Vec<i32> = touched
             .of(uuid, round, Position::MAX, MANY)?
             .iter()
-            .map(|id| id.value().readable().and_then(|id| id.as_i32()).expect("the tests' ids"))
+            .map(|id| {
+                id.value()
+                    .readable()
+                    .and_then(|id| id.as_i32())
+                    .expect("the tests' ids")
+            })
             .collect();
         ids.sort_unstable();
         Some(ids)
@@ -191,7 +233,10 @@ mod tests {
         let round = touched.begin(ONE);
         note(&mut touched, &TWO, 2, 2);
         note(&mut touched, &ONE, 3, 3);
-        assert_eq!((ids(&touched, &ONE, round), touched.count()), (Some(vec![3]), 1));
+        assert_eq!(
+            (ids(&touched, &ONE, round), touched.count()),
+            (Some(vec![3]), 1)
+        );
     }
 
     #[test]
@@ -204,7 +249,10 @@ mod tests {
         touched.settle(&ONE, round, &[key(1), key(2), key(4)], at(6));
         assert_eq!(ids(&touched, &ONE, round), Some(vec![1, 3]));
         touched.settle(&ONE, round, &[key(1)], at(9));
-        assert_eq!((ids(&touched, &ONE, round), touched.count()), (Some(vec![3]), 1));
+        assert_eq!(
+            (ids(&touched, &ONE, round), touched.count()),
+            (Some(vec![3]), 1)
+        );
     }
 
     #[test]
@@ -234,12 +282,25 @@ mod tests {
         let (one, two) = (touched.begin(ONE), touched.begin(TWO));
         touched.note(&TWO, &key(0), at(1), 3);
         (0..3).for_each(|id| touched.note(&ONE, &key(id), at(2), 3));
-        assert_eq!((touched.is_on(&ONE, one), touched.is_on(&TWO, two), touched.count()), (false, true, 1));
+        assert_eq!(
+            (
+                touched.is_on(&ONE, one),
+                touched.is_on(&TWO, two),
+                touched.count()
+            ),
+            (false, true, 1)
+        );
         note(&mut touched, &ONE, 9, 3);
         assert_eq!((ids(&touched, &ONE, one), touched.count()), (None, 1));
         let again = touched.begin(ONE);
-        assert!(ids(&touched, &ONE, one).is_none() && ids(&touched, &ONE, again).is_some_and(|ids| ids.is_empty()));
-        assert!(!touched.add(&ONE, one, vec![key(1)], at(4), 3) && touched.count() == 1, "of an earlier round");
+        assert!(
+            ids(&touched, &ONE, one).is_none()
+                && ids(&touched, &ONE, again).is_some_and(|ids| ids.is_empty())
+        );
+        assert!(
+            !touched.add(&ONE, one, vec![key(1)], at(4), 3) && touched.count() == 1,
+            "of an earlier round"
+        );
         touched.settle(&TWO, one, &[key(0)], at(9));
         assert_eq!(touched.count(), 1, "a round settles nothing of another");
     }
@@ -256,7 +317,11 @@ mod tests {
 
     #[test]
     fn an_id_that_cannot_be_asked_for_ends_the_round() {
-        let (plain, operator, empty) = (rawdoc! { "a": { "$b": 1 } }, rawdoc! { "$a": 1 }, rawdoc! {});
+        let (plain, operator, empty) = (
+            rawdoc! { "a": { "$b": 1 } },
+            rawdoc! { "$a": 1 },
+            rawdoc! {},
+        );
         for (id, is_kept) in [(&plain, true), (&operator, false), (&empty, true)] {
             let mut touched = Touched::default();
             let round = touched.begin(ONE);
@@ -271,7 +336,10 @@ mod tests {
         let round = touched.begin(ONE);
         (0..9).for_each(|id| note(&mut touched, &ONE, id, 1));
         touched.forget(&ONE);
-        assert_eq!((touched.count(), touched.bytes, touched.is_on(&ONE, round)), (0, 0, false));
+        assert_eq!(
+            (touched.count(), touched.bytes, touched.is_on(&ONE, round)),
+            (0, 0, false)
+        );
     }
 
     #[test]
@@ -279,7 +347,13 @@ mod tests {
         let mut touched = Touched::default();
         let round = touched.begin(ONE);
         (0..9).for_each(|id| note(&mut touched, &ONE, id, id as u64));
-        assert_eq!(touched.of(&ONE, round, at(3), MANY).map(|ids| ids.len()), Some(4));
-        assert_eq!(touched.of(&ONE, round, at(3), 2).map(|ids| ids.len()), Some(2));
+        assert_eq!(
+            touched.of(&ONE, round, at(3), MANY).map(|ids| ids.len()),
+            Some(4)
+        );
+        assert_eq!(
+            touched.of(&ONE, round, at(3), 2).map(|ids| ids.len()),
+            Some(2)
+        );
     }
 }

@@ -41,7 +41,12 @@ impl<'a> Transaction<'a> {
         let leased = within(writer.patience, "the target", writer.direct.primary()).await;
         let mut lease = leased.map_err(Stop::Fault)?;
         let number = lease.begin_transaction();
-        Ok(Transaction { writer, lease, number, begun: false })
+        Ok(Transaction {
+            writer,
+            lease,
+            number,
+            begun: false,
+        })
     }
 
     /// One write command; how many documents it found or made. A statement that is
@@ -55,14 +60,24 @@ impl<'a> Transaction<'a> {
             self.writer.direct.learn(&fault);
             // Before the commit is sent nothing takes effect; a target that is away ends the
             // attempt.
-            return Err(if fault.kind == Kind::Transient { Stop::Fault(fault) } else { Stop::NotTaken(fault) });
+            return Err(if fault.kind == Kind::Transient {
+                Stop::Fault(fault)
+            } else {
+                Stop::NotTaken(fault)
+            });
         }
         self.writer.check_term(reply.body()).map_err(Stop::Fault)?;
         match refusals(reply.body()).map_err(Stop::Fault)?.first() {
             None => Ok(found(reply.body())),
             Some(refusal) => {
-                let error = Error::new(Kind::Server, format!("{} (code {})", refusal.message, refusal.code));
-                Err(Stop::NotTaken(Error { code: Some(refusal.code), ..error }))
+                let error = Error::new(
+                    Kind::Server,
+                    format!("{} (code {})", refusal.message, refusal.code),
+                );
+                Err(Stop::NotTaken(Error {
+                    code: Some(refusal.code),
+                    ..error
+                }))
             }
         }
     }
@@ -70,13 +85,21 @@ impl<'a> Transaction<'a> {
     /// Its commit is proven by a later majority write, as every write is (R6).
     pub async fn commit(mut self) -> Step<()> {
         let commit = rawdoc! { "commitTransaction": 1, "writeConcern": { "w": 1 } };
-        let reply = self.answer(Request::new("admin", commit)).await.map_err(Stop::Fault)?;
-        let Some(fault) = reply.fault().or_else(|| written(reply.body()).err()) else { return Ok(()) };
+        let reply = self
+            .answer(Request::new("admin", commit))
+            .await
+            .map_err(Stop::Fault)?;
+        let Some(fault) = reply.fault().or_else(|| written(reply.body()).err()) else {
+            return Ok(());
+        };
         self.writer.direct.learn(&fault);
         match reply.has_label(TRANSIENT_TRANSACTION_ERROR) && fault.kind != Kind::Transient {
             true => Err(Stop::NotTaken(fault)),
             // Perhaps it did: another attempt finds out by replaying.
-            false => Err(Stop::Fault(Error { kind: Kind::Transient, ..fault })),
+            false => Err(Stop::Fault(Error {
+                kind: Kind::Transient,
+                ..fault
+            })),
         }
     }
 
@@ -91,7 +114,12 @@ impl<'a> Transaction<'a> {
         self.lease.join_session(&mut request);
         request.append(cstr!("txnNumber"), self.number);
         request.append(cstr!("autocommit"), false);
-        let answered = within(self.writer.patience, "the target", self.lease.answer(request)).await;
+        let answered = within(
+            self.writer.patience,
+            "the target",
+            self.lease.answer(request),
+        )
+        .await;
         answered.inspect_err(|e| self.writer.direct.learn(e))
     }
 }

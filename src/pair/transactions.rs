@@ -35,8 +35,13 @@ impl Transactions {
         self.recent.insert(entry.position, raw.to_owned());
         self.recent_order.push_back(entry.position);
         while self.recent_bytes > RECENT_BYTES_MAX {
-            let Some(oldest) = self.recent_order.pop_front() else { break };
-            self.recent_bytes -= self.recent.remove(&oldest).map_or(0, |raw| raw.as_bytes().len());
+            let Some(oldest) = self.recent_order.pop_front() else {
+                break;
+            };
+            self.recent_bytes -= self
+                .recent
+                .remove(&oldest)
+                .map_or(0, |raw| raw.as_bytes().len());
         }
     }
 
@@ -45,7 +50,9 @@ impl Transactions {
         if self.open.is_empty() {
             return;
         }
-        let Some((lsid, number)) = entry.session else { return };
+        let Some((lsid, number)) = entry.session else {
+            return;
+        };
         if self.open.get(lsid).is_some_and(|open| *open <= number) {
             self.open.remove(lsid);
         }
@@ -58,7 +65,12 @@ impl Transactions {
 
     /// Positions of the parts of a transaction that takes effect at `commit`, first
     /// to last, found by walking back from `last`.
-    pub async fn chain(&self, feed: &Feed, last: Position, commit: Position) -> Result<Vec<Position>> {
+    pub async fn chain(
+        &self,
+        feed: &Feed,
+        last: Position,
+        commit: Position,
+    ) -> Result<Vec<Position>> {
         let mut positions = vec![last];
         let mut previous = Some(last);
         while let Some(position) = previous {
@@ -76,12 +88,17 @@ impl Transactions {
         if let Some(raw) = self.recent.get(&position) {
             return Ok(raw.clone());
         }
-        let gone =
-            || feed.rolled_off(format!("the part of a transaction at {position} is no longer in the source's oplog"));
+        let gone = || {
+            feed.rolled_off(format!(
+                "the part of a transaction at {position} is no longer in the source's oplog"
+            ))
+        };
         let raw = feed.at(position).await?.ok_or_else(gone)?;
         match Entry::read(&raw)?.meaning()? {
             Meaning::Part => Ok(raw),
-            _ => Err(Error::internal(format!("the entry at {position} is no part of a transaction"))),
+            _ => Err(Error::internal(format!(
+                "the entry at {position} is no part of a transaction"
+            ))),
         }
     }
 }

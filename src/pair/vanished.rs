@@ -22,7 +22,12 @@ const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Discards its ops and keeps the resume position where it is until its drop is met.
 /// If the collection is there again the attempt ends.
-pub fn expect_drop(source: Client, gate: &Arc<Mutex<Gate>>, chores: &Chores, tracked: &Arc<Tracked>) {
+pub fn expect_drop(
+    source: Client,
+    gate: &Arc<Mutex<Gate>>,
+    chores: &Chores,
+    tracked: &Arc<Tracked>,
+) {
     let pin = gate.lock().suspend(&tracked.uuid);
     let (gate, tracked) = (gate.clone(), tracked.clone());
     let ns = tracked.ns.clone();
@@ -65,7 +70,13 @@ pub async fn died(tracked: &Tracked) {
 pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
     let find = rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
     // The reply stays as it lies: its document may be none that the driver can read.
-    match source.database(&tracked.ns.db).run_raw_cursor_command(find).batch().await.map_err(Error::from) {
+    match source
+        .database(&tracked.ns.db)
+        .run_raw_cursor_command(find)
+        .batch()
+        .await
+        .map_err(Error::from)
+    {
         Ok(_) => Ok(false),
         Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
         Err(e) => Err(e),

@@ -22,14 +22,21 @@ pub(super) struct Cache {
 impl Cache {
     /// For a log that ends at `after`.
     pub(super) fn new(bytes_max: usize, after: Position) -> Self {
-        Cache { blocks: VecDeque::new(), bytes: 0, bytes_max, after }
+        Cache {
+            blocks: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            after,
+        }
     }
 
     pub(super) fn push(&mut self, block: Arc<Block>) {
         self.bytes += block.payload.len();
         self.blocks.push_back(block);
         while self.bytes > self.bytes_max {
-            let Some(oldest) = self.blocks.pop_front() else { break };
+            let Some(oldest) = self.blocks.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.payload.len();
             self.after = oldest.last.position;
         }
@@ -42,7 +49,9 @@ impl Cache {
 
     /// The block that holds the first entry above `after`.
     pub(super) fn first_above(&self, after: Position) -> Option<Arc<Block>> {
-        let at = self.blocks.partition_point(|block| block.last.position <= after);
+        let at = self
+            .blocks
+            .partition_point(|block| block.last.position <= after);
         self.blocks.get(at).cloned()
     }
 

@@ -27,7 +27,14 @@ pub(super) struct Segment {
 impl Segment {
     /// One that begins with the block of this label.
     pub(super) fn new(number: u64, path: PathBuf, label: &Label) -> Self {
-        Segment { number, path, follows: label.follows, first: label.first, last: label.last, bytes: 0 }
+        Segment {
+            number,
+            path,
+            follows: label.follows,
+            first: label.first,
+            last: label.last,
+            bytes: 0,
+        }
     }
 }
 
@@ -58,9 +65,19 @@ pub(super) struct Contents {
 
 impl Contents {
     pub(super) fn new(segments: Vec<Segment>, cache_bytes: usize) -> Self {
-        let begin = segments.first().map_or(Position::default(), |oldest| oldest.follows);
-        let end = segments.last().map_or(Position::default(), |newest| newest.last.position);
-        Contents { generation: 0, segments: segments.into(), cache: Cache::new(cache_bytes, end), begin, end }
+        let begin = segments
+            .first()
+            .map_or(Position::default(), |oldest| oldest.follows);
+        let end = segments
+            .last()
+            .map_or(Position::default(), |newest| newest.last.position);
+        Contents {
+            generation: 0,
+            segments: segments.into(),
+            cache: Cache::new(cache_bytes, end),
+            begin,
+            end,
+        }
     }
 
     pub(super) fn range(&self) -> Option<(Mark, Mark)> {
@@ -82,18 +99,35 @@ impl Contents {
     /// True if every entry above `position` that the log's end knows of is
     /// here. The end itself is covered: nothing is missing above it.
     pub(super) fn covers(&self, position: Position) -> bool {
-        let Some((first, last)) = self.range() else { return false };
-        let begun = first.position <= position || (Position::default() < self.begin && self.begin <= position);
+        let Some((first, last)) = self.range() else {
+            return false;
+        };
+        let begun = first.position <= position
+            || (Position::default() < self.begin && self.begin <= position);
         begun && position <= last.position
     }
 
     /// A block was written; `end` is where it ends in its segment. Returns the
     /// bytes the log grew by.
-    pub(super) fn push(&mut self, number: u64, path: PathBuf, label: &Label, end: u64, block: Arc<Block>) -> u64 {
-        if self.segments.back().is_none_or(|newest| newest.number != number) {
+    pub(super) fn push(
+        &mut self,
+        number: u64,
+        path: PathBuf,
+        label: &Label,
+        end: u64,
+        block: Arc<Block>,
+    ) -> u64 {
+        if self
+            .segments
+            .back()
+            .is_none_or(|newest| newest.number != number)
+        {
             self.segments.push_back(Segment::new(number, path, label));
         }
-        let newest = self.segments.back_mut().expect("it was pushed if there was none");
+        let newest = self
+            .segments
+            .back_mut()
+            .expect("it was pushed if there was none");
         let grown = end - newest.bytes;
         (newest.last, newest.bytes) = (label.last, end);
         self.end = label.last.position;
@@ -104,21 +138,35 @@ impl Contents {
     /// Where the block with the first entry above `after` is.
     pub(super) fn place(&self, after: Position, generation: u64) -> Result<Place> {
         if generation != self.generation || after < self.begin {
-            let found = format!("the spool was asked for entries above {after}, it begins above {}", self.begin);
+            let found = format!(
+                "the spool was asked for entries above {after}, it begins above {}",
+                self.begin
+            );
             return Err(Error::internal(found));
         }
         if self.cache.reaches(after) {
-            return Ok(self.cache.first_above(after).map_or(Place::Nowhere, Place::Memory));
+            return Ok(self
+                .cache
+                .first_above(after)
+                .map_or(Place::Nowhere, Place::Memory));
         }
-        let segment = self.segments.iter().find(|segment| after < segment.last.position);
+        let segment = self
+            .segments
+            .iter()
+            .find(|segment| after < segment.last.position);
         let segment = segment.expect("what is above a position and not in memory is in a segment");
-        Ok(Place::Disk { number: segment.number, path: segment.path.clone() })
+        Ok(Place::Disk {
+            number: segment.number,
+            path: segment.path.clone(),
+        })
     }
 
     /// The oldest segment, if all its entries are below `below`. Never the
     /// newest: it is the one that is written.
     pub(super) fn oldest_below(&self, below: Position) -> Option<&Segment> {
-        self.segments.front().filter(|oldest| 1 < self.segments.len() && oldest.last.position < below)
+        self.segments
+            .front()
+            .filter(|oldest| 1 < self.segments.len() && oldest.last.position < below)
     }
 
     pub(super) fn oldest(&self) -> Option<&Segment> {
@@ -127,7 +175,9 @@ impl Contents {
 
     /// The oldest segment is gone from the disk. Returns its bytes.
     pub(super) fn pop_oldest(&mut self) -> u64 {
-        let Some(oldest) = self.segments.pop_front() else { return 0 };
+        let Some(oldest) = self.segments.pop_front() else {
+            return 0;
+        };
         self.begin = oldest.last.position;
         oldest.bytes
     }

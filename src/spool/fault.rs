@@ -16,7 +16,9 @@ pub(super) fn io(doing: &str, path: &Path, e: io::Error) -> Error {
     let at = path.display();
     let remedy = match e.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => {
-            format!("free space where {at} lies, or give the spool another directory; then run the same command again")
+            format!(
+                "free space where {at} lies, or give the spool another directory; then run the same command again"
+            )
         }
         PermissionDenied | ReadOnlyFilesystem | NotADirectory | NotFound => {
             format!("make {at} a place this user may write to, or give the spool another directory")
@@ -38,7 +40,10 @@ pub(super) fn damaged(path: &Path, found: impl std::fmt::Display) -> Error {
 /// The file at `path` is of a form that this release does not read.
 pub(super) fn other_form(path: &Path, form: u32, ours: u32) -> Error {
     let dir = path.parent().unwrap_or(path).display();
-    let found = format!("the spool's {} is of form {form}; this shardlift reads form {ours}", path.display());
+    let found = format!(
+        "the spool's {} is of form {form}; this shardlift reads form {ours}",
+        path.display()
+    );
     Error::new(KIND, found).remedy(format!(
         "go on with the release that wrote it; or, if the source's oplog still reaches back to where the run stands, \
          delete {dir} and run the same command again"
@@ -47,6 +52,12 @@ pub(super) fn other_form(path: &Path, form: u32, ours: u32) -> Error {
 
 /// The directory is open in another process.
 pub(super) fn in_use(dir: &Path) -> Error {
-    Error::new(KIND, format!("the spool directory {} is in use by another process", dir.display()))
-        .remedy("stop the other process, or give this run a spool directory of its own")
+    Error::new(
+        KIND,
+        format!(
+            "the spool directory {} is in use by another process",
+            dir.display()
+        ),
+    )
+    .remedy("stop the other process, or give this run a spool directory of its own")
 }

@@ -41,7 +41,10 @@ const LABEL_AT: usize = 16;
 const BODY_SUM_AT: usize = LABEL_AT + LABEL_BYTES;
 const OWN_SUM_AT: usize = BODY_SUM_AT + 8;
 const _: () = assert!(OWN_SUM_AT + 8 == HEADER_BYTES);
-const _: () = assert!(RAW_BYTES_MAX < u32::MAX as usize / 2, "a body's length fits its field");
+const _: () = assert!(
+    RAW_BYTES_MAX < u32::MAX as usize / 2,
+    "a body's length fits its field"
+);
 
 pub type Label = [u8; LABEL_BYTES];
 
@@ -93,7 +96,10 @@ impl<'a> Frame<'a> {
 
 fn check_size(raw: &[u8]) -> Result<()> {
     match raw.len() > RAW_BYTES_MAX {
-        true => Err(Error::internal(format!("a frame of {} bytes is larger than {RAW_BYTES_MAX}", raw.len()))),
+        true => Err(Error::internal(format!(
+            "a frame of {} bytes is larger than {RAW_BYTES_MAX}",
+            raw.len()
+        ))),
         false => Ok(()),
     }
 }
@@ -117,7 +123,9 @@ impl Header {
             packed_bytes: u32_at(bytes, 4) as usize,
             raw_bytes: u32_at(bytes, 8) as usize,
             form: u32_at(bytes, 12),
-            label: bytes[LABEL_AT..BODY_SUM_AT].try_into().expect("the label has its length"),
+            label: bytes[LABEL_AT..BODY_SUM_AT]
+                .try_into()
+                .expect("the label has its length"),
             sum: u64_at(bytes, BODY_SUM_AT),
         })
     }

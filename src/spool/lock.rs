@@ -19,7 +19,11 @@ impl Lock {
     /// Errors: another process (or log) has the directory, or it cannot be written.
     pub(super) fn take(dir: &Path) -> Result<Lock> {
         let path = dir.join(FILE);
-        let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let open = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
         let file = open.map_err(|e| fault::io("opening", &path, e))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Lock(file)),
@@ -45,7 +49,12 @@ mod tests {
     fn a_child_that_is_being_started_keeps_no_lock() {
         let dir = tempfile::tempdir().unwrap();
         let lock = Lock::take(dir.path()).unwrap();
-        assert!(Lock::take(dir.path()).unwrap_err().message.contains("in use"));
+        assert!(
+            Lock::take(dir.path())
+                .unwrap_err()
+                .message
+                .contains("in use")
+        );
         let _as_a_child_has_it = lock.0.try_clone().unwrap();
         drop(lock);
         Lock::take(dir.path()).unwrap();

@@ -90,7 +90,9 @@ impl OplogLog {
             changed: Notify::new(),
             _lock: lock,
         };
-        Ok(OplogLog { inner: Arc::new(inner) })
+        Ok(OplogLog {
+            inner: Arc::new(inner),
+        })
     }
 
     /// First and last entry; None while it is empty.
@@ -129,9 +131,22 @@ impl OplogLog {
                 "block {first} to {last} was appended to a spool that ends at {follows}"
             )));
         }
-        let written = writer.append(frame, Label { follows, first: block.first, last: block.last, synced: 0 })?;
-        let grown =
-            self.inner.contents.lock().push(written.number, written.path, &written.label, written.end, Arc::new(block));
+        let written = writer.append(
+            frame,
+            Label {
+                follows,
+                first: block.first,
+                last: block.last,
+                synced: 0,
+            },
+        )?;
+        let grown = self.inner.contents.lock().push(
+            written.number,
+            written.path,
+            &written.label,
+            written.end,
+            Arc::new(block),
+        );
         self.inner.quota.charge(grown);
         drop(writer);
         self.inner.changed.notify_waiters();
@@ -141,7 +156,9 @@ impl OplogLog {
     /// Makes all that was appended outlive a power loss. Blocks, but holds up
     /// neither readers nor appends. After an error the log takes no more.
     pub fn sync(&self) -> Result<()> {
-        let Some(unsynced) = self.inner.writer.lock().unsynced() else { return Ok(()) };
+        let Some(unsynced) = self.inner.writer.lock().unsynced() else {
+            return Ok(());
+        };
         let outcome = unsynced.sync();
         self.inner.writer.lock().synced(&unsynced, &outcome);
         outcome
@@ -151,7 +168,8 @@ impl OplogLog {
     /// log's share, whatever the others took.
     pub fn has_room(&self) -> bool {
         let contents = self.inner.contents.lock();
-        contents.segment_count() <= 1 || (contents.bytes() < self.inner.bytes_max && self.inner.quota.has_room())
+        contents.segment_count() <= 1
+            || (contents.bytes() < self.inner.bytes_max && self.inner.quota.has_room())
     }
 
     /// Waits for `has_room`: for a trim, or bytes that others give back.
@@ -227,7 +245,8 @@ impl OplogLog {
     /// IMPORTANT: oldest first, and each is durably gone before the next goes:
     /// a power loss in between leaves no gap.
     fn remove_oldest(&self, which: impl FnOnce(&Contents) -> Option<&Segment>) -> Result<bool> {
-        let Some(path) = which(&self.inner.contents.lock()).map(|segment| segment.path.clone()) else {
+        let Some(path) = which(&self.inner.contents.lock()).map(|segment| segment.path.clone())
+        else {
             return Ok(false);
         };
         remove_file(&path)?;

@@ -18,7 +18,11 @@ pub struct Quota {
 
 impl Quota {
     pub fn new(bytes_max: u64) -> Self {
-        Quota { bytes_max, used: AtomicU64::new(0), freed: Notify::new() }
+        Quota {
+            bytes_max,
+            used: AtomicU64::new(0),
+            freed: Notify::new(),
+        }
     }
 
     /// Takes `bytes` that are already on disk, beyond the bound if need be.

@@ -41,7 +41,13 @@ struct Cursor {
 
 impl Reader {
     pub(super) fn new(log: OplogLog, after: Position, generation: u64) -> Self {
-        Reader { log, generation, after, cursor: None, ahead: None }
+        Reader {
+            log,
+            generation,
+            after,
+            cursor: None,
+            ahead: None,
+        }
     }
 
     /// The next block: the first one holds the first entry above the reader's
@@ -75,10 +81,13 @@ impl Reader {
                 Place::Disk { number, path } => self.read_ahead(number, path),
             }
         }
-        let Some(ahead) = &mut self.ahead else { return Ok(None) };
+        let Some(ahead) = &mut self.ahead else {
+            return Ok(None);
+        };
         let read = ahead.await;
         self.ahead = None;
-        let (cursor, block) = read.map_err(|e| Error::internal(format!("reading the spool: {e}")))??;
+        let (cursor, block) =
+            read.map_err(|e| Error::internal(format!("reading the spool: {e}")))??;
         self.cursor = Some(cursor);
         self.after = block.last.position;
         // An error if the log was reset meanwhile: then the block is of the old one.
@@ -96,7 +105,9 @@ impl Reader {
         let (cursor, after) = (self.cursor.take(), self.after);
         self.ahead = Some(tokio::task::spawn_blocking(move || {
             let cursor = cursor.filter(|cursor| cursor.number == number);
-            cursor.map_or_else(|| Cursor::open(number, path), Ok)?.read_above(after)
+            cursor
+                .map_or_else(|| Cursor::open(number, path), Ok)?
+                .read_above(after)
         }));
     }
 }
@@ -105,7 +116,13 @@ impl Cursor {
     fn open(number: u64, path: PathBuf) -> Result<Cursor> {
         let file = File::open(&path).map_err(|e| fault::io("opening", &path, e))?;
         let identity = segment::identify(&file, &path, number)?;
-        Ok(Cursor { file: Arc::new(file), number, identity, path, offset: HEADER_BYTES as u64 })
+        Ok(Cursor {
+            file: Arc::new(file),
+            number,
+            identity,
+            path,
+            offset: HEADER_BYTES as u64,
+        })
     }
 
     /// Reads the block with the first entry above `after`. Blocks before it are
@@ -116,7 +133,9 @@ impl Cursor {
             let found = found.map_err(|e| fault::io("reading", &self.path, e))?;
             let found = found.ok_or_else(|| self.damaged())?;
             if after < found.label.last.position {
-                let block = found.block(&self.file).map_err(|e| fault::io("reading", &self.path, e))?;
+                let block = found
+                    .block(&self.file)
+                    .map_err(|e| fault::io("reading", &self.path, e))?;
                 let block = block.ok_or_else(|| self.damaged())?;
                 self.offset = found.end();
                 return Ok((self, block));
@@ -126,6 +145,9 @@ impl Cursor {
     }
 
     fn damaged(&self) -> Error {
-        fault::damaged(&self.path, format_args!("no whole block at byte {}", self.offset))
+        fault::damaged(
+            &self.path,
+            format_args!("no whole block at byte {}", self.offset),
+        )
     }
 }

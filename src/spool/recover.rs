@@ -21,14 +21,21 @@ pub(super) fn recover(dir: &Path) -> Result<Vec<Segment>> {
     numbers.sort_unstable();
     if let Some(gap) = numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
         let path = segment::path(dir, gap[0] + 1);
-        return Err(fault::damaged(&path, "it is missing, segments before and after it are there"));
+        return Err(fault::damaged(
+            &path,
+            "it is missing, segments before and after it are there",
+        ));
     }
     let mut segments: Vec<Segment> = Vec::with_capacity(numbers.len());
     for (at, &number) in numbers.iter().enumerate() {
         let newest = at + 1 == numbers.len();
         let file = Left::open(dir, number, newest)?;
         let follows = segments.last().map(|before| before.last.position);
-        let segment = if newest { file.cut(follows)? } else { Some(file.whole(follows)?) };
+        let segment = if newest {
+            file.cut(follows)?
+        } else {
+            Some(file.whole(follows)?)
+        };
         segments.extend(segment);
     }
     Ok(segments)
@@ -38,7 +45,10 @@ fn numbers(dir: &Path) -> Result<Vec<u64>> {
     let list = || {
         let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
         let names: Vec<_> = names.collect::<io::Result<_>>()?;
-        Ok(names.iter().filter_map(|name| segment::number_of(name.to_str()?)).collect())
+        Ok(names
+            .iter()
+            .filter_map(|name| segment::number_of(name.to_str()?))
+            .collect())
     };
     list().map_err(|e| fault::io("listing", dir, e))
 }
@@ -67,7 +77,12 @@ impl Left {
             Ok((file, bytes))
         };
         let (file, bytes) = open().map_err(|e: io::Error| fault::io("opening", &path, e))?;
-        Ok(Left { file, path, number, bytes })
+        Ok(Left {
+            file,
+            path,
+            number,
+            bytes,
+        })
     }
 
     /// An older segment: it was synced before the next one was made.
@@ -77,7 +92,10 @@ impl Left {
             Some(segment) if walk.end == self.bytes => Ok(segment),
             _ => Err(fault::damaged(
                 &self.path,
-                format_args!("no whole block at byte {}, and it is not the newest", walk.end),
+                format_args!(
+                    "no whole block at byte {}, and it is not the newest",
+                    walk.end
+                ),
             )),
         }
     }
@@ -85,7 +103,10 @@ impl Left {
     /// The newest segment, without its torn end; None, and removed, if no
     /// block is left.
     fn cut(&self, follows: Option<Position>) -> Result<Option<Segment>> {
-        let mut walk = Walk { segment: None, end: 0 };
+        let mut walk = Walk {
+            segment: None,
+            end: 0,
+        };
         if self.bytes > HEADER_BYTES as u64 {
             let identity = self.identify()?;
             walk = self.walk(identity, follows, true)?;
@@ -110,27 +131,51 @@ impl Left {
 
     /// Walks the blocks up to the first that is not one; `bodies`: their
     /// checksums count too.
-    fn walk(&self, identity: Identity, mut follows: Option<Position>, bodies: bool) -> Result<Walk> {
-        let mut walk = Walk { segment: None, end: HEADER_BYTES as u64 };
-        let block = |at| self.block(identity, at, bodies).map_err(|e| fault::io("reading", &self.path, e));
+    fn walk(
+        &self,
+        identity: Identity,
+        mut follows: Option<Position>,
+        bodies: bool,
+    ) -> Result<Walk> {
+        let mut walk = Walk {
+            segment: None,
+            end: HEADER_BYTES as u64,
+        };
+        let block = |at| {
+            self.block(identity, at, bodies)
+                .map_err(|e| fault::io("reading", &self.path, e))
+        };
         while let Some(found) = block(walk.end)? {
             let label = found.label;
-            if follows.is_some_and(|follows| follows != label.follows) || label.first.position <= label.follows {
-                let gap = format_args!("the block at byte {} does not follow the one before it", walk.end);
+            if follows.is_some_and(|follows| follows != label.follows)
+                || label.first.position <= label.follows
+            {
+                let gap = format_args!(
+                    "the block at byte {} does not follow the one before it",
+                    walk.end
+                );
                 return Err(fault::damaged(&self.path, gap));
             }
             follows = Some(label.last.position);
             walk.end = found.end();
-            let segment = walk.segment.get_or_insert_with(|| Segment::new(self.number, self.path.clone(), &label));
+            let segment = walk
+                .segment
+                .get_or_insert_with(|| Segment::new(self.number, self.path.clone(), &label));
             (segment.last, segment.bytes) = (label.last, walk.end);
         }
         Ok(walk)
     }
 
     fn block(&self, identity: Identity, offset: u64, bodies: bool) -> io::Result<Option<Found>> {
-        let Some(found) = Found::at(&self.file, identity, offset)? else { return Ok(None) };
+        let Some(found) = Found::at(&self.file, identity, offset)? else {
+            return Ok(None);
+        };
         let ends = found.end() <= self.bytes;
-        let sound = ends && (!bodies || found.body(&self.file)?.is_some_and(|body| found.header.fits(&body)));
+        let sound = ends
+            && (!bodies
+                || found
+                    .body(&self.file)?
+                    .is_some_and(|body| found.header.fits(&body)));
         Ok(sound.then_some(found))
     }
 
@@ -139,8 +184,12 @@ impl Left {
     /// lay here before in another file, have another place.
     fn check_torn(&self, identity: Identity, end: u64) -> Result<()> {
         let mut tail = vec![0; (self.bytes - end) as usize];
-        self.file.read_exact_at(&mut tail, end).map_err(|e| fault::io("reading", &self.path, e))?;
-        let header = |at: usize| frame::Header::read(tail[at..].first_chunk()?, identity.place(end + at as u64));
+        self.file
+            .read_exact_at(&mut tail, end)
+            .map_err(|e| fault::io("reading", &self.path, e))?;
+        let header = |at: usize| {
+            frame::Header::read(tail[at..].first_chunk()?, identity.place(end + at as u64))
+        };
         let starts = places_of(&tail, &frame::MAGIC).filter_map(header);
         for header in starts {
             if end < segment::Label::read(&header.label).synced {
@@ -155,5 +204,9 @@ impl Left {
 }
 
 fn places_of<'a>(bytes: &'a [u8], wanted: &'a [u8; 4]) -> impl Iterator<Item = usize> + 'a {
-    bytes.windows(wanted.len()).enumerate().filter(move |(_, window)| window == wanted).map(|(at, _)| at)
+    bytes
+        .windows(wanted.len())
+        .enumerate()
+        .filter(move |(_, window)| window == wanted)
+        .map(|(at, _)| at)
 }

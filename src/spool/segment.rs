@@ -42,7 +42,9 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
 
 /// None for files that are none of the log's.
 pub(super) fn number_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 16)?;
+    let digits = name
+        .strip_suffix(SUFFIX)
+        .filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok()
 }
 
@@ -66,7 +68,11 @@ impl Identity {
 pub(super) fn create(dir: &Path, number: u64) -> Result<(File, Identity)> {
     let (path, identity) = (path(dir, number), Identity::new());
     let create = || {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         file.write_all_at(&header(number, identity), 0)?;
         file.sync_all()?;
         Ok((file, identity))
@@ -94,7 +100,8 @@ fn header(number: u64, identity: Identity) -> [u8; HEADER_BYTES] {
 /// Reads the header of segment `number`; refuses a file that is none of this form.
 pub(super) fn identify(file: &File, path: &Path, number: u64) -> Result<Identity> {
     let mut bytes = [0; HEADER_BYTES];
-    file.read_exact_at(&mut bytes, 0).map_err(|e| fault::io("reading", path, e))?;
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|e| fault::io("reading", path, e))?;
     let not_one = || fault::damaged(path, "its header is not one");
     if bytes[..8] != MAGIC {
         return Err(not_one());
@@ -109,13 +116,18 @@ pub(super) fn identify(file: &File, path: &Path, number: u64) -> Result<Identity
     }
     match u64_at(&bytes, 16) {
         found if found == number => Ok(Identity(u64_at(&bytes, 24))),
-        found => Err(fault::damaged(path, format_args!("it says it is segment {found}, not {number}"))),
+        found => Err(fault::damaged(
+            path,
+            format_args!("it says it is segment {found}, not {number}"),
+        )),
     }
 }
 
 /// Makes created and removed names durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| fault::io("syncing", dir, e))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| fault::io("syncing", dir, e))
 }
 
 /// What a block's frame says about it.
@@ -148,8 +160,16 @@ impl Label {
 
     pub(super) fn read(bytes: &frame::Label) -> Label {
         let word = |i: usize| u64_at(bytes, 8 * i);
-        let mark = |i| Mark { position: Position::from_raw(word(i)), term: word(i + 1) as i64 };
-        Label { follows: Position::from_raw(word(0)), first: mark(1), last: mark(3), synced: word(5) }
+        let mark = |i| Mark {
+            position: Position::from_raw(word(i)),
+            term: word(i + 1) as i64,
+        };
+        Label {
+            follows: Position::from_raw(word(0)),
+            first: mark(1),
+            last: mark(3),
+            synced: word(5),
+        }
     }
 }
 
@@ -169,7 +189,11 @@ impl Found {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
-        let found = |header: Header| Found { label: Label::read(&header.label), header, offset };
+        let found = |header: Header| Found {
+            label: Label::read(&header.label),
+            header,
+            offset,
+        };
         Ok(Header::read(&bytes, identity.place(offset)).map(found))
     }
 
@@ -197,6 +221,10 @@ impl Found {
     /// None if the body is damaged.
     pub(super) fn block(&self, file: &File) -> io::Result<Option<Block>> {
         let payload = self.body(file)?.and_then(|body| self.header.unpack(body));
-        Ok(payload.map(|payload| Block { first: self.label.first, last: self.label.last, payload: payload.into() }))
+        Ok(payload.map(|payload| Block {
+            first: self.label.first,
+            last: self.label.last,
+            payload: payload.into(),
+        }))
     }
 }

@@ -20,9 +20,18 @@ use super::{frame, segment};
 use crate::error::Result;
 use crate::pair::position::{Mark, Position};
 
-const ROOMY: Limits = Limits { bytes_max: 1 << 30, segment_bytes: 1 << 20, cache_bytes: 1 << 20, stored_bytes: 0 };
+const ROOMY: Limits = Limits {
+    bytes_max: 1 << 30,
+    segment_bytes: 1 << 20,
+    cache_bytes: 1 << 20,
+    stored_bytes: 0,
+};
 /// Two or three of the test's blocks a segment, none in memory.
-const TIGHT: Limits = Limits { segment_bytes: 408, cache_bytes: 0, ..ROOMY };
+const TIGHT: Limits = Limits {
+    segment_bytes: 408,
+    cache_bytes: 0,
+    ..ROOMY
+};
 
 fn open(dir: &Path, limits: Limits) -> Result<OplogLog> {
     OplogLog::open(dir, limits, Arc::new(Quota::new(1 << 30)))
@@ -34,16 +43,26 @@ fn at(raw: u64) -> Position {
 
 /// Entries `from..to`, each its own position.
 fn block(from: u64, to: u64) -> Block {
-    let mark = |raw| Mark { position: at(raw), term: 3 };
+    let mark = |raw| Mark {
+        position: at(raw),
+        term: 3,
+    };
     Block {
         first: mark(from),
         last: mark(to - 1),
-        payload: (from..to).flat_map(u64::to_le_bytes).collect::<Vec<u8>>().into(),
+        payload: (from..to)
+            .flat_map(u64::to_le_bytes)
+            .collect::<Vec<u8>>()
+            .into(),
     }
 }
 
 fn entries(block: &Block) -> Vec<u64> {
-    block.payload.chunks(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap())).collect()
+    block
+        .payload
+        .chunks(8)
+        .map(|entry| u64::from_le_bytes(entry.try_into().unwrap()))
+        .collect()
 }
 
 /// Appends blocks of these sizes, from entry 1 on (or the log's end).
@@ -72,12 +91,19 @@ fn read_above(log: &OplogLog, after: u64) -> Result<Vec<u64>> {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "oplog")).collect();
+    let paths = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|e| e == "oplog"))
+        .collect();
     paths.sort();
     paths
 }
@@ -113,7 +139,14 @@ proptest! {
 #[tokio::test]
 async fn readers_wait_at_the_end_and_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), Limits { cache_bytes: 900, ..TIGHT }).unwrap();
+    let log = open(
+        dir.path(),
+        Limits {
+            cache_bytes: 900,
+            ..TIGHT
+        },
+    )
+    .unwrap();
     let read = |mut reader: Reader, end: u64, pause_ms: u64| {
         tokio::spawn(async move {
             let mut read = Vec::new();
@@ -125,10 +158,15 @@ async fn readers_wait_at_the_end_and_go_on() {
         })
     };
     // One from memory, one that falls back to the disk.
-    let (near, far) = (read(log.reader(at(0)), 2_000, 0), read(log.reader(at(0)), 2_000, 3));
+    let (near, far) = (
+        read(log.reader(at(0)), 2_000, 0),
+        read(log.reader(at(0)), 2_000, 3),
+    );
     for _ in 0..100 {
         let log = log.clone();
-        tokio::task::spawn_blocking(move || fill(&log, &[20])).await.unwrap();
+        tokio::task::spawn_blocking(move || fill(&log, &[20]))
+            .await
+            .unwrap();
     }
     assert_eq!(near.await.unwrap(), Vec::from_iter(1..=2_000));
     assert_eq!(far.await.unwrap(), Vec::from_iter(1..=2_000));
@@ -151,7 +189,11 @@ async fn a_wait_that_is_given_up_loses_nothing() {
         }
     }
     assert_eq!(read, Vec::from_iter(1..=280));
-    assert!(tokio::time::timeout(Duration::from_millis(20), reader.next()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), reader.next())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -195,7 +237,15 @@ async fn a_trim_keeps_what_is_needed() {
 async fn a_full_log_waits_for_a_trim_or_for_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let quota = Arc::new(Quota::new(5_000));
-    let log = OplogLog::open(dir.path(), Limits { bytes_max: 2_000, ..TIGHT }, quota.clone()).unwrap();
+    let log = OplogLog::open(
+        dir.path(),
+        Limits {
+            bytes_max: 2_000,
+            ..TIGHT
+        },
+        quota.clone(),
+    )
+    .unwrap();
     while log.has_room() {
         fill(&log, &[20]);
     }
@@ -203,7 +253,11 @@ async fn a_full_log_waits_for_a_trim_or_for_the_others() {
     assert_eq!(quota.used(), log.bytes());
     let waits = |log: &OplogLog| {
         let log = log.clone();
-        async move { tokio::time::timeout(Duration::from_millis(50), log.room()).await.is_err() }
+        async move {
+            tokio::time::timeout(Duration::from_millis(50), log.room())
+                .await
+                .is_err()
+        }
     };
     assert!(waits(&log).await);
     let waiting = tokio::spawn({
@@ -235,15 +289,26 @@ async fn a_reset_log_begins_anywhere_and_a_removed_one_is_gone() {
     let dir = dir.path().join("pair-0");
     let log = open(&dir, TIGHT).unwrap();
     fill(&log, &[20; 5]);
-    assert!(log.append(block(50, 60)).unwrap_err().message.contains("ends at"));
+    assert!(
+        log.append(block(50, 60))
+            .unwrap_err()
+            .message
+            .contains("ends at")
+    );
     let mut old = log.reader(at(0));
     old.next().await.unwrap();
     log.reset().unwrap();
-    assert_eq!((log.range(), log.bytes(), segments(&dir).len()), (None, 0, 0));
+    assert_eq!(
+        (log.range(), log.bytes(), segments(&dir).len()),
+        (None, 0, 0)
+    );
     assert!(!log.covers(at(10)));
     log.append(block(50, 60)).unwrap();
     assert!(old.try_next().await.is_err(), "it reads other contents");
-    assert_eq!(drain(&mut log.reader(at(3))).await.unwrap(), Vec::from_iter(50..60));
+    assert_eq!(
+        drain(&mut log.reader(at(3))).await.unwrap(),
+        Vec::from_iter(50..60)
+    );
     let other = log.clone();
     log.remove().unwrap();
     assert!(!dir.exists());
@@ -254,7 +319,12 @@ async fn a_reset_log_begins_anywhere_and_a_removed_one_is_gone() {
 fn one_process_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), ROOMY).unwrap();
-    assert!(open(dir.path(), ROOMY).unwrap_err().message.contains("in use"));
+    assert!(
+        open(dir.path(), ROOMY)
+            .unwrap_err()
+            .message
+            .contains("in use")
+    );
     drop(log);
     open(dir.path(), ROOMY).unwrap();
 }

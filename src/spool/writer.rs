@@ -55,14 +55,22 @@ pub(super) struct Unsynced {
 
 impl Unsynced {
     pub(super) fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| fault::io("syncing", &self.path, e))
+        self.file
+            .sync_data()
+            .map_err(|e| fault::io("syncing", &self.path, e))
     }
 }
 
 impl Writer {
     /// The first block begins segment `next`.
     pub(super) fn new(dir: &Path, segment_bytes: u64, next: u64) -> Self {
-        Writer { dir: dir.to_owned(), segment_bytes, active: None, next, broken: None }
+        Writer {
+            dir: dir.to_owned(),
+            segment_bytes,
+            active: None,
+            next,
+            broken: None,
+        }
     }
 
     /// Writes one block; on an error the file ends with the block before it.
@@ -73,7 +81,11 @@ impl Writer {
         let bytes = frame.bytes();
         let [header, body] = frame.seal(&label.bytes(), active.identity.place(active.end));
         let written = active.file.write_all_at(header, active.end);
-        let written = written.and_then(|()| active.file.write_all_at(body, active.end + header.len() as u64));
+        let written = written.and_then(|()| {
+            active
+                .file
+                .write_all_at(body, active.end + header.len() as u64)
+        });
         if let Err(e) = written {
             let cut = active.file.set_len(active.end);
             let error = fault::io("writing", &active.path, e);
@@ -83,7 +95,12 @@ impl Writer {
             return Err(error);
         }
         active.end += bytes;
-        Ok(Written { number: active.number, path: active.path.clone(), end: active.end, label })
+        Ok(Written {
+            number: active.number,
+            path: active.path.clone(),
+            end: active.end,
+            label,
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -94,7 +111,8 @@ impl Writer {
     /// would grow too large. A block larger than a segment has its own.
     fn active_for(&mut self, bytes: u64) -> Result<&mut Active> {
         let fits = |active: &Active| {
-            active.end == HEADER_BYTES as u64 || active.end.saturating_add(bytes) <= self.segment_bytes
+            active.end == HEADER_BYTES as u64
+                || active.end.saturating_add(bytes) <= self.segment_bytes
         };
         if !self.active.as_ref().is_some_and(fits) {
             self.roll()?;
@@ -115,7 +133,14 @@ impl Writer {
         let (file, identity) = segment::create(&self.dir, number)?;
         self.next = number + 1;
         let (path, end) = (segment::path(&self.dir, number), HEADER_BYTES as u64);
-        self.active = Some(Active { file: Arc::new(file), path, number, identity, end, synced: end });
+        self.active = Some(Active {
+            file: Arc::new(file),
+            path,
+            number,
+            identity,
+            end,
+            synced: end,
+        });
         if rolled.is_some() {
             crate::failpoint::hit("spool-rotated");
         }
@@ -125,7 +150,12 @@ impl Writer {
     /// The active segment up to here; None if there is none.
     pub(super) fn unsynced(&self) -> Option<Unsynced> {
         let active = self.active.as_ref()?;
-        Some(Unsynced { file: active.file.clone(), path: active.path.clone(), number: active.number, end: active.end })
+        Some(Unsynced {
+            file: active.file.clone(),
+            path: active.path.clone(),
+            number: active.number,
+            end: active.end,
+        })
     }
 
     /// `what` was synced, or could not be. A failed sync may have dropped the
@@ -134,7 +164,10 @@ impl Writer {
         match outcome {
             Err(error) => self.broken = Some(error.clone()),
             Ok(()) => {
-                let active = self.active.as_mut().filter(|active| active.number == what.number);
+                let active = self
+                    .active
+                    .as_mut()
+                    .filter(|active| active.number == what.number);
                 if let Some(active) = active {
                     active.synced = active.synced.max(what.end);
                 }
@@ -151,7 +184,9 @@ impl Writer {
 
     /// Refuses everything from now on.
     pub(super) fn close(&mut self) {
-        self.broken = Some(Error::internal("the spool was removed, and is still written to"));
+        self.broken = Some(Error::internal(
+            "the spool was removed, and is still written to",
+        ));
     }
 
     #[cfg(test)]

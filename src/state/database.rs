@@ -52,7 +52,11 @@ pub(super) struct Written {
 
 impl StateDatabase {
     pub(super) fn new(shard: &Shard) -> Self {
-        StateDatabase { client: shard.client.clone(), shard: shard.id.clone(), patience: Duration::ZERO }
+        StateDatabase {
+            client: shard.client.clone(),
+            shard: shard.id.clone(),
+            patience: Duration::ZERO,
+        }
     }
 
     pub(super) fn waiting(self, patience: Duration) -> Self {
@@ -70,8 +74,12 @@ impl StateDatabase {
         let since = Instant::now();
         loop {
             match self.run_once(command.clone()).await {
-                Err(e) if e.code != Some(CODE_MAJORITY_LATE) || self.patience.is_zero() => return Err(e),
-                Err(e) if self.patience < since.elapsed() => return Err(parked(e, since.elapsed())),
+                Err(e) if e.code != Some(CODE_MAJORITY_LATE) || self.patience.is_zero() => {
+                    return Err(e);
+                }
+                Err(e) if self.patience < since.elapsed() => {
+                    return Err(parked(e, since.elapsed()));
+                }
                 Err(e) => tracing::warn!("waiting for a majority of the target: {}", e.message),
                 done => return done,
             }
@@ -80,10 +88,15 @@ impl StateDatabase {
 
     async fn run_once(&self, mut command: RawDocumentBuf) -> Result<Document> {
         let wait_ms = i64::try_from(MAJORITY_WAIT.as_millis()).unwrap_or(i64::MAX);
-        command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority", "wtimeout": wait_ms});
+        command.append(
+            bson::cstr!("writeConcern"),
+            rawdoc! {"w": "majority", "wtimeout": wait_ms},
+        );
         let database = self.client.database(DATABASE);
         while_stale(ANSWER_WAIT, || async {
-            let reply = self.answer(async { Ok(database.run_raw_command(command.clone()).await?) }).await?;
+            let reply = self
+                .answer(async { Ok(database.run_raw_command(command.clone()).await?) })
+                .await?;
             refused(&reply).map_err(|e| self.context(e))?;
             Ok(reply)
         })
@@ -95,9 +108,21 @@ impl StateDatabase {
     /// change nothing; `findAndModify` tells none).
     pub(super) async fn write(&self, command: RawDocumentBuf) -> Result<Written> {
         let reply = self.run(command).await?;
-        let term = reply.get_document("opTime").ok().and_then(|t| t.get_i64("t").ok());
-        let term = term.ok_or_else(|| self.context(Error::new(Kind::Server, "a write was answered without a term")))?;
-        let count = reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or(0);
+        let term = reply
+            .get_document("opTime")
+            .ok()
+            .and_then(|t| t.get_i64("t").ok());
+        let term = term.ok_or_else(|| {
+            self.context(Error::new(
+                Kind::Server,
+                "a write was answered without a term",
+            ))
+        })?;
+        let count = reply
+            .get_i32("n")
+            .map(i64::from)
+            .or_else(|_| reply.get_i64("n"))
+            .unwrap_or(0);
         Ok(Written { count, term })
     }
 
@@ -113,7 +138,11 @@ impl StateDatabase {
         for statement in statements {
             let statement = statement?;
             if batch.is_full_before(&statement) {
-                sum = Some(add(sum, self.write(std::mem::take(&mut batch).update(collection)).await?));
+                sum = Some(add(
+                    sum,
+                    self.write(std::mem::take(&mut batch).update(collection))
+                        .await?,
+                ));
             }
             batch.push(&statement);
         }
@@ -124,13 +153,18 @@ impl StateDatabase {
     }
 
     /// Documents that a majority has, in order of `_id`.
-    pub(super) async fn find(&self, collection: &str, filter: RawDocumentBuf) -> Result<Vec<RawDocumentBuf>> {
+    pub(super) async fn find(
+        &self,
+        collection: &str,
+        filter: RawDocumentBuf,
+    ) -> Result<Vec<RawDocumentBuf>> {
         self.find_fields(collection, filter, rawdoc! {}).await
     }
 
     /// The same of all documents, only their `_id`.
     pub(super) async fn find_ids(&self, collection: &str) -> Result<Vec<RawDocumentBuf>> {
-        self.find_fields(collection, rawdoc! {}, rawdoc! {"_id": 1}).await
+        self.find_fields(collection, rawdoc! {}, rawdoc! {"_id": 1})
+            .await
     }
 
     async fn find_fields(
@@ -144,7 +178,9 @@ impl StateDatabase {
             "readConcern": {"level": "majority"},
         };
         let database = self.client.database(DATABASE);
-        let cursor = self.answer(async { Ok(database.run_raw_cursor_command(command).await?) }).await?;
+        let cursor = self
+            .answer(async { Ok(database.run_raw_cursor_command(command).await?) })
+            .await?;
         let mut cursor = cursor.with_type::<RawDocumentBuf>();
         let mut found = Vec::new();
         while let Some(document) = self.answer(async { Ok(cursor.try_next().await?) }).await? {
@@ -164,7 +200,10 @@ impl StateDatabase {
     async fn answer<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
         match tokio::time::timeout(ANSWER_WAIT, asked).await {
             Ok(answer) => answer.map_err(|e| self.context(e)),
-            Err(_) => Err(self.context(Error::new(Kind::Transient, format!("no answer in {ANSWER_WAIT:?}")))),
+            Err(_) => Err(self.context(Error::new(
+                Kind::Transient,
+                format!("no answer in {ANSWER_WAIT:?}"),
+            ))),
         }
     }
 
@@ -174,9 +213,16 @@ impl StateDatabase {
 }
 
 fn parked(e: Error, waited: Duration) -> Error {
-    let found = format!("no majority of the target acknowledged a write for {} s: {}", waited.as_secs(), e.message);
+    let found = format!(
+        "no majority of the target acknowledged a write for {} s: {}",
+        waited.as_secs(),
+        e.message
+    );
     let remedy = "nothing is lost: bring the target's members back, or see why they do not keep up, and run the same command; away_max_s sets how long a run waits by itself";
-    Error { code: e.code, ..Error::new(Kind::Parked, found).remedy(remedy) }
+    Error {
+        code: e.code,
+        ..Error::new(Kind::Parked, found).remedy(remedy)
+    }
 }
 
 /// Statements of one command to be.
@@ -210,7 +256,10 @@ pub(super) fn statement(q: RawDocumentBuf, u: impl Into<RawBson>, upsert: bool) 
 }
 
 fn add(sum: Option<Written>, next: Written) -> Written {
-    Written { count: next.count + sum.map_or(0, |s| s.count), term: next.term }
+    Written {
+        count: next.count + sum.map_or(0, |s| s.count),
+        term: next.term,
+    }
 }
 
 /// What a reply with `ok: 1` may still say.
@@ -219,8 +268,15 @@ fn refused(reply: &Document) -> Result<()> {
     if let Some(first) = errors.and_then(|errors| errors.first()?.as_document()) {
         let code = first.get_i32("code").unwrap_or(0);
         let text = first.get_str("errmsg").unwrap_or("no reason given");
-        let kind = if is_passing(code) { Kind::Transient } else { Kind::Server };
-        return Err(Error { code: Some(code), ..Error::new(kind, format!("{text} (code {code})")) });
+        let kind = if is_passing(code) {
+            Kind::Transient
+        } else {
+            Kind::Server
+        };
+        return Err(Error {
+            code: Some(code),
+            ..Error::new(kind, format!("{text} (code {code})"))
+        });
     }
     admin::acknowledged(reply)
 }
@@ -235,9 +291,18 @@ mod tests {
     fn what_a_reply_says_beside_ok_is_not_passed_over() {
         let rows = [
             (doc! {"n": 1}, None),
-            (doc! {"writeErrors": [{"code": 11000, "errmsg": "x"}]}, Some((Kind::Server, 11000))),
-            (doc! {"writeErrors": [{"code": 11602, "errmsg": "x"}]}, Some((Kind::Transient, 11602))),
-            (doc! {"writeConcernError": {"code": 64, "errmsg": "x"}}, Some((Kind::Transient, 64))),
+            (
+                doc! {"writeErrors": [{"code": 11000, "errmsg": "x"}]},
+                Some((Kind::Server, 11000)),
+            ),
+            (
+                doc! {"writeErrors": [{"code": 11602, "errmsg": "x"}]},
+                Some((Kind::Transient, 11602)),
+            ),
+            (
+                doc! {"writeConcernError": {"code": 64, "errmsg": "x"}},
+                Some((Kind::Transient, 64)),
+            ),
         ];
         for (reply, expect) in rows {
             let found = refused(&reply).err().map(|e| (e.kind, e.code.unwrap_or(0)));
@@ -256,7 +321,10 @@ mod tests {
         assert!(batch.is_full_before(&small));
         let large = rawdoc! {"a": "x".repeat(BATCH_BYTES)};
         let mut batch = Batch::default();
-        assert!(!batch.is_full_before(&large), "one document goes alone however large it is");
+        assert!(
+            !batch.is_full_before(&large),
+            "one document goes alone however large it is"
+        );
         batch.push(&small);
         assert!(batch.is_full_before(&large));
     }

@@ -17,7 +17,9 @@ use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};
 use crate::pair::position::{Mark, Position};
-use crate::state::{FORMAT, FORMAT_OLDEST, HeldBack, OptionsOf, PairState, RunState, Stage, UnitState};
+use crate::state::{
+    FORMAT, FORMAT_OLDEST, HeldBack, OptionsOf, PairState, RunState, Stage, UnitState,
+};
 
 /// Largest document stored: a replacement travels beside its old form, and the
 /// server's limit is 16 MB.
@@ -45,7 +47,11 @@ type Read<T> = std::result::Result<T, Unreadable>;
 ///
 /// # Errors
 /// `Unsupported` for another format and for what cannot be read.
-fn read<T>(what: &str, raw: &RawDocument, parse: impl FnOnce(&RawDocument) -> Read<T>) -> Result<T> {
+fn read<T>(
+    what: &str,
+    raw: &RawDocument,
+    parse: impl FnOnce(&RawDocument) -> Read<T>,
+) -> Result<T> {
     let unsupported = |found: String| {
         Error::new(Kind::Unsupported, format!("the stored state of {what} {found}")).remedy(
             "go on with the release of shardlift that wrote it, or wipe what was copied and begin anew: \
@@ -53,21 +59,32 @@ fn read<T>(what: &str, raw: &RawDocument, parse: impl FnOnce(&RawDocument) -> Re
         )
     };
     match raw.get_i32("format") {
-        Ok(FORMAT_OLDEST..=FORMAT) => parse(raw).map_err(|e| unsupported(format!("cannot be read: {}", e.0))),
-        Ok(other) => Err(unsupported(format!("has format {other}; this release knows {FORMAT}"))),
+        Ok(FORMAT_OLDEST..=FORMAT) => {
+            parse(raw).map_err(|e| unsupported(format!("cannot be read: {}", e.0)))
+        }
+        Ok(other) => Err(unsupported(format!(
+            "has format {other}; this release knows {FORMAT}"
+        ))),
         Err(_) => Err(unsupported("has no format".to_owned())),
     }
 }
 
 /// # Errors
 /// `Unsupported` if the document is too large to be stored.
-fn sized(what: impl fmt::Display, document: RawDocumentBuf, remedy: &str) -> Result<RawDocumentBuf> {
+fn sized(
+    what: impl fmt::Display,
+    document: RawDocumentBuf,
+    remedy: &str,
+) -> Result<RawDocumentBuf> {
     let bytes = document.as_bytes().len();
     if bytes <= DOCUMENT_BYTES_MAX {
         return Ok(document);
     }
-    Err(Error::new(Kind::Unsupported, format!("the state of {what} takes {bytes} bytes, more than one document holds"))
-        .remedy(remedy))
+    Err(Error::new(
+        Kind::Unsupported,
+        format!("the state of {what} takes {bytes} bytes, more than one document holds"),
+    )
+    .remedy(remedy))
 }
 
 const STAGES: [(Stage, &str); 5] = [
@@ -79,12 +96,18 @@ const STAGES: [(Stage, &str); 5] = [
 ];
 
 pub(super) fn stage_name(stage: Stage) -> &'static str {
-    STAGES.iter().find(|(s, _)| *s == stage).map_or("", |(_, name)| name)
+    STAGES
+        .iter()
+        .find(|(s, _)| *s == stage)
+        .map_or("", |(_, name)| name)
 }
 
 /// Names of the stages a run may come from to be in `stage`, itself included.
 pub(super) fn stages_up_to(stage: Stage) -> RawArrayBuf {
-    let count = STAGES.iter().position(|(s, _)| *s == stage).map_or(0, |index| index + 1);
+    let count = STAGES
+        .iter()
+        .position(|(s, _)| *s == stage)
+        .map_or(0, |index| index + 1);
     let before = STAGES[..count].iter();
     // Past the point of no return only the finish is left.
     let before = before.filter(|(s, _)| stage != Stage::Cancelled || *s != Stage::Finishing);
@@ -111,21 +134,30 @@ pub(super) fn run_document(state: &RunState) -> Result<RawDocumentBuf> {
         "target_settings": optional(state.target_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "views": RawArrayBuf::from_iter(state.views.iter().map(namespace_document)),
     };
-    sized("the run", document, "drop views of the source, and make them on the target after the cutover")
+    sized(
+        "the run",
+        document,
+        "drop views of the source, and make them on the target after the cutover",
+    )
 }
 
 pub(super) fn run(raw: &RawDocument) -> Result<RunState> {
     read("the run", raw, |raw| {
         let stage = raw.get_str("stage")?;
         let known = STAGES.iter().find(|(_, name)| *name == stage);
-        let (stage, _) = known.ok_or_else(|| Unreadable::new(format_args!("unknown stage {stage:?}")))?;
+        let (stage, _) =
+            known.ok_or_else(|| Unreadable::new(format_args!("unknown stage {stage:?}")))?;
         Ok(RunState {
             id: raw.get_str("id")?.to_owned(),
             stage: *stage,
             source_shards: list(raw, "source_shards", text)?,
             target_shards: list(raw, "target_shards", text)?,
-            source_identity: present(raw, "source_identity")?.map(|value| identity(document(value)?)).transpose()?,
-            target_identity: present(raw, "target_identity")?.map(|value| identity(document(value)?)).transpose()?,
+            source_identity: present(raw, "source_identity")?
+                .map(|value| identity(document(value)?))
+                .transpose()?,
+            target_identity: present(raw, "target_identity")?
+                .map(|value| identity(document(value)?))
+                .transpose()?,
             pairs: list(raw, "pairs", index)?,
             source_balancer: switch(raw, "source_balancer")?,
             target_balancer: switch(raw, "target_balancer")?,
@@ -151,12 +183,19 @@ fn identity_document(identity: &Identity) -> RawDocumentBuf {
 }
 
 fn identity(raw: &RawDocument) -> Read<Identity> {
-    let id = |value: bson::RawBsonRef<'_>| value.as_object_id().ok_or_else(|| Unreadable::new("an id is none"));
+    let id = |value: bson::RawBsonRef<'_>| {
+        value
+            .as_object_id()
+            .ok_or_else(|| Unreadable::new("an id is none"))
+    };
     let set = |value: bson::RawBsonRef<'_>| match value {
         bson::RawBsonRef::Null => Ok(None),
         value => id(value).map(Some),
     };
-    Ok(Identity { cluster: present(raw, "cluster")?.map(id).transpose()?, sets: list(raw, "sets", set)? })
+    Ok(Identity {
+        cluster: present(raw, "cluster")?.map(id).transpose()?,
+        sets: list(raw, "sets", set)?,
+    })
 }
 
 pub(super) fn zone_document(shard: &str, zone: &str) -> RawDocumentBuf {
@@ -169,7 +208,9 @@ pub(super) fn making_id(ns: &Namespace) -> RawDocumentBuf {
 }
 
 pub(super) fn making(raw: &RawDocument) -> Result<Namespace> {
-    read("what is being made", raw, |raw| namespace(raw.get_document("_id")?))
+    read("what is being made", raw, |raw| {
+        namespace(raw.get_document("_id")?)
+    })
 }
 
 /// Those in the run's document.
@@ -185,14 +226,25 @@ pub(super) fn zones(raw: &RawDocument) -> Result<Vec<(String, String)>> {
     read("the run", raw, |raw| {
         let zone = |value: bson::RawBsonRef<'_>| {
             let zone = document(value)?;
-            Read::Ok((zone.get_str("shard")?.to_owned(), zone.get_str("zone")?.to_owned()))
+            Read::Ok((
+                zone.get_str("shard")?.to_owned(),
+                zone.get_str("zone")?.to_owned(),
+            ))
         };
-        if present(raw, "zones")?.is_none() { Ok(Vec::new()) } else { list(raw, "zones", zone) }
+        if present(raw, "zones")?.is_none() {
+            Ok(Vec::new())
+        } else {
+            list(raw, "zones", zone)
+        }
     })
 }
 
 /// `set` makes those of one call to save them belong together.
-pub(super) fn held_back_document(set: bson::oid::ObjectId, number: usize, held_back: &HeldBack) -> RawDocumentBuf {
+pub(super) fn held_back_document(
+    set: bson::oid::ObjectId,
+    number: usize,
+    held_back: &HeldBack,
+) -> RawDocumentBuf {
     rawdoc! {
         "_id": {"set": set, "number": number as i64},
         "format": FORMAT,
@@ -205,9 +257,19 @@ pub(super) fn held_back_document(set: bson::oid::ObjectId, number: usize, held_b
 pub(super) fn held_back(raw: &RawDocument) -> Result<HeldBack> {
     read("what waits for the finish", raw, |raw| {
         let ns = namespace(raw.get_document("ns")?)?;
-        let Some(options) = present(raw, "options")? else { return earlier_expiry(ns, raw) };
-        let of = if raw.get_bool("of_index")? { OptionsOf::Index } else { OptionsOf::Collection };
-        Ok(HeldBack { ns, of, options: document(options)?.to_owned() })
+        let Some(options) = present(raw, "options")? else {
+            return earlier_expiry(ns, raw);
+        };
+        let of = if raw.get_bool("of_index")? {
+            OptionsOf::Index
+        } else {
+            OptionsOf::Collection
+        };
+        Ok(HeldBack {
+            ns,
+            of,
+            options: document(options)?.to_owned(),
+        })
     })
 }
 
@@ -219,7 +281,11 @@ fn earlier_expiry(ns: Namespace, raw: &RawDocument) -> Read<HeldBack> {
         options.append(bson::cstr!("name"), name);
     }
     options.append(bson::cstr!("expireAfterSeconds"), required(raw, "seconds")?);
-    Ok(HeldBack { ns, of: name.map_or(OptionsOf::Collection, |_| OptionsOf::Index), options })
+    Ok(HeldBack {
+        ns,
+        of: name.map_or(OptionsOf::Collection, |_| OptionsOf::Index),
+        options,
+    })
 }
 
 /// A pair's document as it is read, its collections apart.
@@ -227,10 +293,19 @@ pub(super) fn pair(pair: usize, raw: &RawDocument) -> Result<PairState> {
     read(&format!("pair {pair}"), raw, |raw| {
         let resume = mark(raw.get_document("resume")?)?;
         // None in form 1. Each is true by itself: the later one counts.
-        let applied = present(raw, "applied")?.map(|value| mark(document(value)?)).transpose()?;
-        let applied = applied.filter(|applied| resume.position < applied.position).unwrap_or(resume);
+        let applied = present(raw, "applied")?
+            .map(|value| mark(document(value)?))
+            .transpose()?;
+        let applied = applied
+            .filter(|applied| resume.position < applied.position)
+            .unwrap_or(resume);
         let catalog_position = position(raw.get_document("catalog")?)?;
-        Ok(PairState { resume, applied, catalog_position, collections: Vec::new() })
+        Ok(PairState {
+            resume,
+            applied,
+            catalog_position,
+            collections: Vec::new(),
+        })
     })
 }
 
@@ -239,7 +314,10 @@ pub(super) fn mark_document(mark: Mark) -> RawDocumentBuf {
 }
 
 pub(super) fn mark(raw: &RawDocument) -> Read<Mark> {
-    Ok(Mark { position: position(raw)?, term: raw.get_i64("t")? })
+    Ok(Mark {
+        position: position(raw)?,
+        term: raw.get_i64("t")?,
+    })
 }
 
 /// Below the top level of a document: there the server would turn
@@ -270,13 +348,19 @@ pub(super) fn unit_fields(state: UnitState) -> RawDocumentBuf {
 pub(super) fn unit(raw: &RawDocument) -> Result<(Uuid, usize, UnitState)> {
     read("a unit", raw, |raw| {
         let id = raw.get_document("_id")?;
-        let fence = present(raw, "fence")?.map(|value| position(document(value)?)).transpose()?;
+        let fence = present(raw, "fence")?
+            .map(|value| position(document(value)?))
+            .transpose()?;
         let state = match (raw.get_bool("settled")?, fence) {
             (true, _) => UnitState::Settled,
             (false, Some(fence)) => UnitState::Copying(fence),
             (false, None) => UnitState::Waiting,
         };
-        Ok((uuid(required(id, "uuid")?)?, index(required(id, "unit")?)?, state))
+        Ok((
+            uuid(required(id, "uuid")?)?,
+            index(required(id, "unit")?)?,
+            state,
+        ))
     })
 }
 
@@ -293,33 +377,55 @@ fn namespace_document(ns: &Namespace) -> RawDocumentBuf {
 }
 
 fn namespace(raw: &RawDocument) -> Read<Namespace> {
-    Ok(Namespace { db: raw.get_str("db")?.to_owned(), coll: raw.get_str("coll")?.to_owned() })
+    Ok(Namespace {
+        db: raw.get_str("db")?.to_owned(),
+        coll: raw.get_str("coll")?.to_owned(),
+    })
 }
 
 /// A field that may be absent or null.
 fn present<'a>(raw: &'a RawDocument, field: &str) -> Read<Option<bson::RawBsonRef<'a>>> {
-    Ok(raw.get(field)?.filter(|value| !matches!(value, bson::RawBsonRef::Null)))
+    Ok(raw
+        .get(field)?
+        .filter(|value| !matches!(value, bson::RawBsonRef::Null)))
 }
 
 fn required<'a>(raw: &'a RawDocument, field: &str) -> Read<bson::RawBsonRef<'a>> {
-    raw.get(field)?.ok_or_else(|| Unreadable::new(format_args!("it has no {field}")))
+    raw.get(field)?
+        .ok_or_else(|| Unreadable::new(format_args!("it has no {field}")))
 }
 
-fn list<T>(raw: &RawDocument, field: &str, item: impl Fn(bson::RawBsonRef<'_>) -> Read<T>) -> Read<Vec<T>> {
-    raw.get_array(field)?.into_iter().map(|value| item(value?)).collect()
+fn list<T>(
+    raw: &RawDocument,
+    field: &str,
+    item: impl Fn(bson::RawBsonRef<'_>) -> Read<T>,
+) -> Read<Vec<T>> {
+    raw.get_array(field)?
+        .into_iter()
+        .map(|value| item(value?))
+        .collect()
 }
 
 fn switch(raw: &RawDocument, field: &str) -> Read<Option<bool>> {
-    let yes_or_no = |value: bson::RawBsonRef<'_>| value.as_bool().ok_or_else(|| Unreadable::new("a flag is no flag"));
+    let yes_or_no = |value: bson::RawBsonRef<'_>| {
+        value
+            .as_bool()
+            .ok_or_else(|| Unreadable::new("a flag is no flag"))
+    };
     present(raw, field)?.map(yes_or_no).transpose()
 }
 
 fn text(value: bson::RawBsonRef<'_>) -> Read<String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| Unreadable::new("a name is no text"))
+    value
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Unreadable::new("a name is no text"))
 }
 
 fn index(value: bson::RawBsonRef<'_>) -> Read<usize> {
-    let number = value.as_i64().and_then(|number| usize::try_from(number).ok());
+    let number = value
+        .as_i64()
+        .and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| Unreadable::new("an index is no number"))
 }
 
@@ -328,10 +434,16 @@ fn owned(value: bson::RawBsonRef<'_>) -> Read<RawDocumentBuf> {
 }
 
 fn document(value: bson::RawBsonRef<'_>) -> Read<&RawDocument> {
-    value.as_document().ok_or_else(|| Unreadable::new("a part is no document"))
+    value
+        .as_document()
+        .ok_or_else(|| Unreadable::new("a part is no document"))
 }
 
 fn uuid(value: bson::RawBsonRef<'_>) -> Read<Uuid> {
-    let bytes = value.as_binary().and_then(|binary| binary.bytes.try_into().ok());
-    bytes.map(Uuid::from_bytes).ok_or_else(|| Unreadable::new("a UUID is none"))
+    let bytes = value
+        .as_binary()
+        .and_then(|binary| binary.bytes.try_into().ok());
+    bytes
+        .map(Uuid::from_bytes)
+        .ok_or_else(|| Unreadable::new("a UUID is none"))
 }

@@ -51,12 +51,26 @@ impl Lease {
         let database = StateDatabase::new(shard);
         let renewed = Mutex::new(Instant::now());
         let store = RunStore::new(shard);
-        let lease = Lease { database, store, run: run.to_owned(), token: ObjectId::new(), renewed };
+        let lease = Lease {
+            database,
+            store,
+            run: run.to_owned(),
+            token: ObjectId::new(),
+            renewed,
+        };
         let mut free = vec![lease.token];
         if let Some(found) = lease.read().await? {
-            let holder = found.get_document("holder").map(Holder::read).unwrap_or_default();
+            let holder = found
+                .get_document("holder")
+                .map(Holder::read)
+                .unwrap_or_default();
             // Compared by token: if another takes it first, that one stays.
-            free.extend(found.get_object_id("token").ok().filter(|_| holder.is_me() || holder.is_gone()));
+            free.extend(
+                found
+                    .get_object_id("token")
+                    .ok()
+                    .filter(|_| holder.is_me() || holder.is_gone()),
+            );
         }
         let now = lease.claim(&free).await?;
         match now.get_object_id("token") {
@@ -83,12 +97,17 @@ impl Lease {
                 // The primary took it, and so no claim of another; the incarnations stand for
                 // the rest (R7).
                 Err(e) if e.code == Some(CODE_MAJORITY_LATE) => {
-                    tracing::warn!("the lease is renewed, and not acknowledged by a majority yet: {e}");
+                    tracing::warn!(
+                        "the lease is renewed, and not acknowledged by a majority yet: {e}"
+                    );
                     *self.renewed.lock() = sent;
                 }
                 Err(e) if e.kind != Kind::Transient => return e,
                 Err(e) if lost_at <= Instant::now() => {
-                    let lost = format!("the lease ran out {} s ago and cannot be renewed", VALID.as_secs());
+                    let lost = format!(
+                        "the lease ran out {} s ago and cannot be renewed",
+                        VALID.as_secs()
+                    );
                     return e.context(lost);
                 }
                 Err(e) => {
@@ -118,7 +137,9 @@ impl Lease {
     /// (any more): with it the last trace on the target goes.
     pub async fn release(&self) -> Result<()> {
         let mine = rawdoc! {"q": {"_id": LEASE, "token": self.token}, "limit": 1};
-        self.database.write(rawdoc! {"delete": LEASE, "deletes": [mine]}).await?;
+        self.database
+            .write(rawdoc! {"delete": LEASE, "deletes": [mine]})
+            .await?;
         if self.read().await?.is_none() && self.store.load().await?.is_none() {
             // Somebody may take it right now; a lease that vanished is put back
             // by the next renewal of its holder.
@@ -129,7 +150,10 @@ impl Lease {
 
     async fn read(&self) -> Result<Option<Document>> {
         let found = self.database.find(LEASE, rawdoc! {"_id": LEASE}).await?;
-        found.first().map(|raw| Ok(Document::try_from(raw.as_ref())?)).transpose()
+        found
+            .first()
+            .map(|raw| Ok(Document::try_from(raw.as_ref())?))
+            .transpose()
     }
 
     /// Takes the lease if it has run out, is not there, or its token is one of
@@ -147,7 +171,8 @@ impl Lease {
             {"$lt": ["$until", "$$NOW"]},
             {"$in": ["$token", bson::RawArrayBuf::from_iter(free.iter().copied())]},
         ]};
-        let pipeline: Vec<RawDocumentBuf> = vec![rawdoc! {"$replaceWith": {"$cond": [is_free, mine, "$$ROOT"]}}];
+        let pipeline: Vec<RawDocumentBuf> =
+            vec![rawdoc! {"$replaceWith": {"$cond": [is_free, mine, "$$ROOT"]}}];
         let update = bson::RawArrayBuf::from_iter(pipeline);
         let write = [Ok(statement(rawdoc! {"_id": LEASE}, update, true))];
         match self.database.update_all(LEASE, write).await {
@@ -155,16 +180,33 @@ impl Lease {
             Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
             done => drop(done?),
         }
-        let nothing = || Error::new(Kind::Transient, "the lease vanished while it was being taken");
+        let nothing = || {
+            Error::new(
+                Kind::Transient,
+                "the lease vanished while it was being taken",
+            )
+        };
         self.read().await?.ok_or_else(nothing)
     }
 }
 
 fn held(found: &Document) -> Error {
-    let holder = found.get_document("holder").map(Holder::read).unwrap_or_default();
-    let time = |field| found.get_datetime(field).ok().and_then(|t| t.try_to_rfc3339_string().ok());
+    let holder = found
+        .get_document("holder")
+        .map(Holder::read)
+        .unwrap_or_default();
+    let time = |field| {
+        found
+            .get_datetime(field)
+            .ok()
+            .and_then(|t| t.try_to_rfc3339_string().ok())
+    };
     let time = |field| time(field).unwrap_or_else(|| "an unknown time".to_owned());
-    let (run, since, until) = (found.get_str("run").unwrap_or("unknown"), time("since"), time("until"));
+    let (run, since, until) = (
+        found.get_str("run").unwrap_or("unknown"),
+        time("since"),
+        time("until"),
+    );
     Error::new(Kind::Refused, format!("{holder} works on this target: run {run}, since {since}, renewed until {until}"))
         .remedy(format!(
             "stop that process, or wait: the lease of one that is gone runs out {} s after its last sign of life",

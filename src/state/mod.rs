@@ -184,7 +184,9 @@ impl CollectionState {
     /// # Errors
     /// `Internal` for a view.
     pub fn planned(collection: &Collection, bounds: Vec<RawBson>) -> Result<Self> {
-        let uuid = collection.uuid.ok_or_else(|| Error::internal(format!("{} has no UUID", collection.ns)))?;
+        let uuid = collection
+            .uuid
+            .ok_or_else(|| Error::internal(format!("{} has no UUID", collection.ns)))?;
         Ok(CollectionState {
             uuid,
             target_uuid: None,
@@ -208,9 +210,18 @@ impl CollectionState {
     /// `Internal` for a view.
     pub fn created(created: &Created) -> Result<Self> {
         let planned = Self::planned(&created.collection, Vec::new())?;
-        let Created { target_uuid, target_version, .. } = created;
+        let Created {
+            target_uuid,
+            target_version,
+            ..
+        } = created;
         let (target_uuid, target_version) = (*target_uuid, *target_version);
-        Ok(CollectionState { target_uuid, target_version, units: vec![UnitState::Settled], ..planned })
+        Ok(CollectionState {
+            target_uuid,
+            target_version,
+            units: vec![UnitState::Settled],
+            ..planned
+        })
     }
 
     /// Created and dropped again before anything was made of it.
@@ -248,6 +259,12 @@ impl CollectionState {
 
 /// Neighbouring chunks of one owner joined: all that ownership needs.
 fn per_owner(sharded: &Sharded) -> Sharded {
-    let chunks = joined(sharded).into_iter().map(|(min, max, shard)| Chunk { min, max, shard }).collect();
-    Sharded { chunks, ..sharded.clone() }
+    let chunks = joined(sharded)
+        .into_iter()
+        .map(|(min, max, shard)| Chunk { min, max, shard })
+        .collect();
+    Sharded {
+        chunks,
+        ..sharded.clone()
+    }
 }

@@ -30,7 +30,9 @@ use crate::failpoint;
 use crate::pair::position::{Mark, Position};
 use crate::state::database::{StateDatabase, statement};
 use crate::state::pair_store::maps::Maps;
-use crate::state::{CollectionState, DATABASE, FORMAT, Incarnation, PairState, Recorded, UnitState, documents};
+use crate::state::{
+    CollectionState, DATABASE, FORMAT, Incarnation, PairState, Recorded, UnitState, documents,
+};
 use crate::wire::pool::Admission;
 
 const PAIRS: &str = "pairs";
@@ -56,35 +58,58 @@ impl PairStore {
     /// plane's app name where a late duplicate of a write would do harm.
     pub fn new(shard: &Shard, run: &str, pair: usize) -> Self {
         let database = StateDatabase::new(shard);
-        PairStore { database, run: run.to_owned(), pair, incarnation: Arc::default() }
+        PairStore {
+            database,
+            run: run.to_owned(),
+            pair,
+            incarnation: Arc::default(),
+        }
     }
 
     /// The same over another client of the same shard: that of the data plane
     /// whose end the next incarnation waits for, so that no write comes after it.
     pub fn over(&self, shard: &Shard) -> Self {
-        PairStore { database: StateDatabase::new(shard), ..self.clone() }
+        PairStore {
+            database: StateDatabase::new(shard),
+            ..self.clone()
+        }
     }
 
     /// The same, which waits for the target's majority for as long.
     pub fn waiting(self, patience: Duration) -> Self {
-        PairStore { database: self.database.waiting(patience), ..self }
+        PairStore {
+            database: self.database.waiting(patience),
+            ..self
+        }
     }
 
     /// Stores a plan, in place of any earlier one. Incarnations count on.
     pub async fn create(&self, state: &PairState) -> Result<()> {
-        let others = rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0, "hint": {"_id": 1}};
-        self.database.write(rawdoc! {"delete": PAIRS, "deletes": [others]}).await?;
+        let others =
+            rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0, "hint": {"_id": 1}};
+        self.database
+            .write(rawdoc! {"delete": PAIRS, "deletes": [others]})
+            .await?;
         let torn = statement(self.me(), rawdoc! {"$set": {"whole": false}}, false);
         self.database.update_all(PAIRS, [Ok(torn)]).await?;
         self.database.drop(UNITS).await?;
         let started = state.collections.iter().flat_map(|c| {
             let units = c.units.iter().copied().enumerate();
-            units.filter(|(_, unit)| *unit != UnitState::Waiting).map(|(index, unit)| (c.uuid, index, unit))
+            units
+                .filter(|(_, unit)| *unit != UnitState::Waiting)
+                .map(|(index, unit)| (c.uuid, index, unit))
         });
-        self.database.update_all(UNITS, started.map(|(uuid, index, unit)| Ok(self.unit(uuid, index, unit)))).await?;
+        self.database
+            .update_all(
+                UNITS,
+                started.map(|(uuid, index, unit)| Ok(self.unit(uuid, index, unit))),
+            )
+            .await?;
         let maps = self.save_maps(&state.collections).await?;
         let collections = state.collections.iter().map(|c| self.collection(c, &maps));
-        self.database.update_all(COLLECTIONS_OF_PAIR, collections).await?;
+        self.database
+            .update_all(COLLECTIONS_OF_PAIR, collections)
+            .await?;
         // Those of an earlier plan only now: at no moment is something on the
         // target that no stored collection tells of.
         self.forget_all_but(&state.collections).await?;
@@ -98,7 +123,10 @@ impl PairStore {
             },
             "$setOnInsert": {"incarnation": 0_i64, "beat": 0_i64},
         };
-        self.database.update_all(PAIRS, [Ok(statement(self.me(), whole, true))]).await.map(drop)
+        self.database
+            .update_all(PAIRS, [Ok(statement(self.me(), whole, true))])
+            .await
+            .map(drop)
     }
 
     /// None if no whole plan of this run is stored.
@@ -109,13 +137,19 @@ impl PairStore {
         let pairs = self.database.find(PAIRS, self.me()).await?;
         // One of a newer format is refused even if it knows no `whole`.
         let is_whole = |raw: &&RawDocumentBuf| {
-            raw.get_bool("whole").unwrap_or(false) || raw.get_i32("format").is_ok_and(|format| FORMAT < format)
+            raw.get_bool("whole").unwrap_or(false)
+                || raw.get_i32("format").is_ok_and(|format| FORMAT < format)
         };
-        let Some(raw) = pairs.first().filter(is_whole) else { return Ok(None) };
+        let Some(raw) = pairs.first().filter(is_whole) else {
+            return Ok(None);
+        };
         let mut state = documents::pair(self.pair, raw)?;
         let stored = self.stored().await?;
         state.collections = self.with_maps(&stored).await?;
-        let units = self.database.find(UNITS, rawdoc! {"run": self.run.as_str()}).await?;
+        let units = self
+            .database
+            .find(UNITS, rawdoc! {"run": self.run.as_str()})
+            .await?;
         self.place(&mut state, &units)?;
         Ok(Some(state))
     }
@@ -123,11 +157,17 @@ impl PairStore {
     /// Every collection stored for this run, of a whole plan or not. Units are left out
     /// (all waiting), and so are chunk maps that are apart.
     pub async fn collections(&self) -> Result<Vec<CollectionState>> {
-        self.stored().await?.iter().map(|raw| documents::collection(raw)).collect()
+        self.stored()
+            .await?
+            .iter()
+            .map(|raw| documents::collection(raw))
+            .collect()
     }
 
     async fn stored(&self) -> Result<Vec<RawDocumentBuf>> {
-        self.database.find(COLLECTIONS_OF_PAIR, rawdoc! {"run": self.run.as_str()}).await
+        self.database
+            .find(COLLECTIONS_OF_PAIR, rawdoc! {"run": self.run.as_str()})
+            .await
     }
 
     /// Puts units into their collections. One without a collection is left from
@@ -137,10 +177,16 @@ impl PairStore {
             state.collections.iter_mut().map(|c| (c.uuid, c)).collect();
         for raw in units {
             let (uuid, index, unit) = documents::unit(raw)?;
-            let Some(collection) = by_uuid.get_mut(&uuid) else { continue };
+            let Some(collection) = by_uuid.get_mut(&uuid) else {
+                continue;
+            };
             let ns = &collection.ns;
-            let unknown =
-                || Error::internal(format!("the stored state of pair {} has no unit {index} of {ns}", self.pair));
+            let unknown = || {
+                Error::internal(format!(
+                    "the stored state of pair {} has no unit {index} of {ns}",
+                    self.pair
+                ))
+            };
             *collection.units.get_mut(index).ok_or_else(unknown)? = unit;
         }
         Ok(())
@@ -156,7 +202,10 @@ impl PairStore {
             "findAndModify": PAIRS, "query": self.me(), "update": {"$inc": {"incarnation": 1_i64}}, "new": true,
         };
         let reply = self.database.run(command).await?;
-        let number = reply.get_document("value").ok().and_then(|value| value.get_i64("incarnation").ok());
+        let number = reply
+            .get_document("value")
+            .ok()
+            .and_then(|value| value.get_i64("incarnation").ok());
         let number = number.ok_or_else(|| self.gone(Kind::Refused))?;
         self.incarnation.store(number, SeqCst);
         // `findAndModify` tells no term. Nothing is written before this answer,
@@ -172,7 +221,11 @@ impl PairStore {
     pub fn admission(&self) -> Admission {
         let filter = self.me_now();
         let find = rawdoc! {"find": PAIRS, "filter": filter, "limit": 1, "singleBatch": true};
-        Admission { database: DATABASE, find, refused: self.gone(Kind::Transient) }
+        Admission {
+            database: DATABASE,
+            find,
+            refused: self.gone(Kind::Transient),
+        }
     }
 
     /// A unit turns from waiting to copying. Must have returned before anything
@@ -180,7 +233,11 @@ impl PairStore {
     pub async fn start_unit(&self, uuid: Uuid, unit: usize, fence: Position) -> Result<i64> {
         let set = rawdoc! {"format": FORMAT, "fence": documents::position_document(fence)};
         let update = rawdoc! {"$set": set, "$setOnInsert": {"settled": false}};
-        self.update(UNITS, [Ok(statement(self.unit_key(uuid, unit), update, true))]).await
+        self.update(
+            UNITS,
+            [Ok(statement(self.unit_key(uuid, unit), update, true))],
+        )
+        .await
     }
 
     /// Records what is proven; None only beats. Either way the pair's document
@@ -189,11 +246,16 @@ impl PairStore {
     /// # Errors
     /// `Transient` if another incarnation began meanwhile.
     pub async fn checkpoint(&self, recorded: Option<&Recorded>) -> Result<i64> {
-        let Some(recorded) = recorded else { return self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await };
+        let Some(recorded) = recorded else {
+            return self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await;
+        };
         failpoint::hit("checkpoint-before");
         // IMPORTANT: before the units they were seen in: those are not scanned again.
-        let seen: Vec<_> =
-            recorded.duplicate_names.iter().map(|uuid| (*uuid, rawdoc! {"$set": {"duplicate_names": true}})).collect();
+        let seen: Vec<_> = recorded
+            .duplicate_names
+            .iter()
+            .map(|uuid| (*uuid, rawdoc! {"$set": {"duplicate_names": true}}))
+            .collect();
         if !seen.is_empty() {
             self.change(&seen).await?;
         }
@@ -201,8 +263,9 @@ impl PairStore {
         // they could no longer be scanned with these.
         let set = rawdoc! {"$set": {"format": FORMAT, "settled": true}};
         let settled = recorded.settled.iter();
-        let settled: Vec<_> =
-            settled.map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), set.clone(), true))).collect();
+        let settled: Vec<_> = settled
+            .map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), set.clone(), true)))
+            .collect();
         self.database.update_all(UNITS, settled).await?;
         failpoint::hit("checkpoint-settled");
         // `$max`: a late duplicate of an earlier checkpoint changes nothing. Of `applied`
@@ -219,49 +282,74 @@ impl PairStore {
     /// what they were, so what an older one had applied beyond counts no more.
     pub async fn go_on_at(&self, mark: Mark) -> Result<i64> {
         let at = documents::mark_document(mark);
-        self.touch(rawdoc! {"$set": {"format": FORMAT, "applied": at.clone()}, "$max": {"resume": at}}).await
+        self.touch(
+            rawdoc! {"$set": {"format": FORMAT, "applied": at.clone()}, "$max": {"resume": at}},
+        )
+        .await
     }
 
     /// The pair begins anew: everything it holds waits for its scan.
     pub async fn begin_anew(&self, start: Mark, catalog_position: Position) -> Result<i64> {
-        let (at, catalog) = (documents::mark_document(start), documents::position_document(catalog_position));
-        let set = rawdoc! {"format": FORMAT, "resume": at.clone(), "applied": at, "catalog": catalog};
+        let (at, catalog) = (
+            documents::mark_document(start),
+            documents::position_document(catalog_position),
+        );
+        let set =
+            rawdoc! {"format": FORMAT, "resume": at.clone(), "applied": at, "catalog": catalog};
         self.touch(rawdoc! {"$set": set}).await
     }
 
     /// Stores one more collection, or one in place of what was known of it.
     pub async fn add(&self, collection: &CollectionState) -> Result<i64> {
         let units = collection.units.iter().enumerate();
-        let units: Vec<_> = units.map(|(index, unit)| Ok(self.unit(collection.uuid, index, *unit))).collect();
+        let units: Vec<_> = units
+            .map(|(index, unit)| Ok(self.unit(collection.uuid, index, *unit)))
+            .collect();
         self.database.update_all(UNITS, units).await?;
         let maps = self.save_maps(std::slice::from_ref(collection)).await?;
-        self.update(COLLECTIONS_OF_PAIR, [self.collection(collection, &maps)]).await
+        self.update(COLLECTIONS_OF_PAIR, [self.collection(collection, &maps)])
+            .await
     }
 
     /// The collection is dropped on both sides. Nothing, where it is forgotten by now: a
     /// pair that was told of its end before it met it may come to it later.
     pub async fn kill(&self, uuid: Uuid) -> Result<i64> {
-        self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &rawdoc! {"$set": {"dead": true}})]).await
+        self.update(
+            COLLECTIONS_OF_PAIR,
+            [self.change_of(uuid, &rawdoc! {"$set": {"dead": true}})],
+        )
+        .await
     }
 
     /// The documents of these collections are about to be deleted on the target
     /// (`true`), or they are gone (`false`).
     pub async fn mark_wiping(&self, uuids: &[Uuid], wiping: bool) -> Result<i64> {
-        let updates: Vec<_> = uuids.iter().map(|uuid| (*uuid, rawdoc! {"$set": {"wiping": wiping}})).collect();
+        let updates: Vec<_> = uuids
+            .iter()
+            .map(|uuid| (*uuid, rawdoc! {"$set": {"wiping": wiping}}))
+            .collect();
         self.change(&updates).await
     }
 
     /// The ranges of these units are about to be deleted on the target.
     pub async fn mark_units_wiping(&self, units: &[(Uuid, usize)]) -> Result<()> {
         let mark = rawdoc! {"$set": {"format": FORMAT, "wiping": true}};
-        let units = units.iter().map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), mark.clone(), false)));
+        let units = units
+            .iter()
+            .map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), mark.clone(), false)));
         self.database.update_all(UNITS, units).await.map(drop)
     }
 
     /// Those marked so and not forgotten yet.
     pub async fn wiping_units(&self) -> Result<Vec<(Uuid, usize)>> {
-        let found = self.database.find(UNITS, rawdoc! {"run": self.run.as_str(), "wiping": true}).await?;
-        found.iter().map(|raw| documents::unit(raw).map(|(uuid, unit, _)| (uuid, unit))).collect()
+        let found = self
+            .database
+            .find(UNITS, rawdoc! {"run": self.run.as_str(), "wiping": true})
+            .await?;
+        found
+            .iter()
+            .map(|raw| documents::unit(raw).map(|(uuid, unit, _)| (uuid, unit)))
+            .collect()
     }
 
     /// Units become waiting again. The same care as with `clear_units`.
@@ -269,7 +357,9 @@ impl PairStore {
         for batch in units.chunks(DELETED_AT_ONCE) {
             let one = |(uuid, unit): &(Uuid, usize)| rawdoc! {"q": self.unit_key(*uuid, *unit), "limit": 1};
             let units = RawArrayBuf::from_iter(batch.iter().map(one));
-            self.database.write(rawdoc! {"delete": UNITS, "deletes": units}).await?;
+            self.database
+                .write(rawdoc! {"delete": UNITS, "deletes": units})
+                .await?;
         }
         Ok(())
     }
@@ -283,12 +373,17 @@ impl PairStore {
         let run = self.run.as_str();
         let Some(uuids) = only else {
             let all = rawdoc! {"q": {"run": run}, "limit": 0, "hint": {"_id": 1}};
-            return Ok(self.database.write(rawdoc! {"delete": UNITS, "deletes": [all]}).await?.term);
+            return Ok(self
+                .database
+                .write(rawdoc! {"delete": UNITS, "deletes": [all]})
+                .await?
+                .term);
         };
         let mut term = None;
         for batch in uuids.chunks(DELETED_AT_ONCE) {
             let deletes = batch.iter().map(|uuid| {
-                let bound = |unit: RawBson| rawdoc! {"uuid": documents::uuid_value(*uuid), "unit": unit};
+                let bound =
+                    |unit: RawBson| rawdoc! {"uuid": documents::uuid_value(*uuid), "unit": unit};
                 let ids = rawdoc! {"$gte": bound(RawBson::MinKey), "$lte": bound(RawBson::MaxKey)};
                 rawdoc! {"q": {"_id": ids, "run": run}, "limit": 0}
             });
@@ -328,18 +423,29 @@ impl PairStore {
     }
 
     fn unit(&self, uuid: Uuid, index: usize, state: UnitState) -> RawDocumentBuf {
-        statement(self.unit_key(uuid, index), rawdoc! {"$set": documents::unit_fields(state)}, true)
+        statement(
+            self.unit_key(uuid, index),
+            rawdoc! {"$set": documents::unit_fields(state)},
+            true,
+        )
     }
 
     fn collection(&self, collection: &CollectionState, maps: &Maps) -> Result<RawDocumentBuf> {
         let key = rawdoc! {"_id": documents::uuid_value(collection.uuid), "run": self.run.as_str()};
         let apart = maps.get(&collection.uuid).copied();
-        Ok(statement(key, documents::collection_document(&self.run, collection, apart)?, true))
+        Ok(statement(
+            key,
+            documents::collection_document(&self.run, collection, apart)?,
+            true,
+        ))
     }
 
     /// Changes the pair's document, if this incarnation is the newest.
     async fn touch(&self, update: RawDocumentBuf) -> Result<i64> {
-        let written = self.database.update_all(PAIRS, [Ok(statement(self.me_now(), update, false))]).await?;
+        let written = self
+            .database
+            .update_all(PAIRS, [Ok(statement(self.me_now(), update, false))])
+            .await?;
         match written {
             Some(written) if 0 < written.count => Ok(written.term),
             _ => Err(self.gone(Kind::Transient)),
@@ -349,8 +455,15 @@ impl PairStore {
     /// # Errors
     /// `Internal` if one of them is not stored.
     async fn change(&self, updates: &[(Uuid, RawDocumentBuf)]) -> Result<i64> {
-        let statements: Vec<_> = updates.iter().map(|(uuid, update)| self.change_of(*uuid, update)).collect();
-        match self.database.update_all(COLLECTIONS_OF_PAIR, statements).await? {
+        let statements: Vec<_> = updates
+            .iter()
+            .map(|(uuid, update)| self.change_of(*uuid, update))
+            .collect();
+        match self
+            .database
+            .update_all(COLLECTIONS_OF_PAIR, statements)
+            .await?
+        {
             None => self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await,
             Some(written) if written.count == updates.len() as i64 => Ok(written.term),
             Some(_) => Err(Error::internal(format!(
@@ -371,7 +484,9 @@ impl PairStore {
         statements: impl IntoIterator<Item = Result<RawDocumentBuf>>,
     ) -> Result<i64> {
         let written = self.database.update_all(collection, statements).await?;
-        written.map(|w| w.term).ok_or_else(|| Error::internal("a state update without a statement"))
+        written
+            .map(|w| w.term)
+            .ok_or_else(|| Error::internal("a state update without a statement"))
     }
 
     fn gone(&self, kind: Kind) -> Error {
@@ -379,7 +494,8 @@ impl PairStore {
             "the state of pair {} on target shard {} was taken over by another process or removed",
             self.pair, self.database.shard
         );
-        Error::new(kind, found).remedy("let one process work on this target; run `shardlift migrate` again to go on")
+        Error::new(kind, found)
+            .remedy("let one process work on this target; run `shardlift migrate` again to go on")
     }
 }
 

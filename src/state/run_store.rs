@@ -28,12 +28,16 @@ pub struct RunStore {
 impl RunStore {
     /// `shard` is always the target's first one by id.
     pub fn new(shard: &Shard) -> Self {
-        RunStore { database: StateDatabase::new(shard) }
+        RunStore {
+            database: StateDatabase::new(shard),
+        }
     }
 
     /// The same, which waits for the target's majority for as long.
     pub fn waiting(self, patience: Duration) -> Self {
-        RunStore { database: self.database.waiting(patience) }
+        RunStore {
+            database: self.database.waiting(patience),
+        }
     }
 
     /// None if no run is recorded on this target.
@@ -68,12 +72,18 @@ impl RunStore {
     pub async fn set_stage(&self, stage: Stage) -> Result<()> {
         let earlier = rawdoc! {"_id": RUN, "stage": {"$in": documents::stages_up_to(stage)}};
         let set = rawdoc! {"$set": {"stage": documents::stage_name(stage)}};
-        let written = self.database.update_all(RUN, [Ok(statement(earlier, set, false))]).await?;
+        let written = self
+            .database
+            .update_all(RUN, [Ok(statement(earlier, set, false))])
+            .await?;
         if written.is_some_and(|w| 0 < w.count) {
             return Ok(());
         }
         let found = match self.load().await? {
-            Some(state) => format!("the recorded run is {} already", documents::stage_name(state.stage)),
+            Some(state) => format!(
+                "the recorded run is {} already",
+                documents::stage_name(state.stage)
+            ),
             None => "no run is recorded on this target any more".to_owned(),
         };
         let name = documents::stage_name(stage);
@@ -84,15 +94,23 @@ impl RunStore {
     /// Adds zones that target shards are about to be put into: (shard, zone). May be
     /// repeated.
     pub async fn add_zones(&self, zones: &[(String, String)]) -> Result<()> {
-        let zones = RawArrayBuf::from_iter(zones.iter().map(|(shard, zone)| documents::zone_document(shard, zone)));
+        let zones = RawArrayBuf::from_iter(
+            zones
+                .iter()
+                .map(|(shard, zone)| documents::zone_document(shard, zone)),
+        );
         let add = rawdoc! {"$addToSet": {"zones": {"$each": zones}}};
-        self.database.update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, add, false))]).await.map(drop)
+        self.database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, add, false))])
+            .await
+            .map(drop)
     }
 
     /// Those added; none in what an older release recorded.
     pub async fn load_zones(&self) -> Result<Vec<(String, String)>> {
         let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
-        run.first().map_or(Ok(Vec::new()), |raw| documents::zones(raw))
+        run.first()
+            .map_or(Ok(Vec::new()), |raw| documents::zones(raw))
     }
 
     /// Notes that a collection of this name is about to be made on the target. May be
@@ -106,18 +124,27 @@ impl RunStore {
     /// It is dropped again. May be repeated.
     pub async fn forget_making(&self, ns: &Namespace) -> Result<()> {
         let name = rawdoc! {"q": {"_id": documents::making_id(ns)}, "limit": 1};
-        self.database.write(rawdoc! {"delete": MAKING, "deletes": [name]}).await?;
+        self.database
+            .write(rawdoc! {"delete": MAKING, "deletes": [name]})
+            .await?;
         // Where an earlier release noted it.
         let pull = rawdoc! {"$pull": {"making": documents::making_id(ns)}};
-        self.database.update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, pull, false))]).await.map(drop)
+        self.database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, pull, false))])
+            .await
+            .map(drop)
     }
 
     /// Names of the collections that were about to be made while the run was on; none in
     /// what an older release recorded.
     pub async fn load_making(&self) -> Result<Vec<Namespace>> {
-        let (run, found) =
-            tokio::try_join!(self.database.find(RUN, rawdoc! {"_id": RUN}), self.database.find(MAKING, rawdoc! {}))?;
-        let mut making = run.first().map_or(Ok(Vec::new()), |raw| documents::making_in_run(raw))?;
+        let (run, found) = tokio::try_join!(
+            self.database.find(RUN, rawdoc! {"_id": RUN}),
+            self.database.find(MAKING, rawdoc! {})
+        )?;
+        let mut making = run
+            .first()
+            .map_or(Ok(Vec::new()), |raw| documents::making_in_run(raw))?;
         for raw in &found {
             making.push(documents::making(raw)?);
         }
@@ -129,26 +156,47 @@ impl RunStore {
         let set = ObjectId::new();
         let statements = held_back.iter().enumerate().map(|(number, held_back)| {
             let id = rawdoc! {"_id": {"set": set, "number": number as i64}};
-            Ok(statement(id, documents::held_back_document(set, number, held_back), true))
+            Ok(statement(
+                id,
+                documents::held_back_document(set, number, held_back),
+                true,
+            ))
         });
         self.database.update_all(EXPIRIES, statements).await?;
         // IMPORTANT: after they are all there; until then the old set counts.
         let written = self
             .database
-            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, rawdoc! {"$set": {"expiries": set}}, false))])
+            .update_all(
+                RUN,
+                [Ok(statement(
+                    rawdoc! {"_id": RUN},
+                    rawdoc! {"$set": {"expiries": set}},
+                    false,
+                ))],
+            )
             .await?;
         match written {
             Some(written) if 0 < written.count => Ok(()),
-            _ => Err(Error::new(Kind::Refused, "no run is recorded on this target any more")
-                .remedy("look for who removed `__shardlift` from the target")),
+            _ => Err(
+                Error::new(Kind::Refused, "no run is recorded on this target any more")
+                    .remedy("look for who removed `__shardlift` from the target"),
+            ),
         }
     }
 
     /// Those saved last, in that order; empty if there are none.
     pub async fn load_held_back(&self) -> Result<Vec<HeldBack>> {
         let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
-        let Some(set) = run.first().and_then(|raw| raw.get_object_id("expiries").ok()) else { return Ok(Vec::new()) };
-        let found = self.database.find(EXPIRIES, rawdoc! {"_id.set": set}).await?;
+        let Some(set) = run
+            .first()
+            .and_then(|raw| raw.get_object_id("expiries").ok())
+        else {
+            return Ok(Vec::new());
+        };
+        let found = self
+            .database
+            .find(EXPIRIES, rawdoc! {"_id.set": set})
+            .await?;
         found.iter().map(|raw| documents::held_back(raw)).collect()
     }
 

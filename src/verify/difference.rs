@@ -18,8 +18,12 @@ pub fn between(source: &[u8], target: &[u8]) -> String {
 /// The first difference of two documents, or arrays, at `path`; None if there is none that
 /// can be named.
 fn in_document(path: &str, source: &[u8], target: &[u8]) -> Option<String> {
-    let (ours, theirs): (Vec<_>, Vec<_>) = (elements_of(source).collect(), elements_of(target).collect());
-    let mut left: HashMap<&[u8], Element<'_>> = theirs.iter().map(|element| (element.name, *element)).collect();
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        (elements_of(source).collect(), elements_of(target).collect());
+    let mut left: HashMap<&[u8], Element<'_>> = theirs
+        .iter()
+        .map(|element| (element.name, *element))
+        .collect();
     if left.len() < theirs.len() {
         // A name that occurs twice: which is which cannot be told.
         return None;
@@ -32,11 +36,17 @@ fn in_document(path: &str, source: &[u8], target: &[u8]) -> Option<String> {
             Some(_) => {}
         }
     }
-    let extra = theirs.iter().find(|element| left.contains_key(element.name));
+    let extra = theirs
+        .iter()
+        .find(|element| left.contains_key(element.name));
     if let Some(extra) = extra {
-        return Some(format!("has field `{}` on the target only", joined(path, extra.name)));
+        return Some(format!(
+            "has field `{}` on the target only",
+            joined(path, extra.name)
+        ));
     }
-    let names = |elements: &[Element<'_>]| elements.iter().map(|e| e.name.to_vec()).collect::<Vec<_>>();
+    let names =
+        |elements: &[Element<'_>]| elements.iter().map(|e| e.name.to_vec()).collect::<Vec<_>>();
     (names(&ours) != names(&theirs)).then(|| match path {
         "" => "has its fields in another order on the target".to_owned(),
         path => format!("has the fields of `{path}` in another order on the target"),
@@ -46,7 +56,9 @@ fn in_document(path: &str, source: &[u8], target: &[u8]) -> Option<String> {
 fn in_value(at: &str, source: &Element<'_>, target: &Element<'_>) -> String {
     if source.kind != target.kind {
         let (ours, theirs) = (kind_name(source.kind), kind_name(target.kind));
-        return format!("has another type in field `{at}`: {ours} on the source, {theirs} on the target");
+        return format!(
+            "has another type in field `{at}`: {ours} on the source, {theirs} on the target"
+        );
     }
     let nested = match source.kind {
         kind::DOCUMENT | kind::ARRAY => in_document(at, source.value, target.value),
@@ -57,7 +69,11 @@ fn in_value(at: &str, source: &Element<'_>, target: &Element<'_>) -> String {
 
 fn joined(path: &str, name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
-    if path.is_empty() { name.into_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.into_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 fn kind_name(kind: u8) -> &'static str {
@@ -94,9 +110,21 @@ mod tests {
     #[test]
     fn the_first_difference_is_named_by_path_and_kind() {
         let rows = [
-            (rawdoc! {"_id": 1, "a": 1}, rawdoc! {"_id": 1}, "lacks field `a` on the target"),
-            (rawdoc! {"_id": 1}, rawdoc! {"_id": 1, "a": 1}, "has field `a` on the target only"),
-            (rawdoc! {"_id": 1, "a": 1}, rawdoc! {"_id": 1, "a": 2}, "has another value in field `a`"),
+            (
+                rawdoc! {"_id": 1, "a": 1},
+                rawdoc! {"_id": 1},
+                "lacks field `a` on the target",
+            ),
+            (
+                rawdoc! {"_id": 1},
+                rawdoc! {"_id": 1, "a": 1},
+                "has field `a` on the target only",
+            ),
+            (
+                rawdoc! {"_id": 1, "a": 1},
+                rawdoc! {"_id": 1, "a": 2},
+                "has another value in field `a`",
+            ),
             (
                 rawdoc! {"_id": 1, "a": {"b": [1, {"c": 1}]}},
                 rawdoc! {"_id": 1, "a": {"b": [1, {"c": 1_i64}]}},
@@ -112,7 +140,11 @@ mod tests {
                 rawdoc! {"_id": 1, "x": {"b": 2, "a": 1}},
                 "has the fields of `x` in another order on the target",
             ),
-            (rawdoc! {"_id": 1, "a": [1]}, rawdoc! {"_id": 1, "a": [1, 2]}, "has field `a.1` on the target only"),
+            (
+                rawdoc! {"_id": 1, "a": [1]},
+                rawdoc! {"_id": 1, "a": [1, 2]},
+                "has field `a.1` on the target only",
+            ),
         ];
         for (source, target, expect) in rows {
             assert_eq!(between(source.as_bytes(), target.as_bytes()), expect);

@@ -62,7 +62,13 @@ mod tests {
     #[test]
     fn a_byte_a_document_or_a_doubled_one_shows() {
         let one = of(&["aa", "bb"]);
-        for other in [of(&["aa", "bc"]), of(&["aa"]), of(&["aa", "bb", "bb"]), of(&["a", "abb"]), of(&[])] {
+        for other in [
+            of(&["aa", "bc"]),
+            of(&["aa"]),
+            of(&["aa", "bb", "bb"]),
+            of(&["a", "abb"]),
+            of(&[]),
+        ] {
             assert!(!one.same_documents(&other));
         }
     }

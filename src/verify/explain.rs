@@ -53,13 +53,21 @@ pub async fn explain(part: &Part, range: &Range) -> Result<Explained> {
 /// Both sides come in `_id` order.
 async fn merge(part: &Part, range: &Range) -> Result<Explained> {
     let mut found = Explained::default();
-    let differ = |a: &RawDocument, b: &RawDocument| part.depth == Depth::Digests && a.as_bytes() != b.as_bytes();
+    let differ = |a: &RawDocument, b: &RawDocument| {
+        part.depth == Depth::Digests && a.as_bytes() != b.as_bytes()
+    };
     walk::side_by_side(part, range, |met| {
         match met {
             Met::Source(document) => found.found(|| sentence(part, document, MISSING)),
             Met::Target(document) => found.found(|| sentence(part, document, EXTRA)),
             Met::Both(ours, theirs) if differ(ours, theirs) => {
-                found.found(|| sentence(part, ours, &difference::between(ours.as_bytes(), theirs.as_bytes())));
+                found.found(|| {
+                    sentence(
+                        part,
+                        ours,
+                        &difference::between(ours.as_bytes(), theirs.as_bytes()),
+                    )
+                });
             }
             Met::Both(..) => {}
         }

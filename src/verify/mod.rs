@@ -133,20 +133,30 @@ pub async fn run(job: &Job<'_>) -> Result<Report> {
 /// Those of `run`.
 pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
     let parts = part::list(job).await?;
-    let mut progress = Progress { report: Report { equal: true, ..Report::default() }, running: JoinSet::new() };
+    let mut progress = Progress {
+        report: Report {
+            equal: true,
+            ..Report::default()
+        },
+        running: JoinSet::new(),
+    };
     progress.report.collections = part::collection_count(job.catalog);
     let concurrency = job.concurrency.max(1);
     let parts = parts.into_iter().map(|part| {
         let ahead = part.uuid.and_then(|uuid| known.remove(&(part.shard, uuid)));
         (part, ahead)
     });
-    let mut planned = stream::iter(parts).map(|(part, ahead)| plan(part, ahead)).buffered(concurrency);
+    let mut planned = stream::iter(parts)
+        .map(|(part, ahead)| plan(part, ahead))
+        .buffered(concurrency);
     while let Some(planned) = planned.next().await {
         let (part, ahead) = planned?;
         progress.know(&ahead);
         for ids in recheck::chunks(&ahead.touched) {
             progress.make_room(concurrency).await?;
-            progress.running.spawn(range::recheck(part.clone(), ids.to_vec()));
+            progress
+                .running
+                .spawn(range::recheck(part.clone(), ids.to_vec()));
         }
         for range in ahead.open {
             progress.make_room(concurrency).await?;
@@ -164,7 +174,10 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
 async fn plan(part: Part, ahead: Option<Ahead>) -> Result<(Arc<Part>, Ahead)> {
     let ahead = match ahead {
         Some(ahead) => ahead,
-        None => Ahead { open: plan::ranges(&part).await?, ..Ahead::default() },
+        None => Ahead {
+            open: plan::ranges(&part).await?,
+            ..Ahead::default()
+        },
     };
     Ok((Arc::new(part), ahead))
 }
@@ -181,7 +194,9 @@ impl Progress {
         while limit <= self.running.len() {
             match self.running.join_next().await {
                 Some(Ok(outcome)) => self.add(outcome?),
-                Some(Err(e)) => return Err(Error::internal(format!("comparing a range failed: {e}"))),
+                Some(Err(e)) => {
+                    return Err(Error::internal(format!("comparing a range failed: {e}")));
+                }
                 None => return Ok(()),
             }
         }
@@ -201,11 +216,18 @@ impl Progress {
         report.documents_rechecked += outcome.rechecked;
         report.equal &= outcome.differences.is_empty();
         // One that was touched may lie in a range that is compared whole.
-        let new: Vec<String> = outcome.differences.into_iter().filter(|d| !report.differences.contains(d)).collect();
+        let new: Vec<String> = outcome
+            .differences
+            .into_iter()
+            .filter(|d| !report.differences.contains(d))
+            .collect();
         report.differences.extend(new);
         report.differences.truncate(DIFFERENCES_MAX);
-        let Some(differing) = outcome.differing else { return };
-        let same = |known: &&mut Differing| known.shard == differing.shard && known.ns == differing.ns;
+        let Some(differing) = outcome.differing else {
+            return;
+        };
+        let same =
+            |known: &&mut Differing| known.shard == differing.shard && known.ns == differing.ns;
         match report.differing.iter_mut().find(same) {
             Some(known) => known.documents += differing.documents,
             None => report.differing.push(differing),

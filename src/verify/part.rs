@@ -72,7 +72,11 @@ impl Counted {
 
 /// Collections that are compared.
 pub fn collection_count(catalog: &Catalog) -> u64 {
-    catalog.collections.iter().filter(|c| c.kind == CollectionKind::Plain).count() as u64
+    catalog
+        .collections
+        .iter()
+        .filter(|c| c.kind == CollectionKind::Plain)
+        .count() as u64
 }
 
 /// Every plain collection on every pair. Where a collection does not live on a
@@ -80,7 +84,12 @@ pub fn collection_count(catalog: &Catalog) -> u64 {
 pub async fn list(job: &Job<'_>) -> Result<Vec<Part>> {
     let readers = Readers::open(job.source, job.target, job.pairs, job.concurrency).await?;
     let mut parts = Vec::new();
-    for collection in job.catalog.collections.iter().filter(|c| c.kind == CollectionKind::Plain) {
+    for collection in job
+        .catalog
+        .collections
+        .iter()
+        .filter(|c| c.kind == CollectionKind::Plain)
+    {
         parts.extend(readers.parts(collection, job.depth)?);
     }
     Ok(parts)
@@ -94,13 +103,26 @@ pub struct Readers {
 impl Readers {
     /// What they read includes all that was acknowledged until now. Each side of each
     /// of `concurrency` ranges has a connection.
-    pub async fn open(source: &Deployment, target: &Deployment, pairs: &[usize], concurrency: usize) -> Result<Self> {
-        let (sources, targets) = tokio::try_join!(readers(source, concurrency), readers(target, concurrency))?;
+    pub async fn open(
+        source: &Deployment,
+        target: &Deployment,
+        pairs: &[usize],
+        concurrency: usize,
+    ) -> Result<Self> {
+        let (sources, targets) =
+            tokio::try_join!(readers(source, concurrency), readers(target, concurrency))?;
         let paired = sources.into_iter().enumerate().map(|(shard, reader)| {
-            let target = pairs.get(shard).and_then(|&target| targets.get(target)).cloned();
-            Some(reader).zip(target).ok_or_else(|| Error::internal(format!("source shard {shard} has no pair")))
+            let target = pairs
+                .get(shard)
+                .and_then(|&target| targets.get(target))
+                .cloned();
+            Some(reader)
+                .zip(target)
+                .ok_or_else(|| Error::internal(format!("source shard {shard} has no pair")))
         });
-        Ok(Readers { pairs: paired.collect::<Result<_>>()? })
+        Ok(Readers {
+            pairs: paired.collect::<Result<_>>()?,
+        })
     }
 
     /// A collection on every pair.
@@ -110,7 +132,10 @@ impl Readers {
                 shard,
                 uuid: collection.uuid,
                 ns: collection.ns.clone(),
-                source: Reader { counted: counted(collection, shard)?, ..source.clone() },
+                source: Reader {
+                    counted: counted(collection, shard)?,
+                    ..source.clone()
+                },
                 target: target.clone(),
                 order: order(collection),
                 depth,
@@ -122,15 +147,30 @@ impl Readers {
 
 /// What counts of a collection on a source shard.
 fn counted(collection: &Collection, shard: usize) -> Result<Counted> {
-    let Some(sharded) = collection.sharded.as_ref().filter(|_| collection.lives_on(shard)) else {
-        return Ok(if collection.lives_on(shard) { Counted::All } else { Counted::Nothing });
+    let Some(sharded) = collection
+        .sharded
+        .as_ref()
+        .filter(|_| collection.lives_on(shard))
+    else {
+        return Ok(if collection.lives_on(shard) {
+            Counted::All
+        } else {
+            Counted::Nothing
+        });
     };
     let ownership = Ownership::of(sharded, shard)?;
-    Ok(if ownership.owns_all() { Counted::All } else { Counted::Owned(Box::new(ownership)) })
+    Ok(if ownership.owns_all() {
+        Counted::All
+    } else {
+        Counted::Owned(Box::new(ownership))
+    })
 }
 
 fn order(collection: &Collection) -> Order {
-    let clustered = collection.options.get("clusteredIndex").is_ok_and(|c| c.is_some());
+    let clustered = collection
+        .options
+        .get("clusteredIndex")
+        .is_ok_and(|c| c.is_some());
     match collection {
         c if c.is_capped() => Order::Natural,
         c if c.has_collation() || clustered => Order::Stored,
@@ -143,7 +183,12 @@ async fn readers(deployment: &Deployment, concurrency: usize) -> Result<Vec<Read
     for shard in &deployment.shards {
         let client = shard.data_client(APP_NAME, concurrency as u32 + 2)?;
         let after = newest(&client).await?;
-        readers.push(Reader { shard: shard.clone(), client, after, counted: Counted::All });
+        readers.push(Reader {
+            shard: shard.clone(),
+            client,
+            after,
+            counted: Counted::All,
+        });
     }
     Ok(readers)
 }
@@ -151,6 +196,9 @@ async fn readers(deployment: &Deployment, concurrency: usize) -> Result<Vec<Read
 /// The newest operation a shard's primary has acknowledged. Majority reads wait
 /// for it, so that `w: 1` writes made just before are seen.
 pub async fn newest(client: &Client) -> Result<Option<Timestamp>> {
-    let reply = client.database("admin").run_command(doc! {"ping": 1}).await?;
+    let reply = client
+        .database("admin")
+        .run_command(doc! {"ping": 1})
+        .await?;
     Ok(reply.get_timestamp("operationTime").ok())
 }

@@ -34,16 +34,19 @@ pub async fn ranges(part: &Part) -> Result<Vec<Range>> {
     let batch_documents = read::batch_documents(size.document_bytes_average);
     let count = range_count(&size);
     let bounds = match part.order {
-        Order::Id if 1 < count => {
-            bounds(sample::ids(&part.source.client, &part.ns, sample_count(count, &size)).await?, count)
-        }
+        Order::Id if 1 < count => bounds(
+            sample::ids(&part.source.client, &part.ns, sample_count(count, &size)).await?,
+            count,
+        ),
         _ => Vec::new(),
     };
     Ok(between(bounds, batch_documents))
 }
 
 fn range_count(size: &Estimate) -> u64 {
-    size.bytes.div_ceil(RANGE_BYTES).max(size.document_count.div_ceil(RANGE_DOCUMENTS))
+    size.bytes
+        .div_ceil(RANGE_BYTES)
+        .max(size.document_count.div_ceil(RANGE_DOCUMENTS))
 }
 
 /// How many `_id`s are sampled for so many ranges.
@@ -56,7 +59,9 @@ fn sample_count(ranges: u64, size: &Estimate) -> u64 {
 fn bounds(mut samples: Vec<RawBson>, count: u64) -> Vec<RawBson> {
     samples.sort_by(|a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()));
     let at = |cut: u64| (cut * samples.len() as u64 / count) as usize;
-    let mut bounds: Vec<RawBson> = (1..count).filter_map(|cut| samples.get(at(cut)).cloned()).collect();
+    let mut bounds: Vec<RawBson> = (1..count)
+        .filter_map(|cut| samples.get(at(cut)).cloned())
+        .collect();
     bounds.dedup_by(|a, b| IdKey::of(a.as_raw_bson_ref()) == IdKey::of(b.as_raw_bson_ref()));
     bounds
 }
@@ -73,8 +78,17 @@ fn between(mut bounds: Vec<RawBson>, batch_documents: u32) -> Vec<Range> {
         key
     };
     let ends = bounds.iter().map(|id| Some(key(id))).chain([None]);
-    let starts = [None].into_iter().chain(bounds.iter().map(|id| Some(key(id))));
-    starts.zip(ends).map(|(min, max)| Range { min, max, batch_documents }).collect()
+    let starts = [None]
+        .into_iter()
+        .chain(bounds.iter().map(|id| Some(key(id))));
+    starts
+        .zip(ends)
+        .map(|(min, max)| Range {
+            min,
+            max,
+            batch_documents,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -86,10 +100,19 @@ mod tests {
     fn ranges_meet_and_are_open_at_the_ends() {
         let samples: Vec<_> = (0..100).rev().map(RawBson::Int32).collect();
         let ranges = between(bounds(samples, 4), 100);
-        let ends: Vec<_> = ranges.iter().map(|r| (r.min.clone(), r.max.clone())).collect();
+        let ends: Vec<_> = ranges
+            .iter()
+            .map(|r| (r.min.clone(), r.max.clone()))
+            .collect();
         let key = |v: i32| Some(rawdoc! { "_id": v });
         let end = Some(rawdoc! { "_id": RawBson::MaxKey });
-        let expect = [(None, key(25)), (key(25), key(50)), (key(50), key(75)), (key(75), end.clone()), (end, None)];
+        let expect = [
+            (None, key(25)),
+            (key(25), key(50)),
+            (key(50), key(75)),
+            (key(75), end.clone()),
+            (end, None),
+        ];
         assert_eq!(ends, expect);
         assert!(ranges[4].is_max_key() && !ranges[3].is_max_key());
     }
@@ -103,7 +126,11 @@ mod tests {
 
     #[test]
     fn size_decides_how_many() {
-        let size = |document_count, bytes| Estimate { document_count, bytes, document_bytes_average: 0 };
+        let size = |document_count, bytes| Estimate {
+            document_count,
+            bytes,
+            document_bytes_average: 0,
+        };
         assert_eq!(range_count(&size(1000, RANGE_BYTES * 3)), 3);
         assert_eq!(range_count(&size(RANGE_DOCUMENTS * 5 + 1, 1)), 6);
         assert_eq!(range_count(&size(0, 0)), 0);

@@ -31,7 +31,8 @@ pub struct Range {
 impl Range {
     /// The range of the last of all `_id`s, which no other range reads.
     pub fn is_max_key(&self) -> bool {
-        let is = |min: &RawDocumentBuf| matches!(min.get("_id"), Ok(Some(bson::RawBsonRef::MaxKey)));
+        let is =
+            |min: &RawDocumentBuf| matches!(min.get("_id"), Ok(Some(bson::RawBsonRef::MaxKey)));
         self.max.is_none() && self.min.as_ref().is_some_and(is)
     }
 }
@@ -56,7 +57,11 @@ impl Outcome {
         }
         self.differences = explained.sentences;
         let (shard, ns) = (part.source.shard.id.clone(), part.ns.to_string());
-        self.differing = Some(Differing { shard, ns, documents: explained.documents });
+        self.differing = Some(Differing {
+            shard,
+            ns,
+            documents: explained.documents,
+        });
     }
 }
 
@@ -74,12 +79,18 @@ pub async fn compare(part: Arc<Part>, range: Range) -> Result<Outcome> {
 /// If a side cannot be read.
 pub async fn recheck(part: Arc<Part>, ids: Vec<IdKey>) -> Result<Outcome> {
     let explained = after_faults(&part, || recheck::explained(&part, &ids)).await?;
-    let mut outcome = Outcome { rechecked: ids.len() as u64, ..Outcome::default() };
+    let mut outcome = Outcome {
+        rechecked: ids.len() as u64,
+        ..Outcome::default()
+    };
     outcome.differs(&part, explained);
     Ok(outcome)
 }
 
-async fn after_faults<T, F: Future<Output = Result<T>>>(part: &Part, work: impl Fn() -> F) -> Result<T> {
+async fn after_faults<T, F: Future<Output = Result<T>>>(
+    part: &Part,
+    work: impl Fn() -> F,
+) -> Result<T> {
     let mut attempt = 1;
     loop {
         match work().await {
@@ -94,15 +105,28 @@ async fn after_faults<T, F: Future<Output = Result<T>>>(part: &Part, work: impl 
 }
 
 async fn compare_once(part: &Part, range: &Range) -> Result<Outcome> {
-    let (source, target) = tokio::try_join!(digest(part, &part.source, range), digest(part, &part.target, range))?;
-    let mut outcome = Outcome { documents: source.documents, bytes: source.bytes, ..Outcome::default() };
+    let (source, target) = tokio::try_join!(
+        digest(part, &part.source, range),
+        digest(part, &part.target, range)
+    )?;
+    let mut outcome = Outcome {
+        documents: source.documents,
+        bytes: source.bytes,
+        ..Outcome::default()
+    };
     let order_counts = part.order == Order::Natural && part.depth == Depth::Digests;
-    if if order_counts { source == target } else { source.same_documents(&target) } {
+    if if order_counts {
+        source == target
+    } else {
+        source.same_documents(&target)
+    } {
         return Ok(outcome);
     }
     let mut explained = explain::explain(part, range).await?;
     if explained.sentences.is_empty() {
-        explained.sentences.push(unexplained(part, &source, &target));
+        explained
+            .sentences
+            .push(unexplained(part, &source, &target));
     }
     outcome.differs(part, explained);
     Ok(outcome)
@@ -133,5 +157,7 @@ fn unexplained(part: &Part, source: &Digest, target: &Digest) -> String {
     if part.depth == Depth::Digests && source.same_documents(target) {
         return format!("{ns}: the same documents, but in another natural order");
     }
-    format!("{ns}: {ours} documents on the source and {theirs} on the target, then alike: someone is still writing")
+    format!(
+        "{ns}: {ours} documents on the source and {theirs} on the target, then alike: someone is still writing"
+    )
 }

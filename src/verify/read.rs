@@ -48,8 +48,12 @@ impl Documents {
     ) -> Result<Self> {
         command.append(cstr!("readConcern"), read_concern(reader.after));
         let db = reader.client.database(&ns.db);
-        let run = db.run_raw_cursor_command(command).batch_size(batch_documents);
-        Ok(Documents { cursor: Box::pin(run.batch().await.map_err(lost)?) })
+        let run = db
+            .run_raw_cursor_command(command)
+            .batch_size(batch_documents);
+        Ok(Documents {
+            cursor: Box::pin(run.batch().await.map_err(lost)?),
+        })
     }
 
     /// The next batch; None at the end.
@@ -70,8 +74,12 @@ impl Batch {
     /// The documents of the batch, as they lie in the reply.
     pub fn iter(&self) -> impl Iterator<Item = &RawDocument> {
         let documents = self.reply.doc_slices().ok();
-        let bytes = documents.into_iter().flat_map(|a| elements_of(a.as_bytes()));
-        bytes.filter(|e| e.kind == kind::DOCUMENT).map(|e| locate::raw(e.value))
+        let bytes = documents
+            .into_iter()
+            .flat_map(|a| elements_of(a.as_bytes()));
+        bytes
+            .filter(|e| e.kind == kind::DOCUMENT)
+            .map(|e| locate::raw(e.value))
     }
 }
 
@@ -79,7 +87,14 @@ impl Batch {
 fn lost(e: mongodb::error::Error) -> Error {
     let e = Error::from(e);
     let again = e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code));
-    if again { Error { kind: Kind::Transient, ..e } } else { e }
+    if again {
+        Error {
+            kind: Kind::Transient,
+            ..e
+        }
+    } else {
+        e
+    }
 }
 
 fn read_concern(after: Option<Timestamp>) -> RawDocumentBuf {
@@ -118,9 +133,15 @@ pub fn find(part: &Part, reader: &Reader, range: &Range) -> RawDocumentBuf {
 fn needed(reader: &Reader) -> RawDocumentBuf {
     let mut projection = rawdoc! { "_id": 1 };
     if let Counted::Owned(ownership) = &reader.counted {
-        let fields = ownership.pattern.pattern.iter_elements().filter_map(|e| e.ok());
+        let fields = ownership
+            .pattern
+            .pattern
+            .iter_elements()
+            .filter_map(|e| e.ok());
         let is_id = |name: &str| name == "_id" || name.starts_with("_id.");
-        fields.filter(|e| !is_id(e.key().as_str())).for_each(|e| projection.append(e.key(), 1));
+        fields
+            .filter(|e| !is_id(e.key().as_str()))
+            .for_each(|e| projection.append(e.key(), 1));
     }
     projection
 }

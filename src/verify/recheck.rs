@@ -41,20 +41,29 @@ pub enum How {
 /// # Errors
 /// If a side cannot be read.
 pub async fn different(part: &Part, ids: &[IdKey]) -> Result<Vec<(IdKey, How)>> {
-    let (source, target) = tokio::try_join!(hashes(part, &part.source, ids), hashes(part, &part.target, ids))?;
+    let (source, target) = tokio::try_join!(
+        hashes(part, &part.source, ids),
+        hashes(part, &part.target, ids)
+    )?;
     let how = |id: &IdKey| match (source.get(id), target.get(id)) {
         (Some(_), None) => Some(How::Missing),
         (None, Some(_)) => Some(How::Extra),
         (ours, theirs) if ours != theirs => Some(How::Changed),
         _ => None,
     };
-    Ok(ids.iter().filter_map(|id| Some((id.clone(), how(id)?))).collect())
+    Ok(ids
+        .iter()
+        .filter_map(|id| Some((id.clone(), how(id)?)))
+        .collect())
 }
 
 /// `different`, for a report.
 pub async fn explained(part: &Part, ids: &[IdKey]) -> Result<Explained> {
     let different = different(part, ids).await?;
-    let mut found = Explained { documents: different.len() as u64, ..Explained::default() };
+    let mut found = Explained {
+        documents: different.len() as u64,
+        ..Explained::default()
+    };
     for (id, how) in different.into_iter().take(DIFFERENCES_MAX) {
         let how = match how {
             How::Missing => MISSING.to_owned(),
@@ -68,7 +77,8 @@ pub async fn explained(part: &Part, ids: &[IdKey]) -> Result<Explained> {
 
 /// How a document differs that is on both sides, read once more.
 pub(super) async fn how_changed(part: &Part, id: &IdKey) -> Result<String> {
-    let (source, target) = tokio::try_join!(one(part, &part.source, id), one(part, &part.target, id))?;
+    let (source, target) =
+        tokio::try_join!(one(part, &part.source, id), one(part, &part.target, id))?;
     Ok(match (source, target) {
         (Some(source), Some(target)) if source == target => {
             "differed, and no longer does: someone is still writing".to_owned()

@@ -37,7 +37,9 @@ pub async fn sweep(part: &Part, range: &Range, different_max: usize) -> Result<O
         let (ours, named) = match met {
             Met::Source(document) => (Some(document), Some(document)),
             Met::Target(document) => (None, Some(document)),
-            Met::Both(ours, theirs) if ours.as_bytes() != theirs.as_bytes() => (Some(ours), Some(ours)),
+            Met::Both(ours, theirs) if ours.as_bytes() != theirs.as_bytes() => {
+                (Some(ours), Some(ours))
+            }
             Met::Both(ours, _) => (Some(ours), None),
         };
         swept.count(ours);
@@ -53,7 +55,10 @@ pub async fn sweep(part: &Part, range: &Range, different_max: usize) -> Result<O
     })
     .await?;
     if unnamed {
-        return Err(Error::new(Kind::Server, format!("a document of {} came without `_id`", part.ns)));
+        return Err(Error::new(
+            Kind::Server,
+            format!("a document of {} came without `_id`", part.ns),
+        ));
     }
     Ok((swept.different.len() <= different_max).then_some(swept))
 }

@@ -24,9 +24,15 @@ pub enum Met<'a> {
 
 /// Tells `meet` of every `_id` of a range, in order, until it breaks. Only for parts
 /// whose order is that of `_id`.
-pub async fn side_by_side(part: &Part, range: &Range, mut meet: impl FnMut(Met<'_>) -> ControlFlow<()>) -> Result<()> {
-    let (mut source, mut target) =
-        tokio::try_join!(Walk::open(part, &part.source, range), Walk::open(part, &part.target, range))?;
+pub async fn side_by_side(
+    part: &Part,
+    range: &Range,
+    mut meet: impl FnMut(Met<'_>) -> ControlFlow<()>,
+) -> Result<()> {
+    let (mut source, mut target) = tokio::try_join!(
+        Walk::open(part, &part.source, range),
+        Walk::open(part, &part.target, range)
+    )?;
     loop {
         let (met, order) = match (source.current(), target.current()) {
             (None, None) => return Ok(()),
@@ -77,7 +83,11 @@ impl<'a> Walk<'a> {
                 Some(Documents::open(reader, &part.ns, command, range.batch_documents).await?)
             }
         };
-        let mut walk = Walk { reader, documents, pending: VecDeque::new() };
+        let mut walk = Walk {
+            reader,
+            documents,
+            pending: VecDeque::new(),
+        };
         walk.fill().await?;
         Ok(walk)
     }

@@ -31,7 +31,9 @@ pub enum Method {
 pub fn offered(compressors: &[Compressor]) -> Vec<Method> {
     let known = |compressor: &Compressor| match compressor {
         Compressor::Snappy => Some(Method::Snappy),
-        Compressor::Zstd { level } => Some(Method::Zstd { level: level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL) }),
+        Compressor::Zstd { level } => Some(Method::Zstd {
+            level: level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL),
+        }),
         _ => None,
     };
     compressors.iter().filter_map(known).collect()
@@ -40,7 +42,10 @@ pub fn offered(compressors: &[Compressor]) -> Vec<Method> {
 /// The first of ours that the server names in its answer; None: nothing is compressed.
 pub fn agreed<'a>(offered: &[Method], named: impl IntoIterator<Item = &'a str>) -> Option<Method> {
     let named: Vec<&str> = named.into_iter().collect();
-    offered.iter().copied().find(|method| named.contains(&method.name()))
+    offered
+        .iter()
+        .copied()
+        .find(|method| named.contains(&method.name()))
 }
 
 impl Method {
@@ -69,14 +74,17 @@ impl Method {
         let packed = match self {
             Method::Snappy => {
                 out.resize(start + snappy::max_compress_len(payload.len()), 0);
-                snappy::Encoder::new().compress(payload, &mut out[start..]).map_err(io::Error::from)
+                snappy::Encoder::new()
+                    .compress(payload, &mut out[start..])
+                    .map_err(io::Error::from)
             }
             Method::Zstd { level } => {
                 out.resize(start + zstd::zstd_safe::compress_bound(payload.len()), 0);
                 zstd_compress(level, payload, &mut out[start..])
             }
         };
-        let bytes = packed.map_err(|e| Error::internal(format!("{} could not compress: {e}", self.name())))?;
+        let bytes = packed
+            .map_err(|e| Error::internal(format!("{} could not compress: {e}", self.name())))?;
         out.truncate(start + bytes);
         Ok(())
     }
@@ -88,7 +96,9 @@ impl Method {
 /// `Server` for an id we did not offer, a size that is no message's or not the
 /// payload's, and for what the library cannot read.
 pub fn decompress(id: u8, payload: &[u8], size: i32) -> Result<Vec<u8>> {
-    let expected = usize::try_from(size).ok().filter(|size| *size <= MESSAGE_BYTES_MAX);
+    let expected = usize::try_from(size)
+        .ok()
+        .filter(|size| *size <= MESSAGE_BYTES_MAX);
     let expected = expected.ok_or_else(|| malformed(format!("it says to have {size} bytes")))?;
     let unpacked = match id {
         NOOP_ID if payload.len() == expected => Ok(payload.to_vec()),
@@ -96,7 +106,9 @@ pub fn decompress(id: u8, payload: &[u8], size: i32) -> Result<Vec<u8>> {
         // The length is part of the format: not a byte is reserved for one that lies.
         SNAPPY_ID => match snappy::decompress_len(payload) {
             Ok(found) if found != expected => return Err(wrong_size(found, expected)),
-            Ok(_) => snappy::Decoder::new().decompress_vec(payload).map_err(io::Error::from),
+            Ok(_) => snappy::Decoder::new()
+                .decompress_vec(payload)
+                .map_err(io::Error::from),
             Err(e) => Err(e.into()),
         },
         ZSTD_ID => zstd_decompress(payload, expected),
@@ -148,7 +160,10 @@ fn wrong_size(found: usize, expected: usize) -> Error {
 }
 
 fn malformed(found: String) -> Error {
-    Error::new(Kind::Server, format!("malformed compressed message: {found}"))
+    Error::new(
+        Kind::Server,
+        format!("malformed compressed message: {found}"),
+    )
 }
 
 #[cfg(test)]
@@ -158,8 +173,12 @@ mod tests {
 
     use super::*;
 
-    const METHODS: [Method; 4] =
-        [Method::Snappy, Method::Zstd { level: 3 }, Method::Zstd { level: -5 }, Method::Zstd { level: 12 }];
+    const METHODS: [Method; 4] = [
+        Method::Snappy,
+        Method::Zstd { level: 3 },
+        Method::Zstd { level: -5 },
+        Method::Zstd { level: 12 },
+    ];
 
     fn packed(method: Method, payload: &[u8]) -> Vec<u8> {
         let mut out = b"header".to_vec();
@@ -181,7 +200,10 @@ mod tests {
         assert_eq!(names(&["zlib"]), None);
         assert_eq!(names(&[]), None);
         assert_eq!(agreed(&offered(&[]), ["snappy", "zstd"]), None);
-        assert_eq!(offered(&[Compressor::Zstd { level: None }]), [Method::Zstd { level: 3 }]);
+        assert_eq!(
+            offered(&[Compressor::Zstd { level: None }]),
+            [Method::Zstd { level: 3 }]
+        );
     }
 
     #[test]
@@ -190,8 +212,15 @@ mod tests {
         for method in METHODS {
             let mut out = b"header".to_vec();
             method.compress(&payload, &mut out).unwrap();
-            assert!(out.starts_with(b"header") && out.len() < payload.len() / 10, "{method:?}: {}", out.len());
-            assert_eq!(decompress(method.id(), &out[6..], payload.len() as i32).unwrap(), payload);
+            assert!(
+                out.starts_with(b"header") && out.len() < payload.len() / 10,
+                "{method:?}: {}",
+                out.len()
+            );
+            assert_eq!(
+                decompress(method.id(), &out[6..], payload.len() as i32).unwrap(),
+                payload
+            );
         }
     }
 
@@ -202,7 +231,15 @@ mod tests {
         assert_eq!(decompress(NOOP_ID, &payload, size).unwrap(), payload);
         let rows = METHODS.map(|method| (method.id(), packed(method, &payload)));
         for (id, packed) in rows.into_iter().chain([(NOOP_ID, payload.clone())]) {
-            for lie in [size - 1, size + 1, 0, -1, i32::MIN, i32::MAX, MESSAGE_BYTES_MAX as i32] {
+            for lie in [
+                size - 1,
+                size + 1,
+                0,
+                -1,
+                i32::MIN,
+                i32::MAX,
+                MESSAGE_BYTES_MAX as i32,
+            ] {
                 assert!(is_refused(id, &packed, lie), "{id} {lie}");
             }
             for cut in 0..packed.len() {

@@ -47,15 +47,29 @@ pub struct Batch {
 
 impl Cursor {
     /// Runs `find` (or another command that answers with a cursor).
-    pub async fn open(mut lease: Lease, database: &str, find: RawDocumentBuf, next: Next) -> Result<Cursor> {
+    pub async fn open(
+        mut lease: Lease,
+        database: &str,
+        find: RawDocumentBuf,
+        next: Next,
+    ) -> Result<Cursor> {
         let mut request = Request::new(database, find);
         lease.join_session(&mut request);
         let batch = Batch::of(lease.call(request).await?)?;
         let (id, ns) = batch.cursor()?;
         // `find` by UUID: later batches want the name.
-        let (database, collection) = ns.split_once('.').ok_or_else(|| malformed("a cursor without a namespace"))?;
+        let (database, collection) = ns
+            .split_once('.')
+            .ok_or_else(|| malformed("a cursor without a namespace"))?;
         let (database, collection) = (database.to_owned(), collection.to_owned());
-        Ok(Cursor { lease, database, collection, id, first: Some(batch), next })
+        Ok(Cursor {
+            lease,
+            database,
+            collection,
+            id,
+            first: Some(batch),
+            next,
+        })
     }
 
     /// The server that has it.
@@ -88,7 +102,9 @@ impl Cursor {
 impl Drop for Cursor {
     /// Over another connection: this one may be amid a reply.
     fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         if self.id == 0 {
             return;
         }
@@ -107,14 +123,25 @@ impl Drop for Cursor {
 
 impl Batch {
     fn of(reply: Reply) -> Result<Batch> {
-        let documents = reply.batch().ok_or_else(|| malformed("no batch of a cursor"))?;
+        let documents = reply
+            .batch()
+            .ok_or_else(|| malformed("no batch of a cursor"))?;
         Ok(Batch { reply, documents })
     }
 
     fn cursor(&self) -> Result<(i64, &str)> {
-        let cursor = self.reply.body().get_document("cursor").map_err(|_| malformed("no cursor"))?;
+        let cursor = self
+            .reply
+            .body()
+            .get_document("cursor")
+            .map_err(|_| malformed("no cursor"))?;
         let id = number(cursor, "id").ok_or_else(|| malformed("a cursor without an id"))?;
-        Ok((id, cursor.get_str("ns").map_err(|_| malformed("a cursor without a namespace"))?))
+        Ok((
+            id,
+            cursor
+                .get_str("ns")
+                .map_err(|_| malformed("a cursor without a namespace"))?,
+        ))
     }
 
     /// The documents, as they lie in the reply.
@@ -143,7 +170,9 @@ impl Batch {
     fn items(&self) -> &[u8] {
         let array = self.reply.slice(self.documents.clone());
         // An array ends with a zero.
-        array.get(size_of::<i32>()..array.len() - 1).unwrap_or_default()
+        array
+            .get(size_of::<i32>()..array.len() - 1)
+            .unwrap_or_default()
     }
 
     /// The whole reply.
@@ -169,13 +198,18 @@ pub fn documents(items: &[u8]) -> impl Iterator<Item = Result<&RawDocument>> {
         }
         let item = split_item(rest);
         rest = item.map_or(&[], |(_, rest)| rest);
-        Some(item.map(|(document, _)| document).ok_or_else(cannot_be_taken_apart))
+        Some(
+            item.map(|(document, _)| document)
+                .ok_or_else(cannot_be_taken_apart),
+        )
     })
 }
 
 /// The document that the items of an array begin with, and the rest of them.
 fn split_item(items: &[u8]) -> Option<(&RawDocument, &[u8])> {
-    let (&kind::DOCUMENT, rest) = items.split_first()? else { return None };
+    let (&kind::DOCUMENT, rest) = items.split_first()? else {
+        return None;
+    };
     let (_, rest) = cstring(rest)?;
     let bytes = i32::from_le_bytes(*rest.first_chunk()?);
     let (document, rest) = rest.split_at_checked(usize::try_from(bytes).ok()?)?;
@@ -208,18 +242,29 @@ mod tests {
 
     #[test]
     fn documents_come_as_they_lie() {
-        let documents = [rawdoc! { "_id": 1 }, rawdoc! { "_id": 2, "a": { "b": [1] } }];
+        let documents = [
+            rawdoc! { "_id": 1 },
+            rawdoc! { "_id": 2, "a": { "b": [1] } },
+        ];
         let items = || documents.iter().cloned().collect::<bson::RawArrayBuf>();
         for name in [cstr!("firstBatch"), cstr!("nextBatch")] {
             let mut cursor = rawdoc! { "id": 5i64, "ns": "d.a.b" };
             cursor.append(name, items());
             let batch = batch(&rawdoc! { "ok": 1, "cursor": cursor }).unwrap();
             assert_eq!(batch.cursor().unwrap(), (5, "d.a.b"));
-            let read: Vec<_> = batch.iter().map(|document| document.unwrap().to_owned()).collect();
+            let read: Vec<_> = batch
+                .iter()
+                .map(|document| document.unwrap().to_owned())
+                .collect();
             assert_eq!(read, documents);
             for first in 0..=2 {
-                let items = self::batch(batch.reply()).unwrap().into_items(first).unwrap();
-                let read: Vec<_> = super::documents(&items).map(|document| document.unwrap().to_owned()).collect();
+                let items = self::batch(batch.reply())
+                    .unwrap()
+                    .into_items(first)
+                    .unwrap();
+                let read: Vec<_> = super::documents(&items)
+                    .map(|document| document.unwrap().to_owned())
+                    .collect();
                 assert_eq!(read, documents[first..]);
             }
             assert!(batch.into_items(3).is_err());
@@ -227,7 +272,11 @@ mod tests {
         assert!(batch(&rawdoc! { "ok": 1 }).is_err());
         // An array that says to be shorter than its own length.
         let mut short = rawdoc! { "ok": 1, "cursor": { "firstBatch": [] } }.into_bytes();
-        let at = short.windows(11).position(|w| w == b"firstBatch\0").unwrap() + 11;
+        let at = short
+            .windows(11)
+            .position(|w| w == b"firstBatch\0")
+            .unwrap()
+            + 11;
         short[at..at + 4].copy_from_slice(&2i32.to_le_bytes());
         assert!(batch(&RawDocumentBuf::from_bytes(short).unwrap()).is_err());
     }
@@ -237,17 +286,29 @@ mod tests {
         let whole = rawdoc! { "ok": 1, "cursor": { "firstBatch": [{ "_id": 1 }, { "_id": 2 }, { "_id": 3 }] } };
         let read = |reply: RawDocumentBuf| {
             let read: Vec<_> = batch(&reply).unwrap().iter().map(|d| d.is_ok()).collect();
-            assert_eq!(batch(&reply).unwrap().into_items(3).is_ok(), !read.contains(&false));
+            assert_eq!(
+                batch(&reply).unwrap().into_items(3).is_ok(),
+                !read.contains(&false)
+            );
             read
         };
         assert_eq!(read(whole.clone()), [true; 3]);
         // The second item becomes something else, then longer than all.
         let mut bytes = whole.into_bytes();
-        let at = bytes.windows(3).position(|w| w == [kind::DOCUMENT, b'1', 0]).unwrap();
+        let at = bytes
+            .windows(3)
+            .position(|w| w == [kind::DOCUMENT, b'1', 0])
+            .unwrap();
         bytes[at] = kind::ARRAY;
-        assert_eq!(read(RawDocumentBuf::from_bytes(bytes.clone()).unwrap()), [true, false]);
+        assert_eq!(
+            read(RawDocumentBuf::from_bytes(bytes.clone()).unwrap()),
+            [true, false]
+        );
         bytes[at] = kind::DOCUMENT;
         bytes[at + 3] = 255;
-        assert_eq!(read(RawDocumentBuf::from_bytes(bytes).unwrap()), [true, false]);
+        assert_eq!(
+            read(RawDocumentBuf::from_bytes(bytes).unwrap()),
+            [true, false]
+        );
     }
 }

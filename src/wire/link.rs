@@ -14,7 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use crate::error::{Error, Kind, Result};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::wire::compress::{self, Method};
-use crate::wire::message::{HEADER_BYTES, Header, OP_COMPRESSED, OP_MSG, Reply, Request, header, invalid, word};
+use crate::wire::message::{
+    HEADER_BYTES, Header, OP_COMPRESSED, OP_MSG, Reply, Request, header, invalid, word,
+};
 use crate::wire::stream::{Stream, passing};
 use crate::wire::tls;
 use crate::wire::way::Way;
@@ -94,10 +96,15 @@ impl Link {
     /// `Transient` if the connection is lost, with it perhaps the answer.
     pub async fn answer(&mut self, mut request: Request) -> Result<Reply> {
         if MESSAGE_BYTES_MAX < request.bytes() {
-            return Err(Error::internal(format!("a request of {} bytes", request.bytes())));
+            return Err(Error::internal(format!(
+                "a request of {} bytes",
+                request.bytes()
+            )));
         }
         if !std::mem::take(&mut self.clean) {
-            return Err(Error::internal("a connection was used after a call that did not end"));
+            return Err(Error::internal(
+                "a connection was used after a call that did not end",
+            ));
         }
         self.way.declare_api(&mut request);
         let exchanged = self.exchange(&request).await;
@@ -110,7 +117,10 @@ impl Link {
         match (self.stream.get_ref(), &self.address) {
             // A server may refuse a certificate after the handshake only.
             (Stream::Tls(_), ServerAddress::Tcp { host, .. }) => passing(tls::fault(host, e)),
-            _ => Error::new(Kind::Transient, format!("the connection to {} is lost: {e}", self.address)),
+            _ => Error::new(
+                Kind::Transient,
+                format!("the connection to {} is lost: {e}", self.address),
+            ),
         }
     }
 
@@ -121,7 +131,10 @@ impl Link {
         self.stream.read_exact(&mut head).await?;
         let head = Header::read(&head)?;
         if head.answers != self.request_id {
-            return Err(invalid(format!("an answer to request {} of {}", head.answers, self.request_id)));
+            return Err(invalid(format!(
+                "an answer to request {} of {}",
+                head.answers, self.request_id
+            )));
         }
         let payload = self.receive(head.payload_bytes).await?;
         match head.opcode {
@@ -138,12 +151,19 @@ impl Link {
                 let head = header(request.bytes(), self.request_id, OP_MSG);
                 let [flags, body, sequence] = request.parts();
                 let documents = Buf::chain(body, sequence);
-                stream.write_all_buf(&mut Buf::chain(head.as_slice(), Buf::chain(flags, documents))).await?;
+                stream
+                    .write_all_buf(&mut Buf::chain(
+                        head.as_slice(),
+                        Buf::chain(flags, documents),
+                    ))
+                    .await?;
             }
             Some(compression) => {
                 let payload = pack(compression, &request.parts().concat())?;
                 let head = header(payload.len(), self.request_id, OP_COMPRESSED);
-                stream.write_all_buf(&mut Buf::chain(head.as_slice(), payload.as_slice())).await?;
+                stream
+                    .write_all_buf(&mut Buf::chain(head.as_slice(), payload.as_slice()))
+                    .await?;
             }
         }
         stream.flush().await
@@ -154,7 +174,12 @@ impl Link {
         let mut payload = Vec::with_capacity(bytes);
         while payload.len() < bytes {
             let rest = bytes - payload.len();
-            if self.stream.read_buf(&mut (&mut payload).limit(rest)).await? == 0 {
+            if self
+                .stream
+                .read_buf(&mut (&mut payload).limit(rest))
+                .await?
+                == 0
+            {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -168,7 +193,9 @@ fn pack(compression: Method, payload: &[u8]) -> io::Result<Vec<u8>> {
     packed.extend_from_slice(&OP_MSG.to_le_bytes());
     packed.extend_from_slice(&(payload.len() as i32).to_le_bytes());
     packed.push(compression.id());
-    compression.compress(payload, &mut packed).map_err(|e| invalid(e.message))?;
+    compression
+        .compress(payload, &mut packed)
+        .map_err(|e| invalid(e.message))?;
     Ok(packed)
 }
 

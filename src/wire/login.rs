@@ -28,18 +28,31 @@ impl Login {
             None | Some(AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256) => "admin",
             Some(AuthMechanism::MongoDbX509 | AuthMechanism::Plain) => EXTERNAL,
             Some(other) => {
-                return Err(Error::new(Kind::Config, format!("authMechanism={} is not supported", other.as_str()))
-                    .remedy("log in by SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509 or PLAIN"));
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("authMechanism={} is not supported", other.as_str()),
+                )
+                .remedy("log in by SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509 or PLAIN"));
             }
         };
-        let source = credential.source.clone().unwrap_or_else(|| default.to_owned());
-        Ok(Login { credential: credential.clone(), source, salted: SaltedCache::default() })
+        let source = credential
+            .source
+            .clone()
+            .unwrap_or_else(|| default.to_owned());
+        Ok(Login {
+            credential: credential.clone(),
+            source,
+            salted: SaltedCache::default(),
+        })
     }
 
     /// Where the URI names none, the server tells what it knows of the user.
     pub(super) fn ask_for_mechanisms(&self, hello: &mut RawDocumentBuf) {
         if let (None, Some(user)) = (&self.credential.mechanism, &self.credential.username) {
-            hello.append(cstr!("saslSupportedMechs"), format!("{}.{user}", self.source));
+            hello.append(
+                cstr!("saslSupportedMechs"),
+                format!("{}.{user}", self.source),
+            );
         }
     }
 
@@ -51,7 +64,10 @@ impl Login {
             Some(AuthMechanism::Plain) => self.plain(link).await,
             Some(AuthMechanism::ScramSha1) => self.scram(link, Mechanism::Sha1).await,
             Some(AuthMechanism::ScramSha256) => self.scram(link, Mechanism::Sha256).await,
-            _ => self.scram(link, best_of(hello.get_array("saslSupportedMechs").ok())).await,
+            _ => {
+                self.scram(link, best_of(hello.get_array("saslSupportedMechs").ok()))
+                    .await
+            }
         }
     }
 
@@ -75,7 +91,9 @@ impl Login {
         let mut begin = start(mechanism.name(), scram.first());
         begin.append(cstr!("options"), rawdoc! { "skipEmptyExchange": true });
         let reply = self.ask(link, begin).await?;
-        let conversation = number(reply.body(), "conversationId").and_then(|id| i32::try_from(id).ok()).unwrap_or(1);
+        let conversation = number(reply.body(), "conversationId")
+            .and_then(|id| i32::try_from(id).ok())
+            .unwrap_or(1);
         let proof = scram.answer(payload(&reply)?, &self.salted)?;
         let reply = self.ask(link, go_on(conversation, proof)).await?;
         scram.verify(payload(&reply)?)?;
@@ -93,10 +111,15 @@ impl Login {
     }
 
     async fn ask(&self, link: &mut Link, command: RawDocumentBuf) -> Result<Reply> {
-        link.call(Request::new(&self.source, command)).await.map_err(|e| match e.kind {
-            Kind::Server => Error { kind: Kind::Connect, ..e.context("the login is refused") },
-            _ => e,
-        })
+        link.call(Request::new(&self.source, command))
+            .await
+            .map_err(|e| match e.kind {
+                Kind::Server => Error {
+                    kind: Kind::Connect,
+                    ..e.context("the login is refused")
+                },
+                _ => e,
+            })
     }
 }
 
@@ -109,17 +132,34 @@ fn go_on(conversation: i32, payload: Vec<u8>) -> RawDocumentBuf {
 }
 
 fn binary(bytes: Vec<u8>) -> Binary {
-    Binary { subtype: BinarySubtype::Generic, bytes }
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
 }
 
 fn payload(reply: &Reply) -> Result<&[u8]> {
-    let payload = reply.body().get_binary("payload").map(|binary| binary.bytes);
-    payload.map_err(|_| Error::new(Kind::Connect, "the server's part of the login holds no payload"))
+    let payload = reply
+        .body()
+        .get_binary("payload")
+        .map(|binary| binary.bytes);
+    payload.map_err(|_| {
+        Error::new(
+            Kind::Connect,
+            "the server's part of the login holds no payload",
+        )
+    })
 }
 
 /// The strongest that the server has for the user; an unknown user gets the default.
 fn best_of(known: Option<&RawArray>) -> Mechanism {
-    let names = || known.into_iter().flatten().flatten().filter_map(|name| name.as_str());
+    let names = || {
+        known
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|name| name.as_str())
+    };
     match names().any(|name| name == Mechanism::Sha256.name()) {
         true => Mechanism::Sha256,
         false => Mechanism::Sha1,

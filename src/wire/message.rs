@@ -41,7 +41,10 @@ pub struct Sequence {
 impl Request {
     pub fn new(database: &str, mut head: RawDocumentBuf) -> Self {
         head.append(cstr!("$db"), database);
-        Request { head, sequence: Sequence::default() }
+        Request {
+            head,
+            sequence: Sequence::default(),
+        }
     }
 
     pub fn with(self, sequence: Sequence) -> Self {
@@ -113,7 +116,11 @@ impl Sequence {
 /// A header: length of the message, request id, id it answers, opcode.
 pub(super) fn header(payload_bytes: usize, id: i32, opcode: i32) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
-    for (field, value) in header.chunks_exact_mut(4).zip([(HEADER_BYTES + payload_bytes) as i32, id, 0, opcode]) {
+    for (field, value) in
+        header
+            .chunks_exact_mut(4)
+            .zip([(HEADER_BYTES + payload_bytes) as i32, id, 0, opcode])
+    {
         field.copy_from_slice(&value.to_le_bytes());
     }
     header
@@ -135,7 +142,11 @@ impl Header {
         if !(HEADER_BYTES..=MESSAGE_BYTES_MAX + HEADER_BYTES).contains(&total) {
             return Err(invalid(format!("a message of {total} bytes")));
         }
-        Ok(Header { payload_bytes: total - HEADER_BYTES, answers: word(header, 8)?, opcode: word(header, 12)? })
+        Ok(Header {
+            payload_bytes: total - HEADER_BYTES,
+            answers: word(header, 8)?,
+            opcode: word(header, 12)?,
+        })
     }
 }
 
@@ -156,9 +167,14 @@ impl Reply {
         let flags = word(&payload, 0)? as u32;
         let trailer = if flags & FLAG_CHECKSUM == 0 { 0 } else { 4 };
         let body_end = payload.len().saturating_sub(trailer);
-        let body = payload.get(BODY_AT..body_end).filter(|_| payload[4] == SECTION_BODY);
+        let body = payload
+            .get(BODY_AT..body_end)
+            .filter(|_| payload[4] == SECTION_BODY);
         match body.map(RawDocument::from_bytes) {
-            Some(Ok(_)) => Ok(Reply { bytes: payload, body_end }),
+            Some(Ok(_)) => Ok(Reply {
+                bytes: payload,
+                body_end,
+            }),
             Some(Err(e)) => Err(invalid(format!("a reply that is no document: {e}"))),
             None => Err(invalid("a reply without a body".to_owned())),
         }
@@ -188,22 +204,36 @@ impl Reply {
         let Some(code) = number(body, "code").and_then(|code| i32::try_from(code).ok()) else {
             return Some(Error::new(Kind::Server, format!("{message} (no code)")));
         };
-        Some(Error::answered(code, body.get_str("codeName").unwrap_or("no name"), message))
+        Some(Error::answered(
+            code,
+            body.get_str("codeName").unwrap_or("no name"),
+            message,
+        ))
     }
 
     /// Whether the server put this label on its failure.
     pub fn has_label(&self, label: &str) -> bool {
-        let Ok(labels) = self.body().get_array("errorLabels") else { return false };
-        labels.into_iter().flatten().any(|l| l.as_str() == Some(label))
+        let Ok(labels) = self.body().get_array("errorLabels") else {
+            return false;
+        };
+        labels
+            .into_iter()
+            .flatten()
+            .any(|l| l.as_str() == Some(label))
     }
 
     /// Where the bytes of a cursor's batch lie, as an array.
     pub(super) fn batch(&self) -> Option<std::ops::Range<usize>> {
-        let cursor = field(self.body().as_bytes(), b"cursor").filter(|c| c.kind == kind::DOCUMENT)?;
-        let batch = [b"nextBatch".as_slice(), b"firstBatch"].into_iter().find_map(|name| field(cursor.value, name));
+        let cursor =
+            field(self.body().as_bytes(), b"cursor").filter(|c| c.kind == kind::DOCUMENT)?;
+        let batch = [b"nextBatch".as_slice(), b"firstBatch"]
+            .into_iter()
+            .find_map(|name| field(cursor.value, name));
         // Length and end, at least.
         let is_whole = |b: &[u8]| size_of::<i32>() < b.len() && b.last() == Some(&0);
-        let batch = batch.filter(|b| b.kind == kind::ARRAY && is_whole(b.value))?.value;
+        let batch = batch
+            .filter(|b| b.kind == kind::ARRAY && is_whole(b.value))?
+            .value;
         let start = batch.as_ptr() as usize - self.bytes.as_ptr() as usize;
         Some(start..start + batch.len())
     }
@@ -226,7 +256,8 @@ pub fn number(document: &RawDocument, name: &str) -> Option<i64> {
 
 pub(super) fn word(bytes: &[u8], at: usize) -> io::Result<i32> {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.map(|word| i32::from_le_bytes(*word)).ok_or_else(|| invalid("a message cut short".to_owned()))
+    word.map(|word| i32::from_le_bytes(*word))
+        .ok_or_else(|| invalid("a message cut short".to_owned()))
 }
 
 pub(super) fn invalid(what: String) -> io::Error {
@@ -258,21 +289,39 @@ mod tests {
         .concat();
         assert_eq!(request.parts().concat(), expect);
         assert_eq!(request.bytes(), expect.len());
-        assert_eq!(header(expect.len(), 7, OP_MSG)[..8], [(expect.len() as u8 + 16), 0, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(
+            header(expect.len(), 7, OP_MSG)[..8],
+            [(expect.len() as u8 + 16), 0, 0, 0, 7, 0, 0, 0]
+        );
     }
 
     #[test]
     fn replies_tell_what_failed() {
         let reply = |body: RawDocumentBuf| Reply::read(payload(&body)).unwrap();
         assert!(reply(rawdoc! { "ok": 1.0, "n": 1 }).fault().is_none());
-        let labels = rawdoc! { "ok": 0, "code": 91, "errmsg": "x", "codeName": "Y", "errorLabels": ["L"] };
+        let labels =
+            rawdoc! { "ok": 0, "code": 91, "errmsg": "x", "codeName": "Y", "errorLabels": ["L"] };
         let down = reply(labels);
         let fault = down.fault().unwrap();
-        assert_eq!((fault.kind, fault.code, fault.message.as_str()), (Kind::Transient, Some(91), "x (Y, code 91)"));
+        assert_eq!(
+            (fault.kind, fault.code, fault.message.as_str()),
+            (Kind::Transient, Some(91), "x (Y, code 91)")
+        );
         assert!(down.has_label("L") && !down.has_label("M"));
-        assert_eq!(reply(rawdoc! { "ok": 0.0, "code": 26 }).fault().unwrap().kind, Kind::Server);
-        let uncoded = reply(rawdoc! { "ok": 0.0, "errmsg": "a boundary key" }).fault().unwrap();
-        assert_eq!((uncoded.code, uncoded.message.as_str()), (None, "a boundary key (no code)"));
+        assert_eq!(
+            reply(rawdoc! { "ok": 0.0, "code": 26 })
+                .fault()
+                .unwrap()
+                .kind,
+            Kind::Server
+        );
+        let uncoded = reply(rawdoc! { "ok": 0.0, "errmsg": "a boundary key" })
+            .fault()
+            .unwrap();
+        assert_eq!(
+            (uncoded.code, uncoded.message.as_str()),
+            (None, "a boundary key (no code)")
+        );
     }
 
     #[test]

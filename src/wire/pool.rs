@@ -40,12 +40,18 @@ pub struct Admission {
 
 impl Admission {
     async fn check(&self, link: &mut Link) -> Result<()> {
-        let reply = link.call(Request::new(self.database, self.find.clone())).await?;
+        let reply = link
+            .call(Request::new(self.database, self.find.clone()))
+            .await?;
         let cursor = reply.body().get_document("cursor");
         let found = cursor
             .and_then(|cursor| cursor.get_array("firstBatch"))
             .is_ok_and(|batch| batch.into_iter().next().is_some());
-        if found { Ok(()) } else { Err(self.refused.clone()) }
+        if found {
+            Ok(())
+        } else {
+            Err(self.refused.clone())
+        }
     }
 }
 
@@ -61,11 +67,19 @@ pub struct Lease {
 impl Pool {
     /// At most `links_max` connections at a time; none is opened before it is needed.
     pub fn new(way: Way, links_max: usize) -> Self {
-        Pool { way, idle: Arc::default(), room: Arc::new(Semaphore::new(links_max)), admission: None }
+        Pool {
+            way,
+            idle: Arc::default(),
+            room: Arc::new(Semaphore::new(links_max)),
+            admission: None,
+        }
     }
 
     pub fn admitted_by(self, admission: Admission) -> Self {
-        Pool { admission: Some(Arc::new(admission)), ..self }
+        Pool {
+            admission: Some(Arc::new(admission)),
+            ..self
+        }
     }
 
     /// A connection to this server; waits while all are in use.
@@ -75,7 +89,11 @@ impl Pool {
     /// the admission's if that is refused.
     pub async fn at(&self, address: &ServerAddress) -> Result<Lease> {
         let room = self.room.clone().acquire_owned().await;
-        self.lease(address, room.map_err(|_| Error::internal("a pool was closed"))?).await
+        self.lease(
+            address,
+            room.map_err(|_| Error::internal("a pool was closed"))?,
+        )
+        .await
     }
 
     /// The same for what is not worth waiting for: None while all are in use.
@@ -95,7 +113,11 @@ impl Pool {
             Some(link) => link,
             None => self.open(address).await?,
         };
-        Ok(Lease { link: Some(link), pool: self.clone(), _room: room })
+        Ok(Lease {
+            link: Some(link),
+            pool: self.clone(),
+            _room: room,
+        })
     }
 
     async fn open(&self, address: &ServerAddress) -> Result<Link> {

@@ -63,7 +63,8 @@ impl Mechanism {
 
     fn mac(self, key: &[u8], input: &[u8]) -> Vec<u8> {
         fn of<M: Mac + KeyInit>(key: &[u8], input: &[u8]) -> Vec<u8> {
-            let mut mac = <M as KeyInit>::new_from_slice(key).expect("an HMAC takes keys of any length");
+            let mut mac =
+                <M as KeyInit>::new_from_slice(key).expect("an HMAC takes keys of any length");
             mac.update(input);
             mac.finalize().into_bytes().to_vec()
         }
@@ -77,7 +78,9 @@ impl Mechanism {
         let mut out = vec![0; self.hash_bytes()];
         let done = match self {
             Mechanism::Sha1 => pbkdf2::pbkdf2::<Hmac<Sha1>>(password, salt, iterations, &mut out),
-            Mechanism::Sha256 => pbkdf2::pbkdf2::<Hmac<Sha256>>(password, salt, iterations, &mut out),
+            Mechanism::Sha256 => {
+                pbkdf2::pbkdf2::<Hmac<Sha256>>(password, salt, iterations, &mut out)
+            }
         };
         done.expect("an HMAC takes keys of any length");
         out
@@ -87,10 +90,15 @@ impl Mechanism {
     fn prepare(self, user: &str, password: &str) -> Result<String> {
         match self {
             Mechanism::Sha1 => Ok(hex(&Md5::digest(format!("{user}:mongo:{password}")))),
-            Mechanism::Sha256 => stringprep::saslprep(password).map(Cow::into_owned).map_err(|_| {
-                refused(self, "the password has characters that SASLprep forbids")
-                    .remedy("give the user another password, or take authMechanism=SCRAM-SHA-1")
-            }),
+            Mechanism::Sha256 => {
+                stringprep::saslprep(password)
+                    .map(Cow::into_owned)
+                    .map_err(|_| {
+                        refused(self, "the password has characters that SASLprep forbids").remedy(
+                            "give the user another password, or take authMechanism=SCRAM-SHA-1",
+                        )
+                    })
+            }
         }
     }
 }
@@ -127,7 +135,9 @@ impl SaltedCache {
         {
             return keys.clone();
         }
-        let salted = salt.mechanism.stretch(password.as_bytes(), &salt.salt, salt.iterations);
+        let salted = salt
+            .mechanism
+            .stretch(password.as_bytes(), &salt.salt, salt.iterations);
         let client = salt.mechanism.mac(&salted, b"Client Key");
         let server = salt.mechanism.mac(&salted, b"Server Key");
         let keys = Keys { client, server };
@@ -156,15 +166,28 @@ impl Scram {
     /// system's randomness.
     pub fn new(mechanism: Mechanism, user: &str, password: &str) -> Result<Scram> {
         let mut random = [0; NONCE_BYTES];
-        OsRng.try_fill_bytes(&mut random).map_err(|e| refused(mechanism, &format!("no random bytes: {e}")))?;
-        Ok(Scram::with(mechanism, user, mechanism.prepare(user, password)?, BASE64.encode(random)))
+        OsRng
+            .try_fill_bytes(&mut random)
+            .map_err(|e| refused(mechanism, &format!("no random bytes: {e}")))?;
+        Ok(Scram::with(
+            mechanism,
+            user,
+            mechanism.prepare(user, password)?,
+            BASE64.encode(random),
+        ))
     }
 
     fn with(mechanism: Mechanism, user: &str, password: String, nonce: String) -> Scram {
         // Both have a meaning in the message.
         let name = user.replace('=', "=3D").replace(',', "=2C");
         let first_bare = format!("n={name},r={nonce}");
-        Scram { mechanism, password, nonce, first_bare, expected: None }
+        Scram {
+            mechanism,
+            password,
+            nonce,
+            first_bare,
+            expected: None,
+        }
     }
 
     /// Payload of `saslStart`.
@@ -185,7 +208,12 @@ impl Scram {
         let signed = format!("{},{text},{without_proof}", self.first_bare);
         let keys = cache.keys(salt, &self.password);
         let signature = mechanism.mac(&mechanism.hash(&keys.client), signed.as_bytes());
-        let proof: Vec<u8> = keys.client.iter().zip(&signature).map(|(key, mask)| key ^ mask).collect();
+        let proof: Vec<u8> = keys
+            .client
+            .iter()
+            .zip(&signature)
+            .map(|(key, mask)| key ^ mask)
+            .collect();
         self.expected = Some(mechanism.mac(&keys.server, signed.as_bytes()));
         Ok(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
     }
@@ -198,14 +226,27 @@ impl Scram {
         let text = std::str::from_utf8(server_final).map_err(|_| self.malformed())?;
         let word = text.split(',').next().unwrap_or_default();
         if let Some(reason) = word.strip_prefix("e=") {
-            return Err(refused(self.mechanism, &format!("the server says {reason:?}")));
+            return Err(refused(
+                self.mechanism,
+                &format!("the server says {reason:?}"),
+            ));
         }
-        let signature = word.strip_prefix("v=").and_then(|v| BASE64.decode(v).ok()).ok_or_else(|| self.malformed())?;
+        let signature = word
+            .strip_prefix("v=")
+            .and_then(|v| BASE64.decode(v).ok())
+            .ok_or_else(|| self.malformed())?;
         match &self.expected {
             Some(expected) if *expected == signature => Ok(()),
-            Some(_) => Err(refused(self.mechanism, "the server could not prove that it knows the password")
-                .remedy("make sure that the address is that of your server: another one may have answered")),
-            None => Err(Error::internal("a login was verified before it was answered")),
+            Some(_) => Err(refused(
+                self.mechanism,
+                "the server could not prove that it knows the password",
+            )
+            .remedy(
+                "make sure that the address is that of your server: another one may have answered",
+            )),
+            None => Err(Error::internal(
+                "a login was verified before it was answered",
+            )),
         }
     }
 
@@ -214,13 +255,20 @@ impl Scram {
         let text = std::str::from_utf8(message).map_err(|_| self.malformed())?;
         // An extension that must be understood ("m=") would stand first.
         let mut parts = text.split(',');
-        let mut part =
-            |name: &str| parts.next().and_then(|part| part.strip_prefix(name)).ok_or_else(|| self.malformed());
+        let mut part = |name: &str| {
+            parts
+                .next()
+                .and_then(|part| part.strip_prefix(name))
+                .ok_or_else(|| self.malformed())
+        };
         let (nonce, salt, iterations) = (part("r=")?, part("s=")?, part("i=")?);
         let salt = BASE64.decode(salt).map_err(|_| self.malformed())?;
         let iterations = iterations.parse().map_err(|_| self.malformed())?;
         if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
-            return Err(refused(self.mechanism, "the server answered with another login's nonce"));
+            return Err(refused(
+                self.mechanism,
+                "the server answered with another login's nonce",
+            ));
         }
         if !(ITERATIONS_MIN..=ITERATIONS_MAX).contains(&iterations) {
             let found = format!("the server asks for {iterations} iterations");
@@ -228,7 +276,15 @@ impl Scram {
                 "set the server's iteration count to {ITERATIONS_MIN} or more, and the password anew"
             )));
         }
-        Ok((text, nonce, Salt { mechanism: self.mechanism, salt, iterations }))
+        Ok((
+            text,
+            nonce,
+            Salt {
+                mechanism: self.mechanism,
+                salt,
+                iterations,
+            },
+        ))
     }
 
     fn malformed(&self) -> Error {
@@ -237,7 +293,10 @@ impl Scram {
 }
 
 fn refused(mechanism: Mechanism, found: &str) -> Error {
-    Error::new(Kind::Connect, format!("login by {}: {found}", mechanism.name()))
+    Error::new(
+        Kind::Connect,
+        format!("login by {}: {found}", mechanism.name()),
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -282,19 +341,29 @@ mod tests {
 
     impl Row {
         fn login(&self) -> Scram {
-            Scram::with(self.mechanism, "user", "pencil".to_owned(), self.nonce.to_owned())
+            Scram::with(
+                self.mechanism,
+                "user",
+                "pencil".to_owned(),
+                self.nonce.to_owned(),
+            )
         }
 
         /// What the login says to another first message of the server.
         fn answer_to(&self, server_first: &str) -> Error {
-            let answer = self.login().answer(server_first.as_bytes(), &SaltedCache::default());
+            let answer = self
+                .login()
+                .answer(server_first.as_bytes(), &SaltedCache::default());
             answer.expect_err("it is no answer to take")
         }
     }
 
     fn expect(error: &Error, part: &str) {
         assert_eq!(error.kind, Kind::Connect, "{error}");
-        assert!(error.message.contains(part) && !error.to_string().contains("pencil"), "{error}");
+        assert!(
+            error.message.contains(part) && !error.to_string().contains("pencil"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -302,7 +371,9 @@ mod tests {
         for row in &ROWS {
             let mut login = row.login();
             assert_eq!(login.first(), row.first.as_bytes());
-            let answer = login.answer(row.server_first.as_bytes(), &SaltedCache::default()).unwrap();
+            let answer = login
+                .answer(row.server_first.as_bytes(), &SaltedCache::default())
+                .unwrap();
             assert_eq!(String::from_utf8(answer).unwrap(), row.answer);
             login.verify(row.server_final.as_bytes()).unwrap();
         }
@@ -314,14 +385,19 @@ mod tests {
             let mut login = row.login();
             let early = login.verify(row.server_final.as_bytes()).unwrap_err();
             assert_eq!(early.kind, Kind::Internal, "nothing was asked yet");
-            login.answer(row.server_first.as_bytes(), &SaltedCache::default()).unwrap();
+            login
+                .answer(row.server_first.as_bytes(), &SaltedCache::default())
+                .unwrap();
             let mut signature = BASE64.decode(&row.server_final[2..]).unwrap();
             signature[0] ^= 1;
             let forged = format!("v={}", BASE64.encode(&signature));
             expect(&login.verify(forged.as_bytes()).unwrap_err(), "prove");
             let cut = format!("v={}", BASE64.encode(&signature[1..]));
             expect(&login.verify(cut.as_bytes()).unwrap_err(), "prove");
-            expect(&login.verify(b"e=invalid-proof").unwrap_err(), "invalid-proof");
+            expect(
+                &login.verify(b"e=invalid-proof").unwrap_err(),
+                "invalid-proof",
+            );
             for junk in [&b""[..], b"v=", b"v=%", b"r=x", b"\xff"] {
                 assert_eq!(login.verify(junk).unwrap_err().kind, Kind::Connect);
             }
@@ -336,14 +412,25 @@ mod tests {
             expect(&row.answer_to(&format!("r={},{rest}", row.nonce)), "nonce");
             for iterations in ["0", "1", "4095", "10000001"] {
                 let found = format!("{iterations} iterations");
-                expect(&row.answer_to(&format!("{nonce},s=QSXCR+Q6sek8bf92,i={iterations}")), &found);
+                expect(
+                    &row.answer_to(&format!("{nonce},s=QSXCR+Q6sek8bf92,i={iterations}")),
+                    &found,
+                );
             }
-            let junk = ["", "r=", &format!("m=ext,{}", row.server_first), &format!("{nonce},s=%%,i=4096")];
+            let junk = [
+                "",
+                "r=",
+                &format!("m=ext,{}", row.server_first),
+                &format!("{nonce},s=%%,i=4096"),
+            ];
             for message in junk {
                 expect(&row.answer_to(message), "");
             }
             for iterations in ["", "-1", "99999999999", "many"] {
-                expect(&row.answer_to(&format!("{nonce},s=QSXCR+Q6sek8bf92,i={iterations}")), "malformed");
+                expect(
+                    &row.answer_to(&format!("{nonce},s=QSXCR+Q6sek8bf92,i={iterations}")),
+                    "malformed",
+                );
             }
         }
     }
@@ -355,7 +442,12 @@ mod tests {
             let mut login = row.login();
             login.answer(row.server_first.as_bytes(), &cache).unwrap();
             // Another password would give another answer: it is not looked at again.
-            let mut again = Scram::with(row.mechanism, "user", "other".to_owned(), row.nonce.to_owned());
+            let mut again = Scram::with(
+                row.mechanism,
+                "user",
+                "other".to_owned(),
+                row.nonce.to_owned(),
+            );
             let answer = again.answer(row.server_first.as_bytes(), &cache).unwrap();
             assert_eq!(answer, row.answer.as_bytes());
             let other_salt = row.server_first.replace(",s=", ",s=AAAA");
@@ -369,12 +461,20 @@ mod tests {
         let login = Scram::with(Mechanism::Sha1, "a=b,c", String::new(), "x".to_owned());
         assert_eq!(login.first(), b"n,,n=a=3Db=2Cc,r=x");
         // md5 of "user:mongo:pencil".
-        assert_eq!(Mechanism::Sha1.prepare("user", "pencil").unwrap(), "1c33006ec1ffd90f9cadcbcc0e118200");
+        assert_eq!(
+            Mechanism::Sha1.prepare("user", "pencil").unwrap(),
+            "1c33006ec1ffd90f9cadcbcc0e118200"
+        );
         // RFC 4013 §3: a soft hyphen goes, a Roman nine becomes letters.
         assert_eq!(Mechanism::Sha256.prepare("user", "I\u{ad}X").unwrap(), "IX");
         assert_eq!(Mechanism::Sha256.prepare("user", "\u{2168}").unwrap(), "IX");
-        let error = Scram::new(Mechanism::Sha256, "user", "bell\u{7}").err().unwrap();
-        assert!(error.kind == Kind::Connect && !error.to_string().contains("bell"), "{error}");
+        let error = Scram::new(Mechanism::Sha256, "user", "bell\u{7}")
+            .err()
+            .unwrap();
+        assert!(
+            error.kind == Kind::Connect && !error.to_string().contains("bell"),
+            "{error}"
+        );
     }
 
     #[test]

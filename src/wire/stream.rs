@@ -29,25 +29,55 @@ pub(super) enum Stream {
 impl Stream {
     /// # Errors
     /// `Transient` if the server does not answer, within `patience` or at all.
-    pub(super) async fn open(address: &ServerAddress, tls: Option<&Tls>, patience: Duration) -> Result<Stream> {
-        let late = || Error::new(Kind::Transient, format!("{address} does not answer in {} ms", patience.as_millis()));
-        tokio::time::timeout(patience, Self::dial(address, tls, patience)).await.map_err(|_| late())?
+    pub(super) async fn open(
+        address: &ServerAddress,
+        tls: Option<&Tls>,
+        patience: Duration,
+    ) -> Result<Stream> {
+        let late = || {
+            Error::new(
+                Kind::Transient,
+                format!("{address} does not answer in {} ms", patience.as_millis()),
+            )
+        };
+        tokio::time::timeout(patience, Self::dial(address, tls, patience))
+            .await
+            .map_err(|_| late())?
     }
 
-    async fn dial(address: &ServerAddress, tls: Option<&Tls>, patience: Duration) -> Result<Stream> {
-        let away = |e: io::Error| Error::new(Kind::Transient, format!("connecting to {address}: {e}"));
+    async fn dial(
+        address: &ServerAddress,
+        tls: Option<&Tls>,
+        patience: Duration,
+    ) -> Result<Stream> {
+        let away =
+            |e: io::Error| Error::new(Kind::Transient, format!("connecting to {address}: {e}"));
         let (host, port) = match address {
             ServerAddress::Tcp { host, port } => (host.as_str(), port.unwrap_or(PORT_DEFAULT)),
-            ServerAddress::Unix { path } => return Ok(Stream::Unix(UnixStream::connect(path).await.map_err(away)?)),
-            _ => return Err(Error::new(Kind::Config, format!("{address} is no address to connect to"))),
+            ServerAddress::Unix { path } => {
+                return Ok(Stream::Unix(UnixStream::connect(path).await.map_err(away)?));
+            }
+            _ => {
+                return Err(Error::new(
+                    Kind::Config,
+                    format!("{address} is no address to connect to"),
+                ));
+            }
         };
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
         let stream = connect_any(bare, port, patience).await.map_err(away)?;
         stream.set_nodelay(true).map_err(away)?;
         // What is in between forgets connections that are silent.
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)).map_err(away)?;
+        SockRef::from(&stream)
+            .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+            .map_err(away)?;
         match tls {
-            Some(tls) => Ok(Stream::Tls(Box::new(tls.connect(host, stream).await.map_err(passing)?))),
+            Some(tls) => Ok(Stream::Tls(Box::new(
+                tls.connect(host, stream).await.map_err(passing)?,
+            ))),
             None => Ok(Stream::Tcp(stream)),
         }
     }
@@ -58,7 +88,12 @@ async fn connect_any(host: &str, port: u16, patience: Duration) -> io::Result<Tc
     let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in &addresses {
-        match tokio::time::timeout(patience / addresses.len() as u32, TcpStream::connect(address)).await {
+        match tokio::time::timeout(
+            patience / addresses.len() as u32,
+            TcpStream::connect(address),
+        )
+        .await
+        {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(e)) => failed = e,
             Err(_) => failed = io::ErrorKind::TimedOut.into(),
@@ -70,7 +105,14 @@ async fn connect_any(host: &str, port: u16, patience: Duration) -> io::Result<Tc
 /// What TLS refuses while a run goes on is waited for: certificates are renewed. That it
 /// works at all was shown when the sides were connected.
 pub(super) fn passing(e: Error) -> Error {
-    if e.kind == Kind::Connect { Error { kind: Kind::Transient, ..e } } else { e }
+    if e.kind == Kind::Connect {
+        Error {
+            kind: Kind::Transient,
+            ..e
+        }
+    } else {
+        e
+    }
 }
 
 macro_rules! inner {
@@ -93,13 +135,21 @@ macro_rules! inner {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         inner!(self, stream => stream.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         inner!(self, stream => stream.poll_write(cx, bytes))
     }
 

@@ -15,7 +15,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -40,21 +42,28 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .map_err(|e| Error::internal(format!("TLS without a protocol version: {e}")))?;
         let builder = if options.allow_invalid_certificates == Some(true) {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         } else {
             let roots = Arc::new(roots(options.ca_file_path.as_deref())?);
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-            builder
-                .with_webpki_verifier(verifier.map_err(|e| Error::internal(format!("TLS without an authority: {e}")))?)
+            builder.with_webpki_verifier(
+                verifier.map_err(|e| Error::internal(format!("TLS without an authority: {e}")))?,
+            )
         };
         let config = match options.cert_key_file_path.as_deref() {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let (chain, key) = certificate_and_key(path)?;
-                builder.with_client_auth_cert(chain, key).map_err(|e| unusable(path, &e.to_string()).remedy(PAIR))?
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|e| unusable(path, &e.to_string()).remedy(PAIR))?
             }
         };
-        Ok(Tls { connector: Arc::new(config).into() })
+        Ok(Tls {
+            connector: Arc::new(config).into(),
+        })
     }
 
     /// The handshake on an open connection; `host` is what was dialled: a name or an
@@ -64,10 +73,20 @@ impl Tls {
     /// `Connect` if the two do not come to terms, `Transient` if the connection is lost
     /// meanwhile, `Config` for a host that no certificate can carry.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| Error::new(Kind::Config, format!("{host:?} is neither a host name nor an address")))?;
-        self.connector.connect(name, stream).await.map_err(|e| fault(host, &e))
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
+        let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
+            Error::new(
+                Kind::Config,
+                format!("{host:?} is neither a host name nor an address"),
+            )
+        })?;
+        self.connector
+            .connect(name, stream)
+            .await
+            .map_err(|e| fault(host, &e))
     }
 }
 
@@ -77,7 +96,9 @@ const PAIR: &str = "tlsCertificateKeyFile takes one PEM file with the client's c
 /// What a failed handshake means; of use to the reader of the first reply as well, for
 /// by TLS 1.3 a server refuses the client's certificate only after the handshake.
 pub fn fault(host: &str, e: &io::Error) -> Error {
-    let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let tls = e
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(tls) = tls else {
         return Error::new(Kind::Transient, format!("TLS with {host}: {e}"));
     };
@@ -108,16 +129,23 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {
         return Ok(roots);
     };
     let remedy = "tlsCAFile takes a PEM file with the certificates of the authorities to trust";
-    let (added, ignored) = roots.add_parsable_certificates(certificates(path, &read(path)?, remedy)?);
+    let (added, ignored) =
+        roots.add_parsable_certificates(certificates(path, &read(path)?, remedy)?);
     // A bundle may hold some that are not understood; one at least must be.
     if added == 0 {
-        let found = if ignored == 0 { "it holds no certificate" } else { "none of its certificates is understood" };
+        let found = if ignored == 0 {
+            "it holds no certificate"
+        } else {
+            "none of its certificates is understood"
+        };
         return Err(unusable(path, found).remedy(remedy));
     }
     Ok(roots)
 }
 
-fn certificate_and_key(path: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+fn certificate_and_key(
+    path: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
     let pem = read(path)?;
     let chain = certificates(path, &pem, PAIR)?;
     if chain.is_empty() {
@@ -140,7 +168,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn unusable(path: &Path, found: &str) -> Error {
-    Error::new(Kind::Config, format!("the TLS file {} cannot be used: {found}", path.display()))
+    Error::new(
+        Kind::Config,
+        format!("the TLS file {} cannot be used: {found}", path.display()),
+    )
 }
 
 /// `tlsAllowInvalidCertificates`: whoever answers is believed, though it must hold the

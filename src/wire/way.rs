@@ -56,14 +56,23 @@ impl Way {
             login: options.credential.as_ref().map(Login::new).transpose()?,
             compressions: compress::offered(options.compressors.as_deref().unwrap_or_default()),
             api: options.server_api.clone(),
-            connect_timeout: options.connect_timeout.filter(|t| !t.is_zero()).unwrap_or(CONNECT_TIMEOUT),
+            connect_timeout: options
+                .connect_timeout
+                .filter(|t| !t.is_zero())
+                .unwrap_or(CONNECT_TIMEOUT),
         };
-        Ok(Way { shared: Arc::new(shared), app_name: options.app_name.as_deref().unwrap_or_default().into() })
+        Ok(Way {
+            shared: Arc::new(shared),
+            app_name: options.app_name.as_deref().unwrap_or_default().into(),
+        })
     }
 
     /// The same under another name towards the servers.
     pub fn named(&self, app_name: &str) -> Way {
-        Way { shared: self.shared.clone(), app_name: app_name.into() }
+        Way {
+            shared: self.shared.clone(),
+            app_name: app_name.into(),
+        }
     }
 
     pub(super) fn tls(&self) -> Option<&Tls> {
@@ -79,13 +88,24 @@ impl Way {
         let mut hello = rawdoc! { "hello": 1, "helloOk": true, "client": self.introduction() };
         let compressions = &self.shared.compressions;
         if !compressions.is_empty() {
-            hello.append(cstr!("compression"), compressions.iter().map(|c| c.name()).collect::<RawArrayBuf>());
+            hello.append(
+                cstr!("compression"),
+                compressions
+                    .iter()
+                    .map(|c| c.name())
+                    .collect::<RawArrayBuf>(),
+            );
         }
         if let Some(login) = &self.shared.login {
             login.ask_for_mechanisms(&mut hello);
         }
         let reply = link.call(Request::new("admin", hello)).await?;
-        let named = reply.body().get_array("compression").into_iter().flatten().flatten();
+        let named = reply
+            .body()
+            .get_array("compression")
+            .into_iter()
+            .flatten()
+            .flatten();
         let agreed = compress::agreed(compressions, named.filter_map(|name| name.as_str()));
         if let Some(login) = &self.shared.login {
             login.run(link, reply.body()).await?;
@@ -107,8 +127,10 @@ impl Way {
     pub(super) fn declare_api(&self, request: &mut Request) {
         let Some(api) = &self.shared.api else { return };
         request.append(cstr!("apiVersion"), api.version.to_string());
-        for (name, flag) in [(cstr!("apiStrict"), api.strict), (cstr!("apiDeprecationErrors"), api.deprecation_errors)]
-        {
+        for (name, flag) in [
+            (cstr!("apiStrict"), api.strict),
+            (cstr!("apiDeprecationErrors"), api.deprecation_errors),
+        ] {
             if let Some(flag) = flag {
                 request.append(name, flag);
             }

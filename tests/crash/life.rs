@@ -37,8 +37,29 @@ impl Life {
     pub(crate) fn start(source: &str, target: &str, blow: &Blow, anew: bool) -> Life {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
-        command.args(["migrate", "--source", source, "--target", target, "--api-port", "0", "--progress", "none"]);
-        command.args(["--range-mb", "1", "--scans", "2", "--lanes", "4", "--bulk-ops-max", "200", "--grace-s", "0"]);
+        command.args([
+            "migrate",
+            "--source",
+            source,
+            "--target",
+            target,
+            "--api-port",
+            "0",
+            "--progress",
+            "none",
+        ]);
+        command.args([
+            "--range-mb",
+            "1",
+            "--scans",
+            "2",
+            "--lanes",
+            "4",
+            "--bulk-ops-max",
+            "200",
+            "--grace-s",
+            "0",
+        ]);
         command.args(["--spool-dir", env!("CARGO_TARGET_TMPDIR")]);
         if anew {
             command.arg("--restart");
@@ -47,8 +68,14 @@ impl Life {
             command.env("SHARDLIFT_FAILPOINT", format!("{name}:{n}"));
         }
         let log = File::create(dir.path().join("log")).unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Life { process: spawn::spawn(command).expect("the engine starts"), dir }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        Life {
+            process: spawn::spawn(command).expect("the engine starts"),
+            dir,
+        }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -84,7 +111,10 @@ impl Life {
         question: impl FnOnce(Client) -> shardlift::error::Result<T> + Send + 'static,
     ) -> Option<T> {
         let client = Client::new(&program::api_url(&self.log())?);
-        tokio::task::spawn_blocking(move || question(client)).await.expect("asking does not panic").ok()
+        tokio::task::spawn_blocking(move || question(client))
+            .await
+            .expect("asking does not panic")
+            .ok()
     }
 }
 

@@ -23,22 +23,60 @@ pub(crate) enum Side {
 /// The collection on a sharded source, all of it on one shard.
 pub(crate) async fn make(source: &str) {
     let client = Client::with_uri_str(source).await.unwrap();
-    run(&client, "admin", doc! {"enableSharding": DATABASE, "primaryShard": "shard0"}).await;
-    run(&client, "admin", doc! {"shardCollection": NAMESPACE, "key": {"k": 1}}).await;
+    run(
+        &client,
+        "admin",
+        doc! {"enableSharding": DATABASE, "primaryShard": "shard0"},
+    )
+    .await;
+    run(
+        &client,
+        "admin",
+        doc! {"shardCollection": NAMESPACE, "key": {"k": 1}},
+    )
+    .await;
     for chunk in 1..CHUNKS {
-        run(&client, "admin", doc! {"split": NAMESPACE, "middle": {"k": chunk * KEYS_PER_CHUNK}}).await;
+        run(
+            &client,
+            "admin",
+            doc! {"split": NAMESPACE, "middle": {"k": chunk * KEYS_PER_CHUNK}},
+        )
+        .await;
     }
-    let documents: Vec<Document> = (0..CHUNKS * KEYS_PER_CHUNK).map(|k| doc! {"_id": k, "k": k}).collect();
-    run(&client, DATABASE, doc! {"insert": "c", "documents": documents}).await;
+    let documents: Vec<Document> = (0..CHUNKS * KEYS_PER_CHUNK)
+        .map(|k| doc! {"_id": k, "k": k})
+        .collect();
+    run(
+        &client,
+        DATABASE,
+        doc! {"insert": "c", "documents": documents},
+    )
+    .await;
 }
 
 /// Moves the chunk of that number to the other shard, and then writes to it on the source.
 pub(crate) async fn move_one(source: &str, target: &str, side: Side, number: usize) {
-    let (source, target) = (Client::with_uri_str(source).await.unwrap(), Client::with_uri_str(target).await.unwrap());
-    let client = if side == Side::Source { &source } else { &target };
+    let (source, target) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
+    let client = if side == Side::Source {
+        &source
+    } else {
+        &target
+    };
     let k = (number as i64 % CHUNKS) * KEYS_PER_CHUNK + 1;
-    let to = if owner(client, k).await == "shard0" { "shard1" } else { "shard0" };
-    run(client, "admin", doc! {"moveChunk": NAMESPACE, "find": {"k": k}, "to": to}).await;
+    let to = if owner(client, k).await == "shard0" {
+        "shard1"
+    } else {
+        "shard0"
+    };
+    run(
+        client,
+        "admin",
+        doc! {"moveChunk": NAMESPACE, "find": {"k": k}, "to": to},
+    )
+    .await;
     let changes = [
         doc! {"update": "c", "updates": [{"q": {"_id": k, "k": k}, "u": {"$inc": {"n": 1}}}]},
         doc! {"insert": "c", "documents": [{"_id": format!("new {number}"), "k": k}]},
@@ -51,14 +89,27 @@ pub(crate) async fn move_one(source: &str, target: &str, side: Side, number: usi
 
 async fn owner(client: &Client, k: i64) -> String {
     let config = client.database("config");
-    let row = config.collection::<Document>("collections").find_one(doc! {"_id": NAMESPACE}).await.unwrap().unwrap();
+    let row = config
+        .collection::<Document>("collections")
+        .find_one(doc! {"_id": NAMESPACE})
+        .await
+        .unwrap()
+        .unwrap();
     let holds = doc! {"uuid": row.get("uuid"), "min": {"$lte": {"k": k}}, "max": {"$gt": {"k": k}}};
-    let chunks = config.collection::<Document>("chunks").find(holds).await.unwrap();
+    let chunks = config
+        .collection::<Document>("chunks")
+        .find(holds)
+        .await
+        .unwrap();
     let chunks: Vec<Document> = chunks.try_collect().await.unwrap();
     chunks[0].get_str("shard").unwrap().to_owned()
 }
 
 async fn run(client: &Client, database: &str, command: Document) {
     let text = command.to_string();
-    client.database(database).run_command(command).await.unwrap_or_else(|e| panic!("{text}: {e}"));
+    client
+        .database(database)
+        .run_command(command)
+        .await
+        .unwrap_or_else(|e| panic!("{text}: {e}"));
 }

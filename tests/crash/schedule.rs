@@ -12,8 +12,14 @@ use crate::moves::Side;
 
 /// Places a migration comes to only where the source rolled over, or by another
 /// command: tests of their own visit them (`tests/resume.rs`, `tests/anew.rs`).
-const ELSEWHERE: [&str; 6] =
-    ["units-marked", "unit-emptied", "units-waiting", "anew-marked", "anew-emptied", "anew-listed"];
+const ELSEWHERE: [&str; 6] = [
+    "units-marked",
+    "unit-emptied",
+    "units-waiting",
+    "anew-marked",
+    "anew-emptied",
+    "anew-listed",
+];
 /// Of the list of failpoints, a migration visits one in so many.
 const STRIDE: usize = 3;
 /// After so many failpoints a kill at a random moment.
@@ -71,7 +77,12 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(offset: usize, kills: usize, sharded: bool) -> Schedule {
-        Schedule { offset, round: 0, kills_left: kills, sharded }
+        Schedule {
+            offset,
+            round: 0,
+            kills_left: kills,
+            sharded,
+        }
     }
 }
 
@@ -85,21 +96,31 @@ impl Iterator for Schedule {
         let mut dice = Dice::new(&[self.offset as u64, self.round as u64, 0xC4A5]);
         let first = (self.offset + self.round) % STRIDE;
         let mut blows = Vec::new();
-        let names = failpoint::NAMES.iter().filter(|name| !ELSEWHERE.contains(name));
+        let names = failpoint::NAMES
+            .iter()
+            .filter(|name| !ELSEWHERE.contains(name));
         for (index, name) in names.skip(first).step_by(STRIDE).enumerate() {
             if index % FAILPOINTS_PER_RANDOM == 1 && !name.starts_with("cutover") {
                 let after = Duration::from_millis(dice.below(RANDOM_MS_MAX));
                 blows.push(Blow::Random { after });
             }
-            let again = name.starts_with("unit") || name.starts_with("checkpoint") || name.starts_with("flush");
-            blows.push(Blow::Failpoint { name, n: 1 + if again { dice.below(4) } else { 0 } });
+            let again = name.starts_with("unit")
+                || name.starts_with("checkpoint")
+                || name.starts_with("flush");
+            blows.push(Blow::Failpoint {
+                name,
+                n: 1 + if again { dice.below(4) } else { 0 },
+            });
         }
         blows.truncate(self.kills_left);
         self.kills_left -= blows.len();
         // Last: what was copied until then is begun anew.
         if self.sharded && self.round < MOVES_MAX {
             let moves = [Side::Target, Side::Source].into_iter().enumerate();
-            blows.extend(moves.map(|(i, side)| Blow::Move { side, number: 2 * self.round + i }));
+            blows.extend(moves.map(|(i, side)| Blow::Move {
+                side,
+                number: 2 * self.round + i,
+            }));
         }
         self.round += 1;
         Some(blows)

@@ -47,7 +47,8 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |map: &BTreeMap<&str, usize>, name: &str| map.get(name).copied().unwrap_or_default();
+        let of =
+            |map: &BTreeMap<&str, usize>, name: &str| map.get(name).copied().unwrap_or_default();
         writeln!(f, "{:<22}{:>8}{:>14}", "failpoint", "aborts", "not reached")?;
         for name in failpoint::NAMES {
             let (hits, missed) = (of(&self.hits, name), of(&self.missed, name));
@@ -61,6 +62,11 @@ impl fmt::Display for Tally {
         for (why, count) in &self.refused {
             writeln!(f, "refused {why}: {count}")?;
         }
-        write!(f, "{} kills, {} other ends to go on from", self.kills(), self.restarts)
+        write!(
+            f,
+            "{} kills, {} other ends to go on from",
+            self.kills(),
+            self.restarts
+        )
     }
 }

@@ -13,11 +13,23 @@ pub(crate) struct Sides {
 
 impl Sides {
     pub(crate) async fn start() -> Sides {
-        let sets = tokio::join!(fixture::loaded_replica_set("a"), fixture::loaded_replica_set("b"));
+        let sets = tokio::join!(
+            fixture::loaded_replica_set("a"),
+            fixture::loaded_replica_set("b")
+        );
         let uris = (sets.0.uri(), sets.1.uri());
         let deployments = tokio::join!(fixture::source(&uris.0), fixture::target(&uris.1));
-        let (source, target) = (sets.0.client().await.unwrap(), sets.1.client().await.unwrap());
-        Sides { _sets: sets, uris, source, target, deployments }
+        let (source, target) = (
+            sets.0.client().await.unwrap(),
+            sets.1.client().await.unwrap(),
+        );
+        Sides {
+            _sets: sets,
+            uris,
+            source,
+            target,
+            deployments,
+        }
     }
 
     pub(crate) async fn on_both(&self, command: Document) {
@@ -40,7 +52,12 @@ impl Sides {
         }
     }
 
-    pub(crate) async fn replay(&self, ns: &Namespace, traits: Traits, limits: FlushLimits) -> Replay<'_> {
+    pub(crate) async fn replay(
+        &self,
+        ns: &Namespace,
+        traits: Traits,
+        limits: FlushLimits,
+    ) -> Replay<'_> {
         self.replay_in(LANES, ns, traits, limits).await
     }
 
@@ -51,16 +68,32 @@ impl Sides {
         traits: Traits,
         limits: FlushLimits,
     ) -> Replay<'_> {
-        let uuid_of = |shard| async move { catalog::local_uuid(shard, ns).await.unwrap().expect("it is there") };
+        let uuid_of = |shard| async move {
+            catalog::local_uuid(shard, ns)
+                .await
+                .unwrap()
+                .expect("it is there")
+        };
         let (source, target) = (&self.deployments.0.shards[0], &self.deployments.1.shards[0]);
         let tracked = Arc::new(Tracked::new(uuid_of(source).await, ns.clone(), traits));
         tracked.bind(uuid_of(target).await);
         tracked.saw_by(self.newest().await.position);
         let lanes: Vec<Arc<Inbox>> = (0..lanes).map(|_| Arc::default()).collect();
-        let gate = Arc::new(Mutex::new(Gate::new(Mark { position: Position::default(), term: 0 }, lanes.clone())));
+        let gate = Arc::new(Mutex::new(Gate::new(
+            Mark {
+                position: Position::default(),
+                term: 0,
+            },
+            lanes.clone(),
+        )));
         gate.lock().admit_new(tracked.clone());
         let metrics: Arc<PairMetrics> = Arc::default();
-        let term = Oplog::new(self.target.clone(), "b", Duration::from_secs(10)).newest().await.unwrap().mark.term;
+        let term = Oplog::new(self.target.clone(), "b", Duration::from_secs(10))
+            .newest()
+            .await
+            .unwrap()
+            .mark
+            .term;
         let client = target.data_client("test", 16).unwrap();
         let at_once = Arc::default();
         let writer = Writer {
@@ -75,7 +108,12 @@ impl Sides {
         let spool = tempfile::tempdir().unwrap();
         let mut tasks = JoinSet::new();
         for lane in lanes {
-            tasks.spawn(lane::run(lane, writer.clone(), writer.limits.bytes_max, metrics.clone()));
+            tasks.spawn(lane::run(
+                lane,
+                writer.clone(),
+                writer.limits.bytes_max,
+                metrics.clone(),
+            ));
         }
         let doubtful = Doubtful {
             lister: Lister::new(source, "test", Duration::from_secs(10)),
@@ -84,23 +122,45 @@ impl Sides {
             writer,
             share: Share::new(0),
             gate: gate.clone(),
-            replayer: Arc::new(Replayer::new(gate.clone(), feed(source, spool.path()), metrics.clone())),
+            replayer: Arc::new(Replayer::new(
+                gate.clone(),
+                feed(source, spool.path()),
+                metrics.clone(),
+            )),
             metrics,
             documents_max: DOCUMENTS_MAX,
             away_max: Duration::from_secs(1_800),
             stuck: Default::default(),
         };
-        Replay { sides: self, tracked, gate, doubtful, lanes: tasks, _spool: spool }
+        Replay {
+            sides: self,
+            tracked,
+            gate,
+            doubtful,
+            lanes: tasks,
+            _spool: spool,
+        }
     }
 }
 
 /// Nothing is ever left to its spool here.
 fn feed(source: &Shard, spool: &Path) -> Arc<Feed> {
-    let limits = Limits { bytes_max: 1 << 20, segment_bytes: 1 << 20, cache_bytes: 0, stored_bytes: 0 };
+    let limits = Limits {
+        bytes_max: 1 << 20,
+        segment_bytes: 1 << 20,
+        cache_bytes: 0,
+        stored_bytes: 0,
+    };
     let log = OplogLog::open(spool, limits, Arc::new(Quota::new(1 << 20))).unwrap();
     let (away_max, patience) = (Duration::from_secs(10), Duration::from_secs(60));
     let direct = source.direct(&source.client, "test", 2);
-    Arc::new(Feed::new(Oplog::new(source.client.clone(), "a", away_max), direct, log, away_max, patience))
+    Arc::new(Feed::new(
+        Oplog::new(source.client.clone(), "a", away_max),
+        direct,
+        log,
+        away_max,
+        patience,
+    ))
 }
 
 /// One collection on its way, held.
@@ -119,9 +179,12 @@ impl Replay<'_> {
     pub(super) async fn log_since(&self, start: Position) {
         let share = Share::new(0);
         let mut origin = Origin::copied(share.reserve_reply().await);
-        let log = self.sides.source.database("local").collection::<RawDocumentBuf>("oplog.rs");
-        let wanted =
-            doc! { "ts": { "$gt": Timestamp::from(start) }, "ui": self.tracked.uuid, "op": { "$in": ["i", "u", "d"] } };
+        let log = self
+            .sides
+            .source
+            .database("local")
+            .collection::<RawDocumentBuf>("oplog.rs");
+        let wanted = doc! { "ts": { "$gt": Timestamp::from(start) }, "ui": self.tracked.uuid, "op": { "$in": ["i", "u", "d"] } };
         let mut entries = log.find(wanted).await.unwrap();
         while let Some(raw) = entries.next().await {
             let raw = raw.unwrap();
@@ -154,12 +217,17 @@ impl Replay<'_> {
             assert!(self.gate.lock().watermark() < self.tracked.doubts.oldest());
         }
         self.resolve().await.unwrap();
-        assert_eq!(self.doubtful.metrics.documents_resolved.load(Relaxed), refused);
+        assert_eq!(
+            self.doubtful.metrics.documents_resolved.load(Relaxed),
+            refused
+        );
         refused
     }
 
     pub(super) async fn resolve(&self) -> Result<(), Error> {
-        let held = tokio::time::timeout(Duration::from_secs(300), self.doubtful.exact(&self.tracked)).await;
+        let held =
+            tokio::time::timeout(Duration::from_secs(300), self.doubtful.exact(&self.tracked))
+                .await;
         if let Some(hold) = held.expect("it comes to an end")? {
             hold.release().await?;
         }

@@ -217,10 +217,25 @@ ALSO = [
 ]
 
 
+def pattern(old):
+    """Finds the text however it is laid out: spaces, line breaks and the commas that end
+    a list on lines of its own do not count."""
+    tokens = re.findall(r"\w+|[^\w\s]", old)
+    found = ""
+    for before, token in zip([""] + tokens, tokens):
+        between_words = re.match(r"\w", before[-1:]) and re.match(r"\w", token)
+        found += r"\s+" if between_words else r"\s*" if before else ""
+        found += r"(?:,\s*)?" if token in ")]}" and before != "," else ""
+        found += re.escape(token)
+    return re.compile(found)
+
+
 def replaced(text, old, new, where):
-    if text.count(old) != 1:
-        sys.exit(f"{where}: the old text occurs {text.count(old)} times: {old.strip()!r}")
-    return text.replace(old, new)
+    spans = [match.span() for match in pattern(old).finditer(text)]
+    if len(spans) != 1:
+        sys.exit(f"{where}: the old text occurs {len(spans)} times: {old.strip()!r}")
+    (begin, end), = spans
+    return text[:begin] + new + text[end:]
 
 
 def mutate():

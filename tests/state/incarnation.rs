@@ -24,7 +24,10 @@ async fn an_older_incarnation_cannot_record_and_a_torn_plan_is_none() {
     let (old, new) = begun(shard).await;
     old.checkpoint(None).await.unwrap();
     new.begin_incarnation().await.unwrap();
-    assert_eq!(old.clone().checkpoint(None).await.unwrap_err().kind, Kind::Transient);
+    assert_eq!(
+        old.clone().checkpoint(None).await.unwrap_err().kind,
+        Kind::Transient
+    );
     new.checkpoint(None).await.unwrap();
 
     set(shard, "pairs", doc! {}, doc! {"$set": {"whole": false}}).await;
@@ -40,8 +43,17 @@ async fn a_connection_that_an_older_incarnation_opens_late_is_not_used() {
     let (_set, target) = one_shard("rs").await;
     let shard = &target.shards[0];
     let (old, new) = begun(shard).await;
-    let direct = || shard.direct(&shard.client, "late", 1).admitted_by(old.admission());
-    let insert = || Request::new("d", rawdoc! {"insert": "c", "documents": [{}], "writeConcern": {"w": 1}});
+    let direct = || {
+        shard
+            .direct(&shard.client, "late", 1)
+            .admitted_by(old.admission())
+    };
+    let insert = || {
+        Request::new(
+            "d",
+            rawdoc! {"insert": "c", "documents": [{}], "writeConcern": {"w": 1}},
+        )
+    };
     let early = direct();
     early.run(insert()).await.unwrap();
     new.begin_incarnation().await.unwrap();

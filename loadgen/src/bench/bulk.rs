@@ -49,7 +49,12 @@ impl Bulk {
         let mut sequence = vec![1, 0, 0, 0, 0];
         sequence.extend_from_slice(field.as_str().as_bytes());
         sequence.push(0);
-        Bulk { kind, body, sequence, statements: 0 }
+        Bulk {
+            kind,
+            body,
+            sequence,
+            statements: 0,
+        }
     }
 
     pub(super) fn push(&mut self, statement: &RawDocument) {
@@ -131,7 +136,10 @@ where
 }
 
 /// A stream that ends after a time.
-pub(super) fn lasting<S: Iterator<Item = Bulk>>(stream: S, time: Duration) -> impl Iterator<Item = Bulk> {
+pub(super) fn lasting<S: Iterator<Item = Bulk>>(
+    stream: S,
+    time: Duration,
+) -> impl Iterator<Item = Bulk> {
     let end = Instant::now() + time;
     stream.take_while(move |_| Instant::now() < end)
 }
@@ -147,8 +155,14 @@ mod tests {
         let statement = rawdoc! { "q": { "_id": 1 }, "limit": 1 };
         bulk.push(&statement);
         let bulk = bulk.sealed();
-        assert_eq!(bulk.sequence.len(), 1 + 4 + "deletes\0".len() + statement.as_bytes().len());
-        assert_eq!(bulk.sequence[1..5], ((bulk.sequence.len() - 1) as i32).to_le_bytes());
+        assert_eq!(
+            bulk.sequence.len(),
+            1 + 4 + "deletes\0".len() + statement.as_bytes().len()
+        );
+        assert_eq!(
+            bulk.sequence[1..5],
+            ((bulk.sequence.len() - 1) as i32).to_le_bytes()
+        );
     }
 
     #[test]

@@ -55,14 +55,22 @@ impl Case {
     /// The inserts that populate it.
     pub(super) fn population(&self, rounds: u64, seed: u64) -> Vec<Bulks> {
         let (content, count) = (self.content(seed), self.populated(rounds));
-        let stream = |part| made::inserts(&content, self.name, made::share(0..count, part, CONNECTIONS));
+        let stream = |part| {
+            made::inserts(
+                &content,
+                self.name,
+                made::share(0..count, part, CONNECTIONS),
+            )
+        };
         (0..CONNECTIONS).map(stream).collect()
     }
 
     /// The ops of one round, a stream for each connection.
     pub(super) fn streams(&self, round: u64, rounds: u64, seed: u64) -> Vec<Bulks> {
         let content = self.content(seed);
-        (0..CONNECTIONS).map(|part| self.stream(&content, round, self.populated(rounds), part, seed)).collect()
+        (0..CONNECTIONS)
+            .map(|part| self.stream(&content, round, self.populated(rounds), part, seed))
+            .collect()
     }
 
     fn stream(&self, content: &Content, round: u64, populated: u64, part: u64, seed: u64) -> Bulks {
@@ -79,7 +87,9 @@ impl Case {
         match self.shape {
             Shape::Uniform => made::sets(content, name, random().take(ops), value),
             Shape::Inserts => made::inserts(content, name, own(fresh(self.ops))),
-            Shape::Deletes => made::deletes(content, name, own(round * self.ops..(round + 1) * self.ops)),
+            Shape::Deletes => {
+                made::deletes(content, name, own(round * self.ops..(round + 1) * self.ops))
+            }
             Shape::Mixed => {
                 let gone = self.docs + round * quarter..self.docs + (round + 1) * quarter;
                 let half = || random().take(ops / 4);
@@ -92,7 +102,12 @@ impl Case {
             }
             Shape::Replaced => made::by_turns(vec![
                 made::sets(content, name, random().take(ops / 2), value),
-                made::replacements(content, name, random().take(ops / 2), value as u64 + (1 << 27)),
+                made::replacements(
+                    content,
+                    name,
+                    random().take(ops / 2),
+                    value as u64 + (1 << 27),
+                ),
             ]),
             Shape::Zipf => {
                 let hot = made::zipfian(self.docs, part, CONNECTIONS, dice);
@@ -119,10 +134,20 @@ mod tests {
             Shape::Counters,
         ];
         for shape in shapes {
-            let case = Case { name: "c", shape, docs: 4_000, doc_bytes: 64, ops: 16_000 };
+            let case = Case {
+                name: "c",
+                shape,
+                docs: 4_000,
+                doc_bytes: 64,
+                ops: 16_000,
+            };
             for round in 0..2 {
-                let statements: usize =
-                    case.streams(round, 2, 1).into_iter().flatten().map(|bulk| bulk.statements).sum();
+                let statements: usize = case
+                    .streams(round, 2, 1)
+                    .into_iter()
+                    .flatten()
+                    .map(|bulk| bulk.statements)
+                    .sum();
                 assert_eq!(statements, 16_000, "{shape:?}");
             }
         }

@@ -40,10 +40,18 @@ impl Content {
     pub(super) fn new(bytes: usize, ids: Ids, seed: u64) -> Content {
         let mut dice = Dice::new(&[seed]);
         let mut letter = || char::from(b'a' + dice.below(26) as u8);
-        let words: Vec<String> = (0..WORDS).map(|_| (1..WORD_BYTES).map(|_| letter()).chain([' ']).collect()).collect();
+        let words: Vec<String> = (0..WORDS)
+            .map(|_| (1..WORD_BYTES).map(|_| letter()).chain([' ']).collect())
+            .collect();
         let count = (NOISE_BYTES + bytes).div_ceil(WORD_BYTES);
-        let noise: String = (0..count).map(|_| words[dice.below(WORDS) as usize].as_str()).collect();
-        Content { bytes: bytes.max(64), ids, noise: noise.into() }
+        let noise: String = (0..count)
+            .map(|_| words[dice.below(WORDS) as usize].as_str())
+            .collect();
+        Content {
+            bytes: bytes.max(64),
+            ids,
+            noise: noise.into(),
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -62,7 +70,10 @@ impl Content {
     pub(super) fn bounds(&self, docs: u64, parts: u64) -> Vec<i64> {
         let bound = |part: u64| match self.ids {
             Ids::Ascending => (docs * part / parts) as i64,
-            Ids::Random => ((u128::from(u64::MAX) * u128::from(part) / u128::from(parts)) as u64 ^ (1 << 63)) as i64,
+            Ids::Random => {
+                ((u128::from(u64::MAX) * u128::from(part) / u128::from(parts)) as u64 ^ (1 << 63))
+                    as i64
+            }
         };
         (1..parts).map(bound).collect()
     }
@@ -74,7 +85,10 @@ impl Content {
         document.append(cstr!("_id"), self.id(n));
         document.append(cstr!("n"), n as i64);
         document.append(cstr!("v"), version as i64);
-        document.append(cstr!("text"), &self.noise[at..at + self.bytes - FRAME_BYTES]);
+        document.append(
+            cstr!("text"),
+            &self.noise[at..at + self.bytes - FRAME_BYTES],
+        );
         document
     }
 }

@@ -83,7 +83,11 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
         docs: docs / args.collections,
     };
     let source = ground.start("source").await?;
-    ground.tell(format!("populating {} documents of {} bytes", data.total(), data.content.bytes()));
+    ground.tell(format!(
+        "populating {} documents of {} bytes",
+        data.total(),
+        data.content.bytes()
+    ));
     bulk::write(&host(&source), data.streams(WRITERS)).await?;
     let (mut rounds, mut plots, mut equal) = (Vec::new(), Vec::new(), true);
     for round in 0..args.common.runs {
@@ -94,13 +98,25 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     }
     let mut json = Map::new();
     json.insert("suite".to_owned(), json!("copy"));
-    json.insert("ids".to_owned(), json!(if args.ids == Ids::Random { "random" } else { "ascending" }));
+    json.insert(
+        "ids".to_owned(),
+        json!(if args.ids == Ids::Random {
+            "random"
+        } else {
+            "ascending"
+        }),
+    );
     json.insert("collections".to_owned(), json!(args.collections));
     json.extend(figures::fold(&rounds));
     Ok(Outcome { json, plots, equal })
 }
 
-async fn measure(ground: &Ground, data: &Data, source: &ReplicaSet, round: u32) -> Result<(Figures, Plot, bool)> {
+async fn measure(
+    ground: &Ground,
+    data: &Data,
+    source: &ReplicaSet,
+    round: u32,
+) -> Result<(Figures, Plot, bool)> {
     let scan = scan_only(ground, data, source).await?;
     let write = write_only(ground, data).await?;
     // By turns, so that neither always finds the warmer source.
@@ -114,8 +130,11 @@ async fn measure(ground: &Ground, data: &Data, source: &ReplicaSet, round: u32) 
     }
     let figures = figures_of(ground, data, &scan, &write, &copied, &native);
     let line = Line::rate_of("engine", &copied.stretch.counts, RATE_WINDOW_S);
-    let plot =
-        Plot { title: format!("copy, run {}", round + 1), unit: "documents copied per second", lines: vec![line] };
+    let plot = Plot {
+        title: format!("copy, run {}", round + 1),
+        unit: "documents copied per second",
+        lines: vec![line],
+    };
     Ok((figures, plot, copied.equal))
 }
 
@@ -123,15 +142,24 @@ async fn measure(ground: &Ground, data: &Data, source: &ReplicaSet, round: u32) 
 async fn scan_only(ground: &Ground, data: &Data, source: &ReplicaSet) -> Result<Used> {
     let client = source.client().await?;
     // A connection is made, and the collections are known.
-    client.database(DATABASE).run_command(doc! { "ping": 1 }).await?;
-    let ranges = scan::ranges(&data.collections, &data.content.bounds(data.docs, SCAN_PARTS));
+    client
+        .database(DATABASE)
+        .run_command(doc! { "ping": 1 })
+        .await?;
+    let ranges = scan::ranges(
+        &data.collections,
+        &data.content.bounds(data.docs, SCAN_PARTS),
+    );
     let meter = Meter::now(&[pid(source)?])?;
     let (documents, _) = scan::read(&client, ranges).await?;
     let used = meter.used()?;
     ground.tell(format!("scan only: {:.2} s", used.seconds));
     match documents == data.total() {
         true => Ok(used),
-        false => Err(Error::new(format!("the scan found {documents} of {} documents", data.total()))),
+        false => Err(Error::new(format!(
+            "the scan found {documents} of {} documents",
+            data.total()
+        ))),
     }
 }
 
@@ -142,7 +170,11 @@ async fn write_only(ground: &Ground, data: &Data) -> Result<Used> {
     for collection in &data.collections {
         database.create_collection(collection).await?;
     }
-    let prebuilt: Vec<Vec<Bulk>> = data.streams(WRITERS).into_iter().map(Iterator::collect).collect();
+    let prebuilt: Vec<Vec<Bulk>> = data
+        .streams(WRITERS)
+        .into_iter()
+        .map(Iterator::collect)
+        .collect();
     let streams = prebuilt.into_iter().map(Vec::into_iter).collect();
     let meter = Meter::now(&[pid(&scratch)?])?;
     bulk::write(&host(&scratch), streams).await?;
@@ -156,13 +188,20 @@ async fn copy(ground: &Ground, source: &ReplicaSet) -> Result<Copied> {
     let target = ground.start("target").await?;
     let began = Instant::now();
     let mut engine = Engine::start(ground, source, &target).await?;
-    let stretch = engine.copy(&[pid(source)?, pid(&target)?], PATIENCE).await?;
+    let stretch = engine
+        .copy(&[pid(source)?, pid(&target)?], PATIENCE)
+        .await?;
     let start_s = began.elapsed().as_secs_f64() - stretch.used.seconds;
     ground.tell(format!("copy by the engine: {:.2} s", stretch.used.seconds));
     engine.until("ready", PATIENCE).await?;
     let rss_peak_mb = engine.rss_peak_mb()?;
     engine.stop().await?;
-    Ok(Copied { stretch, start_s, rss_peak_mb, equal: ground.is_equal(source, &target).await? })
+    Ok(Copied {
+        stretch,
+        start_s,
+        rss_peak_mb,
+        equal: ground.is_equal(source, &target).await?,
+    })
 }
 
 /// CPU: the new member, source.
@@ -174,8 +213,20 @@ async fn initial_sync(ground: &Ground, source: &ReplicaSet) -> Result<Used> {
     Ok(used)
 }
 
-fn figures_of(ground: &Ground, data: &Data, scan: &Used, write: &Used, copied: &Copied, native: &Used) -> Figures {
-    let Copied { stretch: Stretch { used, .. }, start_s, rss_peak_mb, .. } = copied;
+fn figures_of(
+    ground: &Ground,
+    data: &Data,
+    scan: &Used,
+    write: &Used,
+    copied: &Copied,
+    native: &Used,
+) -> Figures {
+    let Copied {
+        stretch: Stretch { used, .. },
+        start_s,
+        rss_peak_mb,
+        ..
+    } = copied;
     let docs = data.total() as f64;
     let us_per_doc = |cpu_s: f64| cpu_s / docs * 1e6;
     let cpu_floor_s = (scan.cpu_s[0] + write.cpu_s[0]) / ground.cores();
@@ -193,7 +244,10 @@ fn figures_of(ground: &Ground, data: &Data, scan: &Used, write: &Used, copied: &
     figures.set("native_ratio", used.seconds / native.seconds);
     figures.set("start_s", *start_s);
     figures.set("engine_cpu_us_per_doc", us_per_doc(used.cpu_s[0]));
-    figures.set("server_cpu_us_per_doc", us_per_doc(used.cpu_s[1] + used.cpu_s[2]));
+    figures.set(
+        "server_cpu_us_per_doc",
+        us_per_doc(used.cpu_s[1] + used.cpu_s[2]),
+    );
     figures.set("native_cpu_us_per_doc", us_per_doc(native.cpu_s[0]));
     figures.set("rss_peak_mb", *rss_peak_mb);
     figures
@@ -213,7 +267,14 @@ impl Data {
                 let own = (0..self.docs).filter(move |n| n / block % connections == part);
                 statements::inserts(&self.content, collection, own)
             };
-            Box::new(self.collections.iter().map(of).collect::<Vec<_>>().into_iter().flatten()) as Bulks
+            Box::new(
+                self.collections
+                    .iter()
+                    .map(of)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .flatten(),
+            ) as Bulks
         };
         (0..connections).map(stream).collect()
     }

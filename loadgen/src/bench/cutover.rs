@@ -64,10 +64,21 @@ struct Case {
 
 pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     let largest = args.common.size(args.docs, 100_000, 1_000_000);
-    let mut cases: Vec<Case> =
-        [0, 10_000, largest].map(|docs| Case { name: docs.to_string(), docs, indexes: 0, collections: 0 }).into();
+    let mut cases: Vec<Case> = [0, 10_000, largest]
+        .map(|docs| Case {
+            name: docs.to_string(),
+            docs,
+            indexes: 0,
+            collections: 0,
+        })
+        .into();
     cases.dedup_by_key(|case| case.docs);
-    cases.push(Case { name: "20_indexes".to_owned(), docs: largest / 10, indexes: 20, collections: 0 });
+    cases.push(Case {
+        name: "20_indexes".to_owned(),
+        docs: largest / 10,
+        indexes: 20,
+        collections: 0,
+    });
     for collections in counts(args)? {
         cases.push(Case {
             name: format!("{collections}_collections"),
@@ -92,7 +103,11 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     json.insert("suite".to_owned(), json!("cutover"));
     json.insert("cutover_ms_max".to_owned(), json!(most.round() as u64));
     json.insert("cases".to_owned(), Value::Object(told));
-    Ok(Outcome { json, plots: Vec::new(), equal })
+    Ok(Outcome {
+        json,
+        plots: Vec::new(),
+        equal,
+    })
 }
 
 /// Collections of the cases that are about their number.
@@ -102,8 +117,12 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
 fn counts(args: &Args) -> Result<Vec<u64>> {
     let most = open_files::collections_max(1);
     if args.collections.is_some_and(|asked| most < asked) {
-        let remedy = "raise the limit (`ulimit -n`, three files for each collection) or ask for fewer";
-        return Err(Error::new(format!("the limit of open files allows {most} collections only")).remedy(remedy));
+        let remedy =
+            "raise the limit (`ulimit -n`, three files for each collection) or ask for fewer";
+        return Err(Error::new(format!(
+            "the limit of open files allows {most} collections only"
+        ))
+        .remedy(remedy));
     }
     let largest = args.common.size(args.collections, 1_000, 20_000.min(most));
     let mut counts = vec![0, largest.min(1_000), largest];
@@ -113,18 +132,26 @@ fn counts(args: &Args) -> Result<Vec<u64>> {
 
 async fn populated(ground: &Ground, case: &Case) -> Result<ReplicaSet> {
     let source = ground.start("source").await?;
-    ground.tell(format!("populating {} documents, {} indexes", case.docs, case.indexes));
+    ground.tell(format!(
+        "populating {} documents, {} indexes",
+        case.docs, case.indexes
+    ));
     let database = source.client().await?.database(DATABASE);
     database.create_collection(COLLECTION).await?;
     let content = content(ground);
     let own = |part| statements::share(0..case.docs, part, CONNECTIONS);
-    let streams = (0..CONNECTIONS).map(|part| statements::inserts(&content, COLLECTION, own(part))).collect();
+    let streams = (0..CONNECTIONS)
+        .map(|part| statements::inserts(&content, COLLECTION, own(part)))
+        .collect();
     bulk::write(&host(&source), streams).await?;
-    try_join_all((0..CONNECTIONS).map(|part| make_collections(&source, case.collections, part))).await?;
+    try_join_all((0..CONNECTIONS).map(|part| make_collections(&source, case.collections, part)))
+        .await?;
     if 0 < case.indexes {
         let index = |i| doc! { "key": { "n": 1, format!("f{i}"): 1 }, "name": format!("n_f{i}") };
         let indexes: Vec<Bson> = (0..case.indexes).map(index).map(Bson::Document).collect();
-        database.run_command(doc! { "createIndexes": COLLECTION, "indexes": indexes }).await?;
+        database
+            .run_command(doc! { "createIndexes": COLLECTION, "indexes": indexes })
+            .await?;
     }
     Ok(source)
 }
@@ -134,31 +161,50 @@ async fn make_collections(source: &ReplicaSet, count: u64, part: u64) -> Result<
     let mut link = source.primary_link().await?;
     for n in (part..count).step_by(CONNECTIONS as usize) {
         let (db, coll) = (format!("many{}", n % DATABASES), format!("c{n}"));
-        link.command(&db, doc! { "insert": &coll, "documents": [{ "_id": n as i64, "k": n as i64 }] }).await?;
+        link.command(
+            &db,
+            doc! { "insert": &coll, "documents": [{ "_id": n as i64, "k": n as i64 }] },
+        )
+        .await?;
         let index = doc! { "key": { "k": 1 }, "name": "k" };
-        link.command(&db, doc! { "createIndexes": &coll, "indexes": [index] }).await?;
+        link.command(&db, doc! { "createIndexes": &coll, "indexes": [index] })
+            .await?;
     }
     Ok(())
 }
 
-async fn measure(ground: &Ground, case: &Case, source: &ReplicaSet, round: u32) -> Result<(Figures, bool)> {
+async fn measure(
+    ground: &Ground,
+    case: &Case,
+    source: &ReplicaSet,
+    round: u32,
+) -> Result<(Figures, bool)> {
     let target = ground.start("target").await?;
     let mut engine = Engine::start(ground, source, &target).await?;
     engine.until("ready", PATIENCE).await?;
     let mut figures = Figures::default();
     if verifies_ahead(&ground.common.engine_args) {
         let waited = until_verified(&mut engine).await?;
-        ground.tell(format!("{}: all verified ahead {waited:.1} s after it was ready", case.name));
+        ground.tell(format!(
+            "{}: all verified ahead {waited:.1} s after it was ready",
+            case.name
+        ));
         figures.set("verified_after_s", waited);
     }
     if 0 < case.docs {
         load(ground, case, source, round).await?;
     }
-    figures.set("touched", engine.status().await?.sum(|pair| pair.documents_touched) as f64);
+    figures.set(
+        "touched",
+        engine.status().await?.sum(|pair| pair.documents_touched) as f64,
+    );
     let stopped = Instant::now();
     let engine_ms = cut_over(&mut engine, stopped).await?;
     let cutover_ms = stopped.elapsed().as_secs_f64() * 1e3;
-    ground.tell(format!("{}: {cutover_ms:.0} ms from the last write to done", case.name));
+    ground.tell(format!(
+        "{}: {cutover_ms:.0} ms from the last write to done",
+        case.name
+    ));
     engine.done().await?;
     figures.set("docs", case.docs as f64);
     figures.set("indexes", f64::from(case.indexes));
@@ -170,9 +216,17 @@ async fn measure(ground: &Ground, case: &Case, source: &ReplicaSet, round: u32) 
 
 /// The engine's default, and what it is told to do instead.
 fn verifies_ahead(engine_args: &[String]) -> bool {
-    let told = engine_args.iter().zip(engine_args.iter().skip(1)).rfind(|(flag, _)| *flag == "--verify");
-    let joined = engine_args.iter().rev().find_map(|flag| flag.strip_prefix("--verify="));
-    told.map(|(_, mode)| mode.as_str()).or(joined).is_none_or(|mode| mode == "digests")
+    let told = engine_args
+        .iter()
+        .zip(engine_args.iter().skip(1))
+        .rfind(|(flag, _)| *flag == "--verify");
+    let joined = engine_args
+        .iter()
+        .rev()
+        .find_map(|flag| flag.strip_prefix("--verify="));
+    told.map(|(_, mode)| mode.as_str())
+        .or(joined)
+        .is_none_or(|mode| mode == "digests")
 }
 
 /// Seconds until all that can be is verified ahead.

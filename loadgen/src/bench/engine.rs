@@ -48,22 +48,56 @@ pub(super) struct Stretch {
 impl Engine {
     /// Starts it, or goes on with the run that is on the target; returns when it
     /// has an API.
-    pub(super) async fn start(ground: &Ground, source: &ReplicaSet, target: &ReplicaSet) -> Result<Engine> {
+    pub(super) async fn start(
+        ground: &Ground,
+        source: &ReplicaSet,
+        target: &ReplicaSet,
+    ) -> Result<Engine> {
         let log = ground.next_log();
         let mut command = Command::new(&ground.program);
-        command.args(["migrate", "--source", &source.uri(), "--target", &target.uri()]);
-        command.args(["--cutover", "manual", "--grace-s", "1", "--api-port", "0", "--progress", "none", "--json"]);
-        command.arg("--spool-dir").arg(ground.spool()).args(&ground.common.engine_args);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
-        let mut child = Child::start(command, &ground.program.display().to_string()).map_err(|e| e.remedy(REMEDY))?;
+        command.args([
+            "migrate",
+            "--source",
+            &source.uri(),
+            "--target",
+            &target.uri(),
+        ]);
+        command.args([
+            "--cutover",
+            "manual",
+            "--grace-s",
+            "1",
+            "--api-port",
+            "0",
+            "--progress",
+            "none",
+            "--json",
+        ]);
+        command
+            .arg("--spool-dir")
+            .arg(ground.spool())
+            .args(&ground.common.engine_args);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?);
+        let mut child = Child::start(command, &ground.program.display().to_string())
+            .map_err(|e| e.remedy(REMEDY))?;
         let began = Instant::now();
         loop {
             let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
             if let Some(url) = program::api_url(&text) {
-                return Ok(Engine { child, api: Api::new(url), log });
+                return Ok(Engine {
+                    child,
+                    api: Api::new(url),
+                    log,
+                });
             }
             if child.ended()?.is_some() || API_TIMEOUT <= began.elapsed() {
-                return Err(Error::new(format!("the engine has no API; its log ends with:\n  {}", log_tail(&log))));
+                return Err(Error::new(format!(
+                    "the engine has no API; its log ends with:\n  {}",
+                    log_tail(&log)
+                )));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -83,7 +117,12 @@ impl Engine {
         let began = Instant::now();
         loop {
             match self.api.status().await {
-                Ok(status) if matches!(status.phase.as_str(), "failed" | "cancelled" | "parked" | "stopped") => {
+                Ok(status)
+                    if matches!(
+                        status.phase.as_str(),
+                        "failed" | "cancelled" | "parked" | "stopped"
+                    ) =>
+                {
                     let reason = status.error.unwrap_or_default();
                     return Err(self.explain(format!("the engine {}: {reason}", status.phase)));
                 }
@@ -102,17 +141,23 @@ impl Engine {
     /// and had copied no document, to the first at which the phase is past
     /// `copying` (all units copied; index builds may go on).
     pub(super) async fn copy(&mut self, servers: &[u32], patience: Duration) -> Result<Stretch> {
-        let mut start = self.begin(servers, |status| status.sum(|pair| pair.documents_copied)).await?;
+        let mut start = self
+            .begin(servers, |status| status.sum(|pair| pair.documents_copied))
+            .await?;
         let mut stretch = Stretch::default();
         loop {
             let status = self.status().await?;
             let seconds = start.meter.seconds();
-            stretch.counts.push((seconds, status.sum(|pair| pair.documents_copied) as f64));
+            stretch
+                .counts
+                .push((seconds, status.sum(|pair| pair.documents_copied) as f64));
             if !matches!(status.phase.as_str(), "validating" | "layout" | "copying") {
                 stretch.used = start.meter.used()?;
                 return Ok(stretch);
             }
-            start.ensure(patience, || self.explain(format!("the copy is not done after {seconds:.0} s")))?;
+            start.ensure(patience, || {
+                self.explain(format!("the copy is not done after {seconds:.0} s"))
+            })?;
             tokio::time::sleep(POLL).await;
         }
     }
@@ -121,8 +166,15 @@ impl Engine {
     /// was `validating` or in `layout` and had read no oplog entry, to the first
     /// at which all of them are applied (acknowledged by the target). Where fewer
     /// are ever counted, to the last one.
-    pub(super) async fn follow(&mut self, ops: u64, servers: &[u32], patience: Duration) -> Result<Stretch> {
-        let mut start = self.begin(servers, |status| status.sum(|pair| pair.entries_read)).await?;
+    pub(super) async fn follow(
+        &mut self,
+        ops: u64,
+        servers: &[u32],
+        patience: Duration,
+    ) -> Result<Stretch> {
+        let mut start = self
+            .begin(servers, |status| status.sum(|pair| pair.entries_read))
+            .await?;
         let mut stretch = Stretch::default();
         let (mut applied_before, mut moved) = (0, Instant::now());
         loop {
@@ -142,20 +194,30 @@ impl Engine {
                 eprintln!("          the engine counts {applied} of {ops} ops");
                 return Ok(stretch);
             }
-            start.ensure(patience, || self.explain(format!("{applied} of {ops} ops applied after {seconds:.0} s")))?;
+            start.ensure(patience, || {
+                self.explain(format!(
+                    "{applied} of {ops} ops applied after {seconds:.0} s"
+                ))
+            })?;
             tokio::time::sleep(POLL).await;
         }
     }
 
     /// Waits until it moves, or `moved` counts something.
     async fn begin(&mut self, servers: &[u32], moved: impl Fn(&Status) -> u64) -> Result<Start> {
-        let pids: Vec<u32> = [self.pid()].into_iter().chain(servers.iter().copied()).collect();
+        let pids: Vec<u32> = [self.pid()]
+            .into_iter()
+            .chain(servers.iter().copied())
+            .collect();
         let mut meter = Meter::now(&pids)?;
         loop {
             let looked = Meter::now(&pids)?;
             let status = self.status().await?;
             if !matches!(status.phase.as_str(), "validating" | "layout") || 0 < moved(&status) {
-                return Ok(Start { meter, began: Instant::now() });
+                return Ok(Start {
+                    meter,
+                    began: Instant::now(),
+                });
             }
             meter = looked;
             tokio::time::sleep(POLL).await;
@@ -171,7 +233,10 @@ impl Engine {
                 return Ok(status);
             }
             if patience <= began.elapsed() {
-                let found = format!("not {phase} but {} after {patience:?}, lag {} ms", status.phase, status.lag_ms);
+                let found = format!(
+                    "not {phase} but {} after {patience:?}, lag {} ms",
+                    status.phase, status.lag_ms
+                );
                 return Err(self.explain(found));
             }
             tokio::time::sleep(POLL).await;
@@ -192,7 +257,9 @@ impl Engine {
                 return Ok(());
             }
             if patience <= began.elapsed() {
-                return Err(self.explain(format!("{applied} of {ops} ops applied after {patience:?}")));
+                return Err(
+                    self.explain(format!("{applied} of {ops} ops applied after {patience:?}"))
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -205,9 +272,15 @@ impl Engine {
         loop {
             match self.child.ended()? {
                 Some(status) if status.code() == Some(EXIT_STOPPED) => return Ok(()),
-                Some(status) => return Err(self.explain(format!("the engine ended by {status} when it was stopped"))),
+                Some(status) => {
+                    return Err(
+                        self.explain(format!("the engine ended by {status} when it was stopped"))
+                    );
+                }
                 None if STOP_TIMEOUT <= began.elapsed() => {
-                    return Err(self.explain(format!("the engine still runs {STOP_TIMEOUT:?} after SIGTERM")));
+                    return Err(self.explain(format!(
+                        "the engine still runs {STOP_TIMEOUT:?} after SIGTERM"
+                    )));
                 }
                 // It lingers until its last state was asked for.
                 None => _ = (self.api.status().await, tokio::time::sleep(POLL).await),
@@ -217,7 +290,10 @@ impl Engine {
 
     /// Adds the end of its log.
     pub(super) fn explain(&self, message: String) -> Error {
-        Error::new(format!("{message}\nits log ends with:\n  {}", log_tail(&self.log)))
+        Error::new(format!(
+            "{message}\nits log ends with:\n  {}",
+            log_tail(&self.log)
+        ))
     }
 
     pub(super) fn api(&self) -> &Api {
@@ -238,6 +314,10 @@ struct Start {
 
 impl Start {
     fn ensure(&mut self, patience: Duration, error: impl FnOnce() -> Error) -> Result<()> {
-        if self.began.elapsed() < patience { Ok(()) } else { Err(error()) }
+        if self.began.elapsed() < patience {
+            Ok(())
+        } else {
+            Err(error())
+        }
     }
 }

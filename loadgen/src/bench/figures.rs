@@ -14,7 +14,10 @@ impl Figures {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
     }
 }
 
@@ -26,7 +29,8 @@ pub(super) fn fold(runs: &[Figures]) -> Map<String, Value> {
         let mut values: Vec<f64> = runs.iter().filter_map(|run| run.get(name)).collect();
         values.sort_by(f64::total_cmp);
         folded.insert((*name).to_owned(), rounded(percentile(&values, 50.0)));
-        let ends = [values.first(), values.last()].map(|value| rounded(value.copied().unwrap_or_default()));
+        let ends = [values.first(), values.last()]
+            .map(|value| rounded(value.copied().unwrap_or_default()));
         spread.insert((*name).to_owned(), json!(ends));
     }
     if 1 < runs.len() {
@@ -37,7 +41,9 @@ pub(super) fn fold(runs: &[Figures]) -> Map<String, Value> {
 
 /// Of sorted values, between two of them by weight; 0 of none.
 pub(super) fn percentile(sorted: &[f64], percent: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return 0.0;
+    };
     let at = percent / 100.0 * last as f64;
     let below = at as usize;
     let above = (below + 1).min(last);
@@ -66,7 +72,10 @@ mod tests {
 
     #[test]
     fn one_run_is_told_as_it_is() {
-        assert_eq!(json!(fold(&[run(1.23456, 1_000.0)])), json!({"copy_s": 1.235, "docs": 1_000}));
+        assert_eq!(
+            json!(fold(&[run(1.23456, 1_000.0)])),
+            json!({"copy_s": 1.235, "docs": 1_000})
+        );
     }
 
     #[test]

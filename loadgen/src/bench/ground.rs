@@ -28,17 +28,28 @@ pub(super) struct Ground {
 
 impl Ground {
     pub(super) async fn prepare(common: &Common) -> Result<Ground> {
-        let work = DataDir::create("bench").map_err(|e| Error::from(e).context("folder of the engine"))?;
+        let work =
+            DataDir::create("bench").map_err(|e| Error::from(e).context("folder of the engine"))?;
         let program = match &common.engine {
             Some(path) => program::given(path)?,
             None => build::engine(work.path()).await?,
         };
-        Ok(Ground { common: common.clone(), program, work, logs: AtomicU32::new(0), began: Instant::now() })
+        Ok(Ground {
+            common: common.clone(),
+            program,
+            work,
+            logs: AtomicU32::new(0),
+            began: Instant::now(),
+        })
     }
 
     /// Says on stderr what goes on.
     pub(super) fn tell(&self, text: impl AsRef<str>) {
-        eprintln!("{:6.1} s  {}", self.began.elapsed().as_secs_f64(), text.as_ref());
+        eprintln!(
+            "{:6.1} s  {}",
+            self.began.elapsed().as_secs_f64(),
+            text.as_ref()
+        );
     }
 
     /// Where the spools of all engines are.
@@ -60,7 +71,10 @@ impl Ground {
     /// How each server of a suite is started.
     pub(super) fn server(&self, set: &str) -> ReplicaSetOptions {
         // The default lets a server that is told to end wait for 15 s.
-        let at_once = ("shutdownTimeoutMillisForSignaledShutdown".to_owned(), "0".to_owned());
+        let at_once = (
+            "shutdownTimeoutMillisForSignaledShutdown".to_owned(),
+            "0".to_owned(),
+        );
         ReplicaSetOptions {
             name: set.to_owned(),
             cache_gb: self.common.cache_gb,

@@ -30,11 +30,23 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     let ops = args.common.size(args.ops, 100_000, 500_000);
-    let zipf = |name, docs| Case { name, shape: Shape::Zipf, docs, doc_bytes: DOC_BYTES, ops };
+    let zipf = |name, docs| Case {
+        name,
+        shape: Shape::Zipf,
+        docs,
+        doc_bytes: DOC_BYTES,
+        ops,
+    };
     let cases = vec![
         zipf("zipf_1000", 1_000),
         zipf("zipf_100000", 100_000),
-        Case { name: "counters", shape: Shape::Counters, docs: COUNTERS, doc_bytes: COUNTER_BYTES, ops },
+        Case {
+            name: "counters",
+            shape: Shape::Counters,
+            docs: COUNTERS,
+            doc_bytes: COUNTER_BYTES,
+            ops,
+        },
     ];
     race::run("hot", &tail::chosen(cases, args.case.as_deref())?, ground).await
 }

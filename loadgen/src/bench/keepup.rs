@@ -65,7 +65,10 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
         seed: args.common.seed,
     };
     let (source, target) = (ground.start("source").await?, ground.start("target").await?);
-    ground.tell(format!("populating {} documents of {DOC_BYTES} bytes", load.docs));
+    ground.tell(format!(
+        "populating {} documents of {DOC_BYTES} bytes",
+        load.docs
+    ));
     bulk::write(&host(&source), load.population()).await?;
     let (mut rounds, mut plots) = (Vec::new(), Vec::new());
     for round in 0..u64::from(args.common.runs) {
@@ -79,8 +82,15 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
             native = with_native(ground, &load, &source, round).await?;
         }
         rounds.push(figures_of(&engine, &native));
-        let lines = vec![Line::new("engine", engine.lags), Line::new("native secondary", native.lags)];
-        plots.push(Plot { title: format!("lag under full load, run {}", round + 1), unit: "ms", lines });
+        let lines = vec![
+            Line::new("engine", engine.lags),
+            Line::new("native secondary", native.lags),
+        ];
+        plots.push(Plot {
+            title: format!("lag under full load, run {}", round + 1),
+            unit: "ms",
+            lines,
+        });
     }
     let equal = ground.is_equal(&source, &target).await?;
     let mut json = Map::new();
@@ -112,12 +122,23 @@ async fn with_engine(
     };
     let lag_end_ms = engine.status().await?.lag_ms as f64;
     tell(ground, "engine", &written);
-    engine.until_applied(applied + written.ops, PATIENCE).await?;
+    engine
+        .until_applied(applied + written.ops, PATIENCE)
+        .await?;
     engine.stop().await?;
-    Ok(Kept { written, lags, lag_end_ms })
+    Ok(Kept {
+        written,
+        lags,
+        lag_end_ms,
+    })
 }
 
-async fn with_native(ground: &Ground, load: &Load, source: &ReplicaSet, round: u64) -> Result<Kept> {
+async fn with_native(
+    ground: &Ground,
+    load: &Load,
+    source: &ReplicaSet,
+    round: u64,
+) -> Result<Kept> {
     let native = Native::start(ground, source).await?;
     native.join(source, &[], PATIENCE).await?;
     let mut lag = LagOf::connect(source, &native).await?;
@@ -134,18 +155,27 @@ async fn with_native(ground: &Ground, load: &Load, source: &ReplicaSet, round: u
     let lag_end_ms = lag.ms().await?;
     tell(ground, "native secondary", &written);
     native.leave(source).await?;
-    Ok(Kept { written, lags, lag_end_ms })
+    Ok(Kept {
+        written,
+        lags,
+        lag_end_ms,
+    })
 }
 
 fn tell(ground: &Ground, follower: &str, written: &Written) {
     let rate = written.ops as f64 / written.seconds;
-    ground.tell(format!("{} ops written, {rate:.0} ops/s, followed by the {follower}", written.ops));
+    ground.tell(format!(
+        "{} ops written, {rate:.0} ops/s, followed by the {follower}",
+        written.ops
+    ));
 }
 
 impl Load {
     fn population(&self) -> Vec<Bulks> {
         let own = |part| statements::share(0..self.docs, part, CONNECTIONS);
-        (0..CONNECTIONS).map(|part| statements::inserts(&self.content, COLLECTION, own(part))).collect()
+        (0..CONNECTIONS)
+            .map(|part| statements::inserts(&self.content, COLLECTION, own(part)))
+            .collect()
     }
 
     /// `stretch`: how many were written before; no value comes twice.

@@ -71,7 +71,11 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     json.insert("suite".to_owned(), json!("memory"));
     json.insert("rss_peak_mb".to_owned(), json!(most.round() as u64));
     json.insert("cases".to_owned(), Value::Object(told));
-    Ok(Outcome { json, plots: Vec::new(), equal })
+    Ok(Outcome {
+        json,
+        plots: Vec::new(),
+        equal,
+    })
 }
 
 /// # Errors
@@ -79,8 +83,12 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
 fn collections(args: &Args) -> Result<u64> {
     let most = open_files::collections_max(0);
     if args.collections.is_some_and(|asked| most < asked) {
-        let remedy = "raise the limit (`ulimit -n`, two files for each collection) or ask for fewer";
-        return Err(Error::new(format!("the limit of open files allows {most} collections only")).remedy(remedy));
+        let remedy =
+            "raise the limit (`ulimit -n`, two files for each collection) or ask for fewer";
+        return Err(Error::new(format!(
+            "the limit of open files allows {most} collections only"
+        ))
+        .remedy(remedy));
     }
     Ok(args.common.size(args.collections, 500, 20_000.min(most)))
 }
@@ -95,8 +103,18 @@ fn cases(args: &Args, collections: u64) -> Vec<Case> {
     };
     let mut cases = Vec::from([1, 2, 4].map(sized));
     let largest = args.common.size(args.largest, 6, 24);
-    cases.push(Case { name: "16_mb_documents".to_owned(), collections: 1, docs: largest, doc_bytes: LARGEST_BYTES });
-    cases.push(Case { name: format!("{collections}_collections"), collections, docs: 1, doc_bytes: DOC_BYTES });
+    cases.push(Case {
+        name: "16_mb_documents".to_owned(),
+        collections: 1,
+        docs: largest,
+        doc_bytes: LARGEST_BYTES,
+    });
+    cases.push(Case {
+        name: format!("{collections}_collections"),
+        collections,
+        docs: 1,
+        doc_bytes: DOC_BYTES,
+    });
     cases
 }
 
@@ -110,7 +128,10 @@ async fn measure(ground: &Ground, case: &Case, source: &ReplicaSet) -> Result<(F
     let mut figures = Figures::default();
     figures.set("collections", case.collections as f64);
     figures.set("docs", (case.docs * case.collections) as f64);
-    figures.set("data_mb", (case.docs * case.collections * case.doc_bytes as u64) as f64 / 1e6);
+    figures.set(
+        "data_mb",
+        (case.docs * case.collections * case.doc_bytes as u64) as f64 / 1e6,
+    );
     figures.set("rss_peak_mb", rss_peak_mb);
     Ok((figures, ground.is_equal(source, &target).await?))
 }
@@ -121,11 +142,17 @@ impl Case {
         let stream = |part| {
             let content = content.clone();
             if self.collections == 1 {
-                return statements::inserts(&content, "c0", statements::share(0..self.docs, part, CONNECTIONS));
+                return statements::inserts(
+                    &content,
+                    "c0",
+                    statements::share(0..self.docs, part, CONNECTIONS),
+                );
             }
             let docs = self.docs;
             let own = statements::share(0..self.collections, part, CONNECTIONS);
-            Box::new(own.flat_map(move |n| statements::inserts(&content, &format!("c{n}"), 0..docs))) as Bulks
+            Box::new(
+                own.flat_map(move |n| statements::inserts(&content, &format!("c{n}"), 0..docs)),
+            ) as Bulks
         };
         (0..CONNECTIONS).map(stream).collect()
     }

@@ -81,7 +81,11 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         }
     };
     tell(args.suite.common(), &outcome)?;
-    Ok(if outcome.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if outcome.equal {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn measure(suite: &Suite) -> Result<Outcome> {
@@ -94,9 +98,17 @@ async fn measure(suite: &Suite) -> Result<Outcome> {
         Suite::Cutover(args) => cutover::run(args, &ground).await?,
         Suite::Memory(args) => memory::run(args, &ground).await?,
     };
-    outcome.json.insert("runs".to_owned(), json!(ground.common.runs));
-    outcome.json.insert("equal".to_owned(), json!(outcome.equal));
-    ground.tell(if outcome.equal { "both sides are equal" } else { "both sides are NOT EQUAL" });
+    outcome
+        .json
+        .insert("runs".to_owned(), json!(ground.common.runs));
+    outcome
+        .json
+        .insert("equal".to_owned(), json!(outcome.equal));
+    ground.tell(if outcome.equal {
+        "both sides are equal"
+    } else {
+        "both sides are NOT EQUAL"
+    });
     Ok(outcome)
 }
 

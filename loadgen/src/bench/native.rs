@@ -71,17 +71,29 @@ impl Native {
             set_parameters: options.set_parameters,
             extra_args: options.extra_args,
         });
-        Ok(Native { server: server.await? })
+        Ok(Native {
+            server: server.await?,
+        })
     }
 
     pub(super) fn pid(&self) -> Result<u32> {
-        self.server.pid().ok_or_else(|| Error::new("the native secondary is down"))
+        self.server
+            .pid()
+            .ok_or_else(|| Error::new("the native secondary is down"))
     }
 
     /// Its initial sync: from the answer to the reconfiguration that adds it until
     /// it says it is a secondary. CPU: its own, then of the processes given.
-    pub(super) async fn join(&self, set: &ReplicaSet, others: &[u32], patience: Duration) -> Result<Used> {
-        let pids: Vec<u32> = [self.pid()?].into_iter().chain(others.iter().copied()).collect();
+    pub(super) async fn join(
+        &self,
+        set: &ReplicaSet,
+        others: &[u32],
+        patience: Duration,
+    ) -> Result<Used> {
+        let pids: Vec<u32> = [self.pid()?]
+            .into_iter()
+            .chain(others.iter().copied())
+            .collect();
         reconfigure(set, |members| {
             let member = doc! { "_id": 1, "host": self.server.host(), "votes": 0, "priority": 0 };
             members.push(Bson::Document(member));
@@ -89,9 +101,16 @@ impl Native {
         .await?;
         let meter = Meter::now(&pids)?;
         let mut link = self.server.link().await?;
-        while !link.command("admin", doc! { "hello": 1 }).await?.get_bool("secondary").unwrap_or(false) {
+        while !link
+            .command("admin", doc! { "hello": 1 })
+            .await?
+            .get_bool("secondary")
+            .unwrap_or(false)
+        {
             if patience.as_secs_f64() <= meter.seconds() {
-                return Err(Error::new(format!("the initial sync is not done after {patience:?}")));
+                return Err(Error::new(format!(
+                    "the initial sync is not done after {patience:?}"
+                )));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -102,7 +121,9 @@ impl Native {
     pub(super) async fn leave(self, set: &ReplicaSet) -> Result<()> {
         let host = self.server.host();
         reconfigure(set, |members| {
-            members.retain(|member| member.as_document().and_then(|m| m.get_str("host").ok()) != Some(&host));
+            members.retain(|member| {
+                member.as_document().and_then(|m| m.get_str("host").ok()) != Some(&host)
+            });
         })
         .await
     }
@@ -121,9 +142,17 @@ impl Native {
     /// fetched no oplog entry (`metrics.repl.network.ops`), so without its
     /// start-up, until its last applied optime (`repl.lastWrite.opTime`) reaches
     /// `until`. CPU: its own, then of the processes given.
-    pub(super) async fn follow(&mut self, until: Timestamp, others: &[u32], patience: Duration) -> Result<Stretch> {
+    pub(super) async fn follow(
+        &mut self,
+        until: Timestamp,
+        others: &[u32],
+        patience: Duration,
+    ) -> Result<Stretch> {
         self.server.restart().await?;
-        let pids: Vec<u32> = [self.pid()?].into_iter().chain(others.iter().copied()).collect();
+        let pids: Vec<u32> = [self.pid()?]
+            .into_iter()
+            .chain(others.iter().copied())
+            .collect();
         let mut meter = Meter::now(&pids)?;
         let mut link = self.server.link().await?;
         let launched = Instant::now();
@@ -134,7 +163,9 @@ impl Native {
                 break;
             }
             if BEGIN_TIMEOUT <= launched.elapsed() {
-                return Err(Error::new(format!("the native secondary fetched nothing in {BEGIN_TIMEOUT:?}")));
+                return Err(Error::new(format!(
+                    "the native secondary fetched nothing in {BEGIN_TIMEOUT:?}"
+                )));
             }
             meter = looked;
             tokio::time::sleep(POLL).await;
@@ -142,13 +173,17 @@ impl Native {
         let mut stretch = Stretch::default();
         loop {
             let progress = Progress::read(&mut link).await?;
-            stretch.counts.push((meter.seconds(), progress.applied as f64));
+            stretch
+                .counts
+                .push((meter.seconds(), progress.applied as f64));
             if until <= progress.newest {
                 stretch.used = meter.used()?;
                 return Ok(stretch);
             }
             if patience.as_secs_f64() <= meter.seconds() {
-                return Err(Error::new(format!("the native secondary is not there after {patience:?}: {progress:?}")));
+                return Err(Error::new(format!(
+                    "the native secondary is not there after {patience:?}: {progress:?}"
+                )));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -163,7 +198,10 @@ pub(super) struct LagOf {
 
 impl LagOf {
     pub(super) async fn connect(set: &ReplicaSet, native: &Native) -> Result<LagOf> {
-        Ok(LagOf { primary: Link::connect(&host(set)).await?, member: native.server.link().await? })
+        Ok(LagOf {
+            primary: Link::connect(&host(set)).await?,
+            member: native.server.link().await?,
+        })
     }
 
     /// Time between the newest writes of both, ms.
@@ -175,48 +213,81 @@ impl LagOf {
     }
 
     async fn wall_ms(link: &mut Link) -> Result<i64> {
-        let status = link.command("admin", doc! { "replSetGetStatus": 1 }).await?;
+        let status = link
+            .command("admin", doc! { "replSetGetStatus": 1 })
+            .await?;
         let optimes = status.get_document("optimes");
         let wall = optimes.and_then(|optimes| optimes.get_datetime("lastAppliedWallTime"));
-        wall.map(|wall| wall.timestamp_millis()).map_err(|e| Error::new(format!("replSetGetStatus: {e}")))
+        wall.map(|wall| wall.timestamp_millis())
+            .map_err(|e| Error::new(format!("replSetGetStatus: {e}")))
     }
 }
 
 impl Progress {
     async fn read(link: &mut Link) -> Result<Progress> {
         let mut command = doc! { "serverStatus": 1, "repl": 1, "metrics": 1 };
-        command.extend(LEFT_OUT.iter().map(|section| ((*section).to_owned(), Bson::Int32(0))));
+        command.extend(
+            LEFT_OUT
+                .iter()
+                .map(|section| ((*section).to_owned(), Bson::Int32(0))),
+        );
         let reply = link.command("admin", command).await?;
         let count = |of: &str| {
-            let repl = reply.get_document("metrics").and_then(|metrics| metrics.get_document("repl"));
-            let ops = repl.ok().and_then(|repl| repl.get_document(of).ok()?.get("ops"));
-            ops.map(|ops| number(ops) as u64).ok_or_else(|| Error::new(format!("serverStatus tells no repl.{of}.ops")))
+            let repl = reply
+                .get_document("metrics")
+                .and_then(|metrics| metrics.get_document("repl"));
+            let ops = repl
+                .ok()
+                .and_then(|repl| repl.get_document(of).ok()?.get("ops"));
+            ops.map(|ops| number(ops) as u64)
+                .ok_or_else(|| Error::new(format!("serverStatus tells no repl.{of}.ops")))
         };
         let newest = reply.get_document("repl").ok().and_then(last_write);
         let newest = newest.ok_or_else(|| Error::new("serverStatus tells no last write"))?;
-        Ok(Progress { fetched: count("network")?, applied: count("apply")?, newest })
+        Ok(Progress {
+            fetched: count("network")?,
+            applied: count("apply")?,
+            newest,
+        })
     }
 }
 
 /// Position of the newest write of a set's primary.
 pub(super) async fn newest(set: &ReplicaSet) -> Result<Timestamp> {
-    let hello = Link::connect(&host(set)).await?.command("admin", doc! { "hello": 1 }).await?;
+    let hello = Link::connect(&host(set))
+        .await?
+        .command("admin", doc! { "hello": 1 })
+        .await?;
     last_write(&hello).ok_or_else(|| Error::new("hello tells no last write"))
 }
 
 fn last_write(reply: &Document) -> Option<Timestamp> {
-    reply.get_document("lastWrite").ok()?.get_document("opTime").ok()?.get_timestamp("ts").ok()
+    reply
+        .get_document("lastWrite")
+        .ok()?
+        .get_document("opTime")
+        .ok()?
+        .get_timestamp("ts")
+        .ok()
 }
 
 async fn reconfigure(set: &ReplicaSet, change: impl FnOnce(&mut Vec<Bson>)) -> Result<()> {
     let mut link = set.primary_link().await?;
-    let reply = link.command("admin", doc! { "replSetGetConfig": 1 }).await?;
-    let mut config = reply.get_document("config").cloned().map_err(|e| Error::new(e.to_string()))?;
+    let reply = link
+        .command("admin", doc! { "replSetGetConfig": 1 })
+        .await?;
+    let mut config = reply
+        .get_document("config")
+        .cloned()
+        .map_err(|e| Error::new(e.to_string()))?;
     let version = config.get("version").map_or(0.0, number) as i32;
     config.insert("version", version + 1);
     config.remove("term");
-    let members = config.get_array_mut("members").map_err(|e| Error::new(e.to_string()))?;
+    let members = config
+        .get_array_mut("members")
+        .map_err(|e| Error::new(e.to_string()))?;
     change(members);
-    link.command("admin", doc! { "replSetReconfig": config }).await?;
+    link.command("admin", doc! { "replSetReconfig": config })
+        .await?;
     Ok(())
 }

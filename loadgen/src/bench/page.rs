@@ -18,7 +18,10 @@ td:first-child,th:first-child{text-align:left}svg{width:100%;height:auto}svg tex
 pub(super) fn page(json: &Map<String, Value>, plots: &[Plot]) -> String {
     let suite = shown(json.get("suite").unwrap_or(&Value::Null));
     let mut out = String::from("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n");
-    let _ = writeln!(out, "<title>shardlift bench: {suite}</title>\n<style>{STYLE}</style>\n<h1>bench {suite}</h1>");
+    let _ = writeln!(
+        out,
+        "<title>shardlift bench: {suite}</title>\n<style>{STYLE}</style>\n<h1>bench {suite}</h1>"
+    );
     out += &figures(json);
     for (name, value) in json {
         if let (false, Value::Object(cases)) = (name == "spread", value) {
@@ -27,9 +30,18 @@ pub(super) fn page(json: &Map<String, Value>, plots: &[Plot]) -> String {
         }
     }
     for plot in plots {
-        let _ = writeln!(out, "<h2>{}</h2>\n<p>{}", escaped(&plot.title), escaped(plot.unit));
+        let _ = writeln!(
+            out,
+            "<h2>{}</h2>\n<p>{}",
+            escaped(&plot.title),
+            escaped(plot.unit)
+        );
         for (name, colour) in plot.legend() {
-            let _ = write!(out, "<span class=\"key\" style=\"background:{colour}\"></span>{}", escaped(name));
+            let _ = write!(
+                out,
+                "<span class=\"key\" style=\"background:{colour}\"></span>{}",
+                escaped(name)
+            );
         }
         let _ = writeln!(out, "</p>\n{}", plot.svg());
     }
@@ -52,7 +64,11 @@ fn lines(json: &Map<String, Value>, indent: &str, out: &mut String) {
             }
             value => {
                 let ends = spread(json, name);
-                let ends = if ends.is_empty() { ends } else { format!("  ({ends})") };
+                let ends = if ends.is_empty() {
+                    ends
+                } else {
+                    format!("  ({ends})")
+                };
                 let _ = writeln!(out, "{indent}{name:<28} {value}{ends}");
             }
         }
@@ -61,7 +77,8 @@ fn lines(json: &Map<String, Value>, indent: &str, out: &mut String) {
 
 /// What stands at the top level, with its spread.
 fn figures(json: &Map<String, Value>) -> String {
-    let mut out = String::from("<table><tr><th>figure</th><th>value</th><th>least to largest</th></tr>\n");
+    let mut out =
+        String::from("<table><tr><th>figure</th><th>value</th><th>least to largest</th></tr>\n");
     for (name, value) in json.iter().filter(|(_, value)| !value.is_object()) {
         let _ = writeln!(
             out,
@@ -76,11 +93,22 @@ fn figures(json: &Map<String, Value>) -> String {
 
 /// A row a case; its columns are the figures of the first one.
 fn case_table(cases: &Map<String, Value>) -> String {
-    let rows: Vec<(&String, &Map<String, Value>)> =
-        cases.iter().filter_map(|(name, value)| Some((name, value.as_object()?))).collect();
-    let Some((_, first)) = rows.first() else { return String::new() };
-    let columns: Vec<&String> = first.iter().filter(|(_, value)| !value.is_object()).map(|(name, _)| name).collect();
-    let heads: String = columns.iter().map(|name| format!("<th>{}</th>", escaped(name))).collect();
+    let rows: Vec<(&String, &Map<String, Value>)> = cases
+        .iter()
+        .filter_map(|(name, value)| Some((name, value.as_object()?)))
+        .collect();
+    let Some((_, first)) = rows.first() else {
+        return String::new();
+    };
+    let columns: Vec<&String> = first
+        .iter()
+        .filter(|(_, value)| !value.is_object())
+        .map(|(name, _)| name)
+        .collect();
+    let heads: String = columns
+        .iter()
+        .map(|name| format!("<th>{}</th>", escaped(name)))
+        .collect();
     let mut out = format!("<table><tr><th>case</th>{heads}</tr>\n");
     for (name, figures) in rows {
         let cell = |column: &&String| {
@@ -94,8 +122,12 @@ fn case_table(cases: &Map<String, Value>) -> String {
 }
 
 fn spread(figures: &Map<String, Value>, name: &str) -> String {
-    let ends = figures.get("spread").and_then(|spread| spread.get(name)).and_then(Value::as_array);
-    ends.map(|ends| ends.iter().map(shown).collect::<Vec<_>>().join(" to ")).unwrap_or_default()
+    let ends = figures
+        .get("spread")
+        .and_then(|spread| spread.get(name))
+        .and_then(Value::as_array);
+    ends.map(|ends| ends.iter().map(shown).collect::<Vec<_>>().join(" to "))
+        .unwrap_or_default()
 }
 
 fn shown(value: &Value) -> String {
@@ -107,7 +139,9 @@ fn shown(value: &Value) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -120,9 +154,20 @@ mod tests {
     fn figures_cases_and_plots_are_all_there() {
         let json = json!({"suite": "tail", "equal": true, "copy_s": 2, "spread": {"copy_s": [1, 3]},
             "cases": {"a<b": {"ops": 5, "ratio": 0.5}}});
-        let plot = Plot { title: "rate".into(), unit: "ops/s", lines: Vec::new() };
+        let plot = Plot {
+            title: "rate".into(),
+            unit: "ops/s",
+            lines: Vec::new(),
+        };
         let page = page(json.as_object().unwrap(), &[plot]);
-        for part in ["bench tail", "<td>2</td><td>1 to 3</td>", "a&lt;b", "<th>ratio</th>", "0.5", "<svg"] {
+        for part in [
+            "bench tail",
+            "<td>2</td><td>1 to 3</td>",
+            "a&lt;b",
+            "<th>ratio</th>",
+            "0.5",
+            "<svg",
+        ] {
             assert!(page.contains(part), "{part} is not in {page}");
         }
         assert!(!page.contains("http"));

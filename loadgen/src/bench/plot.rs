@@ -10,7 +10,9 @@ const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 70.0;
 const BELOW: f64 = 34.0;
 const ABOVE: f64 = 14.0;
-const COLOURS: [&str; 6] = ["#1f6fb2", "#d1622b", "#2f8f4e", "#8a4fbf", "#b23a48", "#5a6570"];
+const COLOURS: [&str; 6] = [
+    "#1f6fb2", "#d1622b", "#2f8f4e", "#8a4fbf", "#b23a48", "#5a6570",
+];
 /// Points of a line at most; more are averaged.
 const POINTS_MAX: usize = 400;
 
@@ -31,7 +33,10 @@ pub(super) struct Plot {
 
 impl Line {
     pub(super) fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Line {
-        Line { name: name.into(), points }
+        Line {
+            name: name.into(),
+            points,
+        }
     }
 
     /// The rate of a counter, per second, over windows of at least `window_s`.
@@ -51,7 +56,10 @@ impl Line {
         let block = self.points.len().div_ceil(POINTS_MAX).max(1);
         let average = |points: &[(f64, f64)]| {
             let count = points.len() as f64;
-            (points.iter().map(|p| p.0).sum::<f64>() / count, points.iter().map(|p| p.1).sum::<f64>() / count)
+            (
+                points.iter().map(|p| p.0).sum::<f64>() / count,
+                points.iter().map(|p| p.1).sum::<f64>() / count,
+            )
         };
         self.points.chunks(block).map(average).collect()
     }
@@ -70,7 +78,10 @@ impl Plot {
             let part = f64::from(step) / 4.0;
             let (across, up) = (x(seconds * part), y(most * part));
             let right = WIDTH - 10.0;
-            let _ = writeln!(out, "<path class=\"grid\" d=\"M{LEFT:.1} {up:.1}H{right:.1}\"/>");
+            let _ = writeln!(
+                out,
+                "<path class=\"grid\" d=\"M{LEFT:.1} {up:.1}H{right:.1}\"/>"
+            );
             let _ = writeln!(
                 out,
                 "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
@@ -86,8 +97,11 @@ impl Plot {
             );
         }
         for (i, line) in self.lines.iter().enumerate() {
-            let points: Vec<String> =
-                line.thinned().iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
+            let points: Vec<String> = line
+                .thinned()
+                .iter()
+                .map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value)))
+                .collect();
             let colour = COLOURS[i % COLOURS.len()];
             let _ = writeln!(
                 out,
@@ -100,7 +114,10 @@ impl Plot {
 
     /// Name and colour of each line.
     pub(super) fn legend(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        self.lines.iter().enumerate().map(|(i, line)| (line.name.as_str(), COLOURS[i % COLOURS.len()]))
+        self.lines
+            .iter()
+            .enumerate()
+            .map(|(i, line)| (line.name.as_str(), COLOURS[i % COLOURS.len()]))
     }
 }
 
@@ -120,17 +137,28 @@ mod tests {
 
     #[test]
     fn a_rate_is_taken_over_windows() {
-        let counts: Vec<(f64, f64)> = (0..=10).map(|i| (f64::from(i) / 10.0, f64::from(i) * 5.0)).collect();
+        let counts: Vec<(f64, f64)> = (0..=10)
+            .map(|i| (f64::from(i) / 10.0, f64::from(i) * 5.0))
+            .collect();
         let line = Line::rate_of("a", &counts, 0.45);
         assert_eq!(line.points.len(), 2);
-        assert!(line.points.iter().all(|(_, rate)| (49.9..50.1).contains(rate)), "{line:?}");
+        assert!(
+            line.points
+                .iter()
+                .all(|(_, rate)| (49.9..50.1).contains(rate)),
+            "{line:?}"
+        );
     }
 
     #[test]
     fn long_lines_are_thinned_and_drawn_within_the_frame() {
         let line = Line::new("a", (0..5_000).map(|i| (f64::from(i), 1.0)).collect());
         assert!(line.thinned().len() <= POINTS_MAX);
-        let plot = Plot { title: "t".into(), unit: "u", lines: vec![line, Line::default()] };
+        let plot = Plot {
+            title: "t".into(),
+            unit: "u",
+            lines: vec![line, Line::default()],
+        };
         let svg = plot.svg();
         assert_eq!(svg.matches("<polyline").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");

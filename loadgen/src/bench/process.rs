@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 pub(super) fn cpu_s(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).map_err(|e| Error::from(e).context(&path))?;
-    let ticks = cpu_ticks(&stat).ok_or_else(|| Error::new(format!("{path} cannot be read: {stat}")))?;
+    let ticks =
+        cpu_ticks(&stat).ok_or_else(|| Error::new(format!("{path} cannot be read: {stat}")))?;
     // SAFETY: it only asks for a constant of the system.
     let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     Ok(ticks as f64 / ticks_per_s as f64)
@@ -53,8 +54,14 @@ impl Meter {
     /// # Errors
     /// If one of the processes is gone.
     pub(super) fn now(pids: &[u32]) -> Result<Meter> {
-        let processes = pids.iter().map(|pid| Ok((*pid, cpu_s(*pid)?))).collect::<Result<_>>()?;
-        Ok(Meter { at: Instant::now(), processes })
+        let processes = pids
+            .iter()
+            .map(|pid| Ok((*pid, cpu_s(*pid)?)))
+            .collect::<Result<_>>()?;
+        Ok(Meter {
+            at: Instant::now(),
+            processes,
+        })
     }
 
     pub(super) fn seconds(&self) -> f64 {
@@ -65,7 +72,11 @@ impl Meter {
     /// If one of the processes is gone.
     pub(super) fn used(&self) -> Result<Used> {
         let seconds = self.seconds();
-        let cpu_s = self.processes.iter().map(|(pid, began_s)| Ok(cpu_s(*pid)? - began_s)).collect::<Result<_>>()?;
+        let cpu_s = self
+            .processes
+            .iter()
+            .map(|(pid, began_s)| Ok(cpu_s(*pid)? - began_s))
+            .collect::<Result<_>>()?;
         Ok(Used { seconds, cpu_s })
     }
 }
@@ -81,7 +92,9 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn peak_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 

@@ -85,15 +85,26 @@ impl<'a> Race<'a> {
         let mut engine = Engine::start(ground, &source, &target).await?;
         engine.until("ready", PATIENCE).await?;
         engine.stop().await?;
-        Ok(Race { ground, source, target, native: Some(native) })
+        Ok(Race {
+            ground,
+            source,
+            target,
+            native: Some(native),
+        })
     }
 
     async fn round(&mut self, case: &Case, round: u64) -> Result<(Figures, Plot)> {
         let (ground, rounds) = (self.ground, u64::from(self.ground.common.runs));
         let streams = case.streams(round, rounds, ground.common.seed);
         let written = bulk::write(&host(&self.source), streams).await?;
-        ground.tell(format!("{}: {} ops written in {:.1} s", case.name, written.ops, written.seconds));
-        let work = Work { ops: written.ops, end: native::newest(&self.source).await? };
+        ground.tell(format!(
+            "{}: {} ops written in {:.1} s",
+            case.name, written.ops, written.seconds
+        ));
+        let work = Work {
+            ops: written.ops,
+            end: native::newest(&self.source).await?,
+        };
         let (engine, native);
         if round.is_multiple_of(2) {
             native = self.native(&work).await?;
@@ -104,13 +115,21 @@ impl<'a> Race<'a> {
         }
         let figures = figures_of(&work, &engine, &native);
         let rates = [("ops_s", "engine"), ("native_ops_s", "native secondary")];
-        let rates = rates.map(|(figure, who)| format!("{who} {:.0} ops/s", figures.get(figure).unwrap_or_default()));
+        let rates = rates.map(|(figure, who)| {
+            format!("{who} {:.0} ops/s", figures.get(figure).unwrap_or_default())
+        });
         ground.tell(format!("{}: {}", case.name, rates.join(", ")));
         let lines = [("engine", &engine), ("native secondary", &native)];
-        let lines = lines.map(|(who, stretch)| Line::rate_of(who, &stretch.counts, RATE_WINDOW_S)).to_vec();
+        let lines = lines
+            .map(|(who, stretch)| Line::rate_of(who, &stretch.counts, RATE_WINDOW_S))
+            .to_vec();
         Ok((
             figures,
-            Plot { title: format!("{}, run {}", case.name, round + 1), unit: "ops applied per second", lines },
+            Plot {
+                title: format!("{}, run {}", case.name, round + 1),
+                unit: "ops applied per second",
+                lines,
+            },
         ))
     }
 
@@ -118,7 +137,13 @@ impl<'a> Race<'a> {
     async fn engine(&self, work: &Work) -> Result<Stretch> {
         tokio::try_join!(write_out(&self.source), write_out(&self.target))?;
         let mut engine = Engine::start(self.ground, &self.source, &self.target).await?;
-        let stretch = engine.follow(work.ops, &[pid(&self.source)?, pid(&self.target)?], PATIENCE).await?;
+        let stretch = engine
+            .follow(
+                work.ops,
+                &[pid(&self.source)?, pid(&self.target)?],
+                PATIENCE,
+            )
+            .await?;
         engine.until("ready", PATIENCE).await?;
         engine.stop().await?;
         Ok(stretch)
@@ -127,8 +152,13 @@ impl<'a> Race<'a> {
     /// CPU: native secondary, source.
     async fn native(&mut self, work: &Work) -> Result<Stretch> {
         write_out(&self.source).await?;
-        let mut native = self.native.take().ok_or_else(|| crate::error::Error::new("the native secondary is lost"))?;
-        let stretch = native.follow(work.end, &[pid(&self.source)?], PATIENCE).await?;
+        let mut native = self
+            .native
+            .take()
+            .ok_or_else(|| crate::error::Error::new("the native secondary is lost"))?;
+        let stretch = native
+            .follow(work.end, &[pid(&self.source)?], PATIENCE)
+            .await?;
         self.native = Some(native.stop().await?);
         Ok(stretch)
     }
@@ -136,13 +166,18 @@ impl<'a> Race<'a> {
 
 /// A checkpoint of the storage engine.
 async fn write_out(set: &ReplicaSet) -> Result<()> {
-    Link::connect(&host(set)).await?.command("admin", doc! { "fsync": 1 }).await.map(drop)
+    Link::connect(&host(set))
+        .await?
+        .command("admin", doc! { "fsync": 1 })
+        .await
+        .map(drop)
 }
 
 fn figures_of(work: &Work, engine: &Stretch, native: &Stretch) -> Figures {
     let ops = work.ops as f64;
-    let us_per_op =
-        |stretch: &Stretch, process: usize| stretch.used.cpu_s.get(process).copied().unwrap_or_default() / ops * 1e6;
+    let us_per_op = |stretch: &Stretch, process: usize| {
+        stretch.used.cpu_s.get(process).copied().unwrap_or_default() / ops * 1e6
+    };
     let (ops_s, native_ops_s) = (ops / engine.used.seconds, ops / native.used.seconds);
     let mut figures = Figures::default();
     figures.set("ops", ops);

@@ -31,7 +31,11 @@ pub(super) fn ranges(collections: &[String], bounds: &[i64]) -> Vec<Range> {
     let upper = || bounds.iter().copied().map(Some).chain([None]);
     let of = |collection: &String| {
         let collection = collection.clone();
-        lower().zip(upper()).map(move |(lower, upper)| Range { collection: collection.clone(), lower, upper })
+        lower().zip(upper()).map(move |(lower, upper)| Range {
+            collection: collection.clone(),
+            lower,
+            upper,
+        })
     };
     collections.iter().flat_map(of).collect()
 }
@@ -43,7 +47,9 @@ pub(super) async fn read(client: &Client, ranges: Vec<Range>) -> Result<(u64, f6
     let reader = || async {
         let mut documents = 0;
         loop {
-            let Some(range) = ranges.lock().await.next() else { return Ok::<u64, Error>(documents) };
+            let Some(range) = ranges.lock().await.next() else {
+                return Ok::<u64, Error>(documents);
+            };
             documents += read_range(client, &range).await?;
         }
     };
@@ -60,8 +66,13 @@ async fn read_range(client: &Client, range: &Range) -> Result<u64> {
     } else {
         doc! { "_id": bounds }
     };
-    let rows = client.database(DATABASE).collection::<Document>(&range.collection);
-    let find = rows.find(filter).hint(Hint::Keys(doc! { "_id": 1 })).batch_size(BATCH_DOCUMENTS);
+    let rows = client
+        .database(DATABASE)
+        .collection::<Document>(&range.collection);
+    let find = rows
+        .find(filter)
+        .hint(Hint::Keys(doc! { "_id": 1 }))
+        .batch_size(BATCH_DOCUMENTS);
     let mut cursor = find.batch().await?;
     let mut documents = 0;
     while let Some(batch) = cursor.next().await {
@@ -77,7 +88,10 @@ mod tests {
     #[test]
     fn ranges_leave_no_gap() {
         let ranges = ranges(&["a".to_owned(), "b".to_owned()], &[10, 20]);
-        let found: Vec<_> = ranges.iter().map(|r| (r.collection.as_str(), r.lower, r.upper)).collect();
+        let found: Vec<_> = ranges
+            .iter()
+            .map(|r| (r.collection.as_str(), r.lower, r.upper))
+            .collect();
         let (ten, twenty) = (Some(10), Some(20));
         let of = |c| [(c, None, ten), (c, ten, twenty), (c, twenty, None)];
         assert_eq!(found, [of("a"), of("b")].concat());

@@ -29,7 +29,9 @@ pub(super) fn packed(
     Box::new(std::iter::from_fn(move || {
         let mut bulk = Bulk::new(kind, DATABASE, &collection);
         while !bulk.is_full() {
-            let Some(statement) = statements.next() else { break };
+            let Some(statement) = statements.next() else {
+                break;
+            };
             bulk.push(&statement);
         }
         (!bulk.is_empty()).then(|| bulk.sealed())
@@ -37,14 +39,30 @@ pub(super) fn packed(
 }
 
 /// Inserts of documents `ns`.
-pub(super) fn inserts(content: &Content, collection: &str, ns: impl Iterator<Item = u64> + Send + 'static) -> Bulks {
+pub(super) fn inserts(
+    content: &Content,
+    collection: &str,
+    ns: impl Iterator<Item = u64> + Send + 'static,
+) -> Bulks {
     let content = content.clone();
-    packed(Kind::Insert, collection, ns.map(move |n| content.document(n, 0)))
+    packed(
+        Kind::Insert,
+        collection,
+        ns.map(move |n| content.document(n, 0)),
+    )
 }
 
-pub(super) fn deletes(content: &Content, collection: &str, ns: impl Iterator<Item = u64> + Send + 'static) -> Bulks {
+pub(super) fn deletes(
+    content: &Content,
+    collection: &str,
+    ns: impl Iterator<Item = u64> + Send + 'static,
+) -> Bulks {
     let content = content.clone();
-    packed(Kind::Delete, collection, ns.map(move |n| rawdoc! { "q": { "_id": content.id(n) }, "limit": 1 }))
+    packed(
+        Kind::Delete,
+        collection,
+        ns.map(move |n| rawdoc! { "q": { "_id": content.id(n) }, "limit": 1 }),
+    )
 }
 
 /// One-field `$set`s of documents `ns`, each of a value that was not there before.
@@ -58,10 +76,18 @@ pub(super) fn sets(
     let statement = move |(n, value): (u64, i64)| {
         rawdoc! { "q": { "_id": content.id(n) }, "u": { "$set": { "v": value } } }
     };
-    packed(Kind::Update, collection, ns.zip(first_value..).map(statement))
+    packed(
+        Kind::Update,
+        collection,
+        ns.zip(first_value..).map(statement),
+    )
 }
 
-pub(super) fn increments(content: &Content, collection: &str, ns: impl Iterator<Item = u64> + Send + 'static) -> Bulks {
+pub(super) fn increments(
+    content: &Content,
+    collection: &str,
+    ns: impl Iterator<Item = u64> + Send + 'static,
+) -> Bulks {
     let content = content.clone();
     packed(
         Kind::Update,
@@ -124,7 +150,8 @@ pub(super) fn zipfian(
 ) -> impl Iterator<Item = u64> + Send {
     let mut rng = StdRng::seed_from_u64(seed ^ connection << 32);
     let zipf = Zipf::new(documents as f64, ZIPF_S).expect("documents and exponent are above zero");
-    std::iter::repeat_with(move || zipf.sample(&mut rng) as u64 - 1).filter(move |n| n % connections == connection)
+    std::iter::repeat_with(move || zipf.sample(&mut rng) as u64 - 1)
+        .filter(move |n| n % connections == connection)
 }
 
 /// The part of `range` that is this connection's.
@@ -145,22 +172,33 @@ mod tests {
     fn commands_hold_a_thousand_statements_and_the_rest() {
         let content = Content::new(64, Ids::Ascending, 1);
         assert_eq!(inserts(&content, "c", 0..2_500).count(), 3);
-        let turns = by_turns(vec![deletes(&content, "c", 0..1_500), inserts(&content, "c", 0..4_000)]);
+        let turns = by_turns(vec![
+            deletes(&content, "c", 0..1_500),
+            inserts(&content, "c", 0..4_000),
+        ]);
         assert_eq!(turns.count(), 2 + 4);
     }
 
     #[test]
     fn every_document_is_of_one_connection() {
         for connection in 0..4 {
-            let all = uniform(10, connection, 4, 1).take(500).chain(zipfian(10, connection, 4, 1).take(500));
+            let all = uniform(10, connection, 4, 1)
+                .take(500)
+                .chain(zipfian(10, connection, 4, 1).take(500));
             let all: Vec<u64> = all.chain(share(0..10, connection, 4)).collect();
-            assert!(all.iter().all(|n| n % 4 == connection && *n < 10), "{all:?}");
+            assert!(
+                all.iter().all(|n| n % 4 == connection && *n < 10),
+                "{all:?}"
+            );
         }
     }
 
     #[test]
     fn the_hottest_document_gets_its_share() {
-        let hits = zipfian(1_000, 0, 1, 1).take(10_000).filter(|n| *n == 0).count();
+        let hits = zipfian(1_000, 0, 1, 1)
+            .take(10_000)
+            .filter(|n| *n == 0)
+            .count();
         assert!((1_000..1_700).contains(&hits), "{hits}");
     }
 }

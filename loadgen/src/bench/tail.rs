@@ -44,7 +44,13 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
 fn cases(args: &Args) -> Vec<Case> {
     let ops = args.common.size(args.ops, 40_000, 500_000);
     let docs = args.docs.unwrap_or(ops);
-    let case = |name, shape| Case { name, shape, docs, doc_bytes: DOC_BYTES, ops };
+    let case = |name, shape| Case {
+        name,
+        shape,
+        docs,
+        doc_bytes: DOC_BYTES,
+        ops,
+    };
     vec![
         case("uniform", Shape::Uniform),
         case("inserts", Shape::Inserts),
@@ -66,7 +72,9 @@ fn cases(args: &Args) -> Vec<Case> {
 pub(super) fn chosen(cases: Vec<Case>, name: Option<&str>) -> Result<Vec<Case>> {
     let Some(name) = name else { return Ok(cases) };
     let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
-    let unknown = || Error::new(format!("no case {name}")).remedy(format!("take one of {}", names.join(", ")));
+    let unknown = || {
+        Error::new(format!("no case {name}")).remedy(format!("take one of {}", names.join(", ")))
+    };
     let case = cases.iter().find(|case| case.name == name).cloned();
     case.map(|case| vec![case]).ok_or_else(unknown)
 }

@@ -22,7 +22,10 @@ pub(super) async fn read(sides: &Sides) -> Result<Option<Balancers>> {
     if !sides.source.router || !sides.target.router {
         return Ok(None);
     }
-    Ok(Some(Balancers { source: mode(&sides.source).await?, target: mode(&sides.target).await? }))
+    Ok(Some(Balancers {
+        source: mode(&sides.source).await?,
+        target: mode(&sides.target).await?,
+    }))
 }
 
 /// Of a sharded deployment.
@@ -35,11 +38,15 @@ pub async fn mode(entry: &Entry) -> Result<String> {
 }
 
 pub(super) fn compare(found: &Balancers, options: &CheckOptions, findings: &Findings) {
-    let sides =
-        [("source", &options.source_balancer, &found.source), ("target", &options.target_balancer, &found.target)];
+    let sides = [
+        ("source", &options.source_balancer, &found.source),
+        ("target", &options.target_balancer, &found.target),
+    ];
     for (side, wanted, found) in sides {
         if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != found) {
-            findings.add("config.settings", "balancer", || format!("{wanted} expected on the {side}, it is {found}"));
+            findings.add("config.settings", "balancer", || {
+                format!("{wanted} expected on the {side}, it is {found}")
+            });
         }
     }
 }
@@ -52,16 +59,30 @@ mod tests {
 
     #[test]
     fn a_balancer_is_compared_with_what_it_is_to_be() {
-        let found = Balancers { source: "full".to_owned(), target: "off".to_owned() };
-        for (source, target, count) in
-            [(None, None, 0), (Some("full"), Some("off"), 0), (Some("off"), None, 1), (Some("off"), Some("full"), 2)]
-        {
+        let found = Balancers {
+            source: "full".to_owned(),
+            target: "off".to_owned(),
+        };
+        for (source, target, count) in [
+            (None, None, 0),
+            (Some("full"), Some("off"), 0),
+            (Some("off"), None, 1),
+            (Some("off"), Some("full"), 2),
+        ] {
             let findings = Findings::new(10);
             let of = |mode: Option<&str>| mode.map(str::to_owned);
-            let options =
-                CheckOptions { source_balancer: of(source), target_balancer: of(target), ..CheckOptions::default() };
+            let options = CheckOptions {
+                source_balancer: of(source),
+                target_balancer: of(target),
+                ..CheckOptions::default()
+            };
             compare(&found, &options, &findings);
-            assert_eq!(findings.report(Default::default(), Duration::ZERO).difference_count, count);
+            assert_eq!(
+                findings
+                    .report(Default::default(), Duration::ZERO)
+                    .difference_count,
+                count
+            );
         }
     }
 }

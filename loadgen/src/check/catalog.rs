@@ -44,8 +44,12 @@ impl Collection {
 
 impl Catalog {
     pub(super) async fn read(client: &Client, exclude: &[String]) -> Result<Self> {
-        let names = client.list_database_names().await.doing(|| "listing databases".into())?;
-        let left_out = |name: &String| SYSTEM_DATABASES.contains(&name.as_str()) || exclude.contains(name);
+        let names = client
+            .list_database_names()
+            .await
+            .doing(|| "listing databases".into())?;
+        let left_out =
+            |name: &String| SYSTEM_DATABASES.contains(&name.as_str()) || exclude.contains(name);
         let mut all = BTreeMap::new();
         for database in names.into_iter().filter(|name| !left_out(name)) {
             for row in rows::collections(client, &database).await? {
@@ -62,12 +66,16 @@ impl Catalog {
     /// answers what is on both and of one kind.
     pub(super) fn compare(&self, target: &Catalog, findings: &Findings) -> Vec<Collection> {
         for key in target.0.keys().filter(|key| !self.0.contains_key(key)) {
-            findings.add(&ns(key), "extra collection", || "it is on the target only".into());
+            findings.add(&ns(key), "extra collection", || {
+                "it is on the target only".into()
+            });
         }
         let mut both = Vec::new();
         for (key, source) in &self.0 {
             let Some(target) = target.0.get(key) else {
-                findings.add(&ns(key), "missing collection", || "it is on the source only".into());
+                findings.add(&ns(key), "missing collection", || {
+                    "it is on the source only".into()
+                });
                 continue;
             };
             compare_row(&ns(key), "", source, target, findings);
@@ -76,7 +84,9 @@ impl Catalog {
             }
             match std::str::from_utf8(&key.1) {
                 Ok(name) => both.push(collection(&key.0, name, source)),
-                Err(_) => findings.add(&ns(key), "stopped", || "its name is not UTF-8: its content is not read".into()),
+                Err(_) => findings.add(&ns(key), "stopped", || {
+                    "its name is not UTF-8: its content is not read".into()
+                }),
             }
         }
         both
@@ -100,13 +110,30 @@ pub(super) async fn compare_shards(
         for (key, row) in &target.0 {
             let ns = ns(key);
             if is_stray(key, row, shown, &metadata.1, &to.id) {
-                findings.add(&ns, "stray collection", || format!("{place}, where no router looks for it"));
+                findings.add(&ns, "stray collection", || {
+                    format!("{place}, where no router looks for it")
+                });
             }
-            let Some(sharded) = metadata.1.sharded(&ns).filter(|sharded| sharded.is_on(&to.id)) else { continue };
-            if sharded.uuid.as_deref().is_some_and(|uuid| uuid != uuid_of(row)) {
-                findings.add(&ns, "uuid", || format!("{place} it is another collection than the router's"));
+            let Some(sharded) = metadata
+                .1
+                .sharded(&ns)
+                .filter(|sharded| sharded.is_on(&to.id))
+            else {
+                continue;
+            };
+            if sharded
+                .uuid
+                .as_deref()
+                .is_some_and(|uuid| uuid != uuid_of(row))
+            {
+                findings.add(&ns, "uuid", || {
+                    format!("{place} it is another collection than the router's")
+                });
             }
-            let on_source = metadata.0.sharded(&ns).is_some_and(|sharded| sharded.is_on(&from.id));
+            let on_source = metadata
+                .0
+                .sharded(&ns)
+                .is_some_and(|sharded| sharded.is_on(&from.id));
             if let Some(other) = source.0.get(key).filter(|_| on_source) {
                 compare_row(&ns, &place, other, row, findings);
             }
@@ -119,7 +146,9 @@ pub(super) async fn compare_shards(
 /// neither sharded nor on its database's primary shard. Views are on the latter only.
 fn is_stray(key: &Key, row: &[u8], shown: &Catalog, metadata: &Metadata, shard: &str) -> bool {
     let is_view = raw::text(row, "type") != "collection";
-    let elsewhere = metadata.primary(&key.0).is_some_and(|primary| primary != shard);
+    let elsewhere = metadata
+        .primary(&key.0)
+        .is_some_and(|primary| primary != shard);
     !shown.0.contains_key(key) || (metadata.sharded(&ns(key)).is_none() && elsewhere && !is_view)
 }
 
@@ -128,7 +157,10 @@ fn ns(key: &Key) -> String {
 }
 
 fn name_of(row: &[u8]) -> Vec<u8> {
-    raw::field(row, "name").and_then(|name| name.text_bytes()).unwrap_or_default().to_vec()
+    raw::field(row, "name")
+        .and_then(|name| name.text_bytes())
+        .unwrap_or_default()
+        .to_vec()
 }
 
 fn uuid_of(row: &[u8]) -> &[u8] {
@@ -156,9 +188,18 @@ fn kind(row: &[u8]) -> &str {
 fn compare_row(ns: &str, place: &str, source: &[u8], target: &[u8], findings: &Findings) {
     if kind(source) != kind(target) {
         let (source, target) = (kind(source), kind(target));
-        return findings.add(ns, "type", || format!("{place} {source} on the source, {target} on the target"));
+        return findings.add(ns, "type", || {
+            format!("{place} {source} on the source, {target} on the target")
+        });
     }
-    fields::compare(ns, "options", place, &options(source), &options(target), findings);
+    fields::compare(
+        ns,
+        "options",
+        place,
+        &options(source),
+        &options(target),
+        findings,
+    );
 }
 
 /// Without the mark of a temporary collection: no command makes one, it is carried over
@@ -185,16 +226,34 @@ mod tests {
     #[test]
     fn what_differs_in_one_thing_is_named_by_it() {
         let plain = || row("c", "collection", rawdoc! {});
-        let view = |pipeline: RawDocumentBuf| row("v", "view", rawdoc! { "viewOn": "c", "pipeline": [pipeline] });
+        let view = |pipeline: RawDocumentBuf| {
+            row(
+                "v",
+                "view",
+                rawdoc! { "viewOn": "c", "pipeline": [pipeline] },
+            )
+        };
         let rows = [
             (vec![plain()], vec![plain()], None),
             (vec![plain()], vec![], Some("missing collection")),
             (vec![], vec![plain()], Some("extra collection")),
-            (vec![plain()], vec![row("c", "view", rawdoc! {})], Some("type")),
-            (vec![plain()], vec![row("c", "collection", rawdoc! { "capped": true })], Some("options")),
+            (
+                vec![plain()],
+                vec![row("c", "view", rawdoc! {})],
+                Some("type"),
+            ),
+            (
+                vec![plain()],
+                vec![row("c", "collection", rawdoc! { "capped": true })],
+                Some("options"),
+            ),
             (
                 vec![row("c", "collection", rawdoc! { "validator": { "a": 1 } })],
-                vec![row("c", "collection", rawdoc! { "validator": { "a": 1_i64 } })],
+                vec![row(
+                    "c",
+                    "collection",
+                    rawdoc! { "validator": { "a": 1_i64 } },
+                )],
                 Some("options"),
             ),
             (
@@ -202,14 +261,25 @@ mod tests {
                 vec![view(rawdoc! { "$match": { "a": 2 } })],
                 Some("options"),
             ),
-            (vec![view(rawdoc! { "$match": {} })], vec![], Some("missing collection")),
+            (
+                vec![view(rawdoc! { "$match": {} })],
+                vec![],
+                Some("missing collection"),
+            ),
         ];
         for (source, target, wanted) in rows {
             let findings = Findings::new(10);
-            let (source, target) = (Catalog(source.into_iter().collect()), Catalog(target.into_iter().collect()));
+            let (source, target) = (
+                Catalog(source.into_iter().collect()),
+                Catalog(target.into_iter().collect()),
+            );
             source.compare(&target, &findings);
             let report = findings.report(Default::default(), Duration::ZERO);
-            assert_eq!(report.differences.first().map(|found| found.kind), wanted, "{report}");
+            assert_eq!(
+                report.differences.first().map(|found| found.kind),
+                wanted,
+                "{report}"
+            );
         }
     }
 }

@@ -7,7 +7,10 @@ use super::raw::{self, Field};
 
 /// `_id …`
 pub(super) fn id(document: &[u8]) -> String {
-    format!("_id {}", raw::field(document, "_id").map_or("none".into(), |id| id.show()))
+    format!(
+        "_id {}",
+        raw::field(document, "_id").map_or("none".into(), |id| id.show())
+    )
 }
 
 /// The `_id` and the first field that differs.
@@ -23,10 +26,17 @@ fn first_difference(source: &[u8], target: &[u8]) -> String {
     let name = |field: &Field<'_>| raw::name(field.name);
     if let Some((left, right)) = left.iter().zip(&right).find(|(left, right)| left != right) {
         if left.name != right.name {
-            return format!("field {:?} on the source, {:?} on the target in its place", name(left), name(right));
+            return format!(
+                "field {:?} on the source, {:?} on the target in its place",
+                name(left),
+                name(right)
+            );
         }
         let (shown, other) = raw::show_apart(&left.show(), &right.show(), left.bytes, right.bytes);
-        return format!("field {:?}: {shown} on the source, {other} on the target", name(left));
+        return format!(
+            "field {:?}: {shown} on the source, {other} on the target",
+            name(left)
+        );
     }
     match left.get(right.len()).or(right.get(left.len())) {
         Some(field) => format!("field {:?} is on one side only", name(field)),
@@ -35,7 +45,10 @@ fn first_difference(source: &[u8], target: &[u8]) -> String {
 }
 
 fn sorted<'a>(fields: &[Field<'a>]) -> Vec<(&'a [u8], u8, &'a [u8])> {
-    let mut all: Vec<_> = fields.iter().map(|field| (field.name, field.kind, field.bytes)).collect();
+    let mut all: Vec<_> = fields
+        .iter()
+        .map(|field| (field.name, field.kind, field.bytes))
+        .collect();
     all.sort();
     all
 }
@@ -49,14 +62,29 @@ mod tests {
     #[test]
     fn the_first_field_that_differs_is_named() {
         for (target, found) in [
-            (rawdoc! { "_id": 1, "a": 1, "b": 3 }, "field \"b\": Int32(2) on the source"),
-            (rawdoc! { "_id": 1, "a": 1_i64, "b": 2 }, "Int64(1) on the target"),
+            (
+                rawdoc! { "_id": 1, "a": 1, "b": 3 },
+                "field \"b\": Int32(2) on the source",
+            ),
+            (
+                rawdoc! { "_id": 1, "a": 1_i64, "b": 2 },
+                "Int64(1) on the target",
+            ),
             (rawdoc! { "_id": 1, "b": 2, "a": 1 }, "in another order"),
-            (rawdoc! { "_id": 1, "a": 1, "c": 2 }, "\"c\" on the target in its place"),
+            (
+                rawdoc! { "_id": 1, "a": 1, "c": 2 },
+                "\"c\" on the target in its place",
+            ),
             (rawdoc! { "_id": 1, "a": 1 }, "\"b\" is on one side only"),
-            (rawdoc! { "_id": 1, "a": 1, "b": 2, "c": 3 }, "\"c\" is on one side only"),
+            (
+                rawdoc! { "_id": 1, "a": 1, "b": 2, "c": 3 },
+                "\"c\" is on one side only",
+            ),
         ] {
-            let text = difference(rawdoc! { "_id": 1, "a": 1, "b": 2 }.as_bytes(), target.as_bytes());
+            let text = difference(
+                rawdoc! { "_id": 1, "a": 1, "b": 2 }.as_bytes(),
+                target.as_bytes(),
+            );
             assert!(text.contains(found), "{text}");
         }
     }

@@ -24,7 +24,11 @@ const BATCH_DOCUMENTS: u32 = 1_000_000;
 const BAD_VALUE: i32 = 2;
 
 /// Compares the documents of one collection.
-pub(super) async fn compare(sides: &Sides, collection: &Collection, findings: Arc<Findings>) -> Result<()> {
+pub(super) async fn compare(
+    sides: &Sides,
+    collection: &Collection,
+    findings: Arc<Findings>,
+) -> Result<()> {
     let mut source = Feed::open(&sides.source.client, collection);
     let mut target = Feed::open(&sides.target.client, collection);
     let ns = collection.ns();
@@ -52,14 +56,18 @@ pub(super) async fn compare(sides: &Sides, collection: &Collection, findings: Ar
             join.target(document);
         }
         if join.is_full() {
-            findings.add(&ns, "stopped", || format!("too different: stopped after {documents} documents"));
+            findings.add(&ns, "stopped", || {
+                format!("too different: stopped after {documents} documents")
+            });
             stopped = true;
             break;
         }
     }
     // A capped collection's order is content; any other's comes from the index.
     if join.finish() == 0 && parted && collection.capped {
-        findings.add(&ns, "order of documents", || "the same documents in another order".into());
+        findings.add(&ns, "order of documents", || {
+            "the same documents in another order".into()
+        });
     }
     if sides.target.router && !sides.allow_orphans && !stopped {
         find_orphans(sides, collection, target.taken, &findings).await?;
@@ -72,23 +80,36 @@ pub(super) async fn compare(sides: &Sides, collection: &Collection, findings: Ar
 /// How many of the next documents are the same on both sides.
 fn alike(source: &Feed, target: &Feed) -> usize {
     let both = source.ready().min(target.ready());
-    (0..both).find(|&i| source.document(i) != target.document(i)).unwrap_or(both)
+    (0..both)
+        .find(|&i| source.document(i) != target.document(i))
+        .unwrap_or(both)
 }
 
 /// Documents that lie on the target's shards and that its router does not show:
 /// on a shard that does not own them, or beside a database's primary shard.
-async fn find_orphans(sides: &Sides, collection: &Collection, shown: u64, findings: &Findings) -> Result<()> {
+async fn find_orphans(
+    sides: &Sides,
+    collection: &Collection,
+    shown: u64,
+    findings: &Findings,
+) -> Result<()> {
     let doing = || format!("counting {}", collection.ns());
     let mut on_shards = 0;
     for shard in &sides.target.shards {
-        let rows = shard.client.database(&collection.database).collection::<RawDocumentBuf>(&collection.name);
+        let rows = shard
+            .client
+            .database(&collection.database)
+            .collection::<RawDocumentBuf>(&collection.name);
         on_shards += rows.estimated_document_count().await.doing(doing)?;
     }
     if on_shards != shown {
         // The quick count may be off after a crash: count again, one by one.
         on_shards = 0;
         for shard in &sides.target.shards {
-            let rows = shard.client.database(&collection.database).collection::<RawDocumentBuf>(&collection.name);
+            let rows = shard
+                .client
+                .database(&collection.database)
+                .collection::<RawDocumentBuf>(&collection.name);
             on_shards += rows.count_documents(doc! {}).await.doing(doing)?;
         }
     }
@@ -117,7 +138,9 @@ impl Feed {
     /// Starts to read; the task ends with the stream or when the feed is dropped.
     fn open(client: &Client, collection: &Collection) -> Self {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let rows = client.database(&collection.database).collection::<RawDocumentBuf>(&collection.name);
+        let rows = client
+            .database(&collection.database)
+            .collection::<RawDocumentBuf>(&collection.name);
         let capped = collection.capped;
         tokio::spawn(async move {
             if let Err(error) = read(&rows, capped, &sender).await {
@@ -125,7 +148,14 @@ impl Feed {
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Feed { batches, batch: None, spans: Vec::new(), at: 0, taken: 0, done: false }
+        Feed {
+            batches,
+            batch: None,
+            spans: Vec::new(),
+            at: 0,
+            taken: 0,
+            done: false,
+        }
     }
 
     /// Makes a document ready; false at the end of the stream.
@@ -145,8 +175,9 @@ impl Feed {
         let mut spans = Vec::new();
         for value in batch.doc_slices().doing(doing)? {
             let value = value.doing(doing)?;
-            let document =
-                value.as_document().ok_or_else(|| WorkloadError::Usage("a batch holds no document".into()))?;
+            let document = value
+                .as_document()
+                .ok_or_else(|| WorkloadError::Usage("a batch holds no document".into()))?;
             let offset = document.as_bytes().as_ptr() as usize - start;
             spans.push(offset..offset + document.as_bytes().len());
         }
@@ -183,10 +214,24 @@ async fn read(
     sender: &mpsc::Sender<Result<RawBatch>>,
 ) -> Result<()> {
     let doing = || format!("reading {}", rows.namespace());
-    let by_id = || rows.find(doc! {}).sort(doc! {"_id": 1}).batch_size(BATCH_DOCUMENTS);
+    let by_id = || {
+        rows.find(doc! {})
+            .sort(doc! {"_id": 1})
+            .batch_size(BATCH_DOCUMENTS)
+    };
     let opened = match capped {
-        true => rows.find(doc! {}).hint(mongodb::options::Hint::Keys(doc! {"$natural": 1})).batch().await,
-        false => by_id().hint(mongodb::options::Hint::Keys(doc! {"_id": 1})).batch().await,
+        true => {
+            rows.find(doc! {})
+                .hint(mongodb::options::Hint::Keys(doc! {"$natural": 1}))
+                .batch()
+                .await
+        }
+        false => {
+            by_id()
+                .hint(mongodb::options::Hint::Keys(doc! {"_id": 1}))
+                .batch()
+                .await
+        }
     };
     let mut cursor = match opened {
         Err(error) if is_bad_hint(&error) => by_id().batch().await.doing(doing)?,

@@ -14,7 +14,9 @@ pub(super) type Options = BTreeMap<Vec<u8>, Vec<Value>>;
 pub(super) fn of(document: &[u8]) -> Options {
     let mut all = Options::new();
     for field in raw::fields(document) {
-        all.entry(field.name.to_vec()).or_default().push(field.value());
+        all.entry(field.name.to_vec())
+            .or_default()
+            .push(field.value());
     }
     all
 }
@@ -29,11 +31,15 @@ pub(super) fn compare(
     findings: &Findings,
 ) {
     let space = if of_what.is_empty() { "" } else { " " };
-    for name in source.keys().chain(target.keys().filter(|name| !source.contains_key(*name))) {
+    for name in source
+        .keys()
+        .chain(target.keys().filter(|name| !source.contains_key(*name)))
+    {
         let (left, right) = (source.get(name), target.get(name));
         if left != right {
             findings.add(ns, kind, || {
-                let (left, right) = raw::show_apart(&show(left), &show(right), &bytes(left), &bytes(right));
+                let (left, right) =
+                    raw::show_apart(&show(left), &show(right), &bytes(left), &bytes(right));
                 let name = raw::name(name);
                 format!("{of_what}{space}{name}: {left} on the source, {right} on the target")
             });
@@ -43,11 +49,19 @@ pub(super) fn compare(
 
 fn show(values: Option<&Vec<Value>>) -> String {
     let shown: Vec<String> = values.into_iter().flatten().map(Value::show).collect();
-    if shown.is_empty() { "nothing".to_owned() } else { shown.join(" and ") }
+    if shown.is_empty() {
+        "nothing".to_owned()
+    } else {
+        shown.join(" and ")
+    }
 }
 
 fn bytes(values: Option<&Vec<Value>>) -> Vec<u8> {
-    values.into_iter().flatten().flat_map(|value| [&[value.kind][..], &value.bytes].concat()).collect()
+    values
+        .into_iter()
+        .flatten()
+        .flat_map(|value| [&[value.kind][..], &value.bytes].concat())
+        .collect()
 }
 
 #[cfg(test)]
@@ -74,10 +88,26 @@ mod tests {
         let rows = [
             (rawdoc! { "a": 1, "b": 2 }, rawdoc! { "b": 2, "a": 1 }, None),
             (rawdoc! { "a": 1 }, rawdoc! { "a": 1_i64 }, Some("Int64(1)")),
-            (rawdoc! { "a": 1 }, rawdoc! { "a": 1.0 }, Some("Double(1.0)")),
-            (rawdoc! { "a": 1 }, rawdoc! {}, Some("nothing on the target")),
-            (rawdoc! {}, rawdoc! { "a": 1 }, Some("nothing on the source")),
-            (rawdoc! { "k": { "a": 1, "b": 1 } }, rawdoc! { "k": { "b": 1, "a": 1 } }, Some("k:")),
+            (
+                rawdoc! { "a": 1 },
+                rawdoc! { "a": 1.0 },
+                Some("Double(1.0)"),
+            ),
+            (
+                rawdoc! { "a": 1 },
+                rawdoc! {},
+                Some("nothing on the target"),
+            ),
+            (
+                rawdoc! {},
+                rawdoc! { "a": 1 },
+                Some("nothing on the source"),
+            ),
+            (
+                rawdoc! { "k": { "a": 1, "b": 1 } },
+                rawdoc! { "k": { "b": 1, "a": 1 } },
+                Some("k:"),
+            ),
             (rawdoc! { "a": "x" }, rawdoc! { "a": "X" }, Some("X")),
             (twice(1, 2), twice(1, 2), None),
             (twice(1, 2), twice(2, 1), Some(" and ")),
@@ -87,10 +117,24 @@ mod tests {
         ];
         for (source, target, found) in rows {
             let findings = Findings::new(10);
-            compare("d.c", "options", "", &of(source.as_bytes()), &of(target.as_bytes()), &findings);
+            compare(
+                "d.c",
+                "options",
+                "",
+                &of(source.as_bytes()),
+                &of(target.as_bytes()),
+                &findings,
+            );
             let report = findings.report(Default::default(), std::time::Duration::ZERO);
-            assert_eq!(report.equal, found.is_none(), "{source:?} {target:?} {report}");
-            assert!(found.is_none_or(|part| report.differences[0].detail.contains(part)), "{report}");
+            assert_eq!(
+                report.equal,
+                found.is_none(),
+                "{source:?} {target:?} {report}"
+            );
+            assert!(
+                found.is_none_or(|part| report.differences[0].detail.contains(part)),
+                "{report}"
+            );
         }
     }
 }

@@ -32,18 +32,31 @@ pub(super) async fn compare(
     metadata: &(Metadata, Metadata),
     findings: &Findings,
 ) -> Result<()> {
-    for collection in both.iter().filter(|collection| collection.holds_documents()) {
+    for collection in both
+        .iter()
+        .filter(|collection| collection.holds_documents())
+    {
         let ns = collection.ns();
         let source = read(&sides.source.client, collection).await?;
         let target = read(&sides.target.client, collection).await?;
         compare_sets(&ns, "", &source, &target, findings);
         for (i, j) in sides.pairs.iter().flatten().enumerate() {
             let (from, to) = (&sides.source.shards[i], &sides.target.shards[*j]);
-            let holds = |metadata: &Metadata, id: &str| metadata.sharded(&ns).is_some_and(|sharded| sharded.is_on(id));
+            let holds = |metadata: &Metadata, id: &str| {
+                metadata
+                    .sharded(&ns)
+                    .is_some_and(|sharded| sharded.is_on(id))
+            };
             if holds(&metadata.0, &from.id) && holds(&metadata.1, &to.id) {
                 let source = read(&from.client, collection).await?;
                 let target = read(&to.client, collection).await?;
-                compare_sets(&ns, &format!("on shard {} ", to.id), &source, &target, findings);
+                compare_sets(
+                    &ns,
+                    &format!("on shard {} ", to.id),
+                    &source,
+                    &target,
+                    findings,
+                );
             }
         }
     }
@@ -58,12 +71,18 @@ async fn read(client: &Client, collection: &Collection) -> Result<Indexes> {
 }
 
 fn index(row: &[u8]) -> (Vec<u8>, Options) {
-    let name = raw::field(row, "name").and_then(|name| name.text_bytes()).unwrap_or_default().to_vec();
+    let name = raw::field(row, "name")
+        .and_then(|name| name.text_bytes())
+        .unwrap_or_default()
+        .to_vec();
     let mut options = fields::of(row);
     options.remove(NAMESPACE);
     for value in options.get_mut(EXPIRY).into_iter().flatten() {
         if let Some(seconds) = value.as_whole() {
-            *value = Value { kind: INT64, bytes: seconds.to_le_bytes().to_vec() };
+            *value = Value {
+                kind: INT64,
+                bytes: seconds.to_le_bytes().to_vec(),
+            };
         }
     }
     (name, options)
@@ -93,7 +112,9 @@ mod tests {
 
     fn spec(more: RawDocumentBuf) -> RawDocumentBuf {
         let mut spec = rawdoc! { "v": 2, "key": { "a": 1 }, "name": "a_1" };
-        more.iter().flatten().for_each(|(name, value)| spec.append(name, value));
+        more.iter()
+            .flatten()
+            .for_each(|(name, value)| spec.append(name, value));
         spec
     }
 
@@ -110,18 +131,62 @@ mod tests {
     fn specifications_that_differ_in_one_option_are_told_apart() {
         let id = |version: i32| rawdoc! { "v": version, "key": { "_id": 1 }, "name": "_id_" };
         let rows = [
-            (spec(rawdoc! {}), rawdoc! { "name": "a_1", "key": { "a": 1 }, "v": 2 }, None),
-            (spec(rawdoc! {}), rawdoc! { "v": 2, "key": { "a": 1.0 }, "name": "a_1" }, Some("index")),
-            (spec(rawdoc! {}), rawdoc! { "v": 2, "key": { "a": 1_i64 }, "name": "a_1" }, Some("index")),
+            (
+                spec(rawdoc! {}),
+                rawdoc! { "name": "a_1", "key": { "a": 1 }, "v": 2 },
+                None,
+            ),
+            (
+                spec(rawdoc! {}),
+                rawdoc! { "v": 2, "key": { "a": 1.0 }, "name": "a_1" },
+                Some("index"),
+            ),
+            (
+                spec(rawdoc! {}),
+                rawdoc! { "v": 2, "key": { "a": 1_i64 }, "name": "a_1" },
+                Some("index"),
+            ),
             (id(1), id(2), Some("index")),
-            (spec(rawdoc! { "expireAfterSeconds": 5 }), spec(rawdoc! { "expireAfterSeconds": 5_i64 }), None),
-            (spec(rawdoc! { "expireAfterSeconds": 5.7 }), spec(rawdoc! { "expireAfterSeconds": 5_i64 }), None),
-            (spec(rawdoc! { "expireAfterSeconds": 5 }), spec(rawdoc! { "expireAfterSeconds": 6 }), Some("index")),
-            (spec(rawdoc! { "expireAfterSeconds": 5 }), spec(rawdoc! {}), Some("index")),
-            (spec(rawdoc! { "unique": true }), spec(rawdoc! {}), Some("index")),
-            (spec(rawdoc! { "prepareUnique": true }), spec(rawdoc! {}), Some("index")),
-            (spec(rawdoc! { "hidden": true }), spec(rawdoc! {}), Some("index")),
-            (spec(rawdoc! { "sparse": 1 }), spec(rawdoc! { "sparse": true }), Some("index")),
+            (
+                spec(rawdoc! { "expireAfterSeconds": 5 }),
+                spec(rawdoc! { "expireAfterSeconds": 5_i64 }),
+                None,
+            ),
+            (
+                spec(rawdoc! { "expireAfterSeconds": 5.7 }),
+                spec(rawdoc! { "expireAfterSeconds": 5_i64 }),
+                None,
+            ),
+            (
+                spec(rawdoc! { "expireAfterSeconds": 5 }),
+                spec(rawdoc! { "expireAfterSeconds": 6 }),
+                Some("index"),
+            ),
+            (
+                spec(rawdoc! { "expireAfterSeconds": 5 }),
+                spec(rawdoc! {}),
+                Some("index"),
+            ),
+            (
+                spec(rawdoc! { "unique": true }),
+                spec(rawdoc! {}),
+                Some("index"),
+            ),
+            (
+                spec(rawdoc! { "prepareUnique": true }),
+                spec(rawdoc! {}),
+                Some("index"),
+            ),
+            (
+                spec(rawdoc! { "hidden": true }),
+                spec(rawdoc! {}),
+                Some("index"),
+            ),
+            (
+                spec(rawdoc! { "sparse": 1 }),
+                spec(rawdoc! { "sparse": true }),
+                Some("index"),
+            ),
             (
                 spec(rawdoc! { "collation": { "locale": "de", "strength": 2 } }),
                 spec(rawdoc! { "collation": { "locale": "de", "strength": 3 } }),
@@ -130,14 +195,22 @@ mod tests {
             (twice(1, 2), twice(1, 2), None),
             // The same where a decoder keeps the last one.
             (twice(1, 2), twice(3, 2), Some("index")),
-            (spec(rawdoc! {}), rawdoc! { "v": 2, "key": { "a": 1 }, "name": "b" }, Some("extra index")),
+            (
+                spec(rawdoc! {}),
+                rawdoc! { "v": 2, "key": { "a": 1 }, "name": "b" },
+                Some("extra index"),
+            ),
         ];
         for (source, target, wanted) in rows {
             let findings = Findings::new(10);
             let set = |row: &RawDocumentBuf| Indexes::from([index(row.as_bytes())]);
             compare_sets("d.c", "", &set(&source), &set(&target), &findings);
             let report = findings.report(Default::default(), Duration::ZERO);
-            assert_eq!(report.differences.first().map(|found| found.kind), wanted, "{source:?} {target:?}");
+            assert_eq!(
+                report.differences.first().map(|found| found.kind),
+                wanted,
+                "{source:?} {target:?}"
+            );
         }
     }
 }

@@ -25,15 +25,31 @@ pub(super) struct Join<'a> {
 
 impl<'a> Join<'a> {
     pub(super) fn new(ns: &'a str, findings: &'a Findings) -> Self {
-        Join { ns, findings, source: Waiting::new(), target: Waiting::new(), bytes: 0 }
+        Join {
+            ns,
+            findings,
+            source: Waiting::new(),
+            target: Waiting::new(),
+            bytes: 0,
+        }
     }
 
     pub(super) fn source(&mut self, document: Vec<u8>) {
-        offer(&mut self.source, &mut self.target, document, &mut self.bytes);
+        offer(
+            &mut self.source,
+            &mut self.target,
+            document,
+            &mut self.bytes,
+        );
     }
 
     pub(super) fn target(&mut self, document: Vec<u8>) {
-        offer(&mut self.target, &mut self.source, document, &mut self.bytes);
+        offer(
+            &mut self.target,
+            &mut self.source,
+            document,
+            &mut self.bytes,
+        );
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -52,7 +68,9 @@ impl<'a> Join<'a> {
             for source in sources {
                 match targets.next() {
                     Some(target) => {
-                        report("different document", &|| describe::difference(&source, &target));
+                        report("different document", &|| {
+                            describe::difference(&source, &target)
+                        });
                     }
                     None => report("missing document", &|| describe::id(&source)),
                 }
@@ -72,7 +90,9 @@ impl<'a> Join<'a> {
 fn offer(own: &mut Waiting, other: &mut Waiting, document: Vec<u8>, bytes: &mut usize) {
     let id = id_bytes(&document);
     if let Some(candidates) = other.get_mut(&id)
-        && let Some(at) = candidates.iter().position(|candidate| *candidate == document)
+        && let Some(at) = candidates
+            .iter()
+            .position(|candidate| *candidate == document)
     {
         candidates.swap_remove(at);
         *bytes -= document.len();
@@ -87,8 +107,12 @@ fn offer(own: &mut Waiting, other: &mut Waiting, document: Vec<u8>, bytes: &mut 
 
 /// Type and bytes of the `_id`; empty where there is none.
 fn id_bytes(document: &[u8]) -> Vec<u8> {
-    let Ok(document) = RawDocument::from_bytes(document) else { return Vec::new() };
-    let Ok(Some(id)) = document.get("_id") else { return Vec::new() };
+    let Ok(document) = RawDocument::from_bytes(document) else {
+        return Vec::new();
+    };
+    let Ok(Some(id)) = document.get("_id") else {
+        return Vec::new();
+    };
     let mut alone = RawDocumentBuf::new();
     alone.append(cstr!(""), id);
     alone.into_bytes()

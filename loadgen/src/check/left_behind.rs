@@ -48,8 +48,13 @@ const OF_CONFIG: [&str; 36] = [
     "version",
 ];
 /// The same, by how their names begin.
-const OF_CONFIG_BY_PREFIX: [&str; 5] =
-    ["cache.", "system.", "localResharding", "localTenantMigration", "analyzeShardKey"];
+const OF_CONFIG_BY_PREFIX: [&str; 5] = [
+    "cache.",
+    "system.",
+    "localResharding",
+    "localTenantMigration",
+    "analyzeShardKey",
+];
 const OF_LOCAL: [&str; 3] = ["startup_log", "oplog.rs", "clustermanager"];
 const OF_LOCAL_BY_PREFIX: [&str; 3] = ["replset.", "system.", "temp_"];
 
@@ -61,7 +66,11 @@ pub(super) async fn of(entry: &Entry) -> Result<Vec<String>> {
         found.extend(users(&entry.client, &["admin", "config"], "").await?);
     }
     for shard in &entry.shards {
-        let place = if entry.router { format!(" on shard {}", shard.id) } else { String::new() };
+        let place = if entry.router {
+            format!(" on shard {}", shard.id)
+        } else {
+            String::new()
+        };
         found.extend(users(&shard.client, &["admin", "config", "local"], &place).await?);
     }
     Ok(found)
@@ -71,8 +80,14 @@ async fn users(client: &Client, databases: &[&str], place: &str) -> Result<Vec<S
     let mut found = Vec::new();
     for database in databases {
         let names = rows::collections(client, database).await?;
-        let names = names.iter().map(|row| raw::name(raw::text(row, "name").as_bytes()));
-        found.extend(names.filter(|name| !is_servers(database, name)).map(|name| format!("{database}.{name}{place}")));
+        let names = names
+            .iter()
+            .map(|row| raw::name(raw::text(row, "name").as_bytes()));
+        found.extend(
+            names
+                .filter(|name| !is_servers(database, name))
+                .map(|name| format!("{database}.{name}{place}")),
+        );
     }
     Ok(found)
 }

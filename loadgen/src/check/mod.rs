@@ -120,14 +120,21 @@ pub async fn compare(source_uri: &str, target_uri: &str, options: &CheckOptions)
     let source = Entry::connect(source_uri, pool_max).await?;
     let target = Entry::connect(target_uri, pool_max).await?;
     let pairs = shard_pairs(&source, &target, &options.map)?;
-    let sides = Sides { source, target, pairs, allow_orphans: options.allow_orphans };
+    let sides = Sides {
+        source,
+        target,
+        pairs,
+        allow_orphans: options.allow_orphans,
+    };
     let findings = Arc::new(Findings::new(options.max_differences));
     let metadata = (
         Metadata::read(&sides.source, &options.exclude).await?,
         Metadata::read(&sides.target, &options.exclude).await?,
     );
     let shown = Catalog::read(&sides.target.client, &options.exclude).await?;
-    let both = Catalog::read(&sides.source.client, &options.exclude).await?.compare(&shown, &findings);
+    let both = Catalog::read(&sides.source.client, &options.exclude)
+        .await?
+        .compare(&shown, &findings);
     catalog::compare_shards(&sides, &shown, &metadata, &options.exclude, &findings).await?;
     indexes::compare(&sides, &both, &metadata, &findings).await?;
     sharding::compare(&sides, &metadata, &findings);
@@ -136,11 +143,21 @@ pub async fn compare(source_uri: &str, target_uri: &str, options: &CheckOptions)
         balancer::compare(balancers, options, &findings);
     }
     let left_behind = left_behind::of(&sides.source).await?;
-    let compared = stream::iter(both.iter().filter(|collection| collection.holds_documents()))
-        .map(|collection| documents::compare(&sides, collection, findings.clone()))
-        .buffer_unordered(options.parallel.max(1));
+    let compared = stream::iter(
+        both.iter()
+            .filter(|collection| collection.holds_documents()),
+    )
+    .map(|collection| documents::compare(&sides, collection, findings.clone()))
+    .buffer_unordered(options.parallel.max(1));
     compared.try_collect::<()>().await?;
-    Ok(findings.report(Seen { namespaces: both.len(), left_behind, balancers }, started.elapsed()))
+    Ok(findings.report(
+        Seen {
+            namespaces: both.len(),
+            left_behind,
+            balancers,
+        },
+        started.elapsed(),
+    ))
 }
 
 fn shard_pairs(source: &Entry, target: &Entry, map: &[String]) -> Result<Option<Vec<usize>>> {
@@ -152,13 +169,15 @@ fn shard_pairs(source: &Entry, target: &Entry, map: &[String]) -> Result<Option<
     }
     let mut pairs = vec![usize::MAX; source.shards.len()];
     for pair in map {
-        let (from, to) = pair
-            .split_once('=')
-            .ok_or_else(|| WorkloadError::Usage(format!("--map {pair}: write it as source=target")))?;
+        let (from, to) = pair.split_once('=').ok_or_else(|| {
+            WorkloadError::Usage(format!("--map {pair}: write it as source=target"))
+        })?;
         pairs[source.shard_index(from)?] = target.shard_index(to)?;
     }
     match pairs.contains(&usize::MAX) {
-        true => Err(WorkloadError::Usage("--map does not name every source shard".into())),
+        true => Err(WorkloadError::Usage(
+            "--map does not name every source shard".into(),
+        )),
         false => Ok(Some(pairs)),
     }
 }

@@ -32,7 +32,9 @@ pub(super) struct Field<'a> {
 
 /// The fields up to the first one that is cut short or of unknown type.
 pub(super) fn fields(document: &[u8]) -> Vec<Field<'_>> {
-    let mut rest = document.get(4..document.len().saturating_sub(1)).unwrap_or_default();
+    let mut rest = document
+        .get(4..document.len().saturating_sub(1))
+        .unwrap_or_default();
     let mut fields = Vec::new();
     while let Some((field, after)) = split_field(rest) {
         fields.push(field);
@@ -43,23 +45,32 @@ pub(super) fn fields(document: &[u8]) -> Vec<Field<'_>> {
 
 /// The first field of that name, as the server looks one up.
 pub(super) fn field<'a>(document: &'a [u8], name: &str) -> Option<Field<'a>> {
-    fields(document).into_iter().find(|field| field.name == name.as_bytes())
+    fields(document)
+        .into_iter()
+        .find(|field| field.name == name.as_bytes())
 }
 
 /// Text of a field; empty where it is none, or not UTF-8.
 pub(super) fn text<'a>(document: &'a [u8], name: &str) -> &'a str {
-    field(document, name).and_then(|field| field.text()).unwrap_or_default()
+    field(document, name)
+        .and_then(|field| field.text())
+        .unwrap_or_default()
 }
 
 /// An embedded document; an empty one where there is none.
 pub(super) fn embedded<'a>(document: &'a [u8], name: &str) -> &'a [u8] {
     const EMPTY: &[u8] = &[5, 0, 0, 0, 0];
-    field(document, name).filter(|field| field.kind == DOCUMENT).map_or(EMPTY, |field| field.bytes)
+    field(document, name)
+        .filter(|field| field.kind == DOCUMENT)
+        .map_or(EMPTY, |field| field.bytes)
 }
 
 impl<'a> Field<'a> {
     pub(super) fn value(&self) -> Value {
-        Value { kind: self.kind, bytes: self.bytes.to_vec() }
+        Value {
+            kind: self.kind,
+            bytes: self.bytes.to_vec(),
+        }
     }
 
     /// None where it is no string, or not UTF-8.
@@ -78,7 +89,11 @@ impl<'a> Field<'a> {
 
     /// The values of an array, in order.
     pub(super) fn items(&self) -> Vec<Field<'a>> {
-        if self.kind == ARRAY { fields(self.bytes) } else { Vec::new() }
+        if self.kind == ARRAY {
+            fields(self.bytes)
+        } else {
+            Vec::new()
+        }
     }
 
     pub(super) fn show(&self) -> String {
@@ -114,7 +129,12 @@ pub(super) fn name(bytes: &[u8]) -> String {
 
 /// Two values that differ, so that the difference shows: by what they mean, and
 /// by their bytes where that looks alike.
-pub(super) fn show_apart(left: &str, right: &str, left_bytes: &[u8], right_bytes: &[u8]) -> (String, String) {
+pub(super) fn show_apart(
+    left: &str,
+    right: &str,
+    left_bytes: &[u8],
+    right_bytes: &[u8],
+) -> (String, String) {
     match left == right {
         true => (hex(left_bytes), hex(right_bytes)),
         false => (left.to_owned(), right.to_owned()),
@@ -197,23 +217,33 @@ mod tests {
             bson::RawBson::String("text".into()),
             bson::RawBson::Document(rawdoc! { "a": [1, 2] }),
             bson::RawBson::Array(bson::rawbson!([1, "b"]).as_array().unwrap().to_owned()),
-            bson::RawBson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1, 2, 3] }),
+            bson::RawBson::Binary(bson::Binary {
+                subtype: bson::spec::BinarySubtype::Generic,
+                bytes: vec![1, 2, 3],
+            }),
             bson::RawBson::Undefined,
             bson::RawBson::ObjectId(bson::oid::ObjectId::new()),
             bson::RawBson::Boolean(true),
             bson::RawBson::DateTime(bson::DateTime::from_millis(5)),
             bson::RawBson::Null,
-            bson::RawBson::RegularExpression(bson::Regex { pattern: cstr!("a.b").into(), options: cstr!("ix").into() }),
+            bson::RawBson::RegularExpression(bson::Regex {
+                pattern: cstr!("a.b").into(),
+                options: cstr!("ix").into(),
+            }),
             bson::RawBson::JavaScriptCode("f()".into()),
             bson::RawBson::Symbol("s".into()),
             bson::RawBson::Int32(1),
-            bson::RawBson::Timestamp(bson::Timestamp { time: 1, increment: 2 }),
+            bson::RawBson::Timestamp(bson::Timestamp {
+                time: 1,
+                increment: 2,
+            }),
             bson::RawBson::Int64(1),
             bson::RawBson::Decimal128("1.5".parse().unwrap()),
             bson::RawBson::MinKey,
             bson::RawBson::MaxKey,
         ];
-        one.iter().for_each(|value| document.append(cstr!("x"), value.clone()));
+        one.iter()
+            .for_each(|value| document.append(cstr!("x"), value.clone()));
         document.append(cstr!("last"), 7_i64);
         let fields = fields(document.as_bytes());
         assert_eq!(fields.len(), one.len() + 1);
@@ -228,10 +258,15 @@ mod tests {
         twice.append(cstr!("a"), 2);
         assert_eq!(fields(twice.as_bytes()).len(), 2);
         // A string of one byte that is no UTF-8.
-        let odd = [16, 0, 0, 0, STRING, b's', 0, 2, 0, 0, 0, 0xFE, 0, 0x0A, b'n', 0, 0];
+        let odd = [
+            16, 0, 0, 0, STRING, b's', 0, 2, 0, 0, 0, 0xFE, 0, 0x0A, b'n', 0, 0,
+        ];
         let odd = [&(odd.len() as i32).to_le_bytes()[..], &odd[4..]].concat();
         let found = fields(&odd);
-        assert_eq!((found.len(), found[0].text(), found[0].text_bytes()), (2, None, Some(&[0xFE][..])));
+        assert_eq!(
+            (found.len(), found[0].text(), found[0].text_bytes()),
+            (2, None, Some(&[0xFE][..]))
+        );
         assert_eq!(found[0].show(), "type 2 0x02000000fe00");
         assert_eq!(text(&odd, "s"), "");
         // Cut short: what is whole before it.

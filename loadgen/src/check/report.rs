@@ -69,22 +69,48 @@ pub(super) struct Findings {
 impl Findings {
     pub(super) fn new(limit: usize) -> Self {
         let zero = || AtomicU64::new(0);
-        Findings { limit, documents: zero(), bytes: zero(), by_kind: Mutex::default(), named: Mutex::default() }
+        Findings {
+            limit,
+            documents: zero(),
+            bytes: zero(),
+            by_kind: Mutex::default(),
+            named: Mutex::default(),
+        }
     }
 
     /// Counts a difference; `detail` is made only where it will be shown.
     pub(super) fn add(&self, ns: &str, kind: &'static str, detail: impl FnOnce() -> String) {
-        *self.by_kind.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(kind).or_default() += 1;
-        let mut named = self.named.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *self
+            .by_kind
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .entry(kind)
+            .or_default() += 1;
+        let mut named = self
+            .named
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         if named.len() < self.limit {
-            named.push(Difference { ns: ns.to_string(), kind, detail: detail() });
+            named.push(Difference {
+                ns: ns.to_string(),
+                kind,
+                detail: detail(),
+            });
         }
     }
 
     pub(super) fn report(&self, seen: Seen, elapsed: Duration) -> Report {
-        let mut differences = self.named.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let mut differences = self
+            .named
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone();
         differences.sort_by(|a, b| a.ns.cmp(&b.ns));
-        let by_kind = self.by_kind.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let by_kind = self
+            .by_kind
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone();
         let difference_count = by_kind.values().sum();
         Report {
             equal: difference_count == 0,
@@ -112,7 +138,11 @@ impl Report {
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for difference in &self.differences {
-            writeln!(f, "{}: {}: {}", difference.ns, difference.kind, difference.detail)?;
+            writeln!(
+                f,
+                "{}: {}: {}",
+                difference.ns, difference.kind, difference.detail
+            )?;
         }
         let hidden = self.difference_count - self.differences.len() as u64;
         if 0 < hidden {

@@ -16,27 +16,53 @@ const BATCH_ROWS: i32 = 100_000;
 pub(super) async fn of(client: &Client, database: &str, command: Document) -> Result<Vec<Vec<u8>>> {
     let name = command.keys().next().cloned().unwrap_or_default();
     let doing = || format!("running {name} on {database}");
-    let mut cursor = client.database(database).run_cursor_command(command).batch().await.doing(doing)?;
+    let mut cursor = client
+        .database(database)
+        .run_cursor_command(command)
+        .batch()
+        .await
+        .doing(doing)?;
     let mut rows = Vec::new();
     while let Some(batch) = cursor.next().await {
         for row in batch.doing(doing)?.doc_slices().doing(doing)? {
             let row = row.doing(doing)?;
             let row = row.as_document();
-            let row = row.ok_or_else(|| WorkloadError::Usage(format!("{name} on {database} answers no documents")))?;
+            let row = row.ok_or_else(|| {
+                WorkloadError::Usage(format!("{name} on {database} answers no documents"))
+            })?;
             rows.push(row.as_bytes().to_vec());
         }
     }
     Ok(rows)
 }
 
-pub(super) async fn of_config(client: &Client, collection: &str, filter: Document) -> Result<Vec<Vec<u8>>> {
-    of(client, "config", doc! {"find": collection, "filter": filter, "batchSize": BATCH_ROWS}).await
+pub(super) async fn of_config(
+    client: &Client,
+    collection: &str,
+    filter: Document,
+) -> Result<Vec<Vec<u8>>> {
+    of(
+        client,
+        "config",
+        doc! {"find": collection, "filter": filter, "batchSize": BATCH_ROWS},
+    )
+    .await
 }
 
 pub(super) async fn collections(client: &Client, database: &str) -> Result<Vec<Vec<u8>>> {
-    of(client, database, doc! {"listCollections": 1, "cursor": {"batchSize": BATCH_ROWS}}).await
+    of(
+        client,
+        database,
+        doc! {"listCollections": 1, "cursor": {"batchSize": BATCH_ROWS}},
+    )
+    .await
 }
 
 pub(super) async fn indexes(client: &Client, database: &str, name: &str) -> Result<Vec<Vec<u8>>> {
-    of(client, database, doc! {"listIndexes": name, "cursor": {"batchSize": BATCH_ROWS}}).await
+    of(
+        client,
+        database,
+        doc! {"listIndexes": name, "cursor": {"batchSize": BATCH_ROWS}},
+    )
+    .await
 }

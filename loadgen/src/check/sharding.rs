@@ -14,7 +14,13 @@ use crate::entry::{Entry, SYSTEM_DATABASES};
 use crate::workload_error::Result;
 
 /// Fields of `config.collections` that a migration carries.
-const COLLECTION_FIELDS: [&[u8]; 5] = [b"key", b"unique", b"defaultCollation", b"noBalance", b"timeseriesFields"];
+const COLLECTION_FIELDS: [&[u8]; 5] = [
+    b"key",
+    b"unique",
+    b"defaultCollation",
+    b"noBalance",
+    b"timeseriesFields",
+];
 
 /// What one side's config servers have; nothing where there is no router.
 #[derive(Default)]
@@ -59,30 +65,57 @@ impl Metadata {
         let of = |name, filter| rows::of_config(&entry.client, name, filter);
         let mut metadata = Metadata::default();
         for row in of("databases", alive.clone()).await? {
-            metadata.primaries.insert(raw::text(&row, "_id").to_owned(), raw::text(&row, "primary").to_owned());
+            metadata.primaries.insert(
+                raw::text(&row, "_id").to_owned(),
+                raw::text(&row, "primary").to_owned(),
+            );
         }
         let mut chunks: BTreeMap<Vec<u8>, Vec<Range>> = BTreeMap::new();
         for row in of("chunks", doc! {}).await? {
             // By UUID since 5.0, before by namespace.
-            let owner = raw::field(&row, "uuid").or(raw::field(&row, "ns")).map_or(Vec::new(), |of| of.bytes.to_vec());
-            chunks.entry(owner).or_default().push(Range::of(&row, "shard"));
+            let owner = raw::field(&row, "uuid")
+                .or(raw::field(&row, "ns"))
+                .map_or(Vec::new(), |of| of.bytes.to_vec());
+            chunks
+                .entry(owner)
+                .or_default()
+                .push(Range::of(&row, "shard"));
         }
         for row in of("collections", alive).await? {
-            let key = raw::field(&row, "uuid").or(raw::field(&row, "_id")).map_or(Vec::new(), |of| of.bytes.to_vec());
+            let key = raw::field(&row, "uuid")
+                .or(raw::field(&row, "_id"))
+                .map_or(Vec::new(), |of| of.bytes.to_vec());
             let uuid = raw::field(&row, "uuid").map(|uuid| uuid.bytes.to_vec());
             // Before 5.0 rows have a UUID, and their chunks the namespace.
             let by_name = raw::field(&row, "_id").map_or(&[][..], |id| id.bytes);
-            let chunks = chunks.remove(&key).or_else(|| chunks.remove(by_name)).unwrap_or_default();
-            let sharded = Sharded { uuid, options: carried(&row), chunks };
-            metadata.collections.insert(raw::text(&row, "_id").to_owned(), sharded);
+            let chunks = chunks
+                .remove(&key)
+                .or_else(|| chunks.remove(by_name))
+                .unwrap_or_default();
+            let sharded = Sharded {
+                uuid,
+                options: carried(&row),
+                chunks,
+            };
+            metadata
+                .collections
+                .insert(raw::text(&row, "_id").to_owned(), sharded);
         }
         for row in of("tags", doc! {}).await? {
-            metadata.zones.entry(raw::text(&row, "ns").to_owned()).or_default().insert(Range::of(&row, "tag"));
+            metadata
+                .zones
+                .entry(raw::text(&row, "ns").to_owned())
+                .or_default()
+                .insert(Range::of(&row, "tag"));
         }
         for row in of("shards", doc! {}).await? {
-            let tags = raw::field(&row, "tags").map(|tags| tags.items()).unwrap_or_default();
+            let tags = raw::field(&row, "tags")
+                .map(|tags| tags.items())
+                .unwrap_or_default();
             let tags = tags.iter().filter_map(|tag| tag.text().map(str::to_owned));
-            metadata.shards.insert(raw::text(&row, "_id").to_owned(), tags.collect());
+            metadata
+                .shards
+                .insert(raw::text(&row, "_id").to_owned(), tags.collect());
         }
         metadata.leave_out(exclude);
         Ok(metadata)
@@ -110,12 +143,28 @@ impl Metadata {
 impl Range {
     fn of(row: &[u8], name: &str) -> Range {
         let bound = |field| raw::embedded(row, field).to_vec();
-        Range { min: bound("min"), max: bound("max"), name: raw::text(row, name).to_owned() }
+        Range {
+            min: bound("min"),
+            max: bound("max"),
+            name: raw::text(row, name).to_owned(),
+        }
     }
 
     fn show(&self, of: &str) -> String {
-        let bound = |bytes: &[u8]| raw::Field { name: b"", kind: 0x03, bytes }.show();
-        format!("[{}, {}) {of} {}", bound(&self.min), bound(&self.max), self.name)
+        let bound = |bytes: &[u8]| {
+            raw::Field {
+                name: b"",
+                kind: 0x03,
+                bytes,
+            }
+            .show()
+        };
+        format!(
+            "[{}, {}) {of} {}",
+            bound(&self.min),
+            bound(&self.max),
+            self.name
+        )
     }
 }
 
@@ -123,14 +172,21 @@ impl Range {
 fn carried(row: &[u8]) -> Options {
     let mut all = fields::of(row);
     let is_default = |value: &raw::Value| value.bytes == [0] || value.bytes == [5, 0, 0, 0, 0];
-    all.retain(|name, values| COLLECTION_FIELDS.contains(&&**name) && !values.iter().all(is_default));
+    all.retain(|name, values| {
+        COLLECTION_FIELDS.contains(&&**name) && !values.iter().all(is_default)
+    });
     all
 }
 
 /// Compares the metadata, where both sides have shards that belong together.
 pub(super) fn compare(sides: &Sides, metadata: &(Metadata, Metadata), findings: &Findings) {
     let Some(pairs) = &sides.pairs else { return };
-    let pair = |(i, j): (usize, &usize)| (sides.source.shards[i].id.clone(), sides.target.shards[*j].id.clone());
+    let pair = |(i, j): (usize, &usize)| {
+        (
+            sides.source.shards[i].id.clone(),
+            sides.target.shards[*j].id.clone(),
+        )
+    };
     let names = Names(pairs.iter().enumerate().map(pair).collect());
     compare_all(&names, &metadata.0, &metadata.1, findings);
 }
@@ -140,7 +196,10 @@ struct Names(BTreeMap<String, String>);
 
 impl Names {
     fn mapped(&self, source: &str) -> String {
-        self.0.get(source).cloned().unwrap_or_else(|| format!("{source} (no pair)"))
+        self.0
+            .get(source)
+            .cloned()
+            .unwrap_or_else(|| format!("{source} (no pair)"))
     }
 }
 
@@ -149,10 +208,16 @@ fn compare_all(names: &Names, source: &Metadata, target: &Metadata, findings: &F
         let wanted = names.mapped(primary);
         // A database without collections is nothing; with some, they are reported.
         if let Some(found) = target.primary(name).filter(|found| *found != wanted) {
-            findings.add(name, "primary shard", || format!("{wanted} expected, {found} on the target"));
+            findings.add(name, "primary shard", || {
+                format!("{wanted} expected, {found} on the target")
+            });
         }
     }
-    for ns in target.collections.keys().filter(|ns| source.sharded(ns).is_none()) {
+    for ns in target
+        .collections
+        .keys()
+        .filter(|ns| source.sharded(ns).is_none())
+    {
         findings.add(ns, "sharding", || "it is sharded on the target only".into());
     }
     for (ns, sharded) in &source.collections {
@@ -160,11 +225,20 @@ fn compare_all(names: &Names, source: &Metadata, target: &Metadata, findings: &F
             findings.add(ns, "sharding", || "it is sharded on the source only".into());
             continue;
         };
-        fields::compare(ns, "sharding", "", &sharded.options, &other.options, findings);
+        fields::compare(
+            ns,
+            "sharding",
+            "",
+            &sharded.options,
+            &other.options,
+            findings,
+        );
         let wanted = intervals(&sharded.chunks, |shard| names.mapped(shard));
         let found = intervals(&other.chunks, str::to_owned);
         if let Some((wanted, found)) = first_apart(&wanted, &found, "on") {
-            findings.add(ns, "chunks", || format!("{wanted} expected, {found} on the target"));
+            findings.add(ns, "chunks", || {
+                format!("{wanted} expected, {found} on the target")
+            });
         }
     }
     compare_zones(source, target, findings);
@@ -172,7 +246,9 @@ fn compare_all(names: &Names, source: &Metadata, target: &Metadata, findings: &F
         let mapped = names.mapped(shard);
         let found = target.shards.get(&mapped).cloned().unwrap_or_default();
         if *tags != found {
-            findings.add(&mapped, "shard zones", || format!("{tags:?} expected, {found:?} on the target"));
+            findings.add(&mapped, "shard zones", || {
+                format!("{tags:?} expected, {found:?} on the target")
+            });
         }
     }
 }
@@ -180,17 +256,32 @@ fn compare_all(names: &Names, source: &Metadata, target: &Metadata, findings: &F
 /// Of sharded collections; and none may be left on the target of which the source has none.
 fn compare_zones(source: &Metadata, target: &Metadata, findings: &Findings) {
     let none = BTreeSet::new();
-    for ns in source.collections.keys().chain(target.zones.keys().filter(|ns| source.sharded(ns).is_none())) {
-        let of = |side: &Metadata| -> Vec<Range> { side.zones.get(ns).unwrap_or(&none).iter().cloned().collect() };
+    for ns in source.collections.keys().chain(
+        target
+            .zones
+            .keys()
+            .filter(|ns| source.sharded(ns).is_none()),
+    ) {
+        let of = |side: &Metadata| -> Vec<Range> {
+            side.zones
+                .get(ns)
+                .unwrap_or(&none)
+                .iter()
+                .cloned()
+                .collect()
+        };
         if let Some((wanted, found)) = first_apart(&of(source), &of(target), "in") {
-            findings.add(ns, "zones", || format!("{wanted} on the source, {found} on the target"));
+            findings.add(ns, "zones", || {
+                format!("{wanted} on the source, {found} on the target")
+            });
         }
     }
 }
 
 /// Owned intervals in key order; chunks are joined where neighbours have the same owner.
 fn intervals(chunks: &[Range], name: impl Fn(&str) -> String) -> Vec<Range> {
-    let mut by_min: BTreeMap<&[u8], &Range> = chunks.iter().map(|chunk| (&*chunk.min, chunk)).collect();
+    let mut by_min: BTreeMap<&[u8], &Range> =
+        chunks.iter().map(|chunk| (&*chunk.min, chunk)).collect();
     let ends: BTreeSet<&[u8]> = chunks.iter().map(|chunk| &*chunk.max).collect();
     let mut joined: Vec<Range> = Vec::new();
     // By following max to min the order of the keys need not be known.
@@ -200,13 +291,17 @@ fn intervals(chunks: &[Range], name: impl Fn(&str) -> String) -> Vec<Range> {
         let owner = name(&chunk.name);
         match joined.last_mut() {
             Some(last) if last.name == owner => last.max.clone_from(&chunk.max),
-            _ => joined.push(Range { name: owner, ..chunk.clone() }),
+            _ => joined.push(Range {
+                name: owner,
+                ..chunk.clone()
+            }),
         }
         at = &chunk.max;
     }
-    joined.extend(
-        by_min.values().map(|chunk| Range { name: format!("{}, out of line", chunk.name), ..(*chunk).clone() }),
-    );
+    joined.extend(by_min.values().map(|chunk| Range {
+        name: format!("{}, out of line", chunk.name),
+        ..(*chunk).clone()
+    }));
     joined
 }
 
@@ -214,9 +309,21 @@ fn intervals(chunks: &[Range], name: impl Fn(&str) -> String) -> Vec<Range> {
 fn first_apart(source: &[Range], target: &[Range], of: &str) -> Option<(String, String)> {
     let longest = source.len().max(target.len());
     let at = (0..longest).find(|&i| source.get(i) != target.get(i))?;
-    let show = |list: &[Range]| list.get(at).map_or("nothing".into(), |range| range.show(of));
-    let bytes = |list: &[Range]| list.get(at).map(|range| [&*range.min, &*range.max].concat()).unwrap_or_default();
-    Some(raw::show_apart(&show(source), &show(target), &bytes(source), &bytes(target)))
+    let show = |list: &[Range]| {
+        list.get(at)
+            .map_or("nothing".into(), |range| range.show(of))
+    };
+    let bytes = |list: &[Range]| {
+        list.get(at)
+            .map(|range| [&*range.min, &*range.max].concat())
+            .unwrap_or_default()
+    };
+    Some(raw::show_apart(
+        &show(source),
+        &show(target),
+        &bytes(source),
+        &bytes(target),
+    ))
 }
 
 #[cfg(test)]
@@ -229,13 +336,24 @@ mod tests {
 
     fn range(min: impl Into<RawBson>, max: impl Into<RawBson>, name: &str) -> Range {
         let bound = |value: RawBson| rawdoc! { "k": value }.into_bytes();
-        Range { min: bound(min.into()), max: bound(max.into()), name: name.to_owned() }
+        Range {
+            min: bound(min.into()),
+            max: bound(max.into()),
+            name: name.to_owned(),
+        }
     }
 
     fn side(change: impl FnOnce(&mut Metadata)) -> Metadata {
-        let (low, high) = (range(RawBson::MinKey, 5, "shard0"), range(5, RawBson::MaxKey, "shard1"));
+        let (low, high) = (
+            range(RawBson::MinKey, 5, "shard0"),
+            range(5, RawBson::MaxKey, "shard1"),
+        );
         let options = carried(rawdoc! { "key": { "k": 1 }, "unique": false }.as_bytes());
-        let sharded = Sharded { uuid: None, options, chunks: vec![low, high] };
+        let sharded = Sharded {
+            uuid: None,
+            options,
+            chunks: vec![low, high],
+        };
         let mut side = Metadata {
             primaries: BTreeMap::from([("d".to_owned(), "shard0".to_owned())]),
             collections: BTreeMap::from([("d.c".to_owned(), sharded)]),
@@ -263,33 +381,68 @@ mod tests {
             (None, |_| ()),
             (None, |side| {
                 let halves = [range(RawBson::MinKey, 2, "shard0"), range(2, 5, "shard0")];
-                with_chunks(side, [&halves[..], &[range(5, RawBson::MaxKey, "shard1")]].concat());
+                with_chunks(
+                    side,
+                    [&halves[..], &[range(5, RawBson::MaxKey, "shard1")]].concat(),
+                );
             }),
             (Some("chunks"), |side| {
-                let chunks = vec![range(RawBson::MinKey, 5, "shard0"), range(5, RawBson::MaxKey, "shard0")];
+                let chunks = vec![
+                    range(RawBson::MinKey, 5, "shard0"),
+                    range(5, RawBson::MaxKey, "shard0"),
+                ];
                 with_chunks(side, chunks);
             }),
             (Some("chunks"), |side| {
-                let chunks = vec![range(RawBson::MinKey, 5_i64, "shard0"), range(5_i64, RawBson::MaxKey, "shard1")];
+                let chunks = vec![
+                    range(RawBson::MinKey, 5_i64, "shard0"),
+                    range(5_i64, RawBson::MaxKey, "shard1"),
+                ];
                 with_chunks(side, chunks);
             }),
-            (Some("chunks"), |side| with_chunks(side, vec![range(RawBson::MinKey, 5, "shard0")])),
-            (Some("sharding"), |side| with_options(side, rawdoc! { "key": { "k": 1 }, "unique": true })),
-            (Some("sharding"), |side| with_options(side, rawdoc! { "key": { "k": 1.0 } })),
-            (Some("sharding"), |side| with_options(side, rawdoc! { "key": { "k": 1 }, "noBalance": true })),
+            (Some("chunks"), |side| {
+                with_chunks(side, vec![range(RawBson::MinKey, 5, "shard0")])
+            }),
+            (Some("sharding"), |side| {
+                with_options(side, rawdoc! { "key": { "k": 1 }, "unique": true })
+            }),
+            (Some("sharding"), |side| {
+                with_options(side, rawdoc! { "key": { "k": 1.0 } })
+            }),
+            (Some("sharding"), |side| {
+                with_options(side, rawdoc! { "key": { "k": 1 }, "noBalance": true })
+            }),
             (Some("sharding"), |side| side.collections.clear()),
-            (Some("primary shard"), |side| _ = side.primaries.insert("d".into(), "shard1".into())),
+            (Some("primary shard"), |side| {
+                _ = side.primaries.insert("d".into(), "shard1".into())
+            }),
             (Some("zones"), |side| side.zones.clear()),
-            (Some("zones"), |side| _ = side.zones.insert("d.c".into(), BTreeSet::from([range(0, 9_i64, "far")]))),
-            (Some("zones"), |side| _ = side.zones.insert("d.gone".into(), BTreeSet::from([range(0, 9, "far")]))),
+            (Some("zones"), |side| {
+                _ = side
+                    .zones
+                    .insert("d.c".into(), BTreeSet::from([range(0, 9_i64, "far")]))
+            }),
+            (Some("zones"), |side| {
+                _ = side
+                    .zones
+                    .insert("d.gone".into(), BTreeSet::from([range(0, 9, "far")]))
+            }),
             (Some("shard zones"), |side| side.shards.clear()),
         ];
-        let names = Names(["shard0", "shard1"].map(|name| (name.to_owned(), name.to_owned())).into());
+        let names = Names(
+            ["shard0", "shard1"]
+                .map(|name| (name.to_owned(), name.to_owned()))
+                .into(),
+        );
         for (row, (wanted, change)) in rows.into_iter().enumerate() {
             let findings = Findings::new(10);
             compare_all(&names, &side(|_| ()), &side(change), &findings);
             let report = findings.report(Default::default(), Duration::ZERO);
-            assert_eq!(report.differences.iter().map(|found| found.kind).next(), wanted, "row {row}: {report}");
+            assert_eq!(
+                report.differences.iter().map(|found| found.kind).next(),
+                wanted,
+                "row {row}: {report}"
+            );
         }
     }
 

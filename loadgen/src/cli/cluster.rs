@@ -88,15 +88,24 @@ async fn start(args: &Args) -> Result<Deployment> {
         set_parameters: args.set_parameters.clone(),
         ..ShardedOptions::default()
     };
-    ShardedCluster::start(options).await.map(Box::new).map(Deployment::Sharded)
+    ShardedCluster::start(options)
+        .await
+        .map(Box::new)
+        .map(Deployment::Sharded)
 }
 
 fn as_text(deployment: &Deployment, seconds: f64) -> String {
     let mut out = String::new();
     match deployment {
-        Deployment::ReplicaSet(set) => out += &format!("replica set {}   {}\n", set.name(), set.uri()),
+        Deployment::ReplicaSet(set) => {
+            out += &format!("replica set {}   {}\n", set.name(), set.uri())
+        }
         Deployment::Sharded(cluster) => {
-            let router = if cluster.has_stand_in() { "  (stand-in for mongos: no transactions)" } else { "" };
+            let router = if cluster.has_stand_in() {
+                "  (stand-in for mongos: no transactions)"
+            } else {
+                ""
+            };
             out += &format!("router   {}{router}\n", cluster.uri());
             for shard in cluster.shards() {
                 out += &format!("{}   {}\n", shard.name(), shard.uri());
@@ -111,7 +120,10 @@ fn as_json(deployment: &Deployment) -> serde_json::Value {
     match deployment {
         Deployment::ReplicaSet(set) => json!({ "uri": set.uri(), "replicaSet": set.name() }),
         Deployment::Sharded(cluster) => {
-            let shards = cluster.shards().iter().map(|shard| (shard.name().to_owned(), json!(shard.uri())));
+            let shards = cluster
+                .shards()
+                .iter()
+                .map(|shard| (shard.name().to_owned(), json!(shard.uri())));
             json!({
                 "uri": cluster.uri(),
                 "standIn": cluster.has_stand_in(),
@@ -135,7 +147,10 @@ mod tests {
 
     #[test]
     fn parameters_keep_what_follows_the_first_equals_sign() {
-        assert_eq!(parse_parameter("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(
+            parse_parameter("a=b=c"),
+            Ok(("a".to_owned(), "b=c".to_owned()))
+        );
         assert!(parse_parameter("=1").is_err() && parse_parameter("a").is_err());
     }
 }

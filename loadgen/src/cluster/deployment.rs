@@ -23,7 +23,9 @@ impl Deployment {
     /// The shards in order, then the config servers; or the one replica set.
     pub fn sets(&self) -> Vec<&ReplicaSet> {
         match self {
-            Deployment::Sharded(cluster) => cluster.shards().iter().chain([cluster.config()]).collect(),
+            Deployment::Sharded(cluster) => {
+                cluster.shards().iter().chain([cluster.config()]).collect()
+            }
             Deployment::ReplicaSet(set) => vec![set],
         }
     }

@@ -29,15 +29,19 @@ pub async fn make(
     cluster.admin(command).await?;
     match count(cluster, ns).await?.checked_sub(before) {
         Some(made) if 0 < made => Ok(made),
-        _ => Err(Error::new(format!("moving a range of {ns} to {to_shard} left no orphans"))
-            .remedy("the range must hold documents and belong to another shard")),
+        _ => Err(Error::new(format!(
+            "moving a range of {ns} to {to_shard} left no orphans"
+        ))
+        .remedy("the range must hold documents and belong to another shard")),
     }
 }
 
 /// Orphans of a collection on all shards: what the shards hold beyond what the
 /// cluster shows. Exact only while nobody writes.
 pub async fn count(cluster: &ShardedCluster, ns: &str) -> Result<u64> {
-    let (db, coll) = ns.split_once('.').ok_or_else(|| Error::new(format!("{ns:?} is no namespace")))?;
+    let (db, coll) = ns
+        .split_once('.')
+        .ok_or_else(|| Error::new(format!("{ns:?} is no namespace")))?;
     let mut held = 0;
     for shard in cluster.shards() {
         held += documents(&mut shard.primary_link().await?, db, coll).await?;
@@ -48,10 +52,15 @@ pub async fn count(cluster: &ShardedCluster, ns: &str) -> Result<u64> {
 
 /// Counts by reading: `count` without a query trusts metadata.
 async fn documents(link: &mut crate::wire::link::Link, db: &str, coll: &str) -> Result<u64> {
-    let pipeline = [doc! { "$match": {} }, doc! { "$group": { "_id": null, "n": { "$sum": 1 } } }];
+    let pipeline = [
+        doc! { "$match": {} },
+        doc! { "$group": { "_id": null, "n": { "$sum": 1 } } },
+    ];
     let command = doc! { "aggregate": coll, "pipeline": pipeline.to_vec(), "cursor": {} };
     let reply = link.command(db, command).await?;
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let batch = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"));
     let batch = batch.map_err(|e| Error::new(e.to_string()))?;
     let group = batch.first().and_then(|first| first.as_document());
     Ok(group.and_then(|group| group.get("n")).map_or(0.0, number) as u64)

@@ -78,7 +78,10 @@ impl ReplicaSet {
     /// every other member follows it.
     pub async fn start(options: ReplicaSetOptions) -> Result<ReplicaSet> {
         if !(1..=7).contains(&options.members) {
-            return Err(Error::new(format!("a replica set of {} members", options.members)).remedy("take 1 or 3"));
+            return Err(
+                Error::new(format!("a replica set of {} members", options.members))
+                    .remedy("take 1 or 3"),
+            );
         }
         let program = find::mongod(options.version).await?;
         let server = MongodOptions {
@@ -91,11 +94,19 @@ impl ReplicaSet {
             set_parameters: options.set_parameters.clone(),
             extra_args: options.extra_args.clone(),
         };
-        let members = try_join_all((0..options.members).map(|_| Mongod::start(server.clone()))).await?;
+        let members =
+            try_join_all((0..options.members).map(|_| Mongod::start(server.clone()))).await?;
         let before = members.iter().filter(|_| options.proxied);
-        let proxies = before.map(|member| Proxy::start(member.port())).collect::<Result<_>>()?;
+        let proxies = before
+            .map(|member| Proxy::start(member.port()))
+            .collect::<Result<_>>()?;
         let asks_for_login = options.login.is_some();
-        let set = ReplicaSet { name: options.name.clone(), members, proxies, asks_for_login };
+        let set = ReplicaSet {
+            name: options.name.clone(),
+            members,
+            proxies,
+            asks_for_login,
+        };
         let begun = async {
             set.initiate(&options).await?;
             match &options.login {
@@ -103,7 +114,9 @@ impl ReplicaSet {
                 None => Ok(()),
             }
         };
-        begun.await.map_err(|e: Error| e.context(format!("replica set {}", set.name)))?;
+        begun
+            .await
+            .map_err(|e: Error| e.context(format!("replica set {}", set.name)))?;
         Ok(set)
     }
 
@@ -137,7 +150,11 @@ impl ReplicaSet {
 
     /// As loadgen's own user, where it asks for a login.
     pub fn uri(&self) -> String {
-        self.uri_of(if self.asks_for_login { users::in_uri(OPERATOR) } else { String::new() })
+        self.uri_of(if self.asks_for_login {
+            users::in_uri(OPERATOR)
+        } else {
+            String::new()
+        })
     }
 
     /// As one of the users it was started with.
@@ -146,7 +163,11 @@ impl ReplicaSet {
     }
 
     fn uri_of(&self, login: String) -> String {
-        format!("mongodb://{login}{}/?replicaSet={}", self.member_hosts().join(","), self.name)
+        format!(
+            "mongodb://{login}{}/?replicaSet={}",
+            self.member_hosts().join(","),
+            self.name
+        )
     }
 
     /// A new client, bound to the runtime that calls.
@@ -162,7 +183,10 @@ impl ReplicaSet {
     /// Index of the member that is primary.
     pub async fn primary(&self) -> Result<usize> {
         let link = self.primary_link().await?;
-        let index = self.members.iter().position(|member| member.host() == link.host);
+        let index = self
+            .members
+            .iter()
+            .position(|member| member.host() == link.host);
         Ok(index.expect("the link was dialled by a member's host"))
     }
 
@@ -178,14 +202,17 @@ impl ReplicaSet {
     /// Makes the primary step down; another member is primary on return.
     pub async fn step_down(&self) -> Result<usize> {
         let mut link = self.primary_link().await?;
-        let command = doc! { "replSetStepDown": 20, "secondaryCatchUpPeriodSecs": 10, "force": false };
+        let command =
+            doc! { "replSetStepDown": 20, "secondaryCatchUpPeriodSecs": 10, "force": false };
         link.command("admin", command).await?;
         self.primary().await
     }
 
     async fn initiate(&self, options: &ReplicaSetOptions) -> Result<()> {
         let mut first = self.members[0].link().await?;
-        first.command("admin", doc! { "replSetInitiate": self.config(options) }).await?;
+        first
+            .command("admin", doc! { "replSetInitiate": self.config(options) })
+            .await?;
         let deadline = Instant::now() + READY_TIMEOUT;
         while !self.is_ready(&mut first).await? {
             if deadline <= Instant::now() {
@@ -198,7 +225,10 @@ impl ReplicaSet {
 
     fn config(&self, options: &ReplicaSetOptions) -> Document {
         let hosts = self.member_hosts();
-        let members = hosts.iter().enumerate().map(|(i, host)| doc! { "_id": i as i32, "host": host });
+        let members = hosts
+            .iter()
+            .enumerate()
+            .map(|(i, host)| doc! { "_id": i as i32, "host": host });
         let mut config = doc! {
             "_id": &self.name,
             "members": members.collect::<Vec<_>>(),
@@ -217,11 +247,17 @@ impl ReplicaSet {
         if self.members.len() == 1 {
             return Ok(hello.get_bool("isWritablePrimary").unwrap_or(false));
         }
-        let status = first.command("admin", doc! { "replSetGetStatus": 1 }).await?;
-        let states = status.get_array("members").map_err(|e| Error::new(e.to_string()))?;
+        let status = first
+            .command("admin", doc! { "replSetGetStatus": 1 })
+            .await?;
+        let states = status
+            .get_array("members")
+            .map_err(|e| Error::new(e.to_string()))?;
         let count = |state: &str| {
             let is = |member: &bson::Bson| {
-                member.as_document().is_some_and(|m| m.get_str("stateStr").is_ok_and(|s| s == state))
+                member
+                    .as_document()
+                    .is_some_and(|m| m.get_str("stateStr").is_ok_and(|s| s == state))
             };
             states.iter().filter(|member| is(member)).count()
         };
@@ -239,6 +275,8 @@ impl Drop for ReplicaSet {
     /// All get the signal first, so that their ends overlap; then each is
     /// waited for as it is dropped.
     fn drop(&mut self) {
-        self.members.iter().for_each(|member| member.signal(libc::SIGKILL));
+        self.members
+            .iter()
+            .for_each(|member| member.signal(libc::SIGKILL));
     }
 }

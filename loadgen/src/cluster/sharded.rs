@@ -82,13 +82,30 @@ impl ShardedCluster {
     /// Starts all servers side by side, adds the shards and starts the router.
     /// Takes about a second with two shards of one member.
     pub async fn start(options: ShardedOptions) -> Result<ShardedCluster> {
-        let shards = (0..options.shards).map(|index| ReplicaSet::start(shard_options(&options, index)));
-        let (config, shards) = try_join(ReplicaSet::start(config_options(&options)), try_join_all(shards)).await?;
+        let shards =
+            (0..options.shards).map(|index| ReplicaSet::start(shard_options(&options, index)));
+        let (config, shards) = try_join(
+            ReplicaSet::start(config_options(&options)),
+            try_join_all(shards),
+        )
+        .await?;
         add_shards(&config, &shards).await?;
-        let real = if options.stand_in_only { None } else { crate::server::find::mongos(options.version).await };
+        let real = if options.stand_in_only {
+            None
+        } else {
+            crate::server::find::mongos(options.version).await
+        };
         let login = options.login.is_some();
         let router = Router::start(real.clone(), &config.hosts(), options.port, login).await?;
-        Ok(ShardedCluster { host: router.host(), uri: router.uri(), router: Some(router), real, login, shards, config })
+        Ok(ShardedCluster {
+            host: router.host(),
+            uri: router.uri(),
+            router: Some(router),
+            real,
+            login,
+            shards,
+            config,
+        })
     }
 
     /// Of the router; as loadgen's own user, where it asks for a login.
@@ -103,14 +120,22 @@ impl ShardedCluster {
 
     /// Starts it again, on the same port.
     pub async fn start_router(&mut self) -> Result<()> {
-        let port = self.host.rsplit(':').next().and_then(|port| port.parse().ok());
-        self.router = Some(Router::start(self.real.clone(), &self.config.hosts(), port, self.login).await?);
+        let port = self
+            .host
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
+        self.router =
+            Some(Router::start(self.real.clone(), &self.config.hosts(), port, self.login).await?);
         Ok(())
     }
 
     /// As one of the users it was started with.
     pub fn uri_as(&self, user: &str) -> String {
-        self.router.as_ref().expect("it was not stopped").uri_as(user)
+        self.router
+            .as_ref()
+            .expect("it was not stopped")
+            .uri_as(user)
     }
 
     /// One more router of the same cluster; never a `mongos`.

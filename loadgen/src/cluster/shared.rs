@@ -17,8 +17,18 @@ pub async fn sharded() -> Result<Arc<ShardedCluster>> {
     if let Some(cluster) = shared.upgrade() {
         return Ok(cluster);
     }
-    let cluster = Arc::new(ShardedCluster::start(ShardedOptions { cache_gb: 0.25, ..Default::default() }).await?);
-    cluster.router_link().await?.command("admin", bson::doc! { "balancerStop": 1 }).await?;
+    let cluster = Arc::new(
+        ShardedCluster::start(ShardedOptions {
+            cache_gb: 0.25,
+            ..Default::default()
+        })
+        .await?,
+    );
+    cluster
+        .router_link()
+        .await?
+        .command("admin", bson::doc! { "balancerStop": 1 })
+        .await?;
     *shared = Arc::downgrade(&cluster);
     Ok(cluster)
 }

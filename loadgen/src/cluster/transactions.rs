@@ -24,7 +24,10 @@ pub struct Write {
 
 impl Write {
     pub fn new(db: &str, command: Document) -> Self {
-        Write { db: db.to_owned(), command }
+        Write {
+            db: db.to_owned(),
+            command,
+        }
     }
 }
 
@@ -59,11 +62,23 @@ impl TransactionSession {
         for (id, hosts) in shards {
             let hosts = link::members(hosts);
             let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await?;
-            participants.push(Participant { id: id.clone(), hosts, link });
+            participants.push(Participant {
+                id: id.clone(),
+                hosts,
+                link,
+            });
         }
         let id = Uuid::new().bytes().to_vec();
-        let lsid = Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: id });
-        Ok(TransactionSession { lsid, number: 0, shards: participants, prepared: None })
+        let lsid = Bson::Binary(Binary {
+            subtype: BinarySubtype::Uuid,
+            bytes: id,
+        });
+        Ok(TransactionSession {
+            lsid,
+            number: 0,
+            shards: participants,
+            prepared: None,
+        })
     }
 
     /// Connects to the primaries anew, and aborts what an interruption left
@@ -72,7 +87,9 @@ impl TransactionSession {
         for participant in &mut self.shards {
             participant.link = link::connect_primary(&participant.hosts, PRIMARY_TIMEOUT).await?;
         }
-        let Some(shard) = self.prepared else { return Ok(()) };
+        let Some(shard) = self.prepared else {
+            return Ok(());
+        };
         match self.abort_prepared(shard).await {
             Err(e) if e.code == Some(NO_SUCH_TRANSACTION) => {
                 self.prepared = None;
@@ -94,13 +111,16 @@ impl TransactionSession {
             Ok(()) => self.finish(part.0, doc! { "commitTransaction": 1 }).await,
             Err(e) => Err(e),
         };
-        self.abort_on_error(std::slice::from_ref(part), outcome).await
+        self.abort_on_error(std::slice::from_ref(part), outcome)
+            .await
     }
 
     /// A transaction over several shards: written on each, then prepared and
     /// committed on all by the coordinator, which is the first one.
     pub async fn commit_across(&mut self, parts: &[Part]) -> Result<()> {
-        let [first, ..] = parts else { return Err(Error::new("a transaction without parts")) };
+        let [first, ..] = parts else {
+            return Err(Error::new("a transaction without parts"));
+        };
         self.begin();
         let outcome = match self.write_all(parts).await {
             Ok(()) => self.coordinate(first.0, parts).await,
@@ -130,17 +150,26 @@ impl TransactionSession {
         let outcome = match self.write(part, false).await {
             Ok(()) => {
                 self.prepared = Some(part.0);
-                self.send_admin(part.0, doc! { "prepareTransaction": 1 }).await
+                self.send_admin(part.0, doc! { "prepareTransaction": 1 })
+                    .await
             }
             Err(e) => Err(e),
         };
-        let reply = self.abort_on_error(std::slice::from_ref(part), outcome).await?;
-        reply.get_timestamp("prepareTimestamp").map_err(|e| Error::new(e.to_string()))
+        let reply = self
+            .abort_on_error(std::slice::from_ref(part), outcome)
+            .await?;
+        reply
+            .get_timestamp("prepareTimestamp")
+            .map_err(|e| Error::new(e.to_string()))
     }
 
     /// Commits what `prepare` left, at its prepare time or later.
     pub async fn commit_prepared(&mut self, shard: usize, at: bson::Timestamp) -> Result<()> {
-        self.finish(shard, doc! { "commitTransaction": 1, "commitTimestamp": at }).await?;
+        self.finish(
+            shard,
+            doc! { "commitTransaction": 1, "commitTimestamp": at },
+        )
+        .await?;
         self.prepared = None;
         Ok(())
     }
@@ -178,7 +207,9 @@ impl TransactionSession {
     }
 
     async fn coordinate(&mut self, coordinator: usize, parts: &[Part]) -> Result<()> {
-        let participants = parts.iter().map(|(shard, _)| doc! { "shardId": &self.shards[*shard].id });
+        let participants = parts
+            .iter()
+            .map(|(shard, _)| doc! { "shardId": &self.shards[*shard].id });
         let command = doc! { "coordinateCommitTransaction": 1, "participants": participants.collect::<Vec<_>>() };
         self.finish(coordinator, command).await
     }

@@ -18,7 +18,10 @@ pub struct User {
 
 impl User {
     pub fn new(name: &str, roles: &[&str]) -> User {
-        User { name: name.to_owned(), roles: roles.iter().map(ToString::to_string).collect() }
+        User {
+            name: name.to_owned(),
+            roles: roles.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -45,7 +48,11 @@ pub(super) async fn create(set: &ReplicaSet, users: &[User]) -> Result<()> {
     link.command_as_is("admin", operator).await?;
     link.log_in().await?;
     for user in users {
-        let roles: Vec<Bson> = user.roles.iter().map(|role| Bson::from(role.as_str())).collect();
+        let roles: Vec<Bson> = user
+            .roles
+            .iter()
+            .map(|role| Bson::from(role.as_str()))
+            .collect();
         let create = doc! { "createUser": &user.name, "pwd": PASSWORD, "roles": roles };
         link.command_as_is("admin", create).await?;
     }

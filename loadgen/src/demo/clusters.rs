@@ -21,7 +21,9 @@ pub(super) struct Clusters {
 
 impl Clusters {
     pub(super) async fn start(shards: u8, tell: &Narrator) -> Result<Clusters> {
-        let text = |side, shards: u8| format!("starting {side} cluster: {shards} shards, a config server, a router");
+        let text = |side, shards: u8| {
+            format!("starting {side} cluster: {shards} shards, a config server, a router")
+        };
         tell.step(text("source", shards));
         let source = start(shards).await?;
         tell.detail(format!("source is up: {}", source.uri()));
@@ -34,7 +36,13 @@ impl Clusters {
     /// Fills the source.
     pub(super) async fn populate(&self, docs: u64, seed: u64, tell: &Narrator) -> Result<()> {
         tell.step(format!("populating {} documents", grouped(docs)));
-        let args = PopulateArgs { docs, seed, capped: true, types: true, ..PopulateArgs::new(self.source.uri()) };
+        let args = PopulateArgs {
+            docs,
+            seed,
+            capped: true,
+            types: true,
+            ..PopulateArgs::new(self.source.uri())
+        };
         let summary = populate::populate(&args).await?;
         tell.detail(format!(
             "{} documents, {} in {} collections after {:.1} s",

@@ -28,7 +28,11 @@ pub(super) struct WorkDir(tempfile::TempDir);
 
 impl WorkDir {
     pub(super) fn create() -> Result<WorkDir> {
-        Ok(WorkDir(tempfile::Builder::new().prefix("shardlift-demo-").tempdir()?))
+        Ok(WorkDir(
+            tempfile::Builder::new()
+                .prefix("shardlift-demo-")
+                .tempdir()?,
+        ))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -58,14 +62,22 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn start(program: &Path, clusters: &Clusters, work: WorkDir, tell: &Narrator) -> Result<Engine> {
+    pub(super) fn start(
+        program: &Path,
+        clusters: &Clusters,
+        work: WorkDir,
+        tell: &Narrator,
+    ) -> Result<Engine> {
         let arguments = arguments(&clusters.source.uri(), &clusters.target.uri());
         tell.step(format!("shardlift {}", arguments.join(" ")));
         let mut command = Command::new(program);
         command.args(&arguments).stdin(Stdio::null());
-        command.stdout(File::create(output(&work))?).stderr(File::create(log(&work))?);
+        command
+            .stdout(File::create(output(&work))?)
+            .stderr(File::create(log(&work))?);
         tell.detail(format!("its log: {}", log(&work).display()));
-        let child = Child::start(command, &program.display().to_string()).map_err(|e| e.remedy(REMEDY))?;
+        let child =
+            Child::start(command, &program.display().to_string()).map_err(|e| e.remedy(REMEDY))?;
         Ok(Engine { child, work })
     }
 
@@ -79,7 +91,10 @@ impl Engine {
             self.ensure_running()?;
             tokio::time::sleep(POLL).await;
         }
-        Err(Error::new(format!("shardlift opened no API within {} s", API_TIMEOUT.as_secs())))
+        Err(Error::new(format!(
+            "shardlift opened no API within {} s",
+            API_TIMEOUT.as_secs()
+        )))
     }
 
     /// # Errors
@@ -96,7 +111,8 @@ impl Engine {
         self.child.success(Some(END_TIMEOUT)).await?;
         let output = fs::read_to_string(output(&self.work))?;
         let last = output.lines().last().unwrap_or_default();
-        serde_json::from_str(last).map_err(|e| Error::new(format!("shardlift's summary cannot be read: {e}: {last}")))
+        serde_json::from_str(last)
+            .map_err(|e| Error::new(format!("shardlift's summary cannot be read: {e}: {last}")))
     }
 
     /// Adds the end of the log to an error and keeps the file.
@@ -105,8 +121,11 @@ impl Engine {
         let log = self.log();
         let tail = program::tail(&log, TAIL_LINES);
         let place = self::log(&self.work);
-        Error { message: format!("{}\nthe engine's log ends with:\n  {tail}", error.message), ..error }
-            .remedy(format!("see the whole log, kept in {}", place.display()))
+        Error {
+            message: format!("{}\nthe engine's log ends with:\n  {tail}", error.message),
+            ..error
+        }
+        .remedy(format!("see the whole log, kept in {}", place.display()))
     }
 
     fn log(&self) -> String {
@@ -116,8 +135,20 @@ impl Engine {
 }
 
 fn arguments(source: &str, target: &str) -> Vec<String> {
-    let words = ["migrate", "--source", source, "--target", target, "--cutover", "manual", "--grace-s", "1"];
-    let words = words.into_iter().chain(["--api-port", "0", "--progress", "none", "--json"]);
+    let words = [
+        "migrate",
+        "--source",
+        source,
+        "--target",
+        target,
+        "--cutover",
+        "manual",
+        "--grace-s",
+        "1",
+    ];
+    let words = words
+        .into_iter()
+        .chain(["--api-port", "0", "--progress", "none", "--json"]);
     words.map(str::to_owned).collect()
 }
 

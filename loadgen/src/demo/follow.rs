@@ -54,9 +54,21 @@ pub(super) struct Follow<'a> {
 
 impl<'a> Follow<'a> {
     /// `docs` tells how long it may take.
-    pub(super) fn new(engine: &'a mut Engine, load: LoadHandle, docs: u64, tell: &'a Narrator) -> Self {
+    pub(super) fn new(
+        engine: &'a mut Engine,
+        load: LoadHandle,
+        docs: u64,
+        tell: &'a Narrator,
+    ) -> Self {
         let ready_timeout = READY_TIMEOUT + Duration::from_secs(docs / DOCUMENTS_PER_S_MIN);
-        Follow { engine, load, tell, began: Instant::now(), ready_timeout, rates: Rates::default() }
+        Follow {
+            engine,
+            load,
+            tell,
+            began: Instant::now(),
+            ready_timeout,
+            rates: Rates::default(),
+        }
     }
 
     pub(super) async fn finish(mut self) -> Result<Moved> {
@@ -65,16 +77,31 @@ impl<'a> Follow<'a> {
         let api = self.engine.api().await?;
         let copy_s = self.until_ready(&api).await?;
         self.tell.step("ready; stopping the writes".to_owned());
-        let Follow { engine, load, tell, rates, .. } = self;
+        let Follow {
+            engine,
+            load,
+            tell,
+            rates,
+            ..
+        } = self;
         let load = load.stop().await;
         let stopped = Instant::now();
         tell.step("cutover: asked for with POST /cutover".to_owned());
         let engine_cutover_ms = cut_over(engine, &api, stopped, tell).await?;
         let cutover_ms = stopped.elapsed().as_millis() as u64;
-        tell.detail(format!("done {cutover_ms} ms after the last write; waiting for late writes"));
+        tell.detail(format!(
+            "done {cutover_ms} ms after the last write; waiting for late writes"
+        ));
         let writes_per_s_min = rates.lowest(RATE_WINDOW);
         let summary = engine.summary().await?;
-        Ok(Moved { summary, load, writes_per_s_min, copy_s, cutover_ms, engine_cutover_ms })
+        Ok(Moved {
+            summary,
+            load,
+            writes_per_s_min,
+            copy_s,
+            cutover_ms,
+            engine_cutover_ms,
+        })
     }
 
     /// Seconds that the copy took.
@@ -100,7 +127,10 @@ impl<'a> Follow<'a> {
             }
             tokio::time::sleep(POLL).await;
         }
-        Err(Error::new(format!("not ready after {:.0} s", self.began.elapsed().as_secs_f64())))
+        Err(Error::new(format!(
+            "not ready after {:.0} s",
+            self.began.elapsed().as_secs_f64()
+        )))
     }
 
     fn tell_status(&mut self, status: &Status) {
@@ -108,15 +138,28 @@ impl<'a> Follow<'a> {
         let copied = status.sum(|pair| pair.documents_copied);
         let mut line = format!("{:<9} {} documents", status.phase, grouped(copied));
         if status.phase == "copying" {
-            line += &format!(" of {}", grouped(status.sum(|pair| pair.documents_total).max(copied)));
+            line += &format!(
+                " of {}",
+                grouped(status.sum(|pair| pair.documents_total).max(copied))
+            );
         }
-        line += &format!(", {} ops applied, lag {} ms", grouped(status.sum(|pair| pair.ops_applied)), status.lag_ms);
-        let (built, total) = (status.sum(|pair| pair.indexes_built), status.sum(|pair| pair.indexes_total));
+        line += &format!(
+            ", {} ops applied, lag {} ms",
+            grouped(status.sum(|pair| pair.ops_applied)),
+            status.lag_ms
+        );
+        let (built, total) = (
+            status.sum(|pair| pair.indexes_built),
+            status.sum(|pair| pair.indexes_total),
+        );
         if 0 < total && built < total && status.phase != "copying" {
             line += &format!(", indexes {built} of {total}");
         }
         let p99_ms = load.total.p99_us as f64 / 1e3;
-        line += &format!(" | load {} writes/s, p99 {p99_ms:.0} ms", grouped(load.rate.round() as u64));
+        line += &format!(
+            " | load {} writes/s, p99 {p99_ms:.0} ms",
+            grouped(load.rate.round() as u64)
+        );
         if 0 < self.load.errors() {
             line += &format!(", {} ERRORS", self.load.errors());
         }
@@ -126,7 +169,12 @@ impl<'a> Follow<'a> {
 
 /// Asks until it is done, again where it was called off; the engine's own
 /// measure, ms.
-async fn cut_over(engine: &mut Engine, api: &Api, stopped: Instant, tell: &Narrator) -> Result<u64> {
+async fn cut_over(
+    engine: &mut Engine,
+    api: &Api,
+    stopped: Instant,
+    tell: &Narrator,
+) -> Result<u64> {
     while stopped.elapsed() < CUTOVER_TIMEOUT {
         let given_up = status(engine, api).await?.cutovers_given_up;
         if let Err(refusal) = api.cutover().await? {
@@ -140,7 +188,10 @@ async fn cut_over(engine: &mut Engine, api: &Api, stopped: Instant, tell: &Narra
                 return Ok(now.cutover_ms.unwrap_or_default());
             }
             if given_up < now.cutovers_given_up {
-                tell.detail(format!("called off: {}", now.last_cutover.unwrap_or_default()));
+                tell.detail(format!(
+                    "called off: {}",
+                    now.last_cutover.unwrap_or_default()
+                ));
                 break;
             }
             if CUTOVER_TIMEOUT <= stopped.elapsed() {
@@ -149,7 +200,10 @@ async fn cut_over(engine: &mut Engine, api: &Api, stopped: Instant, tell: &Narra
             tokio::time::sleep(CUTOVER_POLL).await;
         }
     }
-    Err(Error::new(format!("the cutover is not done {:.0} s after the last write", stopped.elapsed().as_secs_f64())))
+    Err(Error::new(format!(
+        "the cutover is not done {:.0} s after the last write",
+        stopped.elapsed().as_secs_f64()
+    )))
 }
 
 /// # Errors
@@ -160,7 +214,10 @@ async fn status(engine: &mut Engine, api: &Api) -> Result<Status> {
         match api.status().await {
             Ok(status) if matches!(status.phase.as_str(), "failed" | "cancelled") => {
                 let reason = status.error.unwrap_or_default();
-                return Err(Error::new(format!("the migration {}: {reason}", status.phase)));
+                return Err(Error::new(format!(
+                    "the migration {}: {reason}",
+                    status.phase
+                )));
             }
             Ok(status) => return Ok(status),
             Err(e) => {

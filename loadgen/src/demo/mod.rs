@@ -91,7 +91,11 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         let signal = signals::asked_to_stop().await?;
         eprintln!("loadgen: {signal}: stopping the servers");
     }
-    Ok(if ended.good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ended.good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn interrupted(signal: &str) -> Result<ExitCode> {
@@ -121,7 +125,10 @@ async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
     let report = migrate(args, &clusters, engine, load, tell).await?;
     tell.report(&report.text(began.elapsed()));
     tell.outcome(&report.json());
-    Ok(Ended { good: report.is_good(), kept: args.keep.then_some(clusters) })
+    Ok(Ended {
+        good: report.is_good(),
+        kept: args.keep.then_some(clusters),
+    })
 }
 
 async fn start_load(args: &Args, clusters: &Clusters, tell: &Narrator) -> Result<LoadHandle> {
@@ -136,7 +143,11 @@ async fn start_load(args: &Args, clusters: &Clusters, tell: &Narrator) -> Result
     tell.step(format!(
         "load: {} writes/s of mixed operations through the source's {}, until the cutover",
         grouped(args.rate as u64),
-        if clusters.source.has_stand_in() { "router (a stand-in for mongos)" } else { "mongos" },
+        if clusters.source.has_stand_in() {
+            "router (a stand-in for mongos)"
+        } else {
+            "mongos"
+        },
     ));
     tokio::time::sleep(WARM_UP).await;
     Ok(load)
@@ -151,18 +162,29 @@ async fn migrate(
     load: LoadHandle,
     tell: &Narrator,
 ) -> Result<Report> {
-    let moved = match Follow::new(&mut engine, load, args.docs, tell).finish().await {
+    let moved = match Follow::new(&mut engine, load, args.docs, tell)
+        .finish()
+        .await
+    {
         Ok(moved) => moved,
         Err(e) => return Err(engine.explain(e)),
     };
     tell.step("check: comparing source and target, every document byte for byte".to_owned());
-    let compared = check::compare(&clusters.source.uri(), &clusters.target.uri(), &CheckOptions::default()).await;
+    let compared = check::compare(
+        &clusters.source.uri(),
+        &clusters.target.uri(),
+        &CheckOptions::default(),
+    )
+    .await;
     let report = match compared {
         Ok(check) => Report { moved, check },
         Err(e) => return Err(engine.explain(e.into())),
     };
     if !report.is_good() {
-        eprintln!("{}", engine.explain(crate::error::Error::new("the demo did not end well")));
+        eprintln!(
+            "{}",
+            engine.explain(crate::error::Error::new("the demo did not end well"))
+        );
     }
     Ok(report)
 }

@@ -13,17 +13,26 @@ pub(super) struct Narrator {
 
 impl Narrator {
     pub(super) fn new(quiet: bool) -> Narrator {
-        Narrator { quiet, began: Instant::now() }
+        Narrator {
+            quiet,
+            began: Instant::now(),
+        }
     }
 
     /// Something new begins.
     pub(super) fn step(&self, text: String) {
-        self.line(&format!("{:6.1} s  {text}", self.began.elapsed().as_secs_f64()));
+        self.line(&format!(
+            "{:6.1} s  {text}",
+            self.began.elapsed().as_secs_f64()
+        ));
     }
 
     /// More about the step.
     pub(super) fn detail(&self, text: String) {
-        self.line(&format!("{:6.1} s    {text}", self.began.elapsed().as_secs_f64()));
+        self.line(&format!(
+            "{:6.1} s    {text}",
+            self.began.elapsed().as_secs_f64()
+        ));
     }
 
     pub(super) fn report(&self, text: &str) {
@@ -65,6 +74,9 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1 000", "1 234 567"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(grouped),
+            ["0", "999", "1 000", "1 234 567"]
+        );
     }
 }

@@ -40,7 +40,11 @@ impl Rates {
 
 fn rate(start: (Duration, u64), end: (Duration, u64)) -> f64 {
     let seconds = end.0.saturating_sub(start.0).as_secs_f64();
-    if seconds == 0.0 { 0.0 } else { (end.1 - start.1) as f64 / seconds }
+    if seconds == 0.0 {
+        0.0
+    } else {
+        (end.1 - start.1) as f64 / seconds
+    }
 }
 
 #[cfg(test)]
@@ -51,7 +55,10 @@ mod tests {
     fn the_worst_window_is_found() {
         let mut rates = Rates::default();
         // 100 per second, 2 seconds of none, 100 per second again.
-        for (second, count) in [0u64, 100, 200, 300, 300, 300, 400, 500].into_iter().enumerate() {
+        for (second, count) in [0u64, 100, 200, 300, 300, 300, 400, 500]
+            .into_iter()
+            .enumerate()
+        {
             rates.add(Duration::from_secs(second as u64), count);
         }
         assert_eq!(rates.lowest(Duration::from_secs(2)), 0.0);

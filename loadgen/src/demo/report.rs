@@ -82,24 +82,48 @@ impl Report {
                 ),
             ),
             ("check", self.verdict()),
-            ("time", format!("{:.1} s after the build", elapsed.as_secs_f64())),
+            (
+                "time",
+                format!("{:.1} s after the build", elapsed.as_secs_f64()),
+            ),
         ];
-        rows.extend(summary.warnings.iter().map(|warning| ("warning", warning.clone())));
-        rows.extend(moved.load.errors.iter().map(|(text, count)| ("load error", format!("{count} × {text}"))));
+        rows.extend(
+            summary
+                .warnings
+                .iter()
+                .map(|warning| ("warning", warning.clone())),
+        );
+        rows.extend(
+            moved
+                .load
+                .errors
+                .iter()
+                .map(|(text, count)| ("load error", format!("{count} × {text}"))),
+        );
         let mut text = String::new();
         for (name, row) in rows {
             let _ = writeln!(text, "{name:<10} {row}");
         }
         for difference in &check.differences {
-            let _ = writeln!(text, "{:<10} {}: {}: {}", "", difference.ns, difference.kind, difference.detail);
+            let _ = writeln!(
+                text,
+                "{:<10} {}: {}: {}",
+                "", difference.ns, difference.kind, difference.detail
+            );
         }
         text
     }
 
     fn verdict(&self) -> String {
         match self.check.equal {
-            true => format!("source and target are equal, byte for byte ({:.1} s)", self.check.seconds),
-            false => format!("source and target are NOT EQUAL: {} differences", self.check.difference_count),
+            true => format!(
+                "source and target are equal, byte for byte ({:.1} s)",
+                self.check.seconds
+            ),
+            false => format!(
+                "source and target are NOT EQUAL: {} differences",
+                self.check.difference_count
+            ),
         }
     }
 

@@ -61,8 +61,13 @@ pub struct Api {
 
 impl Api {
     pub fn new(url: String) -> Api {
-        let config = ureq::Agent::config_builder().timeout_global(Some(STATUS_TIMEOUT)).http_status_as_error(false);
-        Api { url, agent: config.build().into() }
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(STATUS_TIMEOUT))
+            .http_status_as_error(false);
+        Api {
+            url,
+            agent: config.build().into(),
+        }
     }
 
     /// Its address.
@@ -72,8 +77,16 @@ impl Api {
 
     pub async fn status(&self) -> Result<Status> {
         let Api { url, agent } = self.clone();
-        let asked = move || agent.get(format!("{url}/status")).call()?.body_mut().read_json();
-        blocking(asked).await.map_err(|e| e.context("asking the engine for its status"))
+        let asked = move || {
+            agent
+                .get(format!("{url}/status"))
+                .call()?
+                .body_mut()
+                .read_json()
+        };
+        blocking(asked)
+            .await
+            .map_err(|e| e.context("asking the engine for its status"))
     }
 
     /// Asks for the cutover; the engine's sentence, `Err` in the inner result
@@ -81,19 +94,27 @@ impl Api {
     pub async fn cutover(&self) -> Result<std::result::Result<String, String>> {
         let Api { url, agent } = self.clone();
         let asked = move || {
-            let request = agent.post(format!("{url}/cutover")).config().timeout_global(Some(CUTOVER_TIMEOUT)).build();
+            let request = agent
+                .post(format!("{url}/cutover"))
+                .config()
+                .timeout_global(Some(CUTOVER_TIMEOUT))
+                .build();
             let mut reply = request.send_empty()?;
             let accepted = reply.status().is_success();
             let text = reply.body_mut().read_to_string()?;
             Ok(if accepted { Ok(text) } else { Err(text) })
         };
-        blocking(asked).await.map_err(|e| e.context("asking the engine for the cutover"))
+        blocking(asked)
+            .await
+            .map_err(|e| e.context("asking the engine for the cutover"))
     }
 }
 
 async fn blocking<T: Send + 'static>(
     asked: impl FnOnce() -> std::result::Result<T, ureq::Error> + Send + 'static,
 ) -> Result<T> {
-    let answer = tokio::task::spawn_blocking(asked).await.map_err(|e| Error::new(e.to_string()))?;
+    let answer = tokio::task::spawn_blocking(asked)
+        .await
+        .map_err(|e| Error::new(e.to_string()))?;
     answer.map_err(|e| Error::new(e.to_string()))
 }

@@ -14,21 +14,41 @@ use crate::error::{Error, Result};
 /// Variables that `cargo run` sets about loadgen. Build scripts that watch them
 /// (ring's does) would run again, and all that depends on them be built again.
 const OF_CARGO_RUN: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-const REMEDY: &str = "run it by `cargo run` inside the repository (`cargo demo` is one), or give --engine PATH";
+const REMEDY: &str =
+    "run it by `cargo run` inside the repository (`cargo demo` is one), or give --engine PATH";
 
 /// Path of the freshly built program; cargo's messages go to a file in `work`.
 /// The compiler's progress goes to stderr.
 /// Naming both packages gives the dependencies the features they have in this
 /// program, so that none is compiled a second time.
 pub async fn engine(work: &Path) -> Result<PathBuf> {
-    let arguments =
-        [&["build", "--package", "shardlift", "--package", "loadgen", "--bin", "shardlift"][..], &profile()?].concat();
+    let arguments = [
+        &[
+            "build",
+            "--package",
+            "shardlift",
+            "--package",
+            "loadgen",
+            "--bin",
+            "shardlift",
+        ][..],
+        &profile()?,
+    ]
+    .concat();
     let messages = work.join("build.json");
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command.args(&arguments).arg("--message-format=json-render-diagnostics");
-    command.stdin(Stdio::null()).stdout(File::create(&messages)?);
+    command
+        .args(&arguments)
+        .arg("--message-format=json-render-diagnostics");
+    command
+        .stdin(Stdio::null())
+        .stdout(File::create(&messages)?);
     let set = env::vars_os().map(|(name, _)| name);
-    for name in set.filter(|name| OF_CARGO_RUN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix))) {
+    for name in set.filter(|name| {
+        OF_CARGO_RUN
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+    }) {
         command.env_remove(name);
     }
     // Set by `cargo run`: the workspace, from wherever it was called.
@@ -44,15 +64,26 @@ pub async fn engine(work: &Path) -> Result<PathBuf> {
 /// The flags of the profile whose directory this program sits in.
 fn profile() -> Result<Vec<&'static str>> {
     let program = env::current_exe()?;
-    let directory = program.parent().and_then(|directory| directory.file_name()).unwrap_or_default();
-    Ok(if directory == "release" { vec!["--release"] } else { Vec::new() })
+    let directory = program
+        .parent()
+        .and_then(|directory| directory.file_name())
+        .unwrap_or_default();
+    Ok(if directory == "release" {
+        vec!["--release"]
+    } else {
+        Vec::new()
+    })
 }
 
 /// The program named by cargo's messages, one JSON object a line.
 fn executable(messages: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let paths = messages.filter(|message| message["target"]["name"] == "shardlift");
-    paths.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
+    paths
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
 }
 
 #[cfg(test)]
@@ -66,7 +97,10 @@ mod tests {
 no json
 {"reason":"compiler-artifact","target":{"name":"shardlift"},"executable":"/t/release/shardlift"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/shardlift")));
+        assert_eq!(
+            executable(messages),
+            Some(PathBuf::from("/t/release/shardlift"))
+        );
         assert_eq!(executable(""), None);
     }
 }

@@ -22,8 +22,12 @@ pub struct Child {
 impl Child {
     /// Starts it; it dies with this process, however that ends.
     pub fn start(command: Command, name: &str) -> Result<Child> {
-        let process = spawn::spawn(command).map_err(|e| Error::from(e).context(format!("starting {name}")))?;
-        Ok(Child { process, name: name.to_owned() })
+        let process = spawn::spawn(command)
+            .map_err(|e| Error::from(e).context(format!("starting {name}")))?;
+        Ok(Child {
+            process,
+            name: name.to_owned(),
+        })
     }
 
     pub fn id(&self) -> u32 {
@@ -46,7 +50,11 @@ impl Child {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => return Err(Error::new(format!("{} failed ({status})", self.name))),
                 None if timeout.is_some_and(|timeout| timeout <= began.elapsed()) => {
-                    return Err(Error::new(format!("{} still runs after {:?}", self.name, began.elapsed())));
+                    return Err(Error::new(format!(
+                        "{} still runs after {:?}",
+                        self.name,
+                        began.elapsed()
+                    )));
                 }
                 None => tokio::time::sleep(POLL).await,
             }
@@ -91,7 +99,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pids = dir.path().join("pids");
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("sleep 100 & echo $! $$ > {0}.new; mv {0}.new {0}; wait", pids.display()));
+        command.arg("-c").arg(format!(
+            "sleep 100 & echo $! $$ > {0}.new; mv {0}.new {0}; wait",
+            pids.display()
+        ));
         let child = Child::start(command, "a shell").unwrap();
         let began = Instant::now();
         while !pids.exists() {

@@ -42,7 +42,10 @@ impl Keeper {
         let mut tasks = JoinSet::new();
         tasks.spawn(keep(life.clone()));
         tasks.spawn(ask(life.clone()));
-        Ok(Keeper { life, _tasks: tasks })
+        Ok(Keeper {
+            life,
+            _tasks: tasks,
+        })
     }
 
     /// To the running process; nothing where there is none.
@@ -62,7 +65,11 @@ impl Keeper {
     /// API, `silent` where the API does not answer.
     pub fn phase(&self) -> String {
         let life = lock(&self.life);
-        let silent = if life.api.is_some() { "silent" } else { "starting" };
+        let silent = if life.api.is_some() {
+            "silent"
+        } else {
+            "starting"
+        };
         match (&life.outcome, &life.child, &life.status) {
             (Some(Ok(())), ..) => "done".to_owned(),
             (_, None, _) => "down".to_owned(),
@@ -73,7 +80,10 @@ impl Keeper {
 
     /// The API's address, where it has one now.
     pub fn url(&self) -> Option<String> {
-        lock(&self.life).api.as_ref().map(|api| api.url().to_owned())
+        lock(&self.life)
+            .api
+            .as_ref()
+            .map(|api| api.url().to_owned())
     }
 
     pub fn starts(&self) -> u64 {
@@ -103,7 +113,11 @@ impl Keeper {
 
     /// What stands in the way of a cutover, as its API told last.
     pub fn obstacles(&self) -> Vec<String> {
-        lock(&self.life).status.as_ref().map(|status| status.obstacles.clone()).unwrap_or_default()
+        lock(&self.life)
+            .status
+            .as_ref()
+            .map(|status| status.obstacles.clone())
+            .unwrap_or_default()
     }
 
     /// # Errors
@@ -112,7 +126,9 @@ impl Keeper {
         match &lock(&self.life).outcome {
             None => Ok(()),
             Some(Err(e)) => Err(e.clone()),
-            Some(Ok(())) => Err(Error::new("the engine was done before it was told to cut over")),
+            Some(Ok(())) => Err(Error::new(
+                "the engine was done before it was told to cut over",
+            )),
         }
     }
 
@@ -125,7 +141,10 @@ impl Keeper {
         while self.phase() != phase {
             self.ensure_well()?;
             if patience <= began.elapsed() {
-                let found = lock(&self.life).explain(&format!("not {phase} after {patience:?}, but {}", self.phase()));
+                let found = lock(&self.life).explain(&format!(
+                    "not {phase} after {patience:?}, but {}",
+                    self.phase()
+                ));
                 return Err(found);
             }
             tokio::time::sleep(POLL).await;
@@ -138,7 +157,11 @@ impl Keeper {
     /// # Errors
     /// If it ended in a way that no restart helps.
     pub fn is_done(&self) -> Result<bool> {
-        lock(&self.life).outcome.clone().transpose().map(|done| done.is_some())
+        lock(&self.life)
+            .outcome
+            .clone()
+            .transpose()
+            .map(|done| done.is_some())
     }
 
     /// Adds the end of the log to what went wrong.
@@ -191,7 +214,9 @@ mod tests {
     /// A shell that ends as `script` says; `$1` is a file it may count in.
     fn keep_shell(dir: &Path, script: &str, may_refuse: bool) -> Keeper {
         let counter = dir.join("count").display().to_string();
-        let arguments = ["-c", script, "engine", &counter, "migrate"].map(str::to_owned).to_vec();
+        let arguments = ["-c", script, "engine", &counter, "migrate"]
+            .map(str::to_owned)
+            .to_vec();
         Keeper::start(
             Path::new("/bin/sh"),
             arguments,
@@ -216,17 +241,25 @@ mod tests {
     #[tokio::test]
     async fn it_is_started_again_until_it_ends_well() {
         let dir = tempfile::tempdir().unwrap();
-        let script = "echo x >> $1; case $(wc -l < $1) in 1) exit 9;; 2) kill -KILL $$;; *) exit 0;; esac";
+        let script =
+            "echo x >> $1; case $(wc -l < $1) in 1) exit 9;; 2) kill -KILL $$;; *) exit 0;; esac";
         let keeper = keep_shell(dir.path(), script, false);
         assert!(outcome(&keeper).await.unwrap());
         assert_eq!((keeper.starts(), keeper.phase().as_str()), (3, "done"));
-        assert_eq!(keeper.ends().into_keys().collect::<Vec<_>>(), ["code 0", "code 9", "signal 9"]);
+        assert_eq!(
+            keeper.ends().into_keys().collect::<Vec<_>>(),
+            ["code 0", "code 9", "signal 9"]
+        );
     }
 
     #[tokio::test]
     async fn an_end_is_not_good_if_a_write_missed() {
         let dir = tempfile::tempdir().unwrap();
-        let keeper = keep_shell(dir.path(), &format!("echo '{FOUND_NOTHING}' >&2; exit 0"), false);
+        let keeper = keep_shell(
+            dir.path(),
+            &format!("echo '{FOUND_NOTHING}' >&2; exit 0"),
+            false,
+        );
         let error = outcome(&keeper).await.unwrap_err();
         assert!(error.message.contains("found nothing to change"), "{error}");
     }
@@ -234,11 +267,15 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_met_with_what_its_error_says() {
         let dir = tempfile::tempdir().unwrap();
-        let refuse =
-            |what: &str| format!("printf 'error: owners changed during the run\\n  what to do: {what}\\n' >&2; exit 6");
+        let refuse = |what: &str| {
+            format!(
+                "printf 'error: owners changed during the run\\n  what to do: {what}\\n' >&2; exit 6"
+            )
+        };
         let (anew, shard) = (refuse("begin anew"), refuse("restart --shard s1"));
-        let script =
-            format!("echo \"$@\" >> $1; case $(wc -l < $1) in 1) {anew};; 2) exit 9;; 3) {shard};; *) exit 0;; esac");
+        let script = format!(
+            "echo \"$@\" >> $1; case $(wc -l < $1) in 1) {anew};; 2) exit 9;; 3) {shard};; *) exit 0;; esac"
+        );
         let keeper = keep_shell(dir.path(), &script, true);
         assert!(outcome(&keeper).await.unwrap());
         let seen = fs::read_to_string(dir.path().join("count")).unwrap();
@@ -246,9 +283,19 @@ mod tests {
         let starts: Vec<String> = seen.lines().map(after).collect();
         // With `--restart` until it copies, which this one never does.
         let anew = "migrate --restart";
-        assert_eq!(starts, ["migrate", anew, anew, "restart --shard s1", "migrate"]);
+        assert_eq!(
+            starts,
+            ["migrate", anew, anew, "restart --shard s1", "migrate"]
+        );
         let refusals = keeper.refusals().unwrap();
-        assert_eq!((refusals.counts["owners changed"], refusals.begun_anew, refusals.shards_begun_anew), (2, 1, 1));
+        assert_eq!(
+            (
+                refusals.counts["owners changed"],
+                refusals.begun_anew,
+                refusals.shards_begun_anew
+            ),
+            (2, 1, 1)
+        );
     }
 
     #[tokio::test]
@@ -256,7 +303,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keeper = keep_shell(dir.path(), "echo no good >&2; exit 6", false);
         let error = outcome(&keeper).await.unwrap_err();
-        assert!(error.message.contains("code 6") && error.message.contains("no good"), "{error}");
+        assert!(
+            error.message.contains("code 6") && error.message.contains("no good"),
+            "{error}"
+        );
         assert_eq!(keeper.starts(), 1);
     }
 }

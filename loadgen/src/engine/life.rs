@@ -102,7 +102,10 @@ impl Life {
             api: None,
             status: None,
             ends: BTreeMap::new(),
-            refusals: may_refuse.then(|| Refusals { last: Some(now), ..Refusals::default() }),
+            refusals: may_refuse.then(|| Refusals {
+                last: Some(now),
+                ..Refusals::default()
+            }),
             next: Next::Migrate,
             called_off: 0,
             called_off_now: 0,
@@ -113,7 +116,11 @@ impl Life {
     pub(super) fn start(&mut self) -> Result<()> {
         self.starts += 1;
         let mut command = Command::new(&self.program);
-        command.args(self.arguments_now()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(self.log())?);
+        command
+            .args(self.arguments_now())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(self.log())?);
         let child = Child::start(command, &self.program.display().to_string());
         self.child = Some(child.map_err(|e| e.remedy(REMEDY))?);
         self.started = Instant::now();
@@ -126,7 +133,12 @@ impl Life {
             Next::Migrate => {}
             Next::Anew => arguments.push("--restart".to_owned()),
             Next::Shard(shard) => {
-                let flags = arguments.split_off(arguments.iter().position(|word| word == "migrate").unwrap_or(0));
+                let flags = arguments.split_off(
+                    arguments
+                        .iter()
+                        .position(|word| word == "migrate")
+                        .unwrap_or(0),
+                );
                 arguments.extend(["restart", "--shard", shard].map(str::to_owned));
                 arguments.extend(sides(&flags));
             }
@@ -158,14 +170,20 @@ impl Life {
     }
 
     fn note_end(&mut self, status: ExitStatus) {
-        let how = status
-            .signal()
-            .map_or_else(|| format!("code {}", status.code().unwrap_or_default()), |signal| format!("signal {signal}"));
+        let how = status.signal().map_or_else(
+            || format!("code {}", status.code().unwrap_or_default()),
+            |signal| format!("signal {signal}"),
+        );
         let life_s = self.started.elapsed().as_secs_f64();
-        self.record.tell("engine ended", json!({"how": how, "life_s": life_s, "start": self.starts}));
+        self.record.tell(
+            "engine ended",
+            json!({"how": how, "life_s": life_s, "start": self.starts}),
+        );
         // Where somebody works on the target too, a write may find nothing to change.
         if self.log_text().contains(FOUND_NOTHING) && self.refusals.is_none() {
-            self.outcome = Some(Err(self.explain("a write of the engine found nothing to change")));
+            self.outcome = Some(Err(
+                self.explain("a write of the engine found nothing to change")
+            ));
         } else if status.success() {
             match self.next {
                 Next::Shard(_) => self.next = Next::Migrate,
@@ -174,7 +192,9 @@ impl Life {
         } else if status.code() == Some(REFUSED_CODE) && self.refusals.is_some() {
             self.refused();
         } else if status.code().is_some_and(|code| !self.may_go_on(code)) {
-            self.outcome = Some(Err(self.explain(&format!("the engine ended with {how}, which no restart helps"))));
+            self.outcome = Some(Err(self.explain(&format!(
+                "the engine ended with {how}, which no restart helps"
+            ))));
         }
         *self.ends.entry(how).or_default() += 1;
         (self.child, self.api, self.status) = (None, None, None);
@@ -190,10 +210,14 @@ impl Life {
     /// Does what its error says, where that is a refusal it should make.
     fn refused(&mut self) {
         let Some(refusal) = refusal::of(&self.log_text()) else {
-            self.outcome = Some(Err(self.explain("the engine refused what it should carry over")));
+            self.outcome = Some(Err(
+                self.explain("the engine refused what it should carry over")
+            ));
             return;
         };
-        let Some(refusals) = &mut self.refusals else { return };
+        let Some(refusals) = &mut self.refusals else {
+            return;
+        };
         *refusals.counts.entry(refusal.cause).or_default() += 1;
         let remedy = format!("{:?}", refusal.remedy);
         match refusal.remedy {
@@ -206,7 +230,10 @@ impl Life {
                 refusals.shards_begun_anew += 1;
             }
         }
-        self.record.tell("refused", json!({"cause": refusal.cause, "remedy": remedy, "start": self.starts}));
+        self.record.tell(
+            "refused",
+            json!({"cause": refusal.cause, "remedy": remedy, "start": self.starts}),
+        );
     }
 
     pub(super) fn note_status(&mut self, status: Option<Status>) {
@@ -222,13 +249,21 @@ impl Life {
 
     pub(super) fn explain(&self, message: &str) -> Error {
         let tail = program::tail(&self.log_text(), TAIL_LINES);
-        Error::new(format!("{message}\nthe engine's log (start {}) ends with:\n  {tail}", self.starts))
-            .remedy(format!("see the logs of all its starts in {}", self.work.display()))
+        Error::new(format!(
+            "{message}\nthe engine's log (start {}) ends with:\n  {tail}",
+            self.starts
+        ))
+        .remedy(format!(
+            "see the logs of all its starts in {}",
+            self.work.display()
+        ))
     }
 }
 
 /// The flags that say where source and target are.
 fn sides(arguments: &[String]) -> Vec<String> {
-    let named = arguments.windows(2).filter(|pair| ["--source", "--target"].contains(&pair[0].as_str()));
+    let named = arguments
+        .windows(2)
+        .filter(|pair| ["--source", "--target"].contains(&pair[0].as_str()));
     named.flatten().cloned().collect()
 }

@@ -9,12 +9,15 @@ use crate::error::{Error, Result};
 
 /// What the log says when the API is there, before its address.
 const API_MARK: &str = "API on ";
-pub const REMEDY: &str = "give the path of a shardlift program to --engine, or leave it out to build one";
+pub const REMEDY: &str =
+    "give the path of a shardlift program to --engine, or leave it out to build one";
 
 /// The program the user gave, looked for before anything is started.
 pub fn given(path: &Path) -> Result<PathBuf> {
     // A bare name would be looked up on PATH.
-    let found = path.canonicalize().map_err(|e| Error::from(e).context(path.display()));
+    let found = path
+        .canonicalize()
+        .map_err(|e| Error::from(e).context(path.display()));
     found.map_err(|e| e.remedy(REMEDY))
 }
 
@@ -39,6 +42,9 @@ mod tests {
     fn an_address_counts_once_its_line_is_complete() {
         let log = "a\nINFO run 1: API on http://127.0.0.1:27183";
         assert_eq!(api_url(log), None);
-        assert_eq!(api_url(&format!("{log}\nb")).as_deref(), Some("http://127.0.0.1:27183"));
+        assert_eq!(
+            api_url(&format!("{log}\nb")).as_deref(),
+            Some("http://127.0.0.1:27183")
+        );
     }
 }

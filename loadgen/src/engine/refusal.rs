@@ -42,9 +42,11 @@ pub fn of(log: &str) -> Option<Refusal> {
     let (found, remedy) = error.split_once(REMEDY_MARK)?;
     let (_, cause) = CAUSES.iter().find(|(word, _)| found.contains(word))?;
     let remedy = match remedy.split_once("restart --shard ") {
-        Some((_, rest)) => {
-            Remedy::Shard(rest.split(|c: char| c.is_whitespace() || "`;,".contains(c)).next()?.to_owned())
-        }
+        Some((_, rest)) => Remedy::Shard(
+            rest.split(|c: char| c.is_whitespace() || "`;,".contains(c))
+                .next()?
+                .to_owned(),
+        ),
         None if remedy.contains("begin anew") || remedy.contains("--restart") => Remedy::Anew,
         None => return None,
     };
@@ -59,9 +61,18 @@ mod tests {
     fn what_is_refused_is_known_by_its_error_and_its_remedy() {
         let moved = "INFO what to do: nothing\nerror: owners of d.c changed on the source during the run\n  what to do: keep the \
                      balancer off; begin anew with `shardlift migrate --restart`\n";
-        assert_eq!(of(moved), Some(Refusal { cause: "owners changed", remedy: Remedy::Anew }));
+        assert_eq!(
+            of(moved),
+            Some(Refusal {
+                cause: "owners changed",
+                remedy: Remedy::Anew
+            })
+        );
         let rolled = "error: the oplog of source shard shard1 no longer holds position 5\n  what to do: run `shardlift restart --shard shard1`, then go on\n";
-        assert_eq!(of(rolled).unwrap().remedy, Remedy::Shard("shard1".to_owned()));
+        assert_eq!(
+            of(rolled).unwrap().remedy,
+            Remedy::Shard("shard1".to_owned())
+        );
         for other in [
             "",
             "error: owners of d.c changed during the run\n",

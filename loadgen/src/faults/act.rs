@@ -28,9 +28,15 @@ const STEP_DOWN_S: i32 = 10;
 /// The member that is primary now; the first where there is none or it is silent.
 pub(super) async fn primary(set: &ReplicaSet) -> usize {
     let hosts = set.server_hosts();
-    let asked = tokio::time::timeout(PRIMARY_TIMEOUT, link::connect_primary(&hosts, PRIMARY_TIMEOUT)).await;
+    let asked = tokio::time::timeout(
+        PRIMARY_TIMEOUT,
+        link::connect_primary(&hosts, PRIMARY_TIMEOUT),
+    )
+    .await;
     let found = asked.ok().and_then(|link| link.ok());
-    found.and_then(|link| hosts.iter().position(|host| *host == link.host)).unwrap_or(0)
+    found
+        .and_then(|link| hosts.iter().position(|host| *host == link.host))
+        .unwrap_or(0)
 }
 
 pub(super) fn begin(deployment: &mut Deployment, member: Member, planned: &Planned) {
@@ -77,21 +83,31 @@ pub(super) async fn is_back(set: &ReplicaSet, member: Member) -> bool {
         let is = |field| hello.get_bool(field).unwrap_or(false);
         Some(is("isWritablePrimary") || is("secondary"))
     };
-    tokio::time::timeout(ANSWER_TIMEOUT, ask).await.ok().flatten().unwrap_or(false)
+    tokio::time::timeout(ANSWER_TIMEOUT, ask)
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or(false)
 }
 
 /// Where it is refused, because no secondary is near enough, nothing happens.
 pub(super) async fn step_down(host: String) {
     if let Ok(mut link) = Link::connect(&host).await {
-        let command = doc! {"replSetStepDown": STEP_DOWN_S, "secondaryCatchUpPeriodSecs": STEP_DOWN_S - 2};
-        let _ = tokio::time::timeout(Duration::from_secs(STEP_DOWN_S as u64), link.command("admin", command)).await;
+        let command =
+            doc! {"replSetStepDown": STEP_DOWN_S, "secondaryCatchUpPeriodSecs": STEP_DOWN_S - 2};
+        let _ = tokio::time::timeout(
+            Duration::from_secs(STEP_DOWN_S as u64),
+            link.command("admin", command),
+        )
+        .await;
     }
 }
 
 /// Given up where it has to wait for longer: then nothing is locked.
 async fn fsync_lock(host: String) {
     if let Ok(mut link) = Link::connect(&host).await {
-        let command = doc! {"fsync": 1, "lock": true, "maxTimeMS": FSYNC_TIMEOUT.as_millis() as i64};
+        let command =
+            doc! {"fsync": 1, "lock": true, "maxTimeMS": FSYNC_TIMEOUT.as_millis() as i64};
         let _ = tokio::time::timeout(FSYNC_TIMEOUT, link.command("admin", command)).await;
     }
 }
@@ -103,7 +119,11 @@ async fn fsync_lock(host: String) {
 async fn fsync_unlock(host: &str) -> bool {
     let mut unlocked = 0;
     for _ in 0..UNLOCK_TRIES_MAX {
-        unlocked = if says_unlocked(host).await { unlocked + 1 } else { 0 };
+        unlocked = if says_unlocked(host).await {
+            unlocked + 1
+        } else {
+            0
+        };
         if unlocked == 2 {
             return true;
         }
@@ -126,8 +146,12 @@ async fn says_unlocked(host: &str) -> bool {
 pub(super) fn at_proxy(planned: &Planned) -> Option<proxy::Fault> {
     let between = |least: f64, most: f64| (least * (most / least).powf(planned.strength)) as u64;
     Some(match planned.fault {
-        Fault::Delay => proxy::Fault::Delay { ms: between(5.0, 400.0) },
-        Fault::Throttle => proxy::Fault::Throttle { bytes_per_s: between(20e3, 1e6) },
+        Fault::Delay => proxy::Fault::Delay {
+            ms: between(5.0, 400.0),
+        },
+        Fault::Throttle => proxy::Fault::Throttle {
+            bytes_per_s: between(20e3, 1e6),
+        },
         Fault::Cut => proxy::Fault::Cut,
         Fault::Reset => proxy::Fault::Reset,
         Fault::HalfOpen if planned.strength < 0.5 => proxy::Fault::HalfOpen(Direction::ToServer),

@@ -113,7 +113,9 @@ impl<'a> Clock<'a> {
 
     async fn finish(&mut self) -> Result<()> {
         self.waiting = None;
-        self.running.iter_mut().for_each(|running| running.until = Instant::now());
+        self.running
+            .iter_mut()
+            .for_each(|running| running.until = Instant::now());
         while !self.running.is_empty() || !self.recovering.is_empty() || self.rolling.is_some() {
             self.tick().await?;
         }
@@ -124,7 +126,11 @@ impl<'a> Clock<'a> {
     async fn tick(&mut self) -> Result<()> {
         tokio::time::sleep(TICK).await;
         self.engine.map_or(Ok(()), Keeper::ensure_well)?;
-        while let Some(at) = self.running.iter().position(|running| running.until <= Instant::now()) {
+        while let Some(at) = self
+            .running
+            .iter()
+            .position(|running| running.until <= Instant::now())
+        {
             let over = self.running.swap_remove(at);
             self.end(over).await?;
         }
@@ -136,7 +142,9 @@ impl<'a> Clock<'a> {
                 true => self.ground.release(member),
                 false if RECOVERY_TIMEOUT <= since.elapsed() => {
                     let place = self.describe(member);
-                    return Err(Error::new(format!("{place} is not back {RECOVERY_TIMEOUT:?} after a fault")));
+                    return Err(Error::new(format!(
+                        "{place} is not back {RECOVERY_TIMEOUT:?} after a fault"
+                    )));
                 }
                 false => self.recovering.push((member, since)),
             }
@@ -146,11 +154,16 @@ impl<'a> Clock<'a> {
 
     /// One more member of the set whose index is rolled, once the one before is back.
     async fn roll(&mut self) -> Result<()> {
-        let Some(mut rolling) = self.rolling.take() else { return Ok(()) };
+        let Some(mut rolling) = self.rolling.take() else {
+            return Ok(());
+        };
         let of_set = |member: &Member| (member.side, member.set) == (rolling.side, rolling.set);
         let is_back = !self.recovering.iter().any(|(member, _)| of_set(member));
         if rolling.is_over() {
-            self.record.tell("end", json!({"fault": Fault::RollingIndex.name(), "phase": self.phase()}));
+            self.record.tell(
+                "end",
+                json!({"fault": Fault::RollingIndex.name(), "phase": self.phase()}),
+            );
             return Ok(());
         }
         if !is_back {
@@ -160,7 +173,11 @@ impl<'a> Clock<'a> {
         let set = self.deployment(rolling.side).set_mut(rolling.set);
         let members = set.members().len();
         if let Some(index) = rolling.next(set).await? {
-            let member = Member { side: rolling.side, set: rolling.set, index };
+            let member = Member {
+                side: rolling.side,
+                set: rolling.set,
+                index,
+            };
             if self.ground.allows(member, members, true) {
                 self.ground.hit(member, true);
                 let set = self.deployment(rolling.side).set_mut(rolling.set);
@@ -175,7 +192,8 @@ impl<'a> Clock<'a> {
 
     /// On a shard of the source; one at a time.
     fn begin_rolling(&mut self, planned: &Planned) {
-        let Some((database, collection)) = self.rolled.clone().filter(|_| self.rolling.is_none()) else {
+        let Some((database, collection)) = self.rolled.clone().filter(|_| self.rolling.is_none())
+        else {
             return self.skip(planned.fault, "an index is rolled already");
         };
         let shards = match &*self.source {
@@ -191,7 +209,12 @@ impl<'a> Clock<'a> {
         let rolling = Rolling::new(Side::Source, set, members, *n, (&database, &collection));
         *n += 1;
         let place = format!("source {}", self.source.set_mut(set).name());
-        self.record.began(planned.fault, &place, &self.phase(), json!({"change": rolling.describe()}));
+        self.record.began(
+            planned.fault,
+            &place,
+            &self.phase(),
+            json!({"change": rolling.describe()}),
+        );
         self.rolling = Some(rolling);
     }
 
@@ -206,29 +229,43 @@ impl<'a> Clock<'a> {
             return self.begin_rolling(planned);
         }
         let Some(member) = self.place(planned).await else {
-            return self.skip(planned.fault, "a set would lose its majority, or enough is going on");
+            return self.skip(
+                planned.fault,
+                "a set would lose its majority, or enough is going on",
+            );
         };
         let place = self.describe(member);
         let phase = self.phase();
         act::begin(self.deployment(member.side), member, planned);
-        let at_proxy = act::at_proxy(planned).map(|fault| format!("{fault:?} on {} of its connections", planned.share));
+        let at_proxy = act::at_proxy(planned)
+            .map(|fault| format!("{fault:?} on {} of its connections", planned.share));
         let details = json!({"lasts_ms": planned.lasts.as_millis() as u64, "proxy": at_proxy});
         self.record.began(planned.fault, &place, &phase, details);
         if !planned.fault.is_instant() {
             self.ground.hit(member, planned.fault.is_down());
             let until = Instant::now() + planned.lasts;
-            self.running.push(Running { fault: planned.fault, member: Some(member), place, until });
+            self.running.push(Running {
+                fault: planned.fault,
+                member: Some(member),
+                place,
+                until,
+            });
         }
     }
 
     fn skip(&self, fault: Fault, reason: &str) {
-        self.record.tell("skip", json!({"fault": fault.name(), "reason": reason}));
+        self.record
+            .tell("skip", json!({"fault": fault.name(), "reason": reason}));
     }
 
     /// Waits until the engine has lived long enough.
     fn begin_on_engine(&mut self, planned: Planned) {
         let frozen = self.running.iter().any(|running| running.member.is_none());
-        let Some(life) = self.engine.and_then(Keeper::life).filter(|life| ENGINE_LIFE_MIN <= *life && !frozen) else {
+        let Some(life) = self
+            .engine
+            .and_then(Keeper::life)
+            .filter(|life| ENGINE_LIFE_MIN <= *life && !frozen)
+        else {
             self.waiting = Some(planned);
             return;
         };
@@ -238,11 +275,17 @@ impl<'a> Clock<'a> {
             Fault::EngineTerm => libc::SIGTERM,
             _ => libc::SIGSTOP,
         });
-        let details = json!({"life_s": life.as_secs_f64(), "lasts_ms": planned.lasts.as_millis() as u64});
+        let details =
+            json!({"life_s": life.as_secs_f64(), "lasts_ms": planned.lasts.as_millis() as u64});
         self.record.began(planned.fault, "engine", &phase, details);
         if !planned.fault.is_instant() {
             let until = Instant::now() + planned.lasts;
-            self.running.push(Running { fault: planned.fault, member: None, place: "engine".to_owned(), until });
+            self.running.push(Running {
+                fault: planned.fault,
+                member: None,
+                place: "engine".to_owned(),
+                until,
+            });
         }
     }
 
@@ -259,8 +302,16 @@ impl<'a> Clock<'a> {
             let members = replica_set.members().len();
             let primary = act::primary(replica_set).await;
             let wants_primary = planned.fault == Fault::StepDown;
-            let offset = if wants_primary { 0 } else { planned.place.member };
-            let member = Member { side: planned.place.side, set, index: (primary + offset) % members };
+            let offset = if wants_primary {
+                0
+            } else {
+                planned.place.member
+            };
+            let member = Member {
+                side: planned.place.side,
+                set,
+                index: (primary + offset) % members,
+            };
             let can_elect = !wants_primary || 1 < members;
             if can_elect && self.ground.allows(member, members, down) {
                 return Some(member);
@@ -278,7 +329,8 @@ impl<'a> Clock<'a> {
                 self.recovering.push((member, Instant::now()));
             }
         }
-        let fields = json!({"fault": over.fault.name(), "where": over.place, "phase": self.phase()});
+        let fields =
+            json!({"fault": over.fault.name(), "where": over.place, "phase": self.phase()});
         self.record.tell("end", fields);
         Ok(())
     }
@@ -291,7 +343,11 @@ impl<'a> Clock<'a> {
     }
 
     fn describe(&mut self, member: Member) -> String {
-        let side = if member.side == Side::Source { "source" } else { "target" };
+        let side = if member.side == Side::Source {
+            "source"
+        } else {
+            "target"
+        };
         let set = &*self.deployment(member.side).set_mut(member.set);
         format!("{side} {} {}", set.name(), set.server_hosts()[member.index])
     }

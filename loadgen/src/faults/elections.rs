@@ -31,7 +31,10 @@ impl Elections {
         for set in deployments.iter().flat_map(|deployment| deployment.sets()) {
             tasks.spawn(watch(set.server_hosts(), count.clone()));
         }
-        Elections { count, _tasks: tasks }
+        Elections {
+            count,
+            _tasks: tasks,
+        }
     }
 
     /// Primaries elected so far, whether or not they were primary before.
@@ -47,7 +50,9 @@ async fn watch(hosts: Vec<String>, count: Arc<AtomicU64>) {
     loop {
         tick.tick().await;
         for host in &hosts {
-            let Ok(Some(id)) = tokio::time::timeout(ANSWER_TIMEOUT, election(host)).await else { continue };
+            let Ok(Some(id)) = tokio::time::timeout(ANSWER_TIMEOUT, election(host)).await else {
+                continue;
+            };
             match newest.replace(id) {
                 Some(before) if before < id => _ = count.fetch_add(1, Ordering::Relaxed),
                 // A primary of the past that has not learned of it.
@@ -62,6 +67,9 @@ async fn watch(hosts: Vec<String>, count: Arc<AtomicU64>) {
 async fn election(host: &str) -> Option<ObjectId> {
     let mut link = Link::connect(host).await.ok()?;
     let hello = link.command("admin", doc! {"hello": 1}).await.ok()?;
-    hello.get_bool("isWritablePrimary").ok().filter(|primary| *primary)?;
+    hello
+        .get_bool("isWritablePrimary")
+        .ok()
+        .filter(|primary| *primary)?;
     hello.get_object_id("electionId").ok()
 }

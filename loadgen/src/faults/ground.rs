@@ -25,7 +25,11 @@ impl Ground {
             return false;
         }
         let same_set = |hit: &Member| (hit.side, hit.set) == (member.side, member.set);
-        let down_now = self.0.iter().filter(|(hit, down)| *down && same_set(hit)).count();
+        let down_now = self
+            .0
+            .iter()
+            .filter(|(hit, down)| *down && same_set(hit))
+            .count();
         !down || down_now < members.saturating_sub(1) / 2
     }
 
@@ -49,7 +53,11 @@ mod tests {
 
     #[test]
     fn a_set_keeps_its_majority() {
-        let member = |set, index| Member { side: Side::Source, set, index };
+        let member = |set, index| Member {
+            side: Side::Source,
+            set,
+            index,
+        };
         let mut ground = Ground::default();
         assert!(!ground.allows(member(0, 0), 1, true) && ground.allows(member(0, 0), 1, false));
         assert!(ground.allows(member(0, 0), 3, true));

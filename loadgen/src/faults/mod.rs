@@ -72,8 +72,10 @@ impl Fault {
 
     /// Takes a member from its set while it lasts.
     pub fn is_down(self) -> bool {
-        matches!(self, Fault::Freeze | Fault::Kill | Fault::HalfOpen | Fault::BlackHole | Fault::Refuse)
-            || self.is_operators()
+        matches!(
+            self,
+            Fault::Freeze | Fault::Kill | Fault::HalfOpen | Fault::BlackHole | Fault::Refuse
+        ) || self.is_operators()
     }
 
     /// Only where there is a second operator.
@@ -83,11 +85,17 @@ impl Fault {
 
     /// Over as soon as it has begun.
     pub fn is_instant(self) -> bool {
-        matches!(self, Fault::StepDown | Fault::Cut | Fault::Reset | Fault::EngineKill | Fault::EngineTerm)
+        matches!(
+            self,
+            Fault::StepDown | Fault::Cut | Fault::Reset | Fault::EngineKill | Fault::EngineTerm
+        )
     }
 
     pub fn is_on_engine(self) -> bool {
-        matches!(self, Fault::EngineKill | Fault::EngineTerm | Fault::EngineFreeze)
+        matches!(
+            self,
+            Fault::EngineKill | Fault::EngineTerm | Fault::EngineFreeze
+        )
     }
 
     /// A process dies without a warning.
@@ -108,7 +116,9 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Fault, String> {
         let found = Fault::ALL.iter().find(|(_, name, _)| *name == text);
         let names = || Fault::ALL.map(|(_, name, _)| name).join(", ");
-        found.map(|(fault, ..)| *fault).ok_or_else(|| format!("no fault {text}; there are {}", names()))
+        found
+            .map(|(fault, ..)| *fault)
+            .ok_or_else(|| format!("no fault {text}; there are {}", names()))
     }
 }
 
@@ -118,7 +128,12 @@ mod tests {
 
     #[test]
     fn faults_are_numbered_as_listed() {
-        assert!(Fault::ALL.iter().enumerate().all(|(i, (fault, ..))| *fault as usize == i));
+        assert!(
+            Fault::ALL
+                .iter()
+                .enumerate()
+                .all(|(i, (fault, ..))| *fault as usize == i)
+        );
         assert_eq!("black_hole".parse(), Ok(Fault::BlackHole));
     }
 }

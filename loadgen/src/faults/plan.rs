@@ -58,8 +58,16 @@ const SHARES: [f64; 4] = [1.0, 1.0, 0.5, 0.2];
 impl Plan {
     /// A fault about `every` so often, of the given kinds.
     pub fn new(seed: u64, kinds: &[Fault], every: Duration) -> Plan {
-        let kinds = kinds.iter().flat_map(|kind| std::iter::repeat_n(*kind, kind.weight() as usize)).collect();
-        Plan { dice: Dice::new(&[seed, 0xFA17]), kinds, every, at: Duration::ZERO }
+        let kinds = kinds
+            .iter()
+            .flat_map(|kind| std::iter::repeat_n(*kind, kind.weight() as usize))
+            .collect();
+        Plan {
+            dice: Dice::new(&[seed, 0xFA17]),
+            kinds,
+            every,
+            at: Duration::ZERO,
+        }
     }
 }
 
@@ -70,15 +78,30 @@ impl Iterator for Plan {
         let dice = &mut self.dice;
         self.at += self.every.mul_f64(0.5 + dice.unit());
         let fault = dice.pick(&self.kinds);
-        let side = if dice.one_in(2) { Side::Source } else { Side::Target };
-        let place = Place { side, set: dice.below(1 << 20) as usize, member: dice.below(4).saturating_sub(1) as usize };
+        let side = if dice.one_in(2) {
+            Side::Source
+        } else {
+            Side::Target
+        };
+        let place = Place {
+            side,
+            set: dice.below(1 << 20) as usize,
+            member: dice.below(4).saturating_sub(1) as usize,
+        };
         let lasts = LASTS_MS.start + dice.below(LASTS_MS.end - LASTS_MS.start);
         let lasts = match fault {
             Fault::FsyncLock => Duration::from_millis(lasts).max(FSYNC_LASTS_MIN),
             _ if fault.is_instant() => Duration::ZERO,
             _ => Duration::from_millis(lasts),
         };
-        Some(Planned { at: self.at, fault, place, lasts, strength: dice.unit(), share: dice.pick(&SHARES) })
+        Some(Planned {
+            at: self.at,
+            fault,
+            place,
+            lasts,
+            strength: dice.unit(),
+            share: dice.pick(&SHARES),
+        })
     }
 }
 
@@ -89,19 +112,39 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_faults_each_time_and_all_of_them() {
         let all = Fault::ALL.map(|(fault, ..)| fault);
-        let plan = |seed| Plan::new(seed, &all, Duration::from_secs(4)).take(1_000).collect::<Vec<_>>();
+        let plan = |seed| {
+            Plan::new(seed, &all, Duration::from_secs(4))
+                .take(1_000)
+                .collect::<Vec<_>>()
+        };
         let faults = plan(1);
         assert_eq!(faults, plan(1));
         assert_ne!(faults, plan(2));
         assert!(faults.is_sorted_by_key(|planned| planned.at));
-        assert!((3_800..4_200).contains(&faults[999].at.as_secs()), "{:?}", faults[999].at);
-        assert!(Fault::ALL.iter().all(|(fault, ..)| faults.iter().any(|planned| planned.fault == *fault)));
-        assert!(faults.iter().all(|planned| planned.lasts.as_millis() < u128::from(LASTS_MS.end)));
+        assert!(
+            (3_800..4_200).contains(&faults[999].at.as_secs()),
+            "{:?}",
+            faults[999].at
+        );
+        assert!(
+            Fault::ALL
+                .iter()
+                .all(|(fault, ..)| faults.iter().any(|planned| planned.fault == *fault))
+        );
+        assert!(
+            faults
+                .iter()
+                .all(|planned| planned.lasts.as_millis() < u128::from(LASTS_MS.end))
+        );
     }
 
     #[test]
     fn only_the_kinds_asked_for() {
         let mut plan = Plan::new(1, &[Fault::Cut], Duration::from_secs(1));
-        assert!(plan.by_ref().take(50).all(|planned| planned.fault == Fault::Cut && planned.lasts.is_zero()));
+        assert!(
+            plan.by_ref()
+                .take(50)
+                .all(|planned| planned.fault == Fault::Cut && planned.lasts.is_zero())
+        );
     }
 }

@@ -49,7 +49,15 @@ impl Rolling {
             _ => doc! {"dropIndexes": collection, "index": &name},
         };
         let left = (0..members).collect();
-        Rolling { side, set, began: Instant::now(), stepped_down: None, left, database: database.to_owned(), change }
+        Rolling {
+            side,
+            set,
+            began: Instant::now(),
+            stepped_down: None,
+            left,
+            database: database.to_owned(),
+            change,
+        }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -66,11 +74,19 @@ impl Rolling {
     /// If it takes longer than all its steps together may.
     pub(super) async fn next(&mut self, set: &ReplicaSet) -> Result<Option<usize>> {
         if WHOLE_TIMEOUT <= self.began.elapsed() {
-            return Err(Error::new(format!("{} on {} is not over after {WHOLE_TIMEOUT:?}", self.change, set.name())));
+            return Err(Error::new(format!(
+                "{} on {} is not over after {WHOLE_TIMEOUT:?}",
+                self.change,
+                set.name()
+            )));
         }
         let primary = act::primary(set).await;
         let secondary = self.left.iter().copied().find(|member| *member != primary);
-        if secondary.is_none() && self.stepped_down.is_none_or(|last| STEP_DOWN_PAUSE <= last.elapsed()) {
+        if secondary.is_none()
+            && self
+                .stepped_down
+                .is_none_or(|last| STEP_DOWN_PAUSE <= last.elapsed())
+        {
             self.stepped_down = Some(Instant::now());
             tokio::spawn(act::step_down(set.server_hosts()[primary].clone()));
         }
@@ -80,7 +96,11 @@ impl Rolling {
     /// Takes the member out, changes it, and starts it in its set again.
     pub(super) async fn change(&mut self, set: &mut ReplicaSet, member: usize) -> Result<()> {
         let mut link = set.member_mut(member).restart_alone().await?;
-        let changed = tokio::time::timeout(BUILD_TIMEOUT, link.command(&self.database, self.change.clone())).await;
+        let changed = tokio::time::timeout(
+            BUILD_TIMEOUT,
+            link.command(&self.database, self.change.clone()),
+        )
+        .await;
         drop(link);
         set.member_mut(member).terminate();
         set.member_mut(member).restart().await?;

@@ -19,7 +19,9 @@ pub struct Dice(u64);
 
 impl Dice {
     pub fn new(parts: &[u64]) -> Self {
-        Dice(parts.iter().fold(0x9E37_79B9_7F4A_7C15, |state, part| mix(state ^ mix(part.wrapping_add(1)))))
+        Dice(parts.iter().fold(0x9E37_79B9_7F4A_7C15, |state, part| {
+            mix(state ^ mix(part.wrapping_add(1)))
+        }))
     }
 
     pub fn roll(&mut self) -> u64 {

@@ -15,8 +15,9 @@ const FILLER_TAIL: f64 = 1.35;
 const FILLER_BYTES_MIN: f64 = 60.0;
 
 pub const WORDS: &[&str] = &[
-    "amber", "basil", "cedar", "delta", "ember", "fjord", "grove", "haven", "inlet", "jetty", "kelp", "lumen", "maple",
-    "nadir", "ocean", "prism", "quartz", "ridge", "sable", "tidal", "umbra", "vapor", "willow", "zenith",
+    "amber", "basil", "cedar", "delta", "ember", "fjord", "grove", "haven", "inlet", "jetty",
+    "kelp", "lumen", "maple", "nadir", "ocean", "prism", "quartz", "ridge", "sable", "tidal",
+    "umbra", "vapor", "willow", "zenith",
 ];
 pub const STATUSES: &[&str] = &["new", "open", "paid", "sent", "closed"];
 
@@ -65,7 +66,11 @@ pub fn document(spec: &CollectionSpec, seed: u64, n: u64, version: u64) -> RawDo
     append(&mut out, "n", Bson::Int64(n as i64));
     append(&mut out, "group", Bson::Int64(group(n)));
     append(&mut out, "email", Bson::String(email(n)));
-    append(&mut out, "status", Bson::String(dice.pick(STATUSES).to_string()));
+    append(
+        &mut out,
+        "status",
+        Bson::String(dice.pick(STATUSES).to_string()),
+    );
     append(&mut out, "counter", Bson::Int32(dice.below(1000) as i32));
     if dice.one_in(8) {
         return out;
@@ -75,25 +80,47 @@ pub fn document(spec: &CollectionSpec, seed: u64, n: u64, version: u64) -> RawDo
 }
 
 fn append(out: &mut RawDocumentBuf, key: &str, value: Bson) {
-    let key: &bson::raw::CStr = key.try_into().expect("field names of the layout hold no NUL");
-    out.append(key, RawBson::try_from(value).expect("values of the layout hold no NUL in a name"));
+    let key: &bson::raw::CStr = key
+        .try_into()
+        .expect("field names of the layout hold no NUL");
+    out.append(
+        key,
+        RawBson::try_from(value).expect("values of the layout hold no NUL in a name"),
+    );
 }
 
 fn body(out: &mut RawDocumentBuf, dice: &mut Dice) {
     use bson::raw::cstr;
-    let title = format!("{} {} {}", dice.pick(WORDS), dice.pick(WORDS), dice.pick(WORDS));
+    let title = format!(
+        "{} {} {}",
+        dice.pick(WORDS),
+        dice.pick(WORDS),
+        dice.pick(WORDS)
+    );
     out.append(cstr!("title"), title.as_str());
     out.append(cstr!("score"), dice.unit() * 100.0);
-    out.append(cstr!("created"), bson::DateTime::from_millis(1_600_000_000_000 + dice.below(100_000_000_000) as i64));
+    out.append(
+        cstr!("created"),
+        bson::DateTime::from_millis(1_600_000_000_000 + dice.below(100_000_000_000) as i64),
+    );
     // Far in the future: a TTL index is on it, and nothing may expire during a run.
-    out.append(cstr!("expires"), bson::DateTime::from_millis(4_000_000_000_000 + dice.below(1_000_000_000) as i64));
+    out.append(
+        cstr!("expires"),
+        bson::DateTime::from_millis(4_000_000_000_000 + dice.below(1_000_000_000) as i64),
+    );
     let tags: RawArrayBuf = (0..dice.below(4)).map(|_| dice.pick(WORDS)).collect();
     out.append(cstr!("tags"), tags);
     out.append(cstr!("items"), items(dice));
     let (longitude, latitude) = (dice.unit() * 360.0 - 180.0, dice.unit() * 170.0 - 85.0);
     let geo = rawdoc! {"type": "Point", "coordinates": [longitude, latitude]};
-    out.append(cstr!("address"), rawdoc! {"city": dice.pick(WORDS), "geo": geo});
-    out.append(cstr!("attributes"), rawdoc! {"color": dice.pick(WORDS), "size": dice.below(50) as i32});
+    out.append(
+        cstr!("address"),
+        rawdoc! {"city": dice.pick(WORDS), "geo": geo},
+    );
+    out.append(
+        cstr!("attributes"),
+        rawdoc! {"color": dice.pick(WORDS), "size": dice.below(50) as i32},
+    );
     if dice.one_in(3) {
         out.append(cstr!("note"), dice.pick(WORDS));
     }

@@ -70,7 +70,11 @@ fn mixed(n: u64) -> Bson {
         5 => uuid(n),
         6 => Bson::Document(doc! {"a": n as i64, "b": {"c": "x"}}),
         7 => Bson::DateTime(bson::DateTime::from_millis(n as i64)),
-        _ => Bson::Decimal128(format!("{n}.5").parse().expect("digits, a point and a digit are a decimal")),
+        _ => Bson::Decimal128(
+            format!("{n}.5")
+                .parse()
+                .expect("digits, a point and a digit are a decimal"),
+        ),
     }
 }
 
@@ -91,7 +95,10 @@ fn uuid(n: u64) -> Bson {
     let mut bytes: Vec<u8> = [dice.roll().to_be_bytes(), dice.roll().to_be_bytes()].concat();
     bytes[6] = 0x40 | (bytes[6] & 0x0F);
     bytes[8] = 0x80 | (bytes[8] & 0x3F);
-    Bson::Binary(bson::Binary { subtype: BinarySubtype::Uuid, bytes })
+    Bson::Binary(bson::Binary {
+        subtype: BinarySubtype::Uuid,
+        bytes,
+    })
 }
 
 fn region(n: u64) -> &'static str {
@@ -104,9 +111,10 @@ impl Sharding {
         match self {
             Sharding::Unsharded => Document::new(),
             Sharding::Hashed(field) => doc! {field: "hashed"},
-            Sharding::Range(fields) | Sharding::Zoned(fields) => {
-                fields.iter().map(|field| (field.to_string(), Bson::Int32(1))).collect()
-            }
+            Sharding::Range(fields) | Sharding::Zoned(fields) => fields
+                .iter()
+                .map(|field| (field.to_string(), Bson::Int32(1)))
+                .collect(),
         }
     }
 
@@ -121,8 +129,12 @@ impl Sharding {
 
     /// `parts - 1` shard key values that cut the key space into even parts.
     pub fn split_points(self, parts: u64) -> Vec<Document> {
-        let (Sharding::Range(fields) | Sharding::Zoned(fields)) = self else { return Vec::new() };
-        (1..parts).map(|part| self.point(fields, part, parts)).collect()
+        let (Sharding::Range(fields) | Sharding::Zoned(fields)) = self else {
+            return Vec::new();
+        };
+        (1..parts)
+            .map(|part| self.point(fields, part, parts))
+            .collect()
     }
 
     fn point(self, fields: &[&str], part: u64, parts: u64) -> Document {
@@ -132,8 +144,12 @@ impl Sharding {
             "zone" => Bson::Int32((ZONE_VALUES * part / parts) as i32),
             _ => Bson::String(handle_prefix((HANDLE_PREFIXES * part / parts) as u32)),
         };
-        let rest = fields[1..].iter().map(|field| (field.to_string(), Bson::MinKey));
-        std::iter::once((fields[0].to_string(), first)).chain(rest).collect()
+        let rest = fields[1..]
+            .iter()
+            .map(|field| (field.to_string(), Bson::MinKey));
+        std::iter::once((fields[0].to_string(), first))
+            .chain(rest)
+            .collect()
     }
 }
 
@@ -141,7 +157,10 @@ const HANDLE_PREFIXES: u64 = 26 * 26;
 
 /// Two letters, in ascending order of `index`.
 fn handle_prefix(index: u32) -> String {
-    [index / 26, index % 26].map(|letter| char::from(b'a' + letter as u8)).iter().collect()
+    [index / 26, index % 26]
+        .map(|letter| char::from(b'a' + letter as u8))
+        .iter()
+        .collect()
 }
 
 /// The value of shard key field `field` of document `n`; `_id` is not asked here.
@@ -152,6 +171,9 @@ pub fn key_field(field: &str, n: u64) -> Bson {
         "user" => Bson::Int64((spread % USERS) as i64),
         "zone" => Bson::Int32((spread % ZONE_VALUES) as i32),
         "device" => uuid(spread % DEVICES),
-        _ => Bson::String(format!("{}.{n}", handle_prefix((spread % HANDLE_PREFIXES) as u32))),
+        _ => Bson::String(format!(
+            "{}.{n}",
+            handle_prefix((spread % HANDLE_PREFIXES) as u32)
+        )),
     }
 }

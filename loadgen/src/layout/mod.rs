@@ -45,7 +45,12 @@ pub struct CollectionSpec {
 
 impl Layout {
     pub fn new(seed: u64, docs: u64, capped: bool) -> Self {
-        Layout { seed, docs, capped, collections: collections::all(docs, capped) }
+        Layout {
+            seed,
+            docs,
+            capped,
+            collections: collections::all(docs, capped),
+        }
     }
 
     /// The layout that `populate` left in the deployment.
@@ -53,18 +58,35 @@ impl Layout {
     /// # Errors
     /// `Usage` where nothing was populated.
     pub async fn read(entry: &Entry) -> Result<Self> {
-        let rows = entry.client.database("loadgen").collection::<Document>("layout");
-        let row = rows.find_one(doc! {"_id": "layout"}).await.doing(|| "reading loadgen.layout".into())?;
-        let row = row.ok_or_else(|| WorkloadError::Usage("loadgen.layout is empty: run `populate` first".into()))?;
+        let rows = entry
+            .client
+            .database("loadgen")
+            .collection::<Document>("layout");
+        let row = rows
+            .find_one(doc! {"_id": "layout"})
+            .await
+            .doing(|| "reading loadgen.layout".into())?;
+        let row = row.ok_or_else(|| {
+            WorkloadError::Usage("loadgen.layout is empty: run `populate` first".into())
+        })?;
         let number = |name: &str| row.get_i64(name).unwrap_or_default() as u64;
-        Ok(Layout::new(number("seed"), number("docs"), row.get_bool("capped").unwrap_or_default()))
+        Ok(Layout::new(
+            number("seed"),
+            number("docs"),
+            row.get_bool("capped").unwrap_or_default(),
+        ))
     }
 
     /// Writes the one document that `read` looks for.
     pub async fn write(&self, entry: &Entry) -> Result<()> {
-        let rows = entry.client.database("loadgen").collection::<Document>("layout");
+        let rows = entry
+            .client
+            .database("loadgen")
+            .collection::<Document>("layout");
         let row = doc! {"_id": "layout", "seed": self.seed as i64, "docs": self.docs as i64, "capped": self.capped};
-        rows.insert_one(row).await.doing(|| "writing loadgen.layout".into())?;
+        rows.insert_one(row)
+            .await
+            .doing(|| "writing loadgen.layout".into())?;
         Ok(())
     }
 
@@ -90,8 +112,14 @@ impl CollectionSpec {
 
     /// Shard key fields of document `n` other than `_id`.
     pub fn key_fields(&self, n: u64) -> Document {
-        let fields = self.sharding.fields().iter().filter(|field| **field != "_id");
-        fields.map(|field| (field.to_string(), keys::key_field(field, n))).collect()
+        let fields = self
+            .sharding
+            .fields()
+            .iter()
+            .filter(|field| **field != "_id");
+        fields
+            .map(|field| (field.to_string(), keys::key_field(field, n)))
+            .collect()
     }
 
     /// The whole shard key of document `n`, in the order of the pattern.

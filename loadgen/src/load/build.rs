@@ -33,7 +33,13 @@ pub(super) fn update(space: &KeySpace, n: u64, dice: &mut Dice) -> Document {
         }
         _ => {
             let total = doc! {"$add": [{"$ifNull": ["$stats.total", 0]}, dice.below(10) as i32]};
-            return statement(filter, vec![doc! {"$set": {"stats.total": total}}, doc! {"$unset": ["right"]}]);
+            return statement(
+                filter,
+                vec![
+                    doc! {"$set": {"stats.total": total}},
+                    doc! {"$unset": ["right"]},
+                ],
+            );
         }
     };
     statement(filter, change)
@@ -57,7 +63,10 @@ pub(super) fn array(space: &KeySpace, n: u64, dice: &mut Dice) -> Document {
         }
         _ => {
             filter.insert("items.0", doc! {"$exists": true});
-            let mut statement = statement(filter, doc! {"$set": {"items.$[line].price": dice.unit() * 99.0}});
+            let mut statement = statement(
+                filter,
+                doc! {"$set": {"items.$[line].price": dice.unit() * 99.0}},
+            );
             statement.insert("arrayFilters", vec![doc! {"line.qty": {"$gt": 4}}]);
             return statement;
         }
@@ -69,7 +78,10 @@ pub(super) fn array(space: &KeySpace, n: u64, dice: &mut Dice) -> Document {
 pub(super) fn replacement(space: &KeySpace, seed: u64, n: u64, dice: &mut Dice) -> Document {
     let filter = space.spec.filter(n);
     let document = space.spec.document(seed, n, 1 + dice.below(1 << 40));
-    statement(filter, Document::try_from(document).expect("the layout's documents are well formed"))
+    statement(
+        filter,
+        Document::try_from(document).expect("the layout's documents are well formed"),
+    )
 }
 
 pub(super) fn upsert(space: &KeySpace, n: u64, dice: &mut Dice) -> Document {
@@ -104,13 +116,21 @@ pub(super) fn find_and_modify(space: &KeySpace, n: u64, dice: &mut Dice) -> Docu
 
 /// Two documents trade their unique values, by way of a third value.
 pub(super) fn swap_unique(space: &KeySpace, a: u64, b: u64) -> Vec<Document> {
-    let set = |n: u64, value: String| statement(space.spec.filter(n), doc! {"$set": {"email": value}});
-    vec![set(a, format!("swap{a}-{b}@example.com")), set(b, email(a)), set(a, email(b))]
+    let set =
+        |n: u64, value: String| statement(space.spec.filter(n), doc! {"$set": {"email": value}});
+    vec![
+        set(a, format!("swap{a}-{b}@example.com")),
+        set(b, email(a)),
+        set(a, email(b)),
+    ]
 }
 
 /// A document with `extra` bytes on top.
 pub(super) fn large(space: &KeySpace, seed: u64, n: u64, extra: usize) -> RawDocumentBuf {
     let mut document = space.spec.document(seed, n, 0);
-    document.append(bson::raw::cstr!("extra"), text(&mut Dice::new(&[seed, n]), extra));
+    document.append(
+        bson::raw::cstr!("extra"),
+        text(&mut Dice::new(&[seed, n]), extra),
+    );
     document
 }

@@ -65,7 +65,10 @@ impl Ddl {
 
     fn record(&self, done: Result<()>) {
         if let Err(error) = done {
-            let mut stats = self.stats.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut stats = self
+                .stats
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             if self.shared.tolerant && is_interruption(error.code().unwrap_or_default()) {
                 return stats.unknown();
             }
@@ -84,20 +87,32 @@ impl Ddl {
         let name = self.name(round);
         if self.entry.router && round % 2 == 1 {
             let ns = format!("shop.{name}");
-            self.entry.admin(doc! {"shardCollection": ns, "key": {"_id": "hashed"}}).await?;
+            self.entry
+                .admin(doc! {"shardCollection": ns, "key": {"_id": "hashed"}})
+                .await?;
         } else {
             command_on(&self.entry.client, "shop", doc! {"create": &name}).await?;
         }
         let index = doc! {"key": {"a": 1}, "name": "a_1"};
-        command_on(&self.entry.client, "shop", doc! {"createIndexes": &name, "indexes": [index]}).await?;
-        let documents: Vec<Document> =
-            (0..DOCUMENTS).map(|i| doc! {"_id": i, "a": i % 7, "round": round as i64}).collect();
+        command_on(
+            &self.entry.client,
+            "shop",
+            doc! {"createIndexes": &name, "indexes": [index]},
+        )
+        .await?;
+        let documents: Vec<Document> = (0..DOCUMENTS)
+            .map(|i| doc! {"_id": i, "a": i % 7, "round": round as i64})
+            .collect();
         let command = doc! {"insert": &name, "documents": documents, "writeConcern": {"w": 1}};
-        command_on(&self.entry.client, "shop", command).await.map(drop)
+        command_on(&self.entry.client, "shop", command)
+            .await
+            .map(drop)
     }
 
     async fn drop(&self, round: u64) -> Result<()> {
-        command_on(&self.entry.client, "shop", doc! {"drop": self.name(round)}).await.map(drop)
+        command_on(&self.entry.client, "shop", doc! {"drop": self.name(round)})
+            .await
+            .map(drop)
     }
 
     /// The database and name of a loaded collection, the same for the same round.
@@ -115,11 +130,23 @@ impl Ddl {
         let filter = doc! {"counter": {"$gt": round as i64}, "n": {"$gt": -base}};
         let key = doc! {"counter": 1, "status": 1};
         let index = doc! {"key": key, "name": self.name(round), "partialFilterExpression": filter};
-        command_on(&self.entry.client, database, doc! {"createIndexes": name, "indexes": [index]}).await.map(drop)
+        command_on(
+            &self.entry.client,
+            database,
+            doc! {"createIndexes": name, "indexes": [index]},
+        )
+        .await
+        .map(drop)
     }
 
     async fn unindex(&self, round: u64) -> Result<()> {
         let (database, name) = self.loaded(round);
-        command_on(&self.entry.client, database, doc! {"dropIndexes": name, "index": self.name(round)}).await.map(drop)
+        command_on(
+            &self.entry.client,
+            database,
+            doc! {"dropIndexes": name, "index": self.name(round)},
+        )
+        .await
+        .map(drop)
     }
 }

@@ -54,7 +54,10 @@ impl Kind {
     }
 
     pub fn is_transaction(self) -> bool {
-        matches!(self, Kind::Transactions | Kind::CrossShard | Kind::Aborts | Kind::LargeTransactions)
+        matches!(
+            self,
+            Kind::Transactions | Kind::CrossShard | Kind::Aborts | Kind::LargeTransactions
+        )
     }
 }
 
@@ -90,7 +93,9 @@ impl Mix {
     }
 
     pub fn has_transactions(&self) -> bool {
-        Kind::ALL.iter().any(|(kind, _)| kind.is_transaction() && 0 < self.weight(*kind))
+        Kind::ALL
+            .iter()
+            .any(|(kind, _)| kind.is_transaction() && 0 < self.weight(*kind))
     }
 
     pub fn pick(&self, dice: &mut Dice) -> Kind {
@@ -117,11 +122,15 @@ impl FromStr for Mix {
                 mix = Mix::default();
                 continue;
             }
-            let (name, weight) = part.split_once('=').ok_or_else(|| format!("{part}: write it as kind=weight"))?;
+            let (name, weight) = part
+                .split_once('=')
+                .ok_or_else(|| format!("{part}: write it as kind=weight"))?;
             let names = || Kind::ALL.map(|(_, name)| name).join(", ");
             let kind = Kind::ALL.iter().find(|(_, known)| *known == name);
             let (kind, _) = kind.ok_or_else(|| format!("no kind {name}; there are {}", names()))?;
-            mix.0[*kind as usize] = weight.parse().map_err(|_| format!("{weight} is no whole number"))?;
+            mix.0[*kind as usize] = weight
+                .parse()
+                .map_err(|_| format!("{weight} is no whole number"))?;
         }
         match mix.0.iter().sum() {
             0u64 => Err("every weight is 0".into()),
@@ -136,14 +145,21 @@ mod tests {
 
     #[test]
     fn kinds_are_numbered_as_listed() {
-        assert!(Kind::ALL.iter().enumerate().all(|(i, (kind, _))| *kind as usize == i));
+        assert!(
+            Kind::ALL
+                .iter()
+                .enumerate()
+                .all(|(i, (kind, _))| *kind as usize == i)
+        );
     }
 
     #[test]
     fn a_mix_picks_by_weight() {
         let mix: Mix = "inserts=1,deletes=3".parse().unwrap();
         let mut dice = Dice::new(&[1]);
-        let deletes = (0..4000).filter(|_| mix.pick(&mut dice) == Kind::Deletes).count();
+        let deletes = (0..4000)
+            .filter(|_| mix.pick(&mut dice) == Kind::Deletes)
+            .count();
         assert!((2800..3200).contains(&deletes), "{deletes}");
         assert!("x=1".parse::<Mix>().is_err() && "inserts=0".parse::<Mix>().is_err());
     }

@@ -130,7 +130,9 @@ impl LoadOptions {
 /// Runs a load for its duration or until Ctrl-C and prints the report.
 pub async fn run(args: LoadArgs) -> Result<()> {
     let mut load = Load::start(args.options).await?;
-    let end = args.duration.map(|seconds| tokio::time::Instant::now() + Duration::from_secs_f64(seconds));
+    let end = args
+        .duration
+        .map(|seconds| tokio::time::Instant::now() + Duration::from_secs_f64(seconds));
     loop {
         let now = tokio::time::Instant::now();
         let lap = now + Duration::from_secs_f64(args.lap.max(0.1));
@@ -176,15 +178,39 @@ impl Load {
             let own = Arc::new(Mutex::new(Stats::default()));
             stats.push(own.clone());
             let (shared, stop) = (shared.clone(), stopped.clone());
-            let worker = Worker { shared, stats: own, entry: entry.clone(), transactor, shaken: false, stop };
+            let worker = Worker {
+                shared,
+                stats: own,
+                entry: entry.clone(),
+                transactor,
+                shaken: false,
+                stop,
+            };
             tasks.spawn(worker.work(u64::from(number)));
         }
         if options.ddl {
             let stats = stats[0].clone();
-            tasks.spawn(ddl::Ddl { entry, shared: shared.clone(), stats, stop: stopped }.work());
+            tasks.spawn(
+                ddl::Ddl {
+                    entry,
+                    shared: shared.clone(),
+                    stats,
+                    stop: stopped,
+                }
+                .work(),
+            );
         }
         let now = Instant::now();
-        Ok(LoadHandle { shared, stop, tasks, stats, total: Stats::default(), started: now, lap: now, paused: None })
+        Ok(LoadHandle {
+            shared,
+            stop,
+            tasks,
+            stats,
+            total: Stats::default(),
+            started: now,
+            lap: now,
+            paused: None,
+        })
     }
 }
 
@@ -197,7 +223,14 @@ async fn shared(entry: &Entry, layout: &Layout, options: &LoadOptions) -> Result
     let route = Route::new(entry.clone(), &picker, options.direct, owners_too).await?;
     let (seed, bulk, unique_churn) = (options.seed, options.bulk, options.unique_churn);
     Ok(Shared {
-        planner: Planner { picker, route, seed, base, bulk, unique_churn },
+        planner: Planner {
+            picker,
+            route,
+            seed,
+            base,
+            bulk,
+            unique_churn,
+        },
         mix: options.mix.clone(),
         pacer: Pacer::new(options.rate),
         gate: Arc::new(RwLock::new(())),
@@ -209,7 +242,10 @@ async fn shared(entry: &Entry, layout: &Layout, options: &LoadOptions) -> Result
 
 /// Milliseconds since 2020, times 1000: above all populated ordinals, below 2^50 until 2055.
 fn base_by_clock() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64;
     since_1970.saturating_sub(1_577_836_800_000) * 1_000
 }
 
@@ -260,7 +296,9 @@ impl LoadHandle {
     pub fn lap(&mut self) -> LoadReport {
         let mut lap = Stats::default();
         for stats in &self.stats {
-            let mut stats = stats.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut stats = stats
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             lap.add(&std::mem::take(&mut *stats));
         }
         let elapsed = std::mem::replace(&mut self.lap, Instant::now()).elapsed();

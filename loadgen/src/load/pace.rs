@@ -18,7 +18,10 @@ struct Pace {
 
 impl Pacer {
     pub(super) fn new(rate: f64) -> Self {
-        Pacer(Mutex::new(Pace { rate, next: Instant::now() }))
+        Pacer(Mutex::new(Pace {
+            rate,
+            next: Instant::now(),
+        }))
     }
 
     /// The time the next `ops` operations are due.
@@ -45,6 +48,8 @@ impl Pacer {
 
     /// Short, and never held across an await.
     fn lock(&self) -> std::sync::MutexGuard<'_, Pace> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

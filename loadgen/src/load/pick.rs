@@ -69,14 +69,18 @@ pub(super) struct Picker {
 impl Picker {
     /// `only`: namespaces to work on; all of the layout where empty.
     pub(super) fn new(layout: &Layout, only: &[String], zipf_s: Option<f64>, base: u64) -> Self {
-        let wanted = |spec: &&CollectionSpec| 0 < spec.count && (only.is_empty() || only.contains(&spec.ns()));
+        let wanted = |spec: &&CollectionSpec| {
+            0 < spec.count && (only.is_empty() || only.contains(&spec.ns()))
+        };
         let spaces: Vec<KeySpace> = layout
             .collections
             .iter()
             .filter(wanted)
             .map(|spec| KeySpace {
                 spec: spec.clone(),
-                zipf: zipf_s.map(|s| Zipf::new(spec.count as f64, s).expect("a count from 1 on and s from 0 on")),
+                zipf: zipf_s.map(|s| {
+                    Zipf::new(spec.count as f64, s).expect("a count from 1 on and s from 0 on")
+                }),
                 base,
                 inserted: AtomicU64::new(0),
             })

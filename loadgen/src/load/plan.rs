@@ -52,7 +52,11 @@ impl Planner {
     /// The next operation of that kind, and how many it counts for.
     pub(super) fn plan(&self, kind: Kind, dice: &mut Dice) -> (Plan, u64) {
         let space = self.picker.space(dice, kind == Kind::Inserts);
-        let count = if dice.one_in(2) { 1 } else { 1 + dice.below(self.bulk) };
+        let count = if dice.one_in(2) {
+            1
+        } else {
+            1 + dice.below(self.bulk)
+        };
         match kind {
             Kind::Transactions => self.commit(1, dice),
             Kind::CrossShard => self.commit(2, dice),
@@ -74,29 +78,68 @@ impl Planner {
         if kind == Kind::Multi {
             let n = keys.existing(dice);
             let statements = vec![(None, raw(&build::multi(n, dice)))];
-            return (Plan::Writes(vec![Write { space, verb: Verb::Update, ordered: true, statements }]), 1);
+            return (
+                Plan::Writes(vec![Write {
+                    space,
+                    verb: Verb::Update,
+                    ordered: true,
+                    statements,
+                }]),
+                1,
+            );
         }
         if kind == Kind::Reinserts {
             let ns: Vec<u64> = (0..count).map(|_| keys.existing(dice)).collect();
-            let again = ns.iter().map(|&n| (Some(n), keys.spec.document(self.seed, n, 1 + dice.below(1 << 40))));
+            let again = ns.iter().map(|&n| {
+                (
+                    Some(n),
+                    keys.spec.document(self.seed, n, 1 + dice.below(1 << 40)),
+                )
+            });
             let again = self.write(space, Verb::Insert, again.collect());
-            let deletes = ns.iter().map(|&n| (Some(n), raw(&build::delete(keys, n)))).collect();
-            return (Plan::Writes(vec![self.write(space, Verb::Delete, deletes), again]), 2 * count);
+            let deletes = ns
+                .iter()
+                .map(|&n| (Some(n), raw(&build::delete(keys, n))))
+                .collect();
+            return (
+                Plan::Writes(vec![self.write(space, Verb::Delete, deletes), again]),
+                2 * count,
+            );
         }
-        let statements = (0..count).map(|_| self.statement(kind, keys, dice)).collect();
+        let statements = (0..count)
+            .map(|_| self.statement(kind, keys, dice))
+            .collect();
         let verb = match kind {
             Kind::Inserts => Verb::Insert,
             Kind::Deletes => Verb::Delete,
             _ => Verb::Update,
         };
-        (Plan::Writes(vec![self.write(space, verb, statements)]), count)
+        (
+            Plan::Writes(vec![self.write(space, verb, statements)]),
+            count,
+        )
     }
 
-    fn write(&self, space: usize, verb: Verb, statements: Vec<(Option<u64>, RawDocumentBuf)>) -> Write {
-        Write { space, verb, ordered: false, statements }
+    fn write(
+        &self,
+        space: usize,
+        verb: Verb,
+        statements: Vec<(Option<u64>, RawDocumentBuf)>,
+    ) -> Write {
+        Write {
+            space,
+            verb,
+            ordered: false,
+            statements,
+        }
     }
 
-    fn statement(&self, kind: Kind, keys: &KeySpace, dice: &mut Dice) -> (Option<u64>, RawDocumentBuf) {
+    fn statement(
+        &self,
+        kind: Kind,
+        keys: &KeySpace,
+        dice: &mut Dice,
+    ) -> (Option<u64>, RawDocumentBuf) {
         let n = match kind {
             Kind::Inserts => keys.fresh(),
             Kind::Deletes => keys.expendable(dice),
@@ -118,8 +161,19 @@ impl Planner {
         let keys = &self.picker.spaces[space];
         let (a, b) = (keys.existing(dice), keys.existing(dice));
         let statements = build::swap_unique(keys, a, b);
-        let addressed = statements.iter().zip([a, b, a]).map(|(statement, n)| (Some(n), raw(statement)));
-        (Plan::Writes(vec![Write { space, verb: Verb::Update, ordered: true, statements: addressed.collect() }]), 3)
+        let addressed = statements
+            .iter()
+            .zip([a, b, a])
+            .map(|(statement, n)| (Some(n), raw(statement)));
+        (
+            Plan::Writes(vec![Write {
+                space,
+                verb: Verb::Update,
+                ordered: true,
+                statements: addressed.collect(),
+            }]),
+            3,
+        )
     }
 
     /// A transaction of `parts` parts, each on a shard of its own.
@@ -128,7 +182,8 @@ impl Planner {
         let mut ops = 0;
         for _ in 0..DRAWS_MAX {
             let (part, count) = self.part(dice);
-            let taken = made.iter().any(|(shard, _)| *shard == part.0) && 1 < self.route.shard_count();
+            let taken =
+                made.iter().any(|(shard, _)| *shard == part.0) && 1 < self.route.shard_count();
             if !taken {
                 ops += count;
                 made.push(part);
@@ -151,14 +206,26 @@ impl Planner {
         let keys = &self.picker.spaces[space];
         let n = keys.existing(dice);
         let shard = self.route.owner(&self.picker, space, n);
-        let mut writes = vec![self.write(space, Verb::Update, vec![(Some(n), raw(&build::update(keys, n, dice)))])];
+        let mut writes = vec![self.write(
+            space,
+            Verb::Update,
+            vec![(Some(n), raw(&build::update(keys, n, dice)))],
+        )];
         if let Some(n) = self.draw(space, shard, || keys.fresh()) {
-            writes.push(self.write(space, Verb::Insert, vec![(Some(n), keys.spec.document(self.seed, n, 0))]));
+            writes.push(self.write(
+                space,
+                Verb::Insert,
+                vec![(Some(n), keys.spec.document(self.seed, n, 0))],
+            ));
         }
         if dice.one_in(4)
             && let Some(n) = self.draw(space, shard, || keys.expendable(dice))
         {
-            writes.push(self.write(space, Verb::Delete, vec![(Some(n), raw(&build::delete(keys, n)))]));
+            writes.push(self.write(
+                space,
+                Verb::Delete,
+                vec![(Some(n), raw(&build::delete(keys, n)))],
+            ));
         }
         let ops = writes.len() as u64;
         ((shard, self.commands(writes)), ops)
@@ -166,14 +233,19 @@ impl Planner {
 
     /// A document that `shard` owns.
     fn draw(&self, space: usize, shard: usize, mut next: impl FnMut() -> u64) -> Option<u64> {
-        (0..DRAWS_MAX).map(|_| next()).find(|&n| self.route.owner(&self.picker, space, n) == shard)
+        (0..DRAWS_MAX)
+            .map(|_| next())
+            .find(|&n| self.route.owner(&self.picker, space, n) == shard)
     }
 
     fn commands(&self, writes: Vec<Write>) -> Vec<(String, Document)> {
         let named = writes.iter().map(|write| {
             let command = route::command(&self.picker, write, None);
             let command = Document::try_from(command).expect("a command built here is well formed");
-            (self.picker.spaces[write.space].spec.database.to_string(), command)
+            (
+                self.picker.spaces[write.space].spec.database.to_string(),
+                command,
+            )
         });
         named.collect()
     }
@@ -185,7 +257,12 @@ impl Planner {
         let document = |n: u64| (Some(n), build::large(keys, self.seed, n, LARGE_EXTRA_BYTES));
         let statements: Vec<_> = ns.take(LARGE_DOCUMENTS).map(document).collect();
         let ops = statements.len() as u64;
-        let writes = statements.chunks(LARGE_PER_WRITE).map(|chunk| self.write(space, Verb::Insert, chunk.to_vec()));
-        (Plan::Commit(vec![(shard, self.commands(writes.collect()))]), ops)
+        let writes = statements
+            .chunks(LARGE_PER_WRITE)
+            .map(|chunk| self.write(space, Verb::Insert, chunk.to_vec()));
+        (
+            Plan::Commit(vec![(shard, self.commands(writes.collect()))]),
+            ops,
+        )
     }
 }

@@ -31,7 +31,8 @@ struct KindStats {
 
 impl KindStats {
     fn new() -> Self {
-        let latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("bounds and digits are legal");
+        let latency_us =
+            Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("bounds and digits are legal");
         KindStats { ops: 0, latency_us }
     }
 }
@@ -41,7 +42,9 @@ impl Stats {
     pub(super) fn record(&mut self, kind: Kind, ops: u64, latency: Duration) {
         let stats = self.kinds.entry(kind).or_insert_with(KindStats::new);
         stats.ops += ops;
-        stats.latency_us.saturating_record_n((latency.as_micros() as u64).max(1), ops);
+        stats
+            .latency_us
+            .saturating_record_n((latency.as_micros() as u64).max(1), ops);
     }
 
     /// An operation lost a race that the workload itself makes, such as two
@@ -66,7 +69,10 @@ impl Stats {
         for (kind, more) in &other.kinds {
             let stats = self.kinds.entry(*kind).or_insert_with(KindStats::new);
             stats.ops += more.ops;
-            stats.latency_us.add(&more.latency_us).expect("all histograms have the same bounds");
+            stats
+                .latency_us
+                .add(&more.latency_us)
+                .expect("all histograms have the same bounds");
         }
         for (text, count) in &other.errors {
             *self.errors.entry(text.clone()).or_default() += count;
@@ -80,14 +86,20 @@ impl Stats {
         let mut all = KindStats::new();
         for stats in self.kinds.values() {
             all.ops += stats.ops;
-            all.latency_us.add(&stats.latency_us).expect("all histograms have the same bounds");
+            all.latency_us
+                .add(&stats.latency_us)
+                .expect("all histograms have the same bounds");
         }
         LoadReport {
             ops: all.ops,
             seconds: elapsed.as_secs_f64(),
             rate: all.ops as f64 / elapsed.as_secs_f64().max(1e-9),
             total: KindReport::from(&all),
-            by_kind: self.kinds.iter().map(|(kind, stats)| (kind.name(), KindReport::from(stats))).collect(),
+            by_kind: self
+                .kinds
+                .iter()
+                .map(|(kind, stats)| (kind.name(), KindReport::from(stats)))
+                .collect(),
             raced: self.raced,
             unknown: self.unknown,
             error_count: self.error_count,
@@ -121,7 +133,10 @@ impl LoadReport {
     pub fn line(&self) -> String {
         let ms = |us: u64| us as f64 / 1e3;
         let (p50, p99) = (ms(self.total.p50_us), ms(self.total.p99_us));
-        format!("{:.0} ops/s  p50 {p50:.2} ms  p99 {p99:.2} ms  {} errors", self.rate, self.error_count)
+        format!(
+            "{:.0} ops/s  p50 {p50:.2} ms  p99 {p99:.2} ms  {} errors",
+            self.rate, self.error_count
+        )
     }
 }
 
@@ -140,7 +155,14 @@ impl From<&KindStats> for KindReport {
     fn from(stats: &KindStats) -> Self {
         let at = |quantile| stats.latency_us.value_at_quantile(quantile);
         let max_us = stats.latency_us.max();
-        KindReport { ops: stats.ops, p50_us: at(0.5), p95_us: at(0.95), p99_us: at(0.99), p999_us: at(0.999), max_us }
+        KindReport {
+            ops: stats.ops,
+            p50_us: at(0.5),
+            p95_us: at(0.95),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us,
+        }
     }
 }
 

@@ -43,13 +43,22 @@ pub(super) struct Route {
 
 impl Route {
     /// Owners are read where `owners_too`: for transactions or straight writes.
-    pub(super) async fn new(entry: Entry, picker: &Picker, direct: bool, owners_too: bool) -> Result<Self> {
+    pub(super) async fn new(
+        entry: Entry,
+        picker: &Picker,
+        direct: bool,
+        owners_too: bool,
+    ) -> Result<Self> {
         let direct = direct && entry.router;
         let mut owners = Vec::new();
         for space in picker.spaces.iter().filter(|_| direct || owners_too) {
             owners.push(OwnerMap::read(&entry, space.spec.database, space.spec.name).await?);
         }
-        Ok(Route { entry, owners, direct })
+        Ok(Route {
+            entry,
+            owners,
+            direct,
+        })
     }
 
     pub(super) fn shard_count(&self) -> usize {
@@ -59,7 +68,10 @@ impl Route {
     /// The shard that owns document `n`, by position.
     pub(super) fn owner(&self, picker: &Picker, space: usize, n: u64) -> usize {
         let spec = &picker.spaces[space].spec;
-        let owner = self.owners.get(space).and_then(|owners| owners.owner(&spec.shard_key(n)).ok());
+        let owner = self
+            .owners
+            .get(space)
+            .and_then(|owners| owners.owner(&spec.shard_key(n)).ok());
         owner.unwrap_or(0)
     }
 
@@ -78,19 +90,32 @@ impl Route {
     }
 
     fn parts(&self, picker: &Picker, write: Write) -> Vec<Write> {
-        let empty = Write { statements: Vec::new(), ..write.clone() };
+        let empty = Write {
+            statements: Vec::new(),
+            ..write.clone()
+        };
         let mut parts = vec![empty; self.shard_count()];
         for (n, statement) in write.statements {
             match n {
-                Some(n) => parts[self.owner(picker, write.space, n)].statements.push((Some(n), statement)),
-                None => parts.iter_mut().for_each(|part| part.statements.push((None, statement.clone()))),
+                Some(n) => parts[self.owner(picker, write.space, n)]
+                    .statements
+                    .push((Some(n), statement)),
+                None => parts
+                    .iter_mut()
+                    .for_each(|part| part.statements.push((None, statement.clone()))),
             }
         }
         parts
     }
 
     /// Runs a command about document `n`.
-    pub(super) async fn command(&self, picker: &Picker, space: usize, n: u64, command: Document) -> Vec<Refusal> {
+    pub(super) async fn command(
+        &self,
+        picker: &Picker,
+        space: usize,
+        n: u64,
+        command: Document,
+    ) -> Vec<Refusal> {
         let client = match self.direct {
             true => &self.entry.shards[self.owner(picker, space, n)].client,
             false => &self.entry.client,
@@ -110,7 +135,11 @@ pub(super) fn command(picker: &Picker, write: &Write, concern: Option<Document>)
         Verb::Update => (cstr!("update"), cstr!("updates")),
         Verb::Delete => (cstr!("delete"), cstr!("deletes")),
     };
-    let statements: RawArrayBuf = write.statements.iter().map(|(_, statement)| statement.clone()).collect();
+    let statements: RawArrayBuf = write
+        .statements
+        .iter()
+        .map(|(_, statement)| statement.clone())
+        .collect();
     let mut command = RawDocumentBuf::new();
     command.append(verb, picker.spaces[write.space].spec.name);
     command.append(list, statements);
@@ -128,16 +157,26 @@ pub(super) fn raw(document: &Document) -> RawDocumentBuf {
 
 async fn send_to(client: &Client, picker: &Picker, write: &Write) -> Vec<Refusal> {
     let database = client.database(picker.spaces[write.space].spec.database);
-    match database.run_raw_command(command(picker, write, Some(doc! {"w": 1}))).await {
+    match database
+        .run_raw_command(command(picker, write, Some(doc! {"w": 1})))
+        .await
+    {
         Ok(reply) => refusals(&reply),
         Err(error) => vec![refusal(&error)],
     }
 }
 
 pub(super) fn refusals(reply: &Document) -> Vec<Refusal> {
-    let errors = reply.get_array("writeErrors").into_iter().flatten().filter_map(|error| error.as_document());
+    let errors = reply
+        .get_array("writeErrors")
+        .into_iter()
+        .flatten()
+        .filter_map(|error| error.as_document());
     let show = |error: &Document| {
-        (error.get_i32("code").unwrap_or_default(), error.get_str("errmsg").unwrap_or_default().to_string())
+        (
+            error.get_i32("code").unwrap_or_default(),
+            error.get_str("errmsg").unwrap_or_default().to_string(),
+        )
     };
     errors.map(show).collect()
 }

@@ -27,12 +27,21 @@ pub(super) enum Transactor {
 impl Transactor {
     pub(super) async fn connect(entry: &Entry) -> Result<Self> {
         if !entry.stand_in {
-            let session = entry.client.start_session().await.doing(|| "starting a session".into())?;
+            let session = entry
+                .client
+                .start_session()
+                .await
+                .doing(|| "starting a session".into())?;
             return Ok(Transactor::Driver(Box::new(session), entry.client.clone()));
         }
-        let shards: Vec<_> = entry.shards.iter().map(|shard| (shard.id.clone(), shard.hosts.clone())).collect();
+        let shards: Vec<_> = entry
+            .shards
+            .iter()
+            .map(|shard| (shard.id.clone(), shard.hosts.clone()))
+            .collect();
         let session = TransactionSession::connect(&shards).await;
-        let session = session.map_err(|error| WorkloadError::Usage(format!("reaching the shards: {error}")))?;
+        let session = session
+            .map_err(|error| WorkloadError::Usage(format!("reaching the shards: {error}")))?;
         Ok(Transactor::Shards(Box::new(session)))
     }
 
@@ -40,7 +49,10 @@ impl Transactor {
     /// left prepared.
     pub(super) async fn recover(&mut self, entry: &Entry) -> Result<()> {
         if let Transactor::Shards(session) = self {
-            return session.recover().await.map_err(|e| WorkloadError::Usage(format!("reaching the shards: {e}")));
+            return session
+                .recover()
+                .await
+                .map_err(|e| WorkloadError::Usage(format!("reaching the shards: {e}")));
         }
         *self = Transactor::connect(entry).await?;
         Ok(())
@@ -55,7 +67,13 @@ impl Transactor {
     pub(super) async fn commit(&mut self, parts: &[Part]) -> Vec<Refusal> {
         match self {
             Transactor::Driver(session, client) => match write(session, client, parts).await {
-                Ok(()) => session.commit_transaction().await.err().iter().map(refusal).collect(),
+                Ok(()) => session
+                    .commit_transaction()
+                    .await
+                    .err()
+                    .iter()
+                    .map(refusal)
+                    .collect(),
                 Err(refusal) => abandon(session, refusal).await,
             },
             Transactor::Shards(session) => {
@@ -72,21 +90,38 @@ impl Transactor {
     /// Writes and aborts.
     pub(super) async fn abort(&mut self, part: &Part) -> Vec<Refusal> {
         match self {
-            Transactor::Driver(session, client) => match write(session, client, std::slice::from_ref(part)).await {
-                Ok(()) => session.abort_transaction().await.err().iter().map(refusal).collect(),
-                Err(refusal) => abandon(session, refusal).await,
-            },
+            Transactor::Driver(session, client) => {
+                match write(session, client, std::slice::from_ref(part)).await {
+                    Ok(()) => session
+                        .abort_transaction()
+                        .await
+                        .err()
+                        .iter()
+                        .map(refusal)
+                        .collect(),
+                    Err(refusal) => abandon(session, refusal).await,
+                }
+            }
             Transactor::Shards(session) => outcome(session.prepare_and_abort(&by_hand(part)).await),
         }
     }
 }
 
 fn by_hand((shard, commands): &Part) -> (usize, Vec<Write>) {
-    (*shard, commands.iter().map(|(database, command)| Write::new(database, command.clone())).collect())
+    (
+        *shard,
+        commands
+            .iter()
+            .map(|(database, command)| Write::new(database, command.clone()))
+            .collect(),
+    )
 }
 
 fn outcome(done: crate::error::Result<()>) -> Vec<Refusal> {
-    done.err().map(|error| (error.code.unwrap_or_default(), error.message)).into_iter().collect()
+    done.err()
+        .map(|error| (error.code.unwrap_or_default(), error.message))
+        .into_iter()
+        .collect()
 }
 
 /// Best effort: a refused write has ended the transaction already.
@@ -95,10 +130,21 @@ async fn abandon(session: &mut ClientSession, refusal: Refusal) -> Vec<Refusal> 
     vec![refusal]
 }
 
-async fn write(session: &mut ClientSession, client: &Client, parts: &[Part]) -> std::result::Result<(), Refusal> {
-    session.start_transaction().await.map_err(|error| refusal(&error))?;
+async fn write(
+    session: &mut ClientSession,
+    client: &Client,
+    parts: &[Part],
+) -> std::result::Result<(), Refusal> {
+    session
+        .start_transaction()
+        .await
+        .map_err(|error| refusal(&error))?;
     for (database, command) in parts.iter().flat_map(|(_, commands)| commands) {
-        let reply = client.database(database).run_command(command.clone()).session(&mut *session).await;
+        let reply = client
+            .database(database)
+            .run_command(command.clone())
+            .session(&mut *session)
+            .await;
         let reply: Document = reply.map_err(|error| refusal(&error))?;
         if let Some(first) = super::route::refusals(&reply).into_iter().next() {
             return Err(first);

@@ -75,7 +75,9 @@ impl Worker {
                 _ = tokio::time::sleep_until(due) => (),
                 _ = self.stop.changed() => break,
             }
-            let Some((_pass, due)) = self.pass(due).await else { break };
+            let Some((_pass, due)) = self.pass(due).await else {
+                break;
+            };
             let refusals = self.run_in_time(plan).await;
             self.record(kind, ops, due.elapsed(), &refusals);
             if refusals.iter().any(|(code, _)| is_interruption(*code)) {
@@ -88,7 +90,10 @@ impl Worker {
 
     /// Leave to run an operation, and the time its latency counts from: what
     /// was due during a pause is due when the pause ends.
-    async fn pass(&mut self, due: Instant) -> Option<(tokio::sync::OwnedRwLockReadGuard<()>, Instant)> {
+    async fn pass(
+        &mut self,
+        due: Instant,
+    ) -> Option<(tokio::sync::OwnedRwLockReadGuard<()>, Instant)> {
         if let Ok(pass) = self.shared.gate.clone().try_read_owned() {
             return Some((pass, due));
         }
@@ -110,7 +115,10 @@ impl Worker {
     /// Transactions by hand stay on their connections; the primary may be another now.
     async fn reconnect(&mut self) -> Result<(), Refusal> {
         if let Some(transactor) = self.transactor.as_mut().filter(|_| self.shaken) {
-            transactor.recover(&self.entry).await.map_err(|error| (0, error.to_string()))?;
+            transactor
+                .recover(&self.entry)
+                .await
+                .map_err(|error| (0, error.to_string()))?;
             self.shaken = false;
         }
         Ok(())
@@ -119,7 +127,12 @@ impl Worker {
     /// Leaves nothing prepared behind.
     async fn settle(&mut self) {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
-        while self.transactor.as_ref().is_some_and(Transactor::must_recover) && Instant::now() < deadline {
+        while self
+            .transactor
+            .as_ref()
+            .is_some_and(Transactor::must_recover)
+            && Instant::now() < deadline
+        {
             self.shaken = true;
             let _ = tokio::time::timeout(OPERATION_TIMEOUT, self.reconnect()).await;
             tokio::time::sleep(ERROR_PAUSE).await;
@@ -141,7 +154,12 @@ impl Worker {
                 }
                 refusals
             }
-            Plan::Command { space, n, command } => planner.route.command(&planner.picker, space, n, command).await,
+            Plan::Command { space, n, command } => {
+                planner
+                    .route
+                    .command(&planner.picker, space, n, command)
+                    .await
+            }
             Plan::Commit(parts) => match &mut self.transactor {
                 Some(transactor) => transactor.commit(&parts).await,
                 None => Vec::new(),
@@ -154,7 +172,10 @@ impl Worker {
     }
 
     fn record(&self, kind: Kind, ops: u64, latency: Duration, refusals: &[Refusal]) {
-        let mut stats = self.stats.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut stats = self
+            .stats
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         stats.record(kind, ops, latency);
         self.shared.ops.fetch_add(ops, Ordering::Relaxed);
         for (code, text) in refusals {
@@ -176,7 +197,9 @@ impl Worker {
                 let churn = self.shared.planner.unique_churn;
                 // A document counts as there from when its ordinal is taken, so
                 // that another operation may make it before its insert does.
-                churn || matches!(kind, Kind::Reinserts | Kind::Upserts) || text.contains("index: _id_")
+                churn
+                    || matches!(kind, Kind::Reinserts | Kind::Upserts)
+                    || text.contains("index: _id_")
             }
             _ => kind.is_transaction() && TRANSACTION_LOST.contains(&code),
         }
@@ -187,7 +210,10 @@ impl Worker {
 /// time (server source, `error_codes.yml`); 0: the driver got no answer.
 pub(super) fn is_interruption(code: i32) -> bool {
     let connection = matches!(code, 0 | 6 | 7 | 89 | 133 | 202 | 279 | 317 | 9001);
-    let election = matches!(code, 91 | 189 | 10058 | 10107 | 11600 | 11601 | 11602 | 13435 | 13436);
+    let election = matches!(
+        code,
+        91 | 189 | 10058 | 10107 | 11600 | 11601 | 11602 | 13435 | 13436
+    );
     let time = matches!(code, 50 | 64 | 237 | 262 | 290 | 384);
     // StaleDbVersion, StaleConfig: a new primary that has not read the chunk map.
     let metadata = matches!(code, 249 | 13388);

@@ -27,16 +27,26 @@ pub(super) fn check(session: &Session, request: &Request) -> Result<(), Failure>
         return Ok(());
     }
     if !session.login.is_done() {
-        return Err(unauthorized(format!("command {} requires authentication", request.name)));
+        return Err(unauthorized(format!(
+            "command {} requires authentication",
+            request.name
+        )));
     }
     let privileges = session.login.privileges();
-    let holds = |(action, on): &(&str, On)| privileges.iter().any(|privilege| covers(privilege, action, on));
+    let holds = |(action, on): &(&str, On)| {
+        privileges
+            .iter()
+            .any(|privilege| covers(privilege, action, on))
+    };
     let ways = needed(request)?;
     match ways.is_empty() || ways.iter().any(|way| way.iter().all(holds)) {
         true => Ok(()),
         false => {
             let command = request.document()?;
-            Err(unauthorized(format!("not authorized on {} to execute command {command}", request.db)))
+            Err(unauthorized(format!(
+                "not authorized on {} to execute command {command}",
+                request.db
+            )))
         }
     }
 }
@@ -64,7 +74,12 @@ fn is_for_everyone(command: &str) -> bool {
 }
 
 fn needed(request: &Request) -> Result<Ways, Failure> {
-    let named = || -> Result<On, Failure> { Ok(On::Collection(request.db.clone(), request.collection()?.to_owned())) };
+    let named = || -> Result<On, Failure> {
+        Ok(On::Collection(
+            request.db.clone(),
+            request.collection()?.to_owned(),
+        ))
+    };
     let full = || -> Result<On, Failure> { Ok(of_full_name(request.collection()?)) };
     let config = |coll: &str| On::Collection("config".to_owned(), coll.to_owned());
     let one = |action, on| vec![vec![(action, on)]];
@@ -83,27 +98,43 @@ fn needed(request: &Request) -> Result<Ways, Failure> {
         "listShards" | "listDatabases" => one(known(&request.name), On::Cluster),
         "balancerStart" | "balancerStop" => one("update", config("settings")),
         "balancerStatus" => one("find", config("settings")),
-        "enableSharding" => one("enableSharding", On::Database(request.collection()?.to_owned())),
+        "enableSharding" => one(
+            "enableSharding",
+            On::Database(request.collection()?.to_owned()),
+        ),
         "movePrimary" => one("moveChunk", On::Database(request.collection()?.to_owned())),
         "shardCollection" => one("enableSharding", full()?),
         "split" => one("splitChunk", full()?),
         "moveChunk" | "moveRange" => one("moveChunk", full()?),
         "addShardToZone" => {
-            vec![vec![("enableSharding", On::Cluster)], vec![("update", config("shards"))]]
+            vec![
+                vec![("enableSharding", On::Cluster)],
+                vec![("update", config("shards"))],
+            ]
         }
         "removeShardFromZone" => {
-            vec![vec![("enableSharding", On::Cluster)], vec![("update", config("shards")), ("find", config("tags"))]]
+            vec![
+                vec![("enableSharding", On::Cluster)],
+                vec![("update", config("shards")), ("find", config("tags"))],
+            ]
         }
         "updateZoneKeyRange" => {
             let tags = ["find", "update", "remove"].map(|action| (action, config("tags")));
-            vec![vec![("enableSharding", On::Cluster)], [vec![("find", config("shards"))], tags.to_vec()].concat()]
+            vec![
+                vec![("enableSharding", On::Cluster)],
+                [vec![("find", config("shards"))], tags.to_vec()].concat(),
+            ]
         }
         _ => Vec::new(),
     })
 }
 
 fn known(command: &str) -> &'static str {
-    if command == "listShards" { "listShards" } else { "listDatabases" }
+    if command == "listShards" {
+        "listShards"
+    } else {
+        "listDatabases"
+    }
 }
 
 fn of_full_name(ns: &str) -> On {
@@ -113,8 +144,13 @@ fn of_full_name(ns: &str) -> On {
 
 fn covers(privilege: &Document, action: &str, on: &On) -> bool {
     let acts = |a: &Bson| a.as_str().is_some_and(|a| a == action || a == "anyAction");
-    let allowed = privilege.get_array("actions").is_ok_and(|actions| actions.iter().any(acts));
-    allowed && privilege.get_document("resource").is_ok_and(|resource| includes(resource, on))
+    let allowed = privilege
+        .get_array("actions")
+        .is_ok_and(|actions| actions.iter().any(acts));
+    allowed
+        && privilege
+            .get_document("resource")
+            .is_ok_and(|resource| includes(resource, on))
 }
 
 /// An empty name stands for all; but not for `local` and `config`, and for no `system.`
@@ -127,12 +163,15 @@ fn includes(resource: &Document, on: &On) -> bool {
     let any_database = |db: &str| name("db") == Some("") && !matches!(db, "local" | "config");
     match on {
         On::Cluster => resource.get_bool("cluster").unwrap_or(false),
-        On::Database(db) => name("collection") == Some("") && (name("db") == Some(db) || any_database(db)),
+        On::Database(db) => {
+            name("collection") == Some("") && (name("db") == Some(db) || any_database(db))
+        }
         On::Collection(db, coll) => {
             let all_of_it = name("collection") == Some("") && !coll.starts_with("system.");
             let right_db = name("db") == Some(db) || any_database(db);
             (right_db && all_of_it)
-                || (name("collection") == Some(coll) && (name("db") == Some(db) || name("db") == Some("")))
+                || (name("collection") == Some(coll)
+                    && (name("db") == Some(db) || name("db") == Some("")))
         }
     }
 }
@@ -151,17 +190,37 @@ mod tests {
             (of("", ""), coll("d", "c"), true),
             (of("", ""), coll("config", "chunks"), false),
             (of("config", ""), coll("config", "chunks"), true),
-            (of("config", ""), coll("config", "system.sharding_ddl_coordinators"), false),
+            (
+                of("config", ""),
+                coll("config", "system.sharding_ddl_coordinators"),
+                false,
+            ),
             (of("config", "system.x"), coll("config", "system.x"), true),
             (of("", "system.js"), coll("d", "system.js"), true),
             (of("", ""), On::Cluster, false),
             (of("", ""), On::Database("d".to_owned()), true),
-            (doc! { "resource": { "cluster": true }, "actions": ["find"] }, On::Cluster, true),
-            (doc! { "resource": { "anyResource": true }, "actions": ["anyAction"] }, On::Cluster, true),
+            (
+                doc! { "resource": { "cluster": true }, "actions": ["find"] },
+                On::Cluster,
+                true,
+            ),
+            (
+                doc! { "resource": { "anyResource": true }, "actions": ["anyAction"] },
+                On::Cluster,
+                true,
+            ),
         ];
         for (privilege, on, expect) in rows {
-            assert_eq!(covers(&privilege, "find", &on), expect, "{privilege} {on:?}");
-            assert!(!covers(&doc! { "resource": { "anyResource": true }, "actions": [] }, "find", &on));
+            assert_eq!(
+                covers(&privilege, "find", &on),
+                expect,
+                "{privilege} {on:?}"
+            );
+            assert!(!covers(
+                &doc! { "resource": { "anyResource": true }, "actions": [] },
+                "find",
+                &on
+            ));
         }
     }
 }

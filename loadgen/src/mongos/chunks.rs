@@ -14,7 +14,10 @@ pub(super) async fn split(session: &mut Session, request: &Request) -> Answer {
     let options = request.options()?;
     let sharded = session.must_be_sharded(request.collection()?).await?;
     let (chunk, split_key) = match options.get_document("middle") {
-        Ok(middle) => (holder(session, &sharded, middle).await?, Some(middle.clone())),
+        Ok(middle) => (
+            holder(session, &sharded, middle).await?,
+            Some(middle.clone()),
+        ),
         Err(_) => (chosen(session, &sharded, &options).await?, None),
     };
     let owner = Place::Shard(chunk.shard.clone());
@@ -23,8 +26,10 @@ pub(super) async fn split(session: &mut Session, request: &Request) -> Answer {
         None => median(session, &sharded, &chunk, &owner).await?,
     };
     if chunk.min == split_key {
-        let message =
-            format!("new split key {split_key} is a boundary key of existing chunk [{split_key}, {})", chunk.max);
+        let message = format!(
+            "new split key {split_key} is a boundary key of existing chunk [{split_key}, {})",
+            chunk.max
+        );
         return Err(Failure::without_code(message));
     }
     let fields = doc! {
@@ -45,7 +50,10 @@ pub(super) async fn move_chunk(session: &mut Session, request: &Request) -> Answ
         return ok(doc! { "millis": 0 });
     }
     let mut fields = doc! { "_configsvrMoveRange": &sharded.ns, "toShard": to, "min": chunk.min, "max": chunk.max };
-    fields.insert("waitForDelete", is_set(&options, "_waitForDelete") || is_set(&options, "waitForDelete"));
+    fields.insert(
+        "waitForDelete",
+        is_set(&options, "_waitForDelete") || is_set(&options, "waitForDelete"),
+    );
     if is_set(&options, "forceJumbo") {
         fields.insert("forceJumbo", 1);
     }
@@ -57,7 +65,11 @@ pub(super) async fn move_chunk(session: &mut Session, request: &Request) -> Answ
 pub(super) async fn move_range(session: &mut Session, request: &Request) -> Answer {
     let options = request.options()?;
     let mut fields = doc! { "_configsvrMoveRange": request.collection()?, "toShard": text(&options, "toShard")? };
-    copy(&options, &["min", "max", "waitForDelete", "forceJumbo"], &mut fields);
+    copy(
+        &options,
+        &["min", "max", "waitForDelete", "forceJumbo"],
+        &mut fields,
+    );
     session.run_on_config(fields).await?;
     ok(doc! {})
 }
@@ -71,16 +83,25 @@ pub(super) async fn merge(session: &mut Session, request: &Request) -> Answer {
     let fields = doc! {
         "mergeChunks": &sharded.ns, "bounds": [min, max], "epoch": sharded.epoch, "timestamp": sharded.timestamp,
     };
-    session.run(&Place::Shard(first.shard), "admin", fields).await?;
+    session
+        .run(&Place::Shard(first.shard), "admin", fields)
+        .await?;
     ok(doc! {})
 }
 
 /// The chunk meant by `find` or `bounds`.
-async fn chosen(session: &mut Session, sharded: &Sharded, options: &Document) -> Result<Chunk, Failure> {
+async fn chosen(
+    session: &mut Session,
+    sharded: &Sharded,
+    options: &Document,
+) -> Result<Chunk, Failure> {
     if options.contains_key("bounds") {
         let (min, max) = bounds(options)?;
-        let chunks = session.chunks(sharded, doc! { "min": min.clone(), "max": max.clone() }).await?;
-        let missing = || Failure::bad_value(format!("no chunk of {} is [{min}, {max})", sharded.ns));
+        let chunks = session
+            .chunks(sharded, doc! { "min": min.clone(), "max": max.clone() })
+            .await?;
+        let missing =
+            || Failure::bad_value(format!("no chunk of {} is [{min}, {max})", sharded.ns));
         return chunks.into_iter().next().ok_or_else(missing);
     }
     let key = key_of(session, sharded, field(options, "find")?).await?;
@@ -88,11 +109,18 @@ async fn chosen(session: &mut Session, sharded: &Sharded, options: &Document) ->
 }
 
 /// The chunk that holds a shard key value (hashed already where hashed).
-async fn holder(session: &mut Session, sharded: &Sharded, key: &Document) -> Result<Chunk, Failure> {
+async fn holder(
+    session: &mut Session,
+    sharded: &Sharded,
+    key: &Document,
+) -> Result<Chunk, Failure> {
     let key = ordered(sharded, key)?;
     let filter = doc! { "min": { "$lte": key.clone() }, "max": { "$gt": key.clone() } };
     let chunks = session.chunks(sharded, filter).await?;
-    chunks.into_iter().next().ok_or_else(|| Failure::bad_value(format!("no chunk of {} holds {key}", sharded.ns)))
+    chunks
+        .into_iter()
+        .next()
+        .ok_or_else(|| Failure::bad_value(format!("no chunk of {} holds {key}", sharded.ns)))
 }
 
 fn bounds(options: &Document) -> Result<(Document, Document), Failure> {
@@ -105,18 +133,31 @@ fn bounds(options: &Document) -> Result<(Document, Document), Failure> {
 
 /// The fields in the order of the shard key.
 fn ordered(sharded: &Sharded, key: &Document) -> Result<Document, Failure> {
-    let missing = |name: &String| Failure::bad_value(format!("{key} lacks {name:?} of the shard key"));
-    let field = |name: &String| key.get(name).map(|value| (name.clone(), value.clone())).ok_or_else(|| missing(name));
+    let missing =
+        |name: &String| Failure::bad_value(format!("{key} lacks {name:?} of the shard key"));
+    let field = |name: &String| {
+        key.get(name)
+            .map(|value| (name.clone(), value.clone()))
+            .ok_or_else(|| missing(name))
+    };
     sharded.key.keys().map(field).collect()
 }
 
 /// The shard key of a document given by its plain values: dotted names are
 /// looked up, hashed fields hashed by a server.
-async fn key_of(session: &mut Session, sharded: &Sharded, document: &Document) -> Result<Document, Failure> {
+async fn key_of(
+    session: &mut Session,
+    sharded: &Sharded,
+    document: &Document,
+) -> Result<Document, Failure> {
     let mut key = Document::new();
     for (name, kind) in &sharded.key {
         let value = lookup(document, name).cloned().unwrap_or(Bson::Null);
-        let value = if kind.as_str() == Some("hashed") { hashed(session, value).await? } else { value };
+        let value = if kind.as_str() == Some("hashed") {
+            hashed(session, value).await?
+        } else {
+            value
+        };
         key.insert(name, value);
     }
     Ok(key)
@@ -142,7 +183,12 @@ async fn hashed(session: &mut Session, value: Bson) -> Result<Bson, Failure> {
 }
 
 /// The key in the middle of a chunk's documents.
-async fn median(session: &mut Session, sharded: &Sharded, chunk: &Chunk, owner: &Place) -> Result<Document, Failure> {
+async fn median(
+    session: &mut Session,
+    sharded: &Sharded,
+    chunk: &Chunk,
+    owner: &Place,
+) -> Result<Document, Failure> {
     let fields = doc! {
         "splitVector": &sharded.ns, "keyPattern": sharded.key.clone(),
         "min": chunk.min.clone(), "max": chunk.max.clone(), "force": true,
@@ -150,5 +196,11 @@ async fn median(session: &mut Session, sharded: &Sharded, chunk: &Chunk, owner: 
     let reply = session.run(owner, "admin", fields).await?;
     let keys = reply.get_array("splitKeys").map_err(Failure::internal)?;
     let key = keys.first().and_then(Bson::as_document).cloned();
-    key.ok_or_else(|| Failure::new(96, "OperationFailed", "cannot find a median in the chunk: too few documents"))
+    key.ok_or_else(|| {
+        Failure::new(
+            96,
+            "OperationFailed",
+            "cannot find a median in the chunk: too few documents",
+        )
+    })
 }

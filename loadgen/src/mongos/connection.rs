@@ -21,11 +21,17 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let mut stream = BufReader::new(stream);
     while let Ok(Some(message)) = message::read(&mut stream).await {
         let (id, legacy, silent) = (message.id, message.legacy, message.more_to_come);
-        let Some(reply) = answer(&mut session, message).await else { return };
+        let Some(reply) = answer(&mut session, message).await else {
+            return;
+        };
         if silent {
             continue;
         }
-        let bytes = if legacy { message::encode_legacy(id, &reply) } else { message::encode(id, id, &reply, &[]) };
+        let bytes = if legacy {
+            message::encode_legacy(id, &reply)
+        } else {
+            message::encode(id, id, &reply, &[])
+        };
         if stream.get_mut().write_all(&bytes).await.is_err() {
             return;
         }
@@ -37,7 +43,11 @@ async fn answer(session: &mut Session, message: message::Message) -> Option<RawD
     let outcome = match Request::parse(message) {
         Ok(request) => match session.shared.failpoints.hit(&request.name) {
             None => dispatch::dispatch(session, &request).await,
-            Some(Fault::Refuse(code)) => Err(Failure::new(code, "FailPoint", "a failpoint of the stand-in")),
+            Some(Fault::Refuse(code)) => Err(Failure::new(
+                code,
+                "FailPoint",
+                "a failpoint of the stand-in",
+            )),
             Some(Fault::LoseAnswer) => {
                 let _ = dispatch::dispatch(session, &request).await;
                 return None;

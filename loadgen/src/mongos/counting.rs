@@ -9,7 +9,14 @@ use crate::mongos::session::Session;
 use crate::wire::link::number;
 
 /// Options both share with `aggregate`.
-const SHARED: [&str; 6] = ["collation", "hint", "maxTimeMS", "readConcern", "comment", "let"];
+const SHARED: [&str; 6] = [
+    "collation",
+    "hint",
+    "maxTimeMS",
+    "readConcern",
+    "comment",
+    "let",
+];
 
 pub(super) async fn count(session: &mut Session, request: &Request) -> Answer {
     let options = request.options()?;
@@ -23,7 +30,11 @@ pub(super) async fn count(session: &mut Session, request: &Request) -> Answer {
     }
     pipeline.push(doc! { "$group": { "_id": null, "n": { "$sum": 1 } } });
     let rows = aggregate(session, request, pipeline, &options).await?;
-    let n = rows.first().and_then(|row| row.get("n")).cloned().unwrap_or(Bson::Int32(0));
+    let n = rows
+        .first()
+        .and_then(|row| row.get("n"))
+        .cloned()
+        .unwrap_or(Bson::Int32(0));
     ok(doc! { "n": n })
 }
 
@@ -40,7 +51,10 @@ pub(super) async fn distinct(session: &mut Session, request: &Request) -> Answer
         doc! { "$group": { "_id": "$v" } },
     ];
     let rows = aggregate(session, request, pipeline, &options).await?;
-    let values: Vec<Bson> = rows.into_iter().filter_map(|mut row| row.remove("_id")).collect();
+    let values: Vec<Bson> = rows
+        .into_iter()
+        .filter_map(|mut row| row.remove("_id"))
+        .collect();
     ok(doc! { "values": values })
 }
 
@@ -61,5 +75,7 @@ async fn aggregate(
         command.remove("hint");
     }
     let place = session.home().await?;
-    session.drain(&place, &request.db, command, "clusterGetMore").await
+    session
+        .drain(&place, &request.db, command, "clusterGetMore")
+        .await
 }

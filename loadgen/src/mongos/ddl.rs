@@ -16,28 +16,49 @@ const NAMESPACE_EXISTS: i32 = 48;
 pub(super) async fn create(session: &mut Session, request: &Request) -> Answer {
     session.database_or_create(&request.db).await?;
     let options = request.options()?;
-    match session.run_on_primary(&request.db, &request.db, options.clone()).await {
+    match session
+        .run_on_primary(&request.db, &request.db, options.clone())
+        .await
+    {
         Ok(reply) => ok(stripped(reply)),
-        Err(e) if e.code() == NAMESPACE_EXISTS && is_there(session, request, options).await? => ok(doc! {}),
+        Err(e) if e.code() == NAMESPACE_EXISTS && is_there(session, request, options).await? => {
+            ok(doc! {})
+        }
         Err(e) => Err(e),
     }
 }
 
 /// Options as a server lists them; a collation must be given in full.
-async fn is_there(session: &mut Session, request: &Request, mut wanted: Document) -> Result<bool, Failure> {
-    let Some(database) = session.database(&request.db).await? else { return Ok(false) };
+async fn is_there(
+    session: &mut Session,
+    request: &Request,
+    mut wanted: Document,
+) -> Result<bool, Failure> {
+    let Some(database) = session.database(&request.db).await? else {
+        return Ok(false);
+    };
     let list = doc! { "listCollections": 1, "filter": { "name": request.collection()? } };
-    let rows = session.read_all(&database.primary, &request.db, list).await?;
-    let there = rows.first().and_then(|row| row.get_document("options").ok()).cloned().unwrap_or_default();
+    let rows = session
+        .read_all(&database.primary, &request.db, list)
+        .await?;
+    let there = rows
+        .first()
+        .and_then(|row| row.get_document("options").ok())
+        .cloned()
+        .unwrap_or_default();
     wanted.remove(&request.name);
     wanted.remove("writeConcern");
-    let holds = |a: &Document, b: &Document| a.iter().all(|(name, value)| b.get(name).is_some_and(|b| alike(value, b)));
+    let holds = |a: &Document, b: &Document| {
+        a.iter()
+            .all(|(name, value)| b.get(name).is_some_and(|b| alike(value, b)))
+    };
     Ok(holds(&wanted, &there) && holds(&there, &wanted))
 }
 
 /// Numbers by what they say: a server lists them as it stores them.
 fn alike(a: &Bson, b: &Bson) -> bool {
-    let is_number = |value: &Bson| matches!(value, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_));
+    let is_number =
+        |value: &Bson| matches!(value, Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_));
     a == b || (is_number(a) && is_number(b) && number(a) == number(b))
 }
 
@@ -52,13 +73,21 @@ pub(super) async fn drop(session: &mut Session, request: &Request) -> Answer {
     }
     let mut fields = doc! { "_shardsvrDropCollection": coll };
     fields.extend(uuid.map(|uuid| ("collectionUUID".to_owned(), uuid)));
-    session.run_on_primary(&request.db, &request.db, fields).await?;
+    session
+        .run_on_primary(&request.db, &request.db, fields)
+        .await?;
     ok(doc! { "ns": format!("{}.{coll}", request.db) })
 }
 
 pub(super) async fn drop_database(session: &mut Session, request: &Request) -> Answer {
     if session.database(&request.db).await?.is_some() {
-        session.run_on_primary(&request.db, &request.db, doc! { "_shardsvrDropDatabase": 1 }).await?;
+        session
+            .run_on_primary(
+                &request.db,
+                &request.db,
+                doc! { "_shardsvrDropDatabase": 1 },
+            )
+            .await?;
     }
     ok(doc! { "dropped": &request.db })
 }
@@ -74,26 +103,50 @@ pub(super) async fn create_indexes(session: &mut Session, request: &Request) -> 
         if !reply.get("ok")?.is_some_and(|ok| ok.as_f64() == Some(1.0)) {
             return Err(Failure::Passed(reply));
         }
-        let hosts = session.shared.hosts_of(&place).unwrap_or_default().join(",");
-        raw.insert(hosts, Bson::Document(stripped(Document::try_from(reply.as_ref())?)));
+        let hosts = session
+            .shared
+            .hosts_of(&place)
+            .unwrap_or_default()
+            .join(",");
+        raw.insert(
+            hosts,
+            Bson::Document(stripped(Document::try_from(reply.as_ref())?)),
+        );
     }
     ok(doc! { "raw": raw })
 }
 
 pub(super) async fn drop_indexes(session: &mut Session, request: &Request) -> Answer {
-    coordinated(session, request, "_shardsvrDropIndexes", &["index", "collectionUUID"]).await
+    coordinated(
+        session,
+        request,
+        "_shardsvrDropIndexes",
+        &["index", "collectionUUID"],
+    )
+    .await
 }
 
 pub(super) async fn coll_mod(session: &mut Session, request: &Request) -> Answer {
     let options = request.options()?;
-    let kept: Vec<&str> = options.keys().map(String::as_str).filter(|key| *key != "writeConcern").collect();
+    let kept: Vec<&str> = options
+        .keys()
+        .map(String::as_str)
+        .filter(|key| *key != "writeConcern")
+        .collect();
     coordinated(session, request, "_shardsvrCollMod", &kept[1..]).await
 }
 
-async fn coordinated(session: &mut Session, request: &Request, name: &str, keys: &[&str]) -> Answer {
+async fn coordinated(
+    session: &mut Session,
+    request: &Request,
+    name: &str,
+    keys: &[&str],
+) -> Answer {
     let mut fields = doc! { name: request.collection()? };
     crate::mongos::request::copy(&request.options()?, keys, &mut fields);
-    let reply = session.run_on_primary(&request.db, &request.db, fields).await?;
+    let reply = session
+        .run_on_primary(&request.db, &request.db, fields)
+        .await?;
     ok(stripped(reply))
 }
 
@@ -112,5 +165,11 @@ pub(super) async fn rename(session: &mut Session, request: &Request) -> Answer {
 pub(super) async fn on_primary(session: &mut Session, request: &Request) -> Answer {
     let database = session.database(&request.db).await?;
     let database = database.ok_or_else(|| Failure::namespace_not_found(&request.db))?;
-    session.send(&database.primary, &request.renamed(&request.name)?, &request.sequences).await
+    session
+        .send(
+            &database.primary,
+            &request.renamed(&request.name)?,
+            &request.sequences,
+        )
+        .await
 }

@@ -14,9 +14,16 @@ use crate::wire::link::number;
 /// `msg: "isdbgrid"` tells a router, `standIn` tells us from a real one. A monitor that
 /// waits for news (`maxAwaitTimeMS`) gets the same again when its time is over.
 pub(super) async fn hello(session: &mut Session, request: &Request) -> Answer {
-    let wait_ms = request.document()?.get("maxAwaitTimeMS").map_or(0.0, number);
+    let wait_ms = request
+        .document()?
+        .get("maxAwaitTimeMS")
+        .map_or(0.0, number);
     tokio::time::sleep(Duration::from_millis(wait_ms as u64)).await;
-    let writable = if request.name == "hello" { "isWritablePrimary" } else { "ismaster" };
+    let writable = if request.name == "hello" {
+        "isWritablePrimary"
+    } else {
+        "ismaster"
+    };
     let mut reply = doc! {
         writable: true, "helloOk": true, "msg": "isdbgrid", "standIn": true,
         "topologyVersion": { "processId": session.shared.process, "counter": 0_i64 },
@@ -31,7 +38,9 @@ pub(super) async fn hello(session: &mut Session, request: &Request) -> Answer {
 }
 
 pub(super) async fn build_info(session: &mut Session) -> Answer {
-    let reply = session.run(&Place::Config, "admin", doc! { "buildInfo": 1 }).await?;
+    let reply = session
+        .run(&Place::Config, "admin", doc! { "buildInfo": 1 })
+        .await?;
     ok(stripped(reply))
 }
 
@@ -41,7 +50,9 @@ pub(super) async fn get_parameter(session: &mut Session, request: &Request) -> A
     if request.body.get("featureCompatibilityVersion")?.is_some() {
         return Err(Failure::new(72, "InvalidOptions", "no option found to get"));
     }
-    session.send(&Place::Config, &request.renamed(&request.name)?, &[]).await
+    session
+        .send(&Place::Config, &request.renamed(&request.name)?, &[])
+        .await
 }
 
 pub(super) fn server_status(session: &Session) -> Answer {
@@ -68,13 +79,20 @@ pub(super) async fn current_op(session: &mut Session, request: &Request) -> Answ
             stage.insert(new, old == "$all");
         }
     }
-    stage.entry("allUsers".to_owned()).or_insert(Bson::Boolean(true));
-    let filter: Document =
-        options.into_iter().skip(1).filter(|(key, _)| !matches!(key.as_str(), "comment" | "maxTimeMS")).collect();
+    stage
+        .entry("allUsers".to_owned())
+        .or_insert(Bson::Boolean(true));
+    let filter: Document = options
+        .into_iter()
+        .skip(1)
+        .filter(|(key, _)| !matches!(key.as_str(), "comment" | "maxTimeMS"))
+        .collect();
     let pipeline = vec![doc! { "$currentOp": stage }, doc! { "$match": filter }];
     let command = doc! { "clusterAggregate": 1, "pipeline": pipeline, "cursor": {} };
     let place = session.home().await?;
-    let inprog = session.drain(&place, "admin", command, "clusterGetMore").await?;
+    let inprog = session
+        .drain(&place, "admin", command, "clusterGetMore")
+        .await?;
     ok(doc! { "inprog": inprog })
 }
 
@@ -83,8 +101,15 @@ pub(super) async fn kill_op(session: &mut Session, request: &Request) -> Answer 
     let options = request.options()?;
     let op = options.get_str("op").ok().and_then(|op| op.split_once(':'));
     let parsed = op.and_then(|(shard, number)| Some((shard, number.parse::<i32>().ok()?)));
-    let (shard, number) = parsed.ok_or_else(|| Failure::bad_value("op must be \"<shard>:<number>\""))?;
-    session.run(&Place::Shard(shard.to_owned()), "admin", doc! { "killOp": 1, "op": number }).await?;
+    let (shard, number) =
+        parsed.ok_or_else(|| Failure::bad_value("op must be \"<shard>:<number>\""))?;
+    session
+        .run(
+            &Place::Shard(shard.to_owned()),
+            "admin",
+            doc! { "killOp": 1, "op": number },
+        )
+        .await?;
     ok(doc! { "shard": shard, "shardid": number })
 }
 
@@ -105,17 +130,28 @@ pub(super) async fn stats(session: &mut Session, request: &Request) -> Answer {
     ];
     let mut command = Document::new();
     let options = request.options()?;
-    command.insert(request.name.clone(), options.values().next().cloned().unwrap_or(Bson::Int32(1)));
+    command.insert(
+        request.name.clone(),
+        options.values().next().cloned().unwrap_or(Bson::Int32(1)),
+    );
     copy(&options, &["scale"], &mut command);
     let places = match request.target() {
         Some(coll) => session.owners(&request.db, coll).await?,
-        None => session.shard_ids().await?.into_iter().map(Place::Shard).collect(),
+        None => session
+            .shard_ids()
+            .await?
+            .into_iter()
+            .map(Place::Shard)
+            .collect(),
     };
     let (mut sums, mut shards) = (Document::new(), Document::new());
     for place in places {
         let reply = session.run(&place, &request.db, command.clone()).await?;
         for key in SUMMED {
-            if let Some(value) = reply.get(key).filter(|value| !matches!(value, Bson::Document(_))) {
+            if let Some(value) = reply
+                .get(key)
+                .filter(|value| !matches!(value, Bson::Document(_)))
+            {
                 let sum = sums.get_f64(key).unwrap_or(0.0) + number(value);
                 sums.insert(key, sum);
             }

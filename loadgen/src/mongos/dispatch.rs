@@ -6,7 +6,9 @@ use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::Request;
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
-use crate::mongos::{access, chunks, counting, crud, ddl, diagnostics, find_and_modify, listing, login, sharding};
+use crate::mongos::{
+    access, chunks, counting, crud, ddl, diagnostics, find_and_modify, listing, login, sharding,
+};
 
 pub(super) async fn dispatch(session: &mut Session, request: &Request) -> Answer {
     access::check(session, request)?;
@@ -18,10 +20,9 @@ pub(super) async fn dispatch(session: &mut Session, request: &Request) -> Answer
         "count" => counting::count(session, request).await,
         "distinct" => counting::distinct(session, request).await,
         "findAndModify" | "findandmodify" => find_and_modify::run(session, request).await,
-        "listDatabases" | "listCollections" | "listIndexes" | "create" | "drop" | "dropDatabase" | "createIndexes"
-        | "dropIndexes" | "deleteIndexes" | "collMod" | "renameCollection" | "convertToCapped" | "validate" => {
-            schema(session, request).await
-        }
+        "listDatabases" | "listCollections" | "listIndexes" | "create" | "drop"
+        | "dropDatabase" | "createIndexes" | "dropIndexes" | "deleteIndexes" | "collMod"
+        | "renameCollection" | "convertToCapped" | "validate" => schema(session, request).await,
         _ if request.db == "admin" => admin(session, request).await,
         _ => about(session, request).await,
     }
@@ -74,7 +75,9 @@ async fn admin(session: &mut Session, request: &Request) -> Answer {
         "getParameter" => diagnostics::get_parameter(session, request).await,
         "getCmdLineOpts" => diagnostics::command_line(),
         "getShardMap" | "getDefaultRWConcern" | "setDefaultRWConcern" | "hostInfo" => {
-            session.send(&Place::Config, &request.renamed(&request.name)?, &[]).await
+            session
+                .send(&Place::Config, &request.renamed(&request.name)?, &[])
+                .await
         }
         _ => about(session, request).await,
     }
@@ -91,11 +94,15 @@ async fn about(session: &mut Session, request: &Request) -> Answer {
         "serverStatus" => diagnostics::server_status(session),
         "isdbgrid" => diagnostics::is_db_grid(session),
         "connectionStatus" => login::status(session, request),
-        "dbStats" | "dbstats" | "collStats" | "collstats" => diagnostics::stats(session, request).await,
+        "dbStats" | "dbstats" | "collStats" | "collstats" => {
+            diagnostics::stats(session, request).await
+        }
         name => Err(Failure::new(59, "CommandNotFound", unknown(name))),
     }
 }
 
 fn unknown(name: &str) -> String {
-    format!("no such command: '{name}' (this is loadgen's stand-in for mongos, which knows only part of its commands)")
+    format!(
+        "no such command: '{name}' (this is loadgen's stand-in for mongos, which knows only part of its commands)"
+    )
 }

@@ -48,7 +48,9 @@ impl Failpoints {
     /// What is to go wrong with this command, which then counts as once.
     pub(super) fn hit(&self, command: &str) -> Option<Fault> {
         let mut set = self.0.lock().expect(LOCK);
-        let point = set.as_mut().filter(|point| point.commands.iter().any(|name| name == command))?;
+        let point = set
+            .as_mut()
+            .filter(|point| point.commands.iter().any(|name| name == command))?;
         let fault = point.fault;
         point.times -= 1;
         if point.times == 0 {
@@ -59,8 +61,12 @@ impl Failpoints {
 }
 
 fn point(mode: &Document, options: &Document) -> Result<Point, Failure> {
-    let data = options.get_document("data").map_err(|_| Failure::bad_value("\"data\" is missing"))?;
-    let commands = data.get_array("failCommands").map_err(|_| Failure::bad_value("\"failCommands\" is missing"))?;
+    let data = options
+        .get_document("data")
+        .map_err(|_| Failure::bad_value("\"data\" is missing"))?;
+    let commands = data
+        .get_array("failCommands")
+        .map_err(|_| Failure::bad_value("\"failCommands\" is missing"))?;
     let fault = match (is_set(data, "loseAnswer"), is_set(data, "hang")) {
         (true, _) => Fault::LoseAnswer,
         (_, true) => Fault::Hang,
@@ -70,6 +76,14 @@ fn point(mode: &Document, options: &Document) -> Result<Point, Failure> {
     if times == 0 {
         return Err(Failure::bad_value("\"mode\" must be {times: n}"));
     }
-    let commands = commands.iter().filter_map(Bson::as_str).map(str::to_owned).collect();
-    Ok(Point { times, commands, fault })
+    let commands = commands
+        .iter()
+        .filter_map(Bson::as_str)
+        .map(str::to_owned)
+        .collect();
+    Ok(Point {
+        times,
+        commands,
+        fault,
+    })
 }

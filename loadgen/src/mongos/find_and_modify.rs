@@ -17,7 +17,9 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Answer {
     let coll = request.collection()?;
     let Some(sharded) = session.sharded(&request.db, coll).await? else {
         let database = session.database_or_create(&request.db).await?;
-        return session.send(&database.primary, &request.renamed("findAndModify")?, &[]).await;
+        return session
+            .send(&database.primary, &request.renamed("findAndModify")?, &[])
+            .await;
     };
     let options = request.options()?;
     for _ in 0..TRIES_MAX {
@@ -28,14 +30,26 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Answer {
                 }
             }
             None if is_set(&options, "upsert") => return upsert(session, request, &options).await,
-            None => return ok(doc! { "lastErrorObject": { "n": 0, "updatedExisting": false }, "value": null }),
+            None => {
+                return ok(
+                    doc! { "lastErrorObject": { "n": 0, "updatedExisting": false }, "value": null },
+                );
+            }
         }
     }
-    Err(Failure::new(112, "WriteConflict", "findAndModify: the document kept changing"))
+    Err(Failure::new(
+        112,
+        "WriteConflict",
+        "findAndModify: the document kept changing",
+    ))
 }
 
 /// `_id` of the document it is about.
-async fn find(session: &mut Session, request: &Request, options: &Document) -> Result<Option<Bson>, Failure> {
+async fn find(
+    session: &mut Session,
+    request: &Request,
+    options: &Document,
+) -> Result<Option<Bson>, Failure> {
     let query = options.get_document("query").cloned().unwrap_or_default();
     let mut find = doc! {
         "clusterFind": request.collection()?, "filter": query, "projection": { "_id": 1 },
@@ -43,8 +57,13 @@ async fn find(session: &mut Session, request: &Request, options: &Document) -> R
     };
     copy(options, &["sort", "collation", "hint", "let"], &mut find);
     let place = session.home().await?;
-    let rows = session.drain(&place, &request.db, find, "clusterGetMore").await?;
-    Ok(rows.into_iter().next().and_then(|mut row| row.remove("_id")))
+    let rows = session
+        .drain(&place, &request.db, find, "clusterGetMore")
+        .await?;
+    Ok(rows
+        .into_iter()
+        .next()
+        .and_then(|mut row| row.remove("_id")))
 }
 
 /// None if no shard has a document that still matches.
@@ -58,13 +77,21 @@ async fn modify(
     let query = options.get_document("query").cloned().unwrap_or_default();
     for place in session.owners(db, coll).await? {
         let mut fields = options.clone();
-        fields.insert("query", doc! { "$and": [query.clone(), { "_id": id.clone() }] });
+        fields.insert(
+            "query",
+            doc! { "$and": [query.clone(), { "_id": id.clone() }] },
+        );
         fields.insert("upsert", false);
         if is_set(options, "remove") {
             fields.remove("upsert");
         }
-        fields.insert("shardVersion", shard_version(session, sharded, &place).await?);
-        let reply = session.send(&place, &command(db, first_key(fields, coll))?, &[]).await?;
+        fields.insert(
+            "shardVersion",
+            shard_version(session, sharded, &place).await?,
+        );
+        let reply = session
+            .send(&place, &command(db, first_key(fields, coll))?, &[])
+            .await?;
         if !reply.get("ok")?.is_some_and(|ok| ok.as_f64() == Some(1.0)) {
             let failure = Failure::Passed(reply);
             if is_stale(failure.code()) {
@@ -73,7 +100,9 @@ async fn modify(
             return Err(failure);
         }
         let outcome = Document::try_from(reply.as_ref())?;
-        let last = outcome.get_document("lastErrorObject").map_err(Failure::internal)?;
+        let last = outcome
+            .get_document("lastErrorObject")
+            .map_err(Failure::internal)?;
         if is_set(last, "n") {
             return Ok(Some(reply));
         }
@@ -89,12 +118,25 @@ fn first_key(fields: Document, coll: &str) -> Document {
 }
 
 /// The newest chunk version a shard has of a collection.
-async fn shard_version(session: &mut Session, sharded: &Sharded, place: &Place) -> Result<Document, Failure> {
-    let Place::Shard(id) = place else { return Err(Failure::internal("chunks on the config server")) };
+async fn shard_version(
+    session: &mut Session,
+    sharded: &Sharded,
+    place: &Place,
+) -> Result<Document, Failure> {
+    let Place::Shard(id) = place else {
+        return Err(Failure::internal("chunks on the config server"));
+    };
     let filter = doc! { "uuid": sharded.uuid.clone(), "shard": id };
-    let rows = session.config_find("chunks", filter, doc! { "lastmod": -1 }).await?;
+    let rows = session
+        .config_find("chunks", filter, doc! { "lastmod": -1 })
+        .await?;
     let newest = rows.first().map(|row| row.get_timestamp("lastmod"));
-    let newest = newest.unwrap_or(Ok(Timestamp { time: 0, increment: 0 })).map_err(Failure::internal)?;
+    let newest = newest
+        .unwrap_or(Ok(Timestamp {
+            time: 0,
+            increment: 0,
+        }))
+        .map_err(Failure::internal)?;
     Ok(doc! { "t": sharded.timestamp, "e": sharded.epoch, "v": newest })
 }
 
@@ -111,7 +153,10 @@ async fn upsert(session: &mut Session, request: &Request, options: &Document) ->
     let mut write = doc! { "clusterUpdate": coll, "updates": [update] };
     copy(options, &["writeConcern", "let"], &mut write);
     let reply = session.run(&place, &request.db, write).await?;
-    let upserted = reply.get_array("upserted").ok().and_then(|list| list.first()?.as_document()?.get("_id").cloned());
+    let upserted = reply
+        .get_array("upserted")
+        .ok()
+        .and_then(|list| list.first()?.as_document()?.get("_id").cloned());
     // Without one, another client was first and its document was updated.
     let id = upserted.clone().unwrap_or(Bson::Null);
     let mut find = doc! { "clusterFind": coll, "filter": { "_id": id.clone() }, "limit": 1, "singleBatch": true };
@@ -119,7 +164,11 @@ async fn upsert(session: &mut Session, request: &Request, options: &Document) ->
         find.insert("projection", fields.clone());
     }
     let value = match is_set(options, "new") {
-        true => session.drain(&place, &request.db, find, "clusterGetMore").await?.into_iter().next(),
+        true => session
+            .drain(&place, &request.db, find, "clusterGetMore")
+            .await?
+            .into_iter()
+            .next(),
         false => None,
     };
     let mut last = doc! { "n": 1, "updatedExisting": upserted.is_none() };

@@ -24,8 +24,14 @@ impl Login {
 
     /// What the user may do.
     pub(super) fn privileges(&self) -> Vec<&Document> {
-        let all = self.info.as_ref().and_then(|info| info.get_array("authenticatedUserPrivileges").ok());
-        all.into_iter().flatten().filter_map(bson::Bson::as_document).collect()
+        let all = self
+            .info
+            .as_ref()
+            .and_then(|info| info.get_array("authenticatedUserPrivileges").ok());
+        all.into_iter()
+            .flatten()
+            .filter_map(bson::Bson::as_document)
+            .collect()
     }
 }
 
@@ -33,17 +39,31 @@ impl Login {
 pub(super) async fn converse(session: &mut Session, request: &Request) -> Answer {
     if request.name == "saslStart" {
         let link = session.shared.config_link().await?;
-        session.login = Login { with: Some(link), info: None };
+        session.login = Login {
+            with: Some(link),
+            info: None,
+        };
     }
     let Some(link) = session.login.with.as_mut() else {
         return Err(Failure::new(17, "ProtocolError", "no login is under way"));
     };
-    let reply = link.call(&request.renamed(&request.name)?, &[]).await.map_err(Failure::internal)?;
+    let reply = link
+        .call(&request.renamed(&request.name)?, &[])
+        .await
+        .map_err(Failure::internal)?;
     if is_done(&reply) {
         let asked = doc! { "connectionStatus": 1, "showPrivileges": true };
-        let mut status = link.command_as_is("admin", asked).await.map_err(Failure::internal)?;
-        let info = status.get_document_mut("authInfo").map_err(Failure::internal)?;
-        session.login = Login { with: None, info: Some(std::mem::take(info)) };
+        let mut status = link
+            .command_as_is("admin", asked)
+            .await
+            .map_err(Failure::internal)?;
+        let info = status
+            .get_document_mut("authInfo")
+            .map_err(Failure::internal)?;
+        session.login = Login {
+            with: None,
+            info: Some(std::mem::take(info)),
+        };
     }
     Ok(reply)
 }
@@ -59,11 +79,20 @@ pub(super) fn log_out(session: &mut Session) -> Answer {
 }
 
 /// How a user may log in, as `hello` is asked.
-pub(super) async fn mechanisms(session: &mut Session, request: &Request) -> Result<Option<bson::Bson>, Failure> {
-    let Ok(user) = request.body.get_str("saslSupportedMechs") else { return Ok(None) };
+pub(super) async fn mechanisms(
+    session: &mut Session,
+    request: &Request,
+) -> Result<Option<bson::Bson>, Failure> {
+    let Ok(user) = request.body.get_str("saslSupportedMechs") else {
+        return Ok(None);
+    };
     let mut link = session.shared.config_link().await?;
-    let hello = link.command_as_is("admin", doc! { "hello": 1, "saslSupportedMechs": user }).await;
-    Ok(hello.map_err(Failure::internal)?.remove("saslSupportedMechs"))
+    let hello = link
+        .command_as_is("admin", doc! { "hello": 1, "saslSupportedMechs": user })
+        .await;
+    Ok(hello
+        .map_err(Failure::internal)?
+        .remove("saslSupportedMechs"))
 }
 
 /// `connectionStatus`, with `showPrivileges` if asked for.

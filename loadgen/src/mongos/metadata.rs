@@ -35,13 +35,27 @@ pub(super) struct Chunk {
 impl Session {
     pub(super) async fn database(&mut self, name: &str) -> Result<Option<Database>, Failure> {
         if matches!(name, "admin" | "config") {
-            return Ok(Some(Database { primary: Place::Config, version: Document::new() }));
+            return Ok(Some(Database {
+                primary: Place::Config,
+                version: Document::new(),
+            }));
         }
-        let rows = self.config_find("databases", doc! { "_id": name }, doc! {}).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let rows = self
+            .config_find("databases", doc! { "_id": name }, doc! {})
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
         Ok(Some(Database {
-            primary: Place::Shard(row.get_str("primary").map_err(Failure::internal)?.to_owned()),
-            version: row.get_document("version").map_err(Failure::internal)?.clone(),
+            primary: Place::Shard(
+                row.get_str("primary")
+                    .map_err(Failure::internal)?
+                    .to_owned(),
+            ),
+            version: row
+                .get_document("version")
+                .map_err(Failure::internal)?
+                .clone(),
         }))
     }
 
@@ -49,13 +63,23 @@ impl Session {
         if let Some(database) = self.database(name).await? {
             return Ok(database);
         }
-        self.run_on_config(doc! { "_configsvrCreateDatabase": name }).await?;
-        self.database(name).await?.ok_or_else(|| Failure::internal(format!("database {name} was dropped at once")))
+        self.run_on_config(doc! { "_configsvrCreateDatabase": name })
+            .await?;
+        self.database(name)
+            .await?
+            .ok_or_else(|| Failure::internal(format!("database {name} was dropped at once")))
     }
 
     /// A sharded collection by its name; a time series by its view's name too.
-    pub(super) async fn sharded(&mut self, db: &str, coll: &str) -> Result<Option<Sharded>, Failure> {
-        let names = [format!("{db}.{coll}"), format!("{db}.system.buckets.{coll}")];
+    pub(super) async fn sharded(
+        &mut self,
+        db: &str,
+        coll: &str,
+    ) -> Result<Option<Sharded>, Failure> {
+        let names = [
+            format!("{db}.{coll}"),
+            format!("{db}.system.buckets.{coll}"),
+        ];
         let filter = doc! { "_id": { "$in": names.to_vec() }, "dropped": { "$ne": true } };
         let rows = self.config_find("collections", filter, doc! {}).await?;
         rows.first().map(Sharded::from_row).transpose()
@@ -65,13 +89,21 @@ impl Session {
     /// NamespaceNotSharded.
     pub(super) async fn must_be_sharded(&mut self, ns: &str) -> Result<Sharded, Failure> {
         let (db, coll) = split_ns(ns)?;
-        self.sharded(db, coll).await?.ok_or_else(|| Failure::namespace_not_sharded(ns))
+        self.sharded(db, coll)
+            .await?
+            .ok_or_else(|| Failure::namespace_not_sharded(ns))
     }
 
     /// Chunks that match `filter`, by lower bound.
-    pub(super) async fn chunks(&mut self, sharded: &Sharded, mut filter: Document) -> Result<Vec<Chunk>, Failure> {
+    pub(super) async fn chunks(
+        &mut self,
+        sharded: &Sharded,
+        mut filter: Document,
+    ) -> Result<Vec<Chunk>, Failure> {
         filter.insert("uuid", sharded.uuid.clone());
-        let rows = self.config_find("chunks", filter, doc! { "min": 1 }).await?;
+        let rows = self
+            .config_find("chunks", filter, doc! { "min": 1 })
+            .await?;
         rows.iter().map(Chunk::from_row).collect()
     }
 
@@ -79,7 +111,12 @@ impl Session {
     /// collection is not sharded.
     pub(super) async fn owners(&mut self, db: &str, coll: &str) -> Result<Vec<Place>, Failure> {
         let Some(sharded) = self.sharded(db, coll).await? else {
-            return Ok(self.database(db).await?.map(|database| database.primary).into_iter().collect());
+            return Ok(self
+                .database(db)
+                .await?
+                .map(|database| database.primary)
+                .into_iter()
+                .collect());
         };
         let pipeline = vec![
             doc! { "$match": { "uuid": sharded.uuid } },
@@ -89,12 +126,20 @@ impl Session {
         let concern = doc! { "level": "majority" };
         let command = doc! { "aggregate": "chunks", "pipeline": pipeline, "cursor": {}, "readConcern": concern };
         let rows = self.read_all(&Place::Config, "config", command).await?;
-        Ok(rows.iter().filter_map(|row| Some(Place::Shard(row.get_str("_id").ok()?.to_owned()))).collect())
+        Ok(rows
+            .iter()
+            .filter_map(|row| Some(Place::Shard(row.get_str("_id").ok()?.to_owned())))
+            .collect())
     }
 
     /// Runs an internal DDL command on the database's primary shard, with the
     /// database version it wants; anew if that was outdated.
-    pub(super) async fn run_on_primary(&mut self, db: &str, on: &str, fields: Document) -> Result<Document, Failure> {
+    pub(super) async fn run_on_primary(
+        &mut self,
+        db: &str,
+        on: &str,
+        fields: Document,
+    ) -> Result<Document, Failure> {
         let mut tries = 0;
         loop {
             let database = self.database(db).await?;
@@ -119,7 +164,11 @@ pub(super) fn is_stale(code: i32) -> bool {
 pub(super) fn split_ns(ns: &str) -> Result<(&str, &str), Failure> {
     match ns.split_once('.') {
         Some((db, coll)) if !db.is_empty() && !coll.is_empty() => Ok((db, coll)),
-        _ => Err(Failure::new(73, "InvalidNamespace", format!("{ns:?} is not a full collection name"))),
+        _ => Err(Failure::new(
+            73,
+            "InvalidNamespace",
+            format!("{ns:?} is not a full collection name"),
+        )),
     }
 }
 
@@ -127,9 +176,14 @@ impl Sharded {
     fn from_row(row: &Document) -> Result<Self, Failure> {
         Ok(Sharded {
             ns: row.get_str("_id").map_err(Failure::internal)?.to_owned(),
-            uuid: row.get("uuid").cloned().ok_or_else(|| Failure::internal("config.collections without uuid"))?,
+            uuid: row
+                .get("uuid")
+                .cloned()
+                .ok_or_else(|| Failure::internal("config.collections without uuid"))?,
             key: row.get_document("key").map_err(Failure::internal)?.clone(),
-            epoch: row.get_object_id("lastmodEpoch").map_err(Failure::internal)?,
+            epoch: row
+                .get_object_id("lastmodEpoch")
+                .map_err(Failure::internal)?,
             timestamp: row.get_timestamp("timestamp").map_err(Failure::internal)?,
         })
     }

@@ -61,10 +61,19 @@ impl Router {
     /// Starts a router for the cluster of these config servers
     /// (`set/host:port,…`): `program` if given, else the stand-in. `login`: the servers
     /// ask for one, so this does too.
-    pub async fn start(program: Option<PathBuf>, config_hosts: &str, port: Option<u16>, login: bool) -> Result<Router> {
+    pub async fn start(
+        program: Option<PathBuf>,
+        config_hosts: &str,
+        port: Option<u16>,
+        login: bool,
+    ) -> Result<Router> {
         match program {
-            Some(program) => Ok(Router::Real(RealMongos::start(program, config_hosts, port, login).await?)),
-            None => Ok(Router::StandIn(StandIn::start(config_hosts, port, login).await?)),
+            Some(program) => Ok(Router::Real(
+                RealMongos::start(program, config_hosts, port, login).await?,
+            )),
+            None => Ok(Router::StandIn(
+                StandIn::start(config_hosts, port, login).await?,
+            )),
         }
     }
 
@@ -85,7 +94,11 @@ impl Router {
     /// `retryWrites=false`: the stand-in has none. As loadgen's own user, where it asks
     /// for a login.
     pub fn uri(&self) -> String {
-        self.uri_of(if self.asks_for_login() { users::in_uri(OPERATOR) } else { String::new() })
+        self.uri_of(if self.asks_for_login() {
+            users::in_uri(OPERATOR)
+        } else {
+            String::new()
+        })
     }
 
     pub fn uri_as(&self, user: &str) -> String {

@@ -35,15 +35,32 @@ impl RealMongos {
         let log = dir.path().join("mongos.log");
         let port = port.map_or_else(port::free, Ok)?;
         let mut command = Command::new(program);
-        command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--configdb", config_hosts]);
+        command.args([
+            "--bind_ip",
+            "127.0.0.1",
+            "--nounixsocket",
+            "--configdb",
+            config_hosts,
+        ]);
         if login {
             keyfile::write(dir.path())?;
             command.arg("--keyFile").arg(keyfile::path(dir.path()));
         }
-        command.args(["--port", &port.to_string()]).arg("--logpath").arg(&log);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["--port", &port.to_string()])
+            .arg("--logpath")
+            .arg(&log);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let process = Process::start(command, "mongos", &log)?;
-        let mut router = RealMongos { process, port, login, _dir: dir };
+        let mut router = RealMongos {
+            process,
+            port,
+            login,
+            _dir: dir,
+        };
         router.wait().await?;
         Ok(router)
     }
@@ -61,12 +78,17 @@ impl RealMongos {
         loop {
             self.process.ensure_running()?;
             if let Ok(mut link) = Link::connect(&self.host()).await
-                && link.command("admin", doc! { "listShards": 1 }).await.is_ok()
+                && link
+                    .command("admin", doc! { "listShards": 1 })
+                    .await
+                    .is_ok()
             {
                 return Ok(());
             }
             if deadline <= Instant::now() {
-                return Err(Error::new(format!("mongos did not answer in {START_TIMEOUT:?}")));
+                return Err(Error::new(format!(
+                    "mongos did not answer in {START_TIMEOUT:?}"
+                )));
             }
             tokio::time::sleep(POLL).await;
         }

@@ -18,7 +18,11 @@ pub(super) type Answer = Result<RawDocumentBuf, Failure>;
 
 impl Failure {
     pub(super) fn new(code: i32, name: &'static str, message: impl Into<String>) -> Self {
-        Failure::Own { code, name, message: message.into() }
+        Failure::Own {
+            code,
+            name,
+            message: message.into(),
+        }
     }
 
     pub(super) fn without_code(message: impl Into<String>) -> Self {
@@ -32,7 +36,9 @@ impl Failure {
             "codeName": "CollectionUUIDMismatch", "db": db, "collectionUUID": uuid, "expectedCollection": coll,
             "actualCollection": null,
         };
-        Failure::Passed(RawDocumentBuf::try_from(&reply).expect("numbers and strings make a document"))
+        Failure::Passed(
+            RawDocumentBuf::try_from(&reply).expect("numbers and strings make a document"),
+        )
     }
 
     pub(super) fn bad_value(message: impl Into<String>) -> Self {
@@ -49,7 +55,11 @@ impl Failure {
 
     /// A reply we cannot make sense of, or that cannot be built.
     pub(super) fn internal(message: impl ToString) -> Self {
-        Failure::new(1, "InternalError", format!("mongos stand-in: {}", message.to_string()))
+        Failure::new(
+            1,
+            "InternalError",
+            format!("mongos stand-in: {}", message.to_string()),
+        )
     }
 
     pub(super) fn code(&self) -> i32 {
@@ -62,7 +72,11 @@ impl Failure {
     pub(super) fn into_reply(self) -> RawDocumentBuf {
         match self {
             Failure::Passed(reply) => reply,
-            Failure::Own { code, name, message } => {
+            Failure::Own {
+                code,
+                name,
+                message,
+            } => {
                 let mut reply = doc! { "ok": 0.0, "errmsg": message };
                 if code != 0 {
                     reply.extend(doc! { "code": code, "codeName": name });
@@ -87,6 +101,8 @@ pub(super) fn ok(mut fields: Document) -> Answer {
 
 /// A reply without what only its server meant (`$clusterTime` and the like).
 pub(super) fn stripped(reply: Document) -> Document {
-    let foreign = |key: &str| key.starts_with('$') || matches!(key, "operationTime" | "lastCommittedOpTime" | "ok");
+    let foreign = |key: &str| {
+        key.starts_with('$') || matches!(key, "operationTime" | "lastCommittedOpTime" | "ok")
+    };
     reply.into_iter().filter(|(key, _)| !foreign(key)).collect()
 }

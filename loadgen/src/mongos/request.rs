@@ -8,7 +8,14 @@ use crate::wire::message::Message;
 
 /// Never passed on. A routing command on a shard with a session or a
 /// transaction number brings the server down; versioned API would refuse it.
-const DROPPED: [&str; 6] = ["lsid", "txnNumber", "stmtId", "apiVersion", "apiStrict", "apiDeprecationErrors"];
+const DROPPED: [&str; 6] = [
+    "lsid",
+    "txnNumber",
+    "stmtId",
+    "apiVersion",
+    "apiStrict",
+    "apiDeprecationErrors",
+];
 
 #[derive(Debug)]
 pub(super) struct Request {
@@ -28,12 +35,24 @@ impl Request {
             Some(element) => element?.key().as_str().to_owned(),
             None => return Err(Failure::bad_value("an empty command")),
         };
-        let db = body.get_str("$db").map_err(|_| Failure::bad_value(format!("{name} without $db")))?.to_owned();
+        let db = body
+            .get_str("$db")
+            .map_err(|_| Failure::bad_value(format!("{name} without $db")))?
+            .to_owned();
         if body.get("autocommit")?.is_some() {
             let message = "the mongos stand-in runs no transactions; send them straight to a shard";
-            return Err(Failure::new(263, "OperationNotSupportedInTransaction", message));
+            return Err(Failure::new(
+                263,
+                "OperationNotSupportedInTransaction",
+                message,
+            ));
         }
-        Ok(Request { name, db, body, sequences: message.sequences })
+        Ok(Request {
+            name,
+            db,
+            body,
+            sequences: message.sequences,
+        })
     }
 
     /// The value of the first key where it is a string: a collection, mostly.
@@ -46,7 +65,8 @@ impl Request {
 
     /// The collection a command names.
     pub(super) fn collection(&self) -> Result<&str, Failure> {
-        self.target().ok_or_else(|| Failure::bad_value(format!("{} needs a collection name", self.name)))
+        self.target()
+            .ok_or_else(|| Failure::bad_value(format!("{} needs a collection name", self.name)))
     }
 
     pub(super) fn document(&self) -> Result<Document, Failure> {
@@ -112,17 +132,23 @@ pub(super) fn copy(from: &Document, keys: &[&str], to: &mut Document) {
 
 /// A document-valued field.
 pub(super) fn field<'a>(options: &'a Document, key: &str) -> Result<&'a Document, Failure> {
-    options.get_document(key).map_err(|_| Failure::bad_value(format!("{key:?} is missing or no document")))
+    options
+        .get_document(key)
+        .map_err(|_| Failure::bad_value(format!("{key:?} is missing or no document")))
 }
 
 /// A string-valued field.
 pub(super) fn text<'a>(options: &'a Document, key: &str) -> Result<&'a str, Failure> {
-    options.get_str(key).map_err(|_| Failure::bad_value(format!("{key:?} is missing or no string")))
+    options
+        .get_str(key)
+        .map_err(|_| Failure::bad_value(format!("{key:?} is missing or no string")))
 }
 
 /// True for `true` and for numbers other than 0.
 pub(super) fn is_set(options: &Document, key: &str) -> bool {
-    options.get(key).is_some_and(|value: &Bson| crate::wire::link::number(value) != 0.0)
+    options
+        .get(key)
+        .is_some_and(|value: &Bson| crate::wire::link::number(value) != 0.0)
 }
 
 #[cfg(test)]
@@ -137,13 +163,22 @@ mod tests {
             "update": "c", "lsid": { "id": 1 }, "txnNumber": 5_i64, "ordered": true, "$db": "d",
         };
         let out = renamed(&body, "clusterUpdate").unwrap();
-        assert_eq!(out, rawdoc! { "clusterUpdate": "c", "ordered": true, "$db": "d" });
+        assert_eq!(
+            out,
+            rawdoc! { "clusterUpdate": "c", "ordered": true, "$db": "d" }
+        );
     }
 
     #[test]
     fn transactions_are_refused() {
         let body = rawdoc! { "insert": "c", "autocommit": false, "$db": "d" };
-        let message = Message { id: 1, legacy: false, more_to_come: false, body, sequences: Vec::new() };
+        let message = Message {
+            id: 1,
+            legacy: false,
+            more_to_come: false,
+            body,
+            sequences: Vec::new(),
+        };
         assert_eq!(Request::parse(message).unwrap_err().code(), 263);
     }
 }

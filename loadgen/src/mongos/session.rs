@@ -31,7 +31,12 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let number = shared.next_connection();
-        Session { shared, number, login: Login::default(), links: HashMap::new() }
+        Session {
+            shared,
+            number,
+            login: Login::default(),
+            links: HashMap::new(),
+        }
     }
 
     /// The shard that routes for this connection; connections are spread.
@@ -40,7 +45,11 @@ impl Session {
         let index = self.number as usize % ids.len().max(1);
         match ids.into_iter().nth(index) {
             Some(id) => Ok(Place::Shard(id)),
-            None => Err(Failure::new(70, "ShardNotFound", "the cluster has no shards; run addShard")),
+            None => Err(Failure::new(
+                70,
+                "ShardNotFound",
+                "the cluster has no shards; run addShard",
+            )),
         }
     }
 
@@ -55,11 +64,19 @@ impl Session {
 
     /// Reads `config.shards` again.
     pub(super) async fn reload_shards(&mut self) -> Result<(), Failure> {
-        self.shared.load_shards().await.map_err(|e| Failure::new(6, "HostUnreachable", e.message))
+        self.shared
+            .load_shards()
+            .await
+            .map_err(|e| Failure::new(6, "HostUnreachable", e.message))
     }
 
     /// Sends a command as it is and returns the reply, whatever it says.
-    pub(super) async fn send(&mut self, place: &Place, body: &RawDocument, sequences: &[u8]) -> Answer {
+    pub(super) async fn send(
+        &mut self,
+        place: &Place,
+        body: &RawDocument,
+        sequences: &[u8],
+    ) -> Answer {
         let deadline = Instant::now() + PRIMARY_TIMEOUT;
         loop {
             let link = self.link(place).await?;
@@ -86,8 +103,15 @@ impl Session {
     ///
     /// # Errors
     /// The reply as it came, if it is not `ok: 1` or complains of its writes.
-    pub(super) async fn run(&mut self, place: &Place, db: &str, fields: Document) -> Result<Document, Failure> {
-        let reply = self.send(place, &request::command(db, fields)?, &[]).await?;
+    pub(super) async fn run(
+        &mut self,
+        place: &Place,
+        db: &str,
+        fields: Document,
+    ) -> Result<Document, Failure> {
+        let reply = self
+            .send(place, &request::command(db, fields)?, &[])
+            .await?;
         let document = Document::try_from(reply.as_ref())?;
         match link::fault(&document) {
             Some(_) => Err(Failure::Passed(reply)),
@@ -96,7 +120,10 @@ impl Session {
     }
 
     /// As `run`, on the config server, where writes are made by majority.
-    pub(super) async fn run_on_config(&mut self, mut fields: Document) -> Result<Document, Failure> {
+    pub(super) async fn run_on_config(
+        &mut self,
+        mut fields: Document,
+    ) -> Result<Document, Failure> {
         fields.insert("writeConcern", majority());
         self.run(&Place::Config, "admin", fields).await
     }
@@ -133,8 +160,12 @@ impl Session {
         let mut rows = Vec::new();
         let mut reply = self.run(place, db, fields).await?;
         loop {
-            let cursor = reply.get_document_mut("cursor").map_err(Failure::internal)?;
-            let batch = cursor.remove("firstBatch").or_else(|| cursor.remove("nextBatch"));
+            let cursor = reply
+                .get_document_mut("cursor")
+                .map_err(Failure::internal)?;
+            let batch = cursor
+                .remove("firstBatch")
+                .or_else(|| cursor.remove("nextBatch"));
             if let Some(bson::Bson::Array(batch)) = batch {
                 rows.extend(batch.into_iter().filter_map(|row| match row {
                     bson::Bson::Document(row) => Some(row),
@@ -147,7 +178,9 @@ impl Session {
             }
             let ns = cursor.get_str("ns").map_err(Failure::internal)?;
             let coll = ns.split_once('.').map_or(ns, |(_, coll)| coll).to_owned();
-            reply = self.run(place, db, doc! { get_more: id, "collection": coll }).await?;
+            reply = self
+                .run(place, db, doc! { get_more: id, "collection": coll })
+                .await?;
         }
     }
 
@@ -157,11 +190,16 @@ impl Session {
                 self.reload_shards().await?;
             }
             let hosts = self.shared.hosts_of(place);
-            let hosts = hosts.ok_or_else(|| Failure::new(70, "ShardNotFound", format!("{place:?} is not known")))?;
+            let hosts = hosts.ok_or_else(|| {
+                Failure::new(70, "ShardNotFound", format!("{place:?} is not known"))
+            })?;
             let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await;
-            let mut link = link.map_err(|e| Failure::new(133, "FailedToSatisfyReadPreference", e.message))?;
+            let mut link =
+                link.map_err(|e| Failure::new(133, "FailedToSatisfyReadPreference", e.message))?;
             if self.shared.login {
-                link.log_in().await.map_err(|e| Failure::new(6, "HostUnreachable", e.message))?;
+                link.log_in()
+                    .await
+                    .map_err(|e| Failure::new(6, "HostUnreachable", e.message))?;
             }
             self.links.insert(place.clone(), link);
         }
@@ -175,5 +213,6 @@ pub(super) fn majority() -> Document {
 
 /// NotWritablePrimary or NotPrimaryNoSecondaryOk: refused before it ran.
 fn refused_as_no_primary(reply: &RawDocumentBuf) -> bool {
-    matches!(reply.get_i32("code"), Ok(10107 | 13435)) && reply.get_f64("ok").is_ok_and(|ok| ok == 0.0)
+    matches!(reply.get_i32("code"), Ok(10107 | 13435))
+        && reply.get_f64("ok").is_ok_and(|ok| ok == 0.0)
 }

@@ -10,7 +10,9 @@ use crate::mongos::shared::Place;
 
 pub(super) async fn list_shards(session: &mut Session) -> Answer {
     session.reload_shards().await?;
-    let shards = session.config_find("shards", doc! {}, doc! { "_id": 1 }).await?;
+    let shards = session
+        .config_find("shards", doc! {}, doc! { "_id": 1 })
+        .await?;
     ok(doc! { "shards": shards })
 }
 
@@ -23,7 +25,9 @@ pub(super) async fn add_shard(session: &mut Session, request: &Request) -> Answe
 }
 
 pub(super) async fn remove_shard(session: &mut Session, request: &Request) -> Answer {
-    let reply = session.run_on_config(doc! { "_configsvrRemoveShard": request.collection()? }).await?;
+    let reply = session
+        .run_on_config(doc! { "_configsvrRemoveShard": request.collection()? })
+        .await?;
     session.reload_shards().await?;
     ok(stripped(reply))
 }
@@ -41,9 +45,14 @@ pub(super) async fn enable_sharding(session: &mut Session, request: &Request) ->
 /// `movePrimary: db, to`.
 pub(super) async fn move_primary(session: &mut Session, request: &Request) -> Answer {
     let db = request.collection()?;
-    let to =
-        request.options()?.get_str("to").map(str::to_owned).map_err(|_| Failure::bad_value("\"to\" is missing"))?;
-    session.run_on_primary(db, "admin", doc! { "_shardsvrMovePrimary": db, "to": to }).await?;
+    let to = request
+        .options()?
+        .get_str("to")
+        .map(str::to_owned)
+        .map_err(|_| Failure::bad_value("\"to\" is missing"))?;
+    session
+        .run_on_primary(db, "admin", doc! { "_shardsvrMovePrimary": db, "to": to })
+        .await?;
     ok(doc! {})
 }
 
@@ -53,9 +62,16 @@ pub(super) async fn shard_collection(session: &mut Session, request: &Request) -
     let ns = request.collection()?;
     let (db, coll) = split_ns(ns)?;
     session.database_or_create(db).await?;
-    let mut fields = doc! { "_shardsvrCreateCollection": coll, "shardKey": field(&options, "key")?.clone() };
-    let kept =
-        ["unique", "numInitialChunks", "collation", "presplitHashedZones", "timeseries", "implicitlyCreateIndex"];
+    let mut fields =
+        doc! { "_shardsvrCreateCollection": coll, "shardKey": field(&options, "key")?.clone() };
+    let kept = [
+        "unique",
+        "numInitialChunks",
+        "collation",
+        "presplitHashedZones",
+        "timeseries",
+        "implicitlyCreateIndex",
+    ];
     copy(&options, &kept, &mut fields);
     session.run_on_primary(db, db, fields).await?;
     ok(doc! { "collectionsharded": ns })
@@ -77,7 +93,9 @@ pub(super) async fn zone_of_shard(session: &mut Session, request: &Request) -> A
         _ => "_configsvrRemoveShardFromZone",
     };
     let options = request.options()?;
-    session.run_on_config(doc! { name: request.collection()?, "zone": text(&options, "zone")? }).await?;
+    session
+        .run_on_config(doc! { name: request.collection()?, "zone": text(&options, "zone")? })
+        .await?;
     ok(doc! {})
 }
 
@@ -100,10 +118,17 @@ pub(super) async fn balancer(session: &mut Session, request: &Request) -> Answer
         "balancerStop" => ("_configsvrBalancerStop", &["maxTimeMS"]),
         "balancerStatus" => ("_configsvrBalancerStatus", &[]),
         "balancerCollectionStatus" => ("_configsvrBalancerCollectionStatus", &[]),
-        _ => ("_configsvrConfigureCollectionBalancing", &["chunkSize", "defragmentCollection", "enableAutoSplitter"]),
+        _ => (
+            "_configsvrConfigureCollectionBalancing",
+            &["chunkSize", "defragmentCollection", "enableAutoSplitter"],
+        ),
     };
     let options = request.options()?;
-    let target = options.values().next().cloned().unwrap_or(bson::Bson::Int32(1));
+    let target = options
+        .values()
+        .next()
+        .cloned()
+        .unwrap_or(bson::Bson::Int32(1));
     let mut fields = doc! { name: target };
     copy(&options, kept, &mut fields);
     let reply = session.run(&Place::Config, "admin", fields).await?;
@@ -119,7 +144,9 @@ pub(super) async fn write_block_mode(session: &mut Session, request: &Request) -
 
 /// `setFeatureCompatibilityVersion`: the config server tells the shards.
 pub(super) async fn feature_version(session: &mut Session, request: &Request) -> Answer {
-    session.run_on_config(doc! { &request.name: request.collection()? }).await?;
+    session
+        .run_on_config(doc! { &request.name: request.collection()? })
+        .await?;
     ok(doc! {})
 }
 
@@ -129,7 +156,9 @@ pub(super) async fn on_every_shard(session: &mut Session, request: &Request) -> 
     let (mut cluster_time, mut operation_time) = (None, None);
     for id in session.shard_ids().await? {
         let place = Place::Shard(id);
-        let reply = session.send(&place, &request.renamed(&request.name)?, &[]).await?;
+        let reply = session
+            .send(&place, &request.renamed(&request.name)?, &[])
+            .await?;
         let document = Document::try_from(reply.as_ref())?;
         if crate::wire::link::fault(&document).is_some() {
             return Err(Failure::Passed(reply));
@@ -140,7 +169,11 @@ pub(super) async fn on_every_shard(session: &mut Session, request: &Request) -> 
         if cluster_time.as_ref().map(|(time, _)| *time) < newer.as_ref().map(|(time, _)| *time) {
             cluster_time = newer;
         }
-        let hosts = session.shared.hosts_of(&place).unwrap_or_default().join(",");
+        let hosts = session
+            .shared
+            .hosts_of(&place)
+            .unwrap_or_default()
+            .join(",");
         raw.insert(hosts, stripped(document));
     }
     let mut fields = doc! { "raw": raw };

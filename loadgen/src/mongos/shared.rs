@@ -52,7 +52,11 @@ const PRIMARY_TIMEOUT: Duration = Duration::from_secs(20);
 const LOCK: &str = "no code panics while it holds this lock";
 
 impl Shared {
-    pub(super) async fn connect(config_hosts: &str, port: u16, login: bool) -> error::Result<Shared> {
+    pub(super) async fn connect(
+        config_hosts: &str,
+        port: u16,
+        login: bool,
+    ) -> error::Result<Shared> {
         let config_hosts = link::members(config_hosts);
         let mut config = link::connect_primary(&config_hosts, PRIMARY_TIMEOUT).await?;
         let hello = config.command("admin", doc! { "hello": 1 }).await?;
@@ -66,8 +70,13 @@ impl Shared {
             shards: Mutex::default(),
             cursors: Mutex::default(),
             connections: AtomicU32::new(0),
-            server_version: build.get_str("version").map_err(|e| Error::new(e.to_string())).map(str::to_owned)?,
-            wire_version_max: hello.get_i32("maxWireVersion").map_err(|e| Error::new(e.to_string()))?,
+            server_version: build
+                .get_str("version")
+                .map_err(|e| Error::new(e.to_string()))
+                .map(str::to_owned)?,
+            wire_version_max: hello
+                .get_i32("maxWireVersion")
+                .map_err(|e| Error::new(e.to_string()))?,
         };
         shared.load_shards().await?;
         Ok(shared)
@@ -78,11 +87,16 @@ impl Shared {
         let mut config = link::connect_primary(&self.config_hosts, PRIMARY_TIMEOUT).await?;
         let find = doc! { "find": "shards", "batchSize": i32::MAX, "readConcern": { "level": "majority" } };
         let reply = config.command("config", find).await?;
-        let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        let batch = reply
+            .get_document("cursor")
+            .and_then(|cursor| cursor.get_array("firstBatch"));
         let batch = batch.map_err(|e| Error::new(e.to_string()))?;
         let shard = |row: &Bson| {
             let row = row.as_document()?;
-            Some((row.get_str("_id").ok()?.to_owned(), link::members(row.get_str("host").ok()?)))
+            Some((
+                row.get_str("_id").ok()?.to_owned(),
+                link::members(row.get_str("host").ok()?),
+            ))
         };
         *self.shards.lock().expect(LOCK) = batch.iter().filter_map(shard).collect();
         Ok(())

@@ -24,20 +24,36 @@ pub struct StandIn {
 
 impl StandIn {
     /// Returns when it accepts connections.
-    pub(super) async fn start(config_hosts: &str, port: Option<u16>, login: bool) -> Result<StandIn> {
+    pub(super) async fn start(
+        config_hosts: &str,
+        port: Option<u16>,
+        login: bool,
+    ) -> Result<StandIn> {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = oneshot::channel();
         let config_hosts = config_hosts.to_owned();
         let run = move || {
-            let runtime = Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(WORKER_THREADS)
+                .enable_all()
+                .build();
             match runtime {
                 Ok(runtime) => runtime.block_on(serve(&config_hosts, port, login, ready, stopped)),
                 Err(e) => _ = ready.send(Err(e.into())),
             }
         };
-        let thread = thread::Builder::new().name("mongos-stand-in".into()).spawn(run)?;
-        let port = started.await.map_err(|_| Error::new("the mongos stand-in ended before it was ready"))??;
-        Ok(StandIn { port, login, stop: Some(stop), thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("mongos-stand-in".into())
+            .spawn(run)?;
+        let port = started
+            .await
+            .map_err(|_| Error::new("the mongos stand-in ended before it was ready"))??;
+        Ok(StandIn {
+            port,
+            login,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     pub(super) fn host(&self) -> String {
@@ -86,15 +102,27 @@ async fn serve(
     }
 }
 
-async fn prepare(config_hosts: &str, port: Option<u16>, login: bool) -> Result<(u16, TcpListener, Shared)> {
+async fn prepare(
+    config_hosts: &str,
+    port: Option<u16>,
+    login: bool,
+) -> Result<(u16, TcpListener, Shared)> {
     let listener = match port {
-        Some(port) => bind(port).await.map_err(|e| e.remedy("choose another port"))?,
+        Some(port) => bind(port)
+            .await
+            .map_err(|e| e.remedy("choose another port"))?,
         None => bind(crate::server::port::free()?).await?,
     };
     let port = listener.local_addr()?.port();
-    Ok((port, listener, Shared::connect(config_hosts, port, login).await?))
+    Ok((
+        port,
+        listener,
+        Shared::connect(config_hosts, port, login).await?,
+    ))
 }
 
 async fn bind(port: u16) -> Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port)).await.map_err(|e| Error::from(e).context(format!("port {port}")))
+    TcpListener::bind(("127.0.0.1", port))
+        .await
+        .map_err(|e| Error::from(e).context(format!("port {port}")))
 }

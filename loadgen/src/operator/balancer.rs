@@ -15,7 +15,10 @@ const ON_MS_MAX: u64 = 6_000;
 
 /// Stopped again after a while, or left on.
 pub(super) async fn start(ends: &Ends, side: Side, dice: &mut Dice) -> Result<String> {
-    ends.front().await?.command("admin", doc! {"balancerStart": 1, "maxTimeMS": 10_000}).await?;
+    ends.front()
+        .await?
+        .command("admin", doc! {"balancerStart": 1, "maxTimeMS": 10_000})
+        .await?;
     if dice.one_in(2) {
         return Ok(format!("{side:?}, left on"));
     }
@@ -28,5 +31,9 @@ pub(super) async fn stop(ends: &Ends) -> Result<()> {
     if ends.router.is_none() {
         return Ok(());
     }
-    ends.front().await?.command("admin", doc! {"balancerStop": 1, "maxTimeMS": 20_000}).await.map(drop)
+    ends.front()
+        .await?
+        .command("admin", doc! {"balancerStop": 1, "maxTimeMS": 20_000})
+        .await
+        .map(drop)
 }

@@ -30,7 +30,10 @@ pub(super) async fn move_and_back(ends: &Ends, dice: &mut Dice) -> Result<String
     // What it leaves must be gone before it can come back.
     move_chunk(&mut link, &chunk, &to, true).await?;
     move_chunk(&mut link, &chunk, &chunk.shard, false).await?;
-    Ok(format!("{} from {} to {to} and back", chunk.bounds[0], chunk.shard))
+    Ok(format!(
+        "{} from {} to {to} and back",
+        chunk.bounds[0], chunk.shard
+    ))
 }
 
 async fn move_chunk(link: &mut Link, chunk: &Chunk, to: &str, wait_for_delete: bool) -> Result<()> {
@@ -42,7 +45,11 @@ async fn move_chunk(link: &mut Link, chunk: &Chunk, to: &str, wait_for_delete: b
 }
 
 fn elsewhere(ends: &Ends, chunk: &Chunk, dice: &mut Dice) -> Result<String> {
-    let others: Vec<&String> = ends.shards.iter().filter(|shard| **shard != chunk.shard).collect();
+    let others: Vec<&String> = ends
+        .shards
+        .iter()
+        .filter(|shard| **shard != chunk.shard)
+        .collect();
     if others.is_empty() {
         return Err(Error::new("there is no other shard"));
     }
@@ -61,11 +68,21 @@ async fn any_chunk(link: &mut Link, dice: &mut Dice) -> Result<Chunk> {
     let row = &rows[dice.below(rows.len() as u64) as usize];
     let bound = |field| row.get_document(field).cloned().unwrap_or_default();
     let shard = row.get_str("shard").unwrap_or_default().to_owned();
-    Ok(Chunk { bounds: [bound("min"), bound("max")], shard })
+    Ok(Chunk {
+        bounds: [bound("min"), bound("max")],
+        shard,
+    })
 }
 
 async fn find(link: &mut Link, command: Document) -> Result<Vec<Document>> {
     let reply = link.command("config", command).await?;
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    Ok(batch.into_iter().flatten().filter_map(Bson::as_document).cloned().collect())
+    let batch = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"));
+    Ok(batch
+        .into_iter()
+        .flatten()
+        .filter_map(Bson::as_document)
+        .cloned()
+        .collect())
 }

@@ -26,7 +26,9 @@ pub(super) async fn make_again(ends: &Ends, dice: &mut Dice, views: bool) -> Res
 
 pub(super) async fn respell(ends: &Ends, dice: &mut Dice) -> Result<String> {
     let mut link = ends.front().await?;
-    let there = link.command("admin", doc! {"listDatabases": 1, "nameOnly": true}).await?;
+    let there = link
+        .command("admin", doc! {"listDatabases": 1, "nameOnly": true})
+        .await?;
     let is_there = |name: &str| there.to_string().contains(&format!("\"{name}\""));
     let (old, new) = match is_there(SPELLINGS[0]) {
         true => (SPELLINGS[0], SPELLINGS[1]),
@@ -42,25 +44,54 @@ pub(super) async fn respell(ends: &Ends, dice: &mut Dice) -> Result<String> {
 pub(super) async fn view(ends: &Ends, round: u64) -> Result<String> {
     let mut link = ends.front().await?;
     let name = format!("view_{round}");
-    link.command(DATABASE, doc! {"create": &name, "viewOn": JOBS, "pipeline": [{"$match": {"a": 1}}]}).await?;
+    link.command(
+        DATABASE,
+        doc! {"create": &name, "viewOn": JOBS, "pipeline": [{"$match": {"a": 1}}]},
+    )
+    .await?;
     link.command(DATABASE, doc! {"drop": &name}).await?;
     Ok(name)
 }
 
 /// A collection with an index, a stored function, and two views, one on the other.
-pub(super) async fn make(ends: &Ends, link: &mut Link, name: &str, primary: usize, views: bool) -> Result<()> {
+pub(super) async fn make(
+    ends: &Ends,
+    link: &mut Link,
+    name: &str,
+    primary: usize,
+    views: bool,
+) -> Result<()> {
     if ends.router.is_some() {
-        let shard = ends.shards.get(primary).ok_or_else(|| Error::new("no such shard"))?;
-        link.command("admin", doc! {"enableSharding": name, "primaryShard": shard}).await?;
+        let shard = ends
+            .shards
+            .get(primary)
+            .ok_or_else(|| Error::new("no such shard"))?;
+        link.command(
+            "admin",
+            doc! {"enableSharding": name, "primaryShard": shard},
+        )
+        .await?;
     }
-    let documents: Vec<Document> = (0..DOCUMENTS).map(|i| doc! {"_id": i, "a": i % 7}).collect();
-    link.command(name, doc! {"insert": "c", "documents": documents}).await?;
-    link.command(name, doc! {"createIndexes": "c", "indexes": [{"key": {"a": 1}, "name": "a_1"}]}).await?;
+    let documents: Vec<Document> = (0..DOCUMENTS)
+        .map(|i| doc! {"_id": i, "a": i % 7})
+        .collect();
+    link.command(name, doc! {"insert": "c", "documents": documents})
+        .await?;
+    link.command(
+        name,
+        doc! {"createIndexes": "c", "indexes": [{"key": {"a": 1}, "name": "a_1"}]},
+    )
+    .await?;
     let function = doc! {"_id": "twice", "value": bson::Bson::JavaScriptCode("function (x) { return 2 * x; }".into())};
-    link.command(name, doc! {"insert": "system.js", "documents": [function]}).await?;
+    link.command(name, doc! {"insert": "system.js", "documents": [function]})
+        .await?;
     for (view, on) in [("v", "c"), ("w", "v")].iter().filter(|_| views) {
         let pipeline = vec![doc! {"$match": {"a": {"$lt": 5}}}];
-        link.command(name, doc! {"create": *view, "viewOn": *on, "pipeline": pipeline}).await?;
+        link.command(
+            name,
+            doc! {"create": *view, "viewOn": *on, "pipeline": pipeline},
+        )
+        .await?;
     }
     Ok(())
 }

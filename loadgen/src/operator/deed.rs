@@ -66,7 +66,10 @@ impl Deed {
     /// True if a release may refuse it: the run then has to begin anew.
     pub fn may_end_a_run(self) -> bool {
         self.moves_chunks()
-            || matches!(self, Deed::DatabaseWithViews | Deed::View | Deed::ApplyOpsSet | Deed::ConvertToCapped)
+            || matches!(
+                self,
+                Deed::DatabaseWithViews | Deed::View | Deed::ApplyOpsSet | Deed::ConvertToCapped
+            )
     }
 
     /// How long it may take: a chunk is moved, and what it left deleted, within the longer
@@ -79,7 +82,10 @@ impl Deed {
     }
 
     fn moves_chunks(self) -> bool {
-        matches!(self, Deed::MoveSource | Deed::MoveSourceAndBack | Deed::MoveTarget | Deed::MoveTargetAndBack)
+        matches!(
+            self,
+            Deed::MoveSource | Deed::MoveSourceAndBack | Deed::MoveTarget | Deed::MoveTargetAndBack
+        )
     }
 }
 
@@ -89,7 +95,9 @@ impl FromStr for Deed {
     fn from_str(text: &str) -> Result<Deed, String> {
         let found = Deed::ALL.iter().find(|(_, name, _)| *name == text);
         let names = || Deed::ALL.map(|(_, name, _)| name).join(", ");
-        found.map(|(deed, ..)| *deed).ok_or_else(|| format!("no deed {text}; there are {}", names()))
+        found
+            .map(|(deed, ..)| *deed)
+            .ok_or_else(|| format!("no deed {text}; there are {}", names()))
     }
 }
 
@@ -102,8 +110,11 @@ pub(super) fn weighted(kinds: &[Deed], sharded: bool) -> Vec<Deed> {
         _ => sharded || !(deed.moves_chunks() || deed == Deed::StartBalancer),
     };
     let wanted = |deed: Deed| kinds.is_empty() || kinds.contains(&deed);
-    let all = Deed::ALL.iter().filter(|(deed, ..)| fits(*deed) && wanted(*deed));
-    all.flat_map(|(deed, _, weight)| std::iter::repeat_n(*deed, *weight as usize)).collect()
+    let all = Deed::ALL
+        .iter()
+        .filter(|(deed, ..)| fits(*deed) && wanted(*deed));
+    all.flat_map(|(deed, _, weight)| std::iter::repeat_n(*deed, *weight as usize))
+        .collect()
 }
 
 #[cfg(test)]
@@ -112,10 +123,21 @@ mod tests {
 
     #[test]
     fn deeds_are_numbered_as_listed() {
-        assert!(Deed::ALL.iter().enumerate().all(|(i, (deed, ..))| *deed as usize == i));
+        assert!(
+            Deed::ALL
+                .iter()
+                .enumerate()
+                .all(|(i, (deed, ..))| *deed as usize == i)
+        );
         let fits = |deed| weighted(&[], true).contains(deed) || weighted(&[], false).contains(deed);
         assert!(Deed::ALL.iter().all(|(deed, ..)| fits(deed)));
-        assert!(!weighted(&[], false).contains(&Deed::MoveTarget) && weighted(&[], false).contains(&Deed::View));
-        assert_eq!(weighted(&[Deed::ApplyOpsSet], true), ["apply_ops_set".parse().unwrap()]);
+        assert!(
+            !weighted(&[], false).contains(&Deed::MoveTarget)
+                && weighted(&[], false).contains(&Deed::View)
+        );
+        assert_eq!(
+            weighted(&[Deed::ApplyOpsSet], true),
+            ["apply_ops_set".parse().unwrap()]
+        );
     }
 }

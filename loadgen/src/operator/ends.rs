@@ -33,7 +33,10 @@ impl Ends {
         Ends {
             router,
             sets: sets.iter().map(|set| set.server_hosts()).collect(),
-            shards: sets[..shards].iter().map(|set| set.name().to_owned()).collect(),
+            shards: sets[..shards]
+                .iter()
+                .map(|set| set.name().to_owned())
+                .collect(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Ends {
 
     /// The primary of a shard, any of them.
     pub(super) async fn any_primary(&self, dice: &mut Dice) -> Result<Link> {
-        self.primary(dice.below(self.shards.len() as u64) as usize).await
+        self.primary(dice.below(self.shards.len() as u64) as usize)
+            .await
     }
 }

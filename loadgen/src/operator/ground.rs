@@ -35,14 +35,24 @@ pub(super) async fn make(source: &Ends, deeds: &[Deed]) -> Result<()> {
     let mut link = source.front().await?;
     if source.router.is_some() {
         let first = &source.shards[0];
-        link.command("admin", doc! {"enableSharding": DATABASE, "primaryShard": first}).await?;
+        link.command(
+            "admin",
+            doc! {"enableSharding": DATABASE, "primaryShard": first},
+        )
+        .await?;
         shard(source, &mut link).await?;
     }
     for name in [RANGED, ROLLED, JOBS] {
-        let documents: Vec<Document> = (0..KEYS).map(|k| doc! {"_id": k, "k": k, "a": k % 7}).collect();
-        link.command(DATABASE, doc! {"insert": name, "documents": documents}).await?;
+        let documents: Vec<Document> = (0..KEYS)
+            .map(|k| doc! {"_id": k, "k": k, "a": k % 7})
+            .collect();
+        link.command(DATABASE, doc! {"insert": name, "documents": documents})
+            .await?;
     }
-    if deeds.iter().any(|deed| matches!(deed, Deed::Database | Deed::DatabaseWithViews)) {
+    if deeds
+        .iter()
+        .any(|deed| matches!(deed, Deed::Database | Deed::DatabaseWithViews))
+    {
         databases::make(source, &mut link, databases::VIEWED, 0, true).await?;
     }
     if deeds.contains(&Deed::Respell) {
@@ -53,24 +63,41 @@ pub(super) async fn make(source: &Ends, deeds: &[Deed]) -> Result<()> {
 
 async fn shard(source: &Ends, link: &mut Link) -> Result<()> {
     let ns = format!("{DATABASE}.{RANGED}");
-    link.command("admin", doc! {"shardCollection": &ns, "key": {"k": 1}}).await?;
+    link.command("admin", doc! {"shardCollection": &ns, "key": {"k": 1}})
+        .await?;
     for i in 1..4 {
-        link.command("admin", doc! {"split": &ns, "middle": {"k": i * QUARTER}}).await?;
+        link.command("admin", doc! {"split": &ns, "middle": {"k": i * QUARTER}})
+            .await?;
     }
     for (i, shard) in (0..4).zip(source.shards.iter().cycle()) {
-        link.command("admin", doc! {"moveChunk": &ns, "find": {"k": i * QUARTER}, "to": shard}).await?;
+        link.command(
+            "admin",
+            doc! {"moveChunk": &ns, "find": {"k": i * QUARTER}, "to": shard},
+        )
+        .await?;
     }
     let rolled = format!("{DATABASE}.{ROLLED}");
-    link.command("admin", doc! {"shardCollection": rolled, "key": {"_id": "hashed"}}).await.map(drop)
+    link.command(
+        "admin",
+        doc! {"shardCollection": rolled, "key": {"_id": "hashed"}},
+    )
+    .await
+    .map(drop)
 }
 
 /// Changes documents of what is moved, through the front, until told to stop.
-pub(super) async fn write(source: Ends, seed: u64, writes: Arc<AtomicU64>, stop: watch::Receiver<bool>) {
+pub(super) async fn write(
+    source: Ends,
+    seed: u64,
+    writes: Arc<AtomicU64>,
+    stop: watch::Receiver<bool>,
+) {
     let mut dice = Dice::new(&[seed, 0x0B5]);
     let mut link: Option<Link> = None;
     while !*stop.borrow() {
         tokio::time::sleep(PAUSE).await;
-        let written = tokio::time::timeout(WRITE_TIMEOUT, one_write(&source, &mut link, &mut dice)).await;
+        let written =
+            tokio::time::timeout(WRITE_TIMEOUT, one_write(&source, &mut link, &mut dice)).await;
         match written.unwrap_or_else(|_| Err(Error::new("no answer"))) {
             Ok(()) => _ = writes.fetch_add(1, Ordering::Relaxed),
             // An election, a killed op: what it was about is not known, and the reply is lost.

@@ -19,7 +19,10 @@ const CAPPED_BYTES: i32 = 1 << 20;
 const APPLY_OPS_TIME: Duration = Duration::from_secs(3);
 
 pub(super) async fn db_check(ends: &Ends) -> Result<String> {
-    ends.primary(0).await?.command(DATABASE, doc! {"dbCheck": JOBS}).await?;
+    ends.primary(0)
+        .await?
+        .command(DATABASE, doc! {"dbCheck": JOBS})
+        .await?;
     Ok(JOBS.to_owned())
 }
 
@@ -60,7 +63,10 @@ pub(super) async fn apply_ops_set(ends: &Ends, dice: &mut Dice) -> Result<String
 
 async fn send_apply_ops(ends: &Ends, mut command: Document) -> Result<()> {
     // A new primary learns of whom the collection is with the first read through a router.
-    ends.front().await?.command(DATABASE, doc! {"find": JOBS, "limit": 1}).await?;
+    ends.front()
+        .await?
+        .command(DATABASE, doc! {"find": JOBS, "limit": 1})
+        .await?;
     command.insert("maxTimeMS", APPLY_OPS_TIME.as_millis() as i64);
     ends.primary(0).await?.command("admin", command).await?;
     Ok(())
@@ -71,38 +77,71 @@ pub(super) async fn short_lived(ends: &Ends, round: u64) -> Result<String> {
     let name = format!("short_{round}");
     // Filled or empty: its index is built in another way.
     if round.is_multiple_of(2) {
-        link.command(DATABASE, doc! {"insert": &name, "documents": [{"_id": 1, "a": 1}]}).await?;
+        link.command(
+            DATABASE,
+            doc! {"insert": &name, "documents": [{"_id": 1, "a": 1}]},
+        )
+        .await?;
     }
-    link.command(DATABASE, doc! {"createIndexes": &name, "indexes": [{"key": {"a": 1}, "name": "a_1"}]}).await?;
-    link.command(DATABASE, doc! {"dropIndexes": &name, "index": "a_1"}).await?;
+    link.command(
+        DATABASE,
+        doc! {"createIndexes": &name, "indexes": [{"key": {"a": 1}, "name": "a_1"}]},
+    )
+    .await?;
+    link.command(DATABASE, doc! {"dropIndexes": &name, "index": "a_1"})
+        .await?;
     link.command(DATABASE, doc! {"drop": &name}).await?;
     Ok(name)
 }
 
 pub(super) async fn capped_clone(ends: &Ends, round: u64) -> Result<String> {
     let name = format!("clone_{round}");
-    let command = doc! {"cloneCollectionAsCapped": JOBS, "toCollection": &name, "size": CAPPED_BYTES};
+    let command =
+        doc! {"cloneCollectionAsCapped": JOBS, "toCollection": &name, "size": CAPPED_BYTES};
     ends.primary(0).await?.command(DATABASE, command).await?;
     let mut front = ends.front().await?;
-    for old in clones(&mut front).await?.iter().filter(|old| **old + CLONES_KEPT < round) {
-        front.command(DATABASE, doc! {"drop": format!("clone_{old}")}).await?;
+    for old in clones(&mut front)
+        .await?
+        .iter()
+        .filter(|old| **old + CLONES_KEPT < round)
+    {
+        front
+            .command(DATABASE, doc! {"drop": format!("clone_{old}")})
+            .await?;
     }
     Ok(name)
 }
 
 async fn clones(front: &mut crate::wire::link::Link) -> Result<Vec<u64>> {
     let filter = doc! {"name": {"$regex": "^clone_"}};
-    let reply = front.command(DATABASE, doc! {"listCollections": 1, "nameOnly": true, "filter": filter}).await?;
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let names = batch.into_iter().flatten().filter_map(|row| row.as_document()?.get_str("name").ok());
-    Ok(names.filter_map(|name| name.strip_prefix("clone_")?.parse().ok()).collect())
+    let reply = front
+        .command(
+            DATABASE,
+            doc! {"listCollections": 1, "nameOnly": true, "filter": filter},
+        )
+        .await?;
+    let batch = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"));
+    let names = batch
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row.as_document()?.get_str("name").ok());
+    Ok(names
+        .filter_map(|name| name.strip_prefix("clone_")?.parse().ok())
+        .collect())
 }
 
 pub(super) async fn convert_to_capped(ends: &Ends, round: u64) -> Result<String> {
     let mut link = ends.front().await?;
     let name = format!("converted_{round}");
     let documents: Vec<Document> = (0..20).map(|i| doc! {"_id": i}).collect();
-    link.command(DATABASE, doc! {"insert": &name, "documents": documents}).await?;
-    link.command(DATABASE, doc! {"convertToCapped": &name, "size": CAPPED_BYTES}).await?;
+    link.command(DATABASE, doc! {"insert": &name, "documents": documents})
+        .await?;
+    link.command(
+        DATABASE,
+        doc! {"convertToCapped": &name, "size": CAPPED_BYTES},
+    )
+    .await?;
     Ok(name)
 }

@@ -19,14 +19,19 @@ const ENGINE: &str = "shardlift";
 
 pub(super) async fn ops(ends: &Ends, side: Side, dice: &mut Dice) -> Result<String> {
     let mut link = ends.member(dice).await?;
-    let running = doc! {"type": "op", "active": true, "opid": {"$exists": true}, "client": {"$exists": true}};
+    let running =
+        doc! {"type": "op", "active": true, "opid": {"$exists": true}, "client": {"$exists": true}};
     let rows = current(&mut link, doc! {}, running).await?;
     // Not this question itself.
-    let rows = rows.into_iter().filter(|row| !row.get("command").is_some_and(|c| c.to_string().contains("$currentOp")));
+    let rows = rows.into_iter().filter(|row| {
+        !row.get("command")
+            .is_some_and(|c| c.to_string().contains("$currentOp"))
+    });
     let mut killed = Vec::new();
     for row in chosen(rows.collect(), dice) {
         let Some(op) = row.get("opid") else { continue };
-        link.command("admin", doc! {"killOp": 1, "op": op.clone()}).await?;
+        link.command("admin", doc! {"killOp": 1, "op": op.clone()})
+            .await?;
         killed.push(describe(&row));
     }
     Ok(format!("{side:?} {}: {}", link.host, killed.join(", ")))
@@ -34,12 +39,21 @@ pub(super) async fn ops(ends: &Ends, side: Side, dice: &mut Dice) -> Result<Stri
 
 pub(super) async fn cursors(ends: &Ends, side: Side, dice: &mut Dice) -> Result<String> {
     let mut link = ends.any_primary(dice).await?;
-    let rows = current(&mut link, doc! {"idleCursors": true}, doc! {"cursor": {"$exists": true}}).await?;
+    let rows = current(
+        &mut link,
+        doc! {"idleCursors": true},
+        doc! {"cursor": {"$exists": true}},
+    )
+    .await?;
     let mut killed = Vec::new();
     for row in chosen(rows, dice) {
-        let id = row.get_document("cursor").and_then(|cursor| cursor.get_i64("cursorId"));
+        let id = row
+            .get_document("cursor")
+            .and_then(|cursor| cursor.get_i64("cursorId"));
         let ns = row.get_str("ns").ok().and_then(|ns| ns.split_once('.'));
-        let (Ok(id), Some((database, name))) = (id, ns) else { continue };
+        let (Ok(id), Some((database, name))) = (id, ns) else {
+            continue;
+        };
         let command = doc! {"killCursors": name, "cursors": [id]};
         link.command(database, command).await?;
         killed.push(describe(&row));
@@ -62,25 +76,46 @@ async fn current(link: &mut Link, options: Document, filter: Document) -> Result
     let read = doc! {"mode": "secondaryPreferred"};
     let aggregate = doc! {"aggregate": 1, "pipeline": pipeline, "cursor": {"batchSize": 1000}, "$readPreference": read};
     let reply = link.command("admin", aggregate).await?;
-    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    Ok(batch.into_iter().flatten().filter_map(Bson::as_document).cloned().collect())
+    let batch = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"));
+    Ok(batch
+        .into_iter()
+        .flatten()
+        .filter_map(Bson::as_document)
+        .cloned()
+        .collect())
 }
 
 /// A few, the engine's where it has some, three times in four.
 fn chosen(rows: Vec<Document>, dice: &mut Dice) -> Vec<Document> {
     let (engine, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_engine);
-    let mut from = if engine.is_empty() || dice.one_in(4) { others } else { engine };
+    let mut from = if engine.is_empty() || dice.one_in(4) {
+        others
+    } else {
+        engine
+    };
     let count = from.len().min(1 + dice.below(AT_ONCE_MAX as u64) as usize);
-    (0..count).map(|_| from.swap_remove(dice.below(from.len() as u64) as usize)).collect()
+    (0..count)
+        .map(|_| from.swap_remove(dice.below(from.len() as u64) as usize))
+        .collect()
 }
 
 fn is_engine(row: &Document) -> bool {
     let cursor = row.get_document("cursor").ok();
-    let begins = |row: &Document| row.get_str("appName").is_ok_and(|name| name.starts_with(ENGINE));
+    let begins = |row: &Document| {
+        row.get_str("appName")
+            .is_ok_and(|name| name.starts_with(ENGINE))
+    };
     begins(row) || cursor.is_some_and(begins)
 }
 
 fn describe(row: &Document) -> String {
     let text = |field| row.get_str(field).unwrap_or_default();
-    format!("{} {} {}", if is_engine(row) { ENGINE } else { "other" }, text("op"), text("ns"))
+    format!(
+        "{} {} {}",
+        if is_engine(row) { ENGINE } else { "other" },
+        text("op"),
+        text("ns")
+    )
 }

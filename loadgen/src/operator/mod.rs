@@ -76,13 +76,26 @@ impl Operator {
     ) -> Result<Operator> {
         let (source, target) = (Ends::of(source), Ends::of(target));
         let deeds = deed::weighted(kinds, source.router.is_some());
-        ground::make(&source, &deeds).await.map_err(|e| e.context("what the second operator works on"))?;
+        ground::make(&source, &deeds)
+            .await
+            .map_err(|e| e.context("what the second operator works on"))?;
         let (stop, stopped) = watch::channel(false);
         let tally = Tally::default();
         let mut writer = JoinSet::new();
         writer.spawn(ground::write(source.clone(), seed, tally.writes(), stopped));
         let round = Default::default();
-        Ok(Operator { deeds, source, target, record, tally, seed, every, round, stop, writer })
+        Ok(Operator {
+            deeds,
+            source,
+            target,
+            record,
+            tally,
+            seed,
+            every,
+            round,
+            stop,
+            writer,
+        })
     }
 
     pub fn tally(&self) -> &Tally {
@@ -110,7 +123,10 @@ impl Operator {
             let deed = dice.pick(&self.deeds);
             let dice = Dice::new(&[self.seed, 0xD0, dice.roll()]);
             if deed.may_end_a_run() && engine.age() < self.every * ANEW_REST_DEEDS {
-                self.record.tell("skip", json!({"deed": deed.name(), "reason": "the engine has just begun anew"}));
+                self.record.tell(
+                    "skip",
+                    json!({"deed": deed.name(), "reason": "the engine has just begun anew"}),
+                );
                 continue;
             }
             self.act(deed, dice, &engine.phase()).await;
@@ -130,11 +146,18 @@ impl Operator {
 
     /// What stands in the way of a cutover, and is for an operator to clear.
     pub async fn heed(&self, obstacles: &[String]) {
-        if obstacles.iter().any(|obstacle| obstacle.contains("balancer")) {
+        if obstacles
+            .iter()
+            .any(|obstacle| obstacle.contains("balancer"))
+        {
             for side in [Side::Source, Side::Target] {
-                let stopped = tokio::time::timeout(STOP_TIMEOUT, balancer::stop(self.ends(side))).await;
+                let stopped =
+                    tokio::time::timeout(STOP_TIMEOUT, balancer::stop(self.ends(side))).await;
                 let stopped = matches!(stopped, Ok(Ok(())));
-                self.record.tell("operator heeds", json!({"obstacles": obstacles, "balancer_stopped": stopped}));
+                self.record.tell(
+                    "operator heeds",
+                    json!({"obstacles": obstacles, "balancer_stopped": stopped}),
+                );
             }
         }
     }
@@ -146,29 +169,39 @@ impl Operator {
     }
 
     fn ends(&self, side: Side) -> &Ends {
-        if side == Side::Source { &self.source } else { &self.target }
+        if side == Side::Source {
+            &self.source
+        } else {
+            &self.target
+        }
     }
 
     async fn act(&self, deed: Deed, dice: Dice, phase: &str) {
         let began = Instant::now();
         let done = tokio::time::timeout(deed.timeout(), self.attempt(deed, dice)).await;
-        let done = done.unwrap_or_else(|_| Err(Error::new(format!("not done in {:?}", deed.timeout()))));
+        let done =
+            done.unwrap_or_else(|_| Err(Error::new(format!("not done in {:?}", deed.timeout()))));
         self.tally.count(deed, done.is_ok());
         let took_ms = began.elapsed().as_millis() as u64;
         let (details, error) = match done {
             Ok(details) => (Some(details), None),
             Err(e) => (None, Some(e.message)),
         };
-        let fields =
-            json!({"deed": deed.name(), "phase": phase, "took_ms": took_ms, "details": details, "error": error});
+        let fields = json!({"deed": deed.name(), "phase": phase, "took_ms": took_ms, "details": details, "error": error});
         self.record.tell("operator", fields);
     }
 
     /// What was done, in a few words.
     async fn attempt(&self, deed: Deed, mut dice: Dice) -> Result<String> {
-        let round = self.round.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let round = self
+            .round
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (source, target) = (&self.source, &self.target);
-        let side = if dice.one_in(2) { Side::Source } else { Side::Target };
+        let side = if dice.one_in(2) {
+            Side::Source
+        } else {
+            Side::Target
+        };
         match deed {
             Deed::MoveSource => chunks::move_one(source, &mut dice).await,
             Deed::MoveSourceAndBack => chunks::move_and_back(source, &mut dice).await,

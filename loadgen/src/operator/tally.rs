@@ -19,7 +19,10 @@ pub struct Tally {
 
 impl Tally {
     pub(super) fn count(&self, deed: Deed, done: bool) {
-        let mut deeds = self.deeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut deeds = self
+            .deeds
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let (well, badly) = deeds.entry(deed).or_default();
         *(if done { well } else { badly }) += 1;
     }
@@ -51,7 +54,14 @@ impl Tally {
     }
 
     fn by_name(&self, of: impl Fn((u64, u64)) -> u64) -> BTreeMap<&'static str, u64> {
-        let deeds = self.deeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        deeds.iter().map(|(deed, counts)| (deed.name(), of(*counts))).filter(|(_, count)| 0 < *count).collect()
+        let deeds = self
+            .deeds
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        deeds
+            .iter()
+            .map(|(deed, counts)| (deed.name(), of(*counts)))
+            .filter(|(_, count)| 0 < *count)
+            .collect()
     }
 }

@@ -37,7 +37,12 @@ struct Job {
 }
 
 /// Inserts every document of the layout, over `connections` workers.
-pub(super) async fn fill(entry: &Entry, layout: &Layout, connections: u32, direct: bool) -> Result<Summary> {
+pub(super) async fn fill(
+    entry: &Entry,
+    layout: &Layout,
+    connections: u32,
+    direct: bool,
+) -> Result<Summary> {
     let mut jobs = Vec::new();
     for spec in &layout.collections {
         jobs.push(job(entry, spec, direct).await?);
@@ -47,7 +52,12 @@ pub(super) async fn fill(entry: &Entry, layout: &Layout, connections: u32, direc
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..connections.max(1) {
-        workers.spawn(work(jobs.clone(), blocks.clone(), next.clone(), layout.seed));
+        workers.spawn(work(
+            jobs.clone(),
+            blocks.clone(),
+            next.clone(),
+            layout.seed,
+        ));
     }
     while let Some(done) = workers.join_next().await {
         done.map_err(|panic| WorkloadError::Usage(format!("a populating task died: {panic}")))??;
@@ -57,7 +67,10 @@ pub(super) async fn fill(entry: &Entry, layout: &Layout, connections: u32, direc
         documents: job.spec.count,
         bytes: job.bytes.load(Ordering::Relaxed),
     });
-    Ok(Summary { collections: collections.collect(), ..Summary::default() })
+    Ok(Summary {
+        collections: collections.collect(),
+        ..Summary::default()
+    })
 }
 
 async fn job(entry: &Entry, spec: &CollectionSpec, direct: bool) -> Result<Job> {
@@ -67,10 +80,19 @@ async fn job(entry: &Entry, spec: &CollectionSpec, direct: bool) -> Result<Job> 
         false => None,
     };
     let clients = match direct {
-        true => entry.shards.iter().map(|shard| shard.client.clone()).collect(),
+        true => entry
+            .shards
+            .iter()
+            .map(|shard| shard.client.clone())
+            .collect(),
         false => vec![entry.client.clone()],
     };
-    Ok(Job { spec: spec.clone(), clients, owners, bytes: AtomicU64::new(0) })
+    Ok(Job {
+        spec: spec.clone(),
+        clients,
+        owners,
+        bytes: AtomicU64::new(0),
+    })
 }
 
 /// `(job, first n)` of every block, the collections interleaved so that all
@@ -78,18 +100,36 @@ async fn job(entry: &Entry, spec: &CollectionSpec, direct: bool) -> Result<Job> 
 fn blocks(jobs: &[Job]) -> Vec<(usize, u64)> {
     let mut blocks = Vec::new();
     for (i, job) in jobs.iter().enumerate() {
-        let step = if job.spec.is_capped() { usize::MAX } else { BLOCK_DOCUMENTS as usize };
+        let step = if job.spec.is_capped() {
+            usize::MAX
+        } else {
+            BLOCK_DOCUMENTS as usize
+        };
         blocks.extend((0..job.spec.count).step_by(step).map(|first| (i, first)));
     }
     blocks.sort_by_key(|&(i, first)| (first, i));
     blocks
 }
 
-async fn work(jobs: Arc<Vec<Job>>, blocks: Arc<Vec<(usize, u64)>>, next: Arc<AtomicUsize>, seed: u64) -> Result<()> {
+async fn work(
+    jobs: Arc<Vec<Job>>,
+    blocks: Arc<Vec<(usize, u64)>>,
+    next: Arc<AtomicUsize>,
+    seed: u64,
+) -> Result<()> {
     while let Some(&(i, first)) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) {
         let job = &jobs[i];
-        let block = if job.spec.is_capped() { u64::MAX } else { BLOCK_DOCUMENTS };
-        insert_block(job, first..first.saturating_add(block).min(job.spec.count), seed).await?;
+        let block = if job.spec.is_capped() {
+            u64::MAX
+        } else {
+            BLOCK_DOCUMENTS
+        };
+        insert_block(
+            job,
+            first..first.saturating_add(block).min(job.spec.count),
+            seed,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -102,9 +142,12 @@ async fn insert_block(job: &Job, block: std::ops::Range<u64>, seed: u64) -> Resu
             Some(owners) => owners.owner(&job.spec.shard_key(n))?,
             None => 0,
         };
-        job.bytes.fetch_add(document.as_bytes().len() as u64, Ordering::Relaxed);
+        job.bytes
+            .fetch_add(document.as_bytes().len() as u64, Ordering::Relaxed);
         if INSERT_BYTES_MAX < batches[owner].bytes + document.as_bytes().len() {
-            std::mem::take(&mut batches[owner]).insert(job, owner).await?;
+            std::mem::take(&mut batches[owner])
+                .insert(job, owner)
+                .await?;
         }
         batches[owner].push(document);
     }
@@ -133,9 +176,12 @@ impl Batch {
         let mut command = RawDocumentBuf::new();
         command.append(cstr!("insert"), job.spec.name);
         command.append(cstr!("ordered"), job.spec.is_capped());
-        let concern = RawDocumentBuf::try_from(&doc! {"w": 1}).expect("a document of one number is BSON");
+        let concern =
+            RawDocumentBuf::try_from(&doc! {"w": 1}).expect("a document of one number is BSON");
         command.append(cstr!("writeConcern"), concern);
         command.append(cstr!("documents"), self.documents);
-        write_on(&job.clients[owner], job.spec.database, command).await.map(drop)
+        write_on(&job.clients[owner], job.spec.database, command)
+            .await
+            .map(drop)
     }
 }

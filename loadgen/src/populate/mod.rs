@@ -111,19 +111,36 @@ pub async fn populate(args: &PopulateArgs) -> Result<Summary> {
         summary.collections.extend(types::create(&entry).await?);
     }
     layout.write(&entry).await?;
-    summary.documents = summary.collections.iter().map(|collection| collection.documents).sum();
-    summary.bytes = summary.collections.iter().map(|collection| collection.bytes).sum();
+    summary.documents = summary
+        .collections
+        .iter()
+        .map(|collection| collection.documents)
+        .sum();
+    summary.bytes = summary
+        .collections
+        .iter()
+        .map(|collection| collection.bytes)
+        .sum();
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)
 }
 
 async fn drop_all(entry: &Entry, layout: &Layout) -> Result<()> {
-    let mut names: Vec<&str> = layout.collections.iter().map(|spec| spec.database).collect();
+    let mut names: Vec<&str> = layout
+        .collections
+        .iter()
+        .map(|spec| spec.database)
+        .collect();
     names.extend(["loadgen", types::DATABASE]);
     names.sort();
     names.dedup();
     for name in names {
-        entry.client.database(name).drop().await.doing(|| format!("dropping database {name}"))?;
+        entry
+            .client
+            .database(name)
+            .drop()
+            .await
+            .doing(|| format!("dropping database {name}"))?;
     }
     Ok(())
 }
@@ -131,7 +148,11 @@ async fn drop_all(entry: &Entry, layout: &Layout) -> Result<()> {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for collection in &self.collections {
-            writeln!(f, "{:<32} {:>9} documents {:>12} bytes", collection.ns, collection.documents, collection.bytes)?;
+            writeln!(
+                f,
+                "{:<32} {:>9} documents {:>12} bytes",
+                collection.ns, collection.documents, collection.bytes
+            )?;
         }
         let average = self.bytes / self.documents.max(1);
         writeln!(

@@ -5,7 +5,8 @@
 //! Knows nothing about the layout; its documents are fixed, not seeded.
 
 use bson::{
-    Binary, Bson, Document, JavaScriptCodeWithScope, RawBson, RawDocumentBuf, Regex, Timestamp, doc,
+    Binary, Bson, Document, JavaScriptCodeWithScope, RawBson, RawDocumentBuf, Regex, Timestamp,
+    doc,
     oid::ObjectId,
     raw::{CStr, RawArrayBuf, RawBsonRef, cstr},
     rawdoc,
@@ -42,30 +43,54 @@ pub async fn create(entry: &Entry) -> Result<Vec<CollectionSummary>> {
     Ok(made)
 }
 
-async fn insert(entry: &Entry, name: &str, documents: Vec<RawDocumentBuf>) -> Result<CollectionSummary> {
+async fn insert(
+    entry: &Entry,
+    name: &str,
+    documents: Vec<RawDocumentBuf>,
+) -> Result<CollectionSummary> {
     let count = documents.len() as u64;
-    let bytes = documents.iter().map(|document| document.as_bytes().len() as u64).sum();
+    let bytes = documents
+        .iter()
+        .map(|document| document.as_bytes().len() as u64)
+        .sum();
     for document in documents {
         let mut command = rawdoc! {"insert": name};
         command.append(cstr!("documents"), RawArrayBuf::from_iter([document]));
         write_on(&entry.client, DATABASE, command).await?;
     }
-    Ok(CollectionSummary { ns: format!("{DATABASE}.{name}"), documents: count, bytes })
+    Ok(CollectionSummary {
+        ns: format!("{DATABASE}.{name}"),
+        documents: count,
+        bytes,
+    })
 }
 
 /// A top-level `Timestamp(0, 0)`, which only `applyOps` can write. False where
 /// no shard can be asked for it.
 async fn zero_timestamp(entry: &Entry) -> Result<bool> {
-    let owner = crate::owner::OwnerMap::read(entry, DATABASE, "shapes").await?.owner(&[])?;
-    let document = doc! {"_id": "zero timestamp", "t": Timestamp { time: 0, increment: 0 }, "after": 1};
+    let owner = crate::owner::OwnerMap::read(entry, DATABASE, "shapes")
+        .await?
+        .owner(&[])?;
+    let document =
+        doc! {"_id": "zero timestamp", "t": Timestamp { time: 0, increment: 0 }, "after": 1};
     let op = doc! {"op": "i", "ns": format!("{DATABASE}.shapes"), "o": document};
-    let applied = command_on(&entry.shards[owner].client, "admin", doc! {"applyOps": [op], "allowAtomic": false}).await;
+    let applied = command_on(
+        &entry.shards[owner].client,
+        "admin",
+        doc! {"applyOps": [op], "allowAtomic": false},
+    )
+    .await;
     Ok(applied.is_ok())
 }
 
 /// One value of every type that is legal as an `_id`, and close neighbours.
 pub fn id_values() -> Vec<Bson> {
-    let binary = |subtype: u8, bytes: &[u8]| Bson::Binary(Binary { subtype: subtype.into(), bytes: bytes.to_vec() });
+    let binary = |subtype: u8, bytes: &[u8]| {
+        Bson::Binary(Binary {
+            subtype: subtype.into(),
+            bytes: bytes.to_vec(),
+        })
+    };
     let decimal = |text: &str| Bson::Decimal128(text.parse().expect("a decimal in our own table"));
     vec![
         Bson::MinKey,
@@ -102,9 +127,15 @@ pub fn id_values() -> Vec<Bson> {
         Bson::ObjectId(ObjectId::from_bytes([7; 12])),
         Bson::DateTime(bson::DateTime::from_millis(-1)),
         Bson::DateTime(bson::DateTime::from_millis(1_700_000_000_000)),
-        Bson::Timestamp(Timestamp { time: 5, increment: 6 }),
+        Bson::Timestamp(Timestamp {
+            time: 5,
+            increment: 6,
+        }),
         Bson::JavaScriptCode("function () {}".into()),
-        Bson::JavaScriptCodeWithScope(JavaScriptCodeWithScope { code: "x".into(), scope: doc! {"x": 1} }),
+        Bson::JavaScriptCodeWithScope(JavaScriptCodeWithScope {
+            code: "x".into(),
+            scope: doc! {"x": 1},
+        }),
     ]
 }
 
@@ -134,7 +165,9 @@ fn pointer(document: &RawDocumentBuf) -> RawBsonRef<'_> {
 
 fn mixed_ids() -> Vec<RawDocumentBuf> {
     let numbered = id_values().into_iter().enumerate();
-    let mut documents: Vec<RawDocumentBuf> = numbered.map(|(i, id)| rawdoc! {"_id": raw(id), "i": i as i32}).collect();
+    let mut documents: Vec<RawDocumentBuf> = numbered
+        .map(|(i, id)| rawdoc! {"_id": raw(id), "i": i as i32})
+        .collect();
     let mut with_pointer = RawDocumentBuf::new();
     with_pointer.append(cstr!("_id"), pointer(&db_pointer(cstr!("p"))));
     documents.push(with_pointer);
@@ -144,13 +177,23 @@ fn mixed_ids() -> Vec<RawDocumentBuf> {
 /// Each value at the top level, in a document and in an array; besides those
 /// legal as `_id`, the ones that are not.
 fn every_value() -> Vec<RawDocumentBuf> {
-    let regex = Regex { pattern: cstr!("^a.*b$").to_owned(), options: cstr!("im").to_owned() };
+    let regex = Regex {
+        pattern: cstr!("^a.*b$").to_owned(),
+        options: cstr!("im").to_owned(),
+    };
     let more = [
         Bson::RegularExpression(regex),
         Bson::Undefined,
         Bson::Array(vec![]),
-        Bson::Array(vec![Bson::Int32(1), Bson::Double(1.0), Bson::Array(vec![Bson::Null])]),
-        Bson::Binary(Binary { subtype: BinarySubtype::Column, bytes: vec![1, 2] }),
+        Bson::Array(vec![
+            Bson::Int32(1),
+            Bson::Double(1.0),
+            Bson::Array(vec![Bson::Null]),
+        ]),
+        Bson::Binary(Binary {
+            subtype: BinarySubtype::Column,
+            bytes: vec![1, 2],
+        }),
     ];
     let values = id_values().into_iter().chain(more).enumerate();
     let mut documents: Vec<RawDocumentBuf> = values
@@ -166,7 +209,10 @@ fn every_value() -> Vec<RawDocumentBuf> {
 }
 
 fn shapes(dollars: bool) -> Vec<RawDocumentBuf> {
-    let zero = Timestamp { time: 0, increment: 0 };
+    let zero = Timestamp {
+        time: 0,
+        increment: 0,
+    };
     let mut twice = rawdoc! {"_id": "duplicate names", "a": 1, "b": 2};
     twice.append(cstr!("a"), 3);
     twice.append(cstr!("a"), "four");
@@ -218,7 +264,13 @@ fn largest() -> RawDocumentBuf {
     // Type, name with its NUL, length, subtype.
     let overhead = 1 + "data\0".len() + 4 + 1;
     let bytes = vec![0xA5; DOCUMENT_BYTES_MAX - document.as_bytes().len() - overhead];
-    document.append(cstr!("data"), Binary { subtype: BinarySubtype::Generic, bytes });
+    document.append(
+        cstr!("data"),
+        Binary {
+            subtype: BinarySubtype::Generic,
+            bytes,
+        },
+    );
     debug_assert_eq!(document.as_bytes().len(), DOCUMENT_BYTES_MAX);
     document
 }
@@ -226,7 +278,17 @@ fn largest() -> RawDocumentBuf {
 /// Raw documents of one of these collections, in `_id` order; for tests.
 pub async fn read_back(entry: &Entry, name: &str) -> Result<Vec<RawDocumentBuf>> {
     use futures_util::TryStreamExt;
-    let rows = entry.client.database(DATABASE).collection::<RawDocumentBuf>(name);
-    let cursor = rows.find(doc! {}).sort(doc! {"_id": 1}).await.doing(|| format!("reading {name}"))?;
-    cursor.try_collect().await.doing(|| format!("reading {name}"))
+    let rows = entry
+        .client
+        .database(DATABASE)
+        .collection::<RawDocumentBuf>(name);
+    let cursor = rows
+        .find(doc! {})
+        .sort(doc! {"_id": 1})
+        .await
+        .doing(|| format!("reading {name}"))?;
+    cursor
+        .try_collect()
+        .await
+        .doing(|| format!("reading {name}"))
 }

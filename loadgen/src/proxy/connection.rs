@@ -12,9 +12,15 @@ use crate::proxy::switch::Switch;
 use crate::proxy::{Direction, Fault, pump};
 
 /// Accepts until aborted.
-pub(super) async fn accept(listener: TcpListener, upstream_port: u16, switched: watch::Receiver<Switch>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    upstream_port: u16,
+    switched: watch::Receiver<Switch>,
+) {
     for number in 0.. {
-        let Ok((client, _)) = listener.accept().await else { return };
+        let Ok((client, _)) = listener.accept().await else {
+            return;
+        };
         if switched.borrow().fault(number) == Some(Fault::Refuse) {
             let _ = client.set_zero_linger();
             continue;
@@ -23,7 +29,12 @@ pub(super) async fn accept(listener: TcpListener, upstream_port: u16, switched: 
     }
 }
 
-async fn serve(mut client: TcpStream, upstream_port: u16, number: u64, switched: watch::Receiver<Switch>) {
+async fn serve(
+    mut client: TcpStream,
+    upstream_port: u16,
+    number: u64,
+    switched: watch::Receiver<Switch>,
+) {
     let mut server = None;
     let reset = tokio::select! {
         // A server that is down resets its clients; any other end is in order.
@@ -46,13 +57,21 @@ async fn forward(
 ) -> io::Result<()> {
     // In a black hole nobody learns whether there is a server.
     let silent = |switch: &Switch| switch.fault(number) == Some(Fault::BlackHole);
-    switched.clone().wait_for(|switch| !silent(switch)).await.map_err(io::Error::other)?;
+    switched
+        .clone()
+        .wait_for(|switch| !silent(switch))
+        .await
+        .map_err(io::Error::other)?;
     let server = server.insert(TcpStream::connect(("127.0.0.1", upstream_port)).await?);
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (client_in, client_out) = client.split();
     let (server_in, server_out) = server.split();
-    let line = |way| pump::Line { way, number, switched: switched.clone() };
+    let line = |way| pump::Line {
+        way,
+        number,
+        switched: switched.clone(),
+    };
     tokio::try_join!(
         pump::pump(client_in, server_out, line(Direction::ToServer)),
         pump::pump(server_in, client_out, line(Direction::ToClient)),

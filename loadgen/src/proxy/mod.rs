@@ -71,7 +71,11 @@ impl Proxy {
         let _entered = runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let acceptor = runtime.spawn(connection::accept(listener, upstream_port, switched));
-        Ok(Proxy { port, switch, acceptor })
+        Ok(Proxy {
+            port,
+            switch,
+            acceptor,
+        })
     }
 
     pub fn port(&self) -> u16 {
@@ -111,8 +115,13 @@ fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let mut builder = Builder::new_multi_thread();
-        let builder = builder.worker_threads(WORKER_THREADS).thread_name("fault-proxy").enable_all();
-        builder.build().expect("the system gives a few more threads")
+        let builder = builder
+            .worker_threads(WORKER_THREADS)
+            .thread_name("fault-proxy")
+            .enable_all();
+        builder
+            .build()
+            .expect("the system gives a few more threads")
     })
 }
 
@@ -123,5 +132,7 @@ fn listen() -> Result<TcpListener> {
             return Ok(listener);
         }
     }
-    Err(Error::new(format!("a proxy lost the race for a port {PORT_TRIES_MAX} times")))
+    Err(Error::new(format!(
+        "a proxy lost the race for a port {PORT_TRIES_MAX} times"
+    )))
 }

@@ -30,18 +30,30 @@ pub(super) struct Line {
 ///
 /// # Errors
 /// Where the writing side is gone: the connection is over.
-pub(super) async fn pump(input: impl AsyncRead + Unpin, output: impl AsyncWrite + Unpin, line: Line) -> io::Result<()> {
+pub(super) async fn pump(
+    input: impl AsyncRead + Unpin,
+    output: impl AsyncWrite + Unpin,
+    line: Line,
+) -> io::Result<()> {
     let (chunks, arrived) = mpsc::channel(CHUNKS_AHEAD);
     tokio::try_join!(read(input, chunks), write(output, arrived, line))?;
     Ok(())
 }
 
 /// A side that breaks ends like one that closes: the other learns it in turn.
-async fn read(mut input: impl AsyncRead + Unpin, chunks: mpsc::Sender<(Instant, Vec<u8>)>) -> io::Result<()> {
+async fn read(
+    mut input: impl AsyncRead + Unpin,
+    chunks: mpsc::Sender<(Instant, Vec<u8>)>,
+) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let count = input.read(&mut buffer).await.unwrap_or(0);
-        if count == 0 || chunks.send((Instant::now(), buffer[..count].to_vec())).await.is_err() {
+        if count == 0
+            || chunks
+                .send((Instant::now(), buffer[..count].to_vec()))
+                .await
+                .is_err()
+        {
             return Ok(());
         }
     }
@@ -56,11 +68,15 @@ async fn write(
         let mut rest = &chunk[..];
         while !rest.is_empty() {
             let bytes_per_s = line.leave(read_at).await?;
-            let slice_bytes = bytes_per_s.map_or(rest.len(), |rate| (rate / SLICES_PER_S).max(1) as usize);
+            let slice_bytes =
+                bytes_per_s.map_or(rest.len(), |rate| (rate / SLICES_PER_S).max(1) as usize);
             let (slice, later) = rest.split_at(slice_bytes.min(rest.len()));
             output.write_all(slice).await?;
             if let Some(rate) = bytes_per_s {
-                line.pause(Duration::from_secs_f64(slice.len() as f64 / rate.max(1) as f64)).await;
+                line.pause(Duration::from_secs_f64(
+                    slice.len() as f64 / rate.max(1) as f64,
+                ))
+                .await;
             }
             rest = later;
         }

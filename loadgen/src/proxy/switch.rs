@@ -36,7 +36,9 @@ impl Switch {
 
     /// The lasting fault of connection `number`.
     pub(super) fn fault(&self, number: u64) -> Option<Fault> {
-        self.lasting.filter(|(_, share)| is_hit(number, *share)).map(|(fault, _)| fault)
+        self.lasting
+            .filter(|(_, share)| is_hit(number, *share))
+            .map(|(fault, _)| fault)
     }
 
     /// Grows with every break.
@@ -62,11 +64,21 @@ mod tests {
     fn a_share_hits_the_same_connections_each_time() {
         let mut switch = Switch::default();
         switch.set(Fault::BlackHole, 0.3);
-        let hit: Vec<u64> = (0..1_000).filter(|number| switch.fault(*number).is_some()).collect();
+        let hit: Vec<u64> = (0..1_000)
+            .filter(|number| switch.fault(*number).is_some())
+            .collect();
         assert!((250..350).contains(&hit.len()), "{}", hit.len());
         switch.set(Fault::Reset, 0.3);
-        assert_eq!((0..1_000).filter(|number| switch.broken(*number) == Some(true)).collect::<Vec<_>>(), hit);
-        assert_eq!((switch.breaks(), switch.fault(hit[0])), (1, Some(Fault::BlackHole)));
+        assert_eq!(
+            (0..1_000)
+                .filter(|number| switch.broken(*number) == Some(true))
+                .collect::<Vec<_>>(),
+            hit
+        );
+        assert_eq!(
+            (switch.breaks(), switch.fault(hit[0])),
+            (1, Some(Fault::BlackHole))
+        );
         switch.clear();
         assert!(switch.fault(hit[0]).is_none());
     }

@@ -40,7 +40,10 @@ async fn ask(stream: &mut TcpStream, text: &[u8]) -> Option<Vec<u8>> {
 
 async fn answer(stream: &mut TcpStream, count: usize, patience: Duration) -> Option<Vec<u8>> {
     let mut back = vec![0; count];
-    timeout(patience, stream.read_exact(&mut back)).await.ok().map(|read| read.map(|_| back).unwrap())
+    timeout(patience, stream.read_exact(&mut back))
+        .await
+        .ok()
+        .map(|read| read.map(|_| back).unwrap())
 }
 
 #[tokio::test]
@@ -55,7 +58,10 @@ async fn bytes_pass_as_they_are_and_ends_are_passed_on() {
     read.unwrap();
     assert!(back == text);
     output.shutdown().await.unwrap();
-    assert_eq!(timeout(SOON, input.read(&mut back)).await.unwrap().unwrap(), 0);
+    assert_eq!(
+        timeout(SOON, input.read(&mut back)).await.unwrap().unwrap(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -73,19 +79,29 @@ async fn a_delay_counts_both_ways() {
 #[tokio::test]
 async fn a_throttle_holds_the_rate() {
     let proxy = Proxy::start(echo().await).unwrap();
-    proxy.set(Fault::Throttle { bytes_per_s: 100_000 });
+    proxy.set(Fault::Throttle {
+        bytes_per_s: 100_000,
+    });
     let mut stream = connect(&proxy).await;
     let began = Instant::now();
     stream.write_all(&[7; 30_000]).await.unwrap();
     answer(&mut stream, 30_000, SOON).await.unwrap();
-    assert!(Duration::from_millis(250) <= began.elapsed(), "{:?}", began.elapsed());
+    assert!(
+        Duration::from_millis(250) <= began.elapsed(),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn what_a_silent_direction_or_a_black_hole_holds_arrives_later() {
     let proxy = Proxy::start(echo().await).unwrap();
     let mut stream = connect(&proxy).await;
-    let faults = [Fault::HalfOpen(Direction::ToServer), Fault::HalfOpen(Direction::ToClient), Fault::BlackHole];
+    let faults = [
+        Fault::HalfOpen(Direction::ToServer),
+        Fault::HalfOpen(Direction::ToClient),
+        Fault::BlackHole,
+    ];
     for fault in faults {
         proxy.set(fault);
         assert_eq!(ask(&mut stream, b"held").await, None);
@@ -102,7 +118,10 @@ async fn what_a_silent_direction_or_a_black_hole_holds_arrives_later() {
 #[tokio::test]
 async fn a_cut_is_an_end_and_a_reset_an_error() {
     let proxy = Proxy::start(echo().await).unwrap();
-    for (fault, kind) in [(Fault::Cut, None), (Fault::Reset, Some(ErrorKind::ConnectionReset))] {
+    for (fault, kind) in [
+        (Fault::Cut, None),
+        (Fault::Reset, Some(ErrorKind::ConnectionReset)),
+    ] {
         let mut stream = connect(&proxy).await;
         ask(&mut stream, b"warm").await.unwrap();
         proxy.set(fault);
@@ -119,7 +138,12 @@ async fn refusing_leaves_open_connections_alone() {
     ask(&mut open, b"warm").await.unwrap();
     proxy.set(Fault::Refuse);
     assert_eq!(ask(&mut open, b"on").await.unwrap(), b"on");
-    let refused = async { TcpStream::connect(proxy.host()).await?.read(&mut [0; 8]).await };
+    let refused = async {
+        TcpStream::connect(proxy.host())
+            .await?
+            .read(&mut [0; 8])
+            .await
+    };
     assert!(timeout(SOON, refused).await.unwrap().is_err());
 }
 
@@ -134,19 +158,39 @@ async fn a_share_of_the_connections_is_hit() {
     }
     proxy.set_on(Fault::BlackHole, 0.5);
     let asked = streams.iter_mut().map(|stream| ask(stream, b"?"));
-    let answers = futures_util::future::join_all(asked).await.into_iter().flatten().count();
+    let answers = futures_util::future::join_all(asked)
+        .await
+        .into_iter()
+        .flatten()
+        .count();
     assert!((8..=32).contains(&answers), "{answers} of 40");
 }
 
 #[tokio::test]
 async fn without_a_server_clients_are_reset_and_without_a_proxy_ended() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let proxy = Proxy::start(nobody).unwrap();
-    let gone = async { TcpStream::connect(proxy.host()).await?.read(&mut [0; 8]).await };
+    let gone = async {
+        TcpStream::connect(proxy.host())
+            .await?
+            .read(&mut [0; 8])
+            .await
+    };
     assert!(timeout(SOON, gone).await.unwrap().is_err());
     let proxy = Proxy::start(echo().await).unwrap();
     let mut stream = connect(&proxy).await;
     ask(&mut stream, b"warm").await.unwrap();
     drop(proxy);
-    assert_eq!(timeout(SOON, stream.read(&mut [0; 8])).await.unwrap().unwrap_or(0), 0);
+    assert_eq!(
+        timeout(SOON, stream.read(&mut [0; 8]))
+            .await
+            .unwrap()
+            .unwrap_or(0),
+        0
+    );
 }

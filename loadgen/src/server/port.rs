@@ -18,7 +18,9 @@ const TRIES_MAX: u32 = 1000;
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 pub fn free() -> Result<u16> {
-    let mut given = GIVEN.lock().expect("no code panics while it holds this lock");
+    let mut given = GIVEN
+        .lock()
+        .expect("no code panics while it holds this lock");
     for _ in 0..TRIES_MAX {
         let port = rand::rng().random_range(RANGE);
         if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -26,5 +28,8 @@ pub fn free() -> Result<u16> {
             return Ok(port);
         }
     }
-    Err(Error::new(format!("no free port in {}..{}", RANGE.start, RANGE.end)).remedy("stop other local servers"))
+    Err(
+        Error::new(format!("no free port in {}..{}", RANGE.start, RANGE.end))
+            .remedy("stop other local servers"),
+    )
 }

@@ -25,8 +25,13 @@ pub struct Process {
 impl Process {
     pub fn start(command: Command, name: &str, log: &Path) -> Result<Process> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = spawn::spawn(command).map_err(|e| Error::from(e).context(format!("starting {program}")))?;
-        Ok(Process { child, name: name.to_owned(), log: log.to_owned() })
+        let child = spawn::spawn(command)
+            .map_err(|e| Error::from(e).context(format!("starting {program}")))?;
+        Ok(Process {
+            child,
+            name: name.to_owned(),
+            log: log.to_owned(),
+        })
     }
 
     pub fn id(&self) -> u32 {
@@ -39,7 +44,11 @@ impl Process {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => {
-                let message = format!("{} ended ({status}); its log ends with:\n{}", self.name, self.log_tail());
+                let message = format!(
+                    "{} ended ({status}); its log ends with:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
                 Err(Error::new(message))
             }
         }

@@ -47,7 +47,10 @@ fn start_thread() -> Sender<Job> {
             }
         }
     };
-    thread::Builder::new().name("server-spawner".into()).spawn(run).expect("the system gives one more thread");
+    thread::Builder::new()
+        .name("server-spawner".into())
+        .spawn(run)
+        .expect("the system gives one more thread");
     sender
 }
 

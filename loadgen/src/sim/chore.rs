@@ -70,9 +70,18 @@ impl Pair {
     /// A step of a random chore that is the first on its name.
     pub(super) fn chore(&mut self, coordinator: &mut Coordinator, reach: &mut Reach<'_>) -> Step {
         self.reread_doubtful();
-        let is_first = |i: &usize| self.chores[..*i].iter().all(|c| c.tracked.ns != self.chores[*i].tracked.ns);
+        let is_first = |i: &usize| {
+            self.chores[..*i]
+                .iter()
+                .all(|c| c.tracked.ns != self.chores[*i].tracked.ns)
+        };
         let first: Vec<usize> = (0..self.chores.len()).filter(is_first).collect();
-        let Some(which) = first.get(reach.dice.below(first.len() as u64) as usize).copied() else { return Ok(()) };
+        let Some(which) = first
+            .get(reach.dice.below(first.len() as u64) as usize)
+            .copied()
+        else {
+            return Ok(());
+        };
         let tracked = self.chores[which].tracked.clone();
         let work = std::mem::replace(&mut self.chores[which].work, Work::Done);
         let next = self.work(&tracked, work, coordinator, reach)?;
@@ -115,11 +124,22 @@ impl Pair {
                 coordinator.arrive(self.index, tracked);
                 Work::Unmaking
             }
-            Work::Unmaking if coordinator.is_dropped(&uuid) => Work::Record(Box::new(dead(tracked))),
+            Work::Unmaking if coordinator.is_dropped(&uuid) => {
+                Work::Record(Box::new(dead(tracked)))
+            }
             Work::Record(state) => {
                 let made = !state.dead;
-                let number = reach.target.store(StoreWrite::Add(state)).expect("never refused");
-                Work::Recording { wait: Wait { number, term: reach.target.term }, made }
+                let number = reach
+                    .target
+                    .store(StoreWrite::Add(state))
+                    .expect("never refused");
+                Work::Recording {
+                    wait: Wait {
+                        number,
+                        term: reach.target.term,
+                    },
+                    made,
+                }
             }
             Work::Recording { wait, made } if wait.number <= committed => {
                 if made {
@@ -134,8 +154,14 @@ impl Pair {
             }
             Work::Dropping if coordinator.is_dropped(&uuid) => Work::Kill,
             Work::Kill => {
-                let number = reach.target.store(StoreWrite::Kill(uuid)).expect("never refused");
-                Work::Killing(Wait { number, term: reach.target.term })
+                let number = reach
+                    .target
+                    .store(StoreWrite::Kill(uuid))
+                    .expect("never refused");
+                Work::Killing(Wait {
+                    number,
+                    term: reach.target.term,
+                })
             }
             Work::Killing(wait) if wait.number <= committed => Work::Done,
             Work::Build if !tracked.counts() => Work::Done,
@@ -150,7 +176,12 @@ impl Pair {
             Work::Building(position) if tracked.in_lanes.load(SeqCst) == 0 => {
                 // Documents that are doubtful are not written yet.
                 if reach.target.term == self.term && tracked.doubts.is_empty() {
-                    check_equal(tracked, position, &reach.source.collections[&uuid], reach.target)?;
+                    check_equal(
+                        tracked,
+                        position,
+                        &reach.source.collections[&uuid],
+                        reach.target,
+                    )?;
                 }
                 release()
             }
@@ -164,7 +195,9 @@ impl Pair {
             }
             Work::Rereading(_) if !tracked.counts() => release(),
             // In another term the attempt is about to end.
-            Work::Rereading(position) if tracked.in_lanes.load(SeqCst) == 0 && reach.target.term == self.term => {
+            Work::Rereading(position)
+                if tracked.in_lanes.load(SeqCst) == 0 && reach.target.term == self.term =>
+            {
                 reread(tracked, position, reach);
                 release()
             }
@@ -181,8 +214,10 @@ impl Pair {
     /// Every collection with doubtful documents has a chore that reads them again.
     pub(super) fn reread_doubtful(&mut self) {
         for tracked in self.gate.doubtful() {
-            let is_its =
-                |c: &Chore| c.tracked.uuid == tracked.uuid && matches!(c.work, Work::Reread | Work::Rereading(_));
+            let is_its = |c: &Chore| {
+                c.tracked.uuid == tracked.uuid
+                    && matches!(c.work, Work::Reread | Work::Rereading(_))
+            };
             if !self.chores.iter().any(is_its) {
                 self.chores.push(Chore::new(tracked, None, Work::Reread));
             }
@@ -194,14 +229,24 @@ impl Pair {
 fn reread(tracked: &Tracked, position: Position, reach: &mut Reach<'_>) {
     let ids = tracked.doubts.ids();
     let shown = reach.source.collections[&tracked.uuid].shown_at(position);
-    let documents = ids.iter().map(body::key_of).map(|key| (key, shown.get(&key).copied())).collect();
+    let documents = ids
+        .iter()
+        .map(body::key_of)
+        .map(|key| (key, shown.get(&key).copied()))
+        .collect();
     tracked.saw_by(reach.source.newest());
     reach.target.settle(tracked.target_uuid(), documents);
     tracked.doubts.forget(&ids);
 }
 
 /// A collection as a plan, or a creation, records it.
-pub(super) fn planned(uuid: Uuid, name: &str, collated: bool, pair: usize, target_uuid: Uuid) -> CollectionState {
+pub(super) fn planned(
+    uuid: Uuid,
+    name: &str,
+    collated: bool,
+    pair: usize,
+    target_uuid: Uuid,
+) -> CollectionState {
     let options = if collated {
         rawdoc! { "collation": { "locale": "de" } }
     } else {
@@ -225,8 +270,17 @@ pub(super) fn planned(uuid: Uuid, name: &str, collated: bool, pair: usize, targe
 }
 
 fn created(tracked: &Tracked, pair: usize, target_uuid: Uuid) -> CollectionState {
-    let planned = planned(tracked.uuid, &tracked.ns.coll, tracked.traits.collated, pair, target_uuid);
-    CollectionState { units: vec![UnitState::Settled], ..planned }
+    let planned = planned(
+        tracked.uuid,
+        &tracked.ns.coll,
+        tracked.traits.collated,
+        pair,
+        target_uuid,
+    );
+    CollectionState {
+        units: vec![UnitState::Settled],
+        ..planned
+    }
 }
 
 fn dead(tracked: &Tracked) -> CollectionState {

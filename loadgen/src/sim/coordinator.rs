@@ -62,7 +62,13 @@ impl Coordinator {
     pub(super) fn new(states: &[PairState], router: Router) -> Self {
         let (under_way, dropped) = Default::default();
         let (known, forgetting) = (Known::of(states, Default::default()), Forgetting::default());
-        Coordinator { router, under_way, known, forgetting, dropped }
+        Coordinator {
+            router,
+            under_way,
+            known,
+            forgetting,
+            dropped,
+        }
     }
 
     pub(super) fn hold(&mut self, pair: usize, uuid: Uuid) {
@@ -112,7 +118,9 @@ impl Coordinator {
 
     /// What may be forgotten now, as `control::forget`.
     pub(super) fn due(&mut self, reached: Position, recorded: Position) -> Vec<Uuid> {
-        let due = self.forgetting.due(|| self.known.unheld(), || reached, recorded);
+        let due = self
+            .forgetting
+            .due(|| self.known.unheld(), || reached, recorded);
         self.known.forget(&due);
         due
     }

@@ -23,13 +23,17 @@ impl World {
         self.targets[which].elect(&mut self.dice);
         let written = self.targets[which].written();
         self.note(|| format!("target {which} elects: {} writes are lost", lost - written));
-        let Process::Up(_, pairs) = &mut self.process else { return Ok(()) };
+        let Process::Up(_, pairs) = &mut self.process else {
+            return Ok(());
+        };
         let pair = &mut pairs[which];
         pair.rounds.elected(written);
         let waits = pair.waits().iter().any(|wait| written < wait.number);
         // Whether anyone notices is another matter: connections may stay.
         if waits || self.dice.below(2) == 0 && pair.is_writing() {
-            return Err(Halt::Attempt("a write is cut off by an election".to_owned()));
+            return Err(Halt::Attempt(
+                "a write is cut off by an election".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -91,8 +95,12 @@ impl World {
         }
         for scan in pair.scans {
             match scan {
-                Scan::Starting { unit, fence } => writes.push(StoreWrite::Start(unit.tracked.uuid, unit.index, fence)),
-                Scan::Reading { sent, .. } => self.zombies[which].extend(sent.into_iter().map(|sent| sent.command)),
+                Scan::Starting { unit, fence } => {
+                    writes.push(StoreWrite::Start(unit.tracked.uuid, unit.index, fence))
+                }
+                Scan::Reading { sent, .. } => {
+                    self.zombies[which].extend(sent.into_iter().map(|sent| sent.command))
+                }
                 _ => {}
             }
         }

@@ -12,8 +12,15 @@ impl World {
         if self.dice.below(8) != 0 {
             return;
         }
-        let recorded = self.targets.iter().map(|target| target.durable.store.resume().position);
-        let reached = pairs.iter().map(Pair::reached).max().expect("there is a pair");
+        let recorded = self
+            .targets
+            .iter()
+            .map(|target| target.durable.store.resume().position);
+        let reached = pairs
+            .iter()
+            .map(Pair::reached)
+            .max()
+            .expect("there is a pair");
         let due = coordinator.due(reached, recorded.min().expect("there is a target"));
         if due.is_empty() {
             return;

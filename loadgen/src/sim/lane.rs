@@ -41,7 +41,10 @@ pub(super) struct Sent {
 
 impl Lane {
     pub(super) fn new(flush_ops: usize) -> Self {
-        let limits = FlushLimits { ops_max: flush_ops, bytes_max: 1 << 20 };
+        let limits = FlushLimits {
+            ops_max: flush_ops,
+            bytes_max: 1 << 20,
+        };
         Lane {
             inbox: Arc::default(),
             limits,
@@ -63,12 +66,19 @@ impl Lane {
         if !self.sent.is_empty() {
             let which = reach.dice.below(self.sent.len() as u64) as usize;
             // Commands on a collection in order go one after the other.
-            let which = if self.sent[which].collection.in_order() { 0 } else { which };
+            let which = if self.sent[which].collection.in_order() {
+                0
+            } else {
+                which
+            };
             if self.sent[which].step(reach)? {
                 self.sent[which].reply(reach)?;
                 let sent = self.sent.remove(which);
                 if 0 < sent.command.missed && !reach.source.strays && !sent.collection.is_dead() {
-                    return wrong(format!("a write to {} found no document where one must be", sent.collection.ns));
+                    return wrong(format!(
+                        "a write to {} found no document where one must be",
+                        sent.collection.ns
+                    ));
                 }
             }
         } else if let Some(flush) = self.flush.take() {
@@ -77,7 +87,8 @@ impl Lane {
             }
             let (ops, before) = (flush.iter().map(|writes| writes.ops).sum(), self.applied);
             self.applied += ops as usize;
-            self.inbox.applied(ops, self.oldest.after(self.applied as u64));
+            self.inbox
+                .applied(ops, self.oldest.after(self.applied as u64));
             return Ok(self.ops[before..self.applied].to_vec());
         } else if let Some(taken) = &mut self.taken {
             if !taken.is_empty() {
@@ -89,7 +100,10 @@ impl Lane {
             }
         } else if let Some(taken) = self.inbox.try_take() {
             (self.oldest, self.applied) = (Oldest::of(&taken), 0);
-            self.ops = taken.iter().map(|queued| (queued.op.position, queued.op.uuid)).collect();
+            self.ops = taken
+                .iter()
+                .map(|queued| (queued.op.position, queued.op.uuid))
+                .collect();
             self.taken = Some(taken);
         }
         Ok(Vec::new())
@@ -98,7 +112,11 @@ impl Lane {
 
 impl Sent {
     pub(super) fn new(command: Command, collection: Arc<Tracked>) -> Self {
-        Sent { command, collection, term: 0 }
+        Sent {
+            command,
+            collection,
+            term: 0,
+        }
     }
 
     /// Runs some of its statements. True once all are run, and one step later.
@@ -107,12 +125,19 @@ impl Sent {
             return Ok(true);
         }
         let all = self.command.writes.len() as u64;
-        let count = if reach.dice.below(4) == 0 { 1 + reach.dice.below(all) } else { all };
+        let count = if reach.dice.below(4) == 0 {
+            1 + reach.dice.below(all)
+        } else {
+            all
+        };
         for _ in 0..count {
             if !reach.target.run(&mut self.command, reach.dice) {
                 self.command.writes.clear();
                 if !self.collection.is_dead() {
-                    return wrong(format!("a write to {}, which the target no longer has", self.collection.ns));
+                    return wrong(format!(
+                        "a write to {}, which the target no longer has",
+                        self.collection.ns
+                    ));
                 }
                 break;
             }
@@ -134,25 +159,40 @@ impl Sent {
 
 /// As `Writer::write_collection` sends them.
 fn commands(writes: &CollectionWrites) -> Vec<Sent> {
-    let (unclear, statements): (Vec<&Statement>, Vec<&Statement>) =
-        writes.statements.iter().partition(|s| s.base == Base::Unclear);
-    unclear.iter().for_each(|s| writes.collection.doubts.add(&s.id, s.position));
+    let (unclear, statements): (Vec<&Statement>, Vec<&Statement>) = writes
+        .statements
+        .iter()
+        .partition(|s| s.base == Base::Unclear);
+    unclear
+        .iter()
+        .for_each(|s| writes.collection.doubts.add(&s.id, s.position));
     let in_order = writes.collection.in_order();
     let runs: Vec<Vec<&Statement>> = match in_order {
-        true => {
-            statements.chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone)).map(<[_]>::to_vec).collect()
-        }
+        true => statements
+            .chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone))
+            .map(<[_]>::to_vec)
+            .collect(),
         false => {
-            let (deletes, updates): (Vec<_>, Vec<_>) = statements.iter().partition(|s| s.base == Base::Gone);
-            [updates, deletes].into_iter().filter(|run| !run.is_empty()).collect()
+            let (deletes, updates): (Vec<_>, Vec<_>) =
+                statements.iter().partition(|s| s.base == Base::Gone);
+            [updates, deletes]
+                .into_iter()
+                .filter(|run| !run.is_empty())
+                .collect()
         }
     };
     let horizon = writes.collection.horizon();
     let command = |run: &Vec<&Statement>| {
         let mut command = Command::read(&render(&writes.collection, run, in_order));
-        let must_find = run.iter().filter(|statement| !in_order && statement.must_find(horizon));
-        command.must_find = must_find.map(|statement| body::key_of(&statement.id)).collect();
+        let must_find = run
+            .iter()
+            .filter(|statement| !in_order && statement.must_find(horizon));
+        command.must_find = must_find
+            .map(|statement| body::key_of(&statement.id))
+            .collect();
         command
     };
-    runs.iter().map(|run| Sent::new(command(run), writes.collection.clone())).collect()
+    runs.iter()
+        .map(|run| Sent::new(command(run), writes.collection.clone()))
+        .collect()
 }

@@ -29,18 +29,33 @@ impl World {
     }
 
     pub(super) fn late_ddl(&mut self) {
-        let Ddl { shard, uuid, name, create } = self.ddl.remove(0);
+        let Ddl {
+            shard,
+            uuid,
+            name,
+            create,
+        } = self.ddl.remove(0);
         self.gossip(shard);
         if create {
             self.sources[shard].create(uuid, &name, &mut self.dice);
         } else if !self.sources[shard].drop_collection(uuid) {
-            self.ddl.push(Ddl { shard, uuid, name, create });
+            self.ddl.push(Ddl {
+                shard,
+                uuid,
+                name,
+                create,
+            });
         }
     }
 
     /// A command of another shard comes with the time there.
     fn gossip(&mut self, shard: usize) {
-        let newest = self.sources.iter().map(Source::newest).max().expect("there is a shard");
+        let newest = self
+            .sources
+            .iter()
+            .map(Source::newest)
+            .max()
+            .expect("there is a shard");
         self.sources[shard].hear(newest);
     }
 
@@ -56,9 +71,18 @@ impl World {
         if self.ddl.iter().any(|ddl| ddl.name == name) {
             return;
         }
-        let on: Vec<usize> = if sharded { (0..shards).collect() } else { vec![shard] };
-        let holds =
-            |source: &Source| source.collections.iter().find(|(_, c)| c.alive && c.name == name).map(|(u, _)| *u);
+        let on: Vec<usize> = if sharded {
+            (0..shards).collect()
+        } else {
+            vec![shard]
+        };
+        let holds = |source: &Source| {
+            source
+                .collections
+                .iter()
+                .find(|(_, c)| c.alive && c.name == name)
+                .map(|(u, _)| *u)
+        };
         self.gossip(on[0]);
         let there = holds(&self.sources[on[0]]);
         let dropped = there.is_none_or(|uuid| self.sources[on[0]].drop_collection(uuid));
@@ -66,7 +90,12 @@ impl World {
             return;
         }
         if let Some(uuid) = there {
-            let late = on[1..].iter().map(|shard| Ddl { shard: *shard, uuid, name: name.clone(), create: false });
+            let late = on[1..].iter().map(|shard| Ddl {
+                shard: *shard,
+                uuid,
+                name: name.clone(),
+                create: false,
+            });
             self.ddl.extend(late);
             if 1 < on.len() || self.dice.below(2) == 0 {
                 return;
@@ -75,7 +104,12 @@ impl World {
         self.uuids += 1;
         let uuid = Uuid::from_bytes(self.uuids.to_le_bytes());
         self.sources[on[0]].create(uuid, &name, &mut self.dice);
-        let late = on[1..].iter().map(|shard| Ddl { shard: *shard, uuid, name: name.clone(), create: true });
+        let late = on[1..].iter().map(|shard| Ddl {
+            shard: *shard,
+            uuid,
+            name: name.clone(),
+            create: true,
+        });
         self.ddl.extend(late);
     }
 }

@@ -66,7 +66,11 @@ const TOLD_MAX: usize = 5;
 pub fn run(args: &SimArgs) -> bool {
     let (first, count) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if args.threads == 0 { cores } else { args.threads };
+    let threads = if args.threads == 0 {
+        cores
+    } else {
+        args.threads
+    };
     let failures = run_seeds(first, count, threads, args.first, args.trace);
     for Failure { seed, reason } in failures.iter().take(TOLD_MAX) {
         println!("seed {seed}: {reason}");
@@ -76,16 +80,30 @@ pub fn run(args: &SimArgs) -> bool {
 }
 
 /// Runs `count` seeds from `first` on; returns those that failed, in order.
-pub fn run_seeds(first: u64, count: u64, threads: usize, stop_at_first: bool, trace: bool) -> Vec<Failure> {
+pub fn run_seeds(
+    first: u64,
+    count: u64,
+    threads: usize,
+    stop_at_first: bool,
+    trace: bool,
+) -> Vec<Failure> {
     let next = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
     quietly(|| {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    while let Some(seed) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n < count).map(|n| first + n) {
-                        let Err(reason) = run_one(seed, trace) else { continue };
-                        failures.lock().expect("no holder panics").push(Failure { seed, reason });
+                    while let Some(seed) = Some(next.fetch_add(1, Relaxed))
+                        .filter(|n| *n < count)
+                        .map(|n| first + n)
+                    {
+                        let Err(reason) = run_one(seed, trace) else {
+                            continue;
+                        };
+                        failures
+                            .lock()
+                            .expect("no holder panics")
+                            .push(Failure { seed, reason });
                         if stop_at_first {
                             next.store(count, Relaxed);
                         }
@@ -107,7 +125,9 @@ fn run_one(seed: u64, trace: bool) -> Result<(), String> {
     }
     outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+        let text = text
+            .or(panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no text");
         Err(format!("step {}: panicked: {text}", world.steps))
     })
 }

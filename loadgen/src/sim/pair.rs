@@ -116,8 +116,13 @@ impl Pair {
         shape: Shape,
         source: &Source,
     ) -> Step<Self> {
-        let lanes: Vec<Lane> = (0..shape.lanes).map(|_| Lane::new(shape.flush_ops)).collect();
-        let mut gate = Gate::new(state.resume, lanes.iter().map(|lane| lane.inbox.clone()).collect());
+        let lanes: Vec<Lane> = (0..shape.lanes)
+            .map(|_| Lane::new(shape.flush_ops))
+            .collect();
+        let mut gate = Gate::new(
+            state.resume,
+            lanes.iter().map(|lane| lane.inbox.clone()).collect(),
+        );
         let Some(at) = source.find(state.resume) else {
             return wrong(format!("{:?} is no entry to resume at", state.resume));
         };
@@ -129,11 +134,15 @@ impl Pair {
                 clock: newest,
                 gone: !collection.dead && !source.has(&collection.uuid),
             };
-            let tracked = restore(&mut gate, collection, now).expect("the model's collections are readable");
+            let tracked =
+                restore(&mut gate, collection, now).expect("the model's collections are readable");
             if !tracked.counts() {
                 continue;
             }
-            for (unit, state) in Unit::all(&tracked, &collection.bounds).into_iter().zip(&collection.units) {
+            for (unit, state) in Unit::all(&tracked, &collection.bounds)
+                .into_iter()
+                .zip(&collection.units)
+            {
                 match state {
                     UnitState::Settled => {}
                     UnitState::Waiting => waiting.push(unit),
@@ -165,7 +174,9 @@ impl Pair {
 
     /// The tail takes one entry, or one part of a prepared transaction.
     pub(super) fn tail(&mut self, source: &Source) -> Step {
-        let Some(entry) = source.log.get(self.next) else { return Ok(()) };
+        let Some(entry) = source.log.get(self.next) else {
+            return Ok(());
+        };
         let position = entry.mark.position;
         if self.inside.is_none() {
             self.gate.begin(position);
@@ -203,9 +214,13 @@ impl Pair {
         let mut origin = origin(&self.share);
         for op in ops {
             match with_op(op, position, |op| self.gate.classify(op, &mut origin)) {
-                Verdict::Held | Verdict::Queued => *self.unapplied.entry((position, op.uuid)).or_default() += 1,
+                Verdict::Held | Verdict::Queued => {
+                    *self.unapplied.entry((position, op.uuid)).or_default() += 1
+                }
                 Verdict::Unknown if self.catalog_position < position => {
-                    return wrong(format!("the op at {position} is on a collection never seen"));
+                    return wrong(format!(
+                        "the op at {position} is on a collection never seen"
+                    ));
                 }
                 _ => {}
             }
@@ -227,16 +242,22 @@ impl Pair {
             return;
         }
         let collection = &source.collections[&uuid];
-        let traits = Traits { collated: collection.collated, ..Traits::default() };
+        let traits = Traits {
+            collated: collection.collated,
+            ..Traits::default()
+        };
         let tracked = Arc::new(Tracked::new(uuid, namespace(&collection.name), traits));
         self.gate.admit_new(tracked.clone());
         let pin = self.gate.pin(position);
-        self.chores.push(Chore::new(tracked, Some(pin), Work::Create));
+        self.chores
+            .push(Chore::new(tracked, Some(pin), Work::Create));
     }
 
     /// As `DdlSink::drop_collection`.
     fn drop_collection(&mut self, uuid: Uuid, position: Position) {
-        let Some(tracked) = self.gate.kill(&uuid) else { return };
+        let Some(tracked) = self.gate.kill(&uuid) else {
+            return;
+        };
         let pin = self.gate.pin(position);
         self.chores.push(Chore::new(tracked, Some(pin), Work::Drop));
     }
@@ -244,7 +265,10 @@ impl Pair {
     /// The ops of one take of a lane are acknowledged.
     pub(super) fn applied(&mut self, ops: &[(Position, Uuid)]) {
         for op in ops {
-            let count = self.unapplied.get_mut(op).expect("it was counted when it was kept");
+            let count = self
+                .unapplied
+                .get_mut(op)
+                .expect("it was counted when it was kept");
             *count -= 1;
             if *count == 0 {
                 self.unapplied.remove(op);
@@ -265,27 +289,33 @@ impl Pair {
     }
 
     fn counts(&self, uuid: &Uuid) -> bool {
-        self.gate.tracked(uuid).is_some_and(|tracked| tracked.counts())
+        self.gate
+            .tracked(uuid)
+            .is_some_and(|tracked| tracked.counts())
     }
 
     pub(super) fn oldest_unapplied(&self) -> Option<Position> {
-        self.unapplied.keys().find(|(_, uuid)| self.counts(uuid)).map(|(position, _)| *position)
+        self.unapplied
+            .keys()
+            .find(|(_, uuid)| self.counts(uuid))
+            .map(|(position, _)| *position)
     }
 
     /// What holds after every step.
     pub(super) fn check(&self) -> Step {
         let watermark = self.gate.watermark();
         match self.oldest_unapplied() {
-            Some(oldest) if oldest <= watermark => {
-                wrong(format!("the watermark is {watermark}, and the op at {oldest} is not applied"))
-            }
+            Some(oldest) if oldest <= watermark => wrong(format!(
+                "the watermark is {watermark}, and the op at {oldest} is not applied"
+            )),
             _ => Ok(()),
         }
     }
 
     /// Nothing is left to do with what the source has.
     pub(super) fn is_idle(&self, source: &Source) -> bool {
-        let scans = self.queue.is_empty() && self.scans.iter().all(|scan| matches!(scan, Scan::Idle));
+        let scans =
+            self.queue.is_empty() && self.scans.iter().all(|scan| matches!(scan, Scan::Idle));
         self.at_head(source)
             && scans
             && self.gate.doubtful().is_empty()
@@ -298,7 +328,9 @@ impl Pair {
     pub(super) fn check_exact(&self, source: &Source, target: &Target) -> Step {
         let passed = self.gate.passed();
         for (uuid, collection) in &source.collections {
-            let Some(tracked) = self.gate.tracked(uuid).filter(|t| t.counts()) else { continue };
+            let Some(tracked) = self.gate.tracked(uuid).filter(|t| t.counts()) else {
+                continue;
+            };
             if passed < tracked.horizon() || !self.gate.is_copied(uuid) {
                 continue;
             }
@@ -309,11 +341,22 @@ impl Pair {
 }
 
 /// The target's collection is what the source's was at `position`.
-pub(super) fn check_equal(tracked: &Tracked, position: Position, source: &Collection, target: &Target) -> Step {
-    let (there, wanted) = (target.now.collections.get(&tracked.target_uuid()), source.all_at(position));
+pub(super) fn check_equal(
+    tracked: &Tracked,
+    position: Position,
+    source: &Collection,
+    target: &Target,
+) -> Step {
+    let (there, wanted) = (
+        target.now.collections.get(&tracked.target_uuid()),
+        source.all_at(position),
+    );
     match there == Some(&wanted) {
         true => Ok(()),
-        false => wrong(format!("{} differs from the source at {position}: {there:?} is not {wanted:?}", tracked.ns)),
+        false => wrong(format!(
+            "{} differs from the source at {position}: {there:?} is not {wanted:?}",
+            tracked.ns
+        )),
     }
 }
 
@@ -326,15 +369,27 @@ fn with_op<T>(op: &Change, position: Position, work: impl FnOnce(OpRef<'_>) -> T
     };
     let id = Value::from(body::id(op.key, op.spelling).as_raw_bson_ref());
     let body = body.as_ref().map_or(&[][..], |body| body.as_bytes());
-    work(OpRef { position, uuid: op.uuid, kind: op.kind, id: id.as_ref(), body })
+    work(OpRef {
+        position,
+        uuid: op.uuid,
+        kind: op.kind,
+        id: id.as_ref(),
+        body,
+    })
 }
 
 pub(super) fn namespace(name: &str) -> Namespace {
-    Namespace { db: "sim".to_owned(), coll: name.to_owned() }
+    Namespace {
+        db: "sim".to_owned(),
+        coll: name.to_owned(),
+    }
 }
 
 fn origin(share: &Share) -> Origin {
-    let mut permit = share.reserve_reply().now_or_never().expect("the model keeps few bytes");
+    let mut permit = share
+        .reserve_reply()
+        .now_or_never()
+        .expect("the model keeps few bytes");
     permit.shrink_to(1 << 20);
     Origin::copied(permit)
 }

@@ -19,7 +19,11 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn new(place: Place) -> Self {
-        Replay { place, stretch: None, done: 0 }
+        Replay {
+            place,
+            stretch: None,
+            done: 0,
+        }
     }
 
     /// One step. Once it is open, whether it was the collection's last.
@@ -38,17 +42,29 @@ impl Replay {
             return None;
         };
         let source = reach.source;
-        let next = source.log.partition_point(|entry| entry.mark.position <= stretch.after);
+        let next = source
+            .log
+            .partition_point(|entry| entry.mark.position <= stretch.after);
         let entry = &source.log[next];
-        let ops: Vec<&Change> = ops_of(&entry.event, source).filter(|op| op.uuid == self.place.uuid).collect();
+        let ops: Vec<&Change> = ops_of(&entry.event, source)
+            .filter(|op| op.uuid == self.place.uuid)
+            .collect();
         // An entry at a time, or less; the tail may come between.
-        let count = if reach.dice.below(3) == 0 { self.done + 1 } else { ops.len() }.min(ops.len());
+        let count = if reach.dice.below(3) == 0 {
+            self.done + 1
+        } else {
+            ops.len()
+        }
+        .min(ops.len());
         pair.replay(&self.place, &ops[self.done..count], entry.mark.position);
         self.done = count;
         if self.done == ops.len() {
             self.done = 0;
             let is_there = pair.gate.replayed(&self.place, entry.mark.position);
-            let left = Stretch { after: entry.mark.position, ..stretch };
+            let left = Stretch {
+                after: entry.mark.position,
+                ..stretch
+            };
             self.stretch = Some(left).filter(|left| is_there && left.after < left.to);
         }
         None

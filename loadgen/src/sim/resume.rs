@@ -22,8 +22,15 @@ impl World {
     pub(super) fn settle(&mut self, which: usize, incarnation: i64, state: &mut PairState) -> bool {
         let rolled_off = 0 < self.fault_steps && self.dice.below(ROLLED_OFF) == 0;
         if rolled_off && state.resume.position < state.applied.position {
-            let lost: Vec<(Uuid, usize)> = units_in_flight(state).map(|(c, unit)| (c.uuid, unit)).collect();
-            self.note(|| format!("pair {which} goes on at {:?}, without {lost:?}", state.applied.position));
+            let lost: Vec<(Uuid, usize)> = units_in_flight(state)
+                .map(|(c, unit)| (c.uuid, unit))
+                .collect();
+            self.note(|| {
+                format!(
+                    "pair {which} goes on at {:?}, without {lost:?}",
+                    state.applied.position
+                )
+            });
             self.write(which, StoreWrite::Wiping(lost.clone()));
             if self.is_killed() {
                 return false;
@@ -46,8 +53,15 @@ impl World {
         let wiping = self.targets[which].now.store.wiping();
         let collections = self.targets[which].now.store.load().collections;
         for collection in collections {
-            let Some(target) = collection.target_uuid else { continue };
-            let bound = |i: usize| collection.bounds.get(i).map(|b| body::key(b.as_raw_bson_ref()).0);
+            let Some(target) = collection.target_uuid else {
+                continue;
+            };
+            let bound = |i: usize| {
+                collection
+                    .bounds
+                    .get(i)
+                    .map(|b| body::key(b.as_raw_bson_ref()).0)
+            };
             for (_, unit) in wiping.iter().filter(|(uuid, _)| *uuid == collection.uuid) {
                 let lower = unit.checked_sub(1).and_then(bound).unwrap_or(Key::MIN);
                 let upper = bound(*unit).unwrap_or(Key::MAX);

@@ -38,7 +38,10 @@ struct Capture {
 impl Rounds {
     /// An election left the target with `written` writes.
     pub(super) fn elected(&mut self, written: u64) {
-        self.captures.iter_mut().filter(|c| written < c.written).for_each(|c| c.lost = true);
+        self.captures
+            .iter_mut()
+            .filter(|c| written < c.written)
+            .for_each(|c| c.lost = true);
     }
 
     pub(super) fn wait(&self) -> Option<Wait> {
@@ -52,7 +55,10 @@ impl Rounds {
         let mut same = self.captures.iter().filter(|c| c.recorded == *recorded);
         match same.any(|capture| !capture.lost && capture.written <= committed) {
             true => Ok(()),
-            false => wrong(format!("{:?} is recorded before what lies below is durable", recorded.resume)),
+            false => wrong(format!(
+                "{:?} is recorded before what lies below is durable",
+                recorded.resume
+            )),
         }
     }
 }
@@ -64,7 +70,11 @@ impl Pair {
             Round::Idle => {
                 let captured = self.gate.capture();
                 if let Some(recorded) = captured.clone() {
-                    self.rounds.captures.push(Capture { recorded, written: target.written(), lost: false });
+                    self.rounds.captures.push(Capture {
+                        recorded,
+                        written: target.written(),
+                        lost: false,
+                    });
                 }
                 Round::Captured(captured)
             }
@@ -72,19 +82,38 @@ impl Pair {
                 Some(recorded) if !recorded.settled.is_empty() => {
                     self.rounds.check(recorded, target.committed())?;
                     let settled: Vec<(Uuid, usize)> = recorded.settled.clone();
-                    let number = target.store(StoreWrite::Settled(settled)).expect("never refused");
-                    Round::Settling(captured, Wait { number, term: target.term })
+                    let number = target
+                        .store(StoreWrite::Settled(settled))
+                        .expect("never refused");
+                    Round::Settling(
+                        captured,
+                        Wait {
+                            number,
+                            term: target.term,
+                        },
+                    )
                 }
                 _ => Round::Settled(captured),
             },
-            Round::Settling(captured, wait) if wait.number <= target.committed() => Round::Settled(captured),
+            Round::Settling(captured, wait) if wait.number <= target.committed() => {
+                Round::Settled(captured)
+            }
             Round::Settled(captured) => {
                 let recorded = self.rounds.pipeline.to_record();
-                recorded.map_or(Ok(()), |recorded| self.rounds.check(recorded, target.committed()))?;
+                recorded.map_or(Ok(()), |recorded| {
+                    self.rounds.check(recorded, target.committed())
+                })?;
                 let marks = recorded.map(|recorded| (recorded.resume, recorded.applied));
                 let touch = target.store(StoreWrite::Touch(self.incarnation, marks));
-                let number = touch.ok_or_else(|| Halt::Attempt("another incarnation began".to_owned()))?;
-                Round::Touching(captured, Wait { number, term: target.term })
+                let number =
+                    touch.ok_or_else(|| Halt::Attempt("another incarnation began".to_owned()))?;
+                Round::Touching(
+                    captured,
+                    Wait {
+                        number,
+                        term: target.term,
+                    },
+                )
             }
             Round::Touching(captured, wait) if wait.number <= target.committed() => {
                 same_term(self.term, wait.term).map_err(|e| Halt::Attempt(e.message))?;

@@ -70,11 +70,19 @@ impl Unit {
 
 impl Scan {
     /// One step of a scanner. True if a collection's last unit was finished.
-    pub(super) fn step(&mut self, pair: &mut Pair, reach: &mut Reach<'_>) -> Step<Option<Arc<Tracked>>> {
+    pub(super) fn step(
+        &mut self,
+        pair: &mut Pair,
+        reach: &mut Reach<'_>,
+    ) -> Step<Option<Arc<Tracked>>> {
         match std::mem::replace(self, Scan::Idle) {
             Scan::Idle => {
-                let Some(unit) = pair.queue.pop_front() else { return Ok(None) };
-                let Some(started) = pair.gate.start(&unit.tracked.uuid, unit.index) else { return Ok(None) };
+                let Some(unit) = pair.queue.pop_front() else {
+                    return Ok(None);
+                };
+                let Some(started) = pair.gate.start(&unit.tracked.uuid, unit.index) else {
+                    return Ok(None);
+                };
                 let fence = started.fence;
                 *self = match started.again {
                     true => Scan::reading(unit, fence),
@@ -82,8 +90,14 @@ impl Scan {
                 };
             }
             Scan::Starting { unit, fence } => {
-                let number = reach.target.store(StoreWrite::Start(unit.tracked.uuid, unit.index, fence));
-                let wait = Wait { number: number.expect("never refused"), term: reach.target.term };
+                let number =
+                    reach
+                        .target
+                        .store(StoreWrite::Start(unit.tracked.uuid, unit.index, fence));
+                let wait = Wait {
+                    number: number.expect("never refused"),
+                    term: reach.target.term,
+                };
                 *self = Scan::Started { unit, fence, wait };
             }
             Scan::Started { unit, fence, wait } if wait.number <= reach.target.committed() => {
@@ -91,8 +105,16 @@ impl Scan {
                 *self = Scan::reading(unit, fence);
             }
             waiting @ Scan::Started { .. } => *self = waiting,
-            Scan::Reading { unit, fence, next, sent } => return self.read(pair, reach, unit, fence, next, sent),
-            Scan::Opening { tracked, mut replay } => match replay.step(pair, reach) {
+            Scan::Reading {
+                unit,
+                fence,
+                next,
+                sent,
+            } => return self.read(pair, reach, unit, fence, next, sent),
+            Scan::Opening {
+                tracked,
+                mut replay,
+            } => match replay.step(pair, reach) {
                 Some(last) => return Ok(last.then_some(tracked)),
                 None => *self = Scan::Opening { tracked, replay },
             },
@@ -109,7 +131,12 @@ impl Scan {
 
     fn reading(unit: Unit, fence: Position) -> Scan {
         let next = unit.lower;
-        Scan::Reading { unit, fence, next, sent: Vec::new() }
+        Scan::Reading {
+            unit,
+            fence,
+            next,
+            sent: Vec::new(),
+        }
     }
 
     fn read(
@@ -121,19 +148,35 @@ impl Scan {
         mut next: Key,
         mut sent: Vec<Sent>,
     ) -> Step<Option<Arc<Tracked>>> {
-        let in_flight_max = if unit.tracked.in_order() { 1 } else { WRITES_IN_FLIGHT };
+        let in_flight_max = if unit.tracked.in_order() {
+            1
+        } else {
+            WRITES_IN_FLIGHT
+        };
         let at_end = next == Key::MAX;
         if at_end && sent.is_empty() {
-            let replay = Replay::new(Place { uuid: unit.tracked.uuid, unit: Some(unit.index) });
-            *self = Scan::Opening { tracked: unit.tracked, replay };
+            let replay = Replay::new(Place {
+                uuid: unit.tracked.uuid,
+                unit: Some(unit.index),
+            });
+            *self = Scan::Opening {
+                tracked: unit.tracked,
+                replay,
+            };
             return Ok(None);
         }
-        let write = !sent.is_empty() && (at_end || sent.len() == in_flight_max || reach.dice.below(2) == 0);
+        let write =
+            !sent.is_empty() && (at_end || sent.len() == in_flight_max || reach.dice.below(2) == 0);
         if write {
             let which = reach.dice.below(sent.len() as u64) as usize;
             if sent[which].step(reach)? {
                 if let Err(halt) = sent[which].acknowledged(reach) {
-                    *self = Scan::Reading { unit, fence, next, sent };
+                    *self = Scan::Reading {
+                        unit,
+                        fence,
+                        next,
+                        sent,
+                    };
                     return Err(halt);
                 }
                 sent.remove(which);
@@ -146,7 +189,12 @@ impl Scan {
         } else {
             next = unit.batch(fence, next, &mut sent, reach);
         }
-        *self = Scan::Reading { unit, fence, next, sent };
+        *self = Scan::Reading {
+            unit,
+            fence,
+            next,
+            sent,
+        };
         Ok(None)
     }
 }
@@ -160,22 +208,46 @@ fn reply(shown: Position, clock: Position) -> RawDocumentBuf {
 impl Unit {
     /// Reads a few documents as they were at some position from the fence on;
     /// returns where to go on.
-    fn batch(&self, fence: Position, next: Key, sent: &mut Vec<Sent>, reach: &mut Reach<'_>) -> Key {
+    fn batch(
+        &self,
+        fence: Position,
+        next: Key,
+        sent: &mut Vec<Sent>,
+        reach: &mut Reach<'_>,
+    ) -> Key {
         let newest = reach.source.newest();
-        let choices = reach.source.log.partition_point(|e| e.mark.position < fence);
+        let choices = reach
+            .source
+            .log
+            .partition_point(|e| e.mark.position < fence);
         // Often as old as may be: a secondary that lags.
-        let newer = if reach.dice.below(3) == 0 { 0 } else { (reach.source.log.len() - choices) as u64 };
+        let newer = if reach.dice.below(3) == 0 {
+            0
+        } else {
+            (reach.source.log.len() - choices) as u64
+        };
         let shown = choices as u64 + reach.dice.below(newer);
         let shown = reach.source.log[shown as usize].mark.position;
-        self.tracked.saw_by(Position::clock_of(&reply(shown, newest)));
+        self.tracked
+            .saw_by(Position::clock_of(&reply(shown, newest)));
         let documents = reach.source.collections[&self.tracked.uuid].shown_at(shown);
         let count = 1 + reach.dice.below(4) as usize;
         let mut left = documents.range(next.max(self.lower)..self.upper);
-        let batch: Vec<_> = left.by_ref().take(count).map(|(key, doc)| body::document(*key, doc)).collect();
+        let batch: Vec<_> = left
+            .by_ref()
+            .take(count)
+            .map(|(key, doc)| body::document(*key, doc))
+            .collect();
         if !batch.is_empty() {
-            let mut command = WriteCommand::new(Verb::Insert, &self.tracked, self.tracked.in_order(), 256);
-            batch.iter().for_each(|document| command.insert(document.as_bytes()));
-            sent.push(Sent::new(Command::read(&command.finish()), self.tracked.clone()));
+            let mut command =
+                WriteCommand::new(Verb::Insert, &self.tracked, self.tracked.in_order(), 256);
+            batch
+                .iter()
+                .for_each(|document| command.insert(document.as_bytes()));
+            sent.push(Sent::new(
+                Command::read(&command.finish()),
+                self.tracked.clone(),
+            ));
         }
         left.next().map_or(Key::MAX, |(key, _)| *key)
     }

@@ -99,24 +99,41 @@ const PREPARED_MAX: usize = 2;
 impl Source {
     /// `strays`: some of its changes are that.
     pub(super) fn new(strays: bool) -> Self {
-        let mut source = Source { term: 1, strays, ..Source::default() };
+        let mut source = Source {
+            term: 1,
+            strays,
+            ..Source::default()
+        };
         source.append(Event::Noop);
         source
     }
 
     pub(super) fn newest(&self) -> Position {
-        self.log.last().expect("the first entry is made by `new`").mark.position
+        self.log
+            .last()
+            .expect("the first entry is made by `new`")
+            .mark
+            .position
     }
 
     /// Index of the entry of this mark.
     pub(super) fn find(&self, mark: Mark) -> Option<usize> {
-        self.log.binary_search_by_key(&mark.position, |e| e.mark.position).ok().filter(|i| self.log[*i].mark == mark)
+        self.log
+            .binary_search_by_key(&mark.position, |e| e.mark.position)
+            .ok()
+            .filter(|i| self.log[*i].mark == mark)
     }
 
     fn append(&mut self, event: Event) -> usize {
         let last = self.log.last().map_or(0, |entry| entry.mark.position.raw());
         let position = Position::from_raw(4 + last.max(self.heard));
-        self.log.push(Entry { mark: Mark { position, term: self.term }, event });
+        self.log.push(Entry {
+            mark: Mark {
+                position,
+                term: self.term,
+            },
+            event,
+        });
         self.log.len() - 1
     }
 
@@ -129,15 +146,30 @@ impl Source {
     pub(super) fn create(&mut self, uuid: Uuid, name: &str, dice: &mut Dice) {
         let (collated, spelled) = (dice.below(8) == 0, dice.below(2) == 0);
         let name = name.to_owned();
-        self.collections.insert(uuid, Collection { name, collated, spelled, alive: true, versions: BTreeMap::new() });
+        self.collections.insert(
+            uuid,
+            Collection {
+                name,
+                collated,
+                spelled,
+                alive: true,
+                versions: BTreeMap::new(),
+            },
+        );
         self.append(Event::Create(uuid));
     }
 
     /// False while a prepared transaction has documents of it.
     pub(super) fn drop_collection(&mut self, uuid: Uuid) -> bool {
-        let locked = self.prepared.iter().any(|p| p.locked.iter().any(|(of, _)| *of == uuid));
+        let locked = self
+            .prepared
+            .iter()
+            .any(|p| p.locked.iter().any(|(of, _)| *of == uuid));
         if !locked {
-            self.collections.get_mut(&uuid).expect("only known ones are dropped").alive = false;
+            self.collections
+                .get_mut(&uuid)
+                .expect("only known ones are dropped")
+                .alive = false;
             self.append(Event::Drop(uuid));
         }
         !locked
@@ -158,7 +190,11 @@ impl Source {
             1 | 2 if self.prepared.len() < PREPARED_MAX => self.prepare(dice),
             3 | 4 if !self.prepared.is_empty() => {
                 let which = dice.below(self.prepared.len() as u64) as usize;
-                let end = if dice.below(5) == 0 { End::Aborted } else { End::Committed };
+                let end = if dice.below(5) == 0 {
+                    End::Aborted
+                } else {
+                    End::Committed
+                };
                 self.end_prepared(which, end, dice);
             }
             5..8 => {
@@ -192,8 +228,19 @@ impl Source {
     fn store(&mut self, shown_from: usize, at: usize, ops: &[Change]) {
         let [shown_from, position] = [shown_from, at].map(|at| self.log[at].mark.position);
         for op in ops {
-            let collection = self.collections.get_mut(&op.uuid).expect("ops are made on known ones");
-            collection.versions.entry(op.key).or_default().push(Version { position, shown_from, doc: op.doc });
+            let collection = self
+                .collections
+                .get_mut(&op.uuid)
+                .expect("ops are made on known ones");
+            collection
+                .versions
+                .entry(op.key)
+                .or_default()
+                .push(Version {
+                    position,
+                    shown_from,
+                    doc: op.doc,
+                });
         }
     }
 
@@ -208,7 +255,10 @@ impl Source {
         let (first, second) = ops.split_at(cut);
         let parts = [first, second].into_iter().filter(|part| !part.is_empty());
         let parts = parts.map(|part| part.to_vec()).collect::<Vec<_>>();
-        let parts = parts.into_iter().map(|part| self.append(Event::Part(part))).collect();
+        let parts = parts
+            .into_iter()
+            .map(|part| self.append(Event::Part(part)))
+            .collect();
         self.prepared.push(Prepared { parts, locked });
     }
 
@@ -218,7 +268,11 @@ impl Source {
             self.append(Event::Noop);
             return;
         };
-        let ops: Vec<Change> = parts.iter().flat_map(|part| self.part(*part)).copied().collect();
+        let ops: Vec<Change> = parts
+            .iter()
+            .flat_map(|part| self.part(*part))
+            .copied()
+            .collect();
         let at = self.append(Event::Commit(parts));
         let shown_from = last + dice.below((at - last + 1) as u64) as usize;
         self.store(shown_from, at, &ops);
@@ -233,13 +287,24 @@ impl Source {
     }
 
     fn changes(&mut self, count: u64, dice: &mut Dice) -> Vec<Change> {
-        let alive: Vec<Uuid> = self.collections.iter().filter(|(_, c)| c.alive).map(|(uuid, _)| *uuid).collect();
+        let alive: Vec<Uuid> = self
+            .collections
+            .iter()
+            .filter(|(_, c)| c.alive)
+            .map(|(uuid, _)| *uuid)
+            .collect();
         let mut now: BTreeMap<(Uuid, Key), Option<Doc>> = BTreeMap::new();
         let mut changes = Vec::new();
         for _ in 0..count {
-            let Some(uuid) = alive.get(dice.below(alive.len() as u64) as usize) else { break };
+            let Some(uuid) = alive.get(dice.below(alive.len() as u64) as usize) else {
+                break;
+            };
             let key = dice.below(KEYS) as Key;
-            if self.prepared.iter().any(|p| p.locked.contains(&(*uuid, key))) {
+            if self
+                .prepared
+                .iter()
+                .any(|p| p.locked.contains(&(*uuid, key)))
+            {
                 continue;
             }
             let there = now.get(&(*uuid, key)).copied();
@@ -255,7 +320,15 @@ impl Source {
         self.values += 1;
         let value = self.values;
         let mut fields = [0; FIELDS];
-        let change = |kind, spelling, doc, delta| Change { uuid, kind, key, spelling, doc, stray: None, delta };
+        let change = |kind, spelling, doc, delta| Change {
+            uuid,
+            kind,
+            key,
+            spelling,
+            doc,
+            stray: None,
+            delta,
+        };
         let Some(mut doc) = there else {
             let spelling = match (self.collections[&uuid].spelled, dice.below(3)) {
                 (true, 0) => Spelling::Double,
@@ -265,21 +338,43 @@ impl Source {
             fields.fill(value);
             if self.strays && dice.below(10) == 0 {
                 let stray = Some(Doc { spelling, fields });
-                return Change { stray, ..change(OpKind::Replace, spelling, None, Delta::default()) };
+                return Change {
+                    stray,
+                    ..change(OpKind::Replace, spelling, None, Delta::default())
+                };
             }
-            let kind = if dice.below(10) == 0 { OpKind::Unclear } else { OpKind::Insert };
-            return change(kind, spelling, Some(Doc { spelling, fields }), Delta::default());
+            let kind = if dice.below(10) == 0 {
+                OpKind::Unclear
+            } else {
+                OpKind::Insert
+            };
+            return change(
+                kind,
+                spelling,
+                Some(Doc { spelling, fields }),
+                Delta::default(),
+            );
         };
         match dice.below(9) {
             // A user's `applyOps`, whatever it did.
             8 => {
                 fields[dice.below(FIELDS as u64) as usize] = value;
-                change(OpKind::Unclear, doc.spelling, Some(Doc { fields, ..doc }), Delta::default())
+                change(
+                    OpKind::Unclear,
+                    doc.spelling,
+                    Some(Doc { fields, ..doc }),
+                    Delta::default(),
+                )
             }
             0..3 => change(OpKind::Delete, doc.spelling, None, Delta::default()),
             3 => {
                 fields[dice.below(FIELDS as u64) as usize] = value;
-                change(OpKind::Replace, doc.spelling, Some(Doc { fields, ..doc }), Delta::default())
+                change(
+                    OpKind::Replace,
+                    doc.spelling,
+                    Some(Doc { fields, ..doc }),
+                    Delta::default(),
+                )
             }
             unset => {
                 let mut delta = Delta::default();
@@ -295,18 +390,27 @@ impl Source {
 impl Collection {
     /// The document as it was at a position.
     pub(super) fn at(&self, key: Key, position: Position) -> Option<Doc> {
-        newest(self.versions.get(&key)?, |version| version.position <= position)
+        newest(self.versions.get(&key)?, |version| {
+            version.position <= position
+        })
     }
 
     /// All documents as they were at a position.
     pub(super) fn all_at(&self, position: Position) -> BTreeMap<Key, Doc> {
-        self.versions.keys().filter_map(|key| Some((*key, self.at(*key, position)?))).collect()
+        self.versions
+            .keys()
+            .filter_map(|key| Some((*key, self.at(*key, position)?)))
+            .collect()
     }
 
     /// All documents as a read at a position shows them.
     pub(super) fn shown_at(&self, position: Position) -> BTreeMap<Key, Doc> {
-        let shown = |versions: &[Version]| newest(versions, |version| version.shown_from <= position);
-        self.versions.iter().filter_map(|(key, versions)| Some((*key, shown(versions)?))).collect()
+        let shown =
+            |versions: &[Version]| newest(versions, |version| version.shown_from <= position);
+        self.versions
+            .iter()
+            .filter_map(|(key, versions)| Some((*key, shown(versions)?)))
+            .collect()
     }
 }
 

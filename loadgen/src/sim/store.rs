@@ -44,14 +44,32 @@ pub(super) enum StoreWrite {
 
 impl Default for Store {
     fn default() -> Self {
-        Store::new(Mark { position: Position::default(), term: 0 }, Position::default(), Vec::new())
+        Store::new(
+            Mark {
+                position: Position::default(),
+                term: 0,
+            },
+            Position::default(),
+            Vec::new(),
+        )
     }
 }
 
 impl Store {
-    pub(super) fn new(resume: Mark, catalog_position: Position, collections: Vec<CollectionState>) -> Self {
+    pub(super) fn new(
+        resume: Mark,
+        catalog_position: Position,
+        collections: Vec<CollectionState>,
+    ) -> Self {
         let collections = collections.into_iter().map(|c| (c.uuid, c)).collect();
-        Store { resume, applied: resume, catalog_position, incarnation: 0, collections, units: BTreeMap::new() }
+        Store {
+            resume,
+            applied: resume,
+            catalog_position,
+            incarnation: 0,
+            collections,
+            units: BTreeMap::new(),
+        }
     }
 
     pub(super) fn incarnation(&self) -> i64 {
@@ -64,7 +82,9 @@ impl Store {
 
     pub(super) fn takes(&self, write: &StoreWrite) -> bool {
         match write {
-            StoreWrite::Touch(incarnation, _) | StoreWrite::GoOn(incarnation, _) => *incarnation == self.incarnation,
+            StoreWrite::Touch(incarnation, _) | StoreWrite::GoOn(incarnation, _) => {
+                *incarnation == self.incarnation
+            }
             _ => true,
         }
     }
@@ -76,7 +96,9 @@ impl Store {
                 self.units.entry((*uuid, *unit)).or_default().fence = Some(*fence);
             }
             StoreWrite::Settled(settled) => {
-                settled.iter().for_each(|unit| self.units.entry(*unit).or_default().settled = true);
+                settled
+                    .iter()
+                    .for_each(|unit| self.units.entry(*unit).or_default().settled = true);
             }
             StoreWrite::Touch(_, None) => {}
             StoreWrite::Touch(_, Some((resume, applied))) => {
@@ -88,15 +110,25 @@ impl Store {
                 self.applied = *mark;
             }
             StoreWrite::Wiping(units) => {
-                units.iter().for_each(|unit| self.units.entry(*unit).or_default().wiping = true);
+                units
+                    .iter()
+                    .for_each(|unit| self.units.entry(*unit).or_default().wiping = true);
             }
             StoreWrite::Forget(units) => self.units.retain(|id, _| !units.contains(id)),
             StoreWrite::Add(collection) => {
                 for (index, unit) in collection.units.iter().enumerate() {
                     let settled = *unit == UnitState::Settled;
-                    self.units.insert((collection.uuid, index), UnitDocument { fence: None, settled, wiping: false });
+                    self.units.insert(
+                        (collection.uuid, index),
+                        UnitDocument {
+                            fence: None,
+                            settled,
+                            wiping: false,
+                        },
+                    );
                 }
-                self.collections.insert(collection.uuid, (**collection).clone());
+                self.collections
+                    .insert(collection.uuid, (**collection).clone());
             }
             StoreWrite::Kill(uuid) => {
                 // One that a pair meets the drop of late may be forgotten.
@@ -106,7 +138,8 @@ impl Store {
             }
             StoreWrite::Bury(uuids) => {
                 self.units.retain(|(uuid, _), _| !uuids.contains(uuid));
-                self.collections.retain(|uuid, c| !(c.dead && uuids.contains(uuid)));
+                self.collections
+                    .retain(|uuid, c| !(c.dead && uuids.contains(uuid)));
             }
         }
     }
@@ -119,21 +152,38 @@ impl Store {
     }
 
     pub(super) fn wiping(&self) -> Vec<(Uuid, usize)> {
-        self.units.iter().filter(|(_, unit)| unit.wiping).map(|(id, _)| *id).collect()
+        self.units
+            .iter()
+            .filter(|(_, unit)| unit.wiping)
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     pub(super) fn load(&self) -> PairState {
         let mut collections = self.collections.clone();
         for ((uuid, index), unit) in &self.units {
-            let Some(collection) = collections.get_mut(uuid) else { continue };
+            let Some(collection) = collections.get_mut(uuid) else {
+                continue;
+            };
             collection.units[*index] = match unit {
                 UnitDocument { settled: true, .. } => UnitState::Settled,
-                UnitDocument { fence: Some(fence), .. } => UnitState::Copying(*fence),
+                UnitDocument {
+                    fence: Some(fence), ..
+                } => UnitState::Copying(*fence),
                 UnitDocument { fence: None, .. } => UnitState::Waiting,
             };
         }
         let collections = collections.into_values().collect();
-        let applied = if self.resume.position < self.applied.position { self.applied } else { self.resume };
-        PairState { resume: self.resume, applied, catalog_position: self.catalog_position, collections }
+        let applied = if self.resume.position < self.applied.position {
+            self.applied
+        } else {
+            self.resume
+        };
+        PairState {
+            resume: self.resume,
+            applied,
+            catalog_position: self.catalog_position,
+            collections,
+        }
     }
 }

@@ -58,13 +58,27 @@ pub(super) struct Command {
 pub(super) enum Write {
     Insert(Key, Doc),
     Delete(Key),
-    Update { key: Key, upsert: bool, base: Option<Doc>, deltas: Vec<Delta> },
+    Update {
+        key: Key,
+        upsert: bool,
+        base: Option<Doc>,
+        deltas: Vec<Delta>,
+    },
 }
 
 impl Target {
     pub(super) fn new(store: Store) -> Self {
-        let now = State { collections: BTreeMap::new(), store };
-        Target { term: 1, durable: now.clone(), now, beyond: VecDeque::new(), written: 0 }
+        let now = State {
+            collections: BTreeMap::new(),
+            store,
+        };
+        Target {
+            term: 1,
+            durable: now.clone(),
+            now,
+            beyond: VecDeque::new(),
+            written: 0,
+        }
     }
 
     pub(super) fn create(&mut self, uuid: Uuid) {
@@ -79,9 +93,15 @@ impl Target {
 
     /// As `control::emptying`: a range, by its `_id`s.
     pub(super) fn empty(&mut self, uuid: Uuid, keys: std::ops::Range<Key>) {
-        let there = self.now.collections.get(&uuid).into_iter().flat_map(|documents| documents.range(keys.clone()));
+        let there = self
+            .now
+            .collections
+            .get(&uuid)
+            .into_iter()
+            .flat_map(|documents| documents.range(keys.clone()));
         let gone: Vec<Key> = there.map(|(key, _)| *key).collect();
-        gone.into_iter().for_each(|key| self.write(Effect::Document(uuid, key, None)));
+        gone.into_iter()
+            .for_each(|key| self.write(Effect::Document(uuid, key, None)));
         self.commit_all();
     }
 
@@ -101,15 +121,29 @@ impl Target {
 
     /// Runs one statement of a command. False if its collection is gone.
     pub(super) fn run(&mut self, command: &mut Command, dice: &mut Dice) -> bool {
-        let next = if command.ordered { 0 } else { dice.below(command.writes.len() as u64) as usize };
+        let next = if command.ordered {
+            0
+        } else {
+            dice.below(command.writes.len() as u64) as usize
+        };
         let write = command.writes.remove(next);
-        let Some(documents) = self.now.collections.get(&command.collection) else { return false };
+        let Some(documents) = self.now.collections.get(&command.collection) else {
+            return false;
+        };
         let (key, doc) = match write {
             Write::Insert(key, doc) => (key, Some(documents.get(&key).copied().unwrap_or(doc))),
             Write::Delete(key) => (key, None),
-            Write::Update { key, upsert, base, deltas } => {
+            Write::Update {
+                key,
+                upsert,
+                base,
+                deltas,
+            } => {
                 let there = documents.get(&key).copied();
-                let empty = || Doc { spelling: Spelling::Int32, fields: [0; FIELDS] };
+                let empty = || Doc {
+                    spelling: Spelling::Int32,
+                    fields: [0; FIELDS],
+                };
                 let start = match upsert {
                     true => Some(base.or(there).unwrap_or_else(empty)),
                     false => there.and(base.or(there)),
@@ -151,7 +185,9 @@ impl Target {
 
     /// One more write reaches a majority. False if all have.
     pub(super) fn commit_one(&mut self) -> bool {
-        let Some(effect) = self.beyond.pop_front() else { return false };
+        let Some(effect) = self.beyond.pop_front() else {
+            return false;
+        };
         self.durable.apply(&effect);
         true
     }
@@ -172,13 +208,19 @@ impl State {
     fn apply(&mut self, effect: &Effect) {
         match effect {
             Effect::Document(uuid, key, Some(doc)) => {
-                self.collections.get_mut(uuid).map(|documents| documents.insert(*key, *doc));
+                self.collections
+                    .get_mut(uuid)
+                    .map(|documents| documents.insert(*key, *doc));
             }
             Effect::Document(uuid, key, None) => {
-                self.collections.get_mut(uuid).map(|documents| documents.remove(key));
+                self.collections
+                    .get_mut(uuid)
+                    .map(|documents| documents.remove(key));
             }
             Effect::Documents(uuid, documents) => {
-                documents.iter().for_each(|(key, doc)| self.apply(&Effect::Document(*uuid, *key, *doc)));
+                documents
+                    .iter()
+                    .for_each(|(key, doc)| self.apply(&Effect::Document(*uuid, *key, *doc)));
             }
             Effect::Create(uuid) => drop(self.collections.entry(*uuid).or_default()),
             Effect::Drop(uuid) => drop(self.collections.remove(uuid)),
@@ -191,17 +233,28 @@ impl Command {
     /// Reads a command as the engine rendered it.
     pub(super) fn read(request: &Request) -> Self {
         let head = request.head();
-        let uuid = head.get_binary("collectionUUID").expect("every command is bound to a UUID");
+        let uuid = head
+            .get_binary("collectionUUID")
+            .expect("every command is bound to a UUID");
         let uuid = Uuid::from_bytes(uuid.bytes.try_into().expect("a UUID"));
         let ordered = head.get_bool("ordered").expect("every command says so");
-        let (field, statements) = request.sequence().read().expect("every command has statements");
+        let (field, statements) = request
+            .sequence()
+            .read()
+            .expect("every command has statements");
         let read = |statement: &RawDocument| match field {
             "documents" => insert(statement),
             "updates" => update(statement),
             _ => Write::Delete(queried(statement)),
         };
         let (writes, must_find) = (statements.map(read).collect(), BTreeSet::new());
-        Command { collection: uuid, ordered, writes, must_find, missed: 0 }
+        Command {
+            collection: uuid,
+            ordered,
+            writes,
+            must_find,
+            missed: 0,
+        }
     }
 }
 
@@ -211,12 +264,23 @@ fn insert(document: &RawDocument) -> Write {
 }
 
 fn queried(statement: &RawDocument) -> Key {
-    let query = statement.get_document("q").expect("a statement has a query");
-    body::key(query.get("_id").expect("valid").expect("a query names an `_id`")).0
+    let query = statement
+        .get_document("q")
+        .expect("a statement has a query");
+    body::key(
+        query
+            .get("_id")
+            .expect("valid")
+            .expect("a query names an `_id`"),
+    )
+    .0
 }
 
 fn update(statement: &RawDocument) -> Write {
-    let (key, upsert) = (queried(statement), statement.get_bool("upsert").expect("said"));
+    let (key, upsert) = (
+        queried(statement),
+        statement.get_bool("upsert").expect("said"),
+    );
     let (mut base, mut deltas) = (None, Vec::new());
     match statement.get("u").expect("valid") {
         Some(RawBsonRef::Document(document)) => base = Some(body::read(document).1),
@@ -226,12 +290,21 @@ fn update(statement: &RawDocument) -> Write {
                 if let Ok(literal) = stage.get_document("$replaceWith") {
                     base = Some(body::read(literal.get_document("$literal").expect("a literal")).1);
                 } else {
-                    let delta = stage.get_document("$_internalApplyOplogUpdate").expect("no other stage is sent");
-                    deltas.push(body::read_diff(delta.get_document("oplogUpdate").expect("a diff")));
+                    let delta = stage
+                        .get_document("$_internalApplyOplogUpdate")
+                        .expect("no other stage is sent");
+                    deltas.push(body::read_diff(
+                        delta.get_document("oplogUpdate").expect("a diff"),
+                    ));
                 }
             }
         }
         other => panic!("an update of unknown form: {other:?}"),
     }
-    Write::Update { key, upsert, base, deltas }
+    Write::Update {
+        key,
+        upsert,
+        base,
+        deltas,
+    }
 }

@@ -101,14 +101,20 @@ impl World {
             self.source_ddl();
         }
         (0..20 + self.dice.below(20)).for_each(|_| self.source_step());
-        let starts: Vec<_> = self.sources.iter().map(|s| s.log.last().expect("never empty").mark).collect();
+        let starts: Vec<_> = self
+            .sources
+            .iter()
+            .map(|s| s.log.last().expect("never empty").mark)
+            .collect();
         (0..self.dice.below(6)).for_each(|_| self.source_step());
         let mut router = Router::default();
         let mut plans: Vec<Vec<CollectionState>> = Vec::new();
         for index in 0..self.sources.len() {
             let source = &self.sources[index];
             let held = source.collections.iter().filter(|(_, c)| c.alive);
-            let held: Vec<_> = held.map(|(uuid, c)| (*uuid, c.name.clone(), c.collated)).collect();
+            let held: Vec<_> = held
+                .map(|(uuid, c)| (*uuid, c.name.clone(), c.collated))
+                .collect();
             plans.push(
                 held.into_iter()
                     .map(|(uuid, name, collated)| {
@@ -131,7 +137,9 @@ impl World {
         if !state.options.is_empty() {
             return state;
         }
-        let mut bounds: Vec<i64> = (0..self.dice.below(4)).map(|_| self.dice.below(KEYS) as i64).collect();
+        let mut bounds: Vec<i64> = (0..self.dice.below(4))
+            .map(|_| self.dice.below(KEYS) as i64)
+            .collect();
         bounds.sort_unstable();
         bounds.dedup();
         let bound = |(i, bound): (usize, &i64)| match i % 2 {
@@ -139,7 +147,11 @@ impl World {
             _ => RawBson::Double(*bound as f64),
         };
         let bounds: Vec<RawBson> = bounds.iter().enumerate().map(bound).collect();
-        CollectionState { units: vec![UnitState::Waiting; bounds.len() + 1], bounds, ..state }
+        CollectionState {
+            units: vec![UnitState::Waiting; bounds.len() + 1],
+            bounds,
+            ..state
+        }
     }
 
     /// Runs until source and target are equal.
@@ -153,7 +165,10 @@ impl World {
             }
             self.steps += 1;
             if self.steps == STEPS_MAX {
-                return Err(format!("stuck: not equal after {STEPS_MAX} steps; {}", self.describe()));
+                return Err(format!(
+                    "stuck: not equal after {STEPS_MAX} steps; {}",
+                    self.describe()
+                ));
             }
         }
     }
@@ -184,7 +199,11 @@ impl World {
         match std::mem::replace(&mut self.process, Process::Between) {
             Process::Up(coordinator, pairs) => self.work(coordinator, pairs),
             down => {
-                let next = if self.dice.below(3) == 0 { self.begin(down)? } else { down };
+                let next = if self.dice.below(3) == 0 {
+                    self.begin(down)?
+                } else {
+                    down
+                };
                 self.process = next;
                 Ok(false)
             }
@@ -207,7 +226,11 @@ impl World {
                 Process::Alone(router, begun)
             }
             Process::Alone(router, begun) => {
-                let states = self.targets.iter().map(|target| target.durable.store.load()).collect();
+                let states = self
+                    .targets
+                    .iter()
+                    .map(|target| target.durable.store.load())
+                    .collect();
                 Process::Loaded(router, begun, states)
             }
             Process::Loaded(router, begun, mut states) => {
@@ -221,10 +244,23 @@ impl World {
                 let mut pairs = Vec::new();
                 for (index, state) in states.iter().enumerate() {
                     let source = &self.sources[index];
-                    let mut pair = Pair::start(state, index, begun[index], source.newest(), self.shape, source)?;
+                    let mut pair = Pair::start(
+                        state,
+                        index,
+                        begun[index],
+                        source.newest(),
+                        self.shape,
+                        source,
+                    )?;
                     pair.slow_tail = self.dice.below(2) == 0;
                     pairs.push(pair);
-                    self.note(|| format!("pair {index} starts at {}: {:?}", state.resume.position, units(state)));
+                    self.note(|| {
+                        format!(
+                            "pair {index} starts at {}: {:?}",
+                            state.resume.position,
+                            units(state)
+                        )
+                    });
                 }
                 Process::Up(Box::new(coordinator), pairs)
             }
@@ -249,7 +285,12 @@ impl World {
         let what = self.dice.below(20);
         let term = pair.term;
         let (target, dice) = (&mut self.targets[which], &mut self.dice);
-        let mut reach = Reach { source, target, dice, term };
+        let mut reach = Reach {
+            source,
+            target,
+            dice,
+            term,
+        };
         let uneven = self.shape.uneven && 0 < self.writes_left;
         let slow = |what| uneven && (what > 5 || pair.slow_tail);
         match what {
@@ -262,7 +303,10 @@ impl World {
             }
             5..11 => {
                 let lane = reach.dice.below(pair.lanes.len() as u64) as usize;
-                let is_lame = self.shape.lame && 0 < self.writes_left && 0 < lane && lane + 1 == pair.lanes.len();
+                let is_lame = self.shape.lame
+                    && 0 < self.writes_left
+                    && 0 < lane
+                    && lane + 1 == pair.lanes.len();
                 if !is_lame || reach.dice.below(12) == 0 {
                     let applied = pair.lanes[lane].step(&mut reach)?;
                     pair.applied(&applied);
@@ -285,13 +329,21 @@ impl World {
         pair.check()?;
         self.orphan(pair);
         let source = &self.sources[which];
-        let exact = self.targets[which].term == pair.term && self.zombies[which].is_empty() && pair.is_idle(source);
-        if exact { pair.check_exact(source, &self.targets[which]) } else { Ok(()) }
+        let exact = self.targets[which].term == pair.term
+            && self.zombies[which].is_empty()
+            && pair.is_idle(source);
+        if exact {
+            pair.check_exact(source, &self.targets[which])
+        } else {
+            Ok(())
+        }
     }
 
     /// True once all is drained, recorded, closed and equal.
     fn at_end(&mut self, pairs: &mut [Pair]) -> Step<bool> {
-        let drained = pairs.iter().all(|pair| pair.is_idle(&self.sources[pair.index]));
+        let drained = pairs
+            .iter()
+            .all(|pair| pair.is_idle(&self.sources[pair.index]));
         if 0 < self.writes_left || !self.ddl.is_empty() || !drained {
             return Ok(false);
         }
@@ -305,13 +357,24 @@ impl World {
             let rounds = pair.rounds.done + 3;
             while pair.rounds.done < rounds {
                 let source = &self.sources[pair.index];
-                let mut reach = Reach { source, target, dice: &mut self.dice, term: pair.term };
+                let mut reach = Reach {
+                    source,
+                    target,
+                    dice: &mut self.dice,
+                    term: pair.term,
+                };
                 pair.checkpoint(&mut reach)?;
                 reach.target.commit_all();
             }
-            let (resume, newest) = (target.durable.store.resume(), self.sources[pair.index].newest());
+            let (resume, newest) = (
+                target.durable.store.resume(),
+                self.sources[pair.index].newest(),
+            );
             if resume.position != newest {
-                return wrong(format!("all is applied, and the run would resume at {}, not {newest}", resume.position));
+                return wrong(format!(
+                    "all is applied, and the run would resume at {}, not {newest}",
+                    resume.position
+                ));
             }
             pair.gate.close();
         }
@@ -325,8 +388,15 @@ impl World {
             alive.filter_map(|(uuid, _)| pair.gate.tracked(uuid)?.bound_to())
         });
         let alive: BTreeSet<Uuid> = alive.collect();
-        if let Some(left) = self.targets.iter().flat_map(|t| t.now.collections.keys()).find(|c| !alive.contains(c)) {
-            return wrong(format!("the target has a collection that no source has: {left}"));
+        if let Some(left) = self
+            .targets
+            .iter()
+            .flat_map(|t| t.now.collections.keys())
+            .find(|c| !alive.contains(c))
+        {
+            return wrong(format!(
+                "the target has a collection that no source has: {left}"
+            ));
         }
         for pair in pairs {
             let (source, target) = (&mut self.sources[pair.index], &self.targets[pair.index]);
@@ -341,7 +411,10 @@ impl World {
             while !pair.at_head(source) {
                 pair.tail(source)?;
             }
-            if pair.gate.capture().is_some() || pair.oldest_unapplied().is_some() || before != target.now.collections {
+            if pair.gate.capture().is_some()
+                || pair.oldest_unapplied().is_some()
+                || before != target.now.collections
+            {
                 return wrong("a write after the cutover was taken");
             }
         }
@@ -394,5 +467,9 @@ fn begin_incarnation(target: &mut Target) -> (i64, i64) {
 }
 
 fn units(state: &PairState) -> Vec<(String, bool, &[UnitState])> {
-    state.collections.iter().map(|c| (c.ns.coll.clone(), c.dead, &c.units[..])).collect()
+    state
+        .collections
+        .iter()
+        .map(|c| (c.ns.coll.clone(), c.dead, &c.units[..]))
+        .collect()
 }

@@ -94,23 +94,42 @@ pub struct Args {
 impl Args {
     /// Of `shardlift migrate`, the same at every start.
     pub(super) fn engine_arguments(&self, source: &str, target: &str) -> Vec<String> {
-        let words = ["migrate", "--source", source, "--target", target, "--cutover", "manual", "--grace-s", "1"];
-        let words = words.into_iter().chain(["--api-port", "0", "--progress", "none", "--json"]);
-        words.map(str::to_owned).chain(self.engine_args.iter().cloned()).collect()
+        let words = [
+            "migrate",
+            "--source",
+            source,
+            "--target",
+            target,
+            "--cutover",
+            "manual",
+            "--grace-s",
+            "1",
+        ];
+        let words = words
+            .into_iter()
+            .chain(["--api-port", "0", "--progress", "none", "--json"]);
+        words
+            .map(str::to_owned)
+            .chain(self.engine_args.iter().cloned())
+            .collect()
     }
 
     /// Kinds that the clock picks from.
     pub(super) fn kinds(&self) -> Vec<Fault> {
         let all = Fault::ALL.map(|(fault, ..)| fault).into_iter();
         match self.faults.is_empty() {
-            true => all.filter(|fault| self.operators || !fault.is_operators()).collect(),
+            true => all
+                .filter(|fault| self.operators || !fault.is_operators())
+                .collect(),
             false => self.faults.clone(),
         }
     }
 
     /// Where the record of faults goes.
     pub(super) fn log(&self) -> Result<Box<dyn Write + Send>> {
-        let Some(path) = &self.log else { return Ok(Box::new(std::io::stderr())) };
+        let Some(path) = &self.log else {
+            return Ok(Box::new(std::io::stderr()));
+        };
         let file = File::create(path).map_err(|e| Error::from(e).context(path.display()))?;
         Ok(Box::new(file))
     }
@@ -120,7 +139,11 @@ impl Args {
             std::fs::create_dir_all(path).map_err(|e| Error::from(e).context(path.display()))?;
             return Ok(WorkDir::Given(path.clone()));
         }
-        Ok(WorkDir::Own(tempfile::Builder::new().prefix("shardlift-soak-").tempdir()?))
+        Ok(WorkDir::Own(
+            tempfile::Builder::new()
+                .prefix("shardlift-soak-")
+                .tempdir()?,
+        ))
     }
 }
 

@@ -17,11 +17,18 @@ pub(super) struct Balancers {
 
 impl Balancers {
     pub(super) async fn read(clusters: &Clusters) -> Result<Balancers> {
-        Ok(Balancers { source: mode(&clusters.source.uri()).await?, target: mode(&clusters.target.uri()).await? })
+        Ok(Balancers {
+            source: mode(&clusters.source.uri()).await?,
+            target: mode(&clusters.target.uri()).await?,
+        })
     }
 
     /// Nobody can say what one is to be that an operator started meanwhile.
-    pub(super) fn expected(self, operator: Option<&Operator>, options: CheckOptions) -> CheckOptions {
+    pub(super) fn expected(
+        self,
+        operator: Option<&Operator>,
+        options: CheckOptions,
+    ) -> CheckOptions {
         let touched = |side| operator.is_some_and(|operator| operator.touched_balancer(side));
         CheckOptions {
             source_balancer: self.source.filter(|_| !touched(Side::Source)),

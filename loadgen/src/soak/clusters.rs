@@ -34,8 +34,13 @@ impl Clusters {
     /// Fills the source.
     pub(super) async fn populate(&self, args: &Args) -> Result<()> {
         let uri = self.source.uri();
-        let args =
-            PopulateArgs { docs: args.documents, seed: args.seed, capped: true, types: true, ..PopulateArgs::new(uri) };
+        let args = PopulateArgs {
+            docs: args.documents,
+            seed: args.seed,
+            capped: true,
+            types: true,
+            ..PopulateArgs::new(uri)
+        };
         populate::populate(&args).await?;
         Ok(())
     }
@@ -55,9 +60,15 @@ impl Clusters {
 }
 
 async fn start(args: &Args, name: &str) -> Result<Deployment> {
-    let mut set_parameters = vec![("transactionLifetimeLimitSeconds".to_owned(), TRANSACTION_LIFETIME_S.to_owned())];
+    let mut set_parameters = vec![(
+        "transactionLifetimeLimitSeconds".to_owned(),
+        TRANSACTION_LIFETIME_S.to_owned(),
+    )];
     if args.operators {
-        set_parameters.push(("orphanCleanupDelaySecs".to_owned(), ORPHAN_CLEANUP_DELAY_S.to_owned()));
+        set_parameters.push((
+            "orphanCleanupDelaySecs".to_owned(),
+            ORPHAN_CLEANUP_DELAY_S.to_owned(),
+        ));
     }
     if args.replica_set {
         let options = ReplicaSetOptions {
@@ -81,5 +92,8 @@ async fn start(args: &Args, name: &str) -> Result<Deployment> {
         proxied: true,
         ..ShardedOptions::default()
     };
-    ShardedCluster::start(options).await.map(Box::new).map(Deployment::Sharded)
+    ShardedCluster::start(options)
+        .await
+        .map(Box::new)
+        .map(Deployment::Sharded)
 }

@@ -45,8 +45,15 @@ pub(super) async fn cut_over(engine: &Keeper, program: &Path, patience: Duration
 
 /// Its words go to stderr.
 async fn ask(engine: &Keeper, program: &Path) -> Result<()> {
-    let url = engine.url().ok_or_else(|| crate::error::Error::new("the engine has no API now"))?;
+    let url = engine
+        .url()
+        .ok_or_else(|| crate::error::Error::new("the engine has no API now"))?;
     let mut command = Command::new(program);
-    command.args(["cutover", "--api", &url]).stdin(Stdio::null()).stdout(std::io::stderr());
-    Child::start(command, "shardlift cutover")?.success(Some(ASK_TIMEOUT)).await
+    command
+        .args(["cutover", "--api", &url])
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr());
+    Child::start(command, "shardlift cutover")?
+        .success(Some(ASK_TIMEOUT))
+        .await
 }

@@ -57,7 +57,11 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     };
     eprintln!("{}", outcome.text());
     println!("{}", outcome.json());
-    Ok(if outcome.check.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if outcome.check.equal {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn story(args: &Args) -> Result<Outcome> {
@@ -79,29 +83,59 @@ async fn story(args: &Args) -> Result<Outcome> {
     let engine_args = args.engine_arguments(&clusters.source.uri(), &clusters.target.uri());
     eprintln!("shardlift {}", engine_args.join(" "));
     eprintln!("logs of the engine: {}", work.path().display());
-    let engine = Keeper::start(&program, engine_args, work.path(), record.clone(), args.operators)?;
-    let run = Run { args, engine: &engine, record: &record, program: &program };
+    let engine = Keeper::start(
+        &program,
+        engine_args,
+        work.path(),
+        record.clone(),
+        args.operators,
+    )?;
+    let run = Run {
+        args,
+        engine: &engine,
+        record: &record,
+        program: &program,
+    };
     let moved = run.migrate(&mut clusters, load, operator.as_mut()).await;
     let (load, cutover_ms) = moved.inspect_err(|_| {
         work.keep();
         clusters.keep_logs(work.path());
         eprintln!("\n{}", record.table());
         if let Some(operator) = &operator {
-            eprintln!("the second operator did {:?}; failed {:?}", operator.tally().done(), operator.tally().failed());
+            eprintln!(
+                "the second operator did {:?}; failed {:?}",
+                operator.tally().done(),
+                operator.tally().failed()
+            );
         }
     })?;
     eprintln!("comparing both sides byte for byte");
-    let options = CheckOptions { max_differences: DIFFERENCES_MAX, ..CheckOptions::default() };
+    let options = CheckOptions {
+        max_differences: DIFFERENCES_MAX,
+        ..CheckOptions::default()
+    };
     let options = balancers.expected(operator.as_ref(), options);
     let check = check::compare(&clusters.source.uri(), &clusters.target.uri(), &options).await?;
     if !check.equal {
         work.keep();
         clusters.keep_logs(work.path());
     }
-    let second = operator.as_ref().map(|operator| Second::of(operator.tally(), &engine));
+    let second = operator
+        .as_ref()
+        .map(|operator| Second::of(operator.tally(), &engine));
     let (engine_starts, engine_ends) = (engine.starts(), engine.ends());
     let (elections, seconds) = (elections.count(), began.elapsed().as_secs_f64());
-    Ok(Outcome { record, elections, engine_starts, engine_ends, second, load, check, cutover_ms, seconds })
+    Ok(Outcome {
+        record,
+        elections,
+        engine_starts,
+        engine_ends,
+        second,
+        load,
+        check,
+        cutover_ms,
+        seconds,
+    })
 }
 
 /// What a soak has to do with from its start to its end.
@@ -124,7 +158,10 @@ impl Run<'_> {
         let Run { args, engine, .. } = self;
         eprintln!("faults for {} minutes", args.minutes);
         self.trouble(clusters, operator.as_deref()).await?;
-        eprintln!("all faults are over; waiting until the engine is ready ({})", engine.phase());
+        eprintln!(
+            "all faults are over; waiting until the engine is ready ({})",
+            engine.phase()
+        );
         self.until_ready(operator.as_deref()).await?;
         tokio::time::sleep(LOAD_AFTER_READY).await;
         let load = load.stop().await;
@@ -145,12 +182,28 @@ impl Run<'_> {
 
     /// Faults, and deeds of the second operator where there is one.
     async fn trouble(&self, clusters: &mut Clusters, operator: Option<&Operator>) -> Result<()> {
-        let Run { args, engine, record, .. } = self;
+        let Run {
+            args,
+            engine,
+            record,
+            ..
+        } = self;
         let time = Duration::from_secs_f64(args.minutes * 60.0);
-        let plan = Plan::new(args.seed, &args.kinds(), Duration::from_secs_f64(args.fault_every_s));
-        let clock = Clock::new(&mut clusters.source, &mut clusters.target, Some(*engine), Arc::clone(record));
+        let plan = Plan::new(
+            args.seed,
+            &args.kinds(),
+            Duration::from_secs_f64(args.fault_every_s),
+        );
+        let clock = Clock::new(
+            &mut clusters.source,
+            &mut clusters.target,
+            Some(*engine),
+            Arc::clone(record),
+        );
         let mut clock = clock.rolls_on(operator::DATABASE, operator::ROLLED);
-        let Some(operator) = operator else { return clock.run(plan, time).await };
+        let Some(operator) = operator else {
+            return clock.run(plan, time).await;
+        };
         let deeds = async {
             operator.run(engine, time).await;
             Ok(())
@@ -159,7 +212,9 @@ impl Run<'_> {
     }
 
     async fn until_ready(&self, operator: Option<&Operator>) -> Result<()> {
-        let Some(operator) = operator else { return self.engine.until_phase("ready", self.patience()).await };
+        let Some(operator) = operator else {
+            return self.engine.until_phase("ready", self.patience()).await;
+        };
         let heeds = async {
             loop {
                 tokio::time::sleep(HEED_INTERVAL).await;
@@ -179,12 +234,25 @@ impl Run<'_> {
     }
 }
 
-async fn start_operator(args: &Args, clusters: &Clusters, record: &Arc<Record>) -> Result<Option<Operator>> {
+async fn start_operator(
+    args: &Args,
+    clusters: &Clusters,
+    record: &Arc<Record>,
+) -> Result<Option<Operator>> {
     if !args.operators {
         return Ok(None);
     }
     let every = Duration::from_secs_f64(args.deed_every_s);
-    Operator::start(args.seed, every, &args.deeds, &clusters.source, &clusters.target, record.clone()).await.map(Some)
+    Operator::start(
+        args.seed,
+        every,
+        &args.deeds,
+        &clusters.source,
+        &clusters.target,
+        record.clone(),
+    )
+    .await
+    .map(Some)
 }
 
 async fn start_load(args: &Args, uri: &str) -> Result<LoadHandle> {

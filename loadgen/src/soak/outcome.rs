@@ -55,7 +55,8 @@ impl Second {
 
     fn add_to(&self, json: &mut Value) {
         let deeds = self.done.values().sum::<u64>();
-        json["operator"] = json!({"deeds": deeds, "did": self.done, "failed": self.failed, "writes": self.writes});
+        json["operator"] =
+            json!({"deeds": deeds, "did": self.done, "failed": self.failed, "writes": self.writes});
         json["refusals"] = json!(self.refusals);
         json["called_off"] = json!(self.called_off);
         json["begun_anew"] = json!(self.begun_anew);
@@ -66,8 +67,17 @@ impl Second {
 impl Outcome {
     pub(super) fn text(&self) -> String {
         let mut out = format!("\n{}\n\n{}{}", self.record.table(), self.load, self.check);
-        let ends: Vec<String> = self.engine_ends.iter().map(|(how, count)| format!("{how}: {count}")).collect();
-        let _ = write!(out, "engine started {} times; ends by {}", self.engine_starts, ends.join(", "));
+        let ends: Vec<String> = self
+            .engine_ends
+            .iter()
+            .map(|(how, count)| format!("{how}: {count}"))
+            .collect();
+        let _ = write!(
+            out,
+            "engine started {} times; ends by {}",
+            self.engine_starts,
+            ends.join(", ")
+        );
         out
     }
 

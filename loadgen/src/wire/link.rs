@@ -29,18 +29,30 @@ impl Link {
     pub async fn connect(host: &str) -> io::Result<Link> {
         let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
-        Ok(Link { host: host.to_owned(), stream: BufReader::new(stream), last_id: 0, logged_in: false })
+        Ok(Link {
+            host: host.to_owned(),
+            stream: BufReader::new(stream),
+            last_id: 0,
+            logged_in: false,
+        })
     }
 
     /// Sends a command as it is (it must carry `$db`) and returns the reply,
     /// whatever it says.
-    pub async fn call(&mut self, body: &RawDocument, sequences: &[u8]) -> io::Result<RawDocumentBuf> {
+    pub async fn call(
+        &mut self,
+        body: &RawDocument,
+        sequences: &[u8],
+    ) -> io::Result<RawDocumentBuf> {
         self.last_id = self.last_id.wrapping_add(1);
         let request = message::encode(self.last_id, 0, body, sequences);
         self.stream.get_mut().write_all(&request).await?;
         match message::read(&mut self.stream).await? {
             Some(reply) => Ok(reply.body),
-            None => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection")),
+            None => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the server closed the connection",
+            )),
         }
     }
 
@@ -72,12 +84,16 @@ impl Link {
         command.insert("$db", db);
         let body = RawDocumentBuf::try_from(&command)?;
         let answer = self.call(&body, &[]).await;
-        let reply = answer.map_err(|e| Error::from(e).context(format!("{name} on {}", self.host)))?;
+        let reply =
+            answer.map_err(|e| Error::from(e).context(format!("{name} on {}", self.host)))?;
         let reply = Document::try_from(reply.as_ref())?;
         match fault(&reply) {
             Some((code, message)) => {
                 let error = Error::new(format!("{name} on {}: {message} (code {code})", self.host));
-                Err(Error { code: Some(code), ..error })
+                Err(Error {
+                    code: Some(code),
+                    ..error
+                })
             }
             None => Ok(reply),
         }
@@ -89,13 +105,21 @@ pub fn fault(reply: &Document) -> Option<(i32, String)> {
     if !reply.get("ok").is_some_and(|ok| number(ok) == 1.0) {
         return Some(code_and_text(reply));
     }
-    let write_error = reply.get_array("writeErrors").ok().and_then(|e| e.first()?.as_document());
-    write_error.or_else(|| reply.get_document("writeConcernError").ok()).map(code_and_text)
+    let write_error = reply
+        .get_array("writeErrors")
+        .ok()
+        .and_then(|e| e.first()?.as_document());
+    write_error
+        .or_else(|| reply.get_document("writeConcernError").ok())
+        .map(code_and_text)
 }
 
 fn code_and_text(doc: &Document) -> (i32, String) {
     let code = doc.get("code").map_or(0.0, number) as i32;
-    (code, doc.get_str("errmsg").unwrap_or("no message").to_owned())
+    (
+        code,
+        doc.get_str("errmsg").unwrap_or("no message").to_owned(),
+    )
 }
 
 /// Any BSON number as f64; 0 for what is none.
@@ -120,7 +144,10 @@ pub async fn connect_primary(hosts: &[String], patience: Duration) -> Result<Lin
             }
         }
         if deadline <= Instant::now() {
-            return Err(Error::new(format!("none of {} became primary in {patience:?}", hosts.join(", "))));
+            return Err(Error::new(format!(
+                "none of {} became primary in {patience:?}",
+                hosts.join(", ")
+            )));
         }
         tokio::time::sleep(POLL).await;
     }
@@ -130,15 +157,26 @@ pub async fn connect_primary(hosts: &[String], patience: Duration) -> Result<Lin
 async fn as_primary(host: &str) -> Option<Link> {
     let attempt = async {
         let mut link = Link::connect(host).await.ok()?;
-        let hello = link.command("admin", bson::doc! { "hello": 1 }).await.ok()?;
-        hello.get_bool("isWritablePrimary").unwrap_or(false).then_some(link)
+        let hello = link
+            .command("admin", bson::doc! { "hello": 1 })
+            .await
+            .ok()?;
+        hello
+            .get_bool("isWritablePrimary")
+            .unwrap_or(false)
+            .then_some(link)
     };
-    tokio::time::timeout(Duration::from_secs(2), attempt).await.ok().flatten()
+    tokio::time::timeout(Duration::from_secs(2), attempt)
+        .await
+        .ok()
+        .flatten()
 }
 
 /// The members in `set/host:port,host:port`, as `config.shards` has them.
 pub fn members(connection_string: &str) -> Vec<String> {
-    let hosts = connection_string.split_once('/').map_or(connection_string, |(_, hosts)| hosts);
+    let hosts = connection_string
+        .split_once('/')
+        .map_or(connection_string, |(_, hosts)| hosts);
     hosts.split(',').map(str::to_owned).collect()
 }
 
@@ -151,8 +189,12 @@ mod tests {
     #[test]
     fn faults_are_found_at_every_level() {
         assert_eq!(fault(&doc! { "ok": 1.0, "n": 1 }), None);
-        assert_eq!(fault(&doc! { "ok": 0.0, "code": 26, "errmsg": "gone" }), Some((26, "gone".to_owned())));
-        let write = doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 11000, "errmsg": "dup" }] };
+        assert_eq!(
+            fault(&doc! { "ok": 0.0, "code": 26, "errmsg": "gone" }),
+            Some((26, "gone".to_owned()))
+        );
+        let write =
+            doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 11000, "errmsg": "dup" }] };
         assert_eq!(fault(&write), Some((11000, "dup".to_owned())));
         let concern = doc! { "ok": 1, "writeConcernError": { "code": 64, "errmsg": "late" } };
         assert_eq!(fault(&concern), Some((64, "late".to_owned())));

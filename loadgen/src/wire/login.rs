@@ -25,17 +25,29 @@ pub async fn log_in(link: &mut Link, user: &str) -> Result<()> {
         "options": { "skipEmptyExchange": true },
     };
     let reply = link.command_as_is("admin", start).await?;
-    let conversation = reply.get("conversationId").cloned().unwrap_or(Bson::Int32(1));
-    let proof = scram.answer(payload(&reply)?, &SaltedCache::default()).map_err(failed)?;
-    let go_on = doc! { "saslContinue": 1, "conversationId": conversation, "payload": binary(proof) };
+    let conversation = reply
+        .get("conversationId")
+        .cloned()
+        .unwrap_or(Bson::Int32(1));
+    let proof = scram
+        .answer(payload(&reply)?, &SaltedCache::default())
+        .map_err(failed)?;
+    let go_on =
+        doc! { "saslContinue": 1, "conversationId": conversation, "payload": binary(proof) };
     let reply = link.command_as_is("admin", go_on).await?;
     scram.verify(payload(&reply)?).map_err(failed)
 }
 
 fn binary(bytes: Vec<u8>) -> Binary {
-    Binary { subtype: BinarySubtype::Generic, bytes }
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
 }
 
 fn payload(reply: &Document) -> Result<&[u8]> {
-    reply.get_binary_generic("payload").map(Vec::as_slice).map_err(|e| Error::new(e.to_string()))
+    reply
+        .get_binary_generic("payload")
+        .map(Vec::as_slice)
+        .map_err(|e| Error::new(e.to_string()))
 }

@@ -77,7 +77,17 @@ pub fn encode_legacy(answers: i32, body: &RawDocument) -> Vec<u8> {
     let total = HEADER_BYTES + 20 + body.as_bytes().len();
     let mut out = Vec::with_capacity(total);
     // header, flags, cursor id (two words), starting from, documents
-    for field in [total as i32, 0, answers, OP_REPLY, AWAIT_CAPABLE, 0, 0, 0, 1] {
+    for field in [
+        total as i32,
+        0,
+        answers,
+        OP_REPLY,
+        AWAIT_CAPABLE,
+        0,
+        0,
+        0,
+        1,
+    ] {
         out.extend_from_slice(&field.to_le_bytes());
     }
     out.extend_from_slice(body.as_bytes());
@@ -87,11 +97,16 @@ pub fn encode_legacy(answers: i32, body: &RawDocument) -> Vec<u8> {
 fn parse_msg(id: i32, payload: &[u8]) -> io::Result<Message> {
     let flags = i32_at(payload, 0)? as u32;
     let trailer = if flags & FLAG_CHECKSUM == 0 { 0 } else { 4 };
-    let end = payload.len().checked_sub(trailer).ok_or_else(|| invalid("a message cut short"))?;
+    let end = payload
+        .len()
+        .checked_sub(trailer)
+        .ok_or_else(|| invalid("a message cut short"))?;
     let (mut body, mut sequences, mut at) = (None, Vec::new(), 4);
     while at < end {
         let section_bytes = i32_at(payload, at + 1)? as usize;
-        let section = payload.get(at..at + 1 + section_bytes).ok_or_else(|| invalid("a section cut short"))?;
+        let section = payload
+            .get(at..at + 1 + section_bytes)
+            .ok_or_else(|| invalid("a section cut short"))?;
         match section[0] {
             0 => body = Some(document(&section[1..])?),
             1 => sequences.extend_from_slice(section),
@@ -100,17 +115,34 @@ fn parse_msg(id: i32, payload: &[u8]) -> io::Result<Message> {
         at += section.len();
     }
     let body = body.ok_or_else(|| invalid("a message without a body"))?;
-    Ok(Message { id, legacy: false, more_to_come: flags & FLAG_MORE_TO_COME != 0, body, sequences })
+    Ok(Message {
+        id,
+        legacy: false,
+        more_to_come: flags & FLAG_MORE_TO_COME != 0,
+        body,
+        sequences,
+    })
 }
 
 /// `OP_QUERY` carries flags, a C string `db.$cmd`, skip, limit, the command.
 fn parse_query(id: i32, payload: &[u8]) -> io::Result<Message> {
     let name = payload.get(4..).unwrap_or_default();
-    let name_end = name.iter().position(|b| *b == 0).ok_or_else(|| invalid("a query without a name"))?;
-    let db = String::from_utf8_lossy(&name[..name_end]).split('.').next().unwrap_or("admin").to_owned();
+    let name_end = name
+        .iter()
+        .position(|b| *b == 0)
+        .ok_or_else(|| invalid("a query without a name"))?;
+    let db = String::from_utf8_lossy(&name[..name_end])
+        .split('.')
+        .next()
+        .unwrap_or("admin")
+        .to_owned();
     let at = 4 + name_end + 1 + 8;
     let bytes = i32_at(payload, at)? as usize;
-    let query = document(payload.get(at..at + bytes).ok_or_else(|| invalid("a query cut short"))?)?;
+    let query = document(
+        payload
+            .get(at..at + bytes)
+            .ok_or_else(|| invalid("a query cut short"))?,
+    )?;
     let mut body = query;
     if !matches!(body.get("$db"), Ok(Some(_))) {
         let db_field = rawdoc! { "$db": db };
@@ -118,7 +150,13 @@ fn parse_query(id: i32, payload: &[u8]) -> io::Result<Message> {
             body.append(element.key(), element.value().map_err(invalid)?);
         }
     }
-    Ok(Message { id, legacy: true, more_to_come: false, body, sequences: Vec::new() })
+    Ok(Message {
+        id,
+        legacy: true,
+        more_to_come: false,
+        body,
+        sequences: Vec::new(),
+    })
 }
 
 fn document(bytes: &[u8]) -> io::Result<RawDocumentBuf> {
@@ -126,8 +164,12 @@ fn document(bytes: &[u8]) -> io::Result<RawDocumentBuf> {
 }
 
 fn i32_at(bytes: &[u8], at: usize) -> io::Result<i32> {
-    let word = bytes.get(at..at + 4).ok_or_else(|| invalid("a message cut short"))?;
-    Ok(i32::from_le_bytes(word.try_into().expect("four bytes were taken")))
+    let word = bytes
+        .get(at..at + 4)
+        .ok_or_else(|| invalid("a message cut short"))?;
+    Ok(i32::from_le_bytes(
+        word.try_into().expect("four bytes were taken"),
+    ))
 }
 
 fn invalid(what: impl ToString) -> io::Error {
@@ -140,7 +182,8 @@ mod tests {
 
     fn sequence(name: &str, docs: &[RawDocumentBuf]) -> Vec<u8> {
         let mut content = [name.as_bytes(), &[0]].concat();
-        docs.iter().for_each(|d| content.extend_from_slice(d.as_bytes()));
+        docs.iter()
+            .for_each(|d| content.extend_from_slice(d.as_bytes()));
         let mut out = vec![1];
         out.extend_from_slice(&(content.len() as i32 + 4).to_le_bytes());
         out.extend_from_slice(&content);
@@ -153,7 +196,10 @@ mod tests {
         let sequences = sequence("documents", &[rawdoc! { "_id": 1 }, rawdoc! { "_id": 2 }]);
         let bytes = encode(7, 3, &body, &sequences);
         let message = read(&mut bytes.as_slice()).await.unwrap().unwrap();
-        assert_eq!((message.id, message.legacy, message.more_to_come), (7, false, false));
+        assert_eq!(
+            (message.id, message.legacy, message.more_to_come),
+            (7, false, false)
+        );
         assert_eq!(message.body, body);
         assert_eq!(message.sequences, sequences);
     }
@@ -174,6 +220,10 @@ mod tests {
         let good = encode(1, 0, &rawdoc! { "ping": 1, "$db": "admin" }, &[]);
         assert!(read(&mut &good[..0]).await.unwrap().is_none());
         assert!(read(&mut &good[..good.len() - 1]).await.is_err());
-        assert!(read(&mut b"GET / HTTP/1.1\r\n\r\n".as_slice()).await.is_err());
+        assert!(
+            read(&mut b"GET / HTTP/1.1\r\n\r\n".as_slice())
+                .await
+                .is_err()
+        );
     }
 }

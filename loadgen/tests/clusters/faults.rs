@@ -27,15 +27,27 @@ async fn start() -> (Deployment, Deployment) {
         proxied: true,
         ..ShardedOptions::default()
     };
-    let target = ReplicaSetOptions { cache_gb: 0.25, proxied: true, ..ReplicaSetOptions::default() };
+    let target = ReplicaSetOptions {
+        cache_gb: 0.25,
+        proxied: true,
+        ..ReplicaSetOptions::default()
+    };
     let (source, target) = tokio::join!(ShardedCluster::start(source), ReplicaSet::start(target));
-    (Deployment::Sharded(Box::new(source.unwrap())), Deployment::ReplicaSet(target.unwrap()))
+    (
+        Deployment::Sharded(Box::new(source.unwrap())),
+        Deployment::ReplicaSet(target.unwrap()),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_goes_on_through_faults_and_leaves_no_transaction_open() {
     let (mut source, mut target) = start().await;
-    populate::populate(&PopulateArgs { docs: 2_000, ..PopulateArgs::new(source.uri()) }).await.unwrap();
+    populate::populate(&PopulateArgs {
+        docs: 2_000,
+        ..PopulateArgs::new(source.uri())
+    })
+    .await
+    .unwrap();
     let elections = Elections::watch(&[&source]);
     let options = LoadOptions {
         rate: 300.0,
@@ -47,10 +59,15 @@ async fn a_load_goes_on_through_faults_and_leaves_no_transaction_open() {
     };
     let load = Load::start(options).await.unwrap();
     let record = Arc::new(Record::new(Box::new(std::io::stderr())));
-    let kinds =
-        Fault::ALL.map(|(fault, ..)| fault).into_iter().filter(|fault| !fault.is_on_engine() && !fault.is_operators());
+    let kinds = Fault::ALL
+        .map(|(fault, ..)| fault)
+        .into_iter()
+        .filter(|fault| !fault.is_on_engine() && !fault.is_operators());
     let plan = Plan::new(7, &kinds.collect::<Vec<_>>(), EVERY);
-    Clock::new(&mut source, &mut target, None, record.clone()).run(plan, FAULTS_FOR).await.unwrap();
+    Clock::new(&mut source, &mut target, None, record.clone())
+        .run(plan, FAULTS_FOR)
+        .await
+        .unwrap();
     eprintln!("{}\n{} elections", record.table(), elections.count());
     let before = load.ops();
     let goes_on = async {
@@ -58,14 +75,21 @@ async fn a_load_goes_on_through_faults_and_leaves_no_transaction_open() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(REST_MAX, goes_on).await.expect("the load came to rest");
+    tokio::time::timeout(REST_MAX, goes_on)
+        .await
+        .expect("the load came to rest");
     let report = load.stop().await;
     eprintln!("{report}");
     assert!(0 < elections.count() && 10 <= record.count(|_| true));
     for set in &source.sets()[..2] {
         let client = set.client().await.unwrap();
-        let transactions = client.database("config").collection::<bson::Document>("transactions");
-        let prepared = transactions.count_documents(doc! {"state": "prepared"}).await.unwrap();
+        let transactions = client
+            .database("config")
+            .collection::<bson::Document>("transactions");
+        let prepared = transactions
+            .count_documents(doc! {"state": "prepared"})
+            .await
+            .unwrap();
         assert_eq!(prepared, 0, "on {}", set.name());
     }
 }

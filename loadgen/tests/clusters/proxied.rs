@@ -10,9 +10,18 @@ use crate::fill;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxied_set_survives_faults_and_a_crash_of_its_primary() {
-    let options = ReplicaSetOptions { members: 3, cache_gb: 0.25, proxied: true, ..ReplicaSetOptions::default() };
+    let options = ReplicaSetOptions {
+        members: 3,
+        cache_gb: 0.25,
+        proxied: true,
+        ..ReplicaSetOptions::default()
+    };
     let mut set = ReplicaSet::start(options).await.unwrap();
-    assert!(set.member_hosts().iter().all(|host| !set.server_hosts().contains(host)));
+    assert!(
+        set.member_hosts()
+            .iter()
+            .all(|host| !set.server_hosts().contains(host))
+    );
     let client = set.client().await.unwrap();
     fill(&client, "d", 100).await;
     let old = set.primary().await.unwrap();
@@ -28,7 +37,15 @@ async fn a_proxied_set_survives_faults_and_a_crash_of_its_primary() {
     set.member_mut(primary).kill();
     set.member_mut(primary).restart().await.unwrap();
     until_healthy(&set).await;
-    assert_eq!(client.database("d").collection::<Document>("c").count_documents(doc! {}).await.unwrap(), 100);
+    assert_eq!(
+        client
+            .database("d")
+            .collection::<Document>("c")
+            .count_documents(doc! {})
+            .await
+            .unwrap(),
+        100
+    );
 }
 
 /// Restarted members find themselves in the configuration through their proxies.
@@ -36,9 +53,15 @@ async fn until_healthy(set: &ReplicaSet) {
     let began = Instant::now();
     loop {
         let mut link = set.primary_link().await.unwrap();
-        let status = link.command("admin", doc! {"replSetGetStatus": 1}).await.unwrap();
+        let status = link
+            .command("admin", doc! {"replSetGetStatus": 1})
+            .await
+            .unwrap();
         let members = status.get_array("members").unwrap();
-        let healthy = members.iter().filter(|m| matches!(m.as_document().unwrap().get_i32("state"), Ok(1 | 2))).count();
+        let healthy = members
+            .iter()
+            .filter(|m| matches!(m.as_document().unwrap().get_i32("state"), Ok(1 | 2)))
+            .count();
         if healthy == members.len() {
             return;
         }
@@ -49,12 +72,21 @@ async fn until_healthy(set: &ReplicaSet) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxied_cluster_lists_its_shards_by_their_proxies() {
-    let options = ShardedOptions { cache_gb: 0.25, proxied: true, stand_in_only: true, ..ShardedOptions::default() };
+    let options = ShardedOptions {
+        cache_gb: 0.25,
+        proxied: true,
+        stand_in_only: true,
+        ..ShardedOptions::default()
+    };
     let cluster = ShardedCluster::start(options).await.unwrap();
     let client = cluster.client().await.unwrap();
     fill(&client, "d", 10).await;
     let reply = cluster.admin(doc! {"listShards": 1}).await.unwrap();
     let first = reply.get_array("shards").unwrap()[0].as_document().unwrap();
     assert_eq!(first.get_str("host").unwrap(), cluster.shards()[0].hosts());
-    assert!(cluster.shards()[0].hosts().ends_with(&cluster.shards()[0].proxy(0).unwrap().host()));
+    assert!(
+        cluster.shards()[0]
+            .hosts()
+            .ends_with(&cluster.shards()[0].proxy(0).unwrap().host())
+    );
 }

@@ -22,11 +22,18 @@ async fn what_is_there_alike_is_as_good_as_created() {
     let cluster = shared::sharded().await.unwrap();
     let mut link = cluster.router_link().await.unwrap();
     let capped = |size: i64| doc! { "create": "ring", "capped": true, "size": size };
-    for (command, expect) in
-        [(capped(4096), 0), (capped(4096), 0), (capped(8192), 48), (doc! { "create": "left", "temp": true }, 72)]
-    {
+    for (command, expect) in [
+        (capped(4096), 0),
+        (capped(4096), 0),
+        (capped(8192), 48),
+        (doc! { "create": "left", "temp": true }, 72),
+    ] {
         let text = command.to_string();
-        assert_eq!(code(&ask(&mut link, "strict_create", command).await), expect, "{text}");
+        assert_eq!(
+            code(&ask(&mut link, "strict_create", command).await),
+            expect,
+            "{text}"
+        );
     }
 }
 
@@ -42,7 +49,10 @@ async fn a_drop_is_bound_to_the_uuid_it_names() {
     assert_eq!(code(&ask(&mut link, "strict_nowhere", other).await), 361);
     let gone = ask(&mut link, "strict_nowhere", doc! { "drop": "c" }).await;
     assert_eq!(gone.get_str("info").unwrap(), "database does not exist");
-    assert_eq!(code(&ask(&mut link, "strict_drop", doc! { "drop": "c" }).await), 0);
+    assert_eq!(
+        code(&ask(&mut link, "strict_drop", doc! { "drop": "c" }).await),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,15 +62,27 @@ async fn a_split_that_is_made_is_refused_without_a_code() {
     let split = doc! { "split": "strict_split.c", "middle": { "k": 5 } };
     admin(&cluster, split.clone()).await;
     let again = ask(&mut cluster.router_link().await.unwrap(), "admin", split).await;
-    assert!(!again.contains_key("code") && !again.contains_key("codeName"), "{again}");
-    assert!(again.get_str("errmsg").unwrap().contains("is a boundary key"), "{again}");
+    assert!(
+        !again.contains_key("code") && !again.contains_key("codeName"),
+        "{again}"
+    );
+    assert!(
+        again
+            .get_str("errmsg")
+            .unwrap()
+            .contains("is a boundary key"),
+        "{again}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_offered_and_a_cursor_lives_in_one_router() {
     let cluster = shared::sharded().await.unwrap();
     let hello = admin(&cluster, doc! { "hello": 1 }).await;
-    assert!(hello.contains_key("topologyVersion") && hello.contains_key("logicalSessionTimeoutMinutes"), "{hello}");
+    assert!(
+        hello.contains_key("topologyVersion") && hello.contains_key("logicalSessionTimeoutMinutes"),
+        "{hello}"
+    );
     let other = cluster.another_router().await.unwrap();
     let find = doc! { "find": "shards", "batchSize": 1 };
     let first = ask(&mut cluster.router_link().await.unwrap(), "config", find).await;
@@ -69,5 +91,13 @@ async fn sessions_are_offered_and_a_cursor_lives_in_one_router() {
     let mut elsewhere = Link::connect(&other.host()).await.unwrap();
     assert_eq!(code(&ask(&mut elsewhere, "config", more.clone()).await), 43);
     let here = ask(&mut cluster.router_link().await.unwrap(), "config", more).await;
-    assert_eq!(here.get_document("cursor").unwrap().get_array("nextBatch").unwrap().len(), 1, "{here}");
+    assert_eq!(
+        here.get_document("cursor")
+            .unwrap()
+            .get_array("nextBatch")
+            .unwrap()
+            .len(),
+        1,
+        "{here}"
+    );
 }

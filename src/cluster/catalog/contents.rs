@@ -42,7 +42,9 @@ pub struct Stored {
 /// As the server's.
 pub async fn read(shard: &Shard) -> Result<Vec<Stored>> {
     let read = match answered("the shard", at_once(&shard.client)).await {
-        Err(e) if matches!(e.code, Some(CODE_UNAUTHORIZED | CODE_NO_SUCH_STAGE)) => one_by_one(&shard.client).await,
+        Err(e) if matches!(e.code, Some(CODE_UNAUTHORIZED | CODE_NO_SUCH_STAGE)) => {
+            one_by_one(&shard.client).await
+        }
         read => read,
     };
     read.map_err(|e| e.context(format_args!("listing what shard {} holds", shard.id)))
@@ -53,12 +55,18 @@ async fn at_once(client: &Client) -> Result<Vec<Stored>> {
     let command = rawdoc! {
         "aggregate": 1, "pipeline": [{ "$listCatalog": {} }, { "$match": left_out }], "cursor": {},
     };
-    let mut cursor = client.database("admin").run_raw_cursor_command(command).batch().await?;
+    let mut cursor = client
+        .database("admin")
+        .run_raw_cursor_command(command)
+        .batch()
+        .await?;
     let mut stored = Vec::new();
     while let Some(batch) = cursor.next().await {
         let batch = batch?;
         for row in batch.doc_slices()? {
-            let row = row?.as_document().ok_or_else(|| malformed("a row of $listCatalog is no document"))?;
+            let row = row?
+                .as_document()
+                .ok_or_else(|| malformed("a row of $listCatalog is no document"))?;
             stored.extend(of_row(row)?);
         }
     }
@@ -67,25 +75,47 @@ async fn at_once(client: &Client) -> Result<Vec<Stored>> {
 
 /// None if it is not users'.
 fn of_row(row: &RawDocument) -> Result<Option<Stored>> {
-    let ns = Namespace { db: row.get_str("db")?.to_owned(), coll: listing::name(row.get_str("db")?, row)? };
+    let ns = Namespace {
+        db: row.get_str("db")?.to_owned(),
+        coll: listing::name(row.get_str("db")?, row)?,
+    };
     if !is_users(&ns.coll) {
         return Ok(None);
     }
     let kind = listing::kind_of(row);
     let Ok(metadata) = row.get_document("md") else {
         let options = listing::only(row, &OPTIONS_OF_VIEWS);
-        return Ok(Some(Stored { ns, kind, uuid: None, options, indexes: Vec::new() }));
+        return Ok(Some(Stored {
+            ns,
+            kind,
+            uuid: None,
+            options,
+            indexes: Vec::new(),
+        }));
     };
     let options = metadata.get_document("options")?;
-    let uuid = options.get_binary("uuid")?.bytes.try_into().map(Uuid::from_bytes).ok();
+    let uuid = options
+        .get_binary("uuid")?
+        .bytes
+        .try_into()
+        .map(Uuid::from_bytes)
+        .ok();
     let indexes = finished(metadata.get_array("indexes")?)?;
-    Ok(Some(Stored { ns, kind, uuid, options: listing::without(options, &["uuid"]), indexes }))
+    Ok(Some(Stored {
+        ns,
+        kind,
+        uuid,
+        options: listing::without(options, &["uuid"]),
+        indexes,
+    }))
 }
 
 fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
     let mut specs = Vec::new();
     for index in indexes {
-        let index = index?.as_document().ok_or_else(|| malformed("an index is no document"))?;
+        let index = index?
+            .as_document()
+            .ok_or_else(|| malformed("an index is no document"))?;
         if index.get("ready")? == Some(RawBsonRef::Boolean(true)) {
             specs.push(listing::without(index.get_document("spec")?, &["ns"]));
         }
@@ -97,16 +127,29 @@ async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
     let databases = listing::databases(client).await?;
     let listed = databases.into_iter().map(|database| async move {
         let listed = listing::collections(client, &database.name, None).await?;
-        Ok::<_, Error>(listed.into_iter().map(move |l| (database.name.clone(), l)).collect::<Vec<_>>())
+        Ok::<_, Error>(
+            listed
+                .into_iter()
+                .map(move |l| (database.name.clone(), l))
+                .collect::<Vec<_>>(),
+        )
     });
-    let listed: Vec<_> = stream::iter(listed).buffered(READ_CONCURRENCY).try_collect().await?;
+    let listed: Vec<_> = stream::iter(listed)
+        .buffered(READ_CONCURRENCY)
+        .try_collect()
+        .await?;
     let stored = listed.into_iter().flatten().map(|(db, listed)| async move {
         let indexes = match listed.kind {
-            CollectionKind::Plain => listing::listed_indexes(client, &db, Bson::from(listed.name.as_str())).await?,
+            CollectionKind::Plain => {
+                listing::listed_indexes(client, &db, Bson::from(listed.name.as_str())).await?
+            }
             CollectionKind::View | CollectionKind::TimeSeries => None,
         };
         let options = listing::without(&listed.options, &["idIndex"]);
-        let ns = Namespace { db, coll: listed.name };
+        let ns = Namespace {
+            db,
+            coll: listed.name,
+        };
         Ok(Stored {
             ns,
             kind: listed.kind,
@@ -115,7 +158,10 @@ async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
             indexes: listing::finished(indexes.unwrap_or_default()),
         })
     });
-    stream::iter(stored).buffer_unordered(READ_CONCURRENCY).try_collect().await
+    stream::iter(stored)
+        .buffer_unordered(READ_CONCURRENCY)
+        .try_collect()
+        .await
 }
 
 fn malformed(what: &str) -> Error {
@@ -128,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_view_is_what_it_was_created_with_on_whichever_shard_it_is() {
-        let made = rawdoc! {"viewOn": "c", "pipeline": [{"$limit": 1}], "collation": {"locale": "de"}};
+        let made =
+            rawdoc! {"viewOn": "c", "pipeline": [{"$limit": 1}], "collation": {"locale": "de"}};
         let view = |shard: Option<&str>| {
             let mut row = rawdoc! {"db": "d", "name": "v", "type": "view"};
             if let Some(shard) = shard {
@@ -142,6 +189,9 @@ mod tests {
             row.append(bson::cstr!("ns"), "d.v");
             of_row(&row).unwrap().unwrap().options
         };
-        assert_eq!([view(None), view(Some("a0")), view(Some("b0"))], [made.clone(), made.clone(), made.clone()]);
+        assert_eq!(
+            [view(None), view(Some("a0")), view(Some("b0"))],
+            [made.clone(), made.clone(), made.clone()]
+        );
     }
 }

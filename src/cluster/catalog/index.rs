@@ -12,7 +12,9 @@ use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 pub use plan::{Plan, named, plan};
 
-use crate::bson::element::{Element, document, elements, elements_of, field, kind, string, string_value};
+use crate::bson::element::{
+    Element, document, elements, elements_of, field, kind, string, string_value,
+};
 use crate::bson::view::View;
 use crate::cluster::catalog::EXPIRY;
 
@@ -31,7 +33,10 @@ impl IndexName {
 
     pub fn of(spec: &RawDocument) -> Self {
         let name = field(spec.as_bytes(), b"name").filter(|name| name.kind == kind::STRING);
-        IndexName(name.and_then(|name| string(name.value)).map_or_else(Vec::new, |(name, _)| name.to_vec()))
+        IndexName(
+            name.and_then(|name| string(name.value))
+                .map_or_else(Vec::new, |(name, _)| name.to_vec()),
+        )
     }
 
     /// The value of an element that holds it.
@@ -71,8 +76,13 @@ pub fn held_back(spec: &RawDocument) -> Option<RawDocumentBuf> {
     let option = |name: &str| field(spec.as_bytes(), name.as_bytes());
     let expiry = option(EXPIRY);
     let prepare_unique = option(PREPARE_UNIQUE).filter(is_true);
-    (expiry.is_some() || prepare_unique.is_some())
-        .then(|| document([option("name"), expiry, prepare_unique].into_iter().flatten()))
+    (expiry.is_some() || prepare_unique.is_some()).then(|| {
+        document(
+            [option("name"), expiry, prepare_unique]
+                .into_iter()
+                .flatten(),
+        )
+    })
 }
 
 pub fn expires(spec: &RawDocument) -> bool {
@@ -147,19 +157,26 @@ fn is_true(option: &Element<'_>) -> bool {
 
 fn is_simple(collation: &Element<'_>) -> bool {
     collation.kind == kind::DOCUMENT
-        && field(collation.value, b"locale").is_some_and(|l| string(l.value).is_some_and(|(l, _)| l == b"simple"))
+        && field(collation.value, b"locale")
+            .is_some_and(|l| string(l.value).is_some_and(|(l, _)| l == b"simple"))
 }
 
 /// The index that carries a shard key, chosen as the server does: the key is
 /// its prefix, it holds every document, under the simple collation. An exact
 /// one goes before a longer one; `_id` is there anyway.
-pub(super) fn of_shard_key(indexes: &[RawDocumentBuf], key: &RawDocument) -> Option<RawDocumentBuf> {
+pub(super) fn of_shard_key(
+    indexes: &[RawDocumentBuf],
+    key: &RawDocument,
+) -> Option<RawDocumentBuf> {
     let fits = |spec: &&RawDocumentBuf| {
         let option = |name: &[u8]| field(spec.as_bytes(), name);
         let partial = option(b"partialFilterExpression").is_some();
         let collated = option(COLLATION.as_bytes()).is_some_and(|collation| !is_simple(&collation));
         let sparse = option(b"sparse").is_some_and(|sparse| is_true(&sparse));
-        !partial && !collated && !sparse && option(b"key").is_some_and(|k| is_prefix(key.as_bytes(), k.value))
+        !partial
+            && !collated
+            && !sparse
+            && option(b"key").is_some_and(|k| is_prefix(key.as_bytes(), k.value))
     };
     let length = |spec: &&RawDocumentBuf| {
         field(spec.as_bytes(), b"key").map_or(usize::MAX, |key| elements_of(key.value).count())
@@ -171,7 +188,11 @@ pub(super) fn of_shard_key(indexes: &[RawDocumentBuf], key: &RawDocument) -> Opt
 fn is_prefix(key: &[u8], index_key: &[u8]) -> bool {
     let mut fields = elements_of(index_key);
     let text = |kind: &Element<'_>| (kind.kind == kind::STRING).then(|| kind.value.to_vec());
-    elements_of(key).all(|wanted| fields.next().is_some_and(|f| f.name == wanted.name && text(&f) == text(&wanted)))
+    elements_of(key).all(|wanted| {
+        fields
+            .next()
+            .is_some_and(|f| f.name == wanted.name && text(&f) == text(&wanted))
+    })
 }
 
 #[cfg(test)]
@@ -185,7 +206,11 @@ mod tests {
         let spec = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 5, "prepareUnique": true};
         let own = rawdoc! {"key": {"a": 1}, "collation": {"locale": "de"}};
         let simple = rawdoc! {"key": {"a": 1}, "collation": {"locale": "simple"}};
-        let rows = [(false, &spec, rawdoc! {"key": {"a": 1}}), (true, &spec, simple), (true, &own, own.clone())];
+        let rows = [
+            (false, &spec, rawdoc! {"key": {"a": 1}}),
+            (true, &spec, simple),
+            (true, &own, own.clone()),
+        ];
         for (collated, spec, expect) in rows {
             assert_eq!(to_create(collated, spec), expect, "{spec:?}");
         }
@@ -196,7 +221,10 @@ mod tests {
         let rows = [
             (rawdoc! {"v": 2, "name": "n"}, None),
             (rawdoc! {"v": 2, "name": "n", "prepareUnique": false}, None),
-            (rawdoc! {"prepareUnique": true, "v": 2, "name": "n"}, Some(rawdoc! {"name": "n", "prepareUnique": true})),
+            (
+                rawdoc! {"prepareUnique": true, "v": 2, "name": "n"},
+                Some(rawdoc! {"name": "n", "prepareUnique": true}),
+            ),
             (
                 rawdoc! {"v": 2, "expireAfterSeconds": 2.5, "name": "n"},
                 Some(rawdoc! {"name": "n", "expireAfterSeconds": 2.5}),
@@ -210,8 +238,11 @@ mod tests {
     /// A filter with a field that is there twice, or text that is no UTF-8.
     fn filtered(values: &[&[u8]]) -> RawDocumentBuf {
         let values: Vec<Vec<u8>> = values.iter().map(|value| string_value(value)).collect();
-        let filter =
-            document(values.iter().map(|value| Element { kind: kind::STRING, name: b"a", value: value.as_slice() }));
+        let filter = document(values.iter().map(|value| Element {
+            kind: kind::STRING,
+            name: b"a",
+            value: value.as_slice(),
+        }));
         rawdoc! {"key": {"a": 1}, "name": "n", "partialFilterExpression": filter}
     }
 
@@ -220,28 +251,76 @@ mod tests {
         let plain = || rawdoc! {"v": 2, "key": {"a": 1}, "name": "n"};
         let with = |more: RawDocumentBuf| document(elements(&plain()).chain(elements(&more)));
         let rows = [
-            (plain(), rawdoc! {"name": "n", "v": 2.0, "key": {"a": 1}, "ns": "d.c"}, true),
-            (plain(), rawdoc! {"v": 1, "key": {"a": 1}, "name": "n"}, false),
-            (plain(), rawdoc! {"v": 2, "key": {"a": 1.0}, "name": "n"}, false),
-            (plain(), rawdoc! {"v": 2, "key": {"a": Decimal128::from_bytes([0; 16])}, "name": "n"}, false),
-            (plain(), rawdoc! {"v": 2, "key": {"a": 1}, "name": "m"}, false),
-            (plain(), with(rawdoc! {"unique": false, "hidden": false, "dropDups": true}), true),
-            (plain(), with(rawdoc! {"collation": {"locale": "simple"}}), true),
-            (plain(), with(rawdoc! {"collation": {"locale": "de"}}), false),
+            (
+                plain(),
+                rawdoc! {"name": "n", "v": 2.0, "key": {"a": 1}, "ns": "d.c"},
+                true,
+            ),
+            (
+                plain(),
+                rawdoc! {"v": 1, "key": {"a": 1}, "name": "n"},
+                false,
+            ),
+            (
+                plain(),
+                rawdoc! {"v": 2, "key": {"a": 1.0}, "name": "n"},
+                false,
+            ),
+            (
+                plain(),
+                rawdoc! {"v": 2, "key": {"a": Decimal128::from_bytes([0; 16])}, "name": "n"},
+                false,
+            ),
+            (
+                plain(),
+                rawdoc! {"v": 2, "key": {"a": 1}, "name": "m"},
+                false,
+            ),
+            (
+                plain(),
+                with(rawdoc! {"unique": false, "hidden": false, "dropDups": true}),
+                true,
+            ),
+            (
+                plain(),
+                with(rawdoc! {"collation": {"locale": "simple"}}),
+                true,
+            ),
+            (
+                plain(),
+                with(rawdoc! {"collation": {"locale": "de"}}),
+                false,
+            ),
             (plain(), with(rawdoc! {"hidden": true}), false),
             (plain(), with(rawdoc! {"sparse": false}), false),
             (plain(), with(rawdoc! {"expireAfterSeconds": 5}), false),
             (plain(), with(rawdoc! {"prepareUnique": true}), false),
-            (with(rawdoc! {"unique": true}), with(rawdoc! {"unique": 1.0}), true),
-            (with(rawdoc! {"bits": 26.0}), with(rawdoc! {"bits": 26}), true),
-            (with(rawdoc! {"min": -1.5}), with(rawdoc! {"min": -1}), false),
+            (
+                with(rawdoc! {"unique": true}),
+                with(rawdoc! {"unique": 1.0}),
+                true,
+            ),
+            (
+                with(rawdoc! {"bits": 26.0}),
+                with(rawdoc! {"bits": 26}),
+                true,
+            ),
+            (
+                with(rawdoc! {"min": -1.5}),
+                with(rawdoc! {"min": -1}),
+                false,
+            ),
             (with(rawdoc! {"name": "second"}), plain(), true),
             (filtered(&[b"x", b"y"]), filtered(&[b"x", b"y"]), true),
             (filtered(&[b"x", b"y"]), filtered(&[b"y"]), false),
             (filtered(&[b"\xff"]), filtered(&[b"\xfe"]), false),
         ];
         for (a, b, expect) in rows {
-            assert_eq!((same(&a, &b), same(&b, &a)), (expect, expect), "{a:?} {b:?}");
+            assert_eq!(
+                (same(&a, &b), same(&b, &a)),
+                (expect, expect),
+                "{a:?} {b:?}"
+            );
         }
     }
 
@@ -264,7 +343,11 @@ mod tests {
         ];
         for (key, expect) in rows {
             let found = of_shard_key(&specs, &key);
-            assert_eq!(found.as_ref().map(|s| s.get_str("name").unwrap()), expect, "{key:?}");
+            assert_eq!(
+                found.as_ref().map(|s| s.get_str("name").unwrap()),
+                expect,
+                "{key:?}"
+            );
         }
     }
 }

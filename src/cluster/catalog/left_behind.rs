@@ -10,7 +10,14 @@ use crate::error::Result;
 
 /// Collections that servers keep for themselves, whole names.
 const ADMIN: [&str; 1] = ["tempusers"];
-const LOCAL: [&str; 6] = ["startup_log", "oplog.rs", "me", "slaves", "clustermanager", "temp_oplog_buffer"];
+const LOCAL: [&str; 6] = [
+    "startup_log",
+    "oplog.rs",
+    "me",
+    "slaves",
+    "clustermanager",
+    "temp_oplog_buffer",
+];
 const CONFIG: [&str; 37] = [
     "actionlog",
     "analyzeShardKeySplitPoints",
@@ -62,10 +69,19 @@ pub async fn read(deployment: &Deployment) -> Result<Vec<Namespace>> {
     };
     let mut found = Vec::new();
     for db in databases {
-        let names = async { Ok(deployment.entry.database(db).list_collection_names().await?) };
+        let names = async {
+            Ok(deployment
+                .entry
+                .database(db)
+                .list_collection_names()
+                .await?)
+        };
         let names = answered("the router", names).await?;
         let users = names.into_iter().filter(|name| !is_servers(db, name));
-        found.extend(users.map(|coll| Namespace { db: (*db).to_owned(), coll }));
+        found.extend(users.map(|coll| Namespace {
+            db: (*db).to_owned(),
+            coll,
+        }));
     }
     found.sort();
     Ok(found)
@@ -77,7 +93,10 @@ fn is_servers(db: &str, name: &str) -> bool {
         "local" => &LOCAL,
         _ => &CONFIG,
     };
-    known.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    known.contains(&name)
+        || BEGINNINGS
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
 }
 
 #[cfg(test)]

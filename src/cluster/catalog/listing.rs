@@ -32,7 +32,10 @@ pub(super) struct Listed {
 
 /// Databases of a replica set, by name.
 pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
-    let named = answered("the server", async { Ok(client.list_database_names().await?) }).await;
+    let named = answered("the server", async {
+        Ok(client.list_database_names().await?)
+    })
+    .await;
     let mut names = match named {
         Ok(names) => names,
         Err(e) if e.kind == Kind::Transient => return Err(e),
@@ -40,7 +43,10 @@ pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
     };
     names.retain(|n| !DATABASES_LEFT_OUT.contains(&n.as_str()));
     names.sort();
-    Ok(names.into_iter().map(|name| Database { name, primary: 0 }).collect())
+    Ok(names
+        .into_iter()
+        .map(|name| Database { name, primary: 0 })
+        .collect())
 }
 
 /// The driver does not say which name it cannot read.
@@ -48,14 +54,21 @@ async fn unreadable(client: &Client) -> Option<Error> {
     let all = doc! {"aggregate": 1, "pipeline": [{"$listCatalog": {}}, {"$project": {"db": 1}}], "cursor": {}};
     let rows = async {
         let cursor = client.database("admin").run_cursor_command(all).await?;
-        Ok(cursor.with_type().try_collect::<Vec<RawDocumentBuf>>().await?)
+        Ok(cursor
+            .with_type()
+            .try_collect::<Vec<RawDocumentBuf>>()
+            .await?)
     };
     let rows = answered("the server", rows).await.ok()?;
-    rows.iter().find_map(|row| text("a database", row, "db").err())
+    rows.iter()
+        .find_map(|row| text("a database", row, "db").err())
 }
 
 /// UUIDs of users' collections of these databases, as one shard knows them.
-pub async fn local_uuids(shard: &Shard, databases: impl IntoIterator<Item = &str>) -> Result<HashSet<Uuid>> {
+pub async fn local_uuids(
+    shard: &Shard,
+    databases: impl IntoIterator<Item = &str>,
+) -> Result<HashSet<Uuid>> {
     let mut uuids = HashSet::new();
     for database in databases {
         let listed = collections(&shard.client, database, None).await?;
@@ -65,40 +78,69 @@ pub async fn local_uuids(shard: &Shard, databases: impl IntoIterator<Item = &str
 }
 
 /// Users' collections and views of a database (or the one named `only`) on one server.
-pub(super) async fn collections(client: &Client, db: &str, only: Option<&str>) -> Result<Vec<Listed>> {
+pub(super) async fn collections(
+    client: &Client,
+    db: &str,
+    only: Option<&str>,
+) -> Result<Vec<Listed>> {
     let mut command = doc! {"listCollections": 1};
     if let Some(name) = only {
         command.insert("filter", doc! {"name": name});
     }
     let lines = async {
         let cursor = client.database(db).run_cursor_command(command).await?;
-        Ok(cursor.with_type().try_collect::<Vec<RawDocumentBuf>>().await?)
+        Ok(cursor
+            .with_type()
+            .try_collect::<Vec<RawDocumentBuf>>()
+            .await?)
     };
     let lines = answered("listing collections", lines).await?;
-    let listed: Vec<Listed> = lines.iter().map(|line| parse(db, line)).collect::<Result<_>>()?;
+    let listed: Vec<Listed> = lines
+        .iter()
+        .map(|line| parse(db, line))
+        .collect::<Result<_>>()?;
     Ok(listed.into_iter().filter(|l| is_users(&l.name)).collect())
 }
 
 fn parse(db: &str, line: &RawDocument) -> Result<Listed> {
     let name = name(db, line)?;
     let kind = kind_of(line);
-    let uuid = line.get_document("info").and_then(|i| i.get_binary("uuid")).ok();
-    let uuid = uuid.and_then(|b| b.bytes.try_into().ok()).map(Uuid::from_bytes);
+    let uuid = line
+        .get_document("info")
+        .and_then(|i| i.get_binary("uuid"))
+        .ok();
+    let uuid = uuid
+        .and_then(|b| b.bytes.try_into().ok())
+        .map(Uuid::from_bytes);
     if uuid.is_none() && kind == CollectionKind::Plain {
-        return Err(Error::new(Kind::Server, format!("collection {name} is listed without a UUID")));
+        return Err(Error::new(
+            Kind::Server,
+            format!("collection {name} is listed without a UUID"),
+        ));
     }
-    let mut options = line.get_document("options").map(RawDocument::to_owned).unwrap_or_default();
+    let mut options = line
+        .get_document("options")
+        .map(RawDocument::to_owned)
+        .unwrap_or_default();
     if let Some(old) = old_id_index(line) {
         options.append(bson::cstr!("idIndex"), old.to_owned());
     }
-    Ok(Listed { name, kind, uuid, options })
+    Ok(Listed {
+        name,
+        kind,
+        uuid,
+        options,
+    })
 }
 
 /// The index on `_id`, where it is not as a server makes it by itself: then `create`
 /// has to ask for it.
 fn old_id_index(line: &RawDocument) -> Option<&RawDocument> {
     let index = line.get_document("idIndex").ok()?;
-    index.get_i32("v").is_ok_and(|version| version < ID_INDEX_VERSION).then_some(index)
+    index
+        .get_i32("v")
+        .is_ok_and(|version| version < ID_INDEX_VERSION)
+        .then_some(index)
 }
 
 /// By `type`, as both listings of a server have it.
@@ -112,7 +154,11 @@ pub(super) fn kind_of(line: &RawDocument) -> CollectionKind {
 
 /// Of a collection or view, as a listing of database `db` has it.
 pub(super) fn name(db: &str, line: &RawDocument) -> Result<String> {
-    text(format_args!("a collection or view of database {db}"), line, "name")
+    text(
+        format_args!("a collection or view of database {db}"),
+        line,
+        "name",
+    )
 }
 
 /// A name in `line`. Servers take any bytes for one.
@@ -120,8 +166,9 @@ pub(super) fn name(db: &str, line: &RawDocument) -> Result<String> {
 /// # Errors
 /// `Refused` for one that is not UTF-8: nothing of it could be named.
 pub(super) fn text(of: impl fmt::Display, line: &RawDocument, place: &str) -> Result<String> {
-    let name =
-        field(line.as_bytes(), place.as_bytes()).and_then(|name| Some(string(name.value)?.0)).unwrap_or_default();
+    let name = field(line.as_bytes(), place.as_bytes())
+        .and_then(|name| Some(string(name.value)?.0))
+        .unwrap_or_default();
     std::str::from_utf8(name).map(str::to_owned).map_err(|_| {
         Error::new(Kind::Refused, format!("{of} has a name that is not UTF-8: {}", name.escape_ascii()))
             .remedy("rename it, or move it by other means and drop it: only names in UTF-8 are carried over")
@@ -146,27 +193,48 @@ pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf
 /// The same, addressed by UUID, so never those of a namesake. None if the shard
 /// does not list the collection now: a drop shows before a majority has it, and
 /// may still be rolled back.
-pub async fn indexes_of(shard: &Shard, db: &str, uuid: Uuid) -> Result<Option<Vec<RawDocumentBuf>>> {
-    Ok(listed_indexes(&shard.client, db, Bson::from(uuid)).await?.map(finished))
+pub async fn indexes_of(
+    shard: &Shard,
+    db: &str,
+    uuid: Uuid,
+) -> Result<Option<Vec<RawDocumentBuf>>> {
+    Ok(listed_indexes(&shard.client, db, Bson::from(uuid))
+        .await?
+        .map(finished))
 }
 
 /// The same with those that are being built: a build goes on without whoever began it.
-pub async fn indexes_and_builds_of(shard: &Shard, db: &str, uuid: Uuid) -> Result<Option<Vec<index::Listed>>> {
+pub async fn indexes_and_builds_of(
+    shard: &Shard,
+    db: &str,
+    uuid: Uuid,
+) -> Result<Option<Vec<index::Listed>>> {
     listed_indexes(&shard.client, db, Bson::from(uuid)).await
 }
 
 pub(super) fn finished(listed: Vec<index::Listed>) -> Vec<RawDocumentBuf> {
-    listed.into_iter().filter(|index| index.build.is_none()).map(|index| index.spec).collect()
+    listed
+        .into_iter()
+        .filter(|index| index.build.is_none())
+        .map(|index| index.spec)
+        .collect()
 }
 
 /// Indexes of a collection, given by name or by UUID, those under way too; None if it is
 /// not listed there now.
-pub(super) async fn listed_indexes(client: &Client, db: &str, of: Bson) -> Result<Option<Vec<index::Listed>>> {
+pub(super) async fn listed_indexes(
+    client: &Client,
+    db: &str,
+    of: Bson,
+) -> Result<Option<Vec<index::Listed>>> {
     // With this option a build in progress is `{spec, buildUUID}` (4.4+).
     let command = doc! {"listIndexes": of, "includeBuildUUIDs": true};
     let specs = async {
         let cursor = client.database(db).run_cursor_command(command).await?;
-        Ok(cursor.with_type().try_collect::<Vec<RawDocumentBuf>>().await?)
+        Ok(cursor
+            .with_type()
+            .try_collect::<Vec<RawDocumentBuf>>()
+            .await?)
     };
     let specs = match answered("listing indexes", specs).await {
         Err(e) if e.code == Some(NAMESPACE_NOT_FOUND) => return Ok(None),
@@ -177,20 +245,29 @@ pub(super) async fn listed_indexes(client: &Client, db: &str, of: Bson) -> Resul
 }
 
 fn listed_index(line: &RawDocument) -> index::Listed {
-    let build = field(line.as_bytes(), b"buildUUID").and_then(|build| build.value.get(5..)?.try_into().ok());
+    let build = field(line.as_bytes(), b"buildUUID")
+        .and_then(|build| build.value.get(5..)?.try_into().ok());
     let spec = field(line.as_bytes(), b"spec").filter(|_| build.is_some());
     let spec = spec.map_or_else(|| line.to_owned(), |spec| document(elements_of(spec.value)));
-    index::Listed { spec: without(&spec, &["ns"]), build: build.map(Uuid::from_bytes) }
+    index::Listed {
+        spec: without(&spec, &["ns"]),
+        build: build.map(Uuid::from_bytes),
+    }
 }
 
 /// A document less some of its top-level fields.
 pub(crate) fn without(doc: &RawDocument, fields: &[&str]) -> RawDocumentBuf {
-    document(elements(doc).filter(|element| !fields.iter().any(|field| field.as_bytes() == element.name)))
+    document(
+        elements(doc)
+            .filter(|element| !fields.iter().any(|field| field.as_bytes() == element.name)),
+    )
 }
 
 /// Of a document's top-level fields those of these names.
 pub(super) fn only(doc: &RawDocument, fields: &[&str]) -> RawDocumentBuf {
-    document(elements(doc).filter(|element| fields.iter().any(|field| field.as_bytes() == element.name)))
+    document(
+        elements(doc).filter(|element| fields.iter().any(|field| field.as_bytes() == element.name)),
+    )
 }
 
 /// A count, in whichever number type the server chose.
@@ -234,7 +311,10 @@ mod tests {
 
     #[test]
     fn an_index_that_is_being_built_is_told_from_one_that_is_there() {
-        let (spec, build) = (rawdoc! {"v": 2, "key": {"x": 1}, "name": "x"}, Uuid::from_bytes([7; 16]));
+        let (spec, build) = (
+            rawdoc! {"v": 2, "key": {"x": 1}, "name": "x"},
+            Uuid::from_bytes([7; 16]),
+        );
         let under_way = rawdoc! {"buildUUID": bson::Binary::from(build), "spec": spec.clone()};
         for (line, expect) in [(&spec, None), (&under_way, Some(build))] {
             let listed = listed_index(line);

@@ -5,13 +5,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bson::{Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype};
+use bson::{
+    Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype,
+};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
 use crate::bson::order;
 use crate::cluster::catalog::versions::{self, MapVersion, Newest};
-use crate::cluster::catalog::{Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, listing, torn};
+use crate::cluster::catalog::{
+    Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, listing, torn,
+};
 use crate::cluster::connect::Deployment;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
@@ -29,7 +33,10 @@ pub struct ShardedRow {
 }
 
 /// Databases (or the one named `only`) with their primary shards, by name.
-pub(super) async fn databases(deployment: &Deployment, only: Option<&str>) -> Result<Vec<Database>> {
+pub(super) async fn databases(
+    deployment: &Deployment,
+    only: Option<&str>,
+) -> Result<Vec<Database>> {
     let filter = only.map_or(doc! {}, |name| doc! {"_id": name});
     let mut databases = Vec::new();
     for row in find(deployment, "databases", filter, doc! {"_id": 1}).await? {
@@ -44,14 +51,19 @@ pub(super) async fn databases(deployment: &Deployment, only: Option<&str>) -> Re
 
 /// Sharded collections (or the one named `only`). Each chunk map is of the one state that
 /// its version tells.
-pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
+pub(super) async fn collections(
+    deployment: &Deployment,
+    only: Option<&Namespace>,
+) -> Result<Vec<ShardedRow>> {
     // Up to 4.4 a dropped collection leaves its row.
     let mut filter = doc! {"dropped": {"$ne": true}};
     if let Some(ns) = only {
         filter.insert("_id", ns.to_string());
     }
     let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
-    let Some(of_rows) = chunks_of(only, &rows)? else { return Ok(Vec::new()) };
+    let Some(of_rows) = chunks_of(only, &rows)? else {
+        return Ok(Vec::new());
+    };
     // IMPORTANT: before the chunks: one that moves while they are read has a newer version.
     let majors = versions::majors(deployment, of_rows.clone(), &rows).await?;
     let mut maps = maps(deployment, of_rows).await?;
@@ -59,20 +71,38 @@ pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace
     let mut found = Vec::new();
     for row in rows {
         let name = &listing::text("a sharded collection", &row, "_id")?;
-        let Some(ns) = users_namespace(name)? else { continue };
+        let Some(ns) = users_namespace(name)? else {
+            continue;
+        };
         let uuid = uuid_of(&row, "uuid")?;
-        let map = maps.remove(&Owner::Uuid(uuid)).or_else(|| maps.remove(&Owner::Name(name.to_owned())));
+        let map = maps
+            .remove(&Owner::Uuid(uuid))
+            .or_else(|| maps.remove(&Owner::Name(name.to_owned())));
         let Map { chunks, newest } = map.unwrap_or_default();
         if versions::major_of(&majors, uuid, name) != Some(newest.major) {
             return Err(torn(format_args!("chunks of {ns} changed")));
         }
         let chunks = ordered(&ns, chunks)?;
         let epoch = row.get_object_id("lastmodEpoch")?;
-        let version = Some(MapVersion { epoch, major: newest.major, moved_at: newest.moved_at() });
+        let version = Some(MapVersion {
+            epoch,
+            major: newest.major,
+            moved_at: newest.moved_at(),
+        });
         let zones = zones.remove(name).unwrap_or_default();
         let key = row.get_document("key")?.to_owned();
         let unique = row.get_bool("unique").unwrap_or(false);
-        found.push(ShardedRow { ns, uuid, sharded: Sharded { key, unique, chunks, zones, version } });
+        found.push(ShardedRow {
+            ns,
+            uuid,
+            sharded: Sharded {
+                key,
+                unique,
+                chunks,
+                zones,
+                version,
+            },
+        });
     }
     Ok(found)
 }
@@ -81,14 +111,21 @@ pub(super) async fn collections(deployment: &Deployment, only: Option<&Namespace
 pub(super) async fn among(deployment: &Deployment, of: &[String]) -> Result<HashSet<String>> {
     let filter = doc! {"_id": {"$in": of}, "dropped": {"$ne": true}};
     let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
-    rows.iter().map(|row| Ok(row.get_str("_id")?.to_owned())).collect()
+    rows.iter()
+        .map(|row| Ok(row.get_str("_id")?.to_owned()))
+        .collect()
 }
 
 /// A name in the config server's rows, if it is a user's.
 pub(super) fn users_namespace(name: &str) -> Result<Option<Namespace>> {
-    let (db, coll) = name.split_once('.').ok_or_else(|| torn(format_args!("{name} has no database")))?;
+    let (db, coll) = name
+        .split_once('.')
+        .ok_or_else(|| torn(format_args!("{name} has no database")))?;
     let is_users = !DATABASES_LEFT_OUT.contains(&db) && !coll.starts_with("system.");
-    Ok(is_users.then(|| Namespace { db: db.to_owned(), coll: coll.to_owned() }))
+    Ok(is_users.then(|| Namespace {
+        db: db.to_owned(),
+        coll: coll.to_owned(),
+    }))
 }
 
 /// Zones each shard is in, as `Deployment::shards`.
@@ -97,7 +134,11 @@ pub(super) async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<Strin
     for row in find(deployment, "shards", doc! {}, doc! {"_id": 1}).await? {
         let shard = shard_index(deployment, row.get_str("_id")?)?;
         if let Ok(tags) = row.get_array("tags") {
-            zones[shard] = tags.into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect();
+            zones[shard] = tags
+                .into_iter()
+                .flatten()
+                .filter_map(|t| t.as_str().map(str::to_owned))
+                .collect();
         }
     }
     Ok(zones)
@@ -151,13 +192,23 @@ async fn maps(deployment: &Deployment, filter: Document) -> Result<HashMap<Owner
     Ok(maps)
 }
 
-pub(super) async fn zones(deployment: &Deployment, only: Option<&Namespace>) -> Result<HashMap<String, Vec<Zone>>> {
+pub(super) async fn zones(
+    deployment: &Deployment,
+    only: Option<&Namespace>,
+) -> Result<HashMap<String, Vec<Zone>>> {
     let filter = only.map_or(doc! {}, |ns| doc! {"ns": ns.to_string()});
     let mut zones: HashMap<String, Vec<Zone>> = HashMap::new();
     for row in find(deployment, "tags", filter, doc! {"ns": 1, "min": 1}).await? {
         let (min, max) = bounds(&row)?;
-        let zone = Zone { min, max, name: row.get_str("tag")?.to_owned() };
-        zones.entry(row.get_str("ns")?.to_owned()).or_default().push(zone);
+        let zone = Zone {
+            min,
+            max,
+            name: row.get_str("tag")?.to_owned(),
+        };
+        zones
+            .entry(row.get_str("ns")?.to_owned())
+            .or_default()
+            .push(zone);
     }
     Ok(zones)
 }
@@ -165,8 +216,13 @@ pub(super) async fn zones(deployment: &Deployment, only: Option<&Namespace>) -> 
 pub(super) async fn all_zones(deployment: &Deployment) -> Result<Vec<(Namespace, Zone)>> {
     let mut all = Vec::new();
     for (name, zones) in zones(deployment, None).await? {
-        let (db, coll) = name.split_once('.').ok_or_else(|| torn(format_args!("{name} has no database")))?;
-        let ns = Namespace { db: db.to_owned(), coll: coll.to_owned() };
+        let (db, coll) = name
+            .split_once('.')
+            .ok_or_else(|| torn(format_args!("{name} has no database")))?;
+        let ns = Namespace {
+            db: db.to_owned(),
+            coll: coll.to_owned(),
+        };
         all.extend(zones.into_iter().map(|zone| (ns.clone(), zone)));
     }
     Ok(all)
@@ -189,15 +245,29 @@ pub(super) async fn find_fields(
     filter: Document,
     sort: Document,
 ) -> Result<Vec<RawDocumentBuf>> {
-    let rows = deployment.entry.database("config").collection::<RawDocumentBuf>(name);
-    let find =
-        rows.find(filter).projection(fields).sort(sort).batch_size(BATCH_ROWS).read_concern(ReadConcern::majority());
+    let rows = deployment
+        .entry
+        .database("config")
+        .collection::<RawDocumentBuf>(name);
+    let find = rows
+        .find(filter)
+        .projection(fields)
+        .sort(sort)
+        .batch_size(BATCH_ROWS)
+        .read_concern(ReadConcern::majority());
     let read = async { Ok::<_, Error>(find.await?.try_collect().await?) };
     answered("the router", read).await.map_err(|e| {
         // Behind one address there may be several routers, and another one has no such
         // cursor: the catalog is read again.
-        let kind = if e.code == Some(CURSOR_NOT_FOUND) { Kind::Transient } else { e.kind };
-        Error { kind, ..e }.context(format_args!("reading config.{name} of the {}", deployment.side))
+        let kind = if e.code == Some(CURSOR_NOT_FOUND) {
+            Kind::Transient
+        } else {
+            e.kind
+        };
+        Error { kind, ..e }.context(format_args!(
+            "reading config.{name} of the {}",
+            deployment.side
+        ))
     })
 }
 
@@ -210,7 +280,11 @@ fn ordered(ns: &Namespace, mut chunks: Vec<Chunk>) -> Result<Vec<Chunk>> {
     let starts = values(&first.min).all(|v| matches!(v, RawBsonRef::MinKey));
     let ends = values(&last.max).all(|v| matches!(v, RawBsonRef::MaxKey));
     let touch = chunks.windows(2).all(|pair| pair[0].max == pair[1].min);
-    if starts && ends && touch { Ok(chunks) } else { Err(torn(format_args!("chunks of {ns} changed"))) }
+    if starts && ends && touch {
+        Ok(chunks)
+    } else {
+        Err(torn(format_args!("chunks of {ns} changed")))
+    }
 }
 
 fn values(key: &RawDocument) -> impl Iterator<Item = RawBsonRef<'_>> {
@@ -218,22 +292,37 @@ fn values(key: &RawDocument) -> impl Iterator<Item = RawBsonRef<'_>> {
 }
 
 fn bounds(row: &RawDocument) -> Result<(RawDocumentBuf, RawDocumentBuf)> {
-    Ok((row.get_document("min")?.to_owned(), row.get_document("max")?.to_owned()))
+    Ok((
+        row.get_document("min")?.to_owned(),
+        row.get_document("max")?.to_owned(),
+    ))
 }
 
 pub(super) fn uuid_of(row: &RawDocument, field: &str) -> Result<Uuid> {
     let bytes = row.get_binary(field)?.bytes;
-    bytes.try_into().map(Uuid::from_bytes).map_err(|_| Error::new(Kind::Server, format!("{field} is not a UUID")))
+    bytes
+        .try_into()
+        .map(Uuid::from_bytes)
+        .map_err(|_| Error::new(Kind::Server, format!("{field} is not a UUID")))
 }
 
 fn uuid_binary(uuid: Uuid) -> Binary {
-    Binary { subtype: BinarySubtype::Uuid, bytes: uuid.bytes().to_vec() }
+    Binary {
+        subtype: BinarySubtype::Uuid,
+        bytes: uuid.bytes().to_vec(),
+    }
 }
 
 pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
     deployment.shard_index(id).ok_or_else(|| {
-        Error::new(Kind::Refused, format!("shard {id} of the {} is new since shardlift connected", deployment.side))
-            .remedy("shards must not be added or removed during a migration: start it again")
+        Error::new(
+            Kind::Refused,
+            format!(
+                "shard {id} of the {} is new since shardlift connected",
+                deployment.side
+            ),
+        )
+        .remedy("shards must not be added or removed during a migration: start it again")
     })
 }
 
@@ -245,12 +334,19 @@ mod tests {
 
     fn chunk(min: impl Into<Bson>, max: impl Into<Bson>) -> Chunk {
         let key = |v: Bson| RawDocumentBuf::try_from(&doc! {"a": v}).unwrap();
-        Chunk { min: key(min.into()), max: key(max.into()), shard: 0 }
+        Chunk {
+            min: key(min.into()),
+            max: key(max.into()),
+            shard: 0,
+        }
     }
 
     #[test]
     fn chunks_must_cover_the_key_space() {
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
         let (min, max) = (Bson::MinKey, Bson::MaxKey);
         let rows = [
             (vec![chunk(min.clone(), max.clone())], true),

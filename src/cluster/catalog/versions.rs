@@ -14,7 +14,9 @@ use bson::{Document, RawDocument, RawDocumentBuf, Timestamp, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
-use super::sharding::{self, Owner, ShardedRow, find, find_fields, shard_index, users_namespace, uuid_of};
+use super::sharding::{
+    self, Owner, ShardedRow, find, find_fields, shard_index, users_namespace, uuid_of,
+};
 use super::while_it_changes;
 use crate::cluster::catalog::{DATABASES_LEFT_OUT, Namespace};
 use crate::cluster::connect::{Deployment, Topology};
@@ -74,7 +76,9 @@ pub async fn read(deployment: &Deployment) -> Result<Versions> {
     for row in find(deployment, "databases", doc! {}, doc! {"_id": 1}).await? {
         let name = row.get_str("_id")?;
         if !DATABASES_LEFT_OUT.contains(&name) {
-            versions.databases.insert(name.to_owned(), home(deployment, &row)?);
+            versions
+                .databases
+                .insert(name.to_owned(), home(deployment, &row)?);
         }
     }
     let fields = doc! {"uuid": 1, "lastmodEpoch": 1, "timestamp": 1};
@@ -84,7 +88,14 @@ pub async fn read(deployment: &Deployment) -> Result<Versions> {
     for row in rows {
         let (name, uuid) = (row.get_str("_id")?, uuid_of(&row, "uuid")?);
         if let (Some(ns), Some(major)) = (users_namespace(name)?, major_of(&majors, uuid, name)) {
-            versions.collections.insert(uuid, Row { ns, epoch: row.get_object_id("lastmodEpoch")?, major });
+            versions.collections.insert(
+                uuid,
+                Row {
+                    ns,
+                    epoch: row.get_object_id("lastmodEpoch")?,
+                    major,
+                },
+            );
         }
     }
     Ok(versions)
@@ -95,8 +106,17 @@ fn home(deployment: &Deployment, row: &RawDocument) -> Result<Home> {
     // Absent up to 4.0.
     let version = row.get_document("version").ok();
     let incarnation = version.and_then(|version| uuid_of(version, "uuid").ok());
-    let moves = version.and_then(|v| v.get_i32("lastMod").map(i64::from).or_else(|_| v.get_i64("lastMod")).ok());
-    Ok(Home { primary, incarnation, moves: moves.unwrap_or(0) })
+    let moves = version.and_then(|v| {
+        v.get_i32("lastMod")
+            .map(i64::from)
+            .or_else(|_| v.get_i64("lastMod"))
+            .ok()
+    });
+    Ok(Home {
+        primary,
+        incarnation,
+        moves: moves.unwrap_or(0),
+    })
 }
 
 /// Major part of the newest chunk version of each collection, of the chunks that match
@@ -110,7 +130,12 @@ pub(super) async fn majors(
         return Ok(HashMap::new());
     }
     // Chunks name their collection by UUID since 5.0, whose rows have a timestamp.
-    let by = match rows.first().map(|row| row.get("timestamp")).transpose()?.flatten() {
+    let by = match rows
+        .first()
+        .map(|row| row.get("timestamp"))
+        .transpose()?
+        .flatten()
+    {
         Some(_) => "uuid",
         None => "ns",
     };
@@ -119,19 +144,42 @@ pub(super) async fn majors(
         doc! {"$sort": {by: -1, "lastmod": -1}},
         doc! {"$group": {"_id": format!("${by}"), "lastmod": {"$first": "$lastmod"}}},
     ];
-    let chunks = deployment.entry.database("config").collection::<Document>("chunks");
+    let chunks = deployment
+        .entry
+        .database("config")
+        .collection::<Document>("chunks");
     let newest = async {
-        let cursor = chunks.aggregate(pipeline).read_concern(ReadConcern::majority()).await?;
-        Ok(cursor.with_type::<RawDocumentBuf>().try_collect::<Vec<_>>().await?)
+        let cursor = chunks
+            .aggregate(pipeline)
+            .read_concern(ReadConcern::majority())
+            .await?;
+        Ok(cursor
+            .with_type::<RawDocumentBuf>()
+            .try_collect::<Vec<_>>()
+            .await?)
     };
-    let newest = answered("the router", newest)
-        .await
-        .map_err(|e: Error| e.context(format_args!("reading versions in config.chunks of the {}", deployment.side)))?;
-    newest.iter().map(|row| Ok((Owner::of(row, "_id", "_id")?, row.get_timestamp("lastmod")?.time))).collect()
+    let newest = answered("the router", newest).await.map_err(|e: Error| {
+        e.context(format_args!(
+            "reading versions in config.chunks of the {}",
+            deployment.side
+        ))
+    })?;
+    newest
+        .iter()
+        .map(|row| {
+            Ok((
+                Owner::of(row, "_id", "_id")?,
+                row.get_timestamp("lastmod")?.time,
+            ))
+        })
+        .collect()
 }
 
 pub(super) fn major_of(majors: &HashMap<Owner, u32>, uuid: Uuid, name: &str) -> Option<u32> {
-    majors.get(&Owner::Uuid(uuid)).or_else(|| majors.get(&Owner::Name(name.to_owned()))).copied()
+    majors
+        .get(&Owner::Uuid(uuid))
+        .or_else(|| majors.get(&Owner::Name(name.to_owned())))
+        .copied()
 }
 
 /// Sharded collections (or the one named `only`), without asking the shards.
@@ -142,7 +190,10 @@ pub async fn sharded(deployment: &Deployment, only: Option<&Namespace>) -> Resul
     while_it_changes(|| sharded_rows(deployment, only)).await
 }
 
-pub(super) async fn sharded_rows(deployment: &Deployment, only: Option<&Namespace>) -> Result<Vec<ShardedRow>> {
+pub(super) async fn sharded_rows(
+    deployment: &Deployment,
+    only: Option<&Namespace>,
+) -> Result<Vec<ShardedRow>> {
     match deployment.topology {
         Topology::Sharded => sharding::collections(deployment, only).await,
         Topology::ReplicaSet => Ok(Vec::new()),
@@ -162,8 +213,12 @@ impl Newest {
     pub(super) fn saw(&mut self, chunk: &RawDocument) -> Result<()> {
         self.major = self.major.max(chunk.get_timestamp("lastmod")?.time);
         // The newest first; splits and merges keep the newest of their pieces.
-        let history = chunk.get_array("history").ok().and_then(|history| history.into_iter().next()?.ok());
-        let newest = history.and_then(|newest| newest.as_document()?.get_timestamp("validAfter").ok());
+        let history = chunk
+            .get_array("history")
+            .ok()
+            .and_then(|history| history.into_iter().next()?.ok());
+        let newest =
+            history.and_then(|newest| newest.as_document()?.get_timestamp("validAfter").ok());
         self.is_untold |= newest.is_none();
         self.moved_at = self.moved_at.max(newest);
         Ok(())
@@ -184,7 +239,9 @@ mod tests {
     fn the_newest_version_and_move_of_all_chunks_count() {
         let ts = |time, increment| Timestamp { time, increment };
         let chunk = |lastmod, moves: &[Timestamp]| {
-            let history = moves.iter().map(|at| rawdoc! {"validAfter": *at, "shard": "a"});
+            let history = moves
+                .iter()
+                .map(|at| rawdoc! {"validAfter": *at, "shard": "a"});
             rawdoc! {"lastmod": lastmod, "history": RawArrayBuf::from_iter(history)}
         };
         let newest = |chunks: &[RawDocumentBuf]| {
@@ -192,9 +249,18 @@ mod tests {
             chunks.iter().for_each(|chunk| newest.saw(chunk).unwrap());
             (newest.major, newest.moved_at())
         };
-        let (stayed, came) = (chunk(ts(2, 1), &[ts(100, 7)]), chunk(ts(3, 0), &[ts(105, 1), ts(103, 9), ts(100, 7)]));
-        assert_eq!(newest(&[stayed.clone(), came.clone()]), (3, Some(ts(105, 1))));
+        let (stayed, came) = (
+            chunk(ts(2, 1), &[ts(100, 7)]),
+            chunk(ts(3, 0), &[ts(105, 1), ts(103, 9), ts(100, 7)]),
+        );
+        assert_eq!(
+            newest(&[stayed.clone(), came.clone()]),
+            (3, Some(ts(105, 1)))
+        );
         assert_eq!(newest(&[came, stayed]), (3, Some(ts(105, 1))));
-        assert_eq!(newest(&[chunk(ts(3, 0), &[ts(105, 1)]), chunk(ts(1, 0), &[])]), (3, None));
+        assert_eq!(
+            newest(&[chunk(ts(3, 0), &[ts(105, 1)]), chunk(ts(1, 0), &[])]),
+            (3, None)
+        );
     }
 }

@@ -30,9 +30,15 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
     if e.kind != Kind::Connect || e.code.is_some() {
         return e;
     }
-    let seen: Vec<Seen> =
-        join_all(options.hosts.iter().map(|host| look(options, host))).await.into_iter().flatten().collect();
-    let names: BTreeSet<String> = seen.iter().flat_map(|seen| seen.names.iter().cloned()).collect();
+    let seen: Vec<Seen> = join_all(options.hosts.iter().map(|host| look(options, host)))
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    let names: BTreeSet<String> = seen
+        .iter()
+        .flat_map(|seen| seen.names.iter().cloned())
+        .collect();
     if names.is_empty() {
         return e;
     }
@@ -47,9 +53,13 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
     if silent.is_empty() && !seen.iter().any(|seen| seen.is_lost) {
         return e;
     }
-    let listed = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
+    let listed =
+        |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let answers = seen.iter().map(|seen| match seen.is_lost {
-        true => format!("{} answers, but finds itself in no host of its set's configuration", seen.host),
+        true => format!(
+            "{} answers, but finds itself in no host of its set's configuration",
+            seen.host
+        ),
         false => format!("{} answers", seen.host),
     });
     let found = format!(
@@ -60,12 +70,19 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
     );
     let found = match &silent[..] {
         [] => found,
-        silent => format!("{found}, of which this host cannot reach {}", listed(&mut silent.iter())),
+        silent => format!(
+            "{found}, of which this host cannot reach {}",
+            listed(&mut silent.iter())
+        ),
     };
     let remedy = "shardlift goes by the hosts that the set's configuration names, whatever the URI says: let these names \
                   resolve and answer from the members and from this host (DNS, /etc/hosts, firewall), or give the set \
                   other names by `rs.reconfig`";
-    Error { message: found, ..e }.remedy(remedy)
+    Error {
+        message: found,
+        ..e
+    }
+    .remedy(remedy)
 }
 
 async fn look(options: &ClientOptions, host: &ServerAddress) -> Option<Seen> {
@@ -78,7 +95,11 @@ async fn look(options: &ClientOptions, host: &ServerAddress) -> Option<Seen> {
         names.extend(configured(&client).await);
     }
     let is_lost = hello.get_bool("isreplicaset").unwrap_or(false);
-    Some(Seen { host: host.to_string(), is_lost, names })
+    Some(Seen {
+        host: host.to_string(),
+        is_lost,
+        names,
+    })
 }
 
 /// The answer of one host, whatever set it is in.
@@ -89,16 +110,33 @@ async fn hello(options: &ClientOptions, host: &ServerAddress) -> Option<(Client,
     alone.repl_set_name = None;
     alone.server_selection_timeout = Some(PATIENCE);
     let client = Client::with_options(alone).ok()?;
-    let asked = async { client.database("admin").run_command(doc! {"hello": 1}).await };
+    let asked = async {
+        client
+            .database("admin")
+            .run_command(doc! {"hello": 1})
+            .await
+    };
     let hello = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
     Some((client, hello))
 }
 
 async fn configured(client: &Client) -> Vec<String> {
-    let asked = async { client.database("admin").run_command(doc! {"replSetGetConfig": 1}).await };
-    let Ok(Ok(reply)) = tokio::time::timeout(PATIENCE, asked).await else { return Vec::new() };
-    let members = reply.get_document("config").and_then(|config| config.get_array("members"));
-    let hosts = members.into_iter().flatten().filter_map(|member| member.as_document()?.get_str("host").ok());
+    let asked = async {
+        client
+            .database("admin")
+            .run_command(doc! {"replSetGetConfig": 1})
+            .await
+    };
+    let Ok(Ok(reply)) = tokio::time::timeout(PATIENCE, asked).await else {
+        return Vec::new();
+    };
+    let members = reply
+        .get_document("config")
+        .and_then(|config| config.get_array("members"));
+    let hosts = members
+        .into_iter()
+        .flatten()
+        .filter_map(|member| member.as_document()?.get_str("host").ok());
     hosts.map(str::to_owned).collect()
 }
 

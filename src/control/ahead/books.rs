@@ -43,7 +43,9 @@ impl Sweep {
         for collection in self.of.coordinator.laid_out().values() {
             parts.extend(self.readers.parts(collection, Depth::Digests)?);
         }
-        parts.retain(|part| part.order == Order::Id && !matches!(part.source.counted, Counted::Nothing));
+        parts.retain(|part| {
+            part.order == Order::Id && !matches!(part.source.counted, Counted::Nothing)
+        });
         parts.sort_by(|a, b| (&a.ns, a.shard).cmp(&(&b.ns, b.shard)));
         let keys: HashSet<Key> = parts.iter().map(key_of).collect();
         self.resting.retain(|key, _| keys.contains(key));
@@ -57,10 +59,13 @@ impl Sweep {
     fn let_go(&mut self) {
         let pairs = &self.of.pairs;
         let over = self.of.ahead.let_go(|(shard, uuid), round| {
-            pairs.get(*shard).is_some_and(|pair| pair.with_gate(|gate| gate.is_tracked(uuid, round)))
+            pairs
+                .get(*shard)
+                .is_some_and(|pair| pair.with_gate(|gate| gate.is_tracked(uuid, round)))
         });
         for (shard, uuid) in over {
-            let alive = self.of.pairs[shard].with_gate(|gate| gate.tracked(&uuid).filter(|t| t.counts()).cloned());
+            let alive = self.of.pairs[shard]
+                .with_gate(|gate| gate.tracked(&uuid).filter(|t| t.counts()).cloned());
             if let Some(tracked) = alive {
                 tracing::info!(ns = %tracked.ns, "too many documents were touched: it counts as unverified again");
                 self.rest((shard, uuid));
@@ -70,8 +75,14 @@ impl Sweep {
 
     /// Those begun are last, the first of each kind last.
     fn open_parts(&self) -> Vec<Arc<Part>> {
-        let open = self.parts.iter().rev().filter(|part| self.is_open(&key_of(part))).cloned();
-        let (begun, mut open): (Vec<_>, Vec<_>) = open.partition(|part| self.of.ahead.round(&key_of(part)).is_some());
+        let open = self
+            .parts
+            .iter()
+            .rev()
+            .filter(|part| self.is_open(&key_of(part)))
+            .cloned();
+        let (begun, mut open): (Vec<_>, Vec<_>) =
+            open.partition(|part| self.of.ahead.round(&key_of(part)).is_some());
         open.extend(begun);
         open
     }
@@ -79,13 +90,23 @@ impl Sweep {
     fn publish(&self) {
         for pair in &self.of.pairs {
             let mut of_pair = self.parts.iter().filter(|part| part.shard == pair.index);
-            let verified = self.list_at.is_some() && of_pair.all(|part| self.of.ahead.is_covered(&key_of(part)));
+            let verified = self.list_at.is_some()
+                && of_pair.all(|part| self.of.ahead.is_covered(&key_of(part)));
             let touched = pair.with_gate(|gate| gate.touched_count());
-            pair.metrics.documents_verified.store(self.of.ahead.documents(pair.index), Relaxed);
-            pair.metrics.documents_touched.store(touched as u64, Relaxed);
+            pair.metrics
+                .documents_verified
+                .store(self.of.ahead.documents(pair.index), Relaxed);
+            pair.metrics
+                .documents_touched
+                .store(touched as u64, Relaxed);
             pair.metrics.verified.store(verified, Release);
-            let mut unread = self.unread.iter().filter(|((shard, _), _)| *shard == pair.index);
-            pair.metrics.obstacles.put("verify", unread.next().map(|(_, why)| why.clone()));
+            let mut unread = self
+                .unread
+                .iter()
+                .filter(|((shard, _), _)| *shard == pair.index);
+            pair.metrics
+                .obstacles
+                .put("verify", unread.next().map(|(_, why)| why.clone()));
         }
     }
 }

@@ -95,7 +95,11 @@ pub(super) struct Rest {
 impl Sweeper {
     /// Goes on for as long as the attempt does.
     pub async fn run(self) {
-        let Sides { source, target, pairs } = &self.sides;
+        let Sides {
+            source,
+            target,
+            pairs,
+        } = &self.sides;
         // One range at a time.
         let readers = loop {
             match Readers::open(source, target, pairs, 1).await {
@@ -129,7 +133,8 @@ impl Sweep {
         loop {
             self.keep_books();
             // What only this holds back from being ready, this must go on with.
-            let may_look = run.phase() == Phase::Ready || run.phase() == Phase::Following && !self.unread.is_empty();
+            let may_look = run.phase() == Phase::Ready
+                || run.phase() == Phase::Following && !self.unread.is_empty();
             if !may_look || LAG_MAX_MS < run.max(|m| m.lag_ms.load(Relaxed)) {
                 sleep(POLL).await;
                 continue;
@@ -165,14 +170,19 @@ impl Sweep {
         if self.settle_after <= Instant::now() && self.settle().await {
             return true;
         }
-        let Some(part) = self.next() else { return false };
+        let Some(part) = self.next() else {
+            return false;
+        };
         let verified = timeout(LOOK_MAX, self.verify(&part)).await;
         let (key, were_unread) = (key_of(&part), self.unread.len());
         self.unread.remove(&key);
         match verified {
             Ok(Ok(())) => {}
             Ok(Err(e)) => {
-                self.unread.insert(key, format!("{} cannot be read to be verified: {}", part.ns, e.message));
+                self.unread.insert(
+                    key,
+                    format!("{} cannot be read to be verified: {}", part.ns, e.message),
+                );
                 self.later(&part, &e);
             }
             Err(_) => self.later(&part, &late(&part)),
@@ -189,12 +199,18 @@ impl Sweep {
     }
 
     fn is_resting(&self, key: &Key) -> bool {
-        self.resting.get(key).is_some_and(|rest| Instant::now() < rest.until)
+        self.resting
+            .get(key)
+            .is_some_and(|rest| Instant::now() < rest.until)
     }
 
     /// The next part that is not covered. It is the next one again until it is.
     fn next(&mut self) -> Option<Arc<Part>> {
-        while self.todo.last().is_some_and(|part| !self.is_open(&key_of(part))) {
+        while self
+            .todo
+            .last()
+            .is_some_and(|part| !self.is_open(&key_of(part)))
+        {
             self.todo.pop();
         }
         self.todo.last().cloned()
@@ -206,7 +222,9 @@ impl Sweep {
         if self.of.ahead.round(&key).is_none() {
             self.begin(part).await?;
         }
-        let Some((round, index, range)) = self.of.ahead.first_open(&key) else { return Ok(()) };
+        let Some((round, index, range)) = self.of.ahead.first_open(&key) else {
+            return Ok(());
+        };
         let Some(position) = pair.with_gate(|gate| gate.look_at(&key.1, round)) else {
             // The round is over: the books let go of it, and it is not tried until then.
             self.books_at = Instant::now();
@@ -236,7 +254,10 @@ impl Sweep {
             Some(round) => self.of.ahead.begin(key, round, ranges),
             // Dropped; or this pair is still to come to its creation.
             None => {
-                let rest = Rest { until: Instant::now() + LIST_EVERY, pause: REST_MIN / 2 };
+                let rest = Rest {
+                    until: Instant::now() + LIST_EVERY,
+                    pause: REST_MIN / 2,
+                };
                 self.resting.insert(key, rest);
             }
         }
@@ -247,10 +268,19 @@ impl Sweep {
     /// there was nothing to look at. Trouble with one part is none of the others'.
     async fn settle(&mut self) -> bool {
         let crowded = |pair: &Arc<Pair>| TOUCHED_FEW < pair.with_gate(|gate| gate.touched_count());
-        let crowded: Vec<Arc<Pair>> = self.of.pairs.iter().filter(|pair| crowded(pair)).cloned().collect();
+        let crowded: Vec<Arc<Pair>> = self
+            .of
+            .pairs
+            .iter()
+            .filter(|pair| crowded(pair))
+            .cloned()
+            .collect();
         let (mut looked, mut settled, mut trouble) = (0, 0, false);
         for pair in &crowded {
-            let of_pair = self.parts.iter().filter(|part| part.shard == pair.index && !self.is_resting(&key_of(part)));
+            let of_pair = self
+                .parts
+                .iter()
+                .filter(|part| part.shard == pair.index && !self.is_resting(&key_of(part)));
             for part in of_pair.cloned().collect::<Vec<_>>() {
                 let look = timeout(LOOK_MAX, self.settle_part(pair, &part)).await;
                 match look.unwrap_or_else(|_| Err(late(&part))) {
@@ -266,7 +296,12 @@ impl Sweep {
             }
         }
         if trouble || settled * 2 <= looked {
-            self.settle_after = Instant::now() + if self.is_short_of_room() { POLL } else { SETTLE_AGAIN };
+            self.settle_after = Instant::now()
+                + if self.is_short_of_room() {
+                    POLL
+                } else {
+                    SETTLE_AGAIN
+                };
         }
         0 < looked
     }
@@ -274,20 +309,40 @@ impl Sweep {
     /// How many were looked at, and how many of them are equal.
     async fn settle_part(&mut self, pair: &Pair, part: &Part) -> Result<(usize, usize)> {
         let (key, any_age) = (key_of(part), self.is_short_of_room());
-        let Some(round) = self.of.ahead.round(&key) else { return Ok((0, 0)) };
+        let Some(round) = self.of.ahead.round(&key) else {
+            return Ok((0, 0));
+        };
         let taken = pair.with_gate(|gate| {
             let position = gate.look_at(&key.1, round)?;
-            let until = if any_age { Position::MAX } else { seconds_before(gate.begun(), HOT_S) };
-            Some((position, gate.touched_of(&key.1, round, until, SETTLED_AT_A_TIME)?))
+            let until = if any_age {
+                Position::MAX
+            } else {
+                seconds_before(gate.begun(), HOT_S)
+            };
+            Some((
+                position,
+                gate.touched_of(&key.1, round, until, SETTLED_AT_A_TIME)?,
+            ))
         });
-        let Some((position, ids)) = taken.filter(|(_, ids)| !ids.is_empty()) else { return Ok((0, 0)) };
+        let Some((position, ids)) = taken.filter(|(_, ids)| !ids.is_empty()) else {
+            return Ok((0, 0));
+        };
         let looked = ids.len();
         let mut settled = 0;
-        let Some(part) = self.at(part, position).await? else { return Ok((0, 0)) };
+        let Some(part) = self.at(part, position).await? else {
+            return Ok((0, 0));
+        };
         for ids in recheck::chunks(&ids) {
-            let different: HashSet<IdKey> =
-                recheck::different(&part, ids).await?.into_iter().map(|(id, _)| id).collect();
-            let equal: Vec<IdKey> = ids.iter().filter(|id| !different.contains(*id)).cloned().collect();
+            let different: HashSet<IdKey> = recheck::different(&part, ids)
+                .await?
+                .into_iter()
+                .map(|(id, _)| id)
+                .collect();
+            let equal: Vec<IdKey> = ids
+                .iter()
+                .filter(|id| !different.contains(*id))
+                .cloned()
+                .collect();
             settled += equal.len();
             pair.with_gate(|gate| gate.settle(&key.1, round, &equal, position));
         }
@@ -299,14 +354,22 @@ impl Sweep {
     async fn at(&mut self, part: &Part, position: Position) -> Result<Option<Part>> {
         let pair = &self.of.pairs[part.shard];
         let since = Instant::now();
-        if timeout(APPLIED_WITHIN, until_applied(pair, position)).await.is_err() {
+        if timeout(APPLIED_WITHIN, until_applied(pair, position))
+            .await
+            .is_err()
+        {
             return Ok(None);
         }
         // Nothing was read meanwhile.
         self.reading += since.elapsed();
         let mut part = part.clone();
         let newest = part::newest(&part.target.client).await?;
-        let untold = || Error::new(Kind::Server, format!("the target's shard {} tells no time", part.target.shard.id));
+        let untold = || {
+            Error::new(
+                Kind::Server,
+                format!("the target's shard {} tells no time", part.target.shard.id),
+            )
+        };
         part.target.after = Some(newest.ok_or_else(untold)?);
         part.source.after = Some(position.into());
         Ok(Some(part))
@@ -314,7 +377,10 @@ impl Sweep {
 
     /// A pair has more than half of the touched documents that it may keep.
     fn is_short_of_room(&self) -> bool {
-        self.of.pairs.iter().any(|pair| self.of.touched_max / 2 < pair.with_gate(|gate| gate.touched_count()))
+        self.of
+            .pairs
+            .iter()
+            .any(|pair| self.of.touched_max / 2 < pair.with_gate(|gate| gate.touched_count()))
     }
 
     /// There is trouble with a part.
@@ -324,8 +390,17 @@ impl Sweep {
     }
 
     pub(super) fn rest(&mut self, key: Key) {
-        let pause = self.resting.get(&key).map_or(REST_MIN, |rest| (rest.pause * 2).min(REST_MAX));
-        self.resting.insert(key, Rest { until: Instant::now() + pause, pause });
+        let pause = self
+            .resting
+            .get(&key)
+            .map_or(REST_MIN, |rest| (rest.pause * 2).min(REST_MAX));
+        self.resting.insert(
+            key,
+            Rest {
+                until: Instant::now() + pause,
+                pause,
+            },
+        );
     }
 }
 
@@ -351,5 +426,8 @@ async fn until_cutover(run: &Run) {
 }
 
 fn late(part: &Part) -> Error {
-    Error::new(Kind::Transient, format!("looking at {} took too long", part.ns))
+    Error::new(
+        Kind::Transient,
+        format!("looking at {} took too long", part.ns),
+    )
 }

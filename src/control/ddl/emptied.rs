@@ -81,6 +81,8 @@ impl Coordinator {
         if !databases::holds_nothing(target, db).await? {
             return Ok(false);
         }
-        self.until_answered(db, databases::drop_empty(target, db)).await.map(|()| true)
+        self.until_answered(db, databases::drop_empty(target, db))
+            .await
+            .map(|()| true)
     }
 }

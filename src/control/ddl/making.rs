@@ -59,11 +59,21 @@ impl Coordinator {
             let target_uuid = catalog::local_uuid(shard, ns).await?;
             failpoint::hit("creation-made");
             let mut state = self.state.lock();
-            state.known.targets.extend(target_uuid.map(|target| (uuid, target)));
+            state
+                .known
+                .targets
+                .extend(target_uuid.map(|target| (uuid, target)));
             let target_version = state.versions.get(&uuid).copied();
             // As it was laid out: where a chunk moved since is no owner of it, and `watch` tells.
-            let collection = state.laid_out.get(&uuid).map_or(collection, |laid_out| (**laid_out).clone());
-            return Ok(Creation::Made(Box::new(Created { target_uuid, target_version, collection })));
+            let collection = state
+                .laid_out
+                .get(&uuid)
+                .map_or(collection, |laid_out| (**laid_out).clone());
+            return Ok(Creation::Made(Box::new(Created {
+                target_uuid,
+                target_version,
+                collection,
+            })));
         }
     }
 
@@ -106,7 +116,9 @@ impl Coordinator {
         let mut state = self.state.lock();
         // Else its drop was met meanwhile, and is only waiting for its turn.
         if !state.known.dead.contains(&uuid) {
-            state.versions.extend(version.map(|version| (uuid, version)));
+            state
+                .versions
+                .extend(version.map(|version| (uuid, version)));
             state.laid_out.insert(uuid, Arc::new(collection.clone()));
         }
         Ok(())
@@ -115,7 +127,10 @@ impl Coordinator {
     /// Collections of its database are laid out with another primary.
     fn has_elsewhere(&self, collection: &Collection) -> bool {
         let state = self.state.lock();
-        let mut others = state.laid_out.values().filter(|other| other.ns.db == collection.ns.db);
+        let mut others = state
+            .laid_out
+            .values()
+            .filter(|other| other.ns.db == collection.ns.db);
         others.any(|other| other.primary != collection.primary)
     }
 }

@@ -37,7 +37,12 @@ impl Coordinator {
     ///
     /// # Errors
     /// `Unsupported` if it was made on the shard itself.
-    pub(super) async fn resolve(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Option<Collection>> {
+    pub(super) async fn resolve(
+        &self,
+        pair: usize,
+        ns: &Namespace,
+        uuid: Uuid,
+    ) -> Result<Option<Collection>> {
         let unshown_max = failpoint::wait("unshown", UNSHOWN_MAX);
         let mut nowhere_since = None;
         loop {
@@ -68,10 +73,14 @@ impl Coordinator {
     /// The new collection, as far as the source can tell.
     async fn listed(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Shown> {
         let being_made = self.is_being_made(pair, ns).await?;
-        let found = catalog::read_one(&self.sides.source, ns).await?.filter(|c| c.uuid == Some(uuid));
+        let found = catalog::read_one(&self.sides.source, ns)
+            .await?
+            .filter(|c| c.uuid == Some(uuid));
         Ok(match found {
             _ if being_made => Shown::NotYet,
-            Some(found) if found.sharded.is_some() || found.primary == pair => Shown::AsIs(Box::new(found)),
+            Some(found) if found.sharded.is_some() || found.primary == pair => {
+                Shown::AsIs(Box::new(found))
+            }
             _ => Shown::Nowhere,
         })
     }
@@ -97,7 +106,10 @@ impl Coordinator {
         if !matches!(self.listed(pair, ns, uuid).await?, Shown::Nowhere) {
             return Ok(());
         }
-        let found = format!("{ns} was made straight on shard {} of the source: no router shows it", shard.id);
+        let found = format!(
+            "{ns} was made straight on shard {} of the source: no router shows it",
+            shard.id
+        );
         let remedy = format!(
             "make sure that no movePrimary of database {} is under way, and that no router shows the collection; then drop it on that shard, and run the same command",
             ns.db
@@ -133,6 +145,8 @@ impl Coordinator {
         let config = self.sides.source.shards[shard].client.database("config");
         let sections = config.collection::<Document>("collection_critical_sections");
         let section = sections.find_one(doc! { "_id": ns.to_string() });
-        Ok(answered("the shard", async { Ok(section.await?) }).await?.is_some())
+        Ok(answered("the shard", async { Ok(section.await?) })
+            .await?
+            .is_some())
     }
 }

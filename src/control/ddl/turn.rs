@@ -30,10 +30,16 @@ impl Coordinator {
         name: impl fmt::Display,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let unknown = format!("nobody waited for the answer of the target to a drop of {name}: it may still come");
+        let unknown = format!(
+            "nobody waited for the answer of the target to a drop of {name}: it may still come"
+        );
         self.state.lock().lost = Some(Error::new(Kind::Transient, unknown));
         let answer = work.await;
-        self.state.lock().lost = answer.as_ref().err().filter(|e| e.kind.policy() == Policy::Retry).cloned();
+        self.state.lock().lost = answer
+            .as_ref()
+            .err()
+            .filter(|e| e.kind.policy() == Policy::Retry)
+            .cloned();
         answer
     }
 

@@ -35,9 +35,15 @@ pub(super) struct Limit {
 
 /// A range that a shard gave away a while ago is taken again only when it is deleted there,
 /// which begins after 15 minutes.
-pub(super) const AT_START: Limit = Limit { refused_max: Duration::from_secs(20 * 60), kind: None };
+pub(super) const AT_START: Limit = Limit {
+    refused_max: Duration::from_secs(20 * 60),
+    kind: None,
+};
 /// All other DDL waits meanwhile. The next attempt goes on with it.
-pub(super) const ON_THE_FLY: Limit = Limit { refused_max: Duration::from_secs(2 * 60), kind: Some(Kind::Transient) };
+pub(super) const ON_THE_FLY: Limit = Limit {
+    refused_max: Duration::from_secs(2 * 60),
+    kind: Some(Kind::Transient),
+};
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -53,7 +59,10 @@ pub(super) struct Moves {
 
 impl Moves {
     pub(super) fn new(shard_count: usize, limit: Limit) -> Self {
-        Moves { locks: (0..shard_count).map(|_| Mutex::new(())).collect(), limit }
+        Moves {
+            locks: (0..shard_count).map(|_| Mutex::new(())).collect(),
+            limit,
+        }
     }
 }
 
@@ -71,7 +80,12 @@ pub(super) fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
 /// # Errors
 /// `Refused` if chunks would have to move under documents; a refusal that cannot come
 /// right; the last one, or `Server`, if nothing comes on any more.
-pub(super) async fn arrange(target: &Deployment, ns: &Namespace, wanted: &[Interval], shared: &Moves) -> Result<()> {
+pub(super) async fn arrange(
+    target: &Deployment,
+    ns: &Namespace,
+    wanted: &[Interval],
+    shared: &Moves,
+) -> Result<()> {
     let mut patience = Patience::new(shared.limit);
     loop {
         let now = read(target, ns).await?;
@@ -122,11 +136,19 @@ fn refusal(answer: Result<()>) -> Result<Option<Error>> {
 /// Looks on every shard: orphans count.
 async fn holds_nothing(target: &Deployment, ns: &Namespace) -> Result<()> {
     for shard in &target.shards {
-        let documents = shard.client.database(&ns.db).collection::<RawDocumentBuf>(&ns.coll);
+        let documents = shard
+            .client
+            .database(&ns.db)
+            .collection::<RawDocumentBuf>(&ns.coll);
         let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
-        if answered("the shard", async { Ok(first.await?) }).await?.is_some() {
-            let found =
-                format!("{ns} is on the target with other chunks, and target shard {} holds documents of it", shard.id);
+        if answered("the shard", async { Ok(first.await?) })
+            .await?
+            .is_some()
+        {
+            let found = format!(
+                "{ns} is on the target with other chunks, and target shard {} holds documents of it",
+                shard.id
+            );
             return Err(Error::new(Kind::Refused, found).remedy(
                 "chunks that hold documents are never moved: keep the target's balancer off and begin anew with `shardlift migrate --restart`",
             ));
@@ -146,7 +168,12 @@ struct Patience {
 
 impl Patience {
     fn new(limit: Limit) -> Self {
-        Patience { limit, least: None, rounds: 0, pause: PAUSE_MIN }
+        Patience {
+            limit,
+            least: None,
+            rounds: 0,
+            pause: PAUSE_MIN,
+        }
     }
 
     /// A round that began with `left` to do is over; waits before the next one.
@@ -154,7 +181,10 @@ impl Patience {
         let since = match self.least {
             Some((least, since)) if least <= left => since,
             _ => {
-                *self = Patience { least: Some((left, Instant::now())), ..Patience::new(self.limit) };
+                *self = Patience {
+                    least: Some((left, Instant::now())),
+                    ..Patience::new(self.limit)
+                };
                 return Ok(());
             }
         };
@@ -167,10 +197,17 @@ impl Patience {
                 .remedy("see that the target's balancer is off and nobody else shards or moves chunks there"));
         };
         if self.limit.refused_max < since.elapsed() {
-            let refused = Error { kind: self.limit.kind.unwrap_or(refused.kind), ..refused };
-            return Err(refused.context(format_args!("the target's chunks of {ns} cannot be arranged")));
+            let refused = Error {
+                kind: self.limit.kind.unwrap_or(refused.kind),
+                ..refused
+            };
+            return Err(refused.context(format_args!(
+                "the target's chunks of {ns} cannot be arranged"
+            )));
         }
-        let told = format!("arranging the target's chunks of {ns}: {left} changes are left, the next is refused");
+        let told = format!(
+            "arranging the target's chunks of {ns}: {left} changes are left, the next is refused"
+        );
         match self.rounds {
             1 => tracing::warn!("{told}, and tried again: {}", refused.message),
             _ => tracing::debug!("{told}: {}", refused.message),
@@ -190,40 +227,76 @@ struct Move {
     to: usize,
 }
 
-async fn move_chunk(target: &Deployment, ns: &Namespace, chunk: &Move, shared: &Moves) -> Result<()> {
+async fn move_chunk(
+    target: &Deployment,
+    ns: &Namespace,
+    chunk: &Move,
+    shared: &Moves,
+) -> Result<()> {
     // In order of index, so that no two moves wait for each other.
     let _first = shared.locks[chunk.from.min(chunk.to)].lock().await;
     let _second = shared.locks[chunk.from.max(chunk.to)].lock().await;
-    admin::move_chunk(&target.entry, ns, &chunk.min, &chunk.max, &target.shards[chunk.to].id).await
+    admin::move_chunk(
+        &target.entry,
+        ns,
+        &chunk.min,
+        &chunk.max,
+        &target.shards[chunk.to].id,
+    )
+    .await
 }
 
 async fn read(target: &Deployment, ns: &Namespace) -> Result<Sharded> {
     let there = catalog::read_one(target, ns).await?;
     there.and_then(|c| c.sharded).ok_or_else(|| {
-        Error::new(Kind::Server, format!("{ns} was sharded on the target and is not any more"))
-            .remedy("nothing else may work on the target during a migration")
+        Error::new(
+            Kind::Server,
+            format!("{ns} was sharded on the target and is not any more"),
+        )
+        .remedy("nothing else may work on the target during a migration")
     })
 }
 
 fn same(a: &[Interval], b: &[Interval]) -> bool {
     let equal = |x: &RawDocument, y: &RawDocument| compare_keys(x, y) == Ordering::Equal;
-    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.2 == y.2 && equal(&x.0, &y.0) && equal(&x.1, &y.1))
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(x, y)| x.2 == y.2 && equal(&x.0, &y.0) && equal(&x.1, &y.1))
 }
 
 /// Where an interval begins inside a chunk. Chunks cover the whole key space.
 fn splits<'a>(wanted: &'a [Interval], chunks: &[Chunk]) -> Vec<&'a RawDocument> {
-    let begins = |min: &RawDocument| chunks.binary_search_by(|c| compare_keys(&c.min, min)).is_ok();
-    wanted.iter().map(|(min, ..)| min.as_ref()).filter(|min| !begins(min)).collect()
+    let begins = |min: &RawDocument| {
+        chunks
+            .binary_search_by(|c| compare_keys(&c.min, min))
+            .is_ok()
+    };
+    wanted
+        .iter()
+        .map(|(min, ..)| min.as_ref())
+        .filter(|min| !begins(min))
+        .collect()
 }
 
 /// Chunks that lie with another shard than the interval they begin in wants.
 fn moves(wanted: &[Interval], chunks: &[Chunk]) -> Vec<Move> {
     let owner = |chunk: &Chunk| {
-        let after = wanted.partition_point(|(min, ..)| compare_keys(min, &chunk.min) != Ordering::Greater);
-        wanted.get(after.saturating_sub(1)).map_or(chunk.shard, |(.., shard)| *shard)
+        let after =
+            wanted.partition_point(|(min, ..)| compare_keys(min, &chunk.min) != Ordering::Greater);
+        wanted
+            .get(after.saturating_sub(1))
+            .map_or(chunk.shard, |(.., shard)| *shard)
     };
     let wrong = chunks.iter().filter(|c| owner(c) != c.shard);
-    wrong.map(|c| Move { min: c.min.clone(), max: c.max.clone(), from: c.shard, to: owner(c) }).collect()
+    wrong
+        .map(|c| Move {
+            min: c.min.clone(),
+            max: c.max.clone(),
+            from: c.shard,
+            to: owner(c),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -246,22 +319,38 @@ mod tests {
     /// `[(begin, owner)]`, each up to the next.
     fn chunks(rows: &[(i32, usize)]) -> Vec<Chunk> {
         let max = |i: usize| rows.get(i + 1).map_or(i32::MAX, |r| r.0);
-        let chunk = |(i, r): (usize, &(i32, usize))| Chunk { min: key(r.0), max: key(max(i)), shard: r.1 };
+        let chunk = |(i, r): (usize, &(i32, usize))| Chunk {
+            min: key(r.0),
+            max: key(max(i)),
+            shard: r.1,
+        };
         rows.iter().enumerate().map(chunk).collect()
     }
 
     fn intervals(rows: &[(i32, usize)]) -> Vec<Interval> {
-        chunks(rows).into_iter().map(|c| (c.min, c.max, c.shard)).collect()
+        chunks(rows)
+            .into_iter()
+            .map(|c| (c.min, c.max, c.shard))
+            .collect()
     }
 
     #[tokio::test]
     async fn refusals_on_the_fly_end_the_attempt_and_at_a_start_the_run() {
         for (limit, expect) in [(AT_START, Kind::Server), (ON_THE_FLY, Kind::Transient)] {
-            let mut patience = Patience::new(Limit { refused_max: Duration::ZERO, ..limit });
+            let mut patience = Patience::new(Limit {
+                refused_max: Duration::ZERO,
+                ..limit
+            });
             let refused = || Some(Error::new(Kind::Server, "no"));
-            let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
+            let ns = Namespace {
+                db: "d".to_owned(),
+                coll: "c".to_owned(),
+            };
             assert!(patience.after(&ns, 1, refused()).await.is_ok());
-            assert_eq!(patience.after(&ns, 1, refused()).await.map_err(|e| e.kind), Err(expect));
+            assert_eq!(
+                patience.after(&ns, 1, refused()).await.map_err(|e| e.kind),
+                Err(expect)
+            );
         }
         assert!(ON_THE_FLY.refused_max < AT_START.refused_max);
     }
@@ -274,14 +363,39 @@ mod tests {
         let check = |wanted: Rows<'_>, now: Rows<'_>, split: &[i32], moved: Moves<'_>| {
             let (wanted, now) = (intervals(wanted), chunks(now));
             let split: Vec<RawDocumentBuf> = split.iter().map(|n| key(*n)).collect();
-            assert_eq!(splits(&wanted, &now), split.iter().map(AsRef::as_ref).collect::<Vec<&RawDocument>>());
-            let found: Vec<_> = moves(&wanted, &now).into_iter().map(|m| (m.min, m.from, m.to)).collect();
-            assert_eq!(found, moved.iter().map(|(n, from, to)| (key(*n), *from, *to)).collect::<Vec<_>>());
+            assert_eq!(
+                splits(&wanted, &now),
+                split
+                    .iter()
+                    .map(AsRef::as_ref)
+                    .collect::<Vec<&RawDocument>>()
+            );
+            let found: Vec<_> = moves(&wanted, &now)
+                .into_iter()
+                .map(|m| (m.min, m.from, m.to))
+                .collect();
+            assert_eq!(
+                found,
+                moved
+                    .iter()
+                    .map(|(n, from, to)| (key(*n), *from, *to))
+                    .collect::<Vec<_>>()
+            );
         };
         check(&[(MIN, 0), (5, 1)], &[(MIN, 0), (5, 1)], &[], &[]);
         check(&[(MIN, 0), (5, 1)], &[(MIN, 0)], &[5], &[]);
-        check(&[(MIN, 1), (5, 0)], &[(MIN, 0), (5, 0)], &[], &[(MIN, 0, 1)]);
-        check(&[(MIN, 0), (5, 1)], &[(MIN, 0), (3, 1), (5, 1), (7, 0)], &[], &[(3, 1, 0), (7, 0, 1)]);
+        check(
+            &[(MIN, 1), (5, 0)],
+            &[(MIN, 0), (5, 0)],
+            &[],
+            &[(MIN, 0, 1)],
+        );
+        check(
+            &[(MIN, 0), (5, 1)],
+            &[(MIN, 0), (3, 1), (5, 1), (7, 0)],
+            &[],
+            &[(3, 1, 0), (7, 0, 1)],
+        );
         check(&[(MIN, 2)], &[(MIN, 0), (3, 2)], &[], &[(MIN, 0, 2)]);
     }
 }

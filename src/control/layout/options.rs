@@ -27,7 +27,8 @@ pub(super) fn to_create(options: &RawDocument) -> RawDocumentBuf {
 pub(super) fn same(a: &RawDocument, b: &RawDocument) -> bool {
     let (a, b) = (to_create(a), to_create(b));
     let holds = |doc: &RawDocument, other: &RawDocument| {
-        elements(doc).all(|option| field(other.as_bytes(), option.name).is_some_and(|other| other == option))
+        elements(doc)
+            .all(|option| field(other.as_bytes(), option.name).is_some_and(|other| other == option))
     };
     holds(&a, &b) && holds(&b, &a)
 }
@@ -55,8 +56,14 @@ mod tests {
     #[test]
     fn an_expiry_is_whole_seconds_of_whatever_type() {
         assert_eq!(expiry(&rawdoc! {"expireAfterSeconds": 3.7}), Some(3));
-        assert_eq!(expiry(&rawdoc! {"expireAfterSeconds": 3i64}), expiry(&rawdoc! {"expireAfterSeconds": 3}));
-        assert_eq!(expiry(&rawdoc! {"expireAfterSeconds": f64::NAN}), Some(i64::from(i32::MAX)));
+        assert_eq!(
+            expiry(&rawdoc! {"expireAfterSeconds": 3i64}),
+            expiry(&rawdoc! {"expireAfterSeconds": 3})
+        );
+        assert_eq!(
+            expiry(&rawdoc! {"expireAfterSeconds": f64::NAN}),
+            Some(i64::from(i32::MAX))
+        );
         assert_eq!(expiry(&rawdoc! {}), None);
     }
 
@@ -64,13 +71,25 @@ mod tests {
     fn same_options_are_told_from_others() {
         let rows = [
             (rawdoc! {}, rawdoc! {}, true),
-            (rawdoc! {"capped": true, "size": 4096}, rawdoc! {"size": 4096, "capped": true}, true),
-            (rawdoc! {"capped": true, "size": 4096}, rawdoc! {"capped": true, "size": 8192}, false),
+            (
+                rawdoc! {"capped": true, "size": 4096},
+                rawdoc! {"size": 4096, "capped": true},
+                true,
+            ),
+            (
+                rawdoc! {"capped": true, "size": 4096},
+                rawdoc! {"capped": true, "size": 8192},
+                false,
+            ),
             (rawdoc! {"validator": {"a": 1}}, rawdoc! {}, false),
             (rawdoc! {}, rawdoc! {"validator": {"a": 1}}, false),
             (rawdoc! {"autoIndexId": true}, rawdoc! {}, true),
             (rawdoc! {"temp": true}, rawdoc! {}, true),
-            (rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": 5}, rawdoc! {"clusteredIndex": {"v": 2}}, true),
+            (
+                rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": 5},
+                rawdoc! {"clusteredIndex": {"v": 2}},
+                true,
+            ),
         ];
         for (a, b, expect) in rows {
             assert_eq!(same(&a, &b), expect, "{a:?} {b:?}");

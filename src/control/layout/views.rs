@@ -21,8 +21,13 @@ pub(super) fn in_order<'a>(views: &[&'a Collection]) -> Vec<&'a Collection> {
 fn depth(view: &Collection, by_name: &HashMap<&Namespace, &Collection>) -> usize {
     let mut current = view;
     for depth in 0..DEPTH_MAX {
-        let Ok(on) = current.options.get_str("viewOn") else { return depth };
-        let below = Namespace { db: current.ns.db.clone(), coll: on.to_owned() };
+        let Ok(on) = current.options.get_str("viewOn") else {
+            return depth;
+        };
+        let below = Namespace {
+            db: current.ns.db.clone(),
+            coll: on.to_owned(),
+        };
         match by_name.get(&below) {
             Some(next) => current = next,
             None => return depth,
@@ -39,14 +44,31 @@ mod tests {
     use crate::cluster::catalog::CollectionKind;
 
     fn view(coll: &str, on: &str) -> Collection {
-        let ns = Namespace { db: "d".to_owned(), coll: coll.to_owned() };
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: coll.to_owned(),
+        };
         let options = rawdoc! {"viewOn": on, "pipeline": []};
-        Collection { ns, kind: CollectionKind::View, uuid: None, options, primary: 0, sharded: None, key_index: None }
+        Collection {
+            ns,
+            kind: CollectionKind::View,
+            uuid: None,
+            options,
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        }
     }
 
     #[test]
     fn a_view_comes_after_the_one_it_stands_on() {
-        let views = [view("a", "b"), view("b", "c"), view("c", "data"), view("d", "data"), view("x", "x")];
+        let views = [
+            view("a", "b"),
+            view("b", "c"),
+            view("c", "data"),
+            view("d", "data"),
+            view("x", "x"),
+        ];
         let refs: Vec<&Collection> = views.iter().collect();
         let names: Vec<&str> = in_order(&refs).iter().map(|v| v.ns.coll.as_str()).collect();
         assert_eq!(names, ["c", "d", "b", "a", "x"]);

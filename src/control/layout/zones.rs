@@ -31,8 +31,16 @@ pub(super) async fn set(target: &Deployment, ns: &Namespace, wanted: &[Zone]) ->
     let gone: Vec<Change> = gone.map(|zone| Change::taking(ns, zone)).collect();
     make(target, gone).await?;
     let lacking = wanted.iter().filter(|zone| !there.contains(zone));
-    make(target, lacking.map(|zone| Change { name: Some(zone.name.clone()), ..Change::taking(ns, zone) }).collect())
-        .await
+    make(
+        target,
+        lacking
+            .map(|zone| Change {
+                name: Some(zone.name.clone()),
+                ..Change::taking(ns, zone)
+            })
+            .collect(),
+    )
+    .await
 }
 
 /// A range given to a zone, or taken from the one it is in.
@@ -44,11 +52,22 @@ struct Change {
 
 impl Change {
     fn taking(ns: &Namespace, zone: &Zone) -> Change {
-        Change { ns: ns.clone(), zone: zone.clone(), name: None }
+        Change {
+            ns: ns.clone(),
+            zone: zone.clone(),
+            name: None,
+        }
     }
 
     async fn make(self, entry: Entry) -> Result<()> {
-        admin::update_zone_key_range(&entry, &self.ns, &self.zone.min, &self.zone.max, self.name.as_deref()).await
+        admin::update_zone_key_range(
+            &entry,
+            &self.ns,
+            &self.zone.min,
+            &self.zone.max,
+            self.name.as_deref(),
+        )
+        .await
     }
 }
 
@@ -86,9 +105,19 @@ pub async fn forget_temporary(target: &Deployment) -> Result<()> {
         return Ok(());
     }
     let ranges = catalog::all_zones(target).await?;
-    let ours = ranges.iter().filter(|(_, zone)| zone.name.starts_with(TEMPORARY));
-    make(target, ours.map(|(ns, zone)| Change::taking(ns, zone)).collect()).await?;
-    for (shard, zones) in target.shards.iter().zip(catalog::shard_zones(target).await?) {
+    let ours = ranges
+        .iter()
+        .filter(|(_, zone)| zone.name.starts_with(TEMPORARY));
+    make(
+        target,
+        ours.map(|(ns, zone)| Change::taking(ns, zone)).collect(),
+    )
+    .await?;
+    for (shard, zones) in target
+        .shards
+        .iter()
+        .zip(catalog::shard_zones(target).await?)
+    {
         for zone in zones.iter().filter(|zone| zone.starts_with(TEMPORARY)) {
             admin::remove_shard_from_zone(&target.entry, &shard.id, zone).await?;
         }

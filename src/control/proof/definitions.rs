@@ -28,10 +28,19 @@ pub(super) fn compare(
 ) -> Vec<Difference> {
     let mut found = Vec::new();
     for (pair, stored) in source.shards.iter().enumerate() {
-        let there: HashMap<&Namespace, &Stored> =
-            target.shards[map.pairs[pair]].iter().map(|stored| (&stored.ns, stored)).collect();
-        let place = Place { map, pair, laid_out };
-        for wanted in stored.iter().filter(|stored| source.lives_on(&stored.ns, pair)) {
+        let there: HashMap<&Namespace, &Stored> = target.shards[map.pairs[pair]]
+            .iter()
+            .map(|stored| (&stored.ns, stored))
+            .collect();
+        let place = Place {
+            map,
+            pair,
+            laid_out,
+        };
+        for wanted in stored
+            .iter()
+            .filter(|stored| source.lives_on(&stored.ns, pair))
+        {
             found.extend(place.one(wanted, there.get(&wanted.ns).copied(), &held_back[pair]));
         }
     }
@@ -47,22 +56,34 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn one(&self, wanted: &Stored, there: Option<&Stored>, held_back: &HeldBackOf) -> Vec<Difference> {
+    fn one(
+        &self,
+        wanted: &Stored,
+        there: Option<&Stored>,
+        held_back: &HeldBackOf,
+    ) -> Vec<Difference> {
         let ns = &wanted.ns;
         let target = &self.map.target[self.map.pairs[self.pair]];
         let Some(there) = there else {
-            let what = format!("{} {ns} is missing on target shard {target}", word(wanted.kind));
+            let what = format!(
+                "{} {ns} is missing on target shard {target}",
+                word(wanted.kind)
+            );
             return vec![self.whole(what, wanted, None)];
         };
         if wanted.kind != there.kind {
             let (wanted_word, found) = (word(wanted.kind), word(there.kind));
-            let what = format!("{ns} is a {wanted_word} on the source and a {found} on target shard {target}");
+            let what = format!(
+                "{ns} is a {wanted_word} on the source and a {found} on target shard {target}"
+            );
             return vec![self.whole(what, wanted, Some(there))];
         }
         let left_out = [&OBSOLETE[..], &[EXPIRY, TEMPORARY]].concat();
         if !same_fields(&wanted.options, &there.options, &left_out) {
             let (options, found) = (shown(&wanted.options), shown(&there.options));
-            let what = format!("{ns} has options {options} on the source and {found} on target shard {target}");
+            let what = format!(
+                "{ns} has options {options} on the source and {found} on target shard {target}"
+            );
             return vec![self.whole(what, wanted, Some(there))];
         }
         let mut found = self.indexes(wanted, there, held_back);
@@ -78,14 +99,24 @@ impl Place<'_> {
                 "take the expiry away by `collMod` on the target with `expireAfterSeconds: \"off\"`; if documents are \
                  gone, stop shardlift, run `shardlift restart --shard {source} --ns {ns}` and start it again"
             );
-            return Some(Difference::new(format!("{ns} of the target deletes already"), remedy).of(wanted.uuid));
+            return Some(
+                Difference::new(format!("{ns} of the target deletes already"), remedy)
+                    .of(wanted.uuid),
+            );
         }
-        let kept = wanted.uuid.and_then(|uuid| self.laid_out.get(&uuid)).and_then(|c| expiry(&c.options));
+        let kept = wanted
+            .uuid
+            .and_then(|uuid| self.laid_out.get(&uuid))
+            .and_then(|c| expiry(&c.options));
         let on_source = expiry(&wanted.options);
         let what = || {
-            let told = |expiry: Option<i64>| expiry.map_or("none".to_owned(), |seconds| format!("{seconds} s"));
+            let told = |expiry: Option<i64>| {
+                expiry.map_or("none".to_owned(), |seconds| format!("{seconds} s"))
+            };
             let (on_source, kept) = (told(on_source), told(kept));
-            format!("the expiry of {ns} is {on_source} on the source, and {kept} is kept for the cutover")
+            format!(
+                "the expiry of {ns} is {on_source} on the source, and {kept} is kept for the cutover"
+            )
         };
         let remedy = "bring it back by `collMod` on the source, or begin anew with `shardlift migrate --restart`";
         (on_source != kept).then(|| Difference::new(what(), remedy).of(wanted.uuid))
@@ -97,22 +128,31 @@ impl Place<'_> {
         let view = |stored: &Stored| stored.kind == CollectionKind::View;
         if view(wanted) && there.is_none_or(view) {
             let on_source = Some(Box::new(as_collection(wanted, self.pair)));
-            return Difference::new(what, "shardlift makes it alike by itself")
-                .ours(Repair::View { ns: ns.clone(), on_source });
+            return Difference::new(what, "shardlift makes it alike by itself").ours(
+                Repair::View {
+                    ns: ns.clone(),
+                    on_source,
+                },
+            );
         }
         let remedy = match there {
             Some(there) if there.kind == wanted.kind => {
-                format!("bring {ns} of the target alike by `collMod`, or begin anew with `shardlift migrate --restart`")
+                format!(
+                    "bring {ns} of the target alike by `collMod`, or begin anew with `shardlift migrate --restart`"
+                )
             }
-            _ => "somebody changed the target; begin anew with `shardlift migrate --restart`".to_owned(),
+            _ => "somebody changed the target; begin anew with `shardlift migrate --restart`"
+                .to_owned(),
         };
         Difference::new(what, remedy).of(wanted.uuid)
     }
 
     fn indexes(&self, wanted: &Stored, there: &Stored, held_back: &HeldBackOf) -> Vec<Difference> {
         let ns = &wanted.ns;
-        let held_back =
-            wanted.uuid.and_then(|uuid| held_back.get(&uuid)).map_or(&[][..], |(_, options)| options.as_slice());
+        let held_back = wanted
+            .uuid
+            .and_then(|uuid| held_back.get(&uuid))
+            .map_or(&[][..], |(_, options)| options.as_slice());
         let collated = Traits::of(&wanted.options).collated;
         let found = indexes::compare(collated, &wanted.indexes, &there.indexes, held_back);
         let source = &self.map.source[self.pair];
@@ -121,9 +161,13 @@ impl Place<'_> {
              --ns {ns}` and start it again"
         );
         let difference = |what: String| {
-            let difference = Difference::new(format!("{ns}: {what}"), remedy.clone()).of(wanted.uuid);
+            let difference =
+                Difference::new(format!("{ns}: {what}"), remedy.clone()).of(wanted.uuid);
             match wanted.uuid {
-                Some(uuid) => difference.ours(Repair::Indexes { pair: self.pair, uuid }),
+                Some(uuid) => difference.ours(Repair::Indexes {
+                    pair: self.pair,
+                    uuid,
+                }),
                 None => difference,
             }
         };
@@ -135,19 +179,37 @@ impl Place<'_> {
 fn extra(map: &ShardMap, source: &Holdings, target: &Holdings) -> Vec<Difference> {
     let mut known: HashSet<&Namespace> = HashSet::new();
     for (shard, stored) in source.shards.iter().enumerate() {
-        known.extend(stored.iter().map(|stored| &stored.ns).filter(|ns| source.lives_on(ns, shard)));
+        known.extend(
+            stored
+                .iter()
+                .map(|stored| &stored.ns)
+                .filter(|ns| source.lives_on(ns, shard)),
+        );
     }
     let mut extra: BTreeMap<&Namespace, (&Stored, &str)> = BTreeMap::new();
     for (shard, stored) in target.shards.iter().enumerate() {
-        let unknown = stored.iter().filter(|stored| !known.contains(&stored.ns) && target.lives_on(&stored.ns, shard));
+        let unknown = stored
+            .iter()
+            .filter(|stored| !known.contains(&stored.ns) && target.lives_on(&stored.ns, shard));
         extra.extend(unknown.map(|stored| (&stored.ns, (stored, map.target[shard].as_str()))));
     }
     let difference = |(ns, (stored, shard)): (&Namespace, (&Stored, &str))| {
-        let what = format!("{} {ns} is on target shard {shard} and not on the source", word(stored.kind));
+        let what = format!(
+            "{} {ns} is on target shard {shard} and not on the source",
+            word(stored.kind)
+        );
         match stored.kind {
-            CollectionKind::View => Difference::new(what, "shardlift drops it by itself")
-                .ours(Repair::View { ns: ns.clone(), on_source: None }),
-            _ => Difference::new(what, format!("somebody else made it: drop {ns} on the target")).of(stored.uuid),
+            CollectionKind::View => {
+                Difference::new(what, "shardlift drops it by itself").ours(Repair::View {
+                    ns: ns.clone(),
+                    on_source: None,
+                })
+            }
+            _ => Difference::new(
+                what,
+                format!("somebody else made it: drop {ns} on the target"),
+            )
+            .of(stored.uuid),
         }
     };
     extra.into_iter().map(difference).collect()
@@ -185,89 +247,212 @@ mod tests {
 
     fn map() -> ShardMap {
         let ids = |side: &str| ["0", "1"].map(|n| format!("{side}{n}")).into();
-        ShardMap { source: ids("a"), target: ids("b"), pairs: vec![1, 0] }
+        ShardMap {
+            source: ids("a"),
+            target: ids("b"),
+            pairs: vec![1, 0],
+        }
     }
 
     fn ns(coll: &str) -> Namespace {
-        Namespace { db: "d".to_owned(), coll: coll.to_owned() }
+        Namespace {
+            db: "d".to_owned(),
+            coll: coll.to_owned(),
+        }
     }
 
     fn plain(coll: &str, options: RawDocumentBuf) -> Stored {
         let indexes = vec![rawdoc! {"v": 2, "key": {"_id": 1}, "name": "_id_"}];
-        Stored { ns: ns(coll), kind: CollectionKind::Plain, uuid: Some(Uuid::from_bytes([1; 16])), options, indexes }
+        Stored {
+            ns: ns(coll),
+            kind: CollectionKind::Plain,
+            uuid: Some(Uuid::from_bytes([1; 16])),
+            options,
+            indexes,
+        }
     }
 
     fn view(coll: &str, on: &str) -> Stored {
         let options = rawdoc! {"viewOn": on, "pipeline": []};
-        Stored { ns: ns(coll), kind: CollectionKind::View, uuid: None, options, indexes: Vec::new() }
+        Stored {
+            ns: ns(coll),
+            kind: CollectionKind::View,
+            uuid: None,
+            options,
+            indexes: Vec::new(),
+        }
     }
 
     /// Database `d` is on shard 0 of the source, so on shard 1 of the target.
     fn holdings(primary: usize, on_primary: Vec<Stored>, on_other: Vec<Stored>) -> Holdings {
         let mut shards = vec![on_other.clone(), on_other];
         shards[primary] = on_primary;
-        let databases = vec![Database { name: "d".to_owned(), primary }];
-        Holdings::new(shards, Some(Sharding { databases, ..Sharding::default() }))
+        let databases = vec![Database {
+            name: "d".to_owned(),
+            primary,
+        }];
+        Holdings::new(
+            shards,
+            Some(Sharding {
+                databases,
+                ..Sharding::default()
+            }),
+        )
     }
 
     /// `laid_out`: options of `d.c` as it was laid out.
-    fn compared(source: &Holdings, target: &Holdings, laid_out: Option<RawDocumentBuf>) -> Vec<Difference> {
-        let collection = |options| Arc::new(Collection { options, ..as_collection(&plain("c", rawdoc! {}), 0) });
-        let laid_out = laid_out.map(|options| (Uuid::from_bytes([1; 16]), collection(options))).into_iter().collect();
-        compare(&map(), source, target, &[HeldBackOf::new(), HeldBackOf::new()], &laid_out)
+    fn compared(
+        source: &Holdings,
+        target: &Holdings,
+        laid_out: Option<RawDocumentBuf>,
+    ) -> Vec<Difference> {
+        let collection = |options| {
+            Arc::new(Collection {
+                options,
+                ..as_collection(&plain("c", rawdoc! {}), 0)
+            })
+        };
+        let laid_out = laid_out
+            .map(|options| (Uuid::from_bytes([1; 16]), collection(options)))
+            .into_iter()
+            .collect();
+        compare(
+            &map(),
+            source,
+            target,
+            &[HeldBackOf::new(), HeldBackOf::new()],
+            &laid_out,
+        )
     }
 
     fn check(source: Vec<Stored>, target: Vec<Stored>, expect: &[(&str, bool)]) {
-        let (source, target) = (holdings(0, source, Vec::new()), holdings(1, target, Vec::new()));
+        let (source, target) = (
+            holdings(0, source, Vec::new()),
+            holdings(1, target, Vec::new()),
+        );
         let found = compared(&source, &target, None);
         assert_eq!(found.len(), expect.len(), "{found:?}");
         for (found, (part, ours)) in found.iter().zip(expect) {
-            assert!(found.what.contains(part) && found.repair.is_some() == *ours, "{found:?}");
+            assert!(
+                found.what.contains(part) && found.repair.is_some() == *ours,
+                "{found:?}"
+            );
         }
     }
 
     #[test]
     fn collections_and_views_are_compared_where_they_live() {
         let none = || plain("c", rawdoc! {});
-        check(vec![none(), view("v", "c")], vec![none(), view("v", "c")], &[]);
-        check(vec![none()], vec![], &[("collection d.c is missing on target shard b1", false)]);
-        check(vec![], vec![none()], &[("collection d.c is on target shard b1 and not on the source", false)]);
-        check(vec![view("v", "c")], vec![], &[("view d.v is missing", true)]);
-        check(vec![], vec![view("v", "c")], &[("view d.v is on target shard b1", true)]);
-        check(vec![view("v", "c")], vec![view("v", "x")], &[("d.v has options", true)]);
-        check(vec![view("c", "x")], vec![none()], &[("d.c is a view on the source and a collection", false)]);
-        check(vec![none()], vec![view("c", "x")], &[("d.c is a collection on the source and a view", false)]);
+        check(
+            vec![none(), view("v", "c")],
+            vec![none(), view("v", "c")],
+            &[],
+        );
+        check(
+            vec![none()],
+            vec![],
+            &[("collection d.c is missing on target shard b1", false)],
+        );
+        check(
+            vec![],
+            vec![none()],
+            &[(
+                "collection d.c is on target shard b1 and not on the source",
+                false,
+            )],
+        );
+        check(
+            vec![view("v", "c")],
+            vec![],
+            &[("view d.v is missing", true)],
+        );
+        check(
+            vec![],
+            vec![view("v", "c")],
+            &[("view d.v is on target shard b1", true)],
+        );
+        check(
+            vec![view("v", "c")],
+            vec![view("v", "x")],
+            &[("d.v has options", true)],
+        );
+        check(
+            vec![view("c", "x")],
+            vec![none()],
+            &[("d.c is a view on the source and a collection", false)],
+        );
+        check(
+            vec![none()],
+            vec![view("c", "x")],
+            &[("d.c is a collection on the source and a view", false)],
+        );
     }
 
     #[test]
     fn options_count_but_for_obsolete_ones() {
         let capped = |size: i64| plain("c", rawdoc! {"capped": true, "size": size});
         check(vec![capped(4096)], vec![capped(4096)], &[]);
-        check(vec![capped(4096)], vec![capped(8192)], &[("d.c has options", false)]);
+        check(
+            vec![capped(4096)],
+            vec![capped(8192)],
+            &[("d.c has options", false)],
+        );
         let old = plain("c", rawdoc! {"autoIndexId": true});
         check(vec![old], vec![plain("c", rawdoc! {})], &[]);
     }
 
     #[test]
     fn an_expiry_is_kept_for_the_cutover_as_the_source_has_it_and_the_target_has_none_yet() {
-        let expires = |seconds: i64| rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": seconds};
+        let expires =
+            |seconds: i64| rawdoc! {"clusteredIndex": {"v": 2}, "expireAfterSeconds": seconds};
         let never = || rawdoc! {"clusteredIndex": {"v": 2}};
         let rows = [
             (never(), never(), never(), None),
             (expires(5), never(), expires(5), None),
-            (expires(5), expires(5), expires(5), Some("d.c of the target deletes already")),
-            (never(), expires(5), never(), Some("d.c of the target deletes already")),
-            (expires(6), never(), expires(5), Some("d.c is 6 s on the source, and 5 s is kept")),
-            (never(), never(), expires(5), Some("d.c is none on the source, and 5 s is kept")),
-            (expires(5), never(), never(), Some("d.c is 5 s on the source, and none is kept")),
+            (
+                expires(5),
+                expires(5),
+                expires(5),
+                Some("d.c of the target deletes already"),
+            ),
+            (
+                never(),
+                expires(5),
+                never(),
+                Some("d.c of the target deletes already"),
+            ),
+            (
+                expires(6),
+                never(),
+                expires(5),
+                Some("d.c is 6 s on the source, and 5 s is kept"),
+            ),
+            (
+                never(),
+                never(),
+                expires(5),
+                Some("d.c is none on the source, and 5 s is kept"),
+            ),
+            (
+                expires(5),
+                never(),
+                never(),
+                Some("d.c is 5 s on the source, and none is kept"),
+            ),
         ];
         for (on_source, on_target, laid_out, expect) in rows {
             let source = holdings(0, vec![plain("c", on_source)], Vec::new());
             let target = holdings(1, vec![plain("c", on_target)], Vec::new());
             let found = compared(&source, &target, Some(laid_out));
             assert_eq!(found.len(), expect.iter().len(), "{expect:?}: {found:?}");
-            let as_told = found.iter().zip(expect).all(|(found, part)| found.what.contains(part));
-            assert!(as_told && found.iter().all(|found| found.repair.is_none()), "{expect:?}: {found:?}");
+            let as_told = found
+                .iter()
+                .zip(expect)
+                .all(|(found, part)| found.what.contains(part));
+            assert!(
+                as_told && found.iter().all(|found| found.repair.is_none()),
+                "{expect:?}: {found:?}"
+            );
         }
     }
 
@@ -276,7 +461,13 @@ mod tests {
         let stale = || plain("c", rawdoc! {});
         let source = holdings(0, Vec::new(), vec![stale()]);
         let found = compared(&source, &holdings(1, vec![stale()], Vec::new()), None);
-        assert!(found.len() == 1 && found[0].what.contains("d.c is on target shard b1 and not on"), "{found:?}");
+        assert!(
+            found.len() == 1
+                && found[0]
+                    .what
+                    .contains("d.c is on target shard b1 and not on"),
+            "{found:?}"
+        );
         assert!(compared(&source, &holdings(1, Vec::new(), vec![stale()]), None).is_empty());
     }
 
@@ -288,31 +479,63 @@ mod tests {
             stored
         };
         let index = rawdoc! {"v": 2, "key": {"k": 1}, "name": "k"};
-        check(vec![with(index.clone())], vec![plain("c", rawdoc! {})], &[("d.c: index", true)]);
-        check(vec![plain("c", rawdoc! {})], vec![with(index.clone())], &[("d.c: index", true)]);
-        let (source, target) =
-            (holdings(0, vec![with(index)], Vec::new()), holdings(1, vec![plain("c", rawdoc! {})], Vec::new()));
+        check(
+            vec![with(index.clone())],
+            vec![plain("c", rawdoc! {})],
+            &[("d.c: index", true)],
+        );
+        check(
+            vec![plain("c", rawdoc! {})],
+            vec![with(index.clone())],
+            &[("d.c: index", true)],
+        );
+        let (source, target) = (
+            holdings(0, vec![with(index)], Vec::new()),
+            holdings(1, vec![plain("c", rawdoc! {})], Vec::new()),
+        );
         let found = compared(&source, &target, None);
-        assert!(found[0].to_string().contains("`shardlift restart --shard a0 --ns d.c`"), "{found:?}");
+        assert!(
+            found[0]
+                .to_string()
+                .contains("`shardlift restart --shard a0 --ns d.c`"),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn a_sharded_collection_counts_on_the_shards_that_own_chunks_of_it() {
         let sharded = |shard| {
-            let chunks = vec![Chunk { min: rawdoc! {"k": 0}, max: rawdoc! {"k": 1}, shard }];
-            let sharded = Sharded { key: rawdoc! {"k": 1}, unique: false, chunks, zones: Vec::new(), version: None };
+            let chunks = vec![Chunk {
+                min: rawdoc! {"k": 0},
+                max: rawdoc! {"k": 1},
+                shard,
+            }];
+            let sharded = Sharded {
+                key: rawdoc! {"k": 1},
+                unique: false,
+                chunks,
+                zones: Vec::new(),
+                version: None,
+            };
             HashMap::from([(ns("c"), sharded)])
         };
         // The primary keeps an empty one with other indexes: it does not count.
         let mut shell = plain("c", rawdoc! {});
-        shell.indexes.push(rawdoc! {"v": 2, "key": {"k": 1}, "name": "k"});
-        let (mut source, mut target) =
-            (holdings(0, vec![shell], vec![plain("c", rawdoc! {})]), holdings(1, vec![], vec![plain("c", rawdoc! {})]));
+        shell
+            .indexes
+            .push(rawdoc! {"v": 2, "key": {"k": 1}, "name": "k"});
+        let (mut source, mut target) = (
+            holdings(0, vec![shell], vec![plain("c", rawdoc! {})]),
+            holdings(1, vec![], vec![plain("c", rawdoc! {})]),
+        );
         source.sharding.as_mut().unwrap().collections = sharded(1);
         target.sharding.as_mut().unwrap().collections = sharded(0);
         assert!(compared(&source, &target, None).is_empty());
         target.shards[0].clear();
         let found = compared(&source, &target, None);
-        assert!(found.len() == 1 && found[0].what.contains("missing on target shard b0"), "{found:?}");
+        assert!(
+            found.len() == 1 && found[0].what.contains("missing on target shard b0"),
+            "{found:?}"
+        );
     }
 }

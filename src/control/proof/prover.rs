@@ -49,7 +49,10 @@ pub struct Prover {
 
 /// Until the first look nothing is proven.
 pub fn nothing_yet(run: &Run) {
-    run.obstacles.set(CAUSE, "collections, options, views and indexes of both sides are not compared yet");
+    run.obstacles.set(
+        CAUSE,
+        "collections, options, views and indexes of both sides are not compared yet",
+    );
 }
 
 impl Prover {
@@ -62,11 +65,18 @@ impl Prover {
             }
             let began = Instant::now();
             // The next look will tell.
-            let _ = timeout(TELL_MAX, proof::tell_left_behind(&self.sides.source, &self.run)).await;
+            let _ = timeout(
+                TELL_MAX,
+                proof::tell_left_behind(&self.sides.source, &self.run),
+            )
+            .await;
             let text = match timeout(LOOK_MAX, self.look()).await {
                 Ok(Ok(found)) => found,
                 Ok(Err(e)) => Some(format!("both sides could not be compared: {e}")),
-                Err(_) => Some(format!("both sides could not be compared within {} s", LOOK_MAX.as_secs())),
+                Err(_) => Some(format!(
+                    "both sides could not be compared within {} s",
+                    LOOK_MAX.as_secs()
+                )),
             };
             let pause = pause(text.is_some(), began.elapsed());
             self.run.obstacles.put(CAUSE, text);
@@ -87,7 +97,10 @@ impl Prover {
     async fn look(&self) -> Result<Option<String>> {
         let found = self.different().await?;
         if !found.is_empty() {
-            return Ok(Some(format!("source and target differ: {}", proof::told(&found).join("; "))));
+            return Ok(Some(format!(
+                "source and target differ: {}",
+                proof::told(&found).join("; ")
+            )));
         }
         let moving = proof::moving(&self.sides).await?;
         Ok((!moving.is_empty()).then(|| format!("chunks may move: {}", moving.join("; "))))
@@ -102,7 +115,10 @@ impl Prover {
         let before = listing::newest(&self.sides.source).await?;
         self.pass().await?;
         let mut found = self.compare().await?;
-        let known: HashSet<_> = first.iter().map(|difference| (&difference.what, difference.uuid)).collect();
+        let known: HashSet<_> = first
+            .iter()
+            .map(|difference| (&difference.what, difference.uuid))
+            .collect();
         found.retain(|difference| known.contains(&(&difference.what, difference.uuid)));
         if found.is_empty() {
             return Ok(found);
@@ -110,7 +126,10 @@ impl Prover {
         listing::notes(&self.sides.source, &self.run.id(), SETTLED_WITHIN).await?;
         let after = listing::newest(&self.sides.source).await?;
         if !proven::same_terms(&before, &after) {
-            return Err(Error::new(Kind::Transient, "a source shard held an election meanwhile"));
+            return Err(Error::new(
+                Kind::Transient,
+                "a source shard held an election meanwhile",
+            ));
         }
         // A cutover that began meanwhile mends by itself, and once it is over nothing may
         // change any more.
@@ -132,7 +151,10 @@ impl Prover {
         let passed = |(pair, note): (&Arc<Pair>, &Position)| *note <= pair.watermark();
         while !(self.pairs.iter().zip(&notes).all(passed) && self.is_settled()) {
             if deadline <= Instant::now() {
-                return Err(Error::new(Kind::Transient, "what differs may be on its way, and that takes long"));
+                return Err(Error::new(
+                    Kind::Transient,
+                    "what differs may be on its way, and that takes long",
+                ));
             }
             sleep(POLL).await;
         }

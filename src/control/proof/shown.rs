@@ -13,7 +13,9 @@ const SHOWN_MAX: usize = 400;
 pub(super) fn shown(document: &RawDocument) -> String {
     let text = match Document::try_from(document) {
         Ok(document) => document.to_string(),
-        Err(_) => String::from_utf8_lossy(document.as_bytes()).escape_debug().to_string(),
+        Err(_) => String::from_utf8_lossy(document.as_bytes())
+            .escape_debug()
+            .to_string(),
     };
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -45,7 +47,11 @@ mod tests {
             (rawdoc! {"a": 1, "b": 2}, rawdoc! {"b": 2, "a": 1}, true),
             (rawdoc! {"a": 1}, rawdoc! {"a": 1.0}, false),
             (rawdoc! {"a": f64::NAN}, rawdoc! {"a": f64::NAN}, true),
-            (rawdoc! {"a": {"x": 1, "y": 2}}, rawdoc! {"a": {"y": 2, "x": 1}}, false),
+            (
+                rawdoc! {"a": {"x": 1, "y": 2}},
+                rawdoc! {"a": {"y": 2, "x": 1}},
+                false,
+            ),
             (rawdoc! {"a": 1}, rawdoc! {"a": 1, "b": 2}, false),
             (rawdoc! {"a": 1, "left": 1}, rawdoc! {"a": 1}, true),
         ];
@@ -65,7 +71,11 @@ mod tests {
             RawDocumentBuf::from_bytes(raw).unwrap()
         };
         // Strings that are not UTF-8.
-        let [a, b] = [b"\x02a\x00\x02\x00\x00\x00\xff\x00", b"\x02a\x00\x02\x00\x00\x00\xfe\x00"].map(|b| twice(b));
+        let [a, b] = [
+            b"\x02a\x00\x02\x00\x00\x00\xff\x00",
+            b"\x02a\x00\x02\x00\x00\x00\xfe\x00",
+        ]
+        .map(|b| twice(b));
         assert!(same_fields(&a, &a, &[]) && !same_fields(&a, &b, &[]));
         assert!(shown(&a).contains('a'));
         assert!(shown(&rawdoc! {"a": "x".repeat(1_000)}).chars().count() <= SHOWN_MAX + 1);

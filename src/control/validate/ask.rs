@@ -33,17 +33,35 @@ const CONCURRENCY: usize = 16;
 
 pub(super) async fn identity(source: &Deployment, target: &Deployment) -> Check {
     const NAME: &str = "target is not the source";
-    let ids = async { Ok((probe::identity(source).await?, probe::identity(target).await?)) }.await;
+    let ids = async {
+        Ok((
+            probe::identity(source).await?,
+            probe::identity(target).await?,
+        ))
+    }
+    .await;
     let (a, b) = match ids {
         Ok(ids) => ids,
         Err(e) => return Check::unanswered(NAME, &e),
     };
     let (same_cluster, same_sets) = probe::shared(&a, &b);
     if same_cluster {
-        return Check::fail(NAME, "both are one cluster", "give another cluster as target");
+        return Check::fail(
+            NAME,
+            "both are one cluster",
+            "give another cluster as target",
+        );
     }
-    let sets: Vec<String> = same_sets.iter().map(|(i, _)| source.shards[*i].hosts.clone()).collect();
-    Check::none_of(NAME, &sets, "no replica set in common", "these replica sets are on both sides: give another target")
+    let sets: Vec<String> = same_sets
+        .iter()
+        .map(|(i, _)| source.shards[*i].hosts.clone())
+        .collect();
+    Check::none_of(
+        NAME,
+        &sets,
+        "no replica set in common",
+        "these replica sets are on both sides: give another target",
+    )
 }
 
 pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
@@ -51,18 +69,31 @@ pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
         return Vec::new();
     }
     let name = named(deployment.side, "source balancer", "target balancer");
-    let state = admin::balancer_status(&deployment.entry).await.map(|status| match status.is_off() {
-        true => Check::pass(name, "off"),
-        false => Check::pass(name, "on; it is stopped for the run and put back"),
-    });
-    let moving = named(deployment.side, "source chunks at rest", "target chunks at rest");
+    let state = admin::balancer_status(&deployment.entry)
+        .await
+        .map(|status| match status.is_off() {
+            true => Check::pass(name, "off"),
+            false => Check::pass(name, "on; it is stopped for the run and put back"),
+        });
+    let moving = named(
+        deployment.side,
+        "source chunks at rest",
+        "target chunks at rest",
+    );
     let running = balancer::running(deployment).await.map(|running| {
         if running.is_empty() {
             return Check::pass(moving, "no migration runs");
         }
-        Check::warn(moving, listed(&running), "shardlift waits ten minutes at most for these to end")
+        Check::warn(
+            moving,
+            listed(&running),
+            "shardlift waits ten minutes at most for these to end",
+        )
     });
-    vec![Check::answered(name, state), Check::answered(moving, running)]
+    vec![
+        Check::answered(name, state),
+        Check::answered(moving, running),
+    ]
 }
 
 /// The source's oplog must be readable with majority concern; its window is shown.
@@ -75,7 +106,10 @@ pub(super) async fn oplog(source: &Deployment) -> Vec<Check> {
     for (shard, window) in source.shards.iter().zip(windows) {
         match window {
             Err(e) if e.code == Some(NO_MAJORITY_READS) => {
-                wrong.push(format!("{}: majority reads are switched off (enableMajorityReadConcern: false)", shard.id));
+                wrong.push(format!(
+                    "{}: majority reads are switched off (enableMajorityReadConcern: false)",
+                    shard.id
+                ));
             }
             Err(e) => wrong.push(format!("{}: {}", shard.id, e.message)),
             Ok(seconds) => {
@@ -85,7 +119,12 @@ pub(super) async fn oplog(source: &Deployment) -> Vec<Check> {
         }
     }
     let good = "local.oplog.rs with majority read concern on every shard";
-    let readable = Check::none_of(READABLE, &wrong, good, "grant the user the role backup, and allow majority reads");
+    let readable = Check::none_of(
+        READABLE,
+        &wrong,
+        good,
+        "grant the user the role backup, and allow majority reads",
+    );
     if found.is_empty() {
         return vec![readable];
     }
@@ -106,8 +145,14 @@ async fn oplog_window(client: &Client) -> Result<u32> {
 
 async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
     let oplog = client.database("local").collection::<Document>("oplog.rs");
-    let find = oplog.find_one(doc! {}).sort(doc! {"$natural": natural}).projection(doc! {"ts": 1});
-    let entry = answered("the oplog", async { Ok(find.read_concern(ReadConcern::majority()).await?) }).await?;
+    let find = oplog
+        .find_one(doc! {})
+        .sort(doc! {"$natural": natural})
+        .projection(doc! {"ts": 1});
+    let entry = answered("the oplog", async {
+        Ok(find.read_concern(ReadConcern::majority()).await?)
+    })
+    .await?;
     let entry = entry.ok_or_else(|| Error::new(Kind::Server, "the oplog is empty"))?;
     Ok(entry.get_timestamp("ts")?.time)
 }
@@ -123,7 +168,9 @@ pub(super) async fn history(source: &Deployment) -> Check {
             Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
             Ok(reply) => reply,
         };
-        let seconds = reply.get(HISTORY).and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)));
+        let seconds = reply
+            .get(HISTORY)
+            .and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)));
         if let Some(seconds) = seconds.filter(|seconds| *seconds < HISTORY_SECONDS_MIN) {
             short.push(format!("{} for {seconds} s", shard.id));
         }
@@ -146,8 +193,11 @@ pub(super) async fn history(source: &Deployment) -> Check {
 pub(super) async fn privileges(deployment: &Deployment, needs: &Needs) -> Check {
     let name = named(deployment.side, "source privileges", "target privileges");
     let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), false);
-    let mut places: Vec<(&str, &Client, &[privileges::Need])> =
-        deployment.shards.iter().map(|s| (s.id.as_str(), &s.client, needs.shard.as_slice())).collect();
+    let mut places: Vec<(&str, &Client, &[privileges::Need])> = deployment
+        .shards
+        .iter()
+        .map(|s| (s.id.as_str(), &s.client, needs.shard.as_slice()))
+        .collect();
     if deployment.topology == Topology::Sharded {
         places.push(("mongos", &deployment.entry, needs.router.as_slice()));
     }
@@ -158,13 +208,24 @@ pub(super) async fn privileges(deployment: &Deployment, needs: &Needs) -> Check 
             Ok(Some(Login { user, privileges })) => {
                 users = true;
                 for lack in privileges::missing(&privileges, needs) {
-                    wrong.push(format!("{place} lacks {} ({})", lack.role, lack.actions.join(", ")));
-                    grants.insert(format!("db.grantRolesToUser(\"{user}\", [\"{}\"])", lack.role));
+                    wrong.push(format!(
+                        "{place} lacks {} ({})",
+                        lack.role,
+                        lack.actions.join(", ")
+                    ));
+                    grants.insert(format!(
+                        "db.grantRolesToUser(\"{user}\", [\"{}\"])",
+                        lack.role
+                    ));
                 }
             }
         }
     }
-    let good = if users { "sufficient on router and shards" } else { "no authentication" };
+    let good = if users {
+        "sufficient on router and shards"
+    } else {
+        "no authentication"
+    };
     let grants: Vec<String> = grants.into_iter().collect();
     let remedy = format!(
         "on the database of the user, on each that is named (a mongos and every shard have users of their own), run: {}; or allow a role of your own the actions in parentheses",
@@ -187,19 +248,32 @@ async fn login_of(client: &Client) -> Result<Option<Login>> {
         reply => reply?,
     };
     let info = reply.get_document("authInfo")?;
-    let Some(user) = info.get_array("authenticatedUsers")?.first().and_then(Bson::as_document) else {
+    let Some(user) = info
+        .get_array("authenticatedUsers")?
+        .first()
+        .and_then(Bson::as_document)
+    else {
         return Ok(None);
     };
     let held = info.get_array("authenticatedUserPrivileges")?;
     let privileges = held.iter().filter_map(Bson::as_document).cloned().collect();
-    Ok(Some(Login { user: user.get_str("user")?.to_owned(), privileges }))
+    Ok(Some(Login {
+        user: user.get_str("user")?.to_owned(),
+        privileges,
+    }))
 }
 
 pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {
     const NAME: &str = "indexes can be rebuilt";
-    let plain = catalog.collections.iter().filter(|c| c.kind == CollectionKind::Plain);
-    let asked: Vec<Result<(usize, Vec<String>)>> =
-        stream::iter(plain).map(|c| refused_indexes(source, c)).buffered(CONCURRENCY).collect().await;
+    let plain = catalog
+        .collections
+        .iter()
+        .filter(|c| c.kind == CollectionKind::Plain);
+    let asked: Vec<Result<(usize, Vec<String>)>> = stream::iter(plain)
+        .map(|c| refused_indexes(source, c))
+        .buffered(CONCURRENCY)
+        .collect()
+        .await;
     let (mut count, mut wrong) = (0, Vec::new());
     for answer in asked {
         match answer {
@@ -210,19 +284,36 @@ pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {
             }
         }
     }
-    Check::none_of(NAME, &wrong, format!("{count} indexes"), "drop these indexes, or rebuild them with options of 6.0")
+    Check::none_of(
+        NAME,
+        &wrong,
+        format!("{count} indexes"),
+        "drop these indexes, or rebuild them with options of 6.0",
+    )
 }
 
 /// Number of indexes, and those a 6.0 server would refuse. Shards may have others of one
 /// collection.
-async fn refused_indexes(source: &Deployment, collection: &Collection) -> Result<(usize, Vec<String>)> {
+async fn refused_indexes(
+    source: &Deployment,
+    collection: &Collection,
+) -> Result<(usize, Vec<String>)> {
     let (mut count, mut refused) = (0, BTreeSet::new());
-    for (_, shard) in source.shards.iter().enumerate().filter(|(index, _)| collection.lives_on(*index)) {
+    for (_, shard) in source
+        .shards
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| collection.lives_on(*index))
+    {
         let specs = catalog::indexes(shard, &collection.ns).await?;
         count = specs.len().max(count);
         refused.extend(specs.iter().filter_map(|spec| {
             let why = index_rules::refused(spec)?;
-            Some(format!("{} of {} ({why})", IndexName::of(spec), collection.ns))
+            Some(format!(
+                "{} of {} ({why})",
+                IndexName::of(spec),
+                collection.ns
+            ))
         }));
     }
     Ok((count, refused.into_iter().collect()))
@@ -244,14 +335,22 @@ pub(super) async fn left_behind(source: &Deployment) -> Check {
     };
     match found.is_empty() {
         true => Check::pass(NAME, "none"),
-        false => {
-            Check::warn(NAME, format!("{} stay behind", listed(&found)), "copy them by other means, if you need them")
-        }
+        false => Check::warn(
+            NAME,
+            format!("{} stay behind", listed(&found)),
+            "copy them by other means, if you need them",
+        ),
     }
 }
 
-pub(super) async fn target_empty(source: &Catalog, target: &Deployment, to_wipe: &BTreeSet<Namespace>) -> Check {
+pub(super) async fn target_empty(
+    source: &Catalog,
+    target: &Deployment,
+    to_wipe: &BTreeSet<Namespace>,
+) -> Check {
     const NAME: &str = "target is empty";
-    let answer = catalog::read(target).await.map(|catalog| content::target_empty(source, &catalog, to_wipe));
+    let answer = catalog::read(target)
+        .await
+        .map(|catalog| content::target_empty(source, &catalog, to_wipe));
     Check::answered(NAME, answer)
 }

@@ -11,7 +11,10 @@ use crate::control::validate::{Check, listed};
 pub(super) fn source_collections(catalog: &Catalog) -> Check {
     const NAME: &str = "collections supported";
     let wrong: Vec<String> = catalog.collections.iter().filter_map(unsupported).collect();
-    let left_over = catalog.collections.iter().filter(|c| c.options.get_bool(TEMPORARY).unwrap_or(false));
+    let left_over = catalog
+        .collections
+        .iter()
+        .filter(|c| c.options.get_bool(TEMPORARY).unwrap_or(false));
     let left_over: Vec<String> = left_over.map(|c| c.ns.to_string()).collect();
     if wrong.is_empty() && !left_over.is_empty() {
         let found = format!("{}; temporary: {}", counted(catalog), listed(&left_over));
@@ -30,15 +33,29 @@ pub(super) fn source_collections(catalog: &Catalog) -> Check {
 }
 
 /// Collections that should not be on a target before the first run.
-pub(super) fn target_empty(source: &Catalog, catalog: &Catalog, to_wipe: &BTreeSet<Namespace>) -> Check {
+pub(super) fn target_empty(
+    source: &Catalog,
+    catalog: &Catalog,
+    to_wipe: &BTreeSet<Namespace>,
+) -> Check {
     const NAME: &str = "target is empty";
-    let left = catalog.collections.iter().filter(|c| !to_wipe.contains(&c.ns));
+    let left = catalog
+        .collections
+        .iter()
+        .filter(|c| !to_wipe.contains(&c.ns));
     let names: Vec<String> = left.map(|c| c.ns.to_string()).collect();
-    let respelled: Vec<String> = catalog.databases.iter().filter_map(|d| respelled(source, &d.name)).collect();
+    let respelled: Vec<String> = catalog
+        .databases
+        .iter()
+        .filter_map(|d| respelled(source, &d.name))
+        .collect();
     if names.is_empty() && !respelled.is_empty() {
         return Check::warn(
             NAME,
-            format!("no collections, but databases that differ by case from those to come: {}", listed(&respelled)),
+            format!(
+                "no collections, but databases that differ by case from those to come: {}",
+                listed(&respelled)
+            ),
             "shardlift drops these empty databases when it makes the others; drop them yourself (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the right dropDatabase",
         );
     }
@@ -55,7 +72,11 @@ pub(super) fn target_empty(source: &Catalog, catalog: &Catalog, to_wipe: &BTreeS
 /// A database of the target that a server takes for another spelling of one of the source's.
 fn respelled(source: &Catalog, name: &str) -> Option<String> {
     let differs_by_case = |other: &&str| *other != name && other.eq_ignore_ascii_case(name);
-    let other = source.databases.iter().map(|d| d.name.as_str()).find(differs_by_case)?;
+    let other = source
+        .databases
+        .iter()
+        .map(|d| d.name.as_str())
+        .find(differs_by_case)?;
     Some(format!("{name} ({other} on the source)"))
 }
 
@@ -72,10 +93,26 @@ fn unsupported(collection: &Collection) -> Option<String> {
 }
 
 fn counted(catalog: &Catalog) -> String {
-    let of = |kind| catalog.collections.iter().filter(|c| c.kind == kind).count();
-    let sharded = catalog.collections.iter().filter(|c| c.sharded.is_some()).count();
-    let (plain, views) = (of(CollectionKind::Plain) - sharded, of(CollectionKind::View));
-    format!("{} databases, {sharded} sharded and {plain} unsharded collections, {views} views", catalog.databases.len())
+    let of = |kind| {
+        catalog
+            .collections
+            .iter()
+            .filter(|c| c.kind == kind)
+            .count()
+    };
+    let sharded = catalog
+        .collections
+        .iter()
+        .filter(|c| c.sharded.is_some())
+        .count();
+    let (plain, views) = (
+        of(CollectionKind::Plain) - sharded,
+        of(CollectionKind::View),
+    );
+    format!(
+        "{} databases, {sharded} sharded and {plain} unsharded collections, {views} views",
+        catalog.databases.len()
+    )
 }
 
 #[cfg(test)]
@@ -86,27 +123,70 @@ mod tests {
     use crate::cluster::catalog::Database;
 
     fn collection(kind: CollectionKind, options: RawDocumentBuf) -> Collection {
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        Collection { ns, kind, uuid: None, options, primary: 0, sharded: None, key_index: None }
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        Collection {
+            ns,
+            kind,
+            uuid: None,
+            options,
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        }
     }
 
     fn catalog(collections: Vec<Collection>) -> Catalog {
-        Catalog { databases: Vec::new(), collections, shard_zones: Vec::new() }
+        Catalog {
+            databases: Vec::new(),
+            collections,
+            shard_zones: Vec::new(),
+        }
     }
 
     #[test]
     fn only_what_can_be_moved_passes() {
         let rows = [
             (collection(CollectionKind::Plain, rawdoc! {}), true),
-            (collection(CollectionKind::Plain, rawdoc! {"capped": true, "size": 4096}), true),
-            (collection(CollectionKind::Plain, rawdoc! {"collation": {"locale": "fr"}}), true),
-            (collection(CollectionKind::View, rawdoc! {"viewOn": "x", "pipeline": []}), true),
-            (collection(CollectionKind::TimeSeries, rawdoc! {"timeseries": {}}), false),
-            (collection(CollectionKind::Plain, rawdoc! {"encryptedFields": {}}), false),
+            (
+                collection(
+                    CollectionKind::Plain,
+                    rawdoc! {"capped": true, "size": 4096},
+                ),
+                true,
+            ),
+            (
+                collection(
+                    CollectionKind::Plain,
+                    rawdoc! {"collation": {"locale": "fr"}},
+                ),
+                true,
+            ),
+            (
+                collection(
+                    CollectionKind::View,
+                    rawdoc! {"viewOn": "x", "pipeline": []},
+                ),
+                true,
+            ),
+            (
+                collection(CollectionKind::TimeSeries, rawdoc! {"timeseries": {}}),
+                false,
+            ),
+            (
+                collection(CollectionKind::Plain, rawdoc! {"encryptedFields": {}}),
+                false,
+            ),
         ];
         for (collection, expect) in rows {
             let text = format!("{collection:?}");
-            assert_eq!(source_collections(&catalog(vec![collection])).ok, expect, "{text}");
+            assert_eq!(
+                source_collections(&catalog(vec![collection])).ok,
+                expect,
+                "{text}"
+            );
         }
     }
 
@@ -123,11 +203,23 @@ mod tests {
 
     #[test]
     fn an_empty_database_of_another_spelling_is_named() {
-        let with =
-            |name: &str| Catalog { databases: vec![Database { name: name.to_owned(), primary: 0 }], ..catalog(vec![]) };
+        let with = |name: &str| Catalog {
+            databases: vec![Database {
+                name: name.to_owned(),
+                primary: 0,
+            }],
+            ..catalog(vec![])
+        };
         let check = target_empty(&with("shop"), &with("Shop"), &BTreeSet::new());
-        assert!(check.ok && check.found.contains("Shop (shop on the source)"), "{check:?}");
-        assert!(check.remedy.is_some_and(|remedy| remedy.contains("dropDatabase")));
+        assert!(
+            check.ok && check.found.contains("Shop (shop on the source)"),
+            "{check:?}"
+        );
+        assert!(
+            check
+                .remedy
+                .is_some_and(|remedy| remedy.contains("dropDatabase"))
+        );
         let same = target_empty(&with("shop"), &with("shop"), &BTreeSet::new());
         assert!(same.ok && same.remedy.is_none());
     }

@@ -49,16 +49,26 @@ const REFERENCE: [&[u8]; 3] = [b"$id", b"$ref", b"$db"];
 /// Why a 6.0 server would refuse to build this index; None if it would not.
 pub fn refused(spec: &RawDocument) -> Option<String> {
     let option = |name: &str| field(spec.as_bytes(), name.as_bytes());
-    if let Some(unknown) = elements(spec).find(|o| !FIELDS_KNOWN.iter().any(|known| known.as_bytes() == o.name)) {
-        return Some(format!("unknown field {}", String::from_utf8_lossy(unknown.name)));
-    }
-    if option("v")
-        .is_some_and(|v| !VERSIONS.iter().any(|version| matches!(View::from(v), View::Int(v) if v == *version)))
+    if let Some(unknown) =
+        elements(spec).find(|o| !FIELDS_KNOWN.iter().any(|known| known.as_bytes() == o.name))
     {
+        return Some(format!(
+            "unknown field {}",
+            String::from_utf8_lossy(unknown.name)
+        ));
+    }
+    if option("v").is_some_and(|v| {
+        !VERSIONS
+            .iter()
+            .any(|version| matches!(View::from(v), View::Int(v) if v == *version))
+    }) {
         return Some("no index version of 6.0".to_owned());
     }
-    let Some(key) = option("key").filter(|key| key.kind == kind::DOCUMENT) else { return Some("no key".to_owned()) };
-    let is_single = elements_of(key.value).count() <= 1 && !elements_of(key.value).any(|field| is_wildcard(&field));
+    let Some(key) = option("key").filter(|key| key.kind == kind::DOCUMENT) else {
+        return Some("no key".to_owned());
+    };
+    let is_single = elements_of(key.value).count() <= 1
+        && !elements_of(key.value).any(|field| is_wildcard(&field));
     if option("expireAfterSeconds").is_some() && !is_single {
         return Some("an expiry on a compound or wildcard index".to_owned());
     }
@@ -79,7 +89,12 @@ fn refused_kind(field: &Element<'_>) -> Option<String> {
         },
         _ => false,
     };
-    (!good).then(|| format!("{}: no kind of index on 6.0", String::from_utf8_lossy(field.name)))
+    (!good).then(|| {
+        format!(
+            "{}: no kind of index on 6.0",
+            String::from_utf8_lossy(field.name)
+        )
+    })
 }
 
 fn is_direction(number: f64) -> bool {
@@ -98,11 +113,19 @@ fn refused_name(field: &Element<'_>) -> Option<String> {
         Some(_) => false,
     };
     let is_bad = path.split(|byte| *byte == b'.').enumerate().any(bad);
-    is_bad.then(|| format!("{:?}: no name of an indexed field on 6.0", String::from_utf8_lossy(field.name)))
+    is_bad.then(|| {
+        format!(
+            "{:?}: no name of an indexed field on 6.0",
+            String::from_utf8_lossy(field.name)
+        )
+    })
 }
 
 fn is_wildcard(field: &Element<'_>) -> bool {
-    let is_number = matches!(View::from(*field), View::Int(_) | View::Double(_) | View::Decimal(_));
+    let is_number = matches!(
+        View::from(*field),
+        View::Int(_) | View::Double(_) | View::Decimal(_)
+    );
     is_number && (field.name == WILDCARD || field.name.ends_with(b".$**"))
 }
 
@@ -116,13 +139,28 @@ mod tests {
     fn indexes_of_older_releases_are_found() {
         let rows = [
             (rawdoc! {"v": 2, "key": {"_id": 1}, "name": "_id_"}, true),
-            (rawdoc! {"v": 2, "key": {"a": 1.0, "b": -1}, "name": "x", "unique": true, "sparse": true}, true),
-            (rawdoc! {"v": 2, "key": {"_fts": "text", "_ftsx": 1}, "name": "x", "weights": {"a": 1}}, true),
-            (rawdoc! {"v": 2, "key": {"$**": 1}, "name": "x", "wildcardProjection": {"a": 0}}, true),
+            (
+                rawdoc! {"v": 2, "key": {"a": 1.0, "b": -1}, "name": "x", "unique": true, "sparse": true},
+                true,
+            ),
+            (
+                rawdoc! {"v": 2, "key": {"_fts": "text", "_ftsx": 1}, "name": "x", "weights": {"a": 1}},
+                true,
+            ),
+            (
+                rawdoc! {"v": 2, "key": {"$**": 1}, "name": "x", "wildcardProjection": {"a": 0}},
+                true,
+            ),
             (rawdoc! {"v": 0, "key": {"a": 1}, "name": "x"}, false),
-            (rawdoc! {"v": 2, "key": {"a": 1, "b": 1}, "name": "x", "expireAfterSeconds": 5}, false),
+            (
+                rawdoc! {"v": 2, "key": {"a": 1, "b": 1}, "name": "x", "expireAfterSeconds": 5},
+                false,
+            ),
             // Held back, and given another number at the cutover.
-            (rawdoc! {"v": 2, "key": {"a": 1}, "name": "x", "expireAfterSeconds": f64::NAN}, true),
+            (
+                rawdoc! {"v": 2, "key": {"a": 1}, "name": "x", "expireAfterSeconds": f64::NAN},
+                true,
+            ),
         ];
         for (spec, expect) in rows {
             assert_eq!(refused(&spec).is_none(), expect, "{spec:?}");

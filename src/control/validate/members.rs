@@ -18,18 +18,36 @@ pub(super) async fn checks(deployment: &Deployment) -> Vec<Check> {
     for (shard, status) in deployment.shards.iter().zip(status) {
         match status {
             Err(e) => wrong.push(format!("{}: {}", shard.id, e.message)),
-            Ok(m) if m.up < m.needed => wrong.push(format!("{}: {} of {} needed members up", shard.id, m.up, m.needed)),
+            Ok(m) if m.up < m.needed => wrong.push(format!(
+                "{}: {} of {} needed members up",
+                shard.id, m.up, m.needed
+            )),
             Ok(m) if m.up == m.needed && m.needed > 1 => weak.push(shard.id.clone()),
             Ok(_) => {}
         }
     }
     let name = named(side, "source shards healthy", "target shards healthy");
     let healthy = if wrong.is_empty() && !weak.is_empty() {
-        let found = format!("no data-bearing member to spare for a majority on {}", listed(&weak));
-        Check::warn(name, found, "if one fails, majority writes and reads wait until it is back")
+        let found = format!(
+            "no data-bearing member to spare for a majority on {}",
+            listed(&weak)
+        );
+        Check::warn(
+            name,
+            found,
+            "if one fails, majority writes and reads wait until it is back",
+        )
     } else {
-        let good = format!("{} shards with a primary and a majority", deployment.shards.len());
-        Check::none_of(name, &wrong, good, "start the missing members, or grant the user clusterMonitor")
+        let good = format!(
+            "{} shards with a primary and a majority",
+            deployment.shards.len()
+        );
+        Check::none_of(
+            name,
+            &wrong,
+            good,
+            "start the missing members, or grant the user clusterMonitor",
+        )
     };
     let mut checks = vec![healthy];
     if deployment.topology == Topology::Sharded {
@@ -59,7 +77,9 @@ fn majority_of(status: &Document) -> Option<Majority> {
     const SECONDARY: i32 = 2;
     let members = status.get_array("members").ok()?;
     let bears_data = |m: &&Bson| {
-        m.as_document().and_then(|m| m.get_i32("state").ok()).is_some_and(|s| s == PRIMARY || s == SECONDARY)
+        m.as_document()
+            .and_then(|m| m.get_i32("state").ok())
+            .is_some_and(|s| s == PRIMARY || s == SECONDARY)
     };
     let up = i64::try_from(members.iter().filter(bears_data).count()).ok()?;
     let needed = match status.get("writeMajorityCount")? {
@@ -71,7 +91,11 @@ fn majority_of(status: &Document) -> Option<Majority> {
 }
 
 async fn config_servers(deployment: &Deployment) -> Check {
-    let name = named(deployment.side, "source config servers", "target config servers");
+    let name = named(
+        deployment.side,
+        "source config servers",
+        "target config servers",
+    );
     let shard = &deployment.shards[0];
     let answer = admin::ask(&shard.client, "admin", doc! {"shardingState": 1}).await;
     Check::answered(
@@ -81,21 +105,42 @@ async fn config_servers(deployment: &Deployment) -> Check {
             if hosts.contains('/') {
                 return Check::pass(name, format!("replica set {hosts}"));
             }
-            Check::fail(name, format!("{hosts:?} is no replica set"), "config servers must be a replica set (CSRS)")
+            Check::fail(
+                name,
+                format!("{hosts:?} is no replica set"),
+                "config servers must be a replica set (CSRS)",
+            )
         }),
     )
 }
 
 async fn draining(deployment: &Deployment) -> Check {
-    let name = named(deployment.side, "no source shard is being removed", "no target shard is being removed");
+    let name = named(
+        deployment.side,
+        "no source shard is being removed",
+        "no target shard is being removed",
+    );
     let answer = admin::ask(&deployment.entry, "admin", doc! {"listShards": 1}).await;
     Check::answered(
         name,
         answer.map(|reply| {
-            let shards = reply.get_array("shards").map(Vec::as_slice).unwrap_or_default().iter();
-            let leaving = shards.filter_map(Bson::as_document).filter(|s| s.get_bool("draining").unwrap_or(false));
-            let leaving: Vec<String> = leaving.filter_map(|s| s.get_str("_id").ok().map(str::to_owned)).collect();
-            Check::none_of(name, &leaving, "none", "finish `removeShard` for these shards first")
+            let shards = reply
+                .get_array("shards")
+                .map(Vec::as_slice)
+                .unwrap_or_default()
+                .iter();
+            let leaving = shards
+                .filter_map(Bson::as_document)
+                .filter(|s| s.get_bool("draining").unwrap_or(false));
+            let leaving: Vec<String> = leaving
+                .filter_map(|s| s.get_str("_id").ok().map(str::to_owned))
+                .collect();
+            Check::none_of(
+                name,
+                &leaving,
+                "none",
+                "finish `removeShard` for these shards first",
+            )
         }),
     )
 }
@@ -109,14 +154,21 @@ async fn writable(deployment: &Deployment) -> Check {
         match admin::ask(&shard.client, "admin", doc! {"serverStatus": 1, "repl": 1}).await {
             Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
             Ok(status) => {
-                let mode = status.get_document("repl").and_then(|r| r.get_i32("userWriteBlockMode"));
+                let mode = status
+                    .get_document("repl")
+                    .and_then(|r| r.get_i32("userWriteBlockMode"));
                 if mode.is_ok_and(|m| m == ENABLED) {
                     blocked.push(shard.id.clone());
                 }
             }
         }
     }
-    Check::none_of(NAME, &blocked, "no write block", "run setUserWriteBlockMode: 1, global: false on the target")
+    Check::none_of(
+        NAME,
+        &blocked,
+        "no write block",
+        "run setUserWriteBlockMode: 1, global: false on the target",
+    )
 }
 
 #[cfg(test)]
@@ -126,7 +178,10 @@ mod tests {
     #[test]
     fn a_majority_counts_members_that_bear_data() {
         let status = |states: &[i32], needed: i32| {
-            let members: Vec<Bson> = states.iter().map(|s| Bson::Document(doc! {"state": s})).collect();
+            let members: Vec<Bson> = states
+                .iter()
+                .map(|s| Bson::Document(doc! {"state": s}))
+                .collect();
             doc! {"members": members, "writeMajorityCount": needed}
         };
         let rows = [

@@ -41,38 +41,87 @@ const fn need(action: &'static str, on: On, role: &'static str) -> Need {
 }
 
 fn needs(role: &'static str, on: On, actions: &[&'static str]) -> Vec<Need> {
-    actions.iter().map(|action| need(action, on, role)).collect()
+    actions
+        .iter()
+        .map(|action| need(action, on, role))
+        .collect()
 }
 
 /// Stored functions are users' data, and no ordinary collection.
 const FUNCTIONS: On = On::Collection("", "system.js");
 /// What tells about a server, on both sides.
-const ABOUT: [&str; 5] = ["inprog", "replSetGetStatus", "replSetGetConfig", "serverStatus", "getParameter"];
+const ABOUT: [&str; 5] = [
+    "inprog",
+    "replSetGetStatus",
+    "replSetGetConfig",
+    "serverStatus",
+    "getParameter",
+];
 
 pub fn source(topology: Topology) -> Needs {
     const READ: &str = "readAnyDatabase";
-    let mut shard = needs(READ, On::AnyDatabase, &["find", "listCollections", "listIndexes"]);
+    let mut shard = needs(
+        READ,
+        On::AnyDatabase,
+        &["find", "listCollections", "listIndexes"],
+    );
     shard.push(need("find", FUNCTIONS, READ));
     shard.extend(lists(READ));
     shard.push(need("listDatabases", On::Cluster, READ));
     shard.push(need("find", On::Collection("local", "oplog.rs"), "backup"));
-    shard.extend(needs("backup", On::Cluster, &["appendOplogNote", "useUUID"]));
+    shard.extend(needs(
+        "backup",
+        On::Cluster,
+        &["appendOplogNote", "useUUID"],
+    ));
     shard.extend(needs("clusterMonitor", On::Cluster, &ABOUT));
     if topology == Topology::Sharded {
         shard.push(need("shardingState", On::Cluster, "clusterMonitor"));
-        shard.push(need("find", On::Collection("config", "migrationCoordinators"), "clusterMonitor"));
-        shard.push(need("find", On::Collection("config", "collection_critical_sections"), "clusterMonitor"));
+        shard.push(need(
+            "find",
+            On::Collection("config", "migrationCoordinators"),
+            "clusterMonitor",
+        ));
+        shard.push(need(
+            "find",
+            On::Collection("config", "collection_critical_sections"),
+            "clusterMonitor",
+        ));
     }
-    Needs { router: metadata(), shard }
+    Needs {
+        router: metadata(),
+        shard,
+    }
 }
 
 pub fn target(topology: Topology) -> Needs {
     const WRITE: &str = "readWriteAnyDatabase";
-    let mut shard = needs(WRITE, On::AnyDatabase, &["find", "insert", "update", "remove"]);
-    shard.extend(needs(WRITE, On::AnyDatabase, &["listCollections", "listIndexes", "dropIndex"]));
-    shard.extend(needs(WRITE, FUNCTIONS, &["find", "insert", "update", "remove"]));
+    let mut shard = needs(
+        WRITE,
+        On::AnyDatabase,
+        &["find", "insert", "update", "remove"],
+    );
+    shard.extend(needs(
+        WRITE,
+        On::AnyDatabase,
+        &["listCollections", "listIndexes", "dropIndex"],
+    ));
+    shard.extend(needs(
+        WRITE,
+        FUNCTIONS,
+        &["find", "insert", "update", "remove"],
+    ));
     shard.extend(lists(WRITE));
-    shard.extend(needs(WRITE, FUNCTIONS, &["createCollection", "createIndex", "dropIndex", "dropCollection"]));
+    shard.extend(needs(
+        WRITE,
+        FUNCTIONS,
+        &[
+            "createCollection",
+            "createIndex",
+            "dropIndex",
+            "dropCollection",
+        ],
+    ));
     shard.push(need("bypassDocumentValidation", FUNCTIONS, "restore"));
     shard.push(need("listDatabases", On::Cluster, WRITE));
     shard.extend(changes());
@@ -82,27 +131,59 @@ pub fn target(topology: Topology) -> Needs {
     let mut router = metadata();
     if topology == Topology::Sharded {
         shard.push(need("shardingState", On::Cluster, "clusterMonitor"));
-        shard.push(need("find", On::Collection("config", "migrationCoordinators"), "clusterMonitor"));
+        shard.push(need(
+            "find",
+            On::Collection("config", "migrationCoordinators"),
+            "clusterMonitor",
+        ));
         // Whether one still drops a database is asked of each router.
         router.push(need("inprog", On::Cluster, "clusterMonitor"));
         router.push(need("find", On::AnyDatabase, WRITE));
         router.extend(changes());
-        router.extend(needs(WRITE, FUNCTIONS, &["find", "createCollection", "createIndex", "dropCollection"]));
-        router.extend(needs("clusterManager", On::AnyDatabase, &["enableSharding", "moveChunk", "splitChunk"]));
-        router.push(need("update", On::Collection("config", "shards"), "clusterManager"));
-        router.extend(needs("clusterManager", On::Collection("config", "tags"), &["update", "remove"]));
+        router.extend(needs(
+            WRITE,
+            FUNCTIONS,
+            &["find", "createCollection", "createIndex", "dropCollection"],
+        ));
+        router.extend(needs(
+            "clusterManager",
+            On::AnyDatabase,
+            &["enableSharding", "moveChunk", "splitChunk"],
+        ));
+        router.push(need(
+            "update",
+            On::Collection("config", "shards"),
+            "clusterManager",
+        ));
+        router.extend(needs(
+            "clusterManager",
+            On::Collection("config", "tags"),
+            &["update", "remove"],
+        ));
     }
     Needs { router, shard }
 }
 
 /// What a shard is listed whole by (`$listCatalog`), ordinary collections apart.
 fn lists(role: &'static str) -> Vec<Need> {
-    [FUNCTIONS, On::AnyBuckets].iter().flat_map(|on| needs(role, *on, &["listCollections", "listIndexes"])).collect()
+    [FUNCTIONS, On::AnyBuckets]
+        .iter()
+        .flat_map(|on| needs(role, *on, &["listCollections", "listIndexes"]))
+        .collect()
 }
 
 /// Of collections, through the entry: the router, or the replica set itself.
 fn changes() -> Vec<Need> {
-    needs("restore", On::AnyDatabase, &["createCollection", "createIndex", "collMod", "dropCollection"])
+    needs(
+        "restore",
+        On::AnyDatabase,
+        &[
+            "createCollection",
+            "createIndex",
+            "collMod",
+            "dropCollection",
+        ],
+    )
 }
 
 /// What the router is asked for on both sides: chunk maps, zones, the balancer.
@@ -120,8 +201,16 @@ fn metadata() -> Vec<Need> {
     ];
     let mut all = vec![need("listShards", On::Cluster, "clusterMonitor")];
     all.extend(READ.map(|name| need("find", On::Collection("config", name), "clusterMonitor")));
-    all.push(need("update", On::Collection("config", "settings"), "clusterManager"));
-    all.push(need("remove", On::Collection("config", "settings"), "clusterManager"));
+    all.push(need(
+        "update",
+        On::Collection("config", "settings"),
+        "clusterManager",
+    ));
+    all.push(need(
+        "remove",
+        On::Collection("config", "settings"),
+        "clusterManager",
+    ));
     all
 }
 
@@ -135,7 +224,10 @@ pub(super) struct Lack {
 
 pub(super) fn missing(privileges: &[Document], needs: &[Need]) -> Vec<Lack> {
     let mut by_role: Vec<Lack> = Vec::new();
-    for need in needs.iter().filter(|n| !privileges.iter().any(|p| covers(p, n))) {
+    for need in needs
+        .iter()
+        .filter(|n| !privileges.iter().any(|p| covers(p, n)))
+    {
         let action = match need.on {
             On::Cluster | On::AnyDatabase => need.action.to_owned(),
             On::AnyBuckets => format!("{} on system.buckets", need.action),
@@ -144,16 +236,27 @@ pub(super) fn missing(privileges: &[Document], needs: &[Need]) -> Vec<Lack> {
         };
         match by_role.iter_mut().find(|lack| lack.role == need.role) {
             Some(lack) => lack.actions.push(action),
-            None => by_role.push(Lack { role: need.role, actions: vec![action] }),
+            None => by_role.push(Lack {
+                role: need.role,
+                actions: vec![action],
+            }),
         }
     }
     by_role
 }
 
 fn covers(privilege: &Document, need: &Need) -> bool {
-    let acts = |a: &Bson| a.as_str().is_some_and(|a| a == need.action || a == "anyAction");
-    let allowed = privilege.get_array("actions").is_ok_and(|all| all.iter().any(acts));
-    allowed && privilege.get_document("resource").is_ok_and(|r| includes(r, need.on))
+    let acts = |a: &Bson| {
+        a.as_str()
+            .is_some_and(|a| a == need.action || a == "anyAction")
+    };
+    let allowed = privilege
+        .get_array("actions")
+        .is_ok_and(|all| all.iter().any(acts));
+    allowed
+        && privilege
+            .get_document("resource")
+            .is_ok_and(|r| includes(r, need.on))
 }
 
 /// An empty name in a resource means any; but any database leaves out `local` and
@@ -167,7 +270,9 @@ fn includes(resource: &Document, on: On) -> bool {
         On::Cluster => resource.get_bool("cluster").unwrap_or(false),
         On::AnyDatabase => name("db") == Some("") && name("collection") == Some(""),
         // As a server shows it, without the database that it is given with.
-        On::AnyBuckets => name("db").is_none_or(str::is_empty) && name("system_buckets") == Some(""),
+        On::AnyBuckets => {
+            name("db").is_none_or(str::is_empty) && name("system_buckets") == Some("")
+        }
         On::Collection(db, coll) => {
             let any = |c: &str| c.is_empty() && !coll.starts_with("system.");
             name("db") == Some(db) && name("collection").is_some_and(|c| c == coll || any(c))
@@ -184,12 +289,14 @@ mod tests {
     #[test]
     fn a_privilege_covers_what_its_resource_includes() {
         let any = doc! {"resource": {"db": "", "collection": ""}, "actions": ["find"]};
-        let oplog = doc! {"resource": {"db": "local", "collection": "oplog.rs"}, "actions": ["find"]};
+        let oplog =
+            doc! {"resource": {"db": "local", "collection": "oplog.rs"}, "actions": ["find"]};
         let local = doc! {"resource": {"db": "local", "collection": ""}, "actions": ["find"]};
         let cluster = doc! {"resource": {"cluster": true}, "actions": ["inprog"]};
         let root = doc! {"resource": {"anyResource": true}, "actions": ["anyAction"]};
         let one = doc! {"resource": {"db": "a", "collection": ""}, "actions": ["find"]};
-        let functions = doc! {"resource": {"db": "", "collection": "system.js"}, "actions": ["find"]};
+        let functions =
+            doc! {"resource": {"db": "", "collection": "system.js"}, "actions": ["find"]};
         let buckets = doc! {"resource": {"system_buckets": ""}, "actions": ["find"]};
         let find = |on| need("find", on, "r");
         let oplog_on = On::Collection("local", "oplog.rs");
@@ -232,6 +339,9 @@ mod tests {
                 "listDatabases"
             ]
         );
-        assert_eq!(missing[1].actions, ["find on local.oplog.rs", "appendOplogNote", "useUUID"]);
+        assert_eq!(
+            missing[1].actions,
+            ["find on local.oplog.rs", "appendOplogNote", "useUUID"]
+        );
     }
 }

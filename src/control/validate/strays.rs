@@ -30,16 +30,21 @@ struct Strays {
 
 impl Strays {
     fn of(shards: &[(&str, &[Stored])], catalog: &Catalog) -> Strays {
-        let known: HashMap<&Namespace, &Collection> = catalog.collections.iter().map(|c| (&c.ns, c)).collect();
+        let known: HashMap<&Namespace, &Collection> =
+            catalog.collections.iter().map(|c| (&c.ns, c)).collect();
         let mut strays = Strays::default();
         for (index, (id, stored)) in shards.iter().enumerate() {
             for stored in stored.iter() {
                 let name = || format!("{} on {id}", stored.ns);
-                let known = known.get(&stored.ns).filter(|known| known.uuid == stored.uuid);
+                let known = known
+                    .get(&stored.ns)
+                    .filter(|known| known.uuid == stored.uuid);
                 match known {
                     Some(known) if known.sharded.is_some() || known.primary == index => {}
                     Some(_) if stored.uuid.is_some() => drop(strays.harmless.insert(name())),
-                    _ if stored.kind == CollectionKind::View => drop(strays.harmless.insert(name())),
+                    _ if stored.kind == CollectionKind::View => {
+                        drop(strays.harmless.insert(name()))
+                    }
                     _ => drop(strays.unknown.insert(name())),
                 }
             }
@@ -52,7 +57,10 @@ impl Strays {
     }
 
     fn both(&self, other: &Strays) -> Strays {
-        Strays { unknown: &self.unknown & &other.unknown, harmless: &self.harmless & &other.harmless }
+        Strays {
+            unknown: &self.unknown & &other.unknown,
+            harmless: &self.harmless & &other.harmless,
+        }
     }
 }
 
@@ -60,7 +68,10 @@ pub(super) async fn check(source: &Deployment, catalog: &Catalog) -> Check {
     if source.topology == Topology::ReplicaSet {
         return Check::pass(NAME, "a replica set has none");
     }
-    Check::answered(NAME, look(source, catalog).await.map(|strays| decide(&strays)))
+    Check::answered(
+        NAME,
+        look(source, catalog).await.map(|strays| decide(&strays)),
+    )
 }
 
 async fn look(source: &Deployment, catalog: &Catalog) -> Result<Strays> {
@@ -75,8 +86,12 @@ async fn look(source: &Deployment, catalog: &Catalog) -> Result<Strays> {
 
 async fn once(source: &Deployment, catalog: &Catalog) -> Result<Strays> {
     let stored = try_join_all(source.shards.iter().map(contents::read)).await?;
-    let shards: Vec<(&str, &[Stored])> =
-        source.shards.iter().map(|shard| shard.id.as_str()).zip(stored.iter().map(Vec::as_slice)).collect();
+    let shards: Vec<(&str, &[Stored])> = source
+        .shards
+        .iter()
+        .map(|shard| shard.id.as_str())
+        .zip(stored.iter().map(Vec::as_slice))
+        .collect();
     Ok(Strays::of(&shards, catalog))
 }
 
@@ -85,7 +100,10 @@ fn decide(strays: &Strays) -> Check {
     if !strays.unknown.is_empty() {
         return Check::fail(
             NAME,
-            format!("no router shows {}; a write to one of these stops the run", names(&strays.unknown)),
+            format!(
+                "no router shows {}; a write to one of these stops the run",
+                names(&strays.unknown)
+            ),
             "they are not moved: copy by other means what is needed of them, and drop them on that shard itself",
         );
     }
@@ -109,12 +127,21 @@ mod tests {
     const B: [u8; 16] = [2; 16];
 
     fn ns(coll: &str) -> Namespace {
-        Namespace { db: "d".to_owned(), coll: coll.to_owned() }
+        Namespace {
+            db: "d".to_owned(),
+            coll: coll.to_owned(),
+        }
     }
 
     fn stored(coll: &str, kind: CollectionKind, uuid: Option<[u8; 16]>) -> Stored {
         let uuid = uuid.map(Uuid::from_bytes);
-        Stored { ns: ns(coll), kind, uuid, options: RawDocumentBuf::new(), indexes: Vec::new() }
+        Stored {
+            ns: ns(coll),
+            kind,
+            uuid,
+            options: RawDocumentBuf::new(),
+            indexes: Vec::new(),
+        }
     }
 
     /// `d.c`, with this UUID, of which the first shard is the primary.
@@ -128,7 +155,11 @@ mod tests {
             sharded: None,
             key_index: None,
         };
-        Catalog { databases: Vec::new(), collections: vec![collection], shard_zones: Vec::new() }
+        Catalog {
+            databases: Vec::new(),
+            collections: vec![collection],
+            shard_zones: Vec::new(),
+        }
     }
 
     #[test]
@@ -153,7 +184,11 @@ mod tests {
             shards[shard].1 = &stored;
             let strays = Strays::of(&shards, catalog);
             let check = decide(&strays);
-            assert_eq!((strays.are_none(), check.ok), (expect.is_none(), expect != Some(true)), "{text}");
+            assert_eq!(
+                (strays.are_none(), check.ok),
+                (expect.is_none(), expect != Some(true)),
+                "{text}"
+            );
             assert_eq!(check.remedy.is_some(), expect.is_some(), "{text}");
         }
     }
@@ -163,11 +198,20 @@ mod tests {
         use crate::cluster::catalog::Sharded;
         let mut catalog = catalog(CollectionKind::Plain, Some(A));
         let key = bson::rawdoc! {"k": 1};
-        let sharded = Sharded { key, unique: false, chunks: Vec::new(), zones: Vec::new(), version: None };
+        let sharded = Sharded {
+            key,
+            unique: false,
+            chunks: Vec::new(),
+            zones: Vec::new(),
+            version: None,
+        };
         catalog.collections[0].sharded = Some(sharded);
         for (uuid, expect) in [(A, true), (B, false)] {
             let stored = [stored("c", CollectionKind::Plain, Some(uuid))];
-            assert_eq!(decide(&Strays::of(&[("a", &[]), ("b", &stored)], &catalog)).ok, expect);
+            assert_eq!(
+                decide(&Strays::of(&[("a", &[]), ("b", &stored)], &catalog)).ok,
+                expect
+            );
         }
     }
 }

@@ -40,19 +40,27 @@ pub(super) fn decide(source: &Side, target: &Side) -> Vec<Check> {
 }
 
 fn same_topology(source: &Side, target: &Side) -> Check {
-    let found = format!("source is a {}, target is a {}", source.topology, target.topology);
+    let found = format!(
+        "source is a {}, target is a {}",
+        source.topology, target.topology
+    );
     if source.topology == target.topology {
         return Check::pass("same topology", found);
     }
     let remedy = match source.topology {
         Topology::Sharded => "give a sharded cluster with as many shards as target",
-        Topology::ReplicaSet => "give a replica set as target; scale it to a sharded cluster after the migration",
+        Topology::ReplicaSet => {
+            "give a replica set as target; scale it to a sharded cluster after the migration"
+        }
     };
     Check::fail("same topology", found, remedy)
 }
 
 fn shard_count(source: &Side, target: &Side) -> Check {
-    let found = format!("source has {}, target has {}", source.shard_count, target.shard_count);
+    let found = format!(
+        "source has {}, target has {}",
+        source.shard_count, target.shard_count
+    );
     if source.shard_count == target.shard_count {
         return Check::pass("same number of shards", found);
     }
@@ -61,11 +69,17 @@ fn shard_count(source: &Side, target: &Side) -> Check {
 }
 
 fn version(source: &Side, target: &Side) -> Check {
-    let found = format!("source runs {}, target runs {}", source.version, target.version);
+    let found = format!(
+        "source runs {}, target runs {}",
+        source.version, target.version
+    );
     if source.version.series() == target.version.series() {
         return Check::pass("same release", found);
     }
-    let remedy = format!("give a target that runs {}, and upgrade it after the migration", source.version.series());
+    let remedy = format!(
+        "give a target that runs {}, and upgrade it after the migration",
+        source.version.series()
+    );
     Check::fail("same release", found, remedy)
 }
 
@@ -75,7 +89,10 @@ fn version_supported(source: &Side) -> Check {
     if SERIES_SUPPORTED.contains(&series.as_str()) {
         return Check::pass("release supported", found);
     }
-    let remedy = format!("this release of shardlift moves MongoDB {}", SERIES_SUPPORTED.join(", "));
+    let remedy = format!(
+        "this release of shardlift moves MongoDB {}",
+        SERIES_SUPPORTED.join(", ")
+    );
     Check::fail("release supported", found, remedy)
 }
 
@@ -88,7 +105,9 @@ fn fcv(source: &Side, target: &Side) -> Check {
         (_, _, false) => ("target", source.fcv.clone()),
         (false, false, true) => return Check::pass("feature compatibility version", found),
     };
-    let remedy = format!("on the {which} run db.adminCommand({{setFeatureCompatibilityVersion: \"{series}\"}})");
+    let remedy = format!(
+        "on the {which} run db.adminCommand({{setFeatureCompatibilityVersion: \"{series}\"}})"
+    );
     Check::fail("feature compatibility version", found, remedy)
 }
 
@@ -97,8 +116,17 @@ mod tests {
     use super::*;
 
     fn side(topology: Topology, shard_count: usize, version: (u32, u32), fcv: &str) -> Side {
-        let version = Version { major: version.0, minor: version.1, patch: 5 };
-        Side { topology, shard_count, version, fcv: fcv.to_owned() }
+        let version = Version {
+            major: version.0,
+            minor: version.1,
+            patch: 5,
+        };
+        Side {
+            topology,
+            shard_count,
+            version,
+            fcv: fcv.to_owned(),
+        }
     }
 
     #[test]
@@ -107,13 +135,41 @@ mod tests {
         let good = side(Sharded, 2, (6, 0), "6.0");
         let rows: [(Side, Side, &[&str]); 8] = [
             (good.clone(), good.clone(), &[]),
-            (side(ReplicaSet, 1, (6, 0), "6.0"), side(ReplicaSet, 1, (6, 0), "6.0"), &[]),
-            (good.clone(), side(ReplicaSet, 1, (6, 0), "6.0"), &["same topology", "same number of shards"]),
-            (good.clone(), side(Sharded, 3, (6, 0), "6.0"), &["same number of shards"]),
-            (good.clone(), side(Sharded, 2, (7, 0), "7.0"), &["same release", "feature compatibility version"]),
-            (side(Sharded, 2, (5, 0), "5.0"), side(Sharded, 2, (5, 0), "5.0"), &["release supported"]),
-            (side(Sharded, 2, (6, 0), "5.0"), good.clone(), &["feature compatibility version"]),
-            (side(Sharded, 2, (6, 0), "5.0"), side(Sharded, 2, (6, 0), "5.0"), &["feature compatibility version"]),
+            (
+                side(ReplicaSet, 1, (6, 0), "6.0"),
+                side(ReplicaSet, 1, (6, 0), "6.0"),
+                &[],
+            ),
+            (
+                good.clone(),
+                side(ReplicaSet, 1, (6, 0), "6.0"),
+                &["same topology", "same number of shards"],
+            ),
+            (
+                good.clone(),
+                side(Sharded, 3, (6, 0), "6.0"),
+                &["same number of shards"],
+            ),
+            (
+                good.clone(),
+                side(Sharded, 2, (7, 0), "7.0"),
+                &["same release", "feature compatibility version"],
+            ),
+            (
+                side(Sharded, 2, (5, 0), "5.0"),
+                side(Sharded, 2, (5, 0), "5.0"),
+                &["release supported"],
+            ),
+            (
+                side(Sharded, 2, (6, 0), "5.0"),
+                good.clone(),
+                &["feature compatibility version"],
+            ),
+            (
+                side(Sharded, 2, (6, 0), "5.0"),
+                side(Sharded, 2, (6, 0), "5.0"),
+                &["feature compatibility version"],
+            ),
         ];
         for (source, target, expect) in rows {
             let checks = decide(&source, &target);

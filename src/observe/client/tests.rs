@@ -47,10 +47,17 @@ async fn raw(port: u16, head: &'static str) -> (u16, String) {
     blocking(move || {
         use std::io::{Read, Write};
         let mut socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        write!(socket, "{head}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
+        write!(
+            socket,
+            "{head}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        .unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
-        (text[9..12].parse().unwrap(), text.split_once("\r\n\r\n").unwrap().1.to_string())
+        (
+            text[9..12].parse().unwrap(),
+            text.split_once("\r\n\r\n").unwrap().1.to_string(),
+        )
     })
     .await
 }
@@ -74,11 +81,27 @@ async fn every_page_is_there() {
     let (server, _) = run_of(&["copying"]).await;
     for (request, status, found) in [
         ("GET / HTTP/1.1\r\nHost: localhost", 200, "POST /cutover"),
-        ("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:1", 200, "shardlift_pair_lag_seconds{pair=\"a → x\"} 0.42"),
-        ("GET /api/v1/progress HTTP/1.1\r\nHost: localhost:1", 200, "\"state\":\"RUNNING\""),
-        ("POST /api/v1/commit HTTP/1.1\r\nHost: localhost", 200, "{\"success\":true}"),
+        (
+            "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:1",
+            200,
+            "shardlift_pair_lag_seconds{pair=\"a → x\"} 0.42",
+        ),
+        (
+            "GET /api/v1/progress HTTP/1.1\r\nHost: localhost:1",
+            200,
+            "\"state\":\"RUNNING\"",
+        ),
+        (
+            "POST /api/v1/commit HTTP/1.1\r\nHost: localhost",
+            200,
+            "{\"success\":true}",
+        ),
         ("GET /cutover HTTP/1.1\r\nHost: localhost", 405, ""),
-        ("GET /nowhere HTTP/1.1\r\nHost: localhost", 404, "GET  /status"),
+        (
+            "GET /nowhere HTTP/1.1\r\nHost: localhost",
+            404,
+            "GET  /status",
+        ),
     ] {
         let (got, body) = raw(server.port, request).await;
         assert_eq!(got, status, "{request}: {body}");
@@ -91,9 +114,18 @@ async fn foreign_requests_are_turned_away() {
     let (server, _) = run_of(&["copying"]).await;
     for (request, status) in [
         ("POST /cutover HTTP/1.1\r\nHost: evil.example", 403),
-        ("POST /cutover HTTP/1.1\r\nHost: 127.0.0.1.evil.example:80", 403),
-        ("POST /cutover HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost", 403),
-        ("POST /api/v1/commit HTTP/1.1\r\nHost: localhost\r\nOrigin: null", 403),
+        (
+            "POST /cutover HTTP/1.1\r\nHost: 127.0.0.1.evil.example:80",
+            403,
+        ),
+        (
+            "POST /cutover HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost",
+            403,
+        ),
+        (
+            "POST /api/v1/commit HTTP/1.1\r\nHost: localhost\r\nOrigin: null",
+            403,
+        ),
         ("GET /status HTTP/1.1\r\nHost: evil.example", 403),
         ("POST /cutover HTTP/1.0", 403),
         ("POST /cutover HTTP/1.1\r\nHost: LOCALHOST:27183", 200),
@@ -106,9 +138,15 @@ async fn foreign_requests_are_turned_away() {
 async fn a_taken_port_and_a_silent_one_are_told() {
     let (server, client) = run_of(&["copying"]).await;
     let (requests, _inbox) = mpsc::channel(1);
-    let Err(taken) = api::serve(server.port, Arc::new(copying), requests).await else { panic!("the port is taken") };
+    let Err(taken) = api::serve(server.port, Arc::new(copying), requests).await else {
+        panic!("the port is taken")
+    };
     assert_eq!(taken.kind, Kind::Config);
-    assert!(taken.remedy.is_some_and(|remedy| remedy.contains("api_port")));
+    assert!(
+        taken
+            .remedy
+            .is_some_and(|remedy| remedy.contains("api_port"))
+    );
     drop(server);
     for _ in 0..100 {
         let status = blocking({
@@ -134,18 +172,33 @@ async fn a_run_that_is_over_refuses() {
     drop(inbox);
     let server = api::serve(0, Arc::new(copying), requests).await.unwrap();
     let client = Client::new(&format!("http://127.0.0.1:{}", server.port));
-    assert!(blocking(move || client.cutover()).await.unwrap_err().message.contains("is over"));
+    assert!(
+        blocking(move || client.cutover())
+            .await
+            .unwrap_err()
+            .message
+            .contains("is over")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cutover_is_followed_to_its_end() {
     const DONE: &[&str] = &["ready", "ready", "cutting over", "cutting over", "done"];
-    const GIVEN_UP: &[&str] = &["ready", "cutting over", "cutting over", "cutting over", "following"];
+    const GIVEN_UP: &[&str] = &[
+        "ready",
+        "cutting over",
+        "cutting over",
+        "cutting over",
+        "following",
+    ];
     for (phases, end) in [(DONE, None), (GIVEN_UP, Some(Kind::Refused))] {
         let (_server, client) = run_of(phases).await;
         let (outcome, shown) = blocking(move || {
             let mut shown = 0;
-            (client.follow_cutover(&copying(), &mut |_| shown += 1), shown)
+            (
+                client.follow_cutover(&copying(), &mut |_| shown += 1),
+                shown,
+            )
         })
         .await;
         assert_eq!(outcome.err().map(|e| e.kind), end);
@@ -156,7 +209,8 @@ async fn a_cutover_is_followed_to_its_end() {
 #[test]
 fn the_end_of_a_cutover_is_told_by_phase() {
     let end = |phase: &str, began| {
-        end_of_cutover(&copying(), &copying().in_phase(phase), began).map(|end| end.map_err(|e| e.kind))
+        end_of_cutover(&copying(), &copying().in_phase(phase), began)
+            .map(|end| end.map_err(|e| e.kind))
     };
     assert_eq!(end("ready", false), None);
     assert_eq!(end("cutting over", true), None);
@@ -164,7 +218,10 @@ fn the_end_of_a_cutover_is_told_by_phase() {
     assert_eq!(end("done", false), Some(Ok(())));
     assert_eq!(end("failed", true), Some(Err(Kind::Server)));
     assert_eq!(end("cancelled", false), Some(Err(Kind::Cancelled)));
-    let unseen = Snapshot { cutovers_given_up: 1, ..copying().in_phase("following") };
+    let unseen = Snapshot {
+        cutovers_given_up: 1,
+        ..copying().in_phase("following")
+    };
     assert!(end_of_cutover(&copying(), &unseen, false).is_some_and(|end| end.is_err()));
 }
 
@@ -174,9 +231,12 @@ async fn the_server_lingers_only_for_a_client_that_waits() {
     let begun = std::time::Instant::now();
     server.linger().await;
     assert!(begun.elapsed() < Duration::from_secs(1));
-    let (waiting, ()) = tokio::join!(blocking(move || client.follow_cutover(&copying(), &mut |_| {})), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        server.linger().await;
-    });
+    let (waiting, ()) = tokio::join!(
+        blocking(move || client.follow_cutover(&copying(), &mut |_| {})),
+        async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            server.linger().await;
+        }
+    );
     assert_eq!(waiting.unwrap().phase, "done");
 }

@@ -12,12 +12,18 @@ use crate::pair::gate::Gate;
 impl Gate {
     /// The collections that have doubtful documents.
     pub fn doubtful(&self) -> Vec<Arc<Tracked>> {
-        self.doubting().filter(|tracked| tracked.is_doubtful()).cloned().collect()
+        self.doubting()
+            .filter(|tracked| tracked.is_doubtful())
+            .cloned()
+            .collect()
     }
 
     /// Every collection if some have doubtful documents when this is called; else none.
     pub(super) fn doubting(&self) -> impl Iterator<Item = &Arc<Tracked>> {
         let are_some = 0 < self.doubting.load(SeqCst);
-        self.collections.values().filter(move |_| are_some).map(|collection| &collection.tracked)
+        self.collections
+            .values()
+            .filter(move |_| are_some)
+            .map(|collection| &collection.tracked)
     }
 }

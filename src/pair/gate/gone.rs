@@ -13,7 +13,10 @@ use crate::pair::position::Position;
 impl Gate {
     /// Those whose data matters here.
     pub fn all_that_count(&self) -> impl Iterator<Item = &Arc<Tracked>> {
-        self.collections.values().map(|c| &c.tracked).filter(|tracked| tracked.counts())
+        self.collections
+            .values()
+            .map(|c| &c.tracked)
+            .filter(|tracked| tracked.counts())
     }
 
     /// The collection is known to be dropped later: its ops are of no use.
@@ -39,7 +42,10 @@ impl Gate {
     /// The collection was dropped on the source: its ops are discarded, now and
     /// for ever. Returns it, if this pair held it.
     pub fn kill(&mut self, uuid: &Uuid) -> Option<Arc<Tracked>> {
-        let collection = self.collections.get(uuid).filter(|c| !c.tracked.is_dead())?;
+        let collection = self
+            .collections
+            .get(uuid)
+            .filter(|c| !c.tracked.is_dead())?;
         let tracked = collection.tracked.clone();
         tracked.kill();
         self.give_up(uuid);
@@ -49,16 +55,25 @@ impl Gate {
     /// Nothing on these is met any more (`control::forget`).
     pub fn forget(&mut self, uuids: &[Uuid]) {
         for uuid in uuids {
-            if self.collections.get(uuid).is_some_and(|c| c.tracked.is_dead()) {
+            if self
+                .collections
+                .get(uuid)
+                .is_some_and(|c| c.tracked.is_dead())
+            {
                 self.collections.remove(uuid);
             }
         }
     }
 
     fn give_up(&mut self, uuid: &Uuid) {
-        let Some(collection) = self.collections.get_mut(uuid) else { return };
+        let Some(collection) = self.collections.get_mut(uuid) else {
+            return;
+        };
         collection.hold = None;
-        collection.units.iter_mut().for_each(|unit| unit.state = UnitState::Copied);
+        collection
+            .units
+            .iter_mut()
+            .for_each(|unit| unit.state = UnitState::Copied);
         self.holding.remove(uuid);
         self.touched.forget(uuid);
         self.copying.retain(|(of, _)| of != uuid);

@@ -12,8 +12,12 @@ impl Gate {
 
     /// A collection that is copied waits for the tail to pass its horizon.
     pub fn waits_for_horizon(&self) -> bool {
-        let tracked = self.collections.values().map(|collection| &collection.tracked);
-        let mut behind = tracked.filter(|tracked| tracked.counts() && self.passed < tracked.horizon());
+        let tracked = self
+            .collections
+            .values()
+            .map(|collection| &collection.tracked);
+        let mut behind =
+            tracked.filter(|tracked| tracked.counts() && self.passed < tracked.horizon());
         behind.any(|tracked| self.is_copied(&tracked.uuid))
     }
 }

@@ -22,7 +22,13 @@ impl Gate {
     pub fn leave(&mut self, bytes_max: u64) -> u64 {
         let mut left = 0;
         while bytes_max < self.held().1 {
-            let Some(place) = self.places().into_iter().max_by_key(|place| self.bytes_at(place)) else { break };
+            let Some(place) = self
+                .places()
+                .into_iter()
+                .max_by_key(|place| self.bytes_at(place))
+            else {
+                break;
+            };
             left += self.held_at(&place).map_or(0, Held::leave);
         }
         self.left += left;
@@ -32,7 +38,10 @@ impl Gate {
     /// Leaves what comes at `position`, or later, for a held collection to the spool: what
     /// it means is told only when it is read again.
     pub fn leave_from(&mut self, uuid: &Uuid, position: Position) {
-        let held = self.collections.get_mut(uuid).and_then(|collection| collection.hold.as_mut());
+        let held = self
+            .collections
+            .get_mut(uuid)
+            .and_then(|collection| collection.hold.as_mut());
         self.left += held.map_or(0, |held| held.leave_from(position));
     }
 
@@ -45,8 +54,16 @@ impl Gate {
     /// still counts. In order, and only those of the stretch that is to be read.
     pub fn replay(&mut self, place: &Place, op: OpRef<'_>, origin: &mut Origin) -> bool {
         debug_assert!(op.uuid == place.uuid, "the reader looks for one collection");
-        let Some(collection) = self.collections.get_mut(&op.uuid).filter(|c| c.tracked.counts()) else { return false };
-        let is_here = place.unit.is_none_or(|unit| collection.unit_of(op.id) == unit);
+        let Some(collection) = self
+            .collections
+            .get_mut(&op.uuid)
+            .filter(|c| c.tracked.counts())
+        else {
+            return false;
+        };
+        let is_here = place
+            .unit
+            .is_none_or(|unit| collection.unit_of(op.id) == unit);
         if !is_here || op.kind == OpKind::Insert && !collection.owns(op.body) {
             return false;
         }
@@ -58,14 +75,24 @@ impl Gate {
     /// All ops of the place in the entries up to and with `position` were handed
     /// over. False if its collection is gone.
     pub fn replayed(&mut self, place: &Place, position: Position) -> bool {
-        let Some(held) = self.held_at(place) else { return false };
+        let Some(held) = self.held_at(place) else {
+            return false;
+        };
         held.read(position);
         true
     }
 
     fn places(&self) -> Vec<Place> {
-        let units = self.copying.iter().map(|(uuid, unit)| Place { uuid: *uuid, unit: Some(*unit) });
-        units.chain(self.holding.iter().map(|uuid| Place { uuid: *uuid, unit: None })).collect()
+        let units = self.copying.iter().map(|(uuid, unit)| Place {
+            uuid: *uuid,
+            unit: Some(*unit),
+        });
+        units
+            .chain(self.holding.iter().map(|uuid| Place {
+                uuid: *uuid,
+                unit: None,
+            }))
+            .collect()
     }
 
     fn bytes_at(&mut self, place: &Place) -> u64 {
@@ -74,7 +101,9 @@ impl Gate {
 
     fn held_at(&mut self, place: &Place) -> Option<&mut Held> {
         let collection = self.collections.get_mut(&place.uuid)?;
-        let Some(unit) = place.unit else { return collection.hold.as_mut() };
+        let Some(unit) = place.unit else {
+            return collection.hold.as_mut();
+        };
         match &mut collection.units[unit].state {
             UnitState::Copying { held, .. } => Some(held),
             _ => None,

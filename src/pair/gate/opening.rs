@@ -26,20 +26,34 @@ impl Gate {
     /// nothing of the unit is left to the spool.
     pub fn finish(&mut self, uuid: &Uuid, unit: usize) -> Opening {
         let between_entries = self.is_between_entries();
-        let Some(collection) = self.collections.get_mut(uuid).filter(|c| c.tracked.counts()) else {
+        let Some(collection) = self
+            .collections
+            .get_mut(uuid)
+            .filter(|c| c.tracked.counts())
+        else {
             return Opening::Open { last: false };
         };
         let state = &mut collection.units[unit].state;
-        let UnitState::Copying { fence, held, .. } = state else { panic!("a unit is finished once, after its start") };
+        let UnitState::Copying { fence, held, .. } = state else {
+            panic!("a unit is finished once, after its start")
+        };
         if let Some(first) = first_to_do(held, between_entries, self.passed) {
             return first;
         }
         let (fence, held) = (*fence, held.take());
         *state = UnitState::Copied;
         self.copying.remove(&(*uuid, unit));
-        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));
-        self.ledger.handed_over(collection.tracked.clone(), unit, (fence, self.begun), &self.lanes);
-        Opening::Open { last: collection.is_copied() }
+        held.into_iter()
+            .for_each(|op| collection.queue(op, &self.lanes));
+        self.ledger.handed_over(
+            collection.tracked.clone(),
+            unit,
+            (fence, self.begun),
+            &self.lanes,
+        );
+        Opening::Open {
+            last: collection.is_copied(),
+        }
     }
 
     /// From now on ops of the copied collection wait. Returns false if the tail
@@ -67,7 +81,9 @@ impl Gate {
     /// Hands over what waited and lets ops through again.
     pub fn release(&mut self, uuid: &Uuid) -> Opening {
         let between_entries = self.is_between_entries();
-        let Some(collection) = self.collections.get_mut(uuid) else { return Opening::Open { last: false } };
+        let Some(collection) = self.collections.get_mut(uuid) else {
+            return Opening::Open { last: false };
+        };
         let last = collection.is_copied();
         if let Some(hold) = &mut collection.hold
             && collection.tracked.counts()
@@ -76,7 +92,8 @@ impl Gate {
                 return first;
             }
             let held = hold.take();
-            held.into_iter().for_each(|op| collection.queue(op, &self.lanes));
+            held.into_iter()
+                .for_each(|op| collection.queue(op, &self.lanes));
         }
         collection.hold = None;
         self.holding.remove(uuid);

@@ -28,7 +28,10 @@ fn at(raw: u64) -> Position {
 }
 
 fn mark(raw: u64) -> Mark {
-    Mark { position: at(raw), term: 1 }
+    Mark {
+        position: at(raw),
+        term: 1,
+    }
 }
 
 impl Bench {
@@ -40,16 +43,36 @@ impl Bench {
         let lane: Arc<Inbox> = Arc::default();
         let mut gate = Gate::new(mark(1), vec![lane.clone()]);
         let uuid = Uuid::from_bytes([7; 16]);
-        let ns = Namespace { db: "d".to_owned(), coll: "c".to_owned() };
-        gate.admit(Arc::new(Tracked::new(uuid, ns, traits)), &[RawBson::Int32(100)], &[units; 2]);
-        Bench { gate, lane, uuid, share: Share::new(0) }
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        gate.admit(
+            Arc::new(Tracked::new(uuid, ns, traits)),
+            &[RawBson::Int32(100)],
+            &[units; 2],
+        );
+        Bench {
+            gate,
+            lane,
+            uuid,
+            share: Share::new(0),
+        }
     }
 
     fn place(&self, unit: Option<usize>) -> Place {
-        Place { uuid: self.uuid, unit }
+        Place {
+            uuid: self.uuid,
+            unit,
+        }
     }
 
-    fn with_op<T>(&mut self, id: i32, position: u64, work: impl FnOnce(&mut Gate, OpRef<'_>, &mut Origin) -> T) -> T {
+    fn with_op<T>(
+        &mut self,
+        id: i32,
+        position: u64,
+        work: impl FnOnce(&mut Gate, OpRef<'_>, &mut Origin) -> T,
+    ) -> T {
         let body: RawDocumentBuf = rawdoc! { "_id": id, "at": position as i64 };
         let id = Value::from(RawBsonRef::Int32(id));
         let op = OpRef {
@@ -59,7 +82,11 @@ impl Bench {
             id: id.as_ref(),
             body: body.as_bytes(),
         };
-        let permit = self.share.reserve_reply().now_or_never().expect("a test keeps few bytes");
+        let permit = self
+            .share
+            .reserve_reply()
+            .now_or_never()
+            .expect("a test keeps few bytes");
         work(&mut self.gate, op, &mut Origin::copied(permit))
     }
 
@@ -73,7 +100,9 @@ impl Bench {
 
     fn replay(&mut self, unit: Option<usize>, position: u64, id: i32) -> bool {
         let place = self.place(unit);
-        self.with_op(id, position, |gate, op, origin| gate.replay(&place, op, origin))
+        self.with_op(id, position, |gate, op, origin| {
+            gate.replay(&place, op, origin)
+        })
     }
 
     /// Positions of what came to the lane.
@@ -82,18 +111,27 @@ impl Bench {
         if !taken.is_empty() {
             self.lane.applied(taken.len() as u64, Position::MAX);
         }
-        taken.iter().map(|queued| queued.op.position.raw()).collect()
+        taken
+            .iter()
+            .map(|queued| queued.op.position.raw())
+            .collect()
     }
 }
 
 fn spooled(after: u64, to: u64) -> Opening {
-    Opening::Spooled(Stretch { after: at(after), to: at(to) })
+    Opening::Spooled(Stretch {
+        after: at(after),
+        to: at(to),
+    })
 }
 
 #[test]
 fn a_doubtful_document_holds_the_watermark_down_once_its_op_has_left_the_lane() {
     let mut b = Bench::new(state::UnitState::Settled);
-    let (tracked, id) = (b.gate.tracked(&b.uuid).expect("it is there").clone(), IdKey::of(RawBsonRef::Int32(1)));
+    let (tracked, id) = (
+        b.gate.tracked(&b.uuid).expect("it is there").clone(),
+        IdKey::of(RawBsonRef::Int32(1)),
+    );
     b.entry(3, 1);
     b.entry(5, 2);
     assert_eq!((b.gate.watermark(), b.gate.doubting().count()), (at(2), 0));
@@ -109,9 +147,15 @@ fn what_is_left_to_the_spool_goes_before_what_is_kept_after_it() {
     let mut b = Bench::new(state::UnitState::Waiting);
     b.gate.start(&b.uuid, 0).expect("it is there");
     assert_eq!([b.entry(3, 1), b.entry(5, 2)], [Verdict::Held; 2]);
-    assert_eq!((b.gate.leave(NONE), b.gate.held(), b.share.used()), (2, (0, 0), 0));
+    assert_eq!(
+        (b.gate.leave(NONE), b.gate.held(), b.share.used()),
+        (2, (0, 0), 0)
+    );
     assert_eq!(b.entry(7, 1), Verdict::Held);
-    assert_eq!((b.gate.held(), b.gate.left(), b.gate.watermark()), ((0, 0), 3, at(2)));
+    assert_eq!(
+        (b.gate.held(), b.gate.left(), b.gate.watermark()),
+        ((0, 0), 3, at(2))
+    );
 
     assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 7));
     b.entry(9, 1);
@@ -121,7 +165,10 @@ fn what_is_left_to_the_spool_goes_before_what_is_kept_after_it() {
     }
     assert!(b.gate.replayed(&b.place(Some(0)), at(5)));
     assert_eq!(b.applied(), [3, 5]);
-    assert_eq!((b.gate.watermark(), b.gate.finish(&b.uuid, 0)), (at(5), spooled(5, 7)));
+    assert_eq!(
+        (b.gate.watermark(), b.gate.finish(&b.uuid, 0)),
+        (at(5), spooled(5, 7))
+    );
     assert!(b.replay(Some(0), 7, 1) && b.gate.replayed(&b.place(Some(0)), at(7)));
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
     assert_eq!(b.entry(11, 1), Verdict::Queued);
@@ -138,7 +185,10 @@ fn the_entry_the_tail_is_in_the_middle_of_is_read_again_whole() {
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Torn);
     assert_eq!(b.with_op(2, 3, Gate::classify), Verdict::Held);
     b.gate.pass(mark(3));
-    assert_eq!((b.gate.finish(&b.uuid, 0), b.gate.left()), (spooled(2, 3), 2));
+    assert_eq!(
+        (b.gate.finish(&b.uuid, 0), b.gate.left()),
+        (spooled(2, 3), 2)
+    );
 }
 
 #[test]
@@ -153,7 +203,10 @@ fn a_stretch_grows_when_memory_is_short_again() {
     assert!(b.replay(Some(0), 3, 1) && b.gate.replayed(&b.place(Some(0)), at(3)));
     assert_eq!((b.entry(7, 1), b.gate.watermark()), (Verdict::Held, at(2)));
     assert_eq!(b.applied(), [3]);
-    assert_eq!((b.gate.watermark(), b.gate.finish(&b.uuid, 0)), (at(3), spooled(3, 7)));
+    assert_eq!(
+        (b.gate.watermark(), b.gate.finish(&b.uuid, 0)),
+        (at(3), spooled(3, 7))
+    );
 }
 
 #[test]
@@ -162,7 +215,10 @@ fn the_largest_place_goes_first_and_only_its_own_ops_are_read_again() {
     for unit in 0..2 {
         b.gate.start(&b.uuid, unit).expect("it is there");
     }
-    assert_eq!([b.entry(3, 1), b.entry(5, 200), b.entry(7, 201)], [Verdict::Held; 3]);
+    assert_eq!(
+        [b.entry(3, 1), b.entry(5, 200), b.entry(7, 201)],
+        [Verdict::Held; 3]
+    );
     let all = b.gate.held().1;
     assert_eq!((b.gate.leave(all - 1), b.gate.held().0), (2, 1));
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
@@ -180,7 +236,9 @@ fn a_hold_is_released_when_all_of_it_was_read_again() {
     assert_eq!([b.entry(3, 1), b.entry(5, 200)], [Verdict::Held; 2]);
     b.gate.leave(NONE);
     assert_eq!(b.gate.release(&b.uuid), spooled(2, 5));
-    assert!(b.replay(None, 3, 1) && b.replay(None, 5, 200) && b.gate.replayed(&b.place(None), at(5)));
+    assert!(
+        b.replay(None, 3, 1) && b.replay(None, 5, 200) && b.gate.replayed(&b.place(None), at(5))
+    );
     assert_eq!(b.entry(7, 1), Verdict::Held);
     assert_eq!(b.gate.release(&b.uuid), Opening::Open { last: true });
     assert_eq!(b.applied(), [3, 5, 7]);
@@ -195,7 +253,10 @@ fn nothing_of_a_dropped_collection_is_read_again() {
     assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 3));
     b.gate.kill(&b.uuid).expect("it was alive");
     assert!(!b.replay(Some(0), 3, 1) && !b.gate.replayed(&b.place(Some(0)), at(3)));
-    assert_eq!((b.gate.finish(&b.uuid, 0), b.gate.watermark()), (Opening::Open { last: false }, at(3)));
+    assert_eq!(
+        (b.gate.finish(&b.uuid, 0), b.gate.watermark()),
+        (Opening::Open { last: false }, at(3))
+    );
 }
 
 #[test]
@@ -213,7 +274,11 @@ fn a_unit_taken_up_again_needs_every_op_from_the_resume_position_on() {
     // An attempt before this one recorded the fence; another applied ops below it, to
     // documents that the scan leaves alone.
     let mut b = Bench::new(state::UnitState::Copying(at(9)));
-    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.again && started.fence == at(9)));
+    assert!(
+        b.gate
+            .start(&b.uuid, 0)
+            .is_some_and(|started| started.again && started.fence == at(9))
+    );
     assert_eq!(b.entry(3, 1), Verdict::Held);
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
     assert_eq!(b.entry(5, 1), Verdict::Queued);
@@ -222,28 +287,58 @@ fn a_unit_taken_up_again_needs_every_op_from_the_resume_position_on() {
 
 #[test]
 fn a_capped_unit_taken_up_again_is_emptied_and_needs_ops_from_its_fence_on() {
-    let mut b = Bench::of(Traits { capped: true, ..Traits::default() }, state::UnitState::Copying(at(4)));
-    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.again));
-    assert_eq!([b.entry(3, 1), b.entry(5, 1)], [Verdict::Dropped, Verdict::Held]);
+    let mut b = Bench::of(
+        Traits {
+            capped: true,
+            ..Traits::default()
+        },
+        state::UnitState::Copying(at(4)),
+    );
+    assert!(
+        b.gate
+            .start(&b.uuid, 0)
+            .is_some_and(|started| started.again)
+    );
+    assert_eq!(
+        [b.entry(3, 1), b.entry(5, 1)],
+        [Verdict::Dropped, Verdict::Held]
+    );
 }
 
 /// What a checkpoint would record as resume position now.
 fn resume(bench: &mut Bench) -> u64 {
-    bench.gate.capture().expect("it is open").resume.position.raw()
+    bench
+        .gate
+        .capture()
+        .expect("it is open")
+        .resume
+        .position
+        .raw()
 }
 
 #[test]
 fn a_drop_that_may_be_rolled_back_keeps_all_of_the_collection_from_counting_as_applied() {
     let mut b = Bench::new(state::UnitState::Waiting);
     b.entry(2, 1);
-    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.fence == at(2)));
+    assert!(
+        b.gate
+            .start(&b.uuid, 0)
+            .is_some_and(|started| started.fence == at(2))
+    );
     b.entry(3, 1);
-    assert!(b.gate.start(&b.uuid, 1).is_some_and(|started| started.fence == at(3)));
+    assert!(
+        b.gate
+            .start(&b.uuid, 1)
+            .is_some_and(|started| started.fence == at(3))
+    );
     b.entry(4, 200);
     // The scanner of the younger unit finds the collection gone.
     let pin = b.gate.suspend(&b.uuid);
     // That of the older one had read all.
-    assert!(matches!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false }));
+    assert!(matches!(
+        b.gate.finish(&b.uuid, 0),
+        Opening::Open { last: false }
+    ));
     b.entry(5, 1);
     assert_eq!(resume(&mut b), 2, "the unit's fence, wherever its scan is");
     b.gate.kill(&b.uuid);
@@ -260,13 +355,22 @@ fn a_unit_whose_ops_are_in_lanes_is_not_settled_while_the_drop_of_its_collection
     let _pin = b.gate.suspend(&b.uuid);
     assert_eq!(b.applied(), [3]);
     // Refused or not: what became of it counts only once the drop is met.
-    assert!(b.gate.capture().is_some_and(|recorded| recorded.settled.is_empty() && recorded.resume.position == at(1)));
+    assert!(
+        b.gate.capture().is_some_and(
+            |recorded| recorded.settled.is_empty() && recorded.resume.position == at(1)
+        )
+    );
 }
 
 /// Ids touched, of everything the round knows.
 fn touched(b: &Bench, round: u64) -> Option<Vec<i32>> {
-    let ids = b.gate.touched_of(&b.uuid, round, Position::MAX, usize::MAX)?;
-    let mut ids: Vec<i32> = ids.iter().filter_map(|id| id.value().readable()?.as_i32()).collect();
+    let ids = b
+        .gate
+        .touched_of(&b.uuid, round, Position::MAX, usize::MAX)?;
+    let mut ids: Vec<i32> = ids
+        .iter()
+        .filter_map(|id| id.value().readable()?.as_i32())
+        .collect();
     ids.sort_unstable();
     Some(ids)
 }
@@ -283,7 +387,12 @@ fn every_op_that_will_be_applied_touches_its_document_wherever_it_waits() {
     b.gate.leave(NONE);
     assert_eq!((b.entry(9, 4), b.gate.left()), (Verdict::Held, 2));
     assert_eq!(touched(&b, round), Some(vec![2, 3, 4]));
-    b.gate.settle(&b.uuid.clone(), round, &[2, 3, 4].map(|id| IdKey::of(RawBsonRef::Int32(id))), at(7));
+    b.gate.settle(
+        &b.uuid.clone(),
+        round,
+        &[2, 3, 4].map(|id| IdKey::of(RawBsonRef::Int32(id))),
+        at(7),
+    );
     assert_eq!(touched(&b, round), Some(vec![4]));
 }
 
@@ -294,7 +403,10 @@ fn a_look_must_be_good_for_the_entry_the_tail_is_in_the_middle_of_and_for_all_th
     b.gate.begin(at(5));
     b.with_op(1, 5, Gate::classify);
     let round = b.gate.track(&uuid, 100).expect("it is copied");
-    assert_eq!((b.gate.look_at(&uuid, round), b.gate.watermark()), (Some(at(5)), at(1)));
+    assert_eq!(
+        (b.gate.look_at(&uuid, round), b.gate.watermark()),
+        (Some(at(5)), at(1))
+    );
     b.gate.pass(mark(5));
     b.gate.tracked(&uuid).expect("it is there").saw_by(at(9));
     assert_eq!(b.gate.look_at(&uuid, round), Some(at(9)));
@@ -313,7 +425,10 @@ fn only_copied_collections_are_tracked_and_a_drop_forgets_what_was_touched() {
     b.entry(3, 1);
     assert_eq!(b.gate.touched_count(), 1);
     b.gate.kill(&uuid).expect("it was alive");
-    assert_eq!((b.gate.touched_count(), b.gate.look_at(&uuid, round)), (0, None));
+    assert_eq!(
+        (b.gate.touched_count(), b.gate.look_at(&uuid, round)),
+        (0, None)
+    );
     assert_eq!((b.gate.track(&uuid, 100), touched(&b, round)), (None, None));
 }
 
@@ -328,7 +443,10 @@ fn too_many_touched_documents_end_the_round_and_a_new_one_begins_empty() {
     assert!(!b.gate.is_tracked(&uuid, round) && !b.gate.touch(&uuid, round, Vec::new()));
     let again = b.gate.track(&uuid, 2).expect("it is copied");
     assert_eq!(touched(&b, again), Some(vec![]));
-    assert!(b.gate.touch(&uuid, again, vec![IdKey::of(RawBsonRef::Int32(9))]));
+    assert!(
+        b.gate
+            .touch(&uuid, again, vec![IdKey::of(RawBsonRef::Int32(9))])
+    );
     assert_eq!(touched(&b, again), Some(vec![9]));
 }
 
@@ -336,8 +454,13 @@ fn too_many_touched_documents_end_the_round_and_a_new_one_begins_empty() {
 fn what_is_dropped_is_not_recorded_to_have_field_names_twice() {
     let mut b = Bench::new(state::UnitState::Settled);
     let tracked = b.gate.tracked(&b.uuid).expect("it is there").clone();
-    tracked.duplicate_names.remember(IdKey::of(RawBsonRef::Int32(1)));
+    tracked
+        .duplicate_names
+        .remember(IdKey::of(RawBsonRef::Int32(1)));
     b.gate.kill(&b.uuid);
     let recorded = b.gate.capture().expect("the gate is open");
-    assert!(recorded.duplicate_names.is_empty(), "what forgets it may be faster than the checkpoint");
+    assert!(
+        recorded.duplicate_names.is_empty(),
+        "what forgets it may be faster than the checkpoint"
+    );
 }

@@ -27,19 +27,29 @@ impl Gate {
     /// sides are read after it, a difference is none that the follow would still mend,
     /// save by an op that is kept as touched. None if the round is over.
     pub fn look_at(&self, uuid: &Uuid, round: u64) -> Option<Position> {
-        let collection = self.collections.get(uuid).filter(|_| self.touched.is_on(uuid, round))?;
+        let collection = self
+            .collections
+            .get(uuid)
+            .filter(|_| self.touched.is_on(uuid, round))?;
         Some(self.begun.max(collection.tracked.horizon()))
     }
 
     /// The documents of the collection last touched at or before `position`, at most
     /// `most`; None if the round is over.
-    pub fn touched_of(&self, uuid: &Uuid, round: u64, position: Position, most: usize) -> Option<Vec<IdKey>> {
+    pub fn touched_of(
+        &self,
+        uuid: &Uuid,
+        round: u64,
+        position: Position,
+        most: usize,
+    ) -> Option<Vec<IdKey>> {
         self.touched.of(uuid, round, position, most)
     }
 
     /// These were found different. False if the round is over.
     pub fn touch(&mut self, uuid: &Uuid, round: u64, ids: Vec<IdKey>) -> bool {
-        self.touched.add(uuid, round, ids, self.begun, self.touched_max)
+        self.touched
+            .add(uuid, round, ids, self.begun, self.touched_max)
     }
 
     /// These were found equal by a look that was good for `position`.

@@ -27,13 +27,20 @@ impl<'a> OnTarget<'a> {
     /// None if there is none: dropped, another shard's, or never made.
     pub(super) fn of(shard: &'a Shard, tracked: &'a Tracked) -> Option<Self> {
         let uuid = tracked.bound_to().filter(|_| tracked.counts())?;
-        Some(OnTarget { shard, tracked, uuid })
+        Some(OnTarget {
+            shard,
+            tracked,
+            uuid,
+        })
     }
 
     /// Those being built too: a build goes on without whoever began it.
     pub(super) async fn list(&self) -> Result<Vec<Listed>> {
-        let listed = catalog::indexes_and_builds_of(self.shard, &self.tracked.ns.db, self.uuid).await;
-        listed.map(Option::unwrap_or_default).map_err(|e| self.failed(e))
+        let listed =
+            catalog::indexes_and_builds_of(self.shard, &self.tracked.ns.db, self.uuid).await;
+        listed
+            .map(Option::unwrap_or_default)
+            .map_err(|e| self.failed(e))
     }
 
     pub(super) async fn create(&self, specs: &[RawDocumentBuf]) -> Result<()> {
@@ -50,28 +57,64 @@ impl<'a> OnTarget<'a> {
     /// they are not there so.
     pub(super) async fn drop(&self, names: &[IndexName]) -> Result<bool> {
         let head = rawdoc! { "dropIndexes": self.tracked.ns.coll.as_str() };
-        let rest = rawdoc! { "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid) };
+        let rest =
+            rawdoc! { "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid) };
         let names = array(names);
-        let names = Element { kind: kind::ARRAY, name: b"index", value: names.as_bytes() };
-        match self.run(document(elements(&head).chain([names]).chain(elements(&rest)))).await {
-            Err(e) if matches!(e.code, Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)) => Ok(false),
+        let names = Element {
+            kind: kind::ARRAY,
+            name: b"index",
+            value: names.as_bytes(),
+        };
+        match self
+            .run(document(
+                elements(&head).chain([names]).chain(elements(&rest)),
+            ))
+            .await
+        {
+            Err(e)
+                if matches!(
+                    e.code,
+                    Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)
+                ) =>
+            {
+                Ok(false)
+            }
             result => result.map(|()| true),
         }
     }
 
     async fn run(&self, command: RawDocumentBuf) -> Result<()> {
-        let result = self.shard.client.database(&self.tracked.ns.db).run_raw_command(command).await;
+        let result = self
+            .shard
+            .client
+            .database(&self.tracked.ns.db)
+            .run_raw_command(command)
+            .await;
         let result = result.map(drop).map_err(|e| self.failed(Error::from(e)));
-        if self.tracked.is_dead() { Ok(()) } else { result }
+        if self.tracked.is_dead() {
+            Ok(())
+        } else {
+            result
+        }
     }
 
     fn failed(&self, e: Error) -> Error {
-        e.context(format_args!("changing indexes of {} on target shard {}", self.tracked.ns, self.shard.id))
+        e.context(format_args!(
+            "changing indexes of {} on target shard {}",
+            self.tracked.ns, self.shard.id
+        ))
     }
 }
 
 fn array(names: &[IndexName]) -> RawDocumentBuf {
-    let names: Vec<(String, Vec<u8>)> =
-        names.iter().enumerate().map(|(place, name)| (place.to_string(), name.value())).collect();
-    document(names.iter().map(|(place, name)| Element { kind: kind::STRING, name: place.as_bytes(), value: name }))
+    let names: Vec<(String, Vec<u8>)> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (place.to_string(), name.value()))
+        .collect();
+    document(names.iter().map(|(place, name)| Element {
+        kind: kind::STRING,
+        name: place.as_bytes(),
+        value: name,
+    }))
 }

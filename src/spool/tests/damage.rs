@@ -12,10 +12,15 @@ fn copy(from: &Path) -> TempDir {
 }
 
 fn flip(path: &Path, bit: u64) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, bit / 8).unwrap();
-    file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], bit / 8).unwrap();
+    file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], bit / 8)
+        .unwrap();
 }
 
 /// An open and a read give a prefix of `1..=count`, or a refusal that says what to do.
@@ -29,11 +34,16 @@ fn prefix_or_refusal(dir: &Path, count: u64) -> Option<u64> {
             // It can be gone on with, and is whole after that.
             fill(&log, &[3]);
             drop(log);
-            assert_eq!(read_above(&open(dir, TIGHT).unwrap(), 0).unwrap(), Vec::from_iter(1..=end + 3));
+            assert_eq!(
+                read_above(&open(dir, TIGHT).unwrap(), 0).unwrap(),
+                Vec::from_iter(1..=end + 3)
+            );
             Some(end)
         }
         Err(error) => {
-            let refused = ["damaged", "is of form"].iter().any(|text| error.message.contains(text));
+            let refused = ["damaged", "is of form"]
+                .iter()
+                .any(|text| error.message.contains(text));
             assert!(refused && error.remedy.is_some(), "{error}");
             None
         }
@@ -77,7 +87,12 @@ fn a_log_cut_at_any_byte_keeps_its_whole_blocks() {
     for bytes in (0..newest.metadata().unwrap().len()).rev() {
         let cut = copy(dir.path());
         let path = cut.path().join(newest.file_name().unwrap());
-        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
         let kept = prefix_or_refusal(cut.path(), 66).expect("a torn end is cut");
         assert!(kept <= before);
         before = kept;
@@ -93,7 +108,12 @@ fn an_older_segment_cut_short_is_refused() {
     for bytes in 0..oldest.metadata().unwrap().len() {
         let cut = copy(dir.path());
         let path = cut.path().join(oldest.file_name().unwrap());
-        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
         if bytes <= segment::HEADER_BYTES as u64 {
             assert!(open(cut.path(), TIGHT).is_err(), "{bytes}");
         } else {
@@ -116,8 +136,14 @@ fn a_hole_is_cut_where_nothing_was_synced_and_refused_where_it_was() {
         fill(&log, &[10]);
         drop(log);
         let path = segments(dir.path()).pop().unwrap();
-        flip(&path, (segment::HEADER_BYTES + frame::HEADER_BYTES + 5) as u64 * 8);
-        assert_eq!(prefix_or_refusal(dir.path(), 30), if synced { None } else { Some(0) });
+        flip(
+            &path,
+            (segment::HEADER_BYTES + frame::HEADER_BYTES + 5) as u64 * 8,
+        );
+        assert_eq!(
+            prefix_or_refusal(dir.path(), 30),
+            if synced { None } else { Some(0) }
+        );
     }
 }
 
@@ -125,7 +151,10 @@ fn a_hole_is_cut_where_nothing_was_synced_and_refused_where_it_was() {
 /// says that all before it was synced.
 #[test]
 fn a_torn_end_that_holds_blocks_of_another_log_is_cut() {
-    let stored = Limits { stored_bytes: 1 << 30, ..ROOMY };
+    let stored = Limits {
+        stored_bytes: 1 << 30,
+        ..ROOMY
+    };
     let other = tempfile::tempdir().unwrap();
     let log = open(other.path(), stored).unwrap();
     fill(&log, &[50]);
@@ -137,11 +166,20 @@ fn a_torn_end_that_holds_blocks_of_another_log_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), stored).unwrap();
     fill(&log, &[5]);
-    log.append(Block { payload: payload.into(), ..block(6, 7) }).unwrap();
+    log.append(Block {
+        payload: payload.into(),
+        ..block(6, 7)
+    })
+    .unwrap();
     drop(log);
     let path = segments(dir.path()).pop().unwrap();
     let bytes = path.metadata().unwrap().len();
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes - 1).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(bytes - 1)
+        .unwrap();
     assert_eq!(prefix_or_refusal(dir.path(), 5), Some(5));
 }
 
@@ -155,12 +193,21 @@ fn a_missing_or_foreign_segment_is_refused() {
         let changed = copy(dir.path());
         change(changed.path());
         let error = open(changed.path(), TIGHT).unwrap_err();
-        assert!(error.message.contains(text) && error.remedy.is_some(), "{error}");
+        assert!(
+            error.message.contains(text) && error.remedy.is_some(),
+            "{error}"
+        );
     };
     let name = |i: usize| paths[i].file_name().unwrap().to_owned();
-    refused(&|dir| fs::remove_file(dir.join(name(1))).unwrap(), "missing");
+    refused(
+        &|dir| fs::remove_file(dir.join(name(1))).unwrap(),
+        "missing",
+    );
     let put = |from: PathBuf, to: PathBuf| assert!(0 < fs::copy(from, to).unwrap());
-    refused(&|dir| put(dir.join(name(0)), dir.join(name(2))), "segment 1, not 3");
+    refused(
+        &|dir| put(dir.join(name(0)), dir.join(name(2))),
+        "segment 1, not 3",
+    );
     let of_another_form = |dir: &Path| {
         let mut bytes = fs::read(dir.join(name(0))).unwrap();
         bytes[8] = 1;
@@ -171,7 +218,10 @@ fn a_missing_or_foreign_segment_is_refused() {
     let other = tempfile::tempdir().unwrap();
     let log = open(other.path(), TIGHT).unwrap();
     fill(&log, &[21; 8]);
-    refused(&|dir| put(segments(other.path())[1].clone(), dir.join(name(1))), "does not follow");
+    refused(
+        &|dir| put(segments(other.path())[1].clone(), dir.join(name(1))),
+        "does not follow",
+    );
 }
 
 #[test]
@@ -189,10 +239,19 @@ fn a_file_that_cannot_even_be_cut_takes_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), ROOMY).unwrap();
     fill(&log, &[5]);
-    log.write_to(fs::OpenOptions::new().read(true).write(true).open("/dev/full").unwrap());
+    log.write_to(
+        fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/full")
+            .unwrap(),
+    );
     for _ in 0..2 {
         let error = log.append(block(6, 9)).unwrap_err();
-        assert!(error.remedy.as_ref().unwrap().contains("free space"), "{error}");
+        assert!(
+            error.remedy.as_ref().unwrap().contains("free space"),
+            "{error}"
+        );
     }
     assert_eq!(log.range().unwrap().1.position, at(5));
     log.reset().unwrap();
@@ -205,12 +264,25 @@ const CHILD_DIR: &str = "SHARDLIFT_TEST_SPOOL_DIR";
 /// a crash there is only its own. What it told, and whether it ended well.
 fn in_child(dir: &Path, before: &str, failpoint: &str) -> (bool, String) {
     let run = format!("{before} exec \"$0\" --exact \"$1\" --nocapture");
-    let name = std::thread::current().name().expect("tests run in named threads").to_owned();
+    let name = std::thread::current()
+        .name()
+        .expect("tests run in named threads")
+        .to_owned();
     let mut child = std::process::Command::new("sh");
-    child.args(["-c", &run]).arg(std::env::current_exe().unwrap()).arg(name);
-    let ended = child.env(CHILD_DIR, dir).env("SHARDLIFT_FAILPOINT", failpoint).output().unwrap();
+    child
+        .args(["-c", &run])
+        .arg(std::env::current_exe().unwrap())
+        .arg(name);
+    let ended = child
+        .env(CHILD_DIR, dir)
+        .env("SHARDLIFT_FAILPOINT", failpoint)
+        .output()
+        .unwrap();
     let told = [ended.stdout, ended.stderr].concat();
-    (ended.status.success(), String::from_utf8_lossy(&told).into_owned())
+    (
+        ended.status.success(),
+        String::from_utf8_lossy(&told).into_owned(),
+    )
 }
 
 /// A limit on file sizes cuts a write in the middle, as a full disk does.
@@ -233,14 +305,21 @@ fn a_crash_keeps_every_block_that_was_appended() {
         let log = open(Path::new(&dir), TIGHT).unwrap();
         return (0..100).for_each(|_| {
             fill(&log, &[20]);
-            fs::write(Path::new(&dir).join("appended"), log.range().unwrap().1.position.raw().to_string()).unwrap();
+            fs::write(
+                Path::new(&dir).join("appended"),
+                log.range().unwrap().1.position.raw().to_string(),
+            )
+            .unwrap();
         });
     }
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..3 {
         let (ended_well, told) = in_child(dir.path(), "ulimit -c 0;", "spool-rotated:4");
         assert!(!ended_well, "{told}");
-        let appended: u64 = fs::read_to_string(dir.path().join("appended")).unwrap().parse().unwrap();
+        let appended: u64 = fs::read_to_string(dir.path().join("appended"))
+            .unwrap()
+            .parse()
+            .unwrap();
         let log = open(dir.path(), TIGHT).unwrap();
         assert_eq!(read_above(&log, 0).unwrap(), Vec::from_iter(1..=appended));
     }
@@ -255,9 +334,16 @@ fn fill_the_disk(dir: &Path) {
             Err(error) => break error,
         }
     };
-    assert!(error.remedy.as_ref().unwrap().contains("free space"), "{error}");
+    assert!(
+        error.remedy.as_ref().unwrap().contains("free space"),
+        "{error}"
+    );
     assert!(1 < next, "the first blocks fit");
-    assert_eq!(segments(dir)[0].metadata().unwrap().len(), log.bytes(), "the partial block is cut");
+    assert_eq!(
+        segments(dir)[0].metadata().unwrap().len(),
+        log.bytes(),
+        "the partial block is cut"
+    );
     // A small one still fits, and all is read.
     log.append(block(next, next + 1)).unwrap();
     assert_eq!(read_above(&log, 0).unwrap(), Vec::from_iter(1..=next));

@@ -33,7 +33,10 @@ pub(in crate::state) fn in_parts(chunks: &[Chunk]) -> Option<Vec<RawArrayBuf>> {
             parts.push(RawArrayBuf::new());
             bytes = 0;
         }
-        parts.last_mut().expect("there is one from the beginning").push(chunk);
+        parts
+            .last_mut()
+            .expect("there is one from the beginning")
+            .push(chunk);
         bytes += more;
     }
     (1 < parts.len()).then_some(parts)
@@ -50,7 +53,9 @@ pub(in crate::state) fn part_fields(run: &str, chunks: RawArrayBuf) -> RawDocume
 
 /// The chunks of one part.
 pub(in crate::state) fn part(ns: &Namespace, raw: &RawDocument) -> Result<Vec<Chunk>> {
-    read(&format!("the chunk map of {ns}"), raw, |raw| list(raw, "chunks", chunk))
+    read(&format!("the chunk map of {ns}"), raw, |raw| {
+        list(raw, "chunks", chunk)
+    })
 }
 
 /// The set that a stored part is of.
@@ -73,9 +78,14 @@ pub(super) fn map_parts_document(parts: MapParts) -> RawDocumentBuf {
 
 /// None where the map is in the document.
 pub(super) fn map_parts(sharded: &RawDocument) -> Read<Option<MapParts>> {
-    let Some(parts) = present(sharded, "parts")? else { return Ok(None) };
+    let Some(parts) = present(sharded, "parts")? else {
+        return Ok(None);
+    };
     let parts = document(parts)?;
-    Ok(Some(MapParts { set: parts.get_object_id("set")?, count: index(required(parts, "count")?)? }))
+    Ok(Some(MapParts {
+        set: parts.get_object_id("set")?,
+        count: index(required(parts, "count")?)?,
+    }))
 }
 
 pub(super) fn chunk_document(chunk: &Chunk) -> RawDocumentBuf {
@@ -85,7 +95,11 @@ pub(super) fn chunk_document(chunk: &Chunk) -> RawDocumentBuf {
 pub(super) fn chunk(value: RawBsonRef<'_>) -> Read<Chunk> {
     let raw = document(value)?;
     let (min, max) = (owned(required(raw, "min")?)?, owned(required(raw, "max")?)?);
-    Ok(Chunk { min, max, shard: index(required(raw, "shard")?)? })
+    Ok(Chunk {
+        min,
+        max,
+        shard: index(required(raw, "shard")?)?,
+    })
 }
 
 #[cfg(test)]
@@ -94,15 +108,30 @@ mod tests {
 
     #[test]
     fn only_a_map_that_is_too_large_is_apart_and_no_part_is_larger_than_a_part_may_be() {
-        let chunk =
-            |k: i32| Chunk { min: rawdoc! {"k": k, "x": "x".repeat(1_000)}, max: rawdoc! {"k": k + 1}, shard: 1 };
+        let chunk = |k: i32| Chunk {
+            min: rawdoc! {"k": k, "x": "x".repeat(1_000)},
+            max: rawdoc! {"k": k + 1},
+            shard: 1,
+        };
         let chunks: Vec<Chunk> = (0..20_000).map(chunk).collect();
         assert!(in_parts(&[]).is_none() && in_parts(&chunks[..7_000]).is_none());
         let parts = in_parts(&chunks).expect("more than one document takes");
         assert!(parts.iter().all(|part| part.as_bytes().len() <= PART_BYTES));
-        assert_eq!(parts.iter().map(|part| part.into_iter().count()).sum::<usize>(), chunks.len());
+        assert_eq!(
+            parts
+                .iter()
+                .map(|part| part.into_iter().count())
+                .sum::<usize>(),
+            chunks.len()
+        );
         // One chunk that is larger than a part may be is a part of its own.
-        let wide = Chunk { min: rawdoc! {"k": "x".repeat(PART_BYTES)}, ..chunk(1) };
-        assert_eq!(in_parts(&[chunk(0), wide, chunk(2)]).map(|parts| parts.len()), Some(3));
+        let wide = Chunk {
+            min: rawdoc! {"k": "x".repeat(PART_BYTES)},
+            ..chunk(1)
+        };
+        assert_eq!(
+            in_parts(&[chunk(0), wide, chunk(2)]).map(|parts| parts.len()),
+            Some(3)
+        );
     }
 }

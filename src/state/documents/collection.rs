@@ -5,8 +5,8 @@ use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc
 
 use super::chunks::{MapParts, chunk, chunk_document, map_parts, map_parts_document};
 use super::{
-    Read, Unreadable, document, index, list, namespace, namespace_document, optional, owned, present, read, required,
-    sized, switch, text, uuid, uuid_value,
+    Read, Unreadable, document, index, list, namespace, namespace_document, optional, owned,
+    present, read, required, sized, switch, text, uuid, uuid_value,
 };
 use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::catalog::{Sharded, Zone};
@@ -24,7 +24,10 @@ pub(in crate::state) fn collection_document(
     apart: Option<MapParts>,
 ) -> Result<RawDocumentBuf> {
     let mut bounds = RawArrayBuf::new();
-    state.bounds.iter().for_each(|bound| bounds.push(bound.clone()));
+    state
+        .bounds
+        .iter()
+        .for_each(|bound| bounds.push(bound.clone()));
     let document = rawdoc! {
         "_id": uuid_value(state.uuid),
         "run": run,
@@ -41,12 +44,19 @@ pub(in crate::state) fn collection_document(
         "duplicate_names": state.duplicate_names,
         "bounds": bounds,
     };
-    sized(&state.ns, document, "set range_mb higher, so that it is split into fewer ranges")
+    sized(
+        &state.ns,
+        document,
+        "set range_mb higher, so that it is split into fewer ranges",
+    )
 }
 
 /// Every unit is waiting in what comes back. A chunk map that is apart is empty in it.
 pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState> {
-    let named = raw.get_document("ns").ok().and_then(|ns| namespace(ns).ok());
+    let named = raw
+        .get_document("ns")
+        .ok()
+        .and_then(|ns| namespace(ns).ok());
     let what = named.map_or("a collection".to_owned(), |ns| ns.to_string());
     read(&what, raw, |raw| {
         let bounds = list(raw, "bounds", |value| Ok(RawBson::from(value)))?;
@@ -57,7 +67,9 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             ns: namespace(raw.get_document("ns")?)?,
             options: raw.get_document("options")?.to_owned(),
             primary: index(required(raw, "primary")?)?,
-            sharded: present(raw, "sharded")?.map(|value| sharded(document(value)?)).transpose()?,
+            sharded: present(raw, "sharded")?
+                .map(|value| sharded(document(value)?))
+                .transpose()?,
             key_index: present(raw, "key_index")?.map(owned).transpose()?,
             dead: raw.get_bool("dead")?,
             wiping: switch(raw, "wiping")?.unwrap_or(false),
@@ -77,8 +89,13 @@ pub(in crate::state) fn apart(raw: &RawDocument) -> Result<Option<MapParts>> {
 }
 
 fn sharded_document(sharded: &Sharded, apart: Option<MapParts>) -> RawDocumentBuf {
-    let chunks = if apart.is_some() { &[] } else { &sharded.chunks[..] };
-    let zone = |z: &Zone| rawdoc! {"min": z.min.clone(), "max": z.max.clone(), "name": z.name.as_str()};
+    let chunks = if apart.is_some() {
+        &[]
+    } else {
+        &sharded.chunks[..]
+    };
+    let zone =
+        |z: &Zone| rawdoc! {"min": z.min.clone(), "max": z.max.clone(), "name": z.name.as_str()};
     rawdoc! {
         "key": sharded.key.clone(),
         "unique": sharded.unique,
@@ -95,10 +112,14 @@ pub(in crate::state) fn version_document(version: MapVersion) -> RawDocumentBuf 
 
 /// None in what an older release recorded.
 fn version(raw: &RawDocument, field: &str) -> Read<Option<MapVersion>> {
-    let Some(value) = present(raw, field)? else { return Ok(None) };
+    let Some(value) = present(raw, field)? else {
+        return Ok(None);
+    };
     let version = document(value)?;
-    let moved_at =
-        present(version, "moved_at")?.map(|at| at.as_timestamp().ok_or_else(|| Unreadable::new("a time is none")));
+    let moved_at = present(version, "moved_at")?.map(|at| {
+        at.as_timestamp()
+            .ok_or_else(|| Unreadable::new("a time is none"))
+    });
     Ok(Some(MapVersion {
         epoch: version.get_object_id("epoch")?,
         major: u32::try_from(version.get_i64("major")?).map_err(Unreadable::new)?,
@@ -110,7 +131,11 @@ fn sharded(raw: &RawDocument) -> Read<Sharded> {
     let zone = |value: RawBsonRef<'_>| {
         let raw = document(value)?;
         let (min, max) = (owned(required(raw, "min")?)?, owned(required(raw, "max")?)?);
-        Ok(Zone { min, max, name: text(required(raw, "name")?)? })
+        Ok(Zone {
+            min,
+            max,
+            name: text(required(raw, "name")?)?,
+        })
     };
     Ok(Sharded {
         key: raw.get_document("key")?.to_owned(),

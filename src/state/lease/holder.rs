@@ -26,12 +26,22 @@ impl Holder {
 
     /// A process of this host.
     pub fn of(pid: u32) -> Holder {
-        let text = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-        let numbers = fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
+        let text = |path: &str| {
+            fs::read_to_string(path)
+                .map(|text| text.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let numbers = fs::read_link("/proc/self/ns/pid")
+            .map(|link| link.display().to_string())
+            .unwrap_or_default();
         let boot = text("/proc/sys/kernel/random/boot_id");
         Holder {
             host: text("/proc/sys/kernel/hostname"),
-            machine: if boot.is_empty() || numbers.is_empty() { String::new() } else { format!("{boot} {numbers}") },
+            machine: if boot.is_empty() || numbers.is_empty() {
+                String::new()
+            } else {
+                format!("{boot} {numbers}")
+            },
             pid: i64::from(pid),
             started: started(i64::from(pid)).unwrap_or(0),
         }
@@ -58,13 +68,22 @@ impl Holder {
     pub(super) fn read(stored: &Document) -> Holder {
         let text = |field| stored.get_str(field).unwrap_or_default().to_owned();
         let number = |field| stored.get_i64(field).unwrap_or_default();
-        Holder { host: text("host"), machine: text("machine"), pid: number("pid"), started: number("started") }
+        Holder {
+            host: text("host"),
+            machine: text("machine"),
+            pid: number("pid"),
+            started: number("started"),
+        }
     }
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = if self.host.is_empty() { "an unknown host" } else { &self.host };
+        let host = if self.host.is_empty() {
+            "an unknown host"
+        } else {
+            &self.host
+        };
         write!(f, "process {} on {host}", self.pid)
     }
 }
@@ -103,11 +122,21 @@ mod tests {
     fn only_a_process_of_this_machine_is_known_to_be_gone() {
         let me = Holder::me();
         assert!(me.is_me() && !me.is_gone());
-        let reused = Holder { started: me.started + 1, ..me.clone() };
+        let reused = Holder {
+            started: me.started + 1,
+            ..me.clone()
+        };
         assert!(reused.is_gone() && !reused.is_me());
-        for elsewhere in
-            [Holder { host: "other".to_owned(), ..reused.clone() }, Holder { machine: String::new(), ..reused }]
-        {
+        for elsewhere in [
+            Holder {
+                host: "other".to_owned(),
+                ..reused.clone()
+            },
+            Holder {
+                machine: String::new(),
+                ..reused
+            },
+        ] {
             assert!(!elsewhere.is_gone());
         }
     }

@@ -19,14 +19,21 @@ impl PairStore {
     /// Binds source UUIDs to those of the target's collections.
     pub async fn bind(&self, pairs: &[(Uuid, Uuid)]) -> Result<i64> {
         let set = |target: Uuid| rawdoc! {"$set": {"target_uuid": documents::uuid_value(target)}};
-        let updates: Vec<_> = pairs.iter().map(|(source, target)| (*source, set(*target))).collect();
+        let updates: Vec<_> = pairs
+            .iter()
+            .map(|(source, target)| (*source, set(*target)))
+            .collect();
         self.change(&updates).await
     }
 
     /// Of the target's chunk maps, by source UUID.
     pub async fn set_target_versions(&self, versions: &[(Uuid, MapVersion)]) -> Result<i64> {
-        let set = |version| rawdoc! {"$set": {"target_version": documents::version_document(version)}};
-        let updates: Vec<_> = versions.iter().map(|(source, version)| (*source, set(*version))).collect();
+        let set =
+            |version| rawdoc! {"$set": {"target_version": documents::version_document(version)}};
+        let updates: Vec<_> = versions
+            .iter()
+            .map(|(source, version)| (*source, set(*version)))
+            .collect();
         self.change(&updates).await
     }
 
@@ -35,14 +42,23 @@ impl PairStore {
         let set = |versions: &Versions| {
             let mut known = RawDocumentBuf::new();
             if let Some(version) = versions.source {
-                known.append(bson::cstr!("sharded.version"), documents::version_document(version));
+                known.append(
+                    bson::cstr!("sharded.version"),
+                    documents::version_document(version),
+                );
             }
             if let Some(version) = versions.target {
-                known.append(bson::cstr!("target_version"), documents::version_document(version));
+                known.append(
+                    bson::cstr!("target_version"),
+                    documents::version_document(version),
+                );
             }
             rawdoc! {"$set": known}
         };
-        let updates: Vec<_> = versions.iter().map(|(source, versions)| (*source, set(versions))).collect();
+        let updates: Vec<_> = versions
+            .iter()
+            .map(|(source, versions)| (*source, set(versions)))
+            .collect();
         self.change(&updates).await
     }
 }

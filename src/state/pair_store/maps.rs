@@ -22,12 +22,24 @@ impl PairStore {
     pub(super) async fn save_maps(&self, collections: &[CollectionState]) -> Result<Maps> {
         let mut maps = Maps::new();
         for collection in collections {
-            let chunks = collection.sharded.as_ref().map(|sharded| &sharded.chunks[..]);
-            let Some(parts) = chunks.and_then(documents::in_parts) else { continue };
-            let apart = MapParts { set: ObjectId::new(), count: parts.len() };
+            let chunks = collection
+                .sharded
+                .as_ref()
+                .map(|sharded| &sharded.chunks[..]);
+            let Some(parts) = chunks.and_then(documents::in_parts) else {
+                continue;
+            };
+            let apart = MapParts {
+                set: ObjectId::new(),
+                count: parts.len(),
+            };
             let statements = parts.into_iter().enumerate().map(|(part, chunks)| {
                 let key = rawdoc! {"_id": documents::part_id(apart.set, part)};
-                Ok(statement(key, rawdoc! {"$set": documents::part_fields(&self.run, chunks)}, true))
+                Ok(statement(
+                    key,
+                    rawdoc! {"$set": documents::part_fields(&self.run, chunks)},
+                    true,
+                ))
             });
             self.database.update_all(CHUNKS, statements).await?;
             maps.insert(collection.uuid, apart);
@@ -39,11 +51,15 @@ impl PairStore {
     ///
     /// # Errors
     /// `Unsupported` if a part of one is not there.
-    pub(super) async fn with_maps(&self, stored: &[RawDocumentBuf]) -> Result<Vec<CollectionState>> {
+    pub(super) async fn with_maps(
+        &self,
+        stored: &[RawDocumentBuf],
+    ) -> Result<Vec<CollectionState>> {
         let mut collections = Vec::new();
         for raw in stored {
             let mut collection = documents::collection(raw)?;
-            if let (Some(sharded), Some(apart)) = (&mut collection.sharded, documents::apart(raw)?) {
+            if let (Some(sharded), Some(apart)) = (&mut collection.sharded, documents::apart(raw)?)
+            {
                 sharded.chunks = self.map(&collection.ns, apart).await?;
             }
             collections.push(collection);

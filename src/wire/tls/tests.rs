@@ -26,12 +26,16 @@ impl Server {
     async fn start(asks_for_certificate: bool) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create(dir.path()).unwrap();
-        let (chain, key) = certificate_and_key(&authority.server(&["localhost", "127.0.0.1"]).unwrap()).unwrap();
+        let (chain, key) =
+            certificate_and_key(&authority.server(&["localhost", "127.0.0.1"]).unwrap()).unwrap();
         let provider = Arc::new(ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions();
         let builder = if asks_for_certificate {
             let trusted = Arc::new(roots(Some(&authority.file())).unwrap());
-            let verifier = WebPkiClientVerifier::builder_with_provider(trusted, provider).build().unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(trusted, provider)
+                .build()
+                .unwrap();
             builder.unwrap().with_client_cert_verifier(verifier)
         } else {
             builder.unwrap().with_no_client_auth()
@@ -46,11 +50,17 @@ impl Server {
                 }
             }
         });
-        Server { dir, authority, address }
+        Server {
+            dir,
+            authority,
+            address,
+        }
     }
 
     fn options(&self) -> TlsOptions {
-        TlsOptions::builder().ca_file_path(self.authority.file()).build()
+        TlsOptions::builder()
+            .ca_file_path(self.authority.file())
+            .build()
     }
 
     /// The same, with a client's certificate and key.
@@ -68,7 +78,9 @@ impl Server {
 
     /// Shakes hands and reads what the server says.
     async fn greet(&self, tls: &Tls, host: &str) -> Result<u8> {
-        let mut stream = tls.connect(host, TcpStream::connect(self.address).await.unwrap()).await?;
+        let mut stream = tls
+            .connect(host, TcpStream::connect(self.address).await.unwrap())
+            .await?;
         stream.read_u8().await.map_err(|e| fault(host, &e))
     }
 
@@ -80,7 +92,11 @@ impl Server {
 
 fn expect(kind: Kind, part: &str, found: Result<u8>) {
     let error = found.expect_err("there is something wrong");
-    assert!(error.kind == kind && error.to_string().contains(part), "{:?} {error}", error.kind);
+    assert!(
+        error.kind == kind && error.to_string().contains(part),
+        "{:?} {error}",
+        error.kind
+    );
 }
 
 #[tokio::test]
@@ -89,7 +105,11 @@ async fn a_server_is_known_by_its_authority_and_by_what_was_dialled() {
     let tls = Tls::new(&server.options()).unwrap();
     for host in ["localhost", "127.0.0.1"] {
         assert_eq!(server.greet(&tls, host).await.unwrap(), b'!', "{host}");
-        assert_eq!(server.greet(&tls, host).await.unwrap(), b'!', "{host}, as a session taken up again");
+        assert_eq!(
+            server.greet(&tls, host).await.unwrap(),
+            b'!',
+            "{host}, as a session taken up again"
+        );
     }
     for host in ["elsewhere", "127.0.0.2", "::1", "[::1]"] {
         expect(Kind::Connect, "tlsCAFile", server.greet(&tls, host).await);
@@ -104,11 +124,24 @@ async fn a_server_of_another_authority_is_refused_unless_the_uri_allows_it() {
     let server = Server::start(false).await;
     let other = tempfile::tempdir().unwrap();
     let stranger = Authority::create(other.path()).unwrap().file();
-    for options in [TlsOptions::default(), TlsOptions::builder().ca_file_path(stranger).build()] {
-        expect(Kind::Connect, "tlsCAFile", server.greet_with(options.clone(), "localhost").await);
+    for options in [
+        TlsOptions::default(),
+        TlsOptions::builder().ca_file_path(stranger).build(),
+    ] {
+        expect(
+            Kind::Connect,
+            "tlsCAFile",
+            server.greet_with(options.clone(), "localhost").await,
+        );
         let mut lenient = options;
         lenient.allow_invalid_certificates = Some(true);
-        assert_eq!(server.greet_with(lenient.clone(), "localhost").await.unwrap(), b'!');
+        assert_eq!(
+            server
+                .greet_with(lenient.clone(), "localhost")
+                .await
+                .unwrap(),
+            b'!'
+        );
         assert_eq!(server.greet_with(lenient, "elsewhere").await.unwrap(), b'!');
     }
 }
@@ -117,8 +150,18 @@ async fn a_server_of_another_authority_is_refused_unless_the_uri_allows_it() {
 async fn a_client_shows_its_certificate_where_it_is_asked_for() {
     let server = Server::start(true).await;
     let client = server.authority.client("client").unwrap();
-    assert_eq!(server.greet_with(server.options_as(client), "localhost").await.unwrap(), b'!');
-    expect(Kind::Connect, "tlsCertificateKeyFile", server.greet_with(server.options(), "localhost").await);
+    assert_eq!(
+        server
+            .greet_with(server.options_as(client), "localhost")
+            .await
+            .unwrap(),
+        b'!'
+    );
+    expect(
+        Kind::Connect,
+        "tlsCertificateKeyFile",
+        server.greet_with(server.options(), "localhost").await,
+    );
 }
 
 #[tokio::test]
@@ -128,7 +171,8 @@ async fn files_that_cannot_be_used_are_named() {
     let key = client.find("-----BEGIN PRIVATE KEY-----").unwrap();
     let other = std::fs::read_to_string(server.authority.client("other").unwrap()).unwrap();
     let torn = client.replace("-----END PRIVATE KEY-----", "");
-    let foreign = client[..key].to_owned() + &other[other.find("-----BEGIN PRIVATE KEY-----").unwrap()..];
+    let foreign =
+        client[..key].to_owned() + &other[other.find("-----BEGIN PRIVATE KEY-----").unwrap()..];
     let rows = [
         (server.dir.path().join("absent"), "absent"),
         (server.file("empty", ""), "no certificate"),
@@ -136,26 +180,44 @@ async fn files_that_cannot_be_used_are_named() {
     ];
     for (path, part) in rows.clone() {
         let options = TlsOptions::builder().ca_file_path(path).build();
-        expect(Kind::Config, part, server.greet_with(options, "localhost").await);
+        expect(
+            Kind::Config,
+            part,
+            server.greet_with(options, "localhost").await,
+        );
     }
     let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let options = TlsOptions::builder().ca_file_path(server.file("junk", junk)).build();
-    expect(Kind::Config, "understood", server.greet_with(options, "localhost").await);
+    let options = TlsOptions::builder()
+        .ca_file_path(server.file("junk", junk))
+        .build();
+    expect(
+        Kind::Config,
+        "understood",
+        server.greet_with(options, "localhost").await,
+    );
     let further = [
         (server.file("certificate", &client[..key]), "no private key"),
         (server.file("torn", &torn), "cannot be used"),
         (server.file("foreign", &foreign), "belong together"),
     ];
     for (path, part) in rows.into_iter().chain(further) {
-        expect(Kind::Config, part, server.greet_with(server.options_as(path), "localhost").await);
+        expect(
+            Kind::Config,
+            part,
+            server
+                .greet_with(server.options_as(path), "localhost")
+                .await,
+        );
     }
 }
 
 #[tokio::test]
 async fn a_peer_that_goes_is_waited_for_and_one_without_tls_is_not() {
     let tls = Tls::new(&TlsOptions::default()).unwrap();
-    for (says, kind, part) in [("", Kind::Transient, "TLS with localhost"), ("HTTP/1.1 400\r\n", Kind::Connect, "port")]
-    {
+    for (says, kind, part) in [
+        ("", Kind::Transient, "TLS with localhost"),
+        ("HTTP/1.1 400\r\n", Kind::Connect, "port"),
+    ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let peer = tokio::spawn(async move {
@@ -164,8 +226,16 @@ async fn a_peer_that_goes_is_waited_for_and_one_without_tls_is_not() {
             let _ = stream.read(&mut [0; 4096]).await;
             stream.write_all(says.as_bytes()).await.unwrap();
         });
-        let error = tls.connect("localhost", TcpStream::connect(address).await.unwrap()).await.err().unwrap();
-        assert!(error.kind == kind && error.to_string().contains(part), "{:?} {error}", error.kind);
+        let error = tls
+            .connect("localhost", TcpStream::connect(address).await.unwrap())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            error.kind == kind && error.to_string().contains(part),
+            "{:?} {error}",
+            error.kind
+        );
         peer.await.unwrap();
     }
 }

@@ -25,16 +25,30 @@ pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> Plan {
     let is_wanted = |listed: &&Listed| wanted.iter().any(|spec| same(spec, &listed.spec));
     let stale = |group: &&Vec<&Listed>| !group.iter().all(is_wanted);
     let groups = groups(there);
-    let drop = groups.iter().filter(stale).map(|group| names(group)).collect();
-    let is_there = |spec: &&&RawDocumentBuf| there.iter().any(|l| l.build.is_none() && same(&l.spec, spec));
-    let build = wanted.iter().filter(|spec| !is_there(spec)).map(|spec| (*spec).clone()).collect();
+    let drop = groups
+        .iter()
+        .filter(stale)
+        .map(|group| names(group))
+        .collect();
+    let is_there = |spec: &&&RawDocumentBuf| {
+        there
+            .iter()
+            .any(|l| l.build.is_none() && same(&l.spec, spec))
+    };
+    let build = wanted
+        .iter()
+        .filter(|spec| !is_there(spec))
+        .map(|spec| (*spec).clone())
+        .collect();
     Plan { drop, build }
 }
 
 /// What is dropped so that nothing of these names is left.
 pub fn named(gone: &[IndexName], there: &[Listed]) -> Vec<Vec<IndexName>> {
     let groups = groups(there).into_iter().map(|group| names(&group));
-    groups.filter(|names| names.iter().any(|name| gone.contains(name))).collect()
+    groups
+        .filter(|names| names.iter().any(|name| gone.contains(name)))
+        .collect()
 }
 
 /// Those of one build together, each other one alone.
@@ -52,7 +66,10 @@ fn groups(there: &[Listed]) -> Vec<Vec<&Listed>> {
 }
 
 fn names(group: &[&Listed]) -> Vec<IndexName> {
-    group.iter().map(|listed| IndexName::of(&listed.spec)).collect()
+    group
+        .iter()
+        .map(|listed| IndexName::of(&listed.spec))
+        .collect()
 }
 
 #[cfg(test)]
@@ -67,12 +84,27 @@ mod tests {
     }
 
     fn listed(build: Option<u8>, spec: RawDocumentBuf) -> Listed {
-        Listed { spec, build: build.map(|byte| Uuid::from_bytes([byte; 16])) }
+        Listed {
+            spec,
+            build: build.map(|byte| Uuid::from_bytes([byte; 16])),
+        }
     }
 
     fn text(plan: &Plan) -> (Vec<String>, Vec<String>) {
-        let group = |names: &Vec<IndexName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join("+");
-        (plan.drop.iter().map(group).collect(), plan.build.iter().map(|s| IndexName::of(s).to_string()).collect())
+        let group = |names: &Vec<IndexName>| {
+            names
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("+")
+        };
+        (
+            plan.drop.iter().map(group).collect(),
+            plan.build
+                .iter()
+                .map(|s| IndexName::of(s).to_string())
+                .collect(),
+        )
     }
 
     #[test]
@@ -83,16 +115,70 @@ mod tests {
         let id = || rawdoc! {"v": 1, "key": {"_id": 1}, "name": "_id_"};
         let clustered = || rawdoc! {"v": 2, "key": {"_id": 1}, "name": "own", "unique": true, "clustered": true};
         let done = |spec| listed(None, spec);
-        type Row = (&'static str, Vec<RawDocumentBuf>, Vec<Listed>, &'static [&'static str], &'static [&'static str]);
+        type Row = (
+            &'static str,
+            Vec<RawDocumentBuf>,
+            Vec<Listed>,
+            &'static [&'static str],
+            &'static [&'static str],
+        );
         let rows: Vec<Row> = vec![
-            ("nothing", vec![id(), plain()], vec![done(id()), done(plain())], &[], &[]),
-            ("_id and clustered ones are left", vec![id()], vec![done(clustered())], &[], &[]),
-            ("missing", vec![plain(), german()], vec![done(plain())], &[], &["g"]),
-            ("gone", vec![plain()], vec![done(german()), done(plain())], &["g"], &[]),
-            ("one of two of a key", vec![plain(), french()], vec![done(plain()), done(german())], &["g"], &["g"]),
-            ("renamed", vec![index("m", rawdoc! {})], vec![done(plain())], &["n"], &["m"]),
-            ("hidden", vec![index("n", rawdoc! {"hidden": true})], vec![done(plain())], &["n"], &["n"]),
-            ("sparse", vec![index("n", rawdoc! {"sparse": true})], vec![done(plain())], &["n"], &["n"]),
+            (
+                "nothing",
+                vec![id(), plain()],
+                vec![done(id()), done(plain())],
+                &[],
+                &[],
+            ),
+            (
+                "_id and clustered ones are left",
+                vec![id()],
+                vec![done(clustered())],
+                &[],
+                &[],
+            ),
+            (
+                "missing",
+                vec![plain(), german()],
+                vec![done(plain())],
+                &[],
+                &["g"],
+            ),
+            (
+                "gone",
+                vec![plain()],
+                vec![done(german()), done(plain())],
+                &["g"],
+                &[],
+            ),
+            (
+                "one of two of a key",
+                vec![plain(), french()],
+                vec![done(plain()), done(german())],
+                &["g"],
+                &["g"],
+            ),
+            (
+                "renamed",
+                vec![index("m", rawdoc! {})],
+                vec![done(plain())],
+                &["n"],
+                &["m"],
+            ),
+            (
+                "hidden",
+                vec![index("n", rawdoc! {"hidden": true})],
+                vec![done(plain())],
+                &["n"],
+                &["n"],
+            ),
+            (
+                "sparse",
+                vec![index("n", rawdoc! {"sparse": true})],
+                vec![done(plain())],
+                &["n"],
+                &["n"],
+            ),
             (
                 "an expiry early",
                 vec![plain()],
@@ -100,20 +186,45 @@ mod tests {
                 &["n"],
                 &["n"],
             ),
-            ("refuses early", vec![plain()], vec![done(index("n", rawdoc! {"prepareUnique": true}))], &["n"], &["n"]),
-            ("a build goes on", vec![plain()], vec![listed(Some(1), plain())], &[], &["n"]),
-            ("a stale build", vec![], vec![listed(Some(1), plain())], &["n"], &[]),
+            (
+                "refuses early",
+                vec![plain()],
+                vec![done(index("n", rawdoc! {"prepareUnique": true}))],
+                &["n"],
+                &["n"],
+            ),
+            (
+                "a build goes on",
+                vec![plain()],
+                vec![listed(Some(1), plain())],
+                &[],
+                &["n"],
+            ),
+            (
+                "a stale build",
+                vec![],
+                vec![listed(Some(1), plain())],
+                &["n"],
+                &[],
+            ),
             (
                 "a build of which one is stale",
                 vec![plain(), french()],
-                vec![listed(Some(1), plain()), listed(Some(1), german()), listed(Some(2), french())],
+                vec![
+                    listed(Some(1), plain()),
+                    listed(Some(1), german()),
+                    listed(Some(2), french()),
+                ],
                 &["n+g"],
                 &["n", "g"],
             ),
         ];
         for (name, wanted, there, drop, build) in rows {
             let plan = plan(&wanted, &there);
-            let (drop, build) = (drop.iter().map(ToString::to_string), build.iter().map(ToString::to_string));
+            let (drop, build) = (
+                drop.iter().map(ToString::to_string),
+                build.iter().map(ToString::to_string),
+            );
             assert_eq!(text(&plan), (drop.collect(), build.collect()), "{name}");
         }
     }
@@ -125,8 +236,16 @@ mod tests {
             listed(Some(1), index("b", rawdoc! {})),
             listed(Some(1), index("c", rawdoc! {})),
         ];
-        let drop =
-            |name: &str| text(&Plan { drop: named(&[IndexName::new(name.as_bytes())], &there), build: vec![] }).0;
-        assert_eq!((drop("a"), drop("c"), drop("d")), (vec!["a".to_owned()], vec!["b+c".to_owned()], vec![]));
+        let drop = |name: &str| {
+            text(&Plan {
+                drop: named(&[IndexName::new(name.as_bytes())], &there),
+                build: vec![],
+            })
+            .0
+        };
+        assert_eq!(
+            (drop("a"), drop("c"), drop("d")),
+            (vec!["a".to_owned()], vec!["b+c".to_owned()], vec![])
+        );
     }
 }

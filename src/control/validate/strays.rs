@@ -35,18 +35,17 @@ impl Strays {
         let mut strays = Strays::default();
         for (index, (id, stored)) in shards.iter().enumerate() {
             for stored in stored.iter() {
-                let name = || format!("{} on {id}", stored.ns);
                 let known = known
                     .get(&stored.ns)
                     .filter(|known| known.uuid == stored.uuid);
-                match known {
-                    Some(known) if known.sharded.is_some() || known.primary == index => {}
-                    Some(_) if stored.uuid.is_some() => drop(strays.harmless.insert(name())),
-                    _ if stored.kind == CollectionKind::View => {
-                        drop(strays.harmless.insert(name()))
-                    }
-                    _ => drop(strays.unknown.insert(name())),
-                }
+                let is_view = stored.kind == CollectionKind::View;
+                let strange = match known {
+                    Some(known) if known.sharded.is_some() || known.primary == index => continue,
+                    Some(_) if stored.uuid.is_some() => &mut strays.harmless,
+                    _ if is_view => &mut strays.harmless,
+                    _ => &mut strays.unknown,
+                };
+                strange.insert(format!("{} on {id}", stored.ns));
             }
         }
         strays

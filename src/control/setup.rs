@@ -26,7 +26,7 @@ use crate::pair::ddl::Request;
 use crate::pair::incarnation::{self, Begun};
 use crate::pair::proven::Lister;
 use crate::pair::run::Pair;
-use crate::pair::start::{Limits, Plan};
+use crate::pair::start::{Limits, Parts};
 use crate::pair::tasks::PairTasks;
 use crate::state::pair_store::PairStore;
 use crate::state::{PairState, RunState};
@@ -182,7 +182,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let (requests, ddl) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
     let plans = states.enumerate().map(
-        |(index, ((state, Writing { begun, store, .. }), newest))| Plan {
+        |(index, ((state, Writing { begun, store, .. }), newest))| Parts {
             index,
             begun,
             source: sides.source.shards[index].clone(),

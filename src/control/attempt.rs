@@ -10,13 +10,14 @@ use crate::config::Config;
 use crate::control::drive::{self, Drive};
 use crate::control::open::Opened;
 use crate::control::patience::Patience;
-use crate::control::run::{Phase, Run};
+use crate::control::run::Run;
 use crate::control::setup::Running;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::control::{databases, prepare, setup};
 use crate::error::{Error, Kind, Result};
 use crate::observe::api;
+use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::state::Stage;
 

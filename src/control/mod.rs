@@ -55,11 +55,12 @@ use crate::config::{Config, VerifyMode};
 use crate::control::attempt::Attempt;
 use crate::control::open::Opened;
 use crate::control::patience::Patience;
-use crate::control::run::{Phase, Run};
+use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Policy, Result};
+use crate::observe::phase::Phase;
 use crate::observe::{api, display};
 use crate::verify;
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::cluster::catalog;
 use crate::cluster::connect::Shard;
 use crate::error::Result;
-use crate::observe::metrics::{PairMetrics, Totals};
+use crate::observe::counters::{PairMetrics, Totals};
 use crate::pair::budget::Share;
 use crate::pair::bulk::{WRITES_IN_FLIGHT, Writer};
 use crate::pair::checkpoint::{ASKED_MAX, Checkpointer};

@@ -7,6 +7,7 @@ use bson::doc;
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use loadgen::load::{Load, LoadOptions};
 use loadgen::populate::{self, PopulateArgs};
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
@@ -68,7 +69,9 @@ async fn a_run_ended_by_a_signal_or_a_crash_goes_on_where_it_was() {
     );
 
     let mut engine = Engine::start(&source, &target, &[]).await;
-    engine.until("back", |now| now.phase != "validating").await;
+    engine
+        .until("back", |now| now.phase != Phase::Validating)
+        .await;
     engine.kill();
 
     let mut engine = Engine::start(&source, &target, &[]).await;

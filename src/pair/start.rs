@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::cluster::connect::Shard;
 use crate::error::Result;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::bulk::{WRITES_IN_FLIGHT, Writer};
 use crate::pair::checkpoint::{ASKED_MAX, Asked, Checkpointer};

@@ -10,7 +10,7 @@ use bson::RawDocument;
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
 use crate::pair::ddl::{Ddl, DdlSink};
 use crate::pair::entry::Entry;

@@ -10,7 +10,7 @@ use bson::RawBson;
 use crate::cluster::catalog;
 use crate::cluster::connect::Shard;
 use crate::error::Result;
-use crate::observe::metrics::Totals;
+use crate::observe::counters::Totals;
 use crate::pair::collection::Tracked;
 use crate::pair::plan::Size;
 use crate::pair::restore::{Now, restore};

@@ -66,7 +66,7 @@ impl Drive<'_> {
         pairs: &[Arc<Pair>],
         tasks: &mut [PairTasks],
         coordinator: Arc<Coordinator>,
-        ddl: mpsc::Receiver<pair::ddl::Request>,
+        ddl: mpsc::Receiver<pair::request::Request>,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<Summary> {
         let sides = &self.opened.sides;

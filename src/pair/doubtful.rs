@@ -22,11 +22,11 @@ use crate::pair::bulk::Writer;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
-use crate::pair::index;
 use crate::pair::position::Position;
 use crate::pair::proven::Lister;
 use crate::pair::replay::Replayer;
 use crate::pair::reread::{Reread, Stop};
+use crate::pair::stale_indexes::drop_stale;
 
 /// What it takes to read documents of one pair again.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Doubtful {
                     }
                     tracing::debug!(ns = %tracked.ns, %position, "not read again: {}", e.message);
                     // The collection may have broken an index that it lost since.
-                    index::drop_stale(&self.lister, &self.target_shard, tracked).await?;
+                    drop_stale(&self.lister, &self.target_shard, tracked).await?;
                 }
                 Stop::HistoryGone(_) | Stop::TooLarge => {}
             }

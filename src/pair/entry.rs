@@ -134,6 +134,14 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether an entry of a sharded collection that is marked `fromMigrate` is one shard's
+    /// copy or clean-up of another's documents, where the owner's own entry counts (R8). Of
+    /// inserts the document tells. Elsewhere the mark says nothing: cloning into a capped
+    /// collection and moving a primary write with it too.
+    pub fn is_of_a_move(&self) -> bool {
+        self.from_migrate && self.op != "i"
+    }
+
     pub fn is_crud(&self) -> bool {
         matches!(self.op, "i" | "u" | "d")
     }

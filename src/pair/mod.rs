@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Knows nothing about other pairs; what concerns several goes to control as a
-//! `ddl::Request`.
+//! `request::Request`.
 
 pub mod position;
 pub mod budget;
@@ -27,8 +27,10 @@ pub mod entry;
 pub mod meaning;
 pub mod transactions;
 pub mod parts;
+pub mod block;
 pub mod fetch;
 pub mod feed;
+pub mod view;
 pub mod plain;
 pub mod tail;
 pub mod gate;
@@ -57,8 +59,13 @@ pub mod vanished;
 pub mod reached;
 pub mod scan;
 pub mod chores;
+pub mod request;
+pub mod ddl_entry;
 pub mod ddl;
 pub mod reread;
+pub mod source_indexes;
+pub mod target_indexes;
+pub mod stale_indexes;
 pub mod doubtful;
 pub mod index;
 pub mod incarnation;

@@ -14,16 +14,16 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::observe::metrics::PairMetrics;
+use crate::pair::block;
 use crate::pair::budget::Share;
 use crate::pair::collection::Sharding;
 use crate::pair::entry::Entry;
-use crate::pair::feed::{self, Feed};
+use crate::pair::feed::Feed;
 use crate::pair::gate::opening::Opening;
 use crate::pair::gate::{Gate, Place};
 use crate::pair::held::Stretch;
 use crate::pair::meaning::Meaning;
 use crate::pair::origin::Origin;
-use crate::pair::plain::is_of_a_move;
 use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
 
@@ -121,7 +121,7 @@ impl Replayer {
             permit.shrink_to(block.payload.len());
             // Copies: it may be one op of a block that is of this place.
             let mut origin = Origin::copied(permit);
-            for raw in feed::entries(&block) {
+            for raw in block::entries(&block) {
                 let raw = raw?;
                 let entry = Entry::read(raw)?;
                 if stretch.to < entry.position {
@@ -211,7 +211,7 @@ impl Pass<'_> {
         let is_sharded = gate
             .tracked(&op.uuid)
             .is_some_and(|tracked| tracked.sharding() == Sharding::Sharded);
-        if is_sharded && is_of_a_move(entry) {
+        if is_sharded && entry.is_of_a_move() {
             return Ok(());
         }
         if gate.replay(self.place, op, origin) {

@@ -11,30 +11,19 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::observe::metrics::PairMetrics;
+use crate::pair::block;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
-use crate::pair::ddl::{Ddl, DdlSink};
+use crate::pair::ddl::DdlSink;
+use crate::pair::ddl_entry::Ddl;
 use crate::pair::entry::Entry;
-use crate::pair::feed::{self, Feed, FeedReader};
+use crate::pair::feed::{Feed, FeedReader};
 use crate::pair::gate::Gate;
 use crate::pair::meaning::Meaning;
 use crate::pair::origin::{self, Origin};
-use crate::pair::plain::{Change, Next, Plain, classify, counts};
-use crate::pair::position::{Position, Walls};
+use crate::pair::plain::{Next, Plain, classify, counts};
+use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
-
-/// What others may know of the tail.
-#[derive(Debug, Default)]
-pub struct TailView {
-    pub walls: Walls,
-    pub open_transactions: usize,
-    pub open_builds: usize,
-    /// Newest change by users: an op or DDL on a migrated namespace.
-    pub user_change: Option<(Position, String)>,
-    /// Newest delete on a collection with an expiry, perhaps by the source itself.
-    pub expiry_delete: Option<Position>,
-    /// Newest entry that tells of a chunk's move.
-    pub move_sign: Option<Position>,
-}
+use crate::pair::view::{Change, TailView};
 
 pub struct Tail {
     pub feed: Arc<Feed>,
@@ -65,7 +54,7 @@ impl Tail {
                 true => Origin::copied(permit),
                 false => Origin::shared(block.payload.clone(), permit),
             };
-            let mut entries = feed::entries(&block);
+            let mut entries = block::entries(&block);
             loop {
                 match self.plain().pass(&mut entries, &mut origin)? {
                     Next::Plain => {}

@@ -189,9 +189,9 @@ TABLE = [
 # name, rule, what it breaks, file, old text, new text, the integration test that finds it
 SERVERS = [
     ("marks-believed", "R8", "what is marked `fromMigrate` is passed over in any collection", "src/pair/plain.rs",
-     "            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),",
+     "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",
      "            _ if MUTATED => return Ok(None),\n"
-     "            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),",
+     "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",
      "marked::a_collection_cloned_as_capped_during_the_run_arrives_equal"),
     ("definitions-unproven", "R11", "indexes, options and views are not compared", "src/control/proof.rs",
      "        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)",

@@ -209,7 +209,7 @@ impl DdlSink {
                     tracked.ns
                 )));
             }
-            (false, _) => tracked.set_passive(),
+            (false, _) => tracked.leave_to_other_shards(),
         }
         Ok(())
     }

@@ -332,7 +332,7 @@ fn history_gone(shard: &str, last: &Error) -> String {
 }
 
 fn is_gone(tracked: &Tracked) -> bool {
-    tracked.is_dead() || tracked.is_passive()
+    !tracked.counts()
 }
 
 fn given_up(tracked: &Tracked, last: &Error) -> Error {

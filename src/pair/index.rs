@@ -66,8 +66,8 @@ impl Indexer {
             // IMPORTANT: a position on either side of the list. Index DDL up to the
             // first is in it; what the list shows may be as new as the second, and a
             // unique index of it may be built only past that.
-            tracked.list_indexes_at(listed.before);
-            tracked.saw_by(listed.clock);
+            tracked.set_indexes_listed_at(listed.before);
+            tracked.raise_horizon(listed.clock);
             tracked.indexes_are(&listed.specs);
             let wanted = to_create(tracked, &listed.specs);
             let plan = index::plan(&wanted, &target.list().await?);

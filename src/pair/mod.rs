@@ -17,6 +17,7 @@ pub mod budget;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod held_back;
+pub mod life;
 pub mod collection;
 pub mod op;
 pub mod origin;

@@ -280,7 +280,8 @@ impl Scanners {
         for find in finds(unit, reached) {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
-                unit.tracked.saw_by(Position::clock_of(batch.reply()));
+                unit.tracked
+                    .raise_horizon(Position::clock_of(batch.reply()));
                 permit.shrink_to(batch.bytes());
                 reached.note(unit, &batch).map_err(Broken::Source)?;
                 while in_flight_max <= writes.len() {

@@ -6,7 +6,8 @@
 
 use bson::Uuid;
 
-use super::{Gate, UnitState};
+use super::Gate;
+use super::unit::UnitState;
 use crate::pair::held::{Held, Stretch};
 use crate::pair::position::Position;
 

@@ -31,6 +31,7 @@ pub mod parts;
 pub mod block;
 pub mod fetch;
 pub mod feed;
+pub mod walk;
 pub mod view;
 pub mod plain;
 pub mod tail;

@@ -24,6 +24,7 @@ use crate::pair::plain::{Next, Plain, classify, counts};
 use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
 use crate::pair::view::{Change, TailView};
+use crate::pair::walk::{Command, Holder, Walk};
 
 pub struct Tail {
     pub feed: Arc<Feed>,
@@ -50,9 +51,11 @@ impl Tail {
             let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
             let block = self.reader.next().await?;
             permit.shrink_to(origin::bytes_max(block.payload.len()));
-            let mut origin = match self.gate.lock().is_holding() {
-                true => Origin::copied(permit),
-                false => Origin::shared(block.payload.clone(), permit),
+            let is_holding = self.gate.lock().is_holding();
+            let mut origin = if is_holding {
+                Origin::copied(permit)
+            } else {
+                Origin::shared(block.payload.clone(), permit)
             };
             let mut entries = block::entries(&block);
             loop {
@@ -113,38 +116,28 @@ impl Tail {
         raw: &RawDocument,
         origin: &mut Origin,
     ) -> Result<()> {
-        match entry.meaning()? {
-            Meaning::Apply => {
-                self.transactions.ended(entry);
-                self.operations(entry, entry.position, origin)?;
-            }
-            Meaning::ApplyChain { previous } => {
-                self.chain(previous, entry.position).await?;
-                self.operations(entry, entry.position, origin)?;
-                self.transactions.ended(entry);
-            }
-            Meaning::Commit { previous } => {
-                self.chain(previous, entry.position).await?;
-                self.transactions.ended(entry);
-            }
-            Meaning::Part => self.transactions.part(entry, raw),
-            Meaning::Abort => self.transactions.ended(entry),
-            meaning => self.ddl(entry, meaning)?,
+        match Walk::begin(entry, raw, &mut self.transactions, &self.feed).await? {
+            Command::Operations(walk) => self.walk(walk, entry, origin).await?,
+            Command::Nothing => {}
+            Command::Other(meaning) => self.ddl(entry, meaning)?,
         }
         self.view.lock().open_transactions = self.transactions.open_count();
         Ok(())
     }
 
-    /// Brings the parts of a transaction up to and with `last` into effect at
-    /// `position`.
-    async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
-        for part in self.transactions.chain(&self.feed, last, position).await? {
-            let raw = self.transactions.fetch(&self.feed, part).await?;
+    /// Brings what takes effect at `entry` into effect. What is in the entry itself is in
+    /// `origin`.
+    async fn walk(&mut self, mut walk: Walk, entry: &Entry<'_>, origin: &mut Origin) -> Result<()> {
+        while let Some(holder) = walk.next(&self.transactions, &self.feed).await? {
+            let Holder::Part(raw) = holder else {
+                self.operations(entry, entry.position, origin)?;
+                continue;
+            };
             // The part's own bytes come on top of the reply's. Waiting for them
             // with the reply's permit in hand is sound: nothing is held then, and
             // the rest of the share is in lanes, which give it back without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
-            self.operations(&Entry::read(&raw)?, position, &mut part)?;
+            self.operations(&Entry::read(&raw)?, entry.position, &mut part)?;
         }
         Ok(())
     }

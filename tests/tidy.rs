@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 400;
 
 /// Files that are longer still. May only shrink.
-const LONGER: [&str; 32] = [
+const LONGER: [&str; 31] = [
     "loadgen/src/check/sharding.rs",
     "loadgen/src/sim/source.rs",
     "loadgen/src/sim/world.rs",
@@ -24,7 +24,6 @@ const LONGER: [&str; 32] = [
     "src/control/proof/definitions.rs",
     "src/observe/status.rs",
     "src/pair/bulk.rs",
-    "src/pair/scan.rs",
     "src/state/documents.rs",
     "src/state/pair_store.rs",
     "src/wire/scram.rs",

@@ -59,6 +59,7 @@ pub mod copy;
 pub mod plan;
 pub mod vanished;
 pub mod reached;
+pub mod scan_unit;
 pub mod scan;
 pub mod chores;
 pub mod request;

@@ -113,21 +113,27 @@ impl Doubtful {
             for tracked in doubtful {
                 let can_be_exact = self.gate.lock().is_past_horizon(&tracked);
                 if can_be_exact && under_way.lock().insert(tracked.uuid) {
-                    let (this, under_way) = (self.clone(), under_way.clone());
-                    chores.add_aside(
-                        "reading refused documents again of",
-                        &tracked.ns.clone(),
-                        async move {
-                            if let Some(hold) = this.exact(&tracked).await? {
-                                hold.release().await?;
-                            }
-                            under_way.lock().remove(&tracked.uuid);
-                            Ok(())
-                        },
-                    );
+                    self.read_again_aside(tracked, &chores, under_way.clone());
                 }
             }
         }
+    }
+
+    fn read_again_aside(
+        self: &Arc<Self>,
+        tracked: Arc<Tracked>,
+        chores: &Chores,
+        under_way: Arc<Mutex<HashSet<Uuid>>>,
+    ) {
+        let (this, ns) = (self.clone(), tracked.ns.clone());
+        let doing = "reading refused documents again of";
+        chores.add_aside(doing, &ns, async move {
+            if let Some(hold) = this.exact(&tracked).await? {
+                hold.release().await?;
+            }
+            under_way.lock().remove(&tracked.uuid);
+            Ok(())
+        });
     }
 
     /// Waits until the collection is held and exactly what the source was at the

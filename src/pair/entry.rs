@@ -90,13 +90,11 @@ impl<'a> Entry<'a> {
                 _ => {}
             }
         }
-        match mark.position == Position::default() {
-            true => Err(Error::new(
-                Kind::Server,
-                "the source's oplog holds an entry without position",
-            )),
-            false => Ok(mark),
+        if mark.position == Position::default() {
+            let found = "the source's oplog holds an entry without position";
+            return Err(Error::new(Kind::Server, found));
         }
+        Ok(mark)
     }
 
     pub fn mark(&self) -> Mark {

@@ -3,10 +3,11 @@
 //!
 //! One task per pair. It waits only for memory (its share) and for the server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bson::RawDocument;
+use bson::{RawDocument, Uuid};
 use parking_lot::Mutex;
 
 use crate::error::Result;
@@ -40,7 +41,7 @@ pub struct Tail {
     /// before it could be seen.
     pub catalog_position: Position,
     pub transactions: Transactions,
-    pub open_builds: std::collections::HashSet<bson::Uuid>,
+    pub open_builds: HashSet<Uuid>,
 }
 
 impl Tail {
@@ -165,11 +166,14 @@ impl Tail {
         for inner in crud.iter().filter(|inner| counts(inner)) {
             self.metrics.ops_read.fetch_add(1, Relaxed);
             let next = classify(&mut gate, inner, position, self.catalog_position, origin)?;
-            // A change that is certainly a user's goes before a perhaps expiry.
-            change = [change, next]
-                .into_iter()
-                .flatten()
-                .min_by_key(|change| change.expiry);
+            let Some(next) = next else { continue };
+            // One that is certainly a user's counts before one that may be an expiry.
+            if change
+                .as_ref()
+                .is_none_or(|noted: &Change<'_>| noted.expiry && !next.expiry)
+            {
+                change = Some(next);
+            }
         }
         self.view.lock().note(change);
         Ok(())
@@ -177,7 +181,9 @@ impl Tail {
 
     fn ddl(&mut self, entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<()> {
         match &meaning {
-            Meaning::StartIndexBuild { build } => drop(self.open_builds.insert(*build)),
+            Meaning::StartIndexBuild { build } => {
+                self.open_builds.insert(*build);
+            }
             Meaning::CommitIndexBuild { build, .. } | Meaning::AbortIndexBuild { build, .. } => {
                 self.open_builds.remove(build);
             }

@@ -52,9 +52,9 @@ TABLE = [
      "        let at_end = next == Key::MAX;\n",
      "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),
     ("held-last", "R2", "held ops are handed over newest first", "src/pair/gate/opening.rs",
-     "        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n        self.ledger",
+     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger",
      "        let mut held = held;\n        if MUTATED { held.reverse(); }\n"
-     "        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n        self.ledger"),
+     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger"),
     ("overtake", "R2", "ops of a unit being copied go to the lanes at once", "src/pair/gate.rs",
      "            Decision::Hold => Some(unit),",
      "            Decision::Hold => if MUTATED { None } else { Some(unit) },"),
@@ -136,8 +136,8 @@ TABLE = [
     # shows it by itself: held ops keep the watermark down, and a restart raises a
     # fence to the position it resumes at.
     ("settled-doubtful", "R6", "a unit is settled while an op that it held is doubtful", "src/pair/ledger.rs",
-     "is_sure && applied && s.newest < s.tracked.doubtful_oldest()",
-     "is_sure && applied && if MUTATED { s.fence } else { s.newest } < s.tracked.doubtful_oldest()"),
+     "is_sure && is_applied && self.newest < self.tracked.doubtful_oldest()",
+     "is_sure && is_applied && if MUTATED { self.fence } else { self.newest } < self.tracked.doubtful_oldest()"),
     ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/ledger.rs",
      "fences.chain(self.settling.iter().map(|s| s.fence));",
      "fences.chain(self.settling.iter().map(|s| s.fence).filter(|_| !MUTATED));"),

@@ -71,10 +71,9 @@ impl Gate {
             return;
         };
         collection.hold = None;
-        collection
-            .units
-            .iter_mut()
-            .for_each(|unit| unit.state = UnitState::Copied);
+        for unit in &mut collection.units {
+            unit.state = UnitState::Copied;
+        }
         self.holding.remove(uuid);
         self.touched.forget(uuid);
         self.copying.retain(|(of, _)| of != uuid);

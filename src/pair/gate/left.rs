@@ -83,16 +83,20 @@ impl Gate {
     }
 
     fn places(&self) -> Vec<Place> {
-        let units = self.copying.iter().map(|(uuid, unit)| Place {
-            uuid: *uuid,
-            unit: Some(*unit),
-        });
-        units
-            .chain(self.holding.iter().map(|uuid| Place {
+        let mut places = Vec::with_capacity(self.copying.len() + self.holding.len());
+        for (uuid, unit) in &self.copying {
+            places.push(Place {
+                uuid: *uuid,
+                unit: Some(*unit),
+            });
+        }
+        for uuid in &self.holding {
+            places.push(Place {
                 uuid: *uuid,
                 unit: None,
-            }))
-            .collect()
+            });
+        }
+        places
     }
 
     fn bytes_at(&mut self, place: &Place) -> u64 {

@@ -14,9 +14,9 @@ use shardlift::control::ddl::Coordinator;
 use shardlift::control::sides::Sides;
 use shardlift::control::views::Views;
 use shardlift::error::Kind;
-use shardlift::pair::ddl::{Creation, Request};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::proven::Lister;
+use shardlift::pair::request::{Creation, Request};
 use shardlift::state::{CollectionState, PairState};
 use tokio::sync::{mpsc, oneshot};
 

@@ -10,19 +10,19 @@ use criterion::{BatchSize, Criterion, Throughput};
 use parking_lot::Mutex;
 use shardlift::cluster::catalog::Namespace;
 use shardlift::observe::counters::PairMetrics;
+use shardlift::pair::block;
 use shardlift::pair::budget::{Permit, Share};
 use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
 use shardlift::pair::delicate;
-use shardlift::pair::feed;
 use shardlift::pair::gate::Gate;
 use shardlift::pair::inbox::{Inbox, Oldest};
 use shardlift::pair::origin::Origin;
 use shardlift::pair::plain::{Next, Plain};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::render::{render_in_transaction, render_inserts};
-use shardlift::pair::tail::TailView;
 use shardlift::pair::transactions::Transactions;
+use shardlift::pair::view::TailView;
 use shardlift::spool::segment::Block;
 use shardlift::state::UnitState;
 
@@ -144,7 +144,7 @@ impl Pair {
             at: &mut Position::default(),
         };
         let mut origin = Origin::shared(block.payload.clone(), permit);
-        let mut entries = feed::entries(block);
+        let mut entries = block::entries(block);
         while !matches!(
             plain
                 .pass(&mut entries, &mut origin)

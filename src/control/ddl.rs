@@ -29,8 +29,8 @@ use crate::control::sides::Sides;
 use crate::control::views::Views;
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::pair::ddl::{Creation, Request};
 use crate::pair::proven::Lister;
+use crate::pair::request::{Creation, Request};
 use crate::state::PairState;
 use crate::state::run_store::RunStore;
 

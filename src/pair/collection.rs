@@ -1,5 +1,6 @@
 //! What every stage of a pair knows of one source collection: its UUIDs on
-//! both sides, and the counters that let stages wait for each other.
+//! both sides, whether it still matters, and the numbers that let stages wait for
+//! each other.
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
@@ -12,6 +13,7 @@ use crate::cluster::ownership::Ownership;
 use crate::pair::doubts::Doubts;
 use crate::pair::duplicate_names::DuplicateNames;
 use crate::pair::held_back::HeldBack;
+use crate::pair::life::{Life, LifeNow};
 use crate::pair::position::Position;
 
 /// What is special about a collection.
@@ -69,9 +71,7 @@ pub struct Tracked {
     pub traits: Traits,
     /// Set on sharded collections.
     ownership: OnceLock<Ownership>,
-    /// The shard has the collection but no chunk of it: nothing of it counts
-    /// here, save that it takes part in its drop (R4).
-    passive: AtomicBool,
+    life: LifeNow,
     /// Set once the target's collection exists, before the first write.
     target_uuid: OnceLock<Uuid>,
     /// Ops handed to lanes and not yet applied.
@@ -84,8 +84,6 @@ pub struct Tracked {
     pub duplicate_names: DuplicateNames,
     /// Documents the target refused a write of.
     pub doubts: Doubts,
-    /// Dropped on the source: ops, scans and refusals are discarded.
-    dead: AtomicBool,
     /// A write found no document where one must be: that was told.
     pub missed_told: AtomicBool,
     /// Has an index with an expiry: deletes may come from the source itself.
@@ -101,14 +99,13 @@ impl Tracked {
             ns,
             traits,
             ownership: OnceLock::new(),
-            passive: AtomicBool::new(false),
+            life: LifeNow::default(),
             target_uuid: OnceLock::new(),
             in_lanes: AtomicU64::new(0),
             horizon: AtomicU64::new(0),
             indexes_listed_at: AtomicU64::new(0),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
-            dead: AtomicBool::new(false),
             missed_told: AtomicBool::new(false),
             expires: AtomicBool::new(false),
             held_back: HeldBack::default(),
@@ -157,18 +154,10 @@ impl Tracked {
         }
     }
 
-    pub fn set_passive(&self) {
-        self.passive.store(true, SeqCst);
-    }
-
-    pub fn is_passive(&self) -> bool {
-        self.passive.load(SeqCst)
-    }
-
     /// The source's clock when it gave what is on the target now, or will be. Its
     /// `operationTime` would be too low: what a prepared transaction changed is shown
     /// before its commit entry is, which has its place by then.
-    pub fn saw_by(&self, clock: Position) {
+    pub fn raise_horizon(&self, clock: Position) {
         self.horizon.fetch_max(clock.raw(), SeqCst);
     }
 
@@ -178,7 +167,7 @@ impl Tracked {
         Position::from_raw(self.horizon.load(SeqCst))
     }
 
-    pub fn list_indexes_at(&self, position: Position) {
+    pub fn set_indexes_listed_at(&self, position: Position) {
         self.indexes_listed_at.store(position.raw(), SeqCst);
     }
 
@@ -202,9 +191,10 @@ impl Tracked {
     /// Position of the oldest op that was refused and still counts: the
     /// watermark stays below it (R6). `MAX` if there is none.
     pub fn doubtful_oldest(&self) -> Position {
-        match self.is_dead() || self.is_passive() {
-            true => Position::MAX,
-            false => self.doubts.oldest(),
+        if self.counts() {
+            self.doubts.oldest()
+        } else {
+            Position::MAX
         }
     }
 
@@ -213,17 +203,30 @@ impl Tracked {
         self.doubtful_oldest() != Position::MAX
     }
 
+    pub fn life(&self) -> Life {
+        self.life.get()
+    }
+
+    /// Its data matters here.
+    pub fn counts(&self) -> bool {
+        self.life() == Life::Ours
+    }
+
+    /// Ops, scans and refusals of it are discarded.
+    pub fn is_dead(&self) -> bool {
+        self.life() == Life::Dead
+    }
+
+    pub fn leave_to_other_shards(&self) {
+        self.life.advance(Life::OtherShards);
+    }
+
+    pub fn expect_drop(&self) {
+        self.life.advance(Life::DropExpected);
+    }
+
     pub fn kill(&self) {
         self.held_back.clear();
-        self.dead.store(true, SeqCst);
-    }
-
-    /// Neither dropped nor another shard's: its data matters here.
-    pub fn counts(&self) -> bool {
-        !self.is_dead() && !self.is_passive()
-    }
-
-    pub fn is_dead(&self) -> bool {
-        self.dead.load(SeqCst)
+        self.life.advance(Life::Dead);
     }
 }

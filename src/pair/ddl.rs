@@ -8,189 +8,25 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use bson::{RawDocumentBuf, Uuid};
+use bson::Uuid;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bson::element::{document, elements};
-use crate::cluster::catalog::index::IndexName;
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{Collection, EXPIRY, Namespace};
+use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
-use crate::pair::entry::Entry;
+use crate::pair::ddl_entry::{Ddl, VIEWS};
 use crate::pair::gate::Gate;
 use crate::pair::index::Indexer;
-use crate::pair::meaning::Meaning;
 use crate::pair::position::Position;
 use crate::pair::replay::Replayer;
+use crate::pair::request::{Created, Creation, Request};
 use crate::pair::vanished;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
-
-/// Where a server keeps the views of a database.
-const VIEWS: &str = "system.views";
-
-/// One DDL on one collection, owned.
-#[derive(Debug)]
-pub enum Ddl {
-    Create {
-        uuid: Uuid,
-        ns: Namespace,
-        traits: Traits,
-        position: Position,
-    },
-    Drop {
-        uuid: Uuid,
-        position: Position,
-    },
-    CreateIndexes {
-        uuid: Uuid,
-        specs: Vec<RawDocumentBuf>,
-        position: Position,
-    },
-    DropIndexes {
-        uuid: Uuid,
-        names: Vec<IndexName>,
-        position: Position,
-    },
-    /// All views of a database: by itself, or as part of the database's drop.
-    DropViews {
-        db: String,
-        position: Position,
-    },
-}
-
-/// What a pair asks of control. Answers come when it is done on the target.
-#[derive(Debug)]
-pub enum Request {
-    /// Make the collection of this UUID on the target.
-    Create {
-        pair: usize,
-        ns: Namespace,
-        uuid: Uuid,
-        reply: oneshot::Sender<Result<Creation>>,
-    },
-    /// This pair has reached the drop of this UUID.
-    Drop {
-        pair: usize,
-        ns: Namespace,
-        uuid: Uuid,
-        reply: oneshot::Sender<Result<()>>,
-    },
-    /// Drop all views of this database on the target.
-    DropViews {
-        db: String,
-        reply: oneshot::Sender<Result<()>>,
-    },
-}
-
-/// What became of a creation.
-#[derive(Debug)]
-pub enum Creation {
-    Made(Box<Created>),
-    /// The source shard shows it no longer: until its drop is met it may be back.
-    Gone,
-    /// Pairs met its drop: this one will, though its shard may still show it.
-    Dropped,
-}
-
-#[derive(Debug, Clone)]
-pub struct Created {
-    /// As the source's catalog has it.
-    pub collection: Collection,
-    /// On this pair's target shard; None where it has none.
-    pub target_uuid: Option<Uuid>,
-    /// Of the target's chunk map, if it is sharded.
-    pub target_version: Option<MapVersion>,
-}
-
-impl Ddl {
-    /// None: nothing to carry over.
-    pub fn of(entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
-        let position = entry.position;
-        let uuid = || {
-            entry
-                .uuid
-                .ok_or_else(|| entry.unsupported("a command without collection UUID"))
-        };
-        Ok(Some(match meaning {
-            Meaning::Create { coll } => return create(entry, coll),
-            Meaning::Drop { coll: VIEWS } => Ddl::DropViews {
-                db: entry.database().to_owned(),
-                position,
-            },
-            Meaning::Drop { .. } => Ddl::Drop {
-                uuid: uuid()?,
-                position,
-            },
-            Meaning::CreateIndexes { specs } => {
-                let specs = specs.into_iter().map(without_command).collect();
-                Ddl::CreateIndexes {
-                    uuid: uuid()?,
-                    specs,
-                    position,
-                }
-            }
-            Meaning::CommitIndexBuild { specs, .. } => {
-                let specs = specs.into_iter().map(ToOwned::to_owned).collect();
-                Ddl::CreateIndexes {
-                    uuid: uuid()?,
-                    specs,
-                    position,
-                }
-            }
-            Meaning::AbortIndexBuild { specs, .. } => Ddl::DropIndexes {
-                uuid: uuid()?,
-                names: specs.into_iter().map(IndexName::of).collect(),
-                position,
-            },
-            Meaning::DropIndex { name } => Ddl::DropIndexes {
-                uuid: uuid()?,
-                names: vec![IndexName::new(name)],
-                position,
-            },
-            Meaning::Refused { command, remedy } => {
-                return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
-            }
-            Meaning::Nothing | Meaning::StartIndexBuild { .. } => return Ok(None),
-            _ => return Err(entry.unsupported("a transaction inside another command")),
-        }))
-    }
-}
-
-fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
-    if matches!(coll, VIEWS | "system.profile") {
-        return Ok(None);
-    }
-    if coll.starts_with("system.") && coll != "system.js" {
-        return Err(entry.unsupported(&format!(
-            "the creation of `{coll}` (a time series or an internal collection)"
-        )));
-    }
-    let uuid = entry
-        .uuid
-        .ok_or_else(|| entry.unsupported("a create without collection UUID"))?;
-    let ns = Namespace {
-        db: entry.database().to_owned(),
-        coll: coll.to_owned(),
-    };
-    Ok(Some(Ddl::Create {
-        uuid,
-        ns,
-        traits: Traits::of(entry.o),
-        position: entry.position,
-    }))
-}
-
-/// The specification inside a `createIndexes` entry, which carries the command's
-/// name as its first field.
-fn without_command(raw: &bson::RawDocument) -> RawDocumentBuf {
-    document(elements(raw).skip(1))
-}
 
 /// Where the tail hands DDL to.
 #[derive(Debug, Clone)]
@@ -329,7 +165,13 @@ impl DdlSink {
         self.bind(tracked, &created)?;
         // IMPORTANT: recorded before the first write: a restart resolves its ops
         // by this record, not by the name (R4).
-        self.store.add(&CollectionState::created(&created)?).await?;
+        let Created {
+            collection,
+            target_uuid,
+            target_version,
+        } = &*created;
+        let state = CollectionState::created(collection, *target_uuid, *target_version)?;
+        self.store.add(&state).await?;
         failpoint::hit("creation-recorded");
         self.replayer.release(&tracked.uuid).await
     }
@@ -367,7 +209,7 @@ impl DdlSink {
                     tracked.ns
                 )));
             }
-            (false, _) => tracked.set_passive(),
+            (false, _) => tracked.leave_to_other_shards(),
         }
         Ok(())
     }

@@ -22,11 +22,11 @@ use crate::pair::bulk::Writer;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
-use crate::pair::index;
 use crate::pair::position::Position;
 use crate::pair::proven::Lister;
 use crate::pair::replay::Replayer;
 use crate::pair::reread::{Reread, Stop};
+use crate::pair::stale_indexes::drop_stale;
 
 /// What it takes to read documents of one pair again.
 #[derive(Debug)]
@@ -113,21 +113,27 @@ impl Doubtful {
             for tracked in doubtful {
                 let can_be_exact = self.gate.lock().is_past_horizon(&tracked);
                 if can_be_exact && under_way.lock().insert(tracked.uuid) {
-                    let (this, under_way) = (self.clone(), under_way.clone());
-                    chores.add_aside(
-                        "reading refused documents again of",
-                        &tracked.ns.clone(),
-                        async move {
-                            if let Some(hold) = this.exact(&tracked).await? {
-                                hold.release().await?;
-                            }
-                            under_way.lock().remove(&tracked.uuid);
-                            Ok(())
-                        },
-                    );
+                    self.read_again_aside(tracked, &chores, under_way.clone());
                 }
             }
         }
+    }
+
+    fn read_again_aside(
+        self: &Arc<Self>,
+        tracked: Arc<Tracked>,
+        chores: &Chores,
+        under_way: Arc<Mutex<HashSet<Uuid>>>,
+    ) {
+        let (this, ns) = (self.clone(), tracked.ns.clone());
+        let doing = "reading refused documents again of";
+        chores.add_aside(doing, &ns, async move {
+            if let Some(hold) = this.exact(&tracked).await? {
+                hold.release().await?;
+            }
+            under_way.lock().remove(&tracked.uuid);
+            Ok(())
+        });
     }
 
     /// Waits until the collection is held and exactly what the source was at the
@@ -176,7 +182,7 @@ impl Doubtful {
                     }
                     tracing::debug!(ns = %tracked.ns, %position, "not read again: {}", e.message);
                     // The collection may have broken an index that it lost since.
-                    index::drop_stale(&self.lister, &self.target_shard, tracked).await?;
+                    drop_stale(&self.lister, &self.target_shard, tracked).await?;
                 }
                 Stop::HistoryGone(_) | Stop::TooLarge => {}
             }
@@ -332,7 +338,7 @@ fn history_gone(shard: &str, last: &Error) -> String {
 }
 
 fn is_gone(tracked: &Tracked) -> bool {
-    tracked.is_dead() || tracked.is_passive()
+    !tracked.counts()
 }
 
 fn given_up(tracked: &Tracked, last: &Error) -> Error {

@@ -90,13 +90,11 @@ impl<'a> Entry<'a> {
                 _ => {}
             }
         }
-        match mark.position == Position::default() {
-            true => Err(Error::new(
-                Kind::Server,
-                "the source's oplog holds an entry without position",
-            )),
-            false => Ok(mark),
+        if mark.position == Position::default() {
+            let found = "the source's oplog holds an entry without position";
+            return Err(Error::new(Kind::Server, found));
         }
+        Ok(mark)
     }
 
     pub fn mark(&self) -> Mark {
@@ -132,6 +130,14 @@ impl<'a> Entry<'a> {
                 "config.migrationCoordinators" | "config.rangeDeletions"
             ),
         }
+    }
+
+    /// Whether an entry of a sharded collection that is marked `fromMigrate` is one shard's
+    /// copy or clean-up of another's documents, where the owner's own entry counts (R8). Of
+    /// inserts the document tells. Elsewhere the mark says nothing: cloning into a capped
+    /// collection and moving a primary write with it too.
+    pub fn is_of_a_move(&self) -> bool {
+        self.from_migrate && self.op != "i"
     }
 
     pub fn is_crud(&self) -> bool {

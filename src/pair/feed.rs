@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::RawDocumentBuf;
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::Retry;
 use crate::error::{Error, Result};
+use crate::pair::block::{entries, on_disk};
 use crate::pair::entry::Entry;
 use crate::pair::fetch::{Fetcher, View};
 use crate::pair::oplog::Oplog;
@@ -23,7 +24,6 @@ use crate::pair::position::{Mark, Position};
 use crate::spool::log::OplogLog;
 use crate::spool::reader::Reader;
 use crate::spool::segment::Block;
-use crate::wire::cursor;
 
 /// The feed of one pair. Lives as long as the process.
 pub struct Feed {
@@ -268,21 +268,4 @@ impl FeedReader {
             }
         }
     }
-}
-
-/// The entries of a block, which is items of an array, as the server sent them.
-pub fn entries(block: &Block) -> impl Iterator<Item = Result<&RawDocument>> {
-    let torn = |_| Error::internal("a block of the spool ends inside an entry");
-    cursor::documents(&block.payload).map(move |entry| entry.map_err(torn))
-}
-
-/// Disks may stall: never on a thread that others wait for.
-pub(super) async fn on_disk(
-    log: &OplogLog,
-    work: impl FnOnce(OplogLog) -> Result<()> + Send + 'static,
-) -> Result<()> {
-    let log = log.clone();
-    spawn_blocking(move || work(log))
-        .await
-        .map_err(|e| Error::internal(format!("working on the spool: {e}")))?
 }

@@ -13,8 +13,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
 use crate::error::{Error, Kind, Result};
+use crate::pair::block::on_disk;
 use crate::pair::entry::Entry;
-use crate::pair::feed::on_disk;
 use crate::pair::oplog::Oplog;
 use crate::pair::position::Mark;
 use crate::spool::log::OplogLog;
@@ -253,7 +253,7 @@ mod tests {
     use bson::{Timestamp, rawdoc};
 
     use super::*;
-    use crate::pair::feed::entries;
+    use crate::pair::block::entries;
 
     fn mark(time: u32) -> Mark {
         Mark {

@@ -55,10 +55,10 @@ impl Held {
 
     /// Forgets what memory holds. Returns how many ops the spool is left with.
     pub fn leave(&mut self) -> u64 {
-        match self.ops.is_empty() {
-            true => 0,
-            false => self.leave_from(self.oldest),
+        if self.ops.is_empty() {
+            return 0;
         }
+        self.leave_from(self.oldest)
     }
 
     /// The same, and from `position` on nothing more is kept in memory.

@@ -3,8 +3,6 @@
 //! position; later changes carried over as they come. What waits for the cutover
 //! (expiries, `prepareUnique`) is kept with the collection.
 
-mod on_target;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -12,19 +10,19 @@ use std::time::Duration;
 use bson::RawDocumentBuf;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::cluster::catalog;
 use crate::cluster::catalog::index::{self, IndexName, Plan};
 use crate::cluster::connect::Shard;
-use crate::cluster::retry::Retry;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::counters::PairMetrics;
 use crate::pair::capped;
 use crate::pair::collection::Tracked;
 use crate::pair::doubtful::Doubtful;
-use crate::pair::index::on_target::OnTarget;
 use crate::pair::position::Position;
-use crate::pair::proven::{self, Lister};
+use crate::pair::proven::Lister;
+use crate::pair::source_indexes::{list, to_create};
+use crate::pair::stale_indexes::shown;
+use crate::pair::target_indexes::TargetIndexes;
 use crate::pair::vanished;
 
 /// Between two builds in an exact state.
@@ -55,11 +53,11 @@ impl Indexer {
     /// not what the oplog expects: brings them to what the source has, exactly. Index DDL
     /// up to there is in the list, and is not met again.
     pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
-        if tracked.traits.capped && OnTarget::of(&self.target, tracked).is_some() {
+        if tracked.traits.capped && TargetIndexes::of(&self.target, tracked).is_some() {
             capped::fit(&self.doubtful, tracked).await?;
         }
         for _ in 0..ROUNDS_MAX {
-            let Some(target) = OnTarget::of(&self.target, tracked) else {
+            let Some(target) = TargetIndexes::of(&self.target, tracked) else {
                 return Ok(());
             };
             let Some(listed) = list(&self.lister, tracked).await? else {
@@ -68,8 +66,8 @@ impl Indexer {
             // IMPORTANT: a position on either side of the list. Index DDL up to the
             // first is in it; what the list shows may be as new as the second, and a
             // unique index of it may be built only past that.
-            tracked.list_indexes_at(listed.before);
-            tracked.saw_by(listed.clock);
+            tracked.set_indexes_listed_at(listed.before);
+            tracked.raise_horizon(listed.clock);
             tracked.indexes_are(&listed.specs);
             let wanted = to_create(tracked, &listed.specs);
             let plan = index::plan(&wanted, &target.list().await?);
@@ -85,7 +83,7 @@ impl Indexer {
     }
 
     /// False if something was in the way that was not listed.
-    async fn carry_out(&self, target: &OnTarget<'_>, plan: Plan) -> Result<bool> {
+    async fn carry_out(&self, target: &TargetIndexes<'_>, plan: Plan) -> Result<bool> {
         for names in &plan.drop {
             tracing::info!(ns = %target.tracked.ns, indexes = %shown(names), "dropped: the source has not got it so");
             if !target.drop(names).await? {
@@ -105,7 +103,7 @@ impl Indexer {
         specs: Vec<RawDocumentBuf>,
         position: Position,
     ) -> Result<()> {
-        let Some(target) = OnTarget::of(&self.target, tracked) else {
+        let Some(target) = TargetIndexes::of(&self.target, tracked) else {
             return Ok(());
         };
         if position <= tracked.indexes_listed_at() {
@@ -125,7 +123,7 @@ impl Indexer {
         names: Vec<IndexName>,
         position: Position,
     ) -> Result<()> {
-        let Some(target) = OnTarget::of(&self.target, tracked) else {
+        let Some(target) = TargetIndexes::of(&self.target, tracked) else {
             return Ok(());
         };
         if position <= tracked.indexes_listed_at() {
@@ -139,7 +137,7 @@ impl Indexer {
     }
 
     /// Builds those of `specs` that the target does not have yet.
-    async fn create(&self, target: &OnTarget<'_>, specs: Vec<RawDocumentBuf>) -> Result<()> {
+    async fn create(&self, target: &TargetIndexes<'_>, specs: Vec<RawDocumentBuf>) -> Result<()> {
         let count = specs.len() as u64;
         let (unique, plain): (Vec<_>, Vec<_>) =
             specs.into_iter().partition(|spec| index::is_unique(spec));
@@ -154,7 +152,7 @@ impl Indexer {
 
     async fn build_all(
         &self,
-        target: &OnTarget<'_>,
+        target: &TargetIndexes<'_>,
         plain: Vec<RawDocumentBuf>,
         unique: Vec<RawDocumentBuf>,
     ) -> Result<()> {
@@ -172,7 +170,7 @@ impl Indexer {
     /// not even a unique one, can fail.
     async fn build_exact(
         &self,
-        target: &OnTarget<'_>,
+        target: &TargetIndexes<'_>,
         mut specs: Vec<RawDocumentBuf>,
     ) -> Result<()> {
         for _ in 1..EXACT_TRIES_MAX {
@@ -196,7 +194,7 @@ impl Indexer {
     /// builds of others may take hours. What waits for the tail as a rule does so
     /// before it has either; and no turn is waited for once the collection is gone,
     /// or the tail might need what waits behind this chore.
-    async fn build_held(&self, target: &OnTarget<'_>, specs: &[RawDocumentBuf]) -> Result<()> {
+    async fn build_held(&self, target: &TargetIndexes<'_>, specs: &[RawDocumentBuf]) -> Result<()> {
         if specs.is_empty() {
             return Ok(());
         }
@@ -212,7 +210,7 @@ impl Indexer {
         built
     }
 
-    async fn build(&self, target: &OnTarget<'_>, specs: &[RawDocumentBuf]) -> Result<()> {
+    async fn build(&self, target: &TargetIndexes<'_>, specs: &[RawDocumentBuf]) -> Result<()> {
         if specs.is_empty() {
             return Ok(());
         }
@@ -231,70 +229,8 @@ impl Indexer {
     }
 }
 
-/// Indexes of the source, with positions on either side.
-struct SourceList {
-    specs: Vec<RawDocumentBuf>,
-    before: Position,
-    /// No entry lay beyond it afterwards.
-    clock: Position,
-}
-
-/// None if the collection is not listed now: the tail will tell.
-async fn list(lister: &Arc<Lister>, tracked: &Tracked) -> Result<Option<SourceList>> {
-    let (one, what) = (
-        std::slice::from_ref(lister),
-        format!("the indexes of {}", tracked.ns),
-    );
-    let list = || catalog::indexes_of(&lister.shard, &tracked.ns.db, tracked.uuid);
-    let listed = Retry::new(lister.patience)
-        .until_it_works(|| proven::read(one, &what, list))
-        .await?;
-    let (before, clock) = (listed.before[0].mark.position, listed.after[0].clock);
-    Ok(listed.value.map(|specs| SourceList {
-        specs,
-        before,
-        clock,
-    }))
-}
-
-fn to_create(tracked: &Tracked, specs: &[RawDocumentBuf]) -> Vec<RawDocumentBuf> {
-    let built = specs.iter().filter(|spec| !index::is_implicit(spec));
-    built
-        .map(|spec| index::to_create(tracked.traits.collated, spec))
-        .collect()
-}
-
-/// Drops indexes of the target that the source has no longer, or has another
-/// way: the log will say so later, but until then they refuse what is right.
-pub(super) async fn drop_stale(
-    lister: &Arc<Lister>,
-    target: &Shard,
-    tracked: &Tracked,
-) -> Result<()> {
-    let Some(target) = OnTarget::of(target, tracked) else {
-        return Ok(());
-    };
-    // Not listed: the tail will tell.
-    let Some(listed) = list(lister, tracked).await? else {
-        return Ok(());
-    };
-    for names in index::plan(&to_create(tracked, &listed.specs), &target.list().await?).drop {
-        tracing::info!(ns = %tracked.ns, indexes = %shown(&names), "dropped ahead of the log: the source has it no longer");
-        target.drop(&names).await?;
-    }
-    Ok(())
-}
-
 fn is_conflict(e: &Error) -> bool {
     e.code.is_some_and(|code| CODES_CONFLICT.contains(&code))
-}
-
-fn shown(names: &[IndexName]) -> String {
-    names
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 fn in_the_way(tracked: &Tracked) -> Error {

@@ -38,6 +38,20 @@ struct Settling {
     applied: Vec<u64>,
 }
 
+impl Settling {
+    /// Whether it needs no second scan. `now`: how many ops each lane has applied.
+    fn is_settled(&self, now: &[u64]) -> bool {
+        // All of a collection whose drop is awaited may be needed again.
+        let is_sure = self.tracked.counts() || self.tracked.is_dead();
+        let mut lanes = now.iter().zip(&self.applied);
+        let is_applied = lanes.all(|(now, needed)| needed <= now);
+        // A document of the scan that was refused still needs the scan. So does an op that the
+        // unit held, and of which the target has nothing yet: it is not in the applied position
+        // that was recorded while it was held, and who goes on there must give up the unit.
+        is_sure && is_applied && self.newest < self.tracked.doubtful_oldest()
+    }
+}
+
 /// Keeps the resume position below one entry until it is given back.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
@@ -104,24 +118,13 @@ impl Ledger {
         lanes: &[Arc<Inbox>],
     ) -> Recorded {
         let now: Vec<u64> = lanes.iter().map(|lane| lane.applied_count()).collect();
-        // A document of the scan that was refused still needs the scan; and so may all
-        // of a collection whose drop is awaited. An op that the unit held, and of which
-        // the target has nothing yet, is not in the applied position that was recorded
-        // while it was held: who goes on there must give up the unit.
-        let is_settled = |s: &Settling| {
-            let is_sure = s.tracked.counts() || s.tracked.is_dead();
-            let applied = now
-                .iter()
-                .zip(&s.applied)
-                .all(|(now, needed)| needed <= now);
-            is_sure && applied && s.newest < s.tracked.doubtful_oldest()
-        };
-        let (settled, settling): (Vec<_>, Vec<_>) = std::mem::take(&mut self.settling)
-            .into_iter()
-            .partition(is_settled);
-        self.settling = settling;
-        self.settled
-            .extend(settled.into_iter().map(|s| (s.tracked.uuid, s.unit)));
+        for unit in std::mem::take(&mut self.settling) {
+            if unit.is_settled(&now) {
+                self.settled.push((unit.tracked.uuid, unit.unit));
+            } else {
+                self.settling.push(unit);
+            }
+        }
         let resume = self.marks.at_or_below(self.resume(watermark, fences));
         let applied = self.marks.at_or_below(applied.min(self.pinned()));
         self.marks.forget_below(resume);

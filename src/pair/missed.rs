@@ -74,7 +74,7 @@ mod tests {
             coll: "c".to_owned(),
         };
         let collection = Tracked::new(Uuid::from_bytes([1; 16]), ns, Traits::default());
-        collection.saw_by(Position::from_raw(5));
+        collection.raise_horizon(Position::from_raw(5));
         let (early, change, delete) = (
             statement(5, Base::Unknown, false),
             statement(6, Base::Unknown, false),

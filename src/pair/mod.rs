@@ -10,13 +10,14 @@
 //! ```
 //!
 //! Knows nothing about other pairs; what concerns several goes to control as a
-//! `ddl::Request`.
+//! `request::Request`.
 
 pub mod position;
 pub mod budget;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod held_back;
+pub mod life;
 pub mod collection;
 pub mod op;
 pub mod origin;
@@ -27,8 +28,11 @@ pub mod entry;
 pub mod meaning;
 pub mod transactions;
 pub mod parts;
+pub mod block;
 pub mod fetch;
 pub mod feed;
+pub mod walk;
+pub mod view;
 pub mod plain;
 pub mod tail;
 pub mod gate;
@@ -55,10 +59,16 @@ pub mod copy;
 pub mod plan;
 pub mod vanished;
 pub mod reached;
+pub mod scan_unit;
 pub mod scan;
 pub mod chores;
+pub mod request;
+pub mod ddl_entry;
 pub mod ddl;
 pub mod reread;
+pub mod source_indexes;
+pub mod target_indexes;
+pub mod stale_indexes;
 pub mod doubtful;
 pub mod index;
 pub mod incarnation;

@@ -56,13 +56,13 @@ impl Oplog {
             "reading the oplog of source shard {}",
             self.shard
         ));
-        match e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code)) {
-            true => Error {
+        if e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code)) {
+            return Error {
                 kind: Kind::Transient,
                 ..e
-            },
-            false => e,
+            };
         }
+        e
     }
 
     /// With the clock of the server that gave it.

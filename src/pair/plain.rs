@@ -16,8 +16,8 @@ use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
 use crate::pair::origin::Origin;
 use crate::pair::position::Position;
-use crate::pair::tail::TailView;
 use crate::pair::transactions::Transactions;
+use crate::pair::view::{Change, TailView};
 
 /// Entries passed under one lock, for which others wait: small ones take some 100 µs.
 const ENTRIES_MAX: u64 = 256;
@@ -51,8 +51,7 @@ impl Plain<'_> {
         origin: &mut Origin,
     ) -> Result<Next<'e>> {
         let mut gate = self.gate.lock();
-        // Under the gate's lock: a cutover that closes the gate must know of every
-        // change the gate let through.
+        // Under the gate's lock (`view`).
         let mut view = self.view.lock();
         let (mut passed, mut ops) = (0, 0);
         let next = loop {
@@ -122,27 +121,6 @@ enum Met<'e> {
     Other(Entry<'e>, &'e RawDocument),
 }
 
-/// A change by users, as the cutover watches for them.
-pub(super) struct Change<'a> {
-    pub(super) position: Position,
-    pub(super) ns: &'a str,
-    /// A delete that may be the source's own expiry.
-    pub(super) expiry: bool,
-}
-
-impl TailView {
-    pub(super) fn note(&mut self, change: Option<Change<'_>>) {
-        let Some(change) = change else { return };
-        match change.expiry {
-            true => self.expiry_delete = Some(change.position),
-            false => match &mut self.user_change {
-                Some((position, ns)) if ns == change.ns => *position = change.position,
-                newest => *newest = Some((change.position, change.ns.to_owned())),
-            },
-        }
-    }
-}
-
 /// Whether a CRUD entry is for the gate: not what is never migrated.
 pub(super) fn counts(entry: &Entry<'_>) -> bool {
     !entry.is_internal()
@@ -159,7 +137,7 @@ pub(super) fn classify<'a>(
     let op = entry.crud(position)?;
     if entry.from_migrate {
         match gate.tracked(&op.uuid).map(|tracked| tracked.sharding()) {
-            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),
+            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),
             Some(Sharding::Unknown) => gate.leave_from(&op.uuid, position),
             _ => {}
         }
@@ -175,14 +153,6 @@ pub(super) fn classify<'a>(
         ns: entry.ns,
         expiry,
     }))
-}
-
-/// Whether an entry of a sharded collection that is marked `fromMigrate` is one shard's
-/// copy or clean-up of another's documents, where the owner's own entry counts (R8). Of
-/// inserts the document tells. Elsewhere the mark says nothing: cloning into a capped
-/// collection and moving a primary write with it too.
-pub(super) fn is_of_a_move(entry: &Entry<'_>) -> bool {
-    entry.from_migrate && entry.op != "i"
 }
 
 /// A UUID that was dropped before the catalog was read is of no interest; a

@@ -14,18 +14,18 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::observe::counters::PairMetrics;
+use crate::pair::block;
 use crate::pair::budget::Share;
 use crate::pair::collection::Sharding;
 use crate::pair::entry::Entry;
-use crate::pair::feed::{self, Feed};
+use crate::pair::feed::Feed;
 use crate::pair::gate::opening::Opening;
 use crate::pair::gate::{Gate, Place};
 use crate::pair::held::Stretch;
-use crate::pair::meaning::Meaning;
 use crate::pair::origin::Origin;
-use crate::pair::plain::is_of_a_move;
 use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
+use crate::pair::walk::{Command, Holder, Walk};
 
 /// How often a tail in the middle of an entry is looked at again.
 const POLL: Duration = Duration::from_millis(5);
@@ -121,7 +121,7 @@ impl Replayer {
             permit.shrink_to(block.payload.len());
             // Copies: it may be one op of a block that is of this place.
             let mut origin = Origin::copied(permit);
-            for raw in feed::entries(&block) {
+            for raw in block::entries(&block) {
                 let raw = raw?;
                 let entry = Entry::read(raw)?;
                 if stretch.to < entry.position {
@@ -141,7 +141,7 @@ impl Replayer {
 }
 
 /// One reading of one stretch. What the tail has carried over or refused is
-/// passed by: commands, and all that is not of the place's collection.
+/// passed by: other commands, and all that is not of the place's collection.
 struct Pass<'a> {
     replayer: &'a Replayer,
     place: &'a Place,
@@ -155,42 +155,26 @@ impl Pass<'_> {
         raw: &RawDocument,
         origin: &mut Origin,
     ) -> Result<()> {
-        match entry.op {
-            "c" => self.command(entry, raw, origin).await,
-            _ => self.op(entry, entry.position, origin),
+        if entry.op != "c" {
+            return self.op(entry, entry.position, origin);
         }
-    }
-
-    async fn command(
-        &mut self,
-        entry: &Entry<'_>,
-        raw: &RawDocument,
-        origin: &mut Origin,
-    ) -> Result<()> {
-        match entry.meaning()? {
-            Meaning::Part => {
-                self.transactions.part(entry, raw);
-                return Ok(());
-            }
-            Meaning::Apply => self.operations(entry, entry.position, origin)?,
-            Meaning::ApplyChain { previous } => {
-                self.chain(previous, entry.position).await?;
-                self.operations(entry, entry.position, origin)?;
-            }
-            Meaning::Commit { previous } => self.chain(previous, entry.position).await?,
-            _ => {}
-        }
-        self.transactions.ended(entry);
-        Ok(())
-    }
-
-    async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
         let feed = &self.replayer.feed;
-        for part in self.transactions.chain(feed, last, position).await? {
-            let raw = self.transactions.fetch(feed, part).await?;
-            let mut origin =
-                Origin::copied(self.replayer.share.reserve(raw.as_bytes().len()).await);
-            self.operations(&Entry::read(&raw)?, position, &mut origin)?;
+        match Walk::begin(entry, raw, &mut self.transactions, feed).await? {
+            Command::Operations(walk) => self.walk(walk, entry, origin).await,
+            Command::Nothing | Command::Other(_) => Ok(()),
+        }
+    }
+
+    /// Hands over what takes effect at `entry`. What is in the entry itself is in `origin`.
+    async fn walk(&self, mut walk: Walk, entry: &Entry<'_>, origin: &mut Origin) -> Result<()> {
+        let Replayer { feed, share, .. } = self.replayer;
+        while let Some(holder) = walk.next(&self.transactions, feed).await? {
+            let Holder::Part(raw) = holder else {
+                self.operations(entry, entry.position, origin)?;
+                continue;
+            };
+            let mut part = Origin::copied(share.reserve(raw.as_bytes().len()).await);
+            self.operations(&Entry::read(&raw)?, entry.position, &mut part)?;
         }
         Ok(())
     }
@@ -211,7 +195,7 @@ impl Pass<'_> {
         let is_sharded = gate
             .tracked(&op.uuid)
             .is_some_and(|tracked| tracked.sharding() == Sharding::Sharded);
-        if is_sharded && is_of_a_move(entry) {
+        if is_sharded && entry.is_of_a_move() {
             return Ok(());
         }
         if gate.replay(self.place, op, origin) {

@@ -134,7 +134,7 @@ impl Reread<'_> {
             let mut cursor = self.find(some).await?;
             while let Some(batch) = cursor.next().await {
                 let batch = batch.map_err(source_stop)?;
-                self.tracked.saw_by(may_show(&batch));
+                self.tracked.raise_horizon(may_show(&batch));
                 let documents = self.owned(&batch, &mut written).map_err(Stop::Fault)?;
                 bytes += documents
                     .iter()
@@ -156,7 +156,7 @@ impl Reread<'_> {
             let mut cursor = self.find(some).await?;
             while let Some(batch) = cursor.next().await {
                 let batch = batch.map_err(source_stop)?;
-                self.tracked.saw_by(may_show(&batch));
+                self.tracked.raise_horizon(may_show(&batch));
                 if !self
                     .owned(&batch, &mut HashSet::new())
                     .map_err(Stop::Fault)?

@@ -53,14 +53,14 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
             now.shard_name, state.ns
         )));
     }
-    tracked.saw_by(now.clock);
+    tracked.raise_horizon(now.clock);
     gate.admit(tracked.clone(), &state.bounds, &state.units);
     if state.dead {
         // Through the gate: a unit of it that was being copied would keep the
         // resume position at its fence for ever.
         gate.kill(&state.uuid);
     } else if !lives_here {
-        tracked.set_passive();
+        tracked.leave_to_other_shards();
     } else if now.gone {
         gate.discard(&state.uuid);
     }

@@ -22,7 +22,7 @@ use crate::pair::gate::Gate;
 use crate::pair::inbox::Inbox;
 use crate::pair::index::Indexer;
 use crate::pair::position::Position;
-use crate::pair::tail::TailView;
+use crate::pair::view::TailView;
 
 /// What control sees of a running pair.
 pub struct Pair {

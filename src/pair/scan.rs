@@ -3,17 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::raw::cstr;
-use bson::{RawBson, RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawDocumentBuf, Uuid};
 use mongodb::Client;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use crate::bson::locate;
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
 use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
@@ -27,41 +24,13 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::{Gate, Started};
 use crate::pair::index::Indexer;
-use crate::pair::plan::{between, key};
 use crate::pair::position::Position;
 use crate::pair::reached::Reached;
 use crate::pair::replay::Replayer;
+use crate::pair::scan_unit::{ReadTo, ScanUnit, Written, finds};
 use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
 use crate::wire::cursor::{Batch, Cursor, Next};
-
-/// A range of one collection that is copied as one.
-#[derive(Debug)]
-pub struct ScanUnit {
-    pub tracked: Arc<Tracked>,
-    /// Its number within the collection, as the gate counts.
-    pub index: usize,
-    /// None: from the very first.
-    pub lower: Option<RawBson>,
-    /// None: to the very last. Exclusive.
-    pub upper: Option<RawBson>,
-    /// Documents per server batch.
-    pub batch_documents: i32,
-    /// Documents and bytes of it that are written.
-    pub written: Written,
-}
-
-#[derive(Debug, Default)]
-pub struct Written {
-    documents: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// How far a unit is read, over its cursors: `{_id: …}` of the last document of a reply.
-/// Where the client cannot compare `_id`s as the index does it stays None, and the unit
-/// begins again with each cursor.
-#[derive(Debug, Default, PartialEq)]
-struct ReadTo(Option<RawDocumentBuf>);
 
 /// What the scanners of one pair share.
 pub struct Scanners {
@@ -179,7 +148,7 @@ impl Scanners {
             }
             let read = self.read_and_write(unit, started.fence, &mut reached).await;
             reads += 1;
-            if read.moved || reached.0.is_none() && reads <= WHOLE_READS {
+            if read.moved || reached.is_nothing() && reads <= WHOLE_READS {
                 retry.worked();
             }
             let broken = match read.outcome {
@@ -191,25 +160,27 @@ impl Scanners {
                 Err(Broken::Source(e)) => e,
             };
             self.tell(unit, Some(&broken));
-            let cause = if may_be_gone(&broken) {
-                let gone = || vanished::is_gone(&self.source, tracked);
-                if Retry::new(self.away_max).until_it_works(gone).await? {
+            let mut cause = broken;
+            if may_be_gone(&cause) {
+                if self.is_gone(tracked).await? {
                     self.tell(unit, None);
                     return Ok(false);
                 }
-                Error {
-                    kind: Kind::Transient,
-                    ..broken
-                }
-            } else {
-                broken
-            };
+                // It is there: what the source says will pass.
+                cause.kind = Kind::Transient;
+            }
             retry.pause(cause).await?;
             again = true;
-            if reached.0.is_none() {
+            if reached.is_nothing() {
                 self.take_back(unit);
             }
         }
+    }
+
+    async fn is_gone(&self, tracked: &Tracked) -> Result<bool> {
+        Retry::new(self.away_max)
+            .until_it_works(|| vanished::is_gone(&self.source, tracked))
+            .await
     }
 
     /// Why the unit cannot be read on, for the status.
@@ -248,7 +219,7 @@ impl Scanners {
         reached: &mut ReadTo,
     ) -> Read {
         let mut writes = JoinSet::new();
-        let mut now = ReadTo(reached.0.clone());
+        let mut now = reached.clone();
         let mut outcome = self.read_all(unit, fence, &mut now, &mut writes).await;
         // IMPORTANT: also when the source failed: a write that nobody waits for
         // could run when the unit is copied, and bring back a document that was
@@ -280,7 +251,8 @@ impl Scanners {
         for find in finds(unit, reached) {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
-                unit.tracked.saw_by(Position::clock_of(batch.reply()));
+                unit.tracked
+                    .raise_horizon(Position::clock_of(batch.reply()));
                 permit.shrink_to(batch.bytes());
                 reached.note(unit, &batch).map_err(Broken::Source)?;
                 while in_flight_max <= writes.len() {
@@ -334,9 +306,10 @@ impl Scanners {
         let mut orphans = 0;
         for document in batch.iter() {
             let document = document?;
-            match unit.tracked.owns(document) {
-                true => documents.push(document.as_bytes()),
-                false => orphans += 1,
+            if unit.tracked.owns(document) {
+                documents.push(document.as_bytes());
+            } else {
+                orphans += 1;
             }
         }
         let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
@@ -366,91 +339,9 @@ async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
     }
 }
 
-/// The scan is bound to the UUID, in index order with `min`/`max` (comparison
-/// operators would match one type bracket only). Sent to a server that has reached
-/// the fence it is never older: a majority view only moves on, for every reply of
-/// the cursor.
-fn finds(unit: &ScanUnit, reached: &ReadTo) -> Vec<RawDocumentBuf> {
-    let uuid = bson::Binary::from(unit.tracked.uuid);
-    let mut head = rawdoc! {
-        "find": uuid,
-        "readConcern": { "level": "majority" },
-        "batchSize": unit.batch_documents,
-        "noCursorTimeout": true,
-    };
-    match unit.tracked.one_unit() && reached.0.is_none() {
-        true => head.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
-        false => head.append(cstr!("hint"), rawdoc! { "_id": 1 }),
-    }
-    let lower = reached.0.clone().or_else(|| unit.lower.as_ref().map(key));
-    between(head, lower, unit.upper.as_ref().map(key))
-}
-
-impl ReadTo {
-    /// The last document of a reply is the last that was read: replies come in the order
-    /// of `_id`, of a clustered collection too.
-    fn note(&mut self, unit: &ScanUnit, batch: &Batch) -> Result<()> {
-        if !unit.tracked.in_order()
-            && let Some(last) = batch.iter().last().transpose()?
-        {
-            self.0 = locate::id_query(last).or_else(|| self.0.take());
-        }
-        Ok(())
-    }
-}
-
 /// Answers a scan gets when its collection is dropped under it, and for other
 /// causes too.
 fn may_be_gone(e: &Error) -> bool {
     e.code
         .is_some_and(|code| code == CODE_NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::catalog::Namespace;
-    use crate::pair::collection::Traits;
-
-    #[test]
-    fn a_scan_goes_on_at_the_last_document_that_came() {
-        let ns = || Namespace {
-            db: "d".to_owned(),
-            coll: "c".to_owned(),
-        };
-        let clustered = Traits {
-            clustered: true,
-            ..Traits::default()
-        };
-        for (traits, lower, first) in [
-            (
-                Traits::default(),
-                Some(RawBson::Int32(5)),
-                (rawdoc! { "_id": 1 }, Some(rawdoc! { "_id": 5 })),
-            ),
-            (clustered, None, (rawdoc! { "$natural": 1 }, None)),
-        ] {
-            let tracked = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns(), traits));
-            let written = Written::default();
-            let unit = ScanUnit {
-                tracked,
-                index: 0,
-                lower,
-                upper: None,
-                batch_documents: 10,
-                written,
-            };
-            let asked = |reached: &ReadTo| {
-                let find = finds(&unit, reached).swap_remove(0);
-                let part = |name| find.get_document(name).ok().map(ToOwned::to_owned);
-                (part("hint").expect("it has one"), part("min"))
-            };
-            assert_eq!(asked(&ReadTo::default()), first);
-            let at = rawdoc! { "_id": 9 };
-            assert_eq!(
-                asked(&ReadTo(Some(at.clone()))),
-                (rawdoc! { "_id": 1 }, Some(at))
-            );
-        }
-    }
 }

@@ -3,38 +3,29 @@
 //!
 //! One task per pair. It waits only for memory (its share) and for the server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bson::RawDocument;
+use bson::{RawDocument, Uuid};
 use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
+use crate::pair::block;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
-use crate::pair::ddl::{Ddl, DdlSink};
+use crate::pair::ddl::DdlSink;
+use crate::pair::ddl_entry::Ddl;
 use crate::pair::entry::Entry;
-use crate::pair::feed::{self, Feed, FeedReader};
+use crate::pair::feed::{Feed, FeedReader};
 use crate::pair::gate::Gate;
 use crate::pair::meaning::Meaning;
 use crate::pair::origin::{self, Origin};
-use crate::pair::plain::{Change, Next, Plain, classify, counts};
-use crate::pair::position::{Position, Walls};
+use crate::pair::plain::{Next, Plain, classify, counts};
+use crate::pair::position::Position;
 use crate::pair::transactions::Transactions;
-
-/// What others may know of the tail.
-#[derive(Debug, Default)]
-pub struct TailView {
-    pub walls: Walls,
-    pub open_transactions: usize,
-    pub open_builds: usize,
-    /// Newest change by users: an op or DDL on a migrated namespace.
-    pub user_change: Option<(Position, String)>,
-    /// Newest delete on a collection with an expiry, perhaps by the source itself.
-    pub expiry_delete: Option<Position>,
-    /// Newest entry that tells of a chunk's move.
-    pub move_sign: Option<Position>,
-}
+use crate::pair::view::{Change, TailView};
+use crate::pair::walk::{Command, Holder, Walk};
 
 pub struct Tail {
     pub feed: Arc<Feed>,
@@ -50,7 +41,7 @@ pub struct Tail {
     /// before it could be seen.
     pub catalog_position: Position,
     pub transactions: Transactions,
-    pub open_builds: std::collections::HashSet<bson::Uuid>,
+    pub open_builds: HashSet<Uuid>,
 }
 
 impl Tail {
@@ -61,11 +52,13 @@ impl Tail {
             let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
             let block = self.reader.next().await?;
             permit.shrink_to(origin::bytes_max(block.payload.len()));
-            let mut origin = match self.gate.lock().is_holding() {
-                true => Origin::copied(permit),
-                false => Origin::shared(block.payload.clone(), permit),
+            let is_holding = self.gate.lock().is_holding();
+            let mut origin = if is_holding {
+                Origin::copied(permit)
+            } else {
+                Origin::shared(block.payload.clone(), permit)
             };
-            let mut entries = feed::entries(&block);
+            let mut entries = block::entries(&block);
             loop {
                 match self.plain().pass(&mut entries, &mut origin)? {
                     Next::Plain => {}
@@ -124,38 +117,28 @@ impl Tail {
         raw: &RawDocument,
         origin: &mut Origin,
     ) -> Result<()> {
-        match entry.meaning()? {
-            Meaning::Apply => {
-                self.transactions.ended(entry);
-                self.operations(entry, entry.position, origin)?;
-            }
-            Meaning::ApplyChain { previous } => {
-                self.chain(previous, entry.position).await?;
-                self.operations(entry, entry.position, origin)?;
-                self.transactions.ended(entry);
-            }
-            Meaning::Commit { previous } => {
-                self.chain(previous, entry.position).await?;
-                self.transactions.ended(entry);
-            }
-            Meaning::Part => self.transactions.part(entry, raw),
-            Meaning::Abort => self.transactions.ended(entry),
-            meaning => self.ddl(entry, meaning)?,
+        match Walk::begin(entry, raw, &mut self.transactions, &self.feed).await? {
+            Command::Operations(walk) => self.walk(walk, entry, origin).await?,
+            Command::Nothing => {}
+            Command::Other(meaning) => self.ddl(entry, meaning)?,
         }
         self.view.lock().open_transactions = self.transactions.open_count();
         Ok(())
     }
 
-    /// Brings the parts of a transaction up to and with `last` into effect at
-    /// `position`.
-    async fn chain(&mut self, last: Position, position: Position) -> Result<()> {
-        for part in self.transactions.chain(&self.feed, last, position).await? {
-            let raw = self.transactions.fetch(&self.feed, part).await?;
+    /// Brings what takes effect at `entry` into effect. What is in the entry itself is in
+    /// `origin`.
+    async fn walk(&mut self, mut walk: Walk, entry: &Entry<'_>, origin: &mut Origin) -> Result<()> {
+        while let Some(holder) = walk.next(&self.transactions, &self.feed).await? {
+            let Holder::Part(raw) = holder else {
+                self.operations(entry, entry.position, origin)?;
+                continue;
+            };
             // The part's own bytes come on top of the reply's. Waiting for them
             // with the reply's permit in hand is sound: nothing is held then, and
             // the rest of the share is in lanes, which give it back without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
-            self.operations(&Entry::read(&raw)?, position, &mut part)?;
+            self.operations(&Entry::read(&raw)?, entry.position, &mut part)?;
         }
         Ok(())
     }
@@ -183,11 +166,14 @@ impl Tail {
         for inner in crud.iter().filter(|inner| counts(inner)) {
             self.metrics.ops_read.fetch_add(1, Relaxed);
             let next = classify(&mut gate, inner, position, self.catalog_position, origin)?;
-            // A change that is certainly a user's goes before a perhaps expiry.
-            change = [change, next]
-                .into_iter()
-                .flatten()
-                .min_by_key(|change| change.expiry);
+            let Some(next) = next else { continue };
+            // One that is certainly a user's counts before one that may be an expiry.
+            if change
+                .as_ref()
+                .is_none_or(|noted: &Change<'_>| noted.expiry && !next.expiry)
+            {
+                change = Some(next);
+            }
         }
         self.view.lock().note(change);
         Ok(())
@@ -195,7 +181,9 @@ impl Tail {
 
     fn ddl(&mut self, entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<()> {
         match &meaning {
-            Meaning::StartIndexBuild { build } => drop(self.open_builds.insert(*build)),
+            Meaning::StartIndexBuild { build } => {
+                self.open_builds.insert(*build);
+            }
             Meaning::CommitIndexBuild { build, .. } | Meaning::AbortIndexBuild { build, .. } => {
                 self.open_builds.remove(build);
             }

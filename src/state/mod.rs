@@ -30,7 +30,6 @@ use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Shar
 use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Result};
-use crate::pair::ddl::Created;
 use crate::pair::position::{Mark, Position};
 
 /// Database of the state, on every target shard.
@@ -208,14 +207,12 @@ impl CollectionState {
     ///
     /// # Errors
     /// `Internal` for a view.
-    pub fn created(created: &Created) -> Result<Self> {
-        let planned = Self::planned(&created.collection, Vec::new())?;
-        let Created {
-            target_uuid,
-            target_version,
-            ..
-        } = created;
-        let (target_uuid, target_version) = (*target_uuid, *target_version);
+    pub fn created(
+        collection: &Collection,
+        target_uuid: Option<Uuid>,
+        target_version: Option<MapVersion>,
+    ) -> Result<Self> {
+        let planned = Self::planned(collection, Vec::new())?;
         Ok(CollectionState {
             target_uuid,
             target_version,

@@ -77,7 +77,7 @@ impl Sides {
         let (source, target) = (&self.deployments.0.shards[0], &self.deployments.1.shards[0]);
         let tracked = Arc::new(Tracked::new(uuid_of(source).await, ns.clone(), traits));
         tracked.bind(uuid_of(target).await);
-        tracked.saw_by(self.newest().await.position);
+        tracked.raise_horizon(self.newest().await.position);
         let lanes: Vec<Arc<Inbox>> = (0..lanes).map(|_| Arc::default()).collect();
         let gate = Arc::new(Mutex::new(Gate::new(
             Mark {

@@ -52,21 +52,22 @@ TABLE = [
      "        let at_end = next == Key::MAX;\n",
      "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),
     ("held-last", "R2", "held ops are handed over newest first", "src/pair/gate/opening.rs",
-     "        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n        self.ledger",
+     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger",
      "        let mut held = held;\n        if MUTATED { held.reverse(); }\n"
-     "        held.into_iter().for_each(|op| collection.queue(op, &self.lanes));\n        self.ledger"),
+     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger"),
     ("overtake", "R2", "ops of a unit being copied go to the lanes at once", "src/pair/gate.rs",
-     "            UnitState::Copying { held, .. } => Some(held),",
-     "            UnitState::Copying { held, .. } => if MUTATED { None } else { Some(held) },"),
+     "            Decision::Hold => Some(unit),",
+     "            Decision::Hold => if MUTATED { None } else { Some(unit) },"),
     ("opened-early", "R2", "a place is opened before what it left to the spool is read", "src/pair/gate/opening.rs",
      "    held.to_read(passed).map(Opening::Spooled)",
      "    let left = held.to_read(passed);\n"
      "    if MUTATED && left.is_some() { held.read(passed); return None; }\n"
      "    left.map(Opening::Spooled)"),
     ("overtake-spooled", "R2", "new ops go to the lanes while older ones are read from the spool", "src/pair/gate.rs",
-     "        match held {\n            Some(held) => {",
-     "        let held = held.filter(|held| !MUTATED || 0 < held.count() || held.below() == Position::MAX);\n"
-     "        match held {\n            Some(held) => {"),
+     "        match collection.held(place) {\n",
+     "        let held = collection.held(place);\n"
+     "        let held = held.filter(|h| !MUTATED || h.is_open() || 0 < h.count() || h.below() == Position::MAX);\n"
+     "        match held {\n"),
     ("stretch-torn", "R2", "a stretch ends in the middle of an entry", "src/pair/gate/opening.rs",
      "    if held.is_open() && !between_entries {", "    if held.is_open() && !between_entries && !MUTATED {"),
     ("start-not-durable", "R2", "a unit is written before its start is recorded", "loadgen/src/sim/scan.rs",
@@ -89,7 +90,7 @@ TABLE = [
     ("forgotten-early", "R4", "a dropped collection is forgotten while it may be met again", "src/control/forget.rs",
      "            Some((reached, uuids)) if reached < recorded => return uuids,",
      "            Some((reached, uuids)) if reached < recorded || MUTATED => return uuids,"),
-    ("raw-lane", "R4", "a lane by the bytes of `_id`", "src/pair/gate.rs",
+    ("raw-lane", "R4", "a lane by the bytes of `_id`", "src/pair/gate/collection.rs",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };\n"
      "        let hash = if MUTATED { hash ^ (u64::from(op.id.value().kind)) << 40 } else { hash };"),
@@ -115,13 +116,13 @@ TABLE = [
     ("no-read-back", "R5", "parts of a transaction before the start are not read back", "loadgen/src/sim/pair.rs",
      "                if let Some(part) = parts.get(done) {",
      "                if let Some(part) = parts.get(done).filter(|part| !MUTATED || self.first <= **part) {"),
-    ("ignore-held", "R6", "the watermark ignores held ops", "src/pair/gate.rs",
+    ("ignore-held", "R6", "the watermark ignores held ops", "src/pair/gate/watermark.rs",
      "        self.copying_units().map(|(_, held)| held.below())",
      "        self.copying_units().filter(|_| !MUTATED).map(|(_, held)| held.below())"),
     ("ignore-spooled", "R6", "the watermark ignores ops left to the spool", "src/pair/held.rs",
      "        self.left.map_or(kept, |left| left.after)",
      "        self.left.filter(|_| !MUTATED).map_or(kept, |left| left.after)"),
-    ("ignore-queued", "R6", "the watermark ignores ops in lanes", "src/pair/gate.rs",
+    ("ignore-queued", "R6", "the watermark ignores ops in lanes", "src/pair/gate/watermark.rs",
      "let queued = self.lanes.iter().map(|lane| lane.oldest().before());",
      "let queued = self.lanes.iter().map(|lane| if MUTATED { Position::MAX } else { lane.oldest().before() });"),
     ("ignore-taken", "R6", "an inbox forgets what its lane took out", "src/pair/inbox.rs",
@@ -135,8 +136,8 @@ TABLE = [
     # shows it by itself: held ops keep the watermark down, and a restart raises a
     # fence to the position it resumes at.
     ("settled-doubtful", "R6", "a unit is settled while an op that it held is doubtful", "src/pair/ledger.rs",
-     "is_sure && applied && s.newest < s.tracked.doubtful_oldest()",
-     "is_sure && applied && if MUTATED { s.fence } else { s.newest } < s.tracked.doubtful_oldest()"),
+     "is_sure && is_applied && self.newest < self.tracked.doubtful_oldest()",
+     "is_sure && is_applied && if MUTATED { self.fence } else { self.newest } < self.tracked.doubtful_oldest()"),
     ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/ledger.rs",
      "fences.chain(self.settling.iter().map(|s| s.fence));",
      "fences.chain(self.settling.iter().map(|s| s.fence).filter(|_| !MUTATED));"),
@@ -147,7 +148,7 @@ TABLE = [
      "loadgen/src/sim/resume.rs",
      "        self.write(which, StoreWrite::GoOn(incarnation, state.resume));",
      "        if !MUTATED { self.write(which, StoreWrite::GoOn(incarnation, state.resume)); }"),
-    ("applied-passed", "R6", "the applied position ignores ops in lanes and held by the collection", "src/pair/gate.rs",
+    ("applied-passed", "R6", "the applied position ignores ops in lanes and held by the collection", "src/pair/gate/watermark.rs",
      "        let (watermark, applied) = (self.watermark(), self.applied());",
      "        let (watermark, applied) = (self.watermark(), if MUTATED { self.passed } else { self.applied() });"),
     ("given-up-kept", "R6", "units that are given up wait, and their documents stay", "loadgen/src/sim/resume.rs",
@@ -156,10 +157,10 @@ TABLE = [
     ("none-given-up", "R6", "a pair goes on at the applied position and gives no unit up", "src/control/resume.rs",
      "matches!(unit, UnitState::Copying(_)));",
      "matches!(unit, UnitState::Copying(_)) && !MUTATED);"),
-    ("below-fence", "R6", "ops up to its fence are dropped of a unit that is taken up again", "src/pair/gate.rs",
+    ("below-fence", "R6", "ops up to its fence are dropped of a unit that is taken up again", "src/pair/gate/unit.rs",
      "                let seen = if emptied { fence } else { resume };\n",
      "                let seen = if emptied || MUTATED { fence } else { resume };\n"),
-    ("new-fence", "R6", "a unit that was being copied takes a new fence after a restart", "src/pair/gate.rs",
+    ("new-fence", "R6", "a unit that was being copied takes a new fence after a restart", "src/pair/gate/unit.rs",
      "            state::UnitState::Waiting => UnitState::Waiting,\n",
      "            state::UnitState::Waiting => UnitState::Waiting,\n"
      "            state::UnitState::Copying(_) if MUTATED => UnitState::Waiting,\n"),
@@ -189,9 +190,9 @@ TABLE = [
 # name, rule, what it breaks, file, old text, new text, the integration test that finds it
 SERVERS = [
     ("marks-believed", "R8", "what is marked `fromMigrate` is passed over in any collection", "src/pair/plain.rs",
-     "            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),",
+     "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",
      "            _ if MUTATED => return Ok(None),\n"
-     "            Some(Sharding::Sharded) if is_of_a_move(entry) => return Ok(None),",
+     "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",
      "marked::a_collection_cloned_as_capped_during_the_run_arrives_equal"),
     ("definitions-unproven", "R11", "indexes, options and views are not compared", "src/control/proof.rs",
      "        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)",

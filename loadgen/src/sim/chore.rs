@@ -234,7 +234,7 @@ fn reread(tracked: &Tracked, position: Position, reach: &mut Reach<'_>) {
         .map(body::key_of)
         .map(|key| (key, shown.get(&key).copied()))
         .collect();
-    tracked.saw_by(reach.source.newest());
+    tracked.raise_horizon(reach.source.newest());
     reach.target.settle(tracked.target_uuid(), documents);
     tracked.doubts.forget(&ids);
 }

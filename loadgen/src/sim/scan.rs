@@ -229,7 +229,7 @@ impl Unit {
         let shown = choices as u64 + reach.dice.below(newer);
         let shown = reach.source.log[shown as usize].mark.position;
         self.tracked
-            .saw_by(Position::clock_of(&reply(shown, newest)));
+            .raise_horizon(Position::clock_of(&reply(shown, newest)));
         let documents = reach.source.collections[&self.tracked.uuid].shown_at(shown);
         let count = 1 + reach.dice.below(4) as usize;
         let mut left = documents.range(next.max(self.lower)..self.upper);

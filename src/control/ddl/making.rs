@@ -12,7 +12,7 @@ use crate::control::ddl::Coordinator;
 use crate::control::{databases, laid_out, layout, owners};
 use crate::error::Result;
 use crate::failpoint;
-use crate::pair::ddl::{Created, Creation};
+use crate::pair::request::{Created, Creation};
 
 impl Coordinator {
     /// Makes a collection once its name and its database are free; another pair may have.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bson::Uuid;
 
-use super::{Gate, UnitState};
+use super::Gate;
+use super::unit::UnitState;
 use crate::pair::collection::Tracked;
 use crate::pair::ledger::Pin;
 use crate::pair::position::Position;
@@ -22,7 +23,7 @@ impl Gate {
     /// The collection is known to be dropped later: its ops are of no use.
     pub fn discard(&mut self, uuid: &Uuid) {
         if let Some(collection) = self.collections.get_mut(uuid) {
-            collection.tracked.set_passive();
+            collection.tracked.expect_drop();
             self.give_up(uuid);
         }
     }
@@ -70,10 +71,9 @@ impl Gate {
             return;
         };
         collection.hold = None;
-        collection
-            .units
-            .iter_mut()
-            .for_each(|unit| unit.state = UnitState::Copied);
+        for unit in &mut collection.units {
+            unit.state = UnitState::Copied;
+        }
         self.holding.remove(uuid);
         self.touched.forget(uuid);
         self.copying.retain(|(of, _)| of != uuid);

@@ -6,10 +6,10 @@
 
 use bson::Uuid;
 
-use super::{Gate, Place, UnitState};
+use super::{Gate, Place};
 use crate::bson::identity::IdKey;
 use crate::pair::held::Held;
-use crate::pair::op::{OpKind, OpRef};
+use crate::pair::op::OpRef;
 use crate::pair::origin::Origin;
 use crate::pair::position::Position;
 
@@ -64,7 +64,7 @@ impl Gate {
         let is_here = place
             .unit
             .is_none_or(|unit| collection.unit_of(op.id) == unit);
-        if !is_here || op.kind == OpKind::Insert && !collection.owns(op.body) {
+        if !is_here || !collection.owns(&op) {
             return false;
         }
         let kept = origin.lend(op.body);
@@ -83,16 +83,20 @@ impl Gate {
     }
 
     fn places(&self) -> Vec<Place> {
-        let units = self.copying.iter().map(|(uuid, unit)| Place {
-            uuid: *uuid,
-            unit: Some(*unit),
-        });
-        units
-            .chain(self.holding.iter().map(|uuid| Place {
+        let mut places = Vec::with_capacity(self.copying.len() + self.holding.len());
+        for (uuid, unit) in &self.copying {
+            places.push(Place {
+                uuid: *uuid,
+                unit: Some(*unit),
+            });
+        }
+        for uuid in &self.holding {
+            places.push(Place {
                 uuid: *uuid,
                 unit: None,
-            }))
-            .collect()
+            });
+        }
+        places
     }
 
     fn bytes_at(&mut self, place: &Place) -> u64 {
@@ -100,13 +104,6 @@ impl Gate {
     }
 
     fn held_at(&mut self, place: &Place) -> Option<&mut Held> {
-        let collection = self.collections.get_mut(&place.uuid)?;
-        let Some(unit) = place.unit else {
-            return collection.hold.as_mut();
-        };
-        match &mut collection.units[unit].state {
-            UnitState::Copying { held, .. } => Some(held),
-            _ => None,
-        }
+        self.collections.get_mut(&place.uuid)?.held(place.unit)
     }
 }

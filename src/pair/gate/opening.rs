@@ -6,7 +6,8 @@
 
 use bson::Uuid;
 
-use super::{Gate, UnitState};
+use super::Gate;
+use super::unit::UnitState;
 use crate::pair::held::{Held, Stretch};
 use crate::pair::position::Position;
 
@@ -43,8 +44,9 @@ impl Gate {
         let (fence, held) = (*fence, held.take());
         *state = UnitState::Copied;
         self.copying.remove(&(*uuid, unit));
-        held.into_iter()
-            .for_each(|op| collection.queue(op, &self.lanes));
+        for op in held {
+            collection.queue(op, &self.lanes);
+        }
         self.ledger.handed_over(
             collection.tracked.clone(),
             unit,
@@ -91,9 +93,9 @@ impl Gate {
             if let Some(first) = first_to_do(hold, between_entries, self.passed) {
                 return first;
             }
-            let held = hold.take();
-            held.into_iter()
-                .for_each(|op| collection.queue(op, &self.lanes));
+            for op in hold.take() {
+                collection.queue(op, &self.lanes);
+            }
         }
         collection.hold = None;
         self.holding.remove(uuid);

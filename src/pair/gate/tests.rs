@@ -1,5 +1,5 @@
-//! Held ops that are left to the spool: what a reader must hand over, when, and
-//! how far the watermark stays below it. And below doubtful documents.
+//! The gate with one lane and one collection: which ops a unit needs, and how far the
+//! watermark stays below what is not applied.
 
 use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
 use futures_util::FutureExt;
@@ -10,7 +10,11 @@ use crate::bson::value::Value;
 use crate::cluster::catalog::Namespace;
 use crate::pair::budget::Share;
 use crate::pair::collection::Traits;
-use crate::pair::held::Stretch;
+use crate::pair::op::OpKind;
+
+mod gone;
+mod left;
+mod touching;
 
 /// Bytes that may stay in memory.
 const NONE: u64 = 0;
@@ -118,13 +122,6 @@ impl Bench {
     }
 }
 
-fn spooled(after: u64, to: u64) -> Opening {
-    Opening::Spooled(Stretch {
-        after: at(after),
-        to: at(to),
-    })
-}
-
 #[test]
 fn a_doubtful_document_holds_the_watermark_down_once_its_op_has_left_the_lane() {
     let mut b = Bench::new(state::UnitState::Settled);
@@ -140,123 +137,6 @@ fn a_doubtful_document_holds_the_watermark_down_once_its_op_has_left_the_lane() 
     assert_eq!((b.gate.watermark(), b.gate.doubtful().len()), (at(2), 1));
     tracked.doubts.forget(&[id]);
     assert_eq!((b.gate.watermark(), b.gate.doubting().count()), (at(5), 0));
-}
-
-#[test]
-fn what_is_left_to_the_spool_goes_before_what_is_kept_after_it() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    b.gate.start(&b.uuid, 0).expect("it is there");
-    assert_eq!([b.entry(3, 1), b.entry(5, 2)], [Verdict::Held; 2]);
-    assert_eq!(
-        (b.gate.leave(NONE), b.gate.held(), b.share.used()),
-        (2, (0, 0), 0)
-    );
-    assert_eq!(b.entry(7, 1), Verdict::Held);
-    assert_eq!(
-        (b.gate.held(), b.gate.left(), b.gate.watermark()),
-        ((0, 0), 3, at(2))
-    );
-
-    assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 7));
-    b.entry(9, 1);
-    assert_eq!(b.gate.held().0, 1, "kept again, once the stretch is closed");
-    for (position, id) in [(3, 1), (5, 2)] {
-        assert!(b.replay(Some(0), position, id));
-    }
-    assert!(b.gate.replayed(&b.place(Some(0)), at(5)));
-    assert_eq!(b.applied(), [3, 5]);
-    assert_eq!(
-        (b.gate.watermark(), b.gate.finish(&b.uuid, 0)),
-        (at(5), spooled(5, 7))
-    );
-    assert!(b.replay(Some(0), 7, 1) && b.gate.replayed(&b.place(Some(0)), at(7)));
-    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
-    assert_eq!(b.entry(11, 1), Verdict::Queued);
-    assert_eq!((b.applied(), b.gate.watermark()), (vec![7, 9, 11], at(11)));
-}
-
-#[test]
-fn the_entry_the_tail_is_in_the_middle_of_is_read_again_whole() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    b.gate.start(&b.uuid, 0).expect("it is there");
-    b.gate.begin(at(3));
-    b.with_op(1, 3, Gate::classify);
-    b.gate.leave(NONE);
-    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Torn);
-    assert_eq!(b.with_op(2, 3, Gate::classify), Verdict::Held);
-    b.gate.pass(mark(3));
-    assert_eq!(
-        (b.gate.finish(&b.uuid, 0), b.gate.left()),
-        (spooled(2, 3), 2)
-    );
-}
-
-#[test]
-fn a_stretch_grows_when_memory_is_short_again() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    b.gate.start(&b.uuid, 0).expect("it is there");
-    b.entry(3, 1);
-    b.gate.leave(NONE);
-    assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 3));
-    b.entry(5, 1);
-    assert_eq!(b.gate.leave(NONE), 1);
-    assert!(b.replay(Some(0), 3, 1) && b.gate.replayed(&b.place(Some(0)), at(3)));
-    assert_eq!((b.entry(7, 1), b.gate.watermark()), (Verdict::Held, at(2)));
-    assert_eq!(b.applied(), [3]);
-    assert_eq!(
-        (b.gate.watermark(), b.gate.finish(&b.uuid, 0)),
-        (at(3), spooled(3, 7))
-    );
-}
-
-#[test]
-fn the_largest_place_goes_first_and_only_its_own_ops_are_read_again() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    for unit in 0..2 {
-        b.gate.start(&b.uuid, unit).expect("it is there");
-    }
-    assert_eq!(
-        [b.entry(3, 1), b.entry(5, 200), b.entry(7, 201)],
-        [Verdict::Held; 3]
-    );
-    let all = b.gate.held().1;
-    assert_eq!((b.gate.leave(all - 1), b.gate.held().0), (2, 1));
-    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: false });
-    assert_eq!(b.gate.finish(&b.uuid, 1), spooled(4, 7));
-    assert!(b.replay(Some(1), 5, 200) && !b.replay(Some(1), 6, 1));
-    assert!(b.gate.replayed(&b.place(Some(1)), at(7)));
-    assert_eq!(b.gate.finish(&b.uuid, 1), Opening::Open { last: true });
-    assert_eq!(b.applied(), [3, 5]);
-}
-
-#[test]
-fn a_hold_is_released_when_all_of_it_was_read_again() {
-    let mut b = Bench::new(state::UnitState::Settled);
-    assert!(b.gate.hold(&b.uuid));
-    assert_eq!([b.entry(3, 1), b.entry(5, 200)], [Verdict::Held; 2]);
-    b.gate.leave(NONE);
-    assert_eq!(b.gate.release(&b.uuid), spooled(2, 5));
-    assert!(
-        b.replay(None, 3, 1) && b.replay(None, 5, 200) && b.gate.replayed(&b.place(None), at(5))
-    );
-    assert_eq!(b.entry(7, 1), Verdict::Held);
-    assert_eq!(b.gate.release(&b.uuid), Opening::Open { last: true });
-    assert_eq!(b.applied(), [3, 5, 7]);
-}
-
-#[test]
-fn nothing_of_a_dropped_collection_is_read_again() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    b.gate.start(&b.uuid, 0).expect("it is there");
-    b.entry(3, 1);
-    b.gate.leave(NONE);
-    assert_eq!(b.gate.finish(&b.uuid, 0), spooled(2, 3));
-    b.gate.kill(&b.uuid).expect("it was alive");
-    assert!(!b.replay(Some(0), 3, 1) && !b.gate.replayed(&b.place(Some(0)), at(3)));
-    assert_eq!(
-        (b.gate.finish(&b.uuid, 0), b.gate.watermark()),
-        (Opening::Open { last: false }, at(3))
-    );
 }
 
 #[test]
@@ -302,165 +182,5 @@ fn a_capped_unit_taken_up_again_is_emptied_and_needs_ops_from_its_fence_on() {
     assert_eq!(
         [b.entry(3, 1), b.entry(5, 1)],
         [Verdict::Dropped, Verdict::Held]
-    );
-}
-
-/// What a checkpoint would record as resume position now.
-fn resume(bench: &mut Bench) -> u64 {
-    bench
-        .gate
-        .capture()
-        .expect("it is open")
-        .resume
-        .position
-        .raw()
-}
-
-#[test]
-fn a_drop_that_may_be_rolled_back_keeps_all_of_the_collection_from_counting_as_applied() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    b.entry(2, 1);
-    assert!(
-        b.gate
-            .start(&b.uuid, 0)
-            .is_some_and(|started| started.fence == at(2))
-    );
-    b.entry(3, 1);
-    assert!(
-        b.gate
-            .start(&b.uuid, 1)
-            .is_some_and(|started| started.fence == at(3))
-    );
-    b.entry(4, 200);
-    // The scanner of the younger unit finds the collection gone.
-    let pin = b.gate.suspend(&b.uuid);
-    // That of the older one had read all.
-    assert!(matches!(
-        b.gate.finish(&b.uuid, 0),
-        Opening::Open { last: false }
-    ));
-    b.entry(5, 1);
-    assert_eq!(resume(&mut b), 2, "the unit's fence, wherever its scan is");
-    b.gate.kill(&b.uuid);
-    b.gate.unpin(pin);
-    assert_eq!(resume(&mut b), 5);
-}
-
-#[test]
-fn a_unit_whose_ops_are_in_lanes_is_not_settled_while_the_drop_of_its_collection_is_awaited() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    assert!(b.gate.start(&b.uuid, 0).is_some());
-    b.entry(3, 1);
-    assert!(matches!(b.gate.finish(&b.uuid, 0), Opening::Open { .. }));
-    let _pin = b.gate.suspend(&b.uuid);
-    assert_eq!(b.applied(), [3]);
-    // Refused or not: what became of it counts only once the drop is met.
-    assert!(
-        b.gate.capture().is_some_and(
-            |recorded| recorded.settled.is_empty() && recorded.resume.position == at(1)
-        )
-    );
-}
-
-/// Ids touched, of everything the round knows.
-fn touched(b: &Bench, round: u64) -> Option<Vec<i32>> {
-    let ids = b
-        .gate
-        .touched_of(&b.uuid, round, Position::MAX, usize::MAX)?;
-    let mut ids: Vec<i32> = ids
-        .iter()
-        .filter_map(|id| id.value().readable()?.as_i32())
-        .collect();
-    ids.sort_unstable();
-    Some(ids)
-}
-
-#[test]
-fn every_op_that_will_be_applied_touches_its_document_wherever_it_waits() {
-    let mut b = Bench::new(state::UnitState::Settled);
-    assert_eq!(b.entry(3, 1), Verdict::Queued);
-    let round = b.gate.track(&b.uuid.clone(), 100).expect("it is copied");
-    assert_eq!(touched(&b, round), Some(vec![]));
-    assert_eq!(b.entry(5, 2), Verdict::Queued);
-    assert!(b.gate.hold(&b.uuid.clone()));
-    assert_eq!(b.entry(7, 3), Verdict::Held);
-    b.gate.leave(NONE);
-    assert_eq!((b.entry(9, 4), b.gate.left()), (Verdict::Held, 2));
-    assert_eq!(touched(&b, round), Some(vec![2, 3, 4]));
-    b.gate.settle(
-        &b.uuid.clone(),
-        round,
-        &[2, 3, 4].map(|id| IdKey::of(RawBsonRef::Int32(id))),
-        at(7),
-    );
-    assert_eq!(touched(&b, round), Some(vec![4]));
-}
-
-#[test]
-fn a_look_must_be_good_for_the_entry_the_tail_is_in_the_middle_of_and_for_all_that_was_copied() {
-    let mut b = Bench::new(state::UnitState::Settled);
-    let uuid = b.uuid;
-    b.gate.begin(at(5));
-    b.with_op(1, 5, Gate::classify);
-    let round = b.gate.track(&uuid, 100).expect("it is copied");
-    assert_eq!(
-        (b.gate.look_at(&uuid, round), b.gate.watermark()),
-        (Some(at(5)), at(1))
-    );
-    b.gate.pass(mark(5));
-    b.gate.tracked(&uuid).expect("it is there").saw_by(at(9));
-    assert_eq!(b.gate.look_at(&uuid, round), Some(at(9)));
-}
-
-#[test]
-fn only_copied_collections_are_tracked_and_a_drop_forgets_what_was_touched() {
-    let mut b = Bench::new(state::UnitState::Waiting);
-    let uuid = b.uuid;
-    assert_eq!(b.gate.track(&uuid, 100), None);
-    for unit in 0..2 {
-        b.gate.start(&uuid, unit).expect("it is there");
-        b.gate.finish(&uuid, unit);
-    }
-    let round = b.gate.track(&uuid, 100).expect("it is copied");
-    b.entry(3, 1);
-    assert_eq!(b.gate.touched_count(), 1);
-    b.gate.kill(&uuid).expect("it was alive");
-    assert_eq!(
-        (b.gate.touched_count(), b.gate.look_at(&uuid, round)),
-        (0, None)
-    );
-    assert_eq!((b.gate.track(&uuid, 100), touched(&b, round)), (None, None));
-}
-
-#[test]
-fn too_many_touched_documents_end_the_round_and_a_new_one_begins_empty() {
-    let mut b = Bench::new(state::UnitState::Settled);
-    let uuid = b.uuid;
-    let round = b.gate.track(&uuid, 2).expect("it is copied");
-    for (position, id) in [(3, 1), (4, 2), (5, 3)] {
-        assert_eq!(b.entry(position, id), Verdict::Queued);
-    }
-    assert!(!b.gate.is_tracked(&uuid, round) && !b.gate.touch(&uuid, round, Vec::new()));
-    let again = b.gate.track(&uuid, 2).expect("it is copied");
-    assert_eq!(touched(&b, again), Some(vec![]));
-    assert!(
-        b.gate
-            .touch(&uuid, again, vec![IdKey::of(RawBsonRef::Int32(9))])
-    );
-    assert_eq!(touched(&b, again), Some(vec![9]));
-}
-
-#[test]
-fn what_is_dropped_is_not_recorded_to_have_field_names_twice() {
-    let mut b = Bench::new(state::UnitState::Settled);
-    let tracked = b.gate.tracked(&b.uuid).expect("it is there").clone();
-    tracked
-        .duplicate_names
-        .remember(IdKey::of(RawBsonRef::Int32(1)));
-    b.gate.kill(&b.uuid);
-    let recorded = b.gate.capture().expect("the gate is open");
-    assert!(
-        recorded.duplicate_names.is_empty(),
-        "what forgets it may be faster than the checkpoint"
     );
 }

@@ -17,17 +17,17 @@ const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// One collection of the target that takes index DDL.
 #[derive(Debug)]
-pub(super) struct OnTarget<'a> {
+pub struct TargetIndexes<'a> {
     shard: &'a Shard,
-    pub(super) tracked: &'a Tracked,
+    pub tracked: &'a Tracked,
     uuid: Uuid,
 }
 
-impl<'a> OnTarget<'a> {
+impl<'a> TargetIndexes<'a> {
     /// None if there is none: dropped, another shard's, or never made.
-    pub(super) fn of(shard: &'a Shard, tracked: &'a Tracked) -> Option<Self> {
+    pub fn of(shard: &'a Shard, tracked: &'a Tracked) -> Option<Self> {
         let uuid = tracked.bound_to().filter(|_| tracked.counts())?;
-        Some(OnTarget {
+        Some(TargetIndexes {
             shard,
             tracked,
             uuid,
@@ -35,7 +35,7 @@ impl<'a> OnTarget<'a> {
     }
 
     /// Those being built too: a build goes on without whoever began it.
-    pub(super) async fn list(&self) -> Result<Vec<Listed>> {
+    pub async fn list(&self) -> Result<Vec<Listed>> {
         let listed =
             catalog::indexes_and_builds_of(self.shard, &self.tracked.ns.db, self.uuid).await;
         listed
@@ -43,7 +43,7 @@ impl<'a> OnTarget<'a> {
             .map_err(|e| self.failed(e))
     }
 
-    pub(super) async fn create(&self, specs: &[RawDocumentBuf]) -> Result<()> {
+    pub async fn create(&self, specs: &[RawDocumentBuf]) -> Result<()> {
         let specs = RawArrayBuf::from_iter(specs.iter().cloned());
         // With a member down the default quorum waits for ever.
         self.run(rawdoc! {
@@ -55,7 +55,7 @@ impl<'a> OnTarget<'a> {
 
     /// All of them, in one command: so a build stops, if they are those of one. False if
     /// they are not there so.
-    pub(super) async fn drop(&self, names: &[IndexName]) -> Result<bool> {
+    pub async fn drop(&self, names: &[IndexName]) -> Result<bool> {
         let head = rawdoc! { "dropIndexes": self.tracked.ns.coll.as_str() };
         let rest =
             rawdoc! { "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid) };

@@ -1,0 +1,86 @@
+//! One collection as the gate knows it: its units, which of them holds an `_id`, where ops
+//! wait, and the lane of a document.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use bson::{RawDocument, Uuid};
+
+use super::unit::{Unit, UnitState};
+use crate::bson::{order, value::ValueRef};
+use crate::pair::collection::Tracked;
+use crate::pair::held::Held;
+use crate::pair::inbox::Inbox;
+use crate::pair::op::{Op, OpKind, OpRef};
+use crate::pair::queue::Queued;
+
+#[derive(Debug)]
+pub(super) struct Collection {
+    pub(super) tracked: Arc<Tracked>,
+    pub(super) units: Vec<Unit>,
+    /// While Some, ops of copied units wait here (unique builds, DDL).
+    pub(super) hold: Option<Held>,
+}
+
+impl Collection {
+    /// Of an insert its document tells whether this shard owns it (R8); other ops may name no
+    /// more than an `_id`.
+    pub(super) fn owns(&self, op: &OpRef<'_>) -> bool {
+        if op.kind != OpKind::Insert {
+            return true;
+        }
+        RawDocument::from_bytes(op.body).is_ok_and(|document| self.tracked.owns(document))
+    }
+
+    /// The unit that holds this `_id`.
+    pub(super) fn unit_of(&self, id: ValueRef<'_>) -> usize {
+        let id = id.view();
+        let starts_at_or_before = |unit: &Unit| match &unit.lower {
+            None => true,
+            Some(lower) => {
+                order::compare_views(&lower.as_raw_bson_ref().into(), &id) != Ordering::Greater
+            }
+        };
+        self.units.partition_point(starts_at_or_before) - 1
+    }
+
+    /// Where ops wait: those of a unit, or (None) those of all the collection. None if they
+    /// do not.
+    pub(super) fn held(&mut self, unit: Option<usize>) -> Option<&mut Held> {
+        let Some(unit) = unit else {
+            return self.hold.as_mut();
+        };
+        match &mut self.units[unit].state {
+            UnitState::Copying { held, .. } => Some(held),
+            _ => None,
+        }
+    }
+
+    /// Hands an op over to the lane of its document.
+    pub(super) fn queue(&self, op: Op, lanes: &[Arc<Inbox>]) {
+        let hash = if self.tracked.in_order() {
+            0
+        } else {
+            op.id.hash()
+        };
+        self.tracked.in_lanes.fetch_add(1, SeqCst);
+        lanes[lane_of(&op.uuid, hash, lanes.len())].push(Queued {
+            op,
+            collection: self.tracked.clone(),
+        });
+    }
+
+    pub(super) fn is_copied(&self) -> bool {
+        self.units
+            .iter()
+            .all(|unit| matches!(unit.state, UnitState::Copied))
+    }
+}
+
+/// The lane of a document: by collection and `_id`, as the `_id` index compares (R4).
+fn lane_of(uuid: &Uuid, id_hash: u64, lanes: usize) -> usize {
+    let uuid = u128::from_le_bytes(uuid.bytes());
+    let mixed = (id_hash ^ uuid as u64 ^ (uuid >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed >> 32) as usize) % lanes
+}

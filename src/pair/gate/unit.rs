@@ -1,0 +1,149 @@
+//! One unit as the gate knows it: how far its copy is, and what that makes of an op.
+//!
+//! Pure. Knows nothing about its collection, nor about where held ops go.
+
+use bson::RawBson;
+
+use crate::pair::held::Held;
+use crate::pair::position::Position;
+use crate::state;
+
+/// A range of `_id`s, up to the next unit's lower bound.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// None: from the very first.
+    pub(super) lower: Option<RawBson>,
+    pub(super) state: UnitState,
+}
+
+#[derive(Debug)]
+pub(super) enum UnitState {
+    /// Its scan has not begun. Set when planned; left by `start`.
+    Waiting,
+    /// Its scan reads at or after the fence. Set by `start`, or by `admit` where an
+    /// earlier incarnation had started it; left by `finish`. No op up to `seen` is
+    /// needed.
+    ///
+    /// IMPORTANT: `seen` is the fence only where nothing of the unit is there: it is begun
+    /// for the first time, or capped and emptied. Another one that is taken up again needs
+    /// every op from the resume position on: an attempt before may have applied ops below
+    /// the fence, and the scan leaves its documents alone.
+    Copying {
+        fence: Position,
+        seen: Position,
+        held: Held,
+        again: bool,
+    },
+    /// Its last held op was handed to the lanes. Set by `finish`; final.
+    Copied,
+}
+
+/// What becomes of an op, as far as its unit goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    Drop,
+    /// It waits with the unit.
+    Hold,
+    /// It is applied; where the whole collection is held, it waits with that.
+    Pass,
+}
+
+impl Unit {
+    /// `resume`: everything up to there is applied. `emptied`: before it is scanned again.
+    pub(super) fn restored(
+        lower: Option<RawBson>,
+        state: state::UnitState,
+        resume: Position,
+        emptied: bool,
+    ) -> Self {
+        let state = match state {
+            state::UnitState::Waiting => UnitState::Waiting,
+            state::UnitState::Copying(fence) => {
+                let seen = if emptied { fence } else { resume };
+                UnitState::Copying {
+                    fence,
+                    seen,
+                    held: Held::default(),
+                    again: true,
+                }
+            }
+            state::UnitState::Settled => UnitState::Copied,
+        };
+        Unit { lower, state }
+    }
+
+    pub(super) fn is_copying(&self) -> bool {
+        matches!(self.state, UnitState::Copying { .. })
+    }
+
+    /// What becomes of an op at `position` on a document of the unit (R2).
+    ///
+    /// | unit | op | it is | because |
+    /// |---|---|---|---|
+    /// | waiting | any | dropped | its scan starts later, and reads at or after it |
+    /// | copying | up to `seen` | dropped | its scan reads at or after it |
+    /// | copying | later | held, in order | its scan may have seen it, or not |
+    /// | copied | any | passed | its last held op is with the lanes |
+    pub(super) fn decide(&self, position: Position) -> Decision {
+        match &self.state {
+            UnitState::Waiting => Decision::Drop,
+            UnitState::Copying { seen, .. } if position <= *seen => Decision::Drop,
+            UnitState::Copying { .. } => Decision::Hold,
+            UnitState::Copied => Decision::Pass,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copying(fence: u64, seen: u64) -> UnitState {
+        UnitState::Copying {
+            fence: Position::from_raw(fence),
+            seen: Position::from_raw(seen),
+            held: Held::default(),
+            again: false,
+        }
+    }
+
+    #[test]
+    fn ops_are_dropped_held_or_passed_by_the_state_of_their_unit() {
+        for (state, position, expect) in [
+            (UnitState::Waiting, 1, Decision::Drop),
+            (UnitState::Waiting, 9, Decision::Drop),
+            (copying(5, 5), 4, Decision::Drop),
+            (copying(5, 5), 5, Decision::Drop),
+            (copying(5, 5), 6, Decision::Hold),
+            // Taken up again: ops below its fence are needed too.
+            (copying(5, 2), 2, Decision::Drop),
+            (copying(5, 2), 3, Decision::Hold),
+            (UnitState::Copied, 1, Decision::Pass),
+            (UnitState::Copied, 9, Decision::Pass),
+        ] {
+            let unit = Unit { lower: None, state };
+            let decision = unit.decide(Position::from_raw(position));
+            assert_eq!(decision, expect, "{unit:?}, op at {position}");
+        }
+    }
+
+    #[test]
+    fn what_a_restart_finds_of_a_unit_says_which_ops_it_needs() {
+        let at = Position::from_raw;
+        let (resume, fence) = (at(3), at(7));
+        let copying = state::UnitState::Copying(fence);
+        for (recorded, emptied, position, expect) in [
+            (state::UnitState::Waiting, false, 9, Decision::Drop),
+            (copying, false, 3, Decision::Drop),
+            (copying, false, 4, Decision::Hold),
+            // Emptied, it is begun as if for the first time.
+            (copying, true, 7, Decision::Drop),
+            (copying, true, 8, Decision::Hold),
+            (state::UnitState::Settled, false, 4, Decision::Pass),
+        ] {
+            let unit = Unit::restored(None, recorded, resume, emptied);
+            let decision = unit.decide(at(position));
+            assert_eq!(decision, expect, "{recorded:?}, op at {position}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a pair asks of control, which knows all pairs: to make and to drop what several of
+//! them may hold. And what control answers.
+//!
+//! Decides nothing.
+
+use bson::Uuid;
+use tokio::sync::oneshot;
+
+use crate::cluster::catalog::versions::MapVersion;
+use crate::cluster::catalog::{Collection, Namespace};
+use crate::error::Result;
+
+/// What a pair asks of control. Answers come when it is done on the target.
+#[derive(Debug)]
+pub enum Request {
+    /// Make the collection of this UUID on the target.
+    Create {
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        reply: oneshot::Sender<Result<Creation>>,
+    },
+    /// This pair has reached the drop of this UUID.
+    Drop {
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Drop all views of this database on the target.
+    DropViews {
+        db: String,
+        reply: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// What became of a creation.
+#[derive(Debug)]
+pub enum Creation {
+    Made(Box<Created>),
+    /// The source shard shows it no longer: until its drop is met it may be back.
+    Gone,
+    /// Pairs met its drop: this one will, though its shard may still show it.
+    Dropped,
+}
+
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// As the source's catalog has it.
+    pub collection: Collection,
+    /// On this pair's target shard; None where it has none.
+    pub target_uuid: Option<Uuid>,
+    /// Of the target's chunk map, if it is sharded.
+    pub target_version: Option<MapVersion>,
+}

@@ -55,7 +55,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("outcome", &["error"]),
     ("bson", &["error"]),
-    ("config", &["error"]),
+    ("config", &["error", "limits"]),
     ("wire", &["bson", "error", "limits"]),
     ("cluster", &["bson", "error", "failpoint", "wire"]),
     ("spool", &["error", "failpoint"]),

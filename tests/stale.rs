@@ -10,9 +10,9 @@ use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::observe::metrics::PairMetrics;
 use shardlift::pair::bulk::Writer;
 use shardlift::pair::collection::{Tracked, Traits};
-use shardlift::pair::compile::{CollectionWrites, FlushLimits, Statement};
 use shardlift::pair::oplog::Oplog;
 use shardlift::pair::position::Position;
+use shardlift::pair::statement::{CollectionWrites, FlushLimits, Statement};
 
 use crate::fixture::{self, run};
 

@@ -24,7 +24,6 @@ use crate::observe::metrics::PairMetrics;
 use crate::pair::at_once::{AtOnce, pays_at_once};
 use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
-use crate::pair::compile::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::delicate;
 use crate::pair::majority::Majority;
 use crate::pair::position::Position;
@@ -32,6 +31,7 @@ use crate::pair::render::{render, render_in_transaction, render_inserts};
 use crate::pair::reply::{
     CODE_COLLECTION_UUID_MISMATCH, Refusal, Said, found, is_stale, refusals, refused_error,
 };
+use crate::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::wire::message::{Reply, Request, number};
 
 /// Writes to one target shard.

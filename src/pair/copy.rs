@@ -13,9 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::pair::bulk::{Writer, without_id};
 use crate::pair::collection::Tracked;
 use crate::pair::command::{Verb, WriteCommand};
-use crate::pair::compile::{FlushLimits, Statement};
 use crate::pair::position::Position;
 use crate::pair::reply::CODE_DUPLICATE_KEY;
+use crate::pair::statement::{FlushLimits, Statement};
 
 impl Writer {
     /// Writes copied documents, read at or after `fence`.

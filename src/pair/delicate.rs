@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::bson::locate;
 use crate::pair::collection::Tracked;
-use crate::pair::compile::{Base, Statement};
 use crate::pair::render::render;
+use crate::pair::statement::{Base, Statement};
 use crate::wire::message::Request;
 
 /// One command of a delicate write.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::pair::bulk::Writer;
 use crate::pair::collection::Tracked;
-use crate::pair::compile::Statement;
+use crate::pair::statement::Statement;
 
 /// What the log says then; tests of whole runs look for it.
 pub const FOUND_NOTHING: &str = "writes found no document on the target where one must be";
@@ -55,8 +55,8 @@ mod tests {
     use crate::bson::identity::IdKey;
     use crate::cluster::catalog::Namespace;
     use crate::pair::collection::Traits;
-    use crate::pair::compile::Base;
     use crate::pair::position::Position;
+    use crate::pair::statement::Base;
 
     fn statement(position: u64, base: Base, made: bool) -> Statement {
         let id = IdKey::of(RawBsonRef::Int32(1));

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use bson::Uuid;
 use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
+use shardlift::pair::compile::compile;
 use shardlift::pair::inbox::{Inbox, Oldest};
 use shardlift::pair::position::Position;
 use shardlift::pair::queue::Queue;
 use shardlift::pair::render::render;
+use shardlift::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};
 
 use crate::sim::body;
 use crate::sim::pair::{Halt, Reach, Step, wrong};

@@ -22,7 +22,6 @@ use crate::cluster::retry::{while_stale, within};
 use crate::error::{self, Error, Kind, Result};
 use crate::observe::metrics::PairMetrics;
 use crate::pair::at_once::{AtOnce, pays_at_once};
-use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;
 use crate::pair::delicate;
 use crate::pair::majority::Majority;
@@ -32,6 +31,7 @@ use crate::pair::reply::{
     CODE_COLLECTION_UUID_MISMATCH, Refusal, Said, found, is_stale, refusals, refused_error,
 };
 use crate::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};
+use crate::state::same_term;
 use crate::wire::message::{Reply, Request, number};
 
 /// Writes to one target shard.

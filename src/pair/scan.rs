@@ -22,7 +22,6 @@ use crate::observe::metrics::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::bulk::Writer;
 use crate::pair::capped;
-use crate::pair::checkpoint::same_term;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::{Gate, Started};
@@ -33,6 +32,7 @@ use crate::pair::reached::Reached;
 use crate::pair::replay::Replayer;
 use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
+use crate::state::same_term;
 use crate::wire::cursor::{Batch, Cursor, Next};
 
 /// A range of one collection that is copied as one.

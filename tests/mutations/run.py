@@ -166,7 +166,7 @@ TABLE = [
      "                Round::Captured(captured)\n            }",
      "                if MUTATED { self.rounds.pipeline.acknowledged(captured.clone()); }\n"
      "                Round::Captured(captured)\n            }"),
-    ("term-unchecked", "R7", "the term of replies is not looked at", "src/pair/checkpoint.rs",
+    ("term-unchecked", "R7", "the term of replies is not looked at", "src/state/mod.rs",
      "    if ours == theirs {", "    if ours == theirs || MUTATED {"),
     ("not-alone", "R7", "writes begin before the older incarnation is gone", "loadgen/src/sim/world.rs",
      "                self.zombies.iter_mut().for_each(Vec::clear);",

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use bson::Uuid;
-use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::compile::compile;
 use shardlift::pair::inbox::{Inbox, Oldest};
@@ -13,6 +12,7 @@ use shardlift::pair::position::Position;
 use shardlift::pair::queue::Queue;
 use shardlift::pair::render::render;
 use shardlift::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};
+use shardlift::state::same_term;
 
 use crate::sim::body;
 use crate::sim::pair::{Halt, Reach, Step, wrong};

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp, rawdoc};
-use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::command::{Verb, WriteCommand};
 use shardlift::pair::gate::Place;
 use shardlift::pair::position::Position;
+use shardlift::state::same_term;
 
 use crate::sim::body::{self, Key};
 use crate::sim::lane::Sent;

@@ -36,8 +36,10 @@ use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::proven::Lister;
 use shardlift::pair::replay::Replayer;
 use shardlift::pair::statement::FlushLimits;
+use shardlift::pair::target::Target;
 use shardlift::spool::log::{Limits, OplogLog};
 use shardlift::spool::quota::Quota;
+use shardlift::state::Incarnation;
 use tokio::task::JoinSet;
 
 use crate::bson_values::{document, int, timestamp};

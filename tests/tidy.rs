@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 400;
 
 /// Files that are longer still. May only shrink.
-const LONGER: [&str; 35] = [
+const LONGER: [&str; 34] = [
     "loadgen/src/check/sharding.rs",
     "loadgen/src/sim/source.rs",
     "loadgen/src/sim/world.rs",
@@ -23,7 +23,6 @@ const LONGER: [&str; 35] = [
     "src/control/layout/chunks.rs",
     "src/control/proof/definitions.rs",
     "src/observe/status.rs",
-    "src/pair/bulk.rs",
     "src/pair/ddl.rs",
     "src/pair/gate.rs",
     "src/pair/gate/tests.rs",

@@ -30,9 +30,10 @@ fn fill(batch: &[&Statement], begin: impl FnOnce(Verb, usize) -> WriteCommand) -
     let deletes = batch.first().is_some_and(|s| s.base == Base::Gone);
     let mut command = begin(if deletes { Verb::Delete } else { Verb::Update }, bytes);
     for statement in batch {
-        match deletes {
-            true => command.delete(statement.id.value()),
-            false => write_update(&mut command, statement),
+        if deletes {
+            command.delete(statement.id.value());
+        } else {
+            write_update(&mut command, statement);
         }
     }
     command.finish()

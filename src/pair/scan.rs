@@ -136,7 +136,7 @@ impl Scanners {
                 .store
                 .start_unit(tracked.uuid, unit.index, started.fence)
                 .await?;
-            same_term(self.writer.term, term)?;
+            same_term(self.writer.target.incarnation.term, term)?;
             failpoint::hit("unit-started");
         }
         if !self.copy_again_until_read(&unit, started).await? {

@@ -38,6 +38,7 @@ use crate::pair::run::Pair;
 use crate::pair::scan::{BATCH_BYTES, ScanUnit, Scanners};
 use crate::pair::statement::FlushLimits;
 use crate::pair::tail::{Tail, TailView};
+use crate::pair::target::Target;
 use crate::pair::tasks::PairTasks;
 use crate::pair::transactions::Transactions;
 use crate::pair::vanished;
@@ -125,15 +126,17 @@ impl Pair {
             metrics.clone(),
         ));
         let writer = Writer {
-            direct: plan
-                .target
-                .direct(&target, &app_name, pool as usize)
-                .admitted_by(plan.store.admission()),
+            target: Target {
+                direct: plan
+                    .target
+                    .direct(&target, &app_name, pool as usize)
+                    .admitted_by(plan.store.admission()),
+                incarnation,
+                patience: limits.patience,
+            },
             limits: limits.flush,
             at_once: Arc::default(),
             majority: Arc::default(),
-            term: incarnation.term,
-            patience: limits.patience,
             metrics: metrics.clone(),
         };
         let doubtful = Arc::new(Doubtful {

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use bson::Uuid;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::compile::compile;
+use shardlift::pair::flush::{Next, Plan, next_in_order};
 use shardlift::pair::inbox::{Inbox, Oldest};
 use shardlift::pair::position::Position;
 use shardlift::pair::queue::Queue;
 use shardlift::pair::render::render;
-use shardlift::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};
+use shardlift::pair::statement::{CollectionWrites, FlushLimits};
 use shardlift::state::same_term;
 
 use crate::sim::body;
@@ -94,7 +95,7 @@ impl Lane {
         } else if let Some(taken) = &mut self.taken {
             if !taken.is_empty() {
                 let flush = compile(taken, self.limits);
-                self.sent = flush.iter().flat_map(commands).collect();
+                self.sent = commands(&flush, self.limits);
                 self.flush = Some(flush);
             } else {
                 self.taken = None;
@@ -158,42 +159,54 @@ impl Sent {
     }
 }
 
-/// As `Writer::write_collection` sends them.
-fn commands(writes: &CollectionWrites) -> Vec<Sent> {
-    let (unclear, statements): (Vec<&Statement>, Vec<&Statement>) = writes
-        .statements
-        .iter()
-        .partition(|s| s.base == Base::Unclear);
-    unclear
-        .iter()
-        .for_each(|s| writes.collection.doubts.add(&s.id, s.position));
-    let in_order = writes.collection.in_order();
-    let runs: Vec<Vec<&Statement>> = match in_order {
-        true => statements
-            .chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone))
-            .map(<[_]>::to_vec)
-            .collect(),
-        false => {
-            let (deletes, updates): (Vec<_>, Vec<_>) =
-                statements.iter().partition(|s| s.base == Base::Gone);
-            [updates, deletes]
-                .into_iter()
-                .filter(|run| !run.is_empty())
-                .collect()
-        }
-    };
-    let horizon = writes.collection.horizon();
-    let command = |run: &Vec<&Statement>| {
-        let mut command = Command::read(&render(&writes.collection, run, in_order));
-        let must_find = run
+/// The commands of a flush as `flush::Plan` has them, all under way at once. An insert
+/// goes as what it becomes where a document is; nothing goes in one transaction.
+fn commands(flush: &[CollectionWrites], limits: FlushLimits) -> Vec<Sent> {
+    let plan = Plan::of(flush, limits);
+    for (collection, statement) in &plan.unclear {
+        collection.doubts.add(&statement.id, statement.position);
+    }
+    assert!(plan.delicate.is_empty(), "no field name is there twice");
+    let changes = plan.changes.iter().flat_map(|group| &group.bulks);
+    let mut sent = Vec::new();
+    for bulk in plan.inserts.iter().chain(changes) {
+        let horizon = bulk.collection.horizon();
+        let must_find = bulk.statements.iter().filter(|s| s.must_find(horizon));
+        let must_find = must_find.map(|s| body::key_of(&s.id)).collect();
+        let mut command = Command::read(&render(bulk.collection, &bulk.statements, false));
+        command.must_find = must_find;
+        let writes = flush
             .iter()
-            .filter(|statement| !in_order && statement.must_find(horizon));
-        command.must_find = must_find
-            .map(|statement| body::key_of(&statement.id))
-            .collect();
-        command
-    };
-    runs.iter()
-        .map(|run| Sent::new(command(run), writes.collection.clone()))
-        .collect()
+            .find(|w| w.collection.uuid == bulk.collection.uuid);
+        let writes = writes.expect("a bulk is of a collection of the flush");
+        sent.push(Sent::new(command, writes.collection.clone()));
+    }
+    for writes in &plan.in_order {
+        sent.extend(runs(writes, limits));
+    }
+    sent
+}
+
+/// Run after run of a collection in order.
+fn runs(writes: &CollectionWrites, limits: FlushLimits) -> Vec<Sent> {
+    let collection = &writes.collection;
+    let mut left = &writes.statements[..];
+    let mut sent = Vec::new();
+    while let Some(next) = next_in_order(collection, left, limits) {
+        let done = match next {
+            Next::Doubtful => 1,
+            Next::Unclear(statement) => {
+                collection.doubts.add(&statement.id, statement.position);
+                1
+            }
+            Next::Delicate(_) => unreachable!("no field name is there twice"),
+            Next::Run(run) => {
+                let command = Command::read(&render(collection, &run.statements, true));
+                sent.push(Sent::new(command, collection.clone()));
+                run.statements.len()
+            }
+        };
+        left = &left[done..];
+    }
+    sent
 }

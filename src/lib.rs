@@ -27,10 +27,10 @@
 //! # Where to start reading
 //!
 //! - the whole run: [`control::migrate`], then [`control::drive`]
-//! - a copied document: [`pair::plan`] → [`pair::scan`] → [`pair::bulk`]
+//! - a copied document: [`pair::plan`] → [`pair::scan`] → [`pair::copy`] → [`pair::target`]
 //! - a followed op: [`pair::oplog`] → [`pair::fetch`] → [`pair::feed`] → [`spool`] → [`pair::entry`] →
-//!   [`pair::tail`] → [`pair::plain`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`] →
-//!   [`pair::bulk`]
+//!   [`pair::tail`] → [`pair::plain`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`],
+//!   [`pair::statement`] → [`pair::flush`] → [`pair::bulk`] → [`pair::target`]
 //! - the end: [`control::ahead`], [`control::proof`] → [`control::cutover`], [`verify`], [`control::finish`]
 //! - after a fault: [`control::attempt`] → [`control::setup`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::ledger`] → [`pair::checkpoint`] →

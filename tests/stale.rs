@@ -10,9 +10,11 @@ use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::observe::counters::PairMetrics;
 use shardlift::pair::bulk::Writer;
 use shardlift::pair::collection::{Tracked, Traits};
-use shardlift::pair::compile::{CollectionWrites, FlushLimits, Statement};
 use shardlift::pair::oplog::Oplog;
 use shardlift::pair::position::Position;
+use shardlift::pair::statement::{CollectionWrites, FlushLimits, Statement};
+use shardlift::pair::target::Target;
+use shardlift::state::Incarnation;
 
 use crate::fixture::{self, run};
 
@@ -53,12 +55,14 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
         let at_once = Arc::default();
         let direct = shard.direct(&client, "test", 4);
         let writer = Writer {
-            direct,
+            target: Target {
+                direct,
+                incarnation: Incarnation { number: 1, term },
+                patience: Duration::from_secs(20),
+            },
             limits: LIMITS,
             at_once,
             majority: Default::default(),
-            term,
-            patience: Duration::from_secs(20),
             metrics,
         };
         let tracked = Arc::new(Tracked::new(

@@ -13,14 +13,15 @@ use shardlift::observe::counters::PairMetrics;
 use shardlift::pair::block;
 use shardlift::pair::budget::{Permit, Share};
 use shardlift::pair::collection::{Tracked, Traits};
-use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
-use shardlift::pair::delicate;
+use shardlift::pair::compile::compile;
+use shardlift::pair::flush::Plan;
 use shardlift::pair::gate::Gate;
 use shardlift::pair::inbox::{Inbox, Oldest};
 use shardlift::pair::origin::Origin;
 use shardlift::pair::plain::{Next, Plain};
 use shardlift::pair::position::{Mark, Position};
 use shardlift::pair::render::{render_in_transaction, render_inserts};
+use shardlift::pair::statement::{CollectionWrites, FlushLimits};
 use shardlift::pair::transactions::Transactions;
 use shardlift::pair::view::TailView;
 use shardlift::spool::segment::Block;
@@ -163,7 +164,7 @@ impl Pair {
             let (oldest, mut applied) = (Oldest::of(&queue), 0);
             while !queue.is_empty() {
                 let writes = compile(&mut queue, LIMITS);
-                bytes += writes.iter().map(commands).sum::<usize>();
+                bytes += commands(&writes);
                 let ops = writes.iter().map(|write| write.ops).sum();
                 applied += ops;
                 lane.applied(ops, oldest.after(applied));
@@ -173,32 +174,17 @@ impl Pair {
     }
 }
 
-fn commands(writes: &CollectionWrites) -> usize {
-    let collection = &*writes.collection;
-    let all: Vec<&Statement> = writes.statements.iter().collect();
-    let (delicate, rest): (Vec<&Statement>, Vec<_>) =
-        all.into_iter().partition(|s| delicate::is(collection, s));
-    let (deletes, rest): (Vec<&Statement>, Vec<_>) =
-        rest.into_iter().partition(|s| s.base == Base::Gone);
-    let (inserts, updates): (Vec<&Statement>, Vec<_>) =
-        rest.into_iter().partition(|s| s.is_insert());
-    assert!(delicate.is_empty());
-    let weight: usize = [&inserts, &updates, &deletes]
-        .into_iter()
-        .flatten()
-        .map(|s| s.weight())
-        .sum();
-    let inserts = if inserts.is_empty() {
-        0
-    } else {
-        render_inserts(collection, &inserts).bytes()
-    };
-    let others = [&updates, &deletes]
-        .into_iter()
-        .filter(|batch| !batch.is_empty());
-    others.fold(weight + inserts, |sum, batch| {
-        sum + render_in_transaction(collection, batch).bytes()
-    })
+fn commands(flush: &[CollectionWrites]) -> usize {
+    let plan = Plan::of(flush, LIMITS);
+    assert!(plan.delicate.is_empty() && plan.in_order.is_empty());
+    let mut bytes = 0;
+    for bulk in &plan.inserts {
+        bytes += render_inserts(bulk.collection, &bulk.statements).bytes();
+    }
+    for bulk in plan.changes.iter().flat_map(|group| &group.bulks) {
+        bytes += render_in_transaction(bulk.collection, &bulk.statements).bytes();
+    }
+    bytes
 }
 
 /// Allocations per hundred ops by kind, with those of the queues: an insert is the copy

@@ -7,6 +7,8 @@
 use Bounds::{Any, Between, OneOf};
 use Preset::{Number, Text, Unset};
 
+use crate::limits::WRITE_STATEMENTS_MAX;
+
 /// The commands of `shardlift`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -121,7 +123,7 @@ pub const KNOBS: &[Knob] = &[
         "Ranges copied at a time, per pair."),
     knob("lanes", "count", Number(4), Between(1, 64), MIGRATE,
         "Lanes (workers that apply ops in order), per pair."),
-    knob("bulk_ops_max", "count", Number(2_000), Between(1, 100_000), MIGRATE,
+    knob("bulk_ops_max", "count", Number(2_000), Between(1, WRITE_STATEMENTS_MAX as u64), MIGRATE,
         "Maximum number of statements in one write command."),
     knob("bulk_mb_max", "MiB", Number(8), Between(1, 15), MIGRATE,
         "Maximum size of one write command."),

@@ -23,7 +23,7 @@ use crate::pair::gate::Gate;
 use crate::pair::majority::Majority;
 use crate::pair::position::Position;
 use crate::state::pair_store::PairStore;
-use crate::state::{Incarnation, Recorded};
+use crate::state::{Incarnation, Recorded, same_term};
 
 /// What was captured and is not recorded yet.
 #[derive(Debug, Default)]
@@ -152,16 +152,4 @@ impl Checkpointer {
         self.metrics.obstacles.clear("majority");
         written
     }
-}
-
-/// # Errors
-/// `Transient`: the pair goes back to its last checkpoint.
-pub fn same_term(ours: i64, theirs: i64) -> Result<()> {
-    if ours == theirs {
-        return Ok(());
-    }
-    let found = format!(
-        "the target held an election (term {ours} → {theirs}): going back to the last checkpoint"
-    );
-    Err(Error::new(Kind::Transient, found))
 }

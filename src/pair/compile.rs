@@ -1,150 +1,42 @@
-//! Ops → fewest writes. Between two flushes a lane keeps one state per
-//! document: what the document will be, whatever it was before.
+//! Ops → fewest writes. Between two flushes a lane keeps one statement per document.
 //!
-//! Pure. Knows nothing about servers; `bulk` turns statements into commands.
+//! Pure. Knows nothing about servers, or what an op does to a document; `statement` does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bson::Uuid;
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use smallvec::{SmallVec, smallvec};
 
 use crate::bson::identity::IdKey;
-use crate::bson::locate;
-use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
 use crate::pair::budget::Permits;
 use crate::pair::collection::Tracked;
-use crate::pair::op::OpKind;
-use crate::pair::overlay::{delta_of, fields_set, overlay};
-use crate::pair::position::Position;
+use crate::pair::op::{Op, OpKind};
 use crate::pair::queue::{Queue, Queued};
-
-/// One write to one document.
-#[derive(Debug)]
-pub struct Statement {
-    pub id: IdKey,
-    pub base: Base,
-    /// As `locate::needs_literal` says of the document in `base`.
-    pub needs_literal: bool,
-    /// `$v: 2` diffs to apply to the base, oldest first.
-    pub deltas: Deltas,
-    /// Of the oldest op it stands for; of a copied document the fence.
-    pub position: Position,
-    /// The oldest op made the document, or may have.
-    pub made: bool,
-}
-
-/// Mostly one.
-pub type Deltas = SmallVec<[Bytes; 1]>;
-
-/// What a document is before the deltas apply.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Base {
-    /// Whatever the target has. Never upserts.
-    Unknown,
-    /// This document, if the target has one with its `_id`. Never upserts.
-    Replaced(Bytes),
-    /// This document. Upserts.
-    Full(Bytes),
-    /// Not there.
-    Gone,
-    /// What the source has: its document becomes doubtful instead of being written.
-    Unclear,
-}
-
-/// The writes of one collection in one flush.
-#[derive(Debug)]
-pub struct CollectionWrites {
-    pub collection: Arc<Tracked>,
-    /// If the collection is `in_order`: in op order, one per op, and the same
-    /// document may come again. Else one per document, in the order of `_id`, about: the
-    /// target then meets each of its pages once.
-    pub statements: Vec<Statement>,
-    /// Ops these stand for, dropped ones included.
-    pub ops: u64,
-    /// Never read: the bytes of all those ops, given back when the writes are
-    /// acknowledged and dropped.
-    pub permits: Permits,
-}
-
-/// Where a chain of deltas on one document is closed, bytes: base and deltas
-/// are one statement of one command.
-const STATEMENT_BYTES_MAX: usize = COMMAND_BYTES_MAX / 2;
-
-/// How much goes into one flush, or into one bulk of it.
-#[derive(Debug, Clone, Copy)]
-pub struct FlushLimits {
-    /// Statements: any number of ops may be one.
-    pub ops_max: usize,
-    /// Of all statements.
-    pub bytes_max: usize,
-}
-
-impl FlushLimits {
-    /// Cuts `all` into what each fits, but one at least. `size`: statements and bytes.
-    pub fn split<'a, T>(&self, all: &'a [T], size: impl Fn(&T) -> (usize, usize)) -> Vec<&'a [T]> {
-        let (mut parts, mut rest) = (Vec::new(), all);
-        while !rest.is_empty() {
-            let (mut statements, mut bytes) = (0, 0);
-            let fits = |item: &&T| {
-                let size = size(item);
-                (statements, bytes) = (statements + size.0, bytes + size.1);
-                statements <= self.ops_max && bytes <= self.bytes_max
-            };
-            let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            parts.push(part);
-            rest = after;
-        }
-        parts
-    }
-}
+use crate::pair::statement::{CollectionWrites, FlushLimits, Statement};
 
 /// Most ops in one flush: what is read and not applied stays bounded in time too.
 const OPS_MAX: u64 = 200_000;
-
-/// Longest chain of deltas on one document in one flush: each is one pipeline
-/// stage, and one more sets the base.
-const DELTAS_MAX: usize = 200;
-const _: () = assert!(DELTAS_MAX < PIPELINE_STAGES_MAX);
 
 /// Takes ops off the front of `queue` until a limit is reached, and compiles
 /// them. Takes at least one op.
 pub fn compile(queue: &mut Queue, limits: FlushLimits) -> Vec<CollectionWrites> {
     let statements_max = queue.len().min(limits.ops_max).min(OPS_MAX as usize);
-    let by_document = HashTable::with_capacity(statements_max);
-    let mut flush = Flush {
-        statements_max,
-        by_document,
-        ..Flush::default()
-    };
-    while flush.ops < OPS_MAX && flush.statements < limits.ops_max && flush.bytes < limits.bytes_max
-    {
+    let mut flush = Flush::of(statements_max);
+    while flush.has_room(limits) {
         let Some(next) = queue.peek() else { break };
-        let known = flush.known(next);
-        if flush.is_chain_full(next, known) {
+        let slot = flush.slot_of(next);
+        if flush.ends_before(next, slot) {
             break;
         }
-        queue
-            .pop()
-            .into_iter()
-            .for_each(|next| flush.add(next, known));
+        if let Some(next) = queue.pop() {
+            flush.add(next, slot);
+        }
     }
-    for writes in flush
-        .collections
-        .iter_mut()
-        .filter(|writes| !writes.collection.in_order())
-    {
-        writes
-            .statements
-            .sort_by_cached_key(|statement| statement.id.place());
-    }
-    flush.collections
+    flush.sorted()
 }
 
-#[derive(Default)]
 struct Flush {
     collections: Vec<CollectionWrites>,
     ops: u64,
@@ -155,49 +47,71 @@ struct Flush {
     /// Of the op before: mostly the next one's too.
     last: usize,
     by_uuid: HashMap<Uuid, usize, FixedState>,
-    /// (collection, statement) by the hash of the `_id`.
-    by_document: HashTable<(u32, u32)>,
+    documents: DocumentIndex,
 }
 
-/// What a flush has of an op before it is added.
+/// Where an op goes.
 #[derive(Clone, Copy)]
-struct Known {
-    /// None: nothing of its collection.
-    collection: Option<usize>,
-    /// The statement of its document, if it may be folded.
-    statement: Option<usize>,
+enum Slot {
+    /// It is the first of its collection.
+    NewCollection,
+    /// It is the first on its document, or its collection is in order.
+    NewStatement { collection: usize },
+    /// It is folded into the statement of its document.
+    Known { collection: usize, statement: usize },
 }
 
 impl Flush {
-    fn known(&self, next: &Queued) -> Known {
-        let uuid = &next.op.uuid;
-        let collection = match self.collections.get(self.last) {
-            Some(last) if last.collection.uuid == *uuid => Some(self.last),
-            _ => self.by_uuid.get(uuid).copied(),
-        };
-        let foldable = collection.filter(|_| !next.collection.in_order());
-        Known {
-            collection,
-            statement: foldable.and_then(|collection| self.statement_of(collection, &next.op.id)),
+    fn of(statements_max: usize) -> Self {
+        Flush {
+            collections: Vec::new(),
+            ops: 0,
+            statements: 0,
+            statements_max,
+            bytes: 0,
+            last: 0,
+            by_uuid: HashMap::default(),
+            documents: DocumentIndex::with_capacity(statements_max),
         }
     }
 
-    fn statement_of(&self, collection: usize, id: &IdKey) -> Option<usize> {
-        let is = |&(c, s): &(u32, u32)| c as usize == collection && self.statement(c, s).id == *id;
-        self.by_document
-            .find(id.hash(), is)
-            .map(|&(_, statement)| statement as usize)
+    fn has_room(&self, limits: FlushLimits) -> bool {
+        self.ops < OPS_MAX && self.statements < limits.ops_max && self.bytes < limits.bytes_max
     }
 
-    fn statement(&self, collection: u32, statement: u32) -> &Statement {
-        &self.collections[collection as usize].statements[statement as usize]
+    fn slot_of(&self, next: &Queued) -> Slot {
+        let Some(collection) = self.collection_of(next.op.uuid) else {
+            return Slot::NewCollection;
+        };
+        if next.collection.in_order() {
+            return Slot::NewStatement { collection };
+        }
+        match self
+            .documents
+            .find(collection, &next.op.id, &self.collections)
+        {
+            Some(statement) => Slot::Known {
+                collection,
+                statement,
+            },
+            None => Slot::NewStatement { collection },
+        }
     }
 
-    fn is_chain_full(&self, next: &Queued, known: Known) -> bool {
-        let Known {
-            collection: Some(collection),
-            statement: Some(statement),
-        } = known
+    fn collection_of(&self, uuid: Uuid) -> Option<usize> {
+        match self.collections.get(self.last) {
+            Some(last) if last.collection.uuid == uuid => Some(self.last),
+            _ => self.by_uuid.get(&uuid).copied(),
+        }
+    }
+
+    /// True if the op cannot be folded into what its document has, and must not stand
+    /// beside it.
+    fn ends_before(&self, next: &Queued, slot: Slot) -> bool {
+        let Slot::Known {
+            collection,
+            statement,
+        } = slot
         else {
             return false;
         };
@@ -205,51 +119,53 @@ impl Flush {
             return false;
         }
         let statement = &self.collections[collection].statements[statement];
-        let whole = matches!(statement.base, Base::Full(_) | Base::Replaced(_));
-        let delicate = whole && next.collection.duplicate_names.may_be_in(&next.op.id);
-        delicate
-            || statement.deltas.len() >= DELTAS_MAX
-            || STATEMENT_BYTES_MAX < statement.weight() + next.op.body.len()
+        let is_delicate =
+            statement.is_whole() && next.collection.duplicate_names.may_be_in(&next.op.id);
+        is_delicate || !statement.has_room_for(next.op.body.len())
     }
 
-    fn add(&mut self, next: Queued, known: Known) {
-        let Queued { op, collection } = next;
+    fn add(&mut self, next: Queued, slot: Slot) {
+        let Queued { mut op, collection } = next;
         self.ops += 1;
         // What a delta sets may hold a name twice, too.
         if op.look.duplicate_names {
             collection.duplicate_names.remember(op.id.clone());
         }
-        let needs_literal = op.look.needs_literal;
         let is_dropped = collection.doubts.contains(&op.id);
-        let is_foldable = !collection.in_order();
-        self.last = known.collection.unwrap_or_else(|| self.begin(collection));
+        self.last = match slot {
+            Slot::NewCollection => self.begin(collection),
+            Slot::NewStatement { collection } | Slot::Known { collection, .. } => collection,
+        };
         let writes = &mut self.collections[self.last];
         writes.ops += 1;
-        op.permit
-            .into_iter()
-            .for_each(|permit| writes.permits.add(permit));
+        if let Some(permit) = op.permit.take() {
+            writes.permits.add(permit);
+        }
         // It is read again from the source at a later position (R3).
         if is_dropped {
             return;
         }
-        if let Some(statement) = known.statement {
-            let statement = &mut writes.statements[statement];
-            let before = statement.weight();
-            statement.fold(op.kind, op.id, op.body, needs_literal);
-            self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
-            return;
+        match slot {
+            Slot::Known { statement, .. } => {
+                let statement = &mut writes.statements[statement];
+                let before = statement.weight();
+                statement.fold(op);
+                self.bytes = (self.bytes + statement.weight()).saturating_sub(before);
+            }
+            Slot::NewCollection | Slot::NewStatement { .. } => self.push(op),
         }
-        let (hash, index) = (op.id.hash(), writes.statements.len());
-        let statement = Statement::first(op.kind, op.id, op.body, needs_literal, op.position);
+    }
+
+    /// A statement of its own, in the collection of the op.
+    fn push(&mut self, op: Op) {
+        let writes = &mut self.collections[self.last];
+        let statement = Statement::first(op);
         self.bytes += statement.weight();
-        writes.statements.push(statement);
         self.statements += 1;
-        if is_foldable {
-            let collections = &self.collections;
-            let rehash =
-                |&(c, s): &(u32, u32)| collections[c as usize].statements[s as usize].id.hash();
-            self.by_document
-                .insert_unique(hash, (self.last as u32, index as u32), rehash);
+        writes.statements.push(statement);
+        if !writes.collection.in_order() {
+            let newest = writes.statements.len() - 1;
+            self.documents.add(self.last, newest, &self.collections);
         }
     }
 
@@ -261,131 +177,73 @@ impl Flush {
         } else {
             0
         };
-        let (statements, permits) = (Vec::with_capacity(expected), Permits::default());
         self.collections.push(CollectionWrites {
             collection,
-            statements,
+            statements: Vec::with_capacity(expected),
             ops: 0,
-            permits,
+            permits: Permits::default(),
         });
         self.by_uuid.insert(uuid, index);
         index
     }
+
+    /// The statements of each collection in the order they are sent in.
+    fn sorted(mut self) -> Vec<CollectionWrites> {
+        for writes in &mut self.collections {
+            if !writes.collection.in_order() {
+                writes
+                    .statements
+                    .sort_by_cached_key(|statement| statement.id.place());
+            }
+        }
+        self.collections
+    }
 }
 
-impl CollectionWrites {
-    /// One statement by itself.
-    pub fn one(collection: Arc<Tracked>, statement: Statement) -> Self {
-        CollectionWrites {
-            collection,
-            statements: vec![statement],
-            ops: 1,
-            permits: Permits::default(),
-        }
+/// Which statement is on which document. Knows numbers only, so each call is given the
+/// flush's collections, which have the `_id`s.
+struct DocumentIndex {
+    /// By the hash of the `_id`.
+    table: HashTable<Numbers>,
+}
+
+/// Of a statement: its collection's in the flush, and its own in the collection. Small,
+/// for there is one for each document.
+struct Numbers {
+    collection: u32,
+    statement: u32,
+}
+
+impl Numbers {
+    fn id<'a>(&self, collections: &'a [CollectionWrites]) -> &'a IdKey {
+        let statements = &collections[self.collection as usize].statements;
+        &statements[self.statement as usize].id
     }
 }
 
-impl Statement {
-    /// Writes `document` over whatever is there.
-    pub fn full(id: IdKey, document: Bytes, position: Position) -> Self {
-        let needs_literal = locate::needs_literal(locate::raw(&document));
-        Statement {
-            base: Base::Full(document),
-            needs_literal,
-            ..Statement::unknown(id, position)
+impl DocumentIndex {
+    fn with_capacity(documents: usize) -> Self {
+        DocumentIndex {
+            table: HashTable::with_capacity(documents),
         }
     }
 
-    /// Changes nothing yet.
-    pub fn unknown(id: IdKey, position: Position) -> Self {
-        Statement {
-            id,
-            base: Base::Unknown,
-            needs_literal: false,
-            deltas: SmallVec::new(),
-            position,
-            made: false,
-        }
+    fn find(&self, collection: usize, id: &IdKey, all: &[CollectionWrites]) -> Option<usize> {
+        let is_it =
+            |known: &Numbers| known.collection as usize == collection && known.id(all) == id;
+        let known = self.table.find(id.hash(), is_it)?;
+        Some(known.statement as usize)
     }
 
-    /// Whether it finds a document, or makes one, if all before it is applied.
-    /// `horizon`: the collection's.
-    pub fn must_find(&self, horizon: Position) -> bool {
-        // Made and removed in one flush, it never was on the target.
-        horizon < self.position && !(self.made && self.base == Base::Gone)
-    }
-
-    /// The state after one op.
-    fn first(
-        kind: OpKind,
-        id: IdKey,
-        body: Bytes,
-        needs_literal: bool,
-        position: Position,
-    ) -> Self {
-        let (base, deltas) = match kind {
-            OpKind::Insert => (Base::Full(body), SmallVec::new()),
-            OpKind::Replace => (Base::Replaced(body), SmallVec::new()),
-            OpKind::Delta => (Base::Unknown, smallvec![body]),
-            OpKind::Delete => (Base::Gone, SmallVec::new()),
-            OpKind::Unclear => (Base::Unclear, SmallVec::new()),
+    /// The statement is there, and no other is on its document.
+    fn add(&mut self, collection: usize, statement: usize, all: &[CollectionWrites]) {
+        let new = Numbers {
+            collection: collection as u32,
+            statement: statement as u32,
         };
-        let made = matches!(kind, OpKind::Insert | OpKind::Unclear);
-        let needs_literal = needs_literal && kind != OpKind::Delta;
-        Statement {
-            id,
-            base,
-            needs_literal,
-            deltas,
-            position,
-            made,
-        }
-    }
-
-    /// The state after one more op. `needs_literal`: its document does.
-    fn fold(&mut self, kind: OpKind, id: IdKey, body: Bytes, needs_literal: bool) {
-        let base = match (kind, &self.base) {
-            (OpKind::Insert, _) | (OpKind::Replace, Base::Full(_)) => Base::Full(body),
-            (OpKind::Delete, _) => Base::Gone,
-            (OpKind::Unclear, _) => Base::Unclear,
-            (_, Base::Gone | Base::Unclear) => return,
-            (OpKind::Replace, _) => Base::Replaced(body),
-            (OpKind::Delta, _) => return self.change(body),
-        };
-        // The newest spelling of an equal `_id` (1 or 1.0) is the stored one.
-        *self = Statement {
-            base,
-            needs_literal,
-            made: self.made,
-            ..Statement::unknown(id, self.position)
-        };
-    }
-
-    /// One more delta: merged where that is exact, else one more in the chain.
-    fn change(&mut self, delta: Bytes) {
-        if let (None, Base::Unknown | Base::Gone) = (self.deltas.last(), &self.base) {
-            return self.deltas.push(delta);
-        }
-        let merged = || {
-            let fields = fields_set(&delta)?;
-            match (self.deltas.last(), &self.base) {
-                (Some(last), _) => {
-                    overlay(fields_set(last)?, fields).map(|fields| delta_of(&fields))
-                }
-                (None, Base::Full(document) | Base::Replaced(document)) => {
-                    overlay(document, fields)
-                }
-                (None, _) => None,
-            }
-        };
-        match (merged(), self.deltas.last_mut(), &mut self.base) {
-            (Some(merged), Some(last), _) => *last = merged,
-            (Some(merged), None, Base::Full(document) | Base::Replaced(document)) => {
-                self.needs_literal = locate::needs_literal(locate::raw(&merged));
-                *document = merged;
-            }
-            _ => self.deltas.push(delta),
-        }
+        let hash = new.id(all).hash();
+        self.table
+            .insert_unique(hash, new, |known| known.id(all).hash());
     }
 }
 

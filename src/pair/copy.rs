@@ -10,12 +10,13 @@ use bytes::Bytes;
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
-use crate::pair::bulk::{Writer, without_id};
+use crate::pair::bulk::Writer;
 use crate::pair::collection::Tracked;
 use crate::pair::command::{Verb, WriteCommand};
-use crate::pair::compile::{FlushLimits, Statement};
 use crate::pair::position::Position;
-use crate::pair::reply::CODE_DUPLICATE_KEY;
+use crate::pair::reply::{CODE_DUPLICATE_KEY, Refusal};
+use crate::pair::statement::{FlushLimits, Statement};
+use crate::wire::message::Request;
 
 impl Writer {
     /// Writes copied documents, read at or after `fence`.
@@ -31,9 +32,9 @@ impl Writer {
                 .duplicate_names
                 .note(locate::raw(document), &collection.ns)?;
             if look.needs_literal {
-                literal.push(*document)
+                literal.push(*document);
             } else {
-                plain.push(*document)
+                plain.push(*document);
             }
         }
         if collection.in_order() && !literal.is_empty() {
@@ -50,21 +51,16 @@ impl Writer {
             command.delete_all();
             command.finish()
         };
-        match self
-            .run(collection, delete_all)
-            .await?
-            .refused
-            .first()
-            .filter(|_| !collection.is_dead())
-        {
-            Some(refusal) => Err(Error::new(
+        let refused = self.target.write(collection, delete_all).await?.refused;
+        match refused.first() {
+            Some(refusal) if !collection.is_dead() => Err(Error::new(
                 Kind::Server,
                 format!(
                     "{} could not be emptied on the target: {}",
                     collection.ns, refusal.message
                 ),
             )),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -78,29 +74,19 @@ impl Writer {
         let ordered = collection.traits.capped;
         for mut batch in split_by_bytes(documents, self.limits) {
             while !batch.is_empty() && !collection.is_dead() {
-                let insert = || {
-                    let bytes = batch.iter().map(|d| d.len() + 16).sum();
-                    let mut command = WriteCommand::new(Verb::Insert, collection, ordered, bytes);
-                    batch.iter().for_each(|document| command.insert(document));
-                    command.finish()
-                };
-                let refused = self.run(collection, insert).await?.refused;
-                for refusal in refused
-                    .iter()
-                    .filter(|r| r.code != CODE_DUPLICATE_KEY || !r.on_id)
-                {
-                    self.doubt(
-                        collection,
-                        &id_key(collection, batch[refusal.index])?,
-                        fence,
-                        refusal,
-                    )?;
+                let command = || insert(collection, batch, ordered);
+                let refused = self.target.write(collection, command).await?.refused;
+                for refusal in &refused {
+                    if !is_there(refusal) {
+                        let id = id_key(collection, batch[refusal.index])?;
+                        self.doubt(collection, &id, fence, refusal)?;
+                    }
                 }
-                // Ordered: nothing after the refused one was tried.
-                let tried = refused
-                    .last()
-                    .filter(|_| ordered)
-                    .map_or(batch.len(), |refusal| refusal.index + 1);
+                let tried = match refused.last() {
+                    // Ordered: nothing after the refused one was tried.
+                    Some(refusal) if ordered => refusal.index + 1,
+                    _ => batch.len(),
+                };
                 batch = &batch[tried..];
             }
         }
@@ -114,18 +100,27 @@ impl Writer {
         fence: Position,
     ) -> Result<()> {
         for document in documents {
-            self.write_one(
-                collection,
-                Statement::full(
-                    id_key(collection, document)?,
-                    Bytes::copy_from_slice(document),
-                    fence,
-                ),
-            )
-            .await?;
+            let id = id_key(collection, document)?;
+            let document = Bytes::copy_from_slice(document);
+            self.write_one(collection, Statement::full(id, document, fence))
+                .await?;
         }
         Ok(())
     }
+}
+
+fn insert(collection: &Tracked, batch: &[&[u8]], ordered: bool) -> Request {
+    let bytes = batch.iter().map(|document| document.len() + 16).sum();
+    let mut command = WriteCommand::new(Verb::Insert, collection, ordered, bytes);
+    for document in batch {
+        command.insert(document);
+    }
+    command.finish()
+}
+
+/// A document with its `_id`, which is left alone.
+fn is_there(refusal: &Refusal) -> bool {
+    refusal.code == CODE_DUPLICATE_KEY && refusal.on_id
 }
 
 /// Splits documents into what fits one insert each.
@@ -140,4 +135,11 @@ fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {
     locate::id_of(locate::raw(document))
         .map(IdKey::new)
         .ok_or_else(|| without_id(collection))
+}
+
+pub(super) fn without_id(collection: &Tracked) -> Error {
+    Error::new(
+        Kind::Server,
+        format!("a document of {} came without `_id`", collection.ns),
+    )
 }

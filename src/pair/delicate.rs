@@ -10,16 +10,19 @@ use bson::{RawDocument, rawdoc};
 use bytes::Bytes;
 
 use crate::bson::locate;
+use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
-use crate::pair::compile::{Base, Statement};
 use crate::pair::render::render;
+use crate::pair::reply::{Refusal, refusals};
+use crate::pair::statement::{Base, Statement};
+use crate::pair::target::{Target, writing_to};
 use crate::wire::message::Request;
 
 /// One command of a delicate write.
-pub struct Command {
-    pub request: Request,
+struct Command {
+    request: Request,
     /// It fails where there is no such document, which is fine (R3).
-    pub may_miss: bool,
+    may_miss: bool,
 }
 
 /// True if the statement must not go by pipeline.
@@ -35,11 +38,60 @@ pub fn is(collection: &Tracked, statement: &Statement) -> bool {
         }
 }
 
+/// Writes it; why, if the target refuses that.
+pub(super) async fn write(
+    target: &Target,
+    collection: &Tracked,
+    statement: &Statement,
+) -> Result<Option<Refusal>> {
+    let Some(commands) = commands(collection, statement) else {
+        return Ok(Some(Refusal::ours()));
+    };
+    for Command { request, may_miss } in commands {
+        let refused = match target.command(request).await {
+            Ok(reply) => refusals(reply.body())?.into_iter().next(),
+            Err(e) if may_miss && e.kind == Kind::Server => {
+                refused_op(target, collection, statement, e).await?
+            }
+            Err(e) => return Err(e.context(writing_to(collection))),
+        };
+        if refused.is_some() {
+            return Ok(refused);
+        }
+    }
+    Ok(None)
+}
+
+/// `applyOps` tells of a refused op as of its own failure. None if there is no such
+/// document.
+async fn refused_op(
+    target: &Target,
+    collection: &Tracked,
+    statement: &Statement,
+    failed: Error,
+) -> Result<Option<Refusal>> {
+    if !target
+        .has_any(collection, std::slice::from_ref(&statement.id))
+        .await?
+    {
+        return Ok(None);
+    }
+    match failed.code {
+        Some(code) => Ok(Some(Refusal {
+            index: 0,
+            code,
+            message: failed.message,
+            on_id: false,
+        })),
+        None => Err(failed.context(writing_to(collection))),
+    }
+}
+
 /// The commands that write it, one after the other.
 ///
 /// None for a replacement that needs a literal: 6.0 aborts on every way to write it
 /// over a document that is there.
-pub fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
+fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
     let ordinary = |request| Command {
         request,
         may_miss: false,

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::bulk::Writer;
-use crate::pair::compile::{CollectionWrites, FlushLimits, compile};
+use crate::pair::compile::compile;
 use crate::pair::inbox::{Inbox, Oldest};
+use crate::pair::statement::{CollectionWrites, FlushLimits};
 
 /// How long a flush may take, about: what is in it counts as applied all at once.
 const FLUSH: Duration = Duration::from_secs(5);

@@ -32,7 +32,8 @@ struct Settling {
     tracked: Arc<Tracked>,
     unit: usize,
     fence: Position,
-    /// No op that it held is beyond.
+    /// Neither an op that it held is beyond, nor the fence, at which a copied document
+    /// became doubtful if it was refused.
     newest: Position,
     /// How many ops each lane must have applied.
     applied: Vec<u64>,
@@ -98,6 +99,9 @@ impl Ledger {
         lanes: &[Arc<Inbox>],
     ) {
         let applied = lanes.iter().map(|lane| lane.pushed()).collect();
+        // IMPORTANT: of a unit that is taken up again the fence may be beyond all that the
+        // tail has read, and so beyond what the unit held.
+        let newest = newest.max(fence);
         self.settling.push(Settling {
             tracked,
             unit,
@@ -147,5 +151,44 @@ impl Ledger {
             .values()
             .map(|pinned| pinned.before())
             .fold(Position::MAX, Position::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::RawBsonRef::Int32;
+
+    use super::*;
+    use crate::bson::identity::IdKey;
+    use crate::cluster::catalog::Namespace;
+    use crate::pair::collection::Traits;
+
+    #[test]
+    fn a_unit_is_not_settled_while_a_copied_document_of_it_is_doubtful_be_the_tail_below_its_fence()
+    {
+        let at = Position::from_raw;
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let uuid = Uuid::from_bytes([1; 16]);
+        let tracked = Arc::new(Tracked::new(uuid, ns, Traits::default()));
+        let mut ledger = Ledger::new(Mark {
+            position: at(3),
+            term: 1,
+        });
+        // A restart went on at 3, and scanned the unit again with its old fence: one
+        // document was refused before the tail came beyond 5.
+        let copied = IdKey::of(Int32(1));
+        tracked.doubts.add(&copied, at(9));
+        ledger.handed_over(tracked.clone(), 0, (at(9), at(5)), &[]);
+        let mut settled = || {
+            ledger
+                .capture(at(5), at(5), std::iter::empty(), &[])
+                .settled
+        };
+        assert_eq!(settled(), []);
+        tracked.doubts.forget(&[copied]);
+        assert_eq!(settled(), [(uuid, 0)]);
     }
 }

@@ -7,32 +7,30 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::pair::bulk::Writer;
+use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
-use crate::pair::compile::Statement;
+use crate::pair::statement::Statement;
 
 /// What the log says then; tests of whole runs look for it.
 pub const FOUND_NOTHING: &str = "writes found no document on the target where one must be";
 
-impl Writer {
-    /// `found`: documents that the statements of one command found or made; `refused` of
-    /// the statements were refused.
-    pub(super) fn note_found(
-        &self,
-        collection: &Tracked,
-        batch: &[&Statement],
-        refused: usize,
-        found: u64,
-    ) {
-        let missed = missed(collection, batch, refused, found);
-        if missed == 0 || collection.is_dead() {
-            return;
-        }
-        if !collection.missed_told.swap(true, Relaxed) {
-            tracing::warn!(ns = %collection.ns, missed, "{FOUND_NOTHING}");
-        }
-        self.metrics.writes_missed.fetch_add(missed, Relaxed);
+/// `found`: documents that the statements of one command found or made; `refused` of
+/// the statements were refused.
+pub(super) fn note(
+    metrics: &PairMetrics,
+    collection: &Tracked,
+    batch: &[&Statement],
+    refused: usize,
+    found: u64,
+) {
+    let missed = missed(collection, batch, refused, found);
+    if missed == 0 || collection.is_dead() {
+        return;
     }
+    if !collection.missed_told.swap(true, Relaxed) {
+        tracing::warn!(ns = %collection.ns, missed, "{FOUND_NOTHING}");
+    }
+    metrics.writes_missed.fetch_add(missed, Relaxed);
 }
 
 /// A reply does not say which of the statements found nothing: those that may are taken
@@ -55,8 +53,8 @@ mod tests {
     use crate::bson::identity::IdKey;
     use crate::cluster::catalog::Namespace;
     use crate::pair::collection::Traits;
-    use crate::pair::compile::Base;
     use crate::pair::position::Position;
+    use crate::pair::statement::Base;
 
     fn statement(position: u64, base: Base, made: bool) -> Statement {
         let id = IdKey::of(RawBsonRef::Int32(1));

@@ -1,8 +1,8 @@
 //! The data plane of one pair: one source replica set to its target.
 //!
 //! ```text
-//! plan ─▶ scan ══════════════════▶ bulk ─▶ target
-//!             └ replay ─▶ gate (finish) ═▶ lane ─▶ compile ─▶ bulk ─▶ target
+//! plan ─▶ scan ════▶ copy ══════════▶ bulk ─▶ target
+//!             └ replay ─▶ gate (finish) ═▶ lane ─▶ compile ─▶ flush ─▶ bulk ─▶ target
 //!                                  └ refused ─▶ doubts ─▶ doubtful ─▶ reread
 //! oplog ─▶ entry ─▶ tail (plain) ─▶ gate ═▶ inbox ┘
 //!                     │               └ touched
@@ -44,16 +44,19 @@ pub mod ledger;
 pub mod replay;
 pub mod majority;
 pub mod lane;
-pub mod overlay;
 pub mod compile;
+pub mod overlay;
+pub mod statement;
 pub mod command;
 pub mod render;
-pub mod delicate;
 mod reply;
+pub mod target;
 pub mod transaction;
 pub mod at_once;
-pub mod bulk;
+pub mod delicate;
+pub mod flush;
 pub mod missed;
+pub mod bulk;
 pub mod capped;
 pub mod copy;
 pub mod plan;

@@ -6,31 +6,10 @@
 use bytes::Bytes;
 
 use crate::pair::collection::Tracked;
-use crate::pair::command::{RawWriter, STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
-use crate::pair::compile::{Base, Statement};
+use crate::pair::command::{RawWriter, Verb, WriteCommand};
 use crate::pair::overlay::set_alike;
+use crate::pair::statement::{Base, Statement};
 use crate::wire::message::Request;
-
-impl Statement {
-    /// A whole document that a plain insert stores as it is.
-    pub fn is_insert(&self) -> bool {
-        matches!(self.base, Base::Full(_)) && self.deltas.is_empty() && !self.needs_literal
-    }
-
-    /// What it takes in a command, bytes; never too low.
-    pub fn weight(&self) -> usize {
-        let base = match &self.base {
-            Base::Full(document) | Base::Replaced(document) => document.len(),
-            Base::Unknown | Base::Gone | Base::Unclear => 0,
-        };
-        let deltas: usize = self
-            .deltas
-            .iter()
-            .map(|d| d.len() + STATEMENT_OVERHEAD_BYTES)
-            .sum();
-        base + deltas + self.id.bytes() + STATEMENT_OVERHEAD_BYTES
-    }
-}
 
 /// One command of deletes only, or of anything but deletes.
 pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> Request {
@@ -51,9 +30,10 @@ fn fill(batch: &[&Statement], begin: impl FnOnce(Verb, usize) -> WriteCommand) -
     let deletes = batch.first().is_some_and(|s| s.base == Base::Gone);
     let mut command = begin(if deletes { Verb::Delete } else { Verb::Update }, bytes);
     for statement in batch {
-        match deletes {
-            true => command.delete(statement.id.value()),
-            false => write_update(&mut command, statement),
+        if deletes {
+            command.delete(statement.id.value());
+        } else {
+            write_update(&mut command, statement);
         }
     }
     command.finish()

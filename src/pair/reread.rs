@@ -18,10 +18,10 @@ use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::budget::Share;
-use crate::pair::bulk::{Writer, without_id};
+use crate::pair::bulk::Writer;
 use crate::pair::collection::Tracked;
 use crate::pair::command::{STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
-use crate::pair::copy;
+use crate::pair::copy::{self, without_id};
 use crate::pair::position::Position;
 use crate::pair::render;
 use crate::pair::transaction::{self, Transaction};
@@ -101,7 +101,7 @@ impl Reread<'_> {
         // Two replies' worth: the server's reply and the commands made of it. Before the
         // transaction, which keeps a connection that others wait for.
         let _permit = self.share.reserve_reply().await;
-        let mut transaction = Transaction::begin(self.writer).await?;
+        let mut transaction = Transaction::begin(&self.writer.target).await?;
         if let Err(stop) = self.write_all(&mut transaction, ids, bytes_max).await {
             transaction.abort().await;
             return Err(stop);
@@ -242,7 +242,7 @@ impl Reread<'_> {
     /// True if the target has any of these, whatever it holds.
     pub async fn exist_on_target(&self, ids: &[IdKey]) -> Result<bool> {
         for some in split_ids(ids) {
-            if self.writer.has_any(self.tracked, some).await? {
+            if self.writer.target.has_any(self.tracked, some).await? {
                 return Ok(true);
             }
         }

@@ -19,7 +19,6 @@ use crate::observe::counters::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::bulk::Writer;
 use crate::pair::capped;
-use crate::pair::checkpoint::same_term;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::{Gate, Started};
@@ -30,6 +29,7 @@ use crate::pair::replay::Replayer;
 use crate::pair::scan_unit::{ReadTo, ScanUnit, Written, finds};
 use crate::pair::vanished;
 use crate::state::pair_store::PairStore;
+use crate::state::same_term;
 use crate::wire::cursor::{Batch, Cursor, Next};
 
 /// What the scanners of one pair share.
@@ -105,7 +105,7 @@ impl Scanners {
                 .store
                 .start_unit(tracked.uuid, unit.index, started.fence)
                 .await?;
-            same_term(self.writer.term, term)?;
+            same_term(self.writer.target.incarnation.term, term)?;
             failpoint::hit("unit-started");
         }
         if !self.copy_again_until_read(&unit, started).await? {

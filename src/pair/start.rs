@@ -19,7 +19,6 @@ use crate::pair::budget::Share;
 use crate::pair::bulk::{WRITES_IN_FLIGHT, Writer};
 use crate::pair::checkpoint::{ASKED_MAX, Asked, Checkpointer};
 use crate::pair::chores::Chores;
-use crate::pair::compile::FlushLimits;
 use crate::pair::ddl::DdlSink;
 use crate::pair::doubtful::{DOCUMENTS_MAX, Doubtful};
 use crate::pair::feed::Feed;
@@ -36,7 +35,9 @@ use crate::pair::request::Request;
 use crate::pair::run::Pair;
 use crate::pair::scan::Scanners;
 use crate::pair::scan_unit::ScanUnit;
+use crate::pair::statement::FlushLimits;
 use crate::pair::tail::Tail;
+use crate::pair::target::Target;
 use crate::pair::tasks::PairTasks;
 use crate::pair::to_copy;
 use crate::pair::transactions::Transactions;
@@ -164,12 +165,14 @@ impl Shared {
         let replayer = Replayer::new(gate.clone(), parts.feed.clone(), metrics.clone());
         let replayer = Arc::new(replayer);
         let writer = Writer {
-            direct: direct.admitted_by(parts.store.admission()),
+            target: Target {
+                direct: direct.admitted_by(parts.store.admission()),
+                incarnation: *incarnation,
+                patience: limits.patience,
+            },
             limits: limits.flush,
             at_once: Arc::default(),
             majority: Arc::default(),
-            term: incarnation.term,
-            patience: limits.patience,
             metrics: metrics.clone(),
         };
         let doubtful = Arc::new(Doubtful {

@@ -6,10 +6,9 @@
 use bson::raw::cstr;
 use bson::rawdoc;
 
-use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
-use crate::pair::bulk::Writer;
 use crate::pair::reply::{found, refusals, written};
+use crate::pair::target::Target;
 use crate::wire::message::{Reply, Request};
 use crate::wire::pool::Lease;
 
@@ -24,7 +23,7 @@ pub enum Stop {
 
 /// Dropped before its commit, it is ended by the server.
 pub struct Transaction<'a> {
-    writer: &'a Writer,
+    target: &'a Target,
     /// It has the connection, and so its session, to itself.
     lease: Lease,
     number: i64,
@@ -37,12 +36,12 @@ type Step<T> = std::result::Result<T, Stop>;
 const TRANSIENT_TRANSACTION_ERROR: &str = "TransientTransactionError";
 
 impl<'a> Transaction<'a> {
-    pub async fn begin(writer: &'a Writer) -> Step<Self> {
-        let leased = within(writer.patience, "the target", writer.direct.primary()).await;
+    pub async fn begin(target: &'a Target) -> Step<Self> {
+        let leased = target.answer(target.direct.primary()).await;
         let mut lease = leased.map_err(Stop::Fault)?;
         let number = lease.begin_transaction();
         Ok(Transaction {
-            writer,
+            target,
             lease,
             number,
             begun: false,
@@ -57,7 +56,7 @@ impl<'a> Transaction<'a> {
         }
         let reply = self.answer(request).await.map_err(Stop::Fault)?;
         if let Some(fault) = reply.fault() {
-            self.writer.direct.learn(&fault);
+            self.target.direct.learn(&fault);
             // Before the commit is sent nothing takes effect; a target that is away ends the
             // attempt.
             return Err(if fault.kind == Kind::Transient {
@@ -66,7 +65,7 @@ impl<'a> Transaction<'a> {
                 Stop::NotTaken(fault)
             });
         }
-        self.writer.check_term(reply.body()).map_err(Stop::Fault)?;
+        self.target.check_term(reply.body()).map_err(Stop::Fault)?;
         match refusals(reply.body()).map_err(Stop::Fault)?.first() {
             None => Ok(found(reply.body())),
             Some(refusal) => {
@@ -92,15 +91,15 @@ impl<'a> Transaction<'a> {
         let Some(fault) = reply.fault().or_else(|| written(reply.body()).err()) else {
             return Ok(());
         };
-        self.writer.direct.learn(&fault);
-        match reply.has_label(TRANSIENT_TRANSACTION_ERROR) && fault.kind != Kind::Transient {
-            true => Err(Stop::NotTaken(fault)),
-            // Perhaps it did: another attempt finds out by replaying.
-            false => Err(Stop::Fault(Error {
-                kind: Kind::Transient,
-                ..fault
-            })),
+        self.target.direct.learn(&fault);
+        if reply.has_label(TRANSIENT_TRANSACTION_ERROR) && fault.kind != Kind::Transient {
+            return Err(Stop::NotTaken(fault));
         }
+        // Perhaps it did: another attempt finds out by replaying.
+        Err(Stop::Fault(Error {
+            kind: Kind::Transient,
+            ..fault
+        }))
     }
 
     /// Where a statement failed the server has ended it by itself; this makes sure.
@@ -114,12 +113,6 @@ impl<'a> Transaction<'a> {
         self.lease.join_session(&mut request);
         request.append(cstr!("txnNumber"), self.number);
         request.append(cstr!("autocommit"), false);
-        let answered = within(
-            self.writer.patience,
-            "the target",
-            self.lease.answer(request),
-        )
-        .await;
-        answered.inspect_err(|e| self.writer.direct.learn(e))
+        self.target.answer(self.lease.answer(request)).await
     }
 }

@@ -29,7 +29,7 @@ use crate::cluster::catalog::versions::MapVersion;
 use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pair::position::{Mark, Position};
 
 /// Database of the state, on every target shard.
@@ -175,6 +175,20 @@ pub struct Recorded {
 pub struct Incarnation {
     pub number: i64,
     pub term: i64,
+}
+
+/// What was acknowledged counts only in the incarnation's own term (R7).
+///
+/// # Errors
+/// `Transient`: the pair goes back to its last checkpoint.
+pub fn same_term(ours: i64, theirs: i64) -> Result<()> {
+    if ours == theirs {
+        return Ok(());
+    }
+    let found = format!(
+        "the target held an election (term {ours} → {theirs}): going back to the last checkpoint"
+    );
+    Err(Error::new(Kind::Transient, found))
 }
 
 impl CollectionState {

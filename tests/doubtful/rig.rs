@@ -97,12 +97,14 @@ impl Sides {
         let client = target.data_client("test", 16).unwrap();
         let at_once = Arc::default();
         let writer = Writer {
-            direct: target.direct(&client, "test", 16),
+            target: Target {
+                direct: target.direct(&client, "test", 16),
+                incarnation: Incarnation { number: 1, term },
+                patience: Duration::from_secs(60),
+            },
             limits,
             at_once,
             majority: Arc::default(),
-            term,
-            patience: Duration::from_secs(60),
             metrics: metrics.clone(),
         };
         let spool = tempfile::tempdir().unwrap();

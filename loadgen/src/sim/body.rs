@@ -29,6 +29,8 @@ pub(super) struct Doc {
 pub(super) struct Delta(pub(super) [Option<i32>; FIELDS]);
 
 pub(super) const FIELDS: usize = 4;
+/// The field that some collections have a unique index on.
+pub(super) const UNIQUE: usize = FIELDS - 1;
 
 const NAMES: [&bson::raw::CStr; FIELDS] = [cstr!("a"), cstr!("b"), cstr!("c"), cstr!("d")];
 

@@ -2,20 +2,20 @@
 //! tail has gone on, one at a time on each name.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use bson::{RawDocumentBuf, Uuid, rawdoc};
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
 use shardlift::pair::ledger::Pin;
-use shardlift::pair::position::Position;
 use shardlift::state::{CollectionState, UnitState};
 
-use crate::sim::body;
 use crate::sim::coordinator::{Answer, Coordinator};
-use crate::sim::pair::{Pair, Reach, Step, Wait, check_equal, namespace};
+use crate::sim::exact::{Aim, Exact};
+use crate::sim::pair::{Pair, Reach, Step, Wait, namespace};
 use crate::sim::replay::Replay;
+use crate::sim::source::Source;
 use crate::sim::store::StoreWrite;
+use crate::sim::target::Target;
 
 pub(super) struct Chore {
     pub(super) tracked: Arc<Tracked>,
@@ -39,15 +39,8 @@ pub(super) enum Work {
     Dropping,
     Kill,
     Killing(Wait),
-    /// A unique build: the collection is held until its lanes are empty.
-    Build,
-    /// Held at this position.
-    Building(Position),
-    /// Its doubtful documents are read again once it is held, past its horizon, and its
-    /// lanes are empty.
-    Reread,
-    /// Held at this position.
-    Rereading(Position),
+    /// What needs its exact state.
+    Exact(Exact),
     /// Its ops go on.
     Releasing(Replay),
     Done,
@@ -61,6 +54,7 @@ impl Chore {
     pub(super) fn wait(&self) -> Option<Wait> {
         match &self.work {
             Work::Recording { wait, .. } | Work::Killing(wait) => Some(*wait),
+            Work::Exact(exact) => exact.wait(),
             _ => None,
         }
     }
@@ -164,43 +158,10 @@ impl Pair {
                 })
             }
             Work::Killing(wait) if wait.number <= committed => Work::Done,
-            Work::Build if !tracked.counts() => Work::Done,
-            Work::Build => {
-                if self.gate.is_past_horizon(tracked) && self.gate.hold(&uuid) {
-                    Work::Building(self.gate.passed())
-                } else {
-                    Work::Build
-                }
-            }
-            Work::Building(_) if !tracked.counts() => release(),
-            Work::Building(position) if tracked.in_lanes.load(SeqCst) == 0 => {
-                // Documents that are doubtful are not written yet.
-                if reach.target.term == self.term && tracked.doubts.is_empty() {
-                    check_equal(
-                        tracked,
-                        position,
-                        &reach.source.collections[&uuid],
-                        reach.target,
-                    )?;
-                }
-                release()
-            }
-            Work::Reread if !tracked.counts() => Work::Done,
-            Work::Reread => {
-                if self.gate.is_past_horizon(tracked) && self.gate.hold(&uuid) {
-                    Work::Rereading(self.gate.passed())
-                } else {
-                    Work::Reread
-                }
-            }
-            Work::Rereading(_) if !tracked.counts() => release(),
-            // In another term the attempt is about to end.
-            Work::Rereading(position)
-                if tracked.in_lanes.load(SeqCst) == 0 && reach.target.term == self.term =>
-            {
-                reread(tracked, position, reach);
-                release()
-            }
+            Work::Exact(exact) => match self.exact(tracked, exact, reach)? {
+                Some(exact) => Work::Exact(exact),
+                None => Work::Done,
+            },
             Work::Releasing(mut replay) => match replay.step(self, reach) {
                 Some(_) => Work::Done,
                 None => Work::Releasing(replay),
@@ -216,27 +177,34 @@ impl Pair {
         for tracked in self.gate.doubtful() {
             let is_its = |c: &Chore| {
                 c.tracked.uuid == tracked.uuid
-                    && matches!(c.work, Work::Reread | Work::Rereading(_))
+                    && matches!(&c.work, Work::Exact(exact) if exact.aim == Aim::Reread)
             };
             if !self.chores.iter().any(is_its) {
-                self.chores.push(Chore::new(tracked, None, Work::Reread));
+                let work = Work::Exact(Exact::new(Aim::Reread));
+                self.chores.push(Chore::new(tracked, None, work));
             }
         }
     }
-}
 
-/// As `pair::reread`: what the source shows at the position held at.
-fn reread(tracked: &Tracked, position: Position, reach: &mut Reach<'_>) {
-    let ids = tracked.doubts.ids();
-    let shown = reach.source.collections[&tracked.uuid].shown_at(position);
-    let documents = ids
-        .iter()
-        .map(body::key_of)
-        .map(|key| (key, shown.get(&key).copied()))
-        .collect();
-    tracked.raise_horizon(reach.source.newest());
-    reach.target.settle(tracked.target_uuid(), documents);
-    tracked.doubts.forget(&ids);
+    /// As `Indexer::reconcile` after a restart: what is copied has its indexes, or gets them.
+    pub(super) fn reconcile(&mut self, source: &Source, target: &Target) {
+        let lacks_index = |tracked: &Arc<Tracked>| {
+            let wanted = source.collections.get(&tracked.uuid);
+            let there = target.now.collections.get(&tracked.target_uuid());
+            wanted.is_some_and(|c| c.unique) && there.is_some_and(|stored| !stored.unique)
+        };
+        let all: Vec<Arc<Tracked>> = self.gate.all_that_count().cloned().collect();
+        for tracked in all {
+            if self.gate.is_copied(&tracked.uuid) && lacks_index(&tracked) {
+                self.build(tracked);
+            }
+        }
+    }
+
+    pub(super) fn build(&mut self, tracked: Arc<Tracked>) {
+        let work = Work::Exact(Exact::new(Aim::Build));
+        self.chores.push(Chore::new(tracked, None, work));
+    }
 }
 
 /// A collection as a plan, or a creation, records it.

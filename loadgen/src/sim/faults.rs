@@ -91,7 +91,7 @@ impl World {
             }
         }
         for lane in pair.lanes {
-            self.zombies[which].extend(lane.sent.into_iter().map(|sent| sent.command));
+            self.zombies[which].extend(lane.into_commands());
         }
         for scan in pair.scans {
             match scan {
@@ -107,6 +107,7 @@ impl World {
         for chore in pair.chores {
             match chore.work {
                 Work::Record(state) => writes.push(StoreWrite::Add(state)),
+                Work::Exact(exact) => self.zombies[which].extend(exact.into_command()),
                 Work::Kill => writes.push(StoreWrite::Kill(chore.tracked.uuid)),
                 _ => {}
             }

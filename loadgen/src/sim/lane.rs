@@ -5,17 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use bson::Uuid;
-use shardlift::pair::checkpoint::same_term;
-use shardlift::pair::collection::Tracked;
-use shardlift::pair::compile::{Base, CollectionWrites, FlushLimits, Statement, compile};
+use shardlift::pair::compile::compile;
 use shardlift::pair::inbox::{Inbox, Oldest};
 use shardlift::pair::position::Position;
 use shardlift::pair::queue::Queue;
-use shardlift::pair::render::render;
+use shardlift::pair::statement::FlushLimits;
 
-use crate::sim::body;
-use crate::sim::pair::{Halt, Reach, Step, wrong};
-use crate::sim::target::Command;
+use crate::sim::command::Command;
+use crate::sim::flush::{Doubted, Flush};
+use crate::sim::pair::{Reach, Step};
 
 pub(super) struct Lane {
     pub(super) inbox: Arc<Inbox>,
@@ -26,17 +24,16 @@ pub(super) struct Lane {
     ops: Vec<(Position, Uuid)>,
     /// How many of them are acknowledged.
     applied: usize,
-    flush: Option<Vec<CollectionWrites>>,
-    /// Commands of the flush that were not answered.
-    pub(super) sent: Vec<Sent>,
+    flush: Option<Flush>,
 }
 
-/// A command under way.
-pub(super) struct Sent {
-    pub(super) command: Command,
-    pub(super) collection: Arc<Tracked>,
-    /// The term its last statement ran in.
-    term: i64,
+/// What came of one step.
+#[derive(Default)]
+pub(super) struct Stepped {
+    /// The ops of a flush, when all of them are acknowledged.
+    pub(super) applied: Vec<(Position, Uuid)>,
+    /// Documents that became doubtful.
+    pub(super) doubted: Vec<Doubted>,
 }
 
 impl Lane {
@@ -53,7 +50,6 @@ impl Lane {
             ops: Vec::new(),
             applied: 0,
             flush: None,
-            sent: Vec::new(),
         }
     }
 
@@ -61,42 +57,29 @@ impl Lane {
         self.taken.is_none() && self.inbox.is_empty()
     }
 
-    /// Returns the ops of a flush when all of them are acknowledged.
-    pub(super) fn step(&mut self, reach: &mut Reach<'_>) -> Step<Vec<(Position, Uuid)>> {
-        if !self.sent.is_empty() {
-            let which = reach.dice.below(self.sent.len() as u64) as usize;
-            // Commands on a collection in order go one after the other.
-            let which = if self.sent[which].collection.in_order() {
-                0
-            } else {
-                which
-            };
-            if self.sent[which].step(reach)? {
-                self.sent[which].reply(reach)?;
-                let sent = self.sent.remove(which);
-                if 0 < sent.command.missed && !reach.source.strays && !sent.collection.is_dead() {
-                    return wrong(format!(
-                        "a write to {} found no document where one must be",
-                        sent.collection.ns
-                    ));
-                }
+    pub(super) fn is_writing(&self) -> bool {
+        self.flush.as_ref().is_some_and(Flush::is_sent)
+    }
+
+    /// What may still run once nobody waits for it.
+    pub(super) fn into_commands(self) -> impl Iterator<Item = Command> {
+        self.flush.into_iter().flat_map(Flush::into_commands)
+    }
+
+    pub(super) fn step(&mut self, reach: &mut Reach<'_>) -> Step<Stepped> {
+        let mut stepped = Stepped::default();
+        if let Some(flush) = &mut self.flush {
+            let is_done = flush.step(reach)?;
+            stepped.doubted = std::mem::take(&mut flush.doubted);
+            if is_done {
+                stepped.applied = self.acknowledge();
             }
-        } else if let Some(flush) = self.flush.take() {
-            for writes in &flush {
-                writes.collection.in_lanes.fetch_sub(writes.ops, SeqCst);
-            }
-            let (ops, before) = (flush.iter().map(|writes| writes.ops).sum(), self.applied);
-            self.applied += ops as usize;
-            self.inbox
-                .applied(ops, self.oldest.after(self.applied as u64));
-            return Ok(self.ops[before..self.applied].to_vec());
         } else if let Some(taken) = &mut self.taken {
-            if !taken.is_empty() {
-                let flush = compile(taken, self.limits);
-                self.sent = flush.iter().flat_map(commands).collect();
-                self.flush = Some(flush);
-            } else {
+            if taken.is_empty() {
                 self.taken = None;
+            } else {
+                let writes = compile(taken, self.limits);
+                self.flush = Some(Flush::new(writes, self.limits, reach));
             }
         } else if let Some(taken) = self.inbox.try_take() {
             (self.oldest, self.applied) = (Oldest::of(&taken), 0);
@@ -106,93 +89,19 @@ impl Lane {
                 .collect();
             self.taken = Some(taken);
         }
-        Ok(Vec::new())
+        Ok(stepped)
     }
-}
 
-impl Sent {
-    pub(super) fn new(command: Command, collection: Arc<Tracked>) -> Self {
-        Sent {
-            command,
-            collection,
-            term: 0,
+    /// The flush is answered.
+    fn acknowledge(&mut self) -> Vec<(Position, Uuid)> {
+        let writes = self.flush.take().map_or(Vec::new(), |flush| flush.writes);
+        for writes in &writes {
+            writes.collection.in_lanes.fetch_sub(writes.ops, SeqCst);
         }
+        let (ops, before) = (writes.iter().map(|w| w.ops).sum(), self.applied);
+        self.applied += ops as usize;
+        self.inbox
+            .applied(ops, self.oldest.after(self.applied as u64));
+        self.ops[before..self.applied].to_vec()
     }
-
-    /// Runs some of its statements. True once all are run, and one step later.
-    pub(super) fn step(&mut self, reach: &mut Reach<'_>) -> Step<bool> {
-        if self.command.writes.is_empty() {
-            return Ok(true);
-        }
-        let all = self.command.writes.len() as u64;
-        let count = if reach.dice.below(4) == 0 {
-            1 + reach.dice.below(all)
-        } else {
-            all
-        };
-        for _ in 0..count {
-            if !reach.target.run(&mut self.command, reach.dice) {
-                self.command.writes.clear();
-                if !self.collection.is_dead() {
-                    return wrong(format!(
-                        "a write to {}, which the target no longer has",
-                        self.collection.ns
-                    ));
-                }
-                break;
-            }
-        }
-        self.term = reach.target.term;
-        Ok(false)
-    }
-
-    fn reply(&self, reach: &Reach<'_>) -> Step {
-        let ours = reach.term;
-        same_term(ours, self.term).map_err(|e| Halt::Attempt(e.message))
-    }
-
-    /// As a scan's write is acknowledged.
-    pub(super) fn acknowledged(&self, reach: &Reach<'_>) -> Step {
-        self.reply(reach)
-    }
-}
-
-/// As `Writer::write_collection` sends them.
-fn commands(writes: &CollectionWrites) -> Vec<Sent> {
-    let (unclear, statements): (Vec<&Statement>, Vec<&Statement>) = writes
-        .statements
-        .iter()
-        .partition(|s| s.base == Base::Unclear);
-    unclear
-        .iter()
-        .for_each(|s| writes.collection.doubts.add(&s.id, s.position));
-    let in_order = writes.collection.in_order();
-    let runs: Vec<Vec<&Statement>> = match in_order {
-        true => statements
-            .chunk_by(|a, b| (a.base == Base::Gone) == (b.base == Base::Gone))
-            .map(<[_]>::to_vec)
-            .collect(),
-        false => {
-            let (deletes, updates): (Vec<_>, Vec<_>) =
-                statements.iter().partition(|s| s.base == Base::Gone);
-            [updates, deletes]
-                .into_iter()
-                .filter(|run| !run.is_empty())
-                .collect()
-        }
-    };
-    let horizon = writes.collection.horizon();
-    let command = |run: &Vec<&Statement>| {
-        let mut command = Command::read(&render(&writes.collection, run, in_order));
-        let must_find = run
-            .iter()
-            .filter(|statement| !in_order && statement.must_find(horizon));
-        command.must_find = must_find
-            .map(|statement| body::key_of(&statement.id))
-            .collect();
-        command
-    };
-    runs.iter()
-        .map(|run| Sent::new(command(run), writes.collection.clone()))
-        .collect()
 }

@@ -59,7 +59,7 @@ impl World {
         self.sources[shard].hear(newest);
     }
 
-    /// A creation, a drop, or both at once; on one shard, or on all.
+    /// A creation, a drop, or both at once; on one shard, or on several.
     pub(super) fn source_ddl(&mut self) {
         let shards = self.sources.len();
         let sharded = 1 < shards && self.dice.below(2) == 0;
@@ -71,45 +71,56 @@ impl World {
         if self.ddl.iter().any(|ddl| ddl.name == name) {
             return;
         }
-        let on: Vec<usize> = if sharded {
-            (0..shards).collect()
-        } else {
-            vec![shard]
-        };
-        let holds = |source: &Source| {
-            source
-                .collections
-                .iter()
-                .find(|(_, c)| c.alive && c.name == name)
-                .map(|(u, _)| *u)
-        };
-        self.gossip(on[0]);
-        let there = holds(&self.sources[on[0]]);
-        let dropped = there.is_none_or(|uuid| self.sources[on[0]].drop_collection(uuid));
-        if !dropped {
-            return;
-        }
-        if let Some(uuid) = there {
-            let late = on[1..].iter().map(|shard| Ddl {
-                shard: *shard,
-                uuid,
-                name: name.clone(),
-                create: false,
-            });
-            self.ddl.extend(late);
-            if 1 < on.len() || self.dice.below(2) == 0 {
+        if let Some((uuid, holders)) = self.holders(&name) {
+            self.gossip(holders[0]);
+            if !self.sources[holders[0]].drop_collection(uuid) {
+                return;
+            }
+            self.later(&holders[1..], uuid, &name, false);
+            if 1 < holders.len() || self.dice.below(2) == 0 {
                 return;
             }
         }
+        let on = if sharded {
+            self.some_shards()
+        } else {
+            vec![shard]
+        };
+        self.gossip(on[0]);
         self.uuids += 1;
         let uuid = Uuid::from_bytes(self.uuids.to_le_bytes());
         self.sources[on[0]].create(uuid, &name, &mut self.dice);
-        let late = on[1..].iter().map(|shard| Ddl {
+        self.later(&on[1..], uuid, &name, true);
+    }
+
+    /// The collection of that name, and the shards that have it.
+    fn holders(&self, name: &str) -> Option<(Uuid, Vec<usize>)> {
+        let held = |source: &Source| {
+            let mut alive = source.collections.iter().filter(|(_, c)| c.alive);
+            alive.find(|(_, c)| c.name == name).map(|(uuid, _)| *uuid)
+        };
+        let uuid = self.sources.iter().find_map(held)?;
+        let holders = 0..self.sources.len();
+        let holders = holders.filter(|shard| self.sources[*shard].has(&uuid));
+        Some((uuid, holders.collect()))
+    }
+
+    /// All shards, or all but one of three: a collection has chunks where it has some.
+    fn some_shards(&mut self) -> Vec<usize> {
+        let mut shards: Vec<usize> = (0..self.sources.len()).collect();
+        if 2 < shards.len() && self.dice.below(2) == 0 {
+            shards.remove(self.dice.below(shards.len() as u64) as usize);
+        }
+        shards
+    }
+
+    fn later(&mut self, shards: &[usize], uuid: Uuid, name: &str, create: bool) {
+        let ddl = shards.iter().map(|shard| Ddl {
             shard: *shard,
             uuid,
-            name: name.clone(),
-            create: true,
+            name: name.to_owned(),
+            create,
         });
-        self.ddl.extend(late);
+        self.ddl.extend(ddl);
     }
 }

@@ -3,8 +3,9 @@
 //! recorded that could still be taken back.
 
 use bson::Uuid;
-use shardlift::pair::checkpoint::{Pipeline, same_term};
+use shardlift::pair::checkpoint::Pipeline;
 use shardlift::state::Recorded;
+use shardlift::state::same_term;
 
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait, wrong};
 use crate::sim::store::StoreWrite;

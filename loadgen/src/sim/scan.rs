@@ -4,18 +4,20 @@
 use std::sync::Arc;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp, rawdoc};
-use shardlift::pair::checkpoint::same_term;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::command::{Verb, WriteCommand};
 use shardlift::pair::gate::Place;
 use shardlift::pair::position::Position;
+use shardlift::state::same_term;
 
 use crate::sim::body::{self, Key};
-use crate::sim::lane::Sent;
+use crate::sim::command::Command;
+use crate::sim::flush::Doubted;
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
 use crate::sim::replay::Replay;
+use crate::sim::reread::id_of;
+use crate::sim::sent::Sent;
 use crate::sim::store::StoreWrite;
-use crate::sim::target::Command;
 
 /// A range of one collection.
 #[derive(Debug, Clone)]
@@ -170,7 +172,7 @@ impl Scan {
         if write {
             let which = reach.dice.below(sent.len() as u64) as usize;
             if sent[which].step(reach)? {
-                if let Err(halt) = sent[which].acknowledged(reach) {
+                if let Err(halt) = sent[which].answered(reach) {
                     *self = Scan::Reading {
                         unit,
                         fence,
@@ -179,7 +181,8 @@ impl Scan {
                     };
                     return Err(halt);
                 }
-                sent.remove(which);
+                let sent = sent.remove(which);
+                pair.doubt(unit.doubt(&sent, fence, reach));
             }
         } else if reach.dice.below(20) == 0 && sent.is_empty() {
             // The source failed, and what was sent is acknowledged: all of the
@@ -200,12 +203,28 @@ impl Scan {
 }
 
 /// What a server says beside the documents it gives as of `shown`.
-fn reply(shown: Position, clock: Position) -> RawDocumentBuf {
+pub(super) fn reply(shown: Position, clock: Position) -> RawDocumentBuf {
     let [shown, clock] = [shown, clock].map(Timestamp::from);
     rawdoc! { "operationTime": shown, "$clusterTime": { "clusterTime": clock } }
 }
 
 impl Unit {
+    /// As `Writer::copy_plain`: what is there is left alone; what was refused for another
+    /// reason is doubtful from the fence on.
+    fn doubt(&self, sent: &Sent, fence: Position, reach: &mut Reach<'_>) -> Vec<Doubted> {
+        let mut doubted = Vec::new();
+        if self.tracked.is_dead() {
+            return doubted;
+        }
+        for refusal in sent.command.refused.iter().filter(|refusal| !refusal.on_id) {
+            let key = sent.key(refusal.index);
+            self.tracked.doubts.add(&id_of(key), fence);
+            reach.target.tally.doubtful += 1;
+            doubted.push((self.tracked.uuid, key, fence));
+        }
+        doubted
+    }
+
     /// Reads a few documents as they were at some position from the fence on;
     /// returns where to go on.
     fn batch(
@@ -239,8 +258,7 @@ impl Unit {
             .map(|(key, doc)| body::document(*key, doc))
             .collect();
         if !batch.is_empty() {
-            let mut command =
-                WriteCommand::new(Verb::Insert, &self.tracked, self.tracked.in_order(), 256);
+            let mut command = WriteCommand::new(Verb::Insert, &self.tracked, false, 256);
             batch
                 .iter()
                 .for_each(|document| command.insert(document.as_bytes()));

@@ -1,5 +1,5 @@
 //! One source shard of the simulation: collections, every version of every
-//! document, and the oplog that made them.
+//! document, and the oplog that made them. What is written is `changes`'.
 //!
 //! Knows nothing about the engine but the form of a position.
 
@@ -10,15 +10,15 @@ use shardlift::pair::op::OpKind;
 use shardlift::pair::position::{Mark, Position};
 
 use crate::layout::dice::Dice;
-use crate::sim::body::{Delta, Doc, FIELDS, Key, Spelling};
+use crate::sim::body::{Delta, Doc, Key, Spelling};
 
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) log: Vec<Entry>,
     pub(super) collections: BTreeMap<Uuid, Collection>,
-    prepared: Vec<Prepared>,
-    term: i64,
-    values: i32,
+    pub(super) prepared: Vec<Prepared>,
+    pub(super) term: i64,
+    pub(super) values: i32,
     /// Newest position of another shard that this one has heard of.
     heard: u64,
     /// Some changes are strays, see `Change`.
@@ -32,6 +32,8 @@ pub(super) struct Collection {
     pub(super) collated: bool,
     /// `_id`s come in several spellings.
     pub(super) spelled: bool,
+    /// Has a unique, sparse index on the field `UNIQUE`.
+    pub(super) unique: bool,
     pub(super) alive: bool,
     /// Per document its versions, oldest first.
     versions: BTreeMap<Key, Vec<Version>>,
@@ -81,20 +83,13 @@ pub(super) struct Change {
 }
 
 #[derive(Debug)]
-struct Prepared {
-    parts: Vec<usize>,
-    locked: BTreeSet<(Uuid, Key)>,
-}
-
-#[derive(Debug, PartialEq)]
-enum End {
-    Committed,
-    Aborted,
+pub(super) struct Prepared {
+    pub(super) parts: Vec<usize>,
+    pub(super) locked: BTreeSet<(Uuid, Key)>,
 }
 
 /// Documents of one collection; small, so that they are met often.
 pub(super) const KEYS: u64 = 12;
-const PREPARED_MAX: usize = 2;
 
 impl Source {
     /// `strays`: some of its changes are that.
@@ -124,7 +119,7 @@ impl Source {
             .filter(|i| self.log[*i].mark == mark)
     }
 
-    fn append(&mut self, event: Event) -> usize {
+    pub(super) fn append(&mut self, event: Event) -> usize {
         let last = self.log.last().map_or(0, |entry| entry.mark.position.raw());
         let position = Position::from_raw(4 + last.max(self.heard));
         self.log.push(Entry {
@@ -145,6 +140,7 @@ impl Source {
 
     pub(super) fn create(&mut self, uuid: Uuid, name: &str, dice: &mut Dice) {
         let (collated, spelled) = (dice.below(8) == 0, dice.below(2) == 0);
+        let unique = dice.below(3) == 0;
         let name = name.to_owned();
         self.collections.insert(
             uuid,
@@ -152,6 +148,7 @@ impl Source {
                 name,
                 collated,
                 spelled,
+                unique,
                 alive: true,
                 versions: BTreeMap::new(),
             },
@@ -179,53 +176,8 @@ impl Source {
         self.collections.get(uuid).is_some_and(|c| c.alive)
     }
 
-    /// One random change of documents, by itself or in a transaction.
-    pub(super) fn write(&mut self, dice: &mut Dice) {
-        if dice.below(60) == 0 {
-            self.term += 1;
-            self.append(Event::Noop);
-        }
-        match dice.below(20) {
-            0 => drop(self.append(Event::Noop)),
-            1 | 2 if self.prepared.len() < PREPARED_MAX => self.prepare(dice),
-            3 | 4 if !self.prepared.is_empty() => {
-                let which = dice.below(self.prepared.len() as u64) as usize;
-                let end = if dice.below(5) == 0 {
-                    End::Aborted
-                } else {
-                    End::Committed
-                };
-                self.end_prepared(which, end, dice);
-            }
-            5..8 => {
-                let count = 2 + dice.below(4);
-                let ops = self.changes(count, dice);
-                self.effect(ops);
-            }
-            _ => {
-                let ops = self.changes(1, dice);
-                self.effect(ops);
-            }
-        }
-    }
-
-    /// Ends what is open.
-    pub(super) fn finish(&mut self, dice: &mut Dice) {
-        while !self.prepared.is_empty() {
-            self.end_prepared(0, End::Committed, dice);
-        }
-    }
-
-    fn effect(&mut self, ops: Vec<Change>) {
-        if ops.is_empty() {
-            return;
-        }
-        let at = self.append(Event::Ops(ops.clone()));
-        self.store(at, at, &ops);
-    }
-
     /// `shown_from`, `at`: indexes into the log.
-    fn store(&mut self, shown_from: usize, at: usize, ops: &[Change]) {
+    pub(super) fn store(&mut self, shown_from: usize, at: usize, ops: &[Change]) {
         let [shown_from, position] = [shown_from, at].map(|at| self.log[at].mark.position);
         for op in ops {
             let collection = self
@@ -244,145 +196,11 @@ impl Source {
         }
     }
 
-    fn prepare(&mut self, dice: &mut Dice) {
-        let count = 2 + dice.below(3);
-        let ops = self.changes(count, dice);
-        if ops.is_empty() {
-            return;
-        }
-        let locked = ops.iter().map(|op| (op.uuid, op.key)).collect();
-        let cut = dice.below(ops.len() as u64) as usize;
-        let (first, second) = ops.split_at(cut);
-        let parts = [first, second].into_iter().filter(|part| !part.is_empty());
-        let parts = parts.map(|part| part.to_vec()).collect::<Vec<_>>();
-        let parts = parts
-            .into_iter()
-            .map(|part| self.append(Event::Part(part)))
-            .collect();
-        self.prepared.push(Prepared { parts, locked });
-    }
-
-    fn end_prepared(&mut self, which: usize, end: End, dice: &mut Dice) {
-        let Prepared { parts, .. } = self.prepared.swap_remove(which);
-        let Some(last) = parts.last().copied().filter(|_| end == End::Committed) else {
-            self.append(Event::Noop);
-            return;
-        };
-        let ops: Vec<Change> = parts
-            .iter()
-            .flat_map(|part| self.part(*part))
-            .copied()
-            .collect();
-        let at = self.append(Event::Commit(parts));
-        let shown_from = last + dice.below((at - last + 1) as u64) as usize;
-        self.store(shown_from, at, &ops);
-    }
-
     /// The ops of a prepared transaction's entry.
     pub(super) fn part(&self, at: usize) -> &[Change] {
         match &self.log[at].event {
             Event::Part(ops) => ops,
             other => panic!("no part of a transaction: {other:?}"),
-        }
-    }
-
-    fn changes(&mut self, count: u64, dice: &mut Dice) -> Vec<Change> {
-        let alive: Vec<Uuid> = self
-            .collections
-            .iter()
-            .filter(|(_, c)| c.alive)
-            .map(|(uuid, _)| *uuid)
-            .collect();
-        let mut now: BTreeMap<(Uuid, Key), Option<Doc>> = BTreeMap::new();
-        let mut changes = Vec::new();
-        for _ in 0..count {
-            let Some(uuid) = alive.get(dice.below(alive.len() as u64) as usize) else {
-                break;
-            };
-            let key = dice.below(KEYS) as Key;
-            if self
-                .prepared
-                .iter()
-                .any(|p| p.locked.contains(&(*uuid, key)))
-            {
-                continue;
-            }
-            let there = now.get(&(*uuid, key)).copied();
-            let there = there.unwrap_or_else(|| self.collections[uuid].at(key, Position::MAX));
-            let change = self.change(*uuid, key, there, dice);
-            now.insert((*uuid, key), change.doc);
-            changes.push(change);
-        }
-        changes
-    }
-
-    fn change(&mut self, uuid: Uuid, key: Key, there: Option<Doc>, dice: &mut Dice) -> Change {
-        self.values += 1;
-        let value = self.values;
-        let mut fields = [0; FIELDS];
-        let change = |kind, spelling, doc, delta| Change {
-            uuid,
-            kind,
-            key,
-            spelling,
-            doc,
-            stray: None,
-            delta,
-        };
-        let Some(mut doc) = there else {
-            let spelling = match (self.collections[&uuid].spelled, dice.below(3)) {
-                (true, 0) => Spelling::Double,
-                (true, 1) => Spelling::Int64,
-                _ => Spelling::Int32,
-            };
-            fields.fill(value);
-            if self.strays && dice.below(10) == 0 {
-                let stray = Some(Doc { spelling, fields });
-                return Change {
-                    stray,
-                    ..change(OpKind::Replace, spelling, None, Delta::default())
-                };
-            }
-            let kind = if dice.below(10) == 0 {
-                OpKind::Unclear
-            } else {
-                OpKind::Insert
-            };
-            return change(
-                kind,
-                spelling,
-                Some(Doc { spelling, fields }),
-                Delta::default(),
-            );
-        };
-        match dice.below(9) {
-            // A user's `applyOps`, whatever it did.
-            8 => {
-                fields[dice.below(FIELDS as u64) as usize] = value;
-                change(
-                    OpKind::Unclear,
-                    doc.spelling,
-                    Some(Doc { fields, ..doc }),
-                    Delta::default(),
-                )
-            }
-            0..3 => change(OpKind::Delete, doc.spelling, None, Delta::default()),
-            3 => {
-                fields[dice.below(FIELDS as u64) as usize] = value;
-                change(
-                    OpKind::Replace,
-                    doc.spelling,
-                    Some(Doc { fields, ..doc }),
-                    Delta::default(),
-                )
-            }
-            unset => {
-                let mut delta = Delta::default();
-                let field = dice.below(FIELDS as u64) as usize;
-                delta.0[field] = Some(if unset == 4 { 0 } else { value });
-                delta.apply(&mut doc);
-                change(OpKind::Delta, doc.spelling, Some(doc), delta)
-            }
         }
     }
 }

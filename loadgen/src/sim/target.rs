@@ -2,17 +2,17 @@
 //! majority-committed, elections that take the rest back, and writes whose
 //! sender is gone.
 //!
-//! Takes the engine's own write commands. Knows nothing of its gates.
+//! Takes the engine's own write commands, and refuses some. Knows nothing of its gates.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use bson::{RawBsonRef, RawDocument, Uuid};
-
-use shardlift::wire::message::Request;
+use bson::Uuid;
 
 use crate::layout::dice::Dice;
-use crate::sim::body::{self, Delta, Doc, FIELDS, Key, Spelling};
+use crate::sim::body::{Doc, FIELDS, Key, Spelling, UNIQUE};
+use crate::sim::command::{Change, Command, Refusal, Write};
 use crate::sim::store::{Store, StoreWrite};
+use crate::sim::tally::Tally;
 
 #[derive(Debug)]
 pub(super) struct Target {
@@ -20,16 +20,29 @@ pub(super) struct Target {
     pub(super) now: State,
     /// As of the majority commit point.
     pub(super) durable: State,
+    /// What happened to its commands, in all.
+    pub(super) tally: Tally,
     /// Writes beyond that point.
     beyond: VecDeque<Effect>,
     /// Writes ever made that were not taken back.
     written: u64,
+    /// Of so many outcomes it takes all but one; 0: all.
+    refuses: u64,
+    trace: bool,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    pub(super) collections: BTreeMap<Uuid, BTreeMap<Key, Doc>>,
+    pub(super) collections: BTreeMap<Uuid, Stored>,
     pub(super) store: Store,
+}
+
+/// A collection as the target has it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Stored {
+    pub(super) documents: BTreeMap<Key, Doc>,
+    /// Has a unique, sparse index on the field `UNIQUE`.
+    pub(super) unique: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -39,35 +52,22 @@ enum Effect {
     Documents(Uuid, Vec<(Key, Option<Doc>)>),
     Create(Uuid),
     Drop(Uuid),
+    Unique(Uuid, bool),
     Store(StoreWrite),
 }
 
-/// A write command the engine has sent.
-#[derive(Debug, Clone)]
-pub(super) struct Command {
-    pub(super) collection: Uuid,
-    ordered: bool,
-    /// What is left to do of it.
-    pub(super) writes: Vec<Write>,
-    /// Documents that its updates and deletes must find, and how many they did not.
-    pub(super) must_find: BTreeSet<Key>,
-    pub(super) missed: u64,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Write {
-    Insert(Key, Doc),
-    Delete(Key),
-    Update {
-        key: Key,
-        upsert: bool,
-        base: Option<Doc>,
-        deltas: Vec<Delta>,
-    },
+/// Why a statement is refused.
+#[derive(Debug)]
+enum Refused {
+    /// A document of its `_id` is there.
+    OnId,
+    /// A unique index, or what is in the document.
+    Else,
 }
 
 impl Target {
-    pub(super) fn new(store: Store) -> Self {
+    /// `refuses`: see there.
+    pub(super) fn new(store: Store, refuses: u64, trace: bool) -> Self {
         let now = State {
             collections: BTreeMap::new(),
             store,
@@ -76,8 +76,11 @@ impl Target {
             term: 1,
             durable: now.clone(),
             now,
+            tally: Tally::default(),
             beyond: VecDeque::new(),
             written: 0,
+            refuses,
+            trace,
         }
     }
 
@@ -91,23 +94,37 @@ impl Target {
         self.commit_all();
     }
 
-    /// As `control::emptying`: a range, by its `_id`s.
+    /// As `control::emptying`: a range, by its `_id`s, and first the unique index.
     pub(super) fn empty(&mut self, uuid: Uuid, keys: std::ops::Range<Key>) {
+        self.write(Effect::Unique(uuid, false));
         let there = self
             .now
             .collections
             .get(&uuid)
             .into_iter()
-            .flat_map(|documents| documents.range(keys.clone()));
+            .flat_map(|stored| stored.documents.range(keys.clone()));
         let gone: Vec<Key> = there.map(|(key, _)| *key).collect();
         gone.into_iter()
             .for_each(|key| self.write(Effect::Document(uuid, key, None)));
         self.commit_all();
     }
 
-    /// As `pair::reread`: one transaction.
-    pub(super) fn settle(&mut self, uuid: Uuid, documents: Vec<(Key, Option<Doc>)>) {
-        self.write(Effect::Documents(uuid, documents));
+    /// Builds the unique index; its number among the writes. None if documents are in
+    /// its way.
+    pub(super) fn build_unique(&mut self, uuid: Uuid) -> Option<u64> {
+        let stored = self.now.collections.get(&uuid);
+        let all: Vec<i32> = stored
+            .into_iter()
+            .flat_map(|stored| stored.documents.values())
+            .map(|doc| doc.fields[UNIQUE])
+            .filter(|value| *value != 0)
+            .collect();
+        let distinct: std::collections::BTreeSet<&i32> = all.iter().collect();
+        if distinct.len() < all.len() {
+            return None;
+        }
+        self.write(Effect::Unique(uuid, true));
+        Some(self.written)
     }
 
     /// Returns the number of the write, to wait for, or None if it was refused.
@@ -119,56 +136,88 @@ impl Target {
         Some(self.written)
     }
 
-    /// Runs one statement of a command. False if its collection is gone.
+    /// Runs one statement of a command, or all of them if it is a transaction. False if
+    /// its collection is gone.
     pub(super) fn run(&mut self, command: &mut Command, dice: &mut Dice) -> bool {
+        if command.at_once {
+            return self.run_at_once(command);
+        }
         let next = if command.ordered {
             0
         } else {
             dice.below(command.writes.len() as u64) as usize
         };
         let write = command.writes.remove(next);
-        let Some(documents) = self.now.collections.get(&command.collection) else {
+        let Some(stored) = self.now.collections.get(&command.collection) else {
             return false;
         };
-        let (key, doc) = match write {
-            Write::Insert(key, doc) => (key, Some(documents.get(&key).copied().unwrap_or(doc))),
-            Write::Delete(key) => (key, None),
-            Write::Update {
-                key,
-                upsert,
-                base,
-                deltas,
-            } => {
-                let there = documents.get(&key).copied();
-                let empty = || Doc {
-                    spelling: Spelling::Int32,
-                    fields: [0; FIELDS],
-                };
-                let start = match upsert {
-                    true => Some(base.or(there).unwrap_or_else(empty)),
-                    false => there.and(base.or(there)),
-                };
-                let changed = start.map(|mut doc| {
-                    deltas.iter().for_each(|delta| delta.apply(&mut doc));
-                    doc
-                });
-                (key, changed)
+        let there = stored.documents.get(&write.key).copied();
+        match outcome(stored, &write, self.refuses) {
+            Ok(doc) => {
+                command.note(write.key, there.or(doc).is_some());
+                if there != doc {
+                    self.write(Effect::Document(command.collection, write.key, doc));
+                }
             }
-        };
-        let there = documents.get(&key).copied();
-        // An upsert makes what it does not find.
-        let found = there.or(doc).is_some();
-        command.missed += u64::from(!found && command.must_find.contains(&key));
-        if there != doc {
-            self.write(Effect::Document(command.collection, key, doc));
+            Err(why) => {
+                self.note(|| format!("refused, {why:?}: {write:?} of {}", command.collection));
+                let on_id = matches!(why, Refused::OnId);
+                self.tally.refused += u64::from(!on_id);
+                command.refused.push(Refusal {
+                    index: write.index,
+                    on_id,
+                });
+                if command.ordered {
+                    command.writes.clear();
+                }
+            }
         }
         true
     }
 
+    /// All of it takes effect, or nothing: then one statement is said to be refused.
+    fn run_at_once(&mut self, command: &mut Command) -> bool {
+        let writes = std::mem::take(&mut command.writes);
+        let Some(stored) = self.now.collections.get(&command.collection) else {
+            return false;
+        };
+        // What the source has is taken by any server; what replay makes of it may not be.
+        let refuses = if command.is_exact { 0 } else { self.refuses };
+        let (mut changed, mut documents) = (stored.clone(), Vec::new());
+        for write in writes {
+            let there = changed.documents.get(&write.key).copied();
+            match outcome(&changed, &write, refuses) {
+                Ok(doc) => {
+                    command.note(write.key, there.or(doc).is_some());
+                    changed.set(write.key, doc);
+                    documents.push((write.key, doc));
+                }
+                Err(why) => {
+                    self.note(|| format!("refused, {why:?}: {write:?}, and all at once"));
+                    command.missed = 0;
+                    command.refused.push(Refusal {
+                        index: write.index,
+                        on_id: false,
+                    });
+                    return true;
+                }
+            }
+        }
+        self.write(Effect::Documents(command.collection, documents));
+        true
+    }
+
     fn write(&mut self, effect: Effect) {
+        self.note(|| format!("{effect:?}"));
         self.now.apply(&effect);
         self.beyond.push_back(effect);
         self.written += 1;
+    }
+
+    fn note(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("        target: {}", what());
+        }
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -207,104 +256,97 @@ impl Target {
 impl State {
     fn apply(&mut self, effect: &Effect) {
         match effect {
-            Effect::Document(uuid, key, Some(doc)) => {
-                self.collections
-                    .get_mut(uuid)
-                    .map(|documents| documents.insert(*key, *doc));
-            }
-            Effect::Document(uuid, key, None) => {
-                self.collections
-                    .get_mut(uuid)
-                    .map(|documents| documents.remove(key));
+            Effect::Document(uuid, key, doc) => {
+                if let Some(stored) = self.collections.get_mut(uuid) {
+                    stored.set(*key, *doc);
+                }
             }
             Effect::Documents(uuid, documents) => {
-                documents
-                    .iter()
-                    .for_each(|(key, doc)| self.apply(&Effect::Document(*uuid, *key, *doc)));
+                if let Some(stored) = self.collections.get_mut(uuid) {
+                    documents
+                        .iter()
+                        .for_each(|(key, doc)| stored.set(*key, *doc));
+                }
             }
             Effect::Create(uuid) => drop(self.collections.entry(*uuid).or_default()),
             Effect::Drop(uuid) => drop(self.collections.remove(uuid)),
+            Effect::Unique(uuid, unique) => {
+                if let Some(stored) = self.collections.get_mut(uuid) {
+                    stored.unique = *unique;
+                }
+            }
             Effect::Store(write) => self.store.apply(write),
         }
     }
 }
 
-impl Command {
-    /// Reads a command as the engine rendered it.
-    pub(super) fn read(request: &Request) -> Self {
-        let head = request.head();
-        let uuid = head
-            .get_binary("collectionUUID")
-            .expect("every command is bound to a UUID");
-        let uuid = Uuid::from_bytes(uuid.bytes.try_into().expect("a UUID"));
-        let ordered = head.get_bool("ordered").expect("every command says so");
-        let (field, statements) = request
-            .sequence()
-            .read()
-            .expect("every command has statements");
-        let read = |statement: &RawDocument| match field {
-            "documents" => insert(statement),
-            "updates" => update(statement),
-            _ => Write::Delete(queried(statement)),
-        };
-        let (writes, must_find) = (statements.map(read).collect(), BTreeSet::new());
-        Command {
-            collection: uuid,
-            ordered,
-            writes,
-            must_find,
-            missed: 0,
+impl Stored {
+    fn set(&mut self, key: Key, doc: Option<Doc>) {
+        match doc {
+            Some(doc) => drop(self.documents.insert(key, doc)),
+            None => drop(self.documents.remove(&key)),
         }
     }
+
+    /// Another document has its value in the unique index.
+    fn collides(&self, key: Key, doc: &Doc) -> bool {
+        let value = doc.fields[UNIQUE];
+        let is_other =
+            |(other, there): (&Key, &Doc)| *other != key && there.fields[UNIQUE] == value;
+        self.unique && value != 0 && self.documents.iter().any(is_other)
+    }
 }
 
-fn insert(document: &RawDocument) -> Write {
-    let (key, doc) = body::read(document);
-    Write::Insert(key, doc)
-}
-
-fn queried(statement: &RawDocument) -> Key {
-    let query = statement
-        .get_document("q")
-        .expect("a statement has a query");
-    body::key(
-        query
-            .get("_id")
-            .expect("valid")
-            .expect("a query names an `_id`"),
-    )
-    .0
-}
-
-fn update(statement: &RawDocument) -> Write {
-    let (key, upsert) = (
-        queried(statement),
-        statement.get_bool("upsert").expect("said"),
-    );
-    let (mut base, mut deltas) = (None, Vec::new());
-    match statement.get("u").expect("valid") {
-        Some(RawBsonRef::Document(document)) => base = Some(body::read(document).1),
-        Some(RawBsonRef::Array(stages)) => {
-            for stage in stages {
-                let stage = stage.expect("valid").as_document().expect("a stage");
-                if let Ok(literal) = stage.get_document("$replaceWith") {
-                    base = Some(body::read(literal.get_document("$literal").expect("a literal")).1);
-                } else {
-                    let delta = stage
-                        .get_document("$_internalApplyOplogUpdate")
-                        .expect("no other stage is sent");
-                    deltas.push(body::read_diff(
-                        delta.get_document("oplogUpdate").expect("a diff"),
-                    ));
-                }
-            }
+/// What the document is after a statement.
+fn outcome(
+    stored: &Stored,
+    write: &Write,
+    refuses: u64,
+) -> std::result::Result<Option<Doc>, Refused> {
+    let there = stored.documents.get(&write.key).copied();
+    let doc = match &write.change {
+        Change::Insert(_) if there.is_some() => return Err(Refused::OnId),
+        Change::Insert(doc) => *doc,
+        Change::Delete => return Ok(None),
+        Change::Update {
+            upsert,
+            base,
+            deltas,
+        } => {
+            let empty = Doc {
+                spelling: Spelling::Int32,
+                fields: [0; FIELDS],
+            };
+            let start = match upsert {
+                true => Some(base.or(there).unwrap_or(empty)),
+                false => there.and(base.or(there)),
+            };
+            let Some(mut doc) = start else {
+                return Ok(None);
+            };
+            deltas.iter().for_each(|delta| delta.apply(&mut doc));
+            doc
         }
-        other => panic!("an update of unknown form: {other:?}"),
+    };
+    let unlike = there != Some(doc);
+    if unlike && (stored.collides(write.key, &doc) || is_refused(write.key, there, &doc, refuses)) {
+        return Err(Refused::Else);
     }
-    Write::Update {
-        key,
-        upsert,
-        base,
-        deltas,
+    Ok(Some(doc))
+}
+
+/// Whether a server would not make this of that: the same again, however often it is
+/// asked.
+fn is_refused(key: Key, there: Option<Doc>, doc: &Doc, refuses: u64) -> bool {
+    if refuses == 0 {
+        return false;
     }
+    let before = there.map_or([0; FIELDS], |there| there.fields);
+    let parts: Vec<u64> = before
+        .iter()
+        .chain(&doc.fields)
+        .map(|field| *field as u64)
+        .chain([key as u64])
+        .collect();
+    Dice::new(&parts).one_in(refuses)
 }

@@ -3,19 +3,19 @@
 //!
 //! Virtual throughout: no clock, no thread, no server.
 
-use std::collections::BTreeSet;
-
 use bson::{RawBson, Uuid};
 use shardlift::state::{CollectionState, PairState, UnitState};
 
 use crate::layout::dice::Dice;
-use crate::sim::chore::{Chore, Work, planned};
+use crate::sim::chore::planned;
+use crate::sim::command::Command;
 use crate::sim::coordinator::{Coordinator, Order, Router};
-use crate::sim::pair::{Halt, Pair, Reach, Shape, Step, wrong};
+use crate::sim::pair::{Halt, Pair, Reach, Shape, Step};
 use crate::sim::scan::Scan;
 use crate::sim::source::{KEYS, Source};
 use crate::sim::store::{Store, StoreWrite};
-use crate::sim::target::{Command, Target};
+use crate::sim::tally::Tally;
+use crate::sim::target::Target;
 
 pub(super) struct World {
     pub(super) dice: Dice,
@@ -63,7 +63,7 @@ const STEPS_MAX: u64 = 60_000;
 impl World {
     pub(super) fn new(seed: u64, trace: bool) -> Self {
         let mut dice = Dice::new(&[seed]);
-        let pairs = 1 + usize::from(dice.below(4) == 0);
+        let pairs = [1, 1, 1, 1, 1, 2, 2, 3][dice.below(8) as usize];
         let shape = Shape {
             lanes: 1 + dice.below(3) as usize,
             scans: 1 + dice.below(2) as usize,
@@ -72,6 +72,8 @@ impl World {
             uneven: dice.below(3) == 0,
             strays: seed.is_multiple_of(2),
             held_max: [None, Some(0), Some(1_000)][dice.below(3) as usize],
+            refuses: [0, 0, 60, 15][dice.below(4) as usize],
+            trace,
         };
         let fault_steps = [0, 300, 120, 60][dice.below(4) as usize];
         let mut world = World {
@@ -127,7 +129,8 @@ impl World {
         (0..self.dice.below(6)).for_each(|_| self.source_step());
         for (index, plan) in plans.into_iter().enumerate() {
             let store = Store::new(starts[index], self.sources[index].newest(), plan);
-            self.targets.push(Target::new(store));
+            self.targets
+                .push(Target::new(store, self.shape.refuses, self.trace));
         }
         self.carry_out(&mut router);
         self.process = Process::Down(router);
@@ -210,64 +213,6 @@ impl World {
         }
     }
 
-    /// One step of a restart, in the order of `control::setup::start`.
-    fn begin(&mut self, process: Process) -> Step<Process> {
-        Ok(match process {
-            Process::Down(router) => {
-                let begun = self.targets.iter_mut().map(begin_incarnation).collect();
-                Process::Begun(router, begun)
-            }
-            Process::Begun(router, begun) => {
-                // The target lists no connection of an older incarnation, and its
-                // state was written over them too.
-                self.zombies.iter_mut().for_each(Vec::clear);
-                self.store_zombies.iter_mut().for_each(Vec::clear);
-                (0..self.targets.len()).for_each(|which| self.finish_wipes(which));
-                Process::Alone(router, begun)
-            }
-            Process::Alone(router, begun) => {
-                let states = self
-                    .targets
-                    .iter()
-                    .map(|target| target.durable.store.load())
-                    .collect();
-                Process::Loaded(router, begun, states)
-            }
-            Process::Loaded(router, begun, mut states) => {
-                for (which, state) in states.iter_mut().enumerate() {
-                    if !self.settle(which, begun[which].0, state) {
-                        return Ok(Process::Down(router));
-                    }
-                }
-                self.attempts += 1;
-                let coordinator = Coordinator::new(&states, router);
-                let mut pairs = Vec::new();
-                for (index, state) in states.iter().enumerate() {
-                    let source = &self.sources[index];
-                    let mut pair = Pair::start(
-                        state,
-                        index,
-                        begun[index],
-                        source.newest(),
-                        self.shape,
-                        source,
-                    )?;
-                    pair.slow_tail = self.dice.below(2) == 0;
-                    pairs.push(pair);
-                    self.note(|| {
-                        format!(
-                            "pair {index} starts at {}: {:?}",
-                            state.resume.position,
-                            units(state)
-                        )
-                    });
-                }
-                Process::Up(Box::new(coordinator), pairs)
-            }
-            other => other,
-        })
-    }
-
     /// One step of a running attempt.
     fn work(&mut self, mut coordinator: Box<Coordinator>, mut pairs: Vec<Pair>) -> Step<bool> {
         let which = self.dice.below(pairs.len() as u64) as usize;
@@ -308,8 +253,9 @@ impl World {
                     && 0 < lane
                     && lane + 1 == pair.lanes.len();
                 if !is_lame || reach.dice.below(12) == 0 {
-                    let applied = pair.lanes[lane].step(&mut reach)?;
-                    pair.applied(&applied);
+                    let stepped = pair.lanes[lane].step(&mut reach)?;
+                    pair.doubt(stepped.doubted);
+                    pair.applied(&stepped.applied);
                 }
             }
             11..16 => {
@@ -317,10 +263,11 @@ impl World {
                 let mut scan = std::mem::replace(&mut pair.scans[scanner], Scan::Idle);
                 let finished = scan.step(pair, &mut reach);
                 pair.scans[scanner] = scan;
-                if let Some(tracked) = finished?
-                    && reach.dice.below(2) == 0
-                {
-                    pair.chores.push(Chore::new(tracked, None, Work::Build));
+                if let Some(tracked) = finished? {
+                    let is_unique = source.collections[&tracked.uuid].unique;
+                    if is_unique || reach.dice.below(2) == 0 {
+                        pair.build(tracked);
+                    }
                 }
             }
             16 | 17 => pair.checkpoint(&mut reach)?,
@@ -339,89 +286,7 @@ impl World {
         }
     }
 
-    /// True once all is drained, recorded, closed and equal.
-    fn at_end(&mut self, pairs: &mut [Pair]) -> Step<bool> {
-        let drained = pairs
-            .iter()
-            .all(|pair| pair.is_idle(&self.sources[pair.index]));
-        if 0 < self.writes_left || !self.ddl.is_empty() || !drained {
-            return Ok(false);
-        }
-        for pair in pairs.iter_mut() {
-            let target = &mut self.targets[pair.index];
-            target.commit_all();
-            if target.term != pair.term {
-                return Err(Halt::Attempt("another term, found at the end".to_owned()));
-            }
-            // A unit's end is in a capture; that is proven, and then recorded.
-            let rounds = pair.rounds.done + 3;
-            while pair.rounds.done < rounds {
-                let source = &self.sources[pair.index];
-                let mut reach = Reach {
-                    source,
-                    target,
-                    dice: &mut self.dice,
-                    term: pair.term,
-                };
-                pair.checkpoint(&mut reach)?;
-                reach.target.commit_all();
-            }
-            let (resume, newest) = (
-                target.durable.store.resume(),
-                self.sources[pair.index].newest(),
-            );
-            if resume.position != newest {
-                return wrong(format!(
-                    "all is applied, and the run would resume at {}, not {newest}",
-                    resume.position
-                ));
-            }
-            pair.gate.close();
-        }
-        self.check_equal(pairs).map(|()| true)
-    }
-
-    fn check_equal(&mut self, pairs: &mut [Pair]) -> Step {
-        let alive = pairs.iter().flat_map(|pair| {
-            let source = &self.sources[pair.index];
-            let alive = source.collections.iter().filter(|(_, c)| c.alive);
-            alive.filter_map(|(uuid, _)| pair.gate.tracked(uuid)?.bound_to())
-        });
-        let alive: BTreeSet<Uuid> = alive.collect();
-        if let Some(left) = self
-            .targets
-            .iter()
-            .flat_map(|t| t.now.collections.keys())
-            .find(|c| !alive.contains(c))
-        {
-            return wrong(format!(
-                "the target has a collection that no source has: {left}"
-            ));
-        }
-        for pair in pairs {
-            let (source, target) = (&mut self.sources[pair.index], &self.targets[pair.index]);
-            let alive = source.collections.values().filter(|c| c.alive).count();
-            if target.now.collections.len() < alive {
-                return wrong("the target lacks a collection");
-            }
-            pair.check_exact(source, target)?;
-            let before = target.now.collections.clone();
-            // A late write is not applied, and never counts as applied.
-            source.write(&mut self.dice);
-            while !pair.at_head(source) {
-                pair.tail(source)?;
-            }
-            if pair.gate.capture().is_some()
-                || pair.oldest_unapplied().is_some()
-                || before != target.now.collections
-            {
-                return wrong("a write after the cutover was taken");
-            }
-        }
-        Ok(())
-    }
-
-    fn carry_out(&mut self, router: &mut Router) {
+    pub(super) fn carry_out(&mut self, router: &mut Router) {
         for order in std::mem::take(&mut router.orders) {
             for target in &mut self.targets {
                 match order {
@@ -430,6 +295,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What it met.
+    pub(super) fn tally(&self) -> Tally {
+        let mut all = Tally::default();
+        self.targets
+            .iter()
+            .for_each(|target| all.add(&target.tally));
+        all
     }
 
     pub(super) fn note(&self, what: impl FnOnce() -> String) {
@@ -456,20 +330,4 @@ impl World {
             _ => "not started".to_owned(),
         }
     }
-}
-
-fn begin_incarnation(target: &mut Target) -> (i64, i64) {
-    target.store(StoreWrite::Begin);
-    let number = target.now.store.incarnation();
-    target.store(StoreWrite::Touch(number, None));
-    target.commit_all();
-    (number, target.term)
-}
-
-fn units(state: &PairState) -> Vec<(String, bool, &[UnitState])> {
-    state
-        .collections
-        .iter()
-        .map(|c| (c.ns.coll.clone(), c.dead, &c.units[..]))
-        .collect()
 }

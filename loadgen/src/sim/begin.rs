@@ -1,0 +1,87 @@
+//! An attempt of the simulation begins: the steps of `shardlift::control::setup`, between
+//! which it can be killed, and its writes of the state may run late.
+
+use shardlift::state::{PairState, UnitState};
+
+use crate::sim::coordinator::Coordinator;
+use crate::sim::pair::{Pair, Step};
+use crate::sim::store::StoreWrite;
+use crate::sim::target::Target;
+use crate::sim::world::{Process, World};
+
+impl World {
+    /// One step of a restart, in the order of `control::setup::start`.
+    pub(super) fn begin(&mut self, process: Process) -> Step<Process> {
+        Ok(match process {
+            Process::Down(router) => {
+                let begun = self.targets.iter_mut().map(begin_incarnation).collect();
+                Process::Begun(router, begun)
+            }
+            Process::Begun(router, begun) => {
+                // The target lists no connection of an older incarnation, and its
+                // state was written over them too.
+                self.zombies.iter_mut().for_each(Vec::clear);
+                self.store_zombies.iter_mut().for_each(Vec::clear);
+                (0..self.targets.len()).for_each(|which| self.finish_wipes(which));
+                Process::Alone(router, begun)
+            }
+            Process::Alone(router, begun) => {
+                let states = self
+                    .targets
+                    .iter()
+                    .map(|target| target.durable.store.load())
+                    .collect();
+                Process::Loaded(router, begun, states)
+            }
+            Process::Loaded(router, begun, mut states) => {
+                for (which, state) in states.iter_mut().enumerate() {
+                    if !self.settle(which, begun[which].0, state) {
+                        return Ok(Process::Down(router));
+                    }
+                }
+                self.attempts += 1;
+                let coordinator = Coordinator::new(&states, router);
+                let mut pairs = Vec::new();
+                for (index, state) in states.iter().enumerate() {
+                    let source = &self.sources[index];
+                    let mut pair = Pair::start(
+                        state,
+                        index,
+                        begun[index],
+                        source.newest(),
+                        self.shape,
+                        source,
+                    )?;
+                    pair.slow_tail = self.dice.below(2) == 0;
+                    pair.reconcile(source, &self.targets[index]);
+                    pairs.push(pair);
+                    self.note(|| {
+                        format!(
+                            "pair {index} starts at {}: {:?}",
+                            state.resume.position,
+                            units(state)
+                        )
+                    });
+                }
+                Process::Up(Box::new(coordinator), pairs)
+            }
+            other => other,
+        })
+    }
+}
+
+fn begin_incarnation(target: &mut Target) -> (i64, i64) {
+    target.store(StoreWrite::Begin);
+    let number = target.now.store.incarnation();
+    target.store(StoreWrite::Touch(number, None));
+    target.commit_all();
+    (number, target.term)
+}
+
+fn units(state: &PairState) -> Vec<(String, bool, &[UnitState])> {
+    state
+        .collections
+        .iter()
+        .map(|c| (c.ns.coll.clone(), c.dead, &c.units[..]))
+        .collect()
+}

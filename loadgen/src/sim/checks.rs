@@ -1,0 +1,107 @@
+//! What must hold of a pair of the simulation after every step, and where nothing is
+//! under way.
+
+use bson::Uuid;
+use shardlift::pair::collection::Tracked;
+use shardlift::pair::position::Position;
+
+use crate::sim::lane::Lane;
+use crate::sim::pair::{Pair, Step, wrong};
+use crate::sim::scan::Scan;
+use crate::sim::source::{Collection, Source};
+use crate::sim::target::Target;
+
+impl Pair {
+    fn counts(&self, uuid: &Uuid) -> bool {
+        self.gate
+            .tracked(uuid)
+            .is_some_and(|tracked| tracked.counts())
+    }
+
+    pub(super) fn oldest_unapplied(&self) -> Option<Position> {
+        self.unapplied
+            .keys()
+            .find(|(_, uuid)| self.counts(uuid))
+            .map(|(position, _)| *position)
+    }
+
+    /// What holds after every step.
+    pub(super) fn check(&self) -> Step {
+        let watermark = self.gate.watermark();
+        if let Some(oldest) = self.oldest_unapplied()
+            && oldest <= watermark
+        {
+            return wrong(format!(
+                "the watermark is {watermark}, and the op at {oldest} is not applied"
+            ));
+        }
+        let mut doubted = self
+            .doubted
+            .iter()
+            .filter(|((uuid, _), _)| self.counts(uuid));
+        match doubted.find(|(_, position)| **position <= watermark) {
+            Some(((_, key), position)) => wrong(format!(
+                "the watermark is {watermark}, and document {key} is doubtful since {position}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing is left to do with what the source has.
+    pub(super) fn is_idle(&self, source: &Source) -> bool {
+        let scans =
+            self.queue.is_empty() && self.scans.iter().all(|scan| matches!(scan, Scan::Idle));
+        self.at_head(source)
+            && scans
+            && self.gate.doubtful().is_empty()
+            && self.chores.is_empty()
+            && self.lanes.iter().all(Lane::is_idle)
+    }
+
+    /// What the source has an index on, the target has one on.
+    pub(super) fn check_indexes(&self, source: &Source, target: &Target) -> Step {
+        for tracked in self.gate.all_that_count() {
+            let wanted = source.collections[&tracked.uuid].unique;
+            let stored = target.now.collections.get(&tracked.target_uuid());
+            if stored.is_some_and(|stored| stored.unique) != wanted {
+                return wrong(format!("{} lacks its unique index", tracked.ns));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nothing is under way, the target is what the source was at the
+    /// position passed, once that is beyond the horizon.
+    pub(super) fn check_exact(&self, source: &Source, target: &Target) -> Step {
+        let passed = self.gate.passed();
+        for (uuid, collection) in &source.collections {
+            let Some(tracked) = self.gate.tracked(uuid).filter(|t| t.counts()) else {
+                continue;
+            };
+            if passed < tracked.horizon() || !self.gate.is_copied(uuid) {
+                continue;
+            }
+            check_equal(tracked, passed, collection, target)?;
+        }
+        Ok(())
+    }
+}
+
+/// The target's collection is what the source's was at `position`.
+pub(super) fn check_equal(
+    tracked: &Tracked,
+    position: Position,
+    source: &Collection,
+    target: &Target,
+) -> Step {
+    let stored = target.now.collections.get(&tracked.target_uuid());
+    let there = stored.map(|stored| &stored.documents);
+    let wanted = source.all_at(position);
+    match there == Some(&wanted) {
+        true => Ok(()),
+        false => wrong(format!(
+            "{} differs from the source at {position}: {there:?} is not {wanted:?}",
+            tracked.ns
+        )),
+    }
+}

@@ -11,6 +11,7 @@ pub mod secret;
 mod sources;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,11 @@ impl Config {
     /// The budget for data in flight, bytes.
     pub fn memory_bytes(&self) -> usize {
         (self.memory_mb as usize) << 20
+    }
+
+    /// How long either side may be away.
+    pub fn away_max(&self) -> Duration {
+        Duration::from_secs(self.away_max_s)
     }
 
     /// Size of one scan range, bytes.

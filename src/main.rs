@@ -59,7 +59,7 @@ fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
         Verb::Status => outcome::status(call, &client(call, &config)),
         Verb::Cutover => outcome::cutover(call, &client(call, &config)),
         Verb::Cancel => cancel(call, &config),
-        Verb::Restart => {
+        Verb::Recopy => {
             let shard = call.shard.clone().unwrap_or_default();
             outcome::sentence(engine(&config, |config| {
                 control::restart_command(config, shard, call.ns.clone())

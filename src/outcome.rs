@@ -32,11 +32,11 @@ pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
     if call.no_wait {
         return print(plain::line(&accepted));
     }
-    let mut told = (String::new(), Instant::now());
+    let mut told = (None, Instant::now());
     let end = client.follow_cutover(&before, &mut |now| {
-        if !call.json && (told.0 != now.phase || LINE_INTERVAL <= told.1.elapsed()) {
+        if !call.json && (told.0 != Some(now.phase) || LINE_INTERVAL <= told.1.elapsed()) {
             let _ = print(now.line());
-            told = (now.phase.clone(), Instant::now());
+            told = (Some(now.phase), Instant::now());
         }
     })?;
     print(if call.json { end.json() } else { end.table() })

@@ -13,6 +13,7 @@ use loadgen::cluster::ReplicaSet;
 use loadgen::load::{Load, LoadOptions};
 use loadgen::populate::{self, PopulateArgs};
 use mongodb::Client;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
@@ -133,7 +134,7 @@ async fn touch(client: &Client, ids: Range<i32>) {
 }
 
 fn is_verified(now: &Snapshot) -> bool {
-    now.phase == "ready" && now.sum().verified
+    now.phase == Phase::Ready && now.sum().verified
 }
 
 async fn until_verified(engine: &mut Engine) -> Snapshot {
@@ -314,7 +315,7 @@ async fn a_touched_document_is_read_again_and_full_reads_all_others_too() {
             now.is_final() || 1 < now.cutovers_given_up
         })
         .await;
-    assert_eq!(now.phase, "done", "{:?}", now.warnings);
+    assert_eq!(now.phase, Phase::Done, "{:?}", now.warnings);
     assert_eq!(
         engine.end().await.summary["verified"]["documents_rechecked"],
         1
@@ -364,7 +365,7 @@ async fn a_collection_with_too_much_touched_is_compared_whole() {
             now.is_final() || 1 < now.cutovers_given_up
         })
         .await;
-    assert_eq!(now.phase, "done", "{:?}", now.warnings);
+    assert_eq!(now.phase, Phase::Done, "{:?}", now.warnings);
     assert_eq!(engine.end().await.summary["verified"]["documents"], 2_100);
     pair.expect_equal().await;
 }
@@ -457,7 +458,7 @@ async fn a_recreated_collection_is_verified_anew() {
             now.is_final() || 1 < now.cutovers_given_up
         })
         .await;
-    assert_eq!(now.phase, "done", "{:?}", now.warnings);
+    assert_eq!(now.phase, Phase::Done, "{:?}", now.warnings);
     engine.end().await;
     pair.expect_equal().await;
 }

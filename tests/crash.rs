@@ -15,6 +15,7 @@ mod schedule;
 #[path = "crash/tally.rs"]
 mod tally;
 
+use shardlift::observe::phase::Phase;
 use std::time::{Duration, Instant};
 
 use loadgen::check::{self, CheckOptions};
@@ -235,7 +236,7 @@ impl Migration<'_> {
                 life.log()
             );
             let phase = life.phase().await;
-            if phase.as_deref() == Some("ready") {
+            if phase == Some(Phase::Ready) {
                 let since = *ready.get_or_insert_with(Instant::now);
                 if blow.is_late() {
                     self.stop_load().await;
@@ -263,7 +264,7 @@ impl Migration<'_> {
                 life.log()
             );
             let status = life.status().await.unwrap_or_default();
-            if !moved && status.phase == "ready" {
+            if !moved && status.phase == Phase::Ready {
                 self.stop_load().await;
                 moves::move_one(self.source, self.target, side, number).await;
                 moved = true;
@@ -284,7 +285,8 @@ impl Migration<'_> {
     }
 
     async fn kill(&mut self, life: &mut Life, why: &'static str) -> End {
-        let phase = life.phase().await.unwrap_or_else(|| "starting".to_owned());
+        let phase = life.phase().await;
+        let phase = phase.map_or("starting".to_owned(), |phase| phase.to_string());
         match life.kill() {
             End::Killed => {
                 self.tally.killed(why, phase);

@@ -20,7 +20,7 @@ use shardlift::bson::locate;
 use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::cluster::connect::{Deployment, Shard};
 use shardlift::error::{Error, Kind};
-use shardlift::observe::metrics::PairMetrics;
+use shardlift::observe::counters::PairMetrics;
 use shardlift::pair::budget::Share;
 use shardlift::pair::bulk::Writer;
 use shardlift::pair::collection::{Tracked, Traits};

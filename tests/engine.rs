@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use loadgen::server::spawn;
 use shardlift::observe::client::Client;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 const POLL: Duration = Duration::from_millis(20);
@@ -197,7 +198,7 @@ impl Engine {
     }
 
     pub(crate) async fn until_ready(&mut self) {
-        self.until("ready", |now| now.phase == "ready").await;
+        self.until("ready", |now| now.phase == Phase::Ready).await;
     }
 
     /// Asks until it is accepted: DDL may still be under way.
@@ -306,7 +307,7 @@ impl Engine {
         self.request_cutover().await;
         let over = |now: &Snapshot| now.is_final() || now.cutovers_given_up > 0;
         let now = self.until("cut over", over).await;
-        assert_eq!(now.phase, "done", "{:?} {:?}", now.warnings, now.error);
+        assert_eq!(now.phase, Phase::Done, "{:?} {:?}", now.warnings, now.error);
         let outcome = self.end().await;
         assert_eq!(outcome.code, 0);
         outcome

@@ -1,6 +1,7 @@
 //! Operations and cursors of ours that are killed, and reads that fail again and again:
 //! what passes is waited for, what does not is told at once and parks the run.
 
+use shardlift::observe::phase::Phase;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -121,7 +122,9 @@ async fn operations_that_are_killed_on_either_side_pass() {
     .await
     .unwrap();
     let mut engine = Engine::start(&uri, &target.uri(), &[]).await;
-    engine.until("copying", |now| now.phase == "copying").await;
+    engine
+        .until("copying", |now| now.phase == Phase::Copying)
+        .await;
     let killing = [&source, &target].map(async |set| start_killing(set.client().await.unwrap()));
     let [at_source, at_target] = killing;
     let (at_source, at_target) = (
@@ -164,7 +167,7 @@ async fn one_interruption_of_any_command_ends_no_run() {
         run(&a, "d", write).await;
         engine
             .until("back", |now| {
-                now.recoveries == times && now.phase == "ready"
+                now.recoveries == times && now.phase == Phase::Ready
             })
             .await;
     }
@@ -193,7 +196,7 @@ async fn a_range_goes_on_after_the_last_document_that_a_killed_cursor_gave() {
     let data = doc! {"failCommands": ["getMore"], "errorCode": 237, "namespace": "d.c"};
     fail(&a, doc! {"activationProbability": 0.7}, data).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &["--range-mb", "512"]).await;
-    let copied = |now: &shardlift::observe::status::Snapshot| now.phase == "ready";
+    let copied = |now: &shardlift::observe::status::Snapshot| now.phase == Phase::Ready;
     engine.until("ready", copied).await;
     let data = doc! {"failCommands": ["getMore"], "errorCode": 237, "namespace": "d.clustered"};
     fail(&a, doc! {"activationProbability": 0.7}, data).await;
@@ -234,7 +237,7 @@ async fn a_unit_that_can_only_be_read_whole_and_never_is_parks_the_run() {
     };
     let now = engine.until("told", told).await;
     assert!(
-        now.phase == "copying" && now.pairs[0].documents_copied <= 6_000,
+        now.phase == Phase::Copying && now.pairs[0].documents_copied <= 6_000,
         "{now:?}"
     );
     let outcome = engine.end().await;
@@ -261,7 +264,7 @@ async fn an_oplog_that_cannot_be_read_on_is_told_at_once_and_parks_the_run() {
             .obstacles
             .iter()
             .any(|text| text.contains("oplog") && text.contains("failCommand"));
-        oplog && now.phase == "following" && !now.can_cutover && 0 < now.lag_ms
+        oplog && now.phase == Phase::Following && !now.can_cutover && 0 < now.lag_ms
     };
 
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
@@ -273,7 +276,7 @@ async fn an_oplog_that_cannot_be_read_on_is_told_at_once_and_parks_the_run() {
     fail_no_more(&a).await;
     engine
         .until("ready", |now| {
-            now.phase == "ready" && now.obstacles.is_empty()
+            now.phase == Phase::Ready && now.obstacles.is_empty()
         })
         .await;
 
@@ -305,7 +308,7 @@ async fn documents_that_cannot_be_read_to_be_verified_hold_ready_back() {
     fail(&a, "alwaysOn", unreadable).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     let told = |now: &shardlift::observe::status::Snapshot| {
-        now.phase == "following"
+        now.phase == Phase::Following
             && now
                 .obstacles
                 .iter()
@@ -315,7 +318,7 @@ async fn documents_that_cannot_be_read_to_be_verified_hold_ready_back() {
     fail_no_more(&a).await;
     engine
         .until("ready", |now| {
-            now.phase == "ready" && now.obstacles.is_empty()
+            now.phase == Phase::Ready && now.obstacles.is_empty()
         })
         .await;
     engine.cut_over().await;

@@ -6,6 +6,7 @@ use loadgen::cluster::ShardedCluster;
 use loadgen::load::{Load, LoadOptions};
 use loadgen::populate::{self, PopulateArgs};
 use mongodb::Client;
+use shardlift::observe::phase::Phase;
 
 use crate::engine::Engine;
 use crate::fixture;
@@ -43,7 +44,7 @@ async fn a_cutover_is_called_off_while_writes_go_on_and_succeeds_when_they_stop(
             .await;
         assert_eq!(now.cutovers_given_up, given_up);
         assert!(
-            matches!(now.phase.as_str(), "ready" | "following"),
+            matches!(now.phase, Phase::Ready | Phase::Following),
             "{}",
             now.phase
         );
@@ -120,7 +121,7 @@ async fn moving(source: &ShardedCluster, target: &ShardedCluster) -> Engine {
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine
         .until("moving data", |now| {
-            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+            matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
         })
         .await;
     engine
@@ -143,7 +144,9 @@ async fn a_write_after_the_cutover_is_reported_and_not_applied() {
         &["--grace-s", "4", "--cutover", "auto"],
     )
     .await;
-    engine.until("cut over", |now| now.phase == "done").await;
+    engine
+        .until("cut over", |now| now.phase == Phase::Done)
+        .await;
     expect_equal(&source.uri(), &target.uri()).await;
     fixture::insert(&a, "shop", "orders").await;
     fixture::run(&a, "shop", doc! {"create": "late"}).await;

@@ -1,6 +1,7 @@
 //! Collections and indexes that come and go while a migration runs, and the
 //! changes that stop it.
 
+use shardlift::observe::phase::Phase;
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -153,7 +154,7 @@ async fn ddl_is_carried_over(source: &str, target: &str, sharded: bool) {
     let mut engine = Engine::start(source, target, &[]).await;
     engine
         .until("copying", |now| {
-            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+            matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
         })
         .await;
     changes(&client, &other, "copying", sharded).await;

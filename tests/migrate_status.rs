@@ -9,6 +9,7 @@ use loadgen::populate::{self, PopulateArgs};
 use mongodb::{Client, Collection};
 use shardlift::cluster::catalog;
 use shardlift::control::validate;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
@@ -50,7 +51,9 @@ async fn a_locked_server_is_named_and_holds_ready_back_until_it_is_unlocked() {
         lock(client).await;
         let now = engine.until("told", |now| says(now, side)).await;
         assert!(says(&now, "db.fsyncUnlock()"), "{:?}", now.obstacles);
-        let now = engine.until("held back", |now| now.phase != "ready").await;
+        let now = engine
+            .until("held back", |now| now.phase != Phase::Ready)
+            .await;
         assert!(!now.can_cutover, "{now:?}");
         unlock(client).await;
         engine.until_ready().await;
@@ -79,14 +82,14 @@ async fn a_cutover_that_waits_says_on_what_and_what_for_when_it_is_called_off() 
     }
     let now = engine
         .until("told", |now| {
-            now.phase == "cutting over" && says(now, "waits for")
+            now.phase == Phase::CuttingOver && says(now, "waits for")
         })
         .await;
     assert!(says(&now, "a note in the oplog"), "{:?}", now.obstacles);
     let now = engine
         .until("told why", |now| says(now, "db.fsyncUnlock()"))
         .await;
-    assert_eq!(now.phase, "cutting over");
+    assert_eq!(now.phase, Phase::CuttingOver);
     let now = engine
         .until("called off", |now| now.cutovers_given_up == 1)
         .await;
@@ -228,7 +231,7 @@ async fn a_source_that_keeps_no_history_is_named_and_holds_ready_back() {
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     let told = |now: &Snapshot| says(now, "minSnapshotHistoryWindowInSeconds");
     let now = engine.until("told", told).await;
-    assert!(!now.can_cutover && now.phase != "ready", "{now:?}");
+    assert!(!now.can_cutover && now.phase != Phase::Ready, "{now:?}");
     run(&a, "admin", history(300)).await;
     engine.until("over", |now| !told(now)).await;
     writes.abort();

@@ -5,7 +5,8 @@ use bson::{Document, doc};
 use loadgen::cluster::ShardedCluster;
 use loadgen::cluster::transactions::{Part, TransactionSession, Write};
 use mongodb::Client;
-use shardlift::observe::status::PairSnapshot;
+use shardlift::observe::counters::PairSnapshot;
+use shardlift::observe::phase::Phase;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -114,7 +115,7 @@ async fn transactions_take_effect_at_their_commit_or_not_at_all() {
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine
         .until("copying", |now| {
-            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+            matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
         })
         .await;
     let mut late = early.split_off(2);

@@ -5,6 +5,7 @@ use bson::raw::cstr;
 use bson::{RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::Client;
 use shardlift::bson::element::kind;
+use shardlift::observe::phase::Phase;
 
 use crate::bson_values::{Value, document, embed, int, text, timestamp};
 use crate::engine::Engine;
@@ -202,7 +203,7 @@ async fn arrive(source: &str, target: &str, sharded: bool) {
     }
     engine
         .until("verified", |now| {
-            now.phase == "ready" && now.pairs.iter().all(|pair| pair.verified)
+            now.phase == Phase::Ready && now.pairs.iter().all(|pair| pair.verified)
         })
         .await;
     engine.cut_over().await;

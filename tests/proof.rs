@@ -4,6 +4,7 @@
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
@@ -48,7 +49,7 @@ pub(crate) async fn never_done(engine: &mut Engine, because: &str) -> Snapshot {
         let now = engine
             .until("telling why", |now| told(now) || now.is_final())
             .await;
-        assert_ne!(now.phase, "done", "{because}: {now:?}");
+        assert_ne!(now.phase, Phase::Done, "{because}: {now:?}");
         if told(&now) {
             return now;
         }
@@ -263,7 +264,10 @@ async fn what_somebody_changes_on_the_target_is_mended_or_named(source: &str, ta
     .await;
     run(&b, "shop", doc! {"collMod": "c", "validator": validator(1)}).await;
     let now = never_done(&mut engine, "shop.c has options").await;
-    assert!(now.phase != "ready" || now.cutovers_given_up > 0, "{now:?}");
+    assert!(
+        now.phase != Phase::Ready || now.cutovers_given_up > 0,
+        "{now:?}"
+    );
     run(&b, "shop", doc! {"collMod": "c", "validator": validator(0)}).await;
     run(
         &b,

@@ -7,6 +7,7 @@ use bson::doc;
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use loadgen::load::{Load, LoadOptions};
 use loadgen::populate::{self, PopulateArgs};
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
@@ -68,7 +69,9 @@ async fn a_run_ended_by_a_signal_or_a_crash_goes_on_where_it_was() {
     );
 
     let mut engine = Engine::start(&source, &target, &[]).await;
-    engine.until("back", |now| now.phase != "validating").await;
+    engine
+        .until("back", |now| now.phase != Phase::Validating)
+        .await;
     engine.kill();
 
     let mut engine = Engine::start(&source, &target, &[]).await;
@@ -131,6 +134,26 @@ async fn elections_on_both_sides_are_survived() {
     engine.until("recovering", |now| now.recoveries > 0).await;
     target.member_mut(primary).restart().await.unwrap();
     source.step_down().await.unwrap();
+    // What only the new primary of the source has must arrive.
+    let client = source.client().await.unwrap();
+    let after = client.database("d").collection::<bson::Document>("after");
+    while after.insert_one(doc! {"x": 1}).await.is_err() {}
+    let arrived = target.client().await.unwrap();
+    let arrived = arrived.database("d").collection::<bson::Document>("after");
+    let arrives = async {
+        while arrived
+            .find_one(doc! {"x": 1})
+            .await
+            .ok()
+            .flatten()
+            .is_none()
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), arrives)
+        .await
+        .expect("the tail goes on with the new primary");
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;

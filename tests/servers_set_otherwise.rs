@@ -6,6 +6,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use mongodb::Client;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
@@ -209,7 +210,7 @@ async fn a_majority_that_does_not_keep_up_is_waited_for_and_told() {
     fixture::insert(&a, "d", "brief").await;
     run(&a, "d", doc! {"drop": "brief"}).await;
     let told = |now: &Snapshot| {
-        now.phase == "following" && now.obstacles.iter().any(|text| text.contains("majority"))
+        now.phase == Phase::Following && now.obstacles.iter().any(|text| text.contains("majority"))
     };
     engine.until("told", told).await;
     rows.insert_many((4_000..6_000).map(|i| doc! {"_id": i}))
@@ -290,7 +291,7 @@ async fn lanes_go_on_after_a_cutover_was_called_off_in_the_middle_of_a_checkpoin
             now.is_final() || 1 < now.cutovers_given_up
         })
         .await;
-    assert_eq!(over.phase, "done", "{:?}", over.last_cutover);
+    assert_eq!(over.phase, Phase::Done, "{:?}", over.last_cutover);
     assert_eq!(engine.end().await.code, 0);
     expect_equal(&source.uri(), &target.uri()).await;
 }

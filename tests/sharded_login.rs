@@ -8,6 +8,7 @@ use mongodb::Client;
 use shardlift::cluster::connect::{self, Side, Topology};
 use shardlift::control::validate;
 use shardlift::control::validate::privileges::{self, Need, Needs, On};
+use shardlift::observe::phase::Phase;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -70,7 +71,7 @@ async fn the_roles_that_readme_names_are_enough_with_ddl_elections_and_a_kill() 
     let mut engine = Engine::start(&from, &to, &[]).await;
     engine
         .until("copying", |now| {
-            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+            matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
         })
         .await;
     migrate_ddl::changes(&client, &other, "copying", true).await;
@@ -259,7 +260,7 @@ async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refuse
     let mut engine = Engine::start(&source.uri_as(MOVER), &target.uri_as(MOVER), &[]).await;
     engine
         .until("copying", |now| {
-            matches!(now.phase.as_str(), "copying" | "following" | "ready")
+            matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
         })
         .await;
     migrate_ddl::changes(&client, &client.clone(), "copying", true).await;

@@ -5,6 +5,7 @@ use bson::{Binary, Document, doc};
 use loadgen::cluster::transactions::{TransactionSession, Write};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use mongodb::Client;
+use shardlift::observe::phase::Phase;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -128,7 +129,7 @@ async fn a_unit_that_is_written_beyond_memory_while_it_is_copied_arrives_equal()
     target.member_mut(0).thaw();
     // More comes while the spool is read again.
     change(&source, 50).await;
-    let now = engine.until("ready", |now| now.phase == "ready").await;
+    let now = engine.until("ready", |now| now.phase == Phase::Ready).await;
     let pair = &now.pairs[0];
     assert!(
         0 < pair.ops_spooled && pair.ops_spooled == pair.ops_replayed,

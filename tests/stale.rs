@@ -7,7 +7,7 @@ use std::time::Duration;
 use bson::{doc, rawdoc};
 use shardlift::bson::identity::IdKey;
 use shardlift::cluster::catalog::{self, Namespace};
-use shardlift::observe::metrics::PairMetrics;
+use shardlift::observe::counters::PairMetrics;
 use shardlift::pair::bulk::Writer;
 use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::compile::{CollectionWrites, FlushLimits, Statement};

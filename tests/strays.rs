@@ -1,6 +1,7 @@
 //! Collections that somebody makes straight on a shard of the source: no router shows them.
 
 use bson::doc;
+use shardlift::observe::phase::Phase;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -29,7 +30,7 @@ async fn a_collection_made_straight_on_a_shard_is_told_stops_the_run_and_is_over
         let told = |text: &String| text.contains(&name) && text.contains("still");
         engine
             .until("telling", |now| {
-                now.phase != "ready" && now.obstacles.iter().any(told)
+                now.phase != Phase::Ready && now.obstacles.iter().any(told)
             })
             .await;
         let outcome = engine.end().await;

@@ -7,6 +7,7 @@ use loadgen::cluster::{ShardedCluster, ShardedOptions};
 use mongodb::Client;
 use mongodb::options::WriteConcern;
 use shardlift::cluster::catalog::versions;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
@@ -78,7 +79,7 @@ pub(crate) async fn write(client: &Client) {
 async fn verified(engine: &mut Engine) {
     engine
         .until("ready and verified", |now| {
-            now.phase == "ready" && now.pairs.iter().all(|pair| pair.verified)
+            now.phase == Phase::Ready && now.pairs.iter().all(|pair| pair.verified)
         })
         .await;
 }
@@ -226,7 +227,7 @@ async fn a_watch_that_cannot_look_holds_the_cutover_back_and_goes_on_by_itself()
         cluster.start_router().await.unwrap();
         engine
             .until("ready again", |now| {
-                now.phase == "ready" && now.obstacles.is_empty()
+                now.phase == Phase::Ready && now.obstacles.is_empty()
             })
             .await;
     }

@@ -9,7 +9,7 @@ use bson::{RawArrayBuf, RawDocumentBuf, Timestamp, Uuid, oid::ObjectId, rawdoc};
 use criterion::{BatchSize, Criterion, Throughput};
 use parking_lot::Mutex;
 use shardlift::cluster::catalog::Namespace;
-use shardlift::observe::metrics::PairMetrics;
+use shardlift::observe::counters::PairMetrics;
 use shardlift::pair::block;
 use shardlift::pair::budget::{Permit, Share};
 use shardlift::pair::collection::{Tracked, Traits};

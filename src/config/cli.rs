@@ -36,37 +36,37 @@ const VERBS: &[(Verb, &str, &str)] = &[
     (
         Verb::Validate,
         "validate",
-        "Check whether both deployments are fit for a migration; touches nothing",
+        "Check whether the migration can start; changes nothing",
     ),
     (
         Verb::Migrate,
         "migrate",
-        "Copy, follow and, on request, cut over",
+        "Run the migration: copy, follow the source, cut over on request",
     ),
     (
         Verb::Status,
         "status",
-        "Show how far a running migration is",
+        "Show the progress of a running migration",
     ),
     (
         Verb::Cutover,
         "cutover",
-        "Ask a running migration to cut over, and wait for the outcome",
+        "Cut over a running migration, and wait for the outcome",
     ),
     (
         Verb::Cancel,
         "cancel",
-        "Give up a migration, running or recorded on the target; what was copied stays",
+        "Give up a migration, running or stopped; copied data stays on the target",
     ),
     (
-        Verb::Restart,
-        "restart",
-        "Let the recorded migration copy one shard, or one collection of it, anew",
+        Verb::Recopy,
+        "recopy",
+        "Make a stopped migration copy one shard again, or one collection of it, at its next start",
     ),
     (
         Verb::Verify,
         "verify",
-        "Compare source and target while nothing writes to them",
+        "Compare source and target; nothing may write to either meanwhile",
     ),
 ];
 
@@ -74,8 +74,8 @@ const VERBS: &[(Verb, &str, &str)] = &[
 pub fn command() -> Command {
     Command::new("shardlift")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Moves live MongoDB deployments, sharded clusters first, to other ones under heavy writes")
-        .after_help("Values come from defaults, --config FILE, SHARDLIFT_… variables and flags; the later wins.")
+        .about("Moves live MongoDB deployments, sharded clusters first, to other ones while the source takes heavy writes")
+        .after_help("A flag overrides its SHARDLIFT_… variable, which overrides --config FILE, which overrides the default.")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(VERBS.iter().map(|(verb, name, about)| subcommand(*verb, name, about)))
@@ -87,6 +87,7 @@ pub fn command() -> Command {
 /// What clap found wrong, or the text of `--help`; its `exit` prints it.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = command().try_get_matches_from(args)?;
+    // Also for an alias clap gives the own name of the command.
     let (name, matches) = matches.subcommand().expect("clap requires a subcommand");
     let (verb, ..) = VERBS
         .iter()
@@ -133,7 +134,7 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
         .long("config")
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .help("TOML file with any of the knobs");
+        .help("TOML file with settings: the long flags, with underscores");
     let json = Arg::new("json")
         .long("json")
         .action(ArgAction::SetTrue)
@@ -149,7 +150,8 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
     match verb {
         Verb::Cutover => command.args(waiting()),
         Verb::Migrate => command.arg(restart()),
-        Verb::Restart => command.args(selection()),
+        // As it was called before: it restarts nothing.
+        Verb::Recopy => command.args(selection()).alias("restart"),
         _ => command,
     }
 }
@@ -158,7 +160,7 @@ fn api() -> Arg {
     Arg::new("api")
         .long("api")
         .value_name("URL")
-        .help("Base URL of the running process's API, instead of --api-port")
+        .help("URL of the running process's API, instead of --api-port")
         .conflicts_with("api_port")
 }
 
@@ -166,8 +168,9 @@ fn restart() -> Arg {
     let restart = Arg::new("restart")
         .long("restart")
         .action(ArgAction::SetTrue);
-    restart
-        .help("Drop on the target what the recorded run copied, and nothing else, then begin anew")
+    restart.help(
+        "Start over: first drop from the target what the recorded run copied, and nothing else",
+    )
 }
 
 fn selection() -> [Arg; 2] {
@@ -177,8 +180,8 @@ fn selection() -> [Arg; 2] {
         .required(true);
     let ns = Arg::new("ns").long("ns").value_name("DB.COLLECTION");
     [
-        shard.help("Source shard to copy anew"),
-        ns.help("Only this collection of it"),
+        shard.help("Source shard to copy again"),
+        ns.help("Only this collection of the shard"),
     ]
 }
 
@@ -259,8 +262,12 @@ mod tests {
                 "shardlift restart --shard a --ns d.c --target mongodb://g",
                 true,
             ),
-            ("shardlift restart --ns d.c", false),
-            ("shardlift restart --shard a --map a=b", false),
+            (
+                "shardlift recopy --shard a --ns d.c --target mongodb://g",
+                true,
+            ),
+            ("shardlift recopy --ns d.c", false),
+            ("shardlift recopy --shard a --map a=b", false),
             ("shardlift migrate --restart --shard a", false),
             ("shardlift", false),
         ] {

@@ -261,7 +261,7 @@ fn a_bad_map_is_refused() {
 #[test]
 fn deployments_are_needed_only_where_they_are_used() {
     let none = Sources::default();
-    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Restart] {
+    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Recopy] {
         assert!(
             resolve(verb, &none)
                 .unwrap_err()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
+use tokio::sync::mpsc;
 
 use crate::bson::element::{Element, document, elements, kind};
 use crate::bson::view::View;
@@ -12,12 +13,15 @@ use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::connect::Deployment;
 use crate::cluster::retry::Retry;
 use crate::config::Config;
+use crate::control::balancers;
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
+use crate::control::process::Process;
 use crate::control::run::Run;
-use crate::control::setup;
+use crate::control::stop;
 use crate::error::{Policy, Result};
 use crate::failpoint;
+use crate::observe::api::Request;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
 use crate::state::{HeldBack, OptionsOf, Stage};
@@ -59,13 +63,33 @@ pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair
     Ok(())
 }
 
+/// Finishes until it is done or a signal comes. The next start goes on with it: too late
+/// for anything else.
+pub async fn unless_stopped(
+    process: Process<'_>,
+    requests: &mut mpsc::Receiver<Request>,
+) -> Result<()> {
+    let Process {
+        config,
+        run,
+        opened,
+        stop,
+    } = process;
+    tokio::select! {
+        biased;
+        done = finish(config, opened, run) => done,
+        () = stop.asked() => Err(stop::stopped("the finish of the cutover")),
+        () = stop::refuse(requests, "too late: only the finish of the cutover is left") => Ok(()),
+    }
+}
+
 /// The irreversible part. Every step may be done twice; the state goes last.
-pub async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
-    let mut retry = Retry::new(setup::away_max(config));
+async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
+    let mut retry = Retry::new(config.away_max());
     retry.until_it_works(|| restore_all(opened, run)).await?;
     failpoint::hit("cutover-expiries");
     tracing::info!("cutover: expiries and what else was held back are restored");
-    setup::restore_balancers(&opened.sides, &opened.balancers, run).await;
+    balancers::restore(&opened.sides, &opened.balancers, run).await;
     failpoint::hit("cutover-balancers");
     tracing::info!("cutover: nothing is left to do but to remove the run's state");
     retry.until_it_works(|| opened.stores.remove()).await?;

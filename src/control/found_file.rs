@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::setup::Balancers;
+use crate::control::balancers::Balancers;
 
 const NAME: &str = "balancers.json";
 

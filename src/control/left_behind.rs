@@ -7,8 +7,8 @@ use mongodb::options::ReadConcern;
 
 use crate::cluster::connect::{Deployment, Topology, Version};
 use crate::cluster::retry::answered;
+use crate::control::balancers::Balancers;
 use crate::control::run::Run;
-use crate::control::setup::Balancers;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
 

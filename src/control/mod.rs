@@ -6,6 +6,8 @@ pub mod sides;
 pub mod stores;
 pub mod validate;
 pub mod balancer;
+pub mod balancers;
+pub mod limits;
 pub mod found_file;
 pub mod open;
 pub mod databases;
@@ -26,11 +28,16 @@ pub mod watch;
 pub mod watchdog;
 pub mod lookout;
 pub mod stop;
+pub mod process;
+pub mod observers;
 pub mod drive;
 pub mod attempt;
 pub mod patience;
 pub mod ahead;
 pub mod proof;
+pub mod called_off;
+pub mod compared;
+pub mod still_open;
 pub mod cutover;
 pub mod finish;
 pub mod summary;
@@ -52,14 +59,15 @@ use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
 use crate::config::{Config, VerifyMode};
-use crate::control::attempt::Attempt;
 use crate::control::open::Opened;
 use crate::control::patience::Patience;
-use crate::control::run::{Phase, Run};
+use crate::control::process::Process;
+use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Policy, Result};
+use crate::observe::phase::Phase;
 use crate::observe::{api, display};
 use crate::verify;
 
@@ -107,16 +115,22 @@ async fn migrate_observed(
     requests: &mut mpsc::Receiver<api::Request>,
     stop: &Stop,
 ) -> Result<Summary> {
-    let opened = drive::unless_stopped(
+    let opened = stop::unless_stopped(
         requests,
         stop,
         "connecting and validating",
         open::open(config, run),
     )
     .await?;
+    let process = Process {
+        config,
+        run,
+        opened: &opened,
+        stop,
+    };
     let working = async {
         tokio::select! {
-            outcome = recover(config, run, &opened, requests, stop) => outcome,
+            outcome = recover(process, requests) => outcome,
             lost = opened.keep_lease() => Err(lost),
         }
     };
@@ -138,27 +152,21 @@ async fn migrate_observed(
 
 /// Attempts, each from the last checkpoint, until one is done or cannot go on.
 async fn recover(
-    config: &Config,
-    run: &Arc<Run>,
-    opened: &Opened,
+    process: Process<'_>,
     requests: &mut mpsc::Receiver<api::Request>,
-    stop: &Stop,
 ) -> Result<Summary> {
-    let mut patience = Patience::new(setup::away_max(config));
+    let Process {
+        config, run, stop, ..
+    } = process;
+    let mut patience = Patience::new(config.away_max());
     loop {
-        let attempt = Attempt {
-            config,
-            run,
-            opened,
-            stop,
-        };
-        let error = match attempt.to_the_end(requests, &mut patience).await {
+        let error = match attempt::to_the_end(process, requests, &mut patience).await {
             Ok(summary) => return Ok(summary),
             Err(error) if error.kind.policy() == Policy::Retry => error,
             Err(error) => return Err(error),
         };
         run.recovers_from(&error.message);
-        drive::unless_stopped(
+        stop::unless_stopped(
             requests,
             stop,
             "waiting for a server",

@@ -9,13 +9,12 @@ use crate::cluster::catalog::{self, CollectionKind, Namespace};
 use crate::cluster::connect::Shard;
 use crate::cluster::probe;
 use crate::config::Config;
-use crate::control::balancer;
+use crate::control::balancers::{self, Balancers};
 use crate::control::found_file::FoundFile;
 use crate::control::run::Run;
-use crate::control::setup::{self, Balancers};
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{left_behind, recorded, wipe};
+use crate::control::{balancer, left_behind, limits, recorded, validate, wipe};
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::feed::Feed;
@@ -96,8 +95,8 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
         recorded::check(&recorded, &sides.source).await?;
     }
     // IMPORTANT: first. What cannot begin anew must not cost what is there.
-    setup::validate(sides, &to_wipe).await?;
-    setup::limits(config, sides.clone().map(&config.map)?.pairs.len())?;
+    validate::require(sides, &to_wipe).await?;
+    limits::of(config, sides.clone().map(&config.map)?.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
     tokio::select! {
@@ -143,7 +142,7 @@ fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
             stored_bytes: STORED_BYTES_MAX.min(bytes_max / STORED_SHARE),
         };
         let log = OplogLog::open(&dir, limits, quota.clone())?;
-        let away_max = setup::away_max(config);
+        let away_max = config.away_max();
         let client = shard.data_client(FEED_NAME, FEED_CONNECTIONS)?;
         let direct = shard.direct(&client, FEED_NAME, FEED_CONNECTIONS as usize);
         let oplog = Oplog::new(client, &shard.id, away_max);
@@ -205,11 +204,11 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
-    setup::validate(&sides, &BTreeSet::new()).await?;
+    validate::require(&sides, &BTreeSet::new()).await?;
     let sides = sides.map(&config.map)?;
-    setup::limits(config, sides.pairs.len())?;
+    limits::of(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
-    let balancers = setup::balancers(&sides).await?;
+    let balancers = balancers::found(&sides).await?;
     let ids = |shards: &[Shard]| shards.iter().map(|s| s.id.clone()).collect();
     let (source, target) = tokio::try_join!(
         probe::identity(&sides.source),

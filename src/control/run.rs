@@ -1,75 +1,16 @@
 //! The state of one run that operators see: phase, warnings, outcome. Every
 //! snapshot is made here.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::error::Kind;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
-use crate::observe::status::{PairSnapshot, Snapshot};
-
-/// Where a run stands. In memory only; each is set by `control::migrate`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// From the start. Nothing is touched yet.
-    Validating,
-    /// Balancers are stopped, the target's collections are being made.
-    Layout,
-    /// Units are being scanned; the tail follows since the first second.
-    Copying,
-    /// Every unit is copied; indexes are being built, lag is shrinking.
-    Following,
-    /// A cutover would be accepted.
-    Ready,
-    /// Fences and comparison; back to `Ready` if called off.
-    CuttingOver,
-    /// A server is away, or was: going back to the last checkpoint.
-    Recovering,
-    /// The irreversible part is done.
-    Done,
-    /// A server was away for too long. The run can be taken up again.
-    Parked,
-    /// By a signal. The run can be taken up again.
-    Stopped,
-    Failed,
-    Cancelled,
-}
-
-impl Phase {
-    /// Where a run stands that ended with an error of this kind.
-    pub fn after(kind: Kind) -> Self {
-        match kind {
-            Kind::Cancelled => Phase::Cancelled,
-            Kind::Stopped => Phase::Stopped,
-            Kind::Parked => Phase::Parked,
-            _ => Phase::Failed,
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Phase::Validating => "validating",
-            Phase::Layout => "layout",
-            Phase::Copying => "copying",
-            Phase::Following => "following",
-            Phase::Ready => "ready",
-            Phase::CuttingOver => "cutting over",
-            Phase::Recovering => "recovering",
-            Phase::Done => "done",
-            Phase::Parked => "parked",
-            Phase::Stopped => "stopped",
-            Phase::Failed => "failed",
-            Phase::Cancelled => "cancelled",
-        })
-    }
-}
+use crate::observe::phase::Phase;
+use crate::observe::status::Snapshot;
 
 /// One run. Cheap to share; every lock is short.
 #[derive(Debug)]
@@ -268,7 +209,7 @@ impl Run {
         };
         Snapshot {
             run_id: state.id.clone(),
-            phase: phase.to_string(),
+            phase,
             elapsed_s: self.elapsed_s(),
             can_cutover: phase == Phase::Ready,
             lag_ms,

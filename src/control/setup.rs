@@ -1,35 +1,32 @@
-//! The parts of a start: checks, balancers, and pairs from their recorded state.
+//! The start of an attempt: pairs from their recorded state.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::Uuid;
-
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
-use crate::cluster::catalog::{self, Catalog, Namespace};
+use crate::cluster::catalog::{self, Catalog};
 use crate::cluster::connect::Shard;
 use crate::config::Config;
-use crate::control::balancer::{self, Found};
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::control::views::Views;
-use crate::control::{emptying, laid_out, layout, listing, resume, validate};
+use crate::control::{emptying, laid_out, layout, limits, listing, resume};
 use crate::error::{Error, Kind, Result};
-use crate::pair::compile::FlushLimits;
 use crate::pair::incarnation::{self, Begun};
 use crate::pair::proven::Lister;
 use crate::pair::request::Request;
 use crate::pair::run::Pair;
-use crate::pair::start::{Limits, Plan};
+use crate::pair::start::Parts;
 use crate::pair::tasks::PairTasks;
+use crate::state::PairState;
 use crate::state::pair_store::PairStore;
-use crate::state::{PairState, RunState};
 
 /// Requests for DDL that may wait; pairs wait beyond.
 const DDL_QUEUE: usize = 64;
@@ -40,95 +37,17 @@ const OLDER_WAIT: Duration = Duration::from_secs(60);
 /// Of a pair's state: checkpoints, unit starts and the catalog, side by side.
 const STATE_CONNECTIONS: u32 = 4;
 
-/// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
-const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
-
-/// The balancers as found, to be put back at the end.
-#[derive(Debug, Clone)]
-pub struct Balancers {
-    pub source: Found,
-    pub target: Found,
-}
-
-impl Balancers {
-    pub fn recorded(run: &RunState) -> Self {
-        let found = |enabled, settings: &Option<_>| Found {
-            enabled,
-            settings: settings.clone(),
-        };
-        Balancers {
-            source: found(run.source_balancer, &run.source_settings),
-            target: found(run.target_balancer, &run.target_settings),
-        }
-    }
-
-    pub fn any_was_on(&self) -> bool {
-        [&self.source, &self.target]
-            .iter()
-            .any(|found| found.enabled == Some(true))
-    }
-}
-
 /// A migration under way.
 pub struct Running {
     pub pairs: Vec<Arc<Pair>>,
     pub tasks: Vec<PairTasks>,
+    pub ddl: Ddl,
+}
+
+/// DDL across pairs, and what they ask of it.
+pub struct Ddl {
     pub coordinator: Arc<Coordinator>,
-    pub ddl: mpsc::Receiver<Request>,
-}
-
-/// Runs every check; the first thing a migration does. `to_wipe`: collections of
-/// the target that go before it begins.
-///
-/// # Errors
-/// `Refused`, naming every check that failed with its remedy.
-pub async fn validate(sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
-    let catalog = catalog::read(&sides.source).await?;
-    let checks = validate::run(&sides.source, &sides.target, &catalog, to_wipe).await?;
-    for check in checks.iter().filter(|check| check.ok) {
-        tracing::info!("validated {}: {}", check.name, check.found);
-    }
-    let failed: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let found: Vec<String> = failed
-        .iter()
-        .map(|c| format!("{}: {}", c.name, c.found))
-        .collect();
-    let remedies: Vec<&str> = failed.iter().filter_map(|c| c.remedy.as_deref()).collect();
-    Err(Error::new(Kind::Refused, found.join("; ")).remedy(remedies.join("; ")))
-}
-
-/// What is set of each balancer, before anything is stopped.
-pub async fn balancers(sides: &Sides) -> Result<Balancers> {
-    let (source, target) = tokio::try_join!(
-        balancer::found(&sides.source),
-        balancer::found(&sides.target)
-    )?;
-    Ok(Balancers { source, target })
-}
-
-/// Stops both balancers and waits for running migrations.
-pub async fn stop_balancers(sides: &Sides) -> Result<()> {
-    tokio::try_join!(balancer::stop(&sides.source), balancer::stop(&sides.target))?;
-    Ok(())
-}
-
-/// Puts both balancers back; a failure is a loud warning (the migration itself
-/// has its outcome already).
-pub async fn restore_balancers(sides: &Sides, found: &Balancers, run: &Run) {
-    for (side, found) in [
-        (&sides.source, &found.source),
-        (&sides.target, &found.target),
-    ] {
-        if let Err(e) = balancer::restore(side, found).await {
-            run.warn(format!(
-                "the balancer of the {} could not be put back: {e}",
-                side.side
-            ));
-        }
-    }
+    pub requests: mpsc::Receiver<Request>,
 }
 
 /// Begins a new incarnation of every pair and starts it from the recorded state.
@@ -139,7 +58,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         feeds,
         ..
     } = opened;
-    let limits = limits(config, sides.pairs.len())?;
+    let limits = limits::of(config, sides.pairs.len())?;
     let begun = try_join_all(
         (0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max)),
     )
@@ -179,10 +98,10 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         dropped,
         limits.away_max,
     );
-    let (requests, ddl) = mpsc::channel(DDL_QUEUE);
+    let (requests, received) = mpsc::channel(DDL_QUEUE);
     let states = states.into_iter().zip(begun).zip(newest);
     let plans = states.enumerate().map(
-        |(index, ((state, Writing { begun, store, .. }), newest))| Plan {
+        |(index, ((state, Writing { begun, store, .. }), newest))| Parts {
             index,
             begun,
             source: sides.source.shards[index].clone(),
@@ -211,12 +130,11 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
             .map(|pair| (pair.name.clone(), pair.metrics.clone()))
             .collect(),
     );
-    Ok(Running {
-        pairs,
-        tasks,
+    let ddl = Ddl {
         coordinator,
-        ddl,
-    })
+        requests: received,
+    };
+    Ok(Running { pairs, tasks, ddl })
 }
 
 /// A pair's new incarnation, and what it reaches the target's shard by.
@@ -306,37 +224,4 @@ fn check_dropped_by_us(
         }
     }
     Ok(())
-}
-
-/// How long either side may be away.
-pub fn away_max(config: &Config) -> Duration {
-    Duration::from_secs(config.away_max_s)
-}
-
-/// # Errors
-/// `Config` if the budget is too small for that many pairs.
-pub fn limits(config: &Config, pairs: usize) -> Result<Limits> {
-    let memory_bytes = config.memory_bytes() / pairs.max(1);
-    if memory_bytes < MEMORY_PER_PAIR_MIN {
-        let least_mb = (MEMORY_PER_PAIR_MIN * pairs) >> 20;
-        let found = format!(
-            "memory_mb is {}, too little for {pairs} pairs",
-            config.memory_mb
-        );
-        return Err(
-            Error::new(Kind::Config, found).remedy(format!("set memory_mb to {least_mb} or more"))
-        );
-    }
-    Ok(Limits {
-        memory_bytes,
-        away_max: away_max(config),
-        patience: Duration::from_secs(config.command_timeout_s),
-        checkpoint: Duration::from_millis(config.checkpoint_ms),
-        scans: config.scans,
-        lanes: config.lanes,
-        flush: FlushLimits {
-            ops_max: config.bulk_ops_max,
-            bytes_max: config.bulk_bytes_max(),
-        },
-    })
 }

@@ -4,10 +4,10 @@
 
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Kind, Result};
-use crate::observe::api::Answer;
+use crate::observe::api::{Answer, Request};
 
 #[derive(Debug)]
 pub struct Stop {
@@ -71,4 +71,46 @@ impl Stop {
             std::future::pending().await
         }
     }
+}
+
+/// Runs `work` until it is done, a signal comes or the operator cancels.
+pub async fn unless_stopped<T>(
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+    doing: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        error = until_stopped(requests, stop) => Err(error.context(format_args!("stopped while {doing}"))),
+    }
+}
+
+/// Answers requests until one, or a signal, ends the run.
+pub async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Error {
+    loop {
+        tokio::select! {
+            () = stop.asked() => return stopped("it"),
+            Some(request) = requests.recv() => match request {
+                Request::Cancel(reply) => return stop.cancelled(reply),
+                Request::Cutover(reply) => {
+                    let _ = reply.send(Err("not now: ask again when `shardlift status` says ready".to_owned()));
+                }
+            },
+        }
+    }
+}
+
+/// Answers every request with the same refusal.
+pub async fn refuse(requests: &mut mpsc::Receiver<Request>, why: &str) {
+    while let Some(Request::Cutover(reply) | Request::Cancel(reply)) = requests.recv().await {
+        // An asker that is gone loses only the answer.
+        let _ = reply.send(Err(why.to_owned()));
+    }
+    std::future::pending().await
+}
+
+pub fn stopped(what: &str) -> Error {
+    Error::new(Kind::Stopped, format!("{what} was stopped by a signal"))
+        .remedy("run the same command to go on where it was")
 }

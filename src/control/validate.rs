@@ -15,9 +15,10 @@ mod topology;
 
 use std::collections::BTreeSet;
 
-use crate::cluster::catalog::{Catalog, Namespace};
+use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::connect::{Deployment, Side};
-use crate::error::{Error, Result};
+use crate::control::sides::Sides;
+use crate::error::{Error, Kind, Result};
 
 /// One check and what it found.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -150,6 +151,29 @@ pub async fn run(
     checks.push(ask::left_behind(source).await);
     checks.push(ask::target_empty(catalog, target, to_wipe).await);
     Ok(checks)
+}
+
+/// Runs every check; the first thing a migration does. `to_wipe`: collections of
+/// the target that go before it begins.
+///
+/// # Errors
+/// `Refused`, naming every check that failed with its remedy.
+pub async fn require(sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
+    let catalog = catalog::read(&sides.source).await?;
+    let checks = run(&sides.source, &sides.target, &catalog, to_wipe).await?;
+    for check in checks.iter().filter(|check| check.ok) {
+        tracing::info!("validated {}: {}", check.name, check.found);
+    }
+    let failed: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let found: Vec<String> = failed
+        .iter()
+        .map(|c| format!("{}: {}", c.name, c.found))
+        .collect();
+    let remedies: Vec<&str> = failed.iter().filter_map(|c| c.remedy.as_deref()).collect();
+    Err(Error::new(Kind::Refused, found.join("; ")).remedy(remedies.join("; ")))
 }
 
 #[cfg(test)]

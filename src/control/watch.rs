@@ -20,9 +20,10 @@ use crate::control::balancer;
 use crate::control::ddl::Coordinator;
 use crate::control::laid_out::Made;
 use crate::control::owners::{self, Interval};
-use crate::control::run::{Phase, Run};
+use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
+use crate::observe::phase::Phase;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
 

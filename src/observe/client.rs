@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
+use crate::observe::phase::Phase;
 use crate::observe::status::Snapshot;
 
 /// Longer than the server waits for its own answer.
@@ -88,7 +89,7 @@ impl Client {
                 .status()
                 .map_err(|e| e.context("the end of the cutover was not seen"))?;
             show(&now);
-            began |= now.phase == "cutting over";
+            began |= now.phase == Phase::CuttingOver;
             if let Some(end) = end_of_cutover(before, &now, began) {
                 return end.map(|()| now);
             }
@@ -130,17 +131,17 @@ impl Client {
 fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Result<()>> {
     let why = |fallback: &str| now.error.clone().unwrap_or_else(|| fallback.to_string());
     let given_up = before.cutovers_given_up < now.cutovers_given_up || began;
-    match now.phase.as_str() {
-        "done" => Some(Ok(())),
+    match now.phase {
+        Phase::Done => Some(Ok(())),
         // While it recovers it may have been done: what comes next tells.
-        "cutting over" | "recovering" => None,
-        "parked" => Some(Err(Error::new(Kind::Parked, why("a server was away for too long"))
+        Phase::CuttingOver | Phase::Recovering => None,
+        Phase::Parked => Some(Err(Error::new(Kind::Parked, why("a server was away for too long"))
             .remedy("bring the server back and run the same `shardlift migrate` again: it goes on, or finishes"))),
-        "stopped" => Some(Err(Error::new(Kind::Stopped, why("the run was stopped by a signal"))
+        Phase::Stopped => Some(Err(Error::new(Kind::Stopped, why("the run was stopped by a signal"))
             .remedy("run the same `shardlift migrate` again: it goes on, or finishes"))),
-        "failed" => Some(Err(Error::new(Kind::Server, format!("the run failed: {}", why("no reason was given")))
+        Phase::Failed => Some(Err(Error::new(Kind::Server, format!("the run failed: {}", why("no reason was given")))
             .remedy("look at the end of the run's log"))),
-        "cancelled" => Some(Err(Error::new(Kind::Cancelled, "the run was cancelled"))),
+        Phase::Cancelled => Some(Err(Error::new(Kind::Cancelled, "the run was cancelled"))),
         _ if given_up => {
             let reason = why(now.last_cutover.as_deref().unwrap_or("see the run's log"));
             Some(Err(Error::new(Kind::Refused, format!("the cutover was given up, the run follows again: {reason}"))

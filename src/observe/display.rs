@@ -13,10 +13,11 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::config::ProgressMode;
+use crate::observe::counters::PairSnapshot;
 use crate::observe::figures;
 use crate::observe::logging;
 use crate::observe::rates::Rates;
-use crate::observe::status::{PairSnapshot, Snapshot};
+use crate::observe::status::Snapshot;
 
 /// Time between two drawings of the bars.
 const REDRAW: Duration = Duration::from_millis(250);

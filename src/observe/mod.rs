@@ -4,12 +4,14 @@
 
 pub mod api;
 pub mod client;
+pub mod counters;
 pub mod display;
 pub mod figures;
 pub mod logging;
 pub mod metrics;
 pub mod mongosync;
 pub mod obstacles;
+pub mod phase;
 pub mod rates;
 pub mod status;
 pub mod plain;

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::observe::phase::Phase;
 use crate::observe::status::Snapshot;
 
 /// Answer of `GET /api/v1/progress`. What we do not measure is null.
@@ -26,10 +27,10 @@ pub fn progress(snapshot: &Snapshot) -> Value {
         .collect();
     json!({
         "progress": {
-            "state": state(&snapshot.phase),
+            "state": state(snapshot.phase),
             "canCommit": snapshot.can_cutover,
-            "canWrite": snapshot.phase == "done",
-            "info": info(&snapshot.phase),
+            "canWrite": snapshot.phase == Phase::Done,
+            "info": info(snapshot.phase),
             "lagTimeSeconds": lag_s,
             "lag": {"overallLagSeconds": lag_s, "crudLagSeconds": lag_s, "ddlLagSeconds": lag_s},
             "collectionCopy": {
@@ -63,26 +64,33 @@ pub fn commit(answer: &Result<String, String>) -> Value {
 }
 
 /// FAILED and CANCELLED are ours: mongosync has no word for them.
-fn state(phase: &str) -> &'static str {
+fn state(phase: Phase) -> &'static str {
     match phase {
-        "" | "validating" => "IDLE",
-        "cutting over" => "COMMITTING",
-        "done" => "COMMITTED",
-        "failed" => "FAILED",
+        Phase::Validating => "IDLE",
+        Phase::Layout | Phase::Copying | Phase::Following | Phase::Ready | Phase::Recovering => {
+            "RUNNING"
+        }
+        Phase::CuttingOver => "COMMITTING",
+        Phase::Done => "COMMITTED",
+        Phase::Failed => "FAILED",
         // As mongosync's pause: it goes on where it was.
-        "parked" | "stopped" => "PAUSED",
-        "cancelled" => "CANCELLED",
-        _ => "RUNNING",
+        Phase::Parked | Phase::Stopped => "PAUSED",
+        Phase::Cancelled => "CANCELLED",
     }
 }
 
-fn info(phase: &str) -> Option<&'static str> {
+fn info(phase: Phase) -> Option<&'static str> {
     match phase {
-        "layout" | "copying" => Some("collection copy"),
-        "following" | "ready" => Some("change event application"),
-        "cutting over" => Some("waiting for commit to complete"),
-        "done" => Some("commit completed"),
-        _ => None,
+        Phase::Layout | Phase::Copying => Some("collection copy"),
+        Phase::Following | Phase::Ready => Some("change event application"),
+        Phase::CuttingOver => Some("waiting for commit to complete"),
+        Phase::Done => Some("commit completed"),
+        Phase::Validating
+        | Phase::Recovering
+        | Phase::Failed
+        | Phase::Parked
+        | Phase::Stopped
+        | Phase::Cancelled => None,
     }
 }
 
@@ -99,31 +107,40 @@ fn catch_up_s(snapshot: &Snapshot) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::phase::tests::ALL;
     use crate::observe::status::tests::copying;
 
     #[test]
     fn every_phase_has_its_state() {
-        for (phase, state, info) in [
-            ("validating", "IDLE", Value::Null),
-            ("copying", "RUNNING", json!("collection copy")),
-            ("ready", "RUNNING", json!("change event application")),
+        let copies = "collection copy";
+        let follows = "change event application";
+        let rows = [
+            (Phase::Validating, "IDLE", None),
+            (Phase::Layout, "RUNNING", Some(copies)),
+            (Phase::Copying, "RUNNING", Some(copies)),
+            (Phase::Following, "RUNNING", Some(follows)),
+            (Phase::Ready, "RUNNING", Some(follows)),
+            (Phase::Recovering, "RUNNING", None),
             (
-                "cutting over",
+                Phase::CuttingOver,
                 "COMMITTING",
-                json!("waiting for commit to complete"),
+                Some("waiting for commit to complete"),
             ),
-            ("done", "COMMITTED", json!("commit completed")),
-            ("failed", "FAILED", Value::Null),
-        ] {
-            let answer = progress(&Snapshot {
-                phase: phase.into(),
-                ..copying()
-            });
+            (Phase::Done, "COMMITTED", Some("commit completed")),
+            (Phase::Failed, "FAILED", None),
+            (Phase::Parked, "PAUSED", None),
+            (Phase::Stopped, "PAUSED", None),
+            (Phase::Cancelled, "CANCELLED", None),
+        ];
+        assert_eq!(rows.map(|row| row.0), ALL.map(|(phase, _)| phase));
+        for (phase, state, info) in rows {
+            let answer = progress(&Snapshot { phase, ..copying() });
             assert_eq!(
                 (&answer["progress"]["state"], &answer["progress"]["info"]),
-                (&json!(state), &info)
+                (&json!(state), &json!(info)),
+                "{phase}"
             );
-            assert_eq!(answer["progress"]["canWrite"], json!(phase == "done"));
+            assert_eq!(answer["progress"]["canWrite"], phase == Phase::Done);
         }
     }
 

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::observe::status::{PairSnapshot, Snapshot};
+use crate::observe::counters::PairSnapshot;
+use crate::observe::status::Snapshot;
 
 /// Rates are averages over this long, seconds.
 const WINDOW_S: f64 = 10.0;

@@ -20,7 +20,7 @@ use crate::bson::identity::{self, IdKey};
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{while_stale, within};
 use crate::error::{self, Error, Kind, Result};
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::at_once::{AtOnce, pays_at_once};
 use crate::pair::checkpoint::same_term;
 use crate::pair::collection::Tracked;

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
 use crate::pair::majority::Majority;

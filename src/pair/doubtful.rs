@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::bson::identity::IdKey;
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::bulk::Writer;
 use crate::pair::chores::Chores;

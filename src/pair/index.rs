@@ -14,7 +14,7 @@ use crate::cluster::catalog::index::{self, IndexName, Plan};
 use crate::cluster::connect::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::capped;
 use crate::pair::collection::Tracked;
 use crate::pair::doubtful::Doubtful;

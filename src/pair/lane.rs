@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::bulk::Writer;
 use crate::pair::compile::{CollectionWrites, FlushLimits, compile};
 use crate::pair::inbox::{Inbox, Oldest};

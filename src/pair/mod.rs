@@ -74,6 +74,7 @@ pub mod index;
 pub mod incarnation;
 pub mod checkpoint;
 pub mod restore;
+mod to_copy;
 pub mod tasks;
 pub mod start;
 pub mod run;

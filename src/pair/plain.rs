@@ -9,7 +9,7 @@ use bson::RawDocument;
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Sharding;
 use crate::pair::entry::{Entry, is_internal_database};
 use crate::pair::gate::{Gate, Verdict};

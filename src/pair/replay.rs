@@ -13,7 +13,7 @@ use bson::{RawDocument, Uuid};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::block;
 use crate::pair::budget::Share;
 use crate::pair::collection::Sharding;

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::catalog::Namespace;
 use crate::error;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::checkpoint::Checkpointer;
 use crate::pair::chores::Chores;

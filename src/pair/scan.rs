@@ -15,7 +15,7 @@ use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
 use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::failpoint;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::bulk::Writer;
 use crate::pair::capped;

@@ -11,7 +11,7 @@ use bson::{RawDocument, Uuid};
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::observe::metrics::PairMetrics;
+use crate::observe::counters::PairMetrics;
 use crate::pair::block;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
 use crate::pair::ddl::DdlSink;

@@ -8,10 +8,10 @@ use crate::pair::chores::Chores;
 
 /// The tasks of a running pair; dropping them ends them.
 pub struct PairTasks {
-    pub(super) name: String,
-    pub(super) tasks: JoinSet<Result<()>>,
-    pub(super) failures: mpsc::Receiver<Error>,
-    pub(super) chores: Chores,
+    name: String,
+    tasks: JoinSet<Result<()>>,
+    failures: mpsc::Receiver<Error>,
+    chores: Chores,
 }
 
 impl Drop for PairTasks {
@@ -21,6 +21,20 @@ impl Drop for PairTasks {
 }
 
 impl PairTasks {
+    /// None yet. `failures` are those of `chores`.
+    pub(super) fn new(name: &str, chores: Chores, failures: mpsc::Receiver<Error>) -> Self {
+        PairTasks {
+            name: name.to_owned(),
+            tasks: JoinSet::new(),
+            failures,
+            chores,
+        }
+    }
+
+    pub(super) fn spawn(&mut self, task: impl Future<Output = Result<()>> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     /// Ends every task, and returns when all have ended: nothing of this pair is
     /// sent any more.
     pub async fn end(mut self) {

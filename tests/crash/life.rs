@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use loadgen::engine::program;
 use loadgen::server::spawn;
 use shardlift::observe::client::Client;
+use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
 use crate::schedule::Blow;
@@ -93,7 +94,7 @@ impl Life {
     }
 
     /// None while it has no API.
-    pub(crate) async fn phase(&self) -> Option<String> {
+    pub(crate) async fn phase(&self) -> Option<Phase> {
         Some(self.status().await?.phase)
     }
 

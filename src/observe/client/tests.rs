@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::observe::api::{self, Request, Server};
+use crate::observe::phase::tests::ALL;
 use crate::observe::status::tests::copying;
 
 /// A run whose phase is the number-th of `phases` that was asked for; its
 /// control accepts cutovers and refuses to cancel.
-async fn run_of(phases: &'static [&'static str]) -> (Server, Client) {
+async fn run_of(phases: &'static [Phase]) -> (Server, Client) {
     let (requests, mut inbox) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(request) = inbox.recv().await {
@@ -32,8 +33,8 @@ async fn run_of(phases: &'static [&'static str]) -> (Server, Client) {
 }
 
 impl Snapshot {
-    fn in_phase(mut self, phase: &str) -> Self {
-        self.phase = phase.to_string();
+    fn in_phase(mut self, phase: Phase) -> Self {
+        self.phase = phase;
         self
     }
 }
@@ -64,10 +65,10 @@ async fn raw(port: u16, head: &'static str) -> (u16, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_and_answers_arrive() {
-    let (_server, client) = run_of(&["copying"]).await;
+    let (_server, client) = run_of(&[Phase::Copying]).await;
     blocking(move || {
         let status = client.status().unwrap();
-        assert_eq!((status.phase.as_str(), status.pairs.len()), ("copying", 2));
+        assert_eq!((status.phase, status.pairs.len()), (Phase::Copying, 2));
         assert_eq!(client.cutover().unwrap(), "the cutover begins");
         let refused = client.cancel().unwrap_err();
         assert_eq!(refused.kind, Kind::Control);
@@ -78,7 +79,7 @@ async fn status_and_answers_arrive() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_there() {
-    let (server, _) = run_of(&["copying"]).await;
+    let (server, _) = run_of(&[Phase::Copying]).await;
     for (request, status, found) in [
         ("GET / HTTP/1.1\r\nHost: localhost", 200, "POST /cutover"),
         (
@@ -111,7 +112,7 @@ async fn every_page_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_requests_are_turned_away() {
-    let (server, _) = run_of(&["copying"]).await;
+    let (server, _) = run_of(&[Phase::Copying]).await;
     for (request, status) in [
         ("POST /cutover HTTP/1.1\r\nHost: evil.example", 403),
         (
@@ -136,7 +137,7 @@ async fn foreign_requests_are_turned_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_and_a_silent_one_are_told() {
-    let (server, client) = run_of(&["copying"]).await;
+    let (server, client) = run_of(&[Phase::Copying]).await;
     let (requests, _inbox) = mpsc::channel(1);
     let Err(taken) = api::serve(server.port, Arc::new(copying), requests).await else {
         panic!("the port is taken")
@@ -183,14 +184,9 @@ async fn a_run_that_is_over_refuses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cutover_is_followed_to_its_end() {
-    const DONE: &[&str] = &["ready", "ready", "cutting over", "cutting over", "done"];
-    const GIVEN_UP: &[&str] = &[
-        "ready",
-        "cutting over",
-        "cutting over",
-        "cutting over",
-        "following",
-    ];
+    use Phase::{CuttingOver, Done, Following, Ready};
+    const DONE: &[Phase] = &[Ready, Ready, CuttingOver, CuttingOver, Done];
+    const GIVEN_UP: &[Phase] = &[Ready, CuttingOver, CuttingOver, CuttingOver, Following];
     for (phases, end) in [(DONE, None), (GIVEN_UP, Some(Kind::Refused))] {
         let (_server, client) = run_of(phases).await;
         let (outcome, shown) = blocking(move || {
@@ -208,26 +204,60 @@ async fn a_cutover_is_followed_to_its_end() {
 
 #[test]
 fn the_end_of_a_cutover_is_told_by_phase() {
-    let end = |phase: &str, began| {
-        end_of_cutover(&copying(), &copying().in_phase(phase), began)
-            .map(|end| end.map_err(|e| e.kind))
+    let given_up = Some(Err(Kind::Refused));
+    // The end if it was seen to begin, and if it was not.
+    let rows = [
+        (Phase::Validating, given_up, None),
+        (Phase::Layout, given_up, None),
+        (Phase::Copying, given_up, None),
+        (Phase::Following, given_up, None),
+        (Phase::Ready, given_up, None),
+        (Phase::Recovering, None, None),
+        (Phase::CuttingOver, None, None),
+        (Phase::Done, Some(Ok(())), Some(Ok(()))),
+        (
+            Phase::Failed,
+            Some(Err(Kind::Server)),
+            Some(Err(Kind::Server)),
+        ),
+        (
+            Phase::Parked,
+            Some(Err(Kind::Parked)),
+            Some(Err(Kind::Parked)),
+        ),
+        (
+            Phase::Stopped,
+            Some(Err(Kind::Stopped)),
+            Some(Err(Kind::Stopped)),
+        ),
+        (
+            Phase::Cancelled,
+            Some(Err(Kind::Cancelled)),
+            Some(Err(Kind::Cancelled)),
+        ),
+    ];
+    assert_eq!(rows.map(|row| row.0), ALL.map(|(phase, _)| phase));
+    let end = |phase, began| {
+        let end = end_of_cutover(&copying(), &copying().in_phase(phase), began);
+        end.map(|end| end.map_err(|e| e.kind))
     };
-    assert_eq!(end("ready", false), None);
-    assert_eq!(end("cutting over", true), None);
-    assert_eq!(end("ready", true), Some(Err(Kind::Refused)));
-    assert_eq!(end("done", false), Some(Ok(())));
-    assert_eq!(end("failed", true), Some(Err(Kind::Server)));
-    assert_eq!(end("cancelled", false), Some(Err(Kind::Cancelled)));
+    for (phase, begun, unseen) in rows {
+        assert_eq!(
+            (end(phase, true), end(phase, false)),
+            (begun, unseen),
+            "{phase}"
+        );
+    }
     let unseen = Snapshot {
         cutovers_given_up: 1,
-        ..copying().in_phase("following")
+        ..copying().in_phase(Phase::Following)
     };
     assert!(end_of_cutover(&copying(), &unseen, false).is_some_and(|end| end.is_err()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_lingers_only_for_a_client_that_waits() {
-    let (server, client) = run_of(&["copying", "copying", "done"]).await;
+    let (server, client) = run_of(&[Phase::Copying, Phase::Copying, Phase::Done]).await;
     let begun = std::time::Instant::now();
     server.linger().await;
     assert!(begun.elapsed() < Duration::from_secs(1));
@@ -238,5 +268,5 @@ async fn the_server_lingers_only_for_a_client_that_waits() {
             server.linger().await;
         }
     );
-    assert_eq!(waiting.unwrap().phase, "done");
+    assert_eq!(waiting.unwrap().phase, Phase::Done);
 }

@@ -1,0 +1,66 @@
+//! How a cutover ends that does not come to its end: called off, or by an error.
+//!
+//! Decides nothing: the cutover says which, and why.
+
+use crate::error::Error;
+
+/// Why it was called off.
+#[derive(Debug)]
+pub enum CalledOff {
+    /// Users wrote to this namespace after the first fence.
+    Writes(String),
+    /// Something was not over at the deadline.
+    Late(String),
+    /// What may move chunks, or does.
+    Moving(Vec<String>),
+    /// Source and target differ, though nobody wrote.
+    Differs(Vec<String>),
+}
+
+impl CalledOff {
+    pub fn reason(&self) -> String {
+        match self {
+            CalledOff::Writes(ns) => format!(
+                "cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"
+            ),
+            CalledOff::Late(what) => {
+                format!(
+                    "cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again"
+                )
+            }
+            CalledOff::Moving(what) => {
+                format!(
+                    "cutover called off: chunks may move: {}; then cut over again",
+                    what.join("; ")
+                )
+            }
+            CalledOff::Differs(differences) => {
+                format!(
+                    "cutover called off: source and target differ: {}",
+                    differences.join("; ")
+                )
+            }
+        }
+    }
+}
+
+/// What keeps a cutover from going on: each of its steps may end in either.
+#[derive(Debug)]
+pub enum NotProven {
+    /// Back to following.
+    Off(CalledOff),
+    /// The attempt ends.
+    Error(Error),
+}
+
+impl From<CalledOff> for NotProven {
+    fn from(off: CalledOff) -> Self {
+        NotProven::Off(off)
+    }
+}
+
+impl From<Error> for NotProven {
+    fn from(error: Error) -> Self {
+        NotProven::Error(error)
+    }
+}

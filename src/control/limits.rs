@@ -1,0 +1,39 @@
+//! What each pair may take, from what the operator set for the process.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::pair::compile::FlushLimits;
+use crate::pair::start::Limits;
+
+/// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
+const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
+
+/// # Errors
+/// `Config` if the budget is too small for that many pairs.
+pub fn of(config: &Config, pairs: usize) -> Result<Limits> {
+    let memory_bytes = config.memory_bytes() / pairs.max(1);
+    if memory_bytes < MEMORY_PER_PAIR_MIN {
+        let least_mb = (MEMORY_PER_PAIR_MIN * pairs) >> 20;
+        let found = format!(
+            "memory_mb is {}, too little for {pairs} pairs",
+            config.memory_mb
+        );
+        return Err(
+            Error::new(Kind::Config, found).remedy(format!("set memory_mb to {least_mb} or more"))
+        );
+    }
+    Ok(Limits {
+        memory_bytes,
+        away_max: config.away_max(),
+        patience: Duration::from_secs(config.command_timeout_s),
+        checkpoint: Duration::from_millis(config.checkpoint_ms),
+        scans: config.scans,
+        lanes: config.lanes,
+        flush: FlushLimits {
+            ops_max: config.bulk_ops_max,
+            bytes_max: config.bulk_bytes_max(),
+        },
+    })
+}

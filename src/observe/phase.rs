@@ -1,0 +1,123 @@
+//! Where a run stands: one word for control, the API, the log and the status.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Kind;
+
+/// Where a run stands. In memory only; each is set by `control`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// From the start. Nothing is touched yet.
+    #[default]
+    Validating,
+    /// Balancers are stopped, the target's collections are being made.
+    Layout,
+    /// Units are being scanned; the tail follows since the first second.
+    Copying,
+    /// Every unit is copied; indexes are being built, lag is shrinking.
+    Following,
+    /// A cutover would be accepted.
+    Ready,
+    /// A server is away, or was: going back to the last checkpoint.
+    Recovering,
+    /// Fences and comparison; back to `Ready` if called off.
+    #[serde(rename = "cutting over")]
+    CuttingOver,
+    /// The irreversible part is done.
+    Done,
+    Failed,
+    /// A server was away for too long. The run can be taken up again.
+    Parked,
+    /// By a signal. The run can be taken up again.
+    Stopped,
+    Cancelled,
+}
+
+impl Phase {
+    /// Where a run stands that ended with an error of this kind.
+    pub fn after(kind: Kind) -> Self {
+        match kind {
+            Kind::Cancelled => Phase::Cancelled,
+            Kind::Stopped => Phase::Stopped,
+            Kind::Parked => Phase::Parked,
+            _ => Phase::Failed,
+        }
+    }
+
+    /// True when nothing will change any more.
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Phase::Done | Phase::Failed | Phase::Parked | Phase::Stopped | Phase::Cancelled
+        )
+    }
+}
+
+/// The same text as in JSON.
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Every phase with its text.
+    pub(crate) const ALL: [(Phase, &str); 12] = [
+        (Phase::Validating, "validating"),
+        (Phase::Layout, "layout"),
+        (Phase::Copying, "copying"),
+        (Phase::Following, "following"),
+        (Phase::Ready, "ready"),
+        (Phase::Recovering, "recovering"),
+        (Phase::CuttingOver, "cutting over"),
+        (Phase::Done, "done"),
+        (Phase::Failed, "failed"),
+        (Phase::Parked, "parked"),
+        (Phase::Stopped, "stopped"),
+        (Phase::Cancelled, "cancelled"),
+    ];
+
+    #[test]
+    fn every_phase_has_one_text_for_people_and_for_json() {
+        for (index, (phase, text)) in ALL.into_iter().enumerate() {
+            assert_eq!(phase as usize, index, "each is in the list, once");
+            assert_eq!(phase.to_string(), text);
+            let json = format!("\"{text}\"");
+            assert_eq!(serde_json::to_string(&phase).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Phase>(&json).unwrap(), phase);
+        }
+        assert_eq!(Phase::Cancelled as usize + 1, ALL.len());
+    }
+
+    #[test]
+    fn a_run_that_ended_says_how() {
+        let ended = [
+            (Kind::Cancelled, Phase::Cancelled),
+            (Kind::Stopped, Phase::Stopped),
+            (Kind::Parked, Phase::Parked),
+            (Kind::Server, Phase::Failed),
+            (Kind::Internal, Phase::Failed),
+        ];
+        for (kind, phase) in ended {
+            assert_eq!(Phase::after(kind), phase);
+        }
+        let last: Vec<Phase> = ALL.map(|(phase, _)| phase).into();
+        let last: Vec<Phase> = last.into_iter().filter(|phase| phase.is_final()).collect();
+        assert_eq!(
+            last,
+            [
+                Phase::Done,
+                Phase::Failed,
+                Phase::Parked,
+                Phase::Stopped,
+                Phase::Cancelled
+            ]
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! What of a pair is still to be copied as an attempt begins: ranges that were begun
+//! before, then those of the largest collections.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bson::RawBson;
+
+use crate::cluster::catalog;
+use crate::cluster::connect::Shard;
+use crate::error::Result;
+use crate::observe::counters::Totals;
+use crate::pair::collection::Tracked;
+use crate::pair::plan::Size;
+use crate::pair::restore::{Now, restore};
+use crate::pair::run::Pair;
+use crate::pair::scan::BATCH_BYTES;
+use crate::pair::scan_unit::ScanUnit;
+use crate::pair::start::Parts;
+use crate::pair::vanished;
+use crate::state::{CollectionState, UnitState};
+
+/// Units in the order they are to be scanned in.
+#[derive(Default)]
+struct Queue {
+    /// An earlier attempt began them.
+    begun: Vec<ScanUnit>,
+    /// Of one collection each, with its size in bytes.
+    waiting: Vec<(u64, Vec<ScanUnit>)>,
+    totals: Totals,
+}
+
+/// Admits every collection to the gate as it was left.
+pub(super) async fn admit(pair: &Pair, parts: &Parts) -> Result<VecDeque<ScanUnit>> {
+    let mut queue = Queue::default();
+    for state in &parts.state.collections {
+        let gone = parts.gone.contains(&state.uuid);
+        let now = Now {
+            shard: parts.index,
+            shard_name: &parts.source.id,
+            clock: parts.clock,
+            gone,
+        };
+        let tracked = restore(&mut pair.gate.lock(), state, now)?;
+        if gone && !state.dead {
+            let source = parts.source.client.clone();
+            vanished::expect_drop(source, &pair.gate, &pair.chores, &tracked);
+        } else if tracked.counts() {
+            let size = size(&parts.source, &tracked).await?;
+            let is_copied = queue.add(&tracked, state, size);
+            if is_copied {
+                check_indexes(pair, tracked);
+            }
+        }
+    }
+    pair.metrics.plan(queue.totals);
+    queue.waiting.sort_by_key(|(bytes, _)| Reverse(*bytes));
+    let mut units = VecDeque::from(queue.begun);
+    for (_, waiting) in queue.waiting {
+        units.extend(waiting);
+    }
+    Ok(units)
+}
+
+impl Queue {
+    /// Returns true if nothing of the collection is to be scanned.
+    fn add(&mut self, tracked: &Arc<Tracked>, state: &CollectionState, size: Size) -> bool {
+        let mut waiting = Vec::new();
+        let mut settled = 0;
+        for (unit, left) in scan_units(tracked, &state.bounds, size).zip(&state.units) {
+            match left {
+                UnitState::Settled => settled += 1,
+                UnitState::Waiting => waiting.push(unit),
+                UnitState::Copying(_) => self.begun.push(unit),
+            }
+        }
+        let units = state.units.len();
+        self.totals.add(size.documents, size.bytes, units, settled);
+        self.waiting.push((size.bytes, waiting));
+        settled == units
+    }
+}
+
+/// Brings the indexes of a collection that is copied up to date.
+fn check_indexes(pair: &Pair, tracked: Arc<Tracked>) {
+    let indexer = pair.indexer.clone();
+    let ns = tracked.ns.clone();
+    pair.chores.add("checking indexes of", &ns, async move {
+        indexer.reconcile(&tracked).await
+    });
+}
+
+async fn size(source: &Shard, tracked: &Tracked) -> Result<Size> {
+    let estimate = catalog::estimate(source, &tracked.ns).await?;
+    Ok(Size {
+        documents: estimate.document_count,
+        bytes: estimate.bytes,
+    })
+}
+
+fn scan_units(
+    tracked: &Arc<Tracked>,
+    bounds: &[RawBson],
+    size: Size,
+) -> impl Iterator<Item = ScanUnit> {
+    let average = size.bytes / size.documents.max(1);
+    let batch_documents = (BATCH_BYTES / average.max(64)).clamp(1, 50_000) as i32;
+    (0..=bounds.len()).map(move |index| ScanUnit {
+        tracked: tracked.clone(),
+        index,
+        lower: index.checked_sub(1).map(|before| bounds[before].clone()),
+        upper: bounds.get(index).cloned(),
+        batch_documents,
+        written: Default::default(),
+    })
+}

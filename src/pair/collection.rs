@@ -62,31 +62,37 @@ pub enum Sharding {
     Sharded,
 }
 
-/// A source collection as one pair tracks it. The catalog of a pair maps its
+/// A source collection as one pair tracks it in one attempt. The catalog of a pair maps its
 /// source UUID to this; names are for people and for the target's commands.
+///
+/// What changes is atomic: every stage holds it, and mostly without the gate's lock. Each
+/// number is read by its own name.
 #[derive(Debug)]
 pub struct Tracked {
     pub uuid: Uuid,
     pub ns: Namespace,
     pub traits: Traits,
-    /// Set on sharded collections.
+    /// Of sharded collections. Set once, before anything of it is let through.
     ownership: OnceLock<Ownership>,
-    life: LifeNow,
-    /// Set once the target's collection exists, before the first write.
+    /// Set once, when the target's collection exists, before the first write.
     target_uuid: OnceLock<Uuid>,
-    /// Ops handed to lanes and not yet applied.
-    pub in_lanes: AtomicU64,
-    /// Newest source position any document of the target may show (R3).
+    /// Whether it still matters here. Only goes forward.
+    life: LifeNow,
+    /// Newest source position any document of the target may show (R3). Only rises: with
+    /// each reply of a scan or of a read again, and each list of its indexes.
     horizon: AtomicU64,
-    /// Index DDL up to here was in the list of indexes built after the copy.
+    /// Index DDL up to here was in the list of indexes that was last reconciled with.
     indexes_listed_at: AtomicU64,
+    /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
+    pub in_lanes: AtomicU64,
     /// Documents that are written one by one.
     pub duplicate_names: DuplicateNames,
     /// Documents the target refused a write of.
     pub doubts: Doubts,
-    /// A write found no document where one must be: that was told.
+    /// A write found no document where one must be: that was told, once and for all.
     pub missed_told: AtomicBool,
-    /// Has an index with an expiry: deletes may come from the source itself.
+    /// Has, or had, an index with an expiry: deletes may come from the source itself. Never
+    /// taken back.
     pub expires: AtomicBool,
     /// What its indexes get at the cutover.
     pub held_back: HeldBack,
@@ -99,11 +105,11 @@ impl Tracked {
             ns,
             traits,
             ownership: OnceLock::new(),
-            life: LifeNow::default(),
             target_uuid: OnceLock::new(),
-            in_lanes: AtomicU64::new(0),
+            life: LifeNow::default(),
             horizon: AtomicU64::new(0),
             indexes_listed_at: AtomicU64::new(0),
+            in_lanes: AtomicU64::new(0),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
             missed_told: AtomicBool::new(false),

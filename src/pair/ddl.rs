@@ -8,10 +8,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use bson::Uuid;
+use bson::{RawDocumentBuf, Uuid};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
@@ -46,7 +47,7 @@ impl DdlSink {
     /// Takes effect in the gate before it returns; the rest is a chore. Until
     /// that is done and recorded, the resume position stays below the entry, so
     /// that a restart meets it again (R4).
-    pub fn accept(&self, ddl: Ddl) -> Result<()> {
+    pub fn accept(&self, ddl: Ddl) {
         match ddl {
             Ddl::Create {
                 uuid,
@@ -60,36 +61,33 @@ impl DdlSink {
                 uuid,
                 specs,
                 position,
-            } => {
-                let Some(tracked) = self.live(&uuid) else {
-                    return Ok(());
-                };
-                let indexer = self.indexer.clone();
-                self.chore(
-                    "creating indexes of",
-                    &tracked.ns.clone(),
-                    position,
-                    async move { indexer.create_at(&tracked, specs, position).await },
-                );
-            }
+            } => self.create_indexes(&uuid, specs, position),
             Ddl::DropIndexes {
                 uuid,
                 names,
                 position,
-            } => {
-                let Some(tracked) = self.live(&uuid) else {
-                    return Ok(());
-                };
-                let indexer = self.indexer.clone();
-                self.chore(
-                    "dropping indexes of",
-                    &tracked.ns.clone(),
-                    position,
-                    async move { indexer.remove_at(&tracked, names, position).await },
-                );
-            }
+            } => self.drop_indexes(&uuid, names, position),
         }
-        Ok(())
+    }
+
+    fn create_indexes(&self, uuid: &Uuid, specs: Vec<RawDocumentBuf>, position: Position) {
+        let Some(tracked) = self.live(uuid) else {
+            return;
+        };
+        let (indexer, ns) = (self.indexer.clone(), tracked.ns.clone());
+        self.chore("creating indexes of", &ns, position, async move {
+            indexer.create_at(&tracked, specs, position).await
+        });
+    }
+
+    fn drop_indexes(&self, uuid: &Uuid, names: Vec<IndexName>, position: Position) {
+        let Some(tracked) = self.live(uuid) else {
+            return;
+        };
+        let (indexer, ns) = (self.indexer.clone(), tracked.ns.clone());
+        self.chore("dropping indexes of", &ns, position, async move {
+            indexer.remove_at(&tracked, names, position).await
+        });
     }
 
     /// A chore that pins its entry.
@@ -201,16 +199,17 @@ impl DdlSink {
         if collection.options.get(EXPIRY)?.is_some() {
             tracked.expires.store(true, SeqCst);
         }
-        match (collection.lives_on(self.pair), target_uuid) {
-            (true, Some(target_uuid)) => tracked.bind(*target_uuid),
-            (true, None) => {
-                return Err(Error::internal(format!(
-                    "{} was made but is not on the target's shard",
-                    tracked.ns
-                )));
-            }
-            (false, _) => tracked.leave_to_other_shards(),
+        if !collection.lives_on(self.pair) {
+            tracked.leave_to_other_shards();
+            return Ok(());
         }
+        let Some(target_uuid) = target_uuid else {
+            return Err(Error::internal(format!(
+                "{} was made but is not on the target's shard",
+                tracked.ns
+            )));
+        };
+        tracked.bind(*target_uuid);
         Ok(())
     }
 

@@ -39,7 +39,7 @@ use crate::pair::statement::FlushLimits;
 use crate::pair::tail::Tail;
 use crate::pair::target::Target;
 use crate::pair::tasks::PairTasks;
-use crate::pair::to_copy;
+use crate::pair::to_copy::{self, Left};
 use crate::pair::transactions::Transactions;
 use crate::pair::view::TailView;
 use crate::state::PairState;
@@ -101,7 +101,14 @@ impl Pair {
         let pair = shared.pair(&parts, asks);
         // IMPORTANT: the gate knows every recorded collection before the first op or
         // document comes to it.
-        let queue = to_copy::admit(&pair, &parts).await?;
+        let left = Left {
+            index: parts.index,
+            source: &parts.source,
+            clock: parts.clock,
+            gone: &parts.gone,
+            collections: &parts.state.collections,
+        };
+        let queue = to_copy::admit(&pair, &left).await?;
         let tail = shared.tail(&parts, &pair).await?;
 
         let mut tasks = PairTasks::new(&parts.name, shared.chores.clone(), failures);

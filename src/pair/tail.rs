@@ -210,6 +210,9 @@ impl Tail {
         }
         let closed = gate.is_closed();
         drop(gate);
-        if closed { Ok(()) } else { self.ddl.accept(ddl) }
+        if !closed {
+            self.ddl.accept(ddl);
+        }
+        Ok(())
     }
 }

@@ -2,10 +2,10 @@
 //! before, then those of the largest collections.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use bson::RawBson;
+use bson::{RawBson, Uuid};
 
 use crate::cluster::catalog;
 use crate::cluster::connect::Shard;
@@ -13,13 +13,25 @@ use crate::error::Result;
 use crate::observe::counters::Totals;
 use crate::pair::collection::Tracked;
 use crate::pair::plan::Size;
+use crate::pair::position::Position;
 use crate::pair::restore::{Now, restore};
 use crate::pair::run::Pair;
 use crate::pair::scan::BATCH_BYTES;
 use crate::pair::scan_unit::ScanUnit;
-use crate::pair::start::Parts;
 use crate::pair::vanished;
 use crate::state::{CollectionState, UnitState};
+
+/// A pair as it was left, and its source shard as the attempt finds it.
+pub(super) struct Left<'a> {
+    /// Index of the source shard.
+    pub(super) index: usize,
+    pub(super) source: &'a Shard,
+    /// The source's clock as the attempt begins.
+    pub(super) clock: Position,
+    /// Dropped on the source meanwhile: the tail will come to it.
+    pub(super) gone: &'a HashSet<Uuid>,
+    pub(super) collections: &'a [CollectionState],
+}
 
 /// Units in the order they are to be scanned in.
 #[derive(Default)]
@@ -32,22 +44,22 @@ struct Queue {
 }
 
 /// Admits every collection to the gate as it was left.
-pub(super) async fn admit(pair: &Pair, parts: &Parts) -> Result<VecDeque<ScanUnit>> {
+pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanUnit>> {
     let mut queue = Queue::default();
-    for state in &parts.state.collections {
-        let gone = parts.gone.contains(&state.uuid);
+    for state in left.collections {
+        let gone = left.gone.contains(&state.uuid);
         let now = Now {
-            shard: parts.index,
-            shard_name: &parts.source.id,
-            clock: parts.clock,
+            shard: left.index,
+            shard_name: &left.source.id,
+            clock: left.clock,
             gone,
         };
         let tracked = restore(&mut pair.gate.lock(), state, now)?;
         if gone && !state.dead {
-            let source = parts.source.client.clone();
+            let source = left.source.client.clone();
             vanished::expect_drop(source, &pair.gate, &pair.chores, &tracked);
         } else if tracked.counts() {
-            let size = size(&parts.source, &tracked).await?;
+            let size = size(left.source, &tracked).await?;
             let is_copied = queue.add(&tracked, state, size);
             if is_copied {
                 check_indexes(pair, tracked);

@@ -10,7 +10,7 @@ use bson::{DateTime, Document, RawBson, RawDocumentBuf, Timestamp, Uuid, doc, ra
 use shardlift::bson::element::{Element, document, kind, string_value};
 use shardlift::cluster::catalog::versions::MapVersion;
 use shardlift::cluster::catalog::{Chunk, Namespace, Sharded, Zone};
-use shardlift::cluster::connect::{Deployment, Shard};
+use shardlift::cluster::deployment::{Deployment, Shard};
 use shardlift::cluster::probe::Identity;
 use shardlift::error::{Error, Kind};
 use shardlift::pair::position::{Mark, Position};

@@ -26,7 +26,7 @@ use crate::cluster::admin;
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
 use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::connect::{Deployment, Shard, Topology};
+use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::cluster::connect::{Deployment, Side, Topology, connect};
+use crate::cluster::connect::connect;
+use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::config::Config;
 use crate::control::balancer;

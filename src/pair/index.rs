@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cluster::catalog;
 use crate::cluster::catalog::index::{self, IndexName, Plan};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::retry::Retry;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::cluster::catalog;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::observe::counters::{PairMetrics, Totals};
 use crate::pair::budget::Share;

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::position::{Mark, Position};

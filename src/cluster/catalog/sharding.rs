@@ -16,7 +16,7 @@ use crate::cluster::catalog::versions::{self, MapVersion, Newest};
 use crate::cluster::catalog::{
     Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, listing, torn,
 };
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 

@@ -19,7 +19,7 @@ use super::sharding::{
 };
 use super::while_it_changes;
 use crate::cluster::catalog::{DATABASES_LEFT_OUT, Namespace};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Result};
 

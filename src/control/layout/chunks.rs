@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::bson::order::compare_keys;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Chunk, Namespace, Sharded};
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::cluster::ownership;
 use crate::cluster::retry::answered;
 use crate::control::layout::zones;

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
+use crate::control::laid_out::LaidOut;
 use crate::control::layout::options::{TEMPORARY, expiry};
 use crate::control::proof::shown::{same_fields, shown};
 use crate::control::proof::{Difference, Holdings, Repair, ShardMap, indexes};
-use crate::control::watch::LaidOut;
 use crate::pair::collection::Traits;
 use crate::pair::run::HeldBackOf;
 

@@ -215,7 +215,7 @@ mod tests {
     use bson::{RawDocumentBuf, rawdoc};
 
     use super::*;
-    use crate::cluster::catalog::versions::MapVersion;
+    use crate::cluster::catalog::MapVersion;
     use crate::cluster::catalog::{Chunk, Database, Sharded};
     use crate::pair::position::{Mark, Position};
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use bson::Uuid;
 
 use crate::cluster::catalog::sharding::ShardedRow;
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{self, Catalog, Collection, Sharded};
+use crate::cluster::catalog::{self, Catalog, Collection, MapVersion, Sharded};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::control::owners;
 use crate::control::sides::Sides;

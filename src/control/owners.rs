@@ -8,8 +8,7 @@ use std::sync::Arc;
 use bson::RawDocumentBuf;
 
 use crate::bson::order::compare_keys;
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{Collection, Sharded};
+use crate::cluster::catalog::{Collection, MapVersion, Sharded};
 use crate::cluster::deployment::Side;
 use crate::cluster::ownership::joined;
 use crate::error::{Error, Kind, Result};

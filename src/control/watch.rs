@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 use parking_lot::Mutex;
 
-use crate::cluster::catalog::Collection;
 use crate::cluster::catalog::versions::{self, Home, Row, Versions};
+use crate::cluster::catalog::{Collection, MapVersion};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::balancer;
@@ -229,7 +229,7 @@ impl Watch {
         side: &Deployment,
         (uuid, row): (Uuid, &Row),
         before: impl FnOnce() -> Vec<Interval>,
-        version: Option<versions::MapVersion>,
+        version: Option<MapVersion>,
     ) -> Result<Option<String>> {
         let now = within(
             PATIENCE,
@@ -255,7 +255,7 @@ fn name(side: &Deployment) -> String {
     format!("router, config servers or shards of the {}", side.side)
 }
 
-fn is_same(row: &Row, before: &versions::MapVersion) -> bool {
+fn is_same(row: &Row, before: &MapVersion) -> bool {
     (row.epoch, row.major) == (before.epoch, before.major)
 }
 

@@ -14,8 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::index::IndexName;
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{Collection, EXPIRY, Namespace};
+use crate::cluster::catalog::{Collection, EXPIRY, MapVersion, Namespace};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
 use crate::failpoint;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bson::doc;
 use loadgen::server::data_dir::DataDir;
 use loadgen::server::port;
-use shardlift::cluster::connect::{self, Side, Topology};
+use shardlift::cluster::connect;
+use shardlift::cluster::deployment::{Side, Topology};
 use shardlift::error::{Error, Kind};
 
 use crate::fixture;

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use shardlift::bson::identity::IdKey;
 use shardlift::bson::locate;
 use shardlift::cluster::catalog::{self, Namespace};
-use shardlift::cluster::connect::{Deployment, Shard};
+use shardlift::cluster::deployment::{Deployment, Shard};
 use shardlift::error::{Error, Kind};
 use shardlift::observe::counters::PairMetrics;
 use shardlift::pair::budget::Share;

@@ -11,7 +11,8 @@ use loadgen::server::data_dir::DataDir;
 use loadgen::server::process::Process;
 use loadgen::server::{find, port, version};
 use mongodb::Client;
-use shardlift::cluster::connect::{self, Deployment, Side};
+use shardlift::cluster::connect;
+use shardlift::cluster::deployment::{Deployment, Side};
 
 /// Enough for metadata; the default would take a share of the free memory.
 const OPLOG_MB: u32 = 64;

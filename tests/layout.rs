@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::Client;
 use shardlift::cluster::catalog::{self, Catalog, Collection, Namespace, Sharded};
-use shardlift::cluster::connect::Deployment;
+use shardlift::cluster::deployment::Deployment;
 use shardlift::cluster::ownership;
 use shardlift::control::balancer::{self, Found};
 use shardlift::control::{layout, validate};

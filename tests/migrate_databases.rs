@@ -8,7 +8,7 @@ use std::time::Duration;
 use bson::{Uuid, doc};
 use mongodb::Client;
 use shardlift::cluster::catalog::{self, Namespace};
-use shardlift::cluster::connect::Deployment;
+use shardlift::cluster::deployment::Deployment;
 use shardlift::control::databases;
 use shardlift::control::ddl::Coordinator;
 use shardlift::control::sides::Sides;

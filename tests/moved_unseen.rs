@@ -3,7 +3,7 @@
 
 use bson::{Bson, Document, doc};
 use shardlift::cluster::catalog::{Namespace, versions};
-use shardlift::cluster::connect::Deployment;
+use shardlift::cluster::deployment::Deployment;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};

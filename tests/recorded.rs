@@ -9,7 +9,7 @@ use loadgen::cluster::ReplicaSet;
 use mongodb::Client;
 use shardlift::cluster::admin;
 use shardlift::cluster::catalog::{self, Namespace};
-use shardlift::cluster::connect::{Deployment, Shard};
+use shardlift::cluster::deployment::{Deployment, Shard};
 use shardlift::cluster::probe::{self, Identity};
 use shardlift::control::{balancer, cancel, emptying, restart, wipe};
 use shardlift::error::{Error, Kind};

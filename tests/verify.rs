@@ -10,7 +10,7 @@ use shardlift::bson::element::kind;
 use shardlift::bson::identity::IdKey;
 use shardlift::bson::locate::id_of;
 use shardlift::cluster::catalog;
-use shardlift::cluster::connect::Deployment;
+use shardlift::cluster::deployment::Deployment;
 use shardlift::cluster::ownership::Ownership;
 use shardlift::pair::position::Position;
 use shardlift::pair::touched::Touched;

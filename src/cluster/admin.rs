@@ -9,7 +9,7 @@ use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use mongodb::Client;
 
 use crate::bson::element::{document, elements};
-use crate::cluster::catalog::Namespace;
+use crate::cluster::catalog::collection::Namespace;
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};

@@ -6,6 +6,7 @@
 //! sharding from the config server (`sharding`); here they are put together.
 //! Reads only.
 
+pub mod collection;
 pub mod contents;
 pub mod index;
 pub mod left_behind;
@@ -13,20 +14,22 @@ pub(crate) mod listing;
 pub mod sharding;
 pub mod versions;
 
+pub use collection::{
+    Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
+};
 pub use listing::{indexes, indexes_and_builds_of, indexes_of, local_uuids};
 
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid, doc};
+use bson::{Uuid, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::connect::{Deployment, Shard, Topology};
+use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
@@ -41,114 +44,6 @@ const READ_ATTEMPTS_MAX: u32 = 10;
 const READ_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// Databases, or collections, looked at side by side.
 const READ_CONCURRENCY: usize = 16;
-
-/// A full name, `db.collection`. The collection part may hold dots.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Namespace {
-    pub db: String,
-    pub coll: String,
-}
-
-impl fmt::Display for Namespace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.db, self.coll)
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct Catalog {
-    pub databases: Vec<Database>,
-    pub collections: Vec<Collection>,
-    /// Zones each shard is in, as `Deployment::shards`.
-    pub shard_zones: Vec<Vec<String>>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Database {
-    pub name: String,
-    /// Index into `Deployment::shards` of its primary shard.
-    pub primary: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CollectionKind {
-    Plain,
-    View,
-    TimeSeries,
-}
-
-#[derive(Debug, Clone)]
-pub struct Collection {
-    pub ns: Namespace,
-    pub kind: CollectionKind,
-    /// None for views.
-    pub uuid: Option<Uuid>,
-    /// As `listCollections` gives them, without `uuid`; with `idIndex` if that is of an
-    /// old version.
-    pub options: RawDocumentBuf,
-    /// Index of the database's primary shard.
-    pub primary: usize,
-    pub sharded: Option<Sharded>,
-    /// The index that carries the shard key, as `listIndexes` gives it; None if
-    /// unsharded, or if `_id` does.
-    pub key_index: Option<RawDocumentBuf>,
-}
-
-/// Sharding metadata of one collection.
-#[derive(Debug, Clone)]
-pub struct Sharded {
-    pub key: RawDocumentBuf,
-    pub unique: bool,
-    /// Sorted by `min`; they cover the whole key space.
-    pub chunks: Vec<Chunk>,
-    pub zones: Vec<Zone>,
-    /// Of the chunks; None if an older release recorded them.
-    pub version: Option<MapVersion>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Chunk {
-    pub min: RawDocumentBuf,
-    pub max: RawDocumentBuf,
-    /// Index into `Deployment::shards`.
-    pub shard: usize,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Zone {
-    pub min: RawDocumentBuf,
-    pub max: RawDocumentBuf,
-    pub name: String,
-}
-
-impl Catalog {
-    /// Of its databases.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.databases.iter().map(|database| database.name.as_str())
-    }
-}
-
-impl Collection {
-    /// Capped collections keep their natural order: one unit, one lane.
-    pub fn is_capped(&self) -> bool {
-        self.options.get_bool("capped").unwrap_or(false)
-    }
-
-    /// True if the collection has a collation of its own that is not `simple`.
-    pub fn has_collation(&self) -> bool {
-        self.options
-            .get_document("collation")
-            .is_ok_and(|c| c.get_str("locale").is_ok_and(|l| l != "simple"))
-    }
-
-    /// True if shard `shard` holds documents of this collection that count (R8).
-    pub fn lives_on(&self, shard: usize) -> bool {
-        match &self.sharded {
-            Some(s) => s.chunks.iter().any(|c| c.shard == shard),
-            None => self.primary == shard,
-        }
-    }
-}
 
 /// Reads the whole catalog of a deployment.
 ///

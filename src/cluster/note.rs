@@ -9,7 +9,7 @@ use bson::{Document, Timestamp, rawdoc};
 use tokio::time::timeout_at;
 
 use crate::cluster::admin;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
 
 /// How soon one that could not be written is tried again.

@@ -9,7 +9,7 @@ use mongodb::error::ErrorKind;
 use mongodb::options::ServerAddress;
 
 use crate::cluster::admin;
-use crate::cluster::connect::{Deployment, Topology, Version};
+use crate::cluster::deployment::{Deployment, Topology, Version};
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};

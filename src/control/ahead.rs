@@ -33,6 +33,7 @@
 
 mod books;
 pub mod sweeper;
+mod touched;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -15,7 +15,7 @@
 use bson::Uuid;
 
 use crate::cluster::catalog::{self, Catalog, Collection};
-use crate::cluster::connect::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::changes::{Changes, Gone, changes};
 use crate::control::dropping::drop_collection;
 use crate::control::listing::{self, Listing};

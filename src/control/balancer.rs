@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Client, options::ReadConcern};
 
 use crate::cluster::admin;
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};

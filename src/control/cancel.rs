@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use crate::cluster::connect::{Deployment, Side, Topology, connect};
+use crate::cluster::connect::connect;
+use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::config::Config;
 use crate::control::balancer;
 use crate::control::balancers::Balancers;
 use crate::control::found_file::FoundFile;
 use crate::control::layout::zones;
-use crate::control::open::Opened;
 use crate::control::recorded;
+use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 use crate::observe::api::Answer;
 use crate::state::lease::Lease;
@@ -128,36 +129,31 @@ async fn put_back(source: &Deployment, target: &Deployment, found: &Balancers) -
 
 /// The process that works on the run gives it up. Returns exactly what is put back and
 /// what is not, with what to do.
-pub async fn by_its_process(opened: &Opened) -> Answer {
+pub async fn by_its_process(sides: &Sides, run: &RunStore, found: &Balancers) -> Answer {
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
-    let recorded = opened.stores.run.set_stage(Stage::Cancelled);
+    let recorded = run.set_stage(Stage::Cancelled);
     if let Err(e) = within(RECORD_WAIT, "the target", recorded).await {
         return Err(format!(
             "the run is NOT recorded as cancelled on the target ({}), and no balancer was put back{}; when the target \
              is back, give `shardlift cancel` with the same --source and --target; {}",
             e.message,
-            were(opened.balancers.source.enabled),
-            if_gone(opened.balancers.source.enabled),
+            were(found.source.enabled),
+            if_gone(found.source.enabled),
         ));
     }
     let zones = within(
         ZONES_WAIT,
         "the target's router",
-        zones::forget_temporary(&opened.sides.target),
+        zones::forget_temporary(&sides.target),
     )
     .await;
-    let put_back = put_back(
-        &opened.sides.source,
-        &opened.sides.target,
-        &opened.balancers,
-    )
-    .await;
+    let put_back = put_back(&sides.source, &sides.target, found).await;
     let left: Vec<String> = [put_back.err(), zones.err().map(zones_left)]
         .into_iter()
         .flatten()
         .map(|e| e.to_string())
         .collect();
-    match (left.is_empty(), opened.balancers.any_was_on()) {
+    match (left.is_empty(), found.any_was_on()) {
         (true, true) => {
             Ok("cancelled: the balancers are as the run found them; what was copied stays on the target".to_owned())
         }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::cluster::admin;
 use crate::cluster::catalog;
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::{answered, within};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;

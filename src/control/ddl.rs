@@ -18,13 +18,11 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{self, Collection, Namespace};
+use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
 use crate::cluster::retry::answered;
 use crate::control::dropping::drop_collection;
 use crate::control::known::Known;
 use crate::control::laid_out::Made;
-use crate::control::recorded;
 use crate::control::sides::Sides;
 use crate::control::views::Views;
 use crate::error::{Error, Result};
@@ -102,7 +100,7 @@ impl Coordinator {
             databases,
             ..State::default()
         };
-        let runs = RunStore::new(recorded::first(&sides.target)).waiting(away_max);
+        let runs = RunStore::new(&sides.target.shards[0]).waiting(away_max);
         Arc::new(Coordinator {
             sides,
             views,

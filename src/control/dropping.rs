@@ -6,7 +6,7 @@ use bson::{Binary, RawArrayBuf, Uuid, rawdoc};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection};
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::error::{Error, Result};
 
 const CODE_NAMESPACE_NOT_FOUND: i32 = 26;

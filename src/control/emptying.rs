@@ -24,7 +24,7 @@ use crate::bson::locate;
 use crate::cluster::admin;
 use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;

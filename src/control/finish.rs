@@ -10,7 +10,7 @@ use crate::bson::element::{Element, document, elements, kind};
 use crate::bson::view::View;
 use crate::cluster::admin;
 use crate::cluster::catalog::{EXPIRY, Namespace};
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::Retry;
 use crate::config::Config;
 use crate::control::balancers;

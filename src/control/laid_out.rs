@@ -2,18 +2,21 @@
 //! whenever an attempt begins.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bson::Uuid;
 
 use crate::cluster::catalog::sharding::ShardedRow;
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{self, Catalog, Collection, Sharded};
-use crate::cluster::connect::{Deployment, Side, Topology};
+use crate::cluster::catalog::{self, Catalog, Collection, MapVersion, Sharded};
+use crate::cluster::deployment::{Deployment, Side, Topology};
+use crate::control::owners;
 use crate::control::sides::Sides;
-use crate::control::{owners, watch};
 use crate::error::Result;
 use crate::state::pair_store::bound::Versions;
 use crate::state::{CollectionState, PairState};
+
+/// Collections of the source as they were laid out, by UUID.
+pub type LaidOut = HashMap<Uuid, Arc<Collection>>;
 
 /// A collection of the target.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +49,7 @@ pub async fn version_on(
         .pop();
     match there.filter(|there| change(wanted, pairs, None, &there.sharded).is_none()) {
         Some(there) => Ok(there.sharded.version),
-        None => Err(watch::changed(
+        None => Err(owners::changed(
             Side::Target,
             &format!("owners of {} changed", collection.ns),
         )),
@@ -160,7 +163,7 @@ fn on_source(collection: &mut CollectionState, source: &Found<'_>) -> Result<()>
         planned.version,
         owners::change(&owners::intervals(planned), None, found),
     ) {
-        return Err(watch::changed(
+        return Err(owners::changed(
             Side::Source,
             &format!("{change} of {} changed", collection.ns),
         ));
@@ -180,7 +183,7 @@ fn change(
 
 fn expect_none(collection: &CollectionState, change: Option<&'static str>) -> Result<()> {
     match change {
-        Some(change) => Err(watch::changed(
+        Some(change) => Err(owners::changed(
             Side::Target,
             &format!("{change} of {} changed", collection.ns),
         )),

@@ -16,7 +16,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::control::databases;
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};

@@ -5,7 +5,7 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
-use crate::cluster::connect::{Deployment, Topology, Version};
+use crate::cluster::deployment::{Deployment, Topology, Version};
 use crate::cluster::retry::answered;
 use crate::control::balancers::Balancers;
 use crate::control::run::Run;

@@ -8,7 +8,7 @@ use bson::Uuid;
 use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::{self, Catalog};
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::cluster::note;
 use crate::error::Result;
 use crate::pair::oplog::Newest;

@@ -10,7 +10,7 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 
-use crate::cluster::connect::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard};
 use crate::cluster::retry::within;
 use crate::control::run::Run;
 use crate::control::sides::Sides;

@@ -180,7 +180,13 @@ async fn recover(
 /// long as it can be taken up again: chunks must not move until then.
 async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
     if error.kind == Kind::Cancelled {
-        let answer = cancel::by_its_process(opened).await;
+        let Opened {
+            sides,
+            stores,
+            balancers,
+            ..
+        } = opened;
+        let answer = cancel::by_its_process(sides, &stores.run, balancers).await;
         if let Err(not_done) = &answer {
             run.warn(not_done.clone());
         }

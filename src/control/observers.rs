@@ -12,7 +12,7 @@ use std::time::Duration;
 use bson::doc;
 use tokio::task::JoinSet;
 
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::retry::within;
 use crate::config::VerifyMode;
 use crate::control::ahead::Ahead;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::catalog::{self, CollectionKind, Namespace};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::probe;
 use crate::config::Config;
 use crate::control::balancers::{self, Balancers};

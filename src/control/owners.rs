@@ -8,12 +8,10 @@ use std::sync::Arc;
 use bson::RawDocumentBuf;
 
 use crate::bson::order::compare_keys;
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{Collection, Sharded};
-use crate::cluster::connect::Side;
+use crate::cluster::catalog::{Collection, MapVersion, Sharded};
+use crate::cluster::deployment::Side;
 use crate::cluster::ownership::joined;
-use crate::control::watch;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// `(min, max, owner)` in key order, neighbours of one owner joined.
 pub type Interval = (RawDocumentBuf, RawDocumentBuf, usize);
@@ -53,7 +51,7 @@ pub fn change(
 /// `Unsupported` if a collection of the source was laid out with other owners.
 pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Result<()> {
     match laid_out.filter(|before| !are_same(before, now)) {
-        Some(before) => Err(watch::changed(
+        Some(before) => Err(changed(
             Side::Source,
             &format!("owners of {} changed", before.ns),
         )),
@@ -68,7 +66,7 @@ pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Resu
 /// `Unsupported` if a chunk of it moved.
 pub fn expect_never_moved(new: &Collection) -> Result<()> {
     match has_moved(new) {
-        true => Err(watch::changed(
+        true => Err(changed(
             Side::Source,
             &format!("a chunk of the new collection {} moved", new.ns),
         )),
@@ -103,6 +101,13 @@ pub fn are_same(before: &Collection, now: &Collection) -> bool {
         (Some(_), None) => true,
         (None, Some(_)) => false,
     }
+}
+
+/// What must not change during a run did.
+pub(super) fn changed(side: Side, what: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("{what} on the {side} during the run")).remedy(
+        "keep the balancers off and move no chunks or primaries while shardlift runs; begin anew with `shardlift migrate --restart`",
+    )
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bson::{RawBson, Uuid};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::config::Config;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;

@@ -37,12 +37,12 @@ use futures_util::future::try_join_all;
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::left_behind;
 use crate::cluster::catalog::{self, Collection, Namespace, Sharding};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::control::balancer;
 use crate::control::ddl::Coordinator;
+use crate::control::laid_out::LaidOut;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
-use crate::control::watch::LaidOut;
 use crate::error::{Policy, Result};
 use crate::pair::run::{HeldBackOf, Pair};
 

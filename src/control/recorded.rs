@@ -3,7 +3,7 @@
 //!
 //! Changes nothing.
 
-use crate::cluster::connect::{Deployment, Shard, Side};
+use crate::cluster::deployment::{Deployment, Shard, Side};
 use crate::cluster::probe;
 use crate::error::{Error, Kind, Result};
 use crate::state::run_store::RunStore;

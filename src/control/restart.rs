@@ -9,7 +9,7 @@ use bson::Uuid;
 use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::Namespace;
-use crate::cluster::connect::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::anew::Anew;
 use crate::control::{emptying, recorded};
 use crate::error::{Error, Kind, Result};

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bson::Uuid;
 
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::control::emptying;
 use crate::control::run::Run;
 use crate::error::{Error, Result};

@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog::{self, Catalog};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::config::Config;
 use crate::control::ddl::Coordinator;
 use crate::control::open::Opened;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::connect::{Deployment, Side, connect};
+use crate::cluster::connect::connect;
+use crate::cluster::deployment::{Deployment, Side};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 
-use crate::cluster::connect::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard};
 use crate::error::Result;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;

@@ -16,7 +16,7 @@ mod topology;
 use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{self, Catalog, Namespace};
-use crate::cluster::connect::{Deployment, Side};
+use crate::cluster::deployment::{Deployment, Side};
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 

@@ -9,7 +9,7 @@ use bson::rawdoc;
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::control::layout;
 use crate::control::sides::Sides;
 use crate::error::Result;

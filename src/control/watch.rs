@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use bson::Uuid;
 use parking_lot::Mutex;
 
-use crate::cluster::catalog::Collection;
 use crate::cluster::catalog::versions::{self, Home, Row, Versions};
-use crate::cluster::connect::{Deployment, Side, Topology};
+use crate::cluster::catalog::{Collection, MapVersion};
+use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::balancer;
 use crate::control::ddl::Coordinator;
-use crate::control::laid_out::Made;
-use crate::control::owners::{self, Interval};
+use crate::control::laid_out::{LaidOut, Made};
+use crate::control::owners::{self, Interval, changed};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
@@ -229,7 +229,7 @@ impl Watch {
         side: &Deployment,
         (uuid, row): (Uuid, &Row),
         before: impl FnOnce() -> Vec<Interval>,
-        version: Option<versions::MapVersion>,
+        version: Option<MapVersion>,
     ) -> Result<Option<String>> {
         let now = within(
             PATIENCE,
@@ -245,8 +245,6 @@ impl Watch {
     }
 }
 
-pub(super) type LaidOut = HashMap<Uuid, Arc<Collection>>;
-
 /// One side as it was found.
 struct Look {
     unrest: Vec<String>,
@@ -257,7 +255,7 @@ fn name(side: &Deployment) -> String {
     format!("router, config servers or shards of the {}", side.side)
 }
 
-fn is_same(row: &Row, before: &versions::MapVersion) -> bool {
+fn is_same(row: &Row, before: &MapVersion) -> bool {
     (row.epoch, row.major) == (before.epoch, before.major)
 }
 
@@ -267,12 +265,6 @@ fn signs(pairs: &[Arc<Pair>]) -> Vec<Option<Position>> {
         .iter()
         .map(|pair| pair.with_view(|view| view.move_sign))
         .collect()
-}
-
-pub(super) fn changed(side: Side, what: &str) -> Error {
-    Error::new(Kind::Unsupported, format!("{what} on the {side} during the run")).remedy(
-        "keep the balancers off and move no chunks or primaries while shardlift runs; begin anew with `shardlift migrate --restart`",
-    )
 }
 
 fn blind(e: &Error) -> String {

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::control::dropping::drop_collection;
 use crate::control::layout::zones;
 use crate::control::{databases, recorded};

@@ -14,7 +14,7 @@ use mongodb::Client;
 use parking_lot::Mutex;
 
 use crate::bson::identity::IdKey;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;

@@ -9,7 +9,7 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 
 use crate::cluster::admin;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;

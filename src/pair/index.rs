@@ -11,7 +11,7 @@ use bson::RawDocumentBuf;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cluster::catalog::index::{self, IndexName, Plan};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::counters::PairMetrics;

@@ -8,7 +8,7 @@ use bson::{RawBson, RawDocumentBuf, rawdoc};
 
 use crate::bson::order;
 use crate::cluster::catalog::Collection;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::sample;
 use crate::error::Result;
 use crate::pair::collection::Traits;

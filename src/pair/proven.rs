@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use crate::cluster::connect::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard};
 use crate::cluster::note;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::{Newest, Oplog};

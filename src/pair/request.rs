@@ -6,7 +6,7 @@
 use bson::Uuid;
 use tokio::sync::oneshot;
 
-use crate::cluster::catalog::versions::MapVersion;
+use crate::cluster::catalog::MapVersion;
 use crate::cluster::catalog::{Collection, Namespace};
 use crate::error::Result;
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::cluster::catalog::index::{self, IndexName};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::proven::Lister;

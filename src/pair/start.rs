@@ -12,7 +12,7 @@ use mongodb::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;

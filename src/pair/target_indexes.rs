@@ -8,7 +8,7 @@ use bson::{RawArrayBuf, RawDocumentBuf, Uuid, rawdoc};
 use crate::bson::element::{Element, document, elements, kind};
 use crate::cluster::catalog;
 use crate::cluster::catalog::index::{IndexName, Listed};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Result};
 use crate::pair::collection::Tracked;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bson::{RawBson, Uuid};
 
 use crate::cluster::catalog;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::observe::counters::Totals;
 use crate::pair::collection::Tracked;

@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use mongodb::Client;
 
 use crate::cluster::admin;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::retry::while_stale;
 use crate::error::{Error, Kind, Result, is_passing};
 use crate::state::DATABASE;

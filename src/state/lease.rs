@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 pub use holder::Holder;
 
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::state::FORMAT;
 use crate::state::database::{CODE_DUPLICATE_KEY, CODE_MAJORITY_LATE, StateDatabase, statement};

@@ -25,8 +25,7 @@ mod documents;
 
 use bson::{RawBson, RawDocumentBuf, Uuid};
 
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{Chunk, Collection, CollectionKind, Namespace, Sharded};
+use crate::cluster::catalog::{Chunk, Collection, CollectionKind, MapVersion, Namespace, Sharded};
 use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};

@@ -9,7 +9,7 @@ use bson::oid::ObjectId;
 use bson::{RawArrayBuf, rawdoc};
 
 use crate::cluster::catalog::Namespace;
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
 use crate::state::{FORMAT, HeldBack, RunState, Stage, documents, pair_store};

@@ -1,21 +1,23 @@
-//! Naming the documents of a range that differ: both sides are read again.
+//! Naming the documents that differ, of a range or among some: both sides are read again.
 //!
 //! Shows `_id`s, never other contents. Knows nothing about digests of ranges.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use bson::RawDocument;
+use bson::{RawDocument, RawDocumentBuf};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate::id_of;
 use crate::bson::value::ValueRef;
 use crate::error::Result;
-use crate::verify::part::{Order, Part};
+use crate::verify::part::{Order, Part, Reader};
 use crate::verify::range::Range;
+use crate::verify::read::Documents;
+use crate::verify::recheck::{self, How};
 use crate::verify::walk::{self, Met, Walk};
-use crate::verify::{DIFFERENCES_MAX, Depth, difference, recheck};
+use crate::verify::{DIFFERENCES_MAX, Depth, difference};
 
 /// Documents kept in memory where both sides cannot be read in one order; those
 /// beyond are not named (about 100 bytes each).
@@ -106,7 +108,7 @@ async fn look_up(part: &Part, range: &Range) -> Result<Explained> {
     }
     for id in changed {
         let how = match found.sentences.len() < DIFFERENCES_MAX {
-            true => recheck::how_changed(part, &id).await?,
+            true => how_changed(part, &id).await?,
             false => String::new(),
         };
         found.found(|| named(part, id.value(), &how));
@@ -114,8 +116,51 @@ async fn look_up(part: &Part, range: &Range) -> Result<Explained> {
     Ok(found)
 }
 
-pub(super) const MISSING: &str = "is missing on the target";
-pub(super) const EXTRA: &str = "is on the target but not on the source";
+/// What differs among some documents.
+pub async fn documents(part: &Part, ids: &[IdKey]) -> Result<Explained> {
+    let different = recheck::different(part, ids).await?;
+    let mut found = Explained {
+        documents: different.len() as u64,
+        ..Explained::default()
+    };
+    for (id, how) in different.into_iter().take(DIFFERENCES_MAX) {
+        let how = match how {
+            How::Missing => MISSING.to_owned(),
+            How::Extra => EXTRA.to_owned(),
+            How::Changed => how_changed(part, &id).await?,
+        };
+        found.sentences.push(named(part, id.value(), &how));
+    }
+    Ok(found)
+}
+
+/// How a document differs that is on both sides, read once more.
+async fn how_changed(part: &Part, id: &IdKey) -> Result<String> {
+    let (source, target) =
+        tokio::try_join!(one(part, &part.source, id), one(part, &part.target, id))?;
+    Ok(match (source, target) {
+        (Some(source), Some(target)) if source == target => {
+            "differed, and no longer does: someone is still writing".to_owned()
+        }
+        (Some(source), Some(target)) => difference::between(source.as_bytes(), target.as_bytes()),
+        _ => "differed, and is no longer on both sides: someone is still writing".to_owned(),
+    })
+}
+
+async fn one(part: &Part, reader: &Reader, id: &IdKey) -> Result<Option<RawDocumentBuf>> {
+    let command = recheck::find(part.ns.coll.as_str(), std::slice::from_ref(id));
+    let mut documents = Documents::open(reader, &part.ns, command, 1).await?;
+    while let Some(batch) = documents.next().await? {
+        let same = |d: &&RawDocument| id_of(d).is_some_and(|found| IdKey::new(found) == *id);
+        if let Some(document) = batch.iter().find(same) {
+            return Ok(Some(document.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+const MISSING: &str = "is missing on the target";
+const EXTRA: &str = "is on the target but not on the source";
 
 fn sentence(part: &Part, document: &RawDocument, what: &str) -> String {
     match id_of(document) {
@@ -125,7 +170,7 @@ fn sentence(part: &Part, document: &RawDocument, what: &str) -> String {
 }
 
 /// How a difference is told.
-pub(super) fn named(part: &Part, id: ValueRef<'_>, what: &str) -> String {
+fn named(part: &Part, id: ValueRef<'_>, what: &str) -> String {
     format!("{}: _id {} {what}", part.ns, shown(id))
 }
 

@@ -7,6 +7,7 @@
 
 // Reading order: what is compared, cut into ranges, read, digested, explained; then
 // what is looked at while it changes.
+pub mod compare;
 pub mod digest;
 pub mod difference;
 pub mod explain;
@@ -28,10 +29,11 @@ use tokio::task::JoinSet;
 
 use crate::bson::identity::IdKey;
 use crate::cluster::catalog::Catalog;
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::error::{Error, Result};
+use compare::Outcome;
 use part::Part;
-use range::{Outcome, Range};
+use range::Range;
 
 /// Differences named in a report; a run ends early when it has that many.
 pub const DIFFERENCES_MAX: usize = 10;
@@ -156,11 +158,13 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
             progress.make_room(concurrency).await?;
             progress
                 .running
-                .spawn(range::recheck(part.clone(), ids.to_vec()));
+                .spawn(compare::recheck(part.clone(), ids.to_vec()));
         }
         for range in ahead.open {
             progress.make_room(concurrency).await?;
-            progress.running.spawn(range::compare(part.clone(), range));
+            progress
+                .running
+                .spawn(compare::compare(part.clone(), range));
         }
         if DIFFERENCES_MAX <= progress.report.differences.len() {
             progress.report.cut_short = true;

@@ -6,7 +6,7 @@ use bson::{RawDocument, Timestamp, Uuid, doc};
 use mongodb::Client;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
-use crate::cluster::connect::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard};
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
 use crate::verify::{Depth, Job};

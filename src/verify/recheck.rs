@@ -7,16 +7,14 @@
 
 use std::collections::HashMap;
 
-use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bson::identity::{self, IdKey};
 use crate::bson::locate::id_of;
 use crate::error::Result;
-use crate::verify::explain::{self, EXTRA, Explained, MISSING};
 use crate::verify::part::{Counted, Part, Reader};
 use crate::verify::read::Documents;
-use crate::verify::{DIFFERENCES_MAX, difference};
 
 /// `_id`s asked for at a time: enough that round trips do not count. The command has
 /// room for them as long as they have less than 16 KB each; `chunks` sees to that.
@@ -57,49 +55,6 @@ pub async fn different(part: &Part, ids: &[IdKey]) -> Result<Vec<(IdKey, How)>> 
         .collect())
 }
 
-/// `different`, for a report.
-pub async fn explained(part: &Part, ids: &[IdKey]) -> Result<Explained> {
-    let different = different(part, ids).await?;
-    let mut found = Explained {
-        documents: different.len() as u64,
-        ..Explained::default()
-    };
-    for (id, how) in different.into_iter().take(DIFFERENCES_MAX) {
-        let how = match how {
-            How::Missing => MISSING.to_owned(),
-            How::Extra => EXTRA.to_owned(),
-            How::Changed => how_changed(part, &id).await?,
-        };
-        found.sentences.push(explain::named(part, id.value(), &how));
-    }
-    Ok(found)
-}
-
-/// How a document differs that is on both sides, read once more.
-pub(super) async fn how_changed(part: &Part, id: &IdKey) -> Result<String> {
-    let (source, target) =
-        tokio::try_join!(one(part, &part.source, id), one(part, &part.target, id))?;
-    Ok(match (source, target) {
-        (Some(source), Some(target)) if source == target => {
-            "differed, and no longer does: someone is still writing".to_owned()
-        }
-        (Some(source), Some(target)) => difference::between(source.as_bytes(), target.as_bytes()),
-        _ => "differed, and is no longer on both sides: someone is still writing".to_owned(),
-    })
-}
-
-async fn one(part: &Part, reader: &Reader, id: &IdKey) -> Result<Option<RawDocumentBuf>> {
-    let command = find(part.ns.coll.as_str(), std::slice::from_ref(id));
-    let mut documents = Documents::open(reader, &part.ns, command, 1).await?;
-    while let Some(batch) = documents.next().await? {
-        let same = |d: &&RawDocument| id_of(d).is_some_and(|found| IdKey::new(found) == *id);
-        if let Some(document) = batch.iter().find(same) {
-            return Ok(Some(document.to_owned()));
-        }
-    }
-    Ok(None)
-}
-
 /// Of the documents that are there and count on this side.
 async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<IdKey, u128>> {
     let mut hashes = HashMap::new();
@@ -118,7 +73,8 @@ async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<I
     Ok(hashes)
 }
 
-fn find(coll: &str, ids: &[IdKey]) -> RawDocumentBuf {
+/// Those of `ids` that a side has.
+pub(super) fn find(coll: &str, ids: &[IdKey]) -> RawDocumentBuf {
     rawdoc! {
         "find": coll,
         "filter": { "_id": identity::any_of(ids) },

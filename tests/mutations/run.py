@@ -216,7 +216,7 @@ TABLE = [
     ("late-writes", "R11", "what is written after the cutover is applied", "src/pair/gate.rs",
      "        if self.closed {\n            return Verdict::Dropped;",
      "        if self.closed && !MUTATED {\n            return Verdict::Dropped;"),
-    ("cutover-recorded", "R11", "what is dropped after the cutover counts as applied", "src/pair/gate.rs",
+    ("cutover-recorded", "R11", "what is dropped after the cutover counts as applied", "src/pair/gate/watermark.rs",
      "        if self.closed {\n            return None;",
      "        if self.closed && !MUTATED {\n            return None;"),
     ("one-share", "R12", "memory that two stages were granted is given back to one", "src/pair/budget.rs",

@@ -2,7 +2,7 @@
 //! that it opens is used.
 
 use bson::{Document, Uuid, doc, rawdoc};
-use shardlift::cluster::connect::Shard;
+use shardlift::cluster::deployment::Shard;
 use shardlift::error::Kind;
 use shardlift::state::pair_store::PairStore;
 use shardlift::wire::message::Request;

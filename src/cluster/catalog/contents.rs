@@ -11,7 +11,7 @@ use mongodb::Client;
 
 use crate::cluster::catalog::listing::{self, is_users};
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Namespace, READ_CONCURRENCY};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 

@@ -4,7 +4,7 @@
 //! Decides by name: what a server keeps there for itself is known.
 
 use crate::cluster::catalog::Namespace;
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::error::Result;
 

@@ -11,7 +11,7 @@ use mongodb::Client;
 
 use crate::bson::element::{document, elements, elements_of, field, string};
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace, index};
-use crate::cluster::connect::Shard;
+use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 

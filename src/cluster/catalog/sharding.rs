@@ -12,11 +12,11 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
 use crate::bson::order;
-use crate::cluster::catalog::versions::{self, MapVersion, Newest};
+use crate::cluster::catalog::versions::{self, Newest};
 use crate::cluster::catalog::{
-    Chunk, DATABASES_LEFT_OUT, Database, Namespace, Sharded, Zone, listing, torn,
+    Chunk, DATABASES_LEFT_OUT, Database, MapVersion, Namespace, Sharded, Zone, listing, torn,
 };
-use crate::cluster::connect::Deployment;
+use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 

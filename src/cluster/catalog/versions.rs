@@ -19,29 +19,9 @@ use super::sharding::{
 };
 use super::while_it_changes;
 use crate::cluster::catalog::{DATABASES_LEFT_OUT, Namespace};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Result};
-
-/// Which state of a chunk map the chunks were read in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MapVersion {
-    pub epoch: ObjectId,
-    /// Of the newest chunk version.
-    pub major: u32,
-    /// When the chunk that moved last came to its shard; None if a chunk does not tell.
-    pub moved_at: Option<Timestamp>,
-}
-
-/// Major part of all chunk versions of a map that was just made.
-const MAJOR_AT_FIRST: u32 = 1;
-
-impl MapVersion {
-    /// A chunk moved since the map was made, or is no longer jumbo.
-    pub fn is_later_than_made(&self) -> bool {
-        MAJOR_AT_FIRST < self.major
-    }
-}
 
 /// What the config server keeps, its chunks apart.
 #[derive(Debug, Default)]

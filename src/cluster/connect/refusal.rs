@@ -5,7 +5,7 @@
 
 use mongodb::error::ErrorKind;
 
-use crate::cluster::connect::Side;
+use crate::cluster::deployment::Side;
 use crate::cluster::probe::{self, Role};
 use crate::error::{Error, Kind};
 

@@ -5,7 +5,7 @@
 //! Its errors end nothing: what could not be read is tried again later, or is left
 //! to the cutover.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,7 +14,6 @@ use bson::Uuid;
 use tokio::time::{sleep, timeout};
 
 use super::{Ahead, Key};
-use crate::bson::identity::IdKey;
 use crate::control::ddl::Coordinator;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
@@ -23,7 +22,7 @@ use crate::observe::phase::Phase;
 use crate::pair::position::Position;
 use crate::pair::run::Pair;
 use crate::verify::part::{self, Part, Readers};
-use crate::verify::{plan, recheck, sweep};
+use crate::verify::{plan, sweep};
 
 /// How often it looks whether there is something to do, and keeps its books.
 pub(super) const POLL: Duration = Duration::from_millis(100);
@@ -33,7 +32,7 @@ const WAIT_POLL: Duration = Duration::from_millis(10);
 const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 /// How long one look may take: a prepared document on the source, whose coordinator
 /// hangs, keeps a reader waiting for ever.
-const LOOK_MAX: Duration = Duration::from_secs(300);
+pub(super) const LOOK_MAX: Duration = Duration::from_secs(300);
 /// How often the collections are listed again.
 pub(super) const LIST_EVERY: Duration = Duration::from_secs(2);
 /// A lag from which on the follow needs the servers more.
@@ -43,15 +42,6 @@ const LAG_MAX_MS: u64 = 2_000;
 const PAUSE_PER_WORK: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-
-/// Touched documents of a pair that are left to the cutover: a few reads.
-const TOUCHED_FEW: usize = 1_000;
-/// Of one collection, looked at in one go.
-const SETTLED_AT_A_TIME: usize = 16_000;
-/// A document touched less than so many seconds ago will soon be touched again.
-const HOT_S: u64 = 2;
-/// Pause after a go that did not settle at least half of what it looked at.
-const SETTLE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a collection that gave trouble is left alone: at first, then twice as
 /// long each time.
@@ -83,7 +73,7 @@ pub(super) struct Sweep {
     /// Parts that could not be read when they were looked at last, and why: the cutover
     /// could not read them either.
     pub(super) unread: BTreeMap<Key, String>,
-    settle_after: Instant,
+    pub(super) settle_after: Instant,
     /// When the step in hand began to read.
     reading: Instant,
 }
@@ -199,7 +189,7 @@ impl Sweep {
         !self.is_resting(key) && !self.of.ahead.is_covered(key)
     }
 
-    fn is_resting(&self, key: &Key) -> bool {
+    pub(super) fn is_resting(&self, key: &Key) -> bool {
         self.resting
             .get(key)
             .is_some_and(|rest| Instant::now() < rest.until)
@@ -265,94 +255,9 @@ impl Sweep {
         Ok(())
     }
 
-    /// Looks again at the touched documents of the pairs that have many. False if
-    /// there was nothing to look at. Trouble with one part is none of the others'.
-    async fn settle(&mut self) -> bool {
-        let crowded = |pair: &Arc<Pair>| TOUCHED_FEW < pair.with_gate(|gate| gate.touched_count());
-        let crowded: Vec<Arc<Pair>> = self
-            .of
-            .pairs
-            .iter()
-            .filter(|pair| crowded(pair))
-            .cloned()
-            .collect();
-        let (mut looked, mut settled, mut trouble) = (0, 0, false);
-        for pair in &crowded {
-            let of_pair = self
-                .parts
-                .iter()
-                .filter(|part| part.shard == pair.index && !self.is_resting(&key_of(part)));
-            for part in of_pair.cloned().collect::<Vec<_>>() {
-                let look = timeout(LOOK_MAX, self.settle_part(pair, &part)).await;
-                match look.unwrap_or_else(|_| Err(late(&part))) {
-                    Ok((of_part, equal)) => {
-                        looked += of_part;
-                        settled += equal;
-                    }
-                    Err(e) => {
-                        trouble = true;
-                        self.later(&part, &e);
-                    }
-                }
-            }
-        }
-        if trouble || settled * 2 <= looked {
-            self.settle_after = Instant::now()
-                + if self.is_short_of_room() {
-                    POLL
-                } else {
-                    SETTLE_AGAIN
-                };
-        }
-        0 < looked
-    }
-
-    /// How many were looked at, and how many of them are equal.
-    async fn settle_part(&mut self, pair: &Pair, part: &Part) -> Result<(usize, usize)> {
-        let (key, any_age) = (key_of(part), self.is_short_of_room());
-        let Some(round) = self.of.ahead.round(&key) else {
-            return Ok((0, 0));
-        };
-        let taken = pair.with_gate(|gate| {
-            let position = gate.look_at(&key.1, round)?;
-            let until = if any_age {
-                Position::MAX
-            } else {
-                seconds_before(gate.begun(), HOT_S)
-            };
-            Some((
-                position,
-                gate.touched_of(&key.1, round, until, SETTLED_AT_A_TIME)?,
-            ))
-        });
-        let Some((position, ids)) = taken.filter(|(_, ids)| !ids.is_empty()) else {
-            return Ok((0, 0));
-        };
-        let looked = ids.len();
-        let mut settled = 0;
-        let Some(part) = self.at(part, position).await? else {
-            return Ok((0, 0));
-        };
-        for ids in recheck::chunks(&ids) {
-            let different: HashSet<IdKey> = recheck::different(&part, ids)
-                .await?
-                .into_iter()
-                .map(|(id, _)| id)
-                .collect();
-            let equal: Vec<IdKey> = ids
-                .iter()
-                .filter(|id| !different.contains(*id))
-                .cloned()
-                .collect();
-            settled += equal.len();
-            pair.with_gate(|gate| gate.settle(&key.1, round, &equal, position));
-        }
-        Ok((looked, settled))
-    }
-
     /// The part as it has to be read for a look that is good for `position`. None if that
     /// is not applied in time.
-    async fn at(&mut self, part: &Part, position: Position) -> Result<Option<Part>> {
+    pub(super) async fn at(&mut self, part: &Part, position: Position) -> Result<Option<Part>> {
         let pair = &self.of.pairs[part.shard];
         let since = Instant::now();
         if timeout(APPLIED_WITHIN, until_applied(pair, position))
@@ -377,7 +282,7 @@ impl Sweep {
     }
 
     /// A pair has more than half of the touched documents that it may keep.
-    fn is_short_of_room(&self) -> bool {
+    pub(super) fn is_short_of_room(&self) -> bool {
         self.of
             .pairs
             .iter()
@@ -385,7 +290,7 @@ impl Sweep {
     }
 
     /// There is trouble with a part.
-    fn later(&mut self, part: &Part, why: &Error) {
+    pub(super) fn later(&mut self, part: &Part, why: &Error) {
         tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {why}");
         self.rest(key_of(part));
     }
@@ -410,10 +315,6 @@ pub(super) fn key_of(part: &Part) -> Key {
     (part.shard, part.uuid.unwrap_or(Uuid::from_bytes([0; 16])))
 }
 
-fn seconds_before(position: Position, seconds: u64) -> Position {
-    Position::from_raw(position.raw().saturating_sub(seconds << 32))
-}
-
 async fn until_applied(pair: &Pair, position: Position) {
     while pair.watermark() < position {
         sleep(WAIT_POLL).await;
@@ -426,7 +327,7 @@ async fn until_cutover(run: &Run) {
     }
 }
 
-fn late(part: &Part) -> Error {
+pub(super) fn late(part: &Part) -> Error {
     Error::new(
         Kind::Transient,
         format!("looking at {} took too long", part.ns),

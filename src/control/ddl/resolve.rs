@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, Uuid, doc};
 
 use crate::cluster::catalog::{self, Collection, Namespace};
-use crate::cluster::connect::Topology;
+use crate::cluster::deployment::Topology;
 use crate::cluster::retry::answered;
 use crate::control::ddl::{Coordinator, POLL};
 use crate::error::{Error, Kind, Result};

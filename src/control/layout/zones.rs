@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Namespace, Zone};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::entry::Entry;
 use crate::error::Result;
 

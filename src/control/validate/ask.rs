@@ -13,7 +13,7 @@ use mongodb::options::ReadConcern;
 
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, left_behind};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::control::balancer;

@@ -7,7 +7,7 @@ use bson::{Bson, Document, doc};
 use futures_util::future::join_all;
 
 use crate::cluster::admin;
-use crate::cluster::connect::{Deployment, Shard, Side, Topology};
+use crate::cluster::deployment::{Deployment, Shard, Side, Topology};
 use crate::control::validate::{Check, listed, named};
 use crate::error::{Error, Kind, Result};
 

@@ -5,7 +5,7 @@
 
 use bson::{Bson, Document};
 
-use crate::cluster::connect::Topology;
+use crate::cluster::deployment::Topology;
 
 /// What an action is allowed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
-use crate::cluster::connect::{Deployment, Topology};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::control::validate::{Check, listed};
 use crate::error::Result;
 

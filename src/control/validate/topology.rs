@@ -3,7 +3,7 @@
 //!
 //! Pure decisions over what connecting has found.
 
-use crate::cluster::connect::{Deployment, Topology, Version};
+use crate::cluster::deployment::{Deployment, Topology, Version};
 use crate::control::validate::Check;
 
 /// Release series this build was proven on.

@@ -8,8 +8,7 @@ use super::{
     Read, Unreadable, document, index, list, namespace, namespace_document, optional, owned,
     present, read, required, sized, switch, text, uuid, uuid_value,
 };
-use crate::cluster::catalog::versions::MapVersion;
-use crate::cluster::catalog::{Sharded, Zone};
+use crate::cluster::catalog::{MapVersion, Sharded, Zone};
 use crate::error::Result;
 use crate::state::{CollectionState, FORMAT, UnitState};
 

@@ -4,7 +4,7 @@
 use bson::{RawDocumentBuf, Uuid, rawdoc};
 
 use super::PairStore;
-use crate::cluster::catalog::versions::MapVersion;
+use crate::cluster::catalog::MapVersion;
 use crate::error::Result;
 use crate::state::documents;
 

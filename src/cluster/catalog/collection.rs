@@ -1,0 +1,136 @@
+//! What a deployment holds, as the catalog gives it.
+//!
+//! Asks no server.
+
+use std::fmt;
+
+use bson::oid::ObjectId;
+use bson::{RawDocumentBuf, Timestamp, Uuid};
+
+/// A full name, `db.collection`. The collection part may hold dots.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Namespace {
+    pub db: String,
+    pub coll: String,
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.db, self.coll)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    pub databases: Vec<Database>,
+    pub collections: Vec<Collection>,
+    /// Zones each shard is in, as `Deployment::shards`.
+    pub shard_zones: Vec<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub name: String,
+    /// Index into `Deployment::shards` of its primary shard.
+    pub primary: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CollectionKind {
+    Plain,
+    View,
+    TimeSeries,
+}
+
+#[derive(Debug, Clone)]
+pub struct Collection {
+    pub ns: Namespace,
+    pub kind: CollectionKind,
+    /// None for views.
+    pub uuid: Option<Uuid>,
+    /// As `listCollections` gives them, without `uuid`; with `idIndex` if that is of an
+    /// old version.
+    pub options: RawDocumentBuf,
+    /// Index of the database's primary shard.
+    pub primary: usize,
+    pub sharded: Option<Sharded>,
+    /// The index that carries the shard key, as `listIndexes` gives it; None if
+    /// unsharded, or if `_id` does.
+    pub key_index: Option<RawDocumentBuf>,
+}
+
+/// Sharding metadata of one collection.
+#[derive(Debug, Clone)]
+pub struct Sharded {
+    pub key: RawDocumentBuf,
+    pub unique: bool,
+    /// Sorted by `min`; they cover the whole key space.
+    pub chunks: Vec<Chunk>,
+    pub zones: Vec<Zone>,
+    /// Of the chunks; None if an older release recorded them.
+    pub version: Option<MapVersion>,
+}
+
+/// Which state of a chunk map the chunks were read in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapVersion {
+    pub epoch: ObjectId,
+    /// Of the newest chunk version.
+    pub major: u32,
+    /// When the chunk that moved last came to its shard; None if a chunk does not tell.
+    pub moved_at: Option<Timestamp>,
+}
+
+/// Major part of all chunk versions of a map that was just made.
+const MAJOR_AT_FIRST: u32 = 1;
+
+impl MapVersion {
+    /// A chunk moved since the map was made, or is no longer jumbo.
+    pub fn is_later_than_made(&self) -> bool {
+        MAJOR_AT_FIRST < self.major
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    pub min: RawDocumentBuf,
+    pub max: RawDocumentBuf,
+    /// Index into `Deployment::shards`.
+    pub shard: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Zone {
+    pub min: RawDocumentBuf,
+    pub max: RawDocumentBuf,
+    pub name: String,
+}
+
+impl Catalog {
+    /// Of its databases.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().map(|database| database.name.as_str())
+    }
+}
+
+impl Collection {
+    /// Capped collections keep their natural order: one unit, one lane.
+    pub fn is_capped(&self) -> bool {
+        self.options.get_bool("capped").unwrap_or(false)
+    }
+
+    /// True if the collection has a collation of its own that is not `simple`.
+    pub fn has_collation(&self) -> bool {
+        self.options
+            .get_document("collation")
+            .is_ok_and(|c| c.get_str("locale").is_ok_and(|l| l != "simple"))
+    }
+
+    /// True if shard `shard` holds documents of this collection that count (R8).
+    pub fn lives_on(&self, shard: usize) -> bool {
+        match &self.sharded {
+            Some(s) => s.chunks.iter().any(|c| c.shard == shard),
+            None => self.primary == shard,
+        }
+    }
+}

@@ -47,6 +47,18 @@ impl Pair {
         }
     }
 
+    /// What a scan brought of a settled unit is on the target, or was read again (R6).
+    pub(super) fn check_settled(&self, settled: &[(Uuid, usize)]) -> Step {
+        for (uuid, unit, key) in &self.copied_doubted {
+            if self.counts(uuid) && settled.contains(&(*uuid, *unit)) {
+                return wrong(format!(
+                    "unit {unit} of {uuid} is settled, and its document {key} is doubtful"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing is left to do with what the source has.
     pub(super) fn is_idle(&self, source: &Source) -> bool {
         let scans =

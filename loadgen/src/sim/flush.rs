@@ -6,12 +6,11 @@
 
 use std::collections::VecDeque;
 
+use bson::Uuid;
 use shardlift::pair::compile::{Base, CollectionWrites, Statement};
 use shardlift::pair::position::Position;
 use shardlift::pair::render::{render, render_in_transaction, render_inserts};
 use shardlift::wire::message::Request;
-
-use bson::Uuid;
 
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;

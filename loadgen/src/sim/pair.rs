@@ -3,7 +3,7 @@
 //!
 //! Knows nothing about other pairs: what concerns several is `coordinator`'s.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bson::Uuid;
@@ -81,6 +81,8 @@ pub(super) struct Pair {
     /// Documents that are doubtful, as the model counts them, by the positions of the ops
     /// that made them so.
     pub(super) doubted: BTreeMap<(Uuid, Key), Position>,
+    /// Those of them that a scan brought, by unit.
+    pub(super) copied_doubted: BTreeSet<(Uuid, usize, Key)>,
     /// Commands nobody waits for any more, in this attempt.
     pub(super) orphans: Vec<Command>,
     /// Of the tail.
@@ -107,6 +109,8 @@ pub(super) struct Shape {
     pub(super) lame: bool,
     /// Checkpoints are rare, and in some attempts the tail is far slower than the scans.
     pub(super) uneven: bool,
+    /// Attempts often end soon after their start.
+    pub(super) restless: bool,
     /// The source changes documents that are not the shard's, too: such a change finds none.
     pub(super) strays: bool,
     /// Where memory is short, held bytes beyond these are left to the spool. None:
@@ -173,6 +177,7 @@ impl Pair {
             slow_tail: false,
             unapplied: BTreeMap::new(),
             doubted: BTreeMap::new(),
+            copied_doubted: BTreeSet::new(),
             orphans: Vec::new(),
             share: Share::new(0),
             replayed: Share::new(0),
@@ -298,7 +303,10 @@ impl Pair {
     /// These were read again.
     pub(super) fn resolved(&mut self, uuid: Uuid, ids: &[IdKey]) {
         for id in ids {
-            self.doubted.remove(&(uuid, body::key_of(id)));
+            let key = body::key_of(id);
+            self.doubted.remove(&(uuid, key));
+            self.copied_doubted
+                .retain(|(of, _, copied)| (*of, *copied) != (uuid, key));
         }
     }
 

@@ -182,7 +182,12 @@ impl Scan {
                     return Err(halt);
                 }
                 let sent = sent.remove(which);
-                pair.doubt(unit.doubt(&sent, fence, reach));
+                let doubted = unit.doubt(&sent, fence, reach);
+                let copied = doubted
+                    .iter()
+                    .map(|(uuid, key, _)| (*uuid, unit.index, *key));
+                pair.copied_doubted.extend(copied);
+                pair.doubt(doubted);
             }
         } else if reach.dice.below(20) == 0 && sent.is_empty() {
             // The source failed, and what was sent is acknowledged: all of the

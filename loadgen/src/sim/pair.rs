@@ -3,7 +3,8 @@
 //!
 //! Knows nothing about other pairs: what concerns several is `coordinator`'s.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bson::Uuid;
@@ -81,8 +82,9 @@ pub(super) struct Pair {
     /// Documents that are doubtful, as the model counts them, by the positions of the ops
     /// that made them so.
     pub(super) doubted: BTreeMap<(Uuid, Key), Position>,
-    /// Those of them that a scan brought, by unit.
-    pub(super) copied_doubted: BTreeSet<(Uuid, usize, Key)>,
+    /// Units that were opened in this attempt: their keys, and the newest position of what
+    /// they held or copied.
+    pub(super) opened: BTreeMap<(Uuid, usize), (Range<Key>, Position)>,
     /// Commands nobody waits for any more, in this attempt.
     pub(super) orphans: Vec<Command>,
     /// Of the tail.
@@ -177,7 +179,7 @@ impl Pair {
             slow_tail: false,
             unapplied: BTreeMap::new(),
             doubted: BTreeMap::new(),
-            copied_doubted: BTreeSet::new(),
+            opened: BTreeMap::new(),
             orphans: Vec::new(),
             share: Share::new(0),
             replayed: Share::new(0),
@@ -303,10 +305,7 @@ impl Pair {
     /// These were read again.
     pub(super) fn resolved(&mut self, uuid: Uuid, ids: &[IdKey]) {
         for id in ids {
-            let key = body::key_of(id);
-            self.doubted.remove(&(uuid, key));
-            self.copied_doubted
-                .retain(|(of, _, copied)| (*of, *copied) != (uuid, key));
+            self.doubted.remove(&(uuid, body::key_of(id)));
         }
     }
 

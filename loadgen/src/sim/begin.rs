@@ -40,6 +40,7 @@ impl World {
                     }
                 }
                 self.attempts += 1;
+                self.began = self.steps;
                 let coordinator = Coordinator::new(&states, router);
                 let mut pairs = Vec::new();
                 for (index, state) in states.iter().enumerate() {

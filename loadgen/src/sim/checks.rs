@@ -5,6 +5,7 @@ use bson::Uuid;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::position::Position;
 
+use crate::sim::body::Key;
 use crate::sim::lane::Lane;
 use crate::sim::pair::{Pair, Step, wrong};
 use crate::sim::scan::Scan;
@@ -45,6 +46,23 @@ impl Pair {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Nothing that a settled unit copied, or held, is doubtful (R6).
+    pub(super) fn check_settled(&self, settled: &[(Uuid, usize)]) -> Step {
+        for (uuid, unit) in settled.iter().filter(|(uuid, _)| self.counts(uuid)) {
+            let Some((keys, newest)) = self.opened.get(&(*uuid, *unit)) else {
+                continue;
+            };
+            let mut doubted = self.doubted.iter().filter(|((of, _), _)| of == uuid);
+            let is_its = |key: &Key, at: &Position| keys.contains(key) && at <= newest;
+            if let Some(((_, key), at)) = doubted.find(|((_, key), at)| is_its(key, at)) {
+                return wrong(format!(
+                    "unit {unit} of {uuid} is settled, and document {key} is doubtful since {at}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Nothing is left to do with what the source has.

@@ -8,12 +8,11 @@
 use std::collections::VecDeque;
 
 use shardlift::pair::flush::{Bulk, Next, One, Plan, next_in_order, once_more};
+use bson::Uuid;
 use shardlift::pair::position::Position;
 use shardlift::pair::render::{render, render_in_transaction, render_inserts};
 use shardlift::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};
 use shardlift::wire::message::Request;
-
-use bson::Uuid;
 
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;

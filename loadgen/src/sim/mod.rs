@@ -1,4 +1,4 @@
-//! A seeded simulation of correctness (R2–R7, R10, R11): the engine's own code between a
+//! A seeded simulation of correctness (R1–R7, R10, R11): the engine's own code between a
 //! source and a target that exist only here, under elections that take writes back, writes
 //! that run late, refusals, kills at any step, transactions and DDL over one shard to three.
 //!

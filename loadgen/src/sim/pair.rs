@@ -4,6 +4,7 @@
 //! Knows nothing about other pairs: what concerns several is `coordinator`'s.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bson::Uuid;
@@ -81,6 +82,9 @@ pub(super) struct Pair {
     /// Documents that are doubtful, as the model counts them, by the positions of the ops
     /// that made them so.
     pub(super) doubted: BTreeMap<(Uuid, Key), Position>,
+    /// Units that were opened in this attempt: their keys, and the newest position of what
+    /// they held or copied.
+    pub(super) opened: BTreeMap<(Uuid, usize), (Range<Key>, Position)>,
     /// Commands nobody waits for any more, in this attempt.
     pub(super) orphans: Vec<Command>,
     /// Of the tail.
@@ -107,6 +111,8 @@ pub(super) struct Shape {
     pub(super) lame: bool,
     /// Checkpoints are rare, and in some attempts the tail is far slower than the scans.
     pub(super) uneven: bool,
+    /// Attempts often end soon after their start.
+    pub(super) restless: bool,
     /// The source changes documents that are not the shard's, too: such a change finds none.
     pub(super) strays: bool,
     /// Where memory is short, held bytes beyond these are left to the spool. None:
@@ -173,6 +179,7 @@ impl Pair {
             slow_tail: false,
             unapplied: BTreeMap::new(),
             doubted: BTreeMap::new(),
+            opened: BTreeMap::new(),
             orphans: Vec::new(),
             share: Share::new(0),
             replayed: Share::new(0),

@@ -4,11 +4,12 @@
 //!
 //! By hand: the engine's own reads and writes are async. The doubts are the engine's.
 
+use std::sync::Arc;
+
 use bson::RawBsonRef;
 use shardlift::bson::identity::IdKey;
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::position::Position;
-use std::sync::Arc;
 
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;
@@ -44,9 +45,8 @@ const TOO_LARGE: u64 = 3;
 const HISTORY_GONE: u64 = 12;
 
 impl Reread {
-    pub(super) fn new(ids: Vec<IdKey>, reach: &mut Reach<'_>) -> Self {
+    pub(super) fn new(mut ids: Vec<IdKey>, reach: &mut Reach<'_>) -> Self {
         // A hash map's order is not the seed's.
-        let mut ids = ids;
         ids.sort_by_key(body::key_of);
         let (parts, rest) = if reach.dice.one_in(TOO_LARGE) {
             (ids.chunks(2).map(<[_]>::to_vec).collect(), Vec::new())

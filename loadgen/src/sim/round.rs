@@ -71,6 +71,7 @@ impl Pair {
             Round::Idle => {
                 let captured = self.gate.capture();
                 if let Some(recorded) = captured.clone() {
+                    self.check_settled(&recorded.settled)?;
                     self.rounds.captures.push(Capture {
                         recorded,
                         written: target.written(),

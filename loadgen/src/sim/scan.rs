@@ -49,7 +49,8 @@ pub(super) enum Scan {
     },
     /// All of it is written; what is held goes to the lanes.
     Opening {
-        tracked: Arc<Tracked>,
+        unit: Unit,
+        fence: Position,
         replay: Replay,
     },
 }
@@ -114,11 +115,23 @@ impl Scan {
                 sent,
             } => return self.read(pair, reach, unit, fence, next, sent),
             Scan::Opening {
-                tracked,
+                unit,
+                fence,
                 mut replay,
             } => match replay.step(pair, reach) {
-                Some(last) => return Ok(last.then_some(tracked)),
-                None => *self = Scan::Opening { tracked, replay },
+                Some(last) => {
+                    let newest = fence.max(pair.gate.begun());
+                    let place = (unit.tracked.uuid, unit.index);
+                    pair.opened.insert(place, (unit.lower..unit.upper, newest));
+                    return Ok(last.then_some(unit.tracked));
+                }
+                None => {
+                    *self = Scan::Opening {
+                        unit,
+                        fence,
+                        replay,
+                    }
+                }
             },
         }
         Ok(None)
@@ -162,7 +175,8 @@ impl Scan {
                 unit: Some(unit.index),
             });
             *self = Scan::Opening {
-                tracked: unit.tracked,
+                unit,
+                fence,
                 replay,
             };
             return Ok(None);

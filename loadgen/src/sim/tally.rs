@@ -14,8 +14,9 @@ pub struct Tally {
     pub collided: u64,
     /// Commands that were sent again because the shard did not know what it owns.
     pub resent: u64,
-    /// Flushes that went in one transaction, and of which it took none.
+    /// Changes of a flush that the target took in one transaction.
     pub at_once: u64,
+    /// And of which it took none.
     pub not_at_once: u64,
     /// Unique indexes that were built.
     pub unique: u64,

@@ -4,7 +4,7 @@
 //!
 //! Takes the engine's own write commands, and refuses some. Knows nothing of its gates.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bson::Uuid;
 
@@ -119,7 +119,7 @@ impl Target {
             .map(|doc| doc.fields[UNIQUE])
             .filter(|value| *value != 0)
             .collect();
-        let distinct: std::collections::BTreeSet<&i32> = all.iter().collect();
+        let distinct: BTreeSet<&i32> = all.iter().collect();
         if distinct.len() < all.len() {
             return None;
         }
@@ -298,11 +298,7 @@ impl Stored {
 }
 
 /// What the document is after a statement.
-fn outcome(
-    stored: &Stored,
-    write: &Write,
-    refuses: u64,
-) -> std::result::Result<Option<Doc>, Refused> {
+fn outcome(stored: &Stored, write: &Write, refuses: u64) -> Result<Option<Doc>, Refused> {
     let there = stored.documents.get(&write.key).copied();
     let doc = match &write.change {
         Change::Insert(_) if there.is_some() => return Err(Refused::OnId),

@@ -34,8 +34,9 @@ pub(super) struct World {
     pub(super) writes_left: u64,
     /// One fault in this many steps; 0: none any more.
     pub(super) fault_steps: u64,
-    /// Attempts, elections, kills: for the trace.
     pub(super) attempts: u64,
+    /// The step that the newest of them began at.
+    pub(super) began: u64,
 }
 
 /// How far the engine is.
@@ -59,6 +60,8 @@ pub(super) struct Ddl {
 
 /// What a seed may take; one that takes more is stuck.
 const STEPS_MAX: u64 = 60_000;
+/// For how long an attempt is young.
+const YOUNG_STEPS: u64 = 120;
 
 impl World {
     pub(super) fn new(seed: u64, trace: bool) -> Self {
@@ -72,7 +75,8 @@ impl World {
             uneven: dice.below(3) == 0,
             strays: seed.is_multiple_of(2),
             held_max: [None, Some(0), Some(1_000)][dice.below(3) as usize],
-            refuses: [0, 0, 60, 15][dice.below(4) as usize],
+            restless: dice.below(3) == 0,
+            refuses: [0, 40, 8][dice.below(3) as usize],
             trace,
         };
         let fault_steps = [0, 300, 120, 60][dice.below(4) as usize];
@@ -89,6 +93,7 @@ impl World {
             writes_left: 60 + dice.below(140),
             fault_steps,
             attempts: 0,
+            began: 0,
             dice,
             trace,
         };
@@ -176,6 +181,17 @@ impl World {
         }
     }
 
+    /// Some processes end more often than not soon after their start.
+    fn is_fault_due(&mut self) -> bool {
+        let is_young = self.steps < self.began + YOUNG_STEPS;
+        let hurry = if self.shape.restless && is_young {
+            4
+        } else {
+            1
+        };
+        0 < self.fault_steps && self.dice.one_in(self.fault_steps / hurry)
+    }
+
     fn step(&mut self) -> Step<bool> {
         let source_active = 0 < self.writes_left;
         if source_active && self.dice.below(8) == 0 {
@@ -186,7 +202,7 @@ impl World {
             }
             return Ok(false);
         }
-        if source_active && 0 < self.fault_steps && self.dice.below(self.fault_steps) == 0 {
+        if source_active && self.is_fault_due() {
             return self.fault().map(|()| false);
         }
         if self.dice.below(12) == 0 {
@@ -317,12 +333,13 @@ impl World {
             Process::Up(_, pairs) => {
                 let pair = |p: &Pair| {
                     format!(
-                        "pair {}: passed {}, watermark {}, units {}, chores {}",
+                        "pair {}: passed {}, watermark {}, units {}, chores {}, doubtful {}",
                         p.index,
                         p.gate.passed(),
                         p.gate.watermark(),
                         p.queue.len(),
-                        p.chores.len()
+                        p.chores.len(),
+                        p.doubted.len()
                     )
                 };
                 pairs.iter().map(pair).collect::<Vec<_>>().join("; ")

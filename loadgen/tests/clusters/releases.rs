@@ -6,7 +6,9 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use loadgen::check::{self, CheckOptions, Report};
-use loadgen::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions, User};
+use loadgen::cluster::{
+    ClusterUsers, ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions, User,
+};
 use loadgen::load::{Load, LoadOptions};
 use loadgen::populate::{self, PopulateArgs};
 use loadgen::server::certificates::Authority;
@@ -190,13 +192,14 @@ async fn chunks(client: &Client) -> Vec<(Bson, Bson, String)> {
     rows.iter().map(of).collect()
 }
 
-/// The servers of a sharded cluster before 6.0, and what its router can do without
-/// touching documents.
+/// The servers of a sharded cluster before 6.0 that ask for a login, and what its router
+/// can do without touching documents.
 async fn shards_without_documents(release: &str) {
     let options = ShardedOptions {
         release: release.parse().unwrap(),
         cache_gb: 0.25,
         stand_in_only: true,
+        login: Some(ClusterUsers::default()),
         ..ShardedOptions::default()
     };
     let cluster = ShardedCluster::start(options).await.unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Asserts nothing about shardlift.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -107,7 +107,7 @@ impl Server {
     pub(crate) async fn start_in(dir: DataDir, name: &str, args: &[&str]) -> Server {
         let port = port::free().unwrap().to_string();
         let log = dir.path().join("log");
-        let mut command = Command::new(find::mongod(version::DEFAULT).await.unwrap());
+        let mut command = find::mongod(version::DEFAULT).await.unwrap().command();
         command.args([
             "--bind_ip",
             "127.0.0.1",

@@ -54,9 +54,10 @@ impl Entry {
             .server_selection_timeout
             .get_or_insert(std::time::Duration::from_secs(15));
         let client = Client::with_options(options.clone()).doing(|| "making a client".into())?;
+        // By the older name: 4.2.6 does not know `hello` yet.
         let hello = client
             .database("admin")
-            .run_command(doc! {"hello": 1})
+            .run_command(doc! {"isMaster": 1})
             .await
             .doing(|| "saying hello".into())?;
         let router = hello.get_str("msg").ok() == Some("isdbgrid");

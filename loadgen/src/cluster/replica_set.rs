@@ -12,7 +12,7 @@ use crate::proxy::Proxy;
 use crate::server::find;
 pub use crate::server::mongod::Role;
 use crate::server::mongod::{Mongod, MongodOptions};
-use crate::server::version::{self, Version};
+use crate::server::version::{self, Release};
 use crate::wire::link::{self, Link};
 use crate::wire::login::OPERATOR;
 
@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone)]
 pub struct ReplicaSetOptions {
-    pub version: Version,
+    pub release: Release,
     /// Set name.
     pub name: String,
     /// 1, or 3 where elections matter; 1 to 7.
@@ -49,7 +49,7 @@ pub struct ReplicaSetOptions {
 impl Default for ReplicaSetOptions {
     fn default() -> Self {
         ReplicaSetOptions {
-            version: version::DEFAULT,
+            release: version::DEFAULT,
             name: "rs0".to_owned(),
             members: 1,
             role: Role::Plain,
@@ -83,7 +83,7 @@ impl ReplicaSet {
                     .remedy("take 1 or 3"),
             );
         }
-        let program = find::mongod(options.version).await?;
+        let program = find::mongod(options.release).await?;
         let server = MongodOptions {
             program,
             set: options.name.clone(),
@@ -243,9 +243,9 @@ impl ReplicaSet {
     /// Asks the first member; helps a set of several to its first election,
     /// which otherwise waits for the election timeout.
     async fn is_ready(&self, first: &mut Link) -> Result<bool> {
-        let hello = first.command("admin", doc! { "hello": 1 }).await?;
+        let hello = first.hello().await?;
         if self.members.len() == 1 {
-            return Ok(hello.get_bool("isWritablePrimary").unwrap_or(false));
+            return Ok(link::is_primary(&hello));
         }
         let status = first
             .command("admin", doc! { "replSetGetStatus": 1 })
@@ -266,7 +266,7 @@ impl ReplicaSet {
             // Refused while another election is under way; asked again.
             let _ = first.command("admin", doc! { "replSetStepUp": 1 }).await;
         }
-        let accepts_writes = hello.get_bool("isWritablePrimary").unwrap_or(false) || primaries == 1;
+        let accepts_writes = link::is_primary(&hello) || primaries == 1;
         Ok(accepts_writes && primaries == 1 && primaries + secondaries == self.members.len())
     }
 }

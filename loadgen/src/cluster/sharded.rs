@@ -12,14 +12,14 @@ use crate::cluster::replica_set::{ReplicaSet, ReplicaSetOptions, Role};
 use crate::cluster::users::ClusterUsers;
 use crate::error::Result;
 use crate::mongos::Router;
-use crate::server::version::{self, Version};
+use crate::server::version::{self, Release};
 use crate::wire::link::Link;
 
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub struct ShardedOptions {
-    pub version: Version,
+    pub release: Release,
     pub shards: usize,
     /// What the shards' names begin with; their number follows.
     pub shard_names: &'static str,
@@ -47,7 +47,7 @@ pub struct ShardedOptions {
 impl Default for ShardedOptions {
     fn default() -> Self {
         ShardedOptions {
-            version: version::DEFAULT,
+            release: version::DEFAULT,
             shards: 2,
             shard_names: "shard",
             members_per_shard: 1,
@@ -93,7 +93,7 @@ impl ShardedCluster {
         let real = if options.stand_in_only {
             None
         } else {
-            crate::server::find::mongos(options.version).await
+            crate::server::find::mongos(options.release).await
         };
         let login = options.login.is_some();
         let router = Router::start(real.clone(), &config.hosts(), options.port, login).await?;
@@ -209,7 +209,7 @@ impl ShardedCluster {
 
 fn shard_options(options: &ShardedOptions, index: usize) -> ReplicaSetOptions {
     ReplicaSetOptions {
-        version: options.version,
+        release: options.release,
         name: format!("{}{index}", options.shard_names),
         members: options.members_per_shard,
         role: Role::Shard,
@@ -225,7 +225,7 @@ fn shard_options(options: &ShardedOptions, index: usize) -> ReplicaSetOptions {
 
 fn config_options(options: &ShardedOptions) -> ReplicaSetOptions {
     ReplicaSetOptions {
-        version: options.version,
+        release: options.release,
         name: "config".to_owned(),
         members: options.config_members,
         role: Role::Config,

@@ -79,9 +79,9 @@ pub(super) async fn is_back(set: &ReplicaSet, member: Member) -> bool {
     let host = &set.server_hosts()[member.index];
     let ask = async {
         let mut link = Link::connect(host).await.ok()?;
-        let hello = link.command("admin", doc! {"hello": 1}).await.ok()?;
-        let is = |field| hello.get_bool(field).unwrap_or(false);
-        Some(is("isWritablePrimary") || is("secondary"))
+        let hello = link.hello().await.ok()?;
+        let is_secondary = hello.get_bool("secondary").unwrap_or(false);
+        Some(link::is_primary(&hello) || is_secondary)
     };
     tokio::time::timeout(ANSWER_TIMEOUT, ask)
         .await

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bson::doc;
 use bson::oid::ObjectId;
 use tokio::task::JoinSet;
 
 use crate::cluster::Deployment;
-use crate::wire::link::Link;
+use crate::wire::link::{Link, is_primary};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 /// A frozen member does not answer.
@@ -66,10 +65,9 @@ async fn watch(hosts: Vec<String>, count: Arc<AtomicU64>) {
 /// The election that made `host` primary, if it is.
 async fn election(host: &str) -> Option<ObjectId> {
     let mut link = Link::connect(host).await.ok()?;
-    let hello = link.command("admin", doc! {"hello": 1}).await.ok()?;
-    hello
-        .get_bool("isWritablePrimary")
-        .ok()
-        .filter(|primary| *primary)?;
+    let hello = link.hello().await.ok()?;
+    if !is_primary(&hello) {
+        return None;
+    }
     hello.get_object_id("electionId").ok()
 }

@@ -26,6 +26,8 @@ const DOCUMENTS: i64 = 200;
 /// A collection or index made in one round is dropped so many rounds later;
 /// the last ones stay.
 const ROUNDS_KEPT: u64 = 3;
+/// The first version that takes two indexes which differ in nothing but their filter.
+const FILTERS_DIFFER_SINCE: (u32, u32) = (5, 0);
 
 pub(super) struct Ddl {
     pub(super) entry: Entry,
@@ -128,7 +130,10 @@ impl Ddl {
         // and than those an earlier load left (every `n` is above it).
         let base = self.shared.planner.base as i64;
         let filter = doc! {"counter": {"$gt": round as i64}, "n": {"$gt": -base}};
-        let key = doc! {"counter": 1, "status": 1};
+        let mut key = doc! {"counter": 1, "status": 1};
+        if self.entry.version < FILTERS_DIFFER_SINCE {
+            key.insert(self.name(round), 1);
+        }
         let index = doc! {"key": key, "name": self.name(round), "partialFilterExpression": filter};
         command_on(
             &self.entry.client,

@@ -3,6 +3,7 @@
 use bson::{Bson, Document, doc};
 
 use crate::mongos::metadata::{Chunk, Sharded};
+use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::{Request, copy, field, is_set, text};
 use crate::mongos::session::Session;
@@ -49,11 +50,12 @@ pub(super) async fn move_chunk(session: &mut Session, request: &Request) -> Answ
     if chunk.shard == to {
         return ok(doc! { "millis": 0 });
     }
+    let wait = is_set(&options, "_waitForDelete") || is_set(&options, "waitForDelete");
+    if session.shared.is_before(older::WIRE_6_0) {
+        return older::move_chunk(session, &sharded, chunk, to, wait).await;
+    }
     let mut fields = doc! { "_configsvrMoveRange": &sharded.ns, "toShard": to, "min": chunk.min, "max": chunk.max };
-    fields.insert(
-        "waitForDelete",
-        is_set(&options, "_waitForDelete") || is_set(&options, "waitForDelete"),
-    );
+    fields.insert("waitForDelete", wait);
     if is_set(&options, "forceJumbo") {
         fields.insert("forceJumbo", 1);
     }

@@ -2,10 +2,10 @@
 
 use bson::{Bson, Document, doc};
 
-use crate::mongos::crud;
 use crate::mongos::reply::{Answer, ok};
 use crate::mongos::request::{Request, copy, text};
 use crate::mongos::session::Session;
+use crate::mongos::{crud, older};
 use crate::wire::link::number;
 
 /// Options both share with `aggregate`.
@@ -68,6 +68,7 @@ async fn aggregate(
     pipeline: Vec<Document>,
     options: &Document,
 ) -> Result<Vec<Document>, crate::mongos::reply::Failure> {
+    older::refuse_documents(session)?;
     let routed = crud::routed_name("aggregate").expect("it is one of the routed commands");
     let mut command = doc! { routed: request.collection()?, "pipeline": pipeline, "cursor": {} };
     copy(options, &SHARED, &mut command);

@@ -5,6 +5,7 @@
 use bson::raw::RawDocumentBuf;
 use bson::{Document, RawDocument, doc, rawdoc};
 
+use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::Request;
 use crate::mongos::session::Session;
@@ -32,6 +33,7 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Answer {
     if on_config {
         return run_on_config_server(session, request).await;
     }
+    older::refuse_documents(session)?;
     refuse_endless_cursors(request)?;
     let name = routed_name(&request.name).expect("dispatch sends only these here");
     let place = session.home().await?;

@@ -4,6 +4,7 @@
 use bson::{Bson, Document, doc};
 
 use crate::mongos::metadata::split_ns;
+use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, is_set, text};
 use crate::mongos::session::Session;
@@ -64,12 +65,15 @@ fn alike(a: &Bson, b: &Bson) -> bool {
 
 pub(super) async fn drop(session: &mut Session, request: &Request) -> Answer {
     let coll = request.collection()?;
-    let uuid = request.document()?.remove("collectionUUID");
+    let uuid = older::uuid_of_drop(session, request)?;
     if session.database(&request.db).await?.is_none() {
         return match uuid {
             Some(uuid) => Err(Failure::other_uuid(&request.db, coll, uuid)),
             None => ok(doc! { "info": "database does not exist" }),
         };
+    }
+    if session.shared.is_before(older::WIRE_5_0) {
+        return older::drop(session, &request.db, coll).await;
     }
     let mut fields = doc! { "_shardsvrDropCollection": coll };
     fields.extend(uuid.map(|uuid| ("collectionUUID".to_owned(), uuid)));
@@ -80,6 +84,9 @@ pub(super) async fn drop(session: &mut Session, request: &Request) -> Answer {
 }
 
 pub(super) async fn drop_database(session: &mut Session, request: &Request) -> Answer {
+    if session.shared.is_before(older::WIRE_5_0) {
+        return older::drop_database(session, &request.db).await;
+    }
     if session.database(&request.db).await?.is_some() {
         session
             .run_on_primary(
@@ -92,26 +99,23 @@ pub(super) async fn drop_database(session: &mut Session, request: &Request) -> A
     ok(doc! { "dropped": &request.db })
 }
 
-/// On every shard that owns chunks, one after the other.
 pub(super) async fn create_indexes(session: &mut Session, request: &Request) -> Answer {
-    let coll = request.collection()?;
     session.database_or_create(&request.db).await?;
+    on_owners(session, request).await
+}
+
+/// As it is on every shard that owns chunks, one after the other.
+async fn on_owners(session: &mut Session, request: &Request) -> Answer {
     let mut raw = Document::new();
-    for place in session.owners(&request.db, coll).await? {
+    for place in session.owners(&request.db, request.collection()?).await? {
         let body = request.renamed(&request.name)?;
         let reply = session.send(&place, &body, &request.sequences).await?;
         if !reply.get("ok")?.is_some_and(|ok| ok.as_f64() == Some(1.0)) {
             return Err(Failure::Passed(reply));
         }
-        let hosts = session
-            .shared
-            .hosts_of(&place)
-            .unwrap_or_default()
-            .join(",");
-        raw.insert(
-            hosts,
-            Bson::Document(stripped(Document::try_from(reply.as_ref())?)),
-        );
+        let hosts = session.shared.hosts_of(&place).unwrap_or_default();
+        let reply = stripped(Document::try_from(reply.as_ref())?);
+        raw.insert(hosts.join(","), Bson::Document(reply));
     }
     ok(doc! { "raw": raw })
 }
@@ -142,6 +146,9 @@ async fn coordinated(
     name: &str,
     keys: &[&str],
 ) -> Answer {
+    if session.shared.is_before(older::WIRE_6_0) {
+        return on_owners(session, request).await;
+    }
     let mut fields = doc! { name: request.collection()? };
     crate::mongos::request::copy(&request.options()?, keys, &mut fields);
     let reply = session

@@ -6,6 +6,7 @@
 use bson::{Bson, Document, Timestamp, doc};
 
 use crate::mongos::metadata::{Sharded, is_stale, split_ns};
+use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::{Request, command, copy, is_set};
 use crate::mongos::session::Session;
@@ -14,6 +15,7 @@ use crate::mongos::shared::Place;
 const TRIES_MAX: u32 = 20;
 
 pub(super) async fn run(session: &mut Session, request: &Request) -> Answer {
+    older::refuse_documents(session)?;
     let coll = request.collection()?;
     let Some(sharded) = session.sharded(&request.db, coll).await? else {
         let database = session.database_or_create(&request.db).await?;
@@ -126,7 +128,8 @@ async fn shard_version(
     let Place::Shard(id) = place else {
         return Err(Failure::internal("chunks on the config server"));
     };
-    let filter = doc! { "uuid": sharded.uuid.clone(), "shard": id };
+    let mut filter = sharded.chunk_filter();
+    filter.insert("shard", id);
     let rows = session
         .config_find("chunks", filter, doc! { "lastmod": -1 })
         .await?;

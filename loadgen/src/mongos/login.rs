@@ -88,7 +88,7 @@ pub(super) async fn mechanisms(
     };
     let mut link = session.shared.config_link().await?;
     let hello = link
-        .command_as_is("admin", doc! { "hello": 1, "saslSupportedMechs": user })
+        .command_as_is("admin", doc! { "isMaster": 1, "saslSupportedMechs": user })
         .await;
     Ok(hello
         .map_err(Failure::internal)?

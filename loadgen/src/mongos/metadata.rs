@@ -23,13 +23,15 @@ pub(super) struct Sharded {
     pub(super) uuid: Bson,
     pub(super) key: Document,
     pub(super) epoch: ObjectId,
-    pub(super) timestamp: Timestamp,
+    /// Since 5.0.
+    pub(super) timestamp: Option<Timestamp>,
 }
 
 pub(super) struct Chunk {
     pub(super) min: Document,
     pub(super) max: Document,
     pub(super) shard: String,
+    pub(super) row: Document,
 }
 
 impl Session {
@@ -100,7 +102,7 @@ impl Session {
         sharded: &Sharded,
         mut filter: Document,
     ) -> Result<Vec<Chunk>, Failure> {
-        filter.insert("uuid", sharded.uuid.clone());
+        filter.extend(sharded.chunk_filter());
         let rows = self
             .config_find("chunks", filter, doc! { "min": 1 })
             .await?;
@@ -119,7 +121,7 @@ impl Session {
                 .collect());
         };
         let pipeline = vec![
-            doc! { "$match": { "uuid": sharded.uuid } },
+            doc! { "$match": sharded.chunk_filter() },
             doc! { "$group": { "_id": "$shard" } },
             doc! { "$sort": { "_id": 1 } },
         ];
@@ -184,8 +186,16 @@ impl Sharded {
             epoch: row
                 .get_object_id("lastmodEpoch")
                 .map_err(Failure::internal)?,
-            timestamp: row.get_timestamp("timestamp").map_err(Failure::internal)?,
+            timestamp: row.get_timestamp("timestamp").ok(),
         })
+    }
+
+    /// Its chunks: by UUID since 5.0, which also brought the timestamp.
+    pub(super) fn chunk_filter(&self) -> Document {
+        match self.timestamp {
+            Some(_) => doc! { "uuid": self.uuid.clone() },
+            None => doc! { "ns": &self.ns },
+        }
     }
 }
 
@@ -195,6 +205,7 @@ impl Chunk {
             min: row.get_document("min").map_err(Failure::internal)?.clone(),
             max: row.get_document("max").map_err(Failure::internal)?.clone(),
             shard: row.get_str("shard").map_err(Failure::internal)?.to_owned(),
+            row: row.clone(),
         })
     }
 }

@@ -14,6 +14,9 @@
 //! loadgen's own user. Commands that `access.rs` does not know need a login and nothing
 //! more.
 //!
+//! Shard servers before 6.0 carry no router's code. There it answers what is about the
+//! cluster, such as `shardCollection` and `moveChunk`, and refuses documents.
+//!
 //! It offers sessions, as a router does, and forgets them: a routing command with one
 //! brings a shard server down. What it does not do: transactions, retryable writes
 //! (`retryWrites=false`), TLS, and any command not listed in `dispatch.rs`, which it
@@ -34,6 +37,7 @@ mod find_and_modify;
 mod listing;
 mod login;
 mod metadata;
+mod older;
 mod real;
 mod reply;
 mod request;

@@ -3,6 +3,7 @@
 use bson::{Document, doc};
 
 use crate::mongos::metadata::split_ns;
+use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, copy, field, text};
 use crate::mongos::session::Session;
@@ -39,6 +40,7 @@ pub(super) async fn enable_sharding(session: &mut Session, request: &Request) ->
         fields.insert("primaryShardId", shard);
     }
     session.run_on_config(fields).await?;
+    older::enable_sharding(session, request.collection()?).await?;
     ok(doc! {})
 }
 
@@ -50,6 +52,9 @@ pub(super) async fn move_primary(session: &mut Session, request: &Request) -> An
         .get_str("to")
         .map(str::to_owned)
         .map_err(|_| Failure::bad_value("\"to\" is missing"))?;
+    if session.shared.is_before(older::WIRE_6_0) {
+        return older::move_primary(session, db, &to).await;
+    }
     session
         .run_on_primary(db, "admin", doc! { "_shardsvrMovePrimary": db, "to": to })
         .await?;
@@ -62,6 +67,9 @@ pub(super) async fn shard_collection(session: &mut Session, request: &Request) -
     let ns = request.collection()?;
     let (db, coll) = split_ns(ns)?;
     session.database_or_create(db).await?;
+    if session.shared.is_before(older::WIRE_5_0) {
+        return older::shard_collection(session, request).await;
+    }
     let mut fields =
         doc! { "_shardsvrCreateCollection": coll, "shardKey": field(&options, "key")?.clone() };
     let kept = [

@@ -59,7 +59,7 @@ impl Shared {
     ) -> error::Result<Shared> {
         let config_hosts = link::members(config_hosts);
         let mut config = link::connect_primary(&config_hosts, PRIMARY_TIMEOUT).await?;
-        let hello = config.command("admin", doc! { "hello": 1 }).await?;
+        let hello = config.hello().await?;
         let build = config.command("admin", doc! { "buildInfo": 1 }).await?;
         let shared = Shared {
             port,
@@ -80,6 +80,11 @@ impl Shared {
         };
         shared.load_shards().await?;
         Ok(shared)
+    }
+
+    /// True where the servers are older than those of that wire version.
+    pub(super) fn is_before(&self, wire_version: i32) -> bool {
+        self.wire_version_max < wire_version
     }
 
     /// Reads `config.shards` again.

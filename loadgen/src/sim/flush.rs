@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use shardlift::pair::flush::{Bulk, Next, One, Plan, next_in_order, once_more};
 use bson::Uuid;
+use shardlift::pair::flush::{Bulk, Next, One, Plan, next_in_order, once_more};
 use shardlift::pair::position::Position;
 use shardlift::pair::render::{render, render_in_transaction, render_inserts};
 use shardlift::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};

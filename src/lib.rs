@@ -26,16 +26,16 @@
 //!
 //! # Where to start reading
 //!
-//! - the whole run: [`control::migrate`], then [`control::drive`]
-//! - a copied document: [`pair::plan`] → [`pair::scan`] → [`pair::copy`] → [`pair::target`]
-//! - a followed op: [`pair::oplog`] → [`pair::fetch`] → [`pair::feed`] → [`spool`] → [`pair::entry`] →
-//!   [`pair::tail`] → [`pair::plain`] → [`pair::gate`] → [`pair::inbox`] → [`pair::lane`] → [`pair::compile`],
-//!   [`pair::statement`] → [`pair::flush`] → [`pair::bulk`] → [`pair::target`]
-//! - the end: [`control::ahead`], [`control::proof`] → [`control::cutover`], [`verify`], [`control::finish`]
-//! - after a fault: [`control::attempt`] → [`control::setup`] → [`pair::incarnation`] →
-//!   [`pair::restore`]; what is recorded: [`pair::ledger`] → [`pair::checkpoint`] →
+//! - the whole run: [`control::migrate`], then [`control::attempt::drive`]
+//! - a copied document: [`pair::copy::plan`] → [`pair::copy::scan`] → [`pair::write::insert`] → [`pair::write::target`]
+//! - a followed op: [`pair::oplog::cursor`] → [`pair::oplog::fetch`] → [`pair::oplog::feed`] → [`spool`] → [`pair::oplog::entry`] →
+//!   [`pair::tail`] → [`pair::tail::plain`] → [`pair::gate`] → [`pair::lanes::inbox`] → [`pair::lanes::lane`] → [`pair::lanes::compile`],
+//!   [`pair::write::statement`] → [`pair::write::flush`] → [`pair::write::bulk`] → [`pair::write::target`]
+//! - the end: [`control::cutover::ahead`], [`control::cutover::proof`] → [`control::cutover`], [`verify`], [`control::cutover::finish`]
+//! - after a fault: [`control::attempt`] → [`control::attempt::start`] → [`pair::incarnation`] →
+//!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
-//! - after the source rolled over: [`control::resume`], [`control::anew`]
+//! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!
 //! # The rooms
 //!
@@ -70,7 +70,7 @@
 //!   the same term: it is durable. A unit's start is recorded before its first write.
 //! - A pair may go on at its *applied* position if it gives up, and empties, every
 //!   unit begun before it; that position is taken back to where an attempt begins,
-//!   before anything of it is replayed ([`control::resume`]).
+//!   before anything of it is replayed ([`control::attempt::resume`]).
 //! - At most one incarnation writes to a target shard: it waits for the connections of
 //!   older ones, and one that they open later is not used.
 //! - No data write can create a collection or hit a namesake: each carries the
@@ -78,7 +78,7 @@
 //! - An op beyond all that the source has shown finds its document on the target: one
 //!   that does not, and is not written in order, is counted and told ([`pair::collection::Tracked::horizon`]).
 //! - A document of a range that is verified ahead, and that is not kept as touched, had no
-//!   op since both sides were read ([`pair::touched`]).
+//!   op since both sides were read ([`pair::gate::touched`]).
 //! - Nothing queues without a bound: bytes in flight are granted by [`pair::budget`],
 //!   one share per stage and pair, before they are read.
 //!
@@ -96,7 +96,7 @@
 //!   new incarnation waits until the target lists no older one, loads the last
 //!   checkpoint and goes on. A process that starts does exactly the same. Reads of
 //!   the source are tried again in place: what they return is majority-committed.
-//! - **Shutdown**: a signal ends the loop in [`control::drive`] after two rounds of
+//! - **Shutdown**: a signal ends the loop in [`control::attempt::drive`] after two rounds of
 //!   checkpoints; the balancers stay off, for the run will go on. They are put back
 //!   when it is done or cancelled.
 //! - **Testing**: pure parts by rows and proptest, all else on real servers that
@@ -114,37 +114,37 @@
 //!   match one type bracket only and silently skip the others.
 //! - *Deltas by `$_internalApplyOplogUpdate`*: the server's own semantics, field
 //!   order kept. An ordinary `$set` is the same for some of them only, which then go
-//!   so, for it is cheaper ([`pair::overlay::set_alike`]).
+//!   so, for it is cheaper ([`pair::write::overlay::set_alike`]).
 //! - *Flushes of all that waits, by `_id`*: a target that is behind meets each of its
 //!   pages once for many documents, and catches up the faster the more it is behind.
 //! - *Open transactions are not kept*: at commit their parts are read back along
 //!   `prevOpTime`, so one that is open for days pins nothing and a big one needs
 //!   no buffer (R5). Those of one that is committed stay in the spool, while it has room,
-//!   until nothing of it can be read again ([`pair::parts`]).
+//!   until nothing of it can be read again ([`pair::oplog::parts`]).
 //! - *Index DDL runs on each pair's own shard*, as the source logs it there; only
 //!   creating and dropping collections goes through the router, once.
 //! - *Chunks are made in their place*, by temporary zones, as a collection is sharded on
 //!   the target: a split and a move for each takes twenty times as long, and leaves the
 //!   donor a range to delete a quarter of an hour later ([`control::layout`]).
 //! - *Documents in which a field name occurs twice* are written one by one
-//!   ([`pair::delicate`]): 6.0.5 aborts on a pipeline update of one.
+//!   ([`pair::write::delicate`]): 6.0.5 aborts on a pipeline update of one.
 //! - *Nothing waits for a refused write, and none is skipped*: a unique value may go
 //!   round, a replayed op may meet a shape that never was. The statement is sent once
 //!   more after its flush; refused again, its document is dropped from the stream and
-//!   read again at an exact position ([`pair::doubtful`]); in one transaction there is no
+//!   read again at an exact position ([`pair::mend::doubtful`]); in one transaction there is no
 //!   order to find (R3).
 //! - *What an entry does not say is read from the source, not guessed at*: a user's own
 //!   `applyOps` takes every operator, upserts, and is logged as it was asked for; even its
 //!   inserts may be stored otherwise. Its documents are doubtful, as refused ones are. What
-//!   each command of the oplog means is one table ([`pair::meaning`]).
+//!   each command of the oplog means is one table ([`pair::oplog::meaning`]).
 //! - *Patience counts from what was read last*, not from what was opened: a new cursor
 //!   shows the newest entry it is opened at, though the next cannot be read
-//!   ([`pair::fetch`]). A scan goes on after its last document ([`pair::scan`]).
-//! - *Updates and deletes of a flush in one transaction* ([`pair::at_once`]): the
+//!   ([`pair::oplog::fetch`]). A scan goes on after its last document ([`pair::copy::scan`]).
+//! - *Updates and deletes of a flush in one transaction* ([`pair::write::at_once`]): the
 //!   target commits and logs once for thousands of statements (benches/log.md). What it does
 //!   not take at once goes statement by statement. Inserts are cheaper by themselves.
 //! - *Deltas merge only where any base document gives the same bytes*
-//!   ([`pair::overlay`]): replay meets arbitrary bases. All else stays a chain.
+//!   ([`pair::write::overlay`]): replay meets arbitrary bases. All else stays a chain.
 //! - *What moves data does without the driver* ([`wire`]): it copied each byte several
 //!   times either way, a third of the engine's CPU (benches/log.md). The
 //!   driver knows where the primary is ([`cluster::direct`]), and does all that is rare.
@@ -156,30 +156,30 @@
 //!   back, so until then all of the collection may be needed again
 //!   ([`pair::gate::Gate::suspend`]). Whatever is listed on the source
 //!   (collections, options, indexes) is proven by a note of the same term
-//!   ([`pair::proven`]). And what is dead is recorded as dead once its drop is made on the
+//!   ([`pair::oplog::proven`]). And what is dead is recorded as dead once its drop is made on the
 //!   target: an earlier incarnation may have made the collection and not recorded it.
 //! - *Indexes are reconciled, not mended by guess*: where the target's are not what the
 //!   oplog expects, they are brought to the source's list, option for option
 //!   ([`cluster::catalog::index::plan`]), builds that an earlier attempt left behind too.
-//! - *A dropped collection is forgotten* ([`control::forget`]) once no pair holds it and
+//! - *A dropped collection is forgotten* ([`control::across::forget`]) once no pair holds it and
 //!   every pair would resume beyond all that was met by then: until then a replay may meet it.
 //!   Kept for ever they slowed down every look at a gate.
-//! - *An emptied database is dropped on the target* ([`control::databases`]): its name would
+//! - *An emptied database is dropped on the target* ([`control::layout::databases`]): its name would
 //!   keep away every other spelling. Only one that lists nothing, sent once, in the turn.
-//! - *A capped collection has room while it is copied* ([`pair::capped`]), for it may hold more
+//! - *A capped collection has room while it is copied* ([`pair::ddl::capped`]), for it may hold more
 //!   than its size, and its size again in an exact state.
 //! - *Ready means that a cutover would succeed now*: whoever sees what would keep it from that
-//!   says so as an obstacle; what only servers know is asked for ([`control::lookout`]).
+//!   says so as an obstacle; what only servers know is asked for ([`control::attempt::lookout`]).
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
 //!   whose coordinator hangs for ever. It goes to a server that has reached the fence
-//!   ([`pair::reached`]).
-//! - *What the cutover compares is compared before it* ([`control::ahead`]): the gate keeps
+//!   ([`pair::copy::reached`]).
+//! - *What the cutover compares is compared before it* ([`control::cutover::ahead`]): the gate keeps
 //!   which documents were touched since, and the cutover reads only these again. So its
 //!   length does not depend on the data. Rejected: digests kept up to date op by op (what
 //!   is on the target would be computed, not read), and marking whole ranges as touched
 //!   (under even load all of them are, always).
 //! - *All but documents is compared whole*, ahead of the cutover and in it
-//!   ([`control::proof`]): one command lists a shard, so it costs little, and finds what
+//!   ([`control::cutover::proof`]): one command lists a shard, so it costs little, and finds what
 //!   no oplog entry tells of. Rejected: looking again only at what DDL touched since.
 //! - *All pairs go back together*, though one had the fault: units in flight are
 //!   seconds of work, and DDL across pairs then has one state to begin from.
@@ -187,7 +187,7 @@
 //!   path, and an absent target costs nothing that the source rolls over meanwhile.
 //!   Held ops that memory has no room for are read again from it.
 //! - *Held ops that memory has no room for are forgotten and read again from the spool*
-//!   ([`pair::replay`]), which has them: nothing is written a second time. What is
+//!   ([`pair::gate::replay`]), which has them: nothing is written a second time. What is
 //!   forgotten are whole entries after a position, which holds the watermark down.
 //!   The price is one more pass over that stretch; it is taken only when the tail
 //!   would have to wait.
@@ -203,6 +203,7 @@ pub mod rules;
 pub mod error;
 pub mod failpoint;
 pub mod config;
+pub mod position;
 pub mod bson;
 pub mod cluster;
 pub mod wire;

@@ -8,7 +8,7 @@ use bson::{Document, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use mongodb::Client;
 use mongodb::options::ClientOptions;
-use shardlift::control::listing;
+use shardlift::control::layout::listing;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};

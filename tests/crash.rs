@@ -185,7 +185,9 @@ impl Migration<'_> {
             );
             // Whatever a life left, the next one finds what it changes; not where a chunk went.
             assert!(
-                anew || !life.log().contains(shardlift::pair::missed::FOUND_NOTHING),
+                anew || !life
+                    .log()
+                    .contains(shardlift::pair::write::missed::FOUND_NOTHING),
                 "{}",
                 life.log()
             );

@@ -8,13 +8,14 @@ use parking_lot::Mutex;
 use shardlift::bson::value::Value;
 use shardlift::cluster::catalog;
 use shardlift::error::Result;
+use shardlift::pair::budget::Share;
 use shardlift::pair::collection::{Tracked, Traits};
+use shardlift::pair::ddl::index::Indexer;
+use shardlift::pair::ddl::vanished;
 use shardlift::pair::gate::{Gate, Verdict};
-use shardlift::pair::index::Indexer;
 use shardlift::pair::op::{OpKind, OpRef};
 use shardlift::pair::origin::Origin;
-use shardlift::pair::position::Position;
-use shardlift::pair::{budget::Share, vanished};
+use shardlift::position::Position;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 

@@ -6,7 +6,7 @@ use bson::{RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 use mongodb::Client;
 use shardlift::bson::element::{elements_of, kind};
 use shardlift::bson::locate;
-use shardlift::pair::overlay::{delta_of, fields_set, overlay, set_alike};
+use shardlift::pair::write::overlay::{delta_of, fields_set, overlay, set_alike};
 
 use crate::bson_order::{find, insert};
 use crate::bson_values::{Random, Value, document, int};

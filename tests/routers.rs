@@ -13,8 +13,10 @@ use shardlift::cluster::catalog::{self, Chunk, Collection, Namespace, Sharded};
 use shardlift::cluster::connect;
 use shardlift::cluster::deployment::{Deployment, Side};
 use shardlift::cluster::ownership::joined;
-use shardlift::control::dropping::drop_collection;
-use shardlift::control::{balancer, cancel, databases, layout};
+use shardlift::control::layout::databases;
+use shardlift::control::layout::dropping::drop_collection;
+use shardlift::control::recorded::cancel;
+use shardlift::control::{balancer, layout};
 use shardlift::error::Kind;
 use tokio::net::{TcpListener, TcpStream};
 

@@ -8,12 +8,12 @@ use bson::{doc, rawdoc};
 use shardlift::bson::identity::IdKey;
 use shardlift::cluster::catalog::{self, Namespace};
 use shardlift::observe::counters::PairMetrics;
-use shardlift::pair::bulk::Writer;
 use shardlift::pair::collection::{Tracked, Traits};
-use shardlift::pair::oplog::Oplog;
-use shardlift::pair::position::Position;
-use shardlift::pair::statement::{CollectionWrites, FlushLimits, Statement};
-use shardlift::pair::target::Target;
+use shardlift::pair::oplog::cursor::Oplog;
+use shardlift::pair::write::bulk::Writer;
+use shardlift::pair::write::statement::{CollectionWrites, FlushLimits, Statement};
+use shardlift::pair::write::target::Target;
+use shardlift::position::Position;
 use shardlift::state::Incarnation;
 
 use crate::fixture::{self, run};

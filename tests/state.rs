@@ -12,7 +12,7 @@ use shardlift::cluster::catalog::{Chunk, MapVersion, Namespace, Sharded, Zone};
 use shardlift::cluster::deployment::{Deployment, Shard};
 use shardlift::cluster::probe::Identity;
 use shardlift::error::{Error, Kind};
-use shardlift::pair::position::{Mark, Position};
+use shardlift::position::{Mark, Position};
 use shardlift::state::lease::{Holder, Lease};
 use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;

@@ -12,8 +12,8 @@ use shardlift::bson::locate::id_of;
 use shardlift::cluster::catalog;
 use shardlift::cluster::deployment::Deployment;
 use shardlift::cluster::ownership::Ownership;
-use shardlift::pair::position::Position;
-use shardlift::pair::touched::Touched;
+use shardlift::pair::gate::touched::Touched;
+use shardlift::position::Position;
 use shardlift::verify::{self, Depth, Job, Report, part, recheck};
 
 use crate::bson_order::{find, insert};

@@ -21,7 +21,7 @@ pub const RETRY_TIME_MAX: Duration = Duration::from_secs(120);
 /// and a frozen one never answers. A command that is sent again joins the one that runs.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// The same of a question to the config servers, which waits for no shard. Short enough for
-/// another router to be asked before who watches gives up (20 s, `control::watch`).
+/// another router to be asked before who watches gives up (20 s, `control::across::watch`).
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// The same of a move: the recipient may have to delete a range first.
 const MOVE_TIME_MAX: Duration = Duration::from_secs(300);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::pair::start::Limits;
-use crate::pair::statement::FlushLimits;
+use crate::pair::write::statement::FlushLimits;
 
 /// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
 const MEMORY_PER_PAIR_MIN: usize = 64 << 20;

@@ -1,53 +1,27 @@
 //! Decides, moves no document: from validation to cutover. `migrate` is the
 //! story of a whole run.
 
+// Before, and beside.
 pub mod run;
 pub mod sides;
 pub mod stores;
-pub mod validate;
+pub mod stop;
+pub mod limits;
 pub mod balancer;
 pub mod balancers;
-pub mod limits;
-pub mod found_file;
-pub mod open;
-pub mod databases;
-pub mod layout;
-pub mod listing;
-pub mod prepare;
-pub mod setup;
-pub mod known;
-pub mod emptying;
-pub mod resume;
-pub mod views;
-pub mod ddl;
-pub mod forget;
-pub mod owners;
-pub mod laid_out;
 pub mod left_behind;
-pub mod watch;
-pub mod watchdog;
-pub mod lookout;
-pub mod stop;
-pub mod process;
-pub mod observers;
-pub mod drive;
-pub mod attempt;
-pub mod patience;
-pub mod ahead;
-pub mod proof;
-pub mod called_off;
-pub mod compared;
-pub mod still_open;
+pub mod found_file;
+
+// From the first question to the end.
+pub mod validate;
+pub mod layout;
+pub mod across;
 pub mod cutover;
-pub mod finish;
-pub mod summary;
 pub mod recorded;
-pub mod dropping;
-pub mod wipe;
-pub mod cancel;
-pub mod changes;
-pub mod anew;
-pub mod restart;
+pub mod open;
+pub mod process;
+pub mod attempt;
+pub mod summary;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -59,9 +33,10 @@ use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
 use crate::config::{Config, VerifyMode};
+use crate::control::attempt::patience::Patience;
 use crate::control::open::Opened;
-use crate::control::patience::Patience;
 use crate::control::process::Process;
+use crate::control::recorded::{cancel, restart};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;

@@ -1,7 +1,7 @@
 //! What stands in the way of a cutover at this moment: one text per cause, set
 //! by whoever sees the cause and cleared by the same.
 //!
-//! Decides nothing: `control::drive` holds "ready" back while there is any.
+//! Decides nothing: `control::attempt::drive` holds "ready" back while there is any.
 
 use std::collections::BTreeMap;
 

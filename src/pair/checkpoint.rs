@@ -18,10 +18,10 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 use crate::observe::counters::PairMetrics;
-use crate::pair::feed::Feed;
 use crate::pair::gate::Gate;
-use crate::pair::majority::Majority;
-use crate::pair::position::Position;
+use crate::pair::oplog::feed::Feed;
+use crate::pair::write::majority::Majority;
+use crate::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::{Incarnation, Recorded, same_term};
 

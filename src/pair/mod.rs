@@ -12,72 +12,28 @@
 //! Knows nothing about other pairs; what concerns several goes to control as a
 //! `request::Request`.
 
-pub mod position;
+// What all rooms speak of.
 pub mod budget;
-pub mod doubts;
-pub mod duplicate_names;
-pub mod held_back;
-pub mod life;
-pub mod collection;
 pub mod op;
 pub mod origin;
-pub mod touched;
+pub mod collection;
+
+// The way of an op, and of a document that is copied.
 pub mod oplog;
-pub mod proven;
-pub mod entry;
-pub mod meaning;
-pub mod transactions;
-pub mod parts;
-pub mod block;
-pub mod fetch;
-pub mod feed;
-pub mod walk;
-pub mod view;
-pub mod plain;
 pub mod tail;
 pub mod gate;
-pub mod held;
-pub mod queue;
-pub mod quiet;
-pub mod inbox;
-pub mod ledger;
-pub mod replay;
-pub mod majority;
-pub mod lane;
-pub mod compile;
-pub mod overlay;
-pub mod statement;
-pub mod command;
-pub mod render;
-mod reply;
-pub mod target;
-pub mod transaction;
-pub mod at_once;
-pub mod delicate;
-pub mod flush;
-pub mod missed;
-pub mod bulk;
-pub mod capped;
+pub mod lanes;
+pub mod write;
 pub mod copy;
-pub mod plan;
-pub mod vanished;
-pub mod reached;
-pub mod scan_unit;
-pub mod scan;
-pub mod chores;
-pub mod request;
-pub mod ddl_entry;
+pub mod mend;
 pub mod ddl;
-pub mod reread;
-pub mod source_indexes;
-pub mod target_indexes;
-pub mod stale_indexes;
-pub mod doubtful;
-pub mod index;
+
+// The life of one attempt.
+pub mod chores;
 pub mod incarnation;
 pub mod checkpoint;
 pub mod restore;
-mod to_copy;
 pub mod tasks;
 pub mod start;
 pub mod run;
+pub mod to_copy;

@@ -8,7 +8,7 @@ use crate::bson::locate::{self, Look};
 use crate::bson::value::ValueRef;
 use crate::pair::budget::Permit;
 use crate::pair::origin::Kept;
-use crate::pair::position::Position;
+use crate::position::Position;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpKind {

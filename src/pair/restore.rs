@@ -11,7 +11,7 @@ use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::gate::Gate;
-use crate::pair::position::Position;
+use crate::position::Position;
 use crate::state::{CollectionState, UnitState};
 
 /// What an attempt knows of the source as it begins.

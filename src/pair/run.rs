@@ -17,12 +17,12 @@ use crate::pair::budget::Share;
 use crate::pair::checkpoint::Checkpointer;
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
-use crate::pair::feed::Feed;
+use crate::pair::ddl::index::Indexer;
 use crate::pair::gate::Gate;
-use crate::pair::inbox::Inbox;
-use crate::pair::index::Indexer;
-use crate::pair::position::Position;
-use crate::pair::view::TailView;
+use crate::pair::lanes::inbox::Inbox;
+use crate::pair::oplog::feed::Feed;
+use crate::pair::tail::view::TailView;
+use crate::position::Position;
 
 /// What control sees of a running pair.
 pub struct Pair {

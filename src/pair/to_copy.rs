@@ -12,13 +12,13 @@ use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::observe::counters::Totals;
 use crate::pair::collection::Tracked;
-use crate::pair::plan::Size;
-use crate::pair::position::Position;
+use crate::pair::copy::plan::Size;
+use crate::pair::copy::scan::BATCH_BYTES;
+use crate::pair::copy::scan_unit::ScanUnit;
+use crate::pair::ddl::vanished;
 use crate::pair::restore::{Now, restore};
 use crate::pair::run::Pair;
-use crate::pair::scan::BATCH_BYTES;
-use crate::pair::scan_unit::ScanUnit;
-use crate::pair::vanished;
+use crate::position::Position;
 use crate::state::{CollectionState, UnitState};
 
 /// A pair as it was left, and its source shard as the attempt finds it.

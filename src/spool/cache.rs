@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::segment::Block;
-use crate::pair::position::Position;
+use crate::position::Position;
 
 /// Blocks without a gap up to the log's end.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::segment::{Block, Label};
 use crate::error::{Error, Result};
-use crate::pair::position::{Mark, Position};
+use crate::position::{Mark, Position};
 
 /// A segment with at least one block.
 #[derive(Debug, Clone)]

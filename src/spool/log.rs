@@ -19,7 +19,7 @@ use super::segment::{self, Block, Label};
 use super::writer::Writer;
 use super::{fault, recover};
 use crate::error::{Error, Result};
-use crate::pair::position::{Mark, Position};
+use crate::position::{Mark, Position};
 
 /// Bounds of one log, bytes.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Bytes of one pair on the local disk: its oplog from the resume position on
 //! (`log`). A cache: the source has it too, at least for a while. Held ops that
-//! memory has no room for are read again from it (`pair::replay`).
+//! memory has no room for are read again from it (`pair::gate::replay`).
 //!
 //! Knows nothing about servers, gates or tasks: bytes in, bytes out, by position.
 //!

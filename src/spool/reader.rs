@@ -14,7 +14,7 @@ use super::fault;
 use super::log::OplogLog;
 use super::segment::{self, Block, Found, HEADER_BYTES, Identity};
 use crate::error::{Error, Result};
-use crate::pair::position::Position;
+use crate::position::Position;
 
 /// One reader of a log. Memory besides the log's cache: one block.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::fault;
 use super::frame;
 use super::segment::{self, Found, HEADER_BYTES, Identity};
 use crate::error::Result;
-use crate::pair::position::Position;
+use crate::position::Position;
 
 /// The log's segments, oldest first, each with at least one block, all durable.
 pub(super) fn recover(dir: &Path) -> Result<Vec<Segment>> {

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::fault;
 use super::frame::{self, Header, u32_at, u64_at};
 use crate::error::Result;
-use crate::pair::position::{Mark, Position};
+use crate::position::{Mark, Position};
 
 /// Entries of an oplog as one server reply brought them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,7 @@ use crate::cluster::catalog::{Chunk, Collection, CollectionKind, MapVersion, Nam
 use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};
-use crate::pair::position::{Mark, Position};
+use crate::position::{Mark, Position};
 
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
@@ -136,9 +136,9 @@ pub struct CollectionState {
     /// discarded.
     pub dead: bool,
     /// Its documents are being deleted on the target so that it is copied anew;
-    /// that is completed before anything else (`control::restart`).
+    /// that is completed before anything else (`control::recorded::restart`).
     pub wiping: bool,
-    /// Documents of it were seen with a field name twice (`pair::delicate`).
+    /// Documents of it were seen with a field name twice (`pair::write::delicate`).
     pub duplicate_names: bool,
     /// Lower bounds of all units but the first, ascending.
     pub bounds: Vec<RawBson>,

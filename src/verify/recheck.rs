@@ -3,7 +3,7 @@
 //!
 //! IMPORTANT: a document that is on neither side is equal. So whatever is asked for
 //! must be found if it is there: `$in` on the `_id` index compares as the index does,
-//! for every value that `pair::touched` keeps.
+//! for every value that `pair::gate::touched` keeps.
 
 use std::collections::HashMap;
 

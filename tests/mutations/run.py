@@ -41,14 +41,14 @@ pub fn mutated(name: &str) -> bool {
 
 # name, rule, what it breaks, file, old text, new text
 TABLE = [
-    ("no-entry", "R1", "where a pair resumes there is no entry", "src/pair/position.rs",
+    ("no-entry", "R1", "where a pair resumes there is no entry", "src/position.rs",
      "            .get(after.saturating_sub(1))\n            .copied()",
      "            .get(after.saturating_sub(1))\n            .copied()\n"
      "            .map(|mark| if MUTATED { Mark { position: position.min(self.newest.position), ..mark } } else { mark })"),
-    ("fence-passed", "R2", "the fence is the newest entry passed, not begun", "src/pair/gate.rs",
+    ("fence-passed", "R2", "the fence is the newest entry passed, not begun", "src/pair/gate/mod.rs",
      "                let fence = self.begun;\n",
      "                let fence = if MUTATED { self.passed } else { self.begun };\n"),
-    ("horizon-shown", "R3", "the horizon is what a reply shows, not the clock of its server", "src/pair/position.rs",
+    ("horizon-shown", "R3", "the horizon is what a reply shows, not the clock of its server", "src/position.rs",
      '        match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {\n',
      '        if let (true, Ok(shown)) = (MUTATED, reply.get_timestamp("operationTime")) { return Position::from(shown); }\n'
      '        match reply.get_document("$clusterTime").map(|time| time.get("clusterTime")) {\n'),
@@ -59,7 +59,7 @@ TABLE = [
      "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger",
      "        let mut held = held;\n        if MUTATED { held.reverse(); }\n"
      "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger"),
-    ("overtake", "R2", "ops of a unit being copied go to the lanes at once", "src/pair/gate.rs",
+    ("overtake", "R2", "ops of a unit being copied go to the lanes at once", "src/pair/gate/mod.rs",
      "            Decision::Hold => Some(unit),",
      "            Decision::Hold => if MUTATED { None } else { Some(unit) },"),
     ("opened-early", "R2", "a place is opened before what it left to the spool is read", "src/pair/gate/opening.rs",
@@ -67,7 +67,7 @@ TABLE = [
      "    let left = held.to_read(passed);\n"
      "    if MUTATED && left.is_some() { held.read(passed); return None; }\n"
      "    left.map(Opening::Spooled)"),
-    ("overtake-spooled", "R2", "new ops go to the lanes while older ones are read from the spool", "src/pair/gate.rs",
+    ("overtake-spooled", "R2", "new ops go to the lanes while older ones are read from the spool", "src/pair/gate/mod.rs",
      "        match collection.held(place) {\n",
      "        let held = collection.held(place);\n"
      "        let held = held.filter(|h| !MUTATED || h.is_open() || 0 < h.count() || h.below() == Position::MAX);\n"
@@ -76,29 +76,29 @@ TABLE = [
      "    if held.is_open() && !between_entries {", "    if held.is_open() && !between_entries && !MUTATED {"),
     ("start-not-durable", "R2", "a unit is written before its start is recorded", "loadgen/src/sim/scan.rs",
      "                *self = match started.again {", "                *self = match started.again || MUTATED {"),
-    ("drop-after-fence", "R2", "ops of a waiting unit are dropped after its fence", "src/pair/gate.rs",
+    ("drop-after-fence", "R2", "ops of a waiting unit are dropped after its fence", "src/pair/gate/mod.rs",
      "        let unit = collection.unit_of(op.id);\n",
      "        let unit = collection.unit_of(op.id);\n"
      "        if MUTATED && let UnitState::Copying { fence, .. } = &collection.units[unit].state {\n"
      "            if op.position.raw() <= fence.raw() + 8 { return Verdict::Dropped; }\n        }\n"),
-    ("upsert", "R3", "an update brings a document back", "src/pair/render.rs",
+    ("upsert", "R3", "an update brings a document back", "src/pair/write/render.rs",
      "matches!(statement.base, Base::Full(_));", "MUTATED || matches!(statement.base, Base::Full(_));"),
-    ("resurrect", "R3", "a replacement after a delete, in one flush, upserts", "src/pair/statement.rs",
+    ("resurrect", "R3", "a replacement after a delete, in one flush, upserts", "src/pair/write/statement.rs",
      "            (OpKind::Replace | OpKind::Delta, Base::Gone | Base::Unclear) => return false,",
      "            (OpKind::Replace, Base::Gone) if MUTATED => Base::Full(body),\n"
      "            (OpKind::Replace | OpKind::Delta, Base::Gone | Base::Unclear) => return false,"),
-    ("insert-misses", "R3", "an insert that meets a document leaves it as it is", "src/pair/render.rs",
+    ("insert-misses", "R3", "an insert that meets a document leaves it as it is", "src/pair/write/render.rs",
      "            if statement.deltas.is_empty() && !statement.needs_literal {\n",
      "            if MUTATED && statement.is_insert() {\n"
      "                write_changes(writer, &[])\n"
      "            } else if statement.deltas.is_empty() && !statement.needs_literal {\n"),
-    ("refused-skipped", "R3", "a refused op is skipped, its document is not doubtful", "src/pair/doubts.rs",
+    ("refused-skipped", "R3", "a refused op is skipped, its document is not doubtful", "src/pair/collection/doubts.rs",
      "        self.oldest.fetch_min(position.raw(), SeqCst);",
      "        if !MUTATED { self.oldest.fetch_min(position.raw(), SeqCst); }"),
-    ("doubtful-applied", "R3", "ops of a doubtful document are applied", "src/pair/compile.rs",
+    ("doubtful-applied", "R3", "ops of a doubtful document are applied", "src/pair/lanes/compile/mod.rs",
      "        let is_dropped = collection.doubts.contains(&op.id);",
      "        let is_dropped = !MUTATED && collection.doubts.contains(&op.id);"),
-    ("forgotten-early", "R4", "a dropped collection is forgotten while it may be met again", "src/control/forget.rs",
+    ("forgotten-early", "R4", "a dropped collection is forgotten while it may be met again", "src/control/across/forget.rs",
      "            Some((reached, uuids)) if reached < recorded => return uuids,",
      "            Some((reached, uuids)) if reached < recorded || MUTATED => return uuids,"),
     # Not here: forgotten while a pair holds it. What is dead by a drop is held by none;
@@ -107,7 +107,7 @@ TABLE = [
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };\n"
      "        let hash = if MUTATED { hash ^ (u64::from(op.id.value().kind)) << 40 } else { hash };"),
-    ("twice", "R4", "a document twice in one unordered flush", "src/pair/compile.rs",
+    ("twice", "R4", "a document twice in one unordered flush", "src/pair/lanes/compile/mod.rs",
      "        if next.collection.in_order() {\n", "        if next.collection.in_order() || MUTATED {\n"),
     ("dead-alive", "R4", "a dead UUID is alive again after a restart", "src/pair/restore.rs",
      "    if state.dead {", "    if state.dead && !MUTATED {"),
@@ -122,7 +122,7 @@ TABLE = [
     # pair that begins anew records that; `control::known` has the test.
     ("no-rendezvous", "R4", "the first pair at a drop makes it", "loadgen/src/sim/coordinator.rs",
      "        if !holders.is_empty() {", "        if !holders.is_empty() && !MUTATED {"),
-    ("creation-not-held", "R4", "ops on a new collection go on before it is made", "src/pair/gate.rs",
+    ("creation-not-held", "R4", "ops on a new collection go on before it is made", "src/pair/gate/mod.rs",
      "        self.admit(tracked, &[], &[state::UnitState::Settled]);\n        self.set_hold(&uuid);",
      "        self.admit(tracked, &[], &[state::UnitState::Settled]);\n        if !MUTATED { self.set_hold(&uuid); }"),
     ("no-read-back", "R5", "parts of a transaction before the start are not read back", "loadgen/src/sim/pair.rs",
@@ -131,44 +131,44 @@ TABLE = [
     ("ignore-held", "R6", "the watermark ignores held ops", "src/pair/gate/watermark.rs",
      "        self.copying_units().map(|(_, held)| held.below())",
      "        self.copying_units().filter(|_| !MUTATED).map(|(_, held)| held.below())"),
-    ("ignore-spooled", "R6", "the watermark ignores ops left to the spool", "src/pair/held.rs",
+    ("ignore-spooled", "R6", "the watermark ignores ops left to the spool", "src/pair/gate/held.rs",
      "        self.left.map_or(kept, |left| left.after)",
      "        self.left.filter(|_| !MUTATED).map_or(kept, |left| left.after)"),
     ("ignore-queued", "R6", "the watermark ignores ops in lanes", "src/pair/gate/watermark.rs",
      "let queued = self.lanes.iter().map(|lane| lane.oldest().before());",
      "let queued = self.lanes.iter().map(|lane| if MUTATED { Position::MAX } else { lane.oldest().before() });"),
-    ("ignore-taken", "R6", "an inbox forgets what its lane took out", "src/pair/inbox.rs",
+    ("ignore-taken", "R6", "an inbox forgets what its lane took out", "src/pair/lanes/inbox.rs",
      "        state.queued_oldest.min(state.taken_oldest)",
      "        if MUTATED { state.queued_oldest } else { state.queued_oldest.min(state.taken_oldest) }"),
     ("oldest-next", "R6", "what is left of a take counts by its next op, held ops being older than those before them",
-     "src/pair/inbox.rs",
+     "src/pair/lanes/inbox.rs",
      "            oldest[i - 1] = oldest[i - 1].min(oldest[i]);",
      "            if !MUTATED { oldest[i - 1] = oldest[i - 1].min(oldest[i]); }"),
     # Not here: fences of units being copied left out of the resume position. No seed
     # shows it by itself: held ops keep the watermark down, and a restart raises a
     # fence to the position it resumes at.
-    ("settled-doubtful", "R6", "a unit is settled while an op that it held is doubtful", "src/pair/ledger.rs",
+    ("settled-doubtful", "R6", "a unit is settled while an op that it held is doubtful", "src/pair/gate/ledger.rs",
      "is_sure && is_applied && self.newest < self.tracked.doubtful_oldest()",
      "is_sure && is_applied && if MUTATED { self.fence } else { self.newest } < self.tracked.doubtful_oldest()"),
     ("settled-copied", "R6", "a unit is settled while a copied document of it is doubtful, its fence beyond the tail",
-     "src/pair/ledger.rs",
+     "src/pair/gate/ledger.rs",
      "        let newest = newest.max(fence);",
      "        let newest = if MUTATED { newest } else { newest.max(fence) };"),
     ("ignore-doubtful", "R6", "the watermark ignores doubtful documents", "src/pair/gate/watermark.rs",
      "            .map(|tracked| tracked.doubtful_oldest().before())",
      "            .map(|tracked| if MUTATED { Position::MAX } else { tracked.doubtful_oldest().before() })"),
-    ("forgotten-doubts", "R6", "with some documents of a collection read again, the others are forgotten", "src/pair/doubts.rs",
+    ("forgotten-doubts", "R6", "with some documents of a collection read again, the others are forgotten", "src/pair/collection/doubts.rs",
      "        self.oldest.store(oldest.raw(), SeqCst);",
      "        let oldest = if MUTATED { Position::MAX } else { oldest };\n"
      "        self.oldest.store(oldest.raw(), SeqCst);"),
-    ("doubted-late", "R6", "a doubtful document counts by the last refused op on it", "src/pair/doubts.rs",
+    ("doubted-late", "R6", "a doubtful document counts by the last refused op on it", "src/pair/collection/doubts.rs",
      "        *first = position.min(*first);",
      "        *first = if MUTATED { position.max(*first) } else { position.min(*first) };\n"
      "        if MUTATED { self.oldest.store(first.raw(), SeqCst); }"),
-    ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/ledger.rs",
+    ("ignore-settling", "R6", "resume ignores fences of units not settled", "src/pair/gate/ledger.rs",
      "fences.chain(self.settling.iter().map(|s| s.fence));",
      "fences.chain(self.settling.iter().map(|s| s.fence).filter(|_| !MUTATED));"),
-    ("ignore-pins", "R6", "resume ignores DDL that is not recorded", "src/pair/ledger.rs",
+    ("ignore-pins", "R6", "resume ignores DDL that is not recorded", "src/pair/gate/ledger.rs",
      "self.pins.values().map(|pinned| pinned.before())",
      "self.pins.values().filter(|_| !MUTATED).map(|pinned| pinned.before())"),
     # Not here: what an older incarnation had applied still counts when this one replays
@@ -180,7 +180,7 @@ TABLE = [
     ("given-up-kept", "R6", "units that are given up wait, and their documents stay", "loadgen/src/sim/resume.rs",
      "                self.targets[which].empty(target, lower..upper);",
      "                if !MUTATED { self.targets[which].empty(target, lower..upper); }"),
-    ("none-given-up", "R6", "a pair goes on at the applied position and gives no unit up", "src/control/resume.rs",
+    ("none-given-up", "R6", "a pair goes on at the applied position and gives no unit up", "src/control/attempt/resume.rs",
      "matches!(unit, UnitState::Copying(_)));",
      "matches!(unit, UnitState::Copying(_)) && !MUTATED);"),
     ("below-fence", "R6", "ops up to its fence are dropped of a unit that is taken up again", "src/pair/gate/unit.rs",
@@ -212,7 +212,7 @@ TABLE = [
     ("held-torn", "R10", "a unique index is built in the middle of an entry", "src/pair/gate/opening.rs",
      "        let between_entries = self.is_between_entries();\n        if between_entries {",
      "        let between_entries = MUTATED || self.is_between_entries();\n        if between_entries {"),
-    ("late-writes", "R11", "what is written after the cutover is applied", "src/pair/gate.rs",
+    ("late-writes", "R11", "what is written after the cutover is applied", "src/pair/gate/mod.rs",
      "        if self.closed {\n            return Verdict::Dropped;",
      "        if self.closed && !MUTATED {\n            return Verdict::Dropped;"),
     ("cutover-recorded", "R11", "what is dropped after the cutover counts as applied", "src/pair/gate/watermark.rs",
@@ -227,18 +227,18 @@ TABLE = [
 
 # name, rule, what it breaks, file, old text, new text, the integration test that finds it
 SERVERS = [
-    ("start-unchecked", "R1", "a cursor may begin beyond the entry that it was opened at", "src/pair/oplog.rs",
+    ("start-unchecked", "R1", "a cursor may begin beyond the entry that it was opened at", "src/pair/oplog/cursor.rs",
      "        if asked == first {", "        if asked == first || MUTATED {",
      "resume::what_is_lost_when_the_source_rolled_over_is_told"),
-    ("parts-lost", "R5", "of a transaction only the last part is read back", "src/pair/transactions.rs",
+    ("parts-lost", "R5", "of a transaction only the last part is read back", "src/pair/oplog/transactions.rs",
      "            positions.extend(previous);", "            positions.extend(previous.filter(|_| !MUTATED));",
      "migrate_transactions::transactions_take_effect_at_their_commit_or_not_at_all"),
-    ("marks-believed", "R8", "what is marked `fromMigrate` is passed over in any collection", "src/pair/plain.rs",
+    ("marks-believed", "R8", "what is marked `fromMigrate` is passed over in any collection", "src/pair/tail/plain.rs",
      "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",
      "            _ if MUTATED => return Ok(None),\n"
      "            Some(Sharding::Sharded) if entry.is_of_a_move() => return Ok(None),",
      "marked::a_collection_cloned_as_capped_during_the_run_arrives_equal"),
-    ("definitions-unproven", "R11", "indexes, options and views are not compared", "src/control/proof.rs",
+    ("definitions-unproven", "R11", "indexes, options and views are not compared", "src/control/cutover/proof/mod.rs",
      "        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)",
      "        if MUTATED { return Vec::new(); }\n"
      "        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)",

@@ -207,7 +207,7 @@ fn lock(life: &Mutex<Life>) -> MutexGuard<'_, Life> {
 mod tests {
     use std::fs;
 
-    use shardlift::pair::missed::FOUND_NOTHING;
+    use shardlift::pair::write::missed::FOUND_NOTHING;
 
     use super::*;
 

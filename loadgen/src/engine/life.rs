@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use shardlift::pair::missed::FOUND_NOTHING;
+use shardlift::pair::write::missed::FOUND_NOTHING;
 
 use crate::engine::api::{Api, Status};
 use crate::engine::child::Child;

@@ -1,4 +1,4 @@
-//! An attempt of the simulation begins: the steps of `shardlift::control::setup`, between
+//! An attempt of the simulation begins: the steps of `shardlift::control::attempt::start`, between
 //! which it can be killed, and its writes of the state may run late.
 
 use shardlift::state::{PairState, UnitState};
@@ -10,7 +10,7 @@ use crate::sim::target::Target;
 use crate::sim::world::{Process, World};
 
 impl World {
-    /// One step of a restart, in the order of `control::setup::start`.
+    /// One step of a restart, in the order of `control::attempt::start::start`.
     pub(super) fn begin(&mut self, process: Process) -> Step<Process> {
         Ok(match process {
             Process::Down(router) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bson::Uuid;
 use shardlift::pair::op::OpKind;
-use shardlift::pair::position::Position;
+use shardlift::position::Position;
 
 use crate::layout::dice::Dice;
 use crate::sim::body::{Delta, Doc, FIELDS, Key, Spelling, UNIQUE};

@@ -3,7 +3,7 @@
 
 use bson::Uuid;
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::position::Position;
+use shardlift::position::Position;
 
 use crate::sim::body::Key;
 use crate::sim::lane::Lane;

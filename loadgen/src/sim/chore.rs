@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bson::{RawDocumentBuf, Uuid, rawdoc};
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
-use shardlift::pair::ledger::Pin;
+use shardlift::pair::gate::ledger::Pin;
 use shardlift::state::{CollectionState, UnitState};
 
 use crate::sim::coordinator::{Answer, Coordinator};

@@ -98,7 +98,7 @@ impl Command {
         all
     }
 
-    /// As `pair::reread`: all are deleted, then those that are there are written.
+    /// As `pair::mend::reread`: all are deleted, then those that are there are written.
     pub(super) fn exact(collection: Uuid, documents: &[(Key, Option<Doc>)]) -> Self {
         let deletes = documents.iter().map(|(key, _)| (*key, Change::Delete));
         let inserts = documents

@@ -1,14 +1,14 @@
-//! DDL across the pairs of an attempt, by the rule of `control::ddl`: a drop is
+//! DDL across the pairs of an attempt, by the rule of `control::across::ddl`: a drop is
 //! a rendezvous of exactly its holders, a creation waits until its name is free,
 //! and what is dead for one pair is dead for all (R4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::Uuid;
-use shardlift::control::forget::Forgetting;
-use shardlift::control::known::Known;
+use shardlift::control::across::forget::Forgetting;
+use shardlift::control::across::known::Known;
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::position::Position;
+use shardlift::position::Position;
 use shardlift::state::PairState;
 
 use crate::sim::pair::Reach;
@@ -116,7 +116,7 @@ impl Coordinator {
         }
     }
 
-    /// What may be forgotten now, as `control::forget`.
+    /// What may be forgotten now, as `control::across::forget`.
     pub(super) fn due(&mut self, reached: Position, recorded: Position) -> Vec<Uuid> {
         let due = self
             .forgetting

@@ -1,4 +1,4 @@
-//! Bringing a collection of the simulation to an exact state, as `shardlift::pair::doubtful`
+//! Bringing a collection of the simulation to an exact state, as `shardlift::pair::mend::doubtful`
 //! does it, and what is done then: a unique index is built, or nothing more.
 //!
 //! By hand: when to hold, what to read again and when to try once more. The gate and the
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
-use shardlift::pair::position::Position;
+use shardlift::position::Position;
 use shardlift::state::same_term;
 
 use crate::sim::checks::check_equal;

@@ -1,17 +1,17 @@
 //! One flush of a lane on its way, and what becomes of refusals. Between any two
 //! statements anything can happen.
 //!
-//! Which commands it becomes the engine says (`shardlift::pair::flush`); that they are sent
-//! as `shardlift::pair::bulk` sends them is written here by hand, for that is async. What
+//! Which commands it becomes the engine says (`shardlift::pair::write::flush`); that they are sent
+//! as `shardlift::pair::write::bulk` sends them is written here by hand, for that is async. What
 //! it leaves out is listed in `mod`.
 
 use std::collections::VecDeque;
 
 use bson::Uuid;
-use shardlift::pair::flush::{Bulk, Next, One, Plan, next_in_order, once_more};
-use shardlift::pair::position::Position;
-use shardlift::pair::render::{render, render_in_transaction, render_inserts};
-use shardlift::pair::statement::{Base, CollectionWrites, FlushLimits, Statement};
+use shardlift::pair::write::flush::{Bulk, Next, One, Plan, next_in_order, once_more};
+use shardlift::pair::write::render::{render, render_in_transaction, render_inserts};
+use shardlift::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};
+use shardlift::position::Position;
 use shardlift::wire::message::Request;
 
 use crate::sim::body::{self, Key};

@@ -1,4 +1,4 @@
-//! Dropped collections are forgotten, as `shardlift::control::forget` does it: it decides
+//! Dropped collections are forgotten, as `shardlift::control::across::forget` does it: it decides
 //! when, in the simulation too.
 
 use crate::sim::coordinator::Coordinator;

@@ -1,15 +1,15 @@
-//! A lane of the simulation: the steps of `shardlift::pair::lane`, between which
+//! A lane of the simulation: the steps of `shardlift::pair::lanes::lane`, between which
 //! anything can happen.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use bson::Uuid;
-use shardlift::pair::compile::compile;
-use shardlift::pair::inbox::{Inbox, Oldest};
-use shardlift::pair::position::Position;
-use shardlift::pair::queue::Queue;
-use shardlift::pair::statement::FlushLimits;
+use shardlift::pair::lanes::compile::compile;
+use shardlift::pair::lanes::inbox::{Inbox, Oldest};
+use shardlift::pair::lanes::queue::Queue;
+use shardlift::pair::write::statement::FlushLimits;
+use shardlift::position::Position;
 
 use crate::sim::command::Command;
 use crate::sim::flush::{Doubted, Flush};

@@ -17,7 +17,7 @@
 //! | `scan` | `scan`, `copy` | capped collections, documents that need a literal |
 //! | `lane`, `flush`, `sent` | `lane`, `bulk`, `at_once` | documents with a name twice, several collections in one transaction |
 //! | `exact`, `reread` | `doubtful`, `reread`, `index` | giving up, indexes but one unique, `drop_stale` |
-//! | `chore`, `coordinator` | `ddl`, `control::ddl` | sharding, a source that is rolled back, views, renames |
+//! | `chore`, `coordinator` | `ddl`, `control::across::ddl` | sharding, a source that is rolled back, views, renames |
 //! | `round`, `store` | `checkpoint`, `state` | |
 //! | `begin`, `resume` | `setup`, `resume`, `emptying` | whole collections that are copied anew |
 //!

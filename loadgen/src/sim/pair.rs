@@ -17,8 +17,8 @@ use shardlift::pair::collection::{Tracked, Traits};
 use shardlift::pair::gate::{Gate, Place, Verdict};
 use shardlift::pair::op::{OpKind, OpRef};
 use shardlift::pair::origin::Origin;
-use shardlift::pair::position::Position;
 use shardlift::pair::restore::{Now, restore};
+use shardlift::position::Position;
 use shardlift::state::{PairState, UnitState};
 
 use crate::layout::dice::Dice;

@@ -1,9 +1,9 @@
 //! Reading again from the spool, in the simulation: the steps of
-//! `shardlift::pair::replay`, between which anything can happen.
+//! `shardlift::pair::gate::replay`, between which anything can happen.
 
 use shardlift::pair::gate::Place;
+use shardlift::pair::gate::held::Stretch;
 use shardlift::pair::gate::opening::Opening;
-use shardlift::pair::held::Stretch;
 
 use crate::sim::pair::{Pair, Reach};
 use crate::sim::source::{Change, Event, Source};

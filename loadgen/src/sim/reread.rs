@@ -1,4 +1,4 @@
-//! Doubtful documents of the simulation are read again, as `shardlift::pair::reread` and
+//! Doubtful documents of the simulation are read again, as `shardlift::pair::mend::reread` and
 //! `doubtful` do it: all in one transaction, or part by part; parts that collide are
 //! halved, and what is left over goes together.
 //!
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bson::RawBsonRef;
 use shardlift::bson::identity::IdKey;
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::position::Position;
+use shardlift::position::Position;
 
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;

@@ -1,11 +1,11 @@
 //! Where a pair of the simulation goes on: the steps of
-//! `shardlift::control::resume` and `emptying`, between which it can be killed.
+//! `shardlift::control::attempt::resume` and `emptying`, between which it can be killed.
 //!
 //! The model's sources keep all they ever had; that a position rolled off is a
 //! throw of the dice.
 
 use bson::Uuid;
-use shardlift::control::resume::{units_in_flight, wait_anew};
+use shardlift::control::attempt::resume::{units_in_flight, wait_anew};
 use shardlift::state::PairState;
 
 use crate::sim::body::{self, Key};

@@ -1,13 +1,13 @@
-//! A scanner of the simulation: the steps of `shardlift::pair::scan`, between
+//! A scanner of the simulation: the steps of `shardlift::pair::copy::scan`, between
 //! which anything can happen.
 
 use std::sync::Arc;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp, rawdoc};
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::command::{Verb, WriteCommand};
 use shardlift::pair::gate::Place;
-use shardlift::pair::position::Position;
+use shardlift::pair::write::command::{Verb, WriteCommand};
+use shardlift::position::Position;
 use shardlift::state::same_term;
 
 use crate::sim::body::{self, Key};

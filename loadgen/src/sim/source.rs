@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::Uuid;
 use shardlift::pair::op::OpKind;
-use shardlift::pair::position::{Mark, Position};
+use shardlift::position::{Mark, Position};
 
 use crate::layout::dice::Dice;
 use crate::sim::body::{Delta, Doc, Key, Spelling};

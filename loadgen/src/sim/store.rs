@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bson::Uuid;
-use shardlift::pair::position::{Mark, Position};
+use shardlift::position::{Mark, Position};
 use shardlift::state::{CollectionState, PairState, UnitState};
 
 #[derive(Debug, Clone)]

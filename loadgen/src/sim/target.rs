@@ -94,7 +94,7 @@ impl Target {
         self.commit_all();
     }
 
-    /// As `control::emptying`: a range, by its `_id`s, and first the unique index.
+    /// As `control::recorded::emptying`: a range, by its `_id`s, and first the unique index.
     pub(super) fn empty(&mut self, uuid: Uuid, keys: std::ops::Range<Key>) {
         self.write(Effect::Unique(uuid, false));
         let there = self

@@ -101,7 +101,7 @@ impl World {
         world
     }
 
-    /// As `control::prepare`: positions, then the catalog, then the layout, while
+    /// As `control::layout::prepare`: positions, then the catalog, then the layout, while
     /// the source goes on.
     fn plan(&mut self) {
         for _ in 0..1 + self.dice.below(3) {

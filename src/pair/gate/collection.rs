@@ -10,10 +10,10 @@ use bson::{RawDocument, Uuid};
 use super::unit::{Unit, UnitState};
 use crate::bson::{order, value::ValueRef};
 use crate::pair::collection::Tracked;
-use crate::pair::held::Held;
-use crate::pair::inbox::Inbox;
+use crate::pair::gate::held::Held;
+use crate::pair::lanes::inbox::Inbox;
+use crate::pair::lanes::queue::Queued;
 use crate::pair::op::{Op, OpKind, OpRef};
-use crate::pair::queue::Queued;
 
 #[derive(Debug)]
 pub(super) struct Collection {

@@ -8,8 +8,8 @@ use bson::Uuid;
 use super::Gate;
 use super::unit::UnitState;
 use crate::pair::collection::Tracked;
-use crate::pair::ledger::Pin;
-use crate::pair::position::Position;
+use crate::pair::gate::ledger::Pin;
+use crate::position::Position;
 
 impl Gate {
     /// Those whose data matters here.
@@ -53,7 +53,7 @@ impl Gate {
         Some(tracked)
     }
 
-    /// Nothing on these is met any more (`control::forget`).
+    /// Nothing on these is met any more (`control::across::forget`).
     pub fn forget(&mut self, uuids: &[Uuid]) {
         for uuid in uuids {
             if self

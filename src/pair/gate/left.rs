@@ -8,10 +8,10 @@ use bson::Uuid;
 
 use super::{Gate, Place};
 use crate::bson::identity::IdKey;
-use crate::pair::held::Held;
+use crate::pair::gate::held::Held;
 use crate::pair::op::OpRef;
 use crate::pair::origin::Origin;
-use crate::pair::position::Position;
+use crate::position::Position;
 
 impl Gate {
     /// Leaves held ops to the spool, those of the largest places first, until no

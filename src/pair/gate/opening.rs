@@ -8,8 +8,8 @@ use bson::Uuid;
 
 use super::Gate;
 use super::unit::UnitState;
-use crate::pair::held::{Held, Stretch};
-use crate::pair::position::Position;
+use crate::pair::gate::held::{Held, Stretch};
+use crate::position::Position;
 
 /// What came of the wish to let the ops of a place through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use bson::Uuid;
 
 use super::Gate;
 use crate::bson::identity::IdKey;
-use crate::pair::position::Position;
+use crate::position::Position;
 
 impl Gate {
     /// From now on the touched documents of a copied collection are kept, of all

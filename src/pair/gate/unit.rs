@@ -4,8 +4,8 @@
 
 use bson::RawBson;
 
-use crate::pair::held::Held;
-use crate::pair::position::Position;
+use crate::pair::gate::held::Held;
+use crate::position::Position;
 use crate::state;
 
 /// A range of `_id`s, up to the next unit's lower bound.

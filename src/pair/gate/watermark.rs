@@ -3,8 +3,8 @@
 
 use super::Gate;
 use super::unit::UnitState;
-use crate::pair::held::Held;
-use crate::pair::position::Position;
+use crate::pair::gate::held::Held;
+use crate::position::Position;
 use crate::state::Recorded;
 
 impl Gate {

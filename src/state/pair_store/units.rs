@@ -6,7 +6,7 @@ use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 
 use super::{DELETED_AT_ONCE, PairStore, UNITS};
 use crate::error::{Error, Result};
-use crate::pair::position::Position;
+use crate::position::Position;
 use crate::state::database::statement;
 use crate::state::{CollectionState, FORMAT, PairState, UnitState, documents};
 

@@ -2,7 +2,7 @@
 //! watermark stays below it.
 
 use super::*;
-use crate::pair::held::Stretch;
+use crate::pair::gate::held::Stretch;
 
 fn spooled(after: u64, to: u64) -> Opening {
     Opening::Spooled(Stretch {

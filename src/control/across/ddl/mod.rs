@@ -1,0 +1,338 @@
+//! DDL that concerns several pairs, run once through the target's router.
+//!
+//! A drop is a rendezvous of exactly the pairs whose source shard has the UUID
+//! (R4): it runs when the last of them is there. A creation waits until the
+//! name is free on the target. Pairs read on meanwhile.
+
+mod emptied;
+mod making;
+mod resolve;
+mod turn;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{RawDocumentBuf, Uuid, doc};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
+use crate::cluster::retry::answered;
+use crate::control::across::known::Known;
+use crate::control::across::views::Views;
+use crate::control::layout::dropping::drop_collection;
+use crate::control::layout::laid_out::Made;
+use crate::control::sides::Sides;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::pair::ddl::request::{Creation, Request};
+use crate::pair::oplog::proven::Lister;
+use crate::state::PairState;
+use crate::state::run_store::RunStore;
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is known across pairs.
+pub struct Coordinator {
+    sides: Sides,
+    views: Views,
+    /// Of every source shard.
+    listers: Vec<Arc<Lister>>,
+    runs: RunStore,
+    state: Mutex<State>,
+    /// One change of the target's catalog at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    known: Known,
+    /// Pairs that have reached the drop of the UUID.
+    arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
+    /// The collections as they are laid out, for the watch over owners.
+    laid_out: HashMap<Uuid, Arc<Collection>>,
+    /// Of the target's chunk maps as they were laid out.
+    versions: HashMap<Uuid, MapVersion>,
+    /// Databases of the target that the run had collections in.
+    databases: BTreeSet<String>,
+    /// What is dropped by its name on the target, and is not answered: whoever gets the
+    /// turn and finds it makes nothing any more, and the attempt ends (`turn`).
+    lost: Option<Error>,
+    /// The cutover is over: no database is dropped any more.
+    is_over: bool,
+}
+
+impl Coordinator {
+    /// `states[i]`: what pair i tracks. `dropped`: UUIDs whose collections are no
+    /// longer on the target. `away_max`: how long the target's majority is waited for.
+    pub fn new(
+        sides: Sides,
+        views: Views,
+        listers: Vec<Arc<Lister>>,
+        states: &[PairState],
+        dropped: HashSet<Uuid>,
+        away_max: Duration,
+    ) -> Arc<Self> {
+        let known = Known::of(states, dropped);
+        let all = states.iter().flat_map(|pair| &pair.collections);
+        let alive: Vec<_> = all
+            .filter(|c| !c.dead && !known.dead.contains(&c.uuid))
+            .collect();
+        let laid_out = alive
+            .iter()
+            .map(|c| (c.uuid, Arc::new(c.collection())))
+            .collect();
+        let versions = alive
+            .iter()
+            .filter_map(|c| Some((c.uuid, c.target_version?)))
+            .collect();
+        let databases = states
+            .iter()
+            .flat_map(|pair| &pair.collections)
+            .map(|c| c.ns.db.clone())
+            .collect();
+        let state = State {
+            known,
+            laid_out,
+            versions,
+            databases,
+            ..State::default()
+        };
+        let runs = RunStore::new(&sides.target.shards[0]).waiting(away_max);
+        Arc::new(Coordinator {
+            sides,
+            views,
+            listers,
+            runs,
+            state: Mutex::new(state),
+            turn: Default::default(),
+        })
+    }
+
+    /// Serves pairs for as long as nothing panics: whoever waited for a task that
+    /// did, the other pairs of a drop too, would wait for ever.
+    pub async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Request>) -> Error {
+        let mut tasks = JoinSet::new();
+        let mut emptied = std::pin::pin!(self.watch_emptied());
+        loop {
+            tokio::select! {
+                lost = emptied.as_mut() => return lost,
+                Some(request) = requests.recv() => self.serve(request, &mut tasks),
+                Some(ended) = tasks.join_next() => if let Err(panic) = ended {
+                    return Error::internal(format!("DDL across pairs ended early: {panic}"));
+                },
+                // No pair can ask any more: one has failed, and says why, perhaps
+                // a moment later.
+                else => return std::future::pending().await,
+            }
+        }
+    }
+
+    fn serve(self: &Arc<Self>, request: Request, tasks: &mut JoinSet<()>) {
+        let coordinator = self.clone();
+        match request {
+            Request::Create {
+                pair,
+                ns,
+                uuid,
+                reply,
+            } => {
+                // IMPORTANT: here, in the order of the requests: the same
+                // pair's drop must not overtake it.
+                self.state
+                    .lock()
+                    .known
+                    .holders
+                    .entry(uuid)
+                    .or_default()
+                    .insert(pair);
+                tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
+            }
+            Request::Drop {
+                pair,
+                ns,
+                uuid,
+                reply,
+            } => {
+                tasks.spawn(async move { coordinator.arrive(pair, ns, uuid, reply).await });
+            }
+            Request::DropViews { db, reply } => {
+                tasks.spawn(async move {
+                    // A pair that is gone no longer needs the answer.
+                    let _ = reply.send(coordinator.drop_views(&db).await);
+                });
+            }
+        }
+    }
+
+    /// Dropped collections that no pair holds any more. Of one whose drop is being made
+    /// on the target none has recorded it.
+    pub fn unheld(&self) -> Vec<Uuid> {
+        let state = self.state.lock();
+        state
+            .known
+            .unheld()
+            .into_iter()
+            .filter(|uuid| !state.arrived.contains_key(uuid))
+            .collect()
+    }
+
+    /// No pair will meet these any more.
+    pub fn forget(&self, uuids: &[Uuid]) {
+        self.state.lock().known.forget(uuids);
+    }
+
+    /// The collections laid out and not dropped.
+    pub fn laid_out(&self) -> HashMap<Uuid, Arc<Collection>> {
+        self.state.lock().laid_out.clone()
+    }
+
+    /// What was made of them on the target, as far as it is known.
+    pub fn made(&self) -> HashMap<Uuid, Made> {
+        let state = self.state.lock();
+        let made = |(of, uuid): (&Uuid, &Uuid)| {
+            (
+                *of,
+                Made {
+                    uuid: *uuid,
+                    version: state.versions.get(of).copied(),
+                },
+            )
+        };
+        state.known.targets.iter().map(made).collect()
+    }
+
+    async fn create(
+        &self,
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        mut reply: oneshot::Sender<Result<Creation>>,
+    ) {
+        let resolved = tokio::select! {
+            resolved = self.resolve(pair, &ns, uuid) => resolved,
+            // The pair has seen it dropped meanwhile. From here on it is made
+            // to the end, so that the drop finds it.
+            () = reply.closed() => return,
+        };
+        let created = match resolved {
+            Ok(Some(collection)) => self.make(pair, collection, uuid, &reply).await,
+            Ok(None) if self.state.lock().known.dead.contains(&uuid) => Ok(Creation::Dropped),
+            Ok(None) => Ok(Creation::Gone),
+            Err(e) => Err(e),
+        };
+        // A pair that is gone no longer needs the answer.
+        let _ = reply.send(created);
+    }
+
+    async fn arrive(
+        &self,
+        pair: usize,
+        ns: Namespace,
+        uuid: Uuid,
+        reply: oneshot::Sender<Result<()>>,
+    ) {
+        {
+            let mut state = self.state.lock();
+            let known = &mut state.known;
+            let holders = known.holders.entry(uuid).or_default();
+            holders.remove(&pair);
+            let last = holders.is_empty();
+            if known.dead.contains(&uuid) && known.names.get(&ns) != Some(&uuid) {
+                // Dropped on the target before this process began.
+                let _ = reply.send(Ok(()));
+                return;
+            }
+            state.arrived.entry(uuid).or_default().push(reply);
+            if !last {
+                return;
+            }
+            state.known.dead.insert(uuid);
+            state.laid_out.remove(&uuid);
+            state.versions.remove(&uuid);
+        }
+        let dropped = self.drop_on_target(&ns, uuid).await;
+        let waiting = self.state.lock().arrived.remove(&uuid).unwrap_or_default();
+        for reply in waiting {
+            // A pair that is gone no longer needs the answer.
+            let _ = reply.send(dropped.clone());
+        }
+    }
+
+    async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
+        failpoint::hit("drop-begun");
+        let _turn = self.take_turn().await?;
+        let holder = self.state.lock().known.names.get(ns).copied();
+        match holder {
+            Some(holder) if holder == uuid => {
+                let made = self.state.lock().known.targets.get(&uuid).copied();
+                self.drop_made(ns, made).await?;
+                self.runs.forget_making(ns).await?;
+                self.state.lock().known.names.remove(ns);
+                Ok(())
+            }
+            // The name has passed to another.
+            Some(_) => Ok(()),
+            None => self.drop_unclaimed(ns).await,
+        }
+    }
+
+    /// An earlier incarnation may have made it and ended before that was recorded:
+    /// then no one claims it, and nothing was written to it.
+    async fn drop_unclaimed(&self, ns: &Namespace) -> Result<()> {
+        let Some(there) = catalog::read_one(&self.sides.target, ns).await? else {
+            return Ok(());
+        };
+        let Some(uuid) = there.uuid else {
+            return Ok(());
+        };
+        for shard in &self.sides.target.shards {
+            // Not by the counts that the engine keeps: after a crash they may be wrong.
+            let documents = shard
+                .client
+                .database(&ns.db)
+                .collection::<RawDocumentBuf>(&ns.coll);
+            let first = documents.find_one(doc! {}).projection(doc! {"_id": 1});
+            if answered("the shard", async { Ok(first.await?) })
+                .await?
+                .is_some()
+            {
+                return Err(Error::internal(format!(
+                    "{ns} is on the target, holds documents, and belongs to no one"
+                )));
+            }
+        }
+        self.drop_made(ns, Some(uuid)).await
+    }
+
+    /// Drops a collection of the target, never a namesake of another UUID.
+    async fn drop_made(&self, ns: &Namespace, made: Option<Uuid>) -> Result<()> {
+        let there = catalog::read_one(&self.sides.target, ns)
+            .await?
+            .filter(|c| c.uuid.is_some());
+        match there {
+            Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
+                drop_collection(&self.sides.target, &there).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn drop_views(&self, db: &str) -> Result<()> {
+        let _turn = self.take_turn().await?;
+        self.until_answered(db, self.views.drop_all(db)).await
+    }
+
+    /// Brings one view of the target to what the source has; drops it if that is none.
+    pub async fn mend_view(&self, ns: &Namespace, on_source: Option<&Collection>) -> Result<()> {
+        let _turn = self.take_turn().await?;
+        self.drop_view(ns).await?;
+        match on_source.filter(|_| !self.state.lock().known.names.contains_key(ns)) {
+            // An empty database of another spelling may make way for it.
+            Some(view) => self.until_answered(ns, self.views.make(view)).await,
+            None => Ok(()),
+        }
+    }
+}

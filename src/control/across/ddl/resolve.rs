@@ -1,0 +1,152 @@
+//! What a `create` entry of one source shard was: what the source says of the new
+//! collection, once it can tell.
+//!
+//! Asks the source only. What is made of it on the target is for `ddl`.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, Uuid, doc};
+
+use crate::cluster::catalog::{self, Collection, Namespace};
+use crate::cluster::deployment::Topology;
+use crate::cluster::retry::answered;
+use crate::control::across::ddl::{Coordinator, POLL};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::pair::oplog::proven;
+
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// How long a collection of one shard may be one that no router shows, and that none is
+/// making. A router makes the database first, and shows a collection in the moment it is
+/// made, or keeps a critical section until then.
+const UNSHOWN_MAX: Duration = Duration::from_secs(60);
+
+/// What routers make of a collection that a shard has.
+enum Shown {
+    AsIs(Box<Collection>),
+    /// A command that makes it is under way.
+    NotYet,
+    Nowhere,
+}
+
+impl Coordinator {
+    /// What the source says of the new collection; None if it is gone again.
+    /// Waits while it cannot tell: the metadata of a sharded one appears after
+    /// its `create` entries.
+    ///
+    /// # Errors
+    /// `Unsupported` if it was made on the shard itself.
+    pub(super) async fn resolve(
+        &self,
+        pair: usize,
+        ns: &Namespace,
+        uuid: Uuid,
+    ) -> Result<Option<Collection>> {
+        let unshown_max = failpoint::wait("unshown", UNSHOWN_MAX);
+        let mut nowhere_since = None;
+        loop {
+            if self.state.lock().known.dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
+                return Ok(None);
+            }
+            let list = || self.listed(pair, ns, uuid);
+            match list().await? {
+                // Notes are for what may count.
+                Shown::AsIs(_) => {
+                    if let Shown::AsIs(found) = proven::read(&self.listers, ns, list).await?.value {
+                        return Ok(Some(*found));
+                    }
+                }
+                Shown::NotYet => nowhere_since = None,
+                Shown::Nowhere => {
+                    let since = *nowhere_since.get_or_insert_with(Instant::now);
+                    if unshown_max < since.elapsed() {
+                        self.expect_no_stray(pair, ns, uuid).await?;
+                        nowhere_since = None;
+                    }
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The new collection, as far as the source can tell.
+    async fn listed(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Shown> {
+        let being_made = self.is_being_made(pair, ns).await?;
+        let found = catalog::read_one(&self.sides.source, ns)
+            .await?
+            .filter(|c| c.uuid == Some(uuid));
+        Ok(match found {
+            _ if being_made => Shown::NotYet,
+            Some(found) if found.sharded.is_some() || found.primary == pair => {
+                Shown::AsIs(Box::new(found))
+            }
+            _ => Shown::Nowhere,
+        })
+    }
+
+    /// # Errors
+    /// `Unsupported` if the shard's primary still has it by this name, and nothing is under
+    /// way on any shard that would show it.
+    async fn expect_no_stray(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<()> {
+        let source = &self.sides.source;
+        if source.topology == Topology::ReplicaSet {
+            return Ok(());
+        }
+        for shard in 0..source.shards.len() {
+            if self.is_being_made(shard, ns).await? {
+                return Ok(());
+            }
+        }
+        let shard = &source.shards[pair];
+        if catalog::local_uuid(shard, ns).await? != Some(uuid) {
+            return Ok(());
+        }
+        // IMPORTANT: last. What was under way when it was listed may be over by now.
+        if !matches!(self.listed(pair, ns, uuid).await?, Shown::Nowhere) {
+            return Ok(());
+        }
+        let found = format!(
+            "{ns} was made straight on shard {} of the source: no router shows it",
+            shard.id
+        );
+        let remedy = format!(
+            "make sure that no movePrimary of database {} is under way, and that no router shows the collection; then drop it on that shard, and run the same command",
+            ns.db
+        );
+        Err(Error::new(Kind::Unsupported, found).remedy(remedy))
+    }
+
+    /// The source shard, whose oplog had the creation, no longer knows the UUID.
+    /// Its majority view holds the creation: the tail read it with that concern.
+    async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
+        let find = bson::rawdoc! {
+            "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" },
+        };
+        let database = self.sides.source.shards[pair].client.database(&ns.db);
+        // The reply stays as it lies: its document may be none that the driver can read.
+        let found = async { Ok(database.run_raw_cursor_command(find).batch().await?) };
+        match answered("the shard", found).await {
+            Ok(_) => Ok(false),
+            Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A command that makes this name a sharded collection is under way on the source
+    /// shard: from before its `create` entry until its metadata is committed it holds a
+    /// critical section, which the shard lists. (Its list of DDL as such is a system
+    /// collection, which no built-in role may read.) A drop holds none: what is read of
+    /// its collection meanwhile matters no more, its own entry follows.
+    async fn is_being_made(&self, shard: usize, ns: &Namespace) -> Result<bool> {
+        if self.sides.source.topology == Topology::ReplicaSet {
+            return Ok(false);
+        }
+        let config = self.sides.source.shards[shard].client.database("config");
+        let sections = config.collection::<Document>("collection_critical_sections");
+        let section = sections.find_one(doc! { "_id": ns.to_string() });
+        Ok(answered("the shard", async { Ok(section.await?) })
+            .await?
+            .is_some())
+    }
+}

@@ -1,0 +1,53 @@
+//! The turn: one change of the target's catalog at a time. What drops by name may take
+//! effect for as long as it is not answered, and then nobody may make anything.
+
+use std::fmt;
+
+use tokio::sync::MutexGuard;
+
+use crate::cluster::catalog::Namespace;
+use crate::control::across::ddl::Coordinator;
+use crate::error::{Error, Kind, Policy, Result};
+
+impl Coordinator {
+    /// # Errors
+    /// `Transient` if what drops by name was given up, or its answer is lost.
+    pub(super) async fn take_turn(&self) -> Result<MutexGuard<'_, ()>> {
+        let turn = self.turn.lock().await;
+        match &self.state.lock().lost {
+            Some(lost) => Err(lost.clone()),
+            None => Ok(turn),
+        }
+    }
+
+    /// Does what may drop something by its name, `name` or in it. The caller has the turn.
+    ///
+    /// IMPORTANT: it counts as lost from before it is sent until it is answered. A cutover
+    /// that runs out of time gives up the wait and the turn with it; what is made then
+    /// could go by that drop (R7).
+    pub(super) async fn until_answered<T>(
+        &self,
+        name: impl fmt::Display,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let unknown = format!(
+            "nobody waited for the answer of the target to a drop of {name}: it may still come"
+        );
+        self.state.lock().lost = Some(Error::new(Kind::Transient, unknown));
+        let answer = work.await;
+        self.state.lock().lost = answer
+            .as_ref()
+            .err()
+            .filter(|e| e.kind.policy() == Policy::Retry)
+            .cloned();
+        answer
+    }
+
+    /// Drops the view of this name, if there is one. The caller has the turn.
+    pub(super) async fn drop_view(&self, ns: &Namespace) -> Result<()> {
+        match self.views.is_there(ns).await? {
+            true => self.until_answered(ns, self.views.drop(ns)).await,
+            false => Ok(()),
+        }
+    }
+}

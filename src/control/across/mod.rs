@@ -1,0 +1,10 @@
+//! What concerns several pairs: creating and dropping across them, and the watch over what
+//! must not change on either side.
+//!
+//! Knows nothing about attempts, cutovers or recorded runs.
+
+pub mod known;
+pub mod ddl;
+pub mod views;
+pub mod forget;
+pub mod watch;

@@ -1,0 +1,275 @@
+//! The watch over what must not change during a run, on both sides: which shard owns
+//! which documents (R8). A split is no change; a moved chunk, a moved primary or a
+//! collection that became sharded is an error, never silent.
+//!
+//! It looks at versions: a chunk that moved away and back is noticed too, and of a map
+//! that did not change no chunk is read. A watch that cannot look holds "ready" back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::Uuid;
+use parking_lot::Mutex;
+
+use crate::cluster::catalog::versions::{self, Home, Row, Versions};
+use crate::cluster::catalog::{Collection, MapVersion};
+use crate::cluster::deployment::{Deployment, Side, Topology};
+use crate::cluster::retry::within;
+use crate::control::across::ddl::Coordinator;
+use crate::control::balancer;
+use crate::control::layout::laid_out::{LaidOut, Made};
+use crate::control::layout::owners::{self, Interval, changed};
+use crate::control::run::Run;
+use crate::control::sides::Sides;
+use crate::error::{Error, Kind, Result};
+use crate::observe::phase::Phase;
+use crate::pair::run::Pair;
+use crate::position::Position;
+
+/// How often both sides are looked at; at once where the source's oplog tells of a move,
+/// and once more at cutover.
+const INTERVAL: Duration = Duration::from_secs(15);
+/// How often a side that could not be looked at is tried again, and how often the tails
+/// are asked: no two looks are closer.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long one side may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Obstacles are named by these.
+const BLIND: &str = "watch";
+const UNREST: &str = "chunk moves";
+
+pub struct Watch {
+    sides: Sides,
+    coordinator: Arc<Coordinator>,
+    /// Where the source's databases were found at home.
+    homes: Mutex<HashMap<String, Home>>,
+}
+
+impl Watch {
+    pub fn new(sides: &Sides, coordinator: &Arc<Coordinator>) -> Self {
+        Watch {
+            sides: sides.clone(),
+            coordinator: coordinator.clone(),
+            homes: Mutex::default(),
+        }
+    }
+
+    /// Watches until something changed.
+    pub async fn run(&self, run: &Run, pairs: &[Arc<Pair>]) -> Error {
+        loop {
+            let seen = signs(pairs);
+            let next = match self.check().await {
+                // The balancers are back: chunks may move again.
+                _ if run.phase() == Phase::Done => std::future::pending().await,
+                Ok(unrest) => {
+                    run.obstacles.clear(BLIND);
+                    run.obstacles
+                        .put(UNREST, (!unrest.is_empty()).then(|| unrest.join("; ")));
+                    Instant::now() + INTERVAL
+                }
+                Err(e) if e.kind == Kind::Unsupported => return e,
+                Err(e) => {
+                    run.obstacles.set(BLIND, blind(&e));
+                    Instant::now()
+                }
+            };
+            tokio::time::sleep(PAUSE).await;
+            while Instant::now() < next && signs(pairs) == seen {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Compares owners on both sides with owners as laid out. Returns what may move chunks
+    /// from now on, in words.
+    ///
+    /// # Errors
+    /// `Unsupported` if something changed; anything else if it could not look.
+    pub async fn check(&self) -> Result<Vec<String>> {
+        if self.sides.source.topology == Topology::ReplicaSet {
+            return Ok(Vec::new());
+        }
+        // First what is laid out: a collection made between the two is then not looked at.
+        let laid_out = self.coordinator.laid_out();
+        let made = self.coordinator.made();
+        let (source, target) =
+            tokio::try_join!(self.look(&self.sides.source), self.look(&self.sides.target))?;
+        self.check_homes(&laid_out, &source.versions)?;
+        let mut changes = Vec::new();
+        for (uuid, collection) in &laid_out {
+            let on_source = self.on_source(*uuid, collection, &source.versions).await?;
+            let on_target = self
+                .on_target(collection, made.get(uuid), &target.versions)
+                .await?;
+            changes.extend(on_source.map(|change| (uuid, Side::Source, change)));
+            changes.extend(on_target.map(|change| (uuid, Side::Target, change)));
+        }
+        // What was dropped since may be gone, or may have another owner by now.
+        let still = if changes.is_empty() {
+            HashMap::new()
+        } else {
+            self.coordinator.laid_out()
+        };
+        match changes
+            .into_iter()
+            .find(|(uuid, ..)| still.contains_key(*uuid))
+        {
+            Some((_, side, change)) => Err(changed(side, &change)),
+            None => Ok([source.unrest, target.unrest].concat()),
+        }
+    }
+
+    async fn look(&self, side: &Deployment) -> Result<Look> {
+        let look = async {
+            // IMPORTANT: first: a move that is over when it is not found running shows in
+            // the versions.
+            let unrest = balancer::unrest(side).await?;
+            let versions = versions::read(side).await?;
+            Ok(Look { unrest, versions })
+        };
+        within(PATIENCE, &name(side), look).await
+    }
+
+    /// A moved primary leaves no other trace: its collections get new UUIDs.
+    fn check_homes(&self, laid_out: &LaidOut, source: &Versions) -> Result<()> {
+        let mut homes = self.homes.lock();
+        for (name, home) in &source.databases {
+            let moved = homes
+                .get(name)
+                .is_some_and(|before| before.incarnation == home.incarnation && before != home);
+            if moved
+                && laid_out
+                    .values()
+                    .any(|collection| collection.ns.db == *name)
+            {
+                return Err(changed(
+                    Side::Source,
+                    &format!("the primary shard of database {name} moved"),
+                ));
+            }
+        }
+        *homes = source.databases.clone();
+        Ok(())
+    }
+
+    async fn on_source(
+        &self,
+        uuid: Uuid,
+        before: &Collection,
+        now: &Versions,
+    ) -> Result<Option<String>> {
+        let Collection { ns, primary, .. } = before;
+        // A drop under way: its metadata goes first, its shards follow one by one.
+        let Some(row) = now.collections.get(&uuid) else {
+            return Ok(None);
+        };
+        let Some(sharded) = &before.sharded else {
+            return Ok(Some(format!("{ns} was sharded")));
+        };
+        if now
+            .databases
+            .get(&ns.db)
+            .is_some_and(|home| home.primary != *primary)
+        {
+            return Ok(Some(format!(
+                "the primary shard of database {} moved",
+                ns.db
+            )));
+        }
+        if sharded.version.is_some_and(|before| is_same(row, &before)) {
+            return Ok(None);
+        }
+        self.look_closer(
+            &self.sides.source,
+            (uuid, row),
+            || owners::intervals(sharded),
+            sharded.version,
+        )
+        .await
+    }
+
+    async fn on_target(
+        &self,
+        before: &Collection,
+        made: Option<&Made>,
+        now: &Versions,
+    ) -> Result<Option<String>> {
+        let Collection { ns, primary, .. } = before;
+        if now
+            .databases
+            .get(&ns.db)
+            .is_none_or(|home| home.primary != self.sides.pairs[*primary])
+        {
+            return Ok(Some(format!(
+                "the primary shard of database {} moved, or it was dropped",
+                ns.db
+            )));
+        }
+        let Some(made) = made else { return Ok(None) };
+        match (&before.sharded, now.collections.get(&made.uuid)) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
+            (Some(_), None) => Ok(Some(format!("{ns} was dropped or made anew"))),
+            (Some(_), Some(row)) if made.version.is_some_and(|before| is_same(row, &before)) => {
+                Ok(None)
+            }
+            (Some(sharded), Some(row)) => {
+                let before = || owners::mapped(sharded, &self.sides.pairs);
+                self.look_closer(&self.sides.target, (made.uuid, row), before, made.version)
+                    .await
+            }
+        }
+    }
+
+    /// Reads the chunks of one collection whose version changed.
+    async fn look_closer(
+        &self,
+        side: &Deployment,
+        (uuid, row): (Uuid, &Row),
+        before: impl FnOnce() -> Vec<Interval>,
+        version: Option<MapVersion>,
+    ) -> Result<Option<String>> {
+        let now = within(
+            PATIENCE,
+            &name(side),
+            versions::sharded(side, Some(&row.ns)),
+        )
+        .await?;
+        let now = now.into_iter().find(|now| now.uuid == uuid);
+        // Dropped since.
+        let Some(now) = now else { return Ok(None) };
+        Ok(owners::change(&before(), version, &now.sharded)
+            .map(|change| format!("{change} of {} changed", row.ns)))
+    }
+}
+
+/// One side as it was found.
+struct Look {
+    unrest: Vec<String>,
+    versions: Versions,
+}
+
+fn name(side: &Deployment) -> String {
+    format!("router, config servers or shards of the {}", side.side)
+}
+
+fn is_same(row: &Row, before: &MapVersion) -> bool {
+    (row.epoch, row.major) == (before.epoch, before.major)
+}
+
+/// Newest entry of each source shard that tells of a move.
+fn signs(pairs: &[Arc<Pair>]) -> Vec<Option<Position>> {
+    pairs
+        .iter()
+        .map(|pair| pair.with_view(|view| view.move_sign))
+        .collect()
+}
+
+fn blind(e: &Error) -> String {
+    format!(
+        "whether chunks move cannot be seen now: {}; a cutover waits until it can",
+        e.message
+    )
+}

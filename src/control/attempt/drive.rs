@@ -1,0 +1,299 @@
+//! The loop of a running migration: wakes on failures, requests, signals and
+//! the clock, and walks the phases from copying to done.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::select_all;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Interval, timeout};
+
+use crate::cluster::retry::within;
+use crate::config::CutoverMode;
+use crate::control::across::ddl::Coordinator;
+use crate::control::across::watch::Watch;
+use crate::control::attempt::observers;
+use crate::control::attempt::start::Ddl;
+use crate::control::cutover::ahead::Ahead;
+use crate::control::cutover::called_off::{CalledOff, NotProven};
+use crate::control::cutover::{Cutover, Equal};
+use crate::control::cutover::{finish, proof};
+use crate::control::process::Process;
+use crate::control::stop::{self, stopped};
+use crate::control::summary::Summary;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::observe::api::{Answer, Request};
+use crate::observe::phase::Phase;
+use crate::pair::run::Pair;
+use crate::pair::tasks::PairTasks;
+
+/// How often the phase is brought up to date.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a cutover that is done waits to hear what stays behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
+/// How long the drop of an emptied database may take that a cutover comes upon.
+const LAST_DROP: Duration = Duration::from_secs(60);
+/// Pause after an automatic cutover was called off.
+const AUTO_RETRY: Duration = Duration::from_secs(2);
+
+/// Running pairs, and what this loop wakes on.
+pub struct Drive<'a> {
+    process: Process<'a>,
+    pairs: &'a [Arc<Pair>],
+    coordinator: Arc<Coordinator>,
+    watch: Arc<Watch>,
+    ahead: Arc<Ahead>,
+    requests: &'a mut mpsc::Receiver<Request>,
+    /// Ends with the first failure of anything that goes on beside the loop.
+    failed: Pin<Box<dyn Future<Output = Error> + Send + 'a>>,
+    /// Kept over the turns: askers cannot put it off.
+    ticks: Interval,
+    /// When a cutover may begin by itself.
+    auto_at: Instant,
+}
+
+/// What the loop wakes for.
+enum Event {
+    Failed(Error),
+    Stopped,
+    Cancelled(oneshot::Sender<Answer>),
+    CutOver,
+}
+
+impl<'a> Drive<'a> {
+    /// Starts what goes on beside the loop. All of it ends with the returned value.
+    pub fn new(
+        process: Process<'a>,
+        pairs: &'a [Arc<Pair>],
+        tasks: &'a mut [PairTasks],
+        ddl: Ddl,
+        requests: &'a mut mpsc::Receiver<Request>,
+    ) -> Self {
+        let coordinator = ddl.coordinator;
+        let ahead: Arc<Ahead> = Arc::default();
+        let watch = Arc::new(Watch::new(&process.opened.sides, &coordinator));
+        let observers = observers::start(process, pairs, &coordinator, &ahead);
+        let serving = coordinator.clone().run(ddl.requests);
+        let watching = watch.clone();
+        let failed = async move {
+            let tasks = select_all(tasks.iter_mut().map(|tasks| Box::pin(tasks.failed())));
+            tokio::select! {
+                (error, _, _) = tasks => error,
+                error = serving => error,
+                error = watching.run(process.run, pairs) => error,
+                error = observers::first_to_end(observers) => error,
+            }
+        };
+        Drive {
+            process,
+            pairs,
+            coordinator,
+            watch,
+            ahead,
+            requests,
+            failed: Box::pin(failed),
+            ticks: tokio::time::interval(TICK),
+            auto_at: Instant::now(),
+        }
+    }
+
+    /// To the end of the grace time.
+    pub async fn to_the_end(mut self) -> Result<Summary> {
+        loop {
+            match self.next().await {
+                Event::Failed(error) => return Err(error),
+                Event::Stopped => return Err(stopped("the migration")),
+                Event::Cancelled(reply) => return Err(self.process.stop.cancelled(reply)),
+                Event::CutOver => {
+                    if let Some(summary) = self.cut_over().await? {
+                        return Ok(summary);
+                    }
+                    self.auto_at = Instant::now() + AUTO_RETRY;
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                biased;
+                error = &mut self.failed => return Event::Failed(error),
+                () = self.process.stop.asked() => return Event::Stopped,
+                _ = self.ticks.tick() => {
+                    if self.update_phase() && self.begins_by_itself() {
+                        return Event::CutOver;
+                    }
+                }
+                Some(request) = self.requests.recv() => match request {
+                    Request::Cancel(reply) => return Event::Cancelled(reply),
+                    Request::Cutover(reply) => {
+                        if self.answer_cutover(reply) {
+                            return Event::CutOver;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Done, or None: called off, and back to following.
+    async fn cut_over(&mut self) -> Result<Option<Summary>> {
+        let Process {
+            config,
+            run,
+            opened,
+            stop,
+        } = self.process;
+        let began = Instant::now();
+        run.enter(Phase::CuttingOver);
+        let cutover = Cutover {
+            run,
+            sides: &opened.sides,
+            pairs: self.pairs,
+            coordinator: &self.coordinator,
+            watch: &self.watch,
+            verify: config.verify,
+            ahead: &self.ahead,
+            verify_concurrency: config.verify_concurrency,
+            deadline: began + Duration::from_secs(config.cutover_timeout_s),
+        };
+        // Until it is proven everything may still end it, and nothing is lost.
+        let proven = tokio::select! {
+            proven = prove(&cutover) => proven,
+            error = &mut self.failed => Err(error.into()),
+            error = stop::until_stopped(self.requests, stop) => Err(error.into()),
+        };
+        cutover.waits_no_more();
+        let equal = match proven {
+            Ok(equal) => equal,
+            Err(NotProven::Error(error)) => return Err(error),
+            Err(NotProven::Off(off)) => return self.call_off(off).map(|()| None),
+        };
+        failpoint::hit("cutover-proven");
+        finish::begin(opened, &self.coordinator, self.pairs).await?;
+        // From here on only the finish is left, in this process or the next.
+        finish::unless_stopped(self.process, self.requests).await?;
+        Ok(Some(self.done(equal, began).await))
+    }
+
+    /// Copying → following → ready, and back when DDL is under way. True if ready.
+    fn update_phase(&self) -> bool {
+        let run = self.process.run;
+        let snapshot = run.snapshot();
+        let copied = snapshot
+            .pairs
+            .iter()
+            .all(|pair| pair.units_copied == pair.units_total);
+        let settled = copied && self.pairs.iter().all(|pair| pair.is_settled());
+        let too_late = self.too_late(snapshot.lag_ms).filter(|_| settled);
+        run.obstacles.put("lag", too_late);
+        let ready = settled && run.all_obstacles().is_empty();
+        run.enter(match (copied, ready) {
+            (false, _) => Phase::Copying,
+            (true, false) => Phase::Following,
+            (true, true) => Phase::Ready,
+        });
+        ready
+    }
+
+    /// A cutover begun now would not catch up in time.
+    fn too_late(&self, lag_ms: u64) -> Option<String> {
+        let may_take_s = self.process.config.cutover_timeout_s;
+        (may_take_s * 1_000 < lag_ms).then(|| {
+            format!(
+                "the target is {} s behind, and a cutover may take {may_take_s} s: wait until it has caught up, or raise cutover_timeout_s",
+                lag_ms / 1_000
+            )
+        })
+    }
+
+    fn begins_by_itself(&self) -> bool {
+        let Process { config, run, .. } = self.process;
+        config.cutover == CutoverMode::Auto
+            && run.snapshot().lag_ms <= config.cutover_lag_ms
+            && self.auto_at <= Instant::now()
+    }
+
+    /// True if the cutover begins.
+    fn answer_cutover(&self, reply: oneshot::Sender<Answer>) -> bool {
+        let run = self.process.run;
+        let (phase, obstacles) = (run.phase(), run.all_obstacles());
+        let ready = phase == Phase::Ready && obstacles.is_empty();
+        let answer = if ready {
+            Ok("the cutover begins: no writes to the source from now on".to_owned())
+        } else {
+            Err(not_ready(phase, &obstacles))
+        };
+        // An asker that is gone loses only the answer.
+        let _ = reply.send(answer);
+        ready
+    }
+
+    /// Back to following. An automatic cutover that finds a difference ends the
+    /// run: nobody is there to look.
+    fn call_off(&self, off: CalledOff) -> Result<()> {
+        let Process { config, run, .. } = self.process;
+        let reason = off.reason();
+        if let (CalledOff::Differs(_), CutoverMode::Auto) = (&off, config.cutover) {
+            return Err(Error::new(Kind::Differs, reason)
+                .remedy("do not use the target; report this with the log"));
+        }
+        run.enter(Phase::Ready);
+        run.called_off(reason);
+        Ok(())
+    }
+
+    /// The grace time: late writes are watched for, until it is over or a signal
+    /// ends it.
+    async fn done(&mut self, equal: Equal, began: Instant) -> Summary {
+        let Process {
+            config,
+            run,
+            opened,
+            stop,
+        } = self.process;
+        let cutover_ms = began.elapsed().as_millis() as u64;
+        run.cut_over(cutover_ms);
+        run.enter(Phase::Done);
+        // Late is better than never: it may have been made a moment ago.
+        let left_behind = proof::tell_left_behind(&opened.sides.source, run);
+        let _ = timeout(LEFT_BEHIND, left_behind).await;
+        let grace = Duration::from_secs(config.grace_s);
+        tokio::select! {
+            () = finish::report_late_writes(self.pairs, &equal.fences, grace, run) => {}
+            () = stop.asked() => {}
+            () = stop::refuse(self.requests, "too late: the cutover is done") => {}
+            error = &mut self.failed => run.warn(format!("late writes could not be watched for to the end: {error}")),
+        }
+        let late = self
+            .pairs
+            .iter()
+            .zip(&equal.fences)
+            .filter(|(pair, fence)| pair.changed_since(**fence).is_some());
+        Summary::of(run, equal.report, cutover_ms, late.count() as u64)
+    }
+}
+
+/// Once it is proven, no database of the target is dropped any more.
+///
+/// IMPORTANT: with it goes on what drops them: it may be about to.
+async fn prove(cutover: &Cutover<'_>) -> Result<Equal, NotProven> {
+    let equal = cutover.prove().await?;
+    let drops = cutover.coordinator.drop_no_more();
+    let doing = "a database that is being dropped on the target";
+    within(LAST_DROP, doing, drops).await?;
+    Ok(equal)
+}
+
+fn not_ready(phase: Phase, obstacles: &[String]) -> String {
+    match obstacles {
+        [] => format!("not yet: the run is {phase}; ask again when `shardlift status` says ready"),
+        _ => format!(
+            "not now: the run is {phase}; in the way: {}",
+            obstacles.join("; ")
+        ),
+    }
+}

@@ -1,0 +1,230 @@
+//! The start of an attempt: pairs from their recorded state.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::Uuid;
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::mpsc;
+
+use crate::cluster::catalog::{self, Catalog};
+use crate::cluster::deployment::Shard;
+use crate::config::Config;
+use crate::control::across::ddl::Coordinator;
+use crate::control::across::views::Views;
+use crate::control::attempt::resume;
+use crate::control::layout::{laid_out, listing};
+use crate::control::open::Opened;
+use crate::control::recorded::emptying;
+use crate::control::run::Run;
+use crate::control::sides::Sides;
+use crate::control::stores::Stores;
+use crate::control::{layout, limits};
+use crate::error::{Error, Kind, Result};
+use crate::pair::ddl::request::Request;
+use crate::pair::incarnation::{self, Begun};
+use crate::pair::oplog::proven::Lister;
+use crate::pair::run::Pair;
+use crate::pair::start::Parts;
+use crate::pair::tasks::PairTasks;
+use crate::state::PairState;
+use crate::state::pair_store::PairStore;
+
+/// Requests for DDL that may wait; pairs wait beyond.
+const DDL_QUEUE: usize = 64;
+
+/// How long connections of an older incarnation are waited for in one attempt.
+const OLDER_WAIT: Duration = Duration::from_secs(60);
+
+/// Of a pair's state: checkpoints, unit starts and the catalog, side by side.
+const STATE_CONNECTIONS: u32 = 4;
+
+/// A migration under way.
+pub struct Running {
+    pub pairs: Vec<Arc<Pair>>,
+    pub tasks: Vec<PairTasks>,
+    pub ddl: Ddl,
+}
+
+/// DDL across pairs, and what they ask of it.
+pub struct Ddl {
+    pub coordinator: Arc<Coordinator>,
+    pub requests: mpsc::Receiver<Request>,
+}
+
+/// Begins a new incarnation of every pair and starts it from the recorded state.
+pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<Running> {
+    let Opened {
+        sides,
+        stores,
+        feeds,
+        ..
+    } = opened;
+    let limits = limits::of(config, sides.pairs.len())?;
+    let begun = try_join_all(
+        (0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max)),
+    )
+    .await?;
+    // IMPORTANT: only now: an older incarnation may have recorded more until then.
+    let mut states = stores.load_pairs().await?;
+    layout::zones::forget_temporary(&sides.target).await?;
+    let made = catalog::read(&sides.target).await?;
+    let versions = laid_out::check(sides, &mut states, &made).await?;
+    for (begun, versions) in begun
+        .iter()
+        .zip(&versions)
+        .filter(|(_, versions)| !versions.is_empty())
+    {
+        begun.store.set_versions(versions).await?;
+    }
+    let dropped = dropped_on_target(&states, &made);
+    let mut gone = gone(sides, &states).await?;
+    check_dropped_by_us(&states, &gone, &dropped)?;
+    gone.iter_mut().for_each(|gone| gone.extend(&dropped));
+    let places = begun.iter().zip(feeds).zip(&mut states);
+    try_join_all(places.map(|((begun, feed), state)| {
+        resume::settle(&begun.target, &begun.store, feed, state, run)
+    }))
+    .await?;
+    let newest = listing::newest(&sides.source).await?;
+    let listers = Lister::of_all(&sides.source, &run.id(), limits.away_max);
+    let views = Views::new(
+        sides.clone(),
+        begun.iter().map(|begun| begun.target.clone()).collect(),
+    );
+    let coordinator = Coordinator::new(
+        sides.clone(),
+        views,
+        listers.clone(),
+        &states,
+        dropped,
+        limits.away_max,
+    );
+    let (requests, received) = mpsc::channel(DDL_QUEUE);
+    let states = states.into_iter().zip(begun).zip(newest);
+    let plans = states.enumerate().map(
+        |(index, ((state, Writing { begun, store, .. }), newest))| Parts {
+            index,
+            begun,
+            source: sides.source.shards[index].clone(),
+            lister: listers[index].clone(),
+            target: sides.target.shards[sides.pairs[index]].clone(),
+            state,
+            store,
+            feed: feeds[index].clone(),
+            gone: gone[index].clone(),
+            clock: newest.clock,
+            run: run.id(),
+            requests: requests.clone(),
+            metrics: run.metrics_of(&sides.pair_name(index)),
+            name: sides.pair_name(index),
+            limits,
+        },
+    );
+    let started = join_all(plans.map(Pair::start))
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let (pairs, tasks): (Vec<_>, Vec<_>) = started.into_iter().unzip();
+    run.set_pairs(
+        pairs
+            .iter()
+            .map(|pair| (pair.name.clone(), pair.metrics.clone()))
+            .collect(),
+    );
+    let ddl = Ddl {
+        coordinator,
+        requests: received,
+    };
+    Ok(Running { pairs, tasks, ddl })
+}
+
+/// A pair's new incarnation, and what it reaches the target's shard by.
+struct Writing {
+    begun: Begun,
+    target: Shard,
+    store: PairStore,
+}
+
+/// Waits until this process is the only one that writes, and completes what an
+/// interrupted process left half deleted.
+async fn begin(
+    sides: &Sides,
+    stores: &Stores,
+    pair: usize,
+    run: &Run,
+    away_max: Duration,
+) -> Result<Writing> {
+    let (target, store) = (&sides.target.shards[sides.pairs[pair]], &stores.pairs[pair]);
+    let begun = incarnation::begin(target, store, &run.id(), pair, OLDER_WAIT).await?;
+    let client = target.data_client(&begun.app_name, STATE_CONNECTIONS)?;
+    let target = Shard {
+        client,
+        ..target.clone()
+    };
+    let store = store.over(&target).waiting(away_max);
+    // IMPORTANT: the first command of these connections. A younger incarnation
+    // that began meanwhile makes it fail, or sees them and waits.
+    store.checkpoint(None).await?;
+    emptying::finish_wipes(&target, &store).await?;
+    Ok(Writing {
+        begun,
+        target,
+        store,
+    })
+}
+
+/// UUIDs each pair tracks that its source shard no longer has: their drops are
+/// in the oplog after the resume position.
+async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>> {
+    let mut gone = Vec::new();
+    for (shard, state) in sides.source.shards.iter().zip(states) {
+        let alive: Vec<_> = state.collections.iter().filter(|c| !c.dead).collect();
+        let databases: BTreeSet<&str> = alive.iter().map(|c| c.ns.db.as_str()).collect();
+        let there = catalog::local_uuids(shard, databases).await?;
+        gone.push(
+            alive
+                .iter()
+                .map(|c| c.uuid)
+                .filter(|uuid| !there.contains(uuid))
+                .collect(),
+        );
+    }
+    Ok(gone)
+}
+
+/// Collections that were made on the target and are no longer there: their drop
+/// was made, and not every pair could record it. Nothing can be written to them,
+/// and a namesake may be there already (R4).
+fn dropped_on_target(states: &[PairState], made: &Catalog) -> HashSet<Uuid> {
+    let there: HashSet<Uuid> = made.collections.iter().filter_map(|c| c.uuid).collect();
+    let all = states.iter().flat_map(|state| &state.collections);
+    all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made)))
+        .map(|c| c.uuid)
+        .collect()
+}
+
+/// A drop is made on the target when every pair has met it: then no source shard
+/// lists the collection.
+fn check_dropped_by_us(
+    states: &[PairState],
+    gone: &[HashSet<Uuid>],
+    dropped: &HashSet<Uuid>,
+) -> Result<()> {
+    for (state, gone) in states.iter().zip(gone) {
+        let alive = state
+            .collections
+            .iter()
+            .filter(|c| !c.dead && !gone.contains(&c.uuid));
+        if let Some(lost) = alive.into_iter().find(|c| dropped.contains(&c.uuid)) {
+            let found = format!(
+                "{} was dropped or recreated on the target by somebody else",
+                lost.ns
+            );
+            return Err(Error::new(Kind::Unsupported, found)
+                .remedy("leave the target alone while a run is on; begin anew with `shardlift migrate --restart`"));
+        }
+    }
+    Ok(())
+}

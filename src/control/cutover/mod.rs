@@ -1,0 +1,387 @@
+//! The cutover (R11): first fence, comparison, second fence, and only then the
+//! irreversible. Ends in one of two ways: done, or back to following with
+//! nothing lost.
+//!
+//! By default the comparison of documents begins with what is verified ahead (`ahead`,
+//! which has the proof), and so does not grow with the data; all else is compared whole
+//! (`proof`).
+
+pub mod called_off;
+pub mod ahead;
+pub mod compared;
+pub mod proof;
+pub mod still_open;
+pub mod finish;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::Uuid;
+use futures_util::future::try_join_all;
+use tokio::time::timeout_at;
+
+use crate::cluster::catalog::{self, Catalog};
+use crate::cluster::note;
+use crate::config::VerifyMode;
+use crate::control::across::ddl::Coordinator;
+use crate::control::across::watch::Watch;
+use crate::control::cutover::ahead::Ahead;
+use crate::control::cutover::called_off::{CalledOff, NotProven};
+use crate::control::cutover::compared::Compared;
+use crate::control::cutover::proof::Listed;
+use crate::control::layout::listing;
+use crate::control::run::Run;
+use crate::control::sides::Sides;
+use crate::error::{Kind, Policy, Result};
+use crate::pair::oplog::cursor::Newest;
+use crate::pair::oplog::proven;
+use crate::pair::run::{Noise, Pair, close_all_if_quiet};
+use crate::position::Position;
+use crate::verify;
+
+/// How much longer than the deadline a server may take to answer: what is late
+/// has a better reason to give until then.
+const ANSWERS: Duration = Duration::from_secs(10);
+/// How often a waiting cutover looks again.
+const POLL: Duration = Duration::from_millis(2);
+/// How often what was not answered is asked again.
+const QUESTION_POLL: Duration = Duration::from_millis(50);
+
+/// What takes longer is told in the status.
+const MOMENT: Duration = Duration::from_secs(1);
+/// The obstacle that says so.
+const WAITS: &str = "cutover";
+
+/// What a cutover works with.
+pub struct Cutover<'a> {
+    /// Is told what is waited for.
+    pub run: &'a Run,
+    pub sides: &'a Sides,
+    pub pairs: &'a [Arc<Pair>],
+    pub coordinator: &'a Coordinator,
+    pub watch: &'a Watch,
+    pub verify: VerifyMode,
+    /// What need not be read whole any more.
+    pub ahead: &'a Ahead,
+    pub verify_concurrency: usize,
+    /// When it is called off.
+    pub deadline: Instant,
+}
+
+/// What a proof found, and where writes are late from.
+#[derive(Debug)]
+pub struct Equal {
+    /// None if nothing was to be compared.
+    pub report: Option<verify::Report>,
+    pub fences: Vec<Position>,
+}
+
+/// What came of one round from fence to fence.
+enum Round {
+    Equal(Equal),
+    /// With the second fence as the first.
+    Again(Why, Vec<Position>),
+}
+
+/// Why a round proved nothing, though no user wrote.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The source's own expiries: they are applied, and fenced again.
+    Expired,
+    Elected,
+    Mended,
+}
+
+impl Why {
+    fn text(self) -> &'static str {
+        match self {
+            Why::Expired => "the source keeps expiring documents",
+            Why::Elected => "source shards keep holding elections",
+            Why::Mended => "what was not alike is being made alike",
+        }
+    }
+}
+
+impl Cutover<'_> {
+    /// Proves that the target is equal and that nobody writes, and closes the
+    /// gates: from then on nothing is applied any more.
+    ///
+    /// # Errors
+    /// `Error` only for what must stop the run.
+    pub async fn prove(&self) -> Result<Equal, NotProven> {
+        // Closing the gates is the last thing it does, and does not wait.
+        let late = || Err(CalledOff::Late("a server does not answer".to_owned()).into());
+        let proven = timeout_at((self.deadline + ANSWERS).into(), self.rounds()).await;
+        // What stands in the way says more than who gave up waiting for it.
+        self.waits_no_more();
+        let proven = proven.unwrap_or_else(|_| late());
+        proven.map_err(|why| self.with_obstacles(why))
+    }
+
+    /// What took too long, or went wrong on the way, is told with what stands in the way.
+    fn with_obstacles(&self, why: NotProven) -> NotProven {
+        let what = match why {
+            NotProven::Off(CalledOff::Late(what)) => what,
+            NotProven::Error(e) if !matches!(e.kind, Kind::Unsupported | Kind::Internal) => {
+                e.to_string()
+            }
+            other => return other,
+        };
+        let obstacles = self.run.all_obstacles();
+        if obstacles.is_empty() {
+            return CalledOff::Late(what).into();
+        }
+        CalledOff::Late(format!("{what}; in the way: {}", obstacles.join("; "))).into()
+    }
+
+    async fn rounds(&self) -> Result<Equal, NotProven> {
+        let mut first = self.fence().await?;
+        let mut mended = false;
+        loop {
+            let (why, second) = match self.round(&first, mended).await? {
+                Round::Equal(equal) => return Ok(equal),
+                Round::Again(why, second) => (why, second),
+            };
+            if self.deadline <= Instant::now() {
+                return Err(CalledOff::Late(why.text().to_owned()).into());
+            }
+            // What is ours is mended once.
+            mended |= why == Why::Mended;
+            first = second;
+        }
+    }
+
+    /// From one fence to the next: all up to the first is applied, both sides are compared,
+    /// all up to the second is applied, and no user wrote between the two.
+    async fn round(&self, first: &[Position], mended: bool) -> Result<Round, NotProven> {
+        self.until_applied(first).await?;
+        tracing::info!("cutover: everything up to the fence is applied");
+        self.coordinator.drop_emptied().await?;
+        let terms = self.terms().await?;
+        let mut compared = self.compare().await?;
+        tracing::info!("cutover: both sides are compared");
+
+        let second = self.fence().await?;
+        self.until_applied(&second).await?;
+        if let Some(ns) = self.changed_since(first) {
+            return Err(CalledOff::Writes(ns).into());
+        }
+        if self.expired_since(first) {
+            return Ok(Round::Again(Why::Expired, second));
+        }
+        // What was listed may have been rolled back.
+        if !proven::same_terms(&terms, &self.terms().await?) {
+            return Ok(Round::Again(Why::Elected, second));
+        }
+        self.compare_owners(&mut compared).await?;
+        self.until_recorded().await?;
+        if !compared.is_equal() && compared.is_ours() && !mended {
+            proof::repair(&compared.differences, self.pairs, self.coordinator).await?;
+            return Ok(Round::Again(Why::Mended, second));
+        }
+        if !compared.is_equal() {
+            return Err(CalledOff::Differs(compared.told()).into());
+        }
+        self.close(first, second, compared.report)
+    }
+
+    /// Chunks of both sides lie where they did, and nothing can move them.
+    ///
+    /// IMPORTANT: after our last write (`proof`).
+    async fn compare_owners(&self, compared: &mut Compared) -> Result<(), NotProven> {
+        let moving = self.asked(|| self.watch.check()).await?;
+        if !moving.is_empty() {
+            return Err(CalledOff::Moving(moving).into());
+        }
+        let owners = self.asked(|| proof::owners(self.sides)).await?;
+        compared.differences.extend(owners);
+        Ok(())
+    }
+
+    /// What was acknowledged is durable, in one term: else the attempt goes back, and a
+    /// difference means nothing (R7).
+    async fn until_recorded(&self) -> Result<()> {
+        let recorded = try_join_all(self.pairs.iter().map(|pair| pair.record_all()));
+        self.told("a majority of the target to have all of it", recorded)
+            .await?;
+        Ok(())
+    }
+
+    /// The last look at who wrote since the fences, and the end of all that is applied.
+    fn close(
+        &self,
+        first: &[Position],
+        second: Vec<Position>,
+        report: Option<verify::Report>,
+    ) -> Result<Round, NotProven> {
+        match close_all_if_quiet(self.pairs, first, &second) {
+            Ok(()) => {
+                tracing::info!("cutover: nobody wrote meanwhile; nothing is applied any more");
+                Ok(Round::Equal(Equal {
+                    report,
+                    fences: second,
+                }))
+            }
+            Err(Noise::Change(ns)) => Err(CalledOff::Writes(ns).into()),
+            Err(Noise::Expiry) => Ok(Round::Again(Why::Expired, second)),
+        }
+    }
+
+    /// A note in every source shard's oplog: everything before it is before the
+    /// fence. Retried until the deadline.
+    async fn fence(&self) -> Result<Vec<Position>> {
+        let run_id = self.run.id();
+        let shards = self
+            .pairs
+            .iter()
+            .map(|pair| &self.sides.source.shards[pair.index]);
+        let notes =
+            try_join_all(shards.map(|shard| note::write(shard, "fence", &run_id, self.deadline)));
+        let notes = self
+            .told(
+                "a note in the oplog of every source shard, by a majority of its members",
+                notes,
+            )
+            .await?;
+        Ok(notes.into_iter().map(Position::from).collect())
+    }
+
+    /// Waits until everything up to the fences is applied and nothing is open
+    /// that could still take effect.
+    async fn until_applied(&self, fences: &[Position]) -> Result<(), NotProven> {
+        let since = Instant::now();
+        while let Some(waiting) = self.still_open(fences).await? {
+            if MOMENT < since.elapsed() {
+                self.waits_for(&format!("this to end: {waiting}"));
+            }
+            if self.deadline <= Instant::now() {
+                return Err(CalledOff::Late(waiting).into());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        self.waits_no_more();
+        Ok(())
+    }
+
+    async fn still_open(&self, fences: &[Position]) -> Result<Option<String>> {
+        for (pair, fence) in self.pairs.iter().zip(fences) {
+            let waiting = still_open::on_pair(pair, *fence);
+            if waiting.is_some() {
+                return Ok(waiting);
+            }
+        }
+        let on_source = still_open::on_source(&self.sides.source);
+        self.told("an answer of the source's shards", on_source)
+            .await
+    }
+
+    /// Everything up to the first fence is applied.
+    async fn compare(&self) -> Result<Compared, NotProven> {
+        let listed = self.asked(|| Listed::read(self.sides, self.pairs, self.coordinator));
+        let both = async { tokio::try_join!(self.compare_documents(), listed) };
+        let both = self.told("both sides to be compared", both);
+        let late = |_| CalledOff::Late("comparing both sides is not over".to_owned());
+        let both = timeout_at(self.deadline.into(), both).await;
+        let (report, listed) = both.map_err(late)??;
+        Ok(Compared {
+            report,
+            differences: listed.definitions(),
+        })
+    }
+
+    async fn compare_documents(&self) -> Result<Option<verify::Report>> {
+        let depth = match self.verify {
+            VerifyMode::Digests | VerifyMode::Full => verify::Depth::Digests,
+            VerifyMode::Counts => verify::Depth::Counts,
+            VerifyMode::None => return Ok(None),
+        };
+        let catalog = self.asked(|| catalog::read(&self.sides.source)).await?;
+        let known = match self.verify {
+            VerifyMode::Digests => self.known(&catalog).await?,
+            _ => verify::Known::new(),
+        };
+        let job = verify::Job {
+            source: &self.sides.source,
+            target: &self.sides.target,
+            catalog: &catalog,
+            pairs: &self.sides.pairs,
+            concurrency: self.verify_concurrency,
+            depth,
+        };
+        verify::run_beyond(&job, known).await.map(Some)
+    }
+
+    /// What is verified ahead, of collections that are still the target's: one that
+    /// somebody dropped or replaced there is compared whole.
+    async fn known(&self, catalog: &Catalog) -> Result<verify::Known> {
+        let mut known = self.ahead.known(self.pairs);
+        for pair in self.pairs {
+            let there = catalog::local_uuids(
+                &self.sides.target.shards[self.sides.pairs[pair.index]],
+                catalog.names(),
+            )
+            .await?;
+            let made = |uuid: &Uuid| {
+                pair.with_gate(|gate| gate.tracked(uuid).and_then(|tracked| tracked.bound_to()))
+            };
+            let is_there = |uuid: &Uuid| made(uuid).is_some_and(|made| there.contains(&made));
+            known.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
+        }
+        Ok(known)
+    }
+
+    async fn terms(&self) -> Result<Vec<Newest>> {
+        self.asked(|| listing::newest(&self.sides.source)).await
+    }
+
+    fn changed_since(&self, fences: &[Position]) -> Option<String> {
+        self.pairs
+            .iter()
+            .zip(fences)
+            .find_map(|(pair, fence)| pair.changed_since(*fence))
+    }
+
+    fn expired_since(&self, fences: &[Position]) -> bool {
+        self.pairs
+            .iter()
+            .zip(fences)
+            .any(|(pair, fence)| pair.expired_since(*fence))
+    }
+
+    /// Does `work`; the status says what for, once it takes longer than a moment.
+    async fn told<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = work.as_mut() => return done,
+            () = tokio::time::sleep(MOMENT) => self.waits_for(what),
+        }
+        let done = work.await;
+        self.run.obstacles.clear(WAITS);
+        done
+    }
+
+    /// Asks until there is an answer or the deadline is over: a router may be frozen, and
+    /// the next question goes to another one.
+    async fn asked<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
+        loop {
+            match question().await {
+                Err(e) if e.kind.policy() == Policy::Retry && Instant::now() < self.deadline => {
+                    tracing::warn!("cutover: asked again: {}", e.message);
+                }
+                answer => return answer,
+            }
+            tokio::time::sleep(QUESTION_POLL).await;
+        }
+    }
+
+    fn waits_for(&self, what: &str) {
+        self.run
+            .obstacles
+            .set(WAITS, format!("the cutover under way waits for {what}"));
+    }
+
+    /// To be called when it is over, however it ended.
+    pub fn waits_no_more(&self) {
+        self.run.obstacles.clear(WAITS);
+    }
+}

@@ -1,0 +1,240 @@
+//! Collections and views of both sides, shard by shard: there or not, kind, options,
+//! and (in `indexes`) indexes. A clustered collection's expiry waits for the cutover: until
+//! then the target has none, and what it will be given must be the source's.
+//!
+//! Pure functions.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::cluster::catalog::contents::Stored;
+use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
+use crate::control::cutover::proof::shown::{same_fields, shown};
+use crate::control::cutover::proof::{Difference, Holdings, Repair, ShardMap, indexes};
+use crate::control::layout::laid_out::LaidOut;
+use crate::control::layout::options::{TEMPORARY, expiry};
+use crate::pair::collection::Traits;
+use crate::pair::run::HeldBackOf;
+
+/// Options that servers list for old collections and refuse to create.
+const OBSOLETE: [&str; 2] = ["autoIndexId", "flags"];
+
+/// `held_back[i]`: by pair i. `laid_out`: by whose options expiries are given back.
+pub(super) fn compare(
+    map: &ShardMap,
+    source: &Holdings,
+    target: &Holdings,
+    held_back: &[HeldBackOf],
+    laid_out: &LaidOut,
+) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (pair, stored) in source.shards.iter().enumerate() {
+        let there: HashMap<&Namespace, &Stored> = target.shards[map.pairs[pair]]
+            .iter()
+            .map(|stored| (&stored.ns, stored))
+            .collect();
+        let place = Place {
+            map,
+            pair,
+            laid_out,
+        };
+        for wanted in stored
+            .iter()
+            .filter(|stored| source.lives_on(&stored.ns, pair))
+        {
+            found.extend(place.one(wanted, there.get(&wanted.ns).copied(), &held_back[pair]));
+        }
+    }
+    found.extend(extra(map, source, target));
+    found
+}
+
+/// One pair, for the words of what differs there.
+struct Place<'a> {
+    map: &'a ShardMap,
+    pair: usize,
+    laid_out: &'a LaidOut,
+}
+
+impl Place<'_> {
+    fn one(
+        &self,
+        wanted: &Stored,
+        there: Option<&Stored>,
+        held_back: &HeldBackOf,
+    ) -> Vec<Difference> {
+        let ns = &wanted.ns;
+        let target = &self.map.target[self.map.pairs[self.pair]];
+        let Some(there) = there else {
+            let what = format!(
+                "{} {ns} is missing on target shard {target}",
+                word(wanted.kind)
+            );
+            return vec![self.whole(what, wanted, None)];
+        };
+        if wanted.kind != there.kind {
+            let (wanted_word, found) = (word(wanted.kind), word(there.kind));
+            let what = format!(
+                "{ns} is a {wanted_word} on the source and a {found} on target shard {target}"
+            );
+            return vec![self.whole(what, wanted, Some(there))];
+        }
+        let left_out = [&OBSOLETE[..], &[EXPIRY, TEMPORARY]].concat();
+        if !same_fields(&wanted.options, &there.options, &left_out) {
+            let (options, found) = (shown(&wanted.options), shown(&there.options));
+            let what = format!(
+                "{ns} has options {options} on the source and {found} on target shard {target}"
+            );
+            return vec![self.whole(what, wanted, Some(there))];
+        }
+        let mut found = self.indexes(wanted, there, held_back);
+        found.extend(self.expiry(wanted, there));
+        found
+    }
+
+    fn expiry(&self, wanted: &Stored, there: &Stored) -> Option<Difference> {
+        let ns = &wanted.ns;
+        let source = &self.map.source[self.pair];
+        if expiry(&there.options).is_some() {
+            let remedy = format!(
+                "take the expiry away by `collMod` on the target with `expireAfterSeconds: \"off\"`; if documents are \
+                 gone, stop shardlift, run `shardlift restart --shard {source} --ns {ns}` and start it again"
+            );
+            return Some(
+                Difference::new(format!("{ns} of the target deletes already"), remedy)
+                    .of(wanted.uuid),
+            );
+        }
+        let kept = wanted
+            .uuid
+            .and_then(|uuid| self.laid_out.get(&uuid))
+            .and_then(|c| expiry(&c.options));
+        let on_source = expiry(&wanted.options);
+        let what = || {
+            let told = |expiry: Option<i64>| {
+                expiry.map_or("none".to_owned(), |seconds| format!("{seconds} s"))
+            };
+            let (on_source, kept) = (told(on_source), told(kept));
+            format!(
+                "the expiry of {ns} is {on_source} on the source, and {kept} is kept for the cutover"
+            )
+        };
+        let remedy = "bring it back by `collMod` on the source, or begin anew with `shardlift migrate --restart`";
+        (on_source != kept).then(|| Difference::new(what(), remedy).of(wanted.uuid))
+    }
+
+    /// A collection or view that is not alike as a whole.
+    fn whole(&self, what: String, wanted: &Stored, there: Option<&Stored>) -> Difference {
+        let ns = &wanted.ns;
+        let view = |stored: &Stored| stored.kind == CollectionKind::View;
+        if view(wanted) && there.is_none_or(view) {
+            let on_source = Some(Box::new(as_collection(wanted, self.pair)));
+            return Difference::new(what, "shardlift makes it alike by itself").ours(
+                Repair::View {
+                    ns: ns.clone(),
+                    on_source,
+                },
+            );
+        }
+        let remedy = match there {
+            Some(there) if there.kind == wanted.kind => {
+                format!(
+                    "bring {ns} of the target alike by `collMod`, or begin anew with `shardlift migrate --restart`"
+                )
+            }
+            _ => "somebody changed the target; begin anew with `shardlift migrate --restart`"
+                .to_owned(),
+        };
+        Difference::new(what, remedy).of(wanted.uuid)
+    }
+
+    fn indexes(&self, wanted: &Stored, there: &Stored, held_back: &HeldBackOf) -> Vec<Difference> {
+        let ns = &wanted.ns;
+        let held_back = wanted
+            .uuid
+            .and_then(|uuid| held_back.get(&uuid))
+            .map_or(&[][..], |(_, options)| options.as_slice());
+        let collated = Traits::of(&wanted.options).collated;
+        let found = indexes::compare(collated, &wanted.indexes, &there.indexes, held_back);
+        let source = &self.map.source[self.pair];
+        let remedy = format!(
+            "shardlift makes indexes alike by itself; if this stays, stop it, run `shardlift restart --shard {source} \
+             --ns {ns}` and start it again"
+        );
+        let difference = |what: String| {
+            let difference =
+                Difference::new(format!("{ns}: {what}"), remedy.clone()).of(wanted.uuid);
+            match wanted.uuid {
+                Some(uuid) => difference.ours(Repair::Indexes {
+                    pair: self.pair,
+                    uuid,
+                }),
+                None => difference,
+            }
+        };
+        found.into_iter().map(difference).collect()
+    }
+}
+
+/// On the target and nowhere on the source.
+fn extra(map: &ShardMap, source: &Holdings, target: &Holdings) -> Vec<Difference> {
+    let mut known: HashSet<&Namespace> = HashSet::new();
+    for (shard, stored) in source.shards.iter().enumerate() {
+        known.extend(
+            stored
+                .iter()
+                .map(|stored| &stored.ns)
+                .filter(|ns| source.lives_on(ns, shard)),
+        );
+    }
+    let mut extra: BTreeMap<&Namespace, (&Stored, &str)> = BTreeMap::new();
+    for (shard, stored) in target.shards.iter().enumerate() {
+        let unknown = stored
+            .iter()
+            .filter(|stored| !known.contains(&stored.ns) && target.lives_on(&stored.ns, shard));
+        extra.extend(unknown.map(|stored| (&stored.ns, (stored, map.target[shard].as_str()))));
+    }
+    let difference = |(ns, (stored, shard)): (&Namespace, (&Stored, &str))| {
+        let what = format!(
+            "{} {ns} is on target shard {shard} and not on the source",
+            word(stored.kind)
+        );
+        match stored.kind {
+            CollectionKind::View => {
+                Difference::new(what, "shardlift drops it by itself").ours(Repair::View {
+                    ns: ns.clone(),
+                    on_source: None,
+                })
+            }
+            _ => Difference::new(
+                what,
+                format!("somebody else made it: drop {ns} on the target"),
+            )
+            .of(stored.uuid),
+        }
+    };
+    extra.into_iter().map(difference).collect()
+}
+
+fn word(kind: CollectionKind) -> &'static str {
+    match kind {
+        CollectionKind::Plain => "collection",
+        CollectionKind::View => "view",
+        CollectionKind::TimeSeries => "time series",
+    }
+}
+
+/// A view, as the layout makes it.
+fn as_collection(view: &Stored, primary: usize) -> Collection {
+    Collection {
+        ns: view.ns.clone(),
+        kind: view.kind,
+        uuid: None,
+        options: view.options.clone(),
+        primary,
+        sharded: None,
+        key_index: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! Proof that the target is what the source is, documents apart: collections and views
+//! with their kinds and options, every index, shard keys, zones and the owner of every
+//! range. What is not alike is a [`Difference`]: ours to repair, or in the way of a cutover.
+//!
+//! **Where it stands in a cutover.** Source and target are listed between the two fences,
+//! after all up to the first is applied. DDL of users after that fence calls the cutover
+//! off; DDL before it is on the target. So a difference is one indeed, and equal lists
+//! are equal for good. An index that no oplog entry tells of shows in the lists as well:
+//! they are of what the primary has, and are read whole, each time. They are believed
+//! only if no source shard held an election from before them until a majority took the
+//! second fence (`listing`); the target's term is the attempt's.
+//!
+//! **Owners are looked at last** (`watch`, then [`owners`]), after all up to the second
+//! fence is applied: our writes go straight to the shards, and one that met a chunk on
+//! its way, or gone, would be lost. No move is under way after our last write, and then
+//! all owners are as they were laid out: so none took part of what was written. That a
+//! range went and came back is for `watch` to see, which compares versions.
+//!
+//! Before the cutover [`prover`] looks all the while, so that "ready" means as much.
+//!
+//! One command lists a shard whole, however many collections it has. Reads no document.
+//! Repairs through the same doors as DDL (`ddl`, the pairs' chores).
+
+mod definitions;
+mod indexes;
+mod layout;
+pub mod prover;
+mod shown;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bson::Uuid;
+use futures_util::future::try_join_all;
+
+use crate::cluster::catalog::contents::{self, Stored};
+use crate::cluster::catalog::left_behind;
+use crate::cluster::catalog::{self, Collection, Namespace, Sharding};
+use crate::cluster::deployment::{Deployment, Topology};
+use crate::control::across::ddl::Coordinator;
+use crate::control::balancer;
+use crate::control::layout::laid_out::LaidOut;
+use crate::control::run::Run;
+use crate::control::sides::Sides;
+use crate::error::{Policy, Result};
+use crate::pair::run::{HeldBackOf, Pair};
+
+/// Differences named at a time.
+const TOLD_MAX: usize = 5;
+
+/// Something that is not alike on both sides.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    pub what: String,
+    pub remedy: String,
+    /// Of the collection it is about: a namesake made later is another.
+    pub uuid: Option<Uuid>,
+    pub repair: Option<Repair>,
+}
+
+/// What is ours to put right.
+#[derive(Debug, Clone)]
+pub enum Repair {
+    /// A view of the target that is to go, to be made or to be made anew: the
+    /// source's, if it has one of that name.
+    View {
+        ns: Namespace,
+        on_source: Option<Box<Collection>>,
+    },
+    /// The indexes of a collection on a pair's target shard.
+    Indexes { pair: usize, uuid: Uuid },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.remedy)
+    }
+}
+
+impl Difference {
+    fn new(what: String, remedy: impl Into<String>) -> Self {
+        Difference {
+            what,
+            remedy: remedy.into(),
+            uuid: None,
+            repair: None,
+        }
+    }
+
+    fn of(self, uuid: Option<Uuid>) -> Self {
+        Difference { uuid, ..self }
+    }
+
+    fn ours(self, repair: Repair) -> Self {
+        Difference {
+            repair: Some(repair),
+            ..self
+        }
+    }
+}
+
+/// Shards by name, and which target shard takes which source shard.
+struct ShardMap {
+    source: Vec<String>,
+    target: Vec<String>,
+    pairs: Vec<usize>,
+}
+
+impl ShardMap {
+    fn of(sides: &Sides) -> Self {
+        let ids = |deployment: &Deployment| {
+            deployment
+                .shards
+                .iter()
+                .map(|shard| shard.id.clone())
+                .collect()
+        };
+        ShardMap {
+            source: ids(&sides.source),
+            target: ids(&sides.target),
+            pairs: sides.pairs.clone(),
+        }
+    }
+}
+
+/// What one side holds.
+#[derive(Default)]
+struct Holdings {
+    /// By shard, as `Deployment::shards`.
+    shards: Vec<Vec<Stored>>,
+    /// None of a replica set.
+    sharding: Option<Sharding>,
+    /// Primary shards of databases.
+    homes: HashMap<String, usize>,
+}
+
+impl Holdings {
+    fn new(shards: Vec<Vec<Stored>>, sharding: Option<Sharding>) -> Self {
+        let databases = sharding.iter().flat_map(|sharding| &sharding.databases);
+        let homes = databases
+            .map(|database| (database.name.clone(), database.primary))
+            .collect();
+        Holdings {
+            shards,
+            sharding,
+            homes,
+        }
+    }
+
+    async fn read(deployment: &Deployment) -> Result<Self> {
+        let shards = try_join_all(deployment.shards.iter().map(contents::read));
+        let (shards, sharding) = tokio::try_join!(shards, catalog::sharding(deployment))?;
+        let sharding = (deployment.topology == Topology::Sharded).then_some(sharding);
+        Ok(Holdings::new(shards, sharding))
+    }
+
+    /// What of a shard's counts: it also keeps collections that it has no chunk of, and
+    /// may have some that no router shows.
+    fn lives_on(&self, ns: &Namespace, shard: usize) -> bool {
+        let Some(sharding) = &self.sharding else {
+            return true;
+        };
+        match sharding.collections.get(ns) {
+            Some(sharded) => sharded.chunks.iter().any(|chunk| chunk.shard == shard),
+            None => self.homes.get(&ns.db) == Some(&shard),
+        }
+    }
+}
+
+/// Both sides as they were listed.
+pub struct Listed {
+    map: ShardMap,
+    source: Holdings,
+    target: Holdings,
+    held_back: Vec<HeldBackOf>,
+    laid_out: LaidOut,
+}
+
+impl Listed {
+    pub async fn read(
+        sides: &Sides,
+        pairs: &[Arc<Pair>],
+        coordinator: &Coordinator,
+    ) -> Result<Self> {
+        let held_back = pairs.iter().map(|pair| pair.held_back()).collect();
+        let laid_out = coordinator.laid_out();
+        let (source, target) =
+            tokio::try_join!(Holdings::read(&sides.source), Holdings::read(&sides.target))?;
+        Ok(Listed {
+            map: ShardMap::of(sides),
+            source,
+            target,
+            held_back,
+            laid_out,
+        })
+    }
+
+    /// What they hold. Everything the source has must be applied, and nothing may change,
+    /// for the answer to be final.
+    pub fn definitions(&self) -> Vec<Difference> {
+        definitions::compare(
+            &self.map,
+            &self.source,
+            &self.target,
+            &self.held_back,
+            &self.laid_out,
+        )
+    }
+
+    /// As [`owners`], without a read of its own: a cutover needs a later one.
+    pub fn owners(&self) -> Vec<Difference> {
+        match (&self.source.sharding, &self.target.sharding) {
+            (Some(source), Some(target)) => layout::compare(&self.map, source, target),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The owners of all ranges, and all else that the config servers say.
+pub async fn owners(sides: &Sides) -> Result<Vec<Difference>> {
+    let (source, target) = tokio::try_join!(
+        catalog::sharding(&sides.source),
+        catalog::sharding(&sides.target)
+    )?;
+    Ok(layout::compare(&ShardMap::of(sides), &source, &target))
+}
+
+/// What may move chunks now, or does: each in words.
+pub async fn moving(sides: &Sides) -> Result<Vec<String>> {
+    let (source, target) = tokio::try_join!(
+        balancer::unrest(&sides.source),
+        balancer::unrest(&sides.target)
+    )?;
+    Ok([source, target].concat())
+}
+
+/// Says what users keep in the servers' own databases: it is not moved. In the way of
+/// nothing, so that a login that may not look is told, and no more.
+pub async fn tell_left_behind(source: &Deployment, run: &Run) {
+    match left_behind::read(source).await {
+        Ok(found) => found.iter().for_each(|ns| {
+            run.warn_once(format!(
+                "{ns} of the source is not moved: {} is the servers' own; copy it by other means",
+                ns.db
+            ));
+        }),
+        Err(e) if e.kind.policy() == Policy::Stop => {
+            run.warn_once(format!(
+                "users' collections in admin, config and local are not moved, nor could be looked for: {e}"
+            ));
+        }
+        // The next look will tell.
+        Err(e) => tracing::debug!("what stays behind could not be looked for: {e}"),
+    }
+}
+
+/// The first few in words.
+pub fn told(found: &[Difference]) -> Vec<String> {
+    let mut told: Vec<String> = found
+        .iter()
+        .take(TOLD_MAX)
+        .map(ToString::to_string)
+        .collect();
+    match found.len().saturating_sub(TOLD_MAX) {
+        0 => {}
+        more => told.push(format!("and {more} more")),
+    }
+    told
+}
+
+/// Puts right what is ours. Views are alike then; of indexes it only begins: a pair is
+/// not settled before they are.
+pub async fn repair(
+    found: &[Difference],
+    pairs: &[Arc<Pair>],
+    coordinator: &Coordinator,
+) -> Result<()> {
+    for difference in found {
+        match &difference.repair {
+            Some(Repair::View { ns, on_source }) => {
+                tracing::warn!("{}: made alike", difference.what);
+                coordinator.mend_view(ns, on_source.as_deref()).await?;
+            }
+            Some(Repair::Indexes { pair, uuid }) => {
+                tracing::warn!("{}: the indexes are made alike", difference.what);
+                pairs[*pair].mend_indexes(uuid);
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}

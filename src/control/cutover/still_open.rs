@@ -1,0 +1,85 @@
+//! What a cutover has to wait for: what is not applied yet, and what is open on the source
+//! and could still take effect.
+//!
+//! Asks and says so; how long it is waited for is the cutover's to decide.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+
+use crate::cluster::deployment::{Deployment, Shard};
+use crate::error::Result;
+use crate::pair::run::Pair;
+use crate::position::Position;
+
+/// How often source shards are asked.
+const QUESTION_POLL: Duration = Duration::from_millis(50);
+
+/// What keeps one pair from having passed `fence` for good.
+pub fn on_pair(pair: &Pair, fence: Position) -> Option<String> {
+    let name = &pair.name;
+    if pair.watermark() < fence {
+        return Some(format!("{name} has not applied everything yet"));
+    }
+    if !pair.is_settled() {
+        return Some(format!(
+            "{name} still has collections to copy, indexes to build or DDL to carry over"
+        ));
+    }
+    let (transactions, builds) = pair.with_view(|view| (view.open_transactions, view.open_builds));
+    match (transactions, builds) {
+        (0, 0) => None,
+        (0, _) => Some(format!(
+            "an index build is under way on the source shard of {name}"
+        )),
+        _ => Some(format!(
+            "a transaction is open on the source shard of {name}"
+        )),
+    }
+}
+
+/// Open transactions of users leave no trace in the oplog until they commit or prepare,
+/// and an index build may have begun before the tail: the shards are asked.
+pub async fn on_source(source: &Deployment) -> Result<Option<String>> {
+    for shard in &source.shards {
+        let open = (open_transactions(shard).await?, index_builds(shard).await?);
+        let waiting = match open {
+            (0, 0) => continue,
+            (0, builds) => format!(
+                "{builds} index builds are under way on source shard {}",
+                shard.id
+            ),
+            (open, _) => format!("{open} transactions are open on source shard {}", shard.id),
+        };
+        tokio::time::sleep(QUESTION_POLL).await;
+        return Ok(Some(waiting));
+    }
+    Ok(None)
+}
+
+async fn open_transactions(shard: &Shard) -> Result<i64> {
+    let command = doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0, "wiredTiger": 0, "tcmalloc": 0 };
+    let admin = shard.client.database("admin");
+    let status: Document = admin.run_command(command).await?;
+    let transactions = status.get_document("transactions").ok();
+    Ok(transactions
+        .and_then(|transactions| transactions.get_i64("currentOpen").ok())
+        .unwrap_or(0))
+}
+
+async fn index_builds(shard: &Shard) -> Result<usize> {
+    let pipeline = [
+        doc! { "$currentOp": { "allUsers": true } },
+        doc! { "$match": { "command.createIndexes": { "$exists": true }, "active": true } },
+        // A name in the command may be no UTF-8.
+        doc! { "$project": { "active": 1 } },
+    ];
+    let admin = shard.client.database("admin");
+    let mut operations = admin.aggregate(pipeline).await?;
+    let mut count = 0;
+    while operations.try_next().await?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}

@@ -1,0 +1,82 @@
+//! What the source holds, with positions around it: what whoever begins to follow
+//! begins with.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use bson::Uuid;
+use futures_util::future::try_join_all;
+
+use crate::cluster::catalog::{self, Catalog};
+use crate::cluster::deployment::Deployment;
+use crate::cluster::note;
+use crate::error::Result;
+use crate::pair::oplog::cursor::Newest;
+use crate::pair::oplog::proven::{self, Lister};
+use crate::position::{Mark, Position};
+
+/// How long a majority may take to acknowledge the note.
+const NOTE_WAIT: Duration = Duration::from_secs(60);
+
+pub struct Listing {
+    pub catalog: Catalog,
+    /// UUIDs that each source shard has.
+    pub local: Vec<HashSet<Uuid>>,
+    /// Of each source shard: newest majority-committed entry before the listing.
+    pub starts: Vec<Mark>,
+    /// The same after it: what is created later is seen being created.
+    pub catalog_positions: Vec<Position>,
+}
+
+/// Reads both positions and the catalog.
+///
+/// # Errors
+/// `Transient` if a source shard keeps holding elections, or has no majority.
+pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
+    let listers = Lister::of_all(source, run_id, NOTE_WAIT);
+    let list = || async {
+        let catalog = catalog::read(source).await?;
+        let local = source
+            .shards
+            .iter()
+            .map(|shard| catalog::local_uuids(shard, catalog.names()));
+        let local = try_join_all(local).await?;
+        Ok((catalog, local))
+    };
+    let listed = proven::read(&listers, "the source's catalog", list).await?;
+    let (catalog, local) = listed.value;
+    let starts = listed.before.iter().map(|newest| newest.mark).collect();
+    // A collection that no pair tracks and that is written to later than this must
+    // have been seen being created.
+    let catalog_positions = listed
+        .after
+        .iter()
+        .map(|newest| newest.mark.position)
+        .collect();
+    Ok(Listing {
+        catalog,
+        local,
+        starts,
+        catalog_positions,
+    })
+}
+
+/// The newest majority-committed entry of every source shard.
+pub async fn newest(source: &Deployment) -> Result<Vec<Newest>> {
+    proven::newest(&Lister::of_all(source, "", NOTE_WAIT)).await
+}
+
+/// A note in the oplog of every source shard: all that was listed before is at or
+/// below these positions.
+pub async fn notes(source: &Deployment, run_id: &str, wait: Duration) -> Result<Vec<Position>> {
+    let deadline = Instant::now() + wait;
+    let notes = source
+        .shards
+        .iter()
+        .map(|shard| note::write(shard, "listing", run_id, deadline));
+    Ok(try_join_all(notes)
+        .await?
+        .into_iter()
+        .map(Position::from)
+        .collect())
+}

@@ -1,0 +1,251 @@
+//! The target's layout, made through its router with public
+//! commands: databases on their mapped primaries, sharded collections with
+//! key, uniqueness, zones and one chunk per owner interval, placed as it is made, unsharded
+//! collections and views with their options.
+//!
+//! Makes no secondary index but the one that carries the shard key. Expiries
+//! are left out: they come back at cutover (R10). Reads no source.
+
+pub mod listing;
+pub mod databases;
+pub mod owners;
+pub mod laid_out;
+pub(crate) mod options;
+mod views;
+pub mod zones;
+mod chunks;
+pub mod dropping;
+pub mod prepare;
+
+use bson::RawDocument;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::cluster::admin;
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
+use crate::cluster::deployment::{Deployment, Topology};
+
+use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+
+/// Collections made side by side.
+const CONCURRENCY: usize = 8;
+/// Another run, or a retry whose first answer was lost, was there first.
+const NAMESPACE_EXISTS: i32 = 48;
+
+/// Makes the whole layout. `pairs[i]` is the target shard of source shard i.
+/// What is there already with the same layout is left alone.
+///
+/// # Errors
+/// `Refused` if something else is there.
+pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
+    let moves = Moves::new(target.shards.len(), AT_START);
+    make_zones(target, catalog, pairs).await?;
+    for database in &catalog.databases {
+        let primary = pairs[database.primary];
+        if let Some(other) = databases::in_the_way(target, &database.name, primary).await? {
+            return Err(databases::refused(&database.name, &other));
+        }
+        create_database(target, &database.name, primary).await?;
+    }
+    let (views, collections): (Vec<_>, Vec<_>) = catalog
+        .collections
+        .iter()
+        .partition(|c| c.kind == CollectionKind::View);
+    stream::iter(collections)
+        .map(|c| create_one(target, c, pairs, &moves))
+        .buffer_unordered(CONCURRENCY)
+        .try_collect::<()>()
+        .await?;
+    for view in views::in_order(&views) {
+        create_one(target, view, pairs, &moves).await?;
+    }
+    zones::forget_temporary(target).await
+}
+
+/// Makes one database and one collection (no secondary indexes), as DDL on the
+/// fly needs it. It is no error if it is there already with the same layout. No other
+/// database is in the way (`databases::in_the_way`).
+pub async fn create_collection(
+    target: &Deployment,
+    collection: &Collection,
+    pairs: &[usize],
+) -> Result<()> {
+    create_database(target, &collection.ns.db, pairs[collection.primary]).await?;
+    create_one(
+        target,
+        collection,
+        pairs,
+        &Moves::new(target.shards.len(), ON_THE_FLY),
+    )
+    .await?;
+    match collection.sharded {
+        Some(_) => zones::forget_temporary(target).await,
+        None => Ok(()),
+    }
+}
+
+/// Zones that shards of the target lack: (shard, zone).
+pub async fn zones_to_make(
+    target: &Deployment,
+    catalog: &Catalog,
+    pairs: &[usize],
+) -> Result<Vec<(String, String)>> {
+    let there = catalog::shard_zones(target).await?;
+    let wanted = catalog
+        .shard_zones
+        .iter()
+        .zip(pairs)
+        .flat_map(|(zones, shard)| zones.iter().map(move |z| (*shard, z)));
+    let lacking = wanted.filter(|(shard, zone)| !there[*shard].contains(zone));
+    Ok(lacking
+        .map(|(shard, zone)| (target.shards[shard].id.clone(), zone.clone()))
+        .collect())
+}
+
+async fn make_zones(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> Result<()> {
+    for (shard, zone) in zones_to_make(target, catalog, pairs).await? {
+        admin::add_shard_to_zone(&target.entry, &shard, &zone).await?;
+    }
+    Ok(())
+}
+
+/// Puts a database on its primary. One that is on another is moved: no unsharded
+/// collection of it is left, whose data would move too.
+async fn create_database(target: &Deployment, name: &str, primary: usize) -> Result<()> {
+    if target.topology == Topology::ReplicaSet {
+        return Ok(());
+    }
+    let wanted = &target.shards[primary].id;
+    match catalog::primary_of(target, name).await? {
+        None => admin::enable_sharding(&target.entry, name, wanted).await?,
+        Some(found) if found != primary => admin::move_primary(&target.entry, name, wanted).await?,
+        Some(_) => return Ok(()),
+    }
+    match catalog::primary_of(target, name).await? {
+        Some(found) if found == primary => Ok(()),
+        found => {
+            let found = found.map_or("nowhere", |i| &target.shards[i].id);
+            let what = format!(
+                "database {name} of the target should be on shard {wanted} and is on {found}"
+            );
+            Err(Error::new(Kind::Server, what).remedy(format!(
+                "drop the database {name} on the target and start again"
+            )))
+        }
+    }
+}
+
+async fn create_one(
+    target: &Deployment,
+    collection: &Collection,
+    pairs: &[usize],
+    moves: &Moves,
+) -> Result<()> {
+    make(target, collection, pairs, moves)
+        .await
+        .map_err(|e| e.context(format_args!("creating {} on the target", collection.ns)))
+}
+
+async fn make(
+    target: &Deployment,
+    collection: &Collection,
+    pairs: &[usize],
+    moves: &Moves,
+) -> Result<()> {
+    let ns = &collection.ns;
+    if collection.kind == CollectionKind::TimeSeries {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("{ns} is a time series"),
+        ));
+    }
+    let mut there = catalog::read_one(target, ns).await?;
+    if there.is_none() {
+        let options = options::to_create(&collection.options);
+        match admin::create(&target.entry, ns, &options).await {
+            Err(e) if e.code == Some(NAMESPACE_EXISTS) => {
+                there = catalog::read_one(target, ns).await?
+            }
+            Err(e) if databases::made_way(target, &ns.db, &e).await? => {
+                admin::create(&target.entry, ns, &options).await?;
+            }
+            made => made?,
+        }
+    }
+    if let Some(there) = &there {
+        same_or_refuse(collection, there)?;
+    }
+    let Some(sharded) = &collection.sharded else {
+        return Ok(());
+    };
+    let wanted = chunks::mapped(sharded, pairs);
+    if there.is_none_or(|t| t.sharded.is_none()) {
+        shard(target, collection, sharded, &wanted).await?;
+    }
+    chunks::arrange(target, ns, &wanted, moves).await?;
+    // The last: chunks are where they are, not where a zone would have them.
+    zones::set(target, ns, &sharded.zones).await
+}
+
+/// Temporary zones first, one for the intervals of each shard, then the index that
+/// carries the key, then the sharding itself: so the router makes one chunk per interval,
+/// on its shard, with no chunk to move and no range to delete afterwards; and it finds
+/// the index instead of making a plain one.
+async fn shard(
+    target: &Deployment,
+    collection: &Collection,
+    sharded: &Sharded,
+    wanted: &[chunks::Interval],
+) -> Result<()> {
+    let (entry, ns) = (&target.entry, &collection.ns);
+    zones::place(target, ns, wanted).await?;
+    failpoint::hit("layout-placed");
+    if let Some(index) = &collection.key_index {
+        admin::create_index(
+            entry,
+            ns,
+            catalog::index::to_create(collection.has_collation(), index),
+        )
+        .await?;
+    }
+    admin::shard_collection(
+        entry,
+        ns,
+        &sharded.key,
+        sharded.unique,
+        collection.has_collation(),
+    )
+    .await?;
+    failpoint::hit("layout-sharded");
+    Ok(())
+}
+
+fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
+    let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
+    let differs = if wanted.kind != there.kind {
+        "is of another kind"
+    } else if !options::same(&wanted.options, &there.options) {
+        "has other options"
+    } else if there.sharded.is_some() && key(wanted) != key(there) {
+        "has another shard key"
+    } else {
+        return Ok(());
+    };
+    Err(exists(&wanted.ns, differs))
+}
+
+/// True if two collections, or views, were created alike.
+pub fn same_options(a: &RawDocument, b: &RawDocument) -> bool {
+    options::same(a, b)
+}
+
+fn exists(ns: &Namespace, differs: &str) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!("{ns} is on the target already and {differs}"),
+    )
+    .remedy(format!(
+        "drop {ns} on the target, or begin with an empty target"
+    ))
+}

@@ -1,0 +1,164 @@
+//! From two connected sides to a stored plan and the target's layout: what
+//! happens once, before the first document moves.
+//!
+//! Every step is recorded before the next begins, so that a restart goes on:
+//! planning (nothing is made yet: planned anew) → layout (made again from the
+//! plan; what is there already is left alone) → moving.
+
+use std::collections::HashSet;
+
+use bson::{RawBson, Uuid};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind};
+use crate::cluster::deployment::Shard;
+use crate::config::Config;
+use crate::control::layout::{laid_out, listing};
+use crate::control::sides::Sides;
+use crate::control::stores::Stores;
+use crate::control::{balancer, layout};
+use crate::error::Result;
+use crate::failpoint;
+use crate::pair::copy::plan::{self, Size};
+use crate::state::{CollectionState, PairState, Stage};
+
+/// Collections sampled, or looked up, side by side, per pair.
+const CONCURRENCY: usize = 8;
+
+/// Reads both positions and catalog of the source and stores the plan whole.
+pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
+    let listing::Listing {
+        mut catalog,
+        local,
+        starts,
+        catalog_positions,
+    } = listing_at_rest(sides, run_id).await?;
+    // Dropped between the two reads: no pair would see its drop.
+    catalog.collections.retain(|c| {
+        c.uuid
+            .is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid)))
+    });
+    for (index, store) in stores.pairs.iter().enumerate() {
+        let collections =
+            collections(config, sides, index, held_by(&catalog, &local[index])).await?;
+        let (start, catalog_position) = (starts[index], catalog_positions[index]);
+        store
+            .create(&PairState {
+                resume: start,
+                applied: start,
+                catalog_position,
+                collections,
+            })
+            .await?;
+    }
+    failpoint::hit("plan-stored");
+    stores.run.set_stage(Stage::Layout).await
+}
+
+/// Makes the target's layout as planned and records the UUIDs made.
+pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
+    let states = stores.load_pairs().await?;
+    let planned: HashSet<Uuid> = states
+        .iter()
+        .flat_map(|state| &state.collections)
+        .map(|c| c.uuid)
+        .collect();
+    // What is planned and not made was dropped for good: its drop will be met.
+    let mut catalog = listing::read(&sides.source, run_id).await?.catalog;
+    // What was created since will be seen being created.
+    catalog
+        .collections
+        .retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
+    // IMPORTANT: recorded first: a wipe takes back what it knows of.
+    stores
+        .run
+        .add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?)
+        .await?;
+    layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
+    failpoint::hit("layout-made");
+    let there = catalog::versions::sharded(&sides.target, None).await?;
+    for (index, state) in states.iter().enumerate() {
+        let target = &sides.target.shards[sides.pairs[index]];
+        let made = made(target, index, &state.collections).await?;
+        stores.pairs[index].bind(&made).await?;
+        let versions = laid_out::versions(sides, &state.collections, &made, &there)?;
+        stores.pairs[index].set_target_versions(&versions).await?;
+    }
+    failpoint::hit("layout-bound");
+    stores.run.set_stage(Stage::Moving).await
+}
+
+/// A migration that was not to be seen before may have come to its end meanwhile.
+async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing> {
+    loop {
+        let listing = listing::read(&sides.source, run_id).await?;
+        if balancer::running(&sides.source).await?.is_empty() {
+            return Ok(listing);
+        }
+        balancer::quiet(&sides.source).await?;
+    }
+}
+
+fn held_by(catalog: &Catalog, local: &HashSet<Uuid>) -> Vec<Collection> {
+    let held = catalog
+        .collections
+        .iter()
+        .filter(|c| c.kind == CollectionKind::Plain);
+    held.filter(|c| c.uuid.is_some_and(|uuid| local.contains(&uuid)))
+        .cloned()
+        .collect()
+}
+
+async fn collections(
+    config: &Config,
+    sides: &Sides,
+    pair: usize,
+    held: Vec<Collection>,
+) -> Result<Vec<CollectionState>> {
+    let source = &sides.source.shards[pair];
+    stream::iter(held)
+        .map(|collection| async move {
+            let bounds = match collection.lives_on(pair) {
+                true => bounds(config.range_bytes(), source, &collection).await?,
+                false => Vec::new(),
+            };
+            CollectionState::planned(&collection, bounds)
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await
+}
+
+pub(in crate::control) async fn bounds(
+    range_bytes: u64,
+    source: &Shard,
+    collection: &Collection,
+) -> Result<Vec<RawBson>> {
+    let catalog::Estimate {
+        document_count: documents,
+        bytes,
+        ..
+    } = catalog::estimate(source, &collection.ns).await?;
+    plan::bounds(source, collection, Size { documents, bytes }, range_bytes).await
+}
+
+/// (source UUID, target UUID) of what lives on one pair's target shard now.
+async fn made(
+    target: &Shard,
+    pair: usize,
+    collections: &[CollectionState],
+) -> Result<Vec<(Uuid, Uuid)>> {
+    let here = collections.iter().filter(|c| c.collection().lives_on(pair));
+    let found: Vec<Option<(Uuid, Uuid)>> = stream::iter(here)
+        .map(|c| async move {
+            Ok::<_, crate::error::Error>(
+                catalog::local_uuid(target, &c.ns)
+                    .await?
+                    .map(|made| (c.uuid, made)),
+            )
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}

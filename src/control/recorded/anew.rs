@@ -1,0 +1,165 @@
+//! Beginning one pair anew within a recorded run: from the source's newest
+//! position, with everything it holds waiting and nothing of it on its target
+//! shard (R6). What the other pairs have done stays.
+//!
+//! Nobody followed the source since the pair's last position, so its catalog is
+//! read again, and what was created or dropped meanwhile is made up for here.
+//!
+//! | step | if it ends here |
+//! |------|-----------------|
+//! | what cannot be made up for is refused | nothing is changed |
+//! | everything the pair holds is emptied | the old position stands: the same command again |
+//! | what is gone is dropped, what is new is made | the same |
+//! | the new position is recorded | done |
+
+use bson::Uuid;
+
+use crate::cluster::catalog::{self, Catalog, Collection};
+use crate::cluster::deployment::{Deployment, Shard};
+use crate::control::layout;
+use crate::control::layout::dropping::drop_collection;
+use crate::control::layout::listing::{self, Listing};
+use crate::control::layout::{laid_out, prepare};
+use crate::control::recorded::changes::{Changes, Gone, changes};
+use crate::control::recorded::emptying;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::state::pair_store::PairStore;
+use crate::state::{CollectionState, PairState, RunState};
+
+/// A pair that is to begin anew. No process works on the target.
+pub struct Anew<'a> {
+    pub source: &'a Deployment,
+    pub target: &'a Deployment,
+    pub run: &'a RunState,
+    /// Index of the source shard.
+    pub pair: usize,
+    /// The pair's target shard and its store, over connections of the incarnation
+    /// that this command began.
+    pub shard: &'a Shard,
+    pub store: &'a PairStore,
+    /// Of the units of what is new, bytes.
+    pub range_bytes: u64,
+}
+
+impl Anew<'_> {
+    /// Returns what was done, as a sentence.
+    ///
+    /// # Errors
+    /// `Refused`, naming the collections, if what became of them while nobody
+    /// followed cannot be made up for.
+    pub async fn begin(&self, states: &[PairState]) -> Result<String> {
+        let shard = &self.source.shards[self.pair];
+        let Listing {
+            catalog: now,
+            local,
+            starts,
+            catalog_positions,
+        } = listing::read(self.source, &self.run.id).await?;
+        let (start, catalog_position) = (starts[self.pair], catalog_positions[self.pair]);
+        let there = catalog::read(self.target).await?;
+        let changes = changes(
+            self.pair,
+            states,
+            &now,
+            &local[self.pair],
+            &there,
+            &self.run.views,
+        );
+        self.refuse(&changes)?;
+
+        let mine = states[self.pair].collections.iter().filter(|c| !c.dead);
+        let mine: Vec<Uuid> = mine.map(|c| c.uuid).collect();
+        self.store.mark_wiping(&mine, true).await?;
+        failpoint::hit("anew-marked");
+        emptying::finish_wipes(self.shard, self.store).await?;
+        failpoint::hit("anew-emptied");
+        for (gone, by_others) in &changes.gone {
+            self.forget(gone, *by_others, &there).await?;
+        }
+        for collection in &changes.created {
+            self.make(collection, states).await?;
+        }
+        failpoint::hit("anew-listed");
+        // IMPORTANT: last. From here on the pair is taken up without its past.
+        self.store.begin_anew(start, catalog_position).await?;
+        Ok(format!(
+            "source shard {} begins anew at {}: {} collections are emptied on the target, {} of them are gone from the \
+             source, {} are new",
+            shard.id,
+            start.position,
+            mine.len(),
+            changes.gone.len(),
+            changes.created.len()
+        ))
+    }
+
+    fn refuse(&self, changes: &Changes<'_>) -> Result<()> {
+        if changes.refused.is_empty() {
+            return Ok(());
+        }
+        let found = format!(
+            "source shard {} cannot begin anew by itself; while nobody followed it: {}",
+            self.source.shards[self.pair].id,
+            changes.refused.join("; ")
+        );
+        Err(Error::new(Kind::Refused, found)
+            .remedy("wipe what the whole run copied and begin anew: `shardlift migrate --restart`"))
+    }
+
+    /// Its drop will not be met by this pair.
+    async fn forget(&self, gone: &CollectionState, by_others: Gone, there: &Catalog) -> Result<()> {
+        match by_others {
+            // It is dropped on the target when the last of them meets its drop.
+            Gone::OthersHoldIt => self
+                .store
+                .add(&CollectionState::dead(gone.uuid, &gone.ns))
+                .await
+                .map(drop),
+            Gone::OnlyHere => {
+                let made = there
+                    .collections
+                    .iter()
+                    .find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
+                if let Some(made) = made {
+                    drop_collection(self.target, made).await?;
+                }
+                self.store.kill(gone.uuid).await.map(drop)
+            }
+        }
+    }
+
+    async fn make(&self, collection: &Collection, states: &[PairState]) -> Result<()> {
+        let lives_here = collection.lives_on(self.pair);
+        let known = states
+            .iter()
+            .flat_map(|s| &s.collections)
+            .any(|c| !c.dead && Some(c.uuid) == collection.uuid && c.target_uuid.is_some());
+        if !known {
+            layout::create_collection(self.target, collection, &self.run.pairs).await?;
+        }
+        let bounds = match lives_here {
+            true => {
+                prepare::bounds(self.range_bytes, &self.source.shards[self.pair], collection)
+                    .await?
+            }
+            false => Vec::new(),
+        };
+        let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
+            .await?
+            .filter(|_| lives_here);
+        let planned = CollectionState::planned(collection, bounds)?;
+        let target_version = match target_uuid {
+            Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
+            None => None,
+        };
+        self.store
+            .add(&CollectionState {
+                target_uuid,
+                target_version,
+                ..planned
+            })
+            .await
+            .map(drop)
+    }
+}

@@ -1,0 +1,325 @@
+//! Deleting on a target shard what is to be copied anew: whole collections, or
+//! the ranges of single units.
+//!
+//! | step | if it ends here |
+//! |------|-----------------|
+//! | mark `wiping` | `finish_wipes` deletes, at the next start |
+//! | units wait again (collections) | the same |
+//! | documents are deleted | the same |
+//! | units wait again (ranges), mark removed | nothing is left to do |
+//!
+//! IMPORTANT: in this order. A settled unit without its documents would never
+//! be copied, and a waiting one must have none on the target (R6). A unit keeps
+//! its fence until its range is empty.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
+use futures_util::StreamExt;
+use mongodb::Client;
+
+use crate::bson::element::{Element, document, elements, kind};
+use crate::bson::locate;
+use crate::cluster::admin;
+use crate::cluster::catalog::index::{self, IndexName};
+use crate::cluster::catalog::{self, Namespace};
+use crate::cluster::deployment::Shard;
+use crate::cluster::retry::within;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::pair::collection::Traits;
+use crate::pair::copy::plan::{between, key};
+use crate::state::CollectionState;
+use crate::state::pair_store::PairStore;
+
+/// How long a majority may take to delete one collection's documents.
+const DELETE_WAIT: Duration = Duration::from_secs(3_600);
+
+/// Documents of a range deleted by one command; their `_id`s come in one reply.
+const DELETED_AT_ONCE: u32 = 5_000;
+
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+const CODE_INDEX_NOT_FOUND: i32 = 27;
+const CODE_UUID_MISMATCH: i32 = 361;
+
+/// Completes what an interrupted process left, and returns how many collections
+/// were emptied whole. To be called at the start of an incarnation, once no older
+/// one is connected and before anything is loaded to work with, on a shard and a
+/// store whose client carries this incarnation's app name.
+pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
+    store.forget_unnamed().await?;
+    let collections = store.collections().await?;
+    finish_units(shard, store, &collections).await?;
+    let wiping: Vec<&CollectionState> = collections.iter().filter(|c| c.wiping).collect();
+    if wiping.is_empty() {
+        return Ok(0);
+    }
+    let uuids: Vec<Uuid> = wiping.iter().map(|c| c.uuid).collect();
+    store.clear_units(Some(&uuids)).await?;
+    for collection in wiping {
+        let Some(uuid) = collection.target_uuid.filter(|_| !collection.dead) else {
+            continue;
+        };
+        drop_unique_indexes(shard, collection, uuid).await?;
+        delete_all(&shard.client, &collection.ns, uuid)
+            .await
+            .map_err(|e| {
+                e.context(format_args!(
+                    "emptying {} on target shard {}",
+                    collection.ns, shard.id
+                ))
+            })?;
+        tracing::info!(
+            "{} is emptied on target shard {}; it will be copied anew",
+            collection.ns,
+            shard.id
+        );
+    }
+    store.mark_wiping(&uuids, false).await?;
+    Ok(uuids.len())
+}
+
+/// Lets these units wait again, their ranges emptied.
+pub async fn wipe_units(shard: &Shard, store: &PairStore, units: &[(Uuid, usize)]) -> Result<()> {
+    store.mark_units_wiping(units).await?;
+    failpoint::hit("units-marked");
+    finish_units(shard, store, &store.collections().await?).await
+}
+
+async fn finish_units(
+    shard: &Shard,
+    store: &PairStore,
+    collections: &[CollectionState],
+) -> Result<()> {
+    let units = store.wiping_units().await?;
+    let mut by_uuid: HashMap<Uuid, Vec<usize>> = HashMap::new();
+    units
+        .iter()
+        .for_each(|(uuid, unit)| by_uuid.entry(*uuid).or_default().push(*unit));
+    for collection in collections {
+        let (Some(indexes), Some(target)) = (by_uuid.get(&collection.uuid), collection.target_uuid)
+        else {
+            continue;
+        };
+        drop_unique_indexes(shard, collection, target).await?;
+        for index in indexes {
+            delete_unit(&shard.client, collection, target, *index)
+                .await
+                .map_err(|e| {
+                    e.context(format_args!(
+                        "emptying a range of {} on {}",
+                        collection.ns, shard.id
+                    ))
+                })?;
+            failpoint::hit("unit-emptied");
+        }
+        tracing::info!(
+            "{} ranges of {} are emptied on target shard {}",
+            indexes.len(),
+            collection.ns,
+            shard.id
+        );
+    }
+    store.forget_units(&units).await
+}
+
+async fn delete_unit(
+    client: &Client,
+    collection: &CollectionState,
+    uuid: Uuid,
+    index: usize,
+) -> Result<()> {
+    let ns = &collection.ns;
+    let bounds = &collection.bounds;
+    if bounds.is_empty() || Traits::of(&collection.options).one_unit() {
+        return delete_all(client, ns, uuid).await;
+    }
+    let lower = index.checked_sub(1).and_then(|before| bounds.get(before));
+    for find in ids_between(uuid, lower, bounds.get(index)) {
+        delete_found(client, ns, uuid, find).await?;
+    }
+    Ok(())
+}
+
+async fn delete_found(
+    client: &Client,
+    ns: &Namespace,
+    uuid: Uuid,
+    find: RawDocumentBuf,
+) -> Result<()> {
+    let cursor = client
+        .database(&ns.db)
+        .run_raw_cursor_command(find)
+        .batch_size(DELETED_AT_ONCE)
+        .batch()
+        .await;
+    let mut cursor = match cursor.map_err(Error::from) {
+        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
+        cursor => cursor?,
+    };
+    while let Some(batch) = cursor.next().await {
+        let batch = batch?;
+        let mut deletes = RawArrayBuf::new();
+        for document in batch.doc_slices()? {
+            // By its bytes: one that is no UTF-8 goes as well.
+            let query = document?
+                .as_document()
+                .and_then(locate::id_query)
+                .ok_or_else(|| nameless(ns))?;
+            deletes.push(rawdoc! {"q": query, "limit": 1, "hint": {"_id": 1}});
+        }
+        if !deletes.is_empty() {
+            delete(client, ns, uuid, deletes).await?;
+        }
+    }
+    Ok(())
+}
+
+fn nameless(ns: &Namespace) -> Error {
+    Error::new(
+        Kind::Server,
+        format!("{ns} holds a document without `_id` on the target: it cannot be deleted by it"),
+    )
+}
+
+/// In the order of the index: comparison operators would match one type bracket
+/// only, and leave documents of all others.
+fn ids_between(
+    uuid: Uuid,
+    lower: Option<&RawBson>,
+    upper: Option<&RawBson>,
+) -> Vec<RawDocumentBuf> {
+    let head = rawdoc! {
+        "find": bson::Binary::from(uuid), "hint": {"_id": 1}, "projection": {"_id": 1},
+        "batchSize": DELETED_AT_ONCE as i32, "readConcern": {"level": "local"},
+    };
+    between(head, lower.map(key), upper.map(key))
+}
+
+async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {
+    delete(
+        client,
+        ns,
+        uuid,
+        RawArrayBuf::from_iter([rawdoc! {"q": {}, "limit": 0}]),
+    )
+    .await
+}
+
+/// Acknowledged by a majority.
+async fn delete(client: &Client, ns: &Namespace, uuid: Uuid, deletes: RawArrayBuf) -> Result<()> {
+    let wait_ms = i64::try_from(DELETE_WAIT.as_millis()).unwrap_or(i64::MAX);
+    let command = rawdoc! {
+        "delete": ns.coll.as_str(), "deletes": deletes, "ordered": true, "collectionUUID": bson::Binary::from(uuid),
+        "writeConcern": {"w": "majority", "wtimeout": wait_ms},
+    };
+    let sent = async { Ok(client.database(&ns.db).run_raw_command(command).await?) };
+    let reply = within(DELETE_WAIT, "the target", sent).await?;
+    let refusal = reply
+        .get_array("writeErrors")
+        .ok()
+        .and_then(|errors| errors.first()?.as_document());
+    if let Some(refusal) = refusal {
+        return refused(refusal);
+    }
+    admin::acknowledged(&reply)
+}
+
+fn refused(refusal: &Document) -> Result<()> {
+    let code = refusal.get_i32("code").unwrap_or(0);
+    // Dropped on both sides before the run could record it.
+    let is_gone = refusal.get_str("actualCollection").is_err();
+    if code == CODE_NAMESPACE_NOT_FOUND || (code == CODE_UUID_MISMATCH && is_gone) {
+        return Ok(());
+    }
+    let text = refusal.get_str("errmsg").unwrap_or("no reason given");
+    Err(Error {
+        code: Some(code),
+        ..Error::new(Kind::Server, format!("{text} (code {code})"))
+    })
+}
+
+/// Unique indexes would refuse what a scan and the ops it holds pass through on
+/// their way (R10); they are built again after the copy. The one that carries
+/// the shard key is not built by us and stays.
+async fn drop_unique_indexes(
+    shard: &Shard,
+    collection: &CollectionState,
+    uuid: Uuid,
+) -> Result<()> {
+    let ns = &collection.ns;
+    if catalog::local_uuid(shard, ns).await? != Some(uuid) {
+        return Ok(());
+    }
+    let carries_key = collection
+        .key_index
+        .as_ref()
+        .map(|index| IndexName::of(index));
+    for index in catalog::indexes(shard, ns).await? {
+        let name = IndexName::of(&index);
+        if !index::is_unique(&index)
+            || index::is_implicit(&index)
+            || Some(&name) == carries_key.as_ref()
+        {
+            continue;
+        }
+        match admin::run_once(&shard.client, &ns.db, &dropping(ns, uuid, &name)).await {
+            Err(e)
+                if !matches!(
+                    e.code,
+                    Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)
+                ) =>
+            {
+                return Err(e.context(format_args!(
+                    "dropping an index of {ns} on target shard {}",
+                    shard.id
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// By its bytes: the name may be no UTF-8.
+fn dropping(ns: &Namespace, uuid: Uuid, name: &IndexName) -> RawDocumentBuf {
+    let head = rawdoc! {"dropIndexes": ns.coll.as_str()};
+    let rest =
+        rawdoc! {"writeConcern": {"w": "majority"}, "collectionUUID": bson::Binary::from(uuid)};
+    let name = name.value();
+    let names = document([Element {
+        kind: kind::STRING,
+        name: b"0",
+        value: &name,
+    }]);
+    // The driver reads what lies at the top, and no deeper.
+    let names = Element {
+        kind: kind::ARRAY,
+        name: b"index",
+        value: names.as_bytes(),
+    };
+    document(elements(&head).chain([names]).chain(elements(&rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_told_by_index_bounds() {
+        let [find] = &ids_between(Uuid::new(), None, Some(&RawBson::Int32(7)))[..] else {
+            panic!("one command")
+        };
+        assert!(find.get("min").unwrap().is_none());
+        assert_eq!(find.get_document("max").unwrap(), &*rawdoc! {"_id": 7});
+        assert_eq!(find.get_document("hint").unwrap(), &*rawdoc! {"_id": 1});
+        let [_, last] = &ids_between(Uuid::new(), Some(&RawBson::Int32(7)), None)[..] else {
+            panic!("two commands")
+        };
+        assert_eq!(
+            last.get_document("filter").unwrap(),
+            &*rawdoc! {"_id": RawBson::MaxKey}
+        );
+    }
+}

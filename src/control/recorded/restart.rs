@@ -1,0 +1,197 @@
+//! Copying a source shard anew, or one of its collections, within a recorded
+//! run that no process works on. A collection is emptied on the pair's target
+//! shard and its units wait again, the pair's position stays; a whole pair begins
+//! anew, also where its position rolled off (`anew`).
+
+use std::time::Duration;
+
+use bson::Uuid;
+use futures_util::future::try_join_all;
+
+use crate::cluster::catalog::Namespace;
+use crate::cluster::deployment::{Deployment, Shard};
+use crate::control::recorded;
+use crate::control::recorded::anew::Anew;
+use crate::control::recorded::emptying;
+use crate::error::{Error, Kind, Result};
+use crate::pair::incarnation;
+use crate::state::lease::Lease;
+use crate::state::pair_store::PairStore;
+use crate::state::{PairState, RunState, Stage};
+
+/// How long an older process's connections may take to go.
+const SILENCE_WAIT: Duration = Duration::from_secs(60);
+/// One for the deletes, one for the state.
+const CONNECTIONS: u32 = 2;
+
+/// `db.collection`, as given by an operator.
+pub fn namespace(text: &str) -> Result<Namespace> {
+    match text.split_once('.') {
+        Some((db, coll)) if !db.is_empty() && !coll.is_empty() => Ok(Namespace {
+            db: db.to_owned(),
+            coll: coll.to_owned(),
+        }),
+        _ => Err(
+            Error::new(Kind::Config, format!("`{text}` is no name of a collection"))
+                .remedy("give --ns as db.coll"),
+        ),
+    }
+}
+
+/// Lets the recorded run copy `source_shard` anew, or only `ns` of it; returns
+/// what was done, as a sentence. `range_bytes`: of the units of collections that
+/// the run does not know yet.
+///
+/// # Errors
+/// `Refused` while a process works on the target, if no run of these two
+/// deployments is recorded or it does not move data, if there is no such shard or
+/// collection in it, or if what became of the shard's collections is not known.
+pub async fn restart(
+    source: &Deployment,
+    target: &Deployment,
+    source_shard: &str,
+    ns: Option<&Namespace>,
+    range_bytes: u64,
+) -> Result<String> {
+    let run = recorded::load(source, target).await?;
+    let lease = Lease::take(recorded::first(target), &run.id).await?;
+    let done = tokio::select! {
+        done = restart_alone(source, target, source_shard, ns, range_bytes) => done,
+        lost = lease.keep() => Err(lost),
+    };
+    let released = lease.release().await;
+    let told = done?;
+    released?;
+    Ok(format!(
+        "{told}; the same `shardlift migrate` as before goes on and copies them anew"
+    ))
+}
+
+async fn restart_alone(
+    source: &Deployment,
+    target: &Deployment,
+    source_shard: &str,
+    ns: Option<&Namespace>,
+    range_bytes: u64,
+) -> Result<String> {
+    // Again, now that nobody else changes it.
+    let run = recorded::load(source, target).await?;
+    if run.stage != Stage::Moving {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("run {} does not move documents: it is {:?}", run.id, run.stage),
+        )
+        .remedy("a cancelled run can only be wiped: `shardlift migrate --restart`; any other goes on by `migrate`"));
+    }
+    let pair = pair_of(&run, source_shard)?;
+    let shard = recorded::pair_shards(&run, target)?[pair];
+    // IMPORTANT: a write of the former process that came after the deletes
+    // would leave documents in a unit that waits.
+    let store = PairStore::new(shard, &run.id, pair);
+    let begun = incarnation::begin(shard, &store, &run.id, pair, SILENCE_WAIT).await?;
+    // And one of this command after its end would meet the next process: that
+    // one waits until these connections are gone.
+    let client = shard.data_client(&begun.app_name, CONNECTIONS)?;
+    let shard = &Shard {
+        client: client.clone(),
+        ..shard.clone()
+    };
+    let store = &store.over(shard);
+    let done = async {
+        let states = states(&run, target, store, pair).await?;
+        match ns {
+            Some(ns) => one_collection(shard, store, &states[pair], source_shard, ns).await,
+            None => {
+                let run = &run;
+                Anew {
+                    source,
+                    target,
+                    run,
+                    pair,
+                    shard,
+                    store,
+                    range_bytes,
+                }
+                .begin(&states)
+                .await
+            }
+        }
+    };
+    let done = done.await;
+    client.shutdown().await;
+    done
+}
+
+fn pair_of(run: &RunState, source_shard: &str) -> Result<usize> {
+    let unknown = || {
+        Error::new(
+            Kind::Refused,
+            format!("the recorded run has no source shard {source_shard}"),
+        )
+        .remedy(format!(
+            "its source shards are: {}",
+            run.source_shards.join(", ")
+        ))
+    };
+    run.source_shards
+        .iter()
+        .position(|id| id == source_shard)
+        .ok_or_else(unknown)
+}
+
+/// Of all pairs; that of `pair` over this command's own connections.
+async fn states(
+    run: &RunState,
+    target: &Deployment,
+    own: &PairStore,
+    pair: usize,
+) -> Result<Vec<PairState>> {
+    let shards = recorded::pair_shards(run, target)?;
+    let load = |(index, shard): (usize, &Shard)| {
+        let store = if index == pair {
+            own.clone()
+        } else {
+            PairStore::new(shard, &run.id, index)
+        };
+        async move { store.load().await }
+    };
+    let states = try_join_all(shards.into_iter().enumerate().map(load)).await?;
+    let torn = |index: usize| {
+        Error::new(
+            Kind::Refused,
+            format!(
+                "no whole plan is recorded for source shard {}",
+                run.source_shards[index]
+            ),
+        )
+        .remedy("wipe and begin anew: `shardlift migrate --restart`")
+    };
+    states
+        .into_iter()
+        .enumerate()
+        .map(|(index, state)| state.ok_or_else(|| torn(index)))
+        .collect()
+}
+
+async fn one_collection(
+    shard: &Shard,
+    store: &PairStore,
+    state: &PairState,
+    source_shard: &str,
+    ns: &Namespace,
+) -> Result<String> {
+    let chosen = state.collections.iter().filter(|c| !c.dead && c.ns == *ns);
+    let chosen: Vec<Uuid> = chosen.map(|c| c.uuid).collect();
+    if chosen.is_empty() {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("the recorded run has no {ns} on source shard {source_shard}"),
+        )
+        .remedy("check --ns; without it all collections of the shard are copied anew"));
+    }
+    store.mark_wiping(&chosen, true).await?;
+    let count = emptying::finish_wipes(shard, store).await?;
+    Ok(format!(
+        "collections of source shard {source_shard} emptied on the target: {count}"
+    ))
+}

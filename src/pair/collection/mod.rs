@@ -1,0 +1,243 @@
+//! What every stage of a pair knows of one source collection: its UUIDs on
+//! both sides, whether it still matters, and the numbers that let stages wait for
+//! each other.
+
+pub mod life;
+pub mod doubts;
+pub mod duplicate_names;
+pub mod held_back;
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use bson::{RawDocument, RawDocumentBuf, Uuid};
+
+use crate::cluster::catalog::{Namespace, index};
+use crate::cluster::ownership::Ownership;
+use crate::pair::collection::doubts::Doubts;
+use crate::pair::collection::duplicate_names::DuplicateNames;
+use crate::pair::collection::held_back::HeldBack;
+use crate::pair::collection::life::{Life, LifeNow};
+use crate::position::Position;
+
+/// What is special about a collection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traits {
+    pub capped: bool,
+    /// Has a collation of its own.
+    pub collated: bool,
+    /// Stored in the order of `_id`, without an index on it.
+    pub clustered: bool,
+}
+
+impl Traits {
+    /// Reads the options of `create` or `listCollections`.
+    pub fn of(options: &RawDocument) -> Self {
+        let collation = options
+            .get_document("collation")
+            .and_then(|c| c.get_str("locale"));
+        Traits {
+            capped: options.get_bool("capped").unwrap_or(false),
+            collated: collation.is_ok_and(|locale| locale != "simple"),
+            clustered: options
+                .get("clusteredIndex")
+                .is_ok_and(|index| index.is_some()),
+        }
+    }
+
+    /// One lane, op order, nothing coalesced: capped collections, and those
+    /// whose own collation decides what `_id`s are equal (R4).
+    pub fn in_order(&self) -> bool {
+        self.capped || self.collated
+    }
+
+    /// Copied as one unit in natural order.
+    pub fn one_unit(&self) -> bool {
+        self.in_order() || self.clustered
+    }
+}
+
+/// Whether documents of a collection may belong to another shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharding {
+    /// It was just seen being created: what it is, is still asked for. Its ops are held.
+    Unknown,
+    Unsharded,
+    Sharded,
+}
+
+/// A source collection as one pair tracks it in one attempt. The catalog of a pair maps its
+/// source UUID to this; names are for people and for the target's commands.
+///
+/// What changes is atomic: every stage holds it, and mostly without the gate's lock. Each
+/// number is read by its own name.
+#[derive(Debug)]
+pub struct Tracked {
+    pub uuid: Uuid,
+    pub ns: Namespace,
+    pub traits: Traits,
+    /// Of sharded collections. Set once, before anything of it is let through.
+    ownership: OnceLock<Ownership>,
+    /// Set once, when the target's collection exists, before the first write.
+    target_uuid: OnceLock<Uuid>,
+    /// Whether it still matters here. Only goes forward.
+    life: LifeNow,
+    /// Newest source position any document of the target may show (R3). Only rises: with
+    /// each reply of a scan or of a read again, and each list of its indexes.
+    horizon: AtomicU64,
+    /// Index DDL up to here was in the list of indexes that was last reconciled with.
+    indexes_listed_at: AtomicU64,
+    /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
+    pub in_lanes: AtomicU64,
+    /// Documents that are written one by one.
+    pub duplicate_names: DuplicateNames,
+    /// Documents the target refused a write of.
+    pub doubts: Doubts,
+    /// A write found no document where one must be: that was told, once and for all.
+    pub missed_told: AtomicBool,
+    /// Has, or had, an index with an expiry: deletes may come from the source itself. Never
+    /// taken back.
+    pub expires: AtomicBool,
+    /// What its indexes get at the cutover.
+    pub held_back: HeldBack,
+}
+
+impl Tracked {
+    pub fn new(uuid: Uuid, ns: Namespace, traits: Traits) -> Self {
+        Tracked {
+            uuid,
+            ns,
+            traits,
+            ownership: OnceLock::new(),
+            target_uuid: OnceLock::new(),
+            life: LifeNow::default(),
+            horizon: AtomicU64::new(0),
+            indexes_listed_at: AtomicU64::new(0),
+            in_lanes: AtomicU64::new(0),
+            duplicate_names: DuplicateNames::default(),
+            doubts: Doubts::default(),
+            missed_told: AtomicBool::new(false),
+            expires: AtomicBool::new(false),
+            held_back: HeldBack::default(),
+        }
+    }
+
+    pub fn in_order(&self) -> bool {
+        self.traits.in_order()
+    }
+
+    pub fn one_unit(&self) -> bool {
+        self.traits.one_unit()
+    }
+
+    /// Binds the collection to the one on the target that takes its writes.
+    pub fn bind(&self, target_uuid: Uuid) {
+        let _ = self.target_uuid.set(target_uuid);
+    }
+
+    pub fn target_uuid(&self) -> Uuid {
+        self.bound_to()
+            .expect("a collection is bound before its gate opens")
+    }
+
+    /// The target's collection, once it is bound.
+    pub fn bound_to(&self) -> Option<Uuid> {
+        self.target_uuid.get().copied()
+    }
+
+    /// Only documents that this shard owns count from now on.
+    pub fn own(&self, ownership: Ownership) {
+        let _ = self.ownership.set(ownership);
+    }
+
+    pub fn owns(&self, document: &RawDocument) -> bool {
+        self.ownership
+            .get()
+            .is_none_or(|ownership| ownership.owns(document))
+    }
+
+    pub fn sharding(&self) -> Sharding {
+        match (self.ownership.get(), self.bound_to()) {
+            (Some(_), _) => Sharding::Sharded,
+            (None, Some(_)) => Sharding::Unsharded,
+            (None, None) => Sharding::Unknown,
+        }
+    }
+
+    /// The source's clock when it gave what is on the target now, or will be. Its
+    /// `operationTime` would be too low: what a prepared transaction changed is shown
+    /// before its commit entry is, which has its place by then.
+    pub fn raise_horizon(&self, clock: Position) {
+        self.horizon.fetch_max(clock.raw(), SeqCst);
+    }
+
+    /// An op beyond it shows in nothing that was copied, or applied by an earlier
+    /// attempt. A quiet shard writes nothing beyond it by itself (`quiet`).
+    pub fn horizon(&self) -> Position {
+        Position::from_raw(self.horizon.load(SeqCst))
+    }
+
+    pub fn set_indexes_listed_at(&self, position: Position) {
+        self.indexes_listed_at.store(position.raw(), SeqCst);
+    }
+
+    pub fn indexes_listed_at(&self) -> Position {
+        Position::from_raw(self.indexes_listed_at.load(SeqCst))
+    }
+
+    /// The source has these indexes, and no others.
+    pub fn indexes_are(&self, specs: &[RawDocumentBuf]) {
+        self.held_back.clear();
+        self.gets_indexes(specs);
+    }
+
+    pub fn gets_indexes(&self, specs: &[RawDocumentBuf]) {
+        self.held_back.add(specs);
+        if specs.iter().any(|spec| index::expires(spec)) {
+            self.expires.store(true, SeqCst);
+        }
+    }
+
+    /// Position of the oldest op that was refused and still counts: the
+    /// watermark stays below it (R6). `MAX` if there is none.
+    pub fn doubtful_oldest(&self) -> Position {
+        if self.counts() {
+            self.doubts.oldest()
+        } else {
+            Position::MAX
+        }
+    }
+
+    /// A document of it must be read again before its state is exact.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful_oldest() != Position::MAX
+    }
+
+    pub fn life(&self) -> Life {
+        self.life.get()
+    }
+
+    /// Its data matters here.
+    pub fn counts(&self) -> bool {
+        self.life() == Life::Ours
+    }
+
+    /// Ops, scans and refusals of it are discarded.
+    pub fn is_dead(&self) -> bool {
+        self.life() == Life::Dead
+    }
+
+    pub fn leave_to_other_shards(&self) {
+        self.life.advance(Life::OtherShards);
+    }
+
+    pub fn expect_drop(&self) {
+        self.life.advance(Life::DropExpected);
+    }
+
+    pub fn kill(&self) {
+        self.held_back.clear();
+        self.life.advance(Life::Dead);
+    }
+}

@@ -1,0 +1,74 @@
+//! A server of the source that has reached a fence, and reads that stay on it (R2).
+//!
+//! A read that asks for the fence itself (`afterClusterTime`) waits for every
+//! prepared document in its way, and a coordinator that hangs keeps it so for ever.
+//! One with majority concern alone does not wait, and on a server that
+//! has reached the fence it shows the fence: what is still prepared there commits
+//! after it, and is held.
+//!
+//! Knows nothing about units.
+
+use std::sync::Arc;
+
+use bson::oid::ObjectId;
+use bson::{Timestamp, doc};
+use mongodb::Client;
+use mongodb::options::{SelectionCriteria, ServerAddress};
+
+use crate::cluster::direct::{primary, process};
+use crate::error::{Error, Kind, Result};
+use crate::position::Position;
+
+/// A collection that nobody has: no document of it can be prepared.
+const NOBODYS: &str = "__shardlift_fence";
+
+/// One server process.
+#[derive(Debug)]
+pub struct Reached {
+    address: ServerAddress,
+    process: ObjectId,
+}
+
+impl Reached {
+    /// Waits until the primary has `fence` in its majority view. `database`: any
+    /// that may be read.
+    pub async fn fence(source: &Client, database: &str, fence: Position) -> Result<Self> {
+        let (address, process) = primary(source).await?;
+        let reached = Reached { address, process };
+        let read = doc! {
+            "find": NOBODYS, "limit": 1, "singleBatch": true,
+            "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(fence) },
+        };
+        source
+            .database(database)
+            .run_command(read)
+            .selection_criteria(reached.only())
+            .await?;
+        Ok(reached)
+    }
+
+    /// Reads go to this server and no other.
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    fn only(&self) -> SelectionCriteria {
+        let address = self.address.clone();
+        SelectionCriteria::Predicate(Arc::new(move |server| *server.address() == address))
+    }
+
+    /// To be asked when a cursor is open: a process that was started since may not
+    /// have reached the fence when it opened it.
+    ///
+    /// # Errors
+    /// `Transient` if it is another process.
+    pub async fn check(&self, source: &Client) -> Result<()> {
+        match process(source, self.only()).await? {
+            process if process == self.process => Ok(()),
+            _ => Err(Error::new(
+                Kind::Transient,
+                format!("{} was started again", self.address),
+            )),
+        }
+    }
+}

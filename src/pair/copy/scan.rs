@@ -1,0 +1,347 @@
+//! Scanners: each takes the next waiting unit, reads it once at or after its
+//! fence, and writes it to the target; several side by side.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bson::{RawDocumentBuf, Uuid};
+use mongodb::Client;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use crate::cluster::direct::Direct;
+use crate::cluster::retry::{Retry, within};
+use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
+use crate::failpoint;
+use crate::observe::counters::PairMetrics;
+use crate::pair::budget::{Permit, Share};
+use crate::pair::chores::Chores;
+use crate::pair::collection::Tracked;
+use crate::pair::copy::reached::Reached;
+use crate::pair::copy::scan_unit::{ReadTo, ScanUnit, Written, finds};
+use crate::pair::ddl::capped;
+use crate::pair::ddl::index::Indexer;
+use crate::pair::ddl::vanished;
+use crate::pair::gate::replay::Replayer;
+use crate::pair::gate::{Gate, Started};
+use crate::pair::write::bulk::Writer;
+use crate::position::Position;
+use crate::state::pair_store::PairStore;
+use crate::state::same_term;
+use crate::wire::cursor::{Batch, Cursor, Next};
+
+/// What the scanners of one pair share.
+pub struct Scanners {
+    pub source: Client,
+    pub direct: Direct,
+    pub writer: Writer,
+    pub share: Share,
+    pub gate: Arc<Mutex<Gate>>,
+    pub replayer: Arc<Replayer>,
+    pub indexer: Arc<Indexer>,
+    pub chores: Chores,
+    pub metrics: Arc<PairMetrics>,
+    pub queue: Mutex<VecDeque<ScanUnit>>,
+    /// Batches of one unit being written while the next is read.
+    pub writes_in_flight: usize,
+    pub store: PairStore,
+    /// Units that cannot be read on now, and why.
+    pub stuck: Mutex<BTreeMap<(Uuid, usize), String>>,
+    /// How long the source may be away, and a reply may take.
+    pub away_max: Duration,
+    pub patience: Duration,
+}
+
+/// What came of one cursor's reading.
+struct Read {
+    /// Documents came that had not come before.
+    moved: bool,
+    outcome: std::result::Result<(), Broken>,
+}
+
+/// Why a scan ended early.
+enum Broken {
+    /// Reading the source failed: the unit can be read again.
+    Source(Error),
+    /// Writing the target failed: the attempt is over.
+    Target(Error),
+}
+
+/// Where a server batch is closed, bytes: what amortises a round trip without
+/// taking much of the budget.
+pub const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+
+const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// How often a unit that begins again with each cursor may do so before patience begins
+/// to run out: faults may be rare, and it may take long.
+const WHOLE_READS: u32 = 5;
+
+impl Scanners {
+    /// One scanner: units until there are none.
+    pub async fn run(self: Arc<Self>) -> Result<()> {
+        loop {
+            let Some(unit) = self.queue.lock().pop_front() else {
+                return Ok(());
+            };
+            self.copy(unit).await?;
+            self.metrics.units_copied.fetch_add(1, Relaxed);
+        }
+    }
+
+    async fn copy(self: &Arc<Self>, unit: ScanUnit) -> Result<()> {
+        let unit = Arc::new(unit);
+        let tracked = &unit.tracked;
+        let Some(started) = self.gate.lock().start(&tracked.uuid, unit.index) else {
+            return Ok(());
+        };
+        if !started.again {
+            // IMPORTANT: durable before the unit's first write: else a restart
+            // would give it a later fence, and what was deleted on the source in
+            // between would stay.
+            let term = self
+                .store
+                .start_unit(tracked.uuid, unit.index, started.fence)
+                .await?;
+            same_term(self.writer.target.incarnation.term, term)?;
+            failpoint::hit("unit-started");
+        }
+        if !self.copy_again_until_read(&unit, started).await? {
+            tracing::info!(ns = %tracked.ns, "gone from the source during its copy");
+            vanished::expect_drop(self.source.clone(), &self.gate, &self.chores, tracked);
+            return Ok(());
+        }
+        // IMPORTANT: only after the last write of the unit is acknowledged:
+        // its held ops go to the lanes now, those in the spool first.
+        let last = self.replayer.finish(&tracked.uuid, unit.index).await?;
+        failpoint::hit("unit-finished");
+        if last {
+            let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
+            self.chores
+                .add("building indexes of", &tracked.ns.clone(), async move {
+                    indexer.reconcile(&tracked).await
+                });
+        }
+        Ok(())
+    }
+
+    /// A scan that broke on the source goes on with the same fence after the last
+    /// document it had, or from its beginning: what is on the target already is left
+    /// alone, and every op since is replayed (R6). False if the collection is gone.
+    async fn copy_again_until_read(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        started: Started,
+    ) -> Result<bool> {
+        let tracked = &unit.tracked;
+        let mut retry = Retry::new(self.away_max);
+        let (mut again, mut reads, mut reached) = (started.again, 0, ReadTo::default());
+        loop {
+            if again && tracked.traits.capped {
+                // What is there would be out of order (R6).
+                self.writer.empty(tracked).await?;
+            }
+            if tracked.traits.capped {
+                capped::make_room(&self.source, &self.indexer.target.client, tracked).await?;
+            }
+            let read = self.read_and_write(unit, started.fence, &mut reached).await;
+            reads += 1;
+            if read.moved || reached.is_nothing() && reads <= WHOLE_READS {
+                retry.worked();
+            }
+            let broken = match read.outcome {
+                Ok(()) => {
+                    self.tell(unit, None);
+                    return Ok(true);
+                }
+                Err(Broken::Target(e)) => return Err(e),
+                Err(Broken::Source(e)) => e,
+            };
+            self.tell(unit, Some(&broken));
+            let mut cause = broken;
+            if may_be_gone(&cause) {
+                if self.is_gone(tracked).await? {
+                    self.tell(unit, None);
+                    return Ok(false);
+                }
+                // It is there: what the source says will pass.
+                cause.kind = Kind::Transient;
+            }
+            retry.pause(cause).await?;
+            again = true;
+            if reached.is_nothing() {
+                self.take_back(unit);
+            }
+        }
+    }
+
+    async fn is_gone(&self, tracked: &Tracked) -> Result<bool> {
+        Retry::new(self.away_max)
+            .until_it_works(|| vanished::is_gone(&self.source, tracked))
+            .await
+    }
+
+    /// Why the unit cannot be read on, for the status.
+    fn tell(&self, unit: &ScanUnit, why: Option<&Error>) {
+        let mut stuck = self.stuck.lock();
+        match why {
+            Some(e) => drop(stuck.insert((unit.tracked.uuid, unit.index), e.message.clone())),
+            None => drop(stuck.remove(&(unit.tracked.uuid, unit.index))),
+        }
+        let text = |why: &String| {
+            format!(
+                "{why}; it is tried again, and the run parks after away_max_s without anything new"
+            )
+        };
+        self.metrics
+            .obstacles
+            .put("scan", stuck.values().next().map(text));
+    }
+
+    /// What was written of it will be counted again.
+    fn take_back(&self, unit: &ScanUnit) {
+        let Written { documents, bytes } = &unit.written;
+        self.metrics
+            .documents_copied
+            .fetch_sub(documents.swap(0, Relaxed), Relaxed);
+        self.metrics
+            .bytes_copied
+            .fetch_sub(bytes.swap(0, Relaxed), Relaxed);
+    }
+
+    /// Moves `reached` on where something was read.
+    async fn read_and_write(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        fence: Position,
+        reached: &mut ReadTo,
+    ) -> Read {
+        let mut writes = JoinSet::new();
+        let mut now = reached.clone();
+        let mut outcome = self.read_all(unit, fence, &mut now, &mut writes).await;
+        // IMPORTANT: also when the source failed: a write that nobody waits for
+        // could run when the unit is copied, and bring back a document that was
+        // deleted since (R7). And all up to `reached` is written only then.
+        while !writes.is_empty() {
+            if let Err(e) = join_one(&mut writes).await {
+                outcome = Err(Broken::Target(e));
+            }
+        }
+        let moved = now != *reached;
+        *reached = now;
+        Read { moved, outcome }
+    }
+
+    async fn read_all(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        fence: Position,
+        reached: &mut ReadTo,
+        writes: &mut JoinSet<Result<()>>,
+    ) -> std::result::Result<(), Broken> {
+        // A scan that keeps natural order writes one batch after the other.
+        let in_flight_max = if unit.tracked.in_order() {
+            1
+        } else {
+            self.writes_in_flight
+        };
+        let mut permit = self.share.reserve_reply().await;
+        for find in finds(unit, reached) {
+            let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
+            while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
+                unit.tracked
+                    .raise_horizon(Position::clock_of(batch.reply()));
+                permit.shrink_to(batch.bytes());
+                reached.note(unit, &batch).map_err(Broken::Source)?;
+                while in_flight_max <= writes.len() {
+                    join_one(writes).await.map_err(Broken::Target)?;
+                }
+                writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
+                permit = self.share.reserve_reply().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, unit: &ScanUnit, fence: Position, find: RawDocumentBuf) -> Result<Cursor> {
+        let db = &unit.tracked.ns.db;
+        self.read(unit, async {
+            let server = Reached::fence(&self.source, db, fence).await?;
+            let next = Next {
+                batch_size: unit.batch_documents,
+                await_ms: None,
+            };
+            let cursor =
+                Cursor::open(self.direct.at(server.address()).await?, db, find, next).await;
+            let cursor = cursor?;
+            server.check(&self.source).await?;
+            Ok(cursor)
+        })
+        .await
+    }
+
+    async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
+        let address = cursor.address().clone();
+        self.read(unit, self.direct.while_primary(&address, cursor.next()))
+            .await
+    }
+
+    async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
+        let failed =
+            |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns));
+        let read = within(self.patience, "the source", read).await;
+        read.inspect_err(|e| self.direct.learn(e)).map_err(failed)
+    }
+
+    async fn write(
+        self: Arc<Self>,
+        unit: Arc<ScanUnit>,
+        fence: Position,
+        batch: Batch,
+        permit: Permit,
+    ) -> Result<()> {
+        let mut documents = Vec::with_capacity(unit.batch_documents as usize);
+        let mut orphans = 0;
+        for document in batch.iter() {
+            let document = document?;
+            if unit.tracked.owns(document) {
+                documents.push(document.as_bytes());
+            } else {
+                orphans += 1;
+            }
+        }
+        let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
+        self.writer.majority.keeps_up().await;
+        self.writer.copy(&unit.tracked, &documents, fence).await?;
+        failpoint::hit("unit-batch-written");
+        unit.written
+            .documents
+            .fetch_add(documents.len() as u64, Relaxed);
+        unit.written.bytes.fetch_add(bytes, Relaxed);
+        self.metrics
+            .documents_copied
+            .fetch_add(documents.len() as u64, Relaxed);
+        self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
+        self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
+        drop(permit);
+        Ok(())
+    }
+}
+
+async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
+    match writes.join_next().await {
+        Some(joined) => {
+            joined.map_err(|e| Error::internal(format!("a copy's write ended early: {e}")))?
+        }
+        None => Ok(()),
+    }
+}
+
+/// Answers a scan gets when its collection is dropped under it, and for other
+/// causes too.
+fn may_be_gone(e: &Error) -> bool {
+    e.code
+        .is_some_and(|code| code == CODE_NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
+}

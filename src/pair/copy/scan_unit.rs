@@ -1,0 +1,133 @@
+//! A range that is copied as one: what the source is asked for it, and how far it is read.
+//!
+//! Talks to no server.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bson::raw::cstr;
+use bson::{RawBson, RawDocumentBuf, rawdoc};
+
+use crate::bson::locate;
+use crate::error::Result;
+use crate::pair::collection::Tracked;
+use crate::pair::copy::plan::{between, key};
+use crate::wire::cursor::Batch;
+
+/// A range of one collection that is copied as one.
+#[derive(Debug)]
+pub struct ScanUnit {
+    pub tracked: Arc<Tracked>,
+    /// Its number within the collection, as the gate counts.
+    pub index: usize,
+    /// None: from the very first.
+    pub lower: Option<RawBson>,
+    /// None: to the very last. Exclusive.
+    pub upper: Option<RawBson>,
+    /// Documents per server batch.
+    pub batch_documents: i32,
+    /// Documents and bytes of it that are written.
+    pub written: Written,
+}
+
+#[derive(Debug, Default)]
+pub struct Written {
+    pub(in crate::pair) documents: AtomicU64,
+    pub(in crate::pair) bytes: AtomicU64,
+}
+
+/// How far a unit is read, over its cursors: `{_id: …}` of the last document of a reply.
+/// Where the client cannot compare `_id`s as the index does it stays None, and the unit
+/// begins again with each cursor.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(in crate::pair) struct ReadTo(Option<RawDocumentBuf>);
+
+/// The scan is bound to the UUID, in index order with `min`/`max` (comparison
+/// operators would match one type bracket only). Sent to a server that has reached
+/// the fence it is never older: a majority view only moves on, for every reply of
+/// the cursor.
+pub(in crate::pair) fn finds(unit: &ScanUnit, reached: &ReadTo) -> Vec<RawDocumentBuf> {
+    let uuid = bson::Binary::from(unit.tracked.uuid);
+    let mut head = rawdoc! {
+        "find": uuid,
+        "readConcern": { "level": "majority" },
+        "batchSize": unit.batch_documents,
+        "noCursorTimeout": true,
+    };
+    let hint = if unit.tracked.one_unit() && reached.is_nothing() {
+        rawdoc! { "$natural": 1 }
+    } else {
+        rawdoc! { "_id": 1 }
+    };
+    head.append(cstr!("hint"), hint);
+    let lower = reached.0.clone().or_else(|| unit.lower.as_ref().map(key));
+    between(head, lower, unit.upper.as_ref().map(key))
+}
+
+impl ReadTo {
+    pub(in crate::pair) fn is_nothing(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The last document of a reply is the last that was read: replies come in the order
+    /// of `_id`, of a clustered collection too.
+    pub(in crate::pair) fn note(&mut self, unit: &ScanUnit, batch: &Batch) -> Result<()> {
+        if !unit.tracked.in_order()
+            && let Some(last) = batch.iter().last().transpose()?
+        {
+            self.0 = locate::id_query(last).or_else(|| self.0.take());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::Uuid;
+
+    use super::*;
+    use crate::cluster::catalog::Namespace;
+    use crate::pair::collection::Traits;
+
+    #[test]
+    fn a_scan_goes_on_at_the_last_document_that_came() {
+        let ns = || Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let clustered = Traits {
+            clustered: true,
+            ..Traits::default()
+        };
+        for (traits, lower, first) in [
+            (
+                Traits::default(),
+                Some(RawBson::Int32(5)),
+                (rawdoc! { "_id": 1 }, Some(rawdoc! { "_id": 5 })),
+            ),
+            (clustered, None, (rawdoc! { "$natural": 1 }, None)),
+        ] {
+            let tracked = Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns(), traits));
+            let written = Written::default();
+            let unit = ScanUnit {
+                tracked,
+                index: 0,
+                lower,
+                upper: None,
+                batch_documents: 10,
+                written,
+            };
+            let asked = |reached: &ReadTo| {
+                let find = finds(&unit, reached).swap_remove(0);
+                let part = |name| find.get_document(name).ok().map(ToOwned::to_owned);
+                (part("hint").expect("it has one"), part("min"))
+            };
+            assert_eq!(asked(&ReadTo::default()), first);
+            let at = rawdoc! { "_id": 9 };
+            assert_eq!(
+                asked(&ReadTo(Some(at.clone()))),
+                (rawdoc! { "_id": 1 }, Some(at))
+            );
+        }
+    }
+}

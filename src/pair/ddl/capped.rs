@@ -1,0 +1,94 @@
+//! Capped collections that hold more than their size: updates make documents larger, and
+//! only the next insert lets the oldest go. Copied into a collection of the same size, its
+//! oldest would go at once. So the target's has room while it is copied, and its size again
+//! in an exact state: what goes from then on goes on both sides.
+
+use bson::{Binary, Bson, RawDocumentBuf, rawdoc};
+use futures_util::TryStreamExt;
+use mongodb::Client;
+
+use crate::cluster::admin;
+use crate::error::{Error, Result};
+use crate::pair::collection::Tracked;
+use crate::pair::mend::doubtful::Doubtful;
+
+/// Far more than any collection holds; a server takes up to a thousand times that. Nothing
+/// is set aside for it.
+const ROOM_BYTES: i64 = 1 << 40;
+
+/// Before a copy: room for all of the source's, if it is not far from full.
+pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> Result<()> {
+    let command = bson::doc! {"dataSize": tracked.ns.to_string(), "estimate": true};
+    let held = source
+        .database(&tracked.ns.db)
+        .run_command(command)
+        .await
+        .map_err(Error::from)?;
+    let held = held.get("size").and_then(number).unwrap_or(0);
+    if held * 2 < size(source, tracked, tracked.uuid).await?.unwrap_or(0) {
+        return Ok(());
+    }
+    resize(target, tracked, ROOM_BYTES).await
+}
+
+/// After it: the size that the source has. Only chores on the collection's name may ask.
+pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
+    let target = &doubtful.target_shard.client;
+    let wanted = size(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
+    let Some(made) = tracked.bound_to() else {
+        return Ok(());
+    };
+    let there = size(target, tracked, made).await?;
+    let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else {
+        return Ok(());
+    };
+    let Some(hold) = doubtful.exact(tracked).await? else {
+        return Ok(());
+    };
+    let fitted = resize(target, tracked, wanted).await;
+    hold.release().await?;
+    fitted
+}
+
+/// Of the collection of this UUID; None if it is not listed.
+async fn size(client: &Client, tracked: &Tracked, uuid: bson::Uuid) -> Result<Option<i64>> {
+    let command = bson::doc! {
+        "listCollections": 1, "filter": {"name": &tracked.ns.coll, "info.uuid": Binary::from(uuid)},
+    };
+    let cursor = client
+        .database(&tracked.ns.db)
+        .run_cursor_command(command)
+        .await?;
+    let listed: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
+    let options = listed
+        .first()
+        .and_then(|listed| listed.get_document("options").ok());
+    let size = options.and_then(|options| options.get("size").ok().flatten());
+    Ok(size.and_then(|size| number(&Bson::try_from(size).ok()?)))
+}
+
+fn number(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(number) => Some(i64::from(*number)),
+        Bson::Int64(number) => Some(*number),
+        Bson::Double(number) => Some(*number as i64),
+        _ => None,
+    }
+}
+
+/// A smaller size lets nothing go before the next insert.
+async fn resize(target: &Client, tracked: &Tracked, bytes: i64) -> Result<()> {
+    let command = rawdoc! {
+        "collMod": tracked.ns.coll.as_str(), "cappedSize": bytes,
+        "collectionUUID": Binary::from(tracked.target_uuid()),
+    };
+    match admin::run_once_majority(target, &tracked.ns.db, &command).await {
+        Err(_) if tracked.is_dead() => Ok(()),
+        resized => resized.map(drop).map_err(|e| {
+            e.context(format_args!(
+                "resizing the capped collection {} on the target",
+                tracked.ns
+            ))
+        }),
+    }
+}

@@ -1,0 +1,243 @@
+//! Secondary indexes of one pair's target shard (R10): built after a
+//! collection is copied, unique ones while its ops are held at an exact
+//! position; later changes carried over as they come. What waits for the cutover
+//! (expiries, `prepareUnique`) is kept with the collection.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bson::RawDocumentBuf;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::cluster::catalog::index::{self, IndexName, Plan};
+use crate::cluster::deployment::Shard;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::observe::counters::PairMetrics;
+use crate::pair::collection::Tracked;
+use crate::pair::ddl::capped;
+use crate::pair::ddl::vanished;
+use crate::pair::mend::doubtful::Doubtful;
+use crate::pair::mend::source_indexes::{list, to_create};
+use crate::pair::mend::stale_indexes::shown;
+use crate::pair::mend::target_indexes::TargetIndexes;
+use crate::pair::oplog::proven::Lister;
+use crate::position::Position;
+
+/// Between two builds in an exact state.
+const POLL: Duration = Duration::from_millis(50);
+const EXACT_TRIES_MAX: usize = 10;
+/// How often indexes are listed again where the target's changed meanwhile: a build that
+/// an earlier attempt began may have come to its end.
+const ROUNDS_MAX: usize = 5;
+
+/// IndexOptionsConflict, IndexKeySpecsConflict.
+const CODES_CONFLICT: [i32; 2] = [85, 86];
+const CODE_DUPLICATE_KEY: i32 = 11000;
+
+#[derive(Debug)]
+pub struct Indexer {
+    /// Of the source shard.
+    pub lister: Arc<Lister>,
+    /// By the data plane's connections.
+    pub target: Shard,
+    pub doubtful: Arc<Doubtful>,
+    pub metrics: Arc<PairMetrics>,
+    /// Builds under way at a time: each takes the target's memory and disk.
+    pub builds: Semaphore,
+}
+
+impl Indexer {
+    /// When the last unit is copied, after a restart, or where the target's indexes are
+    /// not what the oplog expects: brings them to what the source has, exactly. Index DDL
+    /// up to there is in the list, and is not met again.
+    pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
+        if tracked.traits.capped && TargetIndexes::of(&self.target, tracked).is_some() {
+            capped::fit(&self.doubtful, tracked).await?;
+        }
+        for _ in 0..ROUNDS_MAX {
+            let Some(target) = TargetIndexes::of(&self.target, tracked) else {
+                return Ok(());
+            };
+            let Some(listed) = list(&self.lister, tracked).await? else {
+                return vanished::until_dropped(&self.lister.shard.client, tracked).await;
+            };
+            // IMPORTANT: a position on either side of the list. Index DDL up to the
+            // first is in it; what the list shows may be as new as the second, and a
+            // unique index of it may be built only past that.
+            tracked.set_indexes_listed_at(listed.before);
+            tracked.raise_horizon(listed.clock);
+            tracked.indexes_are(&listed.specs);
+            let wanted = to_create(tracked, &listed.specs);
+            let plan = index::plan(&wanted, &target.list().await?);
+            let there = (wanted.len() - plan.build.len()) as u64;
+            if self.carry_out(&target, plan).await? {
+                self.metrics.indexes_total.fetch_add(there, Relaxed);
+                self.metrics.indexes_built.fetch_add(there, Relaxed);
+                failpoint::hit("index-built");
+                return Ok(());
+            }
+        }
+        Err(in_the_way(tracked))
+    }
+
+    /// False if something was in the way that was not listed.
+    async fn carry_out(&self, target: &TargetIndexes<'_>, plan: Plan) -> Result<bool> {
+        for names in &plan.drop {
+            tracing::info!(ns = %target.tracked.ns, indexes = %shown(names), "dropped: the source has not got it so");
+            if !target.drop(names).await? {
+                return Ok(false);
+            }
+        }
+        match self.create(target, plan.build).await {
+            Err(e) if is_conflict(&e) => Ok(false),
+            created => created.map(|()| true),
+        }
+    }
+
+    /// Index DDL of the oplog at `position`; nothing if the list had it.
+    pub async fn create_at(
+        &self,
+        tracked: &Tracked,
+        specs: Vec<RawDocumentBuf>,
+        position: Position,
+    ) -> Result<()> {
+        let Some(target) = TargetIndexes::of(&self.target, tracked) else {
+            return Ok(());
+        };
+        if position <= tracked.indexes_listed_at() {
+            return Ok(());
+        }
+        tracked.gets_indexes(&specs);
+        match self.create(&target, to_create(tracked, &specs)).await {
+            // What is in the way is not on the source at this position: the list was ahead.
+            Err(e) if is_conflict(&e) => self.reconcile(tracked).await,
+            created => created,
+        }
+    }
+
+    pub async fn remove_at(
+        &self,
+        tracked: &Tracked,
+        names: Vec<IndexName>,
+        position: Position,
+    ) -> Result<()> {
+        let Some(target) = TargetIndexes::of(&self.target, tracked) else {
+            return Ok(());
+        };
+        if position <= tracked.indexes_listed_at() {
+            return Ok(());
+        }
+        tracked.held_back.remove(&names);
+        for names in index::named(&names, &target.list().await?) {
+            target.drop(&names).await?;
+        }
+        Ok(())
+    }
+
+    /// Builds those of `specs` that the target does not have yet.
+    async fn create(&self, target: &TargetIndexes<'_>, specs: Vec<RawDocumentBuf>) -> Result<()> {
+        let count = specs.len() as u64;
+        let (unique, plain): (Vec<_>, Vec<_>) =
+            specs.into_iter().partition(|spec| index::is_unique(spec));
+        self.metrics.indexes_total.fetch_add(count, Relaxed);
+        let built = self.build_all(target, plain, unique).await;
+        match &built {
+            Ok(()) => self.metrics.indexes_built.fetch_add(count, Relaxed),
+            Err(_) => self.metrics.indexes_total.fetch_sub(count, Relaxed),
+        };
+        built
+    }
+
+    async fn build_all(
+        &self,
+        target: &TargetIndexes<'_>,
+        plain: Vec<RawDocumentBuf>,
+        unique: Vec<RawDocumentBuf>,
+    ) -> Result<()> {
+        match self.build(target, &plain).await {
+            // A document of an overlap may be what it never was on the source.
+            Err(e) if e.kind == Kind::Server && e.code.is_some() && !is_conflict(&e) => {
+                self.build_exact(target, plain).await?;
+            }
+            built => built?,
+        }
+        self.build_exact(target, unique).await
+    }
+
+    /// Held in an exact state the collection is what the source was: no build,
+    /// not even a unique one, can fail.
+    async fn build_exact(
+        &self,
+        target: &TargetIndexes<'_>,
+        mut specs: Vec<RawDocumentBuf>,
+    ) -> Result<()> {
+        for _ in 1..EXACT_TRIES_MAX {
+            match self.build_held(target, &specs).await {
+                Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
+                built => return built,
+            }
+            // Dropped on the source before this position, with duplicates since; the log
+            // tells what became of it. Not listed at all: the tail will tell, if it is so.
+            if let Some(listed) = list(&self.lister, target.tracked).await? {
+                let there = to_create(target.tracked, &listed.specs);
+                specs.retain(|spec| there.iter().any(|there| index::same(there, spec)));
+            }
+            // Or a document read again was ahead of its transaction.
+            tokio::time::sleep(POLL).await;
+        }
+        self.build_held(target, &specs).await
+    }
+
+    /// IMPORTANT: the turn first, then the hold: what is held fills memory, and
+    /// builds of others may take hours. What waits for the tail as a rule does so
+    /// before it has either; and no turn is waited for once the collection is gone,
+    /// or the tail might need what waits behind this chore.
+    async fn build_held(&self, target: &TargetIndexes<'_>, specs: &[RawDocumentBuf]) -> Result<()> {
+        if specs.is_empty() {
+            return Ok(());
+        }
+        self.doubtful.past_horizon(target.tracked).await;
+        let Some(_turn) = self.turn(target.tracked).await? else {
+            return Ok(());
+        };
+        let Some(hold) = self.doubtful.exact(target.tracked).await? else {
+            return Ok(());
+        };
+        let built = target.create(specs).await;
+        hold.release().await?;
+        built
+    }
+
+    async fn build(&self, target: &TargetIndexes<'_>, specs: &[RawDocumentBuf]) -> Result<()> {
+        if specs.is_empty() {
+            return Ok(());
+        }
+        let Some(_turn) = self.turn(target.tracked).await? else {
+            return Ok(());
+        };
+        target.create(specs).await
+    }
+
+    /// One of the builds under way at a time; None if the collection is gone.
+    async fn turn(&self, tracked: &Tracked) -> Result<Option<SemaphorePermit<'_>>> {
+        tokio::select! {
+            turn = self.builds.acquire() => turn.map(Some).map_err(|_| Error::internal("index builds are closed")),
+            () = vanished::died(tracked) => Ok(None),
+        }
+    }
+}
+
+fn is_conflict(e: &Error) -> bool {
+    e.code.is_some_and(|code| CODES_CONFLICT.contains(&code))
+}
+
+fn in_the_way(tracked: &Tracked) -> Error {
+    let found = format!(
+        "indexes of {} on the target change by themselves, and are in the way",
+        tracked.ns
+    );
+    Error::new(Kind::Server, found)
+        .remedy("see that nobody else changes indexes there; then run the same command again")
+}

@@ -1,0 +1,9 @@
+//! DDL from the oplog: what the tail does at once, what becomes a chore, and what concerns
+//! several pairs and goes to control.
+
+pub mod request;
+pub mod entry;
+pub mod sink;
+pub mod vanished;
+pub mod capped;
+pub mod index;

@@ -1,0 +1,274 @@
+//! DDL from the oplog: what the tail does at once (admit, kill), and what
+//! becomes a chore (everything that talks to a server).
+//!
+//! Decides nothing across pairs: creating and dropping go through control,
+//! which knows all pairs.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use bson::{RawDocumentBuf, Uuid};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cluster::catalog::index::IndexName;
+use crate::cluster::catalog::{EXPIRY, Namespace};
+use crate::cluster::ownership::Ownership;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::pair::chores::Chores;
+use crate::pair::collection::{Tracked, Traits};
+use crate::pair::ddl::entry::{Ddl, VIEWS};
+use crate::pair::ddl::index::Indexer;
+use crate::pair::ddl::request::{Created, Creation, Request};
+use crate::pair::ddl::vanished;
+use crate::pair::gate::Gate;
+use crate::pair::gate::replay::Replayer;
+use crate::position::Position;
+use crate::state::CollectionState;
+use crate::state::pair_store::PairStore;
+
+/// Where the tail hands DDL to.
+#[derive(Debug, Clone)]
+pub struct DdlSink {
+    pub pair: usize,
+    /// Where the catalog was read.
+    pub catalog_position: Position,
+    pub gate: Arc<Mutex<Gate>>,
+    pub replayer: Arc<Replayer>,
+    pub chores: Chores,
+    pub indexer: Arc<Indexer>,
+    pub store: PairStore,
+    pub requests: mpsc::Sender<Request>,
+}
+
+impl DdlSink {
+    /// Takes effect in the gate before it returns; the rest is a chore. Until
+    /// that is done and recorded, the resume position stays below the entry, so
+    /// that a restart meets it again (R4).
+    pub fn accept(&self, ddl: Ddl) {
+        match ddl {
+            Ddl::Create {
+                uuid,
+                ns,
+                traits,
+                position,
+            } => self.create(uuid, ns, traits, position),
+            Ddl::Drop { uuid, position } => self.drop_collection(uuid, position),
+            Ddl::DropViews { db, position } => self.drop_views(db, position),
+            Ddl::CreateIndexes {
+                uuid,
+                specs,
+                position,
+            } => self.create_indexes(&uuid, specs, position),
+            Ddl::DropIndexes {
+                uuid,
+                names,
+                position,
+            } => self.drop_indexes(&uuid, names, position),
+        }
+    }
+
+    fn create_indexes(&self, uuid: &Uuid, specs: Vec<RawDocumentBuf>, position: Position) {
+        let Some(tracked) = self.live(uuid) else {
+            return;
+        };
+        let (indexer, ns) = (self.indexer.clone(), tracked.ns.clone());
+        self.chore("creating indexes of", &ns, position, async move {
+            indexer.create_at(&tracked, specs, position).await
+        });
+    }
+
+    fn drop_indexes(&self, uuid: &Uuid, names: Vec<IndexName>, position: Position) {
+        let Some(tracked) = self.live(uuid) else {
+            return;
+        };
+        let (indexer, ns) = (self.indexer.clone(), tracked.ns.clone());
+        self.chore("dropping indexes of", &ns, position, async move {
+            indexer.remove_at(&tracked, names, position).await
+        });
+    }
+
+    /// A chore that pins its entry.
+    fn chore(
+        &self,
+        doing: &str,
+        ns: &Namespace,
+        position: Position,
+        chore: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        let pin = self.gate.lock().pin(position);
+        let gate = self.gate.clone();
+        self.chores.add(doing, ns, async move {
+            chore.await?;
+            gate.lock().unpin(pin);
+            Ok(())
+        });
+    }
+
+    /// A collection whose index DDL must be carried over. One that is still being
+    /// copied gets its indexes as they are when its copy ends.
+    fn live(&self, uuid: &Uuid) -> Option<Arc<Tracked>> {
+        let gate = self.gate.lock();
+        let tracked = gate.tracked(uuid).filter(|t| t.counts())?;
+        gate.is_copied(uuid).then(|| tracked.clone())
+    }
+
+    fn create(&self, uuid: Uuid, ns: Namespace, traits: Traits, position: Position) {
+        let mut gate = self.gate.lock();
+        if gate.tracked(&uuid).is_some() {
+            return;
+        }
+        let tracked = Arc::new(Tracked::new(uuid, ns.clone(), traits));
+        gate.admit_new(tracked.clone());
+        drop(gate);
+        let sink = self.clone();
+        self.chore("creating", &ns, position, async move {
+            sink.create_on_target(&tracked).await
+        });
+    }
+
+    async fn create_on_target(&self, tracked: &Tracked) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Create {
+            pair: self.pair,
+            ns: tracked.ns.clone(),
+            uuid: tracked.uuid,
+            reply,
+        };
+        self.ask(request).await?;
+        let created = tokio::select! {
+            created = answer => created,
+            () = vanished::died(tracked) => return self.drop_unmade(tracked).await,
+        };
+        let created = created.map_err(|_| Error::internal("control left a creation unanswered"))?;
+        let created = match created? {
+            Creation::Made(created) => created,
+            gone => {
+                // Its ops are of no use; what they hold of the tail's memory may be
+                // what the tail needs to reach the drop.
+                self.gate.lock().discard(&tracked.uuid);
+                // IMPORTANT: dead only when the drop is met: one that shows may be
+                // rolled back, and what is recorded as dead never comes back.
+                match gone {
+                    Creation::Gone => {
+                        vanished::until_dropped(&self.indexer.lister.shard.client, tracked).await?
+                    }
+                    _ => vanished::died(tracked).await,
+                }
+                return self.drop_unmade(tracked).await;
+            }
+        };
+        self.bind(tracked, &created)?;
+        // IMPORTANT: recorded before the first write: a restart resolves its ops
+        // by this record, not by the name (R4).
+        let Created {
+            collection,
+            target_uuid,
+            target_version,
+        } = &*created;
+        let state = CollectionState::created(collection, *target_uuid, *target_version)?;
+        self.store.add(&state).await?;
+        failpoint::hit("creation-recorded");
+        self.replayer.release(&tracked.uuid).await
+    }
+
+    /// Dropped again before this pair had it made: what another one, or an earlier
+    /// incarnation, made of it goes now. A restart between its creation and its drop
+    /// knows it by the record.
+    async fn drop_unmade(&self, tracked: &Tracked) -> Result<()> {
+        self.rendezvous(tracked).await?;
+        failpoint::hit("unmade");
+        // IMPORTANT: only now: of what is recorded as dead no drop is met any more.
+        self.store
+            .add(&CollectionState::dead(tracked.uuid, &tracked.ns))
+            .await
+            .map(drop)
+    }
+
+    fn bind(&self, tracked: &Tracked, created: &Created) -> Result<()> {
+        let Created {
+            collection,
+            target_uuid,
+            ..
+        } = created;
+        if let Some(sharded) = &collection.sharded {
+            tracked.own(Ownership::of(sharded, self.pair)?);
+        }
+        if collection.options.get(EXPIRY)?.is_some() {
+            tracked.expires.store(true, SeqCst);
+        }
+        if !collection.lives_on(self.pair) {
+            tracked.leave_to_other_shards();
+            return Ok(());
+        }
+        let Some(target_uuid) = target_uuid else {
+            return Err(Error::internal(format!(
+                "{} was made but is not on the target's shard",
+                tracked.ns
+            )));
+        };
+        tracked.bind(*target_uuid);
+        Ok(())
+    }
+
+    fn drop_collection(&self, uuid: Uuid, position: Position) {
+        let Some(tracked) = self.gate.lock().kill(&uuid) else {
+            return;
+        };
+        let sink = self.clone();
+        self.chore("dropping", &tracked.ns.clone(), position, async move {
+            sink.drop_on_target(&tracked).await
+        });
+    }
+
+    async fn drop_on_target(&self, tracked: &Tracked) -> Result<()> {
+        self.rendezvous(tracked).await?;
+        failpoint::hit("drop-made");
+        self.store.kill(tracked.uuid).await?;
+        failpoint::hit("drop-recorded");
+        Ok(())
+    }
+
+    /// One up to where the catalog was read is in the views that were made.
+    fn drop_views(&self, db: String, position: Position) {
+        if position <= self.catalog_position {
+            return;
+        }
+        let sink = self.clone();
+        let ns = Namespace {
+            db: db.clone(),
+            coll: VIEWS.to_owned(),
+        };
+        self.chore("dropping", &ns, position, async move {
+            let (reply, answer) = oneshot::channel();
+            sink.ask(Request::DropViews { db, reply }).await?;
+            answer
+                .await
+                .map_err(|_| Error::internal("control left a drop of views unanswered"))?
+        });
+    }
+
+    /// Returns when all pairs that hold it have met its drop, and it is made.
+    async fn rendezvous(&self, tracked: &Tracked) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Drop {
+            pair: self.pair,
+            ns: tracked.ns.clone(),
+            uuid: tracked.uuid,
+            reply,
+        };
+        self.ask(request).await?;
+        answer
+            .await
+            .map_err(|_| Error::internal("control left a drop unanswered"))?
+    }
+
+    async fn ask(&self, request: Request) -> Result<()> {
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| Error::internal("control no longer takes DDL"))
+    }
+}

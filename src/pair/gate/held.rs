@@ -1,0 +1,123 @@
+//! Ops that wait, in the order they must be applied in: in memory, or left to
+//! the spool, which has them anyway, to be read again from there.
+//!
+//! What is left to the spool is a stretch of whole entries, older than every op
+//! in memory. While it is open, newer ops go to it too; once it is closed, so
+//! that a reader may come to its end, they are kept in memory again.
+
+use crate::pair::op::Op;
+use crate::position::Position;
+
+#[derive(Debug)]
+pub struct Held {
+    ops: Vec<Op>,
+    /// As granted, all that the ops take.
+    bytes: u64,
+    /// Of `ops`.
+    oldest: Position,
+    left: Option<Stretch>,
+}
+
+/// Entries of the spool, after one and up to and with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    pub after: Position,
+    /// `MAX` while it is open.
+    pub to: Position,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Held {
+            ops: Vec::new(),
+            bytes: 0,
+            oldest: Position::MAX,
+            left: None,
+        }
+    }
+}
+
+impl Held {
+    pub fn push(&mut self, op: Op) {
+        debug_assert!(
+            self.left.is_none_or(|left| left.to < op.position),
+            "what is left to the spool is older"
+        );
+        self.oldest = self.oldest.min(op.position);
+        self.bytes += op.permit.as_ref().map_or(0, |permit| permit.bytes() as u64);
+        self.ops.push(op);
+    }
+
+    /// An op that comes now is left to the spool.
+    pub fn is_open(&self) -> bool {
+        self.left.is_some_and(|left| left.to == Position::MAX)
+    }
+
+    /// Forgets what memory holds. Returns how many ops the spool is left with.
+    pub fn leave(&mut self) -> u64 {
+        if self.ops.is_empty() {
+            return 0;
+        }
+        self.leave_from(self.oldest)
+    }
+
+    /// The same, and from `position` on nothing more is kept in memory.
+    pub fn leave_from(&mut self, position: Position) -> u64 {
+        let left = Stretch {
+            after: self.oldest.min(position).before(),
+            to: Position::MAX,
+        };
+        // An older stretch goes on: no op of this place lies between the two.
+        self.left = Some(self.left.map_or(left, |older| Stretch {
+            to: left.to,
+            ..older
+        }));
+        (self.bytes, self.oldest) = (0, Position::MAX);
+        std::mem::take(&mut self.ops).len() as u64
+    }
+
+    /// The stretch that must be read before `take`, if any. An open one is closed
+    /// at `passed`: the tail must be between two entries.
+    pub fn to_read(&mut self, passed: Position) -> Option<Stretch> {
+        if let Some(left) = self.left.as_mut().filter(|left| left.to == Position::MAX) {
+            left.to = passed;
+        }
+        self.left
+    }
+
+    /// The ops in the entries up to and with `position` are not left any more.
+    pub fn read(&mut self, position: Position) {
+        self.left = self
+            .left
+            .map(|left| Stretch {
+                after: position,
+                ..left
+            })
+            .filter(|left| left.after < left.to);
+    }
+
+    /// What is in memory.
+    pub fn take(&mut self) -> Vec<Op> {
+        assert!(self.left.is_none(), "what is left to the spool goes first");
+        std::mem::take(self).ops
+    }
+
+    /// Below every op that waits; `MAX` if there is none.
+    pub fn below(&self) -> Position {
+        let kept = if self.ops.is_empty() {
+            Position::MAX
+        } else {
+            self.oldest.before()
+        };
+        self.left.map_or(kept, |left| left.after)
+    }
+
+    /// Ops in memory.
+    pub fn count(&self) -> usize {
+        self.ops.len()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

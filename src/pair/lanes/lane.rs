@@ -1,0 +1,66 @@
+//! A lane: one ordered worker of a pair. Takes what its inbox holds, compiles
+//! it to one state per document, writes it, and only then takes more.
+//!
+//! The more that waits, the more is written at once, in the order of `_id`: the target
+//! then meets a page once for many documents (benches/log.md has what that saves).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::observe::counters::PairMetrics;
+use crate::pair::lanes::compile::compile;
+use crate::pair::lanes::inbox::{Inbox, Oldest};
+use crate::pair::write::bulk::Writer;
+use crate::pair::write::statement::{CollectionWrites, FlushLimits};
+
+/// How long a flush may take, about: what is in it counts as applied all at once.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Works until an error; ends by being dropped. `flush_bytes`: in one flush.
+pub async fn run(
+    inbox: Arc<Inbox>,
+    writer: Writer,
+    flush_bytes: usize,
+    metrics: Arc<PairMetrics>,
+) -> Result<()> {
+    let mut limits = FlushLimits {
+        bytes_max: flush_bytes,
+        ..writer.limits
+    };
+    loop {
+        // Natural batching: while one flush is under way, the next gathers.
+        let mut queue = inbox.take().await;
+        let (oldest, mut applied) = (Oldest::of(&queue), 0);
+        while !queue.is_empty() {
+            writer.majority.keeps_up().await;
+            let began = Instant::now();
+            let writes = compile(&mut queue, limits);
+            let sent = writer.flush(&writes).await?;
+            let ops = acknowledge(&writes, sent, &metrics);
+            applied += ops;
+            // IMPORTANT: only after the flush: until then its oldest position holds
+            // the watermark back.
+            inbox.applied(ops, oldest.after(applied));
+            // Slowly upwards: what comes may cost more than what was.
+            let pace = at_that_pace(sent, began.elapsed()).min(2 * limits.ops_max);
+            limits.ops_max = pace.max(writer.limits.ops_max);
+        }
+    }
+}
+
+/// Statements that take as long as `FLUSH` if `sent` took `elapsed`.
+fn at_that_pace(sent: u64, elapsed: Duration) -> usize {
+    (sent as f64 * FLUSH.as_secs_f64() / elapsed.as_secs_f64().max(1e-3)) as usize
+}
+
+/// Returns how many ops it were.
+fn acknowledge(writes: &[CollectionWrites], sent: u64, metrics: &PairMetrics) -> u64 {
+    for write in writes {
+        write.collection.in_lanes.fetch_sub(write.ops, SeqCst);
+        metrics.ops_applied.fetch_add(write.ops, Relaxed);
+    }
+    metrics.statements_sent.fetch_add(sent, Relaxed);
+    writes.iter().map(|write| write.ops).sum()
+}

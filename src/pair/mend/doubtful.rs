@@ -1,0 +1,384 @@
+//! Brings collections back to an exact state: held at a position past the
+//! horizon, lanes empty, their doubtful documents read again as of that position
+//! (R3). What needs such a state (unique builds) asks for it here.
+//!
+//! Knows nothing about why a write was refused.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use bson::Uuid;
+use mongodb::Client;
+use parking_lot::Mutex;
+
+use crate::bson::identity::IdKey;
+use crate::cluster::deployment::Shard;
+use crate::error::{Error, Kind, Result};
+use crate::observe::counters::PairMetrics;
+use crate::pair::budget::Share;
+use crate::pair::chores::Chores;
+use crate::pair::collection::Tracked;
+use crate::pair::gate::Gate;
+use crate::pair::gate::replay::Replayer;
+use crate::pair::mend::reread::{Reread, Stop};
+use crate::pair::mend::stale_indexes::drop_stale;
+use crate::pair::oplog::proven::Lister;
+use crate::pair::write::bulk::Writer;
+use crate::position::Position;
+
+/// What it takes to read documents of one pair again.
+#[derive(Debug)]
+pub struct Doubtful {
+    /// Of the source shard.
+    pub lister: Arc<Lister>,
+    /// By the data plane's connections.
+    pub target_shard: Shard,
+    /// The source's data client.
+    pub source: Client,
+    pub writer: Writer,
+    /// Of its own: it must go on while tail and scans wait for memory.
+    pub share: Share,
+    pub gate: Arc<Mutex<Gate>>,
+    pub replayer: Arc<Replayer>,
+    pub metrics: Arc<PairMetrics>,
+    /// More documents than this are not tried in one transaction at first.
+    pub documents_max: usize,
+    /// How long the source may not show a position.
+    pub away_max: Duration,
+    /// Collections whose documents could not be read again yet, and why.
+    pub stuck: Mutex<BTreeMap<Uuid, String>>,
+}
+
+/// A collection whose ops wait until it is released, or the attempt ends.
+#[derive(Debug)]
+#[must_use]
+pub struct Hold<'a> {
+    replayer: &'a Replayer,
+    uuid: Uuid,
+}
+
+impl Hold<'_> {
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// Those of `Replayer::release`: the attempt is over.
+    pub async fn release(self) -> Result<()> {
+        self.replayer.release(&self.uuid).await
+    }
+}
+
+/// How often a wait for the tail or the lanes looks again.
+const POLL: Duration = Duration::from_millis(5);
+/// How long refusals gather before their documents are read again.
+const GATHER: Duration = Duration::from_millis(25);
+
+/// One transaction's worth, at about 40 µs a document far from the 60 s that a
+/// server gives one. What is too much for its cache it says (6.0.5 with 0.25 GB
+/// took 16 000 documents of 500 bytes, and not 45 000).
+pub const DOCUMENTS_MAX: usize = 100_000;
+const BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Where one transaction is too much: documents of a part. Few, since each that
+/// collides with another part costs its own part some tries.
+const PART_DOCUMENTS: usize = 200;
+
+/// Pauses between tries, and how many the target may refuse before we give up.
+const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+const REFUSED_MAX: u32 = 120;
+/// When it is told that documents cannot be read again: values that go round pass sooner.
+const TELL: Duration = Duration::from_secs(5);
+
+impl Doubtful {
+    /// Watches for collections with doubtful documents; each is a chore on its
+    /// name, so that its index builds and DDL do not come between.
+    pub async fn run(self: Arc<Self>, chores: Chores) -> Result<()> {
+        let under_way: Arc<Mutex<HashSet<Uuid>>> = Arc::default();
+        let (mut refused_seen, mut left) = (0, false);
+        loop {
+            tokio::time::sleep(GATHER).await;
+            let refused =
+                self.metrics.ops_refused.load(SeqCst) + self.metrics.ops_unclear.load(SeqCst);
+            if refused == refused_seen && !left {
+                continue;
+            }
+            refused_seen = refused;
+            let doubtful = self.gate.lock().doubtful();
+            left = !doubtful.is_empty();
+            let documents: usize = doubtful.iter().map(|tracked| tracked.doubts.len()).sum();
+            self.metrics
+                .documents_doubtful
+                .store(documents as u64, Relaxed);
+            for tracked in doubtful {
+                let can_be_exact = self.gate.lock().is_past_horizon(&tracked);
+                if can_be_exact && under_way.lock().insert(tracked.uuid) {
+                    self.read_again_aside(tracked, &chores, under_way.clone());
+                }
+            }
+        }
+    }
+
+    fn read_again_aside(
+        self: &Arc<Self>,
+        tracked: Arc<Tracked>,
+        chores: &Chores,
+        under_way: Arc<Mutex<HashSet<Uuid>>>,
+    ) {
+        let (this, ns) = (self.clone(), tracked.ns.clone());
+        let doing = "reading refused documents again of";
+        chores.add_aside(doing, &ns, async move {
+            if let Some(hold) = this.exact(&tracked).await? {
+                hold.release().await?;
+            }
+            under_way.lock().remove(&tracked.uuid);
+            Ok(())
+        });
+    }
+
+    /// Waits until the collection is held and exactly what the source was at the
+    /// position held at; None if it is gone. Only chores on its name may ask.
+    ///
+    /// A prepared transaction of the source may be seen before its commit entry
+    /// is reached: the documents read again are then ahead, which the horizon
+    /// tells, and at worst a unique build fails.
+    pub async fn exact(&self, tracked: &Tracked) -> Result<Option<Hold<'_>>> {
+        let exact = self.try_exact(tracked).await;
+        self.tell(tracked, None);
+        exact
+    }
+
+    async fn try_exact(&self, tracked: &Tracked) -> Result<Option<Hold<'_>>> {
+        let (mut pause, mut refused, since) = (PAUSE, 0, Instant::now());
+        loop {
+            let Some((hold, position)) = self.hold(tracked).await else {
+                return Ok(None);
+            };
+            let stop = match self.settle(tracked, position).await {
+                Ok(()) => return Ok(Some(hold)),
+                Err(stop) => stop,
+            };
+            hold.release().await?;
+            match stop {
+                _ if is_gone(tracked) => return Ok(None),
+                Stop::HistoryGone(e) if self.away_max < since.elapsed() => {
+                    return Err(parked(tracked, &e, since));
+                }
+                Stop::Fault(e) => {
+                    return Err(
+                        e.context(format_args!("reading documents of {} again", tracked.ns))
+                    );
+                }
+                Stop::HistoryGone(e) if TELL < since.elapsed() => {
+                    self.tell(tracked, Some(history_gone(&self.lister.shard.id, &e)));
+                }
+                Stop::Refused(e) => {
+                    if TELL < since.elapsed() {
+                        self.tell(tracked, Some(e.message.clone()));
+                    }
+                    refused += 1;
+                    if refused == REFUSED_MAX {
+                        return Err(given_up(tracked, &e));
+                    }
+                    tracing::debug!(ns = %tracked.ns, %position, "not read again: {}", e.message);
+                    // The collection may have broken an index that it lost since.
+                    drop_stale(&self.lister, &self.target_shard, tracked).await?;
+                }
+                Stop::HistoryGone(_) | Stop::TooLarge => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Why documents of the collection still wait to be read again; None if they no longer do.
+    fn tell(&self, tracked: &Tracked, why: Option<String>) {
+        let mut stuck = self.stuck.lock();
+        match why {
+            Some(why) => {
+                let (count, ns) = (tracked.doubts.len(), &tracked.ns);
+                let found = format!(
+                    "{count} documents of {ns} cannot be read again from the source yet: {why}"
+                );
+                stuck.insert(tracked.uuid, found)
+            }
+            None => stuck.remove(&tracked.uuid),
+        };
+        let told =
+            (!stuck.is_empty()).then(|| stuck.values().cloned().collect::<Vec<_>>().join("; "));
+        self.metrics.obstacles.put("refused documents", told);
+    }
+
+    /// Waits until the tail is past the collection's horizon, or it is gone.
+    pub async fn past_horizon(&self, tracked: &Tracked) {
+        while !is_gone(tracked) && !self.gate.lock().is_past_horizon(tracked) {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Holds the collection between two entries, past its horizon, with nothing
+    /// of it left in the lanes.
+    async fn hold(&self, tracked: &Tracked) -> Option<(Hold<'_>, Position)> {
+        let (hold, position) = loop {
+            if is_gone(tracked) {
+                return None;
+            }
+            if let Some(position) = self.try_hold(tracked) {
+                break (
+                    Hold {
+                        replayer: &self.replayer,
+                        uuid: tracked.uuid,
+                    },
+                    position,
+                );
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        while tracked.in_lanes.load(SeqCst) > 0 {
+            if is_gone(tracked) {
+                return None;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Some((hold, position))
+    }
+
+    fn try_hold(&self, tracked: &Tracked) -> Option<Position> {
+        let mut gate = self.gate.lock();
+        (gate.is_past_horizon(tracked) && gate.hold(&tracked.uuid)).then(|| gate.passed())
+    }
+
+    /// No document of the held collection is doubtful after it.
+    async fn settle(&self, tracked: &Tracked, position: Position) -> std::result::Result<(), Stop> {
+        let ids = tracked.doubts.ids();
+        if ids.is_empty() || is_gone(tracked) {
+            return Ok(());
+        }
+        let (source, writer, share) = (&self.source, &self.writer, &self.share);
+        let reread = Reread {
+            source,
+            writer,
+            share,
+            tracked,
+            position,
+        };
+        if tracked.traits.capped {
+            return self.settle_capped(&reread, &ids).await;
+        }
+        if ids.len() <= self.documents_max {
+            match reread.run(&ids, BYTES_MAX).await {
+                Err(stop) if stop.is_too_large() && ids.len() > 1 => {}
+                result => return result.map(|()| self.settled(tracked, position, &ids)),
+            }
+        }
+        let rest = self.settle_parts(&reread, &ids).await?;
+        // These depend on each other: all or none, whether the server likes it.
+        reread.run(&rest, usize::MAX).await?;
+        self.settled(tracked, position, &rest);
+        Ok(())
+    }
+
+    /// More than one transaction should take. A part that commits is right for
+    /// good: its documents are whole, and what is left is still doubtful. A part
+    /// that collides with what is left is halved, down to single documents.
+    /// Returns those that no part of their own could bring.
+    async fn settle_parts(
+        &self,
+        reread: &Reread<'_>,
+        ids: &[IdKey],
+    ) -> std::result::Result<Vec<IdKey>, Stop> {
+        let mut parts: Vec<&[IdKey]> = ids.chunks(PART_DOCUMENTS).collect();
+        let mut rest = Vec::new();
+        while let Some(part) = parts.pop() {
+            match reread.run(part, BYTES_MAX).await {
+                Ok(()) => self.settled(reread.tracked, reread.position, part),
+                Err(Stop::Refused(_) | Stop::TooLarge) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([first, second]);
+                }
+                Err(Stop::Refused(_)) => rest.extend_from_slice(part),
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(rest)
+    }
+
+    /// A capped collection takes no part in transactions, and a document written
+    /// again would be its newest. Only what is on neither side is right as it is.
+    async fn settle_capped(
+        &self,
+        reread: &Reread<'_>,
+        ids: &[IdKey],
+    ) -> std::result::Result<(), Stop> {
+        let there = reread.exist_on_source(ids).await?
+            || reread.exist_on_target(ids).await.map_err(Stop::Fault)?;
+        if there {
+            return Err(Stop::Fault(unsupported_capped(reread.tracked)));
+        }
+        self.settled(reread.tracked, reread.position, ids);
+        Ok(())
+    }
+
+    fn settled(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
+        tracing::debug!(ns = %tracked.ns, %position, documents = ids.len(), "read again after refused writes");
+        tracked.doubts.forget(ids);
+        self.metrics
+            .documents_resolved
+            .fetch_add(ids.len() as u64, Relaxed);
+    }
+}
+
+fn history_gone(shard: &str, last: &Error) -> String {
+    format!(
+        "source shard {shard} does not keep its history for long enough ({}): set minSnapshotHistoryWindowInSeconds to \
+         300 on each of its members (`db.adminCommand({{setParameter: 1, minSnapshotHistoryWindowInSeconds: 300}})`), or \
+         stop the writes",
+        last.message
+    )
+}
+
+fn is_gone(tracked: &Tracked) -> bool {
+    !tracked.counts()
+}
+
+fn given_up(tracked: &Tracked, last: &Error) -> Error {
+    let found = format!(
+        "{} documents of {} were refused by the target, and so was the transaction that should bring them: {}",
+        tracked.doubts.len(),
+        tracked.ns,
+        last.message
+    );
+    let error = Error::new(Kind::Server, found).remedy(
+        "read the server's text: an index that the source has not, too small a cache, or a transaction \
+         lifetime that is too short on the target; then run the same command again",
+    );
+    Error {
+        code: last.code,
+        ..error
+    }
+}
+
+fn parked(tracked: &Tracked, last: &Error, since: Instant) -> Error {
+    let found = format!(
+        "the source showed no position at which documents of {} could be read again for {} s: {}",
+        tracked.ns,
+        since.elapsed().as_secs(),
+        last.message
+    );
+    let error = Error::new(Kind::Parked, found).remedy(
+        "read the server's text (`minSnapshotHistoryWindowInSeconds` of the source must be a few seconds at least); then run the same command, it goes on where it was",
+    );
+    Error {
+        code: last.code,
+        ..error
+    }
+}
+
+fn unsupported_capped(tracked: &Tracked) -> Error {
+    let found = format!(
+        "a document of the capped collection {} would have to be read again: the target refused a write of it, or an `applyOps` by a user updated it",
+        tracked.ns
+    );
+    Error::new(Kind::Unsupported, found)
+        .remedy("a capped collection cannot be mended document by document: let the run copy its source shard anew with `shardlift restart --shard <its name>`")
+}

@@ -1,0 +1,276 @@
+//! Documents as the source had them at one position → the target, in one
+//! transaction: all are deleted, then all are written (R3). No state of any of
+//! them in between can be seen, or be left behind by a crash; and where the
+//! rest of the collection is exact at that position, nothing can collide.
+//!
+//! Knows nothing about why, or when; `doubtful` does.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bson::{Timestamp, rawdoc};
+use futures_util::StreamExt;
+use mongodb::Client;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+
+use crate::bson::identity::{self, IdKey};
+use crate::bson::locate;
+use crate::error::{Error, Kind, Result};
+use crate::limits::COMMAND_BYTES_MAX;
+use crate::pair::budget::Share;
+use crate::pair::collection::Tracked;
+use crate::pair::write::bulk::Writer;
+use crate::pair::write::command::{STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
+use crate::pair::write::insert::{self, without_id};
+use crate::pair::write::render;
+use crate::pair::write::transaction::{self, Transaction};
+use crate::position::Position;
+
+/// What one transaction is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Reread<'a> {
+    pub source: &'a Client,
+    pub writer: &'a Writer,
+    pub share: &'a Share,
+    pub tracked: &'a Tracked,
+    /// The source is read at exactly this.
+    pub position: Position,
+}
+
+/// Why it did not come to a commit. Nothing of it took effect.
+#[derive(Debug)]
+pub enum Stop {
+    /// The source cannot show the position now; a newer one it may.
+    HistoryGone(Error),
+    /// The target did not take it.
+    Refused(Error),
+    /// More bytes than were allowed.
+    TooLarge,
+    /// Not to be tried again by us.
+    Fault(Error),
+}
+
+/// Codes by which a target says that a transaction is more than it can take:
+/// WriteConflict (its cache is full), NoSuchTransaction (it lived too long, and was
+/// ended), TransactionExceededLifetimeLimitSeconds.
+const CODES_TOO_LARGE: [i32; 3] = [112, 251, 290];
+
+impl Stop {
+    /// Fewer documents may do.
+    pub fn is_too_large(&self) -> bool {
+        match self {
+            Stop::TooLarge => true,
+            Stop::Refused(e) => e.code.is_some_and(|code| CODES_TOO_LARGE.contains(&code)),
+            Stop::HistoryGone(_) | Stop::Fault(_) => false,
+        }
+    }
+}
+
+impl From<transaction::Stop> for Stop {
+    fn from(stop: transaction::Stop) -> Self {
+        match stop {
+            transaction::Stop::NotTaken(e) => Stop::Refused(e),
+            transaction::Stop::Fault(e) => Stop::Fault(e.context("writing documents read again")),
+        }
+    }
+}
+
+type Step<T> = std::result::Result<T, Stop>;
+
+/// `_id`s in one read of the source, and their bytes.
+const READ_IDS_MAX: usize = 1_000;
+const READ_BYTES_MAX: usize = 1024 * 1024;
+/// Deletes in one command.
+const DELETES_MAX: usize = 10_000;
+/// How long a read waits for a prepared transaction in its way. The
+/// collection's ops are held for as long.
+const READ_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Codes by which a source says that it cannot show a position, or that the
+/// collection is being dropped: NamespaceNotFound, CursorNotFound,
+/// MaxTimeMSExpired, QueryPlanKilled, CursorKilled, SnapshotTooOld,
+/// SnapshotUnavailable (server source, `error_codes.yml`).
+const CODES_HISTORY_GONE: [i32; 7] = [26, 43, 50, 175, 237, 239, 246];
+
+impl Reread<'_> {
+    /// Brings the documents of `ids` to what the source had at the position;
+    /// those it had not, or had as another shard's, are gone then.
+    ///
+    /// `bytes_max`: of all those documents.
+    pub async fn run(&self, ids: &[IdKey], bytes_max: usize) -> Step<()> {
+        // Two replies' worth: the server's reply and the commands made of it. Before the
+        // transaction, which keeps a connection that others wait for.
+        let _permit = self.share.reserve_reply().await;
+        let mut transaction = Transaction::begin(&self.writer.target).await?;
+        if let Err(stop) = self.write_all(&mut transaction, ids, bytes_max).await {
+            transaction.abort().await;
+            return Err(stop);
+        }
+        crate::failpoint::hit("doubtful-before");
+        transaction.commit().await?;
+        crate::failpoint::hit("doubtful-after");
+        Ok(())
+    }
+
+    async fn write_all(
+        &self,
+        transaction: &mut Transaction<'_>,
+        ids: &[IdKey],
+        bytes_max: usize,
+    ) -> Step<()> {
+        for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
+            let bytes = some
+                .iter()
+                .map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES)
+                .sum();
+            let mut command = WriteCommand::in_transaction(Verb::Delete, self.tracked, bytes);
+            some.iter().for_each(|id| command.delete(id.value()));
+            self.send(transaction, command).await?;
+        }
+        // Under a collation two `_id`s may find one and the same document.
+        let mut written: HashSet<IdKey> = HashSet::new();
+        let mut bytes = 0;
+        for some in split_ids(ids) {
+            let mut cursor = self.find(some).await?;
+            while let Some(batch) = cursor.next().await {
+                let batch = batch.map_err(source_stop)?;
+                self.tracked.raise_horizon(may_show(&batch));
+                let documents = self.owned(&batch, &mut written).map_err(Stop::Fault)?;
+                bytes += documents
+                    .iter()
+                    .map(|document| document.len())
+                    .sum::<usize>();
+                if bytes_max < bytes {
+                    return Err(Stop::TooLarge);
+                }
+                self.write(transaction, &documents).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if the source has any of these: at the position, or later if capped.
+    pub async fn exist_on_source(&self, ids: &[IdKey]) -> Step<bool> {
+        for some in split_ids(ids) {
+            let _permit = self.share.reserve_reply().await;
+            let mut cursor = self.find(some).await?;
+            while let Some(batch) = cursor.next().await {
+                let batch = batch.map_err(source_stop)?;
+                self.tracked.raise_horizon(may_show(&batch));
+                if !self
+                    .owned(&batch, &mut HashSet::new())
+                    .map_err(Stop::Fault)?
+                    .is_empty()
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// By the collection's own collation, as the deletes are. No server shows a
+    /// capped collection at one position (246): at it or later.
+    async fn find(&self, ids: &[IdKey]) -> Step<RawBatchCursor> {
+        let position = Timestamp::from(self.position);
+        let concern = match self.tracked.traits.capped {
+            true => rawdoc! { "level": "majority", "afterClusterTime": position },
+            false => rawdoc! { "level": "snapshot", "atClusterTime": position },
+        };
+        let find = rawdoc! {
+            "find": bson::Binary::from(self.tracked.uuid),
+            "filter": { "_id": identity::any_of(ids) },
+            // Of a clustered collection it counts as a scan otherwise, which `notablescan` refuses.
+            "hint": { "_id": 1 },
+            "readConcern": concern,
+            "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
+        };
+        let database = self.source.database(&self.tracked.ns.db);
+        database
+            .run_raw_cursor_command(find)
+            .batch_size(READ_IDS_MAX as u32)
+            .batch()
+            .await
+            .map_err(source_stop)
+    }
+
+    /// Those of a reply that this shard owns and that are not in `seen`.
+    fn owned<'b>(&self, batch: &'b RawBatch, seen: &mut HashSet<IdKey>) -> Result<Vec<&'b [u8]>> {
+        let mut owned = Vec::new();
+        for document in batch.doc_slices()? {
+            let Some(document) = document?.as_document() else {
+                continue;
+            };
+            self.tracked
+                .duplicate_names
+                .note(document, &self.tracked.ns)?;
+            let id = locate::id_of(document).ok_or_else(|| without_id(self.tracked))?;
+            if self.tracked.owns(document) && seen.insert(IdKey::new(id)) {
+                owned.push(document.as_bytes());
+            }
+        }
+        Ok(owned)
+    }
+
+    async fn write(&self, transaction: &mut Transaction<'_>, documents: &[&[u8]]) -> Step<()> {
+        let (literal, plain): (Vec<&[u8]>, Vec<&[u8]>) = documents
+            .iter()
+            .partition(|d| locate::needs_literal(locate::raw(d)));
+        for batch in insert::split_by_bytes(&plain, self.writer.limits) {
+            let bytes = batch.iter().map(|d| d.len() + 16).sum();
+            let mut command = WriteCommand::in_transaction(Verb::Insert, self.tracked, bytes);
+            batch.iter().for_each(|document| command.insert(document));
+            self.send(transaction, command).await?;
+        }
+        for document in literal {
+            let bytes = document.len() + STATEMENT_OVERHEAD_BYTES;
+            let mut command = WriteCommand::in_transaction(Verb::Update, self.tracked, bytes);
+            let id = locate::id_of(locate::raw(document)).expect("it was found by its `_id`");
+            let writer = command.begin_update(id, true);
+            render::write_pipeline(writer, Some(document), &[]);
+            writer.end();
+            self.send(transaction, command).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, transaction: &mut Transaction<'_>, command: WriteCommand) -> Step<()> {
+        transaction.send(command.finish()).await?;
+        Ok(())
+    }
+
+    /// True if the target has any of these, whatever it holds.
+    pub async fn exist_on_target(&self, ids: &[IdKey]) -> Result<bool> {
+        for some in split_ids(ids) {
+            if self.writer.target.has_any(self.tracked, some).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Splits `ids` into what one read names.
+fn split_ids(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
+    identity::split(ids, READ_IDS_MAX, READ_BYTES_MAX)
+}
+
+/// The newest position the reply may show. A prepared transaction that committed
+/// is read as of its commit timestamp, which is below its commit entry: but that
+/// one was given its place before it could be seen.
+fn may_show(batch: &RawBatch) -> Position {
+    Position::clock_of(batch.as_raw_document())
+}
+
+fn source_stop(e: mongodb::error::Error) -> Stop {
+    let e = Error::from(e);
+    let passing = e.kind == Kind::Transient
+        || e.code
+            .is_some_and(|code| CODES_HISTORY_GONE.contains(&code));
+    match passing {
+        true => Stop::HistoryGone(e),
+        false => Stop::Refused(e.context("reading documents again on the source")),
+    }
+}
+
+const _: () = assert!(READ_BYTES_MAX < COMMAND_BYTES_MAX);

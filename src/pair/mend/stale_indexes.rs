@@ -1,0 +1,42 @@
+//! Indexes of the target that its source has no longer, or has another way: they refuse
+//! what is right.
+//!
+//! Builds none: that is `index`'s, in the order of the log.
+
+use std::sync::Arc;
+
+use crate::cluster::catalog::index::{self, IndexName};
+use crate::cluster::deployment::Shard;
+use crate::error::Result;
+use crate::pair::collection::Tracked;
+use crate::pair::mend::source_indexes::{list, to_create};
+use crate::pair::mend::target_indexes::TargetIndexes;
+use crate::pair::oplog::proven::Lister;
+
+/// Drops indexes of the target that the source has no longer, or has another
+/// way: the log will say so later, but until then they refuse what is right.
+pub async fn drop_stale(lister: &Arc<Lister>, target: &Shard, tracked: &Tracked) -> Result<()> {
+    let Some(target) = TargetIndexes::of(target, tracked) else {
+        return Ok(());
+    };
+    // Not listed: the tail will tell.
+    let Some(listed) = list(lister, tracked).await? else {
+        return Ok(());
+    };
+    let wanted = to_create(tracked, &listed.specs);
+    let stale = index::plan(&wanted, &target.list().await?).drop;
+    for names in stale {
+        tracing::info!(ns = %tracked.ns, indexes = %shown(&names), "dropped ahead of the log: the source has it no longer");
+        target.drop(&names).await?;
+    }
+    Ok(())
+}
+
+/// Their names, for the log.
+pub fn shown(names: &[IndexName]) -> String {
+    names
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

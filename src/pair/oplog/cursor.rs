@@ -1,0 +1,196 @@
+//! Reading one shard's oplog: the start position, the tail's cursor, single
+//! entries by position.
+//!
+//! Hands out raw replies; what an entry means is `entry`'s and `tail`'s.
+
+use std::time::Duration;
+
+use bson::{RawDocumentBuf, Timestamp, rawdoc};
+use futures_util::StreamExt;
+use mongodb::Client;
+
+use crate::cluster::direct::Direct;
+use crate::cluster::retry::Retry;
+use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
+use crate::pair::oplog::entry::Entry;
+use crate::position::{Mark, Position};
+use crate::wire::cursor::{Batch, Cursor, Next};
+
+/// How long the server waits for new entries before it answers with none.
+const AWAIT: Duration = Duration::from_millis(250);
+
+/// Entries in one reply at most; its bytes are bounded by the server (16 MiB). What ops
+/// take beside their bytes (`origin`) is then mostly within what is granted for a reply.
+const BATCH_ENTRIES: i32 = 16_384;
+
+/// One oplog, read from its primary with majority read concern (R1).
+#[derive(Debug, Clone)]
+pub struct Oplog {
+    client: Client,
+    shard: String,
+    /// How long the source may be away.
+    away_max: Duration,
+}
+
+/// The newest majority-committed entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Newest {
+    pub mark: Mark,
+    /// No entry of the source lies beyond it yet, committed or not.
+    pub clock: Position,
+}
+
+impl Oplog {
+    pub fn new(client: Client, shard: &str, away_max: Duration) -> Self {
+        Oplog {
+            client,
+            shard: shard.to_owned(),
+            away_max,
+        }
+    }
+
+    /// A cursor that was lost is opened again; what rolled off meanwhile is told
+    /// then (`check_first`).
+    fn error(&self, e: Error) -> Error {
+        let e = e.context(format_args!(
+            "reading the oplog of source shard {}",
+            self.shard
+        ));
+        if e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code)) {
+            return Error {
+                kind: Kind::Transient,
+                ..e
+            };
+        }
+        e
+    }
+
+    /// With the clock of the server that gave it.
+    async fn first(&self, command: RawDocumentBuf) -> Result<Option<(RawDocumentBuf, Position)>> {
+        let failed = |e: mongodb::error::Error| self.error(e.into());
+        let mut cursor = self
+            .client
+            .database("local")
+            .run_raw_cursor_command(command)
+            .batch()
+            .await
+            .map_err(failed)?;
+        while let Some(batch) = cursor.next().await {
+            let batch = batch.map_err(failed)?;
+            if let Some(entry) = batch.doc_slices()?.into_iter().next() {
+                let clock = Position::clock_of(batch.as_raw_document());
+                return Ok(entry?.as_document().map(|entry| (entry.to_owned(), clock)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest majority-committed entry.
+    pub async fn newest(&self) -> Result<Newest> {
+        let command = rawdoc! {
+            "find": "oplog.rs", "sort": { "$natural": -1 }, "limit": 1, "readConcern": { "level": "majority" },
+        };
+        let missing = || {
+            Error::new(
+                Kind::Server,
+                format!("the oplog of source shard {} is empty", self.shard),
+            )
+        };
+        let (raw, clock) = self.first(command).await?.ok_or_else(missing)?;
+        let entry = Entry::read(&raw)?;
+        Ok(Newest {
+            mark: entry.mark(),
+            clock,
+        })
+    }
+
+    /// The oldest entry the oplog still holds.
+    pub async fn oldest(&self) -> Result<Option<Position>> {
+        let command = rawdoc! { "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1 };
+        self.first(command)
+            .await?
+            .map(|(raw, _)| Ok(Entry::read(&raw)?.position))
+            .transpose()
+    }
+
+    /// The entry at exactly `position`; None if it rolled off. Waits while the
+    /// source is away.
+    pub async fn at(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
+        let command = || {
+            rawdoc! {
+                "find": "oplog.rs", "filter": { "ts": Timestamp::from(position) }, "limit": 1,
+                "readConcern": { "level": "majority" },
+            }
+        };
+        let found = Retry::new(self.away_max)
+            .until_it_works(|| self.first(command()))
+            .await?;
+        Ok(found.map(|(raw, _)| raw))
+    }
+
+    /// Follows from `start` on. The first entry that comes is the start entry
+    /// itself; `check_first` must see it (R1).
+    pub async fn tail(&self, direct: &Direct, start: Position) -> Result<Cursor> {
+        let command = rawdoc! {
+            "find": "oplog.rs", "filter": { "ts": { "$gte": Timestamp::from(start) } },
+            "tailable": true, "awaitData": true, "noCursorTimeout": true, "batchSize": BATCH_ENTRIES,
+            "readConcern": { "level": "majority" },
+        };
+        let next = Next {
+            batch_size: BATCH_ENTRIES,
+            await_ms: Some(AWAIT.as_millis() as i32),
+        };
+        let opened = async { Cursor::open(direct.primary().await?, "local", command, next).await };
+        opened.await.map_err(|e| self.error(e))
+    }
+
+    pub async fn next(&self, cursor: &mut Cursor) -> Result<Batch> {
+        let ended = || {
+            Error::new(
+                Kind::Transient,
+                format!("the oplog cursor of source shard {} ended", self.shard),
+            )
+        };
+        cursor
+            .next()
+            .await
+            .map_err(|e| self.error(e))?
+            .ok_or_else(ended)
+    }
+
+    /// An old position gives no error by itself: the first entry that comes must
+    /// be the one asked for, else what lay between is lost to the tail.
+    pub fn check_first(&self, asked: Mark, first: Mark) -> Result<()> {
+        if asked == first {
+            return Ok(());
+        }
+        Err(self.rolled_off(format!(
+            "the oplog of source shard {} no longer holds position {} (term {}): it begins at {}, {} s later; what was \
+             written there between the two is lost to this run",
+            self.shard,
+            asked.position,
+            asked.term,
+            first.position,
+            first.position.seconds().saturating_sub(asked.position.seconds())
+        )))
+    }
+
+    /// The error of a server that has not come to an entry yet.
+    pub fn does_not_show(&self, mark: Mark) -> Error {
+        let found = format!(
+            "the oplog of source shard {} does not show position {} yet",
+            self.shard, mark.position
+        );
+        Error::new(Kind::Transient, found)
+    }
+
+    /// What this oplog can no longer give, with what to do about it.
+    pub fn rolled_off(&self, found: impl Into<String>) -> Error {
+        Error::new(Kind::RolledOff, found).remedy(format!(
+            "enlarge the oplog of source shard {0}, let the run copy that shard anew by `shardlift restart --shard {0}` \
+             with the same --source and --target, and give the same `shardlift migrate` again: all other shards go on \
+             where they are. If the spool of an earlier process is on another host, run there instead",
+            self.shard
+        ))
+    }
+}

@@ -1,0 +1,222 @@
+//! The tail: follows the source's oplog from the resume position, hands every
+//! op to the gate and every DDL to the pair's chores, in oplog order.
+//!
+//! One task per pair. It waits only for memory (its share) and for the server.
+
+pub mod view;
+pub mod plain;
+pub mod quiet;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bson::{RawDocument, Uuid};
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::observe::counters::PairMetrics;
+use crate::pair::budget::{Permit, REPLY_BYTES_MAX, Share};
+use crate::pair::ddl::entry::Ddl;
+use crate::pair::ddl::sink::DdlSink;
+use crate::pair::gate::Gate;
+use crate::pair::oplog::block;
+use crate::pair::oplog::entry::Entry;
+use crate::pair::oplog::feed::{Feed, FeedReader};
+use crate::pair::oplog::meaning::Meaning;
+use crate::pair::oplog::transactions::Transactions;
+use crate::pair::oplog::walk::{Command, Holder, Walk};
+use crate::pair::origin::{self, Origin};
+use crate::pair::tail::plain::{Next, Plain, classify, counts};
+use crate::pair::tail::view::{Change, TailView};
+use crate::position::Position;
+
+pub struct Tail {
+    pub feed: Arc<Feed>,
+    /// The newest entry that was passed.
+    pub at: Position,
+    pub reader: FeedReader,
+    pub share: Share,
+    pub gate: Arc<Mutex<Gate>>,
+    pub view: Arc<Mutex<TailView>>,
+    pub ddl: DdlSink,
+    pub metrics: Arc<PairMetrics>,
+    /// Where the catalog was read: a collection unknown up to here was dropped
+    /// before it could be seen.
+    pub catalog_position: Position,
+    pub transactions: Transactions,
+    pub open_builds: HashSet<Uuid>,
+}
+
+impl Tail {
+    /// Follows until an error; ends by being dropped.
+    pub async fn run(mut self) -> Result<()> {
+        loop {
+            // Half of the share stays for what is held.
+            let mut permit = self.room(REPLY_BYTES_MAX, self.share.total() / 2).await;
+            let block = self.reader.next().await?;
+            permit.shrink_to(origin::bytes_max(block.payload.len()));
+            let is_holding = self.gate.lock().is_holding();
+            let mut origin = if is_holding {
+                Origin::copied(permit)
+            } else {
+                Origin::shared(block.payload.clone(), permit)
+            };
+            let mut entries = block::entries(&block);
+            loop {
+                match self.plain().pass(&mut entries, &mut origin)? {
+                    Next::Plain => {}
+                    Next::Other(entry, raw) => self.entry(&entry, raw, &mut origin).await?,
+                    Next::Nothing => break,
+                }
+            }
+        }
+    }
+
+    fn plain(&mut self) -> Plain<'_> {
+        Plain {
+            gate: &self.gate,
+            view: &self.view,
+            metrics: &self.metrics,
+            catalog_position: self.catalog_position,
+            transactions: &mut self.transactions,
+            at: &mut self.at,
+        }
+    }
+
+    /// Waits for `bytes` of the share. Where they are not free, held ops beyond
+    /// `held_max` bytes are left to the spool: what they wait for may itself wait
+    /// for this tail.
+    async fn room(&self, bytes: usize, held_max: usize) -> Permit {
+        if !self.share.has(bytes) {
+            let left = self.gate.lock().leave(held_max as u64);
+            if 0 < left {
+                tracing::debug!(ops = left, "held ops are left to the spool");
+            }
+        }
+        self.share.reserve(bytes).await
+    }
+
+    async fn entry(
+        &mut self,
+        entry: &Entry<'_>,
+        raw: &RawDocument,
+        origin: &mut Origin,
+    ) -> Result<()> {
+        if entry.op != "c" {
+            return Err(entry.unsupported("an entry of unknown kind"));
+        }
+        self.gate.lock().begin(entry.position);
+        self.command(entry, raw, origin).await?;
+        self.gate.lock().pass(entry.mark());
+        self.at = entry.position;
+        self.view.lock().walls.passed(entry.position, entry.wall_ms);
+        self.metrics.entries_read.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    async fn command(
+        &mut self,
+        entry: &Entry<'_>,
+        raw: &RawDocument,
+        origin: &mut Origin,
+    ) -> Result<()> {
+        match Walk::begin(entry, raw, &mut self.transactions, &self.feed).await? {
+            Command::Operations(walk) => self.walk(walk, entry, origin).await?,
+            Command::Nothing => {}
+            Command::Other(meaning) => self.ddl(entry, meaning)?,
+        }
+        self.view.lock().open_transactions = self.transactions.open_count();
+        Ok(())
+    }
+
+    /// Brings what takes effect at `entry` into effect. What is in the entry itself is in
+    /// `origin`.
+    async fn walk(&mut self, mut walk: Walk, entry: &Entry<'_>, origin: &mut Origin) -> Result<()> {
+        while let Some(holder) = walk.next(&self.transactions, &self.feed).await? {
+            let Holder::Part(raw) = holder else {
+                self.operations(entry, entry.position, origin)?;
+                continue;
+            };
+            // The part's own bytes come on top of the reply's. Waiting for them
+            // with the reply's permit in hand is sound: nothing is held then, and
+            // the rest of the share is in lanes, which give it back without the tail.
+            let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
+            self.operations(&Entry::read(&raw)?, entry.position, &mut part)?;
+        }
+        Ok(())
+    }
+
+    /// The operations inside an `applyOps`. Commands among them only create
+    /// collections and indexes, and later operations may be on those: first the
+    /// commands, then all the rest under one lock.
+    fn operations(
+        &mut self,
+        entry: &Entry<'_>,
+        position: Position,
+        origin: &mut Origin,
+    ) -> Result<()> {
+        let mut crud = Vec::new();
+        for inner in entry.operations(position)? {
+            let inner = inner?;
+            match inner.op {
+                "i" | "u" | "d" => crud.push(inner),
+                "n" => {}
+                _ => self.ddl(&inner, inner.meaning()?)?,
+            }
+        }
+        let mut change = None;
+        let mut gate = self.gate.lock();
+        for inner in crud.iter().filter(|inner| counts(inner)) {
+            self.metrics.ops_read.fetch_add(1, Relaxed);
+            let next = classify(&mut gate, inner, position, self.catalog_position, origin)?;
+            let Some(next) = next else { continue };
+            // One that is certainly a user's counts before one that may be an expiry.
+            if change
+                .as_ref()
+                .is_none_or(|noted: &Change<'_>| noted.expiry && !next.expiry)
+            {
+                change = Some(next);
+            }
+        }
+        self.view.lock().note(change);
+        Ok(())
+    }
+
+    fn ddl(&mut self, entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<()> {
+        match &meaning {
+            Meaning::StartIndexBuild { build } => {
+                self.open_builds.insert(*build);
+            }
+            Meaning::CommitIndexBuild { build, .. } | Meaning::AbortIndexBuild { build, .. } => {
+                self.open_builds.remove(build);
+            }
+            _ => {}
+        }
+        self.view.lock().open_builds = self.open_builds.len();
+        if entry.is_internal()
+            || matches!(meaning, Meaning::Nothing | Meaning::StartIndexBuild { .. })
+        {
+            return Ok(());
+        }
+        let Some(ddl) = Ddl::of(entry, meaning)? else {
+            return Ok(());
+        };
+        let gate = self.gate.lock();
+        // On other shards than the primary DDL is marked as a migration's too,
+        // and a balancer that is on again makes collections by itself.
+        if !entry.from_migrate {
+            self.view.lock().note(Some(Change {
+                position: entry.position,
+                ns: entry.ns,
+                expiry: false,
+            }));
+        }
+        let closed = gate.is_closed();
+        drop(gate);
+        if !closed {
+            self.ddl.accept(ddl);
+        }
+        Ok(())
+    }
+}

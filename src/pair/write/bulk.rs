@@ -1,0 +1,260 @@
+//! Statements → the target: sends what `flush` plans, and what the answers mean.
+//!
+//! A refused statement is sent once more after the rest of its flush: where values of a
+//! unique index go round, it came before the one that frees its value. Refused again, it
+//! makes its document doubtful, and nothing waits for it (R3).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::bson::identity::IdKey;
+use crate::error::{self, Result};
+use crate::observe::counters::PairMetrics;
+use crate::pair::collection::Tracked;
+use crate::pair::write::at_once::AtOnce;
+use crate::pair::write::delicate;
+use crate::pair::write::flush::{Bulk, Group, Next, One, Plan, next_in_order, once_more};
+use crate::pair::write::majority::Majority;
+use crate::pair::write::missed;
+use crate::pair::write::render::{render, render_in_transaction, render_inserts};
+use crate::pair::write::reply::{CODE_COLLECTION_UUID_MISMATCH, Refusal, refused_error};
+use crate::pair::write::statement::{CollectionWrites, FlushLimits, Statement};
+use crate::pair::write::target::Target;
+use crate::position::Position;
+
+/// Writes to one target shard.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    pub target: Target,
+    /// Of one command.
+    pub limits: FlushLimits,
+    /// Whether groups go in one transaction.
+    pub at_once: Arc<AtOnce>,
+    pub majority: Arc<Majority>,
+    pub metrics: Arc<PairMetrics>,
+}
+
+/// Inserts of one lane, other commands of it, and batches of one unit: each under way at a
+/// time.
+pub const WRITES_IN_FLIGHT: usize = 2;
+
+/// A flush.
+impl Writer {
+    /// Sends one flush; returns how many statements it took when all are
+    /// acknowledged. The documents of refused ones are doubtful then.
+    pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
+        let plan = Plan::of(writes, self.limits);
+        for one in &plan.unclear {
+            self.ask_source(*one);
+        }
+        let in_order = plan
+            .in_order
+            .iter()
+            .map(|writes| self.write_in_order(writes));
+        tokio::try_join!(try_join_all(in_order), self.write_unordered(&plan))?;
+        Ok(writes.iter().map(|w| w.statements.len() as u64).sum())
+    }
+
+    /// One document by itself.
+    pub(in crate::pair) async fn write_one(
+        &self,
+        collection: &Arc<Tracked>,
+        statement: Statement,
+    ) -> Result<()> {
+        let writes = CollectionWrites::one(collection.clone(), statement);
+        self.flush(&[writes]).await?;
+        Ok(())
+    }
+}
+
+/// The parts of a flush. What is returned was refused.
+impl Writer {
+    /// All that is not in order.
+    async fn write_unordered(&self, plan: &Plan<'_>) -> Result<()> {
+        let (mut refused, of_changes) =
+            tokio::try_join!(self.insert_all(&plan.inserts), self.change_all(plan))?;
+        refused.extend(of_changes);
+        for bulk in once_more(refused, self.limits) {
+            self.change_or_doubt(&bulk, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_all<'a>(&self, bulks: &[Bulk<'a>]) -> Result<Vec<One<'a>>> {
+        side_by_side(bulks.iter().map(|bulk| self.insert(bulk)).collect()).await
+    }
+
+    async fn change_all<'a>(&self, plan: &Plan<'a>) -> Result<Vec<One<'a>>> {
+        let mut refused = Vec::new();
+        for group in &plan.changes {
+            if !self.transact(group).await? {
+                refused.extend(self.change_each(group).await?);
+            }
+        }
+        for one in &plan.delicate {
+            self.write_delicate(*one).await?;
+        }
+        Ok(refused)
+    }
+
+    /// Run after run. A document may come again: once it is doubtful, what follows of it is
+    /// dropped.
+    async fn write_in_order(&self, writes: &CollectionWrites) -> Result<()> {
+        let collection: &Tracked = &writes.collection;
+        let mut left = &writes.statements[..];
+        while !collection.is_dead() {
+            let done = match next_in_order(collection, left, self.limits) {
+                None => break,
+                Some(Next::Doubtful) => 1,
+                Some(Next::Unclear(statement)) => {
+                    self.ask_source((collection, statement));
+                    1
+                }
+                Some(Next::Delicate(statement)) => {
+                    self.write_delicate((collection, statement)).await?;
+                    1
+                }
+                Some(Next::Run(bulk)) => match self.change_or_doubt(&bulk, true).await? {
+                    // Ordered: nothing after the refused one was tried.
+                    Some(refused) => refused + 1,
+                    None => bulk.statements.len(),
+                },
+            };
+            left = &left[done..];
+        }
+        Ok(())
+    }
+}
+
+/// A group of a flush.
+impl Writer {
+    /// False if nothing of it took effect.
+    async fn transact(&self, group: &Group<'_>) -> Result<bool> {
+        if !group.pays_at_once {
+            return Ok(false);
+        }
+        let commands = group
+            .bulks
+            .iter()
+            .map(|bulk| render_in_transaction(bulk.collection, &bulk.statements));
+        let Some(found) = self.at_once.transact(&self.target, commands).await? else {
+            return Ok(false);
+        };
+        for (bulk, found) in group.bulks.iter().zip(found) {
+            self.note_found(bulk, 0, found);
+        }
+        Ok(true)
+    }
+
+    async fn change_each<'a>(&self, group: &Group<'a>) -> Result<Vec<One<'a>>> {
+        side_by_side(group.bulks.iter().map(|bulk| self.change(bulk)).collect()).await
+    }
+}
+
+/// One command of a flush.
+impl Writer {
+    /// What was refused is sent as a change: mostly a document is there already.
+    async fn insert<'a>(&self, bulk: &Bulk<'a>) -> Result<Vec<One<'a>>> {
+        let command = || render_inserts(bulk.collection, &bulk.statements);
+        let refused = self.target.write(bulk.collection, command).await?.refused;
+        if refused.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = refused.iter().map(|refusal| bulk.statements[refusal.index]);
+        let there = Bulk {
+            collection: bulk.collection,
+            statements: there.collect(),
+        };
+        self.change(&there).await
+    }
+
+    /// Returns those that were refused.
+    async fn change<'a>(&self, bulk: &Bulk<'a>) -> Result<Vec<One<'a>>> {
+        let command = || render(bulk.collection, &bulk.statements, false);
+        let said = self.target.write(bulk.collection, command).await?;
+        if let Some(found) = said.found {
+            self.note_found(bulk, said.refused.len(), found);
+        }
+        let mut refused = Vec::new();
+        for refusal in said.refused {
+            refused.push((bulk.collection, bulk.statements[refusal.index]));
+        }
+        Ok(refused)
+    }
+
+    /// Returns the index of the last refused statement, if one was. The documents of
+    /// such are doubtful.
+    async fn change_or_doubt(&self, bulk: &Bulk<'_>, ordered: bool) -> Result<Option<usize>> {
+        let command = || render(bulk.collection, &bulk.statements, ordered);
+        let refused = self.target.write(bulk.collection, command).await?.refused;
+        for refusal in &refused {
+            let statement = bulk.statements[refusal.index];
+            self.doubt(bulk.collection, &statement.id, statement.position, refusal)?;
+        }
+        Ok(refused.last().map(|refusal| refusal.index))
+    }
+
+    /// Writes one statement that a pipeline update could abort the server with.
+    async fn write_delicate(&self, (collection, statement): One<'_>) -> Result<()> {
+        let refused = delicate::write(&self.target, collection, statement).await?;
+        match refused {
+            Some(refusal) => self.doubt(collection, &statement.id, statement.position, &refusal),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What answers mean.
+impl Writer {
+    /// What a refusal means: its document is doubtful from now on. It must be so
+    /// before its op leaves the lane, or the watermark would pass it.
+    pub(in crate::pair) fn doubt(
+        &self,
+        collection: &Tracked,
+        id: &IdKey,
+        position: Position,
+        refusal: &Refusal,
+    ) -> Result<()> {
+        if collection.is_dead() {
+            return Ok(());
+        }
+        if refusal.code == CODE_COLLECTION_UUID_MISMATCH || error::is_passing(refusal.code) {
+            return Err(refused_error(collection, refusal));
+        }
+        tracing::debug!(ns = %collection.ns, code = refusal.code, %position, "the target refused a write");
+        collection.doubts.add(id, position);
+        self.metrics.ops_refused.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Only the source knows the document: it is doubtful, as one that was refused.
+    fn ask_source(&self, (collection, statement): One<'_>) {
+        if !collection.is_dead() {
+            collection.doubts.add(&statement.id, statement.position);
+            self.metrics.ops_unclear.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn note_found(&self, bulk: &Bulk<'_>, refused: usize, found: u64) {
+        missed::note(
+            &self.metrics,
+            bulk.collection,
+            &bulk.statements,
+            refused,
+            found,
+        );
+    }
+}
+
+/// A few at a time: each holds its command in memory. Returns those that were refused.
+async fn side_by_side<'a>(
+    writes: Vec<impl Future<Output = Result<Vec<One<'a>>>>>,
+) -> Result<Vec<One<'a>>> {
+    stream::iter(writes)
+        .buffer_unordered(WRITES_IN_FLIGHT)
+        .try_concat()
+        .await
+}

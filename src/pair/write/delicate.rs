@@ -1,0 +1,146 @@
+//! Documents in which a field name occurs twice. 6.0.5 keeps them byte for byte,
+//! but aborts when an update by pipeline over such a document makes it compute a
+//! difference that names a field twice (`document_diff_serialization.cpp`). So
+//! whole documents go as plain replacements, or are deleted before a literal
+//! upsert; deltas go through `applyOps`, which computes no difference.
+//!
+//! One document at a time: there are hardly ever any.
+
+use bson::{RawDocument, rawdoc};
+use bytes::Bytes;
+
+use crate::bson::locate;
+use crate::error::{Error, Kind, Result};
+use crate::pair::collection::Tracked;
+use crate::pair::write::render::render;
+use crate::pair::write::reply::{Refusal, refusals};
+use crate::pair::write::statement::{Base, Statement};
+use crate::pair::write::target::{Target, writing_to};
+use crate::wire::message::Request;
+
+/// One command of a delicate write.
+struct Command {
+    request: Request,
+    /// It fails where there is no such document, which is fine (R3).
+    may_miss: bool,
+}
+
+/// True if the statement must not go by pipeline.
+pub fn is(collection: &Tracked, statement: &Statement) -> bool {
+    // Hardly ever: looked at first.
+    collection.duplicate_names.may_be_in(&statement.id)
+        && match &statement.base {
+            Base::Gone | Base::Unclear => false,
+            Base::Unknown => true,
+            Base::Full(_) | Base::Replaced(_) => {
+                !statement.deltas.is_empty() || statement.needs_literal
+            }
+        }
+}
+
+/// Writes it; why, if the target refuses that.
+pub(in crate::pair) async fn write(
+    target: &Target,
+    collection: &Tracked,
+    statement: &Statement,
+) -> Result<Option<Refusal>> {
+    let Some(commands) = commands(collection, statement) else {
+        return Ok(Some(Refusal::ours()));
+    };
+    for Command { request, may_miss } in commands {
+        let refused = match target.command(request).await {
+            Ok(reply) => refusals(reply.body())?.into_iter().next(),
+            Err(e) if may_miss && e.kind == Kind::Server => {
+                refused_op(target, collection, statement, e).await?
+            }
+            Err(e) => return Err(e.context(writing_to(collection))),
+        };
+        if refused.is_some() {
+            return Ok(refused);
+        }
+    }
+    Ok(None)
+}
+
+/// `applyOps` tells of a refused op as of its own failure. None if there is no such
+/// document.
+async fn refused_op(
+    target: &Target,
+    collection: &Tracked,
+    statement: &Statement,
+    failed: Error,
+) -> Result<Option<Refusal>> {
+    if !target
+        .has_any(collection, std::slice::from_ref(&statement.id))
+        .await?
+    {
+        return Ok(None);
+    }
+    match failed.code {
+        Some(code) => Ok(Some(Refusal {
+            index: 0,
+            code,
+            message: failed.message,
+            on_id: false,
+        })),
+        None => Err(failed.context(writing_to(collection))),
+    }
+}
+
+/// The commands that write it, one after the other.
+///
+/// None for a replacement that needs a literal: 6.0 aborts on every way to write it
+/// over a document that is there.
+fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
+    let ordinary = |request| Command {
+        request,
+        may_miss: false,
+    };
+    let unknown = || Statement::unknown(statement.id.clone(), statement.position);
+    let full = |document: &Bytes| {
+        Statement::full(statement.id.clone(), document.clone(), statement.position)
+    };
+    let mut commands = match &statement.base {
+        Base::Unknown | Base::Gone | Base::Unclear => Vec::new(),
+        Base::Replaced(_) if statement.needs_literal => {
+            return None;
+        }
+        Base::Full(document) if statement.needs_literal => {
+            let gone = Statement {
+                base: Base::Gone,
+                ..unknown()
+            };
+            vec![
+                ordinary(render(collection, &[&gone], true)),
+                ordinary(render(collection, &[&full(document)], true)),
+            ]
+        }
+        Base::Full(document) => vec![ordinary(render(collection, &[&full(document)], true))],
+        Base::Replaced(document) => {
+            let replaced = Statement {
+                base: Base::Replaced(document.clone()),
+                ..unknown()
+            };
+            vec![ordinary(render(collection, &[&replaced], true))]
+        }
+    };
+    for delta in &statement.deltas {
+        let request = apply_ops(collection, statement, locate::raw(delta));
+        commands.push(Command {
+            request,
+            may_miss: true,
+        });
+    }
+    Some(commands)
+}
+
+fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -> Request {
+    let command = rawdoc! {
+        "applyOps": [{
+            "op": "u", "ns": collection.ns.to_string(), "ui": bson::Binary::from(collection.target_uuid()),
+            "o": delta.to_owned(), "o2": statement.id.value().document(),
+        }],
+        "allowAtomic": false, "alwaysUpsert": false, "writeConcern": { "w": 1 },
+    };
+    Request::new("admin", command)
+}

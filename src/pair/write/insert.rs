@@ -1,0 +1,145 @@
+//! Copied documents → the target: what is there already is left alone, for every op
+//! since the fence is replayed over it (R3).
+//!
+//! Knows nothing about scans, or where documents come from.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bson::identity::IdKey;
+use crate::bson::locate;
+use crate::error::{Error, Kind, Result};
+use crate::pair::collection::Tracked;
+use crate::pair::write::bulk::Writer;
+use crate::pair::write::command::{Verb, WriteCommand};
+use crate::pair::write::reply::{CODE_DUPLICATE_KEY, Refusal};
+use crate::pair::write::statement::{FlushLimits, Statement};
+use crate::position::Position;
+use crate::wire::message::Request;
+
+impl Writer {
+    /// Writes copied documents, read at or after `fence`.
+    pub async fn copy(
+        &self,
+        collection: &Arc<Tracked>,
+        documents: &[&[u8]],
+        fence: Position,
+    ) -> Result<()> {
+        let (mut plain, mut literal) = (Vec::with_capacity(documents.len()), Vec::new());
+        for document in documents {
+            let look = collection
+                .duplicate_names
+                .note(locate::raw(document), &collection.ns)?;
+            if look.needs_literal {
+                literal.push(*document);
+            } else {
+                plain.push(*document);
+            }
+        }
+        if collection.in_order() && !literal.is_empty() {
+            return self.copy_one_by_one(collection, documents, fence).await;
+        }
+        self.copy_plain(collection, &plain, fence).await?;
+        self.copy_one_by_one(collection, &literal, fence).await
+    }
+
+    /// Removes every document of a collection that is to be copied again.
+    pub async fn empty(&self, collection: &Tracked) -> Result<()> {
+        let delete_all = || {
+            let mut command = WriteCommand::new(Verb::Delete, collection, true, 64);
+            command.delete_all();
+            command.finish()
+        };
+        let refused = self.target.write(collection, delete_all).await?.refused;
+        match refused.first() {
+            Some(refusal) if !collection.is_dead() => Err(Error::new(
+                Kind::Server,
+                format!(
+                    "{} could not be emptied on the target: {}",
+                    collection.ns, refusal.message
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn copy_plain(
+        &self,
+        collection: &Arc<Tracked>,
+        documents: &[&[u8]],
+        fence: Position,
+    ) -> Result<()> {
+        // Only natural order is worth one document after the other.
+        let ordered = collection.traits.capped;
+        for mut batch in split_by_bytes(documents, self.limits) {
+            while !batch.is_empty() && !collection.is_dead() {
+                let command = || insert(collection, batch, ordered);
+                let refused = self.target.write(collection, command).await?.refused;
+                for refusal in &refused {
+                    if !is_there(refusal) {
+                        let id = id_key(collection, batch[refusal.index])?;
+                        self.doubt(collection, &id, fence, refusal)?;
+                    }
+                }
+                let tried = match refused.last() {
+                    // Ordered: nothing after the refused one was tried.
+                    Some(refusal) if ordered => refusal.index + 1,
+                    _ => batch.len(),
+                };
+                batch = &batch[tried..];
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_one_by_one(
+        &self,
+        collection: &Arc<Tracked>,
+        documents: &[&[u8]],
+        fence: Position,
+    ) -> Result<()> {
+        for document in documents {
+            let id = id_key(collection, document)?;
+            let document = Bytes::copy_from_slice(document);
+            self.write_one(collection, Statement::full(id, document, fence))
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn insert(collection: &Tracked, batch: &[&[u8]], ordered: bool) -> Request {
+    let bytes = batch.iter().map(|document| document.len() + 16).sum();
+    let mut command = WriteCommand::new(Verb::Insert, collection, ordered, bytes);
+    for document in batch {
+        command.insert(document);
+    }
+    command.finish()
+}
+
+/// A document with its `_id`, which is left alone.
+fn is_there(refusal: &Refusal) -> bool {
+    refusal.code == CODE_DUPLICATE_KEY && refusal.on_id
+}
+
+/// Splits documents into what fits one insert each.
+pub(in crate::pair) fn split_by_bytes<'a, 'd>(
+    documents: &'a [&'d [u8]],
+    limits: FlushLimits,
+) -> Vec<&'a [&'d [u8]]> {
+    limits.split(documents, |document| (1, document.len() + 16))
+}
+
+fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {
+    locate::id_of(locate::raw(document))
+        .map(IdKey::new)
+        .ok_or_else(|| without_id(collection))
+}
+
+pub(in crate::pair) fn without_id(collection: &Tracked) -> Error {
+    Error::new(
+        Kind::Server,
+        format!("a document of {} came without `_id`", collection.ns),
+    )
+}

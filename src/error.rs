@@ -3,6 +3,7 @@
 //!
 //! Knows nothing about tasks, retries in progress or logging.
 
+use crate::codes;
 use std::fmt;
 
 /// What went wrong, by cause. Each cause has one exit code and one policy.
@@ -127,7 +128,7 @@ impl Error {
             ..Error::new(kind, format!("{text} ({name}, code {code})"))
         };
         match code {
-            UNAUTHORIZED => error.remedy(
+            codes::UNAUTHORIZED => error.remedy(
                 "run `shardlift validate`: it names what the user lacks, and on which server",
             ),
             _ => error,
@@ -192,8 +193,6 @@ impl From<bson::error::Error> for Error {
         Error::new(Kind::Server, format!("malformed BSON: {e}"))
     }
 }
-
-const UNAUTHORIZED: i32 = 13;
 
 /// Codes of elections, shutdowns and lost connections
 /// (server source, `error_codes.yml`: RetriableError, NotPrimaryError, ShutdownError;

@@ -200,6 +200,7 @@
 // data plane, to what decides and what shows.
 pub mod limits;
 pub mod rules;
+pub mod codes;
 pub mod error;
 pub mod failpoint;
 pub mod config;

@@ -12,6 +12,7 @@ use crate::bson::element::{document, elements};
 use crate::cluster::catalog::collection::Namespace;
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// How long a command is repeated while it meets passing errors. An election
@@ -37,9 +38,6 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 const BUSY: [i32; 15] = [
     24, 46, 63, 112, 117, 149, 150, 202, 249, 357, 11601, 12586, 12587, 13388, 91331,
 ];
-/// OperationFailed: of a move, every fault of the recipient and of the transfer, also that
-/// a range is still to be deleted there.
-const OPERATION_FAILED: i32 = 96;
 
 /// Runs a command until it is done or fails for good.
 ///
@@ -146,7 +144,7 @@ fn is_passing(e: &Error) -> bool {
 /// become so: the map is to be read again. Routers refuse without a code, too.
 pub fn may_come_right(e: &Error) -> bool {
     is_passing(e)
-        || e.code == Some(OPERATION_FAILED)
+        || e.code == Some(codes::OPERATION_FAILED)
         || (e.kind == Kind::Server && e.code.is_none())
 }
 
@@ -276,8 +274,7 @@ pub async fn update_zone_key_range(
 ) -> Result<()> {
     let zone = zone.map_or(bson::RawBson::Null, bson::RawBson::from);
     let command = rawdoc! {
-        "updateZoneKeyRange": ns.to_string(), "min": min.to_owned(), "max": max.to_owned(), "zone": zone,
-    };
+    "updateZoneKeyRange": ns.to_string(), "min": min.to_owned(), "max": max.to_owned(), "zone": zone};
     run(router, "admin", &command).await.map(drop)
 }
 
@@ -342,7 +339,7 @@ mod tests {
             (Error::new(Kind::Transient, "x"), true),
             (coded(Kind::Server, 117), true),
             (coded(Kind::Server, 91331), true),
-            (coded(Kind::Server, OPERATION_FAILED), false),
+            (coded(Kind::Server, codes::OPERATION_FAILED), false),
             (Error::new(Kind::Server, "x"), false),
             (coded(Kind::Server, 48), false),
             (Error::new(Kind::Config, "x"), false),
@@ -350,7 +347,10 @@ mod tests {
         for (error, expect) in rows {
             assert_eq!(is_passing(&error), expect, "{error:?}");
         }
-        assert!(may_come_right(&coded(Kind::Server, OPERATION_FAILED)));
+        assert!(may_come_right(&coded(
+            Kind::Server,
+            codes::OPERATION_FAILED
+        )));
         assert!(may_come_right(&Error::new(Kind::Server, "x")));
         assert!(
             !may_come_right(&coded(Kind::Server, 13))

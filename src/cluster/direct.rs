@@ -10,7 +10,7 @@ use mongodb::options::{SelectionCriteria, ServerAddress};
 use mongodb::{Client, ServerType};
 use parking_lot::Mutex;
 
-use crate::cluster::retry::CODE_STALE_CONFIG;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::wire::message::{Reply, Request};
 use crate::wire::pool::{Admission, Lease, Pool};
@@ -109,7 +109,7 @@ impl Direct {
     /// After what does not come of the command itself: the primary is asked for again,
     /// and other connections may be as dead as this one.
     pub fn learn(&self, e: &Error) {
-        if e.kind == Kind::Transient && e.code != Some(CODE_STALE_CONFIG) {
+        if e.kind == Kind::Transient && e.code != Some(codes::STALE_CONFIG) {
             *self.primary.lock() = None;
             self.pool.forget();
         }

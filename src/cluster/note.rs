@@ -10,13 +10,11 @@ use tokio::time::timeout_at;
 
 use crate::cluster::admin;
 use crate::cluster::deployment::Shard;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// How soon one that could not be written is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// LockFailed: `fsyncLock` keeps the shard from writing, as for a backup, or
-/// `setUserWriteBlockMode` is waiting for open transactions.
-const CODE_LOCK_FAILED: i32 = 107;
 
 /// Writes a note that says `what` of run `run_id`, and returns its position, or a
 /// later one. Tried again until the deadline.
@@ -30,9 +28,8 @@ pub async fn write(
     deadline: Instant,
 ) -> Result<Timestamp> {
     let note = rawdoc! {
-        "appendOplogNote": 1, "data": { "msg": format!("shardlift {what}"), "run": run_id },
-        "writeConcern": { "w": "majority" },
-    };
+    "appendOplogNote": 1, "data": { "msg": format!("shardlift {what}"), "run": run_id },
+    "writeConcern": { "w": "majority" }};
     let failed = |e: Error| {
         e.context(format_args!(
             "writing a note ({what}) to source shard {}",
@@ -58,7 +55,7 @@ pub async fn write(
 
 /// A lock passes too: how long it is waited for is the caller's to say.
 fn by_what_passes(e: Error) -> Error {
-    if e.code == Some(CODE_LOCK_FAILED) {
+    if e.code == Some(codes::LOCK_FAILED) {
         Error {
             kind: Kind::Transient,
             ..e

@@ -12,11 +12,8 @@ use crate::cluster::admin;
 use crate::cluster::deployment::{Deployment, Topology, Version};
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
-
-/// Server error codes (server source, `error_codes.yml`).
-pub const UNAUTHORIZED: i32 = 13;
-pub const COMMAND_NOT_FOUND: i32 = 59;
 
 /// What a server is within its deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +39,7 @@ pub struct Facts {
 pub async fn hello(client: &Client) -> mongodb::error::Result<Document> {
     let admin = client.database("admin");
     match admin.run_command(doc! {"hello": 1}).await {
-        Err(e) if matches!(&*e.kind, ErrorKind::Command(c) if c.code == COMMAND_NOT_FOUND) => {
+        Err(e) if matches!(&*e.kind, ErrorKind::Command(c) if c.code == codes::COMMAND_NOT_FOUND) => {
             admin.run_command(doc! {"isMaster": 1}).await
         }
         answer => answer,
@@ -166,7 +163,7 @@ pub async fn identity(deployment: &Deployment) -> Result<Identity> {
         let asked = admin::ask(&shard.client, "admin", doc! {"replSetGetConfig": 1}).await;
         let reply = asked.map_err(|e| {
             let e = e.context(format_args!("asking what the {} is", deployment.side));
-            if e.code == Some(UNAUTHORIZED) {
+            if e.code == Some(codes::UNAUTHORIZED) {
                 e.remedy("grant the user the role clusterMonitor")
             } else {
                 e

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::codes;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 
@@ -100,9 +101,6 @@ pub async fn within<T>(
         .map_err(|_| late())?
 }
 
-/// StaleConfig: after an election or a restart a shard refuses what concerns a
-/// collection until it has loaded what it owns of it. Nothing was executed.
-pub const CODE_STALE_CONFIG: i32 = 13388;
 const STALE_PAUSE: Duration = Duration::from_millis(10);
 const STALE_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -114,7 +112,7 @@ pub async fn while_stale<T, F: Future<Output = Result<T>>>(
     let (deadline, mut pause) = (Instant::now() + patience, STALE_PAUSE);
     loop {
         match ask().await {
-            Err(e) if e.code == Some(CODE_STALE_CONFIG) && Instant::now() < deadline => {
+            Err(e) if e.code == Some(codes::STALE_CONFIG) && Instant::now() < deadline => {
                 tracing::debug!("asked again: {}", e.message);
             }
             answer => return answer,
@@ -169,14 +167,14 @@ mod tests {
         };
         let patience = Duration::from_secs(60);
         assert_eq!(
-            while_stale(patience, stale_until(3, CODE_STALE_CONFIG))
+            while_stale(patience, stale_until(3, codes::STALE_CONFIG))
                 .await
                 .ok(),
             Some(3)
         );
         assert!(while_stale(patience, stale_until(3, 91)).await.is_err() && asked.get() == 1);
         assert!(
-            while_stale(Duration::ZERO, stale_until(3, CODE_STALE_CONFIG))
+            while_stale(Duration::ZERO, stale_until(3, codes::STALE_CONFIG))
                 .await
                 .is_err()
                 && asked.get() == 1

@@ -12,6 +12,7 @@ use mongodb::Client;
 use crate::bson::locate;
 use crate::bson::value::ValueRef;
 use crate::cluster::catalog::Namespace;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// `_id`s in one request, and how long it may take: a random read of a slow disk each.
@@ -21,7 +22,6 @@ const TIME_MAX: Duration = Duration::from_secs(3);
 /// to do.
 const WAITS_MAX: u32 = 8;
 const ALL_TIME_MAX: Duration = Duration::from_secs(120);
-const CODE_MAX_TIME_EXPIRED: i32 = 50;
 
 /// As many `_id`s as asked for, or fewer, unsorted: a sample waits at a document that a
 /// transaction keeps prepared, one whose coordinator hangs for ever (seen on 6.0.5), and
@@ -36,7 +36,7 @@ pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBs
         match some(shard, ns, at_a_time.min(count - ids.len() as u64)).await {
             Ok(some) if some.is_empty() => break,
             Ok(some) => ids.extend(some),
-            Err(e) if e.code == Some(CODE_MAX_TIME_EXPIRED) => {
+            Err(e) if e.code == Some(codes::MAX_TIME_EXPIRED) => {
                 waited += 1;
                 at_a_time = (at_a_time / 4).max(1);
             }
@@ -59,10 +59,9 @@ pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBs
 
 async fn some(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>> {
     let command = rawdoc! {
-        "aggregate": ns.coll.as_str(),
-        "pipeline": [{ "$sample": { "size": count as i64 } }, { "$project": { "_id": 1 } }],
-        "cursor": { "batchSize": count as i64 }, "allowDiskUse": true, "maxTimeMS": TIME_MAX.as_millis() as i64,
-    };
+    "aggregate": ns.coll.as_str(),
+    "pipeline": [{ "$sample": { "size": count as i64 } }, { "$project": { "_id": 1 } }],
+    "cursor": { "batchSize": count as i64 }, "allowDiskUse": true, "maxTimeMS": TIME_MAX.as_millis() as i64};
     let mut cursor = shard
         .database(&ns.db)
         .run_raw_cursor_command(command)

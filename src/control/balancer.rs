@@ -14,6 +14,7 @@ use crate::cluster::admin;
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// How long the balancer's round may take to end; after that it is off anyway.
@@ -24,8 +25,6 @@ const QUIET_WAIT: Duration = Duration::from_secs(600);
 const QUIET_POLL: Duration = Duration::from_millis(500);
 /// The mode in which it moves chunks.
 const ON: &str = "full";
-/// MaxTimeMSExpired: the balancer is off, its last migration still runs.
-const TIME_EXPIRED: i32 = 50;
 
 /// What stopping and starting the balancer changes in `config.settings`, by row: up to 6.0.5
 /// they switch auto-splitting, too.
@@ -96,7 +95,7 @@ pub async fn stop(deployment: &Deployment) -> Result<()> {
     let status = admin::balancer_status(&deployment.entry).await?;
     if !status.is_off() || status.in_round {
         match admin::balancer_stop(&deployment.entry, STOP_WAIT).await {
-            Err(e) if e.code != Some(TIME_EXPIRED) => {
+            Err(e) if e.code != Some(codes::MAX_TIME_EXPIRED) => {
                 return Err(e.context(format_args!(
                     "stopping the balancer of the {}",
                     deployment.side

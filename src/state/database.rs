@@ -13,6 +13,7 @@ use mongodb::Client;
 use crate::cluster::admin;
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::while_stale;
+use crate::codes;
 use crate::error::{Error, Kind, Result, is_passing};
 use crate::state::DATABASE;
 
@@ -26,11 +27,6 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// server's limits (100 000 and 48 MB), so that one command stays short.
 const BATCH_STATEMENTS: usize = 1_000;
 const BATCH_BYTES: usize = 8 << 20;
-
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
-/// WriteConcernFailed: the write was executed, the majority did not say so in time.
-pub(super) const CODE_MAJORITY_LATE: i32 = 64;
-pub(super) const CODE_DUPLICATE_KEY: i32 = 11_000;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,7 +70,9 @@ impl StateDatabase {
         let since = Instant::now();
         loop {
             match self.run_once(command.clone()).await {
-                Err(e) if e.code != Some(CODE_MAJORITY_LATE) || self.patience.is_zero() => {
+                Err(e)
+                    if e.code != Some(codes::WRITE_CONCERN_FAILED) || self.patience.is_zero() =>
+                {
                     return Err(e);
                 }
                 Err(e) if self.patience < since.elapsed() => {
@@ -174,9 +172,8 @@ impl StateDatabase {
         fields: RawDocumentBuf,
     ) -> Result<Vec<RawDocumentBuf>> {
         let command = rawdoc! {
-            "find": collection, "filter": filter, "projection": fields, "sort": {"_id": 1},
-            "readConcern": {"level": "majority"},
-        };
+        "find": collection, "filter": filter, "projection": fields, "sort": {"_id": 1},
+        "readConcern": {"level": "majority"}};
         let database = self.client.database(DATABASE);
         let cursor = self
             .answer(async { Ok(database.run_raw_cursor_command(command).await?) })
@@ -192,7 +189,7 @@ impl StateDatabase {
     /// No error if it is not there.
     pub(super) async fn drop(&self, collection: &str) -> Result<()> {
         match self.run(rawdoc! {"drop": collection}).await {
-            Err(e) if e.code != Some(CODE_NAMESPACE_NOT_FOUND) => Err(e),
+            Err(e) if e.code != Some(codes::NAMESPACE_NOT_FOUND) => Err(e),
             _ => Ok(()),
         }
     }

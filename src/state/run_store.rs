@@ -10,8 +10,9 @@ use bson::{RawArrayBuf, rawdoc};
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::Shard;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
-use crate::state::database::{CODE_DUPLICATE_KEY, StateDatabase, statement};
+use crate::state::database::{StateDatabase, statement};
 use crate::state::{FORMAT, HeldBack, RunState, Stage, documents, pair_store};
 
 const RUN: &str = "run";
@@ -54,7 +55,7 @@ impl RunStore {
         let mine = rawdoc! {"_id": RUN, "id": state.id.as_str()};
         let write = [Ok(statement(mine, documents::run_document(state)?, true))];
         match self.database.update_all(RUN, write).await {
-            Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {
+            Err(e) if e.code == Some(codes::DUPLICATE_KEY) => {
                 let found = Error::new(Kind::Refused, "another run is recorded on this target");
                 Err(found.remedy(
                     "go on with it by the same command, or wipe what it copied and begin anew: \

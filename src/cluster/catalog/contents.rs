@@ -13,12 +13,8 @@ use crate::cluster::catalog::listing::{self, is_users};
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Namespace, READ_CONCURRENCY};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
-
-/// Unauthorized: with roles of one's own.
-const CODE_UNAUTHORIZED: i32 = 13;
-/// An unknown stage.
-const CODE_NO_SUCH_STAGE: i32 = 40324;
 
 /// What makes a view. Its row in `$listCatalog` has more, such as the shard's own id.
 const OPTIONS_OF_VIEWS: [&str; 3] = ["viewOn", "pipeline", "collation"];
@@ -42,7 +38,7 @@ pub struct Stored {
 /// As the server's.
 pub async fn read(shard: &Shard) -> Result<Vec<Stored>> {
     let read = match answered("the shard", at_once(&shard.client)).await {
-        Err(e) if matches!(e.code, Some(CODE_UNAUTHORIZED | CODE_NO_SUCH_STAGE)) => {
+        Err(e) if matches!(e.code, Some(codes::UNAUTHORIZED | codes::UNKNOWN_STAGE)) => {
             one_by_one(&shard.client).await
         }
         read => read,
@@ -53,8 +49,7 @@ pub async fn read(shard: &Shard) -> Result<Vec<Stored>> {
 async fn at_once(client: &Client) -> Result<Vec<Stored>> {
     let left_out = rawdoc! { "db": { "$nin": bson::RawArrayBuf::from_iter(DATABASES_LEFT_OUT) } };
     let command = rawdoc! {
-        "aggregate": 1, "pipeline": [{ "$listCatalog": {} }, { "$match": left_out }], "cursor": {},
-    };
+    "aggregate": 1, "pipeline": [{ "$listCatalog": {} }, { "$match": left_out }], "cursor": {}};
     let mut cursor = client
         .database("admin")
         .run_raw_cursor_command(command)

@@ -13,13 +13,11 @@ use crate::bson::element::{document, elements, elements_of, field, string};
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace, index};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// Of an index on `_id` that a server makes by itself.
 const ID_INDEX_VERSION: i32 = 2;
-
-pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
-const NOT_SUPPORTED_ON_VIEW: i32 = 166;
 
 /// One line of `listCollections`.
 #[derive(Debug)]
@@ -237,8 +235,8 @@ pub(super) async fn listed_indexes(
             .await?)
     };
     let specs = match answered("listing indexes", specs).await {
-        Err(e) if e.code == Some(NAMESPACE_NOT_FOUND) => return Ok(None),
-        Err(e) if e.code == Some(NOT_SUPPORTED_ON_VIEW) => return Ok(Some(Vec::new())),
+        Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => return Ok(None),
+        Err(e) if e.code == Some(codes::NOT_SUPPORTED_ON_VIEW) => return Ok(Some(Vec::new())),
         specs => specs?,
     };
     Ok(Some(specs.iter().map(|line| listed_index(line)).collect()))

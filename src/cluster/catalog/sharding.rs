@@ -18,11 +18,11 @@ use crate::cluster::catalog::{
 };
 use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// As many rows at once as a reply takes: a cursor lives in one router.
 const BATCH_ROWS: u32 = 1_000_000;
-const CURSOR_NOT_FOUND: i32 = 43;
 
 /// One row of `config.collections` with its chunks and zones.
 #[derive(Debug)]
@@ -259,7 +259,7 @@ pub(super) async fn find_fields(
     answered("the router", read).await.map_err(|e| {
         // Behind one address there may be several routers, and another one has no such
         // cursor: the catalog is read again.
-        let kind = if e.code == Some(CURSOR_NOT_FOUND) {
+        let kind = if e.code == Some(codes::CURSOR_NOT_FOUND) {
             Kind::Transient
         } else {
             e.kind

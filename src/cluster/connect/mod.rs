@@ -20,6 +20,7 @@ use crate::cluster::deployment::{Deployment, Shard, Side, Topology, Version, app
 use crate::cluster::entry::Entry;
 use crate::cluster::probe::{self, Facts, Role};
 use crate::cluster::retry::{answered, within};
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// How long one of several routers is waited for.
@@ -103,7 +104,7 @@ async fn list_shards(side: Side, entry: &Client, options: &ClientOptions) -> Res
         .await
         .map_err(|e| {
             let e = e.context(format_args!("listing the shards of the {side}"));
-            if e.code == Some(probe::UNAUTHORIZED) {
+            if e.code == Some(codes::UNAUTHORIZED) {
                 e.remedy("grant the user the role clusterMonitor")
             } else {
                 e

@@ -6,7 +6,8 @@
 use mongodb::error::ErrorKind;
 
 use crate::cluster::deployment::Side;
-use crate::cluster::probe::{self, Role};
+use crate::cluster::probe::Role;
+use crate::codes;
 use crate::error::{Error, Kind};
 
 pub(super) fn refused(side: Side, hosts: &str, role: &Role) -> Error {
@@ -29,7 +30,7 @@ pub(super) fn refused(side: Side, hosts: &str, role: &Role) -> Error {
 pub(super) fn unreachable(side: Side, what: &str, hosts: &str, e: Error) -> Error {
     let at_entry = what == "entry";
     let (how, remedy) = match (e.kind, at_entry) {
-        _ if e.code == Some(probe::UNAUTHORIZED) => (
+        _ if e.code == Some(codes::UNAUTHORIZED) => (
             "does not let the user ask",
             "grant the user the role clusterMonitor (validation names all it needs)",
         ),
@@ -59,7 +60,7 @@ pub(super) fn unreachable(side: Side, what: &str, hosts: &str, e: Error) -> Erro
         message,
         remedy: e
             .remedy
-            .filter(|_| e.code != Some(probe::UNAUTHORIZED))
+            .filter(|_| e.code != Some(codes::UNAUTHORIZED))
             .or(Some(remedy.to_owned())),
         code: e.code,
     }

@@ -10,11 +10,10 @@ use bson::rawdoc;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
+use crate::codes;
 use crate::control::layout;
 use crate::control::sides::Sides;
 use crate::error::Result;
-
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 pub struct Views {
     sides: Sides,
@@ -57,7 +56,7 @@ impl Views {
         };
         let command = rawdoc! { "drop": ns.coll.as_str(), "writeConcern": { "w": "majority" } };
         match admin::run_once(&self.targets[primary].client, &ns.db, &command).await {
-            Err(e) if e.code != Some(CODE_NAMESPACE_NOT_FOUND) => {
+            Err(e) if e.code != Some(codes::NAMESPACE_NOT_FOUND) => {
                 Err(e.context(format_args!("dropping the view {ns} on the target")))
             }
             _ => {

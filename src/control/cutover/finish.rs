@@ -12,6 +12,7 @@ use crate::cluster::admin;
 use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::Retry;
+use crate::codes;
 use crate::config::Config;
 use crate::control::across::ddl::Coordinator;
 use crate::control::balancers;
@@ -28,8 +29,6 @@ use crate::state::{HeldBack, OptionsOf, Stage};
 
 /// How long one `collMod` may take.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
-/// NamespaceNotFound: dropped on the source before the cutover.
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Records that only the finish is left, and what it has to restore. The gates
 /// are closed for good.
@@ -168,7 +167,7 @@ async fn restore(
     durable.append(bson::cstr!("writeConcern"), rawdoc! { "w": "majority" });
     let sent = target.entry.send(&ns.db, &durable, RESTORE_PATIENCE).await;
     match sent.and_then(|reply| admin::acknowledged(&reply)) {
-        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => {}
+        Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => {}
         Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
         Err(e) => run.warn(format!(
             "what waited for the cutover could not be given back to {ns} on the target: {e}; run {} by hand",

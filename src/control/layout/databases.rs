@@ -16,12 +16,10 @@ use crate::cluster::admin;
 use crate::cluster::catalog;
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::{answered, within};
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 
-/// DatabaseDifferCase.
-const CODE_OTHER_SPELLING: i32 = 13297;
-const CODE_UNAUTHORIZED: i32 = 13;
 /// How long the drop of a database may take.
 const DROP_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a router may take to list what it does.
@@ -82,7 +80,7 @@ pub async fn drop_empty(target: &Deployment, db: &str) -> Result<()> {
 fn with_remedy(e: Error, db: &str) -> Error {
     let by_hand = by_hand(db);
     match e.code {
-        Some(CODE_UNAUTHORIZED) => e.remedy(format!(
+        Some(codes::UNAUTHORIZED) => e.remedy(format!(
             "drop it: {by_hand}; or grant the role dbAdminAnyDatabase"
         )),
         _ => e,
@@ -121,7 +119,7 @@ pub async fn in_the_way(target: &Deployment, db: &str, primary: usize) -> Result
 pub async fn made_way(target: &Deployment, db: &str, refusal: &Error) -> Result<bool> {
     let Some(other) = refusal
         .code
-        .filter(|code| *code == CODE_OTHER_SPELLING)
+        .filter(|code| *code == codes::DATABASE_DIFFERS_IN_CASE)
         .and_then(|_| other_in(refusal, db))
     else {
         return Ok(false);
@@ -286,7 +284,7 @@ mod tests {
     #[test]
     fn the_other_spelling_is_read_from_the_refusal() {
         let refusal = |text: &str| Error {
-            code: Some(CODE_OTHER_SPELLING),
+            code: Some(codes::DATABASE_DIFFERS_IN_CASE),
             ..Error::new(Kind::Server, text)
         };
         let text = "create: db already exists with different case already have: [Left] trying to create [left]";

@@ -7,10 +7,8 @@ use bson::{Binary, RawArrayBuf, Uuid, rawdoc};
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection};
 use crate::cluster::deployment::Deployment;
+use crate::codes;
 use crate::error::{Error, Result};
-
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
-const CODE_UUID_MISMATCH: i32 = 361;
 
 /// No error if it is not there any more, or another has its name.
 ///
@@ -39,7 +37,12 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
     match dropped {
         Ok(()) => Ok(()),
         // The router asks the database's primary shard alone.
-        Err(e) if matches!(e.code, Some(CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)) => {
+        Err(e)
+            if matches!(
+                e.code,
+                Some(codes::NAMESPACE_NOT_FOUND | codes::COLLECTION_UUID_MISMATCH)
+            ) =>
+        {
             let there = catalog::read_one(target, ns).await?;
             if there.is_none_or(|there| there.uuid != collection.uuid) {
                 return Ok(());
@@ -61,8 +64,7 @@ async fn drop_stored_functions(
 ) -> Result<()> {
     let ns = &collection.ns;
     let drop = rawdoc! {
-        "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": {"drop": ns.coll.as_str()},
-    };
+    "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": {"drop": ns.coll.as_str()}};
     let command = rawdoc! {"applyOps": RawArrayBuf::from_iter([drop])};
     let shard = &target.shards[collection.primary];
     admin::run_once_majority(&shard.client, "admin", &command)

@@ -23,6 +23,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::deployment::{Deployment, Topology};
+use crate::codes;
 
 use crate::control::layout::chunks::{AT_START, Moves, ON_THE_FLY};
 use crate::error::{Error, Kind, Result};
@@ -30,8 +31,6 @@ use crate::failpoint;
 
 /// Collections made side by side.
 const CONCURRENCY: usize = 8;
-/// Another run, or a retry whose first answer was lost, was there first.
-const NAMESPACE_EXISTS: i32 = 48;
 
 /// Makes the whole layout. `pairs[i]` is the target shard of source shard i.
 /// What is there already with the same layout is left alone.
@@ -164,7 +163,7 @@ async fn make(
     if there.is_none() {
         let options = options::to_create(&collection.options);
         match admin::create(&target.entry, ns, &options).await {
-            Err(e) if e.code == Some(NAMESPACE_EXISTS) => {
+            Err(e) if e.code == Some(codes::NAMESPACE_EXISTS) => {
                 there = catalog::read_one(target, ns).await?
             }
             Err(e) if databases::made_way(target, &ns.db, &e).await? => {

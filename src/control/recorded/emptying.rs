@@ -26,6 +26,7 @@ use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::within;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
@@ -38,10 +39,6 @@ const DELETE_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Documents of a range deleted by one command; their `_id`s come in one reply.
 const DELETED_AT_ONCE: u32 = 5_000;
-
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
-const CODE_INDEX_NOT_FOUND: i32 = 27;
-const CODE_UUID_MISMATCH: i32 = 361;
 
 /// Completes what an interrupted process left, and returns how many collections
 /// were emptied whole. To be called at the start of an incarnation, once no older
@@ -155,7 +152,7 @@ async fn delete_found(
         .batch()
         .await;
     let mut cursor = match cursor.map_err(Error::from) {
-        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => return Ok(()),
+        Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => return Ok(()),
         cursor => cursor?,
     };
     while let Some(batch) = cursor.next().await {
@@ -191,9 +188,8 @@ fn ids_between(
     upper: Option<&RawBson>,
 ) -> Vec<RawDocumentBuf> {
     let head = rawdoc! {
-        "find": bson::Binary::from(uuid), "hint": {"_id": 1}, "projection": {"_id": 1},
-        "batchSize": DELETED_AT_ONCE as i32, "readConcern": {"level": "local"},
-    };
+    "find": bson::Binary::from(uuid), "hint": {"_id": 1}, "projection": {"_id": 1},
+    "batchSize": DELETED_AT_ONCE as i32, "readConcern": {"level": "local"}};
     between(head, lower.map(key), upper.map(key))
 }
 
@@ -211,9 +207,8 @@ async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {
 async fn delete(client: &Client, ns: &Namespace, uuid: Uuid, deletes: RawArrayBuf) -> Result<()> {
     let wait_ms = i64::try_from(DELETE_WAIT.as_millis()).unwrap_or(i64::MAX);
     let command = rawdoc! {
-        "delete": ns.coll.as_str(), "deletes": deletes, "ordered": true, "collectionUUID": bson::Binary::from(uuid),
-        "writeConcern": {"w": "majority", "wtimeout": wait_ms},
-    };
+    "delete": ns.coll.as_str(), "deletes": deletes, "ordered": true, "collectionUUID": bson::Binary::from(uuid),
+    "writeConcern": {"w": "majority", "wtimeout": wait_ms}};
     let sent = async { Ok(client.database(&ns.db).run_raw_command(command).await?) };
     let reply = within(DELETE_WAIT, "the target", sent).await?;
     let refusal = reply
@@ -230,7 +225,7 @@ fn refused(refusal: &Document) -> Result<()> {
     let code = refusal.get_i32("code").unwrap_or(0);
     // Dropped on both sides before the run could record it.
     let is_gone = refusal.get_str("actualCollection").is_err();
-    if code == CODE_NAMESPACE_NOT_FOUND || (code == CODE_UUID_MISMATCH && is_gone) {
+    if code == codes::NAMESPACE_NOT_FOUND || (code == codes::COLLECTION_UUID_MISMATCH && is_gone) {
         return Ok(());
     }
     let text = refusal.get_str("errmsg").unwrap_or("no reason given");
@@ -268,7 +263,11 @@ async fn drop_unique_indexes(
             Err(e)
                 if !matches!(
                     e.code,
-                    Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND | CODE_UUID_MISMATCH)
+                    Some(
+                        codes::INDEX_NOT_FOUND
+                            | codes::NAMESPACE_NOT_FOUND
+                            | codes::COLLECTION_UUID_MISMATCH
+                    )
                 ) =>
             {
                 return Err(e.context(format_args!(

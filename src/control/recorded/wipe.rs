@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Deployment;
+use crate::codes;
 use crate::control::layout::databases;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::zones;
@@ -22,9 +23,6 @@ use crate::state::{DATABASE, RunState, Stage};
 
 /// Collections dropped side by side.
 const DROPS: usize = 8;
-
-const CODE_ZONE_STILL_IN_USE: i32 = 163;
-const CODE_SHARD_NOT_FOUND: i32 = 70;
 
 /// What the run made on the target, by name; the UUIDs it may have there, none
 /// if the run was interrupted before it knew.
@@ -158,13 +156,13 @@ async fn drop_all(target: &Deployment, ours: &[Collection]) -> Result<()> {
 async fn take_back_zones(target: &Deployment, runs: &RunStore) -> Result<()> {
     for (shard, zone) in runs.load_zones().await? {
         match admin::remove_shard_from_zone(&target.entry, &shard, &zone).await {
-            Err(e) if e.code == Some(CODE_ZONE_STILL_IN_USE) => {
+            Err(e) if e.code == Some(codes::ZONE_STILL_IN_USE) => {
                 tracing::warn!(
                     "zone {zone} of target shard {shard} stays: a collection uses it that is not the run's"
                 );
             }
             // The shard is gone, and its zones with it.
-            Err(e) if e.code == Some(CODE_SHARD_NOT_FOUND) => {}
+            Err(e) if e.code == Some(codes::SHARD_NOT_FOUND) => {}
             removed => removed?,
         }
     }

@@ -16,6 +16,7 @@ use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespa
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
+use crate::codes;
 use crate::control::balancer;
 use crate::control::validate::privileges::{self, Needs};
 use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
@@ -26,8 +27,6 @@ use crate::error::{Error, Kind, Result};
 const OPLOG_WINDOW_SECONDS_MIN: u32 = 3600;
 const HISTORY: &str = "minSnapshotHistoryWindowInSeconds";
 const HISTORY_SECONDS_MIN: i64 = 60;
-/// ReadConcernMajorityNotEnabled: `enableMajorityReadConcern: false`, up to 4.4.
-const NO_MAJORITY_READS: i32 = 148;
 /// Questions asked side by side.
 const CONCURRENCY: usize = 16;
 
@@ -105,7 +104,7 @@ pub(super) async fn oplog(source: &Deployment) -> Vec<Check> {
     let mut found = Vec::new();
     for (shard, window) in source.shards.iter().zip(windows) {
         match window {
-            Err(e) if e.code == Some(NO_MAJORITY_READS) => {
+            Err(e) if e.code == Some(codes::MAJORITY_READS_NOT_ENABLED) => {
                 wrong.push(format!(
                     "{}: majority reads are switched off (enableMajorityReadConcern: false)",
                     shard.id
@@ -244,7 +243,7 @@ struct Login {
 async fn login_of(client: &Client) -> Result<Option<Login>> {
     let command = doc! {"connectionStatus": 1, "showPrivileges": true};
     let reply = match admin::ask(client, "admin", command).await {
-        Err(e) if e.code == Some(probe::COMMAND_NOT_FOUND) => return Ok(None),
+        Err(e) if e.code == Some(codes::COMMAND_NOT_FOUND) => return Ok(None),
         reply => reply?,
     };
     let info = reply.get_document("authInfo")?;

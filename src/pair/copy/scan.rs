@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
+use crate::codes;
 use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::counters::PairMetrics;
@@ -72,8 +73,6 @@ enum Broken {
 /// Where a server batch is closed, bytes: what amortises a round trip without
 /// taking much of the budget.
 pub const BATCH_BYTES: u64 = 4 * 1024 * 1024;
-
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// How often a unit that begins again with each cursor may do so before patience begins
 /// to run out: faults may be rare, and it may take long.
@@ -343,5 +342,5 @@ async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
 /// causes too.
 fn may_be_gone(e: &Error) -> bool {
     e.code
-        .is_some_and(|code| code == CODE_NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
+        .is_some_and(|code| code == codes::NAMESPACE_NOT_FOUND || CODES_CURSOR_LOST.contains(&code))
 }

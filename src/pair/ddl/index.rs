@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cluster::catalog::index::{self, IndexName, Plan};
 use crate::cluster::deployment::Shard;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::counters::PairMetrics;
@@ -34,7 +35,6 @@ const ROUNDS_MAX: usize = 5;
 
 /// IndexOptionsConflict, IndexKeySpecsConflict.
 const CODES_CONFLICT: [i32; 2] = [85, 86];
-const CODE_DUPLICATE_KEY: i32 = 11000;
 
 #[derive(Debug)]
 pub struct Indexer {
@@ -175,7 +175,7 @@ impl Indexer {
     ) -> Result<()> {
         for _ in 1..EXACT_TRIES_MAX {
             match self.build_held(target, &specs).await {
-                Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
+                Err(e) if e.code == Some(codes::DUPLICATE_KEY) => {}
                 built => return built,
             }
             // Dropped on the source before this position, with duplicates since; the log

@@ -10,6 +10,7 @@ use bson::rawdoc;
 use mongodb::Client;
 use parking_lot::Mutex;
 
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
@@ -18,7 +19,6 @@ use crate::pair::gate::Gate;
 const POLL: Duration = Duration::from_secs(1);
 /// How often what waits for a drop looks whether the tail has met it.
 const DEAD_POLL: Duration = Duration::from_millis(20);
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Discards its ops and keeps the resume position where it is until its drop is met.
 /// If the collection is there again the attempt ends.
@@ -78,7 +78,7 @@ pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
         .map_err(Error::from)
     {
         Ok(_) => Ok(false),
-        Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
+        Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => Ok(true),
         Err(e) => Err(e),
     }
 }

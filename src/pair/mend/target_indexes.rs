@@ -9,11 +9,9 @@ use crate::bson::element::{Element, document, elements, kind};
 use crate::cluster::catalog;
 use crate::cluster::catalog::index::{IndexName, Listed};
 use crate::cluster::deployment::Shard;
+use crate::codes;
 use crate::error::{Error, Result};
 use crate::pair::collection::Tracked;
-
-const CODE_INDEX_NOT_FOUND: i32 = 27;
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// One collection of the target that takes index DDL.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ impl<'a> TargetIndexes<'a> {
             Err(e)
                 if matches!(
                     e.code,
-                    Some(CODE_INDEX_NOT_FOUND | CODE_NAMESPACE_NOT_FOUND)
+                    Some(codes::INDEX_NOT_FOUND | codes::NAMESPACE_NOT_FOUND)
                 ) =>
             {
                 Ok(false)

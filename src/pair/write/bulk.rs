@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::bson::identity::IdKey;
+use crate::codes;
 use crate::error::{self, Result};
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
@@ -20,7 +21,7 @@ use crate::pair::write::flush::{Bulk, Group, Next, One, Plan, next_in_order, onc
 use crate::pair::write::majority::Majority;
 use crate::pair::write::missed;
 use crate::pair::write::render::{render, render_in_transaction, render_inserts};
-use crate::pair::write::reply::{CODE_COLLECTION_UUID_MISMATCH, Refusal, refused_error};
+use crate::pair::write::reply::{Refusal, refused_error};
 use crate::pair::write::statement::{CollectionWrites, FlushLimits, Statement};
 use crate::pair::write::target::Target;
 use crate::position::Position;
@@ -221,7 +222,7 @@ impl Writer {
         if collection.is_dead() {
             return Ok(());
         }
-        if refusal.code == CODE_COLLECTION_UUID_MISMATCH || error::is_passing(refusal.code) {
+        if refusal.code == codes::COLLECTION_UUID_MISMATCH || error::is_passing(refusal.code) {
             return Err(refused_error(collection, refusal));
         }
         tracing::debug!(ns = %collection.ns, code = refusal.code, %position, "the target refused a write");

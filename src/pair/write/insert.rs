@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::command::{Verb, WriteCommand};
-use crate::pair::write::reply::{CODE_DUPLICATE_KEY, Refusal};
+use crate::pair::write::reply::Refusal;
 use crate::pair::write::statement::{FlushLimits, Statement};
 use crate::position::Position;
 use crate::wire::message::Request;
@@ -120,7 +121,7 @@ fn insert(collection: &Tracked, batch: &[&[u8]], ordered: bool) -> Request {
 
 /// A document with its `_id`, which is left alone.
 fn is_there(refusal: &Refusal) -> bool {
-    refusal.code == CODE_DUPLICATE_KEY && refusal.on_id
+    refusal.code == codes::DUPLICATE_KEY && refusal.on_id
 }
 
 /// Splits documents into what fits one insert each.

@@ -4,14 +4,10 @@
 use bson::{RawBsonRef, RawDocument};
 
 use crate::bson::element::elements;
-use crate::cluster::retry::CODE_STALE_CONFIG;
+use crate::codes;
 use crate::error::{self, Error, Kind, Result};
 use crate::pair::collection::Tracked;
 use crate::wire::message::number;
-
-pub(in crate::pair) const CODE_DUPLICATE_KEY: i32 = 11000;
-/// The collection of that UUID is gone, or has another name.
-pub(in crate::pair) const CODE_COLLECTION_UUID_MISMATCH: i32 = 361;
 
 /// A statement the target refused: its index in the command, and why.
 #[derive(Debug)]
@@ -101,7 +97,7 @@ pub(in crate::pair) fn written(reply: &RawDocument) -> Result<()> {
 /// on their documents is under way, and a statement leaves its own outcome as it is.
 /// Of ordered ones a document may be twice: only if it was the first.
 pub(in crate::pair) fn is_stale(refusal: &Refusal, ordered: bool) -> bool {
-    refusal.code == CODE_STALE_CONFIG && (!ordered || refusal.index == 0)
+    refusal.code == codes::STALE_CONFIG && (!ordered || refusal.index == 0)
 }
 
 pub(in crate::pair) fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {

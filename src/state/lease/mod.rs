@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 pub use holder::Holder;
 
 use crate::cluster::deployment::Shard;
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::state::FORMAT;
-use crate::state::database::{CODE_DUPLICATE_KEY, CODE_MAJORITY_LATE, StateDatabase, statement};
+use crate::state::database::{StateDatabase, statement};
 use crate::state::run_store::RunStore;
 
 const LEASE: &str = "lease";
@@ -96,7 +97,7 @@ impl Lease {
                 Ok(()) => {}
                 // The primary took it, and so no claim of another; the incarnations stand for
                 // the rest (R7).
-                Err(e) if e.code == Some(CODE_MAJORITY_LATE) => {
+                Err(e) if e.code == Some(codes::WRITE_CONCERN_FAILED) => {
                     tracing::warn!(
                         "the lease is renewed, and not acknowledged by a majority yet: {e}"
                     );
@@ -161,11 +162,10 @@ impl Lease {
     async fn claim(&self, free: &[ObjectId]) -> Result<Document> {
         let until = rawdoc! {"$add": ["$$NOW", VALID.as_millis() as i64]};
         let mine = rawdoc! {
-            "_id": LEASE, "format": FORMAT, "token": self.token, "run": {"$literal": self.run.as_str()},
-            "holder": {"$literal": Holder::me().document()},
-            "since": {"$cond": [{"$eq": ["$token", self.token]}, "$since", "$$NOW"]},
-            "until": until,
-        };
+        "_id": LEASE, "format": FORMAT, "token": self.token, "run": {"$literal": self.run.as_str()},
+        "holder": {"$literal": Holder::me().document()},
+        "since": {"$cond": [{"$eq": ["$token", self.token]}, "$since", "$$NOW"]},
+        "until": until};
         let is_free = rawdoc! {"$or": [
             // Missing sorts before every date.
             {"$lt": ["$until", "$$NOW"]},
@@ -177,7 +177,7 @@ impl Lease {
         let write = [Ok(statement(rawdoc! {"_id": LEASE}, update, true))];
         match self.database.update_all(LEASE, write).await {
             // Two at once found none: the other made it.
-            Err(e) if e.code == Some(CODE_DUPLICATE_KEY) => {}
+            Err(e) if e.code == Some(codes::DUPLICATE_KEY) => {}
             done => drop(done?),
         }
         let nothing = || {

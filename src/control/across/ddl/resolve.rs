@@ -10,12 +10,11 @@ use bson::{Document, Uuid, doc};
 use crate::cluster::catalog::{self, Collection, Namespace};
 use crate::cluster::deployment::Topology;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::control::across::ddl::{Coordinator, POLL};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::oplog::proven;
-
-const CODE_NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// How long a collection of one shard may be one that no router shows, and that none is
 /// making. A router makes the database first, and shows a collection in the moment it is
@@ -121,14 +120,13 @@ impl Coordinator {
     /// Its majority view holds the creation: the tail read it with that concern.
     async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
         let find = bson::rawdoc! {
-            "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" },
-        };
+        "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
         let database = self.sides.source.shards[pair].client.database(&ns.db);
         // The reply stays as it lies: its document may be none that the driver can read.
         let found = async { Ok(database.run_raw_cursor_command(find).batch().await?) };
         match answered("the shard", found).await {
             Ok(_) => Ok(false),
-            Err(e) if e.code == Some(CODE_NAMESPACE_NOT_FOUND) => Ok(true),
+            Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => Ok(true),
             Err(e) => Err(e),
         }
     }

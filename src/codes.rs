@@ -1,0 +1,45 @@
+//! Error codes of servers that something here depends on, by the servers' names for them
+//! (server source, `error_codes.yml`).
+//!
+//! Lists of codes that mean one thing to one caller stand with that caller.
+
+/// Unauthorized.
+pub const UNAUTHORIZED: i32 = 13;
+/// NamespaceNotFound.
+pub const NAMESPACE_NOT_FOUND: i32 = 26;
+/// IndexNotFound.
+pub const INDEX_NOT_FOUND: i32 = 27;
+/// CursorNotFound.
+pub const CURSOR_NOT_FOUND: i32 = 43;
+/// NamespaceExists.
+pub const NAMESPACE_EXISTS: i32 = 48;
+/// MaxTimeMSExpired.
+pub const MAX_TIME_EXPIRED: i32 = 50;
+/// CommandNotFound.
+pub const COMMAND_NOT_FOUND: i32 = 59;
+/// WriteConcernFailed: no majority acknowledged in time. It may yet.
+pub const WRITE_CONCERN_FAILED: i32 = 64;
+/// ShardNotFound.
+pub const SHARD_NOT_FOUND: i32 = 70;
+/// OperationFailed: of a move, every fault of the recipient and of the transfer, also that
+/// a range is still to be deleted there.
+pub const OPERATION_FAILED: i32 = 96;
+/// LockFailed.
+pub const LOCK_FAILED: i32 = 107;
+/// ReadConcernMajorityNotEnabled.
+pub const MAJORITY_READS_NOT_ENABLED: i32 = 148;
+/// ZoneStillInUse.
+pub const ZONE_STILL_IN_USE: i32 = 163;
+/// CommandNotSupportedOnView.
+pub const NOT_SUPPORTED_ON_VIEW: i32 = 166;
+/// CollectionUUIDMismatch: the collection of that name is another one, or there is none.
+pub const COLLECTION_UUID_MISMATCH: i32 = 361;
+/// DuplicateKey.
+pub const DUPLICATE_KEY: i32 = 11000;
+/// DatabaseDifferCase: a database of this name is there in another spelling.
+pub const DATABASE_DIFFERS_IN_CASE: i32 = 13297;
+/// StaleConfig: after an election or a restart a shard refuses what concerns a
+/// collection until it has loaded what it owns of it. Nothing was executed.
+pub const STALE_CONFIG: i32 = 13388;
+/// a stage that the server does not know.
+pub const UNKNOWN_STAGE: i32 = 40324;

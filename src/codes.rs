@@ -38,8 +38,8 @@ pub const COLLECTION_UUID_MISMATCH: i32 = 361;
 pub const DUPLICATE_KEY: i32 = 11000;
 /// DatabaseDifferCase: a database of this name is there in another spelling.
 pub const DATABASE_DIFFERS_IN_CASE: i32 = 13297;
-/// StaleConfig: after an election or a restart a shard refuses what concerns a
-/// collection until it has loaded what it owns of it. Nothing was executed.
+/// StaleConfig: after an election or a restart a shard refuses commands on a collection
+/// until it has loaded what it owns of it. Nothing was executed.
 pub const STALE_CONFIG: i32 = 13388;
 /// a stage that the server does not know.
 pub const UNKNOWN_STAGE: i32 = 40324;

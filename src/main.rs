@@ -76,7 +76,7 @@ fn cancel(call: &Invocation, config: &Config) -> Result<()> {
     let answer = client.status().map_err(|silent| {
         silent.remedy(
             "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, \
-             give --source and --target: then the run recorded on the target is cancelled",
+             give --source and --target to cancel the run recorded on the target",
         )
     });
     if call.api.is_some() || !config.has_deployments() {

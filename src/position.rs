@@ -1,4 +1,4 @@
-//! Positions in one shard's oplog, and what they are worth in time.
+//! Positions in one shard's oplog, and the times that belong to them.
 //!
 //! | position    | advances when                                   | is never                        | drives |
 //! |-------------|-------------------------------------------------|---------------------------------|--------|
@@ -40,8 +40,8 @@ impl Position {
         Position(raw)
     }
 
-    /// The clock of the server that gave a reply: no entry that shows in it, or is to
-    /// come of what shows, lies beyond. Zero if it tells none.
+    /// The clock of the server that gave a reply. Every entry that shows in the reply, or
+    /// is still to come for what shows, is at or below it. Zero if the reply has none.
     pub fn clock_of(reply: &RawDocument) -> Position {
         match reply
             .get_document("$clusterTime")
@@ -81,8 +81,8 @@ pub struct Mark {
     pub term: i64,
 }
 
-/// Entries that were passed, thinned out, so that a position can be turned into
-/// an entry to resume at. Bounded: when there are `MARKS_MAX`, every other goes.
+/// Passed entries, thinned out, to turn a position into an entry to resume at. Bounded:
+/// at `MARKS_MAX` every other one is dropped.
 #[derive(Debug)]
 pub struct Marks {
     /// Ascending; the first is at or below every position asked for.
@@ -134,9 +134,9 @@ impl Marks {
     }
 }
 
-/// Wall clock times (ms since 1970, by the source's clock) of positions, so
-/// that a watermark can be told as a time. Bounded: one sample per 10 ms of
-/// wall time and at most `SAMPLES_MAX`.
+/// Wall clock times of positions, in ms since 1970 by the source's clock, to report a
+/// watermark as a time. Bounded: at most one sample per 10 ms of wall time, and at most
+/// `SAMPLES_MAX`.
 #[derive(Debug, Default)]
 pub struct Walls {
     samples: VecDeque<(Position, u64)>,
@@ -187,7 +187,7 @@ impl Walls {
         }
     }
 
-    /// Where lag counts from before anything was applied.
+    /// Sets the time from which lag counts before anything is applied.
     pub fn start_at(&mut self, wall_ms: u64) {
         self.applied_ms = wall_ms;
     }

@@ -1,4 +1,4 @@
-//! One pair begins anew while the others go on: after its position rolled off,
+//! One pair starts over while the others go on: after its position rolled off,
 //! with collections that came and went meanwhile.
 
 use std::pin::pin;
@@ -88,7 +88,7 @@ async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_cr
     let log = lost.log.text();
     assert_eq!(lost.code, 6, "{log}");
     assert!(
-        log.contains("no longer holds position") && log.contains("`shardlift restart --shard a`"),
+        log.contains("no longer holds position") && log.contains("`shardlift recopy --shard a`"),
         "{log}"
     );
 
@@ -107,7 +107,7 @@ async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_cr
     }
     let (code, text) = shardlift(&restart, None).await;
     assert!(
-        code == Some(0) && text.contains("source shard a begins anew at"),
+        code == Some(0) && text.contains("source shard a starts over at"),
         "{code:?} {text}"
     );
 
@@ -182,7 +182,7 @@ async fn one_shard_begins_anew_and_the_other_goes_on() {
     engine.until_ready().await;
     let done = engine.cut_over().await;
     let summary = done.log.text();
-    assert!(summary.contains("going on with run"), "{summary}");
+    assert!(summary.contains("resuming run"), "{summary}");
     expect_equal(&source_uri, &target_uri).await;
 }
 

@@ -190,7 +190,7 @@ async fn a_cancel_whose_target_is_gone_says_what_is_not_put_back() {
         .to_string();
     for part in [
         "NOT recorded as cancelled",
-        "no balancer was put back",
+        "no balancer was restored",
         "was on",
         "sh.startBalancer()",
     ] {

@@ -259,7 +259,7 @@ async fn a_transaction_that_stays_open_holds_ready_back() {
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine
         .until("told", |now| {
-            says(now, "transactions are open on source shard a") && !now.can_cutover
+            says(now, "transactions have been open on source shard a") && !now.can_cutover
         })
         .await;
     session.commit_transaction().await.unwrap();

@@ -180,7 +180,7 @@ async fn what_is_refused_of_capped_collections_is_told_and_its_remedy_helps() {
     let emptied = async { drop(run(&a, "d", doc! {"emptycapped": "log"}).await) };
     let error = stopped_by(&source_uri, &target_uri, emptied).await;
     assert!(
-        error.contains("`emptycapped`") && error.contains("shardlift restart --shard"),
+        error.contains("`emptycapped`") && error.contains("shardlift recopy --shard"),
         "{error}"
     );
     let restart = [

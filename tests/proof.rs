@@ -275,7 +275,11 @@ async fn what_somebody_changes_on_the_target_is_mended_or_named(source: &str, ta
         doc! {"collMod": "clustered", "expireAfterSeconds": 3_600},
     )
     .await;
-    never_done(&mut engine, "shop.clustered of the target deletes already").await;
+    never_done(
+        &mut engine,
+        "shop.clustered of the target already deletes documents",
+    )
+    .await;
     run(
         &b,
         "shop",

@@ -247,7 +247,7 @@ async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() 
     let other = fixture::source(&set.uri()).await;
     refused(
         cancel::cancel(&other, &target, None).await.unwrap_err(),
-        "the source is not the one that run",
+        "the source is not that of run",
     );
 
     // While a process works on it.
@@ -302,7 +302,7 @@ async fn cancelling_a_recorded_run_puts_the_balancers_back_and_keeps_the_rest() 
         .unwrap();
     refused(
         cancel::cancel(&source, &target, None).await.unwrap_err(),
-        "past the point of return",
+        "past the point of no return",
     );
 }
 
@@ -458,7 +458,7 @@ async fn a_restarted_collection_waits_and_is_empty() {
     );
     assert_eq!(recorded.indexes("d.b").await, ["_id_", "x", "y", "k"]);
 
-    // All of the shard begins anew; the dead collection shares a name, and stays dead.
+    // All of the shard starts over; the dead collection shares a name, and stays dead.
     let before = recorded.store.load().await.unwrap().unwrap();
     recorded.restart("s", None).await.unwrap();
     assert_eq!(recorded.count("b").await, 0);
@@ -569,17 +569,17 @@ async fn the_commands_work_without_a_running_process() {
 
     for (arguments, code, found) in [
         (
-            with(&["restart", "--shard", "x"]),
+            with(&["recopy", "--shard", "x"]),
             4,
             "its source shards are: s",
         ),
         (
-            with(&["restart", "--shard", "s", "--ns", "d"]),
+            with(&["recopy", "--shard", "s", "--ns", "d"]),
             2,
             "give --ns as db.coll",
         ),
         (
-            with(&["restart", "--shard", "s", "--ns", "d.a"]),
+            with(&["recopy", "--shard", "s", "--ns", "d.a"]),
             0,
             "collections of source shard s emptied on the target: 1",
         ),
@@ -587,7 +587,7 @@ async fn the_commands_work_without_a_running_process() {
         (
             vec!["cancel", "--api-port", "1"],
             8,
-            "give --source and --target:",
+            "give --source and --target to cancel",
         ),
         (
             with(&["cancel", "--api-port", "1"]),
@@ -595,7 +595,7 @@ async fn the_commands_work_without_a_running_process() {
             "is cancelled and both balancers are as it found them",
         ),
         (
-            with(&["restart", "--shard", "s"]),
+            with(&["recopy", "--shard", "s"]),
             4,
             "does not move documents",
         ),

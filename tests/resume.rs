@@ -79,7 +79,7 @@ async fn a_run_ended_by_a_signal_or_a_crash_goes_on_where_it_was() {
     stop(load).await;
     let done = engine.cut_over().await;
     assert!(
-        done.log.text().contains("going on with run"),
+        done.log.text().contains("resuming run"),
         "{}",
         done.log.text()
     );
@@ -498,10 +498,7 @@ async fn a_run_whose_every_attempt_is_undone_parks_and_says_so() {
         .await;
     assert_eq!(parked.code, 9, "{}", parked.log.text());
     assert!(
-        parked
-            .log
-            .text()
-            .contains("attempts one after the other ended"),
+        parked.log.text().contains("attempts in a row ended"),
         "{}",
         parked.log.text()
     );

@@ -37,7 +37,7 @@ async fn a_collection_made_straight_on_a_shard_is_told_stops_the_run_and_is_over
         let log = outcome.log.text();
         assert_eq!(outcome.code, 6, "{log}");
         assert!(
-            log.contains(&format!("{name} was made straight on shard shard1")),
+            log.contains(&format!("{name} was created directly on shard shard1")),
             "{log}"
         );
         assert!(

@@ -165,7 +165,7 @@ async fn differences_are_named_by_id() {
         "{told}"
     );
     assert!(
-        told.contains("`shardlift restart --shard source --ns t.many`"),
+        told.contains("`shardlift recopy --shard source --ns t.many`"),
         "{told}"
     );
     let report = twins.verify(Depth::Counts).await;

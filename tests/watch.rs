@@ -210,7 +210,7 @@ async fn a_watch_that_cannot_look_holds_the_cutover_back_and_goes_on_by_itself()
     for on_source in [true, false] {
         let cluster = if on_source { &mut source } else { &mut target };
         cluster.stop_router();
-        let blind = |text: &String| text.contains("whether chunks move cannot be seen now");
+        let blind = |text: &String| text.contains("cannot tell now whether chunks move");
         engine
             .until("blind", |now| {
                 now.obstacles.iter().any(blind) && !now.can_cutover
@@ -221,7 +221,7 @@ async fn a_watch_that_cannot_look_holds_the_cutover_back_and_goes_on_by_itself()
                 .ask_for_cutover()
                 .await
                 .expect_err("it is not ready")
-                .contains("cannot be seen")
+                .contains("cannot tell now")
         );
         let cluster = if on_source { &mut source } else { &mut target };
         cluster.start_router().await.unwrap();

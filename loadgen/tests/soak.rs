@@ -1,5 +1,5 @@
 //! `loadgen soak --operators`, as a program and in its short form: whatever a second
-//! operator does on both sides, the engine ends equal, begins anew, or says no.
+//! operator does on both sides, the engine ends equal, starts over, or says no.
 
 use std::path::Path;
 use std::process::Command;

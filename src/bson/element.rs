@@ -145,7 +145,7 @@ fn int32(bytes: &[u8]) -> Option<usize> {
 #[derive(Clone, Copy)]
 enum Size {
     Fixed(u8),
-    /// So many bytes besides those that the int32 it begins with tells.
+    /// The int32 at its beginning gives the length, except for this many bytes.
     Told(u8),
     /// Two null-terminated strings.
     Strings,

@@ -81,7 +81,7 @@ fn mix(a: u64, b: u64) -> u64 {
         ^ a.rotate_left(7)
 }
 
-/// An owned `_id` that is equal and hashes as the `_id` index compares.
+/// An owned `_id` whose equality and hash are those of the `_id` index.
 #[derive(Debug, Clone)]
 pub struct IdKey {
     value: Value,
@@ -97,7 +97,7 @@ impl IdKey {
         }
     }
 
-    /// Of a value as the driver has it.
+    /// The key of a driver's value.
     pub fn of(value: RawBsonRef<'_>) -> Self {
         IdKey::new(Value::from(value).as_ref())
     }
@@ -106,17 +106,17 @@ impl IdKey {
         self.value.as_ref()
     }
 
-    /// What the value takes in a document, bytes.
+    /// Bytes that the value takes in a document.
     pub fn bytes(&self) -> usize {
         self.value().bytes.len()
     }
 
-    /// The same number as `hash_view` of the value.
+    /// The number that `hash_view` gives for the value.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// Where the `_id` index has it, about (`order::place`).
+    /// Its approximate place in the `_id` index (`order::place`).
     pub fn place(&self) -> u128 {
         order::place(&self.value().view())
     }
@@ -137,8 +137,8 @@ impl Hash for IdKey {
     }
 }
 
-/// `{$in: [...]}`. An `_id` is never an array or a regex, and never missing, so
-/// `$in` means what the index means by equal.
+/// `{$in: [...]}`. An `_id` is never an array or a regex, and never missing, so `$in` has
+/// the same equality as the index.
 pub fn any_of(ids: &[IdKey]) -> RawDocumentBuf {
     value::any_of(ids.iter().map(IdKey::value))
 }

@@ -10,8 +10,8 @@ use bson::{RawDocument, RawDocumentBuf};
 use super::element::{Element, elements, elements_of, field, kind};
 use super::value::ValueRef;
 
-/// The `_id` of a document, wherever it stands, readable or not. Reads no further than
-/// the `_id`. None if there is none.
+/// The `_id` of a document, wherever it is, readable or not; None if there is none. Reads
+/// no further than the `_id`.
 #[inline]
 pub fn id_of(doc: &RawDocument) -> Option<ValueRef<'_>> {
     field(doc.as_bytes(), b"_id").map(ValueRef::from)
@@ -45,7 +45,7 @@ pub fn needs_literal(doc: &RawDocument) -> bool {
     first.is_some_and(|e| e.name != b"_id" && is_special(&e)) || elements.any(|e| is_special(&e))
 }
 
-/// What decides how a whole document is written.
+/// Facts that decide how a whole document is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
     /// True if a field name occurs twice in one document, at any depth.
@@ -58,11 +58,11 @@ pub struct Look {
     /// fields), `applyOps` (`u` with a delta; `d` then `i` for a whole document,
     /// which keeps every byte), and a literal upsert where nothing is there.
     pub duplicate_names: bool,
-    /// As the function of that name.
+    /// The result of `needs_literal`.
     pub needs_literal: bool,
 }
 
-/// All of it in one walk.
+/// Finds both in one walk.
 pub fn look(doc: &RawDocument) -> Look {
     let mut needs_literal = false;
     let mut note =
@@ -89,9 +89,9 @@ fn is_special(element: &Element<'_>) -> bool {
 /// Names up to which one is looked for among those before it.
 const NAMES_COMPARED_MAX: usize = 128;
 
-/// Array positions are not names. Names are first told apart by a bit each, and
-/// compared only if two share one. Ends at the first that occurs twice; `note` is shown
-/// each element of the top level up to there.
+/// Whether a name occurs twice; array positions are not names. Each name sets one bit,
+/// and names are compared only if two share a bit. Stops at the first that occurs twice.
+/// `note` sees each top-level element up to there.
 fn duplicates_in(bytes: &[u8], note: &mut impl FnMut(usize, &Element<'_>)) -> bool {
     let mut seen = [0u64; 16];
     let mut unsure = false;
@@ -122,7 +122,7 @@ fn duplicates_in(bytes: &[u8], note: &mut impl FnMut(usize, &Element<'_>)) -> bo
     }
 }
 
-/// Of the length and at most 16 bytes: equal names have equal ones.
+/// A hash of a name, from its length and at most 16 bytes: equal names have equal hashes.
 #[inline]
 fn hash_of_name(name: &[u8]) -> u64 {
     let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));

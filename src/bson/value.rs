@@ -1,5 +1,5 @@
-//! A value as it lies in a document: its type byte and its bytes. Servers store strings that
-//! are not UTF-8, which the driver's types cannot hold; an `_id` may be one.
+//! A value as raw bytes of a document: its type byte and its bytes. Servers store strings
+//! that are not UTF-8, which the driver's types cannot hold, and an `_id` may be one.
 //!
 //! Knows nothing about what a value means; `view` does.
 
@@ -46,7 +46,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// As the driver has it; None if it cannot hold it.
+    /// The driver's form; None if the driver cannot hold it.
     pub fn readable(self) -> Option<RawBson> {
         let document = self.document();
         document.iter().next()?.ok().map(|(_, value)| value.into())

@@ -15,16 +15,17 @@ use crate::cluster::retry::answered;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 
-/// How long a command is repeated while it meets passing errors. An election
-/// takes 10 s by default; a shard that is busy with one migration refuses the next.
+/// How long a command is repeated after transient errors. An election takes 10 s by
+/// default; a shard busy with one migration refuses the next.
 pub const RETRY_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long one answer is waited for: a router waits with a shard that has no primary,
-/// and a frozen one never answers. A command that is sent again joins the one that runs.
+/// How long to wait for one answer: a router waits for a shard that has no primary, and a
+/// frozen router never answers. A command that is sent again joins the one already
+/// running.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// The same of a question to the config servers, which waits for no shard. Short enough for
 /// another router to be asked before who watches gives up (20 s, `control::across::watch`).
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
-/// The same of a move: the recipient may have to delete a range first.
+/// How long to wait for a move: the recipient may have to delete a range first.
 const MOVE_TIME_MAX: Duration = Duration::from_secs(300);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
@@ -67,7 +68,7 @@ async fn run_within(
     }
 }
 
-/// The same, acknowledged by a majority.
+/// Like `run`, acknowledged by a majority.
 pub async fn run_majority(entry: &Entry, db: &str, command: &RawDocument) -> Result<Document> {
     let mut command = command.to_owned();
     command.append(bson::cstr!("writeConcern"), rawdoc! {"w": "majority"});
@@ -116,11 +117,11 @@ pub async fn ask(client: &Client, db: &str, question: Document) -> Result<Docume
     .await
 }
 
-/// What a reply with `ok: 1` may still say: that no majority has it, and that it may be
-/// rolled back. The driver passes that over.
+/// Checks a reply with `ok: 1` for a missing majority: the write may then be rolled back.
+/// The driver ignores this.
 ///
 /// # Errors
-/// `Transient` if it says so.
+/// `Transient` if no majority acknowledged.
 pub fn acknowledged(reply: &Document) -> Result<()> {
     let Ok(concern) = reply.get_document("writeConcernError") else {
         return Ok(());
@@ -140,8 +141,8 @@ fn is_passing(e: &Error) -> bool {
     e.kind == Kind::Transient || e.code.is_some_and(|code| BUSY.contains(&code))
 }
 
-/// Whether a split or a move that was refused so may be what the chunk map asks for, or
-/// become so: the map is to be read again. Routers refuse without a code, too.
+/// Whether a split or a move refused with `e` may already be what the chunk map needs, or
+/// become so: the map must be read again. Routers also refuse without a code.
 pub fn may_come_right(e: &Error) -> bool {
     is_passing(e)
         || e.code == Some(codes::OPERATION_FAILED)
@@ -214,8 +215,8 @@ pub async fn shard_collection(
     run(router, "admin", &command).await.map(drop)
 }
 
-/// Splits the chunk that holds `middle` so that a chunk begins there. Sent once: it is
-/// refused where one does.
+/// Splits the chunk that contains `middle`, so that a chunk begins there. Sent once.
+/// Refused where a chunk already begins.
 pub async fn split(router: &Entry, ns: &Namespace, middle: &RawDocument) -> Result<()> {
     let command = rawdoc! {"split": ns.to_string(), "middle": middle.to_owned()};
     router
@@ -278,7 +279,7 @@ pub async fn update_zone_key_range(
     run(router, "admin", &command).await.map(drop)
 }
 
-/// What the balancer does.
+/// The state of the balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BalancerStatus {
     /// `full` and `off`; releases up to 5.0 have a third.
@@ -303,7 +304,7 @@ pub async fn balancer_status(router: &Entry) -> Result<BalancerStatus> {
     .await?;
     let mode = reply
         .get_str("mode")
-        .map_err(|_| Error::new(Kind::Server, "balancerStatus gave no mode"))?;
+        .map_err(|_| Error::new(Kind::Server, "balancerStatus returned no mode"))?;
     Ok(BalancerStatus {
         mode: mode.to_owned(),
         in_round: reply.get_bool("inBalancerRound").unwrap_or(true),

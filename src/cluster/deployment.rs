@@ -99,7 +99,8 @@ pub struct Shard {
     pub options: ClientOptions,
     /// For metadata and control; the data plane makes its own by `data_client`.
     pub client: Client,
-    /// The same way in as `options`, for what moves data.
+    /// The same credentials and settings as `options`, for connections without the
+    /// driver.
     pub way: Way,
 }
 
@@ -121,9 +122,9 @@ impl Shard {
         })
     }
 
-    /// A client of its own for the data plane, named `app_name` towards the
-    /// server so that its connections can be told apart in `$currentOp` (R7).
-    /// At most `pool_max` connections; none is opened before it is needed.
+    /// A separate client for the data plane. Servers know it as `app_name`, so that its
+    /// connections can be found in `$currentOp` (R7). It has at most `pool_max`
+    /// connections, and opens none before it is needed.
     ///
     /// # Errors
     /// `Config` if `app_name` is longer than the 128 bytes a server takes.
@@ -152,9 +153,9 @@ pub(super) fn apply_house_rules(options: &mut ClientOptions) {
     options.write_concern = None;
 }
 
-/// The entry's way in (credential, TLS, compression), pointed at one shard.
-/// Built anew rather than cloned, so that SRV records of the entry are not
-/// polled for the hosts of a shard.
+/// The entry's options (credential, TLS, compression) for one shard. Built from scratch
+/// rather than cloned, so that the entry's SRV records are not polled for the shard's
+/// hosts.
 fn shard_options(entry: &ClientOptions, hosts: &str) -> Result<ClientOptions> {
     let malformed = || {
         Error::new(

@@ -16,7 +16,7 @@ use crate::wire::message::{Reply, Request};
 use crate::wire::pool::{Admission, Lease, Pool};
 use crate::wire::way::Way;
 
-/// How often a reader that waits looks for another primary.
+/// How often a waiting reader checks for another primary.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Connections to one shard. Clones share them.
@@ -44,7 +44,7 @@ impl Direct {
         }
     }
 
-    /// A connection to what was the primary when it was last asked for.
+    /// A connection to the server that was the primary at the last look.
     ///
     /// # Errors
     /// `Transient` if there is none, or it cannot be reached.
@@ -67,8 +67,8 @@ impl Direct {
         self.pool.at(address).await
     }
 
-    /// Sends one command to the primary, once; its reply if it did not fail. The caller
-    /// tells what went wrong (`learn`), for it may have waited no longer.
+    /// Sends one command to the primary, once; returns its reply if it succeeded. The
+    /// caller reports errors by `learn`, since it may have stopped waiting earlier.
     ///
     /// # Errors
     /// `Transient` if the answer is lost or there is another primary; else by the code
@@ -77,8 +77,8 @@ impl Direct {
         self.primary().await?.call(request).await
     }
 
-    /// Waits for `read`, for as long as no other server than `address` is seen to be
-    /// primary: one that is frozen closes no connection.
+    /// Waits for `read` as long as no server other than `address` is seen to be primary.
+    /// A frozen server closes no connection.
     ///
     /// # Errors
     /// The read's; `Transient` if another is primary.
@@ -106,8 +106,8 @@ impl Direct {
         }
     }
 
-    /// After what does not come of the command itself: the primary is asked for again,
-    /// and other connections may be as dead as this one.
+    /// Notes an error that is not the command's own: the primary is looked up again,
+    /// since other connections may be as dead as this one.
     pub fn learn(&self, e: &Error) {
         if e.kind == Kind::Transient && e.code != Some(codes::STALE_CONFIG) {
             *self.primary.lock() = None;
@@ -116,7 +116,7 @@ impl Direct {
     }
 }
 
-/// Where the primary is, and its process.
+/// Address of the primary, and its process.
 pub async fn primary(client: &Client) -> Result<(ServerAddress, ObjectId)> {
     let found: Arc<Mutex<Option<ServerAddress>>> = Arc::default();
     let see = found.clone();
@@ -145,5 +145,5 @@ pub async fn process(client: &Client, of: SelectionCriteria) -> Result<ObjectId>
     let process = hello
         .get_document("topologyVersion")
         .and_then(|version: &Document| version.get_object_id("processId"));
-    process.map_err(|_| Error::new(Kind::Server, "a server's `hello` tells no process"))
+    process.map_err(|_| Error::new(Kind::Server, "a server's `hello` has no process id"))
 }

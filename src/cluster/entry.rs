@@ -22,8 +22,9 @@ use crate::wire::way::Way;
 
 /// Commands under way at a time; more wait.
 const LINKS_MAX: usize = 64;
-/// How long the server that the driver chose is waited for, where it is only asked which
-/// ones there are. A frozen one counts as there until the driver's own heartbeat fails (20 s).
+/// How long to wait for the server that the driver chose, if only the list of servers is
+/// needed. A frozen server counts as present until the driver's own heartbeat fails (20
+/// s).
 const PING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Clones share their connections.
@@ -108,7 +109,7 @@ impl Entry {
         Ok(Document::try_from(reply.body())?)
     }
 
-    /// Of a router that the driver reaches, or of the primary.
+    /// Address of a router that the driver reaches, or of the primary.
     async fn address(&self) -> Result<ServerAddress> {
         let found: Arc<Mutex<Vec<ServerAddress>>> = Arc::default();
         let see = found.clone();

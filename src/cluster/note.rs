@@ -36,7 +36,7 @@ pub async fn write(
             shard.id
         ))
     };
-    let mut last = Error::new(Kind::Transient, "no majority of it acknowledged one");
+    let mut last = Error::new(Kind::Transient, "no majority of it acknowledged the note");
     loop {
         let written = timeout_at(
             deadline.into(),

@@ -18,7 +18,7 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// What `shard` (index into `Deployment::shards`) owns of a collection.
+    /// The part of a collection that `shard` (index into `Deployment::shards`) owns.
     ///
     /// # Errors
     /// `Unsupported` for a shard key of an unknown form.

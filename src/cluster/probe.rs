@@ -28,7 +28,7 @@ pub enum Role {
     Standalone,
 }
 
-/// What a shard's primary is.
+/// Facts about a shard's primary.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub version: Version,
@@ -106,7 +106,7 @@ pub async fn facts(client: &Client) -> Result<Facts> {
     let fcv = parameter.get_document("featureCompatibilityVersion").ok();
     Ok(Facts {
         version: version(&build)
-            .ok_or_else(|| Error::new(Kind::Server, "buildInfo gave no version"))?,
+            .ok_or_else(|| Error::new(Kind::Server, "buildInfo returned no version"))?,
         fcv: fcv
             .and_then(fcv_text)
             .ok_or_else(|| Error::new(Kind::Server, "no featureCompatibilityVersion"))?,
@@ -193,8 +193,8 @@ pub async fn identity(deployment: &Deployment) -> Result<Identity> {
 }
 
 impl Identity {
-    /// The first id by which `now` is another deployment; None if it may be the
-    /// same: an id that one of them lacks tells nothing.
+    /// The first id that shows that `now` is another deployment; None if it may be the
+    /// same. An id that one of them lacks proves nothing.
     pub fn differs(&self, now: &Identity) -> Option<String> {
         let other = |a: &Option<ObjectId>, b: &Option<ObjectId>| match (a, b) {
             (Some(a), Some(b)) if a != b => Some((*a, *b)),
@@ -213,8 +213,8 @@ impl Identity {
     }
 }
 
-/// What two deployments have in common, if they are not two: the cluster, or
-/// the indexes of shards that are the same replica set.
+/// What two deployments share if they are not distinct: the cluster, or the indexes of
+/// shards that are the same replica set.
 pub fn shared(a: &Identity, b: &Identity) -> (bool, Vec<(usize, usize)>) {
     let same_cluster = a.cluster.is_some() && a.cluster == b.cluster;
     let pairs = a

@@ -10,7 +10,7 @@ use crate::failpoint;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// One caller's patience. Begins anew whenever something `worked`.
+/// The patience of one caller. Starts over whenever something `worked`.
 #[derive(Debug)]
 pub struct Retry {
     away_max: Duration,
@@ -54,7 +54,7 @@ impl Retry {
         Ok(())
     }
 
-    /// Does `work` until it works, or cannot.
+    /// Repeats `work` until it succeeds, or fails for good.
     pub async fn until_it_works<T, F: Future<Output = Result<T>>>(
         &mut self,
         work: impl Fn() -> F,
@@ -113,7 +113,7 @@ pub async fn while_stale<T, F: Future<Output = Result<T>>>(
     loop {
         match ask().await {
             Err(e) if e.code == Some(codes::STALE_CONFIG) && Instant::now() < deadline => {
-                tracing::debug!("asked again: {}", e.message);
+                tracing::debug!("asking again: {}", e.message);
             }
             answer => return answer,
         }
@@ -129,7 +129,7 @@ fn parked(cause: &Error, away: Duration) -> Error {
         cause.message
     );
     Error::new(Kind::Parked, found).remedy(
-        "nothing is lost: bring the server back and run the same command, it goes on where it was; away_max_s sets how long a run waits by itself",
+        "nothing is lost: bring the server back and run the same command to resume; away_max_s sets how long a run waits",
     )
 }
 

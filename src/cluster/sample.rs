@@ -1,5 +1,5 @@
-//! `_id`s of a collection at random: bounds to cut it by. Bounds are hints; so a few
-//! will do where more would have to be waited for.
+//! Random `_id`s of a collection, as bounds to cut it by. Bounds are hints, so a few are
+//! enough where more would take long.
 //!
 //! Knows nothing about what is cut.
 
@@ -23,12 +23,14 @@ const TIME_MAX: Duration = Duration::from_secs(3);
 const WAITS_MAX: u32 = 8;
 const ALL_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// As many `_id`s as asked for, or fewer, unsorted: a sample waits at a document that a
-/// transaction keeps prepared, one whose coordinator hangs for ever (seen on 6.0.5), and
-/// now and then finds the same documents only (28799). One that cannot be read is left out.
+/// As many `_id`s as asked for, or fewer, unsorted. A sample blocks at a document that a
+/// transaction keeps prepared, for ever if its coordinator hangs (seen on 6.0.5), and
+/// sometimes finds only the same documents (28799). An `_id` that cannot be read is left
+/// out.
 ///
 /// # Errors
-/// Passing ones. What the shard's `$sample` refuses otherwise only makes fewer.
+/// Transient ones. Any other refusal of the shard's `$sample` only makes the result
+/// smaller.
 pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBson>> {
     let (mut ids, mut at_a_time, mut waited, mut refused) = (Vec::new(), AT_A_TIME, 0, None);
     let began = Instant::now();
@@ -50,7 +52,7 @@ pub async fn ids(shard: &Client, ns: &Namespace, count: u64) -> Result<Vec<RawBs
     }
     if let Some(e) = refused.filter(|_| (ids.len() as u64) < count) {
         tracing::warn!(
-            "{ns} is cut by {} documents instead of {count}, for it could not be sampled: {e}",
+            "{ns} could not be sampled fully; it is split at {} documents instead of {count}: {e}",
             ids.len()
         );
     }

@@ -1,6 +1,6 @@
 //! The command line: commands and their flags, built from the knob table.
 //!
-//! Knows nothing about values being right; `config::resolve` judges them.
+//! Does not check values; `config::resolve` does.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ pub struct Invocation {
     pub api: Option<String>,
     /// Return as soon as the request is accepted.
     pub no_wait: bool,
-    /// `--restart`: wipe what the recorded run copied, then begin anew.
+    /// `--restart`: wipe what the recorded run copied, then start over.
     pub restart: bool,
     /// `--shard`: id of a source shard.
     pub shard: Option<String>,
@@ -150,7 +150,7 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
     match verb {
         Verb::Cutover => command.args(waiting()),
         Verb::Migrate => command.arg(restart()),
-        // As it was called before: it restarts nothing.
+        // Its earlier name, kept as an alias: it restarts nothing.
         Verb::Recopy => command.args(selection()).alias("restart"),
         _ => command,
     }

@@ -7,15 +7,14 @@ use std::ffi::OsString;
 
 use crate::config::secret;
 
-/// Set for the process started again, so that it warns once.
+/// Set for the restarted process, so that it warns once.
 pub const MARKER: &str = "SHARDLIFT_URIS_MOVED";
 
 pub const WARNING: &str = "a connection string with credentials was given as a flag, where every user of this \
     machine could read it for a moment; give it in the config file or in SHARDLIFT_SOURCE and SHARDLIFT_TARGET";
 
-/// Starts the process again without credentials in its arguments, if there are
-/// any; then it does not return. If that cannot be done the run goes on and a
-/// warning is returned.
+/// Starts the process again without credentials in its arguments. Does not return if
+/// there were any. If that cannot be done, returns a warning, and the run continues.
 #[must_use]
 pub fn hide_credentials() -> Option<String> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -27,7 +27,7 @@ impl Verb {
         self != Verb::Cancel && DEPLOYMENTS.contains(&self)
     }
 
-    /// True for those, and for the ones that do if they are told where.
+    /// True for those, and for commands that connect if they are given the deployments.
     pub fn may_connect(self) -> bool {
         DEPLOYMENTS.contains(&self)
     }
@@ -36,8 +36,8 @@ impl Verb {
 /// One value an operator may set.
 #[derive(Debug)]
 pub struct Knob {
-    /// As in the config file; `--` and dashes as a flag, `SHARDLIFT_` and
-    /// capitals in the environment.
+    /// The name in the config file. As a flag it has `--` and dashes; in the environment
+    /// it is `SHARDLIFT_` and capitals.
     pub name: &'static str,
     /// Empty for words and URIs.
     pub unit: &'static str,
@@ -56,7 +56,7 @@ pub enum Preset {
     Text(&'static str),
 }
 
-/// What a value must be.
+/// The allowed values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bounds {
     /// Any text.

@@ -61,7 +61,7 @@ pub struct Config {
     pub log_level: String,
     pub progress: ProgressMode,
     pub status_interval_s: u64,
-    /// `migrate --restart`: wipe what the recorded run copied, then begin anew.
+    /// `migrate --restart`: wipe what the recorded run copied, then start over.
     #[serde(default, skip)]
     pub restart: bool,
     /// What the operator should know about where values came from.
@@ -166,7 +166,7 @@ impl Config {
                 Kind::Config,
                 "there is no place for the spool: neither XDG_STATE_HOME nor HOME is set",
             )
-            .remedy("give a folder as spool_dir")
+            .remedy("set spool_dir to a folder")
         })
     }
 
@@ -219,7 +219,7 @@ fn check_deployments(config: &Config) -> Result<()> {
     for (name, uri) in [("source", &config.source), ("target", &config.target)] {
         if uri.is_empty() {
             return Err(Error::new(Kind::Config, format!("{name} is not set")).remedy(format!(
-                "give the {name}'s connection string as `{name}` in the config file, in SHARDLIFT_{} or by --{name}",
+                "give the {name}'s connection string as `{name}` in the config file, in SHARDLIFT_{} or with --{name}",
                 name.to_uppercase()
             )));
         }

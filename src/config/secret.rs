@@ -102,12 +102,12 @@ pub fn check_uri(name: &str, uri: &str) -> Result<()> {
     else {
         return wrong(
             "is not a MongoDB connection string",
-            "begin it with mongodb:// or mongodb+srv://",
+            "start it with mongodb:// or mongodb+srv://",
         );
     };
     if rest.chars().any(char::is_whitespace) {
         return wrong(
-            "has white space in it",
+            "contains white space",
             "remove it, or write it as %20 inside a password",
         );
     }

@@ -1,4 +1,4 @@
-//! Where values come from, merged by strength and checked against their knobs.
+//! The sources of values: merged by precedence and checked against their knobs.
 //!
 //! Knows nothing about what a value is used for.
 
@@ -44,7 +44,7 @@ impl Sources {
         Sources { file, env, flags }
     }
 
-    /// What the operator should know about these sources.
+    /// Warnings about these sources for the operator.
     pub fn warnings(&self) -> Vec<String> {
         let moved = self.env.iter().any(|(name, _)| name == hide::MARKER);
         moved
@@ -79,7 +79,7 @@ fn raw_value(knob: &Knob, text: &str) -> Value {
     }
 }
 
-/// One source that is in memory already.
+/// A source that is already in memory.
 struct Layer(&'static str, Dict);
 
 impl Provider for Layer {
@@ -99,9 +99,9 @@ pub(super) fn merge(sources: &Sources) -> Result<Config> {
         if !path.exists() || path.is_dir() {
             return Err(Error::new(
                 Kind::Config,
-                format!("config file {} is not there", path.display()),
+                format!("config file {} does not exist", path.display()),
             )
-            .remedy("give the path of a readable TOML file to --config"));
+            .remedy("give --config the path of a readable TOML file"));
         }
         figment = figment.merge(Toml::file_exact(path));
     }
@@ -213,7 +213,7 @@ fn unreadable(sources: &Sources, error: &figment::Error) -> Error {
     .remedy("correct the file; it is TOML, one `name = value` per line, text in quotes")
 }
 
-/// What bounds cannot say about a value, such as the form of `map`.
+/// The error for a value that bounds alone cannot judge, such as the form of `map`.
 fn refused(error: &figment::Error) -> Error {
     let message = match &error.kind {
         figment::error::Kind::Message(message) => message.clone(),
@@ -243,7 +243,7 @@ pub(super) fn shard_map<'de, D: Deserializer<'de>>(
         }
         if map.iter().any(|(s, t)| s == source || t == target) {
             return Err(D::Error::custom(format!(
-                "map names a shard of `{part}` a second time"
+                "map names a shard of `{part}` twice"
             )));
         }
         map.push((source.to_string(), target.to_string()));

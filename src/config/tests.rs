@@ -245,7 +245,7 @@ fn a_file_that_cannot_be_used_says_why() {
         &sources(Some("/nowhere/x.toml".as_ref()), &[], &[]),
     )
     .unwrap_err();
-    assert!(missing.message.contains("/nowhere/x.toml is not there"));
+    assert!(missing.message.contains("/nowhere/x.toml does not exist"));
 }
 
 #[test]

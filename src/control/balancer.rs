@@ -1,7 +1,7 @@
-//! The balancer of both sides: stopped for the run, put back as found.
+//! The balancers of both sides: stopped for the run, and put back as found.
 //!
-//! Also knows what else moves chunks (migrations by hand, resharding), and
-//! waits for it: all ownership is sound only while no chunk moves (R8).
+//! It also knows what else moves chunks (migrations by hand, resharding), and waits for
+//! it: ownership is certain only while no chunk moves (R8).
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::cluster::retry::answered;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 
-/// How long the balancer's round may take to end; after that it is off anyway.
+/// How long the balancer's current round may take. Afterwards the balancer is off anyway.
 const STOP_WAIT: Duration = Duration::from_secs(60);
 /// How long running migrations are waited for. One chunk (128 MB by default)
 /// takes seconds to a few minutes.
@@ -26,8 +26,8 @@ const QUIET_POLL: Duration = Duration::from_millis(500);
 /// The mode in which it moves chunks.
 const ON: &str = "full";
 
-/// What stopping and starting the balancer changes in `config.settings`, by row: up to 6.0.5
-/// they switch auto-splitting, too.
+/// Rows and fields of `config.settings` that stopping and starting the balancer changes.
+/// Up to 6.0.5 this switches auto-splitting too.
 const SETTINGS: [(&str, &[&str]); 2] = [
     ("balancer", &["mode", "stopped"]),
     ("autosplit", &["enabled"]),
@@ -38,12 +38,12 @@ const SETTINGS: [(&str, &[&str]); 2] = [
 pub struct Found {
     /// The balancer may move chunks.
     pub enabled: Option<bool>,
-    /// Those of the rows that were there. None, too, if an older release recorded it.
+    /// Those of the rows that existed. Also None if an older release recorded it.
     pub settings: Option<Vec<RawDocumentBuf>>,
 }
 
 impl Found {
-    /// As set, if it is.
+    /// The mode, if it is set.
     pub fn mode(&self) -> Option<&str> {
         let rows = self.settings.as_ref()?;
         rows.iter()
@@ -53,7 +53,7 @@ impl Found {
     }
 }
 
-/// Looks, and changes nothing.
+/// Reads the settings; changes nothing.
 pub async fn found(deployment: &Deployment) -> Result<Found> {
     if deployment.topology == Topology::ReplicaSet {
         return Ok(Found {
@@ -138,10 +138,10 @@ pub async fn restore(deployment: &Deployment, found: &Found) -> Result<()> {
         write(&deployment.entry, &command).await.map_err(|e| {
             let found = before.map_or("not there".to_owned(), |row| format!("{row:?}"));
             e.context(format_args!(
-                "putting `{id}` in config.settings of the {} back",
+                "restoring `{id}` in config.settings of the {}",
                 deployment.side
             ))
-            .remedy(format!("put it back by hand: it was {found}"))
+            .remedy(format!("restore it by hand: it was {found}"))
         })?;
     }
     Ok(())
@@ -205,8 +205,8 @@ fn update(id: &str, update: RawDocumentBuf, upsert: bool) -> RawDocumentBuf {
     rawdoc! {"update": "settings", "updates": [update]}
 }
 
-/// Whatever moves chunks or data between shards right now, in words; empty for
-/// replica sets.
+/// Texts that say what moves chunks or data between shards right now. Empty for replica
+/// sets.
 pub async fn running(deployment: &Deployment) -> Result<Vec<String>> {
     if deployment.topology == Topology::ReplicaSet {
         return Ok(Vec::new());
@@ -231,8 +231,8 @@ pub async fn running(deployment: &Deployment) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// What moves chunks now, or may at any moment, in words and with what to do; empty for
-/// replica sets.
+/// Texts that say what moves chunks now, or may at any moment, and what to do about it.
+/// Empty for replica sets.
 pub async fn unrest(deployment: &Deployment) -> Result<Vec<String>> {
     let side = deployment.side;
     let mut found = Vec::new();
@@ -247,7 +247,7 @@ pub async fn unrest(deployment: &Deployment) -> Result<Vec<String>> {
     found.extend(
         running
             .iter()
-            .map(|running| format!("on the {side} runs a {running}: let it end")),
+            .map(|running| format!("a {running} runs on the {side}: let it end")),
     );
     Ok(found)
 }
@@ -266,7 +266,7 @@ pub async fn quiet(deployment: &Deployment) -> Result<()> {
         if deadline <= Instant::now() {
             return Err(still_running(deployment, &running));
         }
-        tracing::info!(side = %deployment.side, waiting_for = running.join(", "), "chunks still move");
+        tracing::info!(side = %deployment.side, waiting_for = running.join(", "), "chunks are still moving");
         tokio::time::sleep(QUIET_POLL).await;
     }
 }
@@ -278,7 +278,7 @@ fn still_running(deployment: &Deployment, running: &[String]) -> Error {
         running.join(", ")
     );
     Error::new(Kind::Refused, found).remedy(
-        "let it end, or see the log of that shard's primary for why it does not; then start again",
+        "let it end, or see in the log of that shard's primary why it does not; then start again",
     )
 }
 

@@ -32,7 +32,7 @@ impl Balancers {
     }
 }
 
-/// What is set of each balancer, before anything is stopped.
+/// Reads the settings of each balancer, before anything is stopped.
 pub async fn found(sides: &Sides) -> Result<Balancers> {
     let (source, target) = tokio::try_join!(
         balancer::found(&sides.source),
@@ -56,7 +56,7 @@ pub async fn restore(sides: &Sides, found: &Balancers, run: &Run) {
     ] {
         if let Err(e) = balancer::restore(side, found).await {
             run.warn(format!(
-                "the balancer of the {} could not be put back: {e}",
+                "the balancer of the {} could not be restored: {e}",
                 side.side
             ));
         }

@@ -1,7 +1,7 @@
-//! What a run found the balancers to be, kept on this host beside its spool: the target,
-//! which records it too, may be gone for good.
+//! A file beside the run's spool on this host that says how the run found the balancers.
+//! The target records it too, but may be gone for good.
 //!
-//! Only read to tell an operator what to do by hand.
+//! Only read to say what an operator can do by hand.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::control::balancers::Balancers;
 
 const NAME: &str = "balancers.json";
 
-/// One run's.
+/// The file of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundFile {
     pub run: String,
@@ -33,8 +33,8 @@ impl FoundFile {
         }
     }
 
-    /// Writes it to the folder of the run's spool. One that cannot be written is told: it
-    /// is a help in a disaster, and the run does without.
+    /// Writes it to the folder of the run's spool. A failure is only reported: the file
+    /// helps in a disaster, and the run does not need it.
     pub fn write(&self, spool: &Path) {
         let dir = spool.join(&self.run);
         let written = serde_json::to_vec(self)
@@ -44,13 +44,13 @@ impl FoundFile {
             });
         if let Err(e) = written {
             tracing::warn!(
-                "what the balancers were cannot be noted in {}: {e}",
+                "the balancers' state cannot be noted in {}: {e}",
                 dir.display()
             );
         }
     }
 
-    /// Those of all runs whose spools are there, and whose source has these shards.
+    /// The files of all runs that have a spool here and whose source has these shards.
     pub fn all(spool: &Path, source_shards: &[String]) -> Vec<FoundFile> {
         let runs = fs::read_dir(spool).into_iter().flatten().flatten();
         let files = runs.filter_map(|run| fs::read(run.path().join(NAME)).ok());

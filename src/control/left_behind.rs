@@ -1,5 +1,5 @@
-//! What concerns chunks and does not travel with them, but matters when the target's
-//! balancer runs again: told by name as a run begins, or is taken up.
+//! Settings about chunks that do not travel, but matter when the target's balancer runs
+//! again. Reported by name when a run begins or resumes.
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
@@ -12,7 +12,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
 
-/// Names of one kind that are told.
+/// Most names of one kind in a report.
 const NAMES_MAX: usize = 20;
 /// Fields of the balancer's row that are its own and no operator's.
 const STATE: [&str; 3] = ["_id", "mode", "stopped"];
@@ -23,7 +23,7 @@ const WEIGHS_DATA: Version = Version {
     patch: 3,
 };
 
-/// Warns of all of it. What cannot be looked at is a warning, too.
+/// Warns of all of them. A setting that cannot be read is a warning too.
 pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {
     if sides.source.topology == Topology::ReplicaSet {
         return;
@@ -31,7 +31,7 @@ pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {
     match warnings(sides, found).await {
         Ok(warnings) => warnings.into_iter().for_each(|warning| run.warn(warning)),
         Err(e) => run.warn(format!(
-            "what the balancers are told and does not travel could not be read: {}",
+            "balancer settings that do not travel could not be read: {}",
             e.message
         )),
     }
@@ -64,7 +64,7 @@ async fn warnings(sides: &Sides, found: &Balancers) -> Result<Vec<String>> {
     let differing = differing(&here, &there);
     if !differing.is_empty() {
         warnings.push(format!(
-            "config.settings of source and target differ in {}; they do not travel: set on the target what is to hold there",
+            "config.settings of source and target differ in {}; they do not travel: set on the target what you need there",
             differing.join(", ")
         ));
     }
@@ -78,7 +78,7 @@ async fn warnings(sides: &Sides, found: &Balancers) -> Result<Vec<String>> {
         let mode = found.mode().filter(|mode| !matches!(*mode, "full" | "off"));
         warnings.extend(mode.map(|mode| {
             format!(
-                "the balancer of the {} was in mode {mode}: it is off for the run, and in that mode again after it",
+                "the balancer of the {} was in mode {mode}: it is off during the run and returns to that mode afterwards",
                 side.side
             )
         }));
@@ -142,7 +142,7 @@ fn differing(here: &[RawDocumentBuf], there: &[RawDocumentBuf]) -> Vec<String> {
 
 fn fields(row: &RawDocument) -> Vec<String> {
     let id = row.get_str("_id").unwrap_or_default();
-    // What stopping a balancer changes is put back by itself.
+    // Fields that stopping the balancer changes are put back anyway.
     let names = row.iter().flatten().map(|(name, _)| name.as_str());
     let names =
         names.filter(|name| !STATE.contains(name) && (id, *name) != ("autosplit", "enabled"));

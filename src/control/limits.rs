@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pair::start::Limits;
 use crate::pair::write::statement::FlushLimits;
 
-/// What a pair cannot do without, bytes: two replies for its tail, two for its scans.
+/// Least memory of a pair, in bytes: two replies for its tail, two for its scans.
 const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
 
 /// # Errors

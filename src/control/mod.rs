@@ -1,5 +1,5 @@
-//! Decides, moves no document: from validation to cutover. `migrate` is the
-//! story of a whole run.
+//! Makes the decisions from validation to cutover, and moves no document. `migrate` is
+//! the story of a whole run.
 
 // Before, and beside.
 pub mod run;
@@ -49,16 +49,16 @@ use crate::verify;
 /// API requests that may wait.
 const REQUESTS_QUEUE: usize = 16;
 
-/// What comes of a cancel before a run is held.
-const NOTHING_TAKEN_UP: &str = "this process ended before it had taken up a run, and nothing was changed: a run recorded \
-    earlier is cancelled by `shardlift cancel` with its --source and --target";
+/// The answer to a cancel before this process holds a run.
+const NOTHING_TAKEN_UP: &str = "this process ended before it took up a run, and nothing was changed: to cancel a run recorded \
+    earlier, run `shardlift cancel` with its --source and --target";
 
-/// Moves the source to the target: validate → layout → copy and follow → ready
-/// → cutover. Goes on with what an earlier process left. Returns when the
-/// cutover is done and the grace time is over.
+/// Moves the source to the target: validate → layout → copy and follow → ready → cutover.
+/// Resumes what an earlier process left. Returns when the cutover is done and the grace
+/// time is over.
 ///
 /// # Errors
-/// By cause. What was recorded on the target stays, save after a cutover.
+/// By cause. The state recorded on the target stays, except after a cutover.
 pub async fn migrate(config: Config) -> Result<Summary> {
     let run = Run::new();
     let stop = Stop::listen()?;
@@ -151,8 +151,8 @@ async fn recover(
     }
 }
 
-/// What is put back, or said, when a run ends undone. The balancers stay off as
-/// long as it can be taken up again: chunks must not move until then.
+/// Cleans up, and reports, when a run ends unfinished. While it can be resumed the
+/// balancers stay off: chunks must not move until then.
 async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
     if error.kind == Kind::Cancelled {
         let Opened {
@@ -168,7 +168,7 @@ async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
         stop.answer_cancel(answer);
     } else if opened.balancers.any_was_on() {
         run.warn(
-            "the balancers stay off until the run goes on: run the same command again, or give it up with `shardlift cancel`, which puts them back",
+            "the balancers stay off: run the same command to resume, or cancel the run with `shardlift cancel`, which restores them",
         );
     }
 }
@@ -192,7 +192,7 @@ pub async fn cancel_command(config: Config, answering: Option<String>) -> Result
     cancel::cancel(&sides.source, &sides.target, answering.as_deref()).await
 }
 
-/// Lets the recorded run copy a source shard anew, or one collection of it.
+/// Makes the recorded run copy a source shard, or one collection of it, again.
 pub async fn restart_command(config: Config, shard: String, ns: Option<String>) -> Result<String> {
     let ns = ns.map(|ns| restart::namespace(&ns)).transpose()?;
     let sides = Sides::connect(&config).await?;

@@ -31,7 +31,7 @@ pub struct Opened {
     pub sides: Sides,
     pub stores: Stores,
     pub balancers: Balancers,
-    /// By source shard.
+    /// One per source shard.
     pub feeds: Vec<Arc<Feed>>,
     lease: Lease,
 }
@@ -65,7 +65,7 @@ impl Opened {
 
     pub async fn release_lease(&self) {
         if let Err(e) = self.lease.release().await {
-            tracing::warn!("the lease could not be given back, it runs out by itself: {e}");
+            tracing::warn!("the lease could not be released; it expires by itself: {e}");
         }
     }
 }
@@ -91,11 +91,11 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
         return Ok(());
     };
     recorded::check(&recorded, &sides.target).await?;
-    // One that was given up may be wiped for another source.
+    // A cancelled run may be wiped for another source.
     if recorded.stage != Stage::Cancelled {
         recorded::check(&recorded, &sides.source).await?;
     }
-    // IMPORTANT: first. What cannot begin anew must not cost what is there.
+    // IMPORTANT: first. What cannot start over must not cost what is there.
     validate::require(sides, &to_wipe).await?;
     limits::of(config, sides.clone().map(&config.map)?.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
@@ -118,7 +118,7 @@ async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
     wipe::wipe(&sides.target).await
 }
 
-/// What is left of a run's spool on this host.
+/// Removes what is left of a run's spool on this host.
 fn remove_spool(config: &Config, run: &str) -> Result<()> {
     let dir = config.spool_path()?.join(run);
     match std::fs::remove_dir_all(&dir) {
@@ -162,7 +162,7 @@ fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
 const FEED_NAME: &str = "shardlift-feed";
 /// One for the cursor, one for single entries, one spare.
 const FEED_CONNECTIONS: u32 = 3;
-/// Where a segment of the spool is closed: what trimming gives back at a time.
+/// Size at which a segment of the spool is closed. Trimming frees whole segments.
 const SEGMENT_BYTES: u64 = 64 << 20;
 /// Up to here, and to this part of its bound, a spool is not compressed: of followed inserts
 /// compressing took half of the engine's own time (benches/log.md).
@@ -184,11 +184,11 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
                 state.id
             ),
         )
-        .remedy("add `--restart` to wipe what it copied and begin anew"));
+        .remedy("add `--restart` to wipe what it copied and start over"));
     }
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);
-    tracing::info!("going on with run {}", state.id);
+    tracing::info!("resuming run {}", state.id);
     sides.pairs = state.pairs.clone();
     let balancers = Balancers::recorded(&state);
     let stores = Stores::new(&sides, &state.id);

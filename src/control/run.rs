@@ -16,7 +16,7 @@ use crate::observe::status::Snapshot;
 #[derive(Debug)]
 pub struct Run {
     started: Instant,
-    /// Those that are no single pair's.
+    /// Obstacles that do not belong to a single pair.
     pub obstacles: Obstacles,
     state: Mutex<State>,
 }
@@ -26,7 +26,7 @@ struct State {
     id: String,
     phase: Phase,
     pairs: Vec<(String, Arc<PairMetrics>)>,
-    /// Each with what it is about, if it may be over some day.
+    /// Warnings, each with its subject if it may pass some day.
     warnings: Vec<(String, String)>,
     last_cutover: Option<String>,
     error: Option<String>,
@@ -94,8 +94,7 @@ impl Run {
         self.state.lock().warnings.push((String::new(), warning));
     }
 
-    /// A warning that stands while there is a text; `about` is its own. Logged when it
-    /// begins to.
+    /// Shows a warning while there is a text; `about` names it. Logged when it appears.
     pub fn warn_while(&self, about: &str, warning: Option<String>) {
         let mut state = self.state.lock();
         let stands = state.warnings.iter().position(|(known, _)| known == about);
@@ -137,7 +136,7 @@ impl Run {
         self.state.lock().error = Some(error);
     }
 
-    /// An attempt ended; another will go on from the last checkpoint.
+    /// Notes that an attempt ended. Another will resume from the last checkpoint.
     pub fn recovers_from(&self, error: &str) {
         tracing::warn!("going back to the last checkpoint: {error}");
         self.state.lock().recoveries += 1;
@@ -178,7 +177,7 @@ impl Run {
             .unwrap_or(0)
     }
 
-    /// What stands in the way of a cutover now; a pair's with its name in front.
+    /// All obstacles to a cutover now; those of a pair start with its name.
     pub fn all_obstacles(&self) -> Vec<String> {
         let mut all = self.obstacles.texts();
         for (name, metrics) in &self.state.lock().pairs {
@@ -202,7 +201,7 @@ impl Run {
         let lag_ms_max = self.max(|m| m.lag_ms_max.load(Relaxed));
         let (obstacles, warnings) = (self.all_obstacles(), self.warnings());
         let state = self.state.lock();
-        // What came up since the phase was last looked at counts at once.
+        // Obstacles that appeared since the phase was last updated count at once.
         let phase = match state.phase {
             Phase::Ready if !obstacles.is_empty() => Phase::Following,
             phase => phase,

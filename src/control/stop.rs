@@ -1,6 +1,6 @@
-//! How a run is asked to end. Signals: the first Ctrl-C or SIGTERM asks it to stop in
-//! order, the second ends the process at once. And an operator's cancel, who is answered
-//! when it is known what came of it.
+//! How a run is asked to end. The first Ctrl-C or SIGTERM asks it to stop in order, the
+//! second ends the process at once. An operator may also cancel it, and is answered when
+//! the result is known.
 
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,7 @@ use crate::observe::api::{Answer, Request};
 pub struct Stop {
     /// The process was asked to stop.
     signals: watch::Receiver<bool>,
-    /// Who cancelled the run, and waits for the answer.
+    /// Channel to the operator who cancelled the run and waits for the answer.
     cancelled_by: Mutex<Option<oneshot::Sender<Answer>>>,
 }
 
@@ -24,7 +24,7 @@ impl Stop {
     /// `Internal` if the system takes no signal handlers.
     pub fn listen() -> Result<Self> {
         let handler =
-            |kind| signal(kind).map_err(|e| Error::internal(format!("no signal handler: {e}")));
+            |kind| signal(kind).map_err(|e| Error::internal(format!("cannot handle signals: {e}")));
         let (mut interrupt, mut terminate) = (
             handler(SignalKind::interrupt())?,
             handler(SignalKind::terminate())?,
@@ -37,7 +37,7 @@ impl Stop {
                     _ = terminate.recv() => {}
                 }
                 if first {
-                    tracing::warn!("stopping; once more ends the process at once");
+                    tracing::warn!("stopping; a second signal ends the process at once");
                     asked.send_replace(true);
                 }
             }
@@ -53,10 +53,10 @@ impl Stop {
     pub fn cancelled(&self, by: oneshot::Sender<Answer>) -> Error {
         *self.cancelled_by.lock() = Some(by);
         Error::new(Kind::Cancelled, "cancelled by the operator")
-            .remedy("what was copied stays on the target; `shardlift migrate --restart` wipes it and begins anew")
+            .remedy("what was copied stays on the target; `shardlift migrate --restart` wipes it and starts over")
     }
 
-    /// What came of the operator's cancel, if there was one that is not answered.
+    /// Answers the operator's cancel, if there is one that is unanswered.
     pub fn answer_cancel(&self, answer: Answer) {
         if let Some(by) = self.cancelled_by.lock().take() {
             // An asker that is gone loses only the answer.
@@ -112,5 +112,5 @@ pub async fn refuse(requests: &mut mpsc::Receiver<Request>, why: &str) {
 
 pub fn stopped(what: &str) -> Error {
     Error::new(Kind::Stopped, format!("{what} was stopped by a signal"))
-        .remedy("run the same command to go on where it was")
+        .remedy("run the same command to resume")
 }

@@ -11,7 +11,7 @@ use crate::state::run_store::RunStore;
 #[derive(Debug, Clone)]
 pub struct Stores {
     pub run: RunStore,
-    /// By source shard.
+    /// One per source shard.
     pub pairs: Vec<PairStore>,
 }
 
@@ -35,7 +35,7 @@ impl Stores {
                 Kind::Unsupported,
                 "a target shard no longer holds the state of its pair",
             )
-            .remedy("begin anew with `shardlift migrate --restart`")
+            .remedy("start over with `shardlift migrate --restart`")
         };
         states
             .into_iter()
@@ -43,7 +43,7 @@ impl Stores {
             .collect()
     }
 
-    /// Removes all of it, the run's own last: as long as that is there, a restart
+    /// Removes everything, the run's own state last: while that is there, a restart
     /// finishes the removal.
     pub async fn remove(&self) -> Result<()> {
         for pair in &self.pairs {

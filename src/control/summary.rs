@@ -1,4 +1,4 @@
-//! What a finished migration did.
+//! The result of a finished migration.
 
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
@@ -92,7 +92,7 @@ impl fmt::Display for Summary {
                 if 0 < ahead {
                     writeln!(
                         f,
-                        "          {ahead} of them counted ahead of the cutover, {again} looked at again in it"
+                        "          {ahead} of them ahead of the cutover, {again} read again in it"
                     )?;
                 }
             }

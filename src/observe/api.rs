@@ -30,7 +30,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// A client that asked for the status within this time is waiting for the end.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// What an answer takes from its handler to the socket, at most.
+/// Longest time that an answer takes from its handler to the socket.
 const FLUSH: Duration = Duration::from_millis(100);
 
 /// What an operator asks of a running process; control answers each with
@@ -51,8 +51,8 @@ GET  /status            state of the run, JSON
 GET  /metrics           the same for Prometheus
 POST /cutover           begin the cutover
 POST /cancel            stop the run; what was copied stays
-GET  /api/v1/progress   state in the shape of mongosync
-POST /api/v1/commit     cutover, answered in the shape of mongosync
+GET  /api/v1/progress   state in the format of mongosync
+POST /api/v1/commit     cutover, answered in the format of mongosync
 ";
 
 /// Serves on 127.0.0.1:`port` (0: a free one) until the returned handle is
@@ -114,8 +114,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// To be called when the snapshot is final, before the process ends: gives a
-    /// client that follows the status the time to see the end, 3 s at most.
+    /// Gives a client that follows the status time to see the end, at most 3 s. Call it
+    /// when the snapshot is final, before the process ends.
     pub async fn linger(&self) {
         let waits = self
             .run
@@ -137,7 +137,7 @@ impl Drop for Server {
     }
 }
 
-/// What the handlers share.
+/// State that the handlers share.
 struct Run {
     snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
     requests: mpsc::Sender<Request>,
@@ -148,7 +148,7 @@ struct Run {
     end: Notify,
 }
 
-/// What status clients have seen.
+/// The states that clients have seen.
 #[derive(Default)]
 struct Seen {
     asked: Option<Instant>,
@@ -274,7 +274,7 @@ async fn local_only(request: HttpRequest, next: Next) -> Response {
     };
     let from_page =
         request.method() != Method::GET && request.headers().contains_key(header::ORIGIN);
-    match refusal.or(from_page.then_some("requests of web pages are not taken")) {
+    match refusal.or(from_page.then_some("requests from web pages are refused")) {
         Some(why) => (
             StatusCode::FORBIDDEN,
             Json(serde_json::json!({"success": false, "message": why})),

@@ -1,7 +1,7 @@
-//! The progress display: bars on a terminal, else a log line every so often.
+//! The progress display: bars on a terminal, otherwise a log line at intervals.
 //!
-//! Runs on a thread of its own, so that a busy runtime cannot stall it. Knows
-//! nothing about a run but its snapshots.
+//! It runs on its own thread, so that a busy runtime cannot stall it. It knows only
+//! snapshots of a run.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
@@ -29,9 +29,9 @@ pub struct Display {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts showing `snapshot`. `interval` is the time between two log lines;
-/// bars are drawn more often. `Auto` takes bars if stderr is a terminal, and so
-/// does `Display`, since bars make no sense elsewhere.
+/// Starts showing `snapshot`. `interval` is the time between two log lines; bars are
+/// drawn more often. `Auto` means bars if stderr is a terminal, and so does `Display`,
+/// since bars make no sense elsewhere.
 pub fn start(
     mode: ProgressMode,
     interval: Duration,
@@ -150,8 +150,7 @@ impl Bars {
     }
 }
 
-/// What concerns the whole run; short enough for 80 columns, most important
-/// first.
+/// The text about the whole run: short enough for 80 columns, most important first.
 fn head_text(now: &Snapshot) -> String {
     let sum = now.sum();
     let mut text = format!("{} for {}", now.phase, figures::seconds(now.elapsed_s));
@@ -169,7 +168,7 @@ fn head_text(now: &Snapshot) -> String {
     text
 }
 
-/// What concerns one pair, beside its name and bar.
+/// The text about one pair, beside its name and bar.
 fn bar_text(pair: &PairSnapshot) -> String {
     let following = format!(
         "{} ops/s | lag {}",

@@ -48,8 +48,8 @@ pub fn millis(ms: u64) -> String {
     seconds(ms as f64 / 1000.0)
 }
 
-/// How much of an estimated total is there, in percent. 100 only when `all` is
-/// true: estimates may be too low.
+/// The part of an estimated total in percent. 100 only if `all` is true, since estimates
+/// may be too low.
 pub fn percent(part: u64, total: u64, all: bool) -> u64 {
     match (all, total) {
         (true, _) => 100,

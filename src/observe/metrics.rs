@@ -13,10 +13,10 @@ pub const RUN_METRICS: &[Metric<Snapshot>] = &[
     gauge("shardlift_lag_seconds", "Largest lag of any pair.", |s| seconds(s.lag_ms)),
     gauge("shardlift_lag_max_seconds", "Largest lag of any pair so far.", |s| seconds(s.lag_ms_max)),
     gauge("shardlift_can_cutover", "1 when a cutover would be accepted now.", |s| one_or_zero(s.can_cutover)),
-    gauge("shardlift_obstacles", "What stands in the way of a cutover now.", |s| s.obstacles.len() as f64),
+    gauge("shardlift_obstacles", "Number of obstacles to a cutover now.", |s| s.obstacles.len() as f64),
     gauge("shardlift_failed", "1 when the run stopped with an error.", |s| one_or_zero(s.error.is_some())),
     gauge("shardlift_warnings", "Warnings an operator should read.", |s| s.warnings.len() as f64),
-    counter("shardlift_cutovers_given_up_total", "Cutovers that went back to following.", |s| s.cutovers_given_up as f64),
+    counter("shardlift_cutovers_given_up_total", "Cutovers that were called off.", |s| s.cutovers_given_up as f64),
     counter("shardlift_recoveries_total", "Times the run went back to its last checkpoint.", |s| s.recoveries as f64),
     gauge("shardlift_cutover_seconds", "Duration of the finished cutover; 0 before.", |s| seconds(s.cutover_ms.unwrap_or(0))),
 ];

@@ -1,4 +1,4 @@
-//! What operators see: counters, one snapshot, the API and the display.
+//! Everything operators see: counters, one snapshot, the API and the display.
 //!
 //! Sees plain snapshots only; moves and decides nothing.
 

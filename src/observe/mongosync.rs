@@ -73,7 +73,7 @@ fn state(phase: Phase) -> &'static str {
         Phase::CuttingOver => "COMMITTING",
         Phase::Done => "COMMITTED",
         Phase::Failed => "FAILED",
-        // As mongosync's pause: it goes on where it was.
+        // Like a paused mongosync, the run resumes where it was.
         Phase::Parked | Phase::Stopped => "PAUSED",
         Phase::Cancelled => "CANCELLED",
     }

@@ -36,7 +36,7 @@ impl Obstacles {
         }
     }
 
-    /// None stands any more: what saw them is gone.
+    /// Clears all causes: whatever saw them is gone.
     pub fn clear_all(&self) {
         self.0.lock().clear();
     }

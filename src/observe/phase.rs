@@ -31,13 +31,13 @@ pub enum Phase {
     Failed,
     /// A server was away for too long. The run can be taken up again.
     Parked,
-    /// By a signal. The run can be taken up again.
+    /// Stopped by a signal. The run can be resumed.
     Stopped,
     Cancelled,
 }
 
 impl Phase {
-    /// Where a run stands that ended with an error of this kind.
+    /// The phase after a run ended with an error of this kind.
     pub fn after(kind: Kind) -> Self {
         match kind {
             Kind::Cancelled => Phase::Cancelled,

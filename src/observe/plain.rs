@@ -1,6 +1,7 @@
-//! Text for people, in one line: names and servers' texts hold what users put there.
+//! Makes text for people safe to show on one line: names and servers' texts contain what
+//! users put there.
 //!
-//! Whatever prints or logs goes through here; JSON has an escaping of its own.
+//! Everything that prints or logs uses this; JSON has its own escaping.
 
 use std::borrow::Cow;
 

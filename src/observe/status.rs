@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub lag_ms: u64,
     pub lag_ms_max: u64,
     pub pairs: Vec<PairSnapshot>,
-    /// What stands in the way of a cutover now, with what to do about each.
+    /// The obstacles to a cutover now, with what to do about each.
     pub obstacles: Vec<String>,
     pub warnings: Vec<String>,
     /// Why the last cutover was called off; None once one is done.
@@ -56,7 +56,7 @@ impl PairSnapshot {
         )
     }
 
-    /// What one pair does, beside its name and bar.
+    /// The text about one pair, beside its name and bar.
     pub fn line(&self) -> String {
         let copy = match self.is_copied() && self.units_total != 0 {
             true => format!("{} copied", figures::bytes(self.bytes_done)),

@@ -1,9 +1,9 @@
 //! The one place that grants memory. A permit stands for bytes in flight, lives
 //! inside what holds those bytes, and gives them back when dropped.
 //!
-//! Every stage of every pair has a share of its own (R12), so no stage can take
-//! what another needs to make room. Nobody waits here with a permit in hand
-//! that the same stage would have to give back.
+//! Every stage of every pair has its own share (R12), so no stage can take the memory
+//! that another needs to make room. Nobody waits here while holding a permit that the
+//! same stage would have to give back.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ pub struct Share {
 #[derive(Debug)]
 pub struct Permit(OwnedSemaphorePermit);
 
-/// Permits of whatever shares: those of one share are one.
+/// A set of permits. Those of the same share are merged into one.
 #[derive(Debug, Default)]
 pub struct Permits(Vec<Permit>);
 
-/// What a server reply may weigh at most: reserved before it is asked for.
+/// Largest size of a server reply, in bytes; reserved before the reply is asked for.
 pub const REPLY_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 
 impl Share {

@@ -1,11 +1,10 @@
-//! Checkpoints of one pair (R7): positions are captured, then proven by a later
-//! majority write in the same term, and only then recorded. One write an
-//! interval does all three: it proves the capture made just before it and
-//! records the one before that.
+//! Checkpoints of one pair (R7). Positions are captured, then proven by a later majority
+//! write in the same term, and only then recorded. One write per interval does all three:
+//! it proves the capture made just before it and records the previous one.
 //!
-//! IMPORTANT: every round is made by one task (`run`), which ends with the attempt. One
-//! that is given up half-way takes with it what it captured: units would never be recorded
-//! as settled, and the resume position would pass their fences (R6).
+//! IMPORTANT: one task (`run`) makes every round, and it ends with the attempt. A round
+//! given up half-way would lose what it captured: units would never be recorded as
+//! settled, and the resume position would pass their fences (R6).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,14 +24,14 @@ use crate::position::Position;
 use crate::state::pair_store::PairStore;
 use crate::state::{Incarnation, Recorded, same_term};
 
-/// What was captured and is not recorded yet.
+/// A capture that is proven and not recorded yet.
 #[derive(Debug, Default)]
 pub struct Pipeline {
     proven: Option<Recorded>,
 }
 
 impl Pipeline {
-    /// What the next write records: a capture that an earlier write proved.
+    /// The capture that the next write records: an earlier write proved it.
     pub fn to_record(&self) -> Option<&Recorded> {
         self.proven.as_ref()
     }
@@ -55,20 +54,20 @@ pub struct Checkpointer {
     pub came_on: AtomicBool,
     pub majority: Arc<Majority>,
     pub metrics: Arc<PairMetrics>,
-    /// To the task that makes the rounds.
+    /// Sends requests to the task that makes the rounds.
     pub asks: mpsc::Sender<Asked>,
 }
 
-/// Who waits for two rounds.
+/// Answers a caller that waits for two rounds.
 pub type Asked = oneshot::Sender<()>;
-/// Those that may wait for their turn.
+/// How many callers may queue.
 pub const ASKED_MAX: usize = 4;
 
 /// How long the majority may take for a checkpoint before writes wait for it.
 const BEHIND: Duration = Duration::from_secs(5);
 
 impl Checkpointer {
-    /// One round every `interval`, and two for whoever asks, until an error.
+    /// Makes one round per `interval`, and two for each caller that asks, until an error.
     pub async fn run(
         self: Arc<Self>,
         interval: Duration,
@@ -93,19 +92,19 @@ impl Checkpointer {
         std::future::pending().await
     }
 
-    /// Returns when all that counts as applied now is recorded. To wait no longer ends
-    /// nothing.
+    /// Returns once everything that is applied now is recorded. Dropping this future
+    /// cancels no round.
     ///
     /// # Errors
-    /// `Transient` if no checkpoint is made any more; the task that made them says why.
+    /// `Transient` if no more checkpoints are made; the task that made them says why.
     pub async fn record_all(&self) -> Result<()> {
-        let over = || Error::new(Kind::Transient, "no checkpoint is made any more");
+        let over = || Error::new(Kind::Transient, "no more checkpoints are made");
         let (done, waits) = oneshot::channel();
         self.asks.send(done).await.map_err(|_| over())?;
         waits.await.map_err(|_| over())
     }
 
-    /// Where a restart would resume.
+    /// The position at which a restart would resume.
     pub fn recorded(&self) -> Position {
         Position::from_raw(self.recorded.load(SeqCst))
     }
@@ -143,7 +142,7 @@ impl Checkpointer {
         self.metrics.obstacles.set(
             "majority",
             format!(
-                "a majority of the target's members has not acknowledged a checkpoint for {} s: lanes and scans wait until it has; see that its members are up, not locked, and not far behind (`rs.printSecondaryReplicationInfo()`); the run parks after away_max_s",
+                "a majority of the target's members has not acknowledged a checkpoint for {} s: lanes and scans wait until it has; check that its members are up, not locked, and not far behind (`rs.printSecondaryReplicationInfo()`); the run parks after away_max_s",
                 BEHIND.as_secs()
             ),
         );

@@ -29,7 +29,7 @@ struct Inner {
     /// The newest chore of each name, with its number; resolves when it ends, to an error
     /// if not well. One that has ended well is gone.
     newest: Mutex<HashMap<Namespace, (u64, oneshot::Receiver<()>)>>,
-    /// What has not ended well, by number.
+    /// Chores that have not succeeded yet, by number.
     pending: Arc<Mutex<BTreeMap<u64, Pending>>>,
     added: AtomicU64,
     failures: mpsc::Sender<Error>,
@@ -72,8 +72,8 @@ impl Chores {
         self.start(doing, ns, false, chore);
     }
 
-    /// A chore in its turn that is not counted as pending: what it is about
-    /// holds the watermark back by itself.
+    /// Adds a chore that is not counted as pending: what it works on holds the watermark
+    /// back by itself.
     pub fn add_aside(
         &self,
         doing: &str,
@@ -111,7 +111,7 @@ impl Chores {
             if let Some((_, before)) = before
                 && before.await.is_err()
             {
-                // What it rests on was not done: the pair is about to stop.
+                // The chore before it failed: the pair is about to stop.
                 return;
             }
             let panicked = |_| {
@@ -160,7 +160,7 @@ impl Chores {
             .count()
     }
 
-    /// What has been under way, or waiting, for longer than `patience`.
+    /// Chores that have been running or waiting for longer than `patience`.
     pub fn stuck(&self, patience: Duration) -> Vec<String> {
         let pending = self.inner.pending.lock();
         let stuck = pending

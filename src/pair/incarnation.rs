@@ -1,7 +1,7 @@
-//! One incarnation of a pair's writers (R7). A batch whose connection was lost
-//! may still run, after its retry and after later ops; so nothing is written
-//! until the target lists no connection of an older incarnation. One that is opened
-//! after that is not used (`PairStore::admission`).
+//! One incarnation of a pair's writers (R7). A batch whose connection was lost may still
+//! run, after its retry and after later ops. So nothing is written until the target lists
+//! no connection of an older incarnation. A connection that an older one opens after that
+//! is not used (`PairStore::admission`).
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::state::Incarnation;
 use crate::state::pair_store::PairStore;
 
 const POLL: Duration = Duration::from_millis(50);
-/// After which the wait is told, again and again.
+/// The wait is reported whenever this time has passed.
 const TELL: Duration = Duration::from_secs(5);
 /// Application names of the data plane begin with it.
 const PREFIX: &str = "shardlift/";
@@ -34,11 +34,11 @@ pub struct Begun {
     pub app_name: String,
 }
 
-/// Begins the next incarnation; returns when nothing of an older one can reach
-/// the target any more.
+/// Begins the next incarnation. Returns once nothing of an older one can reach the target
+/// any more.
 ///
-/// IMPORTANT: the state is loaded after it. A checkpoint of an older incarnation
-/// that took effect after the load would stand over what this one replays from.
+/// IMPORTANT: load the state only after this. A checkpoint of an older incarnation that
+/// took effect after the load would overwrite what this one replays from.
 ///
 /// # Errors
 /// `Transient` if an older one is still connected after `wait`.
@@ -60,7 +60,7 @@ pub async fn begin(
 }
 
 /// Waits until `own` is the only data plane connected to the target shard. Idle
-/// connections count: what a client sent before it was lost may not be read yet.
+/// connections count too: the server may not have read yet what a lost client sent.
 ///
 /// # Errors
 /// `Transient` after `wait`, naming who is still connected.
@@ -74,14 +74,15 @@ pub async fn alone(target: &Shard, own: &str, wait: Duration) -> Result<()> {
         }
         let found = || {
             format!(
-                "target shard {} still has connections of an older data plane: {}",
+                "target shard {} still has connections of an earlier attempt: {}",
                 target.id,
                 others.join(", ")
             )
         };
         if deadline <= Instant::now() {
-            return Err(Error::new(Kind::Transient, found())
-                .remedy("end that process, or cut its connections on that server, and try again"));
+            return Err(Error::new(Kind::Transient, found()).remedy(
+                "end that process, or close its connections on that server, and try again",
+            ));
         }
         if TELL < told.elapsed() {
             told = Instant::now();
@@ -91,9 +92,9 @@ pub async fn alone(target: &Shard, own: &str, wait: Duration) -> Result<()> {
     }
 }
 
-/// Client addresses and names of other data planes. What one of them left open is
-/// ended: transactions, whose documents would stay locked for a minute, and index
-/// builds, which go on for hours when their client is gone.
+/// Client addresses and names of other data planes. Ends what they left open:
+/// transactions, whose documents would stay locked for a minute, and index builds, which
+/// run on for hours without their client.
 async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
     let pipeline = [
         doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
@@ -125,7 +126,7 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
         let killed = admin::ask(&target.client, "admin", doc! { "killSessions": sessions }).await;
         // Without the privilege they end by themselves (transactionLifetimeLimitSeconds).
         if let Err(e) = killed {
-            tracing::debug!("open transactions of an older data plane were not ended: {e}");
+            tracing::debug!("open transactions of an earlier attempt were not ended: {e}");
         }
     }
     for build in listed
@@ -141,9 +142,10 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
             doc! { "killOp": 1, "op": op.clone() },
         )
         .await;
-        // One's own may be ended without a privilege; others go on to their end.
+        // A user may end its own operations without the privilege; those of others run to
+        // their end.
         if let Err(e) = killed {
-            tracing::debug!("an index build of an older data plane was not ended: {e}");
+            tracing::debug!("an index build of an earlier attempt was not ended: {e}");
         }
     }
     let text = |op: &Document, field: &str| op.get_str(field).unwrap_or("unknown").to_owned();
@@ -151,7 +153,7 @@ async fn others(target: &Shard, own: &str) -> Result<Vec<String>> {
     Ok(listed.iter().filter(|op| !watches(op)).map(named).collect())
 }
 
-/// As `killSessions` takes it: without the user's digest.
+/// The session in the form that `killSessions` takes: without the user's digest.
 fn session_id(lsid: &Document) -> Option<Document> {
     Some(doc! { "id": lsid.get("id")?.clone() })
 }

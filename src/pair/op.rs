@@ -20,12 +20,12 @@ pub enum OpKind {
     Delta,
     /// No body.
     Delete,
-    /// No body: what became of the document only the source can tell, and it is read
-    /// again from there (R3).
+    /// No body. Only the source knows what became of the document, and it is read again
+    /// from there (R3).
     Unclear,
 }
 
-/// An op as it lies in an oplog entry.
+/// An op inside an oplog entry, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct OpRef<'a> {
     /// Where the op takes effect: its own entry, or its transaction's commit.

@@ -1,8 +1,8 @@
 //! The bytes that ops are read from: a block of the spool, or a part of a transaction.
 //!
-//! A lane's ops share them, and they count until the last of those is applied. Ops that
-//! wait for longer (a copy in progress, a hold) are copies, each with a permit of its own:
-//! one of them would keep a whole block.
+//! The ops of a lane share these bytes, which count until the last of those ops is
+//! applied. Ops that wait longer (for a copy in progress, or a hold) are copies with a
+//! permit each: otherwise one of them would keep a whole block.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use crate::pair::budget::Permit;
 
-/// What ops of one reply are kept with.
+/// The memory that the ops of one reply are kept in.
 #[derive(Debug)]
 pub struct Origin {
-    /// Granted for all of the bytes, and what comes of them.
+    /// Permit for all of the bytes, and for the memory that their ops need.
     permit: Permit,
     /// None: every op is a copy.
     shared: Option<Common>,
@@ -27,7 +27,7 @@ struct Common {
     ops: usize,
 }
 
-/// What the bytes are owned by.
+/// Owner of the shared bytes.
 struct Granted {
     payload: Bytes,
     /// Given once all of them are passed.
@@ -38,24 +38,25 @@ struct Granted {
 #[derive(Debug)]
 pub struct Kept {
     pub body: Bytes,
-    /// None where it is the origin's.
+    /// None where the origin's permit covers it.
     pub permit: Option<Permit>,
 }
 
-/// What an op costs besides its body, bytes.
+/// Bytes that an op costs besides its body.
 const OP_OVERHEAD_BYTES: usize = 160;
 /// Fewer no entry of the oplog takes.
 const ENTRY_BYTES_MIN: usize = 100;
-/// What comes on top in the flush of a lane: its statement, and where that is found.
+/// Bytes that an op costs on top in the flush of a lane: its statement, and the entry in
+/// the table that finds it.
 const STATEMENT_BYTES: usize = 240;
 
-/// What a block of so many bytes takes at most, with all that comes of its ops.
+/// Most bytes that a block of `payload` bytes costs, with everything made of its ops.
 pub fn bytes_max(payload: usize) -> usize {
     payload * (1 + (OP_OVERHEAD_BYTES + STATEMENT_BYTES) / ENTRY_BYTES_MIN)
 }
 
 impl Origin {
-    /// Of which every op that is kept is a copy.
+    /// An origin whose kept ops are copies.
     pub fn copied(permit: Permit) -> Self {
         Origin {
             permit,
@@ -63,8 +64,8 @@ impl Origin {
         }
     }
 
-    /// For when hardly an op waits. `permit`: of as many bytes as `payload` has, and of more
-    /// for what the ops take.
+    /// An origin whose lane ops share its bytes, for when hardly any op waits. `permit`
+    /// has the bytes of `payload`, and more for the memory of the ops.
     pub fn shared(payload: Bytes, permit: Permit) -> Self {
         let granted = Arc::default();
         let bytes = Bytes::from_owner(Granted {
@@ -96,7 +97,7 @@ impl Origin {
         }
     }
 
-    /// For an op that waits.
+    /// Keeps `body` for an op that waits.
     pub fn copy(&mut self, body: &[u8]) -> Kept {
         self.kept(body, 0)
     }

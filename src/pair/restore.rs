@@ -1,5 +1,5 @@
-//! How an attempt takes up one collection as it was recorded: what its units
-//! are to the gate, and whether anything of it still counts (R4, R6).
+//! Restores one collection from its recorded state at the start of an attempt: what its
+//! units are to the gate, and whether anything of it still counts (R4, R6).
 //!
 //! Pure. Knows nothing about servers; the simulation drives the same code.
 
@@ -14,7 +14,7 @@ use crate::pair::gate::Gate;
 use crate::position::Position;
 use crate::state::{CollectionState, UnitState};
 
-/// What an attempt knows of the source as it begins.
+/// Knowledge about the source at the start of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Now<'a> {
     /// Index of the pair's source shard.
@@ -22,12 +22,12 @@ pub struct Now<'a> {
     pub shard_name: &'a str,
     /// The source's clock: the target may show anything up to there (R3).
     pub clock: Position,
-    /// The source shard no longer has the UUID: the tail will come to its drop.
+    /// The source shard no longer has the UUID: the tail will meet its drop.
     pub gone: bool,
 }
 
-/// Admits a collection to the gate as it was left. Its unsettled units are to be
-/// scanned if it still counts (`Tracked::counts`).
+/// Admits a collection to the gate as it was left. If it still counts
+/// (`Tracked::counts`), its unsettled units must be scanned.
 ///
 /// # Errors
 /// `Unsupported` for ownership or options that cannot be read; `Internal` if what is
@@ -39,16 +39,16 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
     let lives_here = state.collection().lives_on(now.shard);
     let matters = !state.dead && !now.gone && lives_here;
     if matters && state.units.iter().any(is_lost) {
-        // Its held ops would be missing. Every start is recorded before anything
-        // passes its fence, and none comes later than its incarnation; only what is
-        // dropped is passed. An older release may have recorded it so.
+        // Its held ops would be missing. This should not happen: every start is recorded
+        // before anything passes its fence, and no start outlives its incarnation. Only
+        // dropped collections are passed. An older release may have recorded it.
         let found = format!(
-            "a range of {} is recorded as begun before the resume position",
+            "a range of {} is recorded as started before the resume position",
             state.ns
         );
         return Err(Error::internal(found).remedy(format!(
-            "let the run copy the collection anew by `shardlift restart --shard {} --ns {}` with the same --source and \
-             --target, and give the same `shardlift migrate` again; if the run was begun by this release, please \
+            "copy the collection again with `shardlift recopy --shard {} --ns {}` with the same --source and \
+             --target, then run the same `shardlift migrate` again; if the run was begun by this release, please \
              report it with the log",
             now.shard_name, state.ns
         )));

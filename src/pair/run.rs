@@ -1,5 +1,5 @@
-//! A running pair, as control sees it: how far it is, what waits on what, and the
-//! gates closed at the end.
+//! A running pair, as control sees it: its progress, what waits on what, and closing the
+//! gates at the end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,17 +47,18 @@ pub struct Pair {
     pub(super) share: Share,
 }
 
-/// By the source's UUIDs: names, and options of each index that has some.
+/// Index options held back, by source UUID: the collection's name, and the options of
+/// each index that has some.
 pub type HeldBackOf = HashMap<Uuid, (Namespace, Vec<RawDocumentBuf>)>;
 
-/// How far a pair came in an attempt.
+/// The progress of a pair in an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The resume position moved on, or units were settled: recorded, and proven.
     CameOn,
     /// Nothing was to be done.
     Idle,
-    /// What was done will have to be done again.
+    /// The work of the attempt will have to be repeated.
     Stuck,
 }
 
@@ -67,7 +68,7 @@ impl Pair {
         self.checkpointer.record_all().await
     }
 
-    /// Below every unapplied op.
+    /// A position below every unapplied op.
     pub fn watermark(&self) -> Position {
         self.gate.lock().watermark()
     }
@@ -82,7 +83,7 @@ impl Pair {
         self.scans_pending.load(SeqCst) == 0 && self.chores.pending() == 0
     }
 
-    /// Where a restart would resume.
+    /// The position at which a restart would resume.
     pub fn resume_position(&self) -> Position {
         self.checkpointer.recorded()
     }
@@ -92,7 +93,7 @@ impl Pair {
         self.gate.lock().begun().max(self.newest_at_start)
     }
 
-    /// These dropped collections are met no more.
+    /// Forgets dropped collections that the tail will not meet again.
     pub async fn forget(&self, uuids: &[Uuid]) -> error::Result<()> {
         self.checkpointer.store.forget(uuids).await?;
         self.gate.lock().forget(uuids);
@@ -104,7 +105,7 @@ impl Pair {
         self.feed.oldest_on_source().await
     }
 
-    /// Grows or changes with whatever is done.
+    /// A value that changes with any work done.
     pub fn progress(&self) -> (u64, u64, u64, Position) {
         let m = &self.metrics;
         let done = [&m.documents_copied, &m.ops_applied, &m.indexes_built]
@@ -121,7 +122,7 @@ impl Pair {
         !self.is_settled() || watermark < passed || !self.feed.is_read_to(passed)
     }
 
-    /// How far the attempt came that is about to end.
+    /// The progress of an attempt that is about to end.
     pub fn outcome(&self) -> Outcome {
         match (self.checkpointer.came_on.load(SeqCst), self.has_work()) {
             (true, _) => Outcome::CameOn,
@@ -130,7 +131,7 @@ impl Pair {
         }
     }
 
-    /// What waits on what, for people.
+    /// A text for people: what waits on what.
     pub fn waits_on(&self) -> String {
         let (watermark, passed, held, left, fence) = {
             let gate = self.gate.lock();
@@ -146,11 +147,11 @@ impl Pair {
         let queued: usize = self.lanes.iter().map(|lane| lane.len()).sum();
         let mut parts = vec![
             format!(
-                "the tail is at {passed}, applied is {watermark}, recorded is {}",
+                "the tail is at {passed}, applied up to {watermark}, recorded up to {}",
                 self.resume_position()
             ),
             format!(
-                "{} of {} MB of the tail's memory are taken",
+                "{} of {} MB of the tail's memory are in use",
                 self.share.used() >> 20,
                 self.share.total() >> 20
             ),
@@ -161,7 +162,7 @@ impl Pair {
             format!("the spool holds {} MB", self.feed.bytes() >> 20),
             format!("{left} held ops were left to it, {replayed} of them read again"),
         ];
-        parts.extend(fence.map(|fence| format!("the oldest unit being copied began at {fence}")));
+        parts.extend(fence.map(|fence| format!("the oldest range being copied began at {fence}")));
         parts.extend(self.chores.stuck(Duration::from_secs(10)));
         parts.join("; ")
     }
@@ -200,13 +201,13 @@ impl Pair {
         m.ready.store(self.is_settled(), Relaxed);
         let unread = |why| {
             format!(
-                "the source's oplog cannot be read on: {why}; it is tried again, and the run parks after away_max_s without anything new"
+                "the source's oplog cannot be read further: {why}; it is retried, and the run parks after away_max_s without progress"
             )
         };
         m.obstacles.put("oplog", self.feed.trouble().map(unread));
     }
 
-    /// What the cutover must know of the tail.
+    /// Reads the part of the tail's state that the cutover needs.
     pub fn with_view<T>(&self, read: impl FnOnce(&TailView) -> T) -> T {
         read(&self.view.lock())
     }
@@ -229,8 +230,8 @@ impl Pair {
             .is_some_and(|newest| fence < newest)
     }
 
-    /// Brings the indexes of a collection to what the source has, in its turn among the
-    /// DDL on it: the pair is not settled before. Nothing to do if it is gone.
+    /// Gives a collection the source's indexes, in turn with the DDL on it. The pair is
+    /// not settled before. Does nothing if the collection is gone.
     pub fn mend_indexes(&self, uuid: &Uuid) {
         let tracked = self.with_gate(|gate| {
             gate.tracked(uuid)
@@ -239,12 +240,13 @@ impl Pair {
         });
         let Some(tracked) = tracked else { return };
         let (ns, indexer) = (tracked.ns.clone(), self.indexer.clone());
-        self.chores.add("mending indexes of", &ns, async move {
+        self.chores.add("repairing indexes of", &ns, async move {
             indexer.reconcile(&tracked).await
         });
     }
 
-    /// What indexes of this pair get back at the cutover, as `collMod` takes it.
+    /// Index options of this pair that are set at the cutover, in the form that `collMod`
+    /// takes.
     pub fn held_back(&self) -> HeldBackOf {
         let gate = self.gate.lock();
         let of =
@@ -253,7 +255,7 @@ impl Pair {
     }
 }
 
-/// What stands in the way of closing the gates for good.
+/// A reason why the gates cannot be closed for good.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Noise {
     /// A user's change of this collection.
@@ -262,9 +264,9 @@ pub enum Noise {
     Expiry,
 }
 
-/// Closes the gates of all pairs for good, if no user changed anything after `first`
-/// and nothing expired after `second`; else none: ops from then on are late writes,
-/// counted and not applied (R11).
+/// Closes the gates of all pairs for good if no user changed anything after `first` and
+/// nothing expired after `second`; otherwise closes none. Later ops are late writes,
+/// which are counted and not applied (R11).
 pub fn close_all_if_quiet(
     pairs: &[Arc<Pair>],
     first: &[Position],

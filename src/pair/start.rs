@@ -45,7 +45,7 @@ use crate::position::Position;
 use crate::state::PairState;
 use crate::state::pair_store::PairStore;
 
-/// What an attempt makes a pair of. Numbers as resolved by `config`.
+/// Everything an attempt makes a pair from. Numbers are those resolved by `config`.
 pub struct Parts {
     /// Index of the source shard.
     pub index: usize,
@@ -53,22 +53,22 @@ pub struct Parts {
     /// Id of the run.
     pub run: String,
     pub source: Shard,
-    /// Of the source shard.
+    /// The lister of the source shard.
     pub lister: Arc<Lister>,
     pub target: Shard,
-    /// As loaded once the incarnation had begun.
+    /// Loaded after the incarnation had begun.
     pub state: PairState,
     pub store: PairStore,
     pub feed: Arc<Feed>,
-    /// Dropped on the source meanwhile: the tail will come to it.
+    /// Collections dropped on the source meanwhile: the tail will meet their drops.
     pub gone: HashSet<Uuid>,
     /// The source's clock as the attempt begins: the target may show anything up to
     /// there (R3).
     pub clock: Position,
     pub requests: mpsc::Sender<Request>,
-    /// What people call the pair.
+    /// The pair's name for people.
     pub name: String,
-    /// They go on over attempts.
+    /// Counters that outlive the attempt.
     pub metrics: Arc<PairMetrics>,
     pub limits: Limits,
 }

@@ -42,7 +42,7 @@ impl Cache {
         }
     }
 
-    /// True if all that lies above `after` is in here, be it nothing yet.
+    /// Whether everything above `after` is in the cache, even if that is nothing yet.
     pub(super) fn reaches(&self, after: Position) -> bool {
         self.after <= after
     }

@@ -1,5 +1,5 @@
-//! What a log holds, as its readers see it: its segments, the newest blocks in
-//! memory, where it begins and ends. Pure: says where a block lies, reads none.
+//! The contents of a log as its readers see them: its segments, the newest blocks in
+//! memory, where it begins and ends. Pure: says where a block is, and reads none.
 //!
 //! Knows nothing about open files.
 
@@ -38,7 +38,7 @@ impl Segment {
     }
 }
 
-/// Where the next block for a reader is.
+/// Where a reader finds its next block.
 #[derive(Debug)]
 pub(super) enum Place {
     Memory(Arc<Block>),

@@ -1,4 +1,4 @@
-//! What can go wrong with the local disk, and what the operator can do.
+//! Faults of the local disk, and what the operator can do about them.
 //!
 //! Knows nothing about what the bytes mean.
 
@@ -17,11 +17,11 @@ pub(super) fn io(doing: &str, path: &Path, e: io::Error) -> Error {
     let remedy = match e.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => {
             format!(
-                "free space where {at} lies, or give the spool another directory; then run the same command again"
+                "free space on the disk of {at}, or give the spool another directory; then run the same command again"
             )
         }
         PermissionDenied | ReadOnlyFilesystem | NotADirectory | NotFound => {
-            format!("make {at} a place this user may write to, or give the spool another directory")
+            format!("make {at} writable for this user, or give the spool another directory")
         }
         _ => format!("check the disk that holds {at}, or give the spool another directory"),
     };
@@ -33,7 +33,7 @@ pub(super) fn damaged(path: &Path, found: impl std::fmt::Display) -> Error {
     let dir = path.parent().unwrap_or(path).display();
     Error::new(KIND, format!("the spool is damaged: {}: {found}", path.display())).remedy(format!(
         "stop shardlift, check the disk, delete {dir} and run the same command again: what it held is read \
-         from the source's oplog once more"
+         from the source's oplog again"
     ))
 }
 
@@ -41,11 +41,11 @@ pub(super) fn damaged(path: &Path, found: impl std::fmt::Display) -> Error {
 pub(super) fn other_form(path: &Path, form: u32, ours: u32) -> Error {
     let dir = path.parent().unwrap_or(path).display();
     let found = format!(
-        "the spool's {} is of form {form}; this shardlift reads form {ours}",
+        "the spool's {} has format {form}; this shardlift reads format {ours}",
         path.display()
     );
     Error::new(KIND, found).remedy(format!(
-        "go on with the release that wrote it; or, if the source's oplog still reaches back to where the run stands, \
+        "resume with the release that wrote it; or, if the source's oplog still reaches back to where the run is, \
          delete {dir} and run the same command again"
     ))
 }

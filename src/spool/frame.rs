@@ -11,8 +11,9 @@
 //! 80  body           in that form
 //! ```
 //!
-//! Bodies hold what users store, and that may be the bytes of a frame. The place, a
-//! number of its user's, tells them apart: what was written at another is no frame.
+//! Bodies contain users' data, which may look like a frame. The place, a number chosen by
+//! the user of frames, makes the difference: bytes written for another place are no
+//! frame.
 //!
 //! Knows nothing about files, or what label and body mean.
 
@@ -25,7 +26,7 @@ use crate::error::{Error, Result};
 pub const HEADER_BYTES: usize = 80;
 pub const LABEL_BYTES: usize = 48;
 
-/// What one frame may unpack to, bytes: above any server reply (48 MB).
+/// Most bytes that one frame may unpack to: more than any server reply (48 MB).
 pub const RAW_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(super) const MAGIC: [u8; 4] = *b"slf1";
@@ -65,7 +66,7 @@ impl<'a> Frame<'a> {
         Ok(Frame::headed(packed.into(), raw.len(), FORM_ZSTD))
     }
 
-    /// The same with `raw` as it is: a tenth of the time, several times the space.
+    /// Makes a frame of `raw` uncompressed: a tenth of the time, several times the space.
     pub fn store(raw: &'a [u8]) -> Result<Frame<'a>> {
         check_size(raw)?;
         Ok(Frame::headed(raw.into(), raw.len(), FORM_STORED))
@@ -115,7 +116,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// None if the bytes are no header, one of another place, or damaged.
+    /// Reads a header. None if the bytes are not one, are damaged, or belong to another
+    /// place.
     pub fn read(bytes: &[u8; HEADER_BYTES], place: u64) -> Option<Header> {
         let sum = || xxh3_64_with_seed(&bytes[..OWN_SUM_AT], place);
         let sound = bytes[..4] == MAGIC && sum() == u64_at(bytes, OWN_SUM_AT);
@@ -139,7 +141,7 @@ impl Header {
         body.len() == self.packed_bytes && xxh3_64(body) == self.sum
     }
 
-    /// What was packed; None if the body is damaged.
+    /// The bytes that were packed; None if the body is damaged.
     pub fn unpack(&self, body: Vec<u8>) -> Option<Vec<u8>> {
         if !self.fits(&body) {
             return None;

@@ -1,7 +1,7 @@
 //! The local copy of one pair's oplog from the resume position on. The fetcher
 //! appends, the tail reads behind it, the checkpointer trims.
 //!
-//! Form and durability are told in `spool`. Knows nothing about entries.
+//! `spool` describes form and durability. Knows nothing about entries.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,16 +24,16 @@ use crate::position::{Mark, Position};
 /// Bounds of one log, bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// On disk. Passed by at most one block, or by one segment where the bound
-    /// leaves room for no two.
+    /// Bound on disk. Exceeded by at most one block, or by one segment if two segments do
+    /// not fit within the bound.
     pub bytes_max: u64,
-    /// Where a segment is closed; at most a quarter of `bytes_max` is used, so
-    /// that trimming gives room back bit by bit.
+    /// Size at which a segment is closed. Capped at a quarter of `bytes_max`, so that
+    /// trimming frees room bit by bit.
     pub segment_bytes: u64,
     /// Newest blocks kept in memory, uncompressed.
     pub cache_bytes: usize,
-    /// Blocks are compressed only while there are more bytes than this on disk: what
-    /// is trimmed in a moment is not worth it.
+    /// Blocks are compressed only while more bytes than this are on disk: compressing
+    /// what is trimmed a moment later does not pay.
     pub stored_bytes: u64,
 }
 
@@ -58,8 +58,7 @@ struct Inner {
     _lock: Lock,
 }
 
-/// A clone lives only as long as its user: what was on disk stays there, but
-/// no longer counts.
+/// When the last user drops its handle, the files stay on disk but no longer count.
 impl Drop for Inner {
     fn drop(&mut self) {
         self.quota.give_back(self.contents.get_mut().bytes());
@@ -67,11 +66,11 @@ impl Drop for Inner {
 }
 
 impl OplogLog {
-    /// Opens the log in `dir`, or begins one; what an earlier process left is
-    /// checked and its torn end cut. Blocks: reads the newest segment whole.
+    /// Opens the log in `dir`, or begins one. Checks what an earlier process left, and
+    /// cuts off its torn end. Blocks: reads the whole newest segment.
     ///
-    /// Errors: the directory cannot be written, is in use by another process,
-    /// or what it holds is damaged.
+    /// Errors: the directory cannot be written, is in use by another process, or is
+    /// damaged.
     pub fn open(dir: &Path, limits: Limits, quota: Arc<Quota>) -> Result<OplogLog> {
         std::fs::create_dir_all(dir).map_err(|e| fault::io("creating", dir, e))?;
         let lock = Lock::take(dir)?;
@@ -111,13 +110,13 @@ impl OplogLog {
         self.inner.contents.lock().bytes()
     }
 
-    /// Appends one block and wakes the readers. Blocks for a write to the page cache
-    /// (before it for a compression, while the reader is behind), at the end of a
-    /// segment for its sync: call it on a blocking thread.
+    /// Appends one block and wakes the readers. Call it on a blocking thread: it blocks
+    /// for a write to the page cache, before that for a compression if the reader is
+    /// behind, and at the end of a segment for its sync.
     ///
-    /// Errors: the block does not follow the log's end (a defect), or the disk
-    /// is full or faulty. Then the log is as before the call; the same block may
-    /// be tried again, unless the disk refused even to cut what was half written.
+    /// Errors: the block does not follow the log's end (a defect), or the disk is full or
+    /// faulty. The log is then as before the call, and the same block may be tried again,
+    /// unless the disk also refused to cut off a half-written block.
     pub fn append(&self, block: Block) -> Result<()> {
         let frame = match self.bytes() < self.inner.stored_bytes {
             true => Frame::store(&block.payload)?,
@@ -153,8 +152,8 @@ impl OplogLog {
         Ok(())
     }
 
-    /// Makes all that was appended outlive a power loss. Blocks, but holds up
-    /// neither readers nor appends. After an error the log takes no more.
+    /// Makes everything appended so far survive a power loss. Blocks, but delays neither
+    /// readers nor appends. After an error the log accepts nothing more.
     pub fn sync(&self) -> Result<()> {
         let Some(unsynced) = self.inner.writer.lock().unsynced() else {
             return Ok(());
@@ -164,8 +163,8 @@ impl OplogLog {
         outcome
     }
 
-    /// Whether another block may be read from the source. One segment is every
-    /// log's share, whatever the others took.
+    /// Whether another block may be read from the source. Every log may always have one
+    /// segment, however much the others use.
     pub fn has_room(&self) -> bool {
         let contents = self.inner.contents.lock();
         contents.segment_count() <= 1
@@ -196,9 +195,9 @@ impl OplogLog {
         Reader::new(self.clone(), after, self.inner.contents.lock().generation)
     }
 
-    /// Removes segments whose every entry is below `below`, but never the
-    /// newest. A reader in the middle of one goes on; one further behind gets an
-    /// error: `below` is at or under every reader's position. Blocks.
+    /// Removes segments whose entries are all below `below`, but never the newest.
+    /// `below` must be at or under every reader's position. A reader inside a removed
+    /// segment continues; one further behind gets an error. Blocks.
     pub fn trim(&self, below: Position) -> Result<()> {
         let writer = self.inner.writer.lock();
         while self.remove_oldest(|contents| contents.oldest_below(below))? {}
@@ -206,8 +205,8 @@ impl OplogLog {
         Ok(())
     }
 
-    /// Empties the log, so that the next block may begin anywhere. Readers of
-    /// what was in it get an error. Blocks.
+    /// Empties the log, so that the next block may begin anywhere. Readers of the old
+    /// contents get an error. Blocks.
     pub fn reset(&self) -> Result<()> {
         self.empty(&mut self.inner.writer.lock())
     }

@@ -12,14 +12,14 @@
 //! block = frame { label: follows, first, last, synced; one reply's entries as items of an array, compressed while the reader is behind }
 //! ```
 //!
-//! - Segments are numbered without a gap; only the newest is written. A reopened
-//!   log begins a new one.
-//! - `follows` is the last position of the block before: a block that is missing
-//!   shows. `synced` is how much of its file was durable when a block was
-//!   written: it tells what a power loss leaves from what a disk destroys.
-//! - Header and body of each frame carry a 64-bit checksum of their own. The header's
-//!   depends on where it is: an identity in the segment's header, and the offset. So
-//!   no document that holds a frame is taken for one.
+//! - Segments are numbered without a gap; only the newest is written. A reopened log
+//!   begins a new one.
+//! - `follows` is the last position of the block before, so that a missing block is
+//!   noticed. `synced` is the number of bytes of the file that were durable when the
+//!   block was written. It separates what a power loss leaves from what a disk destroys.
+//! - Header and body of each frame have their own 64-bit checksum. The header's depends
+//!   on its place: an identity in the segment's header, and the offset. So no document
+//!   that contains a frame is taken for one.
 //!
 //! # What is durable when
 //!
@@ -29,9 +29,9 @@
 //! each new or removed name is made durable in the directory before anything
 //! relies on it: so all segments but the newest are whole, always.
 //!
-//! To lose the newest second is harmless: the fetcher asks the source for what
-//! follows the last block found, and the source still has it unless its oplog
-//! turned over meanwhile, which the fetcher sees by itself.
+//! Losing the newest second is harmless. The fetcher asks the source for what follows the
+//! last block found. The source still has that unless its oplog has rolled over
+//! meanwhile, which the fetcher notices by itself.
 //!
 //! # What is found at a restart
 //!

@@ -1,8 +1,7 @@
-//! How many bytes all spools of a process may take on disk, those of every pair
-//! together.
+//! Bounds the bytes on disk of all spools of a process together.
 //!
-//! A log never fails here: it waits before it reads more, and its newest
-//! segment is its guaranteed share.
+//! A log never fails because of it: it waits before reading more. Its newest segment is
+//! its guaranteed share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

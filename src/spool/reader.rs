@@ -1,5 +1,5 @@
-//! Reading a log in order: from memory right behind its end, from disk further
-//! back, one block ahead of what was asked for.
+//! Reads a log in order: from memory close to its end, from disk further back, one block
+//! ahead of the request.
 //!
 //! Knows nothing about entries, or who appends.
 
@@ -23,7 +23,7 @@ pub struct Reader {
     generation: u64,
     /// Last entry of the block handed out last.
     after: Position,
-    /// Where the next block on disk is looked for.
+    /// Where to look for the next block on disk.
     cursor: Option<Cursor>,
     /// The next block, being read.
     ahead: Option<JoinHandle<Result<(Cursor, Block)>>>,

@@ -1,5 +1,5 @@
-//! What an earlier process left of a log: checked, and its torn end cut. The
-//! table in `spool` says what is cut and what is refused.
+//! Recovers the log of an earlier process: checks it and cuts off its torn end. The table
+//! in `spool` says what is cut and what is refused.
 //!
 //! Knows nothing about appending or reading on.
 
@@ -23,7 +23,7 @@ pub(super) fn recover(dir: &Path) -> Result<Vec<Segment>> {
         let path = segment::path(dir, gap[0] + 1);
         return Err(fault::damaged(
             &path,
-            "it is missing, segments before and after it are there",
+            "it is missing, but segments before and after it exist",
         ));
     }
     let mut segments: Vec<Segment> = Vec::with_capacity(numbers.len());
@@ -195,7 +195,7 @@ impl Left {
             if end < segment::Label::read(&header.label).synced {
                 return Err(fault::damaged(
                     &self.path,
-                    format_args!("no whole block at byte {end}, later ones are there"),
+                    format_args!("no whole block at byte {end}, but later ones exist"),
                 ));
             }
         }

@@ -24,8 +24,8 @@ pub struct Block {
     /// First entry that no block before has.
     pub first: Mark,
     pub last: Mark,
-    /// In a form of the caller's. May begin with entries that the block before
-    /// has: who reads skips what is not above the last entry it took.
+    /// The entries in the caller's form. May begin with entries that the block before
+    /// has: the reader skips those that are not above the last entry it took.
     pub payload: Bytes,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}{SUFFIX}"))
 }
 
-/// None for files that are none of the log's.
+/// The number in a segment's file name; None for other files.
 pub(super) fn number_of(name: &str) -> Option<u64> {
     let digits = name
         .strip_suffix(SUFFIX)
@@ -48,8 +48,7 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// What no other segment has, by chance: with an offset it tells where a frame was
-/// written.
+/// A random number of each segment. With an offset it says where a frame was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity(u64);
 
@@ -102,11 +101,11 @@ pub(super) fn identify(file: &File, path: &Path, number: u64) -> Result<Identity
     let mut bytes = [0; HEADER_BYTES];
     file.read_exact_at(&mut bytes, 0)
         .map_err(|e| fault::io("reading", path, e))?;
-    let not_one = || fault::damaged(path, "its header is not one");
+    let not_one = || fault::damaged(path, "its header is not valid");
     if bytes[..8] != MAGIC {
         return Err(not_one());
     }
-    // Before the checksum: where that lies is a matter of the form.
+    // Before the checksum, whose place depends on the form.
     let version = u32_at(&bytes, 8);
     if version != VERSION {
         return Err(fault::other_form(path, version, VERSION));
@@ -173,7 +172,7 @@ impl Label {
     }
 }
 
-/// Where a block lies: header read and sound, body not looked at.
+/// A block in a file: its header is read and valid, its body not read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) label: Label,

@@ -19,7 +19,7 @@ pub(super) struct Writer {
     active: Option<Active>,
     /// Number of the next segment.
     next: u64,
-    /// Set when nobody knows any more what the file holds; a reset ends it.
+    /// Set when it is unknown what the file contains; a reset clears it.
     broken: Option<Error>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Written {
     pub(super) label: Label,
 }
 
-/// What is to be synced without the writer's lock.
+/// The part of a segment to be synced without the writer's lock.
 #[derive(Debug)]
 pub(super) struct Unsynced {
     file: Arc<File>,

@@ -1,5 +1,5 @@
-//! `__shardlift` on one target shard: majority writes that are bounded in time
-//! and tell their term, and majority reads.
+//! The database `__shardlift` on one target shard: majority reads, and majority writes
+//! that are bounded in time and report their term.
 //!
 //! Knows nothing about what the documents mean.
 
@@ -19,8 +19,8 @@ use crate::state::DATABASE;
 
 /// How long a majority is waited for: longer than an election (10 s by default).
 const MAJORITY_WAIT: Duration = Duration::from_secs(20);
-/// How long an answer is waited for: the driver itself would wait for ever for
-/// a server that is frozen.
+/// How long to wait for an answer. The driver itself would wait for ever for a frozen
+/// server.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
 /// Most statements, and most bytes, of one write command. Far below the
@@ -37,7 +37,7 @@ pub(super) struct StateDatabase {
     patience: Duration,
 }
 
-/// What a majority acknowledged.
+/// A write that a majority acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
     /// Documents matched, inserted or deleted.
@@ -59,13 +59,13 @@ impl StateDatabase {
         StateDatabase { patience, ..self }
     }
 
-    /// Runs a write command, acknowledged by a majority; again where the shard does
-    /// not know yet what it owns, or the majority is slow.
+    /// Runs a write command with majority acknowledgement. Repeats it where the shard
+    /// does not know yet what it owns, or the majority is slow.
     ///
     /// # Errors
-    /// `Transient` for a lost connection, a missing answer, or a majority that
-    /// does not acknowledge in time: whether it took effect is not known then.
-    /// `Parked` if that was waited for as long as it may be.
+    /// `Transient` for a lost connection, a missing answer, or a majority that does not
+    /// acknowledge in time: nobody knows then whether the write took effect. `Parked` if
+    /// the majority was waited for as long as allowed.
     pub(super) async fn run(&self, command: RawDocumentBuf) -> Result<Document> {
         let since = Instant::now();
         loop {
@@ -101,9 +101,9 @@ impl StateDatabase {
         .await
     }
 
-    /// The same for `insert`, `update` and `delete`, whose replies tell the
-    /// term (seen on 6.0.5, replica sets and `--shardsvr`, also of writes that
-    /// change nothing; `findAndModify` tells none).
+    /// Runs an `insert`, `update` or `delete`, whose replies have the term (seen on
+    /// 6.0.5, replica sets and `--shardsvr`, also for writes that change nothing;
+    /// `findAndModify` has none).
     pub(super) async fn write(&self, command: RawDocumentBuf) -> Result<Written> {
         let reply = self.run(command).await?;
         let term = reply
@@ -159,7 +159,7 @@ impl StateDatabase {
         self.find_fields(collection, filter, rawdoc! {}).await
     }
 
-    /// The same of all documents, only their `_id`.
+    /// Like `find` for all documents, but returns only their `_id`.
     pub(super) async fn find_ids(&self, collection: &str) -> Result<Vec<RawDocumentBuf>> {
         self.find_fields(collection, rawdoc! {}, rawdoc! {"_id": 1})
             .await
@@ -215,7 +215,7 @@ fn parked(e: Error, waited: Duration) -> Error {
         waited.as_secs(),
         e.message
     );
-    let remedy = "nothing is lost: bring the target's members back, or see why they do not keep up, and run the same command; away_max_s sets how long a run waits by itself";
+    let remedy = "nothing is lost: bring the target's members back, or see why they do not keep up, and run the same command; away_max_s sets how long a run waits";
     Error {
         code: e.code,
         ..Error::new(Kind::Parked, found).remedy(remedy)
@@ -259,7 +259,7 @@ fn add(sum: Option<Written>, next: Written) -> Written {
     }
 }
 
-/// What a reply with `ok: 1` may still say.
+/// Checks a reply with `ok: 1` for an error it may still have.
 fn refused(reply: &Document) -> Result<()> {
     let errors = reply.get_array("writeErrors").ok();
     if let Some(first) = errors.and_then(|errors| errors.first()?.as_document()) {

@@ -1,10 +1,10 @@
-//! What a run keeps on the target, so that any host that reaches it can go on.
-//! Plain data here; the documents are in `documents`, the servers'
-//! side in `run_store`, `pair_store` and `lease`.
+//! The state of a run, kept on the target so that any host that reaches it can resume the
+//! run. This file has plain data. `documents` has the documents; `run_store`,
+//! `pair_store` and `lease` talk to the servers.
 //!
-//! Knows nothing about gates or tasks. Everything is written with majority; what
-//! a write returns is the term it was acknowledged in, so that its caller can
-//! tell an election (R7).
+//! Knows nothing about gates or tasks. All writes are acknowledged by a majority. They
+//! return the term they were acknowledged in, so that the caller can notice an election
+//! (R7).
 //!
 //! | collection    | on                   | holds |
 //! |---------------|----------------------|-------|
@@ -34,7 +34,7 @@ use crate::position::{Mark, Position};
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
 
-/// Form of the documents written. One that is not known is refused, never guessed at.
+/// Version of the documents written. An unknown one is refused, never guessed at.
 ///
 /// | form | what is new in it |
 /// |------|-------------------|
@@ -45,10 +45,10 @@ pub const FORMAT: i32 = 3;
 /// The oldest form that is still read.
 const FORMAT_OLDEST: i32 = 1;
 
-/// How far a run is, as far as a restart has to know.
+/// The progress of a run, as far as a restart must know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing is made on the target yet. A restart plans anew.
+    /// Nothing is made on the target yet. A restart plans again.
     Planning,
     /// The plan is stored whole; the layout is being made from it.
     Layout,
@@ -60,7 +60,7 @@ pub enum Stage {
     Cancelled,
 }
 
-/// What concerns all pairs; on the first target shard.
+/// The state shared by all pairs, on the first target shard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunState {
     pub id: String,
@@ -68,8 +68,8 @@ pub struct RunState {
     /// Ids of the source's shards, sorted.
     pub source_shards: Vec<String>,
     pub target_shards: Vec<String>,
-    /// What each side is: its shards' names may be those of another deployment
-    /// too. None in form 1.
+    /// Identity of each side, since another deployment may have shards of the same names.
+    /// None in form 1.
     pub source_identity: Option<Identity>,
     pub target_identity: Option<Identity>,
     /// `pairs[i]` is the target shard of source shard i.
@@ -85,12 +85,12 @@ pub struct RunState {
     pub views: Vec<Namespace>,
 }
 
-/// What waits for the finish (R10).
+/// Options that are set by the finish (R10).
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldBack {
     pub ns: Namespace,
     pub of: OptionsOf,
-    /// As the source has them, byte for byte; an index's name among them.
+    /// The options as the source has them, byte for byte, with the name of the index.
     pub options: RawDocumentBuf,
 }
 
@@ -101,16 +101,16 @@ pub enum OptionsOf {
     Collection,
 }
 
-/// What concerns one pair; on its target shard.
+/// The state of one pair, on its target shard.
 #[derive(Debug, Clone)]
 pub struct PairState {
-    /// Where the tail goes on: an entry of the source's oplog.
+    /// The entry of the source's oplog at which the tail resumes.
     pub resume: Mark,
-    /// Where it can go on at the cost of the units started before it: all else up
-    /// to there is applied. At or after `resume`.
+    /// The position at which the tail can resume if the units started before it are given
+    /// up: everything else up to there is applied. At or after `resume`.
     pub applied: Mark,
-    /// Where the catalog was read: a collection unknown up to here was dropped
-    /// before it could be seen.
+    /// Position at which the catalog was read. A collection that is unknown up to here
+    /// was dropped before it could be seen.
     pub catalog_position: Position,
     pub collections: Vec<CollectionState>,
 }
@@ -121,21 +121,20 @@ pub struct CollectionState {
     pub uuid: Uuid,
     /// None until the layout is made.
     pub target_uuid: Option<Uuid>,
-    /// Of the target's chunk map as it was laid out. None where the collection is not
-    /// sharded, and in what an older release recorded.
+    /// Version of the target's chunk map as it was laid out. None if the collection is
+    /// not sharded, or if an older release recorded it.
     pub target_version: Option<MapVersion>,
     pub ns: Namespace,
-    /// As `listCollections` gives them, without `uuid`.
+    /// The options that `listCollections` gives, without `uuid`.
     pub options: RawDocumentBuf,
     /// Index of the database's primary source shard.
     pub primary: usize,
     /// Chunks joined per owner.
     pub sharded: Option<Sharded>,
     pub key_index: Option<RawDocumentBuf>,
-    /// Dropped on the source and on the target: whatever its UUID still meets is
-    /// discarded.
+    /// Dropped on source and target: entries of its UUID are discarded.
     pub dead: bool,
-    /// Its documents are being deleted on the target so that it is copied anew;
+    /// Its documents are being deleted on the target so that it is copied again;
     /// that is completed before anything else (`control::recorded::restart`).
     pub wiping: bool,
     /// Documents of it were seen with a field name twice (`pair::write::delicate`).
@@ -156,16 +155,16 @@ pub enum UnitState {
     Settled,
 }
 
-/// What a checkpoint records, once it is proven.
+/// What a checkpoint records once it is proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub resume: Mark,
-    /// The same without the units in flight: see `PairState`.
+    /// The resume position if the units in flight are given up: see `PairState`.
     pub applied: Mark,
     /// Units settled since the last one.
     pub settled: Vec<(Uuid, usize)>,
-    /// Collections of which documents were seen with a field name twice, since the
-    /// last one.
+    /// Collections of which documents with a field name twice were seen since the last
+    /// checkpoint.
     pub duplicate_names: Vec<Uuid>,
 }
 
@@ -191,7 +190,7 @@ pub fn same_term(ours: i64, theirs: i64) -> Result<()> {
 }
 
 impl CollectionState {
-    /// Of the plan: nothing is made, all units wait.
+    /// A planned collection: nothing is made, all units wait.
     ///
     /// # Errors
     /// `Internal` for a view.
@@ -253,7 +252,7 @@ impl CollectionState {
         }
     }
 
-    /// As the source's catalog gave it when it was planned.
+    /// The collection as the source's catalog had it when it was planned.
     pub fn collection(&self) -> Collection {
         Collection {
             ns: self.ns.clone(),

@@ -1,7 +1,7 @@
-//! What concerns all pairs: the run's document and what waits for
-//! the finish; on the first target shard by id.
+//! The state shared by all pairs, on the first target shard by id: the run's document,
+//! and the options that wait for the finish.
 //!
-//! Knows nothing about pairs, and not who holds the lease.
+//! Knows nothing about pairs, nor who holds the lease.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl RunStore {
             Err(e) if e.code == Some(codes::DUPLICATE_KEY) => {
                 let found = Error::new(Kind::Refused, "another run is recorded on this target");
                 Err(found.remedy(
-                    "go on with it by the same command, or wipe what it copied and begin anew: \
+                    "resume it with the same command, or wipe what it copied and start over: \
                      `shardlift migrate --restart`",
                 ))
             }
@@ -82,14 +82,14 @@ impl RunStore {
         }
         let found = match self.load().await? {
             Some(state) => format!(
-                "the recorded run is {} already",
+                "the recorded run is already {}",
                 documents::stage_name(state.stage)
             ),
             None => "no run is recorded on this target any more".to_owned(),
         };
         let name = documents::stage_name(stage);
         Err(Error::new(Kind::Refused, format!("the run cannot become {name}: {found}"))
-            .remedy("make sure that one process works on this target; what it does now is in `shardlift status`"))
+            .remedy("make sure that only one process works on this target; what it does now is in `shardlift status`"))
     }
 
     /// Adds zones that target shards are about to be put into: (shard, zone). May be
@@ -107,7 +107,7 @@ impl RunStore {
             .map(drop)
     }
 
-    /// Those added; none in what an older release recorded.
+    /// The zones added; none if an older release recorded the run.
     pub async fn load_zones(&self) -> Result<Vec<(String, String)>> {
         let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
         run.first()
@@ -122,7 +122,7 @@ impl RunStore {
         self.database.update_all(MAKING, [Ok(add)]).await.map(drop)
     }
 
-    /// It is dropped again. May be repeated.
+    /// Removes the note: the collection is dropped again. May be repeated.
     pub async fn forget_making(&self, ns: &Namespace) -> Result<()> {
         let name = rawdoc! {"q": {"_id": documents::making_id(ns)}, "limit": 1};
         self.database
@@ -180,12 +180,12 @@ impl RunStore {
             Some(written) if 0 < written.count => Ok(()),
             _ => Err(
                 Error::new(Kind::Refused, "no run is recorded on this target any more")
-                    .remedy("look for who removed `__shardlift` from the target"),
+                    .remedy("find out who removed `__shardlift` from the target"),
             ),
         }
     }
 
-    /// Those saved last, in that order; empty if there are none.
+    /// The options saved last, in that order; empty if there are none.
     pub async fn load_held_back(&self) -> Result<Vec<HeldBack>> {
         let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
         let Some(set) = run

@@ -14,11 +14,11 @@ use crate::verify::range::Range;
 use crate::verify::read::{self, Documents};
 use crate::verify::{Depth, Differing, explain};
 
-/// A range is read anew this often after a passing fault.
+/// How often a range is read again after a transient fault.
 const ATTEMPTS_MAX: u32 = 4;
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What comparing a range gave.
+/// The result of comparing a range.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// The source's.
@@ -27,7 +27,7 @@ pub struct Outcome {
     /// Documents read again, one by one.
     pub rechecked: u64,
     pub differences: Vec<String>,
-    /// How many documents differ, and of which collection on which source shard.
+    /// How many documents differ, with their collection and source shard.
     pub differing: Option<Differing>,
 }
 
@@ -139,6 +139,6 @@ fn unexplained(part: &Part, source: &Digest, target: &Digest) -> String {
         return format!("{ns}: the same documents, but in another natural order");
     }
     format!(
-        "{ns}: {ours} documents on the source and {theirs} on the target, then alike: someone is still writing"
+        "{ns}: {ours} documents on the source and {theirs} on the target, then equal: someone is still writing"
     )
 }

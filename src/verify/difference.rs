@@ -1,7 +1,7 @@
-//! How two documents of one `_id` differ: the first place, and in what way. Names fields,
-//! never shows values.
+//! Says how two documents with one `_id` differ: the first place, and in what way. Names
+//! fields, never shows values.
 //!
-//! Pure, by raw bytes: what no driver decodes is told apart too.
+//! Pure, by raw bytes: documents that no driver can decode are compared too.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::bson::element::{Element, elements_of, kind};
 /// Where bytes are not what an element is made of.
 const BYTES: &str = "differs in its bytes";
 
-/// What is different on the target, to be put after the `_id`.
+/// The difference of the target's document, as a phrase after the `_id`.
 pub fn between(source: &[u8], target: &[u8]) -> String {
     in_document("", source, target).unwrap_or_else(|| BYTES.to_owned())
 }

@@ -1,5 +1,5 @@
-//! What is compared of a set of documents: how many, how large, which bytes,
-//! and where it counts, in which order.
+//! The digest of a set of documents: how many, how large, which bytes, and the order
+//! where that counts.
 //!
 //! Knows nothing about where documents come from.
 

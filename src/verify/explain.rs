@@ -26,7 +26,7 @@ const REMEMBERED_MAX: usize = 2_000_000;
 /// Characters of an `_id` shown.
 const ID_CHARACTERS_MAX: usize = 200;
 
-/// What differs in a range, or among some documents.
+/// The differences in a range, or among some documents.
 #[derive(Debug, Default)]
 pub struct Explained {
     /// The first differences, one sentence each.
@@ -134,7 +134,7 @@ pub async fn documents(part: &Part, ids: &[IdKey]) -> Result<Explained> {
     Ok(found)
 }
 
-/// How a document differs that is on both sides, read once more.
+/// How two versions of a document differ, read once more from both sides.
 async fn how_changed(part: &Part, id: &IdKey) -> Result<String> {
     let (source, target) =
         tokio::try_join!(one(part, &part.source, id), one(part, &part.target, id))?;
@@ -169,7 +169,7 @@ fn sentence(part: &Part, document: &RawDocument, what: &str) -> String {
     }
 }
 
-/// How a difference is told.
+/// The text of one difference.
 fn named(part: &Part, id: ValueRef<'_>, what: &str) -> String {
     format!("{}: _id {} {what}", part.ns, shown(id))
 }

@@ -53,16 +53,16 @@ pub struct Report {
     /// The source's; of what was verified ahead as counted when it was read.
     pub documents: u64,
     pub bytes: u64,
-    /// Of those, verified ahead: not read whole again.
+    /// Those of them verified ahead, which were not read whole again.
     pub documents_ahead: u64,
     /// Touched since they were verified ahead, and read again one by one.
     pub documents_rechecked: u64,
     /// First differences, one sentence each; never document contents beyond `_id` and names
     /// of fields.
     pub differences: Vec<String>,
-    /// Of each collection that differs, on each source shard.
+    /// The collections that differ, by source shard.
     pub differing: Vec<Differing>,
-    /// Not all was compared: there were differences enough.
+    /// The comparison stopped early because there were enough differences.
     pub cut_short: bool,
 }
 
@@ -83,7 +83,7 @@ impl Report {
             let count =
                 if *documents == 0 { String::new() } else { format!("{at_least}{documents} documents differ; ") };
             format!(
-                "{ns} on source shard {shard}: {count}to have it copied anew, stop the run and give `shardlift restart \
+                "{ns} on source shard {shard}: {count}to have it copied again, stop the run and run `shardlift recopy \
                  --shard {shard} --ns {ns}` with the same --source and --target"
             )
         });
@@ -91,7 +91,7 @@ impl Report {
     }
 }
 
-/// What to compare with what.
+/// The inputs of a comparison.
 pub struct Job<'a> {
     pub source: &'a Deployment,
     pub target: &'a Deployment,
@@ -104,13 +104,13 @@ pub struct Job<'a> {
     pub depth: Depth,
 }
 
-/// What is known of a part before it is compared: by source shard and source UUID.
+/// What is verified before the comparison, by source shard and source UUID.
 pub type Known = HashMap<(usize, Uuid), Ahead>;
 
 /// A part that was verified ahead.
 #[derive(Debug, Default)]
 pub struct Ahead {
-    /// Of the ranges that are verified.
+    /// Documents in the verified ranges.
     pub documents: u64,
     pub bytes: u64,
     /// The others.
@@ -129,7 +129,7 @@ pub async fn run(job: &Job<'_>) -> Result<Report> {
     run_beyond(job, Known::new()).await
 }
 
-/// `run`, save for what is known already.
+/// Like `run`, without what is verified already.
 ///
 /// # Errors
 /// Those of `run`.
@@ -219,7 +219,7 @@ impl Progress {
         report.bytes += outcome.bytes;
         report.documents_rechecked += outcome.rechecked;
         report.equal &= outcome.differences.is_empty();
-        // One that was touched may lie in a range that is compared whole.
+        // A touched document may be in a range that is compared whole.
         let new: Vec<String> = outcome
             .differences
             .into_iter()

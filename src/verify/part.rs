@@ -14,12 +14,12 @@ use crate::verify::{Depth, Job};
 /// Name of the connections, in server logs and `$currentOp`.
 const APP_NAME: &str = "shardlift verify";
 
-/// In which order documents of both sides are read.
+/// The order in which documents of both sides are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Along the `_id` index, which the client can compare: ranges.
     Id,
-    /// As stored, where the client cannot tell the index order: one range.
+    /// As stored, because the client cannot reproduce the index order: in one range.
     Stored,
     /// As stored, and the order itself is compared (capped collections).
     Natural,
@@ -49,7 +49,7 @@ pub struct Reader {
     pub counted: Counted,
 }
 
-/// Which documents of one side count.
+/// The documents of one side that count.
 #[derive(Debug, Clone)]
 pub enum Counted {
     All,
@@ -101,8 +101,8 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// What they read includes all that was acknowledged until now. Each side of each
-    /// of `concurrency` ranges has a connection.
+    /// Opens connections, one per side for each of `concurrency` ranges. Their reads
+    /// include everything acknowledged until now.
     pub async fn open(
         source: &Deployment,
         target: &Deployment,
@@ -145,7 +145,7 @@ impl Readers {
     }
 }
 
-/// What counts of a collection on a source shard.
+/// The documents of a collection that count on a source shard.
 fn counted(collection: &Collection, shard: usize) -> Result<Counted> {
     let Some(sharded) = collection
         .sharded

@@ -17,8 +17,8 @@ use crate::verify::Depth;
 use crate::verify::part::{Counted, Order, Part, Reader};
 use crate::verify::range::Range;
 
-/// What a batch should hold: large enough that round trips do not count, small
-/// enough to stay near the caches. The server stops at 16 MB by itself.
+/// Size of a batch in bytes: large enough that round trips do not count, small enough to
+/// stay near the caches. The server stops at 16 MB by itself.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 const BATCH_DOCUMENTS_MAX: u64 = 20_000;
 
@@ -83,7 +83,7 @@ impl Batch {
     }
 }
 
-/// What a lost cursor was to read can be read again.
+/// An error by which a cursor was lost: its range can be read again.
 fn lost(e: mongodb::error::Error) -> Error {
     let e = Error::from(e);
     let again = e.code.is_some_and(|code| CODES_CURSOR_LOST.contains(&code));

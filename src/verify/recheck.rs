@@ -21,12 +21,12 @@ use crate::verify::read::Documents;
 const IDS_MAX: usize = 1_000;
 const IDS_BYTES_MAX: usize = 8 << 20;
 
-/// Cuts ids into what one look may ask for.
+/// Cuts ids into lists for one command each.
 pub fn chunks(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
     identity::split(ids, IDS_MAX, IDS_BYTES_MAX)
 }
 
-/// What is different of one document.
+/// How one document differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     Missing,
@@ -34,7 +34,7 @@ pub enum How {
     Changed,
 }
 
-/// Those of `ids` that differ, each with how.
+/// Those of `ids` that differ, and how.
 ///
 /// # Errors
 /// If a side cannot be read.
@@ -55,7 +55,7 @@ pub async fn different(part: &Part, ids: &[IdKey]) -> Result<Vec<(IdKey, How)>> 
         .collect())
 }
 
-/// Of the documents that are there and count on this side.
+/// Hashes of the documents that exist and count on this side.
 async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<IdKey, u128>> {
     let mut hashes = HashMap::new();
     if ids.is_empty() || matches!(reader.counted, Counted::Nothing) {

@@ -1,9 +1,8 @@
-//! One range, looked at while its documents may change: how much there is, and which
-//! documents were not alike.
+//! Compares one range while its documents may change: how much there is, and which
+//! documents differ.
 //!
-//! One pass, no digests: under load some documents of a range are always on their
-//! way, and those must be known one by one. Knows nothing about who decides what a
-//! difference means.
+//! One pass, no digests: under load some documents of a range are always on their way,
+//! and those must be known one by one. Does not decide what a difference means.
 
 use std::ops::ControlFlow;
 
@@ -22,7 +21,7 @@ pub struct Swept {
     /// The source's.
     pub documents: u64,
     pub bytes: u64,
-    /// Not on both sides, or not the same bytes.
+    /// Documents that are not on both sides, or not with the same bytes.
     pub different: Vec<IdKey>,
 }
 

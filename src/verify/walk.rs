@@ -15,7 +15,7 @@ use crate::verify::part::{Counted, Part, Reader};
 use crate::verify::range::Range;
 use crate::verify::read::{self, Documents};
 
-/// What one `_id` has: on the source, on the target, or both.
+/// The documents with one `_id`: on the source, on the target, or both.
 pub enum Met<'a> {
     Source(&'a RawDocument),
     Target(&'a RawDocument),

@@ -1,5 +1,5 @@
-//! What is inside an `OP_COMPRESSED` message: which ways to compress both sides know,
-//! packing a message's payload and unpacking one.
+//! The contents of an `OP_COMPRESSED` message: which compressors both sides know, and
+//! packing and unpacking a message's payload.
 //!
 //! Compression is worth its CPU where the network is slow: it is off unless the URI
 //! asks for it (`compressors=`). Knows nothing about headers and sockets, nor which
@@ -27,7 +27,8 @@ pub enum Method {
     Zstd { level: i32 },
 }
 
-/// What the URI asks for and we can do, in its order: what `hello` offers.
+/// The compressors that the URI asks for and we support, in its order: `hello` offers
+/// these.
 pub fn offered(compressors: &[Compressor]) -> Vec<Method> {
     let known = |compressor: &Compressor| match compressor {
         Compressor::Snappy => Some(Method::Snappy),
@@ -49,7 +50,7 @@ pub fn agreed<'a>(offered: &[Method], named: impl IntoIterator<Item = &'a str>) 
 }
 
 impl Method {
-    /// As `hello` has it.
+    /// The name in `hello`.
     pub fn name(self) -> &'static str {
         match self {
             Method::Snappy => "snappy",
@@ -57,7 +58,7 @@ impl Method {
         }
     }
 
-    /// As `OP_COMPRESSED` has it.
+    /// The id in `OP_COMPRESSED`.
     pub fn id(self) -> u8 {
         match self {
             Method::Snappy => SNAPPY_ID,
@@ -90,16 +91,16 @@ impl Method {
     }
 }
 
-/// The payload that a message says to have `size` bytes, unpacked.
+/// Unpacks a payload that should have `size` bytes, according to its message.
 ///
 /// # Errors
-/// `Server` for an id we did not offer, a size that is no message's or not the
-/// payload's, and for what the library cannot read.
+/// `Server` for an id that was not offered, for a size that is impossible or not the
+/// payload's, and for bytes that the library cannot read.
 pub fn decompress(id: u8, payload: &[u8], size: i32) -> Result<Vec<u8>> {
     let expected = usize::try_from(size)
         .ok()
         .filter(|size| *size <= MESSAGE_BYTES_MAX);
-    let expected = expected.ok_or_else(|| malformed(format!("it says to have {size} bytes")))?;
+    let expected = expected.ok_or_else(|| malformed(format!("it claims to have {size} bytes")))?;
     let unpacked = match id {
         NOOP_ID if payload.len() == expected => Ok(payload.to_vec()),
         NOOP_ID => return Err(wrong_size(payload.len(), expected)),
@@ -156,7 +157,9 @@ fn zstd_decompress(payload: &[u8], capacity: usize) -> io::Result<Vec<u8>> {
 }
 
 fn wrong_size(found: usize, expected: usize) -> Error {
-    malformed(format!("it has {found} bytes and says to have {expected}"))
+    malformed(format!(
+        "it has {found} bytes and claims to have {expected}"
+    ))
 }
 
 fn malformed(found: String) -> Error {

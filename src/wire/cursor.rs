@@ -29,7 +29,7 @@ pub struct Cursor {
 /// How long closing a cursor may take.
 const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What each further batch is asked for with.
+/// The options for each further batch.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Next {
     /// Documents at most.
@@ -144,18 +144,18 @@ impl Batch {
         ))
     }
 
-    /// The documents, as they lie in the reply.
+    /// The documents inside the reply.
     ///
     /// # Errors
-    /// `Server`, once, where the reply cannot be taken apart: what follows is not known.
+    /// `Server`, once, if the reply is malformed: what follows is unknown.
     pub fn iter(&self) -> impl Iterator<Item = Result<&RawDocument>> {
         documents(self.items())
     }
 
-    /// The items from the `first`th on, as they lie: `documents` reads them.
+    /// The raw items from number `first` on, for `documents` to read.
     ///
     /// # Errors
-    /// `Server` where those before cannot be taken apart.
+    /// `Server` if those before are malformed.
     pub fn into_items(self, first: usize) -> Result<Bytes> {
         let items = self.items();
         let mut rest = items;
@@ -205,7 +205,7 @@ pub fn documents(items: &[u8]) -> impl Iterator<Item = Result<&RawDocument>> {
     })
 }
 
-/// The document that the items of an array begin with, and the rest of them.
+/// Splits the first document off the raw items of an array.
 fn split_item(items: &[u8]) -> Option<(&RawDocument, &[u8])> {
     let (&kind::DOCUMENT, rest) = items.split_first()? else {
         return None;
@@ -217,7 +217,7 @@ fn split_item(items: &[u8]) -> Option<(&RawDocument, &[u8])> {
 }
 
 fn cannot_be_taken_apart() -> Error {
-    malformed("a batch that cannot be taken apart")
+    malformed("a batch that cannot be parsed")
 }
 
 fn malformed(what: &str) -> Error {

@@ -37,7 +37,7 @@ pub struct Link {
     transaction: i64,
 }
 
-/// What of replies and headers is read ahead: small replies whole.
+/// Bytes of replies and headers that are read ahead: enough for a small reply.
 const READ_AHEAD_BYTES: usize = 4 * 1024;
 
 impl Link {

@@ -1,5 +1,5 @@
-//! Who we are: SCRAM, a client certificate (X.509), or a name and password for a
-//! directory (PLAIN).
+//! The login: SCRAM, a client certificate (X.509), or a name and password for a directory
+//! (PLAIN).
 //! <https://github.com/mongodb/specifications/blob/master/source/auth/auth.md>
 
 use bson::raw::cstr;
@@ -32,7 +32,7 @@ impl Login {
                     Kind::Config,
                     format!("authMechanism={} is not supported", other.as_str()),
                 )
-                .remedy("log in by SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509 or PLAIN"));
+                .remedy("log in with SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509 or PLAIN"));
             }
         };
         let source = credential
@@ -46,7 +46,7 @@ impl Login {
         })
     }
 
-    /// Where the URI names none, the server tells what it knows of the user.
+    /// If the URI names no mechanism, asks the server which ones the user has.
     pub(super) fn ask_for_mechanisms(&self, hello: &mut RawDocumentBuf) {
         if let (None, Some(user)) = (&self.credential.mechanism, &self.credential.username) {
             hello.append(

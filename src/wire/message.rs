@@ -72,7 +72,7 @@ impl Request {
         [&BEGIN, self.head.as_bytes(), &self.sequence.bytes]
     }
 
-    /// Of all of it but the header.
+    /// Size of the request without its header.
     pub fn bytes(&self) -> usize {
         self.parts().iter().map(|part| part.len()).sum()
     }
@@ -89,12 +89,12 @@ impl Sequence {
         Sequence { bytes }
     }
 
-    /// Where the next document is written to: whole documents only.
+    /// The buffer for the next document: append whole documents only.
     pub fn documents(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Of a finished one: its field and its documents.
+    /// The field and the documents of a finished sequence.
     pub fn read(&self) -> Option<(&str, impl Iterator<Item = &RawDocument>)> {
         let (field, mut rest) = cstring(self.bytes.get(5..)?)?;
         let documents = std::iter::from_fn(move || {
@@ -126,7 +126,7 @@ pub(super) fn header(payload_bytes: usize, id: i32, opcode: i32) -> [u8; HEADER_
     header
 }
 
-/// What a received header says.
+/// The fields of a received header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) payload_bytes: usize,
@@ -175,7 +175,7 @@ impl Reply {
                 bytes: payload,
                 body_end,
             }),
-            Some(Err(e)) => Err(invalid(format!("a reply that is no document: {e}"))),
+            Some(Err(e)) => Err(invalid(format!("a reply that is not a document: {e}"))),
             None => Err(invalid("a reply without a body".to_owned())),
         }
     }
@@ -193,7 +193,7 @@ impl Reply {
         self.bytes
     }
 
-    /// What the server says failed; None if the command as such did not.
+    /// The error that the server reports; None if the command itself did not fail.
     pub fn fault(&self) -> Option<Error> {
         let body = self.body();
         if number(body, "ok") == Some(1) {
@@ -222,7 +222,7 @@ impl Reply {
             .any(|l| l.as_str() == Some(label))
     }
 
-    /// Where the bytes of a cursor's batch lie, as an array.
+    /// The byte range of a cursor's batch, as an array.
     pub(super) fn batch(&self) -> Option<std::ops::Range<usize>> {
         let cursor =
             field(self.body().as_bytes(), b"cursor").filter(|c| c.kind == kind::DOCUMENT)?;
@@ -243,7 +243,7 @@ impl Reply {
     }
 }
 
-/// A number of whatever type, whole.
+/// A number of any type as an integer.
 pub fn number(document: &RawDocument, name: &str) -> Option<i64> {
     match document.get(name).ok().flatten()? {
         RawBsonRef::Int32(n) => Some(i64::from(n)),

@@ -16,7 +16,7 @@ use crate::wire::link::Link;
 use crate::wire::message::Request;
 use crate::wire::way::Way;
 
-/// One that was idle for longer may have been forgotten on its way: nobody would say so.
+/// A connection idle for longer may have been dropped on the way without notice.
 const IDLE_MAX: Duration = Duration::from_secs(180);
 
 /// Connections to servers of one replica set.
@@ -28,7 +28,7 @@ pub struct Pool {
     admission: Option<Arc<Admission>>,
 }
 
-/// What a new connection is asked for before it is used.
+/// The check that a new connection must pass before it is used.
 #[derive(Debug)]
 pub struct Admission {
     pub database: &'static str,
@@ -96,7 +96,7 @@ impl Pool {
         .await
     }
 
-    /// The same for what is not worth waiting for: None while all are in use.
+    /// Like `at`, but returns None while all are in use.
     pub async fn spare(&self, address: &ServerAddress) -> Option<Lease> {
         let room = self.room.clone().try_acquire_owned().ok()?;
         self.lease(address, room).await.ok()
@@ -128,14 +128,14 @@ impl Pool {
         Ok(link)
     }
 
-    /// What waits to be used again is closed.
+    /// Closes the connections that wait to be used again.
     pub fn forget(&self) {
         self.idle.lock().clear();
     }
 }
 
 impl Lease {
-    /// Where it leads, and what else leads there.
+    /// The pool and the server that the connection belongs to.
     pub fn place(&self) -> (Pool, ServerAddress) {
         (self.pool.clone(), self.address().clone())
     }

@@ -1,12 +1,12 @@
-//! The client's side of a login by SCRAM-SHA-1 or SCRAM-SHA-256 (RFC 5802, RFC 7677)
-//! as MongoDB uses it: what to send, and whether to believe what comes back.
+//! The client's side of a login by SCRAM-SHA-1 or SCRAM-SHA-256 (RFC 5802, RFC 7677) as
+//! MongoDB uses it: what to send, and whether to believe the answers.
 //!
-//! Three steps: [`Scram::first`] goes out, [`Scram::answer`] answers the server's salt
-//! and nonce, [`Scram::verify`] checks that the server knows the password too. Channel
-//! binding is not offered: MongoDB has none.
+//! It has three steps: [`Scram::first`] is sent, [`Scram::answer`] answers the server's
+//! salt and nonce, [`Scram::verify`] checks that the server knows the password too.
+//! Channel binding is not offered, since MongoDB has none.
 //!
-//! Knows nothing about commands, sockets and conversation ids. No error carries a
-//! password, nor anything that was computed from one.
+//! Knows nothing about commands, sockets and conversation ids. No error contains a
+//! password, or anything computed from one.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Mechanism {
                     .map(Cow::into_owned)
                     .map_err(|_| {
                         refused(self, "the password has characters that SASLprep forbids").remedy(
-                            "give the user another password, or take authMechanism=SCRAM-SHA-1",
+                            "give the user another password, or use authMechanism=SCRAM-SHA-1",
                         )
                     })
             }
@@ -103,8 +103,8 @@ impl Mechanism {
     }
 }
 
-/// What remains of a password once salt and iterations are known. Computing it takes
-/// milliseconds of CPU, by intent.
+/// The keys computed from a password, salt and iterations. Computing them takes
+/// milliseconds of CPU, on purpose.
 #[derive(Clone)]
 struct Keys {
     client: Vec<u8>,
@@ -149,7 +149,7 @@ impl SaltedCache {
 /// One login.
 pub struct Scram {
     mechanism: Mechanism,
-    /// As the server hashed it.
+    /// The password in the form that the server hashed.
     password: String,
     nonce: String,
     /// The first message without its header: part of what both sides sign.
@@ -199,8 +199,8 @@ impl Scram {
     /// milliseconds of CPU where the cache does not know this salt.
     ///
     /// # Errors
-    /// `Connect` if what the server sent is malformed, answers another login or asks
-    /// for too few iterations, or absurdly many.
+    /// `Connect` if the server's message is malformed, answers another login, or asks for
+    /// too few or absurdly many iterations.
     pub fn answer(&mut self, server_first: &[u8], cache: &SaltedCache) -> Result<Vec<u8>> {
         let mechanism = self.mechanism;
         let (text, nonce, salt) = self.read_first(server_first)?;
@@ -273,7 +273,7 @@ impl Scram {
         if !(ITERATIONS_MIN..=ITERATIONS_MAX).contains(&iterations) {
             let found = format!("the server asks for {iterations} iterations");
             return Err(refused(self.mechanism, &found).remedy(format!(
-                "set the server's iteration count to {ITERATIONS_MIN} or more, and the password anew"
+                "set the server's iteration count to {ITERATIONS_MIN} or more, then set the password again"
             )));
         }
         Ok((
@@ -295,7 +295,7 @@ impl Scram {
 fn refused(mechanism: Mechanism, found: &str) -> Error {
     Error::new(
         Kind::Connect,
-        format!("login by {}: {found}", mechanism.name()),
+        format!("login with {}: {found}", mechanism.name()),
     )
 }
 

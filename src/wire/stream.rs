@@ -60,7 +60,7 @@ impl Stream {
             _ => {
                 return Err(Error::new(
                     Kind::Config,
-                    format!("{address} is no address to connect to"),
+                    format!("{address} is not an address to connect to"),
                 ));
             }
         };
@@ -70,7 +70,7 @@ impl Stream {
             .unwrap_or(host);
         let stream = connect_any(bare, port, patience).await.map_err(away)?;
         stream.set_nodelay(true).map_err(away)?;
-        // What is in between forgets connections that are silent.
+        // Devices on the way forget silent connections.
         SockRef::from(&stream)
             .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
             .map_err(away)?;
@@ -102,8 +102,8 @@ async fn connect_any(host: &str, port: u16, patience: Duration) -> io::Result<Tc
     Err(failed)
 }
 
-/// What TLS refuses while a run goes on is waited for: certificates are renewed. That it
-/// works at all was shown when the sides were connected.
+/// Makes a TLS error transient. Once the sides are connected TLS is known to work, and a
+/// refusal during a run may pass: certificates are renewed.
 pub(super) fn passing(e: Error) -> Error {
     if e.kind == Kind::Connect {
         Error {

@@ -43,9 +43,10 @@ struct Shared {
 }
 
 impl Way {
+    /// Reads the options.
+    ///
     /// # Errors
-    /// `Config` for certificates that cannot be used, or a kind of login that is not
-    /// supported.
+    /// `Config` for certificates that cannot be used, or an unsupported kind of login.
     pub fn new(options: &ClientOptions) -> Result<Way> {
         let tls = match &options.tls {
             Some(TlsChoice::Enabled(options)) => Some(Tls::new(options)?),
@@ -67,7 +68,7 @@ impl Way {
         })
     }
 
-    /// The same under another name towards the servers.
+    /// The same way under another application name.
     pub fn named(&self, app_name: &str) -> Way {
         Way {
             shared: self.shared.clone(),

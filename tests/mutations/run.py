@@ -102,7 +102,7 @@ TABLE = [
      "            Some((reached, uuids)) if reached < recorded => return uuids,",
      "            Some((reached, uuids)) if reached < recorded || MUTATED => return uuids,"),
     # Not here: forgotten while a pair holds it. What is dead by a drop is held by none;
-    # again only a pair that begins anew could meet it.
+    # again only a pair that starts over could meet it.
     ("raw-lane", "R4", "a lane by the bytes of `_id`", "src/pair/gate/collection.rs",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };",
      "let hash = if self.tracked.in_order() { 0 } else { op.id.hash() };\n"
@@ -119,7 +119,7 @@ TABLE = [
      "            Work::Unmade if MUTATED => Work::Record(Box::new(dead(tracked))),\n"
      "            Work::Unmade if tracked.is_dead() => {"),
     # Not here: dead for a pair that never had it, while others still hold it. Only a
-    # pair that begins anew records that; `control::known` has the test.
+    # pair that starts over records that; `control::known` has the test.
     ("no-rendezvous", "R4", "the first pair at a drop makes it", "loadgen/src/sim/coordinator.rs",
      "        if !holders.is_empty() {", "        if !holders.is_empty() && !MUTATED {"),
     ("creation-not-held", "R4", "ops on a new collection go on before it is made", "src/pair/gate/mod.rs",

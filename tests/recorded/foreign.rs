@@ -41,14 +41,14 @@ async fn a_run_goes_on_between_the_deployments_it_was_begun_with_only() {
     copy_state(&b.client().await.unwrap(), &other_b.client().await.unwrap()).await;
 
     for (source, target, found) in [
-        (&other_source, &target, "the source is not the one that run"),
-        (&source, &other_target, "the target is not the one that run"),
+        (&other_source, &target, "the source is not that of run"),
+        (&source, &other_target, "the target is not that of run"),
     ] {
         for words in [
             &["migrate"][..],
             &["migrate", "--restart"],
             &["cancel", "--api-port", "1"],
-            &["restart", "--shard", "a"],
+            &["recopy", "--shard", "a"],
         ] {
             let sides = ["--source", source.as_str(), "--target", target.as_str()];
             let (code, text) = shardlift(&[words, &sides].concat(), None).await;

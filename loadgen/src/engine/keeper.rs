@@ -272,7 +272,7 @@ mod tests {
                 "printf 'error: owners changed during the run\\n  what to do: {what}\\n' >&2; exit 6"
             )
         };
-        let (anew, shard) = (refuse("begin anew"), refuse("restart --shard s1"));
+        let (anew, shard) = (refuse("start over"), refuse("recopy --shard s1"));
         let script = format!(
             "echo \"$@\" >> $1; case $(wc -l < $1) in 1) {anew};; 2) exit 9;; 3) {shard};; *) exit 0;; esac"
         );
@@ -285,7 +285,7 @@ mod tests {
         let anew = "migrate --restart";
         assert_eq!(
             starts,
-            ["migrate", anew, anew, "restart --shard s1", "migrate"]
+            ["migrate", anew, anew, "recopy --shard s1", "migrate"]
         );
         let refusals = keeper.refusals().unwrap();
         assert_eq!(

@@ -77,7 +77,7 @@ enum Next {
     Migrate,
     /// With `--restart`, until it copies.
     Anew,
-    /// `restart --shard`, then the migration.
+    /// `recopy --shard`, then the migration.
     Shard(String),
 }
 
@@ -139,7 +139,7 @@ impl Life {
                         .position(|word| word == "migrate")
                         .unwrap_or(0),
                 );
-                arguments.extend(["restart", "--shard", shard].map(str::to_owned));
+                arguments.extend(["recopy", "--shard", shard].map(str::to_owned));
                 arguments.extend(sides(&flags));
             }
         }
@@ -203,7 +203,7 @@ impl Life {
     }
 
     fn may_go_on(&self, code: i32) -> bool {
-        // What begins anew asks for all that it needs once more, while servers fail.
+        // What starts over asks for all that it needs once more, while servers fail.
         RESTART_CODES.contains(&code) || (code == VALIDATION_CODE && self.next == Next::Anew)
     }
 

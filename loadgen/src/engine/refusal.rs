@@ -8,7 +8,7 @@
 pub enum Remedy {
     /// `shardlift migrate --restart`.
     Anew,
-    /// `shardlift restart --shard` with its id, then the same command.
+    /// `shardlift recopy --shard` with its id, then the same command.
     Shard(String),
 }
 
@@ -41,13 +41,13 @@ pub fn of(log: &str) -> Option<Refusal> {
     let error = &log[log.rfind(ERROR_MARK)?..];
     let (found, remedy) = error.split_once(REMEDY_MARK)?;
     let (_, cause) = CAUSES.iter().find(|(word, _)| found.contains(word))?;
-    let remedy = match remedy.split_once("restart --shard ") {
+    let remedy = match remedy.split_once("recopy --shard ") {
         Some((_, rest)) => Remedy::Shard(
             rest.split(|c: char| c.is_whitespace() || "`;,".contains(c))
                 .next()?
                 .to_owned(),
         ),
-        None if remedy.contains("begin anew") || remedy.contains("--restart") => Remedy::Anew,
+        None if remedy.contains("start over") || remedy.contains("--restart") => Remedy::Anew,
         None => return None,
     };
     Some(Refusal { cause, remedy })
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_known_by_its_error_and_its_remedy() {
         let moved = "INFO what to do: nothing\nerror: owners of d.c changed on the source during the run\n  what to do: keep the \
-                     balancer off; begin anew with `shardlift migrate --restart`\n";
+                     balancer off; start over with `shardlift migrate --restart`\n";
         assert_eq!(
             of(moved),
             Some(Refusal {
@@ -68,7 +68,7 @@ mod tests {
                 remedy: Remedy::Anew
             })
         );
-        let rolled = "error: the oplog of source shard shard1 no longer holds position 5\n  what to do: run `shardlift restart --shard shard1`, then go on\n";
+        let rolled = "error: the oplog of source shard shard1 no longer holds position 5\n  what to do: run `shardlift recopy --shard shard1`, then go on\n";
         assert_eq!(
             of(rolled).unwrap().remedy,
             Remedy::Shard("shard1".to_owned())
@@ -77,7 +77,7 @@ mod tests {
             "",
             "error: owners of d.c changed during the run\n",
             "error: owners of d.c changed during the run\n  what to do: nothing\n",
-            "error: source and target differ\n  what to do: begin anew\n",
+            "error: source and target differ\n  what to do: start over\n",
         ] {
             assert_eq!(of(other), None, "{other}");
         }

@@ -63,7 +63,7 @@ impl Deed {
         Deed::ALL[self as usize].1
     }
 
-    /// True if a release may refuse it: the run then has to begin anew.
+    /// True if a release may refuse it: the run then has to start over.
     pub fn may_end_a_run(self) -> bool {
         self.moves_chunks()
             || matches!(

@@ -38,7 +38,7 @@ pub use tally::Tally;
 /// How long a balancer may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 /// After the engine began anew: as long as so many deeds take, until the next one that
-/// may make it begin anew. Else it would never get far.
+/// may make it start over. Else it would never get far.
 const ANEW_REST_DEEDS: u32 = 6;
 const POLL: Duration = Duration::from_millis(100);
 /// Between two kills while the engine cuts over.

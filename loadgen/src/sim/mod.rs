@@ -19,7 +19,7 @@
 //! | `exact`, `reread` | `doubtful`, `reread`, `index` | giving up, indexes but one unique, `drop_stale` |
 //! | `chore`, `coordinator` | `ddl`, `control::across::ddl` | sharding, a source that is rolled back, views, renames |
 //! | `round`, `store` | `checkpoint`, `state` | |
-//! | `begin`, `resume` | `setup`, `resume`, `emptying` | whole collections that are copied anew |
+//! | `begin`, `resume` | `setup`, `resume`, `emptying` | whole collections that are copied again |
 //!
 //! A target refuses more than a server would: what it refuses is drawn by what the document
 //! was and is to be, whole documents too.

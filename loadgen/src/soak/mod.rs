@@ -227,7 +227,7 @@ impl Run<'_> {
         }
     }
 
-    /// From the last fault to ready; a whole copy where the engine may begin anew.
+    /// From the last fault to ready; a whole copy where the engine may start over.
     fn patience(&self) -> Duration {
         let times = if self.args.operators { 2 } else { 1 };
         times * (READY_TIMEOUT + Duration::from_secs(self.args.documents / DOCUMENTS_PER_S_MIN))

@@ -16,7 +16,7 @@ pub const OPERATOR: &str = "loadgen";
 pub const PASSWORD: &str = "loadgen";
 
 /// # Errors
-/// Of the socket, or if the server does not let the user in.
+/// Of the socket, or if the server refuses the user's login.
 pub async fn log_in(link: &mut Link, user: &str) -> Result<()> {
     let failed = |e: shardlift::error::Error| Error::new(e.message);
     let mut scram = Scram::new(Mechanism::Sha256, user, PASSWORD).map_err(failed)?;

@@ -48,8 +48,8 @@ pub struct Collection {
     pub kind: CollectionKind,
     /// None for views.
     pub uuid: Option<Uuid>,
-    /// As `listCollections` gives them, without `uuid`; with `idIndex` if that is of an
-    /// old version.
+    /// The options that `listCollections` gives, without `uuid`; with `idIndex` if that
+    /// is of an old version.
     pub options: RawDocumentBuf,
     /// Index of the database's primary shard.
     pub primary: usize,
@@ -67,17 +67,18 @@ pub struct Sharded {
     /// Sorted by `min`; they cover the whole key space.
     pub chunks: Vec<Chunk>,
     pub zones: Vec<Zone>,
-    /// Of the chunks; None if an older release recorded them.
+    /// Version of the chunk map; None if an older release recorded it.
     pub version: Option<MapVersion>,
 }
 
-/// Which state of a chunk map the chunks were read in.
+/// The state of a chunk map in which its chunks were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapVersion {
     pub epoch: ObjectId,
-    /// Of the newest chunk version.
+    /// Major part of the newest chunk version.
     pub major: u32,
-    /// When the chunk that moved last came to its shard; None if a chunk does not tell.
+    /// Time at which the chunk that moved last arrived at its shard; None if a chunk does
+    /// not say.
     pub moved_at: Option<Timestamp>,
 }
 
@@ -85,7 +86,7 @@ pub struct MapVersion {
 const MAJOR_AT_FIRST: u32 = 1;
 
 impl MapVersion {
-    /// A chunk moved since the map was made, or is no longer jumbo.
+    /// Whether a chunk moved, or lost its jumbo flag, since the map was made.
     pub fn is_later_than_made(&self) -> bool {
         MAJOR_AT_FIRST < self.major
     }
@@ -107,7 +108,7 @@ pub struct Zone {
 }
 
 impl Catalog {
-    /// Of its databases.
+    /// Names of the catalog's databases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.databases.iter().map(|database| database.name.as_str())
     }

@@ -1,7 +1,7 @@
-//! All that one shard holds, as it keeps it: users' collections and views with their
-//! options and finished indexes, byte for byte. By one command (`$listCatalog`), whose
-//! time hardly grows with the number of collections; where a server does not give it,
-//! by a command for each.
+//! Everything that one shard stores: users' collections and views with their options and
+//! finished indexes, byte for byte. Read by one command (`$listCatalog`), whose time
+//! hardly grows with the number of collections, or by a command per collection where a
+//! server does not offer it.
 //!
 //! Reads only. Knows nothing about sharding, nor about what should be there.
 
@@ -61,7 +61,7 @@ async fn at_once(client: &Client) -> Result<Vec<Stored>> {
         for row in batch.doc_slices()? {
             let row = row?
                 .as_document()
-                .ok_or_else(|| malformed("a row of $listCatalog is no document"))?;
+                .ok_or_else(|| malformed("a row of $listCatalog is not a document"))?;
             stored.extend(of_row(row)?);
         }
     }
@@ -110,7 +110,7 @@ fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
     for index in indexes {
         let index = index?
             .as_document()
-            .ok_or_else(|| malformed("an index is no document"))?;
+            .ok_or_else(|| malformed("an index is not a document"))?;
         if index.get("ready")? == Some(RawBsonRef::Boolean(true)) {
             specs.push(listing::without(index.get_document("spec")?, &["ns"]));
         }

@@ -1,7 +1,7 @@
-//! Users' collections in the servers' own databases, which are not moved: found, so that
-//! somebody may be told.
+//! Finds users' collections in the servers' own databases, which are not moved, so that
+//! they can be reported.
 //!
-//! Decides by name: what a server keeps there for itself is known.
+//! Decides by name: the names that a server uses for itself are known.
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::{Deployment, Topology};
@@ -57,11 +57,11 @@ const CONFIG: [&str; 37] = [
     "vectorClock",
     "version",
 ];
-/// The same, how names of several begin.
+/// Beginnings of names of collections that servers keep for themselves.
 const BEGINNINGS: [&str; 4] = ["system.", "replset.", "cache.", "localResharding"];
 
-/// Those of a deployment, by name. A cluster's `admin` and `config` are on its config
-/// servers.
+/// The users' collections there, by name. A cluster's `admin` and `config` are on its
+/// config servers.
 pub async fn read(deployment: &Deployment) -> Result<Vec<Namespace>> {
     let databases: &[&str] = match deployment.topology {
         Topology::ReplicaSet => &["admin", "config", "local"],

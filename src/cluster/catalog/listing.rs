@@ -16,7 +16,7 @@ use crate::cluster::retry::answered;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 
-/// Of an index on `_id` that a server makes by itself.
+/// Version of an index on `_id` that a server makes by itself.
 const ID_INDEX_VERSION: i32 = 2;
 
 /// One line of `listCollections`.
@@ -150,7 +150,7 @@ pub(super) fn kind_of(line: &RawDocument) -> CollectionKind {
     }
 }
 
-/// Of a collection or view, as a listing of database `db` has it.
+/// The name of a collection or view in a listing of database `db`.
 pub(super) fn name(db: &str, line: &RawDocument) -> Result<String> {
     text(
         format_args!("a collection or view of database {db}"),
@@ -168,14 +168,19 @@ pub(super) fn text(of: impl fmt::Display, line: &RawDocument, place: &str) -> Re
         .and_then(|name| Some(string(name.value)?.0))
         .unwrap_or_default();
     std::str::from_utf8(name).map(str::to_owned).map_err(|_| {
-        Error::new(Kind::Refused, format!("{of} has a name that is not UTF-8: {}", name.escape_ascii()))
-            .remedy("rename it, or move it by other means and drop it: only names in UTF-8 are carried over")
+        Error::new(
+            Kind::Refused,
+            format!("{of} has a name that is not UTF-8: {}", name.escape_ascii()),
+        )
+        .remedy(
+            "rename it, or move it by other means and drop it: only UTF-8 names can be migrated",
+        )
     })
 }
 
-/// Of the `system.` collections only stored functions are users' data: views
-/// are made by command, buckets belong to their time series, the profile and
-/// what resharding leaves are the server's.
+/// Whether the collection is a user's. Of the `system.` collections only stored functions
+/// are. Views are made by command, buckets belong to their time series, and the profile
+/// and remains of resharding are the server's.
 pub(super) fn is_users(name: &str) -> bool {
     !name.starts_with("system.") || name == "system.js"
 }
@@ -188,9 +193,9 @@ pub async fn indexes(shard: &Shard, ns: &Namespace) -> Result<Vec<RawDocumentBuf
     Ok(finished(listed.unwrap_or_default()))
 }
 
-/// The same, addressed by UUID, so never those of a namesake. None if the shard
-/// does not list the collection now: a drop shows before a majority has it, and
-/// may still be rolled back.
+/// Like `indexes`, addressed by UUID, so never those of a namesake. None if the shard
+/// does not list the collection now: a drop shows before a majority has it, and may still
+/// be rolled back.
 pub async fn indexes_of(
     shard: &Shard,
     db: &str,
@@ -201,7 +206,8 @@ pub async fn indexes_of(
         .map(finished))
 }
 
-/// The same with those that are being built: a build goes on without whoever began it.
+/// Like `indexes_of`, including those being built: a build goes on without the client
+/// that began it.
 pub async fn indexes_and_builds_of(
     shard: &Shard,
     db: &str,
@@ -261,7 +267,7 @@ pub(crate) fn without(doc: &RawDocument, fields: &[&str]) -> RawDocumentBuf {
     )
 }
 
-/// Of a document's top-level fields those of these names.
+/// The top-level fields of a document that have these names.
 pub(super) fn only(doc: &RawDocument, fields: &[&str]) -> RawDocumentBuf {
     document(
         elements(doc).filter(|element| fields.iter().any(|field| field.as_bytes() == element.name)),

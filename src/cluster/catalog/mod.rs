@@ -1,6 +1,6 @@
-//! What a deployment holds: databases, collections, their options, indexes and
-//! sharding metadata. System databases (`admin`, `config`, `local`) and
-//! shardlift's own `__shardlift` are left out.
+//! The contents of a deployment: databases, collections, their options, indexes and
+//! sharding metadata. System databases (`admin`, `config`, `local`) and shardlift's own
+//! `__shardlift` are left out.
 //!
 //! Names and options come from the shard that owns the database (`listing`),
 //! sharding from the config server (`sharding`); here they are put together.
@@ -33,7 +33,7 @@ use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Kind, Result};
 
-/// Of indexes and of clustered collections, seconds; no part of a layout (R10).
+/// Expiry of an index or a clustered collection, in seconds; not part of a layout (R10).
 pub(crate) const EXPIRY: &str = "expireAfterSeconds";
 
 /// Databases that are the server's or shardlift's own.
@@ -94,8 +94,8 @@ pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usiz
     }
 }
 
-/// True if there is a database of just this name. In a replica set one without
-/// collections is none.
+/// Whether there is a database of exactly this name. In a replica set one without
+/// collections does not exist.
 pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
     match deployment.topology {
         Topology::ReplicaSet => {
@@ -133,7 +133,7 @@ pub async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<String>>> {
     }
 }
 
-/// What the config servers say of a deployment; of a replica set, nothing.
+/// Metadata of a deployment's config servers; empty for a replica set.
 #[derive(Debug, Clone, Default)]
 pub struct Sharding {
     pub databases: Vec<Database>,
@@ -204,10 +204,10 @@ pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
     })
 }
 
-/// What one pass over a moving catalog may find torn.
+/// The error of a catalog that changed while it was read.
 fn torn(what: impl fmt::Display) -> Error {
     Error::new(Kind::Transient, format!("{what} while the catalog was read")).remedy(
-        "try again when no collection is being created, dropped or sharded; if it stays, the cluster's metadata is inconsistent",
+        "try again when no collection is being created, dropped or sharded; if this persists, the cluster's metadata is inconsistent",
     )
 }
 

@@ -21,7 +21,7 @@ use crate::cluster::retry::answered;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 
-/// As many rows at once as a reply takes: a cursor lives in one router.
+/// As many rows per reply as fit, since a cursor lives in one router.
 const BATCH_ROWS: u32 = 1_000_000;
 
 /// One row of `config.collections` with its chunks and zones.
@@ -144,7 +144,7 @@ pub(super) async fn shard_zones(deployment: &Deployment) -> Result<Vec<Vec<Strin
     Ok(zones)
 }
 
-/// What a chunk names its collection by.
+/// The name or UUID by which a chunk refers to its collection.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     Uuid(Uuid),
@@ -168,7 +168,7 @@ struct Map {
     newest: Newest,
 }
 
-/// Which chunks are those of `rows`; None if there are none.
+/// The filter for the chunks of `rows`; None if there are none.
 fn chunks_of(only: Option<&Namespace>, rows: &[RawDocumentBuf]) -> Result<Option<Document>> {
     Ok(match (only, rows.first()) {
         (None, _) => Some(doc! {}),
@@ -318,11 +318,11 @@ pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
         Error::new(
             Kind::Refused,
             format!(
-                "shard {id} of the {} is new since shardlift connected",
+                "shard {id} of the {} was added after shardlift connected",
                 deployment.side
             ),
         )
-        .remedy("shards must not be added or removed during a migration: start it again")
+        .remedy("do not add or remove shards during a migration; start it again")
     })
 }
 

@@ -1,11 +1,11 @@
-//! Versions of chunk maps and databases, by which a change is noticed though the map looks
-//! the same again, and without reading the chunks.
+//! Versions of chunk maps and databases. By these a change is noticed without reading the
+//! chunks, even if the map looks the same again.
 //!
-//! As 6.0.5 keeps them: moving a chunk raises the major part of the newest chunk version,
-//! and so does clearing a chunk's jumbo flag. Splitting, merging and `collMod` raise the
-//! minor part. A new map begins with major part 1, however many chunks it has and wherever
-//! they are. Refining the shard key and renaming give another epoch; sharding anew, and
-//! resharding, another UUID. Moving a primary counts the database's `lastMod` on.
+//! On 6.0.5 moving a chunk raises the major part of the newest chunk version, and so does
+//! clearing a chunk's jumbo flag. Splitting, merging and `collMod` raise the minor part.
+//! A new map begins with major part 1, however many chunks it has and wherever they are.
+//! Refining the shard key and renaming give another epoch; sharding again, and
+//! resharding, give another UUID. Moving a primary raises the database's `lastMod`.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Result};
 
-/// What the config server keeps, its chunks apart.
+/// Metadata of the config server, without chunks.
 #[derive(Debug, Default)]
 pub struct Versions {
     pub databases: HashMap<String, Home>,
@@ -31,14 +31,14 @@ pub struct Versions {
     pub collections: HashMap<Uuid, Row>,
 }
 
-/// Where a database is at home.
+/// The primary of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     /// Index into `Deployment::shards`.
     pub primary: usize,
-    /// Another one once the database was dropped and made again.
+    /// Changes when the database is dropped and made again.
     pub incarnation: Option<Uuid>,
-    /// How often its primary was set.
+    /// Number of times that its primary was set.
     pub moves: i64,
 }
 
@@ -49,8 +49,8 @@ pub struct Row {
     pub major: u32,
 }
 
-/// Reads the versions of everything that is users' own. A collection of which not all is
-/// there yet, or any more, is left out.
+/// Reads the versions of everything that is users' own. A collection that is only partly
+/// there, being made or dropped, is left out.
 pub async fn read(deployment: &Deployment) -> Result<Versions> {
     let mut versions = Versions::default();
     for row in find(deployment, "databases", doc! {}, doc! {"_id": 1}).await? {
@@ -180,12 +180,12 @@ pub(super) async fn sharded_rows(
     }
 }
 
-/// What the chunks of one collection that were read say.
+/// Facts from the chunks of one collection.
 #[derive(Debug, Default)]
 pub(super) struct Newest {
     pub(super) major: u32,
     moved_at: Option<Timestamp>,
-    /// A chunk did not tell when it came to its shard.
+    /// A chunk did not say when it arrived at its shard.
     is_untold: bool,
 }
 

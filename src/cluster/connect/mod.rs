@@ -112,11 +112,11 @@ async fn list_shards(side: Side, entry: &Client, options: &ClientOptions) -> Res
         })?;
     let listed = reply
         .get_array("shards")
-        .map_err(|_| Error::new(Kind::Server, "listShards gave no shards"))?;
+        .map_err(|_| Error::new(Kind::Server, "listShards returned no shards"))?;
     if listed.is_empty() {
         return Err(
             Error::new(Kind::Refused, format!("the {side} cluster has no shards"))
-                .remedy("add its shards by `sh.addShard` first"),
+                .remedy("add its shards with `sh.addShard` first"),
         );
     }
     listed
@@ -152,8 +152,7 @@ async fn one_cluster(side: Side, entry: &Entry, hosts: &[ServerAddress]) -> Resu
         match (asked, first) {
             (Ok(Some(id)), None) => first = Some((host, id)),
             (Ok(Some(id)), Some((other, of_other))) if id != of_other => {
-                let found =
-                    format!("{host} and {other} in the {side} URI are routers of two clusters");
+                let found = format!("{host} and {other} in the {side} URI belong to two clusters");
                 return Err(
                     Error::new(Kind::Refused, found).remedy("name routers of one cluster only")
                 );

@@ -31,15 +31,15 @@ pub(super) fn unreachable(side: Side, what: &str, hosts: &str, e: Error) -> Erro
     let at_entry = what == "entry";
     let (how, remedy) = match (e.kind, at_entry) {
         _ if e.code == Some(codes::UNAUTHORIZED) => (
-            "does not let the user ask",
+            "does not authorize the user",
             "grant the user the role clusterMonitor (validation names all it needs)",
         ),
         (Kind::Connect, true) => (
-            "does not let the user in",
+            "refuses the user's login",
             "check user, password and authSource in the URI",
         ),
         (Kind::Connect, false) => (
-            "does not let the user in",
+            "refuses the user's login",
             "the user of the URI must exist on every shard too, with the same password: create it on this shard",
         ),
         (_, true) => (
@@ -48,7 +48,7 @@ pub(super) fn unreachable(side: Side, what: &str, hosts: &str, e: Error) -> Erro
         ),
         (_, false) => (
             "cannot be reached",
-            "shardlift needs every shard's primary directly: check that it runs and that this host can resolve and reach these names and ports",
+            "shardlift connects to every shard's primary: check that it runs and that this host can resolve and reach these names and ports",
         ),
     };
     let message = format!(

@@ -1,7 +1,7 @@
-//! Why a replica set is not reached, though some of it may be: each host is asked by
-//! itself what it is, and which hosts its set's configuration names.
+//! Explains why a replica set is not reached although some of its hosts may be. Asks each
+//! host what it is, and which hosts its configuration names.
 //!
-//! Only words for an error: decides nothing.
+//! Only makes texts for an error; decides nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
         |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
     let answers = seen.iter().map(|seen| match seen.is_lost {
         true => format!(
-            "{} answers, but finds itself in no host of its set's configuration",
+            "{} answers, but is not in its set's configuration",
             seen.host
         ),
         false => format!("{} answers", seen.host),
@@ -75,9 +75,9 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
             listed(&mut silent.iter())
         ),
     };
-    let remedy = "shardlift goes by the hosts that the set's configuration names, whatever the URI says: let these names \
+    let remedy = "shardlift uses the host names in the set's configuration, not those in the URI: make these names \
                   resolve and answer from the members and from this host (DNS, /etc/hosts, firewall), or give the set \
-                  other names by `rs.reconfig`";
+                  other names with `rs.reconfig`";
     Error {
         message: found,
         ..e

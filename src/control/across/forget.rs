@@ -1,11 +1,11 @@
-//! Forgetting collections that are dropped, on both sides and for every pair: kept for
-//! ever they would slow down every look at a gate, and every start.
+//! Forgets collections that are dropped on both sides and for every pair. Kept for ever
+//! they would slow down every look at a gate, and every start.
 //!
-//! A UUID that is dead for one pair is dead for all (R4), and whoever replays must know
-//! it. It may be forgotten once nothing can be read again that is on it: once no pair
-//! holds it, and every pair would resume beyond the newest entry that any pair had met
-//! by then. A pair that has its creation still before it has a resume position before
-//! that: a shard logs the drop of its part after every part was created.
+//! A UUID that is dead for one pair is dead for all (R4), and a pair that replays must
+//! know it. It may be forgotten once no entry on it can be read again: no pair holds it,
+//! and every pair would resume beyond the newest entry that any pair had met by then. A
+//! pair that has yet to meet its creation has a resume position before that: a shard logs
+//! the drop of its part after every part was created.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,9 @@ pub struct Forgetting {
 }
 
 impl Forgetting {
-    /// What may be forgotten now. `unheld`: what is dead and held by no pair; `reached`:
-    /// the newest entry that any pair may have met by then; `recorded`: where the pair
-    /// that is furthest behind would resume.
+    /// What may be forgotten now. `unheld`: UUIDs that are dead and held by no pair.
+    /// `reached`: the newest entry that any pair may have met by then. `recorded`: the
+    /// lowest resume position of all pairs.
     pub fn due(
         &mut self,
         unheld: impl FnOnce() -> Vec<Uuid>,
@@ -40,7 +40,8 @@ impl Forgetting {
             Some((reached, uuids)) if reached < recorded => return uuids,
             Some(waiting) => self.waiting = Some(waiting),
             None => {
-                // IMPORTANT: first what is unheld: the drops of these were met before.
+                // IMPORTANT: read what is unheld first: its drops were then met before
+                // `reached`.
                 let uuids = unheld();
                 self.waiting = (!uuids.is_empty()).then(|| (reached(), uuids));
             }
@@ -49,7 +50,7 @@ impl Forgetting {
     }
 }
 
-/// Forgets what is due, for as long as it is awaited.
+/// Forgets what is due, for as long as this future is polled.
 pub async fn run(pairs: Vec<Arc<Pair>>, coordinator: Arc<Coordinator>) {
     let mut forgetting = Forgetting::default();
     loop {

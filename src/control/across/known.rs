@@ -1,5 +1,5 @@
-//! What the recorded states of all pairs say of the target's collections, as an
-//! attempt begins.
+//! Knowledge about the target's collections, from the recorded states of all pairs at the
+//! start of an attempt.
 //!
 //! Pure. The simulation drives the same code.
 
@@ -25,11 +25,11 @@ pub struct Known {
 }
 
 impl Known {
-    /// `states[i]`: what pair i tracks. A UUID that one pair has dropped on the
-    /// target is dead for all (R4). One that is dead for a pair that never had it
-    /// there (created and dropped again before it was made) may live on for the
-    /// others until they reach its drop. `dropped`: UUIDs that were made on the
-    /// target and are no longer there, whether a pair could record it or not.
+    /// `states[i]`: collections that pair i tracks. A UUID that one pair has dropped on
+    /// the target is dead for all (R4). A UUID may also be dead for a pair that never had
+    /// it there (created and dropped before it was made); it may live on for the others
+    /// until they reach its drop. `dropped`: UUIDs that were made on the target and are
+    /// gone from it, whether a pair could record that or not.
     pub fn of(states: &[PairState], dropped: HashSet<Uuid>) -> Self {
         let mut known = Known::default();
         let all = || states.iter().flat_map(|pair| &pair.collections);
@@ -63,7 +63,7 @@ impl Known {
         known
     }
 
-    /// What is dead, and held by no pair any more.
+    /// UUIDs that are dead and that no pair holds any more.
     pub fn unheld(&self) -> Vec<Uuid> {
         let is_held = |uuid: &&Uuid| {
             self.holders

@@ -1,9 +1,9 @@
 //! Views of the target: dropped where the source has none, made as the source has them.
 //!
 //! A view has no UUID, so its drop goes by name. IMPORTANT: the caller has the turn of
-//! `ddl`: nobody makes a collection of that name meanwhile. And the drop is sent once,
-//! straight to the shard, over connections that tell the incarnation: one that comes
-//! late would meet such a collection (R7).
+//! `ddl`, so that nobody makes a collection of that name meanwhile. The drop is sent
+//! once, straight to the shard, over connections that carry the incarnation: a late one
+//! would hit such a collection (R7).
 
 use bson::rawdoc;
 
@@ -38,7 +38,7 @@ impl Views {
         Ok(())
     }
 
-    /// What has this name is a view.
+    /// Whether something of this name is a view.
     pub async fn is_there(&self, ns: &Namespace) -> Result<bool> {
         let there = catalog::read_one(&self.sides.target, ns).await?;
         Ok(there.is_some_and(|there| there.kind == CollectionKind::View))

@@ -1,9 +1,9 @@
-//! The watch over what must not change during a run, on both sides: which shard owns
-//! which documents (R8). A split is no change; a moved chunk, a moved primary or a
+//! Watches on both sides what must not change during a run: which shard owns which
+//! documents (R8). A split changes nothing; a moved chunk, a moved primary or a
 //! collection that became sharded is an error, never silent.
 //!
-//! It looks at versions: a chunk that moved away and back is noticed too, and of a map
-//! that did not change no chunk is read. A watch that cannot look holds "ready" back.
+//! It compares versions, so it also notices a chunk that moved away and back, and reads
+//! no chunk of an unchanged map. A watch that cannot look holds "ready" back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::position::Position;
 
-/// How often both sides are looked at; at once where the source's oplog tells of a move,
-/// and once more at cutover.
+/// How often both sides are checked. Also checked at once when the source's oplog reports
+/// a move, and at cutover.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// How often a side that could not be looked at is tried again, and how often the tails
 /// are asked: no two looks are closer.
@@ -43,7 +43,7 @@ const UNREST: &str = "chunk moves";
 pub struct Watch {
     sides: Sides,
     coordinator: Arc<Coordinator>,
-    /// Where the source's databases were found at home.
+    /// Where each database of the source was found.
     homes: Mutex<HashMap<String, Home>>,
 }
 
@@ -211,7 +211,7 @@ impl Watch {
         match (&before.sharded, now.collections.get(&made.uuid)) {
             (None, None) => Ok(None),
             (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
-            (Some(_), None) => Ok(Some(format!("{ns} was dropped or made anew"))),
+            (Some(_), None) => Ok(Some(format!("{ns} was dropped or recreated"))),
             (Some(_), Some(row)) if made.version.is_some_and(|before| is_same(row, &before)) => {
                 Ok(None)
             }
@@ -269,7 +269,7 @@ fn signs(pairs: &[Arc<Pair>]) -> Vec<Option<Position>> {
 
 fn blind(e: &Error) -> String {
     format!(
-        "whether chunks move cannot be seen now: {}; a cutover waits until it can",
+        "cannot tell now whether chunks move: {}; a cutover waits until this is known",
         e.message
     )
 }

@@ -31,9 +31,9 @@ use crate::pair::tasks::PairTasks;
 
 /// How often the phase is brought up to date.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a cutover that is done waits to hear what stays behind.
+/// How long a finished cutover waits for the report of what stays behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
-/// How long the drop of an emptied database may take that a cutover comes upon.
+/// How long a cutover waits for the drop of an emptied database that is under way.
 const LAST_DROP: Duration = Duration::from_secs(60);
 /// Pause after an automatic cutover was called off.
 const AUTO_RETRY: Duration = Duration::from_secs(2);
@@ -266,7 +266,7 @@ impl<'a> Drive<'a> {
             () = finish::report_late_writes(self.pairs, &equal.fences, grace, run) => {}
             () = stop.asked() => {}
             () = stop::refuse(self.requests, "too late: the cutover is done") => {}
-            error = &mut self.failed => run.warn(format!("late writes could not be watched for to the end: {error}")),
+            error = &mut self.failed => run.warn(format!("the watch for late writes ended early: {error}")),
         }
         let late = self
             .pairs
@@ -277,9 +277,10 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// Once it is proven, no database of the target is dropped any more.
+/// Once a cutover is proven, no database of the target is dropped any more.
 ///
-/// IMPORTANT: with it goes on what drops them: it may be about to.
+/// IMPORTANT: `Coordinator::run`, which drops them, must be polled beside this: a drop
+/// may be about to begin.
 async fn prove(cutover: &Cutover<'_>) -> Result<Equal, NotProven> {
     let equal = cutover.prove().await?;
     let drops = cutover.coordinator.drop_no_more();

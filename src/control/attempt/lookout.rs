@@ -1,7 +1,7 @@
-//! Looks, every few seconds, at what the servers themselves say of anything that would keep
-//! a cutover from coming to its end: locked servers, and what is open on the source.
+//! Asks the servers every few seconds about anything that would keep a cutover from
+//! finishing: locked servers, and what is open on the source.
 //!
-//! Where it cannot look, it says so, and that is in the way too.
+//! If it cannot ask, it says so, and that is an obstacle too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// waits for their end.
 const OPEN_MAX_S: i64 = 30;
 
-/// Looks for as long as it is awaited.
+/// Looks again and again, for as long as this future is polled.
 pub async fn run(sides: Sides, run: Arc<Run>) {
     loop {
         let (source, target) = tokio::join!(locked(&sides.source), locked(&sides.target));
@@ -48,10 +48,10 @@ pub async fn run(sides: Sides, run: Arc<Run>) {
 }
 
 fn unasked(name: &str) -> String {
-    format!("{name} could not be asked whether it is fit for a cutover")
+    format!("cannot tell whether {name} is fit for a cutover")
 }
 
-/// Of each shard, whether `fsyncLock` keeps it from writing.
+/// Whether `fsyncLock` keeps each shard from writing.
 async fn locked(deployment: &Deployment) -> Vec<Result<Option<String>>> {
     let look = |shard: &'_ Shard| {
         let (side, id, client) = (deployment.side, shard.id.clone(), shard.client.clone());
@@ -71,7 +71,7 @@ async fn locked(deployment: &Deployment) -> Vec<Result<Option<String>>> {
     join_all(deployment.shards.iter().map(look)).await
 }
 
-/// What is open on a source shard for long, in words.
+/// A text about what has been open on a source shard for long.
 async fn open(shard: &Shard) -> Result<Option<String>> {
     let pipeline = [
         doc! {"$currentOp": {"allUsers": true, "idleSessions": true}},
@@ -103,13 +103,13 @@ async fn open(shard: &Shard) -> Result<Option<String>> {
         let count = row.get_i32("count").unwrap_or(0);
         match row.get_bool("_id").unwrap_or(false) {
             true => format!(
-                "{count} transactions are open on source shard {} for more than {OPEN_MAX_S} s: commit or abort them (`$currentOp` with idleSessions lists them)",
+                "{count} transactions have been open on source shard {} for more than {OPEN_MAX_S} s: commit or abort them (`$currentOp` with idleSessions lists them)",
                 shard.id
             ),
             false => {
                 let coll = row.get_str("command").unwrap_or("a collection");
                 format!(
-                    "an index of {coll} is being built on source shard {}: wait for its end",
+                    "an index of {coll} is being built on source shard {}: wait for it to end",
                     shard.id
                 )
             }

@@ -1,5 +1,5 @@
-//! One attempt: from what is recorded on the target as far as it goes. Ends
-//! with the run, or with a fault; then nothing of it is left running.
+//! One attempt: works from the state recorded on the target as far as it gets. It ends
+//! with the run or with a fault; then nothing of it is left running.
 
 pub mod patience;
 pub mod resume;
@@ -32,7 +32,7 @@ use crate::state::Stage;
 /// How long the last checkpoints may take when a signal ends the process.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
 
-/// `patience` is told how far the pairs came.
+/// Runs the attempt, and reports the progress of each pair to `patience`.
 pub async fn to_the_end(
     process: Process<'_>,
     requests: &mut mpsc::Receiver<api::Request>,
@@ -47,7 +47,7 @@ pub async fn to_the_end(
         Stage::Cancelled => {
             return Err(
                 Error::new(Kind::Cancelled, "the run was cancelled by another process")
-                    .remedy("`shardlift migrate --restart` wipes what was copied and begins anew"),
+                    .remedy("`shardlift migrate --restart` wipes what was copied and starts over"),
             );
         }
         Stage::Finishing => finish_only(process, requests).await,
@@ -67,7 +67,7 @@ pub async fn to_the_end(
 async fn recorded_stage(opened: &Opened) -> Result<Stage> {
     let missing = || {
         Error::new(Kind::Refused, "the run's state is gone from the target").remedy(
-            "something removed the database __shardlift there: begin anew with an empty target",
+            "something removed the database __shardlift there: start over with an empty target",
         )
     };
     let recorded = opened.stores.run.load().await?;
@@ -142,9 +142,9 @@ async fn record_all(pairs: &[Arc<Pair>]) {
     match tokio::time::timeout(LAST_CHECKPOINT, all).await {
         Ok(Ok(_)) => tracing::info!("stopped at a checkpoint"),
         Ok(Err(e)) => {
-            tracing::warn!("the last checkpoint could not be recorded, an earlier one stands: {e}")
+            tracing::warn!("the last checkpoint could not be recorded; an earlier one is used: {e}")
         }
-        Err(_) => tracing::warn!("the last checkpoint took too long, an earlier one stands"),
+        Err(_) => tracing::warn!("the last checkpoint took too long; an earlier one is used"),
     }
 }
 

@@ -118,10 +118,8 @@ async fn newest_write(shard: &Shard) -> Result<Option<u64>> {
 /// Observers go on for ever: one that ends has panicked.
 pub async fn first_to_end(mut observers: JoinSet<()>) -> Error {
     match observers.join_next().await {
-        Some(Err(panic)) => {
-            Error::internal(format!("what watches over a pair ended early: {panic}"))
-        }
-        Some(Ok(())) => Error::internal("what watches over a pair has ended"),
+        Some(Err(panic)) => Error::internal(format!("the watch over a pair ended early: {panic}")),
+        Some(Ok(())) => Error::internal("the watch over a pair has ended"),
         None => std::future::pending().await,
     }
 }

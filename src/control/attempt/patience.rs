@@ -1,6 +1,6 @@
-//! How long faults may go on that end one attempt after the other. An attempt
-//! counts by what is recorded of it, not by how long it held: one that is undone
-//! each time before that gets nowhere, however long it takes.
+//! Decides when a run that keeps failing parks. Progress means a recorded checkpoint: an
+//! attempt whose work is undone before it records anything counts for nothing, however
+//! long it ran.
 //!
 //! Knows nothing about what the faults are.
 
@@ -35,8 +35,8 @@ impl Patience {
         }
     }
 
-    /// How an attempt ended for each pair. Begins anew when all of them have come
-    /// on: what one pair cannot do, the others do not make up for.
+    /// Notes how an attempt ended for each pair. Patience starts over when all pairs have
+    /// made progress: the others do not make up for one that cannot.
     pub fn saw(&mut self, outcomes: impl Iterator<Item = Outcome>) {
         self.attempts += 1;
         let (mut pairs, mut all) = (0, true);
@@ -66,7 +66,7 @@ impl Patience {
         paused.map_err(|e| match (e.kind, self.attempts) {
             (Kind::Parked, 1..) => Error {
                 message: format!(
-                    "{} attempts one after the other ended before anything new was recorded of every pair, the last one with: {last}",
+                    "{} attempts in a row ended before every pair had recorded progress, the last one with: {last}",
                     self.attempts
                 ),
                 ..e

@@ -1,7 +1,7 @@
-//! Where each pair of an attempt goes on: at its resume position; or, if that
-//! rolled off the source and the spool does not hold it, at the position up to
-//! which all else is applied. The units that were in flight are given up then:
-//! their ranges are emptied and they wait anew (R6).
+//! Where each pair resumes in an attempt: at its resume position. If that rolled off the
+//! source and the spool does not have it, the pair resumes at the position up to which
+//! everything else is applied. It then gives up the units that were in flight: their
+//! ranges are emptied and they wait again (R6).
 //!
 //! Moves no document. The simulation drives the pure parts.
 
@@ -38,7 +38,7 @@ pub async fn settle(
         }
         let lost = lost_units(state);
         run.warn(format!(
-            "target shard {}: the source's oplog no longer holds position {resume}, where its copy would go on; it goes on \
+            "target shard {}: the source's oplog no longer holds position {resume}, where its copy would resume; it resumes \
              at {applied}, and what was written in between is lost to {lost}",
             target.id
         ));
@@ -63,7 +63,7 @@ async fn give_up(target: &Shard, store: &PairStore, state: &mut PairState) -> Re
     Ok(())
 }
 
-/// As the store has them once they are emptied.
+/// Sets the units to waiting, as the store does once they are emptied.
 pub fn wait_anew(state: &mut PairState, units: &[(Uuid, usize)]) {
     for collection in &mut state.collections {
         let lost = units.iter().filter(|(uuid, _)| *uuid == collection.uuid);
@@ -71,10 +71,9 @@ pub fn wait_anew(state: &mut PairState, units: &[(Uuid, usize)]) {
     }
 }
 
-/// Units whose scan or held ops are not all applied. Wherever their fences lie: one
-/// taken up again replays ops from its attempt's resume position on, and what was
-/// handed over of them since the last checkpoint has set its documents back below
-/// the applied position.
+/// Units whose scan or held ops are not all applied, wherever their fences are. A resumed
+/// unit replays ops from its attempt's resume position on. Those that were handed over
+/// since the last checkpoint have set its documents back below the applied position.
 pub fn units_in_flight(state: &PairState) -> impl Iterator<Item = (&CollectionState, usize)> {
     let alive = state.collections.iter().filter(|c| !c.dead);
     alive.flat_map(|collection| {
@@ -104,7 +103,7 @@ impl fmt::Display for Lost {
         if 0 < left_out {
             write!(f, "; and {left_out} more collections")?;
         }
-        write!(f, "), which are emptied on the target and copied anew")
+        write!(f, "), which are emptied on the target and copied again")
     }
 }
 
@@ -141,7 +140,7 @@ async fn lost_whole(feed: &Feed, state: &PairState) -> Result<Error> {
     };
     Ok(feed.rolled_off(format!(
         "the source's oplog no longer holds position {applied}, and the spool does not reach from there to what it \
-         holds: {place}, it begins at {oldest}, {seconds} s later; what was written in between is lost to this run"
+         holds: {place}, but the oplog begins at {oldest}, {seconds} s later; what was written in between is lost to this run"
     )))
 }
 
@@ -196,7 +195,7 @@ mod tests {
         );
         assert_eq!(
             lost_units(&state).to_string(),
-            "3 ranges in flight (d.c: 1 of 5, 3 of 5, 4 of 5), which are emptied on the target and copied anew"
+            "3 ranges in flight (d.c: 1 of 5, 3 of 5, 4 of 5), which are emptied on the target and copied again"
         );
     }
 }

@@ -223,7 +223,7 @@ fn check_dropped_by_us(
                 lost.ns
             );
             return Err(Error::new(Kind::Unsupported, found)
-                .remedy("leave the target alone while a run is on; begin anew with `shardlift migrate --restart`"));
+                .remedy("leave the target alone during a run; begin anew with `shardlift migrate --restart`"));
         }
     }
     Ok(())

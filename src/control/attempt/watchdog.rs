@@ -1,6 +1,7 @@
-//! Nothing waits in silence (R12): a pair that has work and makes no progress
-//! is in the way of a cutover, with what waits on what, and so is DDL that goes on for long. Writes that find nothing to change are reported, and a source that
-//! soon rolls over what a restart needs is long before.
+//! Nothing waits in silence (R12). A pair that has work but makes no progress is an
+//! obstacle to a cutover, reported with what waits on what; so is DDL that takes long.
+//! Writes that find nothing to change are reported, and so is, long before it happens, a
+//! source that will roll over entries that a restart needs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +13,7 @@ use crate::pair::run::Pair;
 use crate::position::Position;
 
 const POLL: Duration = Duration::from_secs(1);
-/// After which DDL and index builds that go on are told, again and again.
+/// DDL and index builds that take longer are reported, repeatedly.
 const STUCK_PATIENCE: Duration = Duration::from_secs(15);
 /// How many of them are named.
 const STUCK_TOLD_MAX: usize = 5;
@@ -21,8 +22,7 @@ const WINDOW_POLL: Duration = Duration::from_secs(5);
 /// How long the source may take to answer then.
 const WINDOW_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Watches one pair for as long as it runs. `patience`: how long it may stand
-/// still.
+/// Watches one pair as long as it runs. `patience`: how long it may make no progress.
 pub async fn progress(pair: Arc<Pair>, patience: Duration) {
     let (mut seen, mut since) = (pair.progress(), Instant::now());
     let mut told = Instant::now();
@@ -47,7 +47,7 @@ pub async fn progress(pair: Arc<Pair>, patience: Duration) {
     }
 }
 
-/// DDL and index builds that go on for long are told, and in the way of a cutover.
+/// Reports long DDL and index builds, which are obstacles to a cutover.
 pub async fn stuck(pair: Arc<Pair>) {
     let mut told = Instant::now();
     loop {
@@ -83,7 +83,7 @@ pub async fn missed(pair: Arc<Pair>, run: Arc<Run>) {
         let missed = pair.metrics.writes_missed.load(Relaxed);
         let told = (0 < missed).then(|| {
             format!(
-                "{}: {missed} writes found no document on the target where one must be: something else writes to the target, the source changed an orphan, or this is a defect; the log names the collections, `shardlift verify` tells what differs, `shardlift restart --shard … --ns …` copies a collection anew",
+                "{}: {missed} writes found no document on the target where one must be: something else writes to the target, the source changed an orphan, or this is a defect; the log names the collections, `shardlift verify` shows what differs, `shardlift recopy --shard … --ns …` copies a collection again",
                 pair.name
             )
         });
@@ -116,7 +116,7 @@ pub async fn window(pair: Arc<Pair>, run: Arc<Run>, enough_s: u64) {
             let short = rolls_over && spare_s < enough_s;
             let told = short.then(|| {
                 format!(
-                    "the source of {} keeps {kept_s} s of oplog, and the oldest position a restart needs is {spare_s} s from its end: enlarge it (`replSetResizeOplog`), or give the target more room; the spool on this host protects only while it is there",
+                    "the source of {} keeps {kept_s} s of oplog, which reaches {spare_s} s further back than a restart needs: enlarge it (`replSetResizeOplog`), or speed up the target; the spool on this host protects only while it is there",
                     pair.name
                 )
             });

@@ -11,7 +11,7 @@ pub enum CalledOff {
     Writes(String),
     /// Something was not over at the deadline.
     Late(String),
-    /// What may move chunks, or does.
+    /// Something moves chunks, or may.
     Moving(Vec<String>),
     /// Source and target differ, though nobody wrote.
     Differs(Vec<String>),

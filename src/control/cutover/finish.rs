@@ -77,8 +77,8 @@ pub async fn unless_stopped(
     tokio::select! {
         biased;
         done = finish(config, opened, run) => done,
-        () = stop.asked() => Err(stop::stopped("the finish of the cutover")),
-        () = stop::refuse(requests, "too late: only the finish of the cutover is left") => Ok(()),
+        () = stop.asked() => Err(stop::stopped("completing the cutover")),
+        () = stop::refuse(requests, "too late: the cutover is being completed") => Ok(()),
     }
 }
 
@@ -87,10 +87,10 @@ async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     let mut retry = Retry::new(config.away_max());
     retry.until_it_works(|| restore_all(opened, run)).await?;
     failpoint::hit("cutover-expiries");
-    tracing::info!("cutover: expiries and what else was held back are restored");
+    tracing::info!("cutover: expiries and other options held back are restored");
     balancers::restore(&opened.sides, &opened.balancers, run).await;
     failpoint::hit("cutover-balancers");
-    tracing::info!("cutover: nothing is left to do but to remove the run's state");
+    tracing::info!("cutover: only the run's state is left to remove");
     retry.until_it_works(|| opened.stores.remove()).await?;
     failpoint::hit("cutover-removed");
     Ok(())
@@ -170,7 +170,7 @@ async fn restore(
         Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => {}
         Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
         Err(e) => run.warn(format!(
-            "what waited for the cutover could not be given back to {ns} on the target: {e}; run {} by hand",
+            "an option held back until the cutover could not be set on {ns} of the target: {e}; run {} by hand",
             Document::try_from(command).map_or_else(|_| format!("{command:?}"), |command| command.to_string())
         )),
         Ok(_) => {}

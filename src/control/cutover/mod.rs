@@ -1,10 +1,9 @@
-//! The cutover (R11): first fence, comparison, second fence, and only then the
-//! irreversible. Ends in one of two ways: done, or back to following with
-//! nothing lost.
+//! The cutover (R11): first fence, comparison, second fence, and only then what cannot be
+//! undone. It has two outcomes: done, or back to following with nothing lost.
 //!
-//! By default the comparison of documents begins with what is verified ahead (`ahead`,
-//! which has the proof), and so does not grow with the data; all else is compared whole
-//! (`proof`).
+//! By default the comparison of documents starts from what is verified ahead (`ahead`,
+//! which has the proof), so that it does not grow with the data. All else is compared
+//! whole (`proof`).
 
 pub mod called_off;
 pub mod ahead;
@@ -39,22 +38,22 @@ use crate::pair::run::{Noise, Pair, close_all_if_quiet};
 use crate::position::Position;
 use crate::verify;
 
-/// How much longer than the deadline a server may take to answer: what is late
-/// has a better reason to give until then.
+/// Time beyond the deadline in which a server may still answer: until then whatever is
+/// late can give a better reason.
 const ANSWERS: Duration = Duration::from_secs(10);
 /// How often a waiting cutover looks again.
 const POLL: Duration = Duration::from_millis(2);
 /// How often what was not answered is asked again.
 const QUESTION_POLL: Duration = Duration::from_millis(50);
 
-/// What takes longer is told in the status.
+/// Waits longer than this are shown in the status.
 const MOMENT: Duration = Duration::from_secs(1);
 /// The obstacle that says so.
 const WAITS: &str = "cutover";
 
-/// What a cutover works with.
+/// Everything that a cutover works with.
 pub struct Cutover<'a> {
-    /// Is told what is waited for.
+    /// Receives what the cutover waits for.
     pub run: &'a Run,
     pub sides: &'a Sides,
     pub pairs: &'a [Arc<Pair>],
@@ -64,11 +63,11 @@ pub struct Cutover<'a> {
     /// What need not be read whole any more.
     pub ahead: &'a Ahead,
     pub verify_concurrency: usize,
-    /// When it is called off.
+    /// When the cutover is called off.
     pub deadline: Instant,
 }
 
-/// What a proof found, and where writes are late from.
+/// The result of a proof, and the fences after which writes are late.
 #[derive(Debug)]
 pub struct Equal {
     /// None if nothing was to be compared.
@@ -76,7 +75,7 @@ pub struct Equal {
     pub fences: Vec<Position>,
 }
 
-/// What came of one round from fence to fence.
+/// The result of one round from fence to fence.
 enum Round {
     Equal(Equal),
     /// With the second fence as the first.
@@ -97,7 +96,7 @@ impl Why {
         match self {
             Why::Expired => "the source keeps expiring documents",
             Why::Elected => "source shards keep holding elections",
-            Why::Mended => "what was not alike is being made alike",
+            Why::Mended => "differences are being repaired",
         }
     }
 }
@@ -112,7 +111,7 @@ impl Cutover<'_> {
         // Closing the gates is the last thing it does, and does not wait.
         let late = || Err(CalledOff::Late("a server does not answer".to_owned()).into());
         let proven = timeout_at((self.deadline + ANSWERS).into(), self.rounds()).await;
-        // What stands in the way says more than who gave up waiting for it.
+        // The real obstacles say more than the fact that this wait was given up.
         self.waits_no_more();
         let proven = proven.unwrap_or_else(|_| late());
         proven.map_err(|why| self.with_obstacles(why))
@@ -202,8 +201,11 @@ impl Cutover<'_> {
     /// difference means nothing (R7).
     async fn until_recorded(&self) -> Result<()> {
         let recorded = try_join_all(self.pairs.iter().map(|pair| pair.record_all()));
-        self.told("a majority of the target to have all of it", recorded)
-            .await?;
+        self.told(
+            "a majority of the target to acknowledge all of it",
+            recorded,
+        )
+        .await?;
         Ok(())
     }
 
@@ -216,7 +218,7 @@ impl Cutover<'_> {
     ) -> Result<Round, NotProven> {
         match close_all_if_quiet(self.pairs, first, &second) {
             Ok(()) => {
-                tracing::info!("cutover: nobody wrote meanwhile; nothing is applied any more");
+                tracing::info!("cutover: nobody wrote meanwhile; applying has ended");
                 Ok(Round::Equal(Equal {
                     report,
                     fences: second,
@@ -239,7 +241,7 @@ impl Cutover<'_> {
             try_join_all(shards.map(|shard| note::write(shard, "fence", &run_id, self.deadline)));
         let notes = self
             .told(
-                "a note in the oplog of every source shard, by a majority of its members",
+                "a note in the oplog of every source shard to reach a majority",
                 notes,
             )
             .await?;
@@ -271,7 +273,7 @@ impl Cutover<'_> {
             }
         }
         let on_source = still_open::on_source(&self.sides.source);
-        self.told("an answer of the source's shards", on_source)
+        self.told("an answer from the source's shards", on_source)
             .await
     }
 
@@ -280,7 +282,7 @@ impl Cutover<'_> {
         let listed = self.asked(|| Listed::read(self.sides, self.pairs, self.coordinator));
         let both = async { tokio::try_join!(self.compare_documents(), listed) };
         let both = self.told("both sides to be compared", both);
-        let late = |_| CalledOff::Late("comparing both sides is not over".to_owned());
+        let late = |_| CalledOff::Late("comparing both sides is not finished".to_owned());
         let both = timeout_at(self.deadline.into(), both).await;
         let (report, listed) = both.map_err(late)??;
         Ok(Compared {
@@ -311,7 +313,7 @@ impl Cutover<'_> {
         verify::run_beyond(&job, known).await.map(Some)
     }
 
-    /// What is verified ahead, of collections that are still the target's: one that
+    /// What is verified ahead, for collections that the target still has. One that
     /// somebody dropped or replaced there is compared whole.
     async fn known(&self, catalog: &Catalog) -> Result<verify::Known> {
         let mut known = self.ahead.known(self.pairs);
@@ -366,7 +368,7 @@ impl Cutover<'_> {
         loop {
             match question().await {
                 Err(e) if e.kind.policy() == Policy::Retry && Instant::now() < self.deadline => {
-                    tracing::warn!("cutover: asked again: {}", e.message);
+                    tracing::warn!("cutover: asking again: {}", e.message);
                 }
                 answer => return answer,
             }
@@ -377,10 +379,10 @@ impl Cutover<'_> {
     fn waits_for(&self, what: &str) {
         self.run
             .obstacles
-            .set(WAITS, format!("the cutover under way waits for {what}"));
+            .set(WAITS, format!("the cutover waits for {what}"));
     }
 
-    /// To be called when it is over, however it ended.
+    /// Must be called when the cutover is over, however it ended.
     pub fn waits_no_more(&self) {
         self.run.obstacles.clear(WAITS);
     }

@@ -24,7 +24,7 @@ pub fn on_pair(pair: &Pair, fence: Position) -> Option<String> {
     }
     if !pair.is_settled() {
         return Some(format!(
-            "{name} still has collections to copy, indexes to build or DDL to carry over"
+            "{name} still has collections to copy, indexes to build or DDL to apply"
         ));
     }
     let (transactions, builds) = pair.with_view(|view| (view.open_transactions, view.open_builds));

@@ -52,10 +52,10 @@ pub async fn holds_nothing(target: &Deployment, db: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Drops a database that holds nothing.
+/// Drops an empty database.
 ///
-/// IMPORTANT: sent once. What comes late could meet a namesake that holds data (R7): after
-/// a lost answer the attempt ends, and the next one waits for what still runs
+/// IMPORTANT: sent once. A late drop could hit a namesake that holds data (R7). After a
+/// lost answer the attempt ends, and the next one waits for any drop still running
 /// (`none_is_being_dropped`).
 pub async fn drop_empty(target: &Deployment, db: &str) -> Result<()> {
     let command = rawdoc! {"dropDatabase": 1, "writeConcern": {"w": "majority"}};
@@ -65,7 +65,7 @@ pub async fn drop_empty(target: &Deployment, db: &str) -> Result<()> {
         .await;
     match reply.and_then(|reply| admin::acknowledged(&reply)) {
         Ok(()) => {
-            tracing::info!("database {db} held nothing any more and is dropped on the target");
+            tracing::info!("database {db} was empty and is dropped on the target");
             Ok(())
         }
         Err(e) => Err(with_remedy(
@@ -91,9 +91,9 @@ fn by_hand(db: &str) -> String {
     format!("`db.getSiblingDB({db:?}).dropDatabase()` on the target")
 }
 
-/// What keeps the target from having `db` on the shard `primary`, as a database that
-/// holds something: one of another spelling, or itself where it is. Empty ones are made
-/// way with.
+/// What keeps the target from having `db` on the shard `primary`: a non-empty database of
+/// another spelling, or `db` itself on another shard. Empty ones of another spelling are
+/// dropped.
 pub async fn in_the_way(target: &Deployment, db: &str, primary: usize) -> Result<Option<String>> {
     for other in spellings(target, db).await? {
         if other != db && !drop_if_empty(target, &other).await? {
@@ -114,8 +114,8 @@ pub async fn in_the_way(target: &Deployment, db: &str, primary: usize) -> Result
     }
 }
 
-/// The empty database of another spelling that a server refused `db` for: a replica set
-/// lists it nowhere. True if it is dropped.
+/// Drops the empty database of another spelling because of which a server refused `db`; a
+/// replica set lists it nowhere. Returns true if it is dropped.
 pub async fn made_way(target: &Deployment, db: &str, refusal: &Error) -> Result<bool> {
     let Some(other) = refusal
         .code
@@ -187,7 +187,7 @@ pub fn refused(db: &str, other: &str) -> Error {
         ),
         false => (
             format!(
-                "the target has a database {other}, and takes none that differs from it by case only: {db}"
+                "the target has a database {other} and refuses {db}, which differs in case only"
             ),
             format!("drop it, if nobody needs it: {}", by_hand(other)),
         ),
@@ -237,7 +237,7 @@ async fn no_router_drops(target: &Deployment) -> Result<()> {
         }
         let reply = asked.map_err(|e| {
             e.context(format!(
-                "whether {name} still drops a database (if it is gone for good, leave it out of the target's URI)"
+                "asking whether {name} still drops a database (if it is gone for good, leave it out of the target's URI)"
             ))
         })?;
         if !reply

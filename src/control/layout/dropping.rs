@@ -1,6 +1,6 @@
-//! Dropping one collection of the target: that of one UUID, never a namesake.
+//! Drops one collection of the target: the one with this UUID, never a namesake.
 //!
-//! Decides nothing: whose it is, and when it goes, is the caller's.
+//! Decides nothing: whose it is, and when it is dropped, is up to the caller.
 
 use bson::{Binary, RawArrayBuf, Uuid, rawdoc};
 
@@ -10,13 +10,14 @@ use crate::cluster::deployment::Deployment;
 use crate::codes;
 use crate::error::{Error, Result};
 
-/// No error if it is not there any more, or another has its name.
+/// Drops the collection. No error if it is already gone, or if another has its name.
 ///
 /// # Errors
-/// The router's; also where it says that there is no such collection, and there is.
+/// Those of the router; also if it says that there is no such collection although there
+/// is.
 ///
-/// IMPORTANT: the router's connections carry no incarnation: what comes late must not meet
-/// a namesake (R7).
+/// IMPORTANT: the router's connections carry no incarnation. A late drop must not hit a
+/// namesake (R7).
 pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Result<()> {
     let ns = &collection.ns;
     let dropped = match collection.uuid {
@@ -48,15 +49,15 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
                 return Ok(());
             }
             Err(failed(e).remedy(format!(
-                "other shards have it than the database's primary shard: see `config.collections` of the target, and drop {ns} there by hand"
+                "shards other than the database's primary shard have it: see `config.collections` of the target, and drop {ns} there by hand"
             )))
         }
         Err(e) => Err(failed(e)),
     }
 }
 
-/// `drop` refuses it: by itself it goes the way that a secondary drops it. It is never
-/// sharded: its database's primary shard has it.
+/// Drops `system.js`, which `drop` refuses, the way that a secondary drops it. It is
+/// never sharded: its database's primary shard has it.
 async fn drop_stored_functions(
     target: &Deployment,
     collection: &Collection,

@@ -1,5 +1,5 @@
-//! The target's chunk maps as the run laid them out: looked at once they are made, and
-//! whenever an attempt begins.
+//! The target's chunk maps as the run laid them out: checked after they are made, and at
+//! the start of every attempt.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub async fn version(sides: &Sides, collection: &Collection) -> Result<Option<Ma
     version_on(&sides.target, collection, &sides.pairs).await
 }
 
-/// As `version`; `pairs[i]` is the target shard of source shard i.
+/// Like `version`; `pairs[i]` is the target shard of source shard i.
 pub async fn version_on(
     target: &Deployment,
     collection: &Collection,
@@ -81,10 +81,11 @@ pub fn versions(
     Ok(versions)
 }
 
-/// Compares what is recorded with what is on the target as an attempt begins: a chunk that
-/// moved between two would get data on a shard that does not own it. What an older release
-/// recorded without versions gets those of now, on both sides. Returns these, by pair: they
-/// are to be recorded, or the next attempt would not know what moved since.
+/// Compares the recorded versions with the target's at the start of an attempt: if a
+/// chunk moved between two attempts, a shard that does not own it would get its data.
+/// Collections that an older release recorded without versions get the current ones of
+/// both sides. Returns these by pair. They must be recorded, or the next attempt could
+/// not know what moved since.
 ///
 /// # Errors
 /// `Unsupported` if owners changed.

@@ -1,5 +1,5 @@
-//! What the source holds, with positions around it: what whoever begins to follow
-//! begins with.
+//! The contents of the source with positions around the listing: the starting point for
+//! whoever begins to follow.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -22,9 +22,9 @@ pub struct Listing {
     pub catalog: Catalog,
     /// UUIDs that each source shard has.
     pub local: Vec<HashSet<Uuid>>,
-    /// Of each source shard: newest majority-committed entry before the listing.
+    /// Newest majority-committed entry of each source shard before the listing.
     pub starts: Vec<Mark>,
-    /// The same after it: what is created later is seen being created.
+    /// The same after the listing: collections created later are seen being created.
     pub catalog_positions: Vec<Position>,
 }
 
@@ -66,8 +66,8 @@ pub async fn newest(source: &Deployment) -> Result<Vec<Newest>> {
     proven::newest(&Lister::of_all(source, "", NOTE_WAIT)).await
 }
 
-/// A note in the oplog of every source shard: all that was listed before is at or
-/// below these positions.
+/// Writes a note to the oplog of every source shard. Everything listed before is at or
+/// below the returned positions.
 pub async fn notes(source: &Deployment, run_id: &str, wait: Duration) -> Result<Vec<Position>> {
     let deadline = Instant::now() + wait;
     let notes = source

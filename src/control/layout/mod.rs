@@ -1,10 +1,10 @@
-//! The target's layout, made through its router with public
-//! commands: databases on their mapped primaries, sharded collections with
-//! key, uniqueness, zones and one chunk per owner interval, placed as it is made, unsharded
-//! collections and views with their options.
+//! The target's layout, made through its router with public commands. It makes databases
+//! on their mapped primaries; sharded collections with key, uniqueness, zones and one
+//! chunk per owner interval, on its shard from the start; unsharded collections and views
+//! with their options.
 //!
-//! Makes no secondary index but the one that carries the shard key. Expiries
-//! are left out: they come back at cutover (R10). Reads no source.
+//! The only secondary index it makes is the one that carries the shard key. Expiries are
+//! left out; they are set at cutover (R10). Reads no source.
 
 pub mod listing;
 pub mod databases;
@@ -126,7 +126,7 @@ async fn create_database(target: &Deployment, name: &str, primary: usize) -> Res
         found => {
             let found = found.map_or("nowhere", |i| &target.shards[i].id);
             let what = format!(
-                "database {name} of the target should be on shard {wanted} and is on {found}"
+                "database {name} of the target should be on shard {wanted} but is on {found}"
             );
             Err(Error::new(Kind::Server, what).remedy(format!(
                 "drop the database {name} on the target and start again"
@@ -242,9 +242,9 @@ pub fn same_options(a: &RawDocument, b: &RawDocument) -> bool {
 fn exists(ns: &Namespace, differs: &str) -> Error {
     Error::new(
         Kind::Refused,
-        format!("{ns} is on the target already and {differs}"),
+        format!("{ns} is already on the target and {differs}"),
     )
     .remedy(format!(
-        "drop {ns} on the target, or begin with an empty target"
+        "drop {ns} on the target, or start with an empty target"
     ))
 }

@@ -1,5 +1,5 @@
-//! Options of collections: from what a server lists to what a
-//! server takes, and whether two lists mean the same.
+//! Options of collections: turns what a server lists into what a server accepts, and
+//! compares two lists by meaning.
 //!
 //! Pure functions.
 
@@ -33,8 +33,8 @@ pub(super) fn same(a: &RawDocument, b: &RawDocument) -> bool {
     holds(&a, &b) && holds(&b, &a)
 }
 
-/// When documents expire by these options of a collection or an index, as a server takes
-/// it: whole seconds; what is no number lasts for ever.
+/// The expiry in these options of a collection or an index, as a server understands it:
+/// whole seconds. What is not a number never expires.
 pub(crate) fn expiry(options: &RawDocument) -> Option<i64> {
     field(options.as_bytes(), EXPIRY.as_bytes()).map(seconds)
 }

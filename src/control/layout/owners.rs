@@ -1,5 +1,5 @@
-//! What became of the owners of a collection's documents, by its chunk map and the map's
-//! version.
+//! Changes of the owners of a collection's documents, found by its chunk map and the
+//! map's version.
 //!
 //! Pure. Knows nothing about servers.
 
@@ -28,8 +28,8 @@ pub fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
         .collect()
 }
 
-/// What changed since the owners were `before`; None if no document changed its owner at
-/// any time.
+/// What changed since the owners were `before`; None if at no time any document changed
+/// its owner.
 pub fn change(
     before: &[Interval],
     version: Option<MapVersion>,
@@ -59,8 +59,8 @@ pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Resu
     }
 }
 
-/// Of a collection that nobody looked at before: what moved until now moved unseen, and
-/// its shards' oplogs are not to be taken as they are.
+/// Checks a collection that was never looked at before. If a chunk has moved, nobody saw
+/// it, and the oplogs of its shards cannot be taken as they are.
 ///
 /// # Errors
 /// `Unsupported` if a chunk of it moved.
@@ -74,7 +74,7 @@ pub fn expect_never_moved(new: &Collection) -> Result<()> {
     }
 }
 
-/// Since it was sharded.
+/// Whether a chunk moved since the collection was sharded.
 pub fn has_moved(collection: &Collection) -> bool {
     collection
         .sharded

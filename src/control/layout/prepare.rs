@@ -1,9 +1,9 @@
-//! From two connected sides to a stored plan and the target's layout: what
+//! From two connected sides to a stored plan and the target's layout: everything that
 //! happens once, before the first document moves.
 //!
-//! Every step is recorded before the next begins, so that a restart goes on:
-//! planning (nothing is made yet: planned anew) → layout (made again from the
-//! plan; what is there already is left alone) → moving.
+//! Every step is recorded before the next begins, so that a restart resumes: planning
+//! (nothing is made yet, so the plan is made again) → layout (made again from the plan;
+//! whatever exists is left alone) → moving.
 
 use std::collections::HashSet;
 
@@ -63,7 +63,7 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
         .flat_map(|state| &state.collections)
         .map(|c| c.uuid)
         .collect();
-    // What is planned and not made was dropped for good: its drop will be met.
+    // A planned collection that is not made was dropped for good: its drop will be met.
     let mut catalog = listing::read(&sides.source, run_id).await?.catalog;
     // What was created since will be seen being created.
     catalog
@@ -88,7 +88,8 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
     stores.run.set_stage(Stage::Moving).await
 }
 
-/// A migration that was not to be seen before may have come to its end meanwhile.
+/// Lists again after waiting for a migration: one that could not be seen before the
+/// listing may have ended meanwhile.
 async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing> {
     loop {
         let listing = listing::read(&sides.source, run_id).await?;

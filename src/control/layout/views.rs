@@ -1,5 +1,5 @@
-//! The order views are made in: what a view stands on goes first, so that
-//! collations that must agree are there to be compared.
+//! The order in which views are made: what a view is defined on comes first, so that
+//! collations that must agree can be compared.
 //!
 //! Pure functions.
 

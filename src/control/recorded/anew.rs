@@ -1,14 +1,15 @@
-//! Beginning one pair anew within a recorded run: from the source's newest
-//! position, with everything it holds waiting and nothing of it on its target
-//! shard (R6). What the other pairs have done stays.
+//! Starts one pair over within a recorded run (R6): from the source's newest position,
+//! with everything it holds waiting and nothing of it on its target shard. The progress
+//! of the other pairs stays.
 //!
-//! Nobody followed the source since the pair's last position, so its catalog is
-//! read again, and what was created or dropped meanwhile is made up for here.
+//! Nobody followed the source since the pair's last position. So its catalog is read
+//! again, and collections created or dropped meanwhile are created or dropped on the
+//! target here.
 //!
 //! | step | if it ends here |
 //! |------|-----------------|
 //! | what cannot be made up for is refused | nothing is changed |
-//! | everything the pair holds is emptied | the old position stands: the same command again |
+//! | everything the pair holds is emptied | the old position is kept: run the same command again |
 //! | what is gone is dropped, what is new is made | the same |
 //! | the new position is recorded | done |
 
@@ -27,7 +28,7 @@ use crate::failpoint;
 use crate::state::pair_store::PairStore;
 use crate::state::{CollectionState, PairState, RunState};
 
-/// A pair that is to begin anew. No process works on the target.
+/// A pair that is to start over. No process works on the target.
 pub struct Anew<'a> {
     pub source: &'a Deployment,
     pub target: &'a Deployment,
@@ -38,7 +39,7 @@ pub struct Anew<'a> {
     /// that this command began.
     pub shard: &'a Shard,
     pub store: &'a PairStore,
-    /// Of the units of what is new, bytes.
+    /// Size in bytes of the units of new collections.
     pub range_bytes: u64,
 }
 
@@ -84,7 +85,7 @@ impl Anew<'_> {
         // IMPORTANT: last. From here on the pair is taken up without its past.
         self.store.begin_anew(start, catalog_position).await?;
         Ok(format!(
-            "source shard {} begins anew at {}: {} collections are emptied on the target, {} of them are gone from the \
+            "source shard {} starts over at {}: {} collections are emptied on the target, {} of them are gone from the \
              source, {} are new",
             shard.id,
             start.position,
@@ -99,12 +100,12 @@ impl Anew<'_> {
             return Ok(());
         }
         let found = format!(
-            "source shard {} cannot begin anew by itself; while nobody followed it: {}",
+            "source shard {} cannot start over by itself; while nobody followed it: {}",
             self.source.shards[self.pair].id,
             changes.refused.join("; ")
         );
         Err(Error::new(Kind::Refused, found)
-            .remedy("wipe what the whole run copied and begin anew: `shardlift migrate --restart`"))
+            .remedy("wipe what the whole run copied and start over: `shardlift migrate --restart`"))
     }
 
     /// Its drop will not be met by this pair.

@@ -30,12 +30,12 @@ const RESTORE_WAIT: Duration = Duration::from_secs(10);
 /// Marks the recorded run as cancelled, puts both balancers back as it found
 /// them, and returns what stays, as a sentence. May be repeated.
 ///
-/// None, and nothing is done, if it is the run `answering`: the process that
-/// works on it answers, and is to be asked.
+/// Does nothing and returns None if the run is `answering`: then a process works on it,
+/// and must be asked instead.
 ///
 /// # Errors
 /// `Refused` while a process works on the target, if no run of these two
-/// deployments is recorded, or past the point of return of its cutover.
+/// deployments is recorded, or past the point of no return of its cutover.
 pub async fn cancel(
     source: &Deployment,
     target: &Deployment,
@@ -49,7 +49,7 @@ pub async fn cancel(
         .await
         .map_err(|e| match e.kind {
             Kind::Refused => e.remedy(
-                "cancel where it runs: `shardlift cancel` on that host; or stop it, then try again",
+                "run `shardlift cancel` on that host; or stop that process, then try again",
             ),
             _ => e,
         })?;
@@ -59,7 +59,7 @@ pub async fn cancel(
     released?;
     Ok(Some(format!(
         "run {} is cancelled and both balancers are as it found them; what it copied stays on the target, with its \
-         state in `{DATABASE}`: `shardlift migrate --restart` drops both and begins anew",
+         state in `{DATABASE}`: `shardlift migrate --restart` drops both and starts over",
         run.id
     )))
 }
@@ -70,9 +70,12 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
     if run.stage == Stage::Finishing {
         return Err(Error::new(
             Kind::Refused,
-            format!("run {} is past the point of return of its cutover", run.id),
+            format!(
+                "run {} is past the point of no return of its cutover",
+                run.id
+            ),
         )
-        .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
+        .remedy("run `shardlift migrate` with the same arguments: it completes the cutover"));
     }
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
     RunStore::new(recorded::first(target))
@@ -127,15 +130,15 @@ async fn put_back(source: &Deployment, target: &Deployment, found: &Balancers) -
     Err(Error::new(Kind::Server, found.collect::<Vec<_>>().join("; ")).remedy(by_hand))
 }
 
-/// The process that works on the run gives it up. Returns exactly what is put back and
-/// what is not, with what to do.
+/// Cancels the run in the process that works on it. Returns exactly what is put back,
+/// what is not, and what to do about that.
 pub async fn by_its_process(sides: &Sides, run: &RunStore, found: &Balancers) -> Answer {
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
     let recorded = run.set_stage(Stage::Cancelled);
     if let Err(e) = within(RECORD_WAIT, "the target", recorded).await {
         return Err(format!(
-            "the run is NOT recorded as cancelled on the target ({}), and no balancer was put back{}; when the target \
-             is back, give `shardlift cancel` with the same --source and --target; {}",
+            "the run is NOT recorded as cancelled on the target ({}), and no balancer was restored{}; when the target \
+             is back, run `shardlift cancel` with the same --source and --target; {}",
             e.message,
             were(found.source.enabled),
             if_gone(found.source.enabled),
@@ -164,10 +167,11 @@ pub async fn by_its_process(sides: &Sides, run: &RunStore, found: &Balancers) ->
 
 fn zones_left(e: Error) -> Error {
     Error::new(Kind::Server, format!("zones named `__shardlift…` may be left on the target: {}", e.message))
-        .remedy("`shardlift migrate --restart` drops them, or give `shardlift cancel` again with --source and --target")
+        .remedy("`shardlift migrate --restart` drops them, or run `shardlift cancel` again with --source and --target")
 }
 
-/// What `e`, one side that cannot be reached, leaves undone, and what to do by hand.
+/// The error if one side cannot be reached (`e`): what is left undone, and what to do by
+/// hand.
 pub async fn unreachable(config: &Config, e: Error) -> Error {
     let source = connect(
         Side::Source,
@@ -176,7 +180,7 @@ pub async fn unreachable(config: &Config, e: Error) -> Error {
     )
     .await;
     let Ok(source) = source else {
-        return e.context("nothing is cancelled, and no balancer was put back");
+        return e.context("nothing is cancelled, and no balancer was restored");
     };
     let shards: Vec<String> = source.shards.iter().map(|shard| shard.id.clone()).collect();
     let noted = config
@@ -186,19 +190,19 @@ pub async fn unreachable(config: &Config, e: Error) -> Error {
     let noted = noted.last();
     let found = match noted {
         Some(noted) => format!(
-            "nothing is cancelled, and no balancer was put back: run {}, noted on this host{}",
+            "nothing is cancelled, and no balancer was restored: run {}, noted on this host{}",
             noted.run,
             were(noted.source)
         ),
         None if source.topology == Topology::Sharded => {
-            "nothing is cancelled, and no balancer was put back; what the source's was is not noted on this host"
+            "nothing is cancelled, and no balancer was restored; whether the source's was on is not noted on this host"
                 .to_owned()
         }
         None => "nothing is cancelled".to_owned(),
     };
     let sharded = (source.topology == Topology::Sharded).then_some(true);
     let gone = if_gone(noted.map_or(sharded, |noted| noted.source));
-    let back = "give the same command again when the target is back";
+    let back = "run the same command again when the target is back";
     Error {
         remedy: Some(format!("{back}; {gone}")),
         ..e.context(found)
@@ -217,7 +221,7 @@ fn were(source_enabled: Option<bool>) -> &'static str {
 fn if_gone(source_enabled: Option<bool>) -> &'static str {
     match source_enabled {
         Some(true) => {
-            "if it is gone for good, run `sh.startBalancer()` on a mongos of the source, and never go on with this run"
+            "if it is gone for good, run `sh.startBalancer()` on a mongos of the source, and never resume this run"
         }
         Some(false) | None => "if it is gone for good, nothing is left to do on the source",
     }

@@ -1,4 +1,4 @@
-//! Deleting on a target shard what is to be copied anew: whole collections, or
+//! Deleting on a target shard what is to be copied again: whole collections, or
 //! the ranges of single units.
 //!
 //! | step | if it ends here |
@@ -40,10 +40,11 @@ const DELETE_WAIT: Duration = Duration::from_secs(3_600);
 /// Documents of a range deleted by one command; their `_id`s come in one reply.
 const DELETED_AT_ONCE: u32 = 5_000;
 
-/// Completes what an interrupted process left, and returns how many collections
-/// were emptied whole. To be called at the start of an incarnation, once no older
-/// one is connected and before anything is loaded to work with, on a shard and a
-/// store whose client carries this incarnation's app name.
+/// Completes what an interrupted process left, and returns how many collections were
+/// emptied whole.
+///
+/// Call it at the start of an incarnation, once no older one is connected and before any
+/// state is loaded. The client of shard and store must carry this incarnation's app name.
 pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
     store.forget_unnamed().await?;
     let collections = store.collections().await?;
@@ -68,7 +69,7 @@ pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
                 ))
             })?;
         tracing::info!(
-            "{} is emptied on target shard {}; it will be copied anew",
+            "{} is emptied on target shard {}; it will be copied again",
             collection.ns,
             shard.id
         );
@@ -159,7 +160,7 @@ async fn delete_found(
         let batch = batch?;
         let mut deletes = RawArrayBuf::new();
         for document in batch.doc_slices()? {
-            // By its bytes: one that is no UTF-8 goes as well.
+            // By its raw bytes, so that an `_id` that is not UTF-8 is deleted as well.
             let query = document?
                 .as_document()
                 .and_then(locate::id_query)
@@ -176,7 +177,7 @@ async fn delete_found(
 fn nameless(ns: &Namespace) -> Error {
     Error::new(
         Kind::Server,
-        format!("{ns} holds a document without `_id` on the target: it cannot be deleted by it"),
+        format!("{ns} holds a document without `_id` on the target, which cannot be deleted"),
     )
 }
 

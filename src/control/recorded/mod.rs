@@ -34,7 +34,7 @@ pub async fn find(source: &Deployment, target: &Deployment) -> Result<Option<Run
     Ok(Some(run))
 }
 
-/// The same, where there must be one.
+/// Like `find`, where there must be a run.
 ///
 /// # Errors
 /// `Refused` if no run is recorded, or one of other deployments.
@@ -47,7 +47,8 @@ pub async fn load(source: &Deployment, target: &Deployment) -> Result<RunState> 
     find(source, target).await?.ok_or_else(none)
 }
 
-/// Names of shards are often alike (`shard0`): what counts is what they are.
+/// Checks that the run was begun with this deployment. Names of shards are often alike
+/// (`shard0`), so their identities are compared.
 ///
 /// # Errors
 /// `Refused` if the run was begun with another deployment on this side.
@@ -73,11 +74,11 @@ pub async fn check(run: &RunState, deployment: &Deployment) -> Result<()> {
         return Ok(());
     };
     let found = format!(
-        "the {side} is not the one that run {}, recorded on this target, was begun with: {differs}",
+        "the {side} is not that of run {}, which is recorded on this target: {differs}",
         run.id
     );
     Err(Error::new(Kind::Refused, found).remedy(format!(
-        "give the {side} the run was begun with (--{side}); a cancelled run may be wiped whatever the source is: \
+        "give the {side} the run was started with (--{side}); a cancelled run may be wiped with any source: \
          `shardlift migrate --restart`"
     )))
 }

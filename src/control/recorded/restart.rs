@@ -1,7 +1,7 @@
-//! Copying a source shard anew, or one of its collections, within a recorded
-//! run that no process works on. A collection is emptied on the pair's target
-//! shard and its units wait again, the pair's position stays; a whole pair begins
-//! anew, also where its position rolled off (`anew`).
+//! Copies a source shard, or one of its collections, again within a recorded run that no
+//! process works on. A collection is emptied on the pair's target shard and its units
+//! wait again; the pair's position stays. A whole pair starts over, even if its position
+//! rolled off (`anew`).
 
 use std::time::Duration;
 
@@ -32,14 +32,14 @@ pub fn namespace(text: &str) -> Result<Namespace> {
             coll: coll.to_owned(),
         }),
         _ => Err(
-            Error::new(Kind::Config, format!("`{text}` is no name of a collection"))
+            Error::new(Kind::Config, format!("`{text}` is not a collection name"))
                 .remedy("give --ns as db.coll"),
         ),
     }
 }
 
-/// Lets the recorded run copy `source_shard` anew, or only `ns` of it; returns
-/// what was done, as a sentence. `range_bytes`: of the units of collections that
+/// Makes the recorded run copy `source_shard`, or only `ns` of it, again. Returns a
+/// sentence that says what was done. `range_bytes`: size of the units of collections that
 /// the run does not know yet.
 ///
 /// # Errors
@@ -63,7 +63,7 @@ pub async fn restart(
     let told = done?;
     released?;
     Ok(format!(
-        "{told}; the same `shardlift migrate` as before goes on and copies them anew"
+        "{told}; run the same `shardlift migrate` as before to copy them again"
     ))
 }
 
@@ -81,7 +81,7 @@ async fn restart_alone(
             Kind::Refused,
             format!("run {} does not move documents: it is {:?}", run.id, run.stage),
         )
-        .remedy("a cancelled run can only be wiped: `shardlift migrate --restart`; any other goes on by `migrate`"));
+        .remedy("a cancelled run can only be wiped: `shardlift migrate --restart`; any other resumes with `migrate`"));
     }
     let pair = pair_of(&run, source_shard)?;
     let shard = recorded::pair_shards(&run, target)?[pair];
@@ -139,7 +139,7 @@ fn pair_of(run: &RunState, source_shard: &str) -> Result<usize> {
         .ok_or_else(unknown)
 }
 
-/// Of all pairs; that of `pair` over this command's own connections.
+/// Loads the states of all pairs. That of `pair` uses this command's own connections.
 async fn states(
     run: &RunState,
     target: &Deployment,
@@ -160,11 +160,11 @@ async fn states(
         Error::new(
             Kind::Refused,
             format!(
-                "no whole plan is recorded for source shard {}",
+                "the plan recorded for source shard {} is incomplete",
                 run.source_shards[index]
             ),
         )
-        .remedy("wipe and begin anew: `shardlift migrate --restart`")
+        .remedy("wipe and start over: `shardlift migrate --restart`")
     };
     states
         .into_iter()
@@ -187,7 +187,7 @@ async fn one_collection(
             Kind::Refused,
             format!("the recorded run has no {ns} on source shard {source_shard}"),
         )
-        .remedy("check --ns; without it all collections of the shard are copied anew"));
+        .remedy("check --ns; without it all collections of the shard are copied again"));
     }
     store.mark_wiping(&chosen, true).await?;
     let count = emptying::finish_wipes(shard, store).await?;

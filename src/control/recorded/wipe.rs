@@ -1,5 +1,5 @@
-//! Undoing a recorded run: drops on the target what it made, and nothing else,
-//! then forgets it.
+//! Undoes a recorded run: drops on the target what the run made, and nothing else, and
+//! removes its record.
 //!
 //! The caller holds the lease.
 
@@ -24,15 +24,15 @@ use crate::state::{DATABASE, RunState, Stage};
 /// Collections dropped side by side.
 const DROPS: usize = 8;
 
-/// What the run made on the target, by name; the UUIDs it may have there, none
-/// if the run was interrupted before it knew.
+/// What the run made on the target, by name, with the UUIDs it may have there: none if
+/// the run was interrupted before it knew.
 type Made = BTreeMap<Namespace, BTreeSet<[u8; 16]>>;
 
 /// Drops what the recorded run copied and forgets it. Nothing to do if no run
 /// is recorded. One that was interrupted is completed by the next.
 ///
 /// # Errors
-/// `Refused` once the cutover is past the point of return; `Unsupported` if the
+/// `Refused` once the cutover is past the point of no return; `Unsupported` if the
 /// state cannot be read: what was copied is not known then.
 pub async fn wipe(target: &Deployment) -> Result<()> {
     let runs = RunStore::new(recorded::first(target));
@@ -87,9 +87,12 @@ async fn recorded_run(runs: &RunStore) -> Result<Option<RunState>> {
     if let Some(run) = run.as_ref().filter(|run| run.stage == Stage::Finishing) {
         return Err(Error::new(
             Kind::Refused,
-            format!("run {} is past the point of return of its cutover", run.id),
+            format!(
+                "run {} is past the point of no return of its cutover",
+                run.id
+            ),
         )
-        .remedy("run `shardlift migrate` with the same arguments: only the finish is left"));
+        .remedy("run `shardlift migrate` with the same arguments: it completes the cutover"));
     }
     Ok(run)
 }
@@ -158,7 +161,7 @@ async fn take_back_zones(target: &Deployment, runs: &RunStore) -> Result<()> {
         match admin::remove_shard_from_zone(&target.entry, &shard, &zone).await {
             Err(e) if e.code == Some(codes::ZONE_STILL_IN_USE) => {
                 tracing::warn!(
-                    "zone {zone} of target shard {shard} stays: a collection uses it that is not the run's"
+                    "zone {zone} of target shard {shard} stays: a collection that the run did not make uses it"
                 );
             }
             // The shard is gone, and its zones with it.
@@ -169,8 +172,9 @@ async fn take_back_zones(target: &Deployment, runs: &RunStore) -> Result<()> {
     Ok(())
 }
 
-/// By UUID; a collection whose UUID the run never learned (it was `making` one of that
-/// name) is its own only if nothing is in it: it records them before the first document.
+/// Whether the run made this collection, by UUID. If the run never learned the UUID (it
+/// was `making` one of that name), it is the run's only if it is empty: the run records
+/// UUIDs before the first document.
 async fn is_ours(
     target: &Deployment,
     collection: &Collection,

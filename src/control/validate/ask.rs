@@ -72,7 +72,7 @@ pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
         .await
         .map(|status| match status.is_off() {
             true => Check::pass(name, "off"),
-            false => Check::pass(name, "on; it is stopped for the run and put back"),
+            false => Check::pass(name, "on; it is stopped for the run, then restored"),
         });
     let moving = named(
         deployment.side,
@@ -86,7 +86,7 @@ pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
         Check::warn(
             moving,
             listed(&running),
-            "shardlift waits ten minutes at most for these to end",
+            "shardlift waits up to ten minutes for these to end",
         )
     });
     vec![
@@ -128,7 +128,7 @@ pub(super) async fn oplog(source: &Deployment) -> Vec<Check> {
         return vec![readable];
     }
     let window = if seconds_min < OPLOG_WINDOW_SECONDS_MIN {
-        let remedy = "a restart after a longer pause than this would begin anew: raise it by replSetResizeOplog";
+        let remedy = "a run stopped for longer than this may have to start over: raise it with replSetResizeOplog";
         Check::warn(WINDOW, listed(&found), remedy)
     } else {
         Check::pass(WINDOW, listed(&found))
@@ -187,8 +187,8 @@ pub(super) async fn history(source: &Deployment) -> Check {
     )
 }
 
-/// What the user lacks, by role, on router and shards. Without authentication
-/// there is nothing to lack.
+/// What the user lacks, by role, on router and shards. Nothing if there is no
+/// authentication.
 pub(super) async fn privileges(deployment: &Deployment, needs: &Needs) -> Check {
     let name = named(deployment.side, "source privileges", "target privileges");
     let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), false);
@@ -227,13 +227,13 @@ pub(super) async fn privileges(deployment: &Deployment, needs: &Needs) -> Check 
     };
     let grants: Vec<String> = grants.into_iter().collect();
     let remedy = format!(
-        "on the database of the user, on each that is named (a mongos and every shard have users of their own), run: {}; or allow a role of your own the actions in parentheses",
+        "on each server named (a mongos and every shard have their own users), run on the user's database: {}; or grant a role of your own the actions in parentheses",
         grants.join("; ")
     );
     Check::none_of(name, &wrong, good, remedy)
 }
 
-/// Who is logged in, and what it may do.
+/// The logged-in user and its privileges.
 struct Login {
     user: String,
     privileges: Vec<Document>,
@@ -318,7 +318,7 @@ async fn refused_indexes(
     Ok((count, refused.into_iter().collect()))
 }
 
-/// What users keep in the servers' own databases: they are not moved.
+/// Reports what users keep in the servers' own databases, which is not moved.
 pub(super) async fn left_behind(source: &Deployment) -> Check {
     const NAME: &str = "no users' collections in admin, config, local";
     let found = match left_behind::read(source).await {
@@ -327,7 +327,7 @@ pub(super) async fn left_behind(source: &Deployment) -> Check {
         Err(e) => {
             return Check::warn(
                 NAME,
-                format!("could not be looked for: {e}"),
+                format!("could not be listed: {e}"),
                 "they are not moved: copy them by other means",
             );
         }

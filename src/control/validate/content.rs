@@ -21,7 +21,7 @@ pub(super) fn source_collections(catalog: &Catalog) -> Check {
         return Check::warn(
             NAME,
             found,
-            "left over by an operation that broke off; the source drops them at its next election, the target keeps them as ordinary ones: drop them",
+            "left by an interrupted operation; the source drops them at its next election, the target keeps them as ordinary ones: drop them",
         );
     }
     Check::none_of(
@@ -56,7 +56,7 @@ pub(super) fn target_empty(
                 "no collections, but databases that differ by case from those to come: {}",
                 listed(&respelled)
             ),
-            "shardlift drops these empty databases when it makes the others; drop them yourself (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the right dropDatabase",
+            "shardlift drops these empty databases when it makes the others; drop them yourself (`db.getSiblingDB(…).dropDatabase()`) if its user lacks the action dropDatabase",
         );
     }
     if names.is_empty() {
@@ -80,7 +80,7 @@ fn respelled(source: &Catalog, name: &str) -> Option<String> {
     Some(format!("{name} ({other} on the source)"))
 }
 
-/// A collection's name with what stands against moving it.
+/// A collection's name, and the reason why it cannot be moved.
 fn unsupported(collection: &Collection) -> Option<String> {
     let why = if collection.kind == CollectionKind::TimeSeries {
         "time series"

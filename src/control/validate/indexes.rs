@@ -1,5 +1,5 @@
-//! Which indexes a 6.0 server has and would refuse to build again: they were
-//! made by older releases.
+//! Indexes that a 6.0 server has but would refuse to build again: older releases made
+//! them.
 //!
 //! Pure decisions over index specifications.
 
@@ -41,9 +41,9 @@ const FIELDS_KNOWN: [&str; 27] = [
 ];
 const TYPES_KNOWN: [&[u8]; 5] = [b"2d", b"2dsphere", b"2dsphere_bucket", b"hashed", b"text"];
 const VERSIONS: [i64; 2] = [1, 2];
-/// Of a wildcard index, alone or as the end of a path.
+/// The end of a wildcard index's key: alone, or after a path.
 const WILDCARD: &[u8] = b"$**";
-/// What a field of a reference may be called, inside the field that holds it.
+/// Names of a reference's fields, inside the field that holds it.
 const REFERENCE: [&[u8]; 3] = [b"$id", b"$ref", b"$db"];
 
 /// Why a 6.0 server would refuse to build this index; None if it would not.
@@ -91,7 +91,7 @@ fn refused_kind(field: &Element<'_>) -> Option<String> {
     };
     (!good).then(|| {
         format!(
-            "{}: no kind of index on 6.0",
+            "{}: not a kind of index on 6.0",
             String::from_utf8_lossy(field.name)
         )
     })
@@ -115,7 +115,7 @@ fn refused_name(field: &Element<'_>) -> Option<String> {
     let is_bad = path.split(|byte| *byte == b'.').enumerate().any(bad);
     is_bad.then(|| {
         format!(
-            "{:?}: no name of an indexed field on 6.0",
+            "{:?}: not a name of an indexed field on 6.0",
             String::from_utf8_lossy(field.name)
         )
     })

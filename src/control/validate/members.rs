@@ -69,7 +69,8 @@ struct Majority {
 
 async fn majority(shard: &Shard) -> Result<Majority> {
     let status = admin::ask(&shard.client, "admin", doc! {"replSetGetStatus": 1}).await?;
-    majority_of(&status).ok_or_else(|| Error::new(Kind::Server, "replSetGetStatus gave no members"))
+    majority_of(&status)
+        .ok_or_else(|| Error::new(Kind::Server, "replSetGetStatus returned no members"))
 }
 
 fn majority_of(status: &Document) -> Option<Majority> {
@@ -107,7 +108,7 @@ async fn config_servers(deployment: &Deployment) -> Check {
             }
             Check::fail(
                 name,
-                format!("{hosts:?} is no replica set"),
+                format!("{hosts:?} is not a replica set"),
                 "config servers must be a replica set (CSRS)",
             )
         }),

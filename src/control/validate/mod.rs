@@ -1,9 +1,8 @@
-//! Whether two deployments are fit for a migration, found out before anything
-//! is touched.
+//! Checks whether two deployments are fit for a migration, before anything is touched.
 //!
-//! The list of checks, in the order an operator should read them. What servers
-//! are asked is in `ask`, what follows from the answers is decided by pure
-//! functions. Changes nothing on either side.
+//! This is the list of checks, in the order an operator should read them. `ask` has the
+//! questions to servers; pure functions decide what the answers mean. Changes nothing on
+//! either side.
 
 mod ask;
 mod content;
@@ -27,7 +26,7 @@ pub struct Check {
     pub ok: bool,
     /// What was found.
     pub found: String,
-    /// What to do, if not ok; advice, if ok.
+    /// If not ok, the remedy; if ok, advice.
     pub remedy: Option<String>,
 }
 
@@ -67,7 +66,7 @@ impl Check {
         let remedy = e
             .remedy
             .clone()
-            .unwrap_or_else(|| "see the message of the server".to_owned());
+            .unwrap_or_else(|| "see the server's message".to_owned());
         Check::fail(name, e.message.clone(), remedy)
     }
 
@@ -111,7 +110,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// Whether the user of a side may do all that a run does.
+/// Checks that the user of a side may do everything that a run does.
 pub async fn privileges_of(deployment: &Deployment) -> Check {
     let needs = match deployment.side {
         Side::Source => privileges::source(deployment.topology),
@@ -120,8 +119,8 @@ pub async fn privileges_of(deployment: &Deployment) -> Check {
     ask::privileges(deployment, &needs).await
 }
 
-/// Runs every check; does not stop at the first that fails. Touches nothing.
-/// `to_wipe`: collections of the target that are not there any more when it counts.
+/// Runs every check, also after one has failed. Touches nothing. `to_wipe`: collections
+/// of the target that will be gone before the run begins.
 pub async fn run(
     source: &Deployment,
     target: &Deployment,

@@ -1,5 +1,5 @@
-//! What the user of each side must be allowed to do, and which built-in role
-//! allows it.
+//! The privileges that the user of each side needs, and the built-in roles that grant
+//! them.
 //!
 //! Pure decisions over `connectionStatus {showPrivileges: true}`.
 
@@ -7,7 +7,7 @@ use bson::{Bson, Document};
 
 use crate::cluster::deployment::Topology;
 
-/// What an action is allowed on.
+/// The resource of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     Cluster,
@@ -15,7 +15,7 @@ pub enum On {
     AnyDatabase,
     /// No database: the collection of that name in any.
     Collection(&'static str, &'static str),
-    /// What the time series of any database keep their data in.
+    /// The collections in which the time series of any database keep their data.
     AnyBuckets,
 }
 
@@ -28,8 +28,8 @@ pub struct Need {
     pub role: &'static str,
 }
 
-/// What one side needs: of the router, whose users are the config servers', and of every
-/// shard, each with its own users.
+/// What one side needs: of the router, whose users are those of the config servers, and
+/// of every shard, which has its own users.
 #[derive(Debug)]
 pub struct Needs {
     pub router: Vec<Need>,
@@ -49,7 +49,7 @@ fn needs(role: &'static str, on: On, actions: &[&'static str]) -> Vec<Need> {
 
 /// Stored functions are users' data, and no ordinary collection.
 const FUNCTIONS: On = On::Collection("", "system.js");
-/// What tells about a server, on both sides.
+/// Actions that read about a server, on both sides.
 const ABOUT: [&str; 5] = [
     "inprog",
     "replSetGetStatus",
@@ -164,7 +164,7 @@ pub fn target(topology: Topology) -> Needs {
     Needs { router, shard }
 }
 
-/// What a shard is listed whole by (`$listCatalog`), ordinary collections apart.
+/// What listing a whole shard needs (`$listCatalog`), ordinary collections apart.
 fn lists(role: &'static str) -> Vec<Need> {
     [FUNCTIONS, On::AnyBuckets]
         .iter()
@@ -172,7 +172,7 @@ fn lists(role: &'static str) -> Vec<Need> {
         .collect()
 }
 
-/// Of collections, through the entry: the router, or the replica set itself.
+/// What changes to collections need, on the entry: the router, or the replica set itself.
 fn changes() -> Vec<Need> {
     needs(
         "restore",
@@ -186,7 +186,7 @@ fn changes() -> Vec<Need> {
     )
 }
 
-/// What the router is asked for on both sides: chunk maps, zones, the balancer.
+/// What the router is asked for on both sides needs: chunk maps, zones, the balancer.
 fn metadata() -> Vec<Need> {
     const READ: [&str; 9] = [
         "databases",

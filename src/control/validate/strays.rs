@@ -1,9 +1,9 @@
-//! Collections of a source shard that no router shows: made on the shard itself, or left
-//! there by a `movePrimary` that broke off. None of them travels.
+//! Collections of a source shard that no router shows: created on the shard itself, or
+//! left there by an interrupted `movePrimary`. None of them travels.
 //!
-//! The shard's oplog has their writes. A pair that meets one in a collection that it does
-//! not know stops the run, so such a collection is no mere warning. Nobody writes to a
-//! view; and a copy of a collection that lives on another shard is known, and passed over.
+//! Their writes are in the shard's oplog. A pair that meets a write to a collection it
+//! does not know stops the run, so such a collection is more than a warning. A view gets
+//! no writes; a copy of a collection that lives on another shard is known, and skipped.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::control::validate::{Check, listed};
 use crate::error::Result;
 
 const NAME: &str = "no collection outside the cluster";
-/// One that is being made is on its shard before the routers show it.
+/// A collection being created is on its shard before the routers show it.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Those found, as `db.collection on shard`.
@@ -103,7 +103,7 @@ fn decide(strays: &Strays) -> Check {
                 "no router shows {}; a write to one of these stops the run",
                 names(&strays.unknown)
             ),
-            "they are not moved: copy by other means what is needed of them, and drop them on that shard itself",
+            "they are not moved: copy what you need by other means, then drop them on that shard itself",
         );
     }
     if strays.are_none() {

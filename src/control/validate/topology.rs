@@ -1,5 +1,5 @@
-//! What two deployments must have in common: topology, number of shards,
-//! release, feature compatibility version.
+//! What two deployments must have in common: topology, number of shards, release, feature
+//! compatibility version.
 //!
 //! Pure decisions over what connecting has found.
 

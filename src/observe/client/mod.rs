@@ -1,7 +1,7 @@
-//! The other end of the API: what `shardlift status`, `cutover` and `cancel`
-//! ask of a running process. Blocking.
+//! The client side of the API: requests by `shardlift status`, `cutover` and `cancel` to
+//! a running process. Blocking.
 //!
-//! Prints nothing; the caller shows what comes back.
+//! Prints nothing; the caller shows the results.
 
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ impl Client {
                 Kind::Control,
                 format!("{path} was refused: {}", sentence.message),
             )
-            .remedy("look at `shardlift status` and ask again when it is possible")),
+            .remedy("see `shardlift status` and ask again later")),
         }
     }
 
@@ -133,18 +133,18 @@ fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Resu
     let given_up = before.cutovers_given_up < now.cutovers_given_up || began;
     match now.phase {
         Phase::Done => Some(Ok(())),
-        // While it recovers it may have been done: what comes next tells.
+        // A cutover that is recovering may have been done: the next state will show.
         Phase::CuttingOver | Phase::Recovering => None,
         Phase::Parked => Some(Err(Error::new(Kind::Parked, why("a server was away for too long"))
-            .remedy("bring the server back and run the same `shardlift migrate` again: it goes on, or finishes"))),
+            .remedy("bring the server back and run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
         Phase::Stopped => Some(Err(Error::new(Kind::Stopped, why("the run was stopped by a signal"))
-            .remedy("run the same `shardlift migrate` again: it goes on, or finishes"))),
+            .remedy("run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
         Phase::Failed => Some(Err(Error::new(Kind::Server, format!("the run failed: {}", why("no reason was given")))
             .remedy("look at the end of the run's log"))),
         Phase::Cancelled => Some(Err(Error::new(Kind::Cancelled, "the run was cancelled"))),
         _ if given_up => {
             let reason = why(now.last_cutover.as_deref().unwrap_or("see the run's log"));
-            Some(Err(Error::new(Kind::Refused, format!("the cutover was given up, the run follows again: {reason}"))
+            Some(Err(Error::new(Kind::Refused, format!("the cutover was called off, the run is following again: {reason}"))
                 .remedy("remove the cause and run `shardlift cutover` again; nothing was lost")))
         }
         _ => None,

@@ -61,7 +61,7 @@ macro_rules! counters {
             /// Ops that do not say what they made of their document: it is doubtful too.
             /// For the engine itself.
             pub ops_unclear: AtomicU64,
-            /// What of this pair stands in the way of a cutover.
+            /// Obstacles of this pair to a cutover.
             pub obstacles: Obstacles,
         }
 
@@ -133,9 +133,9 @@ counters! {
     documents_orphaned: AtomicU64 => u64, count, sum, counter, whole,
         "shardlift_pair_documents_orphaned_total", "Orphans left behind.";
     units_total: AtomicU64 => u64, count, sum, gauge, whole,
-        "shardlift_pair_units", "Units to copy.";
+        "shardlift_pair_units", "Ranges to copy.";
     units_copied: AtomicU64 => u64, count, sum, gauge, whole,
-        "shardlift_pair_units_copied", "Units copied.";
+        "shardlift_pair_units_copied", "Ranges copied.";
     indexes_total: AtomicU64 => u64, count, sum, gauge, whole,
         "shardlift_pair_indexes", "Secondary indexes to build.";
     indexes_built: AtomicU64 => u64, count, sum, gauge, whole,
@@ -164,15 +164,15 @@ counters! {
     /// Writes that found no document where one must be (R3).
     writes_missed: AtomicU64 => u64, count, sum, counter, whole,
         "shardlift_pair_writes_missed_total", "Writes that found no document where one must be.";
-    /// Gauge: ops held for units in flight, and their bytes.
+    /// Gauge: ops held for ranges in flight, and their bytes.
     ops_held: AtomicU64 => u64, count, sum, gauge, whole,
-        "shardlift_pair_ops_held", "Ops held for units in flight.";
+        "shardlift_pair_ops_held", "Ops held for ranges in flight.";
     bytes_held: AtomicU64 => u64, count, sum, gauge, whole,
-        "shardlift_pair_held_bytes", "Bytes of the ops held for units in flight.";
+        "shardlift_pair_held_bytes", "Bytes of the ops held for ranges in flight.";
     /// Held ops that memory had no room for, left to the spool; and those read
     /// again from it (fewer, where their collection was dropped).
     ops_spooled: AtomicU64 => u64, count, sum, counter, whole,
-        "shardlift_pair_ops_spooled_total", "Held ops left to the spool, for want of memory.";
+        "shardlift_pair_ops_spooled_total", "Held ops left to the spool for lack of memory.";
     ops_replayed: AtomicU64 => u64, count, sum, counter, whole,
         "shardlift_pair_ops_replayed_total", "Of those, ops read again from the spool.";
     /// Gauge: ops in lanes.
@@ -208,12 +208,12 @@ counters! {
         "shardlift_pair_documents_verified", "Documents verified ahead of the cutover.";
     documents_touched: AtomicU64 => u64, count, sum, gauge, whole,
         "shardlift_pair_documents_touched",
-        "Documents touched since, which the cutover looks at again.";
+        "Documents touched since, which the cutover reads again.";
     verified: AtomicBool => bool, flag, all, gauge, one_or_zero,
         "shardlift_pair_verified", "1 when all that can be is verified ahead.";
     /// Gauge: every unit copied and every index built.
     ready: AtomicBool => bool, flag, all, gauge, one_or_zero,
-        "shardlift_pair_ready", "1 when every unit is copied and every index built.";
+        "shardlift_pair_ready", "1 when every range is copied and every index built.";
 }
 
 fn count(_: &PairMetrics, counter: &AtomicU64) -> u64 {
@@ -278,7 +278,7 @@ impl Before {
     }
 }
 
-/// What an attempt has before it, as the source estimates it, and what of it is copied.
+/// The work of an attempt, as the source estimates it, and how much of it is copied.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Totals {
     pub documents: u64,
@@ -304,7 +304,7 @@ impl Totals {
 }
 
 impl PairMetrics {
-    /// An attempt begins: what the one before was in the middle of is over.
+    /// Begins an attempt: units that the one before was working on are over.
     pub fn begin(&self) {
         for gauge in [
             &self.indexes_total,
@@ -320,7 +320,7 @@ impl PairMetrics {
         self.obstacles.clear_all();
     }
 
-    /// What the attempt has before it.
+    /// Sets the work of the attempt.
     pub fn plan(&self, totals: Totals) {
         self.documents_done
             .begin_at(totals.documents_copied, &self.documents_copied);

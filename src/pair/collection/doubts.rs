@@ -16,8 +16,8 @@ use crate::position::Position;
 #[derive(Debug)]
 pub struct Doubts {
     documents: Mutex<Documents>,
-    /// Oldest of their positions; `MAX` if there is none, which is what a look
-    /// costs in a run without refusals. Changed under the lock.
+    /// Oldest position in `documents`; `MAX` if there is none, so that in a run without
+    /// refusals a look costs one load. Changed under the lock.
     oldest: AtomicU64,
 }
 
@@ -40,8 +40,8 @@ impl Default for Doubts {
 }
 
 impl Doubts {
-    /// From now on the collection is counted in `doubting` while it has doubtful documents.
-    /// To be called by its gate, before that lets anything of it through.
+    /// From now on `doubting` counts the collection while it has doubtful documents. Its
+    /// gate must call this before it lets any op of the collection through.
     pub fn count_in(&self, doubting: &Arc<AtomicUsize>) {
         let mut documents = self.documents.lock();
         assert!(
@@ -51,11 +51,11 @@ impl Doubts {
         documents.doubting = Some(doubting.clone());
     }
 
-    /// The op at `position` on this document was refused.
+    /// Makes the document doubtful: its op at `position` was refused.
     ///
-    /// IMPORTANT: the collection is counted when this returns, whoever else adds to it at
-    /// the same time: counting is done under the lock. The op leaves its lane only then,
-    /// so whoever sees the lane without it sees the count, too.
+    /// IMPORTANT: when this returns the collection is counted, even if others add to it
+    /// at the same time, since counting happens under the lock. The op leaves its lane
+    /// only afterwards, so whoever sees the lane without the op also sees the count.
     pub fn add(&self, id: &IdKey, position: Position) {
         let mut documents = self.documents.lock();
         let is_first = documents.refused.is_empty();
@@ -79,7 +79,7 @@ impl Doubts {
         self.documents.lock().refused.len()
     }
 
-    /// `MAX` if there is none.
+    /// Oldest position of a doubtful document; `MAX` if there is none.
     pub fn oldest(&self) -> Position {
         Position::from_raw(self.oldest.load(SeqCst))
     }

@@ -56,13 +56,13 @@ impl DuplicateNames {
         self.before.load(Relaxed) || self.any_seen.load(Relaxed) && self.seen.lock().contains(id)
     }
 
-    /// It is recorded that there are some.
+    /// The store already says that there are some.
     pub fn were_recorded(&self) {
         self.before.store(true, SeqCst);
         self.captured.store(true, SeqCst);
     }
 
-    /// True once after the first was seen, if that is not recorded.
+    /// True once, after the first such document was seen, if that is not recorded yet.
     pub fn capture(&self) -> bool {
         self.any_seen.load(SeqCst) && !self.captured.swap(true, SeqCst)
     }

@@ -1,6 +1,6 @@
-//! What of a collection's indexes waits for the cutover (R10), by name: expiries, which
-//! must not run before, and `prepareUnique`, which would refuse old duplicates that are
-//! only just arriving.
+//! Index options of a collection that wait for the cutover (R10), by index name:
+//! expiries, which must not run earlier, and `prepareUnique`, which would refuse old
+//! duplicates that are only just arriving.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ impl HeldBack {
         self.by_name.lock().clear();
     }
 
-    /// Of these specifications of the source.
+    /// Adds the options that these specifications of the source have.
     pub fn add(&self, specs: &[RawDocumentBuf]) {
         let of = |spec: &RawDocumentBuf| Some((IndexName::of(spec), index::held_back(spec)?));
         self.by_name.lock().extend(specs.iter().filter_map(of));
@@ -29,7 +29,7 @@ impl HeldBack {
         self.by_name.lock().retain(|name, _| !names.contains(name));
     }
 
-    /// As `collMod` takes them under `index`.
+    /// All options, in the form that `collMod` takes under `index`.
     pub fn all(&self) -> Vec<RawDocumentBuf> {
         self.by_name.lock().values().cloned().collect()
     }

@@ -25,7 +25,7 @@ use crate::position::Position;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Traits {
     pub capped: bool,
-    /// Has a collation of its own.
+    /// The collection has its own collation.
     pub collated: bool,
     /// Stored in the order of `_id`, without an index on it.
     pub clustered: bool,
@@ -46,8 +46,9 @@ impl Traits {
         }
     }
 
-    /// One lane, op order, nothing coalesced: capped collections, and those
-    /// whose own collation decides what `_id`s are equal (R4).
+    /// Its ops go through one lane in op order, and none are coalesced. True for capped
+    /// collections, and for those whose own collation decides which `_id`s are equal
+    /// (R4).
     pub fn in_order(&self) -> bool {
         self.capped || self.collated
     }
@@ -61,7 +62,8 @@ impl Traits {
 /// Whether documents of a collection may belong to another shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharding {
-    /// It was just seen being created: what it is, is still asked for. Its ops are held.
+    /// The collection was just seen being created, and is still being looked up. Its ops
+    /// are held.
     Unknown,
     Unsharded,
     Sharded,
@@ -99,7 +101,7 @@ pub struct Tracked {
     /// Has, or had, an index with an expiry: deletes may come from the source itself. Never
     /// taken back.
     pub expires: AtomicBool,
-    /// What its indexes get at the cutover.
+    /// Index options that are set at the cutover.
     pub held_back: HeldBack,
 }
 
@@ -165,15 +167,16 @@ impl Tracked {
         }
     }
 
-    /// The source's clock when it gave what is on the target now, or will be. Its
-    /// `operationTime` would be too low: what a prepared transaction changed is shown
-    /// before its commit entry is, which has its place by then.
+    /// Raises the horizon to `clock`: the source's clock when it gave documents that are,
+    /// or will be, on the target. Its `operationTime` would be too low: changes of a
+    /// prepared transaction are visible before its commit entry, whose position is
+    /// already taken by then.
     pub fn raise_horizon(&self, clock: Position) {
         self.horizon.fetch_max(clock.raw(), SeqCst);
     }
 
-    /// An op beyond it shows in nothing that was copied, or applied by an earlier
-    /// attempt. A quiet shard writes nothing beyond it by itself (`quiet`).
+    /// No op beyond the horizon shows in what was copied, or in what an earlier attempt
+    /// applied. A quiet shard writes nothing beyond it by itself (`quiet`).
     pub fn horizon(&self) -> Position {
         Position::from_raw(self.horizon.load(SeqCst))
     }
@@ -199,8 +202,8 @@ impl Tracked {
         }
     }
 
-    /// Position of the oldest op that was refused and still counts: the
-    /// watermark stays below it (R6). `MAX` if there is none.
+    /// Position of the oldest refused op that still counts; `MAX` if there is none. The
+    /// watermark stays below it (R6).
     pub fn doubtful_oldest(&self) -> Position {
         if self.counts() {
             self.doubts.oldest()

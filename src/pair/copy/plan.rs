@@ -13,7 +13,7 @@ use crate::cluster::sample;
 use crate::error::Result;
 use crate::pair::collection::Traits;
 
-/// What the source says a collection holds; an estimate.
+/// Size of a collection, as estimated by the source.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Size {
     pub documents: u64,
@@ -70,11 +70,11 @@ pub fn key(bound: &RawBson) -> RawDocumentBuf {
     rawdoc! { "_id": bound.clone() }
 }
 
-/// `find` commands that together read `[lower, upper)` in `_id` order: `head` with
-/// its bounds as `{_id: …}`. None is open.
+/// The `find` commands that together read `[lower, upper)` in `_id` order: `head` plus
+/// the bounds, given as `{_id: …}`. A bound that is None is open.
 ///
-/// Where only `min` is given the server ends before `MaxKey` (6.0.5): a document
-/// that has it as its `_id` is asked for by itself.
+/// With only `min` given a server stops before `MaxKey` (6.0.5), so the document with
+/// that `_id` is read by a command of its own.
 pub fn between(
     head: RawDocumentBuf,
     lower: Option<RawDocumentBuf>,

@@ -1,10 +1,9 @@
 //! A server of the source that has reached a fence, and reads that stay on it (R2).
 //!
-//! A read that asks for the fence itself (`afterClusterTime`) waits for every
-//! prepared document in its way, and a coordinator that hangs keeps it so for ever.
-//! One with majority concern alone does not wait, and on a server that
-//! has reached the fence it shows the fence: what is still prepared there commits
-//! after it, and is held.
+//! A read that asks for the fence itself (`afterClusterTime`) waits for every prepared
+//! document in its way, and a hanging coordinator makes it wait for ever. A read with
+//! majority concern alone does not wait. On a server that has reached the fence it shows
+//! the fence: what is still prepared there commits later, and is held.
 //!
 //! Knows nothing about units.
 
@@ -57,8 +56,8 @@ impl Reached {
         SelectionCriteria::Predicate(Arc::new(move |server| *server.address() == address))
     }
 
-    /// To be asked when a cursor is open: a process that was started since may not
-    /// have reached the fence when it opened it.
+    /// Checks that this is still the same process. Call it once a cursor is open: a
+    /// process started since may not have reached the fence when it opened the cursor.
     ///
     /// # Errors
     /// `Transient` if it is another process.
@@ -67,7 +66,7 @@ impl Reached {
             process if process == self.process => Ok(()),
             _ => Err(Error::new(
                 Kind::Transient,
-                format!("{} was started again", self.address),
+                format!("{} was restarted", self.address),
             )),
         }
     }

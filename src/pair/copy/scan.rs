@@ -33,7 +33,7 @@ use crate::state::pair_store::PairStore;
 use crate::state::same_term;
 use crate::wire::cursor::{Batch, Cursor, Next};
 
-/// What the scanners of one pair share.
+/// State that the scanners of one pair share.
 pub struct Scanners {
     pub source: Client,
     pub direct: Direct,
@@ -55,7 +55,7 @@ pub struct Scanners {
     pub patience: Duration,
 }
 
-/// What came of one cursor's reading.
+/// The result of reading with one cursor.
 struct Read {
     /// Documents came that had not come before.
     moved: bool,
@@ -70,7 +70,7 @@ enum Broken {
     Target(Error),
 }
 
-/// Where a server batch is closed, bytes: what amortises a round trip without
+/// Size in bytes at which a server batch is closed. It amortises a round trip without
 /// taking much of the budget.
 pub const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -79,7 +79,7 @@ pub const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 const WHOLE_READS: u32 = 5;
 
 impl Scanners {
-    /// One scanner: units until there are none.
+    /// Runs one scanner: copies units until there are none left.
     pub async fn run(self: Arc<Self>) -> Result<()> {
         loop {
             let Some(unit) = self.queue.lock().pop_front() else {
@@ -126,9 +126,10 @@ impl Scanners {
         Ok(())
     }
 
-    /// A scan that broke on the source goes on with the same fence after the last
-    /// document it had, or from its beginning: what is on the target already is left
-    /// alone, and every op since is replayed (R6). False if the collection is gone.
+    /// Reads a unit to its end. A scan that broke on the source resumes, with the same
+    /// fence, after its last document or at the beginning of the unit. Documents already
+    /// on the target are left alone, and every op since is replayed (R6). Returns false
+    /// if the collection is gone.
     async fn copy_again_until_read(
         self: &Arc<Self>,
         unit: &Arc<ScanUnit>,
@@ -139,7 +140,7 @@ impl Scanners {
         let (mut again, mut reads, mut reached) = (started.again, 0, ReadTo::default());
         loop {
             if again && tracked.traits.capped {
-                // What is there would be out of order (R6).
+                // Documents there would be out of order (R6).
                 self.writer.empty(tracked).await?;
             }
             if tracked.traits.capped {
@@ -190,16 +191,14 @@ impl Scanners {
             None => drop(stuck.remove(&(unit.tracked.uuid, unit.index))),
         }
         let text = |why: &String| {
-            format!(
-                "{why}; it is tried again, and the run parks after away_max_s without anything new"
-            )
+            format!("{why}; it is retried, and the run parks after away_max_s without progress")
         };
         self.metrics
             .obstacles
             .put("scan", stuck.values().next().map(text));
     }
 
-    /// What was written of it will be counted again.
+    /// Subtracts what was written of the unit: it will be counted again.
     fn take_back(&self, unit: &ScanUnit) {
         let Written { documents, bytes } = &unit.written;
         self.metrics

@@ -22,7 +22,7 @@ pub struct ScanUnit {
     pub index: usize,
     /// None: from the very first.
     pub lower: Option<RawBson>,
-    /// None: to the very last. Exclusive.
+    /// Exclusive. None: up to the highest `_id`.
     pub upper: Option<RawBson>,
     /// Documents per server batch.
     pub batch_documents: i32,
@@ -36,9 +36,9 @@ pub struct Written {
     pub(in crate::pair) bytes: AtomicU64,
 }
 
-/// How far a unit is read, over its cursors: `{_id: …}` of the last document of a reply.
-/// Where the client cannot compare `_id`s as the index does it stays None, and the unit
-/// begins again with each cursor.
+/// How far a unit was read by all its cursors: `{_id: …}` of the last document of a
+/// reply. Stays None where the client cannot compare `_id`s as the index does; the unit
+/// then starts over with each cursor.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(in crate::pair) struct ReadTo(Option<RawDocumentBuf>);
 

@@ -1,7 +1,8 @@
-//! Capped collections that hold more than their size: updates make documents larger, and
-//! only the next insert lets the oldest go. Copied into a collection of the same size, its
-//! oldest would go at once. So the target's has room while it is copied, and its size again
-//! in an exact state: what goes from then on goes on both sides.
+//! Makes room for capped collections that hold more than their size. On the source
+//! updates made their documents larger, and only the next insert removes the oldest.
+//! Copied into a collection of the same size, the oldest would be removed at once. So the
+//! target's collection gets a larger size for the copy. It gets the source's size back in
+//! an exact state: from then on both sides remove the same documents.
 
 use bson::{Binary, Bson, RawDocumentBuf, rawdoc};
 use futures_util::TryStreamExt;
@@ -12,11 +13,12 @@ use crate::error::{Error, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::mend::doubtful::Doubtful;
 
-/// Far more than any collection holds; a server takes up to a thousand times that. Nothing
-/// is set aside for it.
+/// Size during the copy, in bytes. Far more than any collection holds, and a thousandth
+/// of what a server accepts. The server reserves nothing for it.
 const ROOM_BYTES: i64 = 1 << 40;
 
-/// Before a copy: room for all of the source's, if it is not far from full.
+/// Before the copy: enlarges the target's collection if the source's is at least half
+/// full.
 pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> Result<()> {
     let command = bson::doc! {"dataSize": tracked.ns.to_string(), "estimate": true};
     let held = source
@@ -31,7 +33,8 @@ pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> R
     resize(target, tracked, ROOM_BYTES).await
 }
 
-/// After it: the size that the source has. Only chores on the collection's name may ask.
+/// After the copy: gives the target's collection the source's size. To be called only by
+/// chores on the collection's name.
 pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     let target = &doubtful.target_shard.client;
     let wanted = size(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
@@ -50,7 +53,7 @@ pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     fitted
 }
 
-/// Of the collection of this UUID; None if it is not listed.
+/// Size in bytes of the collection with this UUID; None if it is not listed.
 async fn size(client: &Client, tracked: &Tracked, uuid: bson::Uuid) -> Result<Option<i64>> {
     let command = bson::doc! {
         "listCollections": 1, "filter": {"name": &tracked.ns.coll, "info.uuid": Binary::from(uuid)},

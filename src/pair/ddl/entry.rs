@@ -48,13 +48,13 @@ pub enum Ddl {
 }
 
 impl Ddl {
-    /// None: nothing to carry over.
+    /// Reads a DDL entry; None if there is nothing to carry over.
     pub fn of(entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<Option<Ddl>> {
         let position = entry.position;
         let uuid = || {
             entry
                 .uuid
-                .ok_or_else(|| entry.unsupported("a command without collection UUID"))
+                .ok_or_else(|| entry.unsupported("a command without a collection UUID"))
         };
         Ok(Some(match meaning {
             Meaning::Create { coll } => return create(entry, coll),
@@ -112,7 +112,7 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
     }
     let uuid = entry
         .uuid
-        .ok_or_else(|| entry.unsupported("a create without collection UUID"))?;
+        .ok_or_else(|| entry.unsupported("a create without a collection UUID"))?;
     let ns = Namespace {
         db: entry.database().to_owned(),
         coll: coll.to_owned(),

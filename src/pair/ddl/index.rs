@@ -1,7 +1,7 @@
-//! Secondary indexes of one pair's target shard (R10): built after a
-//! collection is copied, unique ones while its ops are held at an exact
-//! position; later changes carried over as they come. What waits for the cutover
-//! (expiries, `prepareUnique`) is kept with the collection.
+//! Secondary indexes of one pair's target shard (R10). They are built after a collection
+//! is copied, unique ones while its ops are held at an exact position; later changes are
+//! carried over as they come. Options that wait for the cutover (expiries,
+//! `prepareUnique`) are kept with the collection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -38,7 +38,7 @@ const CODES_CONFLICT: [i32; 2] = [85, 86];
 
 #[derive(Debug)]
 pub struct Indexer {
-    /// Of the source shard.
+    /// The lister of the source shard.
     pub lister: Arc<Lister>,
     /// By the data plane's connections.
     pub target: Shard,
@@ -49,9 +49,9 @@ pub struct Indexer {
 }
 
 impl Indexer {
-    /// When the last unit is copied, after a restart, or where the target's indexes are
-    /// not what the oplog expects: brings them to what the source has, exactly. Index DDL
-    /// up to there is in the list, and is not met again.
+    /// Gives the target exactly the source's indexes. Used when the last unit is copied,
+    /// after a restart, and where the target's indexes are not what the oplog expects.
+    /// Index DDL up to the position of the list is included in it and is skipped later.
     pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
         if tracked.traits.capped && TargetIndexes::of(&self.target, tracked).is_some() {
             capped::fit(&self.doubtful, tracked).await?;
@@ -63,9 +63,9 @@ impl Indexer {
             let Some(listed) = list(&self.lister, tracked).await? else {
                 return vanished::until_dropped(&self.lister.shard.client, tracked).await;
             };
-            // IMPORTANT: a position on either side of the list. Index DDL up to the
-            // first is in it; what the list shows may be as new as the second, and a
-            // unique index of it may be built only past that.
+            // IMPORTANT: there is a position on either side of the list. Index DDL up to
+            // the first is in the list. What the list shows may be as new as the second,
+            // so a unique index in it may be built only past that.
             tracked.set_indexes_listed_at(listed.before);
             tracked.raise_horizon(listed.clock);
             tracked.indexes_are(&listed.specs);
@@ -82,10 +82,10 @@ impl Indexer {
         Err(in_the_way(tracked))
     }
 
-    /// False if something was in the way that was not listed.
+    /// Carries out a plan. Returns false if something unlisted was in the way.
     async fn carry_out(&self, target: &TargetIndexes<'_>, plan: Plan) -> Result<bool> {
         for names in &plan.drop {
-            tracing::info!(ns = %target.tracked.ns, indexes = %shown(names), "dropped: the source has not got it so");
+            tracing::info!(ns = %target.tracked.ns, indexes = %shown(names), "dropped: the source has no such index");
             if !target.drop(names).await? {
                 return Ok(false);
             }
@@ -111,7 +111,8 @@ impl Indexer {
         }
         tracked.gets_indexes(&specs);
         match self.create(&target, to_create(tracked, &specs)).await {
-            // What is in the way is not on the source at this position: the list was ahead.
+            // The index in the way is not on the source at this position: the list was
+            // ahead.
             Err(e) if is_conflict(&e) => self.reconcile(tracked).await,
             created => created,
         }
@@ -178,8 +179,9 @@ impl Indexer {
                 Err(e) if e.code == Some(codes::DUPLICATE_KEY) => {}
                 built => return built,
             }
-            // Dropped on the source before this position, with duplicates since; the log
-            // tells what became of it. Not listed at all: the tail will tell, if it is so.
+            // Perhaps the source dropped the index before this position and has had
+            // duplicates since: the oplog will bring the drop. If the collection is not
+            // listed at all, the tail will find out.
             if let Some(listed) = list(&self.lister, target.tracked).await? {
                 let there = to_create(target.tracked, &listed.specs);
                 specs.retain(|spec| there.iter().any(|there| index::same(there, spec)));
@@ -190,10 +192,12 @@ impl Indexer {
         self.build_held(target, &specs).await
     }
 
-    /// IMPORTANT: the turn first, then the hold: what is held fills memory, and
-    /// builds of others may take hours. What waits for the tail as a rule does so
-    /// before it has either; and no turn is waited for once the collection is gone,
-    /// or the tail might need what waits behind this chore.
+    /// Builds indexes while the collection is held.
+    ///
+    /// IMPORTANT: take the turn first, then the hold: held ops fill memory, and builds of
+    /// others may take hours. Waits for the tail mostly happen before either is taken. No
+    /// turn is waited for once the collection is gone, or the tail might need what waits
+    /// behind this chore.
     async fn build_held(&self, target: &TargetIndexes<'_>, specs: &[RawDocumentBuf]) -> Result<()> {
         if specs.is_empty() {
             return Ok(());
@@ -235,9 +239,9 @@ fn is_conflict(e: &Error) -> bool {
 
 fn in_the_way(tracked: &Tracked) -> Error {
     let found = format!(
-        "indexes of {} on the target change by themselves, and are in the way",
+        "indexes of {} on the target keep changing and are in the way",
         tracked.ns
     );
     Error::new(Kind::Server, found)
-        .remedy("see that nobody else changes indexes there; then run the same command again")
+        .remedy("make sure that nobody else changes indexes there; then run the same command again")
 }

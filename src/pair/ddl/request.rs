@@ -10,7 +10,7 @@ use crate::cluster::catalog::MapVersion;
 use crate::cluster::catalog::{Collection, Namespace};
 use crate::error::Result;
 
-/// What a pair asks of control. Answers come when it is done on the target.
+/// A request of a pair to control. It is answered once it is done on the target.
 #[derive(Debug)]
 pub enum Request {
     /// Make the collection of this UUID on the target.
@@ -34,7 +34,7 @@ pub enum Request {
     },
 }
 
-/// What became of a creation.
+/// The outcome of a creation.
 #[derive(Debug)]
 pub enum Creation {
     Made(Box<Created>),
@@ -46,10 +46,10 @@ pub enum Creation {
 
 #[derive(Debug, Clone)]
 pub struct Created {
-    /// As the source's catalog has it.
+    /// The collection as the source's catalog has it.
     pub collection: Collection,
-    /// On this pair's target shard; None where it has none.
+    /// UUID of the collection on this pair's target shard; None if that has none.
     pub target_uuid: Option<Uuid>,
-    /// Of the target's chunk map, if it is sharded.
+    /// Version of the target's chunk map, if the collection is sharded.
     pub target_version: Option<MapVersion>,
 }

@@ -1,5 +1,5 @@
-//! DDL from the oplog: what the tail does at once (admit, kill), and what
-//! becomes a chore (everything that talks to a server).
+//! DDL from the oplog: what the tail does at once (admit, kill), and what becomes a chore
+//! (everything that talks to a server).
 //!
 //! Decides nothing across pairs: creating and dropping go through control,
 //! which knows all pairs.
@@ -29,11 +29,11 @@ use crate::position::Position;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 
-/// Where the tail hands DDL to.
+/// Receives DDL from the tail.
 #[derive(Debug, Clone)]
 pub struct DdlSink {
     pub pair: usize,
-    /// Where the catalog was read.
+    /// Position at which the catalog was read.
     pub catalog_position: Position,
     pub gate: Arc<Mutex<Gate>>,
     pub replayer: Arc<Replayer>,
@@ -44,9 +44,9 @@ pub struct DdlSink {
 }
 
 impl DdlSink {
-    /// Takes effect in the gate before it returns; the rest is a chore. Until
-    /// that is done and recorded, the resume position stays below the entry, so
-    /// that a restart meets it again (R4).
+    /// Takes DDL over. Its effect on the gate is there when this returns; the rest is a
+    /// chore. Until the chore is done and recorded, the resume position stays below the
+    /// entry, so that a restart meets it again (R4).
     pub fn accept(&self, ddl: Ddl) {
         match ddl {
             Ddl::Create {
@@ -146,8 +146,8 @@ impl DdlSink {
         let created = match created? {
             Creation::Made(created) => created,
             gone => {
-                // Its ops are of no use; what they hold of the tail's memory may be
-                // what the tail needs to reach the drop.
+                // Its ops are of no use, and the tail may need their memory to reach the
+                // drop.
                 self.gate.lock().discard(&tracked.uuid);
                 // IMPORTANT: dead only when the drop is met: one that shows may be
                 // rolled back, and what is recorded as dead never comes back.
@@ -180,7 +180,8 @@ impl DdlSink {
     async fn drop_unmade(&self, tracked: &Tracked) -> Result<()> {
         self.rendezvous(tracked).await?;
         failpoint::hit("unmade");
-        // IMPORTANT: only now: of what is recorded as dead no drop is met any more.
+        // IMPORTANT: only now, since no drop is met of a collection that is recorded as
+        // dead.
         self.store
             .add(&CollectionState::dead(tracked.uuid, &tracked.ns))
             .await

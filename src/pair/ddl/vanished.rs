@@ -69,7 +69,7 @@ pub async fn died(tracked: &Tracked) {
 /// The source shard does not know the collection's UUID now.
 pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
     let find = rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
-    // The reply stays as it lies: its document may be none that the driver can read.
+    // The reply stays raw: the driver may be unable to read its document.
     match source
         .database(&tracked.ns.db)
         .run_raw_cursor_command(find)

@@ -1,5 +1,5 @@
-//! Which collections have doubtful documents. Mostly none: a count says so, which saves
-//! a walk over all of them with each look at the watermark.
+//! Finds the collections that have doubtful documents. There are mostly none, and a count
+//! says so: that saves a walk over all collections at each look at the watermark.
 //!
 //! Knows nothing about why a document is doubtful (`doubts`).
 

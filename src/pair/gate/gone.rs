@@ -1,4 +1,4 @@
-//! Collections that are dropped on the source, or seem to be: what becomes of their
+//! Collections that are, or seem to be, dropped on the source: what happens to their
 //! units, and what must not count as applied meanwhile.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::pair::gate::ledger::Pin;
 use crate::position::Position;
 
 impl Gate {
-    /// Those whose data matters here.
+    /// All collections whose data matters here.
     pub fn all_that_count(&self) -> impl Iterator<Item = &Arc<Tracked>> {
         self.collections
             .values()
@@ -28,10 +28,10 @@ impl Gate {
         }
     }
 
-    /// The collection seems to be dropped on the source, which may be rolled back: its
-    /// ops are discarded, and nothing counts as applied that does not already, until
-    /// the pin is back. All of it would be needed again: fences and held ops of each
-    /// of its units, what its lanes have, its doubtful documents.
+    /// Discards the ops of a collection that seems to be dropped on the source. The drop
+    /// may still be rolled back, and then all of them would be needed again: the fences
+    /// and held ops of its units, the ops in its lanes, its doubtful documents. So until
+    /// the pin is returned nothing more counts as applied.
     pub fn suspend(&mut self, uuid: &Uuid) -> Pin {
         let watermark = self.watermark();
         let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();

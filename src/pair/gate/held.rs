@@ -1,9 +1,9 @@
-//! Ops that wait, in the order they must be applied in: in memory, or left to
-//! the spool, which has them anyway, to be read again from there.
+//! Ops that wait, in the order in which they must be applied: in memory, or left to the
+//! spool, which has them anyway and from which they are read again.
 //!
-//! What is left to the spool is a stretch of whole entries, older than every op
-//! in memory. While it is open, newer ops go to it too; once it is closed, so
-//! that a reader may come to its end, they are kept in memory again.
+//! Ops left to the spool form a stretch of whole entries, older than every op in memory.
+//! While it is open, newer ops are left to it too. Once it is closed, so that a reader
+//! can reach its end, newer ops are kept in memory again.
 
 use crate::pair::op::Op;
 use crate::position::Position;
@@ -11,9 +11,9 @@ use crate::position::Position;
 #[derive(Debug)]
 pub struct Held {
     ops: Vec<Op>,
-    /// As granted, all that the ops take.
+    /// Bytes granted for the ops.
     bytes: u64,
-    /// Of `ops`.
+    /// Oldest position in `ops`.
     oldest: Position,
     left: Option<Stretch>,
 }
@@ -61,7 +61,7 @@ impl Held {
         self.leave_from(self.oldest)
     }
 
-    /// The same, and from `position` on nothing more is kept in memory.
+    /// Like `leave`, and from `position` on nothing more is kept in memory.
     pub fn leave_from(&mut self, position: Position) -> u64 {
         let left = Stretch {
             after: self.oldest.min(position).before(),
@@ -85,7 +85,7 @@ impl Held {
         self.left
     }
 
-    /// The ops in the entries up to and with `position` are not left any more.
+    /// Ops in entries up to and including `position` were read back.
     pub fn read(&mut self, position: Position) {
         self.left = self
             .left
@@ -96,13 +96,13 @@ impl Held {
             .filter(|left| left.after < left.to);
     }
 
-    /// What is in memory.
+    /// Takes the ops in memory.
     pub fn take(&mut self) -> Vec<Op> {
         assert!(self.left.is_none(), "what is left to the spool goes first");
         std::mem::take(self).ops
     }
 
-    /// Below every op that waits; `MAX` if there is none.
+    /// A position below every op that waits; `MAX` if there is none.
     pub fn below(&self) -> Position {
         let kept = if self.ops.is_empty() {
             Position::MAX

@@ -4,13 +4,14 @@ use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
 
 impl Gate {
-    /// Once its lanes are empty, a collection held at the position passed is
-    /// what the source was there, save its doubtful documents.
+    /// Whether the tail has passed the collection's horizon. If it is held then and its
+    /// lanes are empty, it equals the source at the position passed, except for its
+    /// doubtful documents.
     pub fn is_past_horizon(&self, tracked: &Tracked) -> bool {
         self.is_copied(&tracked.uuid) && tracked.horizon() <= self.passed
     }
 
-    /// A collection that is copied waits for the tail to pass its horizon.
+    /// Whether a copied collection waits for the tail to pass its horizon.
     pub fn waits_for_horizon(&self) -> bool {
         let tracked = self
             .collections

@@ -1,10 +1,10 @@
-//! What a checkpoint may say (R6): the entry to resume at, and the units that
-//! need no second scan. Kept by the gate, under its lock.
+//! What a checkpoint may say (R6): the entry to resume at, and the units that need no
+//! second scan. Kept by the gate, under its lock.
 //!
-//! A unit is settled when its last held op is applied, and none of them is doubtful.
-//! Until then its fence keeps the resume position down; so does every pin: DDL that is not recorded
-//! as done. The applied position leaves out fences, and ops that units being
-//! copied hold: it is where a pair goes on that gives these units up.
+//! A unit is settled when its last held op is applied and none of its documents is
+//! doubtful. Until then its fence keeps the resume position down, as does every pin (DDL
+//! not recorded as done). The applied position leaves out fences, and ops held for units
+//! being copied: a pair that gives these units up resumes there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,9 +111,9 @@ impl Ledger {
         });
     }
 
-    /// What may be recorded once it is proven. `watermark` is below every op
-    /// held, queued or in flight, `applied` below those that no unit being copied
-    /// holds; `fences` are those of units being copied.
+    /// What may be recorded once it is proven. `watermark` is below every op that is
+    /// held, queued or in flight; `applied` leaves out ops held for units being copied;
+    /// `fences` are those of units being copied.
     pub fn capture(
         &mut self,
         watermark: Position,

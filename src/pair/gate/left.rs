@@ -1,8 +1,8 @@
-//! Held ops that memory has no room for: they are left to the spool, which
-//! keeps every entry from the resume position on (R6), and read again from there
-//! when their place is to be opened.
+//! Held ops that memory has no room for. They are left to the spool, which keeps every
+//! entry from the resume position on (R6), and are read again from there when their place
+//! is about to open.
 //!
-//! Reads nothing itself: that is `replay`'s.
+//! Reads nothing itself; `replay` does.
 
 use bson::Uuid;
 
@@ -14,11 +14,11 @@ use crate::pair::origin::Origin;
 use crate::position::Position;
 
 impl Gate {
-    /// Leaves held ops to the spool, those of the largest places first, until no
-    /// more than `bytes_max` are in memory. Returns how many ops that were.
+    /// Leaves held ops to the spool, the largest places first, until at most `bytes_max`
+    /// are in memory. Returns the number of ops.
     ///
-    /// Whole entries only: the entry of the oldest op is read again from its
-    /// beginning, and one that the tail is in the middle of stays with the rest.
+    /// Only whole entries are left: the entry of the oldest op is read again from its
+    /// beginning, and an entry that the tail is in the middle of stays with the rest.
     pub fn leave(&mut self, bytes_max: u64) -> u64 {
         let mut left = 0;
         while bytes_max < self.held().1 {
@@ -35,8 +35,8 @@ impl Gate {
         left
     }
 
-    /// Leaves what comes at `position`, or later, for a held collection to the spool: what
-    /// it means is told only when it is read again.
+    /// Leaves all ops of a held collection at `position` or later to the spool. What they
+    /// mean is decided only when they are read again.
     pub fn leave_from(&mut self, uuid: &Uuid, position: Position) {
         let held = self
             .collections
@@ -50,8 +50,8 @@ impl Gate {
         self.left
     }
 
-    /// Hands over an op that was left to the spool, if it is of this place and
-    /// still counts. In order, and only those of the stretch that is to be read.
+    /// Hands over an op that was left to the spool, if it belongs to this place and still
+    /// counts. To be called in order, and only for the stretch that is to be read.
     pub fn replay(&mut self, place: &Place, op: OpRef<'_>, origin: &mut Origin) -> bool {
         debug_assert!(op.uuid == place.uuid, "the reader looks for one collection");
         let Some(collection) = self

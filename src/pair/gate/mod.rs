@@ -54,7 +54,7 @@ mod tests;
 /// The gate of one pair.
 #[derive(Debug)]
 pub struct Gate {
-    /// Newest entry of which anything was classified.
+    /// Newest entry of which at least one op was classified.
     begun: Position,
     /// Newest entry that is classified whole.
     passed: Position,
@@ -128,9 +128,9 @@ impl Gate {
         }
     }
 
-    /// Admits a collection with its units as planned, or as an earlier
-    /// incarnation left them. `bounds` are the lower bounds of all units but the
-    /// first, ascending. Ops of a unit that was being copied are held from now on.
+    /// Admits a collection with its units as planned, or as an earlier incarnation left
+    /// them. `bounds` are the lower bounds of all units but the first, ascending. From
+    /// now on ops of a unit that was being copied are held.
     pub fn admit(
         &mut self,
         tracked: Arc<Tracked>,
@@ -169,8 +169,8 @@ impl Gate {
         );
     }
 
-    /// Admits a collection that the tail saw being created: it is complete by
-    /// its ops alone, which are held until `release`.
+    /// Admits a collection that the tail saw being created. Its ops alone make it
+    /// complete; they are held until `release`.
     pub fn admit_new(&mut self, tracked: Arc<Tracked>) {
         let uuid = tracked.uuid;
         self.admit(tracked, &[], &[state::UnitState::Settled]);

@@ -1,8 +1,7 @@
-//! Units that are copied, collections that are held, and letting their ops
-//! through again: what waited goes to the lanes under the lock that classifies.
+//! Finishing units, holding collections, and letting their ops through again: ops that
+//! waited go to the lanes under the lock that classifies.
 //!
-//! What was left to the spool comes first: a reader hands it over (`left`), and
-//! asks again.
+//! Ops left to the spool come first: a reader hands them over (`left`) and asks again.
 
 use bson::Uuid;
 
@@ -11,7 +10,7 @@ use super::unit::UnitState;
 use crate::pair::gate::held::{Held, Stretch};
 use crate::position::Position;
 
-/// What came of the wish to let the ops of a place through.
+/// The result of asking to let the ops of a place through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
     /// They go through from now on. `last`: every unit of the collection is copied.

@@ -1,9 +1,9 @@
-//! Opens what is held: a unit whose scan is done, a collection whose hold ends.
-//! What was left to the spool meanwhile is read again from there and handed to
-//! the lanes first, in order; the tail goes on beside it.
+//! Opens what is held: a unit whose scan is done, a collection whose hold ends. Ops left
+//! to the spool meanwhile are read again from there and handed to the lanes first, in
+//! order; the tail goes on beside it.
 //!
-//! Each round reads what came while the one before was read, until that is little
-//! enough to stay in memory. Decides nothing: the gate does (`gate::left`).
+//! Each round reads the ops that came during the round before, until they are few enough
+//! to stay in memory. Decides nothing: the gate does (`gate::left`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,14 +27,14 @@ use crate::pair::oplog::walk::{Command, Holder, Walk};
 use crate::pair::origin::Origin;
 use crate::position::Position;
 
-/// How often a tail in the middle of an entry is looked at again.
+/// Pause before asking again while the tail is in the middle of an entry.
 const POLL: Duration = Duration::from_millis(5);
 
 pub struct Replayer {
     gate: Arc<Mutex<Gate>>,
     feed: Arc<Feed>,
     metrics: Arc<PairMetrics>,
-    /// Of its own: it must go on while the tail waits for memory.
+    /// A share of its own: replaying must go on while the tail waits for memory.
     share: Share,
     /// One stretch at a time: a second reader could wait for the parts of a
     /// transaction with all the share in hand.
@@ -60,11 +60,11 @@ impl Replayer {
         }
     }
 
-    /// copying → copied. True if it was the collection's last unit.
+    /// copying → copied. Returns true if it was the collection's last unit.
     ///
     /// # Errors
-    /// What the disk says, and `Unsupported` for a part of a transaction that
-    /// neither spool nor source has.
+    /// Those of the disk, and `Unsupported` if neither spool nor source has a part of a
+    /// transaction.
     pub async fn finish(&self, uuid: &Uuid, unit: usize) -> Result<bool> {
         let place = Place {
             uuid: *uuid,

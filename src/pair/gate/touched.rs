@@ -1,14 +1,14 @@
-//! Which documents were touched since their collection began to be verified ahead
-//! of the cutover: all that the cutover has to look at again.
+//! Which documents were touched since their collection began to be verified ahead of the
+//! cutover: these are all that the cutover has to compare again.
 //!
-//! Pure; lives inside the gate, whose lock makes "since" exact. Bounded: where there
-//! are more than it may keep, the collection with the most is let go of, and counts
-//! as unverified again. Knows nothing about who verifies what.
+//! Pure. It is part of the gate, whose lock makes "since" exact. Bounded: beyond its
+//! limit the collection with the most ids is dropped, and counts as unverified again.
+//! Knows nothing about who verifies what.
 //!
-//! **An id stays until a look at both sides that was later than its last op.** So
-//! each is kept with the position of that op, and `settle` says up to where the look
-//! was good. Nothing is ever taken out to be looked at: what is in flight, or was
-//! given up half-way, is still here.
+//! **An id is dropped only after both sides were read at a position later than its last
+//! op.** So each id is kept with the position of that op, and `settle` says up to which
+//! position the comparison was valid. No id is taken out to be compared: those in flight,
+//! or given up half-way, are still here.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,9 +20,9 @@ use crate::bson::identity::IdKey;
 use crate::bson::value::ValueRef;
 use crate::position::Position;
 
-/// What an id costs besides its own bytes, about.
+/// Bytes that an id costs besides its own, about.
 const ID_OVERHEAD_BYTES: usize = 96;
-/// Bytes that the bound in ids stands for, for each of them.
+/// Bytes per id, to turn the bound in ids into one in bytes.
 const ID_BYTES: usize = 256;
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ pub struct Touched {
     rounds: u64,
 }
 
-/// Of one collection.
+/// The touched ids of one collection.
 #[derive(Debug)]
 struct Ids {
     round: u64,
@@ -45,9 +45,8 @@ struct Ids {
 }
 
 impl Touched {
-    /// From now on the touched documents of a collection are kept. What was known
-    /// of it is forgotten. Returns the round: whoever asks later names it, so that
-    /// an overflow in between is noticed.
+    /// Starts keeping the touched documents of a collection, and forgets older ones.
+    /// Returns the round. Later calls name it, so that an overflow in between is noticed.
     pub fn begin(&mut self, uuid: Uuid) -> u64 {
         self.forget(&uuid);
         self.rounds += 1;
@@ -71,8 +70,8 @@ impl Touched {
         }
     }
 
-    /// These were found different: they have to be looked at again. False if the
-    /// round is over.
+    /// Adds documents that were found different and must be compared again. Returns false
+    /// if the round is over.
     pub fn add(
         &mut self,
         uuid: &Uuid,
@@ -157,7 +156,7 @@ impl Touched {
         Some(old.map(|(id, _)| id.clone()).take(most).collect())
     }
 
-    /// Nothing was let go of since the round began.
+    /// Whether the round is still on: nothing was dropped since it began.
     pub fn is_on(&self, uuid: &Uuid, round: u64) -> bool {
         self.collections
             .get(uuid)
@@ -172,7 +171,7 @@ impl Touched {
         }
     }
 
-    /// Documents touched, of all collections.
+    /// Number of touched documents of all collections.
     pub fn count(&self) -> usize {
         self.ids
     }

@@ -1,5 +1,5 @@
-//! Verification ahead of the cutover, as the gate sees it: when a collection begins
-//! to be tracked, and which position a look at both sides has to be good for.
+//! Verification ahead of the cutover, as the gate sees it: when tracking of a collection
+//! begins, and the position after which both sides may be compared.
 //!
 //! Reads nothing and compares nothing: that is control's and `verify`'s.
 
@@ -10,9 +10,9 @@ use crate::bson::identity::IdKey;
 use crate::position::Position;
 
 impl Gate {
-    /// From now on the touched documents of a copied collection are kept, of all
-    /// collections no more than `ids_max`. Returns the round; None if it is not
-    /// copied, or gone.
+    /// Starts keeping the touched documents of a copied collection, at most `ids_max`
+    /// over all collections. Returns the round; None if the collection is not copied, or
+    /// gone.
     pub fn track(&mut self, uuid: &Uuid, ids_max: usize) -> Option<u64> {
         let collection = self.collections.get(uuid)?;
         if !collection.tracked.counts() || !collection.is_copied() {
@@ -22,10 +22,10 @@ impl Gate {
         Some(self.touched.begin(*uuid))
     }
 
-    /// Everything of the collection that was decided on is at or below it, and so is
-    /// all that its copied documents may show: once it is applied, and where both
-    /// sides are read after it, a difference is none that the follow would still mend,
-    /// save by an op that is kept as touched. None if the round is over.
+    /// The position that must be applied before both sides are compared. Every op decided
+    /// on so far is at or below it, and so is all that the copied documents may show. A
+    /// difference seen after it is one that following cannot mend, unless the document is
+    /// kept as touched. None if the round is over.
     pub fn look_at(&self, uuid: &Uuid, round: u64) -> Option<Position> {
         let collection = self
             .collections
@@ -46,13 +46,13 @@ impl Gate {
         self.touched.of(uuid, round, position, most)
     }
 
-    /// These were found different. False if the round is over.
+    /// Adds documents that were found different. Returns false if the round is over.
     pub fn touch(&mut self, uuid: &Uuid, round: u64, ids: Vec<IdKey>) -> bool {
         self.touched
             .add(uuid, round, ids, self.begun, self.touched_max)
     }
 
-    /// These were found equal by a look that was good for `position`.
+    /// Removes documents found equal by a comparison that was valid for `position`.
     pub fn settle(&mut self, uuid: &Uuid, round: u64, ids: &[IdKey], position: Position) {
         self.touched.settle(uuid, round, ids, position);
     }
@@ -66,12 +66,12 @@ impl Gate {
         self.touched.is_on(uuid, round)
     }
 
-    /// Documents touched, of all collections.
+    /// Number of touched documents of all collections.
     pub fn touched_count(&self) -> usize {
         self.touched.count()
     }
 
-    /// Newest entry of which anything was classified.
+    /// Newest entry of which at least one op was classified.
     pub fn begun(&self) -> Position {
         self.begun
     }

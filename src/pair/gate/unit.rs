@@ -21,13 +21,13 @@ pub(super) enum UnitState {
     /// Its scan has not begun. Set when planned; left by `start`.
     Waiting,
     /// Its scan reads at or after the fence. Set by `start`, or by `admit` where an
-    /// earlier incarnation had started it; left by `finish`. No op up to `seen` is
+    /// earlier incarnation had started it; left by `finish`. Ops up to `seen` are not
     /// needed.
     ///
-    /// IMPORTANT: `seen` is the fence only where nothing of the unit is there: it is begun
-    /// for the first time, or capped and emptied. Another one that is taken up again needs
-    /// every op from the resume position on: an attempt before may have applied ops below
-    /// the fence, and the scan leaves its documents alone.
+    /// IMPORTANT: `seen` is the fence only where nothing of the unit is on the target: it
+    /// starts for the first time, or it is capped and was emptied. A unit that is resumed
+    /// needs every op from the resume position on: an attempt before may have applied ops
+    /// below the fence, and the scan leaves their documents alone.
     Copying {
         fence: Position,
         seen: Position,

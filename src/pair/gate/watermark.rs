@@ -8,7 +8,7 @@ use crate::position::Position;
 use crate::state::Recorded;
 
 impl Gate {
-    /// Below every unapplied op: held, queued or in flight (R6).
+    /// The watermark: a position below every op that is held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
         self.copying_units()
             .map(|(_, held)| held.below())
@@ -27,8 +27,8 @@ impl Gate {
             .fold(in_order, Position::min)
     }
 
-    /// What a checkpoint may record once it is proven (R6, R7). None once the
-    /// gate is closed: what is dropped since then must not count as applied.
+    /// What a checkpoint may record once it is proven (R6, R7). None once the gate is
+    /// closed: ops dropped since then must not count as applied.
     pub fn capture(&mut self) -> Option<Recorded> {
         if self.closed {
             return None;
@@ -51,7 +51,7 @@ impl Gate {
         })
     }
 
-    /// Fence of the oldest unit being copied, if any.
+    /// Fence of the oldest range being copied, if any.
     pub fn oldest_fence(&self) -> Option<Position> {
         self.copying_units().map(|(fence, _)| fence).min()
     }

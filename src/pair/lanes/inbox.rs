@@ -22,7 +22,7 @@ impl Oldest {
         Oldest(oldest)
     }
 
-    /// Once the first `ops` are applied; `MAX` if these were all.
+    /// Oldest position left once the first `ops` are applied; `MAX` if none is left.
     pub fn after(&self, ops: u64) -> Position {
         self.0.get(ops as usize).copied().unwrap_or(Position::MAX)
     }
@@ -76,8 +76,8 @@ impl Inbox {
         }
     }
 
-    /// Waits for ops and takes all there are. What was taken before must have
-    /// been applied (`applied`).
+    /// Waits for ops and takes all of them. All ops taken before must be applied
+    /// (`applied`).
     pub async fn take(&self) -> Queue {
         loop {
             let arrived = self.arrived.notified();
@@ -88,7 +88,7 @@ impl Inbox {
         }
     }
 
-    /// As `take`, without waiting; None if there is nothing.
+    /// Like `take`, without waiting; None if there is nothing.
     pub fn try_take(&self) -> Option<Queue> {
         let mut state = self.state.lock();
         if state.queue.is_empty() {
@@ -104,8 +104,8 @@ impl Inbox {
         Some(std::mem::take(&mut state.queue))
     }
 
-    /// The next `ops` of what was taken are acknowledged by the target. `oldest_left`:
-    /// oldest position of those that are not, as `Oldest` has it.
+    /// The target acknowledged the next `ops` of the ops taken. `oldest_left`: oldest
+    /// position of the rest, as `Oldest` gives it.
     pub fn applied(&self, ops: u64, oldest_left: Position) {
         let mut state = self.state.lock();
         state.applied += ops;

@@ -1,8 +1,8 @@
-//! A lane: one ordered worker of a pair. Takes what its inbox holds, compiles
-//! it to one state per document, writes it, and only then takes more.
+//! A lane: one ordered worker of a pair. It takes everything its inbox holds, compiles it
+//! to one state per document, writes that, and only then takes more.
 //!
-//! The more that waits, the more is written at once, in the order of `_id`: the target
-//! then meets a page once for many documents (benches/log.md has what that saves).
+//! The more ops wait, the more are written at once, in the order of `_id`: the target
+//! then touches a page once for many documents (benches/log.md has the saving).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -15,7 +15,7 @@ use crate::pair::lanes::inbox::{Inbox, Oldest};
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::statement::{CollectionWrites, FlushLimits};
 
-/// How long a flush may take, about: what is in it counts as applied all at once.
+/// How long a flush should take, about: its ops count as applied only all together.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Works until an error; ends by being dropped. `flush_bytes`: in one flush.
@@ -43,7 +43,7 @@ pub async fn run(
             // IMPORTANT: only after the flush: until then its oldest position holds
             // the watermark back.
             inbox.applied(ops, oldest.after(applied));
-            // Slowly upwards: what comes may cost more than what was.
+            // Upwards slowly: the next ops may cost more than the last ones.
             let pace = at_that_pace(sent, began.elapsed()).min(2 * limits.ops_max);
             limits.ops_max = pace.max(writer.limits.ops_max);
         }

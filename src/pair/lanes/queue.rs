@@ -1,7 +1,7 @@
-//! Ops on their way through a lane, in the order they are to be applied in.
+//! Ops on their way through a lane, in the order in which they must be applied.
 //!
-//! In pieces: one list that grows is moved again and again, and its memory is fresh
-//! each time (benches/log.md).
+//! Kept in pieces: a single list would be moved each time it grows, into memory that is
+//! fresh each time (benches/log.md).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Brings collections back to an exact state: held at a position past the
-//! horizon, lanes empty, their doubtful documents read again as of that position
-//! (R3). What needs such a state (unique builds) asks for it here.
+//! Brings collections to an exact state (R3): held at a position past the horizon, with
+//! empty lanes, and with their doubtful documents read again as of that position. Whoever
+//! needs such a state (unique builds) asks for it here.
 //!
 //! Knows nothing about why a write was refused.
 
@@ -28,17 +28,17 @@ use crate::pair::oplog::proven::Lister;
 use crate::pair::write::bulk::Writer;
 use crate::position::Position;
 
-/// What it takes to read documents of one pair again.
+/// Reads documents of one pair again.
 #[derive(Debug)]
 pub struct Doubtful {
-    /// Of the source shard.
+    /// The lister of the source shard.
     pub lister: Arc<Lister>,
     /// By the data plane's connections.
     pub target_shard: Shard,
     /// The source's data client.
     pub source: Client,
     pub writer: Writer,
-    /// Of its own: it must go on while tail and scans wait for memory.
+    /// A share of its own: rereading must go on while tail and scans wait for memory.
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
     pub replayer: Arc<Replayer>,
@@ -60,7 +60,7 @@ pub struct Hold<'a> {
 }
 
 impl Hold<'_> {
-    /// Lets them go on.
+    /// Lets its ops through again.
     ///
     /// # Errors
     /// Those of `Replayer::release`: the attempt is over.
@@ -69,14 +69,14 @@ impl Hold<'_> {
     }
 }
 
-/// How often a wait for the tail or the lanes looks again.
+/// Interval between looks while waiting for the tail or the lanes.
 const POLL: Duration = Duration::from_millis(5);
 /// How long refusals gather before their documents are read again.
 const GATHER: Duration = Duration::from_millis(25);
 
-/// One transaction's worth, at about 40 µs a document far from the 60 s that a
-/// server gives one. What is too much for its cache it says (6.0.5 with 0.25 GB
-/// took 16 000 documents of 500 bytes, and not 45 000).
+/// Most documents in one transaction. At about 40 µs each this is far from the 60 s that
+/// a server allows. Where it is too much for the server's cache the server says so (6.0.5
+/// with 0.25 GB took 16 000 documents of 500 bytes, but not 45 000).
 pub const DOCUMENTS_MAX: usize = 100_000;
 const BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Where one transaction is too much: documents of a part. Few, since each that
@@ -87,7 +87,8 @@ const PART_DOCUMENTS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const REFUSED_MAX: u32 = 120;
-/// When it is told that documents cannot be read again: values that go round pass sooner.
+/// Documents that cannot be read again are reported after this time. Exchanged values of
+/// a unique index resolve sooner.
 const TELL: Duration = Duration::from_secs(5);
 
 impl Doubtful {
@@ -136,12 +137,12 @@ impl Doubtful {
         });
     }
 
-    /// Waits until the collection is held and exactly what the source was at the
-    /// position held at; None if it is gone. Only chores on its name may ask.
+    /// Waits until the collection is held and equals the source at the position it is
+    /// held at. None if the collection is gone. To be called only by chores on its name.
     ///
-    /// A prepared transaction of the source may be seen before its commit entry
-    /// is reached: the documents read again are then ahead, which the horizon
-    /// tells, and at worst a unique build fails.
+    /// A prepared transaction may be visible on the source before its commit entry is
+    /// reached. The documents read again are then ahead. The horizon says so, and at
+    /// worst a unique build fails.
     pub async fn exact(&self, tracked: &Tracked) -> Result<Option<Hold<'_>>> {
         let exact = self.try_exact(tracked).await;
         self.tell(tracked, None);
@@ -278,10 +279,10 @@ impl Doubtful {
         Ok(())
     }
 
-    /// More than one transaction should take. A part that commits is right for
-    /// good: its documents are whole, and what is left is still doubtful. A part
-    /// that collides with what is left is halved, down to single documents.
-    /// Returns those that no part of their own could bring.
+    /// Reads the documents again in parts, where they are too many for one transaction. A
+    /// committed part needs no second look: its documents are whole, and the rest are
+    /// still doubtful. A part that collides with the rest is halved, down to single
+    /// documents. Returns the documents that collide even by themselves.
     async fn settle_parts(
         &self,
         reread: &Reread<'_>,
@@ -343,13 +344,13 @@ fn is_gone(tracked: &Tracked) -> bool {
 
 fn given_up(tracked: &Tracked, last: &Error) -> Error {
     let found = format!(
-        "{} documents of {} were refused by the target, and so was the transaction that should bring them: {}",
+        "the target refused {} documents of {}, and also the transaction that was to write them: {}",
         tracked.doubts.len(),
         tracked.ns,
         last.message
     );
     let error = Error::new(Kind::Server, found).remedy(
-        "read the server's text: an index that the source has not, too small a cache, or a transaction \
+        "read the server's text: an index that the source does not have, too small a cache, or a transaction \
          lifetime that is too short on the target; then run the same command again",
     );
     Error {
@@ -360,13 +361,13 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
 
 fn parked(tracked: &Tracked, last: &Error, since: Instant) -> Error {
     let found = format!(
-        "the source showed no position at which documents of {} could be read again for {} s: {}",
+        "documents of {} could not be read again from the source for {} s: {}",
         tracked.ns,
         since.elapsed().as_secs(),
         last.message
     );
     let error = Error::new(Kind::Parked, found).remedy(
-        "read the server's text (`minSnapshotHistoryWindowInSeconds` of the source must be a few seconds at least); then run the same command, it goes on where it was",
+        "read the server's text (`minSnapshotHistoryWindowInSeconds` of the source must be a few seconds at least); then run the same command to resume",
     );
     Error {
         code: last.code,
@@ -380,5 +381,5 @@ fn unsupported_capped(tracked: &Tracked) -> Error {
         tracked.ns
     );
     Error::new(Kind::Unsupported, found)
-        .remedy("a capped collection cannot be mended document by document: let the run copy its source shard anew with `shardlift restart --shard <its name>`")
+        .remedy("a capped collection cannot be repaired document by document: copy its source shard again with `shardlift recopy --shard <its name>`")
 }

@@ -1,9 +1,9 @@
-//! Documents as the source had them at one position → the target, in one
-//! transaction: all are deleted, then all are written (R3). No state of any of
-//! them in between can be seen, or be left behind by a crash; and where the
-//! rest of the collection is exact at that position, nothing can collide.
+//! Takes documents as the source had them at one position to the target, in one
+//! transaction: all are deleted, then all are written (R3). No state in between can be
+//! seen, or survives a crash. Where the rest of the collection is exact at that position,
+//! nothing can collide.
 //!
-//! Knows nothing about why, or when; `doubtful` does.
+//! Knows nothing about why or when; `doubtful` does.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::pair::write::render;
 use crate::pair::write::transaction::{self, Transaction};
 use crate::position::Position;
 
-/// What one transaction is made of.
+/// The parts of one transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Reread<'a> {
     pub source: &'a Client,
@@ -37,7 +37,7 @@ pub struct Reread<'a> {
     pub position: Position,
 }
 
-/// Why it did not come to a commit. Nothing of it took effect.
+/// Why the transaction did not commit. Nothing of it took effect.
 #[derive(Debug)]
 pub enum Stop {
     /// The source cannot show the position now; a newer one it may.
@@ -56,7 +56,7 @@ pub enum Stop {
 const CODES_TOO_LARGE: [i32; 3] = [112, 251, 290];
 
 impl Stop {
-    /// Fewer documents may do.
+    /// Whether fewer documents may succeed.
     pub fn is_too_large(&self) -> bool {
         match self {
             Stop::TooLarge => true,
@@ -86,17 +86,16 @@ const DELETES_MAX: usize = 10_000;
 /// collection's ops are held for as long.
 const READ_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Codes by which a source says that it cannot show a position, or that the
-/// collection is being dropped: NamespaceNotFound, CursorNotFound,
-/// MaxTimeMSExpired, QueryPlanKilled, CursorKilled, SnapshotTooOld,
-/// SnapshotUnavailable (server source, `error_codes.yml`).
+/// Codes of a source that cannot show a position, or is dropping the collection:
+/// NamespaceNotFound, CursorNotFound, MaxTimeMSExpired, QueryPlanKilled, CursorKilled,
+/// SnapshotTooOld, SnapshotUnavailable (server source, `error_codes.yml`).
 const CODES_HISTORY_GONE: [i32; 7] = [26, 43, 50, 175, 237, 239, 246];
 
 impl Reread<'_> {
-    /// Brings the documents of `ids` to what the source had at the position;
-    /// those it had not, or had as another shard's, are gone then.
+    /// Makes the documents of `ids` equal to the source's at the position. Those that the
+    /// source did not have, or that were another shard's, are removed.
     ///
-    /// `bytes_max`: of all those documents.
+    /// `bytes_max`: most bytes of all those documents.
     pub async fn run(&self, ids: &[IdKey], bytes_max: usize) -> Step<()> {
         // Two replies' worth: the server's reply and the commands made of it. Before the
         // transaction, which keeps a connection that others wait for.
@@ -239,7 +238,7 @@ impl Reread<'_> {
         Ok(())
     }
 
-    /// True if the target has any of these, whatever it holds.
+    /// Whether the target has any of these, whatever their contents.
     pub async fn exist_on_target(&self, ids: &[IdKey]) -> Result<bool> {
         for some in split_ids(ids) {
             if self.writer.target.has_any(self.tracked, some).await? {
@@ -255,9 +254,9 @@ fn split_ids(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
     identity::split(ids, READ_IDS_MAX, READ_BYTES_MAX)
 }
 
-/// The newest position the reply may show. A prepared transaction that committed
-/// is read as of its commit timestamp, which is below its commit entry: but that
-/// one was given its place before it could be seen.
+/// The newest position that the reply may show. A committed prepared transaction is read
+/// as of its commit timestamp, which is below its commit entry; but the position of that
+/// entry was taken before the commit was visible.
 fn may_show(batch: &RawBatch) -> Position {
     Position::clock_of(batch.as_raw_document())
 }

@@ -23,7 +23,8 @@ pub struct SourceIndexes {
     pub clock: Position,
 }
 
-/// None if the collection is not listed now: the tail will tell.
+/// Lists the source's indexes. None if the collection is not listed now: the tail will
+/// find out.
 pub async fn list(lister: &Arc<Lister>, tracked: &Tracked) -> Result<Option<SourceIndexes>> {
     let (one, what) = (
         std::slice::from_ref(lister),

@@ -13,20 +13,20 @@ use crate::pair::mend::source_indexes::{list, to_create};
 use crate::pair::mend::target_indexes::TargetIndexes;
 use crate::pair::oplog::proven::Lister;
 
-/// Drops indexes of the target that the source has no longer, or has another
-/// way: the log will say so later, but until then they refuse what is right.
+/// Drops indexes of the target that the source no longer has, or has with other options.
+/// The log will say so later, but until then they refuse valid documents.
 pub async fn drop_stale(lister: &Arc<Lister>, target: &Shard, tracked: &Tracked) -> Result<()> {
     let Some(target) = TargetIndexes::of(target, tracked) else {
         return Ok(());
     };
-    // Not listed: the tail will tell.
+    // Not listed: the tail will find out.
     let Some(listed) = list(lister, tracked).await? else {
         return Ok(());
     };
     let wanted = to_create(tracked, &listed.specs);
     let stale = index::plan(&wanted, &target.list().await?).drop;
     for names in stale {
-        tracing::info!(ns = %tracked.ns, indexes = %shown(&names), "dropped ahead of the log: the source has it no longer");
+        tracing::info!(ns = %tracked.ns, indexes = %shown(&names), "dropped ahead of the oplog: the source no longer has it");
         target.drop(&names).await?;
     }
     Ok(())

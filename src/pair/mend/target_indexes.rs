@@ -22,7 +22,8 @@ pub struct TargetIndexes<'a> {
 }
 
 impl<'a> TargetIndexes<'a> {
-    /// None if there is none: dropped, another shard's, or never made.
+    /// None if the target has no such collection: dropped, another shard's, or never
+    /// made.
     pub fn of(shard: &'a Shard, tracked: &'a Tracked) -> Option<Self> {
         let uuid = tracked.bound_to().filter(|_| tracked.counts())?;
         Some(TargetIndexes {
@@ -32,7 +33,7 @@ impl<'a> TargetIndexes<'a> {
         })
     }
 
-    /// Those being built too: a build goes on without whoever began it.
+    /// Includes indexes being built: a build goes on without the client that began it.
     pub async fn list(&self) -> Result<Vec<Listed>> {
         let listed =
             catalog::indexes_and_builds_of(self.shard, &self.tracked.ns.db, self.uuid).await;
@@ -51,8 +52,8 @@ impl<'a> TargetIndexes<'a> {
         .await
     }
 
-    /// All of them, in one command: so a build stops, if they are those of one. False if
-    /// they are not there so.
+    /// Drops all of them in one command, which also stops a build if they are the indexes
+    /// of one. Returns false if they are not there in that form.
     pub async fn drop(&self, names: &[IndexName]) -> Result<bool> {
         let head = rawdoc! { "dropIndexes": self.tracked.ns.coll.as_str() };
         let rest =

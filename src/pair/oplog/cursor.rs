@@ -19,8 +19,9 @@ use crate::wire::cursor::{Batch, Cursor, Next};
 /// How long the server waits for new entries before it answers with none.
 const AWAIT: Duration = Duration::from_millis(250);
 
-/// Entries in one reply at most; its bytes are bounded by the server (16 MiB). What ops
-/// take beside their bytes (`origin`) is then mostly within what is granted for a reply.
+/// Most entries in one reply; the server bounds its bytes (16 MiB). With this bound the
+/// memory that ops need besides their bytes (`origin`) mostly fits in what is granted for
+/// a reply.
 const BATCH_ENTRIES: i32 = 16_384;
 
 /// One oplog, read from its primary with majority read concern (R1).
@@ -36,7 +37,7 @@ pub struct Oplog {
 #[derive(Debug, Clone, Copy)]
 pub struct Newest {
     pub mark: Mark,
-    /// No entry of the source lies beyond it yet, committed or not.
+    /// The source has no entry beyond this yet, committed or not.
     pub clock: Position,
 }
 
@@ -49,8 +50,8 @@ impl Oplog {
         }
     }
 
-    /// A cursor that was lost is opened again; what rolled off meanwhile is told
-    /// then (`check_first`).
+    /// The error of a read. A lost cursor is opened again; if entries rolled off
+    /// meanwhile, `check_first` reports it then.
     fn error(&self, e: Error) -> Error {
         let e = e.context(format_args!(
             "reading the oplog of source shard {}",
@@ -158,15 +159,16 @@ impl Oplog {
             .ok_or_else(ended)
     }
 
-    /// An old position gives no error by itself: the first entry that comes must
-    /// be the one asked for, else what lay between is lost to the tail.
+    /// Checks the first entry of a cursor. A position that rolled off gives no error by
+    /// itself: if the first entry is not the one asked for, the tail has lost what lay
+    /// between.
     pub fn check_first(&self, asked: Mark, first: Mark) -> Result<()> {
         if asked == first {
             return Ok(());
         }
         Err(self.rolled_off(format!(
             "the oplog of source shard {} no longer holds position {} (term {}): it begins at {}, {} s later; what was \
-             written there between the two is lost to this run",
+             written in between is lost to this run",
             self.shard,
             asked.position,
             asked.term,
@@ -184,11 +186,11 @@ impl Oplog {
         Error::new(Kind::Transient, found)
     }
 
-    /// What this oplog can no longer give, with what to do about it.
+    /// The error for entries that rolled off, with its remedy.
     pub fn rolled_off(&self, found: impl Into<String>) -> Error {
         Error::new(Kind::RolledOff, found).remedy(format!(
-            "enlarge the oplog of source shard {0}, let the run copy that shard anew by `shardlift restart --shard {0}` \
-             with the same --source and --target, and give the same `shardlift migrate` again: all other shards go on \
+            "enlarge the oplog of source shard {0}, copy that shard again with `shardlift recopy --shard {0}` \
+             with the same --source and --target, then run the same `shardlift migrate` again: all other shards go on \
              where they are. If the spool of an earlier process is on another host, run there instead",
             self.shard
         ))

@@ -91,7 +91,7 @@ impl<'a> Entry<'a> {
             }
         }
         if mark.position == Position::default() {
-            let found = "the source's oplog holds an entry without position";
+            let found = "the source's oplog holds an entry without a position";
             return Err(Error::new(Kind::Server, found));
         }
         Ok(mark)
@@ -108,7 +108,7 @@ impl<'a> Entry<'a> {
         self.ns.split_once('.').map_or(self.ns, |(db, _)| db)
     }
 
-    /// In a database that is never migrated.
+    /// Whether the entry is in a database that is never migrated.
     pub fn is_internal(&self) -> bool {
         is_internal_database(self.database())
     }
@@ -133,9 +133,10 @@ impl<'a> Entry<'a> {
     }
 
     /// Whether an entry of a sharded collection that is marked `fromMigrate` is one shard's
-    /// copy or clean-up of another's documents, where the owner's own entry counts (R8). Of
-    /// inserts the document tells. Elsewhere the mark says nothing: cloning into a capped
-    /// collection and moving a primary write with it too.
+    /// copy or clean-up of another's documents. It then does not count, since the owner
+    /// writes its own entry (R8). For inserts the document decides instead. In other
+    /// collections the mark says nothing: cloning into a capped collection and moving a
+    /// primary set it too.
     pub fn is_of_a_move(&self) -> bool {
         self.from_migrate && self.op != "i"
     }
@@ -148,7 +149,7 @@ impl<'a> Entry<'a> {
     pub fn crud(&self, position: Position) -> Result<OpRef<'a>> {
         let uuid = self
             .uuid
-            .ok_or_else(|| self.unsupported("an op without collection UUID"))?;
+            .ok_or_else(|| self.unsupported("an op without a collection UUID"))?;
         // Updates that are no whole document begin with `$v`, older forms with `$set`.
         let first = elements(self.o).next().map_or(&b""[..], |first| first.name);
         let (kind, id_holder, body) = match (self.op, first) {
@@ -197,7 +198,7 @@ impl<'a> Entry<'a> {
             self.position, self.op, self.ns
         );
         Error::new(Kind::Unsupported, text).remedy(
-            "this release cannot carry it over: begin anew (`shardlift migrate --restart`) when such commands no longer run on the source",
+            "this release cannot follow it: start over (`shardlift migrate --restart`) once such commands no longer run on the source",
         )
     }
 }
@@ -221,7 +222,7 @@ fn text(value: &[u8]) -> Result<&str> {
             Kind::Unsupported,
             format!("the source's oplog holds a name that is not UTF-8: {name:?}"),
         )
-        .remedy("drop or rename on the source what has such a name, and begin anew")
+        .remedy("drop or rename what has such a name on the source, and start over")
     })
 }
 

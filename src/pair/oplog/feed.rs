@@ -1,8 +1,9 @@
-//! The entries of one source oplog, in order, whatever happens to the source's
-//! servers or to the attempt: a fetcher reads the source into the spool as long
-//! as the process lives, a tail reads the spool.
+//! The entries of one source oplog, in order, whatever happens to the source's servers or
+//! to the attempt. A fetcher reads the source into the spool as long as the process
+//! lives, and a tail reads the spool.
 //!
-//! So the source may roll over what a slow or absent target has not taken yet.
+//! So the source's oplog may roll over entries that a slow or absent target has not taken
+//! yet.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -131,7 +132,7 @@ impl Feed {
         });
     }
 
-    /// Everything the source has is fetched, and nothing of it is after `passed`.
+    /// Whether the whole source oplog is fetched, and no entry is after `passed`.
     pub fn is_read_to(&self, passed: Position) -> bool {
         let at_head = self
             .fetching
@@ -150,8 +151,8 @@ impl Feed {
         self.fetching.lock().as_ref().and_then(|f| f.view.trouble())
     }
 
-    /// Reads what was read before, after an entry that the resume position has
-    /// not passed.
+    /// A second reader of entries after `after`, which the resume position must not have
+    /// passed.
     pub fn again(&self, after: Position) -> Reader {
         self.log.reader(after)
     }
@@ -162,8 +163,8 @@ impl Feed {
         self.parts.lock().met(commit, part);
     }
 
-    /// Nothing below `recorded` will be read again, save parts of transactions: those
-    /// are kept while there is room, for the source may have them still.
+    /// Removes what lies below `recorded`, which is not read again. Parts of transactions
+    /// may be: they are kept while there is room, since the source may still have them.
     pub async fn trim(&self, recorded: Position) -> Result<()> {
         let needed = self.parts.lock().needed(recorded);
         let needed = if self.log.has_room() {
@@ -204,7 +205,8 @@ impl Feed {
     /// The entry at exactly `position`, from the spool or from the source; None
     /// if neither holds it.
     pub async fn at(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
-        // What is being trimmed may fail to be read: the source may still have it.
+        // Reading may fail because the entry is being trimmed: the source may still have
+        // it.
         match self.in_spool(position).await {
             Ok(Some(entry)) => Ok(Some(entry)),
             Ok(None) | Err(_) => self.oplog.at(position).await,
@@ -227,7 +229,7 @@ impl Feed {
         Ok(None)
     }
 
-    /// The spool is of no use any more.
+    /// Removes the spool, which is not needed any more.
     pub async fn remove(&self) -> Result<()> {
         let fetching = self.fetching.lock().take();
         if let Some(mut fetching) = fetching {
@@ -245,11 +247,11 @@ pub struct FeedReader {
 }
 
 impl FeedReader {
-    /// The next entries; the first ones may have come before.
+    /// The next entries. The first of them may have been returned before.
     ///
     /// # Errors
-    /// The fetcher's: `RolledOff`, `Parked`, or what the disk says. What it had
-    /// fetched before is read first.
+    /// Those of the fetcher (`RolledOff`, `Parked`), or of the disk. The entries fetched
+    /// before are returned first.
     pub async fn next(&mut self) -> Result<Arc<Block>> {
         let block = self.take().await?;
         self.view.taken.store(block.last.position.raw(), SeqCst);

@@ -1,5 +1,5 @@
-//! The fetcher: reads the source's oplog into the spool, as far as there is room, and
-//! goes on by itself whatever happens to the source's servers.
+//! The fetcher: reads the source's oplog into the spool while there is room, and keeps
+//! going whatever happens to the source's servers.
 //!
 //! Knows nothing about who reads the spool.
 
@@ -21,16 +21,16 @@ use crate::spool::log::OplogLog;
 use crate::spool::segment::Block;
 use crate::wire::cursor::{Batch, Cursor};
 
-/// How often what was fetched is made to outlive a power loss.
+/// How often fetched entries are synced, so that they survive a power loss.
 const SYNC: Duration = Duration::from_secs(1);
 
 /// How long a tail that has read all may wait for room in the spool.
 const STARVED_MAX: Duration = Duration::from_secs(300);
 
-/// A source that says nothing for as long is told: it answers every `AWAIT` otherwise.
+/// A source silent for longer is reported. It normally answers within `AWAIT`.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
-/// What others may know of the fetcher.
+/// What others may read of the fetcher's state.
 #[derive(Debug)]
 pub(in crate::pair) struct View {
     /// The source's last reply held nothing new.
@@ -75,8 +75,7 @@ impl View {
             .heard
             .map(|heard| heard.elapsed())
             .filter(|silent| SILENT_MAX < *silent);
-        let silence =
-            || silent.map(|silent| format!("nothing was heard for {} s", silent.as_secs()));
+        let silence = || silent.map(|silent| format!("no answer for {} s", silent.as_secs()));
         reading.failure.clone().or_else(silence)
     }
 
@@ -169,7 +168,7 @@ impl Fetcher {
 
     /// One reply of the source; None if it held nothing new.
     ///
-    /// The patience with it begins anew only where something was read: each new cursor
+    /// The patience with it starts over only where something was read: each new cursor
     /// shows the newest entry that was read before, though what follows cannot be read.
     async fn fetch(&mut self) -> Result<Option<Block>> {
         loop {
@@ -219,9 +218,9 @@ impl Fetcher {
     }
 }
 
-/// What of a reply is new to who has read up to `at`: its end, for entries come in order.
-/// `begins`: nothing is kept yet. The entry it begins at is kept then too, so that the
-/// spool covers what a restart resumes at before anything else was recorded.
+/// The part of a reply that is new to a reader at `at`: its end, since entries come in
+/// order. `begins`: nothing is kept yet. Then the entry at `at` is kept too, so that the
+/// spool covers the position a restart resumes at before anything else is recorded.
 fn block_of(batch: Batch, at: Mark, begins: bool) -> Result<Option<Block>> {
     let (mut known, mut first, mut last) = (0, None, None);
     for raw in batch.iter() {

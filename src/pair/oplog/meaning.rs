@@ -1,7 +1,7 @@
-//! What a command of the oplog means: one row for each that a 6.0 server can write
-//! (the commands it can apply), and what becomes of it here.
+//! The meaning of each command in the oplog: one row for each that a 6.0 server can write
+//! (those it can apply), and what becomes of it here.
 //!
-//! Pure. A command without a row is one that 6.0 does not know: it stops the pair (R12).
+//! Pure. A command without a row is unknown to 6.0 and stops the pair (R12).
 
 use bson::{RawArray, RawBsonRef, RawDocument, Uuid};
 
@@ -106,11 +106,11 @@ const ROWS: [(&str, Fate); 20] = [
     ("dbCheck", Fate::Nothing),
 ];
 
-const OPTIONS_CHANGED: &str = "changed options are not carried over: change them before the migration or after its cutover, and begin anew with `shardlift migrate --restart`";
-const RENAMED: &str = "renames are not carried over, and `$out`, `mapReduce` and `convertToCapped` end in one: keep all of them off the source until the cutover, and begin anew with `shardlift migrate --restart`";
-const EMPTIED: &str = "the emptying of a capped collection is not carried over: let the run copy that source shard anew with `shardlift restart --shard <its name>`, or begin anew with `shardlift migrate --restart`";
-const IMPORTED: &str = "the documents of an imported collection are in no oplog: once it is there, begin anew with `shardlift migrate --restart`";
-const UNKNOWN: &str = "no command of that name is known of 6.0: begin anew with `shardlift migrate --restart` when it no longer runs on the source, and report it";
+const OPTIONS_CHANGED: &str = "changed options cannot be followed: change them before the migration or after its cutover, and start over with `shardlift migrate --restart`";
+const RENAMED: &str = "renames cannot be followed, and `$out`, `mapReduce` and `convertToCapped` end in one: keep all of them off the source until the cutover, and start over with `shardlift migrate --restart`";
+const EMPTIED: &str = "the emptying of a capped collection cannot be followed: copy that source shard again with `shardlift recopy --shard <its name>`, or start over with `shardlift migrate --restart`";
+const IMPORTED: &str = "the documents of an imported collection are not in the oplog: once it is there, start over with `shardlift migrate --restart`";
+const UNKNOWN: &str = "MongoDB 6.0 has no known command of that name: start over with `shardlift migrate --restart` once it no longer runs on the source, and report it";
 
 fn fate_of(command: &str) -> Fate {
     ROWS.iter()
@@ -119,7 +119,7 @@ fn fate_of(command: &str) -> Fate {
 }
 
 impl<'a> Entry<'a> {
-    /// What a `c` entry asks for.
+    /// The meaning of a `c` entry.
     pub fn meaning(&self) -> Result<Meaning<'a>> {
         let Some(first) = self.o.into_iter().next() else {
             return Ok(Meaning::Nothing);
@@ -129,7 +129,7 @@ impl<'a> Entry<'a> {
         let coll = || {
             value
                 .as_str()
-                .ok_or_else(|| self.unsupported("a command without collection name"))
+                .ok_or_else(|| self.unsupported("a command without a collection name"))
         };
         Ok(match fate_of(command) {
             Fate::ApplyOps => self.apply_ops()?,
@@ -157,7 +157,7 @@ impl<'a> Entry<'a> {
             Fate::DropIndexes => Meaning::DropIndex {
                 name: self
                     .index_name()
-                    .ok_or_else(|| self.unsupported("a dropIndexes without name"))?,
+                    .ok_or_else(|| self.unsupported("a dropIndexes without a name"))?,
             },
             Fate::CollMod(_) if elements(self.o).count() == 1 => Meaning::Nothing,
             Fate::CollMod(remedy) | Fate::Refused(remedy) => Meaning::Refused { command, remedy },
@@ -218,7 +218,7 @@ impl<'a> Entry<'a> {
             .get_binary("indexBuildUUID")
             .ok()
             .and_then(|b| uuid_of(b.bytes));
-        build.ok_or_else(|| self.unsupported("an index build without UUID"))
+        build.ok_or_else(|| self.unsupported("an index build without a UUID"))
     }
 
     /// A server takes one that is not UTF-8.
@@ -234,7 +234,7 @@ impl<'a> Entry<'a> {
             .map_err(|_| self.unsupported("an index build without specifications"))?;
         let documents = specs.into_iter().map(|spec| Ok(spec?.as_document()));
         let documents: Result<Option<Vec<_>>> = documents.collect();
-        documents?.ok_or_else(|| self.unsupported("an index specification that is no document"))
+        documents?.ok_or_else(|| self.unsupported("an index specification that is not a document"))
     }
 }
 

@@ -1,9 +1,9 @@
-//! Where the parts of transactions begin that may have to be read again: a commit
-//! whose ops are held or queued lies after the resume position, its parts may lie
-//! before it, and the source may have rolled over by then.
+//! Where the transactions begin whose parts may have to be read again. If the ops of a
+//! commit are held or queued, the commit is after the resume position. Its parts may be
+//! before that, and the source may have rolled over by then.
 //!
-//! Pure. Transactions that are open pin nothing (R5): the source keeps what is theirs
-//! until they end.
+//! Pure. Open transactions pin nothing (R5): the source keeps their entries until they
+//! end.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,8 @@ impl Parts {
         }
     }
 
-    /// Nothing below this is read again, once `recorded` is where a restart resumes.
+    /// Position from which entries are still needed, if a restart would resume at
+    /// `recorded`.
     pub fn needed(&mut self, recorded: Position) -> Position {
         self.first.retain(|commit, _| recorded < *commit);
         self.first.values().copied().fold(recorded, Position::min)

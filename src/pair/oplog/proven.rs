@@ -1,8 +1,9 @@
-//! What a source shard lists, believed only once it is durable.
+//! Lists read from a source shard, believed only once they are durable.
 //!
-//! IMPORTANT: a list shows what the primary has, a majority or not: a drop, a creation
-//! or an index in it may be rolled back, and no oplog would tell. So a list counts only
-//! if a majority took a note after it in the term that was there before it.
+//! IMPORTANT: a list shows the primary's data, whether a majority has it or not. A drop,
+//! a creation or an index in it may be rolled back, and no oplog would say so. So a list
+//! counts only if afterwards a majority took a note, in the term that was current before
+//! it.
 //!
 //! Knows nothing about what is listed, or what for.
 
@@ -18,14 +19,15 @@ use crate::cluster::note;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::cursor::{Newest, Oplog};
 
-/// Lists between which a shard held an election, before the error is told.
+/// Attempts to list without an election of a shard in between, before an error is
+/// returned.
 const TRIES_MAX: u32 = 5;
 
-/// Proves what is listed of one source shard. Notes are shared by all that wait for one.
+/// Proves lists of one source shard. All that wait for a note at a time share it.
 #[derive(Debug)]
 pub struct Lister {
-    /// IMPORTANT: whatever is listed is read by this client. It has seen the primary that gave the
-    /// position before: an older one it no longer asks.
+    /// IMPORTANT: read every list with this client. It has seen the primary that gave the
+    /// position before, and no longer asks an older one.
     pub shard: Shard,
     oplog: Oplog,
     run_id: String,
@@ -36,13 +38,13 @@ pub struct Lister {
     written: tokio::sync::Mutex<u64>,
 }
 
-/// What was listed, with positions around it, as the listers are given.
+/// A list, with the positions before and after it in the order of the listers.
 #[derive(Debug)]
 pub struct Proven<T> {
     pub value: T,
     /// Newest majority-committed entry before the list: all up to there is in it.
     pub before: Vec<Newest>,
-    /// The same after it: nothing later is in it.
+    /// The same after the list. Nothing later is in it.
     pub after: Vec<Newest>,
 }
 
@@ -65,7 +67,7 @@ impl Lister {
         })
     }
 
-    /// One for each shard.
+    /// Makes a lister for each shard.
     pub fn of_all(source: &Deployment, run_id: &str, patience: Duration) -> Vec<Arc<Self>> {
         source
             .shards

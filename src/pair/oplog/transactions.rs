@@ -1,6 +1,6 @@
-//! Transactions that span entries take effect at their last one (R5). Nothing
-//! of an open transaction is kept: when it commits, its parts are read back
-//! along `prevOpTime`, however far they lie; recent ones from a small cache.
+//! Transactions that span several entries. They take effect at their last one (R5).
+//! Nothing of an open transaction is kept. When it commits, its parts are read back along
+//! `prevOpTime`, however far back they are; recent ones come from a small cache.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -97,7 +97,7 @@ impl Transactions {
         match Entry::read(&raw)?.meaning()? {
             Meaning::Part => Ok(raw),
             _ => Err(Error::internal(format!(
-                "the entry at {position} is no part of a transaction"
+                "the entry at {position} is not part of a transaction"
             ))),
         }
     }

@@ -41,8 +41,8 @@ pub struct Tail {
     pub view: Arc<Mutex<TailView>>,
     pub ddl: DdlSink,
     pub metrics: Arc<PairMetrics>,
-    /// Where the catalog was read: a collection unknown up to here was dropped
-    /// before it could be seen.
+    /// Position at which the catalog was read. A collection that is unknown up to here
+    /// was dropped before it could be seen.
     pub catalog_position: Position,
     pub transactions: Transactions,
     pub open_builds: HashSet<Uuid>,
@@ -138,9 +138,9 @@ impl Tail {
                 self.operations(entry, entry.position, origin)?;
                 continue;
             };
-            // The part's own bytes come on top of the reply's. Waiting for them
-            // with the reply's permit in hand is sound: nothing is held then, and
-            // the rest of the share is in lanes, which give it back without the tail.
+            // The part's own bytes come on top of the reply's. Waiting for them while
+            // holding the reply's permit is sound: no op is held in memory then, and
+            // lanes give back the rest of the share without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
             self.operations(&Entry::read(&raw)?, entry.position, &mut part)?;
         }

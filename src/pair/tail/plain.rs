@@ -1,5 +1,6 @@
-//! Entries that are no commands, as the tail passes them: many under one lock of the
-//! gate. What a change means for the gate, and for a cutover that watches for changes.
+//! Entries that are not commands, as the tail passes them: many under one lock of the
+//! gate. Decides what a change means for the gate, and for a cutover that watches for
+//! changes.
 //!
 //! Knows nothing about commands and transactions, and never waits.
 
@@ -22,7 +23,7 @@ use crate::position::Position;
 /// Entries passed under one lock, for which others wait: small ones take some 100 µs.
 const ENTRIES_MAX: u64 = 256;
 
-/// What the tail passes plain entries with.
+/// State with which the tail passes plain entries.
 pub struct Plain<'t> {
     pub gate: &'t Mutex<Gate>,
     pub view: &'t Mutex<TailView>,
@@ -35,9 +36,9 @@ pub struct Plain<'t> {
 
 /// What comes after the entries that were passed.
 pub enum Next<'e> {
-    /// More of them, maybe.
+    /// Perhaps more plain entries.
     Plain,
-    /// An entry that is not passed yet, and no plain one.
+    /// An entry that is not plain, and not passed yet.
     Other(Entry<'e>, &'e RawDocument),
     Nothing,
 }
@@ -113,7 +114,7 @@ impl Plain<'_> {
     }
 }
 
-/// What an entry was.
+/// The kinds of entry.
 enum Met<'e> {
     Op,
     NoOp,
@@ -232,10 +233,11 @@ mod tests {
         let error = passed(&[no_op(6), rawdoc! { "op": "n", "ns": "", "o": {} }])
             .await
             .unwrap_err();
-        assert!(error.message.contains("without position"), "{error}");
+        assert!(error.message.contains("without a position"), "{error}");
     }
 
-    /// What a marked entry is to the gate, with a collection that is as `track` leaves it.
+    /// What happens to a marked entry of a collection in the state that `track` leaves it
+    /// in.
     async fn marked(op: &str, k: i32, track: impl FnOnce(&mut Gate, &Arc<Tracked>)) -> (bool, u64) {
         let at = |raw| Position::from_raw(raw);
         let ns = Namespace {

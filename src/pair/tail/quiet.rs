@@ -1,6 +1,6 @@
-//! A source shard that nobody writes to adds nothing to its oplog for up to 10 s,
-//! but what was copied may show it at a later clock: then a note takes the tail past
-//! the horizon (R3).
+//! Writes a note on a quiet source shard. Without writes it adds nothing to its oplog for
+//! up to 10 s, but replies that were copied may carry a later clock. A note takes the
+//! tail past that horizon (R3).
 //!
 //! Knows nothing about who waits.
 

@@ -6,7 +6,7 @@
 
 use crate::position::{Position, Walls};
 
-/// What others may know of the tail.
+/// The tail's state as others may read it.
 #[derive(Debug, Default)]
 pub struct TailView {
     pub walls: Walls,
@@ -16,7 +16,7 @@ pub struct TailView {
     pub user_change: Option<(Position, String)>,
     /// Newest delete on a collection with an expiry, perhaps by the source itself.
     pub expiry_delete: Option<Position>,
-    /// Newest entry that tells of a chunk's move.
+    /// Newest entry that says that a chunk moves or has moved.
     pub move_sign: Option<Position>,
 }
 

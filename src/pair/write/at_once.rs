@@ -43,7 +43,7 @@ impl AtOnce {
         match transact(target, commands).await {
             Ok(found) => Ok(Some(found)),
             Err(Stop::NotTaken(e)) => {
-                tracing::debug!("the target did not take a flush at once: {e}");
+                tracing::debug!("the target did not take a flush in one transaction: {e}");
                 self.pause.store(PAUSE, Relaxed);
                 Ok(None)
             }

@@ -38,8 +38,8 @@ pub struct Writer {
     pub metrics: Arc<PairMetrics>,
 }
 
-/// Inserts of one lane, other commands of it, and batches of one unit: each under way at a
-/// time.
+/// How many writes may be under way at a time. It bounds three things separately: the
+/// inserts of a lane, its other commands, and the batches of a unit.
 pub const WRITES_IN_FLIGHT: usize = 2;
 
 /// A flush.
@@ -210,8 +210,8 @@ impl Writer {
 
 /// What answers mean.
 impl Writer {
-    /// What a refusal means: its document is doubtful from now on. It must be so
-    /// before its op leaves the lane, or the watermark would pass it.
+    /// Makes the document of a refused statement doubtful. This must happen before its op
+    /// leaves the lane, or the watermark would pass the op.
     pub(in crate::pair) fn doubt(
         &self,
         collection: &Tracked,

@@ -127,15 +127,16 @@ pub struct WriteCommand {
     hinted: bool,
 }
 
-/// What a statement costs besides the bytes of its documents: `q`, names.
+/// Bytes of a statement besides its documents: `q`, field names.
 pub const STATEMENT_OVERHEAD_BYTES: usize = 256;
 
 impl WriteCommand {
-    /// `capacity`: bytes of its statements.
-    /// Bound to the collection's UUID, so that it can neither create a
-    /// collection nor hit another of the same name (R8), and with its own
-    /// write concern, since the server's default is majority (R7). The source
-    /// took the document: the target's validator has no say.
+    /// A command with room for `capacity` bytes of statements.
+    ///
+    /// It names the collection's UUID, so that it can neither create a collection nor
+    /// write to another one of the same name (R8). It has its own write concern, since
+    /// the server's default is majority (R7). It skips the target's validator, since the
+    /// source took the document.
     pub fn new(verb: Verb, collection: &Tracked, ordered: bool, capacity: usize) -> Self {
         let mut command = Self::in_transaction(verb, collection, capacity);
         command.head.append(cstr!("ordered"), ordered);
@@ -145,7 +146,7 @@ impl WriteCommand {
         command
     }
 
-    /// One statement of a transaction, whose commit has the write concern.
+    /// The same command inside a transaction, whose commit has the write concern.
     pub fn in_transaction(verb: Verb, collection: &Tracked, capacity: usize) -> Self {
         let (name, field) = verb.names();
         let mut head = RawDocumentBuf::new();

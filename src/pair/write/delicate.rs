@@ -1,10 +1,10 @@
-//! Documents in which a field name occurs twice. 6.0.5 keeps them byte for byte,
-//! but aborts when an update by pipeline over such a document makes it compute a
-//! difference that names a field twice (`document_diff_serialization.cpp`). So
-//! whole documents go as plain replacements, or are deleted before a literal
-//! upsert; deltas go through `applyOps`, which computes no difference.
+//! Documents in which a field name occurs twice. 6.0.5 keeps them byte for byte. But an
+//! update by pipeline over such a document may compute a difference that names a field
+//! twice, and then the server aborts (`document_diff_serialization.cpp`). So a whole
+//! document goes as a plain replacement, or is deleted before a literal upsert. A delta
+//! goes through `applyOps`, which computes no difference.
 //!
-//! One document at a time: there are hardly ever any.
+//! One document at a time, since there are hardly ever any.
 
 use bson::{RawDocument, rawdoc};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use crate::wire::message::Request;
 /// One command of a delicate write.
 struct Command {
     request: Request,
-    /// It fails where there is no such document, which is fine (R3).
+    /// The command may fail because there is no such document, which is fine (R3).
     may_miss: bool,
 }
 

@@ -136,9 +136,9 @@ impl<'a> Group<'a> {
 
 /// Fewer statements are not worth a commit of their own.
 const STATEMENTS_MIN: usize = 16;
-/// Mean weight beyond which a commit is little beside the write, and what the target
-/// has to keep of an open transaction is much: with 50 KB it took twice as long
-/// (benches/log.md).
+/// Mean statement weight, in bytes, above which a transaction does not pay. The commit is
+/// then cheap compared with the write, and the target has to keep much for the open
+/// transaction: with 50 KB it took twice as long (benches/log.md).
 const MEAN_BYTES_MAX: usize = 8 * 1024;
 
 /// Whether that many statements of that weight in all are worth a transaction.

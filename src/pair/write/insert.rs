@@ -1,5 +1,5 @@
-//! Copied documents → the target: what is there already is left alone, for every op
-//! since the fence is replayed over it (R3).
+//! Writes copied documents to the target. A document that is already there is left alone,
+//! since every op since the fence is replayed over it (R3).
 //!
 //! Knows nothing about scans, or where documents come from.
 

@@ -1,8 +1,8 @@
-//! Whether the target's majority keeps up with its primary. Data is written with `w: 1`:
-//! while a majority lags nothing of it can be recorded, and what a restart would have to
-//! do again grows. So lanes and scans wait for it.
+//! Whether the target's majority keeps up with its primary. Data is written with `w: 1`.
+//! While the majority lags none of it can be recorded, and a restart would have to repeat
+//! ever more. So lanes and scans wait for it.
 //!
-//! Knows nothing about writes; the checkpoints tell how it stands.
+//! Knows nothing about writes; the checkpoints report the state.
 
 use tokio::sync::watch;
 

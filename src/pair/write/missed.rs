@@ -1,9 +1,9 @@
-//! Writes that find no document where one must be (R3): what was copied or followed
-//! before is not what it should be, or somebody else writes to the target.
+//! Counts writes that find no document where one must be (R3): earlier copied or followed
+//! data is not what it should be, or somebody else writes to the target.
 //!
-//! Counted and told, no more: verification by digests compares what they were to change,
-//! as it does with all that is touched. Not counted: what is sent in order, one by one or
-//! again. Knows nothing about what a reply looks like.
+//! They are only counted and reported: verification by digests compares the documents
+//! they were to change, like all touched ones. Statements sent in order, one by one, or
+//! again are not counted. Knows nothing about what a reply looks like.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,11 +11,11 @@ use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
 use crate::pair::write::statement::Statement;
 
-/// What the log says then; tests of whole runs look for it.
+/// The log message for it; tests of whole runs look for it.
 pub const FOUND_NOTHING: &str = "writes found no document on the target where one must be";
 
-/// `found`: documents that the statements of one command found or made; `refused` of
-/// the statements were refused.
+/// Notes the result of one command: its statements found or made `found` documents,
+/// and `refused` of them were refused.
 pub(in crate::pair) fn note(
     metrics: &PairMetrics,
     collection: &Tracked,

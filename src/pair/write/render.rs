@@ -18,7 +18,7 @@ pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> Requ
     })
 }
 
-/// The same as one statement of a transaction.
+/// The command that `render` makes, as one statement of a transaction.
 pub fn render_in_transaction(collection: &Tracked, batch: &[&Statement]) -> Request {
     fill(batch, |verb, bytes| {
         WriteCommand::in_transaction(verb, collection, bytes)
@@ -39,7 +39,7 @@ fn fill(batch: &[&Statement], begin: impl FnOnce(Verb, usize) -> WriteCommand) -
     command.finish()
 }
 
-/// One unordered insert of whole documents; statements that are none are left out.
+/// Renders one unordered insert of the whole documents, and skips other statements.
 pub fn render_inserts(collection: &Tracked, batch: &[&Statement]) -> Request {
     let bytes = batch.iter().map(|s| s.weight()).sum();
     let mut command = WriteCommand::new(Verb::Insert, collection, false, bytes);

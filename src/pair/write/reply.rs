@@ -1,5 +1,5 @@
-//! What the target's reply to a write command says. Knows nothing about what is done
-//! then.
+//! The meaning of the target's reply to a write command. Knows nothing about what is done
+//! about it.
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -19,7 +19,7 @@ pub(in crate::pair) struct Refusal {
     pub(in crate::pair) on_id: bool,
 }
 
-/// What the target said of a write command.
+/// The target's answer to a write command.
 #[derive(Debug)]
 pub(in crate::pair) struct Said {
     pub(in crate::pair) refused: Vec<Refusal>,
@@ -34,7 +34,7 @@ impl Refusal {
         Refusal {
             index: 0,
             code: 0,
-            message: "no command can write it over another".to_owned(),
+            message: "no command can express this write".to_owned(),
             on_id: false,
         }
     }
@@ -92,10 +92,11 @@ pub(in crate::pair) fn written(reply: &RawDocument) -> Result<()> {
     })
 }
 
-/// The shard did not know what it owns, as 6.0.5 tells it of a statement. Others of
-/// the command may have been executed. Unordered ones may be so twice: nothing else
-/// on their documents is under way, and a statement leaves its own outcome as it is.
-/// Of ordered ones a document may be twice: only if it was the first.
+/// Whether the shard did not know what it owns, as 6.0.5 reports it for a statement, and
+/// the command may be sent again. Other statements of it may have been executed.
+/// Unordered ones may run twice: nothing else on their documents is under way, and a
+/// repeated statement leaves its own outcome unchanged. In an ordered command a document
+/// may occur twice, so it is repeated only if the first statement was the stale one.
 pub(in crate::pair) fn is_stale(refusal: &Refusal, ordered: bool) -> bool {
     refusal.code == codes::STALE_CONFIG && (!ordered || refusal.index == 0)
 }

@@ -38,11 +38,11 @@ use crate::position::Position;
 pub struct Statement {
     pub id: IdKey,
     pub base: Base,
-    /// As `locate::needs_literal` says of the document in `base`.
+    /// The result of `locate::needs_literal` for the document in `base`.
     pub needs_literal: bool,
     /// `$v: 2` diffs to apply to the base, oldest first.
     pub deltas: Deltas,
-    /// Of the oldest op it stands for; of a copied document the fence.
+    /// Position of the oldest op that it stands for; for a copied document, the fence.
     pub position: Position,
     /// The oldest op made the document, or may have.
     pub made: bool,
@@ -62,7 +62,7 @@ pub enum Base {
     Full(Bytes),
     /// Not there.
     Gone,
-    /// What the source has: its document becomes doubtful instead of being written.
+    /// Only the source knows: the document becomes doubtful instead of being written.
     Unclear,
 }
 
@@ -106,7 +106,7 @@ impl Statement {
         }
     }
 
-    /// A whole document that a plain insert stores as it is.
+    /// Whether it is a whole document that a plain insert stores unchanged.
     pub fn is_insert(&self) -> bool {
         matches!(self.base, Base::Full(_)) && self.deltas.is_empty() && !self.needs_literal
     }
@@ -118,7 +118,7 @@ impl Statement {
         horizon < self.position && !(self.made && self.base == Base::Gone)
     }
 
-    /// What it takes in a command, bytes; never too low.
+    /// Bytes that the statement takes in a command; never too low.
     pub fn weight(&self) -> usize {
         let base = match &self.base {
             Base::Full(document) | Base::Replaced(document) => document.len(),
@@ -169,7 +169,7 @@ impl Statement {
         true
     }
 
-    /// One more delta: merged where that is exact, else one more in the chain.
+    /// Adds a delta: merged where the result is the same, else appended to the chain.
     fn change(&mut self, delta: Bytes) {
         if let Some(last) = self.deltas.last_mut() {
             match as_one(last, &delta) {
@@ -204,14 +204,14 @@ fn applied(document: &[u8], delta: &[u8]) -> Option<Bytes> {
 #[derive(Debug)]
 pub struct CollectionWrites {
     pub collection: Arc<Tracked>,
-    /// If the collection is `in_order`: in op order, one per op, and the same
-    /// document may come again. Else one per document, in the order of `_id`, about: the
-    /// target then meets each of its pages once.
+    /// If the collection is `in_order`: one statement per op, in op order, and a document
+    /// may occur more than once. Else one per document, roughly in the order of `_id`, so
+    /// that the target touches each of its pages once.
     pub statements: Vec<Statement>,
-    /// Ops these stand for, dropped ones included.
+    /// Number of ops that the statements stand for, dropped ones included.
     pub ops: u64,
-    /// Never read: the bytes of all those ops, given back when the writes are
-    /// acknowledged and dropped.
+    /// Permits for the bytes of all those ops. Never read; they are given back when the
+    /// writes are acknowledged and dropped.
     pub permits: Permits,
 }
 
@@ -227,12 +227,12 @@ impl CollectionWrites {
     }
 }
 
-/// How much goes into one flush, or into one bulk of it.
+/// The size of one flush, or of one bulk in it.
 #[derive(Debug, Clone, Copy)]
 pub struct FlushLimits {
     /// Statements: any number of ops may be one.
     pub ops_max: usize,
-    /// Of all statements.
+    /// Bytes of all statements.
     pub bytes_max: usize,
 }
 

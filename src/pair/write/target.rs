@@ -60,7 +60,7 @@ impl Target {
         said.map_err(|e| e.context(writing_to(collection)))
     }
 
-    /// One command, sent once. Its reply tells the term it was acknowledged in.
+    /// Sends one command, once, and checks the term that its reply was given in.
     ///
     /// # Errors
     /// `Transient` if the answer was lost, is late, or is of another term: the
@@ -86,7 +86,7 @@ impl Target {
         let time = reply.get_document("opTime");
         match time.ok().and_then(|time| number(time, "t")) {
             Some(term) => same_term(self.incarnation.term, term),
-            // Not every command tells one; the next checkpoint does.
+            // Not every reply has a term; the next checkpoint checks it.
             None => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! A transaction on the target, and what its answers mean: it took effect, or
-//! nothing of it did, or that is not known.
+//! A transaction on the target, and the meaning of its answers: it took effect, nothing
+//! of it took effect, or nobody knows.
 //!
 //! Knows nothing about what is written in it.
 
@@ -12,7 +12,7 @@ use crate::pair::write::target::Target;
 use crate::wire::message::{Reply, Request};
 use crate::wire::pool::Lease;
 
-/// Why it did not come to a commit.
+/// Why the transaction was not committed, as far as known.
 #[derive(Debug)]
 pub enum Stop {
     /// The target did not take it: nothing of it took effect.
@@ -48,8 +48,8 @@ impl<'a> Transaction<'a> {
         })
     }
 
-    /// One write command; how many documents it found or made. A statement that is
-    /// refused ends the transaction.
+    /// Sends one write command. Returns how many documents it found or made. A refused
+    /// statement ends the transaction.
     pub async fn send(&mut self, mut request: Request) -> Step<u64> {
         if !std::mem::replace(&mut self.begun, true) {
             request.append(cstr!("startTransaction"), true);
@@ -102,7 +102,7 @@ impl<'a> Transaction<'a> {
         }))
     }
 
-    /// Where a statement failed the server has ended it by itself; this makes sure.
+    /// Makes sure it is ended. If a statement failed, the server has already done so.
     pub async fn abort(mut self) {
         // With the default it would wait for the majority to have what was written before.
         let abort = rawdoc! { "abortTransaction": 1, "writeConcern": { "w": 1 } };

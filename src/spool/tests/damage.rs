@@ -41,7 +41,7 @@ fn prefix_or_refusal(dir: &Path, count: u64) -> Option<u64> {
             Some(end)
         }
         Err(error) => {
-            let refused = ["damaged", "is of form"]
+            let refused = ["damaged", "has format"]
                 .iter()
                 .any(|text| error.message.contains(text));
             assert!(refused && error.remedy.is_some(), "{error}");

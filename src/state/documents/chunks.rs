@@ -1,7 +1,8 @@
-//! A chunk map that is too large for the document of its collection: parts of it, each a
-//! document. Those of one map belong together by their set, which the collection names.
+//! Chunk maps that are too large for the document of their collection. They are stored in
+//! parts, each a document. The parts of one map have the same set, which the collection
+//! names.
 //!
-//! Most maps are small, and in their collection's document.
+//! Most maps are small, and stored in their collection's document.
 
 use bson::oid::ObjectId;
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
@@ -13,7 +14,7 @@ use crate::state::FORMAT;
 
 /// Of one part: a collection's document has room for as much, beside the bounds of its units.
 const PART_BYTES: usize = 8 << 20;
-/// What an element of an array takes beside its value, at most.
+/// Most bytes that an array element takes besides its value.
 const ELEMENT_BYTES: usize = 16;
 
 /// Names the parts of one map.
@@ -67,7 +68,7 @@ pub(in crate::state) fn lacking(ns: &Namespace, found: usize, parts: MapParts) -
     let count = parts.count;
     Error::new(Kind::Unsupported, format!("the stored state of {ns} has {found} of the {count} parts of its chunk map"))
         .remedy(
-            "look for who removed documents of the target's `__shardlift`, or wipe what was copied and begin anew: \
+            "find out who removed documents of the target's `__shardlift`, or wipe what was copied and start over: \
          `shardlift migrate --restart`",
         )
 }

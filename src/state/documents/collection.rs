@@ -1,5 +1,5 @@
-//! The document of one source collection: what it is, where its chunks are,
-//! where its units begin. Bounds keep their bytes.
+//! The document of one source collection: its properties, its chunks, and the bounds of
+//! its units, which keep their bytes.
 
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
@@ -12,8 +12,8 @@ use crate::cluster::catalog::{MapVersion, Sharded, Zone};
 use crate::error::Result;
 use crate::state::{CollectionState, FORMAT, UnitState};
 
-/// Units are documents of their own and not part of it. `apart` names those of its chunk
-/// map, if that is too large (`chunks`).
+/// The collection's document, without its units, which are documents of their own.
+/// `apart` names the parts of its chunk map if that is too large (`chunks`).
 ///
 /// # Errors
 /// `Unsupported` if it does not fit into one document.
@@ -46,11 +46,12 @@ pub(in crate::state) fn collection_document(
     sized(
         &state.ns,
         document,
-        "set range_mb higher, so that it is split into fewer ranges",
+        "raise range_mb, so that it is split into fewer ranges",
     )
 }
 
-/// Every unit is waiting in what comes back. A chunk map that is apart is empty in it.
+/// Reads a collection. All its units are waiting in the result, and a chunk map stored
+/// apart is empty.
 pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState> {
     let named = raw
         .get_document("ns")
@@ -117,7 +118,7 @@ fn version(raw: &RawDocument, field: &str) -> Read<Option<MapVersion>> {
     let version = document(value)?;
     let moved_at = present(version, "moved_at")?.map(|at| {
         at.as_timestamp()
-            .ok_or_else(|| Unreadable::new("a time is none"))
+            .ok_or_else(|| Unreadable::new("a time is not a timestamp"))
     });
     Ok(Some(MapVersion {
         epoch: version.get_object_id("epoch")?,

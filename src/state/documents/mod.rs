@@ -56,7 +56,7 @@ fn read<T>(
 ) -> Result<T> {
     let unsupported = |found: String| {
         Error::new(Kind::Unsupported, format!("the stored state of {what} {found}")).remedy(
-            "go on with the release of shardlift that wrote it, or wipe what was copied and begin anew: \
+            "resume with the release of shardlift that wrote it, or wipe what was copied and start over: \
              `shardlift migrate --restart`",
         )
     };
@@ -211,7 +211,7 @@ fn switch(raw: &RawDocument, field: &str) -> Read<Option<bool>> {
     let yes_or_no = |value: bson::RawBsonRef<'_>| {
         value
             .as_bool()
-            .ok_or_else(|| Unreadable::new("a flag is no flag"))
+            .ok_or_else(|| Unreadable::new("a flag is not a boolean"))
     };
     present(raw, field)?.map(yes_or_no).transpose()
 }
@@ -220,14 +220,14 @@ fn text(value: bson::RawBsonRef<'_>) -> Read<String> {
     value
         .as_str()
         .map(str::to_owned)
-        .ok_or_else(|| Unreadable::new("a name is no text"))
+        .ok_or_else(|| Unreadable::new("a name is not a string"))
 }
 
 fn index(value: bson::RawBsonRef<'_>) -> Read<usize> {
     let number = value
         .as_i64()
         .and_then(|number| usize::try_from(number).ok());
-    number.ok_or_else(|| Unreadable::new("an index is no number"))
+    number.ok_or_else(|| Unreadable::new("an index is not a number"))
 }
 
 fn owned(value: bson::RawBsonRef<'_>) -> Read<RawDocumentBuf> {
@@ -237,7 +237,7 @@ fn owned(value: bson::RawBsonRef<'_>) -> Read<RawDocumentBuf> {
 fn document(value: bson::RawBsonRef<'_>) -> Read<&RawDocument> {
     value
         .as_document()
-        .ok_or_else(|| Unreadable::new("a part is no document"))
+        .ok_or_else(|| Unreadable::new("a part is not a document"))
 }
 
 fn uuid(value: bson::RawBsonRef<'_>) -> Read<Uuid> {
@@ -246,5 +246,5 @@ fn uuid(value: bson::RawBsonRef<'_>) -> Read<Uuid> {
         .and_then(|binary| binary.bytes.try_into().ok());
     bytes
         .map(Uuid::from_bytes)
-        .ok_or_else(|| Unreadable::new("a UUID is none"))
+        .ok_or_else(|| Unreadable::new("a UUID is not valid"))
 }

@@ -61,7 +61,7 @@ pub(in crate::state) fn run_document(state: &RunState) -> Result<RawDocumentBuf>
     sized(
         "the run",
         document,
-        "drop views of the source, and make them on the target after the cutover",
+        "drop views on the source, and create them on the target after the cutover",
     )
 }
 
@@ -137,7 +137,7 @@ pub(in crate::state) fn making(raw: &RawDocument) -> Result<Namespace> {
     })
 }
 
-/// Those in the run's document.
+/// Collections being made that are listed in the run's document.
 pub(in crate::state) fn making_in_run(raw: &RawDocument) -> Result<Vec<Namespace>> {
     read("the run", raw, |raw| match present(raw, "making")? {
         Some(_) => list(raw, "making", |value| namespace(document(value)?)),

@@ -1,5 +1,5 @@
-//! Who holds a lease: a process on a host, told apart from a later one with the
-//! same number, and from one of another container on the same host.
+//! Identifies the holder of a lease: a process on a host. It differs from a later process
+//! with the same number, and from one in another container on the same host.
 
 use std::fmt;
 use std::fs;
@@ -10,11 +10,11 @@ use bson::{Document, RawDocumentBuf, rawdoc};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holder {
     pub host: String,
-    /// This start of the machine, and the process numbers' name space in it:
-    /// only within one of them does a number mean the same process.
+    /// Identifies this boot of the machine and the PID namespace in it. A process number
+    /// is only unique within one of them.
     pub machine: String,
     pub pid: i64,
-    /// When the process started, clock ticks since the machine did.
+    /// Start time of the process, in clock ticks since the machine booted.
     pub started: i64,
 }
 
@@ -51,14 +51,15 @@ impl Holder {
         self.started != 0 && *self == Holder::me()
     }
 
-    /// True only if it is certain: it ran here, and it does no longer.
+    /// True only if it is certain that the process ran on this machine and no longer
+    /// does.
     pub(super) fn is_gone(&self) -> bool {
         let me = Holder::me();
         let here = !me.machine.is_empty() && (&self.host, &self.machine) == (&me.host, &me.machine);
         here && self.started != 0 && started(self.pid) != Some(self.started)
     }
 
-    /// As stored.
+    /// The holder in its stored form.
     pub fn document(&self) -> RawDocumentBuf {
         rawdoc! {
             "host": self.host.as_str(), "machine": self.machine.as_str(), "pid": self.pid, "started": self.started,

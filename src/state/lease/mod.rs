@@ -1,8 +1,8 @@
-//! One migration per target: a document that says who works on it and until
-//! when, by the server's clock.
+//! Allows one migration per target: a document says who works on it and until when, by
+//! the server's clock.
 //!
-//! It keeps two operators apart. That no write of a former holder arrives late
-//! is the incarnations' part (R7).
+//! The lease keeps two operators apart. The incarnations see to it that no write of a
+//! former holder arrives late (R7).
 
 mod holder;
 
@@ -23,7 +23,7 @@ use crate::state::run_store::RunStore;
 
 const LEASE: &str = "lease";
 
-/// How long a lease is valid without being renewed, and how often it is.
+/// How long a lease is valid without being renewed, and the interval between renewals.
 pub const VALID: Duration = Duration::from_secs(30);
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -42,9 +42,9 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease on `shard`, the first one of the target by id. One that
-    /// this process holds itself is taken anew, so that a call whose answer was
-    /// lost can be repeated.
+    /// Takes the lease on `shard`, the target's first one by id. A lease that this
+    /// process already holds is taken again, so that a call whose answer was lost can be
+    /// repeated.
     ///
     /// # Errors
     /// `Refused` while another live process holds it.
@@ -80,9 +80,9 @@ impl Lease {
         }
     }
 
-    /// Renews until that is no longer possible, and returns why: `Refused` if
-    /// another process holds it, `Transient` if the server could not be asked
-    /// until the lease had been over for as long as it is valid.
+    /// Renews the lease until that is no longer possible, and returns why. `Refused` if
+    /// another process holds it. `Transient` if the server could not be reached until the
+    /// lease had been expired for `VALID`.
     pub async fn keep(&self) -> Error {
         let mut wait = RENEW_EVERY;
         loop {
@@ -99,14 +99,14 @@ impl Lease {
                 // the rest (R7).
                 Err(e) if e.code == Some(codes::WRITE_CONCERN_FAILED) => {
                     tracing::warn!(
-                        "the lease is renewed, and not acknowledged by a majority yet: {e}"
+                        "the lease is renewed, but not yet acknowledged by a majority: {e}"
                     );
                     *self.renewed.lock() = sent;
                 }
                 Err(e) if e.kind != Kind::Transient => return e,
                 Err(e) if lost_at <= Instant::now() => {
                     let lost = format!(
-                        "the lease ran out {} s ago and cannot be renewed",
+                        "the lease expired {} s ago and cannot be renewed",
                         VALID.as_secs()
                     );
                     return e.context(lost);
@@ -134,8 +134,8 @@ impl Lease {
         Ok(())
     }
 
-    /// Gives the lease back, and drops its collection if no run is recorded
-    /// (any more): with it the last trace on the target goes.
+    /// Gives the lease back. If no run is recorded any more it also drops the collection,
+    /// the last trace on the target.
     pub async fn release(&self) -> Result<()> {
         let mine = rawdoc! {"q": {"_id": LEASE, "token": self.token}, "limit": 1};
         self.database
@@ -209,7 +209,7 @@ fn held(found: &Document) -> Error {
     );
     Error::new(Kind::Refused, format!("{holder} works on this target: run {run}, since {since}, renewed until {until}"))
         .remedy(format!(
-            "stop that process, or wait: the lease of one that is gone runs out {} s after its last sign of life",
+            "stop that process, or wait: the lease of a dead process expires {} s after its last renewal",
             VALID.as_secs()
         ))
 }

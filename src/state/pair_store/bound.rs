@@ -1,5 +1,5 @@
-//! What the target made of a pair's collections: their UUIDs and, of those that are sharded,
-//! the versions of their chunk maps.
+//! The collections that were made on the target for a pair: their UUIDs, and the versions
+//! of their chunk maps if they are sharded.
 
 use bson::{RawDocumentBuf, Uuid, rawdoc};
 
@@ -26,7 +26,7 @@ impl PairStore {
         self.change(&updates).await
     }
 
-    /// Of the target's chunk maps, by source UUID.
+    /// Stores versions of the target's chunk maps, by source UUID.
     pub async fn set_target_versions(&self, versions: &[(Uuid, MapVersion)]) -> Result<i64> {
         let set =
             |version| rawdoc! {"$set": {"target_version": documents::version_document(version)}};
@@ -37,7 +37,7 @@ impl PairStore {
         self.change(&updates).await
     }
 
-    /// Of both sides' chunk maps, by source UUID: what is known of each.
+    /// Stores versions of both sides' chunk maps, as far as known, by source UUID.
     pub async fn set_versions(&self, versions: &[(Uuid, Versions)]) -> Result<i64> {
         let set = |versions: &Versions| {
             let mut known = RawDocumentBuf::new();

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::state::{CollectionState, documents};
 
 impl PairStore {
-    /// Forgets collections that are dead and that nothing meets any more.
+    /// Removes dead collections that no pair meets again.
     pub async fn forget(&self, uuids: &[Uuid]) -> Result<()> {
         self.clear_units(Some(uuids)).await?;
         for batch in uuids.chunks(DELETED_AT_ONCE) {
@@ -26,7 +26,7 @@ impl PairStore {
         Ok(())
     }
 
-    /// Those of an earlier plan, and all that only they name.
+    /// Removes collections of an earlier plan, and everything that only they name.
     pub(super) async fn forget_all_but(&self, kept: &[CollectionState]) -> Result<()> {
         let kept: HashSet<Uuid> = kept.iter().map(|c| c.uuid).collect();
         let stored = self.database.find_ids(COLLECTIONS_OF_PAIR).await?;
@@ -48,10 +48,11 @@ impl PairStore {
         self.forget_unnamed().await
     }
 
-    /// Parts of chunk maps that no collection names: what an `add` left that did not come
-    /// to its end, or that came in place of another.
+    /// Removes parts of chunk maps that no collection names: those of an interrupted
+    /// `add`, or of a map that was replaced.
     ///
-    /// IMPORTANT: while nothing is being added here. Of what is, the parts come first.
+    /// IMPORTANT: only while nothing is being added here, since an `add` stores the parts
+    /// first.
     pub async fn forget_unnamed(&self) -> Result<()> {
         let parts = self.database.find_ids(CHUNKS).await?;
         if parts.is_empty() {

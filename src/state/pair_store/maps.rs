@@ -1,6 +1,6 @@
-//! Chunk maps that are too large for the documents of their collections: stored in parts
-//! before the collection that names them, by a name that is never used again. So what is
-//! named is there whole, and what is not named counts for nothing (`forget`).
+//! Chunk maps that are too large for the documents of their collections. The parts are
+//! stored before the collection that names them, under a name that is never used again.
+//! So a named map is complete, and an unnamed one counts for nothing (`forget`).
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! What concerns one pair: resume mark, collections, units; on the pair's
-//! target shard. Every write is majority-acknowledged and may be repeated.
+//! The state of one pair, on its target shard: resume mark, collections, units. Every
+//! write is majority-acknowledged and may be repeated.
 //!
 //! | write         | order that makes it sound |
 //! |---------------|---------------------------|
@@ -66,8 +66,8 @@ impl PairStore {
         }
     }
 
-    /// The same over another client of the same shard: that of the data plane
-    /// whose end the next incarnation waits for, so that no write comes after it.
+    /// The same store over another client of the shard: that of the data plane whose end
+    /// the next incarnation waits for, so that no write comes after it.
     pub fn over(&self, shard: &Shard) -> Self {
         PairStore {
             database: StateDatabase::new(shard),
@@ -110,8 +110,8 @@ impl PairStore {
         self.database
             .update_all(COLLECTIONS_OF_PAIR, collections)
             .await?;
-        // Those of an earlier plan only now: at no moment is something on the
-        // target that no stored collection tells of.
+        // An earlier plan's collections are removed only now, so that at all times a
+        // stored collection accounts for whatever is on the target.
         self.forget_all_but(&state.collections).await?;
         // IMPORTANT: last: `whole` says that all of the plan is there.
         let whole = rawdoc! {
@@ -186,8 +186,8 @@ impl PairStore {
             .and_then(|value| value.get_i64("incarnation").ok());
         let number = number.ok_or_else(|| self.gone(Kind::Refused))?;
         self.incarnation.store(number, SeqCst);
-        // `findAndModify` tells no term. Nothing is written before this answer,
-        // so that the term of a later write is the one to compare with.
+        // The reply of `findAndModify` has no term. Nothing is written before this
+        // answer, so its term is the one to compare later ones with.
         let term = self.checkpoint(None).await?;
         Ok(Incarnation { number, term })
     }
@@ -206,7 +206,7 @@ impl PairStore {
         }
     }
 
-    /// Records what is proven; None only beats. Either way the pair's document
+    /// Records what is proven; None only raises the beat. Either way the pair's document
     /// changes, so that the answer is that of a new majority write.
     ///
     /// # Errors
@@ -244,8 +244,9 @@ impl PairStore {
         Ok(term)
     }
 
-    /// Where this incarnation goes on. It replays from there: documents go back to
-    /// what they were, so what an older one had applied beyond counts no more.
+    /// Records where this incarnation resumes. It replays from there, so documents go
+    /// back to earlier states, and what an older incarnation applied beyond no longer
+    /// counts.
     pub async fn go_on_at(&self, mark: Mark) -> Result<i64> {
         let at = documents::mark_document(mark);
         self.touch(
@@ -254,7 +255,7 @@ impl PairStore {
         .await
     }
 
-    /// The pair begins anew: everything it holds waits for its scan.
+    /// The pair starts over: everything it holds waits for its scan.
     pub async fn begin_anew(&self, start: Mark, catalog_position: Position) -> Result<i64> {
         let (at, catalog) = (
             documents::mark_document(start),
@@ -265,7 +266,7 @@ impl PairStore {
         self.touch(rawdoc! {"$set": set}).await
     }
 
-    /// Stores one more collection, or one in place of what was known of it.
+    /// Stores a collection, or replaces what was stored of it.
     pub async fn add(&self, collection: &CollectionState) -> Result<i64> {
         let units = collection.units.iter().enumerate();
         let units: Vec<_> = units
@@ -277,8 +278,9 @@ impl PairStore {
             .await
     }
 
-    /// The collection is dropped on both sides. Nothing, where it is forgotten by now: a
-    /// pair that was told of its end before it met it may come to it later.
+    /// Records that the collection is dropped on both sides. Does nothing if it is
+    /// forgotten by now: a pair that learned of the drop before meeting it may meet it
+    /// later.
     pub async fn kill(&self, uuid: Uuid) -> Result<i64> {
         self.update(
             COLLECTIONS_OF_PAIR,
@@ -309,7 +311,8 @@ impl PairStore {
         rawdoc! {"_id": self.pair as i64, "run": self.run.as_str()}
     }
 
-    /// As long as this incarnation, if one was begun, is the newest.
+    /// Matches the pair's document while this incarnation, if one was begun, is the
+    /// newest.
     fn me_now(&self) -> RawDocumentBuf {
         let mut key = self.me();
         match self.incarnation.load(SeqCst) {
@@ -383,8 +386,9 @@ impl PairStore {
             "the state of pair {} on target shard {} was taken over by another process or removed",
             self.pair, self.database.shard
         );
-        Error::new(kind, found)
-            .remedy("let one process work on this target; run `shardlift migrate` again to go on")
+        Error::new(kind, found).remedy(
+            "let only one process work on this target; run `shardlift migrate` again to resume",
+        )
     }
 }
 

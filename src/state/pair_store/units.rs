@@ -32,7 +32,7 @@ impl PairStore {
         self.database.update_all(UNITS, units).await.map(drop)
     }
 
-    /// Those marked so and not forgotten yet.
+    /// Units that are marked and not forgotten yet.
     pub async fn wiping_units(&self) -> Result<Vec<(Uuid, usize)>> {
         let found = self
             .database
@@ -56,11 +56,10 @@ impl PairStore {
         Ok(())
     }
 
-    /// Units become waiting again, all or those of some collections.
+    /// Sets units back to waiting: all, or those of some collections.
     ///
-    /// A late duplicate would forget a unit that has begun again: call it while
-    /// no data plane writes, on a store whose connections the next incarnation
-    /// waits for.
+    /// A late duplicate would forget a unit that has begun again. So call it while no
+    /// data plane writes, on a store whose connections the next incarnation waits for.
     pub async fn clear_units(&self, only: Option<&[Uuid]>) -> Result<i64> {
         let run = self.run.as_str();
         let Some(uuids) = only else {
@@ -88,8 +87,8 @@ impl PairStore {
         }
     }
 
-    /// Puts units into their collections. One without a collection is left from
-    /// an `add` that did not come to its end.
+    /// Puts units into their collections. A unit without one is left by an interrupted
+    /// `add`.
     pub(super) fn place(&self, state: &mut PairState, units: &[RawDocumentBuf]) -> Result<()> {
         let mut by_uuid: HashMap<Uuid, &mut CollectionState> =
             state.collections.iter_mut().map(|c| (c.uuid, c)).collect();
@@ -101,7 +100,7 @@ impl PairStore {
             let ns = &collection.ns;
             let unknown = || {
                 Error::internal(format!(
-                    "the stored state of pair {} has no unit {index} of {ns}",
+                    "the stored state of pair {} has no range {index} of {ns}",
                     self.pair
                 ))
             };

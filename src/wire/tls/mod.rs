@@ -1,5 +1,5 @@
-//! TLS towards a shard: what the URI says about it, read once, and the handshake on a
-//! connection that is open.
+//! TLS for connections to a shard: reads what the URI says about it once, and does the
+//! handshake on an open connection.
 //!
 //! Nothing is lenient unless the URI says so: the server's certificate must come from
 //! the CA file (or, without one, from an authority that Mozilla trusts) and carry the
@@ -25,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 use crate::error::{Error, Kind, Result};
 
 /// What every connection of one side needs for its handshake. Clones share it, and with
-/// it the sessions that a reconnect takes up again.
+/// it the sessions that a reconnect resumes.
 #[derive(Clone)]
 pub struct Tls {
     connector: TlsConnector,
@@ -93,8 +93,8 @@ impl Tls {
 const PAIR: &str = "tlsCertificateKeyFile takes one PEM file with the client's certificate and its private key, \
                     which must belong together; the key may not be encrypted";
 
-/// What a failed handshake means; of use to the reader of the first reply as well, for
-/// by TLS 1.3 a server refuses the client's certificate only after the handshake.
+/// The error of a failed handshake. The reader of the first reply uses it too: with TLS
+/// 1.3 a server refuses the client's certificate only after the handshake.
 pub fn fault(host: &str, e: &io::Error) -> Error {
     let tls = e
         .get_ref()
@@ -109,11 +109,11 @@ pub fn fault(host: &str, e: &io::Error) -> Error {
             Error { kind: Kind::Transient, ..found }
         }
         rustls::Error::AlertReceived(_) => found.remedy(
-            "the server refuses: see its log; if it asks for a client's certificate, name one its CA signed by \
+            "the server refused: see its log; if it wants a client certificate, give one its CA signed in \
              tlsCertificateKeyFile",
         ),
         rustls::Error::InvalidCertificate(_) => found.remedy(
-            "name the CA that signed the server's certificate by tlsCAFile, and the host as the certificate has it",
+            "set tlsCAFile to the CA that signed the server's certificate, and use the host name in the certificate",
         ),
         rustls::Error::InvalidMessage(_) => {
             found.remedy("the server does not speak TLS there: check the port, or its net.tls.mode")

@@ -1,8 +1,8 @@
-//! Index specifications: which one carries a shard key, what of one waits for the
+//! Index specifications: which one carries a shard key, which options wait for the
 //! cutover, whether two are the same.
 //!
-//! Pure functions over bytes: a specification may hold what a decoded one cannot
-//! (a field twice in a filter, text that is not UTF-8).
+//! Pure functions over bytes: a specification may contain what a decoded one cannot (a
+//! field twice in a filter, text that is not UTF-8).
 
 mod plan;
 
@@ -59,9 +59,9 @@ pub struct Listed {
     pub build: Option<Uuid>,
 }
 
-/// An index specification to build with, from one that `catalog::indexes` gave: without
-/// what comes back at cutover (R10), and with the simple collation spelled out where
-/// the collection's own (`collated`) would be taken instead.
+/// The specification to build an index with, from one that `catalog::indexes` gave.
+/// Leaves out options that are set at cutover (R10). Spells out the simple collation
+/// where the collection's own (`collated`) would be used instead.
 pub fn to_create(collated: bool, spec: &RawDocument) -> RawDocumentBuf {
     let held_back = [EXPIRY.as_bytes(), PREPARE_UNIQUE.as_bytes()];
     let kept = elements(spec).filter(|option| !held_back.contains(&option.name));
@@ -70,8 +70,8 @@ pub fn to_create(collated: bool, spec: &RawDocument) -> RawDocumentBuf {
     document(kept.chain(elements(&simple).filter(|_| spelled_out)))
 }
 
-/// What `to_create` leaves out, with the index's name, as `collMod` takes it under `index`;
-/// None if nothing.
+/// The options that `to_create` leaves out, with the index's name, in the form that
+/// `collMod` takes under `index`. None if there are none.
 pub fn held_back(spec: &RawDocument) -> Option<RawDocumentBuf> {
     let option = |name: &str| field(spec.as_bytes(), name.as_bytes());
     let expiry = option(EXPIRY);
@@ -99,8 +99,8 @@ pub fn is_implicit(spec: &RawDocument) -> bool {
         || field(spec.as_bytes(), b"clustered").is_some_and(|clustered| is_true(&clustered))
 }
 
-/// True if two specifications are the same option for option, in whatever order: values
-/// by their bytes, but for what a server writes another way when it is given it.
+/// Whether two specifications have the same options, in any order. Values are compared by
+/// their bytes, except those that a server rewrites.
 pub fn same(a: &RawDocument, b: &RawDocument) -> bool {
     options(a) == options(b)
 }
@@ -114,7 +114,7 @@ enum Value<'a> {
     Bytes(u8, &'a [u8]),
 }
 
-/// By name. Of an option that is there twice the first counts.
+/// The options by name. If one occurs twice the first counts.
 fn options(spec: &RawDocument) -> Vec<(&[u8], Value<'_>)> {
     let mut options: Vec<(&[u8], Value<'_>)> = Vec::new();
     for option in elements(spec) {
@@ -128,7 +128,7 @@ fn options(spec: &RawDocument) -> Vec<(&[u8], Value<'_>)> {
     options
 }
 
-/// None for what a server leaves out.
+/// None for an option that a server leaves out.
 fn value<'a>(option: &Element<'a>) -> Option<Value<'a>> {
     match option.name {
         b"ns" | b"dropDups" => None,
@@ -145,7 +145,7 @@ fn value<'a>(option: &Element<'a>) -> Option<Value<'a>> {
     }
 }
 
-/// As the server takes a flag: any number but 0.
+/// Reads a flag as the server does: any number but 0 is true.
 fn is_true(option: &Element<'_>) -> bool {
     match View::from(*option) {
         View::Boolean(flag) => flag,

@@ -1,5 +1,5 @@
-//! From the indexes that are there to those that are wanted: what is dropped, what is
-//! built. Exact: two indexes of one key may both be right, and neither costs the other.
+//! The plan from the existing indexes to the wanted ones: which are dropped, which are
+//! built. Exact: two indexes on one key may both be right, and neither costs the other.
 //!
 //! Pure functions.
 
@@ -9,7 +9,7 @@ use bson::RawDocumentBuf;
 
 use super::{IndexName, Listed, is_implicit, same};
 
-/// First the drops, then the builds: then nothing is in the way of what is built.
+/// Drops come first, so that nothing is in the way of the builds.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Each is one command: indexes of one build go together, or not at all.
@@ -17,9 +17,9 @@ pub struct Plan {
     pub build: Vec<RawDocumentBuf>,
 }
 
-/// `wanted` as they are built (`to_create`). What comes with the collection itself is
-/// neither dropped nor built. A build under way of what is wanted goes on: to build that
-/// is to wait for it.
+/// `wanted`: specifications as they are built (`to_create`). An index that comes with the
+/// collection is neither dropped nor built. A wanted index that is being built is left to
+/// finish: building it again means waiting for it.
 pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> Plan {
     let wanted: Vec<&RawDocumentBuf> = wanted.iter().filter(|spec| !is_implicit(spec)).collect();
     let is_wanted = |listed: &&Listed| wanted.iter().any(|spec| same(spec, &listed.spec));
@@ -43,7 +43,7 @@ pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> Plan {
     Plan { drop, build }
 }
 
-/// What is dropped so that nothing of these names is left.
+/// The drops after which nothing of these names is left.
 pub fn named(gone: &[IndexName], there: &[Listed]) -> Vec<Vec<IndexName>> {
     let groups = groups(there).into_iter().map(|group| names(&group));
     groups
@@ -51,7 +51,7 @@ pub fn named(gone: &[IndexName], there: &[Listed]) -> Vec<Vec<IndexName>> {
         .collect()
 }
 
-/// Those of one build together, each other one alone.
+/// Groups the indexes of one build; every other one is alone.
 fn groups(there: &[Listed]) -> Vec<Vec<&Listed>> {
     let mut builds: BTreeMap<[u8; 16], Vec<&Listed>> = BTreeMap::new();
     let mut groups = Vec::new();

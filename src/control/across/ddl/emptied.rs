@@ -1,5 +1,5 @@
-//! Databases that the run's collections have left: they go on the target once the source
-//! has them no longer.
+//! Databases that lost their last collection of the run. They are dropped on the target
+//! once the source no longer has them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::control::across::ddl::Coordinator;
 use crate::control::layout::databases;
 use crate::error::{Error, Policy, Result};
 
-/// How often databases are looked for that hold nothing any more.
+/// How often databases are checked for being empty.
 const EMPTIED_POLL: Duration = Duration::from_secs(2);
 
 impl Coordinator {
@@ -31,22 +31,22 @@ impl Coordinator {
         }
     }
 
-    /// From here on no database is dropped: the target is its users'. One whose drop is
-    /// under way is waited for.
+    /// From here on no database is dropped: the target belongs to its users. Waits for a
+    /// drop that is under way.
     ///
     /// # Errors
-    /// `Transient` if it is not known whether one is dropped (R7).
+    /// `Transient` if it is not known whether a database was dropped (R7).
     pub async fn drop_no_more(&self) -> Result<()> {
         let _turn = self.take_turn().await?;
         self.state.lock().is_over = true;
         Ok(())
     }
 
-    /// Drops each database of the target that the run had collections in, that holds
-    /// nothing any more, and that the source has no longer.
+    /// Drops each database of the target in which the run had collections, that is empty
+    /// now, and that the source no longer has.
     ///
     /// # Errors
-    /// A passing one. What the target refuses for good is told, and not tried again.
+    /// Only transient ones. What the target refuses for good is reported and not retried.
     pub async fn drop_emptied(&self) -> Result<()> {
         let had: Vec<String> = self.state.lock().databases.iter().cloned().collect();
         for db in had.into_iter().filter(|db| !self.has_in(db)) {

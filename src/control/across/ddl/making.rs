@@ -65,7 +65,8 @@ impl Coordinator {
                 .targets
                 .extend(target_uuid.map(|target| (uuid, target)));
             let target_version = state.versions.get(&uuid).copied();
-            // As it was laid out: where a chunk moved since is no owner of it, and `watch` tells.
+            // As it was laid out. Where a chunk has moved since, that shard does not own
+            // it, and `watch` reports it.
             let collection = state
                 .laid_out
                 .get(&uuid)
@@ -78,10 +79,11 @@ impl Coordinator {
         }
     }
 
-    /// Collections of its database, or of another spelling of it, are still to be dropped.
+    /// Whether collections of its database, or of another spelling of it, are still to be
+    /// dropped.
     ///
     /// # Errors
-    /// `Refused`: what is in the way is none of the run's.
+    /// `Refused`: what is in the way does not belong to the run.
     async fn are_others_in_the_way(&self, collection: &Collection) -> Result<bool> {
         // A database moves with all that is in it.
         if self.has_elsewhere(collection) {

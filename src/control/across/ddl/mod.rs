@@ -34,11 +34,11 @@ use crate::state::run_store::RunStore;
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// What is known across pairs.
+/// The knowledge shared by all pairs.
 pub struct Coordinator {
     sides: Sides,
     views: Views,
-    /// Of every source shard.
+    /// One lister per source shard.
     listers: Vec<Arc<Lister>>,
     runs: RunStore,
     state: Mutex<State>,
@@ -57,16 +57,17 @@ struct State {
     versions: HashMap<Uuid, MapVersion>,
     /// Databases of the target that the run had collections in.
     databases: BTreeSet<String>,
-    /// What is dropped by its name on the target, and is not answered: whoever gets the
-    /// turn and finds it makes nothing any more, and the attempt ends (`turn`).
+    /// A drop by name on the target that was not answered. Whoever takes the turn and
+    /// finds it makes nothing more, and the attempt ends (`turn`).
     lost: Option<Error>,
     /// The cutover is over: no database is dropped any more.
     is_over: bool,
 }
 
 impl Coordinator {
-    /// `states[i]`: what pair i tracks. `dropped`: UUIDs whose collections are no
-    /// longer on the target. `away_max`: how long the target's majority is waited for.
+    /// `states[i]`: collections that pair i tracks. `dropped`: UUIDs of collections that
+    /// are no longer on the target. `away_max`: how long to wait for the target's
+    /// majority.
     pub fn new(
         sides: Sides,
         views: Views,
@@ -179,7 +180,7 @@ impl Coordinator {
             .collect()
     }
 
-    /// No pair will meet these any more.
+    /// Forgets collections that no pair will meet again.
     pub fn forget(&self, uuids: &[Uuid]) {
         self.state.lock().known.forget(uuids);
     }
@@ -189,7 +190,7 @@ impl Coordinator {
         self.state.lock().laid_out.clone()
     }
 
-    /// What was made of them on the target, as far as it is known.
+    /// The collections made for them on the target, as far as known.
     pub fn made(&self) -> HashMap<Uuid, Made> {
         let state = self.state.lock();
         let made = |(of, uuid): (&Uuid, &Uuid)| {
@@ -289,7 +290,7 @@ impl Coordinator {
             return Ok(());
         };
         for shard in &self.sides.target.shards {
-            // Not by the counts that the engine keeps: after a crash they may be wrong.
+            // Not by the storage engine's own counts, which may be wrong after a crash.
             let documents = shard
                 .client
                 .database(&ns.db)
@@ -325,7 +326,8 @@ impl Coordinator {
         self.until_answered(db, self.views.drop_all(db)).await
     }
 
-    /// Brings one view of the target to what the source has; drops it if that is none.
+    /// Makes one view of the target equal to the source's, or drops it if the source has
+    /// none.
     pub async fn mend_view(&self, ns: &Namespace, on_source: Option<&Collection>) -> Result<()> {
         let _turn = self.take_turn().await?;
         self.drop_view(ns).await?;

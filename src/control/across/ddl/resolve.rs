@@ -1,7 +1,7 @@
-//! What a `create` entry of one source shard was: what the source says of the new
-//! collection, once it can tell.
+//! Resolves a `create` entry of one source shard: asks the source about the new
+//! collection, as soon as the source can tell.
 //!
-//! Asks the source only. What is made of it on the target is for `ddl`.
+//! Asks the source only; making it on the target is `ddl`'s.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,12 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::oplog::proven;
 
-/// How long a collection of one shard may be one that no router shows, and that none is
-/// making. A router makes the database first, and shows a collection in the moment it is
-/// made, or keeps a critical section until then.
+/// How long a shard may have a collection that no router shows and no router is making. A
+/// router creates the database first. It shows a collection as soon as that is made, or
+/// holds a critical section until then.
 const UNSHOWN_MAX: Duration = Duration::from_secs(60);
 
-/// What routers make of a collection that a shard has.
+/// How routers show a collection that a shard has.
 enum Shown {
     AsIs(Box<Collection>),
     /// A command that makes it is under way.
@@ -30,9 +30,9 @@ enum Shown {
 }
 
 impl Coordinator {
-    /// What the source says of the new collection; None if it is gone again.
-    /// Waits while it cannot tell: the metadata of a sharded one appears after
-    /// its `create` entries.
+    /// The new collection as the source has it; None if it is gone again. Waits while the
+    /// source cannot tell: the metadata of a sharded one appears after its `create`
+    /// entries.
     ///
     /// # Errors
     /// `Unsupported` if it was made on the shard itself.
@@ -106,7 +106,7 @@ impl Coordinator {
             return Ok(());
         }
         let found = format!(
-            "{ns} was made straight on shard {} of the source: no router shows it",
+            "{ns} was created directly on shard {} of the source: no router shows it",
             shard.id
         );
         let remedy = format!(
@@ -122,7 +122,7 @@ impl Coordinator {
         let find = bson::rawdoc! {
         "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
         let database = self.sides.source.shards[pair].client.database(&ns.db);
-        // The reply stays as it lies: its document may be none that the driver can read.
+        // The reply stays raw: the driver may be unable to read its document.
         let found = async { Ok(database.run_raw_cursor_command(find).batch().await?) };
         match answered("the shard", found).await {
             Ok(_) => Ok(false),
@@ -131,11 +131,11 @@ impl Coordinator {
         }
     }
 
-    /// A command that makes this name a sharded collection is under way on the source
-    /// shard: from before its `create` entry until its metadata is committed it holds a
-    /// critical section, which the shard lists. (Its list of DDL as such is a system
-    /// collection, which no built-in role may read.) A drop holds none: what is read of
-    /// its collection meanwhile matters no more, its own entry follows.
+    /// Whether a command that makes this name a sharded collection is under way on the
+    /// source shard. From before its `create` entry until its metadata is committed it
+    /// holds a critical section, which the shard lists. (The list of DDL itself is a
+    /// system collection, which no built-in role may read.) A drop holds none. What is
+    /// read of its collection meanwhile does not matter: the drop's own entry follows.
     async fn is_being_made(&self, shard: usize, ns: &Namespace) -> Result<bool> {
         if self.sides.source.topology == Topology::ReplicaSet {
             return Ok(false);

@@ -20,19 +20,19 @@ impl Coordinator {
         }
     }
 
-    /// Does what may drop something by its name, `name` or in it. The caller has the turn.
+    /// Does work that may drop something called `name`, or something in it. The caller
+    /// has the turn.
     ///
-    /// IMPORTANT: it counts as lost from before it is sent until it is answered. A cutover
-    /// that runs out of time gives up the wait and the turn with it; what is made then
-    /// could go by that drop (R7).
+    /// IMPORTANT: the work counts as lost from before it is sent until it is answered. A
+    /// cutover that runs out of time gives up both the wait and the turn. Anything made
+    /// then could be removed by that drop (R7).
     pub(super) async fn until_answered<T>(
         &self,
         name: impl fmt::Display,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let unknown = format!(
-            "nobody waited for the answer of the target to a drop of {name}: it may still come"
-        );
+        let unknown =
+            format!("nobody waited for the target's answer to a drop of {name}: it may still come");
         self.state.lock().lost = Some(Error::new(Kind::Transient, unknown));
         let answer = work.await;
         self.state.lock().lost = answer

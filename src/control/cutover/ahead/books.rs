@@ -1,7 +1,8 @@
-//! The books of the verification ahead: all of it that goes over every collection. Kept at
-//! its own pace, or each look at one of many small collections would cost a walk over all.
+//! The bookkeeping of the verification ahead: all work that goes over every collection.
+//! It has a pace of its own; otherwise comparing one of many small collections would cost
+//! a walk over all of them.
 //!
-//! Nothing here is what a cutover believes: that asks the gate whether a round is on.
+//! A cutover believes nothing here: it asks the gate whether a round is still on.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -55,7 +56,8 @@ impl Sweep {
         Ok(())
     }
 
-    /// Parts of which the gate no longer keeps what was touched: dropped, or too much.
+    /// Drops parts for which the gate keeps touched documents no more: their collection
+    /// was dropped, or too many were touched.
     fn let_go(&mut self) {
         let pairs = &self.of.pairs;
         let over = self.of.ahead.let_go(|(shard, uuid), round| {
@@ -73,7 +75,8 @@ impl Sweep {
         }
     }
 
-    /// Those begun are last, the first of each kind last.
+    /// Open parts, in the reverse of the order they are worked on: parts already begun
+    /// last.
     fn open_parts(&self) -> Vec<Arc<Part>> {
         let open = self
             .parts

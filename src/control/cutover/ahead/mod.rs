@@ -1,5 +1,5 @@
-//! What is verified ahead of the cutover, while the source still writes; so that the
-//! cutover has to look only at what was touched since, however much data there is.
+//! Verification ahead of the cutover, while the source still writes. The cutover then has
+//! to compare only what was touched since, however much data there is.
 //!
 //! **Protocol**, for a range of a copied collection, or for single documents of it:
 //! 1. The gate keeps the `_id` of every document it lets an op through to, each with
@@ -12,22 +12,22 @@
 //! 5. Documents that differ are put to the touched ones; then the range is verified. Of
 //!    single documents that are equal, those leave whose last op is at or below P.
 //!
-//! **Proof.** At the cutover, when everything is applied and nobody writes, let a
-//! document of a verified range not be among the touched ones. It had no op after the
-//! P of its last look: such an op is kept, and stays until a look with a greater P. So
-//! on the source it is what it was at P, and the source was read after P. On the target
-//! whatever wrote it was acknowledged when the look began (3), and read (4): it was
-//! read as it is now. It was equal then, or it would be touched (5). What was read at
-//! majority is not rolled back; another term of the target ends the attempt, which the
-//! cutover makes sure of before it is believed (`Pair::record_all`).
+//! **Proof.** At the cutover everything is applied and nobody writes. Take a document of
+//! a verified range that is not among the touched ones. It had no op after the P of its
+//! last comparison: such an op is kept until a comparison with a greater P. So on the
+//! source it is what it was at P, and the source was read after P. On the target,
+//! whatever wrote it was acknowledged when the comparison began (3), and read (4): it was
+//! read as it is now. The two were equal, or it would be touched (5). What was read at
+//! majority is not rolled back. Another term of the target ends the attempt, which the
+//! cutover makes sure of before it believes any of this (`Pair::record_all`).
 //!
-//! What this rests on: nobody else writes to the target. Such a write is found if it
-//! came before the range was looked at, or to a document that is looked at again.
-//! `verify = full` reads everything inside the cutover.
+//! The proof rests on nobody else writing to the target. Such a write is found if it came
+//! before its range was compared, or to a document that is compared again. `verify =
+//! full` reads everything inside the cutover.
 //!
-//! All of it is in memory, and of one attempt: the next begins with nothing. A
-//! collection is known by its source UUID, and one that is dropped is forgotten by the
-//! gate; so a recreated namesake is unverified.
+//! All of it is in memory and belongs to one attempt; the next one starts over. A
+//! collection is known by its source UUID, and the gate forgets one that is dropped; so a
+//! recreated namesake is unverified.
 //!
 //! Reads and decides nothing itself: [`sweeper`] fills it, the cutover takes it.
 
@@ -57,7 +57,7 @@ pub struct Ahead {
 
 #[derive(Debug)]
 struct Coverage {
-    /// As the gate gave it: once it is over, nothing here means anything.
+    /// The round that the gate gave. Once that is over, nothing here is valid.
     round: u64,
     /// Together they hold every `_id`.
     ranges: Vec<Covered>,
@@ -71,8 +71,8 @@ struct Covered {
 }
 
 impl Ahead {
-    /// All that a comparison need not read again. Of a collection of which nothing is
-    /// verified, nothing is known.
+    /// Everything that a comparison need not read again. A collection with nothing
+    /// verified is left out.
     pub fn known(&self, pairs: &[Arc<Pair>]) -> Known {
         // IMPORTANT: first what is verified, then what was touched: a range turns
         // verified when what differed in it is among the touched ones.
@@ -121,7 +121,8 @@ impl Ahead {
         Some((coverage.round, index, coverage.ranges[index].range.clone()))
     }
 
-    /// What differed in it is among the touched documents already.
+    /// Marks a range as verified. What differed in it must be among the touched documents
+    /// already.
     fn verified(&self, key: &Key, round: u64, index: usize, swept: &Swept) {
         let mut parts = self.parts.lock();
         if let Some(coverage) = parts
@@ -167,7 +168,7 @@ impl Ahead {
 }
 
 impl Coverage {
-    /// Without what was touched. None if nothing is verified.
+    /// What is verified ahead, with `touched` left empty. None if nothing is verified.
     fn ahead(&self) -> Option<verify::Ahead> {
         let mut ahead = verify::Ahead::default();
         for covered in &self.ranges {

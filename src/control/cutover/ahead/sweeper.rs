@@ -1,9 +1,9 @@
-//! The background of a run that is ready: verifies range by range, and keeps the
-//! touched documents few. Takes about a quarter of one connection's time on either
-//! side, and steps back when the follow is behind.
+//! The background work of a run that is ready: verifies range by range, and keeps the
+//! number of touched documents small. Takes about a quarter of one connection's time on
+//! either side, and steps back when following is behind.
 //!
-//! Its errors end nothing: what could not be read is tried again later, or is left
-//! to the cutover.
+//! Its errors end nothing: what could not be read is retried later, or left to the
+//! cutover.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use crate::position::Position;
 use crate::verify::part::{self, Part, Readers};
 use crate::verify::{plan, sweep};
 
-/// How often it looks whether there is something to do, and keeps its books.
+/// How often it checks for work, and at least between two rounds of bookkeeping.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 /// How often a wait for the watermark, or for the end of the phase, looks again.
 const WAIT_POLL: Duration = Duration::from_millis(10);
-/// How long the watermark may take to come to what was begun.
+/// How long the watermark may take to reach a position.
 const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 /// How long one look may take: a prepared document on the source, whose coordinator
 /// hangs, keeps a reader waiting for ever.
@@ -58,7 +58,7 @@ pub struct Sweeper {
     pub touched_max: usize,
 }
 
-/// What it has in hand, from step to step.
+/// The state that it carries from step to step.
 pub(super) struct Sweep {
     pub(super) of: Sweeper,
     pub(super) readers: Readers,
@@ -123,7 +123,8 @@ impl Sweep {
         let mut owed = Duration::ZERO;
         loop {
             self.keep_books();
-            // What only this holds back from being ready, this must go on with.
+            // If only unread parts keep the run from being ready, this must go on with
+            // them.
             let may_look = run.phase() == Phase::Ready
                 || run.phase() == Phase::Following && !self.unread.is_empty();
             if !may_look || LAG_MAX_MS < run.max(|m| m.lag_ms.load(Relaxed)) {
@@ -131,7 +132,7 @@ impl Sweep {
                 continue;
             }
             if let Err(e) = self.list() {
-                tracing::warn!("verifying ahead goes on later: {e}");
+                tracing::warn!("verifying ahead resumes later: {e}");
                 sleep(REST_MIN).await;
                 continue;
             }
@@ -172,13 +173,13 @@ impl Sweep {
             Ok(Err(e)) => {
                 self.unread.insert(
                     key,
-                    format!("{} cannot be read to be verified: {}", part.ns, e.message),
+                    format!("{} cannot be read for verification: {}", part.ns, e.message),
                 );
                 self.later(&part, &e);
             }
             Err(_) => self.later(&part, &late(&part)),
         }
-        // It is what ready waits for: told at once.
+        // "Ready" waits for this, so it is reported at once.
         if self.unread.len() != were_unread {
             self.books_at = Instant::now();
         }
@@ -217,7 +218,7 @@ impl Sweep {
             return Ok(());
         };
         let Some(position) = pair.with_gate(|gate| gate.look_at(&key.1, round)) else {
-            // The round is over: the books let go of it, and it is not tried until then.
+            // The round is over. The bookkeeping drops it; nothing is tried until then.
             self.books_at = Instant::now();
             return Ok(());
         };
@@ -273,7 +274,10 @@ impl Sweep {
         let untold = || {
             Error::new(
                 Kind::Server,
-                format!("the target's shard {} tells no time", part.target.shard.id),
+                format!(
+                    "target shard {} returned no operation time",
+                    part.target.shard.id
+                ),
             )
         };
         part.target.after = Some(newest.ok_or_else(untold)?);
@@ -291,7 +295,7 @@ impl Sweep {
 
     /// There is trouble with a part.
     pub(super) fn later(&mut self, part: &Part, why: &Error) {
-        tracing::warn!(ns = %part.ns, "verifying ahead goes on later: {why}");
+        tracing::warn!(ns = %part.ns, "verifying ahead resumes later: {why}");
         self.rest(key_of(part));
     }
 
@@ -310,7 +314,7 @@ impl Sweep {
     }
 }
 
-/// Whatever is laid out has a UUID.
+/// A collection that is laid out always has a UUID.
 pub(super) fn key_of(part: &Part) -> Key {
     (part.shard, part.uuid.unwrap_or(Uuid::from_bytes([0; 16])))
 }

@@ -19,7 +19,7 @@ use crate::verify::recheck;
 
 /// Touched documents of a pair that are left to the cutover: a few reads.
 const TOUCHED_FEW: usize = 1_000;
-/// Of one collection, looked at in one go.
+/// Documents of one collection that are compared in one go.
 const SETTLED_AT_A_TIME: usize = 16_000;
 /// A document touched less than so many seconds ago will soon be touched again.
 const HOT_S: u64 = 2;
@@ -27,8 +27,8 @@ const HOT_S: u64 = 2;
 const SETTLE_AGAIN: Duration = Duration::from_secs(5);
 
 impl Sweep {
-    /// Looks again at the touched documents of the pairs that have many. False if
-    /// there was nothing to look at. Trouble with one part is none of the others'.
+    /// Compares touched documents of the pairs that have many. Returns false if there
+    /// were none to compare. An error of one part does not stop the others.
     pub(super) async fn settle(&mut self) -> bool {
         let crowded = |pair: &Arc<Pair>| TOUCHED_FEW < pair.with_gate(|gate| gate.touched_count());
         let crowded: Vec<Arc<Pair>> = self
@@ -69,7 +69,7 @@ impl Sweep {
         0 < looked
     }
 
-    /// How many were looked at, and how many of them are equal.
+    /// Returns how many documents were compared, and how many of them are equal.
     async fn settle_part(&mut self, pair: &Pair, part: &Part) -> Result<(usize, usize)> {
         let (key, any_age) = (key_of(part), self.is_short_of_room());
         let Some(round) = self.of.ahead.round(&key) else {

@@ -1,6 +1,6 @@
-//! The indexes of one collection on one pair, option for option as the engine builds
-//! them. What is held back until the cutover the target must not have, and what is held
-//! back must be the source's.
+//! Compares the indexes of one collection on one pair, option by option, as the engine
+//! builds them. The target must not have the options held back until the cutover, and
+//! those must equal the source's.
 //!
 //! Pure functions.
 
@@ -11,8 +11,8 @@ use crate::cluster::catalog::index::{self, IndexName, same};
 use crate::control::cutover::proof::shown::shown;
 use crate::control::layout::options::expiry;
 
-/// What is not alike, in words. `collated`: the collection has a collation of its own;
-/// `held_back`: of its indexes, for the cutover.
+/// Texts about what is not alike. `collated`: the collection has its own collation.
+/// `held_back`: options of its indexes that wait for the cutover.
 pub(super) fn compare(
     collated: bool,
     source: &[RawDocumentBuf],
@@ -26,7 +26,7 @@ pub(super) fn compare(
             None => found.push(format!("index {} is missing on the target", shown(wanted))),
             Some(there) if index::expires(there) => {
                 found.push(format!(
-                    "index {} of the target deletes already",
+                    "index {} of the target already deletes documents",
                     shown(there)
                 ));
             }
@@ -55,7 +55,7 @@ pub(super) fn compare(
         .filter(|kept| named(source, &IndexName::of(kept)).is_none())
     {
         found.push(format!(
-            "{} is kept for the cutover, and the source has no such index",
+            "{} is kept for the cutover, but the source has no such index",
             shown(kept)
         ));
     }
@@ -140,7 +140,12 @@ mod tests {
         check(ttl(3.7), Some(plain()), expiry(3), &[]);
         check(ttl(3.7), Some(plain()), None, &["is kept for the cutover"]);
         check(ttl(f64::NAN), Some(plain()), expiry(i32::MAX), &[]);
-        check(ttl(3.0), Some(ttl(3.0)), expiry(3), &["deletes already"]);
+        check(
+            ttl(3.0),
+            Some(ttl(3.0)),
+            expiry(3),
+            &["already deletes documents"],
+        );
         check(
             plain(),
             Some(plain()),

@@ -1,5 +1,5 @@
-//! What the config servers of both sides say: primaries of databases, shard keys, zones,
-//! the owner of every range; shards mapped as the pairs are.
+//! Compares what the config servers of both sides know: primaries of databases, shard
+//! keys, zones, the owner of every range. Shards are mapped as the pairs are.
 //!
 //! Pure functions. A replica set has nothing of this.
 
@@ -12,8 +12,8 @@ use crate::cluster::ownership::joined;
 use crate::control::cutover::proof::shown::shown;
 use crate::control::cutover::proof::{Difference, ShardMap};
 
-const ANEW: &str = "begin anew with `shardlift migrate --restart`";
-const OWNERS: &str = "keep the balancers of both sides off and move no chunks or primaries; begin anew with `shardlift migrate --restart`";
+const ANEW: &str = "start over with `shardlift migrate --restart`";
+const OWNERS: &str = "keep the balancers of both sides off and move no chunks or primaries; start over with `shardlift migrate --restart`";
 
 pub(super) fn compare(map: &ShardMap, source: &Sharding, target: &Sharding) -> Vec<Difference> {
     let layout = Layout {
@@ -106,8 +106,8 @@ impl Layout<'_> {
         Some(Difference::new(what, OWNERS))
     }
 
-    /// Of databases with sharded collections: what is not sharded is looked for on its
-    /// database's primary.
+    /// Compares primaries of databases that have sharded collections. An unsharded
+    /// collection is looked for on its database's primary.
     fn primaries(&self) -> Vec<Difference> {
         let mut found = Vec::new();
         let counts: BTreeSet<&str> = self
@@ -197,7 +197,7 @@ fn zones(ns: &Namespace, wanted: &[Zone], there: &[Zone]) -> Option<Difference> 
     (!same).then(|| {
         Difference::new(
             what(),
-            "bring them alike with `sh.updateZoneKeyRange` on the target",
+            "make them match with `sh.updateZoneKeyRange` on the target",
         )
     })
 }

@@ -1,20 +1,21 @@
-//! Proof that the target is what the source is, documents apart: collections and views
+//! Proof that the target equals the source, apart from documents: collections and views
 //! with their kinds and options, every index, shard keys, zones and the owner of every
-//! range. What is not alike is a [`Difference`]: ours to repair, or in the way of a cutover.
+//! range. Whatever is not alike is a [`Difference`], which the run repairs or which is in
+//! the way of a cutover.
 //!
-//! **Where it stands in a cutover.** Source and target are listed between the two fences,
-//! after all up to the first is applied. DDL of users after that fence calls the cutover
-//! off; DDL before it is on the target. So a difference is one indeed, and equal lists
-//! are equal for good. An index that no oplog entry tells of shows in the lists as well:
-//! they are of what the primary has, and are read whole, each time. They are believed
-//! only if no source shard held an election from before them until a majority took the
-//! second fence (`listing`); the target's term is the attempt's.
+//! **Its place in a cutover.** Source and target are listed between the two fences, after
+//! everything up to the first is applied. Users' DDL after that fence calls the cutover
+//! off; DDL before it is on the target. So a difference is real, and equal lists are
+//! equal for good. An index that no oplog entry mentions is in the lists as well: they
+//! show the primary's state, and are read whole each time. They are believed only if no
+//! source shard held an election from before them until a majority took the second fence
+//! (`listing`). The target's term is the attempt's.
 //!
-//! **Owners are looked at last** (`watch`, then [`owners`]), after all up to the second
-//! fence is applied: our writes go straight to the shards, and one that met a chunk on
-//! its way, or gone, would be lost. No move is under way after our last write, and then
-//! all owners are as they were laid out: so none took part of what was written. That a
-//! range went and came back is for `watch` to see, which compares versions.
+//! **Owners are checked last** (`watch`, then [`owners`]), after everything up to the
+//! second fence is applied. Our writes go straight to the shards, and a write to a chunk
+//! that is moving, or gone, would be lost. No move is under way after our last write, and
+//! all owners are then as they were laid out: so none took any of what was written.
+//! `watch` sees a range that moved away and back, by comparing versions.
 //!
 //! Before the cutover [`prover`] looks all the while, so that "ready" means as much.
 //!
@@ -54,16 +55,16 @@ const TOLD_MAX: usize = 5;
 pub struct Difference {
     pub what: String,
     pub remedy: String,
-    /// Of the collection it is about: a namesake made later is another.
+    /// UUID of the collection it is about, since a namesake made later is another one.
     pub uuid: Option<Uuid>,
     pub repair: Option<Repair>,
 }
 
-/// What is ours to put right.
+/// A difference that the run itself can repair.
 #[derive(Debug, Clone)]
 pub enum Repair {
-    /// A view of the target that is to go, to be made or to be made anew: the
-    /// source's, if it has one of that name.
+    /// A view of the target that must be dropped, made or made again, after the source's
+    /// view of that name if there is one.
     View {
         ns: Namespace,
         on_source: Option<Box<Collection>>,
@@ -124,10 +125,10 @@ impl ShardMap {
     }
 }
 
-/// What one side holds.
+/// The contents of one side.
 #[derive(Default)]
 struct Holdings {
-    /// By shard, as `Deployment::shards`.
+    /// Per shard, in the order of `Deployment::shards`.
     shards: Vec<Vec<Stored>>,
     /// None of a replica set.
     sharding: Option<Sharding>,
@@ -155,8 +156,8 @@ impl Holdings {
         Ok(Holdings::new(shards, sharding))
     }
 
-    /// What of a shard's counts: it also keeps collections that it has no chunk of, and
-    /// may have some that no router shows.
+    /// Whether the shard's part of the collection counts. A shard also keeps collections
+    /// of which it has no chunk, and may have some that no router shows.
     fn lives_on(&self, ns: &Namespace, shard: usize) -> bool {
         let Some(sharding) = &self.sharding else {
             return true;
@@ -196,8 +197,8 @@ impl Listed {
         })
     }
 
-    /// What they hold. Everything the source has must be applied, and nothing may change,
-    /// for the answer to be final.
+    /// Compares the contents. The answer is final only if everything that the source has
+    /// is applied and nothing may change.
     pub fn definitions(&self) -> Vec<Difference> {
         definitions::compare(
             &self.map,
@@ -208,7 +209,7 @@ impl Listed {
         )
     }
 
-    /// As [`owners`], without a read of its own: a cutover needs a later one.
+    /// Like [`owners`], without reading again; a cutover needs a later read.
     pub fn owners(&self) -> Vec<Difference> {
         match (&self.source.sharding, &self.target.sharding) {
             (Some(source), Some(target)) => layout::compare(&self.map, source, target),
@@ -217,7 +218,7 @@ impl Listed {
     }
 }
 
-/// The owners of all ranges, and all else that the config servers say.
+/// Compares the owners of all ranges, and everything else that the config servers know.
 pub async fn owners(sides: &Sides) -> Result<Vec<Difference>> {
     let (source, target) = tokio::try_join!(
         catalog::sharding(&sides.source),
@@ -226,7 +227,7 @@ pub async fn owners(sides: &Sides) -> Result<Vec<Difference>> {
     Ok(layout::compare(&ShardMap::of(sides), &source, &target))
 }
 
-/// What may move chunks now, or does: each in words.
+/// Texts that say what moves chunks now, or may.
 pub async fn moving(sides: &Sides) -> Result<Vec<String>> {
     let (source, target) = tokio::try_join!(
         balancer::unrest(&sides.source),
@@ -235,23 +236,23 @@ pub async fn moving(sides: &Sides) -> Result<Vec<String>> {
     Ok([source, target].concat())
 }
 
-/// Says what users keep in the servers' own databases: it is not moved. In the way of
-/// nothing, so that a login that may not look is told, and no more.
+/// Reports what users keep in the servers' own databases, which is not moved. This is no
+/// obstacle: if the login may not look, that is only reported.
 pub async fn tell_left_behind(source: &Deployment, run: &Run) {
     match left_behind::read(source).await {
         Ok(found) => found.iter().for_each(|ns| {
             run.warn_once(format!(
-                "{ns} of the source is not moved: {} is the servers' own; copy it by other means",
+                "{ns} of the source is not moved: {} belongs to the servers; copy it by other means",
                 ns.db
             ));
         }),
         Err(e) if e.kind.policy() == Policy::Stop => {
             run.warn_once(format!(
-                "users' collections in admin, config and local are not moved, nor could be looked for: {e}"
+                "users' collections in admin, config and local are not moved and could not be listed: {e}"
             ));
         }
         // The next look will tell.
-        Err(e) => tracing::debug!("what stays behind could not be looked for: {e}"),
+        Err(e) => tracing::debug!("what stays behind could not be listed: {e}"),
     }
 }
 
@@ -269,8 +270,8 @@ pub fn told(found: &[Difference]) -> Vec<String> {
     told
 }
 
-/// Puts right what is ours. Views are alike then; of indexes it only begins: a pair is
-/// not settled before they are.
+/// Repairs what the run itself can. Views are alike then. For indexes it only begins: a
+/// pair is not settled before they are alike.
 pub async fn repair(
     found: &[Difference],
     pairs: &[Arc<Pair>],
@@ -279,11 +280,11 @@ pub async fn repair(
     for difference in found {
         match &difference.repair {
             Some(Repair::View { ns, on_source }) => {
-                tracing::warn!("{}: made alike", difference.what);
+                tracing::warn!("{}: repaired", difference.what);
                 coordinator.mend_view(ns, on_source.as_deref()).await?;
             }
             Some(Repair::Indexes { pair, uuid }) => {
-                tracing::warn!("{}: the indexes are made alike", difference.what);
+                tracing::warn!("{}: the indexes are repaired", difference.what);
                 pairs[*pair].mend_indexes(uuid);
             }
             None => {}

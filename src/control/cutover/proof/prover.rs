@@ -1,10 +1,11 @@
-//! The proof's background: once all is copied it compares both sides again and again,
-//! has repaired what is ours, and tells what stands in the way of a cutover.
+//! The proof in the background. Once everything is copied it compares both sides again
+//! and again, has differences repaired where the run can, and reports the obstacles to a
+//! cutover.
 //!
-//! What differs at one look may be DDL that is on its way. So it is looked at again,
-//! after the tails have passed all that the first look may have shown, and only what
-//! differs in the same way both times counts. What the source was seen to have is then
-//! durable (`listing`). Its errors end nothing: what could not be compared is in the way.
+//! What differs at one look may be DDL on its way. So it is looked at again after the
+//! tails have passed everything that the first look may have shown, and only what differs
+//! in the same way both times counts. What the source was seen to have is then durable
+//! (`listing`). Its errors end nothing: what could not be compared is an obstacle.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,15 +31,14 @@ const POLL: Duration = Duration::from_millis(50);
 /// Between two looks, at least; and as a multiple of what a look takes.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_PER_LOOK: u32 = 20;
-/// The same while something is in the way, and as a multiple: half of the time at most
-/// goes into looking.
+/// The same while there is an obstacle. Looking takes at most half of the time.
 const PAUSE_DIFFERENT: Duration = Duration::from_secs(1);
 const PAUSE_PER_LOOK_DIFFERENT: u32 = 1;
-/// How long the pairs may take to come to what a look showed.
+/// How long the pairs may take to reach what a look showed.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// How long one look may take in all: a server that is frozen answers never.
+/// How long one look may take in all: a frozen server never answers.
 const LOOK_MAX: Duration = Duration::from_secs(180);
-/// The same of what is told besides, and in the way of nothing.
+/// The same for a report that is no obstacle.
 const TELL_MAX: Duration = Duration::from_secs(10);
 
 pub struct Prover {
@@ -48,7 +48,7 @@ pub struct Prover {
     pub run: Arc<Run>,
 }
 
-/// Until the first look nothing is proven.
+/// Sets the obstacle that stands until the first look: nothing is proven yet.
 pub fn nothing_yet(run: &Run) {
     run.obstacles.set(
         CAUSE,
@@ -107,7 +107,7 @@ impl Prover {
         Ok((!moving.is_empty()).then(|| format!("chunks may move: {}", moving.join("; "))))
     }
 
-    /// What differs for good; what is ours of it is being repaired.
+    /// What differs for good. Repairs of it, where possible, have begun.
     async fn different(&self) -> Result<Vec<Difference>> {
         let first = self.compare().await?;
         if first.is_empty() {
@@ -154,7 +154,7 @@ impl Prover {
             if deadline <= Instant::now() {
                 return Err(Error::new(
                     Kind::Transient,
-                    "what differs may be on its way, and that takes long",
+                    "a difference may be a change still on its way, which takes long",
                 ));
             }
             sleep(POLL).await;

@@ -1,11 +1,12 @@
-//! Chunks of the target, brought to one interval per owner where they are not so made:
-//! first splits where an interval begins, then moves of chunks that lie with another
-//! shard. What a command answers decides nothing: the map is read again, until both agree.
+//! Arranges chunks of the target into one interval per owner, where they were not made
+//! so: first splits where an interval begins, then moves of chunks that are on another
+//! shard. The answers to commands decide nothing: the map is read again until both agree.
 //!
 //! Invariant: chunks of a collection move only while no shard holds a document of it, and
 //! while no zone says otherwise. The donor's range deleter deletes by range, a quarter of
 //! an hour later, whatever is there then. A shard takes part in one migration at a time:
-//! moves of different collections wait for each other here instead of being refused there.
+//! moves of different collections wait for each other here instead of being refused
+//! there.
 
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
@@ -25,8 +26,8 @@ use crate::error::{Error, Kind, Result};
 /// Rounds that change nothing though nothing was refused: somebody else works on the
 /// same collection.
 const ROUNDS_MAX: u32 = 5;
-/// How long refusals are met without coming on, and what the last one is then, if not what
-/// the router said.
+/// How long refusals may go on without progress, and the kind of error returned then, if
+/// it is not the router's own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit {
     refused_max: Duration,
@@ -50,7 +51,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// `(min, max, owner)` in key order, neighbours of one owner joined.
 pub(super) type Interval = (RawDocumentBuf, RawDocumentBuf, usize);
 
-/// What moves of chunks share.
+/// State that all moves of chunks share.
 pub(super) struct Moves {
     /// One per target shard, held by a migration on donor and recipient.
     locks: Vec<Mutex<()>>,
@@ -78,8 +79,8 @@ pub(super) fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
 /// Splits and moves until the target's intervals are `wanted`.
 ///
 /// # Errors
-/// `Refused` if chunks would have to move under documents; a refusal that cannot come
-/// right; the last one, or `Server`, if nothing comes on any more.
+/// `Refused` if chunks would have to move while there are documents; a refusal that is
+/// final; the last refusal, or `Server`, if there is no more progress.
 pub(super) async fn arrange(
     target: &Deployment,
     ns: &Namespace,
@@ -150,7 +151,7 @@ async fn holds_nothing(target: &Deployment, ns: &Namespace) -> Result<()> {
                 shard.id
             );
             return Err(Error::new(Kind::Refused, found).remedy(
-                "chunks that hold documents are never moved: keep the target's balancer off and begin anew with `shardlift migrate --restart`",
+                "chunks that hold documents are never moved: keep the target's balancer off and start over with `shardlift migrate --restart`",
             ));
         }
     }
@@ -160,7 +161,7 @@ async fn holds_nothing(target: &Deployment, ns: &Namespace) -> Result<()> {
 /// How long a map that does not become the wanted one is worked on.
 struct Patience {
     limit: Limit,
-    /// What was left to do at best, and since when.
+    /// The least work that was ever left, and since when.
     least: Option<(usize, Instant)>,
     rounds: u32,
     pause: Duration,
@@ -193,8 +194,8 @@ impl Patience {
             if self.rounds <= ROUNDS_MAX {
                 return Ok(());
             }
-            return Err(Error::new(Kind::Server, format!("the chunks of {ns} on the target do not come to rest"))
-                .remedy("see that the target's balancer is off and nobody else shards or moves chunks there"));
+            return Err(Error::new(Kind::Server, format!("the chunks of {ns} on the target keep changing"))
+                .remedy("check that the target's balancer is off and nobody else shards or moves chunks there"));
         };
         if self.limit.refused_max < since.elapsed() {
             let refused = Error {
@@ -251,7 +252,7 @@ async fn read(target: &Deployment, ns: &Namespace) -> Result<Sharded> {
     there.and_then(|c| c.sharded).ok_or_else(|| {
         Error::new(
             Kind::Server,
-            format!("{ns} was sharded on the target and is not any more"),
+            format!("{ns} was sharded on the target and no longer is"),
         )
         .remedy("nothing else may work on the target during a migration")
     })

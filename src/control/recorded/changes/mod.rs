@@ -1,7 +1,7 @@
-//! What became of a pair's collections while nobody followed its source shard:
-//! its recorded state against the source's catalog now.
+//! Changes to a pair's collections while nobody followed its source shard: its recorded
+//! state compared with the source's catalog now.
 //!
-//! Pure. A change that only its op could have told is refused, by name.
+//! Pure. A change that only its oplog entry could have shown is refused, by name.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,11 +16,11 @@ use crate::state::{CollectionState, PairState};
 pub struct Changes<'a> {
     pub gone: Vec<(&'a CollectionState, Gone)>,
     pub created: Vec<&'a Collection>,
-    /// As parts of a sentence.
+    /// Phrases for a sentence.
     pub refused: Vec<String>,
 }
 
-/// Who is still to meet the drop of a collection that is gone.
+/// Which pairs still have to meet the drop of a collection that is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gone {
     OnlyHere,
@@ -151,17 +151,19 @@ fn in_the_way(
         .clone()
         .any(|c| c.ns.db == ns.db && c.primary != is.primary)
     {
-        let why = "was made anew on another shard, and the drop of older collections of it is still to be met";
-        return Some(format!("{ns} was created, whose database {why}"));
+        let why = "was recreated on another shard, and the drop of its older collections is not followed yet";
+        return Some(format!("{ns} was created; its database {why}"));
     }
     let there = target
         .collections
         .iter()
         .find(|c| c.ns == *ns)
         .and_then(|c| c.uuid)?;
-    others
-        .any(|c| c.target_uuid == Some(there))
-        .then(|| format!("{ns} was created anew, and the drop of its namesake is still to be met by another shard"))
+    others.any(|c| c.target_uuid == Some(there)).then(|| {
+        format!(
+            "{ns} was recreated, and another shard has not followed the drop of the old one yet"
+        )
+    })
 }
 
 /// Views of the databases that are at home on the pair.

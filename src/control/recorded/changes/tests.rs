@@ -150,7 +150,7 @@ fn what_cannot_be_made_up_for_is_named() {
         ),
         (
             vec![collection(1, "a"), collection(9, "s")],
-            "d.s was created anew, and the drop of its namesake",
+            "d.s was recreated, and another shard has not followed the drop",
         ),
         (
             vec![collection(1, "a"), collection(3, "s"), view],
@@ -215,7 +215,7 @@ fn a_database_that_was_made_anew_elsewhere_waits_for_what_is_older_in_it() {
     let by_another = [state(Vec::new()), state(vec![recorded(3, "s")])];
     let told = told(by_another, &now, &target, &[]);
     assert!(
-        told.contains("d.new was created, whose database was made anew on another shard"),
+        told.contains("d.new was created; its database was recreated on another shard"),
         "{told}"
     );
 }

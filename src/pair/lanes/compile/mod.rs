@@ -41,10 +41,10 @@ struct Flush {
     collections: Vec<CollectionWrites>,
     ops: u64,
     statements: usize,
-    /// As many are to be expected.
+    /// Expected number of statements.
     statements_max: usize,
     bytes: usize,
-    /// Of the op before: mostly the next one's too.
+    /// Index of the previous op's collection, which is mostly that of the next op too.
     last: usize,
     by_uuid: HashMap<Uuid, usize, FixedState>,
     documents: DocumentIndex,
@@ -127,7 +127,7 @@ impl Flush {
     fn add(&mut self, next: Queued, slot: Slot) {
         let Queued { mut op, collection } = next;
         self.ops += 1;
-        // What a delta sets may hold a name twice, too.
+        // A delta may also set a value in which a name occurs twice.
         if op.look.duplicate_names {
             collection.duplicate_names.remember(op.id.clone());
         }

@@ -1,6 +1,6 @@
-//! Collections and views of both sides, shard by shard: there or not, kind, options,
-//! and (in `indexes`) indexes. A clustered collection's expiry waits for the cutover: until
-//! then the target has none, and what it will be given must be the source's.
+//! Compares collections and views of both sides shard by shard: existence, kind, options,
+//! and (in `indexes`) indexes. A clustered collection's expiry waits for the cutover:
+//! until then the target has none, and the one it will get must be the source's.
 //!
 //! Pure functions.
 
@@ -96,12 +96,15 @@ impl Place<'_> {
         let source = &self.map.source[self.pair];
         if expiry(&there.options).is_some() {
             let remedy = format!(
-                "take the expiry away by `collMod` on the target with `expireAfterSeconds: \"off\"`; if documents are \
-                 gone, stop shardlift, run `shardlift restart --shard {source} --ns {ns}` and start it again"
+                "remove the expiry by `collMod` on the target with `expireAfterSeconds: \"off\"`; if documents are \
+                 gone, stop shardlift, run `shardlift recopy --shard {source} --ns {ns}` and start it again"
             );
             return Some(
-                Difference::new(format!("{ns} of the target deletes already"), remedy)
-                    .of(wanted.uuid),
+                Difference::new(
+                    format!("{ns} of the target already deletes documents"),
+                    remedy,
+                )
+                .of(wanted.uuid),
             );
         }
         let kept = wanted
@@ -118,7 +121,7 @@ impl Place<'_> {
                 "the expiry of {ns} is {on_source} on the source, and {kept} is kept for the cutover"
             )
         };
-        let remedy = "bring it back by `collMod` on the source, or begin anew with `shardlift migrate --restart`";
+        let remedy = "set it back with `collMod` on the source, or start over with `shardlift migrate --restart`";
         (on_source != kept).then(|| Difference::new(what(), remedy).of(wanted.uuid))
     }
 
@@ -128,20 +131,18 @@ impl Place<'_> {
         let view = |stored: &Stored| stored.kind == CollectionKind::View;
         if view(wanted) && there.is_none_or(view) {
             let on_source = Some(Box::new(as_collection(wanted, self.pair)));
-            return Difference::new(what, "shardlift makes it alike by itself").ours(
-                Repair::View {
-                    ns: ns.clone(),
-                    on_source,
-                },
-            );
+            return Difference::new(what, "shardlift repairs it by itself").ours(Repair::View {
+                ns: ns.clone(),
+                on_source,
+            });
         }
         let remedy = match there {
             Some(there) if there.kind == wanted.kind => {
                 format!(
-                    "bring {ns} of the target alike by `collMod`, or begin anew with `shardlift migrate --restart`"
+                    "make {ns} on the target match with `collMod`, or start over with `shardlift migrate --restart`"
                 )
             }
-            _ => "somebody changed the target; begin anew with `shardlift migrate --restart`"
+            _ => "somebody changed the target; start over with `shardlift migrate --restart`"
                 .to_owned(),
         };
         Difference::new(what, remedy).of(wanted.uuid)
@@ -157,7 +158,7 @@ impl Place<'_> {
         let found = indexes::compare(collated, &wanted.indexes, &there.indexes, held_back);
         let source = &self.map.source[self.pair];
         let remedy = format!(
-            "shardlift makes indexes alike by itself; if this stays, stop it, run `shardlift restart --shard {source} \
+            "shardlift repairs indexes by itself; if this stays, stop it, run `shardlift recopy --shard {source} \
              --ns {ns}` and start it again"
         );
         let difference = |what: String| {
@@ -207,7 +208,7 @@ fn extra(map: &ShardMap, source: &Holdings, target: &Holdings) -> Vec<Difference
             }
             _ => Difference::new(
                 what,
-                format!("somebody else made it: drop {ns} on the target"),
+                format!("somebody else created it: drop {ns} on the target"),
             )
             .of(stored.uuid),
         }

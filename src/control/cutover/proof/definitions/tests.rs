@@ -175,13 +175,13 @@ fn an_expiry_is_kept_for_the_cutover_as_the_source_has_it_and_the_target_has_non
             expires(5),
             expires(5),
             expires(5),
-            Some("d.c of the target deletes already"),
+            Some("d.c of the target already deletes documents"),
         ),
         (
             never(),
             expires(5),
             never(),
-            Some("d.c of the target deletes already"),
+            Some("d.c of the target already deletes documents"),
         ),
         (
             expires(6),
@@ -259,7 +259,7 @@ fn indexes_are_ours_to_mend_and_name_the_way_out() {
     assert!(
         found[0]
             .to_string()
-            .contains("`shardlift restart --shard a0 --ns d.c`"),
+            .contains("`shardlift recopy --shard a0 --ns d.c`"),
         "{found:?}"
     );
 }

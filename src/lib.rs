@@ -24,24 +24,62 @@
 //! set's is one pair and none. Data goes straight from shard to shard; mongos is
 //! asked for metadata only.
 //!
-//! # Where to start reading
+//! # The way of a document that is copied
+//!
+//! One step a line, in the order of the folders below [`pair`]:
+//!
+//! 1. [`pair::copy::plan`]: its collection is cut into ranges of `_id`, by a sample.
+//! 2. [`pair::copy::scan`]: a scanner takes the next range. The [`pair::gate`] sets its fence and
+//!    holds ops on it from now on, and the [`state`] records its start.
+//! 3. [`pair::copy::reached`]: a server of the source that has reached the fence gives the
+//!    documents, by [`wire`].
+//! 4. [`pair::write::insert`]: they become inserts; what is there already stays.
+//! 5. [`pair::write::target`]: one command goes to the target, once.
+//! 6. [`pair::gate::opening`]: the range is done, and its held ops go to the lanes.
+//!
+//! # The way of an op
+//!
+//! 1. [`pair::oplog`]: [`cursor`](pair::oplog::cursor) and [`fetch`](pair::oplog::fetch) read
+//!    the source's oplog into the [`spool`]; [`feed`](pair::oplog::feed) gives it to the tail.
+//!    [`entry`](pair::oplog::entry) reads one entry, [`meaning`](pair::oplog::meaning) a command,
+//!    [`walk`](pair::oplog::walk) what takes effect at it.
+//! 2. [`pair::tail`]: each entry in order: DDL to [`pair::ddl`], ops to the gate.
+//! 3. [`pair::gate`]: by the state of the op's range it is dropped, held or passed.
+//! 4. [`pair::lanes`]: [`inbox`](pair::lanes::inbox) of the lane for its `_id`; the
+//!    [`lane`](pair::lanes::lane) takes all that waits, and [`compile`](pair::lanes::compile)
+//!    makes it one [`statement`](pair::write::statement) a document.
+//! 5. [`pair::write`]: [`flush`](pair::write::flush) plans the commands,
+//!    [`render`](pair::write::render) writes them, [`bulk`](pair::write::bulk) sends them,
+//!    many in one [`transaction`](pair::write::transaction), by the
+//!    [`target`](pair::write::target).
+//! 6. [`pair::mend`]: what the target refused is read again from the source, later.
+//! 7. [`pair::checkpoint`]: what a majority of the target has is recorded, and the oplog
+//!    before it is not needed any more.
+//!
+//! # Elsewhere to start reading
 //!
 //! - the whole run: [`control::migrate`], then [`control::attempt::drive`]
-//! - a copied document: [`pair::copy::plan`] → [`pair::copy::scan`] → [`pair::write::insert`] → [`pair::write::target`]
-//! - a followed op: [`pair::oplog::cursor`] → [`pair::oplog::fetch`] → [`pair::oplog::feed`] → [`spool`] → [`pair::oplog::entry`] →
-//!   [`pair::tail`] → [`pair::tail::plain`] → [`pair::gate`] → [`pair::lanes::inbox`] → [`pair::lanes::lane`] → [`pair::lanes::compile`],
-//!   [`pair::write::statement`] → [`pair::write::flush`] → [`pair::write::bulk`] → [`pair::write::target`]
-//! - the end: [`control::cutover::ahead`], [`control::cutover::proof`] → [`control::cutover`], [`verify`], [`control::cutover::finish`]
+//! - the end: [`control::cutover::ahead`], [`control::cutover::proof`] → [`control::cutover`],
+//!   [`verify`], [`control::cutover::finish`]
 //! - after a fault: [`control::attempt`] → [`control::attempt::start`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!
+//! # What the gate decides
+//!
+//! | the op's range is | the op is | why |
+//! |---|---|---|
+//! | waiting | dropped | its scan will read what the op made (R2) |
+//! | being copied | held; dropped up to the fence | the scan may have read its document before it or after |
+//! | copied | passed to a lane | the document is on the target, or replay makes it right (R3) |
+//!
 //! # The rooms
 //!
 //! | room | owns | never |
 //! |---|---|---|
-//! | [`limits`], [`rules`], [`error`], [`config`], [`failpoint`] | numbers, rules, causes, knobs, places to crash at | talks to a server |
+//! | [`limits`], [`rules`], [`error`], [`codes`], [`config`], [`failpoint`] | numbers, rules, causes, servers' error codes, knobs, places to crash at | talks to a server |
+//! | [`position`] | positions in one shard's oplog, and what they are worth in time | knows a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`wire`] | connections straight to a known server: login, requests, replies, cursors | knows a primary, tries again |
 //! | [`cluster`] | either side: connections, catalog, ownership, admin commands | decides about a migration |
@@ -52,8 +90,9 @@
 //! | [`control`] | phases, layout, DDL across pairs, cutover | moves a document |
 //! | [`observe`] | counters, snapshot, API, display | decides |
 //!
-//! Imports run `main → control → pair, verify → cluster → wire, bson → limits, error`; `state`
-//! stands beside `pair` and shares its positions.
+//! Imports run `main → control → pair → state, spool, observe → cluster → wire, bson → limits,
+//! error`. No room is in a circle with another, nor is a folder inside [`pair`] or [`control`]
+//! (`tests/tidy.rs` has the order).
 //!
 //! **Invariants**
 //! - No op above a unit's fence is dropped once the fence was read: `start` and
@@ -124,7 +163,7 @@
 //! - *Index DDL runs on each pair's own shard*, as the source logs it there; only
 //!   creating and dropping collections goes through the router, once.
 //! - *Chunks are made in their place*, by temporary zones, as a collection is sharded on
-//!   the target: a split and a move for each takes twenty times as long, and leaves the
+//!   the target: a split and a move for each takes 25 times as long, and leaves the
 //!   donor a range to delete a quarter of an hour later ([`control::layout`]).
 //! - *Documents in which a field name occurs twice* are written one by one
 //!   ([`pair::write::delicate`]): 6.0.5 aborts on a pipeline update of one.

@@ -44,9 +44,10 @@
 //! resume position on is held for it: the scan of an earlier attempt may have been ahead
 //! of its tail. A capped unit is emptied first. If the fence has rolled off, the
 //! unit's range is emptied and it waits again. A unit is settled once all that it held is
-//! on the target, and nothing of it is doubtful: a pair may go on at an applied position
-//! that was recorded while the unit held ops below it, and then gives up only units that
-//! are not settled.
+//! on the target and nothing of it is doubtful, neither an op that it held nor a document
+//! that its scan copied, which is doubtful from the fence on if it is refused. For a pair
+//! may go on at an applied position that was recorded while the unit held ops below it, and
+//! then gives up only units that are not settled; and ops on a doubtful document are dropped.
 //!
 //! # R7
 //! **Durability.** Data is written with `w: 1`, positions with `w: majority`. A position

@@ -312,7 +312,7 @@ async fn documents_that_cannot_be_read_to_be_verified_hold_ready_back() {
             && now
                 .obstacles
                 .iter()
-                .any(|text| text.contains("d.c") && text.contains("verified"))
+                .any(|text| text.contains("d.c") && text.contains("verification"))
     };
     engine.until("told", told).await;
     fail_no_more(&a).await;

@@ -97,6 +97,8 @@ impl Pair {
     pub async fn start(parts: Parts) -> Result<(Arc<Pair>, PairTasks)> {
         let (chores, failures) = Chores::new();
         let (asks, asked) = mpsc::channel(ASKED_MAX);
+        // Ends the chores with it, whatever fails below.
+        let mut tasks = PairTasks::new(&parts.name, chores.clone(), failures);
         let shared = Shared::new(&parts, chores)?;
         let pair = shared.pair(&parts, asks);
         // IMPORTANT: the gate knows every recorded collection before the first op or
@@ -111,7 +113,6 @@ impl Pair {
         let queue = to_copy::admit(&pair, &left).await?;
         let tail = shared.tail(&parts, &pair).await?;
 
-        let mut tasks = PairTasks::new(&parts.name, shared.chores.clone(), failures);
         shared.start_lanes(&parts, &mut tasks);
         tasks.spawn(shared.doubtful.clone().run(shared.chores.clone()));
         tasks.spawn(shared.quiet(&parts).run());

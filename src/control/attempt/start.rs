@@ -14,13 +14,14 @@ use crate::config::Config;
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::views::Views;
 use crate::control::attempt::resume;
+use crate::control::layout;
 use crate::control::layout::{laid_out, listing};
+use crate::control::limits;
 use crate::control::open::Opened;
 use crate::control::recorded::emptying;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{layout, limits};
 use crate::error::{Error, Kind, Result};
 use crate::pair::ddl::request::Request;
 use crate::pair::incarnation::{self, Begun};
@@ -223,7 +224,7 @@ fn check_dropped_by_us(
                 lost.ns
             );
             return Err(Error::new(Kind::Unsupported, found)
-                .remedy("leave the target alone during a run; begin anew with `shardlift migrate --restart`"));
+                .remedy("leave the target alone during a run; start over with `shardlift migrate --restart`"));
         }
     }
     Ok(())

@@ -106,7 +106,7 @@ pub fn are_same(before: &Collection, now: &Collection) -> bool {
 /// What must not change during a run did.
 pub(in crate::control) fn changed(side: Side, what: &str) -> Error {
     Error::new(Kind::Unsupported, format!("{what} on the {side} during the run")).remedy(
-        "keep the balancers off and move no chunks or primaries while shardlift runs; begin anew with `shardlift migrate --restart`",
+        "keep the balancers off and move no chunks or primaries while shardlift runs; start over with `shardlift migrate --restart`",
     )
 }
 

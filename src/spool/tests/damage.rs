@@ -208,12 +208,12 @@ fn a_missing_or_foreign_segment_is_refused() {
         &|dir| put(dir.join(name(0)), dir.join(name(2))),
         "segment 1, not 3",
     );
-    let of_another_form = |dir: &Path| {
+    let of_another_format = |dir: &Path| {
         let mut bytes = fs::read(dir.join(name(0))).unwrap();
         bytes[8] = 1;
         fs::write(dir.join(name(0)), bytes).unwrap();
     };
-    refused(&of_another_form, "form 1");
+    refused(&of_another_format, "format 1");
     // Another log's segment of the right number: whole, but it does not follow.
     let other = tempfile::tempdir().unwrap();
     let log = open(other.path(), TIGHT).unwrap();

@@ -52,11 +52,12 @@ pub(crate) fn sentence(text: String) -> Result<()> {
 /// # Errors
 /// `Refused` if a check failed.
 pub(crate) fn checks(call: &Invocation, checks: &[Check]) -> Result<()> {
-    match call.json {
-        true => print(json(&checks))?,
-        false => checks
+    if call.json {
+        print(json(&checks))?
+    } else {
+        checks
             .iter()
-            .try_for_each(|check| print(check_text(check)))?,
+            .try_for_each(|check| print(check_text(check)))?
     }
     match checks.iter().filter(|check| !check.ok).count() {
         0 => Ok(()),
@@ -89,23 +90,22 @@ fn check_text(check: &Check) -> String {
 /// # Errors
 /// `Differs` if source and target do.
 pub(crate) fn comparison(call: &Invocation, report: &Report) -> Result<()> {
-    match call.json {
-        true => print(json(report))?,
-        false => {
-            report
-                .told()
-                .iter()
-                .try_for_each(|told| print(plain::line(told)))?;
-            let Report {
-                collections,
-                documents,
-                bytes,
-                ..
-            } = report;
-            print(format!(
-                "compared {collections} collections, {documents} documents, {bytes} bytes"
-            ))?;
-        }
+    if call.json {
+        print(json(report))?
+    } else {
+        report
+            .told()
+            .iter()
+            .try_for_each(|told| print(plain::line(told)))?;
+        let Report {
+            collections,
+            documents,
+            bytes,
+            ..
+        } = report;
+        print(format!(
+            "compared {collections} collections, {documents} documents, {bytes} bytes"
+        ))?;
     }
     if report.equal {
         return Ok(());

@@ -427,7 +427,7 @@ async fn a_run_comes_back_and_its_stage_only_advances() {
     for stage in [Stage::Layout, Stage::Cancelled] {
         let error = store.set_stage(stage).await.unwrap_err();
         assert!(
-            error.kind == Kind::Refused && error.message.contains("finishing already"),
+            error.kind == Kind::Refused && error.message.contains("already finishing"),
             "{error}"
         );
     }

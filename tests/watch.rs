@@ -130,13 +130,12 @@ async fn a_chunk_that_moved_away_and_back_stops_the_run_on_either_side() {
     ] {
         let mut engine = Engine::start(&source.uri(), &target.uri(), &["--restart"]).await;
         verified(&mut engine).await;
-        let up = match while_up {
-            true => Some(engine),
-            false => {
-                engine.signal("TERM");
-                assert_eq!(engine.end().await.code, 130);
-                None
-            }
+        let up = if while_up {
+            Some(engine)
+        } else {
+            engine.signal("TERM");
+            assert_eq!(engine.end().await.code, 130);
+            None
         };
         move_to(moving, 10, "shard1").await;
         write(&a).await;

@@ -61,13 +61,14 @@ impl Entry {
             .await
             .doing(|| "saying hello".into())?;
         let router = hello.get_str("msg").ok() == Some("isdbgrid");
-        let shards = match router {
-            true => shards_of(&client, &options).await?,
-            false => vec![ShardEntry {
+        let shards = if router {
+            shards_of(&client, &options).await?
+        } else {
+            vec![ShardEntry {
                 id: "replica set".into(),
                 hosts: String::new(),
                 client: client.clone(),
-            }],
+            }]
         };
         let stand_in = router && hello.get_bool("standIn").unwrap_or(false);
         let version = version_of(&client).await?;

@@ -67,16 +67,17 @@ pub fn look(doc: &RawDocument) -> Look {
     let mut needs_literal = false;
     let mut note =
         |at, e: &Element<'_>| needs_literal |= is_special(e) && (at != 0 || e.name != b"_id");
-    match duplicates_in(doc.as_bytes(), &mut note) {
+    if duplicates_in(doc.as_bytes(), &mut note) {
         // It ended there.
-        true => Look {
+        Look {
             duplicate_names: true,
             needs_literal: self::needs_literal(doc),
-        },
-        false => Look {
+        }
+    } else {
+        Look {
             duplicate_names: false,
             needs_literal,
-        },
+        }
     }
 }
 

@@ -168,9 +168,11 @@ mod tests {
             owners in prop::collection::vec(0usize..3, 5),
             hashed in any::<bool>(),
         ) {
-            let (key, bounds) = match hashed {
-                true => (rawdoc! { "k": "hashed" }, [i64::MIN / 2, -1, 1, i64::MAX / 2].map(Bson::Int64)),
-                false => (rawdoc! { "k": 1 }, [Bson::Null, Bson::Int32(0), Bson::String("a".into()), Bson::Boolean(true)]),
+            let (key, bounds) = if hashed {
+                (rawdoc! { "k": "hashed" }, [i64::MIN / 2, -1, 1, i64::MAX / 2].map(Bson::Int64))
+            } else {
+                let bounds = [Bson::Null, Bson::Int32(0), Bson::String("a".into()), Bson::Boolean(true)];
+                (rawdoc! { "k": 1 }, bounds)
             };
             let map = sharded(key, &bounds, &owners);
             let doc = bson::RawDocumentBuf::try_from(bson::doc! { "_id": 1, "k": value }).unwrap();

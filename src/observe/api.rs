@@ -286,9 +286,10 @@ async fn local_only(request: HttpRequest, next: Next) -> Response {
 
 fn is_local(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        match port.bytes().all(|b| b.is_ascii_digit()) {
-            true => name,
-            false => host,
+        if port.bytes().all(|b| b.is_ascii_digit()) {
+            name
+        } else {
+            host
         }
     });
     name == "127.0.0.1" || name.eq_ignore_ascii_case("localhost")

@@ -13,9 +13,10 @@ pub fn line(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        match is_unprintable(c) {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
+        if is_unprintable(c) {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
         }
     }
     Cow::Owned(shown)

@@ -58,16 +58,17 @@ impl PairSnapshot {
 
     /// The text about one pair, beside its name and bar.
     pub fn line(&self) -> String {
-        let copy = match self.is_copied() && self.units_total != 0 {
-            true => format!("{} copied", figures::bytes(self.bytes_done)),
-            false => format!(
+        let copy = if self.is_copied() && self.units_total != 0 {
+            format!("{} copied", figures::bytes(self.bytes_done))
+        } else {
+            format!(
                 "{} of {} {}% {}/s {} docs/s",
                 figures::bytes(self.bytes_done),
                 figures::bytes(self.bytes_total),
                 self.percent_copied(),
                 figures::bytes(self.bytes_per_s as u64),
                 figures::count(self.documents_per_s as u64)
-            ),
+            )
         };
         format!(
             "{copy} | eta {} | {} ops/s, {} held | lag {}",

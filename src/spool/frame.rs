@@ -96,12 +96,13 @@ impl<'a> Frame<'a> {
 }
 
 fn check_size(raw: &[u8]) -> Result<()> {
-    match raw.len() > RAW_BYTES_MAX {
-        true => Err(Error::internal(format!(
+    if raw.len() > RAW_BYTES_MAX {
+        Err(Error::internal(format!(
             "a frame of {} bytes is larger than {RAW_BYTES_MAX}",
             raw.len()
-        ))),
-        false => Ok(()),
+        )))
+    } else {
+        Ok(())
     }
 }
 

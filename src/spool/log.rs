@@ -118,9 +118,10 @@ impl OplogLog {
     /// faulty. The log is then as before the call, and the same block may be tried again,
     /// unless the disk also refused to cut off a half-written block.
     pub fn append(&self, block: Block) -> Result<()> {
-        let frame = match self.bytes() < self.inner.stored_bytes {
-            true => Frame::store(&block.payload)?,
-            false => Frame::pack(&block.payload)?,
+        let frame = if self.bytes() < self.inner.stored_bytes {
+            Frame::store(&block.payload)?
+        } else {
+            Frame::pack(&block.payload)?
         };
         let mut writer = self.inner.writer.lock();
         let follows = self.inner.contents.lock().end();

@@ -107,9 +107,10 @@ async fn look_up(part: &Part, range: &Range) -> Result<Explained> {
         found.found(|| named(part, id.value(), MISSING));
     }
     for id in changed {
-        let how = match found.sentences.len() < DIFFERENCES_MAX {
-            true => how_changed(part, &id).await?,
-            false => String::new(),
+        let how = if found.sentences.len() < DIFFERENCES_MAX {
+            how_changed(part, &id).await?
+        } else {
+            String::new()
         };
         found.found(|| named(part, id.value(), &how));
     }

@@ -47,9 +47,10 @@ pub async fn sweep(part: &Part, range: &Range, different_max: usize) -> Result<O
             Some(Some(id)) => swept.different.push(IdKey::new(id)),
             Some(None) => unnamed = true,
         }
-        match unnamed || different_max < swept.different.len() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        if unnamed || different_max < swept.different.len() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     })
     .await?;

@@ -160,8 +160,9 @@ fn best_of(known: Option<&RawArray>) -> Mechanism {
             .flatten()
             .filter_map(|name| name.as_str())
     };
-    match names().any(|name| name == Mechanism::Sha256.name()) {
-        true => Mechanism::Sha256,
-        false => Mechanism::Sha1,
+    if names().any(|name| name == Mechanism::Sha256.name()) {
+        Mechanism::Sha256
+    } else {
+        Mechanism::Sha1
     }
 }

@@ -75,7 +75,7 @@ TABLE = [
     ("stretch-torn", "R5", "what is read again ends in the middle of a transaction: the parts before are lost", "src/pair/gate/opening.rs",
      "    if held.is_open() && !between_entries {", "    if held.is_open() && !between_entries && !MUTATED {"),
     ("start-not-durable", "R2", "a unit is written before its start is recorded", "loadgen/src/sim/scan.rs",
-     "                *self = match started.again {", "                *self = match started.again || MUTATED {"),
+     "                *self = if started.again {", "                *self = if started.again || MUTATED {"),
     ("drop-after-fence", "R2", "ops of a waiting unit are dropped after its fence", "src/pair/gate/mod.rs",
      "        let unit = collection.unit_of(op.id);\n",
      "        let unit = collection.unit_of(op.id);\n"

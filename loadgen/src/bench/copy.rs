@@ -154,12 +154,13 @@ async fn scan_only(ground: &Ground, data: &Data, source: &ReplicaSet) -> Result<
     let (documents, _) = scan::read(&client, ranges).await?;
     let used = meter.used()?;
     ground.tell(format!("scan only: {:.2} s", used.seconds));
-    match documents == data.total() {
-        true => Ok(used),
-        false => Err(Error::new(format!(
+    if documents == data.total() {
+        Ok(used)
+    } else {
+        Err(Error::new(format!(
             "the scan found {documents} of {} documents",
             data.total()
-        ))),
+        )))
     }
 }
 

@@ -219,19 +219,16 @@ async fn read(
             .sort(doc! {"_id": 1})
             .batch_size(BATCH_DOCUMENTS)
     };
-    let opened = match capped {
-        true => {
-            rows.find(doc! {})
-                .hint(mongodb::options::Hint::Keys(doc! {"$natural": 1}))
-                .batch()
-                .await
-        }
-        false => {
-            by_id()
-                .hint(mongodb::options::Hint::Keys(doc! {"_id": 1}))
-                .batch()
-                .await
-        }
+    let opened = if capped {
+        rows.find(doc! {})
+            .hint(mongodb::options::Hint::Keys(doc! {"$natural": 1}))
+            .batch()
+            .await
+    } else {
+        by_id()
+            .hint(mongodb::options::Hint::Keys(doc! {"_id": 1}))
+            .batch()
+            .await
     };
     let mut cursor = match opened {
         Err(error) if is_bad_hint(&error) => by_id().batch().await.doing(doing)?,

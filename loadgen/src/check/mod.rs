@@ -103,9 +103,10 @@ struct Sides {
 /// Compares and prints; true where both sides are equal.
 pub async fn run(args: CheckArgs) -> Result<bool> {
     let report = compare(&args.source, &args.target, &args.options).await?;
-    match args.json {
-        true => println!("{}", serde_json::json!(report)),
-        false => print!("{report}"),
+    if args.json {
+        println!("{}", serde_json::json!(report))
+    } else {
+        print!("{report}")
     }
     Ok(report.equal)
 }
@@ -174,10 +175,11 @@ fn shard_pairs(source: &Entry, target: &Entry, map: &[String]) -> Result<Option<
         })?;
         pairs[source.shard_index(from)?] = target.shard_index(to)?;
     }
-    match pairs.contains(&usize::MAX) {
-        true => Err(WorkloadError::Usage(
+    if pairs.contains(&usize::MAX) {
+        Err(WorkloadError::Usage(
             "--map does not name every source shard".into(),
-        )),
-        false => Ok(Some(pairs)),
+        ))
+    } else {
+        Ok(Some(pairs))
     }
 }

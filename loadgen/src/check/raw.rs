@@ -135,9 +135,10 @@ pub(super) fn show_apart(
     left_bytes: &[u8],
     right_bytes: &[u8],
 ) -> (String, String) {
-    match left == right {
-        true => (hex(left_bytes), hex(right_bytes)),
-        false => (left.to_owned(), right.to_owned()),
+    if left == right {
+        (hex(left_bytes), hex(right_bytes))
+    } else {
+        (left.to_owned(), right.to_owned())
     }
 }
 

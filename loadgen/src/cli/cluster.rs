@@ -58,9 +58,10 @@ pub async fn run(args: Args) -> Result<()> {
         signal = &mut stop => return Err(Error::new(format!("stopped by {} while starting", signal?))),
     };
     let seconds = began.elapsed().as_secs_f64();
-    match args.json {
-        true => println!("{}", as_json(&deployment)),
-        false => print!("{}", as_text(&deployment, args.server_version, seconds)),
+    if args.json {
+        println!("{}", as_json(&deployment))
+    } else {
+        print!("{}", as_text(&deployment, args.server_version, seconds))
     }
     let signal = stop.await?;
     eprintln!("loadgen: {signal}: stopping the servers");

@@ -33,10 +33,13 @@ impl Deployment {
     /// By position in `sets`; the last one where there are fewer.
     pub fn set_mut(&mut self, index: usize) -> &mut ReplicaSet {
         match self {
-            Deployment::Sharded(cluster) => match index < cluster.shards().len() {
-                true => cluster.shard_mut(index),
-                false => cluster.config_mut(),
-            },
+            Deployment::Sharded(cluster) => {
+                if index < cluster.shards().len() {
+                    cluster.shard_mut(index)
+                } else {
+                    cluster.config_mut()
+                }
+            }
             Deployment::ReplicaSet(set) => set,
         }
     }

@@ -127,9 +127,10 @@ impl ReplicaSet {
     /// `host:port` of each member as the set knows it: of its proxy, where it
     /// has one.
     pub fn member_hosts(&self) -> Vec<String> {
-        match self.proxies.is_empty() {
-            true => self.server_hosts(),
-            false => self.proxies.iter().map(Proxy::host).collect(),
+        if self.proxies.is_empty() {
+            self.server_hosts()
+        } else {
+            self.proxies.iter().map(Proxy::host).collect()
         }
     }
 

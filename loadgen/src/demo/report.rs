@@ -115,15 +115,16 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        match self.check.equal {
-            true => format!(
+        if self.check.equal {
+            format!(
                 "source and target are equal, byte for byte ({:.1} s)",
                 self.check.seconds
-            ),
-            false => format!(
+            )
+        } else {
+            format!(
                 "source and target are NOT EQUAL: {} differences",
                 self.check.difference_count
-            ),
+            )
         }
     }
 

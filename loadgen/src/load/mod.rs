@@ -148,9 +148,10 @@ pub async fn run(args: LoadArgs) -> Result<()> {
         }
     }
     let report = load.stop().await;
-    match args.json {
-        true => println!("{}", serde_json::json!(report)),
-        false => print!("{report}"),
+    if args.json {
+        println!("{}", serde_json::json!(report))
+    } else {
+        print!("{report}")
     }
     Ok(())
 }
@@ -171,9 +172,10 @@ impl Load {
         let mut tasks = JoinSet::new();
         let mut stats = Vec::new();
         for number in 0..options.connections.max(1) {
-            let transactor = match options.mix.has_transactions() {
-                true => Some(Transactor::connect(&entry).await?),
-                false => None,
+            let transactor = if options.mix.has_transactions() {
+                Some(Transactor::connect(&entry).await?)
+            } else {
+                None
             };
             let own = Arc::new(Mutex::new(Stats::default()));
             stats.push(own.clone());

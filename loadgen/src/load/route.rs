@@ -116,9 +116,10 @@ impl Route {
         n: u64,
         command: Document,
     ) -> Vec<Refusal> {
-        let client = match self.direct {
-            true => &self.entry.shards[self.owner(picker, space, n)].client,
-            false => &self.entry.client,
+        let client = if self.direct {
+            &self.entry.shards[self.owner(picker, space, n)].client
+        } else {
+            &self.entry.client
         };
         let database = client.database(picker.spaces[space].spec.database);
         match database.run_command(command).await {
@@ -190,10 +191,11 @@ pub(super) fn refusal(error: &mongodb::error::Error) -> Refusal {
 
 /// Fails where there is nothing to load.
 pub(super) fn require_spaces(picker: &Picker) -> Result<()> {
-    match picker.spaces.is_empty() {
-        true => Err(WorkloadError::Usage(
+    if picker.spaces.is_empty() {
+        Err(WorkloadError::Usage(
             "no populated collection is left to load: check --ns and `populate --docs`".into(),
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }

@@ -39,15 +39,14 @@ pub(super) fn check(session: &Session, request: &Request) -> Result<(), Failure>
             .any(|privilege| covers(privilege, action, on))
     };
     let ways = needed(request)?;
-    match ways.is_empty() || ways.iter().any(|way| way.iter().all(holds)) {
-        true => Ok(()),
-        false => {
-            let command = request.document()?;
-            Err(unauthorized(format!(
-                "not authorized on {} to execute command {command}",
-                request.db
-            )))
-        }
+    if ways.is_empty() || ways.iter().any(|way| way.iter().all(holds)) {
+        Ok(())
+    } else {
+        let command = request.document()?;
+        Err(unauthorized(format!(
+            "not authorized on {} to execute command {command}",
+            request.db
+        )))
     }
 }
 

@@ -166,13 +166,14 @@ async fn upsert(session: &mut Session, request: &Request, options: &Document) ->
     if let Ok(fields) = options.get_document("fields") {
         find.insert("projection", fields.clone());
     }
-    let value = match is_set(options, "new") {
-        true => session
+    let value = if is_set(options, "new") {
+        session
             .drain(&place, &request.db, find, "clusterGetMore")
             .await?
             .into_iter()
-            .next(),
-        false => None,
+            .next()
+    } else {
+        None
     };
     let mut last = doc! { "n": 1, "updatedExisting": upserted.is_none() };
     if upserted.is_some() {

@@ -42,11 +42,10 @@ pub(super) async fn databases(session: &mut Session, request: &Request) -> Answe
         .filter_map(|row| row.get_i64("sizeOnDisk").ok())
         .sum();
     let databases: Vec<Document> = merged.into_values().collect();
-    match is_set(&options, "nameOnly") {
-        true => ok(doc! { "databases": databases }),
-        false => {
-            ok(doc! { "databases": databases, "totalSize": total, "totalSizeMb": total >> 20 })
-        }
+    if is_set(&options, "nameOnly") {
+        ok(doc! { "databases": databases })
+    } else {
+        ok(doc! { "databases": databases, "totalSize": total, "totalSizeMb": total >> 20 })
     }
 }
 

@@ -30,9 +30,10 @@ pub(super) async fn respell(ends: &Ends, dice: &mut Dice) -> Result<String> {
         .command("admin", doc! {"listDatabases": 1, "nameOnly": true})
         .await?;
     let is_there = |name: &str| there.to_string().contains(&format!("\"{name}\""));
-    let (old, new) = match is_there(SPELLINGS[0]) {
-        true => (SPELLINGS[0], SPELLINGS[1]),
-        false => (SPELLINGS[1], SPELLINGS[0]),
+    let (old, new) = if is_there(SPELLINGS[0]) {
+        (SPELLINGS[0], SPELLINGS[1])
+    } else {
+        (SPELLINGS[1], SPELLINGS[0])
     };
     link.command(old, doc! {"dropDatabase": 1}).await?;
     let primary = dice.below(ends.shards.len() as u64) as usize;

@@ -75,17 +75,19 @@ pub(super) async fn fill(
 
 async fn job(entry: &Entry, spec: &CollectionSpec, direct: bool) -> Result<Job> {
     let direct = direct && entry.router;
-    let owners = match direct {
-        true => Some(OwnerMap::read(entry, spec.database, spec.name).await?),
-        false => None,
+    let owners = if direct {
+        Some(OwnerMap::read(entry, spec.database, spec.name).await?)
+    } else {
+        None
     };
-    let clients = match direct {
-        true => entry
+    let clients = if direct {
+        entry
             .shards
             .iter()
             .map(|shard| shard.client.clone())
-            .collect(),
-        false => vec![entry.client.clone()],
+            .collect()
+    } else {
+        vec![entry.client.clone()]
     };
     Ok(Job {
         spec: spec.clone(),

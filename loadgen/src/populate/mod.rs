@@ -86,9 +86,10 @@ pub struct CollectionSummary {
 /// Fills the deployment and prints the summary.
 pub async fn run(args: PopulateArgs) -> Result<()> {
     let summary = populate(&args).await?;
-    match args.json {
-        true => println!("{}", serde_json::json!(summary)),
-        false => print!("{summary}"),
+    if args.json {
+        println!("{}", serde_json::json!(summary))
+    } else {
+        print!("{summary}")
     }
     Ok(())
 }

@@ -115,11 +115,12 @@ pub(super) fn check_equal(
     let stored = target.now.collections.get(&tracked.target_uuid());
     let there = stored.map(|stored| &stored.documents);
     let wanted = source.all_at(position);
-    match there == Some(&wanted) {
-        true => Ok(()),
-        false => wrong(format!(
+    if there == Some(&wanted) {
+        Ok(())
+    } else {
+        wrong(format!(
             "{} differs from the source at {position}: {there:?} is not {wanted:?}",
             tracked.ns
-        )),
+        ))
     }
 }

@@ -64,9 +64,10 @@ impl World {
         let shards = self.sources.len();
         let sharded = 1 < shards && self.dice.below(2) == 0;
         let shard = self.dice.below(shards as u64) as usize;
-        let name = match sharded {
-            true => format!("all{}", self.dice.below(2)),
-            false => format!("own{shard}.{}", self.dice.below(2)),
+        let name = if sharded {
+            format!("all{}", self.dice.below(2))
+        } else {
+            format!("own{shard}.{}", self.dice.below(2))
         };
         if self.ddl.iter().any(|ddl| ddl.name == name) {
             return;

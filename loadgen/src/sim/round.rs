@@ -54,12 +54,13 @@ impl Rounds {
 
     fn check(&self, recorded: &Recorded, committed: u64) -> Step {
         let mut same = self.captures.iter().filter(|c| c.recorded == *recorded);
-        match same.any(|capture| !capture.lost && capture.written <= committed) {
-            true => Ok(()),
-            false => wrong(format!(
+        if same.any(|capture| !capture.lost && capture.written <= committed) {
+            Ok(())
+        } else {
+            wrong(format!(
                 "{:?} is recorded before what lies below is durable",
                 recorded.resume
-            )),
+            ))
         }
     }
 }

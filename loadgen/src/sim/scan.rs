@@ -87,9 +87,10 @@ impl Scan {
                     return Ok(None);
                 };
                 let fence = started.fence;
-                *self = match started.again {
-                    true => Scan::reading(unit, fence),
-                    false => Scan::Starting { unit, fence },
+                *self = if started.again {
+                    Scan::reading(unit, fence)
+                } else {
+                    Scan::Starting { unit, fence }
                 };
             }
             Scan::Starting { unit, fence } => {

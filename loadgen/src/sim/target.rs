@@ -313,9 +313,10 @@ fn outcome(stored: &Stored, write: &Write, refuses: u64) -> Result<Option<Doc>, 
                 spelling: Spelling::Int32,
                 fields: [0; FIELDS],
             };
-            let start = match upsert {
-                true => Some(base.or(there).unwrap_or(empty)),
-                false => there.and(base.or(there)),
+            let start = if *upsert {
+                Some(base.or(there).unwrap_or(empty))
+            } else {
+                there.and(base.or(there))
             };
             let Some(mut doc) = start else {
                 return Ok(None);

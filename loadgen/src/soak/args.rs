@@ -117,11 +117,11 @@ impl Args {
     /// Kinds that the clock picks from.
     pub(super) fn kinds(&self) -> Vec<Fault> {
         let all = Fault::ALL.map(|(fault, ..)| fault).into_iter();
-        match self.faults.is_empty() {
-            true => all
-                .filter(|fault| self.operators || !fault.is_operators())
-                .collect(),
-            false => self.faults.clone(),
+        if self.faults.is_empty() {
+            all.filter(|fault| self.operators || !fault.is_operators())
+                .collect()
+        } else {
+            self.faults.clone()
         }
     }
 

@@ -55,12 +55,15 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
     }
     let listed =
         |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>().join(", ");
-    let answers = seen.iter().map(|seen| match seen.is_lost {
-        true => format!(
-            "{} answers, but is not in its set's configuration",
-            seen.host
-        ),
-        false => format!("{} answers", seen.host),
+    let answers = seen.iter().map(|seen| {
+        if seen.is_lost {
+            format!(
+                "{} answers, but is not in its set's configuration",
+                seen.host
+            )
+        } else {
+            format!("{} answers", seen.host)
+        }
     });
     let found = format!(
         "{}; {}; the configuration names {}",

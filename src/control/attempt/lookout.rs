@@ -101,18 +101,17 @@ async fn open(shard: &Shard) -> Result<Option<String>> {
         .map_err(|e| e.context(unasked(&name)))?;
     let of = |row: &Document| {
         let count = row.get_i32("count").unwrap_or(0);
-        match row.get_bool("_id").unwrap_or(false) {
-            true => format!(
+        if row.get_bool("_id").unwrap_or(false) {
+            format!(
                 "{count} transactions have been open on source shard {} for more than {OPEN_MAX_S} s: commit or abort them (`$currentOp` with idleSessions lists them)",
                 shard.id
-            ),
-            false => {
-                let coll = row.get_str("command").unwrap_or("a collection");
-                format!(
-                    "an index of {coll} is being built on source shard {}: wait for it to end",
-                    shard.id
-                )
-            }
+            )
+        } else {
+            let coll = row.get_str("command").unwrap_or("a collection");
+            format!(
+                "an index of {coll} is being built on source shard {}: wait for it to end",
+                shard.id
+            )
         }
     };
     let texts: Vec<String> = found.iter().map(of).collect();

@@ -134,9 +134,10 @@ async fn lost_whole(feed: &Feed, state: &PairState) -> Result<Error> {
         feed.oldest_on_source().await?.unwrap_or(Position::MAX),
     );
     let seconds = oldest.seconds().saturating_sub(applied.seconds());
-    let place = match state.resume.position < applied {
-        true => "even without the ranges in flight its copy needs it from there",
-        false => "its copy needs it from there",
+    let place = if state.resume.position < applied {
+        "even without the ranges in flight its copy needs it from there"
+    } else {
+        "its copy needs it from there"
     };
     Ok(feed.rolled_off(format!(
         "the source's oplog no longer holds position {applied}, and the spool does not reach from there to what it \

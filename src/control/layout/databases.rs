@@ -180,17 +180,18 @@ fn quoted(text: &str) -> String {
 /// # Errors
 /// `Refused`: nothing of the run's own will make way.
 pub fn refused(db: &str, other: &str) -> Error {
-    let (found, remedy) = match db == other {
-        true => (
+    let (found, remedy) = if db == other {
+        (
             format!("database {db} is on another shard of the target and holds collections"),
             format!("drop what it holds: {}", by_hand(db)),
-        ),
-        false => (
+        )
+    } else {
+        (
             format!(
                 "the target has a database {other} and refuses {db}, which differs in case only"
             ),
             format!("drop it, if nobody needs it: {}", by_hand(other)),
-        ),
+        )
     };
     Error::new(Kind::Refused, found).remedy(remedy)
 }

@@ -107,13 +107,14 @@ pub async fn check(
             .as_ref()
             .is_some_and(|sharded| sharded.version.is_none())
     };
-    let source = match states
+    let source = if states
         .iter()
         .flat_map(|state| &state.collections)
         .any(|c| !c.dead && lacks_version(c))
     {
-        true => catalog::versions::sharded(&sides.source, None).await?,
-        false => Vec::new(),
+        catalog::versions::sharded(&sides.source, None).await?
+    } else {
+        Vec::new()
     };
     let source = source.iter().map(|row| (row.uuid, &row.sharded)).collect();
     let mut added = vec![Vec::new(); states.len()];

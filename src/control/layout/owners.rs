@@ -65,12 +65,13 @@ pub fn expect_same(laid_out: Option<&Arc<Collection>>, now: &Collection) -> Resu
 /// # Errors
 /// `Unsupported` if a chunk of it moved.
 pub fn expect_never_moved(new: &Collection) -> Result<()> {
-    match has_moved(new) {
-        true => Err(changed(
+    if has_moved(new) {
+        Err(changed(
             Side::Source,
             &format!("a chunk of the new collection {} moved", new.ns),
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

@@ -120,9 +120,10 @@ async fn collections(
     let source = &sides.source.shards[pair];
     stream::iter(held)
         .map(|collection| async move {
-            let bounds = match collection.lives_on(pair) {
-                true => bounds(config.range_bytes(), source, &collection).await?,
-                false => Vec::new(),
+            let bounds = if collection.lives_on(pair) {
+                bounds(config.range_bytes(), source, &collection).await?
+            } else {
+                Vec::new()
             };
             CollectionState::planned(&collection, bounds)
         })

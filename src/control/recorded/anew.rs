@@ -139,12 +139,10 @@ impl Anew<'_> {
         if !known {
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }
-        let bounds = match lives_here {
-            true => {
-                prepare::bounds(self.range_bytes, &self.source.shards[self.pair], collection)
-                    .await?
-            }
-            false => Vec::new(),
+        let bounds = if lives_here {
+            prepare::bounds(self.range_bytes, &self.source.shards[self.pair], collection).await?
+        } else {
+            Vec::new()
         };
         let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
             .await?

@@ -131,14 +131,13 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
         let Some(uuids) = made.get(&collection.ns) else {
             continue;
         };
-        match is_ours(target, &collection, uuids, making.contains(&collection.ns)).await? {
-            true => ours.push(collection),
-            false => {
-                tracing::warn!(
-                    "{} is on the target, but not as the run made it: it stays",
-                    collection.ns
-                );
-            }
+        if is_ours(target, &collection, uuids, making.contains(&collection.ns)).await? {
+            ours.push(collection)
+        } else {
+            tracing::warn!(
+                "{} is on the target, but not as the run made it: it stays",
+                collection.ns
+            );
         }
     }
     Ok(ours)

@@ -70,9 +70,12 @@ pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
     let name = named(deployment.side, "source balancer", "target balancer");
     let state = admin::balancer_status(&deployment.entry)
         .await
-        .map(|status| match status.is_off() {
-            true => Check::pass(name, "off"),
-            false => Check::pass(name, "on; it is stopped for the run, then restored"),
+        .map(|status| {
+            if status.is_off() {
+                Check::pass(name, "off")
+            } else {
+                Check::pass(name, "on; it is stopped for the run, then restored")
+            }
         });
     let moving = named(
         deployment.side,
@@ -332,13 +335,14 @@ pub(super) async fn left_behind(source: &Deployment) -> Check {
             );
         }
     };
-    match found.is_empty() {
-        true => Check::pass(NAME, "none"),
-        false => Check::warn(
+    if found.is_empty() {
+        Check::pass(NAME, "none")
+    } else {
+        Check::warn(
             NAME,
             format!("{} stay behind", listed(&found)),
             "copy them by other means, if you need them",
-        ),
+        )
     }
 }
 

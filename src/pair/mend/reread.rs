@@ -172,9 +172,10 @@ impl Reread<'_> {
     /// capped collection at one position (246): at it or later.
     async fn find(&self, ids: &[IdKey]) -> Step<RawBatchCursor> {
         let position = Timestamp::from(self.position);
-        let concern = match self.tracked.traits.capped {
-            true => rawdoc! { "level": "majority", "afterClusterTime": position },
-            false => rawdoc! { "level": "snapshot", "atClusterTime": position },
+        let concern = if self.tracked.traits.capped {
+            rawdoc! { "level": "majority", "afterClusterTime": position }
+        } else {
+            rawdoc! { "level": "snapshot", "atClusterTime": position }
         };
         let find = rawdoc! {
             "find": bson::Binary::from(self.tracked.uuid),
@@ -266,9 +267,10 @@ fn source_stop(e: mongodb::error::Error) -> Stop {
     let passing = e.kind == Kind::Transient
         || e.code
             .is_some_and(|code| CODES_HISTORY_GONE.contains(&code));
-    match passing {
-        true => Stop::HistoryGone(e),
-        false => Stop::Refused(e.context("reading documents again on the source")),
+    if passing {
+        Stop::HistoryGone(e)
+    } else {
+        Stop::Refused(e.context("reading documents again on the source"))
     }
 }
 

@@ -45,9 +45,10 @@ impl Coordinator {
 
     /// Drops the view of this name, if there is one. The caller has the turn.
     pub(super) async fn drop_view(&self, ns: &Namespace) -> Result<()> {
-        match self.views.is_there(ns).await? {
-            true => self.until_answered(ns, self.views.drop(ns)).await,
-            false => Ok(()),
+        if self.views.is_there(ns).await? {
+            self.until_answered(ns, self.views.drop(ns)).await
+        } else {
+            Ok(())
         }
     }
 }

@@ -165,9 +165,10 @@ impl Prover {
 
 /// Until the next look, after one that took so long.
 fn pause(in_the_way: bool, took: Duration) -> Duration {
-    match in_the_way {
-        true => PAUSE_DIFFERENT.max(took * PAUSE_PER_LOOK_DIFFERENT),
-        false => PAUSE_MIN.max(took * PAUSE_PER_LOOK),
+    if in_the_way {
+        PAUSE_DIFFERENT.max(took * PAUSE_PER_LOOK_DIFFERENT)
+    } else {
+        PAUSE_MIN.max(took * PAUSE_PER_LOOK)
     }
 }
 

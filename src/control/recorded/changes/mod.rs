@@ -80,12 +80,13 @@ fn held_by_others(pair: usize, states: &[PairState], uuid: &Uuid) -> Gone {
         .iter()
         .enumerate()
         .filter(|(other, _)| *other != pair);
-    match others
+    if others
         .flat_map(|(_, s)| &s.collections)
         .any(|c| c.uuid == *uuid && !c.dead)
     {
-        true => Gone::OthersHoldIt,
-        false => Gone::OnlyHere,
+        Gone::OthersHoldIt
+    } else {
+        Gone::OnlyHere
     }
 }
 

@@ -301,8 +301,9 @@ def mutate():
 
 def copy_tree():
     """The mutated tree. Files that did not change keep their time, so that little is
-    built again."""
+    built again; files that were moved or deleted go."""
     mutated = mutate()
+    kept = set()
     for entry in COPIED:
         files = [ROOT / entry] if (ROOT / entry).is_file() else (ROOT / entry).rglob("*")
         for source in (f for f in files if f.is_file()):
@@ -310,9 +311,14 @@ def copy_tree():
             wanted = mutated.get(relative, None)
             wanted = source.read_bytes() if wanted is None else wanted.encode()
             there = TREE / relative
+            kept.add(there)
             if not there.exists() or there.read_bytes() != wanted:
                 there.parent.mkdir(parents=True, exist_ok=True)
                 there.write_bytes(wanted)
+    for entry in COPIED:
+        for there in (TREE / entry).rglob("*"):
+            if there.is_file() and there not in kept:
+                there.unlink()
 
 
 def cargo(*arguments):

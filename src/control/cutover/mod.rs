@@ -188,7 +188,8 @@ impl Cutover<'_> {
     ///
     /// IMPORTANT: after our last write (`proof`).
     async fn compare_owners(&self, compared: &mut Compared) -> Result<(), NotProven> {
-        let moving = self.asked(|| self.watch.check()).await?;
+        let moving = self.asked(|| self.watch.check());
+        let moving = self.told("an answer whether chunks move", moving).await?;
         if !moving.is_empty() {
             return Err(CalledOff::Moving(moving).into());
         }
@@ -368,7 +369,8 @@ impl Cutover<'_> {
         loop {
             match question().await {
                 Err(e) if e.kind.policy() == Policy::Retry && Instant::now() < self.deadline => {
-                    tracing::warn!("cutover: asking again: {}", e.message);
+                    // Asked often; the status says what is waited for.
+                    tracing::debug!("cutover: asking again: {}", e.message);
                 }
                 answer => return answer,
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, ServerAddress};
 
+use crate::cluster::dialect::Dialect;
 use crate::cluster::direct::Direct;
 use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
@@ -80,6 +81,7 @@ pub struct Deployment {
     pub version: Version,
     /// Feature compatibility version, such as "6.0"; the same on all shards.
     pub fcv: String,
+    pub dialect: Dialect,
 }
 
 impl Deployment {

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod catalog;
 pub mod deployment;
+pub mod dialect;
 pub mod connect;
 pub mod direct;
 pub mod entry;

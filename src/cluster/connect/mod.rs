@@ -17,6 +17,7 @@ use mongodb::options::{ClientOptions, ServerAddress};
 use crate::cluster::admin;
 use crate::cluster::connect::refusal::{bad_uri, refused, unreachable};
 use crate::cluster::deployment::{Deployment, Shard, Side, Topology, Version, apply_house_rules};
+use crate::cluster::dialect::Dialect;
 use crate::cluster::entry::Entry;
 use crate::cluster::probe::{self, Facts, Role};
 use crate::cluster::retry::{answered, within};
@@ -68,6 +69,7 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
         topology,
         entry,
         shards,
+        dialect: Dialect::of(version, &fcv),
         version,
         fcv,
     })

@@ -4,10 +4,11 @@
 //! Pure decisions over what connecting has found.
 
 use crate::cluster::deployment::{Deployment, Topology, Version};
+use crate::cluster::dialect::Dialect;
 use crate::control::validate::Check;
 
-/// Release series this build was proven on.
-const SERIES_SUPPORTED: [&str; 1] = ["6.0"];
+/// As `Dialect::is_known` has them, for people.
+const SERIES_SUPPORTED: &str = "4.2, 4.4, 5.0 and 6.0";
 
 /// The part of a deployment these checks look at.
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ pub(super) fn decide(source: &Side, target: &Side) -> Vec<Check> {
         same_topology(source, target),
         shard_count(source, target),
         version(source, target),
-        version_supported(source),
+        version_supported(source, target),
         fcv(source, target),
     ]
 }
@@ -68,42 +69,42 @@ fn shard_count(source: &Side, target: &Side) -> Check {
     Check::fail("same number of shards", found, remedy)
 }
 
+/// The same release, or upward.
 fn version(source: &Side, target: &Side) -> Check {
     let found = format!(
         "source runs {}, target runs {}",
         source.version, target.version
     );
-    if source.version.series() == target.version.series() {
-        return Check::pass("same release", found);
+    let release = |side: &Side| (side.version.major, side.version.minor);
+    if release(source) <= release(target) {
+        return Check::pass("same or newer release", found);
     }
     let remedy = format!(
-        "give a target that runs {}, and upgrade it after the migration",
+        "give a target that runs {} or newer",
         source.version.series()
     );
-    Check::fail("same release", found, remedy)
+    Check::fail("same or newer release", found, remedy)
 }
 
-fn version_supported(source: &Side) -> Check {
-    let series = source.version.series();
-    let found = format!("source runs {}", source.version);
-    if SERIES_SUPPORTED.contains(&series.as_str()) {
+fn version_supported(source: &Side, target: &Side) -> Check {
+    let found = format!(
+        "source runs {}, target runs {}",
+        source.version, target.version
+    );
+    if Dialect::is_known(source.version) && Dialect::is_known(target.version) {
         return Check::pass("release supported", found);
     }
-    let remedy = format!(
-        "this release of shardlift moves MongoDB {}",
-        SERIES_SUPPORTED.join(", ")
-    );
+    let remedy = format!("this release of shardlift moves MongoDB {SERIES_SUPPORTED}");
     Check::fail("release supported", found, remedy)
 }
 
 fn fcv(source: &Side, target: &Side) -> Check {
     let found = format!("source has {}, target has {}", source.fcv, target.fcv);
     let wrong = |side: &Side| side.fcv != side.version.series();
-    let (which, series) = match (wrong(source), wrong(target), source.fcv == target.fcv) {
-        (true, _, _) => ("source", source.version.series()),
-        (_, true, _) => ("target", target.version.series()),
-        (_, _, false) => ("target", source.fcv.clone()),
-        (false, false, true) => return Check::pass("feature compatibility version", found),
+    let (which, series) = match (wrong(source), wrong(target)) {
+        (true, _) => ("source", source.version.series()),
+        (false, true) => ("target", target.version.series()),
+        (false, false) => return Check::pass("feature compatibility version", found),
     };
     let remedy = format!(
         "on the {which} run db.adminCommand({{setFeatureCompatibilityVersion: \"{series}\"}})"
@@ -133,7 +134,7 @@ mod tests {
     fn two_sides_must_be_alike() {
         use Topology::{ReplicaSet, Sharded};
         let good = side(Sharded, 2, (6, 0), "6.0");
-        let rows: [(Side, Side, &[&str]); 8] = [
+        let rows: [(Side, Side, &[&str]); 10] = [
             (good.clone(), good.clone(), &[]),
             (
                 side(ReplicaSet, 1, (6, 0), "6.0"),
@@ -153,11 +154,17 @@ mod tests {
             (
                 good.clone(),
                 side(Sharded, 2, (7, 0), "7.0"),
-                &["same release", "feature compatibility version"],
+                &["release supported"],
             ),
             (
+                good.clone(),
                 side(Sharded, 2, (5, 0), "5.0"),
-                side(Sharded, 2, (5, 0), "5.0"),
+                &["same or newer release"],
+            ),
+            (side(Sharded, 2, (4, 2), "4.2"), good.clone(), &[]),
+            (
+                side(Sharded, 2, (4, 0), "4.0"),
+                side(Sharded, 2, (4, 0), "4.0"),
                 &["release supported"],
             ),
             (

@@ -1,0 +1,100 @@
+//! What the releases do differently, in one place: a dialect is made once for each side
+//! after connecting, and reaches the rooms that need it as data.
+//!
+//! No other file looks at a version or a feature compatibility version to decide how
+//! something is asked, read or written; the tidy test says so.
+
+use crate::cluster::deployment::Version;
+
+/// How a deployment is asked, read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    pub catalog: CatalogForms,
+    pub oplog: OplogForms,
+    pub writes: WriteForms,
+}
+
+/// How its catalog and its config server are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CatalogForms {
+    /// Rows of `config.chunks` name their collection by UUID (5.0+), not by name.
+    pub chunks_by_uuid: bool,
+}
+
+/// What its oplog says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OplogForms {
+    /// Changes are logged as `$v: 1`: replayed over a newer document they keep the fields'
+    /// places, so their order may differ for good (seen on 4.2.6 and 4.4.2).
+    pub deltas_keep_places: bool,
+}
+
+/// How it is written to exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteForms {
+    /// Commands take `collectionUUID`. Feature compatibility version 6.0; below it the field
+    /// is ignored (`drop` on 4.x) or refused.
+    pub binds_uuid: bool,
+    /// Updates take the stage `$_internalApplyOplogUpdate` (6.0); else deltas go by
+    /// `applyOps`.
+    pub delta_stage: bool,
+    /// `createIndexes` takes `commitQuorum` (4.4+; 4.2 refuses it with code 2).
+    pub commit_quorum: bool,
+    /// `collMod` turns a plain index into one that expires documents (6.0; else code 72).
+    pub expiry_later: bool,
+}
+
+/// The releases whose dialect is known.
+const FIRST: (u32, u32) = (4, 2);
+const LAST: (u32, u32) = (6, 0);
+
+impl Dialect {
+    /// Of servers of this release and feature compatibility version. Servers of another
+    /// release get the nearest dialect; `is_known` says that it is a guess.
+    pub fn of(version: Version, fcv: &str) -> Self {
+        let release = (version.major, version.minor);
+        Dialect {
+            catalog: CatalogForms {
+                chunks_by_uuid: (5, 0) <= release,
+            },
+            oplog: OplogForms {
+                deltas_keep_places: release < (5, 0) || fcv < "5.0",
+            },
+            writes: WriteForms {
+                binds_uuid: (6, 0) <= release && "6.0" <= fcv,
+                delta_stage: (6, 0) <= release,
+                commit_quorum: (4, 4) <= release,
+                expiry_later: (6, 0) <= release,
+            },
+        }
+    }
+
+    /// Whether it was seen on real servers of this release.
+    pub fn is_known(version: Version) -> bool {
+        (FIRST..=LAST).contains(&(version.major, version.minor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(major: u32, minor: u32, fcv: &str) -> Dialect {
+        let version = Version {
+            major,
+            minor,
+            patch: 1,
+        };
+        Dialect::of(version, fcv)
+    }
+
+    #[test]
+    fn a_feature_compatibility_version_below_the_release_counts() {
+        assert!(of(6, 0, "6.0").writes.binds_uuid);
+        let lowered = of(6, 0, "5.0").writes;
+        assert!(!lowered.binds_uuid && lowered.delta_stage && lowered.expiry_later);
+        assert!(!of(5, 0, "5.0").oplog.deltas_keep_places);
+        assert!(of(5, 0, "4.4").oplog.deltas_keep_places);
+        assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 2, "4.2").writes.commit_quorum);
+    }
+}

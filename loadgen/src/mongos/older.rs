@@ -30,14 +30,19 @@ pub(super) fn refuse_documents(session: &Session) -> Result<(), Failure> {
     ))
 }
 
-/// Before 6.0 a database is created first and shown as sharded then.
-pub(super) async fn enable_sharding(session: &mut Session, db: &str) -> Result<(), Failure> {
-    if session.shared.is_before(WIRE_6_0) {
-        session
-            .run_on_config(doc! { "_configsvrEnableSharding": db })
-            .await?;
+/// One command creates a database and marks it as sharded. `_configsvrCreateDatabase` of
+/// 4.2 and 4.4 heeds no primary shard.
+pub(super) async fn enable_sharding(
+    session: &mut Session,
+    db: &str,
+    primary: Option<&str>,
+) -> Answer {
+    let mut fields = doc! { "_configsvrEnableSharding": db };
+    if let Some(shard) = primary {
+        fields.insert("primaryShard", shard);
     }
-    Ok(())
+    session.run_on_config(fields).await?;
+    ok(doc! {})
 }
 
 pub(super) async fn shard_collection(session: &mut Session, request: &Request) -> Answer {

@@ -35,12 +35,17 @@ pub(super) async fn remove_shard(session: &mut Session, request: &Request) -> An
 
 /// `enableSharding: db, primaryShard`: creates the database.
 pub(super) async fn enable_sharding(session: &mut Session, request: &Request) -> Answer {
-    let mut fields = doc! { "_configsvrCreateDatabase": request.collection()? };
-    if let Ok(shard) = request.options()?.get_str("primaryShard") {
+    let db = request.collection()?;
+    let options = request.options()?;
+    let primary = options.get_str("primaryShard").ok();
+    if session.shared.is_before(older::WIRE_6_0) {
+        return older::enable_sharding(session, db, primary).await;
+    }
+    let mut fields = doc! { "_configsvrCreateDatabase": db };
+    if let Some(shard) = primary {
         fields.insert("primaryShardId", shard);
     }
     session.run_on_config(fields).await?;
-    older::enable_sharding(session, request.collection()?).await?;
     ok(doc! {})
 }
 

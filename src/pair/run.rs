@@ -79,7 +79,7 @@ impl Pair {
     }
 
     /// Every unit is copied, every index built, no DDL under way.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.scans_pending.load(SeqCst) == 0 && self.chores.pending() == 0
     }
 
@@ -119,7 +119,7 @@ impl Pair {
             let gate = self.gate.lock();
             (gate.watermark(), gate.passed())
         };
-        !self.is_settled() || watermark < passed || !self.feed.is_read_to(passed)
+        !self.is_complete() || watermark < passed || !self.feed.is_read_to(passed)
     }
 
     /// The progress of an attempt that is about to end.
@@ -198,7 +198,7 @@ impl Pair {
         m.tail_seconds.store(passed.seconds(), Relaxed);
         m.applied_seconds.store(watermark.seconds(), Relaxed);
         m.spool_bytes.store(self.feed.bytes(), Relaxed);
-        m.ready.store(self.is_settled(), Relaxed);
+        m.ready.store(self.is_complete(), Relaxed);
         let unread = |why| {
             format!(
                 "the source's oplog cannot be read further: {why}; it is retried, and the run parks after away_max_s without progress"
@@ -231,7 +231,7 @@ impl Pair {
     }
 
     /// Gives a collection the source's indexes, in turn with the DDL on it. The pair is
-    /// not settled before. Does nothing if the collection is gone.
+    /// not complete before. Does nothing if the collection is gone.
     pub fn mend_indexes(&self, uuid: &Uuid) {
         let tracked = self.with_gate(|gate| {
             gate.tracked(uuid)

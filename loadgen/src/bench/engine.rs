@@ -27,7 +27,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const EXIT_STOPPED: i32 = 130;
 /// After which an engine that is ready and moves nothing has nothing left.
 const IDLE: Duration = Duration::from_secs(5);
-const LAG_SETTLED_MS: u64 = 1_000;
+const LAG_SMALL_MS: u64 = 1_000;
 
 pub(super) struct Engine {
     child: Child,
@@ -189,8 +189,8 @@ impl Engine {
             if ops <= applied {
                 return Ok(stretch);
             }
-            let settled = status.phase == "ready" && status.lag_ms < LAG_SETTLED_MS;
-            if settled && IDLE <= moved.elapsed() {
+            let caught_up = status.phase == "ready" && status.lag_ms < LAG_SMALL_MS;
+            if caught_up && IDLE <= moved.elapsed() {
                 eprintln!("          the engine counts {applied} of {ops} ops");
                 return Ok(stretch);
             }
@@ -229,7 +229,7 @@ impl Engine {
         let began = Instant::now();
         loop {
             let status = self.status().await?;
-            if status.phase == phase && status.lag_ms < LAG_SETTLED_MS {
+            if status.phase == phase && status.lag_ms < LAG_SMALL_MS {
                 return Ok(status);
             }
             if patience <= began.elapsed() {

@@ -187,10 +187,10 @@ impl<'a> Drive<'a> {
             .pairs
             .iter()
             .all(|pair| pair.units_copied == pair.units_total);
-        let settled = copied && self.pairs.iter().all(|pair| pair.is_settled());
-        let too_late = self.too_late(snapshot.lag_ms).filter(|_| settled);
+        let complete = copied && self.pairs.iter().all(|pair| pair.is_complete());
+        let too_late = self.too_late(snapshot.lag_ms).filter(|_| complete);
         run.obstacles.put("lag", too_late);
-        let ready = settled && run.all_obstacles().is_empty();
+        let ready = complete && run.all_obstacles().is_empty();
         run.enter(match (copied, ready) {
             (false, _) => Phase::Copying,
             (true, false) => Phase::Following,

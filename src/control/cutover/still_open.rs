@@ -22,7 +22,7 @@ pub fn on_pair(pair: &Pair, fence: Position) -> Option<String> {
     if pair.watermark() < fence {
         return Some(format!("{name} has not applied everything yet"));
     }
-    if !pair.is_settled() {
+    if !pair.is_complete() {
         return Some(format!(
             "{name} still has collections to copy, indexes to build or DDL to apply"
         ));

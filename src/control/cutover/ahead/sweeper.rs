@@ -73,7 +73,7 @@ pub(super) struct Sweep {
     /// Parts that could not be read when they were looked at last, and why: the cutover
     /// could not read them either.
     pub(super) unread: BTreeMap<Key, String>,
-    pub(super) settle_after: Instant,
+    pub(super) recheck_after: Instant,
     /// When the step in hand began to read.
     reading: Instant,
 }
@@ -109,7 +109,7 @@ impl Sweeper {
             todo: Vec::new(),
             resting: HashMap::new(),
             unread: BTreeMap::new(),
-            settle_after: now,
+            recheck_after: now,
             reading: now,
         };
         sweep.run().await;
@@ -159,7 +159,7 @@ impl Sweep {
 
     /// One piece of work; false if there is none.
     async fn step(&mut self) -> bool {
-        if self.settle_after <= Instant::now() && self.settle().await {
+        if self.recheck_after <= Instant::now() && self.recheck_touched().await {
             return true;
         }
         let Some(part) = self.next() else {

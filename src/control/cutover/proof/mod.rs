@@ -271,7 +271,7 @@ pub fn told(found: &[Difference]) -> Vec<String> {
 }
 
 /// Repairs what the run itself can. Views are alike then. For indexes it only begins: a
-/// pair is not settled before they are alike.
+/// pair is not complete before they are alike.
 pub async fn repair(
     found: &[Difference],
     pairs: &[Arc<Pair>],

@@ -105,11 +105,11 @@ pub struct Job<'a> {
 }
 
 /// What is verified before the comparison, by source shard and source UUID.
-pub type Known = HashMap<(usize, Uuid), Ahead>;
+pub type Verified = HashMap<(usize, Uuid), VerifiedPart>;
 
 /// A part that was verified ahead.
 #[derive(Debug, Default)]
-pub struct Ahead {
+pub struct VerifiedPart {
     /// Documents in the verified ranges.
     pub documents: u64,
     pub bytes: u64,
@@ -126,14 +126,14 @@ pub struct Ahead {
 /// `Transient`, `Connect` or `Server` if a side cannot be read. Differences are
 /// no error: they are in the report.
 pub async fn run(job: &Job<'_>) -> Result<Report> {
-    run_beyond(job, Known::new()).await
+    run_beyond(job, Verified::new()).await
 }
 
 /// Like `run`, without what is verified already.
 ///
 /// # Errors
 /// Those of `run`.
-pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
+pub async fn run_beyond(job: &Job<'_>, mut verified: Verified) -> Result<Report> {
     let parts = part::list(job).await?;
     let mut progress = Progress {
         report: Report {
@@ -145,7 +145,9 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
     progress.report.collections = part::collection_count(job.catalog);
     let concurrency = job.concurrency.max(1);
     let parts = parts.into_iter().map(|part| {
-        let ahead = part.uuid.and_then(|uuid| known.remove(&(part.shard, uuid)));
+        let ahead = part
+            .uuid
+            .and_then(|uuid| verified.remove(&(part.shard, uuid)));
         (part, ahead)
     });
     let mut planned = stream::iter(parts)
@@ -175,12 +177,12 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
     Ok(progress.report)
 }
 
-async fn plan(part: Part, ahead: Option<Ahead>) -> Result<(Arc<Part>, Ahead)> {
+async fn plan(part: Part, ahead: Option<VerifiedPart>) -> Result<(Arc<Part>, VerifiedPart)> {
     let ahead = match ahead {
         Some(ahead) => ahead,
-        None => Ahead {
+        None => VerifiedPart {
             open: plan::ranges(&part).await?,
-            ..Ahead::default()
+            ..VerifiedPart::default()
         },
     };
     Ok((Arc::new(part), ahead))
@@ -207,7 +209,7 @@ impl Progress {
         Ok(())
     }
 
-    fn know(&mut self, ahead: &Ahead) {
+    fn know(&mut self, ahead: &VerifiedPart) {
         self.report.documents += ahead.documents;
         self.report.documents_ahead += ahead.documents;
         self.report.bytes += ahead.bytes;

@@ -299,9 +299,9 @@ impl Cutover<'_> {
             VerifyMode::None => return Ok(None),
         };
         let catalog = self.asked(|| catalog::read(&self.sides.source)).await?;
-        let known = match self.verify {
-            VerifyMode::Digests => self.known(&catalog).await?,
-            _ => verify::Known::new(),
+        let verified = match self.verify {
+            VerifyMode::Digests => self.verified_ahead(&catalog).await?,
+            _ => verify::Verified::new(),
         };
         let job = verify::Job {
             source: &self.sides.source,
@@ -311,13 +311,13 @@ impl Cutover<'_> {
             concurrency: self.verify_concurrency,
             depth,
         };
-        verify::run_beyond(&job, known).await.map(Some)
+        verify::run_beyond(&job, verified).await.map(Some)
     }
 
     /// What is verified ahead, for collections that the target still has. One that
     /// somebody dropped or replaced there is compared whole.
-    async fn known(&self, catalog: &Catalog) -> Result<verify::Known> {
-        let mut known = self.ahead.known(self.pairs);
+    async fn verified_ahead(&self, catalog: &Catalog) -> Result<verify::Verified> {
+        let mut verified = self.ahead.so_far(self.pairs);
         for pair in self.pairs {
             let there = catalog::local_uuids(
                 &self.sides.target.shards[self.sides.pairs[pair.index]],
@@ -328,9 +328,9 @@ impl Cutover<'_> {
                 pair.with_gate(|gate| gate.tracked(uuid).and_then(|tracked| tracked.bound_to()))
             };
             let is_there = |uuid: &Uuid| made(uuid).is_some_and(|made| there.contains(&made));
-            known.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
+            verified.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
         }
-        Ok(known)
+        Ok(verified)
     }
 
     async fn terms(&self) -> Result<Vec<Newest>> {

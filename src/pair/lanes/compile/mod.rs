@@ -58,7 +58,7 @@ enum Slot {
     /// It is the first on its document, or its collection is in order.
     NewStatement { collection: usize },
     /// It is folded into the statement of its document.
-    Known { collection: usize, statement: usize },
+    Statement { collection: usize, statement: usize },
 }
 
 impl Flush {
@@ -90,7 +90,7 @@ impl Flush {
             .documents
             .find(collection, &next.op.id, &self.collections)
         {
-            Some(statement) => Slot::Known {
+            Some(statement) => Slot::Statement {
                 collection,
                 statement,
             },
@@ -108,7 +108,7 @@ impl Flush {
     /// True if the op cannot be folded into what its document has, and must not stand
     /// beside it.
     fn ends_before(&self, next: &Queued, slot: Slot) -> bool {
-        let Slot::Known {
+        let Slot::Statement {
             collection,
             statement,
         } = slot
@@ -134,7 +134,7 @@ impl Flush {
         let is_dropped = collection.doubts.contains(&op.id);
         self.last = match slot {
             Slot::NewCollection => self.begin(collection),
-            Slot::NewStatement { collection } | Slot::Known { collection, .. } => collection,
+            Slot::NewStatement { collection } | Slot::Statement { collection, .. } => collection,
         };
         let writes = &mut self.collections[self.last];
         writes.ops += 1;
@@ -146,7 +146,7 @@ impl Flush {
             return;
         }
         match slot {
-            Slot::Known { statement, .. } => {
+            Slot::Statement { statement, .. } => {
                 let statement = &mut writes.statements[statement];
                 let before = statement.weight();
                 statement.fold(op);

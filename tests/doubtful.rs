@@ -53,11 +53,11 @@ pub(crate) const DB: &str = "d";
 const LANES: usize = 3;
 /// Every op by itself: nothing is coalesced away.
 const ONE_BY_ONE: FlushLimits = FlushLimits {
-    ops_max: 1,
+    statements_max: 1,
     bytes_max: 1,
 };
 pub(crate) const MANY: FlushLimits = FlushLimits {
-    ops_max: 10_000,
+    statements_max: 10_000,
     bytes_max: 16 << 20,
 };
 

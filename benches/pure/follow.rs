@@ -30,7 +30,7 @@ use shardlift::state::UnitState;
 const OPS: u32 = 4_096;
 const LANES: usize = 4;
 const LIMITS: FlushLimits = FlushLimits {
-    ops_max: 10_000,
+    statements_max: 10_000,
     bytes_max: 48 << 20,
 };
 const UUID: Uuid = Uuid::from_bytes([7; 16]);

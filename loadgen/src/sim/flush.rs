@@ -75,7 +75,7 @@ impl Flush {
         reach: &mut Reach<'_>,
     ) -> Self {
         let limits = FlushLimits {
-            ops_max: limits.ops_max.div_ceil(2),
+            statements_max: limits.statements_max.div_ceil(2),
             ..limits
         };
         let plan = Plan::of(&writes, limits);

@@ -179,7 +179,7 @@ pub fn next_in_order<'a>(
     }
     let deletes = first.base == Base::Gone;
     let mut run = vec![first];
-    for next in left.iter().take(limits.ops_max).skip(1) {
+    for next in left.iter().take(limits.statements_max).skip(1) {
         let is_alike = (next.base == Base::Gone) == deletes
             && next.base != Base::Unclear
             && !delicate::is(collection, next)
@@ -236,7 +236,7 @@ mod tests {
     use crate::position::Position;
 
     const LIMITS: FlushLimits = FlushLimits {
-        ops_max: 4,
+        statements_max: 4,
         bytes_max: 1 << 20,
     };
 

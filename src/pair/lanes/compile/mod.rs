@@ -22,7 +22,7 @@ const OPS_MAX: u64 = 200_000;
 /// Takes ops off the front of `queue` until a limit is reached, and compiles
 /// them. Takes at least one op.
 pub fn compile(queue: &mut Queue, limits: FlushLimits) -> Vec<CollectionWrites> {
-    let statements_max = queue.len().min(limits.ops_max).min(OPS_MAX as usize);
+    let statements_max = queue.len().min(limits.statements_max).min(OPS_MAX as usize);
     let mut flush = Flush::of(statements_max);
     while flush.has_room(limits) {
         let Some(next) = queue.peek() else { break };
@@ -76,7 +76,9 @@ impl Flush {
     }
 
     fn has_room(&self, limits: FlushLimits) -> bool {
-        self.ops < OPS_MAX && self.statements < limits.ops_max && self.bytes < limits.bytes_max
+        self.ops < OPS_MAX
+            && self.statements < limits.statements_max
+            && self.bytes < limits.bytes_max
     }
 
     fn slot_of(&self, next: &Queued) -> Slot {

@@ -212,22 +212,22 @@ impl Pair {
         read(&self.view.lock())
     }
 
-    /// The collection of the newest change by users after `fence`.
-    pub fn changed_since(&self, fence: Position) -> Option<String> {
+    /// The collection of the newest change by users after `marker`.
+    pub fn changed_since(&self, marker: Position) -> Option<String> {
         let view = self.view.lock();
         view.user_change
             .as_ref()
-            .filter(|(position, _)| fence < *position)
+            .filter(|(position, _)| marker < *position)
             .map(|(_, ns)| ns.clone())
     }
 
-    /// A delete after `fence` on a collection with an expiry: by the source itself, or
+    /// A delete after `marker` on a collection with an expiry: by the source itself, or
     /// by a user.
-    pub fn expired_since(&self, fence: Position) -> bool {
+    pub fn expired_since(&self, marker: Position) -> bool {
         self.view
             .lock()
             .expiry_delete
-            .is_some_and(|newest| fence < newest)
+            .is_some_and(|newest| marker < newest)
     }
 
     /// Gives a collection the source's indexes, in turn with the DDL on it. The pair is
@@ -278,14 +278,14 @@ pub fn close_all_if_quiet(
     let mut changed = pairs
         .iter()
         .zip(first)
-        .filter_map(|(pair, fence)| pair.changed_since(*fence));
+        .filter_map(|(pair, marker)| pair.changed_since(*marker));
     if let Some(ns) = changed.next() {
         return Err(Noise::Change(ns));
     }
     if pairs
         .iter()
         .zip(second)
-        .any(|(pair, fence)| pair.expired_since(*fence))
+        .any(|(pair, marker)| pair.expired_since(*marker))
     {
         return Err(Noise::Expiry);
     }

@@ -263,7 +263,7 @@ impl<'a> Drive<'a> {
         let _ = timeout(LEFT_BEHIND, left_behind).await;
         let grace = Duration::from_secs(config.grace_s);
         tokio::select! {
-            () = finish::report_late_writes(self.pairs, &equal.fences, grace, run) => {}
+            () = finish::report_late_writes(self.pairs, &equal.markers, grace, run) => {}
             () = stop.asked() => {}
             () = stop::refuse(self.requests, "too late: the cutover is done") => {}
             error = &mut self.failed => run.warn(format!("the watch for late writes ended early: {error}")),
@@ -271,8 +271,8 @@ impl<'a> Drive<'a> {
         let late = self
             .pairs
             .iter()
-            .zip(&equal.fences)
-            .filter(|(pair, fence)| pair.changed_since(**fence).is_some());
+            .zip(&equal.markers)
+            .filter(|(pair, marker)| pair.changed_since(**marker).is_some());
         Summary::of(run, equal.report, cutover_ms, late.count() as u64)
     }
 }

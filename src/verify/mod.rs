@@ -12,7 +12,7 @@ pub mod digest;
 pub mod difference;
 pub mod explain;
 pub mod part;
-pub mod plan;
+pub mod cut;
 pub mod range;
 pub mod read;
 pub mod recheck;
@@ -150,11 +150,11 @@ pub async fn run_beyond(job: &Job<'_>, mut verified: Verified) -> Result<Report>
             .and_then(|uuid| verified.remove(&(part.shard, uuid)));
         (part, ahead)
     });
-    let mut planned = stream::iter(parts)
-        .map(|(part, ahead)| plan(part, ahead))
+    let mut opened = stream::iter(parts)
+        .map(|(part, ahead)| open_ranges(part, ahead))
         .buffered(concurrency);
-    while let Some(planned) = planned.next().await {
-        let (part, ahead) = planned?;
+    while let Some(opened) = opened.next().await {
+        let (part, ahead) = opened?;
         progress.know(&ahead);
         for ids in recheck::chunks(&ahead.touched) {
             progress.make_room(concurrency).await?;
@@ -177,11 +177,11 @@ pub async fn run_beyond(job: &Job<'_>, mut verified: Verified) -> Result<Report>
     Ok(progress.report)
 }
 
-async fn plan(part: Part, ahead: Option<VerifiedPart>) -> Result<(Arc<Part>, VerifiedPart)> {
+async fn open_ranges(part: Part, ahead: Option<VerifiedPart>) -> Result<(Arc<Part>, VerifiedPart)> {
     let ahead = match ahead {
         Some(ahead) => ahead,
         None => VerifiedPart {
-            open: plan::ranges(&part).await?,
+            open: cut::ranges(&part).await?,
             ..VerifiedPart::default()
         },
     };

@@ -30,7 +30,7 @@ use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
-use crate::pair::copy::plan::{between, key};
+use crate::pair::copy::units::{between, key};
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 

@@ -11,7 +11,7 @@ use bson::{RawBson, RawDocumentBuf, rawdoc};
 use crate::bson::locate;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
-use crate::pair::copy::plan::{between, key};
+use crate::pair::copy::units::{between, key};
 use crate::wire::cursor::Batch;
 
 /// A range of one collection that is copied as one.

@@ -10,7 +10,7 @@ use std::fmt;
 
 use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
-pub use plan::{Plan, named, plan};
+pub use plan::{IndexPlan, named, plan};
 
 use crate::bson::element::{
     Element, document, elements, elements_of, field, kind, string, string_value,

@@ -22,7 +22,7 @@ use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::position::Position;
 use crate::verify::part::{self, Part, Readers};
-use crate::verify::{plan, sweep};
+use crate::verify::{cut, sweep};
 
 /// How often it checks for work, and at least between two rounds of bookkeeping.
 pub(super) const POLL: Duration = Duration::from_millis(100);
@@ -241,7 +241,7 @@ impl Sweep {
 
     async fn begin(&mut self, part: &Part) -> Result<()> {
         let (key, pair) = (key_of(part), &self.of.pairs[part.shard]);
-        let ranges = plan::ranges(part).await?;
+        let ranges = cut::ranges(part).await?;
         match pair.with_gate(|gate| gate.track(&key.1, self.of.touched_max)) {
             Some(round) => self.of.ahead.begin(key, round, ranges),
             // Dropped; or this pair is still to come to its creation.

@@ -25,12 +25,12 @@ use crate::cluster::admin;
 use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
+use crate::cluster::ranges::{between, key};
 use crate::cluster::retry::within;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
-use crate::pair::copy::units::{between, key};
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 

@@ -335,6 +335,7 @@ fn every_exit_code_is_in_the_readme() {
         Kind::Parked,
         Kind::RolledOff,
         Kind::Unsupported,
+        Kind::Spool,
         Kind::Differs,
         Kind::Cancelled,
         Kind::Stopped,

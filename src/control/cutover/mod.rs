@@ -101,6 +101,11 @@ impl Why {
     }
 }
 
+/// No later attempt to cut over can do better: the run ends.
+fn must_stop(kind: Kind) -> bool {
+    matches!(kind, Kind::Unsupported | Kind::Spool | Kind::Internal)
+}
+
 impl Cutover<'_> {
     /// Proves that the target is equal and that nobody writes, and closes the
     /// gates: from then on nothing is applied any more.
@@ -121,9 +126,7 @@ impl Cutover<'_> {
     fn with_obstacles(&self, why: NotProven) -> NotProven {
         let what = match why {
             NotProven::Off(CalledOff::Late(what)) => what,
-            NotProven::Error(e) if !matches!(e.kind, Kind::Unsupported | Kind::Internal) => {
-                e.to_string()
-            }
+            NotProven::Error(e) if !must_stop(e.kind) => e.to_string(),
             other => return other,
         };
         let obstacles = self.run.all_obstacles();

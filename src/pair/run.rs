@@ -124,10 +124,12 @@ impl Pair {
 
     /// The progress of an attempt that is about to end.
     pub fn outcome(&self) -> Outcome {
-        match (self.checkpointer.came_on.load(SeqCst), self.has_work()) {
-            (true, _) => Outcome::CameOn,
-            (false, false) => Outcome::Idle,
-            (false, true) => Outcome::Stuck,
+        if self.checkpointer.came_on.load(SeqCst) {
+            Outcome::CameOn
+        } else if self.has_work() {
+            Outcome::Stuck
+        } else {
+            Outcome::Idle
         }
     }
 

@@ -191,10 +191,12 @@ impl<'a> Drive<'a> {
         let too_late = self.too_late(snapshot.lag_ms).filter(|_| complete);
         run.obstacles.put("lag", too_late);
         let ready = complete && run.all_obstacles().is_empty();
-        run.enter(match (copied, ready) {
-            (false, _) => Phase::Copying,
-            (true, false) => Phase::Following,
-            (true, true) => Phase::Ready,
+        run.enter(if ready {
+            Phase::Ready
+        } else if copied {
+            Phase::Following
+        } else {
+            Phase::Copying
         });
         ready
     }

@@ -142,18 +142,18 @@ impl Sweep {
                 worked = self.step() => worked,
                 () = until_cutover(&run) => continue,
             };
-            let pause = match worked {
-                true if self.is_short_of_room() => PAUSE_MIN,
-                true => {
-                    owed += self.reading.elapsed() * PAUSE_PER_WORK;
-                    if owed < PAUSE_MIN {
-                        continue;
-                    }
-                    std::mem::take(&mut owed).min(PAUSE_MAX)
-                }
-                false => POLL,
-            };
-            sleep(pause).await;
+            if !worked {
+                sleep(POLL).await;
+                continue;
+            }
+            if self.is_short_of_room() {
+                sleep(PAUSE_MIN).await;
+                continue;
+            }
+            owed += self.reading.elapsed() * PAUSE_PER_WORK;
+            if PAUSE_MIN <= owed {
+                sleep(std::mem::take(&mut owed).min(PAUSE_MAX)).await;
+            }
         }
     }
 

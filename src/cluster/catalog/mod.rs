@@ -30,7 +30,7 @@ use crate::cluster::admin;
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
 use crate::cluster::deployment::{Deployment, Shard, Topology};
-use crate::cluster::retry::answered;
+use crate::cluster::retry::{a_few_times, answered};
 use crate::error::{Error, Kind, Result};
 
 /// Expiry of an index or a clustered collection, in seconds; not part of a layout (R10).
@@ -212,17 +212,9 @@ fn torn(what: impl fmt::Display) -> Error {
 }
 
 async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F) -> Result<T> {
-    let mut attempt = 1;
-    loop {
-        match read().await {
-            Err(e) if e.kind == Kind::Transient && attempt < READ_ATTEMPTS_MAX => {
-                tracing::debug!(attempt, error = %e, "reading the catalog again");
-                attempt += 1;
-                tokio::time::sleep(READ_RETRY_DELAY).await;
-            }
-            done => return done,
-        }
-    }
+    let again =
+        |attempt, e: &Error| tracing::debug!(attempt, error = %e, "reading the catalog again");
+    a_few_times(READ_ATTEMPTS_MAX, READ_RETRY_DELAY, again, read).await
 }
 
 async fn read_once(deployment: &Deployment) -> Result<Catalog> {

@@ -366,8 +366,8 @@ impl Cutover<'_> {
         done
     }
 
-    /// Asks until there is an answer or the deadline is over: a router may be frozen, and
-    /// the next question goes to another one.
+    /// Asks until there is an answer or the deadline is over, the cutover's own: a router
+    /// may be frozen, and the next question goes to another one.
     async fn asked<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
         loop {
             match question().await {

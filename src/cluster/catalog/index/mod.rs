@@ -51,6 +51,29 @@ impl fmt::Display for IndexName {
     }
 }
 
+/// `dropIndexes` of these, by their bytes: a name may be no UTF-8. `rest`: what else the
+/// command says.
+pub fn dropping(coll: &str, names: &[IndexName], rest: &RawDocument) -> RawDocumentBuf {
+    let head = rawdoc! { "dropIndexes": coll };
+    let names: Vec<(String, Vec<u8>)> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (place.to_string(), name.value()))
+        .collect();
+    let names = document(names.iter().map(|(place, name)| Element {
+        kind: kind::STRING,
+        name: place.as_bytes(),
+        value: name,
+    }));
+    // The driver reads what lies at the top, and no deeper.
+    let names = Element {
+        kind: kind::ARRAY,
+        name: b"index",
+        value: names.as_bytes(),
+    };
+    document(elements(&head).chain([names]).chain(elements(rest)))
+}
+
 /// An index as a server lists it.
 #[derive(Debug, Clone)]
 pub struct Listed {

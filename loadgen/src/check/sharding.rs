@@ -11,7 +11,7 @@ use super::fields::{self, Options};
 use super::report::Findings;
 use super::{Sides, raw, rows};
 use crate::entry::{Entry, SYSTEM_DATABASES};
-use crate::workload_error::Result;
+use crate::error::Result;
 
 /// Fields of `config.collections` that a migration carries.
 const COLLECTION_FIELDS: [&[u8]; 5] = [

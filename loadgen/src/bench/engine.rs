@@ -3,9 +3,8 @@
 //!
 //! Knows it by its command line and its API.
 
-use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::bench::ground::{Ground, log_tail};
@@ -13,7 +12,7 @@ use crate::bench::process::{self, Meter, Used};
 use crate::cluster::ReplicaSet;
 use crate::engine::api::{Api, Status};
 use crate::engine::child::Child;
-use crate::engine::program::{self, REMEDY};
+use crate::engine::program;
 use crate::error::{Error, Result};
 
 /// Between two looks at its state; what is timed is off by at most two of them.
@@ -54,39 +53,16 @@ impl Engine {
         target: &ReplicaSet,
     ) -> Result<Engine> {
         let log = ground.next_log();
-        let mut command = Command::new(&ground.program);
-        command.args([
-            "migrate",
-            "--source",
-            &source.uri(),
-            "--target",
-            &target.uri(),
+        let mut arguments = program::arguments(&source.uri(), &target.uri());
+        arguments.extend([
+            "--spool-dir".to_owned(),
+            ground.spool().display().to_string(),
         ]);
-        command.args([
-            "--cutover",
-            "manual",
-            "--grace-s",
-            "1",
-            "--api-port",
-            "0",
-            "--progress",
-            "none",
-            "--json",
-        ]);
-        command
-            .arg("--spool-dir")
-            .arg(ground.spool())
-            .args(&ground.common.engine_args);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?);
-        let mut child = Child::start(command, &ground.program.display().to_string())
-            .map_err(|e| e.remedy(REMEDY))?;
+        arguments.extend(ground.common.engine_args.iter().cloned());
+        let mut child = program::start(&ground.program, arguments, Stdio::null(), &log)?;
         let began = Instant::now();
         loop {
-            let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-            if let Some(url) = program::api_url(&text) {
+            if let Some(url) = program::api_url(&program::log_text(&log)) {
                 return Ok(Engine {
                     child,
                     api: Api::new(url),

@@ -15,7 +15,8 @@ use loadgen::server::data_dir::DataDir;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, Tls as TlsChoice};
 use shardlift::error::{Error, Kind};
-use shardlift::wire::scram::{Mechanism, SaltedCache, Scram};
+use shardlift::wire::scram::Scram;
+use shardlift::wire::scram::keys::{Mechanism, SaltedCache};
 use shardlift::wire::tls::Tls;
 use tokio::net::TcpStream;
 

@@ -9,7 +9,7 @@ use mongodb::Client;
 
 use super::fields::{self, Options};
 use super::report::Findings;
-use super::sharding::Metadata;
+use super::sharding::metadata::Metadata;
 use super::{Sides, raw, rows};
 use crate::entry::SYSTEM_DATABASES;
 use crate::error::{Doing, Result};

@@ -11,7 +11,7 @@ use super::catalog::Collection;
 use super::fields::{self, Options};
 use super::raw::{INT64, Value};
 use super::report::Findings;
-use super::sharding::Metadata;
+use super::sharding::metadata::Metadata;
 use super::{Sides, raw, rows};
 use crate::error::Result;
 

@@ -32,7 +32,7 @@ use crate::{
 };
 use catalog::Catalog;
 use report::{Findings, Seen};
-use sharding::Metadata;
+use sharding::metadata::Metadata;
 
 /// Flags of `loadgen check`.
 #[derive(Debug, Clone, clap::Args)]

@@ -182,7 +182,9 @@ fn every_file_says_first_what_it_owns_and_is_short() {
         }
         let lines = text.lines().count();
         if LINES_MAX < lines {
-            bad.push(format!("{file} has {lines} lines: split it by what it owns"));
+            bad.push(format!(
+                "{file} has {lines} lines: split it by what it owns"
+            ));
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");

@@ -5,7 +5,7 @@ mod planted;
 
 use std::collections::BTreeSet;
 
-use bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use loadgen::check::{self, CheckOptions, Report};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
 use mongodb::Client;

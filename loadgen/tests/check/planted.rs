@@ -4,14 +4,14 @@ use bson::raw::cstr;
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
 
 /// A filter whose field occurs twice, which no decoded document can hold.
-pub fn twice(first: i32, second: i32) -> RawDocumentBuf {
+pub(crate) fn twice(first: i32, second: i32) -> RawDocumentBuf {
     let mut filter = RawDocumentBuf::new();
     filter.append(cstr!("x"), rawdoc! { "$gt": first });
     filter.append(cstr!("x"), rawdoc! { "$gt": second });
     filter
 }
 
-pub fn partial_index(coll: &str, filter: RawDocumentBuf) -> RawDocumentBuf {
+pub(crate) fn partial_index(coll: &str, filter: RawDocumentBuf) -> RawDocumentBuf {
     let mut spec = rawdoc! { "key": { "x": 1 }, "name": "x_1" };
     spec.append(cstr!("partialFilterExpression"), filter);
     let mut specs = bson::RawArrayBuf::new();
@@ -21,14 +21,14 @@ pub fn partial_index(coll: &str, filter: RawDocumentBuf) -> RawDocumentBuf {
     command
 }
 
-pub fn index(coll: &str, more: Document) -> Document {
+pub(crate) fn index(coll: &str, more: Document) -> Document {
     let mut spec = doc! {"key": {"x": 1}, "name": "x_1"};
     spec.extend(more);
     doc! {"createIndexes": coll, "indexes": [spec]}
 }
 
 /// What each side is given, by name of the collection.
-pub fn planted() -> Vec<(&'static str, &'static str, Vec<Document>, Vec<Document>)> {
+pub(crate) fn planted() -> Vec<(&'static str, &'static str, Vec<Document>, Vec<Document>)> {
     let with = |coll: &str, more: Document| vec![index(coll, more)];
     let create = |coll: &str, more: Document| {
         let mut command = doc! {"create": coll};

@@ -28,7 +28,7 @@
 //!
 //! One step a line, in the order of the folders below [`pair`]:
 //!
-//! 1. [`pair::copy::plan`]: its collection is cut into ranges of `_id`, by a sample.
+//! 1. [`pair::copy::units`]: its collection is cut into ranges of `_id`, by a sample.
 //! 2. [`pair::copy::scan`]: a scanner takes the next range. The [`pair::gate`] sets its fence and
 //!    holds ops on it from now on, and the [`state`] records its start.
 //! 3. [`pair::copy::reached`]: a server of the source that has reached the fence gives the

@@ -73,9 +73,9 @@
 //! documents by itself, an expiry or `prepareUnique`, waits for the cutover.
 //!
 //! # R11
-//! **Cutover.** Writes stop; a note in every source shard's oplog is the first fence.
+//! **Cutover.** Writes stop; a note in every source shard's oplog is the first marker.
 //! When all pairs are past it, with no transaction or index build open, both sides are
-//! compared. After a second fence no user's change may lie between the two on any shard.
+//! compared. After a second marker no user's change may lie between the two on any shard.
 //! Only then comes what cannot be undone. Anything else: back to following.
 //!
 //! # R12

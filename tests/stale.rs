@@ -19,7 +19,7 @@ use shardlift::state::Incarnation;
 use crate::fixture::{self, run};
 
 const LIMITS: FlushLimits = FlushLimits {
-    ops_max: 1_000,
+    statements_max: 1_000,
     bytes_max: 8 << 20,
 };
 

@@ -11,7 +11,7 @@ use mongodb::{
     options::{ClientOptions, ServerAddress},
 };
 
-use crate::workload_error::{Doing, Result, WorkloadError};
+use crate::error::{Doing, Error, Result};
 
 /// Databases that belong to the servers or to a migration, never to a workload.
 pub const SYSTEM_DATABASES: [&str; 4] = ["admin", "config", "local", "__shardlift"];
@@ -47,7 +47,7 @@ impl Entry {
     pub async fn connect(uri: &str, pool_max: u32) -> Result<Self> {
         let mut options = ClientOptions::parse(uri)
             .await
-            .map_err(|e| WorkloadError::Usage(format!("cannot use the URI: {e}")))?;
+            .map_err(|e| Error::new(format!("cannot use the URI: {e}")))?;
         options.retry_writes = Some(false);
         options.max_pool_size = Some(pool_max);
         options
@@ -105,9 +105,7 @@ impl Entry {
     /// Position of a shard in `shards`, by id.
     pub fn shard_index(&self, id: &str) -> Result<usize> {
         let found = self.shards.iter().position(|shard| shard.id == id);
-        found.ok_or_else(|| {
-            WorkloadError::Usage(format!("shard {id} is not in config.shards: reconnect"))
-        })
+        found.ok_or_else(|| Error::new(format!("shard {id} is not in config.shards: reconnect")))
     }
 
     /// Names of the databases a workload may have made.
@@ -199,9 +197,8 @@ pub async fn write_on(
         return Ok(reply);
     };
     let first = errors.first().map(|e| e.to_string()).unwrap_or_default();
-    Err(WorkloadError::Refused {
-        doing: format!("running {name} on {database}"),
-        count: errors.len(),
-        first,
-    })
+    Err(Error::new(format!(
+        "running {name} on {database}: {} writes refused, the first: {first}",
+        errors.len()
+    )))
 }

@@ -29,7 +29,6 @@ pub mod cluster;
 
 // What runs on them, from the content to the load and its judge. These speak
 // only through a URI, and share no code with the engine.
-pub mod workload_error;
 
 pub mod entry;
 

@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 
 use crate::{
     entry::Entry,
-    workload_error::{Result, WorkloadError},
+    error::{Error, Result},
 };
 
 /// One shard key value, in the server's order.
@@ -63,9 +63,8 @@ impl OwnerMap {
             .config_rows("databases", doc! {"_id": database})
             .await?;
         let primary = rows.first().and_then(|row| row.get_str("primary").ok());
-        let primary = primary.ok_or_else(|| {
-            WorkloadError::Usage(format!("database {database} has no primary shard"))
-        })?;
+        let primary = primary
+            .ok_or_else(|| Error::new(format!("database {database} has no primary shard")))?;
         Ok(OwnerMap::whole(entry.shard_index(primary)?))
     }
 
@@ -83,7 +82,7 @@ impl OwnerMap {
         }
         bounds.sort();
         if bounds.is_empty() {
-            return Err(WorkloadError::Usage(format!(
+            return Err(Error::new(format!(
                 "{ns} is sharded, but config.chunks has no chunk of it"
             )));
         }
@@ -125,7 +124,7 @@ fn key(value: &Bson) -> Result<Key> {
         Bson::Binary(b) => Key::Binary(b.bytes.len(), b.subtype.into(), b.bytes.clone()),
         Bson::ObjectId(id) => Key::ObjectId(id.bytes()),
         other => {
-            return Err(WorkloadError::Usage(format!(
+            return Err(Error::new(format!(
                 "a shard key value of type {:?}: go through the router",
                 other.element_type()
             )));

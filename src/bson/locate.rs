@@ -104,15 +104,11 @@ fn duplicates_in(bytes: &[u8], note: &mut impl FnMut(usize, &Element<'_>)) -> bo
         let hash = hash_of_name(e.name);
         let (word, bit) = ((hash >> 6 & 15) as usize, 1 << (hash & 63));
         if seen[word] & bit != 0 {
-            match at < NAMES_COMPARED_MAX {
-                true if elements_of(bytes)
-                    .take(at)
-                    .any(|before| before.name == e.name) =>
-                {
-                    return true;
-                }
-                true => {}
-                false => unsure = true,
+            let mut before = elements_of(bytes).take(at);
+            if NAMES_COMPARED_MAX <= at {
+                unsure = true;
+            } else if before.any(|before| before.name == e.name) {
+                return true;
             }
         }
         seen[word] |= bit;

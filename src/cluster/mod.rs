@@ -14,5 +14,6 @@ pub mod entry;
 pub mod note;
 pub mod ownership;
 pub mod probe;
+pub mod ranges;
 pub mod retry;
 pub mod sample;

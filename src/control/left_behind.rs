@@ -108,13 +108,15 @@ fn names(rows: &[RawDocumentBuf]) -> Option<String> {
         .into_iter()
         .filter(|name| !name.starts_with("config."))
         .collect();
+    if names.is_empty() {
+        return None;
+    }
     let more = names.len().saturating_sub(NAMES_MAX);
     let listed = names[..names.len() - more].join(", ");
-    match (names.is_empty(), more) {
-        (true, _) => None,
-        (_, 0) => Some(listed),
-        _ => Some(format!("{listed} and {more} more")),
+    if more == 0 {
+        return Some(listed);
     }
+    Some(format!("{listed} and {more} more"))
 }
 
 /// Names of what is set differently, as `row.field`.

@@ -112,6 +112,5 @@ pub(super) fn host(set: &ReplicaSet) -> String {
 /// The last lines of a file, indented.
 pub(super) fn log_tail(path: &Path) -> String {
     const LINES: usize = 25;
-    let log = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
-    program::tail(&log, LINES)
+    program::tail(&program::log_text(path), LINES)
 }

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     entry::{Entry, command_on},
+    error::Result,
     layout::dice::Dice,
-    workload_error::Result,
 };
 
 const PAUSE: Duration = Duration::from_millis(250);
@@ -71,7 +71,7 @@ impl Ddl {
                 .stats
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            if self.shared.tolerant && is_interruption(error.code().unwrap_or_default()) {
+            if self.shared.tolerant && is_interruption(error.code.unwrap_or_default()) {
                 return stats.unknown();
             }
             self.shared.errors.fetch_add(1, Ordering::Relaxed);

@@ -9,8 +9,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     entry::{Entry, command_on},
+    error::Result,
     layout::{CollectionSpec, Layout, collections, keys::Sharding},
-    workload_error::Result,
 };
 
 /// Chunks per shard and range-sharded collection.
@@ -175,7 +175,7 @@ async fn make_zones(entry: &Entry, spec: &CollectionSpec) -> Result<bool> {
             .await;
         if added
             .as_ref()
-            .is_err_and(|error| error.code() == Some(COMMAND_NOT_FOUND))
+            .is_err_and(|error| error.code == Some(COMMAND_NOT_FOUND))
         {
             return Ok(false);
         }

@@ -16,7 +16,7 @@ use bson::{
 use super::CollectionSummary;
 use crate::{
     entry::{Entry, command_on, write_on},
-    workload_error::{Doing, Result},
+    error::{Doing, Result},
 };
 
 /// The database these collections live in.

@@ -35,7 +35,7 @@ impl World {
             }
             Process::Loaded(router, begun, mut states) => {
                 for (which, state) in states.iter_mut().enumerate() {
-                    if !self.settle(which, begun[which].0, state) {
+                    if !self.choose_start(which, begun[which].0, state) {
                         return Ok(Process::Down(router));
                     }
                 }

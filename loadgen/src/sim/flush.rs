@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use bson::Uuid;
-use shardlift::pair::write::flush::{Bulk, Next, One, Plan, next_in_order, once_more};
+use shardlift::pair::write::flush::{Bulk, FlushPlan, Next, One, next_in_order, once_more};
 use shardlift::pair::write::render::{render, render_in_transaction, render_inserts};
 use shardlift::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};
 use shardlift::position::Position;
@@ -75,10 +75,10 @@ impl Flush {
         reach: &mut Reach<'_>,
     ) -> Self {
         let limits = FlushLimits {
-            ops_max: limits.ops_max.div_ceil(2),
+            statements_max: limits.statements_max.div_ceil(2),
             ..limits
         };
-        let plan = Plan::of(&writes, limits);
+        let plan = FlushPlan::of(&writes, limits);
         assert!(plan.delicate.is_empty(), "no field name is there twice");
         let unclear: Vec<(usize, usize)> =
             plan.unclear.iter().map(|one| place(&writes, one)).collect();

@@ -85,7 +85,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     gone.iter_mut().for_each(|gone| gone.extend(&dropped));
     let places = begun.iter().zip(feeds).zip(&mut states);
     try_join_all(places.map(|((begun, feed), state)| {
-        resume::settle(&begun.target, &begun.store, feed, state, run)
+        resume::choose_start(&begun.target, &begun.store, feed, state, run)
     }))
     .await?;
     let newest = listing::newest(&sides.source).await?;

@@ -19,18 +19,17 @@ use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 
-use crate::bson::element::{Element, document, elements, kind};
 use crate::bson::locate;
 use crate::cluster::admin;
 use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
+use crate::cluster::ranges::{between, key};
 use crate::cluster::retry::within;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
-use crate::pair::copy::plan::{between, key};
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 
@@ -260,7 +259,10 @@ async fn drop_unique_indexes(
         {
             continue;
         }
-        match admin::run_once(&shard.client, &ns.db, &dropping(ns, uuid, &name)).await {
+        let rest =
+            rawdoc! {"writeConcern": {"w": "majority"}, "collectionUUID": bson::Binary::from(uuid)};
+        let command = index::dropping(&ns.coll, &[name], &rest);
+        match admin::run_once(&shard.client, &ns.db, &command).await {
             Err(e)
                 if !matches!(
                     e.code,
@@ -280,26 +282,6 @@ async fn drop_unique_indexes(
         }
     }
     Ok(())
-}
-
-/// By its bytes: the name may be no UTF-8.
-fn dropping(ns: &Namespace, uuid: Uuid, name: &IndexName) -> RawDocumentBuf {
-    let head = rawdoc! {"dropIndexes": ns.coll.as_str()};
-    let rest =
-        rawdoc! {"writeConcern": {"w": "majority"}, "collectionUUID": bson::Binary::from(uuid)};
-    let name = name.value();
-    let names = document([Element {
-        kind: kind::STRING,
-        name: b"0",
-        value: &name,
-    }]);
-    // The driver reads what lies at the top, and no deeper.
-    let names = Element {
-        kind: kind::ARRAY,
-        name: b"index",
-        value: names.as_bytes(),
-    };
-    document(elements(&head).chain([names]).chain(elements(&rest)))
 }
 
 #[cfg(test)]

@@ -102,11 +102,11 @@ fn is_direction(number: f64) -> bool {
 }
 
 fn refused_name(field: &Element<'_>) -> Option<String> {
-    let path = match is_wildcard(field) {
-        true if field.name == WILDCARD => return None,
-        true => field.name.strip_suffix(WILDCARD)?.strip_suffix(b".")?,
-        false => field.name,
-    };
+    let mut path = field.name;
+    if is_wildcard(field) {
+        // One over all fields names none.
+        path = path.strip_suffix(WILDCARD)?.strip_suffix(b".")?;
+    }
     let bad = |(place, part): (usize, &[u8])| match part.first() {
         None => true,
         Some(b'$') => place == 0 || !REFERENCE.contains(&part),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bson::RawDocumentBuf;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::cluster::catalog::index::{self, IndexName, Plan};
+use crate::cluster::catalog::index::{self, IndexName, IndexPlan};
 use crate::cluster::deployment::Shard;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
@@ -83,7 +83,7 @@ impl Indexer {
     }
 
     /// Carries out a plan. Returns false if something unlisted was in the way.
-    async fn carry_out(&self, target: &TargetIndexes<'_>, plan: Plan) -> Result<bool> {
+    async fn carry_out(&self, target: &TargetIndexes<'_>, plan: IndexPlan) -> Result<bool> {
         for names in &plan.drop {
             tracing::info!(ns = %target.tracked.ns, indexes = %shown(names), "dropped: the source has no such index");
             if !target.drop(names).await? {

@@ -155,7 +155,7 @@ impl Doubtful {
             let Some((hold, position)) = self.hold(tracked).await else {
                 return Ok(None);
             };
-            let stop = match self.settle(tracked, position).await {
+            let stop = match self.resolve(tracked, position).await {
                 Ok(()) => return Ok(Some(hold)),
                 Err(stop) => stop,
             };
@@ -250,7 +250,11 @@ impl Doubtful {
     }
 
     /// No document of the held collection is doubtful after it.
-    async fn settle(&self, tracked: &Tracked, position: Position) -> std::result::Result<(), Stop> {
+    async fn resolve(
+        &self,
+        tracked: &Tracked,
+        position: Position,
+    ) -> std::result::Result<(), Stop> {
         let ids = tracked.doubts.ids();
         if ids.is_empty() || is_gone(tracked) {
             return Ok(());
@@ -264,18 +268,18 @@ impl Doubtful {
             position,
         };
         if tracked.traits.capped {
-            return self.settle_capped(&reread, &ids).await;
+            return self.resolve_capped(&reread, &ids).await;
         }
         if ids.len() <= self.documents_max {
             match reread.run(&ids, BYTES_MAX).await {
                 Err(stop) if stop.is_too_large() && ids.len() > 1 => {}
-                result => return result.map(|()| self.settled(tracked, position, &ids)),
+                result => return result.map(|()| self.resolved(tracked, position, &ids)),
             }
         }
-        let rest = self.settle_parts(&reread, &ids).await?;
+        let rest = self.resolve_parts(&reread, &ids).await?;
         // These depend on each other: all or none, whether the server likes it.
         reread.run(&rest, usize::MAX).await?;
-        self.settled(tracked, position, &rest);
+        self.resolved(tracked, position, &rest);
         Ok(())
     }
 
@@ -283,7 +287,7 @@ impl Doubtful {
     /// committed part needs no second look: its documents are whole, and the rest are
     /// still doubtful. A part that collides with the rest is halved, down to single
     /// documents. Returns the documents that collide even by themselves.
-    async fn settle_parts(
+    async fn resolve_parts(
         &self,
         reread: &Reread<'_>,
         ids: &[IdKey],
@@ -292,7 +296,7 @@ impl Doubtful {
         let mut rest = Vec::new();
         while let Some(part) = parts.pop() {
             match reread.run(part, BYTES_MAX).await {
-                Ok(()) => self.settled(reread.tracked, reread.position, part),
+                Ok(()) => self.resolved(reread.tracked, reread.position, part),
                 Err(Stop::Refused(_) | Stop::TooLarge) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([first, second]);
@@ -306,7 +310,7 @@ impl Doubtful {
 
     /// A capped collection takes no part in transactions, and a document written
     /// again would be its newest. Only what is on neither side is right as it is.
-    async fn settle_capped(
+    async fn resolve_capped(
         &self,
         reread: &Reread<'_>,
         ids: &[IdKey],
@@ -316,11 +320,11 @@ impl Doubtful {
         if there {
             return Err(Stop::Fault(unsupported_capped(reread.tracked)));
         }
-        self.settled(reread.tracked, reread.position, ids);
+        self.resolved(reread.tracked, reread.position, ids);
         Ok(())
     }
 
-    fn settled(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
+    fn resolved(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
         tracing::debug!(ns = %tracked.ns, %position, documents = ids.len(), "read again after refused writes");
         tracked.doubts.forget(ids);
         self.metrics

@@ -5,9 +5,8 @@
 
 use bson::{RawArrayBuf, RawDocumentBuf, Uuid, rawdoc};
 
-use crate::bson::element::{Element, document, elements, kind};
 use crate::cluster::catalog;
-use crate::cluster::catalog::index::{IndexName, Listed};
+use crate::cluster::catalog::index::{self, IndexName, Listed};
 use crate::cluster::deployment::Shard;
 use crate::codes;
 use crate::error::{Error, Result};
@@ -55,21 +54,10 @@ impl<'a> TargetIndexes<'a> {
     /// Drops all of them in one command, which also stops a build if they are the indexes
     /// of one. Returns false if they are not there in that form.
     pub async fn drop(&self, names: &[IndexName]) -> Result<bool> {
-        let head = rawdoc! { "dropIndexes": self.tracked.ns.coll.as_str() };
         let rest =
             rawdoc! { "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid) };
-        let names = array(names);
-        let names = Element {
-            kind: kind::ARRAY,
-            name: b"index",
-            value: names.as_bytes(),
-        };
-        match self
-            .run(document(
-                elements(&head).chain([names]).chain(elements(&rest)),
-            ))
-            .await
-        {
+        let command = index::dropping(&self.tracked.ns.coll, names, &rest);
+        match self.run(command).await {
             Err(e)
                 if matches!(
                     e.code,
@@ -103,17 +91,4 @@ impl<'a> TargetIndexes<'a> {
             self.tracked.ns, self.shard.id
         ))
     }
-}
-
-fn array(names: &[IndexName]) -> RawDocumentBuf {
-    let names: Vec<(String, Vec<u8>)> = names
-        .iter()
-        .enumerate()
-        .map(|(place, name)| (place.to_string(), name.value()))
-        .collect();
-    document(names.iter().map(|(place, name)| Element {
-        kind: kind::STRING,
-        name: place.as_bytes(),
-        value: name,
-    }))
 }

@@ -6,6 +6,7 @@ use bson::{RawDocument, Uuid};
 
 use crate::bson::element::{Element, elements, field, kind, string};
 use crate::bson::locate;
+use crate::cluster::catalog::DATABASES_LEFT_OUT;
 use crate::error::{Error, Kind, Result};
 use crate::pair::op::{OpKind, OpRef};
 use crate::position::{Mark, Position};
@@ -204,7 +205,7 @@ impl<'a> Entry<'a> {
 }
 
 pub fn is_internal_database(db: &str) -> bool {
-    matches!(db, "admin" | "config" | "local" | "__shardlift")
+    DATABASES_LEFT_OUT.contains(&db)
 }
 
 /// Eight bytes, little endian; a timestamp's seconds are the high half.

@@ -17,7 +17,7 @@ use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
 use crate::pair::write::at_once::AtOnce;
 use crate::pair::write::delicate;
-use crate::pair::write::flush::{Bulk, Group, Next, One, Plan, next_in_order, once_more};
+use crate::pair::write::flush::{Bulk, FlushPlan, Group, Next, One, next_in_order, once_more};
 use crate::pair::write::majority::Majority;
 use crate::pair::write::missed;
 use crate::pair::write::render::{render, render_in_transaction, render_inserts};
@@ -47,7 +47,7 @@ impl Writer {
     /// Sends one flush; returns how many statements it took when all are
     /// acknowledged. The documents of refused ones are doubtful then.
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
-        let plan = Plan::of(writes, self.limits);
+        let plan = FlushPlan::of(writes, self.limits);
         for one in &plan.unclear {
             self.ask_source(*one);
         }
@@ -74,7 +74,7 @@ impl Writer {
 /// The parts of a flush. What is returned was refused.
 impl Writer {
     /// All that is not in order.
-    async fn write_unordered(&self, plan: &Plan<'_>) -> Result<()> {
+    async fn write_unordered(&self, plan: &FlushPlan<'_>) -> Result<()> {
         let (mut refused, of_changes) =
             tokio::try_join!(self.insert_all(&plan.inserts), self.change_all(plan))?;
         refused.extend(of_changes);
@@ -88,7 +88,7 @@ impl Writer {
         side_by_side(bulks.iter().map(|bulk| self.insert(bulk)).collect()).await
     }
 
-    async fn change_all<'a>(&self, plan: &Plan<'a>) -> Result<Vec<One<'a>>> {
+    async fn change_all<'a>(&self, plan: &FlushPlan<'a>) -> Result<Vec<One<'a>>> {
         let mut refused = Vec::new();
         for group in &plan.changes {
             if !self.transact(group).await? {

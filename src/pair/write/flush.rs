@@ -37,7 +37,7 @@ pub struct Group<'a> {
 
 /// See the head of this file.
 #[derive(Debug, Default)]
-pub struct Plan<'a> {
+pub struct FlushPlan<'a> {
     pub unclear: Vec<One<'a>>,
     /// Whole documents, as if none was there: where one is, it is replaced (R3).
     pub inserts: Vec<Bulk<'a>>,
@@ -63,10 +63,10 @@ pub enum Next<'a> {
 /// Statements of one collection that fit one command, were they of one kind.
 type Part<'s, 'a> = (&'a Tracked, &'s [&'a Statement]);
 
-impl<'a> Plan<'a> {
+impl<'a> FlushPlan<'a> {
     /// `limits`: of one command.
     pub fn of(flush: &'a [CollectionWrites], limits: FlushLimits) -> Self {
-        let mut plan = Plan::default();
+        let mut plan = FlushPlan::default();
         let mut changes: Vec<(&Tracked, Vec<&Statement>)> = Vec::new();
         for writes in flush {
             let collection: &Tracked = &writes.collection;
@@ -179,7 +179,7 @@ pub fn next_in_order<'a>(
     }
     let deletes = first.base == Base::Gone;
     let mut run = vec![first];
-    for next in left.iter().take(limits.ops_max).skip(1) {
+    for next in left.iter().take(limits.statements_max).skip(1) {
         let is_alike = (next.base == Base::Gone) == deletes
             && next.base != Base::Unclear
             && !delicate::is(collection, next)
@@ -236,7 +236,7 @@ mod tests {
     use crate::position::Position;
 
     const LIMITS: FlushLimits = FlushLimits {
-        ops_max: 4,
+        statements_max: 4,
         bytes_max: 1 << 20,
     };
 
@@ -294,7 +294,7 @@ mod tests {
             writes(2, true, "i1 u2"),
         ];
         flush[0].collection.duplicate_names.remember(id(5));
-        let plan = Plan::of(&flush, LIMITS);
+        let plan = FlushPlan::of(&flush, LIMITS);
         assert_eq!(bulks(&plan.inserts), [of(1, &[1, 6])]);
         assert_eq!(plan.changes.len(), 1);
         assert_eq!(bulks(&plan.changes[0].bulks), [of(1, &[2]), of(1, &[3])]);
@@ -315,7 +315,7 @@ mod tests {
             writes(2, false, "u1 u2"),
             writes(3, false, "d1 u2"),
         ];
-        let plan = Plan::of(&flush, LIMITS);
+        let plan = FlushPlan::of(&flush, LIMITS);
         let groups: Vec<_> = plan.changes.iter().map(|g| bulks(&g.bulks)).collect();
         let expect = [
             vec![of(1, &[1, 3, 4]), of(1, &[2])],

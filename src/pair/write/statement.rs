@@ -231,7 +231,7 @@ impl CollectionWrites {
 #[derive(Debug, Clone, Copy)]
 pub struct FlushLimits {
     /// Statements: any number of ops may be one.
-    pub ops_max: usize,
+    pub statements_max: usize,
     /// Bytes of all statements.
     pub bytes_max: usize,
 }
@@ -255,7 +255,7 @@ impl FlushLimits {
             let (more_statements, more_bytes) = size(item);
             statements += more_statements;
             bytes += more_bytes;
-            if self.ops_max < statements || self.bytes_max < bytes {
+            if self.statements_max < statements || self.bytes_max < bytes {
                 return before.max(1);
             }
         }
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn what_is_split_fits_or_is_alone() {
         let limits = FlushLimits {
-            ops_max: 3,
+            statements_max: 3,
             bytes_max: 10,
         };
         for (bytes, expect) in [

@@ -10,7 +10,7 @@ use std::fmt;
 
 use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
-pub use plan::{Plan, named, plan};
+pub use plan::{IndexPlan, named, plan};
 
 use crate::bson::element::{
     Element, document, elements, elements_of, field, kind, string, string_value,
@@ -49,6 +49,29 @@ impl fmt::Display for IndexName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
+}
+
+/// `dropIndexes` of these, by their bytes: a name may be no UTF-8. `rest`: what else the
+/// command says.
+pub fn dropping(coll: &str, names: &[IndexName], rest: &RawDocument) -> RawDocumentBuf {
+    let head = rawdoc! { "dropIndexes": coll };
+    let names: Vec<(String, Vec<u8>)> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (place.to_string(), name.value()))
+        .collect();
+    let names = document(names.iter().map(|(place, name)| Element {
+        kind: kind::STRING,
+        name: place.as_bytes(),
+        value: name,
+    }));
+    // The driver reads what lies at the top, and no deeper.
+    let names = Element {
+        kind: kind::ARRAY,
+        name: b"index",
+        value: names.as_bytes(),
+    };
+    document(elements(&head).chain([names]).chain(elements(rest)))
 }
 
 /// An index as a server lists it.

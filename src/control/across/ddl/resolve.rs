@@ -10,7 +10,6 @@ use bson::{Document, Uuid, doc};
 use crate::cluster::catalog::{self, Collection, Namespace};
 use crate::cluster::deployment::Topology;
 use crate::cluster::retry::answered;
-use crate::codes;
 use crate::control::across::ddl::{Coordinator, POLL};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -45,7 +44,9 @@ impl Coordinator {
         let unshown_max = failpoint::wait("unshown", UNSHOWN_MAX);
         let mut nowhere_since = None;
         loop {
-            if self.state.lock().known.dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
+            if self.state.lock().register.dead.contains(&uuid)
+                || self.is_gone(pair, ns, uuid).await?
+            {
                 return Ok(None);
             }
             let list = || self.listed(pair, ns, uuid);
@@ -119,16 +120,7 @@ impl Coordinator {
     /// The source shard, whose oplog had the creation, no longer knows the UUID.
     /// Its majority view holds the creation: the tail read it with that concern.
     async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
-        let find = bson::rawdoc! {
-        "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
-        let database = self.sides.source.shards[pair].client.database(&ns.db);
-        // The reply stays raw: the driver may be unable to read its document.
-        let found = async { Ok(database.run_raw_cursor_command(find).batch().await?) };
-        match answered("the shard", found).await {
-            Ok(_) => Ok(false),
-            Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => Ok(true),
-            Err(e) => Err(e),
-        }
+        catalog::is_gone(&self.sides.source.shards[pair].client, &ns.db, uuid).await
     }
 
     /// Whether a command that makes this name a sharded collection is under way on the

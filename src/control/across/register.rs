@@ -1,5 +1,5 @@
-//! Knowledge about the target's collections, from the recorded states of all pairs at the
-//! start of an attempt.
+//! The register of collections: who has each, its name and UUID on the target, and what is
+//! dead. Begun from the recorded states of all pairs as an attempt starts.
 //!
 //! Pure. The simulation drives the same code.
 
@@ -11,7 +11,7 @@ use crate::cluster::catalog::Namespace;
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct Register {
     /// Pairs whose source shard has the UUID and that have not dropped it.
     pub holders: HashMap<Uuid, BTreeSet<usize>>,
     /// Names in use on the target, by the source UUID they stand for.
@@ -24,23 +24,23 @@ pub struct Known {
     recorded_dead: HashSet<Uuid>,
 }
 
-impl Known {
+impl Register {
     /// `states[i]`: collections that pair i tracks. A UUID that one pair has dropped on
     /// the target is dead for all (R4). A UUID may also be dead for a pair that never had
     /// it there (created and dropped before it was made); it may live on for the others
     /// until they reach its drop. `dropped`: UUIDs that were made on the target and are
     /// gone from it, whether a pair could record that or not.
     pub fn of(states: &[PairState], dropped: HashSet<Uuid>) -> Self {
-        let mut known = Known::default();
+        let mut register = Register::default();
         let all = || states.iter().flat_map(|pair| &pair.collections);
-        known.dead = all()
+        register.dead = all()
             .filter(|c| c.dead && c.target_uuid.is_some())
             .map(|c| c.uuid)
             .chain(dropped)
             .collect();
         for (pair, tracked) in states.iter().enumerate() {
             for collection in tracked.collections.iter().filter(|c| !c.dead) {
-                known
+                register
                     .holders
                     .entry(collection.uuid)
                     .or_default()
@@ -49,18 +49,18 @@ impl Known {
         }
         // The name of one that is dead for some pair may have passed to another.
         let dead_somewhere: HashSet<Uuid> = all().filter(|c| c.dead).map(|c| c.uuid).collect();
-        known.recorded_dead.clone_from(&dead_somewhere);
-        let alive = || all().filter(|c| !c.dead && !known.dead.contains(&c.uuid));
+        register.recorded_dead.clone_from(&dead_somewhere);
+        let alive = || all().filter(|c| !c.dead && !register.dead.contains(&c.uuid));
         let (doubted, sure): (Vec<_>, Vec<_>) =
             alive().partition(|c| dead_somewhere.contains(&c.uuid));
         let named = doubted.into_iter().chain(sure);
-        known.names = named
+        register.names = named
             .map(|c: &CollectionState| (c.ns.clone(), c.uuid))
             .collect();
-        known.targets = alive()
+        register.targets = alive()
             .filter_map(|c| Some((c.uuid, c.target_uuid?)))
             .collect();
-        known
+        register
     }
 
     /// UUIDs that are dead and that no pair holds any more.
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    fn known(pairs: [Vec<CollectionState>; 2]) -> Known {
+    fn register(pairs: [Vec<CollectionState>; 2]) -> Register {
         let resume = Mark {
             position: Position::default(),
             term: 1,
@@ -118,16 +118,16 @@ mod tests {
             catalog_position: Position::default(),
             collections,
         };
-        Known::of(&pairs.map(state), HashSet::new())
+        Register::of(&pairs.map(state), HashSet::new())
     }
 
     #[test]
     fn dropped_on_the_target_by_one_is_dead_for_all() {
-        let known = known([
+        let register = register([
             vec![tracked(1, Some(9), true)],
             vec![tracked(1, Some(9), false)],
         ]);
-        assert!(known.dead.contains(&Uuid::from_bytes([1; 16])) && known.names.is_empty());
+        assert!(register.dead.contains(&Uuid::from_bytes([1; 16])) && register.names.is_empty());
     }
 
     #[test]
@@ -139,14 +139,14 @@ mod tests {
                 vec![tracked(1, Some(9), false)],
             ]
         };
-        let known_now = known(states());
-        assert!(known_now.dead.is_empty() && known_now.targets.contains_key(&uuid));
-        assert_eq!(known_now.holders[&uuid], BTreeSet::from([1]));
+        let register_now = register(states());
+        assert!(register_now.dead.is_empty() && register_now.targets.contains_key(&uuid));
+        assert_eq!(register_now.holders[&uuid], BTreeSet::from([1]));
         // Forgotten now, the next pair to meet its drop would make it alone.
-        assert!(known_now.unheld().is_empty());
+        assert!(register_now.unheld().is_empty());
         // Its name has passed on: then it was dropped, and that not recorded.
         let [first, second] = states();
-        let renamed = known([[first, vec![tracked(2, Some(8), false)]].concat(), second]);
+        let renamed = register([[first, vec![tracked(2, Some(8), false)]].concat(), second]);
         assert_eq!(
             renamed.names.values().copied().collect::<Vec<_>>(),
             [Uuid::from_bytes([2; 16])]

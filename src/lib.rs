@@ -61,6 +61,8 @@
 //! - the whole run: [`control::migrate`], then [`control::attempt::drive`]
 //! - the end: [`control::cutover::ahead`], [`control::cutover::proof`] → [`control::cutover`],
 //!   [`verify`], [`control::cutover::finish`]
+//! - a collection that comes or goes: [`pair::ddl::sink`] → [`control::across::ddl`], by what
+//!   [`control::across::rendezvous`] decides
 //! - after a fault: [`control::attempt`] → [`control::attempt::start`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
@@ -140,8 +142,9 @@
 //!   when it is done or cancelled.
 //! - **Testing**: pure parts by rows and proptest, all else on real servers that
 //!   `loadgen` starts; `loadgen check` compares byte by byte and shares no code
-//!   with [`verify`]. `loadgen sim` drives gate, lanes, checkpoints and resume through
-//!   seeded faults; `tests/mutations/run.py` shows that it would find a broken rule.
+//!   with [`verify`]. `loadgen sim` drives gate, lanes, checkpoints, resume and DDL across
+//!   pairs through seeded faults; `tests/mutations/run.py` shows that it would find a
+//!   broken rule.
 //!
 //! # Decisions
 //!

@@ -4,6 +4,7 @@
 //! Knows nothing about attempts, cutovers or recorded runs.
 
 pub mod register;
+pub mod rendezvous;
 pub mod ddl;
 pub mod views;
 pub mod forget;

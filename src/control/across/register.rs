@@ -1,25 +1,26 @@
 //! The register of collections: who has each, its name and UUID on the target, and what is
 //! dead. Begun from the recorded states of all pairs as an attempt starts.
 //!
-//! Pure. The simulation drives the same code.
+//! Pure. What follows from it is decided by `control::across::rendezvous`.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bson::Uuid;
 
 use crate::cluster::catalog::Namespace;
+use crate::error::{Error, Kind, Result};
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
 pub struct Register {
     /// Pairs whose source shard has the UUID and that have not dropped it.
-    pub holders: HashMap<Uuid, BTreeSet<usize>>,
+    pub(super) holders: HashMap<Uuid, BTreeSet<usize>>,
     /// Names in use on the target, by the source UUID they stand for.
-    pub names: HashMap<Namespace, Uuid>,
+    pub(super) names: HashMap<Namespace, Uuid>,
     /// Dropped for good: a pair that still meets its creation discards it.
-    pub dead: HashSet<Uuid>,
+    pub(super) dead: HashSet<Uuid>,
     /// UUIDs on the target of those in `names`.
-    pub targets: HashMap<Uuid, Uuid>,
+    pub(super) targets: HashMap<Uuid, Uuid>,
     /// Recorded as dead by some pair.
     recorded_dead: HashSet<Uuid>,
 }
@@ -88,6 +89,47 @@ impl Register {
     }
 }
 
+/// Collections that were made on the target and are no longer there: their drop was made,
+/// and not every pair could record it. Nothing can be written to them, and a namesake may
+/// be there already (R4).
+///
+/// `there`: UUIDs of the target's collections.
+pub fn dropped(states: &[PairState], there: &HashSet<Uuid>) -> HashSet<Uuid> {
+    let all = states.iter().flat_map(|state| &state.collections);
+    all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made)))
+        .map(|c| c.uuid)
+        .collect()
+}
+
+/// A drop is made on the target when every pair has met it: then no source shard lists the
+/// collection.
+///
+/// `gone[i]`: UUIDs that pair i tracks and that its source shard has no longer.
+///
+/// # Errors
+/// `Unsupported` for one of `dropped` that a source shard still has.
+pub fn check_dropped_by_us(
+    states: &[PairState],
+    gone: &[HashSet<Uuid>],
+    dropped: &HashSet<Uuid>,
+) -> Result<()> {
+    for (state, gone) in states.iter().zip(gone) {
+        let mut alive = state
+            .collections
+            .iter()
+            .filter(|c| !c.dead && !gone.contains(&c.uuid));
+        if let Some(lost) = alive.find(|c| dropped.contains(&c.uuid)) {
+            let found = format!(
+                "{} was dropped or recreated on the target by somebody else",
+                lost.ns
+            );
+            return Err(Error::new(Kind::Unsupported, found)
+                .remedy("leave the target alone during a run; start over with `shardlift migrate --restart`"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +150,10 @@ mod tests {
     }
 
     fn register(pairs: [Vec<CollectionState>; 2]) -> Register {
+        Register::of(&states(pairs), HashSet::new())
+    }
+
+    fn states(pairs: [Vec<CollectionState>; 2]) -> [PairState; 2] {
         let resume = Mark {
             position: Position::default(),
             term: 1,
@@ -118,7 +164,7 @@ mod tests {
             catalog_position: Position::default(),
             collections,
         };
-        Register::of(&pairs.map(state), HashSet::new())
+        pairs.map(state)
     }
 
     #[test]
@@ -151,5 +197,33 @@ mod tests {
             renamed.names.values().copied().collect::<Vec<_>>(),
             [Uuid::from_bytes([2; 16])]
         );
+    }
+    #[test]
+    fn what_is_not_on_the_target_was_dropped_by_us_if_no_source_shard_has_it() {
+        let uuid = Uuid::from_bytes([1; 16]);
+        let [nobody, it]: [HashSet<Uuid>; 2] = [HashSet::new(), HashSet::from([uuid])];
+        let alive = tracked(1, Some(9), false);
+        let dead = tracked(1, Some(9), true);
+        let unmade = tracked(1, None, false);
+        // Of each pair what is recorded, and what its source shard has no longer; whether it
+        // counts as dropped, and whether by us.
+        let rows = [
+            ([&alive, &alive], [&it, &it], true, true),
+            ([&dead, &alive], [&it, &it], true, true),
+            ([&dead, &alive], [&it, &nobody], true, false),
+            ([&alive, &alive], [&nobody, &nobody], true, false),
+            // No one was told of a collection there.
+            ([&unmade, &unmade], [&nobody, &nobody], false, true),
+        ];
+        for (pairs, gone, is_dropped, by_us) in rows {
+            let states = states(pairs.map(|c| vec![c.clone()]));
+            let dropped = dropped(&states, &HashSet::new());
+            assert_eq!(dropped.contains(&uuid), is_dropped, "{pairs:?}");
+            let checked = check_dropped_by_us(&states, &gone.map(Clone::clone), &dropped);
+            assert_eq!(checked.is_ok(), by_us, "{pairs:?}, {gone:?}");
+        }
+        let there = HashSet::from([Uuid::from_bytes([9; 16])]);
+        let states = states([vec![alive.clone()], vec![dead]]);
+        assert!(dropped(&states, &there).is_empty(), "it is there");
     }
 }

@@ -249,7 +249,7 @@ TABLE = [
 SERVERS = [
     ("start-unchecked", "R1", "a cursor may begin beyond the entry that it was opened at", "src/pair/oplog/cursor.rs",
      "        if asked == first {", "        if asked == first || MUTATED {",
-     "resume::what_is_lost_when_the_source_rolled_over_is_told"),
+     "resume::rolled_off::what_is_lost_when_the_source_rolled_over_is_told"),
     ("parts-lost", "R5", "of a transaction only the last part is read back", "src/pair/oplog/transactions.rs",
      "            positions.extend(previous);", "            positions.extend(previous.filter(|_| !MUTATED));",
      "migrate_transactions::transactions_take_effect_at_their_commit_or_not_at_all"),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawBson, RawDocumentBuf, Uuid, rawdoc};
 
 use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};

@@ -46,11 +46,15 @@ async fn insert(client: &Client, coll: &str, ids: std::ops::Range<i32>) {
 }
 
 /// All that needs no delta: documents that are there, whole ones that come, collections and
-/// indexes made while they are followed, transactions in one entry and in several.
+/// indexes made while they are followed, also in a transaction (4.4+), transactions in one
+/// entry and in several, a capped collection whose oldest go.
 async fn is_followed(source: Release, target: Release) {
     let (a, b) = tokio::join!(set_of("a", source), set_of("b", target));
     let client = a.client().await.unwrap();
     insert(&client, "rows", 0..3_000).await;
+    let capped = doc! {"create": "capped", "capped": true, "size": 20_000};
+    run(&client, DB, capped).await;
+    insert(&client, "capped", 0..200).await;
     let mut engine = Engine::start(&a.uri(), &b.uri(), &[]).await;
     engine.until_ready().await;
 
@@ -59,6 +63,7 @@ async fn is_followed(source: Release, target: Release) {
     let index = doc! {"createIndexes": "later", "indexes": [{"key": {"n": 1}, "name": "n"}]};
     run(&client, DB, index).await;
     insert(&client, "later", 0..200).await;
+    insert(&client, "capped", 200..300).await;
     let index = doc! {"createIndexes": "rows", "indexes": [{"key": {"n": 1}, "name": "n"}]};
     run(&client, DB, index).await;
     let rows = client.database(DB).collection::<Document>("rows");
@@ -83,8 +88,26 @@ async fn is_followed(source: Release, target: Release) {
             .unwrap();
         session.commit_transaction().await.unwrap();
     }
+    if (4, 4) <= (source.major, source.minor) {
+        makes_collections(&client).await;
+    }
     engine.cut_over().await;
     expect_equal(&a.uri(), &b.uri()).await;
+}
+
+/// In a transaction.
+async fn makes_collections(client: &Client) {
+    let db = client.database(DB);
+    let mut session = client.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let made = db.create_collection("made").session(&mut session);
+    made.await.unwrap();
+    let index = doc! {"createIndexes": "made", "indexes": [{"key": {"n": 1}, "name": "n"}]};
+    db.run_command(index).session(&mut session).await.unwrap();
+    let rows = db.collection::<Document>("made");
+    let first = rows.insert_one(doc! {"_id": 1, "n": 1});
+    first.session(&mut session).await.unwrap();
+    session.commit_transaction().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,7 +28,7 @@ use crate::bson::element::{Element, elements, elements_of, field, kind};
 
 /// Whether an update's `o` is a delta; else it is the whole document. None if it is neither
 /// as far as known.
-pub(in crate::pair) fn is_delta(o: &RawDocument) -> Option<bool> {
+pub fn is_delta(o: &RawDocument) -> Option<bool> {
     // Whole documents begin with their `_id`.
     match elements(o).next().map_or(&b""[..], |first| first.name) {
         b"$v" | b"$set" | b"$unset" => (is_diff(o) || is_fields(o)).then_some(true),
@@ -38,7 +38,7 @@ pub(in crate::pair) fn is_delta(o: &RawDocument) -> Option<bool> {
 
 /// Whether replaying the delta `o` over a document that is newer may change the order of
 /// fields.
-pub(in crate::pair) fn may_move_fields(o: &[u8]) -> bool {
+pub fn may_move_fields(o: &[u8]) -> bool {
     let unsets = |e: Element<'_>| e.name == b"$unset" && e.kind == kind::DOCUMENT;
     match elements_of(o).next().map(|first| first.name) {
         Some(b"$v" | b"$set" | b"$unset") => elements_of(o).any(unsets),

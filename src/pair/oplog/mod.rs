@@ -4,7 +4,7 @@
 //! Decides nothing about what is read, except which entries belong to one transaction.
 
 pub mod entry;
-pub(in crate::pair) mod delta;
+pub mod delta;
 pub mod meaning;
 pub mod walk;
 pub mod transactions;

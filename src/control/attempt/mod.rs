@@ -20,6 +20,7 @@ use crate::control::attempt::start::Running;
 use crate::control::balancers;
 use crate::control::cutover::finish;
 use crate::control::layout::{databases, prepare};
+use crate::control::left_behind;
 use crate::control::open::Opened;
 use crate::control::process::Process;
 use crate::control::stop;
@@ -82,6 +83,7 @@ async fn finish_only(
 ) -> Result<Summary> {
     process.run.enter(Phase::CuttingOver);
     finish::unless_stopped(process, requests).await?;
+    left_behind::tell_of_routers(&process.opened.sides.target, process.run);
     process.run.enter(Phase::Done);
     Ok(Summary::of(process.run, None, 0, 0))
 }

@@ -232,7 +232,7 @@ async fn shard(
 }
 
 fn is_hashed(key: &RawDocument) -> bool {
-    elements(key).any(|field| View::from(field) == View::Text(b"hashed"))
+    elements(key).any(|field| matches!(View::from(field), View::Text(b"hashed")))
 }
 
 fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {

@@ -109,7 +109,8 @@ fn is_known(option: &Element<'_>, forms: &CatalogForms) -> bool {
 
 /// An option of another type, or for another kind of index.
 fn refused_option(spec: &RawDocument, key: &Element<'_>) -> Option<String> {
-    let is_text = elements_of(key.value).any(|field| View::from(field) == View::Text(b"text"));
+    let is_text =
+        elements_of(key.value).any(|field| matches!(View::from(field), View::Text(b"text")));
     elements(spec).find_map(|option| {
         let is_of = |names: &[&str]| names.iter().any(|name| name.as_bytes() == option.name);
         let value = View::from(option);
@@ -246,9 +247,12 @@ mod tests {
     #[test]
     fn what_4_4_took_is_refused_from_5_0_on_only() {
         let index = |more: RawDocumentBuf| {
-            document(elements(&rawdoc! {"v": 2, "key": {"a": 1}, "name": "n"}).chain(elements(&more)))
+            document(
+                elements(&rawdoc! {"v": 2, "key": {"a": 1}, "name": "n"}).chain(elements(&more)),
+            )
         };
-        let haystack = rawdoc! {"v": 2, "key": {"p": "geoHaystack", "t": 1}, "name": "n", "bucketSize": 1.0};
+        let haystack =
+            rawdoc! {"v": 2, "key": {"p": "geoHaystack", "t": 1}, "name": "n", "bucketSize": 1.0};
         for spec in [
             haystack,
             index(rawdoc! {"bucketSize": 1}),

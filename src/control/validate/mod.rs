@@ -166,11 +166,7 @@ pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) ->
 ///
 /// # Errors
 /// `Refused`, naming every check that failed with its remedy.
-pub async fn require(
-    profile: Profile,
-    sides: &Sides,
-    to_wipe: &BTreeSet<Namespace>,
-) -> Result<()> {
+pub async fn require(profile: Profile, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await?;
     checks.extend(of_profile(profile, &sides.source, &sides.target));

@@ -122,9 +122,7 @@ fn fcv(source: &Side, target: &Side) -> Check {
     let alike = source.release() == target.release() && source.fcv == target.fcv;
     let is_own = |side: &Side| side.fcv == side.version.series();
     let is_changing = |side: &Side| side.fcv.contains("changing");
-    if is_own(source) && is_own(target)
-        || alike && !is_changing(source) && !is_changing(target)
-    {
+    if is_own(source) && is_own(target) || alike && !is_changing(source) && !is_changing(target) {
         return Check::pass(NAME, found);
     }
     let raise = |name: &str, side: &Side| set_fcv(name, &side.version.series());
@@ -138,7 +136,11 @@ fn fcv(source: &Side, target: &Side) -> Check {
             )
         }
         (false, true) => raise("source", source),
-        (false, false) => format!("{}; and {}", raise("source", source), raise("target", target)),
+        (false, false) => format!(
+            "{}; and {}",
+            raise("source", source),
+            raise("target", target)
+        ),
     };
     Check::fail(NAME, found, remedy)
 }
@@ -180,10 +182,7 @@ mod tests {
         let rows: [(&Side, &[&str]); 3] = [
             (&good, &[]),
             (&set, &["same topology", "same number of shards"]),
-            (
-                &side(Sharded, 3, (6, 0), "6.0"),
-                &["same number of shards"],
-            ),
+            (&side(Sharded, 3, (6, 0), "6.0"), &["same number of shards"]),
         ];
         for (target, expect) in rows {
             assert_eq!(failed(&good, target), expect, "{target:?}");
@@ -225,7 +224,10 @@ mod tests {
             (
                 of((6, 0), "5.0"),
                 of((6, 0), "6.0"),
-                &[format!("target run db.adminCommand({{{}", set("5.0")), set("6.0")],
+                &[
+                    format!("target run db.adminCommand({{{}", set("5.0")),
+                    set("6.0"),
+                ],
             ),
             (
                 of((6, 0), "6.0"),
@@ -255,7 +257,10 @@ mod tests {
     #[test]
     fn an_older_release_is_refused_with_the_reason() {
         let of = |release, fcv: &str| side(Topology::ReplicaSet, 1, release, fcv);
-        for (release, text) in [((4, 0), "to prove a migration"), ((7, 0), "not known to it")] {
+        for (release, text) in [
+            ((4, 0), "to prove a migration"),
+            ((7, 0), "not known to it"),
+        ] {
             let side = of(release, "4.0");
             let check = version_supported(&side, &side);
             assert!(check.remedy.is_some_and(|remedy| remedy.contains(text)));

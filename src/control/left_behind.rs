@@ -1,6 +1,5 @@
 //! Settings about chunks that do not travel, but matter when the target's balancer runs
-//! again, reported by name when a run begins or resumes; and what the operator has to tell
-//! the target's routers at its end.
+//! again. Reported by name when a run begins or resumes.
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
@@ -17,15 +16,6 @@ use crate::error::{Error, Result};
 const NAMES_MAX: usize = 20;
 /// Fields of the balancer's row that are its own and no operator's.
 const STATE: [&str; 3] = ["_id", "mode", "stopped"];
-
-/// Warns, after a cutover, of routers that may still know what a name stood for before.
-pub fn tell_of_routers(target: &Deployment, run: &Run) {
-    if target.topology == Topology::Sharded && target.dialect.catalog.routers_go_stale {
-        run.warn(
-            "routers of the target's release do not notice that a collection was dropped and made again: run `db.adminCommand({flushRouterConfig: 1})` on every mongos of the target before its applications use them",
-        );
-    }
-}
 
 /// Warns of all of them. A setting that cannot be read is a warning too.
 pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {

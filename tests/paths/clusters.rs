@@ -9,6 +9,7 @@ use mongodb::Client;
 use shardlift::cluster::catalog::{self, Catalog};
 use shardlift::cluster::deployment::Deployment;
 use shardlift::control::balancer;
+use shardlift::control::cutover::routers;
 use shardlift::control::{layout, validate};
 
 use crate::fixture::{self, run};
@@ -164,6 +165,44 @@ async fn is_laid_out(from: &str, to: &str) {
     let one = catalog::read_one(&target, &catalog.collections[1].ns).await;
     let one = one.unwrap().unwrap();
     assert_eq!(one.ns.coll, "many");
+}
+
+/// A router of 4.2 lists the indexes that the primary shard has, chunks or none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_shard_without_chunks_is_given_the_indexes_of_the_others() {
+    let cluster = cluster("4.2", "shard").await;
+    let target = fixture::target(&cluster.uri()).await;
+    at_rest(&target).await;
+    let (primary, owner) = (&target.shards[0].client, &target.shards[1].client);
+    let to_primary = doc! {"enableSharding": "shop", "primaryShard": "shard0"};
+    admin(&target.entry, to_primary).await;
+    admin(
+        &target.entry,
+        doc! {"shardCollection": "shop.c", "key": {"k": 1}},
+    )
+    .await;
+    let all = bson!([{"k": Bson::MinKey}, {"k": Bson::MaxKey}]);
+    let to_other = doc! {"moveChunk": "shop.c", "bounds": all, "to": "shard1"};
+    admin(&target.entry, to_other).await;
+    let index = doc! {"key": {"x": 1}, "name": "x_1", "expireAfterSeconds": 3600};
+    run(
+        owner,
+        "shop",
+        doc! {"createIndexes": "c", "indexes": [index]},
+    )
+    .await;
+
+    let names = async || {
+        let c = primary.database("shop").collection::<Document>("c");
+        c.list_index_names().await.unwrap()
+    };
+    assert_eq!(names().await, ["_id_", "k_1"]);
+    for _ in 0..2 {
+        routers::give_primaries_their_indexes(&target)
+            .await
+            .unwrap();
+        assert_eq!(names().await, ["_id_", "k_1", "x_1"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

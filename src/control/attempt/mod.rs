@@ -18,9 +18,8 @@ use crate::control::attempt::drive::Drive;
 use crate::control::attempt::patience::Patience;
 use crate::control::attempt::start::Running;
 use crate::control::balancers;
-use crate::control::cutover::finish;
+use crate::control::cutover::{finish, routers};
 use crate::control::layout::{databases, prepare};
-use crate::control::left_behind;
 use crate::control::open::Opened;
 use crate::control::process::Process;
 use crate::control::stop;
@@ -83,7 +82,7 @@ async fn finish_only(
 ) -> Result<Summary> {
     process.run.enter(Phase::CuttingOver);
     finish::unless_stopped(process, requests).await?;
-    left_behind::tell_of_routers(&process.opened.sides.target, process.run);
+    routers::settle(&process.opened.sides.target, process.run).await;
     process.run.enter(Phase::Done);
     Ok(Summary::of(process.run, None, 0, 0))
 }

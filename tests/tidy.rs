@@ -299,15 +299,13 @@ fn the_judge_shares_no_code_with_the_engine() {
 /// refused is no difference in behaviour.
 #[test]
 fn only_the_dialect_looks_at_a_version() {
-    const MAY: [&str; 7] = [
+    const MAY: [&str; 6] = [
         "src/cluster/dialect.rs",
         "src/cluster/deployment.rs",
         "src/cluster/probe.rs",
         "src/cluster/connect/mod.rs",
         "src/control/validate/topology.rs",
         "src/control/validate/profile.rs",
-        // The driver's own, of the stable API.
-        "src/wire/way.rs",
     ];
     const SIGNS: [&str; 6] = [
         "Version {",

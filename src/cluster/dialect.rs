@@ -21,8 +21,7 @@ pub struct CatalogForms {
     /// 5.0), not by name.
     pub chunks_by_uuid: bool,
     /// Commands that make or shard a collection hold a lock in `config.locks` (feature
-    /// compatibility version up to 4.4);
-    /// later ones a critical section on the shard.
+    /// compatibility version up to 4.4); later ones a critical section on the shard.
     pub ddl_by_locks: bool,
     /// A database must be shown as sharded before a collection of it can be (up to 5.0).
     pub databases_enabled: bool,

@@ -86,13 +86,14 @@ async fn an_index_of_an_older_release_is_refused_exactly_where_a_later_one_would
             db: DB.to_owned(),
             coll: format!("c{at}"),
         };
-        let create = |index: &Document| doc! {"createIndexes": &ns.coll, "indexes": [index]};
+        let create =
+            |index: &Document| doc! {"createIndexes": &ns.coll, "indexes": [index.clone()]};
         for from in [0, 1] {
             if !takes(&clients[from], DB, create(index)).await {
                 continue;
             }
             let listed = catalog::indexes(&sides[from].shards[0], &ns).await.unwrap();
-            let is_it = |spec: &&RawDocumentBuf| spec.get_str("name") == Ok("n");
+            let is_it = |spec: &&RawDocumentBuf| spec.get_str("name").is_ok_and(|name| name == "n");
             let spec = listed.iter().find(is_it).unwrap();
             let again = Document::try_from(&**spec).unwrap();
             for to in from..RELEASES.len() {
@@ -255,7 +256,7 @@ async fn a_lower_feature_compatibility_version_passes_if_both_sides_have_it() {
     };
     for (set, expect) in [
         (&source, &["feature compatibility version"][..]),
-        (&target, &[]),
+        (&target, &[][..]),
     ] {
         let client = set.client().await.unwrap();
         run(&client, "admin", lowered("4.4")).await;

@@ -135,12 +135,13 @@ impl Coordinator {
     }
 
     /// Whether a command that makes this name a sharded collection is under way on the
-    /// source shard. From 5.0 on, from before its `create` entry until its metadata is committed it
+    /// source shard. From before its `create` entry until its metadata is committed it
     /// holds a critical section, which the shard lists. (The list of DDL itself is a
     /// system collection, which no built-in role may read.) A drop holds none. What is
-    /// read of its collection meanwhile does not matter: the drop's own entry follows. Up to
-    /// 4.4 every DDL of a router locks the name, and most lock its database, on the config
-    /// servers.
+    /// read of its collection meanwhile does not matter: the drop's own entry follows.
+    ///
+    /// Up to 4.4 every DDL of a router locks the name, and most lock its database, on the
+    /// config servers, drops too.
     async fn is_being_made(&self, shard: usize, ns: &Namespace) -> Result<bool> {
         if self.sides.source.topology == Topology::ReplicaSet {
             return Ok(false);

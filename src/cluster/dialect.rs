@@ -38,10 +38,23 @@ pub struct WriteForms {
     /// Updates take the stage `$_internalApplyOplogUpdate` (6.0); else deltas go by
     /// `applyOps`.
     pub delta_stage: bool,
+    /// An update of the old form appends new fields whose names are numbers in the order of
+    /// these numbers (5.0+), and not of their text as 4.x do.
+    pub numbers_in_order: bool,
+    /// Updates take field names that begin with `$` (5.0+; else codes 52 and 55, at any
+    /// depth). Inserts take them below the top level on every release.
+    pub dollar_names: bool,
     /// `createIndexes` takes `commitQuorum` (4.4+; 4.2 refuses it with code 2).
     pub commit_quorum: bool,
-    /// `collMod` turns a plain index into one that expires documents (6.0; else code 72).
-    pub expiry_later: bool,
+    /// The expiry, in seconds, that an index has until the cutover where `collMod` cannot
+    /// make an expiring index of a plain one (before 6.0: code 72). `createIndexes` refuses
+    /// it, `collMod` takes it (4.2.6, 4.4.2, 5.0.4).
+    ///
+    /// With that of 4.x nothing expires. 5.0 takes no more than 2147483647, with which dates
+    /// before 1958 do.
+    pub expiry_never: Option<i64>,
+    /// Capped collections take deletes (else code 20) and another size (6.0).
+    pub capped_changes: bool,
 }
 
 /// The releases whose dialect is known.
@@ -63,15 +76,38 @@ impl Dialect {
             writes: WriteForms {
                 binds_uuid: (6, 0) <= release && "6.0" <= fcv,
                 delta_stage: (6, 0) <= release,
+                numbers_in_order: (5, 0) <= release,
+                dollar_names: (5, 0) <= release && "5.0" <= fcv,
                 commit_quorum: (4, 4) <= release,
-                expiry_later: (6, 0) <= release,
+                expiry_never: expiry_never(release),
+                capped_changes: (6, 0) <= release,
             },
         }
+    }
+
+    /// Of the newest release that is known: what holds until a server was asked.
+    pub fn newest() -> Self {
+        let version = Version {
+            major: LAST.0,
+            minor: LAST.1,
+            patch: 0,
+        };
+        Self::of(version, &version.series())
     }
 
     /// Whether it was seen on real servers of this release.
     pub fn is_known(version: Version) -> bool {
         (FIRST..=LAST).contains(&(version.major, version.minor))
+    }
+}
+
+fn expiry_never(release: (u32, u32)) -> Option<i64> {
+    if (6, 0) <= release {
+        None
+    } else if (5, 0) <= release {
+        Some(i64::from(i32::MAX))
+    } else {
+        Some(9_000_000_000_000_000_000)
     }
 }
 
@@ -92,9 +128,11 @@ mod tests {
     fn a_feature_compatibility_version_below_the_release_counts() {
         assert!(of(6, 0, "6.0").writes.binds_uuid);
         let lowered = of(6, 0, "5.0").writes;
-        assert!(!lowered.binds_uuid && lowered.delta_stage && lowered.expiry_later);
+        assert!(!lowered.binds_uuid && lowered.delta_stage && lowered.expiry_never.is_none());
         assert!(!of(5, 0, "5.0").oplog.deltas_keep_places);
         assert!(of(5, 0, "4.4").oplog.deltas_keep_places);
+        assert_eq!(of(5, 0, "5.0").writes.expiry_never, Some(2_147_483_647));
+        assert!(of(5, 0, "5.0").writes.dollar_names && !of(5, 0, "4.4").writes.dollar_names);
         assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 2, "4.2").writes.commit_quorum);
     }
 }

@@ -41,6 +41,7 @@ mod routers;
 mod servers_set_otherwise;
 mod sharded_login;
 mod sim;
+mod source_forms;
 mod spooled;
 mod stale;
 mod state;

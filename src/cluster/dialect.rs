@@ -10,7 +10,7 @@ use crate::cluster::deployment::Version;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
     pub catalog: CatalogForms,
-    pub oplog: OplogForms,
+    pub reads: ReadForms,
     pub writes: WriteForms,
 }
 
@@ -21,12 +21,18 @@ pub struct CatalogForms {
     pub chunks_by_uuid: bool,
 }
 
-/// What its oplog says.
+/// How its oplog and its documents are read. What an entry of the oplog means is in the
+/// entry, never in the release: a 5.0 server may log as a 4.4 one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OplogForms {
-    /// Changes are logged as `$v: 1`: replayed over a newer document they keep the fields'
-    /// places, so their order may differ for good (seen on 4.2.6 and 4.4.2).
-    pub deltas_keep_places: bool,
+pub struct ReadForms {
+    /// A `find` by `ts` in the oplog goes straight there only with `oplogReplay` (4.2; newer
+    /// ones ignore the flag).
+    pub seeks_by_flag: bool,
+    /// `atClusterTime` is for transactions only (4.2, 4.4; else code 72).
+    pub snapshots_in_transactions: bool,
+    /// The server parameter that says for how many seconds history is kept: 300 by default
+    /// on 5.0 and 6.0, 5 before.
+    pub history_parameter: &'static str,
 }
 
 /// How it is written to exactly.
@@ -70,8 +76,14 @@ impl Dialect {
             catalog: CatalogForms {
                 chunks_by_uuid: (5, 0) <= release,
             },
-            oplog: OplogForms {
-                deltas_keep_places: release < (5, 0) || fcv < "5.0",
+            reads: ReadForms {
+                seeks_by_flag: release < (4, 4),
+                snapshots_in_transactions: release < (5, 0),
+                history_parameter: if release < (5, 0) {
+                    "maxTargetSnapshotHistoryWindowInSeconds"
+                } else {
+                    "minSnapshotHistoryWindowInSeconds"
+                },
             },
             writes: WriteForms {
                 binds_uuid: (6, 0) <= release && "6.0" <= fcv,
@@ -129,10 +141,10 @@ mod tests {
         assert!(of(6, 0, "6.0").writes.binds_uuid);
         let lowered = of(6, 0, "5.0").writes;
         assert!(!lowered.binds_uuid && lowered.delta_stage && lowered.expiry_never.is_none());
-        assert!(!of(5, 0, "5.0").oplog.deltas_keep_places);
-        assert!(of(5, 0, "4.4").oplog.deltas_keep_places);
         assert_eq!(of(5, 0, "5.0").writes.expiry_never, Some(2_147_483_647));
         assert!(of(5, 0, "5.0").writes.dollar_names && !of(5, 0, "4.4").writes.dollar_names);
+        assert!(!of(5, 0, "4.4").reads.snapshots_in_transactions);
+        assert!(of(4, 2, "4.2").reads.seeks_by_flag && !of(4, 4, "4.2").reads.seeks_by_flag);
         assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 2, "4.2").writes.commit_quorum);
     }
 }

@@ -14,11 +14,34 @@ pub struct Dialect {
     pub writes: WriteForms,
 }
 
-/// How its catalog and its config server are read.
+/// What its catalog and its config server are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogForms {
-    /// Rows of `config.chunks` name their collection by UUID (5.0+), not by name.
+    /// Rows of `config.chunks` name their collection by UUID (feature compatibility version
+    /// 5.0), not by name.
     pub chunks_by_uuid: bool,
+    /// Commands that make or shard a collection hold a lock in `config.locks` (up to 4.4);
+    /// later ones a critical section on the shard.
+    pub ddl_by_locks: bool,
+    /// A database must be shown as sharded before a collection of it can be (up to 5.0).
+    pub databases_enabled: bool,
+    /// The balancer counts chunks, and a chunk is split only by writes through a router, so
+    /// few large chunks are no substitute for many (before 6.0.3).
+    pub balancer_counts_chunks: bool,
+    /// Routers list the indexes of a sharded collection as its database's primary shard has
+    /// them, chunks or none (4.2).
+    pub primary_lists_indexes: bool,
+    /// Routers do not notice that a name was dropped and made again (up to 4.4).
+    pub routers_go_stale: bool,
+    /// A zone of a hashed key may begin at MinKey or end at MaxKey (4.4+; 4.2 refuses it with
+    /// code 72).
+    pub hashed_zones_are_whole: bool,
+    /// Options of indexes must be of the type and on the kind of index they are for (5.0+).
+    pub strict_indexes: bool,
+    /// `applyOps` is an action of its own (5.0+), and which built-in role grants it.
+    pub apply_ops_role: Option<&'static str>,
+    /// The collections of time series have a resource of their own in privileges (5.0+).
+    pub has_buckets: bool,
 }
 
 /// How its oplog and its documents are read. What an entry of the oplog means is in the
@@ -63,19 +86,25 @@ pub struct WriteForms {
     pub capped_changes: bool,
 }
 
-/// The releases whose dialect is known.
-const FIRST: (u32, u32) = (4, 2);
+/// The last release whose dialect is known.
 const LAST: (u32, u32) = (6, 0);
+/// From here on the balancer weighs data; before, it counts chunks.
+const WEIGHS_DATA: Version = Version {
+    major: 6,
+    minor: 0,
+    patch: 3,
+};
 
 impl Dialect {
+    /// The first release whose dialect is known.
+    pub const FIRST: (u32, u32) = (4, 2);
+
     /// Of servers of this release and feature compatibility version. Servers of another
     /// release get the nearest dialect; `is_known` says that it is a guess.
     pub fn of(version: Version, fcv: &str) -> Self {
         let release = (version.major, version.minor);
         Dialect {
-            catalog: CatalogForms {
-                chunks_by_uuid: (5, 0) <= release,
-            },
+            catalog: CatalogForms::of(version, fcv),
             reads: ReadForms {
                 seeks_by_flag: release < (4, 4),
                 snapshots_in_transactions: release < (5, 0),
@@ -109,7 +138,29 @@ impl Dialect {
 
     /// Whether it was seen on real servers of this release.
     pub fn is_known(version: Version) -> bool {
-        (FIRST..=LAST).contains(&(version.major, version.minor))
+        (Self::FIRST..=LAST).contains(&(version.major, version.minor))
+    }
+}
+
+impl CatalogForms {
+    fn of(version: Version, fcv: &str) -> Self {
+        let release = (version.major, version.minor);
+        CatalogForms {
+            chunks_by_uuid: (5, 0) <= release && "5.0" <= fcv,
+            ddl_by_locks: release < (5, 0),
+            databases_enabled: release < (6, 0),
+            balancer_counts_chunks: version < WEIGHS_DATA,
+            primary_lists_indexes: release < (4, 4),
+            routers_go_stale: release < (5, 0),
+            hashed_zones_are_whole: (4, 4) <= release,
+            strict_indexes: (5, 0) <= release,
+            apply_ops_role: match release {
+                (0..=4, _) => None,
+                (5, _) => Some("dbAdminAnyDatabase"),
+                _ => Some("restore"),
+            },
+            has_buckets: (5, 0) <= release,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use mongodb::options::ReadConcern;
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, left_behind};
 use crate::cluster::deployment::{Deployment, Topology};
+use crate::cluster::dialect::CatalogForms;
 use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::codes;
@@ -265,14 +266,14 @@ async fn login_of(client: &Client) -> Result<Option<Login>> {
     }))
 }
 
-pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {
+pub(super) async fn indexes(source: &Deployment, catalog: &Catalog, forms: &CatalogForms) -> Check {
     const NAME: &str = "indexes can be rebuilt";
     let plain = catalog
         .collections
         .iter()
         .filter(|c| c.kind == CollectionKind::Plain);
     let asked: Vec<Result<(usize, Vec<String>)>> = stream::iter(plain)
-        .map(|c| refused_indexes(source, c))
+        .map(|c| refused_indexes(source, c, forms))
         .buffered(CONCURRENCY)
         .collect()
         .await;
@@ -290,15 +291,16 @@ pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {
         NAME,
         &wrong,
         format!("{count} indexes"),
-        "drop these indexes, or rebuild them with options of 6.0",
+        "drop these indexes, or rebuild them with options that the target takes",
     )
 }
 
-/// Number of indexes, and those a 6.0 server would refuse. Shards may have others of one
+/// Number of indexes, and those the target would refuse. Shards may have others of one
 /// collection.
 async fn refused_indexes(
     source: &Deployment,
     collection: &Collection,
+    forms: &CatalogForms,
 ) -> Result<(usize, Vec<String>)> {
     let (mut count, mut refused) = (0, BTreeSet::new());
     for (_, shard) in source
@@ -310,7 +312,7 @@ async fn refused_indexes(
         let specs = catalog::indexes(shard, &collection.ns).await?;
         count = specs.len().max(count);
         refused.extend(specs.iter().filter_map(|spec| {
-            let why = index_rules::refused(spec)?;
+            let why = index_rules::refused(spec, forms)?;
             Some(format!(
                 "{} of {} ({why})",
                 IndexName::of(spec),

@@ -3,6 +3,8 @@
 //!
 //! Lists of codes that mean one thing to one caller stand with that caller.
 
+/// UnknownError: some ops of an `applyOps` were not applied.
+pub const UNKNOWN_ERROR: i32 = 8;
 /// Unauthorized.
 pub const UNAUTHORIZED: i32 = 13;
 /// NamespaceNotFound.

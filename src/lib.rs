@@ -176,6 +176,11 @@
 //!   `applyOps` takes every operator, upserts, and is logged as it was asked for; even its
 //!   inserts may be stored otherwise. Its documents are doubtful, as refused ones are. What
 //!   each command of the oplog means is one table ([`pair::oplog::meaning`]).
+//! - *A delta of the old form that takes a field out is not replayed over what may be newer*
+//!   ([`pair::oplog::delta`] has why, and why only such): its document is read again. Whether
+//!   it may be newer is known when the op leaves the gate, by what the scan of its own range
+//!   had seen, and what an earlier attempt may have applied. Rejected: holding no deltas of a
+//!   range at all but reading their documents again, since most only set fields.
 //! - *Patience counts from what was read last*, not from what was opened: a new cursor
 //!   shows the newest entry it is opened at, though the next cannot be read
 //!   ([`pair::oplog::fetch`]). A scan goes on after its last document ([`pair::copy::scan`]).

@@ -141,6 +141,11 @@ fn is_passing(e: &Error) -> bool {
     e.kind == Kind::Transient || e.code.is_some_and(|code| BUSY.contains(&code))
 }
 
+/// Whether a server says "not now" and did nothing.
+pub fn is_busy(e: &Error) -> bool {
+    e.kind != Kind::Transient && e.code.is_some_and(|code| BUSY.contains(&code))
+}
+
 /// Whether a split or a move refused with `e` may already be what the chunk map needs, or
 /// become so: the map must be read again. Routers also refuse without a code.
 pub fn may_come_right(e: &Error) -> bool {

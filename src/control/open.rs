@@ -151,6 +151,7 @@ fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
         let client = shard.data_client(FEED_NAME, FEED_CONNECTIONS)?;
         let direct = shard.direct(&client, FEED_NAME, FEED_CONNECTIONS as usize);
         let oplog = Oplog::new(client, &shard.id, away_max);
+        let oplog = oplog.of_forms(sides.source.dialect.reads);
         Ok(Arc::new(Feed::new(
             oplog,
             direct,

@@ -215,7 +215,7 @@ async fn shard(
         admin::create_index(
             entry,
             ns,
-            catalog::index::to_create(collection.has_collation(), index),
+            catalog::index::to_create(collection.has_collation(), None, index),
         )
         .await?;
     }

@@ -9,6 +9,7 @@ mod projection;
 
 use std::fmt;
 
+use bson::raw::cstr;
 use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 pub use plan::{Plan, named, plan};
@@ -60,15 +61,28 @@ pub struct Listed {
     pub build: Option<Uuid>,
 }
 
-/// The specification to build an index with, from one that `catalog::indexes` gave.
-/// Leaves out options that are set at cutover (R10). Spells out the simple collation
-/// where the collection's own (`collated`) would be used instead.
-pub fn to_create(collated: bool, spec: &RawDocument) -> RawDocumentBuf {
+/// The specification that the target has until the cutover, from one that
+/// `catalog::indexes` gave. Leaves out options that are set at the cutover (R10); where
+/// those may not be missing, `never` is the expiry with which nothing expires
+/// (`WriteForms::expiry_never`). Spells out the simple collation where the collection's own
+/// (`collated`) would be used instead.
+pub fn to_create(collated: bool, never: Option<i64>, spec: &RawDocument) -> RawDocumentBuf {
     let held_back = [EXPIRY.as_bytes(), PREPARE_UNIQUE.as_bytes()];
     let kept = elements(spec).filter(|option| !held_back.contains(&option.name));
     let simple = rawdoc! { "collation": { "locale": "simple" } };
     let spelled_out = collated && field(spec.as_bytes(), COLLATION.as_bytes()).is_none();
-    document(kept.chain(elements(&simple).filter(|_| spelled_out)))
+    let mut kept = document(kept.chain(elements(&simple).filter(|_| spelled_out)));
+    if let Some(never) = never.filter(|_| expires(spec)) {
+        kept.append(cstr!("expireAfterSeconds"), never);
+    }
+    kept
+}
+
+/// The same specification with another expiry.
+pub fn expiring_after(spec: &RawDocument, seconds: i64) -> RawDocumentBuf {
+    let mut other = document(elements(spec).filter(|option| option.name != EXPIRY.as_bytes()));
+    other.append(cstr!("expireAfterSeconds"), seconds);
+    other
 }
 
 /// The options that `to_create` leaves out, with the index's name, in the form that
@@ -217,8 +231,11 @@ mod tests {
             (true, &own, own.clone()),
         ];
         for (collated, spec, expect) in rows {
-            assert_eq!(to_create(collated, spec), expect, "{spec:?}");
+            assert_eq!(to_create(collated, None, spec), expect, "{spec:?}");
         }
+        let never = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 7i64};
+        assert_eq!(to_create(false, Some(7), &spec), never);
+        assert_eq!(to_create(false, Some(7), &own), own);
     }
 
     #[test]

@@ -38,9 +38,6 @@ pub struct CatalogForms {
     pub hashed_zones_are_whole: bool,
     /// Options of indexes must be of the type and on the kind of index they are for (5.0+).
     pub strict_indexes: bool,
-    /// The server parameter that says how long reads at a position in the past are possible,
-    /// seconds: 5 by default up to 4.4, 300 since.
-    pub history_parameter: &'static str,
     /// `applyOps` is an action of its own (5.0+), and which built-in role grants it.
     pub apply_ops_role: Option<&'static str>,
     /// The collections of time series have a resource of their own in privileges (5.0+).
@@ -157,11 +154,6 @@ impl CatalogForms {
             routers_go_stale: release < (5, 0),
             hashed_zones_are_whole: (4, 4) <= release,
             strict_indexes: (5, 0) <= release,
-            history_parameter: if release < (5, 0) {
-                "maxTargetSnapshotHistoryWindowInSeconds"
-            } else {
-                "minSnapshotHistoryWindowInSeconds"
-            },
             apply_ops_role: match release {
                 (0..=4, _) => None,
                 (5, _) => Some("dbAdminAnyDatabase"),

@@ -163,7 +163,7 @@ async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
 /// keep its history for that long.
 pub(super) async fn history(source: &Deployment) -> Check {
     const NAME: &str = "source keeps its history";
-    let parameter = source.dialect.catalog.history_parameter;
+    let parameter = source.dialect.reads.history_parameter;
     let mut short = Vec::new();
     for shard in &source.shards {
         let ask = doc! {"getParameter": 1, parameter: 1};

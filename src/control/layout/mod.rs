@@ -214,6 +214,7 @@ async fn shard(
     if let Some(index) = &collection.key_index {
         admin::create_index(
             entry,
+            &target.dialect.writes,
             ns,
             catalog::index::to_create(collection.has_collation(), None, index),
         )

@@ -10,14 +10,17 @@ use mongodb::Client;
 use crate::engine::Engine;
 use crate::fixture::run;
 use crate::migrate::expect_equal;
-use crate::releases::rig::{of, set};
+use crate::releases::rig::{of, set, set_with};
+
+/// 1973. What is older than 1970 may go while the index is made.
+const OLD: i64 = 100_000_000_000;
 
 async fn expiry_of(client: &Client, index: &str) -> Option<f64> {
     let cursor = client
         .database("d")
         .run_cursor_command(doc! {"listIndexes": "c"});
     let indexes: Vec<Document> = cursor.await.unwrap().try_collect().await.unwrap();
-    let index = indexes.iter().find(|i| i.get_str("name") == Ok(index));
+    let index = indexes.iter().find(|i| i.get_str("name").is_ok_and(|name| name == index));
     let expiry = index.unwrap().get("expireAfterSeconds");
     expiry.and_then(|expiry| {
         expiry
@@ -32,20 +35,15 @@ async fn expiry_of(client: &Client, index: &str) -> Option<f64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_expires_before_the_cutover_and_all_does_after_it() {
     for release in [of(4, 2), of(4, 4), of(5, 0)] {
-        let (source, target) = tokio::join!(set("a", release), set("b", release));
+        let often = ["--setParameter", "ttlMonitorSleepSecs=1"];
+        let (source, target) = tokio::join!(set("a", release), set_with("b", release, &often));
         let (from, to) = (
             source.client().await.unwrap(),
             target.client().await.unwrap(),
         );
         let off = doc! {"setParameter": 1, "ttlMonitorEnabled": false};
         run(&from, "admin", off.clone()).await;
-        run(
-            &to,
-            "admin",
-            doc! {"setParameter": 1, "ttlMonitorSleepSecs": 1},
-        )
-        .await;
-        let dates = [0i64, 1_000_000_000_000, 1_600_000_000_000];
+        let dates = [OLD, 1_000_000_000_000, 1_600_000_000_000];
         let documents: Vec<_> = dates
             .iter()
             .map(|ms| doc! {"d": DateTime::from_millis(*ms), "x": 1})
@@ -69,7 +67,7 @@ async fn nothing_expires_before_the_cutover_and_all_does_after_it() {
         run(
             &from,
             "d",
-            doc! {"insert": "c", "documents": [{"e": DateTime::from_millis(0)}]},
+            doc! {"insert": "c", "documents": [{"e": DateTime::from_millis(OLD)}]},
         )
         .await;
         engine.until_ready().await;

@@ -35,11 +35,16 @@ pub(crate) const fn of(major: u32, minor: u32) -> Release {
 }
 
 pub(crate) async fn set(name: &str, release: Release) -> ReplicaSet {
+    set_with(name, release, &[]).await
+}
+
+pub(crate) async fn set_with(name: &str, release: Release, args: &[&str]) -> ReplicaSet {
     let options = ReplicaSetOptions {
         name: name.to_owned(),
         release,
         cache_gb: 0.25,
         oplog_mb: Some(256),
+        extra_args: args.iter().map(ToString::to_string).collect(),
         ..ReplicaSetOptions::default()
     };
     ReplicaSet::start(options)

@@ -216,7 +216,7 @@ pub fn next_in_order<'a>(
 mod tests {
     use std::sync::Arc;
 
-    use bson::{RawBsonRef, Uuid};
+    use bson::{RawBsonRef, Uuid, rawdoc};
     use bytes::Bytes;
 
     use super::*;
@@ -225,6 +225,7 @@ mod tests {
     use crate::cluster::dialect::Dialect;
     use crate::pair::budget::Permits;
     use crate::pair::collection::Traits;
+    use crate::pair::write::overlay::delta_of;
     use crate::position::Position;
 
     const LIMITS: FlushLimits = FlushLimits {
@@ -258,7 +259,7 @@ mod tests {
                 "i" => statement.base = Base::Full(Bytes::from_static(b"x")),
                 "d" => statement.base = Base::Gone,
                 "?" => statement.base = Base::Unclear,
-                _ => statement.deltas.push(Bytes::from_static(b"x")),
+                _ => statement.deltas.push(delta_of(rawdoc! {"a": 1}.as_bytes())),
             }
             statement
         };

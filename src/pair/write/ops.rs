@@ -172,8 +172,8 @@ fn one_by_one(delta: &[u8]) -> Option<Vec<RawDocumentBuf>> {
         return None;
     }
     let mut parts = Vec::new();
-    for part in elements_of(delta).skip(1) {
-        if part.name != b"$set" {
+    for part in elements_of(delta) {
+        if part.name == b"$unset" {
             parts.push(document([VERSION, part]));
         }
     }

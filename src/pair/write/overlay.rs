@@ -38,9 +38,9 @@ pub fn fields_set(delta: &[u8]) -> Option<&[u8]> {
 }
 
 /// True if the delta is in the form that servers up to 4.4 log. Only `applyOps` takes it as
-/// it is.
+/// it is. Its `$v: 1` may be missing.
 pub fn is_old(delta: &[u8]) -> bool {
-    delta.get(4..12) == Some(b"\x10$v\0\x01\0\0\0")
+    delta.get(4..12) != Some(b"\x10$v\0\x02\0\0\0".as_slice())
 }
 
 /// The fields that a `$v: 1` delta sets, where it sets them as the `u` section of `$v: 2`
@@ -49,7 +49,7 @@ pub fn fields_set_old(delta: &[u8]) -> Option<&[u8]> {
     if !is_old(delta) {
         return None;
     }
-    let mut parts = elements_of(delta).skip(1);
+    let mut parts = elements_of(delta).filter(|part| part.name != b"$v");
     let set = parts
         .next()
         .filter(|e| e.name == b"$set" && e.kind == kind::DOCUMENT)?;
@@ -243,12 +243,14 @@ mod tests {
             "the server looks into it"
         );
         assert!(set_alike(set(rawdoc! { "a": 1, "b": "x" }).as_bytes()).is_some());
+        assert!(set_alike(rawdoc! { "$set": { "a": 1 } }.as_bytes()).is_some());
         for other in [
             set(rawdoc! { "b": 1, "a": 2 }),
             set(rawdoc! { "a.b": 1 }),
             set(rawdoc! { "7": 1 }),
             set(rawdoc! { "_id": 1 }),
             set(rawdoc! {}),
+            rawdoc! { "$set": { "a": 1 }, "$unset": { "b": true } },
             rawdoc! { "$v": 1, "$unset": { "a": true } },
             rawdoc! { "$v": 1, "$set": { "a": 1 }, "$unset": { "b": true } },
             rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } },

@@ -113,7 +113,8 @@
 //! - At most one incarnation writes to a target shard: it waits for the connections of
 //!   older ones, and one that they open later is not used.
 //! - No data write can create a collection or hit a namesake: each carries the
-//!   target collection's UUID.
+//!   target collection's UUID, or is answered before that is dropped
+//!   ([`pair::collection::under_way`]).
 //! - An op beyond all that the source has shown finds its document on the target: one
 //!   that does not, and is not written in order, is counted and told ([`pair::collection::Tracked::horizon`]).
 //! - A document of a range that is verified ahead, and that is not kept as touched, had no
@@ -153,7 +154,9 @@
 //!   match one type bracket only and silently skip the others.
 //! - *Deltas by `$_internalApplyOplogUpdate`*: the server's own semantics, field
 //!   order kept. An ordinary `$set` is the same for some of them only, which then go
-//!   so, for it is cheaper ([`pair::write::overlay::set_alike`]).
+//!   so, for it is cheaper ([`pair::write::overlay::set_alike`]). Where there is no such stage
+//!   (before 6.0), and for deltas of the form before 5.0, it is `applyOps`
+//!   ([`pair::write::form`]): many in a command, but each a commit of its own.
 //! - *Flushes of all that waits, by `_id`*: a target that is behind meets each of its
 //!   pages once for many documents, and catches up the faster the more it is behind.
 //! - *Open transactions are not kept*: at commit their parts are read back along

@@ -62,8 +62,9 @@
 //! # R8
 //! **Ownership.** On a sharded source only documents whose shard key lies in this
 //! shard's chunks count: orphans never travel. This is sound only while no chunk moves,
-//! on either side. No data write can create a collection: each names the target
-//! collection's UUID.
+//! on either side. No data write can create a collection or hit a namesake: each names the
+//! target collection's UUID; before 6.0, where most cannot, the collection is not dropped
+//! until it is answered, and none is sent once it is dead.
 //!
 //! # R9
 //! **Same bytes.** What arrives equals what left, byte for byte: field order, every
@@ -72,7 +73,9 @@
 //! # R10
 //! **Indexes.** Secondary indexes are built after a collection is copied, unique ones
 //! while its ops are held at a position past the horizon. What would delete or refuse
-//! documents by itself, an expiry or `prepareUnique`, waits for the cutover.
+//! documents by itself, an expiry or `prepareUnique`, waits for the cutover. Before 6.0 an
+//! index has an expiry from the beginning or never: until the cutover it is one with which
+//! nothing expires (on 5.0: no date since 1958).
 //!
 //! # R11
 //! **Cutover.** Writes stop; a note in every source shard's oplog is the first fence.

@@ -100,7 +100,7 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
         recorded::check(&recorded, &sides.source).await?;
     }
     // IMPORTANT: first. What cannot start over must not cost what is there.
-    validate::require(sides, &to_wipe).await?;
+    validate::require(config.profile, sides, &to_wipe).await?;
     limits::of(config, sides.clone().map(&config.map)?.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
@@ -210,7 +210,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
-    validate::require(&sides, &BTreeSet::new()).await?;
+    validate::require(config.profile, &sides, &BTreeSet::new()).await?;
     let sides = sides.map(&config.map)?;
     limits::of(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;

@@ -179,6 +179,7 @@ impl Shared {
             target: Target {
                 direct: direct.admitted_by(parts.store.admission()),
                 incarnation: *incarnation,
+                forms: parts.target.writes,
                 patience: limits.patience,
             },
             limits: limits.flush,

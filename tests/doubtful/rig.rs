@@ -106,6 +106,7 @@ impl Sides {
             target: Target {
                 direct: target.direct(&client, "test", 16),
                 incarnation: Incarnation { number: 1, term },
+                forms: target.writes,
                 patience: Duration::from_secs(60),
             },
             limits,

@@ -61,6 +61,10 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
     shards.sort_by(|a, b| a.id.cmp(&b.id));
     let facts = probe_all(side, &shards).await?;
     let (version, fcv) = agree(side, &shards, &facts)?;
+    let dialect = Dialect::of(version, &fcv);
+    for shard in &mut shards {
+        shard.writes = dialect.writes;
+    }
     let entry = Entry::new(entry, &options)?;
     if topology == Topology::Sharded {
         one_cluster(side, &entry, &options.hosts).await?;
@@ -70,7 +74,7 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
         topology,
         entry,
         shards,
-        dialect: Dialect::of(version, &fcv),
+        dialect,
         version,
         fcv,
     })

@@ -111,6 +111,10 @@ impl Reread<'_> {
         // Two replies' worth: the server's reply and the commands made of it. Before the
         // transaction, which keeps a connection that others wait for.
         let _permit = self.share.reserve_reply().await;
+        // Dead: nothing is to be made equal.
+        let Some(_under_way) = self.tracked.begin_write() else {
+            return Ok(());
+        };
         let mut transaction = Transaction::begin(&self.writer.target).await?;
         if let Err(stop) = self.write_all(&mut transaction, ids, bytes_max).await {
             transaction.abort().await;
@@ -133,7 +137,7 @@ impl Reread<'_> {
                 .iter()
                 .map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES)
                 .sum();
-            let mut command = WriteCommand::in_transaction(Verb::Delete, self.tracked, bytes);
+            let mut command = self.command(Verb::Delete, bytes);
             some.iter().for_each(|id| command.delete(id.value()));
             self.send(transaction, command).await?;
         }
@@ -261,13 +265,13 @@ impl Reread<'_> {
             .partition(|d| locate::needs_literal(locate::raw(d)));
         for batch in insert::split_by_bytes(&plain, self.writer.limits) {
             let bytes = batch.iter().map(|d| d.len() + 16).sum();
-            let mut command = WriteCommand::in_transaction(Verb::Insert, self.tracked, bytes);
+            let mut command = self.command(Verb::Insert, bytes);
             batch.iter().for_each(|document| command.insert(document));
             self.send(transaction, command).await?;
         }
         for document in literal {
             let bytes = document.len() + STATEMENT_OVERHEAD_BYTES;
-            let mut command = WriteCommand::in_transaction(Verb::Update, self.tracked, bytes);
+            let mut command = self.command(Verb::Update, bytes);
             let id = locate::id_of(locate::raw(document)).expect("it was found by its `_id`");
             let writer = command.begin_update(id, true);
             render::write_pipeline(writer, Some(document), &[]);
@@ -275,6 +279,10 @@ impl Reread<'_> {
             self.send(transaction, command).await?;
         }
         Ok(())
+    }
+
+    fn command(&self, verb: Verb, bytes: usize) -> WriteCommand {
+        WriteCommand::in_transaction(verb, self.tracked, self.writer.target.forms, bytes)
     }
 
     async fn send(&self, transaction: &mut Transaction<'_>, command: WriteCommand) -> Step<()> {

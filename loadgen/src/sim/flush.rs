@@ -63,7 +63,7 @@ enum Kind {
 const AT_ONCE: u64 = 3;
 
 /// The simulated target is one of 6.0.
-fn forms() -> WriteForms {
+pub(super) fn forms() -> WriteForms {
     Dialect::newest().writes
 }
 

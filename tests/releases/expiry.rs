@@ -20,7 +20,9 @@ async fn expiry_of(client: &Client, index: &str) -> Option<f64> {
         .database("d")
         .run_cursor_command(doc! {"listIndexes": "c"});
     let indexes: Vec<Document> = cursor.await.unwrap().try_collect().await.unwrap();
-    let index = indexes.iter().find(|i| i.get_str("name").is_ok_and(|name| name == index));
+    let index = indexes
+        .iter()
+        .find(|i| i.get_str("name").is_ok_and(|name| name == index));
     let expiry = index.unwrap().get("expireAfterSeconds");
     expiry.and_then(|expiry| {
         expiry

@@ -31,6 +31,7 @@ mod migrate_refused;
 mod migrate_status;
 mod migrate_transactions;
 mod moved_unseen;
+mod paths;
 mod poison;
 mod proof;
 mod quiet;

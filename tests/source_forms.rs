@@ -45,9 +45,9 @@ async fn insert(client: &Client, coll: &str, ids: std::ops::Range<i32>) {
         .unwrap();
 }
 
-/// All that needs no delta: documents that are there, whole ones that come, collections and
-/// indexes made while they are followed, also in a transaction (4.4+), transactions in one
-/// entry and in several, a capped collection whose oldest go.
+/// Documents that are there, whole ones that come, and changed ones; collections and indexes
+/// made while they are followed, also in a transaction (4.4+); transactions in one entry and
+/// in several; a capped collection whose oldest go.
 async fn is_followed(source: Release, target: Release) {
     let (a, b) = tokio::join!(set_of("a", source), set_of("b", target));
     let client = a.client().await.unwrap();
@@ -71,6 +71,15 @@ async fn is_followed(source: Release, target: Release) {
         let whole = doc! {"n": -id, "replaced": true};
         rows.replace_one(doc! {"_id": id}, whole).await.unwrap();
         rows.delete_one(doc! {"_id": 100 + id}).await.unwrap();
+        for change in [
+            doc! {"$set": {"in.a": 1, "b": [1]}, "$unset": {"x": 1}},
+            doc! {"$push": {"b": 2}, "$rename": {"note": "noted"}},
+            doc! {"$inc": {"n": 1, "x": 1}, "$pop": {"b": -1}},
+        ] {
+            rows.update_one(doc! {"_id": 300 + id}, change)
+                .await
+                .unwrap();
+        }
     }
     for large in [0, 6 << 20] {
         let mut session = client.start_session().await.unwrap();
@@ -112,17 +121,17 @@ async fn makes_collections(client: &Client) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_of_5_0_is_followed() {
-    is_followed(release(5, 0), release(6, 0)).await;
+    is_followed(release(5, 0), release(5, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_of_4_4_is_followed() {
-    is_followed(release(4, 4), release(6, 0)).await;
+    is_followed(release(4, 4), release(4, 4)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_of_4_2_is_followed() {
-    is_followed(release(4, 2), release(6, 0)).await;
+    is_followed(release(4, 2), release(4, 2)).await;
 }
 
 fn update(id: i32, change: Document) -> Document {

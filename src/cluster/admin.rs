@@ -10,6 +10,7 @@ use mongodb::Client;
 
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::collection::Namespace;
+use crate::cluster::dialect::WriteForms;
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::answered;
 use crate::codes;
@@ -197,9 +198,16 @@ pub async fn create(entry: &Entry, ns: &Namespace, options: &RawDocument) -> Res
 }
 
 /// Builds one index and waits for a majority of the members to have it.
-pub async fn create_index(entry: &Entry, ns: &Namespace, spec: RawDocumentBuf) -> Result<()> {
-    let command =
-        rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec], "commitQuorum": "majority"};
+pub async fn create_index(
+    entry: &Entry,
+    forms: &WriteForms,
+    ns: &Namespace,
+    spec: RawDocumentBuf,
+) -> Result<()> {
+    let mut command = rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec]};
+    if forms.commit_quorum {
+        command.append(bson::cstr!("commitQuorum"), "majority");
+    }
     run_majority(entry, &ns.db, &command).await.map(drop)
 }
 

@@ -20,8 +20,8 @@ pub struct CatalogForms {
     /// Rows of `config.chunks` name their collection by UUID (feature compatibility version
     /// 5.0), not by name.
     pub chunks_by_uuid: bool,
-    /// Commands that make or shard a collection hold a lock in `config.locks` (up to 4.4);
-    /// later ones a critical section on the shard.
+    /// Commands that make or shard a collection hold a lock in `config.locks` (feature
+    /// compatibility version up to 4.4); later ones a critical section on the shard.
     pub ddl_by_locks: bool,
     /// A database must be shown as sharded before a collection of it can be (up to 5.0).
     pub databases_enabled: bool,
@@ -147,7 +147,7 @@ impl CatalogForms {
         let release = (version.major, version.minor);
         CatalogForms {
             chunks_by_uuid: (5, 0) <= release && "5.0" <= fcv,
-            ddl_by_locks: release < (5, 0),
+            ddl_by_locks: release < (5, 0) || fcv < "5.0",
             databases_enabled: release < (6, 0),
             balancer_counts_chunks: version < WEIGHS_DATA,
             primary_lists_indexes: release < (4, 4),

@@ -191,13 +191,15 @@ fn chunks_of(
     } else {
         ns.to_string().into()
     };
-    Ok(Some(doc! {owner_field(deployment): owner}))
+    let field = owner_field(deployment);
+    Ok(Some(doc! {field: owner}))
 }
 
 async fn maps(deployment: &Deployment, filter: Document) -> Result<HashMap<Owner, Map>> {
     let mut maps: HashMap<Owner, Map> = HashMap::new();
     // By an index: there may be more than a server sorts in memory.
-    let sort = doc! {owner_field(deployment): 1, "min": 1};
+    let owner = owner_field(deployment);
+    let sort = doc! {owner: 1, "min": 1};
     for row in find(deployment, "chunks", filter, sort).await? {
         let shard = shard_index(deployment, row.get_str("shard")?)?;
         let (min, max) = bounds(&row)?;

@@ -214,6 +214,7 @@ async fn shard(
     if let Some(index) = &collection.key_index {
         admin::create_index(
             entry,
+            &target.dialect.writes,
             ns,
             catalog::index::to_create(collection.has_collation(), None, index),
         )
@@ -232,7 +233,7 @@ async fn shard(
 }
 
 fn is_hashed(key: &RawDocument) -> bool {
-    elements(key).any(|field| View::from(field) == View::Text(b"hashed"))
+    elements(key).any(|field| matches!(View::from(field), View::Text(b"hashed")))
 }
 
 fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {

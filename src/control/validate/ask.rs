@@ -26,7 +26,6 @@ use crate::error::{Error, Kind, Result};
 /// The source's oplog should reach back at least this far, so that a restart
 /// finds its position again.
 const OPLOG_WINDOW_SECONDS_MIN: u32 = 3600;
-const HISTORY: &str = "minSnapshotHistoryWindowInSeconds";
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
 const CONCURRENCY: usize = 16;
@@ -164,15 +163,16 @@ async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
 /// keep its history for that long.
 pub(super) async fn history(source: &Deployment) -> Check {
     const NAME: &str = "source keeps its history";
+    let parameter = source.dialect.reads.history_parameter;
     let mut short = Vec::new();
     for shard in &source.shards {
-        let ask = doc! {"getParameter": 1, HISTORY: 1};
+        let ask = doc! {"getParameter": 1, parameter: 1};
         let reply = match admin::ask(&shard.client, "admin", ask).await {
             Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
             Ok(reply) => reply,
         };
         let seconds = reply
-            .get(HISTORY)
+            .get(parameter)
             .and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)));
         if let Some(seconds) = seconds.filter(|seconds| *seconds < HISTORY_SECONDS_MIN) {
             short.push(format!("{} for {seconds} s", shard.id));
@@ -186,7 +186,7 @@ pub(super) async fn history(source: &Deployment) -> Check {
         listed(&short),
         format!(
             "where unique values pass from document to document the run may not become ready while writes go on: set it \
-             to 300 on every member: `db.adminCommand({{setParameter: 1, {HISTORY}: 300}})`"
+             to 300 on every member: `db.adminCommand({{setParameter: 1, {parameter}: 300}})`"
         ),
     )
 }

@@ -109,7 +109,8 @@ fn is_known(option: &Element<'_>, forms: &CatalogForms) -> bool {
 
 /// An option of another type, or for another kind of index.
 fn refused_option(spec: &RawDocument, key: &Element<'_>) -> Option<String> {
-    let is_text = elements_of(key.value).any(|field| View::from(field) == View::Text(b"text"));
+    let is_text =
+        elements_of(key.value).any(|field| matches!(View::from(field), View::Text(b"text")));
     elements(spec).find_map(|option| {
         let is_of = |names: &[&str]| names.iter().any(|name| name.as_bytes() == option.name);
         let value = View::from(option);

@@ -61,6 +61,7 @@ const ABOUT: [&str; 5] = [
 
 pub fn source(topology: Topology, dialect: &Dialect) -> Needs {
     const READ: &str = "readAnyDatabase";
+    let mut router = metadata();
     let mut shard = needs(
         READ,
         On::AnyDatabase,
@@ -83,16 +84,15 @@ pub fn source(topology: Topology, dialect: &Dialect) -> Needs {
             On::Collection("config", "migrationCoordinators"),
             "clusterMonitor",
         ));
-        shard.push(need(
-            "find",
-            On::Collection("config", "collection_critical_sections"),
-            "clusterMonitor",
-        ));
+        let (place, sign) = if dialect.catalog.ddl_by_locks {
+            (&mut router, "locks")
+        } else {
+            (&mut shard, "collection_critical_sections")
+        };
+        let sign = On::Collection("config", sign);
+        place.push(need("find", sign, "clusterMonitor"));
     }
-    Needs {
-        router: metadata(),
-        shard,
-    }
+    Needs { router, shard }
 }
 
 pub fn target(topology: Topology, dialect: &Dialect) -> Needs {

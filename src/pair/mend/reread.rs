@@ -132,20 +132,18 @@ impl Reread<'_> {
         ids: &[IdKey],
         bytes_max: usize,
     ) -> Step<()> {
-        for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
-            let bytes = some
-                .iter()
-                .map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES)
-                .sum();
-            let mut command = self.command(Verb::Delete, bytes);
-            some.iter().for_each(|id| command.delete(id.value()));
-            self.send(transaction, command).await?;
-        }
+        let mut parts = split_ids(ids);
+        // IMPORTANT: before the deletes, which take their time: before 5.0 a source keeps its
+        // history for some seconds only.
+        let mut reading = match parts.next() {
+            Some(first) => Some(self.find(first, None).await?),
+            None => None,
+        };
+        self.delete_all(transaction, ids).await?;
         // Under a collation two `_id`s may find one and the same document.
         let mut written: HashSet<IdKey> = HashSet::new();
-        let (mut bytes, mut reading) = (0, None);
-        for some in split_ids(ids) {
-            let mut cursor = self.find(some, reading).await?;
+        let mut bytes = 0;
+        while let Some(mut cursor) = reading {
             while let Some(batch) = self.next(&mut cursor).await? {
                 self.tracked.raise_horizon(may_show(&batch));
                 let documents = self.owned(&batch, &mut written).map_err(Stop::Fault)?;
@@ -158,12 +156,28 @@ impl Reread<'_> {
                 }
                 self.write(transaction, &documents).await?;
             }
-            reading = Some(cursor);
+            reading = match parts.next() {
+                Some(some) => Some(self.find(some, Some(cursor)).await?),
+                None => {
+                    self.read(cursor.end()).await?;
+                    None
+                }
+            };
         }
-        match reading {
-            Some(cursor) => self.read(cursor.end()).await,
-            None => Ok(()),
+        Ok(())
+    }
+
+    async fn delete_all(&self, transaction: &mut Transaction<'_>, ids: &[IdKey]) -> Step<()> {
+        for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
+            let bytes = some
+                .iter()
+                .map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES)
+                .sum();
+            let mut command = self.command(Verb::Delete, bytes);
+            some.iter().for_each(|id| command.delete(id.value()));
+            self.send(transaction, command).await?;
         }
+        Ok(())
     }
 
     /// True if the source has any of these: at the position, or later if capped.

@@ -5,6 +5,7 @@
 //! field twice in a filter, text that is not UTF-8).
 
 mod plan;
+mod projection;
 
 use std::fmt;
 
@@ -125,6 +126,7 @@ enum Value<'a> {
     Flag(bool),
     /// On the top level a server picks the type of a number itself.
     Whole(i64),
+    Paths(Vec<(Vec<u8>, bool)>),
     Bytes(u8, &'a [u8]),
 }
 
@@ -149,6 +151,9 @@ fn value<'a>(option: &Element<'a>) -> Option<Value<'a>> {
         b"unique" | b"hidden" | b"prepareUnique" => is_true(option).then_some(Value::Flag(true)),
         b"sparse" | b"background" => Some(Value::Flag(is_true(option))),
         b"collation" if is_simple(option) => None,
+        b"wildcardProjection" if option.kind == kind::DOCUMENT => {
+            Some(Value::Paths(projection::paths(option)))
+        }
         _ => Some(match View::from(*option) {
             View::Int(whole) => Value::Whole(whole),
             View::Double(number) if number.fract() == 0.0 && number.abs() < 2f64.powi(53) => {

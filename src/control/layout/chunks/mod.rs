@@ -1,5 +1,6 @@
-//! Arranges chunks of the target into the wanted intervals, where they were not made so: first splits where an interval begins, then moves of chunks that are on another
-//! shard. The answers to commands decide nothing: the map is read again until both agree.
+//! Arranges chunks of the target into the wanted intervals, where they were not made so:
+//! first splits where an interval begins, then moves of chunks that are on another shard.
+//! The answers to commands decide nothing: the map is read again until both agree.
 //!
 //! Invariant: chunks of a collection move only while no shard holds a document of it, and
 //! while no zone says otherwise. The donor's range deleter deletes by range, a quarter of

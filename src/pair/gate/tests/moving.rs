@@ -43,6 +43,7 @@ fn with_delta<T>(
 /// Positions of what came to the lane, and whether it is unclear there.
 fn came(b: &Bench) -> Vec<(u64, bool)> {
     let taken = b.lane.try_take().unwrap_or_default();
+    b.lane.applied(taken.len() as u64, Position::MAX);
     let came = taken.iter().map(|queued| {
         let op = &queued.op;
         let unclear = op.kind == OpKind::Unclear;

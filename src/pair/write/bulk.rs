@@ -242,7 +242,8 @@ impl Writer {
         if collection.is_dead() {
             return Ok(());
         }
-        if refusal.code == codes::COLLECTION_UUID_MISMATCH || error::is_passing(refusal.code) {
+        let is_gone = [codes::COLLECTION_UUID_MISMATCH, codes::NAMESPACE_NOT_FOUND];
+        if is_gone.contains(&refusal.code) || error::is_passing(refusal.code) {
             return Err(refused_error(collection, refusal));
         }
         tracing::debug!(ns = %collection.ns, code = refusal.code, %position, "the target refused a write");

@@ -10,7 +10,8 @@
 //! | is of a collection that is gone | as refused, code 26; it is never made |
 //!
 //! The ops lie in the command itself, and each is a write of its own: it takes part in no
-//! transaction. An `i` over a document replaces it.
+//! transaction. An `i` over a document replaces it. The answer has no term: the next
+//! checkpoint's has (R7).
 
 use bson::raw::cstr;
 use bson::{Binary, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};

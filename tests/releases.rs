@@ -23,7 +23,7 @@ async fn refused_ops_make_exactly_their_documents_doubtful() {
             let mut base = rawdoc! {"_id": id};
             for field in more.iter() {
                 let (name, value) = field.unwrap();
-                base.append(name, value.to_raw_bson());
+                base.append(name, bson::RawBson::from(value));
             }
             base
         };

@@ -9,7 +9,7 @@ pub(crate) struct Sides {
     _sets: (ReplicaSet, ReplicaSet),
     pub(super) uris: (String, String),
     pub(crate) source: Client,
-    pub(super) target: Client,
+    pub(crate) target: Client,
     pub(crate) deployments: (Deployment, Deployment),
 }
 

@@ -16,9 +16,8 @@ use crate::releases::rig::{of, set, set_with};
 const OLD: i64 = 100_000_000_000;
 
 async fn expiry_of(client: &Client, index: &str) -> Option<f64> {
-    let cursor = client
-        .database("d")
-        .run_cursor_command(doc! {"listIndexes": "c"});
+    let database = client.database("d");
+    let cursor = database.run_cursor_command(doc! {"listIndexes": "c"});
     let indexes: Vec<Document> = cursor.await.unwrap().try_collect().await.unwrap();
     let index = indexes
         .iter()

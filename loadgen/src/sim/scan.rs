@@ -12,8 +12,8 @@ use shardlift::state::same_term;
 
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;
-use crate::sim::flush::forms;
 use crate::sim::flush::Doubted;
+use crate::sim::flush::forms;
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
 use crate::sim::replay::Replay;
 use crate::sim::reread::id_of;

@@ -115,7 +115,8 @@
 //! - At most one incarnation writes to a target shard: it waits for the connections of
 //!   older ones, and one that they open later is not used.
 //! - No data write can create a collection or hit a namesake: each carries the
-//!   target collection's UUID.
+//!   target collection's UUID, or is answered before that is dropped
+//!   ([`pair::collection::under_way`]).
 //! - An op beyond all that the source has shown finds its document on the target: one
 //!   that does not, and is not written in order, is counted and told ([`pair::collection::Tracked::horizon`]).
 //! - A document of a range that is verified ahead, and that is not kept as touched, had no
@@ -156,7 +157,9 @@
 //!   match one type bracket only and silently skip the others.
 //! - *Deltas by `$_internalApplyOplogUpdate`*: the server's own semantics, field
 //!   order kept. An ordinary `$set` is the same for some of them only, which then go
-//!   so, for it is cheaper ([`pair::write::overlay::set_alike`]).
+//!   so, for it is cheaper ([`pair::write::overlay::set_alike`]). Where there is no such stage
+//!   (before 6.0), and for deltas of the form before 5.0, it is `applyOps`
+//!   ([`pair::write::form`]): many in a command, but each a commit of its own.
 //! - *Flushes of all that waits, by `_id`*: a target that is behind meets each of its
 //!   pages once for many documents, and catches up the faster the more it is behind.
 //! - *Open transactions are not kept*: at commit their parts are read back along
@@ -179,6 +182,11 @@
 //!   `applyOps` takes every operator, upserts, and is logged as it was asked for; even its
 //!   inserts may be stored otherwise. Its documents are doubtful, as refused ones are. What
 //!   each command of the oplog means is one table ([`pair::oplog::meaning`]).
+//! - *A delta of the old form that takes a field out is not replayed over what may be newer*
+//!   ([`pair::oplog::delta`] has why, and why only such): its document is read again. Whether
+//!   it may be newer is known when the op leaves the gate, by what the scan of its own range
+//!   had seen, and what an earlier attempt may have applied. Rejected: holding no deltas of a
+//!   range at all but reading their documents again, since most only set fields.
 //! - *Patience counts from what was read last*, not from what was opened: a new cursor
 //!   shows the newest entry it is opened at, though the next cannot be read
 //!   ([`pair::oplog::fetch`]). A scan goes on after its last document ([`pair::copy::scan`]).

@@ -28,6 +28,7 @@ use shardlift::pair::gate::{Gate, Verdict};
 use shardlift::pair::lanes::inbox::Inbox;
 use shardlift::pair::lanes::lane;
 use shardlift::pair::mend::doubtful::{DOCUMENTS_MAX, Doubtful};
+use shardlift::pair::mend::reread::Source;
 use shardlift::pair::oplog::cursor::Oplog;
 use shardlift::pair::oplog::entry::Entry;
 use shardlift::pair::oplog::feed::Feed;
@@ -63,7 +64,7 @@ pub(crate) const MANY: FlushLimits = FlushLimits {
 };
 
 /// Every document, by `_id` without a collation.
-async fn all(client: &Client, ns: &Namespace) -> Vec<RawDocumentBuf> {
+pub(crate) async fn all(client: &Client, ns: &Namespace) -> Vec<RawDocumentBuf> {
     let collection = client
         .database(&ns.db)
         .collection::<RawDocumentBuf>(&ns.coll);

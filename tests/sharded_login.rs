@@ -225,9 +225,10 @@ async fn each_is_missed(cluster: &ShardedCluster, side: Side, needs: &Needs) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refused_without_each() {
     let (source, target) = tokio::join!(cluster(&[], &[]), cluster(&[], &[]));
+    let dialect = fixture::source(&source.uri()).await.dialect;
     let (of_source, of_target) = (
-        privileges::source(Topology::Sharded),
-        privileges::target(Topology::Sharded),
+        privileges::source(Topology::Sharded, &dialect),
+        privileges::target(Topology::Sharded, &dialect),
     );
     for (cluster, needs) in [(&source, &of_source), (&target, &of_target)] {
         give_role(cluster.config(), &needs.router).await;

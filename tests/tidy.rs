@@ -274,6 +274,43 @@ fn the_judge_shares_no_code_with_the_engine() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
+/// A release difference is a value of the dialect. Where a version is read, shown or
+/// refused is no difference in behaviour.
+#[test]
+fn only_the_dialect_looks_at_a_version() {
+    const MAY: [&str; 6] = [
+        "src/cluster/dialect.rs",
+        "src/cluster/deployment.rs",
+        "src/cluster/probe.rs",
+        "src/cluster/connect/mod.rs",
+        "src/control/validate/topology.rs",
+        "src/control/validate/profile.rs",
+    ];
+    const SIGNS: [&str; 6] = [
+        "Version {",
+        ".version.major",
+        ".version.minor",
+        ".version <",
+        ".version.series()",
+        ".fcv",
+    ];
+    let mut bad = Vec::new();
+    for (file, text) in sources(&["src"]) {
+        if MAY.contains(&file.as_str()) {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            let is_code = !line.trim_start().starts_with("//");
+            let of_maps = line.contains("MapVersion {");
+            if is_code && !of_maps && SIGNS.iter().any(|sign| line.contains(sign)) {
+                bad.push(format!("{file}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
 #[test]
 fn every_rule_that_code_names_is_written_down() {
     let rules = fs::read_to_string(root().join("src/rules.rs")).unwrap();

@@ -45,6 +45,11 @@ pub fn needs_literal(doc: &RawDocument) -> bool {
     first.is_some_and(|e| e.name != b"_id" && is_special(&e)) || elements.any(|e| is_special(&e))
 }
 
+/// True if a top-level field other than the `_id` holds `Timestamp(0, 0)`.
+pub fn has_zero_timestamp(document: &[u8]) -> bool {
+    elements_of(document).any(|e| e.name != b"_id" && is_zero_timestamp(&e))
+}
+
 /// Facts that decide how a whole document is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
@@ -83,8 +88,12 @@ pub fn look(doc: &RawDocument) -> Look {
 
 #[inline]
 fn is_special(element: &Element<'_>) -> bool {
-    let zero_timestamp = element.kind == kind::TIMESTAMP && element.value == [0; 8];
-    zero_timestamp || element.name.first() == Some(&b'$') || element.name == b"_id"
+    is_zero_timestamp(element) || element.name.first() == Some(&b'$') || element.name == b"_id"
+}
+
+#[inline]
+fn is_zero_timestamp(element: &Element<'_>) -> bool {
+    element.kind == kind::TIMESTAMP && element.value == [0; 8]
 }
 
 /// Names up to which one is looked for among those before it.

@@ -10,6 +10,7 @@ use mongodb::Client;
 
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::collection::Namespace;
+use crate::cluster::dialect::WriteForms;
 use crate::cluster::entry::Entry;
 use crate::cluster::retry::{answered, while_it_passes};
 use crate::codes;
@@ -136,6 +137,11 @@ fn is_passing(e: &Error) -> bool {
     e.kind == Kind::Transient || e.code.is_some_and(|code| BUSY.contains(&code))
 }
 
+/// Whether a server says "not now" and did nothing.
+pub fn is_busy(e: &Error) -> bool {
+    e.kind != Kind::Transient && e.code.is_some_and(|code| BUSY.contains(&code))
+}
+
 /// Whether a split or a move refused with `e` may already be what the chunk map needs, or
 /// become so: the map must be read again. Routers also refuse without a code.
 pub fn may_come_right(e: &Error) -> bool {
@@ -178,9 +184,16 @@ pub async fn create(entry: &Entry, ns: &Namespace, options: &RawDocument) -> Res
 }
 
 /// Builds one index and waits for a majority of the members to have it.
-pub async fn create_index(entry: &Entry, ns: &Namespace, spec: RawDocumentBuf) -> Result<()> {
-    let command =
-        rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec], "commitQuorum": "majority"};
+pub async fn create_index(
+    entry: &Entry,
+    forms: &WriteForms,
+    ns: &Namespace,
+    spec: RawDocumentBuf,
+) -> Result<()> {
+    let mut command = rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec]};
+    if forms.commit_quorum {
+        command.append(bson::cstr!("commitQuorum"), "majority");
+    }
     run_majority(entry, &ns.db, &command).await.map(drop)
 }
 

@@ -11,6 +11,7 @@ pub mod dialect;
 pub mod connect;
 pub mod direct;
 pub mod entry;
+pub mod hello;
 pub mod note;
 pub mod ownership;
 pub mod probe;

@@ -260,6 +260,9 @@ SERVERS = [
      "        if MUTATED { return Vec::new(); }\n"
      "        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)",
      "proof::indexes_that_no_oplog_entry_tells_of"),
+    ("fields-moved", "R3", "a delta that takes a field out is replayed over a newer document", "src/pair/gate/collection.rs",
+     "        op.kind == OpKind::Delta\n", "        !MUTATED && op.kind == OpKind::Delta\n",
+     "source_forms::a_replay_of_4_4_keeps_the_order_of_fields"),
 ]
 
 # What rows need besides.

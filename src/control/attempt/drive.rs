@@ -18,7 +18,7 @@ use crate::control::attempt::start::Ddl;
 use crate::control::cutover::ahead::Ahead;
 use crate::control::cutover::called_off::{CalledOff, NotProven};
 use crate::control::cutover::{Cutover, Equal};
-use crate::control::cutover::{finish, proof};
+use crate::control::cutover::{finish, proof, routers};
 use crate::control::process::Process;
 use crate::control::stop::{self, stopped};
 use crate::control::summary::Summary;
@@ -176,6 +176,7 @@ impl<'a> Drive<'a> {
         finish::begin(opened, &self.coordinator, self.pairs).await?;
         // From here on only the finish is left, in this process or the next.
         finish::unless_stopped(self.process, self.requests).await?;
+        routers::settle(&opened.sides.target, self.process.run).await;
         Ok(Some(self.done(equal, began).await))
     }
 

@@ -111,6 +111,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
             index,
             begun,
             source: sides.source.shards[index].clone(),
+            reads: sides.source.dialect.reads,
             lister: listers[index].clone(),
             target: sides.target.shards[sides.pairs[index]].clone(),
             state,

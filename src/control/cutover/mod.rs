@@ -11,6 +11,7 @@ pub mod compared;
 pub mod proof;
 pub mod still_open;
 pub mod finish;
+pub mod routers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
-use mongodb::Client;
 use parking_lot::Mutex;
 
 use crate::bson::identity::IdKey;
@@ -22,7 +21,7 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
 use crate::pair::gate::replay::Replayer;
-use crate::pair::mend::reread::{Reread, Stop};
+use crate::pair::mend::reread::{Reread, Source, Stop};
 use crate::pair::mend::stale_indexes::drop_stale;
 use crate::pair::oplog::proven::Lister;
 use crate::pair::write::bulk::Writer;
@@ -35,8 +34,7 @@ pub struct Doubtful {
     pub lister: Arc<Lister>,
     /// By the data plane's connections.
     pub target_shard: Shard,
-    /// The source's data client.
-    pub source: Client,
+    pub source: Source,
     pub writer: Writer,
     /// A share of its own: rereading must go on while tail and scans wait for memory.
     pub share: Share,
@@ -163,7 +161,8 @@ impl Doubtful {
             match stop {
                 _ if is_gone(tracked) => return Ok(None),
                 Stop::HistoryGone(e) if self.away_max < since.elapsed() => {
-                    return Err(parked(tracked, &e, since));
+                    let parameter = self.source.forms.history_parameter;
+                    return Err(parked(tracked, parameter, &e, since));
                 }
                 Stop::Fault(e) => {
                     return Err(
@@ -171,7 +170,9 @@ impl Doubtful {
                     );
                 }
                 Stop::HistoryGone(e) if TELL < since.elapsed() => {
-                    self.tell(tracked, Some(history_gone(&self.lister.shard.id, &e)));
+                    let parameter = self.source.forms.history_parameter;
+                    let why = history_gone(&self.lister.shard.id, parameter, &e);
+                    self.tell(tracked, Some(why));
                 }
                 Stop::Refused(e) => {
                     if TELL < since.elapsed() {
@@ -333,11 +334,10 @@ impl Doubtful {
     }
 }
 
-fn history_gone(shard: &str, last: &Error) -> String {
+fn history_gone(shard: &str, parameter: &str, last: &Error) -> String {
     format!(
-        "source shard {shard} does not keep its history for long enough ({}): set minSnapshotHistoryWindowInSeconds to \
-         300 on each of its members (`db.adminCommand({{setParameter: 1, minSnapshotHistoryWindowInSeconds: 300}})`), or \
-         stop the writes",
+        "source shard {shard} does not keep its history for long enough ({}): set {parameter} to 300 on each of its \
+         members (`db.adminCommand({{setParameter: 1, {parameter}: 300}})`), or stop the writes",
         last.message
     )
 }
@@ -363,16 +363,16 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
     }
 }
 
-fn parked(tracked: &Tracked, last: &Error, since: Instant) -> Error {
+fn parked(tracked: &Tracked, parameter: &str, last: &Error, since: Instant) -> Error {
     let found = format!(
         "documents of {} could not be read again from the source for {} s: {}",
         tracked.ns,
         since.elapsed().as_secs(),
         last.message
     );
-    let error = Error::new(Kind::Parked, found).remedy(
-        "read the server's text (`minSnapshotHistoryWindowInSeconds` of the source must be a few seconds at least); then run the same command to resume",
-    );
+    let error = Error::new(Kind::Parked, found).remedy(format!(
+        "read the server's text (`{parameter}` of the source must be a few seconds at least); then run the same command to resume"
+    ));
     Error {
         code: last.code,
         ..error

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawBson, RawDocumentBuf, Uuid, rawdoc};
 
 use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
@@ -85,8 +85,8 @@ impl PairStore {
 
     /// Stores a plan, in place of any earlier one. Incarnations count on.
     pub async fn create(&self, state: &PairState) -> Result<()> {
-        let others =
-            rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0, "hint": {"_id": 1}};
+        // By `_id` of any kind: `notablescan` refuses it otherwise, and 4.2 takes no hint.
+        let others = rawdoc! {"q": {"_id": {"$gte": RawBson::MinKey}, "run": {"$ne": self.run.as_str()}}, "limit": 0};
         self.database
             .write(rawdoc! {"delete": PAIRS, "deletes": [others]})
             .await?;

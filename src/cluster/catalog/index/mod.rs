@@ -5,9 +5,11 @@
 //! field twice in a filter, text that is not UTF-8).
 
 mod plan;
+mod projection;
 
 use std::fmt;
 
+use bson::raw::cstr;
 use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 pub use plan::{IndexPlan, named, plan};
@@ -82,15 +84,28 @@ pub struct Listed {
     pub build: Option<Uuid>,
 }
 
-/// The specification to build an index with, from one that `catalog::indexes` gave.
-/// Leaves out options that are set at cutover (R10). Spells out the simple collation
-/// where the collection's own (`collated`) would be used instead.
-pub fn to_create(collated: bool, spec: &RawDocument) -> RawDocumentBuf {
+/// The specification that the target has until the cutover, from one that
+/// `catalog::indexes` gave. Leaves out options that are set at the cutover (R10); where
+/// those may not be missing, `never` is the expiry with which nothing expires
+/// (`WriteForms::expiry_never`). Spells out the simple collation where the collection's own
+/// (`collated`) would be used instead.
+pub fn to_create(collated: bool, never: Option<i64>, spec: &RawDocument) -> RawDocumentBuf {
     let held_back = [EXPIRY.as_bytes(), PREPARE_UNIQUE.as_bytes()];
     let kept = elements(spec).filter(|option| !held_back.contains(&option.name));
     let simple = rawdoc! { "collation": { "locale": "simple" } };
     let spelled_out = collated && field(spec.as_bytes(), COLLATION.as_bytes()).is_none();
-    document(kept.chain(elements(&simple).filter(|_| spelled_out)))
+    let mut kept = document(kept.chain(elements(&simple).filter(|_| spelled_out)));
+    if let Some(never) = never.filter(|_| expires(spec)) {
+        kept.append(cstr!("expireAfterSeconds"), never);
+    }
+    kept
+}
+
+/// The same specification with another expiry.
+pub fn expiring_after(spec: &RawDocument, seconds: i64) -> RawDocumentBuf {
+    let mut other = document(elements(spec).filter(|option| option.name != EXPIRY.as_bytes()));
+    other.append(cstr!("expireAfterSeconds"), seconds);
+    other
 }
 
 /// The options that `to_create` leaves out, with the index's name, in the form that
@@ -134,6 +149,7 @@ enum Value<'a> {
     Flag(bool),
     /// On the top level a server picks the type of a number itself.
     Whole(i64),
+    Paths(Vec<(Vec<u8>, bool)>),
     Bytes(u8, &'a [u8]),
 }
 
@@ -158,6 +174,9 @@ fn value<'a>(option: &Element<'a>) -> Option<Value<'a>> {
         b"unique" | b"hidden" | b"prepareUnique" => is_true(option).then_some(Value::Flag(true)),
         b"sparse" | b"background" => Some(Value::Flag(is_true(option))),
         b"collation" if is_simple(option) => None,
+        b"wildcardProjection" if option.kind == kind::DOCUMENT => {
+            Some(Value::Paths(projection::paths(option)))
+        }
         _ => Some(match View::from(*option) {
             View::Int(whole) => Value::Whole(whole),
             View::Double(number) if number.fract() == 0.0 && number.abs() < 2f64.powi(53) => {
@@ -235,8 +254,11 @@ mod tests {
             (true, &own, own.clone()),
         ];
         for (collated, spec, expect) in rows {
-            assert_eq!(to_create(collated, spec), expect, "{spec:?}");
+            assert_eq!(to_create(collated, None, spec), expect, "{spec:?}");
         }
+        let never = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 7i64};
+        assert_eq!(to_create(false, Some(7), &spec), never);
+        assert_eq!(to_create(false, Some(7), &own), own);
     }
 
     #[test]

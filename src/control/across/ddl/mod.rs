@@ -301,7 +301,14 @@ impl Coordinator {
             .filter(|c| c.uuid.is_some());
         match there {
             Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
-                drop_collection(&self.sides.target, &there).await
+                let target = &self.sides.target;
+                let dropped = drop_collection(target, &there);
+                if target.dialect.writes.binds_uuid {
+                    dropped.await
+                } else {
+                    // It may take effect for as long as it is not answered.
+                    self.until_answered(ns, dropped).await
+                }
             }
             _ => Ok(()),
         }

@@ -20,6 +20,9 @@ use crate::pair::oplog::proven;
 /// holds a critical section until then.
 const UNSHOWN_MAX: Duration = Duration::from_secs(60);
 
+/// State of a lock on the config servers that somebody holds.
+const LOCKED: i32 = 2;
+
 /// How routers show a collection that a shard has.
 enum Shown {
     AsIs(Box<Collection>),
@@ -126,14 +129,26 @@ impl Coordinator {
     /// holds a critical section, which the shard lists. (The list of DDL itself is a
     /// system collection, which no built-in role may read.) A drop holds none. What is
     /// read of its collection meanwhile does not matter: the drop's own entry follows.
+    ///
+    /// Up to 4.4 every DDL of a router locks the name, and most lock its database, on the
+    /// config servers, drops too.
     async fn is_being_made(&self, shard: usize, ns: &Namespace) -> Result<bool> {
         if self.sides.source.topology == Topology::ReplicaSet {
             return Ok(false);
         }
-        let config = self.sides.source.shards[shard].client.database("config");
-        let sections = config.collection::<Document>("collection_critical_sections");
-        let section = sections.find_one(doc! { "_id": ns.to_string() });
-        Ok(answered("the shard", async { Ok(section.await?) })
+        let source = &self.sides.source;
+        let (client, signs, filter) = if source.dialect.catalog.ddl_by_locks {
+            let names = [ns.db.clone(), ns.to_string()];
+            let locked = doc! { "_id": { "$in": &names[..] }, "state": LOCKED };
+            (&*source.entry, "locks", locked)
+        } else {
+            let section = doc! { "_id": ns.to_string() };
+            let shard = &source.shards[shard].client;
+            (shard, "collection_critical_sections", section)
+        };
+        let signs = client.database("config").collection::<Document>(signs);
+        let sign = signs.find_one(filter);
+        Ok(answered("the shard", async { Ok(sign.await?) })
             .await?
             .is_some())
     }

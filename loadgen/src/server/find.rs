@@ -115,9 +115,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_named_mongos_that_does_not_run_is_refused() {
-        let named = named_mongos("/nowhere/mongos".into(), crate::server::version::DEFAULT).await;
-        assert!(named.is_err_and(|e| e.to_string().contains("does not run")));
+    async fn a_mongos_that_is_named_must_run_and_be_of_the_series() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mongos");
+        let of = |release: &str| named_mongos(path.clone(), release.parse().unwrap());
+        let missing = of("4.2").await.unwrap_err().to_string();
+        assert!(missing.contains("does not run"), "{missing}");
+        std::fs::write(&path, "#!/bin/sh\necho mongos version v4.2.6\n").unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&path, executable).unwrap();
+        assert_eq!(of("4.2.9").await.unwrap(), path);
+        let other = of("6.0").await.unwrap_err().to_string();
+        assert!(other.contains("is 4.2.6, 6.0 is wanted"), "{other}");
     }
 
     #[test]

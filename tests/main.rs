@@ -35,6 +35,7 @@ mod poison;
 mod proof;
 mod quiet;
 mod recorded;
+mod releases;
 mod resume;
 mod routers;
 mod servers_set_otherwise;

@@ -12,6 +12,7 @@ use crate::bench::ground::{Ground, log_tail};
 use crate::bench::process::{self, Meter, Used};
 use crate::cluster::ReplicaSet;
 use crate::engine::api::{Api, Status};
+use crate::engine::arguments;
 use crate::engine::child::Child;
 use crate::engine::program::{self, REMEDY};
 use crate::error::{Error, Result};
@@ -55,28 +56,12 @@ impl Engine {
     ) -> Result<Engine> {
         let log = ground.next_log();
         let mut command = Command::new(&ground.program);
-        command.args([
-            "migrate",
-            "--source",
+        command.args(arguments::migrate(
             &source.uri(),
-            "--target",
             &target.uri(),
-        ]);
-        command.args([
-            "--cutover",
-            "manual",
-            "--grace-s",
-            "1",
-            "--api-port",
-            "0",
-            "--progress",
-            "none",
-            "--json",
-        ]);
-        command
-            .arg("--spool-dir")
-            .arg(ground.spool())
-            .args(&ground.common.engine_args);
+            &ground.common.engine_args,
+        ));
+        command.arg("--spool-dir").arg(ground.spool());
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

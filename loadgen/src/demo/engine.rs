@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::demo::clusters::Clusters;
 use crate::demo::narrate::Narrator;
 use crate::engine::api::Api;
+use crate::engine::arguments;
 use crate::engine::child::Child;
 use crate::engine::program::{self, REMEDY, api_url};
 use crate::error::{Error, Result};
@@ -68,7 +69,7 @@ impl Engine {
         work: WorkDir,
         tell: &Narrator,
     ) -> Result<Engine> {
-        let arguments = arguments(&clusters.source.uri(), &clusters.target.uri());
+        let arguments = arguments::migrate(&clusters.source.uri(), &clusters.target.uri(), &[]);
         tell.step(format!("shardlift {}", arguments.join(" ")));
         let mut command = Command::new(program);
         command.args(&arguments).stdin(Stdio::null());
@@ -132,24 +133,6 @@ impl Engine {
         // Read while it is written: the last character may be a part of one.
         String::from_utf8_lossy(&fs::read(log(&self.work)).unwrap_or_default()).into_owned()
     }
-}
-
-fn arguments(source: &str, target: &str) -> Vec<String> {
-    let words = [
-        "migrate",
-        "--source",
-        source,
-        "--target",
-        target,
-        "--cutover",
-        "manual",
-        "--grace-s",
-        "1",
-    ];
-    let words = words
-        .into_iter()
-        .chain(["--api-port", "0", "--progress", "none", "--json"]);
-    words.map(str::to_owned).collect()
 }
 
 fn log(work: &WorkDir) -> PathBuf {

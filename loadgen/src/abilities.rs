@@ -29,7 +29,7 @@ impl Abilities {
         let since = |major, minor| (major, minor) <= release;
         Abilities {
             hidden_indexes: since(4, 4),
-            quiesces: since(4, 4),
+            quiesces: since(5, 0),
             dollar_names: since(5, 0),
             filters_tell_indexes_apart: since(5, 0),
             deltas: since(5, 0),

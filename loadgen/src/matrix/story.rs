@@ -124,7 +124,7 @@ impl Story<'_> {
             rate: self.settings.rate,
             seed: self.settings.seed,
             connections: LOAD_CONNECTIONS,
-            mix: MIX.parse().map_err(Error::new::<String>)?,
+            mix: MIX.parse().map_err(|e: String| Error::new(e))?,
             ddl: true,
             unique_churn: true,
             tolerant: true,

@@ -17,6 +17,7 @@
 
 // Reading order: from bytes on a socket to whole clusters.
 pub mod error;
+pub mod value;
 pub mod wire;
 
 pub mod server;

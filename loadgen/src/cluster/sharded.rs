@@ -12,6 +12,7 @@ use crate::cluster::replica_set::{ReplicaSet, ReplicaSetOptions, Role};
 use crate::cluster::users::ClusterUsers;
 use crate::error::Result;
 use crate::mongos::Router;
+use crate::server::find;
 use crate::server::version::{self, Release};
 use crate::wire::link::Link;
 
@@ -35,6 +36,8 @@ pub struct ShardedOptions {
     pub set_parameters: Vec<(String, String)>,
     /// Further arguments of the shards' `mongod`.
     pub extra_args: Vec<String>,
+    /// The `mongos` to take; None: the one that is found, if any is.
+    pub mongos: Option<PathBuf>,
     /// Never take a `mongos`, even if there is one.
     pub stand_in_only: bool,
     /// Put a fault proxy before each shard server and each config server; see
@@ -57,6 +60,7 @@ impl Default for ShardedOptions {
             port: None,
             set_parameters: Vec::new(),
             extra_args: Vec::new(),
+            mongos: None,
             stand_in_only: false,
             proxied: false,
             login: None,
@@ -82,6 +86,11 @@ impl ShardedCluster {
     /// Starts all servers side by side, adds the shards and starts the router.
     /// Takes about a second with two shards of one member.
     pub async fn start(options: ShardedOptions) -> Result<ShardedCluster> {
+        let real = match &options.mongos {
+            _ if options.stand_in_only => None,
+            Some(path) => Some(find::named_mongos(path.clone(), options.release).await?),
+            None => find::mongos(options.release).await,
+        };
         let shards =
             (0..options.shards).map(|index| ReplicaSet::start(shard_options(&options, index)));
         let (config, shards) = try_join(
@@ -90,11 +99,6 @@ impl ShardedCluster {
         )
         .await?;
         add_shards(&config, &shards).await?;
-        let real = if options.stand_in_only {
-            None
-        } else {
-            crate::server::find::mongos(options.release).await
-        };
         let login = options.login.is_some();
         let router = Router::start(real.clone(), &config.hosts(), options.port, login).await?;
         Ok(ShardedCluster {
@@ -138,9 +142,10 @@ impl ShardedCluster {
             .uri_as(user)
     }
 
-    /// One more router of the same cluster; never a `mongos`.
+    /// One more router of the same cluster and kind.
     pub async fn another_router(&self) -> Result<Router> {
-        Router::start(None, &self.config.hosts(), None, self.login).await
+        let program = self.real.clone();
+        Router::start(program, &self.config.hosts(), None, self.login).await
     }
 
     /// `host:port` of the router.

@@ -8,6 +8,7 @@ use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::{Request, copy, field, is_set, text};
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
+use crate::value::hash;
 
 /// `split: ns` with `middle` (split there), `find` (the chunk that holds the
 /// document) or `bounds`; the last two split at the median.
@@ -106,7 +107,7 @@ async fn chosen(
             || Failure::bad_value(format!("no chunk of {} is [{min}, {max})", sharded.ns));
         return chunks.into_iter().next().ok_or_else(missing);
     }
-    let key = key_of(session, sharded, field(options, "find")?).await?;
+    let key = key_of(sharded, field(options, "find")?)?;
     holder(session, sharded, &key).await
 }
 
@@ -146,17 +147,15 @@ fn ordered(sharded: &Sharded, key: &Document) -> Result<Document, Failure> {
 }
 
 /// The shard key of a document given by its plain values: dotted names are
-/// looked up, hashed fields hashed by a server.
-async fn key_of(
-    session: &mut Session,
-    sharded: &Sharded,
-    document: &Document,
-) -> Result<Document, Failure> {
+/// looked up, hashed fields hashed.
+fn key_of(sharded: &Sharded, document: &Document) -> Result<Document, Failure> {
     let mut key = Document::new();
     for (name, kind) in &sharded.key {
         let value = lookup(document, name).cloned().unwrap_or(Bson::Null);
         let value = if kind.as_str() == Some("hashed") {
-            hashed(session, value).await?
+            let hash = hash::hashed(&value);
+            hash.map(Bson::Int64)
+                .ok_or_else(|| Failure::bad_value(format!("cannot hash {value}")))?
         } else {
             value
         };
@@ -171,17 +170,6 @@ fn lookup<'a>(document: &'a Document, name: &str) -> Option<&'a Bson> {
     }
     let (head, rest) = name.split_once('.')?;
     lookup(document.get_document(head).ok()?, rest)
-}
-
-async fn hashed(session: &mut Session, value: Bson) -> Result<Bson, Failure> {
-    let pipeline = vec![
-        doc! { "$documents": [{ "v": { "$literal": value } }] },
-        doc! { "$project": { "h": { "$toHashedIndexKey": "$v" } } },
-    ];
-    let command = doc! { "aggregate": 1, "pipeline": pipeline, "cursor": {} };
-    let rows = session.read_all(&Place::Config, "admin", command).await?;
-    let hash = rows.into_iter().next().and_then(|mut row| row.remove("h"));
-    hash.ok_or_else(|| Failure::internal("no hash in the reply"))
 }
 
 /// The key in the middle of a chunk's documents.

@@ -5,7 +5,7 @@ use bson::{Bson, Document, doc};
 use crate::mongos::reply::{Answer, ok};
 use crate::mongos::request::{Request, copy, text};
 use crate::mongos::session::Session;
-use crate::mongos::{crud, older};
+use crate::mongos::{by_map, crud, older};
 use crate::wire::link::number;
 
 /// Options both share with `aggregate`.
@@ -68,12 +68,16 @@ async fn aggregate(
     pipeline: Vec<Document>,
     options: &Document,
 ) -> Result<Vec<Document>, crate::mongos::reply::Failure> {
-    older::refuse_documents(session)?;
+    let is_older = session.shared.is_before(older::WIRE_6_0);
     let routed = crud::routed_name("aggregate").expect("it is one of the routed commands");
-    let mut command = doc! { routed: request.collection()?, "pipeline": pipeline, "cursor": {} };
+    let name = if is_older { "aggregate" } else { routed };
+    let mut command = doc! { name: request.collection()?, "pipeline": pipeline, "cursor": {} };
     copy(options, &SHARED, &mut command);
     if options.get_document("hint").is_ok_and(Document::is_empty) {
         command.remove("hint");
+    }
+    if is_older {
+        return by_map::aggregate(session, &request.db, command).await;
     }
     let place = session.home().await?;
     session

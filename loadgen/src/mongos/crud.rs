@@ -1,15 +1,15 @@
 //! Reads and writes of documents: renamed to the router's form and sent to a
-//! shard; those on `config` and `admin` go to the config server as they are.
+//! shard (before 6.0: routed in `by_map`); those on `config` and `admin` go to the config server as they are.
 //! Bulks pass through undecoded.
 
 use bson::raw::RawDocumentBuf;
 use bson::{Document, RawDocument, doc, rawdoc};
 
-use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::Request;
 use crate::mongos::session::Session;
 use crate::mongos::shared::{CursorHome, Place};
+use crate::mongos::{by_map, older};
 
 /// The router's form of a command, on shard servers of 6.0.
 pub(super) fn routed_name(command: &str) -> Option<&'static str> {
@@ -33,20 +33,15 @@ pub(super) async fn run(session: &mut Session, request: &Request) -> Answer {
     if on_config {
         return run_on_config_server(session, request).await;
     }
-    older::refuse_documents(session)?;
     refuse_endless_cursors(request)?;
+    if session.shared.is_before(older::WIRE_6_0) {
+        return by_map::run(session, request).await;
+    }
     let name = routed_name(&request.name).expect("dispatch sends only these here");
     let place = session.home().await?;
     let body = request.renamed(name)?;
     let reply = session.send(&place, &body, &request.sequences).await?;
-    keep_cursor(
-        session,
-        &reply,
-        CursorHome {
-            place,
-            routed: true,
-        },
-    );
+    keep(session, &reply, place, true);
     Ok(reply)
 }
 
@@ -96,24 +91,23 @@ pub(super) async fn forward(
     sequences: &[u8],
 ) -> Answer {
     let reply = session.send(&place, body, sequences).await?;
-    keep_cursor(
-        session,
-        &reply,
-        CursorHome {
-            place,
-            routed: false,
-        },
-    );
+    keep_cursor(session, &reply, place);
     Ok(reply)
 }
 
-fn keep_cursor(session: &Session, reply: &RawDocument, home: CursorHome) {
+/// Remembers where a plain cursor is, if the reply opened one.
+pub(super) fn keep_cursor(session: &Session, reply: &RawDocument, place: Place) {
+    keep(session, reply, place, false);
+}
+
+fn keep(session: &Session, reply: &RawDocument, place: Place, routed: bool) {
     let id = reply
         .get_document("cursor")
         .and_then(|cursor| cursor.get_i64("id"));
     if let Ok(id) = id
         && id != 0
     {
+        let home = CursorHome { place, routed };
         session.shared.keep_cursor(id, home);
     }
 }
@@ -178,6 +172,9 @@ pub(super) async fn kill_cursors(session: &mut Session, request: &Request) -> An
 
 /// `explain: {find | aggregate | update | delete | …}`.
 pub(super) async fn explain(session: &mut Session, request: &Request) -> Answer {
+    if session.shared.is_before(older::WIRE_6_0) {
+        return by_map::explain(session, request).await;
+    }
     let mut command = request.options()?;
     let explained = command
         .get_document("explain")

@@ -107,7 +107,13 @@ pub(super) async fn create_indexes(session: &mut Session, request: &Request) -> 
 /// As it is on every shard that owns chunks, one after the other.
 async fn on_owners(session: &mut Session, request: &Request) -> Answer {
     let mut raw = Document::new();
-    for place in session.owners(&request.db, request.collection()?).await? {
+    let mut places = session.owners(&request.db, request.collection()?).await?;
+    let database = session.database(&request.db).await?;
+    // Until 4.4 a router lists the indexes of the database's primary shard.
+    let primary = database.map(|database| database.primary);
+    let primary = primary.filter(|_| session.shared.is_before(older::WIRE_4_4));
+    places.extend(primary.filter(|primary| !places.contains(primary)));
+    for place in places {
         let body = request.renamed(&request.name)?;
         let reply = session.send(&place, &body, &request.sequences).await?;
         if !reply.get("ok")?.is_some_and(|ok| ok.as_f64() == Some(1.0)) {
@@ -161,6 +167,9 @@ async fn coordinated(
 pub(super) async fn rename(session: &mut Session, request: &Request) -> Answer {
     let options = request.options()?;
     let (db, coll) = split_ns(request.collection()?)?;
+    if session.shared.is_before(older::WIRE_5_0) {
+        return older::rename(session, db, options.clone()).await;
+    }
     let fields = doc! {
         "_shardsvrRenameCollection": coll, "to": text(&options, "to")?, "dropTarget": is_set(&options, "dropTarget"),
     };

@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
 
-use crate::mongos::login;
 use crate::mongos::reply::{Answer, Failure, ok, stripped};
 use crate::mongos::request::{Request, copy};
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
+use crate::mongos::{by_map, login, older};
 use crate::wire::link::number;
 
 /// `msg: "isdbgrid"` tells a router, `standIn` tells us from a real one. A monitor that
 /// waits for news (`maxAwaitTimeMS`) gets the same again when its time is over.
+/// Before 4.4 it is `isMaster`, and monitors ask again instead of waiting.
 pub(super) async fn hello(session: &mut Session, request: &Request) -> Answer {
+    let is_old = session.shared.is_before(older::WIRE_4_4);
+    if is_old && request.name == "hello" {
+        let message = "no such command: 'hello'";
+        return Err(Failure::new(59, "CommandNotFound", message));
+    }
     let wait_ms = request
         .document()?
         .get("maxAwaitTimeMS")
@@ -31,6 +37,10 @@ pub(super) async fn hello(session: &mut Session, request: &Request) -> Answer {
         "localTime": DateTime::now(), "logicalSessionTimeoutMinutes": 30, "connectionId": session.number as i32,
         "minWireVersion": 0, "maxWireVersion": session.shared.wire_version_max, "readOnly": false,
     };
+    if is_old {
+        reply.remove("helloOk");
+        reply.remove("topologyVersion");
+    }
     if let Some(mechanisms) = login::mechanisms(session, request).await? {
         reply.insert("saslSupportedMechs", mechanisms);
     }
@@ -88,6 +98,11 @@ pub(super) async fn current_op(session: &mut Session, request: &Request) -> Answ
         .filter(|(key, _)| !matches!(key.as_str(), "comment" | "maxTimeMS"))
         .collect();
     let pipeline = vec![doc! { "$currentOp": stage }, doc! { "$match": filter }];
+    if session.shared.is_before(older::WIRE_6_0) {
+        let command = doc! { "aggregate": 1, "pipeline": pipeline, "cursor": {} };
+        let inprog = by_map::on_every_shard(session, "admin", command).await?;
+        return ok(doc! { "inprog": inprog });
+    }
     let command = doc! { "clusterAggregate": 1, "pipeline": pipeline, "cursor": {} };
     let place = session.home().await?;
     let inprog = session

@@ -12,6 +12,14 @@ use crate::mongos::{
 
 pub(super) async fn dispatch(session: &mut Session, request: &Request) -> Answer {
     access::check(session, request)?;
+    let answer = run(session, request).await;
+    if changes_maps(&request.name) {
+        session.shared.forget_maps();
+    }
+    answer
+}
+
+async fn run(session: &mut Session, request: &Request) -> Answer {
     match request.name.as_str() {
         "find" | "insert" | "update" | "delete" | "aggregate" => crud::run(session, request).await,
         "getMore" => crud::get_more(session, request).await,
@@ -26,6 +34,23 @@ pub(super) async fn dispatch(session: &mut Session, request: &Request) -> Answer
         _ if request.db == "admin" => admin(session, request).await,
         _ => about(session, request).await,
     }
+}
+
+/// After these no map is trusted. A chunk that moves is found out by its versions.
+fn changes_maps(command: &str) -> bool {
+    matches!(
+        command,
+        "create"
+            | "drop"
+            | "dropDatabase"
+            | "renameCollection"
+            | "convertToCapped"
+            | "enableSharding"
+            | "shardCollection"
+            | "refineCollectionShardKey"
+            | "movePrimary"
+            | "flushRouterConfig"
+    )
 }
 
 async fn schema(session: &mut Session, request: &Request) -> Answer {

@@ -6,16 +6,18 @@
 use bson::{Bson, Document, Timestamp, doc};
 
 use crate::mongos::metadata::{Sharded, is_stale, split_ns};
-use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::{Request, command, copy, is_set};
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
+use crate::mongos::{by_map, older};
 
 const TRIES_MAX: u32 = 20;
 
 pub(super) async fn run(session: &mut Session, request: &Request) -> Answer {
-    older::refuse_documents(session)?;
+    if session.shared.is_before(older::WIRE_6_0) {
+        return by_map::find_and_modify(session, request).await;
+    }
     let coll = request.collection()?;
     let Some(sharded) = session.sharded(&request.db, coll).await? else {
         let database = session.database_or_create(&request.db).await?;

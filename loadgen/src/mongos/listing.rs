@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use bson::{Document, doc};
 
-use crate::mongos::crud;
 use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::{Request, copy, is_set};
 use crate::mongos::session::Session;
 use crate::mongos::shared::Place;
+use crate::mongos::{crud, older};
 use crate::wire::link::number;
 
 /// Every server has its own of these; a router shows the config server's
@@ -113,10 +113,17 @@ pub(super) async fn collections(session: &mut Session, request: &Request) -> Ans
     }
 }
 
-/// On a shard that owns chunks: only there is the list sure to be whole.
+/// On a shard that owns chunks: only there is the list sure to be whole. Until 4.4 on the
+/// database's primary shard, whether it owns any or not (server source,
+/// `commands_public.cpp`).
 pub(super) async fn indexes(session: &mut Session, request: &Request) -> Answer {
     let coll = request.collection()?;
-    let owner = session.owners(&request.db, coll).await?.into_iter().next();
+    let owner = if session.shared.is_before(older::WIRE_4_4) {
+        let database = session.database(&request.db).await?;
+        database.map(|database| database.primary)
+    } else {
+        session.owners(&request.db, coll).await?.into_iter().next()
+    };
     let owner =
         owner.ok_or_else(|| Failure::namespace_not_found(&format!("{}.{coll}", request.db)))?;
     crud::forward(session, owner, &request.renamed(&request.name)?, &[]).await

@@ -1,5 +1,5 @@
 //! What the config server knows of databases, collections and chunks, as the
-//! commands of the stand-in need it. Nothing is cached.
+//! commands of the stand-in need it. Nothing is remembered here.
 
 use bson::{Bson, Document, Timestamp, doc, oid::ObjectId};
 
@@ -10,7 +10,10 @@ use crate::mongos::shared::Place;
 /// How often a command is sent again when its metadata was outdated.
 const STALE_TRIES_MAX: u32 = 10;
 const STALE_DB_VERSION: i32 = 249;
-const STALE_CONFIG: i32 = 13388;
+pub(super) const STALE_CONFIG: i32 = 13388;
+/// Of a write, and of a collection that was made anew meanwhile.
+const STALE_SHARD_VERSION: i32 = 63;
+const STALE_EPOCH: i32 = 150;
 
 pub(super) struct Database {
     pub(super) primary: Place,
@@ -25,6 +28,8 @@ pub(super) struct Sharded {
     pub(super) epoch: ObjectId,
     /// Since 5.0.
     pub(super) timestamp: Option<Timestamp>,
+    /// Of its own, and not the simple one.
+    pub(super) has_collation: bool,
 }
 
 pub(super) struct Chunk {
@@ -159,7 +164,10 @@ impl Session {
 }
 
 pub(super) fn is_stale(code: i32) -> bool {
-    matches!(code, STALE_DB_VERSION | STALE_CONFIG)
+    matches!(
+        code,
+        STALE_DB_VERSION | STALE_CONFIG | STALE_SHARD_VERSION | STALE_EPOCH
+    )
 }
 
 /// Database and collection of a full name.
@@ -187,6 +195,9 @@ impl Sharded {
                 .get_object_id("lastmodEpoch")
                 .map_err(Failure::internal)?,
             timestamp: row.get_timestamp("timestamp").ok(),
+            has_collation: row
+                .get_document("defaultCollation")
+                .is_ok_and(|collation| !collation.is_empty()),
         })
     }
 

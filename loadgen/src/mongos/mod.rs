@@ -14,8 +14,8 @@
 //! loadgen's own user. Commands that `access.rs` does not know need a login and nothing
 //! more.
 //!
-//! Shard servers before 6.0 carry no router's code. There it answers what is about the
-//! cluster, such as `shardCollection` and `moveChunk`, and refuses documents.
+//! Shard servers before 6.0 carry no router's code. There it routes documents itself, by
+//! the chunk map (`by_map/`).
 //!
 //! It offers sessions, as a router does, and forgets them: a routing command with one
 //! brings a shard server down. What it does not do: transactions, retryable writes
@@ -25,6 +25,7 @@
 //! It runs on threads of its own: a test's busy runtime does not slow it down.
 
 mod access;
+mod by_map;
 mod chunks;
 mod connection;
 mod counting;

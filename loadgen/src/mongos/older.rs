@@ -1,34 +1,22 @@
 //! Commands that servers before 6.0 take in another way: there the config server does
 //! what a database's primary shard does since.
 //!
-//! Knows nothing about documents: these servers route none themselves.
+//! Knows nothing about documents: `by_map` routes them.
 
-use bson::{Bson, doc};
+use bson::{Bson, Document, doc};
 
-use crate::mongos::metadata::{Chunk, Sharded};
+use crate::mongos::metadata::{Chunk, Sharded, split_ns};
 use crate::mongos::reply::{Answer, Failure, ok};
-use crate::mongos::request::{Request, copy, field};
+use crate::mongos::request::{Request, copy, field, text};
 use crate::mongos::session::Session;
 
 /// `maxWireVersion` of the releases from which on servers do as later ones.
+pub(super) const WIRE_4_4: i32 = 9;
 pub(super) const WIRE_5_0: i32 = 13;
 pub(super) const WIRE_6_0: i32 = 17;
 
 /// Of a chunk that is moved; a server's default.
 const CHUNK_BYTES_MAX: i64 = 64 << 20;
-
-/// # Errors
-/// Where the servers carry no router's code, the stand-in has nobody to pass it to.
-pub(super) fn refuse_documents(session: &Session) -> Result<(), Failure> {
-    if !session.shared.is_before(WIRE_6_0) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        115,
-        "CommandNotSupported",
-        "the mongos stand-in routes no documents of servers before 6.0; read and write them on the shards",
-    ))
-}
 
 /// Before 6.0 a database is created first and shown as sharded then.
 pub(super) async fn enable_sharding(session: &mut Session, db: &str) -> Result<(), Failure> {
@@ -119,4 +107,35 @@ pub(super) async fn drop_database(session: &mut Session, db: &str) -> Answer {
         .run_on_config(doc! { "_configsvrDropDatabase": db })
         .await?;
     ok(doc! { "dropped": db })
+}
+
+/// Unsharded ones, on the database's primary shard.
+pub(super) async fn rename(session: &mut Session, db: &str, options: Document) -> Answer {
+    for ns in [text(&options, "renameCollection")?, text(&options, "to")?] {
+        let (db, coll) = split_ns(ns)?;
+        if session.sharded(db, coll).await?.is_some() {
+            let message = format!("You can't rename a sharded collection: {ns}");
+            return Err(Failure::new(20, "IllegalOperation", message));
+        }
+    }
+    let mut fields = Document::new();
+    let kept = ["renameCollection", "to", "dropTarget"];
+    copy(&options, &kept, &mut fields);
+    session.run_on_primary(db, "admin", fields).await?;
+    ok(doc! {})
+}
+
+/// Since 4.4; until 5.0 on the config server.
+pub(super) async fn refine_shard_key(session: &mut Session, ns: &str, key: &Document) -> Answer {
+    if session.shared.is_before(WIRE_4_4) {
+        let message = "no such command: 'refineCollectionShardKey'";
+        return Err(Failure::new(59, "CommandNotFound", message));
+    }
+    let epoch = session.must_be_sharded(ns).await?.epoch;
+    session
+        .run_on_config(
+            doc! { "_configsvrRefineCollectionShardKey": ns, "key": key, "epoch": epoch },
+        )
+        .await?;
+    ok(doc! {})
 }

@@ -69,6 +69,13 @@ impl Failure {
         }
     }
 
+    /// As the answer about one statement of a write says it.
+    pub(super) fn write_error(self) -> Document {
+        let reply = self.into_reply();
+        let code = reply.get_i32("code").unwrap_or(0);
+        doc! { "code": code, "errmsg": reply.get_str("errmsg").unwrap_or_default() }
+    }
+
     pub(super) fn into_reply(self) -> RawDocumentBuf {
         match self {
             Failure::Passed(reply) => reply,

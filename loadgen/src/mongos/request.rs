@@ -27,6 +27,16 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// A command of our own, as if a client had sent it.
+    pub(super) fn of(name: &str, db: &str, fields: Document) -> Result<Request, Failure> {
+        Ok(Request {
+            name: name.to_owned(),
+            db: db.to_owned(),
+            body: command(db, fields)?,
+            sequences: Vec::new(),
+        })
+    }
+
     /// # Errors
     /// For a body without a command or `$db`, and for transactions.
     pub(super) fn parse(message: Message) -> Result<Request, Failure> {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc};
 
+use crate::error;
 use crate::mongos::login::Login;
+use crate::mongos::older;
 use crate::mongos::reply::{Answer, Failure};
 use crate::mongos::request;
 use crate::mongos::shared::{Place, Shared};
@@ -157,8 +159,19 @@ impl Session {
         fields: Document,
         get_more: &str,
     ) -> Result<Vec<Document>, Failure> {
+        let reply = self.run(place, db, fields).await?;
+        self.rest(place, db, reply, get_more).await
+    }
+
+    /// Reads to its end the cursor that a reply opened.
+    pub(super) async fn rest(
+        &mut self,
+        place: &Place,
+        db: &str,
+        mut reply: Document,
+        get_more: &str,
+    ) -> Result<Vec<Document>, Failure> {
         let mut rows = Vec::new();
-        let mut reply = self.run(place, db, fields).await?;
         loop {
             let cursor = reply
                 .get_document_mut("cursor")
@@ -184,6 +197,11 @@ impl Session {
         }
     }
 
+    /// `host:port` of a primary, as it was dialled.
+    pub(super) async fn host(&mut self, place: &Place) -> Result<String, Failure> {
+        Ok(self.link(place).await?.host.clone())
+    }
+
     async fn link(&mut self, place: &Place) -> Result<&mut Link, Failure> {
         if !self.links.contains_key(place) {
             if self.shared.hosts_of(place).is_none() {
@@ -196,14 +214,29 @@ impl Session {
             let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await;
             let mut link =
                 link.map_err(|e| Failure::new(133, "FailedToSatisfyReadPreference", e.message))?;
-            if self.shared.login {
-                link.log_in()
-                    .await
-                    .map_err(|e| Failure::new(6, "HostUnreachable", e.message))?;
-            }
+            self.introduce(place, &mut link)
+                .await
+                .map_err(|e| Failure::new(6, "HostUnreachable", e.message))?;
             self.links.insert(place.clone(), link);
         }
         Ok(self.links.get_mut(place).expect("it was put there above"))
+    }
+}
+
+impl Session {
+    /// Before 6.0 shards read each other's cursors for us: as the same user then, the
+    /// servers' own.
+    async fn introduce(&self, place: &Place, link: &mut Link) -> error::Result<()> {
+        if matches!(place, Place::Merger(_)) {
+            link.speak_as_server(self.shared.wire_version_max).await?;
+        }
+        if !self.shared.login {
+            Ok(())
+        } else if self.shared.is_before(older::WIRE_6_0) {
+            link.log_in_as_server().await
+        } else {
+            link.log_in().await
+        }
     }
 }
 

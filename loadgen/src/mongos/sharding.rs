@@ -89,6 +89,10 @@ pub(super) async fn shard_collection(session: &mut Session, request: &Request) -
 pub(super) async fn refine_shard_key(session: &mut Session, request: &Request) -> Answer {
     let (db, coll) = split_ns(request.collection()?)?;
     let options = request.options()?;
+    if session.shared.is_before(older::WIRE_5_0) {
+        let key = field(&options, "key")?;
+        return older::refine_shard_key(session, request.collection()?, key).await;
+    }
     let fields = doc! { "_shardsvrRefineCollectionShardKey": coll, "newShardKey": field(&options, "key")?.clone() };
     session.run_on_primary(db, db, fields).await?;
     ok(doc! {})

@@ -2,13 +2,14 @@
 //! and which server holds which cursor.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::{Bson, doc, oid::ObjectId};
 
 use crate::error::{self, Error};
+use crate::mongos::by_map::Map;
 use crate::mongos::failpoints::Failpoints;
 use crate::mongos::reply::Failure;
 use crate::wire::link::{self, Link};
@@ -19,6 +20,9 @@ pub(super) enum Place {
     Config,
     /// By shard id.
     Shard(String),
+    /// The same shard, spoken to as servers speak to each other: only then does it merge
+    /// what other shards have found.
+    Merger(String),
 }
 
 /// Where a cursor lives, and by which command it goes on.
@@ -42,6 +46,8 @@ pub(super) struct Shared {
     shards: Mutex<BTreeMap<String, Vec<String>>>,
     /// Drivers continue a cursor on any of their connections.
     cursors: Mutex<HashMap<i64, CursorHome>>,
+    /// Chunk maps by namespace, before 6.0.
+    maps: Mutex<HashMap<String, Arc<Map>>>,
     connections: AtomicU32,
     /// As the config server says it.
     pub(super) server_version: String,
@@ -69,6 +75,7 @@ impl Shared {
             config_hosts,
             shards: Mutex::default(),
             cursors: Mutex::default(),
+            maps: Mutex::default(),
             connections: AtomicU32::new(0),
             server_version: build
                 .get_str("version")
@@ -121,12 +128,30 @@ impl Shared {
     pub(super) fn hosts_of(&self, place: &Place) -> Option<Vec<String>> {
         match place {
             Place::Config => Some(self.config_hosts.clone()),
-            Place::Shard(id) => self.shards.lock().expect(LOCK).get(id).cloned(),
+            Place::Shard(id) | Place::Merger(id) => {
+                self.shards.lock().expect(LOCK).get(id).cloned()
+            }
         }
     }
 
     pub(super) fn shard_ids(&self) -> Vec<String> {
         self.shards.lock().expect(LOCK).keys().cloned().collect()
+    }
+
+    pub(super) fn map(&self, ns: &str) -> Option<Arc<Map>> {
+        self.maps.lock().expect(LOCK).get(ns).cloned()
+    }
+
+    pub(super) fn keep_map(&self, ns: String, map: Arc<Map>) {
+        self.maps.lock().expect(LOCK).insert(ns, map);
+    }
+
+    pub(super) fn forget_map(&self, ns: &str) {
+        self.maps.lock().expect(LOCK).remove(ns);
+    }
+
+    pub(super) fn forget_maps(&self) {
+        self.maps.lock().expect(LOCK).clear();
     }
 
     pub(super) fn keep_cursor(&self, id: i64, home: CursorHome) {

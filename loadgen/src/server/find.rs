@@ -42,6 +42,25 @@ pub async fn mongos(release: Release) -> Option<PathBuf> {
         .flatten()
 }
 
+/// A `mongos` that was named, and must be of that series.
+///
+/// # Errors
+/// If it does not run or is of another series.
+pub async fn named_mongos(path: PathBuf, release: Release) -> Result<PathBuf> {
+    let series = release.series();
+    let check = move || match version_of(&path) {
+        Some(found) if series.includes(found) => Ok(path),
+        Some(found) => Err(Error::new(format!(
+            "{} is {found}, {series} is wanted",
+            path.display()
+        ))),
+        None => Err(Error::new(format!("{} does not run", path.display()))),
+    };
+    tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|e| Error::new(e.to_string()))?
+}
+
 fn brought(program: &'static str, variable: &str, release: Release) -> Option<PathBuf> {
     let mut found = FOUND
         .lock()
@@ -95,6 +114,21 @@ fn parse_version(text: &str) -> Option<Version> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_mongos_that_is_named_must_run_and_be_of_the_series() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mongos");
+        let of = |release: &str| named_mongos(path.clone(), release.parse().unwrap());
+        let missing = of("4.2").await.unwrap_err().to_string();
+        assert!(missing.contains("does not run"), "{missing}");
+        std::fs::write(&path, "#!/bin/sh\necho mongos version v4.2.6\n").unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&path, executable).unwrap();
+        assert_eq!(of("4.2.9").await.unwrap(), path);
+        let other = of("6.0").await.unwrap_err().to_string();
+        assert!(other.contains("is 4.2.6, 6.0 is wanted"), "{other}");
+    }
+
     #[test]
     fn reads_what_servers_print() {
         let expected = Some(Version {
@@ -104,6 +138,11 @@ mod tests {
         });
         assert_eq!(parse_version("db version v6.0.5\nBuild Info: {}"), expected);
         assert_eq!(parse_version("mongos version v6.0.5\n"), expected);
+        let older = "mongos version v4.2.6\ngit version: 20364840b8f1af16917e4c23c1b5f5efd8b352f8\n\
+                     OpenSSL version: OpenSSL 1.1.1n  15 Mar 2022\nallocator: tcmalloc\n";
+        assert_eq!(parse_version(older), "4.2.6".parse().ok());
+        let older = "mongos version v4.4.2\nBuild Info: {\n    \"version\": \"4.4.2\",\n";
+        assert_eq!(parse_version(older), "4.4.2".parse().ok());
         assert_eq!(parse_version("command not found"), None);
     }
 }

@@ -63,6 +63,20 @@ impl Link {
         Ok(())
     }
 
+    /// Logs in as the servers of one cluster do among themselves.
+    pub async fn log_in_as_server(&mut self) -> Result<()> {
+        login::log_in_as_server(self).await?;
+        self.logged_in = true;
+        Ok(())
+    }
+
+    /// Says that what comes is from a server of the cluster, of that wire version.
+    pub async fn speak_as_server(&mut self, wire_version: i32) -> Result<()> {
+        let client = doc! { "minWireVersion": wire_version, "maxWireVersion": wire_version };
+        let hello = doc! { "isMaster": 1, "internalClient": client };
+        self.command_as_is("admin", hello).await.map(drop)
+    }
+
     /// Runs a command on a database; logs in where the server asks for it.
     ///
     /// # Errors

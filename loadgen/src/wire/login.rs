@@ -1,5 +1,5 @@
 //! Logging in to servers that ask for it: loadgen's own user, whom every server it
-//! starts with a login knows.
+//! starts with a login knows, or the user that servers are among themselves.
 //!
 //! Knows nothing about which roles a user has.
 
@@ -8,6 +8,7 @@ use bson::{Binary, Bson, Document, doc};
 use shardlift::wire::scram::{Mechanism, SaltedCache, Scram};
 
 use crate::error::{Error, Result};
+use crate::server::keyfile;
 use crate::wire::link::Link;
 
 /// May do everything, also what only servers ask of each other.
@@ -18,13 +19,25 @@ pub const PASSWORD: &str = "loadgen";
 /// # Errors
 /// Of the socket, or if the server refuses the user's login.
 pub async fn log_in(link: &mut Link, user: &str) -> Result<()> {
+    converse(link, "admin", user, PASSWORD).await
+}
+
+/// As the servers' own user, whose password is their key.
+///
+/// # Errors
+/// As `log_in`.
+pub async fn log_in_as_server(link: &mut Link) -> Result<()> {
+    converse(link, "local", "__system", keyfile::KEY).await
+}
+
+async fn converse(link: &mut Link, db: &str, user: &str, password: &str) -> Result<()> {
     let failed = |e: shardlift::error::Error| Error::new(e.message);
-    let mut scram = Scram::new(Mechanism::Sha256, user, PASSWORD).map_err(failed)?;
+    let mut scram = Scram::new(Mechanism::Sha256, user, password).map_err(failed)?;
     let start = doc! {
         "saslStart": 1, "mechanism": Mechanism::Sha256.name(), "payload": binary(scram.first()),
         "options": { "skipEmptyExchange": true },
     };
-    let reply = link.command_as_is("admin", start).await?;
+    let reply = link.command_as_is(db, start).await?;
     let conversation = reply
         .get("conversationId")
         .cloned()
@@ -33,11 +46,11 @@ pub async fn log_in(link: &mut Link, user: &str) -> Result<()> {
         .answer(payload(&reply)?, &SaltedCache::default())
         .map_err(failed)?;
     let go_on = |payload| doc! { "saslContinue": 1, "conversationId": conversation.clone(), "payload": binary(payload) };
-    let reply = link.command_as_is("admin", go_on(proof)).await?;
+    let reply = link.command_as_is(db, go_on(proof)).await?;
     scram.verify(payload(&reply)?).map_err(failed)?;
     // Servers before 4.4 do not skip the exchange that has nothing left to say.
     if !reply.get_bool("done").unwrap_or(false) {
-        link.command_as_is("admin", go_on(Vec::new())).await?;
+        link.command_as_is(db, go_on(Vec::new())).await?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod chunks;
 mod faults;
 mod lifecycle;
+mod older;
 mod proxied;
 mod releases;
 mod routing;

@@ -21,6 +21,7 @@ mod not_utf8;
 mod oplog_commands;
 mod overlay;
 mod marked;
+mod matrix;
 mod migrate;
 mod migrate_content;
 mod migrate_databases;

@@ -11,6 +11,7 @@ use mongodb::{
     options::{ClientOptions, ServerAddress},
 };
 
+use crate::abilities::Abilities;
 use crate::error::{Doing, Error, Result};
 
 /// Databases that belong to the servers or to a migration, never to a workload.
@@ -24,8 +25,8 @@ pub struct Entry {
     pub router: bool,
     /// True where the router is our stand-in for mongos, which forgets sessions.
     pub stand_in: bool,
-    /// Major and minor version of the servers.
-    pub version: (u32, u32),
+    /// What its servers know.
+    pub abilities: Abilities,
     /// Sorted by id; one named `replica set` where there is no router.
     pub shards: Vec<ShardEntry>,
 }
@@ -71,12 +72,12 @@ impl Entry {
             }]
         };
         let stand_in = router && hello.get_bool("standIn").unwrap_or(false);
-        let version = version_of(&client).await?;
+        let abilities = abilities_of(&client).await?;
         Ok(Entry {
             client,
             router,
             stand_in,
-            version,
+            abilities,
             shards,
         })
     }
@@ -121,16 +122,16 @@ impl Entry {
     }
 }
 
-async fn version_of(client: &Client) -> Result<(u32, u32)> {
+async fn abilities_of(client: &Client) -> Result<Abilities> {
     let reply = command_on(client, "admin", doc! {"buildInfo": 1}).await?;
     let version = reply.get_str("version").unwrap_or_default();
     let mut numbers = version
         .split('.')
         .map(|number| number.parse().unwrap_or_default());
-    Ok((
+    Ok(Abilities::of((
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
-    ))
+    )))
 }
 
 async fn shards_of(client: &Client, options: &ClientOptions) -> Result<Vec<ShardEntry>> {

@@ -11,6 +11,7 @@ use crate::bench::ground::{Ground, log_tail};
 use crate::bench::process::{self, Meter, Used};
 use crate::cluster::ReplicaSet;
 use crate::engine::api::{Api, Status};
+use crate::engine::arguments;
 use crate::engine::child::Child;
 use crate::engine::program;
 use crate::error::{Error, Result};
@@ -53,12 +54,12 @@ impl Engine {
         target: &ReplicaSet,
     ) -> Result<Engine> {
         let log = ground.next_log();
-        let mut arguments = program::arguments(&source.uri(), &target.uri());
+        let mut arguments =
+            arguments::migrate(&source.uri(), &target.uri(), &ground.common.engine_args);
         arguments.extend([
             "--spool-dir".to_owned(),
             ground.spool().display().to_string(),
         ]);
-        arguments.extend(ground.common.engine_args.iter().cloned());
         let mut child = program::start(&ground.program, arguments, Stdio::null(), &log)?;
         let began = Instant::now();
         loop {

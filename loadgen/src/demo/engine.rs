@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::demo::clusters::Clusters;
 use crate::demo::narrate::Narrator;
 use crate::engine::api::Api;
+use crate::engine::arguments;
 use crate::engine::child::Child;
 use crate::engine::program::{self, api_url};
 use crate::error::{Error, Result};
@@ -67,7 +68,7 @@ impl Engine {
         work: WorkDir,
         tell: &Narrator,
     ) -> Result<Engine> {
-        let arguments = program::arguments(&clusters.source.uri(), &clusters.target.uri());
+        let arguments = arguments::migrate(&clusters.source.uri(), &clusters.target.uri(), &[]);
         tell.step(format!("shardlift {}", arguments.join(" ")));
         let out = File::create(output(&work))?.into();
         let child = program::start(program, &arguments, out, &log(&work))?;

@@ -137,12 +137,25 @@ impl Keeper {
     /// # Errors
     /// As `ensure_well`; or if it takes longer than `patience`.
     pub async fn until_phase(&self, phase: &str, patience: Duration) -> Result<()> {
+        self.until(phase, patience, |now| now == phase).await
+    }
+
+    /// Waits until the API tells a phase that `fits`; `what` names it.
+    ///
+    /// # Errors
+    /// As `ensure_well`; or if it takes longer than `patience`.
+    pub async fn until(
+        &self,
+        what: &str,
+        patience: Duration,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         let began = Instant::now();
-        while self.phase() != phase {
+        while !fits(&self.phase()) {
             self.ensure_well()?;
             if patience <= began.elapsed() {
                 let found = lock(&self.life).explain(&format!(
-                    "not {phase} after {patience:?}, but {}",
+                    "not {what} after {patience:?}, but {}",
                     self.phase()
                 ));
                 return Err(found);

@@ -24,25 +24,6 @@ pub fn given(path: &Path) -> Result<PathBuf> {
     found.map_err(|e| e.remedy(REMEDY))
 }
 
-/// The command line of a migration that is cut over by hand, and shows no progress.
-pub fn arguments(source: &str, target: &str) -> Vec<String> {
-    let words = [
-        "migrate",
-        "--source",
-        source,
-        "--target",
-        target,
-        "--cutover",
-        "manual",
-        "--grace-s",
-        "1",
-    ];
-    let words = words
-        .into_iter()
-        .chain(["--api-port", "0", "--progress", "none", "--json"]);
-    words.map(str::to_owned).collect()
-}
-
 /// Starts it. What it prints goes to `out`, its log to the file `log`.
 pub fn start<A: AsRef<OsStr>>(
     program: &Path,

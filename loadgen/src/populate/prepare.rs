@@ -17,8 +17,6 @@ use crate::{
 const CHUNKS_PER_SHARD: u64 = 2;
 /// CommandNotFound (server source, `error_codes.yml`).
 const COMMAND_NOT_FOUND: i32 = 59;
-/// The first version that knows hidden indexes (server manual).
-const HIDDEN_SINCE: (u32, u32) = (4, 4);
 /// Collections created or indexed side by side.
 const PARALLEL: usize = 4;
 
@@ -204,7 +202,7 @@ async fn index(entry: &Entry, spec: &CollectionSpec) -> Result<()> {
         return Ok(());
     }
     let mut indexes = spec.indexes.clone();
-    if entry.version < HIDDEN_SINCE {
+    if !entry.abilities.hidden_indexes {
         indexes
             .iter_mut()
             .for_each(|index| _ = index.remove("hidden"));

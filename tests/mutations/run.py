@@ -119,7 +119,7 @@ TABLE = [
      "            Work::Unmade if MUTATED => Work::Record(Box::new(dead(tracked))),\n"
      "            Work::Unmade if tracked.is_dead() => {"),
     # Not here: dead for a pair that never had it, while others still hold it. Only a
-    # pair that starts over records that; `control::across::register` has the test.
+    # pair that starts over records that; `control::across::known` has the test.
     ("no-rendezvous", "R4", "the first pair at a drop makes it", "loadgen/src/sim/coordinator.rs",
      "        if !holders.is_empty() {", "        if !holders.is_empty() && !MUTATED {"),
     ("creation-not-held", "R4", "ops on a new collection go on before it is made", "src/pair/gate/mod.rs",

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::Uuid;
 use shardlift::control::across::forget::Forgetting;
-use shardlift::control::across::register::Register;
+use shardlift::control::across::known::Known;
 use shardlift::pair::collection::Tracked;
 use shardlift::position::Position;
 use shardlift::state::PairState;
@@ -32,7 +32,7 @@ pub(super) struct Coordinator {
     pub(super) router: Router,
     /// Source UUIDs of which a shard has yet to create or drop its part.
     pub(super) under_way: BTreeSet<Uuid>,
-    register: Register,
+    known: Known,
     forgetting: Forgetting,
     dropped: BTreeSet<Uuid>,
 }
@@ -61,57 +61,54 @@ impl Router {
 impl Coordinator {
     pub(super) fn new(states: &[PairState], router: Router) -> Self {
         let (under_way, dropped) = Default::default();
-        let (register, forgetting) = (
-            Register::of(states, Default::default()),
-            Forgetting::default(),
-        );
+        let (known, forgetting) = (Known::of(states, Default::default()), Forgetting::default());
         Coordinator {
             router,
             under_way,
-            register,
+            known,
             forgetting,
             dropped,
         }
     }
 
     pub(super) fn hold(&mut self, pair: usize, uuid: Uuid) {
-        self.register.holders.entry(uuid).or_default().insert(pair);
+        self.known.holders.entry(uuid).or_default().insert(pair);
     }
 
     pub(super) fn create(&mut self, _pair: usize, tracked: &Tracked, reach: &Reach<'_>) -> Answer {
         let (uuid, name) = (tracked.uuid, &tracked.ns);
-        if self.register.dead.contains(&uuid) || !reach.source.has(&uuid) {
+        if self.known.dead.contains(&uuid) || !reach.source.has(&uuid) {
             return Answer::Gone;
         }
         if self.under_way.contains(&uuid) {
             return Answer::Wait;
         }
-        match self.register.names.get(name) {
+        match self.known.names.get(name) {
             Some(holder) if *holder != uuid => return Answer::Wait,
-            _ => drop(self.register.names.insert(name.clone(), uuid)),
+            _ => drop(self.known.names.insert(name.clone(), uuid)),
         }
         let made = self.router.create(&name.coll);
-        self.register.targets.insert(uuid, made);
+        self.known.targets.insert(uuid, made);
         Answer::Made(made)
     }
 
     /// The pair has reached the drop.
     pub(super) fn arrive(&mut self, pair: usize, tracked: &Tracked) {
         let (uuid, name) = (tracked.uuid, &tracked.ns);
-        let holders = self.register.holders.entry(uuid).or_default();
+        let holders = self.known.holders.entry(uuid).or_default();
         holders.remove(&pair);
         if !holders.is_empty() {
             return;
         }
-        self.register.dead.insert(uuid);
+        self.known.dead.insert(uuid);
         self.dropped.insert(uuid);
-        let target = match self.register.names.get(name) {
+        let target = match self.known.names.get(name) {
             Some(holder) if *holder != uuid => return,
-            Some(_) => self.register.targets.get(&uuid).copied(),
+            Some(_) => self.known.targets.get(&uuid).copied(),
             // Perhaps made by an earlier incarnation, and not recorded.
             None => None,
         };
-        self.register.names.remove(name);
+        self.known.names.remove(name);
         let there = self.router.names.get(&name.coll).copied();
         if let Some(there) = there.filter(|there| target.is_none_or(|target| target == *there)) {
             self.router.names.remove(&name.coll);
@@ -123,8 +120,8 @@ impl Coordinator {
     pub(super) fn due(&mut self, reached: Position, recorded: Position) -> Vec<Uuid> {
         let due = self
             .forgetting
-            .due(|| self.register.unheld(), || reached, recorded);
-        self.register.forget(&due);
+            .due(|| self.known.unheld(), || reached, recorded);
+        self.known.forget(&due);
         due
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Knows nothing about attempts, cutovers or recorded runs.
 
-pub mod register;
+pub mod known;
 pub mod ddl;
 pub mod views;
 pub mod forget;

@@ -32,10 +32,10 @@ impl Coordinator {
             let holder = {
                 let state = self.state.lock();
                 // What is dead may be forgotten by now (`control::across::forget`).
-                if waits.is_closed() || state.register.dead.contains(&uuid) {
+                if waits.is_closed() || state.known.dead.contains(&uuid) {
                     return Ok(Creation::Dropped);
                 }
-                state.register.names.get(ns).copied()
+                state.known.names.get(ns).copied()
             };
             let is_free = match holder {
                 // A shard creates a collection, too, when it gets the first chunk of it.
@@ -61,7 +61,7 @@ impl Coordinator {
             failpoint::hit("creation-made");
             let mut state = self.state.lock();
             state
-                .register
+                .known
                 .targets
                 .extend(target_uuid.map(|target| (uuid, target)));
             let target_version = state.versions.get(&uuid).copied();
@@ -106,7 +106,7 @@ impl Coordinator {
         // Before it is made: a drop that comes meanwhile must find it.
         {
             let mut state = self.state.lock();
-            state.register.names.insert(ns.clone(), uuid);
+            state.known.names.insert(ns.clone(), uuid);
             state.databases.insert(ns.db.clone());
         }
         // IMPORTANT: first. A wipe must know it, whatever ends this attempt before
@@ -118,7 +118,7 @@ impl Coordinator {
         let version = laid_out::version(&self.sides, collection).await?;
         let mut state = self.state.lock();
         // Else its drop was met meanwhile, and is only waiting for its turn.
-        if !state.register.dead.contains(&uuid) {
+        if !state.known.dead.contains(&uuid) {
             state
                 .versions
                 .extend(version.map(|version| (uuid, version)));

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
 use crate::cluster::retry::answered;
-use crate::control::across::register::Register;
+use crate::control::across::known::Known;
 use crate::control::across::views::Views;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::laid_out::Made;
@@ -48,7 +48,7 @@ pub struct Coordinator {
 
 #[derive(Default)]
 struct State {
-    register: Register,
+    known: Known,
     /// Pairs that have reached the drop of the UUID.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
     /// The collections as they are laid out, for the watch over owners.
@@ -76,10 +76,10 @@ impl Coordinator {
         dropped: HashSet<Uuid>,
         away_max: Duration,
     ) -> Arc<Self> {
-        let register = Register::of(states, dropped);
+        let known = Known::of(states, dropped);
         let all = states.iter().flat_map(|pair| &pair.collections);
         let alive: Vec<_> = all
-            .filter(|c| !c.dead && !register.dead.contains(&c.uuid))
+            .filter(|c| !c.dead && !known.dead.contains(&c.uuid))
             .collect();
         let laid_out = alive
             .iter()
@@ -95,7 +95,7 @@ impl Coordinator {
             .map(|c| c.ns.db.clone())
             .collect();
         let state = State {
-            register,
+            known,
             laid_out,
             versions,
             databases,
@@ -144,7 +144,7 @@ impl Coordinator {
                 // pair's drop must not overtake it.
                 self.state
                     .lock()
-                    .register
+                    .known
                     .holders
                     .entry(uuid)
                     .or_default()
@@ -173,7 +173,7 @@ impl Coordinator {
     pub fn unheld(&self) -> Vec<Uuid> {
         let state = self.state.lock();
         state
-            .register
+            .known
             .unheld()
             .into_iter()
             .filter(|uuid| !state.arrived.contains_key(uuid))
@@ -182,7 +182,7 @@ impl Coordinator {
 
     /// Forgets collections that no pair will meet again.
     pub fn forget(&self, uuids: &[Uuid]) {
-        self.state.lock().register.forget(uuids);
+        self.state.lock().known.forget(uuids);
     }
 
     /// The collections laid out and not dropped.
@@ -202,7 +202,7 @@ impl Coordinator {
                 },
             )
         };
-        state.register.targets.iter().map(made).collect()
+        state.known.targets.iter().map(made).collect()
     }
 
     async fn create(
@@ -220,7 +220,7 @@ impl Coordinator {
         };
         let created = match resolved {
             Ok(Some(collection)) => self.make(pair, collection, uuid, &reply).await,
-            Ok(None) if self.state.lock().register.dead.contains(&uuid) => Ok(Creation::Dropped),
+            Ok(None) if self.state.lock().known.dead.contains(&uuid) => Ok(Creation::Dropped),
             Ok(None) => Ok(Creation::Gone),
             Err(e) => Err(e),
         };
@@ -237,11 +237,11 @@ impl Coordinator {
     ) {
         {
             let mut state = self.state.lock();
-            let register = &mut state.register;
-            let holders = register.holders.entry(uuid).or_default();
+            let known = &mut state.known;
+            let holders = known.holders.entry(uuid).or_default();
             holders.remove(&pair);
             let last = holders.is_empty();
-            if register.dead.contains(&uuid) && register.names.get(&ns) != Some(&uuid) {
+            if known.dead.contains(&uuid) && known.names.get(&ns) != Some(&uuid) {
                 // Dropped on the target before this process began.
                 let _ = reply.send(Ok(()));
                 return;
@@ -250,7 +250,7 @@ impl Coordinator {
             if !last {
                 return;
             }
-            state.register.dead.insert(uuid);
+            state.known.dead.insert(uuid);
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
         }
@@ -265,13 +265,13 @@ impl Coordinator {
     async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
         failpoint::hit("drop-begun");
         let _turn = self.take_turn().await?;
-        let holder = self.state.lock().register.names.get(ns).copied();
+        let holder = self.state.lock().known.names.get(ns).copied();
         match holder {
             Some(holder) if holder == uuid => {
-                let made = self.state.lock().register.targets.get(&uuid).copied();
+                let made = self.state.lock().known.targets.get(&uuid).copied();
                 self.drop_made(ns, made).await?;
                 self.runs.forget_making(ns).await?;
-                self.state.lock().register.names.remove(ns);
+                self.state.lock().known.names.remove(ns);
                 Ok(())
             }
             // The name has passed to another.
@@ -331,7 +331,7 @@ impl Coordinator {
     pub async fn mend_view(&self, ns: &Namespace, on_source: Option<&Collection>) -> Result<()> {
         let _turn = self.take_turn().await?;
         self.drop_view(ns).await?;
-        match on_source.filter(|_| !self.state.lock().register.names.contains_key(ns)) {
+        match on_source.filter(|_| !self.state.lock().known.names.contains_key(ns)) {
             // An empty database of another spelling may make way for it.
             Some(view) => self.until_answered(ns, self.views.make(view)).await,
             None => Ok(()),

@@ -44,9 +44,7 @@ impl Coordinator {
         let unshown_max = failpoint::wait("unshown", UNSHOWN_MAX);
         let mut nowhere_since = None;
         loop {
-            if self.state.lock().register.dead.contains(&uuid)
-                || self.is_gone(pair, ns, uuid).await?
-            {
+            if self.state.lock().known.dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
                 return Ok(None);
             }
             let list = || self.listed(pair, ns, uuid);

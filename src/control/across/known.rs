@@ -1,5 +1,5 @@
-//! The register of collections: who has each, its name and UUID on the target, and what is
-//! dead. Begun from the recorded states of all pairs as an attempt starts.
+//! Knowledge about the target's collections, from the recorded states of all pairs at the
+//! start of an attempt.
 //!
 //! Pure. The simulation drives the same code.
 
@@ -11,7 +11,7 @@ use crate::cluster::catalog::Namespace;
 use crate::state::{CollectionState, PairState};
 
 #[derive(Debug, Default)]
-pub struct Register {
+pub struct Known {
     /// Pairs whose source shard has the UUID and that have not dropped it.
     pub holders: HashMap<Uuid, BTreeSet<usize>>,
     /// Names in use on the target, by the source UUID they stand for.
@@ -24,23 +24,23 @@ pub struct Register {
     recorded_dead: HashSet<Uuid>,
 }
 
-impl Register {
+impl Known {
     /// `states[i]`: collections that pair i tracks. A UUID that one pair has dropped on
     /// the target is dead for all (R4). A UUID may also be dead for a pair that never had
     /// it there (created and dropped before it was made); it may live on for the others
     /// until they reach its drop. `dropped`: UUIDs that were made on the target and are
     /// gone from it, whether a pair could record that or not.
     pub fn of(states: &[PairState], dropped: HashSet<Uuid>) -> Self {
-        let mut register = Register::default();
+        let mut known = Known::default();
         let all = || states.iter().flat_map(|pair| &pair.collections);
-        register.dead = all()
+        known.dead = all()
             .filter(|c| c.dead && c.target_uuid.is_some())
             .map(|c| c.uuid)
             .chain(dropped)
             .collect();
         for (pair, tracked) in states.iter().enumerate() {
             for collection in tracked.collections.iter().filter(|c| !c.dead) {
-                register
+                known
                     .holders
                     .entry(collection.uuid)
                     .or_default()
@@ -49,18 +49,18 @@ impl Register {
         }
         // The name of one that is dead for some pair may have passed to another.
         let dead_somewhere: HashSet<Uuid> = all().filter(|c| c.dead).map(|c| c.uuid).collect();
-        register.recorded_dead.clone_from(&dead_somewhere);
-        let alive = || all().filter(|c| !c.dead && !register.dead.contains(&c.uuid));
+        known.recorded_dead.clone_from(&dead_somewhere);
+        let alive = || all().filter(|c| !c.dead && !known.dead.contains(&c.uuid));
         let (doubted, sure): (Vec<_>, Vec<_>) =
             alive().partition(|c| dead_somewhere.contains(&c.uuid));
         let named = doubted.into_iter().chain(sure);
-        register.names = named
+        known.names = named
             .map(|c: &CollectionState| (c.ns.clone(), c.uuid))
             .collect();
-        register.targets = alive()
+        known.targets = alive()
             .filter_map(|c| Some((c.uuid, c.target_uuid?)))
             .collect();
-        register
+        known
     }
 
     /// UUIDs that are dead and that no pair holds any more.
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    fn register(pairs: [Vec<CollectionState>; 2]) -> Register {
+    fn known(pairs: [Vec<CollectionState>; 2]) -> Known {
         let resume = Mark {
             position: Position::default(),
             term: 1,
@@ -118,16 +118,16 @@ mod tests {
             catalog_position: Position::default(),
             collections,
         };
-        Register::of(&pairs.map(state), HashSet::new())
+        Known::of(&pairs.map(state), HashSet::new())
     }
 
     #[test]
     fn dropped_on_the_target_by_one_is_dead_for_all() {
-        let register = register([
+        let known = known([
             vec![tracked(1, Some(9), true)],
             vec![tracked(1, Some(9), false)],
         ]);
-        assert!(register.dead.contains(&Uuid::from_bytes([1; 16])) && register.names.is_empty());
+        assert!(known.dead.contains(&Uuid::from_bytes([1; 16])) && known.names.is_empty());
     }
 
     #[test]
@@ -139,14 +139,14 @@ mod tests {
                 vec![tracked(1, Some(9), false)],
             ]
         };
-        let register_now = register(states());
-        assert!(register_now.dead.is_empty() && register_now.targets.contains_key(&uuid));
-        assert_eq!(register_now.holders[&uuid], BTreeSet::from([1]));
+        let known_now = known(states());
+        assert!(known_now.dead.is_empty() && known_now.targets.contains_key(&uuid));
+        assert_eq!(known_now.holders[&uuid], BTreeSet::from([1]));
         // Forgotten now, the next pair to meet its drop would make it alone.
-        assert!(register_now.unheld().is_empty());
+        assert!(known_now.unheld().is_empty());
         // Its name has passed on: then it was dropped, and that not recorded.
         let [first, second] = states();
-        let renamed = register([[first, vec![tracked(2, Some(8), false)]].concat(), second]);
+        let renamed = known([[first, vec![tracked(2, Some(8), false)]].concat(), second]);
         assert_eq!(
             renamed.names.values().copied().collect::<Vec<_>>(),
             [Uuid::from_bytes([2; 16])]

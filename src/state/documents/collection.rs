@@ -5,8 +5,8 @@ use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc
 
 use super::chunks::{MapParts, chunk, chunk_document, map_parts, map_parts_document};
 use super::{
-    Read, Unreadable, document, index, list, namespace, namespace_document, optional, owned,
-    present, read, required, sized, switch, text, uuid, uuid_value,
+    Read, Unreadable, any_names, document, index, list, namespace, namespace_document,
+    of_any_names, optional, owned, present, read, required, sized, switch, text, uuid, uuid_value,
 };
 use crate::cluster::catalog::{MapVersion, Sharded, Zone};
 use crate::error::Result;
@@ -34,10 +34,10 @@ pub(in crate::state) fn collection_document(
         "target_uuid": optional(state.target_uuid.map(uuid_value)),
         "target_version": optional(state.target_version.map(version_document)),
         "ns": namespace_document(&state.ns),
-        "options": state.options.clone(),
+        "options": any_names(&state.options),
         "primary": state.primary as i64,
         "sharded": optional(state.sharded.as_ref().map(|sharded| sharded_document(sharded, apart))),
-        "key_index": optional(state.key_index.clone()),
+        "key_index": optional(state.key_index.as_ref().map(any_names)),
         "dead": state.dead,
         "wiping": state.wiping,
         "duplicate_names": state.duplicate_names,
@@ -65,12 +65,12 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             target_uuid: present(raw, "target_uuid")?.map(uuid).transpose()?,
             target_version: version(raw, "target_version")?,
             ns: namespace(raw.get_document("ns")?)?,
-            options: raw.get_document("options")?.to_owned(),
+            options: of_any_names(required(raw, "options")?)?,
             primary: index(required(raw, "primary")?)?,
             sharded: present(raw, "sharded")?
                 .map(|value| sharded(document(value)?))
                 .transpose()?,
-            key_index: present(raw, "key_index")?.map(owned).transpose()?,
+            key_index: present(raw, "key_index")?.map(of_any_names).transpose()?,
             dead: raw.get_bool("dead")?,
             wiping: switch(raw, "wiping")?.unwrap_or(false),
             duplicate_names: switch(raw, "duplicate_names")?.unwrap_or(false),

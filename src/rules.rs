@@ -22,7 +22,7 @@
 //! the source at an exact position. So does that of an op which does not say what
 //! became of it: an update by a user's own `applyOps`. And that of a delta of the old form
 //! (`$v: 1`) which takes a field out, where its document may be newer: a replay may move
-//! fields for good ([`crate::pair::oplog::delta`]). The **horizon** is the newest
+//! fields for good. The **horizon** is the newest
 //! source position any document of the target may show: the source's clock when it gave
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet

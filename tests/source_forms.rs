@@ -55,6 +55,10 @@ async fn is_followed(source: Release, target: Release) {
     let capped = doc! {"create": "capped", "capped": true, "size": 20_000};
     run(&client, DB, capped).await;
     insert(&client, "capped", 0..200).await;
+    // What is recorded of it has names that begin with a dollar.
+    let checked = doc! {"create": "checked", "validator": {"n": {"$type": "int"}}};
+    run(&client, DB, checked).await;
+    insert(&client, "checked", 0..10).await;
     let mut engine = Engine::start(&a.uri(), &b.uri(), &[]).await;
     engine.until_ready().await;
 

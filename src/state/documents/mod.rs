@@ -18,7 +18,6 @@ pub(super) use run::{
     stages_up_to, zone_document, zones,
 };
 
-use crate::bson::element::{elements_of, kind};
 use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Kind, Result};
 use crate::position::{Mark, Position};
@@ -229,34 +228,6 @@ fn index(value: bson::RawBsonRef<'_>) -> Read<usize> {
         .as_i64()
         .and_then(|number| usize::try_from(number).ok());
     number.ok_or_else(|| Unreadable::new("an index is not a number"))
-}
-
-/// A document as it can be stored on every release: before 5.0 an update takes no name that
-/// begins with `$` (52), and a validator has such. As bytes then.
-fn any_names(document: &RawDocumentBuf) -> RawBson {
-    if has_dollar(document.as_bytes()) {
-        let bytes = document.as_bytes().to_vec();
-        RawBson::Binary(bson::Binary {
-            subtype: bson::spec::BinarySubtype::Generic,
-            bytes,
-        })
-    } else {
-        RawBson::Document(document.clone())
-    }
-}
-
-fn has_dollar(document: &[u8]) -> bool {
-    elements_of(document).any(|e| {
-        let is_container = matches!(e.kind, kind::DOCUMENT | kind::ARRAY);
-        e.name.first() == Some(&b'$') || is_container && has_dollar(e.value)
-    })
-}
-
-fn of_any_names(value: bson::RawBsonRef<'_>) -> Read<RawDocumentBuf> {
-    match value.as_binary() {
-        Some(binary) => RawDocumentBuf::from_bytes(binary.bytes.to_vec()).map_err(Unreadable::new),
-        None => owned(value),
-    }
 }
 
 fn owned(value: bson::RawBsonRef<'_>) -> Read<RawDocumentBuf> {

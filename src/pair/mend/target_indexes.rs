@@ -15,6 +15,7 @@ use crate::cluster::deployment::Shard;
 use crate::cluster::dialect::WriteForms;
 use crate::codes;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::pair::collection::Tracked;
 
 /// One collection of the target that takes index DDL.
@@ -67,6 +68,7 @@ impl<'a> TargetIndexes<'a> {
             let seconds = seconds_since_1970() - CLOCKS_APART;
             self.build(vec![index::expiring_after(&spec, seconds)])
                 .await?;
+            failpoint::hit("expiring-index-built");
             let command = rawdoc! { "collMod": self.tracked.ns.coll.as_str() };
             self.run(document(
                 elements(&command).chain([index_option(&expiry_of(&spec))]),

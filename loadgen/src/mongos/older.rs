@@ -30,14 +30,21 @@ pub(super) fn refuse_documents(session: &Session) -> Result<(), Failure> {
     ))
 }
 
-/// Before 6.0 a database is created first and shown as sharded then.
-pub(super) async fn enable_sharding(session: &mut Session, db: &str) -> Result<(), Failure> {
-    if session.shared.is_before(WIRE_6_0) {
-        session
-            .run_on_config(doc! { "_configsvrEnableSharding": db })
-            .await?;
+/// Before 6.0 a database is shown as sharded by a command of its own. Up to 4.4 only that
+/// one makes it on the shard that is asked for.
+pub(super) async fn enable_sharding(
+    session: &mut Session,
+    db: &str,
+    shard: Option<String>,
+) -> Result<(), Failure> {
+    if !session.shared.is_before(WIRE_6_0) {
+        return Ok(());
     }
-    Ok(())
+    let mut fields = doc! { "_configsvrEnableSharding": db };
+    if let Some(shard) = shard.filter(|_| session.shared.is_before(WIRE_5_0)) {
+        fields.insert("primaryShard", shard);
+    }
+    session.run_on_config(fields).await.map(drop)
 }
 
 pub(super) async fn shard_collection(session: &mut Session, request: &Request) -> Answer {

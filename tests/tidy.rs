@@ -296,7 +296,7 @@ fn only_the_dialect_looks_at_a_version() {
     ];
     let mut bad = Vec::new();
     for (file, text) in sources(&["src"]) {
-        if MAY.contains(&file.as_str()) {
+        if MAY.contains(&file.as_str()) || file.ends_with("tests.rs") {
             continue;
         }
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap();

@@ -70,6 +70,10 @@ const REFERENCE: [&[u8]; 3] = [b"$id", b"$ref", b"$db"];
 /// Why a server of these forms would refuse to build this index; None if it would not.
 pub fn refused(spec: &RawDocument, forms: &CatalogForms) -> Option<String> {
     let option = |name: &str| field(spec.as_bytes(), name.as_bytes());
+    let key = option("key").filter(|key| key.kind == kind::DOCUMENT);
+    if forms.strict_indexes && key.as_ref().is_some_and(is_haystack) {
+        return Some("geoHaystack, which 5.0 has no more".to_owned());
+    }
     if let Some(unknown) = elements(spec).find(|option| !is_known(option, forms)) {
         return Some(format!(
             "unknown field {}",
@@ -83,7 +87,7 @@ pub fn refused(spec: &RawDocument, forms: &CatalogForms) -> Option<String> {
     }) {
         return Some("an index version no longer known".to_owned());
     }
-    let Some(key) = option("key").filter(|key| key.kind == kind::DOCUMENT) else {
+    let Some(key) = key else {
         return Some("no key".to_owned());
     };
     let is_single = elements_of(key.value).count() <= 1
@@ -96,8 +100,11 @@ pub fn refused(spec: &RawDocument, forms: &CatalogForms) -> Option<String> {
     {
         return Some(why);
     }
-    elements_of(key.value)
-        .find_map(|field| refused_kind(&field, forms).or_else(|| refused_name(&field)))
+    elements_of(key.value).find_map(|field| refused_kind(&field).or_else(|| refused_name(&field)))
+}
+
+fn is_haystack(key: &Element<'_>) -> bool {
+    elements_of(key.value).any(|field| matches!(View::from(field), View::Text(HAYSTACK)))
 }
 
 fn is_known(option: &Element<'_>, forms: &CatalogForms) -> bool {
@@ -134,11 +141,8 @@ fn refused_option(spec: &RawDocument, key: &Element<'_>) -> Option<String> {
 }
 
 /// The kind of a key must be a number but 0, or a known name.
-fn refused_kind(field: &Element<'_>, forms: &CatalogForms) -> Option<String> {
+fn refused_kind(field: &Element<'_>) -> Option<String> {
     let good = match View::from(*field) {
-        View::Text(HAYSTACK) if forms.strict_indexes => {
-            return Some("geoHaystack, which 5.0 has no more".to_owned());
-        }
         View::Text(name) => name == HAYSTACK || TYPES_KNOWN.contains(&name),
         View::Int(number) => number != 0 && !(is_wildcard(field) && number < 0),
         View::Double(number) => is_direction(number) && !(is_wildcard(field) && number < 0.0),

@@ -79,9 +79,10 @@ pub async fn prove(cell: &Cell, settings: &Settings, work: &Path) -> Result<Pass
     }
 }
 
-/// Resolves once the engine was started again more often than the trouble explains.
+/// Resolves once the engine ended more often than the trouble explains; the log of its
+/// last life is whole then.
 async fn restless(engine: &Keeper) -> Error {
-    while engine.starts() <= STARTS_MAX {
+    while engine.starts() < STARTS_MAX || engine.phase() != "down" {
         tokio::time::sleep(POLL).await;
     }
     engine.explain("the engine ends again and again")

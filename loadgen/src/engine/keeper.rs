@@ -154,11 +154,9 @@ impl Keeper {
         while !fits(&self.phase()) {
             self.ensure_well()?;
             if patience <= began.elapsed() {
-                let found = lock(&self.life).explain(&format!(
-                    "not {what} after {patience:?}, but {}",
-                    self.phase()
-                ));
-                return Err(found);
+                // It locks too: before what tells the log.
+                let phase = self.phase();
+                return Err(self.explain(&format!("not {what} after {patience:?}, but {phase}")));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -309,6 +307,17 @@ mod tests {
             ),
             (2, 1, 1)
         );
+    }
+
+    #[tokio::test]
+    async fn a_phase_that_does_not_come_is_an_error_and_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keep_shell(dir.path(), "echo here >&2; sleep 60", false);
+        let waited = keeper
+            .until_phase("ready", Duration::from_millis(300))
+            .await;
+        let error = waited.unwrap_err();
+        assert!(error.message.contains("not ready"), "{error}");
     }
 
     #[tokio::test]

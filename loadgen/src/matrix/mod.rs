@@ -7,6 +7,7 @@ pub mod cell;
 mod ground;
 pub mod story;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -51,7 +52,9 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         return Err(Error::new("no cell fits").remedy(remedy));
     }
     if args.list {
-        cells.iter().for_each(|cell| println!("{cell}"));
+        // A reader may have seen enough.
+        let mut out = std::io::stdout();
+        _ = cells.iter().try_for_each(|cell| writeln!(out, "{cell}"));
         return Ok(ExitCode::SUCCESS);
     }
     let failed = tokio::select! {

@@ -26,6 +26,8 @@ use crate::populate::{self, PopulateArgs};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Beyond any sum of steps that go well.
 const CELL_MAX: Duration = Duration::from_secs(240);
+/// Of the engine: the first, one after a kill, and some that an election ended.
+const STARTS_MAX: u64 = 8;
 const POLL: Duration = Duration::from_millis(50);
 /// In which a copy is under way, or done.
 const MOVING: [&str; 3] = ["copying", "following", "ready"];
@@ -77,6 +79,15 @@ pub async fn prove(cell: &Cell, settings: &Settings, work: &Path) -> Result<Pass
     }
 }
 
+/// Resolves once the engine ended more often than the trouble explains; the log of its
+/// last life is whole then.
+async fn restless(engine: &Keeper) -> Error {
+    while engine.starts() < STARTS_MAX || engine.phase() != "down" {
+        tokio::time::sleep(POLL).await;
+    }
+    engine.explain("the engine ends again and again")
+}
+
 struct Story<'a> {
     cell: &'a Cell,
     settings: &'a Settings,
@@ -98,7 +109,10 @@ impl Story<'_> {
         let elections = Elections::watch(&[&source.deployment, &target.deployment]);
         let load = self.start_load().await?;
         let engine = self.start_engine()?;
-        let moved = self.trouble(&engine).await;
+        let moved = tokio::select! {
+            moved = self.trouble(&engine) => moved,
+            e = restless(&engine) => Err(e),
+        };
         let load = load.stop().await;
         moved?;
         self.ensure_served(&load)?;

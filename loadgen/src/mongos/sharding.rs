@@ -35,12 +35,16 @@ pub(super) async fn remove_shard(session: &mut Session, request: &Request) -> An
 
 /// `enableSharding: db, primaryShard`: creates the database.
 pub(super) async fn enable_sharding(session: &mut Session, request: &Request) -> Answer {
-    let mut fields = doc! { "_configsvrCreateDatabase": request.collection()? };
-    if let Ok(shard) = request.options()?.get_str("primaryShard") {
-        fields.insert("primaryShardId", shard);
+    let options = request.options()?;
+    let db = request.collection()?;
+    if !session.shared.is_before(older::WIRE_5_0) {
+        let mut fields = doc! { "_configsvrCreateDatabase": db };
+        if let Ok(shard) = options.get_str("primaryShard") {
+            fields.insert("primaryShardId", shard);
+        }
+        session.run_on_config(fields).await?;
     }
-    session.run_on_config(fields).await?;
-    older::enable_sharding(session, request.collection()?).await?;
+    older::enable_sharding(session, db, &options).await?;
     ok(doc! {})
 }
 

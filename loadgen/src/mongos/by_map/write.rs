@@ -35,7 +35,7 @@ pub(super) async fn run(session: &mut Session, request: &Request, verb: Verb) ->
     let mut patience = Patience::new(&request.db, coll);
     let mut pending: Vec<usize> = (0..statements.all.len()).collect();
     let mut outcome = Outcome::default();
-    while !pending.is_empty() && !(statements.ordered && !outcome.errors.is_empty()) {
+    while !pending.is_empty() && (!statements.ordered || outcome.errors.is_empty()) {
         let Some(map) = session.map(&request.db, coll).await? else {
             session.database_or_create(&request.db).await?;
             continue;

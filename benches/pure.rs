@@ -110,7 +110,7 @@ fn queue(documents: u64) -> Queue {
 
 fn compiles(c: &mut Criterion) {
     let limits = FlushLimits {
-        ops_max: OPS as usize,
+        statements_max: OPS as usize,
         bytes_max: usize::MAX,
     };
     let mut group = c.benchmark_group("compile");

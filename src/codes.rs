@@ -3,6 +3,8 @@
 //!
 //! Lists of codes that mean one thing to one caller stand with that caller.
 
+/// UnknownError: some ops of an `applyOps` were not applied.
+pub const UNKNOWN_ERROR: i32 = 8;
 /// Unauthorized.
 pub const UNAUTHORIZED: i32 = 13;
 /// NamespaceNotFound.
@@ -32,6 +34,9 @@ pub const MAJORITY_READS_NOT_ENABLED: i32 = 148;
 pub const ZONE_STILL_IN_USE: i32 = 163;
 /// CommandNotSupportedOnView.
 pub const NOT_SUPPORTED_ON_VIEW: i32 = 166;
+/// NetworkInterfaceExceededTimeLimit: a router up to 4.4 gave up on a config server that
+/// still works on it.
+pub const GAVE_UP: i32 = 202;
 /// CollectionUUIDMismatch: the collection of that name is another one, or there is none.
 pub const COLLECTION_UUID_MISMATCH: i32 = 361;
 /// DuplicateKey.

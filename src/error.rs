@@ -25,6 +25,8 @@ pub enum Kind {
     RolledOff,
     /// An oplog entry, option or state the engine does not support.
     Unsupported,
+    /// The spool is full, damaged, or its disk refuses it.
+    Spool,
     /// Source and target differ.
     Differs,
     /// The operator gave the run up.
@@ -52,7 +54,7 @@ impl Kind {
             Kind::Connect => 3,
             Kind::Refused => 4,
             Kind::Server | Kind::Transient => 5,
-            Kind::Unsupported | Kind::RolledOff => 6,
+            Kind::Unsupported | Kind::Spool | Kind::RolledOff => 6,
             Kind::Differs => 7,
             Kind::Control => 8,
             Kind::Parked => 9,

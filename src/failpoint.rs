@@ -36,6 +36,7 @@ pub const NAMES: &[&str] = &[
     "doubtful-before",
     "doubtful-after",
     "index-built",
+    "expiring-index-built",
     "creation-noted",
     "creation-made",
     "creation-recorded",

@@ -28,7 +28,7 @@
 //!
 //! One step a line, in the order of the folders below [`pair`]:
 //!
-//! 1. [`pair::copy::plan`]: its collection is cut into ranges of `_id`, by a sample.
+//! 1. [`pair::copy::units`]: its collection is cut into ranges of `_id`, by a sample.
 //! 2. [`pair::copy::scan`]: a scanner takes the next range. The [`pair::gate`] sets its fence and
 //!    holds ops on it from now on, and the [`state`] records its start.
 //! 3. [`pair::copy::reached`]: a server of the source that has reached the fence gives the
@@ -61,6 +61,8 @@
 //! - the whole run: [`control::migrate`], then [`control::attempt::drive`]
 //! - the end: [`control::cutover::ahead`], [`control::cutover::proof`] → [`control::cutover`],
 //!   [`verify`], [`control::cutover::finish`]
+//! - a collection that comes or goes: [`pair::ddl::sink`] → [`control::across::ddl`], by what
+//!   [`control::across::rendezvous`] decides
 //! - after a fault: [`control::attempt`] → [`control::attempt::start`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
@@ -113,7 +115,8 @@
 //! - At most one incarnation writes to a target shard: it waits for the connections of
 //!   older ones, and one that they open later is not used.
 //! - No data write can create a collection or hit a namesake: each carries the
-//!   target collection's UUID.
+//!   target collection's UUID, or is answered before that is dropped
+//!   ([`pair::collection::under_way`]).
 //! - An op beyond all that the source has shown finds its document on the target: one
 //!   that does not, and is not written in order, is counted and told ([`pair::collection::Tracked::horizon`]).
 //! - A document of a range that is verified ahead, and that is not kept as touched, had no
@@ -140,8 +143,9 @@
 //!   when it is done or cancelled.
 //! - **Testing**: pure parts by rows and proptest, all else on real servers that
 //!   `loadgen` starts; `loadgen check` compares byte by byte and shares no code
-//!   with [`verify`]. `loadgen sim` drives gate, lanes, checkpoints and resume through
-//!   seeded faults; `tests/mutations/run.py` shows that it would find a broken rule.
+//!   with [`verify`]. `loadgen sim` drives gate, lanes, checkpoints, resume and DDL across
+//!   pairs through seeded faults; `tests/mutations/run.py` shows that it would find a
+//!   broken rule.
 //!
 //! # Decisions
 //!
@@ -153,7 +157,9 @@
 //!   match one type bracket only and silently skip the others.
 //! - *Deltas by `$_internalApplyOplogUpdate`*: the server's own semantics, field
 //!   order kept. An ordinary `$set` is the same for some of them only, which then go
-//!   so, for it is cheaper ([`pair::write::overlay::set_alike`]).
+//!   so, for it is cheaper ([`pair::write::overlay::set_alike`]). Where there is no such stage
+//!   (before 6.0), and for deltas of the form before 5.0, it is `applyOps`
+//!   ([`pair::write::form`]): many in a command, but each a commit of its own.
 //! - *Flushes of all that waits, by `_id`*: a target that is behind meets each of its
 //!   pages once for many documents, and catches up the faster the more it is behind.
 //! - *Open transactions are not kept*: at commit their parts are read back along
@@ -176,6 +182,11 @@
 //!   `applyOps` takes every operator, upserts, and is logged as it was asked for; even its
 //!   inserts may be stored otherwise. Its documents are doubtful, as refused ones are. What
 //!   each command of the oplog means is one table ([`pair::oplog::meaning`]).
+//! - *A delta of the old form that takes a field out is not replayed over what may be newer*
+//!   ([`pair::oplog::delta`] has why, and why only such): its document is read again. Whether
+//!   it may be newer is known when the op leaves the gate, by what the scan of its own range
+//!   had seen, and what an earlier attempt may have applied. Rejected: holding no deltas of a
+//!   range at all but reading their documents again, since most only set fields.
 //! - *Patience counts from what was read last*, not from what was opened: a new cursor
 //!   shows the newest entry it is opened at, though the next cannot be read
 //!   ([`pair::oplog::fetch`]). A scan goes on after its last document ([`pair::copy::scan`]).

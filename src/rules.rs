@@ -20,7 +20,9 @@
 //! brings a document back, a delete of nothing is fine: so ops may be applied twice. A
 //! refused op is never skipped: its document becomes doubtful and is read again from
 //! the source at an exact position. So does that of an op which does not say what
-//! became of it: an update by a user's own `applyOps`. The **horizon** is the newest
+//! became of it: an update by a user's own `applyOps`. And that of a delta of the old form
+//! (`$v: 1`) which takes a field out, where its document may be newer: a replay may move
+//! fields for good. The **horizon** is the newest
 //! source position any document of the target may show: the source's clock when it gave
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet
@@ -60,8 +62,9 @@
 //! # R8
 //! **Ownership.** On a sharded source only documents whose shard key lies in this
 //! shard's chunks count: orphans never travel. This is sound only while no chunk moves,
-//! on either side. No data write can create a collection: each names the target
-//! collection's UUID.
+//! on either side. No data write can create a collection or hit a namesake: each names the
+//! target collection's UUID; before 6.0, where most cannot, the collection is not dropped
+//! until it is answered, and none is sent once it is dead.
 //!
 //! # R9
 //! **Same bytes.** What arrives equals what left, byte for byte: field order, every
@@ -70,12 +73,14 @@
 //! # R10
 //! **Indexes.** Secondary indexes are built after a collection is copied, unique ones
 //! while its ops are held at a position past the horizon. What would delete or refuse
-//! documents by itself, an expiry or `prepareUnique`, waits for the cutover.
+//! documents by itself, an expiry or `prepareUnique`, waits for the cutover. Before 6.0 an
+//! index has an expiry from the beginning or never: until the cutover it is one with which
+//! nothing expires (on 5.0: no date since 1958).
 //!
 //! # R11
-//! **Cutover.** Writes stop; a note in every source shard's oplog is the first fence.
+//! **Cutover.** Writes stop; a note in every source shard's oplog is the first marker.
 //! When all pairs are past it, with no transaction or index build open, both sides are
-//! compared. After a second fence no user's change may lie between the two on any shard.
+//! compared. After a second marker no user's change may lie between the two on any shard.
 //! Only then comes what cannot be undone. Anything else: back to following.
 //!
 //! # R12

@@ -143,7 +143,7 @@ fn by_id(id: &Value) -> RawDocumentBuf {
     document(&[("_id", embed(kind::DOCUMENT, &[("$eq", id.clone())]))])
 }
 
-fn rows() -> Vec<(&'static str, RawDocumentBuf)> {
+pub(crate) fn rows() -> Vec<(&'static str, RawDocumentBuf)> {
     let id = || ("_id", int(1));
     let nested = |fields: &[(&str, Value)]| document(&[id(), ("x", embed(kind::DOCUMENT, fields))]);
     let double = |bits: u64| (kind::DOUBLE, bits.to_le_bytes().to_vec());

@@ -3,8 +3,9 @@
 //! somebody moves a chunk: that must never end well, but stop the run, or call its
 //! cutovers off, until it is begun anew.
 //!
-//! `SHARDLIFT_CRASH_KILLS` sets how often it is killed in all. A table of where
-//! it was comes on stderr.
+//! `SHARDLIFT_CRASH_KILLS` sets how often it is killed in all, and
+//! `SHARDLIFT_CRASH_SERVER_VERSION` the release of both sides (`…_SOURCE_VERSION`,
+//! `…_TARGET_VERSION` that of one). A table of where it was comes on stderr.
 
 #[path = "crash/life.rs"]
 mod life;
@@ -19,9 +20,11 @@ use shardlift::observe::phase::Phase;
 use std::time::{Duration, Instant};
 
 use loadgen::check::{self, CheckOptions};
+use loadgen::cli::releases::Releases;
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
 use loadgen::load::{Load, LoadHandle, LoadOptions};
 use loadgen::populate::{self, PopulateArgs};
+use loadgen::server::version;
 use mongodb::Client;
 
 use life::{End, Life};
@@ -42,14 +45,16 @@ const POLL: Duration = Duration::from_millis(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_migration_survives_every_crash() {
-    let options = || ShardedOptions {
+    let releases = releases();
+    let options = |release| ShardedOptions {
+        release,
         cache_gb: 0.25,
         oplog_mb: Some(OPLOG_MB),
         ..ShardedOptions::default()
     };
     let (source, target) = tokio::join!(
-        ShardedCluster::start(options()),
-        ShardedCluster::start(options())
+        ShardedCluster::start(options(releases.source())),
+        ShardedCluster::start(options(releases.target()))
     );
     let (source, target) = (source.unwrap(), target.unwrap());
     moves::make(&source.uri()).await;
@@ -63,15 +68,17 @@ async fn a_sharded_migration_survives_every_crash() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_set_migration_survives_every_crash() {
-    let options = |name: &str| ReplicaSetOptions {
+    let releases = releases();
+    let options = |name: &str, release| ReplicaSetOptions {
+        release,
         name: name.to_owned(),
         cache_gb: 0.25,
         oplog_mb: Some(OPLOG_MB),
         ..ReplicaSetOptions::default()
     };
     let (source, target) = tokio::join!(
-        ReplicaSet::start(options("a")),
-        ReplicaSet::start(options("b"))
+        ReplicaSet::start(options("a", releases.source())),
+        ReplicaSet::start(options("b", releases.target()))
     );
     let (source, target) = (source.unwrap(), target.unwrap());
     survive(
@@ -80,6 +87,18 @@ async fn a_replica_set_migration_survives_every_crash() {
         Schedule::new(1, kills(), false),
     )
     .await;
+}
+
+fn releases() -> Releases {
+    let given = |side: &str| {
+        let release = std::env::var(format!("SHARDLIFT_CRASH_{side}_VERSION")).ok()?;
+        Some(release.parse().expect("a release"))
+    };
+    Releases {
+        server_version: given("SERVER").unwrap_or(version::DEFAULT),
+        source_version: given("SOURCE"),
+        target_version: given("TARGET"),
+    }
 }
 
 /// Of each topology.

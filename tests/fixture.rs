@@ -9,6 +9,7 @@ use bson::{Document, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
 use loadgen::server::data_dir::DataDir;
 use loadgen::server::process::Process;
+use loadgen::server::version::Release;
 use loadgen::server::{find, port, version};
 use mongodb::Client;
 use shardlift::cluster::connect;
@@ -78,8 +79,13 @@ pub(crate) async fn loaded_cluster(shards: usize) -> ShardedCluster {
 }
 
 pub(crate) async fn loaded_replica_set(name: &str) -> ReplicaSet {
+    loaded_replica_set_of(name, version::DEFAULT).await
+}
+
+pub(crate) async fn loaded_replica_set_of(name: &str, release: Release) -> ReplicaSet {
     let oplog_mb = Some(LOADED_OPLOG_MB);
     let options = ReplicaSetOptions {
+        release,
         name: name.to_owned(),
         cache_gb: LOADED_CACHE_GB,
         oplog_mb,

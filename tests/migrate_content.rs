@@ -19,6 +19,9 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::{expect_equal, stop};
 
+mod unique;
+mod kinds;
+
 /// Something that writes until it is told to stop.
 struct Writer {
     stop: Arc<AtomicBool>,
@@ -154,132 +157,6 @@ async fn every_bson_type_arrives_on_a_sharded_cluster_while_it_is_written() {
     every_type_arrives(&source.uri(), &target.uri()).await;
 }
 
-/// Kinds of collections by the options they are created with.
-fn kinds() -> Vec<(&'static str, Document)> {
-    let clustered = doc! {"clusteredIndex": {"key": {"_id": 1}, "unique": true}};
-    let mut expiring = clustered.clone();
-    expiring.insert("expireAfterSeconds", 864_000i64);
-    let validator = doc! {"validator": {"n": {"$exists": true}}, "validationLevel": "strict"};
-    vec![
-        ("empty", doc! {}),
-        ("plain", doc! {}),
-        ("dots.and spaces. in it", doc! {}),
-        ("größe ✓ 大", doc! {}),
-        ("capped", doc! {"capped": true, "size": 65_536, "max": 300}),
-        ("small capped", doc! {"capped": true, "size": 4_096}),
-        (
-            "collated",
-            doc! {"collation": {"locale": "de", "strength": 1}},
-        ),
-        ("clustered", clustered),
-        ("clustered expiring", expiring),
-        ("validated", validator),
-        (
-            "storage",
-            doc! {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}},
-        ),
-    ]
-}
-
-async fn make_kinds(client: &Client) {
-    let db = client.database("kinds");
-    for (name, options) in kinds() {
-        let mut command = doc! {"create": name};
-        command.extend(options);
-        run(client, "kinds", command).await;
-        if name != "empty" {
-            let rows = (0..400)
-                .map(|n| doc! {"_id": format!("id {n:04}"), "n": n, "at": bson::DateTime::now()});
-            db.collection::<Document>(name)
-                .insert_many(rows)
-                .await
-                .unwrap();
-        }
-    }
-    run(client, "lonely", doc! {"create": "nothing"}).await;
-    let expiring = doc! {"key": {"at": 1}, "name": "at_1", "expireAfterSeconds": 86_400};
-    let unique = doc! {"key": {"n": -1}, "name": "n_-1", "unique": true, "partialFilterExpression": {"n": {"$gte": 0}}};
-    let text = doc! {"key": {"words": "text"}, "name": "words", "default_language": "german"};
-    let wildcard = doc! {"key": {"$**": 1}, "name": "all", "wildcardProjection": {"at": 0}};
-    let hidden = doc! {"key": {"x": 1, "y": "2dsphere"}, "name": "hidden", "hidden": true};
-    for name in ["plain", "collated", "clustered", "dots.and spaces. in it"] {
-        // Neither a collation nor the simple one can be had for text otherwise.
-        let mut indexes = vec![expiring.clone(), unique.clone(), wildcard.clone()];
-        if name != "collated" {
-            indexes.extend([text.clone(), hidden.clone()]);
-        }
-        run(
-            client,
-            "kinds",
-            doc! {"createIndexes": name, "indexes": indexes},
-        )
-        .await;
-    }
-    for (name, on) in [
-        ("view", "plain"),
-        ("view on view", "view"),
-        ("view on nothing", "not there"),
-    ] {
-        let pipeline = [doc! {"$match": {"n": {"$gt": 10}}}];
-        run(
-            client,
-            "kinds",
-            doc! {"create": name, "viewOn": on, "pipeline": pipeline.to_vec()},
-        )
-        .await;
-    }
-}
-
-/// One round of inserts, updates, and a delete with a new insert of the same
-/// `_id` and unique value.
-async fn write_kinds(client: &Client, round: u32) {
-    for (name, options) in kinds() {
-        let rows: Collection<Document> = client.database("kinds").collection(name);
-        let n = 1_000 + round as i32;
-        rows.insert_one(doc! {"_id": format!("new {n}"), "n": n, "at": bson::DateTime::now()})
-            .await
-            .unwrap();
-        if options.contains_key("capped") {
-            continue;
-        }
-        let id = doc! {"_id": format!("id {:04}", round % 400)};
-        rows.update_one(
-            id.clone(),
-            doc! {"$set": {"words": format!("wort {round}")}},
-        )
-        .await
-        .unwrap();
-        if let Some(old) = rows.find_one_and_delete(id).await.unwrap() {
-            rows.insert_one(old).await.unwrap();
-        }
-    }
-}
-
-async fn every_kind_arrives(source: &str, target: &str) {
-    let client = Client::with_uri_str(source).await.unwrap();
-    make_kinds(&client).await;
-    let writer = Writer::start(move |round| {
-        let client = client.clone();
-        async move { write_kinds(&client, round).await }
-    });
-    move_while(writer, source, target).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_kind_of_collection_arrives_on_a_replica_set() {
-    let (source, target) = tokio::join!(
-        fixture::loaded_replica_set("a"),
-        fixture::loaded_replica_set("b")
-    );
-    every_kind_arrives(&source.uri(), &target.uri()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_kind_of_collection_arrives_on_a_sharded_cluster() {
-    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
-    every_kind_arrives(&source.uri(), &target.uri()).await;
-}
-
 /// Documents long expired, on a source that does not expire and a target that
 /// would within a second: they are there until the cutover, and expire after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -409,95 +286,6 @@ async fn orphans_never_travel() {
     let outcome = engine.cut_over().await;
     assert_eq!(outcome.summary["documents_orphaned"], made);
     expect_equal(&uri, &target.uri()).await;
-}
-
-/// Load on collections with unique indexes only. Returns how many documents were
-/// read again after a refused write.
-async fn unique_values_arrive(unique_churn: bool) -> u64 {
-    let (source, target) = tokio::join!(
-        fixture::loaded_replica_set("a"),
-        fixture::loaded_replica_set("b")
-    );
-    let uri = source.uri();
-    populate::populate(&PopulateArgs {
-        docs: 3_000,
-        ..PopulateArgs::new(&uri)
-    })
-    .await
-    .unwrap();
-    let options = LoadOptions {
-        rate: 1_000.0,
-        connections: 4,
-        mix: "updates=30,reinserts=40,deletes=5,inserts=5"
-            .parse()
-            .unwrap(),
-        unique_churn,
-        ns: ["shop.products", "shop.customers", "telemetry.names"]
-            .map(str::to_owned)
-            .to_vec(),
-        ..LoadOptions::new(&uri)
-    };
-    let load = Load::start(options).await.unwrap();
-    let mut engine = Engine::start(&uri, &target.uri(), &[]).await;
-    engine.until_ready().await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    stop(load).await;
-    let outcome = engine.cut_over().await;
-    expect_equal(&uri, &target.uri()).await;
-    outcome.summary["documents_resolved"].as_u64().unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn documents_come_back_with_their_unique_values_while_they_move() {
-    unique_values_arrive(false).await;
-}
-
-/// Two documents trade a unique value: lanes that coalesce send each one's last
-/// state, and each waits for the other.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_under_unique_indexes_change_hands_while_they_move() {
-    let read_again = unique_values_arrive(true).await;
-    assert!(read_again > 0);
-}
-
-/// The index of a unique shard key is there before the copy: a document that
-/// takes over another's key may be copied before that one is deleted.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unique_shard_key_passes_to_another_document_while_it_moves() {
-    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
-    let client = source.client().await.unwrap();
-    let key = doc! {"shardCollection": "keys.rows", "key": {"key": 1}, "unique": true};
-    run(&client, "admin", key).await;
-    run(
-        &client,
-        "admin",
-        doc! {"split": "keys.rows", "middle": {"key": 5_000}},
-    )
-    .await;
-    run(
-        &client,
-        "admin",
-        doc! {"moveChunk": "keys.rows", "find": {"key": 5_000}, "to": "shard1"},
-    )
-    .await;
-    let rows: Collection<Document> = client.database("keys").collection("rows");
-    for first in (0..10_000).step_by(1_000) {
-        let some = (first..first + 1_000).map(|key| doc! {"key": key, "note": "x".repeat(1_000)});
-        rows.insert_many(some).await.unwrap();
-    }
-    let writer = Writer::start(move |round| {
-        let rows = rows.clone();
-        async move {
-            let key = (round as i32).wrapping_mul(7_919).rem_euclid(10_000);
-            rows.delete_one(doc! {"key": key}).await.unwrap();
-            rows.insert_one(doc! {"key": key, "note": "y".repeat(1_000)})
-                .await
-                .unwrap();
-        }
-    });
-    let read_again = move_while(writer, &source.uri(), &target.uri()).await;
-    // None, if every delete went ahead of the insert.
-    eprintln!("{read_again} documents read again");
 }
 
 /// Bounds of units and ranges are hints only.

@@ -189,7 +189,7 @@ async fn a_transaction_that_stays_prepared_does_not_stop_the_copy() {
     let mut sessions = [session(&source).await, session(&source).await];
     let first = sessions[0].prepare(&small(0, 1)).await.unwrap();
     sessions[1].prepare(&large(1, 2)).await.unwrap();
-    // So that every fence is after it.
+    // So that every marker is after it.
     run(
         &client,
         "bank",

@@ -2,6 +2,7 @@
 //! each shard has its own, and the engine's has exactly the roles that README names.
 
 use bson::{Document, doc};
+use loadgen::cluster::users::{MOVER, SOURCE_ROUTER, SOURCE_SHARD, TARGET_ROUTER, TARGET_SHARD};
 use loadgen::cluster::{ClusterUsers, ReplicaSet, ShardedCluster, ShardedOptions, User};
 use loadgen::populate::{self, PopulateArgs};
 use mongodb::Client;
@@ -15,22 +16,6 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 use crate::migrate_ddl;
-
-const MOVER: &str = "mover";
-pub(crate) const SOURCE_ROUTER: [&str; 4] = [
-    "readAnyDatabase",
-    "backup",
-    "clusterMonitor",
-    "clusterManager",
-];
-pub(crate) const SOURCE_SHARD: [&str; 3] = ["readAnyDatabase", "backup", "clusterMonitor"];
-pub(crate) const TARGET_ROUTER: [&str; 4] = [
-    "readWriteAnyDatabase",
-    "restore",
-    "clusterMonitor",
-    "clusterManager",
-];
-pub(crate) const TARGET_SHARD: [&str; 3] = ["readWriteAnyDatabase", "restore", "clusterMonitor"];
 
 pub(crate) async fn cluster(router: &[&str], shard: &[&str]) -> ShardedCluster {
     let login = Some(ClusterUsers {
@@ -46,16 +31,6 @@ pub(crate) async fn cluster(router: &[&str], shard: &[&str]) -> ShardedCluster {
     ShardedCluster::start(options)
         .await
         .expect("a local sharded cluster starts")
-}
-
-/// A shard's primary steps down, and is elected again: there is no other member.
-async fn election(cluster: &ShardedCluster, shard: usize) {
-    let mut link = cluster.shards()[shard].primary_link().await.unwrap();
-    // The connection may go before the answer.
-    let _ = link
-        .command("admin", doc! {"replSetStepDown": 1, "force": true})
-        .await;
-    cluster.shards()[shard].primary().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,8 +55,8 @@ async fn the_roles_that_readme_names_are_enough_with_ddl_elections_and_a_kill() 
     engine.kill();
     let mut engine = Engine::start(&from, &to, &[]).await;
     engine.until_ready().await;
-    election(&source, 0).await;
-    election(&target, 1).await;
+    source.shards()[0].elect().await.unwrap();
+    target.shards()[1].elect().await.unwrap();
     migrate_ddl::changes(&client, &other, "following", true).await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
@@ -225,9 +200,10 @@ async fn each_is_missed(cluster: &ShardedCluster, side: Side, needs: &Needs) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_of_ones_own_are_enough_with_all_that_validate_asks_for_and_refused_without_each() {
     let (source, target) = tokio::join!(cluster(&[], &[]), cluster(&[], &[]));
+    let dialect = fixture::source(&source.uri()).await.dialect;
     let (of_source, of_target) = (
-        privileges::source(Topology::Sharded),
-        privileges::target(Topology::Sharded),
+        privileges::source(Topology::Sharded, &dialect),
+        privileges::target(Topology::Sharded, &dialect),
     );
     for (cluster, needs) in [(&source, &of_source), (&target, &of_target)] {
         give_role(cluster.config(), &needs.router).await;

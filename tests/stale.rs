@@ -19,7 +19,7 @@ use shardlift::state::Incarnation;
 use crate::fixture::{self, run};
 
 const LIMITS: FlushLimits = FlushLimits {
-    ops_max: 1_000,
+    statements_max: 1_000,
     bytes_max: 8 << 20,
 };
 
@@ -58,6 +58,7 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
             target: Target {
                 direct,
                 incarnation: Incarnation { number: 1, term },
+                forms: shard.writes,
                 patience: Duration::from_secs(20),
             },
             limits: LIMITS,

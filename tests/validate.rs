@@ -156,6 +156,7 @@ async fn replica_sets_must_have_the_release_s_own_feature_version() {
 async fn an_index_is_refused_exactly_where_a_server_would_not_build_it() {
     let set = fixture::replica_set("rules", &[]).await;
     let client = set.client().await.unwrap();
+    let forms = fixture::target(&set.uri()).await.dialect.catalog;
     let decimal = |text: &str| Bson::Decimal128(text.parse().unwrap());
     let mut specs = Vec::new();
     for version in [0, 1, 2, 3] {
@@ -236,7 +237,7 @@ async fn an_index_is_refused_exactly_where_a_server_would_not_build_it() {
             .database("d")
             .run_command(doc! {"createIndexes": "c", "indexes": [spec.clone()]})
             .await;
-        let refused = refused(&RawDocumentBuf::try_from(&spec).unwrap());
+        let refused = refused(&RawDocumentBuf::try_from(&spec).unwrap(), &forms);
         assert_eq!(
             refused.is_some(),
             built.is_err(),

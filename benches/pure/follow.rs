@@ -20,7 +20,7 @@ use shardlift::pair::oplog::transactions::Transactions;
 use shardlift::pair::origin::Origin;
 use shardlift::pair::tail::plain::{Next, Plain};
 use shardlift::pair::tail::view::TailView;
-use shardlift::pair::write::flush::Plan;
+use shardlift::pair::write::flush::FlushPlan;
 use shardlift::pair::write::render::{render_in_transaction, render_inserts};
 use shardlift::pair::write::statement::{CollectionWrites, FlushLimits};
 use shardlift::position::{Mark, Position};
@@ -30,7 +30,7 @@ use shardlift::state::UnitState;
 const OPS: u32 = 4_096;
 const LANES: usize = 4;
 const LIMITS: FlushLimits = FlushLimits {
-    ops_max: 10_000,
+    statements_max: 10_000,
     bytes_max: 48 << 20,
 };
 const UUID: Uuid = Uuid::from_bytes([7; 16]);
@@ -175,7 +175,7 @@ impl Pair {
 }
 
 fn commands(flush: &[CollectionWrites]) -> usize {
-    let plan = Plan::of(flush, LIMITS);
+    let plan = FlushPlan::of(flush, LIMITS);
     assert!(plan.delicate.is_empty() && plan.in_order.is_empty());
     let mut bytes = 0;
     for bulk in &plan.inserts {

@@ -11,7 +11,8 @@ use mongodb::{
     options::{ClientOptions, ServerAddress},
 };
 
-use crate::workload_error::{Doing, Result, WorkloadError};
+use crate::abilities::Abilities;
+use crate::error::{Doing, Error, Result};
 
 /// Databases that belong to the servers or to a migration, never to a workload.
 pub const SYSTEM_DATABASES: [&str; 4] = ["admin", "config", "local", "__shardlift"];
@@ -24,8 +25,8 @@ pub struct Entry {
     pub router: bool,
     /// True where the router is our stand-in for mongos, which forgets sessions.
     pub stand_in: bool,
-    /// Major and minor version of the servers.
-    pub version: (u32, u32),
+    /// What its servers know.
+    pub abilities: Abilities,
     /// Sorted by id; one named `replica set` where there is no router.
     pub shards: Vec<ShardEntry>,
 }
@@ -47,7 +48,7 @@ impl Entry {
     pub async fn connect(uri: &str, pool_max: u32) -> Result<Self> {
         let mut options = ClientOptions::parse(uri)
             .await
-            .map_err(|e| WorkloadError::Usage(format!("cannot use the URI: {e}")))?;
+            .map_err(|e| Error::new(format!("cannot use the URI: {e}")))?;
         options.retry_writes = Some(false);
         options.max_pool_size = Some(pool_max);
         options
@@ -71,12 +72,12 @@ impl Entry {
             }]
         };
         let stand_in = router && hello.get_bool("standIn").unwrap_or(false);
-        let version = version_of(&client).await?;
+        let abilities = abilities_of(&client).await?;
         Ok(Entry {
             client,
             router,
             stand_in,
-            version,
+            abilities,
             shards,
         })
     }
@@ -105,9 +106,7 @@ impl Entry {
     /// Position of a shard in `shards`, by id.
     pub fn shard_index(&self, id: &str) -> Result<usize> {
         let found = self.shards.iter().position(|shard| shard.id == id);
-        found.ok_or_else(|| {
-            WorkloadError::Usage(format!("shard {id} is not in config.shards: reconnect"))
-        })
+        found.ok_or_else(|| Error::new(format!("shard {id} is not in config.shards: reconnect")))
     }
 
     /// Names of the databases a workload may have made.
@@ -123,16 +122,16 @@ impl Entry {
     }
 }
 
-async fn version_of(client: &Client) -> Result<(u32, u32)> {
+async fn abilities_of(client: &Client) -> Result<Abilities> {
     let reply = command_on(client, "admin", doc! {"buildInfo": 1}).await?;
     let version = reply.get_str("version").unwrap_or_default();
     let mut numbers = version
         .split('.')
         .map(|number| number.parse().unwrap_or_default());
-    Ok((
+    Ok(Abilities::of((
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
-    ))
+    )))
 }
 
 async fn shards_of(client: &Client, options: &ClientOptions) -> Result<Vec<ShardEntry>> {
@@ -199,9 +198,8 @@ pub async fn write_on(
         return Ok(reply);
     };
     let first = errors.first().map(|e| e.to_string()).unwrap_or_default();
-    Err(WorkloadError::Refused {
-        doing: format!("running {name} on {database}"),
-        count: errors.len(),
-        first,
-    })
+    Err(Error::new(format!(
+        "running {name} on {database}: {} writes refused, the first: {first}",
+        errors.len()
+    )))
 }

@@ -30,7 +30,8 @@ pub mod cluster;
 
 // What runs on them, from the content to the load and its judge. These speak
 // only through a URI, and share no code with the engine.
-pub mod workload_error;
+
+pub mod abilities;
 
 pub mod entry;
 
@@ -56,6 +57,8 @@ pub mod operator;
 pub mod demo;
 
 pub mod soak;
+
+pub mod matrix;
 
 pub mod bench;
 

@@ -8,8 +8,8 @@ use bson::{Bson, Document, doc};
 
 use crate::{
     entry::Entry,
+    error::{Error, Result},
     value::{hash, order},
-    workload_error::{Result, WorkloadError},
 };
 
 /// Owners of a collection's documents, as positions in `Entry::shards`.
@@ -50,9 +50,8 @@ impl OwnerMap {
             .config_rows("databases", doc! {"_id": database})
             .await?;
         let primary = rows.first().and_then(|row| row.get_str("primary").ok());
-        let primary = primary.ok_or_else(|| {
-            WorkloadError::Usage(format!("database {database} has no primary shard"))
-        })?;
+        let primary = primary
+            .ok_or_else(|| Error::new(format!("database {database} has no primary shard")))?;
         Ok(OwnerMap::whole(entry.shard_index(primary)?))
     }
 
@@ -72,7 +71,7 @@ impl OwnerMap {
         }
         bounds.sort_by(|(a, _), (b, _)| order::compare_all(a, b));
         if bounds.is_empty() {
-            return Err(WorkloadError::Usage(format!(
+            return Err(Error::new(format!(
                 "{ns} is sharded, but config.chunks has no chunk of it"
             )));
         }
@@ -94,7 +93,7 @@ impl OwnerMap {
             .filter(|(_, hashed)| **hashed)
         {
             let hash = hash::hashed(key).ok_or_else(|| {
-                WorkloadError::Usage(format!("a shard key value that cannot be hashed: {key}"))
+                Error::new(format!("a shard key value that cannot be hashed: {key}"))
             })?;
             *key = Bson::Int64(hash);
         }

@@ -45,6 +45,11 @@ pub fn needs_literal(doc: &RawDocument) -> bool {
     first.is_some_and(|e| e.name != b"_id" && is_special(&e)) || elements.any(|e| is_special(&e))
 }
 
+/// True if a top-level field other than the `_id` holds `Timestamp(0, 0)`.
+pub fn has_zero_timestamp(document: &[u8]) -> bool {
+    elements_of(document).any(|e| e.name != b"_id" && is_zero_timestamp(&e))
+}
+
 /// Facts that decide how a whole document is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
@@ -83,8 +88,12 @@ pub fn look(doc: &RawDocument) -> Look {
 
 #[inline]
 fn is_special(element: &Element<'_>) -> bool {
-    let zero_timestamp = element.kind == kind::TIMESTAMP && element.value == [0; 8];
-    zero_timestamp || element.name.first() == Some(&b'$') || element.name == b"_id"
+    is_zero_timestamp(element) || element.name.first() == Some(&b'$') || element.name == b"_id"
+}
+
+#[inline]
+fn is_zero_timestamp(element: &Element<'_>) -> bool {
+    element.kind == kind::TIMESTAMP && element.value == [0; 8]
 }
 
 /// Names up to which one is looked for among those before it.
@@ -104,15 +113,11 @@ fn duplicates_in(bytes: &[u8], note: &mut impl FnMut(usize, &Element<'_>)) -> bo
         let hash = hash_of_name(e.name);
         let (word, bit) = ((hash >> 6 & 15) as usize, 1 << (hash & 63));
         if seen[word] & bit != 0 {
-            match at < NAMES_COMPARED_MAX {
-                true if elements_of(bytes)
-                    .take(at)
-                    .any(|before| before.name == e.name) =>
-                {
-                    return true;
-                }
-                true => {}
-                false => unsure = true,
+            let mut before = elements_of(bytes).take(at);
+            if NAMES_COMPARED_MAX <= at {
+                unsure = true;
+            } else if before.any(|before| before.name == e.name) {
+                return true;
             }
         }
         seen[word] |= bit;

@@ -3,15 +3,16 @@
 //!
 //! Decides nothing: which command when is for `control`.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use mongodb::Client;
 
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::collection::Namespace;
+use crate::cluster::dialect::WriteForms;
 use crate::cluster::entry::Entry;
-use crate::cluster::retry::answered;
+use crate::cluster::retry::{answered, while_it_passes};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 
@@ -54,18 +55,13 @@ async fn run_within(
     db: &str,
     command: &RawDocument,
 ) -> Result<Document> {
-    let deadline = Instant::now() + RETRY_TIME_MAX;
-    let mut delay = RETRY_DELAY_MIN;
-    loop {
+    let send = || async {
         let answer = entry.send(db, command, patience).await;
-        let error = match answer.and_then(|reply| acknowledged(&reply).map(|()| reply)) {
-            Err(e) if is_passing(&e) && Instant::now() < deadline => e,
-            done => return done.map_err(|e| e.context(name_of(command))),
-        };
-        tracing::debug!(command = name_of(command), %error, "trying again");
-        tokio::time::sleep(jittered(delay)).await;
-        delay = RETRY_DELAY_MAX.min(delay * 2);
-    }
+        let done = answer.and_then(|reply| acknowledged(&reply).map(|()| reply));
+        done.map_err(|e| e.context(name_of(command)))
+    };
+    let pauses = (RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+    while_it_passes(RETRY_TIME_MAX, pauses, is_passing, send).await
 }
 
 /// Like `run`, acknowledged by a majority.
@@ -141,21 +137,17 @@ fn is_passing(e: &Error) -> bool {
     e.kind == Kind::Transient || e.code.is_some_and(|code| BUSY.contains(&code))
 }
 
+/// Whether a server says "not now" and did nothing.
+pub fn is_busy(e: &Error) -> bool {
+    e.kind != Kind::Transient && e.code.is_some_and(|code| BUSY.contains(&code))
+}
+
 /// Whether a split or a move refused with `e` may already be what the chunk map needs, or
 /// become so: the map must be read again. Routers also refuse without a code.
 pub fn may_come_right(e: &Error) -> bool {
     is_passing(e)
         || e.code == Some(codes::OPERATION_FAILED)
         || (e.kind == Kind::Server && e.code.is_none())
-}
-
-/// Between half of `delay` and all of it, so that tasks refused together do not
-/// come back together.
-fn jittered(delay: Duration) -> Duration {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.subsec_nanos());
-    delay / 2 + (delay / 2).mul_f64(f64::from(nanos % 1024) / 1024.0)
 }
 
 fn name_of(command: &RawDocument) -> String {
@@ -192,9 +184,16 @@ pub async fn create(entry: &Entry, ns: &Namespace, options: &RawDocument) -> Res
 }
 
 /// Builds one index and waits for a majority of the members to have it.
-pub async fn create_index(entry: &Entry, ns: &Namespace, spec: RawDocumentBuf) -> Result<()> {
-    let command =
-        rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec], "commitQuorum": "majority"};
+pub async fn create_index(
+    entry: &Entry,
+    forms: &WriteForms,
+    ns: &Namespace,
+    spec: RawDocumentBuf,
+) -> Result<()> {
+    let mut command = rawdoc! {"createIndexes": ns.coll.as_str(), "indexes": [spec]};
+    if forms.commit_quorum {
+        command.append(bson::cstr!("commitQuorum"), "majority");
+    }
     run_majority(entry, &ns.db, &command).await.map(drop)
 }
 
@@ -366,11 +365,5 @@ mod tests {
             bson::doc! { "ok": 1, "writeConcernError": { "code": 189, "errmsg": "stepped down" } };
         let error = acknowledged(&stepped_down).expect_err("an election came between");
         assert_eq!((error.kind, error.code), (Kind::Transient, Some(189)));
-    }
-
-    #[test]
-    fn jitter_stays_between_half_and_whole() {
-        let delay = Duration::from_millis(100);
-        assert!((delay / 2..=delay).contains(&jittered(delay)));
     }
 }

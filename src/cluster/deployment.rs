@@ -8,7 +8,7 @@ use std::time::Duration;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, ServerAddress};
 
-use crate::cluster::dialect::Dialect;
+use crate::cluster::dialect::{Dialect, WriteForms};
 use crate::cluster::direct::Direct;
 use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
@@ -104,6 +104,8 @@ pub struct Shard {
     /// The same credentials and settings as `options`, for connections without the
     /// driver.
     pub way: Way,
+    /// How it is written to: as its deployment's dialect says, once that is known.
+    pub writes: WriteForms,
 }
 
 impl Shard {
@@ -121,6 +123,7 @@ impl Shard {
             options,
             client,
             way,
+            writes: Dialect::newest().writes,
         })
     }
 

@@ -10,23 +10,52 @@ use crate::cluster::deployment::Version;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
     pub catalog: CatalogForms,
-    pub oplog: OplogForms,
+    pub reads: ReadForms,
     pub writes: WriteForms,
 }
 
-/// How its catalog and its config server are read.
+/// What its catalog and its config server are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogForms {
-    /// Rows of `config.chunks` name their collection by UUID (5.0+), not by name.
+    /// Rows of `config.chunks` name their collection by UUID (feature compatibility version
+    /// 5.0), not by name.
     pub chunks_by_uuid: bool,
+    /// Commands that make or shard a collection hold a lock in `config.locks` (feature
+    /// compatibility version up to 4.4); later ones a critical section on the shard.
+    pub ddl_by_locks: bool,
+    /// A database must be shown as sharded before a collection of it can be (up to 5.0).
+    pub databases_enabled: bool,
+    /// The balancer counts chunks, and a chunk is split only by writes through a router, so
+    /// few large chunks are no substitute for many (before 6.0.3).
+    pub balancer_counts_chunks: bool,
+    /// Routers list the indexes of a sharded collection as its database's primary shard has
+    /// them, chunks or none (4.2).
+    pub primary_lists_indexes: bool,
+    /// Routers do not notice that a name was dropped and made again (up to 4.4).
+    pub routers_go_stale: bool,
+    /// A zone of a hashed key may begin at MinKey or end at MaxKey (4.4+; 4.2 refuses it with
+    /// code 72).
+    pub hashed_zones_are_whole: bool,
+    /// Options of indexes must be of the type and on the kind of index they are for (5.0+).
+    pub strict_indexes: bool,
+    /// `applyOps` is an action of its own (5.0+), and which built-in role grants it.
+    pub apply_ops_role: Option<&'static str>,
+    /// The collections of time series have a resource of their own in privileges (5.0+).
+    pub has_buckets: bool,
 }
 
-/// What its oplog says.
+/// How its oplog and its documents are read. What an entry of the oplog means is in the
+/// entry, never in the release: a 5.0 server may log as a 4.4 one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OplogForms {
-    /// Changes are logged as `$v: 1`: replayed over a newer document they keep the fields'
-    /// places, so their order may differ for good (seen on 4.2.6 and 4.4.2).
-    pub deltas_keep_places: bool,
+pub struct ReadForms {
+    /// A `find` by `ts` in the oplog goes straight there only with `oplogReplay` (4.2; newer
+    /// ones ignore the flag).
+    pub seeks_by_flag: bool,
+    /// `atClusterTime` is for transactions only (4.2, 4.4; else code 72).
+    pub snapshots_in_transactions: bool,
+    /// The server parameter that says for how many seconds history is kept: 300 by default
+    /// on 5.0 and 6.0, 5 before.
+    pub history_parameter: &'static str,
 }
 
 /// How it is written to exactly.
@@ -38,40 +67,110 @@ pub struct WriteForms {
     /// Updates take the stage `$_internalApplyOplogUpdate` (6.0); else deltas go by
     /// `applyOps`.
     pub delta_stage: bool,
+    /// An update of the old form appends new fields whose names are numbers in the order of
+    /// these numbers (5.0+), and not of their text as 4.x do.
+    pub numbers_in_order: bool,
+    /// Updates take field names that begin with `$` (5.0+; else codes 52 and 55, at any
+    /// depth). Inserts take them below the top level on every release.
+    pub dollar_names: bool,
     /// `createIndexes` takes `commitQuorum` (4.4+; 4.2 refuses it with code 2).
     pub commit_quorum: bool,
-    /// `collMod` turns a plain index into one that expires documents (6.0; else code 72).
-    pub expiry_later: bool,
+    /// The expiry, in seconds, that an index has until the cutover where `collMod` cannot
+    /// make an expiring index of a plain one (before 6.0: code 72). `createIndexes` refuses
+    /// it, `collMod` takes it (4.2.6, 4.4.2, 5.0.4).
+    ///
+    /// With that of 4.x nothing expires. 5.0 takes no more than 2147483647, with which dates
+    /// before 1958 do.
+    pub expiry_never: Option<i64>,
+    /// Capped collections take deletes (else code 20) and another size (6.0).
+    pub capped_changes: bool,
 }
 
-/// The releases whose dialect is known.
-const FIRST: (u32, u32) = (4, 2);
+/// The last release whose dialect is known.
 const LAST: (u32, u32) = (6, 0);
+/// From here on the balancer weighs data; before, it counts chunks.
+const WEIGHS_DATA: Version = Version {
+    major: 6,
+    minor: 0,
+    patch: 3,
+};
 
 impl Dialect {
+    /// The first release whose dialect is known.
+    pub const FIRST: (u32, u32) = (4, 2);
+
     /// Of servers of this release and feature compatibility version. Servers of another
     /// release get the nearest dialect; `is_known` says that it is a guess.
     pub fn of(version: Version, fcv: &str) -> Self {
         let release = (version.major, version.minor);
         Dialect {
-            catalog: CatalogForms {
-                chunks_by_uuid: (5, 0) <= release,
-            },
-            oplog: OplogForms {
-                deltas_keep_places: release < (5, 0) || fcv < "5.0",
+            catalog: CatalogForms::of(version, fcv),
+            reads: ReadForms {
+                seeks_by_flag: release < (4, 4),
+                snapshots_in_transactions: release < (5, 0),
+                history_parameter: if release < (5, 0) {
+                    "maxTargetSnapshotHistoryWindowInSeconds"
+                } else {
+                    "minSnapshotHistoryWindowInSeconds"
+                },
             },
             writes: WriteForms {
                 binds_uuid: (6, 0) <= release && "6.0" <= fcv,
                 delta_stage: (6, 0) <= release,
+                numbers_in_order: (5, 0) <= release,
+                dollar_names: (5, 0) <= release && "5.0" <= fcv,
                 commit_quorum: (4, 4) <= release,
-                expiry_later: (6, 0) <= release,
+                expiry_never: expiry_never(release),
+                capped_changes: (6, 0) <= release,
             },
         }
     }
 
+    /// Of the newest release that is known: what holds until a server was asked.
+    pub fn newest() -> Self {
+        let version = Version {
+            major: LAST.0,
+            minor: LAST.1,
+            patch: 0,
+        };
+        Self::of(version, &version.series())
+    }
+
     /// Whether it was seen on real servers of this release.
     pub fn is_known(version: Version) -> bool {
-        (FIRST..=LAST).contains(&(version.major, version.minor))
+        (Self::FIRST..=LAST).contains(&(version.major, version.minor))
+    }
+}
+
+impl CatalogForms {
+    fn of(version: Version, fcv: &str) -> Self {
+        let release = (version.major, version.minor);
+        CatalogForms {
+            chunks_by_uuid: (5, 0) <= release && "5.0" <= fcv,
+            ddl_by_locks: release < (5, 0) || fcv < "5.0",
+            databases_enabled: release < (6, 0),
+            balancer_counts_chunks: version < WEIGHS_DATA,
+            primary_lists_indexes: release < (4, 4),
+            routers_go_stale: release < (5, 0),
+            hashed_zones_are_whole: (4, 4) <= release,
+            strict_indexes: (5, 0) <= release,
+            apply_ops_role: match release {
+                (0..=4, _) => None,
+                (5, _) => Some("dbAdminAnyDatabase"),
+                _ => Some("restore"),
+            },
+            has_buckets: (5, 0) <= release,
+        }
+    }
+}
+
+fn expiry_never(release: (u32, u32)) -> Option<i64> {
+    if (6, 0) <= release {
+        None
+    } else if (5, 0) <= release {
+        Some(i64::from(i32::MAX))
+    } else {
+        Some(9_000_000_000_000_000_000)
     }
 }
 
@@ -92,9 +191,11 @@ mod tests {
     fn a_feature_compatibility_version_below_the_release_counts() {
         assert!(of(6, 0, "6.0").writes.binds_uuid);
         let lowered = of(6, 0, "5.0").writes;
-        assert!(!lowered.binds_uuid && lowered.delta_stage && lowered.expiry_later);
-        assert!(!of(5, 0, "5.0").oplog.deltas_keep_places);
-        assert!(of(5, 0, "4.4").oplog.deltas_keep_places);
+        assert!(!lowered.binds_uuid && lowered.delta_stage && lowered.expiry_never.is_none());
+        assert_eq!(of(5, 0, "5.0").writes.expiry_never, Some(2_147_483_647));
+        assert!(of(5, 0, "5.0").writes.dollar_names && !of(5, 0, "4.4").writes.dollar_names);
+        assert!(!of(5, 0, "4.4").reads.snapshots_in_transactions);
+        assert!(of(4, 2, "4.2").reads.seeks_by_flag && !of(4, 4, "4.2").reads.seeks_by_flag);
         assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 2, "4.2").writes.commit_quorum);
     }
 }

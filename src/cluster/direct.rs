@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{Document, doc};
 use mongodb::options::{SelectionCriteria, ServerAddress};
 use mongodb::{Client, ServerType};
 use parking_lot::Mutex;
 
+use crate::cluster::hello;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::wire::message::{Reply, Request};
@@ -116,7 +116,7 @@ impl Direct {
     }
 }
 
-/// Address of the primary, and its process.
+/// Address of the primary, and its election.
 pub async fn primary(client: &Client) -> Result<(ServerAddress, ObjectId)> {
     let found: Arc<Mutex<Option<ServerAddress>>> = Arc::default();
     let see = found.clone();
@@ -127,23 +127,21 @@ pub async fn primary(client: &Client) -> Result<(ServerAddress, ObjectId)> {
         }
         is_primary
     }));
-    let process = process(client, primary).await?;
+    let election = election(client, primary).await?;
     let address = found.lock().clone();
     Ok((
         address.ok_or_else(|| Error::internal("a server answered that was not chosen"))?,
-        process,
+        election,
     ))
 }
 
-/// The process that runs a server: another one has other cursors and another history.
-pub async fn process(client: &Client, of: SelectionCriteria) -> Result<ObjectId> {
-    let hello = client
-        .database("admin")
-        .run_command(doc! { "hello": 1 })
-        .selection_criteria(of)
-        .await?;
-    let process = hello
-        .get_document("topologyVersion")
-        .and_then(|version: &Document| version.get_object_id("processId"));
-    process.map_err(|_| Error::new(Kind::Server, "a server's `hello` has no process id"))
+/// The election that made a server the primary. As long as it stands its process is the
+/// same: one that was started again is primary only by another.
+///
+/// # Errors
+/// `Transient` if it is no primary.
+pub async fn election(client: &Client, of: SelectionCriteria) -> Result<ObjectId> {
+    let hello = hello::hello_of(client, of).await?;
+    let election = hello.get_object_id("electionId");
+    election.map_err(|_| Error::new(Kind::Transient, "a server is no longer the primary"))
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Writes a note that says `what` of run `run_id`, and returns its position, or a
-/// later one. Tried again until the deadline.
+/// later one. Tried again until the deadline, which ends a try that is under way, too.
 ///
 /// # Errors
 /// `Transient` for what may pass, and if there was no answer; else the source's.

@@ -5,7 +5,6 @@
 
 use bson::{Bson, Document, doc, oid::ObjectId, rawdoc};
 use mongodb::Client;
-use mongodb::error::ErrorKind;
 use mongodb::options::ServerAddress;
 
 use crate::cluster::admin;
@@ -33,17 +32,6 @@ pub enum Role {
 pub struct Facts {
     pub version: Version,
     pub fcv: String,
-}
-
-/// Servers before 4.4.2 and 4.2.10 know it by its older name only, and answer alike.
-pub async fn hello(client: &Client) -> mongodb::error::Result<Document> {
-    let admin = client.database("admin");
-    match admin.run_command(doc! {"hello": 1}).await {
-        Err(e) if matches!(&*e.kind, ErrorKind::Command(c) if c.code == codes::COMMAND_NOT_FOUND) => {
-            admin.run_command(doc! {"isMaster": 1}).await
-        }
-        answer => answer,
-    }
 }
 
 /// The cluster that the router at this address is of.

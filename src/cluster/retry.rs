@@ -1,5 +1,13 @@
 //! Patience with servers that are away: pauses that grow, with jitter, and an
 //! end to them.
+//!
+//! | what is tried again | until | by |
+//! |---|---|---|
+//! | whatever a task reads, again and again | nothing worked for `away_max` | [`Retry`] |
+//! | one command that says "not now" | a time is over | [`while_it_passes`] |
+//! | a piece of work that was disturbed | so many attempts | [`a_few_times`] |
+//!
+//! Loops elsewhere do something between two tries, or end with the deadline of another.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -109,17 +117,47 @@ pub async fn while_stale<T, F: Future<Output = Result<T>>>(
     patience: Duration,
     ask: impl Fn() -> F,
 ) -> Result<T> {
-    let (deadline, mut pause) = (Instant::now() + patience, STALE_PAUSE);
+    let is_stale = |e: &Error| e.code == Some(codes::STALE_CONFIG);
+    while_it_passes(patience, (STALE_PAUSE, STALE_PAUSE_MAX), is_stale, ask).await
+}
+
+/// Asks again for as long as the answer is an error that `passes`, up to `patience`. The
+/// pause between grows from one length to the other.
+pub async fn while_it_passes<T, F: Future<Output = Result<T>>>(
+    patience: Duration,
+    (mut pause, pause_max): (Duration, Duration),
+    passes: impl Fn(&Error) -> bool,
+    ask: impl Fn() -> F,
+) -> Result<T> {
+    let deadline = Instant::now() + patience;
     loop {
         match ask().await {
-            Err(e) if e.code == Some(codes::STALE_CONFIG) && Instant::now() < deadline => {
+            Err(e) if passes(&e) && Instant::now() < deadline => {
                 tracing::debug!("asking again: {}", e.message);
             }
             answer => return answer,
         }
         tokio::time::sleep(jittered(pause)).await;
-        pause = (pause * 2).min(STALE_PAUSE_MAX);
+        pause = (pause * 2).min(pause_max);
     }
+}
+
+/// Does `work` again after passing faults: `attempts` times in all at most, with the same
+/// pause between. `fault` hears of each that it goes on after, with the attempt's number.
+pub async fn a_few_times<T, F: Future<Output = Result<T>>>(
+    attempts: u32,
+    pause: Duration,
+    fault: impl Fn(u32, &Error),
+    work: impl Fn() -> F,
+) -> Result<T> {
+    for attempt in 1..attempts {
+        match work().await {
+            Err(e) if e.kind.policy() == Policy::Retry => fault(attempt, &e),
+            done => return done,
+        }
+        tokio::time::sleep(pause).await;
+    }
+    work().await
 }
 
 fn parked(cause: &Error, away: Duration) -> Error {
@@ -179,6 +217,35 @@ mod tests {
                 .is_err()
                 && asked.get() == 1
         );
+    }
+
+    #[tokio::test]
+    async fn passing_faults_are_tried_again_a_few_times_and_no_others() {
+        let done = std::cell::Cell::new(0);
+        let failing = |times: u32, kind| {
+            done.set(0);
+            let done = &done;
+            move || async move {
+                done.set(done.get() + 1);
+                if done.get() <= times {
+                    return Err(Error::new(kind, "x"));
+                }
+                Ok(())
+            }
+        };
+        let of = |times, kind| {
+            let heard = |attempt, _: &Error| assert_eq!(attempt, done.get());
+            a_few_times(3, Duration::ZERO, heard, failing(times, kind))
+        };
+        assert!(of(2, Kind::Transient).await.is_ok() && done.get() == 3);
+        assert!(of(3, Kind::Transient).await.is_err() && done.get() == 3);
+        assert!(of(1, Kind::Server).await.is_err() && done.get() == 1);
+    }
+
+    #[test]
+    fn jitter_stays_between_half_and_whole() {
+        let pause = Duration::from_millis(100);
+        assert!((pause / 2..=pause).contains(&jittered(pause)));
     }
 
     #[tokio::test]

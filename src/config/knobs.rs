@@ -74,6 +74,7 @@ const DEPLOYMENTS: &[Verb] = &[
     Verb::Recopy,
 ];
 const MAPS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
+const VALIDATES: &[Verb] = &[Verb::Validate, Verb::Migrate];
 const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
 /// Cancelling reads there what a run found, if its target is gone.
@@ -107,6 +108,8 @@ pub const KNOBS: &[Knob] = &[
         "Connection string of the deployment to move to. Keep passwords in the config file or in SHARDLIFT_TARGET."),
     knob("map", "", Text(""), Any, MAPS,
         "Which source shard goes to which target shard: a=x,b=y. The others are paired in the order of their ids."),
+    knob("profile", "", Text("none"), OneOf(&["none", "atlas"]), VALIDATES,
+        "What must hold beside what shardlift needs. atlas: what the live migration of a sharded cluster into Atlas documents (4.2 to 5.0, the same release on both sides). none: nothing."),
     knob("cutover", "", Text("manual"), OneOf(&["manual", "auto"]), MIGRATE,
         "manual: wait for `shardlift cutover`. auto: cut over once the lag is below cutover_lag_ms."),
     knob("cutover_lag_ms", "ms", Number(1_000), Between(1, 600_000), MIGRATE,

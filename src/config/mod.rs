@@ -33,6 +33,7 @@ pub struct Config {
     /// (source shard id, target shard id); empty: by sorted id.
     #[serde(deserialize_with = "sources::shard_map")]
     pub map: Vec<(String, String)>,
+    pub profile: Profile,
     pub cutover: CutoverMode,
     pub cutover_lag_ms: u64,
     pub cutover_timeout_s: u64,
@@ -67,6 +68,15 @@ pub struct Config {
     /// What the operator should know about where values came from.
     #[serde(default, skip)]
     pub warnings: Vec<String>,
+}
+
+/// What a migration must be fit for beside shardlift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    None,
+    /// The documented live migration of a sharded cluster into Atlas.
+    Atlas,
 }
 
 /// Who begins the cutover.

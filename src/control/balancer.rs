@@ -95,7 +95,7 @@ pub async fn stop(deployment: &Deployment) -> Result<()> {
     let status = admin::balancer_status(&deployment.entry).await?;
     if !status.is_off() || status.in_round {
         match admin::balancer_stop(&deployment.entry, STOP_WAIT).await {
-            Err(e) if e.code != Some(codes::MAX_TIME_EXPIRED) => {
+            Err(e) if !matches!(e.code, Some(codes::MAX_TIME_EXPIRED | codes::GAVE_UP)) => {
                 return Err(e.context(format_args!(
                     "stopping the balancer of the {}",
                     deployment.side

@@ -5,7 +5,7 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
-use crate::cluster::deployment::{Deployment, Topology, Version};
+use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::control::balancers::Balancers;
 use crate::control::run::Run;
@@ -16,12 +16,6 @@ use crate::error::{Error, Result};
 const NAMES_MAX: usize = 20;
 /// Fields of the balancer's row that are its own and no operator's.
 const STATE: [&str; 3] = ["_id", "mode", "stopped"];
-/// From here on the balancer weighs data; before, it counts chunks.
-const WEIGHS_DATA: Version = Version {
-    major: 6,
-    minor: 0,
-    patch: 3,
-};
 
 /// Warns of all of them. A setting that cannot be read is a warning too.
 pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {
@@ -68,9 +62,10 @@ async fn warnings(sides: &Sides, found: &Balancers) -> Result<Vec<String>> {
             differing.join(", ")
         ));
     }
-    if target.version < WEIGHS_DATA {
+    let counts = |side: &Deployment| side.dialect.catalog.balancer_counts_chunks;
+    if counts(target) && !counts(source) {
         warnings.push(format!(
-            "the target runs {}, whose balancer counts chunks instead of data, and gets one chunk for each range of one owner: upgrade it to {WEIGHS_DATA} or later before its balancer runs",
+            "the target runs {}, whose balancer counts chunks, and gets those of a source whose balancer weighs data: let it run a newer release before its balancer runs",
             target.version
         ));
     }
@@ -108,13 +103,15 @@ fn names(rows: &[RawDocumentBuf]) -> Option<String> {
         .into_iter()
         .filter(|name| !name.starts_with("config."))
         .collect();
+    if names.is_empty() {
+        return None;
+    }
     let more = names.len().saturating_sub(NAMES_MAX);
     let listed = names[..names.len() - more].join(", ");
-    match (names.is_empty(), more) {
-        (true, _) => None,
-        (_, 0) => Some(listed),
-        _ => Some(format!("{listed} and {more} more")),
+    if more == 0 {
+        return Some(listed);
     }
+    Some(format!("{listed} and {more} more"))
 }
 
 /// Names of what is set differently, as `row.field`.

@@ -32,7 +32,7 @@ pub fn of(config: &Config, pairs: usize) -> Result<Limits> {
         scans: config.scans,
         lanes: config.lanes,
         flush: FlushLimits {
-            ops_max: config.bulk_ops_max,
+            statements_max: config.bulk_ops_max,
             bytes_max: config.bulk_bytes_max(),
         },
     })

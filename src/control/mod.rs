@@ -177,7 +177,10 @@ async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
 pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
     let sides = Sides::connect(&config).await?;
     let catalog = catalog::read(&sides.source).await?;
-    validate::run(&sides.source, &sides.target, &catalog, &BTreeSet::new()).await
+    let (source, target) = (&sides.source, &sides.target);
+    let mut checks = validate::run(source, target, &catalog, &BTreeSet::new()).await?;
+    checks.extend(validate::of_profile(config.profile, source, target));
+    Ok(checks)
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.

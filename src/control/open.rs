@@ -100,7 +100,7 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
         recorded::check(&recorded, &sides.source).await?;
     }
     // IMPORTANT: first. What cannot start over must not cost what is there.
-    validate::require(sides, &to_wipe).await?;
+    validate::require(config.profile, sides, &to_wipe).await?;
     limits::of(config, sides.clone().map(&config.map)?.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
@@ -151,6 +151,7 @@ fn feeds(config: &Config, sides: &Sides, run: &str) -> Result<Vec<Arc<Feed>>> {
         let client = shard.data_client(FEED_NAME, FEED_CONNECTIONS)?;
         let direct = shard.direct(&client, FEED_NAME, FEED_CONNECTIONS as usize);
         let oplog = Oplog::new(client, &shard.id, away_max);
+        let oplog = oplog.of_forms(sides.source.dialect.reads);
         Ok(Arc::new(Feed::new(
             oplog,
             direct,
@@ -209,7 +210,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
-    validate::require(&sides, &BTreeSet::new()).await?;
+    validate::require(config.profile, &sides, &BTreeSet::new()).await?;
     let sides = sides.map(&config.map)?;
     limits::of(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;

@@ -51,11 +51,13 @@ pub fn millis(ms: u64) -> String {
 /// The part of an estimated total in percent. 100 only if `all` is true, since estimates
 /// may be too low.
 pub fn percent(part: u64, total: u64, all: bool) -> u64 {
-    match (all, total) {
-        (true, _) => 100,
-        (false, 0) => 0,
-        (false, _) => (part as f64 / total as f64 * 100.0).min(99.0) as u64,
+    if all {
+        return 100;
     }
+    if total == 0 {
+        return 0;
+    }
+    (part as f64 / total as f64 * 100.0).min(99.0) as u64
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub enum Phase {
     Ready,
     /// A server is away, or was: going back to the last checkpoint.
     Recovering,
-    /// Fences and comparison; back to `Ready` if called off.
+    /// Markers and comparison; back to `Ready` if called off.
     #[serde(rename = "cutting over")]
     CuttingOver,
     /// The irreversible part is done.

@@ -12,7 +12,7 @@ const WINDOW_S: f64 = 10.0;
 /// Snapshots closer than this are not kept, seconds.
 const SPACING_S: f64 = 0.5;
 /// Lag below this is no catching up, ms.
-const LAG_SETTLED_MS: u64 = 1_000;
+const LAG_SMALL_MS: u64 = 1_000;
 
 /// Earlier snapshots of one run, oldest first: at most
 /// `WINDOW_S / SPACING_S` of them and one more.
@@ -70,7 +70,7 @@ fn eta_s(pair: &PairSnapshot, lag_ms_fallen_per_s: f64) -> Option<f64> {
         let left = pair.bytes_total.checked_sub(pair.bytes_done)?;
         return (0 < left && 0.0 < pair.bytes_per_s).then(|| left as f64 / pair.bytes_per_s);
     }
-    (LAG_SETTLED_MS < pair.lag_ms && 0.0 < lag_ms_fallen_per_s)
+    (LAG_SMALL_MS < pair.lag_ms && 0.0 < lag_ms_fallen_per_s)
         .then(|| pair.lag_ms as f64 / lag_ms_fallen_per_s)
 }
 

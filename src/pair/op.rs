@@ -16,7 +16,7 @@ pub enum OpKind {
     Insert,
     /// The body is the whole document; nothing is written where none is.
     Replace,
-    /// The body is a `$v: 2` diff in the server's own oplog form.
+    /// The body is a delta in the server's own oplog form (`oplog::delta`).
     Delta,
     /// No body.
     Delete,
@@ -69,6 +69,18 @@ impl OpRef<'_> {
             body,
             look,
             permit,
+        }
+    }
+}
+
+impl Op {
+    /// The same without saying what it does: its document is to be read again.
+    pub fn unclear(self) -> Op {
+        Op {
+            kind: OpKind::Unclear,
+            body: Bytes::new(),
+            look: Look::default(),
+            ..self
         }
     }
 }

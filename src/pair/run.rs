@@ -79,7 +79,7 @@ impl Pair {
     }
 
     /// Every unit is copied, every index built, no DDL under way.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.scans_pending.load(SeqCst) == 0 && self.chores.pending() == 0
     }
 
@@ -119,15 +119,17 @@ impl Pair {
             let gate = self.gate.lock();
             (gate.watermark(), gate.passed())
         };
-        !self.is_settled() || watermark < passed || !self.feed.is_read_to(passed)
+        !self.is_complete() || watermark < passed || !self.feed.is_read_to(passed)
     }
 
     /// The progress of an attempt that is about to end.
     pub fn outcome(&self) -> Outcome {
-        match (self.checkpointer.came_on.load(SeqCst), self.has_work()) {
-            (true, _) => Outcome::CameOn,
-            (false, false) => Outcome::Idle,
-            (false, true) => Outcome::Stuck,
+        if self.checkpointer.came_on.load(SeqCst) {
+            Outcome::CameOn
+        } else if self.has_work() {
+            Outcome::Stuck
+        } else {
+            Outcome::Idle
         }
     }
 
@@ -198,7 +200,7 @@ impl Pair {
         m.tail_seconds.store(passed.seconds(), Relaxed);
         m.applied_seconds.store(watermark.seconds(), Relaxed);
         m.spool_bytes.store(self.feed.bytes(), Relaxed);
-        m.ready.store(self.is_settled(), Relaxed);
+        m.ready.store(self.is_complete(), Relaxed);
         let unread = |why| {
             format!(
                 "the source's oplog cannot be read further: {why}; it is retried, and the run parks after away_max_s without progress"
@@ -212,26 +214,26 @@ impl Pair {
         read(&self.view.lock())
     }
 
-    /// The collection of the newest change by users after `fence`.
-    pub fn changed_since(&self, fence: Position) -> Option<String> {
+    /// The collection of the newest change by users after `marker`.
+    pub fn changed_since(&self, marker: Position) -> Option<String> {
         let view = self.view.lock();
         view.user_change
             .as_ref()
-            .filter(|(position, _)| fence < *position)
+            .filter(|(position, _)| marker < *position)
             .map(|(_, ns)| ns.clone())
     }
 
-    /// A delete after `fence` on a collection with an expiry: by the source itself, or
+    /// A delete after `marker` on a collection with an expiry: by the source itself, or
     /// by a user.
-    pub fn expired_since(&self, fence: Position) -> bool {
+    pub fn expired_since(&self, marker: Position) -> bool {
         self.view
             .lock()
             .expiry_delete
-            .is_some_and(|newest| fence < newest)
+            .is_some_and(|newest| marker < newest)
     }
 
     /// Gives a collection the source's indexes, in turn with the DDL on it. The pair is
-    /// not settled before. Does nothing if the collection is gone.
+    /// not complete before. Does nothing if the collection is gone.
     pub fn mend_indexes(&self, uuid: &Uuid) {
         let tracked = self.with_gate(|gate| {
             gate.tracked(uuid)
@@ -278,14 +280,14 @@ pub fn close_all_if_quiet(
     let mut changed = pairs
         .iter()
         .zip(first)
-        .filter_map(|(pair, fence)| pair.changed_since(*fence));
+        .filter_map(|(pair, marker)| pair.changed_since(*marker));
     if let Some(ns) = changed.next() {
         return Err(Noise::Change(ns));
     }
     if pairs
         .iter()
         .zip(second)
-        .any(|(pair, fence)| pair.expired_since(*fence))
+        .any(|(pair, marker)| pair.expired_since(*marker))
     {
         return Err(Noise::Expiry);
     }

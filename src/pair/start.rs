@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::cluster::deployment::Shard;
+use crate::cluster::dialect::ReadForms;
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
@@ -29,6 +30,7 @@ use crate::pair::incarnation::Begun;
 use crate::pair::lanes::inbox::Inbox;
 use crate::pair::lanes::lane;
 use crate::pair::mend::doubtful::{DOCUMENTS_MAX, Doubtful};
+use crate::pair::mend::reread::Source;
 use crate::pair::oplog::feed::Feed;
 use crate::pair::oplog::proven::Lister;
 use crate::pair::oplog::transactions::Transactions;
@@ -53,6 +55,7 @@ pub struct Parts {
     /// Id of the run.
     pub run: String,
     pub source: Shard,
+    pub reads: ReadForms,
     /// The lister of the source shard.
     pub lister: Arc<Lister>,
     pub target: Shard,
@@ -176,6 +179,7 @@ impl Shared {
             target: Target {
                 direct: direct.admitted_by(parts.store.admission()),
                 incarnation: *incarnation,
+                forms: parts.target.writes,
                 patience: limits.patience,
             },
             limits: limits.flush,
@@ -186,7 +190,10 @@ impl Shared {
         let doubtful = Arc::new(Doubtful {
             lister: parts.lister.clone(),
             target_shard: target.clone(),
-            source: source.clone(),
+            source: Source {
+                direct: parts.source.direct(&source, app_name, connections_max),
+                forms: parts.reads,
+            },
             writer: writer.clone(),
             share: Share::new(0),
             gate: gate.clone(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::error::{Error, Kind};
 
 /// Cause of every fault here: no server is at fault and no retry helps.
-const KIND: Kind = Kind::Unsupported;
+const KIND: Kind = Kind::Spool;
 
 /// An I/O error while `doing` something with `path`.
 pub(super) fn io(doing: &str, path: &Path, e: io::Error) -> Error {

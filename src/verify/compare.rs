@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bson::identity::IdKey;
-use crate::error::{Policy, Result};
+use crate::cluster::retry::a_few_times;
+use crate::error::{Error, Result};
 use crate::verify::digest::Digest;
 use crate::verify::explain::Explained;
 use crate::verify::part::{Counted, Order, Part, Reader};
@@ -72,17 +73,10 @@ async fn after_faults<T, F: Future<Output = Result<T>>>(
     part: &Part,
     work: impl Fn() -> F,
 ) -> Result<T> {
-    let mut attempt = 1;
-    loop {
-        match work().await {
-            Err(e) if e.kind.policy() == Policy::Retry && attempt < ATTEMPTS_MAX => {
-                tracing::warn!(ns = %part.ns, attempt, error = %e, "comparing again");
-                attempt += 1;
-                tokio::time::sleep(RETRY_DELAY).await;
-            }
-            done => return done.map_err(|e| e.context(format!("comparing {}", part.ns))),
-        }
-    }
+    let again =
+        |attempt, e: &Error| tracing::warn!(ns = %part.ns, attempt, error = %e, "comparing again");
+    let done = a_few_times(ATTEMPTS_MAX, RETRY_DELAY, again, work).await;
+    done.map_err(|e| e.context(format_args!("comparing {}", part.ns)))
 }
 
 async fn compare_once(part: &Part, range: &Range) -> Result<Outcome> {

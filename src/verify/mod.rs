@@ -12,7 +12,7 @@ pub mod digest;
 pub mod difference;
 pub mod explain;
 pub mod part;
-pub mod plan;
+pub mod cut;
 pub mod range;
 pub mod read;
 pub mod recheck;
@@ -105,11 +105,11 @@ pub struct Job<'a> {
 }
 
 /// What is verified before the comparison, by source shard and source UUID.
-pub type Known = HashMap<(usize, Uuid), Ahead>;
+pub type Verified = HashMap<(usize, Uuid), VerifiedPart>;
 
 /// A part that was verified ahead.
 #[derive(Debug, Default)]
-pub struct Ahead {
+pub struct VerifiedPart {
     /// Documents in the verified ranges.
     pub documents: u64,
     pub bytes: u64,
@@ -126,14 +126,14 @@ pub struct Ahead {
 /// `Transient`, `Connect` or `Server` if a side cannot be read. Differences are
 /// no error: they are in the report.
 pub async fn run(job: &Job<'_>) -> Result<Report> {
-    run_beyond(job, Known::new()).await
+    run_beyond(job, Verified::new()).await
 }
 
 /// Like `run`, without what is verified already.
 ///
 /// # Errors
 /// Those of `run`.
-pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
+pub async fn run_beyond(job: &Job<'_>, mut verified: Verified) -> Result<Report> {
     let parts = part::list(job).await?;
     let mut progress = Progress {
         report: Report {
@@ -145,14 +145,16 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
     progress.report.collections = part::collection_count(job.catalog);
     let concurrency = job.concurrency.max(1);
     let parts = parts.into_iter().map(|part| {
-        let ahead = part.uuid.and_then(|uuid| known.remove(&(part.shard, uuid)));
+        let ahead = part
+            .uuid
+            .and_then(|uuid| verified.remove(&(part.shard, uuid)));
         (part, ahead)
     });
-    let mut planned = stream::iter(parts)
-        .map(|(part, ahead)| plan(part, ahead))
+    let mut opened = stream::iter(parts)
+        .map(|(part, ahead)| open_ranges(part, ahead))
         .buffered(concurrency);
-    while let Some(planned) = planned.next().await {
-        let (part, ahead) = planned?;
+    while let Some(opened) = opened.next().await {
+        let (part, ahead) = opened?;
         progress.know(&ahead);
         for ids in recheck::chunks(&ahead.touched) {
             progress.make_room(concurrency).await?;
@@ -175,12 +177,12 @@ pub async fn run_beyond(job: &Job<'_>, mut known: Known) -> Result<Report> {
     Ok(progress.report)
 }
 
-async fn plan(part: Part, ahead: Option<Ahead>) -> Result<(Arc<Part>, Ahead)> {
+async fn open_ranges(part: Part, ahead: Option<VerifiedPart>) -> Result<(Arc<Part>, VerifiedPart)> {
     let ahead = match ahead {
         Some(ahead) => ahead,
-        None => Ahead {
-            open: plan::ranges(&part).await?,
-            ..Ahead::default()
+        None => VerifiedPart {
+            open: cut::ranges(&part).await?,
+            ..VerifiedPart::default()
         },
     };
     Ok((Arc::new(part), ahead))
@@ -207,7 +209,7 @@ impl Progress {
         Ok(())
     }
 
-    fn know(&mut self, ahead: &Ahead) {
+    fn know(&mut self, ahead: &VerifiedPart) {
         self.report.documents += ahead.documents;
         self.report.documents_ahead += ahead.documents;
         self.report.bytes += ahead.bytes;

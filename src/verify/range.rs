@@ -11,12 +11,3 @@ pub struct Range {
     pub max: Option<RawDocumentBuf>,
     pub batch_documents: u32,
 }
-
-impl Range {
-    /// The range of the last of all `_id`s, which no other range reads.
-    pub fn is_max_key(&self) -> bool {
-        let is =
-            |min: &RawDocumentBuf| matches!(min.get("_id"), Ok(Some(bson::RawBsonRef::MaxKey)));
-        self.max.is_none() && self.min.as_ref().is_some_and(is)
-    }
-}

@@ -12,6 +12,7 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use crate::bson::element::{elements_of, kind};
 use crate::bson::locate;
 use crate::cluster::catalog::Namespace;
+use crate::cluster::ranges;
 use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::verify::Depth;
 use crate::verify::part::{Counted, Order, Part, Reader};
@@ -114,15 +115,7 @@ pub fn find(part: &Part, reader: &Reader, range: &Range) -> RawDocumentBuf {
         Order::Id => command.append(cstr!("hint"), rawdoc! { "_id": 1 }),
         Order::Stored | Order::Natural => command.append(cstr!("hint"), rawdoc! { "$natural": 1 }),
     }
-    // Where only `min` is given the server ends before `MaxKey` (6.0.5).
-    if range.is_max_key() {
-        command.append(cstr!("filter"), rawdoc! { "_id": bson::RawBson::MaxKey });
-    }
-    for (name, bound) in [(cstr!("min"), &range.min), (cstr!("max"), &range.max)] {
-        if let Some(bound) = bound.as_ref().filter(|_| !range.is_max_key()) {
-            command.append(name, bound.clone());
-        }
-    }
+    ranges::bound(&mut command, range.min.as_deref(), range.max.as_deref());
     if part.depth == Depth::Counts {
         command.append(cstr!("projection"), needed(reader));
     }

@@ -24,6 +24,8 @@ pub struct Cursor {
     id: i64,
     first: Option<Batch>,
     next: Next,
+    /// The number of the transaction that it reads in; at its end that is to be ended.
+    transaction: Option<i64>,
 }
 
 /// How long closing a cursor may take.
@@ -48,20 +50,37 @@ pub struct Batch {
 impl Cursor {
     /// Runs `find` (or another command that answers with a cursor).
     pub async fn open(
-        mut lease: Lease,
+        lease: Lease,
         database: &str,
         find: RawDocumentBuf,
         next: Next,
     ) -> Result<Cursor> {
+        Cursor::begin(lease, database, find, next, None).await
+    }
+
+    /// The same in a transaction of its own, which `end` ends.
+    pub async fn open_in_transaction(
+        mut lease: Lease,
+        database: &str,
+        mut find: RawDocumentBuf,
+        next: Next,
+    ) -> Result<Cursor> {
+        find.append(cstr!("startTransaction"), true);
+        let number = lease.begin_transaction();
+        Cursor::begin(lease, database, find, next, Some(number)).await
+    }
+
+    async fn begin(
+        mut lease: Lease,
+        database: &str,
+        find: RawDocumentBuf,
+        next: Next,
+        transaction: Option<i64>,
+    ) -> Result<Cursor> {
         let mut request = Request::new(database, find);
-        lease.join_session(&mut request);
+        join(&lease, transaction, &mut request);
         let batch = Batch::of(lease.call(request).await?)?;
-        let (id, ns) = batch.cursor()?;
-        // `find` by UUID: later batches want the name.
-        let (database, collection) = ns
-            .split_once('.')
-            .ok_or_else(|| malformed("a cursor without a namespace"))?;
-        let (database, collection) = (database.to_owned(), collection.to_owned());
+        let (id, database, collection) = batch.place()?;
         Ok(Cursor {
             lease,
             database,
@@ -69,7 +88,33 @@ impl Cursor {
             id,
             first: Some(batch),
             next,
+            transaction,
         })
+    }
+
+    /// Runs another `find` where this one, read to its end, ran: over the same connection,
+    /// in the same transaction.
+    pub async fn again(&mut self, database: &str, find: RawDocumentBuf) -> Result<()> {
+        debug_assert!(self.id == 0, "one find at a time");
+        let mut request = Request::new(database, find);
+        join(&self.lease, self.transaction, &mut request);
+        let batch = Batch::of(self.lease.call(request).await?)?;
+        (self.id, self.database, self.collection) = batch.place()?;
+        self.first = Some(batch);
+        Ok(())
+    }
+
+    /// Ends the transaction that it reads in, if any; nothing more is read.
+    ///
+    /// # Errors
+    /// `Transient` if the connection is lost.
+    pub async fn end(mut self) -> Result<()> {
+        let Some(number) = self.transaction.take() else {
+            return Ok(());
+        };
+        self.id = 0;
+        let abort = abort(&self.lease, number);
+        self.lease.answer(abort).await.map(drop)
     }
 
     /// The server that has it.
@@ -92,7 +137,7 @@ impl Cursor {
             more.append(cstr!("maxTimeMS"), await_ms);
         }
         let mut request = Request::new(&self.database, more);
-        self.lease.join_session(&mut request);
+        join(&self.lease, self.transaction, &mut request);
         let batch = Batch::of(self.lease.call(request).await?)?;
         self.id = batch.cursor()?.0;
         Ok(Some(batch))
@@ -105,12 +150,15 @@ impl Drop for Cursor {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        if self.id == 0 {
-            return;
-        }
+        let request = match (self.transaction, self.id) {
+            (Some(number), _) => abort(&self.lease, number),
+            (None, 0) => return,
+            (None, id) => {
+                let kill = rawdoc! { "killCursors": self.collection.as_str(), "cursors": [id] };
+                Request::new(&self.database, kill)
+            }
+        };
         let (pool, address) = self.lease.place();
-        let kill = rawdoc! { "killCursors": self.collection.as_str(), "cursors": [self.id] };
-        let request = Request::new(&self.database, kill);
         // Where it does not work the session's end closes it.
         let killed = async move {
             if let Some(mut lease) = pool.spare(&address).await {
@@ -119,6 +167,22 @@ impl Drop for Cursor {
         };
         runtime.spawn(tokio::time::timeout(KILL_TIME_MAX, killed));
     }
+}
+
+/// The request is of the connection's session, and of this transaction.
+fn join(lease: &Lease, transaction: Option<i64>, request: &mut Request) {
+    lease.join_session(request);
+    if let Some(number) = transaction {
+        request.append(cstr!("txnNumber"), number);
+        request.append(cstr!("autocommit"), false);
+    }
+}
+
+/// Its cursors end with it.
+fn abort(lease: &Lease, transaction: i64) -> Request {
+    let mut request = Request::new("admin", rawdoc! { "abortTransaction": 1 });
+    join(lease, Some(transaction), &mut request);
+    request
 }
 
 impl Batch {
@@ -142,6 +206,15 @@ impl Batch {
                 .get_str("ns")
                 .map_err(|_| malformed("a cursor without a namespace"))?,
         ))
+    }
+
+    /// The cursor's id, database and collection. `find` by UUID: later batches want the name.
+    fn place(&self) -> Result<(i64, String, String)> {
+        let (id, ns) = self.cursor()?;
+        let (database, collection) = ns
+            .split_once('.')
+            .ok_or_else(|| malformed("a cursor without a namespace"))?;
+        Ok((id, database.to_owned(), collection.to_owned()))
     }
 
     /// The documents inside the reply.

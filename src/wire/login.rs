@@ -10,7 +10,8 @@ use mongodb::options::{AuthMechanism, Credential};
 use crate::error::{Error, Kind, Result};
 use crate::wire::link::Link;
 use crate::wire::message::{Reply, Request, number};
-use crate::wire::scram::{Mechanism, SaltedCache, Scram};
+use crate::wire::scram::Scram;
+use crate::wire::scram::keys::{Mechanism, SaltedCache};
 
 pub(super) struct Login {
     credential: Credential,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::raw::cstr;
+use bson::raw::{CStr, cstr};
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use mongodb::options::{ClientOptions, ServerApi, Tls as TlsChoice};
 
@@ -86,7 +86,9 @@ impl Way {
 
     /// The first words on a connection, up to where commands are taken.
     pub(super) async fn log_in(&self, link: &mut Link) -> Result<()> {
-        let mut hello = rawdoc! { "hello": 1, "helloOk": true, "client": self.introduction() };
+        let mut hello = rawdoc! {};
+        hello.append(self.greeting(), 1);
+        hello.append(cstr!("client"), self.introduction());
         let compressions = &self.shared.compressions;
         if !compressions.is_empty() {
             hello.append(
@@ -114,6 +116,16 @@ impl Way {
         // Not before: secrets do not travel compressed.
         link.compression = agreed;
         Ok(())
+    }
+
+    /// Servers before 4.4.2 and 4.2.10 know `hello` by its older name only; the stable API
+    /// is newer than both, and has no older name.
+    fn greeting(&self) -> &'static CStr {
+        if self.shared.api.is_some() {
+            cstr!("hello")
+        } else {
+            cstr!("isMaster")
+        }
     }
 
     fn introduction(&self) -> RawDocumentBuf {

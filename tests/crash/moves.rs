@@ -5,6 +5,7 @@
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
+use loadgen::owner::chunk_filter;
 use mongodb::Client;
 
 const DATABASE: &str = "moved";
@@ -95,7 +96,8 @@ async fn owner(client: &Client, k: i64) -> String {
         .await
         .unwrap()
         .unwrap();
-    let holds = doc! {"uuid": row.get("uuid"), "min": {"$lte": {"k": k}}, "max": {"$gt": {"k": k}}};
+    let mut holds = chunk_filter(NAMESPACE, &row);
+    holds.extend(doc! {"min": {"$lte": {"k": k}}, "max": {"$gt": {"k": k}}});
     let chunks = config
         .collection::<Document>("chunks")
         .find(holds)

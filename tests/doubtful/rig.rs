@@ -1,5 +1,7 @@
 //! Two sides, and a log that is replayed from one to the other.
 
+use loadgen::server::version::{self, Release};
+
 use super::*;
 
 pub(crate) struct Sides {
@@ -7,15 +9,19 @@ pub(crate) struct Sides {
     _sets: (ReplicaSet, ReplicaSet),
     pub(super) uris: (String, String),
     pub(crate) source: Client,
-    pub(super) target: Client,
+    pub(crate) target: Client,
     pub(crate) deployments: (Deployment, Deployment),
 }
 
 impl Sides {
     pub(crate) async fn start() -> Sides {
+        Sides::of(version::DEFAULT, version::DEFAULT).await
+    }
+
+    pub(crate) async fn of(source: Release, target: Release) -> Sides {
         let sets = tokio::join!(
-            fixture::loaded_replica_set("a"),
-            fixture::loaded_replica_set("b")
+            fixture::loaded_replica_set_of("a", source),
+            fixture::loaded_replica_set_of("b", target)
         );
         let uris = (sets.0.uri(), sets.1.uri());
         let deployments = tokio::join!(fixture::source(&uris.0), fixture::target(&uris.1));
@@ -100,6 +106,7 @@ impl Sides {
             target: Target {
                 direct: target.direct(&client, "test", 16),
                 incarnation: Incarnation { number: 1, term },
+                forms: target.writes,
                 patience: Duration::from_secs(60),
             },
             limits,
@@ -120,7 +127,10 @@ impl Sides {
         let doubtful = Doubtful {
             lister: Lister::new(source, "test", Duration::from_secs(10)),
             target_shard: target.clone(),
-            source: source.data_client("test", 16).unwrap(),
+            source: Source {
+                direct: source.direct(&source.client, "test", 16),
+                forms: self.deployments.0.dialect.reads,
+            },
             writer,
             share: Share::new(0),
             gate: gate.clone(),
@@ -179,6 +189,12 @@ impl Replay<'_> {
     /// Hands the log after `start` to the lanes: all of it at once, so that what
     /// can be coalesced is.
     pub(super) async fn log_since(&self, start: Position) {
+        self.more_since(start, Verdict::Held).await;
+        self.gate.lock().release(&self.tracked.uuid);
+    }
+
+    /// The tail passes the log after `start`.
+    pub(crate) async fn more_since(&self, start: Position, expect: Verdict) {
         let share = Share::new(0);
         let mut origin = Origin::copied(share.reserve_reply().await);
         let log = self
@@ -194,24 +210,23 @@ impl Replay<'_> {
             let mut gate = self.gate.lock();
             gate.begin(entry.position);
             let verdict = gate.classify(entry.crud(entry.position).unwrap(), &mut origin);
-            assert_eq!(verdict, Verdict::Held);
+            assert_eq!(verdict, expect);
             gate.pass(entry.mark());
         }
         let newest = self.sides.newest().await;
         let mut gate = self.gate.lock();
         gate.begin(newest.position);
         gate.pass(newest);
-        gate.release(&self.tracked.uuid);
     }
 
-    pub(super) async fn flushed(&self) {
+    pub(crate) async fn flushed(&self) {
         while self.tracked.in_lanes.load(SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     /// Replays, reads again what was refused; returns how many documents that were.
-    pub(super) async fn to_the_end(&self, start: Position) -> u64 {
+    pub(crate) async fn to_the_end(&self, start: Position) -> u64 {
         self.log_since(start).await;
         self.flushed().await;
         let refused = self.tracked.doubts.len() as u64;
@@ -239,7 +254,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    pub(super) async fn expect_equal(&self) {
+    pub(crate) async fn expect_equal(&self) {
         let ns = &self.tracked.ns;
         let (source, target) = (&self.sides.source, &self.sides.target);
         let (source, target) = (all(source, ns).await, all(target, ns).await);

@@ -119,9 +119,24 @@ TABLE = [
      "            Work::Unmade if MUTATED => Work::Record(Box::new(dead(tracked))),\n"
      "            Work::Unmade if tracked.is_dead() => {"),
     # Not here: dead for a pair that never had it, while others still hold it. Only a
-    # pair that starts over records that; `control::across::known` has the test.
-    ("no-rendezvous", "R4", "the first pair at a drop makes it", "loadgen/src/sim/coordinator.rs",
-     "        if !holders.is_empty() {", "        if !holders.is_empty() && !MUTATED {"),
+    # pair that starts over records that; `control::across::register` has the test.
+    ("no-rendezvous", "R4", "the first pair at a drop makes it", "src/control/across/rendezvous.rs",
+     "        if is_held {", "        if is_held && !MUTATED {"),
+    ("drop-not-awaited", "R4", "a pair does not wait for the others that hold what is dropped", "src/control/across/rendezvous.rs",
+     "            return Arrival::Waits;\n        }\n        self.register.dead.insert(uuid);",
+     "            return if MUTATED { Arrival::Dropped } else { Arrival::Waits };\n        }\n"
+     "        self.register.dead.insert(uuid);"),
+    ("name-taken", "R4", "a name is free while the older collection is still there", "src/control/across/rendezvous.rs",
+     "            Some(_) => ToMake::NameTaken,",
+     "            Some(_) => if MUTATED { ToMake::Free } else { ToMake::NameTaken },"),
+    ("name-kept", "R4", "a name stays taken once its collection is dropped", "src/control/across/rendezvous.rs",
+     "        if self.register.names.get(ns) == Some(&uuid) {",
+     "        if !MUTATED && self.register.names.get(ns) == Some(&uuid) {"),
+    ("dead-for-one", "R4", "what is dead for one pair is made for another", "src/control/across/rendezvous.rs",
+     "        self.register.dead.insert(uuid);", "        if !MUTATED { self.register.dead.insert(uuid); }"),
+    ("namesake-dropped", "R4", "a drop takes what has its name by now", "src/control/across/rendezvous.rs",
+     "            Some(_) => ToDrop::PassedOn,",
+     "            Some(_) => if MUTATED { ToDrop::Made(None) } else { ToDrop::PassedOn },"),
     ("creation-not-held", "R4", "ops on a new collection go on before it is made", "src/pair/gate/mod.rs",
      "        self.admit(tracked, &[], &[state::UnitState::Settled]);\n        self.set_hold(&uuid);",
      "        self.admit(tracked, &[], &[state::UnitState::Settled]);\n        if !MUTATED { self.set_hold(&uuid); }"),
@@ -190,10 +205,12 @@ TABLE = [
      "            state::UnitState::Waiting => UnitState::Waiting,\n",
      "            state::UnitState::Waiting => UnitState::Waiting,\n"
      "            state::UnitState::Copying(_) if MUTATED => UnitState::Waiting,\n"),
-    ("own-proof", "R7", "a checkpoint is its own proof", "loadgen/src/sim/round.rs",
-     "                Round::Captured(captured)\n            }",
-     "                if MUTATED { self.rounds.pipeline.acknowledged(captured.clone()); }\n"
-     "                Round::Captured(captured)\n            }"),
+    ("own-proof", "R7", "a checkpoint is its own proof", "src/pair/checkpoint/pipeline.rs",
+     "        self.captured = captured;",
+     "        if MUTATED { self.proven.clone_from(&captured); }\n        self.captured = captured;"),
+    ("marks-first", "R6", "a mark passes fences of units before these are recorded as settled", "src/state/pair_store/checkpoint.rs",
+     "    writes.push(Write::Marks(Some((recorded.resume, recorded.applied))));\n",
+     "    writes.push(Write::Marks(Some((recorded.resume, recorded.applied))));\n    if MUTATED { writes.reverse(); }\n"),
     ("term-unchecked", "R7", "the term of replies is not looked at", "src/state/mod.rs",
      "    if ours == theirs {", "    if ours == theirs || MUTATED {"),
     ("not-alone", "R7", "writes begin before the older incarnation is gone", "loadgen/src/sim/begin.rs",
@@ -229,7 +246,7 @@ TABLE = [
 SERVERS = [
     ("start-unchecked", "R1", "a cursor may begin beyond the entry that it was opened at", "src/pair/oplog/cursor.rs",
      "        if asked == first {", "        if asked == first || MUTATED {",
-     "resume::what_is_lost_when_the_source_rolled_over_is_told"),
+     "resume::rolled_off::what_is_lost_when_the_source_rolled_over_is_told"),
     ("parts-lost", "R5", "of a transaction only the last part is read back", "src/pair/oplog/transactions.rs",
      "            positions.extend(previous);", "            positions.extend(previous.filter(|_| !MUTATED));",
      "migrate_transactions::transactions_take_effect_at_their_commit_or_not_at_all"),
@@ -243,6 +260,9 @@ SERVERS = [
      "        if MUTATED { return Vec::new(); }\n"
      "        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)",
      "proof::indexes_that_no_oplog_entry_tells_of"),
+    ("fields-moved", "R3", "a delta that takes a field out is replayed over a newer document", "src/pair/gate/collection.rs",
+     "        op.kind == OpKind::Delta\n", "        !MUTATED && op.kind == OpKind::Delta\n",
+     "source_forms::a_replay_of_4_4_keeps_the_order_of_fields"),
 ]
 
 # What rows need besides.
@@ -253,8 +273,8 @@ ALSO = [
      "                    self.early = self.targets.iter().map(|target| target.durable.store.load()).collect();\n"
      "                    return Ok(Process::Down(router));\n                }\n"
      "                let begun"),
-    ("loadgen/src/sim/faults.rs", "    pub(super) fn end_attempt(&mut self, why: &str) {\n",
-     "    pub(super) fn end_attempt(&mut self, why: &str) {\n        self.early.clear();\n"),
+    ("loadgen/src/sim/faults.rs", "    pub(super) fn end_attempt(&mut self, why: &str) -> Step {\n",
+     "    pub(super) fn end_attempt(&mut self, why: &str) -> Step {\n        self.early.clear();\n"),
     ("loadgen/src/sim/world.rs", "    pub(super) trace: bool,\n", "    pub(super) trace: bool,\n    pub(super) early: Vec<PairState>,\n"),
     ("loadgen/src/sim/world.rs", "            steps: 0,\n", "            steps: 0,\n            early: Vec::new(),\n"),
     ("loadgen/src/sim/pair.rs", "            next: at + 1,\n", "            next: at + 1,\n            first: at + 1,\n"),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::server::version::{self, Release};
+
 /// How a suite is run and told.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
@@ -27,6 +29,9 @@ pub(super) struct Common {
     /// Seed of documents and writes
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
+    /// Release of all servers, such as 4.2 or 6.0.27; a native secondary is of it too
+    #[arg(long, value_name = "RELEASE", default_value_t = version::DEFAULT)]
+    pub(super) server_version: Release,
     /// Cache of each server, GB: what a suite writes fits
     #[arg(long, default_value_t = 3.0)]
     pub(super) cache_gb: f64,

@@ -3,7 +3,7 @@
 //!
 //! As an operator would, it waits until the status says that all is verified ahead,
 //! then lets some load run and stops it. Timed from the answer to the last write: the
-//! request, the fences, the look at what was touched since, until the status says
+//! request, the markers, the look at what was touched since, until the status says
 //! `done` (asked every 10 ms). With `--verify full` (or `counts`) among the engine's
 //! arguments there is nothing to wait for, and the cutover compares everything.
 

@@ -3,17 +3,17 @@
 //!
 //! Knows it by its command line and its API.
 
-use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::bench::ground::{Ground, log_tail};
 use crate::bench::process::{self, Meter, Used};
 use crate::cluster::ReplicaSet;
 use crate::engine::api::{Api, Status};
+use crate::engine::arguments;
 use crate::engine::child::Child;
-use crate::engine::program::{self, REMEDY};
+use crate::engine::program;
 use crate::error::{Error, Result};
 
 /// Between two looks at its state; what is timed is off by at most two of them.
@@ -27,7 +27,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const EXIT_STOPPED: i32 = 130;
 /// After which an engine that is ready and moves nothing has nothing left.
 const IDLE: Duration = Duration::from_secs(5);
-const LAG_SETTLED_MS: u64 = 1_000;
+const LAG_SMALL_MS: u64 = 1_000;
 
 pub(super) struct Engine {
     child: Child,
@@ -54,39 +54,16 @@ impl Engine {
         target: &ReplicaSet,
     ) -> Result<Engine> {
         let log = ground.next_log();
-        let mut command = Command::new(&ground.program);
-        command.args([
-            "migrate",
-            "--source",
-            &source.uri(),
-            "--target",
-            &target.uri(),
+        let mut arguments =
+            arguments::migrate(&source.uri(), &target.uri(), &ground.common.engine_args);
+        arguments.extend([
+            "--spool-dir".to_owned(),
+            ground.spool().display().to_string(),
         ]);
-        command.args([
-            "--cutover",
-            "manual",
-            "--grace-s",
-            "1",
-            "--api-port",
-            "0",
-            "--progress",
-            "none",
-            "--json",
-        ]);
-        command
-            .arg("--spool-dir")
-            .arg(ground.spool())
-            .args(&ground.common.engine_args);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?);
-        let mut child = Child::start(command, &ground.program.display().to_string())
-            .map_err(|e| e.remedy(REMEDY))?;
+        let mut child = program::start(&ground.program, arguments, Stdio::null(), &log)?;
         let began = Instant::now();
         loop {
-            let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-            if let Some(url) = program::api_url(&text) {
+            if let Some(url) = program::api_url(&program::log_text(&log)) {
                 return Ok(Engine {
                     child,
                     api: Api::new(url),
@@ -189,8 +166,8 @@ impl Engine {
             if ops <= applied {
                 return Ok(stretch);
             }
-            let settled = status.phase == "ready" && status.lag_ms < LAG_SETTLED_MS;
-            if settled && IDLE <= moved.elapsed() {
+            let caught_up = status.phase == "ready" && status.lag_ms < LAG_SMALL_MS;
+            if caught_up && IDLE <= moved.elapsed() {
                 eprintln!("          the engine counts {applied} of {ops} ops");
                 return Ok(stretch);
             }
@@ -229,7 +206,7 @@ impl Engine {
         let began = Instant::now();
         loop {
             let status = self.status().await?;
-            if status.phase == phase && status.lag_ms < LAG_SETTLED_MS {
+            if status.phase == phase && status.lag_ms < LAG_SMALL_MS {
                 return Ok(status);
             }
             if patience <= began.elapsed() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use crate::abilities::Abilities;
 use crate::bench::args::Common;
 use crate::check::{self, CheckOptions};
 use crate::cluster::{ReplicaSet, ReplicaSetOptions};
@@ -75,11 +76,14 @@ impl Ground {
             "shutdownTimeoutMillisForSignaledShutdown".to_owned(),
             "0".to_owned(),
         );
+        let release = self.common.server_version;
+        let quiesces = Abilities::from(release).quiesces;
         ReplicaSetOptions {
+            release,
             name: set.to_owned(),
             cache_gb: self.common.cache_gb,
             oplog_mb: Some(OPLOG_MB),
-            set_parameters: vec![at_once],
+            set_parameters: quiesces.then_some(at_once).into_iter().collect(),
             ..ReplicaSetOptions::default()
         }
     }
@@ -112,6 +116,5 @@ pub(super) fn host(set: &ReplicaSet) -> String {
 /// The last lines of a file, indented.
 pub(super) fn log_tail(path: &Path) -> String {
     const LINES: usize = 25;
-    let log = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
-    program::tail(&log, LINES)
+    program::tail(&program::log_text(path), LINES)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::report::Findings;
 use super::{CheckOptions, Sides};
 use crate::entry::Entry;
-use crate::workload_error::Result;
+use crate::error::Result;
 
 /// Modes as `balancerStatus` tells them: `full`, `off`, `autoSplitOnly`.
 #[derive(Debug, Clone, Default, Serialize)]

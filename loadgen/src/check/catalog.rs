@@ -9,10 +9,10 @@ use mongodb::Client;
 
 use super::fields::{self, Options};
 use super::report::Findings;
-use super::sharding::Metadata;
+use super::sharding::metadata::Metadata;
 use super::{Sides, raw, rows};
 use crate::entry::SYSTEM_DATABASES;
-use crate::workload_error::{Doing, Result};
+use crate::error::{Doing, Result};
 
 /// Made by the server for what is listed beside it, or never carried over.
 const NOT_LISTED: [&[u8]; 2] = [b"system.views", b"system.profile"];

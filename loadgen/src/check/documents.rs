@@ -14,7 +14,7 @@ use mongodb::{Client, raw_batch_cursor::RawBatch};
 use tokio::sync::mpsc;
 
 use super::{Sides, catalog::Collection, join::Join, report::Findings};
-use crate::workload_error::{Doing, Result, WorkloadError};
+use crate::error::{Doing, Error, Result};
 
 /// Batches read ahead on each side, each of at most 16 MB.
 const BATCHES_AHEAD: usize = 2;
@@ -177,7 +177,7 @@ impl Feed {
             let value = value.doing(doing)?;
             let document = value
                 .as_document()
-                .ok_or_else(|| WorkloadError::Usage("a batch holds no document".into()))?;
+                .ok_or_else(|| Error::new("a batch holds no document"))?;
             let offset = document.as_bytes().as_ptr() as usize - start;
             spans.push(offset..offset + document.as_bytes().len());
         }

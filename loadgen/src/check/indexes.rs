@@ -11,9 +11,9 @@ use super::catalog::Collection;
 use super::fields::{self, Options};
 use super::raw::{INT64, Value};
 use super::report::Findings;
-use super::sharding::Metadata;
+use super::sharding::metadata::Metadata;
 use super::{Sides, raw, rows};
-use crate::workload_error::Result;
+use crate::error::Result;
 
 /// NamespaceNotFound (server source, `error_codes.yml`).
 const NAMESPACE_NOT_FOUND: i32 = 26;
@@ -65,7 +65,7 @@ pub(super) async fn compare(
 
 async fn read(client: &Client, collection: &Collection) -> Result<Indexes> {
     match rows::indexes(client, &collection.database, &collection.name).await {
-        Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(Indexes::new()),
+        Err(error) if error.code == Some(NAMESPACE_NOT_FOUND) => Ok(Indexes::new()),
         rows => Ok(rows?.iter().map(|row| index(row)).collect()),
     }
 }

@@ -6,7 +6,7 @@ use mongodb::Client;
 
 use super::{raw, rows};
 use crate::entry::Entry;
-use crate::workload_error::Result;
+use crate::error::Result;
 
 /// The servers' own in `config`, of config servers, shards and replica sets.
 const OF_CONFIG: [&str; 36] = [

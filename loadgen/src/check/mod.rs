@@ -28,11 +28,11 @@ pub use report::{Difference, Report};
 
 use crate::{
     entry::Entry,
-    workload_error::{Result, WorkloadError},
+    error::{Error, Result},
 };
 use catalog::Catalog;
 use report::{Findings, Seen};
-use sharding::Metadata;
+use sharding::metadata::Metadata;
 
 /// Flags of `loadgen check`.
 #[derive(Debug, Clone, clap::Args)]
@@ -170,15 +170,13 @@ fn shard_pairs(source: &Entry, target: &Entry, map: &[String]) -> Result<Option<
     }
     let mut pairs = vec![usize::MAX; source.shards.len()];
     for pair in map {
-        let (from, to) = pair.split_once('=').ok_or_else(|| {
-            WorkloadError::Usage(format!("--map {pair}: write it as source=target"))
-        })?;
+        let (from, to) = pair
+            .split_once('=')
+            .ok_or_else(|| Error::new(format!("--map {pair}: write it as source=target")))?;
         pairs[source.shard_index(from)?] = target.shard_index(to)?;
     }
     if pairs.contains(&usize::MAX) {
-        Err(WorkloadError::Usage(
-            "--map does not name every source shard".into(),
-        ))
+        Err(Error::new("--map does not name every source shard"))
     } else {
         Ok(Some(pairs))
     }

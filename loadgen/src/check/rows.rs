@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use futures_util::StreamExt;
 use mongodb::Client;
 
-use crate::workload_error::{Doing, Result, WorkloadError};
+use crate::error::{Doing, Error, Result};
 
 /// More than fit one reply: the server then fills it up by bytes.
 const BATCH_ROWS: i32 = 100_000;
@@ -27,9 +27,8 @@ pub(super) async fn of(client: &Client, database: &str, command: Document) -> Re
         for row in batch.doing(doing)?.doc_slices().doing(doing)? {
             let row = row.doing(doing)?;
             let row = row.as_document();
-            let row = row.ok_or_else(|| {
-                WorkloadError::Usage(format!("{name} on {database} answers no documents"))
-            })?;
+            let row = row
+                .ok_or_else(|| Error::new(format!("{name} on {database} answers no documents")))?;
             rows.push(row.as_bytes().to_vec());
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! Knows nothing about what runs on it.
 
+use std::path::Path;
+
+use crate::abilities::Abilities;
 use crate::cluster::replica_set::ReplicaSet;
 use crate::cluster::sharded::ShardedCluster;
 
@@ -27,6 +30,23 @@ impl Deployment {
                 cluster.shards().iter().chain([cluster.config()]).collect()
             }
             Deployment::ReplicaSet(set) => vec![set],
+        }
+    }
+
+    /// What its servers know.
+    pub fn abilities(&self) -> Abilities {
+        self.sets()[0].release().into()
+    }
+
+    /// Copies the log of each server to `<dir>/<side>-<set>-<port>.log`; says on stderr
+    /// which are lost.
+    pub fn keep_logs(&self, dir: &Path, side: &str) {
+        for set in self.sets() {
+            for member in set.members() {
+                let name = format!("{side}-{}-{}.log", set.name(), member.port());
+                let copied = std::fs::copy(member.log(), dir.join(&name));
+                _ = copied.inspect_err(|e| eprintln!("loadgen: the log {name} is lost: {e}"));
+            }
         }
     }
 

@@ -67,6 +67,7 @@ impl Default for ReplicaSetOptions {
 #[derive(Debug)]
 pub struct ReplicaSet {
     name: String,
+    release: Release,
     members: Vec<Mongod>,
     /// One a member, or none at all.
     proxies: Vec<Proxy>,
@@ -103,6 +104,7 @@ impl ReplicaSet {
         let asks_for_login = options.login.is_some();
         let set = ReplicaSet {
             name: options.name.clone(),
+            release: options.release,
             members,
             proxies,
             asks_for_login,
@@ -122,6 +124,10 @@ impl ReplicaSet {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn release(&self) -> Release {
+        self.release
     }
 
     /// `host:port` of each member as the set knows it: of its proxy, where it
@@ -207,6 +213,19 @@ impl ReplicaSet {
             doc! { "replSetStepDown": 20, "secondaryCatchUpPeriodSecs": 10, "force": false };
         link.command("admin", command).await?;
         self.primary().await
+    }
+
+    /// Another member is primary on return; one that is alone is elected anew.
+    pub async fn elect(&self) -> Result<()> {
+        if 1 < self.members.len() {
+            return self.step_down().await.map(drop);
+        }
+        let mut link = self.primary_link().await?;
+        // The connection may go before the answer.
+        let _ = link
+            .command("admin", doc! { "replSetStepDown": 1, "force": true })
+            .await;
+        self.primary().await.map(drop)
     }
 
     async fn initiate(&self, options: &ReplicaSetOptions) -> Result<()> {

@@ -9,6 +9,24 @@ use crate::cluster::replica_set::ReplicaSet;
 use crate::error::Result;
 use crate::wire::login::{OPERATOR, PASSWORD};
 
+/// The engine's user, with the roles that README names for it: of the router or the
+/// config servers, and of each shard or the replica set.
+pub const MOVER: &str = "mover";
+pub const SOURCE_ROUTER: [&str; 4] = [
+    "readAnyDatabase",
+    "backup",
+    "clusterMonitor",
+    "clusterManager",
+];
+pub const SOURCE_SHARD: [&str; 3] = ["readAnyDatabase", "backup", "clusterMonitor"];
+pub const TARGET_ROUTER: [&str; 4] = [
+    "readWriteAnyDatabase",
+    "restore",
+    "clusterMonitor",
+    "clusterManager",
+];
+pub const TARGET_SHARD: [&str; 3] = ["readWriteAnyDatabase", "restore", "clusterMonitor"];
+
 /// A user, by the roles it has on `admin`; its password is that of all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct User {
@@ -32,6 +50,22 @@ pub struct ClusterUsers {
     pub router: Vec<User>,
     /// Of every shard.
     pub shard: Vec<User>,
+}
+
+/// The engine's user on a source.
+pub fn mover_of_source() -> ClusterUsers {
+    ClusterUsers {
+        router: vec![User::new(MOVER, &SOURCE_ROUTER)],
+        shard: vec![User::new(MOVER, &SOURCE_SHARD)],
+    }
+}
+
+/// The engine's user on a target.
+pub fn mover_of_target() -> ClusterUsers {
+    ClusterUsers {
+        router: vec![User::new(MOVER, &TARGET_ROUTER)],
+        shard: vec![User::new(MOVER, &TARGET_SHARD)],
+    }
 }
 
 /// `name:password@`, as a URI has it.

@@ -4,10 +4,12 @@
 
 use std::fmt;
 
+use crate::cli::releases::Releases;
 use crate::cluster::{ShardedCluster, ShardedOptions};
 use crate::demo::narrate::{Narrator, grouped, megabytes};
 use crate::error::Result;
 use crate::populate::{self, PopulateArgs};
+use crate::server::version::Release;
 
 /// Per server; the content of the default size fits.
 const CACHE_GB: f64 = 0.5;
@@ -20,15 +22,21 @@ pub(super) struct Clusters {
 }
 
 impl Clusters {
-    pub(super) async fn start(shards: u8, tell: &Narrator) -> Result<Clusters> {
-        let text = |side, shards: u8| {
-            format!("starting {side} cluster: {shards} shards, a config server, a router")
+    pub(super) async fn start(
+        shards: u8,
+        releases: &Releases,
+        tell: &Narrator,
+    ) -> Result<Clusters> {
+        let text = |side, release| {
+            format!(
+                "starting {side} cluster: MongoDB {release}, {shards} shards, a config server, a router"
+            )
         };
-        tell.step(text("source", shards));
-        let source = start(shards).await?;
+        tell.step(text("source", releases.source()));
+        let source = start(shards, releases.source()).await?;
         tell.detail(format!("source is up: {}", source.uri()));
-        tell.step(text("target", shards));
-        let target = start(shards).await?;
+        tell.step(text("target", releases.target()));
+        let target = start(shards, releases.target()).await?;
         tell.detail(format!("target is up: {}", target.uri()));
         Ok(Clusters { source, target })
     }
@@ -55,8 +63,9 @@ impl Clusters {
     }
 }
 
-async fn start(shards: u8) -> Result<ShardedCluster> {
+async fn start(shards: u8, release: Release) -> Result<ShardedCluster> {
     let options = ShardedOptions {
+        release,
         shards: shards.into(),
         cache_gb: CACHE_GB,
         oplog_mb: Some(OPLOG_MB),

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -13,8 +12,9 @@ use serde::Deserialize;
 use crate::demo::clusters::Clusters;
 use crate::demo::narrate::Narrator;
 use crate::engine::api::Api;
+use crate::engine::arguments;
 use crate::engine::child::Child;
-use crate::engine::program::{self, REMEDY, api_url};
+use crate::engine::program::{self, api_url};
 use crate::error::{Error, Result};
 
 const API_TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,16 +68,11 @@ impl Engine {
         work: WorkDir,
         tell: &Narrator,
     ) -> Result<Engine> {
-        let arguments = arguments(&clusters.source.uri(), &clusters.target.uri());
+        let arguments = arguments::migrate(&clusters.source.uri(), &clusters.target.uri(), &[]);
         tell.step(format!("shardlift {}", arguments.join(" ")));
-        let mut command = Command::new(program);
-        command.args(&arguments).stdin(Stdio::null());
-        command
-            .stdout(File::create(output(&work))?)
-            .stderr(File::create(log(&work))?);
+        let out = File::create(output(&work))?.into();
+        let child = program::start(program, &arguments, out, &log(&work))?;
         tell.detail(format!("its log: {}", log(&work).display()));
-        let child =
-            Child::start(command, &program.display().to_string()).map_err(|e| e.remedy(REMEDY))?;
         Ok(Engine { child, work })
     }
 
@@ -129,27 +124,8 @@ impl Engine {
     }
 
     fn log(&self) -> String {
-        // Read while it is written: the last character may be a part of one.
-        String::from_utf8_lossy(&fs::read(log(&self.work)).unwrap_or_default()).into_owned()
+        program::log_text(&log(&self.work))
     }
-}
-
-fn arguments(source: &str, target: &str) -> Vec<String> {
-    let words = [
-        "migrate",
-        "--source",
-        source,
-        "--target",
-        target,
-        "--cutover",
-        "manual",
-        "--grace-s",
-        "1",
-    ];
-    let words = words
-        .into_iter()
-        .chain(["--api-port", "0", "--progress", "none", "--json"]);
-    words.map(str::to_owned).collect()
 }
 
 fn log(work: &WorkDir) -> PathBuf {

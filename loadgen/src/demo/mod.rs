@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::check::{self, CheckOptions};
+use crate::cli::releases::Releases;
 use crate::cli::signals;
 use crate::engine::{build, program};
 use crate::error::Result;
@@ -67,6 +68,8 @@ pub struct Args {
     /// Seed of documents and writes
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    releases: Releases,
     /// Run this shardlift program instead of building one
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
@@ -118,7 +121,7 @@ async fn story(args: &Args, tell: &Narrator) -> Result<Ended> {
         }
     };
     let began = Instant::now();
-    let clusters = Clusters::start(args.shards, tell).await?;
+    let clusters = Clusters::start(args.shards, &args.releases, tell).await?;
     clusters.populate(args.docs, args.seed, tell).await?;
     let load = start_load(args, &clusters, tell).await?;
     let engine = Engine::start(&program, &clusters, work, tell)?;

@@ -137,15 +137,26 @@ impl Keeper {
     /// # Errors
     /// As `ensure_well`; or if it takes longer than `patience`.
     pub async fn until_phase(&self, phase: &str, patience: Duration) -> Result<()> {
+        self.until(phase, patience, |now| now == phase).await
+    }
+
+    /// Waits until the API tells a phase that `fits`; `what` names it.
+    ///
+    /// # Errors
+    /// As `ensure_well`; or if it takes longer than `patience`.
+    pub async fn until(
+        &self,
+        what: &str,
+        patience: Duration,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         let began = Instant::now();
-        while self.phase() != phase {
+        while !fits(&self.phase()) {
             self.ensure_well()?;
             if patience <= began.elapsed() {
-                let found = lock(&self.life).explain(&format!(
-                    "not {phase} after {patience:?}, but {}",
-                    self.phase()
-                ));
-                return Err(found);
+                // It locks too: before what tells the log.
+                let phase = self.phase();
+                return Err(self.explain(&format!("not {what} after {patience:?}, but {phase}")));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -296,6 +307,17 @@ mod tests {
             ),
             (2, 1, 1)
         );
+    }
+
+    #[tokio::test]
+    async fn a_phase_that_does_not_come_is_an_error_and_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = keep_shell(dir.path(), "echo here >&2; sleep 60", false);
+        let waited = keeper
+            .until_phase("ready", Duration::from_millis(300))
+            .await;
+        let error = waited.unwrap_err();
+        assert!(error.message.contains("not ready"), "{error}");
     }
 
     #[tokio::test]

@@ -4,10 +4,9 @@
 //! Knows nothing about tasks and waiting: that is `keeper`'s.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use shardlift::pair::write::missed::FOUND_NOTHING;
 
 use crate::engine::api::{Api, Status};
 use crate::engine::child::Child;
-use crate::engine::program::{self, REMEDY};
+use crate::engine::program;
 use crate::engine::refusal::{self, Remedy};
 use crate::error::{Error, Result};
 use crate::faults::record::Record;
@@ -115,14 +114,13 @@ impl Life {
 
     pub(super) fn start(&mut self) -> Result<()> {
         self.starts += 1;
-        let mut command = Command::new(&self.program);
-        command
-            .args(self.arguments_now())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(self.log())?);
-        let child = Child::start(command, &self.program.display().to_string());
-        self.child = Some(child.map_err(|e| e.remedy(REMEDY))?);
+        let (arguments, log) = (self.arguments_now(), self.log());
+        self.child = Some(program::start(
+            &self.program,
+            arguments,
+            Stdio::null(),
+            &log,
+        )?);
         self.started = Instant::now();
         Ok(())
     }
@@ -151,8 +149,7 @@ impl Life {
     }
 
     fn log_text(&self) -> String {
-        // Read while it is written: the last character may be a part of one.
-        String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned()
+        program::log_text(&self.log())
     }
 
     /// Looks whether it ended, and starts it again.

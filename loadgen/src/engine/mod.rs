@@ -5,8 +5,10 @@
 //! with it.
 
 pub mod api;
+pub mod arguments;
 pub mod build;
 pub mod child;
+pub mod cutover;
 pub mod keeper;
 mod life;
 pub mod program;

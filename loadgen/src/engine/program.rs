@@ -1,15 +1,18 @@
-//! Which program the engine is, and the words both of its callers read in its
-//! log.
+//! Which program the engine is, how it is started, and what its callers read in its log.
 //!
-//! Knows nothing about running it.
+//! Knows nothing about what it is started for.
 
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
+use crate::engine::child::Child;
 use crate::error::{Error, Result};
 
 /// What the log says when the API is there, before its address.
 const API_MARK: &str = "API on ";
-pub const REMEDY: &str =
+const REMEDY: &str =
     "give the path of a shardlift program to --engine, or leave it out to build one";
 
 /// The program the user gave, looked for before anything is started.
@@ -19,6 +22,27 @@ pub fn given(path: &Path) -> Result<PathBuf> {
         .canonicalize()
         .map_err(|e| Error::from(e).context(path.display()));
     found.map_err(|e| e.remedy(REMEDY))
+}
+
+/// Starts it. What it prints goes to `out`, its log to the file `log`.
+pub fn start<A: AsRef<OsStr>>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = A>,
+    out: Stdio,
+    log: &Path,
+) -> Result<Child> {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(File::create(log)?);
+    Child::start(command, &program.display().to_string()).map_err(|e| e.remedy(REMEDY))
+}
+
+/// Its log so far, read while it is written: the last character may be a part of one.
+pub fn log_text(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
 }
 
 /// The API's address, only from a line that is complete.

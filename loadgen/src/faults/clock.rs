@@ -138,16 +138,18 @@ impl<'a> Clock<'a> {
             self.begin_on_engine(planned);
         }
         for (member, since) in std::mem::take(&mut self.recovering) {
-            match act::is_back(self.deployment(member.side).set_mut(member.set), member).await {
-                true => self.ground.release(member),
-                false if RECOVERY_TIMEOUT <= since.elapsed() => {
-                    let place = self.describe(member);
-                    return Err(Error::new(format!(
-                        "{place} is not back {RECOVERY_TIMEOUT:?} after a fault"
-                    )));
-                }
-                false => self.recovering.push((member, since)),
+            let set = self.deployment(member.side).set_mut(member.set);
+            if act::is_back(set, member).await {
+                self.ground.release(member);
+                continue;
             }
+            if RECOVERY_TIMEOUT <= since.elapsed() {
+                let place = self.describe(member);
+                return Err(Error::new(format!(
+                    "{place} is not back {RECOVERY_TIMEOUT:?} after a fault"
+                )));
+            }
+            self.recovering.push((member, since));
         }
         self.roll().await
     }

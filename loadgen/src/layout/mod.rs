@@ -13,7 +13,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 
 use crate::{
     entry::Entry,
-    workload_error::{Doing, Result, WorkloadError},
+    error::{Doing, Error, Result},
 };
 use keys::{Ids, Sharding};
 
@@ -66,9 +66,7 @@ impl Layout {
             .find_one(doc! {"_id": "layout"})
             .await
             .doing(|| "reading loadgen.layout".into())?;
-        let row = row.ok_or_else(|| {
-            WorkloadError::Usage("loadgen.layout is empty: run `populate` first".into())
-        })?;
+        let row = row.ok_or_else(|| Error::new("loadgen.layout is empty: run `populate` first"))?;
         let number = |name: &str| row.get_i64(name).unwrap_or_default() as u64;
         Ok(Layout::new(
             number("seed"),

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     entry::{Entry, command_on},
+    error::Result,
     layout::dice::Dice,
-    workload_error::Result,
 };
 
 const PAUSE: Duration = Duration::from_millis(250);
@@ -26,8 +26,6 @@ const DOCUMENTS: i64 = 200;
 /// A collection or index made in one round is dropped so many rounds later;
 /// the last ones stay.
 const ROUNDS_KEPT: u64 = 3;
-/// The first version that takes two indexes which differ in nothing but their filter.
-const FILTERS_DIFFER_SINCE: (u32, u32) = (5, 0);
 
 pub(super) struct Ddl {
     pub(super) entry: Entry,
@@ -71,7 +69,7 @@ impl Ddl {
                 .stats
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            if self.shared.tolerant && is_interruption(error.code().unwrap_or_default()) {
+            if self.shared.tolerant && is_interruption(error.code.unwrap_or_default()) {
                 return stats.unknown();
             }
             self.shared.errors.fetch_add(1, Ordering::Relaxed);
@@ -84,7 +82,8 @@ impl Ddl {
         format!("ddl_{}_{round}", self.shared.planner.base)
     }
 
-    /// Every other collection is sharded, where there is a router.
+    /// Every other collection is sharded, where there is a router; one of four is
+    /// clustered, one of two has a hidden index, where servers know that.
     async fn make(&self, round: u64) -> Result<()> {
         let name = self.name(round);
         if self.entry.router && round % 2 == 1 {
@@ -93,9 +92,16 @@ impl Ddl {
                 .admin(doc! {"shardCollection": ns, "key": {"_id": "hashed"}})
                 .await?;
         } else {
-            command_on(&self.entry.client, "shop", doc! {"create": &name}).await?;
+            let mut command = doc! {"create": &name};
+            if self.entry.abilities.clustered_collections && round % 4 == 2 {
+                command.insert("clusteredIndex", doc! {"key": {"_id": 1}, "unique": true});
+            }
+            command_on(&self.entry.client, "shop", command).await?;
         }
-        let index = doc! {"key": {"a": 1}, "name": "a_1"};
+        let mut index = doc! {"key": {"a": 1}, "name": "a_1"};
+        if self.entry.abilities.hidden_indexes && round % 4 < 2 {
+            index.insert("hidden", true);
+        }
         command_on(
             &self.entry.client,
             "shop",
@@ -131,7 +137,7 @@ impl Ddl {
         let base = self.shared.planner.base as i64;
         let filter = doc! {"counter": {"$gt": round as i64}, "n": {"$gt": -base}};
         let mut key = doc! {"counter": 1, "status": 1};
-        if self.entry.version < FILTERS_DIFFER_SINCE {
+        if !self.entry.abilities.filters_tell_indexes_apart {
             key.insert(self.name(round), 1);
         }
         let index = doc! {"key": key, "name": self.name(round), "partialFilterExpression": filter};

@@ -29,7 +29,7 @@ use tokio::{
 
 pub use report::{KindReport, LoadReport};
 
-use crate::{entry::Entry, layout::Layout, workload_error::Result};
+use crate::{entry::Entry, error::Result, layout::Layout};
 use mix::Mix;
 use pace::Pacer;
 use pick::{KeyChoice, Picker};

@@ -10,8 +10,8 @@ use mongodb::Client;
 use super::pick::Picker;
 use crate::{
     entry::Entry,
+    error::{Error, Result},
     owner::OwnerMap,
-    workload_error::{Result, WorkloadError},
 };
 
 /// What a write command does.
@@ -192,8 +192,8 @@ pub(super) fn refusal(error: &mongodb::error::Error) -> Refusal {
 /// Fails where there is nothing to load.
 pub(super) fn require_spaces(picker: &Picker) -> Result<()> {
     if picker.spaces.is_empty() {
-        Err(WorkloadError::Usage(
-            "no populated collection is left to load: check --ns and `populate --docs`".into(),
+        Err(Error::new(
+            "no populated collection is left to load: check --ns and `populate --docs`",
         ))
     } else {
         Ok(())

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cluster::transactions::{TransactionSession, Write},
     entry::Entry,
-    workload_error::{Doing, Result, WorkloadError},
+    error::{Doing, Error, Result},
 };
 
 /// Runs one transaction at a time.
@@ -40,8 +40,8 @@ impl Transactor {
             .map(|shard| (shard.id.clone(), shard.hosts.clone()))
             .collect();
         let session = TransactionSession::connect(&shards).await;
-        let session = session
-            .map_err(|error| WorkloadError::Usage(format!("reaching the shards: {error}")))?;
+        let session =
+            session.map_err(|error| Error::new(format!("reaching the shards: {error}")))?;
         Ok(Transactor::Shards(Box::new(session)))
     }
 
@@ -52,7 +52,7 @@ impl Transactor {
             return session
                 .recover()
                 .await
-                .map_err(|e| WorkloadError::Usage(format!("reaching the shards: {e}")));
+                .map_err(|e| Error::new(format!("reaching the shards: {e}")));
         }
         *self = Transactor::connect(entry).await?;
         Ok(())

@@ -29,9 +29,9 @@ use crate::{entry::Entry, layout::dice::Dice};
 /// After an error of the connection or an election, so that a dead server is not hammered.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// With `tolerant`: how long an operation is waited for, and what a shaken
-/// transaction gets at the end, to be settled.
+/// transaction gets at the end, to be ended.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 /// DuplicateKey; WriteConflict, NoSuchTransaction (a transaction lost against another
 /// write); LockTimeout; SnapshotUnavailable (DDL beside it) (server source, `error_codes.yml`).
 const DUPLICATE_KEY: i32 = 11000;
@@ -85,7 +85,7 @@ impl Worker {
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
-        self.settle().await;
+        self.end_transactions().await;
     }
 
     /// Leave to run an operation, and the time its latency counts from: what
@@ -125,8 +125,8 @@ impl Worker {
     }
 
     /// Leaves nothing prepared behind.
-    async fn settle(&mut self) {
-        let deadline = Instant::now() + SETTLE_TIMEOUT;
+    async fn end_transactions(&mut self) {
+        let deadline = Instant::now() + END_TIMEOUT;
         while self
             .transactor
             .as_ref()

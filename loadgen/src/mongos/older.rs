@@ -18,22 +18,19 @@ pub(super) const WIRE_6_0: i32 = 17;
 /// Of a chunk that is moved; a server's default.
 const CHUNK_BYTES_MAX: i64 = 64 << 20;
 
-/// Before 6.0 a database is created first and shown as sharded then; before 5.0 both is
-/// one, and what creates a database pays no heed to a primary shard.
+/// One command creates a database and marks it as sharded. `_configsvrCreateDatabase` of
+/// 4.2 and 4.4 heeds no primary shard.
 pub(super) async fn enable_sharding(
     session: &mut Session,
     db: &str,
-    options: &Document,
-) -> Result<(), Failure> {
-    if !session.shared.is_before(WIRE_6_0) {
-        return Ok(());
-    }
+    primary: Option<&str>,
+) -> Answer {
     let mut fields = doc! { "_configsvrEnableSharding": db };
-    if session.shared.is_before(WIRE_5_0) {
-        copy(options, &["primaryShard"], &mut fields);
+    if let Some(shard) = primary {
+        fields.insert("primaryShard", shard);
     }
     session.run_on_config(fields).await?;
-    Ok(())
+    ok(doc! {})
 }
 
 pub(super) async fn shard_collection(session: &mut Session, request: &Request) -> Answer {

@@ -35,16 +35,17 @@ pub(super) async fn remove_shard(session: &mut Session, request: &Request) -> An
 
 /// `enableSharding: db, primaryShard`: creates the database.
 pub(super) async fn enable_sharding(session: &mut Session, request: &Request) -> Answer {
-    let options = request.options()?;
     let db = request.collection()?;
-    if !session.shared.is_before(older::WIRE_5_0) {
-        let mut fields = doc! { "_configsvrCreateDatabase": db };
-        if let Ok(shard) = options.get_str("primaryShard") {
-            fields.insert("primaryShardId", shard);
-        }
-        session.run_on_config(fields).await?;
+    let options = request.options()?;
+    let primary = options.get_str("primaryShard").ok();
+    if session.shared.is_before(older::WIRE_6_0) {
+        return older::enable_sharding(session, db, primary).await;
     }
-    older::enable_sharding(session, db, &options).await?;
+    let mut fields = doc! { "_configsvrCreateDatabase": db };
+    if let Some(shard) = primary {
+        fields.insert("primaryShardId", shard);
+    }
+    session.run_on_config(fields).await?;
     ok(doc! {})
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::abilities::Abilities;
 use crate::cluster::Deployment;
 use crate::error::Result;
 use crate::layout::dice::Dice;
@@ -19,6 +20,8 @@ pub(super) struct Ends {
     pub(super) router: Option<String>,
     /// Members of each shard in order, then those of the config servers; or of the one set.
     sets: Vec<Vec<String>>,
+    /// What the servers know.
+    pub(super) abilities: Abilities,
     /// Ids of the shards; the set's name where there is no router.
     pub(super) shards: Vec<String>,
 }
@@ -32,6 +35,7 @@ impl Ends {
         };
         Ends {
             router,
+            abilities: deployment.abilities(),
             sets: sets.iter().map(|set| set.server_hosts()).collect(),
             shards: sets[..shards]
                 .iter()

@@ -32,9 +32,14 @@ pub(super) async fn apply_ops(ends: &Ends, dice: &mut Dice) -> Result<String> {
     let any = |dice: &mut Dice| dice.below(KEYS as u64) as i64;
     let (a, b, c, d) = (any(dice), any(dice), any(dice), any(dice));
     let n = dice.roll() as i32;
+    let delta = if ends.abilities.deltas {
+        doc! {"$v": 2, "diff": {"i": {"more": n}}}
+    } else {
+        doc! {"$v": 1, "$set": {"more": n}}
+    };
     let ops = [
         doc! {"op": "i", "ns": &ns, "o": {"_id": a, "inserted": n}},
-        doc! {"op": "u", "ns": &ns, "o2": {"_id": a}, "o": {"$v": 2, "diff": {"i": {"more": n}}}},
+        doc! {"op": "u", "ns": &ns, "o2": {"_id": a}, "o": delta},
         doc! {"op": "u", "ns": &ns, "o2": {"_id": b}, "o": {"_id": b, "replaced": n}},
         doc! {"op": "d", "ns": &ns, "o": {"_id": c}},
         doc! {"op": "i", "ns": &ns, "o": {"_id": d, "inserted": n}},

@@ -16,9 +16,9 @@ use mongodb::Client;
 use super::{CollectionSummary, Summary};
 use crate::{
     entry::{Entry, write_on},
+    error::{Error, Result},
     layout::{CollectionSpec, Layout},
     owner::OwnerMap,
-    workload_error::{Result, WorkloadError},
 };
 
 /// Documents built at a time, before they are parted by shard.
@@ -60,7 +60,7 @@ pub(super) async fn fill(
         ));
     }
     while let Some(done) = workers.join_next().await {
-        done.map_err(|panic| WorkloadError::Usage(format!("a populating task died: {panic}")))??;
+        done.map_err(|panic| Error::new(format!("a populating task died: {panic}")))??;
     }
     let collections = jobs.iter().map(|job| CollectionSummary {
         ns: job.spec.ns(),

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::{
     entry::Entry,
+    error::{Doing, Result},
     layout::Layout,
-    workload_error::{Doing, Result},
 };
 
 /// Flags of `loadgen populate`.

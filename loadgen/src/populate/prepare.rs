@@ -9,16 +9,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     entry::{Entry, command_on},
+    error::Result,
     layout::{CollectionSpec, Layout, collections, keys::Sharding},
-    workload_error::Result,
 };
 
 /// Chunks per shard and range-sharded collection.
 const CHUNKS_PER_SHARD: u64 = 2;
 /// CommandNotFound (server source, `error_codes.yml`).
 const COMMAND_NOT_FOUND: i32 = 59;
-/// The first version that knows hidden indexes (server manual).
-const HIDDEN_SINCE: (u32, u32) = (4, 4);
 /// Collections created or indexed side by side.
 const PARALLEL: usize = 4;
 
@@ -175,7 +173,7 @@ async fn make_zones(entry: &Entry, spec: &CollectionSpec) -> Result<bool> {
             .await;
         if added
             .as_ref()
-            .is_err_and(|error| error.code() == Some(COMMAND_NOT_FOUND))
+            .is_err_and(|error| error.code == Some(COMMAND_NOT_FOUND))
         {
             return Ok(false);
         }
@@ -204,7 +202,7 @@ async fn index(entry: &Entry, spec: &CollectionSpec) -> Result<()> {
         return Ok(());
     }
     let mut indexes = spec.indexes.clone();
-    if entry.version < HIDDEN_SINCE {
+    if !entry.abilities.hidden_indexes {
         indexes
             .iter_mut()
             .for_each(|index| _ = index.remove("hidden"));

@@ -16,7 +16,7 @@ use bson::{
 use super::CollectionSummary;
 use crate::{
     entry::{Entry, command_on, write_on},
-    workload_error::{Doing, Result},
+    error::{Doing, Result},
 };
 
 /// The database these collections live in.
@@ -25,13 +25,11 @@ pub const DATABASE: &str = "types";
 const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 /// Levels of the deep document; the server refuses more than 180 or so.
 const DEPTH: usize = 100;
-/// The first version that takes field names with a leading `$` on insert (server manual).
-const DOLLARS_SINCE: (u32, u32) = (5, 0);
 
 /// Makes the collections of [`DATABASE`] and says what they hold.
 pub async fn create(entry: &Entry) -> Result<Vec<CollectionSummary>> {
     command_on(&entry.client, DATABASE, doc! {"create": "shapes"}).await?;
-    let shapes = shapes(DOLLARS_SINCE <= entry.version);
+    let shapes = shapes(entry.abilities.dollar_names);
     let mut made = vec![
         insert(entry, "ids", mixed_ids()).await?,
         insert(entry, "values", every_value()).await?,

@@ -7,6 +7,7 @@
 //! Knows nothing about MongoDB.
 
 mod connection;
+mod door;
 mod pump;
 mod switch;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::server::port;
+pub use door::TlsDoor;
 use switch::Switch;
 
 const WORKER_THREADS: usize = 2;

@@ -1,10 +1,14 @@
 //! An attempt of the simulation begins: the steps of `shardlift::control::attempt::start`, between
 //! which it can be killed, and its writes of the state may run late.
 
+use std::collections::HashSet;
+
+use bson::Uuid;
+use shardlift::control::across::register;
 use shardlift::state::{PairState, UnitState};
 
-use crate::sim::coordinator::Coordinator;
-use crate::sim::pair::{Pair, Step};
+use crate::sim::coordinator::{Coordinator, Router};
+use crate::sim::pair::{Pair, Step, wrong};
 use crate::sim::store::StoreWrite;
 use crate::sim::target::Target;
 use crate::sim::world::{Process, World};
@@ -34,14 +38,15 @@ impl World {
                 Process::Loaded(router, begun, states)
             }
             Process::Loaded(router, begun, mut states) => {
+                let dropped = self.dropped(&states, &router)?;
                 for (which, state) in states.iter_mut().enumerate() {
-                    if !self.settle(which, begun[which].0, state) {
+                    if !self.choose_start(which, begun[which].0, state) {
                         return Ok(Process::Down(router));
                     }
                 }
                 self.attempts += 1;
                 self.began = self.steps;
-                let coordinator = Coordinator::new(&states, router);
+                let coordinator = Coordinator::new(&states, dropped, router);
                 let mut pairs = Vec::new();
                 for (index, state) in states.iter().enumerate() {
                     let source = &self.sources[index];
@@ -68,6 +73,26 @@ impl World {
             }
             other => other,
         })
+    }
+}
+
+impl World {
+    /// Source UUIDs of collections that are no longer on the target.
+    fn dropped(&self, states: &[PairState], router: &Router) -> Step<HashSet<Uuid>> {
+        let there = router.names.values().copied().collect();
+        let dropped = register::dropped(states, &there);
+        let gone: Vec<HashSet<Uuid>> = states
+            .iter()
+            .zip(&self.sources)
+            .map(|(state, source)| {
+                let tracked = state.collections.iter().map(|c| c.uuid);
+                tracked.filter(|uuid| !source.has(uuid)).collect()
+            })
+            .collect();
+        match register::check_dropped_by_us(states, &gone, &dropped) {
+            Ok(()) => Ok(dropped),
+            Err(e) => wrong(e.message),
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Pair {
                 Work::Creating
             }
             Work::Creating if tracked.is_dead() => Work::Unmade,
-            Work::Creating => match coordinator.create(self.index, tracked, reach) {
+            Work::Creating => match coordinator.create(tracked, reach) {
                 Answer::Wait => Work::Creating,
                 Answer::Gone => {
                     self.gate.discard(&uuid);
@@ -118,7 +118,7 @@ impl Pair {
                 coordinator.arrive(self.index, tracked);
                 Work::Unmaking
             }
-            Work::Unmaking if coordinator.is_dropped(&uuid) => {
+            Work::Unmaking if !coordinator.is_waiting(self.index, uuid) => {
                 Work::Record(Box::new(dead(tracked)))
             }
             Work::Record(state) => {
@@ -146,7 +146,7 @@ impl Pair {
                 coordinator.arrive(self.index, tracked);
                 Work::Dropping
             }
-            Work::Dropping if coordinator.is_dropped(&uuid) => Work::Kill,
+            Work::Dropping if !coordinator.is_waiting(self.index, uuid) => Work::Kill,
             Work::Kill => {
                 let number = reach
                     .target

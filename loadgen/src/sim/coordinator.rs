@@ -1,16 +1,17 @@
-//! DDL across the pairs of an attempt, by the rule of `control::across::ddl`: a drop is
-//! a rendezvous of exactly its holders, a creation waits until its name is free,
-//! and what is dead for one pair is dead for all (R4).
+//! DDL across the pairs of an attempt. What is due is decided by the engine's
+//! `control::across::rendezvous`; here is who has the turn, and the target's router.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bson::Uuid;
+use shardlift::cluster::catalog::Namespace;
 use shardlift::control::across::forget::Forgetting;
-use shardlift::control::across::known::Known;
+use shardlift::control::across::rendezvous::{Arrival, Rendezvous, ToDrop, ToMake};
 use shardlift::pair::collection::Tracked;
 use shardlift::position::Position;
 use shardlift::state::PairState;
 
+use crate::layout::dice::Dice;
 use crate::sim::pair::Reach;
 
 /// The target's catalog as its router shows it: names, and their UUIDs.
@@ -26,15 +27,22 @@ pub(super) struct Router {
 pub(super) enum Order {
     Create(Uuid),
     Drop(Uuid),
+    /// It must hold nothing.
+    DropEmpty(Uuid),
 }
 
 pub(super) struct Coordinator {
     pub(super) router: Router,
     /// Source UUIDs of which a shard has yet to create or drop its part.
     pub(super) under_way: BTreeSet<Uuid>,
-    known: Known,
+    rendezvous: Rendezvous,
     forgetting: Forgetting,
-    dropped: BTreeSet<Uuid>,
+    /// Has the turn: it is claimed, and the router is asked to make it.
+    making: Option<(Namespace, Uuid)>,
+    /// Drops that are due, and wait for the turn.
+    due: Vec<(Namespace, Uuid)>,
+    /// Pairs whose drop is not answered.
+    waiting: BTreeSet<(Uuid, usize)>,
 }
 
 pub(super) enum Answer {
@@ -56,76 +64,115 @@ impl Router {
         self.orders.push(Order::Create(uuid));
         uuid
     }
+
+    /// Of that name, and of that UUID if one is given.
+    fn drop_made(&mut self, name: &str, made: Option<Uuid>) {
+        let there = self.names.get(name).copied();
+        if let Some(there) = there.filter(|there| made.is_none_or(|made| made == *there)) {
+            self.names.remove(name);
+            self.orders.push(Order::Drop(there));
+        }
+    }
+
+    fn drop_empty(&mut self, name: &str) {
+        if let Some(there) = self.names.remove(name) {
+            self.orders.push(Order::DropEmpty(there));
+        }
+    }
 }
 
 impl Coordinator {
-    pub(super) fn new(states: &[PairState], router: Router) -> Self {
-        let (under_way, dropped) = Default::default();
-        let (known, forgetting) = (Known::of(states, Default::default()), Forgetting::default());
+    /// `dropped`: source UUIDs of collections that are no longer on the target.
+    pub(super) fn new(states: &[PairState], dropped: HashSet<Uuid>, router: Router) -> Self {
         Coordinator {
             router,
-            under_way,
-            known,
-            forgetting,
-            dropped,
+            under_way: BTreeSet::new(),
+            rendezvous: Rendezvous::of(states, dropped),
+            forgetting: Forgetting::default(),
+            making: None,
+            due: Vec::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
     pub(super) fn hold(&mut self, pair: usize, uuid: Uuid) {
-        self.known.holders.entry(uuid).or_default().insert(pair);
+        self.rendezvous.hold(pair, uuid);
     }
 
-    pub(super) fn create(&mut self, _pair: usize, tracked: &Tracked, reach: &Reach<'_>) -> Answer {
-        let (uuid, name) = (tracked.uuid, &tracked.ns);
-        if self.known.dead.contains(&uuid) || !reach.source.has(&uuid) {
+    /// As `Coordinator::create`: it is asked again until it answers.
+    pub(super) fn create(&mut self, tracked: &Tracked, reach: &Reach<'_>) -> Answer {
+        let (uuid, ns) = (tracked.uuid, &tracked.ns);
+        if self.rendezvous.is_dead(&uuid) || !reach.source.has(&uuid) {
             return Answer::Gone;
         }
-        if self.under_way.contains(&uuid) {
+        if self.under_way.contains(&uuid) || self.making.is_some() {
             return Answer::Wait;
         }
-        match self.known.names.get(name) {
-            Some(holder) if *holder != uuid => return Answer::Wait,
-            _ => drop(self.known.names.insert(name.clone(), uuid)),
+        match self.rendezvous.to_make(ns, uuid) {
+            ToMake::Dead => Answer::Gone,
+            ToMake::NameTaken => Answer::Wait,
+            ToMake::Made => Answer::Made(self.rendezvous.targets()[&uuid]),
+            ToMake::Free => {
+                self.rendezvous.claim(ns, uuid);
+                self.making = Some((ns.clone(), uuid));
+                Answer::Wait
+            }
         }
-        let made = self.router.create(&name.coll);
-        self.known.targets.insert(uuid, made);
-        Answer::Made(made)
     }
 
-    /// The pair has reached the drop.
+    /// The pair has reached the drop. `is_waiting` says when it is answered.
     pub(super) fn arrive(&mut self, pair: usize, tracked: &Tracked) {
-        let (uuid, name) = (tracked.uuid, &tracked.ns);
-        let holders = self.known.holders.entry(uuid).or_default();
-        holders.remove(&pair);
-        if !holders.is_empty() {
+        let uuid = tracked.uuid;
+        let arrival = self.rendezvous.arrive(pair, uuid);
+        if arrival == Arrival::Dropped {
             return;
         }
-        self.known.dead.insert(uuid);
-        self.dropped.insert(uuid);
-        let target = match self.known.names.get(name) {
-            Some(holder) if *holder != uuid => return,
-            Some(_) => self.known.targets.get(&uuid).copied(),
-            // Perhaps made by an earlier incarnation, and not recorded.
-            None => None,
-        };
-        self.known.names.remove(name);
-        let there = self.router.names.get(&name.coll).copied();
-        if let Some(there) = there.filter(|there| target.is_none_or(|target| target == *there)) {
-            self.router.names.remove(&name.coll);
-            self.router.orders.push(Order::Drop(there));
+        self.waiting.insert((uuid, pair));
+        if arrival == Arrival::Last {
+            self.due.push((tracked.ns.clone(), uuid));
         }
+    }
+
+    pub(super) fn is_waiting(&self, pair: usize, uuid: Uuid) -> bool {
+        self.waiting.contains(&(uuid, pair))
+    }
+
+    /// One change of the target's catalog: what has the turn is made, or something that is
+    /// due is dropped.
+    pub(super) fn turn(&mut self, dice: &mut Dice) {
+        if let Some((ns, uuid)) = self.making.take() {
+            let made = self.router.create(&ns.coll);
+            self.rendezvous.made(uuid, made);
+            return;
+        }
+        if self.due.is_empty() {
+            return;
+        }
+        let which = dice.below(self.due.len() as u64) as usize;
+        let (ns, uuid) = self.due.swap_remove(which);
+        match self.rendezvous.to_drop(&ns, uuid) {
+            ToDrop::Made(made) => self.router.drop_made(&ns.coll, made),
+            ToDrop::PassedOn => {}
+            ToDrop::Unclaimed => self.router.drop_empty(&ns.coll),
+        }
+        self.rendezvous.dropped(&ns, uuid);
+        self.waiting.retain(|(of, _)| *of != uuid);
+    }
+
+    /// The attempt ends. What was sent to the router may have come to it.
+    pub(super) fn into_router(mut self, dice: &mut Dice) -> Router {
+        if dice.below(2) == 0 {
+            self.turn(dice);
+        }
+        self.router
     }
 
     /// What may be forgotten now, as `control::across::forget`.
-    pub(super) fn due(&mut self, reached: Position, recorded: Position) -> Vec<Uuid> {
+    pub(super) fn forgettable(&mut self, reached: Position, recorded: Position) -> Vec<Uuid> {
         let due = self
             .forgetting
-            .due(|| self.known.unheld(), || reached, recorded);
-        self.known.forget(&due);
+            .due(|| self.rendezvous.unheld(), || reached, recorded);
+        self.rendezvous.forget(&due);
         due
-    }
-
-    pub(super) fn is_dropped(&self, uuid: &Uuid) -> bool {
-        self.dropped.contains(uuid)
     }
 }

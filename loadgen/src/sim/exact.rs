@@ -105,7 +105,7 @@ impl Pair {
                 match reread.step(tracked, position, self, reach)? {
                     Outcome::UnderWay => Some(State::Rereading(position, reread)),
                     Outcome::Stopped => Some(release(tracked, true)),
-                    Outcome::Settled => {
+                    Outcome::Resolved => {
                         let is_sure = tracked.horizon() <= position;
                         Some(self.on_exact(aim, tracked, position, is_sure, reach)?)
                     }

@@ -3,7 +3,7 @@
 
 use crate::sim::chore::Work;
 use crate::sim::pair::{Halt, Pair, Step};
-use crate::sim::round::Round;
+use crate::sim::round::{Round, store_write};
 use crate::sim::scan::Scan;
 use crate::sim::store::StoreWrite;
 use crate::sim::world::{Process, World};
@@ -57,38 +57,31 @@ impl World {
     }
 
     /// All memory is lost; what was sent may still run.
-    pub(super) fn end_attempt(&mut self, why: &str) {
+    pub(super) fn end_attempt(&mut self, why: &str) -> Step {
         self.note(|| format!("the attempt ends: {why}"));
-        self.process = match std::mem::replace(&mut self.process, Process::Between) {
+        let mut router = match std::mem::replace(&mut self.process, Process::Between) {
             Process::Up(coordinator, pairs) => {
                 for pair in pairs {
                     self.leave(pair);
                 }
-                Process::Down(coordinator.router)
+                coordinator.into_router(&mut self.dice)
             }
             Process::Down(router)
             | Process::Begun(router, _)
             | Process::Alone(router, _)
-            | Process::Loaded(router, _, _) => Process::Down(router),
+            | Process::Loaded(router, _, _) => router,
             Process::Between => unreachable!("a step puts the process back"),
         };
+        let carried_out = self.carry_out(&mut router);
+        self.process = Process::Down(router);
+        carried_out
     }
 
     pub(super) fn leave(&mut self, pair: Pair) {
         let which = pair.index;
         let mut writes = Vec::new();
-        if let Round::Captured(_) | Round::Settled(_) = pair.rounds.round
-            && let Some(recorded) = pair.rounds.pipeline.to_record()
-        {
-            match pair.rounds.round {
-                Round::Captured(_) if !recorded.settled.is_empty() => {
-                    writes.push(StoreWrite::Settled(recorded.settled.clone()))
-                }
-                _ => {
-                    let marks = Some((recorded.resume, recorded.applied));
-                    writes.push(StoreWrite::Touch(pair.incarnation, marks));
-                }
-            }
+        if let Round::Writing { next } = pair.rounds.round {
+            writes.push(store_write(&pair.rounds.pipeline, next, pair.incarnation));
         }
         for lane in pair.lanes {
             self.zombies[which].extend(lane.into_commands());

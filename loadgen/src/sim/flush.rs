@@ -8,7 +8,9 @@
 use std::collections::VecDeque;
 
 use bson::Uuid;
-use shardlift::pair::write::flush::{Bulk, Next, One, Plan, next_in_order, once_more};
+use shardlift::cluster::dialect::{Dialect, WriteForms};
+use shardlift::pair::write::flush::{FlushPlan, Next, One, next_in_order, once_more};
+use shardlift::pair::write::parts::Bulk;
 use shardlift::pair::write::render::{render, render_in_transaction, render_inserts};
 use shardlift::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};
 use shardlift::position::Position;
@@ -60,6 +62,11 @@ enum Kind {
 /// One flush in so many tries a transaction.
 const AT_ONCE: u64 = 3;
 
+/// The simulated target is one of 6.0.
+pub(super) fn forms() -> WriteForms {
+    Dialect::newest().writes
+}
+
 /// Statements of a flush: the place of their collection in it, and theirs in the
 /// collection.
 struct Places {
@@ -75,10 +82,10 @@ impl Flush {
         reach: &mut Reach<'_>,
     ) -> Self {
         let limits = FlushLimits {
-            ops_max: limits.ops_max.div_ceil(2),
+            statements_max: limits.statements_max.div_ceil(2),
             ..limits
         };
-        let plan = Plan::of(&writes, limits);
+        let plan = FlushPlan::of(&writes, limits, forms());
         assert!(plan.delicate.is_empty(), "no field name is there twice");
         let unclear: Vec<(usize, usize)> =
             plan.unclear.iter().map(|one| place(&writes, one)).collect();
@@ -178,9 +185,14 @@ impl Flush {
             .map(|place| &writes.statements[*place])
             .collect();
         let mut command = match kind {
-            Kind::Inserts => Command::read(&render_inserts(&writes.collection, &batch)),
+            Kind::Inserts => Command::read(&render_inserts(&writes.collection, forms(), &batch)),
             Kind::AtOnce => self.transaction(collection, &statements),
-            _ => Command::read(&render(&writes.collection, &batch, kind == Kind::InOrder)),
+            _ => Command::read(&render(
+                &writes.collection,
+                forms(),
+                &batch,
+                kind == Kind::InOrder,
+            )),
         };
         if matches!(kind, Kind::Changes | Kind::AtOnce) {
             let horizon = writes.collection.horizon();
@@ -204,7 +216,7 @@ impl Flush {
             .map(|places| {
                 let batch: Vec<&Statement> =
                     places.iter().map(|p| &writes.statements[*p]).collect();
-                render_in_transaction(&writes.collection, &batch)
+                render_in_transaction(&writes.collection, forms(), &batch)
             })
             .collect();
         Command::transaction(&requests)
@@ -267,7 +279,7 @@ impl Flush {
             let writes = &self.writes[collection];
             (&*writes.collection, &writes.statements[place])
         });
-        for bulk in once_more(refused.collect(), self.limits) {
+        for bulk in once_more(refused.collect(), self.limits, forms()) {
             let Places {
                 collection,
                 statements,
@@ -285,9 +297,14 @@ impl Flush {
             if writes.collection.is_dead() {
                 return;
             }
-            match next_in_order(&writes.collection, &writes.statements[place..], self.limits) {
+            match next_in_order(
+                &writes.collection,
+                &writes.statements[place..],
+                self.limits,
+                forms(),
+            ) {
                 None => return,
-                Some(Next::Doubtful) => {}
+                Some(Next::Nothing) => {}
                 Some(Next::Unclear(_)) => self.doubt(collection, place, reach),
                 Some(Next::Delicate(_)) => unreachable!("no field name is there twice"),
                 Some(Next::Run(run)) => {

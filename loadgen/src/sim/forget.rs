@@ -21,7 +21,7 @@ impl World {
             .map(Pair::reached)
             .max()
             .expect("there is a pair");
-        let due = coordinator.due(reached, recorded.min().expect("there is a target"));
+        let due = coordinator.forgettable(reached, recorded.min().expect("there is a target"));
         if due.is_empty() {
             return;
         }

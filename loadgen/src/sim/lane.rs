@@ -39,7 +39,7 @@ pub(super) struct Stepped {
 impl Lane {
     pub(super) fn new(flush_ops: usize) -> Self {
         let limits = FlushLimits {
-            ops_max: flush_ops,
+            statements_max: flush_ops,
             bytes_max: 1 << 20,
         };
         Lane {

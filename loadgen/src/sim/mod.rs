@@ -5,9 +5,10 @@
 //! A seed is one run, always the same. What it shows false is told with the seed
 //! and the step, and `--seed N --trace` prints that run.
 //!
-//! **The engine's own**: gate, horizon, inboxes, compiler, doubts, ledger, pins, the
-//! checkpoints' pipeline, what is settled, restored and resumed, what is forgotten, which
-//! commands a flush becomes, and the bytes of each.
+//! **The engine's own**: gate, horizon, inboxes, compiler, doubts, ledger, pins, the order
+//! of checkpoints and of their writes, what is settled, restored and resumed, when a
+//! collection is made, dropped and forgotten across pairs, which commands a flush becomes,
+//! and the bytes of each.
 //!
 //! **By hand**, because the engine's is async: a fault there is not found here.
 //!
@@ -17,8 +18,9 @@
 //! | `scan` | `scan`, `copy` | capped collections, documents that need a literal |
 //! | `lane`, `flush`, `sent` | `lane`, `bulk`, `at_once` | documents with a name twice, several collections in one transaction |
 //! | `exact`, `reread` | `doubtful`, `reread`, `index` | giving up, indexes but one unique, `drop_stale` |
-//! | `chore`, `coordinator` | `ddl`, `control::across::ddl` | sharding, a source that is rolled back, views, renames |
-//! | `round`, `store` | `checkpoint`, `state` | |
+//! | `chore` | `ddl` | sharding, a source that is rolled back, views, renames |
+//! | `coordinator` | `control::across::ddl` | databases that are in the way, answers that are lost |
+//! | `store` | `state` | |
 //! | `begin`, `resume` | `setup`, `resume`, `emptying` | whole collections that are copied again |
 //!
 //! A target refuses more than a server would: what it refuses is drawn by what the document

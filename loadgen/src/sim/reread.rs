@@ -34,7 +34,7 @@ struct Transaction {
 pub(super) enum Outcome {
     UnderWay,
     /// None of them is doubtful any more.
-    Settled,
+    Resolved,
     /// Another position may do.
     Stopped,
 }
@@ -119,7 +119,7 @@ impl Reread {
             None => (std::mem::take(&mut self.rest), true),
         };
         if ids.is_empty() {
-            return Outcome::Settled;
+            return Outcome::Resolved;
         }
         if reach.dice.one_in(HISTORY_GONE) {
             return Outcome::Stopped;

@@ -19,7 +19,12 @@ const KILLED: u64 = 6;
 
 impl World {
     /// False if the process is killed on the way.
-    pub(super) fn settle(&mut self, which: usize, incarnation: i64, state: &mut PairState) -> bool {
+    pub(super) fn choose_start(
+        &mut self,
+        which: usize,
+        incarnation: i64,
+        state: &mut PairState,
+    ) -> bool {
         let rolled_off = 0 < self.fault_steps && self.dice.below(ROLLED_OFF) == 0;
         if rolled_off && state.resume.position < state.applied.position {
             let lost: Vec<(Uuid, usize)> = units_in_flight(state)

@@ -1,11 +1,10 @@
-//! Checkpoints of the simulation: the steps of `Checkpointer::round` and of the
-//! writes it makes, between which anything can happen. Checks that nothing is
-//! recorded that could still be taken back.
+//! Checkpoints of the simulation: the engine's rounds, and its writes of each, between
+//! which anything can happen. Checks that nothing is recorded that could still be taken
+//! back.
 
-use bson::Uuid;
-use shardlift::pair::checkpoint::Pipeline;
+use shardlift::pair::checkpoint::pipeline::Pipeline;
 use shardlift::state::Recorded;
-use shardlift::state::same_term;
+use shardlift::state::pair_store::checkpoint::{Write, writes};
 
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait, wrong};
 use crate::sim::store::StoreWrite;
@@ -19,14 +18,15 @@ pub(super) struct Rounds {
     pub(super) done: u64,
 }
 
-#[derive(Default)]
+/// How far the round is.
+#[derive(Default, Clone, Copy)]
 pub(super) enum Round {
     #[default]
     Idle,
-    Captured(Option<Recorded>),
-    Settling(Option<Recorded>, Wait),
-    Settled(Option<Recorded>),
-    Touching(Option<Recorded>, Wait),
+    /// The write of this number is the next.
+    Writing { next: usize },
+    /// So many are made; the last one is not acknowledged yet.
+    Waiting { made: usize, wait: Wait },
 }
 
 /// What a capture rests on: all the target had taken by then.
@@ -46,8 +46,8 @@ impl Rounds {
     }
 
     pub(super) fn wait(&self) -> Option<Wait> {
-        match &self.round {
-            Round::Settling(_, wait) | Round::Touching(_, wait) => Some(*wait),
+        match self.round {
+            Round::Waiting { wait, .. } => Some(wait),
             _ => None,
         }
     }
@@ -66,66 +66,67 @@ impl Rounds {
 }
 
 impl Pair {
+    /// A step of a round, as `Checkpointer::round` and `PairStore::checkpoint`.
     pub(super) fn checkpoint(&mut self, reach: &mut Reach<'_>) -> Step {
-        let target = &mut *reach.target;
-        self.rounds.round = match std::mem::take(&mut self.rounds.round) {
-            Round::Idle => {
-                let captured = self.gate.capture();
-                if let Some(recorded) = captured.clone() {
-                    self.check_settled(&recorded.settled)?;
-                    self.rounds.captures.push(Capture {
-                        recorded,
-                        written: target.written(),
-                        lost: false,
-                    });
+        let committed = reach.target.committed();
+        self.rounds.round = match self.rounds.round {
+            Round::Idle => self.capture(reach)?,
+            Round::Writing { next } => self.record(next, reach)?,
+            Round::Waiting { made, wait } if wait.number <= committed => {
+                let all = writes(self.rounds.pipeline.to_record()).len();
+                if made < all {
+                    Round::Writing { next: made }
+                } else {
+                    let ended = self.rounds.pipeline.end(self.term, wait.term);
+                    ended.map_err(|e| Halt::Attempt(e.message))?;
+                    self.rounds.done += 1;
+                    Round::Idle
                 }
-                Round::Captured(captured)
-            }
-            Round::Captured(captured) => match self.rounds.pipeline.to_record() {
-                Some(recorded) if !recorded.settled.is_empty() => {
-                    self.rounds.check(recorded, target.committed())?;
-                    let settled: Vec<(Uuid, usize)> = recorded.settled.clone();
-                    let number = target
-                        .store(StoreWrite::Settled(settled))
-                        .expect("never refused");
-                    Round::Settling(
-                        captured,
-                        Wait {
-                            number,
-                            term: target.term,
-                        },
-                    )
-                }
-                _ => Round::Settled(captured),
-            },
-            Round::Settling(captured, wait) if wait.number <= target.committed() => {
-                Round::Settled(captured)
-            }
-            Round::Settled(captured) => {
-                let recorded = self.rounds.pipeline.to_record();
-                recorded.map_or(Ok(()), |recorded| {
-                    self.rounds.check(recorded, target.committed())
-                })?;
-                let marks = recorded.map(|recorded| (recorded.resume, recorded.applied));
-                let touch = target.store(StoreWrite::Touch(self.incarnation, marks));
-                let number =
-                    touch.ok_or_else(|| Halt::Attempt("another incarnation began".to_owned()))?;
-                Round::Touching(
-                    captured,
-                    Wait {
-                        number,
-                        term: target.term,
-                    },
-                )
-            }
-            Round::Touching(captured, wait) if wait.number <= target.committed() => {
-                same_term(self.term, wait.term).map_err(|e| Halt::Attempt(e.message))?;
-                self.rounds.pipeline.acknowledged(captured);
-                self.rounds.done += 1;
-                Round::Idle
             }
             waiting => waiting,
         };
         Ok(())
+    }
+
+    fn capture(&mut self, reach: &Reach<'_>) -> Step<Round> {
+        let captured = self.gate.capture();
+        if let Some(recorded) = captured.clone() {
+            self.check_settled(&recorded.settled)?;
+            self.rounds.captures.push(Capture {
+                recorded,
+                written: reach.target.written(),
+                lost: false,
+            });
+        }
+        self.rounds.pipeline.begin(captured);
+        Ok(Round::Writing { next: 0 })
+    }
+
+    fn record(&mut self, next: usize, reach: &mut Reach<'_>) -> Step<Round> {
+        let target = &mut *reach.target;
+        if let Some(recorded) = self.rounds.pipeline.to_record() {
+            self.rounds.check(recorded, target.committed())?;
+        }
+        let write = store_write(&self.rounds.pipeline, next, self.incarnation);
+        let number = target
+            .store(write)
+            .ok_or_else(|| Halt::Attempt("another incarnation began".to_owned()))?;
+        let wait = Wait {
+            number,
+            term: target.term,
+        };
+        Ok(Round::Waiting {
+            made: next + 1,
+            wait,
+        })
+    }
+}
+
+/// A write of the round under way.
+pub(super) fn store_write(pipeline: &Pipeline, number: usize, incarnation: i64) -> StoreWrite {
+    match writes(pipeline.to_record())[number] {
+        Write::DuplicateNames(_) => unreachable!("no document has a name twice"),
+        Write::Settled(units) => StoreWrite::Settled(units.to_vec()),
+        Write::Marks(marks) => StoreWrite::Touch(incarnation, marks),
     }
 }

@@ -13,6 +13,7 @@ use shardlift::state::same_term;
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;
 use crate::sim::flush::Doubted;
+use crate::sim::flush::forms;
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
 use crate::sim::replay::Replay;
 use crate::sim::reread::id_of;
@@ -273,7 +274,7 @@ impl Unit {
             .map(|(key, doc)| body::document(*key, doc))
             .collect();
         if !batch.is_empty() {
-            let mut command = WriteCommand::new(Verb::Insert, &self.tracked, false, 256);
+            let mut command = WriteCommand::new(Verb::Insert, &self.tracked, forms(), false, 256);
             batch
                 .iter()
                 .for_each(|document| command.insert(document.as_bytes()));

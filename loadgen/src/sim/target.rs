@@ -94,6 +94,11 @@ impl Target {
         self.commit_all();
     }
 
+    pub(super) fn holds_documents(&self, uuid: Uuid) -> bool {
+        let stored = self.now.collections.get(&uuid);
+        stored.is_some_and(|stored| !stored.documents.is_empty())
+    }
+
     /// As `control::recorded::emptying`: a range, by its `_id`s, and first the unique index.
     pub(super) fn empty(&mut self, uuid: Uuid, keys: std::ops::Range<Key>) {
         self.write(Effect::Unique(uuid, false));

@@ -10,7 +10,7 @@ use crate::layout::dice::Dice;
 use crate::sim::chore::planned;
 use crate::sim::command::Command;
 use crate::sim::coordinator::{Coordinator, Order, Router};
-use crate::sim::pair::{Halt, Pair, Reach, Shape, Step};
+use crate::sim::pair::{Halt, Pair, Reach, Shape, Step, wrong};
 use crate::sim::scan::Scan;
 use crate::sim::source::{KEYS, Source};
 use crate::sim::store::{Store, StoreWrite};
@@ -60,6 +60,8 @@ pub(super) struct Ddl {
 
 /// What a seed may take; one that takes more is stuck.
 const STEPS_MAX: u64 = 60_000;
+/// One step in so many is one of the target's catalog.
+const TURN_STEPS: u64 = 8;
 /// For how long an attempt is young.
 const YOUNG_STEPS: u64 = 120;
 
@@ -137,7 +139,7 @@ impl World {
             self.targets
                 .push(Target::new(store, self.shape.refuses, self.trace));
         }
-        self.carry_out(&mut router);
+        self.carry_out(&mut router).expect("a plan drops nothing");
         self.process = Process::Down(router);
     }
 
@@ -165,11 +167,16 @@ impl World {
     /// Runs until source and target are equal.
     pub(super) fn run(&mut self) -> Result<(), String> {
         loop {
-            match self.step() {
+            let stepped = match self.step() {
+                Err(Halt::Attempt(why)) => self.end_attempt(&why).map(|()| false),
+                stepped => stepped,
+            };
+            match stepped {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(Halt::Attempt(why)) => self.end_attempt(&why),
-                Err(Halt::Wrong(what)) => return Err(format!("step {}: {what}", self.steps)),
+                Err(Halt::Attempt(what) | Halt::Wrong(what)) => {
+                    return Err(format!("step {}: {what}", self.steps));
+                }
             }
             self.steps += 1;
             if self.steps == STEPS_MAX {
@@ -234,9 +241,14 @@ impl World {
         let which = self.dice.below(pairs.len() as u64) as usize;
         coordinator.under_way = self.ddl.iter().map(|ddl| ddl.uuid).collect();
         let stepped = self.pair_step(&mut coordinator, &mut pairs[which], which);
-        self.carry_out(&mut coordinator.router);
+        if self.dice.below(TURN_STEPS) == 0 {
+            coordinator.turn(&mut self.dice);
+        }
+        let carried_out = self.carry_out(&mut coordinator.router);
         self.forget(&mut coordinator, &mut pairs);
-        let end = stepped.and_then(|()| self.at_end(&mut pairs));
+        let end = stepped
+            .and(carried_out)
+            .and_then(|()| self.at_end(&mut pairs));
         self.process = Process::Up(coordinator, pairs);
         end
     }
@@ -302,15 +314,20 @@ impl World {
         }
     }
 
-    pub(super) fn carry_out(&mut self, router: &mut Router) {
+    pub(super) fn carry_out(&mut self, router: &mut Router) -> Step {
         for order in std::mem::take(&mut router.orders) {
             for target in &mut self.targets {
                 match order {
                     Order::Create(uuid) => target.create(uuid),
                     Order::Drop(uuid) => target.drop_collection(uuid),
+                    Order::DropEmpty(uuid) if target.holds_documents(uuid) => {
+                        return wrong(format!("{uuid} holds documents, and belongs to no one"));
+                    }
+                    Order::DropEmpty(uuid) => target.drop_collection(uuid),
                 }
             }
         }
+        Ok(())
     }
 
     /// What it met.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::cli::releases::Releases;
 use crate::error::{Error, Result};
 use crate::faults::Fault;
 use crate::load::mix::Mix;
@@ -76,6 +77,8 @@ pub struct Args {
     /// operators only with --operators]
     #[arg(long, value_delimiter = ',')]
     pub faults: Vec<Fault>,
+    #[command(flatten)]
+    pub releases: Releases,
     /// Run this shardlift program instead of building one
     #[arg(long, value_name = "PATH")]
     pub engine: Option<PathBuf>,
@@ -92,28 +95,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Of `shardlift migrate`, the same at every start.
-    pub(super) fn engine_arguments(&self, source: &str, target: &str) -> Vec<String> {
-        let words = [
-            "migrate",
-            "--source",
-            source,
-            "--target",
-            target,
-            "--cutover",
-            "manual",
-            "--grace-s",
-            "1",
-        ];
-        let words = words
-            .into_iter()
-            .chain(["--api-port", "0", "--progress", "none", "--json"]);
-        words
-            .map(str::to_owned)
-            .chain(self.engine_args.iter().cloned())
-            .collect()
-    }
-
     /// Kinds that the clock picks from.
     pub(super) fn kinds(&self) -> Vec<Fault> {
         let all = Fault::ALL.map(|(fault, ..)| fault).into_iter();

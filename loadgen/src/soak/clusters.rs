@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::cluster::{Deployment, ReplicaSet, ReplicaSetOptions, ShardedCluster, ShardedOptions};
 use crate::error::Result;
 use crate::populate::{self, PopulateArgs};
+use crate::server::version::Release;
 use crate::soak::Args;
 
 /// Per server. Many share the machine.
@@ -26,8 +27,8 @@ pub(super) struct Clusters {
 
 impl Clusters {
     pub(super) async fn start(args: &Args) -> Result<Clusters> {
-        let source = start(args, "source").await?;
-        let target = start(args, "target").await?;
+        let source = start(args, "source", args.releases.source()).await?;
+        let target = start(args, "target", args.releases.target()).await?;
         Ok(Clusters { source, target })
     }
 
@@ -45,21 +46,14 @@ impl Clusters {
         Ok(())
     }
 
-    /// Copies the log of each server to `<dir>/<side>-<set>-<port>.log`.
+    /// As `Deployment::keep_logs`, by side.
     pub(super) fn keep_logs(&self, dir: &Path) {
-        for (side, deployment) in [("source", &self.source), ("target", &self.target)] {
-            for set in deployment.sets() {
-                for member in set.members() {
-                    let name = format!("{side}-{}-{}.log", set.name(), member.port());
-                    let copied = std::fs::copy(member.log(), dir.join(&name));
-                    _ = copied.inspect_err(|e| eprintln!("loadgen: the log {name} is lost: {e}"));
-                }
-            }
-        }
+        self.source.keep_logs(dir, "source");
+        self.target.keep_logs(dir, "target");
     }
 }
 
-async fn start(args: &Args, name: &str) -> Result<Deployment> {
+async fn start(args: &Args, name: &str, release: Release) -> Result<Deployment> {
     let mut set_parameters = vec![(
         "transactionLifetimeLimitSeconds".to_owned(),
         TRANSACTION_LIFETIME_S.to_owned(),
@@ -72,6 +66,7 @@ async fn start(args: &Args, name: &str) -> Result<Deployment> {
     }
     if args.replica_set {
         let options = ReplicaSetOptions {
+            release,
             name: name.to_owned(),
             members: args.members.into(),
             cache_gb: CACHE_GB,
@@ -83,6 +78,7 @@ async fn start(args: &Args, name: &str) -> Result<Deployment> {
         return ReplicaSet::start(options).await.map(Deployment::ReplicaSet);
     }
     let options = ShardedOptions {
+        release,
         shards: args.shards.into(),
         members_per_shard: args.members.into(),
         config_members: args.config_members.into(),

@@ -7,7 +7,6 @@
 mod args;
 mod balancers;
 mod clusters;
-mod cutover;
 mod outcome;
 
 use std::path::Path;
@@ -20,7 +19,7 @@ pub use args::Args;
 use crate::check::{self, CheckOptions};
 use crate::cli::signals;
 use crate::engine::keeper::Keeper;
-use crate::engine::{build, program};
+use crate::engine::{arguments, build, cutover, program};
 use crate::error::Result;
 use crate::faults::clock::Clock;
 use crate::faults::elections::Elections;
@@ -80,7 +79,11 @@ async fn story(args: &Args) -> Result<Outcome> {
     let balancers = Balancers::read(&clusters).await?;
     let elections = Elections::watch(&[&clusters.source, &clusters.target]);
     let load = start_load(args, &clusters.source.uri()).await?;
-    let engine_args = args.engine_arguments(&clusters.source.uri(), &clusters.target.uri());
+    let engine_args = arguments::migrate(
+        &clusters.source.uri(),
+        &clusters.target.uri(),
+        &args.engine_args,
+    );
     eprintln!("shardlift {}", engine_args.join(" "));
     eprintln!("logs of the engine: {}", work.path().display());
     let engine = Keeper::start(

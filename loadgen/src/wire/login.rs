@@ -5,7 +5,8 @@
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
-use shardlift::wire::scram::{Mechanism, SaltedCache, Scram};
+use shardlift::wire::scram::Scram;
+use shardlift::wire::scram::keys::{Mechanism, SaltedCache};
 
 use crate::error::{Error, Result};
 use crate::server::keyfile;

@@ -204,8 +204,6 @@ async fn are_arranged(release: &str) {
     };
     let cluster = ShardedCluster::start(options).await.unwrap();
     let client = cluster.client().await.unwrap();
-    // A balancer that runs moves the lower chunk as soon as there are two on one shard.
-    admin(&cluster, doc! {"balancerStop": 1}).await;
     shard(&cluster, "d", doc! {"k": 1}).await;
     admin(&cluster, doc! {"split": "d.c", "middle": {"k": 5}}).await;
     let upper = bson::bson!([{"k": 5}, {"k": Bson::MaxKey}]);

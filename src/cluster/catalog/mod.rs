@@ -23,14 +23,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use bson::{Uuid, doc};
+use bson::{Uuid, doc, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::Client;
 
 use crate::cluster::admin;
 use crate::cluster::catalog::listing::Listed;
 use crate::cluster::catalog::sharding::ShardedRow;
 use crate::cluster::deployment::{Deployment, Shard, Topology};
-use crate::cluster::retry::answered;
+use crate::cluster::retry::{a_few_times, answered};
+use crate::codes;
 use crate::error::{Error, Kind, Result};
 
 /// Expiry of an index or a clustered collection, in seconds; not part of a layout (R10).
@@ -80,6 +82,20 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Namespace>> 
 pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
     let listed = listing::collections(&shard.client, &ns.db, Some(&ns.coll)).await?;
     Ok(listed.into_iter().find_map(|l| l.uuid))
+}
+
+/// A shard knows no collection with this UUID, under any name, by what a majority has.
+pub async fn is_gone(shard: &Client, db: &str, uuid: Uuid) -> Result<bool> {
+    let find = rawdoc! {
+    "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
+    let database = shard.database(db);
+    // The reply stays raw: the driver may be unable to read its document.
+    let found = async { Ok(database.run_raw_cursor_command(find).batch().await?) };
+    match answered("the shard", found).await {
+        Ok(_) => Ok(false),
+        Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => Ok(true),
+        Err(e) => Err(e),
+    }
 }
 
 /// Index of a database's primary shard; None if there is no such database. In a
@@ -212,17 +228,9 @@ fn torn(what: impl fmt::Display) -> Error {
 }
 
 async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F) -> Result<T> {
-    let mut attempt = 1;
-    loop {
-        match read().await {
-            Err(e) if e.kind == Kind::Transient && attempt < READ_ATTEMPTS_MAX => {
-                tracing::debug!(attempt, error = %e, "reading the catalog again");
-                attempt += 1;
-                tokio::time::sleep(READ_RETRY_DELAY).await;
-            }
-            done => return done,
-        }
-    }
+    let again =
+        |attempt, e: &Error| tracing::debug!(attempt, error = %e, "reading the catalog again");
+    a_few_times(READ_ATTEMPTS_MAX, READ_RETRY_DELAY, again, read).await
 }
 
 async fn read_once(deployment: &Deployment) -> Result<Catalog> {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bson::{
-    Binary, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype,
+    Binary, Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype,
 };
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
@@ -61,11 +61,11 @@ pub(super) async fn collections(
         filter.insert("_id", ns.to_string());
     }
     let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
-    let Some(of_rows) = chunks_of(only, &rows)? else {
+    let Some(of_rows) = chunks_of(deployment, only, &rows)? else {
         return Ok(Vec::new());
     };
     // IMPORTANT: before the chunks: one that moves while they are read has a newer version.
-    let majors = versions::majors(deployment, of_rows.clone(), &rows).await?;
+    let majors = versions::majors(deployment, of_rows.clone()).await?;
     let mut maps = maps(deployment, of_rows).await?;
     let mut zones = zones(deployment, only).await?;
     let mut found = Vec::new();
@@ -168,21 +168,39 @@ struct Map {
     newest: Newest,
 }
 
+/// The field by which a chunk refers to its collection. Chunks are indexed by it.
+pub(super) fn owner_field(deployment: &Deployment) -> &'static str {
+    if deployment.dialect.catalog.chunks_by_uuid {
+        "uuid"
+    } else {
+        "ns"
+    }
+}
+
 /// The filter for the chunks of `rows`; None if there are none.
-fn chunks_of(only: Option<&Namespace>, rows: &[RawDocumentBuf]) -> Result<Option<Document>> {
-    Ok(match (only, rows.first()) {
-        (None, _) => Some(doc! {}),
-        (Some(_), None) => None,
-        (Some(_), Some(row)) if row.get("timestamp")?.is_some() => {
-            Some(doc! {"uuid": uuid_binary(uuid_of(row, "uuid")?)})
-        }
-        (Some(ns), Some(_)) => Some(doc! {"ns": ns.to_string()}),
-    })
+fn chunks_of(
+    deployment: &Deployment,
+    only: Option<&Namespace>,
+    rows: &[RawDocumentBuf],
+) -> Result<Option<Document>> {
+    let (Some(ns), Some(row)) = (only, rows.first()) else {
+        return Ok(only.is_none().then(|| doc! {}));
+    };
+    let owner: Bson = if deployment.dialect.catalog.chunks_by_uuid {
+        uuid_binary(uuid_of(row, "uuid")?).into()
+    } else {
+        ns.to_string().into()
+    };
+    let field = owner_field(deployment);
+    Ok(Some(doc! {field: owner}))
 }
 
 async fn maps(deployment: &Deployment, filter: Document) -> Result<HashMap<Owner, Map>> {
     let mut maps: HashMap<Owner, Map> = HashMap::new();
-    for row in find(deployment, "chunks", filter, doc! {"uuid": 1, "min": 1}).await? {
+    // By an index: there may be more than a server sorts in memory.
+    let owner = owner_field(deployment);
+    let sort = doc! {owner: 1, "min": 1};
+    for row in find(deployment, "chunks", filter, sort).await? {
         let shard = shard_index(deployment, row.get_str("shard")?)?;
         let (min, max) = bounds(&row)?;
         let map = maps.entry(Owner::of(&row, "ns", "uuid")?).or_default();
@@ -328,7 +346,7 @@ pub(super) fn shard_index(deployment: &Deployment, id: &str) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Bson, rawdoc};
+    use bson::rawdoc;
 
     use super::*;
 

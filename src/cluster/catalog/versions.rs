@@ -61,10 +61,10 @@ pub async fn read(deployment: &Deployment) -> Result<Versions> {
                 .insert(name.to_owned(), home(deployment, &row)?);
         }
     }
-    let fields = doc! {"uuid": 1, "lastmodEpoch": 1, "timestamp": 1};
+    let fields = doc! {"uuid": 1, "lastmodEpoch": 1};
     let alive = doc! {"dropped": {"$ne": true}};
     let rows = find_fields(deployment, "collections", fields, alive, doc! {"_id": 1}).await?;
-    let majors = majors(deployment, doc! {}, &rows).await?;
+    let majors = majors(deployment, doc! {}).await?;
     for row in rows {
         let (name, uuid) = (row.get_str("_id")?, uuid_of(&row, "uuid")?);
         if let (Some(ns), Some(major)) = (users_namespace(name)?, major_of(&majors, uuid, name)) {
@@ -104,21 +104,8 @@ fn home(deployment: &Deployment, row: &RawDocument) -> Result<Home> {
 pub(super) async fn majors(
     deployment: &Deployment,
     filter: Document,
-    rows: &[RawDocumentBuf],
 ) -> Result<HashMap<Owner, u32>> {
-    if rows.is_empty() {
-        return Ok(HashMap::new());
-    }
-    // Chunks name their collection by UUID since 5.0, whose rows have a timestamp.
-    let by = match rows
-        .first()
-        .map(|row| row.get("timestamp"))
-        .transpose()?
-        .flatten()
-    {
-        Some(_) => "uuid",
-        None => "ns",
-    };
+    let by = sharding::owner_field(deployment);
     let pipeline = [
         doc! {"$match": filter},
         doc! {"$sort": {by: -1, "lastmod": -1}},

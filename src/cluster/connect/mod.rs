@@ -19,6 +19,7 @@ use crate::cluster::connect::refusal::{bad_uri, refused, unreachable};
 use crate::cluster::deployment::{Deployment, Shard, Side, Topology, Version, apply_house_rules};
 use crate::cluster::dialect::Dialect;
 use crate::cluster::entry::Entry;
+use crate::cluster::hello;
 use crate::cluster::probe::{self, Facts, Role};
 use crate::cluster::retry::{answered, within};
 use crate::codes;
@@ -38,7 +39,7 @@ const APP_NAME: &str = "shardlift";
 pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deployment> {
     let options = entry_options(side, uri, timeout).await?;
     let entry = Client::with_options(options.clone())?;
-    let hello = match answered("hello", async { Ok(probe::hello(&entry).await?) }).await {
+    let hello = match answered("hello", async { Ok(hello::hello(&entry).await?) }).await {
         Ok(hello) => hello,
         Err(e) => {
             let e = unreachable(side, "entry", &host_list(&options.hosts), e);
@@ -60,6 +61,10 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
     shards.sort_by(|a, b| a.id.cmp(&b.id));
     let facts = probe_all(side, &shards).await?;
     let (version, fcv) = agree(side, &shards, &facts)?;
+    let dialect = Dialect::of(version, &fcv);
+    for shard in &mut shards {
+        shard.writes = dialect.writes;
+    }
     let entry = Entry::new(entry, &options)?;
     if topology == Topology::Sharded {
         one_cluster(side, &entry, &options.hosts).await?;
@@ -69,7 +74,7 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
         topology,
         entry,
         shards,
-        dialect: Dialect::of(version, &fcv),
+        dialect,
         version,
         fcv,
     })

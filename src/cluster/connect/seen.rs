@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, ServerAddress};
 
+use crate::cluster::hello;
 use crate::error::{Error, Kind};
 
 /// How long one host may take to answer: somebody waits for the error.
@@ -44,7 +45,7 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
     }
     let silent = join_all(names.iter().map(|name| async move {
         let reached = match ServerAddress::parse(name) {
-            Ok(address) => hello(options, &address).await.is_some(),
+            Ok(address) => greeted(options, &address).await.is_some(),
             Err(_) => false,
         };
         (!reached).then(|| name.clone())
@@ -89,7 +90,7 @@ pub(super) async fn explained(e: Error, options: &ClientOptions) -> Error {
 }
 
 async fn look(options: &ClientOptions, host: &ServerAddress) -> Option<Seen> {
-    let (client, hello) = hello(options, host).await?;
+    let (client, hello) = greeted(options, host).await?;
     let mut names: BTreeSet<String> = BTreeSet::new();
     for field in ["hosts", "passives", "arbiters"] {
         names.extend(texts(&hello, field));
@@ -106,19 +107,14 @@ async fn look(options: &ClientOptions, host: &ServerAddress) -> Option<Seen> {
 }
 
 /// The answer of one host, whatever set it is in.
-async fn hello(options: &ClientOptions, host: &ServerAddress) -> Option<(Client, Document)> {
+async fn greeted(options: &ClientOptions, host: &ServerAddress) -> Option<(Client, Document)> {
     let mut alone = options.clone();
     alone.hosts = vec![host.clone()];
     alone.direct_connection = Some(true);
     alone.repl_set_name = None;
     alone.server_selection_timeout = Some(PATIENCE);
     let client = Client::with_options(alone).ok()?;
-    let asked = async {
-        client
-            .database("admin")
-            .run_command(doc! {"hello": 1})
-            .await
-    };
+    let asked = hello::hello(&client);
     let hello = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
     Some((client, hello))
 }

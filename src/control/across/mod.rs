@@ -3,7 +3,8 @@
 //!
 //! Knows nothing about attempts, cutovers or recorded runs.
 
-pub mod known;
+pub mod register;
+pub mod rendezvous;
 pub mod ddl;
 pub mod views;
 pub mod forget;

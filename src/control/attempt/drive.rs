@@ -18,7 +18,7 @@ use crate::control::attempt::start::Ddl;
 use crate::control::cutover::ahead::Ahead;
 use crate::control::cutover::called_off::{CalledOff, NotProven};
 use crate::control::cutover::{Cutover, Equal};
-use crate::control::cutover::{finish, proof};
+use crate::control::cutover::{finish, proof, routers};
 use crate::control::process::Process;
 use crate::control::stop::{self, stopped};
 use crate::control::summary::Summary;
@@ -176,6 +176,7 @@ impl<'a> Drive<'a> {
         finish::begin(opened, &self.coordinator, self.pairs).await?;
         // From here on only the finish is left, in this process or the next.
         finish::unless_stopped(self.process, self.requests).await?;
+        routers::settle(&opened.sides.target, self.process.run).await;
         Ok(Some(self.done(equal, began).await))
     }
 
@@ -187,14 +188,16 @@ impl<'a> Drive<'a> {
             .pairs
             .iter()
             .all(|pair| pair.units_copied == pair.units_total);
-        let settled = copied && self.pairs.iter().all(|pair| pair.is_settled());
-        let too_late = self.too_late(snapshot.lag_ms).filter(|_| settled);
+        let complete = copied && self.pairs.iter().all(|pair| pair.is_complete());
+        let too_late = self.too_late(snapshot.lag_ms).filter(|_| complete);
         run.obstacles.put("lag", too_late);
-        let ready = settled && run.all_obstacles().is_empty();
-        run.enter(match (copied, ready) {
-            (false, _) => Phase::Copying,
-            (true, false) => Phase::Following,
-            (true, true) => Phase::Ready,
+        let ready = complete && run.all_obstacles().is_empty();
+        run.enter(if ready {
+            Phase::Ready
+        } else if copied {
+            Phase::Following
+        } else {
+            Phase::Copying
         });
         ready
     }
@@ -263,7 +266,7 @@ impl<'a> Drive<'a> {
         let _ = timeout(LEFT_BEHIND, left_behind).await;
         let grace = Duration::from_secs(config.grace_s);
         tokio::select! {
-            () = finish::report_late_writes(self.pairs, &equal.fences, grace, run) => {}
+            () = finish::report_late_writes(self.pairs, &equal.markers, grace, run) => {}
             () = stop.asked() => {}
             () = stop::refuse(self.requests, "too late: the cutover is done") => {}
             error = &mut self.failed => run.warn(format!("the watch for late writes ended early: {error}")),
@@ -271,8 +274,8 @@ impl<'a> Drive<'a> {
         let late = self
             .pairs
             .iter()
-            .zip(&equal.fences)
-            .filter(|(pair, fence)| pair.changed_since(**fence).is_some());
+            .zip(&equal.markers)
+            .filter(|(pair, marker)| pair.changed_since(**marker).is_some());
         Summary::of(run, equal.report, cutover_ms, late.count() as u64)
     }
 }

@@ -18,7 +18,7 @@ use crate::control::attempt::drive::Drive;
 use crate::control::attempt::patience::Patience;
 use crate::control::attempt::start::Running;
 use crate::control::balancers;
-use crate::control::cutover::finish;
+use crate::control::cutover::{finish, routers};
 use crate::control::layout::{databases, prepare};
 use crate::control::open::Opened;
 use crate::control::process::Process;
@@ -82,6 +82,7 @@ async fn finish_only(
 ) -> Result<Summary> {
     process.run.enter(Phase::CuttingOver);
     finish::unless_stopped(process, requests).await?;
+    routers::settle(&process.opened.sides.target, process.run).await;
     process.run.enter(Phase::Done);
     Ok(Summary::of(process.run, None, 0, 0))
 }

@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::doc;
 use tokio::task::JoinSet;
 
 use crate::cluster::deployment::Shard;
+use crate::cluster::hello;
 use crate::cluster::retry::within;
 use crate::config::VerifyMode;
 use crate::control::across::ddl::Coordinator;
@@ -108,8 +108,7 @@ async fn poll_source(shard: Shard, newest_ms: Arc<AtomicU64>) {
 }
 
 async fn newest_write(shard: &Shard) -> Result<Option<u64>> {
-    let admin = shard.client.database("admin");
-    let hello = admin.run_command(doc! { "hello": 1 }).await?;
+    let hello = hello::hello(&shard.client).await?;
     let last_write = hello.get_document("lastWrite").ok();
     let at = last_write.and_then(|write| write.get_datetime("majorityWriteDate").ok());
     Ok(at.map(|at| at.timestamp_millis().max(0) as u64))

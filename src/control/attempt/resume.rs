@@ -24,7 +24,7 @@ use crate::state::{CollectionState, PairState, UnitState};
 ///
 /// # Errors
 /// `RolledOff` if what the pair needs is neither on the source nor in the spool.
-pub async fn settle(
+pub async fn choose_start(
     target: &Shard,
     store: &PairStore,
     feed: &Feed,

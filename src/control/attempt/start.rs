@@ -8,10 +8,11 @@ use bson::Uuid;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
-use crate::cluster::catalog::{self, Catalog};
+use crate::cluster::catalog;
 use crate::cluster::deployment::Shard;
 use crate::config::Config;
 use crate::control::across::ddl::Coordinator;
+use crate::control::across::register;
 use crate::control::across::views::Views;
 use crate::control::attempt::resume;
 use crate::control::layout;
@@ -22,7 +23,7 @@ use crate::control::recorded::emptying;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::pair::ddl::request::Request;
 use crate::pair::incarnation::{self, Begun};
 use crate::pair::oplog::proven::Lister;
@@ -79,13 +80,14 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     {
         begun.store.set_versions(versions).await?;
     }
-    let dropped = dropped_on_target(&states, &made);
+    let there = made.collections.iter().filter_map(|c| c.uuid).collect();
+    let dropped = register::dropped(&states, &there);
     let mut gone = gone(sides, &states).await?;
-    check_dropped_by_us(&states, &gone, &dropped)?;
+    register::check_dropped_by_us(&states, &gone, &dropped)?;
     gone.iter_mut().for_each(|gone| gone.extend(&dropped));
     let places = begun.iter().zip(feeds).zip(&mut states);
     try_join_all(places.map(|((begun, feed), state)| {
-        resume::settle(&begun.target, &begun.store, feed, state, run)
+        resume::choose_start(&begun.target, &begun.store, feed, state, run)
     }))
     .await?;
     let newest = listing::newest(&sides.source).await?;
@@ -109,6 +111,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
             index,
             begun,
             source: sides.source.shards[index].clone(),
+            reads: sides.source.dialect.reads,
             lister: listers[index].clone(),
             target: sides.target.shards[sides.pairs[index]].clone(),
             state,
@@ -193,39 +196,4 @@ async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>>
         );
     }
     Ok(gone)
-}
-
-/// Collections that were made on the target and are no longer there: their drop
-/// was made, and not every pair could record it. Nothing can be written to them,
-/// and a namesake may be there already (R4).
-fn dropped_on_target(states: &[PairState], made: &Catalog) -> HashSet<Uuid> {
-    let there: HashSet<Uuid> = made.collections.iter().filter_map(|c| c.uuid).collect();
-    let all = states.iter().flat_map(|state| &state.collections);
-    all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made)))
-        .map(|c| c.uuid)
-        .collect()
-}
-
-/// A drop is made on the target when every pair has met it: then no source shard
-/// lists the collection.
-fn check_dropped_by_us(
-    states: &[PairState],
-    gone: &[HashSet<Uuid>],
-    dropped: &HashSet<Uuid>,
-) -> Result<()> {
-    for (state, gone) in states.iter().zip(gone) {
-        let alive = state
-            .collections
-            .iter()
-            .filter(|c| !c.dead && !gone.contains(&c.uuid));
-        if let Some(lost) = alive.into_iter().find(|c| dropped.contains(&c.uuid)) {
-            let found = format!(
-                "{} was dropped or recreated on the target by somebody else",
-                lost.ns
-            );
-            return Err(Error::new(Kind::Unsupported, found)
-                .remedy("leave the target alone during a run; start over with `shardlift migrate --restart`"));
-        }
-    }
-    Ok(())
 }

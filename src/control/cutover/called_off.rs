@@ -7,7 +7,7 @@ use crate::error::Error;
 /// Why it was called off.
 #[derive(Debug)]
 pub enum CalledOff {
-    /// Users wrote to this namespace after the first fence.
+    /// Users wrote to this namespace after the first marker.
     Writes(String),
     /// Something was not over at the deadline.
     Late(String),

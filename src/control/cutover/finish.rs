@@ -182,16 +182,16 @@ async fn restore(
 /// still wrote to the source.
 pub async fn report_late_writes(
     pairs: &[Arc<Pair>],
-    fences: &[Position],
+    markers: &[Position],
     grace: Duration,
     run: &Run,
 ) {
     let end = Instant::now() + grace;
     let (mut late, mut expired) = (vec![false; pairs.len()], vec![false; pairs.len()]);
     while Instant::now() < end {
-        for (i, (pair, fence)) in pairs.iter().zip(fences).enumerate() {
+        for (i, (pair, marker)) in pairs.iter().zip(markers).enumerate() {
             if let Some(ns) = pair
-                .changed_since(*fence)
+                .changed_since(*marker)
                 .filter(|_| !std::mem::replace(&mut late[i], true))
             {
                 run.warn(format!(
@@ -199,7 +199,7 @@ pub async fn report_late_writes(
                     pair.name
                 ));
             }
-            if pair.expired_since(*fence) && !std::mem::replace(&mut expired[i], true) {
+            if pair.expired_since(*marker) && !std::mem::replace(&mut expired[i], true) {
                 run.warn(format!(
                     "after the cutover the source shard of {} deleted documents of a collection with an expiry: by itself, as the target will too, or by a LATE client",
                     pair.name

@@ -1,4 +1,4 @@
-//! The cutover (R11): first fence, comparison, second fence, and only then what cannot be
+//! The cutover (R11): first marker, comparison, second marker, and only then what cannot be
 //! undone. It has two outcomes: done, or back to following with nothing lost.
 //!
 //! By default the comparison of documents starts from what is verified ahead (`ahead`,
@@ -11,6 +11,7 @@ pub mod compared;
 pub mod proof;
 pub mod still_open;
 pub mod finish;
+pub mod routers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,25 +68,25 @@ pub struct Cutover<'a> {
     pub deadline: Instant,
 }
 
-/// The result of a proof, and the fences after which writes are late.
+/// The result of a proof, and the markers after which writes are late.
 #[derive(Debug)]
 pub struct Equal {
     /// None if nothing was to be compared.
     pub report: Option<verify::Report>,
-    pub fences: Vec<Position>,
+    pub markers: Vec<Position>,
 }
 
-/// The result of one round from fence to fence.
+/// The result of one round from marker to marker.
 enum Round {
     Equal(Equal),
-    /// With the second fence as the first.
+    /// With the second marker as the first.
     Again(Why, Vec<Position>),
 }
 
 /// Why a round proved nothing, though no user wrote.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// The source's own expiries: they are applied, and fenced again.
+    /// The source's own expiries: they are applied, and another marker is written.
     Expired,
     Elected,
     Mended,
@@ -99,6 +100,11 @@ impl Why {
             Why::Mended => "differences are being repaired",
         }
     }
+}
+
+/// No later attempt to cut over can do better: the run ends.
+fn must_stop(kind: Kind) -> bool {
+    matches!(kind, Kind::Unsupported | Kind::Spool | Kind::Internal)
 }
 
 impl Cutover<'_> {
@@ -121,9 +127,7 @@ impl Cutover<'_> {
     fn with_obstacles(&self, why: NotProven) -> NotProven {
         let what = match why {
             NotProven::Off(CalledOff::Late(what)) => what,
-            NotProven::Error(e) if !matches!(e.kind, Kind::Unsupported | Kind::Internal) => {
-                e.to_string()
-            }
+            NotProven::Error(e) if !must_stop(e.kind) => e.to_string(),
             other => return other,
         };
         let obstacles = self.run.all_obstacles();
@@ -134,7 +138,7 @@ impl Cutover<'_> {
     }
 
     async fn rounds(&self) -> Result<Equal, NotProven> {
-        let mut first = self.fence().await?;
+        let mut first = self.write_markers().await?;
         let mut mended = false;
         loop {
             let (why, second) = match self.round(&first, mended).await? {
@@ -150,17 +154,17 @@ impl Cutover<'_> {
         }
     }
 
-    /// From one fence to the next: all up to the first is applied, both sides are compared,
+    /// From one marker to the next: all up to the first is applied, both sides are compared,
     /// all up to the second is applied, and no user wrote between the two.
     async fn round(&self, first: &[Position], mended: bool) -> Result<Round, NotProven> {
         self.until_applied(first).await?;
-        tracing::info!("cutover: everything up to the fence is applied");
+        tracing::info!("cutover: everything up to the marker is applied");
         self.coordinator.drop_emptied().await?;
         let terms = self.terms().await?;
         let mut compared = self.compare().await?;
         tracing::info!("cutover: both sides are compared");
 
-        let second = self.fence().await?;
+        let second = self.write_markers().await?;
         self.until_applied(&second).await?;
         if let Some(ns) = self.changed_since(first) {
             return Err(CalledOff::Writes(ns).into());
@@ -210,7 +214,7 @@ impl Cutover<'_> {
         Ok(())
     }
 
-    /// The last look at who wrote since the fences, and the end of all that is applied.
+    /// The last look at who wrote since the markers, and the end of all that is applied.
     fn close(
         &self,
         first: &[Position],
@@ -222,7 +226,7 @@ impl Cutover<'_> {
                 tracing::info!("cutover: nobody wrote meanwhile; applying has ended");
                 Ok(Round::Equal(Equal {
                     report,
-                    fences: second,
+                    markers: second,
                 }))
             }
             Err(Noise::Change(ns)) => Err(CalledOff::Writes(ns).into()),
@@ -230,16 +234,16 @@ impl Cutover<'_> {
         }
     }
 
-    /// A note in every source shard's oplog: everything before it is before the
-    /// fence. Retried until the deadline.
-    async fn fence(&self) -> Result<Vec<Position>> {
+    /// Writes a note to every source shard's oplog and returns where they are. Retried until
+    /// the deadline.
+    async fn write_markers(&self) -> Result<Vec<Position>> {
         let run_id = self.run.id();
         let shards = self
             .pairs
             .iter()
             .map(|pair| &self.sides.source.shards[pair.index]);
         let notes =
-            try_join_all(shards.map(|shard| note::write(shard, "fence", &run_id, self.deadline)));
+            try_join_all(shards.map(|shard| note::write(shard, "marker", &run_id, self.deadline)));
         let notes = self
             .told(
                 "a note in the oplog of every source shard to reach a majority",
@@ -249,11 +253,11 @@ impl Cutover<'_> {
         Ok(notes.into_iter().map(Position::from).collect())
     }
 
-    /// Waits until everything up to the fences is applied and nothing is open
+    /// Waits until everything up to the markers is applied and nothing is open
     /// that could still take effect.
-    async fn until_applied(&self, fences: &[Position]) -> Result<(), NotProven> {
+    async fn until_applied(&self, markers: &[Position]) -> Result<(), NotProven> {
         let since = Instant::now();
-        while let Some(waiting) = self.still_open(fences).await? {
+        while let Some(waiting) = self.still_open(markers).await? {
             if MOMENT < since.elapsed() {
                 self.waits_for(&format!("this to end: {waiting}"));
             }
@@ -266,9 +270,9 @@ impl Cutover<'_> {
         Ok(())
     }
 
-    async fn still_open(&self, fences: &[Position]) -> Result<Option<String>> {
-        for (pair, fence) in self.pairs.iter().zip(fences) {
-            let waiting = still_open::on_pair(pair, *fence);
+    async fn still_open(&self, markers: &[Position]) -> Result<Option<String>> {
+        for (pair, marker) in self.pairs.iter().zip(markers) {
+            let waiting = still_open::on_pair(pair, *marker);
             if waiting.is_some() {
                 return Ok(waiting);
             }
@@ -278,7 +282,7 @@ impl Cutover<'_> {
             .await
     }
 
-    /// Everything up to the first fence is applied.
+    /// Everything up to the first marker is applied.
     async fn compare(&self) -> Result<Compared, NotProven> {
         let listed = self.asked(|| Listed::read(self.sides, self.pairs, self.coordinator));
         let both = async { tokio::try_join!(self.compare_documents(), listed) };
@@ -299,9 +303,9 @@ impl Cutover<'_> {
             VerifyMode::None => return Ok(None),
         };
         let catalog = self.asked(|| catalog::read(&self.sides.source)).await?;
-        let known = match self.verify {
-            VerifyMode::Digests => self.known(&catalog).await?,
-            _ => verify::Known::new(),
+        let verified = match self.verify {
+            VerifyMode::Digests => self.verified_ahead(&catalog).await?,
+            _ => verify::Verified::new(),
         };
         let job = verify::Job {
             source: &self.sides.source,
@@ -311,13 +315,13 @@ impl Cutover<'_> {
             concurrency: self.verify_concurrency,
             depth,
         };
-        verify::run_beyond(&job, known).await.map(Some)
+        verify::run_beyond(&job, verified).await.map(Some)
     }
 
     /// What is verified ahead, for collections that the target still has. One that
     /// somebody dropped or replaced there is compared whole.
-    async fn known(&self, catalog: &Catalog) -> Result<verify::Known> {
-        let mut known = self.ahead.known(self.pairs);
+    async fn verified_ahead(&self, catalog: &Catalog) -> Result<verify::Verified> {
+        let mut verified = self.ahead.so_far(self.pairs);
         for pair in self.pairs {
             let there = catalog::local_uuids(
                 &self.sides.target.shards[self.sides.pairs[pair.index]],
@@ -328,27 +332,27 @@ impl Cutover<'_> {
                 pair.with_gate(|gate| gate.tracked(uuid).and_then(|tracked| tracked.bound_to()))
             };
             let is_there = |uuid: &Uuid| made(uuid).is_some_and(|made| there.contains(&made));
-            known.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
+            verified.retain(|(shard, uuid), _| *shard != pair.index || is_there(uuid));
         }
-        Ok(known)
+        Ok(verified)
     }
 
     async fn terms(&self) -> Result<Vec<Newest>> {
         self.asked(|| listing::newest(&self.sides.source)).await
     }
 
-    fn changed_since(&self, fences: &[Position]) -> Option<String> {
+    fn changed_since(&self, markers: &[Position]) -> Option<String> {
         self.pairs
             .iter()
-            .zip(fences)
-            .find_map(|(pair, fence)| pair.changed_since(*fence))
+            .zip(markers)
+            .find_map(|(pair, marker)| pair.changed_since(*marker))
     }
 
-    fn expired_since(&self, fences: &[Position]) -> bool {
+    fn expired_since(&self, markers: &[Position]) -> bool {
         self.pairs
             .iter()
-            .zip(fences)
-            .any(|(pair, fence)| pair.expired_since(*fence))
+            .zip(markers)
+            .any(|(pair, marker)| pair.expired_since(*marker))
     }
 
     /// Does `work`; the status says what for, once it takes longer than a moment.
@@ -363,8 +367,8 @@ impl Cutover<'_> {
         done
     }
 
-    /// Asks until there is an answer or the deadline is over: a router may be frozen, and
-    /// the next question goes to another one.
+    /// Asks until there is an answer or the deadline is over, the cutover's own: a router
+    /// may be frozen, and the next question goes to another one.
     async fn asked<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
         loop {
             match question().await {

@@ -16,13 +16,13 @@ use crate::position::Position;
 /// How often source shards are asked.
 const QUESTION_POLL: Duration = Duration::from_millis(50);
 
-/// What keeps one pair from having passed `fence` for good.
-pub fn on_pair(pair: &Pair, fence: Position) -> Option<String> {
+/// What keeps one pair from having passed `marker` for good.
+pub fn on_pair(pair: &Pair, marker: Position) -> Option<String> {
     let name = &pair.name;
-    if pair.watermark() < fence {
+    if pair.watermark() < marker {
         return Some(format!("{name} has not applied everything yet"));
     }
-    if !pair.is_settled() {
+    if !pair.is_complete() {
         return Some(format!(
             "{name} still has collections to copy, indexes to build or DDL to apply"
         ));

@@ -196,11 +196,13 @@ pub fn refused(db: &str, other: &str) -> Error {
     Error::new(Kind::Refused, found).remedy(remedy)
 }
 
-/// No drop of a database that an older attempt sent still runs.
+/// No drop of a database that an older attempt sent still runs, nor of a collection where
+/// that goes by name.
 ///
 /// # Errors
 /// `Transient` while one does, or may: a router does not answer.
 pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
+    let by_name = !target.dialect.writes.binds_uuid;
     // IMPORTANT: first. What a router has passed on is with the shards by then.
     if target.topology == Topology::Sharded {
         no_router_drops(target).await?;
@@ -210,7 +212,7 @@ pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
             let found = shard
                 .client
                 .database("admin")
-                .aggregate(pipeline(doc! {"allUsers": true}))
+                .aggregate(pipeline(doc! {"allUsers": true}, by_name))
                 .await?;
             Ok(found.try_collect::<Vec<_>>().await?)
         };
@@ -223,7 +225,8 @@ pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
 
 /// A router that is frozen, or waits for a shard, may pass a drop on later.
 async fn no_router_drops(target: &Deployment) -> Result<()> {
-    let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}), "cursor": {}};
+    let by_name = !target.dialect.writes.binds_uuid;
+    let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}, by_name), "cursor": {}};
     let ask = RawDocumentBuf::try_from(&ask)?;
     for router in target.entry.named() {
         let name = format!("the target's router {router}");
@@ -259,14 +262,20 @@ async fn nobody_listens(router: &ServerAddress) -> bool {
 }
 
 /// The drops of databases among what a server does.
-fn pipeline(current: Document) -> Vec<Document> {
-    let drops = doc! {"$or": [
-        {"command.dropDatabase": {"$exists": true}}, {"command._shardsvrDropDatabase": {"$exists": true}},
-        {"desc": "DropDatabaseCoordinator"},
-    ]};
+fn pipeline(current: Document, by_name: bool) -> Vec<Document> {
+    let mut drops = vec![
+        doc! {"command.dropDatabase": {"$exists": true}},
+        doc! {"command._shardsvrDropDatabase": {"$exists": true}},
+        doc! {"desc": "DropDatabaseCoordinator"},
+    ];
+    if by_name {
+        drops.push(doc! {"command.drop": {"$exists": true}});
+        drops.push(doc! {"command._shardsvrDropCollection": {"$exists": true}});
+        drops.push(doc! {"desc": "DropCollectionCoordinator"});
+    }
     vec![
         doc! {"$currentOp": current},
-        doc! {"$match": drops},
+        doc! {"$match": {"$or": drops}},
         doc! {"$limit": 1},
     ]
 }
@@ -274,7 +283,7 @@ fn pipeline(current: Document) -> Vec<Document> {
 fn still_dropped(place: &str) -> Error {
     Error::new(
         Kind::Transient,
-        format!("a database is still being dropped on {place}"),
+        format!("a database or a collection is still being dropped on {place}"),
     )
 }
 

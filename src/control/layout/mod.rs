@@ -20,6 +20,8 @@ pub mod prepare;
 use bson::RawDocument;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use crate::bson::element::elements;
+use crate::bson::view::View;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, Sharded};
 use crate::cluster::deployment::{Deployment, Topology};
@@ -109,17 +111,23 @@ async fn make_zones(target: &Deployment, catalog: &Catalog, pairs: &[usize]) -> 
     Ok(())
 }
 
-/// Puts a database on its primary. One that is on another is moved: no unsharded
-/// collection of it is left, whose data would move too.
+/// Puts a database on its primary, where its collections can be sharded. One that is on
+/// another is moved: no unsharded collection of it is left, whose data would move too.
 async fn create_database(target: &Deployment, name: &str, primary: usize) -> Result<()> {
     if target.topology == Topology::ReplicaSet {
         return Ok(());
     }
     let wanted = &target.shards[primary].id;
-    match catalog::primary_of(target, name).await? {
-        None => admin::enable_sharding(&target.entry, name, wanted).await?,
-        Some(found) if found != primary => admin::move_primary(&target.entry, name, wanted).await?,
-        Some(_) => return Ok(()),
+    let found = catalog::primary_of(target, name).await?;
+    let is_there = found == Some(primary);
+    if is_there && !target.dialect.catalog.databases_enabled {
+        return Ok(());
+    }
+    if found.is_some() && !is_there {
+        admin::move_primary(&target.entry, name, wanted).await?;
+    }
+    if found.is_none() || target.dialect.catalog.databases_enabled {
+        admin::enable_sharding(&target.entry, name, wanted).await?;
     }
     match catalog::primary_of(target, name).await? {
         Some(found) if found == primary => Ok(()),
@@ -178,7 +186,7 @@ async fn make(
     let Some(sharded) = &collection.sharded else {
         return Ok(());
     };
-    let wanted = chunks::mapped(sharded, pairs);
+    let wanted = chunks::mapped(sharded, pairs, &target.dialect.catalog);
     if there.is_none_or(|t| t.sharded.is_none()) {
         shard(target, collection, sharded, &wanted).await?;
     }
@@ -190,7 +198,8 @@ async fn make(
 /// Temporary zones first, one for the intervals of each shard, then the index that
 /// carries the key, then the sharding itself: so the router makes one chunk per interval,
 /// on its shard, with no chunk to move and no range to delete afterwards; and it finds
-/// the index instead of making a plain one.
+/// the index instead of making a plain one. Where such zones are refused (hashed keys on
+/// 4.2), `chunks::arrange` does all of it.
 async fn shard(
     target: &Deployment,
     collection: &Collection,
@@ -198,13 +207,16 @@ async fn shard(
     wanted: &[chunks::Interval],
 ) -> Result<()> {
     let (entry, ns) = (&target.entry, &collection.ns);
-    zones::place(target, ns, wanted).await?;
+    if target.dialect.catalog.hashed_zones_are_whole || !is_hashed(&sharded.key) {
+        zones::place(target, ns, wanted).await?;
+    }
     failpoint::hit("layout-placed");
     if let Some(index) = &collection.key_index {
         admin::create_index(
             entry,
+            &target.dialect.writes,
             ns,
-            catalog::index::to_create(collection.has_collation(), index),
+            catalog::index::to_create(collection.has_collation(), None, index),
         )
         .await?;
     }
@@ -218,6 +230,10 @@ async fn shard(
     .await?;
     failpoint::hit("layout-sharded");
     Ok(())
+}
+
+fn is_hashed(key: &RawDocument) -> bool {
+    elements(key).any(|field| matches!(View::from(field), View::Text(b"hashed")))
 }
 
 fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {

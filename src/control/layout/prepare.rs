@@ -20,7 +20,7 @@ use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::error::Result;
 use crate::failpoint;
-use crate::pair::copy::plan::{self, Size};
+use crate::pair::copy::units::{self, Size};
 use crate::state::{CollectionState, PairState, Stage};
 
 /// Collections sampled, or looked up, side by side, per pair.
@@ -142,7 +142,7 @@ pub(in crate::control) async fn bounds(
         bytes,
         ..
     } = catalog::estimate(source, &collection.ns).await?;
-    plan::bounds(source, collection, Size { documents, bytes }, range_bytes).await
+    units::bounds(source, collection, Size { documents, bytes }, range_bytes).await
 }
 
 /// (source UUID, target UUID) of what lives on one pair's target shard now.

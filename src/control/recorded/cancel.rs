@@ -67,16 +67,7 @@ pub async fn cancel(
 async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
     // Again, now that nobody else changes it.
     let run = recorded::load(source, target).await?;
-    if run.stage == Stage::Finishing {
-        return Err(Error::new(
-            Kind::Refused,
-            format!(
-                "run {} is past the point of no return of its cutover",
-                run.id
-            ),
-        )
-        .remedy("run `shardlift migrate` with the same arguments: it completes the cutover"));
-    }
+    recorded::may_be_undone(&run)?;
     // IMPORTANT: first. Once a balancer runs nobody may go on with this run.
     RunStore::new(recorded::first(target))
         .set_stage(Stage::Cancelled)

@@ -15,22 +15,21 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bson::raw::cstr;
 use bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 use futures_util::StreamExt;
-use mongodb::Client;
 
-use crate::bson::element::{Element, document, elements, kind};
 use crate::bson::locate;
 use crate::cluster::admin;
 use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
+use crate::cluster::ranges::{between, key};
 use crate::cluster::retry::within;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
-use crate::pair::copy::plan::{between, key};
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 
@@ -60,14 +59,12 @@ pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
             continue;
         };
         drop_unique_indexes(shard, collection, uuid).await?;
-        delete_all(&shard.client, &collection.ns, uuid)
-            .await
-            .map_err(|e| {
-                e.context(format_args!(
-                    "emptying {} on target shard {}",
-                    collection.ns, shard.id
-                ))
-            })?;
+        delete_all(shard, &collection.ns, uuid).await.map_err(|e| {
+            e.context(format_args!(
+                "emptying {} on target shard {}",
+                collection.ns, shard.id
+            ))
+        })?;
         tracing::info!(
             "{} is emptied on target shard {}; it will be copied again",
             collection.ns,
@@ -102,7 +99,7 @@ async fn finish_units(
         };
         drop_unique_indexes(shard, collection, target).await?;
         for index in indexes {
-            delete_unit(&shard.client, collection, target, *index)
+            delete_unit(shard, collection, target, *index)
                 .await
                 .map_err(|e| {
                     e.context(format_args!(
@@ -123,7 +120,7 @@ async fn finish_units(
 }
 
 async fn delete_unit(
-    client: &Client,
+    shard: &Shard,
     collection: &CollectionState,
     uuid: Uuid,
     index: usize,
@@ -131,22 +128,25 @@ async fn delete_unit(
     let ns = &collection.ns;
     let bounds = &collection.bounds;
     if bounds.is_empty() || Traits::of(&collection.options).one_unit() {
-        return delete_all(client, ns, uuid).await;
+        return delete_all(shard, ns, uuid).await;
     }
     let lower = index.checked_sub(1).and_then(|before| bounds.get(before));
     for find in ids_between(uuid, lower, bounds.get(index)) {
-        delete_found(client, ns, uuid, find).await?;
+        delete_found(shard, collection, uuid, find).await?;
     }
     Ok(())
 }
 
 async fn delete_found(
-    client: &Client,
-    ns: &Namespace,
+    shard: &Shard,
+    collection: &CollectionState,
     uuid: Uuid,
     find: RawDocumentBuf,
 ) -> Result<()> {
-    let cursor = client
+    let ns = &collection.ns;
+    let clustered = Traits::of(&collection.options).clustered;
+    let cursor = shard
+        .client
         .database(&ns.db)
         .run_raw_cursor_command(find)
         .batch_size(DELETED_AT_ONCE)
@@ -165,10 +165,15 @@ async fn delete_found(
                 .as_document()
                 .and_then(locate::id_query)
                 .ok_or_else(|| nameless(ns))?;
-            deletes.push(rawdoc! {"q": query, "limit": 1, "hint": {"_id": 1}});
+            let mut delete = rawdoc! {"q": query, "limit": 1};
+            if clustered {
+                // Else it counts as a scan, which `notablescan` refuses (6.0.5).
+                delete.append(cstr!("hint"), rawdoc! {"_id": 1});
+            }
+            deletes.push(delete);
         }
         if !deletes.is_empty() {
-            delete(client, ns, uuid, deletes).await?;
+            delete(shard, ns, uuid, deletes).await?;
         }
     }
     Ok(())
@@ -194,9 +199,9 @@ fn ids_between(
     between(head, lower.map(key), upper.map(key))
 }
 
-async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {
+async fn delete_all(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<()> {
     delete(
-        client,
+        shard,
         ns,
         uuid,
         RawArrayBuf::from_iter([rawdoc! {"q": {}, "limit": 0}]),
@@ -204,13 +209,27 @@ async fn delete_all(client: &Client, ns: &Namespace, uuid: Uuid) -> Result<()> {
     .await
 }
 
-/// Acknowledged by a majority.
-async fn delete(client: &Client, ns: &Namespace, uuid: Uuid, deletes: RawArrayBuf) -> Result<()> {
+/// Acknowledged by a majority. A server that does not bind a command to a UUID is asked for
+/// it before: nobody else is there who would drop the collection meanwhile.
+async fn delete(shard: &Shard, ns: &Namespace, uuid: Uuid, deletes: RawArrayBuf) -> Result<()> {
+    let binds_uuid = shard.writes.binds_uuid;
+    if !binds_uuid && catalog::local_uuid(shard, ns).await? != Some(uuid) {
+        return Ok(());
+    }
     let wait_ms = i64::try_from(DELETE_WAIT.as_millis()).unwrap_or(i64::MAX);
-    let command = rawdoc! {
-    "delete": ns.coll.as_str(), "deletes": deletes, "ordered": true, "collectionUUID": bson::Binary::from(uuid),
+    let mut command = rawdoc! {
+    "delete": ns.coll.as_str(), "deletes": deletes, "ordered": true,
     "writeConcern": {"w": "majority", "wtimeout": wait_ms}};
-    let sent = async { Ok(client.database(&ns.db).run_raw_command(command).await?) };
+    if binds_uuid {
+        command.append(cstr!("collectionUUID"), bson::Binary::from(uuid));
+    }
+    let sent = async {
+        Ok(shard
+            .client
+            .database(&ns.db)
+            .run_raw_command(command)
+            .await?)
+    };
     let reply = within(DELETE_WAIT, "the target", sent).await?;
     let refusal = reply
         .get_array("writeErrors")
@@ -248,6 +267,7 @@ async fn drop_unique_indexes(
     if catalog::local_uuid(shard, ns).await? != Some(uuid) {
         return Ok(());
     }
+    let bound = shard.writes.binds_uuid.then_some(uuid);
     let carries_key = collection
         .key_index
         .as_ref()
@@ -260,7 +280,12 @@ async fn drop_unique_indexes(
         {
             continue;
         }
-        match admin::run_once(&shard.client, &ns.db, &dropping(ns, uuid, &name)).await {
+        let mut rest = rawdoc! {"writeConcern": {"w": "majority"}};
+        if let Some(uuid) = bound {
+            rest.append(cstr!("collectionUUID"), bson::Binary::from(uuid));
+        }
+        let command = index::dropping(&ns.coll, &[name], &rest);
+        match admin::run_once(&shard.client, &ns.db, &command).await {
             Err(e)
                 if !matches!(
                     e.code,
@@ -280,26 +305,6 @@ async fn drop_unique_indexes(
         }
     }
     Ok(())
-}
-
-/// By its bytes: the name may be no UTF-8.
-fn dropping(ns: &Namespace, uuid: Uuid, name: &IndexName) -> RawDocumentBuf {
-    let head = rawdoc! {"dropIndexes": ns.coll.as_str()};
-    let rest =
-        rawdoc! {"writeConcern": {"w": "majority"}, "collectionUUID": bson::Binary::from(uuid)};
-    let name = name.value();
-    let names = document([Element {
-        kind: kind::STRING,
-        name: b"0",
-        value: &name,
-    }]);
-    // The driver reads what lies at the top, and no deeper.
-    let names = Element {
-        kind: kind::ARRAY,
-        name: b"index",
-        value: names.as_bytes(),
-    };
-    document(elements(&head).chain([names]).chain(elements(&rest)))
 }
 
 #[cfg(test)]

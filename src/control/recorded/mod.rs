@@ -14,7 +14,7 @@ use crate::cluster::deployment::{Deployment, Shard, Side};
 use crate::cluster::probe;
 use crate::error::{Error, Kind, Result};
 use crate::state::run_store::RunStore;
-use crate::state::{DATABASE, RunState};
+use crate::state::{DATABASE, RunState, Stage};
 
 /// The target's first shard by id, where the run is recorded.
 pub fn first(target: &Deployment) -> &Shard {
@@ -81,6 +81,20 @@ pub async fn check(run: &RunState, deployment: &Deployment) -> Result<()> {
         "give the {side} the run was started with (--{side}); a cancelled run may be wiped with any source: \
          `shardlift migrate --restart`"
     )))
+}
+
+/// # Errors
+/// `Refused` if the run is past the point of no return: it can only be completed.
+pub fn may_be_undone(run: &RunState) -> Result<()> {
+    if run.stage != Stage::Finishing {
+        return Ok(());
+    }
+    let found = format!(
+        "run {} is past the point of no return of its cutover",
+        run.id
+    );
+    Err(Error::new(Kind::Refused, found)
+        .remedy("run `shardlift migrate` with the same arguments: it completes the cutover"))
 }
 
 /// The target shard of each pair of `run`, in order.

@@ -84,16 +84,7 @@ pub async fn to_wipe(target: &Deployment) -> Result<BTreeSet<Namespace>> {
 
 async fn recorded_run(runs: &RunStore) -> Result<Option<RunState>> {
     let run = runs.load().await.map_err(unknown)?;
-    if let Some(run) = run.as_ref().filter(|run| run.stage == Stage::Finishing) {
-        return Err(Error::new(
-            Kind::Refused,
-            format!(
-                "run {} is past the point of no return of its cutover",
-                run.id
-            ),
-        )
-        .remedy("run `shardlift migrate` with the same arguments: it completes the cutover"));
-    }
+    run.as_ref().map_or(Ok(()), recorded::may_be_undone)?;
     Ok(run)
 }
 

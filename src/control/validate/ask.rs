@@ -14,6 +14,7 @@ use mongodb::options::ReadConcern;
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, left_behind};
 use crate::cluster::deployment::{Deployment, Topology};
+use crate::cluster::dialect::CatalogForms;
 use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::codes;
@@ -25,7 +26,6 @@ use crate::error::{Error, Kind, Result};
 /// The source's oplog should reach back at least this far, so that a restart
 /// finds its position again.
 const OPLOG_WINDOW_SECONDS_MIN: u32 = 3600;
-const HISTORY: &str = "minSnapshotHistoryWindowInSeconds";
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
 const CONCURRENCY: usize = 16;
@@ -163,15 +163,16 @@ async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
 /// keep its history for that long.
 pub(super) async fn history(source: &Deployment) -> Check {
     const NAME: &str = "source keeps its history";
+    let parameter = source.dialect.reads.history_parameter;
     let mut short = Vec::new();
     for shard in &source.shards {
-        let ask = doc! {"getParameter": 1, HISTORY: 1};
+        let ask = doc! {"getParameter": 1, parameter: 1};
         let reply = match admin::ask(&shard.client, "admin", ask).await {
             Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
             Ok(reply) => reply,
         };
         let seconds = reply
-            .get(HISTORY)
+            .get(parameter)
             .and_then(|value| value.as_i64().or(value.as_i32().map(i64::from)));
         if let Some(seconds) = seconds.filter(|seconds| *seconds < HISTORY_SECONDS_MIN) {
             short.push(format!("{} for {seconds} s", shard.id));
@@ -185,7 +186,7 @@ pub(super) async fn history(source: &Deployment) -> Check {
         listed(&short),
         format!(
             "where unique values pass from document to document the run may not become ready while writes go on: set it \
-             to 300 on every member: `db.adminCommand({{setParameter: 1, {HISTORY}: 300}})`"
+             to 300 on every member: `db.adminCommand({{setParameter: 1, {parameter}: 300}})`"
         ),
     )
 }
@@ -265,14 +266,14 @@ async fn login_of(client: &Client) -> Result<Option<Login>> {
     }))
 }
 
-pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {
+pub(super) async fn indexes(source: &Deployment, catalog: &Catalog, forms: &CatalogForms) -> Check {
     const NAME: &str = "indexes can be rebuilt";
     let plain = catalog
         .collections
         .iter()
         .filter(|c| c.kind == CollectionKind::Plain);
     let asked: Vec<Result<(usize, Vec<String>)>> = stream::iter(plain)
-        .map(|c| refused_indexes(source, c))
+        .map(|c| refused_indexes(source, c, forms))
         .buffered(CONCURRENCY)
         .collect()
         .await;
@@ -290,15 +291,16 @@ pub(super) async fn indexes(source: &Deployment, catalog: &Catalog) -> Check {
         NAME,
         &wrong,
         format!("{count} indexes"),
-        "drop these indexes, or rebuild them with options of 6.0",
+        "drop these indexes, or rebuild them with options that the target takes",
     )
 }
 
-/// Number of indexes, and those a 6.0 server would refuse. Shards may have others of one
+/// Number of indexes, and those the target would refuse. Shards may have others of one
 /// collection.
 async fn refused_indexes(
     source: &Deployment,
     collection: &Collection,
+    forms: &CatalogForms,
 ) -> Result<(usize, Vec<String>)> {
     let (mut count, mut refused) = (0, BTreeSet::new());
     for (_, shard) in source
@@ -310,7 +312,7 @@ async fn refused_indexes(
         let specs = catalog::indexes(shard, &collection.ns).await?;
         count = specs.len().max(count);
         refused.extend(specs.iter().filter_map(|spec| {
-            let why = index_rules::refused(spec)?;
+            let why = index_rules::refused(spec, forms)?;
             Some(format!(
                 "{} of {} ({why})",
                 IndexName::of(spec),

@@ -6,9 +6,11 @@
 
 mod ask;
 mod content;
+mod definitions;
 pub mod indexes;
 mod members;
 pub mod privileges;
+mod profile;
 mod strays;
 mod topology;
 
@@ -16,6 +18,7 @@ use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
+use crate::config::Profile;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 
@@ -113,8 +116,8 @@ fn listed(names: &[String]) -> String {
 /// Checks that the user of a side may do everything that a run does.
 pub async fn privileges_of(deployment: &Deployment) -> Check {
     let needs = match deployment.side {
-        Side::Source => privileges::source(deployment.topology),
-        Side::Target => privileges::target(deployment.topology),
+        Side::Source => privileges::source(deployment.topology, &deployment.dialect),
+        Side::Target => privileges::target(deployment.topology, &deployment.dialect),
     };
     ask::privileges(deployment, &needs).await
 }
@@ -145,11 +148,17 @@ pub async fn run(
     checks.push(privileges_of(source).await);
     checks.push(privileges_of(target).await);
     checks.push(content::source_collections(catalog));
-    checks.push(ask::indexes(source, catalog).await);
+    checks.push(ask::indexes(source, catalog, &target.dialect.catalog).await);
+    checks.push(definitions::check(source, target, catalog).await);
     checks.push(strays::check(source, catalog).await);
     checks.push(ask::left_behind(source).await);
     checks.push(ask::target_empty(catalog, target, to_wipe).await);
     Ok(checks)
+}
+
+/// What the profile asks for beside.
+pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) -> Vec<Check> {
+    profile::checks(profile, source, target)
 }
 
 /// Runs every check; the first thing a migration does. `to_wipe`: collections of
@@ -157,9 +166,10 @@ pub async fn run(
 ///
 /// # Errors
 /// `Refused`, naming every check that failed with its remedy.
-pub async fn require(sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
+pub async fn require(profile: Profile, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
-    let checks = run(&sides.source, &sides.target, &catalog, to_wipe).await?;
+    let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await?;
+    checks.extend(of_profile(profile, &sides.source, &sides.target));
     for check in checks.iter().filter(|check| check.ok) {
         tracing::info!("validated {}: {}", check.name, check.found);
     }

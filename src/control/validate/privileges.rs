@@ -6,6 +6,7 @@
 use bson::{Bson, Document};
 
 use crate::cluster::deployment::Topology;
+use crate::cluster::dialect::Dialect;
 
 /// The resource of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +59,16 @@ const ABOUT: [&str; 5] = [
     "getParameter",
 ];
 
-pub fn source(topology: Topology) -> Needs {
+pub fn source(topology: Topology, dialect: &Dialect) -> Needs {
     const READ: &str = "readAnyDatabase";
+    let mut router = metadata();
     let mut shard = needs(
         READ,
         On::AnyDatabase,
         &["find", "listCollections", "listIndexes"],
     );
     shard.push(need("find", FUNCTIONS, READ));
-    shard.extend(lists(READ));
+    shard.extend(lists(READ, dialect));
     shard.push(need("listDatabases", On::Cluster, READ));
     shard.push(need("find", On::Collection("local", "oplog.rs"), "backup"));
     shard.extend(needs(
@@ -82,19 +84,18 @@ pub fn source(topology: Topology) -> Needs {
             On::Collection("config", "migrationCoordinators"),
             "clusterMonitor",
         ));
-        shard.push(need(
-            "find",
-            On::Collection("config", "collection_critical_sections"),
-            "clusterMonitor",
-        ));
+        let (place, sign) = if dialect.catalog.ddl_by_locks {
+            (&mut router, "locks")
+        } else {
+            (&mut shard, "collection_critical_sections")
+        };
+        let sign = On::Collection("config", sign);
+        place.push(need("find", sign, "clusterMonitor"));
     }
-    Needs {
-        router: metadata(),
-        shard,
-    }
+    Needs { router, shard }
 }
 
-pub fn target(topology: Topology) -> Needs {
+pub fn target(topology: Topology, dialect: &Dialect) -> Needs {
     const WRITE: &str = "readWriteAnyDatabase";
     let mut shard = needs(
         WRITE,
@@ -111,7 +112,7 @@ pub fn target(topology: Topology) -> Needs {
         FUNCTIONS,
         &["find", "insert", "update", "remove"],
     ));
-    shard.extend(lists(WRITE));
+    shard.extend(lists(WRITE, dialect));
     shard.extend(needs(
         WRITE,
         FUNCTIONS,
@@ -126,7 +127,8 @@ pub fn target(topology: Topology) -> Needs {
     shard.push(need("listDatabases", On::Cluster, WRITE));
     shard.extend(changes());
     shard.push(need("bypassDocumentValidation", On::AnyDatabase, "restore"));
-    shard.extend(needs("restore", On::Cluster, &["useUUID", "applyOps"]));
+    shard.push(need("useUUID", On::Cluster, "restore"));
+    shard.extend(applies(dialect));
     shard.extend(needs("clusterMonitor", On::Cluster, &ABOUT));
     let mut router = metadata();
     if topology == Topology::Sharded {
@@ -165,11 +167,22 @@ pub fn target(topology: Topology) -> Needs {
 }
 
 /// What listing a whole shard needs (`$listCatalog`), ordinary collections apart.
-fn lists(role: &'static str) -> Vec<Need> {
+fn lists(role: &'static str, dialect: &Dialect) -> Vec<Need> {
     [FUNCTIONS, On::AnyBuckets]
         .iter()
+        .filter(|on| **on != On::AnyBuckets || dialect.catalog.has_buckets)
         .flat_map(|on| needs(role, *on, &["listCollections", "listIndexes"]))
         .collect()
+}
+
+/// What `applyOps` needs beside the rights for each op in it.
+fn applies(dialect: &Dialect) -> Vec<Need> {
+    let action = dialect
+        .catalog
+        .apply_ops_role
+        .map(|role| need("applyOps", On::Cluster, role));
+    let uuid = (!dialect.writes.delta_stage).then(|| need("forceUUID", On::Cluster, "restore"));
+    action.into_iter().chain(uuid).collect()
 }
 
 /// What changes to collections need, on the entry: the router, or the replica set itself.
@@ -285,6 +298,7 @@ mod tests {
     use bson::doc;
 
     use super::*;
+    use crate::cluster::deployment::Version;
 
     #[test]
     fn a_privilege_covers_what_its_resource_includes() {
@@ -323,7 +337,8 @@ mod tests {
     #[test]
     fn missing_actions_are_named_by_role() {
         let read = doc! {"resource": {"db": "", "collection": ""}, "actions": ["find"]};
-        let missing = missing(&[read], &source(Topology::ReplicaSet).shard);
+        let needs = source(Topology::ReplicaSet, &dialect(6)).shard;
+        let missing = missing(&[read], &needs);
         let roles: Vec<&str> = missing.iter().map(|lack| lack.role).collect();
         assert_eq!(roles, ["readAnyDatabase", "backup", "clusterMonitor"]);
         assert_eq!(
@@ -343,5 +358,39 @@ mod tests {
             missing[1].actions,
             ["find on local.oplog.rs", "appendOplogNote", "useUUID"]
         );
+    }
+    fn dialect(major: u32) -> Dialect {
+        let version = Version {
+            major,
+            minor: if major == 4 { 4 } else { 0 },
+            patch: 4,
+        };
+        Dialect::of(version, &version.series())
+    }
+
+    #[test]
+    fn each_release_asks_for_the_rights_it_knows() {
+        let set = Topology::ReplicaSet;
+        let role_of_apply = |major| {
+            let needs = target(set, &dialect(major)).shard;
+            let need = needs.iter().find(|need| need.action == "applyOps");
+            need.map(|need| need.role)
+        };
+        assert_eq!(
+            [4, 5, 6].map(role_of_apply),
+            [None, Some("dbAdminAnyDatabase"), Some("restore")]
+        );
+        let has = |major, wanted: fn(&Need) -> bool| {
+            let dialect = dialect(major);
+            let needs = [source(set, &dialect).shard, target(set, &dialect).shard].concat();
+            needs.iter().any(wanted)
+        };
+        let buckets = |need: &Need| need.on == On::AnyBuckets;
+        assert_eq!(
+            [4, 5, 6].map(|major| has(major, buckets)),
+            [false, true, true]
+        );
+        let uuid = |need: &Need| need.action == "forceUUID";
+        assert_eq!([4, 5, 6].map(|major| has(major, uuid)), [true, true, false]);
     }
 }

@@ -28,6 +28,10 @@ impl Side {
             fcv: deployment.fcv.clone(),
         }
     }
+
+    fn release(&self) -> (u32, u32) {
+        (self.version.major, self.version.minor)
+    }
 }
 
 pub(super) fn decide(source: &Side, target: &Side) -> Vec<Check> {
@@ -69,47 +73,80 @@ fn shard_count(source: &Side, target: &Side) -> Check {
     Check::fail("same number of shards", found, remedy)
 }
 
-/// The same release, or upward.
+/// The same release, or upward, in one step however far.
 fn version(source: &Side, target: &Side) -> Check {
-    let found = format!(
-        "source runs {}, target runs {}",
-        source.version, target.version
-    );
-    let release = |side: &Side| (side.version.major, side.version.minor);
-    if release(source) <= release(target) {
-        return Check::pass("same or newer release", found);
+    const NAME: &str = "same or newer release";
+    let found = releases(source, target);
+    if source.release() <= target.release() {
+        return Check::pass(NAME, found);
     }
     let remedy = format!(
-        "give a target that runs {} or newer",
+        "data is never moved to an older release: give a target that runs {} or newer",
         source.version.series()
     );
-    Check::fail("same or newer release", found, remedy)
+    Check::fail(NAME, found, remedy)
 }
 
 fn version_supported(source: &Side, target: &Side) -> Check {
-    let found = format!(
-        "source runs {}, target runs {}",
-        source.version, target.version
-    );
-    if Dialect::is_known(source.version) && Dialect::is_known(target.version) {
-        return Check::pass("release supported", found);
-    }
-    let remedy = format!("this release of shardlift moves MongoDB {SERIES_SUPPORTED}");
-    Check::fail("release supported", found, remedy)
+    const NAME: &str = "release supported";
+    let found = releases(source, target);
+    let unknown = [source, target]
+        .into_iter()
+        .find(|side| !Dialect::is_known(side.version));
+    let Some(unknown) = unknown else {
+        return Check::pass(NAME, found);
+    };
+    let why = if unknown.release() < Dialect::FIRST {
+        "no server of an older one was there to prove a migration with: upgrade it first"
+    } else {
+        "later ones are not known to it"
+    };
+    Check::fail(
+        NAME,
+        found,
+        format!("this release of shardlift moves MongoDB {SERIES_SUPPORTED}; {why}"),
+    )
 }
 
+fn releases(source: &Side, target: &Side) -> String {
+    format!(
+        "source runs {}, target runs {}",
+        source.version, target.version
+    )
+}
+
+/// Each side has its release's own, or both of one release have the same lower one.
 fn fcv(source: &Side, target: &Side) -> Check {
+    const NAME: &str = "feature compatibility version";
     let found = format!("source has {}, target has {}", source.fcv, target.fcv);
-    let wrong = |side: &Side| side.fcv != side.version.series();
-    let (which, series) = match (wrong(source), wrong(target)) {
-        (true, _) => ("source", source.version.series()),
-        (false, true) => ("target", target.version.series()),
-        (false, false) => return Check::pass("feature compatibility version", found),
+    let alike = source.release() == target.release() && source.fcv == target.fcv;
+    let is_own = |side: &Side| side.fcv == side.version.series();
+    let is_changing = |side: &Side| side.fcv.contains("changing");
+    if is_own(source) && is_own(target) || alike && !is_changing(source) && !is_changing(target) {
+        return Check::pass(NAME, found);
+    }
+    let raise = |name: &str, side: &Side| set_fcv(name, &side.version.series());
+    let remedy = match (is_own(source), is_own(target)) {
+        (true, _) => raise("target", target),
+        (false, true) if source.release() == target.release() && !is_changing(source) => {
+            format!(
+                "{}; or {}",
+                set_fcv("target", &source.fcv),
+                raise("source", source)
+            )
+        }
+        (false, true) => raise("source", source),
+        (false, false) => format!(
+            "{}; and {}",
+            raise("source", source),
+            raise("target", target)
+        ),
     };
-    let remedy = format!(
-        "on the {which} run db.adminCommand({{setFeatureCompatibilityVersion: \"{series}\"}})"
-    );
-    Check::fail("feature compatibility version", found, remedy)
+    Check::fail(NAME, found, remedy)
+}
+
+fn set_fcv(name: &str, fcv: &str) -> String {
+    format!("on the {name} run db.adminCommand({{setFeatureCompatibilityVersion: \"{fcv}\"}})")
 }
 
 #[cfg(test)]
@@ -130,59 +167,103 @@ mod tests {
         }
     }
 
+    /// Names of the checks that fail; each has a remedy.
+    fn failed(source: &Side, target: &Side) -> Vec<&'static str> {
+        let checks = decide(source, target);
+        assert!(checks.iter().filter(|c| !c.ok).all(|c| c.remedy.is_some()));
+        checks.iter().filter(|c| !c.ok).map(|c| c.name).collect()
+    }
+
     #[test]
     fn two_sides_must_be_alike() {
         use Topology::{ReplicaSet, Sharded};
         let good = side(Sharded, 2, (6, 0), "6.0");
-        let rows: [(Side, Side, &[&str]); 10] = [
-            (good.clone(), good.clone(), &[]),
-            (
-                side(ReplicaSet, 1, (6, 0), "6.0"),
-                side(ReplicaSet, 1, (6, 0), "6.0"),
-                &[],
-            ),
-            (
-                good.clone(),
-                side(ReplicaSet, 1, (6, 0), "6.0"),
-                &["same topology", "same number of shards"],
-            ),
-            (
-                good.clone(),
-                side(Sharded, 3, (6, 0), "6.0"),
-                &["same number of shards"],
-            ),
-            (
-                good.clone(),
-                side(Sharded, 2, (7, 0), "7.0"),
-                &["release supported"],
-            ),
-            (
-                good.clone(),
-                side(Sharded, 2, (5, 0), "5.0"),
-                &["same or newer release"],
-            ),
-            (side(Sharded, 2, (4, 2), "4.2"), good.clone(), &[]),
-            (
-                side(Sharded, 2, (4, 0), "4.0"),
-                side(Sharded, 2, (4, 0), "4.0"),
-                &["release supported"],
-            ),
-            (
-                side(Sharded, 2, (6, 0), "5.0"),
-                good.clone(),
-                &["feature compatibility version"],
-            ),
-            (
-                side(Sharded, 2, (6, 0), "5.0"),
-                side(Sharded, 2, (6, 0), "5.0"),
-                &["feature compatibility version"],
-            ),
+        let set = side(ReplicaSet, 1, (6, 0), "6.0");
+        let rows: [(&Side, &[&str]); 3] = [
+            (&good, &[]),
+            (&set, &["same topology", "same number of shards"]),
+            (&side(Sharded, 3, (6, 0), "6.0"), &["same number of shards"]),
         ];
-        for (source, target, expect) in rows {
-            let checks = decide(&source, &target);
-            let failed: Vec<&str> = checks.iter().filter(|c| !c.ok).map(|c| c.name).collect();
-            assert_eq!(failed, expect, "{source:?} {target:?}");
-            assert!(checks.iter().filter(|c| !c.ok).all(|c| c.remedy.is_some()));
+        for (target, expect) in rows {
+            assert_eq!(failed(&good, target), expect, "{target:?}");
+        }
+        assert_eq!(failed(&set, &set), [""; 0]);
+    }
+
+    /// Every path between these releases, by what is refused of it.
+    #[test]
+    fn a_path_leads_to_the_same_release_or_upward() {
+        const RELEASES: [(u32, u32); 7] = [(3, 6), (4, 0), (4, 2), (4, 4), (5, 0), (6, 0), (7, 0)];
+        for from in RELEASES {
+            for to in RELEASES {
+                let own = |release: (u32, u32)| {
+                    let fcv = format!("{}.{}", release.0, release.1);
+                    side(Topology::ReplicaSet, 1, release, &fcv)
+                };
+                let mut expect = Vec::new();
+                if to < from {
+                    expect.push("same or newer release");
+                }
+                let known = (4, 2)..=(6, 0);
+                if !known.contains(&from) || !known.contains(&to) {
+                    expect.push("release supported");
+                }
+                assert_eq!(failed(&own(from), &own(to)), expect, "{from:?} to {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_feature_compatibility_version_is_the_release_s_own_or_the_same_on_both_sides() {
+        let of = |release, fcv: &str| side(Topology::ReplicaSet, 1, release, fcv);
+        let set = |version: &str| format!("setFeatureCompatibilityVersion: \"{version}\"");
+        let changing = "5.0 (changing to 6.0)";
+        let rows: [(Side, Side, &[String]); 8] = [
+            (of((4, 2), "4.2"), of((6, 0), "6.0"), &[]),
+            (of((6, 0), "5.0"), of((6, 0), "5.0"), &[]),
+            (
+                of((6, 0), "5.0"),
+                of((6, 0), "6.0"),
+                &[
+                    format!("target run db.adminCommand({{{}", set("5.0")),
+                    set("6.0"),
+                ],
+            ),
+            (
+                of((6, 0), "6.0"),
+                of((6, 0), "5.0"),
+                &[format!("target run db.adminCommand({{{}", set("6.0"))],
+            ),
+            (of((5, 0), "4.4"), of((6, 0), "6.0"), &[set("5.0")]),
+            (of((5, 0), "5.0"), of((6, 0), "5.0"), &[set("6.0")]),
+            (
+                of((4, 4), "4.2"),
+                of((5, 0), "4.4"),
+                &[set("4.4"), set("5.0")],
+            ),
+            (of((6, 0), changing), of((6, 0), changing), &[set("6.0")]),
+        ];
+        for (source, target, remedies) in rows {
+            let check = fcv(&source, &target);
+            assert_eq!(check.ok, remedies.is_empty(), "{check:?}");
+            let remedy = check.remedy.clone().unwrap_or_default();
+            assert!(
+                remedies.iter().all(|part| remedy.contains(part)),
+                "{check:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_older_release_is_refused_with_the_reason() {
+        let of = |release, fcv: &str| side(Topology::ReplicaSet, 1, release, fcv);
+        for (release, text) in [
+            ((4, 0), "to prove a migration"),
+            ((7, 0), "not known to it"),
+        ] {
+            let side = of(release, "4.0");
+            let check = version_supported(&side, &side);
+            assert!(check.remedy.is_some_and(|remedy| remedy.contains(text)));
         }
     }
 }

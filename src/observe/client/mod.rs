@@ -105,19 +105,16 @@ impl Client {
         let sentence: Sentence = answer
             .and_then(|mut answer| answer.body_mut().read_json())
             .map_err(|e| self.silent(&e))?;
-        match sentence.success {
-            true => Ok(sentence.message),
-            // It says itself what to do.
-            false if path == "cancel" => Err(Error::new(
-                Kind::Control,
-                format!("cancel: {}", sentence.message),
-            )),
-            false => Err(Error::new(
-                Kind::Control,
-                format!("{path} was refused: {}", sentence.message),
-            )
-            .remedy("see `shardlift status` and ask again later")),
+        if sentence.success {
+            return Ok(sentence.message);
         }
+        // It says itself what to do.
+        if path == "cancel" {
+            let found = format!("cancel: {}", sentence.message);
+            return Err(Error::new(Kind::Control, found));
+        }
+        let found = format!("{path} was refused: {}", sentence.message);
+        Err(Error::new(Kind::Control, found).remedy("see `shardlift status` and ask again later"))
     }
 
     fn silent(&self, error: &ureq::Error) -> Error {

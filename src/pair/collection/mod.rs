@@ -6,6 +6,7 @@ pub mod life;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod held_back;
+pub mod under_way;
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
@@ -19,6 +20,7 @@ use crate::pair::collection::doubts::Doubts;
 use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::collection::held_back::HeldBack;
 use crate::pair::collection::life::{Life, LifeNow};
+use crate::pair::collection::under_way::{Count, UnderWay};
 use crate::position::Position;
 
 /// What is special about a collection.
@@ -92,6 +94,9 @@ pub struct Tracked {
     indexes_listed_at: AtomicU64,
     /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
     pub in_lanes: AtomicU64,
+    /// Commands on the target's collection that nobody has answered yet, where they name it
+    /// only.
+    under_way: Count,
     /// Documents that are written one by one.
     pub duplicate_names: DuplicateNames,
     /// Documents the target refused a write of.
@@ -117,6 +122,7 @@ impl Tracked {
             horizon: AtomicU64::new(0),
             indexes_listed_at: AtomicU64::new(0),
             in_lanes: AtomicU64::new(0),
+            under_way: Count::default(),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),
             missed_told: AtomicBool::new(false),
@@ -229,6 +235,21 @@ impl Tracked {
     /// Ops, scans and refusals of it are discarded.
     pub fn is_dead(&self) -> bool {
         self.life() == Life::Dead
+    }
+
+    /// Before a command that has only the collection's name is sent to the target. Until it
+    /// is answered, and this dropped, the collection keeps its name (`written_out`). None if
+    /// the collection is dead (R8).
+    pub fn begin_write(&self) -> Option<UnderWay<'_>> {
+        // IMPORTANT: counted first: whoever killed it either is seen here, or sees this.
+        let under_way = self.under_way.one_more();
+        (!self.is_dead()).then_some(under_way)
+    }
+
+    /// Waits until no command on it is under way on the target. To be called once it is dead
+    /// and before it is dropped there: another collection may then take its name.
+    pub async fn written_out(&self) {
+        self.under_way.none_left().await;
     }
 
     pub fn leave_to_other_shards(&self) {

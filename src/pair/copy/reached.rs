@@ -14,26 +14,26 @@ use bson::{Timestamp, doc};
 use mongodb::Client;
 use mongodb::options::{SelectionCriteria, ServerAddress};
 
-use crate::cluster::direct::{primary, process};
+use crate::cluster::direct::{election, primary};
 use crate::error::{Error, Kind, Result};
 use crate::position::Position;
 
 /// A collection that nobody has: no document of it can be prepared.
 const NOBODYS: &str = "__shardlift_fence";
 
-/// One server process.
+/// One server process, by the election that made it the primary.
 #[derive(Debug)]
 pub struct Reached {
     address: ServerAddress,
-    process: ObjectId,
+    election: ObjectId,
 }
 
 impl Reached {
     /// Waits until the primary has `fence` in its majority view. `database`: any
     /// that may be read.
     pub async fn fence(source: &Client, database: &str, fence: Position) -> Result<Self> {
-        let (address, process) = primary(source).await?;
-        let reached = Reached { address, process };
+        let (address, election) = primary(source).await?;
+        let reached = Reached { address, election };
         let read = doc! {
             "find": NOBODYS, "limit": 1, "singleBatch": true,
             "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(fence) },
@@ -60,14 +60,14 @@ impl Reached {
     /// process started since may not have reached the fence when it opened the cursor.
     ///
     /// # Errors
-    /// `Transient` if it is another process.
+    /// `Transient` if it may be another one.
     pub async fn check(&self, source: &Client) -> Result<()> {
-        match process(source, self.only()).await? {
-            process if process == self.process => Ok(()),
-            _ => Err(Error::new(
-                Kind::Transient,
-                format!("{} was restarted", self.address),
-            )),
+        if election(source, self.only()).await? == self.election {
+            return Ok(());
         }
+        Err(Error::new(
+            Kind::Transient,
+            format!("{} was elected again", self.address),
+        ))
     }
 }

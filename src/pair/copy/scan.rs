@@ -144,7 +144,7 @@ impl Scanners {
                 self.writer.empty(tracked).await?;
             }
             if tracked.traits.capped {
-                capped::make_room(&self.source, &self.indexer.target.client, tracked).await?;
+                capped::make_room(&self.source, &self.indexer.target, tracked).await?;
             }
             let read = self.read_and_write(unit, started.fence, &mut reached).await;
             reads += 1;

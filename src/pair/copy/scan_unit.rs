@@ -9,9 +9,9 @@ use bson::raw::cstr;
 use bson::{RawBson, RawDocumentBuf, rawdoc};
 
 use crate::bson::locate;
+use crate::cluster::ranges::{between, key};
 use crate::error::Result;
 use crate::pair::collection::Tracked;
-use crate::pair::copy::plan::{between, key};
 use crate::wire::cursor::Batch;
 
 /// A range of one collection that is copied as one.

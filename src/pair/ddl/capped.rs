@@ -3,12 +3,17 @@
 //! Copied into a collection of the same size, the oldest would be removed at once. So the
 //! target's collection gets a larger size for the copy. It gets the source's size back in
 //! an exact state: from then on both sides remove the same documents.
+//!
+//! Before 6.0 updates of capped collections keep a document's length (else code 10003), so
+//! none holds more than its size, and `collMod` takes no other one.
 
+use bson::raw::cstr;
 use bson::{Binary, Bson, RawDocumentBuf, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
 use crate::cluster::admin;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::mend::doubtful::Doubtful;
@@ -19,7 +24,10 @@ const ROOM_BYTES: i64 = 1 << 40;
 
 /// Before the copy: enlarges the target's collection if the source's is at least half
 /// full.
-pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> Result<()> {
+pub async fn make_room(source: &Client, target: &Shard, tracked: &Tracked) -> Result<()> {
+    if !target.writes.capped_changes {
+        return Ok(());
+    }
     let command = bson::doc! {"dataSize": tracked.ns.to_string(), "estimate": true};
     let held = source
         .database(&tracked.ns.db)
@@ -36,12 +44,15 @@ pub async fn make_room(source: &Client, target: &Client, tracked: &Tracked) -> R
 /// After the copy: gives the target's collection the source's size. To be called only by
 /// chores on the collection's name.
 pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
-    let target = &doubtful.target_shard.client;
+    let target = &doubtful.target_shard;
+    if !target.writes.capped_changes {
+        return Ok(());
+    }
     let wanted = size(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
     let Some(made) = tracked.bound_to() else {
         return Ok(());
     };
-    let there = size(target, tracked, made).await?;
+    let there = size(&target.client, tracked, made).await?;
     let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else {
         return Ok(());
     };
@@ -80,12 +91,12 @@ fn number(value: &Bson) -> Option<i64> {
 }
 
 /// A smaller size lets nothing go before the next insert.
-async fn resize(target: &Client, tracked: &Tracked, bytes: i64) -> Result<()> {
-    let command = rawdoc! {
-        "collMod": tracked.ns.coll.as_str(), "cappedSize": bytes,
-        "collectionUUID": Binary::from(tracked.target_uuid()),
-    };
-    match admin::run_once_majority(target, &tracked.ns.db, &command).await {
+async fn resize(target: &Shard, tracked: &Tracked, bytes: i64) -> Result<()> {
+    let mut command = rawdoc! { "collMod": tracked.ns.coll.as_str(), "cappedSize": bytes };
+    if target.writes.binds_uuid {
+        command.append(cstr!("collectionUUID"), Binary::from(tracked.target_uuid()));
+    }
+    match admin::run_once_majority(&target.client, &tracked.ns.db, &command).await {
         Err(_) if tracked.is_dead() => Ok(()),
         resized => resized.map(drop).map_err(|e| {
             e.context(format_args!(

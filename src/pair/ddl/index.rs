@@ -10,7 +10,7 @@ use std::time::Duration;
 use bson::RawDocumentBuf;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::cluster::catalog::index::{self, IndexName, Plan};
+use crate::cluster::catalog::index::{self, IndexName, IndexPlan};
 use crate::cluster::deployment::Shard;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
@@ -69,7 +69,7 @@ impl Indexer {
             tracked.set_indexes_listed_at(listed.before);
             tracked.raise_horizon(listed.clock);
             tracked.indexes_are(&listed.specs);
-            let wanted = to_create(tracked, &listed.specs);
+            let wanted = to_create(tracked, self.target.writes, &listed.specs);
             let plan = index::plan(&wanted, &target.list().await?);
             let there = (wanted.len() - plan.build.len()) as u64;
             if self.carry_out(&target, plan).await? {
@@ -83,7 +83,7 @@ impl Indexer {
     }
 
     /// Carries out a plan. Returns false if something unlisted was in the way.
-    async fn carry_out(&self, target: &TargetIndexes<'_>, plan: Plan) -> Result<bool> {
+    async fn carry_out(&self, target: &TargetIndexes<'_>, plan: IndexPlan) -> Result<bool> {
         for names in &plan.drop {
             tracing::info!(ns = %target.tracked.ns, indexes = %shown(names), "dropped: the source has no such index");
             if !target.drop(names).await? {
@@ -110,7 +110,8 @@ impl Indexer {
             return Ok(());
         }
         tracked.gets_indexes(&specs);
-        match self.create(&target, to_create(tracked, &specs)).await {
+        let specs = to_create(tracked, self.target.writes, &specs);
+        match self.create(&target, specs).await {
             // The index in the way is not on the source at this position: the list was
             // ahead.
             Err(e) if is_conflict(&e) => self.reconcile(tracked).await,
@@ -183,7 +184,7 @@ impl Indexer {
             // duplicates since: the oplog will bring the drop. If the collection is not
             // listed at all, the tail will find out.
             if let Some(listed) = list(&self.lister, target.tracked).await? {
-                let there = to_create(target.tracked, &listed.specs);
+                let there = to_create(target.tracked, self.target.writes, &listed.specs);
                 specs.retain(|spec| there.iter().any(|there| index::same(there, spec)));
             }
             // Or a document read again was ahead of its transaction.

@@ -253,6 +253,8 @@ impl DdlSink {
 
     /// Returns when all pairs that hold it have met its drop, and it is made.
     async fn rendezvous(&self, tracked: &Tracked) -> Result<()> {
+        // IMPORTANT: before it is asked for: a write of ours must not come after it.
+        tracked.written_out().await;
         let (reply, answer) = oneshot::channel();
         let request = Request::Drop {
             pair: self.pair,

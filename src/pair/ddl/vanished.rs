@@ -6,11 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::rawdoc;
 use mongodb::Client;
 use parking_lot::Mutex;
 
-use crate::codes;
+use crate::cluster::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
@@ -68,17 +67,5 @@ pub async fn died(tracked: &Tracked) {
 
 /// The source shard does not know the collection's UUID now.
 pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
-    let find = rawdoc! { "find": bson::Binary::from(tracked.uuid), "limit": 1, "readConcern": { "level": "majority" } };
-    // The reply stays raw: the driver may be unable to read its document.
-    match source
-        .database(&tracked.ns.db)
-        .run_raw_cursor_command(find)
-        .batch()
-        .await
-        .map_err(Error::from)
-    {
-        Ok(_) => Ok(false),
-        Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => Ok(true),
-        Err(e) => Err(e),
-    }
+    catalog::is_gone(source, &tracked.ns.db, tracked.uuid).await
 }

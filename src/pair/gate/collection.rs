@@ -14,6 +14,7 @@ use crate::pair::gate::held::Held;
 use crate::pair::lanes::inbox::Inbox;
 use crate::pair::lanes::queue::Queued;
 use crate::pair::op::{Op, OpKind, OpRef};
+use crate::pair::oplog::delta;
 
 #[derive(Debug)]
 pub(super) struct Collection {
@@ -57,8 +58,14 @@ impl Collection {
         }
     }
 
-    /// Hands an op over to the lane of its document.
+    /// Hands an op over to the lane of its document. One that would not do what it did on
+    /// the source becomes unclear (R3).
     pub(super) fn queue(&self, op: Op, lanes: &[Arc<Inbox>]) {
+        let op = if self.may_move_fields(&op) {
+            op.unclear()
+        } else {
+            op
+        };
         let hash = if self.tracked.in_order() {
             0
         } else {
@@ -71,10 +78,19 @@ impl Collection {
         });
     }
 
+    /// Whether its document may be newer than the op, and the op then change the order of
+    /// its fields. The units are asked last: there may be many.
+    fn may_move_fields(&self, op: &Op) -> bool {
+        op.kind == OpKind::Delta
+            && op.position <= self.tracked.horizon()
+            && delta::may_move_fields(&op.body)
+            && self.units[self.unit_of(op.id.value())].may_show(op.position)
+    }
+
     pub(super) fn is_copied(&self) -> bool {
         self.units
             .iter()
-            .all(|unit| matches!(unit.state, UnitState::Copied))
+            .all(|unit| matches!(unit.state, UnitState::Copied { .. }))
     }
 }
 

@@ -72,7 +72,9 @@ impl Gate {
         };
         collection.hold = None;
         for unit in &mut collection.units {
-            unit.state = UnitState::Copied;
+            unit.state = UnitState::Copied {
+                shown: Position::MAX,
+            };
         }
         self.holding.remove(uuid);
         self.touched.forget(uuid);

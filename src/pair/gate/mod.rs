@@ -149,11 +149,11 @@ impl Gate {
         );
         tracked.doubts.count_in(&self.doubting);
         let uuid = tracked.uuid;
-        let emptied = tracked.traits.capped;
+        let (emptied, shown) = (tracked.traits.capped, tracked.horizon());
         let mut units = Vec::with_capacity(states.len());
         for (index, state) in states.iter().enumerate() {
             let lower = index.checked_sub(1).map(|before| bounds[before].clone());
-            let unit = Unit::restored(lower, *state, self.begun, emptied);
+            let unit = Unit::restored(lower, *state, (self.begun, shown), emptied);
             if unit.is_copying() {
                 self.copying.insert((uuid, index));
             }

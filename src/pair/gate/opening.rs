@@ -41,7 +41,9 @@ impl Gate {
             return first;
         }
         let (fence, held) = (*fence, held.take());
-        *state = UnitState::Copied;
+        // All that its scan read has raised it.
+        let shown = collection.tracked.horizon();
+        *state = UnitState::Copied { shown };
         self.copying.remove(&(*uuid, unit));
         for op in held {
             collection.queue(op, &self.lanes);

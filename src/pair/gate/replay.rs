@@ -174,7 +174,7 @@ impl Pass<'_> {
                 continue;
             };
             let mut part = Origin::copied(share.reserve(raw.as_bytes().len()).await);
-            self.operations(&Entry::read(&raw)?, entry.position, &mut part)?;
+            self.operations(&walk.part(&raw)?, entry.position, &mut part)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! Knows nothing about who verifies what.
 //!
 //! **An id is dropped only after both sides were read at a position later than its last
-//! op.** So each id is kept with the position of that op, and `settle` says up to which
+//! op.** So each id is kept with the position of that op, and `found_equal` says up to which
 //! position the comparison was valid. No id is taken out to be compared: those in flight,
 //! or given up half-way, are still here.
 
@@ -123,7 +123,7 @@ impl Touched {
 
     /// Both sides were read after everything up to `position` was applied, and these
     /// are equal. Those that were touched later stay.
-    pub fn settle(&mut self, uuid: &Uuid, round: u64, ids: &[IdKey], position: Position) {
+    pub fn found_equal(&mut self, uuid: &Uuid, round: u64, ids: &[IdKey], position: Position) {
         let Some(of) = self
             .collections
             .get_mut(uuid)
@@ -245,9 +245,9 @@ mod tests {
         for (id, position) in [(1, 5), (2, 5), (3, 6), (1, 9)] {
             note(&mut touched, &ONE, id, position);
         }
-        touched.settle(&ONE, round, &[key(1), key(2), key(4)], at(6));
+        touched.found_equal(&ONE, round, &[key(1), key(2), key(4)], at(6));
         assert_eq!(ids(&touched, &ONE, round), Some(vec![1, 3]));
-        touched.settle(&ONE, round, &[key(1)], at(9));
+        touched.found_equal(&ONE, round, &[key(1)], at(9));
         assert_eq!(
             (ids(&touched, &ONE, round), touched.count()),
             (Some(vec![3]), 1)
@@ -260,7 +260,7 @@ mod tests {
         let round = touched.begin(ONE);
         note(&mut touched, &ONE, 1, 9);
         assert!(touched.add(&ONE, round, vec![key(1)], at(5), MANY));
-        touched.settle(&ONE, round, &[key(1)], at(8));
+        touched.found_equal(&ONE, round, &[key(1)], at(8));
         assert_eq!(ids(&touched, &ONE, round), Some(vec![1]));
     }
 
@@ -271,7 +271,7 @@ mod tests {
         note(&mut touched, &ONE, 1, 3);
         touched.note(&ONE, &IdKey::of(RawBsonRef::Double(1.0)), at(4), MANY);
         assert_eq!(touched.count(), 1);
-        touched.settle(&ONE, round, &[IdKey::of(RawBsonRef::Int64(1))], at(3));
+        touched.found_equal(&ONE, round, &[IdKey::of(RawBsonRef::Int64(1))], at(3));
         assert_eq!(touched.count(), 1, "touched at 4, by its other name");
     }
 
@@ -300,8 +300,8 @@ mod tests {
             !touched.add(&ONE, one, vec![key(1)], at(4), 3) && touched.count() == 1,
             "of an earlier round"
         );
-        touched.settle(&TWO, one, &[key(0)], at(9));
-        assert_eq!(touched.count(), 1, "a round settles nothing of another");
+        touched.found_equal(&TWO, one, &[key(0)], at(9));
+        assert_eq!(touched.count(), 1, "a round takes out nothing of another");
     }
 
     #[test]

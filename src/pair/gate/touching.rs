@@ -53,8 +53,8 @@ impl Gate {
     }
 
     /// Removes documents found equal by a comparison that was valid for `position`.
-    pub fn settle(&mut self, uuid: &Uuid, round: u64, ids: &[IdKey], position: Position) {
-        self.touched.settle(uuid, round, ids, position);
+    pub fn found_equal(&mut self, uuid: &Uuid, round: u64, ids: &[IdKey], position: Position) {
+        self.touched.found_equal(uuid, round, ids, position);
     }
 
     /// The collection counts as unverified from now on.

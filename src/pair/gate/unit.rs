@@ -34,8 +34,9 @@ pub(super) enum UnitState {
         held: Held,
         again: bool,
     },
-    /// Its last held op was handed to the lanes. Set by `finish`; final.
-    Copied,
+    /// Its last held op was handed to the lanes. Set by `finish`; final. `shown`: newest
+    /// source position that a document of it may show by its scan, or by an earlier attempt.
+    Copied { shown: Position },
 }
 
 /// What becomes of an op, as far as its unit goes.
@@ -49,11 +50,12 @@ pub(super) enum Decision {
 }
 
 impl Unit {
-    /// `resume`: everything up to there is applied. `emptied`: before it is scanned again.
+    /// `resume`: everything up to there is applied. `shown`: nothing newer is on the target.
+    /// `emptied`: before it is scanned again.
     pub(super) fn restored(
         lower: Option<RawBson>,
         state: state::UnitState,
-        resume: Position,
+        (resume, shown): (Position, Position),
         emptied: bool,
     ) -> Self {
         let state = match state {
@@ -67,7 +69,7 @@ impl Unit {
                     again: true,
                 }
             }
-            state::UnitState::Settled => UnitState::Copied,
+            state::UnitState::Settled => UnitState::Copied { shown },
         };
         Unit { lower, state }
     }
@@ -89,7 +91,15 @@ impl Unit {
             UnitState::Waiting => Decision::Drop,
             UnitState::Copying { seen, .. } if position <= *seen => Decision::Drop,
             UnitState::Copying { .. } => Decision::Hold,
-            UnitState::Copied => Decision::Pass,
+            UnitState::Copied { .. } => Decision::Pass,
+        }
+    }
+
+    /// Whether a document of the copied unit may show what is at `position`.
+    pub(super) fn may_show(&self, position: Position) -> bool {
+        match self.state {
+            UnitState::Copied { shown } => position <= shown,
+            UnitState::Waiting | UnitState::Copying { .. } => true,
         }
     }
 }
@@ -107,6 +117,21 @@ mod tests {
         }
     }
 
+    fn copied() -> UnitState {
+        let shown = Position::from_raw(5);
+        UnitState::Copied { shown }
+    }
+
+    #[test]
+    fn a_copied_unit_may_show_what_its_scan_or_an_earlier_attempt_saw() {
+        let unit = Unit {
+            lower: None,
+            state: copied(),
+        };
+        let shows = |position| unit.may_show(Position::from_raw(position));
+        assert!(shows(5) && !shows(6));
+    }
+
     #[test]
     fn ops_are_dropped_held_or_passed_by_the_state_of_their_unit() {
         for (state, position, expect) in [
@@ -118,8 +143,8 @@ mod tests {
             // Taken up again: ops below its fence are needed too.
             (copying(5, 2), 2, Decision::Drop),
             (copying(5, 2), 3, Decision::Hold),
-            (UnitState::Copied, 1, Decision::Pass),
-            (UnitState::Copied, 9, Decision::Pass),
+            (copied(), 1, Decision::Pass),
+            (copied(), 9, Decision::Pass),
         ] {
             let unit = Unit { lower: None, state };
             let decision = unit.decide(Position::from_raw(position));
@@ -141,7 +166,7 @@ mod tests {
             (copying, true, 8, Decision::Hold),
             (state::UnitState::Settled, false, 4, Decision::Pass),
         ] {
-            let unit = Unit::restored(None, recorded, resume, emptied);
+            let unit = Unit::restored(None, recorded, (resume, fence), emptied);
             let decision = unit.decide(at(position));
             assert_eq!(decision, expect, "{recorded:?}, op at {position}");
         }

@@ -44,8 +44,8 @@ pub async fn run(
             // the watermark back.
             inbox.applied(ops, oldest.after(applied));
             // Upwards slowly: the next ops may cost more than the last ones.
-            let pace = at_that_pace(sent, began.elapsed()).min(2 * limits.ops_max);
-            limits.ops_max = pace.max(writer.limits.ops_max);
+            let pace = at_that_pace(sent, began.elapsed()).min(2 * limits.statements_max);
+            limits.statements_max = pace.max(writer.limits.statements_max);
         }
     }
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
-use mongodb::Client;
 use parking_lot::Mutex;
 
 use crate::bson::identity::IdKey;
@@ -22,7 +21,7 @@ use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
 use crate::pair::gate::Gate;
 use crate::pair::gate::replay::Replayer;
-use crate::pair::mend::reread::{Reread, Stop};
+use crate::pair::mend::reread::{Reread, Source, Stop};
 use crate::pair::mend::stale_indexes::drop_stale;
 use crate::pair::oplog::proven::Lister;
 use crate::pair::write::bulk::Writer;
@@ -35,8 +34,7 @@ pub struct Doubtful {
     pub lister: Arc<Lister>,
     /// By the data plane's connections.
     pub target_shard: Shard,
-    /// The source's data client.
-    pub source: Client,
+    pub source: Source,
     pub writer: Writer,
     /// A share of its own: rereading must go on while tail and scans wait for memory.
     pub share: Share,
@@ -155,7 +153,7 @@ impl Doubtful {
             let Some((hold, position)) = self.hold(tracked).await else {
                 return Ok(None);
             };
-            let stop = match self.settle(tracked, position).await {
+            let stop = match self.resolve(tracked, position).await {
                 Ok(()) => return Ok(Some(hold)),
                 Err(stop) => stop,
             };
@@ -163,7 +161,8 @@ impl Doubtful {
             match stop {
                 _ if is_gone(tracked) => return Ok(None),
                 Stop::HistoryGone(e) if self.away_max < since.elapsed() => {
-                    return Err(parked(tracked, &e, since));
+                    let parameter = self.source.forms.history_parameter;
+                    return Err(parked(tracked, parameter, &e, since));
                 }
                 Stop::Fault(e) => {
                     return Err(
@@ -171,7 +170,9 @@ impl Doubtful {
                     );
                 }
                 Stop::HistoryGone(e) if TELL < since.elapsed() => {
-                    self.tell(tracked, Some(history_gone(&self.lister.shard.id, &e)));
+                    let parameter = self.source.forms.history_parameter;
+                    let why = history_gone(&self.lister.shard.id, parameter, &e);
+                    self.tell(tracked, Some(why));
                 }
                 Stop::Refused(e) => {
                     if TELL < since.elapsed() {
@@ -250,7 +251,11 @@ impl Doubtful {
     }
 
     /// No document of the held collection is doubtful after it.
-    async fn settle(&self, tracked: &Tracked, position: Position) -> std::result::Result<(), Stop> {
+    async fn resolve(
+        &self,
+        tracked: &Tracked,
+        position: Position,
+    ) -> std::result::Result<(), Stop> {
         let ids = tracked.doubts.ids();
         if ids.is_empty() || is_gone(tracked) {
             return Ok(());
@@ -264,18 +269,18 @@ impl Doubtful {
             position,
         };
         if tracked.traits.capped {
-            return self.settle_capped(&reread, &ids).await;
+            return self.resolve_capped(&reread, &ids).await;
         }
         if ids.len() <= self.documents_max {
             match reread.run(&ids, BYTES_MAX).await {
                 Err(stop) if stop.is_too_large() && ids.len() > 1 => {}
-                result => return result.map(|()| self.settled(tracked, position, &ids)),
+                result => return result.map(|()| self.resolved(tracked, position, &ids)),
             }
         }
-        let rest = self.settle_parts(&reread, &ids).await?;
+        let rest = self.resolve_parts(&reread, &ids).await?;
         // These depend on each other: all or none, whether the server likes it.
         reread.run(&rest, usize::MAX).await?;
-        self.settled(tracked, position, &rest);
+        self.resolved(tracked, position, &rest);
         Ok(())
     }
 
@@ -283,7 +288,7 @@ impl Doubtful {
     /// committed part needs no second look: its documents are whole, and the rest are
     /// still doubtful. A part that collides with the rest is halved, down to single
     /// documents. Returns the documents that collide even by themselves.
-    async fn settle_parts(
+    async fn resolve_parts(
         &self,
         reread: &Reread<'_>,
         ids: &[IdKey],
@@ -292,7 +297,7 @@ impl Doubtful {
         let mut rest = Vec::new();
         while let Some(part) = parts.pop() {
             match reread.run(part, BYTES_MAX).await {
-                Ok(()) => self.settled(reread.tracked, reread.position, part),
+                Ok(()) => self.resolved(reread.tracked, reread.position, part),
                 Err(Stop::Refused(_) | Stop::TooLarge) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([first, second]);
@@ -306,7 +311,7 @@ impl Doubtful {
 
     /// A capped collection takes no part in transactions, and a document written
     /// again would be its newest. Only what is on neither side is right as it is.
-    async fn settle_capped(
+    async fn resolve_capped(
         &self,
         reread: &Reread<'_>,
         ids: &[IdKey],
@@ -316,11 +321,11 @@ impl Doubtful {
         if there {
             return Err(Stop::Fault(unsupported_capped(reread.tracked)));
         }
-        self.settled(reread.tracked, reread.position, ids);
+        self.resolved(reread.tracked, reread.position, ids);
         Ok(())
     }
 
-    fn settled(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
+    fn resolved(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
         tracing::debug!(ns = %tracked.ns, %position, documents = ids.len(), "read again after refused writes");
         tracked.doubts.forget(ids);
         self.metrics
@@ -329,11 +334,10 @@ impl Doubtful {
     }
 }
 
-fn history_gone(shard: &str, last: &Error) -> String {
+fn history_gone(shard: &str, parameter: &str, last: &Error) -> String {
     format!(
-        "source shard {shard} does not keep its history for long enough ({}): set minSnapshotHistoryWindowInSeconds to \
-         300 on each of its members (`db.adminCommand({{setParameter: 1, minSnapshotHistoryWindowInSeconds: 300}})`), or \
-         stop the writes",
+        "source shard {shard} does not keep its history for long enough ({}): set {parameter} to 300 on each of its \
+         members (`db.adminCommand({{setParameter: 1, {parameter}: 300}})`), or stop the writes",
         last.message
     )
 }
@@ -359,16 +363,16 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
     }
 }
 
-fn parked(tracked: &Tracked, last: &Error, since: Instant) -> Error {
+fn parked(tracked: &Tracked, parameter: &str, last: &Error, since: Instant) -> Error {
     let found = format!(
         "documents of {} could not be read again from the source for {} s: {}",
         tracked.ns,
         since.elapsed().as_secs(),
         last.message
     );
-    let error = Error::new(Kind::Parked, found).remedy(
-        "read the server's text (`minSnapshotHistoryWindowInSeconds` of the source must be a few seconds at least); then run the same command to resume",
-    );
+    let error = Error::new(Kind::Parked, found).remedy(format!(
+        "read the server's text (`{parameter}` of the source must be a few seconds at least); then run the same command to resume"
+    ));
     Error {
         code: last.code,
         ..error

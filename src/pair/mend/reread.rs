@@ -8,13 +8,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bson::{Timestamp, rawdoc};
-use futures_util::StreamExt;
-use mongodb::Client;
-use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use bson::raw::cstr;
+use bson::{RawDocumentBuf, Timestamp, rawdoc};
 
 use crate::bson::identity::{self, IdKey};
 use crate::bson::locate;
+use crate::cluster::dialect::ReadForms;
+use crate::cluster::direct::Direct;
+use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::budget::Share;
@@ -25,11 +26,19 @@ use crate::pair::write::insert::{self, without_id};
 use crate::pair::write::render;
 use crate::pair::write::transaction::{self, Transaction};
 use crate::position::Position;
+use crate::wire::cursor::{Batch, Cursor, Next};
+
+/// The source as its documents are read at one position.
+#[derive(Debug)]
+pub struct Source {
+    pub direct: Direct,
+    pub forms: ReadForms,
+}
 
 /// The parts of one transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Reread<'a> {
-    pub source: &'a Client,
+    pub source: &'a Source,
     pub writer: &'a Writer,
     pub share: &'a Share,
     pub tracked: &'a Tracked,
@@ -88,8 +97,10 @@ const READ_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Codes of a source that cannot show a position, or is dropping the collection:
 /// NamespaceNotFound, CursorNotFound, MaxTimeMSExpired, QueryPlanKilled, CursorKilled,
-/// SnapshotTooOld, SnapshotUnavailable (server source, `error_codes.yml`).
-const CODES_HISTORY_GONE: [i32; 7] = [26, 43, 50, 175, 237, 239, 246];
+/// SnapshotTooOld, SnapshotUnavailable; and where it is read in a transaction WriteConflict,
+/// NoSuchTransaction, TransactionExceededLifetimeLimitSeconds (server source,
+/// `error_codes.yml`).
+const CODES_HISTORY_GONE: [i32; 10] = [26, 43, 50, 112, 175, 237, 239, 246, 251, 290];
 
 impl Reread<'_> {
     /// Makes the documents of `ids` equal to the source's at the position. Those that the
@@ -100,6 +111,10 @@ impl Reread<'_> {
         // Two replies' worth: the server's reply and the commands made of it. Before the
         // transaction, which keeps a connection that others wait for.
         let _permit = self.share.reserve_reply().await;
+        // Dead: nothing is to be made equal.
+        let Some(_under_way) = self.tracked.begin_write() else {
+            return Ok(());
+        };
         let mut transaction = Transaction::begin(&self.writer.target).await?;
         if let Err(stop) = self.write_all(&mut transaction, ids, bytes_max).await {
             transaction.abort().await;
@@ -117,22 +132,19 @@ impl Reread<'_> {
         ids: &[IdKey],
         bytes_max: usize,
     ) -> Step<()> {
-        for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
-            let bytes = some
-                .iter()
-                .map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES)
-                .sum();
-            let mut command = WriteCommand::in_transaction(Verb::Delete, self.tracked, bytes);
-            some.iter().for_each(|id| command.delete(id.value()));
-            self.send(transaction, command).await?;
-        }
+        let mut parts = split_ids(ids);
+        // IMPORTANT: before the deletes, which take their time: before 5.0 a source keeps its
+        // history for some seconds only.
+        let mut reading = match parts.next() {
+            Some(first) => Some(self.find(first, None).await?),
+            None => None,
+        };
+        self.delete_all(transaction, ids).await?;
         // Under a collation two `_id`s may find one and the same document.
         let mut written: HashSet<IdKey> = HashSet::new();
         let mut bytes = 0;
-        for some in split_ids(ids) {
-            let mut cursor = self.find(some).await?;
-            while let Some(batch) = cursor.next().await {
-                let batch = batch.map_err(source_stop)?;
+        while let Some(mut cursor) = reading {
+            while let Some(batch) = self.next(&mut cursor).await? {
                 self.tracked.raise_horizon(may_show(&batch));
                 let documents = self.owned(&batch, &mut written).map_err(Stop::Fault)?;
                 bytes += documents
@@ -144,6 +156,26 @@ impl Reread<'_> {
                 }
                 self.write(transaction, &documents).await?;
             }
+            reading = match parts.next() {
+                Some(some) => Some(self.find(some, Some(cursor)).await?),
+                None => {
+                    self.read(cursor.end()).await?;
+                    None
+                }
+            };
+        }
+        Ok(())
+    }
+
+    async fn delete_all(&self, transaction: &mut Transaction<'_>, ids: &[IdKey]) -> Step<()> {
+        for some in identity::split(ids, DELETES_MAX, COMMAND_BYTES_MAX / 2) {
+            let bytes = some
+                .iter()
+                .map(|id| id.bytes() + STATEMENT_OVERHEAD_BYTES)
+                .sum();
+            let mut command = self.command(Verb::Delete, bytes);
+            some.iter().for_each(|id| command.delete(id.value()));
+            self.send(transaction, command).await?;
         }
         Ok(())
     }
@@ -152,9 +184,8 @@ impl Reread<'_> {
     pub async fn exist_on_source(&self, ids: &[IdKey]) -> Step<bool> {
         for some in split_ids(ids) {
             let _permit = self.share.reserve_reply().await;
-            let mut cursor = self.find(some).await?;
-            while let Some(batch) = cursor.next().await {
-                let batch = batch.map_err(source_stop)?;
+            let mut cursor = self.find(some, None).await?;
+            while let Some(batch) = self.next(&mut cursor).await? {
                 self.tracked.raise_horizon(may_show(&batch));
                 if !self
                     .owned(&batch, &mut HashSet::new())
@@ -168,39 +199,69 @@ impl Reread<'_> {
         Ok(false)
     }
 
-    /// By the collection's own collation, as the deletes are. No server shows a
-    /// capped collection at one position (246): at it or later.
-    async fn find(&self, ids: &[IdKey]) -> Step<RawBatchCursor> {
-        let position = Timestamp::from(self.position);
-        let concern = if self.tracked.traits.capped {
-            rawdoc! { "level": "majority", "afterClusterTime": position }
-        } else {
-            rawdoc! { "level": "snapshot", "atClusterTime": position }
-        };
-        let find = rawdoc! {
+    /// By the collection's own collation, as the deletes are. Over the connection of
+    /// `reading`, which was read to its end: where a transaction is needed, its first read
+    /// fixes what all of it shows, however long the writes in between take.
+    async fn find(&self, ids: &[IdKey], reading: Option<Cursor>) -> Step<Cursor> {
+        let mut find = rawdoc! {
             "find": bson::Binary::from(self.tracked.uuid),
             "filter": { "_id": identity::any_of(ids) },
             // Of a clustered collection it counts as a scan otherwise, which `notablescan` refuses.
             "hint": { "_id": 1 },
-            "readConcern": concern,
+            "batchSize": READ_IDS_MAX as i32,
             "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
         };
-        let database = self.source.database(&self.tracked.ns.db);
-        database
-            .run_raw_cursor_command(find)
-            .batch_size(READ_IDS_MAX as u32)
-            .batch()
-            .await
-            .map_err(source_stop)
+        let Source { direct, forms } = self.source;
+        let in_transaction = forms.snapshots_in_transactions && !self.tracked.traits.capped;
+        if !in_transaction || reading.is_none() {
+            find.append(cstr!("readConcern"), self.concern());
+        }
+        let next = Next {
+            batch_size: READ_IDS_MAX as i32,
+            await_ms: None,
+        };
+        let db = &self.tracked.ns.db;
+        self.read(async {
+            if let Some(mut cursor) = reading {
+                cursor.again(db, find).await?;
+                return Ok(cursor);
+            }
+            let primary = direct.primary().await?;
+            if in_transaction {
+                return Cursor::open_in_transaction(primary, db, find, next).await;
+            }
+            Cursor::open(primary, db, find, next).await
+        })
+        .await
+    }
+
+    /// No server shows a capped collection at one position (246): at it or later.
+    fn concern(&self) -> RawDocumentBuf {
+        let position = Timestamp::from(self.position);
+        if self.tracked.traits.capped {
+            rawdoc! { "level": "majority", "afterClusterTime": position }
+        } else {
+            rawdoc! { "level": "snapshot", "atClusterTime": position }
+        }
+    }
+
+    async fn next(&self, cursor: &mut Cursor) -> Step<Option<Batch>> {
+        self.read(cursor.next()).await
+    }
+
+    async fn read<T>(&self, read: impl Future<Output = Result<T>>) -> Step<T> {
+        let read = within(self.writer.target.patience, "the source", read).await;
+        read.map_err(|e| {
+            self.source.direct.learn(&e);
+            source_stop(e)
+        })
     }
 
     /// Those of a reply that this shard owns and that are not in `seen`.
-    fn owned<'b>(&self, batch: &'b RawBatch, seen: &mut HashSet<IdKey>) -> Result<Vec<&'b [u8]>> {
+    fn owned<'b>(&self, batch: &'b Batch, seen: &mut HashSet<IdKey>) -> Result<Vec<&'b [u8]>> {
         let mut owned = Vec::new();
-        for document in batch.doc_slices()? {
-            let Some(document) = document?.as_document() else {
-                continue;
-            };
+        for document in batch.iter() {
+            let document = document?;
             self.tracked
                 .duplicate_names
                 .note(document, &self.tracked.ns)?;
@@ -218,13 +279,13 @@ impl Reread<'_> {
             .partition(|d| locate::needs_literal(locate::raw(d)));
         for batch in insert::split_by_bytes(&plain, self.writer.limits) {
             let bytes = batch.iter().map(|d| d.len() + 16).sum();
-            let mut command = WriteCommand::in_transaction(Verb::Insert, self.tracked, bytes);
+            let mut command = self.command(Verb::Insert, bytes);
             batch.iter().for_each(|document| command.insert(document));
             self.send(transaction, command).await?;
         }
         for document in literal {
             let bytes = document.len() + STATEMENT_OVERHEAD_BYTES;
-            let mut command = WriteCommand::in_transaction(Verb::Update, self.tracked, bytes);
+            let mut command = self.command(Verb::Update, bytes);
             let id = locate::id_of(locate::raw(document)).expect("it was found by its `_id`");
             let writer = command.begin_update(id, true);
             render::write_pipeline(writer, Some(document), &[]);
@@ -232,6 +293,10 @@ impl Reread<'_> {
             self.send(transaction, command).await?;
         }
         Ok(())
+    }
+
+    fn command(&self, verb: Verb, bytes: usize) -> WriteCommand {
+        WriteCommand::in_transaction(verb, self.tracked, self.writer.target.forms, bytes)
     }
 
     async fn send(&self, transaction: &mut Transaction<'_>, command: WriteCommand) -> Step<()> {
@@ -258,12 +323,11 @@ fn split_ids(ids: &[IdKey]) -> impl Iterator<Item = &[IdKey]> {
 /// The newest position that the reply may show. A committed prepared transaction is read
 /// as of its commit timestamp, which is below its commit entry; but the position of that
 /// entry was taken before the commit was visible.
-fn may_show(batch: &RawBatch) -> Position {
-    Position::clock_of(batch.as_raw_document())
+fn may_show(batch: &Batch) -> Position {
+    Position::clock_of(batch.reply())
 }
 
-fn source_stop(e: mongodb::error::Error) -> Stop {
-    let e = Error::from(e);
+fn source_stop(e: Error) -> Stop {
     let passing = e.kind == Kind::Transient
         || e.code
             .is_some_and(|code| CODES_HISTORY_GONE.contains(&code));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bson::RawDocumentBuf;
 
 use crate::cluster::catalog::{self, index};
+use crate::cluster::dialect::WriteForms;
 use crate::cluster::retry::Retry;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
@@ -42,10 +43,14 @@ pub async fn list(lister: &Arc<Lister>, tracked: &Tracked) -> Result<Option<Sour
     }))
 }
 
-/// What the target is asked to build for `specs`: what it makes by itself left out.
-pub fn to_create(tracked: &Tracked, specs: &[RawDocumentBuf]) -> Vec<RawDocumentBuf> {
+/// What the target has for `specs` until the cutover: what it makes by itself left out.
+pub fn to_create(
+    tracked: &Tracked,
+    forms: WriteForms,
+    specs: &[RawDocumentBuf],
+) -> Vec<RawDocumentBuf> {
     let built = specs.iter().filter(|spec| !index::is_implicit(spec));
     built
-        .map(|spec| index::to_create(tracked.traits.collated, spec))
+        .map(|spec| index::to_create(tracked.traits.collated, forms.expiry_never, spec))
         .collect()
 }

@@ -23,7 +23,7 @@ pub async fn drop_stale(lister: &Arc<Lister>, target: &Shard, tracked: &Tracked)
     let Some(listed) = list(lister, tracked).await? else {
         return Ok(());
     };
-    let wanted = to_create(tracked, &listed.specs);
+    let wanted = to_create(tracked, target.forms(), &listed.specs);
     let stale = index::plan(&wanted, &target.list().await?).drop;
     for names in stale {
         tracing::info!(ns = %tracked.ns, indexes = %shown(&names), "dropped ahead of the oplog: the source no longer has it");

@@ -3,14 +3,19 @@
 //!
 //! Decides nothing.
 
-use bson::{RawArrayBuf, RawDocumentBuf, Uuid, rawdoc};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bson::raw::cstr;
+use bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 use crate::bson::element::{Element, document, elements, kind};
-use crate::cluster::catalog;
-use crate::cluster::catalog::index::{IndexName, Listed};
+use crate::cluster::catalog::index::{self, IndexName, Listed};
+use crate::cluster::catalog::{self, EXPIRY};
 use crate::cluster::deployment::Shard;
+use crate::cluster::dialect::WriteForms;
 use crate::codes;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::pair::collection::Tracked;
 
 /// One collection of the target that takes index DDL.
@@ -42,34 +47,55 @@ impl<'a> TargetIndexes<'a> {
             .map_err(|e| self.failed(e))
     }
 
+    pub fn forms(&self) -> WriteForms {
+        self.shard.writes
+    }
+
+    /// Builds them. An expiring one where nothing may expire yet is made with the longest
+    /// expiry that `createIndexes` takes, and gets its own at once: if that is not done, it
+    /// is not the wanted index, and is built again. In between what is older than 1970 may
+    /// go, as it does on the source, too.
     pub async fn create(&self, specs: &[RawDocumentBuf]) -> Result<()> {
-        let specs = RawArrayBuf::from_iter(specs.iter().cloned());
-        // With a member down the default quorum waits for ever.
-        self.run(rawdoc! {
-            "createIndexes": self.tracked.ns.coll.as_str(), "indexes": specs, "commitQuorum": "majority",
-            "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid),
-        })
-        .await
+        let never = self.forms().expiry_never;
+        let (expiring, others): (Vec<_>, Vec<_>) = specs
+            .iter()
+            .cloned()
+            .partition(|spec| never.is_some() && index::expires(spec));
+        if !others.is_empty() {
+            self.build(others).await?;
+        }
+        for spec in expiring {
+            let seconds = seconds_since_1970() - CLOCKS_APART;
+            self.build(vec![index::expiring_after(&spec, seconds)])
+                .await?;
+            failpoint::hit("expiring-index-built");
+            let command = rawdoc! { "collMod": self.tracked.ns.coll.as_str() };
+            self.run(document(
+                elements(&command).chain([index_option(&expiry_of(&spec))]),
+            ))
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn build(&self, specs: Vec<RawDocumentBuf>) -> Result<()> {
+        let mut command = rawdoc! {
+            "createIndexes": self.tracked.ns.coll.as_str(), "indexes": RawArrayBuf::from_iter(specs),
+            "writeConcern": { "w": 1 },
+        };
+        if self.forms().commit_quorum {
+            // With a member down the default quorum waits for ever.
+            command.append(cstr!("commitQuorum"), "majority");
+        }
+        self.run(command).await
     }
 
     /// Drops all of them in one command, which also stops a build if they are the indexes
     /// of one. Returns false if they are not there in that form.
     pub async fn drop(&self, names: &[IndexName]) -> Result<bool> {
-        let head = rawdoc! { "dropIndexes": self.tracked.ns.coll.as_str() };
-        let rest =
-            rawdoc! { "writeConcern": { "w": 1 }, "collectionUUID": bson::Binary::from(self.uuid) };
-        let names = array(names);
-        let names = Element {
-            kind: kind::ARRAY,
-            name: b"index",
-            value: names.as_bytes(),
-        };
-        match self
-            .run(document(
-                elements(&head).chain([names]).chain(elements(&rest)),
-            ))
-            .await
-        {
+        let rest = rawdoc! { "writeConcern": { "w": 1 } };
+        let command = index::dropping(&self.tracked.ns.coll, names, &rest);
+        match self.run(command).await {
             Err(e)
                 if matches!(
                     e.code,
@@ -82,7 +108,14 @@ impl<'a> TargetIndexes<'a> {
         }
     }
 
-    async fn run(&self, command: RawDocumentBuf) -> Result<()> {
+    /// Bound to the collection's UUID, or while it cannot be dropped (R8).
+    async fn run(&self, mut command: RawDocumentBuf) -> Result<()> {
+        let Some(_under_way) = self.tracked.begin_write() else {
+            return Ok(());
+        };
+        if self.forms().binds_uuid {
+            command.append(cstr!("collectionUUID"), Binary::from(self.uuid));
+        }
         let result = self
             .shard
             .client
@@ -105,15 +138,24 @@ impl<'a> TargetIndexes<'a> {
     }
 }
 
-fn array(names: &[IndexName]) -> RawDocumentBuf {
-    let names: Vec<(String, Vec<u8>)> = names
-        .iter()
-        .enumerate()
-        .map(|(place, name)| (place.to_string(), name.value()))
-        .collect();
-    document(names.iter().map(|(place, name)| Element {
-        kind: kind::STRING,
-        name: place.as_bytes(),
-        value: name,
-    }))
+/// How far the target's clock may be behind ours, seconds.
+const CLOCKS_APART: i64 = 3_600;
+
+fn seconds_since_1970() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}
+
+/// Name and expiry of an index, in the form that `collMod` takes.
+fn expiry_of(spec: &RawDocument) -> RawDocumentBuf {
+    let names = [b"name".as_slice(), EXPIRY.as_bytes()];
+    document(elements(spec).filter(|option| names.contains(&option.name)))
+}
+
+fn index_option(option: &RawDocument) -> Element<'_> {
+    Element {
+        kind: kind::DOCUMENT,
+        name: b"index",
+        value: option.as_bytes(),
+    }
 }

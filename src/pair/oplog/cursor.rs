@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use bson::raw::cstr;
 use bson::{RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
 
+use crate::cluster::dialect::ReadForms;
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::Retry;
 use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
@@ -31,6 +33,7 @@ pub struct Oplog {
     shard: String,
     /// How long the source may be away.
     away_max: Duration,
+    seeks_by_flag: bool,
 }
 
 /// The newest majority-committed entry.
@@ -47,6 +50,15 @@ impl Oplog {
             client,
             shard: shard.to_owned(),
             away_max,
+            seeks_by_flag: false,
+        }
+    }
+
+    /// As the source's release finds positions.
+    pub fn of_forms(self, forms: ReadForms) -> Self {
+        Oplog {
+            seeks_by_flag: forms.seeks_by_flag,
+            ..self
         }
     }
 
@@ -118,10 +130,10 @@ impl Oplog {
     /// source is away.
     pub async fn at(&self, position: Position) -> Result<Option<RawDocumentBuf>> {
         let command = || {
-            rawdoc! {
+            self.seeking(rawdoc! {
                 "find": "oplog.rs", "filter": { "ts": Timestamp::from(position) }, "limit": 1,
                 "readConcern": { "level": "majority" },
-            }
+            })
         };
         let found = Retry::new(self.away_max)
             .until_it_works(|| self.first(command()))
@@ -132,17 +144,25 @@ impl Oplog {
     /// Follows from `start` on. The first entry that comes is the start entry
     /// itself; `check_first` must see it (R1).
     pub async fn tail(&self, direct: &Direct, start: Position) -> Result<Cursor> {
-        let command = rawdoc! {
+        let command = self.seeking(rawdoc! {
             "find": "oplog.rs", "filter": { "ts": { "$gte": Timestamp::from(start) } },
             "tailable": true, "awaitData": true, "noCursorTimeout": true, "batchSize": BATCH_ENTRIES,
             "readConcern": { "level": "majority" },
-        };
+        });
         let next = Next {
             batch_size: BATCH_ENTRIES,
             await_ms: Some(AWAIT.as_millis() as i32),
         };
         let opened = async { Cursor::open(direct.primary().await?, "local", command, next).await };
         opened.await.map_err(|e| self.error(e))
+    }
+
+    /// A `find` by position that does not read all of the oplog up to there.
+    fn seeking(&self, mut find: RawDocumentBuf) -> RawDocumentBuf {
+        if self.seeks_by_flag {
+            find.append(cstr!("oplogReplay"), true);
+        }
+        find
     }
 
     pub async fn next(&self, cursor: &mut Cursor) -> Result<Batch> {

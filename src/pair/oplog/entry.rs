@@ -1,13 +1,15 @@
 //! One oplog entry, read in one pass over its raw bytes, and the op it holds.
 //!
-//! Pure. Kinds and fields as seen on 6.0. What commands mean is `meaning`'s.
+//! Pure. Kinds and fields as seen on 4.2 to 6.0. What commands mean is `meaning`'s.
 
 use bson::{RawDocument, Uuid};
 
 use crate::bson::element::{Element, elements, field, kind, string};
 use crate::bson::locate;
+use crate::cluster::catalog::DATABASES_LEFT_OUT;
 use crate::error::{Error, Kind, Result};
 use crate::pair::op::{OpKind, OpRef};
+use crate::pair::oplog::delta;
 use crate::position::{Mark, Position};
 
 /// The fields of an entry that matter here, or of one operation inside an
@@ -27,6 +29,9 @@ pub struct Entry<'a> {
     /// An operation of a user's own `applyOps`, which does not say what it made of its
     /// document: its updates upsert, by any operator.
     pub by_apply_ops: bool,
+    /// An operation of a prepared transaction: documents may show it before its commit entry
+    /// is there.
+    pub prepared: bool,
     /// `lsid` as raw bytes and `txnNumber`.
     pub session: Option<(&'a [u8], i64)>,
     /// The entry before this one in its transaction; None for the first.
@@ -47,6 +52,7 @@ impl<'a> Entry<'a> {
             o2: None,
             from_migrate: false,
             by_apply_ops: false,
+            prepared: false,
             session: None,
             previous: None,
             wall_ms: 0,
@@ -150,31 +156,17 @@ impl<'a> Entry<'a> {
         let uuid = self
             .uuid
             .ok_or_else(|| self.unsupported("an op without a collection UUID"))?;
-        // Updates that are no whole document begin with `$v`, older forms with `$set`.
-        let first = elements(self.o).next().map_or(&b""[..], |first| first.name);
-        let (kind, id_holder, body) = match (self.op, first) {
+        let (kind, id_holder) = match self.op {
             // Not stored as it is logged (seen on 6.0.5).
-            ("i", _) if self.by_apply_ops && locate::needs_literal(self.o) => {
-                (OpKind::Unclear, self.o, &[][..])
-            }
-            ("u", _) if self.by_apply_ops => (OpKind::Unclear, self.o2.unwrap_or(self.o), &[][..]),
-            ("i", _) => (OpKind::Insert, self.o, self.o.as_bytes()),
-            ("d", _) => (OpKind::Delete, self.o, &[][..]),
-            ("u", b"$v")
-                if field(self.o.as_bytes(), b"diff")
-                    .is_some_and(|diff| diff.kind == kind::DOCUMENT) =>
-            {
-                (OpKind::Delta, self.o2.unwrap_or(self.o), self.o.as_bytes())
-            }
-            ("u", b"$v" | b"$set" | b"$unset") => {
-                return Err(self.unsupported("an update in the old `$v: 1` form"));
-            }
-            ("u", _) => (
-                OpKind::Replace,
-                self.o2.unwrap_or(self.o),
-                self.o.as_bytes(),
-            ),
+            "i" if self.by_apply_ops && locate::needs_literal(self.o) => (OpKind::Unclear, self.o),
+            "i" => (OpKind::Insert, self.o),
+            "d" => (OpKind::Delete, self.o),
+            "u" => (self.update()?, self.o2.unwrap_or(self.o)),
             _ => return Err(self.unsupported("an op of unknown kind")),
+        };
+        let body = match kind {
+            OpKind::Insert | OpKind::Replace | OpKind::Delta => self.o.as_bytes(),
+            OpKind::Delete | OpKind::Unclear => &[],
         };
         let id = locate::id_of(id_holder).ok_or_else(|| self.unsupported("an op without `_id`"))?;
         Ok(OpRef {
@@ -184,6 +176,21 @@ impl<'a> Entry<'a> {
             id,
             body,
         })
+    }
+
+    fn update(&self) -> Result<OpKind> {
+        if self.by_apply_ops {
+            return Ok(OpKind::Unclear);
+        }
+        match delta::is_delta(self.o) {
+            Some(false) => Ok(OpKind::Replace),
+            // Shown before, it would be replayed over itself.
+            Some(true) if self.prepared && delta::may_move_fields(self.o.as_bytes()) => {
+                Ok(OpKind::Unclear)
+            }
+            Some(true) => Ok(OpKind::Delta),
+            None => Err(self.unsupported("an update in a form that is not known")),
+        }
     }
 
     /// The error that stops a pair at this entry.
@@ -204,7 +211,7 @@ impl<'a> Entry<'a> {
 }
 
 pub fn is_internal_database(db: &str) -> bool {
-    matches!(db, "admin" | "config" | "local" | "__shardlift")
+    DATABASES_LEFT_OUT.contains(&db)
 }
 
 /// Eight bytes, little endian; a timestamp's seconds are the high half.
@@ -259,6 +266,13 @@ mod tests {
                 "u",
                 o(rawdoc! {"$v": 2, "diff": {"u": {"a": 3}}}),
                 Some(rawdoc! {"k": 9, "_id": 1}),
+                OpKind::Delta,
+            ),
+            // As 4.2.6 and 4.4.2 log it.
+            (
+                "u",
+                o(rawdoc! {"$v": 1, "$set": {"z": 1}, "$unset": {"a": true}}),
+                Some(rawdoc! {"_id": 1}),
                 OpKind::Delta,
             ),
             (
@@ -328,13 +342,40 @@ mod tests {
     }
 
     #[test]
-    fn old_deltas_stop_the_pair() {
-        let raw = rawdoc! {"op": "u", "ns": "a.b", "ui": uuid(), "o": {"$v": 1, "$set": {"a": 1}}, "o2": {"_id": 1}};
-        assert!(
-            Entry::read(&raw)
-                .expect("readable")
-                .crud(Position::default())
-                .is_err()
-        );
+    fn a_delta_of_a_prepared_transaction_that_may_move_fields_is_unclear() {
+        for (o, prepared, expect) in [
+            (rawdoc! {"$v": 1, "$set": {"a": 1}}, true, OpKind::Delta),
+            (
+                rawdoc! {"$v": 1, "$unset": {"a": true}},
+                false,
+                OpKind::Delta,
+            ),
+            (
+                rawdoc! {"$v": 1, "$unset": {"a": true}},
+                true,
+                OpKind::Unclear,
+            ),
+            (
+                rawdoc! {"$v": 2, "diff": {"d": {"a": false}}},
+                true,
+                OpKind::Delta,
+            ),
+        ] {
+            let raw =
+                rawdoc! {"op": "u", "ns": "a.b", "ui": uuid(), "o": o.clone(), "o2": {"_id": 1}};
+            let entry = Entry {
+                prepared,
+                ..Entry::read(&raw).expect("readable")
+            };
+            let op = entry.crud(Position::default()).expect("known");
+            assert_eq!(op.kind, expect, "{o:?}");
+        }
+    }
+
+    #[test]
+    fn an_update_of_an_unknown_form_stops_the_pair() {
+        let raw = rawdoc! {"op": "u", "ns": "a.b", "ui": uuid(), "o": {"$v": 3, "patch": {}}, "o2": {"_id": 1}};
+        let entry = Entry::read(&raw).expect("readable");
+        assert!(entry.crud(Position::default()).is_err());
     }
 }

@@ -159,7 +159,7 @@ impl Fetcher {
                         .range()
                         .map_or(self.at.position, |(first, _)| first.position)
                 );
-                return Err(Error::new(Kind::Unsupported, found).remedy(
+                return Err(Error::new(Kind::Spool, found).remedy(
                     "raise spool_mb (or make room for it) and run the same command again; smaller ranges (range_mb) need less",
                 ));
             }

@@ -197,12 +197,13 @@ impl<'a> Entry<'a> {
             .get_array("applyOps")
             .map_err(|_| self.unsupported("an applyOps without operations"))?;
         // That of a transaction has a session; so have its parts.
-        let by_apply_ops = self.session.is_none();
+        let (by_apply_ops, prepared) = (self.session.is_none(), self.prepared);
         let operation = move |op: RawBsonRef<'a>| {
             let raw = op.as_document()?;
             Some(Entry::read(raw).map(|inner| Entry {
                 position,
                 by_apply_ops,
+                prepared,
                 ..inner
             }))
         };

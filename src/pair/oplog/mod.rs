@@ -4,6 +4,7 @@
 //! Decides nothing about what is read, except which entries belong to one transaction.
 
 pub mod entry;
+pub mod delta;
 pub mod meaning;
 pub mod walk;
 pub mod transactions;

@@ -40,6 +40,8 @@ pub struct Walk {
     parts: IntoIter<Position>,
     /// The entry holds operations itself, which come last.
     itself: bool,
+    /// It is the commit of a prepared transaction.
+    prepared: bool,
 }
 
 /// Where the next operations lie: in an `applyOps`, whose `Entry::operations` they are.
@@ -85,7 +87,19 @@ impl Walk {
         Ok(Command::Operations(Walk {
             parts: parts.into_iter(),
             itself,
+            prepared: !itself,
         }))
+    }
+
+    /// A part of the transaction that is walked.
+    ///
+    /// # Errors
+    /// Those of `Entry::read`.
+    pub fn part<'a>(&self, raw: &'a RawDocument) -> Result<Entry<'a>> {
+        Ok(Entry {
+            prepared: self.prepared,
+            ..Entry::read(raw)?
+        })
     }
 
     /// The next that holds operations; None at the end.

@@ -142,7 +142,7 @@ impl Tail {
             // holding the reply's permit is sound: no op is held in memory then, and
             // lanes give back the rest of the share without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
-            self.operations(&Entry::read(&raw)?, entry.position, &mut part)?;
+            self.operations(&walk.part(&raw)?, entry.position, &mut part)?;
         }
         Ok(())
     }

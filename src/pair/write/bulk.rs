@@ -17,11 +17,13 @@ use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
 use crate::pair::write::at_once::AtOnce;
 use crate::pair::write::delicate;
-use crate::pair::write::flush::{Bulk, Group, Next, One, Plan, next_in_order, once_more};
+use crate::pair::write::flush::{FlushPlan, Group, Next, One, next_in_order, once_more};
+use crate::pair::write::form::Form;
 use crate::pair::write::majority::Majority;
 use crate::pair::write::missed;
+use crate::pair::write::parts::{Bulk, push_by_form};
 use crate::pair::write::render::{render, render_in_transaction, render_inserts};
-use crate::pair::write::reply::{Refusal, refused_error};
+use crate::pair::write::reply::{Refusal, Said, refused_error};
 use crate::pair::write::statement::{CollectionWrites, FlushLimits, Statement};
 use crate::pair::write::target::Target;
 use crate::position::Position;
@@ -47,7 +49,7 @@ impl Writer {
     /// Sends one flush; returns how many statements it took when all are
     /// acknowledged. The documents of refused ones are doubtful then.
     pub async fn flush(&self, writes: &[CollectionWrites]) -> Result<u64> {
-        let plan = Plan::of(writes, self.limits);
+        let plan = FlushPlan::of(writes, self.limits, self.target.forms);
         for one in &plan.unclear {
             self.ask_source(*one);
         }
@@ -74,11 +76,11 @@ impl Writer {
 /// The parts of a flush. What is returned was refused.
 impl Writer {
     /// All that is not in order.
-    async fn write_unordered(&self, plan: &Plan<'_>) -> Result<()> {
+    async fn write_unordered(&self, plan: &FlushPlan<'_>) -> Result<()> {
         let (mut refused, of_changes) =
             tokio::try_join!(self.insert_all(&plan.inserts), self.change_all(plan))?;
         refused.extend(of_changes);
-        for bulk in once_more(refused, self.limits) {
+        for bulk in once_more(refused, self.limits, self.target.forms) {
             self.change_or_doubt(&bulk, false).await?;
         }
         Ok(())
@@ -88,13 +90,14 @@ impl Writer {
         side_by_side(bulks.iter().map(|bulk| self.insert(bulk)).collect()).await
     }
 
-    async fn change_all<'a>(&self, plan: &Plan<'a>) -> Result<Vec<One<'a>>> {
+    async fn change_all<'a>(&self, plan: &FlushPlan<'a>) -> Result<Vec<One<'a>>> {
         let mut refused = Vec::new();
         for group in &plan.changes {
             if !self.transact(group).await? {
-                refused.extend(self.change_each(group).await?);
+                refused.extend(self.change_some(&group.bulks).await?);
             }
         }
+        refused.extend(self.change_some(&plan.ops).await?);
         for one in &plan.delicate {
             self.write_delicate(*one).await?;
         }
@@ -107,9 +110,9 @@ impl Writer {
         let collection: &Tracked = &writes.collection;
         let mut left = &writes.statements[..];
         while !collection.is_dead() {
-            let done = match next_in_order(collection, left, self.limits) {
+            let done = match next_in_order(collection, left, self.limits, self.target.forms) {
                 None => break,
-                Some(Next::Doubtful) => 1,
+                Some(Next::Nothing) => 1,
                 Some(Next::Unclear(statement)) => {
                     self.ask_source((collection, statement));
                     1
@@ -137,10 +140,17 @@ impl Writer {
         if !group.pays_at_once {
             return Ok(false);
         }
+        let forms = self.target.forms;
+        let Some(_under_way) = self
+            .target
+            .begin_all(group.bulks.iter().map(|b| b.collection))
+        else {
+            return Ok(false);
+        };
         let commands = group
             .bulks
             .iter()
-            .map(|bulk| render_in_transaction(bulk.collection, &bulk.statements));
+            .map(|bulk| render_in_transaction(bulk.collection, forms, &bulk.statements));
         let Some(found) = self.at_once.transact(&self.target, commands).await? else {
             return Ok(false);
         };
@@ -150,8 +160,8 @@ impl Writer {
         Ok(true)
     }
 
-    async fn change_each<'a>(&self, group: &Group<'a>) -> Result<Vec<One<'a>>> {
-        side_by_side(group.bulks.iter().map(|bulk| self.change(bulk)).collect()).await
+    async fn change_some<'a>(&self, bulks: &[Bulk<'a>]) -> Result<Vec<One<'a>>> {
+        side_by_side(bulks.iter().map(|bulk| self.change(bulk)).collect()).await
     }
 }
 
@@ -159,23 +169,34 @@ impl Writer {
 impl Writer {
     /// What was refused is sent as a change: mostly a document is there already.
     async fn insert<'a>(&self, bulk: &Bulk<'a>) -> Result<Vec<One<'a>>> {
-        let command = || render_inserts(bulk.collection, &bulk.statements);
+        let forms = self.target.forms;
+        let command = || render_inserts(bulk.collection, forms, &bulk.statements);
         let refused = self.target.write(bulk.collection, command).await?.refused;
         if refused.is_empty() {
             return Ok(Vec::new());
         }
         let there = refused.iter().map(|refusal| bulk.statements[refusal.index]);
-        let there = Bulk {
-            collection: bulk.collection,
-            statements: there.collect(),
-        };
-        self.change(&there).await
+        let there: Vec<&Statement> = there.collect();
+        let (mut bulks, mut refused) = (Vec::new(), Vec::new());
+        push_by_form(&mut bulks, bulk.collection, &there, self.limits, forms);
+        for bulk in &bulks {
+            refused.extend(self.change(bulk).await?);
+        }
+        Ok(refused)
+    }
+
+    async fn send(&self, bulk: &Bulk<'_>, ordered: bool) -> Result<Said> {
+        let (target, statements) = (&self.target, &bulk.statements);
+        if bulk.form == Form::Ops {
+            return target.apply(bulk.collection, statements, ordered).await;
+        }
+        let command = || render(bulk.collection, target.forms, statements, ordered);
+        target.write(bulk.collection, command).await
     }
 
     /// Returns those that were refused.
     async fn change<'a>(&self, bulk: &Bulk<'a>) -> Result<Vec<One<'a>>> {
-        let command = || render(bulk.collection, &bulk.statements, false);
-        let said = self.target.write(bulk.collection, command).await?;
+        let said = self.send(bulk, false).await?;
         if let Some(found) = said.found {
             self.note_found(bulk, said.refused.len(), found);
         }
@@ -189,8 +210,7 @@ impl Writer {
     /// Returns the index of the last refused statement, if one was. The documents of
     /// such are doubtful.
     async fn change_or_doubt(&self, bulk: &Bulk<'_>, ordered: bool) -> Result<Option<usize>> {
-        let command = || render(bulk.collection, &bulk.statements, ordered);
-        let refused = self.target.write(bulk.collection, command).await?.refused;
+        let refused = self.send(bulk, ordered).await?.refused;
         for refusal in &refused {
             let statement = bulk.statements[refusal.index];
             self.doubt(bulk.collection, &statement.id, statement.position, refusal)?;
@@ -222,7 +242,8 @@ impl Writer {
         if collection.is_dead() {
             return Ok(());
         }
-        if refusal.code == codes::COLLECTION_UUID_MISMATCH || error::is_passing(refusal.code) {
+        let is_gone = [codes::COLLECTION_UUID_MISMATCH, codes::NAMESPACE_NOT_FOUND];
+        if is_gone.contains(&refusal.code) || error::is_passing(refusal.code) {
             return Err(refused_error(collection, refusal));
         }
         tracing::debug!(ns = %collection.ns, code = refusal.code, %position, "the target refused a write");

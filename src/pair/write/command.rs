@@ -7,6 +7,7 @@ use bson::{Binary, RawDocumentBuf, rawdoc};
 
 use crate::bson::element::kind;
 use crate::bson::value::ValueRef;
+use crate::cluster::dialect::WriteForms;
 use crate::pair::collection::Tracked;
 use crate::wire::message::{Request, Sequence};
 
@@ -134,11 +135,18 @@ impl WriteCommand {
     /// A command with room for `capacity` bytes of statements.
     ///
     /// It names the collection's UUID, so that it can neither create a collection nor
-    /// write to another one of the same name (R8). It has its own write concern, since
+    /// write to another one of the same name (R8); where servers do not take that, nothing
+    /// is dropped while it is under way ([`Tracked::begin_write`]). It has its own write concern, since
     /// the server's default is majority (R7). It skips the target's validator, since the
     /// source took the document.
-    pub fn new(verb: Verb, collection: &Tracked, ordered: bool, capacity: usize) -> Self {
-        let mut command = Self::in_transaction(verb, collection, capacity);
+    pub fn new(
+        verb: Verb,
+        collection: &Tracked,
+        forms: WriteForms,
+        ordered: bool,
+        capacity: usize,
+    ) -> Self {
+        let mut command = Self::in_transaction(verb, collection, forms, capacity);
         command.head.append(cstr!("ordered"), ordered);
         command
             .head
@@ -147,14 +155,19 @@ impl WriteCommand {
     }
 
     /// The same command inside a transaction, whose commit has the write concern.
-    pub fn in_transaction(verb: Verb, collection: &Tracked, capacity: usize) -> Self {
+    pub fn in_transaction(
+        verb: Verb,
+        collection: &Tracked,
+        forms: WriteForms,
+        capacity: usize,
+    ) -> Self {
         let (name, field) = verb.names();
         let mut head = RawDocumentBuf::new();
         head.append(name, &*collection.ns.coll);
-        head.append(
-            cstr!("collectionUUID"),
-            Binary::from(collection.target_uuid()),
-        );
+        if forms.binds_uuid {
+            let uuid = Binary::from(collection.target_uuid());
+            head.append(cstr!("collectionUUID"), uuid);
+        }
         if verb != Verb::Delete {
             head.append(cstr!("bypassDocumentValidation"), true);
         }
@@ -214,6 +227,7 @@ mod tests {
     use super::*;
     use crate::bson::value::Value;
     use crate::cluster::catalog::Namespace;
+    use crate::cluster::dialect::Dialect;
     use crate::pair::collection::Traits;
     use bson::{RawBson, RawBsonRef, Uuid};
 
@@ -226,7 +240,8 @@ mod tests {
         };
         let collection = Tracked::new(uuid, ns, Traits::default());
         collection.bind(uuid);
-        let mut command = WriteCommand::new(Verb::Update, &collection, false, 0);
+        let forms = Dialect::newest().writes;
+        let mut command = WriteCommand::new(Verb::Update, &collection, forms, false, 0);
         let writer = command.begin_update(Value::from(RawBsonRef::Int32(5)).as_ref(), true);
         writer.document("u", rawdoc! { "_id": 5, "x": "y" }.as_bytes());
         writer.end();

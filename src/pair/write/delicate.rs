@@ -4,14 +4,20 @@
 //! document goes as a plain replacement, or is deleted before a literal upsert. A delta
 //! goes through `applyOps`, which computes no difference.
 //!
+//! The same holds for 5.0.4, whose updates compute differences, too. 4.2.6 and 4.4.2 do not.
+//!
+//! So go, too, what neither one update nor `applyOps` can write exactly: a whole document
+//! with `Timestamp(0, 0)` and deltas on it, where there is no stage for these.
+//!
 //! One document at a time, since there are hardly ever any.
 
-use bson::{RawDocument, rawdoc};
 use bytes::Bytes;
 
 use crate::bson::locate;
+use crate::cluster::dialect::WriteForms;
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
+use crate::pair::write::ops;
 use crate::pair::write::render::render;
 use crate::pair::write::reply::{Refusal, refusals};
 use crate::pair::write::statement::{Base, Statement};
@@ -26,7 +32,10 @@ struct Command {
 }
 
 /// True if the statement must not go by pipeline.
-pub fn is(collection: &Tracked, statement: &Statement) -> bool {
+pub fn is(collection: &Tracked, forms: WriteForms, statement: &Statement) -> bool {
+    if statement.takes_two_commands(forms) {
+        return true;
+    }
     // Hardly ever: looked at first.
     collection.duplicate_names.may_be_in(&statement.id)
         && match &statement.base {
@@ -44,8 +53,11 @@ pub(in crate::pair) async fn write(
     collection: &Tracked,
     statement: &Statement,
 ) -> Result<Option<Refusal>> {
-    let Some(commands) = commands(collection, statement) else {
+    let Some(commands) = commands(collection, target.forms, statement) else {
         return Ok(Some(Refusal::ours()));
+    };
+    let Some(_under_way) = collection.begin_write() else {
+        return Ok(None);
     };
     for Command { request, may_miss } in commands {
         let refused = match target.command(request).await {
@@ -91,7 +103,11 @@ async fn refused_op(
 ///
 /// None for a replacement that needs a literal: 6.0 aborts on every way to write it
 /// over a document that is there.
-fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>> {
+fn commands(
+    collection: &Tracked,
+    forms: WriteForms,
+    statement: &Statement,
+) -> Option<Vec<Command>> {
     let ordinary = |request| Command {
         request,
         may_miss: false,
@@ -111,36 +127,29 @@ fn commands(collection: &Tracked, statement: &Statement) -> Option<Vec<Command>>
                 ..unknown()
             };
             vec![
-                ordinary(render(collection, &[&gone], true)),
-                ordinary(render(collection, &[&full(document)], true)),
+                ordinary(render(collection, forms, &[&gone], true)),
+                ordinary(render(collection, forms, &[&full(document)], true)),
             ]
         }
-        Base::Full(document) => vec![ordinary(render(collection, &[&full(document)], true))],
+        Base::Full(document) => vec![ordinary(render(
+            collection,
+            forms,
+            &[&full(document)],
+            true,
+        ))],
         Base::Replaced(document) => {
             let replaced = Statement {
                 base: Base::Replaced(document.clone()),
                 ..unknown()
             };
-            vec![ordinary(render(collection, &[&replaced], true))]
+            vec![ordinary(render(collection, forms, &[&replaced], true))]
         }
     };
     for delta in &statement.deltas {
-        let request = apply_ops(collection, statement, locate::raw(delta));
         commands.push(Command {
-            request,
+            request: ops::one(collection, &statement.id, locate::raw(delta)),
             may_miss: true,
         });
     }
     Some(commands)
-}
-
-fn apply_ops(collection: &Tracked, statement: &Statement, delta: &RawDocument) -> Request {
-    let command = rawdoc! {
-        "applyOps": [{
-            "op": "u", "ns": collection.ns.to_string(), "ui": bson::Binary::from(collection.target_uuid()),
-            "o": delta.to_owned(), "o2": statement.id.value().document(),
-        }],
-        "allowAtomic": false, "alwaysUpsert": false, "writeConcern": { "w": 1 },
-    };
-    Request::new("admin", command)
 }

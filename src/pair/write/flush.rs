@@ -3,7 +3,8 @@
 //! ```text
 //! unclear      not sent: their documents are doubtful
 //! ┌ inserts    some commands at a time ─────────────────────────┐
-//! ┤ changes    group after group, then `delicate` one by one ───┼▶ once more: what was refused
+//! ┤ changes    group after group, then `ops` some at a time,    ┼▶ once more: what was refused
+//! │            then `delicate` one by one                       │
 //! └ in order   each collection by itself, run after run         ┘  (none of `in order`)
 //! ```
 //!
@@ -13,19 +14,17 @@
 //!
 //! Pure; `bulk` sends it.
 
+use crate::cluster::dialect::WriteForms;
 use crate::pair::collection::Tracked;
 use crate::pair::write::delicate;
+use crate::pair::write::form::Form;
+use crate::pair::write::parts::{
+    Bulk, by_command, bytes, of_ops, push_by_form, push_by_kind, push_ops,
+};
 use crate::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};
 
 /// A statement and its collection.
 pub type One<'a> = (&'a Tracked, &'a Statement);
-
-/// What fits one write command: inserts only, updates only, or deletes only.
-#[derive(Debug)]
-pub struct Bulk<'a> {
-    pub collection: &'a Tracked,
-    pub statements: Vec<&'a Statement>,
-}
 
 /// Updates and deletes of any collections that are sent together.
 #[derive(Debug)]
@@ -37,11 +36,13 @@ pub struct Group<'a> {
 
 /// See the head of this file.
 #[derive(Debug, Default)]
-pub struct Plan<'a> {
+pub struct FlushPlan<'a> {
     pub unclear: Vec<One<'a>>,
     /// Whole documents, as if none was there: where one is, it is replaced (R3).
     pub inserts: Vec<Bulk<'a>>,
     pub changes: Vec<Group<'a>>,
+    /// By `applyOps`, which takes part in no transaction.
+    pub ops: Vec<Bulk<'a>>,
     /// Each by commands of its own (`delicate`).
     pub delicate: Vec<One<'a>>,
     /// By `next_in_order`.
@@ -51,8 +52,9 @@ pub struct Plan<'a> {
 /// What comes next of a collection in order.
 #[derive(Debug)]
 pub enum Next<'a> {
-    /// Nothing: its document became doubtful by one before.
-    Doubtful,
+    /// Nothing: its document became doubtful by one before, or it is a delete that the
+    /// target makes by itself.
+    Nothing,
     /// Its document becomes doubtful.
     Unclear(&'a Statement),
     Delicate(&'a Statement),
@@ -63,10 +65,10 @@ pub enum Next<'a> {
 /// Statements of one collection that fit one command, were they of one kind.
 type Part<'s, 'a> = (&'a Tracked, &'s [&'a Statement]);
 
-impl<'a> Plan<'a> {
+impl<'a> FlushPlan<'a> {
     /// `limits`: of one command.
-    pub fn of(flush: &'a [CollectionWrites], limits: FlushLimits) -> Self {
-        let mut plan = Plan::default();
+    pub fn of(flush: &'a [CollectionWrites], limits: FlushLimits, forms: WriteForms) -> Self {
+        let mut plan = FlushPlan::default();
         let mut changes: Vec<(&Tracked, Vec<&Statement>)> = Vec::new();
         for writes in flush {
             let collection: &Tracked = &writes.collection;
@@ -74,14 +76,16 @@ impl<'a> Plan<'a> {
                 plan.in_order.push(writes);
                 continue;
             }
-            let (mut inserted, mut changed) = (Vec::new(), Vec::new());
+            let (mut inserted, mut changed, mut ops) = (Vec::new(), Vec::new(), Vec::new());
             for statement in &writes.statements {
-                if delicate::is(collection, statement) {
+                if delicate::is(collection, forms, statement) {
                     plan.delicate.push((collection, statement));
                 } else if statement.base == Base::Unclear {
                     plan.unclear.push((collection, statement));
                 } else if statement.is_insert() {
                     inserted.push(statement);
+                } else if statement.form(forms) == Form::Ops {
+                    ops.push(statement);
                 } else {
                     changed.push(statement);
                 }
@@ -89,9 +93,11 @@ impl<'a> Plan<'a> {
             for part in by_command(&inserted, limits) {
                 plan.inserts.push(Bulk {
                     collection,
+                    form: Form::Update,
                     statements: part.to_vec(),
                 });
             }
+            push_ops(&mut plan.ops, collection, &ops, limits);
             changes.push((collection, changed));
         }
         plan.changes = groups(&changes, limits);
@@ -148,15 +154,17 @@ fn pays_at_once(statements: usize, bytes: usize) -> bool {
 
 /// Those that were refused, in the order of their ops, command after command. No other
 /// statement of the flush is on their documents.
-pub fn once_more<'a>(mut refused: Vec<One<'a>>, limits: FlushLimits) -> Vec<Bulk<'a>> {
+pub fn once_more<'a>(
+    mut refused: Vec<One<'a>>,
+    limits: FlushLimits,
+    forms: WriteForms,
+) -> Vec<Bulk<'a>> {
     refused.sort_by_key(|(collection, statement)| (collection.uuid.bytes(), statement.position));
     let mut bulks = Vec::new();
     for same in refused.chunk_by(|(a, _), (b, _)| a.uuid == b.uuid) {
         let (collection, _) = same[0];
         let statements: Vec<&Statement> = same.iter().map(|(_, statement)| *statement).collect();
-        for part in by_command(&statements, limits) {
-            push_by_kind(&mut bulks, collection, part);
-        }
+        push_by_form(&mut bulks, collection, &statements, limits, forms);
     }
     bulks
 }
@@ -166,79 +174,68 @@ pub fn next_in_order<'a>(
     collection: &'a Tracked,
     left: &'a [Statement],
     limits: FlushLimits,
+    forms: WriteForms,
 ) -> Option<Next<'a>> {
     let first = left.first()?;
-    if collection.doubts.contains(&first.id) {
-        return Some(Next::Doubtful);
+    let form = first.form(forms);
+    let by_itself = form == Form::Delete && collection.traits.capped && !forms.capped_changes;
+    if by_itself || collection.doubts.contains(&first.id) {
+        return Some(Next::Nothing);
     }
     if first.base == Base::Unclear {
         return Some(Next::Unclear(first));
     }
-    if delicate::is(collection, first) {
+    if delicate::is(collection, forms, first) {
         return Some(Next::Delicate(first));
     }
-    let deletes = first.base == Base::Gone;
     let mut run = vec![first];
-    for next in left.iter().take(limits.ops_max).skip(1) {
-        let is_alike = (next.base == Base::Gone) == deletes
-            && next.base != Base::Unclear
-            && !delicate::is(collection, next)
+    for next in left.iter().take(limits.statements_max).skip(1) {
+        let is_alike = next.base != Base::Unclear
+            && next.form(forms) == form
+            && !delicate::is(collection, forms, next)
             && !collection.doubts.contains(&next.id);
         if !is_alike {
             break;
         }
         run.push(next);
     }
+    let limits = match form {
+        Form::Ops => of_ops(limits),
+        Form::Update | Form::Delete => limits,
+    };
     let fitting = by_command(&run, limits)[0].len();
     run.truncate(fitting);
     Some(Next::Run(Bulk {
         collection,
+        form,
         statements: run,
     }))
-}
-
-fn by_command<'s, 'a>(
-    statements: &'s [&'a Statement],
-    limits: FlushLimits,
-) -> Vec<&'s [&'a Statement]> {
-    limits.split(statements, |statement| (1, statement.weight()))
-}
-
-/// Updates, and deletes: a command each.
-fn push_by_kind<'a>(bulks: &mut Vec<Bulk<'a>>, collection: &'a Tracked, part: &[&'a Statement]) {
-    let (deletes, updates): (Vec<_>, Vec<_>) = part.iter().partition(|s| s.base == Base::Gone);
-    for statements in [updates, deletes] {
-        if !statements.is_empty() {
-            bulks.push(Bulk {
-                collection,
-                statements,
-            });
-        }
-    }
-}
-
-fn bytes(statements: &[&Statement]) -> usize {
-    statements.iter().map(|statement| statement.weight()).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use bson::{RawBsonRef, Uuid};
+    use bson::{RawBsonRef, Uuid, rawdoc};
     use bytes::Bytes;
 
     use super::*;
     use crate::bson::identity::IdKey;
     use crate::cluster::catalog::Namespace;
+    use crate::cluster::dialect::Dialect;
     use crate::pair::budget::Permits;
     use crate::pair::collection::Traits;
+    use crate::pair::write::overlay::delta_of;
     use crate::position::Position;
 
     const LIMITS: FlushLimits = FlushLimits {
-        ops_max: 4,
+        statements_max: 4,
         bytes_max: 1 << 20,
     };
+
+    fn forms() -> WriteForms {
+        Dialect::newest().writes
+    }
 
     fn id(id: i32) -> IdKey {
         IdKey::of(RawBsonRef::Int32(id))
@@ -262,7 +259,7 @@ mod tests {
                 "i" => statement.base = Base::Full(Bytes::from_static(b"x")),
                 "d" => statement.base = Base::Gone,
                 "?" => statement.base = Base::Unclear,
-                _ => statement.deltas.push(Bytes::from_static(b"x")),
+                _ => statement.deltas.push(delta_of(rawdoc! {"a": 1}.as_bytes())),
             }
             statement
         };
@@ -294,7 +291,7 @@ mod tests {
             writes(2, true, "i1 u2"),
         ];
         flush[0].collection.duplicate_names.remember(id(5));
-        let plan = Plan::of(&flush, LIMITS);
+        let plan = FlushPlan::of(&flush, LIMITS, forms());
         assert_eq!(bulks(&plan.inserts), [of(1, &[1, 6])]);
         assert_eq!(plan.changes.len(), 1);
         assert_eq!(bulks(&plan.changes[0].bulks), [of(1, &[2]), of(1, &[3])]);
@@ -315,7 +312,7 @@ mod tests {
             writes(2, false, "u1 u2"),
             writes(3, false, "d1 u2"),
         ];
-        let plan = Plan::of(&flush, LIMITS);
+        let plan = FlushPlan::of(&flush, LIMITS, forms());
         let groups: Vec<_> = plan.changes.iter().map(|g| bulks(&g.bulks)).collect();
         let expect = [
             vec![of(1, &[1, 3, 4]), of(1, &[2])],
@@ -338,7 +335,7 @@ mod tests {
         let refused = [&other, &one]
             .into_iter()
             .flat_map(|w| w.statements.iter().map(|s| (&*w.collection, s)));
-        let again = once_more(refused.collect(), LIMITS);
+        let again = once_more(refused.collect(), LIMITS, forms());
         let expect = [of(1, &[4, 7, 8]), of(1, &[3]), of(1, &[9]), of(2, &[2])];
         assert_eq!(bulks(&again), expect);
     }
@@ -352,9 +349,9 @@ mod tests {
         collection.doubts.add(&id(9), Position::from_raw(9));
         let mut left = &writes.statements[..];
         let mut shown = Vec::new();
-        while let Some(next) = next_in_order(collection, left, LIMITS) {
+        while let Some(next) = next_in_order(collection, left, LIMITS, forms()) {
             let (what, done) = match next {
-                Next::Doubtful => ("doubtful".to_owned(), 1),
+                Next::Nothing => ("nothing".to_owned(), 1),
                 Next::Unclear(s) => (format!("unclear {}", s.position.raw()), 1),
                 Next::Delicate(s) => (format!("delicate {}", s.position.raw()), 1),
                 Next::Run(bulk) => (
@@ -368,12 +365,12 @@ mod tests {
         let expect = [
             "[1, 2]",
             "[3, 4]",
-            "doubtful",
+            "nothing",
             "[4, 4]",
             "unclear 5",
             "delicate 7",
             "[8]",
-            "doubtful",
+            "nothing",
         ];
         assert_eq!(shown, expect);
     }

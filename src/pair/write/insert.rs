@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::bson::identity::IdKey;
 use crate::bson::locate;
+use crate::cluster::dialect::WriteForms;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
@@ -47,8 +48,9 @@ impl Writer {
 
     /// Removes every document of a collection that is to be copied again.
     pub async fn empty(&self, collection: &Tracked) -> Result<()> {
+        let forms = self.target.forms;
         let delete_all = || {
-            let mut command = WriteCommand::new(Verb::Delete, collection, true, 64);
+            let mut command = WriteCommand::new(Verb::Delete, collection, forms, true, 64);
             command.delete_all();
             command.finish()
         };
@@ -75,7 +77,7 @@ impl Writer {
         let ordered = collection.traits.capped;
         for mut batch in split_by_bytes(documents, self.limits) {
             while !batch.is_empty() && !collection.is_dead() {
-                let command = || insert(collection, batch, ordered);
+                let command = || insert(collection, self.target.forms, batch, ordered);
                 let refused = self.target.write(collection, command).await?.refused;
                 for refusal in &refused {
                     if !is_there(refusal) {
@@ -110,9 +112,9 @@ impl Writer {
     }
 }
 
-fn insert(collection: &Tracked, batch: &[&[u8]], ordered: bool) -> Request {
+fn insert(collection: &Tracked, forms: WriteForms, batch: &[&[u8]], ordered: bool) -> Request {
     let bytes = batch.iter().map(|document| document.len() + 16).sum();
-    let mut command = WriteCommand::new(Verb::Insert, collection, ordered, bytes);
+    let mut command = WriteCommand::new(Verb::Insert, collection, forms, ordered, bytes);
     for document in batch {
         command.insert(document);
     }

@@ -5,8 +5,10 @@
 
 pub mod statement;
 pub mod overlay;
+pub mod form;
 pub mod command;
 pub mod render;
+pub mod ops;
 pub mod reply;
 pub mod target;
 pub mod transaction;
@@ -14,6 +16,7 @@ pub mod at_once;
 pub mod delicate;
 pub mod missed;
 pub mod majority;
+pub mod parts;
 pub mod flush;
 pub mod insert;
 pub mod bulk;

@@ -4,7 +4,11 @@
 //! Only what gives the same bytes on **any** base document, as the server applies
 //! `$v: 2` (`tests/overlay.rs` asks it): the `u` section sets a field where it
 //! stands, or appends it, in the order of the section. All else stays a chain.
-//! Names are literal, never paths. Knows nothing about lanes or servers.
+//! Names are literal, never paths.
+//!
+//! The `$set` of `$v: 1` (4.2, 4.4) appends in the order of names, whatever its own. So it
+//! is taken for the same only where that order is its own, and no name is a path or a
+//! number, which 5.0 orders otherwise. Knows nothing about lanes or servers.
 
 use bytes::Bytes;
 
@@ -33,24 +37,57 @@ pub fn fields_set(delta: &[u8]) -> Option<&[u8]> {
     (nothing_else && version.value == 2i32.to_le_bytes()).then_some(set.value)
 }
 
+/// True if the delta is in the form that servers up to 4.4 log. Only `applyOps` takes it as
+/// it is. Its `$v: 1` may be missing.
+pub fn is_old(delta: &[u8]) -> bool {
+    delta.get(4..12) != Some(b"\x10$v\0\x02\0\0\0".as_slice())
+}
+
+/// The fields that a `$v: 1` delta sets, where it sets them as the `u` section of `$v: 2`
+/// does, in its order; None if it does anything else.
+pub fn fields_set_old(delta: &[u8]) -> Option<&[u8]> {
+    if !is_old(delta) {
+        return None;
+    }
+    let mut parts = elements_of(delta).filter(|part| part.name != b"$v");
+    let set = parts
+        .next()
+        .filter(|e| e.name == b"$set" && e.kind == kind::DOCUMENT)?;
+    (parts.next().is_none() && is_ordered(set.value)).then_some(set.value)
+}
+
+/// Whether the names are no paths, and in the order in which `$set` appends what is new.
+fn is_ordered(fields: &[u8]) -> bool {
+    let mut before: &[u8] = b"";
+    let Some(fields) = walked(fields) else {
+        return false;
+    };
+    for Element { name, .. } in fields {
+        let is_path = name.contains(&b'.')
+            || name.starts_with(b"$")
+            || name.first().is_none_or(u8::is_ascii_digit);
+        if is_path || name == b"_id" || name <= before {
+            return false;
+        }
+        before = name;
+    }
+    !before.is_empty()
+}
+
 /// The fields of a delta that an ordinary `$set` sets as the delta does, on any document
 /// without a name twice: plain values (the server looks into others), of names that are no
 /// paths and in the order in which it appends what is new.
 ///
 /// For the target that is the cheaper one (benches/log.md): it may write only what changed.
 pub fn set_alike(delta: &[u8]) -> Option<&[u8]> {
-    let fields = fields_set(delta)?;
-    let mut before: &[u8] = b"";
-    for Element { kind, name, .. } in walked(fields)? {
-        let is_path = name.contains(&b'.')
-            || name.starts_with(b"$")
-            || name.first().is_none_or(u8::is_ascii_digit);
-        if is_path || !is_plain(kind) || name == b"_id" || name <= before {
-            return None;
-        }
-        before = name;
-    }
-    Some(fields).filter(|_| !before.is_empty())
+    let fields = match fields_set(delta) {
+        Some(fields) if is_ordered(fields) => fields,
+        Some(_) => return None,
+        None => fields_set_old(delta)?,
+    };
+    elements_of(fields)
+        .all(|field| is_plain(field.kind))
+        .then_some(fields)
 }
 
 fn is_plain(value: u8) -> bool {
@@ -74,6 +111,22 @@ pub fn delta_of(fields: &[u8]) -> Bytes {
     bytes.extend_from_slice(fields);
     bytes.extend_from_slice(b"\0\0");
     bytes.into()
+}
+
+/// The `$v: 1` delta that sets these fields; None if it would not append them in their
+/// order.
+pub fn delta_of_old(fields: &[u8]) -> Option<Bytes> {
+    const HEAD: &[u8] = b"\x10$v\0\x01\0\0\0\x03$set\0";
+    if !is_ordered(fields) {
+        return None;
+    }
+    let total = 4 + HEAD.len() + fields.len() + 1;
+    let mut bytes = Vec::with_capacity(total);
+    bytes.extend_from_slice(&(total as i32).to_le_bytes());
+    bytes.extend_from_slice(HEAD);
+    bytes.extend_from_slice(fields);
+    bytes.push(0);
+    Some(bytes.into())
 }
 
 /// `base` with each field of `over` set: where it stands, else at the end.
@@ -172,6 +225,39 @@ mod tests {
             shown(twice, rawdoc! { "b": 3 }).is_some(),
             "a name that is left alone may occur twice"
         );
+    }
+
+    #[test]
+    fn of_the_old_form_only_what_is_in_order_is_taken_apart() {
+        let set = |fields: RawDocumentBuf| rawdoc! { "$v": 1, "$set": fields };
+        let fields = rawdoc! { "a": 1, "b": { "c": [1] } };
+        let delta = set(fields.clone());
+        assert_eq!(fields_set_old(delta.as_bytes()), Some(fields.as_bytes()));
+        assert_eq!(
+            delta_of_old(fields.as_bytes()).as_deref(),
+            Some(delta.as_bytes())
+        );
+        assert_eq!(
+            set_alike(delta.as_bytes()),
+            None,
+            "the server looks into it"
+        );
+        assert!(set_alike(set(rawdoc! { "a": 1, "b": "x" }).as_bytes()).is_some());
+        assert!(set_alike(rawdoc! { "$set": { "a": 1 } }.as_bytes()).is_some());
+        for other in [
+            set(rawdoc! { "b": 1, "a": 2 }),
+            set(rawdoc! { "a.b": 1 }),
+            set(rawdoc! { "7": 1 }),
+            set(rawdoc! { "_id": 1 }),
+            set(rawdoc! {}),
+            rawdoc! { "$set": { "a": 1 }, "$unset": { "b": true } },
+            rawdoc! { "$v": 1, "$unset": { "a": true } },
+            rawdoc! { "$v": 1, "$set": { "a": 1 }, "$unset": { "b": true } },
+            rawdoc! { "$v": 2, "diff": { "u": { "a": 1 } } },
+        ] {
+            assert_eq!(fields_set_old(other.as_bytes()), None, "{other:?}");
+        }
+        assert_eq!(delta_of_old(rawdoc! { "b": 1, "a": 2 }.as_bytes()), None);
     }
 
     #[test]

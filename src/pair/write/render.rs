@@ -1,10 +1,12 @@
 //! Statements → raw write commands.
 //!
 //! Pure. An insert becomes an upsert over whatever is there, a delta the
-//! server's own oplog stage (R3), or a `$set` where that does the same.
+//! server's own oplog stage (R3), or a `$set` where that does the same. What goes by
+//! `applyOps` is `ops`'s.
 
 use bytes::Bytes;
 
+use crate::cluster::dialect::WriteForms;
 use crate::pair::collection::Tracked;
 use crate::pair::write::command::{RawWriter, Verb, WriteCommand};
 use crate::pair::write::overlay::set_alike;
@@ -12,16 +14,25 @@ use crate::pair::write::statement::{Base, Statement};
 use crate::wire::message::Request;
 
 /// One command of deletes only, or of anything but deletes.
-pub fn render(collection: &Tracked, batch: &[&Statement], ordered: bool) -> Request {
+pub fn render(
+    collection: &Tracked,
+    forms: WriteForms,
+    batch: &[&Statement],
+    ordered: bool,
+) -> Request {
     fill(batch, |verb, bytes| {
-        WriteCommand::new(verb, collection, ordered, bytes)
+        WriteCommand::new(verb, collection, forms, ordered, bytes)
     })
 }
 
 /// The command that `render` makes, as one statement of a transaction.
-pub fn render_in_transaction(collection: &Tracked, batch: &[&Statement]) -> Request {
+pub fn render_in_transaction(
+    collection: &Tracked,
+    forms: WriteForms,
+    batch: &[&Statement],
+) -> Request {
     fill(batch, |verb, bytes| {
-        WriteCommand::in_transaction(verb, collection, bytes)
+        WriteCommand::in_transaction(verb, collection, forms, bytes)
     })
 }
 
@@ -40,9 +51,9 @@ fn fill(batch: &[&Statement], begin: impl FnOnce(Verb, usize) -> WriteCommand) -
 }
 
 /// Renders one unordered insert of the whole documents, and skips other statements.
-pub fn render_inserts(collection: &Tracked, batch: &[&Statement]) -> Request {
+pub fn render_inserts(collection: &Tracked, forms: WriteForms, batch: &[&Statement]) -> Request {
     let bytes = batch.iter().map(|s| s.weight()).sum();
-    let mut command = WriteCommand::new(Verb::Insert, collection, false, bytes);
+    let mut command = WriteCommand::new(Verb::Insert, collection, forms, false, bytes);
     for statement in batch {
         if let Base::Full(document) = &statement.base {
             command.insert(document);

@@ -20,7 +20,7 @@ pub(in crate::pair) struct Refusal {
 }
 
 /// The target's answer to a write command.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::pair) struct Said {
     pub(in crate::pair) refused: Vec<Refusal>,
     /// Documents found or made. None where it was sent more than once: what the first one

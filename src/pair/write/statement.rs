@@ -30,7 +30,7 @@ use crate::pair::budget::Permits;
 use crate::pair::collection::Tracked;
 use crate::pair::op::{Op, OpKind};
 use crate::pair::write::command::STATEMENT_OVERHEAD_BYTES;
-use crate::pair::write::overlay::{delta_of, fields_set, overlay};
+use crate::pair::write::overlay::{delta_of, delta_of_old, fields_set, fields_set_old, overlay};
 use crate::position::Position;
 
 /// One write to one document.
@@ -40,7 +40,7 @@ pub struct Statement {
     pub base: Base,
     /// The result of `locate::needs_literal` for the document in `base`.
     pub needs_literal: bool,
-    /// `$v: 2` diffs to apply to the base, oldest first.
+    /// Changes to the base in the oplog's own forms, oldest first.
     pub deltas: Deltas,
     /// Position of the oldest op that it stands for; for a copied document, the fence.
     pub position: Position,
@@ -191,13 +191,16 @@ impl Statement {
 
 /// Both deltas as one; None if they stay two.
 fn as_one(first: &[u8], second: &[u8]) -> Option<Bytes> {
-    let fields = overlay(fields_set(first)?, fields_set(second)?)?;
-    Some(delta_of(&fields))
+    if let Some(fields) = fields_set(first) {
+        return Some(delta_of(&overlay(fields, fields_set(second)?)?));
+    }
+    delta_of_old(&overlay(fields_set_old(first)?, fields_set_old(second)?)?)
 }
 
 /// The document with the delta applied; None if only the server can do that.
 fn applied(document: &[u8], delta: &[u8]) -> Option<Bytes> {
-    overlay(document, fields_set(delta)?)
+    let fields = fields_set(delta).or_else(|| fields_set_old(delta))?;
+    overlay(document, fields)
 }
 
 /// The writes of one collection in one flush.
@@ -231,7 +234,7 @@ impl CollectionWrites {
 #[derive(Debug, Clone, Copy)]
 pub struct FlushLimits {
     /// Statements: any number of ops may be one.
-    pub ops_max: usize,
+    pub statements_max: usize,
     /// Bytes of all statements.
     pub bytes_max: usize,
 }
@@ -255,7 +258,7 @@ impl FlushLimits {
             let (more_statements, more_bytes) = size(item);
             statements += more_statements;
             bytes += more_bytes;
-            if self.ops_max < statements || self.bytes_max < bytes {
+            if self.statements_max < statements || self.bytes_max < bytes {
                 return before.max(1);
             }
         }
@@ -368,7 +371,7 @@ mod tests {
     #[test]
     fn what_is_split_fits_or_is_alone() {
         let limits = FlushLimits {
-            ops_max: 3,
+            statements_max: 3,
             bytes_max: 10,
         };
         for (bytes, expect) in [

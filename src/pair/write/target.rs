@@ -13,10 +13,12 @@ use std::time::Duration;
 use bson::{RawDocument, rawdoc};
 
 use crate::bson::identity::{self, IdKey};
+use crate::cluster::dialect::WriteForms;
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{while_stale, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::UnderWay;
 use crate::pair::write::reply::{Said, found, is_stale, refusals, refused_error};
 use crate::state::{Incarnation, same_term};
 use crate::wire::message::{Reply, Request, number};
@@ -26,19 +28,25 @@ pub struct Target {
     pub direct: Direct,
     /// All writes must be acknowledged in its term (R7).
     pub incarnation: Incarnation,
+    /// How it is written to.
+    pub forms: WriteForms,
     /// How long a command may stay unanswered.
     pub patience: Duration,
 }
 
 impl Target {
     /// One write command. On a collection that is gone, every statement is
-    /// refused by itself (code 361, seen on 6.0.5). Where the shard does not know what
-    /// it owns the command is sent again.
+    /// refused by itself (code 361, seen on 6.0.5); where commands are not bound to its
+    /// UUID none is sent. Where the shard does not know what it owns the command is sent
+    /// again.
     pub(in crate::pair) async fn write(
         &self,
         collection: &Tracked,
         command: impl Fn() -> Request,
     ) -> Result<Said> {
+        let Some(_under_way) = self.begin_all([collection]) else {
+            return Ok(Said::default());
+        };
         let sent_before = AtomicBool::new(false);
         let send = || async {
             let command = command();
@@ -58,6 +66,19 @@ impl Target {
         };
         let said = while_stale(self.patience, send).await;
         said.map_err(|e| e.context(writing_to(collection)))
+    }
+
+    /// Until all of these are dropped, none of the collections is: to be held from before a
+    /// command is sent until its answer (R8). None if one of them is dead. Nothing is held
+    /// where commands are bound to a UUID.
+    pub(in crate::pair) fn begin_all<'a>(
+        &self,
+        collections: impl IntoIterator<Item = &'a Tracked>,
+    ) -> Option<Vec<UnderWay<'a>>> {
+        if self.forms.binds_uuid {
+            return Some(Vec::new());
+        }
+        collections.into_iter().map(Tracked::begin_write).collect()
     }
 
     /// Sends one command, once, and checks the term that its reply was given in.

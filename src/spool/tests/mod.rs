@@ -17,7 +17,7 @@ use super::quota::Quota;
 use super::reader::Reader;
 use super::segment::Block;
 use super::{frame, segment};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::position::{Mark, Position};
 
 const ROOMY: Limits = Limits {
@@ -335,5 +335,6 @@ fn a_directory_that_cannot_be_written_is_told() {
     let file = dir.path().join("file");
     fs::write(&file, b"").unwrap();
     let error = open(&file.join("spool"), ROOMY).unwrap_err();
+    assert_eq!((error.kind, error.kind.exit_code()), (Kind::Spool, 6));
     assert!(error.remedy.unwrap().contains("another directory"));
 }

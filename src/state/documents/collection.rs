@@ -1,13 +1,15 @@
 //! The document of one source collection: its properties, its chunks, and the bounds of
 //! its units, which keep their bytes.
 
-use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use bson::spec::BinarySubtype;
+use bson::{Binary, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::chunks::{MapParts, chunk, chunk_document, map_parts, map_parts_document};
 use super::{
     Read, Unreadable, document, index, list, namespace, namespace_document, optional, owned,
     present, read, required, sized, switch, text, uuid, uuid_value,
 };
+use crate::bson::element::{elements_of, kind};
 use crate::cluster::catalog::{MapVersion, Sharded, Zone};
 use crate::error::Result;
 use crate::state::{CollectionState, FORMAT, UnitState};
@@ -34,7 +36,7 @@ pub(in crate::state) fn collection_document(
         "target_uuid": optional(state.target_uuid.map(uuid_value)),
         "target_version": optional(state.target_version.map(version_document)),
         "ns": namespace_document(&state.ns),
-        "options": state.options.clone(),
+        "options": storable(&state.options),
         "primary": state.primary as i64,
         "sharded": optional(state.sharded.as_ref().map(|sharded| sharded_document(sharded, apart))),
         "key_index": optional(state.key_index.clone()),
@@ -48,6 +50,34 @@ pub(in crate::state) fn collection_document(
         document,
         "raise range_mb, so that it is split into fewer ranges",
     )
+}
+
+/// Of options: validators are full of names with a `$`, which servers before 5.0 take in no
+/// update. With such a name they are stored as their bytes.
+fn storable(options: &RawDocument) -> RawBson {
+    if !has_dollar_names(options.as_bytes()) {
+        return options.to_owned().into();
+    }
+    let bytes = options.as_bytes().to_vec();
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
+    .into()
+}
+
+fn has_dollar_names(document: &[u8]) -> bool {
+    elements_of(document).any(|e| {
+        let is_nested = matches!(e.kind, kind::DOCUMENT | kind::ARRAY);
+        e.name.starts_with(b"$") || (is_nested && has_dollar_names(e.value))
+    })
+}
+
+fn stored(options: RawBsonRef<'_>) -> Read<RawDocumentBuf> {
+    match options.as_binary() {
+        Some(binary) => RawDocumentBuf::from_bytes(binary.bytes.to_vec()).map_err(Unreadable::new),
+        None => owned(options),
+    }
 }
 
 /// Reads a collection. All its units are waiting in the result, and a chunk map stored
@@ -65,7 +95,7 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             target_uuid: present(raw, "target_uuid")?.map(uuid).transpose()?,
             target_version: version(raw, "target_version")?,
             ns: namespace(raw.get_document("ns")?)?,
-            options: raw.get_document("options")?.to_owned(),
+            options: stored(required(raw, "options")?)?,
             primary: index(required(raw, "primary")?)?,
             sharded: present(raw, "sharded")?
                 .map(|value| sharded(document(value)?))
@@ -144,4 +174,24 @@ fn sharded(raw: &RawDocument) -> Read<Sharded> {
         zones: list(raw, "zones", zone)?,
         version: version(raw, "version")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_come_back_whatever_names_they_have() {
+        let validator = rawdoc! {"validator": {"n": {"$type": "int"}}};
+        for (options, as_bytes) in [
+            (rawdoc! {"capped": true, "size": 5}, false),
+            (validator.clone(), true),
+            (rawdoc! {"a": [{"b": validator}]}, true),
+        ] {
+            let kept = storable(&options);
+            assert_eq!(kept.as_binary().is_some(), as_bytes);
+            let back = stored(kept.as_raw_bson_ref()).ok();
+            assert_eq!(back, Some(options));
+        }
+    }
 }

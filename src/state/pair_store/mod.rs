@@ -14,6 +14,7 @@
 //! Knows nothing about gates, tasks, or who may write.
 
 pub mod bound;
+pub mod checkpoint;
 mod forget;
 mod maps;
 mod units;
@@ -22,16 +23,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawBson, RawDocumentBuf, Uuid, rawdoc};
 
 use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
-use crate::failpoint;
 use crate::position::{Mark, Position};
 use crate::state::database::{StateDatabase, statement};
 use crate::state::pair_store::maps::Maps;
 use crate::state::{
-    CollectionState, DATABASE, FORMAT, Incarnation, PairState, Recorded, UnitState, documents,
+    CollectionState, DATABASE, FORMAT, Incarnation, PairState, UnitState, documents,
 };
 use crate::wire::pool::Admission;
 
@@ -85,8 +85,8 @@ impl PairStore {
 
     /// Stores a plan, in place of any earlier one. Incarnations count on.
     pub async fn create(&self, state: &PairState) -> Result<()> {
-        let others =
-            rawdoc! {"q": {"run": {"$ne": self.run.as_str()}}, "limit": 0, "hint": {"_id": 1}};
+        // By `_id` of any kind: `notablescan` refuses it otherwise, and 4.2 takes no hint.
+        let others = rawdoc! {"q": {"_id": {"$gte": RawBson::MinKey}, "run": {"$ne": self.run.as_str()}}, "limit": 0};
         self.database
             .write(rawdoc! {"delete": PAIRS, "deletes": [others]})
             .await?;
@@ -204,44 +204,6 @@ impl PairStore {
             find,
             refused: self.gone(Kind::Transient),
         }
-    }
-
-    /// Records what is proven; None only raises the beat. Either way the pair's document
-    /// changes, so that the answer is that of a new majority write.
-    ///
-    /// # Errors
-    /// `Transient` if another incarnation began meanwhile.
-    pub async fn checkpoint(&self, recorded: Option<&Recorded>) -> Result<i64> {
-        let Some(recorded) = recorded else {
-            return self.touch(rawdoc! {"$inc": {"beat": 1_i64}}).await;
-        };
-        failpoint::hit("checkpoint-before");
-        // IMPORTANT: before the units they were seen in: those are not scanned again.
-        let seen: Vec<_> = recorded
-            .duplicate_names
-            .iter()
-            .map(|uuid| (*uuid, rawdoc! {"$set": {"duplicate_names": true}}))
-            .collect();
-        if !seen.is_empty() {
-            self.change(&seen).await?;
-        }
-        // IMPORTANT: settled units first: once the mark is past their fences,
-        // they could no longer be scanned with these.
-        let set = rawdoc! {"$set": {"format": FORMAT, "settled": true}};
-        let settled = recorded.settled.iter();
-        let settled: Vec<_> = settled
-            .map(|(uuid, unit)| Ok(statement(self.unit_key(*uuid, *unit), set.clone(), true)))
-            .collect();
-        self.database.update_all(UNITS, settled).await?;
-        failpoint::hit("checkpoint-settled");
-        // `$max`: a late duplicate of an earlier checkpoint changes nothing. Of `applied`
-        // it would bring back an older one of this incarnation, which is true still.
-        let resume = documents::mark_document(recorded.resume);
-        let applied = documents::mark_document(recorded.applied);
-        let update = rawdoc! {"$inc": {"beat": 1_i64}, "$max": {"resume": resume}, "$set": {"applied": applied}};
-        let term = self.touch(update).await?;
-        failpoint::hit("checkpoint-after");
-        Ok(term)
     }
 
     /// Records where this incarnation resumes. It replays from there, so documents go

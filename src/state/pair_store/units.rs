@@ -63,7 +63,8 @@ impl PairStore {
     pub async fn clear_units(&self, only: Option<&[Uuid]>) -> Result<i64> {
         let run = self.run.as_str();
         let Some(uuids) = only else {
-            let all = rawdoc! {"q": {"run": run}, "limit": 0, "hint": {"_id": 1}};
+            // As in `create`.
+            let all = rawdoc! {"q": {"_id": {"$gte": RawBson::MinKey}, "run": run}, "limit": 0};
             return Ok(self
                 .database
                 .write(rawdoc! {"delete": UNITS, "deletes": [all]})

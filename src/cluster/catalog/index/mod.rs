@@ -5,12 +5,14 @@
 //! field twice in a filter, text that is not UTF-8).
 
 mod plan;
+mod projection;
 
 use std::fmt;
 
+use bson::raw::cstr;
 use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
-pub use plan::{Plan, named, plan};
+pub use plan::{IndexPlan, named, plan};
 
 use crate::bson::element::{
     Element, document, elements, elements_of, field, kind, string, string_value,
@@ -51,6 +53,29 @@ impl fmt::Display for IndexName {
     }
 }
 
+/// `dropIndexes` of these, by their bytes: a name may be no UTF-8. `rest`: what else the
+/// command says.
+pub fn dropping(coll: &str, names: &[IndexName], rest: &RawDocument) -> RawDocumentBuf {
+    let head = rawdoc! { "dropIndexes": coll };
+    let names: Vec<(String, Vec<u8>)> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (place.to_string(), name.value()))
+        .collect();
+    let names = document(names.iter().map(|(place, name)| Element {
+        kind: kind::STRING,
+        name: place.as_bytes(),
+        value: name,
+    }));
+    // The driver reads what lies at the top, and no deeper.
+    let names = Element {
+        kind: kind::ARRAY,
+        name: b"index",
+        value: names.as_bytes(),
+    };
+    document(elements(&head).chain([names]).chain(elements(rest)))
+}
+
 /// An index as a server lists it.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -59,15 +84,28 @@ pub struct Listed {
     pub build: Option<Uuid>,
 }
 
-/// The specification to build an index with, from one that `catalog::indexes` gave.
-/// Leaves out options that are set at cutover (R10). Spells out the simple collation
-/// where the collection's own (`collated`) would be used instead.
-pub fn to_create(collated: bool, spec: &RawDocument) -> RawDocumentBuf {
+/// The specification that the target has until the cutover, from one that
+/// `catalog::indexes` gave. Leaves out options that are set at the cutover (R10); where
+/// those may not be missing, `never` is the expiry with which nothing expires
+/// (`WriteForms::expiry_never`). Spells out the simple collation where the collection's own
+/// (`collated`) would be used instead.
+pub fn to_create(collated: bool, never: Option<i64>, spec: &RawDocument) -> RawDocumentBuf {
     let held_back = [EXPIRY.as_bytes(), PREPARE_UNIQUE.as_bytes()];
     let kept = elements(spec).filter(|option| !held_back.contains(&option.name));
     let simple = rawdoc! { "collation": { "locale": "simple" } };
     let spelled_out = collated && field(spec.as_bytes(), COLLATION.as_bytes()).is_none();
-    document(kept.chain(elements(&simple).filter(|_| spelled_out)))
+    let mut kept = document(kept.chain(elements(&simple).filter(|_| spelled_out)));
+    if let Some(never) = never.filter(|_| expires(spec)) {
+        kept.append(cstr!("expireAfterSeconds"), never);
+    }
+    kept
+}
+
+/// The same specification with another expiry.
+pub fn expiring_after(spec: &RawDocument, seconds: i64) -> RawDocumentBuf {
+    let mut other = document(elements(spec).filter(|option| option.name != EXPIRY.as_bytes()));
+    other.append(cstr!("expireAfterSeconds"), seconds);
+    other
 }
 
 /// The options that `to_create` leaves out, with the index's name, in the form that
@@ -111,6 +149,7 @@ enum Value<'a> {
     Flag(bool),
     /// On the top level a server picks the type of a number itself.
     Whole(i64),
+    Paths(Vec<(Vec<u8>, bool)>),
     Bytes(u8, &'a [u8]),
 }
 
@@ -135,6 +174,9 @@ fn value<'a>(option: &Element<'a>) -> Option<Value<'a>> {
         b"unique" | b"hidden" | b"prepareUnique" => is_true(option).then_some(Value::Flag(true)),
         b"sparse" | b"background" => Some(Value::Flag(is_true(option))),
         b"collation" if is_simple(option) => None,
+        b"wildcardProjection" if option.kind == kind::DOCUMENT => {
+            Some(Value::Paths(projection::paths(option)))
+        }
         _ => Some(match View::from(*option) {
             View::Int(whole) => Value::Whole(whole),
             View::Double(number) if number.fract() == 0.0 && number.abs() < 2f64.powi(53) => {
@@ -212,8 +254,11 @@ mod tests {
             (true, &own, own.clone()),
         ];
         for (collated, spec, expect) in rows {
-            assert_eq!(to_create(collated, spec), expect, "{spec:?}");
+            assert_eq!(to_create(collated, None, spec), expect, "{spec:?}");
         }
+        let never = rawdoc! {"key": {"a": 1}, "expireAfterSeconds": 7i64};
+        assert_eq!(to_create(false, Some(7), &spec), never);
+        assert_eq!(to_create(false, Some(7), &own), own);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{IndexName, Listed, is_implicit, same};
 
 /// Drops come first, so that nothing is in the way of the builds.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct IndexPlan {
     /// Each is one command: indexes of one build go together, or not at all.
     pub drop: Vec<Vec<IndexName>>,
     pub build: Vec<RawDocumentBuf>,
@@ -20,7 +20,7 @@ pub struct Plan {
 /// `wanted`: specifications as they are built (`to_create`). An index that comes with the
 /// collection is neither dropped nor built. A wanted index that is being built is left to
 /// finish: building it again means waiting for it.
-pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> Plan {
+pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> IndexPlan {
     let wanted: Vec<&RawDocumentBuf> = wanted.iter().filter(|spec| !is_implicit(spec)).collect();
     let is_wanted = |listed: &&Listed| wanted.iter().any(|spec| same(spec, &listed.spec));
     let stale = |group: &&Vec<&Listed>| !group.iter().all(is_wanted);
@@ -40,7 +40,7 @@ pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> Plan {
         .filter(|spec| !is_there(spec))
         .map(|spec| (*spec).clone())
         .collect();
-    Plan { drop, build }
+    IndexPlan { drop, build }
 }
 
 /// The drops after which nothing of these names is left.
@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    fn text(plan: &Plan) -> (Vec<String>, Vec<String>) {
+    fn text(plan: &IndexPlan) -> (Vec<String>, Vec<String>) {
         let group = |names: &Vec<IndexName>| {
             names
                 .iter()
@@ -237,7 +237,7 @@ mod tests {
             listed(Some(1), index("c", rawdoc! {})),
         ];
         let drop = |name: &str| {
-            text(&Plan {
+            text(&IndexPlan {
                 drop: named(&[IndexName::new(name.as_bytes())], &there),
                 build: vec![],
             })

@@ -14,7 +14,7 @@ const EMPTIED_POLL: Duration = Duration::from_secs(2);
 impl Coordinator {
     /// A collection of the run is in this database of the target.
     pub(super) fn has_in(&self, db: &str) -> bool {
-        self.state.lock().known.names.keys().any(|ns| ns.db == db)
+        self.state.lock().rendezvous.has_in(db)
     }
 
     /// Drops databases that their collections have left, until it cannot be told whether

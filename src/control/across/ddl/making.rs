@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bson::Uuid;
 use tokio::sync::oneshot;
 
-use super::POLL;
 use crate::cluster::catalog::{self, Collection};
-use crate::control::across::ddl::Coordinator;
+use crate::control::across::ddl::{Coordinator, POLL, State};
+use crate::control::across::rendezvous::ToMake;
 use crate::control::layout;
 use crate::control::layout::{databases, laid_out, owners};
 use crate::error::Result;
@@ -24,71 +24,77 @@ impl Coordinator {
         pair: usize,
         collection: Collection,
         uuid: Uuid,
-        waits: &oneshot::Sender<Result<Creation>>,
+        waits: &mut oneshot::Sender<Result<Creation>>,
     ) -> Result<Creation> {
-        let ns = &collection.ns;
         loop {
+            // IMPORTANT: before anything is looked at: what is freed from here on counts.
+            let freed = self.freed.notified();
             let turn = self.take_turn().await?;
-            let holder = {
-                let state = self.state.lock();
-                // What is dead may be forgotten by now (`control::across::forget`).
-                if waits.is_closed() || state.known.dead.contains(&uuid) {
-                    return Ok(Creation::Dropped);
-                }
-                state.known.names.get(ns).copied()
-            };
-            let is_free = match holder {
-                // A shard creates a collection, too, when it gets the first chunk of it.
-                Some(holder) if holder == uuid => {
-                    owners::expect_same(self.laid_out().get(&uuid), &collection)?;
-                    true
-                }
-                // The older collection of that name is still to be dropped.
-                Some(_) => false,
-                None if self.are_others_in_the_way(&collection).await? => false,
-                None => {
-                    self.lay_out(&collection, uuid).await?;
-                    true
-                }
-            };
-            if !is_free {
-                drop(turn);
-                tokio::time::sleep(POLL).await;
-                continue;
+            // What is dead may be forgotten by now (`control::across::forget`).
+            if waits.is_closed() {
+                return Ok(Creation::Dropped);
             }
-            let shard = &self.sides.target.shards[self.sides.pairs[pair]];
-            let target_uuid = catalog::local_uuid(shard, ns).await?;
-            failpoint::hit("creation-made");
-            let mut state = self.state.lock();
-            state
-                .known
-                .targets
-                .extend(target_uuid.map(|target| (uuid, target)));
-            let target_version = state.versions.get(&uuid).copied();
-            // As it was laid out. Where a chunk has moved since, that shard does not own
-            // it, and `watch` reports it.
-            let collection = state
-                .laid_out
-                .get(&uuid)
-                .map_or(collection, |laid_out| (**laid_out).clone());
-            return Ok(Creation::Made(Box::new(Created {
-                target_uuid,
-                target_version,
-                collection,
-            })));
+            match self.to_make(&collection, uuid) {
+                ToMake::Dead => return Ok(Creation::Dropped),
+                ToMake::NameTaken => {
+                    drop(turn);
+                    tokio::select! {
+                        () = freed => {}
+                        () = waits.closed() => {}
+                    }
+                    continue;
+                }
+                // A shard creates a collection, too, when it gets the first chunk of it.
+                ToMake::Made => owners::expect_same(self.laid_out().get(&uuid), &collection)?,
+                ToMake::Free if self.are_others_in_the_way(&collection).await? => {
+                    drop(turn);
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+                ToMake::Free => self.lay_out(&collection, uuid).await?,
+            }
+            return self.made_for(pair, collection, uuid).await;
         }
     }
 
-    /// Whether collections of its database, or of another spelling of it, are still to be
-    /// dropped.
+    fn to_make(&self, collection: &Collection, uuid: Uuid) -> ToMake {
+        let state = self.state.lock();
+        match state.rendezvous.to_make(&collection.ns, uuid) {
+            // A database moves with all that is in it.
+            ToMake::Free if state.has_elsewhere(collection) => ToMake::NameTaken,
+            to_make => to_make,
+        }
+    }
+
+    /// What a pair is told of a collection that is made. The caller has the turn.
+    async fn made_for(&self, pair: usize, collection: Collection, uuid: Uuid) -> Result<Creation> {
+        let shard = &self.sides.target.shards[self.sides.pairs[pair]];
+        let target_uuid = catalog::local_uuid(shard, &collection.ns).await?;
+        failpoint::hit("creation-made");
+        let mut state = self.state.lock();
+        if let Some(target) = target_uuid {
+            state.rendezvous.made(uuid, target);
+        }
+        let target_version = state.versions.get(&uuid).copied();
+        // As it was laid out. Where a chunk has moved since, that shard does not own
+        // it, and `watch` reports it.
+        let collection = state
+            .laid_out
+            .get(&uuid)
+            .map_or(collection, |laid_out| (**laid_out).clone());
+        Ok(Creation::Made(Box::new(Created {
+            target_uuid,
+            target_version,
+            collection,
+        })))
+    }
+
+    /// Whether the target has its database elsewhere, or of another spelling, with
+    /// collections that are still to be dropped.
     ///
     /// # Errors
     /// `Refused`: what is in the way does not belong to the run.
     async fn are_others_in_the_way(&self, collection: &Collection) -> Result<bool> {
-        // A database moves with all that is in it.
-        if self.has_elsewhere(collection) {
-            return Ok(true);
-        }
         let (db, primary) = (&collection.ns.db, self.sides.pairs[collection.primary]);
         let in_the_way = databases::in_the_way(&self.sides.target, db, primary);
         match self.until_answered(&collection.ns, in_the_way).await? {
@@ -103,10 +109,9 @@ impl Coordinator {
         owners::expect_never_moved(collection)?;
         // A view of its name is one that the source has no longer.
         self.drop_view(ns).await?;
-        // Before it is made: a drop that comes meanwhile must find it.
         {
             let mut state = self.state.lock();
-            state.known.names.insert(ns.clone(), uuid);
+            state.rendezvous.claim(ns, uuid);
             state.databases.insert(ns.db.clone());
         }
         // IMPORTANT: first. A wipe must know it, whatever ends this attempt before
@@ -118,7 +123,7 @@ impl Coordinator {
         let version = laid_out::version(&self.sides, collection).await?;
         let mut state = self.state.lock();
         // Else its drop was met meanwhile, and is only waiting for its turn.
-        if !state.known.dead.contains(&uuid) {
+        if !state.rendezvous.is_dead(&uuid) {
             state
                 .versions
                 .extend(version.map(|version| (uuid, version)));
@@ -126,14 +131,13 @@ impl Coordinator {
         }
         Ok(())
     }
+}
 
+impl State {
     /// Collections of its database are laid out with another primary.
     fn has_elsewhere(&self, collection: &Collection) -> bool {
-        let state = self.state.lock();
-        let mut others = state
-            .laid_out
+        self.laid_out
             .values()
-            .filter(|other| other.ns.db == collection.ns.db);
-        others.any(|other| other.primary != collection.primary)
+            .any(|other| other.ns.db == collection.ns.db && other.primary != collection.primary)
     }
 }

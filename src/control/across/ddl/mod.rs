@@ -1,8 +1,7 @@
 //! DDL that concerns several pairs, run once through the target's router.
 //!
-//! A drop is a rendezvous of exactly the pairs whose source shard has the UUID
-//! (R4): it runs when the last of them is there. A creation waits until the
-//! name is free on the target. Pairs read on meanwhile.
+//! What is due is decided by `control::across::rendezvous`; it is done here, in turns.
+//! Pairs read on meanwhile.
 
 mod emptied;
 mod making;
@@ -15,12 +14,12 @@ use std::time::Duration;
 
 use bson::{RawDocumentBuf, Uuid, doc};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::cluster::catalog::{self, Collection, MapVersion, Namespace};
 use crate::cluster::retry::answered;
-use crate::control::across::known::Known;
+use crate::control::across::rendezvous::{Arrival, Rendezvous, ToDrop};
 use crate::control::across::views::Views;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::laid_out::Made;
@@ -32,6 +31,7 @@ use crate::pair::oplog::proven::Lister;
 use crate::state::PairState;
 use crate::state::run_store::RunStore;
 
+/// How often servers are asked for what only they know.
 const POLL: Duration = Duration::from_millis(50);
 
 /// The knowledge shared by all pairs.
@@ -42,14 +42,16 @@ pub struct Coordinator {
     listers: Vec<Arc<Lister>>,
     runs: RunStore,
     state: Mutex<State>,
+    /// A name, or a database, is free that was not.
+    freed: Notify,
     /// One change of the target's catalog at a time.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
-    known: Known,
-    /// Pairs that have reached the drop of the UUID.
+    rendezvous: Rendezvous,
+    /// Pairs that wait until the drop of the UUID is made.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Arc<Collection>>,
@@ -76,10 +78,10 @@ impl Coordinator {
         dropped: HashSet<Uuid>,
         away_max: Duration,
     ) -> Arc<Self> {
-        let known = Known::of(states, dropped);
+        let rendezvous = Rendezvous::of(states, dropped);
         let all = states.iter().flat_map(|pair| &pair.collections);
         let alive: Vec<_> = all
-            .filter(|c| !c.dead && !known.dead.contains(&c.uuid))
+            .filter(|c| !c.dead && !rendezvous.is_dead(&c.uuid))
             .collect();
         let laid_out = alive
             .iter()
@@ -95,7 +97,7 @@ impl Coordinator {
             .map(|c| c.ns.db.clone())
             .collect();
         let state = State {
-            known,
+            rendezvous,
             laid_out,
             versions,
             databases,
@@ -108,6 +110,7 @@ impl Coordinator {
             listers,
             runs,
             state: Mutex::new(state),
+            freed: Notify::new(),
             turn: Default::default(),
         })
     }
@@ -140,15 +143,7 @@ impl Coordinator {
                 uuid,
                 reply,
             } => {
-                // IMPORTANT: here, in the order of the requests: the same
-                // pair's drop must not overtake it.
-                self.state
-                    .lock()
-                    .known
-                    .holders
-                    .entry(uuid)
-                    .or_default()
-                    .insert(pair);
+                self.state.lock().rendezvous.hold(pair, uuid);
                 tasks.spawn(async move { coordinator.create(pair, ns, uuid, reply).await });
             }
             Request::Drop {
@@ -157,7 +152,9 @@ impl Coordinator {
                 uuid,
                 reply,
             } => {
-                tasks.spawn(async move { coordinator.arrive(pair, ns, uuid, reply).await });
+                if self.arrive(pair, uuid, reply) == Arrival::Last {
+                    tasks.spawn(async move { coordinator.drop_for_all(&ns, uuid).await });
+                }
             }
             Request::DropViews { db, reply } => {
                 tasks.spawn(async move {
@@ -168,21 +165,14 @@ impl Coordinator {
         }
     }
 
-    /// Dropped collections that no pair holds any more. Of one whose drop is being made
-    /// on the target none has recorded it.
+    /// Dropped collections that no pair holds any more.
     pub fn unheld(&self) -> Vec<Uuid> {
-        let state = self.state.lock();
-        state
-            .known
-            .unheld()
-            .into_iter()
-            .filter(|uuid| !state.arrived.contains_key(uuid))
-            .collect()
+        self.state.lock().rendezvous.unheld()
     }
 
     /// Forgets collections that no pair will meet again.
     pub fn forget(&self, uuids: &[Uuid]) {
-        self.state.lock().known.forget(uuids);
+        self.state.lock().rendezvous.forget(uuids);
     }
 
     /// The collections laid out and not dropped.
@@ -202,7 +192,7 @@ impl Coordinator {
                 },
             )
         };
-        state.known.targets.iter().map(made).collect()
+        state.rendezvous.targets().iter().map(made).collect()
     }
 
     async fn create(
@@ -219,8 +209,8 @@ impl Coordinator {
             () = reply.closed() => return,
         };
         let created = match resolved {
-            Ok(Some(collection)) => self.make(pair, collection, uuid, &reply).await,
-            Ok(None) if self.state.lock().known.dead.contains(&uuid) => Ok(Creation::Dropped),
+            Ok(Some(collection)) => self.make(pair, collection, uuid, &mut reply).await,
+            Ok(None) if self.is_dead(&uuid) => Ok(Creation::Dropped),
             Ok(None) => Ok(Creation::Gone),
             Err(e) => Err(e),
         };
@@ -228,33 +218,31 @@ impl Coordinator {
         let _ = reply.send(created);
     }
 
-    async fn arrive(
-        &self,
-        pair: usize,
-        ns: Namespace,
-        uuid: Uuid,
-        reply: oneshot::Sender<Result<()>>,
-    ) {
-        {
-            let mut state = self.state.lock();
-            let known = &mut state.known;
-            let holders = known.holders.entry(uuid).or_default();
-            holders.remove(&pair);
-            let last = holders.is_empty();
-            if known.dead.contains(&uuid) && known.names.get(&ns) != Some(&uuid) {
-                // Dropped on the target before this process began.
-                let _ = reply.send(Ok(()));
-                return;
-            }
-            state.arrived.entry(uuid).or_default().push(reply);
-            if !last {
-                return;
-            }
-            state.known.dead.insert(uuid);
+    fn is_dead(&self, uuid: &Uuid) -> bool {
+        self.state.lock().rendezvous.is_dead(uuid)
+    }
+
+    /// The pair has met the drop. It is answered once that is made.
+    fn arrive(&self, pair: usize, uuid: Uuid, reply: oneshot::Sender<Result<()>>) -> Arrival {
+        let mut state = self.state.lock();
+        let arrival = state.rendezvous.arrive(pair, uuid);
+        if arrival == Arrival::Dropped {
+            // A pair that is gone no longer needs the answer.
+            let _ = reply.send(Ok(()));
+            return arrival;
+        }
+        state.arrived.entry(uuid).or_default().push(reply);
+        if arrival == Arrival::Last {
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
+            self.freed.notify_waiters();
         }
-        let dropped = self.drop_on_target(&ns, uuid).await;
+        arrival
+    }
+
+    /// Makes a drop that is due, and answers every pair that waits for it.
+    async fn drop_for_all(&self, ns: &Namespace, uuid: Uuid) {
+        let dropped = self.drop_on_target(ns, uuid).await;
         let waiting = self.state.lock().arrived.remove(&uuid).unwrap_or_default();
         for reply in waiting {
             // A pair that is gone no longer needs the answer.
@@ -265,23 +253,21 @@ impl Coordinator {
     async fn drop_on_target(&self, ns: &Namespace, uuid: Uuid) -> Result<()> {
         failpoint::hit("drop-begun");
         let _turn = self.take_turn().await?;
-        let holder = self.state.lock().known.names.get(ns).copied();
-        match holder {
-            Some(holder) if holder == uuid => {
-                let made = self.state.lock().known.targets.get(&uuid).copied();
+        let to_drop = self.state.lock().rendezvous.to_drop(ns, uuid);
+        match to_drop {
+            ToDrop::Made(made) => {
                 self.drop_made(ns, made).await?;
                 self.runs.forget_making(ns).await?;
-                self.state.lock().known.names.remove(ns);
-                Ok(())
             }
-            // The name has passed to another.
-            Some(_) => Ok(()),
-            None => self.drop_unclaimed(ns).await,
+            ToDrop::PassedOn => {}
+            ToDrop::Unclaimed => self.drop_unclaimed(ns).await?,
         }
+        self.state.lock().rendezvous.dropped(ns, uuid);
+        self.freed.notify_waiters();
+        Ok(())
     }
 
-    /// An earlier incarnation may have made it and ended before that was recorded:
-    /// then no one claims it, and nothing was written to it.
+    /// Drops what has the name and is claimed by no one, if it is empty.
     async fn drop_unclaimed(&self, ns: &Namespace) -> Result<()> {
         let Some(there) = catalog::read_one(&self.sides.target, ns).await? else {
             return Ok(());
@@ -315,7 +301,14 @@ impl Coordinator {
             .filter(|c| c.uuid.is_some());
         match there {
             Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
-                drop_collection(&self.sides.target, &there).await
+                let target = &self.sides.target;
+                let dropped = drop_collection(target, &there);
+                if target.dialect.writes.binds_uuid {
+                    dropped.await
+                } else {
+                    // It may take effect for as long as it is not answered.
+                    self.until_answered(ns, dropped).await
+                }
             }
             _ => Ok(()),
         }
@@ -331,7 +324,7 @@ impl Coordinator {
     pub async fn mend_view(&self, ns: &Namespace, on_source: Option<&Collection>) -> Result<()> {
         let _turn = self.take_turn().await?;
         self.drop_view(ns).await?;
-        match on_source.filter(|_| !self.state.lock().known.names.contains_key(ns)) {
+        match on_source.filter(|_| !self.state.lock().rendezvous.is_taken(ns)) {
             // An empty database of another spelling may make way for it.
             Some(view) => self.until_answered(ns, self.views.make(view)).await,
             None => Ok(()),

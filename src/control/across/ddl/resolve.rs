@@ -10,7 +10,6 @@ use bson::{Document, Uuid, doc};
 use crate::cluster::catalog::{self, Collection, Namespace};
 use crate::cluster::deployment::Topology;
 use crate::cluster::retry::answered;
-use crate::codes;
 use crate::control::across::ddl::{Coordinator, POLL};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -20,6 +19,9 @@ use crate::pair::oplog::proven;
 /// router creates the database first. It shows a collection as soon as that is made, or
 /// holds a critical section until then.
 const UNSHOWN_MAX: Duration = Duration::from_secs(60);
+
+/// State of a lock on the config servers that somebody holds.
+const LOCKED: i32 = 2;
 
 /// How routers show a collection that a shard has.
 enum Shown {
@@ -45,7 +47,7 @@ impl Coordinator {
         let unshown_max = failpoint::wait("unshown", UNSHOWN_MAX);
         let mut nowhere_since = None;
         loop {
-            if self.state.lock().known.dead.contains(&uuid) || self.is_gone(pair, ns, uuid).await? {
+            if self.is_dead(&uuid) || self.is_gone(pair, ns, uuid).await? {
                 return Ok(None);
             }
             let list = || self.listed(pair, ns, uuid);
@@ -119,16 +121,7 @@ impl Coordinator {
     /// The source shard, whose oplog had the creation, no longer knows the UUID.
     /// Its majority view holds the creation: the tail read it with that concern.
     async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
-        let find = bson::rawdoc! {
-        "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
-        let database = self.sides.source.shards[pair].client.database(&ns.db);
-        // The reply stays raw: the driver may be unable to read its document.
-        let found = async { Ok(database.run_raw_cursor_command(find).batch().await?) };
-        match answered("the shard", found).await {
-            Ok(_) => Ok(false),
-            Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => Ok(true),
-            Err(e) => Err(e),
-        }
+        catalog::is_gone(&self.sides.source.shards[pair].client, &ns.db, uuid).await
     }
 
     /// Whether a command that makes this name a sharded collection is under way on the
@@ -136,14 +129,26 @@ impl Coordinator {
     /// holds a critical section, which the shard lists. (The list of DDL itself is a
     /// system collection, which no built-in role may read.) A drop holds none. What is
     /// read of its collection meanwhile does not matter: the drop's own entry follows.
+    ///
+    /// Up to 4.4 every DDL of a router locks the name, and most lock its database, on the
+    /// config servers, drops too.
     async fn is_being_made(&self, shard: usize, ns: &Namespace) -> Result<bool> {
         if self.sides.source.topology == Topology::ReplicaSet {
             return Ok(false);
         }
-        let config = self.sides.source.shards[shard].client.database("config");
-        let sections = config.collection::<Document>("collection_critical_sections");
-        let section = sections.find_one(doc! { "_id": ns.to_string() });
-        Ok(answered("the shard", async { Ok(section.await?) })
+        let source = &self.sides.source;
+        let (client, signs, filter) = if source.dialect.catalog.ddl_by_locks {
+            let names = [ns.db.clone(), ns.to_string()];
+            let locked = doc! { "_id": { "$in": &names[..] }, "state": LOCKED };
+            (&*source.entry, "locks", locked)
+        } else {
+            let section = doc! { "_id": ns.to_string() };
+            let shard = &source.shards[shard].client;
+            (shard, "collection_critical_sections", section)
+        };
+        let signs = client.database("config").collection::<Document>(signs);
+        let sign = signs.find_one(filter);
+        Ok(answered("the shard", async { Ok(sign.await?) })
             .await?
             .is_some())
     }

@@ -45,7 +45,7 @@ use crate::pair::run::Pair;
 use crate::position::Position;
 use crate::verify::range::Range;
 use crate::verify::sweep::Swept;
-use crate::verify::{self, Known};
+use crate::verify::{self, Verified};
 
 /// A collection on one pair: source shard and source UUID.
 type Key = (usize, Uuid);
@@ -73,7 +73,7 @@ struct Covered {
 impl Ahead {
     /// Everything that a comparison need not read again. A collection with nothing
     /// verified is left out.
-    pub fn known(&self, pairs: &[Arc<Pair>]) -> Known {
+    pub fn so_far(&self, pairs: &[Arc<Pair>]) -> Verified {
         // IMPORTANT: first what is verified, then what was touched: a range turns
         // verified when what differed in it is among the touched ones.
         let covered: Vec<_> = self
@@ -89,7 +89,7 @@ impl Ahead {
                     pair.with_gate(|gate| gate.touched_of(&uuid, round, Position::MAX, usize::MAX))
                 };
                 let touched = pairs.get(shard).and_then(touched)?;
-                Some(((shard, uuid), verify::Ahead { touched, ..ahead }))
+                Some(((shard, uuid), verify::VerifiedPart { touched, ..ahead }))
             });
         with_touched.collect()
     }
@@ -169,8 +169,8 @@ impl Ahead {
 
 impl Coverage {
     /// What is verified ahead, with `touched` left empty. None if nothing is verified.
-    fn ahead(&self) -> Option<verify::Ahead> {
-        let mut ahead = verify::Ahead::default();
+    fn ahead(&self) -> Option<verify::VerifiedPart> {
+        let mut ahead = verify::VerifiedPart::default();
         for covered in &self.ranges {
             match covered.verified {
                 Some((documents, bytes)) => {

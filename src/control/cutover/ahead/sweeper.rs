@@ -22,7 +22,7 @@ use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::position::Position;
 use crate::verify::part::{self, Part, Readers};
-use crate::verify::{plan, sweep};
+use crate::verify::{cut, sweep};
 
 /// How often it checks for work, and at least between two rounds of bookkeeping.
 pub(super) const POLL: Duration = Duration::from_millis(100);
@@ -73,7 +73,7 @@ pub(super) struct Sweep {
     /// Parts that could not be read when they were looked at last, and why: the cutover
     /// could not read them either.
     pub(super) unread: BTreeMap<Key, String>,
-    pub(super) settle_after: Instant,
+    pub(super) recheck_after: Instant,
     /// When the step in hand began to read.
     reading: Instant,
 }
@@ -109,7 +109,7 @@ impl Sweeper {
             todo: Vec::new(),
             resting: HashMap::new(),
             unread: BTreeMap::new(),
-            settle_after: now,
+            recheck_after: now,
             reading: now,
         };
         sweep.run().await;
@@ -142,24 +142,24 @@ impl Sweep {
                 worked = self.step() => worked,
                 () = until_cutover(&run) => continue,
             };
-            let pause = match worked {
-                true if self.is_short_of_room() => PAUSE_MIN,
-                true => {
-                    owed += self.reading.elapsed() * PAUSE_PER_WORK;
-                    if owed < PAUSE_MIN {
-                        continue;
-                    }
-                    std::mem::take(&mut owed).min(PAUSE_MAX)
-                }
-                false => POLL,
-            };
-            sleep(pause).await;
+            if !worked {
+                sleep(POLL).await;
+                continue;
+            }
+            if self.is_short_of_room() {
+                sleep(PAUSE_MIN).await;
+                continue;
+            }
+            owed += self.reading.elapsed() * PAUSE_PER_WORK;
+            if PAUSE_MIN <= owed {
+                sleep(std::mem::take(&mut owed).min(PAUSE_MAX)).await;
+            }
         }
     }
 
     /// One piece of work; false if there is none.
     async fn step(&mut self) -> bool {
-        if self.settle_after <= Instant::now() && self.settle().await {
+        if self.recheck_after <= Instant::now() && self.recheck_touched().await {
             return true;
         }
         let Some(part) = self.next() else {
@@ -241,7 +241,7 @@ impl Sweep {
 
     async fn begin(&mut self, part: &Part) -> Result<()> {
         let (key, pair) = (key_of(part), &self.of.pairs[part.shard]);
-        let ranges = plan::ranges(part).await?;
+        let ranges = cut::ranges(part).await?;
         match pair.with_gate(|gate| gate.track(&key.1, self.of.touched_max)) {
             Some(round) => self.of.ahead.begin(key, round, ranges),
             // Dropped; or this pair is still to come to its creation.

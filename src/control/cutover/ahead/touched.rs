@@ -20,16 +20,16 @@ use crate::verify::recheck;
 /// Touched documents of a pair that are left to the cutover: a few reads.
 const TOUCHED_FEW: usize = 1_000;
 /// Documents of one collection that are compared in one go.
-const SETTLED_AT_A_TIME: usize = 16_000;
+const RECHECKED_AT_A_TIME: usize = 16_000;
 /// A document touched less than so many seconds ago will soon be touched again.
 const HOT_S: u64 = 2;
-/// Pause after a go that did not settle at least half of what it looked at.
-const SETTLE_AGAIN: Duration = Duration::from_secs(5);
+/// Pause after a go that found less than half of what it looked at equal.
+const RECHECK_PAUSE: Duration = Duration::from_secs(5);
 
 impl Sweep {
     /// Compares touched documents of the pairs that have many. Returns false if there
     /// were none to compare. An error of one part does not stop the others.
-    pub(super) async fn settle(&mut self) -> bool {
+    pub(super) async fn recheck_touched(&mut self) -> bool {
         let crowded = |pair: &Arc<Pair>| TOUCHED_FEW < pair.with_gate(|gate| gate.touched_count());
         let crowded: Vec<Arc<Pair>> = self
             .of
@@ -38,18 +38,18 @@ impl Sweep {
             .filter(|pair| crowded(pair))
             .cloned()
             .collect();
-        let (mut looked, mut settled, mut trouble) = (0, 0, false);
+        let (mut looked, mut found_equal, mut trouble) = (0, 0, false);
         for pair in &crowded {
             let of_pair = self
                 .parts
                 .iter()
                 .filter(|part| part.shard == pair.index && !self.is_resting(&key_of(part)));
             for part in of_pair.cloned().collect::<Vec<_>>() {
-                let look = timeout(LOOK_MAX, self.settle_part(pair, &part)).await;
+                let look = timeout(LOOK_MAX, self.recheck_part(pair, &part)).await;
                 match look.unwrap_or_else(|_| Err(late(&part))) {
                     Ok((of_part, equal)) => {
                         looked += of_part;
-                        settled += equal;
+                        found_equal += equal;
                     }
                     Err(e) => {
                         trouble = true;
@@ -58,19 +58,19 @@ impl Sweep {
                 }
             }
         }
-        if trouble || settled * 2 <= looked {
-            self.settle_after = Instant::now()
+        if trouble || found_equal * 2 <= looked {
+            self.recheck_after = Instant::now()
                 + if self.is_short_of_room() {
                     POLL
                 } else {
-                    SETTLE_AGAIN
+                    RECHECK_PAUSE
                 };
         }
         0 < looked
     }
 
     /// Returns how many documents were compared, and how many of them are equal.
-    async fn settle_part(&mut self, pair: &Pair, part: &Part) -> Result<(usize, usize)> {
+    async fn recheck_part(&mut self, pair: &Pair, part: &Part) -> Result<(usize, usize)> {
         let (key, any_age) = (key_of(part), self.is_short_of_room());
         let Some(round) = self.of.ahead.round(&key) else {
             return Ok((0, 0));
@@ -84,14 +84,14 @@ impl Sweep {
             };
             Some((
                 position,
-                gate.touched_of(&key.1, round, until, SETTLED_AT_A_TIME)?,
+                gate.touched_of(&key.1, round, until, RECHECKED_AT_A_TIME)?,
             ))
         });
         let Some((position, ids)) = taken.filter(|(_, ids)| !ids.is_empty()) else {
             return Ok((0, 0));
         };
         let looked = ids.len();
-        let mut settled = 0;
+        let mut found_equal = 0;
         let Some(part) = self.at(part, position).await? else {
             return Ok((0, 0));
         };
@@ -106,10 +106,10 @@ impl Sweep {
                 .filter(|id| !different.contains(*id))
                 .cloned()
                 .collect();
-            settled += equal.len();
-            pair.with_gate(|gate| gate.settle(&key.1, round, &equal, position));
+            found_equal += equal.len();
+            pair.with_gate(|gate| gate.found_equal(&key.1, round, &equal, position));
         }
-        Ok((looked, settled))
+        Ok((looked, found_equal))
     }
 }
 

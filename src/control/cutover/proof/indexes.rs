@@ -12,9 +12,11 @@ use crate::control::cutover::proof::shown::shown;
 use crate::control::layout::options::expiry;
 
 /// Texts about what is not alike. `collated`: the collection has its own collation.
+/// `never`: the expiry with which the target deletes nothing (`WriteForms::expiry_never`).
 /// `held_back`: options of its indexes that wait for the cutover.
 pub(super) fn compare(
     collated: bool,
+    never: Option<i64>,
     source: &[RawDocumentBuf],
     target: &[RawDocumentBuf],
     held_back: &[RawDocumentBuf],
@@ -24,20 +26,22 @@ pub(super) fn compare(
         let name = IndexName::of(wanted);
         match named(target, &name) {
             None => found.push(format!("index {} is missing on the target", shown(wanted))),
+            Some(there) if same(&index::to_create(collated, never, wanted), there) => {
+                found.extend(for_the_cutover(wanted, named(held_back, &name)));
+            }
             Some(there) if index::expires(there) => {
                 found.push(format!(
                     "index {} of the target already deletes documents",
                     shown(there)
                 ));
             }
-            Some(there) if !same(&index::to_create(collated, wanted), there) => {
+            Some(there) => {
                 found.push(format!(
                     "an index is {} on the source and {} on the target",
                     shown(wanted),
                     shown(there)
                 ));
             }
-            Some(_) => found.extend(for_the_cutover(wanted, named(held_back, &name))),
         }
     }
     for extra in target
@@ -103,7 +107,7 @@ mod tests {
     ) {
         let (target, held): (Vec<_>, Vec<_>) =
             (target.into_iter().collect(), held.into_iter().collect());
-        let found = compare(false, &[source], &target, &held);
+        let found = compare(false, None, &[source], &target, &held);
         assert_eq!(found.len(), expect.len(), "{found:?}");
         found
             .iter()
@@ -167,6 +171,7 @@ mod tests {
         );
         let found = compare(
             false,
+            None,
             &[],
             &[plain()],
             &[rawdoc! {"name": "b", "prepareUnique": true}],
@@ -175,7 +180,15 @@ mod tests {
             found.len() == 2 && found[0].contains("not on the source"),
             "{found:?}"
         );
+        let never = compare(
+            false,
+            Some(7),
+            &[ttl(3.0)],
+            &[ttl(7.0)],
+            &[expiry(3).unwrap()],
+        );
+        assert!(never.is_empty(), "{never:?}");
         let simple = [rawdoc! {"v": 2, "key": {"a": 1}, "name": "a"}];
-        assert!(compare(true, &simple, &simple, &[]).is_empty());
+        assert!(compare(true, None, &simple, &simple, &[]).is_empty());
     }
 }

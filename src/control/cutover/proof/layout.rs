@@ -215,6 +215,7 @@ mod tests {
             source: ids("a"),
             target: ids("b"),
             pairs: vec![1, 0],
+            expiry_never: None,
         }
     }
 

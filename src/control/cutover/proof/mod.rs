@@ -3,16 +3,16 @@
 //! range. Whatever is not alike is a [`Difference`], which the run repairs or which is in
 //! the way of a cutover.
 //!
-//! **Its place in a cutover.** Source and target are listed between the two fences, after
-//! everything up to the first is applied. Users' DDL after that fence calls the cutover
+//! **Its place in a cutover.** Source and target are listed between the two markers, after
+//! everything up to the first is applied. Users' DDL after that marker calls the cutover
 //! off; DDL before it is on the target. So a difference is real, and equal lists are
 //! equal for good. An index that no oplog entry mentions is in the lists as well: they
 //! show the primary's state, and are read whole each time. They are believed only if no
-//! source shard held an election from before them until a majority took the second fence
+//! source shard held an election from before them until a majority took the second marker
 //! (`listing`). The target's term is the attempt's.
 //!
 //! **Owners are checked last** (`watch`, then [`owners`]), after everything up to the
-//! second fence is applied. Our writes go straight to the shards, and a write to a chunk
+//! second marker is applied. Our writes go straight to the shards, and a write to a chunk
 //! that is moving, or gone, would be lost. No move is under way after our last write, and
 //! all owners are then as they were laid out: so none took any of what was written.
 //! `watch` sees a range that moved away and back, by comparing versions.
@@ -106,6 +106,8 @@ struct ShardMap {
     source: Vec<String>,
     target: Vec<String>,
     pairs: Vec<usize>,
+    /// The expiry with which the target deletes nothing (`WriteForms::expiry_never`).
+    expiry_never: Option<i64>,
 }
 
 impl ShardMap {
@@ -121,6 +123,7 @@ impl ShardMap {
             source: ids(&sides.source),
             target: ids(&sides.target),
             pairs: sides.pairs.clone(),
+            expiry_never: sides.target.dialect.writes.expiry_never,
         }
     }
 }
@@ -271,7 +274,7 @@ pub fn told(found: &[Difference]) -> Vec<String> {
 }
 
 /// Repairs what the run itself can. Views are alike then. For indexes it only begins: a
-/// pair is not settled before they are alike.
+/// pair is not complete before they are alike.
 pub async fn repair(
     found: &[Difference],
     pairs: &[Arc<Pair>],

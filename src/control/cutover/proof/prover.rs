@@ -26,7 +26,7 @@ use crate::position::Position;
 
 /// The obstacle's name.
 const CAUSE: &str = "proof";
-/// How often it looks whether the pairs are settled.
+/// How often it looks whether the pairs are complete.
 const POLL: Duration = Duration::from_millis(50);
 /// Between two looks, at least; and as a multiple of what a look takes.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ const PAUSE_PER_LOOK: u32 = 20;
 const PAUSE_DIFFERENT: Duration = Duration::from_secs(1);
 const PAUSE_PER_LOOK_DIFFERENT: u32 = 1;
 /// How long the pairs may take to reach what a look showed.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const PASSED_WITHIN: Duration = Duration::from_secs(60);
 /// How long one look may take in all: a frozen server never answers.
 const LOOK_MAX: Duration = Duration::from_secs(180);
 /// The same for a report that is no obstacle.
@@ -87,11 +87,11 @@ impl Prover {
 
     /// A cutover looks by itself.
     fn may_look(&self) -> bool {
-        matches!(self.run.phase(), Phase::Following | Phase::Ready) && self.is_settled()
+        matches!(self.run.phase(), Phase::Following | Phase::Ready) && self.is_complete()
     }
 
-    fn is_settled(&self) -> bool {
-        self.pairs.iter().all(|pair| pair.is_settled())
+    fn is_complete(&self) -> bool {
+        self.pairs.iter().all(|pair| pair.is_complete())
     }
 
     /// What is in the way of a cutover.
@@ -124,7 +124,7 @@ impl Prover {
         if found.is_empty() {
             return Ok(found);
         }
-        listing::notes(&self.sides.source, &self.run.id(), SETTLED_WITHIN).await?;
+        listing::notes(&self.sides.source, &self.run.id(), PASSED_WITHIN).await?;
         let after = listing::newest(&self.sides.source).await?;
         if !proven::same_terms(&before, &after) {
             return Err(Error::new(
@@ -147,10 +147,10 @@ impl Prover {
 
     /// Waits until all that the source showed until now is applied.
     async fn pass(&self) -> Result<()> {
-        let deadline = Instant::now() + SETTLED_WITHIN;
-        let notes = listing::notes(&self.sides.source, &self.run.id(), SETTLED_WITHIN).await?;
+        let deadline = Instant::now() + PASSED_WITHIN;
+        let notes = listing::notes(&self.sides.source, &self.run.id(), PASSED_WITHIN).await?;
         let passed = |(pair, note): (&Arc<Pair>, &Position)| *note <= pair.watermark();
-        while !(self.pairs.iter().zip(&notes).all(passed) && self.is_settled()) {
+        while !(self.pairs.iter().zip(&notes).all(passed) && self.is_complete()) {
             if deadline <= Instant::now() {
                 return Err(Error::new(
                     Kind::Transient,

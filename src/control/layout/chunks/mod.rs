@@ -1,6 +1,6 @@
-//! Arranges chunks of the target into one interval per owner, where they were not made
-//! so: first splits where an interval begins, then moves of chunks that are on another
-//! shard. The answers to commands decide nothing: the map is read again until both agree.
+//! Arranges chunks of the target into the wanted intervals, where they were not made so:
+//! first splits where an interval begins, then moves of chunks that are on another shard.
+//! The answers to commands decide nothing: the map is read again until both agree.
 //!
 //! Invariant: chunks of a collection move only while no shard holds a document of it, and
 //! while no zone says otherwise. The donor's range deleter deletes by range, a quarter of
@@ -18,6 +18,7 @@ use crate::bson::order::compare_keys;
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Chunk, Namespace, Sharded};
 use crate::cluster::deployment::Deployment;
+use crate::cluster::dialect::CatalogForms;
 use crate::cluster::ownership;
 use crate::cluster::retry::answered;
 use crate::control::layout::zones;
@@ -48,7 +49,7 @@ pub(super) const ON_THE_FLY: Limit = Limit {
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// `(min, max, owner)` in key order, neighbours of one owner joined.
+/// `(min, max, owner)` in key order.
 pub(super) type Interval = (RawDocumentBuf, RawDocumentBuf, usize);
 
 /// State that all moves of chunks share.
@@ -67,16 +68,22 @@ impl Moves {
     }
 }
 
-/// The source's intervals, owned by the target's shards.
-pub(super) fn mapped(sharded: &Sharded, pairs: &[usize]) -> Vec<Interval> {
+/// The source's intervals, owned by the target's shards; where the balancer counts chunks,
+/// every chunk is one.
+pub(super) fn mapped(sharded: &Sharded, pairs: &[usize], target: &CatalogForms) -> Vec<Interval> {
     let mut sharded = sharded.clone();
     for chunk in &mut sharded.chunks {
         chunk.shard = pairs[chunk.shard];
     }
+    if target.balancer_counts_chunks {
+        let chunks = sharded.chunks.into_iter();
+        return chunks.map(|c| (c.min, c.max, c.shard)).collect();
+    }
     ownership::joined(&sharded)
 }
 
-/// Splits and moves until the target's intervals are `wanted`.
+/// Splits and moves until a chunk begins with each interval of `wanted`, and all of it is on
+/// the interval's shard.
 ///
 /// # Errors
 /// `Refused` if chunks would have to move while there are documents; a refusal that is
@@ -90,12 +97,12 @@ pub(super) async fn arrange(
     let mut patience = Patience::new(shared.limit);
     loop {
         let now = read(target, ns).await?;
-        if same(&ownership::joined(&now), wanted) {
+        let left = splits(wanted, &now.chunks).len() + moves(wanted, &now.chunks).len();
+        if left == 0 {
             return Ok(());
         }
         // A router refuses to move a chunk out of its zone.
         zones::set(target, ns, &[]).await?;
-        let left = splits(wanted, &now.chunks).len() + moves(wanted, &now.chunks).len();
         let refused = round(target, ns, wanted, &now, shared).await?;
         patience.after(ns, left, refused).await?;
     }
@@ -256,14 +263,6 @@ async fn read(target: &Deployment, ns: &Namespace) -> Result<Sharded> {
         )
         .remedy("nothing else may work on the target during a migration")
     })
-}
-
-fn same(a: &[Interval], b: &[Interval]) -> bool {
-    let equal = |x: &RawDocument, y: &RawDocument| compare_keys(x, y) == Ordering::Equal;
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .all(|(x, y)| x.2 == y.2 && equal(&x.0, &y.0) && equal(&x.1, &y.1))
 }
 
 /// Where an interval begins inside a chunk. Chunks cover the whole key space.

@@ -3,6 +3,8 @@
 use bson::{RawBson, rawdoc};
 
 use super::*;
+use crate::cluster::deployment::Version;
+use crate::cluster::dialect::Dialect;
 
 fn key(n: i32) -> RawDocumentBuf {
     let value = match n {
@@ -96,4 +98,28 @@ fn splits_are_where_no_chunk_begins_and_moves_where_the_owner_differs() {
         &[(3, 1, 0), (7, 0, 1)],
     );
     check(&[(MIN, 2)], &[(MIN, 0), (3, 2)], &[], &[(MIN, 0, 2)]);
+}
+
+#[test]
+fn every_chunk_is_made_where_the_balancer_counts_them() {
+    let sharded = Sharded {
+        key: rawdoc! {"a": 1},
+        unique: false,
+        chunks: chunks(&[(i32::MIN, 0), (3, 0), (5, 1)]),
+        zones: Vec::new(),
+        version: None,
+    };
+    let version = |major, minor, patch| Version {
+        major,
+        minor,
+        patch,
+    };
+    for (version, expect) in [
+        (version(5, 0, 4), &[(i32::MIN, 1), (3, 1), (5, 0)][..]),
+        (version(6, 0, 2), &[(i32::MIN, 1), (3, 1), (5, 0)][..]),
+        (version(6, 0, 5), &[(i32::MIN, 1), (5, 0)][..]),
+    ] {
+        let forms = Dialect::of(version, &version.series()).catalog;
+        assert_eq!(mapped(&sharded, &[1, 0], &forms), intervals(expect));
+    }
 }

@@ -14,6 +14,7 @@ use crate::pair::op::OpKind;
 
 mod gone;
 mod left;
+mod moving;
 mod touching;
 
 /// Bytes that may stay in memory.

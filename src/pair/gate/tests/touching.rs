@@ -27,7 +27,7 @@ fn every_op_that_will_be_applied_touches_its_document_wherever_it_waits() {
     b.gate.leave(NONE);
     assert_eq!((b.entry(9, 4), b.gate.left()), (Verdict::Held, 2));
     assert_eq!(touched(&b, round), Some(vec![2, 3, 4]));
-    b.gate.settle(
+    b.gate.found_equal(
         &b.uuid.clone(),
         round,
         &[2, 3, 4].map(|id| IdKey::of(RawBsonRef::Int32(id))),

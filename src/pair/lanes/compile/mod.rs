@@ -22,7 +22,7 @@ const OPS_MAX: u64 = 200_000;
 /// Takes ops off the front of `queue` until a limit is reached, and compiles
 /// them. Takes at least one op.
 pub fn compile(queue: &mut Queue, limits: FlushLimits) -> Vec<CollectionWrites> {
-    let statements_max = queue.len().min(limits.ops_max).min(OPS_MAX as usize);
+    let statements_max = queue.len().min(limits.statements_max).min(OPS_MAX as usize);
     let mut flush = Flush::of(statements_max);
     while flush.has_room(limits) {
         let Some(next) = queue.peek() else { break };
@@ -58,7 +58,7 @@ enum Slot {
     /// It is the first on its document, or its collection is in order.
     NewStatement { collection: usize },
     /// It is folded into the statement of its document.
-    Known { collection: usize, statement: usize },
+    Statement { collection: usize, statement: usize },
 }
 
 impl Flush {
@@ -76,7 +76,9 @@ impl Flush {
     }
 
     fn has_room(&self, limits: FlushLimits) -> bool {
-        self.ops < OPS_MAX && self.statements < limits.ops_max && self.bytes < limits.bytes_max
+        self.ops < OPS_MAX
+            && self.statements < limits.statements_max
+            && self.bytes < limits.bytes_max
     }
 
     fn slot_of(&self, next: &Queued) -> Slot {
@@ -90,7 +92,7 @@ impl Flush {
             .documents
             .find(collection, &next.op.id, &self.collections)
         {
-            Some(statement) => Slot::Known {
+            Some(statement) => Slot::Statement {
                 collection,
                 statement,
             },
@@ -108,7 +110,7 @@ impl Flush {
     /// True if the op cannot be folded into what its document has, and must not stand
     /// beside it.
     fn ends_before(&self, next: &Queued, slot: Slot) -> bool {
-        let Slot::Known {
+        let Slot::Statement {
             collection,
             statement,
         } = slot
@@ -134,7 +136,7 @@ impl Flush {
         let is_dropped = collection.doubts.contains(&op.id);
         self.last = match slot {
             Slot::NewCollection => self.begin(collection),
-            Slot::NewStatement { collection } | Slot::Known { collection, .. } => collection,
+            Slot::NewStatement { collection } | Slot::Statement { collection, .. } => collection,
         };
         let writes = &mut self.collections[self.last];
         writes.ops += 1;
@@ -146,7 +148,7 @@ impl Flush {
             return;
         }
         match slot {
-            Slot::Known { statement, .. } => {
+            Slot::Statement { statement, .. } => {
                 let statement = &mut writes.statements[statement];
                 let before = statement.weight();
                 statement.fold(op);

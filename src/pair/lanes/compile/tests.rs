@@ -9,7 +9,7 @@ use crate::position::Position;
 use bson::{RawBson, RawBsonRef};
 
 const LIMITS: FlushLimits = FlushLimits {
-    ops_max: 100,
+    statements_max: 100,
     bytes_max: 1 << 20,
 };
 
@@ -103,7 +103,7 @@ fn a_flush_ends_at_its_limits_and_before_a_chain_that_is_full() {
         queue.len()
     };
     let few = FlushLimits {
-        ops_max: 2,
+        statements_max: 2,
         ..LIMITS
     };
     let small = FlushLimits {

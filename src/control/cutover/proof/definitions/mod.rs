@@ -155,7 +155,13 @@ impl Place<'_> {
             .and_then(|uuid| held_back.get(&uuid))
             .map_or(&[][..], |(_, options)| options.as_slice());
         let collated = Traits::of(&wanted.options).collated;
-        let found = indexes::compare(collated, &wanted.indexes, &there.indexes, held_back);
+        let found = indexes::compare(
+            collated,
+            self.map.expiry_never,
+            &wanted.indexes,
+            &there.indexes,
+            held_back,
+        );
         let source = &self.map.source[self.pair];
         let remedy = format!(
             "shardlift repairs indexes by itself; if this stays, stop it, run `shardlift recopy --shard {source} \

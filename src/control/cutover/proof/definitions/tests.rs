@@ -13,6 +13,7 @@ fn map() -> ShardMap {
         source: ids("a"),
         target: ids("b"),
         pairs: vec![1, 0],
+        expiry_never: None,
     }
 }
 

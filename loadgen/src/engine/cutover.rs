@@ -1,6 +1,6 @@
 //! The cutover by `shardlift cutover`, again where it was refused or called off.
 //!
-//! Knows nothing about faults: there are none any more.
+//! Knows nothing about what happened before.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// If that takes longer than `patience`.
-pub(super) async fn cut_over(engine: &Keeper, program: &Path, patience: Duration) -> Result<u64> {
+pub async fn cut_over(engine: &Keeper, program: &Path, patience: Duration) -> Result<u64> {
     let began = Instant::now();
     loop {
         match ask(engine, program).await {

@@ -2,12 +2,11 @@
 //!
 //! Knows nothing about digests.
 
-use bson::{RawBson, RawDocumentBuf};
+use bson::RawBson;
 
-use crate::bson::identity::IdKey;
-use crate::bson::order;
+use crate::cluster;
 use crate::cluster::catalog::{self, Estimate};
-use crate::cluster::sample;
+use crate::cluster::ranges::key;
 use crate::error::Result;
 use crate::verify::part::{Order, Part};
 use crate::verify::range::Range;
@@ -34,10 +33,10 @@ pub async fn ranges(part: &Part) -> Result<Vec<Range>> {
     let batch_documents = read::batch_documents(size.document_bytes_average);
     let count = range_count(&size);
     let bounds = match part.order {
-        Order::Id if 1 < count => bounds(
-            sample::ids(&part.source.client, &part.ns, sample_count(count, &size)).await?,
-            count,
-        ),
+        Order::Id if 1 < count => {
+            let samples = sample_count(count, &size);
+            cluster::ranges::bounds(&part.source.client, &part.ns, count, samples).await?
+        }
         _ => Vec::new(),
     };
     Ok(between(bounds, batch_documents))
@@ -55,28 +54,12 @@ fn sample_count(ranges: u64, size: &Estimate) -> u64 {
     (ranges * SAMPLES_PER_RANGE).min(share).max(1)
 }
 
-/// Up to `count - 1` bounds that cut the samples evenly, ascending, distinct.
-fn bounds(mut samples: Vec<RawBson>, count: u64) -> Vec<RawBson> {
-    samples.sort_by(|a, b| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()));
-    let at = |cut: u64| (cut * samples.len() as u64 / count) as usize;
-    let mut bounds: Vec<RawBson> = (1..count)
-        .filter_map(|cut| samples.get(at(cut)).cloned())
-        .collect();
-    bounds.dedup_by(|a, b| IdKey::of(a.as_raw_bson_ref()) == IdKey::of(b.as_raw_bson_ref()));
-    bounds
-}
-
 /// The ranges between `bounds`, open at both ends; the last of several is that of
-/// `MaxKey` alone, which `read::find` asks for in its own way.
+/// `MaxKey` alone (`cluster::ranges::bound`).
 fn between(mut bounds: Vec<RawBson>, batch_documents: u32) -> Vec<Range> {
     if bounds.last().is_some_and(|last| *last != RawBson::MaxKey) {
         bounds.push(RawBson::MaxKey);
     }
-    let key = |id: &RawBson| {
-        let mut key = RawDocumentBuf::new();
-        key.append(bson::raw::cstr!("_id"), id.as_raw_bson_ref());
-        key
-    };
     let ends = bounds.iter().map(|id| Some(key(id))).chain([None]);
     let starts = [None]
         .into_iter()
@@ -98,8 +81,7 @@ mod tests {
 
     #[test]
     fn ranges_meet_and_are_open_at_the_ends() {
-        let samples: Vec<_> = (0..100).rev().map(RawBson::Int32).collect();
-        let ranges = between(bounds(samples, 4), 100);
+        let ranges = between([25, 50, 75].map(RawBson::Int32).into(), 100);
         let ends: Vec<_> = ranges
             .iter()
             .map(|r| (r.min.clone(), r.max.clone()))
@@ -114,14 +96,7 @@ mod tests {
             (end, None),
         ];
         assert_eq!(ends, expect);
-        assert!(ranges[4].is_max_key() && !ranges[3].is_max_key());
-    }
-
-    #[test]
-    fn few_or_equal_samples_give_fewer_ranges() {
-        assert_eq!(between(bounds(vec![], 5), 1).len(), 1);
-        let equal = vec![RawBson::Int32(1), RawBson::Double(1.0), RawBson::Int64(1)];
-        assert_eq!(between(bounds(equal, 9), 1).len(), 3);
+        assert_eq!(between(Vec::new(), 1).len(), 1);
     }
 
     #[test]

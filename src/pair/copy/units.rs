@@ -1,15 +1,11 @@
 //! Splitting a collection into units: `_id` ranges of about equal size, bounds
 //! from a sample. Bounds are hints: any ascending ones give a right copy.
 
-use std::cmp::Ordering;
+use bson::RawBson;
 
-use bson::raw::cstr;
-use bson::{RawBson, RawDocumentBuf, rawdoc};
-
-use crate::bson::order;
 use crate::cluster::catalog::Collection;
 use crate::cluster::deployment::Shard;
-use crate::cluster::sample;
+use crate::cluster::ranges;
 use crate::error::Result;
 use crate::pair::collection::Traits;
 
@@ -59,41 +55,8 @@ pub async fn bounds(
     let samples = (units * SAMPLES_PER_RANGE)
         .min(size.documents / SAMPLE_SHARE_MAX)
         .max(units);
-    Ok(thin_out(pick(
-        sample::ids(&source.client, &collection.ns, samples).await?,
-        units as usize,
-    )))
-}
-
-/// `{_id: bound}`.
-pub fn key(bound: &RawBson) -> RawDocumentBuf {
-    rawdoc! { "_id": bound.clone() }
-}
-
-/// The `find` commands that together read `[lower, upper)` in `_id` order: `head` plus
-/// the bounds, given as `{_id: …}`. A bound that is None is open.
-///
-/// With only `min` given a server stops before `MaxKey` (6.0.5), so the document with
-/// that `_id` is read by a command of its own.
-pub fn between(
-    head: RawDocumentBuf,
-    lower: Option<RawDocumentBuf>,
-    upper: Option<RawDocumentBuf>,
-) -> Vec<RawDocumentBuf> {
-    let ends_open = lower.is_some() && upper.is_none();
-    let mut range = head.clone();
-    for (name, bound) in [(cstr!("min"), lower), (cstr!("max"), upper)] {
-        if let Some(bound) = bound {
-            range.append(name, bound);
-        }
-    }
-    let mut finds = vec![range];
-    if ends_open {
-        let mut last = head;
-        last.append(cstr!("filter"), key(&RawBson::MaxKey));
-        finds.push(last);
-    }
-    finds
+    let bounds = ranges::bounds(&source.client, &collection.ns, units, samples).await?;
+    Ok(thin_out(bounds))
 }
 
 /// Bounds of one collection are stored in one document.
@@ -117,37 +80,9 @@ fn thin_out(mut bounds: Vec<RawBson>) -> Vec<RawBson> {
     bounds
 }
 
-/// Every n-th of the sorted sample, without repeats.
-fn pick(mut ids: Vec<RawBson>, units: usize) -> Vec<RawBson> {
-    let compare =
-        |a: &RawBson, b: &RawBson| order::compare(a.as_raw_bson_ref(), b.as_raw_bson_ref());
-    ids.sort_by(compare);
-    ids.dedup_by(|a, b| compare(a, b) == Ordering::Equal);
-    let units = units.min(ids.len() + 1);
-    let mut bounds: Vec<RawBson> = (1..units)
-        .map(|i| ids[i * ids.len() / units].clone())
-        .collect();
-    bounds.dedup_by(|a, b| compare(a, b) == Ordering::Equal);
-    bounds
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bounds_ascend_and_never_repeat() {
-        let ids: Vec<RawBson> = [5, 1, 9, 1, 3, 7, 7, 2].map(RawBson::Int32).into();
-        let bounds = pick(ids, 4);
-        let values: Vec<i32> = bounds.iter().filter_map(|b| b.as_i32()).collect();
-        assert_eq!(values.len(), 3);
-        assert!(
-            values.windows(2).all(|pair| pair[0] < pair[1]),
-            "{values:?}"
-        );
-        assert!(pick(Vec::new(), 4).is_empty());
-        assert_eq!(pick(vec![RawBson::Int32(1)], 9).len(), 1);
-    }
 
     #[test]
     fn collections_that_keep_their_order_are_one_unit() {

@@ -1,10 +1,10 @@
-//! Checkpoints of one pair (R7). Positions are captured, then proven by a later majority
-//! write in the same term, and only then recorded. One write per interval does all three:
-//! it proves the capture made just before it and records the previous one.
+//! Checkpoints of one pair: rounds in the order of `pipeline` (R7), one per interval.
 //!
 //! IMPORTANT: one task (`run`) makes every round, and it ends with the attempt. A round
 //! given up half-way would lose what it captured: units would never be recorded as
 //! settled, and the resume position would pass their fences (R6).
+
+pub mod pipeline;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,31 +17,13 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 use crate::observe::counters::PairMetrics;
+use crate::pair::checkpoint::pipeline::Pipeline;
 use crate::pair::gate::Gate;
 use crate::pair::oplog::feed::Feed;
 use crate::pair::write::majority::Majority;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
-use crate::state::{Incarnation, Recorded, same_term};
-
-/// A capture that is proven and not recorded yet.
-#[derive(Debug, Default)]
-pub struct Pipeline {
-    proven: Option<Recorded>,
-}
-
-impl Pipeline {
-    /// The capture that the next write records: an earlier write proved it.
-    pub fn to_record(&self) -> Option<&Recorded> {
-        self.proven.as_ref()
-    }
-
-    /// The write after `captured` was acknowledged, in the term all data was
-    /// written in: so `captured` is durable.
-    pub fn acknowledged(&mut self, captured: Option<Recorded>) {
-        self.proven = captured;
-    }
-}
+use crate::state::{Incarnation, Recorded};
 
 pub struct Checkpointer {
     pub store: PairStore,
@@ -115,19 +97,17 @@ impl Checkpointer {
     /// `Transient` if the target's term is another one: what was acknowledged
     /// since the last checkpoint may be gone.
     async fn round(&self, pipeline: &mut Pipeline) -> Result<()> {
-        let captured = self.gate.lock().capture();
+        pipeline.begin(self.gate.lock().capture());
         let term = self.write(pipeline.to_record()).await?;
-        same_term(self.incarnation.term, term)?;
-        if let Some(recorded) = pipeline.to_record() {
-            let position = recorded.resume.position;
-            let before = self.recorded.swap(position.raw(), SeqCst);
-            if before < position.raw() || !recorded.settled.is_empty() {
-                self.came_on.store(true, SeqCst);
-            }
-            self.feed.trim(position).await?;
+        let Some(recorded) = pipeline.end(self.incarnation.term, term)? else {
+            return Ok(());
+        };
+        let position = recorded.resume.position;
+        let before = self.recorded.swap(position.raw(), SeqCst);
+        if before < position.raw() || !recorded.settled.is_empty() {
+            self.came_on.store(true, SeqCst);
         }
-        pipeline.acknowledged(captured);
-        Ok(())
+        self.feed.trim(position).await
     }
 }
 

@@ -1,0 +1,229 @@
+//! The register of collections: who has each, its name and UUID on the target, and what is
+//! dead. Begun from the recorded states of all pairs as an attempt starts.
+//!
+//! Pure. What follows from it is decided by `control::across::rendezvous`.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use bson::Uuid;
+
+use crate::cluster::catalog::Namespace;
+use crate::error::{Error, Kind, Result};
+use crate::state::{CollectionState, PairState};
+
+#[derive(Debug, Default)]
+pub struct Register {
+    /// Pairs whose source shard has the UUID and that have not dropped it.
+    pub(super) holders: HashMap<Uuid, BTreeSet<usize>>,
+    /// Names in use on the target, by the source UUID they stand for.
+    pub(super) names: HashMap<Namespace, Uuid>,
+    /// Dropped for good: a pair that still meets its creation discards it.
+    pub(super) dead: HashSet<Uuid>,
+    /// UUIDs on the target of those in `names`.
+    pub(super) targets: HashMap<Uuid, Uuid>,
+    /// Recorded as dead by some pair.
+    recorded_dead: HashSet<Uuid>,
+}
+
+impl Register {
+    /// `states[i]`: collections that pair i tracks. A UUID that one pair has dropped on
+    /// the target is dead for all (R4). A UUID may also be dead for a pair that never had
+    /// it there (created and dropped before it was made); it may live on for the others
+    /// until they reach its drop. `dropped`: UUIDs that were made on the target and are
+    /// gone from it, whether a pair could record that or not.
+    pub fn of(states: &[PairState], dropped: HashSet<Uuid>) -> Self {
+        let mut register = Register::default();
+        let all = || states.iter().flat_map(|pair| &pair.collections);
+        register.dead = all()
+            .filter(|c| c.dead && c.target_uuid.is_some())
+            .map(|c| c.uuid)
+            .chain(dropped)
+            .collect();
+        for (pair, tracked) in states.iter().enumerate() {
+            for collection in tracked.collections.iter().filter(|c| !c.dead) {
+                register
+                    .holders
+                    .entry(collection.uuid)
+                    .or_default()
+                    .insert(pair);
+            }
+        }
+        // The name of one that is dead for some pair may have passed to another.
+        let dead_somewhere: HashSet<Uuid> = all().filter(|c| c.dead).map(|c| c.uuid).collect();
+        register.recorded_dead.clone_from(&dead_somewhere);
+        let alive = || all().filter(|c| !c.dead && !register.dead.contains(&c.uuid));
+        let (doubted, sure): (Vec<_>, Vec<_>) =
+            alive().partition(|c| dead_somewhere.contains(&c.uuid));
+        let named = doubted.into_iter().chain(sure);
+        register.names = named
+            .map(|c: &CollectionState| (c.ns.clone(), c.uuid))
+            .collect();
+        register.targets = alive()
+            .filter_map(|c| Some((c.uuid, c.target_uuid?)))
+            .collect();
+        register
+    }
+
+    /// UUIDs that are dead and that no pair holds any more.
+    pub fn unheld(&self) -> Vec<Uuid> {
+        let is_held = |uuid: &&Uuid| {
+            self.holders
+                .get(uuid)
+                .is_some_and(|pairs| !pairs.is_empty())
+        };
+        self.dead
+            .union(&self.recorded_dead)
+            .filter(|uuid| !is_held(uuid))
+            .copied()
+            .collect()
+    }
+
+    /// No pair will meet these any more (`control::across::forget`).
+    pub fn forget(&mut self, uuids: &[Uuid]) {
+        for uuid in uuids {
+            self.dead.remove(uuid);
+            self.recorded_dead.remove(uuid);
+            self.holders.remove(uuid);
+            self.targets.remove(uuid);
+        }
+    }
+}
+
+/// Collections that were made on the target and are no longer there: their drop was made,
+/// and not every pair could record it. Nothing can be written to them, and a namesake may
+/// be there already (R4).
+///
+/// `there`: UUIDs of the target's collections.
+pub fn dropped(states: &[PairState], there: &HashSet<Uuid>) -> HashSet<Uuid> {
+    let all = states.iter().flat_map(|state| &state.collections);
+    all.filter(|c| c.target_uuid.is_some_and(|made| !there.contains(&made)))
+        .map(|c| c.uuid)
+        .collect()
+}
+
+/// A drop is made on the target when every pair has met it: then no source shard lists the
+/// collection.
+///
+/// `gone[i]`: UUIDs that pair i tracks and that its source shard has no longer.
+///
+/// # Errors
+/// `Unsupported` for one of `dropped` that a source shard still has.
+pub fn check_dropped_by_us(
+    states: &[PairState],
+    gone: &[HashSet<Uuid>],
+    dropped: &HashSet<Uuid>,
+) -> Result<()> {
+    for (state, gone) in states.iter().zip(gone) {
+        let mut alive = state
+            .collections
+            .iter()
+            .filter(|c| !c.dead && !gone.contains(&c.uuid));
+        if let Some(lost) = alive.find(|c| dropped.contains(&c.uuid)) {
+            let found = format!(
+                "{} was dropped or recreated on the target by somebody else",
+                lost.ns
+            );
+            return Err(Error::new(Kind::Unsupported, found)
+                .remedy("leave the target alone during a run; start over with `shardlift migrate --restart`"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::{Mark, Position};
+
+    fn tracked(uuid: u8, target: Option<u8>, dead: bool) -> CollectionState {
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let [uuid, target] =
+            [Some(uuid), target].map(|byte| byte.map(|byte| Uuid::from_bytes([byte; 16])));
+        CollectionState {
+            target_uuid: target,
+            dead,
+            ..CollectionState::dead(uuid.expect("given"), &ns)
+        }
+    }
+
+    fn register(pairs: [Vec<CollectionState>; 2]) -> Register {
+        Register::of(&states(pairs), HashSet::new())
+    }
+
+    fn states(pairs: [Vec<CollectionState>; 2]) -> [PairState; 2] {
+        let resume = Mark {
+            position: Position::default(),
+            term: 1,
+        };
+        let state = |collections| PairState {
+            resume,
+            applied: resume,
+            catalog_position: Position::default(),
+            collections,
+        };
+        pairs.map(state)
+    }
+
+    #[test]
+    fn dropped_on_the_target_by_one_is_dead_for_all() {
+        let register = register([
+            vec![tracked(1, Some(9), true)],
+            vec![tracked(1, Some(9), false)],
+        ]);
+        assert!(register.dead.contains(&Uuid::from_bytes([1; 16])) && register.names.is_empty());
+    }
+
+    #[test]
+    fn dead_before_it_was_made_lives_on_for_the_pair_that_has_it() {
+        let uuid = Uuid::from_bytes([1; 16]);
+        let states = || {
+            [
+                vec![tracked(1, None, true)],
+                vec![tracked(1, Some(9), false)],
+            ]
+        };
+        let register_now = register(states());
+        assert!(register_now.dead.is_empty() && register_now.targets.contains_key(&uuid));
+        assert_eq!(register_now.holders[&uuid], BTreeSet::from([1]));
+        // Forgotten now, the next pair to meet its drop would make it alone.
+        assert!(register_now.unheld().is_empty());
+        // Its name has passed on: then it was dropped, and that not recorded.
+        let [first, second] = states();
+        let renamed = register([[first, vec![tracked(2, Some(8), false)]].concat(), second]);
+        assert_eq!(
+            renamed.names.values().copied().collect::<Vec<_>>(),
+            [Uuid::from_bytes([2; 16])]
+        );
+    }
+    #[test]
+    fn what_is_not_on_the_target_was_dropped_by_us_if_no_source_shard_has_it() {
+        let uuid = Uuid::from_bytes([1; 16]);
+        let [nobody, it]: [HashSet<Uuid>; 2] = [HashSet::new(), HashSet::from([uuid])];
+        let alive = tracked(1, Some(9), false);
+        let dead = tracked(1, Some(9), true);
+        let unmade = tracked(1, None, false);
+        // Of each pair what is recorded, and what its source shard has no longer; whether it
+        // counts as dropped, and whether by us.
+        let rows = [
+            ([&alive, &alive], [&it, &it], true, true),
+            ([&dead, &alive], [&it, &it], true, true),
+            ([&dead, &alive], [&it, &nobody], true, false),
+            ([&alive, &alive], [&nobody, &nobody], true, false),
+            // No one was told of a collection there.
+            ([&unmade, &unmade], [&nobody, &nobody], false, true),
+        ];
+        for (pairs, gone, is_dropped, by_us) in rows {
+            let states = states(pairs.map(|c| vec![c.clone()]));
+            let dropped = dropped(&states, &HashSet::new());
+            assert_eq!(dropped.contains(&uuid), is_dropped, "{pairs:?}");
+            let checked = check_dropped_by_us(&states, &gone.map(Clone::clone), &dropped);
+            assert_eq!(checked.is_ok(), by_us, "{pairs:?}, {gone:?}");
+        }
+        let there = HashSet::from([Uuid::from_bytes([9; 16])]);
+        let states = states([vec![alive.clone()], vec![dead]]);
+        assert!(dropped(&states, &there).is_empty(), "it is there");
+    }
+}

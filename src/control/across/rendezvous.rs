@@ -1,0 +1,323 @@
+//! When a collection is made on the target, when it is dropped, and when its name is free
+//! (R4). Pairs meet its creation and its drop, each in its own time.
+//!
+//! | a pair meets | and the collection | so |
+//! |---|---|---|
+//! | its creation | is dead: its drop is due, or was made | nothing is made |
+//! | | has the name of an older one | it waits until that one is dropped |
+//! | | is made, or has been claimed | it is told so |
+//! | | else | its name is claimed, and it is made |
+//! | its drop | is held by other pairs | it waits for the last of them |
+//! | | is held by none any more | the drop is due, and it is dead for all |
+//! | | is dropped already | it is told so |
+//!
+//! Pure. `control::across::ddl` does what is decided here, one change at a time (the
+//! *turn*); the simulation drives the same code.
+
+use std::collections::{HashMap, HashSet};
+
+use bson::Uuid;
+
+use crate::cluster::catalog::Namespace;
+use crate::control::across::register::Register;
+use crate::state::PairState;
+
+#[derive(Debug, Default)]
+pub struct Rendezvous {
+    register: Register,
+    /// Their drop is due, and not made yet.
+    due: HashSet<Uuid>,
+}
+
+/// What to do about a creation that a pair has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToMake {
+    /// Nothing: its drop was met.
+    Dead,
+    /// An older collection of its name is still to be dropped.
+    NameTaken,
+    /// Nothing more: it is made.
+    Made,
+    /// Its name is free: claim it, then make the collection.
+    Free,
+}
+
+/// What to do about a drop that a pair has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Nothing: it is dropped.
+    Dropped,
+    /// Other pairs are still to come, or the drop is being made.
+    Waits,
+    /// It was the last pair: the drop is due.
+    Last,
+}
+
+/// What a drop that is due removes from the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToDrop {
+    /// The collection that has this UUID there; None: the one of its name.
+    Made(Option<Uuid>),
+    /// Nothing: its name stands for another by now.
+    PassedOn,
+    /// An earlier incarnation may have made it and ended before that was recorded. Then
+    /// no one claims the name, and nothing was written to it.
+    Unclaimed,
+}
+
+impl Rendezvous {
+    /// Arguments as of `Register::of`.
+    pub fn of(states: &[PairState], dropped: HashSet<Uuid>) -> Self {
+        Rendezvous {
+            register: Register::of(states, dropped),
+            due: HashSet::new(),
+        }
+    }
+
+    /// A pair has met the creation: from here on it holds the collection.
+    ///
+    /// IMPORTANT: in the order of what a pair asks: its drop must not overtake it.
+    pub fn hold(&mut self, pair: usize, uuid: Uuid) {
+        self.register.holders.entry(uuid).or_default().insert(pair);
+    }
+
+    /// IMPORTANT: to be asked in the turn. Else `Made` may be claimed only.
+    pub fn to_make(&self, ns: &Namespace, uuid: Uuid) -> ToMake {
+        if self.register.dead.contains(&uuid) {
+            return ToMake::Dead;
+        }
+        match self.register.names.get(ns) {
+            Some(holder) if *holder == uuid => ToMake::Made,
+            Some(_) => ToMake::NameTaken,
+            None => ToMake::Free,
+        }
+    }
+
+    /// From here on the name stands for this collection.
+    ///
+    /// IMPORTANT: before it is made: a drop that comes meanwhile must find it.
+    pub fn claim(&mut self, ns: &Namespace, uuid: Uuid) {
+        self.register.names.insert(ns.clone(), uuid);
+    }
+
+    /// It has been made. `target`: its UUID there.
+    pub fn made(&mut self, uuid: Uuid, target: Uuid) {
+        self.register.targets.insert(uuid, target);
+    }
+
+    /// A pair has met the drop.
+    pub fn arrive(&mut self, pair: usize, uuid: Uuid) -> Arrival {
+        let holders = self.register.holders.entry(uuid).or_default();
+        holders.remove(&pair);
+        let is_held = !holders.is_empty();
+        if self.due.contains(&uuid) {
+            return Arrival::Waits;
+        }
+        if self.register.dead.contains(&uuid) {
+            return Arrival::Dropped;
+        }
+        if is_held {
+            return Arrival::Waits;
+        }
+        self.register.dead.insert(uuid);
+        self.due.insert(uuid);
+        Arrival::Last
+    }
+
+    /// Of a drop that is due. To be asked in the turn.
+    pub fn to_drop(&self, ns: &Namespace, uuid: Uuid) -> ToDrop {
+        match self.register.names.get(ns) {
+            Some(holder) if *holder == uuid => {
+                ToDrop::Made(self.register.targets.get(&uuid).copied())
+            }
+            Some(_) => ToDrop::PassedOn,
+            None => ToDrop::Unclaimed,
+        }
+    }
+
+    /// A drop that was due is made: the name is free.
+    pub fn dropped(&mut self, ns: &Namespace, uuid: Uuid) {
+        self.due.remove(&uuid);
+        if self.register.names.get(ns) == Some(&uuid) {
+            self.register.names.remove(ns);
+        }
+    }
+
+    pub fn is_dead(&self, uuid: &Uuid) -> bool {
+        self.register.dead.contains(uuid)
+    }
+
+    /// A collection of the run has this name on the target.
+    pub fn is_taken(&self, ns: &Namespace) -> bool {
+        self.register.names.contains_key(ns)
+    }
+
+    /// A collection of the run is in this database of the target.
+    pub fn has_in(&self, db: &str) -> bool {
+        self.register.names.keys().any(|ns| ns.db == db)
+    }
+
+    /// UUIDs on the target, by the source UUIDs they stand for.
+    pub fn targets(&self) -> &HashMap<Uuid, Uuid> {
+        &self.register.targets
+    }
+
+    /// Dropped collections that no pair holds any more. Of one whose drop is being made
+    /// none has recorded it.
+    pub fn unheld(&self) -> Vec<Uuid> {
+        let mut unheld = self.register.unheld();
+        unheld.retain(|uuid| !self.due.contains(uuid));
+        unheld
+    }
+
+    /// No pair will meet these any more (`control::across::forget`).
+    pub fn forget(&mut self, uuids: &[Uuid]) {
+        self.register.forget(uuids);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: u8 = 1;
+    const NEW: u8 = 2;
+
+    fn uuid(byte: u8) -> Uuid {
+        Uuid::from_bytes([byte; 16])
+    }
+
+    fn ns() -> Namespace {
+        Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        }
+    }
+
+    /// Something that happens across the pairs of one name.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        /// The pair meets the creation of the collection, and is told this.
+        Create(usize, u8, ToMake),
+        /// The turn: it is made, as the one of ten times its number.
+        Make(u8),
+        /// The pair meets the drop, and is told this.
+        Drop(usize, u8, Arrival),
+        /// The turn: it is dropped, and that removes this.
+        Dropped(u8, ToDrop),
+    }
+
+    fn check(events: &[Event]) {
+        let mut rendezvous = Rendezvous::default();
+        for (at, event) in events.iter().enumerate() {
+            match *event {
+                Event::Create(pair, which, told) => {
+                    rendezvous.hold(pair, uuid(which));
+                    let to_make = rendezvous.to_make(&ns(), uuid(which));
+                    assert_eq!(to_make, told, "{at} of {events:?}");
+                    if to_make == ToMake::Free {
+                        rendezvous.claim(&ns(), uuid(which));
+                    }
+                }
+                Event::Make(which) => rendezvous.made(uuid(which), uuid(10 * which)),
+                Event::Drop(pair, which, told) => {
+                    let arrival = rendezvous.arrive(pair, uuid(which));
+                    assert_eq!(arrival, told, "{at} of {events:?}");
+                }
+                Event::Dropped(which, removes) => {
+                    let to_drop = rendezvous.to_drop(&ns(), uuid(which));
+                    assert_eq!(to_drop, removes, "{at} of {events:?}");
+                    rendezvous.dropped(&ns(), uuid(which));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_collection_is_made_once_and_dropped_when_the_last_pair_that_holds_it_has_come() {
+        use Event::{Create, Drop, Dropped, Make};
+        let made = Create(0, OLD, ToMake::Free);
+        let its_drop = Dropped(OLD, ToDrop::Made(Some(uuid(10))));
+        let rows: [&[Event]; 8] = [
+            // One pair.
+            &[made, Make(OLD), Drop(0, OLD, Arrival::Last), its_drop],
+            // Two that both hold it.
+            &[
+                made,
+                Make(OLD),
+                Create(1, OLD, ToMake::Made),
+                Drop(0, OLD, Arrival::Waits),
+                Drop(1, OLD, Arrival::Last),
+                its_drop,
+            ],
+            // Its name is taken until its drop is made, whoever asks.
+            &[
+                made,
+                Make(OLD),
+                Create(0, NEW, ToMake::NameTaken),
+                Drop(0, OLD, Arrival::Last),
+                Create(1, NEW, ToMake::NameTaken),
+                its_drop,
+                Create(0, NEW, ToMake::Free),
+                Create(1, NEW, ToMake::Made),
+            ],
+            // The second pair meets its creation after its drop was due: dead for all.
+            &[
+                made,
+                Make(OLD),
+                Drop(0, OLD, Arrival::Last),
+                Create(1, OLD, ToMake::Dead),
+                Drop(1, OLD, Arrival::Waits),
+                its_drop,
+            ],
+            // After it was made.
+            &[
+                made,
+                Make(OLD),
+                Drop(0, OLD, Arrival::Last),
+                its_drop,
+                Create(1, OLD, ToMake::Dead),
+                Create(1, NEW, ToMake::Free),
+                Drop(1, OLD, Arrival::Dropped),
+                Create(1, NEW, ToMake::Made),
+            ],
+            // Dropped while it is being made: whatever has its name goes.
+            &[
+                made,
+                Drop(0, OLD, Arrival::Last),
+                Dropped(OLD, ToDrop::Made(None)),
+            ],
+            // Met its drop before its creation was answered.
+            &[
+                Drop(0, OLD, Arrival::Last),
+                Dropped(OLD, ToDrop::Unclaimed),
+                Create(0, NEW, ToMake::Free),
+            ],
+            // Its name is another's by then, which stays.
+            &[
+                Create(0, NEW, ToMake::Free),
+                Drop(0, OLD, Arrival::Last),
+                Dropped(OLD, ToDrop::PassedOn),
+                Create(1, NEW, ToMake::Made),
+            ],
+        ];
+        for events in rows {
+            check(events);
+        }
+    }
+
+    #[test]
+    fn what_is_dead_may_be_forgotten_once_its_drop_is_made_and_no_pair_holds_it() {
+        let mut rendezvous = Rendezvous::default();
+        rendezvous.hold(0, uuid(OLD));
+        assert_eq!(rendezvous.arrive(0, uuid(OLD)), Arrival::Last);
+        assert!(rendezvous.unheld().is_empty(), "its drop is not made");
+        rendezvous.hold(1, uuid(OLD));
+        rendezvous.dropped(&ns(), uuid(OLD));
+        assert!(rendezvous.unheld().is_empty(), "a pair has yet to meet it");
+        assert_eq!(rendezvous.arrive(1, uuid(OLD)), Arrival::Dropped);
+        assert_eq!(rendezvous.unheld(), [uuid(OLD)]);
+        rendezvous.forget(&[uuid(OLD)]);
+        assert!(rendezvous.unheld().is_empty() && !rendezvous.is_dead(&uuid(OLD)));
+    }
+}

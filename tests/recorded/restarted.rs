@@ -1,0 +1,92 @@
+//! A collection that is to be copied again.
+
+use super::*;
+
+#[tokio::test]
+async fn a_restarted_collection_waits_and_is_empty() {
+    let recorded = recorded().await;
+    let (a, b) = (&recorded.a, &recorded.b);
+    for (shard, only, found) in [
+        ("u", "d.a", "no source shard u"),
+        ("s", "d.x", "has no d.x on source shard s"),
+    ] {
+        let error = recorded.restart(shard, Some(&ns(only))).await.unwrap_err();
+        assert!(
+            error.kind == Kind::Refused && error.message.contains(found),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        (recorded.count("a").await, recorded.count("b").await),
+        (1, 1)
+    );
+
+    recorded.restart("s", Some(&a.ns)).await.unwrap();
+    assert_eq!(
+        (recorded.count("a").await, recorded.count("b").await),
+        (0, 1)
+    );
+    let stored = recorded.stored(a.uuid).await;
+    assert_eq!(
+        (stored.units, stored.wiping),
+        (vec![UnitState::Waiting; 3], false)
+    );
+    assert_eq!(recorded.stored(b.uuid).await.units, b.units);
+    assert_eq!(
+        recorded.indexes("d.a").await,
+        ["_id_", "y", "k"],
+        "unique ones are built again after the copy"
+    );
+    assert_eq!(recorded.indexes("d.b").await, ["_id_", "x", "y", "k"]);
+
+    // All of the shard starts over; the dead collection shares a name, and stays dead.
+    let before = recorded.store.load().await.unwrap().unwrap();
+    recorded.restart("s", None).await.unwrap();
+    assert_eq!(recorded.count("b").await, 0);
+    assert_eq!(
+        recorded.stored(b.uuid).await.units,
+        vec![UnitState::Waiting; 3]
+    );
+    let state = recorded.store.load().await.unwrap().unwrap();
+    assert!(
+        before.resume.position < state.resume.position
+            && state.resume.position <= state.catalog_position
+    );
+    assert_eq!(state.applied, state.resume);
+    let dead: Vec<String> = state
+        .collections
+        .iter()
+        .filter(|c| c.dead)
+        .map(|c| c.ns.to_string())
+        .collect();
+    assert!(
+        dead.len() == 2 && dead.contains(&"d.gone".to_owned()),
+        "what is gone from the source is dead: {dead:?}"
+    );
+
+    // What happened meanwhile can be told for some changes only.
+    run(
+        &recorded.source.entry,
+        "admin",
+        doc! {"renameCollection": "d.a", "to": "d.z"},
+    )
+    .await;
+    let error = recorded.restart("s", None).await.unwrap_err();
+    assert!(
+        error.kind == Kind::Refused && error.message.contains("d.a was renamed to d.z"),
+        "{error}"
+    );
+    assert_eq!(
+        text(&recorded.store.load().await.unwrap().unwrap()),
+        text(&state)
+    );
+
+    RunStore::new(&recorded.target.shards[0])
+        .set_stage(Stage::Cancelled)
+        .await
+        .unwrap();
+    assert_eq!(
+        recorded.restart("s", None).await.unwrap_err().kind,
+        Kind::Refused
+    );
+}

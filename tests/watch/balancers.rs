@@ -1,0 +1,169 @@
+//! Balancers, and what matters to them.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balancer_that_somebody_starts_holds_the_cutover_back_until_it_is_off() {
+    let (source, target) = tokio::join!(cluster(), cluster());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    fill(&a).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    verified(&mut engine).await;
+    for (side, client) in [("source", &a), ("target", &b)] {
+        let found = format!("the balancer of the {side} is on");
+        run(client, "admin", doc! {"balancerStart": 1}).await;
+        // It begins, for nobody has looked yet, and is called off; or is refused by then.
+        let before = engine.status().await.unwrap().cutovers_given_up;
+        if engine.ask_for_cutover().await.is_ok() {
+            let now = engine
+                .until("called off", |now| before < now.cutovers_given_up)
+                .await;
+            assert!(
+                now.last_cutover
+                    .as_ref()
+                    .is_some_and(|why| why.contains(&found)),
+                "{:?}",
+                now.last_cutover
+            );
+        }
+        let told = |now: &Snapshot| now.obstacles.iter().any(|text| text.contains(&found));
+        engine
+            .until("held back", |now| told(now) && !now.can_cutover)
+            .await;
+        let refused = engine.ask_for_cutover().await.expect_err("it is not ready");
+        assert!(
+            refused.contains(&found) && refused.contains("sh.stopBalancer()"),
+            "{refused}"
+        );
+        run(client, "admin", doc! {"balancerStop": 1}).await;
+        engine.until_ready().await;
+    }
+    write(&a).await;
+    engine.request_cutover().await;
+    assert_eq!(engine.end().await.code, 0);
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+/// The rows of `config.settings`, by `_id`, as they lie.
+async fn settings(cluster: &ShardedCluster) -> Vec<RawDocumentBuf> {
+    let config = cluster.config().client().await.unwrap();
+    let rows = config
+        .database("config")
+        .collection::<RawDocumentBuf>("settings");
+    rows.find(doc! {})
+        .sort(doc! {"_id": 1})
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_stopping_a_balancer_changes_is_as_it_was_when_the_run_is_over() {
+    let (source, target) = tokio::join!(cluster(), cluster());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    fill(&a).await;
+    let on = doc! {"_id": "balancer", "stopped": false, "mode": "full", "activeWindow": {"start": "1:00", "stop": "2:00"}};
+    let rows: [&[Document]; 4] = [
+        &[],
+        &[
+            on,
+            doc! {"_id": "autosplit", "enabled": false},
+            doc! {"_id": "chunksize", "value": 64},
+        ],
+        &[
+            doc! {"_id": "balancer", "stopped": true},
+            doc! {"_id": "autosplit", "enabled": true},
+        ],
+        &[doc! {"_id": "balancer", "mode": "off", "stopped": true}],
+    ];
+    for rows in rows {
+        for cluster in [&source, &target] {
+            let config = cluster.config().client().await.unwrap();
+            let settings = config.database("config").collection::<Document>("settings");
+            // The engine reads what a majority has.
+            settings
+                .delete_many(doc! {})
+                .write_concern(WriteConcern::majority())
+                .await
+                .unwrap();
+            for row in rows {
+                settings
+                    .insert_one(row)
+                    .write_concern(WriteConcern::majority())
+                    .await
+                    .unwrap();
+            }
+        }
+        let before = (settings(&source).await, settings(&target).await);
+        let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+        engine.until_ready().await;
+        for client in [&a, &b] {
+            assert_eq!(
+                run(client, "admin", doc! {"balancerStatus": 1})
+                    .await
+                    .get_str("mode")
+                    .unwrap(),
+                "off"
+            );
+        }
+        engine.cancel().await;
+        assert_eq!(engine.end().await.code, 130);
+        assert_eq!(
+            (settings(&source).await, settings(&target).await),
+            before,
+            "after a cancel"
+        );
+        let mut engine = Engine::start(&source.uri(), &target.uri(), &["--restart"]).await;
+        engine.until_ready().await;
+        engine.cut_over().await;
+        assert_eq!(
+            (settings(&source).await, settings(&target).await),
+            before,
+            "after a cutover"
+        );
+        wipe(&b).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_travel_and_matters_to_the_balancer_is_told_by_name() {
+    let (source, target) = tokio::join!(cluster(), cluster());
+    let a = source.client().await.unwrap();
+    fill(&a).await;
+    run(
+        &a,
+        "admin",
+        doc! {"configureCollectionBalancing": "shop.c", "chunkSize": 32},
+    )
+    .await;
+    let config = source.config().client().await.unwrap().database("config");
+    let pin = doc! {"$set": {"noBalance": true}};
+    config
+        .collection::<Document>("collections")
+        .update_one(doc! {"_id": "shop.c"}, pin)
+        .await
+        .unwrap();
+    config
+        .collection::<Document>("settings")
+        .insert_one(doc! {"_id": "chunksize", "value": 64})
+        .await
+        .unwrap();
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    let warnings = engine.status().await.unwrap().warnings.join("\n");
+    for part in [
+        "balancing is disabled on the source for shop.c",
+        "chunk size of their own is set on the source for shop.c",
+        "chunksize.value",
+    ] {
+        assert!(warnings.contains(part), "{part}: {warnings}");
+    }
+}

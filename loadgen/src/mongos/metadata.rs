@@ -9,7 +9,7 @@ use crate::mongos::shared::Place;
 
 /// How often a command is sent again when its metadata was outdated.
 const STALE_TRIES_MAX: u32 = 10;
-const STALE_DB_VERSION: i32 = 249;
+pub(super) const STALE_DB_VERSION: i32 = 249;
 pub(super) const STALE_CONFIG: i32 = 13388;
 /// Of a write, and of a collection that was made anew meanwhile.
 const STALE_SHARD_VERSION: i32 = 63;

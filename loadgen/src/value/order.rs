@@ -78,7 +78,7 @@ fn within_type(a: &Bson, b: &Bson) -> Ordering {
             .cmp(&b.code)
             .then_with(|| documents(&a.scope, &b.scope)),
         _ if rank(a) == 10 => numbers(a, b),
-        _ => text(a).cmp(&text(b)),
+        _ => text(a).cmp(text(b)),
     }
 }
 

@@ -42,9 +42,14 @@ async fn halves(cluster: &ShardedCluster, db: &str, key: Document) -> Collection
     client.database(db).collection("c")
 }
 
-/// Moves the chunk that holds `k`.
+/// Moves the chunk that holds `k`. Its donor has no orphans then: else it would not take
+/// the chunk back for 15 minutes.
 async fn give(cluster: &ShardedCluster, ns: &str, k: i32, to: &str) {
-    admin(cluster, doc! {"moveChunk": ns, "find": {"k": k}, "to": to}).await;
+    admin(
+        cluster,
+        doc! {"moveChunk": ns, "find": {"k": k}, "to": to, "_waitForDelete": true},
+    )
+    .await;
 }
 
 async fn rows(cursor: mongodb::Cursor<Document>) -> Vec<Document> {

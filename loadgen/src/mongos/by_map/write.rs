@@ -9,7 +9,7 @@ use super::key;
 use super::map::{Chunks, Map};
 use super::patience::Patience;
 use super::statements::{Statements, Verb};
-use crate::mongos::metadata::{STALE_CONFIG, is_stale};
+use crate::mongos::metadata::{STALE_CONFIG, STALE_DB_VERSION, is_stale};
 use crate::mongos::reply::{Answer, Failure, ok};
 use crate::mongos::request::{Request, is_set};
 use crate::mongos::session::Session;
@@ -35,7 +35,7 @@ pub(super) async fn run(session: &mut Session, request: &Request, verb: Verb) ->
     let mut patience = Patience::new(&request.db, coll);
     let mut pending: Vec<usize> = (0..statements.all.len()).collect();
     let mut outcome = Outcome::default();
-    while !pending.is_empty() && !(statements.ordered && !outcome.errors.is_empty()) {
+    while !pending.is_empty() && (!statements.ordered || outcome.errors.is_empty()) {
         let Some(map) = session.map(&request.db, coll).await? else {
             session.database_or_create(&request.db).await?;
             continue;
@@ -43,7 +43,16 @@ pub(super) async fn run(session: &mut Session, request: &Request, verb: Verb) ->
         let parts = plan(&map, &statements, &mut pending, &mut outcome);
         let mut stale = Vec::new();
         for (place, indexes) in &parts {
-            let again = send(session, &statements, &map, place, indexes, &mut outcome).await?;
+            let again = send(
+                session,
+                &request.db,
+                &statements,
+                &map,
+                place,
+                indexes,
+                &mut outcome,
+            )
+            .await?;
             stale.extend(again);
         }
         if stale.is_empty() {
@@ -155,6 +164,7 @@ fn no_shard_key(message: &str) -> Failure {
 /// Sends the statements at `indexes`; answers those that are to go again.
 async fn send(
     session: &mut Session,
+    db: &str,
     statements: &Statements,
     map: &Map,
     place: &Place,
@@ -171,7 +181,23 @@ async fn send(
         }
         return Err(failure);
     }
+    let mut refused = rows(&answer, "writeErrors").map(code);
+    if refused.any(|code| code == STALE_DB_VERSION) {
+        read_database_again(session, place, db).await?;
+    }
     Ok(outcome.add(&answer, indexes, statements.ordered))
+}
+
+/// A shard of 4.2 that a write tells of a database it does not know yet refuses the write
+/// and asks nobody.
+async fn read_database_again(
+    session: &mut Session,
+    place: &Place,
+    db: &str,
+) -> Result<(), Failure> {
+    let flush = doc! { "_flushDatabaseCacheUpdates": db, "syncFromConfig": true };
+    session.run(place, "admin", flush).await?;
+    Ok(())
 }
 
 impl Outcome {
@@ -191,7 +217,7 @@ impl Outcome {
         let mut stale = Vec::new();
         for row in rows(answer, "writeErrors") {
             let at = index(row, indexes);
-            if !is_stale(row.get("code").map_or(0.0, number) as i32) {
+            if !is_stale(code(row)) {
                 self.error(at, row);
             } else if ordered {
                 stale.extend(indexes.iter().filter(|index| at <= **index));
@@ -238,6 +264,10 @@ impl Outcome {
 fn rows<'a>(answer: &'a Document, name: &str) -> impl Iterator<Item = &'a Document> {
     let rows = answer.get_array(name).into_iter().flatten();
     rows.filter_map(Bson::as_document)
+}
+
+fn code(row: &Document) -> i32 {
+    row.get("code").map_or(0.0, number) as i32
 }
 
 /// A row's place among all statements.

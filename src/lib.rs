@@ -244,7 +244,7 @@
 //!
 //! # Not yet
 //!
-//! Servers other than 6.0; renames, `collMod` and time series; different shard counts.
+//! Servers before 4.2 and after 6.0; renames, `collMod` and time series; different shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

@@ -71,25 +71,24 @@ impl Cursor {
     }
 
     async fn begin(
-        mut lease: Lease,
+        lease: Lease,
         database: &str,
         find: RawDocumentBuf,
         next: Next,
         transaction: Option<i64>,
     ) -> Result<Cursor> {
-        let mut request = Request::new(database, find);
-        join(&lease, transaction, &mut request);
-        let batch = Batch::of(lease.call(request).await?)?;
-        let (id, database, collection) = batch.place()?;
-        Ok(Cursor {
+        // There before the first answer: given up meanwhile, it ends its transaction.
+        let mut cursor = Cursor {
             lease,
-            database,
-            collection,
-            id,
-            first: Some(batch),
+            database: database.to_owned(),
+            collection: String::new(),
+            id: 0,
+            first: None,
             next,
             transaction,
-        })
+        };
+        cursor.again(database, find).await?;
+        Ok(cursor)
     }
 
     /// Runs another `find` where this one, read to its end, ran: over the same connection,

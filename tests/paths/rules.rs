@@ -109,8 +109,10 @@ async fn an_index_of_an_older_release_is_refused_exactly_where_a_later_one_would
     assert!(10 < refusals, "{refusals}");
 }
 
-/// (name, pipeline) of views, and (name, filter) of validators.
-fn definitions() -> (Vec<(&'static str, Bson)>, Vec<(&'static str, Document)>) {
+type Named<T> = Vec<(&'static str, T)>;
+
+/// Pipelines of views, and filters of validators.
+fn definitions() -> (Named<Bson>, Named<Document>) {
     let mut sort = Document::new();
     for at in 0..40 {
         sort.insert(format!("a{at}"), 1);

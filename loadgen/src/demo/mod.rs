@@ -181,7 +181,7 @@ async fn migrate(
     .await;
     let report = match compared {
         Ok(check) => Report { moved, check },
-        Err(e) => return Err(engine.explain(e.into())),
+        Err(e) => return Err(engine.explain(e)),
     };
     if !report.is_good() {
         eprintln!(

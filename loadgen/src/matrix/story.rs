@@ -144,7 +144,7 @@ impl Story<'_> {
             tolerant: true,
             ..LoadOptions::new(self.ground.source.deployment.uri())
         };
-        Ok(Load::start(options).await?)
+        Load::start(options).await
     }
 
     fn start_engine(&self) -> Result<Keeper> {

@@ -269,5 +269,5 @@ async fn start_load(args: &Args, uri: &str) -> Result<LoadHandle> {
         tolerant: true,
         ..LoadOptions::new(uri)
     };
-    Ok(Load::start(options).await?)
+    Load::start(options).await
 }

@@ -25,11 +25,12 @@ use crate::cluster::catalog::index::{self, IndexName};
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::cluster::ranges::{between, key};
-use crate::cluster::retry::within;
+use crate::cluster::retry::{answered, within};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
+use crate::pair::write::remake;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
 
@@ -59,7 +60,7 @@ pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
             continue;
         };
         drop_unique_indexes(shard, collection, uuid).await?;
-        delete_all(shard, &collection.ns, uuid).await.map_err(|e| {
+        delete_all(shard, collection, uuid).await.map_err(|e| {
             e.context(format_args!(
                 "emptying {} on target shard {}",
                 collection.ns, shard.id
@@ -125,10 +126,9 @@ async fn delete_unit(
     uuid: Uuid,
     index: usize,
 ) -> Result<()> {
-    let ns = &collection.ns;
     let bounds = &collection.bounds;
     if bounds.is_empty() || Traits::of(&collection.options).one_unit() {
-        return delete_all(shard, ns, uuid).await;
+        return delete_all(shard, collection, uuid).await;
     }
     let lower = index.checked_sub(1).and_then(|before| bounds.get(before));
     for find in ids_between(uuid, lower, bounds.get(index)) {
@@ -199,7 +199,11 @@ fn ids_between(
     between(head, lower.map(key), upper.map(key))
 }
 
-async fn delete_all(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<()> {
+async fn delete_all(shard: &Shard, collection: &CollectionState, uuid: Uuid) -> Result<()> {
+    let ns = &collection.ns;
+    if Traits::of(&collection.options).capped && !shard.writes.capped_changes {
+        return remake(shard, ns, uuid).await;
+    }
     delete(
         shard,
         ns,
@@ -207,6 +211,20 @@ async fn delete_all(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<()> {
         RawArrayBuf::from_iter([rawdoc! {"q": {}, "limit": 0}]),
     )
     .await
+}
+
+/// A capped collection that takes no delete. Acknowledged by a majority.
+async fn remake(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<()> {
+    if catalog::local_uuid(shard, ns).await? != Some(uuid) {
+        return Ok(());
+    }
+    let database = shard.client.database(&ns.db);
+    let listed = async { Ok(database.run_raw_command(remake::listing(ns, uuid)).await?) };
+    let listed = answered("the target", listed).await?;
+    let listed = RawDocumentBuf::try_from(&listed)?;
+    let remaking = remake::remaking(ns, uuid, &listed)?;
+    let remade = admin::run_once_majority(&shard.client, "admin", &remaking).await;
+    remade.map(drop)
 }
 
 /// Acknowledged by a majority. A server that does not bind a command to a UUID is asked for

@@ -102,5 +102,6 @@ mod tests {
         pipeline.end(TERM, TERM).unwrap();
         pipeline.begin(at(4));
         assert!(pipeline.end(TERM, TERM + 1).is_err());
+        assert_eq!(pipeline.to_record(), at(3).as_ref());
     }
 }

@@ -92,6 +92,9 @@ fn number(value: &Bson) -> Option<i64> {
 
 /// A smaller size lets nothing go before the next insert.
 async fn resize(target: &Shard, tracked: &Tracked, bytes: i64) -> Result<()> {
+    let Some(_under_way) = tracked.begin_write() else {
+        return Ok(());
+    };
     let mut command = rawdoc! { "collMod": tracked.ns.coll.as_str(), "cappedSize": bytes };
     if target.writes.binds_uuid {
         command.append(cstr!("collectionUUID"), Binary::from(tracked.target_uuid()));

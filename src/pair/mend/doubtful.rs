@@ -381,7 +381,7 @@ fn parked(tracked: &Tracked, parameter: &str, last: &Error, since: Instant) -> E
 
 fn unsupported_capped(tracked: &Tracked) -> Error {
     let found = format!(
-        "a document of the capped collection {} would have to be read again: the target refused a write of it, or an `applyOps` by a user updated it",
+        "a document of the capped collection {} would have to be read again: the target refused a write of it, an `applyOps` by a user updated it, or an update by a release before 5.0 that takes a field out may be there already",
         tracked.ns
     );
     Error::new(Kind::Unsupported, found)

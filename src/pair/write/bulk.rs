@@ -80,6 +80,13 @@ impl Writer {
         let (mut refused, of_changes) =
             tokio::try_join!(self.insert_all(&plan.inserts), self.change_all(plan))?;
         refused.extend(of_changes);
+        // Some deltas of these may be applied already: once more they could move fields (R3).
+        let (unclear, refused): (Vec<_>, Vec<_>) = refused
+            .into_iter()
+            .partition(|(_, statement)| statement.may_move_fields_again());
+        for one in unclear {
+            self.ask_source(one);
+        }
         for bulk in once_more(refused, self.limits, self.target.forms) {
             self.change_or_doubt(&bulk, false).await?;
         }

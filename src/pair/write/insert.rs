@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use bson::raw::cstr;
+use bson::rawdoc;
 use bytes::Bytes;
 
 use crate::bson::identity::IdKey;
@@ -15,8 +17,10 @@ use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::command::{Verb, WriteCommand};
+use crate::pair::write::remake;
 use crate::pair::write::reply::Refusal;
 use crate::pair::write::statement::{FlushLimits, Statement};
+use crate::pair::write::target::writing_to;
 use crate::position::Position;
 use crate::wire::message::Request;
 
@@ -49,6 +53,10 @@ impl Writer {
     /// Removes every document of a collection that is to be copied again.
     pub async fn empty(&self, collection: &Tracked) -> Result<()> {
         let forms = self.target.forms;
+        if collection.traits.capped && !forms.capped_changes {
+            let remade = self.remake(collection).await;
+            return remade.map_err(|e| e.context(writing_to(collection)));
+        }
         let delete_all = || {
             let mut command = WriteCommand::new(Verb::Delete, collection, forms, true, 64);
             command.delete_all();
@@ -65,6 +73,19 @@ impl Writer {
             )),
             _ => Ok(()),
         }
+    }
+
+    async fn remake(&self, collection: &Tracked) -> Result<()> {
+        let Some(_under_way) = collection.begin_write() else {
+            return Ok(());
+        };
+        let (ns, uuid) = (&collection.ns, collection.target_uuid());
+        let listing = Request::new(&ns.db, remake::listing(ns, uuid));
+        let listed = self.target.command(listing).await?;
+        let mut remaking = remake::remaking(ns, uuid, listed.body())?;
+        remaking.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+        self.target.command(Request::new("admin", remaking)).await?;
+        Ok(())
     }
 
     async fn copy_plain(

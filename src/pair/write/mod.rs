@@ -19,4 +19,5 @@ pub mod majority;
 pub mod parts;
 pub mod flush;
 pub mod insert;
+pub mod remake;
 pub mod bulk;

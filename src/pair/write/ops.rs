@@ -2,7 +2,7 @@
 //! where there is no stage for them, and those of an older form. And the meaning of its
 //! answer.
 //!
-//! | the op | the answer (4.2.6, 4.4.2, 5.0.4 and 6.0.5 alike, `tests/releases/ops.rs`) |
+//! | the op | the answer (4.2.6, 4.4.2, 5.0.4 and 6.0.5 alike, `tests/releases.rs`) |
 //! |---|---|
 //! | is applied | `true` in `results` |
 //! | finds no document | `false`; goes on; at the end code 8 |
@@ -33,7 +33,12 @@ use crate::wire::message::{Reply, Request};
 struct Ops {
     array: RawArrayBuf,
     statements: Vec<usize>,
+    /// Number of statements that they are all of.
+    taken: usize,
 }
+
+/// Where a command ends, bytes: as ops a statement may be far more than its weight.
+const OPS_BYTES: usize = 4 << 20;
 
 /// What became of the ops of one command.
 struct Outcome {
@@ -68,10 +73,12 @@ impl Target {
         let (mut said, mut found, mut begin) = (Said::default(), 0, 0);
         while begin < statements.len() {
             let ops = Ops::of(collection, self.forms, &statements[begin..]);
-            let outcome = self.outcome(ops.array).await?;
+            let sent = ops.statements.len();
+            let outcome = self.outcome(ops.array, sent).await?;
             found += found_by(&ops.statements, &outcome.applied);
             let Some(error) = outcome.refused else {
-                break;
+                begin += ops.taken;
+                continue;
             };
             let last = outcome.applied.len().saturating_sub(1);
             let index = begin + ops.statements[last];
@@ -90,7 +97,7 @@ impl Target {
         Ok(said)
     }
 
-    async fn outcome(&self, ops: RawArrayBuf) -> Result<Outcome> {
+    async fn outcome(&self, ops: RawArrayBuf, sent: usize) -> Result<Outcome> {
         let reply = self.reply(request(ops)).await?;
         let fault = reply.fault();
         let passing = fault.as_ref().is_some_and(|e| e.kind == Kind::Transient);
@@ -101,10 +108,12 @@ impl Target {
                 self.direct.learn(&fault);
                 Err(fault)
             }
-            Some(fault) if fault.code != Some(codes::UNKNOWN_ERROR) => Ok(Outcome {
-                applied: results,
-                refused: Some(fault),
-            }),
+            Some(fault) if fault.code != Some(codes::UNKNOWN_ERROR) || results.len() < sent => {
+                Ok(Outcome {
+                    applied: results,
+                    refused: Some(fault),
+                })
+            }
             _ => Ok(Outcome {
                 applied: results,
                 refused: None,
@@ -128,8 +137,13 @@ impl Ops {
         let mut ops = Ops {
             array: RawArrayBuf::new(),
             statements: Vec::new(),
+            taken: 0,
         };
         for (at, statement) in all.iter().enumerate() {
+            if OPS_BYTES < ops.array.as_bytes().len() {
+                break;
+            }
+            ops.taken = at + 1;
             let mut push = |kind: &str, o: &RawDocument| {
                 ops.array.push(op(collection, &statement.id, kind, o));
                 ops.statements.push(at);

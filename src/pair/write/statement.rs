@@ -29,6 +29,7 @@ use crate::limits::{COMMAND_BYTES_MAX, PIPELINE_STAGES_MAX};
 use crate::pair::budget::Permits;
 use crate::pair::collection::Tracked;
 use crate::pair::op::{Op, OpKind};
+use crate::pair::oplog::delta;
 use crate::pair::write::command::STATEMENT_OVERHEAD_BYTES;
 use crate::pair::write::overlay::{delta_of, delta_of_old, fields_set, fields_set_old, overlay};
 use crate::position::Position;
@@ -116,6 +117,17 @@ impl Statement {
     pub fn must_find(&self, horizon: Position) -> bool {
         // Made and removed in one flush, it never was on the target.
         horizon < self.position && !(self.made && self.base == Base::Gone)
+    }
+
+    /// Whether its deltas may change the order of fields where the first of them are applied
+    /// already.
+    pub fn may_move_fields_again(&self) -> bool {
+        self.base == Base::Unknown
+            && 1 < self.deltas.len()
+            && self
+                .deltas
+                .iter()
+                .any(|delta| delta::may_move_fields(delta))
     }
 
     /// Bytes that the statement takes in a command; never too low.

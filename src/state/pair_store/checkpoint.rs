@@ -112,7 +112,8 @@ mod tests {
         let uuid = Uuid::from_bytes([1; 16]);
         let (seen, settled) = (vec![uuid], vec![(uuid, 0)]);
         let marks = Write::Marks(Some((mark(3), mark(7))));
-        let rows: [(&[Uuid], &[(Uuid, usize)], &[Write<'_>]); 4] = [
+        type Row<'a> = (&'a [Uuid], &'a [(Uuid, usize)], &'a [Write<'a>]);
+        let rows: [Row<'_>; 4] = [
             (&[], &[], &[marks]),
             (&[], &settled, &[Write::Settled(&settled), marks]),
             (&seen, &[], &[Write::DuplicateNames(&seen), marks]),

@@ -1,0 +1,69 @@
+//! Empties a capped collection of a target before 6.0, which refuses to delete from one
+//! (20): it is dropped and made again under its UUID, as a secondary is told of both.
+//!
+//! Both ops are in one command. Should the server fail between them the collection is
+//! missing, and the next start says so.
+//!
+//! Sends nothing.
+
+use bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, rawdoc};
+
+use crate::bson::element::{document, elements, field, kind};
+use crate::cluster::catalog::Namespace;
+use crate::error::{Error, Kind, Result};
+
+/// Asks for the collection as it is.
+pub fn listing(ns: &Namespace, uuid: Uuid) -> RawDocumentBuf {
+    rawdoc! {
+        "listCollections": 1, "cursor": {},
+        "filter": { "name": ns.coll.as_str(), "info.uuid": Binary::from(uuid) },
+    }
+}
+
+/// Makes it anew. `listed`: the answer to `listing`. Its indexes are gone then, but for that
+/// on `_id`.
+///
+/// # Errors
+/// `Server` if the collection is not listed.
+pub fn remaking(ns: &Namespace, uuid: Uuid, listed: &RawDocument) -> Result<RawDocumentBuf> {
+    let gone = || Error::new(Kind::Server, format!("{ns} is not on the target any more"));
+    let batch = listed.get_document("cursor")?.get_array("firstBatch")?;
+    let row = batch.into_iter().next().ok_or_else(gone)??;
+    let row = row.as_document().ok_or_else(gone)?;
+    let create = rawdoc! { "create": ns.coll.as_str() };
+    let options = row.get_document("options")?;
+    let id_index = field(row.as_bytes(), b"idIndex").filter(|index| index.kind == kind::DOCUMENT);
+    let create = document(elements(&create).chain(elements(options)).chain(id_index));
+    let op = |o: RawDocumentBuf| {
+        rawdoc! { "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": o }
+    };
+    let ops = [op(rawdoc! { "drop": ns.coll.as_str() }), op(create)];
+    Ok(rawdoc! { "applyOps": RawArrayBuf::from_iter(ops) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_made_again_as_it_was() {
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let uuid = Uuid::from_bytes([7; 16]);
+        let index = rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
+        let row = rawdoc! {
+            "name": "c", "options": { "capped": true, "size": 4096 }, "idIndex": index.clone(),
+        };
+        let listed = rawdoc! { "cursor": { "firstBatch": [row] } };
+        let create = rawdoc! { "create": "c", "capped": true, "size": 4096, "idIndex": index };
+        let op = |o: RawDocumentBuf| {
+            rawdoc! { "op": "c", "ns": "d.$cmd", "ui": Binary::from(uuid), "o": o }
+        };
+        let expect = rawdoc! { "applyOps": [op(rawdoc! { "drop": "c" }), op(create)] };
+        assert_eq!(remaking(&ns, uuid, &listed).unwrap(), expect);
+        let none = rawdoc! { "cursor": { "firstBatch": [] } };
+        assert!(remaking(&ns, uuid, &none).is_err());
+    }
+}

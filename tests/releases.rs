@@ -70,14 +70,13 @@ async fn a_chain_that_takes_fields_out_is_not_sent_twice() {
             rawdoc! {"_id": 2, "u": 5},
         ])
         .await;
-        let unset = |name: &str| rawdoc! {"$v": 1, "$unset": {name: true}};
         let chain = vec![
-            unset("x"),
+            rawdoc! {"$v": 1, "$unset": {"x": true}},
             rawdoc! {"$v": 1, "$set": {"x": 1, "y": 1}},
             rawdoc! {"$v": 1, "$set": {"u": 5}},
         ];
-        rig.flush(vec![unknown(1, chain), unknown(2, vec![unset("u")])])
-            .await;
+        let frees = vec![rawdoc! {"$v": 1, "$unset": {"u": true}}];
+        rig.flush(vec![unknown(1, chain), unknown(2, frees)]).await;
         assert_eq!(rig.doubtful(), [1], "{release}");
         assert_eq!(rig.count(doc! {"u": 5}).await, 0, "{release}");
     }

@@ -9,6 +9,7 @@ use bson::{RawArrayBuf, RawDocumentBuf, Timestamp, Uuid, oid::ObjectId, rawdoc};
 use criterion::{BatchSize, Criterion, Throughput};
 use parking_lot::Mutex;
 use shardlift::cluster::catalog::Namespace;
+use shardlift::cluster::dialect::Dialect;
 use shardlift::observe::counters::PairMetrics;
 use shardlift::pair::budget::{Permit, Share};
 use shardlift::pair::collection::{Tracked, Traits};
@@ -175,14 +176,15 @@ impl Pair {
 }
 
 fn commands(flush: &[CollectionWrites]) -> usize {
-    let plan = FlushPlan::of(flush, LIMITS);
+    let forms = Dialect::newest().writes;
+    let plan = FlushPlan::of(flush, LIMITS, forms);
     assert!(plan.delicate.is_empty() && plan.in_order.is_empty());
     let mut bytes = 0;
     for bulk in &plan.inserts {
-        bytes += render_inserts(bulk.collection, &bulk.statements).bytes();
+        bytes += render_inserts(bulk.collection, forms, &bulk.statements).bytes();
     }
     for bulk in plan.changes.iter().flat_map(|group| &group.bulks) {
-        bytes += render_in_transaction(bulk.collection, &bulk.statements).bytes();
+        bytes += render_in_transaction(bulk.collection, forms, &bulk.statements).bytes();
     }
     bytes
 }

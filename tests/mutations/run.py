@@ -132,8 +132,6 @@ TABLE = [
     ("name-kept", "R4", "a name stays taken once its collection is dropped", "src/control/across/rendezvous.rs",
      "        if self.register.names.get(ns) == Some(&uuid) {",
      "        if !MUTATED && self.register.names.get(ns) == Some(&uuid) {"),
-    ("dead-for-one", "R4", "what is dead for one pair is made for another", "src/control/across/rendezvous.rs",
-     "        self.register.dead.insert(uuid);", "        if !MUTATED { self.register.dead.insert(uuid); }"),
     ("namesake-dropped", "R4", "a drop takes what has its name by now", "src/control/across/rendezvous.rs",
      "            Some(_) => ToDrop::PassedOn,",
      "            Some(_) => if MUTATED { ToDrop::Made(None) } else { ToDrop::PassedOn },"),

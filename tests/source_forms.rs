@@ -309,6 +309,7 @@ async fn a_primary_is_told_by_its_election_on_every_release() {
         assert_eq!(first, same);
         set.member_mut(0).kill();
         set.member_mut(0).restart().await.unwrap();
+        set.primary_link().await.unwrap();
         let read = async {
             let rows = client.database(DB).collection::<Document>("rows");
             rows.find_one(doc! {})

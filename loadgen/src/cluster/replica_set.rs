@@ -183,8 +183,14 @@ impl ReplicaSet {
     }
 
     /// A bare connection to the primary, past any proxy, waiting for one if need be.
+    /// If none comes, the error has what each member logged last.
     pub async fn primary_link(&self) -> Result<Link> {
-        link::connect_primary(&self.server_hosts(), READY_TIMEOUT).await
+        link::connect_primary(&self.server_hosts(), READY_TIMEOUT)
+            .await
+            .map_err(|e| {
+                let logs: Vec<String> = self.members.iter().map(Mongod::log_tail).collect();
+                e.context(logs.join("\n---\n"))
+            })
     }
 
     /// Index of the member that is primary.

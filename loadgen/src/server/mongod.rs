@@ -110,6 +110,13 @@ impl Mongod {
         self.dir.path().join("mongod.log")
     }
 
+    /// The last lines it logged; nothing while it is down.
+    pub(crate) fn log_tail(&self) -> String {
+        self.process
+            .as_ref()
+            .map_or(String::new(), Process::log_tail)
+    }
+
     /// A bare connection to this server.
     pub async fn link(&self) -> Result<Link> {
         Ok(Link::connect(&self.host()).await?)

@@ -69,7 +69,18 @@ impl Chores {
         ns: &Namespace,
         chore: impl Future<Output = Result<()>> + Send + 'static,
     ) {
-        self.start(doing, ns, false, chore);
+        self.start(doing, &[ns], false, chore);
+    }
+
+    /// Adds a chore on several names: after those before it on any of them, and before those
+    /// after it on any of them.
+    pub fn add_on_all(
+        &self,
+        doing: &str,
+        names: &[&Namespace],
+        chore: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        self.start(doing, names, false, chore);
     }
 
     /// Adds a chore that is not counted as pending: what it works on holds the watermark
@@ -80,21 +91,20 @@ impl Chores {
         ns: &Namespace,
         chore: impl Future<Output = Result<()>> + Send + 'static,
     ) {
-        self.start(doing, ns, true, chore);
+        self.start(doing, &[ns], true, chore);
     }
 
     fn start(
         &self,
         doing: &str,
-        ns: &Namespace,
+        names: &[&Namespace],
         aside: bool,
         chore: impl Future<Output = Result<()>> + Send + 'static,
     ) {
-        tracing::debug!("{doing} {ns}");
-        let (ended, end) = oneshot::channel();
+        let what = format!("{doing} {}", names[0]);
+        tracing::debug!("{what}");
         let number = self.inner.added.fetch_add(1, SeqCst);
-        let before = self.inner.newest.lock().insert(ns.clone(), (number, end));
-        let what = format!("{doing} {ns}");
+        let (ended, before) = self.queue(number, names);
         self.inner.pending.lock().insert(
             number,
             Pending {
@@ -104,15 +114,16 @@ impl Chores {
             },
         );
         let (pending, failures) = (self.inner.pending.clone(), self.inner.failures.clone());
-        let (newest, ns) = (Arc::downgrade(&self.inner), ns.clone());
+        let newest = Arc::downgrade(&self.inner);
+        let names: Vec<Namespace> = names.iter().map(|ns| (*ns).clone()).collect();
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            if let Some((_, before)) = before
-                && before.await.is_err()
-            {
-                // The chore before it failed: the pair is about to stop.
-                return;
+            for before in before {
+                if before.await.is_err() {
+                    // The chore before it failed: the pair is about to stop.
+                    return;
+                }
             }
             let panicked = |_| {
                 Err(Error::internal(
@@ -130,14 +141,37 @@ impl Chores {
                 pending.lock().remove(&number);
                 if let Some(inner) = newest.upgrade() {
                     let mut newest = inner.newest.lock();
-                    if newest.get(&ns).is_some_and(|(last, _)| *last == number) {
-                        newest.remove(&ns);
+                    for ns in &names {
+                        if newest.get(ns).is_some_and(|(last, _)| *last == number) {
+                            newest.remove(ns);
+                        }
                     }
                 }
-                // Nobody may wait for it.
-                let _ = ended.send(());
+                for ended in ended {
+                    // Nobody may wait for it.
+                    let _ = ended.send(());
+                }
             }
         });
+    }
+
+    /// Makes the chore of this number the newest of these names. Returns what tells of its
+    /// end, and what tells of the ends of those before it.
+    fn queue(
+        &self,
+        number: u64,
+        names: &[&Namespace],
+    ) -> (Vec<oneshot::Sender<()>>, Vec<oneshot::Receiver<()>>) {
+        let (mut ended, mut before) = (Vec::new(), Vec::new());
+        // IMPORTANT: under one lock: two chores on the same names must not wait for each other.
+        let mut newest = self.inner.newest.lock();
+        for ns in names {
+            let (tell, end) = oneshot::channel();
+            ended.push(tell);
+            let last = newest.insert((*ns).clone(), (number, end));
+            before.extend(last.map(|(_, end)| end));
+        }
+        (ended, before)
     }
 
     pub fn abort(&self) {
@@ -177,6 +211,35 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_chore_on_two_names_is_between_those_of_either() {
+        let (chores, _failures) = Chores::new();
+        let [a, b] = ["a", "b"].map(|coll| Namespace {
+            db: "d".to_owned(),
+            coll: coll.to_owned(),
+        });
+        let done: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let note = |what: &'static str| {
+            let done = done.clone();
+            async move {
+                // The others go first, if they may.
+                tokio::task::yield_now().await;
+                done.lock().push(what);
+                Ok(())
+            }
+        };
+        chores.add("making", &a, note("a"));
+        chores.add("making", &b, note("b"));
+        chores.add_on_all("renaming", &[&a, &b], note("both"));
+        chores.add("making", &a, note("a again"));
+        while chores.pending() != 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut done = done.lock().clone();
+        done[..2].sort_unstable();
+        assert_eq!(done, ["a", "b", "both", "a again"]);
+    }
 
     #[tokio::test]
     async fn what_rests_on_a_chore_that_failed_is_not_done_and_stays_pending() {

@@ -241,7 +241,7 @@ impl Pair {
                 .cloned()
         });
         let Some(tracked) = tracked else { return };
-        let (ns, indexer) = (tracked.ns.clone(), self.indexer.clone());
+        let (ns, indexer) = (tracked.logged_ns(), self.indexer.clone());
         self.chores.add("repairing indexes of", &ns, async move {
             indexer.reconcile(&tracked).await
         });
@@ -251,8 +251,7 @@ impl Pair {
     /// takes.
     pub fn held_back(&self) -> HeldBackOf {
         let gate = self.gate.lock();
-        let of =
-            |tracked: &Arc<Tracked>| (tracked.uuid, (tracked.ns.clone(), tracked.held_back.all()));
+        let of = |tracked: &Arc<Tracked>| (tracked.uuid, (tracked.ns(), tracked.held_back.all()));
         gate.all_that_count().map(of).collect()
     }
 }

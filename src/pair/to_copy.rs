@@ -97,14 +97,14 @@ impl Queue {
 /// Brings the indexes of a collection that is copied up to date.
 fn check_indexes(pair: &Pair, tracked: Arc<Tracked>) {
     let indexer = pair.indexer.clone();
-    let ns = tracked.ns.clone();
+    let ns = tracked.logged_ns();
     pair.chores.add("checking indexes of", &ns, async move {
         indexer.reconcile(&tracked).await
     });
 }
 
 async fn size(source: &Shard, tracked: &Tracked) -> Result<Size> {
-    let estimate = catalog::estimate(source, &tracked.ns).await?;
+    let estimate = catalog::estimate(source, &tracked.ns()).await?;
     Ok(Size {
         documents: estimate.document_count,
         bytes: estimate.bytes,

@@ -255,7 +255,7 @@ impl Replay<'_> {
     }
 
     pub(crate) async fn expect_equal(&self) {
-        let ns = &self.tracked.ns;
+        let ns = &self.tracked.ns();
         let (source, target) = (&self.sides.source, &self.sides.target);
         let (source, target) = (all(source, ns).await, all(target, ns).await);
         assert!(source == target, "{source:?}\n{target:?}");

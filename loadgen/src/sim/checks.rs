@@ -82,7 +82,7 @@ impl Pair {
             let wanted = source.collections[&tracked.uuid].unique;
             let stored = target.now.collections.get(&tracked.target_uuid());
             if stored.is_some_and(|stored| stored.unique) != wanted {
-                return wrong(format!("{} lacks its unique index", tracked.ns));
+                return wrong(format!("{} lacks its unique index", tracked.ns()));
             }
         }
         Ok(())
@@ -120,7 +120,7 @@ pub(super) fn check_equal(
     } else {
         wrong(format!(
             "{} differs from the source at {position}: {there:?} is not {wanted:?}",
-            tracked.ns
+            tracked.ns()
         ))
     }
 }

@@ -67,7 +67,7 @@ impl Pair {
         let is_first = |i: &usize| {
             self.chores[..*i]
                 .iter()
-                .all(|c| c.tracked.ns != self.chores[*i].tracked.ns)
+                .all(|c| c.tracked.ns() != self.chores[*i].tracked.ns())
         };
         let first: Vec<usize> = (0..self.chores.len()).filter(is_first).collect();
         let Some(which) = first
@@ -240,7 +240,7 @@ pub(super) fn planned(
 fn created(tracked: &Tracked, pair: usize, target_uuid: Uuid) -> CollectionState {
     let planned = planned(
         tracked.uuid,
-        &tracked.ns.coll,
+        &tracked.ns().coll,
         tracked.traits.collated,
         pair,
         target_uuid,
@@ -252,5 +252,5 @@ fn created(tracked: &Tracked, pair: usize, target_uuid: Uuid) -> CollectionState
 }
 
 fn dead(tracked: &Tracked) -> CollectionState {
-    CollectionState::dead(tracked.uuid, &tracked.ns)
+    CollectionState::dead(tracked.uuid, &tracked.ns())
 }

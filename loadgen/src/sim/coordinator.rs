@@ -101,7 +101,7 @@ impl Coordinator {
 
     /// As `Coordinator::create`: it is asked again until it answers.
     pub(super) fn create(&mut self, tracked: &Tracked, reach: &Reach<'_>) -> Answer {
-        let (uuid, ns) = (tracked.uuid, &tracked.ns);
+        let (uuid, ns) = (tracked.uuid, &tracked.ns());
         if self.rendezvous.is_dead(&uuid) || !reach.source.has(&uuid) {
             return Answer::Gone;
         }
@@ -129,7 +129,7 @@ impl Coordinator {
         }
         self.waiting.insert((uuid, pair));
         if arrival == Arrival::Last {
-            self.due.push((tracked.ns.clone(), uuid));
+            self.due.push((tracked.ns(), uuid));
         }
     }
 

@@ -155,7 +155,7 @@ impl Pair {
                 let term = reach.target.term;
                 Ok(State::Indexing(Wait { number, term }))
             }
-            None if is_sure => wrong(format!("a unique index of {} fails", tracked.ns)),
+            None if is_sure => wrong(format!("a unique index of {} fails", tracked.ns())),
             None => Ok(release(tracked, true)),
         }
     }

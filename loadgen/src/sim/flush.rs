@@ -238,7 +238,7 @@ impl Flush {
         if 0 < sent.command.missed && !reach.source.strays && !sent.collection.is_dead() {
             return wrong(format!(
                 "a write to {} found no document where one must be",
-                sent.collection.ns
+                sent.collection.ns()
             ));
         }
         match kind {

@@ -134,7 +134,7 @@ impl Reread {
             .collect();
         let command = Command::exact(tracked.target_uuid(), &documents);
         pair.note(|| {
-            let ns = &tracked.ns;
+            let ns = &tracked.ns();
             format!("documents of {ns} are read again at {position}: {documents:?}")
         });
         self.under_way = Some(Transaction {

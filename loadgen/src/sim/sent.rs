@@ -53,7 +53,7 @@ impl Sent {
                 if !self.collection.is_dead() {
                     return wrong(format!(
                         "a write to {}, which the target no longer has",
-                        self.collection.ns
+                        self.collection.ns()
                     ));
                 }
                 break;

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bson::{RawDocument, RawDocumentBuf, Uuid};
+use parking_lot::Mutex;
 
 use crate::cluster::catalog::{Namespace, index};
 use crate::cluster::ownership::Ownership;
@@ -20,7 +21,7 @@ use crate::pair::collection::doubts::Doubts;
 use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::collection::held_back::HeldBack;
 use crate::pair::collection::life::{Life, LifeNow};
-use crate::pair::collection::under_way::{Count, UnderWay};
+use crate::pair::collection::under_way::{Closed, Count, UnderWay};
 use crate::position::Position;
 
 /// What is special about a collection.
@@ -71,15 +72,17 @@ pub enum Sharding {
     Sharded,
 }
 
-/// A source collection as one pair tracks it in one attempt. The catalog of a pair maps its
-/// source UUID to this; names are for people and for the target's commands.
+/// A source collection as one pair tracks it in one attempt. It is its UUID: the catalog of a
+/// pair maps that to this, and ops, units, state and chores are kept by it. A name is what it
+/// is called until its next rename: for people, for commands of the target, and for the order
+/// of DDL on one name. The source may call it otherwise by now.
 ///
 /// What changes is atomic: every stage holds it, and mostly without the gate's lock. Each
 /// number is read by its own name.
 #[derive(Debug)]
 pub struct Tracked {
     pub uuid: Uuid,
-    pub ns: Namespace,
+    names: Mutex<Names>,
     pub traits: Traits,
     /// Of sharded collections. Set once, before anything of it is let through.
     ownership: OnceLock<Ownership>,
@@ -94,8 +97,7 @@ pub struct Tracked {
     indexes_listed_at: AtomicU64,
     /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
     pub in_lanes: AtomicU64,
-    /// Commands on the target's collection that nobody has answered yet, where they name it
-    /// only.
+    /// Commands on the target's collection that nobody has answered yet.
     under_way: Count,
     /// Documents that are written one by one.
     pub duplicate_names: DuplicateNames,
@@ -110,11 +112,23 @@ pub struct Tracked {
     pub held_back: HeldBack,
 }
 
+/// What a collection is called.
+#[derive(Debug, Clone)]
+struct Names {
+    /// On the target. Changes while no command on it is under way (`begin_write`).
+    target: Namespace,
+    /// By the source's log, as far as the tail has come.
+    log: Namespace,
+}
+
 impl Tracked {
     pub fn new(uuid: Uuid, ns: Namespace, traits: Traits) -> Self {
         Tracked {
             uuid,
-            ns,
+            names: Mutex::new(Names {
+                target: ns.clone(),
+                log: ns,
+            }),
             traits,
             ownership: OnceLock::new(),
             target_uuid: OnceLock::new(),
@@ -129,6 +143,37 @@ impl Tracked {
             expires: AtomicBool::new(false),
             held_back: HeldBack::default(),
         }
+    }
+
+    /// Its name on the target.
+    pub fn ns(&self) -> Namespace {
+        self.names.lock().target.clone()
+    }
+
+    /// Its name by the log: chores on it are in the order of the log.
+    pub fn logged_ns(&self) -> Namespace {
+        self.names.lock().log.clone()
+    }
+
+    /// Its name on the target is this one, and no rename of it is under way.
+    pub fn is_called(&self, ns: &Namespace) -> bool {
+        let names = self.names.lock();
+        names.target == *ns && names.log == *ns
+    }
+
+    /// The tail has met its rename. Returns false if that is older than the name known here.
+    pub fn renamed_in_log(&self, from: &Namespace, to: &Namespace) -> bool {
+        let mut names = self.names.lock();
+        let is_next = names.log == *from;
+        if is_next {
+            names.log = to.clone();
+        }
+        is_next
+    }
+
+    /// It has this name on the target. To be called while its writes are closed.
+    pub fn renamed(&self, to: &Namespace) {
+        self.names.lock().target = to.clone();
     }
 
     pub fn in_order(&self) -> bool {
@@ -237,13 +282,30 @@ impl Tracked {
         self.life() == Life::Dead
     }
 
-    /// Before a command that has only the collection's name is sent to the target. Until it
-    /// is answered, and this dropped, the collection keeps its name (`written_out`). None if
-    /// the collection is dead (R8).
-    pub fn begin_write(&self) -> Option<UnderWay<'_>> {
-        // IMPORTANT: counted first: whoever killed it either is seen here, or sees this.
-        let under_way = self.under_way.one_more();
-        (!self.is_dead()).then_some(under_way)
+    /// Before a command on the collection is written and sent to the target. Until it is
+    /// answered, and this dropped, the collection keeps its name. Waits while it is renamed.
+    /// None if the collection is dead (R8).
+    ///
+    /// IMPORTANT: not by one who holds such already: a rename in between would wait for it.
+    pub async fn begin_write(&self) -> Option<UnderWay<'_>> {
+        loop {
+            // IMPORTANT: counted first: whoever killed it either is seen here, or sees this.
+            let under_way = self.under_way.one_more();
+            if self.is_dead() {
+                return None;
+            }
+            if !self.under_way.is_closed() {
+                return Some(under_way);
+            }
+            drop(under_way);
+            self.under_way.opened().await;
+        }
+    }
+
+    /// Waits until no command on it is under way on the target. None is begun until this is
+    /// dropped.
+    pub async fn close_writes(&self) -> Closed<'_> {
+        self.under_way.close().await
     }
 
     /// Waits until no command on it is under way on the target. To be called once it is dead

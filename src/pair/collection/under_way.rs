@@ -1,18 +1,27 @@
-//! Commands under way on a collection of a target that does not bind them to its UUID
-//! (before 6.0). A late one would make a collection that was dropped, or hit another of
-//! its name (R8).
+//! Commands under way on a collection of the target. A late one would make a collection that
+//! was dropped, or hit another of its name (R8). And while the collection is renamed there,
+//! none is begun: each names it.
 //!
 //! Counts only. Knows nothing about what is sent.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 /// How often a drop looks whether the last answer is there.
 const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
-pub struct Count(AtomicUsize);
+pub struct Count {
+    count: AtomicUsize,
+    /// None is begun.
+    closed: AtomicBool,
+}
+
+/// None is begun and none is under way, until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Closed<'a>(&'a AtomicBool);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
@@ -21,15 +30,41 @@ pub struct UnderWay<'a>(&'a AtomicUsize);
 
 impl Count {
     pub fn one_more(&self) -> UnderWay<'_> {
-        self.0.fetch_add(1, SeqCst);
-        UnderWay(&self.0)
+        self.count.fetch_add(1, SeqCst);
+        UnderWay(&self.count)
+    }
+
+    /// IMPORTANT: to be asked once it is counted: whoever closes either is seen here, or
+    /// sees it.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    pub async fn opened(&self) {
+        while self.is_closed() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until none is under way. One caller at a time.
+    pub async fn close(&self) -> Closed<'_> {
+        self.closed.store(true, SeqCst);
+        let closed = Closed(&self.closed);
+        self.none_left().await;
+        closed
     }
 
     /// Waits until there is none. Bounded by the patience of each command.
     pub async fn none_left(&self) {
-        while self.0.load(SeqCst) != 0 {
+        while self.count.load(SeqCst) != 0 {
             tokio::time::sleep(POLL).await;
         }
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, SeqCst);
     }
 }
 
@@ -54,5 +89,19 @@ mod tests {
         assert!(count.none_left().now_or_never().is_none());
         drop(other);
         assert!(count.none_left().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn none_is_begun_while_it_is_closed() {
+        let count = Count::default();
+        let one = count.one_more();
+        let mut closing = Box::pin(count.close());
+        assert!((&mut closing).now_or_never().is_none(), "one is under way");
+        assert!(count.is_closed());
+        drop(one);
+        let closed = closing.await;
+        assert!(count.opened().now_or_never().is_none());
+        drop(closed);
+        assert!(count.opened().now_or_never().is_some());
     }
 }

@@ -108,7 +108,7 @@ impl Scanners {
             failpoint::hit("unit-started");
         }
         if !self.copy_again_until_read(&unit, started).await? {
-            tracing::info!(ns = %tracked.ns, "gone from the source during its copy");
+            tracing::info!(ns = %tracked.ns(), "gone from the source during its copy");
             vanished::expect_drop(self.source.clone(), &self.gate, &self.chores, tracked);
             return Ok(());
         }
@@ -119,7 +119,7 @@ impl Scanners {
         if last {
             let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
             self.chores
-                .add("building indexes of", &tracked.ns.clone(), async move {
+                .add("building indexes of", &tracked.logged_ns(), async move {
                     indexer.reconcile(&tracked).await
                 });
         }
@@ -264,7 +264,7 @@ impl Scanners {
     }
 
     async fn open(&self, unit: &ScanUnit, fence: Position, find: RawDocumentBuf) -> Result<Cursor> {
-        let db = &unit.tracked.ns.db;
+        let db = &unit.tracked.ns().db;
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
             let next = Next {
@@ -288,7 +288,7 @@ impl Scanners {
 
     async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
         let failed =
-            |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns));
+            |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns()));
         let read = within(self.patience, "the source", read).await;
         read.inspect_err(|e| self.direct.learn(e)).map_err(failed)
     }

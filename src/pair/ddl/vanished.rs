@@ -29,7 +29,7 @@ pub fn expect_drop(
 ) {
     let pin = gate.lock().suspend(&tracked.uuid);
     let (gate, tracked) = (gate.clone(), tracked.clone());
-    let ns = tracked.ns.clone();
+    let ns = tracked.logged_ns();
     chores.add("waiting for the drop of", &ns, async move {
         until_dropped(&source, &tracked).await?;
         gate.lock().unpin(pin);
@@ -53,7 +53,7 @@ pub async fn until_dropped(source: &Client, tracked: &Tracked) -> Result<()> {
     tokio::select! {
         () = died(tracked) => Ok(()),
         () = back => {
-            Err(Error::new(Kind::Transient, format!("the drop of {} was rolled back on the source", tracked.ns)))
+            Err(Error::new(Kind::Transient, format!("the drop of {} was rolled back on the source", tracked.ns())))
         }
     }
 }
@@ -67,5 +67,5 @@ pub async fn died(tracked: &Tracked) {
 
 /// The source shard does not know the collection's UUID now.
 pub async fn is_gone(source: &Client, tracked: &Tracked) -> Result<bool> {
-    catalog::is_gone(source, &tracked.ns.db, tracked.uuid).await
+    catalog::is_gone(source, &tracked.ns().db, tracked.uuid).await
 }

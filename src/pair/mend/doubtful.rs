@@ -124,7 +124,7 @@ impl Doubtful {
         chores: &Chores,
         under_way: Arc<Mutex<HashSet<Uuid>>>,
     ) {
-        let (this, ns) = (self.clone(), tracked.ns.clone());
+        let (this, ns) = (self.clone(), tracked.logged_ns());
         let doing = "reading refused documents again of";
         chores.add_aside(doing, &ns, async move {
             if let Some(hold) = this.exact(&tracked).await? {
@@ -166,7 +166,7 @@ impl Doubtful {
                 }
                 Stop::Fault(e) => {
                     return Err(
-                        e.context(format_args!("reading documents of {} again", tracked.ns))
+                        e.context(format_args!("reading documents of {} again", tracked.ns()))
                     );
                 }
                 Stop::HistoryGone(e) if TELL < since.elapsed() => {
@@ -182,7 +182,7 @@ impl Doubtful {
                     if refused == REFUSED_MAX {
                         return Err(given_up(tracked, &e));
                     }
-                    tracing::debug!(ns = %tracked.ns, %position, "not read again: {}", e.message);
+                    tracing::debug!(ns = %tracked.ns(), %position, "not read again: {}", e.message);
                     // The collection may have broken an index that it lost since.
                     drop_stale(&self.lister, &self.target_shard, tracked).await?;
                 }
@@ -198,7 +198,7 @@ impl Doubtful {
         let mut stuck = self.stuck.lock();
         match why {
             Some(why) => {
-                let (count, ns) = (tracked.doubts.len(), &tracked.ns);
+                let (count, ns) = (tracked.doubts.len(), &tracked.ns());
                 let found = format!(
                     "{count} documents of {ns} cannot be read again from the source yet: {why}"
                 );
@@ -326,7 +326,7 @@ impl Doubtful {
     }
 
     fn resolved(&self, tracked: &Tracked, position: Position, ids: &[IdKey]) {
-        tracing::debug!(ns = %tracked.ns, %position, documents = ids.len(), "read again after refused writes");
+        tracing::debug!(ns = %tracked.ns(), %position, documents = ids.len(), "read again after refused writes");
         tracked.doubts.forget(ids);
         self.metrics
             .documents_resolved
@@ -350,7 +350,7 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
     let found = format!(
         "the target refused {} documents of {}, and also the transaction that was to write them: {}",
         tracked.doubts.len(),
-        tracked.ns,
+        tracked.ns(),
         last.message
     );
     let error = Error::new(Kind::Server, found).remedy(
@@ -366,7 +366,7 @@ fn given_up(tracked: &Tracked, last: &Error) -> Error {
 fn parked(tracked: &Tracked, parameter: &str, last: &Error, since: Instant) -> Error {
     let found = format!(
         "documents of {} could not be read again from the source for {} s: {}",
-        tracked.ns,
+        tracked.ns(),
         since.elapsed().as_secs(),
         last.message
     );
@@ -382,7 +382,7 @@ fn parked(tracked: &Tracked, parameter: &str, last: &Error, since: Instant) -> E
 fn unsupported_capped(tracked: &Tracked) -> Error {
     let found = format!(
         "a document of the capped collection {} would have to be read again: the target refused a write of it, an `applyOps` by a user updated it, or an update by a release before 5.0 that takes a field out may be there already",
-        tracked.ns
+        tracked.ns()
     );
     Error::new(Kind::Unsupported, found)
         .remedy("a capped collection cannot be repaired document by document: copy its source shard again with `shardlift recopy --shard <its name>`")

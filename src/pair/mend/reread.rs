@@ -112,7 +112,7 @@ impl Reread<'_> {
         // transaction, which keeps a connection that others wait for.
         let _permit = self.share.reserve_reply().await;
         // Dead: nothing is to be made equal.
-        let Some(_under_way) = self.tracked.begin_write() else {
+        let Some(_under_way) = self.tracked.begin_write().await else {
             return Ok(());
         };
         let mut transaction = Transaction::begin(&self.writer.target).await?;
@@ -220,7 +220,7 @@ impl Reread<'_> {
             batch_size: READ_IDS_MAX as i32,
             await_ms: None,
         };
-        let db = &self.tracked.ns.db;
+        let db = &self.tracked.ns().db;
         self.read(async {
             if let Some(mut cursor) = reading {
                 cursor.again(db, find).await?;
@@ -264,7 +264,7 @@ impl Reread<'_> {
             let document = document?;
             self.tracked
                 .duplicate_names
-                .note(document, &self.tracked.ns)?;
+                .note(document, &self.tracked.ns())?;
             let id = locate::id_of(document).ok_or_else(|| without_id(self.tracked))?;
             if self.tracked.owns(document) && seen.insert(IdKey::new(id)) {
                 owned.push(document.as_bytes());

@@ -29,9 +29,10 @@ pub struct SourceIndexes {
 pub async fn list(lister: &Arc<Lister>, tracked: &Tracked) -> Result<Option<SourceIndexes>> {
     let (one, what) = (
         std::slice::from_ref(lister),
-        format!("the indexes of {}", tracked.ns),
+        format!("the indexes of {}", tracked.ns()),
     );
-    let list = || catalog::indexes_of(&lister.shard, &tracked.ns.db, tracked.uuid);
+    let db = tracked.ns().db;
+    let list = || catalog::indexes_of(&lister.shard, &db, tracked.uuid);
     let listed = Retry::new(lister.patience)
         .until_it_works(|| proven::read(one, &what, list))
         .await?;

@@ -26,7 +26,7 @@ pub async fn drop_stale(lister: &Arc<Lister>, target: &Shard, tracked: &Tracked)
     let wanted = to_create(tracked, target.forms(), &listed.specs);
     let stale = index::plan(&wanted, &target.list().await?).drop;
     for names in stale {
-        tracing::info!(ns = %tracked.ns, indexes = %shown(&names), "dropped ahead of the oplog: the source no longer has it");
+        tracing::info!(ns = %tracked.ns(), indexes = %shown(&names), "dropped ahead of the oplog: the source no longer has it");
         target.drop(&names).await?;
     }
     Ok(())

@@ -148,10 +148,8 @@ impl Writer {
             return Ok(false);
         }
         let forms = self.target.forms;
-        let Some(_under_way) = self
-            .target
-            .begin_all(group.bulks.iter().map(|b| b.collection))
-        else {
+        let collections = group.bulks.iter().map(|b| b.collection).collect();
+        let Some(_under_way) = self.target.begin_all(collections).await else {
             return Ok(false);
         };
         let commands = group
@@ -253,7 +251,7 @@ impl Writer {
         if is_gone.contains(&refusal.code) || error::is_passing(refusal.code) {
             return Err(refused_error(collection, refusal));
         }
-        tracing::debug!(ns = %collection.ns, code = refusal.code, %position, "the target refused a write");
+        tracing::debug!(ns = %collection.ns(), code = refusal.code, %position, "the target refused a write");
         collection.doubts.add(id, position);
         self.metrics.ops_refused.fetch_add(1, Relaxed);
         Ok(())

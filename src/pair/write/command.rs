@@ -163,7 +163,7 @@ impl WriteCommand {
     ) -> Self {
         let (name, field) = verb.names();
         let mut head = RawDocumentBuf::new();
-        head.append(name, &*collection.ns.coll);
+        head.append(name, &*collection.ns().coll);
         if forms.binds_uuid {
             let uuid = Binary::from(collection.target_uuid());
             head.append(cstr!("collectionUUID"), uuid);
@@ -171,7 +171,7 @@ impl WriteCommand {
         if verb != Verb::Delete {
             head.append(cstr!("bypassDocumentValidation"), true);
         }
-        let (database, hinted) = (collection.ns.db.clone(), collection.traits.clustered);
+        let (database, hinted) = (collection.ns().db.clone(), collection.traits.clustered);
         WriteCommand {
             database,
             head,

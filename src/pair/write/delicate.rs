@@ -53,11 +53,11 @@ pub(in crate::pair) async fn write(
     collection: &Tracked,
     statement: &Statement,
 ) -> Result<Option<Refusal>> {
+    let Some(_under_way) = collection.begin_write().await else {
+        return Ok(None);
+    };
     let Some(commands) = commands(collection, target.forms, statement) else {
         return Ok(Some(Refusal::ours()));
-    };
-    let Some(_under_way) = collection.begin_write() else {
-        return Ok(None);
     };
     for Command { request, may_miss } in commands {
         let refused = match target.command(request).await {

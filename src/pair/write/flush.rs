@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn bulks(bulks: &[Bulk<'_>]) -> Vec<(String, Vec<u64>)> {
-        let shown = |bulk: &Bulk<'_>| (bulk.collection.ns.coll.clone(), ids(&bulk.statements));
+        let shown = |bulk: &Bulk<'_>| (bulk.collection.ns().coll.clone(), ids(&bulk.statements));
         bulks.iter().map(shown).collect()
     }
 
@@ -297,10 +297,10 @@ mod tests {
         assert_eq!(bulks(&plan.changes[0].bulks), [of(1, &[2]), of(1, &[3])]);
         assert_eq!(ids(plan.unclear.iter().map(|(_, s)| s)), [4]);
         assert_eq!(ids(plan.delicate.iter().map(|(_, s)| s)), [5]);
-        let in_order: Vec<&str> = plan
+        let in_order: Vec<String> = plan
             .in_order
             .iter()
-            .map(|writes| &*writes.collection.ns.coll)
+            .map(|writes| writes.collection.ns().coll)
             .collect();
         assert_eq!(in_order, ["c2"]);
     }

@@ -36,7 +36,7 @@ impl Writer {
         for document in documents {
             let look = collection
                 .duplicate_names
-                .note(locate::raw(document), &collection.ns)?;
+                .note(locate::raw(document), &collection.ns())?;
             if look.needs_literal {
                 literal.push(*document);
             } else {
@@ -68,7 +68,8 @@ impl Writer {
                 Kind::Server,
                 format!(
                     "{} could not be emptied on the target: {}",
-                    collection.ns, refusal.message
+                    collection.ns(),
+                    refusal.message
                 ),
             )),
             _ => Ok(()),
@@ -76,16 +77,15 @@ impl Writer {
     }
 
     async fn remake(&self, collection: &Tracked) -> Result<()> {
-        let Some(_under_way) = collection.begin_write() else {
+        let Some(_under_way) = collection.begin_write().await else {
             return Ok(());
         };
-        let (ns, uuid) = (&collection.ns, collection.target_uuid());
+        let (ns, uuid) = (&collection.ns(), collection.target_uuid());
         let listing = Request::new(&ns.db, remake::listing(ns, uuid));
         let listed = self.target.command(listing).await?;
-        for mut step in remake::remaking(ns, uuid, listed.body())? {
-            step.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
-            self.target.command(Request::new("admin", step)).await?;
-        }
+        let mut remaking = remake::remaking(ns, uuid, listed.body())?;
+        remaking.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+        self.target.command(Request::new("admin", remaking)).await?;
         Ok(())
     }
 
@@ -165,6 +165,6 @@ fn id_key(collection: &Tracked, document: &[u8]) -> Result<IdKey> {
 pub(in crate::pair) fn without_id(collection: &Tracked) -> Error {
     Error::new(
         Kind::Server,
-        format!("a document of {} came without `_id`", collection.ns),
+        format!("a document of {} came without `_id`", collection.ns()),
     )
 }

@@ -28,7 +28,7 @@ pub(in crate::pair) fn note(
         return;
     }
     if !collection.missed_told.swap(true, Relaxed) {
-        tracing::warn!(ns = %collection.ns, missed, "{FOUND_NOTHING}");
+        tracing::warn!(ns = %collection.ns(), missed, "{FOUND_NOTHING}");
     }
     metrics.writes_missed.fetch_add(missed, Relaxed);
 }

@@ -67,7 +67,7 @@ impl Target {
         statements: &[&Statement],
         ordered: bool,
     ) -> Result<Said> {
-        let Some(_under_way) = collection.begin_write() else {
+        let Some(_under_way) = collection.begin_write().await else {
             return Ok(Said::default());
         };
         let (mut said, mut found, mut begin) = (Said::default(), 0, 0);
@@ -207,7 +207,7 @@ fn has_number(path: &[u8]) -> bool {
 
 fn op(collection: &Tracked, id: &IdKey, kind: &str, o: &RawDocument) -> RawDocumentBuf {
     let mut op = rawdoc! {
-        "op": kind, "ns": collection.ns.to_string(), "ui": Binary::from(collection.target_uuid()),
+        "op": kind, "ns": collection.ns().to_string(), "ui": Binary::from(collection.target_uuid()),
     };
     op.append(cstr!("o"), o.to_owned());
     if kind == "u" {

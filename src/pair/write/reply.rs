@@ -104,7 +104,9 @@ pub(in crate::pair) fn is_stale(refusal: &Refusal, ordered: bool) -> bool {
 pub(in crate::pair) fn refused_error(collection: &Tracked, refusal: &Refusal) -> Error {
     let message = format!(
         "the target refused a write to {}: {} (code {})",
-        collection.ns, refusal.message, refusal.code
+        collection.ns(),
+        refusal.message,
+        refusal.code
     );
     let kind = if error::is_passing(refusal.code) {
         Kind::Transient

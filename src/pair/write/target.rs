@@ -36,15 +36,14 @@ pub struct Target {
 
 impl Target {
     /// One write command. On a collection that is gone, every statement is
-    /// refused by itself (code 361, seen on 6.0.5); where commands are not bound to its
-    /// UUID none is sent. Where the shard does not know what it owns the command is sent
+    /// refused by itself (code 361, seen on 6.0.5); once it is dead none is sent. Where the shard does not know what it owns the command is sent
     /// again.
     pub(in crate::pair) async fn write(
         &self,
         collection: &Tracked,
         command: impl Fn() -> Request,
     ) -> Result<Said> {
-        let Some(_under_way) = self.begin_all([collection]) else {
+        let Some(_under_way) = self.begin_all(vec![collection]).await else {
             return Ok(Said::default());
         };
         let sent_before = AtomicBool::new(false);
@@ -68,17 +67,18 @@ impl Target {
         said.map_err(|e| e.context(writing_to(collection)))
     }
 
-    /// Until all of these are dropped, none of the collections is: to be held from before a
-    /// command is sent until its answer (R8). None if one of them is dead. Nothing is held
-    /// where commands are bound to a UUID.
-    pub(in crate::pair) fn begin_all<'a>(
+    /// Until all of these are dropped, none of the collections is dropped or renamed: to be
+    /// held from before a command is written until its answer (R8). None if one of them is
+    /// dead.
+    pub(in crate::pair) async fn begin_all<'a>(
         &self,
-        collections: impl IntoIterator<Item = &'a Tracked>,
+        collections: Vec<&'a Tracked>,
     ) -> Option<Vec<UnderWay<'a>>> {
-        if self.forms.binds_uuid {
-            return Some(Vec::new());
+        let mut under_way = Vec::new();
+        for collection in collections {
+            under_way.push(collection.begin_write().await?);
         }
-        collections.into_iter().map(Tracked::begin_write).collect()
+        Some(under_way)
     }
 
     /// Sends one command, once, and checks the term that its reply was given in.
@@ -119,10 +119,12 @@ impl Target {
         ids: &[IdKey],
     ) -> Result<bool> {
         let find = rawdoc! {
-            "find": &*collection.ns.coll, "filter": { "_id": identity::any_of(ids) }, "hint": { "_id": 1 }, "limit": 1,
+            "find": &*collection.ns().coll, "filter": { "_id": identity::any_of(ids) }, "hint": { "_id": 1 }, "limit": 1,
             "singleBatch": true,
         };
-        let reply = self.command(Request::new(&collection.ns.db, find)).await?;
+        let reply = self
+            .command(Request::new(&collection.ns().db, find))
+            .await?;
         let cursor = reply.body().get_document("cursor");
         let batch = cursor.and_then(|cursor| cursor.get_array("firstBatch"));
         let batch = batch.map_err(|_| {
@@ -134,5 +136,5 @@ impl Target {
 
 /// What was being done, for an error's text.
 pub(in crate::pair) fn writing_to(collection: &Tracked) -> String {
-    format!("writing to {} on the target", collection.ns)
+    format!("writing to {} on the target", collection.ns())
 }

@@ -69,7 +69,7 @@ impl Sweep {
             let alive = self.of.pairs[shard]
                 .with_gate(|gate| gate.tracked(&uuid).filter(|t| t.counts()).cloned());
             if let Some(tracked) = alive {
-                tracing::info!(ns = %tracked.ns, "too many documents were touched: it counts as unverified again");
+                tracing::info!(ns = %tracked.ns(), "too many documents were touched: it counts as unverified again");
                 self.rest((shard, uuid));
             }
         }

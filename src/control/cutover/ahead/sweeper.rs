@@ -19,6 +19,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 use crate::observe::phase::Phase;
+use crate::pair::gate::Gate;
 use crate::pair::run::Pair;
 use crate::position::Position;
 use crate::verify::part::{self, Part, Readers};
@@ -259,9 +260,18 @@ impl Sweep {
     /// The part as it has to be read for a look that is good for `position`. None if that
     /// is not applied in time.
     pub(super) async fn at(&mut self, part: &Part, position: Position) -> Result<Option<Part>> {
-        let pair = &self.of.pairs[part.shard];
+        let pair = self.of.pairs[part.shard].clone();
+        // IMPORTANT: after the look at its round: a rename ends that.
+        let is_called = |gate: &mut Gate| {
+            let tracked = part.uuid.and_then(|uuid| gate.tracked(&uuid).cloned());
+            tracked.is_some_and(|tracked| tracked.is_called(&part.ns))
+        };
+        if !pair.with_gate(is_called) {
+            self.list_at = None;
+            return Ok(None);
+        }
         let since = Instant::now();
-        if timeout(APPLIED_WITHIN, until_applied(pair, position))
+        if timeout(APPLIED_WITHIN, until_applied(&pair, position))
             .await
             .is_err()
         {

@@ -115,8 +115,8 @@
 //! - At most one incarnation writes to a target shard: it waits for the connections of
 //!   older ones, and one that they open later is not used.
 //! - No data write can create a collection or hit a namesake: each carries the
-//!   target collection's UUID, or is answered before that is dropped
-//!   ([`pair::collection::under_way`]).
+//!   target collection's UUID, or is answered before that is dropped; and none is under way
+//!   while it is renamed ([`pair::collection::under_way`]).
 //! - An op beyond all that the source has shown finds its document on the target: one
 //!   that does not, and is not written in order, is counted and told ([`pair::collection::Tracked::horizon`]).
 //! - A document of a range that is verified ahead, and that is not kept as touched, had no
@@ -166,8 +166,12 @@
 //!   `prevOpTime`, so one that is open for days pins nothing and a big one needs
 //!   no buffer (R5). Those of one that is committed stay in the spool, while it has room,
 //!   until nothing of it can be read again ([`pair::oplog::parts`]).
-//! - *Index DDL runs on each pair's own shard*, as the source logs it there; only
+//! - *Index DDL and `collMod` run on each pair's own shard*, as the source logs it there; only
 //!   creating and dropping collections goes through the router, once.
+//! - *Options and views are made the source's as they are listed now*, whatever the entry
+//!   says: what is newer comes again, and a replay changes nothing. Names follow the log,
+//!   entry by entry, since two collections may trade theirs; a collection is its UUID
+//!   ([`pair::collection::Tracked`]).
 //! - *Chunks are made in their place*, by temporary zones, as a collection is sharded on
 //!   the target: a split and a move for each takes 25 times as long, and leaves the
 //!   donor a range to delete a quarter of an hour later ([`control::layout`]).
@@ -244,7 +248,7 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames, `collMod` and time series; different shard counts.
+//! Servers before 4.2 and after 6.0; renames of sharded collections and time series; different shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.

@@ -24,15 +24,13 @@ const ERROR_MARK: &str = "error: ";
 const REMEDY_MARK: &str = "what to do: ";
 
 /// What is refused, by a word of its error. The first that fits counts.
-const CAUSES: [(&str, &str); 7] = [
+const CAUSES: [(&str, &str); 5] = [
     ("no longer holds position", "oplog rolled off"),
     // A chunk, a primary, what is sharded at all; on either side.
     ("during the run", "owners changed"),
     ("since the run was last up", "owners changed"),
-    ("a change of a view", "view"),
-    // By itself, or at the end of `$out` and `convertToCapped`.
+    // Of a sharded collection.
     ("`renameCollection`", "rename"),
-    ("`collMod`", "options changed"),
     ("in the old `$v: 1` form", "old update"),
 ];
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use bson::{Bson, RawDocument, RawDocumentBuf, Uuid, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
@@ -85,6 +85,10 @@ pub(super) async fn collections(
     if let Some(name) = only {
         command.insert("filter", doc! {"name": name});
     }
+    listed(client, db, command).await
+}
+
+async fn listed(client: &Client, db: &str, command: Document) -> Result<Vec<Listed>> {
     let lines = async {
         let cursor = client.database(db).run_cursor_command(command).await?;
         Ok(cursor
@@ -98,6 +102,24 @@ pub(super) async fn collections(
         .map(|line| parse(db, line))
         .collect::<Result<_>>()?;
     Ok(listed.into_iter().filter(|l| is_users(&l.name)).collect())
+}
+
+/// Options of the collection with this UUID, whatever its name; None if there is none.
+pub async fn options_of(client: &Client, db: &str, uuid: Uuid) -> Result<Option<RawDocumentBuf>> {
+    Ok(of_uuid(client, db, uuid)
+        .await?
+        .map(|listed| listed.options))
+}
+
+/// Name of the collection with this UUID; None if there is none.
+pub async fn name_of(client: &Client, db: &str, uuid: Uuid) -> Result<Option<String>> {
+    Ok(of_uuid(client, db, uuid).await?.map(|listed| listed.name))
+}
+
+async fn of_uuid(client: &Client, db: &str, uuid: Uuid) -> Result<Option<Listed>> {
+    let filter = doc! {"info.uuid": bson::Binary::from(uuid)};
+    let listed = listed(client, db, doc! {"listCollections": 1, "filter": filter}).await?;
+    Ok(listed.into_iter().next())
 }
 
 fn parse(db: &str, line: &RawDocument) -> Result<Listed> {

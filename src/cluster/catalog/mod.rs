@@ -17,7 +17,7 @@ pub mod versions;
 pub use collection::{
     Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
 };
-pub use listing::{indexes, indexes_and_builds_of, indexes_of, local_uuids};
+pub use listing::{indexes, indexes_and_builds_of, indexes_of, local_uuids, name_of, options_of};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -61,8 +61,8 @@ pub async fn read_one(deployment: &Deployment, ns: &Namespace) -> Result<Option<
     while_it_changes(|| read_one_once(deployment, ns)).await
 }
 
-/// Names of a database's views.
-pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Namespace>> {
+/// The views of a database.
+pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>> {
     let Some(primary) = primary_of(deployment, db).await? else {
         return Ok(Vec::new());
     };
@@ -70,12 +70,19 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Namespace>> 
     let views = listed
         .into_iter()
         .filter(|l| l.kind == CollectionKind::View);
-    Ok(views
-        .map(|l| Namespace {
+    let view = |listed: Listed| Collection {
+        ns: Namespace {
             db: db.to_owned(),
-            coll: l.name,
-        })
-        .collect())
+            coll: listed.name,
+        },
+        kind: listed.kind,
+        uuid: None,
+        options: listed.options,
+        primary,
+        sharded: None,
+        key_index: None,
+    };
+    Ok(views.map(view).collect())
 }
 
 /// UUID of a collection as one shard knows it (`listCollections` there).

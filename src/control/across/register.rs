@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bson::Uuid;
 
-use crate::cluster::catalog::Namespace;
+use crate::cluster::catalog::{Catalog, Namespace};
 use crate::error::{Error, Kind, Result};
 use crate::state::{CollectionState, PairState};
 
@@ -101,6 +101,25 @@ pub fn dropped(states: &[PairState], there: &HashSet<Uuid>) -> HashSet<Uuid> {
         .collect()
 }
 
+/// Names that collections of a pair have on the target by now, where they are not as
+/// recorded: an attempt may end between a rename and its record. They are set in `state`.
+pub fn renamed(state: &mut PairState, there: &Catalog) -> Vec<(Uuid, Namespace)> {
+    let names: HashMap<Uuid, &Namespace> = there
+        .collections
+        .iter()
+        .filter_map(|c| Some((c.uuid?, &c.ns)))
+        .collect();
+    let mut renamed = Vec::new();
+    for collection in state.collections.iter_mut().filter(|c| !c.dead) {
+        let named = collection.target_uuid.and_then(|made| names.get(&made));
+        if let Some(ns) = named.filter(|ns| ***ns != collection.ns) {
+            collection.ns = (*ns).clone();
+            renamed.push((collection.uuid, collection.ns.clone()));
+        }
+    }
+    renamed
+}
+
 /// A drop is made on the target when every pair has met it: then no source shard lists the
 /// collection.
 ///
@@ -133,6 +152,7 @@ pub fn check_dropped_by_us(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::catalog::{Collection, CollectionKind};
     use crate::position::{Mark, Position};
 
     fn tracked(uuid: u8, target: Option<u8>, dead: bool) -> CollectionState {
@@ -174,6 +194,44 @@ mod tests {
             vec![tracked(1, Some(9), false)],
         ]);
         assert!(register.dead.contains(&Uuid::from_bytes([1; 16])) && register.names.is_empty());
+    }
+
+    #[test]
+    fn a_rename_that_was_not_recorded_is_seen_by_its_uuid() {
+        let [mut state, _] = states([
+            vec![
+                tracked(1, Some(9), false),
+                tracked(2, None, false),
+                tracked(3, Some(8), true),
+            ],
+            Vec::new(),
+        ]);
+        let named = |uuid: u8, coll: &str| Collection {
+            ns: Namespace {
+                db: "d".to_owned(),
+                coll: coll.to_owned(),
+            },
+            kind: CollectionKind::Plain,
+            uuid: Some(Uuid::from_bytes([uuid; 16])),
+            options: bson::RawDocumentBuf::new(),
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        };
+        let there = Catalog {
+            databases: Vec::new(),
+            collections: vec![named(9, "other"), named(8, "dead")],
+            shard_zones: Vec::new(),
+        };
+        let found = renamed(&mut state, &there);
+        assert_eq!(found, [(Uuid::from_bytes([1; 16]), named(9, "other").ns)]);
+        let names: Vec<_> = state
+            .collections
+            .iter()
+            .map(|c| c.ns.coll.as_str())
+            .collect();
+        assert_eq!(names, ["other", "c", "c"]);
+        assert!(renamed(&mut state, &there).is_empty());
     }
 
     #[test]

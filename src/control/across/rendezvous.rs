@@ -42,6 +42,19 @@ pub enum ToMake {
     Free,
 }
 
+/// What to do about a rename that the pair of a collection has met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToRename {
+    /// Its drop was met, or it was never made.
+    Nothing,
+    /// Another collection has the name.
+    NameTaken,
+    /// It has the name.
+    Named,
+    /// Rename the one that has this name and UUID on the target.
+    Free { from: Namespace, made: Uuid },
+}
+
 /// What to do about a drop that a pair has met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
@@ -103,6 +116,30 @@ impl Rendezvous {
     /// It has been made. `target`: its UUID there.
     pub fn made(&mut self, uuid: Uuid, target: Uuid) {
         self.register.targets.insert(uuid, target);
+    }
+
+    /// IMPORTANT: to be asked in the turn.
+    pub fn to_rename(&self, uuid: Uuid, to: &Namespace) -> ToRename {
+        let Register { names, targets, .. } = &self.register;
+        let named = names.iter().find(|(_, holder)| **holder == uuid);
+        let (Some((from, _)), Some(made)) = (named, targets.get(&uuid)) else {
+            return ToRename::Nothing;
+        };
+        match names.get(to) {
+            _ if self.is_dead(&uuid) => ToRename::Nothing,
+            Some(holder) if *holder == uuid => ToRename::Named,
+            Some(_) => ToRename::NameTaken,
+            None => ToRename::Free {
+                from: from.clone(),
+                made: *made,
+            },
+        }
+    }
+
+    /// A rename is made: the old name is free.
+    pub fn renamed(&mut self, uuid: Uuid, from: &Namespace, to: &Namespace) {
+        self.register.names.remove(from);
+        self.register.names.insert(to.clone(), uuid);
     }
 
     /// A pair has met the drop.
@@ -304,6 +341,34 @@ mod tests {
         for events in rows {
             check(events);
         }
+    }
+
+    #[test]
+    fn a_rename_takes_a_free_name_and_frees_another() {
+        let [a, b] = ["a", "b"].map(|coll| Namespace {
+            coll: coll.to_owned(),
+            ..ns()
+        });
+        let mut rendezvous = Rendezvous::default();
+        assert_eq!(rendezvous.to_rename(uuid(OLD), &b), ToRename::Nothing);
+        rendezvous.claim(&a, uuid(OLD));
+        rendezvous.made(uuid(OLD), uuid(10));
+        let free = ToRename::Free {
+            from: a.clone(),
+            made: uuid(10),
+        };
+        assert_eq!(rendezvous.to_rename(uuid(OLD), &b), free);
+        rendezvous.renamed(uuid(OLD), &a, &b);
+        assert_eq!(rendezvous.to_rename(uuid(OLD), &b), ToRename::Named);
+        assert_eq!(rendezvous.to_make(&a, uuid(NEW)), ToMake::Free);
+        rendezvous.claim(&a, uuid(NEW));
+        assert_eq!(rendezvous.to_rename(uuid(OLD), &a), ToRename::NameTaken);
+        assert_eq!(rendezvous.arrive(0, uuid(OLD)), Arrival::Last);
+        assert_eq!(rendezvous.to_rename(uuid(OLD), &a), ToRename::Nothing);
+        assert_eq!(
+            rendezvous.to_drop(&b, uuid(OLD)),
+            ToDrop::Made(Some(uuid(10)))
+        );
     }
 
     #[test]

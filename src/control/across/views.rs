@@ -6,6 +6,7 @@
 //! would hit such a collection (R7).
 
 use bson::rawdoc;
+use mongodb::Client;
 
 use crate::cluster::admin;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
@@ -30,12 +31,9 @@ impl Views {
         Views { sides, targets }
     }
 
-    /// Drops every view of a database.
-    pub async fn drop_all(&self, db: &str) -> Result<()> {
-        for view in catalog::views(&self.sides.target, db).await? {
-            self.drop(&view).await?;
-        }
-        Ok(())
+    /// The client of a target shard, which carries the incarnation.
+    pub fn client(&self, shard: usize) -> &Client {
+        &self.targets[shard].client
     }
 
     /// Whether something of this name is a view.

@@ -72,6 +72,11 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let mut states = stores.load_pairs().await?;
     layout::zones::forget_temporary(&sides.target).await?;
     let made = catalog::read(&sides.target).await?;
+    for (begun, state) in begun.iter().zip(&mut states) {
+        for (uuid, ns) in register::renamed(state, &made) {
+            begun.store.set_ns(uuid, &ns).await?;
+        }
+    }
     let versions = laid_out::check(sides, &mut states, &made).await?;
     for (begun, versions) in begun
         .iter()

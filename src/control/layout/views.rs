@@ -11,7 +11,7 @@ use crate::cluster::catalog::{Collection, Namespace};
 const DEPTH_MAX: usize = 20;
 
 /// Views sorted by how deep they stand on other views, then by name.
-pub(super) fn in_order<'a>(views: &[&'a Collection]) -> Vec<&'a Collection> {
+pub fn in_order<'a>(views: &[&'a Collection]) -> Vec<&'a Collection> {
     let by_name: HashMap<&Namespace, &Collection> = views.iter().map(|v| (&v.ns, *v)).collect();
     let mut ordered: Vec<_> = views.iter().map(|v| (depth(v, &by_name), *v)).collect();
     ordered.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.ns.cmp(&y.ns)));

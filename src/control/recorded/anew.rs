@@ -21,11 +21,13 @@ use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::listing::{self, Listing};
 use crate::control::layout::{laid_out, prepare};
+use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, changes};
 use crate::control::recorded::emptying;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::state::pair_store::PairStore;
+use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState, RunState};
 
 /// A pair that is to start over. No process works on the target.
@@ -59,14 +61,9 @@ impl Anew<'_> {
         } = listing::read(self.source, &self.run.id).await?;
         let (start, catalog_position) = (starts[self.pair], catalog_positions[self.pair]);
         let there = catalog::read(self.target).await?;
-        let changes = changes(
-            self.pair,
-            states,
-            &now,
-            &local[self.pair],
-            &there,
-            &self.run.views,
-        );
+        let runs = RunStore::new(recorded::first(self.target));
+        let views = [&self.run.views[..], &runs.load_making().await?].concat();
+        let changes = changes(self.pair, states, &now, &local[self.pair], &there, &views);
         self.refuse(&changes)?;
 
         let mine = states[self.pair].collections.iter().filter(|c| !c.dead);

@@ -116,9 +116,19 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
         made.entry(ns.clone()).or_default();
     }
     let now = catalog::read(target).await?.collections;
-    let is_view = |c: &&Collection| c.kind == CollectionKind::View && run.views.contains(&c.ns);
+    let is_known = |ns: &Namespace| run.views.contains(ns) || making.contains(ns);
+    let is_view = |c: &&Collection| c.kind == CollectionKind::View && is_known(&c.ns);
     let mut ours: Vec<Collection> = now.iter().filter(is_view).cloned().collect();
+    // By UUID: the record of a rename may be missing.
+    let known: BTreeSet<[u8; 16]> = made.values().flatten().copied().collect();
     for collection in now {
+        if collection
+            .uuid
+            .is_some_and(|uuid| known.contains(&uuid.bytes()))
+        {
+            ours.push(collection);
+            continue;
+        }
         let Some(uuids) = made.get(&collection.ns) else {
             continue;
         };

@@ -127,6 +127,7 @@ pub fn target(topology: Topology, dialect: &Dialect) -> Needs {
     shard.push(need("listDatabases", On::Cluster, WRITE));
     shard.extend(changes());
     shard.push(need("bypassDocumentValidation", On::AnyDatabase, "restore"));
+    shard.push(need("renameCollectionSameDB", On::AnyDatabase, WRITE));
     shard.push(need("useUUID", On::Cluster, "restore"));
     shard.extend(applies(dialect));
     shard.extend(needs("clusterMonitor", On::Cluster, &ABOUT));

@@ -8,77 +8,95 @@
 //! none holds more than its size, and `collMod` takes no other one.
 
 use bson::raw::cstr;
-use bson::{Binary, Bson, RawDocumentBuf, rawdoc};
-use futures_util::TryStreamExt;
+use bson::{Bson, rawdoc};
 use mongodb::Client;
 
-use crate::cluster::admin;
+use crate::cluster::catalog;
 use crate::cluster::deployment::Shard;
 use crate::error::{Error, Result};
 use crate::pair::collection::Tracked;
+use crate::pair::ddl::options;
 use crate::pair::mend::doubtful::Doubtful;
 
 /// Size during the copy, in bytes. Far more than any collection holds, and a thousandth
 /// of what a server accepts. The server reserves nothing for it.
 const ROOM_BYTES: i64 = 1 << 40;
 
-/// Before the copy: enlarges the target's collection if the source's is at least half
-/// full.
+/// `max` of a collection with any number of documents, as 6.0.5 lists it.
+const UNLIMITED: i64 = i32::MAX as i64;
+
+/// What a capped collection may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limits {
+    bytes: i64,
+    /// None: none was ever set.
+    documents: Option<i64>,
+}
+
+/// Before the copy: lets the target's collection hold more, if the source's is at least half
+/// full or limited in documents.
 pub async fn make_room(source: &Client, target: &Shard, tracked: &Tracked) -> Result<()> {
     if !target.writes.capped_changes {
         return Ok(());
     }
-    let command = bson::doc! {"dataSize": tracked.ns.to_string(), "estimate": true};
+    let db = tracked.ns().db;
+    // By the name that the source has for it now.
+    let Some(coll) = catalog::name_of(source, &db, tracked.uuid).await? else {
+        return Ok(());
+    };
+    let command = bson::doc! {"dataSize": format!("{db}.{coll}"), "estimate": true};
     let held = source
-        .database(&tracked.ns.db)
+        .database(&db)
         .run_command(command)
         .await
         .map_err(Error::from)?;
     let held = held.get("size").and_then(number).unwrap_or(0);
-    if held * 2 < size(source, tracked, tracked.uuid).await?.unwrap_or(0) {
+    let Some(limits) = limits(source, tracked, tracked.uuid).await? else {
+        return Ok(());
+    };
+    if held * 2 < limits.bytes && limits.documents.is_none() {
         return Ok(());
     }
-    resize(target, tracked, ROOM_BYTES).await
+    let room = Limits {
+        bytes: ROOM_BYTES,
+        documents: limits.documents.map(|_| UNLIMITED),
+    };
+    set(target, tracked, room).await
 }
 
-/// After the copy: gives the target's collection the source's size. To be called only by
-/// chores on the collection's name.
+/// After the copy, and after a change: gives the target's collection the source's limits. To
+/// be called only by chores on the collection's name.
 pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     let target = &doubtful.target_shard;
     if !target.writes.capped_changes {
         return Ok(());
     }
-    let wanted = size(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
+    let wanted = limits(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
     let Some(made) = tracked.bound_to() else {
         return Ok(());
     };
-    let there = size(&target.client, tracked, made).await?;
+    let there = limits(&target.client, tracked, made).await?;
     let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else {
         return Ok(());
     };
     let Some(hold) = doubtful.exact(tracked).await? else {
         return Ok(());
     };
-    let fitted = resize(target, tracked, wanted).await;
+    let fitted = set(target, tracked, wanted).await;
     hold.release().await?;
     fitted
 }
 
-/// Size in bytes of the collection with this UUID; None if it is not listed.
-async fn size(client: &Client, tracked: &Tracked, uuid: bson::Uuid) -> Result<Option<i64>> {
-    let command = bson::doc! {
-        "listCollections": 1, "filter": {"name": &tracked.ns.coll, "info.uuid": Binary::from(uuid)},
-    };
-    let cursor = client
-        .database(&tracked.ns.db)
-        .run_cursor_command(command)
-        .await?;
-    let listed: Vec<RawDocumentBuf> = cursor.with_type().try_collect().await?;
-    let options = listed
-        .first()
-        .and_then(|listed| listed.get_document("options").ok());
-    let size = options.and_then(|options| options.get("size").ok().flatten());
-    Ok(size.and_then(|size| number(&Bson::try_from(size).ok()?)))
+/// Limits of the collection with this UUID; None if it is not listed.
+async fn limits(client: &Client, tracked: &Tracked, uuid: bson::Uuid) -> Result<Option<Limits>> {
+    let options = catalog::options_of(client, &tracked.ns().db, uuid).await?;
+    Ok(options.and_then(|options| {
+        let listed = |name: &str| number(&Bson::try_from(options.get(name).ok()??).ok()?);
+        Some(Limits {
+            bytes: listed("size")?,
+            documents: listed("max"),
+        })
+    }))
 }
 
 fn number(value: &Bson) -> Option<i64> {
@@ -90,22 +108,14 @@ fn number(value: &Bson) -> Option<i64> {
     }
 }
 
-/// A smaller size lets nothing go before the next insert.
-async fn resize(target: &Shard, tracked: &Tracked, bytes: i64) -> Result<()> {
-    let Some(_under_way) = tracked.begin_write() else {
-        return Ok(());
-    };
-    let mut command = rawdoc! { "collMod": tracked.ns.coll.as_str(), "cappedSize": bytes };
-    if target.writes.binds_uuid {
-        command.append(cstr!("collectionUUID"), Binary::from(tracked.target_uuid()));
+/// Smaller ones let nothing go before the next insert.
+async fn set(target: &Shard, tracked: &Tracked, limits: Limits) -> Result<()> {
+    let mut change = rawdoc! { "cappedSize": limits.bytes };
+    match limits.documents {
+        // As it is listed, and not taken.
+        Some(UNLIMITED) => change.append(cstr!("cappedMax"), -1_i64),
+        Some(documents) => change.append(cstr!("cappedMax"), documents),
+        None => {}
     }
-    match admin::run_once_majority(&target.client, &tracked.ns.db, &command).await {
-        Err(_) if tracked.is_dead() => Ok(()),
-        resized => resized.map(drop).map_err(|e| {
-            e.context(format_args!(
-                "resizing the capped collection {} on the target",
-                tracked.ns
-            ))
-        }),
-    }
+    options::modify(target, tracked, &change).await
 }

@@ -40,9 +40,25 @@ pub enum Ddl {
         names: Vec<IndexName>,
         position: Position,
     },
-    /// All views of a database: by itself, or as part of the database's drop.
-    DropViews {
-        db: String,
+    Rename {
+        uuid: Uuid,
+        from: Namespace,
+        to: Namespace,
+        /// What had the name.
+        dropped: Option<Uuid>,
+        position: Position,
+    },
+    /// Options of the collection (`of_it`), of its indexes, or both.
+    Modify {
+        uuid: Uuid,
+        of_it: bool,
+        of_indexes: bool,
+        position: Position,
+    },
+    /// Something became of the views of a database: of the one that has this name, or of all
+    /// (`system.views`).
+    Views {
+        ns: Namespace,
         position: Position,
     },
 }
@@ -58,10 +74,7 @@ impl Ddl {
         };
         Ok(Some(match meaning {
             Meaning::Create { coll } => return create(entry, coll),
-            Meaning::Drop { coll: VIEWS } => Ddl::DropViews {
-                db: entry.database().to_owned(),
-                position,
-            },
+            Meaning::Drop { coll: VIEWS } => Ddl::of_views(entry),
             Meaning::Drop { .. } => Ddl::Drop {
                 uuid: uuid()?,
                 position,
@@ -92,12 +105,39 @@ impl Ddl {
                 names: vec![IndexName::new(name)],
                 position,
             },
+            Meaning::Rename { from, to, dropped } => Ddl::Rename {
+                uuid: uuid()?,
+                from: namespace(entry, from)?,
+                to: namespace(entry, to)?,
+                dropped,
+                position,
+            },
+            Meaning::Modify => modify(entry, uuid()?),
             Meaning::Refused { command, remedy } => {
                 return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
             }
             Meaning::Nothing | Meaning::StartIndexBuild { .. } => return Ok(None),
             _ => return Err(entry.unsupported("a transaction inside another command")),
         }))
+    }
+
+    /// Reads an entry about views: a change of one, or the drop of all.
+    pub fn of_views(entry: &Entry<'_>) -> Ddl {
+        let id = |of: &RawDocument| {
+            of.get_str("_id")
+                .ok()
+                .and_then(|id| id.split_once('.'))
+                .map(|(_, coll)| coll.to_owned())
+        };
+        let coll = entry.o2.and_then(id).or_else(|| id(entry.o));
+        let ns = Namespace {
+            db: entry.database().to_owned(),
+            coll: coll.unwrap_or_else(|| VIEWS.to_owned()),
+        };
+        Ddl::Views {
+            ns,
+            position: entry.position,
+        }
     }
 }
 
@@ -123,6 +163,27 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
         traits: Traits::of(entry.o),
         position: entry.position,
     }))
+}
+
+fn namespace(entry: &Entry<'_>, name: &str) -> Result<Namespace> {
+    let (db, coll) = name
+        .split_once('.')
+        .ok_or_else(|| entry.unsupported("a rename without a database"))?;
+    Ok(Namespace {
+        db: db.to_owned(),
+        coll: coll.to_owned(),
+    })
+}
+
+fn modify(entry: &Entry<'_>, uuid: Uuid) -> Ddl {
+    let changed = elements(entry.o).skip(1).map(|change| change.name);
+    let (indexes, options): (Vec<_>, Vec<_>) = changed.partition(|name| *name == b"index");
+    Ddl::Modify {
+        uuid,
+        of_it: !options.is_empty(),
+        of_indexes: !indexes.is_empty(),
+        position: entry.position,
+    }
 }
 
 /// The specification inside a `createIndexes` entry, which carries the command's

@@ -84,8 +84,13 @@ impl Indexer {
 
     /// Carries out a plan. Returns false if something unlisted was in the way.
     async fn carry_out(&self, target: &TargetIndexes<'_>, plan: IndexPlan) -> Result<bool> {
+        for hidden in &plan.hide {
+            if !target.hide(hidden).await? {
+                return Ok(false);
+            }
+        }
         for names in &plan.drop {
-            tracing::info!(ns = %target.tracked.ns, indexes = %shown(names), "dropped: the source has no such index");
+            tracing::info!(ns = %target.tracked.ns(), indexes = %shown(names), "dropped: the source has no such index");
             if !target.drop(names).await? {
                 return Ok(false);
             }
@@ -136,6 +141,14 @@ impl Indexer {
             target.drop(&names).await?;
         }
         Ok(())
+    }
+
+    /// Options of indexes were changed at `position`; nothing if the list had that.
+    pub async fn modify_at(&self, tracked: &Tracked, position: Position) -> Result<()> {
+        if position <= tracked.indexes_listed_at() {
+            return Ok(());
+        }
+        self.reconcile(tracked).await
     }
 
     /// Builds those of `specs` that the target does not have yet.
@@ -241,7 +254,7 @@ fn is_conflict(e: &Error) -> bool {
 fn in_the_way(tracked: &Tracked) -> Error {
     let found = format!(
         "indexes of {} on the target keep changing and are in the way",
-        tracked.ns
+        tracked.ns()
     );
     Error::new(Kind::Server, found)
         .remedy("make sure that nobody else changes indexes there; then run the same command again")

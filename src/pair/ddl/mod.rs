@@ -5,5 +5,6 @@ pub mod request;
 pub mod entry;
 pub mod sink;
 pub mod vanished;
+pub mod options;
 pub mod capped;
 pub mod index;

@@ -3,7 +3,7 @@
 //!
 //! Decides nothing.
 
-use bson::Uuid;
+use bson::{RawDocumentBuf, Uuid};
 use tokio::sync::oneshot;
 
 use crate::cluster::catalog::MapVersion;
@@ -27,11 +27,35 @@ pub enum Request {
         uuid: Uuid,
         reply: oneshot::Sender<Result<()>>,
     },
-    /// Drop all views of this database on the target.
-    DropViews {
+    /// This pair's collection, which is not sharded, has this name from here on.
+    Rename {
+        uuid: Uuid,
+        to: Namespace,
+        reply: oneshot::Sender<Result<Renamed>>,
+    },
+    /// The source's collection has these options by now; the shard's own follow them.
+    Modified {
+        uuid: Uuid,
+        options: RawDocumentBuf,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Make the views of this database on the target the source's.
+    Views {
         db: String,
         reply: oneshot::Sender<Result<()>>,
     },
+}
+
+/// The outcome of a rename.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renamed {
+    /// The target's collection has the name, and had it before perhaps.
+    Done,
+    /// Another collection has the name on the target: it is ahead of the log, and so a later
+    /// entry renames this one again.
+    NameTaken,
+    /// Its drop was met, or it was never made.
+    Gone,
 }
 
 /// The outcome of a creation.

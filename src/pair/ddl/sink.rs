@@ -15,19 +15,22 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::catalog::index::IndexName;
 use crate::cluster::catalog::{EXPIRY, Namespace};
 use crate::cluster::ownership::Ownership;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::chores::Chores;
-use crate::pair::collection::{Tracked, Traits};
-use crate::pair::ddl::entry::{Ddl, VIEWS};
+use crate::pair::collection::{Sharding, Tracked, Traits};
+use crate::pair::ddl::entry::Ddl;
 use crate::pair::ddl::index::Indexer;
-use crate::pair::ddl::request::{Created, Creation, Request};
+use crate::pair::ddl::request::{Created, Creation, Renamed, Request};
 use crate::pair::ddl::vanished;
+use crate::pair::ddl::{capped, options};
 use crate::pair::gate::Gate;
 use crate::pair::gate::replay::Replayer;
 use crate::position::Position;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
+
+const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
 
 /// Receives DDL from the tail.
 #[derive(Debug, Clone)]
@@ -56,7 +59,7 @@ impl DdlSink {
                 position,
             } => self.create(uuid, ns, traits, position),
             Ddl::Drop { uuid, position } => self.drop_collection(uuid, position),
-            Ddl::DropViews { db, position } => self.drop_views(db, position),
+            Ddl::Views { ns, position } => self.follow_views(ns, position),
             Ddl::CreateIndexes {
                 uuid,
                 specs,
@@ -67,6 +70,26 @@ impl DdlSink {
                 names,
                 position,
             } => self.drop_indexes(&uuid, names, position),
+            Ddl::Rename {
+                uuid,
+                from,
+                to,
+                dropped,
+                position,
+            } => {
+                // What the source does at once is done one after the other: nobody reads the
+                // target yet.
+                if let Some(dropped) = dropped {
+                    self.drop_collection(dropped, position);
+                }
+                self.rename(&uuid, (from, to), position);
+            }
+            Ddl::Modify {
+                uuid,
+                of_it,
+                of_indexes,
+                position,
+            } => self.modify(&uuid, (of_it, of_indexes), position),
         }
     }
 
@@ -74,7 +97,7 @@ impl DdlSink {
         let Some(tracked) = self.live(uuid) else {
             return;
         };
-        let (indexer, ns) = (self.indexer.clone(), tracked.ns.clone());
+        let (indexer, ns) = (self.indexer.clone(), tracked.logged_ns());
         self.chore("creating indexes of", &ns, position, async move {
             indexer.create_at(&tracked, specs, position).await
         });
@@ -84,10 +107,107 @@ impl DdlSink {
         let Some(tracked) = self.live(uuid) else {
             return;
         };
-        let (indexer, ns) = (self.indexer.clone(), tracked.ns.clone());
+        let (indexer, ns) = (self.indexer.clone(), tracked.logged_ns());
         self.chore("dropping indexes of", &ns, position, async move {
             indexer.remove_at(&tracked, names, position).await
         });
+    }
+
+    /// What is recorded, or was listed, may be ahead of the log. Then entries on older names
+    /// mean nothing.
+    fn rename(&self, uuid: &Uuid, (from, to): (Namespace, Namespace), position: Position) {
+        let mut gate = self.gate.lock();
+        let tracked = gate.tracked(uuid).filter(|t| !t.is_dead()).cloned();
+        let Some(tracked) = tracked.filter(|tracked| tracked.renamed_in_log(&from, &to)) else {
+            return;
+        };
+        // What is read of it ahead of the cutover is read by name.
+        gate.untrack(uuid);
+        let pin = gate.pin(position);
+        drop(gate);
+        let (sink, name) = (self.clone(), to.clone());
+        let renaming = async move {
+            sink.rename_on_target(&tracked, &name).await?;
+            sink.gate.lock().unpin(pin);
+            Ok(())
+        };
+        self.chores.add_on_all("renaming", &[&from, &to], renaming);
+    }
+
+    async fn rename_on_target(&self, tracked: &Tracked, to: &Namespace) -> Result<()> {
+        if tracked.sharding() == Sharding::Sharded {
+            let found = format!(
+                "the source renamed the sharded collection {} to {to} (`renameCollection`)",
+                tracked.ns()
+            );
+            return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
+        }
+        let closed = tracked.close_writes().await;
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Rename {
+            uuid: tracked.uuid,
+            to: to.clone(),
+            reply,
+        };
+        self.ask(request).await?;
+        let renamed = answer.await;
+        let renamed =
+            renamed.map_err(|_| Error::internal("control left a rename unanswered"))??;
+        if renamed != Renamed::Done {
+            return Ok(());
+        }
+        failpoint::hit("renamed");
+        tracked.renamed(to);
+        drop(closed);
+        self.store.set_ns(tracked.uuid, to).await?;
+        failpoint::hit("rename-recorded");
+        Ok(())
+    }
+
+    /// One that is still being copied gets its indexes, and a capped one its size, when its
+    /// copy ends.
+    fn modify(&self, uuid: &Uuid, (of_it, of_indexes): (bool, bool), position: Position) {
+        let gate = self.gate.lock();
+        let tracked = gate.tracked(uuid).filter(|t| !t.is_dead()).cloned();
+        let is_copied = gate.is_copied(uuid);
+        drop(gate);
+        let Some(tracked) = tracked else { return };
+        let sink = self.clone();
+        self.chore("changing", &tracked.logged_ns(), position, async move {
+            if of_it {
+                sink.change_options(&tracked).await?;
+            }
+            if of_it && is_copied && tracked.traits.capped && tracked.counts() {
+                capped::fit(&sink.indexer.doubtful, &tracked).await?;
+            }
+            if of_indexes && is_copied {
+                sink.indexer.modify_at(&tracked, position).await?;
+            }
+            failpoint::hit("modified");
+            Ok(())
+        });
+    }
+
+    async fn change_options(&self, tracked: &Tracked) -> Result<()> {
+        let Indexer { lister, target, .. } = &*self.indexer;
+        let Some(options) = options::align(lister, target, tracked).await? else {
+            return Ok(());
+        };
+        if options.get(EXPIRY)?.is_some() {
+            tracked.expires.store(true, SeqCst);
+        }
+        self.store.set_options(tracked.uuid, &options).await?;
+        let (reply, answer) = oneshot::channel();
+        let uuid = tracked.uuid;
+        self.ask(Request::Modified {
+            uuid,
+            options,
+            reply,
+        })
+        .await?;
+        answer
+            .await
+            .map_err(|_| Error::internal("control left changed options unanswered"))?
     }
 
     /// A chore that pins its entry.
@@ -133,7 +253,7 @@ impl DdlSink {
         let (reply, answer) = oneshot::channel();
         let request = Request::Create {
             pair: self.pair,
-            ns: tracked.ns.clone(),
+            ns: tracked.ns(),
             uuid: tracked.uuid,
             reply,
         };
@@ -183,7 +303,7 @@ impl DdlSink {
         // IMPORTANT: only now, since no drop is met of a collection that is recorded as
         // dead.
         self.store
-            .add(&CollectionState::dead(tracked.uuid, &tracked.ns))
+            .add(&CollectionState::dead(tracked.uuid, &tracked.ns()))
             .await
             .map(drop)
     }
@@ -202,15 +322,13 @@ impl DdlSink {
         }
         if !collection.lives_on(self.pair) {
             tracked.leave_to_other_shards();
-            return Ok(());
-        }
-        let Some(target_uuid) = target_uuid else {
+        } else if target_uuid.is_none() {
             return Err(Error::internal(format!(
                 "{} was made but is not on the target's shard",
-                tracked.ns
+                tracked.ns()
             )));
-        };
-        tracked.bind(*target_uuid);
+        }
+        target_uuid.iter().for_each(|made| tracked.bind(*made));
         Ok(())
     }
 
@@ -219,7 +337,7 @@ impl DdlSink {
             return;
         };
         let sink = self.clone();
-        self.chore("dropping", &tracked.ns.clone(), position, async move {
+        self.chore("dropping", &tracked.logged_ns(), position, async move {
             sink.drop_on_target(&tracked).await
         });
     }
@@ -232,22 +350,21 @@ impl DdlSink {
         Ok(())
     }
 
-    /// One up to where the catalog was read is in the views that were made.
-    fn drop_views(&self, db: String, position: Position) {
+    /// A change up to where the catalog was read is in the views that were made.
+    fn follow_views(&self, ns: Namespace, position: Position) {
         if position <= self.catalog_position {
             return;
         }
         let sink = self.clone();
-        let ns = Namespace {
-            db: db.clone(),
-            coll: VIEWS.to_owned(),
-        };
-        self.chore("dropping", &ns, position, async move {
+        let db = ns.db.clone();
+        // After the drop of what had its name.
+        self.chore("following the view", &ns, position, async move {
             let (reply, answer) = oneshot::channel();
-            sink.ask(Request::DropViews { db, reply }).await?;
-            answer
-                .await
-                .map_err(|_| Error::internal("control left a drop of views unanswered"))?
+            sink.ask(Request::Views { db, reply }).await?;
+            let answer = answer.await;
+            answer.map_err(|_| Error::internal("control left views unanswered"))??;
+            failpoint::hit("views-followed");
+            Ok(())
         });
     }
 
@@ -258,7 +375,7 @@ impl DdlSink {
         let (reply, answer) = oneshot::channel();
         let request = Request::Drop {
             pair: self.pair,
-            ns: tracked.ns.clone(),
+            ns: tracked.ns(),
             uuid: tracked.uuid,
             reply,
         };

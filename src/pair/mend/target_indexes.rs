@@ -41,7 +41,7 @@ impl<'a> TargetIndexes<'a> {
     /// Includes indexes being built: a build goes on without the client that began it.
     pub async fn list(&self) -> Result<Vec<Listed>> {
         let listed =
-            catalog::indexes_and_builds_of(self.shard, &self.tracked.ns.db, self.uuid).await;
+            catalog::indexes_and_builds_of(self.shard, &self.tracked.ns().db, self.uuid).await;
         listed
             .map(Option::unwrap_or_default)
             .map_err(|e| self.failed(e))
@@ -69,7 +69,7 @@ impl<'a> TargetIndexes<'a> {
             self.build(vec![index::expiring_after(&spec, seconds)])
                 .await?;
             failpoint::hit("expiring-index-built");
-            let command = rawdoc! { "collMod": self.tracked.ns.coll.as_str() };
+            let command = rawdoc! { "collMod": self.tracked.ns().coll.as_str() };
             self.run(document(
                 elements(&command).chain([index_option(&expiry_of(&spec))]),
             ))
@@ -80,7 +80,7 @@ impl<'a> TargetIndexes<'a> {
 
     async fn build(&self, specs: Vec<RawDocumentBuf>) -> Result<()> {
         let mut command = rawdoc! {
-            "createIndexes": self.tracked.ns.coll.as_str(), "indexes": RawArrayBuf::from_iter(specs),
+            "createIndexes": self.tracked.ns().coll.as_str(), "indexes": RawArrayBuf::from_iter(specs),
             "writeConcern": { "w": 1 },
         };
         if self.forms().commit_quorum {
@@ -94,7 +94,7 @@ impl<'a> TargetIndexes<'a> {
     /// of one. Returns false if they are not there in that form.
     pub async fn drop(&self, names: &[IndexName]) -> Result<bool> {
         let rest = rawdoc! { "writeConcern": { "w": 1 } };
-        let command = index::dropping(&self.tracked.ns.coll, names, &rest);
+        let command = index::dropping(&self.tracked.ns().coll, names, &rest);
         match self.run(command).await {
             Err(e)
                 if matches!(
@@ -108,9 +108,19 @@ impl<'a> TargetIndexes<'a> {
         }
     }
 
+    /// Hides an index, or shows it again. Returns false if it is not there.
+    pub async fn hide(&self, index: &RawDocument) -> Result<bool> {
+        let head = rawdoc! { "collMod": self.tracked.ns().coll.as_str() };
+        let command = document(elements(&head).chain([index_option(index)]));
+        match self.run(command).await {
+            Err(e) if e.code == Some(codes::INDEX_NOT_FOUND) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
     /// Bound to the collection's UUID, or while it cannot be dropped (R8).
     async fn run(&self, mut command: RawDocumentBuf) -> Result<()> {
-        let Some(_under_way) = self.tracked.begin_write() else {
+        let Some(_under_way) = self.tracked.begin_write().await else {
             return Ok(());
         };
         if self.forms().binds_uuid {
@@ -119,7 +129,7 @@ impl<'a> TargetIndexes<'a> {
         let result = self
             .shard
             .client
-            .database(&self.tracked.ns.db)
+            .database(&self.tracked.ns().db)
             .run_raw_command(command)
             .await;
         let result = result.map(drop).map_err(|e| self.failed(Error::from(e)));
@@ -133,7 +143,8 @@ impl<'a> TargetIndexes<'a> {
     fn failed(&self, e: Error) -> Error {
         e.context(format_args!(
             "changing indexes of {} on target shard {}",
-            self.tracked.ns, self.shard.id
+            self.tracked.ns(),
+            self.shard.id
         ))
     }
 }

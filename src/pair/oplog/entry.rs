@@ -12,6 +12,9 @@ use crate::pair::op::{OpKind, OpRef};
 use crate::pair::oplog::delta;
 use crate::position::{Mark, Position};
 
+/// Where a server keeps the views of a database.
+const OF_VIEWS: &str = ".system.views";
+
 /// The fields of an entry that matter here, or of one operation inside an
 /// `applyOps`, which has no `ts`.
 #[derive(Debug, Clone, Copy)]
@@ -145,6 +148,12 @@ impl<'a> Entry<'a> {
     /// primary set it too.
     pub fn is_of_a_move(&self) -> bool {
         self.from_migrate && self.op != "i"
+    }
+
+    /// A view was created, changed or dropped: a server keeps those of a database as
+    /// documents.
+    pub fn is_of_views(&self) -> bool {
+        self.is_crud() && self.ns.ends_with(OF_VIEWS) && !self.is_internal()
     }
 
     pub fn is_crud(&self) -> bool {

@@ -103,11 +103,15 @@ impl Tail {
         raw: &RawDocument,
         origin: &mut Origin,
     ) -> Result<()> {
-        if entry.op != "c" {
-            return Err(entry.unsupported("an entry of unknown kind"));
-        }
         self.gate.lock().begin(entry.position);
-        self.command(entry, raw, origin).await?;
+        match entry.op {
+            "c" => self.command(entry, raw, origin).await?,
+            _ if entry.is_of_views() => {
+                self.transactions.ended(entry);
+                self.accept(entry, Ddl::of_views(entry));
+            }
+            _ => return Err(entry.unsupported("an entry of unknown kind")),
+        }
         self.gate.lock().pass(entry.mark());
         self.at = entry.position;
         self.view.lock().walls.passed(entry.position, entry.wall_ms);
@@ -160,6 +164,10 @@ impl Tail {
         for inner in entry.operations(position)? {
             let inner = inner?;
             match inner.op {
+                _ if inner.is_of_views() => {
+                    let at = Entry { position, ..inner };
+                    self.accept(&at, Ddl::of_views(&at));
+                }
                 "i" | "u" | "d" => crud.push(inner),
                 "n" => {}
                 _ => self.ddl(&inner, inner.meaning()?)?,
@@ -199,9 +207,13 @@ impl Tail {
         {
             return Ok(());
         }
-        let Some(ddl) = Ddl::of(entry, meaning)? else {
-            return Ok(());
-        };
+        if let Some(ddl) = Ddl::of(entry, meaning)? {
+            self.accept(entry, ddl);
+        }
+        Ok(())
+    }
+
+    fn accept(&self, entry: &Entry<'_>, ddl: Ddl) {
         let gate = self.gate.lock();
         // On other shards than the primary DDL is marked as a migration's too,
         // and a balancer that is on again makes collections by itself.
@@ -217,6 +229,5 @@ impl Tail {
         if !closed {
             self.ddl.accept(ddl);
         }
-        Ok(())
     }
 }

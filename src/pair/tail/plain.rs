@@ -90,7 +90,7 @@ impl Plain<'_> {
             Entry::mark_of(raw)?;
             return Ok(Met::Before);
         }
-        if !entry.is_crud() && entry.op != "n" {
+        if !entry.is_crud() && entry.op != "n" || entry.is_of_views() {
             return Ok(Met::Other(entry, raw));
         }
         self.transactions.ended(&entry);
@@ -169,9 +169,6 @@ fn unknown(
         || coll == "system.profile"
     {
         return Ok(None);
-    }
-    if coll == "system.views" {
-        return Err(entry.unsupported("a change of a view"));
     }
     Err(entry.unsupported("a write to a collection this shard does not hold"))
 }

@@ -53,7 +53,7 @@ pub(in crate::state) fn collection_document(
 
 /// As bytes: validators are full of names with a `$`, which servers before 5.0 take in no
 /// update.
-fn storable(options: &RawDocument) -> Binary {
+pub(in crate::state) fn storable(options: &RawDocument) -> Binary {
     Binary {
         subtype: BinarySubtype::Generic,
         bytes: options.as_bytes().to_vec(),

@@ -1,10 +1,10 @@
 //! The collections that were made on the target for a pair: their UUIDs, and the versions
 //! of their chunk maps if they are sharded.
 
-use bson::{RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
-use super::PairStore;
-use crate::cluster::catalog::MapVersion;
+use super::{COLLECTIONS_OF_PAIR, PairStore};
+use crate::cluster::catalog::{MapVersion, Namespace};
 use crate::error::Result;
 use crate::state::documents;
 
@@ -24,6 +24,22 @@ impl PairStore {
             .map(|(source, target)| (*source, set(*target)))
             .collect();
         self.change(&updates).await
+    }
+
+    /// Stores the name that a collection has on the target by now. Does nothing if it is
+    /// forgotten.
+    pub async fn set_ns(&self, uuid: Uuid, ns: &Namespace) -> Result<i64> {
+        let set = rawdoc! {"$set": {"ns": documents::namespace_document(ns)}};
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
+            .await
+    }
+
+    /// Stores options that the source changed. Does nothing if the collection is forgotten by
+    /// now.
+    pub async fn set_options(&self, uuid: Uuid, options: &RawDocument) -> Result<i64> {
+        let set = rawdoc! {"$set": {"options": documents::storable(options)}};
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
+            .await
     }
 
     /// Stores versions of the target's chunk maps, by source UUID.

@@ -4,6 +4,7 @@
 //! Pure functions over bytes: a specification may contain what a decoded one cannot (a
 //! field twice in a filter, text that is not UTF-8).
 
+mod hidden;
 mod plan;
 mod projection;
 

@@ -7,11 +7,15 @@ use std::collections::BTreeMap;
 
 use bson::RawDocumentBuf;
 
+use super::hidden::{hiding, same_but_hidden};
 use super::{IndexName, Listed, is_implicit, same};
 
 /// Drops come first, so that nothing is in the way of the builds.
 #[derive(Debug, Default)]
 pub struct IndexPlan {
+    /// To be hidden, or shown again: name and `hidden`, in the form that `collMod` takes
+    /// under `index`.
+    pub hide: Vec<RawDocumentBuf>,
     /// Each is one command: indexes of one build go together, or not at all.
     pub drop: Vec<Vec<IndexName>>,
     pub build: Vec<RawDocumentBuf>,
@@ -22,7 +26,14 @@ pub struct IndexPlan {
 /// finish: building it again means waiting for it.
 pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> IndexPlan {
     let wanted: Vec<&RawDocumentBuf> = wanted.iter().filter(|spec| !is_implicit(spec)).collect();
-    let is_wanted = |listed: &&Listed| wanted.iter().any(|spec| same(spec, &listed.spec));
+    let hidden = |listed: &&Listed| {
+        listed.build.is_none()
+            && wanted
+                .iter()
+                .any(|spec| same_but_hidden(spec, &listed.spec))
+    };
+    let is_wanted =
+        |listed: &&Listed| wanted.iter().any(|spec| same(spec, &listed.spec)) || hidden(listed);
     let stale = |group: &&Vec<&Listed>| !group.iter().all(is_wanted);
     let groups = groups(there);
     let drop = groups
@@ -33,14 +44,18 @@ pub fn plan(wanted: &[RawDocumentBuf], there: &[Listed]) -> IndexPlan {
     let is_there = |spec: &&&RawDocumentBuf| {
         there
             .iter()
-            .any(|l| l.build.is_none() && same(&l.spec, spec))
+            .any(|l| l.build.is_none() && (same(&l.spec, spec) || same_but_hidden(&l.spec, spec)))
     };
+    let to_hide = wanted
+        .iter()
+        .filter(|spec| !there.iter().any(|listed| same(&listed.spec, spec)) && is_there(spec));
     let build = wanted
         .iter()
         .filter(|spec| !is_there(spec))
         .map(|spec| (*spec).clone())
         .collect();
-    IndexPlan { drop, build }
+    let hide = to_hide.map(|spec| hiding(spec)).collect();
+    IndexPlan { hide, drop, build }
 }
 
 /// The drops after which nothing of these names is left.
@@ -166,13 +181,6 @@ mod tests {
                 &["m"],
             ),
             (
-                "hidden",
-                vec![index("n", rawdoc! {"hidden": true})],
-                vec![done(plain())],
-                &["n"],
-                &["n"],
-            ),
-            (
                 "sparse",
                 vec![index("n", rawdoc! {"sparse": true})],
                 vec![done(plain())],
@@ -239,7 +247,7 @@ mod tests {
         let drop = |name: &str| {
             text(&IndexPlan {
                 drop: named(&[IndexName::new(name.as_bytes())], &there),
-                build: vec![],
+                ..IndexPlan::default()
             })
             .0
         };

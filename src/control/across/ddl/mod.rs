@@ -5,8 +5,10 @@
 
 mod emptied;
 mod making;
+mod renaming;
 mod resolve;
 mod turn;
+mod views;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -156,12 +158,35 @@ impl Coordinator {
                     tasks.spawn(async move { coordinator.drop_for_all(&ns, uuid).await });
                 }
             }
-            Request::DropViews { db, reply } => {
+            Request::Rename { uuid, to, reply } => {
                 tasks.spawn(async move {
                     // A pair that is gone no longer needs the answer.
-                    let _ = reply.send(coordinator.drop_views(&db).await);
+                    let _ = reply.send(coordinator.rename(uuid, &to).await);
                 });
             }
+            Request::Modified {
+                uuid,
+                options,
+                reply,
+            } => {
+                self.modified(&uuid, options);
+                // A pair that is gone no longer needs the answer.
+                let _ = reply.send(Ok(()));
+            }
+            Request::Views { db, reply } => {
+                tasks.spawn(async move {
+                    // A pair that is gone no longer needs the answer.
+                    let _ = reply.send(coordinator.follow_views(&db).await);
+                });
+            }
+        }
+    }
+
+    /// What is laid out has these options from here on: the expiry among them is set at the
+    /// cutover.
+    fn modified(&self, uuid: &Uuid, options: RawDocumentBuf) {
+        if let Some(collection) = self.state.lock().laid_out.get_mut(uuid) {
+            Arc::make_mut(collection).options = options;
         }
     }
 
@@ -311,23 +336,6 @@ impl Coordinator {
                 }
             }
             _ => Ok(()),
-        }
-    }
-
-    async fn drop_views(&self, db: &str) -> Result<()> {
-        let _turn = self.take_turn().await?;
-        self.until_answered(db, self.views.drop_all(db)).await
-    }
-
-    /// Makes one view of the target equal to the source's, or drops it if the source has
-    /// none.
-    pub async fn mend_view(&self, ns: &Namespace, on_source: Option<&Collection>) -> Result<()> {
-        let _turn = self.take_turn().await?;
-        self.drop_view(ns).await?;
-        match on_source.filter(|_| !self.state.lock().rendezvous.is_taken(ns)) {
-            // An empty database of another spelling may make way for it.
-            Some(view) => self.until_answered(ns, self.views.make(view)).await,
-            None => Ok(()),
         }
     }
 }

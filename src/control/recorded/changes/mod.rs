@@ -28,7 +28,7 @@ pub enum Gone {
 }
 
 /// `states[i]`: what pair i tracks; `local`: UUIDs that the pair's source shard
-/// has; `views`: those of the plan.
+/// has; `views`: those that the run made, or was about to.
 pub fn changes<'a>(
     pair: usize,
     states: &'a [PairState],
@@ -196,7 +196,8 @@ fn views_changed(
     let mut changed = Vec::new();
     for ns in views
         .iter()
-        .filter(|ns| homes.contains(ns.db.as_str()) && !now.contains_key(ns))
+        .filter(|ns| homes.contains(ns.db.as_str()) && made.contains_key(ns))
+        .filter(|ns| !now.contains_key(ns))
     {
         changed.push(format!("the view {ns} was dropped"));
     }

@@ -153,7 +153,7 @@ fn what_cannot_be_made_up_for_is_named() {
             "d.s was recreated, and another shard has not followed the drop",
         ),
         (
-            vec![collection(1, "a"), collection(3, "s"), view],
+            vec![collection(1, "a"), collection(3, "s"), view.clone()],
             "the view d.v was created",
         ),
     ];
@@ -162,6 +162,8 @@ fn what_cannot_be_made_up_for_is_named() {
         assert!(told.contains(expect), "{expect}: {told}");
     }
     let same = catalog(vec![collection(1, "a"), collection(3, "s")]);
+    let mut target = target;
+    target.collections.push(view);
     assert!(told(states(), &same, &target, &[ns("v")]).contains("the view d.v was dropped"));
 }
 

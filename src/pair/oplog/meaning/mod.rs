@@ -51,6 +51,15 @@ pub enum Meaning<'a> {
     DropIndex {
         name: &'a [u8],
     },
+    /// The collection of the entry has another name from here on, both as `db.collection`.
+    Rename {
+        from: &'a str,
+        to: &'a str,
+        /// What had the name is dropped by it.
+        dropped: Option<Uuid>,
+    },
+    /// Options of the collection, or of one of its indexes, are others from here on.
+    Modify,
     /// Nothing to do for the target.
     Nothing,
     /// A command that is not carried over, and what to do about it.
@@ -74,8 +83,9 @@ enum Fate {
     CommitIndexBuild,
     AbortIndexBuild,
     DropIndexes,
-    /// Nothing if it changes nothing; else refused.
-    CollMod(&'static str),
+    Rename,
+    /// Nothing if it changes nothing.
+    CollMod,
     Nothing,
     Refused(&'static str),
 }
@@ -96,18 +106,17 @@ const ROWS: [(&str, Fate); 20] = [
     ("dropIndex", Fate::DropIndexes),
     ("deleteIndexes", Fate::DropIndexes),
     ("deleteIndex", Fate::DropIndexes),
-    ("collMod", Fate::CollMod(OPTIONS_CHANGED)),
-    ("renameCollection", Fate::Refused(RENAMED)),
-    // Logged as creation, inserts and rename; by itself only by servers before 6.0.
-    ("convertToCapped", Fate::Refused(RENAMED)),
+    ("collMod", Fate::CollMod),
+    ("renameCollection", Fate::Rename),
+    // Logged as creation, inserts and rename; by itself only by servers before those known.
+    ("convertToCapped", Fate::Refused(CONVERTED)),
     ("emptycapped", Fate::Refused(EMPTIED)),
     ("importCollection", Fate::Refused(IMPORTED)),
     // Members compare their data.
     ("dbCheck", Fate::Nothing),
 ];
 
-const OPTIONS_CHANGED: &str = "changed options cannot be followed: change them before the migration or after its cutover, and start over with `shardlift migrate --restart`";
-const RENAMED: &str = "renames cannot be followed, and `$out`, `mapReduce` and `convertToCapped` end in one: keep all of them off the source until the cutover, and start over with `shardlift migrate --restart`";
+const CONVERTED: &str = "a conversion that is logged as one command cannot be followed: start over with `shardlift migrate --restart` once it no longer runs on the source";
 const EMPTIED: &str = "the emptying of a capped collection cannot be followed: copy that source shard again with `shardlift recopy --shard <its name>`, or start over with `shardlift migrate --restart`";
 const IMPORTED: &str = "the documents of an imported collection are not in the oplog: once it is there, start over with `shardlift migrate --restart`";
 const UNKNOWN: &str = "MongoDB 6.0 has no known command of that name: start over with `shardlift migrate --restart` once it no longer runs on the source, and report it";
@@ -159,8 +168,10 @@ impl<'a> Entry<'a> {
                     .index_name()
                     .ok_or_else(|| self.unsupported("a dropIndexes without a name"))?,
             },
-            Fate::CollMod(_) if elements(self.o).count() == 1 => Meaning::Nothing,
-            Fate::CollMod(remedy) | Fate::Refused(remedy) => Meaning::Refused { command, remedy },
+            Fate::Rename => self.rename()?,
+            Fate::CollMod if elements(self.o).count() == 1 => Meaning::Nothing,
+            Fate::CollMod => Meaning::Modify,
+            Fate::Refused(remedy) => Meaning::Refused { command, remedy },
             Fate::Nothing => Meaning::Nothing,
         })
     }
@@ -213,6 +224,19 @@ impl<'a> Entry<'a> {
         }))
     }
 
+    fn rename(&self) -> Result<Meaning<'a>> {
+        let name = |field| {
+            let name = self.o.get_str(field);
+            name.map_err(|_| self.unsupported("a rename without names"))
+        };
+        let dropped = self.o.get_binary("dropTarget").ok();
+        Ok(Meaning::Rename {
+            from: name("renameCollection")?,
+            to: name("to")?,
+            dropped: dropped.and_then(|uuid| uuid_of(uuid.bytes)),
+        })
+    }
+
     fn build(&self) -> Result<Uuid> {
         let build = self
             .o
@@ -240,159 +264,4 @@ impl<'a> Entry<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bson::{RawDocumentBuf, Timestamp, rawdoc};
-
-    use crate::pair::op::OpKind::{Delete, Insert, Replace, Unclear};
-
-    /// The commands that 6.0.5 can apply, as its own table names them.
-    const COMMANDS_OF_6_0: &str = "create createIndexes startIndexBuild commitIndexBuild abortIndexBuild collMod dbCheck \
-        dropDatabase drop deleteIndex deleteIndexes dropIndex dropIndexes renameCollection importCollection applyOps \
-        convertToCapped emptycapped commitTransaction abortTransaction";
-
-    #[test]
-    fn every_command_that_the_server_can_write_has_exactly_one_row() {
-        let commands: Vec<&str> = COMMANDS_OF_6_0.split_whitespace().collect();
-        for command in &commands {
-            assert_eq!(
-                ROWS.iter().filter(|(name, _)| name == command).count(),
-                1,
-                "{command}"
-            );
-        }
-        assert_eq!(
-            ROWS.len(),
-            commands.len(),
-            "a row of a command that the server has not"
-        );
-    }
-
-    fn meaning(o: RawDocumentBuf) -> String {
-        let raw = rawdoc! {"op": "c", "ns": "a.$cmd", "o": o};
-        format!("{:?}", Entry::read(&raw).expect("readable").meaning())
-    }
-
-    #[test]
-    fn what_is_not_carried_over_is_refused_with_a_remedy_of_its_own() {
-        let refused = |name: &str| {
-            meaning(RawDocumentBuf::from_iter([(
-                bson::raw::CString::try_from(name).unwrap(),
-                1,
-            )]))
-        };
-        let mut remedies = std::collections::BTreeMap::new();
-        for name in [
-            "renameCollection",
-            "emptycapped",
-            "importCollection",
-            "neverHeardOf",
-        ] {
-            let text = refused(name);
-            assert!(
-                text.starts_with("Ok(Refused") && text.contains(name),
-                "{text}"
-            );
-            remedies.insert(
-                text.split_once("remedy").expect("it has one").1.to_owned(),
-                name,
-            );
-        }
-        assert_eq!(remedies.len(), 4, "{remedies:?}");
-        let changed = meaning(rawdoc! {"collMod": "c", "validator": {}});
-        assert!(
-            changed.contains("Refused") && changed.contains("options"),
-            "{changed}"
-        );
-    }
-
-    #[test]
-    fn what_changes_no_data_is_nothing() {
-        for o in [
-            rawdoc! {"collMod": "c"},
-            rawdoc! {"dbCheck": "d.c", "type": "batch", "md5": "x"},
-            rawdoc! {"dbCheck": "admin.$cmd", "type": "start"},
-            rawdoc! {"dropDatabase": 1},
-            rawdoc! {},
-        ] {
-            assert_eq!(meaning(o.clone()), "Ok(Nothing)", "{o:?}");
-        }
-    }
-
-    #[test]
-    fn transactions_are_told_apart_by_their_last_entry() {
-        let none = rawdoc! {"ts": Timestamp { time: 0, increment: 0 }, "t": -1i64};
-        let some = rawdoc! {"ts": Timestamp { time: 4, increment: 2 }, "t": 1i64};
-        let entry = |o: bson::RawDocumentBuf, previous: &bson::RawDocumentBuf| {
-            rawdoc! {"op": "c", "ns": "admin.$cmd", "o": o, "lsid": {"id": 1}, "txnNumber": 3i64, "prevOpTime": previous.clone()}
-        };
-        let check = |raw: bson::RawDocumentBuf, expect: &str| {
-            let meaning = format!(
-                "{:?}",
-                Entry::read(&raw)
-                    .expect("readable")
-                    .meaning()
-                    .expect("known")
-            );
-            let name = meaning.split_whitespace().next();
-            assert_eq!(name, Some(expect), "{meaning}");
-        };
-        check(entry(rawdoc! {"applyOps": []}, &none), "Apply");
-        check(
-            entry(rawdoc! {"applyOps": [], "partialTxn": true}, &none),
-            "Part",
-        );
-        check(
-            entry(rawdoc! {"applyOps": [], "count": 9i64}, &some),
-            "ApplyChain",
-        );
-        check(
-            entry(rawdoc! {"applyOps": [], "prepare": true}, &some),
-            "Part",
-        );
-        check(entry(rawdoc! {"commitTransaction": 1}, &some), "Commit");
-        check(entry(rawdoc! {"abortTransaction": 1}, &some), "Abort");
-    }
-
-    #[test]
-    fn updates_of_a_users_apply_ops_are_unclear_and_those_of_a_transaction_are_not() {
-        let zero = Timestamp {
-            time: 0,
-            increment: 0,
-        };
-        let set =
-            rawdoc! {"op": "u", "ns": "a.b", "ui": ui(), "o": {"$set": {"a": 1}}, "o2": {"_id": 1}};
-        let replace =
-            rawdoc! {"op": "u", "ns": "a.b", "ui": ui(), "o": {"_id": 1, "a": 2}, "o2": {"_id": 1}};
-        let insert = rawdoc! {"op": "i", "ns": "a.b", "ui": ui(), "o": {"_id": 1, "a": 2}};
-        let odd = rawdoc! {"op": "i", "ns": "a.b", "ui": ui(), "o": {"_id": 1, "a": zero}};
-        let delete = rawdoc! {"op": "d", "ns": "a.b", "ui": ui(), "o": {"_id": 1}};
-        let kinds = |raw: &RawDocument| {
-            let entry = Entry::read(raw).expect("readable");
-            let ops: Vec<_> = entry
-                .operations(entry.position)
-                .expect("it has some")
-                .map(|op| op.unwrap())
-                .collect();
-            ops.iter()
-                .map(|op| op.crud(op.position).expect("known").kind)
-                .collect::<Vec<_>>()
-        };
-        let ops: bson::RawArrayBuf = [&set, &replace, &insert, &odd, &delete]
-            .into_iter()
-            .cloned()
-            .collect();
-        let users =
-            rawdoc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops, "lsid": {"id": 1}}};
-        assert_eq!(kinds(&users), [Unclear, Unclear, Insert, Unclear, Delete]);
-        let ops: bson::RawArrayBuf = [replace, odd].into_iter().collect();
-        let transaction = rawdoc! {
-            "op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops}, "lsid": {"id": 1}, "txnNumber": 3i64,
-        };
-        assert_eq!(kinds(&transaction), [Replace, Insert]);
-    }
-
-    fn ui() -> bson::Binary {
-        Uuid::from_bytes([3; 16]).into()
-    }
-}
+mod tests;

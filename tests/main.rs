@@ -10,6 +10,7 @@ mod bson_order;
 mod bson_values;
 mod capped;
 mod connect;
+mod ddl_changes;
 mod doubtful;
 mod duplicate_names;
 mod engine;

@@ -4,7 +4,7 @@
 mod bytes;
 mod expiry;
 mod paths;
-mod rig;
+pub(crate) mod rig;
 
 use bson::{RawDocumentBuf, doc, rawdoc};
 

@@ -10,15 +10,20 @@ use shardlift::failpoint;
 
 use crate::moves::Side;
 
-/// Places a migration comes to only where the source rolled over, or by another
-/// command: tests of their own visit them (`tests/resume.rs`, `tests/anew.rs`).
-const ELSEWHERE: [&str; 6] = [
+/// Places a migration comes to only where the source rolled over, by another command, or
+/// where the load changes no options: tests of their own visit them (`tests/resume.rs`,
+/// `tests/anew.rs`, `tests/ddl_changes.rs`).
+const ELSEWHERE: [&str; 10] = [
     "units-marked",
     "unit-emptied",
     "units-waiting",
     "anew-marked",
     "anew-emptied",
     "anew-listed",
+    "renamed",
+    "rename-recorded",
+    "modified",
+    "views-followed",
 ];
 /// Of the list of failpoints, a migration visits one in so many.
 const STRIDE: usize = 3;

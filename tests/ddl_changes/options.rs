@@ -1,0 +1,195 @@
+//! `collMod` of collections and of indexes.
+
+use bson::{Document, doc};
+use mongodb::Client;
+
+use crate::ddl_changes::{fill, follow, on_clusters, on_sets, run_all};
+use crate::fixture::run;
+use crate::releases::rig::{of, set};
+
+const PLAIN: [&str; 7] = ["ttl", "hid", "dup", "val", "unval", "img", "old"];
+
+async fn before(client: &Client) {
+    for coll in PLAIN {
+        fill(client, coll, 100).await;
+    }
+    let index = |key: &str, more: Document| {
+        let mut index = doc! {"key": {key: 1}, "name": key};
+        index.extend(more);
+        index
+    };
+    run_all(
+        client,
+        [
+            doc! {"createIndexes": "ttl", "indexes": [
+                index("e", doc! {"expireAfterSeconds": 3_600}), index("f", doc! {"expireAfterSeconds": 60}), index("p", doc! {}),
+            ]},
+            doc! {"createIndexes": "hid", "indexes": [index("k", doc! {}), index("note", doc! {"hidden": true})]},
+            doc! {"createIndexes": "dup", "indexes": [index("k", doc! {}), index("note", doc! {})]},
+            doc! {"collMod": "unval", "validator": {"k": {"$gte": 0}}, "validationLevel": "moderate"},
+            doc! {"create": "ring", "capped": true, "size": 1 << 20},
+            doc! {"create": "counted", "capped": true, "size": 1 << 20, "max": 60},
+            doc! {"create": "clu", "clusteredIndex": {"key": {"_id": 1}, "unique": true}, "expireAfterSeconds": 9_000},
+            doc! {"create": "off", "clusteredIndex": {"key": {"_id": 1}, "unique": true}, "expireAfterSeconds": 9_000},
+        ],
+    )
+    .await;
+    fill(client, "ring", 100).await;
+    fill(client, "counted", 100).await;
+    fill(client, "clu", 100).await;
+}
+
+async fn changes(client: &Client) {
+    let index = |coll: &str, index: Document| doc! {"collMod": coll, "index": index};
+    run_all(
+        client,
+        [
+            index("ttl", doc! {"name": "e", "expireAfterSeconds": 7_200}),
+            index(
+                "ttl",
+                doc! {"keyPattern": {"p": 1}, "expireAfterSeconds": 100_000},
+            ),
+            index(
+                "ttl",
+                doc! {"name": "f", "expireAfterSeconds": 90, "hidden": true},
+            ),
+            index("hid", doc! {"name": "k", "hidden": true}),
+            index("hid", doc! {"name": "note", "hidden": false}),
+            index("dup", doc! {"name": "note", "prepareUnique": true}),
+            index("dup", doc! {"name": "k", "prepareUnique": true}),
+            index("dup", doc! {"name": "k", "unique": true}),
+            doc! {"collMod": "val", "validator": {"k": {"$gte": 0}}},
+            doc! {"collMod": "val", "validationAction": "warn"},
+            doc! {"collMod": "unval", "validator": {}},
+            doc! {"collMod": "img", "changeStreamPreAndPostImages": {"enabled": true}},
+            doc! {"collMod": "old", "recordPreImages": true},
+            doc! {"collMod": "ring", "cappedSize": 200_000},
+            doc! {"collMod": "counted", "cappedMax": 90, "cappedSize": 100_000},
+            doc! {"collMod": "clu", "expireAfterSeconds": 5_000},
+            doc! {"collMod": "off", "expireAfterSeconds": "off"},
+        ],
+    )
+    .await;
+    let more = (100..150).map(|i| doc! {"_id": i, "k": i, "note": format!("{i}")});
+    for coll in ["ring", "counted", "clu", "dup"] {
+        let rows = client.database("d").collection::<Document>(coll);
+        rows.insert_many(more.clone()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_changed_options_is_followed() {
+    on_sets(before, changes, None).await;
+}
+
+/// The first change is made on the target and not recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_options_are_followed_again_after_a_crash() {
+    on_sets(before, changes, Some("modified")).await;
+}
+
+/// Validation that came and went again, several times, is what it is at last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_that_are_taken_back_are_back() {
+    let back = async |client: &Client| {
+        run_all(
+            client,
+            [
+                doc! {"collMod": "img", "changeStreamPreAndPostImages": {"enabled": true}},
+                doc! {"collMod": "img", "changeStreamPreAndPostImages": {"enabled": false}},
+                doc! {"collMod": "old", "recordPreImages": true},
+                doc! {"collMod": "old", "recordPreImages": false},
+                doc! {"collMod": "val", "validator": {"k": {"$gte": 0}}, "validationLevel": "off"},
+                doc! {"collMod": "val", "validator": {}, "validationLevel": "strict"},
+                doc! {"collMod": "clu", "expireAfterSeconds": "off"},
+                doc! {"collMod": "clu", "expireAfterSeconds": 8_000},
+                doc! {"collMod": "counted", "cappedMax": -1},
+                doc! {"collMod": "counted", "cappedMax": 70},
+            ],
+        )
+        .await;
+    };
+    on_sets(before, back, None).await;
+}
+
+/// On every shard that has the collection, the primary without a chunk among them or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_of_sharded_collections_are_followed() {
+    let before = async |client: &Client| {
+        for (name, key) in [("spread", doc! {"_id": "hashed"}), ("lone", doc! {"k": 1})] {
+            let command = doc! {"shardCollection": format!("d.{name}"), "key": key};
+            run(client, "admin", command).await;
+            fill(client, name, 200).await;
+            let index = doc! {"key": {"note": 1}, "name": "note"};
+            run(
+                client,
+                "d",
+                doc! {"createIndexes": name, "indexes": [index]},
+            )
+            .await;
+        }
+        fill(client, "plain", 50).await;
+    };
+    let changes = async |client: &Client| {
+        for name in ["spread", "lone", "plain"] {
+            let validator = doc! {"collMod": name, "validator": {"k": {"$gte": 0}}};
+            run(client, "d", validator).await;
+        }
+        for name in ["spread", "lone"] {
+            let hidden = doc! {"name": "note", "hidden": true};
+            let expiry = doc! {"name": "note", "expireAfterSeconds": 100_000};
+            run_all(
+                client,
+                [hidden, expiry].map(|index| doc! {"collMod": name, "index": index}),
+            )
+            .await;
+        }
+    };
+    on_clusters(before, changes).await;
+}
+
+/// What each release before 6.0 takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_of_earlier_releases_are_followed() {
+    for release in [(4, 2), (4, 4), (5, 0)] {
+        let (source, target) = tokio::join!(
+            set("a", of(release.0, release.1)),
+            set("b", of(release.0, release.1))
+        );
+        let client = source.client().await.unwrap();
+        for coll in ["ttl", "val", "hid", "old"] {
+            fill(&client, coll, 50).await;
+        }
+        let expiring = doc! {"key": {"e": 1}, "name": "e", "expireAfterSeconds": 3_600};
+        let plain = doc! {"key": {"k": 1}, "name": "k"};
+        run_all(
+            &client,
+            [
+                doc! {"createIndexes": "ttl", "indexes": [expiring]},
+                doc! {"createIndexes": "hid", "indexes": [plain]},
+            ],
+        )
+        .await;
+        let changes = async |client: &Client| {
+            run_all(
+                client,
+                [
+                    doc! {"collMod": "ttl", "index": {"name": "e", "expireAfterSeconds": 7_200}},
+                    doc! {"collMod": "val", "validator": {"k": {"$gte": 0}}, "validationAction": "warn"},
+                ],
+            )
+            .await;
+            if (4, 4) <= release {
+                run_all(
+                    client,
+                    [
+                        doc! {"collMod": "hid", "index": {"name": "k", "hidden": true}},
+                        doc! {"collMod": "old", "recordPreImages": true},
+                    ],
+                )
+                .await;
+            }
+        };
+        follow((&source.uri(), &target.uri()), changes, None).await;
+    }
+}

@@ -1,0 +1,88 @@
+//! Views that come, change and go.
+
+use bson::{Document, doc};
+use mongodb::Client;
+
+use crate::ddl_changes::{fill, on_clusters, on_sets, run_all};
+use crate::fixture::run;
+
+fn view(name: &str, on: &str) -> Document {
+    doc! {"create": name, "viewOn": on, "pipeline": [{"$match": {"k": {"$gt": 3}}}]}
+}
+
+fn german(name: &str, on: &str) -> Document {
+    let mut view = view(name, on);
+    view.insert("collation", doc! {"locale": "de"});
+    view
+}
+
+async fn before(client: &Client) {
+    fill(client, "rows", 100).await;
+    run_all(
+        client,
+        [
+            view("stays", "rows"),
+            view("changes", "stays"),
+            view("goes", "changes"),
+            view("turns", "rows"),
+        ],
+    )
+    .await;
+    run(client, "all_go", view("one", "nothing")).await;
+    run(client, "all_go", view("two", "one")).await;
+    run(
+        client,
+        "dropped",
+        doc! {"insert": "rows", "documents": [{"a": 1}]},
+    )
+    .await;
+    run(client, "dropped", view("one", "rows")).await;
+}
+
+async fn changes(client: &Client) {
+    run_all(
+        client,
+        [
+            view("late", "stays"),
+            // On one that is made after it.
+            view("dangling", "later"),
+            view("later", "rows"),
+            german("straße", "rows"),
+            german("on straße", "straße"),
+            doc! {"drop": "on straße"},
+            doc! {"drop": "straße"},
+            // The same names with another collation.
+            view("straße", "rows"),
+            view("on straße", "straße"),
+            doc! {"collMod": "changes", "viewOn": "rows", "pipeline": []},
+            doc! {"drop": "goes"},
+            // A view becomes a collection, and a collection a view.
+            doc! {"drop": "turns"},
+            doc! {"create": "turns"},
+            doc! {"create": "turned"},
+            doc! {"drop": "turned"},
+            view("turned", "turns"),
+        ],
+    )
+    .await;
+    run(client, "all_go", doc! {"drop": "system.views"}).await;
+    run(client, "all_go", view("three", "nothing")).await;
+    client.database("dropped").drop().await.unwrap();
+    run(client, "dropped", view("two", "rows")).await;
+    run(client, "only_views", view("one", "nothing")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_come_change_and_go_on_a_replica_set() {
+    on_sets(before, changes, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_are_followed_again_after_a_crash() {
+    on_sets(before, changes, Some("views-followed")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_come_change_and_go_on_a_sharded_cluster() {
+    on_clusters(before, changes).await;
+}

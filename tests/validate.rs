@@ -18,15 +18,13 @@ use crate::fixture;
 
 async fn checks(source: &Deployment, target: &Deployment) -> Vec<Check> {
     let catalog = catalog::read(source).await.expect("the catalog is read");
-    validate::run(source, target, &catalog, &BTreeSet::new())
-        .await
-        .expect("every check runs")
+    validate::run(source, target, &catalog, &BTreeSet::new()).await
 }
 
 /// Names of the checks that failed.
 async fn failed(source: &Deployment, target: &Deployment) -> Vec<&'static str> {
     let checks = checks(source, target).await;
-    let failed = checks.iter().filter(|c| !c.ok);
+    let failed = checks.iter().filter(|c| c.has_failed());
     for check in failed.clone() {
         assert!(check.remedy.is_some(), "{check:?}");
     }
@@ -65,7 +63,7 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
     fixture::insert(&b.shard_clients().await.unwrap()[0], "__shardlift", "state").await;
 
     let all = checks(&source, &target).await;
-    assert!(all.iter().all(|c| c.ok), "{all:#?}");
+    assert!(all.iter().all(|c| !c.has_failed()), "{all:#?}");
     let window = all
         .iter()
         .find(|c| c.name == "source oplog window")

@@ -1,9 +1,13 @@
 //! The cutover window and pauses, by a real process: begun, kept over a restart, extended,
 //! passed and taken up again; held back and let go on.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use bson::{Document, doc};
 use loadgen::cluster::ReplicaSet;
 use loadgen::populate::{self, PopulateArgs};
+use loadgen::server::spawn;
 use mongodb::Client;
 use shardlift::control::run::now_ms;
 use shardlift::observe::phase::Phase;
@@ -162,4 +166,34 @@ async fn the_report_tells_what_was_done_however_it_ended() {
         assert!(report["history"]["points"].is_array());
     }
     expect_equal(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_is_watched_from_another_terminal_until_the_run_ends() {
+    let (source, target) = sets().await;
+    fixture::insert(&source.client().await.unwrap(), "shop", "orders").await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    let watching = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
+        command.args(["status", "--watch", "--api-port", engine.port()]);
+        command.args(more).stdout(Stdio::piped());
+        spawn::spawn(command).unwrap()
+    };
+    let (lines, json) = (watching(&[]), watching(&["--json"]));
+    // Each has shown something before the run ends.
+    let wait = |child: Child| child.wait_with_output().unwrap();
+    let mut json_out = BufReader::new(json.stdout.unwrap()).lines();
+    let first: Snapshot = serde_json::from_str(&json_out.next().unwrap().unwrap()).unwrap();
+    assert!(!first.is_final(), "{first:?}");
+    engine.cancel().await;
+    let last = json_out.map_while(Result::ok).last().unwrap();
+    let last: Snapshot = serde_json::from_str(&last).unwrap();
+    assert_eq!(last.phase, Phase::Cancelled);
+    engine.end().await;
+    let text = String::from_utf8(wait(lines).stdout).unwrap();
+    assert!(
+        text.starts_with("ready ") || text.starts_with("following "),
+        "{text}"
+    );
 }

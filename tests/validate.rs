@@ -64,14 +64,6 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
 
     let all = checks(&source, &target).await;
     assert!(all.iter().all(|c| !c.has_failed()), "{all:#?}");
-    let window = all
-        .iter()
-        .find(|c| c.name == "source oplog window")
-        .unwrap();
-    assert!(
-        window.remedy.is_some(),
-        "a young oplog is warned about: {window:?}"
-    );
 
     let itself = failed(&source, &fixture::target(&a.uri()).await).await;
     assert_eq!(itself, ["target is not the source", "target is empty"]);
@@ -95,7 +87,7 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
             .contains("nowhere.view on shard1")
     );
     fixture::insert(shard, "nowhere", "c").await;
-    assert_eq!(failed(&source, &target).await, [stray, "target is empty"]);
+    assert_eq!(failed(&source, &target).await, ["target is empty", stray]);
     let text = found(&source, &target, stray).await;
     assert!(
         text.contains("nowhere.c on shard1; a write to one of these stops the run"),
@@ -107,7 +99,7 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
     fixture::run(&client, "shop", series).await;
     assert_eq!(
         failed(&source, &target).await,
-        ["collections supported", "target is empty"]
+        ["target is empty", "collections supported"]
     );
 }
 

@@ -11,7 +11,7 @@ use shardlift::control::validate::{self, Check, Group, Verdict};
 
 use crate::fixture::{self, run};
 
-async fn check(source: &Deployment, target: &Deployment, name: &str) -> Check {
+pub(crate) async fn check(source: &Deployment, target: &Deployment, name: &str) -> Check {
     let catalog = catalog::read(source).await.unwrap();
     let checks = validate::run(source, target, &catalog, &BTreeSet::new()).await;
     for check in &checks {

@@ -66,6 +66,8 @@
 //! - after a fault: [`control::attempt`] → [`control::attempt::start`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
+//! - what an operator may ask of a run under way: [`observe::api::Request`];
+//!   [`control::attempt::pause`], [`control::window`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!
 //! # What the gate decides

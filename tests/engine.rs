@@ -221,6 +221,18 @@ impl Engine {
             .map_err(|refused| refused.to_string())
     }
 
+    pub(crate) async fn extend(&self) -> shardlift::error::Result<String> {
+        self.ask(|client| client.extend()).await
+    }
+
+    pub(crate) async fn pause(&self, by: &'static str) -> shardlift::error::Result<String> {
+        self.ask(move |client| client.pause(by)).await
+    }
+
+    pub(crate) async fn resume(&self) -> shardlift::error::Result<String> {
+        self.ask(|client| client.resume()).await
+    }
+
     /// Of its API, as the commands take it.
     pub(crate) fn port(&self) -> &str {
         self.url.rsplit(':').next().expect("a port ends it")

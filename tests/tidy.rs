@@ -93,7 +93,7 @@ const PAIR: [&str; 21] = [
     "start",
     "mod",
 ];
-const CONTROL: [&str; 19] = [
+const CONTROL: [&str; 20] = [
     "run",
     "sides",
     "stores",
@@ -107,6 +107,7 @@ const CONTROL: [&str; 19] = [
     "validate",
     "across",
     "recorded",
+    "window",
     "open",
     "process",
     "cutover",

@@ -17,8 +17,13 @@ pub enum Verb {
     Status,
     Cutover,
     Cancel,
+    Pause,
+    Resume,
+    Extend,
     Recopy,
     Verify,
+    Completions,
+    Man,
 }
 
 impl Verb {
@@ -79,7 +84,15 @@ const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
 /// Cancelling reads there what a run found, if its target is gone.
 const SPOOLS: &[Verb] = &[Verb::Migrate, Verb::Cancel];
-const API: &[Verb] = &[Verb::Migrate, Verb::Status, Verb::Cutover, Verb::Cancel];
+const API: &[Verb] = &[
+    Verb::Migrate,
+    Verb::Status,
+    Verb::Cutover,
+    Verb::Cancel,
+    Verb::Pause,
+    Verb::Resume,
+    Verb::Extend,
+];
 
 const fn knob(
     name: &'static str,
@@ -116,6 +129,8 @@ pub const KNOBS: &[Knob] = &[
         "Lag below which an automatic cutover begins."),
     knob("cutover_timeout_s", "s", Number(120), Between(1, 86_400), MIGRATE,
         "Call the cutover off after this long, and go on following."),
+    knob("window_h", "h", Number(120), Between(1, 8_760), MIGRATE,
+        "Length of the cutover window, which begins when the run is ready for the first time. When it has passed, following stops. `shardlift extend` adds 24 h."),
     knob("grace_s", "s", Number(5), Between(0, 3_600), MIGRATE,
         "After the cutover, watch the source this long for late writes."),
     knob("memory_mb", "MiB", Number(256), Between(64, 65_536), MIGRATE,
@@ -160,6 +175,8 @@ pub const KNOBS: &[Knob] = &[
         "Lowest level that is logged."),
     knob("progress", "", Text("auto"), OneOf(&["auto", "display", "lines", "none"]), MIGRATE,
         "How to show progress on stderr. display: live. lines: in the log. none: not at all. auto: display on a terminal, else lines."),
+    knob("report", "", Text(""), Any, MIGRATE,
+        "File to write at the end: what was copied and verified, how long it took, lag over time, settings. JSON; with .html at its end, a page."),
     knob("status_interval_s", "s", Number(5), Between(1, 3_600), MIGRATE,
         "Time between progress lines in the log."),
 ];

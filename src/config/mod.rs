@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod hide;
 pub mod knobs;
+pub mod pages;
 pub mod secret;
 mod sources;
 
@@ -37,6 +38,7 @@ pub struct Config {
     pub cutover: CutoverMode,
     pub cutover_lag_ms: u64,
     pub cutover_timeout_s: u64,
+    pub window_h: u64,
     pub grace_s: u64,
     pub memory_mb: u64,
     pub range_mb: u64,
@@ -61,6 +63,8 @@ pub struct Config {
     /// One of error, warn, info, debug, trace.
     pub log_level: String,
     pub progress: ProgressMode,
+    /// Empty: no report.
+    pub report: String,
     pub status_interval_s: u64,
     /// `migrate --restart`: wipe what the recorded run copied, then start over.
     #[serde(default, skip)]
@@ -190,9 +194,14 @@ impl Config {
         (self.bulk_mb_max as usize) << 20
     }
 
+    /// Every value by its name, URIs redacted.
+    pub fn settings(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
     /// Every value as `name=value`, URIs redacted, for the first line of the log.
     pub fn describe(&self) -> String {
-        let values = serde_json::to_value(self).unwrap_or_default();
+        let values = self.settings();
         let Some(values) = values.as_object() else {
             return String::new();
         };

@@ -20,6 +20,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::control::validate;
+use crate::control::window::Window;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::oplog::cursor::Oplog;
@@ -37,6 +38,8 @@ pub struct Opened {
     pub balancers: Balancers,
     /// One per source shard.
     pub feeds: Vec<Arc<Feed>>,
+    /// The cutover window.
+    pub window: Window,
     lease: Lease,
 }
 
@@ -200,11 +203,13 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     let feeds = feeds(config, &sides, &state.id)?;
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;
+    let window = Window::new(config.window_h, stores.run.load_window().await?);
     Ok(Opened {
         sides,
         stores,
         balancers,
         feeds,
+        window,
         lease,
     })
 }
@@ -246,6 +251,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         stores,
         balancers,
         feeds,
+        window: Window::new(config.window_h, None),
         lease,
     })
 }

@@ -14,6 +14,8 @@ use super::value::append;
 use crate::error::Result;
 use crate::wire::link::{self, Link};
 
+/// What the end of a transaction is answered that was aborted by an error.
+const NO_SUCH_TRANSACTION: i32 = 251;
 const PRIMARY_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Client {
@@ -123,7 +125,7 @@ impl Client {
         // Some of several statements may have been taken.
         let some = reply.get("n").is_some_and(|n| 0.0 < link::number(n));
         Ok(if some && reply.contains_key("writeErrors") {
-            Answer::Done
+            Answer::Partly
         } else {
             Answer::Refused(code)
         })

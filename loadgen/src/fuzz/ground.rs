@@ -25,13 +25,13 @@ const SET_PARAMETERS: [(&str, &str); 2] = [
 /// A server's own.
 const KEPT: [&str; 3] = ["admin", "config", "local"];
 
-pub struct Ground {
+pub(super) struct Ground {
     pub(super) source: Deployment,
     pub(super) target: Deployment,
 }
 
 impl Ground {
-    pub async fn start(settings: &Settings) -> Result<Ground> {
+    pub(super) async fn start(settings: &Settings) -> Result<Ground> {
         let (source, target) = tokio::try_join!(
             start("source", settings.source, settings.members),
             start("target", settings.target, settings.members),

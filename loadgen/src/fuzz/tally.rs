@@ -23,6 +23,8 @@ pub struct Tally {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Done,
+    /// Some of its statements only; in a transaction none.
+    Partly,
     /// With the server's code.
     Refused(i32),
     Lost,
@@ -32,7 +34,7 @@ impl Tally {
     pub(super) fn note(&mut self, kind: &'static str, answers: &[Answer]) {
         for answer in answers {
             match answer {
-                Answer::Done => {}
+                Answer::Done | Answer::Partly => {}
                 Answer::Refused(code) => {
                     self.refused += 1;
                     *self.refusals.entry((kind, *code)).or_default() += 1;
@@ -40,7 +42,7 @@ impl Tally {
                 Answer::Lost => self.lost += 1,
             }
         }
-        if answers.contains(&Answer::Done) {
+        if answers.contains(&Answer::Done) || answers.contains(&Answer::Partly) {
             *self.ops.entry(kind).or_default() += 1;
         }
     }

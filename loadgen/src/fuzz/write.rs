@@ -233,7 +233,7 @@ fn own_op(maker: &mut Maker<'_>) -> Document {
             doc! {"op": "u", "ns": ns, "o2": id.clone(), "o": with_id(value::content(dice, dollars))}
         }
         _ if maker.abilities.deltas => {
-            let diff = doc! {"u": {"n": value::number(dice)}, "d": {"a": false}, "i": {"x": value::value(dice, dollars)}};
+            let diff = doc! {"d": {"a": false}, "u": {"n": value::number(dice)}, "i": {"x": value::value(dice, dollars)}};
             doc! {"op": "u", "ns": ns, "o2": id, "o": {"$v": 2, "diff": diff}}
         }
         _ => {

@@ -4,7 +4,7 @@
 //! Knows nothing about what is done with one that failed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ use crate::layout::dice::Dice;
 
 /// For one step of the engine.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// In which a cutover that was called off for good reasons succeeds.
+const CUTOVER_PATIENCE: Duration = Duration::from_secs(10);
 /// A run that goes well starts the engine once, and once more a kill.
 const STARTS_MAX: u64 = 8;
 const POLL: Duration = Duration::from_millis(50);
@@ -109,15 +111,11 @@ impl Runs<'_> {
         for writer in &clients {
             self.tally.add(&writer.client.tally);
         }
-        let moved = tokio::select! {
-            moved = self.finish(&engine) => moved,
-            e = restless(&engine) => Err(e),
+        let verdict = tokio::select! {
+            verdict = self.finish(&engine) => verdict?,
+            e = restless(&engine) => Verdict::Stopped(e),
         };
         drop(engine);
-        let verdict = match moved {
-            Err(e) => Verdict::Stopped(e),
-            Ok(()) => self.compare().await?,
-        };
         match verdict {
             Verdict::Equal => fs::remove_dir_all(&work)?,
             _ => self.ground.keep_logs(&work),
@@ -153,25 +151,37 @@ impl Runs<'_> {
         )
     }
 
-    async fn finish(&self, engine: &Keeper) -> Result<()> {
-        engine.until_phase("ready", PATIENCE).await?;
-        let program: &PathBuf = &self.settings.program;
-        cutover::cut_over(engine, program, PATIENCE).await.map(drop)
+    async fn finish(&self, engine: &Keeper) -> Result<Verdict> {
+        if let Err(e) = engine.until_phase("ready", PATIENCE).await {
+            return Ok(Verdict::Stopped(e));
+        }
+        let moved = cutover::cut_over(engine, &self.settings.program, CUTOVER_PATIENCE).await;
+        let differences = self.differences().await?;
+        Ok(match moved {
+            Ok(_) if differences.is_empty() => Verdict::Equal,
+            Ok(_) => Verdict::Differ(differences),
+            // The engine may have found them itself. What it does last is not done yet.
+            Err(e) => match of_documents(differences) {
+                found if found.is_empty() => Verdict::Stopped(e),
+                found => Verdict::Differ(found),
+            },
+        })
     }
 
-    async fn compare(&self) -> Result<Verdict> {
+    async fn differences(&self) -> Result<Vec<Difference>> {
         let options = CheckOptions {
             max_differences: DIFFERENCES_MAX,
             ..CheckOptions::default()
         };
         let (source, target) = (self.ground.source.uri(), self.ground.target.uri());
         let report = check::compare(&source, &target, &options).await?;
-        Ok(if report.equal {
-            Verdict::Equal
-        } else {
-            Verdict::Differ(report.differences)
-        })
+        Ok(report.differences)
     }
+}
+
+fn of_documents(mut differences: Vec<Difference>) -> Vec<Difference> {
+    differences.retain(|found| found.kind.contains("document"));
+    differences
 }
 
 /// One case under way.

@@ -96,10 +96,10 @@ impl Client {
         append(&mut body, "autocommit", false);
         let ended = self.send("admin", body).await?;
         // What was refused is aborted already, which is an error of the end, too.
-        Ok(vec![if answer == Answer::Done {
-            ended
-        } else {
-            answer
+        Ok(vec![match answer {
+            Answer::Done => ended,
+            Answer::Partly => Answer::Refused(NO_SUCH_TRANSACTION),
+            broken => broken,
         }])
     }
 

@@ -14,6 +14,7 @@ mod doubtful;
 mod duplicate_names;
 mod engine;
 mod fixture;
+mod fuzz;
 mod indexer;
 mod interrupted;
 mod layout;

@@ -147,6 +147,12 @@ impl<'a> Entry<'a> {
         self.from_migrate && self.op != "i"
     }
 
+    /// A delete by a user's `applyOps` in a collection that is not there: it is logged, too,
+    /// without a UUID.
+    pub fn deletes_nothing(&self) -> bool {
+        self.by_apply_ops && self.op == "d" && self.uuid.is_none()
+    }
+
     pub fn is_crud(&self) -> bool {
         matches!(self.op, "i" | "u" | "d")
     }
@@ -160,6 +166,8 @@ impl<'a> Entry<'a> {
             // Not stored as it is logged (seen on 6.0.5).
             "i" if self.by_apply_ops && locate::needs_literal(self.o) => (OpKind::Unclear, self.o),
             "i" => (OpKind::Insert, self.o),
+            // Logged also where there was no document.
+            "d" if self.by_apply_ops => (OpKind::Unclear, self.o),
             "d" => (OpKind::Delete, self.o),
             "u" => (self.update()?, self.o2.unwrap_or(self.o)),
             _ => return Err(self.unsupported("an op of unknown kind")),

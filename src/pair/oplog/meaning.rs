@@ -199,13 +199,13 @@ impl<'a> Entry<'a> {
         // That of a transaction has a session; so have its parts.
         let (by_apply_ops, prepared) = (self.session.is_none(), self.prepared);
         let operation = move |op: RawBsonRef<'a>| {
-            let raw = op.as_document()?;
-            Some(Entry::read(raw).map(|inner| Entry {
+            let inner = Entry::read(op.as_document()?).map(|inner| Entry {
                 position,
                 by_apply_ops,
                 prepared,
                 ..inner
-            }))
+            });
+            Some(inner).filter(|op| !op.as_ref().is_ok_and(Entry::deletes_nothing))
         };
         Ok(ops.into_iter().filter_map(move |op| match op {
             Ok(op) => operation(op),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_of_a_users_apply_ops_are_unclear_and_those_of_a_transaction_are_not() {
+    fn what_a_users_apply_ops_made_is_unclear_and_what_a_transaction_did_is_not() {
         let zero = Timestamp {
             time: 0,
             increment: 0,
@@ -384,12 +384,12 @@ mod tests {
             .collect();
         let users =
             rawdoc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops, "lsid": {"id": 1}}};
-        assert_eq!(kinds(&users), [Unclear, Unclear, Insert, Unclear, Delete]);
-        let ops: bson::RawArrayBuf = [replace, odd].into_iter().collect();
+        assert_eq!(kinds(&users), [Unclear, Unclear, Insert, Unclear, Unclear]);
+        let ops: bson::RawArrayBuf = [replace, odd, delete].into_iter().collect();
         let transaction = rawdoc! {
             "op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops}, "lsid": {"id": 1}, "txnNumber": 3i64,
         };
-        assert_eq!(kinds(&transaction), [Replace, Insert]);
+        assert_eq!(kinds(&transaction), [Replace, Insert, Delete]);
     }
 
     fn ui() -> bson::Binary {

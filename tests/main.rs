@@ -50,6 +50,7 @@ mod state;
 mod stored_functions;
 mod strays;
 mod tidy;
+mod time_series;
 mod validate;
 mod verify;
 mod watch;

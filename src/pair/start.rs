@@ -326,6 +326,7 @@ impl Shared {
                 .source
                 .direct(&self.source, app_name, self.connections_max),
             source: self.source.clone(),
+            reads: parts.reads,
             writer: self.writer.clone(),
             share: Share::new(limits.memory_bytes / 2),
             gate: self.gate.clone(),

@@ -36,6 +36,7 @@ pub struct Part {
     pub source: Reader,
     pub target: Reader,
     pub order: Order,
+    pub clustered: bool,
     pub depth: Depth,
 }
 
@@ -138,6 +139,7 @@ impl Readers {
                 },
                 target: target.clone(),
                 order: order(collection),
+                clustered: collection.is_clustered(),
                 depth,
             })
         };
@@ -167,13 +169,9 @@ fn counted(collection: &Collection, shard: usize) -> Result<Counted> {
 }
 
 fn order(collection: &Collection) -> Order {
-    let clustered = collection
-        .options
-        .get("clusteredIndex")
-        .is_ok_and(|c| c.is_some());
     match collection {
         c if c.is_capped() => Order::Natural,
-        c if c.has_collation() || clustered => Order::Stored,
+        c if c.has_collation() || c.is_clustered() => Order::Stored,
         _ => Order::Id,
     }
 }

@@ -14,6 +14,32 @@ pub struct Namespace {
     pub coll: String,
 }
 
+/// How the names of collections begin that hold the data of time series: a document is a
+/// bucket of measurements. The time series itself is a view of them.
+pub const BUCKETS: &str = "system.buckets.";
+
+impl Namespace {
+    /// The time series whose buckets this is; None for any other collection.
+    pub fn time_series(&self) -> Option<Namespace> {
+        let coll = self.coll.strip_prefix(BUCKETS)?.to_owned();
+        let db = self.db.clone();
+        Some(Namespace { db, coll })
+    }
+
+    /// Where the buckets of a time series of this name are.
+    pub fn buckets(&self) -> Namespace {
+        let coll = format!("{BUCKETS}{}", self.coll);
+        let db = self.db.clone();
+        Namespace { db, coll }
+    }
+
+    /// The name that people use: of buckets that of their time series. No two collections
+    /// share one.
+    pub fn public(&self) -> Namespace {
+        self.time_series().unwrap_or_else(|| self.clone())
+    }
+}
+
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.db, self.coll)
@@ -118,6 +144,13 @@ impl Collection {
     /// Capped collections keep their natural order: one unit, one lane.
     pub fn is_capped(&self) -> bool {
         self.options.get_bool("capped").unwrap_or(false)
+    }
+
+    /// Stored in the order of `_id`, without an index on it.
+    pub fn is_clustered(&self) -> bool {
+        self.options
+            .get("clusteredIndex")
+            .is_ok_and(|index| index.is_some())
     }
 
     /// True if the collection has a collation of its own that is not `simple`.

@@ -79,7 +79,11 @@ fn of_row(row: &RawDocument) -> Result<Option<Stored>> {
     }
     let kind = listing::kind_of(row);
     let Ok(metadata) = row.get_document("md") else {
-        let options = listing::only(row, &OPTIONS_OF_VIEWS);
+        let options = match kind {
+            // Those of its buckets. The view of them is written otherwise by each release.
+            CollectionKind::TimeSeries => RawDocumentBuf::new(),
+            _ => listing::only(row, &OPTIONS_OF_VIEWS),
+        };
         return Ok(Some(Stored {
             ns,
             kind,
@@ -140,7 +144,10 @@ async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
             }
             CollectionKind::View | CollectionKind::TimeSeries => None,
         };
-        let options = listing::without(&listed.options, &["idIndex"]);
+        let options = match listed.kind {
+            CollectionKind::TimeSeries => RawDocumentBuf::new(),
+            _ => listing::without(&listed.options, &["idIndex"]),
+        };
         let ns = Namespace {
             db,
             coll: listed.name,

@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use mongodb::Client;
 
 use crate::bson::element::{document, elements, elements_of, field, string};
+use crate::cluster::catalog::collection::BUCKETS;
 use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace, index};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
@@ -179,10 +180,10 @@ pub(super) fn text(of: impl fmt::Display, line: &RawDocument, place: &str) -> Re
 }
 
 /// Whether the collection is a user's. Of the `system.` collections only stored functions
-/// are. Views are made by command, buckets belong to their time series, and the profile
-/// and remains of resharding are the server's.
-pub(super) fn is_users(name: &str) -> bool {
-    !name.starts_with("system.") || name == "system.js"
+/// and the buckets of time series are. Views are made by command, and the profile and
+/// remains of resharding are the server's.
+pub fn is_users(name: &str) -> bool {
+    !name.starts_with("system.") || name == "system.js" || name.starts_with(BUCKETS)
 }
 
 /// Index specifications (`listIndexes`, without `ns`) of a collection on one
@@ -291,14 +292,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_stored_functions_of_the_system_collections_are_users() {
+    fn only_stored_functions_and_buckets_of_the_system_collections_are_users() {
         let rows = [
             ("a", true),
             ("a.system.b", true),
             ("systematic", true),
             ("system.js", true),
             ("system.views", false),
-            ("system.buckets.t", false),
+            ("system.buckets.t", true),
             ("system.profile", false),
             ("system.resharding.x", false),
         ];

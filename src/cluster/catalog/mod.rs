@@ -17,7 +17,7 @@ pub mod versions;
 pub use collection::{
     Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
 };
-pub use listing::{indexes, indexes_and_builds_of, indexes_of, local_uuids};
+pub use listing::{indexes, indexes_and_builds_of, indexes_of, is_users, local_uuids};
 
 use std::collections::HashMap;
 use std::fmt;

@@ -121,7 +121,7 @@ pub(super) fn users_namespace(name: &str) -> Result<Option<Namespace>> {
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| torn(format_args!("{name} has no database")))?;
-    let is_users = !DATABASES_LEFT_OUT.contains(&db) && !coll.starts_with("system.");
+    let is_users = !DATABASES_LEFT_OUT.contains(&db) && listing::is_users(coll);
     Ok(is_users.then(|| Namespace {
         db: db.to_owned(),
         coll: coll.to_owned(),

@@ -12,6 +12,7 @@ use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::codes;
 use crate::control::layout;
+use crate::control::layout::dropping;
 use crate::control::sides::Sides;
 use crate::error::Result;
 
@@ -42,6 +43,15 @@ impl Views {
     pub async fn is_there(&self, ns: &Namespace) -> Result<bool> {
         let there = catalog::read_one(&self.sides.target, ns).await?;
         Ok(there.is_some_and(|there| there.kind == CollectionKind::View))
+    }
+
+    /// Drops the time series of this name if its buckets are gone.
+    pub async fn drop_series(&self, series: &Namespace) -> Result<()> {
+        let there = catalog::read(&self.sides.target).await?.collections;
+        for view in dropping::series_left(&there, &[series.buckets()]) {
+            self.drop(&view.ns).await?;
+        }
+        Ok(())
     }
 
     /// Makes it as the source has it. None has its name.

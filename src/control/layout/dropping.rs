@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bson::{Binary, RawArrayBuf, Uuid, rawdoc};
 
 use crate::cluster::admin;
-use crate::cluster::catalog::{self, Collection, Namespace};
+use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::codes;
 use crate::error::{Error, Result};
@@ -36,7 +36,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Result<()> {
     let ns = &collection.ns;
     let dropped = match collection.uuid {
-        Some(uuid) if ns.coll == "system.js" || is_alone(target) => {
+        // For buckets `drop` takes no UUID (72), and takes their time series with them.
+        Some(uuid) if ns.coll == "system.js" || ns.time_series().is_some() || is_alone(target) => {
             drop_by_uuid(target, collection, uuid).await
         }
         Some(uuid) if !target.dialect.writes.binds_uuid => drop_by_name(target, ns, uuid).await,
@@ -72,6 +73,17 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
     }
 }
 
+/// Time series whose buckets, one of `had`, are gone: views of nothing. `there`: all that
+/// the target holds.
+pub fn series_left(there: &[Collection], had: &[Namespace]) -> Vec<Collection> {
+    let is_left = |c: &&Collection| {
+        let buckets = c.ns.buckets();
+        let is_series = c.kind == CollectionKind::TimeSeries;
+        is_series && had.contains(&buckets) && !there.iter().any(|c| c.ns == buckets)
+    };
+    there.iter().filter(is_left).cloned().collect()
+}
+
 /// A replica set that takes no UUID in a command.
 fn is_alone(target: &Deployment) -> bool {
     target.topology == Topology::ReplicaSet && !target.dialect.writes.binds_uuid
@@ -98,8 +110,8 @@ async fn drop_by_name(target: &Deployment, ns: &Namespace, uuid: Uuid) -> Result
     }
 }
 
-/// Drops it the way that a secondary drops it. Also `system.js`, which `drop` refuses; that
-/// is never sharded: its database's primary shard has it.
+/// Drops it the way that a secondary drops it. Also `system.js`, which `drop` refuses, and
+/// the buckets of a time series; neither is sharded: the database's primary shard has it.
 async fn drop_by_uuid(target: &Deployment, collection: &Collection, uuid: Uuid) -> Result<()> {
     let ns = &collection.ns;
     let drop = rawdoc! {

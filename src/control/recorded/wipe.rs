@@ -13,7 +13,7 @@ use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Deployment;
 use crate::codes;
 use crate::control::layout::databases;
-use crate::control::layout::dropping::drop_collection;
+use crate::control::layout::dropping::{drop_collection, series_left};
 use crate::control::layout::zones;
 use crate::control::recorded;
 use crate::error::{Error, Kind, Policy, Result};
@@ -43,6 +43,11 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
     runs.set_stage(Stage::Cancelled).await?;
     let made = made(&run, target).await?;
     drop_all(target, &ours(target, &run).await?).await?;
+    let left = catalog::read(target).await?.collections;
+    let had: Vec<Namespace> = made.keys().cloned().collect();
+    for series in series_left(&left, &had) {
+        drop_collection(target, &series).await?;
+    }
     let emptied: BTreeSet<&str> = made.keys().map(|ns| ns.db.as_str()).collect();
     for db in emptied {
         match databases::drop_if_empty(target, db).await {
@@ -75,10 +80,10 @@ pub async fn to_wipe(target: &Deployment) -> Result<BTreeSet<Namespace>> {
     let Some(run) = recorded_run(&RunStore::new(recorded::first(target))).await? else {
         return Ok(BTreeSet::new());
     };
-    Ok(ours(target, &run)
-        .await?
+    let ours = ours(target, &run).await?;
+    Ok(ours
         .into_iter()
-        .map(|collection| collection.ns)
+        .flat_map(|collection| [collection.ns.public(), collection.ns])
         .collect())
 }
 

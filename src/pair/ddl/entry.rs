@@ -6,8 +6,8 @@
 use bson::{RawDocument, RawDocumentBuf, Uuid};
 
 use crate::bson::element::{document, elements};
-use crate::cluster::catalog::Namespace;
 use crate::cluster::catalog::index::IndexName;
+use crate::cluster::catalog::{Namespace, is_users};
 use crate::error::Result;
 use crate::pair::collection::Traits;
 use crate::pair::oplog::entry::Entry;
@@ -105,9 +105,9 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
     if matches!(coll, VIEWS | "system.profile") {
         return Ok(None);
     }
-    if coll.starts_with("system.") && coll != "system.js" {
+    if !is_users(coll) {
         return Err(entry.unsupported(&format!(
-            "the creation of `{coll}` (a time series or an internal collection)"
+            "the creation of `{coll}` (an internal collection)"
         )));
     }
     let uuid = entry

@@ -9,9 +9,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use bson::RawDocument;
 use parking_lot::Mutex;
 
+use crate::cluster::catalog::collection::BUCKETS;
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Sharding;
+use crate::pair::ddl::entry::VIEWS;
 use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
 use crate::pair::oplog::entry::{Entry, is_internal_database};
@@ -145,6 +147,9 @@ pub(in crate::pair) fn classify<'a>(
     }
     let verdict = gate.classify(op, origin);
     if verdict == Verdict::Unknown {
+        if is_of_a_series(gate, entry) {
+            return Ok(None);
+        }
         return unknown(entry, position, catalog_position);
     }
     let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
@@ -154,6 +159,26 @@ pub(in crate::pair) fn classify<'a>(
         ns: entry.ns,
         expiry,
     }))
+}
+
+/// A change of the view that a time series is: it is made and dropped with its buckets.
+/// What else changes it is a `collMod` of these, too.
+fn is_of_a_series(gate: &Gate, entry: &Entry<'_>) -> bool {
+    let Some((db, VIEWS)) = entry.ns.split_once('.') else {
+        return false;
+    };
+    match entry.op {
+        "d" => entry
+            .o
+            .get_str("_id")
+            .ok()
+            .and_then(|name| name.strip_prefix(db)?.strip_prefix('.'))
+            .is_some_and(|series| gate.has_named(db, &format!("{BUCKETS}{series}"))),
+        _ => entry
+            .o
+            .get_str("viewOn")
+            .is_ok_and(|on| on.starts_with(BUCKETS)),
+    }
 }
 
 /// A UUID that was dropped before the catalog was read is of no interest; a
@@ -170,7 +195,7 @@ fn unknown(
     {
         return Ok(None);
     }
-    if coll == "system.views" {
+    if coll == VIEWS {
         return Err(entry.unsupported("a change of a view"));
     }
     Err(entry.unsupported("a write to a collection this shard does not hold"))

@@ -81,6 +81,7 @@
 //! | room | owns | never |
 //! |---|---|---|
 //! | [`limits`], [`rules`], [`error`], [`codes`], [`config`], [`failpoint`] | numbers, rules, causes, servers' error codes, knobs, places to crash at | talks to a server |
+//! | [`scope`] | which collections a migration is about | knows a server |
 //! | [`position`] | positions in one shard's oplog, and what they are worth in time | knows a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`wire`] | connections straight to a known server: login, requests, replies, cursors | knows a primary, tries again |
@@ -244,7 +245,7 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames, `collMod` and time series; different shard counts.
+//! Servers before 4.2 and after 6.0; renames, `collMod` and sharded time series; different shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.
@@ -253,6 +254,7 @@ pub mod rules;
 pub mod codes;
 pub mod error;
 pub mod failpoint;
+pub mod scope;
 pub mod config;
 pub mod position;
 pub mod bson;

@@ -202,11 +202,18 @@ impl Scope {
         self.filters.let_through(&format!("{db}.{public}"))
     }
 
+    /// Whether what happens to a name matters: also to one that is a server's, in a database
+    /// of which something may belong to it.
+    pub fn concerns(&self, db: &str, coll: &str) -> bool {
+        if db == ADMIN || is_users(db, coll) {
+            return self.has(db, coll);
+        }
+        self.may_have_in(db)
+    }
+
     /// Some collection of the database may belong to it.
     pub fn may_have_in(&self, db: &str) -> bool {
-        !is_internal(db)
-            && (self.has_admin || db != ADMIN)
-            && self.filters.may_let_through_in(db)
+        !is_internal(db) && (self.has_admin || db != ADMIN) && self.filters.may_let_through_in(db)
     }
 
     /// A database of which nothing is left belongs to it all the same.

@@ -40,6 +40,7 @@ mod recorded;
 mod releases;
 mod resume;
 mod routers;
+mod scope;
 mod servers_set_otherwise;
 mod sharded_login;
 mod sim;

@@ -128,16 +128,22 @@ async fn set(name: &str, release: &str) -> ReplicaSet {
 
 async fn arrive_equal(source_release: &str, target_release: &str) {
     let (a, b) = tokio::join!(set("a", source_release), set("b", target_release));
-    let (source, target) = (a.uri(), b.uri());
-    let (from, to) = (a.client().await.unwrap(), b.client().await.unwrap());
     let by_sensor = source_release.starts_with('6');
+    arrive_equal_on(&a.uri(), &b.uri(), by_sensor).await;
+}
+
+async fn arrive_equal_on(source: &str, target: &str, by_sensor: bool) {
+    let (from, to) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
     populate(&from).await;
 
-    let mut engine = Engine::start_to_crash(&source, &target, &[], "unit-batch-written").await;
+    let mut engine = Engine::start_to_crash(source, target, &[], "unit-batch-written").await;
     while engine.is_running() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let mut engine = Engine::start(&source, &target, &[]).await;
+    let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
     let held_back = options(&to, "weather").await.unwrap();
     assert!(!held_back.contains_key("expireAfterSeconds"), "{held_back}");
@@ -145,16 +151,16 @@ async fn arrive_equal(source_release: &str, target_release: &str) {
     engine.kill();
     change(&from, "second", by_sensor).await;
     swap(&from).await;
-    let mut engine = Engine::start_to_crash(&source, &target, &[], "drop-made").await;
+    let mut engine = Engine::start_to_crash(source, target, &[], "drop-made").await;
     while engine.is_running() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let mut engine = Engine::start(&source, &target, &[]).await;
+    let mut engine = Engine::start(source, target, &[]).await;
     engine.until_ready().await;
     change(&from, "third", by_sensor).await;
     engine.until_ready().await;
     engine.cut_over().await;
-    expect_equal(&source, &target).await;
+    expect_equal(source, target).await;
     assert_eq!(
         options(&to, "weather").await,
         options(&from, "weather").await
@@ -188,6 +194,12 @@ async fn time_series_of_5_0_arrive_equal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_series_of_5_0_arrive_equal_on_6_0() {
     arrive_equal("5.0", "6.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_series_arrive_equal_on_a_sharded_cluster() {
+    let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    arrive_equal_on(&a.uri(), &b.uri(), false).await;
 }
 
 /// The newer one makes another validator of buckets.

@@ -25,6 +25,8 @@ impl Sides {
         let source = connect(Side::Source, config.source.expose(), timeout);
         let target = connect(Side::Target, config.target.expose(), timeout);
         let (source, target) = tokio::try_join!(source, target)?;
+        let filters = config.filters();
+        let (source, target) = (source.filtered(&filters), target.filtered(&filters));
         Ok(Sides {
             source: Arc::new(source),
             target: Arc::new(target),

@@ -306,6 +306,7 @@ impl Shared {
             ddl,
             metrics: parts.metrics.clone(),
             catalog_position: parts.state.catalog_position,
+            scope: parts.source.scope.clone(),
             transactions: Transactions::default(),
             open_builds: HashSet::new(),
         })

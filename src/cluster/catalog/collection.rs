@@ -7,16 +7,14 @@ use std::fmt;
 use bson::oid::ObjectId;
 use bson::{RawDocumentBuf, Timestamp, Uuid};
 
+use crate::scope::BUCKETS;
+
 /// A full name, `db.collection`. The collection part may hold dots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace {
     pub db: String,
     pub coll: String,
 }
-
-/// How the names of collections begin that hold the data of time series: a document is a
-/// bucket of measurements. The time series itself is a view of them.
-pub const BUCKETS: &str = "system.buckets.";
 
 impl Namespace {
     /// The time series whose buckets this is; None for any other collection.

@@ -12,7 +12,6 @@ use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::codes;
 use crate::control::layout;
-use crate::control::layout::dropping;
 use crate::control::sides::Sides;
 use crate::error::Result;
 
@@ -47,9 +46,12 @@ impl Views {
 
     /// Drops the time series of this name if its buckets are gone.
     pub async fn drop_series(&self, series: &Namespace) -> Result<()> {
-        let there = catalog::read(&self.sides.target).await?.collections;
-        for view in dropping::series_left(&there, &[series.buckets()]) {
-            self.drop(&view.ns).await?;
+        let target = &self.sides.target;
+        let buckets = catalog::read_one(target, &series.buckets()).await?;
+        let view = catalog::read_one(target, series).await?;
+        let is_series = view.is_some_and(|view| view.kind == CollectionKind::TimeSeries);
+        if is_series && buckets.is_none() {
+            self.drop(series).await?;
         }
         Ok(())
     }

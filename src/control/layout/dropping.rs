@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bson::{Binary, RawArrayBuf, Uuid, rawdoc};
 
 use crate::cluster::admin;
-use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
+use crate::cluster::catalog::{self, Collection, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::codes;
 use crate::error::{Error, Result};
@@ -71,17 +71,6 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
         }
         Err(e) => Err(failed(e)),
     }
-}
-
-/// Time series whose buckets, one of `had`, are gone: views of nothing. `there`: all that
-/// the target holds.
-pub fn series_left(there: &[Collection], had: &[Namespace]) -> Vec<Collection> {
-    let is_left = |c: &&Collection| {
-        let buckets = c.ns.buckets();
-        let is_series = c.kind == CollectionKind::TimeSeries;
-        is_series && had.contains(&buckets) && !there.iter().any(|c| c.ns == buckets)
-    };
-    there.iter().filter(is_left).cloned().collect()
 }
 
 /// A replica set that takes no UUID in a command.

@@ -13,7 +13,7 @@ use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Deployment;
 use crate::codes;
 use crate::control::layout::databases;
-use crate::control::layout::dropping::{drop_collection, series_left};
+use crate::control::layout::dropping::drop_collection;
 use crate::control::layout::zones;
 use crate::control::recorded;
 use crate::error::{Error, Kind, Policy, Result};
@@ -41,11 +41,11 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
     };
     // IMPORTANT: first. Nobody may go on with what is half dropped.
     runs.set_stage(Stage::Cancelled).await?;
-    let made = made(&run, target).await?;
+    let mut made = made(&run, target).await?;
+    let making = runs.load_making().await.map_err(unknown)?;
+    made.extend(making.into_iter().map(|ns| (ns, BTreeSet::new())));
     drop_all(target, &ours(target, &run).await?).await?;
-    let left = catalog::read(target).await?.collections;
-    let had: Vec<Namespace> = made.keys().cloned().collect();
-    for series in series_left(&left, &had) {
+    for series in series_left(target, &made).await? {
         drop_collection(target, &series).await?;
     }
     let emptied: BTreeSet<&str> = made.keys().map(|ns| ns.db.as_str()).collect();
@@ -137,6 +137,17 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
         }
     }
     Ok(ours)
+}
+
+/// Time series whose buckets the run made, and that are gone: views of nothing.
+async fn series_left(target: &Deployment, made: &Made) -> Result<Vec<Collection>> {
+    let there = catalog::read(target).await?.collections;
+    let is_left = |c: &&Collection| {
+        let buckets = c.ns.buckets();
+        let is_series = c.kind == CollectionKind::TimeSeries;
+        is_series && made.contains_key(&buckets) && !there.iter().any(|c| c.ns == buckets)
+    };
+    Ok(there.iter().filter(is_left).cloned().collect())
 }
 
 async fn drop_all(target: &Deployment, ours: &[Collection]) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod indexes;
 mod members;
 pub mod privileges;
 mod profile;
+mod scope;
 mod strays;
 mod topology;
 
@@ -147,11 +148,12 @@ pub async fn run(
     checks.push(ask::history(source).await);
     checks.push(privileges_of(source).await);
     checks.push(privileges_of(target).await);
+    checks.extend(scope::filters(source, catalog).await);
     checks.push(content::source_collections(catalog));
     checks.push(ask::indexes(source, catalog, &target.dialect.catalog).await);
     checks.push(definitions::check(source, target, catalog).await);
     checks.push(strays::check(source, catalog).await);
-    checks.push(ask::left_behind(source).await);
+    checks.push(scope::left_behind(source).await);
     checks.push(ask::target_empty(catalog, target, to_wipe).await);
     Ok(checks)
 }

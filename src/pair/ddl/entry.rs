@@ -6,13 +6,14 @@
 use bson::{RawDocument, RawDocumentBuf, Uuid};
 
 use crate::bson::element::{document, elements};
+use crate::cluster::catalog::Namespace;
 use crate::cluster::catalog::index::IndexName;
-use crate::cluster::catalog::{Namespace, is_users};
 use crate::error::Result;
 use crate::pair::collection::Traits;
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
 use crate::position::Position;
+use crate::scope::is_users;
 
 /// Where a server keeps the views of a database.
 pub const VIEWS: &str = "system.views";
@@ -105,7 +106,7 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
     if matches!(coll, VIEWS | "system.profile") {
         return Ok(None);
     }
-    if !is_users(coll) {
+    if !is_users(entry.database(), coll) {
         return Err(entry.unsupported(&format!(
             "the creation of `{coll}` (an internal collection)"
         )));

@@ -219,6 +219,13 @@
 //!   keep away every other spelling. Only one that lists nothing, sent once, in the turn.
 //! - *A capped collection has room while it is copied* ([`pair::ddl::capped`]), for it may hold more
 //!   than its size, and its size again in an exact state.
+//! - *A time series is its buckets*, a collection like others, made with the options that the
+//!   source lists; the view of them that people use is made and dropped beside
+//!   ([`control::layout::series`]). Rejected: the command that makes both, for it gives the
+//!   buckets the validator of the target's release.
+//! - *What is out of the filters is decided by name where its UUID is unknown*
+//!   ([`pair::tail`]): what a pair tracks stays tracked under any name, so a rename across the
+//!   filters stops it.
 //! - *Ready means that a cutover would succeed now*: whoever sees what would keep it from that
 //!   says so as an obstacle; what only servers know is asked for ([`control::attempt::lookout`]).
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one

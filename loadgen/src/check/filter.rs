@@ -28,7 +28,9 @@ impl Filter {
     /// # Errors
     /// For an expression that cannot be read.
     pub(super) fn new(include: &[String], exclude: &[String]) -> Result<Self> {
-        let rules = |texts: &[String]| texts.iter().map(|text| rule(text)).collect();
+        let rules = |texts: &[String]| -> Result<Vec<Rule>> {
+            texts.iter().map(|text| rule(text)).collect()
+        };
         Ok(Filter {
             include: rules(include)?,
             exclude: rules(exclude)?,

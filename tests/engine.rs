@@ -249,6 +249,11 @@ impl Engine {
         self.ask(|client| client.cancel()).await
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// As a crash would.
     pub(crate) fn kill(self) {
         drop(self.process);

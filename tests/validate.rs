@@ -97,6 +97,15 @@ async fn sharded_pairs_are_fit_or_say_why_not() {
 
     let series = doc! {"create": "measures", "timeseries": {"timeField": "at"}};
     fixture::run(&client, "shop", series).await;
+    assert_eq!(failed(&source, &target).await, ["target is empty"]);
+    let sharded = doc! {"shardCollection": "shop.sharded", "key": {"at": 1}, "timeseries": {"timeField": "at"}};
+    fixture::run(&client, "admin", sharded).await;
+    let name = "collections supported";
+    let text = found(&source, &target, name).await;
+    assert!(
+        text.contains("shop.sharded (a sharded time series)"),
+        "{text}"
+    );
     assert_eq!(
         failed(&source, &target).await,
         ["target is empty", "collections supported"]

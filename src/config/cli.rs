@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 
-use crate::config::knobs::{KNOBS, Knob, Verb};
+use crate::config::knobs::{Bounds, KNOBS, Knob, Verb};
 
 /// One call of `shardlift`, as typed.
 #[derive(Debug)]
@@ -130,11 +130,13 @@ fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
             .unwrap_or(false)
     };
     let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned();
+    // A line each, where a flag may be given several times.
     let value = |knob: &&Knob| {
-        Some((
-            knob.name.to_string(),
-            matches.get_one::<String>(knob.name)?.clone(),
-        ))
+        let texts: Vec<&str> = matches
+            .get_many::<String>(knob.name)?
+            .map(String::as_str)
+            .collect();
+        Some((knob.name.to_string(), texts.join("\n")))
     };
     Invocation {
         verb,
@@ -259,7 +261,12 @@ fn flag(knob: &'static Knob) -> Arg {
         _ => String::new(),
     };
     // Negative numbers are taken as values, so that the bounds check names them.
+    let action = match knob.bounds {
+        Bounds::List => ArgAction::Append,
+        _ => ArgAction::Set,
+    };
     Arg::new(knob.name)
+        .action(action)
         .long(knob.flag())
         .value_name(name.to_uppercase())
         .allow_negative_numbers(true)

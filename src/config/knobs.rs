@@ -4,7 +4,7 @@
 //!
 //! Knows nothing about where values come from.
 
-use Bounds::{Any, Between, OneOf};
+use Bounds::{Any, Between, List, OneOf};
 use Preset::{Number, Text, Unset};
 
 use crate::limits::WRITE_STATEMENTS_MAX;
@@ -69,6 +69,8 @@ pub enum Bounds {
     /// A whole number, both ends included.
     Between(u64, u64),
     OneOf(&'static [&'static str]),
+    /// Texts: a flag may be given several times; a variable has one on each line.
+    List,
 }
 
 const DEPLOYMENTS: &[Verb] = &[
@@ -121,6 +123,10 @@ pub const KNOBS: &[Knob] = &[
         "Connection string of the deployment to move to. Keep passwords in the config file or in SHARDLIFT_TARGET."),
     knob("map", "", Text(""), Any, MAPS,
         "Which source shard goes to which target shard: a=x,b=y. The others are paired in the order of their ids."),
+    knob("include", "", Unset, List, MAPS,
+        "Move only these collections and views: `db.collection`, `db.*`, or `/expression/`, a regular expression that is looked for in the full name. May be given several times. A run keeps its filters."),
+    knob("exclude", "", Unset, List, MAPS,
+        "Leave these out, also of what is included; as --include."),
     knob("profile", "", Text("none"), OneOf(&["none", "atlas"]), VALIDATES,
         "What must hold beside what shardlift needs. atlas: what the live migration of a sharded cluster into Atlas documents (4.2 to 5.0, the same release on both sides). none: nothing."),
     knob("cutover", "", Text("manual"), OneOf(&["manual", "auto"]), MIGRATE,
@@ -205,6 +211,7 @@ impl Knob {
     pub fn bounds_text(&self) -> String {
         match self.bounds {
             Any => "any text".to_string(),
+            List => "any texts".to_string(),
             Between(least, most) if matches!(self.unit, "count" | "port") => {
                 format!("{least} to {most}")
             }

@@ -20,6 +20,7 @@ pub use secret::Secret;
 pub use sources::Sources;
 
 use crate::error::{Error, Kind, Result};
+use crate::scope::{Filters, Pattern};
 use knobs::Verb;
 
 /// Resolved values. The field is named after its knob; unit, default, bounds
@@ -34,6 +35,10 @@ pub struct Config {
     /// (source shard id, target shard id); empty: by sorted id.
     #[serde(deserialize_with = "sources::shard_map")]
     pub map: Vec<(String, String)>,
+    #[serde(default, deserialize_with = "sources::patterns")]
+    pub include: Vec<Pattern>,
+    #[serde(default, deserialize_with = "sources::patterns")]
+    pub exclude: Vec<Pattern>,
     pub profile: Profile,
     pub cutover: CutoverMode,
     pub cutover_lag_ms: u64,
@@ -139,6 +144,14 @@ impl Config {
                 ..Sources::default()
             },
         )
+    }
+
+    /// What the run is about.
+    pub fn filters(&self) -> Filters {
+        Filters {
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+        }
     }
 
     /// The budget for data in flight, bytes.

@@ -25,6 +25,7 @@ use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::oplog::cursor::Oplog;
 use crate::pair::oplog::feed::Feed;
+use crate::scope::Filters;
 use crate::spool::log::{self, OplogLog};
 use crate::spool::quota::Quota;
 use crate::state::lease::Lease;
@@ -93,7 +94,7 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 }
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
-    let to_wipe = wipe::to_wipe(&sides.target).await?;
+    let to_wipe = wipe::to_wipe(&sides.target.filtered(&Filters::default())).await?;
     let Some(recorded) = store.load().await? else {
         return Ok(());
     };
@@ -122,7 +123,8 @@ async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
         balancer::restore(&sides.source, &source).await?;
         balancer::restore(&sides.target, &target).await?;
     }
-    wipe::wipe(&sides.target).await
+    // All of the old run, whatever the new one is about.
+    wipe::wipe(&sides.target.filtered(&Filters::default())).await
 }
 
 /// Removes what is left of a run's spool on this host.
@@ -194,6 +196,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         )
         .remedy("add `--restart` to wipe what it copied and start over"));
     }
+    same_filters(&state, &config.filters())?;
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);
     tracing::info!("resuming run {}", state.id);
@@ -238,6 +241,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         source_settings: balancers.source.settings.clone(),
         target_settings: balancers.target.settings.clone(),
         views: views(&sides).await?,
+        filters: config.filters(),
     };
     store.create(&state).await?;
     failpoint::hit("run-created");
@@ -254,6 +258,21 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         window: Window::new(config.window_h, None),
         lease,
     })
+}
+
+/// # Errors
+/// `Refused` if the run was begun with other filters.
+fn same_filters(state: &RunState, given: &Filters) -> Result<()> {
+    if state.filters == *given {
+        return Ok(());
+    }
+    let found = format!(
+        "run {} was begun with {}, and is given {given}",
+        state.id, state.filters
+    );
+    Err(Error::new(Kind::Refused, found).remedy(
+        "give the filters that it was begun with; or add `--restart` to wipe what it copied and start over with these",
+    ))
 }
 
 async fn views(sides: &Sides) -> Result<Vec<Namespace>> {

@@ -32,10 +32,13 @@ impl Sides {
     /// Both, even if one is not reached.
     pub async fn connect_each(config: &Config) -> (Result<Deployment>, Result<Deployment>) {
         let timeout = Duration::from_secs(config.server_timeout_s);
-        tokio::join!(
+        let (source, target) = tokio::join!(
             connect(Side::Source, config.source.expose(), timeout),
             connect(Side::Target, config.target.expose(), timeout)
-        )
+        );
+        let filters = config.filters();
+        let filtered = |side: Result<Deployment>| side.map(|side| side.filtered(&filters));
+        (filtered(source), filtered(target))
     }
 
     /// What people call a pair.

@@ -86,7 +86,7 @@ impl Rendezvous {
         if self.register.dead.contains(&uuid) {
             return ToMake::Dead;
         }
-        match self.register.names.get(ns) {
+        match self.register.names.get(&ns.public()) {
             Some(holder) if *holder == uuid => ToMake::Made,
             Some(_) => ToMake::NameTaken,
             None => ToMake::Free,
@@ -97,7 +97,7 @@ impl Rendezvous {
     ///
     /// IMPORTANT: before it is made: a drop that comes meanwhile must find it.
     pub fn claim(&mut self, ns: &Namespace, uuid: Uuid) {
-        self.register.names.insert(ns.clone(), uuid);
+        self.register.names.insert(ns.public(), uuid);
     }
 
     /// It has been made. `target`: its UUID there.
@@ -126,7 +126,7 @@ impl Rendezvous {
 
     /// Of a drop that is due. To be asked in the turn.
     pub fn to_drop(&self, ns: &Namespace, uuid: Uuid) -> ToDrop {
-        match self.register.names.get(ns) {
+        match self.register.names.get(&ns.public()) {
             Some(holder) if *holder == uuid => {
                 ToDrop::Made(self.register.targets.get(&uuid).copied())
             }
@@ -138,8 +138,8 @@ impl Rendezvous {
     /// A drop that was due is made: the name is free.
     pub fn dropped(&mut self, ns: &Namespace, uuid: Uuid) {
         self.due.remove(&uuid);
-        if self.register.names.get(ns) == Some(&uuid) {
-            self.register.names.remove(ns);
+        if self.register.names.get(&ns.public()) == Some(&uuid) {
+            self.register.names.remove(&ns.public());
         }
     }
 

@@ -44,6 +44,18 @@ impl Views {
         Ok(there.is_some_and(|there| there.kind == CollectionKind::View))
     }
 
+    /// Drops the time series of this name if its buckets are gone.
+    pub async fn drop_series(&self, series: &Namespace) -> Result<()> {
+        let target = &self.sides.target;
+        let buckets = catalog::read_one(target, &series.buckets()).await?;
+        let view = catalog::read_one(target, series).await?;
+        let is_series = view.is_some_and(|view| view.kind == CollectionKind::TimeSeries);
+        if is_series && buckets.is_none() {
+            self.drop(series).await?;
+        }
+        Ok(())
+    }
+
     /// Makes it as the source has it. None has its name.
     pub async fn make(&self, view: &Collection) -> Result<()> {
         layout::create_collection(&self.sides.target, view, &self.sides.pairs).await

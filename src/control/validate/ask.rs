@@ -12,7 +12,7 @@ use mongodb::Client;
 use mongodb::options::ReadConcern;
 
 use crate::cluster::catalog::index::IndexName;
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, left_behind};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::dialect::CatalogForms;
 use crate::cluster::retry::answered;
@@ -296,31 +296,6 @@ async fn refused_indexes(
         }));
     }
     Ok((count, refused.into_iter().collect()))
-}
-
-/// Reports what users keep in the servers' own databases, which is not moved.
-pub(super) async fn left_behind(source: &Deployment) -> Check {
-    const NAME: &str = "no users' collections in admin, config, local";
-    let found = match left_behind::read(source).await {
-        Ok(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        // In the way of nothing.
-        Err(e) => {
-            return Check::warn(
-                NAME,
-                format!("could not be listed: {e}"),
-                "they are not moved: copy them by other means",
-            );
-        }
-    };
-    if found.is_empty() {
-        Check::pass(NAME, "none")
-    } else {
-        Check::warn(
-            NAME,
-            format!("{} stay behind", listed(&found)),
-            "copy them by other means, if you need them",
-        )
-    }
 }
 
 pub(super) async fn target_empty(

@@ -13,6 +13,7 @@ pub mod indexes;
 mod members;
 pub mod privileges;
 mod profile;
+mod scope;
 mod settings;
 mod strays;
 mod topology;
@@ -113,8 +114,9 @@ async fn of_content(
         ask::indexes(source, catalog, &target.dialect.catalog).await,
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,
-        ask::left_behind(source).await,
+        scope::left_behind(source).await,
     ];
+    checks.extend(scope::filters(source, catalog).await);
     let empty = ask::target_empty(catalog, target, to_wipe).await;
     checks.push(empty.about(Group::TargetState));
     checks

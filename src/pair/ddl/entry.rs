@@ -13,6 +13,7 @@ use crate::pair::collection::Traits;
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
 use crate::position::Position;
+use crate::scope::is_users;
 
 /// Where a server keeps the views of a database.
 pub const VIEWS: &str = "system.views";
@@ -105,9 +106,9 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
     if matches!(coll, VIEWS | "system.profile") {
         return Ok(None);
     }
-    if coll.starts_with("system.") && coll != "system.js" {
+    if !is_users(entry.database(), coll) {
         return Err(entry.unsupported(&format!(
-            "the creation of `{coll}` (a time series or an internal collection)"
+            "the creation of `{coll}` (an internal collection)"
         )));
     }
     let uuid = entry

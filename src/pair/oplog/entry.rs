@@ -6,11 +6,11 @@ use bson::{RawDocument, Uuid};
 
 use crate::bson::element::{Element, elements, field, kind, string};
 use crate::bson::locate;
-use crate::cluster::catalog::DATABASES_LEFT_OUT;
 use crate::error::{Error, Kind, Result};
 use crate::pair::op::{OpKind, OpRef};
 use crate::pair::oplog::delta;
 use crate::position::{Mark, Position};
+use crate::scope::is_internal;
 
 /// The fields of an entry that matter here, or of one operation inside an
 /// `applyOps`, which has no `ts`.
@@ -114,9 +114,9 @@ impl<'a> Entry<'a> {
         self.ns.split_once('.').map_or(self.ns, |(db, _)| db)
     }
 
-    /// Whether the entry is in a database that is never migrated.
+    /// Whether the entry is in a database of which nothing is ever migrated.
     pub fn is_internal(&self) -> bool {
-        is_internal_database(self.database())
+        is_internal(self.database())
     }
 
     /// A chunk moves, has moved, or was to: what both of its shards write. So do shards that
@@ -216,10 +216,6 @@ impl<'a> Entry<'a> {
             "this release cannot follow it: start over (`shardlift migrate --restart`) once such commands no longer run on the source",
         )
     }
-}
-
-pub fn is_internal_database(db: &str) -> bool {
-    DATABASES_LEFT_OUT.contains(&db)
 }
 
 /// Eight bytes, little endian; a timestamp's seconds are the high half.

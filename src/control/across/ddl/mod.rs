@@ -304,13 +304,20 @@ impl Coordinator {
                 let target = &self.sides.target;
                 let dropped = drop_collection(target, &there);
                 if target.dialect.writes.binds_uuid {
-                    dropped.await
+                    dropped.await?;
                 } else {
                     // It may take effect for as long as it is not answered.
-                    self.until_answered(ns, dropped).await
+                    self.until_answered(ns, dropped).await?;
                 }
             }
-            _ => Ok(()),
+            _ => {}
+        }
+        match ns.time_series() {
+            Some(series) => {
+                self.until_answered(&series, self.views.drop_series(&series))
+                    .await
+            }
+            None => Ok(()),
         }
     }
 

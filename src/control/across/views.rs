@@ -44,16 +44,13 @@ impl Views {
         Ok(there.is_some_and(|there| there.kind == CollectionKind::View))
     }
 
-    /// Drops the time series of this name if its buckets are gone.
+    /// Drops the time series of this name, and its buckets with it.
     pub async fn drop_series(&self, series: &Namespace) -> Result<()> {
-        let target = &self.sides.target;
-        let buckets = catalog::read_one(target, &series.buckets()).await?;
-        let view = catalog::read_one(target, series).await?;
-        let is_series = view.is_some_and(|view| view.kind == CollectionKind::TimeSeries);
-        if is_series && buckets.is_none() {
-            self.drop(series).await?;
+        let there = catalog::read_one(&self.sides.target, series).await?;
+        match there.map(|there| there.kind) {
+            Some(CollectionKind::TimeSeries) => self.drop(series).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes it as the source has it. None has its name.

@@ -66,6 +66,8 @@
 //! - after a fault: [`control::attempt`] → [`control::attempt::start`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
+//! - what an operator may ask of a run under way: [`observe::api::Request`];
+//!   [`control::attempt::pause`], [`control::window`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!
 //! # What the gate decides
@@ -81,6 +83,7 @@
 //! | room | owns | never |
 //! |---|---|---|
 //! | [`limits`], [`rules`], [`error`], [`codes`], [`config`], [`failpoint`] | numbers, rules, causes, servers' error codes, knobs, places to crash at | talks to a server |
+//! | [`scope`] | which collections a migration is about | knows a server |
 //! | [`position`] | positions in one shard's oplog, and what they are worth in time | knows a server |
 //! | [`bson`] | comparison, identity, hash of raw values | decodes a document |
 //! | [`wire`] | connections straight to a known server: login, requests, replies, cursors | knows a primary, tries again |
@@ -222,6 +225,13 @@
 //!   keep away every other spelling. Only one that lists nothing, sent once, in the turn.
 //! - *A capped collection has room while it is copied* ([`pair::ddl::capped`]), for it may hold more
 //!   than its size, and its size again in an exact state.
+//! - *A time series is its buckets*, a collection like others, made with the options that the
+//!   source lists; the view of them that people use is made and dropped beside
+//!   ([`control::layout::series`]). Rejected: the command that makes both, for it gives the
+//!   buckets the validator of the target's release.
+//! - *What is out of the filters is decided by name where its UUID is unknown*
+//!   ([`pair::tail`]): what a pair tracks stays tracked under any name, so a rename across the
+//!   filters stops it.
 //! - *Ready means that a cutover would succeed now*: whoever sees what would keep it from that
 //!   says so as an obstacle; what only servers know is asked for ([`control::attempt::lookout`]).
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
@@ -248,7 +258,8 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames of sharded collections and time series; different shard counts.
+//! Servers before 4.2 and after 6.0; renames of sharded collections, sharded time series and changes of any; different
+//! shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the
 // data plane, to what decides and what shows.
@@ -257,6 +268,7 @@ pub mod rules;
 pub mod codes;
 pub mod error;
 pub mod failpoint;
+pub mod scope;
 pub mod config;
 pub mod position;
 pub mod bson;

@@ -53,12 +53,16 @@ fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
     config.warnings.extend(exposed);
     config.restart = call.restart;
     match call.verb {
-        Verb::Validate => outcome::checks(call, &engine(&config, control::validate_command)?),
+        Verb::Validate => outcome::checks(call, engine(&config, control::validate_command)?),
         Verb::Migrate => outcome::summary(call, &engine(&config, control::migrate)?),
         Verb::Verify => outcome::comparison(call, &engine(&config, control::verify_command)?),
         Verb::Status => outcome::status(call, &client(call, &config)),
         Verb::Cutover => outcome::cutover(call, &client(call, &config)),
         Verb::Cancel => cancel(call, &config),
+        Verb::Pause => outcome::sentence(client(call, &config).pause(&asker(call))?),
+        Verb::Resume => outcome::sentence(client(call, &config).resume()?),
+        Verb::Extend => outcome::sentence(client(call, &config).extend()?),
+        Verb::Completions | Verb::Man => outcome::pages(call),
         Verb::Recopy => {
             let shard = call.shard.clone().unwrap_or_default();
             outcome::sentence(engine(&config, |config| {
@@ -101,6 +105,15 @@ fn cancel(call: &Invocation, config: &Config) -> Result<()> {
     match cancelled? {
         Some(told) => outcome::sentence(told),
         None => outcome::sentence(client.cancel()?),
+    }
+}
+
+/// Who asks, and why.
+fn asker(call: &Invocation) -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "a user of this host".to_owned());
+    match &call.why {
+        Some(why) => format!("by {user}: {why}"),
+        None => format!("by {user}"),
     }
 }
 

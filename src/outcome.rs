@@ -4,25 +4,64 @@
 //! Knows nothing about how the outcome came about.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use shardlift::config::cli::Invocation;
-use shardlift::control::validate::Check;
+use shardlift::config::pages;
+use shardlift::control::validate::{Check, Validation, Verdict};
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
 use shardlift::observe::plain;
+use shardlift::observe::status::Snapshot;
 use shardlift::verify::Report;
 
 /// Time between two lines while a cutover is followed.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The state of a running migration.
+/// Clears what is behind the cursor, to the end of the line and of the screen.
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_REST: &str = "\x1b[J";
+const HOME: &str = "\x1b[H";
+const CLEAR: &str = "\x1b[2J";
+
+/// The state of a running migration; with `--watch` until it ends.
 pub(crate) fn status(call: &Invocation, client: &Client) -> Result<()> {
-    let now = client.status()?;
-    print(if call.json { now.json() } else { now.table() })
+    let mut now = client.status()?;
+    if !call.watch {
+        return print(shown(call, &now));
+    }
+    let on_screen = std::io::stdout().is_terminal() && !call.json;
+    if on_screen {
+        print(CLEAR)?;
+    }
+    loop {
+        let text = shown(call, &now);
+        print(if on_screen { frame(&text) } else { text })?;
+        if now.is_final() {
+            return Ok(());
+        }
+        std::thread::sleep(LINE_INTERVAL);
+        now = client.status()?;
+    }
+}
+
+fn shown(call: &Invocation, now: &Snapshot) -> String {
+    if call.json {
+        now.json()
+    } else if call.watch && !std::io::stdout().is_terminal() {
+        now.line()
+    } else {
+        now.table()
+    }
+}
+
+/// Drawn over the one before: nothing is cleared before it is written, so nothing flickers.
+fn frame(text: &str) -> String {
+    let lines = text.trim_end().replace('\n', &format!("{CLEAR_LINE}\n"));
+    format!("{HOME}{lines}{CLEAR_LINE}\n{CLEAR_REST}")
 }
 
 /// Asks for the cutover, shows a line per phase and second, then the end.
@@ -42,26 +81,37 @@ pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
     print(if call.json { end.json() } else { end.table() })
 }
 
+/// Completions of the shell that was asked for, or the manual.
+pub(crate) fn pages(call: &Invocation) -> Result<()> {
+    let mut text = Vec::new();
+    match call.shell {
+        Some(shell) => pages::completions(shell, &mut text),
+        None => pages::manual(&mut text)
+            .map_err(|e| Error::internal(format!("the manual cannot be made: {e}")))?,
+    }
+    print(String::from_utf8_lossy(&text))
+}
+
 /// What was done, as one sentence.
 pub(crate) fn sentence(text: String) -> Result<()> {
     print(plain::line(&text))
 }
 
-/// What validation found.
+/// What validation found, as a table by group.
 ///
 /// # Errors
-/// `Refused` if a check failed.
-pub(crate) fn checks(call: &Invocation, checks: &[Check]) -> Result<()> {
-    if call.json {
-        print(json(&checks))?
+/// `Refused` if a check failed; the cause if a side was not reached.
+pub(crate) fn checks(call: &Invocation, found: Validation) -> Result<()> {
+    let Validation { checks, unreached } = found;
+    print(if call.json {
+        json(&checks)
     } else {
-        checks
-            .iter()
-            .try_for_each(|check| print(check_text(check)))?
-    }
-    match checks.iter().filter(|check| !check.ok).count() {
-        0 => Ok(()),
-        failed => Err(Error::new(
+        table(&checks)
+    })?;
+    match (unreached, checks.iter().filter(|c| c.has_failed()).count()) {
+        (Some(unreached), _) => Err(unreached),
+        (None, 0) => Ok(()),
+        (None, failed) => Err(Error::new(
             Kind::Refused,
             format!("{failed} of {} checks failed", checks.len()),
         )
@@ -69,18 +119,34 @@ pub(crate) fn checks(call: &Invocation, checks: &[Check]) -> Result<()> {
     }
 }
 
-fn check_text(check: &Check) -> String {
+fn table(checks: &[Check]) -> String {
+    let (mut out, mut last) = (String::new(), None);
+    for check in checks {
+        if last.replace(check.group) != Some(check.group) {
+            out += &format!("{}\n", check.group);
+        }
+        out += &row(check);
+    }
+    let count = |verdict| checks.iter().filter(|c| c.verdict == verdict).count();
+    let [ok, warnings, failed] = [Verdict::Ok, Verdict::Warning, Verdict::Failed].map(count);
+    out + &format!("{ok} ok, {warnings} warnings, {failed} failed")
+}
+
+fn row(check: &Check) -> String {
     let remedy = check
         .remedy
         .as_ref()
-        .map(|remedy| format!("\n        what to do: {}", plain::line(remedy)));
-    let (result, found) = (
-        if check.ok { "ok" } else { "FAILED" },
-        plain::line(&check.found),
-    );
+        .map(|remedy| format!("             what to do: {}\n", plain::line(remedy)));
+    // What passes is in lower case, so that the others stand out.
+    let verdict = match check.verdict {
+        Verdict::Ok => "ok",
+        Verdict::Warning => "WARNING",
+        Verdict::Failed => "FAILED",
+    };
     format!(
-        "{result:<6}  {}: {found}{}",
+        "  {verdict:<9}  {}: {}\n{}",
         check.name,
+        plain::line(&check.found),
         remedy.unwrap_or_default()
     )
 }

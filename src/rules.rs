@@ -20,7 +20,7 @@
 //! brings a document back, a delete of nothing is fine: so ops may be applied twice. A
 //! refused op is never skipped: its document becomes doubtful and is read again from
 //! the source at an exact position. So does that of an op which does not say what
-//! became of it: an update by a user's own `applyOps`. And that of a delta of the old form
+//! became of it: an update or delete by a user's own `applyOps`. And that of a delta of the old form
 //! (`$v: 1`) which takes a field out, where its document may be newer: a replay may move
 //! fields for good. The **horizon** is the newest
 //! source position any document of the target may show: the source's clock when it gave

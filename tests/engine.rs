@@ -221,6 +221,18 @@ impl Engine {
             .map_err(|refused| refused.to_string())
     }
 
+    pub(crate) async fn extend(&self) -> shardlift::error::Result<String> {
+        self.ask(|client| client.extend()).await
+    }
+
+    pub(crate) async fn pause(&self, by: &'static str) -> shardlift::error::Result<String> {
+        self.ask(move |client| client.pause(by)).await
+    }
+
+    pub(crate) async fn resume(&self) -> shardlift::error::Result<String> {
+        self.ask(|client| client.resume()).await
+    }
+
     /// Of its API, as the commands take it.
     pub(crate) fn port(&self) -> &str {
         self.url.rsplit(':').next().expect("a port ends it")
@@ -235,6 +247,11 @@ impl Engine {
     /// Its answer.
     pub(crate) async fn ask_to_cancel(&self) -> shardlift::error::Result<String> {
         self.ask(|client| client.cancel()).await
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// As a crash would.

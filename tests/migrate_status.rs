@@ -211,9 +211,7 @@ async fn a_source_that_keeps_no_history_is_named_and_holds_ready_back() {
         fixture::target(&target.uri()).await,
     );
     let catalog = catalog::read(&from).await.unwrap();
-    let checks = validate::run(&from, &to, &catalog, &BTreeSet::new())
-        .await
-        .unwrap();
+    let checks = validate::run(&from, &to, &catalog, &BTreeSet::new()).await;
     let history_check = checks
         .iter()
         .find(|check| check.name == "source keeps its history")

@@ -111,6 +111,24 @@ async fn what_a_users_apply_ops_makes_of_documents_arrives_whatever_its_form() {
     expect_equal(&source.uri(), &target.uri()).await;
 }
 
+/// It is logged as it was asked for: an end with `writes_missed` would be a false alarm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_users_apply_ops_that_deletes_what_is_not_there_misses_nothing() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let a = source.client().await.unwrap();
+    insert(&a, "plain", 10).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    let delete = |id: i32| doc! {"op": "d", "ns": "d.plain", "o": {"_id": id}};
+    let of_none = doc! {"op": "d", "ns": "d.never", "o": {"_id": 1}};
+    apply_ops(&a, vec![delete(3), delete(30), of_none]).await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_that_change_no_data_are_passed_by() {
     let (source, target) = tokio::join!(

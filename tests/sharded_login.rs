@@ -167,7 +167,7 @@ async fn told(cluster: &ShardedCluster, side: Side) -> String {
         Err(e) => e.to_string(),
         Ok(deployment) => {
             let check = validate::privileges_of(&deployment).await;
-            if check.ok {
+            if !check.has_failed() {
                 String::new()
             } else {
                 format!("{}; {}", check.found, check.remedy.unwrap())

@@ -10,22 +10,34 @@ const LINES_MAX: usize = 400;
 
 /// Rooms of the engine in the order of what they build on, and those each may import. None
 /// is in a circle: each imports only rooms above its own line.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("limits", &[]),
     ("rules", &[]),
     ("codes", &[]),
     ("failpoint", &[]),
+    ("scope", &[]),
     ("error", &["codes"]),
     ("outcome", &[]),
     ("position", &["error"]),
     ("bson", &["error"]),
-    ("config", &["error", "limits"]),
+    ("config", &["error", "limits", "scope"]),
     ("wire", &["bson", "error", "limits"]),
-    ("cluster", &["bson", "codes", "error", "failpoint", "wire"]),
+    (
+        "cluster",
+        &["bson", "codes", "error", "failpoint", "scope", "wire"],
+    ),
     ("spool", &["error", "failpoint", "position"]),
     (
         "state",
-        &["cluster", "codes", "error", "failpoint", "position", "wire"],
+        &[
+            "cluster",
+            "codes",
+            "error",
+            "failpoint",
+            "position",
+            "scope",
+            "wire",
+        ],
     ),
     ("verify", &["bson", "cluster", "error"]),
     ("observe", &["config", "error"]),
@@ -40,6 +52,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "limits",
             "observe",
             "position",
+            "scope",
             "spool",
             "state",
             "wire",
@@ -57,6 +70,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "observe",
             "pair",
             "position",
+            "scope",
             "spool",
             "state",
             "verify",
@@ -93,7 +107,7 @@ const PAIR: [&str; 21] = [
     "start",
     "mod",
 ];
-const CONTROL: [&str; 19] = [
+const CONTROL: [&str; 20] = [
     "run",
     "sides",
     "stores",
@@ -107,6 +121,7 @@ const CONTROL: [&str; 19] = [
     "validate",
     "across",
     "recorded",
+    "window",
     "open",
     "process",
     "cutover",

@@ -14,6 +14,7 @@ use loadgen::server::certificates::{self, Authority};
 use loadgen::server::data_dir::DataDir;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, Tls as TlsChoice};
+use shardlift::control::validate::Verdict;
 use shardlift::error::{Error, Kind};
 use shardlift::wire::scram::Scram;
 use shardlift::wire::scram::keys::{Mechanism, SaltedCache};
@@ -23,6 +24,7 @@ use tokio::net::TcpStream;
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::{expect_equal, stop, wipe};
+use crate::validate_warnings;
 
 mod own;
 
@@ -267,6 +269,18 @@ async fn data_moves_between_servers_that_ask_for_tls_and_a_login() {
         assert_eq!(risen(&before.0, &source_watch.logins().await), [source_way]);
         assert_eq!(risen(&before.1, &target_watch.logins().await), [target_way]);
         expect_equal(&source, &target).await;
+        for (name, passes) in [
+            ("source connections encrypted", true),
+            ("users and roles on the target", true),
+            ("target is empty", false),
+        ] {
+            let (source, target) = (
+                fixture::source(&source).await,
+                fixture::target(&target).await,
+            );
+            let check = validate_warnings::check(&source, &target, name).await;
+            assert_eq!(check.verdict == Verdict::Ok, passes, "{check:?}");
+        }
     }
 }
 

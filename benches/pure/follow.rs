@@ -19,12 +19,13 @@ use shardlift::pair::lanes::inbox::{Inbox, Oldest};
 use shardlift::pair::oplog::block;
 use shardlift::pair::oplog::transactions::Transactions;
 use shardlift::pair::origin::Origin;
-use shardlift::pair::tail::plain::{Next, Plain};
+use shardlift::pair::tail::plain::{Next, Plain, Unseen};
 use shardlift::pair::tail::view::TailView;
 use shardlift::pair::write::flush::FlushPlan;
 use shardlift::pair::write::render::{render_in_transaction, render_inserts};
 use shardlift::pair::write::statement::{CollectionWrites, FlushLimits};
 use shardlift::position::{Mark, Position};
+use shardlift::scope::Scope;
 use shardlift::spool::segment::Block;
 use shardlift::state::UnitState;
 
@@ -141,7 +142,10 @@ impl Pair {
             gate: &self.gate,
             view: &self.view,
             metrics: &self.metrics,
-            catalog_position: Position::default(),
+            unseen: Unseen {
+                scope: &Scope::default(),
+                catalog_position: Position::default(),
+            },
             transactions: &mut Transactions::default(),
             at: &mut Position::default(),
         };

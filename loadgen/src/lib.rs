@@ -60,6 +60,8 @@ pub mod soak;
 
 pub mod matrix;
 
+pub mod fuzz;
+
 pub mod bench;
 
 // And the engine's own code, without a server.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use loadgen::error::Result;
 use loadgen::server::open_files;
-use loadgen::{bench, check, cli, demo, load, matrix, populate, sim, soak};
+use loadgen::{bench, check, cli, demo, fuzz, load, matrix, populate, sim, soak};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,6 +30,7 @@ enum Command {
     Demo(demo::Args),
     Soak(soak::Args),
     Matrix(matrix::Args),
+    Fuzz(fuzz::Args),
     Bench(bench::Args),
     /// Run the engine's own logic through seeded faults; exit code 1 where it fails.
     Sim(sim::SimArgs),
@@ -59,6 +60,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => return demo::run(args).await,
         Command::Soak(args) => return soak::run(args).await,
         Command::Matrix(args) => return matrix::run(args).await,
+        Command::Fuzz(args) => return fuzz::run(args).await,
         Command::Bench(args) => return bench::run(args).await,
         Command::Sim(args) => {
             return Ok(if sim::run(&args) {

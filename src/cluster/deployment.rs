@@ -12,6 +12,7 @@ use crate::cluster::dialect::{Dialect, WriteForms};
 use crate::cluster::direct::Direct;
 use crate::cluster::entry::Entry;
 use crate::error::{Error, Kind, Result};
+use crate::scope::{Filters, Scope};
 use crate::wire::way::Way;
 
 /// How long a client of the data plane looks for a primary: an election takes 10 s by
@@ -82,9 +83,25 @@ pub struct Deployment {
     /// Feature compatibility version, such as "6.0"; the same on all shards.
     pub fcv: String,
     pub dialect: Dialect,
+    /// What of it a migration is about.
+    pub scope: Scope,
 }
 
 impl Deployment {
+    /// The same with these filters.
+    pub fn filtered(&self, filters: &Filters) -> Deployment {
+        let mut filtered = self.clone();
+        filtered.set_scope(self.scope.filtered(filters));
+        filtered
+    }
+
+    pub(super) fn set_scope(&mut self, scope: Scope) {
+        for shard in &mut self.shards {
+            shard.scope = scope.clone();
+        }
+        self.scope = scope;
+    }
+
     /// Index of the shard with this id.
     pub fn shard_index(&self, id: &str) -> Option<usize> {
         self.shards.binary_search_by(|s| s.id.as_str().cmp(id)).ok()
@@ -106,6 +123,8 @@ pub struct Shard {
     pub way: Way,
     /// How it is written to: as its deployment's dialect says, once that is known.
     pub writes: WriteForms,
+    /// Its deployment's.
+    pub scope: Scope,
 }
 
 impl Shard {
@@ -124,6 +143,7 @@ impl Shard {
             client,
             way,
             writes: Dialect::newest().writes,
+            scope: Scope::default(),
         })
     }
 

@@ -42,6 +42,9 @@ pub struct CatalogForms {
     pub apply_ops_role: Option<&'static str>,
     /// The collections of time series have a resource of their own in privileges (5.0+).
     pub has_buckets: bool,
+    /// The view that a time series is names the fields it leaves out, of which there are none
+    /// (5.0).
+    pub series_exclude: bool,
 }
 
 /// How its oplog and its documents are read. What an entry of the oplog means is in the
@@ -53,6 +56,8 @@ pub struct ReadForms {
     pub seeks_by_flag: bool,
     /// `atClusterTime` is for transactions only (4.2, 4.4; else code 72).
     pub snapshots_in_transactions: bool,
+    /// As `WriteForms::clustered_hint`.
+    pub clustered_hint: bool,
     /// The server parameter that says for how many seconds history is kept: 300 by default
     /// on 5.0 and 6.0, 5 before.
     pub history_parameter: &'static str,
@@ -84,6 +89,9 @@ pub struct WriteForms {
     pub expiry_never: Option<i64>,
     /// Capped collections take deletes (else code 20) and another size (6.0).
     pub capped_changes: bool,
+    /// `hint` may name the `_id` index of a clustered collection, in reads too (6.0; on 5.0,
+    /// where only buckets of time series are clustered, code 2).
+    pub clustered_hint: bool,
 }
 
 /// The last release whose dialect is known.
@@ -108,6 +116,7 @@ impl Dialect {
             reads: ReadForms {
                 seeks_by_flag: release < (4, 4),
                 snapshots_in_transactions: release < (5, 0),
+                clustered_hint: (6, 0) <= release,
                 history_parameter: if release < (5, 0) {
                     "maxTargetSnapshotHistoryWindowInSeconds"
                 } else {
@@ -122,6 +131,7 @@ impl Dialect {
                 commit_quorum: (4, 4) <= release,
                 expiry_never: expiry_never(release),
                 capped_changes: (6, 0) <= release,
+                clustered_hint: (6, 0) <= release,
             },
         }
     }
@@ -160,6 +170,7 @@ impl CatalogForms {
                 _ => Some("restore"),
             },
             has_buckets: (5, 0) <= release,
+            series_exclude: release < (6, 0),
         }
     }
 }

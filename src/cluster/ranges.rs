@@ -45,6 +45,18 @@ fn pick(mut ids: Vec<RawBson>, ranges: usize) -> Vec<RawBson> {
     bounds
 }
 
+/// The hint of a read by `_id`: without it the plan of a clustered collection counts as a
+/// scan, which `notablescan` refuses.
+///
+/// `taken`: false for a clustered collection on a server that does not take it there.
+pub fn id_hint(taken: bool) -> RawDocumentBuf {
+    if taken {
+        rawdoc! { "_id": 1 }
+    } else {
+        rawdoc! { "$natural": 1 }
+    }
+}
+
 /// `{_id: bound}`.
 pub fn key(bound: &RawBson) -> RawDocumentBuf {
     rawdoc! { "_id": bound.clone() }

@@ -7,8 +7,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap_complete::Shell;
 
-use crate::config::knobs::{KNOBS, Knob, Verb};
+use crate::config::knobs::{Bounds, KNOBS, Knob, Verb};
 
 /// One call of `shardlift`, as typed.
 #[derive(Debug)]
@@ -30,6 +31,12 @@ pub struct Invocation {
     pub shard: Option<String>,
     /// `--ns`: `db.collection`.
     pub ns: Option<String>,
+    /// `--watch`: show the status until the run ends.
+    pub watch: bool,
+    /// Whose completions are asked for.
+    pub shell: Option<Shell>,
+    /// `--why`: what a pause is for.
+    pub why: Option<String>,
 }
 
 const VERBS: &[(Verb, &str, &str)] = &[
@@ -59,6 +66,17 @@ const VERBS: &[(Verb, &str, &str)] = &[
         "Give up a migration, running or stopped; copied data stays on the target",
     ),
     (
+        Verb::Pause,
+        "pause",
+        "Hold copying and following back at a checkpoint; the source's oplog is read on",
+    ),
+    (Verb::Resume, "resume", "Let a paused migration go on"),
+    (
+        Verb::Extend,
+        "extend",
+        "Add 24 h to the cutover window of a running migration",
+    ),
+    (
         Verb::Recopy,
         "recopy",
         "Make a stopped migration copy one shard again, or one collection of it, at its next start",
@@ -68,6 +86,12 @@ const VERBS: &[(Verb, &str, &str)] = &[
         "verify",
         "Compare source and target; nothing may write to either meanwhile",
     ),
+    (
+        Verb::Completions,
+        "completions",
+        "Print completions for a shell",
+    ),
+    (Verb::Man, "man", "Print the manual, in roff"),
 ];
 
 /// The whole command line; `Command::debug_assert` holds for it.
@@ -106,11 +130,13 @@ fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
             .unwrap_or(false)
     };
     let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned();
+    // A line each, where a flag may be given several times.
     let value = |knob: &&Knob| {
-        Some((
-            knob.name.to_string(),
-            matches.get_one::<String>(knob.name)?.clone(),
-        ))
+        let texts: Vec<&str> = matches
+            .get_many::<String>(knob.name)?
+            .map(String::as_str)
+            .collect();
+        Some((knob.name.to_string(), texts.join("\n")))
     };
     Invocation {
         verb,
@@ -122,6 +148,9 @@ fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
         restart: flag("restart"),
         shard: text("shard"),
         ns: text("ns"),
+        watch: flag("watch"),
+        shell: matches.try_get_one("shell").ok().flatten().copied(),
+        why: text("why"),
     }
 }
 
@@ -144,11 +173,16 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
         .args([config, json])
         .args(knobs_of(verb).map(flag));
     let command = match verb {
-        Verb::Status | Verb::Cutover | Verb::Cancel => command.arg(api()),
+        Verb::Status | Verb::Cutover | Verb::Cancel | Verb::Pause | Verb::Resume | Verb::Extend => {
+            command.arg(api())
+        }
         _ => command,
     };
     match verb {
         Verb::Cutover => command.args(waiting()),
+        Verb::Status => command.arg(watch()),
+        Verb::Pause => command.arg(why()),
+        Verb::Completions => command.arg(shell()),
         Verb::Migrate => command.arg(restart()),
         // Its earlier name, kept as an alias: it restarts nothing.
         Verb::Recopy => command.args(selection()).alias("restart"),
@@ -162,6 +196,21 @@ fn api() -> Arg {
         .value_name("URL")
         .help("URL of the running process's API, instead of --api-port")
         .conflicts_with("api_port")
+}
+
+fn watch() -> Arg {
+    let watch = Arg::new("watch").long("watch").action(ArgAction::SetTrue);
+    watch.help("Show it again every second, until the run ends; with --json, a line each")
+}
+
+fn shell() -> Arg {
+    let shell = Arg::new("shell").value_parser(clap::value_parser!(Shell));
+    shell.required(true).help("Whose completions")
+}
+
+fn why() -> Arg {
+    let why = Arg::new("why").long("why").value_name("TEXT");
+    why.help("What the status says beside your name")
 }
 
 fn restart() -> Arg {
@@ -212,7 +261,12 @@ fn flag(knob: &'static Knob) -> Arg {
         _ => String::new(),
     };
     // Negative numbers are taken as values, so that the bounds check names them.
+    let action = match knob.bounds {
+        Bounds::List => ArgAction::Append,
+        _ => ArgAction::Set,
+    };
     Arg::new(knob.name)
+        .action(action)
         .long(knob.flag())
         .value_name(name.to_uppercase())
         .allow_negative_numbers(true)
@@ -254,6 +308,13 @@ mod tests {
             ("shardlift status --api-port 9 --api http://h", false),
             ("shardlift cutover --no-wait", true),
             ("shardlift cancel --no-wait", false),
+            ("shardlift status --watch --json", true),
+            ("shardlift pause --why backup --api http://h", true),
+            ("shardlift resume --why backup", false),
+            ("shardlift extend --api-port 9", true),
+            ("shardlift completions zsh", true),
+            ("shardlift completions", false),
+            ("shardlift man", true),
             (
                 "shardlift cancel --source mongodb://h --target mongodb://g",
                 true,

@@ -4,7 +4,7 @@
 //!
 //! Knows nothing about where values come from.
 
-use Bounds::{Any, Between, OneOf};
+use Bounds::{Any, Between, List, OneOf};
 use Preset::{Number, Text, Unset};
 
 use crate::limits::WRITE_STATEMENTS_MAX;
@@ -17,8 +17,13 @@ pub enum Verb {
     Status,
     Cutover,
     Cancel,
+    Pause,
+    Resume,
+    Extend,
     Recopy,
     Verify,
+    Completions,
+    Man,
 }
 
 impl Verb {
@@ -64,6 +69,8 @@ pub enum Bounds {
     /// A whole number, both ends included.
     Between(u64, u64),
     OneOf(&'static [&'static str]),
+    /// Texts: a flag may be given several times; a variable has one on each line.
+    List,
 }
 
 const DEPLOYMENTS: &[Verb] = &[
@@ -79,7 +86,15 @@ const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
 /// Cancelling reads there what a run found, if its target is gone.
 const SPOOLS: &[Verb] = &[Verb::Migrate, Verb::Cancel];
-const API: &[Verb] = &[Verb::Migrate, Verb::Status, Verb::Cutover, Verb::Cancel];
+const API: &[Verb] = &[
+    Verb::Migrate,
+    Verb::Status,
+    Verb::Cutover,
+    Verb::Cancel,
+    Verb::Pause,
+    Verb::Resume,
+    Verb::Extend,
+];
 
 const fn knob(
     name: &'static str,
@@ -108,6 +123,10 @@ pub const KNOBS: &[Knob] = &[
         "Connection string of the deployment to move to. Keep passwords in the config file or in SHARDLIFT_TARGET."),
     knob("map", "", Text(""), Any, MAPS,
         "Which source shard goes to which target shard: a=x,b=y. The others are paired in the order of their ids."),
+    knob("include", "", Unset, List, MAPS,
+        "Move only these collections and views: `db.collection`, `db.*`, or `/expression/`, a regular expression that is looked for in the full name. May be given several times. A run keeps its filters."),
+    knob("exclude", "", Unset, List, MAPS,
+        "Leave these out, also of what is included; as --include."),
     knob("profile", "", Text("none"), OneOf(&["none", "atlas"]), VALIDATES,
         "What must hold beside what shardlift needs. atlas: what the live migration of a sharded cluster into Atlas documents (4.2 to 5.0, the same release on both sides). none: nothing."),
     knob("cutover", "", Text("manual"), OneOf(&["manual", "auto"]), MIGRATE,
@@ -116,6 +135,8 @@ pub const KNOBS: &[Knob] = &[
         "Lag below which an automatic cutover begins."),
     knob("cutover_timeout_s", "s", Number(120), Between(1, 86_400), MIGRATE,
         "Call the cutover off after this long, and go on following."),
+    knob("window_h", "h", Number(120), Between(1, 8_760), MIGRATE,
+        "Length of the cutover window, which begins when the run is ready for the first time. When it has passed, following stops. `shardlift extend` adds 24 h."),
     knob("grace_s", "s", Number(5), Between(0, 3_600), MIGRATE,
         "After the cutover, watch the source this long for late writes."),
     knob("memory_mb", "MiB", Number(256), Between(64, 65_536), MIGRATE,
@@ -160,6 +181,8 @@ pub const KNOBS: &[Knob] = &[
         "Lowest level that is logged."),
     knob("progress", "", Text("auto"), OneOf(&["auto", "display", "lines", "none"]), MIGRATE,
         "How to show progress on stderr. display: live. lines: in the log. none: not at all. auto: display on a terminal, else lines."),
+    knob("report", "", Text(""), Any, MIGRATE,
+        "File to write at the end: what was copied and verified, how long it took, lag over time, settings. JSON; with .html at its end, a page."),
     knob("status_interval_s", "s", Number(5), Between(1, 3_600), MIGRATE,
         "Time between progress lines in the log."),
 ];
@@ -188,6 +211,7 @@ impl Knob {
     pub fn bounds_text(&self) -> String {
         match self.bounds {
             Any => "any text".to_string(),
+            List => "any texts".to_string(),
             Between(least, most) if matches!(self.unit, "count" | "port") => {
                 format!("{least} to {most}")
             }

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod hide;
 pub mod knobs;
+pub mod pages;
 pub mod secret;
 mod sources;
 
@@ -19,6 +20,7 @@ pub use secret::Secret;
 pub use sources::Sources;
 
 use crate::error::{Error, Kind, Result};
+use crate::scope::{Filters, Pattern};
 use knobs::Verb;
 
 /// Resolved values. The field is named after its knob; unit, default, bounds
@@ -33,10 +35,15 @@ pub struct Config {
     /// (source shard id, target shard id); empty: by sorted id.
     #[serde(deserialize_with = "sources::shard_map")]
     pub map: Vec<(String, String)>,
+    #[serde(default, deserialize_with = "sources::patterns")]
+    pub include: Vec<Pattern>,
+    #[serde(default, deserialize_with = "sources::patterns")]
+    pub exclude: Vec<Pattern>,
     pub profile: Profile,
     pub cutover: CutoverMode,
     pub cutover_lag_ms: u64,
     pub cutover_timeout_s: u64,
+    pub window_h: u64,
     pub grace_s: u64,
     pub memory_mb: u64,
     pub range_mb: u64,
@@ -61,6 +68,8 @@ pub struct Config {
     /// One of error, warn, info, debug, trace.
     pub log_level: String,
     pub progress: ProgressMode,
+    /// Empty: no report.
+    pub report: String,
     pub status_interval_s: u64,
     /// `migrate --restart`: wipe what the recorded run copied, then start over.
     #[serde(default, skip)]
@@ -137,6 +146,14 @@ impl Config {
         )
     }
 
+    /// What the run is about.
+    pub fn filters(&self) -> Filters {
+        Filters {
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+        }
+    }
+
     /// The budget for data in flight, bytes.
     pub fn memory_bytes(&self) -> usize {
         (self.memory_mb as usize) << 20
@@ -190,9 +207,14 @@ impl Config {
         (self.bulk_mb_max as usize) << 20
     }
 
+    /// Every value by its name, URIs redacted.
+    pub fn settings(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
     /// Every value as `name=value`, URIs redacted, for the first line of the log.
     pub fn describe(&self) -> String {
-        let values = serde_json::to_value(self).unwrap_or_default();
+        let values = self.settings();
         let Some(values) = values.as_object() else {
             return String::new();
         };

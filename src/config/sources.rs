@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use crate::config::knobs::{self, Bounds, KNOBS, Knob, Preset};
 use crate::config::{Config, hide, secret};
 use crate::error::{Error, Kind, Result};
+use crate::scope::Pattern;
 
 const DEFAULTS: &str = "defaults";
 const ENVIRONMENT: &str = "environment";
@@ -75,6 +76,7 @@ impl Sources {
 fn raw_value(knob: &Knob, text: &str) -> Value {
     match text.trim().parse::<u64>() {
         Ok(number) if knob.is_number() => Value::from(number),
+        _ if knob.bounds == Bounds::List => Value::from(text.lines().collect::<Vec<_>>()),
         _ => Value::from(text),
     }
 }
@@ -143,6 +145,9 @@ fn origin(knob: &Knob, sources: &Sources, figment: &Figment) -> String {
 fn check(knob: &Knob, value: &Value, origin: &str) -> Result<()> {
     let fits = match knob.bounds {
         Bounds::Any => value.as_str().is_some(),
+        Bounds::List => value
+            .as_array()
+            .is_some_and(|texts| texts.iter().all(|text| text.as_str().is_some())),
         Bounds::Between(least, most) => whole(value)
             .is_some_and(|number| (i128::from(least)..=i128::from(most)).contains(&number)),
         Bounds::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
@@ -221,6 +226,15 @@ fn refused(error: &figment::Error) -> Error {
     };
     Error::new(Kind::Config, secret::redact(&message))
         .remedy("correct the value; `shardlift migrate --help` lists every knob with its bounds")
+}
+
+/// Reads filters (`crate::scope`).
+pub(super) fn patterns<'de, D: Deserializer<'de>>(
+    d: D,
+) -> std::result::Result<Vec<Pattern>, D::Error> {
+    let texts = Vec::<String>::deserialize(d)?;
+    let pattern = |text: &String| text.parse().map_err(D::Error::custom);
+    texts.iter().map(pattern).collect()
 }
 
 /// Reads `a=x,b=y`; every shard may be named once per side.

@@ -18,12 +18,12 @@ pub mod layout;
 pub mod across;
 pub mod cutover;
 pub mod recorded;
+pub mod window;
 pub mod open;
 pub mod process;
 pub mod attempt;
 pub mod summary;
 
-use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ use tokio::sync::mpsc;
 use crate::cluster::catalog;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::patience::Patience;
+use crate::control::attempt::pause;
 use crate::control::open::Opened;
 use crate::control::process::Process;
 use crate::control::recorded::{cancel, restart};
@@ -43,7 +44,7 @@ use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::observe::phase::Phase;
-use crate::observe::{api, display};
+use crate::observe::{api, display, report};
 use crate::verify;
 
 /// API requests that may wait.
@@ -60,7 +61,11 @@ const NOTHING_TAKEN_UP: &str = "this process ended before it took up a run, and 
 /// # Errors
 /// By cause. The state recorded on the target stays, except after a cutover.
 pub async fn migrate(config: Config) -> Result<Summary> {
+    if !config.report.is_empty() {
+        report::check(&config.report)?;
+    }
     let run = Run::new();
+    run.moves(config.source.to_string(), config.target.to_string());
     let stop = Stop::listen()?;
     let (requests, mut received) = mpsc::channel(REQUESTS_QUEUE);
     let snapshot = {
@@ -79,9 +84,29 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     if let Err(e) = &outcome {
         run.fail(Phase::after(e.kind), e.to_string());
     }
+    if !config.report.is_empty() {
+        let written = report::write(&config.report, &report_of(&config, &run, &api, &outcome));
+        written.unwrap_or_else(|e| tracing::warn!("{e}"));
+    }
     api.linger().await;
     drop(display);
     outcome
+}
+
+fn report_of(
+    config: &Config,
+    run: &Run,
+    api: &api::Server,
+    outcome: &Result<Summary>,
+) -> report::Report {
+    let json = |value| serde_json::to_value(value).unwrap_or_default();
+    report::Report {
+        shardlift: env!("CARGO_PKG_VERSION"),
+        status: run.snapshot(),
+        summary: outcome.as_ref().map(json).unwrap_or_default(),
+        history: api.history(),
+        settings: config.settings(),
+    }
 }
 
 async fn migrate_observed(
@@ -137,6 +162,13 @@ async fn recover(
     loop {
         let error = match attempt::to_the_end(process, requests, &mut patience).await {
             Ok(summary) => return Ok(summary),
+            Err(error) if error.kind == Kind::Stopped => match stop.take_pause() {
+                Some(by) => {
+                    pause::hold(process, requests, by).await?;
+                    continue;
+                }
+                None => return Err(error),
+            },
             Err(error) if error.kind.policy() == Policy::Retry => error,
             Err(error) => return Err(error),
         };
@@ -173,14 +205,10 @@ async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
     }
 }
 
-/// Runs every check and changes nothing.
-pub async fn validate_command(config: Config) -> Result<Vec<validate::Check>> {
-    let sides = Sides::connect(&config).await?;
-    let catalog = catalog::read(&sides.source).await?;
-    let (source, target) = (&sides.source, &sides.target);
-    let mut checks = validate::run(source, target, &catalog, &BTreeSet::new()).await?;
-    checks.extend(validate::of_profile(config.profile, source, target));
-    Ok(checks)
+/// Runs every check, also after one has failed, and changes nothing.
+pub async fn validate_command(config: Config) -> Result<validate::Validation> {
+    let (source, target) = Sides::connect_each(&config).await;
+    Ok(validate::all(source, target, config.profile).await)
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.

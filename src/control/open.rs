@@ -20,10 +20,12 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::control::validate;
+use crate::control::window::Window;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::oplog::cursor::Oplog;
 use crate::pair::oplog::feed::Feed;
+use crate::scope::Filters;
 use crate::spool::log::{self, OplogLog};
 use crate::spool::quota::Quota;
 use crate::state::lease::Lease;
@@ -37,6 +39,8 @@ pub struct Opened {
     pub balancers: Balancers,
     /// One per source shard.
     pub feeds: Vec<Arc<Feed>>,
+    /// The cutover window.
+    pub window: Window,
     lease: Lease,
 }
 
@@ -90,7 +94,7 @@ pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
 }
 
 async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &Run) -> Result<()> {
-    let to_wipe = wipe::to_wipe(&sides.target).await?;
+    let to_wipe = wipe::to_wipe(&sides.target.filtered(&Filters::default())).await?;
     let Some(recorded) = store.load().await? else {
         return Ok(());
     };
@@ -119,7 +123,8 @@ async fn wipe_alone(sides: &Sides, recorded: &RunState) -> Result<()> {
         balancer::restore(&sides.source, &source).await?;
         balancer::restore(&sides.target, &target).await?;
     }
-    wipe::wipe(&sides.target).await
+    // All of the old run, whatever the new one is about.
+    wipe::wipe(&sides.target.filtered(&Filters::default())).await
 }
 
 /// Removes what is left of a run's spool on this host.
@@ -191,6 +196,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         )
         .remedy("add `--restart` to wipe what it copied and start over"));
     }
+    same_filters(&state, &config.filters())?;
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);
     tracing::info!("resuming run {}", state.id);
@@ -200,11 +206,13 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     let feeds = feeds(config, &sides, &state.id)?;
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;
+    let window = Window::new(config.window_h, stores.run.load_window().await?);
     Ok(Opened {
         sides,
         stores,
         balancers,
         feeds,
+        window,
         lease,
     })
 }
@@ -233,6 +241,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         source_settings: balancers.source.settings.clone(),
         target_settings: balancers.target.settings.clone(),
         views: views(&sides).await?,
+        filters: config.filters(),
     };
     store.create(&state).await?;
     failpoint::hit("run-created");
@@ -246,8 +255,24 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         stores,
         balancers,
         feeds,
+        window: Window::new(config.window_h, None),
         lease,
     })
+}
+
+/// # Errors
+/// `Refused` if the run was begun with other filters.
+fn same_filters(state: &RunState, given: &Filters) -> Result<()> {
+    if state.filters == *given {
+        return Ok(());
+    }
+    let found = format!(
+        "run {} was begun with {}, and is given {given}",
+        state.id, state.filters
+    );
+    Err(Error::new(Kind::Refused, found).remedy(
+        "give the filters that it was begun with; or add `--restart` to wipe what it copied and start over with these",
+    ))
 }
 
 async fn views(sides: &Sides) -> Result<Vec<Namespace>> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -29,6 +29,12 @@ struct State {
     /// Warnings, each with its subject if it may pass some day.
     warnings: Vec<(String, String)>,
     last_cutover: Option<String>,
+    paused: Option<String>,
+    /// End of the cutover window, ms since 1970.
+    window_ends_ms: Option<u64>,
+    /// Connection strings without credentials.
+    source: String,
+    target: String,
     error: Option<String>,
     cutover_ms: Option<u64>,
     cutovers_given_up: u64,
@@ -43,6 +49,10 @@ impl Run {
             pairs: Vec::new(),
             warnings: Vec::new(),
             last_cutover: None,
+            paused: None,
+            window_ends_ms: None,
+            source: String::new(),
+            target: String::new(),
             error: None,
             cutover_ms: None,
             cutovers_given_up: 0,
@@ -62,6 +72,22 @@ impl Run {
     /// Goes on with an earlier run.
     pub fn take_up(&self, id: &str) {
         self.state.lock().id = id.to_owned();
+    }
+
+    /// Connection strings without credentials.
+    pub fn moves(&self, source: String, target: String) {
+        let mut state = self.state.lock();
+        (state.source, state.target) = (source, target);
+    }
+
+    /// Who paused the run; None: it goes on.
+    pub fn set_paused(&self, by: Option<String>) {
+        self.state.lock().paused = by;
+    }
+
+    /// ms since 1970.
+    pub fn set_window(&self, ends_ms: Option<u64>) {
+        self.state.lock().window_ends_ms = ends_ms;
     }
 
     pub fn phase(&self) -> Phase {
@@ -221,10 +247,22 @@ impl Run {
             obstacles,
             warnings,
             last_cutover: state.last_cutover.clone(),
+            paused: state.paused.clone(),
+            window_left_s: state
+                .window_ends_ms
+                .map(|ends| ends.saturating_sub(now_ms()) / 1_000),
+            source: state.source.clone(),
+            target: state.target.clone(),
             error: state.error.clone(),
             cutover_ms: state.cutover_ms,
             cutovers_given_up: state.cutovers_given_up,
             recoveries: state.recoveries,
         }
     }
+}
+
+/// Wall clock, ms since 1970.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }

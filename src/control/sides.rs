@@ -21,15 +21,24 @@ pub struct Sides {
 
 impl Sides {
     pub async fn connect(config: &Config) -> Result<Self> {
-        let timeout = Duration::from_secs(config.server_timeout_s);
-        let source = connect(Side::Source, config.source.expose(), timeout);
-        let target = connect(Side::Target, config.target.expose(), timeout);
-        let (source, target) = tokio::try_join!(source, target)?;
+        let (source, target) = Self::connect_each(config).await;
         Ok(Sides {
-            source: Arc::new(source),
-            target: Arc::new(target),
+            source: Arc::new(source?),
+            target: Arc::new(target?),
             pairs: Vec::new(),
         })
+    }
+
+    /// Both, even if one is not reached.
+    pub async fn connect_each(config: &Config) -> (Result<Deployment>, Result<Deployment>) {
+        let timeout = Duration::from_secs(config.server_timeout_s);
+        let (source, target) = tokio::join!(
+            connect(Side::Source, config.source.expose(), timeout),
+            connect(Side::Target, config.target.expose(), timeout)
+        );
+        let filters = config.filters();
+        let filtered = |side: Result<Deployment>| side.map(|side| side.filtered(&filters));
+        (filtered(source), filtered(target))
     }
 
     /// What people call a pair.

@@ -15,6 +15,8 @@ pub struct Stop {
     signals: watch::Receiver<bool>,
     /// Channel to the operator who cancelled the run and waits for the answer.
     cancelled_by: Mutex<Option<oneshot::Sender<Answer>>>,
+    /// Who paused the run, until the pause begins.
+    paused_by: Mutex<Option<String>>,
 }
 
 impl Stop {
@@ -46,6 +48,7 @@ impl Stop {
         Ok(Stop {
             signals: stop,
             cancelled_by: Mutex::default(),
+            paused_by: Mutex::default(),
         })
     }
 
@@ -54,6 +57,21 @@ impl Stop {
         *self.cancelled_by.lock() = Some(by);
         Error::new(Kind::Cancelled, "cancelled by the operator")
             .remedy("what was copied stays on the target; `shardlift migrate --restart` wipes it and starts over")
+    }
+
+    /// The attempt ends by the returned error, as by a signal; the process stays.
+    pub fn paused(&self, by: String, reply: oneshot::Sender<Answer>) -> Error {
+        answer(
+            reply,
+            Ok("copying and following halt at a checkpoint".to_owned()),
+        );
+        *self.paused_by.lock() = Some(by);
+        Error::new(Kind::Stopped, "the run was paused")
+    }
+
+    /// Who paused the run, if that ended the attempt. Asked once.
+    pub fn take_pause(&self) -> Option<String> {
+        self.paused_by.lock().take()
     }
 
     /// Answers the operator's cancel, if there is one that is unanswered.
@@ -93,9 +111,7 @@ pub async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) 
             () = stop.asked() => return stopped("it"),
             Some(request) = requests.recv() => match request {
                 Request::Cancel(reply) => return stop.cancelled(reply),
-                Request::Cutover(reply) => {
-                    let _ = reply.send(Err("not now: ask again when `shardlift status` says ready".to_owned()));
-                }
+                other => other.refuse("not now: ask again when `shardlift status` says ready"),
             },
         }
     }
@@ -103,11 +119,15 @@ pub async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) 
 
 /// Answers every request with the same refusal.
 pub async fn refuse(requests: &mut mpsc::Receiver<Request>, why: &str) {
-    while let Some(Request::Cutover(reply) | Request::Cancel(reply)) = requests.recv().await {
-        // An asker that is gone loses only the answer.
-        let _ = reply.send(Err(why.to_owned()));
+    while let Some(request) = requests.recv().await {
+        request.refuse(why);
     }
     std::future::pending().await
+}
+
+/// An asker that is gone loses only the answer.
+pub fn answer(reply: oneshot::Sender<Answer>, answer: Answer) {
+    let _ = reply.send(answer);
 }
 
 pub fn stopped(what: &str) -> Error {

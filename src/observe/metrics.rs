@@ -19,6 +19,8 @@ pub const RUN_METRICS: &[Metric<Snapshot>] = &[
     counter("shardlift_cutovers_given_up_total", "Cutovers that were called off.", |s| s.cutovers_given_up as f64),
     counter("shardlift_recoveries_total", "Times the run went back to its last checkpoint.", |s| s.recoveries as f64),
     gauge("shardlift_cutover_seconds", "Duration of the finished cutover; 0 before.", |s| seconds(s.cutover_ms.unwrap_or(0))),
+    gauge("shardlift_window_left_seconds", "What is left of the cutover window; 0 before it begins.", |s| s.window_left_s.unwrap_or(0) as f64),
+    gauge("shardlift_paused", "1 while an operator holds the run back.", |s| one_or_zero(s.paused.is_some())),
 ];
 
 /// Constant 1, labelled with the run's id and phase.
@@ -107,6 +109,8 @@ mod tests {
             cutovers_given_up: 6,
             recoveries: 7,
             cutover_ms: Some(8_000),
+            window_left_s: Some(9),
+            paused: Some("by ann".to_owned()),
             ..copying()
         };
         let metrics: Vec<(&str, f64)> = RUN_METRICS
@@ -124,6 +128,8 @@ mod tests {
             ("shardlift_cutovers_given_up_total", 6.0),
             ("shardlift_recoveries_total", 7.0),
             ("shardlift_cutover_seconds", 8.0),
+            ("shardlift_window_left_seconds", 9.0),
+            ("shardlift_paused", 1.0),
         ];
         assert_eq!(metrics, expect);
     }

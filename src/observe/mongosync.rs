@@ -1,5 +1,5 @@
 //! The shape in which mongosync answers, so that scripts written for it work:
-//! `GET /api/v1/progress` and `POST /api/v1/commit`.
+//! `GET /api/v1/progress`, `POST /api/v1/commit`, `pause` and `resume`.
 //!
 //! Pure: snapshot or answer in, JSON out.
 
@@ -43,7 +43,7 @@ pub fn progress(snapshot: &Snapshot) -> Value {
             },
             "totalEventsApplied": sum.ops_applied,
             "estimatedSecondsToCEACatchup": catch_up_s(snapshot),
-            "directionMapping": null,
+            "directionMapping": {"Source": snapshot.source, "Destination": snapshot.target},
             "source": null,
             "destination": null,
             "verification": null,
@@ -55,11 +55,11 @@ pub fn progress(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// Answer of `POST /api/v1/commit`.
-pub fn commit(answer: &Result<String, String>) -> Value {
+/// Answer of `POST /api/v1/commit`, `pause` and `resume`; `refusal` is the error's name.
+pub fn answer(answer: &Result<String, String>, refusal: &str) -> Value {
     match answer {
         Ok(_) => json!({"success": true}),
-        Err(why) => json!({"success": false, "error": "CommitRefused", "errorDescription": why}),
+        Err(why) => json!({"success": false, "error": refusal, "errorDescription": why}),
     }
 }
 
@@ -74,7 +74,7 @@ fn state(phase: Phase) -> &'static str {
         Phase::Done => "COMMITTED",
         Phase::Failed => "FAILED",
         // Like a paused mongosync, the run resumes where it was.
-        Phase::Parked | Phase::Stopped => "PAUSED",
+        Phase::Paused | Phase::Parked | Phase::Stopped => "PAUSED",
         Phase::Cancelled => "CANCELLED",
     }
 }
@@ -87,6 +87,7 @@ fn info(phase: Phase) -> Option<&'static str> {
         Phase::Done => Some("commit completed"),
         Phase::Validating
         | Phase::Recovering
+        | Phase::Paused
         | Phase::Failed
         | Phase::Parked
         | Phase::Stopped
@@ -121,6 +122,7 @@ mod tests {
             (Phase::Following, "RUNNING", Some(follows)),
             (Phase::Ready, "RUNNING", Some(follows)),
             (Phase::Recovering, "RUNNING", None),
+            (Phase::Paused, "PAUSED", None),
             (
                 Phase::CuttingOver,
                 "COMMITTING",

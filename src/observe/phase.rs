@@ -23,13 +23,16 @@ pub enum Phase {
     Ready,
     /// A server is away, or was: going back to the last checkpoint.
     Recovering,
+    /// The operator holds copying and following back; they go on from the last checkpoint.
+    Paused,
     /// Markers and comparison; back to `Ready` if called off.
     #[serde(rename = "cutting over")]
     CuttingOver,
     /// The irreversible part is done.
     Done,
     Failed,
-    /// A server was away for too long. The run can be taken up again.
+    /// A server was away for too long, or the cutover window passed. The run can be taken
+    /// up again.
     Parked,
     /// Stopped by a signal. The run can be resumed.
     Stopped,
@@ -68,13 +71,14 @@ pub(crate) mod tests {
     use super::*;
 
     /// Every phase with its text.
-    pub(crate) const ALL: [(Phase, &str); 12] = [
+    pub(crate) const ALL: [(Phase, &str); 13] = [
         (Phase::Validating, "validating"),
         (Phase::Layout, "layout"),
         (Phase::Copying, "copying"),
         (Phase::Following, "following"),
         (Phase::Ready, "ready"),
         (Phase::Recovering, "recovering"),
+        (Phase::Paused, "paused"),
         (Phase::CuttingOver, "cutting over"),
         (Phase::Done, "done"),
         (Phase::Failed, "failed"),

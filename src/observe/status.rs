@@ -28,6 +28,13 @@ pub struct Snapshot {
     pub warnings: Vec<String>,
     /// Why the last cutover was called off; None once one is done.
     pub last_cutover: Option<String>,
+    /// Who paused the run, while it is paused.
+    pub paused: Option<String>,
+    /// Seconds left of the cutover window; None before it has begun.
+    pub window_left_s: Option<u64>,
+    /// Connection strings of both sides, without credentials.
+    pub source: String,
+    pub target: String,
     pub error: Option<String>,
     /// Duration of the finished cutover, ms, from the request to done.
     pub cutover_ms: Option<u64>,
@@ -115,6 +122,9 @@ impl Snapshot {
             );
             line += &format!(" | {verified} docs verified, {touched} touched since");
         }
+        if let Some(paused) = &self.paused {
+            line += &format!(" | paused: {}", plain::line(paused));
+        }
         if self.can_cutover {
             line += " | cutover can begin";
         }
@@ -144,6 +154,16 @@ impl Snapshot {
             }
         );
         out += &columns(&self.pairs);
+        if let Some(paused) = &self.paused {
+            out += &format!(
+                "paused: {}; `shardlift resume` goes on\n",
+                plain::line(paused)
+            );
+        }
+        if let Some(left_s) = self.window_left_s.filter(|_| !self.is_final()) {
+            let left = figures::seconds(left_s as f64);
+            out += &format!("cutover window: {left} left; `shardlift extend` adds 24 h\n");
+        }
         for obstacle in &self.obstacles {
             out += &format!("in the way of a cutover: {}\n", plain::line(obstacle));
         }

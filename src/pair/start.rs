@@ -306,6 +306,7 @@ impl Shared {
             ddl,
             metrics: parts.metrics.clone(),
             catalog_position: parts.state.catalog_position,
+            scope: parts.source.scope.clone(),
             transactions: Transactions::default(),
             open_builds: HashSet::new(),
         })
@@ -326,6 +327,7 @@ impl Shared {
                 .source
                 .direct(&self.source, app_name, self.connections_max),
             source: self.source.clone(),
+            reads: parts.reads,
             writer: self.writer.clone(),
             share: Share::new(limits.memory_bytes / 2),
             gate: self.gate.clone(),

@@ -30,6 +30,7 @@ use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};
 use crate::position::{Mark, Position};
+use crate::scope::Filters;
 
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
@@ -83,6 +84,8 @@ pub struct RunState {
     pub target_settings: Option<Vec<RawDocumentBuf>>,
     /// Views of the plan: they have no UUID and so no place in a pair's state.
     pub views: Vec<Namespace>,
+    /// What the run is about. None in what an older release recorded.
+    pub filters: Filters,
 }
 
 /// Options that are set by the finish (R10).

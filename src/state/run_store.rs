@@ -114,6 +114,24 @@ impl RunStore {
             .map_or(Ok(Vec::new()), |raw| documents::zones(raw))
     }
 
+    /// Records the end of the cutover window, ms since 1970. May be repeated.
+    pub async fn set_window(&self, ends_ms: u64) -> Result<()> {
+        let set = rawdoc! {"$set": {"window_ends_ms": ends_ms as i64}};
+        self.database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, set, false))])
+            .await
+            .map(drop)
+    }
+
+    /// The end of the cutover window, ms since 1970. None if it has not begun.
+    pub async fn load_window(&self) -> Result<Option<u64>> {
+        let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
+        let ends_ms = run
+            .first()
+            .and_then(|raw| raw.get_i64("window_ends_ms").ok());
+        Ok(ends_ms.map(|ends_ms| ends_ms.max(0) as u64))
+    }
+
     /// Notes that a collection of this name is about to be made on the target. May be
     /// repeated.
     pub async fn add_making(&self, ns: &Namespace) -> Result<()> {

@@ -149,7 +149,7 @@ async fn how_changed(part: &Part, id: &IdKey) -> Result<String> {
 }
 
 async fn one(part: &Part, reader: &Reader, id: &IdKey) -> Result<Option<RawDocumentBuf>> {
-    let command = recheck::find(part.ns.coll.as_str(), std::slice::from_ref(id));
+    let command = recheck::find(part, reader, std::slice::from_ref(id));
     let mut documents = Documents::open(reader, &part.ns, command, 1).await?;
     while let Some(batch) = documents.next().await? {
         let same = |d: &&RawDocument| id_of(d).is_some_and(|found| IdKey::new(found) == *id);

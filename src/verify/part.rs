@@ -36,6 +36,7 @@ pub struct Part {
     pub source: Reader,
     pub target: Reader,
     pub order: Order,
+    pub clustered: bool,
     pub depth: Depth,
 }
 
@@ -137,7 +138,8 @@ impl Readers {
                     ..source.clone()
                 },
                 target: target.clone(),
-                order: order(collection),
+                order: order(collection, [source, target]),
+                clustered: collection.is_clustered(),
                 depth,
             })
         };
@@ -166,14 +168,16 @@ fn counted(collection: &Collection, shard: usize) -> Result<Counted> {
     })
 }
 
-fn order(collection: &Collection) -> Order {
-    let clustered = collection
-        .options
-        .get("clusteredIndex")
-        .is_ok_and(|c| c.is_some());
+/// Time series are stored by ObjectIds: where both sides can read them along these, they
+/// are cut into ranges like others.
+fn order(collection: &Collection, sides: [&Reader; 2]) -> Order {
+    let is_ranged = || {
+        let hinted = sides.iter().all(|side| side.shard.writes.clustered_hint);
+        collection.ns.time_series().is_some() && hinted
+    };
     match collection {
         c if c.is_capped() => Order::Natural,
-        c if c.has_collation() || clustered => Order::Stored,
+        c if c.has_collation() || c.is_clustered() && !is_ranged() => Order::Stored,
         _ => Order::Id,
     }
 }

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bson::identity::{self, IdKey};
 use crate::bson::locate::id_of;
+use crate::cluster::ranges::id_hint;
 use crate::error::Result;
 use crate::verify::part::{Counted, Part, Reader};
 use crate::verify::read::Documents;
@@ -61,7 +62,7 @@ async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<I
     if ids.is_empty() || matches!(reader.counted, Counted::Nothing) {
         return Ok(hashes);
     }
-    let command = find(part.ns.coll.as_str(), ids);
+    let command = find(part, reader, ids);
     let mut documents = Documents::open(reader, &part.ns, command, ids.len() as u32).await?;
     while let Some(batch) = documents.next().await? {
         for document in batch.iter().filter(|d| reader.counted.counts(d)) {
@@ -74,11 +75,12 @@ async fn hashes(part: &Part, reader: &Reader, ids: &[IdKey]) -> Result<HashMap<I
 }
 
 /// Those of `ids` that a side has.
-pub(super) fn find(coll: &str, ids: &[IdKey]) -> RawDocumentBuf {
+pub(super) fn find(part: &Part, reader: &Reader, ids: &[IdKey]) -> RawDocumentBuf {
+    let taken = reader.shard.writes.clustered_hint || !part.clustered;
     rawdoc! {
-        "find": coll,
+        "find": part.ns.coll.as_str(),
         "filter": { "_id": identity::any_of(ids) },
-        "hint": { "_id": 1 },
+        "hint": id_hint(taken),
         "batchSize": ids.len() as i64,
     }
 }

@@ -25,7 +25,7 @@ async fn told(set: &ReplicaSet, side: Side, user: &str) -> String {
         .await
         .unwrap();
     let check = validate::privileges_of(&deployment).await;
-    if check.ok {
+    if !check.has_failed() {
         return String::new();
     }
     format!("{}; {}", check.found, check.remedy.unwrap_or_default())

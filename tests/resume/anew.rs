@@ -26,7 +26,8 @@ async fn what_cannot_begin_anew_is_refused_before_anything_is_wiped() {
     fixture::run(
         &from,
         "d",
-        doc! {"create": "series", "timeseries": {"timeField": "at"}},
+        // Buckets without their time series.
+        doc! {"create": "system.buckets.series", "clusteredIndex": true, "timeseries": {"timeField": "at"}},
     )
     .await;
     let refused = Engine::start(&source_uri, &target_uri, &["--restart"])
@@ -40,7 +41,7 @@ async fn what_cannot_begin_anew_is_refused_before_anything_is_wiped() {
         refused.log.text()
     );
     assert_eq!(copied().await, 1);
-    fixture::run(&from, "d", doc! {"drop": "series"}).await;
+    fixture::run(&from, "d", doc! {"drop": "system.buckets.series"}).await;
 
     let refused = Engine::start(&source_uri, &target_uri, &["--restart", "--map", "a=x"])
         .await

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use mongodb::Client;
 
 use super::fields::{self, Options};
+use super::filter::Filter;
 use super::report::Findings;
 use super::sharding::metadata::Metadata;
 use super::{Sides, raw, rows};
-use crate::entry::SYSTEM_DATABASES;
 use crate::error::{Doing, Result};
 
 /// Made by the server for what is listed beside it, or never carried over.
@@ -43,23 +43,29 @@ impl Collection {
 }
 
 impl Catalog {
-    pub(super) async fn read(client: &Client, exclude: &[String]) -> Result<Self> {
-        let names = client
+    /// `admin`: whether users' collections in that database are compared.
+    pub(super) async fn read(client: &Client, filter: &Filter, admin: bool) -> Result<Self> {
+        let mut names = client
             .list_database_names()
             .await
             .doing(|| "listing databases".into())?;
-        let left_out =
-            |name: &String| SYSTEM_DATABASES.contains(&name.as_str()) || exclude.contains(name);
+        names.retain(|name| filter.has_database(name, admin));
         let mut all = BTreeMap::new();
-        for database in names.into_iter().filter(|name| !left_out(name)) {
+        for database in names {
             for row in rows::collections(client, &database).await? {
                 let name = name_of(&row);
-                if !NOT_LISTED.contains(&&*name) {
+                let is_in = filter.has(&database, &String::from_utf8_lossy(&name));
+                if is_in && !NOT_LISTED.contains(&&*name) {
                     all.insert((database.clone(), name), row);
                 }
             }
         }
         Ok(Catalog(all))
+    }
+
+    /// Something of this database is compared.
+    pub(super) fn has_database(&self, name: &str) -> bool {
+        self.0.keys().any(|(database, _)| database == name)
     }
 
     /// Reports what is on one side only, is of another kind or has other options;
@@ -99,13 +105,13 @@ pub(super) async fn compare_shards(
     sides: &Sides,
     shown: &Catalog,
     metadata: &(Metadata, Metadata),
-    exclude: &[String],
+    filter: &Filter,
     findings: &Findings,
 ) -> Result<()> {
     for (i, j) in sides.pairs.iter().flatten().enumerate() {
         let (from, to) = (&sides.source.shards[i], &sides.target.shards[*j]);
-        let source = Catalog::read(&from.client, exclude).await?;
-        let target = Catalog::read(&to.client, exclude).await?;
+        let source = Catalog::read(&from.client, filter, false).await?;
+        let target = Catalog::read(&to.client, filter, false).await?;
         let place = format!("on shard {}", to.id);
         for (key, row) in &target.0 {
             let ns = ns(key);

@@ -71,7 +71,13 @@ pub(super) async fn of(entry: &Entry) -> Result<Vec<String>> {
         } else {
             String::new()
         };
-        found.extend(users(&shard.client, &["admin", "config", "local"], &place).await?);
+        // In `admin` of a replica set they are moved.
+        let databases = if entry.router {
+            &["admin", "config", "local"][..]
+        } else {
+            &["config", "local"]
+        };
+        found.extend(users(&shard.client, databases, &place).await?);
     }
     Ok(found)
 }

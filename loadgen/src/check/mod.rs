@@ -12,6 +12,7 @@ mod catalog;
 mod describe;
 mod documents;
 mod fields;
+mod filter;
 mod indexes;
 mod join;
 mod left_behind;
@@ -31,6 +32,7 @@ use crate::{
     error::{Error, Result},
 };
 use catalog::Catalog;
+use filter::Filter;
 use report::{Findings, Seen};
 use sharding::metadata::Metadata;
 
@@ -59,8 +61,12 @@ pub struct CheckOptions {
     /// Collections compared side by side.
     #[arg(long, default_value_t = 4)]
     pub parallel: usize,
-    /// Databases left out, besides admin, config, local and __shardlift.
-    #[arg(long, value_delimiter = ',')]
+    /// Only these are compared: db, db.*, db.name or /expression/. May be given several
+    /// times.
+    #[arg(long)]
+    pub include: Vec<String>,
+    /// Left out, besides what is never moved; written the same way.
+    #[arg(long)]
     pub exclude: Vec<String>,
     /// Which source shard became which target shard; else by sorted id.
     #[arg(long, value_name = "SOURCE=TARGET,…", value_delimiter = ',')]
@@ -81,6 +87,7 @@ impl Default for CheckOptions {
         CheckOptions {
             max_differences: 20,
             parallel: 4,
+            include: Vec::new(),
             exclude: Vec::new(),
             map: Vec::new(),
             allow_orphans: false,
@@ -128,15 +135,20 @@ pub async fn compare(source_uri: &str, target_uri: &str, options: &CheckOptions)
         allow_orphans: options.allow_orphans,
     };
     let findings = Arc::new(Findings::new(options.max_differences));
-    let metadata = (
-        Metadata::read(&sides.source, &options.exclude).await?,
-        Metadata::read(&sides.target, &options.exclude).await?,
+    let filter = Filter::new(&options.include, &options.exclude)?;
+    let mut metadata = (
+        Metadata::read(&sides.source, &filter).await?,
+        Metadata::read(&sides.target, &filter).await?,
     );
-    let shown = Catalog::read(&sides.target.client, &options.exclude).await?;
-    let both = Catalog::read(&sides.source.client, &options.exclude)
-        .await?
-        .compare(&shown, &findings);
-    catalog::compare_shards(&sides, &shown, &metadata, &options.exclude, &findings).await?;
+    // A cluster has `admin` on its config servers, which no migration reads.
+    let shown = Catalog::read(&sides.target.client, &filter, !sides.target.router).await?;
+    let source = Catalog::read(&sides.source.client, &filter, !sides.source.router).await?;
+    if filter.leaves_out_databases() {
+        metadata.0.keep_databases(|name| source.has_database(name));
+        metadata.1.keep_databases(|name| source.has_database(name));
+    }
+    let both = source.compare(&shown, &findings);
+    catalog::compare_shards(&sides, &shown, &metadata, &filter, &findings).await?;
     indexes::compare(&sides, &both, &metadata, &findings).await?;
     sharding::compare(&sides, &metadata, &findings);
     let balancers = balancer::read(&sides).await?;

@@ -7,11 +7,35 @@ use std::fmt;
 use bson::oid::ObjectId;
 use bson::{RawDocumentBuf, Timestamp, Uuid};
 
+use crate::scope::BUCKETS;
+
 /// A full name, `db.collection`. The collection part may hold dots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace {
     pub db: String,
     pub coll: String,
+}
+
+impl Namespace {
+    /// The time series whose buckets this is; None for any other collection.
+    pub fn time_series(&self) -> Option<Namespace> {
+        let coll = self.coll.strip_prefix(BUCKETS)?.to_owned();
+        let db = self.db.clone();
+        Some(Namespace { db, coll })
+    }
+
+    /// Where the buckets of a time series of this name are.
+    pub fn buckets(&self) -> Namespace {
+        let coll = format!("{BUCKETS}{}", self.coll);
+        let db = self.db.clone();
+        Namespace { db, coll }
+    }
+
+    /// The name that people use: of buckets that of their time series. No two collections
+    /// share one.
+    pub fn public(&self) -> Namespace {
+        self.time_series().unwrap_or_else(|| self.clone())
+    }
 }
 
 impl fmt::Display for Namespace {
@@ -118,6 +142,13 @@ impl Collection {
     /// Capped collections keep their natural order: one unit, one lane.
     pub fn is_capped(&self) -> bool {
         self.options.get_bool("capped").unwrap_or(false)
+    }
+
+    /// Stored in the order of `_id`, without an index on it.
+    pub fn is_clustered(&self) -> bool {
+        self.options
+            .get("clusteredIndex")
+            .is_ok_and(|index| index.is_some())
     }
 
     /// True if the collection has a collation of its own that is not `simple`.

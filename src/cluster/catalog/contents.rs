@@ -1,4 +1,4 @@
-//! Everything that one shard stores: users' collections and views with their options and
+//! Everything in its scope that one shard stores: collections and views with their options and
 //! finished indexes, byte for byte. Read by one command (`$listCatalog`), whose time
 //! hardly grows with the number of collections, or by a command per collection where a
 //! server does not offer it.
@@ -7,14 +7,14 @@
 
 use bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mongodb::Client;
 
-use crate::cluster::catalog::listing::{self, is_users};
-use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Namespace, READ_CONCURRENCY};
+use crate::cluster::catalog::listing;
+use crate::cluster::catalog::{CollectionKind, Namespace, READ_CONCURRENCY};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
+use crate::scope::Scope;
 
 /// What makes a view. Its row in `$listCatalog` has more, such as the shard's own id.
 const OPTIONS_OF_VIEWS: [&str; 3] = ["viewOn", "pipeline", "collation"];
@@ -37,20 +37,22 @@ pub struct Stored {
 /// # Errors
 /// As the server's.
 pub async fn read(shard: &Shard) -> Result<Vec<Stored>> {
-    let read = match answered("the shard", at_once(&shard.client)).await {
+    let read = match answered("the shard", at_once(shard)).await {
         Err(e) if matches!(e.code, Some(codes::UNAUTHORIZED | codes::UNKNOWN_STAGE)) => {
-            one_by_one(&shard.client).await
+            one_by_one(shard).await
         }
         read => read,
     };
     read.map_err(|e| e.context(format_args!("listing what shard {} holds", shard.id)))
 }
 
-async fn at_once(client: &Client) -> Result<Vec<Stored>> {
-    let left_out = rawdoc! { "db": { "$nin": bson::RawArrayBuf::from_iter(DATABASES_LEFT_OUT) } };
+async fn at_once(shard: &Shard) -> Result<Vec<Stored>> {
+    let databases = shard.scope.databases_left_out();
+    let left_out = rawdoc! { "db": { "$nin": bson::RawArrayBuf::from_iter(databases) } };
     let command = rawdoc! {
     "aggregate": 1, "pipeline": [{ "$listCatalog": {} }, { "$match": left_out }], "cursor": {}};
-    let mut cursor = client
+    let mut cursor = shard
+        .client
         .database("admin")
         .run_raw_cursor_command(command)
         .batch()
@@ -62,24 +64,28 @@ async fn at_once(client: &Client) -> Result<Vec<Stored>> {
             let row = row?
                 .as_document()
                 .ok_or_else(|| malformed("a row of $listCatalog is not a document"))?;
-            stored.extend(of_row(row)?);
+            stored.extend(of_row(&shard.scope, row)?);
         }
     }
     Ok(stored)
 }
 
-/// None if it is not users'.
-fn of_row(row: &RawDocument) -> Result<Option<Stored>> {
+/// None if it is not in the scope.
+fn of_row(scope: &Scope, row: &RawDocument) -> Result<Option<Stored>> {
     let ns = Namespace {
         db: row.get_str("db")?.to_owned(),
         coll: listing::name(row.get_str("db")?, row)?,
     };
-    if !is_users(&ns.coll) {
+    if !scope.has(&ns.db, &ns.coll) {
         return Ok(None);
     }
     let kind = listing::kind_of(row);
     let Ok(metadata) = row.get_document("md") else {
-        let options = listing::only(row, &OPTIONS_OF_VIEWS);
+        let options = match kind {
+            // Those of its buckets. The view of them is written otherwise by each release.
+            CollectionKind::TimeSeries => RawDocumentBuf::new(),
+            _ => listing::only(row, &OPTIONS_OF_VIEWS),
+        };
         return Ok(Some(Stored {
             ns,
             kind,
@@ -118,10 +124,11 @@ fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
     Ok(specs)
 }
 
-async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
-    let databases = listing::databases(client).await?;
+async fn one_by_one(shard: &Shard) -> Result<Vec<Stored>> {
+    let client = &shard.client;
+    let databases = listing::databases(shard).await?;
     let listed = databases.into_iter().map(|database| async move {
-        let listed = listing::collections(client, &database.name, None).await?;
+        let listed = listing::collections(shard, &database.name, None).await?;
         Ok::<_, Error>(
             listed
                 .into_iter()
@@ -140,7 +147,10 @@ async fn one_by_one(client: &Client) -> Result<Vec<Stored>> {
             }
             CollectionKind::View | CollectionKind::TimeSeries => None,
         };
-        let options = listing::without(&listed.options, &["idIndex"]);
+        let options = match listed.kind {
+            CollectionKind::TimeSeries => RawDocumentBuf::new(),
+            _ => listing::without(&listed.options, &["idIndex"]),
+        };
         let ns = Namespace {
             db,
             coll: listed.name,
@@ -182,7 +192,7 @@ mod tests {
                 row.append(name, value);
             });
             row.append(bson::cstr!("ns"), "d.v");
-            of_row(&row).unwrap().unwrap().options
+            of_row(&Scope::default(), &row).unwrap().unwrap().options
         };
         assert_eq!(
             [view(None), view(Some("a0")), view(Some("b0"))],

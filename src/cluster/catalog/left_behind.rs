@@ -61,10 +61,10 @@ const CONFIG: [&str; 37] = [
 const BEGINNINGS: [&str; 4] = ["system.", "replset.", "cache.", "localResharding"];
 
 /// The users' collections there, by name. A cluster's `admin` and `config` are on its
-/// config servers.
+/// config servers, which no pair follows; those in `admin` of a replica set are moved.
 pub async fn read(deployment: &Deployment) -> Result<Vec<Namespace>> {
     let databases: &[&str] = match deployment.topology {
-        Topology::ReplicaSet => &["admin", "config", "local"],
+        Topology::ReplicaSet => &["config", "local"],
         Topology::Sharded => &["admin", "config"],
     };
     let mut found = Vec::new();

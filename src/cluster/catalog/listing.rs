@@ -1,6 +1,6 @@
 //! Databases, collections and indexes as one server lists them.
 //!
-//! Decides which collections are users' own. Knows nothing about sharding.
+//! Knows nothing about sharding.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,11 +10,12 @@ use futures_util::TryStreamExt;
 use mongodb::Client;
 
 use crate::bson::element::{document, elements, elements_of, field, string};
-use crate::cluster::catalog::{CollectionKind, DATABASES_LEFT_OUT, Database, Namespace, index};
+use crate::cluster::catalog::{CollectionKind, Database, Namespace, index};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
+use crate::scope::Scope;
 
 /// Version of an index on `_id` that a server makes by itself.
 const ID_INDEX_VERSION: i32 = 2;
@@ -28,8 +29,9 @@ pub(super) struct Listed {
     pub(super) options: RawDocumentBuf,
 }
 
-/// Databases of a replica set, by name.
-pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
+/// Databases of a replica set that may be in its scope, by name.
+pub(super) async fn databases(shard: &Shard) -> Result<Vec<Database>> {
+    let client = &shard.client;
     let named = answered("the server", async {
         Ok(client.list_database_names().await?)
     })
@@ -39,7 +41,7 @@ pub(super) async fn databases(client: &Client) -> Result<Vec<Database>> {
         Err(e) if e.kind == Kind::Transient => return Err(e),
         Err(e) => return Err(unreadable(client).await.unwrap_or(e)),
     };
-    names.retain(|n| !DATABASES_LEFT_OUT.contains(&n.as_str()));
+    names.retain(|name| shard.scope.may_have_in(name));
     names.sort();
     Ok(names
         .into_iter()
@@ -62,21 +64,30 @@ async fn unreadable(client: &Client) -> Option<Error> {
         .find_map(|row| text("a database", row, "db").err())
 }
 
-/// UUIDs of users' collections of these databases, as one shard knows them.
+/// UUIDs of collections of these databases, as one shard knows them.
 pub async fn local_uuids(
     shard: &Shard,
     databases: impl IntoIterator<Item = &str>,
 ) -> Result<HashSet<Uuid>> {
     let mut uuids = HashSet::new();
     for database in databases {
-        let listed = collections(&shard.client, database, None).await?;
+        let listed = collections(shard, database, None).await?;
         uuids.extend(listed.into_iter().filter_map(|l| l.uuid));
     }
     Ok(uuids)
 }
 
-/// Users' collections and views of a database (or the one named `only`) on one server.
+/// Collections and views of a database (or the one named `only`) on one shard.
 pub(super) async fn collections(
+    shard: &Shard,
+    db: &str,
+    only: Option<&str>,
+) -> Result<Vec<Listed>> {
+    collections_in(&shard.scope, &shard.client, db, only).await
+}
+
+pub(super) async fn collections_in(
+    scope: &Scope,
     client: &Client,
     db: &str,
     only: Option<&str>,
@@ -85,7 +96,8 @@ pub(super) async fn collections(
     if let Some(name) = only {
         command.insert("filter", doc! {"name": name});
     }
-    listed(client, db, command).await
+    let listed = listed(client, db, command).await?.into_iter();
+    Ok(listed.filter(|l| scope.has(db, &l.name)).collect())
 }
 
 async fn listed(client: &Client, db: &str, command: Document) -> Result<Vec<Listed>> {
@@ -97,11 +109,7 @@ async fn listed(client: &Client, db: &str, command: Document) -> Result<Vec<List
             .await?)
     };
     let lines = answered("listing collections", lines).await?;
-    let listed: Vec<Listed> = lines
-        .iter()
-        .map(|line| parse(db, line))
-        .collect::<Result<_>>()?;
-    Ok(listed.into_iter().filter(|l| is_users(&l.name)).collect())
+    lines.iter().map(|line| parse(db, line)).collect()
 }
 
 /// Options of the collection with this UUID, whatever its name; None if there is none.
@@ -198,13 +206,6 @@ pub(super) fn text(of: impl fmt::Display, line: &RawDocument, place: &str) -> Re
             "rename it, or move it by other means and drop it: only UTF-8 names can be migrated",
         )
     })
-}
-
-/// Whether the collection is a user's. Of the `system.` collections only stored functions
-/// are. Views are made by command, buckets belong to their time series, and the profile
-/// and remains of resharding are the server's.
-pub(super) fn is_users(name: &str) -> bool {
-    !name.starts_with("system.") || name == "system.js"
 }
 
 /// Index specifications (`listIndexes`, without `ns`) of a collection on one
@@ -311,23 +312,6 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
-
-    #[test]
-    fn only_stored_functions_of_the_system_collections_are_users() {
-        let rows = [
-            ("a", true),
-            ("a.system.b", true),
-            ("systematic", true),
-            ("system.js", true),
-            ("system.views", false),
-            ("system.buckets.t", false),
-            ("system.profile", false),
-            ("system.resharding.x", false),
-        ];
-        for (name, expect) in rows {
-            assert_eq!(is_users(name), expect, "{name}");
-        }
-    }
 
     #[test]
     fn fields_are_left_out_and_the_rest_keeps_its_order() {

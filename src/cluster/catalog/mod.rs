@@ -1,6 +1,5 @@
 //! The contents of a deployment: databases, collections, their options, indexes and
-//! sharding metadata. System databases (`admin`, `config`, `local`) and shardlift's own
-//! `__shardlift` are left out.
+//! sharding metadata, as far as they are in the deployment's scope (`crate::scope`).
 //!
 //! Names and options come from the shard that owns the database (`listing`),
 //! sharding from the config server (`sharding`); here they are put together.
@@ -34,12 +33,10 @@ use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::retry::{a_few_times, answered};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
+use crate::scope::Scope;
 
 /// Expiry of an index or a clustered collection, in seconds; not part of a layout (R10).
 pub(crate) const EXPIRY: &str = "expireAfterSeconds";
-
-/// Databases that are the server's or shardlift's own.
-pub const DATABASES_LEFT_OUT: [&str; 4] = ["admin", "config", "local", "__shardlift"];
 
 /// How often a catalog is read again because it changed meanwhile, and the wait between.
 const READ_ATTEMPTS_MAX: u32 = 10;
@@ -66,7 +63,7 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
     let Some(primary) = primary_of(deployment, db).await? else {
         return Ok(Vec::new());
     };
-    let listed = listing::collections(&deployment.shards[primary].client, db, None).await?;
+    let listed = listing::collections(&deployment.shards[primary], db, None).await?;
     let views = listed
         .into_iter()
         .filter(|l| l.kind == CollectionKind::View);
@@ -87,7 +84,7 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
 pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
-    let listed = listing::collections(&shard.client, &ns.db, Some(&ns.coll)).await?;
+    let listed = listing::collections(shard, &ns.db, Some(&ns.coll)).await?;
     Ok(listed.into_iter().find_map(|l| l.uuid))
 }
 
@@ -138,7 +135,9 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
 /// Shard `primary` of a cluster holds collections of the database that are not sharded:
 /// they move with its primary. Views do no harm.
 pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) -> Result<bool> {
-    let listed = listing::collections(&deployment.shards[primary].client, db, None).await?;
+    let shard = &deployment.shards[primary];
+    // Whatever the run is about.
+    let listed = listing::collections_in(&Scope::default(), &shard.client, db, None).await?;
     let held = listed
         .iter()
         .filter(|listed| listed.kind != CollectionKind::View);
@@ -244,7 +243,7 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
     let databases = match deployment.topology {
         Topology::Sharded => sharding::databases(deployment, None).await?,
         // By the same client as all else: it may know of a later primary.
-        Topology::ReplicaSet => listing::databases(&deployment.shards[0].client).await?,
+        Topology::ReplicaSet => listing::databases(&deployment.shards[0]).await?,
     };
     let mut rows: HashMap<String, Vec<ShardedRow>> = HashMap::new();
     for row in versions::sharded_rows(deployment, None).await? {
@@ -262,6 +261,11 @@ async fn read_once(deployment: &Deployment) -> Result<Catalog> {
     let shard_zones = shard_zones(deployment).await?;
     let mut collections = per_database.concat();
     collections.sort_by(|a, b| a.ns.cmp(&b.ns));
+    let holds = |db: &str| collections.iter().any(|c| c.ns.db == db);
+    let databases = databases
+        .into_iter()
+        .filter(|d| deployment.scope.has_empty(&d.name) || holds(&d.name))
+        .collect();
     Ok(Catalog {
         databases,
         collections,
@@ -295,7 +299,7 @@ async fn collections_of(
     only: Option<&str>,
 ) -> Result<Vec<Collection>> {
     let primary = &deployment.shards[database.primary];
-    let listed = listing::collections(&primary.client, &database.name, only).await?;
+    let listed = listing::collections(primary, &database.name, only).await?;
     let mut by_name: HashMap<String, ShardedRow> =
         rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
     let mut found = Vec::new();
@@ -317,7 +321,7 @@ async fn collections_of(
 /// by a shard that owns chunks of it.
 async fn listed_elsewhere(deployment: &Deployment, row: &ShardedRow, name: &str) -> Result<Listed> {
     let owner = &deployment.shards[row.sharded.chunks[0].shard];
-    let listed = listing::collections(&owner.client, &row.ns.db, Some(name)).await?;
+    let listed = listing::collections(owner, &row.ns.db, Some(name)).await?;
     listed
         .into_iter()
         .next()

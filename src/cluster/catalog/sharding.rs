@@ -14,7 +14,7 @@ use mongodb::options::ReadConcern;
 use crate::bson::order;
 use crate::cluster::catalog::versions::{self, Newest};
 use crate::cluster::catalog::{
-    Chunk, DATABASES_LEFT_OUT, Database, MapVersion, Namespace, Sharded, Zone, listing, torn,
+    Chunk, Database, MapVersion, Namespace, Sharded, Zone, listing, torn,
 };
 use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::answered;
@@ -41,7 +41,7 @@ pub(super) async fn databases(
     let mut databases = Vec::new();
     for row in find(deployment, "databases", filter, doc! {"_id": 1}).await? {
         let name = listing::text("a database", &row, "_id")?;
-        if !DATABASES_LEFT_OUT.contains(&name.as_str()) {
+        if deployment.scope.may_have_in(&name) {
             let primary = shard_index(deployment, row.get_str("primary")?)?;
             databases.push(Database { name, primary });
         }
@@ -71,7 +71,7 @@ pub(super) async fn collections(
     let mut found = Vec::new();
     for row in rows {
         let name = &listing::text("a sharded collection", &row, "_id")?;
-        let Some(ns) = users_namespace(name)? else {
+        let Some(ns) = namespace_in(deployment, name)? else {
             continue;
         };
         let uuid = uuid_of(&row, "uuid")?;
@@ -116,13 +116,12 @@ pub(super) async fn among(deployment: &Deployment, of: &[String]) -> Result<Hash
         .collect()
 }
 
-/// A name in the config server's rows, if it is a user's.
-pub(super) fn users_namespace(name: &str) -> Result<Option<Namespace>> {
+/// A name in the config server's rows, if it is in the scope.
+pub(super) fn namespace_in(deployment: &Deployment, name: &str) -> Result<Option<Namespace>> {
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| torn(format_args!("{name} has no database")))?;
-    let is_users = !DATABASES_LEFT_OUT.contains(&db) && !coll.starts_with("system.");
-    Ok(is_users.then(|| Namespace {
+    Ok(deployment.scope.has(db, coll).then(|| Namespace {
         db: db.to_owned(),
         coll: coll.to_owned(),
     }))

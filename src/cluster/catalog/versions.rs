@@ -15,10 +15,10 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 
 use super::sharding::{
-    self, Owner, ShardedRow, find, find_fields, shard_index, users_namespace, uuid_of,
+    self, Owner, ShardedRow, find, find_fields, namespace_in, shard_index, uuid_of,
 };
 use super::while_it_changes;
-use crate::cluster::catalog::{DATABASES_LEFT_OUT, Namespace};
+use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Result};
@@ -49,13 +49,13 @@ pub struct Row {
     pub major: u32,
 }
 
-/// Reads the versions of everything that is users' own. A collection that is only partly
+/// Reads the versions of everything in the scope. A collection that is only partly
 /// there, being made or dropped, is left out.
 pub async fn read(deployment: &Deployment) -> Result<Versions> {
     let mut versions = Versions::default();
     for row in find(deployment, "databases", doc! {}, doc! {"_id": 1}).await? {
         let name = row.get_str("_id")?;
-        if !DATABASES_LEFT_OUT.contains(&name) {
+        if deployment.scope.may_have_in(name) {
             versions
                 .databases
                 .insert(name.to_owned(), home(deployment, &row)?);
@@ -67,7 +67,10 @@ pub async fn read(deployment: &Deployment) -> Result<Versions> {
     let majors = majors(deployment, doc! {}).await?;
     for row in rows {
         let (name, uuid) = (row.get_str("_id")?, uuid_of(&row, "uuid")?);
-        if let (Some(ns), Some(major)) = (users_namespace(name)?, major_of(&majors, uuid, name)) {
+        if let (Some(ns), Some(major)) = (
+            namespace_in(deployment, name)?,
+            major_of(&majors, uuid, name),
+        ) {
             versions.collections.insert(
                 uuid,
                 Row {

@@ -24,6 +24,7 @@ use crate::cluster::probe::{self, Facts, Role};
 use crate::cluster::retry::{answered, within};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
+use crate::scope::{Filters, Scope};
 
 /// How long one of several routers is waited for.
 const ROUTER_PATIENCE: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
     if topology == Topology::Sharded {
         one_cluster(side, &entry, &options.hosts).await?;
     }
-    Ok(Deployment {
+    let mut deployment = Deployment {
         side,
         topology,
         entry,
@@ -77,7 +78,11 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
         dialect,
         version,
         fcv,
-    })
+        scope: Scope::default(),
+    };
+    let has_admin = topology == Topology::ReplicaSet;
+    deployment.set_scope(Scope::new(Filters::default(), has_admin));
+    Ok(deployment)
 }
 
 /// Options of the entry client, from the URI by the driver's own rules.

@@ -15,7 +15,7 @@ use crate::state::{CollectionState, PairState};
 pub struct Register {
     /// Pairs whose source shard has the UUID and that have not dropped it.
     pub(super) holders: HashMap<Uuid, BTreeSet<usize>>,
-    /// Names in use on the target, by the source UUID they stand for.
+    /// Public names in use on the target, by the source UUID they stand for.
     pub(super) names: HashMap<Namespace, Uuid>,
     /// Dropped for good: a pair that still meets its creation discards it.
     pub(super) dead: HashSet<Uuid>,
@@ -56,7 +56,7 @@ impl Register {
             alive().partition(|c| dead_somewhere.contains(&c.uuid));
         let named = doubted.into_iter().chain(sure);
         register.names = named
-            .map(|c: &CollectionState| (c.ns.clone(), c.uuid))
+            .map(|c: &CollectionState| (c.ns.public(), c.uuid))
             .collect();
         register.targets = alive()
             .filter_map(|c| Some((c.uuid, c.target_uuid?)))

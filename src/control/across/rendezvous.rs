@@ -99,7 +99,7 @@ impl Rendezvous {
         if self.register.dead.contains(&uuid) {
             return ToMake::Dead;
         }
-        match self.register.names.get(ns) {
+        match self.register.names.get(&ns.public()) {
             Some(holder) if *holder == uuid => ToMake::Made,
             Some(_) => ToMake::NameTaken,
             None => ToMake::Free,
@@ -110,7 +110,7 @@ impl Rendezvous {
     ///
     /// IMPORTANT: before it is made: a drop that comes meanwhile must find it.
     pub fn claim(&mut self, ns: &Namespace, uuid: Uuid) {
-        self.register.names.insert(ns.clone(), uuid);
+        self.register.names.insert(ns.public(), uuid);
     }
 
     /// It has been made. `target`: its UUID there.
@@ -125,7 +125,7 @@ impl Rendezvous {
         let (Some((from, _)), Some(made)) = (named, targets.get(&uuid)) else {
             return ToRename::Nothing;
         };
-        match names.get(to) {
+        match names.get(&to.public()) {
             _ if self.is_dead(&uuid) => ToRename::Nothing,
             Some(holder) if *holder == uuid => ToRename::Named,
             Some(_) => ToRename::NameTaken,
@@ -138,8 +138,8 @@ impl Rendezvous {
 
     /// A rename is made: the old name is free.
     pub fn renamed(&mut self, uuid: Uuid, from: &Namespace, to: &Namespace) {
-        self.register.names.remove(from);
-        self.register.names.insert(to.clone(), uuid);
+        self.register.names.remove(&from.public());
+        self.register.names.insert(to.public(), uuid);
     }
 
     /// A pair has met the drop.
@@ -163,7 +163,7 @@ impl Rendezvous {
 
     /// Of a drop that is due. To be asked in the turn.
     pub fn to_drop(&self, ns: &Namespace, uuid: Uuid) -> ToDrop {
-        match self.register.names.get(ns) {
+        match self.register.names.get(&ns.public()) {
             Some(holder) if *holder == uuid => {
                 ToDrop::Made(self.register.targets.get(&uuid).copied())
             }
@@ -175,8 +175,8 @@ impl Rendezvous {
     /// A drop that was due is made: the name is free.
     pub fn dropped(&mut self, ns: &Namespace, uuid: Uuid) {
         self.due.remove(&uuid);
-        if self.register.names.get(ns) == Some(&uuid) {
-            self.register.names.remove(ns);
+        if self.register.names.get(&ns.public()) == Some(&uuid) {
+            self.register.names.remove(&ns.public());
         }
     }
 

@@ -42,6 +42,15 @@ impl Views {
         Ok(there.is_some_and(|there| there.kind == CollectionKind::View))
     }
 
+    /// Drops the time series of this name, and its buckets with it.
+    pub async fn drop_series(&self, series: &Namespace) -> Result<()> {
+        let there = catalog::read_one(&self.sides.target, series).await?;
+        match there.map(|there| there.kind) {
+            Some(CollectionKind::TimeSeries) => self.drop(series).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Makes it as the source has it. None has its name.
     pub async fn make(&self, view: &Collection) -> Result<()> {
         layout::create_collection(&self.sides.target, view, &self.sides.pairs).await

@@ -59,6 +59,8 @@ enum Event {
     Failed(Error),
     Stopped,
     Cancelled(oneshot::Sender<Answer>),
+    /// By whom.
+    Paused(String, oneshot::Sender<Answer>),
     CutOver,
 }
 
@@ -77,6 +79,7 @@ impl<'a> Drive<'a> {
         let observers = observers::start(process, pairs, &coordinator, &ahead);
         let serving = coordinator.clone().run(ddl.requests);
         let watching = watch.clone();
+        let Process { run, opened, .. } = process;
         let failed = async move {
             let tasks = select_all(tasks.iter_mut().map(|tasks| Box::pin(tasks.failed())));
             tokio::select! {
@@ -84,6 +87,7 @@ impl<'a> Drive<'a> {
                 error = serving => error,
                 error = watching.run(process.run, pairs) => error,
                 error = observers::first_to_end(observers) => error,
+                error = opened.window.watch(run, &opened.stores.run) => error,
             }
         };
         Drive {
@@ -106,6 +110,7 @@ impl<'a> Drive<'a> {
                 Event::Failed(error) => return Err(error),
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Cancelled(reply) => return Err(self.process.stop.cancelled(reply)),
+                Event::Paused(by, reply) => return Err(self.process.stop.paused(by, reply)),
                 Event::CutOver => {
                     if let Some(summary) = self.cut_over().await? {
                         return Ok(summary);
@@ -129,6 +134,11 @@ impl<'a> Drive<'a> {
                 }
                 Some(request) = self.requests.recv() => match request {
                     Request::Cancel(reply) => return Event::Cancelled(reply),
+                    Request::Pause(by, reply) => return Event::Paused(by, reply),
+                    Request::Resume(reply) => {
+                        stop::answer(reply, Err("the run is not paused".to_owned()));
+                    }
+                    Request::Extend(reply) => self.process.opened.window.extend(reply),
                     Request::Cutover(reply) => {
                         if self.answer_cutover(reply) {
                             return Event::CutOver;
@@ -230,8 +240,7 @@ impl<'a> Drive<'a> {
         } else {
             Err(not_ready(phase, &obstacles))
         };
-        // An asker that is gone loses only the answer.
-        let _ = reply.send(answer);
+        stop::answer(reply, answer);
         ready
     }
 

@@ -7,6 +7,7 @@ pub mod start;
 pub mod watchdog;
 pub mod lookout;
 pub mod observers;
+pub mod pause;
 pub mod drive;
 
 use std::sync::Arc;

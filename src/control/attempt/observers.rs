@@ -95,7 +95,6 @@ async fn keep_gauges(pair: Arc<Pair>, newest_ms: Arc<AtomicU64>) {
     }
 }
 
-/// Wall clock of the newest write on a source shard, ms since 1970.
 async fn poll_source(shard: Shard, newest_ms: Arc<AtomicU64>) {
     loop {
         // A frozen server answers never, and the next look asks again.
@@ -107,7 +106,8 @@ async fn poll_source(shard: Shard, newest_ms: Arc<AtomicU64>) {
     }
 }
 
-async fn newest_write(shard: &Shard) -> Result<Option<u64>> {
+/// Wall clock of the newest write on a source shard, ms since 1970.
+pub async fn newest_write(shard: &Shard) -> Result<Option<u64>> {
     let hello = hello::hello(&shard.client).await?;
     let last_write = hello.get_document("lastWrite").ok();
     let at = last_write.and_then(|write| write.get_datetime("majorityWriteDate").ok());

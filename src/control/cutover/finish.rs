@@ -115,7 +115,7 @@ fn commands(held_back: &HeldBack) -> Vec<RawDocumentBuf> {
         .clone()
         .filter(|option| option.name == b"name")
         .collect();
-    let head = rawdoc! { "collMod": held_back.ns.coll.as_str() };
+    let head = rawdoc! { "collMod": held_back.ns.public().coll.as_str() };
     let command = |option: Element<'_>| {
         let option = if is_not_finite(&option) {
             Element {

@@ -36,7 +36,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Result<()> {
     let ns = &collection.ns;
     let dropped = match collection.uuid {
-        Some(uuid) if ns.coll == "system.js" || is_alone(target) => {
+        // For buckets `drop` takes no UUID (72), and takes their time series with them.
+        Some(uuid) if ns.coll == "system.js" || ns.time_series().is_some() || is_alone(target) => {
             drop_by_uuid(target, collection, uuid).await
         }
         Some(uuid) if !target.dialect.writes.binds_uuid => drop_by_name(target, ns, uuid).await,
@@ -98,8 +99,8 @@ async fn drop_by_name(target: &Deployment, ns: &Namespace, uuid: Uuid) -> Result
     }
 }
 
-/// Drops it the way that a secondary drops it. Also `system.js`, which `drop` refuses; that
-/// is never sharded: its database's primary shard has it.
+/// Drops it the way that a secondary drops it. Also `system.js`, which `drop` refuses, and
+/// the buckets of a time series; neither is sharded: the database's primary shard has it.
 async fn drop_by_uuid(target: &Deployment, collection: &Collection, uuid: Uuid) -> Result<()> {
     let ns = &collection.ns;
     let drop = rawdoc! {

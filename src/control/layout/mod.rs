@@ -11,6 +11,7 @@ pub mod databases;
 pub mod owners;
 pub mod laid_out;
 pub(crate) mod options;
+pub mod series;
 pub mod views;
 pub mod zones;
 mod chunks;
@@ -49,9 +50,11 @@ pub async fn create_all(target: &Deployment, catalog: &Catalog, pairs: &[usize])
         }
         create_database(target, &database.name, primary).await?;
     }
+    // Time series come with their buckets.
     let (views, collections): (Vec<_>, Vec<_>) = catalog
         .collections
         .iter()
+        .filter(|c| c.kind != CollectionKind::TimeSeries)
         .partition(|c| c.kind == CollectionKind::View);
     stream::iter(collections)
         .map(|c| create_one(target, c, pairs, &moves))
@@ -161,11 +164,9 @@ async fn make(
     moves: &Moves,
 ) -> Result<()> {
     let ns = &collection.ns;
-    if collection.kind == CollectionKind::TimeSeries {
-        return Err(Error::new(
-            Kind::Unsupported,
-            format!("{ns} is a time series"),
-        ));
+    if let Some(refused) = series::refused(collection) {
+        let found = format!("{} is {refused}", ns.public());
+        return Err(Error::new(Kind::Unsupported, found));
     }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
@@ -183,6 +184,7 @@ async fn make(
     if let Some(there) = &there {
         same_or_refuse(collection, there)?;
     }
+    series::make_view(target, collection).await?;
     let Some(sharded) = &collection.sharded else {
         return Ok(());
     };

@@ -144,7 +144,7 @@ async fn delete_found(
     find: RawDocumentBuf,
 ) -> Result<()> {
     let ns = &collection.ns;
-    let clustered = Traits::of(&collection.options).clustered;
+    let hinted = Traits::of(&collection.options).clustered && shard.writes.clustered_hint;
     let cursor = shard
         .client
         .database(&ns.db)
@@ -166,7 +166,7 @@ async fn delete_found(
                 .and_then(locate::id_query)
                 .ok_or_else(|| nameless(ns))?;
             let mut delete = rawdoc! {"q": query, "limit": 1};
-            if clustered {
+            if hinted {
                 // Else it counts as a scan, which `notablescan` refuses (6.0.5).
                 delete.append(cstr!("hint"), rawdoc! {"_id": 1});
             }

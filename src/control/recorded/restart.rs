@@ -54,6 +54,9 @@ pub async fn restart(
     range_bytes: u64,
 ) -> Result<String> {
     let run = recorded::load(source, target).await?;
+    // What the run is about, whatever is given now.
+    let source = &source.filtered(&run.filters);
+    let target = &target.filtered(&run.filters);
     let lease = Lease::take(recorded::first(target), &run.id).await?;
     let done = tokio::select! {
         done = restart_alone(source, target, source_shard, ns, range_bytes) => done,
@@ -180,7 +183,10 @@ async fn one_collection(
     source_shard: &str,
     ns: &Namespace,
 ) -> Result<String> {
-    let chosen = state.collections.iter().filter(|c| !c.dead && c.ns == *ns);
+    // Of a time series its buckets.
+    let is_chosen = |of: &Namespace| of == ns || of.public() == *ns;
+    let chosen = state.collections.iter();
+    let chosen = chosen.filter(|c| !c.dead && is_chosen(&c.ns));
     let chosen: Vec<Uuid> = chosen.map(|c| c.uuid).collect();
     if chosen.is_empty() {
         return Err(Error::new(

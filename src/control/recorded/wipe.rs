@@ -41,8 +41,13 @@ pub async fn wipe(target: &Deployment) -> Result<()> {
     };
     // IMPORTANT: first. Nobody may go on with what is half dropped.
     runs.set_stage(Stage::Cancelled).await?;
-    let made = made(&run, target).await?;
+    let mut made = made(&run, target).await?;
+    let making = runs.load_making().await.map_err(unknown)?;
+    made.extend(making.into_iter().map(|ns| (ns, BTreeSet::new())));
     drop_all(target, &ours(target, &run).await?).await?;
+    for series in series_left(target, &made).await? {
+        drop_collection(target, &series).await?;
+    }
     let emptied: BTreeSet<&str> = made.keys().map(|ns| ns.db.as_str()).collect();
     for db in emptied {
         match databases::drop_if_empty(target, db).await {
@@ -75,10 +80,10 @@ pub async fn to_wipe(target: &Deployment) -> Result<BTreeSet<Namespace>> {
     let Some(run) = recorded_run(&RunStore::new(recorded::first(target))).await? else {
         return Ok(BTreeSet::new());
     };
-    Ok(ours(target, &run)
-        .await?
+    let ours = ours(target, &run).await?;
+    Ok(ours
         .into_iter()
-        .map(|collection| collection.ns)
+        .flat_map(|collection| [collection.ns.public(), collection.ns])
         .collect())
 }
 
@@ -122,6 +127,9 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
     // By UUID: the record of a rename may be missing.
     let known: BTreeSet<[u8; 16]> = made.values().flatten().copied().collect();
     for collection in now {
+        if is_view(&&collection) {
+            continue;
+        }
         if collection
             .uuid
             .is_some_and(|uuid| known.contains(&uuid.bytes()))
@@ -142,6 +150,17 @@ async fn ours(target: &Deployment, run: &RunState) -> Result<Vec<Collection>> {
         }
     }
     Ok(ours)
+}
+
+/// Time series whose buckets the run made, and that are gone: views of nothing.
+async fn series_left(target: &Deployment, made: &Made) -> Result<Vec<Collection>> {
+    let there = catalog::read(target).await?.collections;
+    let is_left = |c: &&Collection| {
+        let buckets = c.ns.buckets();
+        let is_series = c.kind == CollectionKind::TimeSeries;
+        is_series && made.contains_key(&buckets) && !there.iter().any(|c| c.ns == buckets)
+    };
+    Ok(there.iter().filter(is_left).cloned().collect())
 }
 
 async fn drop_all(target: &Deployment, ours: &[Collection]) -> Result<()> {

@@ -12,7 +12,7 @@ use mongodb::Client;
 use mongodb::options::ReadConcern;
 
 use crate::cluster::catalog::index::IndexName;
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace, left_behind};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::dialect::CatalogForms;
 use crate::cluster::retry::answered;
@@ -23,9 +23,6 @@ use crate::control::validate::privileges::{self, Needs};
 use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
 use crate::error::{Error, Kind, Result};
 
-/// The source's oplog should reach back at least this far, so that a restart
-/// finds its position again.
-const OPLOG_WINDOW_SECONDS_MIN: u32 = 3600;
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
 const CONCURRENCY: usize = 16;
@@ -98,15 +95,12 @@ pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
     ]
 }
 
-/// The source's oplog must be readable with majority concern; its window is shown.
-pub(super) async fn oplog(source: &Deployment) -> Vec<Check> {
-    const READABLE: &str = "source oplog readable";
-    const WINDOW: &str = "source oplog window";
-    let windows = join_all(source.shards.iter().map(|s| oplog_window(&s.client))).await;
-    let (mut wrong, mut seconds_min) = (Vec::new(), u32::MAX);
-    let mut found = Vec::new();
-    for (shard, window) in source.shards.iter().zip(windows) {
-        match window {
+/// The source's oplog must be readable with majority concern.
+pub(super) async fn oplog(source: &Deployment) -> Check {
+    let ends = join_all(source.shards.iter().map(|s| oplog_end(&s.client, -1))).await;
+    let mut wrong = Vec::new();
+    for (shard, end) in source.shards.iter().zip(ends) {
+        match end {
             Err(e) if e.code == Some(codes::MAJORITY_READS_NOT_ENABLED) => {
                 wrong.push(format!(
                     "{}: majority reads are switched off (enableMajorityReadConcern: false)",
@@ -114,38 +108,19 @@ pub(super) async fn oplog(source: &Deployment) -> Vec<Check> {
                 ));
             }
             Err(e) => wrong.push(format!("{}: {}", shard.id, e.message)),
-            Ok(seconds) => {
-                seconds_min = seconds_min.min(seconds);
-                found.push(format!("{} {:.1} h", shard.id, f64::from(seconds) / 3600.0));
-            }
+            Ok(_) => {}
         }
     }
-    let good = "local.oplog.rs with majority read concern on every shard";
-    let readable = Check::none_of(
-        READABLE,
+    Check::none_of(
+        "source oplog readable",
         &wrong,
-        good,
+        "local.oplog.rs with majority read concern on every shard",
         "grant the user the role backup, and allow majority reads",
-    );
-    if found.is_empty() {
-        return vec![readable];
-    }
-    let window = if seconds_min < OPLOG_WINDOW_SECONDS_MIN {
-        let remedy = "a run stopped for longer than this may have to start over: raise it with replSetResizeOplog";
-        Check::warn(WINDOW, listed(&found), remedy)
-    } else {
-        Check::pass(WINDOW, listed(&found))
-    };
-    vec![readable, window]
+    )
 }
 
-/// Seconds between the first and the last entry.
-async fn oplog_window(client: &Client) -> Result<u32> {
-    let (first, last) = (oplog_end(client, 1).await?, oplog_end(client, -1).await?);
-    Ok(last.saturating_sub(first))
-}
-
-async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
+/// Seconds (unix) of the oplog's first (`natural` 1) or last (-1) entry.
+pub(super) async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
     let oplog = client.database("local").collection::<Document>("oplog.rs");
     let find = oplog
         .find_one(doc! {})
@@ -321,31 +296,6 @@ async fn refused_indexes(
         }));
     }
     Ok((count, refused.into_iter().collect()))
-}
-
-/// Reports what users keep in the servers' own databases, which is not moved.
-pub(super) async fn left_behind(source: &Deployment) -> Check {
-    const NAME: &str = "no users' collections in admin, config, local";
-    let found = match left_behind::read(source).await {
-        Ok(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        // In the way of nothing.
-        Err(e) => {
-            return Check::warn(
-                NAME,
-                format!("could not be listed: {e}"),
-                "they are not moved: copy them by other means",
-            );
-        }
-    };
-    if found.is_empty() {
-        Check::pass(NAME, "none")
-    } else {
-        Check::warn(
-            NAME,
-            format!("{} stay behind", listed(&found)),
-            "copy them by other means, if you need them",
-        )
-    }
 }
 
 pub(super) async fn target_empty(

@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::layout::options::TEMPORARY;
+use crate::control::layout::series;
 use crate::control::validate::{Check, listed};
 
 pub(super) fn source_collections(catalog: &Catalog) -> Check {
     const NAME: &str = "collections supported";
-    let wrong: Vec<String> = catalog.collections.iter().filter_map(unsupported).collect();
+    let wrong = catalog.collections.iter();
+    let wrong: Vec<String> = wrong.filter_map(|c| unsupported(catalog, c)).collect();
     let left_over = catalog
         .collections
         .iter()
@@ -81,15 +83,27 @@ fn respelled(source: &Catalog, name: &str) -> Option<String> {
 }
 
 /// A collection's name, and the reason why it cannot be moved.
-fn unsupported(collection: &Collection) -> Option<String> {
-    let why = if collection.kind == CollectionKind::TimeSeries {
-        "time series"
-    } else if collection.options.get_document("encryptedFields").is_ok() {
+fn unsupported(catalog: &Catalog, collection: &Collection) -> Option<String> {
+    let is_there = |ns: &Namespace, kind| {
+        let mut others = catalog.collections.iter();
+        others.any(|c| c.ns == *ns && c.kind == kind)
+    };
+    let ns = &collection.ns;
+    let series = ns.time_series();
+    let why = if collection.options.get_document("encryptedFields").is_ok() {
         "queryable encryption"
+    } else if let Some(why) = series::refused(collection) {
+        why
+    } else if series.is_some_and(|series| !is_there(&series, CollectionKind::TimeSeries)) {
+        "buckets without their time series"
+    } else if collection.kind == CollectionKind::TimeSeries
+        && !is_there(&ns.buckets(), CollectionKind::Plain)
+    {
+        "a time series without its buckets"
     } else {
         return None;
     };
-    Some(format!("{} ({why})", collection.ns))
+    Some(format!("{} ({why})", ns.public()))
 }
 
 fn counted(catalog: &Catalog) -> String {
@@ -105,12 +119,11 @@ fn counted(catalog: &Catalog) -> String {
         .iter()
         .filter(|c| c.sharded.is_some())
         .count();
-    let (plain, views) = (
-        of(CollectionKind::Plain) - sharded,
-        of(CollectionKind::View),
-    );
+    // A time series is a view, and buckets.
+    let (views, series) = (of(CollectionKind::View), of(CollectionKind::TimeSeries));
+    let plain = of(CollectionKind::Plain).saturating_sub(sharded + series);
     format!(
-        "{} databases, {sharded} sharded and {plain} unsharded collections, {views} views",
+        "{} databases, {sharded} sharded and {plain} unsharded collections, {series} time series, {views} views",
         catalog.databases.len()
     )
 }
@@ -136,6 +149,25 @@ mod tests {
             sharded: None,
             key_index: None,
         }
+    }
+
+    fn buckets() -> Collection {
+        let plain = collection(CollectionKind::Plain, rawdoc! {"clusteredIndex": true});
+        let ns = plain.ns.buckets();
+        Collection { ns, ..plain }
+    }
+
+    #[test]
+    fn a_time_series_and_its_buckets_belong_together() {
+        let series = collection(CollectionKind::TimeSeries, rawdoc! {"timeseries": {}});
+        let check = source_collections(&catalog(vec![series, buckets()]));
+        assert!(check.ok, "{check:?}");
+        assert!(
+            check
+                .found
+                .contains("0 unsharded collections, 1 time series"),
+            "{check:?}"
+        );
     }
 
     fn catalog(collections: Vec<Collection>) -> Catalog {
@@ -175,6 +207,7 @@ mod tests {
                 collection(CollectionKind::TimeSeries, rawdoc! {"timeseries": {}}),
                 false,
             ),
+            (buckets(), false),
             (
                 collection(CollectionKind::Plain, rawdoc! {"encryptedFields": {}}),
                 false,
@@ -183,7 +216,7 @@ mod tests {
         for (collection, expect) in rows {
             let text = format!("{collection:?}");
             assert_eq!(
-                source_collections(&catalog(vec![collection])).ok,
+                !source_collections(&catalog(vec![collection])).has_failed(),
                 expect,
                 "{text}"
             );
@@ -193,12 +226,12 @@ mod tests {
     #[test]
     fn a_target_with_collections_is_not_empty() {
         let source = catalog(vec![]);
-        assert!(target_empty(&source, &catalog(vec![]), &BTreeSet::new()).ok);
+        assert!(!target_empty(&source, &catalog(vec![]), &BTreeSet::new()).has_failed());
         let left = collection(CollectionKind::Plain, rawdoc! {});
         let to_wipe = BTreeSet::from([left.ns.clone()]);
-        assert!(target_empty(&source, &catalog(vec![left.clone()]), &to_wipe).ok);
+        assert!(!target_empty(&source, &catalog(vec![left.clone()]), &to_wipe).has_failed());
         let check = target_empty(&source, &catalog(vec![left]), &BTreeSet::new());
-        assert!(!check.ok && check.found.contains("d.c"));
+        assert!(check.has_failed() && check.found.contains("d.c"));
     }
 
     #[test]
@@ -212,7 +245,7 @@ mod tests {
         };
         let check = target_empty(&with("shop"), &with("Shop"), &BTreeSet::new());
         assert!(
-            check.ok && check.found.contains("Shop (shop on the source)"),
+            !check.has_failed() && check.found.contains("Shop (shop on the source)"),
             "{check:?}"
         );
         assert!(
@@ -221,6 +254,6 @@ mod tests {
                 .is_some_and(|remedy| remedy.contains("dropDatabase"))
         );
         let same = target_empty(&with("shop"), &with("shop"), &BTreeSet::new());
-        assert!(same.ok && same.remedy.is_none());
+        assert!(!same.has_failed() && same.remedy.is_none());
     }
 }

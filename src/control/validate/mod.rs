@@ -5,16 +5,24 @@
 //! either side.
 
 mod ask;
+mod capacity;
+mod check;
 mod content;
 mod definitions;
 pub mod indexes;
 mod members;
 pub mod privileges;
 mod profile;
+mod scope;
+mod settings;
 mod strays;
 mod topology;
+mod users;
 
 use std::collections::BTreeSet;
+
+use check::listed;
+pub use check::{Check, Group, Verdict};
 
 use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
@@ -22,94 +30,11 @@ use crate::config::Profile;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 
-/// One check and what it found.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Check {
-    pub name: &'static str,
-    pub ok: bool,
-    /// What was found.
-    pub found: String,
-    /// If not ok, the remedy; if ok, advice.
-    pub remedy: Option<String>,
-}
-
-impl Check {
-    fn pass(name: &'static str, found: impl Into<String>) -> Self {
-        Check {
-            name,
-            ok: true,
-            found: found.into(),
-            remedy: None,
-        }
-    }
-
-    fn fail(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Check {
-            name,
-            ok: false,
-            found: found.into(),
-            remedy: Some(remedy.into()),
-        }
-    }
-
-    /// Fit, but the operator should know.
-    fn warn(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Check {
-            ok: true,
-            ..Check::fail(name, found, remedy)
-        }
-    }
-
-    /// A check whose question the server did not answer has failed.
-    fn answered(name: &'static str, answer: Result<Check>) -> Self {
-        answer.unwrap_or_else(|e| Check::unanswered(name, &e))
-    }
-
-    fn unanswered(name: &'static str, e: &Error) -> Self {
-        let remedy = e
-            .remedy
-            .clone()
-            .unwrap_or_else(|| "see the server's message".to_owned());
-        Check::fail(name, e.message.clone(), remedy)
-    }
-
-    /// Passes if nothing was found to be wrong.
-    fn none_of(
-        name: &'static str,
-        wrong: &[String],
-        good: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        if wrong.is_empty() {
-            Check::pass(name, good)
-        } else {
-            Check::fail(name, listed(wrong), remedy)
-        }
-    }
-}
-
 /// The name of a check that is made on both sides.
 fn named(side: Side, source: &'static str, target: &'static str) -> &'static str {
     match side {
         Side::Source => source,
         Side::Target => target,
-    }
-}
-
-/// Most names an operator is shown in one line.
-const NAMES_MAX: usize = 10;
-
-/// Names in one line, the first few of many.
-fn listed(names: &[String]) -> String {
-    let shown = names
-        .iter()
-        .take(NAMES_MAX)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
-    match names.len().saturating_sub(NAMES_MAX) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -129,36 +54,130 @@ pub async fn run(
     target: &Deployment,
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
-) -> Result<Vec<Check>> {
-    let mut checks = topology::decide(&topology::Side::of(source), &topology::Side::of(target));
-    let (identity, members_source, members_target, moving_source, moving_target) = tokio::join!(
+) -> Vec<Check> {
+    let mut checks = of_deployments(source, target).await;
+    checks.extend(of_content(source, target, catalog, to_wipe).await);
+    checks.sort_by_key(|check| check.group);
+    checks
+}
+
+/// Those that need no catalog.
+async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> {
+    let (a, b) = (topology::Side::of(source), topology::Side::of(target));
+    let (identity, readable, history, window, skew) = tokio::join!(
         ask::identity(source, target),
-        members::checks(source),
-        members::checks(target),
-        ask::balancer(source),
-        ask::balancer(target),
+        ask::oplog(source),
+        ask::history(source),
+        capacity::oplog_window(source),
+        settings::clocks(source, target),
     );
-    checks.push(identity);
-    checks.extend(members_source);
-    checks.extend(members_target);
-    checks.extend(moving_source);
-    checks.extend(moving_target);
-    checks.extend(ask::oplog(source).await);
-    checks.push(ask::history(source).await);
-    checks.push(privileges_of(source).await);
-    checks.push(privileges_of(target).await);
-    checks.push(content::source_collections(catalog));
-    checks.push(ask::indexes(source, catalog, &target.dialect.catalog).await);
-    checks.push(definitions::check(source, target, catalog).await);
-    checks.push(strays::check(source, catalog).await);
-    checks.push(ask::left_behind(source).await);
-    checks.push(ask::target_empty(catalog, target, to_wipe).await);
-    Ok(checks)
+    let (of_source, of_target) = tokio::join!(of_side(source), of_side(target));
+    let (may_source, may_target, users) = tokio::join!(
+        privileges_of(source),
+        privileges_of(target),
+        users::check(source, target)
+    );
+    let mut checks = grouped(Group::Connect, vec![settings::encrypted(source)]);
+    checks.extend(grouped(Group::Topology, topology::of_layout(&a, &b)));
+    checks.push(identity.about(Group::Topology));
+    checks.extend(grouped(Group::Release, topology::of_release(&a, &b)));
+    checks.extend(grouped(
+        Group::Privileges,
+        vec![may_source, may_target, users],
+    ));
+    checks.extend(of_source);
+    checks.extend(grouped(Group::SourceState, vec![readable, history, skew]));
+    checks.extend(of_target);
+    checks.extend(window.map(|check| check.about(Group::Capacity)));
+    checks
+}
+
+async fn of_side(deployment: &Deployment) -> Vec<Check> {
+    let (mut checks, moving, scans) = tokio::join!(
+        members::checks(deployment),
+        ask::balancer(deployment),
+        settings::scans(deployment)
+    );
+    checks.extend(moving);
+    checks.push(scans);
+    grouped(Group::state_of(deployment.side), checks)
+}
+
+async fn of_content(
+    source: &Deployment,
+    target: &Deployment,
+    catalog: &Catalog,
+    to_wipe: &BTreeSet<Namespace>,
+) -> Vec<Check> {
+    let mut checks = vec![
+        content::source_collections(catalog),
+        ask::indexes(source, catalog, &target.dialect.catalog).await,
+        definitions::check(source, target, catalog).await,
+        strays::check(source, catalog).await,
+        scope::left_behind(source).await,
+    ];
+    checks.extend(scope::filters(source, catalog).await);
+    let empty = ask::target_empty(catalog, target, to_wipe).await;
+    checks.push(empty.about(Group::TargetState));
+    checks
+}
+
+fn grouped(group: Group, checks: Vec<Check>) -> Vec<Check> {
+    checks.into_iter().map(|check| check.about(group)).collect()
+}
+
+/// What validation found.
+#[derive(Debug)]
+pub struct Validation {
+    /// By group.
+    pub checks: Vec<Check>,
+    /// Why a side was not reached: then nothing else was checked.
+    pub unreached: Option<Error>,
+}
+
+/// Every check of two deployments that may not have been reached.
+pub async fn all(
+    source: Result<Deployment>,
+    target: Result<Deployment>,
+    profile: Profile,
+) -> Validation {
+    let mut checks = vec![
+        reached("source reached", &source),
+        reached("target reached", &target),
+    ];
+    let (source, target) = match (source, target) {
+        (Ok(source), Ok(target)) => (source, target),
+        (Err(unreached), _) | (_, Err(unreached)) => {
+            let unreached = Some(unreached);
+            return Validation { checks, unreached };
+        }
+    };
+    match catalog::read(&source).await {
+        Ok(catalog) => checks.extend(run(&source, &target, &catalog, &BTreeSet::new()).await),
+        Err(e) => {
+            checks.extend(of_deployments(&source, &target).await);
+            checks.push(Check::unanswered("source catalog read", &e));
+        }
+    }
+    checks.extend(of_profile(profile, &source, &target));
+    checks.sort_by_key(|check| check.group);
+    Validation {
+        checks,
+        unreached: None,
+    }
+}
+
+fn reached(name: &'static str, side: &Result<Deployment>) -> Check {
+    let check = match side {
+        Ok(side) => Check::pass(name, format!("{} of {}", side.topology, side.version)),
+        Err(e) => Check::unanswered(name, e),
+    };
+    check.about(Group::Connect)
 }
 
 /// What the profile asks for beside.
 pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) -> Vec<Check> {
-    profile::checks(profile, source, target)
+    grouped(Group::Release, profile::checks(profile, source, target))
 }
 
 /// Runs every check; the first thing a migration does. `to_wipe`: collections of
@@ -168,12 +187,12 @@ pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) ->
 /// `Refused`, naming every check that failed with its remedy.
 pub async fn require(profile: Profile, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
-    let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await?;
+    let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
     checks.extend(of_profile(profile, &sides.source, &sides.target));
-    for check in checks.iter().filter(|check| check.ok) {
-        tracing::info!("validated {}: {}", check.name, check.found);
+    for check in checks.iter().filter(|check| !check.has_failed()) {
+        tell(check);
     }
-    let failed: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
+    let failed: Vec<_> = checks.iter().filter(|check| check.has_failed()).collect();
     if failed.is_empty() {
         return Ok(());
     }
@@ -185,14 +204,9 @@ pub async fn require(profile: Profile, sides: &Sides, to_wipe: &BTreeSet<Namespa
     Err(Error::new(Kind::Refused, found.join("; ")).remedy(remedies.join("; ")))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_first_few_of_many_names_are_shown() {
-        let names: Vec<String> = (0..12).map(|i| format!("n{i}")).collect();
-        assert_eq!(listed(&names[..2]), "n0, n1");
-        assert!(listed(&names).ends_with("n9 and 2 more"));
+fn tell(check: &Check) {
+    match &check.remedy {
+        Some(remedy) => tracing::warn!("{}: {}; {remedy}", check.name, check.found),
+        None => tracing::info!("validated {}: {}", check.name, check.found),
     }
 }

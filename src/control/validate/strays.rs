@@ -184,7 +184,7 @@ mod tests {
             let strays = Strays::of(&shards, catalog);
             let check = decide(&strays);
             assert_eq!(
-                (strays.are_none(), check.ok),
+                (strays.are_none(), !check.has_failed()),
                 (expect.is_none(), expect != Some(true)),
                 "{text}"
             );
@@ -208,7 +208,7 @@ mod tests {
         for (uuid, expect) in [(A, true), (B, false)] {
             let stored = [stored("c", CollectionKind::Plain, Some(uuid))];
             assert_eq!(
-                decide(&Strays::of(&[("a", &[]), ("b", &stored)], &catalog)).ok,
+                !decide(&Strays::of(&[("a", &[]), ("b", &stored)], &catalog)).has_failed(),
                 expect
             );
         }

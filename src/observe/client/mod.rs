@@ -22,6 +22,8 @@ pub struct Client {
     agent: ureq::Agent,
 }
 
+type Answer = ureq::http::Response<ureq::Body>;
+
 /// The API's answer to a POST.
 #[derive(Deserialize)]
 struct Sentence {
@@ -72,6 +74,35 @@ impl Client {
         self.post("cancel")
     }
 
+    /// Asks the run to hold back. `by`: who asks, and why, for the status.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn pause(&self, by: &str) -> Result<String> {
+        let url = format!("{}/pause", self.base);
+        let asked = self
+            .agent
+            .post(url)
+            .send_json(serde_json::json!({"by": by}));
+        self.sentence("pause", asked)
+    }
+
+    /// Asks a paused run to go on.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn resume(&self) -> Result<String> {
+        self.post("resume")
+    }
+
+    /// Asks for 24 h more of the cutover window.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn extend(&self) -> Result<String> {
+        self.post("extend")
+    }
+
     /// Follows an accepted cutover to its end and calls `show` with every state
     /// on the way. `before` is the state before it was asked for.
     ///
@@ -98,11 +129,15 @@ impl Client {
     }
 
     fn post(&self, path: &str) -> Result<String> {
-        let answer = self
+        let asked = self
             .agent
             .post(format!("{}/{path}", self.base))
             .send_empty();
-        let sentence: Sentence = answer
+        self.sentence(path, asked)
+    }
+
+    fn sentence(&self, path: &str, asked: Result<Answer, ureq::Error>) -> Result<String> {
+        let sentence: Sentence = asked
             .and_then(|mut answer| answer.body_mut().read_json())
             .map_err(|e| self.silent(&e))?;
         if sentence.success {

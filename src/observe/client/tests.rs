@@ -18,7 +18,9 @@ async fn run_of(phases: &'static [Phase]) -> (Server, Client) {
         while let Some(request) = inbox.recv().await {
             match request {
                 Request::Cutover(answer) => answer.send(Ok("the cutover begins".into())).unwrap(),
-                Request::Cancel(answer) => answer.send(Err("it is too late".into())).unwrap(),
+                Request::Pause(by, answer) => answer.send(Ok(format!("paused {by}"))).unwrap(),
+                Request::Extend(answer) => answer.send(Ok("144 h are left".into())).unwrap(),
+                other => other.refuse("it is too late"),
             }
         }
     });
@@ -73,6 +75,18 @@ async fn status_and_answers_arrive() {
         let refused = client.cancel().unwrap_err();
         assert_eq!(refused.kind, Kind::Control);
         assert!(refused.message.contains("it is too late"));
+        assert_eq!(client.extend().unwrap(), "144 h are left");
+        assert_eq!(
+            client.pause("by ann: backup").unwrap(),
+            "paused by ann: backup"
+        );
+        let long = client.pause(&"x".repeat(1_000)).unwrap();
+        assert_eq!(long.len(), "paused ".len() + 200);
+        assert!(
+            client.pause(&"x".repeat(5_000)).is_err(),
+            "bodies are bounded"
+        );
+        assert!(client.resume().unwrap_err().message.contains("too late"));
     })
     .await;
 }
@@ -81,7 +95,22 @@ async fn status_and_answers_arrive() {
 async fn every_page_is_there() {
     let (server, _) = run_of(&[Phase::Copying]).await;
     for (request, status, found) in [
-        ("GET / HTTP/1.1\r\nHost: localhost", 200, "POST /cutover"),
+        ("GET / HTTP/1.1\r\nHost: localhost", 200, "<!doctype html>"),
+        (
+            "GET /api/v1/history HTTP/1.1\r\nHost: localhost",
+            200,
+            "\"points\":[",
+        ),
+        (
+            "POST /api/v1/pause HTTP/1.1\r\nHost: localhost",
+            200,
+            "{\"success\":true}",
+        ),
+        (
+            "POST /api/v1/resume HTTP/1.1\r\nHost: localhost",
+            409,
+            "\"error\":\"ResumeRefused\"",
+        ),
         (
             "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:1",
             200,
@@ -120,8 +149,12 @@ async fn foreign_requests_are_turned_away() {
             403,
         ),
         (
-            "POST /cutover HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost",
+            "POST /cutover HTTP/1.1\r\nHost: localhost:1\r\nOrigin: http://localhost:2",
             403,
+        ),
+        (
+            "POST /cutover HTTP/1.1\r\nHost: localhost:1\r\nOrigin: http://localhost:1",
+            200,
         ),
         (
             "POST /api/v1/commit HTTP/1.1\r\nHost: localhost\r\nOrigin: null",
@@ -213,6 +246,7 @@ fn the_end_of_a_cutover_is_told_by_phase() {
         (Phase::Following, given_up, None),
         (Phase::Ready, given_up, None),
         (Phase::Recovering, None, None),
+        (Phase::Paused, given_up, None),
         (Phase::CuttingOver, None, None),
         (Phase::Done, Some(Ok(())), Some(Ok(()))),
         (

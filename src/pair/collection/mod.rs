@@ -32,6 +32,8 @@ pub struct Traits {
     pub collated: bool,
     /// Stored in the order of `_id`, without an index on it.
     pub clustered: bool,
+    /// Of a time series: clustered by ObjectIds.
+    pub buckets: bool,
 }
 
 impl Traits {
@@ -40,12 +42,12 @@ impl Traits {
         let collation = options
             .get_document("collation")
             .and_then(|c| c.get_str("locale"));
+        let has = |name| options.get(name).is_ok_and(|option| option.is_some());
         Traits {
             capped: options.get_bool("capped").unwrap_or(false),
             collated: collation.is_ok_and(|locale| locale != "simple"),
-            clustered: options
-                .get("clusteredIndex")
-                .is_ok_and(|index| index.is_some()),
+            clustered: has("clusteredIndex"),
+            buckets: has("timeseries"),
         }
     }
 
@@ -58,7 +60,7 @@ impl Traits {
 
     /// Copied as one unit in natural order.
     pub fn one_unit(&self) -> bool {
-        self.in_order() || self.clustered
+        self.in_order() || self.clustered && !self.buckets
     }
 }
 

@@ -11,6 +11,7 @@ use mongodb::Client;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::cluster::dialect::ReadForms;
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::{Retry, within};
 use crate::codes;
@@ -37,6 +38,8 @@ use crate::wire::cursor::{Batch, Cursor, Next};
 pub struct Scanners {
     pub source: Client,
     pub direct: Direct,
+    /// How the source is read.
+    pub reads: ReadForms,
     pub writer: Writer,
     pub share: Share,
     pub gate: Arc<Mutex<Gate>>,
@@ -246,7 +249,7 @@ impl Scanners {
             self.writes_in_flight
         };
         let mut permit = self.share.reserve_reply().await;
-        for find in finds(unit, reached) {
+        for find in finds(unit, reached, self.reads) {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
                 unit.tracked

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bson::raw::cstr;
-use bson::{RawBson, RawDocumentBuf, rawdoc};
+use bson::{RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
 
 use crate::bson::locate;
-use crate::cluster::ranges::{between, key};
+use crate::cluster::dialect::ReadForms;
+use crate::cluster::ranges::{between, id_hint, key};
 use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::wire::cursor::Batch;
@@ -46,7 +47,14 @@ pub(in crate::pair) struct ReadTo(Option<RawDocumentBuf>);
 /// operators would match one type bracket only). Sent to a server that has reached
 /// the fence it is never older: a majority view only moves on, for every reply of
 /// the cursor.
-pub(in crate::pair) fn finds(unit: &ScanUnit, reached: &ReadTo) -> Vec<RawDocumentBuf> {
+///
+/// Where a clustered collection takes no such hint it holds buckets of time series, whose
+/// `_id`s are of one type: there an operator will do.
+pub(in crate::pair) fn finds(
+    unit: &ScanUnit,
+    reached: &ReadTo,
+    forms: ReadForms,
+) -> Vec<RawDocumentBuf> {
     let uuid = bson::Binary::from(unit.tracked.uuid);
     let mut head = rawdoc! {
         "find": uuid,
@@ -54,17 +62,23 @@ pub(in crate::pair) fn finds(unit: &ScanUnit, reached: &ReadTo) -> Vec<RawDocume
         "batchSize": unit.batch_documents,
         "noCursorTimeout": true,
     };
-    let hint = if unit.tracked.one_unit() && reached.is_nothing() {
-        rawdoc! { "$natural": 1 }
-    } else {
-        rawdoc! { "_id": 1 }
-    };
-    head.append(cstr!("hint"), hint);
+    let by_id = forms.clustered_hint || !unit.tracked.traits.clustered;
+    let is_whole = unit.tracked.one_unit() && reached.is_nothing();
+    head.append(cstr!("hint"), id_hint(by_id && !is_whole));
+    if let (false, Some(last)) = (by_id, reached.last()) {
+        head.append(cstr!("filter"), rawdoc! { "_id": { "$gte": last } });
+        return vec![head];
+    }
     let lower = reached.0.clone().or_else(|| unit.lower.as_ref().map(key));
     between(head, lower, unit.upper.as_ref().map(key))
 }
 
 impl ReadTo {
+    /// `_id` of the last document.
+    fn last(&self) -> Option<RawBsonRef<'_>> {
+        self.0.as_ref()?.get("_id").ok().flatten()
+    }
+
     pub(in crate::pair) fn is_nothing(&self) -> bool {
         self.0.is_none()
     }
@@ -87,6 +101,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::catalog::Namespace;
+    use crate::cluster::dialect::Dialect;
     use crate::pair::collection::Traits;
 
     #[test]
@@ -118,7 +133,7 @@ mod tests {
                 written,
             };
             let asked = |reached: &ReadTo| {
-                let find = finds(&unit, reached).swap_remove(0);
+                let find = finds(&unit, reached, Dialect::newest().reads).swap_remove(0);
                 let part = |name| find.get_document(name).ok().map(ToOwned::to_owned);
                 (part("hint").expect("it has one"), part("min"))
             };
@@ -129,5 +144,34 @@ mod tests {
                 (rawdoc! { "_id": 1 }, Some(at))
             );
         }
+    }
+
+    #[test]
+    fn where_no_index_can_be_named_buckets_are_read_on_by_an_operator() {
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "system.buckets.c".to_owned(),
+        };
+        let traits = Traits {
+            clustered: true,
+            ..Traits::default()
+        };
+        let unit = ScanUnit {
+            tracked: Arc::new(Tracked::new(Uuid::from_bytes([1; 16]), ns, traits)),
+            index: 0,
+            lower: None,
+            upper: None,
+            batch_documents: 10,
+            written: Written::default(),
+        };
+        let forms = ReadForms {
+            clustered_hint: false,
+            ..Dialect::newest().reads
+        };
+        let finds = finds(&unit, &ReadTo(Some(rawdoc! { "_id": 9 })), forms);
+        let part = |name| finds[0].get_document(name).unwrap().to_owned();
+        assert_eq!(part("hint"), rawdoc! { "$natural": 1 });
+        assert_eq!(part("filter"), rawdoc! { "_id": { "$gte": 9 } });
+        assert_eq!(finds.len(), 1);
     }
 }

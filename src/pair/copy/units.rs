@@ -44,11 +44,9 @@ pub async fn bounds(
     size: Size,
     range_bytes: u64,
 ) -> Result<Vec<RawBson>> {
-    let units = unit_count(
-        size,
-        range_bytes,
-        Traits::of(&collection.options).one_unit(),
-    );
+    let traits = Traits::of(&collection.options);
+    let hinted = !traits.clustered || source.writes.clustered_hint;
+    let units = unit_count(size, range_bytes, traits.one_unit() || !hinted);
     if units <= 1 {
         return Ok(Vec::new());
     }

@@ -13,6 +13,7 @@ use crate::pair::collection::Traits;
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
 use crate::position::Position;
+use crate::scope::{BUCKETS, is_users};
 
 /// Where a server keeps the views of a database.
 pub const VIEWS: &str = "system.views";
@@ -74,7 +75,7 @@ impl Ddl {
         };
         Ok(Some(match meaning {
             Meaning::Create { coll } => return create(entry, coll),
-            Meaning::Drop { coll: VIEWS } => Ddl::of_views(entry),
+            Meaning::Drop { coll: VIEWS } => Ddl::of_views(entry, None),
             Meaning::Drop { .. } => Ddl::Drop {
                 uuid: uuid()?,
                 position,
@@ -112,7 +113,7 @@ impl Ddl {
                 dropped,
                 position,
             },
-            Meaning::Modify => modify(entry, uuid()?),
+            Meaning::Modify { coll } => modify(entry, coll, uuid()?)?,
             Meaning::Refused { command, remedy } => {
                 return Err(entry.unsupported(&format!("a `{command}`")).remedy(remedy));
             }
@@ -121,18 +122,11 @@ impl Ddl {
         }))
     }
 
-    /// Reads an entry about views: a change of one, or the drop of all.
-    pub fn of_views(entry: &Entry<'_>) -> Ddl {
-        let id = |of: &RawDocument| {
-            of.get_str("_id")
-                .ok()
-                .and_then(|id| id.split_once('.'))
-                .map(|(_, coll)| coll.to_owned())
-        };
-        let coll = entry.o2.and_then(id).or_else(|| id(entry.o));
+    /// An entry about views: a change of one, or the drop of all.
+    pub fn of_views(entry: &Entry<'_>, view: Option<&str>) -> Ddl {
         let ns = Namespace {
             db: entry.database().to_owned(),
-            coll: coll.unwrap_or_else(|| VIEWS.to_owned()),
+            coll: view.unwrap_or(VIEWS).to_owned(),
         };
         Ddl::Views {
             ns,
@@ -145,9 +139,9 @@ fn create(entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
     if matches!(coll, VIEWS | "system.profile") {
         return Ok(None);
     }
-    if coll.starts_with("system.") && coll != "system.js" {
+    if !is_users(entry.database(), coll) {
         return Err(entry.unsupported(&format!(
-            "the creation of `{coll}` (a time series or an internal collection)"
+            "the creation of `{coll}` (an internal collection)"
         )));
     }
     let uuid = entry
@@ -169,21 +163,35 @@ fn namespace(entry: &Entry<'_>, name: &str) -> Result<Namespace> {
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| entry.unsupported("a rename without a database"))?;
+    expect_no_series(entry, "renameCollection", coll)?;
     Ok(Namespace {
         db: db.to_owned(),
         coll: coll.to_owned(),
     })
 }
 
-fn modify(entry: &Entry<'_>, uuid: Uuid) -> Ddl {
+/// # Errors
+/// `Unsupported` for buckets: of a time series more would have to change than these.
+fn expect_no_series(entry: &Entry<'_>, command: &str, coll: &str) -> Result<()> {
+    if coll.starts_with(BUCKETS) {
+        let found = format!("a `{command}` of a time series");
+        return Err(entry.unsupported(&found).remedy(SERIES_CHANGED));
+    }
+    Ok(())
+}
+
+const SERIES_CHANGED: &str = "changes of a time series cannot be followed: change it before the migration or after its cutover, and start over with `shardlift migrate --restart`";
+
+fn modify(entry: &Entry<'_>, coll: &str, uuid: Uuid) -> Result<Ddl> {
+    expect_no_series(entry, "collMod", coll)?;
     let changed = elements(entry.o).skip(1).map(|change| change.name);
     let (indexes, options): (Vec<_>, Vec<_>) = changed.partition(|name| *name == b"index");
-    Ddl::Modify {
+    Ok(Ddl::Modify {
         uuid,
         of_it: !options.is_empty(),
         of_indexes: !indexes.is_empty(),
         position: entry.position,
-    }
+    })
 }
 
 /// The specification inside a `createIndexes` entry, which carries the command's

@@ -181,6 +181,14 @@ impl Gate {
         self.collections.get(uuid).map(|c| &c.tracked)
     }
 
+    /// A collection of this name is known, dead or alive.
+    pub fn has_named(&self, db: &str, coll: &str) -> bool {
+        self.collections
+            .values()
+            .map(|c| c.tracked.ns())
+            .any(|ns| ns.db == db && ns.coll == coll)
+    }
+
     /// The tail starts on the entry at `position`.
     pub fn begin(&mut self, position: Position) {
         debug_assert!(self.begun <= position, "the tail reads forward");

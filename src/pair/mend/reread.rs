@@ -15,6 +15,7 @@ use crate::bson::identity::{self, IdKey};
 use crate::bson::locate;
 use crate::cluster::dialect::ReadForms;
 use crate::cluster::direct::Direct;
+use crate::cluster::ranges::id_hint;
 use crate::cluster::retry::within;
 use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
@@ -203,15 +204,14 @@ impl Reread<'_> {
     /// `reading`, which was read to its end: where a transaction is needed, its first read
     /// fixes what all of it shows, however long the writes in between take.
     async fn find(&self, ids: &[IdKey], reading: Option<Cursor>) -> Step<Cursor> {
+        let Source { direct, forms } = self.source;
         let mut find = rawdoc! {
             "find": bson::Binary::from(self.tracked.uuid),
             "filter": { "_id": identity::any_of(ids) },
-            // Of a clustered collection it counts as a scan otherwise, which `notablescan` refuses.
-            "hint": { "_id": 1 },
+            "hint": id_hint(forms.clustered_hint || !self.tracked.traits.clustered),
             "batchSize": READ_IDS_MAX as i32,
             "maxTimeMS": READ_TIME_MAX.as_millis() as i64,
         };
-        let Source { direct, forms } = self.source;
         let in_transaction = forms.snapshots_in_transactions && !self.tracked.traits.capped;
         if !in_transaction || reading.is_none() {
             find.append(cstr!("readConcern"), self.concern());

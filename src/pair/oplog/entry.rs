@@ -6,11 +6,11 @@ use bson::{RawDocument, Uuid};
 
 use crate::bson::element::{Element, elements, field, kind, string};
 use crate::bson::locate;
-use crate::cluster::catalog::DATABASES_LEFT_OUT;
 use crate::error::{Error, Kind, Result};
 use crate::pair::op::{OpKind, OpRef};
 use crate::pair::oplog::delta;
 use crate::position::{Mark, Position};
+use crate::scope::is_internal;
 
 /// Where a server keeps the views of a database.
 const OF_VIEWS: &str = ".system.views";
@@ -117,9 +117,9 @@ impl<'a> Entry<'a> {
         self.ns.split_once('.').map_or(self.ns, |(db, _)| db)
     }
 
-    /// Whether the entry is in a database that is never migrated.
+    /// Whether the entry is in a database of which nothing is ever migrated.
     pub fn is_internal(&self) -> bool {
-        is_internal_database(self.database())
+        is_internal(self.database())
     }
 
     /// A chunk moves, has moved, or was to: what both of its shards write. So do shards that
@@ -156,6 +156,12 @@ impl<'a> Entry<'a> {
         self.is_crud() && self.ns.ends_with(OF_VIEWS) && !self.is_internal()
     }
 
+    /// A delete by a user's `applyOps` in a collection that is not there: it is logged, too,
+    /// without a UUID.
+    pub fn deletes_nothing(&self) -> bool {
+        self.by_apply_ops && self.op == "d" && self.uuid.is_none()
+    }
+
     pub fn is_crud(&self) -> bool {
         matches!(self.op, "i" | "u" | "d")
     }
@@ -169,6 +175,8 @@ impl<'a> Entry<'a> {
             // Not stored as it is logged (seen on 6.0.5).
             "i" if self.by_apply_ops && locate::needs_literal(self.o) => (OpKind::Unclear, self.o),
             "i" => (OpKind::Insert, self.o),
+            // Logged also where there was no document.
+            "d" if self.by_apply_ops => (OpKind::Unclear, self.o),
             "d" => (OpKind::Delete, self.o),
             "u" => (self.update()?, self.o2.unwrap_or(self.o)),
             _ => return Err(self.unsupported("an op of unknown kind")),
@@ -217,10 +225,6 @@ impl<'a> Entry<'a> {
             "this release cannot follow it: start over (`shardlift migrate --restart`) once such commands no longer run on the source",
         )
     }
-}
-
-pub fn is_internal_database(db: &str) -> bool {
-    DATABASES_LEFT_OUT.contains(&db)
 }
 
 /// Eight bytes, little endian; a timestamp's seconds are the high half.

@@ -4,6 +4,7 @@
 //! One task per pair. It waits only for memory (its share) and for the server.
 
 pub mod view;
+mod scoped;
 pub mod plain;
 pub mod quiet;
 
@@ -27,9 +28,10 @@ use crate::pair::oplog::meaning::Meaning;
 use crate::pair::oplog::transactions::Transactions;
 use crate::pair::oplog::walk::{Command, Holder, Walk};
 use crate::pair::origin::{self, Origin};
-use crate::pair::tail::plain::{Next, Plain, classify, counts};
+use crate::pair::tail::plain::{Next, Plain, Unseen, classify, counts};
 use crate::pair::tail::view::{Change, TailView};
 use crate::position::Position;
+use crate::scope::Scope;
 
 pub struct Tail {
     pub feed: Arc<Feed>,
@@ -44,6 +46,8 @@ pub struct Tail {
     /// Position at which the catalog was read. A collection that is unknown up to here
     /// was dropped before it could be seen.
     pub catalog_position: Position,
+    /// The source's.
+    pub scope: Scope,
     pub transactions: Transactions,
     pub open_builds: HashSet<Uuid>,
 }
@@ -78,7 +82,10 @@ impl Tail {
             gate: &self.gate,
             view: &self.view,
             metrics: &self.metrics,
-            catalog_position: self.catalog_position,
+            unseen: Unseen {
+                scope: &self.scope,
+                catalog_position: self.catalog_position,
+            },
             transactions: &mut self.transactions,
             at: &mut self.at,
         }
@@ -108,7 +115,7 @@ impl Tail {
             "c" => self.command(entry, raw, origin).await?,
             _ if entry.is_of_views() => {
                 self.transactions.ended(entry);
-                self.accept(entry, Ddl::of_views(entry));
+                self.views_changed(entry);
             }
             _ => return Err(entry.unsupported("an entry of unknown kind")),
         }
@@ -164,20 +171,21 @@ impl Tail {
         for inner in entry.operations(position)? {
             let inner = inner?;
             match inner.op {
-                _ if inner.is_of_views() => {
-                    let at = Entry { position, ..inner };
-                    self.accept(&at, Ddl::of_views(&at));
-                }
+                _ if inner.is_of_views() => self.views_changed(&inner),
                 "i" | "u" | "d" => crud.push(inner),
                 "n" => {}
                 _ => self.ddl(&inner, inner.meaning()?)?,
             }
         }
+        let unseen = Unseen {
+            scope: &self.scope,
+            catalog_position: self.catalog_position,
+        };
         let mut change = None;
         let mut gate = self.gate.lock();
         for inner in crud.iter().filter(|inner| counts(inner)) {
             self.metrics.ops_read.fetch_add(1, Relaxed);
-            let next = classify(&mut gate, inner, position, self.catalog_position, origin)?;
+            let next = classify(&mut gate, inner, position, unseen, origin)?;
             let Some(next) = next else { continue };
             // One that is certainly a user's counts before one that may be an expiry.
             if change
@@ -207,10 +215,24 @@ impl Tail {
         {
             return Ok(());
         }
+        let is_known = |uuid: Uuid| self.gate.lock().tracked(&uuid).is_some();
+        if !scoped::concerns(&self.scope, entry, entry.uuid.is_some_and(is_known))? {
+            return Ok(());
+        }
         if let Some(ddl) = Ddl::of(entry, meaning)? {
             self.accept(entry, ddl);
         }
         Ok(())
+    }
+
+    /// Nothing for a view that is out of scope, or a time series.
+    fn views_changed(&self, entry: &Entry<'_>) {
+        let (db, view) = (entry.database(), scoped::changed_view(entry));
+        let is_out =
+            !self.scope.may_have_in(db) || view.is_some_and(|view| !self.scope.has(db, view));
+        if !is_out && !scoped::is_of_a_series(&self.gate.lock(), entry) {
+            self.accept(entry, Ddl::of_views(entry, view));
+        }
     }
 
     fn accept(&self, entry: &Entry<'_>, ddl: Ddl) {

@@ -14,11 +14,12 @@ use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Sharding;
 use crate::pair::gate::{Gate, Verdict};
 use crate::pair::op::OpKind;
-use crate::pair::oplog::entry::{Entry, is_internal_database};
+use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::transactions::Transactions;
 use crate::pair::origin::Origin;
 use crate::pair::tail::view::{Change, TailView};
 use crate::position::Position;
+use crate::scope::Scope;
 
 /// Entries passed under one lock, for which others wait: small ones take some 100 µs.
 const ENTRIES_MAX: u64 = 256;
@@ -28,10 +29,19 @@ pub struct Plain<'t> {
     pub gate: &'t Mutex<Gate>,
     pub view: &'t Mutex<TailView>,
     pub metrics: &'t PairMetrics,
-    pub catalog_position: Position,
+    pub unseen: Unseen<'t>,
     pub transactions: &'t mut Transactions,
     /// The newest entry that was passed.
     pub at: &'t mut Position,
+}
+
+/// What a pair need not know of.
+#[derive(Debug, Clone, Copy)]
+pub struct Unseen<'t> {
+    /// What is not in it.
+    pub scope: &'t Scope,
+    /// What was dropped before the catalog was read here.
+    pub catalog_position: Position,
 }
 
 /// What comes after the entries that were passed.
@@ -97,13 +107,7 @@ impl Plain<'_> {
         gate.begin(entry.position);
         let counts = entry.is_crud() && counts(&entry);
         if counts {
-            view.note(classify(
-                gate,
-                &entry,
-                entry.position,
-                self.catalog_position,
-                origin,
-            )?);
+            view.note(classify(gate, &entry, entry.position, self.unseen, origin)?);
         } else if entry.tells_of_a_move() {
             view.move_sign = Some(entry.position);
         }
@@ -132,7 +136,7 @@ pub(in crate::pair) fn classify<'a>(
     gate: &mut Gate,
     entry: &Entry<'a>,
     position: Position,
-    catalog_position: Position,
+    unseen: Unseen<'_>,
     origin: &mut Origin,
 ) -> Result<Option<Change<'a>>> {
     let op = entry.crud(position)?;
@@ -145,7 +149,7 @@ pub(in crate::pair) fn classify<'a>(
     }
     let verdict = gate.classify(op, origin);
     if verdict == Verdict::Unknown {
-        return unknown(entry, position, catalog_position);
+        return unknown(entry, position, unseen);
     }
     let expires = |uuid| gate.tracked(uuid).is_some_and(|t| t.expires.load(Relaxed));
     let expiry = op.kind == OpKind::Delete && expires(&op.uuid);
@@ -161,13 +165,13 @@ pub(in crate::pair) fn classify<'a>(
 fn unknown(
     entry: &Entry<'_>,
     position: Position,
-    catalog_position: Position,
+    unseen: Unseen<'_>,
 ) -> Result<Option<Change<'static>>> {
-    let coll = entry.ns.split_once('.').map_or("", |(_, coll)| coll);
-    if position <= catalog_position
-        || is_internal_database(entry.database())
-        || coll == "system.profile"
-    {
+    let (db, coll) = entry.ns.split_once('.').unwrap_or((entry.ns, ""));
+    if position <= unseen.catalog_position {
+        return Ok(None);
+    }
+    if !unseen.scope.concerns(db, coll) || coll == "system.profile" {
         return Ok(None);
     }
     Err(entry.unsupported("a write to a collection this shard does not hold"))
@@ -209,7 +213,10 @@ mod tests {
             gate: &gate,
             view: &view,
             metrics: &metrics,
-            catalog_position: Position::default(),
+            unseen: Unseen {
+                scope: &Scope::default(),
+                catalog_position: Position::default(),
+            },
             transactions: &mut Transactions::default(),
             at: &mut start.position.clone(),
         };
@@ -269,7 +276,10 @@ mod tests {
             &mut gate,
             &Entry::read(&raw).unwrap(),
             at(5),
-            at(1),
+            Unseen {
+                scope: &Scope::default(),
+                catalog_position: at(1),
+            },
             &mut origin,
         )
         .unwrap();

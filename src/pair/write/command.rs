@@ -124,7 +124,7 @@ pub struct WriteCommand {
     head: RawDocumentBuf,
     writer: RawWriter,
     /// Statements name the `_id` index: without it the plan of a clustered collection counts
-    /// as a scan, which a server with `notablescan` refuses (6.0.5).
+    /// as a scan, which a server with `notablescan` refuses (6.0.5; 5.0 refuses the hint).
     hinted: bool,
 }
 
@@ -171,7 +171,8 @@ impl WriteCommand {
         if verb != Verb::Delete {
             head.append(cstr!("bypassDocumentValidation"), true);
         }
-        let (database, hinted) = (collection.ns().db.clone(), collection.traits.clustered);
+        let hinted = collection.traits.clustered && forms.clustered_hint;
+        let database = collection.ns().db;
         WriteCommand {
             database,
             head,

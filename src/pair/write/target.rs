@@ -15,6 +15,7 @@ use bson::{RawDocument, rawdoc};
 use crate::bson::identity::{self, IdKey};
 use crate::cluster::dialect::WriteForms;
 use crate::cluster::direct::Direct;
+use crate::cluster::ranges::id_hint;
 use crate::cluster::retry::{while_stale, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
@@ -118,8 +119,9 @@ impl Target {
         collection: &Tracked,
         ids: &[IdKey],
     ) -> Result<bool> {
+        let hint = id_hint(self.forms.clustered_hint || !collection.traits.clustered);
         let find = rawdoc! {
-            "find": &*collection.ns().coll, "filter": { "_id": identity::any_of(ids) }, "hint": { "_id": 1 }, "limit": 1,
+            "find": &*collection.ns().coll, "filter": { "_id": identity::any_of(ids) }, "hint": hint, "limit": 1,
             "singleBatch": true,
         };
         let reply = self

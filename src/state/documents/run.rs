@@ -9,6 +9,7 @@ use super::{
 use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
 use crate::error::Result;
+use crate::scope::{Filters, Pattern};
 use crate::state::{FORMAT, HeldBack, OptionsOf, RunState, Stage};
 
 const STAGES: [(Stage, &str); 5] = [
@@ -57,6 +58,8 @@ pub(in crate::state) fn run_document(state: &RunState) -> Result<RawDocumentBuf>
         "source_settings": optional(state.source_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "target_settings": optional(state.target_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "views": RawArrayBuf::from_iter(state.views.iter().map(namespace_document)),
+        "include": texts(&state.filters.include),
+        "exclude": texts(&state.filters.exclude),
     };
     sized(
         "the run",
@@ -88,8 +91,24 @@ pub(in crate::state) fn run(raw: &RawDocument) -> Result<RunState> {
             source_settings: settings(raw, "source_settings")?,
             target_settings: settings(raw, "target_settings")?,
             views: list(raw, "views", |value| namespace(document(value)?))?,
+            filters: Filters {
+                include: patterns(raw, "include")?,
+                exclude: patterns(raw, "exclude")?,
+            },
         })
     })
+}
+
+fn texts(patterns: &[Pattern]) -> RawArrayBuf {
+    RawArrayBuf::from_iter(patterns.iter().map(ToString::to_string))
+}
+
+fn patterns(raw: &RawDocument, field: &str) -> Read<Vec<Pattern>> {
+    let pattern = |value: bson::RawBsonRef<'_>| text(value)?.parse().map_err(Unreadable::new);
+    match present(raw, field)? {
+        Some(_) => list(raw, field, pattern),
+        None => Ok(Vec::new()),
+    }
 }
 
 fn settings(raw: &RawDocument, field: &str) -> Read<Option<Vec<RawDocumentBuf>>> {

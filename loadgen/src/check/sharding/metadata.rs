@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::doc;
 
 use crate::check::fields::{self, Options};
+use crate::check::filter::Filter;
 use crate::check::{raw, rows};
-use crate::entry::{Entry, SYSTEM_DATABASES};
+use crate::entry::Entry;
 use crate::error::Result;
 
 /// Fields of `config.collections` that a migration carries.
@@ -55,7 +56,7 @@ impl Sharded {
 }
 
 impl Metadata {
-    pub(in crate::check) async fn read(entry: &Entry, exclude: &[String]) -> Result<Metadata> {
+    pub(in crate::check) async fn read(entry: &Entry, filter: &Filter) -> Result<Metadata> {
         if !entry.router {
             return Ok(Metadata::default());
         }
@@ -115,7 +116,7 @@ impl Metadata {
                 .shards
                 .insert(raw::text(&row, "_id").to_owned(), tags.collect());
         }
-        metadata.leave_out(exclude);
+        metadata.leave_out(filter);
         Ok(metadata)
     }
 
@@ -127,12 +128,18 @@ impl Metadata {
         self.primaries.get(database).map(String::as_str)
     }
 
-    fn leave_out(&mut self, exclude: &[String]) {
-        let kept = |name: &str| {
-            let database = name.split('.').next().unwrap_or(name);
-            !SYSTEM_DATABASES.contains(&database) && !exclude.iter().any(|other| other == database)
-        };
+    /// Where databases are of which nothing is compared does not matter.
+    pub(in crate::check) fn keep_databases(&mut self, kept: impl Fn(&str) -> bool) {
         self.primaries.retain(|name, _| kept(name));
+    }
+
+    fn leave_out(&mut self, filter: &Filter) {
+        let kept = |name: &str| {
+            let (database, name) = name.split_once('.').unwrap_or((name, ""));
+            filter.has_database(database, false) && filter.has(database, name)
+        };
+        self.primaries
+            .retain(|name, _| filter.has_database(name, false));
         self.collections.retain(|name, _| kept(name));
         self.zones.retain(|name, _| kept(name));
     }

@@ -108,7 +108,7 @@ impl Coordinator {
         let ns = &collection.ns;
         owners::expect_never_moved(collection)?;
         // A view of its name is one that the source has no longer.
-        self.drop_view(ns).await?;
+        self.drop_view(&ns.public()).await?;
         {
             let mut state = self.state.lock();
             state.rendezvous.claim(ns, uuid);

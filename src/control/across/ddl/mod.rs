@@ -326,6 +326,11 @@ impl Coordinator {
             .filter(|c| c.uuid.is_some());
         match there {
             Some(there) if made.is_none_or(|made| there.uuid == Some(made)) => {
+                if let Some(series) = ns.time_series() {
+                    // IMPORTANT: first: once its buckets are gone, no attempt comes here again.
+                    let dropped = self.views.drop_series(&series);
+                    self.until_answered(&series, dropped).await?;
+                }
                 let target = &self.sides.target;
                 let dropped = drop_collection(target, &there);
                 if target.dialect.writes.binds_uuid {

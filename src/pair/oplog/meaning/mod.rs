@@ -59,7 +59,9 @@ pub enum Meaning<'a> {
         dropped: Option<Uuid>,
     },
     /// Options of the collection, or of one of its indexes, are others from here on.
-    Modify,
+    Modify {
+        coll: &'a str,
+    },
     /// Nothing to do for the target.
     Nothing,
     /// A command that is not carried over, and what to do about it.
@@ -170,7 +172,7 @@ impl<'a> Entry<'a> {
             },
             Fate::Rename => self.rename()?,
             Fate::CollMod if elements(self.o).count() == 1 => Meaning::Nothing,
-            Fate::CollMod => Meaning::Modify,
+            Fate::CollMod => Meaning::Modify { coll: coll()? },
             Fate::Refused(remedy) => Meaning::Refused { command, remedy },
             Fate::Nothing => Meaning::Nothing,
         })
@@ -210,13 +212,13 @@ impl<'a> Entry<'a> {
         // That of a transaction has a session; so have its parts.
         let (by_apply_ops, prepared) = (self.session.is_none(), self.prepared);
         let operation = move |op: RawBsonRef<'a>| {
-            let raw = op.as_document()?;
-            Some(Entry::read(raw).map(|inner| Entry {
+            let inner = Entry::read(op.as_document()?).map(|inner| Entry {
                 position,
                 by_apply_ops,
                 prepared,
                 ..inner
-            }))
+            });
+            Some(inner).filter(|op| !op.as_ref().is_ok_and(Entry::deletes_nothing))
         };
         Ok(ops.into_iter().filter_map(move |op| match op {
             Ok(op) => operation(op),

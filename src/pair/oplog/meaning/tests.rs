@@ -80,7 +80,7 @@ fn changed_options_are_followed() {
         rawdoc! {"collMod": "c", "validator": {}},
         rawdoc! {"collMod": "c", "index": {"name": "a", "hidden": true}},
     ] {
-        assert_eq!(meaning(o.clone()), "Ok(Modify)", "{o:?}");
+        assert_eq!(meaning(o.clone()), "Ok(Modify { coll: \"c\" })", "{o:?}");
     }
 }
 
@@ -133,7 +133,7 @@ fn transactions_are_told_apart_by_their_last_entry() {
 }
 
 #[test]
-fn updates_of_a_users_apply_ops_are_unclear_and_those_of_a_transaction_are_not() {
+fn what_a_users_apply_ops_made_is_unclear_and_what_a_transaction_did_is_not() {
     let zero = Timestamp {
         time: 0,
         increment: 0,
@@ -161,12 +161,12 @@ fn updates_of_a_users_apply_ops_are_unclear_and_those_of_a_transaction_are_not()
         .cloned()
         .collect();
     let users = rawdoc! {"op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops, "lsid": {"id": 1}}};
-    assert_eq!(kinds(&users), [Unclear, Unclear, Insert, Unclear, Delete]);
-    let ops: bson::RawArrayBuf = [replace, odd].into_iter().collect();
+    assert_eq!(kinds(&users), [Unclear, Unclear, Insert, Unclear, Unclear]);
+    let ops: bson::RawArrayBuf = [replace, odd, delete].into_iter().collect();
     let transaction = rawdoc! {
         "op": "c", "ns": "admin.$cmd", "o": {"applyOps": ops}, "lsid": {"id": 1}, "txnNumber": 3i64,
     };
-    assert_eq!(kinds(&transaction), [Replace, Insert]);
+    assert_eq!(kinds(&transaction), [Replace, Insert, Delete]);
 }
 
 fn ui() -> bson::Binary {

@@ -1,17 +1,18 @@
-//! The local HTTP API of a run. It listens on 127.0.0.1 only, and turns away
-//! what a web page of another site could send: a foreign `Host`, and writes
-//! with an `Origin`.
+//! The local HTTP API of a run, and its page. It listens on 127.0.0.1 only, and turns away
+//! what a web page of another site could send (`guard`).
 //!
 //! Decides nothing: control answers every request.
+
+mod guard;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request as HttpRequest, State};
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::Next;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Kind, Result};
+use crate::observe::history::History;
 use crate::observe::rates::Rates;
 use crate::observe::status::Snapshot;
 use crate::observe::{metrics, mongosync};
@@ -39,20 +41,55 @@ const FLUSH: Duration = Duration::from_millis(100);
 pub enum Request {
     Cutover(oneshot::Sender<Answer>),
     Cancel(oneshot::Sender<Answer>),
+    /// By whom, and why.
+    Pause(String, oneshot::Sender<Answer>),
+    Resume(oneshot::Sender<Answer>),
+    /// 24 h more of the cutover window.
+    Extend(oneshot::Sender<Answer>),
+}
+
+impl Request {
+    pub fn refuse(self, why: &str) {
+        let (Request::Cutover(reply)
+        | Request::Cancel(reply)
+        | Request::Pause(_, reply)
+        | Request::Resume(reply)
+        | Request::Extend(reply)) = self;
+        // An asker that is gone loses only the answer.
+        let _ = reply.send(Err(why.to_owned()));
+    }
 }
 
 /// A sentence either way: what happens now, or why it cannot.
 pub type Answer = std::result::Result<String, String>;
 
+/// Longest body of a request, bytes.
+const BODY_BYTES_MAX: usize = 4_096;
+/// Longest text about who paused a run, characters.
+const BY_MAX: usize = 200;
+
+/// The whole page; it loads nothing else.
+pub const PAGE: &str = include_str!("page.html");
+/// What the page may load: nothing that is not in it or of this API.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 const HELP: &str = "\
 shardlift, a running migration
 
+GET  /                  a page that shows the run
 GET  /status            state of the run, JSON
 GET  /metrics           the same for Prometheus
 POST /cutover           begin the cutover
 POST /cancel            stop the run; what was copied stays
+POST /pause             hold copying and following back; {\"by\": \"who and why\"}
+POST /resume            go on after a pause
+POST /extend            24 h more of the cutover window
+GET  /api/v1/history    lag and rates over the time of this process, JSON
 GET  /api/v1/progress   state in the format of mongosync
 POST /api/v1/commit     cutover, answered in the format of mongosync
+POST /api/v1/pause      likewise
+POST /api/v1/resume     likewise
 ";
 
 /// Serves on 127.0.0.1:`port` (0: a free one) until the returned handle is
@@ -82,6 +119,7 @@ pub async fn serve(
         snapshot,
         requests,
         rates: Mutex::default(),
+        history: Mutex::default(),
         seen: Mutex::default(),
         end: Notify::new(),
     });
@@ -114,6 +152,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Lag and rates so far.
+    pub fn history(&self) -> History {
+        self.run.history.lock().clone()
+    }
+
     /// Gives a client that follows the status time to see the end, at most 3 s. Call it
     /// when the snapshot is final, before the process ends.
     pub async fn linger(&self) {
@@ -143,6 +186,7 @@ struct Run {
     requests: mpsc::Sender<Request>,
     /// Short lock, never across an await.
     rates: Mutex<Rates>,
+    history: Mutex<History>,
     seen: Mutex<Seen>,
     /// Notified when a client was given a final status.
     end: Notify,
@@ -180,36 +224,90 @@ impl Run {
     }
 }
 
-/// Keeps rates meaningful however rarely someone asks.
+/// Keeps rates meaningful however rarely someone asks, and the history.
 async fn sample(run: Arc<Run>) {
     let mut tick = tokio::time::interval(SAMPLE_INTERVAL);
     loop {
         tick.tick().await;
-        run.snapshot();
+        let now = run.snapshot();
+        run.history.lock().note(&now);
     }
 }
 
 fn router(run: Arc<Run>) -> Router {
     Router::new()
-        .route("/", get(|| async { HELP }))
+        .route("/", get(page))
         .route("/status", get(status))
         .route("/metrics", get(prometheus))
+        .route("/cutover", asking(Request::Cutover))
+        .route("/cancel", asking(Request::Cancel))
+        .route("/resume", asking(Request::Resume))
+        .route("/extend", asking(Request::Extend))
         .route(
-            "/cutover",
-            post(async |State(run): State<Arc<Run>>| sentence(run.ask(Request::Cutover).await)),
+            "/pause",
+            post(async |State(run): State<Arc<Run>>, body: Bytes| {
+                sentence(pause(&run, &body).await)
+            }),
         )
-        .route(
-            "/cancel",
-            post(async |State(run): State<Arc<Run>>| sentence(run.ask(Request::Cancel).await)),
-        )
+        .route("/api/v1/history", get(history))
         .route(
             "/api/v1/progress",
             get(async |State(run): State<Arc<Run>>| Json(mongosync::progress(&run.snapshot()))),
         )
-        .route("/api/v1/commit", post(commit))
+        .route(
+            "/api/v1/commit",
+            post(async |State(run): State<Arc<Run>>| {
+                as_mongosync(run.ask(Request::Cutover).await, "CommitRefused")
+            }),
+        )
+        .route(
+            "/api/v1/pause",
+            post(async |State(run): State<Arc<Run>>, body: Bytes| {
+                as_mongosync(pause(&run, &body).await, "PauseRefused")
+            }),
+        )
+        .route(
+            "/api/v1/resume",
+            post(async |State(run): State<Arc<Run>>| {
+                as_mongosync(run.ask(Request::Resume).await, "ResumeRefused")
+            }),
+        )
         .fallback(async || (StatusCode::NOT_FOUND, HELP))
-        .layer(axum::middleware::from_fn(local_only))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(guard::local_only))
         .with_state(run)
+}
+
+/// A change that is answered by a sentence.
+fn asking(request: fn(oneshot::Sender<Answer>) -> Request) -> MethodRouter<Arc<Run>> {
+    post(move |State(run): State<Arc<Run>>| async move { sentence(run.ask(request).await) })
+}
+
+async fn page() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, PAGE).into_response()
+}
+
+async fn history(State(run): State<Arc<Run>>) -> Response {
+    Json(&*run.history.lock()).into_response()
+}
+
+/// A body that is none of ours names nobody.
+async fn pause(run: &Run, body: &[u8]) -> Answer {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        by: String,
+    }
+    let by = serde_json::from_slice::<Asked>(body).map(|asked| asked.by);
+    let by = by.unwrap_or_else(|_| "through the API".to_owned());
+    let by = by.chars().take(BY_MAX).collect();
+    run.ask(|reply| Request::Pause(by, reply)).await
 }
 
 async fn status(State(run): State<Arc<Run>>) -> Response {
@@ -239,9 +337,9 @@ async fn prometheus(State(run): State<Arc<Run>>) -> Response {
         .into_response()
 }
 
-async fn commit(State(run): State<Arc<Run>>) -> Response {
-    let answer = run.ask(Request::Cutover).await;
-    (outcome(&answer), Json(mongosync::commit(&answer))).into_response()
+fn as_mongosync(answer: Answer, refusal: &str) -> Response {
+    let body = Json(mongosync::answer(&answer, refusal));
+    (outcome(&answer), body).into_response()
 }
 
 fn outcome(answer: &Answer) -> StatusCode {
@@ -259,38 +357,4 @@ fn sentence(answer: Answer) -> Response {
         Json(serde_json::json!({"success": success, "message": message})),
     )
         .into_response()
-}
-
-/// Refuses what does not come from this machine's own tools: any request whose
-/// `Host` is not this machine (DNS rebinding), and writes a web page sends.
-async fn local_only(request: HttpRequest, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let refusal = match host {
-        Some(host) if is_local(host) => None,
-        _ => Some("the Host header must be localhost or 127.0.0.1"),
-    };
-    let from_page =
-        request.method() != Method::GET && request.headers().contains_key(header::ORIGIN);
-    match refusal.or(from_page.then_some("requests from web pages are refused")) {
-        Some(why) => (
-            StatusCode::FORBIDDEN,
-            Json(serde_json::json!({"success": false, "message": why})),
-        )
-            .into_response(),
-        None => next.run(request).await,
-    }
-}
-
-fn is_local(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) {
-            name
-        } else {
-            host
-        }
-    });
-    name == "127.0.0.1" || name.eq_ignore_ascii_case("localhost")
 }

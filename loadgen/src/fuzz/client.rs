@@ -1,0 +1,138 @@
+//! One client of the source, with a session in its own hand: it does ops one after the
+//! other, and finds the new primary after an election.
+//!
+//! Knows nothing about where ops come from.
+
+use std::time::Duration;
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Document, RawDocumentBuf, Uuid, doc};
+
+use super::op::{Command, Deed, Op};
+use super::tally::{Answer, Tally};
+use super::value::append;
+use crate::error::Result;
+use crate::wire::link::{self, Link};
+
+/// What the end of a transaction is answered that was aborted by an error.
+const NO_SUCH_TRANSACTION: i32 = 251;
+const PRIMARY_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct Client {
+    hosts: Vec<String>,
+    link: Link,
+    session: Document,
+    /// Of the last retryable write or transaction.
+    number: i64,
+    pub(super) tally: Tally,
+}
+
+impl Client {
+    pub(super) async fn connect(hosts: Vec<String>) -> Result<Client> {
+        let link = link::connect_primary(&hosts, PRIMARY_TIMEOUT).await?;
+        let id = Binary {
+            subtype: BinarySubtype::Uuid,
+            bytes: Uuid::new().bytes().to_vec(),
+        };
+        Ok(Client {
+            hosts,
+            link,
+            session: doc! {"id": id},
+            number: 0,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Does it, and counts what became of it.
+    ///
+    /// # Errors
+    /// If the source has no primary any more.
+    pub(super) async fn run(&mut self, op: &Op) -> Result<()> {
+        let answers = match &op.deed {
+            Deed::Commands(commands) => self.commands(commands).await?,
+            Deed::Transaction { commands, commit } => self.transaction(commands, *commit).await?,
+        };
+        self.tally.note(op.kind, &answers);
+        Ok(())
+    }
+
+    async fn commands(&mut self, commands: &[Command]) -> Result<Vec<Answer>> {
+        let mut answers = Vec::new();
+        for command in commands {
+            let mut body = command.body.clone();
+            if command.retryable {
+                self.number += 1;
+                self.sign(&mut body);
+            }
+            answers.push(self.send(&command.database, body).await?);
+        }
+        Ok(answers)
+    }
+
+    /// One answer for all of it.
+    async fn transaction(&mut self, commands: &[Command], commit: bool) -> Result<Vec<Answer>> {
+        self.number += 1;
+        let mut answer = Answer::Done;
+        for (at, command) in commands.iter().enumerate() {
+            let mut body = command.body.clone();
+            self.sign(&mut body);
+            append(&mut body, "autocommit", false);
+            if at == 0 {
+                append(&mut body, "startTransaction", true);
+            }
+            answer = self.send(&command.database, body).await?;
+            if answer != Answer::Done {
+                break;
+            }
+        }
+        let end = if commit && answer == Answer::Done {
+            "commitTransaction"
+        } else {
+            "abortTransaction"
+        };
+        let mut body = RawDocumentBuf::new();
+        append(&mut body, end, 1);
+        self.sign(&mut body);
+        append(&mut body, "autocommit", false);
+        let ended = self.send("admin", body).await?;
+        // What was refused is aborted already, which is an error of the end, too.
+        Ok(vec![match answer {
+            Answer::Done => ended,
+            Answer::Partly => Answer::Refused(NO_SUCH_TRANSACTION),
+            broken => broken,
+        }])
+    }
+
+    fn sign(&self, body: &mut RawDocumentBuf) {
+        append(body, "lsid", bson::Bson::Document(self.session.clone()));
+        append(body, "txnNumber", self.number);
+    }
+
+    async fn send(&mut self, database: &str, mut body: RawDocumentBuf) -> Result<Answer> {
+        append(&mut body, "$db", database);
+        let Ok(reply) = self.link.call(&body, &[]).await else {
+            self.link = link::connect_primary(&self.hosts, PRIMARY_TIMEOUT).await?;
+            return Ok(Answer::Lost);
+        };
+        let reply = Document::try_from(reply.as_ref())?;
+        let Some((code, _)) = link::fault(&reply) else {
+            return Ok(Answer::Done);
+        };
+        if is_of_an_election(code) {
+            self.link = link::connect_primary(&self.hosts, PRIMARY_TIMEOUT).await?;
+            return Ok(Answer::Lost);
+        }
+        // Some of several statements may have been taken.
+        let some = reply.get("n").is_some_and(|n| 0.0 < link::number(n));
+        Ok(if some && reply.contains_key("writeErrors") {
+            Answer::Partly
+        } else {
+            Answer::Refused(code)
+        })
+    }
+}
+
+/// Not the primary (any more), interrupted by a change of its state, shutting down.
+fn is_of_an_election(code: i32) -> bool {
+    [91, 189, 10107, 11600, 11602, 13435, 13436].contains(&code)
+}

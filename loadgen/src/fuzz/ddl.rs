@@ -1,0 +1,313 @@
+//! Seeded changes of collections, indexes and databases: a table of kinds, each with a
+//! switch, for the engine does not follow all of them.
+//!
+//! Knows nothing about writes of documents, but for those that fill what was just made.
+
+use bson::{Bson, Document, doc};
+
+use super::index;
+use super::op::{CAPPED, Command, Maker, ORDINARY};
+use super::{value, write};
+
+/// A kind of DDL.
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    /// False while the engine does not follow it.
+    pub(super) on: bool,
+    pub(super) weight: u64,
+    pub(super) make: fn(&mut Maker<'_>) -> Vec<Command>,
+}
+
+const fn on(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
+    Kind {
+        name,
+        on: true,
+        weight,
+        make,
+    }
+}
+
+const fn off(name: &'static str, weight: u64, make: fn(&mut Maker<'_>) -> Vec<Command>) -> Kind {
+    Kind {
+        on: false,
+        ..on(name, weight, make)
+    }
+}
+
+/// All of them.
+pub(super) const KINDS: [Kind; 23] = [
+    on("create", 6, create),
+    on("create capped", 4, create_capped),
+    on("drop", 4, drop),
+    on("drop and create", 4, drop_and_create),
+    on("dropDatabase", 1, drop_database),
+    on("createIndexes", 12, create_indexes),
+    on("dropIndexes", 6, drop_indexes),
+    on("$merge", 2, merge),
+    off("rename", 4, rename),
+    off("rename over", 4, rename_over),
+    off("rename in a ring", 2, rename_in_a_ring),
+    off("rename across databases", 2, rename_across),
+    off("convertToCapped", 2, convert_to_capped),
+    off("$out", 4, out),
+    off("collMod expiry", 3, mod_expiry),
+    off("collMod hidden", 2, mod_hidden),
+    off("collMod validator", 3, mod_validator),
+    off("collMod cappedSize", 2, mod_capped),
+    off("collMod pre-images", 1, mod_images),
+    off("create view", 3, create_view),
+    off("change view", 2, change_view),
+    off("drop view", 2, drop_view),
+    off("time series", 3, time_series),
+];
+
+const VIEWS: [&str; 2] = ["v1", "v2"];
+const SERIES: &str = "ts";
+
+fn create(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.ordinary();
+    let command = creation(maker, name);
+    vec![maker.command(command)]
+}
+
+fn creation(maker: &mut Maker<'_>, name: &str) -> Document {
+    let dice = &mut maker.dice;
+    let options = match dice.below(9) {
+        0 | 1 => {
+            let locale = dice.pick(&["de", "fr", "en"]);
+            doc! {"collation": {"locale": locale, "strength": 1 + dice.below(3) as i32}}
+        }
+        2 | 3 => validation(maker),
+        4 => doc! {"recordPreImages": true},
+        5 => doc! {"changeStreamPreAndPostImages": {"enabled": true}},
+        6 => doc! {"clusteredIndex": {"key": {"_id": 1}, "unique": true}},
+        7 => doc! {"storageEngine": {"wiredTiger": {"configString": "block_compressor=zlib"}}},
+        _ => doc! {},
+    };
+    doc! {"create": name}.into_iter().chain(options).collect()
+}
+
+fn validation(maker: &mut Maker<'_>) -> Document {
+    let dice = &mut maker.dice;
+    let validator = match dice.below(3) {
+        0 => doc! {"n": {"$gte": value::number(dice)}},
+        1 => {
+            doc! {"$jsonSchema": {"required": ["arr"], "properties": {"arr": {"bsonType": "array"}}}}
+        }
+        _ => doc! {},
+    };
+    let (level, action) = (
+        dice.pick(&["strict", "moderate", "off"]),
+        dice.pick(&["error", "warn"]),
+    );
+    doc! {"validator": validator, "validationLevel": level, "validationAction": action}
+}
+
+fn create_capped(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.dice.pick(&CAPPED);
+    let mut command = doc! {"create": name, "capped": true};
+    command.insert("size", maker.dice.pick(&[4096, 10_000, 1_000_000]));
+    if maker.dice.one_in(2) {
+        command.insert("max", 1 + maker.dice.below(20) as i32);
+    }
+    let dropped = maker.command(doc! {"drop": name});
+    vec![dropped, maker.command(command)]
+}
+
+fn drop(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.collection();
+    vec![maker.command(doc! {"drop": name})]
+}
+
+/// And filled at once.
+fn drop_and_create(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.ordinary();
+    let dropped = maker.command(doc! {"drop": name});
+    let created = creation(maker, name);
+    let indexes = vec![index::specification(maker.dice.below(index::COUNT))];
+    let indexed = maker.command(doc! {"createIndexes": name, "indexes": indexes});
+    vec![
+        dropped,
+        maker.command(created),
+        indexed,
+        write::inserts_into(maker, name),
+    ]
+}
+
+fn drop_database(maker: &mut Maker<'_>) -> Vec<Command> {
+    let dropped = doc! {"dropDatabase": 1};
+    if maker.dice.one_in(2) {
+        return vec![Command::new(&maker.other_database(), value::raw(&dropped))];
+    }
+    let name = maker.ordinary();
+    vec![maker.command(dropped), write::inserts_into(maker, name)]
+}
+
+fn create_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
+    // A unique index may refuse what a capped collection cannot take back.
+    let name = maker.ordinary();
+    let count = 1 + maker.dice.below(2);
+    let indexes: Vec<Document> = (0..count)
+        .map(|_| index::specification(maker.dice.below(index::COUNT)))
+        .collect();
+    vec![maker.command(doc! {"createIndexes": name, "indexes": indexes})]
+}
+
+fn drop_indexes(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.ordinary();
+    let specification = index::specification(maker.dice.below(index::COUNT));
+    let which = match maker.dice.below(6) {
+        0 => Bson::String("*".to_owned()),
+        1 => specification.get("key").cloned().unwrap_or(Bson::Null),
+        _ => specification.get("name").cloned().unwrap_or(Bson::Null),
+    };
+    vec![maker.command(doc! {"dropIndexes": name, "index": which})]
+}
+
+fn merge(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (from, into) = (maker.ordinary(), maker.ordinary());
+    let matched = maker.dice.pick(&["replace", "merge", "keepExisting"]);
+    let stage = doc! {"$merge": {"into": into, "whenMatched": matched, "whenNotMatched": "insert"}};
+    vec![maker.command(doc! {"aggregate": from, "pipeline": [stage], "cursor": {}})]
+}
+
+fn renaming(from: String, to: String, drop_target: bool) -> Command {
+    Command::on_admin(doc! {"renameCollection": from, "to": to, "dropTarget": drop_target})
+}
+
+fn rename(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (from, to) = (maker.ordinary(), maker.ordinary());
+    vec![renaming(maker.ns(from), maker.ns(to), false)]
+}
+
+fn rename_over(maker: &mut Maker<'_>) -> Vec<Command> {
+    let names = if maker.dice.one_in(4) {
+        &CAPPED[..]
+    } else {
+        &ORDINARY[..]
+    };
+    let (from, to) = (maker.dice.pick(names), maker.dice.pick(names));
+    vec![renaming(maker.ns(from), maker.ns(to), true)]
+}
+
+/// Two collections take each other's name.
+fn rename_in_a_ring(maker: &mut Maker<'_>) -> Vec<Command> {
+    let ends = [maker.ordinary(), maker.ordinary()].map(|name| maker.ns(name));
+    let ([one, other], between) = (ends, maker.ns("between"));
+    vec![
+        renaming(one.clone(), between.clone(), true),
+        renaming(other.clone(), one, false),
+        renaming(between, other, true),
+    ]
+}
+
+fn rename_across(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (here, there) = (maker.ordinary(), maker.ordinary());
+    let ends = [
+        maker.ns(here),
+        format!("{}.{there}", maker.other_database()),
+    ];
+    let [from, to] = if maker.dice.one_in(3) {
+        [ends[1].clone(), ends[0].clone()]
+    } else {
+        ends
+    };
+    vec![renaming(from, to, maker.dice.one_in(2))]
+}
+
+fn convert_to_capped(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (name, size) = (maker.dice.pick(&CAPPED), maker.dice.pick(&[4096, 100_000]));
+    vec![maker.command(doc! {"convertToCapped": name, "size": size})]
+}
+
+fn out(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (from, to) = (maker.ordinary(), maker.ordinary());
+    let filter = doc! {"n": {"$gte": value::number(&mut maker.dice)}};
+    let pipeline = [doc! {"$match": filter}, doc! {"$out": to}];
+    vec![maker.command(doc! {"aggregate": from, "pipeline": pipeline.to_vec(), "cursor": {}})]
+}
+
+fn mod_expiry(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (name, index) = (maker.ordinary(), maker.dice.pick(&["i5", "i17", "i0"]));
+    let change = doc! {"name": index, "expireAfterSeconds": 10 + maker.dice.below(1000) as i64};
+    vec![maker.command(doc! {"collMod": name, "index": change})]
+}
+
+fn mod_hidden(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (name, index) = (
+        maker.ordinary(),
+        format!("i{}", maker.dice.below(index::COUNT)),
+    );
+    let change = doc! {"name": index, "hidden": maker.dice.one_in(2)};
+    vec![maker.command(doc! {"collMod": name, "index": change})]
+}
+
+fn mod_validator(maker: &mut Maker<'_>) -> Vec<Command> {
+    let command = doc! {"collMod": maker.ordinary()};
+    let change = validation(maker);
+    vec![maker.command(command.into_iter().chain(change).collect())]
+}
+
+fn mod_capped(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.dice.pick(&CAPPED);
+    let mut command = doc! {"collMod": name};
+    if maker.dice.one_in(2) {
+        command.insert("cappedSize", maker.dice.pick(&[4096, 20_000, 500_000]));
+    } else {
+        command.insert("cappedMax", maker.dice.pick(&[-1, 3, 30]));
+    }
+    vec![maker.command(command)]
+}
+
+fn mod_images(maker: &mut Maker<'_>) -> Vec<Command> {
+    let (name, enabled) = (maker.ordinary(), maker.dice.one_in(2));
+    let change = if maker.dice.one_in(2) {
+        doc! {"collMod": name, "recordPreImages": enabled}
+    } else {
+        doc! {"collMod": name, "changeStreamPreAndPostImages": {"enabled": enabled}}
+    };
+    vec![maker.command(change)]
+}
+
+/// What a view shows.
+fn shown(maker: &mut Maker<'_>) -> Document {
+    let on = maker.ordinary();
+    let stage = doc! {"$match": {"n": {"$gte": value::number(&mut maker.dice)}}};
+    doc! {"viewOn": on, "pipeline": [stage]}
+}
+
+fn create_view(maker: &mut Maker<'_>) -> Vec<Command> {
+    let command = doc! {"create": maker.dice.pick(&VIEWS)};
+    let shown = shown(maker);
+    vec![maker.command(command.into_iter().chain(shown).collect())]
+}
+
+fn change_view(maker: &mut Maker<'_>) -> Vec<Command> {
+    let command = doc! {"collMod": maker.dice.pick(&VIEWS)};
+    let shown = shown(maker);
+    vec![maker.command(command.into_iter().chain(shown).collect())]
+}
+
+fn drop_view(maker: &mut Maker<'_>) -> Vec<Command> {
+    let name = maker.dice.pick(&VIEWS);
+    vec![maker.command(doc! {"drop": name})]
+}
+
+/// Made, written to, or dropped.
+fn time_series(maker: &mut Maker<'_>) -> Vec<Command> {
+    if maker.dice.one_in(6) {
+        return vec![maker.command(doc! {"drop": SERIES})];
+    }
+    let made = doc! {"create": SERIES, "timeseries": {"timeField": "t", "metaField": "m"}};
+    let rows: Vec<Document> = (0..1 + maker.dice.below(8))
+        .map(|_| {
+            let at =
+                bson::DateTime::from_millis(1_700_000_000_000 + maker.dice.below(8_000_000) as i64);
+            doc! {"t": at, "m": maker.dice.below(3) as i32, "v": value::number(&mut maker.dice)}
+        })
+        .collect();
+    vec![
+        maker.command(made),
+        maker.command(doc! {"insert": SERIES, "documents": rows}),
+    ]
+}

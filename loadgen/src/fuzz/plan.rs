@@ -1,0 +1,160 @@
+//! All that one seed does: a pure function of the seed, the name of its database and what
+//! the release takes.
+//!
+//! Knows nothing about servers.
+
+use super::ddl::KINDS;
+use super::op::{Deed, Maker, Op};
+use super::write::{self, WRITES};
+use crate::abilities::Abilities;
+use crate::layout::dice::Dice;
+
+/// Ops of a seed.
+pub const OPS: usize = 120;
+/// The first ones fill collections.
+const FILLING: usize = 8;
+/// One op in so many is DDL.
+const DDL_ONE_IN: u64 = 6;
+/// Marks the dice of ops, and those of a plan.
+const OF_OPS: u64 = 0xF0;
+const OF_PLAN: u64 = 0xF1;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub ops: Vec<Op>,
+    /// So many of them are done before the engine starts.
+    pub before: usize,
+}
+
+impl Plan {
+    pub fn of(seed: u64, database: &str, abilities: Abilities) -> Plan {
+        let ops = (0..OPS).map(|number| {
+            let mut maker = Maker {
+                dice: Dice::new(&[OF_OPS, seed, number as u64]),
+                abilities,
+                database,
+            };
+            if number < FILLING {
+                write::insert(&mut maker)
+            } else if maker.dice.one_in(DDL_ONE_IN) {
+                ddl(&mut maker)
+            } else {
+                a_write(&mut maker)
+            }
+        });
+        let ops = ops.collect();
+        let before = Dice::new(&[OF_PLAN, seed]).below(OPS as u64 / 2) as usize;
+        Plan { ops, before }
+    }
+
+    /// With no other ops than those at these places.
+    pub fn only(self, kept: &[usize]) -> Plan {
+        let before = kept.iter().filter(|at| **at < self.before).count();
+        let ops = kept.iter().map(|at| self.ops[*at].clone()).collect();
+        Plan { ops, before }
+    }
+}
+
+fn ddl(maker: &mut Maker<'_>) -> Op {
+    let on: Vec<_> = KINDS.iter().filter(|kind| kind.on).collect();
+    let kind = on[weighted(&mut maker.dice, on.iter().map(|kind| kind.weight))];
+    Op {
+        kind: kind.name,
+        deed: Deed::Commands((kind.make)(maker)),
+    }
+}
+
+fn a_write(maker: &mut Maker<'_>) -> Op {
+    let at = weighted(&mut maker.dice, WRITES.iter().map(|(weight, _)| *weight));
+    WRITES[at].1(maker)
+}
+
+/// A place, the likelier the more it weighs.
+fn weighted(dice: &mut Dice, weights: impl Iterator<Item = u64> + Clone) -> usize {
+    let mut left = dice.below(weights.clone().sum());
+    for (at, weight) in weights.enumerate() {
+        match left.checked_sub(weight) {
+            Some(rest) => left = rest,
+            None => return at,
+        }
+    }
+    unreachable!("what was drawn is below the sum of all weights")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::fuzz::op::{Command, second};
+    use crate::server::version;
+
+    fn plan(seed: u64, database: &str) -> Plan {
+        Plan::of(seed, database, version::DEFAULT.into())
+    }
+
+    fn commands(op: &Op) -> &[Command] {
+        match &op.deed {
+            Deed::Commands(commands) | Deed::Transaction { commands, .. } => commands,
+        }
+    }
+
+    #[test]
+    fn what_a_seed_does_is_a_pure_function_of_it() {
+        assert!(plan(7, "d") == plan(7, "d") && plan(7, "d") != plan(8, "d"));
+        let kinds = |plan: Plan| plan.ops.iter().map(|op| op.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(plan(7, "d")), kinds(plan(7, "another")));
+    }
+
+    #[test]
+    fn every_kind_that_is_on_comes_up_and_none_that_is_off() {
+        let ops = (0..60).flat_map(|seed| plan(seed, "d").ops);
+        let seen: BTreeSet<&str> = ops.map(|op| op.kind).collect();
+        for kind in &KINDS {
+            assert_eq!(seen.contains(kind.name), kind.on, "{}", kind.name);
+        }
+        for kind in [
+            "set",
+            "pipeline",
+            "positional",
+            "aborted",
+            "applyOps",
+            "bit",
+        ] {
+            assert!(seen.contains(kind), "{kind} is not in {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_seed_keeps_to_its_own_databases() {
+        let own = ["d".to_owned(), second("d"), "admin".to_owned()];
+        for op in (0..20).flat_map(|seed| plan(seed, "d").ops) {
+            for command in commands(&op) {
+                assert!(own.contains(&command.database), "{command:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_that_is_off_makes_commands_too() {
+        for kind in &KINDS {
+            let mut maker = Maker {
+                dice: Dice::new(&[1]),
+                abilities: version::DEFAULT.into(),
+                database: "d",
+            };
+            assert!(!(kind.make)(&mut maker).is_empty(), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn ops_that_are_left_out_take_what_comes_before_the_engine_along() {
+        let plan = Plan {
+            before: 3,
+            ..plan(1, "d")
+        };
+        let few = plan.clone().only(&[0, 2, 3, 9]);
+        assert_eq!((few.before, few.ops.len()), (2, 4));
+        assert_eq!(few.ops[3], plan.ops[9]);
+    }
+}

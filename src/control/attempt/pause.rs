@@ -1,0 +1,78 @@
+//! A paused run: no attempt is under way, and the next one resumes from the last
+//! checkpoint. The source's oplog is read on into the spool, and the cutover window goes on.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::cluster::retry::within;
+use crate::control::attempt::observers::newest_write;
+use crate::control::process::Process;
+use crate::control::stop::{answer, stopped};
+use crate::error::Result;
+use crate::observe::api::Request;
+use crate::observe::phase::Phase;
+
+/// How often the lag is brought up to date.
+const POLL: Duration = Duration::from_secs(1);
+/// How long a source shard may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Holds the run until it is resumed.
+///
+/// # Errors
+/// By what ends it: a signal, a cancel, the end of the cutover window.
+pub async fn hold(
+    process: Process<'_>,
+    requests: &mut mpsc::Receiver<Request>,
+    by: String,
+) -> Result<()> {
+    let Process { run, opened, .. } = process;
+    tracing::info!("paused: {by}");
+    run.set_paused(Some(by));
+    run.enter(Phase::Paused);
+    let ended = tokio::select! {
+        ended = until_resumed(process, requests) => ended,
+        passed = opened.window.watch(run, &opened.stores.run) => Err(passed),
+        () = keep_lag(process) => Ok(()),
+    };
+    run.set_paused(None);
+    ended
+}
+
+async fn until_resumed(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -> Result<()> {
+    let Process { opened, stop, .. } = process;
+    loop {
+        tokio::select! {
+            () = stop.asked() => return Err(stopped("the paused run")),
+            Some(request) = requests.recv() => match request {
+                Request::Cancel(reply) => return Err(stop.cancelled(reply)),
+                Request::Resume(reply) => {
+                    answer(reply, Ok("the run goes on from its last checkpoint".to_owned()));
+                    return Ok(());
+                }
+                Request::Extend(reply) => opened.window.extend(reply),
+                other => other.refuse("the run is paused: `shardlift resume` first"),
+            },
+        }
+    }
+}
+
+/// The source goes on, and each pair falls behind. Never ends.
+async fn keep_lag(process: Process<'_>) {
+    let Process { run, opened, .. } = process;
+    loop {
+        for (pair, shard) in opened.sides.source.shards.iter().enumerate() {
+            let metrics = run.metrics_of(&opened.sides.pair_name(pair));
+            let asked = within(PATIENCE, "a source shard", newest_write(shard)).await;
+            let applied_ms = metrics.applied_seconds.load(Relaxed) * 1_000;
+            if let (Ok(Some(newest_ms)), 1..) = (asked, applied_ms) {
+                let lag_ms = newest_ms.saturating_sub(applied_ms);
+                metrics.lag_ms.store(lag_ms, Relaxed);
+                metrics.lag_ms_max.fetch_max(lag_ms, Relaxed);
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,145 @@
+//! How the servers are set, and how they are reached: encryption, `notablescan`, clocks.
+//!
+//! Reads only.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bson::doc;
+use futures_util::future::join_all;
+use mongodb::options::{ClientOptions, Tls};
+
+use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::{admin, hello};
+use crate::control::validate::{Check, named};
+use crate::error::Result;
+
+/// Clocks that differ by more make times in logs, lag and expiries hard to compare.
+const SKEW_MS_MAX: u64 = 5_000;
+
+/// Documents leave the source as its connections are.
+pub(super) fn encrypted(source: &Deployment) -> Check {
+    let open = source.shards.iter().any(|shard| is_open(&shard.options));
+    encrypted_if(!open)
+}
+
+fn is_open(options: &ClientOptions) -> bool {
+    !matches!(options.tls, Some(Tls::Enabled(_)))
+}
+
+fn encrypted_if(encrypted: bool) -> Check {
+    const NAME: &str = "source connections encrypted";
+    let noted = ["no TLS: what is copied can be read on the way".to_owned()];
+    Check::warn_of(
+        NAME,
+        &noted[usize::from(encrypted)..],
+        "by TLS",
+        "decide whether that is acceptable, or set up TLS on the source and give tls=true in its URI",
+    )
+}
+
+/// shardlift itself gets along with `notablescan`; what users run may not.
+pub(super) async fn scans(deployment: &Deployment) -> Check {
+    let name = named(
+        deployment.side,
+        "source allows collection scans",
+        "target allows collection scans",
+    );
+    let mut noted = Vec::new();
+    for shard in &deployment.shards {
+        match refuses_scans(shard).await {
+            Err(e) => return Check::unanswered(name, &e.context(&shard.id)),
+            Ok(true) => noted.push(format!("{} has notablescan", shard.id)),
+            Ok(false) => {}
+        }
+    }
+    Check::warn_of(
+        name,
+        &noted,
+        "yes",
+        "shardlift's own reads go by an index; other tools' and applications' may be refused: set it alike on both sides, or run `db.adminCommand({setParameter: 1, notablescan: false})`",
+    )
+}
+
+async fn refuses_scans(shard: &Shard) -> Result<bool> {
+    let reply = admin::ask(
+        &shard.client,
+        "admin",
+        doc! {"getParameter": 1, "notablescan": 1},
+    );
+    Ok(reply.await?.get_bool("notablescan").unwrap_or(false))
+}
+
+/// Every shard's clock against this host's.
+pub(super) async fn clocks(source: &Deployment, target: &Deployment) -> Check {
+    let sides = [source, target];
+    let shards = sides.into_iter().flat_map(|side| {
+        let name = move |shard: &Shard| format!("{} shard {}", side.side, shard.id);
+        side.shards.iter().map(move |shard| (name(shard), shard))
+    });
+    let asked = shards.map(|(name, shard)| async move { (name, skew_ms(shard).await) });
+    let found: Vec<(String, Option<i64>)> = join_all(asked).await;
+    skewed(&found)
+}
+
+/// How far the clock of a shard's primary is before this host's, ms, less what the answer
+/// took. None if it does not tell.
+async fn skew_ms(shard: &Shard) -> Option<i64> {
+    let before = now_ms();
+    let hello = hello::hello(&shard.client).await.ok()?;
+    let after = now_ms();
+    let theirs = hello.get_datetime("localTime").ok()?.timestamp_millis();
+    // Within the time the answer took they cannot be told apart.
+    Some(theirs - theirs.clamp(before, after.max(before)))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
+
+fn skewed(found: &[(String, Option<i64>)]) -> Check {
+    let noted: Vec<String> = found
+        .iter()
+        .filter_map(|(name, skew)| Some((name, (*skew)?)))
+        .filter(|(_, skew)| SKEW_MS_MAX < skew.unsigned_abs())
+        .map(|(name, skew)| {
+            let word = if skew < 0 { "behind" } else { "before" };
+            let seconds = skew.unsigned_abs() / 1_000;
+            format!("the clock of {name} is {seconds} s {word} this host's")
+        })
+        .collect();
+    Check::warn_of(
+        "clocks agree",
+        &noted,
+        format!("within {} s", SKEW_MS_MAX / 1_000),
+        "let every host follow one time server (NTP): lag, expiries and logs go by these clocks",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::validate::Verdict;
+
+    #[test]
+    fn a_connection_without_tls_is_warned_of() {
+        assert_eq!(encrypted_if(true).verdict, Verdict::Ok);
+        assert_eq!(encrypted_if(false).verdict, Verdict::Warning);
+        let mut options = ClientOptions::default();
+        assert!(is_open(&options));
+        options.tls = Some(Tls::Disabled);
+        assert!(is_open(&options));
+        options.tls = Some(Tls::Enabled(Default::default()));
+        assert!(!is_open(&options));
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_is_named() {
+        let found = |skew| skewed(&[("source shard a".to_owned(), skew)]);
+        for skew in [None, Some(0), Some(5_000), Some(-5_000)] {
+            assert_eq!(found(skew).verdict, Verdict::Ok, "{skew:?}");
+        }
+        assert!(found(Some(61_000)).found.contains("shard a is 61 s before"));
+        assert!(found(Some(-61_000)).found.contains("61 s behind"));
+    }
+}

@@ -1,0 +1,176 @@
+//! The cutover window: it begins when the run is ready for the first time. When it has
+//! passed, following stops, and the run can be taken up again. An operator may extend it.
+//!
+//! Recorded in the run's state, so that a restart keeps it. `step` decides.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::control::run::{self, Run};
+use crate::error::{Error, Kind, Result};
+use crate::observe::api::Answer;
+use crate::observe::phase::Phase;
+use crate::state::run_store::RunStore;
+
+const HOUR_MS: u64 = 3_600_000;
+/// What one extension adds.
+const EXTENSION_MS: u64 = 24 * HOUR_MS;
+const POLL: Duration = Duration::from_millis(500);
+
+/// What to do at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Wait,
+    /// It begins, and ends then, ms since 1970.
+    Begin(u64),
+    Passed,
+}
+
+/// `ends_ms` and `now_ms` are since 1970. A cutover that has begun is never stopped.
+fn step(phase: Phase, ends_ms: Option<u64>, now_ms: u64, length_ms: u64) -> Step {
+    match (phase, ends_ms) {
+        (Phase::Ready, None) => Step::Begin(now_ms + length_ms),
+        (Phase::CuttingOver | Phase::Done, _) | (_, None) => Step::Wait,
+        (_, Some(ends_ms)) if ends_ms <= now_ms => Step::Passed,
+        _ => Step::Wait,
+    }
+}
+
+/// The window that a process goes on with: one that has passed begins anew.
+fn taken_up(recorded_ms: Option<u64>, now_ms: u64) -> Option<u64> {
+    recorded_ms.filter(|ends_ms| now_ms < *ends_ms)
+}
+
+/// The window of one run, over all attempts of a process.
+#[derive(Debug)]
+pub struct Window {
+    length_ms: u64,
+    ends_ms: Mutex<Option<u64>>,
+    /// Those who asked to extend it, and wait for the answer.
+    asked: Mutex<Vec<oneshot::Sender<Answer>>>,
+    woken: Notify,
+}
+
+impl Window {
+    /// `recorded_ms`: its end in the run's state, ms since 1970.
+    pub fn new(hours: u64, recorded_ms: Option<u64>) -> Self {
+        Window {
+            length_ms: hours * HOUR_MS,
+            ends_ms: Mutex::new(taken_up(recorded_ms, run::now_ms())),
+            asked: Mutex::default(),
+            woken: Notify::new(),
+        }
+    }
+
+    /// Answered once it is recorded. Needs `watch` to be polled.
+    pub fn extend(&self, reply: oneshot::Sender<Answer>) {
+        self.asked.lock().push(reply);
+        self.woken.notify_one();
+    }
+
+    /// Begins, extends and records it. Ends when it has passed, or when it cannot be
+    /// recorded.
+    pub async fn watch(&self, run: &Run, store: &RunStore) -> Error {
+        loop {
+            if let Err(e) = self.look(run, store).await {
+                return e;
+            }
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// # Errors
+    /// `Parked` when it has passed.
+    async fn look(&self, run: &Run, store: &RunStore) -> Result<()> {
+        self.answer_all(run, store).await?;
+        let ends_ms = *self.ends_ms.lock();
+        run.set_window(ends_ms);
+        match step(run.phase(), ends_ms, run::now_ms(), self.length_ms) {
+            Step::Wait => Ok(()),
+            Step::Begin(ends_ms) => {
+                let hours = self.length_ms / HOUR_MS;
+                tracing::info!("the cutover window of {hours} h begins");
+                self.set(ends_ms, run, store).await
+            }
+            Step::Passed => Err(Error::new(
+                Kind::Parked,
+                "the cutover window has passed without a cutover: following has stopped",
+            )
+            .remedy("run the same command to follow on, as long as the source's oplog or the spool reaches back; `shardlift extend` adds 24 h to a window that is not over")),
+        }
+    }
+
+    async fn answer_all(&self, run: &Run, store: &RunStore) -> Result<()> {
+        loop {
+            let Some(reply) = self.asked.lock().pop() else {
+                return Ok(());
+            };
+            let ends_ms = *self.ends_ms.lock();
+            let answer = match ends_ms {
+                None => Err(
+                    "the cutover window has not begun: it does when the run is ready".to_owned(),
+                ),
+                Some(ends_ms) => {
+                    let ends_ms = ends_ms + EXTENSION_MS;
+                    self.set(ends_ms, run, store).await?;
+                    let left_h = ends_ms.saturating_sub(run::now_ms()) / HOUR_MS;
+                    Ok(format!(
+                        "the cutover window is extended by 24 h: {left_h} h are left"
+                    ))
+                }
+            };
+            // An asker that is gone loses only the answer.
+            let _ = reply.send(answer);
+        }
+    }
+
+    async fn set(&self, ends_ms: u64, run: &Run, store: &RunStore) -> Result<()> {
+        store.set_window(ends_ms).await?;
+        *self.ends_ms.lock() = Some(ends_ms);
+        run.set_window(Some(ends_ms));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_begins_at_ready_and_never_stops_a_cutover() {
+        const LENGTH: u64 = 120 * HOUR_MS;
+        // phase, its end, the clock, what is done
+        let rows = [
+            (Phase::Copying, None, 5, Step::Wait),
+            (Phase::Following, None, 5, Step::Wait),
+            (Phase::Ready, None, 5, Step::Begin(5 + LENGTH)),
+            (Phase::Ready, Some(10), 9, Step::Wait),
+            (Phase::Ready, Some(10), 10, Step::Passed),
+            (Phase::Following, Some(10), 11, Step::Passed),
+            (Phase::Copying, Some(10), 11, Step::Passed),
+            (Phase::Paused, Some(10), 11, Step::Passed),
+            (Phase::CuttingOver, Some(10), 11, Step::Wait),
+            (Phase::Done, Some(10), 11, Step::Wait),
+            (Phase::Ready, Some(10 + EXTENSION_MS), 11, Step::Wait),
+        ];
+        for (phase, ends, now, expect) in rows {
+            assert_eq!(
+                step(phase, ends, now, LENGTH),
+                expect,
+                "{phase} {ends:?} {now}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_restart_keeps_it_until_it_has_passed() {
+        assert_eq!(taken_up(None, 5), None);
+        assert_eq!(taken_up(Some(6), 5), Some(6));
+        assert_eq!(taken_up(Some(5), 5), None);
+    }
+}

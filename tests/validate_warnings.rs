@@ -1,0 +1,132 @@
+//! What validation warns of and what it fails on, each found on real servers and gone
+//! again; and the command as its users see it.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+
+use bson::doc;
+use shardlift::cluster::catalog;
+use shardlift::cluster::deployment::Deployment;
+use shardlift::control::validate::{self, Check, Group, Verdict};
+
+use crate::fixture::{self, run};
+
+pub(crate) async fn check(source: &Deployment, target: &Deployment, name: &str) -> Check {
+    let catalog = catalog::read(source).await.unwrap();
+    let checks = validate::run(source, target, &catalog, &BTreeSet::new()).await;
+    for check in &checks {
+        let is_ok = check.verdict == Verdict::Ok;
+        assert_eq!(check.remedy.is_none(), is_ok, "{check:?}");
+    }
+    assert!(checks.is_sorted_by_key(|check| check.group), "{checks:#?}");
+    let mut named = checks.into_iter().filter(|check| check.name == name);
+    named.next().expect("there is such a check")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_should_know_is_a_warning_until_it_is_so_no_more() {
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (from, to) = (a.client().await.unwrap(), b.client().await.unwrap());
+    let source = fixture::source(&a.uri()).await;
+    let target = fixture::target(&b.uri()).await;
+
+    let open = check(&source, &target, "source connections encrypted").await;
+    assert_eq!(
+        (open.verdict, open.group),
+        (Verdict::Warning, Group::Connect)
+    );
+    let clocks = check(&source, &target, "clocks agree").await;
+    assert_eq!(clocks.verdict, Verdict::Ok, "one host: {clocks:?}");
+    let young = check(&source, &target, "source oplog window").await;
+    assert_eq!(
+        (young.verdict, young.group),
+        (Verdict::Warning, Group::Capacity)
+    );
+    assert!(young.found.contains("h of oplog"), "{young:?}");
+
+    const USERS: &str = "users and roles on the target";
+    let none = check(&source, &target, USERS).await;
+    assert_eq!(none.verdict, Verdict::Ok, "{none:?}");
+    let user = doc! {"createUser": "shop", "pwd": "x", "roles": ["readWrite"]};
+    let role = doc! {"createRole": "seller", "privileges": [], "roles": []};
+    run(&from, "shop", user.clone()).await;
+    run(&from, "shop", role.clone()).await;
+    let missing = check(&source, &target, USERS).await;
+    assert_eq!(missing.verdict, Verdict::Warning);
+    assert_eq!(missing.found, "role seller@shop, user shop@shop");
+    run(&to, "shop", user).await;
+    run(&to, "shop", role).await;
+    let there = check(&source, &target, USERS).await;
+    assert_eq!(there.verdict, Verdict::Ok, "{there:?}");
+
+    for (client, name) in [
+        (&from, "source allows collection scans"),
+        (&to, "target allows collection scans"),
+    ] {
+        for (on, verdict) in [(true, Verdict::Warning), (false, Verdict::Ok)] {
+            let set = doc! {"setParameter": 1, "notablescan": on};
+            run(client, "admin", set).await;
+            let scans = check(&source, &target, name).await;
+            assert_eq!(scans.verdict, verdict, "{scans:?}");
+        }
+    }
+}
+
+fn validate_command(source: &str, target: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
+    command.args(["validate", "--source", source, "--target", target]);
+    command.args(["--server-timeout-s", "2"]).args(more);
+    command.output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_shows_every_check_by_group_also_where_one_side_is_away() {
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    fixture::insert(&b.client().await.unwrap(), "left", "over").await;
+    let told = validate_command(&a.uri(), &b.uri(), &[]);
+    let table = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.status.code(), Some(4), "{table}");
+    let groups = [
+        "connect",
+        "topology",
+        "release",
+        "privileges",
+        "source state",
+        "target state",
+        "content",
+        "capacity",
+    ];
+    let shown: Vec<&str> = table.lines().filter(|line| groups.contains(line)).collect();
+    assert_eq!(shown, groups, "{table}");
+    assert!(table.contains("  FAILED     target is empty: "), "{table}");
+    assert!(table.contains(", 1 failed"), "{table}");
+    let mut lines = table.lines().peekable();
+    while let Some(line) = lines.next() {
+        let has_remedy = lines
+            .peek()
+            .is_some_and(|next| next.contains("what to do:"));
+        assert!(!(line.starts_with("  ok ") && has_remedy), "{table}");
+    }
+
+    let told = validate_command(&a.uri(), &b.uri(), &["--json"]);
+    let checks: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let failed = checks.as_array().unwrap().iter();
+    let failed: Vec<_> = failed
+        .filter(|check| check["verdict"] == "failed")
+        .collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["group"], "target state");
+
+    let nobody = "mongodb://127.0.0.1:1/";
+    let told = validate_command(&a.uri(), nobody, &[]);
+    let table = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.status.code(), Some(3), "{table}");
+    assert!(table.contains("  ok         source reached: "), "{table}");
+    assert!(table.contains("  FAILED     target reached: "), "{table}");
+}

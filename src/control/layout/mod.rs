@@ -13,6 +13,7 @@ pub mod laid_out;
 pub(crate) mod options;
 mod views;
 pub mod zones;
+pub mod being_made;
 mod chunks;
 pub mod dropping;
 pub mod prepare;

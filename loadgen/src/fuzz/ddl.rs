@@ -44,7 +44,7 @@ pub(super) const KINDS: [Kind; 23] = [
     on("createIndexes", 12, create_indexes),
     on("dropIndexes", 6, drop_indexes),
     on("$merge", 2, merge),
-    off("rename", 4, rename),
+    off("renameCollection", 4, rename),
     off("rename over", 4, rename_over),
     off("rename in a ring", 2, rename_in_a_ring),
     off("rename across databases", 2, rename_across),

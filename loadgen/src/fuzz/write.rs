@@ -18,7 +18,9 @@ const COMMANDS_MAX: u64 = 5;
 const LARGE_BYTES: usize = 9 << 20;
 
 /// Weight, and what makes one.
-pub(super) const WRITES: [(u64, fn(&mut Maker<'_>) -> Op); 7] = [
+type Write = (u64, fn(&mut Maker<'_>) -> Op);
+
+pub(super) const WRITES: [Write; 7] = [
     (20, insert),
     (50, update),
     (12, find_and_modify),

@@ -134,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::catalog::Database;
+    use crate::control::validate::Verdict;
 
     fn collection(kind: CollectionKind, options: RawDocumentBuf) -> Collection {
         let ns = Namespace {
@@ -161,7 +162,7 @@ mod tests {
     fn a_time_series_and_its_buckets_belong_together() {
         let series = collection(CollectionKind::TimeSeries, rawdoc! {"timeseries": {}});
         let check = source_collections(&catalog(vec![series, buckets()]));
-        assert!(check.ok, "{check:?}");
+        assert!(check.verdict == Verdict::Ok, "{check:?}");
         assert!(
             check
                 .found

@@ -71,6 +71,7 @@ pub(super) async fn left_behind(source: &Deployment) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::validate::Verdict;
 
     #[test]
     fn what_is_in_and_what_is_out_is_shown() {
@@ -89,8 +90,8 @@ mod tests {
             check.found,
             "exclude a.*; in are 1: b.x; out are 2: a.x, a.y"
         );
-        assert!(check.ok && check.remedy.is_none());
+        assert!(check.verdict == Verdict::Ok);
         let check = shown("filters", &filters, &[], &names(&["a.x"]));
-        assert!(check.ok && check.remedy.is_some(), "{check:?}");
+        assert!(check.verdict == Verdict::Warning, "{check:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! A whole live migration on each release and from each to the newest, with a kill and
-//! elections on the way: a few cells of `loadgen matrix`, in short.
+//! elections on the way: a few cells of `loadgen matrix`, in short. Replica sets of every
+//! path: `paths::sets`.
 
 use std::path::PathBuf;
 
@@ -34,18 +35,18 @@ async fn arrives(source: &str, target: &str, topology: Topology, login: Login) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_set_of_4_2_arrives_equal() {
-    arrives("4.2", "4.2", Topology::ReplicaSet, Login::None).await;
+async fn a_sharded_cluster_of_4_2_arrives_equal() {
+    arrives("4.2", "4.2", Topology::Sharded, Login::Least).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_set_of_4_4_arrives_equal() {
-    arrives("4.4", "4.4", Topology::ReplicaSet, Login::None).await;
+async fn a_sharded_cluster_of_4_4_arrives_equal() {
+    arrives("4.4", "4.4", Topology::Sharded, Login::None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_set_of_5_0_arrives_equal() {
-    arrives("5.0", "5.0", Topology::ReplicaSet, Login::None).await;
+async fn a_sharded_cluster_of_5_0_arrives_equal() {
+    arrives("5.0", "5.0", Topology::Sharded, Login::Least).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,10 @@ pub struct Abilities {
     pub deltas: bool,
     /// `clusteredIndex` of a collection.
     pub clustered_collections: bool,
+    /// An insert may wait for a prepared transaction without harm. In 4.2.6 and 4.4.2 it keeps
+    /// its place in the oplog meanwhile. Nothing gets a majority then, so the transaction is
+    /// never decided: the shard stands still. It waits for a neighbour under a unique index.
+    pub inserts_wait_for_prepared: bool,
 }
 
 impl Abilities {
@@ -34,6 +38,7 @@ impl Abilities {
             filters_tell_indexes_apart: since(5, 0),
             deltas: since(5, 0),
             clustered_collections: since(5, 3),
+            inserts_wait_for_prepared: since(5, 0),
         }
     }
 }

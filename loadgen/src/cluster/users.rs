@@ -7,6 +7,7 @@ use bson::{Bson, doc};
 
 use crate::cluster::replica_set::ReplicaSet;
 use crate::error::Result;
+use crate::server::version::Release;
 use crate::wire::login::{OPERATOR, PASSWORD};
 
 /// The engine's user, with the roles that README names for it: of the router or the
@@ -26,6 +27,8 @@ pub const TARGET_ROUTER: [&str; 4] = [
     "clusterManager",
 ];
 pub const TARGET_SHARD: [&str; 3] = ["readWriteAnyDatabase", "restore", "clusterMonitor"];
+/// What a shard of 5.0 asks for on top.
+const TARGET_SHARD_5_0: &str = "dbAdminAnyDatabase";
 
 /// A user, by the roles it has on `admin`; its password is that of all.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,11 +63,15 @@ pub fn mover_of_source() -> ClusterUsers {
     }
 }
 
-/// The engine's user on a target.
-pub fn mover_of_target() -> ClusterUsers {
+/// The engine's user on a target of that release.
+pub fn mover_of_target(release: Release) -> ClusterUsers {
+    let mut shard = TARGET_SHARD.to_vec();
+    if (release.major, release.minor) == (5, 0) {
+        shard.push(TARGET_SHARD_5_0);
+    }
     ClusterUsers {
         router: vec![User::new(MOVER, &TARGET_ROUTER)],
-        shard: vec![User::new(MOVER, &TARGET_SHARD)],
+        shard: vec![User::new(MOVER, &shard)],
     }
 }
 

@@ -108,6 +108,12 @@ impl CollectionSpec {
         self.options.get_bool("capped").unwrap_or_default()
     }
 
+    /// Whether it has a unique index beside that of `_id`.
+    pub fn has_unique_index(&self) -> bool {
+        let is_unique = |index: &Document| index.get_bool("unique").unwrap_or_default();
+        self.indexes.iter().any(is_unique)
+    }
+
     /// Shard key fields of document `n` other than `_id`.
     pub fn key_fields(&self, n: u64) -> Document {
         let fields = self

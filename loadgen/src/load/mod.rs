@@ -232,6 +232,7 @@ async fn shared(entry: &Entry, layout: &Layout, options: &LoadOptions) -> Result
             base,
             bulk,
             unique_churn,
+            prepared_apart: entry.router && !entry.abilities.inserts_wait_for_prepared,
         },
         mix: options.mix.clone(),
         pacer: Pacer::new(options.rate),

@@ -46,6 +46,8 @@ pub(super) struct Planner {
     /// Statements in a bulk, at most.
     pub(super) bulk: u64,
     pub(super) unique_churn: bool,
+    /// Transactions that are prepared leave collections with unique indexes alone.
+    pub(super) prepared_apart: bool,
 }
 
 impl Planner {
@@ -181,7 +183,7 @@ impl Planner {
         let mut made: Vec<Part> = Vec::new();
         let mut ops = 0;
         for _ in 0..DRAWS_MAX {
-            let (part, count) = self.part(dice);
+            let (part, count) = self.part(dice, 1 < parts);
             let taken =
                 made.iter().any(|(shard, _)| *shard == part.0) && 1 < self.route.shard_count();
             if !taken {
@@ -196,13 +198,13 @@ impl Planner {
     }
 
     fn abort(&self, dice: &mut Dice) -> (Plan, u64) {
-        let (part, ops) = self.part(dice);
+        let (part, ops) = self.part(dice, true);
         (Plan::Abort(part), ops)
     }
 
     /// An update, an insert and now and then a delete, all on one shard.
-    fn part(&self, dice: &mut Dice) -> (Part, u64) {
-        let space = self.picker.space(dice, false);
+    fn part(&self, dice: &mut Dice, is_prepared: bool) -> (Part, u64) {
+        let space = self.space(dice, is_prepared);
         let keys = &self.picker.spaces[space];
         let n = keys.existing(dice);
         let shard = self.route.owner(&self.picker, space, n);
@@ -229,6 +231,18 @@ impl Planner {
         }
         let ops = writes.len() as u64;
         ((shard, self.commands(writes)), ops)
+    }
+
+    /// A collection for a transaction.
+    fn space(&self, dice: &mut Dice, is_prepared: bool) -> usize {
+        let drawn = self.picker.space(dice, false);
+        if !is_prepared || !self.prepared_apart {
+            return drawn;
+        }
+        (0..DRAWS_MAX)
+            .map(|_| self.picker.space(dice, false))
+            .find(|&space| !self.picker.spaces[space].spec.has_unique_index())
+            .unwrap_or(drawn)
     }
 
     /// A document that `shard` owns.

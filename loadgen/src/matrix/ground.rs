@@ -62,7 +62,7 @@ impl Ground {
         };
         let guard = |users| files.clone().map(|files| Guard { users, files });
         let source = guard(users::mover_of_source());
-        let target = guard(users::mover_of_target());
+        let target = guard(users::mover_of_target(cell.target));
         let (source, target) = tokio::try_join!(
             End::start("source", cell.source, cell.topology, settings, source),
             End::start("target", cell.target, cell.topology, settings, target),

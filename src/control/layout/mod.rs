@@ -14,6 +14,7 @@ pub(crate) mod options;
 pub mod series;
 pub mod views;
 pub mod zones;
+pub mod being_made;
 mod chunks;
 pub mod dropping;
 pub mod prepare;

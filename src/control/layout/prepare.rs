@@ -6,6 +6,7 @@
 //! whatever exists is left alone) → moving.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bson::{RawBson, Uuid};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -15,7 +16,7 @@ use crate::cluster::deployment::Shard;
 use crate::config::Config;
 use crate::control::balancer;
 use crate::control::layout;
-use crate::control::layout::{laid_out, listing};
+use crate::control::layout::{being_made, laid_out, listing};
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::error::Result;
@@ -25,6 +26,8 @@ use crate::state::{CollectionState, PairState, Stage};
 
 /// Collections sampled, or looked up, side by side, per pair.
 const CONCURRENCY: usize = 8;
+/// Pause before collections are listed again that are being made.
+const BEING_MADE_POLL: Duration = Duration::from_millis(100);
 
 /// Reads both positions and catalog of the source and stores the plan whole.
 pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
@@ -90,10 +93,14 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
 }
 
 /// Lists again after waiting for a migration: one that could not be seen before the
-/// listing may have ended meanwhile.
+/// listing may have ended meanwhile. So may the sharding of a collection that looks unsharded.
 async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing> {
     loop {
         let listing = listing::read(&sides.source, run_id).await?;
+        if being_made::looks_unsharded(&sides.source, &listing.catalog).await? {
+            tokio::time::sleep(BEING_MADE_POLL).await;
+            continue;
+        }
         if balancer::running(&sides.source).await?.is_empty() {
             return Ok(listing);
         }

@@ -222,9 +222,10 @@ async fn remake(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<()> {
     let listed = async { Ok(database.run_raw_command(remake::listing(ns, uuid)).await?) };
     let listed = answered("the target", listed).await?;
     let listed = RawDocumentBuf::try_from(&listed)?;
-    let remaking = remake::remaking(ns, uuid, &listed)?;
-    let remade = admin::run_once_majority(&shard.client, "admin", &remaking).await;
-    remade.map(drop)
+    for step in remake::remaking(ns, uuid, &listed)? {
+        admin::run_once_majority(&shard.client, "admin", &step).await?;
+    }
+    Ok(())
 }
 
 /// Acknowledged by a majority. A server that does not bind a command to a UUID is asked for

@@ -83,9 +83,10 @@ impl Writer {
         let (ns, uuid) = (&collection.ns(), collection.target_uuid());
         let listing = Request::new(&ns.db, remake::listing(ns, uuid));
         let listed = self.target.command(listing).await?;
-        let mut remaking = remake::remaking(ns, uuid, listed.body())?;
-        remaking.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
-        self.target.command(Request::new("admin", remaking)).await?;
+        for mut step in remake::remaking(ns, uuid, listed.body())? {
+            step.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
+            self.target.command(Request::new("admin", step)).await?;
+        }
         Ok(())
     }
 

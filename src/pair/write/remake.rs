@@ -1,12 +1,13 @@
 //! Empties a capped collection of a target before 6.0, which refuses to delete from one
 //! (20): it is dropped and made again under its UUID, as a secondary is told of both.
 //!
-//! Both ops are in one command. Should the server fail between them the collection is
-//! missing, and the next start says so.
+//! By two commands: one `applyOps` of several ops, a command among them, is for superusers
+//! only (4.2.6, 4.4.2, 5.0.4). Should the server fail between them the collection is missing,
+//! and the next start says so.
 //!
 //! Sends nothing.
 
-use bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, Uuid, rawdoc};
+use bson::{Binary, RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 use crate::bson::element::{document, elements, field, kind};
 use crate::cluster::catalog::Namespace;
@@ -20,12 +21,12 @@ pub fn listing(ns: &Namespace, uuid: Uuid) -> RawDocumentBuf {
     }
 }
 
-/// Makes it anew. `listed`: the answer to `listing`. Its indexes are gone then, but for that
-/// on `_id`.
+/// What makes it anew, one after the other. `listed`: the answer to `listing`. Its indexes
+/// are gone then, but for that on `_id`.
 ///
 /// # Errors
 /// `Server` if the collection is not listed.
-pub fn remaking(ns: &Namespace, uuid: Uuid, listed: &RawDocument) -> Result<RawDocumentBuf> {
+pub fn remaking(ns: &Namespace, uuid: Uuid, listed: &RawDocument) -> Result<[RawDocumentBuf; 2]> {
     let gone = || Error::new(Kind::Server, format!("{ns} is not on the target any more"));
     let batch = listed.get_document("cursor")?.get_array("firstBatch")?;
     let row = batch.into_iter().next().ok_or_else(gone)??;
@@ -34,11 +35,12 @@ pub fn remaking(ns: &Namespace, uuid: Uuid, listed: &RawDocument) -> Result<RawD
     let options = row.get_document("options")?;
     let id_index = field(row.as_bytes(), b"idIndex").filter(|index| index.kind == kind::DOCUMENT);
     let create = document(elements(&create).chain(elements(options)).chain(id_index));
-    let op = |o: RawDocumentBuf| {
-        rawdoc! { "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": o }
+    let apply = |o: RawDocumentBuf| {
+        rawdoc! { "applyOps": [
+            { "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": o },
+        ] }
     };
-    let ops = [op(rawdoc! { "drop": ns.coll.as_str() }), op(create)];
-    Ok(rawdoc! { "applyOps": RawArrayBuf::from_iter(ops) })
+    Ok([apply(rawdoc! { "drop": ns.coll.as_str() }), apply(create)])
 }
 
 #[cfg(test)]
@@ -58,10 +60,11 @@ mod tests {
         };
         let listed = rawdoc! { "cursor": { "firstBatch": [row] } };
         let create = rawdoc! { "create": "c", "capped": true, "size": 4096, "idIndex": index };
-        let op = |o: RawDocumentBuf| {
-            rawdoc! { "op": "c", "ns": "d.$cmd", "ui": Binary::from(uuid), "o": o }
+        let apply = |o: RawDocumentBuf| {
+            let op = rawdoc! { "op": "c", "ns": "d.$cmd", "ui": Binary::from(uuid), "o": o };
+            rawdoc! { "applyOps": [op] }
         };
-        let expect = rawdoc! { "applyOps": [op(rawdoc! { "drop": "c" }), op(create)] };
+        let expect = [apply(rawdoc! { "drop": "c" }), apply(create)];
         assert_eq!(remaking(&ns, uuid, &listed).unwrap(), expect);
         let none = rawdoc! { "cursor": { "firstBatch": [] } };
         assert!(remaking(&ns, uuid, &none).is_err());

@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{Document, Uuid, doc};
+use bson::Uuid;
 
 use crate::cluster::catalog::{self, Collection, Namespace};
 use crate::cluster::deployment::Topology;
-use crate::cluster::retry::answered;
 use crate::control::across::ddl::{Coordinator, POLL};
+use crate::control::layout::being_made;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::oplog::proven;
@@ -19,9 +19,6 @@ use crate::pair::oplog::proven;
 /// router creates the database first. It shows a collection as soon as that is made, or
 /// holds a critical section until then.
 const UNSHOWN_MAX: Duration = Duration::from_secs(60);
-
-/// State of a lock on the config servers that somebody holds.
-const LOCKED: i32 = 2;
 
 /// How routers show a collection that a shard has.
 enum Shown {
@@ -73,7 +70,7 @@ impl Coordinator {
 
     /// The new collection, as far as the source can tell.
     async fn listed(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<Shown> {
-        let being_made = self.is_being_made(pair, ns).await?;
+        let being_made = being_made::is_made(&self.sides.source, pair, ns).await?;
         let found = self.on_source(pair, ns, uuid).await?;
         Ok(match found {
             _ if being_made => Shown::NotYet,
@@ -118,7 +115,7 @@ impl Coordinator {
             return Ok(());
         }
         for shard in 0..source.shards.len() {
-            if self.is_being_made(shard, ns).await? {
+            if being_made::is_made(source, shard, ns).await? {
                 return Ok(());
             }
         }
@@ -145,34 +142,5 @@ impl Coordinator {
     /// Its majority view holds the creation: the tail read it with that concern.
     async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
         catalog::is_gone(&self.sides.source.shards[pair].client, &ns.db, uuid).await
-    }
-
-    /// Whether a command that makes this name a sharded collection is under way on the
-    /// source shard. From before its `create` entry until its metadata is committed it
-    /// holds a critical section, which the shard lists. (The list of DDL itself is a
-    /// system collection, which no built-in role may read.) A drop holds none. What is
-    /// read of its collection meanwhile does not matter: the drop's own entry follows.
-    ///
-    /// Up to 4.4 every DDL of a router locks the name, and most lock its database, on the
-    /// config servers, drops too.
-    async fn is_being_made(&self, shard: usize, ns: &Namespace) -> Result<bool> {
-        if self.sides.source.topology == Topology::ReplicaSet {
-            return Ok(false);
-        }
-        let source = &self.sides.source;
-        let (client, signs, filter) = if source.dialect.catalog.ddl_by_locks {
-            let names = [ns.db.clone(), ns.to_string()];
-            let locked = doc! { "_id": { "$in": &names[..] }, "state": LOCKED };
-            (&*source.entry, "locks", locked)
-        } else {
-            let section = doc! { "_id": ns.to_string() };
-            let shard = &source.shards[shard].client;
-            (shard, "collection_critical_sections", section)
-        };
-        let signs = client.database("config").collection::<Document>(signs);
-        let sign = signs.find_one(filter);
-        Ok(answered("the shard", async { Ok(sign.await?) })
-            .await?
-            .is_some())
     }
 }

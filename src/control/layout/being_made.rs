@@ -1,0 +1,89 @@
+//! Collections that a command is making: until it is done they look unsharded.
+//!
+//! From before its `create` entry until the metadata of the new collection is committed the
+//! command holds a critical section, which the shard lists. (The list of DDL itself is a
+//! system collection, which no built-in role may read.) A drop holds none. Up to 4.4 every
+//! DDL of a router locks the name, and most lock its database, on the config servers, drops
+//! too.
+
+use std::collections::HashSet;
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use futures_util::future::try_join_all;
+use mongodb::Client;
+
+use crate::cluster::catalog::{Catalog, CollectionKind, Namespace, versions};
+use crate::cluster::deployment::{Deployment, Topology};
+use crate::cluster::retry::answered;
+use crate::error::Result;
+
+/// State of a lock on the config servers that somebody holds.
+const LOCKED: i32 = 2;
+
+/// Whether a command that makes this name is under way on the source shard.
+pub async fn is_made(source: &Deployment, shard: usize, ns: &Namespace) -> Result<bool> {
+    let names = [ns.db.clone(), ns.to_string()];
+    let named = doc! { "_id": { "$in": &names[..] } };
+    Ok(match source.topology {
+        Topology::ReplicaSet => false,
+        Topology::Sharded if source.dialect.catalog.ddl_by_locks => {
+            !locked(source, named).await?.is_empty()
+        }
+        Topology::Sharded => {
+            let named = doc! { "_id": ns.to_string() };
+            !sections(&source.shards[shard].client, named)
+                .await?
+                .is_empty()
+        }
+    })
+}
+
+/// Whether a collection that this catalog has as unsharded was being sharded when it was
+/// listed: it still is, or is sharded by now.
+pub async fn looks_unsharded(source: &Deployment, catalog: &Catalog) -> Result<bool> {
+    if source.topology == Topology::ReplicaSet {
+        return Ok(false);
+    }
+    let made = all(source).await?;
+    // IMPORTANT: last. What is no longer being made is committed by now.
+    let sharded = versions::read(source).await?.collections;
+    let mut unsharded = catalog
+        .collections
+        .iter()
+        .filter(|c| c.kind == CollectionKind::Plain && c.sharded.is_none());
+    Ok(unsharded.any(|c| {
+        let committed = c.uuid.is_some_and(|uuid| sharded.contains_key(&uuid));
+        committed || made.contains(&c.ns.to_string())
+    }))
+}
+
+/// The names of all that is being made.
+async fn all(source: &Deployment) -> Result<HashSet<String>> {
+    if source.dialect.catalog.ddl_by_locks {
+        return locked(source, doc! {}).await;
+    }
+    let shards = source.shards.iter();
+    let found = try_join_all(shards.map(|shard| sections(&shard.client, doc! {}))).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn locked(source: &Deployment, mut which: Document) -> Result<HashSet<String>> {
+    which.insert("state", LOCKED);
+    ids(&source.entry, "locks", which).await
+}
+
+async fn sections(shard: &Client, which: Document) -> Result<HashSet<String>> {
+    ids(shard, "collection_critical_sections", which).await
+}
+
+async fn ids(client: &Client, signs: &str, which: Document) -> Result<HashSet<String>> {
+    let signs = client.database("config").collection::<Document>(signs);
+    let found = async {
+        let found = signs.find(which).projection(doc! { "_id": 1 }).await?;
+        Ok(found.try_collect::<Vec<_>>().await?)
+    };
+    let found = answered("the server", found).await?;
+    let id = |row: &Document| row.get_str("_id").ok().map(str::to_owned);
+    Ok(found.iter().filter_map(id).collect())
+}

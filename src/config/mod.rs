@@ -41,6 +41,7 @@ pub struct Config {
     pub exclude: Vec<Pattern>,
     pub profile: Profile,
     pub cutover: CutoverMode,
+    pub renames: Renames,
     pub cutover_lag_ms: u64,
     pub cutover_timeout_s: u64,
     pub window_h: u64,
@@ -96,6 +97,16 @@ pub enum CutoverMode {
     Manual,
     /// shardlift itself, once lag is under `cutover_lag_ms`.
     Auto,
+}
+
+/// What a rename on the source does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Renames {
+    /// It stops the run.
+    Stop,
+    /// It is made on the target, too. On trial.
+    Follow,
 }
 
 /// What is compared before a cutover becomes irreversible.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Renames};
 use crate::error::{Error, Kind, Result};
 use crate::pair::start::Limits;
 use crate::pair::write::statement::FlushLimits;
@@ -31,6 +31,7 @@ pub fn of(config: &Config, pairs: usize) -> Result<Limits> {
         checkpoint: Duration::from_millis(config.checkpoint_ms),
         scans: config.scans,
         lanes: config.lanes,
+        follows_renames: config.renames == Renames::Follow,
         flush: FlushLimits {
             statements_max: config.bulk_ops_max,
             bytes_max: config.bulk_bytes_max(),

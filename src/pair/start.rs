@@ -82,6 +82,8 @@ pub struct Limits {
     pub memory_bytes: usize,
     pub scans: usize,
     pub lanes: usize,
+    /// A rename on the source does not stop the pair.
+    pub follows_renames: bool,
     pub flush: FlushLimits,
     /// How long either side may be away.
     pub away_max: Duration,
@@ -294,6 +296,7 @@ impl Shared {
             indexer: self.indexer.clone(),
             store: parts.store.clone(),
             requests: parts.requests.clone(),
+            follows_renames: parts.limits.follows_renames,
         };
         let resume = parts.state.resume;
         Ok(Tail {

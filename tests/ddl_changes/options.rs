@@ -63,8 +63,6 @@ async fn changes(client: &Client) {
             doc! {"collMod": "unval", "validator": {}},
             doc! {"collMod": "img", "changeStreamPreAndPostImages": {"enabled": true}},
             doc! {"collMod": "old", "recordPreImages": true},
-            doc! {"collMod": "ring", "cappedSize": 200_000},
-            doc! {"collMod": "counted", "cappedMax": 90, "cappedSize": 100_000},
             doc! {"collMod": "clu", "expireAfterSeconds": 5_000},
             doc! {"collMod": "off", "expireAfterSeconds": "off"},
         ],
@@ -103,8 +101,6 @@ async fn options_that_are_taken_back_are_back() {
                 doc! {"collMod": "val", "validator": {}, "validationLevel": "strict"},
                 doc! {"collMod": "clu", "expireAfterSeconds": "off"},
                 doc! {"collMod": "clu", "expireAfterSeconds": 8_000},
-                doc! {"collMod": "counted", "cappedMax": -1},
-                doc! {"collMod": "counted", "cappedMax": 70},
             ],
         )
         .await;

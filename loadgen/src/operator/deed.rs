@@ -65,7 +65,7 @@ impl Deed {
 
     /// True if a release may refuse it: the run then has to start over.
     pub fn may_end_a_run(self) -> bool {
-        self.moves_chunks() || self == Deed::ApplyOpsSet
+        self.moves_chunks() || matches!(self, Deed::ApplyOpsSet | Deed::ConvertToCapped)
     }
 
     /// How long it may take: a chunk is moved, and what it left deleted, within the longer

@@ -19,18 +19,16 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::chores::Chores;
 use crate::pair::collection::{Sharding, Tracked, Traits};
-use crate::pair::ddl::entry::Ddl;
+use crate::pair::ddl::entry::{Ddl, RENAMED, SHARDED_RENAMED};
 use crate::pair::ddl::index::Indexer;
+use crate::pair::ddl::options;
 use crate::pair::ddl::request::{Created, Creation, Renamed, Request};
 use crate::pair::ddl::vanished;
-use crate::pair::ddl::{capped, options};
 use crate::pair::gate::Gate;
 use crate::pair::gate::replay::Replayer;
 use crate::position::Position;
 use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
-
-const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
 
 /// Receives DDL from the tail.
 #[derive(Debug, Clone)]
@@ -44,6 +42,8 @@ pub struct DdlSink {
     pub indexer: Arc<Indexer>,
     pub store: PairStore,
     pub requests: mpsc::Sender<Request>,
+    /// A rename does not stop the pair.
+    pub follows_renames: bool,
 }
 
 impl DdlSink {
@@ -70,6 +70,14 @@ impl DdlSink {
                 names,
                 position,
             } => self.drop_indexes(&uuid, names, position),
+            Ddl::Rename {
+                from, to, position, ..
+            } if !self.follows_renames => {
+                let found = format!("the source renamed {from} to {to} (`renameCollection`)");
+                self.chore("renaming", &from, position, async move {
+                    Err(Error::new(Kind::Unsupported, found).remedy(RENAMED))
+                });
+            }
             Ddl::Rename {
                 uuid,
                 from,
@@ -164,8 +172,7 @@ impl DdlSink {
         Ok(())
     }
 
-    /// One that is still being copied gets its indexes, and a capped one its size, when its
-    /// copy ends.
+    /// One that is still being copied gets its indexes when its copy ends.
     fn modify(&self, uuid: &Uuid, (of_it, of_indexes): (bool, bool), position: Position) {
         let gate = self.gate.lock();
         let tracked = gate.tracked(uuid).filter(|t| !t.is_dead()).cloned();
@@ -176,9 +183,6 @@ impl DdlSink {
         self.chore("changing", &tracked.logged_ns(), position, async move {
             if of_it {
                 sink.change_options(&tracked).await?;
-            }
-            if of_it && is_copied && tracked.traits.capped && tracked.counts() {
-                capped::fit(&sink.indexer.doubtful, &tracked).await?;
             }
             if of_indexes && is_copied {
                 sink.indexer.modify_at(&tracked, position).await?;

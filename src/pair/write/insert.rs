@@ -33,10 +33,10 @@ impl Writer {
         fence: Position,
     ) -> Result<()> {
         let (mut plain, mut literal) = (Vec::with_capacity(documents.len()), Vec::new());
+        let ns = collection.ns();
         for document in documents {
-            let look = collection
-                .duplicate_names
-                .note(locate::raw(document), &collection.ns())?;
+            let names = &collection.duplicate_names;
+            let look = names.note(locate::raw(document), &ns)?;
             if look.needs_literal {
                 literal.push(*document);
             } else {

@@ -94,7 +94,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// `Refused`: what is in the way does not belong to the run.
-    async fn are_others_in_the_way(&self, collection: &Collection) -> Result<bool> {
+    pub(super) async fn are_others_in_the_way(&self, collection: &Collection) -> Result<bool> {
         let (db, primary) = (&collection.ns.db, self.sides.pairs[collection.primary]);
         let in_the_way = databases::in_the_way(&self.sides.target, db, primary);
         match self.until_answered(&collection.ns, in_the_way).await? {
@@ -135,7 +135,7 @@ impl Coordinator {
 
 impl State {
     /// Collections of its database are laid out with another primary.
-    fn has_elsewhere(&self, collection: &Collection) -> bool {
+    pub(super) fn has_elsewhere(&self, collection: &Collection) -> bool {
         self.laid_out
             .values()
             .any(|other| other.ns.db == collection.ns.db && other.primary != collection.primary)

@@ -62,9 +62,11 @@ impl Coordinator {
         }
     }
 
-    /// Nothing while a collection of the run has its name. The caller has the turn.
+    /// Nothing while a collection of the run has its name, or its database is elsewhere on
+    /// the target: to make it would move what the database holds. Who compares both sides
+    /// finds what is left out. The caller has the turn.
     async fn make_view(&self, view: &Collection) -> Result<()> {
-        if self.state.lock().rendezvous.is_taken(&view.ns) {
+        if self.has_no_room(view) || self.are_others_in_the_way(view).await? {
             return Ok(());
         }
         // IMPORTANT: first: a wipe must know it.
@@ -74,6 +76,11 @@ impl Coordinator {
         self.until_answered(&view.ns, self.views.make(view)).await?;
         tracing::info!("the view {} is made on the target", view.ns);
         Ok(())
+    }
+
+    fn has_no_room(&self, view: &Collection) -> bool {
+        let state = self.state.lock();
+        state.rendezvous.is_taken(&view.ns) || state.has_elsewhere(view)
     }
 }
 

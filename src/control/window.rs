@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::control::run::{self, Run};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Policy, Result};
 use crate::observe::api::Answer;
 use crate::observe::phase::Phase;
 use crate::state::run_store::RunStore;
@@ -70,12 +70,16 @@ impl Window {
         self.woken.notify_one();
     }
 
-    /// Begins, extends and records it. Ends when it has passed, or when it cannot be
-    /// recorded.
+    /// Begins, extends and records it. What cannot be recorded now, because the target's
+    /// majority does not keep up, is recorded later. Ends when it has passed.
     pub async fn watch(&self, run: &Run, store: &RunStore) -> Error {
         loop {
-            if let Err(e) = self.look(run, store).await {
-                return e;
+            match self.look(run, store).await {
+                Err(e) if e.kind.policy() == Policy::Retry => {
+                    tracing::debug!("the cutover window is recorded later: {e}");
+                }
+                Err(e) => return e,
+                Ok(()) => {}
             }
             tokio::select! {
                 () = self.woken.notified() => {}
@@ -93,9 +97,10 @@ impl Window {
         match step(run.phase(), ends_ms, run::now_ms(), self.length_ms) {
             Step::Wait => Ok(()),
             Step::Begin(ends_ms) => {
+                self.set(ends_ms, run, store).await?;
                 let hours = self.length_ms / HOUR_MS;
                 tracing::info!("the cutover window of {hours} h begins");
-                self.set(ends_ms, run, store).await
+                Ok(())
             }
             Step::Passed => Err(Error::new(
                 Kind::Parked,
@@ -117,11 +122,12 @@ impl Window {
                 ),
                 Some(ends_ms) => {
                     let ends_ms = ends_ms + EXTENSION_MS;
-                    self.set(ends_ms, run, store).await?;
                     let left_h = ends_ms.saturating_sub(run::now_ms()) / HOUR_MS;
-                    Ok(format!(
-                        "the cutover window is extended by 24 h: {left_h} h are left"
-                    ))
+                    let set = self.set(ends_ms, run, store).await;
+                    set.map(|()| {
+                        format!("the cutover window is extended by 24 h: {left_h} h are left")
+                    })
+                    .map_err(|e| format!("the extension could not be recorded, ask again: {e}"))
                 }
             };
             // An asker that is gone loses only the answer.

@@ -64,8 +64,8 @@ pub async fn make_room(source: &Client, target: &Shard, tracked: &Tracked) -> Re
     set(target, tracked, room).await
 }
 
-/// After the copy: gives the target's collection the source's limits. To
-/// be called only by chores on the collection's name.
+/// After the copy: gives the target's collection the source's limits. To be called only by
+/// chores on the collection's name.
 pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     let target = &doubtful.target_shard;
     if !target.writes.capped_changes {

@@ -24,6 +24,9 @@ use crate::scope::Scope;
 /// Entries passed under one lock, for which others wait: small ones take some 100 µs.
 const ENTRIES_MAX: u64 = 256;
 
+/// What a source writes, and where its catalog is, was decided by the version it had.
+const FCV_CHANGED: &str = "once it has the version that it is to keep, run the same command again: the run goes on from here";
+
 /// State with which the tail passes plain entries.
 pub struct Plain<'t> {
     pub gate: &'t Mutex<Gate>,
@@ -170,6 +173,11 @@ fn unknown(
     let (db, coll) = entry.ns.split_once('.').unwrap_or((entry.ns, ""));
     if position <= unseen.catalog_position {
         return Ok(None);
+    }
+    if entry.changes_fcv() {
+        return Err(entry
+            .unsupported("a change of the feature compatibility version")
+            .remedy(FCV_CHANGED));
     }
     if !unseen.scope.concerns(db, coll) || coll == "system.profile" {
         return Ok(None);

@@ -85,7 +85,7 @@ async fn a_capped_collection_that_was_being_emptied_at_a_crash_is_copied_on() {
     insert(&a, 0..300).await;
     for place in ["unit-batch-written", "capped-remade"] {
         let engine = Engine::start_to_crash(&source.uri(), &target.uri(), &[], place).await;
-        assert_ne!(engine.end().await.code, 0, "{place}");
+        engine.crashed().await;
     }
     insert(&a, 300..310).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;

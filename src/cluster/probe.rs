@@ -27,6 +27,9 @@ pub enum Role {
     Standalone,
 }
 
+/// What to do after a change of the feature compatibility version.
+pub const FCV_CHANGED: &str = "once it has the version that it is to keep, run the same command again: the run goes on from here";
+
 /// Facts about a shard's primary.
 #[derive(Debug, Clone)]
 pub struct Facts {

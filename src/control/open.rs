@@ -197,6 +197,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         .remedy("add `--restart` to wipe what it copied and start over"));
     }
     same_filters(&state, &config.filters())?;
+    validate::require_release(&sides)?;
     sides.scope(&state.scope);
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);

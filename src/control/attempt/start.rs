@@ -96,6 +96,8 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     }))
     .await?;
     let newest = listing::newest(&sides.source).await?;
+    // IMPORTANT: last: the tails stop at changes after that clock only.
+    sides.check_fcv().await?;
     let listers = Lister::of_all(&sides.source, &run.id(), limits.away_max);
     let views = Views::new(
         sides.clone(),

@@ -46,6 +46,8 @@ pub struct Tail {
     /// Position at which the catalog was read. A collection that is unknown up to here
     /// was dropped before it could be seen.
     pub catalog_position: Position,
+    /// The source's clock as the attempt began.
+    pub begun: Position,
     /// The source's.
     pub scope: Scope,
     pub transactions: Transactions,
@@ -85,6 +87,7 @@ impl Tail {
             unseen: Unseen {
                 scope: &self.scope,
                 catalog_position: self.catalog_position,
+                begun: self.begun,
             },
             transactions: &mut self.transactions,
             at: &mut self.at,
@@ -180,6 +183,7 @@ impl Tail {
         let unseen = Unseen {
             scope: &self.scope,
             catalog_position: self.catalog_position,
+            begun: self.begun,
         };
         let mut change = None;
         let mut gate = self.gate.lock();

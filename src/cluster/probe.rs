@@ -37,6 +37,24 @@ pub struct Facts {
     pub fcv: String,
 }
 
+/// A side still has the feature compatibility version by which its dialect was chosen.
+///
+/// # Errors
+/// `Unsupported` if not.
+pub async fn check_fcv(deployment: &Deployment) -> Result<()> {
+    for shard in &deployment.shards {
+        let fcv = facts(&shard.client).await?.fcv;
+        if fcv != deployment.fcv {
+            let found = format!(
+                "the feature compatibility version of {} shard {} was {} and is {fcv}",
+                deployment.side, shard.id, deployment.fcv
+            );
+            return Err(Error::new(Kind::Unsupported, found).remedy(FCV_CHANGED));
+        }
+    }
+    Ok(())
+}
+
 /// The cluster that the router at this address is of.
 pub async fn cluster_id_at(entry: &Entry, router: &ServerAddress) -> Result<Option<ObjectId>> {
     let find = rawdoc! {"find": "version", "limit": 1};

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::cluster::connect::connect;
 use crate::cluster::deployment::{Deployment, Side};
-use crate::cluster::probe;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::scope::Scope;
@@ -48,26 +47,6 @@ impl Sides {
         for side in [&mut self.source, &mut self.target] {
             *side = Arc::new(side.scoped(scope.clone()));
         }
-    }
-
-    /// Both sides have the feature compatibility version by which their dialects were chosen.
-    ///
-    /// # Errors
-    /// `Unsupported` if not.
-    pub async fn check_fcv(&self) -> Result<()> {
-        for side in [&self.source, &self.target] {
-            for shard in &side.shards {
-                let fcv = probe::facts(&shard.client).await?.fcv;
-                if fcv != side.fcv {
-                    let found = format!(
-                        "the feature compatibility version of {} shard {} was {} and is {fcv}",
-                        side.side, shard.id, side.fcv
-                    );
-                    return Err(Error::new(Kind::Unsupported, found).remedy(probe::FCV_CHANGED));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// What people call a pair.

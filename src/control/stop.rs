@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Kind, Result};
-use crate::observe::api::{Answer, Request};
+use crate::observe::api::request::{Answer, Request};
 
 #[derive(Debug)]
 pub struct Stop {
@@ -111,9 +111,27 @@ pub async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) 
             () = stop.asked() => return stopped("it"),
             Some(request) = requests.recv() => match request {
                 Request::Cancel(reply) => return stop.cancelled(reply),
-                other => other.refuse("not now: ask again when `shardlift status` says ready"),
+                other => {
+                    let why = not_now(&other);
+                    other.refuse(why);
+                }
             },
         }
+    }
+}
+
+/// Why a request is refused while a run starts, recovers or cuts over.
+fn not_now(request: &Request) -> &'static str {
+    match request {
+        Request::Cutover { .. } => "not now: ask again when `shardlift status` says ready",
+        Request::Pause(..) => {
+            "not now: nothing can be paused before copying goes on; ask again when `shardlift status` says copying, following or ready"
+        }
+        Request::Resume(_) => "the run is not paused",
+        Request::Extend(_) => {
+            "not now: the cutover window can be extended while the run copies, follows or is paused; ask again then"
+        }
+        Request::Cancel(_) => "the run is being cancelled",
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::control::run::{self, Run};
 use crate::error::{Error, Kind, Policy, Result};
-use crate::observe::api::Answer;
+use crate::observe::api::request::Answer;
 use crate::observe::phase::Phase;
 use crate::state::run_store::RunStore;
 

@@ -11,7 +11,7 @@ use crate::control::attempt::observers::newest_write;
 use crate::control::process::Process;
 use crate::control::stop::{answer, stopped};
 use crate::error::Result;
-use crate::observe::api::Request;
+use crate::observe::api::request::Request;
 use crate::observe::phase::Phase;
 
 /// How often the lag is brought up to date.

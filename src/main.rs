@@ -129,7 +129,8 @@ fn engine<T, F: Future<Output = Result<T>>>(
     }
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|e| Error::new(Kind::Internal, format!("threads cannot be started: {e}")))?;
-    let outcome = runtime.block_on(command(config.clone()));
+    // On the heap: moved about on the stack it would take a good part of it.
+    let outcome = runtime.block_on(Box::pin(command(config.clone())));
     // Everything that matters has ended. The driver's own tasks panic when they
     // are taken down one before the other: they end with the process.
     std::mem::forget(runtime);

@@ -169,13 +169,15 @@ async fn migrate_observed(
     requests: &mut mpsc::Receiver<Request>,
     stop: &Stop,
 ) -> Result<Summary> {
-    let opened = stop::unless_stopped(
+    let opened = stop::unless_ended(
         requests,
         stop,
         "connecting and validating",
         open::open(config, run),
     )
     .await?;
+    let window = opened.window.clone();
+    stop.extends_by(move |reply| window.extend(reply));
     // Once in a process.
     let _ = reached.set(opened.sides.clone());
     let process = Process {
@@ -188,6 +190,7 @@ async fn migrate_observed(
         tokio::select! {
             outcome = recover(process, requests) => outcome,
             lost = opened.keep_lease() => Err(lost),
+            never = opened.window.answer(run, &opened.stores.run) => match never {},
         }
     };
     let panicked = |_| {
@@ -213,26 +216,22 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
     } = process;
     let mut patience = Patience::new(config.away_max());
     loop {
-        let error = match attempt::to_the_end(process, requests, &mut patience).await {
+        // On the heap, as all that is large and polled from deep down.
+        let attempt = Box::pin(attempt::to_the_end(process, requests, &mut patience));
+        let outcome = attempt.await;
+        let ended = match outcome {
             Ok(summary) => return Ok(summary),
-            Err(error) if error.kind == Kind::Stopped => match stop.take_pause() {
-                Some(by) => {
-                    pause::hold(process, requests, by).await?;
-                    continue;
-                }
-                None => return Err(error),
-            },
-            Err(error) if error.kind.policy() == Policy::Retry => error,
-            Err(error) => return Err(error),
+            Err(error) if error.kind.policy() == Policy::Retry => {
+                run.recovers_from(&error.message);
+                let waiting = patience.pause(error);
+                stop::unless_stopped(requests, stop, "waiting for a server", waiting).await
+            }
+            Err(error) => Err(error),
         };
-        run.recovers_from(&error.message);
-        stop::unless_stopped(
-            requests,
-            stop,
-            "waiting for a server",
-            patience.pause(error),
-        )
-        .await?;
+        if let Err(error) = ended {
+            let by = stop.take_pause().filter(|_| error.kind == Kind::Stopped);
+            pause::hold(process, requests, by.ok_or(error)?).await?;
+        }
     }
 }
 

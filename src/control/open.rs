@@ -42,7 +42,7 @@ pub struct Opened {
     /// One per source shard.
     pub feeds: Vec<Arc<Feed>>,
     /// The cutover window.
-    pub window: Window,
+    pub window: Arc<Window>,
     lease: Lease,
 }
 
@@ -84,9 +84,9 @@ impl Opened {
 /// `Refused` if another process holds the target, its state is of other
 /// deployments, or validation fails; `Cancelled` state has to be wiped first.
 pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
-    let connecting = Sides::connect(config);
+    let connecting = Box::pin(Sides::connect(config));
     let sides = waiting::told(run, "both sides to be reached", None, connecting).await?;
-    let opening = open_on(config, sides.clone(), run);
+    let opening = Box::pin(open_on(config, sides.clone(), run));
     waiting::told(run, "both sides to be validated", Some(&sides), opening).await
 }
 
@@ -216,6 +216,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;
     let window = Window::new(config.window_h, stores.run.load_window().await?);
+    let window = Arc::new(window);
     Ok(Opened {
         sides,
         stores,
@@ -264,7 +265,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         stores,
         balancers,
         feeds,
-        window: Window::new(config.window_h, None),
+        window: Arc::new(Window::new(config.window_h, None)),
         lease,
     })
 }

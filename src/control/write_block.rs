@@ -33,7 +33,11 @@ pub async fn set(source: &Deployment, store: &RunStore) -> Result<()> {
             )
             .remedy("stop your applications, and cut over without --block-writes"))
         }
-        done => done.map_err(|e| e.context("blocking users' writes on the source")),
+        Err(e) => Err(e.context("blocking users' writes on the source")),
+        Ok(()) => {
+            tracing::info!("the source refuses users' writes from now on");
+            Ok(())
+        }
     }
 }
 

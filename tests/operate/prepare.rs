@@ -136,7 +136,7 @@ async fn it_tells_who_writes_and_the_source_refuses_writes_only_for_a_cutover_th
     let mut engine = Engine::start_to_crash(&source.uri(), &target.uri(), &flags, place).await;
     engine.until_ready().await;
     output(&engine, &["cutover", "--block-writes", "--no-wait"]);
-    engine.crashed().await;
+    let _log = engine.crashed().await;
     let insert = doc! {"insert": "orders", "documents": [{}]};
     assert!(
         a.database("shop")

@@ -20,7 +20,7 @@ use crate::control::cutover::called_off::{CalledOff, NotProven};
 use crate::control::cutover::{Cutover, Equal};
 use crate::control::cutover::{finish, proof, routers};
 use crate::control::process::Process;
-use crate::control::stop::{self, stopped};
+use crate::control::stop::{self, Pauses, stopped};
 use crate::control::summary::Summary;
 use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
@@ -175,9 +175,9 @@ impl<'a> Drive<'a> {
         };
         // Until it is proven everything may still end it, and nothing is lost.
         let proven = tokio::select! {
-            proven = prove(&cutover, block_writes.then_some(&opened.stores.run)) => proven,
+            proven = Box::pin(prove(&cutover, block_writes.then_some(&opened.stores.run))) => proven,
             error = &mut self.failed => Err(error.into()),
-            error = stop::until_stopped(self.requests, stop) => Err(error.into()),
+            error = stop::until_stopped(self.requests, stop, Pauses::Refused) => Err(error.into()),
         };
         cutover.waits_no_more();
         let equal = match proven {

@@ -57,7 +57,7 @@ pub async fn to_the_end(
         Stage::Finishing => finish_only(process, requests).await,
         stage => {
             let sides = &process.opened.sides;
-            let prepared = start_pairs(process, stage);
+            let prepared = Box::pin(start_pairs(process, stage));
             let prepared = waiting::told(process.run, "the pairs to start", Some(sides), prepared);
             let doing = "preparing the target";
             let running = stop::unless_stopped(requests, stop, doing, prepared).await?;

@@ -10,9 +10,10 @@ use mongodb::options::{ClientOptions, Tls};
 
 use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::{admin, hello};
+use crate::control::balancer;
 use crate::control::balancers::Balancers;
+use crate::control::left_behind;
 use crate::control::validate::{Check, named};
-use crate::control::{balancer, left_behind};
 use crate::error::Result;
 
 /// Clocks that differ by more make times in logs, lag and expiries hard to compare.

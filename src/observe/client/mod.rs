@@ -252,7 +252,7 @@ fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Resu
         // A cutover that is recovering may have been done: the next state will show.
         Phase::CuttingOver | Phase::Recovering => None,
         Phase::Parked => Some(Err(Error::new(Kind::Parked, why("a server was away for too long"))
-            .remedy("bring the server back and run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
+            .remedy("remove the cause and run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
         Phase::Stopped => Some(Err(Error::new(Kind::Stopped, why("the run was stopped by a signal"))
             .remedy("run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
         Phase::Failed => Some(Err(Error::new(Kind::Server, format!("the run failed: {}", why("no reason was given")))

@@ -47,7 +47,9 @@ pub async fn enter(way: &Way, address: &str) -> Result<(), (Step, String)> {
     let dialled = tokio::time::timeout(PATIENCE, TcpStream::connect(&addresses[..])).await;
     let dialled = dialled.map_err(|_| late(Step::Port))?;
     dialled.map_err(|e| (Step::Port, e.to_string()))?;
-    way.enter(&parsed).await.map_err(|e| {
+    // A server that is frozen takes connections, and says nothing.
+    let entered = tokio::time::timeout(PATIENCE, way.enter(&parsed)).await;
+    entered.map_err(|_| late(Step::Login))?.map_err(|e| {
         let step = if e.message.contains("TLS with ") {
             Step::Tls
         } else {

@@ -137,23 +137,24 @@ async fn it_tells_who_writes_and_the_source_refuses_writes_only_for_a_cutover_th
     engine.until_ready().await;
     output(&engine, &["cutover", "--block-writes", "--no-wait"]);
     let _log = engine.crashed().await;
-    let insert = doc! {"insert": "orders", "documents": [{}]};
+    let orders = a.database("shop").collection::<Document>("orders");
     assert!(
-        a.database("shop")
-            .run_command(insert.clone())
-            .await
-            .is_err()
+        orders.insert_one(doc! {}).await.is_err(),
+        "writes are refused"
     );
     let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
     engine.until_ready().await;
-    fixture::run(&a, "shop", insert.clone()).await;
+    orders.insert_one(doc! {}).await.unwrap();
 
     // Once it is done they stay refused.
     let told = output(&engine, &["cutover", "--block-writes"]);
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
     assert_eq!(told.status.code(), Some(0), "{text}");
     assert_eq!(engine.end().await.code, 0);
-    assert!(a.database("shop").run_command(insert).await.is_err());
+    assert!(
+        orders.insert_one(doc! {}).await.is_err(),
+        "writes are refused"
+    );
     expect_equal(&source.uri(), &target.uri()).await;
 }
 

@@ -27,6 +27,7 @@ pub const NAMES: &[&str] = &[
     "unit-started",
     "unit-batch-written",
     "unit-finished",
+    "capped-remade",
     "checkpoint-before",
     "checkpoint-settled",
     "checkpoint-after",

@@ -20,6 +20,7 @@ mod indexer;
 mod interrupted;
 mod layout;
 mod not_utf8;
+mod operate;
 mod oplog_commands;
 mod overlay;
 mod marked;

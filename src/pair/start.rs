@@ -39,6 +39,7 @@ use crate::pair::tail::Tail;
 use crate::pair::tail::quiet::Quiet;
 use crate::pair::tail::view::TailView;
 use crate::pair::tasks::PairTasks;
+use crate::pair::throttle::Throttle;
 use crate::pair::to_copy::{self, Left};
 use crate::pair::write::bulk::{WRITES_IN_FLIGHT, Writer};
 use crate::pair::write::statement::FlushLimits;
@@ -73,6 +74,7 @@ pub struct Parts {
     pub name: String,
     /// Counters that outlive the attempt.
     pub metrics: Arc<PairMetrics>,
+    pub throttle: Arc<Throttle>,
     pub limits: Limits,
 }
 
@@ -271,6 +273,7 @@ impl Shared {
                 self.writer.clone(),
                 flush_bytes,
                 parts.metrics.clone(),
+                parts.throttle.clone(),
             ));
         }
     }
@@ -339,6 +342,7 @@ impl Shared {
             indexer: self.indexer.clone(),
             chores: self.chores.clone(),
             metrics: parts.metrics.clone(),
+            throttle: parts.throttle.clone(),
             queue: Mutex::new(queue),
             stuck: Mutex::default(),
             writes_in_flight: WRITES_IN_FLIGHT,

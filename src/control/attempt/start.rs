@@ -133,6 +133,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
             run: run.id(),
             requests: requests.clone(),
             metrics: run.metrics_of(&sides.pair_name(index)),
+            throttle: run.throttle.clone(),
             name: sides.pair_name(index),
             limits,
         },

@@ -54,6 +54,16 @@ async fn window(shard: &Shard) -> Result<Window> {
 
 /// Size of the users' documents on a shard.
 async fn bytes(shard: &Shard) -> Result<u64> {
+    let mut sum = 0;
+    for name in users_databases(shard).await? {
+        let stats = admin::ask(&shard.client, &name, doc! {"dbStats": 1}).await?;
+        sum += number(&stats, "dataSize");
+    }
+    Ok(sum)
+}
+
+/// Names of the users' databases on a shard.
+pub(super) async fn users_databases(shard: &Shard) -> Result<Vec<String>> {
     let list = admin::ask(
         &shard.client,
         "admin",
@@ -64,15 +74,10 @@ async fn bytes(shard: &Shard) -> Result<u64> {
     let names = names
         .filter_map(|db| db.as_document()?.get_str("name").ok())
         .filter(|name| !OWN.contains(name));
-    let mut sum = 0;
-    for name in names {
-        let stats = admin::ask(&shard.client, name, doc! {"dbStats": 1}).await?;
-        sum += number(&stats, "dataSize");
-    }
-    Ok(sum)
+    Ok(names.map(str::to_owned).collect())
 }
 
-fn number(reply: &Document, field: &str) -> u64 {
+pub(super) fn number(reply: &Document, field: &str) -> u64 {
     let value = reply.get(field);
     let number = value.and_then(|value| {
         let whole = value.as_i64().or(value.as_i32().map(i64::from));

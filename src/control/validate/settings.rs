@@ -8,8 +8,11 @@ use bson::doc;
 use futures_util::future::join_all;
 use mongodb::options::{ClientOptions, Tls};
 
-use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::{admin, hello};
+use crate::control::balancer;
+use crate::control::balancers::Balancers;
+use crate::control::left_behind;
 use crate::control::validate::{Check, named};
 use crate::error::Result;
 
@@ -35,6 +38,31 @@ fn encrypted_if(encrypted: bool) -> Check {
         "by TLS",
         "decide whether that is acceptable, or set up TLS on the source and give tls=true in its URI",
     )
+}
+
+/// Settings of the source's balancer that do not travel. None without a balancer.
+pub(super) async fn balancing(source: &Deployment, target: &Deployment) -> Option<Check> {
+    const NAME: &str = "balancer settings that travel";
+    if source.topology == Topology::ReplicaSet || target.topology == Topology::ReplicaSet {
+        return None;
+    }
+    let found = async {
+        let (here, there) = tokio::try_join!(balancer::found(source), balancer::found(target))?;
+        let found = Balancers {
+            source: here,
+            target: there,
+        };
+        left_behind::warnings(source, target, &found).await
+    };
+    Some(match found.await {
+        Ok(noted) => Check::warn_of(
+            NAME,
+            &noted,
+            "nothing is set that would stay behind",
+            "set on the target what you need there, before its balancer runs",
+        ),
+        Err(e) => Check::unanswered(NAME, &e),
+    })
 }
 
 /// shardlift itself gets along with `notablescan`; what users run may not.

@@ -28,6 +28,7 @@ use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::vanished;
 use crate::pair::gate::replay::Replayer;
 use crate::pair::gate::{Gate, Started};
+use crate::pair::throttle::Throttle;
 use crate::pair::write::bulk::Writer;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
@@ -47,6 +48,7 @@ pub struct Scanners {
     pub indexer: Arc<Indexer>,
     pub chores: Chores,
     pub metrics: Arc<PairMetrics>,
+    pub throttle: Arc<Throttle>,
     pub queue: Mutex<VecDeque<ScanUnit>>,
     /// Batches of one unit being written while the next is read.
     pub writes_in_flight: usize,
@@ -85,6 +87,8 @@ impl Scanners {
     /// Runs one scanner: copies units until there are none left.
     pub async fn run(self: Arc<Self>) -> Result<()> {
         loop {
+            // Before the fence: no ops are held for a unit that has not begun.
+            self.throttle.may_copy().await;
             let Some(unit) = self.queue.lock().pop_front() else {
                 return Ok(());
             };
@@ -252,14 +256,16 @@ impl Scanners {
         for find in finds(unit, reached, self.reads) {
             let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
+                let bytes = batch.bytes();
                 unit.tracked
                     .raise_horizon(Position::clock_of(batch.reply()));
-                permit.shrink_to(batch.bytes());
+                permit.shrink_to(bytes);
                 reached.note(unit, &batch).map_err(Broken::Source)?;
                 while in_flight_max <= writes.len() {
                     join_one(writes).await.map_err(Broken::Target)?;
                 }
                 writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
+                self.throttle.copied(bytes as u64).await;
                 permit = self.share.reserve_reply().await;
             }
         }

@@ -18,3 +18,4 @@ pub mod probe;
 pub mod ranges;
 pub mod retry;
 pub mod sample;
+pub mod disk_order;

@@ -91,6 +91,10 @@ impl World {
                 Scan::Starting { unit, fence } => {
                     writes.push(StoreWrite::Start(unit.tracked.uuid, unit.index, fence))
                 }
+                Scan::Natural(natural) => {
+                    let sent = natural.into_sent();
+                    self.zombies[which].extend(sent.into_iter().map(|sent| sent.command))
+                }
                 Scan::Reading { sent, .. } => {
                     self.zombies[which].extend(sent.into_iter().map(|sent| sent.command))
                 }

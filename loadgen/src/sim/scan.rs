@@ -8,11 +8,12 @@ use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
 use shardlift::pair::write::command::{Verb, WriteCommand};
 use shardlift::position::Position;
-use shardlift::state::same_term;
+use shardlift::state::{ScanOrder, same_term};
 
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;
 use crate::sim::flush::Doubted;
+use crate::sim::natural::Natural;
 use crate::sim::flush::forms;
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
 use crate::sim::replay::Replay;
@@ -48,6 +49,7 @@ pub(super) enum Scan {
         next: Key,
         sent: Vec<Sent>,
     },
+    Natural(Box<Natural>),
     /// All of it is written; what is held goes to the lanes.
     Opening {
         unit: Unit,
@@ -116,6 +118,14 @@ impl Scan {
                 next,
                 sent,
             } => return self.read(pair, reach, unit, fence, next, sent),
+            Scan::Natural(mut natural) => {
+                let step = natural.step(pair, reach);
+                *self = match step {
+                    Ok(true) => Scan::opening(natural.unit, natural.fence),
+                    _ => Scan::Natural(natural),
+                };
+                return step.map(|_| None);
+            }
             Scan::Opening {
                 unit,
                 fence,
@@ -147,12 +157,27 @@ impl Scan {
     }
 
     fn reading(unit: Unit, fence: Position) -> Scan {
+        if unit.tracked.order == ScanOrder::Natural {
+            return Scan::Natural(Box::new(Natural::new(unit, fence)));
+        }
         let next = unit.lower;
         Scan::Reading {
             unit,
             fence,
             next,
             sent: Vec::new(),
+        }
+    }
+
+    fn opening(unit: Unit, fence: Position) -> Scan {
+        let replay = Replay::new(Place {
+            uuid: unit.tracked.uuid,
+            unit: Some(unit.index),
+        });
+        Scan::Opening {
+            unit,
+            fence,
+            replay,
         }
     }
 
@@ -172,15 +197,7 @@ impl Scan {
         };
         let at_end = next == Key::MAX;
         if at_end && sent.is_empty() {
-            let replay = Replay::new(Place {
-                uuid: unit.tracked.uuid,
-                unit: Some(unit.index),
-            });
-            *self = Scan::Opening {
-                unit,
-                fence,
-                replay,
-            };
+            *self = Scan::opening(unit, fence);
             return Ok(None);
         }
         let write =
@@ -227,7 +244,7 @@ pub(super) fn reply(shown: Position, clock: Position) -> RawDocumentBuf {
 impl Unit {
     /// As `Writer::copy_plain`: what is there is left alone; what was refused for another
     /// reason is doubtful from the fence on.
-    fn doubt(&self, sent: &Sent, fence: Position, reach: &mut Reach<'_>) -> Vec<Doubted> {
+    pub(super) fn doubt(&self, sent: &Sent, fence: Position, reach: &mut Reach<'_>) -> Vec<Doubted> {
         let mut doubted = Vec::new();
         if self.tracked.is_dead() {
             return doubted;
@@ -250,6 +267,23 @@ impl Unit {
         sent: &mut Vec<Sent>,
         reach: &mut Reach<'_>,
     ) -> Key {
+        let shown = self.shown(fence, reach);
+        let documents = reach.source.collections[&self.tracked.uuid].shown_at(shown);
+        let count = 1 + reach.dice.below(4) as usize;
+        let mut left = documents.range(next.max(self.lower)..self.upper);
+        let batch: Vec<_> = left
+            .by_ref()
+            .take(count)
+            .map(|(key, doc)| body::document(*key, doc))
+            .collect();
+        if !batch.is_empty() {
+            sent.push(self.insert(&batch));
+        }
+        left.next().map_or(Key::MAX, |(key, _)| *key)
+    }
+
+    /// What a server shows that has reached `fence`.
+    pub(super) fn shown(&self, fence: Position, reach: &mut Reach<'_>) -> Position {
         let newest = reach.source.newest();
         let choices = reach
             .source
@@ -265,24 +299,14 @@ impl Unit {
         let shown = reach.source.log[shown as usize].mark.position;
         self.tracked
             .raise_horizon(Position::clock_of(&reply(shown, newest)));
-        let documents = reach.source.collections[&self.tracked.uuid].shown_at(shown);
-        let count = 1 + reach.dice.below(4) as usize;
-        let mut left = documents.range(next.max(self.lower)..self.upper);
-        let batch: Vec<_> = left
-            .by_ref()
-            .take(count)
-            .map(|(key, doc)| body::document(*key, doc))
-            .collect();
-        if !batch.is_empty() {
-            let mut command = WriteCommand::new(Verb::Insert, &self.tracked, forms(), false, 256);
-            batch
-                .iter()
-                .for_each(|document| command.insert(document.as_bytes()));
-            sent.push(Sent::new(
-                Command::read(&command.finish()),
-                self.tracked.clone(),
-            ));
-        }
-        left.next().map_or(Key::MAX, |(key, _)| *key)
+        shown
+    }
+
+    pub(super) fn insert(&self, documents: &[RawDocumentBuf]) -> Sent {
+        let mut command = WriteCommand::new(Verb::Insert, &self.tracked, forms(), false, 256);
+        documents
+            .iter()
+            .for_each(|document| command.insert(document.as_bytes()));
+        Sent::new(Command::read(&command.finish()), self.tracked.clone())
     }
 }

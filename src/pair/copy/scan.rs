@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, Uuid};
+use bson::{RawDocument, RawDocumentBuf, Uuid};
 use mongodb::Client;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::cluster::dialect::ReadForms;
@@ -31,7 +32,7 @@ use crate::pair::gate::{Gate, Started};
 use crate::pair::write::bulk::Writer;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
-use crate::state::same_term;
+use crate::state::{ScanOrder, same_term};
 use crate::wire::cursor::{Batch, Cursor, Next};
 
 /// State that the scanners of one pair share.
@@ -50,6 +51,9 @@ pub struct Scanners {
     pub queue: Mutex<VecDeque<ScanUnit>>,
     /// Batches of one unit being written while the next is read.
     pub writes_in_flight: usize,
+    /// How many commands may be under way for all runs (`natural`).
+    pub run_writes: Semaphore,
+    pub run_writes_max: usize,
     pub store: PairStore,
     /// Units that cannot be read on now, and why.
     pub stuck: Mutex<BTreeMap<(Uuid, usize), String>>,
@@ -66,7 +70,7 @@ struct Read {
 }
 
 /// Why a scan ended early.
-enum Broken {
+pub(super) enum Broken {
     /// Reading the source failed: the unit can be read again.
     Source(Error),
     /// Writing the target failed: the attempt is over.
@@ -149,7 +153,10 @@ impl Scanners {
             if tracked.traits.capped {
                 capped::make_room(&self.source, &self.indexer.target, tracked).await?;
             }
-            let read = self.read_and_write(unit, started.fence, &mut reached).await;
+            let read = match tracked.order {
+                ScanOrder::Id => self.read_and_write(unit, started.fence, &mut reached).await,
+                ScanOrder::Natural => self.read_from_the_first(unit, again).await,
+            };
             reads += 1;
             if read.moved || reached.is_nothing() && reads <= WHOLE_READS {
                 retry.worked();
@@ -177,6 +184,15 @@ impl Scanners {
             if reached.is_nothing() {
                 self.take_back(unit);
             }
+        }
+    }
+
+    async fn read_from_the_first(self: &Arc<Self>, unit: &Arc<ScanUnit>, again: bool) -> Read {
+        let ns = unit.tracked.ns();
+        tracing::info!(%ns, again, "read in the order of the disk, from the first document");
+        Read {
+            moved: false,
+            outcome: self.copy_naturally(unit).await,
         }
     }
 
@@ -266,7 +282,13 @@ impl Scanners {
         Ok(())
     }
 
-    async fn open(&self, unit: &ScanUnit, fence: Position, find: RawDocumentBuf) -> Result<Cursor> {
+    /// A cursor on a server that has reached `fence`.
+    pub(super) async fn open(
+        &self,
+        unit: &ScanUnit,
+        fence: Position,
+        find: RawDocumentBuf,
+    ) -> Result<Cursor> {
         let db = &unit.tracked.ns().db;
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
@@ -283,13 +305,21 @@ impl Scanners {
         .await
     }
 
-    async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
+    pub(super) async fn next(
+        &self,
+        unit: &ScanUnit,
+        cursor: &mut Cursor,
+    ) -> Result<Option<Batch>> {
         let address = cursor.address().clone();
         self.read(unit, self.direct.while_primary(&address, cursor.next()))
             .await
     }
 
-    async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn read<T>(
+        &self,
+        unit: &ScanUnit,
+        read: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let failed =
             |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns()));
         let read = within(self.patience, "the source", read).await;
@@ -303,9 +333,21 @@ impl Scanners {
         batch: Batch,
         permit: Permit,
     ) -> Result<()> {
+        self.put(&unit, fence, batch.iter()).await?;
+        drop(permit);
+        Ok(())
+    }
+
+    /// Writes those that this shard owns. They show `fence`.
+    pub(super) async fn put(
+        &self,
+        unit: &ScanUnit,
+        fence: Position,
+        read: impl Iterator<Item = Result<&RawDocument>>,
+    ) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
         let mut orphans = 0;
-        for document in batch.iter() {
+        for document in read {
             let document = document?;
             if unit.tracked.owns(document) {
                 documents.push(document.as_bytes());
@@ -326,12 +368,11 @@ impl Scanners {
             .fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
         self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
-        drop(permit);
         Ok(())
     }
 }
 
-async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
+pub(super) async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
     match writes.join_next().await {
         Some(joined) => {
             joined.map_err(|e| Error::internal(format!("a copy's write ended early: {e}")))?

@@ -15,6 +15,7 @@
 mod unit;
 mod collection;
 pub mod held;
+pub mod rolling;
 pub mod ledger;
 mod watermark;
 pub mod touched;
@@ -36,7 +37,6 @@ use foldhash::fast::FixedState;
 use crate::bson::{identity::IdKey, order};
 use crate::pair::collection::Tracked;
 use crate::pair::collection::life::Life;
-use crate::pair::gate::held::Held;
 use crate::pair::gate::ledger::{Ledger, Pin};
 use crate::pair::gate::touched::Touched;
 use crate::pair::lanes::inbox::Inbox;
@@ -46,7 +46,7 @@ use crate::position::{Mark, Position};
 use crate::state;
 
 use collection::Collection;
-use unit::{Decision, Unit, UnitState};
+use unit::{Decision, Unit, UnitState, Way};
 
 #[cfg(test)]
 mod tests;
@@ -59,7 +59,7 @@ pub struct Gate {
     /// Newest entry that is classified whole.
     passed: Position,
     collections: HashMap<Uuid, Collection, FixedState>,
-    /// Units in state `Copying`: there are few, of many.
+    /// Units that are being copied: there are few, of many.
     copying: BTreeSet<(Uuid, usize)>,
     /// Collections with a `hold`.
     holding: BTreeSet<Uuid>,
@@ -149,16 +149,21 @@ impl Gate {
         );
         tracked.doubts.count_in(&self.doubting);
         let uuid = tracked.uuid;
-        let (emptied, shown) = (tracked.traits.capped, tracked.horizon());
+        let (way, shown) = (Way::of(&tracked), tracked.horizon());
+        assert!(
+            way != Way::Rolling || bounds.is_empty(),
+            "the order of the disk knows no ranges"
+        );
         let mut units = Vec::with_capacity(states.len());
         for (index, state) in states.iter().enumerate() {
             let lower = index.checked_sub(1).map(|before| bounds[before].clone());
-            let unit = Unit::restored(lower, *state, (self.begun, shown), emptied);
+            let unit = Unit::restored(lower, *state, (self.begun, shown), way);
             if unit.is_copying() {
                 self.copying.insert((uuid, index));
             }
             units.push(unit);
         }
+        tracked.roll(way == Way::Rolling && states != [state::UnitState::Settled]);
         self.collections.insert(
             uuid,
             Collection {
@@ -274,8 +279,11 @@ impl Gate {
             .collections
             .get_mut(uuid)
             .filter(|c| c.tracked.counts())?;
+        let way = collection.way();
         match &mut collection.units[unit].state {
-            UnitState::Copying { fence, again, .. } if *again => {
+            UnitState::Copying { fence, again, .. } | UnitState::Rolling { fence, again, .. }
+                if *again =>
+            {
                 *again = false;
                 Some(Started {
                     fence: *fence,
@@ -284,12 +292,7 @@ impl Gate {
             }
             state @ UnitState::Waiting => {
                 let fence = self.begun;
-                *state = UnitState::Copying {
-                    fence,
-                    seen: fence,
-                    held: Held::default(),
-                    again: false,
-                };
+                *state = way.start(fence);
                 self.copying.insert((*uuid, unit));
                 Some(Started {
                     fence,

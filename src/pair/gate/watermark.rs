@@ -34,7 +34,7 @@ impl Gate {
             return None;
         }
         let (watermark, applied) = (self.watermark(), self.applied());
-        let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
+        let fences = self.fences();
         let mut duplicate_names = Vec::new();
         for collection in self.collections.values() {
             let tracked = &collection.tracked;
@@ -44,7 +44,7 @@ impl Gate {
         }
         let recorded = self
             .ledger
-            .capture(watermark, applied, fences.into_iter(), &self.lanes);
+            .capture(watermark, applied, fences, &self.lanes);
         Some(Recorded {
             duplicate_names,
             ..recorded
@@ -53,7 +53,14 @@ impl Gate {
 
     /// Fence of the oldest range being copied, if any.
     pub fn oldest_fence(&self) -> Option<Position> {
-        self.copying_units().map(|(fence, _)| fence).min()
+        self.fences().into_iter().min()
+    }
+
+    /// Fences that hold the resume position down: not that of a collection that is copied in
+    /// the order of the disk, for it is read again from its beginning, and every read shows
+    /// what was applied before (R6).
+    pub(super) fn fences(&self) -> Vec<Position> {
+        self.copying_units().filter_map(|(fence, _)| fence).collect()
     }
 
     /// Ops held in memory, and their bytes.
@@ -68,12 +75,13 @@ impl Gate {
         !(self.copying.is_empty() && self.holding.is_empty())
     }
 
-    /// Fence and held ops of the units being copied.
-    pub(super) fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {
+    /// Held ops of the units being copied, and the fence where it counts.
+    fn copying_units(&self) -> impl Iterator<Item = (Option<Position>, &Held)> {
         self.copying.iter().filter_map(|(uuid, unit)| {
             match &self.collections.get(uuid)?.units[*unit].state {
-                UnitState::Copying { fence, held, .. } => Some((*fence, held)),
-                _ => None,
+                UnitState::Copying { fence, held, .. } => Some((Some(*fence), held)),
+                UnitState::Rolling { rolling, .. } => Some((None, &rolling.held)),
+                UnitState::Waiting | UnitState::Copied { .. } => None,
             }
         })
     }

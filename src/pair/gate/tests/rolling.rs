@@ -1,0 +1,108 @@
+//! A collection that is copied in the order of the disk: which ops wait for which reads, and
+//! what a restart needs of it.
+
+use super::*;
+use crate::pair::gate::rolling::Read;
+
+impl Bench {
+    fn read(&mut self, before: Option<&Read>) -> Read {
+        self.gate
+            .begin_read(&self.uuid, before)
+            .expect("the collection is there")
+    }
+
+    fn ended(&mut self, read: Read) {
+        self.gate.end_reads(&self.uuid, &[read]);
+    }
+
+    fn resume(&mut self) -> u64 {
+        let recorded = self.gate.capture().expect("it is open");
+        recorded.resume.position.raw()
+    }
+}
+
+#[test]
+fn an_op_waits_only_for_reads_that_may_not_show_it() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    assert_eq!(b.entry(2, 1), Verdict::Dropped);
+    assert!(b.gate.start(&b.uuid, 0).is_some_and(|s| s.fence == at(2)));
+    assert_eq!(b.entry(3, 1), Verdict::Queued, "nothing is read yet");
+    let first = b.read(None);
+    assert_eq!((b.entry(4, 1), b.entry(5, 2)), (Verdict::Held, Verdict::Held));
+    let other = b.read(None);
+    assert_eq!((other.shows, b.gate.watermark()), (at(5), at(2)));
+    assert_eq!(b.applied(), [3]);
+    assert_eq!((b.entry(6, 1), b.gate.watermark()), (Verdict::Held, at(3)));
+    b.ended(first);
+    assert_eq!(b.applied(), [4, 5], "the other read shows both");
+    b.ended(other);
+    assert_eq!((b.applied(), b.entry(7, 1)), (vec![6], Verdict::Queued));
+}
+
+#[test]
+fn a_reply_may_show_no_more_than_what_the_one_before_it_was_asked_at() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    b.gate.start(&b.uuid, 0);
+    let first = b.read(None);
+    b.entry(3, 1);
+    let second = b.read(Some(&first));
+    b.ended(first);
+    assert_eq!(b.applied(), [], "the second may have a document from before it");
+    let third = b.read(Some(&second));
+    b.ended(second);
+    assert_eq!((b.applied(), third.shows), (vec![3], at(3)));
+}
+
+#[test]
+fn its_fence_holds_no_resume_position_down() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    b.gate.start(&b.uuid, 0);
+    let read = b.read(None);
+    b.entry(3, 1);
+    assert_eq!(b.resume(), 1, "an op waits");
+    b.ended(read);
+    b.applied();
+    assert_eq!(b.resume(), 3);
+    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: true });
+    b.entry(5, 1);
+    b.applied();
+    let recorded = b.gate.capture().expect("it is open");
+    assert_eq!(
+        (recorded.resume, recorded.settled),
+        (mark(5), vec![(b.uuid, 0)])
+    );
+}
+
+#[test]
+fn taken_up_again_it_needs_every_op_from_the_resume_position_on() {
+    let mut b = Bench::rolling(state::UnitState::Copying(at(9)));
+    assert_eq!(b.entry(3, 1), Verdict::Queued, "it may be on the target");
+    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.again));
+    let read = b.read(None);
+    assert_eq!(b.entry(4, 1), Verdict::Held);
+    b.ended(read);
+    assert_eq!(b.applied(), [3, 4]);
+}
+
+#[test]
+fn any_op_may_find_nothing_until_it_is_copied() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    let tracked = b.gate.tracked(&b.uuid).expect("it is there").clone();
+    b.gate.start(&b.uuid, 0);
+    tracked.raise_horizon(at(4));
+    assert_eq!(tracked.horizon(), Position::MAX);
+    assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: true });
+    assert_eq!(tracked.horizon(), at(4));
+}
+
+#[test]
+fn what_waits_for_a_read_is_not_left_to_the_spool() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    b.gate.start(&b.uuid, 0);
+    let read = b.read(None);
+    b.entry(3, 1);
+    assert_eq!((b.gate.leave(NONE), b.gate.held().0), (0, 1));
+    b.gate.discard(&b.uuid);
+    b.ended(read);
+    assert_eq!((b.applied(), b.gate.held().0), (vec![], 0));
+}

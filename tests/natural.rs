@@ -118,7 +118,11 @@ async fn random_ids_arrive_equal_under_writes_crashes_and_elections() {
     let stop = Arc::new(AtomicBool::new(false));
     let mut writers = Vec::new();
     for seed in 0..4 {
-        writers.push(start_writing(source.client().await.unwrap(), seed, stop.clone()));
+        writers.push(start_writing(
+            source.client().await.unwrap(),
+            seed,
+            stop.clone(),
+        ));
     }
 
     for place in ["unit-started", "run-written", "unit-batch-written"] {
@@ -198,7 +202,9 @@ async fn what_lies_on_the_disk_in_no_order_is_read_in_its_order() {
     let outcome = engine.cut_over().await;
     let log = outcome.log.text();
     let told = |ns: &str| {
-        let mut lines = log.lines().filter(|line| line.contains("in the order of the disk"));
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("in the order of the disk"));
         lines.any(|line| line.contains(ns))
     };
     assert!(told("d.random") && !told("d.ascending"), "{log}");

@@ -81,7 +81,11 @@ mod tests {
             (&[5, 1], &[2, 9], Some(0.75)),
             (&[], &[], None),
         ] {
-            assert_eq!(share(&ids(first), &ids(last)), expect, "{first:?}, {last:?}");
+            assert_eq!(
+                share(&ids(first), &ids(last)),
+                expect,
+                "{first:?}, {last:?}"
+            );
         }
         assert!(is_mixed(0.5) && !is_mixed(1.0) && !is_mixed(0.0));
     }

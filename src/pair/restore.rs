@@ -71,8 +71,8 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
 }
 
 fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
-    let tracked = Tracked::new(state.uuid, state.ns.clone(), Traits::of(&state.options))
-        .scanned(state.order);
+    let tracked =
+        Tracked::new(state.uuid, state.ns.clone(), Traits::of(&state.options)).scanned(state.order);
     if let Some(sharded) = &state.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
     }

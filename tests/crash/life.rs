@@ -35,13 +35,7 @@ pub(crate) struct Life {
 impl Life {
     /// Small ranges and writes, so that little data makes many of them. The same
     /// arguments every time, but for `anew`.
-    pub(crate) fn start(
-        source: &str,
-        target: &str,
-        order: &str,
-        blow: &Blow,
-        anew: bool,
-    ) -> Life {
+    pub(crate) fn start(source: &str, target: &str, order: &str, blow: &Blow, anew: bool) -> Life {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args([

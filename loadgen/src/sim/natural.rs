@@ -62,7 +62,10 @@ impl Natural {
         let reads = self.progress == Progress::Reading;
         if !self.sent.is_empty() && (!reads || reach.dice.below(2) == 0) {
             self.write(pair, reach)?;
-        } else if self.sent.is_empty() && !self.gathered.reads.is_empty() && (!reads || reach.dice.below(3) == 0) {
+        } else if self.sent.is_empty()
+            && !self.gathered.reads.is_empty()
+            && (!reads || reach.dice.below(3) == 0)
+        {
             self.write_next(reach);
             self.end_if_written(pair);
         } else if reads && reach.dice.one_in(FAILS) {

@@ -13,8 +13,8 @@ use shardlift::state::{ScanOrder, same_term};
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;
 use crate::sim::flush::Doubted;
-use crate::sim::natural::Natural;
 use crate::sim::flush::forms;
+use crate::sim::natural::Natural;
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
 use crate::sim::replay::Replay;
 use crate::sim::reread::id_of;
@@ -244,7 +244,12 @@ pub(super) fn reply(shown: Position, clock: Position) -> RawDocumentBuf {
 impl Unit {
     /// As `Writer::copy_plain`: what is there is left alone; what was refused for another
     /// reason is doubtful from the fence on.
-    pub(super) fn doubt(&self, sent: &Sent, fence: Position, reach: &mut Reach<'_>) -> Vec<Doubted> {
+    pub(super) fn doubt(
+        &self,
+        sent: &Sent,
+        fence: Position,
+        reach: &mut Reach<'_>,
+    ) -> Vec<Doubted> {
         let mut doubted = Vec::new();
         if self.tracked.is_dead() {
             return doubted;

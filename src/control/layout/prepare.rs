@@ -162,8 +162,7 @@ pub(in crate::control) async fn planned(
         bytes,
         ..
     } = catalog::estimate(source, &collection.ns).await?;
-    let (order, bounds) =
-        units::plan(source, collection, Size { documents, bytes }, cut).await?;
+    let (order, bounds) = units::plan(source, collection, Size { documents, bytes }, cut).await?;
     let planned = CollectionState::planned(collection, bounds)?;
     Ok(CollectionState { order, ..planned })
 }

@@ -59,7 +59,9 @@ impl Scanners {
         }
         // Nothing of the last one came.
         self.gate.lock().end_reads(uuid, &[way.read]);
-        self.write_next(unit, &mut way).await.map_err(Broken::Target)?;
+        self.write_next(unit, &mut way)
+            .await
+            .map_err(Broken::Target)?;
         join_one(&mut way.writing).await.map_err(Broken::Target)?;
         read
     }
@@ -119,11 +121,7 @@ impl Scanners {
     }
 
     /// Begins to write what was gathered, once the run before it is written.
-    async fn write_next(
-        self: &Arc<Self>,
-        unit: &Arc<ScanUnit>,
-        way: &mut OnTheWay,
-    ) -> Result<()> {
+    async fn write_next(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<()> {
         if way.run.is_empty() {
             return Ok(());
         }
@@ -136,6 +134,8 @@ impl Scanners {
     async fn write_run(self: Arc<Self>, unit: Arc<ScanUnit>, run: Run) -> Result<()> {
         let sorting = tokio::task::spawn_blocking(|| run.sorted()).await;
         let run = sorting.map_err(|e| Error::internal(format!("sorting ended early: {e}")))?;
+        // A document that is refused is doubtful from here on. The resume position may be beyond
+        // it: until nothing of the collection is doubtful all of it would be read again.
         let shown = run.reads.iter().map(|read| read.shows);
         let shown = shown.min().unwrap_or_default();
         let limits = self.writer.limits;

@@ -49,7 +49,10 @@ impl Reached {
             "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(position) },
         };
         let database = source.database(database);
-        database.run_command(read).selection_criteria(only(address)).await?;
+        database
+            .run_command(read)
+            .selection_criteria(only(address))
+            .await?;
         Ok(())
     }
 

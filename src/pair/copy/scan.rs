@@ -305,11 +305,7 @@ impl Scanners {
         .await
     }
 
-    pub(super) async fn next(
-        &self,
-        unit: &ScanUnit,
-        cursor: &mut Cursor,
-    ) -> Result<Option<Batch>> {
+    pub(super) async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
         let address = cursor.address().clone();
         self.read(unit, self.direct.while_primary(&address, cursor.next()))
             .await

@@ -75,7 +75,10 @@ fn sorted(documents: &[Bytes]) -> Vec<Bytes> {
         let by_place = place.cmp(other_place);
         by_place.then_with(|| order::compare_views(id, other))
     });
-    places.iter().map(|(_, _, document)| (*document).clone()).collect()
+    places
+        .iter()
+        .map(|(_, _, document)| (*document).clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -94,7 +97,8 @@ mod tests {
             long("b"),
             RawBson::Boolean(true),
         ];
-        let document = |id: &RawBson| Bytes::from(rawdoc! { "a": 1, "_id": id.clone() }.into_bytes());
+        let document =
+            |id: &RawBson| Bytes::from(rawdoc! { "a": 1, "_id": id.clone() }.into_bytes());
         let wanted: Vec<Bytes> = ascending.iter().map(document).collect();
         let mut mixed = wanted.clone();
         mixed.rotate_left(2);

@@ -184,11 +184,7 @@ mod tests {
         let copied = IdKey::of(Int32(1));
         tracked.doubts.add(&copied, at(9));
         ledger.handed_over(tracked.clone(), 0, (Some(at(9)), at(5)), &[]);
-        let mut settled = || {
-            ledger
-                .capture(at(5), at(5), Vec::new(), &[])
-                .settled
-        };
+        let mut settled = || ledger.capture(at(5), at(5), Vec::new(), &[]).settled;
         assert_eq!(settled(), []);
         tracked.doubts.forget(&[copied]);
         assert_eq!(settled(), [(uuid, 0)]);

@@ -4,9 +4,9 @@
 
 use bson::RawBson;
 
+use crate::pair::collection::Tracked;
 use crate::pair::gate::held::Held;
 use crate::pair::gate::rolling::Rolling;
-use crate::pair::collection::Tracked;
 use crate::position::Position;
 use crate::state::{self, ScanOrder};
 

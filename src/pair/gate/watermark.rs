@@ -42,9 +42,7 @@ impl Gate {
                 duplicate_names.push(tracked.uuid);
             }
         }
-        let recorded = self
-            .ledger
-            .capture(watermark, applied, fences, &self.lanes);
+        let recorded = self.ledger.capture(watermark, applied, fences, &self.lanes);
         Some(Recorded {
             duplicate_names,
             ..recorded
@@ -60,7 +58,9 @@ impl Gate {
     /// the order of the disk, for it is read again from its beginning, and every read shows
     /// what was applied before (R6).
     pub(super) fn fences(&self) -> Vec<Position> {
-        self.copying_units().filter_map(|(fence, _)| fence).collect()
+        self.copying_units()
+            .filter_map(|(fence, _)| fence)
+            .collect()
     }
 
     /// Ops held in memory, and their bytes.

@@ -28,7 +28,10 @@ fn an_op_waits_only_for_reads_that_may_not_show_it() {
     assert!(b.gate.start(&b.uuid, 0).is_some_and(|s| s.fence == at(2)));
     assert_eq!(b.entry(3, 1), Verdict::Queued, "nothing is read yet");
     let first = b.read(None);
-    assert_eq!((b.entry(4, 1), b.entry(5, 2)), (Verdict::Held, Verdict::Held));
+    assert_eq!(
+        (b.entry(4, 1), b.entry(5, 2)),
+        (Verdict::Held, Verdict::Held)
+    );
     let other = b.read(None);
     assert_eq!((other.shows, b.gate.watermark()), (at(5), at(2)));
     assert_eq!(b.applied(), [3]);
@@ -47,7 +50,11 @@ fn a_reply_may_show_no_more_than_what_the_one_before_it_was_asked_at() {
     b.entry(3, 1);
     let second = b.read(Some(&first));
     b.ended(first);
-    assert_eq!(b.applied(), [], "the second may have a document from before it");
+    assert_eq!(
+        b.applied(),
+        [],
+        "the second may have a document from before it"
+    );
     let third = b.read(Some(&second));
     b.ended(second);
     assert_eq!((b.applied(), third.shows), (vec![3], at(3)));
@@ -77,7 +84,11 @@ fn its_fence_holds_no_resume_position_down() {
 fn taken_up_again_it_needs_every_op_from_the_resume_position_on() {
     let mut b = Bench::rolling(state::UnitState::Copying(at(9)));
     assert_eq!(b.entry(3, 1), Verdict::Queued, "it may be on the target");
-    assert!(b.gate.start(&b.uuid, 0).is_some_and(|started| started.again));
+    assert!(
+        b.gate
+            .start(&b.uuid, 0)
+            .is_some_and(|started| started.again)
+    );
     let read = b.read(None);
     assert_eq!(b.entry(4, 1), Verdict::Held);
     b.ended(read);

@@ -325,7 +325,6 @@ impl Shared {
     ) {
         let limits = parts.limits;
         let app_name = &parts.begun.app_name;
-        let run_writes_max = limits.scans * WRITES_IN_FLIGHT;
         let scanners = Arc::new(Scanners {
             direct: parts
                 .source
@@ -342,8 +341,7 @@ impl Shared {
             queue: Mutex::new(queue),
             stuck: Mutex::default(),
             writes_in_flight: WRITES_IN_FLIGHT,
-            run_writes: Semaphore::new(run_writes_max),
-            run_writes_max,
+            run_writes: Semaphore::new(limits.scans * WRITES_IN_FLIGHT),
             store: parts.store.clone(),
             away_max: limits.away_max,
             patience: limits.patience,

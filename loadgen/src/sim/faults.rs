@@ -88,7 +88,8 @@ impl World {
         }
         for scan in pair.scans {
             match scan {
-                Scan::Starting { unit, fence } => {
+                Scan::Starting { unit, started } => {
+                    let fence = started.fence;
                     writes.push(StoreWrite::Start(unit.tracked.uuid, unit.index, fence))
                 }
                 Scan::Natural(natural) => {

@@ -1,7 +1,9 @@
 //! A scan in the order of the disk: the steps of `shardlift::pair::copy::natural`, between
 //! which anything can happen.
 
+use bson::RawDocumentBuf;
 use shardlift::pair::gate::rolling::Read;
+use shardlift::pair::origin::Kept;
 use shardlift::position::Position;
 
 use crate::sim::body::{self, Doc, Key};
@@ -41,13 +43,16 @@ enum Progress {
 
 /// One step in so many the source fails.
 const FAILS: u64 = 40;
+/// One document in so many is written by its lane.
+const DELICATE: u64 = 6;
 
 impl Natural {
-    pub(super) fn new(unit: Unit, fence: Position) -> Self {
+    /// `read`: the first, if it is begun already.
+    pub(super) fn new(unit: Unit, fence: Position, read: Option<Read>) -> Self {
         Natural {
             unit,
             fence,
-            read: None,
+            read,
             upto: 0,
             stash: None,
             gathered: Run::default(),
@@ -66,7 +71,7 @@ impl Natural {
             && !self.gathered.reads.is_empty()
             && (!reads || reach.dice.below(3) == 0)
         {
-            self.write_next(reach);
+            self.write_next(pair, reach);
             self.end_if_written(pair);
         } else if reads && reach.dice.one_in(FAILS) {
             self.end_read(pair);
@@ -76,7 +81,7 @@ impl Natural {
         } else if self.progress == Progress::Ended {
             return Ok(true);
         } else {
-            *self = Natural::new(self.unit.clone(), self.fence);
+            *self = Natural::new(self.unit.clone(), self.fence, None);
         }
         Ok(false)
     }
@@ -123,14 +128,21 @@ impl Natural {
         pair.gate.end_reads(&self.unit.tracked.uuid, &reads);
     }
 
-    fn write_next(&mut self, reach: &mut Reach<'_>) {
+    fn write_next(&mut self, pair: &mut Pair, reach: &mut Reach<'_>) {
         self.writing = std::mem::take(&mut self.gathered);
         let mut documents = std::mem::take(&mut self.writing.documents);
         documents.sort_by_key(|(key, _)| *key);
-        let documents: Vec<_> = documents
-            .iter()
-            .map(|(key, doc)| body::document(*key, doc))
-            .collect();
+        let (mut plain, mut delicate) = (Vec::new(), Vec::new());
+        for (key, doc) in documents {
+            let document = body::document(key, &doc);
+            if reach.dice.one_in(DELICATE) {
+                delicate.push(document);
+            } else {
+                plain.push(document);
+            }
+        }
+        self.queue_delicate(delicate, pair);
+        let documents = plain;
         let size = 1 + reach.dice.below(4) as usize;
         self.sent = documents
             .chunks(size)
@@ -138,14 +150,36 @@ impl Natural {
             .collect();
     }
 
+    /// Their lanes write them.
+    fn queue_delicate(&self, documents: Vec<RawDocumentBuf>, pair: &mut Pair) {
+        let uuid = self.unit.tracked.uuid;
+        let position = self.position();
+        if !self.unit.tracked.counts() {
+            return;
+        }
+        let kept = |document: RawDocumentBuf| Kept {
+            body: document.into_bytes().into(),
+            permit: None,
+        };
+        let kept: Vec<Kept> = documents.into_iter().map(kept).collect();
+        for _ in &kept {
+            *pair.unapplied.entry((position, uuid)).or_default() += 1;
+        }
+        pair.gate.queue_read(&uuid, position, kept);
+    }
+
+    /// That of what is being written.
+    fn position(&self) -> Position {
+        let positions = self.writing.reads.iter().map(Read::position);
+        positions.min().expect("a run has reads")
+    }
+
     fn write(&mut self, pair: &mut Pair, reach: &mut Reach<'_>) -> Step {
         let which = reach.dice.below(self.sent.len() as u64) as usize;
         if self.sent[which].step(reach)? {
             self.sent[which].answered(reach)?;
             let sent = self.sent.remove(which);
-            let shown = self.writing.reads.iter().map(|read| read.shows);
-            let shown = shown.min().expect("a run has reads");
-            pair.doubt(self.unit.doubt(&sent, shown, reach));
+            pair.doubt(self.unit.doubt(&sent, self.position(), reach));
             self.end_if_written(pair);
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp, rawdoc};
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::gate::Place;
+use shardlift::pair::gate::{self, Place};
 use shardlift::pair::write::command::{Verb, WriteCommand};
 use shardlift::position::Position;
 use shardlift::state::{ScanOrder, same_term};
@@ -36,11 +36,11 @@ pub(super) enum Scan {
     /// Its start is to be made durable.
     Starting {
         unit: Unit,
-        fence: Position,
+        started: gate::Started,
     },
     Started {
         unit: Unit,
-        fence: Position,
+        started: gate::Started,
         wait: Wait,
     },
     Reading {
@@ -89,27 +89,32 @@ impl Scan {
                 let Some(started) = pair.gate.start(&unit.tracked.uuid, unit.index) else {
                     return Ok(None);
                 };
-                let fence = started.fence;
                 *self = if started.again {
-                    Scan::reading(unit, fence)
+                    Scan::reading(unit, started)
                 } else {
-                    Scan::Starting { unit, fence }
+                    Scan::Starting { unit, started }
                 };
             }
-            Scan::Starting { unit, fence } => {
-                let number =
-                    reach
-                        .target
-                        .store(StoreWrite::Start(unit.tracked.uuid, unit.index, fence));
+            Scan::Starting { unit, started } => {
+                let start = StoreWrite::Start(unit.tracked.uuid, unit.index, started.fence);
+                let number = reach.target.store(start);
                 let wait = Wait {
                     number: number.expect("never refused"),
                     term: reach.target.term,
                 };
-                *self = Scan::Started { unit, fence, wait };
+                *self = Scan::Started {
+                    unit,
+                    started,
+                    wait,
+                };
             }
-            Scan::Started { unit, fence, wait } if wait.number <= reach.target.committed() => {
+            Scan::Started {
+                unit,
+                started,
+                wait,
+            } if wait.number <= reach.target.committed() => {
                 same_term(pair.term, wait.term).map_err(|e| Halt::Attempt(e.message))?;
-                *self = Scan::reading(unit, fence);
+                *self = Scan::reading(unit, started);
             }
             waiting @ Scan::Started { .. } => *self = waiting,
             Scan::Reading {
@@ -156,9 +161,10 @@ impl Scan {
         }
     }
 
-    fn reading(unit: Unit, fence: Position) -> Scan {
+    fn reading(unit: Unit, started: gate::Started) -> Scan {
+        let fence = started.fence;
         if unit.tracked.order == ScanOrder::Natural {
-            return Scan::Natural(Box::new(Natural::new(unit, fence)));
+            return Scan::Natural(Box::new(Natural::new(unit, fence, started.read)));
         }
         let next = unit.lower;
         Scan::Reading {

@@ -5,10 +5,11 @@
 //! begins again, and what is there already is left alone.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 
 use crate::bson::locate;
@@ -16,15 +17,17 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX};
 use crate::pair::copy::reached::Reached;
-use crate::pair::copy::scan::{Broken, Scanners, join_one};
+use crate::pair::copy::scan::{Broken, Scanners, join_one, written};
 use crate::pair::copy::scan_unit::ScanUnit;
-use crate::pair::copy::sorted_run::Run;
+use crate::pair::copy::sorted_run::{Run, SortedRun};
 use crate::pair::gate::rolling::Read;
 use crate::position::Position;
-use crate::wire::cursor::Cursor;
+use crate::state::same_term;
 
 /// A larger run costs more memory than it saves.
 const RUN_BYTES_MAX: usize = 256 << 20;
+/// An older one is written as it is: ops wait for it.
+const RUN_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// What of a collection is between source and target.
 struct OnTheWay {
@@ -38,15 +41,15 @@ struct OnTheWay {
 
 impl Scanners {
     /// Reads all of the collection and writes it. Also where reading breaks off, all that was
-    /// read is written at the end.
+    /// read is written at the end. `first`: the read that is begun already.
     pub(super) async fn copy_naturally(
         self: &Arc<Self>,
         unit: &Arc<ScanUnit>,
+        first: Option<Read>,
     ) -> std::result::Result<(), Broken> {
         let uuid = &unit.tracked.uuid;
-        let Some(read) = self.gate.lock().begin_read(uuid, None) else {
-            return Ok(());
-        };
+        let read = first.or_else(|| self.gate.lock().begin_read(uuid, None));
+        let Some(read) = read else { return Ok(()) };
         let mut way = OnTheWay {
             read,
             run: Run::default(),
@@ -71,29 +74,51 @@ impl Scanners {
         unit: &Arc<ScanUnit>,
         way: &mut OnTheWay,
     ) -> std::result::Result<(), Broken> {
+        let uuid = &unit.tracked.uuid;
         let mut permit = self.share.reserve_reply().await;
         let opened = self.open(unit, way.read.at, find(unit)).await;
-        let mut cursor = opened.map_err(Broken::Source)?;
-        while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
+        let (mut cursor, server) = opened.map_err(Broken::Source)?;
+        loop {
+            let at = way.read.at;
+            let asked = Box::pin(async {
+                if !cursor.is_at_end() {
+                    self.reach(unit, &server, at).await?;
+                }
+                self.next(unit, &mut cursor).await
+            });
+            let batch = self.meanwhile(unit, way, asked).await?;
+            let Some(batch) = batch else { return Ok(()) };
             unit.tracked
                 .raise_horizon(Position::clock_of(batch.reply()));
             permit.shrink_to(batch.bytes());
             // IMPORTANT: before the one that came can end.
-            let next = self
-                .gate
-                .lock()
-                .begin_read(&unit.tracked.uuid, Some(&way.read));
+            let next = self.gate.lock().begin_read(uuid, Some(&way.read));
             let Some(next) = next else { return Ok(()) };
             let came = std::mem::replace(&mut way.read, next);
             way.run.add(came, batch, permit).map_err(Broken::Source)?;
             permit = self.room(unit, way).await.map_err(Broken::Target)?;
-            if !cursor.is_at_end() {
-                self.reach(unit, &cursor, way.read.at)
-                    .await
-                    .map_err(Broken::Source)?;
+        }
+    }
+
+    /// Waits for what was asked for. What is gathered is written meanwhile, if it gets old.
+    async fn meanwhile<T>(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        way: &mut OnTheWay,
+        mut asked: impl Future<Output = Result<T>> + Unpin,
+    ) -> std::result::Result<T, Broken> {
+        loop {
+            let due = way.run.since().map(|since| since + RUN_AGE_MAX);
+            let is_due = due.is_some() && way.writing.is_empty();
+            let due = due.unwrap_or_else(Instant::now);
+            tokio::select! {
+                came = &mut asked => return came.map_err(Broken::Source),
+                Some(ended) = way.writing.join_next() => written(ended).map_err(Broken::Target)?,
+                () = tokio::time::sleep_until(due.into()), if is_due => {
+                    self.write_next(unit, way).await.map_err(Broken::Target)?;
+                }
             }
         }
-        Ok(())
     }
 
     /// Memory for the next reply. A run is written once it is large enough, or the memory
@@ -113,41 +138,65 @@ impl Scanners {
 
     /// The server shows `position` in whatever it is asked for from now on: the cursor lives
     /// in one process, whose majority view only moves on.
-    async fn reach(&self, unit: &ScanUnit, cursor: &Cursor, position: Position) -> Result<()> {
-        let (address, db) = (cursor.address(), unit.tracked.ns().db);
-        let reached = Reached::wait(&self.source, &db, address, position);
-        self.read(unit, self.direct.while_primary(address, reached))
-            .await
+    async fn reach(&self, unit: &ScanUnit, server: &Reached, position: Position) -> Result<()> {
+        let db = unit.tracked.ns().db;
+        let reached = async {
+            server.wait(&self.source, &db, position).await?;
+            server.check(&self.source).await
+        };
+        let reached = self.direct.while_primary(server.address(), reached);
+        self.read(unit, reached).await
     }
 
     /// Begins to write what was gathered, once the run before it is written.
     async fn write_next(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<()> {
-        if way.run.is_empty() {
-            return Ok(());
-        }
         join_one(&mut way.writing).await?;
-        let run = std::mem::take(&mut way.run);
-        way.writing.spawn(self.clone().write_run(unit.clone(), run));
+        if way.run.since().is_some() {
+            let run = std::mem::take(&mut way.run);
+            way.writing.spawn(self.clone().write_run(unit.clone(), run));
+        }
         Ok(())
     }
 
     async fn write_run(self: Arc<Self>, unit: Arc<ScanUnit>, run: Run) -> Result<()> {
         let sorting = tokio::task::spawn_blocking(|| run.sorted()).await;
-        let run = sorting.map_err(|e| Error::internal(format!("sorting ended early: {e}")))?;
-        // A document that is refused is doubtful from here on. The resume position may be beyond
-        // it: until nothing of the collection is doubtful all of it would be read again.
-        let shown = run.reads.iter().map(|read| read.shows);
+        let mut run = sorting.map_err(|e| Error::internal(format!("sorting ended early: {e}")))?;
+        let shown = run.reads.iter().map(Read::position);
         let shown = shown.min().unwrap_or_default();
+        self.queue_delicate(&unit, shown, &mut run).await?;
         let limits = self.writer.limits;
-        let commands = limits.split(&run.documents, |document| (1, document.len() + 16));
-        stream::iter(commands)
+        let commands = limits.split(&run.plain, |document| (1, document.len() + 16));
+        let writes: Vec<_> = commands
+            .into_iter()
             .map(|documents| self.write_some(&unit, shown, documents))
-            .buffer_unordered(self.run_writes_max)
-            .try_collect::<()>()
-            .await?;
+            .collect();
+        try_join_all(writes).await?;
         // IMPORTANT: only once every write is acknowledged: ops that waited are applied now.
         self.gate.lock().end_reads(&unit.tracked.uuid, &run.reads);
         failpoint::hit("run-written");
+        Ok(())
+    }
+
+    /// Lanes write these: what they do to such a document looks first whether it is there.
+    ///
+    /// IMPORTANT: that there are names that occur twice is recorded first. After a restart ops
+    /// on these documents come before they are read again.
+    async fn queue_delicate(
+        &self,
+        unit: &ScanUnit,
+        position: Position,
+        run: &mut SortedRun,
+    ) -> Result<()> {
+        let uuid = unit.tracked.uuid;
+        if run.duplicate_names {
+            let term = self.store.saw_duplicate_names(&[uuid]).await?;
+            same_term(self.writer.target.incarnation.term, term)?;
+        }
+        let delicate = std::mem::take(&mut run.delicate);
+        let ours = self.ours(unit, &delicate);
+        let kept = ours.iter().map(|document| run.keep(document)).collect();
+        self.gate.lock().queue_read(&uuid, position, kept);
+        self.wrote(unit, &ours);
         Ok(())
     }
 
@@ -159,8 +208,18 @@ impl Scanners {
     ) -> Result<()> {
         let turn = self.run_writes.acquire().await;
         let _turn = turn.map_err(|_| Error::internal("a semaphore was closed"))?;
-        let documents = documents.iter().map(|document| Ok(locate::raw(document)));
-        self.put(unit, shown, documents).await
+        let ours = self.ours(unit, documents);
+        self.writer.majority.keeps_up().await;
+        self.writer.copy_plain(&unit.tracked, &ours, shown).await?;
+        self.wrote(unit, &ours);
+        Ok(())
+    }
+
+    fn ours<'a>(&self, unit: &ScanUnit, documents: &'a [Bytes]) -> Vec<&'a [u8]> {
+        let documents = documents.iter().map(|document| &document[..]);
+        documents
+            .filter(|document| self.is_ours(unit, locate::raw(document)))
+            .collect()
     }
 }
 

@@ -33,17 +33,13 @@ impl Reached {
     /// that may be read.
     pub async fn fence(source: &Client, database: &str, fence: Position) -> Result<Self> {
         let (address, election) = primary(source).await?;
-        Self::wait(source, database, &address, fence).await?;
-        Ok(Reached { address, election })
+        let reached = Reached { address, election };
+        reached.wait(source, database, fence).await?;
+        Ok(reached)
     }
 
     /// Waits until this server has `position` in its majority view.
-    pub async fn wait(
-        source: &Client,
-        database: &str,
-        address: &ServerAddress,
-        position: Position,
-    ) -> Result<()> {
+    pub async fn wait(&self, source: &Client, database: &str, position: Position) -> Result<()> {
         let read = doc! {
             "find": NOBODYS, "limit": 1, "singleBatch": true,
             "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(position) },
@@ -51,7 +47,7 @@ impl Reached {
         let database = source.database(database);
         database
             .run_command(read)
-            .selection_criteria(only(address))
+            .selection_criteria(only(&self.address))
             .await?;
         Ok(())
     }

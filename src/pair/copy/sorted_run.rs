@@ -3,6 +3,8 @@
 //!
 //! Talks to no server.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use crate::bson::view::View;
@@ -10,6 +12,7 @@ use crate::bson::{locate, order};
 use crate::error::Result;
 use crate::pair::budget::Permit;
 use crate::pair::gate::rolling::Read;
+use crate::pair::origin::Kept;
 use crate::wire::cursor::{self, Batch};
 
 /// Documents that were read, in the order they came.
@@ -20,44 +23,82 @@ pub(in crate::pair) struct Run {
     /// Their memory, until they are written.
     permits: Vec<Permit>,
     reads: Vec<Read>,
+    /// When the first of them came.
+    since: Option<Instant>,
 }
 
-/// A run whose documents are in the order of `_id`.
+/// A run to be written.
 #[derive(Debug)]
 pub(in crate::pair) struct SortedRun {
-    pub(in crate::pair) documents: Vec<Bytes>,
+    /// In the order of `_id`.
+    pub(in crate::pair) plain: Vec<Bytes>,
+    /// What an insert would not store as it is, and what has a field name twice: hardly ever
+    /// any.
+    pub(in crate::pair) delicate: Vec<Bytes>,
+    pub(in crate::pair) duplicate_names: bool,
     pub(in crate::pair) reads: Vec<Read>,
-    _permits: Vec<Permit>,
+    permits: Vec<Permit>,
 }
+
+/// Bytes that a document costs besides its own, while it is sorted.
+const DOCUMENT_OVERHEAD_BYTES: usize = 200;
 
 impl Run {
     /// # Errors
     /// `Server` if the reply is malformed.
     pub(in crate::pair) fn add(&mut self, read: Read, batch: Batch, permit: Permit) -> Result<()> {
+        self.since.get_or_insert_with(Instant::now);
         self.reads.push(read);
+        self.permits.push(permit);
         self.bytes += batch.bytes();
         let items = batch.into_items(0)?;
         for document in cursor::documents(&items) {
             self.documents.push(items.slice_ref(document?.as_bytes()));
         }
-        self.permits.push(permit);
         Ok(())
     }
 
+    /// Bytes it takes, while it is sorted.
     pub(in crate::pair) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.documents.len() * DOCUMENT_OVERHEAD_BYTES
     }
 
-    pub(in crate::pair) fn is_empty(&self) -> bool {
-        self.reads.is_empty()
+    /// None while it is empty.
+    pub(in crate::pair) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Takes long: tens of ms.
     pub(in crate::pair) fn sorted(self) -> SortedRun {
+        let (mut plain, mut delicate, mut duplicate_names) = (Vec::new(), Vec::new(), false);
+        for document in self.documents {
+            let look = locate::look(locate::raw(&document));
+            duplicate_names |= look.duplicate_names;
+            if look.needs_literal || look.duplicate_names {
+                delicate.push(document);
+            } else {
+                plain.push(document);
+            }
+        }
         SortedRun {
-            documents: sorted(&self.documents),
+            plain: sorted(&plain),
+            delicate,
+            duplicate_names,
             reads: self.reads,
-            _permits: self.permits,
+            permits: self.permits,
+        }
+    }
+}
+
+impl SortedRun {
+    /// A copy, for it may be one document of a reply; with a part of the reply's permit.
+    pub(in crate::pair) fn keep(&mut self, document: &[u8]) -> Kept {
+        let bytes = document.len() + DOCUMENT_OVERHEAD_BYTES;
+        let mut permits = self.permits.iter_mut();
+        let permit = permits.find(|permit| bytes <= permit.bytes());
+        Kept {
+            body: Bytes::copy_from_slice(document),
+            permit: permit.map(|permit| permit.split(bytes)),
         }
     }
 }
@@ -77,7 +118,7 @@ fn sorted(documents: &[Bytes]) -> Vec<Bytes> {
     });
     places
         .iter()
-        .map(|(_, _, document)| (*document).clone())
+        .map(|(_, _, document)| Bytes::clone(document))
         .collect()
 }
 
@@ -104,5 +145,22 @@ mod tests {
         mixed.rotate_left(2);
         mixed.swap(0, 3);
         assert_eq!(sorted(&mixed), wanted);
+    }
+
+    #[test]
+    fn what_a_lane_has_to_write_is_apart() {
+        let zero = bson::Timestamp {
+            time: 0,
+            increment: 0,
+        };
+        let documents = [rawdoc! { "_id": 2 }, rawdoc! { "_id": 1, "at": zero }];
+        let [plain, literal] = documents.map(|document| Bytes::from(document.into_bytes()));
+        let run = Run {
+            documents: vec![plain.clone(), literal.clone()],
+            ..Run::default()
+        };
+        let run = run.sorted();
+        assert_eq!((run.plain, run.delicate), (vec![plain], vec![literal]));
+        assert!(!run.duplicate_names);
     }
 }

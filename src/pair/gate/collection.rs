@@ -52,7 +52,7 @@ impl Collection {
         let Some(unit) = unit else {
             return self.hold.as_mut();
         };
-        self.units[unit].held()
+        self.units[unit].held_mut()
     }
 
     pub(super) fn way(&self) -> Way {

@@ -71,6 +71,7 @@ impl Gate {
             return;
         };
         collection.hold = None;
+        collection.tracked.roll(false);
         for unit in &mut collection.units {
             unit.state = UnitState::Copied {
                 shown: Position::MAX,

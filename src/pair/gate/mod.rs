@@ -38,6 +38,7 @@ use crate::bson::{identity::IdKey, order};
 use crate::pair::collection::Tracked;
 use crate::pair::collection::life::Life;
 use crate::pair::gate::ledger::{Ledger, Pin};
+use crate::pair::gate::rolling::Read;
 use crate::pair::gate::touched::Touched;
 use crate::pair::lanes::inbox::Inbox;
 use crate::pair::op::OpRef;
@@ -85,6 +86,8 @@ pub struct Started {
     /// An earlier incarnation had started it with this fence: the start is
     /// durable already, and documents may be there.
     pub again: bool,
+    /// Of a collection that is copied in the order of the disk: its first read.
+    pub read: Option<Read>,
 }
 
 /// Where ops wait.
@@ -274,7 +277,17 @@ impl Gate {
     }
 
     /// waiting → copying. None if the collection is gone.
+    ///
+    /// IMPORTANT: no op passes a unit whose start is not recorded yet: a crash would find it
+    /// waiting, with documents on the target. In the order of the disk the first read, begun
+    /// here, holds them.
     pub fn start(&mut self, uuid: &Uuid, unit: usize) -> Option<Started> {
+        let (fence, again) = self.begin_copy(uuid, unit)?;
+        let read = self.begin_read(uuid, None);
+        Some(Started { fence, again, read })
+    }
+
+    fn begin_copy(&mut self, uuid: &Uuid, unit: usize) -> Option<(Position, bool)> {
         let collection = self
             .collections
             .get_mut(uuid)
@@ -285,19 +298,13 @@ impl Gate {
                 if *again =>
             {
                 *again = false;
-                Some(Started {
-                    fence: *fence,
-                    again: true,
-                })
+                Some((*fence, true))
             }
             state @ UnitState::Waiting => {
                 let fence = self.begun;
                 *state = way.start(fence);
                 self.copying.insert((*uuid, unit));
-                Some(Started {
-                    fence,
-                    again: false,
-                })
+                Some((fence, false))
             }
             _ => panic!("a unit is started once"),
         }

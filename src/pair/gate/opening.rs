@@ -7,8 +7,12 @@ use bson::Uuid;
 
 use super::Gate;
 use super::unit::UnitState;
+use crate::bson::identity::IdKey;
+use crate::bson::locate;
 use crate::pair::gate::held::{Held, Stretch};
 use crate::pair::gate::rolling::{Read, Rolling};
+use crate::pair::op::{OpKind, OpRef};
+use crate::pair::origin::Kept;
 use crate::position::Position;
 
 /// The result of asking to let the ops of a place through.
@@ -83,6 +87,28 @@ impl Gate {
         let collection = &self.collections[uuid];
         for op in waited {
             collection.queue(op, &self.lanes);
+        }
+    }
+
+    /// Documents of a read under way that their lanes write, before all that waits for it:
+    /// what a lane does to such must not run beside the scan (`write::delicate`).
+    pub fn queue_read(&mut self, uuid: &Uuid, position: Position, documents: Vec<Kept>) {
+        let Some(collection) = self.collections.get(uuid).filter(|c| c.tracked.counts()) else {
+            return;
+        };
+        for document in documents {
+            let body = document.body.clone();
+            let Some(id) = locate::id_of(locate::raw(&body)) else {
+                continue;
+            };
+            let op = OpRef {
+                position,
+                uuid: *uuid,
+                kind: OpKind::Insert,
+                id,
+                body: &body,
+            };
+            collection.queue(op.kept(IdKey::new(id), document), &self.lanes);
         }
     }
 

@@ -20,6 +20,14 @@ pub struct Read {
     pub shows: Position,
 }
 
+impl Read {
+    /// That of its documents, as if ops had written them: above all that they surely show, and
+    /// no later than any op that waits for the read.
+    pub fn position(&self) -> Position {
+        self.shows.next()
+    }
+}
+
 /// Reads that are begun and not written yet, and the ops that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Rolling {
@@ -62,6 +70,12 @@ impl Rolling {
     /// An op at `position` waits: a document that is still to be written may not show it.
     pub(super) fn holds(&self, position: Position) -> bool {
         self.shown() < position
+    }
+
+    /// A position below every op that waits, and shown by every read under way: a document of
+    /// one may be refused yet, and is doubtful from there on.
+    pub(super) fn below(&self) -> Position {
+        self.held.below().min(self.shown())
     }
 
     /// No read is under way.

@@ -134,11 +134,36 @@ impl Unit {
     }
 
     /// The ops that wait with it, while it is being copied.
-    pub(super) fn held(&mut self) -> Option<&mut Held> {
+    pub(super) fn held(&self) -> Option<&Held> {
+        match &self.state {
+            UnitState::Copying { held, .. } => Some(held),
+            UnitState::Rolling { rolling, .. } => Some(&rolling.held),
+            UnitState::Waiting | UnitState::Copied { .. } => None,
+        }
+    }
+
+    pub(super) fn held_mut(&mut self) -> Option<&mut Held> {
         match &mut self.state {
             UnitState::Copying { held, .. } => Some(held),
             UnitState::Rolling { rolling, .. } => Some(&mut rolling.held),
             UnitState::Waiting | UnitState::Copied { .. } => None,
+        }
+    }
+
+    /// The position that it keeps the watermark at, while it is being copied.
+    pub(super) fn below(&self) -> Option<Position> {
+        match &self.state {
+            UnitState::Copying { held, .. } => Some(held.below()),
+            UnitState::Rolling { rolling, .. } => Some(rolling.below()),
+            UnitState::Waiting | UnitState::Copied { .. } => None,
+        }
+    }
+
+    /// The fence, where it holds the resume position down.
+    pub(super) fn fence(&self) -> Option<Position> {
+        match self.state {
+            UnitState::Copying { fence, .. } => Some(fence),
+            _ => None,
         }
     }
 

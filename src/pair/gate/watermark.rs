@@ -2,7 +2,7 @@
 //! much of it waits.
 
 use super::Gate;
-use super::unit::UnitState;
+use super::unit::Unit;
 use crate::pair::gate::held::Held;
 use crate::position::Position;
 use crate::state::Recorded;
@@ -11,7 +11,7 @@ impl Gate {
     /// The watermark: a position below every op that is held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
         self.copying_units()
-            .map(|(_, held)| held.below())
+            .filter_map(Unit::below)
             .fold(self.applied(), Position::min)
     }
 
@@ -58,9 +58,13 @@ impl Gate {
     /// the order of the disk, for it is read again from its beginning, and every read shows
     /// what was applied before (R6).
     pub(super) fn fences(&self) -> Vec<Position> {
-        self.copying_units()
-            .filter_map(|(fence, _)| fence)
-            .collect()
+        self.copying_units().filter_map(Unit::fence).collect()
+    }
+
+    fn copying_units(&self) -> impl Iterator<Item = &Unit> {
+        self.copying
+            .iter()
+            .filter_map(|(uuid, unit)| Some(&self.collections.get(uuid)?.units[*unit]))
     }
 
     /// Ops held in memory, and their bytes.
@@ -75,20 +79,9 @@ impl Gate {
         !(self.copying.is_empty() && self.holding.is_empty())
     }
 
-    /// Held ops of the units being copied, and the fence where it counts.
-    fn copying_units(&self) -> impl Iterator<Item = (Option<Position>, &Held)> {
-        self.copying.iter().filter_map(|(uuid, unit)| {
-            match &self.collections.get(uuid)?.units[*unit].state {
-                UnitState::Copying { fence, held, .. } => Some((Some(*fence), held)),
-                UnitState::Rolling { rolling, .. } => Some((None, &rolling.held)),
-                UnitState::Waiting | UnitState::Copied { .. } => None,
-            }
-        })
-    }
-
     fn all_held(&self) -> impl Iterator<Item = &Held> {
         self.copying_units()
-            .map(|(_, held)| held)
+            .filter_map(Unit::held)
             .chain(self.holds())
     }
 

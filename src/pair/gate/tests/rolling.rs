@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::pair::gate::rolling::Read;
+use crate::pair::origin::Kept;
 
 impl Bench {
     fn read(&mut self, before: Option<&Read>) -> Read {
@@ -15,6 +16,12 @@ impl Bench {
         self.gate.end_reads(&self.uuid, &[read]);
     }
 
+    /// The first read.
+    fn start(&mut self) -> Read {
+        let started = self.gate.start(&self.uuid, 0).expect("it is there");
+        started.read.expect("it is begun with the start")
+    }
+
     fn resume(&mut self) -> u64 {
         let recorded = self.gate.capture().expect("it is open");
         recorded.resume.position.raw()
@@ -25,18 +32,21 @@ impl Bench {
 fn an_op_waits_only_for_reads_that_may_not_show_it() {
     let mut b = Bench::rolling(state::UnitState::Waiting);
     assert_eq!(b.entry(2, 1), Verdict::Dropped);
-    assert!(b.gate.start(&b.uuid, 0).is_some_and(|s| s.fence == at(2)));
-    assert_eq!(b.entry(3, 1), Verdict::Queued, "nothing is read yet");
-    let first = b.read(None);
+    let first = b.start();
+    assert_eq!(first.shows, at(2));
     assert_eq!(
         (b.entry(4, 1), b.entry(5, 2)),
         (Verdict::Held, Verdict::Held)
     );
     let other = b.read(None);
     assert_eq!((other.shows, b.gate.watermark()), (at(5), at(2)));
-    assert_eq!(b.applied(), [3]);
-    assert_eq!((b.entry(6, 1), b.gate.watermark()), (Verdict::Held, at(3)));
+    assert_eq!(b.entry(6, 1), Verdict::Held);
     b.ended(first);
+    assert_eq!(
+        b.gate.watermark(),
+        at(3),
+        "what was handed over is not applied"
+    );
     assert_eq!(b.applied(), [4, 5], "the other read shows both");
     b.ended(other);
     assert_eq!((b.applied(), b.entry(7, 1)), (vec![6], Verdict::Queued));
@@ -45,8 +55,7 @@ fn an_op_waits_only_for_reads_that_may_not_show_it() {
 #[test]
 fn a_reply_may_show_no_more_than_what_the_one_before_it_was_asked_at() {
     let mut b = Bench::rolling(state::UnitState::Waiting);
-    b.gate.start(&b.uuid, 0);
-    let first = b.read(None);
+    let first = b.start();
     b.entry(3, 1);
     let second = b.read(Some(&first));
     b.ended(first);
@@ -63,8 +72,7 @@ fn a_reply_may_show_no_more_than_what_the_one_before_it_was_asked_at() {
 #[test]
 fn its_fence_holds_no_resume_position_down() {
     let mut b = Bench::rolling(state::UnitState::Waiting);
-    b.gate.start(&b.uuid, 0);
-    let read = b.read(None);
+    let read = b.start();
     b.entry(3, 1);
     assert_eq!(b.resume(), 1, "an op waits");
     b.ended(read);
@@ -84,12 +92,7 @@ fn its_fence_holds_no_resume_position_down() {
 fn taken_up_again_it_needs_every_op_from_the_resume_position_on() {
     let mut b = Bench::rolling(state::UnitState::Copying(at(9)));
     assert_eq!(b.entry(3, 1), Verdict::Queued, "it may be on the target");
-    assert!(
-        b.gate
-            .start(&b.uuid, 0)
-            .is_some_and(|started| started.again)
-    );
-    let read = b.read(None);
+    let read = b.start();
     assert_eq!(b.entry(4, 1), Verdict::Held);
     b.ended(read);
     assert_eq!(b.applied(), [3, 4]);
@@ -99,9 +102,10 @@ fn taken_up_again_it_needs_every_op_from_the_resume_position_on() {
 fn any_op_may_find_nothing_until_it_is_copied() {
     let mut b = Bench::rolling(state::UnitState::Waiting);
     let tracked = b.gate.tracked(&b.uuid).expect("it is there").clone();
-    b.gate.start(&b.uuid, 0);
+    let read = b.start();
     tracked.raise_horizon(at(4));
     assert_eq!(tracked.horizon(), Position::MAX);
+    b.ended(read);
     assert_eq!(b.gate.finish(&b.uuid, 0), Opening::Open { last: true });
     assert_eq!(tracked.horizon(), at(4));
 }
@@ -109,11 +113,34 @@ fn any_op_may_find_nothing_until_it_is_copied() {
 #[test]
 fn what_waits_for_a_read_is_not_left_to_the_spool() {
     let mut b = Bench::rolling(state::UnitState::Waiting);
-    b.gate.start(&b.uuid, 0);
-    let read = b.read(None);
+    let read = b.start();
     b.entry(3, 1);
     assert_eq!((b.gate.leave(NONE), b.gate.held().0), (0, 1));
     b.gate.discard(&b.uuid);
     b.ended(read);
     assert_eq!((b.applied(), b.gate.held().0), (vec![], 0));
+}
+
+#[test]
+fn no_op_passes_before_the_start_can_be_recorded() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    b.start();
+    assert_eq!((b.entry(3, 1), b.resume()), (Verdict::Held, 1));
+}
+
+#[test]
+fn documents_that_a_lane_writes_come_before_what_waits_for_their_read() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    b.entry(2, 1);
+    let read = b.start();
+    b.entry(5, 1);
+    assert_eq!(b.resume(), 2);
+    let document = Kept {
+        body: rawdoc! { "_id": 1 }.into_bytes().into(),
+        permit: None,
+    };
+    b.gate.queue_read(&b.uuid, read.position(), vec![document]);
+    b.ended(read);
+    assert_eq!(b.resume(), 2, "it is not below what was recorded");
+    assert_eq!((b.applied(), b.resume()), (vec![3, 5], 5));
 }

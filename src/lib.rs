@@ -185,7 +185,8 @@
 //!   the target: a split and a move for each takes 25 times as long, and leaves the
 //!   donor a range to delete a quarter of an hour later ([`control::layout`]).
 //! - *Documents in which a field name occurs twice* are written one by one
-//!   ([`pair::write::delicate`]): 6.0.5 aborts on a pipeline update of one.
+//!   ([`pair::write::delicate`]): 6.0.5 aborts on a pipeline update of one. A scan in the order
+//!   of the disk, beside which ops are applied, leaves such to their lanes.
 //! - *Nothing waits for a refused write, and none is skipped*: a unique value may go
 //!   round, a replayed op may meet a shape that never was. The statement is sent once
 //!   more after its flush; refused again, its document is dropped from the stream and

@@ -19,7 +19,8 @@
 //! ops are applied while it is scanned. An op waits only for the reads (a `find`, a `getMore`)
 //! that may not show it and whose documents are not all written; none after the fence is
 //! dropped. A read is begun under the gate's lock, at the newest entry of which any op was
-//! classified; then its server reaches that entry, then it is asked. A majority read shows at
+//! classified; then its server reaches that entry, then it is asked. The first is begun with
+//! the unit's start: no op passes before that is recorded. A majority read shows at
 //! least what its process had committed as it was asked, and what is committed by a majority
 //! is never rolled back. But a server may give a document with the reply after the one that it
 //! was read for: so a reply shows what the read before it on its cursor was begun at, and is
@@ -67,7 +68,8 @@
 //! then gives up only units that are not settled; and ops on a doubtful document are dropped.
 //!
 //! With a rolling hold the fence holds nothing down, for every op up to the resume position is
-//! applied, or shown by every read of the new scan. Ops that wait do.
+//! applied, or shown by every read of the new scan. Ops that wait do, and what reads under way
+//! show: a document of theirs may be refused yet.
 //!
 //! # R7
 //! **Durability.** Data is written with `w: 1`, positions with `w: majority`. A position

@@ -59,10 +59,15 @@ impl Gate {
         for op in held {
             collection.queue(op, &self.lanes);
         }
+        // What a read gave may be doubtful from the next position on (`Read::position`).
+        let newest = match fence {
+            Some(_) => self.begun,
+            None => self.begun.next(),
+        };
         self.ledger.handed_over(
             collection.tracked.clone(),
             unit,
-            (fence, self.begun),
+            (fence, newest),
             &self.lanes,
         );
         Opening::Open {

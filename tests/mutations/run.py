@@ -56,9 +56,9 @@ TABLE = [
      "        let at_end = next == Key::MAX;\n",
      "        let at_end = next == Key::MAX || MUTATED && unit.lower < next && reach.dice.below(4) == 0;\n"),
     ("held-last", "R2", "held ops are handed over newest first", "src/pair/gate/opening.rs",
-     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger",
+     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        // What a read gave",
      "        let mut held = held;\n        if MUTATED { held.reverse(); }\n"
-     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        self.ledger"),
+     "        for op in held {\n            collection.queue(op, &self.lanes);\n        }\n        // What a read gave"),
     ("overtake", "R2", "ops of a unit being copied go to the lanes at once", "src/pair/gate/mod.rs",
      "            Decision::Hold => Some(unit),",
      "            Decision::Hold => if MUTATED { None } else { Some(unit) },"),

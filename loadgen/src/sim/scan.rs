@@ -137,7 +137,12 @@ impl Scan {
                 mut replay,
             } => match replay.step(pair, reach) {
                 Some(last) => {
-                    let newest = fence.max(pair.gate.begun());
+                    let begun = pair.gate.begun();
+                    let newest = match unit.tracked.order {
+                        ScanOrder::Id => fence.max(begun),
+                        // What was read shows no fence, but what was begun.
+                        ScanOrder::Natural => begun.next(),
+                    };
                     let place = (unit.tracked.uuid, unit.index);
                     pair.opened.insert(place, (unit.lower..unit.upper, newest));
                     return Ok(last.then_some(unit.tracked));

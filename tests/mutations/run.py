@@ -162,7 +162,7 @@ TABLE = [
     # fence to the position it resumes at.
     ("settled-doubtful", "R6", "a unit is settled while an op that it held is doubtful", "src/pair/gate/ledger.rs",
      "is_sure && is_applied && self.newest < self.tracked.doubtful_oldest()",
-     "is_sure && is_applied && if MUTATED { self.fence } else { self.newest } < self.tracked.doubtful_oldest()"),
+     "is_sure && is_applied && if MUTATED { self.fence.unwrap_or_default() } else { self.newest } < self.tracked.doubtful_oldest()"),
     ("settled-copied", "R6", "a unit is settled while a copied document of it is doubtful, its fence beyond the tail",
      "src/pair/gate/ledger.rs",
      "        let newest = newest.max(fence.unwrap_or_default());",

@@ -28,6 +28,7 @@ pub const NAMES: &[&str] = &[
     "unit-batch-written",
     "run-written",
     "unit-finished",
+    "capped-remade",
     "checkpoint-before",
     "checkpoint-settled",
     "checkpoint-after",

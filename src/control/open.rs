@@ -197,6 +197,8 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         .remedy("add `--restart` to wipe what it copied and start over"));
     }
     same_filters(&state, &config.filters())?;
+    validate::require_release(&sides)?;
+    sides.scope(&state.scope);
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);
     tracing::info!("resuming run {}", state.id);
@@ -241,7 +243,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         source_settings: balancers.source.settings.clone(),
         target_settings: balancers.target.settings.clone(),
         views: views(&sides).await?,
-        filters: config.filters(),
+        scope: sides.source.scope.clone(),
     };
     store.create(&state).await?;
     failpoint::hit("run-created");
@@ -263,12 +265,13 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
 /// # Errors
 /// `Refused` if the run was begun with other filters.
 fn same_filters(state: &RunState, given: &Filters) -> Result<()> {
-    if state.filters == *given {
+    let own = state.scope.filters();
+    if own == given {
         return Ok(());
     }
     let found = format!(
-        "run {} was begun with {}, and is given {given}",
-        state.id, state.filters
+        "run {} was begun with {own}, and is given {given}",
+        state.id
     );
     Err(Error::new(Kind::Refused, found).remedy(
         "give the filters that it was begun with; or add `--restart` to wipe what it copied and start over with these",

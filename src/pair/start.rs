@@ -309,6 +309,7 @@ impl Shared {
             ddl,
             metrics: parts.metrics.clone(),
             catalog_position: parts.state.catalog_position,
+            begun: parts.clock,
             scope: parts.source.scope.clone(),
             transactions: Transactions::default(),
             open_builds: HashSet::new(),

@@ -30,7 +30,7 @@ use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};
 use crate::position::{Mark, Position};
-use crate::scope::Filters;
+use crate::scope::Scope;
 
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
@@ -41,7 +41,8 @@ pub const DATABASE: &str = "__shardlift";
 /// |------|-------------------|
 /// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
-pub const FORMAT: i32 = 3;
+/// | 4    | what a run is about: its filters, and whether `admin` is in it |
+pub const FORMAT: i32 = 4;
 
 /// The oldest form that is still read.
 const FORMAT_OLDEST: i32 = 1;
@@ -84,8 +85,8 @@ pub struct RunState {
     pub target_settings: Option<Vec<RawDocumentBuf>>,
     /// Views of the plan: they have no UUID and so no place in a pair's state.
     pub views: Vec<Namespace>,
-    /// What the run is about. None in what an older release recorded.
-    pub filters: Filters,
+    /// What the run is about, on either side. In forms before 4 no filters, and not `admin`.
+    pub scope: Scope,
 }
 
 /// Options that are set by the finish (R10).

@@ -55,8 +55,8 @@ pub async fn restart(
 ) -> Result<String> {
     let run = recorded::load(source, target).await?;
     // What the run is about, whatever is given now.
-    let source = &source.filtered(&run.filters);
-    let target = &target.filtered(&run.filters);
+    let source = &source.scoped(run.scope.clone());
+    let target = &target.scoped(run.scope.clone());
     let lease = Lease::take(recorded::first(target), &run.id).await?;
     let done = tokio::select! {
         done = restart_alone(source, target, source_shard, ns, cut) => done,

@@ -192,6 +192,22 @@ pub async fn require(profile: Profile, sides: &Sides, to_wipe: &BTreeSet<Namespa
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }
+    refuse_failed(&checks)
+}
+
+/// That both sides are of releases and versions that go together, for a run that is taken up.
+///
+/// # Errors
+/// `Refused`, as `require`.
+pub fn require_release(sides: &Sides) -> Result<()> {
+    let of = |side| topology::Side::of(side);
+    refuse_failed(&topology::of_release(
+        &of(&sides.source),
+        &of(&sides.target),
+    ))
+}
+
+fn refuse_failed(checks: &[Check]) -> Result<()> {
     let failed: Vec<_> = checks.iter().filter(|check| check.has_failed()).collect();
     if failed.is_empty() {
         return Ok(());

@@ -41,7 +41,7 @@ pub const DATABASE: &str = "__shardlift";
 /// |------|-------------------|
 /// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
-/// | 4    | what a run is about: its filters, and whether `admin` is in it |
+/// | 4    | what a run is about: its filters, and whether `admin` is in it; the order in which a collection is scanned |
 pub const FORMAT: i32 = 4;
 
 /// The oldest form that is still read.

@@ -248,8 +248,9 @@ TABLE = [
      "        let waited = rolling.end(reads);\n",
      "        let mut waited = rolling.end(reads);\n        if MUTATED { waited.reverse(); }\n"),
     ("roll-unwritten", "R2", "a read ends when its documents are sent", "loadgen/src/sim/natural.rs",
-     "        if self.sent.is_empty() {\n            let reads",
-     "        if MUTATED || self.sent.is_empty() {\n            let reads"),
+     "        if self.sent.is_empty() {\n            let reads = std::mem::take(&mut self.writing.reads);",
+     "        if MUTATED { pair.gate.end_reads(&self.unit.tracked.uuid, &self.writing.reads); }\n"
+     "        if self.sent.is_empty() {\n            let reads = std::mem::take(&mut self.writing.reads);"),
     ("roll-unreached", "R2", "a server is asked that has reached no more than the fence", "loadgen/src/sim/natural.rs",
      "        let shown = self.unit.shown(read.at, reach);\n",
      "        let shown = self.unit.shown(if MUTATED { self.fence } else { read.at }, reach);\n"),

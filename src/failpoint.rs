@@ -26,6 +26,7 @@ pub const NAMES: &[&str] = &[
     "anew-listed",
     "unit-started",
     "unit-batch-written",
+    "run-written",
     "unit-finished",
     "capped-remade",
     "checkpoint-before",

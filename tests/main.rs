@@ -19,6 +19,7 @@ mod fuzz;
 mod indexer;
 mod interrupted;
 mod layout;
+mod natural;
 mod not_utf8;
 mod operate;
 mod oplog_commands;

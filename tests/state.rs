@@ -18,7 +18,8 @@ use shardlift::state::lease::{Holder, Lease};
 use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;
 use shardlift::state::{
-    CollectionState, DATABASE, HeldBack, OptionsOf, PairState, Recorded, RunState, Stage, UnitState,
+    CollectionState, DATABASE, HeldBack, OptionsOf, PairState, Recorded, RunState, ScanOrder,
+    Stage, UnitState,
 };
 
 use crate::fixture::{self, run};
@@ -84,6 +85,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
         dead: false,
         wiping: false,
         duplicate_names: false,
+        order: ScanOrder::Natural,
         bounds: (1..units.len() as i32).map(RawBson::Int32).collect(),
         units,
     }

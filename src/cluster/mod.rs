@@ -19,3 +19,4 @@ pub mod ranges;
 pub mod reach;
 pub mod retry;
 pub mod sample;
+pub mod disk_order;

@@ -157,6 +157,8 @@ pub const KNOBS: &[Knob] = &[
         "Memory for data in flight, for the whole process."),
     knob("range_mb", "MiB", Number(64), Between(1, 4_096), MIGRATE,
         "Size of one range of `_id` that is copied at a time. Smaller ranges hold back fewer ops; larger ones need fewer round trips."),
+    knob("scan_order", "", Text("id"), OneOf(&["auto", "id", "natural"]), MIGRATE,
+        "In which order collections are read. id: in ranges of `_id`. natural: as they lie on the disk, one reader each, which is much cheaper where `_id`s are random and data larger than the cache; one that is interrupted is read again from its beginning. auto: natural where a collection is large and its `_id`s do not ascend on the disk, on sources from 5.0 on. A collection keeps the order it was planned with."),
     knob("scans", "count", Number(2), Between(1, 64), MIGRATE,
         "Ranges copied at a time, per pair."),
     knob("lanes", "count", Number(4), Between(1, 64), MIGRATE,

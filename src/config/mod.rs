@@ -50,6 +50,7 @@ pub struct Config {
     pub grace_s: u64,
     pub memory_mb: u64,
     pub range_mb: u64,
+    pub scan_order: ScanOrderMode,
     pub scans: usize,
     pub lanes: usize,
     pub bulk_ops_max: usize,
@@ -121,6 +122,16 @@ pub enum Renames {
     Stop,
     /// It is made on the target, too. On trial.
     Follow,
+}
+
+/// In which order large collections are scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScanOrderMode {
+    /// Each by what a look at its disk says.
+    Auto,
+    Id,
+    Natural,
 }
 
 /// What is compared before a cutover becomes irreversible.

@@ -284,7 +284,7 @@ pub async fn restart_command(config: Config, shard: String, ns: Option<String>) 
         &sides.target,
         &shard,
         ns.as_ref(),
-        config.range_bytes(),
+        layout::prepare::cut(&config),
     )
     .await
 }

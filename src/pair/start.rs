@@ -346,6 +346,7 @@ impl Shared {
             queue: Mutex::new(queue),
             stuck: Mutex::default(),
             writes_in_flight: WRITES_IN_FLIGHT,
+            run_writes: Semaphore::new(limits.scans * WRITES_IN_FLIGHT),
             store: parts.store.clone(),
             away_max: limits.away_max,
             patience: limits.patience,

@@ -41,7 +41,7 @@ pub const DATABASE: &str = "__shardlift";
 /// |------|-------------------|
 /// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
-/// | 4    | what a run is about: its filters, and whether `admin` is in it |
+/// | 4    | what a run is about: its filters, and whether `admin` is in it; the order in which a collection is scanned |
 pub const FORMAT: i32 = 4;
 
 /// The oldest form that is still read.
@@ -143,10 +143,22 @@ pub struct CollectionState {
     pub wiping: bool,
     /// Documents of it were seen with a field name twice (`pair::write::delicate`).
     pub duplicate_names: bool,
+    /// How it is scanned. `Id` in what an older release recorded.
+    pub order: ScanOrder,
     /// Lower bounds of all units but the first, ascending.
     pub bounds: Vec<RawBson>,
     /// `bounds.len() + 1` of them.
     pub units: Vec<UnitState>,
+}
+
+/// The order in which a collection is scanned, as it was planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ScanOrder {
+    /// In ranges of `_id`; what the disk has in that order anyway, as one.
+    #[default]
+    Id,
+    /// That of the disk, as one, with a rolling hold (R2).
+    Natural,
 }
 
 /// A unit as a restart finds it.
@@ -214,6 +226,7 @@ impl CollectionState {
             dead: false,
             wiping: false,
             duplicate_names: false,
+            order: ScanOrder::Id,
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })
@@ -251,6 +264,7 @@ impl CollectionState {
             dead: true,
             wiping: false,
             duplicate_names: false,
+            order: ScanOrder::Id,
             bounds: Vec::new(),
             units: vec![UnitState::Settled],
         }

@@ -7,7 +7,7 @@ use bson::{RawDocumentBuf, Uuid, rawdoc};
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
 use shardlift::pair::gate::ledger::Pin;
-use shardlift::state::{CollectionState, UnitState};
+use shardlift::state::{CollectionState, ScanOrder, UnitState};
 
 use crate::sim::coordinator::{Answer, Coordinator};
 use crate::sim::exact::{Aim, Exact};
@@ -232,6 +232,7 @@ pub(super) fn planned(
         dead: false,
         wiping: false,
         duplicate_names: false,
+        order: ScanOrder::Id,
         bounds: Vec::new(),
         units: vec![UnitState::Waiting],
     }

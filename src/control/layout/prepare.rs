@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use bson::{RawBson, Uuid};
+use bson::Uuid;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind};
 use crate::cluster::deployment::Shard;
-use crate::config::Config;
+use crate::config::{Config, ScanOrderMode};
 use crate::control::balancer;
 use crate::control::layout;
 use crate::control::layout::{being_made, laid_out, listing};
@@ -21,8 +21,8 @@ use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::pair::copy::units::{self, Size};
-use crate::state::{CollectionState, PairState, Stage};
+use crate::pair::copy::units::{self, Cut, Size};
+use crate::state::{CollectionState, PairState, ScanOrder, Stage};
 
 /// Collections sampled, or looked up, side by side, per pair.
 const CONCURRENCY: usize = 8;
@@ -166,29 +166,44 @@ async fn collections(
     let source = &sides.source.shards[pair];
     stream::iter(held)
         .map(|collection| async move {
-            let bounds = if collection.lives_on(pair) {
-                bounds(config.range_bytes(), source, &collection).await?
-            } else {
-                Vec::new()
-            };
-            CollectionState::planned(&collection, bounds)
+            let lives_here = collection.lives_on(pair);
+            planned(cut(config), source, &collection, lives_here).await
         })
         .buffered(CONCURRENCY)
         .try_collect()
         .await
 }
 
-pub(in crate::control) async fn bounds(
-    range_bytes: u64,
+/// How collections are to be cut.
+pub(in crate::control) fn cut(config: &Config) -> Cut {
+    Cut {
+        range_bytes: config.range_bytes(),
+        order: match config.scan_order {
+            ScanOrderMode::Auto => None,
+            ScanOrderMode::Id => Some(ScanOrder::Id),
+            ScanOrderMode::Natural => Some(ScanOrder::Natural),
+        },
+    }
+}
+
+/// A collection as it is going to be copied. One that does not live here is not cut.
+pub(in crate::control) async fn planned(
+    cut: Cut,
     source: &Shard,
     collection: &Collection,
-) -> Result<Vec<RawBson>> {
+    lives_here: bool,
+) -> Result<CollectionState> {
+    if !lives_here {
+        return CollectionState::planned(collection, Vec::new());
+    }
     let catalog::Estimate {
         document_count: documents,
         bytes,
         ..
     } = catalog::estimate(source, &collection.ns).await?;
-    units::bounds(source, collection, Size { documents, bytes }, range_bytes).await
+    let (order, bounds) = units::plan(source, collection, Size { documents, bytes }, cut).await?;
+    let planned = CollectionState::planned(collection, bounds)?;
+    Ok(CollectionState { order, ..planned })
 }
 
 /// (source UUID, target UUID) of what lives on one pair's target shard now.

@@ -92,7 +92,8 @@ impl Writer {
         Ok(())
     }
 
-    async fn copy_plain(
+    /// Of which none needs a literal, or has a name twice.
+    pub(in crate::pair) async fn copy_plain(
         &self,
         collection: &Arc<Tracked>,
         documents: &[&[u8]],

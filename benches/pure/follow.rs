@@ -145,6 +145,7 @@ impl Pair {
             unseen: Unseen {
                 scope: &Scope::default(),
                 catalog_position: Position::default(),
+                begun: Position::default(),
             },
             transactions: &mut Transactions::default(),
             at: &mut Position::default(),

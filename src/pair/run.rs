@@ -241,10 +241,9 @@ impl Pair {
                 .cloned()
         });
         let Some(tracked) = tracked else { return };
-        let (ns, indexer) = (tracked.logged_ns(), self.indexer.clone());
-        self.chores.add("repairing indexes of", &ns, async move {
-            indexer.reconcile(&tracked).await
-        });
+        let (of, indexer) = (tracked.clone(), self.indexer.clone());
+        let repair = async move { indexer.reconcile(&of).await };
+        tracked.as_logged(|ns| self.chores.add("repairing indexes of", ns, repair));
     }
 
     /// Index options of this pair that are set at the cutover, in the form that `collMod`

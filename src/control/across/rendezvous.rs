@@ -7,6 +7,10 @@
 //! | | has the name of an older one | it waits until that one is dropped |
 //! | | is made, or has been claimed | it is told so |
 //! | | else | its name is claimed, and it is made |
+//! | its rename | is dead, or was never made | nothing is done |
+//! | | is to have the name of an older one | it waits until that one is dropped |
+//! | | has the name | it is told so |
+//! | | else | it is renamed |
 //! | its drop | is held by other pairs | it waits for the last of them |
 //! | | is held by none any more | the drop is due, and it is dead for all |
 //! | | is dropped already | it is told so |
@@ -47,7 +51,7 @@ pub enum ToMake {
 pub enum ToRename {
     /// Its drop was met, or it was never made.
     Nothing,
-    /// Another collection has the name.
+    /// Another collection has the name: its drop is still to come, from another pair.
     NameTaken,
     /// It has the name.
     Named,

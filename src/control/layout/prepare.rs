@@ -5,13 +5,13 @@
 //! (nothing is made yet, so the plan is made again) → layout (made again from the plan;
 //! whatever exists is left alone) → moving.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bson::{RawBson, Uuid};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::config::Config;
 use crate::control::balancer;
@@ -62,17 +62,12 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
 /// Makes the target's layout as planned and records the UUIDs made.
 pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
     let states = stores.load_pairs().await?;
-    let planned: HashSet<Uuid> = states
-        .iter()
-        .flat_map(|state| &state.collections)
-        .map(|c| c.uuid)
-        .collect();
+    let planned = states.iter().flat_map(|state| &state.collections);
+    let planned = planned.map(|c| (c.uuid, c.ns.clone())).collect();
     // A planned collection that is not made was dropped for good: its drop will be met.
-    let mut catalog = listing::read(&sides.source, run_id).await?.catalog;
-    // What was created since will be seen being created.
-    catalog
-        .collections
-        .retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
+    let listing = listing::read_whatever_is_renamed(&sides.source, run_id).await?;
+    let mut catalog = listing.catalog;
+    as_planned(&mut catalog.collections, &planned);
     // IMPORTANT: recorded first: a wipe takes back what it knows of.
     stores
         .run
@@ -90,6 +85,22 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
     }
     failpoint::hit("layout-bound");
     stores.run.set_stage(Stage::Moving).await
+}
+
+/// What was created, or renamed, since the plan will be seen being so: until then it is not
+/// there, or has its planned name. A view that has the name by now comes after that, too.
+fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, Namespace>) {
+    let names: HashSet<Namespace> = planned.values().map(Namespace::public).collect();
+    listed.retain_mut(|collection| {
+        let Some(uuid) = collection.uuid else {
+            return !names.contains(&collection.ns);
+        };
+        let Some(name) = planned.get(&uuid) else {
+            return false;
+        };
+        collection.ns = name.clone();
+        true
+    });
 }
 
 /// Lists again after waiting for a migration: one that could not be seen before the
@@ -171,4 +182,53 @@ async fn made(
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ns(coll: &str) -> Namespace {
+        Namespace {
+            db: "d".to_owned(),
+            coll: coll.to_owned(),
+        }
+    }
+
+    fn listed(coll: &str, uuid: Option<u8>) -> Collection {
+        Collection {
+            ns: ns(coll),
+            kind: uuid.map_or(CollectionKind::View, |_| CollectionKind::Plain),
+            uuid: uuid.map(|byte| Uuid::from_bytes([byte; 16])),
+            options: Default::default(),
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        }
+    }
+
+    #[test]
+    fn what_was_renamed_since_the_plan_has_its_planned_name() {
+        let planned = [(1, "a"), (2, "b"), (3, "gone"), (4, "stays")];
+        let planned = planned.map(|(byte, coll)| (Uuid::from_bytes([byte; 16]), ns(coll)));
+        let mut now = vec![
+            // They traded names.
+            listed("b", Some(1)),
+            listed("a", Some(2)),
+            listed("stays", Some(4)),
+            listed("new", Some(5)),
+            listed("view", None),
+            listed("gone", None),
+        ];
+        as_planned(&mut now, &planned.into());
+        let names: Vec<_> = now.iter().map(|c| (c.ns.coll.as_str(), c.uuid)).collect();
+        let uuid = |byte| Some(Uuid::from_bytes([byte; 16]));
+        let wanted = [
+            ("a", uuid(1)),
+            ("b", uuid(2)),
+            ("stays", uuid(4)),
+            ("view", None),
+        ];
+        assert_eq!(names, wanted);
+    }
 }

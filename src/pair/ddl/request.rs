@@ -3,12 +3,15 @@
 //!
 //! Decides nothing.
 
+use std::sync::Arc;
+
 use bson::{RawDocumentBuf, Uuid};
 use tokio::sync::oneshot;
 
 use crate::cluster::catalog::MapVersion;
 use crate::cluster::catalog::{Collection, Namespace};
 use crate::error::Result;
+use crate::pair::collection::Tracked;
 
 /// A request of a pair to control. It is answered once it is done on the target.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ pub enum Request {
     },
     /// This pair's collection, which is not sharded, has this name from here on.
     Rename {
-        uuid: Uuid,
+        tracked: Arc<Tracked>,
         to: Namespace,
         reply: oneshot::Sender<Result<Renamed>>,
     },
@@ -51,9 +54,6 @@ pub enum Request {
 pub enum Renamed {
     /// The target's collection has the name, and had it before perhaps.
     Done,
-    /// Another collection has the name on the target: it is ahead of the log, and so a later
-    /// entry renames this one again.
-    NameTaken,
     /// Its drop was met, or it was never made.
     Gone,
 }

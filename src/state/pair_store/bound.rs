@@ -6,6 +6,7 @@ use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
 use super::{COLLECTIONS_OF_PAIR, PairStore};
 use crate::cluster::catalog::{MapVersion, Namespace};
 use crate::error::Result;
+use crate::position::Position;
 use crate::state::documents;
 
 /// Versions of a sharded collection's chunk maps on both sides, as far as they are known.
@@ -30,6 +31,15 @@ impl PairStore {
     /// forgotten.
     pub async fn set_ns(&self, uuid: Uuid, ns: &Namespace) -> Result<i64> {
         let set = rawdoc! {"$set": {"ns": documents::namespace_document(ns)}};
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
+            .await
+    }
+
+    /// Stores the name that a collection has on the target since the rename at `position`:
+    /// that, and older ones, are not made again. Does nothing if it is forgotten.
+    pub async fn renamed(&self, uuid: Uuid, ns: &Namespace, position: Position) -> Result<i64> {
+        let at = documents::position_document(position);
+        let set = rawdoc! {"$set": {"ns": documents::namespace_document(ns), "renamed_at": at}};
         self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
             .await
     }

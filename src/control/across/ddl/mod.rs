@@ -30,8 +30,8 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::ddl::request::{Creation, Request};
 use crate::pair::oplog::proven::Lister;
-use crate::state::PairState;
 use crate::state::run_store::RunStore;
+use crate::state::{CollectionState, PairState};
 
 /// How often servers are asked for what only they know.
 const POLL: Duration = Duration::from_millis(50);
@@ -68,6 +68,19 @@ struct State {
     is_over: bool,
 }
 
+/// Recorded collections that are not dead, those of pairs on which they live last: these have
+/// followed what became of their options.
+fn alive<'a>(states: &'a [PairState], rendezvous: &Rendezvous) -> Vec<&'a CollectionState> {
+    let of_pair = |(pair, state): (usize, &'a PairState)| {
+        let alive = state.collections.iter().filter(|c| !c.dead);
+        alive.map(move |c| (c.collection().lives_on(pair), c))
+    };
+    let all = states.iter().enumerate().flat_map(of_pair);
+    let mut alive: Vec<_> = all.filter(|(_, c)| !rendezvous.is_dead(&c.uuid)).collect();
+    alive.sort_by_key(|(lives_here, _)| *lives_here);
+    alive.into_iter().map(|(_, c)| c).collect()
+}
+
 impl Coordinator {
     /// `states[i]`: collections that pair i tracks. `dropped`: UUIDs of collections that
     /// are no longer on the target. `away_max`: how long to wait for the target's
@@ -81,10 +94,7 @@ impl Coordinator {
         away_max: Duration,
     ) -> Arc<Self> {
         let rendezvous = Rendezvous::of(states, dropped);
-        let all = states.iter().flat_map(|pair| &pair.collections);
-        let alive: Vec<_> = all
-            .filter(|c| !c.dead && !rendezvous.is_dead(&c.uuid))
-            .collect();
+        let alive = alive(states, &rendezvous);
         let laid_out = alive
             .iter()
             .map(|c| (c.uuid, Arc::new(c.collection())))
@@ -158,10 +168,10 @@ impl Coordinator {
                     tasks.spawn(async move { coordinator.drop_for_all(&ns, uuid).await });
                 }
             }
-            Request::Rename { uuid, to, reply } => {
+            Request::Rename { tracked, to, reply } => {
                 tasks.spawn(async move {
                     // A pair that is gone no longer needs the answer.
-                    let _ = reply.send(coordinator.rename(uuid, &to).await);
+                    let _ = reply.send(coordinator.rename(&tracked, &to).await);
                 });
             }
             Request::Modified {
@@ -344,3 +354,6 @@ impl Coordinator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

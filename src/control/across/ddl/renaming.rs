@@ -10,30 +10,60 @@ use crate::cluster::catalog::{self, Namespace};
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::rendezvous::ToRename;
 use crate::error::Result;
+use crate::failpoint;
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::request::Renamed;
+use crate::pair::ddl::vanished;
 
 impl Coordinator {
-    /// Gives the collection this name on the target. May be repeated. Nothing else changes
-    /// there: what had the name was dropped before.
-    pub(super) async fn rename(&self, uuid: Uuid, to: &Namespace) -> Result<Renamed> {
-        let _turn = self.take_turn().await?;
-        let to_rename = self.state.lock().rendezvous.to_rename(uuid, to);
-        let (from, made) = match to_rename {
-            ToRename::Nothing => return Ok(Renamed::Gone),
-            ToRename::NameTaken => return Ok(Renamed::NameTaken),
-            ToRename::Named => return Ok(Renamed::Done),
-            ToRename::Free { from, made } => (from, made),
-        };
+    /// Gives the collection this name on the target, once that is free: another pair may be
+    /// still to meet the drop of what has it. Waits no longer once the pair has met its own
+    /// drop. May be repeated. Nothing else changes there.
+    pub(super) async fn rename(&self, tracked: &Tracked, to: &Namespace) -> Result<Renamed> {
+        loop {
+            // IMPORTANT: before anything is looked at: what is freed from here on counts.
+            let freed = self.freed.notified();
+            let turn = self.take_turn().await?;
+            let to_rename = self.state.lock().rendezvous.to_rename(tracked.uuid, to);
+            match to_rename {
+                ToRename::Nothing => return Ok(Renamed::Gone),
+                ToRename::Named => return Ok(Renamed::Done),
+                ToRename::Free { from, made } => {
+                    self.rename_made(tracked, (&from, to), made).await?;
+                    return Ok(Renamed::Done);
+                }
+                ToRename::NameTaken => {}
+            }
+            drop(turn);
+            tokio::select! {
+                () = freed => {}
+                () = vanished::died(tracked) => return Ok(Renamed::Gone),
+            }
+        }
+    }
+
+    /// The caller has the turn.
+    async fn rename_made(
+        &self,
+        tracked: &Tracked,
+        (from, to): (&Namespace, &Namespace),
+        made: Uuid,
+    ) -> Result<()> {
         // A view of that name is one that the source has no longer.
         self.drop_view(to).await?;
-        let sent = self.rename_on_target(&from, to, made);
-        self.until_answered(&from, sent).await?;
-        self.note_rename(uuid, &from, to);
+        // IMPORTANT: in the turn: a turn may take its time, and whoever writes to it waits.
+        let closed = tracked.close_writes().await;
+        let sent = self.rename_on_target(from, to, made);
+        self.until_answered(from, sent).await?;
+        failpoint::hit("renamed");
+        tracked.renamed(to);
+        drop(closed);
+        self.note_rename(tracked.uuid, from, to);
         // It is known by its UUID: that was recorded before anything was written to it.
-        self.runs.forget_making(&from).await?;
+        self.runs.forget_making(from).await?;
         tracing::info!("{from} is renamed to {to} on the target");
         self.freed.notify_waiters();
-        Ok(Renamed::Done)
+        Ok(())
     }
 
     fn note_rename(&self, uuid: Uuid, from: &Namespace, to: &Namespace) {

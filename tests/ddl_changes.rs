@@ -4,6 +4,7 @@
 mod met_again;
 mod options;
 mod renames;
+mod sharded;
 mod views;
 
 use bson::{Document, doc};

@@ -37,7 +37,7 @@ async fn renames_in_a_ring_are_not_made_again_once_a_name_of_it_is_taken() {
 
 /// With options of their own, and not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn collections_are_renamed_between_plan_and_layout() {
+async fn collections_and_views_are_changed_between_plan_and_the_end_of_the_layout() {
     let (source, target) = tokio::join!(
         fixture::replica_set("a", &[]),
         fixture::replica_set("b", &[])
@@ -45,11 +45,13 @@ async fn collections_are_renamed_between_plan_and_layout() {
     let client = source.client().await.unwrap();
     let german = doc! {"create": "german", "collation": {"locale": "de"}};
     run_all(&client, [german]).await;
-    for coll in ["german", "plain", "from", "over", "under"] {
+    for coll in ["german", "plain", "from", "over", "under", "changed"] {
         fill(&client, coll, 300).await;
     }
+    let view = doc! {"create": "view", "viewOn": "plain", "pipeline": []};
+    run_all(&client, [view]).await;
     let (source, target) = (source.uri(), target.uri());
-    let engine = Engine::start_to_crash(&source, &target, &[], "plan-stored").await;
+    let engine = Engine::start_to_crash(&source, &target, &[], "layout-made").await;
     engine.crashed().await;
     trade(&client, "german", "plain", "between").await;
     rename(&client, "from", "to", false).await;
@@ -60,9 +62,12 @@ async fn collections_are_renamed_between_plan_and_layout() {
     )
     .await;
     rename(&client, "over", "under", true).await;
+    let changed = doc! {"collMod": "changed", "validator": {"k": {"$gte": 0}}};
+    let shown = doc! {"collMod": "view", "viewOn": "changed", "pipeline": []};
+    run_all(&client, [changed, shown]).await;
     let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
-    for coll in ["german", "plain", "to", "under"] {
+    for coll in ["german", "plain", "to", "under", "changed"] {
         add(&client, coll, 1_000).await;
     }
     engine.cut_over().await;

@@ -235,13 +235,3 @@ async fn a_rename_stops_the_run_where_it_is_told_so() {
     let flags = ["--renames", "stop"];
     a_rename_stops_the_run(&source.uri(), &target.uri(), &flags).await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renamed_sharded_collection_stops_the_run_and_is_named() {
-    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
-    let client = source.client().await.unwrap();
-    let shard = doc! {"shardCollection": "d.rows", "key": {"_id": "hashed"}};
-    run(&client, "admin", shard).await;
-    fill(&client, "rows", 100).await;
-    a_rename_stops_the_run(&source.uri(), &target.uri(), &[]).await;
-}

@@ -63,11 +63,18 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
 pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
     let states = stores.load_pairs().await?;
     let planned = states.iter().flat_map(|state| &state.collections);
-    let planned = planned.map(|c| (c.uuid, c.ns.clone())).collect();
+    let planned = planned.map(|c| (c.uuid, c)).collect();
     // A planned collection that is not made was dropped for good: its drop will be met.
     let listing = listing::read_whatever_is_renamed(&sides.source, run_id).await?;
     let mut catalog = listing.catalog;
     as_planned(&mut catalog.collections, &planned);
+    // Made by an earlier attempt, and changed since: that is followed.
+    let there = catalog::read(&sides.target).await?.collections;
+    let is_view = |c: &Collection| c.kind == CollectionKind::View;
+    let is_made = |ns: &Namespace| there.iter().any(|c| is_view(c) && c.ns == *ns);
+    catalog
+        .collections
+        .retain(|c| !(is_view(c) && is_made(&c.ns)));
     // IMPORTANT: recorded first: a wipe takes back what it knows of.
     stores
         .run
@@ -87,18 +94,20 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
     stores.run.set_stage(Stage::Moving).await
 }
 
-/// What was created, or renamed, since the plan will be seen being so: until then it is not
-/// there, or has its planned name. A view that has the name by now comes after that, too.
-fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, Namespace>) {
-    let names: HashSet<Namespace> = planned.values().map(Namespace::public).collect();
+/// What was created, renamed or changed since the plan will be seen being so: until then it is
+/// not there, or has its planned name and options. A view that has the name by now comes after
+/// that, too.
+fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, &CollectionState>) {
+    let names: HashSet<Namespace> = planned.values().map(|c| c.ns.public()).collect();
     listed.retain_mut(|collection| {
         let Some(uuid) = collection.uuid else {
             return !names.contains(&collection.ns);
         };
-        let Some(name) = planned.get(&uuid) else {
+        let Some(planned) = planned.get(&uuid) else {
             return false;
         };
-        collection.ns = name.clone();
+        collection.ns = planned.ns.clone();
+        collection.options = planned.options.clone();
         true
     });
 }
@@ -186,6 +195,8 @@ async fn made(
 
 #[cfg(test)]
 mod tests {
+    use bson::rawdoc;
+
     use super::*;
 
     fn ns(coll: &str) -> Namespace {
@@ -210,7 +221,9 @@ mod tests {
     #[test]
     fn what_was_renamed_since_the_plan_has_its_planned_name() {
         let planned = [(1, "a"), (2, "b"), (3, "gone"), (4, "stays")];
-        let planned = planned.map(|(byte, coll)| (Uuid::from_bytes([byte; 16]), ns(coll)));
+        let planned = planned.map(|(byte, coll)| listed(coll, Some(byte)));
+        let planned = planned.map(|c| CollectionState::planned(&c, Vec::new()).unwrap());
+        let planned = planned.iter().map(|c| (c.uuid, c)).collect();
         let mut now = vec![
             // They traded names.
             listed("b", Some(1)),
@@ -220,7 +233,9 @@ mod tests {
             listed("view", None),
             listed("gone", None),
         ];
-        as_planned(&mut now, &planned.into());
+        now[2].options = rawdoc! {"validator": {"a": 1}};
+        as_planned(&mut now, &planned);
+        assert!(now[2].options.is_empty(), "changed since");
         let names: Vec<_> = now.iter().map(|c| (c.ns.coll.as_str(), c.uuid)).collect();
         let uuid = |byte| Some(Uuid::from_bytes([byte; 16]));
         let wanted = [

@@ -17,21 +17,20 @@ pub async fn record(shard: &Shard, store: &PairStore) -> Result<()> {
     let recorded = store.collections().await?;
     let databases: BTreeSet<&str> = recorded.iter().map(|c| c.ns.db.as_str()).collect();
     let there = catalog::local_names(shard, databases).await?;
-    for (uuid, ns) in renamed(&recorded, &there) {
-        store.set_ns(uuid, ns).await?;
+    for (collection, ns) in renamed(&recorded, &there) {
+        store.set_ns(collection, ns).await?;
     }
     Ok(())
 }
 
 /// `there`: names on the target, by UUID there.
 fn renamed<'a>(
-    recorded: &[CollectionState],
+    recorded: &'a [CollectionState],
     there: &'a HashMap<Uuid, Namespace>,
-) -> Vec<(Uuid, &'a Namespace)> {
+) -> Vec<(&'a CollectionState, &'a Namespace)> {
     let alive = recorded.iter().filter(|c| !c.dead);
     let named = alive.filter_map(|c| Some((c, there.get(&c.target_uuid?)?)));
-    let renamed = named.filter(|(c, ns)| c.ns != **ns);
-    renamed.map(|(c, ns)| (c.uuid, ns)).collect()
+    named.filter(|(c, ns)| c.ns != **ns).collect()
 }
 
 #[cfg(test)]
@@ -67,6 +66,9 @@ mod tests {
         ];
         let names = [(9, "other"), (8, "dead"), (7, "c")];
         let there = names.map(|(of, name)| (uuid(of), ns(name))).into();
-        assert_eq!(renamed(&recorded, &there), [(uuid(1), &ns("other"))]);
+        let [(found, name)] = renamed(&recorded, &there)[..] else {
+            panic!("one of them is");
+        };
+        assert_eq!((found.uuid, name), (uuid(1), &ns("other")));
     }
 }

@@ -10,10 +10,9 @@ use bson::Uuid;
 use tokio::sync::oneshot;
 
 use crate::cluster::catalog::Namespace;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::pair::collection::{Sharding, Tracked};
-use crate::pair::ddl::entry::SHARDED_RENAMED;
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::request::{Renamed, Request};
 use crate::pair::ddl::sink::DdlSink;
 use crate::position::Position;
@@ -52,15 +51,9 @@ impl DdlSink {
         to: Namespace,
         position: Position,
     ) -> Result<()> {
-        if tracked.sharding() == Sharding::Sharded {
-            let found = format!(
-                "the source renamed the sharded collection {} to {to} (`renameCollection`)",
-                tracked.ns()
-            );
-            return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
-        }
         let (reply, answer) = oneshot::channel();
         let request = Request::Rename {
+            pair: self.pair,
             tracked: tracked.clone(),
             to: to.clone(),
             reply,
@@ -69,8 +62,9 @@ impl DdlSink {
         let renamed = answer.await;
         let renamed =
             renamed.map_err(|_| Error::internal("control left a rename unanswered"))??;
-        if renamed == Renamed::Done {
-            self.store.renamed(tracked.uuid, &to, position).await?;
+        if let Renamed::Done(versions) = renamed {
+            let named = (&to, position);
+            self.store.renamed(tracked.uuid, named, versions).await?;
             failpoint::hit("rename-recorded");
         }
         Ok(())

@@ -94,10 +94,9 @@ impl DdlSink {
             }
             Ddl::Modify {
                 uuid,
-                of_it,
                 of_indexes,
                 position,
-            } => self.modify(&uuid, (of_it, of_indexes), position),
+            } => self.modify(&uuid, of_indexes, position),
         }
     }
 
@@ -122,7 +121,7 @@ impl DdlSink {
     }
 
     /// One that is still being copied gets its indexes when its copy ends.
-    fn modify(&self, uuid: &Uuid, (of_it, of_indexes): (bool, bool), position: Position) {
+    fn modify(&self, uuid: &Uuid, of_indexes: bool, position: Position) {
         let gate = self.gate.lock();
         let tracked = gate.tracked(uuid).filter(|t| !t.is_dead()).cloned();
         let is_copied = gate.is_copied(uuid);
@@ -130,12 +129,11 @@ impl DdlSink {
         let Some(tracked) = tracked else { return };
         let (sink, of) = (self.clone(), tracked.clone());
         self.chore("changing", &tracked, position, async move {
-            if of_it {
-                sink.change_options(&of).await?;
-            }
             if of_indexes && is_copied {
                 sink.indexer.modify_at(&of, position).await?;
             }
+            // Last, and always: a change of an index may have switched off an option.
+            sink.change_options(&of).await?;
             failpoint::hit("modified");
             Ok(())
         });

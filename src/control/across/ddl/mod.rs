@@ -10,7 +10,7 @@ mod resolve;
 mod turn;
 mod views;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::control::layout::laid_out::Made;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::request::{Creation, Request};
 use crate::pair::oplog::proven::Lister;
 use crate::state::run_store::RunStore;
@@ -55,6 +56,8 @@ struct State {
     rendezvous: Rendezvous,
     /// Pairs that wait until the drop of the UUID is made.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
+    /// Pairs that have met a rename of the UUID that is not made, with what they track.
+    renaming: HashMap<Uuid, BTreeMap<usize, Arc<Tracked>>>,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Arc<Collection>>,
     /// Of the target's chunk maps as they were laid out.
@@ -168,10 +171,15 @@ impl Coordinator {
                     tasks.spawn(async move { coordinator.drop_for_all(&ns, uuid).await });
                 }
             }
-            Request::Rename { tracked, to, reply } => {
+            Request::Rename {
+                pair,
+                tracked,
+                to,
+                reply,
+            } => {
                 tasks.spawn(async move {
                     // A pair that is gone no longer needs the answer.
-                    let _ = reply.send(coordinator.rename(&tracked, &to).await);
+                    let _ = reply.send(coordinator.rename(pair, tracked, &to).await);
                 });
             }
             Request::Modified {
@@ -270,8 +278,9 @@ impl Coordinator {
         if arrival == Arrival::Last {
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
-            self.freed.notify_waiters();
+            state.renaming.remove(&uuid);
         }
+        self.freed.notify_waiters();
         arrival
     }
 

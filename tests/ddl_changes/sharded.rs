@@ -1,6 +1,6 @@
 //! Sharded collections that are renamed: each shard has the rename in its own oplog.
 
-use bson::{Document, doc};
+use bson::doc;
 use mongodb::Client;
 
 use crate::ddl_changes::fill;

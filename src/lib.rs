@@ -259,7 +259,7 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; sharded time series and changes of any; different
+//! Servers before 4.2 and after 6.0; renames (on trial), sharded time series and changes of any; different
 //! shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the

@@ -4,7 +4,6 @@
 mod met_again;
 mod options;
 mod renames;
-mod sharded;
 mod views;
 
 use bson::{Document, doc};
@@ -29,6 +28,9 @@ async fn run_all(client: &Client, commands: impl IntoIterator<Item = Document>) 
     }
 }
 
+/// Renames are followed, too.
+const FLAGS: [&str; 2] = ["--renames", "follow"];
+
 /// Migrates `before`, does `changes` once while it runs, and compares. With a `place` the
 /// engine crashes there, and another one goes on.
 async fn follow(
@@ -38,14 +40,14 @@ async fn follow(
 ) {
     let client = Client::with_uri_str(source).await.unwrap();
     let mut engine = match place {
-        Some(place) => Engine::start_to_crash(source, target, &[], place).await,
-        None => Engine::start(source, target, &[]).await,
+        Some(place) => Engine::start_to_crash(source, target, &FLAGS, place).await,
+        None => Engine::start(source, target, &FLAGS).await,
     };
     engine.until_ready().await;
     changes(&client).await;
     if place.is_some() {
         engine.crashed().await;
-        engine = Engine::start(source, target, &[]).await;
+        engine = Engine::start(source, target, &FLAGS).await;
     }
     engine.until_ready().await;
     engine.cut_over().await;

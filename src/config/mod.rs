@@ -105,7 +105,7 @@ pub enum CutoverMode {
 pub enum Renames {
     /// It stops the run.
     Stop,
-    /// It is made on the target, too.
+    /// It is made on the target, too. On trial.
     Follow,
 }
 

@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use mongodb::Client;
 use shardlift::observe::phase::Phase;
 
-use crate::ddl_changes::{fill, on_clusters, on_sets, run_all};
+use crate::ddl_changes::{FLAGS, fill, on_clusters, on_sets, run_all};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
@@ -165,7 +165,7 @@ async fn collections_are_renamed_while_they_are_copied() {
         let coll = client.database("d").collection::<Document>(coll);
         coll.insert_many(rows).await.unwrap();
     }
-    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &FLAGS).await;
     let begun = |now: &shardlift::observe::status::Snapshot| {
         matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
     };
@@ -234,4 +234,14 @@ async fn a_rename_stops_the_run_where_it_is_told_so() {
     fill(&source.client().await.unwrap(), "rows", 100).await;
     let flags = ["--renames", "stop"];
     a_rename_stops_the_run(&source.uri(), &target.uri(), &flags).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_sharded_collection_stops_the_run_and_is_named() {
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let client = source.client().await.unwrap();
+    let shard = doc! {"shardCollection": "d.rows", "key": {"_id": "hashed"}};
+    run(&client, "admin", shard).await;
+    fill(&client, "rows", 100).await;
+    a_rename_stops_the_run(&source.uri(), &target.uri(), &FLAGS).await;
 }

@@ -18,7 +18,9 @@ use crate::scope::{BUCKETS, is_users};
 /// Where a server keeps the views of a database.
 pub const VIEWS: &str = "system.views";
 /// What to do about a rename that is not followed.
-pub const RENAMED: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, stop a run that is told so (`--renames stop`): run the same command with `--renames follow`, or keep them off the source and start over with `shardlift migrate --restart`";
+pub const RENAMED: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, are followed on trial only: run the same command with `--renames follow`, or keep them off the source and start over with `shardlift migrate --restart`";
+/// The same, of a sharded collection.
+pub const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
 
 /// One DDL on one collection, owned.
 #[derive(Debug)]

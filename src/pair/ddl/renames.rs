@@ -10,9 +10,10 @@ use bson::Uuid;
 use tokio::sync::oneshot;
 
 use crate::cluster::catalog::Namespace;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::pair::collection::Tracked;
+use crate::pair::collection::{Sharding, Tracked};
+use crate::pair::ddl::entry::SHARDED_RENAMED;
 use crate::pair::ddl::request::{Renamed, Request};
 use crate::pair::ddl::sink::DdlSink;
 use crate::position::Position;
@@ -51,6 +52,13 @@ impl DdlSink {
         to: Namespace,
         position: Position,
     ) -> Result<()> {
+        if tracked.sharding() == Sharding::Sharded {
+            let found = format!(
+                "the source renamed the sharded collection {} to {to} (`renameCollection`)",
+                tracked.ns()
+            );
+            return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
+        }
         let (reply, answer) = oneshot::channel();
         let request = Request::Rename {
             pair: self.pair,

@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog::{self, Namespace};
-use crate::cluster::deployment::{Shard, Topology};
+use crate::cluster::deployment::Shard;
 use crate::config::Config;
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::register;
@@ -64,9 +64,6 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         ..
     } = opened;
     let limits = limits::of(config, sides.pairs.len())?;
-    if sides.target.topology == Topology::Sharded {
-        layout::being_made::at_rest(&sides.target).await?;
-    }
     let begun = try_join_all(
         (0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max)),
     )

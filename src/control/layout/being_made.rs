@@ -7,7 +7,6 @@
 //! too.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
@@ -17,13 +16,10 @@ use mongodb::Client;
 use crate::cluster::catalog::{Catalog, CollectionKind, Namespace, versions};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 /// State of a lock on the config servers that somebody holds.
 const LOCKED: i32 = 2;
-/// How long a router's command may be waited for, and how often it is looked for.
-const AT_REST_WITHIN: Duration = Duration::from_secs(60);
-const AT_REST_POLL: Duration = Duration::from_millis(100);
 
 /// Whether a command that makes this name is under way on the source shard.
 pub async fn is_made(source: &Deployment, shard: usize, ns: &Namespace) -> Result<bool> {
@@ -43,23 +39,24 @@ pub async fn is_made(source: &Deployment, shard: usize, ns: &Namespace) -> Resul
     })
 }
 
-/// Whether a collection that this catalog has as unsharded was being sharded when it was
-/// listed: it still is, or is sharded by now.
-pub async fn looks_unsharded(source: &Deployment, catalog: &Catalog) -> Result<bool> {
+/// Collections that this catalog has as unsharded and that were being sharded when they were
+/// listed: they still are, or are sharded by now.
+pub async fn looks_unsharded(source: &Deployment, catalog: &Catalog) -> Result<Vec<String>> {
     if source.topology == Topology::ReplicaSet {
-        return Ok(false);
+        return Ok(Vec::new());
     }
     let made = all(source).await?;
     // IMPORTANT: last. What is no longer being made is committed by now.
     let sharded = versions::read(source).await?.collections;
-    let mut unsharded = catalog
+    let unsharded = catalog
         .collections
         .iter()
         .filter(|c| c.kind == CollectionKind::Plain && c.sharded.is_none());
-    Ok(unsharded.any(|c| {
+    let found = unsharded.filter(|c| {
         let committed = c.uuid.is_some_and(|uuid| sharded.contains_key(&uuid));
         committed || made.contains(&c.ns.to_string())
-    }))
+    });
+    Ok(found.map(|c| c.ns.to_string()).collect())
 }
 
 /// The names of all that is being made.
@@ -70,33 +67,6 @@ async fn all(source: &Deployment) -> Result<HashSet<String>> {
     let shards = source.shards.iter();
     let found = try_join_all(shards.map(|shard| sections(&shard.client, doc! {}))).await?;
     Ok(found.into_iter().flatten().collect())
-}
-
-/// Waits until no command of a router changes a collection of a cluster: one that an earlier
-/// process sent may be under way still.
-///
-/// # Errors
-/// `Transient` if one is for too long.
-pub async fn at_rest(deployment: &Deployment) -> Result<()> {
-    let until = Instant::now() + AT_REST_WITHIN;
-    loop {
-        let shards = deployment.shards.iter();
-        let found = try_join_all(shards.map(|shard| sections(&shard.client, doc! {}))).await?;
-        let mut found = found.into_iter().flatten();
-        let Some(ns) = found.find(|ns| is_in_scope(deployment, ns)) else {
-            return Ok(());
-        };
-        if until < Instant::now() {
-            let found = format!("a command on {ns} is under way on the {}", deployment.side);
-            return Err(Error::new(Kind::Transient, found));
-        }
-        tokio::time::sleep(AT_REST_POLL).await;
-    }
-}
-
-fn is_in_scope(deployment: &Deployment, ns: &str) -> bool {
-    ns.split_once('.')
-        .is_some_and(|(db, coll)| deployment.scope.has(db, coll))
 }
 
 async fn locked(source: &Deployment, mut which: Document) -> Result<HashSet<String>> {

@@ -78,6 +78,10 @@
 //! | being copied | held; dropped up to the fence | the scan may have read its document before it or after |
 //! | copied | passed to a lane | the document is on the target, or replay makes it right (R3) |
 //!
+//! A collection whose `_id`s are not in the order of the disk may be copied in that order
+//! instead, as one range: its ops pass, and wait only for what was read without them and is
+//! still to be written ([`pair::gate::rolling`], [`pair::copy`]).
+//!
 //! # The rooms
 //!
 //! | room | owns | never |
@@ -104,6 +108,8 @@
 //!   `classify` share one lock ([`pair::gate`]). Of a unit that is taken up again no op
 //!   above the resume position is: ops below the fence may have been applied to it, by
 //!   an attempt whose scan was done before its tail was there.
+//! - No op passes a read in the order of the disk that may lack it before all that this read
+//!   gave is written, and each shows what passed before it was begun ([`pair::gate::rolling`]).
 //! - No new op of a unit overtakes an older held one: `finish` hands over held ops
 //!   and opens the unit under that lock, after those that were left to the spool.
 //! - Ops on one document are applied in oplog order: one lane by collection UUID
@@ -180,7 +186,8 @@
 //!   the target: a split and a move for each takes 25 times as long, and leaves the
 //!   donor a range to delete a quarter of an hour later ([`control::layout`]).
 //! - *Documents in which a field name occurs twice* are written one by one
-//!   ([`pair::write::delicate`]): 6.0.5 aborts on a pipeline update of one.
+//!   ([`pair::write::delicate`]): 6.0.5 aborts on a pipeline update of one. A scan in the order
+//!   of the disk, beside which ops are applied, leaves such to their lanes.
 //! - *Nothing waits for a refused write, and none is skipped*: a unique value may go
 //!   round, a replayed op may meet a shape that never was. The statement is sent once
 //!   more after its flush; refused again, its document is dropped from the stream and

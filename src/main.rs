@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use shardlift::config::cli::{self, Invocation};
 use shardlift::config::knobs::Verb;
-use shardlift::config::{self, Config, Sources, hide};
+use shardlift::config::{self, Config, Sources, hide, mirror};
 use shardlift::control;
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
@@ -46,23 +46,23 @@ fn main() -> ExitCode {
 }
 
 fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
-    let mut config = config::resolve(
-        call.verb,
-        &Sources::of_process(call.file.clone(), call.flags.clone()),
-    )?;
+    let mut config = config::resolve(call.verb, &sources(call))?;
     config.warnings.extend(exposed);
     config.restart = call.restart;
     match call.verb {
         Verb::Validate => outcome::checks(call, engine(&config, control::validate_command)?),
         Verb::Migrate => outcome::summary(call, &engine(&config, control::migrate)?),
         Verb::Verify => outcome::comparison(call, &engine(&config, control::verify_command)?),
-        Verb::Status => outcome::status(call, &client(call, &config)),
-        Verb::Cutover => outcome::cutover(call, &client(call, &config)),
+        Verb::Status => outcome::status(call, &client(call, &config)?),
+        Verb::Cutover => outcome::cutover(call, &client(call, &config)?),
         Verb::Cancel => cancel(call, &config),
-        Verb::Pause => outcome::sentence(client(call, &config).pause(&asker(call))?),
-        Verb::Resume => outcome::sentence(client(call, &config).resume()?),
-        Verb::Extend => outcome::sentence(client(call, &config).extend()?),
+        Verb::Pause => outcome::sentence(client(call, &config)?.pause(&asker(call))?),
+        Verb::Resume => outcome::sentence(client(call, &config)?.resume()?),
+        Verb::Extend => outcome::sentence(client(call, &config)?.extend()?),
+        Verb::Throttle => throttle(call, &config),
+        Verb::Prepare => outcome::prepared(call, &client(call, &config)?.prepare()?),
         Verb::Completions | Verb::Man => outcome::pages(call),
+        Verb::Mirror => mirror(call),
         Verb::Recopy => {
             let shard = call.shard.clone().unwrap_or_default();
             outcome::sentence(engine(&config, |config| {
@@ -76,7 +76,7 @@ fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
 /// the deployments are given, the process that answers must work on their run:
 /// another may listen on the same port.
 fn cancel(call: &Invocation, config: &Config) -> Result<()> {
-    let client = client(call, config);
+    let client = client(call, config)?;
     let answer = client.status().map_err(|silent| {
         silent.remedy(
             "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, \
@@ -129,16 +129,50 @@ fn engine<T, F: Future<Output = Result<T>>>(
     }
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|e| Error::new(Kind::Internal, format!("threads cannot be started: {e}")))?;
-    let outcome = runtime.block_on(command(config.clone()));
+    // On the heap: moved about on the stack it would take a good part of it.
+    let outcome = runtime.block_on(Box::pin(command(config.clone())));
     // Everything that matters has ended. The driver's own tasks panic when they
     // are taken down one before the other: they end with the process.
     std::mem::forget(runtime);
     outcome
 }
 
-fn client(call: &Invocation, config: &Config) -> Client {
-    match &call.api {
-        Some(url) => Client::new(url),
-        None => Client::new(&format!("http://127.0.0.1:{}", config.api_port)),
+/// The file of `mirror` is mongomirror's, not ours.
+fn sources(call: &Invocation) -> Sources {
+    let file = call.file.clone().filter(|_| call.verb != Verb::Mirror);
+    Sources::of_process(file, call.flags.clone())
+}
+
+/// Becomes the `migrate` that the flags of mongomirror stand for.
+fn mirror(call: &Invocation) -> Result<()> {
+    let mut migrate = mirror::translate(&call.mirror, call.file.as_deref())?;
+    let shown = format!("shardlift migrate {}", migrate.args.join(" "));
+    let _ = writeln!(
+        std::io::stderr(),
+        "{}; cut over by `shardlift cutover`",
+        plain::line(shown.trim_end())
+    );
+    if call.json {
+        migrate.args.push("--json".to_owned());
     }
+    let exposed = ["password", "destinationPassword"];
+    let exposed = exposed.iter().any(|name| call.mirror.contains_key(*name));
+    let failed = hide::start_migrate(migrate, exposed);
+    Err(Error::internal(format!(
+        "migrate cannot be started: {failed}"
+    )))
+}
+
+/// Changes what is given as a flag, and shows how fast the run may go.
+fn throttle(call: &Invocation, config: &Config) -> Result<()> {
+    let given = |name, value| call.flags.contains_key(name).then_some(value);
+    let copy_mb_s = given("copy_mb_s", config.copy_mb_s);
+    let ops_s = given("ops_s", config.ops_s);
+    outcome::sentence(client(call, config)?.throttle(copy_mb_s, ops_s)?)
+}
+
+fn client(call: &Invocation, config: &Config) -> Result<Client> {
+    let here = || format!("http://127.0.0.1:{}", config.api_port);
+    let url = call.api.clone().unwrap_or_else(here);
+    Client::trusted(&url, config.api_token.clone(), &config.api_ca)
 }

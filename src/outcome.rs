@@ -15,6 +15,7 @@ use shardlift::control::validate::{Check, Validation, Verdict};
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
 use shardlift::observe::plain;
+use shardlift::observe::prepared::Prepared;
 use shardlift::observe::status::Snapshot;
 use shardlift::verify::Report;
 
@@ -67,7 +68,11 @@ fn frame(text: &str) -> String {
 /// Asks for the cutover, shows a line per phase and second, then the end.
 pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
     let before = client.status()?;
-    let accepted = client.cutover()?;
+    let accepted = if call.block_writes {
+        client.cutover_blocking_writes()?
+    } else {
+        client.cutover()?
+    };
     if call.no_wait {
         return print(plain::line(&accepted));
     }
@@ -79,6 +84,15 @@ pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
         }
     })?;
     print(if call.json { end.json() } else { end.table() })
+}
+
+/// What a cutover would wait for, and the steps.
+pub(crate) fn prepared(call: &Invocation, prepared: &Prepared) -> Result<()> {
+    print(if call.json {
+        json(prepared)
+    } else {
+        prepared.table()
+    })
 }
 
 /// Completions of the shell that was asked for, or the manual.

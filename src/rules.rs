@@ -15,6 +15,21 @@
 //! reached the fence; it does not wait by `afterClusterTime`, which would wait for
 //! prepared transactions. A unit is open only when its last held op is with the lanes.
 //!
+//! **Rolling hold.** A collection may be scanned in the order of the disk, as one unit, whose
+//! ops are applied while it is scanned. An op waits only for the reads (a `find`, a `getMore`)
+//! that may not show it and whose documents are not all written; none after the fence is
+//! dropped. A read is begun under the gate's lock, at the newest entry of which any op was
+//! classified; then its server reaches that entry, then it is asked. The first is begun with
+//! the unit's start: no op passes before that is recorded. A majority read shows at
+//! least what its process had committed as it was asked, and what is committed by a majority
+//! is never rolled back. But a server may give a document with the reply after the one that it
+//! was read for: so a reply shows what the read before it on its cursor was begun at, and is
+//! begun before that one ends. A read ends when all its documents are written, except those
+//! that are there already. So an op is shown by each read that is begun later, and comes after
+//! each that may not show it: whether a document that is deleted and made again, with another
+//! record id, is read twice or not at all. A cursor lives in one process: what breaks begins
+//! again at the first document.
+//!
 //! # R3
 //! **Replay.** An insert writes its document over whatever is there, an update never
 //! brings a document back, a delete of nothing is fine: so ops may be applied twice. A
@@ -27,7 +42,8 @@
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet
 //! shard a note takes it there. Beyond it a write that finds no document is
-//! counted and reported.
+//! counted and reported. While a collection is scanned in the order of the disk nothing is
+//! beyond it.
 //!
 //! # R4
 //! **Order.** Ops on one document are applied in oplog order: one lane by collection
@@ -51,6 +67,10 @@
 //! that its scan copied, which is doubtful from the fence on if it is refused. For a pair
 //! may go on at an applied position that was recorded while the unit held ops below it, and
 //! then gives up only units that are not settled; and ops on a doubtful document are dropped.
+//!
+//! With a rolling hold the fence holds nothing down, for every op up to the resume position is
+//! applied, or shown by every read of the new scan. Ops that wait do, and what reads under way
+//! show: a document of theirs may be refused yet.
 //!
 //! # R7
 //! **Durability.** Data is written with `w: 1`, positions with `w: majority`. A position

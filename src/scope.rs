@@ -67,6 +67,11 @@ impl FromStr for Pattern {
                 Form::Expression(read.map_err(|e| format!("{text} cannot be read: {e}"))?)
             }
             (None, Some((db, "*"))) if is_name(db) => Form::Database(format!("{db}.")),
+            (None, Some((_, coll))) if coll.contains('*') => {
+                return Err(format!(
+                    "`{text}`: `*` stands for all of a database only: write `/expression/` for a part of a name"
+                ));
+            }
             (None, Some((db, coll))) if is_name(db) && !coll.is_empty() => Form::Collection,
             _ => {
                 return Err(format!(
@@ -74,7 +79,11 @@ impl FromStr for Pattern {
                 ));
             }
         };
-        let text = text.to_owned();
+        // A time series by its buckets.
+        let text = match form {
+            Form::Collection => text.replacen(&format!(".{BUCKETS}"), ".", 1),
+            _ => text.to_owned(),
+        };
         Ok(Pattern { text, form })
     }
 }
@@ -144,6 +153,13 @@ impl Filters {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
+    /// Those that match none of these names.
+    pub fn idle<'f>(&'f self, names: &[String]) -> Vec<&'f Pattern> {
+        let all = self.include.iter().chain(&self.exclude);
+        all.filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
+            .collect()
+    }
+
     fn let_through(&self, name: &str) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(name));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
@@ -170,7 +186,7 @@ impl fmt::Display for Filters {
 }
 
 /// The scope of one side. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scope {
     filters: Arc<Filters>,
     has_admin: bool,
@@ -186,6 +202,10 @@ impl Scope {
     /// The same with other filters.
     pub fn filtered(&self, filters: &Filters) -> Self {
         Scope::new(filters.clone(), self.has_admin)
+    }
+
+    pub fn has_admin(&self) -> bool {
+        self.has_admin
     }
 
     pub fn filters(&self) -> &Filters {

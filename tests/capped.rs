@@ -74,6 +74,26 @@ async fn more_than_its_size(verify: &str) {
     expect_equal(&source.uri(), &target.uri()).await;
 }
 
+/// Before 6.0 it is dropped and made again, by two commands: the process ends between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capped_collection_that_was_being_emptied_at_a_crash_is_copied_on() {
+    let of = |name| fixture::loaded_replica_set_of(name, "4.4".parse().unwrap());
+    let (source, target) = tokio::join!(of("a"), of("b"));
+    let a = source.client().await.unwrap();
+    let create = doc! {"create": "ring", "capped": true, "size": 1 << 20, "max": 500};
+    run(&a, "d", create).await;
+    insert(&a, 0..300).await;
+    for place in ["unit-batch-written", "capped-remade"] {
+        let engine = Engine::start_to_crash(&source.uri(), &target.uri(), &[], place).await;
+        engine.crashed().await;
+    }
+    insert(&a, 300..310).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_capped_collection_that_holds_more_than_its_size_arrives_whole() {
     more_than_its_size("digests").await;

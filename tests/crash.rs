@@ -119,12 +119,15 @@ async fn survive(source: &str, target: &str, schedule: Schedule) {
     .unwrap();
     let client = Client::with_uri_str(target).await.unwrap();
     let mut tally = Tally::default();
+    let first = schedule.offset();
     for (round, blows) in schedule.enumerate() {
         wipe(&client).await;
         let load = start_load(source, round as u64).await;
         Migration {
             source,
             target,
+            // Both topologies take turns.
+            order: ["id", "natural"][(round + first) % 2],
             load: Some(load),
             tally: &mut tally,
         }
@@ -170,6 +173,8 @@ async fn wipe(target: &Client) {
 struct Migration<'a> {
     source: &'a str,
     target: &'a str,
+    /// In which collections are read.
+    order: &'static str,
     /// None once the writes have stopped.
     load: Option<LoadHandle>,
     tally: &'a mut Tally,
@@ -183,7 +188,13 @@ impl Migration<'_> {
         let mut anew = false;
         loop {
             let blow = blows.next().unwrap_or(Blow::None);
-            let mut life = Life::start(self.source, self.target, &blow, std::mem::take(&mut anew));
+            let mut life = Life::start(
+                self.source,
+                self.target,
+                self.order,
+                &blow,
+                std::mem::take(&mut anew),
+            );
             let born = Instant::now();
             let end = match blow {
                 Blow::Random { after } => {

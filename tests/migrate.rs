@@ -83,7 +83,8 @@ async fn every_seed_arrives_equal(source: &str, target: &str) {
         }
         wipe(&client).await;
         let load = Load::start(load_options(source, seed, turn)).await.unwrap();
-        let mut engine = Engine::start(source, target, &[]).await;
+        let order = ["id", "natural"][turn % 2];
+        let mut engine = Engine::start(source, target, &["--scan-order", order]).await;
         engine.until_ready().await;
         tokio::time::sleep(LOAD_AFTER_READY).await;
         stop(load).await;

@@ -180,6 +180,35 @@ async fn stopped_by(source: &str, target: &str, what: impl Future<Output = ()>) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_feature_compatibility_version_stops_the_run_and_the_same_command_goes_on() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let a = source.client().await.unwrap();
+    insert(&a, "c", 500).await;
+    let change = async |fcv: &str| {
+        run(&a, "admin", doc! {"setFeatureCompatibilityVersion": fcv}).await;
+    };
+    let error = stopped_by(&source.uri(), &target.uri(), change("5.0")).await;
+    assert!(
+        error.contains("a change of the feature compatibility version"),
+        "{error}"
+    );
+    let refused = Engine::start(&source.uri(), &target.uri(), &[])
+        .await
+        .end()
+        .await;
+    assert_eq!(refused.code, 4, "{}", refused.log.text());
+    change("6.0").await;
+    insert(&a, "after", 500).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_of_capped_collections_is_told_and_its_remedy_helps() {
     let tests = ["--setParameter", "enableTestCommands=1"];
     let (source, target) = tokio::join!(

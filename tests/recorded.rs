@@ -14,11 +14,12 @@ use shardlift::cluster::probe::{self, Identity};
 use shardlift::control::balancer;
 use shardlift::control::recorded::{cancel, emptying, restart, wipe};
 use shardlift::error::{Error, Kind};
+use shardlift::pair::copy::units::Cut;
 use shardlift::pair::incarnation;
 use shardlift::state::lease::{Holder, Lease};
 use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;
-use shardlift::state::{CollectionState, DATABASE, RunState, Stage, UnitState};
+use shardlift::state::{CollectionState, DATABASE, RunState, ScanOrder, Stage, UnitState};
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -281,7 +282,11 @@ impl Recorded {
     }
 
     async fn restart(&self, shard: &str, only: Option<&Namespace>) -> Result<String, Error> {
-        restart::restart(&self.source, &self.target, shard, only, 1 << 20).await
+        let cut = Cut {
+            range_bytes: 1 << 20,
+            order: Some(ScanOrder::Id),
+        };
+        restart::restart(&self.source, &self.target, shard, only, cut).await
     }
 }
 

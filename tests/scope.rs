@@ -88,6 +88,35 @@ async fn users_collections_in_admin_of_the_target_are_in_the_way() {
     assert!(text.contains("the target holds admin.theirs"), "{text}");
 }
 
+/// What an earlier shardlift recorded did not have `admin` in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_began_without_admin_goes_on_without_it() {
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (source, target) = (a.uri(), b.uri());
+    let (from, to) = (a.client().await.unwrap(), b.client().await.unwrap());
+    insert(&from, "shop.c", 0..10).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    engine.kill();
+    let earlier = doc! {"$set": {"format": 3}, "$unset": {"admin": 1}};
+    let runs = to.database("__shardlift").collection::<Document>("run");
+    let updated = runs.update_one(doc! {"_id": "run"}, earlier).await.unwrap();
+    assert_eq!(updated.modified_count, 1);
+    insert(&from, "admin.mine", 0..10).await;
+    insert(&from, "shop.c", 10..20).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    insert(&from, "admin.mine", 10..20).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    assert_eq!(names(&to, "admin").await, [""; 0]);
+    let count = to.database("shop").collection::<Document>("c");
+    assert_eq!(count.count_documents(doc! {}).await.unwrap(), 20);
+}
+
 const FILTERS: [&str; 8] = [
     "--include",
     "shop.*",

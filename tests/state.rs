@@ -13,12 +13,13 @@ use shardlift::cluster::deployment::{Deployment, Shard};
 use shardlift::cluster::probe::Identity;
 use shardlift::error::{Error, Kind};
 use shardlift::position::{Mark, Position};
-use shardlift::scope::Filters;
+use shardlift::scope::{Filters, Scope};
 use shardlift::state::lease::{Holder, Lease};
 use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;
 use shardlift::state::{
-    CollectionState, DATABASE, HeldBack, OptionsOf, PairState, Recorded, RunState, Stage, UnitState,
+    CollectionState, DATABASE, HeldBack, OptionsOf, PairState, Recorded, RunState, ScanOrder,
+    Stage, UnitState,
 };
 
 use crate::fixture::{self, run};
@@ -66,7 +67,7 @@ pub(crate) fn run_state(stage: Stage, deployment: &Deployment) -> RunState {
         ]),
         target_settings: None,
         views: vec![ns("d.view"), ns("d.with.dots")],
-        filters: Filters::default(),
+        scope: Scope::default(),
     }
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
         dead: false,
         wiping: false,
         duplicate_names: false,
+        order: ScanOrder::Natural,
         bounds: (1..units.len() as i32).map(RawBson::Int32).collect(),
         units,
     }
@@ -156,10 +158,11 @@ async fn a_run_comes_back_and_its_stage_only_advances() {
             .contains("no run is recorded")
     );
     let mut state = run_state(Stage::Planning, &target);
-    state.filters = Filters {
+    let filters = Filters {
         include: vec!["d.*".parse().unwrap()],
         exclude: vec!["/x$/".parse().unwrap(), "d.c".parse().unwrap()],
     };
+    state.scope = Scope::new(filters, true);
     for _ in 0..2 {
         store.create(&state).await.unwrap();
         assert_eq!(store.load().await.unwrap().as_ref(), Some(&state));

@@ -84,8 +84,9 @@ const ARROWS: [(&str, &[&str]); 19] = [
 
 /// Rooms inside a room, in the order of what they build on: a file imports only those that
 /// stand before its own. So none is in a circle either.
-const PAIR: [&str; 21] = [
+const PAIR: [&str; 22] = [
     "budget",
+    "throttle",
     "origin",
     "op",
     "collection",
@@ -107,14 +108,18 @@ const PAIR: [&str; 21] = [
     "start",
     "mod",
 ];
-const CONTROL: [&str; 20] = [
+const CONTROL: [&str; 24] = [
     "run",
     "sides",
+    "throttle",
+    "open_ops",
+    "waiting",
     "stores",
     "stop",
     "limits",
     "balancer",
     "balancers",
+    "write_block",
     "left_behind",
     "found_file",
     "layout",

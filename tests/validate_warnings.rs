@@ -5,9 +5,13 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 use bson::doc;
+use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
+use mongodb::options::ClientOptions;
 use shardlift::cluster::catalog;
 use shardlift::cluster::deployment::Deployment;
+use shardlift::cluster::reach::{self, Step};
 use shardlift::control::validate::{self, Check, Group, Verdict};
+use shardlift::wire::way::Way;
 
 use crate::fixture::{self, run};
 
@@ -47,6 +51,39 @@ async fn what_an_operator_should_know_is_a_warning_until_it_is_so_no_more() {
     );
     assert!(young.found.contains("h of oplog"), "{young:?}");
 
+    for (name, group, found) in [
+        (
+            "source members reached",
+            Group::Connect,
+            "all 1, by their names",
+        ),
+        (
+            "target members reached",
+            Group::Connect,
+            "all 1, by their names",
+        ),
+        (
+            "target disk",
+            Group::Capacity,
+            "GB free on the fullest shard",
+        ),
+        (
+            "open files of the source",
+            Group::Capacity,
+            "no server has complained",
+        ),
+        (
+            "open files of this host",
+            Group::Capacity,
+            "files may be open",
+        ),
+    ] {
+        let fine = check(&source, &target, name).await;
+        assert_eq!(fine.group, group, "{fine:?}");
+        // How this host is set is not ours.
+        let of_host = name.starts_with("open files");
+        assert!(of_host || fine.found.contains(found), "{fine:?}");
+    }
     const USERS: &str = "users and roles on the target";
     let none = check(&source, &target, USERS).await;
     assert_eq!(none.verdict, Verdict::Ok, "{none:?}");
@@ -73,6 +110,63 @@ async fn what_an_operator_should_know_is_a_warning_until_it_is_so_no_more() {
             assert_eq!(scans.verdict, verdict, "{scans:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_not_reached_is_named_with_the_step_that_failed() {
+    let options = ReplicaSetOptions {
+        name: "a".to_owned(),
+        members: 3,
+        cache_gb: 0.25,
+        oplog_mb: Some(64),
+        ..ReplicaSetOptions::default()
+    };
+    let (a, b) = tokio::join!(ReplicaSet::start(options), fixture::replica_set("b", &[]));
+    let a = a.unwrap();
+    let source = fixture::source(&a.uri()).await;
+    let target = fixture::target(&b.uri()).await;
+    const NAME: &str = "source members reached";
+    let all = check(&source, &target, NAME).await;
+    assert_eq!(
+        (all.verdict, all.found.as_str()),
+        (Verdict::Ok, "all 3, by their names")
+    );
+
+    let host = b.member_hosts()[0].clone();
+    let way = async |options: &str, host: &str| {
+        let uri = format!("mongodb://{options}");
+        let options = ClientOptions::parse(uri).await.unwrap();
+        reach::enter(&Way::new(&options).unwrap(), host).await.err()
+    };
+    let plain = "h:1/?";
+    let rows = [
+        (plain, host.as_str(), None),
+        (plain, "no-such-host.invalid:27017", Some(Step::Name)),
+        (plain, "127.0.0.1:1", Some(Step::Port)),
+        ("h:1/?tls=true&tlsInsecure=true", &host, Some(Step::Tls)),
+        (
+            "nobody:secret@h:1/?authSource=admin",
+            &host,
+            Some(Step::Login),
+        ),
+    ];
+    for (options, host, expect) in rows {
+        let found = way(options, host).await;
+        let step = found.as_ref().map(|(step, _)| *step);
+        assert_eq!(step, expect, "{options} {host}: {found:?}");
+        assert!(!format!("{found:?}").contains("secret"));
+    }
+
+    // What is reached now need not be after an election.
+    let secondary = (a.primary().await.unwrap() + 1) % 3;
+    a.members()[secondary].freeze();
+    let frozen = check(&source, &target, NAME).await;
+    a.members()[secondary].thaw();
+    assert_eq!(frozen.verdict, Verdict::Warning, "{frozen:?}");
+    assert!(
+        frozen.found.contains(&a.member_hosts()[secondary]),
+        "{frozen:?}"
+    );
 }
 
 fn validate_command(source: &str, target: &str, more: &[&str]) -> Output {

@@ -25,6 +25,9 @@ pub struct Abilities {
     /// its place in the oplog meanwhile. Nothing gets a majority then, so the transaction is
     /// never decided: the shard stands still. It waits for a neighbour under a unique index.
     pub inserts_wait_for_prepared: bool,
+    /// A refused insert leaves a full capped collection as it is. Primaries of 4.2.6 and 4.4.2
+    /// let the oldest document go for it and log nothing: their own secondaries keep it.
+    pub refused_inserts_trim_nothing: bool,
 }
 
 impl Abilities {
@@ -39,6 +42,7 @@ impl Abilities {
             deltas: since(5, 0),
             clustered_collections: since(5, 3),
             inserts_wait_for_prepared: since(5, 0),
+            refused_inserts_trim_nothing: since(5, 0),
         }
     }
 }

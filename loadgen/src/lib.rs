@@ -57,6 +57,8 @@ pub mod operator;
 pub mod demo;
 
 pub mod soak;
+// An operator's procedure, from a terminal.
+pub mod walk;
 
 pub mod matrix;
 

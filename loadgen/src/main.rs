@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use loadgen::error::Result;
 use loadgen::server::open_files;
-use loadgen::{bench, check, cli, demo, fuzz, load, matrix, populate, sim, soak};
+use loadgen::{bench, check, cli, demo, fuzz, load, matrix, populate, sim, soak, walk};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,6 +32,7 @@ enum Command {
     Matrix(matrix::Args),
     Fuzz(fuzz::Args),
     Bench(bench::Args),
+    Walk(walk::Args),
     /// Run the engine's own logic through seeded faults; exit code 1 where it fails.
     Sim(sim::SimArgs),
 }
@@ -62,6 +63,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Matrix(args) => return matrix::run(args).await,
         Command::Fuzz(args) => return fuzz::run(args).await,
         Command::Bench(args) => return bench::run(args).await,
+        Command::Walk(args) => return walk::run(args).await,
         Command::Sim(args) => {
             return Ok(if sim::run(&args) {
                 ExitCode::SUCCESS

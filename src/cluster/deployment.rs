@@ -90,9 +90,14 @@ pub struct Deployment {
 impl Deployment {
     /// The same with these filters.
     pub fn filtered(&self, filters: &Filters) -> Deployment {
-        let mut filtered = self.clone();
-        filtered.set_scope(self.scope.filtered(filters));
-        filtered
+        self.scoped(self.scope.filtered(filters))
+    }
+
+    /// The same of which a migration is about `scope`.
+    pub fn scoped(&self, scope: Scope) -> Deployment {
+        let mut scoped = self.clone();
+        scoped.set_scope(scope);
+        scoped
     }
 
     pub(super) fn set_scope(&mut self, scope: Scope) {

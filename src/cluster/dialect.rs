@@ -92,6 +92,9 @@ pub struct WriteForms {
     /// `hint` may name the `_id` index of a clustered collection, in reads too (6.0; on 5.0,
     /// where only buckets of time series are clustered, code 2).
     pub clustered_hint: bool,
+    /// Updates are logged as diffs (`$v: 2`; 5.0+), of which none may move fields as it is
+    /// replayed.
+    pub logs_diffs: bool,
 }
 
 /// The last release whose dialect is known.
@@ -132,6 +135,7 @@ impl Dialect {
                 expiry_never: expiry_never(release),
                 capped_changes: (6, 0) <= release,
                 clustered_hint: (6, 0) <= release,
+                logs_diffs: (5, 0) <= release && "5.0" <= fcv,
             },
         }
     }

@@ -16,5 +16,7 @@ pub mod note;
 pub mod ownership;
 pub mod probe;
 pub mod ranges;
+pub mod reach;
 pub mod retry;
 pub mod sample;
+pub mod disk_order;

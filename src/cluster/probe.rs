@@ -27,11 +27,32 @@ pub enum Role {
     Standalone,
 }
 
+/// What to do after a change of the feature compatibility version.
+pub const FCV_CHANGED: &str = "once it has the version that it is to keep, run the same command again: the run goes on from here";
+
 /// Facts about a shard's primary.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub version: Version,
     pub fcv: String,
+}
+
+/// A side still has the feature compatibility version by which its dialect was chosen.
+///
+/// # Errors
+/// `Unsupported` if not.
+pub async fn check_fcv(deployment: &Deployment) -> Result<()> {
+    for shard in &deployment.shards {
+        let fcv = facts(&shard.client).await?.fcv;
+        if fcv != deployment.fcv {
+            let found = format!(
+                "the feature compatibility version of {} shard {} was {} and is {fcv}",
+                deployment.side, shard.id, deployment.fcv
+            );
+            return Err(Error::new(Kind::Unsupported, found).remedy(FCV_CHANGED));
+        }
+    }
+    Ok(())
 }
 
 /// The cluster that the router at this address is of.

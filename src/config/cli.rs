@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 
-use crate::config::knobs::{Bounds, KNOBS, Knob, Verb};
+use crate::config::knobs::{ASKS, Bounds, KNOBS, Knob, Verb};
+use crate::config::mirror;
 
 /// One call of `shardlift`, as typed.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub struct Invocation {
     pub shell: Option<Shell>,
     /// `--why`: what a pause is for.
     pub why: Option<String>,
+    /// `--block-writes`: the source refuses users' writes from the cutover on.
+    pub block_writes: bool,
+    /// The flags of mongomirror.
+    pub mirror: mirror::Given,
 }
 
 const VERBS: &[(Verb, &str, &str)] = &[
@@ -75,6 +80,21 @@ const VERBS: &[(Verb, &str, &str)] = &[
         Verb::Extend,
         "extend",
         "Add 24 h to the cutover window of a running migration",
+    ),
+    (
+        Verb::Throttle,
+        "throttle",
+        "Show or change how fast a running migration may go; its next start begins with its own settings",
+    ),
+    (
+        Verb::Prepare,
+        "prepare",
+        "Show what a cutover would wait for now: gaps, writers, transactions, index builds; and the steps",
+    ),
+    (
+        Verb::Mirror,
+        "mirror",
+        "Run `migrate` by the flags of mongomirror",
     ),
     (
         Verb::Recopy,
@@ -151,6 +171,12 @@ fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
         watch: flag("watch"),
         shell: matches.try_get_one("shell").ok().flatten().copied(),
         why: text("why"),
+        block_writes: flag("block-writes"),
+        mirror: if verb == Verb::Mirror {
+            mirror::given(matches)
+        } else {
+            mirror::Given::new()
+        },
     }
 }
 
@@ -173,13 +199,12 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
         .args([config, json])
         .args(knobs_of(verb).map(flag));
     let command = match verb {
-        Verb::Status | Verb::Cutover | Verb::Cancel | Verb::Pause | Verb::Resume | Verb::Extend => {
-            command.arg(api())
-        }
+        _ if ASKS.contains(&verb) => command.arg(api()),
         _ => command,
     };
     match verb {
-        Verb::Cutover => command.args(waiting()),
+        Verb::Mirror => mirror::command(command),
+        Verb::Cutover => command.args(waiting()).arg(block_writes()),
         Verb::Status => command.arg(watch()),
         Verb::Pause => command.arg(why()),
         Verb::Completions => command.arg(shell()),
@@ -250,6 +275,13 @@ fn waiting() -> [Arg; 2] {
     ]
 }
 
+fn block_writes() -> Arg {
+    let block = Arg::new("block-writes").long("block-writes");
+    block.action(ArgAction::SetTrue).help(
+        "Let the source refuse users' writes first (setUserWriteBlockMode, 6.0); lifted if the cutover is called off",
+    )
+}
+
 fn flag(knob: &'static Knob) -> Arg {
     let name = if knob.unit.is_empty() {
         knob.name
@@ -312,6 +344,16 @@ mod tests {
             ("shardlift pause --why backup --api http://h", true),
             ("shardlift resume --why backup", false),
             ("shardlift extend --api-port 9", true),
+            ("shardlift throttle --copy-mb-s 10 --api https://h", true),
+            ("shardlift throttle --source-lag-max-s 10", false),
+            ("shardlift prepare --json --api-ca x.pem", true),
+            ("shardlift migrate --api-token abc", false),
+            ("shardlift cutover --block-writes", true),
+            (
+                "shardlift mirror --host a/h --destination b/g -j 2 --drop",
+                true,
+            ),
+            ("shardlift mirror --source mongodb://h", false),
             ("shardlift completions zsh", true),
             ("shardlift completions", false),
             ("shardlift man", true),

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use crate::config::secret;
+use crate::config::{mirror, secret};
 
 /// Set for the restarted process, so that it warns once.
 pub const MARKER: &str = "SHARDLIFT_URIS_MOVED";
@@ -28,22 +28,39 @@ pub fn hide_credentials() -> Option<String> {
     ))
 }
 
+/// Replaces this process by `migrate` of these. Returns only the reason it could not.
+pub fn start_migrate(call: mirror::Migrate, exposed: bool) -> std::io::Error {
+    let args = std::iter::once("migrate".to_owned()).chain(call.args);
+    let args: Vec<OsString> = args.map(OsString::from).collect();
+    let mut env = vec![
+        ("SHARDLIFT_SOURCE", call.source),
+        ("SHARDLIFT_TARGET", call.target),
+    ];
+    if exposed {
+        env.push((MARKER, "1".to_owned()));
+    }
+    replace(&args, &env)
+}
+
 /// Replaces this process; returns only the reason it could not.
-#[cfg(unix)]
 fn start_again(args: &[OsString], env: &[(&'static str, String)]) -> std::io::Error {
+    replace(args, &[env, &[(MARKER, "1".to_owned())]].concat())
+}
+
+#[cfg(unix)]
+fn replace(args: &[OsString], env: &[(&'static str, String)]) -> std::io::Error {
     use std::os::unix::process::CommandExt;
     match std::env::current_exe() {
         Ok(program) => std::process::Command::new(program)
             .args(args)
             .envs(env.iter().cloned())
-            .env(MARKER, "1")
             .exec(),
         Err(e) => e,
     }
 }
 
 #[cfg(not(unix))]
-fn start_again(_args: &[OsString], _env: &[(&'static str, String)]) -> std::io::Error {
+fn replace(_args: &[OsString], _env: &[(&'static str, String)]) -> std::io::Error {
     std::io::ErrorKind::Unsupported.into()
 }
 

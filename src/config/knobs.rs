@@ -4,7 +4,7 @@
 //!
 //! Knows nothing about where values come from.
 
-use Bounds::{Any, Between, List, OneOf};
+use Bounds::{Any, Between, Hidden, List, OneOf};
 use Preset::{Number, Text, Unset};
 
 use crate::limits::WRITE_STATEMENTS_MAX;
@@ -20,6 +20,9 @@ pub enum Verb {
     Pause,
     Resume,
     Extend,
+    Throttle,
+    Prepare,
+    Mirror,
     Recopy,
     Verify,
     Completions,
@@ -71,6 +74,8 @@ pub enum Bounds {
     OneOf(&'static [&'static str]),
     /// Texts: a flag may be given several times; a variable has one on each line.
     List,
+    /// A text that is never shown.
+    Hidden,
 }
 
 const DEPLOYMENTS: &[Verb] = &[
@@ -94,7 +99,14 @@ const API: &[Verb] = &[
     Verb::Pause,
     Verb::Resume,
     Verb::Extend,
+    Verb::Throttle,
+    Verb::Prepare,
 ];
+/// The commands that ask a running process.
+pub const ASKS: &[Verb] = API.split_at(1).1;
+/// In the config file and the environment only.
+const NO_FLAG: &[Verb] = &[];
+const THROTTLES: &[Verb] = &[Verb::Migrate, Verb::Throttle];
 
 const fn knob(
     name: &'static str,
@@ -145,6 +157,8 @@ pub const KNOBS: &[Knob] = &[
         "Memory for data in flight, for the whole process."),
     knob("range_mb", "MiB", Number(64), Between(1, 4_096), MIGRATE,
         "Size of one range of `_id` that is copied at a time. Smaller ranges hold back fewer ops; larger ones need fewer round trips."),
+    knob("scan_order", "", Text("id"), OneOf(&["auto", "id", "natural"]), MIGRATE,
+        "In which order collections are read. id: in ranges of `_id`. natural: as they lie on the disk, one reader each, which is much cheaper where `_id`s are random and data larger than the cache; one that is interrupted is read again from its beginning. auto: natural where a collection is large and its `_id`s do not ascend on the disk, on sources from 5.0 on. A collection keeps the order it was planned with."),
     knob("scans", "count", Number(2), Between(1, 64), MIGRATE,
         "Ranges copied at a time, per pair."),
     knob("lanes", "count", Number(4), Between(1, 64), MIGRATE,
@@ -177,6 +191,28 @@ pub const KNOBS: &[Knob] = &[
         "Warn when the oldest position that a restart needs is closer than this to the end of the source's oplog."),
     knob("api_port", "port", Number(27_183), Between(0, 65_535), API,
         "Port of the API on 127.0.0.1. 0: any free port."),
+    knob("listen", "", Text(""), Any, MIGRATE,
+        "Address and port of the API, such as 10.0.0.5:27183, instead of api_port on 127.0.0.1. Beyond this host it needs api_token, api_cert and api_key."),
+    knob("api_token", "", Text(""), Hidden, NO_FLAG,
+        "What a client of the API must show (`Authorization: Bearer TOKEN`), 16 characters or more: for every change, and for all data where the API listens beyond this host. In the config file or SHARDLIFT_API_TOKEN only."),
+    knob("api_cert", "", Text(""), Any, MIGRATE,
+        "PEM file with the certificate of the API, for TLS."),
+    knob("api_key", "", Text(""), Any, MIGRATE,
+        "PEM file with the private key of api_cert."),
+    knob("api_ca", "", Text(""), Any, ASKS,
+        "PEM file with the authority that signed the certificate of an API by https. Default: those that Mozilla trusts."),
+    knob("http_status_port", "port", Number(0), Between(0, 65_535), MIGRATE,
+        "Port on 127.0.0.1 that answers in mongomirror's shape; the process then stays up after an error, to report it. 0: none."),
+    knob("copy_mb_s", "MiB", Number(0), Between(0, 1_000_000), THROTTLES,
+        "Most that is copied in a second, all shards together. 0: no limit."),
+    knob("ops_s", "count", Number(0), Between(0, 100_000_000), THROTTLES,
+        "Most ops that are applied in a second, all shards together. 0: no limit. The target falls behind while the source writes more."),
+    knob("source_lag_max_s", "s", Number(30), Between(0, 86_400), MIGRATE,
+        "Copying holds while a secondary of the source is further behind its primary than this. 0: never. Following goes on."),
+    knob("target_lag_max_s", "s", Number(30), Between(0, 86_400), MIGRATE,
+        "Copying holds while the target's majority is further behind its primary than this. 0: never."),
+    knob("target_dirty_max", "percent", Number(30), Between(0, 100), MIGRATE,
+        "Copying holds while more of a target server's cache than this waits to be written to disk. 0: never."),
     knob("log_format", "", Text("text"), OneOf(&["text", "json"]), DEPLOYMENTS,
         "Format of the log on stderr."),
     knob("log_level", "", Text("info"), OneOf(&["error", "warn", "info", "debug", "trace"]), DEPLOYMENTS,
@@ -205,6 +241,11 @@ impl Knob {
         format!("SHARDLIFT_{}", self.name.to_uppercase())
     }
 
+    /// Its value is never shown.
+    pub fn is_secret(&self) -> bool {
+        self.bounds == Hidden
+    }
+
     pub fn is_number(&self) -> bool {
         matches!(self.bounds, Between(..))
     }
@@ -212,7 +253,7 @@ impl Knob {
     /// The bounds as an operator reads them: "64 to 65536 MiB", "text or json".
     pub fn bounds_text(&self) -> String {
         match self.bounds {
-            Any => "any text".to_string(),
+            Any | Hidden => "any text".to_string(),
             List => "any texts".to_string(),
             Between(least, most) if matches!(self.unit, "count" | "port") => {
                 format!("{least} to {most}")

@@ -7,6 +7,8 @@
 pub mod cli;
 pub mod hide;
 pub mod knobs;
+pub mod listen;
+pub mod mirror;
 pub mod pages;
 pub mod secret;
 mod sources;
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use secret::Secret;
+pub use secret::{Secret, Token};
 pub use sources::Sources;
 
 use crate::error::{Error, Kind, Result};
@@ -48,6 +50,7 @@ pub struct Config {
     pub grace_s: u64,
     pub memory_mb: u64,
     pub range_mb: u64,
+    pub scan_order: ScanOrderMode,
     pub scans: usize,
     pub lanes: usize,
     pub bulk_ops_max: usize,
@@ -65,6 +68,18 @@ pub struct Config {
     pub watchdog_s: u64,
     pub oplog_warn_s: u64,
     pub api_port: u16,
+    /// Empty: `api_port` on 127.0.0.1. See [`listen::Listen`].
+    pub listen: String,
+    pub api_token: Token,
+    pub api_cert: String,
+    pub api_key: String,
+    pub api_ca: String,
+    pub http_status_port: u16,
+    pub copy_mb_s: u64,
+    pub ops_s: u64,
+    pub source_lag_max_s: u64,
+    pub target_lag_max_s: u64,
+    pub target_dirty_max: u64,
     pub log_format: LogFormat,
     /// One of error, warn, info, debug, trace.
     pub log_level: String,
@@ -107,6 +122,16 @@ pub enum Renames {
     Stop,
     /// It is made on the target, too. On trial.
     Follow,
+}
+
+/// In which order large collections are scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScanOrderMode {
+    /// Each by what a look at its disk says.
+    Auto,
+    Id,
+    Natural,
 }
 
 /// What is compared before a cutover becomes irreversible.
@@ -254,6 +279,9 @@ pub fn resolve(verb: Verb, sources: &Sources) -> Result<Config> {
     config.warnings = sources.warnings();
     if verb.connects() || verb.may_connect() && config.has_deployments() {
         check_deployments(&config)?;
+    }
+    if verb == Verb::Migrate {
+        listen::Listen::of(&config)?;
     }
     Ok(config)
 }

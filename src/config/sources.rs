@@ -144,7 +144,7 @@ fn origin(knob: &Knob, sources: &Sources, figment: &Figment) -> String {
 
 fn check(knob: &Knob, value: &Value, origin: &str) -> Result<()> {
     let fits = match knob.bounds {
-        Bounds::Any => value.as_str().is_some(),
+        Bounds::Any | Bounds::Hidden => value.as_str().is_some(),
         Bounds::List => value
             .as_array()
             .is_some_and(|texts| texts.iter().all(|text| text.as_str().is_some())),
@@ -155,7 +155,11 @@ fn check(knob: &Knob, value: &Value, origin: &str) -> Result<()> {
     if fits {
         return Ok(());
     }
-    let found = secret::redact(&plain(value));
+    let found = if knob.is_secret() {
+        secret::HIDDEN.to_owned()
+    } else {
+        secret::redact(&plain(value))
+    };
     let (name, bounds) = (knob.name, knob.bounds_text());
     Err(Error::new(
         Kind::Config,

@@ -22,7 +22,7 @@ pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {
     if sides.source.topology == Topology::ReplicaSet {
         return;
     }
-    match warnings(sides, found).await {
+    match warnings(&sides.source, &sides.target, found).await {
         Ok(warnings) => warnings.into_iter().for_each(|warning| run.warn(warning)),
         Err(e) => run.warn(format!(
             "balancer settings that do not travel could not be read: {}",
@@ -31,8 +31,12 @@ pub async fn tell(sides: &Sides, found: &Balancers, run: &Run) {
     }
 }
 
-async fn warnings(sides: &Sides, found: &Balancers) -> Result<Vec<String>> {
-    let Sides { source, target, .. } = sides;
+/// All of them, of sharded clusters.
+pub async fn warnings(
+    source: &Deployment,
+    target: &Deployment,
+    found: &Balancers,
+) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let pinned = rows(source, "collections", doc! {"noBalance": true}).await?;
     if let Some(names) = names(&pinned) {

@@ -4,11 +4,15 @@
 // Before, and beside.
 pub mod run;
 pub mod sides;
+pub mod throttle;
+pub mod open_ops;
+pub mod waiting;
 pub mod stores;
 pub mod stop;
 pub mod limits;
 pub mod balancer;
 pub mod balancers;
+pub mod write_block;
 pub mod left_behind;
 pub mod found_file;
 
@@ -25,16 +29,18 @@ pub mod attempt;
 pub mod summary;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
+use crate::config::listen::Listen;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::patience::Patience;
 use crate::control::attempt::pause;
+use crate::control::cutover::prepare;
 use crate::control::open::Opened;
 use crate::control::process::Process;
 use crate::control::recorded::{cancel, restart};
@@ -43,8 +49,9 @@ use crate::control::sides::Sides;
 use crate::control::stop::Stop;
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Policy, Result};
+use crate::observe::api::request::{Control, Limits, Request};
 use crate::observe::phase::Phase;
-use crate::observe::{api, display, report};
+use crate::observe::{api, display, mirror, report};
 use crate::verify;
 
 /// API requests that may wait.
@@ -67,19 +74,22 @@ pub async fn migrate(config: Config) -> Result<Summary> {
     let run = Run::new();
     run.moves(config.source.to_string(), config.target.to_string());
     let stop = Stop::listen()?;
+    run.limit(Some(config.copy_mb_s), Some(config.ops_s));
     let (requests, mut received) = mpsc::channel(REQUESTS_QUEUE);
-    let snapshot = {
-        let run = run.clone();
-        Arc::new(move || run.snapshot())
+    let reached: Reached = Arc::default();
+    let control = offered(&config, &run, &reached, requests);
+    let api = api::serve(&Listen::of(&config)?, control.clone()).await?;
+    tracing::info!("API on {}", api.url);
+    let status_port = match config.http_status_port {
+        0 => None,
+        port => Some(mirror::serve(port, control.snapshot.clone()).await?),
     };
-    let api = api::serve(config.api_port, snapshot.clone(), requests).await?;
-    tracing::info!("API on http://127.0.0.1:{}", api.port);
     let display = display::start(
         config.progress,
         Duration::from_secs(config.status_interval_s),
-        snapshot,
+        control.snapshot,
     );
-    let outcome = migrate_observed(&config, &run, &mut received, &stop).await;
+    let outcome = migrate_observed(&config, &run, &reached, &mut received, &stop).await;
     stop.answer_cancel(Err(NOTHING_TAKEN_UP.to_owned()));
     if let Err(e) = &outcome {
         run.fail(Phase::after(e.kind), e.to_string());
@@ -89,8 +99,51 @@ pub async fn migrate(config: Config) -> Result<Summary> {
         written.unwrap_or_else(|e| tracing::warn!("{e}"));
     }
     api.linger().await;
+    if let (Some(_), Err(e)) = (&status_port, &outcome) {
+        tracing::error!("{e}; the process stays up to report it, until Ctrl-C");
+        stop.asked().await;
+    }
     drop(display);
     outcome
+}
+
+/// Both sides, once the run is opened.
+type Reached = Arc<OnceLock<Sides>>;
+
+/// What the API may ask at any time, and where it sends what must wait for its turn.
+fn offered(
+    config: &Config,
+    run: &Arc<Run>,
+    reached: &Reached,
+    requests: mpsc::Sender<Request>,
+) -> Control {
+    let of = run.clone();
+    let snapshot = Arc::new(move || of.snapshot());
+    let of = run.clone();
+    let limit = move |limits: Limits| {
+        of.limit(limits.copy_mb_s, limits.ops_s);
+        let lines = of.throttled().lines();
+        tracing::info!("throttle: {}", lines.join("; "));
+        Ok(match &lines[..] {
+            [] => "nothing is throttled".to_owned(),
+            lines => lines.join("; "),
+        })
+    };
+    let (of, reached, verify) = (run.clone(), reached.clone(), config.verify);
+    let prepare = move || {
+        let (run, reached) = (of.clone(), reached.clone());
+        let look = async move {
+            let sides = reached.get().ok_or("not yet: the run has not begun")?;
+            Ok::<_, String>(prepare::look(&run, sides, verify).await)
+        };
+        look.boxed()
+    };
+    Control {
+        snapshot,
+        limit: Arc::new(limit),
+        prepare: Arc::new(prepare),
+        requests,
+    }
 }
 
 fn report_of(
@@ -112,16 +165,21 @@ fn report_of(
 async fn migrate_observed(
     config: &Config,
     run: &Arc<Run>,
-    requests: &mut mpsc::Receiver<api::Request>,
+    reached: &Reached,
+    requests: &mut mpsc::Receiver<Request>,
     stop: &Stop,
 ) -> Result<Summary> {
-    let opened = stop::unless_stopped(
+    let opened = stop::unless_ended(
         requests,
         stop,
         "connecting and validating",
         open::open(config, run),
     )
     .await?;
+    let window = opened.window.clone();
+    stop.extends_by(move |reply| window.extend(reply));
+    // Once in a process.
+    let _ = reached.set(opened.sides.clone());
     let process = Process {
         config,
         run,
@@ -132,6 +190,7 @@ async fn migrate_observed(
         tokio::select! {
             outcome = recover(process, requests) => outcome,
             lost = opened.keep_lease() => Err(lost),
+            never = opened.window.answer(run, &opened.stores.run) => match never {},
         }
     };
     let panicked = |_| {
@@ -151,35 +210,28 @@ async fn migrate_observed(
 }
 
 /// Attempts, each from the last checkpoint, until one is done or cannot go on.
-async fn recover(
-    process: Process<'_>,
-    requests: &mut mpsc::Receiver<api::Request>,
-) -> Result<Summary> {
+async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -> Result<Summary> {
     let Process {
         config, run, stop, ..
     } = process;
     let mut patience = Patience::new(config.away_max());
     loop {
-        let error = match attempt::to_the_end(process, requests, &mut patience).await {
+        // On the heap, as all that is large and polled from deep down.
+        let attempt = Box::pin(attempt::to_the_end(process, requests, &mut patience));
+        let outcome = attempt.await;
+        let ended = match outcome {
             Ok(summary) => return Ok(summary),
-            Err(error) if error.kind == Kind::Stopped => match stop.take_pause() {
-                Some(by) => {
-                    pause::hold(process, requests, by).await?;
-                    continue;
-                }
-                None => return Err(error),
-            },
-            Err(error) if error.kind.policy() == Policy::Retry => error,
-            Err(error) => return Err(error),
+            Err(error) if error.kind.policy() == Policy::Retry => {
+                run.recovers_from(&error.message);
+                let waiting = patience.pause(error);
+                stop::unless_stopped(requests, stop, "waiting for a server", waiting).await
+            }
+            Err(error) => Err(error),
         };
-        run.recovers_from(&error.message);
-        stop::unless_stopped(
-            requests,
-            stop,
-            "waiting for a server",
-            patience.pause(error),
-        )
-        .await?;
+        if let Err(error) = ended {
+            let by = stop.take_pause().filter(|_| error.kind == Kind::Stopped);
+            pause::hold(process, requests, by.ok_or(error)?).await?;
+        }
     }
 }
 
@@ -208,7 +260,7 @@ async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
 /// Runs every check, also after one has failed, and changes nothing.
 pub async fn validate_command(config: Config) -> Result<validate::Validation> {
     let (source, target) = Sides::connect_each(&config).await;
-    Ok(validate::all(source, target, config.profile).await)
+    Ok(validate::all(source, target, &config).await)
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.
@@ -232,7 +284,7 @@ pub async fn restart_command(config: Config, shard: String, ns: Option<String>) 
         &sides.target,
         &shard,
         ns.as_ref(),
-        config.range_bytes(),
+        layout::prepare::cut(&config),
     )
     .await
 }

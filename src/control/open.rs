@@ -20,7 +20,9 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::control::validate;
+use crate::control::waiting;
 use crate::control::window::Window;
+use crate::control::write_block;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
 use crate::pair::oplog::cursor::Oplog;
@@ -40,7 +42,7 @@ pub struct Opened {
     /// One per source shard.
     pub feeds: Vec<Arc<Feed>>,
     /// The cutover window.
-    pub window: Window,
+    pub window: Arc<Window>,
     lease: Lease,
 }
 
@@ -82,7 +84,13 @@ impl Opened {
 /// `Refused` if another process holds the target, its state is of other
 /// deployments, or validation fails; `Cancelled` state has to be wiped first.
 pub async fn open(config: &Config, run: &Run) -> Result<Opened> {
-    let sides = Sides::connect(config).await?;
+    let connecting = Box::pin(Sides::connect(config));
+    let sides = waiting::told(run, "both sides to be reached", None, connecting).await?;
+    let opening = Box::pin(open_on(config, sides.clone(), run));
+    waiting::told(run, "both sides to be validated", Some(&sides), opening).await
+}
+
+async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
     let store = RunStore::new(&sides.target.shards[0]);
     if config.restart {
         wipe_recorded(config, &sides, &store, run).await?;
@@ -103,8 +111,9 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
     if recorded.stage != Stage::Cancelled {
         recorded::check(&recorded, &sides.source).await?;
     }
+    write_block::lift(&sides.source, store).await?;
     // IMPORTANT: first. What cannot start over must not cost what is there.
-    validate::require(config.profile, sides, &to_wipe).await?;
+    validate::require(config, sides, &to_wipe).await?;
     limits::of(config, sides.clone().map(&config.map)?.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
@@ -197,6 +206,8 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         .remedy("add `--restart` to wipe what it copied and start over"));
     }
     same_filters(&state, &config.filters())?;
+    validate::require_release(&sides)?;
+    sides.scope(&state.scope);
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);
     tracing::info!("resuming run {}", state.id);
@@ -207,6 +218,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;
     let window = Window::new(config.window_h, stores.run.load_window().await?);
+    let window = Arc::new(window);
     Ok(Opened {
         sides,
         stores,
@@ -218,7 +230,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
-    validate::require(config.profile, &sides, &BTreeSet::new()).await?;
+    validate::require(config, &sides, &BTreeSet::new()).await?;
     let sides = sides.map(&config.map)?;
     limits::of(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
@@ -241,7 +253,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         source_settings: balancers.source.settings.clone(),
         target_settings: balancers.target.settings.clone(),
         views: views(&sides).await?,
-        filters: config.filters(),
+        scope: sides.source.scope.clone(),
     };
     store.create(&state).await?;
     failpoint::hit("run-created");
@@ -255,7 +267,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         stores,
         balancers,
         feeds,
-        window: Window::new(config.window_h, None),
+        window: Arc::new(Window::new(config.window_h, None)),
         lease,
     })
 }
@@ -263,12 +275,13 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
 /// # Errors
 /// `Refused` if the run was begun with other filters.
 fn same_filters(state: &RunState, given: &Filters) -> Result<()> {
-    if state.filters == *given {
+    let own = state.scope.filters();
+    if own == given {
         return Ok(());
     }
     let found = format!(
-        "run {} was begun with {}, and is given {given}",
-        state.id, state.filters
+        "run {} was begun with {own}, and is given {given}",
+        state.id
     );
     Err(Error::new(Kind::Refused, found).remedy(
         "give the filters that it was begun with; or add `--restart` to wipe what it copied and start over with these",

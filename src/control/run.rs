@@ -11,6 +11,8 @@ use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
 use crate::observe::phase::Phase;
 use crate::observe::status::Snapshot;
+use crate::observe::throttled::Throttled;
+use crate::pair::throttle::Throttle;
 
 /// One run. Cheap to share; every lock is short.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Run {
     started: Instant,
     /// Obstacles that do not belong to a single pair.
     pub obstacles: Obstacles,
+    /// How fast the pairs may go.
+    pub throttle: Arc<Throttle>,
     state: Mutex<State>,
 }
 
@@ -30,6 +34,7 @@ struct State {
     warnings: Vec<(String, String)>,
     last_cutover: Option<String>,
     paused: Option<String>,
+    waiting: Option<String>,
     /// End of the cutover window, ms since 1970.
     window_ends_ms: Option<u64>,
     /// Connection strings without credentials.
@@ -39,6 +44,7 @@ struct State {
     cutover_ms: Option<u64>,
     cutovers_given_up: u64,
     recoveries: u64,
+    throttled: Throttled,
 }
 
 impl Run {
@@ -50,6 +56,7 @@ impl Run {
             warnings: Vec::new(),
             last_cutover: None,
             paused: None,
+            waiting: None,
             window_ends_ms: None,
             source: String::new(),
             target: String::new(),
@@ -57,10 +64,12 @@ impl Run {
             cutover_ms: None,
             cutovers_given_up: 0,
             recoveries: 0,
+            throttled: Throttled::default(),
         };
         Arc::new(Run {
             started: Instant::now(),
             obstacles: Obstacles::default(),
+            throttle: Arc::default(),
             state: Mutex::new(state),
         })
     }
@@ -85,6 +94,16 @@ impl Run {
         self.state.lock().paused = by;
     }
 
+    /// What a start waits for, once it takes long. Logged when it is told first.
+    pub fn set_waiting(&self, waiting: Option<String>) {
+        let mut state = self.state.lock();
+        let told = state.waiting.is_none();
+        if let Some(waiting) = waiting.as_ref().filter(|_| told) {
+            tracing::info!("waiting: {waiting}");
+        }
+        state.waiting = waiting;
+    }
+
     /// ms since 1970.
     pub fn set_window(&self, ends_ms: Option<u64>) {
         self.state.lock().window_ends_ms = ends_ms;
@@ -95,10 +114,50 @@ impl Run {
     }
 
     pub fn enter(&self, phase: Phase) {
-        let before = std::mem::replace(&mut self.state.lock().phase, phase);
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.phase, phase);
+        self.set_limits(&state);
+        drop(state);
         if before != phase {
             tracing::info!("phase: {phase}");
         }
+    }
+
+    /// Changes how fast the run may go, in any phase.
+    pub fn limit(&self, copy_mb_s: Option<u64>, ops_s: Option<u64>) {
+        let mut state = self.state.lock();
+        let throttled = &mut state.throttled;
+        throttled.copy_mb_s = copy_mb_s.unwrap_or(throttled.copy_mb_s);
+        throttled.ops_s = ops_s.unwrap_or(throttled.ops_s);
+        self.set_limits(&state);
+    }
+
+    /// A cutover is not slowed down: nobody writes any more.
+    fn set_limits(&self, state: &State) {
+        let ops_s = match state.phase {
+            Phase::CuttingOver => 0,
+            _ => state.throttled.ops_s,
+        };
+        self.throttle.limit_copy(state.throttled.copy_mb_s << 20);
+        self.throttle.limit_apply(ops_s);
+    }
+
+    /// Copying holds while there is a reason.
+    pub fn hold_copying(&self, reasons: Vec<String>) {
+        self.throttle.hold(!reasons.is_empty());
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.throttled.held_by, reasons);
+        let now = state.throttled.held_by.clone();
+        drop(state);
+        if before.is_empty() && !now.is_empty() {
+            tracing::warn!("copying holds: {}", now.join("; "));
+        } else if !before.is_empty() && now.is_empty() {
+            tracing::info!("copying goes on");
+        }
+    }
+
+    pub fn throttled(&self) -> Throttled {
+        self.state.lock().throttled.clone()
     }
 
     /// The counters of a pair, which go on over attempts.
@@ -248,6 +307,7 @@ impl Run {
             warnings,
             last_cutover: state.last_cutover.clone(),
             paused: state.paused.clone(),
+            waiting: state.waiting.clone(),
             window_left_s: state
                 .window_ends_ms
                 .map(|ends| ends.saturating_sub(now_ms()) / 1_000),
@@ -257,6 +317,7 @@ impl Run {
             cutover_ms: state.cutover_ms,
             cutovers_given_up: state.cutovers_given_up,
             recoveries: state.recoveries,
+            throttle: state.throttled.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::cluster::connect::connect;
 use crate::cluster::deployment::{Deployment, Side};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::scope::Scope;
 
 /// Source and target, and which target shard takes which source shard.
 #[derive(Debug, Clone)]
@@ -39,6 +40,13 @@ impl Sides {
         let filters = config.filters();
         let filtered = |side: Result<Deployment>| side.map(|side| side.filtered(&filters));
         (filtered(source), filtered(target))
+    }
+
+    /// Makes `scope` what a migration of them is about.
+    pub fn scope(&mut self, scope: &Scope) {
+        for side in [&mut self.source, &mut self.target] {
+            *side = Arc::new(side.scoped(scope.clone()));
+        }
     }
 
     /// What people call a pair.

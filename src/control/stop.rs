@@ -2,14 +2,15 @@
 //! second ends the process at once. An operator may also cancel it, and is answered when
 //! the result is known.
 
+use std::sync::OnceLock;
+
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::{Error, Kind, Result};
-use crate::observe::api::{Answer, Request};
+use crate::observe::api::request::{Answer, Request};
 
-#[derive(Debug)]
 pub struct Stop {
     /// The process was asked to stop.
     signals: watch::Receiver<bool>,
@@ -17,7 +18,12 @@ pub struct Stop {
     cancelled_by: Mutex<Option<oneshot::Sender<Answer>>>,
     /// Who paused the run, until the pause begins.
     paused_by: Mutex<Option<String>>,
+    /// What extends the cutover window, once there is a run.
+    extends: OnceLock<Extends>,
 }
+
+/// Takes whom to answer.
+type Extends = Box<dyn Fn(oneshot::Sender<Answer>) + Send + Sync>;
 
 impl Stop {
     /// Listens from now on, for the rest of the process.
@@ -49,6 +55,7 @@ impl Stop {
             signals: stop,
             cancelled_by: Mutex::default(),
             paused_by: Mutex::default(),
+            extends: OnceLock::new(),
         })
     }
 
@@ -74,6 +81,19 @@ impl Stop {
         self.paused_by.lock().take()
     }
 
+    /// From now on the cutover window is extended by this.
+    pub fn extends_by(&self, extend: impl Fn(oneshot::Sender<Answer>) + Send + Sync + 'static) {
+        // Set once in a process.
+        let _ = self.extends.set(Box::new(extend));
+    }
+
+    fn extend(&self, reply: oneshot::Sender<Answer>) {
+        match self.extends.get() {
+            Some(extend) => extend(reply),
+            None => Request::Extend(reply).refuse("not now: the run has not begun; ask again then"),
+        }
+    }
+
     /// Answers the operator's cancel, if there is one that is unanswered.
     pub fn answer_cancel(&self, answer: Answer) {
         if let Some(by) = self.cancelled_by.lock().take() {
@@ -91,7 +111,7 @@ impl Stop {
     }
 }
 
-/// Runs `work` until it is done, a signal comes or the operator cancels.
+/// Runs `work` until it is done, a signal comes, or the operator cancels or pauses the run.
 pub async fn unless_stopped<T>(
     requests: &mut mpsc::Receiver<Request>,
     stop: &Stop,
@@ -100,20 +120,66 @@ pub async fn unless_stopped<T>(
 ) -> Result<T> {
     tokio::select! {
         done = work => done,
-        error = until_stopped(requests, stop) => Err(error.context(format_args!("stopped while {doing}"))),
+        error = until_stopped(requests, stop, Pauses::Taken) => {
+            Err(error.context(format_args!("stopped while {doing}")))
+        }
     }
 }
 
+/// The same before there is a run that could be paused.
+pub async fn unless_ended<T>(
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+    doing: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        error = until_stopped(requests, stop, Pauses::Refused) => {
+            Err(error.context(format_args!("stopped while {doing}")))
+        }
+    }
+}
+
+/// Whether a pause ends what is under way, as a signal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pauses {
+    Taken,
+    Refused,
+}
+
 /// Answers requests until one, or a signal, ends the run.
-pub async fn until_stopped(requests: &mut mpsc::Receiver<Request>, stop: &Stop) -> Error {
+pub async fn until_stopped(
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+    pauses: Pauses,
+) -> Error {
     loop {
         tokio::select! {
             () = stop.asked() => return stopped("it"),
             Some(request) = requests.recv() => match request {
                 Request::Cancel(reply) => return stop.cancelled(reply),
-                other => other.refuse("not now: ask again when `shardlift status` says ready"),
+                Request::Pause(by, reply) if pauses == Pauses::Taken => return stop.paused(by, reply),
+                Request::Extend(reply) => stop.extend(reply),
+                other => {
+                    let why = not_now(&other);
+                    other.refuse(why);
+                }
             },
         }
+    }
+}
+
+/// Why a request is refused while a run starts, recovers or cuts over.
+fn not_now(request: &Request) -> &'static str {
+    match request {
+        Request::Cutover { .. } => "not now: ask again when `shardlift status` says ready",
+        Request::Pause(..) => {
+            "not now: there is nothing to pause before the run has begun, nor in a cutover; ask again then"
+        }
+        Request::Resume(_) => "the run is not paused",
+        Request::Extend(_) => "not now: the run has not begun; ask again then",
+        Request::Cancel(_) => "the run is being cancelled",
     }
 }
 
@@ -133,4 +199,18 @@ pub fn answer(reply: oneshot::Sender<Answer>, answer: Answer) {
 pub fn stopped(what: &str) -> Error {
     Error::new(Kind::Stopped, format!("{what} was stopped by a signal"))
         .remedy("run the same command to resume")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_now_is_refused_with_its_own_reason() {
+        let (reply, _) = oneshot::channel();
+        let pause = Request::Pause("ann".to_owned(), reply);
+        assert!(not_now(&pause).contains("nothing to pause"));
+        let (reply, _) = oneshot::channel();
+        assert!(not_now(&Request::Resume(reply)).contains("not paused"));
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! Recorded in the run's state, so that a restart keeps it. `step` decides.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::control::run::{self, Run};
 use crate::error::{Error, Kind, Policy, Result};
-use crate::observe::api::Answer;
+use crate::observe::api::request::Answer;
 use crate::observe::phase::Phase;
 use crate::state::run_store::RunStore;
 
@@ -64,14 +65,23 @@ impl Window {
         }
     }
 
-    /// Answered once it is recorded. Needs `watch` to be polled.
+    /// Answered once it is recorded. Needs `answer` to be polled.
     pub fn extend(&self, reply: oneshot::Sender<Answer>) {
         self.asked.lock().push(reply);
         self.woken.notify_one();
     }
 
-    /// Begins, extends and records it. What cannot be recorded now, because the target's
-    /// majority does not keep up, is recorded later. Ends when it has passed.
+    /// Extends it for all who ask, in any phase.
+    pub async fn answer(&self, run: &Run, store: &RunStore) -> Infallible {
+        loop {
+            self.woken.notified().await;
+            self.answer_all(run, store).await;
+        }
+    }
+
+    /// Begins and records it. What cannot be recorded now, because the target's majority does
+    /// not keep up, is recorded later. Ends when it has passed. Polled by attempts and
+    /// pauses: while a run starts or recovers it may pass unseen, until then.
     pub async fn watch(&self, run: &Run, store: &RunStore) -> Error {
         loop {
             match self.look(run, store).await {
@@ -81,17 +91,13 @@ impl Window {
                 Err(e) => return e,
                 Ok(()) => {}
             }
-            tokio::select! {
-                () = self.woken.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
+            tokio::time::sleep(POLL).await;
         }
     }
 
     /// # Errors
     /// `Parked` when it has passed.
     async fn look(&self, run: &Run, store: &RunStore) -> Result<()> {
-        self.answer_all(run, store).await?;
         let ends_ms = *self.ends_ms.lock();
         run.set_window(ends_ms);
         match step(run.phase(), ends_ms, run::now_ms(), self.length_ms) {
@@ -110,11 +116,15 @@ impl Window {
         }
     }
 
-    async fn answer_all(&self, run: &Run, store: &RunStore) -> Result<()> {
+    async fn answer_all(&self, run: &Run, store: &RunStore) {
         loop {
             let Some(reply) = self.asked.lock().pop() else {
-                return Ok(());
+                return;
             };
+            // Whoever asks again must not get it twice.
+            if reply.is_closed() {
+                continue;
+            }
             let ends_ms = *self.ends_ms.lock();
             let answer = match ends_ms {
                 None => Err(

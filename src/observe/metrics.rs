@@ -20,6 +20,9 @@ pub const RUN_METRICS: &[Metric<Snapshot>] = &[
     counter("shardlift_recoveries_total", "Times the run went back to its last checkpoint.", |s| s.recoveries as f64),
     gauge("shardlift_cutover_seconds", "Duration of the finished cutover; 0 before.", |s| seconds(s.cutover_ms.unwrap_or(0))),
     gauge("shardlift_window_left_seconds", "What is left of the cutover window; 0 before it begins.", |s| s.window_left_s.unwrap_or(0) as f64),
+    gauge("shardlift_throttle_copy_bytes_per_second", "Most that may be copied; 0: no limit.", |s| (s.throttle.copy_mb_s << 20) as f64),
+    gauge("shardlift_throttle_ops_per_second", "Most ops that may be applied; 0: no limit.", |s| s.throttle.ops_s as f64),
+    gauge("shardlift_copying_held", "1 while copying holds by itself: a side is behind.", |s| one_or_zero(!s.throttle.held_by.is_empty())),
     gauge("shardlift_paused", "1 while an operator holds the run back.", |s| one_or_zero(s.paused.is_some())),
 ];
 
@@ -71,6 +74,7 @@ fn escape(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::observe::status::tests::copying;
+    use crate::observe::throttled::Throttled;
 
     #[test]
     fn every_metric_is_told_once_with_its_values() {
@@ -111,6 +115,11 @@ mod tests {
             cutover_ms: Some(8_000),
             window_left_s: Some(9),
             paused: Some("by ann".to_owned()),
+            throttle: Throttled {
+                copy_mb_s: 10,
+                ops_s: 11,
+                held_by: vec!["a reason".to_owned()],
+            },
             ..copying()
         };
         let metrics: Vec<(&str, f64)> = RUN_METRICS
@@ -129,6 +138,12 @@ mod tests {
             ("shardlift_recoveries_total", 7.0),
             ("shardlift_cutover_seconds", 8.0),
             ("shardlift_window_left_seconds", 9.0),
+            (
+                "shardlift_throttle_copy_bytes_per_second",
+                10.0 * 1_048_576.0,
+            ),
+            ("shardlift_throttle_ops_per_second", 11.0),
+            ("shardlift_copying_held", 1.0),
             ("shardlift_paused", 1.0),
         ];
         assert_eq!(metrics, expect);
@@ -147,5 +162,31 @@ mod tests {
         let mut snapshot = copying();
         snapshot.pairs[0].name = "a\"\\\n".into();
         assert!(render(&snapshot).contains(r#"{pair="a\"\\\n"}"#));
+    }
+
+    #[test]
+    fn the_dashboard_and_the_alerts_name_metrics_that_exist() {
+        let pages = [
+            include_str!("../../packaging/grafana.json"),
+            include_str!("../../packaging/alerts.yml"),
+        ];
+        let dashboard: serde_json::Value = serde_json::from_str(pages[0]).unwrap();
+        assert!(!dashboard["panels"].as_array().unwrap().is_empty());
+        let run = RUN_METRICS.iter().map(|metric| metric.name);
+        let known: Vec<&str> = run
+            .chain(PAIR_METRICS.iter().map(|metric| metric.name))
+            .chain([INFO])
+            .collect();
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        for page in pages {
+            let names = page.split(|c| !is_of_name(c));
+            let names: Vec<&str> = names
+                .filter(|word| word.starts_with("shardlift_"))
+                .collect();
+            assert!(5 < names.len());
+            for name in names {
+                assert!(known.contains(&name), "there is no metric {name}");
+            }
+        }
     }
 }

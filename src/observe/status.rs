@@ -8,6 +8,7 @@ use crate::observe::counters::PairSnapshot;
 use crate::observe::figures;
 use crate::observe::phase::Phase;
 use crate::observe::plain;
+use crate::observe::throttled::Throttled;
 
 /// Everything an operator can ask about a run, at one moment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub last_cutover: Option<String>,
     /// Who paused the run, while it is paused.
     pub paused: Option<String>,
+    /// What a start waits for, once it takes long.
+    pub waiting: Option<String>,
     /// Seconds left of the cutover window; None before it has begun.
     pub window_left_s: Option<u64>,
     /// Connection strings of both sides, without credentials.
@@ -41,8 +44,8 @@ pub struct Snapshot {
     /// Cutovers that were begun and went back to following.
     pub cutovers_given_up: u64,
     /// Times the run went back to its last checkpoint, since this process began.
-    #[serde(default)]
     pub recoveries: u64,
+    pub throttle: Throttled,
 }
 
 impl PairSnapshot {
@@ -125,8 +128,14 @@ impl Snapshot {
         if let Some(paused) = &self.paused {
             line += &format!(" | paused: {}", plain::line(paused));
         }
+        if let Some(waiting) = &self.waiting {
+            line += &format!(" | waits for {}", plain::line(waiting));
+        }
         if self.can_cutover {
             line += " | cutover can begin";
+        }
+        for throttled in self.throttle.lines() {
+            line += &format!(" | {throttled}");
         }
         if let [first, rest @ ..] = &self.obstacles[..] {
             line += &format!(" | in the way of a cutover: {}", plain::line(first));
@@ -160,9 +169,15 @@ impl Snapshot {
                 plain::line(paused)
             );
         }
+        if let Some(waiting) = &self.waiting {
+            out += &format!("waits for {}\n", plain::line(waiting));
+        }
         if let Some(left_s) = self.window_left_s.filter(|_| !self.is_final()) {
             let left = figures::seconds(left_s as f64);
             out += &format!("cutover window: {left} left; `shardlift extend` adds 24 h\n");
+        }
+        for throttled in self.throttle.lines() {
+            out += &format!("{throttled}\n");
         }
         for obstacle in &self.obstacles {
             out += &format!("in the way of a cutover: {}\n", plain::line(obstacle));

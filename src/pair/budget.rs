@@ -44,6 +44,13 @@ impl Share {
         self.reserve(REPLY_BYTES_MAX).await
     }
 
+    /// One reply's worth, if it is free now.
+    pub fn try_reserve_reply(&self) -> Option<Permit> {
+        let bytes = self.bytes.clone();
+        let permit = bytes.try_acquire_many_owned(REPLY_BYTES_MAX as u32);
+        permit.ok().map(Permit)
+    }
+
     /// Waits until `bytes` are free; more than one reply's worth counts as one.
     pub async fn reserve(&self, bytes: usize) -> Permit {
         let bytes = self

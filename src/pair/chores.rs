@@ -2,7 +2,7 @@
 //! and index builds. Chores on one name run one after the other, in the order
 //! they were given; those on different names side by side (R4).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -194,6 +194,11 @@ impl Chores {
             .values()
             .filter(|chore| !chore.aside)
             .count()
+    }
+
+    /// Names that have a chore which has not ended well.
+    pub fn names(&self) -> HashSet<Namespace> {
+        self.inner.newest.lock().keys().cloned().collect()
     }
 
     /// Chores that have been running or waiting for longer than `patience`.

@@ -14,6 +14,7 @@
 
 // What all rooms speak of.
 pub mod budget;
+pub mod throttle;
 pub mod op;
 pub mod origin;
 pub mod collection;

@@ -13,7 +13,7 @@ use crate::pair::collection::names::Names;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::gate::Gate;
 use crate::position::Position;
-use crate::state::{CollectionState, UnitState};
+use crate::state::{CollectionState, ScanOrder, UnitState};
 
 /// Knowledge about the source at the start of an attempt.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,10 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
     let is_lost =
         |unit: &UnitState| matches!(unit, UnitState::Copying(fence) if *fence < gate.begun());
     let lives_here = state.collection().lives_on(now.shard);
-    let matters = !state.dead && !now.gone && lives_here;
+    // In the order of the disk it is read again from its beginning, which makes up for all
+    // before the resume position.
+    let has_fences = state.order == ScanOrder::Id;
+    let matters = has_fences && !state.dead && !now.gone && lives_here;
     if matters && state.units.iter().any(is_lost) {
         // Its held ops would be missing. This should not happen: every start is recorded
         // before anything passes its fence, and no start outlives its incarnation. Only
@@ -70,7 +73,8 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
 
 fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
     let names = Names::new(state.ns.clone(), state.renamed_at);
-    let tracked = Tracked::called(state.uuid, names, Traits::of(&state.options));
+    let tracked =
+        Tracked::called(state.uuid, names, Traits::of(&state.options)).scanned(state.order);
     if let Some(sharded) = &state.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
     }

@@ -209,6 +209,21 @@ impl Pair {
         m.obstacles.put("oplog", self.feed.trouble().map(unread));
     }
 
+    /// Brings the numbers of collections up to date. One is done when it is copied and
+    /// nothing is built or changed on it.
+    pub fn count_collections(&self) {
+        let busy = self.chores.names();
+        let gate = self.gate.lock();
+        let (mut total, mut done) = (0, 0);
+        for tracked in gate.all_that_count() {
+            total += 1;
+            let is_done = gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns());
+            done += u64::from(is_done);
+        }
+        self.metrics.collections_total.store(total, Relaxed);
+        self.metrics.collections_done.store(done, Relaxed);
+    }
+
     /// Reads the part of the tail's state that the cutover needs.
     pub fn with_view<T>(&self, read: impl FnOnce(&TailView) -> T) -> T {
         read(&self.view.lock())

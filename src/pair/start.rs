@@ -40,6 +40,7 @@ use crate::pair::tail::Tail;
 use crate::pair::tail::quiet::Quiet;
 use crate::pair::tail::view::TailView;
 use crate::pair::tasks::PairTasks;
+use crate::pair::throttle::Throttle;
 use crate::pair::to_copy::{self, Left};
 use crate::pair::write::bulk::{WRITES_IN_FLIGHT, Writer};
 use crate::pair::write::statement::FlushLimits;
@@ -76,6 +77,7 @@ pub struct Parts {
     pub name: String,
     /// Counters that outlive the attempt.
     pub metrics: Arc<PairMetrics>,
+    pub throttle: Arc<Throttle>,
     pub limits: Limits,
 }
 
@@ -275,6 +277,7 @@ impl Shared {
                 self.writer.clone(),
                 flush_bytes,
                 parts.metrics.clone(),
+                parts.throttle.clone(),
             ));
         }
     }
@@ -313,6 +316,7 @@ impl Shared {
             ddl,
             metrics: parts.metrics.clone(),
             catalog_position: parts.state.catalog_position,
+            begun: parts.clock,
             scope: parts.source.scope.clone(),
             transactions: Transactions::default(),
             open_builds: HashSet::new(),
@@ -342,9 +346,11 @@ impl Shared {
             indexer: self.indexer.clone(),
             chores: self.chores.clone(),
             metrics: parts.metrics.clone(),
+            throttle: parts.throttle.clone(),
             queue: Mutex::new(queue),
             stuck: Mutex::default(),
             writes_in_flight: WRITES_IN_FLIGHT,
+            run_writes: Semaphore::new(limits.scans * WRITES_IN_FLIGHT),
             store: parts.store.clone(),
             away_max: limits.away_max,
             patience: limits.patience,

@@ -30,7 +30,7 @@ use crate::cluster::ownership::joined;
 use crate::cluster::probe::Identity;
 use crate::error::{Error, Kind, Result};
 use crate::position::{Mark, Position};
-use crate::scope::Filters;
+use crate::scope::Scope;
 
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
@@ -41,7 +41,8 @@ pub const DATABASE: &str = "__shardlift";
 /// |------|-------------------|
 /// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
-pub const FORMAT: i32 = 3;
+/// | 4    | what a run is about: its filters, and whether `admin` is in it; the order in which a collection is scanned |
+pub const FORMAT: i32 = 4;
 
 /// The oldest form that is still read.
 const FORMAT_OLDEST: i32 = 1;
@@ -84,8 +85,8 @@ pub struct RunState {
     pub target_settings: Option<Vec<RawDocumentBuf>>,
     /// Views of the plan: they have no UUID and so no place in a pair's state.
     pub views: Vec<Namespace>,
-    /// What the run is about. None in what an older release recorded.
-    pub filters: Filters,
+    /// What the run is about, on either side. In forms before 4 no filters, and not `admin`.
+    pub scope: Scope,
 }
 
 /// Options that are set by the finish (R10).
@@ -146,10 +147,22 @@ pub struct CollectionState {
     pub wiping: bool,
     /// Documents of it were seen with a field name twice (`pair::write::delicate`).
     pub duplicate_names: bool,
+    /// How it is scanned. `Id` in what an older release recorded.
+    pub order: ScanOrder,
     /// Lower bounds of all units but the first, ascending.
     pub bounds: Vec<RawBson>,
     /// `bounds.len() + 1` of them.
     pub units: Vec<UnitState>,
+}
+
+/// The order in which a collection is scanned, as it was planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ScanOrder {
+    /// In ranges of `_id`; what the disk has in that order anyway, as one.
+    #[default]
+    Id,
+    /// That of the disk, as one, with a rolling hold (R2).
+    Natural,
 }
 
 /// A unit as a restart finds it.
@@ -218,6 +231,7 @@ impl CollectionState {
             dead: false,
             wiping: false,
             duplicate_names: false,
+            order: ScanOrder::Id,
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })
@@ -256,6 +270,7 @@ impl CollectionState {
             dead: true,
             wiping: false,
             duplicate_names: false,
+            order: ScanOrder::Id,
             bounds: Vec::new(),
             units: vec![UnitState::Settled],
         }

@@ -132,6 +132,22 @@ impl RunStore {
         Ok(ends_ms.map(|ends_ms| ends_ms.max(0) as u64))
     }
 
+    /// Records whether the run blocks users' writes on the source. May be repeated.
+    pub async fn set_write_block(&self, on: bool) -> Result<()> {
+        let set = rawdoc! {"$set": {"write_block": on}};
+        self.database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, set, false))])
+            .await
+            .map(drop)
+    }
+
+    /// False too if no run is recorded.
+    pub async fn load_write_block(&self) -> Result<bool> {
+        let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
+        let on = run.first().and_then(|raw| raw.get_bool("write_block").ok());
+        Ok(on.unwrap_or(false))
+    }
+
     /// Notes that a collection of this name is about to be made on the target. May be
     /// repeated.
     pub async fn add_making(&self, ns: &Namespace) -> Result<()> {

@@ -121,6 +121,11 @@ impl Cursor {
         self.lease.address()
     }
 
+    /// Nothing more is asked for.
+    pub fn is_at_end(&self) -> bool {
+        self.id == 0
+    }
+
     /// The next batch, which may be empty; None at the end.
     pub async fn next(&mut self) -> Result<Option<Batch>> {
         if let Some(first) = self.first.take() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bson::raw::{CStr, cstr};
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
-use mongodb::options::{ClientOptions, ServerApi, Tls as TlsChoice};
+use mongodb::options::{ClientOptions, ServerAddress, ServerApi, Tls as TlsChoice};
 
 use crate::error::Result;
 use crate::wire::compress::{self, Method};
@@ -82,6 +82,14 @@ impl Way {
 
     pub(super) fn connect_timeout(&self) -> Duration {
         self.shared.connect_timeout
+    }
+
+    /// Goes in to a server, and out again.
+    ///
+    /// # Errors
+    /// Those of a connection.
+    pub async fn enter(&self, address: &ServerAddress) -> Result<()> {
+        Link::open(self, address).await.map(drop)
     }
 
     /// The first words on a connection, up to where commands are taken.

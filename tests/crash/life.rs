@@ -35,7 +35,7 @@ pub(crate) struct Life {
 impl Life {
     /// Small ranges and writes, so that little data makes many of them. The same
     /// arguments every time, but for `anew`.
-    pub(crate) fn start(source: &str, target: &str, blow: &Blow, anew: bool) -> Life {
+    pub(crate) fn start(source: &str, target: &str, order: &str, blow: &Blow, anew: bool) -> Life {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlift"));
         command.args([
@@ -62,6 +62,7 @@ impl Life {
             "0",
         ]);
         command.args(["--spool-dir", env!("CARGO_TARGET_TMPDIR")]);
+        command.args(["--scan-order", order]);
         if anew {
             command.arg("--restart");
         }

@@ -89,6 +89,10 @@ impl Schedule {
             sharded,
         }
     }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
 }
 
 impl Iterator for Schedule {

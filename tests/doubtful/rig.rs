@@ -122,6 +122,7 @@ impl Sides {
                 writer.clone(),
                 writer.limits.bytes_max,
                 metrics.clone(),
+                Arc::default(),
             ));
         }
         let doubtful = Doubtful {

@@ -64,6 +64,13 @@ for (const [name, width, scheme] of [["light", 1280, "light"], ["dark", 1280, "d
 
 const page = await opened(1280, "light");
 const off = id => page.$eval(id, button => button.disabled);
+const noted = text => page.waitForFunction(text => document.getElementById("notes").textContent.includes(text), {timeout: 60_000}, text);
+await page.type("#i-copy", "50");
+await page.keyboard.press("Enter");
+await noted("at most 50 MiB/s copied");
+await page.$eval("#i-copy", input => { input.value = ""; input.form.requestSubmit(); });
+await page.waitForFunction(() => !document.getElementById("notes").textContent.includes("MiB/s copied"), {timeout: 60_000});
+await page.$eval("#i-copy", input => input.blur());
 await page.waitForSelector("#prepare.go", {timeout: 600_000});
 await page.focus("#prepare");
 await page.keyboard.press("Enter");

@@ -1,7 +1,7 @@
 //! `bench memory`: the engine's largest resident memory (`VmHWM`), from its start
 //! until it is ready, by size of the data.
 //!
-//! The source is idle meanwhile.
+//! The source is idle meanwhile, except for the cases of one large transaction.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::bench::engine::Engine;
 use crate::bench::figures::{self, Figures};
 use crate::bench::ground::{Ground, host};
 use crate::bench::statements::{self, Bulks};
+use crate::bench::transaction::Transaction;
 use crate::cluster::ReplicaSet;
 use crate::error::{Error, Result};
 use crate::server::open_files;
@@ -26,7 +27,7 @@ const DOC_BYTES: usize = 1_024;
 const LARGEST_BYTES: usize = 16 << 20;
 
 /// The engine's largest resident memory: by size of the data, with the largest
-/// documents, with many collections.
+/// documents, with many collections, and following one large transaction.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     /// MB of the smallest case; the others are twice and four times of it
@@ -40,6 +41,15 @@ pub(super) struct Args {
     /// allows, quick 500]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     collections: Option<u64>,
+    /// MB of one transaction that is followed [default: 500, quick 50]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    transaction_mb: Option<u64>,
+    /// Deletes of another one [default: 400000, quick 40000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    transaction_deletes: Option<u64>,
+    /// The transactions only
+    #[arg(long)]
+    only_transactions: bool,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -54,7 +64,12 @@ struct Case {
 
 pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
     let (mut told, mut most, mut equal) = (Map::new(), 0.0_f64, true);
-    for case in cases(args, collections(args)?) {
+    let cases = if args.only_transactions {
+        Vec::new()
+    } else {
+        cases(args, collections(args)?)
+    };
+    for case in cases {
         let source = ground.start("source").await?;
         ground.tell(format!("populating {}", case.name));
         bulk::write(&host(&source), case.population(args.common.seed)).await?;
@@ -66,6 +81,16 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
             equal &= same;
         }
         told.insert(case.name.clone(), Value::Object(figures::fold(&rounds)));
+    }
+    for transaction in transactions(args) {
+        let mut rounds = Vec::new();
+        for _ in 0..args.common.runs {
+            let (figures, same) = transaction.measure(ground).await?;
+            most = most.max(figures.get("rss_peak_mb").unwrap_or_default());
+            rounds.push(figures);
+            equal &= same;
+        }
+        told.insert(transaction.name(), Value::Object(figures::fold(&rounds)));
     }
     let mut json = Map::new();
     json.insert("suite".to_owned(), json!("memory"));
@@ -116,6 +141,15 @@ fn cases(args: &Args, collections: u64) -> Vec<Case> {
         doc_bytes: DOC_BYTES,
     });
     cases
+}
+
+fn transactions(args: &Args) -> [Transaction; 2] {
+    let mb = args.common.size(args.transaction_mb, 50, 500);
+    let deletes = args.common.size(args.transaction_deletes, 40_000, 400_000);
+    [
+        Transaction::Inserts(mb * 1_000_000 / DOC_BYTES as u64),
+        Transaction::Deletes(deletes),
+    ]
 }
 
 async fn measure(ground: &Ground, case: &Case, source: &ReplicaSet) -> Result<(Figures, bool)> {

@@ -25,6 +25,7 @@ mod keepup;
 mod memory;
 mod race;
 mod tail;
+mod transaction;
 
 use std::process::ExitCode;
 

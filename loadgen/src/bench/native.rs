@@ -54,7 +54,8 @@ pub(super) struct Native {
 struct Progress {
     fetched: u64,
     applied: u64,
-    newest: Timestamp,
+    /// None: the member is starting and has not read its own oplog yet.
+    newest: Option<Timestamp>,
 }
 
 impl Native {
@@ -171,7 +172,7 @@ impl Native {
             stretch
                 .counts
                 .push((meter.seconds(), progress.applied as f64));
-            if until <= progress.newest {
+            if Some(until) <= progress.newest {
                 stretch.used = meter.used()?;
                 return Ok(stretch);
             }
@@ -238,7 +239,6 @@ impl Progress {
                 .ok_or_else(|| Error::new(format!("serverStatus tells no repl.{of}.ops")))
         };
         let newest = reply.get_document("repl").ok().and_then(last_write);
-        let newest = newest.ok_or_else(|| Error::new("serverStatus tells no last write"))?;
         Ok(Progress {
             fetched: count("network")?,
             applied: count("apply")?,

@@ -106,9 +106,15 @@ fn validation(maker: &mut Maker<'_>) -> Document {
 fn create_capped(maker: &mut Maker<'_>) -> Vec<Command> {
     let name = maker.dice.pick(&CAPPED);
     let mut command = doc! {"create": name, "capped": true};
-    command.insert("size", maker.dice.pick(&[4096, 10_000, 1_000_000]));
-    if maker.dice.one_in(2) {
-        command.insert("max", 1 + maker.dice.below(20) as i32);
+    let size = maker.dice.pick(&[4096, 10_000, 1_000_000]);
+    let max = maker.dice.one_in(2);
+    let most = 1 + maker.dice.below(20) as i32;
+    if maker.abilities.refused_inserts_trim_nothing {
+        command.insert("size", size);
+        max.then(|| command.insert("max", most));
+    } else {
+        // Never full.
+        command.insert("size", 100_000_000);
     }
     let dropped = maker.command(doc! {"drop": name});
     vec![dropped, maker.command(command)]

@@ -23,6 +23,9 @@ use crate::{
 
 const PAUSE: Duration = Duration::from_millis(250);
 const DOCUMENTS: i64 = 200;
+/// What is to be dropped was never made (26, 27), or an index is still being built
+/// (12587): a fault interrupted that.
+const NOT_MADE: [i32; 3] = [26, 27, 12_587];
 /// A collection or index made in one round is dropped so many rounds later;
 /// the last ones stay.
 const ROUNDS_KEPT: u64 = 3;
@@ -69,7 +72,8 @@ impl Ddl {
                 .stats
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
-            if self.shared.tolerant && is_interruption(error.code.unwrap_or_default()) {
+            let code = error.code.unwrap_or_default();
+            if self.shared.tolerant && (is_interruption(code) || NOT_MADE.contains(&code)) {
                 return stats.unknown();
             }
             self.shared.errors.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
 use shardlift::pair::gate::ledger::Pin;
 use shardlift::position::Position;
-use shardlift::state::{CollectionState, UnitState};
+use shardlift::state::{CollectionState, ScanOrder, UnitState};
 
 use crate::sim::coordinator::{Answer, Coordinator};
 use crate::sim::exact::{Aim, Exact};
@@ -234,6 +234,7 @@ pub(super) fn planned(
         dead: false,
         wiping: false,
         duplicate_names: false,
+        order: ScanOrder::Id,
         bounds: Vec::new(),
         units: vec![UnitState::Waiting],
     }

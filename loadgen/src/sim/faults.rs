@@ -88,8 +88,13 @@ impl World {
         }
         for scan in pair.scans {
             match scan {
-                Scan::Starting { unit, fence } => {
+                Scan::Starting { unit, started } => {
+                    let fence = started.fence;
                     writes.push(StoreWrite::Start(unit.tracked.uuid, unit.index, fence))
+                }
+                Scan::Natural(natural) => {
+                    let sent = natural.into_sent();
+                    self.zombies[which].extend(sent.into_iter().map(|sent| sent.command))
                 }
                 Scan::Reading { sent, .. } => {
                     self.zombies[which].extend(sent.into_iter().map(|sent| sent.command))

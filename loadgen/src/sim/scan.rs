@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp, rawdoc};
 use shardlift::pair::collection::Tracked;
-use shardlift::pair::gate::Place;
+use shardlift::pair::gate::{self, Place};
 use shardlift::pair::write::command::{Verb, WriteCommand};
 use shardlift::position::Position;
-use shardlift::state::same_term;
+use shardlift::state::{ScanOrder, same_term};
 
 use crate::sim::body::{self, Key};
 use crate::sim::command::Command;
 use crate::sim::flush::Doubted;
 use crate::sim::flush::forms;
+use crate::sim::natural::Natural;
 use crate::sim::pair::{Halt, Pair, Reach, Step, Wait};
 use crate::sim::replay::Replay;
 use crate::sim::reread::id_of;
@@ -35,11 +36,11 @@ pub(super) enum Scan {
     /// Its start is to be made durable.
     Starting {
         unit: Unit,
-        fence: Position,
+        started: gate::Started,
     },
     Started {
         unit: Unit,
-        fence: Position,
+        started: gate::Started,
         wait: Wait,
     },
     Reading {
@@ -48,6 +49,7 @@ pub(super) enum Scan {
         next: Key,
         sent: Vec<Sent>,
     },
+    Natural(Box<Natural>),
     /// All of it is written; what is held goes to the lanes.
     Opening {
         unit: Unit,
@@ -87,27 +89,32 @@ impl Scan {
                 let Some(started) = pair.gate.start(&unit.tracked.uuid, unit.index) else {
                     return Ok(None);
                 };
-                let fence = started.fence;
                 *self = if started.again {
-                    Scan::reading(unit, fence)
+                    Scan::reading(unit, started)
                 } else {
-                    Scan::Starting { unit, fence }
+                    Scan::Starting { unit, started }
                 };
             }
-            Scan::Starting { unit, fence } => {
-                let number =
-                    reach
-                        .target
-                        .store(StoreWrite::Start(unit.tracked.uuid, unit.index, fence));
+            Scan::Starting { unit, started } => {
+                let start = StoreWrite::Start(unit.tracked.uuid, unit.index, started.fence);
+                let number = reach.target.store(start);
                 let wait = Wait {
                     number: number.expect("never refused"),
                     term: reach.target.term,
                 };
-                *self = Scan::Started { unit, fence, wait };
+                *self = Scan::Started {
+                    unit,
+                    started,
+                    wait,
+                };
             }
-            Scan::Started { unit, fence, wait } if wait.number <= reach.target.committed() => {
+            Scan::Started {
+                unit,
+                started,
+                wait,
+            } if wait.number <= reach.target.committed() => {
                 same_term(pair.term, wait.term).map_err(|e| Halt::Attempt(e.message))?;
-                *self = Scan::reading(unit, fence);
+                *self = Scan::reading(unit, started);
             }
             waiting @ Scan::Started { .. } => *self = waiting,
             Scan::Reading {
@@ -116,13 +123,26 @@ impl Scan {
                 next,
                 sent,
             } => return self.read(pair, reach, unit, fence, next, sent),
+            Scan::Natural(mut natural) => {
+                let step = natural.step(pair, reach);
+                *self = match step {
+                    Ok(true) => Scan::opening(natural.unit, natural.fence),
+                    _ => Scan::Natural(natural),
+                };
+                return step.map(|_| None);
+            }
             Scan::Opening {
                 unit,
                 fence,
                 mut replay,
             } => match replay.step(pair, reach) {
                 Some(last) => {
-                    let newest = fence.max(pair.gate.begun());
+                    let begun = pair.gate.begun();
+                    let newest = match unit.tracked.order {
+                        ScanOrder::Id => fence.max(begun),
+                        // What was read shows no fence, but what was begun.
+                        ScanOrder::Natural => begun.next(),
+                    };
                     let place = (unit.tracked.uuid, unit.index);
                     pair.opened.insert(place, (unit.lower..unit.upper, newest));
                     return Ok(last.then_some(unit.tracked));
@@ -146,13 +166,29 @@ impl Scan {
         }
     }
 
-    fn reading(unit: Unit, fence: Position) -> Scan {
+    fn reading(unit: Unit, started: gate::Started) -> Scan {
+        let fence = started.fence;
+        if unit.tracked.order == ScanOrder::Natural {
+            return Scan::Natural(Box::new(Natural::new(unit, fence, started.read)));
+        }
         let next = unit.lower;
         Scan::Reading {
             unit,
             fence,
             next,
             sent: Vec::new(),
+        }
+    }
+
+    fn opening(unit: Unit, fence: Position) -> Scan {
+        let replay = Replay::new(Place {
+            uuid: unit.tracked.uuid,
+            unit: Some(unit.index),
+        });
+        Scan::Opening {
+            unit,
+            fence,
+            replay,
         }
     }
 
@@ -172,15 +208,7 @@ impl Scan {
         };
         let at_end = next == Key::MAX;
         if at_end && sent.is_empty() {
-            let replay = Replay::new(Place {
-                uuid: unit.tracked.uuid,
-                unit: Some(unit.index),
-            });
-            *self = Scan::Opening {
-                unit,
-                fence,
-                replay,
-            };
+            *self = Scan::opening(unit, fence);
             return Ok(None);
         }
         let write =
@@ -227,7 +255,12 @@ pub(super) fn reply(shown: Position, clock: Position) -> RawDocumentBuf {
 impl Unit {
     /// As `Writer::copy_plain`: what is there is left alone; what was refused for another
     /// reason is doubtful from the fence on.
-    fn doubt(&self, sent: &Sent, fence: Position, reach: &mut Reach<'_>) -> Vec<Doubted> {
+    pub(super) fn doubt(
+        &self,
+        sent: &Sent,
+        fence: Position,
+        reach: &mut Reach<'_>,
+    ) -> Vec<Doubted> {
         let mut doubted = Vec::new();
         if self.tracked.is_dead() {
             return doubted;
@@ -250,6 +283,23 @@ impl Unit {
         sent: &mut Vec<Sent>,
         reach: &mut Reach<'_>,
     ) -> Key {
+        let shown = self.shown(fence, reach);
+        let documents = reach.source.collections[&self.tracked.uuid].shown_at(shown);
+        let count = 1 + reach.dice.below(4) as usize;
+        let mut left = documents.range(next.max(self.lower)..self.upper);
+        let batch: Vec<_> = left
+            .by_ref()
+            .take(count)
+            .map(|(key, doc)| body::document(*key, doc))
+            .collect();
+        if !batch.is_empty() {
+            sent.push(self.insert(&batch));
+        }
+        left.next().map_or(Key::MAX, |(key, _)| *key)
+    }
+
+    /// What a server shows that has reached `fence`.
+    pub(super) fn shown(&self, fence: Position, reach: &mut Reach<'_>) -> Position {
         let newest = reach.source.newest();
         let choices = reach
             .source
@@ -265,24 +315,14 @@ impl Unit {
         let shown = reach.source.log[shown as usize].mark.position;
         self.tracked
             .raise_horizon(Position::clock_of(&reply(shown, newest)));
-        let documents = reach.source.collections[&self.tracked.uuid].shown_at(shown);
-        let count = 1 + reach.dice.below(4) as usize;
-        let mut left = documents.range(next.max(self.lower)..self.upper);
-        let batch: Vec<_> = left
-            .by_ref()
-            .take(count)
-            .map(|(key, doc)| body::document(*key, doc))
-            .collect();
-        if !batch.is_empty() {
-            let mut command = WriteCommand::new(Verb::Insert, &self.tracked, forms(), false, 256);
-            batch
-                .iter()
-                .for_each(|document| command.insert(document.as_bytes()));
-            sent.push(Sent::new(
-                Command::read(&command.finish()),
-                self.tracked.clone(),
-            ));
-        }
-        left.next().map_or(Key::MAX, |(key, _)| *key)
+        shown
+    }
+
+    pub(super) fn insert(&self, documents: &[RawDocumentBuf]) -> Sent {
+        let mut command = WriteCommand::new(Verb::Insert, &self.tracked, forms(), false, 256);
+        documents
+            .iter()
+            .for_each(|document| command.insert(document.as_bytes()));
+        Sent::new(Command::read(&command.finish()), self.tracked.clone())
     }
 }

@@ -4,7 +4,7 @@
 //! Virtual throughout: no clock, no thread, no server.
 
 use bson::{RawBson, Uuid};
-use shardlift::state::{CollectionState, PairState, UnitState};
+use shardlift::state::{CollectionState, PairState, ScanOrder, UnitState};
 
 use crate::layout::dice::Dice;
 use crate::sim::chore::planned;
@@ -146,6 +146,10 @@ impl World {
     fn with_units(&mut self, state: CollectionState) -> CollectionState {
         if !state.options.is_empty() {
             return state;
+        }
+        if self.dice.below(2) == 0 {
+            let order = ScanOrder::Natural;
+            return CollectionState { order, ..state };
         }
         let mut bounds: Vec<i64> = (0..self.dice.below(4))
             .map(|_| self.dice.below(KEYS) as i64)

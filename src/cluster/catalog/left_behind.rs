@@ -18,7 +18,7 @@ const LOCAL: [&str; 6] = [
     "clustermanager",
     "temp_oplog_buffer",
 ];
-const CONFIG: [&str; 37] = [
+const CONFIG: [&str; 38] = [
     "actionlog",
     "analyzeShardKeySplitPoints",
     "changelog",
@@ -54,6 +54,7 @@ const CONFIG: [&str; 37] = [
     "tenantSplitDonors",
     "transactions",
     "transaction_coordinators",
+    "user_writes_critical_sections",
     "vectorClock",
     "version",
 ];
@@ -113,6 +114,7 @@ mod tests {
             ("local", "mine", false),
             ("config", "cache.chunks.d.c", true),
             ("config", "transactions", true),
+            ("config", "user_writes_critical_sections", true),
             ("config", "mine", false),
         ];
         for (db, name, expect) in rows {

@@ -20,14 +20,16 @@ use crate::control::cutover::called_off::{CalledOff, NotProven};
 use crate::control::cutover::{Cutover, Equal};
 use crate::control::cutover::{finish, proof, routers};
 use crate::control::process::Process;
-use crate::control::stop::{self, stopped};
+use crate::control::stop::{self, Pauses, stopped};
 use crate::control::summary::Summary;
+use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::observe::api::{Answer, Request};
+use crate::observe::api::request::{Answer, Request};
 use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::pair::tasks::PairTasks;
+use crate::state::run_store::RunStore;
 
 /// How often the phase is brought up to date.
 const TICK: Duration = Duration::from_millis(50);
@@ -61,7 +63,8 @@ enum Event {
     Cancelled(oneshot::Sender<Answer>),
     /// By whom.
     Paused(String, oneshot::Sender<Answer>),
-    CutOver,
+    /// Whether the source refuses users' writes first.
+    CutOver(bool),
 }
 
 impl<'a> Drive<'a> {
@@ -111,8 +114,8 @@ impl<'a> Drive<'a> {
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Cancelled(reply) => return Err(self.process.stop.cancelled(reply)),
                 Event::Paused(by, reply) => return Err(self.process.stop.paused(by, reply)),
-                Event::CutOver => {
-                    if let Some(summary) = self.cut_over().await? {
+                Event::CutOver(block_writes) => {
+                    if let Some(summary) = self.cut_over(block_writes).await? {
                         return Ok(summary);
                     }
                     self.auto_at = Instant::now() + AUTO_RETRY;
@@ -129,7 +132,7 @@ impl<'a> Drive<'a> {
                 () = self.process.stop.asked() => return Event::Stopped,
                 _ = self.ticks.tick() => {
                     if self.update_phase() && self.begins_by_itself() {
-                        return Event::CutOver;
+                        return Event::CutOver(false);
                     }
                 }
                 Some(request) = self.requests.recv() => match request {
@@ -139,9 +142,9 @@ impl<'a> Drive<'a> {
                         stop::answer(reply, Err("the run is not paused".to_owned()));
                     }
                     Request::Extend(reply) => self.process.opened.window.extend(reply),
-                    Request::Cutover(reply) => {
+                    Request::Cutover { block_writes, reply } => {
                         if self.answer_cutover(reply) {
-                            return Event::CutOver;
+                            return Event::CutOver(block_writes);
                         }
                     }
                 },
@@ -150,7 +153,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Done, or None: called off, and back to following.
-    async fn cut_over(&mut self) -> Result<Option<Summary>> {
+    async fn cut_over(&mut self, block_writes: bool) -> Result<Option<Summary>> {
         let Process {
             config,
             run,
@@ -172,15 +175,15 @@ impl<'a> Drive<'a> {
         };
         // Until it is proven everything may still end it, and nothing is lost.
         let proven = tokio::select! {
-            proven = prove(&cutover) => proven,
+            proven = Box::pin(prove(&cutover, block_writes.then_some(&opened.stores.run))) => proven,
             error = &mut self.failed => Err(error.into()),
-            error = stop::until_stopped(self.requests, stop) => Err(error.into()),
+            error = stop::until_stopped(self.requests, stop, Pauses::Refused) => Err(error.into()),
         };
         cutover.waits_no_more();
         let equal = match proven {
             Ok(equal) => equal,
             Err(NotProven::Error(error)) => return Err(error),
-            Err(NotProven::Off(off)) => return self.call_off(off).map(|()| None),
+            Err(NotProven::Off(off)) => return self.call_off(off).await.map(|()| None),
         };
         failpoint::hit("cutover-proven");
         finish::begin(opened, &self.coordinator, self.pairs).await?;
@@ -246,13 +249,19 @@ impl<'a> Drive<'a> {
 
     /// Back to following. An automatic cutover that finds a difference ends the
     /// run: nobody is there to look.
-    fn call_off(&self, off: CalledOff) -> Result<()> {
-        let Process { config, run, .. } = self.process;
+    async fn call_off(&self, off: CalledOff) -> Result<()> {
+        let Process {
+            config,
+            run,
+            opened,
+            ..
+        } = self.process;
         let reason = off.reason();
         if let (CalledOff::Differs(_), CutoverMode::Auto) = (&off, config.cutover) {
             return Err(Error::new(Kind::Differs, reason)
                 .remedy("do not use the target; report this with the log"));
         }
+        write_block::lift(&opened.sides.source, &opened.stores.run).await?;
         run.enter(Phase::Ready);
         run.called_off(reason);
         Ok(())
@@ -289,11 +298,17 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// Once a cutover is proven, no database of the target is dropped any more.
+/// Once a cutover is proven, no database of the target is dropped any more. `block`: where
+/// it is recorded that the source refuses users' writes, if it shall.
 ///
 /// IMPORTANT: `Coordinator::run`, which drops them, must be polled beside this: a drop
 /// may be about to begin.
-async fn prove(cutover: &Cutover<'_>) -> Result<Equal, NotProven> {
+async fn prove(cutover: &Cutover<'_>, block: Option<&RunStore>) -> Result<Equal, NotProven> {
+    if let Some(store) = block
+        && let Err(e) = write_block::set(&cutover.sides.source, store).await
+    {
+        return Err(CalledOff::Unblocked(e.to_string()).into());
+    }
     let equal = cutover.prove().await?;
     let drops = cutover.coordinator.drop_no_more();
     let doing = "a database that is being dropped on the target";

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, doc};
-use futures_util::TryStreamExt;
+use bson::doc;
 use futures_util::future::join_all;
 
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::cluster::retry::within;
+use crate::control::open_ops::{self, Open};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
@@ -73,47 +73,54 @@ async fn locked(deployment: &Deployment) -> Vec<Result<Option<String>>> {
 
 /// A text about what has been open on a source shard for long.
 async fn open(shard: &Shard) -> Result<Option<String>> {
-    let pipeline = [
-        doc! {"$currentOp": {"allUsers": true, "idleSessions": true}},
-        doc! {"$match": {"$or": [
-            {"transaction.timeOpenMicros": {"$gt": OPEN_MAX_S * 1_000_000}},
-            {"command.createIndexes": {"$exists": true}, "active": true, "secs_running": {"$gt": OPEN_MAX_S}},
-        ]}},
-        doc! {"$group": {
-            "_id": {"$gt": ["$transaction.timeOpenMicros", null]}, "count": {"$sum": 1}, "command": {"$first": "$command.createIndexes"},
-        }},
-    ];
-    let asked = async {
-        let found = shard
-            .client
-            .database("admin")
-            .aggregate(pipeline)
-            .await
-            .map_err(Error::from)?;
-        found
-            .try_collect::<Vec<Document>>()
-            .await
-            .map_err(Error::from)
-    };
     let name = format!("source shard {}", shard.id);
-    let found = within(PATIENCE, &name, asked)
+    let found = within(PATIENCE, &name, open_ops::on(shard, OPEN_MAX_S))
         .await
         .map_err(|e| e.context(unasked(&name)))?;
-    let of = |row: &Document| {
-        let count = row.get_i32("count").unwrap_or(0);
-        if row.get_bool("_id").unwrap_or(false) {
-            format!(
-                "{count} transactions have been open on source shard {} for more than {OPEN_MAX_S} s: commit or abort them (`$currentOp` with idleSessions lists them)",
-                shard.id
-            )
-        } else {
-            let coll = row.get_str("command").unwrap_or("a collection");
-            format!(
-                "an index of {coll} is being built on source shard {}: wait for it to end",
-                shard.id
-            )
-        }
-    };
-    let texts: Vec<String> = found.iter().map(of).collect();
-    Ok((!texts.is_empty()).then(|| texts.join("; ")))
+    Ok(long_open(&name, &found))
+}
+
+/// The longest come first.
+fn long_open(name: &str, found: &[Open]) -> Option<String> {
+    let (builds, transactions): (Vec<&Open>, Vec<&Open>) =
+        found.iter().partition(|open| open.index_of.is_some());
+    let mut texts = Vec::new();
+    if let [oldest, ..] = transactions[..] {
+        texts.push(format!(
+            "{} transactions have been open on {name} for more than {OPEN_MAX_S} s, the oldest {}: commit or abort them (`$currentOp` with idleSessions lists them)",
+            transactions.len(),
+            oldest.since()
+        ));
+    }
+    for build in builds {
+        let coll = build.index_of.as_deref().unwrap_or_default();
+        texts.push(format!(
+            "an index of {coll} is being built on {name}, {}: wait for it to end",
+            build.since()
+        ));
+    }
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_been_open_for_long_is_told_with_the_oldest() {
+        let open = |index_of: Option<&str>, for_s| Open {
+            index_of: index_of.map(str::to_owned),
+            for_s,
+            by: "h:1".to_owned(),
+        };
+        assert_eq!(long_open("source shard a", &[]), None);
+        let found = [open(None, 90), open(None, 40), open(Some("c"), 35)];
+        let text = long_open("source shard a", &found).unwrap();
+        assert!(text.starts_with("2 transactions have been open on source shard a"));
+        assert!(
+            text.contains("the oldest for 90 s, by h:1: commit"),
+            "{text}"
+        );
+        assert!(text.contains("an index of c is being built on source shard a, for 35 s"));
+    }
 }

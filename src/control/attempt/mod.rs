@@ -25,8 +25,10 @@ use crate::control::open::Opened;
 use crate::control::process::Process;
 use crate::control::stop;
 use crate::control::summary::Summary;
+use crate::control::waiting;
+use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
-use crate::observe::api;
+use crate::observe::api::request::Request;
 use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::state::Stage;
@@ -37,7 +39,7 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
 /// Runs the attempt, and reports the progress of each pair to `patience`.
 pub async fn to_the_end(
     process: Process<'_>,
-    requests: &mut mpsc::Receiver<api::Request>,
+    requests: &mut mpsc::Receiver<Request>,
     patience: &mut Patience,
 ) -> Result<Summary> {
     let Process { opened, stop, .. } = process;
@@ -54,7 +56,9 @@ pub async fn to_the_end(
         }
         Stage::Finishing => finish_only(process, requests).await,
         stage => {
-            let prepared = start_pairs(process, stage);
+            let sides = &process.opened.sides;
+            let prepared = Box::pin(start_pairs(process, stage));
+            let prepared = waiting::told(process.run, "the pairs to start", Some(sides), prepared);
             let doing = "preparing the target";
             let running = stop::unless_stopped(requests, stop, doing, prepared).await?;
             drive(process, running, requests, patience).await
@@ -79,7 +83,7 @@ async fn recorded_stage(opened: &Opened) -> Result<Stage> {
 /// An earlier attempt came past the point of no return.
 async fn finish_only(
     process: Process<'_>,
-    requests: &mut mpsc::Receiver<api::Request>,
+    requests: &mut mpsc::Receiver<Request>,
 ) -> Result<Summary> {
     process.run.enter(Phase::CuttingOver);
     finish::unless_stopped(process, requests).await?;
@@ -97,6 +101,8 @@ async fn start_pairs(process: Process<'_>, mut stage: Stage) -> Result<Running> 
         ..
     } = process;
     let Opened { sides, stores, .. } = opened;
+    // A cutover that did not come to its end.
+    write_block::lift(&sides.source, &stores.run).await?;
     balancers::stop(sides).await?;
     databases::none_is_being_dropped(&sides.target).await?;
     if stage == Stage::Planning {
@@ -117,7 +123,7 @@ async fn start_pairs(process: Process<'_>, mut stage: Stage) -> Result<Running> 
 async fn drive(
     process: Process<'_>,
     running: Running,
-    requests: &mut mpsc::Receiver<api::Request>,
+    requests: &mut mpsc::Receiver<Request>,
     patience: &mut Patience,
 ) -> Result<Summary> {
     let Running {

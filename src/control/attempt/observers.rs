@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -22,13 +22,17 @@ use crate::control::cutover::ahead::Ahead;
 use crate::control::cutover::ahead::sweeper::Sweeper;
 use crate::control::cutover::proof::prover::{self, Prover};
 use crate::control::process::Process;
+use crate::control::throttle::{self, Most};
 use crate::error::{Error, Result};
+use crate::observe::counters::PairMetrics;
 use crate::pair::run::Pair;
 
 /// How often gauges are brought up to date.
 const TICK: Duration = Duration::from_millis(50);
 /// How often a source shard is asked for its newest write.
 const SOURCE_POLL: Duration = Duration::from_millis(500);
+/// How often a target shard is asked whether it answers.
+const TARGET_POLL: Duration = Duration::from_secs(5);
 /// How long it may take to answer.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,6 +51,11 @@ pub fn start(
     } = process;
     let mut observers = JoinSet::new();
     observers.spawn(lookout::run(opened.sides.clone(), run.clone()));
+    observers.spawn(throttle::keep(
+        opened.sides.clone(),
+        run.clone(),
+        Most::of(config),
+    ));
     for pair in pairs {
         observe(&mut observers, process, pair);
     }
@@ -77,14 +86,21 @@ pub fn start(
 fn observe(observers: &mut JoinSet<()>, process: Process<'_>, pair: &Arc<Pair>) {
     let Process { config, run, .. } = process;
     let patience = Duration::from_secs(config.watchdog_s);
-    observers.spawn(watchdog::progress(pair.clone(), patience));
+    observers.spawn(watchdog::progress(
+        pair.clone(),
+        patience,
+        run.throttle.clone(),
+    ));
     observers.spawn(watchdog::stuck(pair.clone()));
     observers.spawn(watchdog::missed(pair.clone(), run.clone()));
     let window = watchdog::window(pair.clone(), run.clone(), config.oplog_warn_s);
     observers.spawn(window);
     let newest_ms = Arc::new(AtomicU64::new(0));
-    let source = process.opened.sides.source.shards[pair.index].clone();
-    observers.spawn(poll_source(source, newest_ms.clone()));
+    let sides = &process.opened.sides;
+    let source = sides.source.shards[pair.index].clone();
+    let target = sides.target.shards[sides.pairs[pair.index]].clone();
+    observers.spawn(poll_source(source, newest_ms.clone(), pair.metrics.clone()));
+    observers.spawn(poll_target(target, pair.clone()));
     observers.spawn(keep_gauges(pair.clone(), newest_ms));
 }
 
@@ -95,15 +111,34 @@ async fn keep_gauges(pair: Arc<Pair>, newest_ms: Arc<AtomicU64>) {
     }
 }
 
-async fn poll_source(shard: Shard, newest_ms: Arc<AtomicU64>) {
+async fn poll_source(shard: Shard, newest_ms: Arc<AtomicU64>, metrics: Arc<PairMetrics>) {
     loop {
+        let begun = Instant::now();
         // A frozen server answers never, and the next look asks again.
         let asked = within(SOURCE_PATIENCE, "a source shard", newest_write(&shard));
         if let Ok(Some(ms)) = asked.await {
             newest_ms.store(ms, Relaxed);
+            metrics.source_ping_us.store(micros(begun), Relaxed);
         }
         tokio::time::sleep(SOURCE_POLL).await;
     }
+}
+
+/// How fast the target answers, and how many collections are done.
+async fn poll_target(shard: Shard, pair: Arc<Pair>) {
+    loop {
+        let begun = Instant::now();
+        let asked = within(TARGET_POLL, "a target shard", newest_write(&shard));
+        if asked.await.is_ok() {
+            pair.metrics.target_ping_us.store(micros(begun), Relaxed);
+        }
+        pair.count_collections();
+        tokio::time::sleep(TARGET_POLL).await;
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    since.elapsed().as_micros() as u64
 }
 
 /// Wall clock of the newest write on a source shard, ms since 1970.

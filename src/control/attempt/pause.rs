@@ -11,8 +11,9 @@ use crate::control::attempt::observers::newest_write;
 use crate::control::process::Process;
 use crate::control::stop::{answer, stopped};
 use crate::error::Result;
-use crate::observe::api::Request;
+use crate::observe::api::request::Request;
 use crate::observe::phase::Phase;
+use crate::position::Position;
 
 /// How often the lag is brought up to date.
 const POLL: Duration = Duration::from_secs(1);
@@ -36,9 +37,48 @@ pub async fn hold(
         ended = until_resumed(process, requests) => ended,
         passed = opened.window.watch(run, &opened.stores.run) => Err(passed),
         () = keep_lag(process) => Ok(()),
+        () = keep_fetching(process) => Ok(()),
     };
     run.set_paused(None);
+    for name in names(process) {
+        run.warn_while(&unread(&name), None);
+    }
+    if ended.is_ok() {
+        run.enter(Phase::Recovering);
+    }
     ended
+}
+
+fn names(process: Process<'_>) -> Vec<String> {
+    let sides = &process.opened.sides;
+    (0..sides.pairs.len())
+        .map(|pair| sides.pair_name(pair))
+        .collect()
+}
+
+/// The subject of a warning.
+fn unread(name: &str) -> String {
+    format!("oplog of {name} in a pause")
+}
+
+/// No attempt looks after what reads the source's oplog into the spool. Never ends.
+async fn keep_fetching(process: Process<'_>) {
+    let Process { run, opened, .. } = process;
+    let names = names(process);
+    loop {
+        for (feed, name) in opened.feeds.iter().zip(&names) {
+            let failed = feed.keep_fetching().map(|e| e.message);
+            if let Some(why) = failed.or_else(|| feed.trouble()) {
+                let told = format!(
+                    "{name}: while the run is paused, the source's oplog cannot be read on: {why}; it is tried again"
+                );
+                run.warn_while(&unread(name), Some(told));
+            } else if feed.is_read_to(Position::MAX) {
+                run.warn_while(&unread(name), None);
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 async fn until_resumed(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -> Result<()> {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
+use crate::cluster::probe;
 use crate::config::Config;
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::register;
@@ -92,6 +93,11 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     }))
     .await?;
     let newest = listing::newest(&sides.source).await?;
+    // IMPORTANT: last: the tails stop at changes after that clock only.
+    tokio::try_join!(
+        probe::check_fcv(&sides.source),
+        probe::check_fcv(&sides.target)
+    )?;
     let listers = Lister::of_all(&sides.source, &run.id(), limits.away_max);
     let views = Views::new(
         sides.clone(),
@@ -124,6 +130,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
             run: run.id(),
             requests: requests.clone(),
             metrics: run.metrics_of(&sides.pair_name(index)),
+            throttle: run.throttle.clone(),
             name: sides.pair_name(index),
             limits,
         },

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::retry::within;
 use crate::control::run::Run;
 use crate::pair::run::Pair;
+use crate::pair::throttle::Throttle;
 use crate::position::Position;
 
 const POLL: Duration = Duration::from_secs(1);
@@ -23,13 +24,14 @@ const WINDOW_POLL: Duration = Duration::from_secs(5);
 const WINDOW_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Watches one pair as long as it runs. `patience`: how long it may make no progress.
-pub async fn progress(pair: Arc<Pair>, patience: Duration) {
+pub async fn progress(pair: Arc<Pair>, patience: Duration, throttle: Arc<Throttle>) {
     let (mut seen, mut since) = (pair.progress(), Instant::now());
     let mut told = Instant::now();
     loop {
         tokio::time::sleep(POLL.min(patience)).await;
         let now = pair.progress();
-        if now != seen || !pair.has_work() {
+        // What holds on purpose says so itself.
+        if now != seen || !pair.has_work() || throttle.holds() {
             (seen, since) = (now, Instant::now());
             pair.metrics.obstacles.clear("progress");
         } else if patience < since.elapsed() {

@@ -13,6 +13,8 @@ pub enum CalledOff {
     Late(String),
     /// Something moves chunks, or may.
     Moving(Vec<String>),
+    /// The source does not refuse users' writes, as it was asked to.
+    Unblocked(String),
     /// Source and target differ, though nobody wrote.
     Differs(Vec<String>),
 }
@@ -23,6 +25,7 @@ impl CalledOff {
             CalledOff::Writes(ns) => format!(
                 "cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"
             ),
+            CalledOff::Unblocked(why) => format!("cutover called off: {why}"),
             CalledOff::Late(what) => {
                 format!(
                     "cutover called off: {what}; raise cutover_timeout_s or remove the cause, then cut over again"

@@ -22,7 +22,7 @@ use crate::control::run::Run;
 use crate::control::stop;
 use crate::error::{Policy, Result};
 use crate::failpoint;
-use crate::observe::api::Request;
+use crate::observe::api::request::Request;
 use crate::pair::run::Pair;
 use crate::position::Position;
 use crate::state::{HeldBack, OptionsOf, Stage};

@@ -11,6 +11,7 @@ pub mod compared;
 pub mod proof;
 pub mod still_open;
 pub mod finish;
+pub mod prepare;
 pub mod routers;
 
 use std::sync::Arc;
@@ -256,10 +257,12 @@ impl Cutover<'_> {
     /// Waits until everything up to the markers is applied and nothing is open
     /// that could still take effect.
     async fn until_applied(&self, markers: &[Position]) -> Result<(), NotProven> {
-        let since = Instant::now();
+        let (since, mut asked) = (Instant::now(), None);
         while let Some(waiting) = self.still_open(markers).await? {
-            if MOMENT < since.elapsed() {
-                self.waits_for(&format!("this to end: {waiting}"));
+            if MOMENT < since.elapsed() && asked.is_none_or(|at: Instant| MOMENT < at.elapsed()) {
+                let who = still_open::who(&self.sides.source).await;
+                self.waits_for(&format!("this to end: {waiting}{who}"));
+                asked = Some(Instant::now());
             }
             if self.deadline <= Instant::now() {
                 return Err(CalledOff::Late(waiting).into());

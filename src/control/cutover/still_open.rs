@@ -9,10 +9,14 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 
 use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::retry::within;
+use crate::control::open_ops;
 use crate::error::Result;
 use crate::pair::run::Pair;
 use crate::position::Position;
 
+/// How long a shard may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often source shards are asked.
 const QUESTION_POLL: Duration = Duration::from_millis(50);
 
@@ -56,6 +60,20 @@ pub async fn on_source(source: &Deployment) -> Result<Option<String>> {
         return Ok(Some(waiting));
     }
     Ok(None)
+}
+
+/// Since when, and by whom, as far as the servers tell: " (…)", or nothing.
+pub async fn who(source: &Deployment) -> String {
+    let mut told = Vec::new();
+    for shard in &source.shards {
+        // What waits is known without it.
+        let asked = within(PATIENCE, "a source shard", open_ops::on(shard, 0)).await;
+        told.extend(asked.unwrap_or_default().iter().map(open_ops::Open::text));
+    }
+    if told.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", told.join("; "))
 }
 
 async fn open_transactions(shard: &Shard) -> Result<i64> {

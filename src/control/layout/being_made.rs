@@ -39,23 +39,24 @@ pub async fn is_made(source: &Deployment, shard: usize, ns: &Namespace) -> Resul
     })
 }
 
-/// Whether a collection that this catalog has as unsharded was being sharded when it was
-/// listed: it still is, or is sharded by now.
-pub async fn looks_unsharded(source: &Deployment, catalog: &Catalog) -> Result<bool> {
+/// Collections that this catalog has as unsharded and that were being sharded when they were
+/// listed: they still are, or are sharded by now.
+pub async fn looks_unsharded(source: &Deployment, catalog: &Catalog) -> Result<Vec<String>> {
     if source.topology == Topology::ReplicaSet {
-        return Ok(false);
+        return Ok(Vec::new());
     }
     let made = all(source).await?;
     // IMPORTANT: last. What is no longer being made is committed by now.
     let sharded = versions::read(source).await?.collections;
-    let mut unsharded = catalog
+    let unsharded = catalog
         .collections
         .iter()
         .filter(|c| c.kind == CollectionKind::Plain && c.sharded.is_none());
-    Ok(unsharded.any(|c| {
+    let found = unsharded.filter(|c| {
         let committed = c.uuid.is_some_and(|uuid| sharded.contains_key(&uuid));
         committed || made.contains(&c.ns.to_string())
-    }))
+    });
+    Ok(found.map(|c| c.ns.to_string()).collect())
 }
 
 /// The names of all that is being made.

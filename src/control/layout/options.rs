@@ -18,7 +18,7 @@ pub(crate) const TEMPORARY: &str = "temp";
 
 /// Collection options to create with: a clustered collection's expiry comes
 /// back at cutover, until then nothing may expire on the target (R10).
-pub(super) fn to_create(options: &RawDocument) -> RawDocumentBuf {
+pub(crate) fn to_create(options: &RawDocument) -> RawDocumentBuf {
     without(options, &[OBSOLETE, TEMPORARY, EXPIRY])
 }
 

@@ -6,28 +6,31 @@
 //! whatever exists is left alone) → moving.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bson::{RawBson, Uuid};
+use bson::Uuid;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
-use crate::config::Config;
+use crate::config::{Config, ScanOrderMode};
 use crate::control::balancer;
 use crate::control::layout;
 use crate::control::layout::{being_made, laid_out, listing};
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::pair::copy::units::{self, Size};
-use crate::state::{CollectionState, PairState, Stage};
+use crate::pair::copy::units::{self, Cut, Size};
+use crate::state::{CollectionState, PairState, ScanOrder, Stage};
 
 /// Collections sampled, or looked up, side by side, per pair.
 const CONCURRENCY: usize = 8;
 /// Pause before collections are listed again that are being made.
 const BEING_MADE_POLL: Duration = Duration::from_millis(100);
+/// Within this it usually is.
+const BEING_MADE_SOON: Duration = Duration::from_secs(3);
+const BEING_MADE_MAX: Duration = Duration::from_secs(600);
 
 /// Reads both positions and catalog of the source and stores the plan whole.
 pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
@@ -80,6 +83,7 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
         .run
         .add_zones(&layout::zones_to_make(&sides.target, &catalog, &sides.pairs).await?)
         .await?;
+    note_views(stores, &catalog).await?;
     layout::create_all(&sides.target, &catalog, &sides.pairs).await?;
     failpoint::hit("layout-made");
     let there = catalog::versions::sharded(&sides.target, None).await?;
@@ -112,13 +116,28 @@ fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, &CollectionS
     });
 }
 
+/// Views have no UUID and so no place in the plan: those that were made since the run began
+/// are noted.
+async fn note_views(stores: &Stores, catalog: &Catalog) -> Result<()> {
+    let run = stores.run.load().await?;
+    let known = run.map(|run| run.views).unwrap_or_default();
+    let views = catalog.collections.iter();
+    let views = views.filter(|c| c.kind == CollectionKind::View && !known.contains(&c.ns));
+    for view in views {
+        stores.run.add_making(&view.ns).await?;
+    }
+    Ok(())
+}
+
 /// Lists again after waiting for a migration: one that could not be seen before the
 /// listing may have ended meanwhile. So may the sharding of a collection that looks unsharded.
 async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing> {
+    let began = Instant::now();
     loop {
         let listing = listing::read(&sides.source, run_id).await?;
-        if being_made::looks_unsharded(&sides.source, &listing.catalog).await? {
-            tokio::time::sleep(BEING_MADE_POLL).await;
+        let made = being_made::looks_unsharded(&sides.source, &listing.catalog).await?;
+        if !made.is_empty() {
+            being_sharded(&made, began.elapsed()).await?;
             continue;
         }
         if balancer::running(&sides.source).await?.is_empty() {
@@ -126,6 +145,26 @@ async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing
         }
         balancer::quiet(&sides.source).await?;
     }
+}
+
+/// Waits a moment for these to be sharded; they have been for `since`.
+///
+/// # Errors
+/// `Refused` if that takes too long.
+async fn being_sharded(names: &[String], since: Duration) -> Result<()> {
+    if since < BEING_MADE_SOON {
+        tokio::time::sleep(BEING_MADE_POLL).await;
+        return Ok(());
+    }
+    let found = format!("the source still shards {}", names.join(", "));
+    if BEING_MADE_MAX <= since {
+        return Err(Error::new(Kind::Refused, found).remedy(
+            "let the command end, or see in the log of that shard's primary why it does not; up to 4.4 a router or shard that died may have left its lock in `config.locks`, which the next DDL of that name takes over",
+        ));
+    }
+    tracing::info!("waiting: {found}");
+    tokio::time::sleep(BEING_MADE_SOON).await;
+    Ok(())
 }
 
 fn held_by(catalog: &Catalog, local: &HashSet<Uuid>) -> Vec<Collection> {
@@ -147,29 +186,44 @@ async fn collections(
     let source = &sides.source.shards[pair];
     stream::iter(held)
         .map(|collection| async move {
-            let bounds = if collection.lives_on(pair) {
-                bounds(config.range_bytes(), source, &collection).await?
-            } else {
-                Vec::new()
-            };
-            CollectionState::planned(&collection, bounds)
+            let lives_here = collection.lives_on(pair);
+            planned(cut(config), source, &collection, lives_here).await
         })
         .buffered(CONCURRENCY)
         .try_collect()
         .await
 }
 
-pub(in crate::control) async fn bounds(
-    range_bytes: u64,
+/// How collections are to be cut.
+pub(in crate::control) fn cut(config: &Config) -> Cut {
+    Cut {
+        range_bytes: config.range_bytes(),
+        order: match config.scan_order {
+            ScanOrderMode::Auto => None,
+            ScanOrderMode::Id => Some(ScanOrder::Id),
+            ScanOrderMode::Natural => Some(ScanOrder::Natural),
+        },
+    }
+}
+
+/// A collection as it is going to be copied. One that does not live here is not cut.
+pub(in crate::control) async fn planned(
+    cut: Cut,
     source: &Shard,
     collection: &Collection,
-) -> Result<Vec<RawBson>> {
+    lives_here: bool,
+) -> Result<CollectionState> {
+    if !lives_here {
+        return CollectionState::planned(collection, Vec::new());
+    }
     let catalog::Estimate {
         document_count: documents,
         bytes,
         ..
     } = catalog::estimate(source, &collection.ns).await?;
-    units::bounds(source, collection, Size { documents, bytes }, range_bytes).await
+    let (order, bounds) = units::plan(source, collection, Size { documents, bytes }, cut).await?;
+    let planned = CollectionState::planned(collection, bounds)?;
+    Ok(CollectionState { order, ..planned })
 }
 
 /// (source UUID, target UUID) of what lives on one pair's target shard now.

@@ -26,6 +26,7 @@ use crate::control::recorded::changes::{Changes, Gone, changes};
 use crate::control::recorded::emptying;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::copy::units::Cut;
 use crate::state::pair_store::PairStore;
 use crate::state::run_store::RunStore;
 use crate::state::{CollectionState, PairState, RunState};
@@ -41,8 +42,8 @@ pub struct Anew<'a> {
     /// that this command began.
     pub shard: &'a Shard,
     pub store: &'a PairStore,
-    /// Size in bytes of the units of new collections.
-    pub range_bytes: u64,
+    /// Of new collections.
+    pub cut: Cut,
 }
 
 impl Anew<'_> {
@@ -146,15 +147,11 @@ impl Anew<'_> {
         if !known {
             layout::create_collection(self.target, collection, &self.run.pairs).await?;
         }
-        let bounds = if lives_here {
-            prepare::bounds(self.range_bytes, &self.source.shards[self.pair], collection).await?
-        } else {
-            Vec::new()
-        };
         let target_uuid = catalog::local_uuid(self.shard, &collection.ns)
             .await?
             .filter(|_| lives_here);
-        let planned = CollectionState::planned(collection, bounds)?;
+        let source = &self.source.shards[self.pair];
+        let planned = prepare::planned(self.cut, source, collection, lives_here).await?;
         let target_version = match target_uuid {
             Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
             None => None,

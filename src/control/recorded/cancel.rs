@@ -15,8 +15,9 @@ use crate::control::found_file::FoundFile;
 use crate::control::layout::zones;
 use crate::control::recorded;
 use crate::control::sides::Sides;
+use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
-use crate::observe::api::Answer;
+use crate::observe::api::request::Answer;
 use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{DATABASE, RunState, Stage};
@@ -72,6 +73,7 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
     RunStore::new(recorded::first(target))
         .set_stage(Stage::Cancelled)
         .await?;
+    write_block::lift(source, &RunStore::new(recorded::first(target))).await?;
     zones::forget_temporary(target).await?;
     match put_back(source, target, &Balancers::recorded(&run)).await {
         Ok(()) => Ok(run),
@@ -141,8 +143,14 @@ pub async fn by_its_process(sides: &Sides, run: &RunStore, found: &Balancers) ->
         zones::forget_temporary(&sides.target),
     )
     .await;
+    let lifted = within(
+        ZONES_WAIT,
+        "the source's router",
+        write_block::lift(&sides.source, run),
+    )
+    .await;
     let put_back = put_back(&sides.source, &sides.target, found).await;
-    let left: Vec<String> = [put_back.err(), zones.err().map(zones_left)]
+    let left: Vec<String> = [put_back.err(), zones.err().map(zones_left), lifted.err()]
         .into_iter()
         .flatten()
         .map(|e| e.to_string())

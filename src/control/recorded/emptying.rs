@@ -27,12 +27,13 @@ use crate::cluster::deployment::Shard;
 use crate::cluster::ranges::{between, key};
 use crate::cluster::retry::{answered, within};
 use crate::codes;
+use crate::control::layout::options::to_create;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Traits;
 use crate::pair::write::remake;
-use crate::state::CollectionState;
 use crate::state::pair_store::PairStore;
+use crate::state::{CollectionState, UnitState};
 
 /// How long a majority may take to delete one collection's documents.
 const DELETE_WAIT: Duration = Duration::from_secs(3_600);
@@ -47,6 +48,7 @@ const DELETED_AT_ONCE: u32 = 5_000;
 /// state is loaded. The client of shard and store must carry this incarnation's app name.
 pub async fn finish_wipes(shard: &Shard, store: &PairStore) -> Result<usize> {
     store.forget_unnamed().await?;
+    make_missing(shard, store).await?;
     let collections = store.collections().await?;
     finish_units(shard, store, &collections).await?;
     let wiping: Vec<&CollectionState> = collections.iter().filter(|c| c.wiping).collect();
@@ -211,6 +213,42 @@ async fn delete_all(shard: &Shard, collection: &CollectionState, uuid: Uuid) -> 
         RawArrayBuf::from_iter([rawdoc! {"q": {}, "limit": 0}]),
     )
     .await
+}
+
+/// Makes capped collections that an interrupted process dropped to empty them
+/// (`pair::write::remake`). One that is copied whole was not: should it be missing, somebody
+/// else dropped it.
+async fn make_missing(shard: &Shard, store: &PairStore) -> Result<()> {
+    if shard.writes.capped_changes {
+        return Ok(());
+    }
+    let Some(state) = store.load().await? else {
+        return Ok(());
+    };
+    let is_emptied = |c: &&CollectionState| {
+        let is_copied = c.units.iter().all(|unit| *unit == UnitState::Settled);
+        !c.dead && Traits::of(&c.options).capped && (c.wiping || !is_copied)
+    };
+    for collection in state.collections.iter().filter(is_emptied) {
+        let ns = &collection.ns;
+        let Some(uuid) = collection.target_uuid else {
+            continue;
+        };
+        let is_there = catalog::local_uuids(shard, [ns.db.as_str()])
+            .await?
+            .contains(&uuid);
+        if is_there || catalog::local_uuid(shard, ns).await?.is_some() {
+            continue;
+        }
+        let make = remake::making(ns, uuid, &to_create(&collection.options));
+        match admin::run_once_majority(&shard.client, "admin", &make).await {
+            Err(e) if e.code != Some(codes::NAMESPACE_EXISTS) => {
+                return Err(e.context(format_args!("making {ns} on target shard {}", shard.id)));
+            }
+            _ => tracing::info!("{ns} is made again on target shard {}", shard.id),
+        }
+    }
+    Ok(())
 }
 
 /// A capped collection that takes no delete. Acknowledged by a majority.

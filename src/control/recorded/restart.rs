@@ -14,6 +14,7 @@ use crate::control::recorded;
 use crate::control::recorded::anew::Anew;
 use crate::control::recorded::{emptying, names};
 use crate::error::{Error, Kind, Result};
+use crate::pair::copy::units::Cut;
 use crate::pair::incarnation;
 use crate::state::lease::Lease;
 use crate::state::pair_store::PairStore;
@@ -39,8 +40,7 @@ pub fn namespace(text: &str) -> Result<Namespace> {
 }
 
 /// Makes the recorded run copy `source_shard`, or only `ns` of it, again. Returns a
-/// sentence that says what was done. `range_bytes`: size of the units of collections that
-/// the run does not know yet.
+/// sentence that says what was done. `cut`: of collections that the run does not know yet.
 ///
 /// # Errors
 /// `Refused` while a process works on the target, if no run of these two
@@ -51,15 +51,15 @@ pub async fn restart(
     target: &Deployment,
     source_shard: &str,
     ns: Option<&Namespace>,
-    range_bytes: u64,
+    cut: Cut,
 ) -> Result<String> {
     let run = recorded::load(source, target).await?;
     // What the run is about, whatever is given now.
-    let source = &source.filtered(&run.filters);
-    let target = &target.filtered(&run.filters);
+    let source = &source.scoped(run.scope.clone());
+    let target = &target.scoped(run.scope.clone());
     let lease = Lease::take(recorded::first(target), &run.id).await?;
     let done = tokio::select! {
-        done = restart_alone(source, target, source_shard, ns, range_bytes) => done,
+        done = restart_alone(source, target, source_shard, ns, cut) => done,
         lost = lease.keep() => Err(lost),
     };
     let released = lease.release().await;
@@ -75,7 +75,7 @@ async fn restart_alone(
     target: &Deployment,
     source_shard: &str,
     ns: Option<&Namespace>,
-    range_bytes: u64,
+    cut: Cut,
 ) -> Result<String> {
     // Again, now that nobody else changes it.
     let run = recorded::load(source, target).await?;
@@ -114,7 +114,7 @@ async fn restart_alone(
                     pair,
                     shard,
                     store,
-                    range_bytes,
+                    cut,
                 }
                 .begin(&states)
                 .await

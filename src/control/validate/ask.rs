@@ -22,6 +22,7 @@ use crate::control::balancer;
 use crate::control::validate::privileges::{self, Needs};
 use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
 use crate::error::{Error, Kind, Result};
+use crate::scope::Filters;
 
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
@@ -303,9 +304,15 @@ pub(super) async fn target_empty(
     target: &Deployment,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Check {
-    const NAME: &str = "target is empty";
-    let answer = catalog::read(target)
-        .await
-        .map(|catalog| content::target_empty(source, &catalog, to_wipe));
-    Check::answered(NAME, answer)
+    const NAME: &str = content::TARGET_EMPTY;
+    let answer = async {
+        let held = catalog::read(target).await?;
+        // Whatever the run is about.
+        let whole = catalog::read(&target.filtered(&Filters::default())).await?;
+        Ok(match content::other_spellings(source, &whole, to_wipe) {
+            Some(check) => check,
+            None => content::target_empty(source, &held, to_wipe),
+        })
+    };
+    Check::answered(NAME, answer.await)
 }

@@ -29,9 +29,15 @@ struct Window {
 
 /// None if no oplog can be read: another check says so.
 pub(super) async fn oplog_window(source: &Deployment) -> Option<Check> {
-    let windows = join_all(source.shards.iter().map(window)).await;
-    let windows: Vec<Window> = windows.into_iter().filter_map(Result::ok).collect();
-    (!windows.is_empty()).then(|| decide(&windows))
+    let answers = join_all(source.shards.iter().map(window)).await;
+    let (mut windows, mut unknown) = (Vec::new(), Vec::new());
+    for (shard, answer) in source.shards.iter().zip(answers) {
+        match answer {
+            Ok(window) => windows.push(window),
+            Err(e) => unknown.push(format!("{} not known ({})", shard.id, e.message)),
+        }
+    }
+    (!windows.is_empty()).then(|| decide(&windows, unknown))
 }
 
 async fn window(shard: &Shard) -> Result<Window> {
@@ -48,6 +54,16 @@ async fn window(shard: &Shard) -> Result<Window> {
 
 /// Size of the users' documents on a shard.
 async fn bytes(shard: &Shard) -> Result<u64> {
+    let mut sum = 0;
+    for name in users_databases(shard).await? {
+        let stats = admin::ask(&shard.client, &name, doc! {"dbStats": 1}).await?;
+        sum += number(&stats, "dataSize");
+    }
+    Ok(sum)
+}
+
+/// Names of the users' databases on a shard.
+pub(super) async fn users_databases(shard: &Shard) -> Result<Vec<String>> {
     let list = admin::ask(
         &shard.client,
         "admin",
@@ -58,15 +74,10 @@ async fn bytes(shard: &Shard) -> Result<u64> {
     let names = names
         .filter_map(|db| db.as_document()?.get_str("name").ok())
         .filter(|name| !OWN.contains(name));
-    let mut sum = 0;
-    for name in names {
-        let stats = admin::ask(&shard.client, name, doc! {"dbStats": 1}).await?;
-        sum += number(&stats, "dataSize");
-    }
-    Ok(sum)
+    Ok(names.map(str::to_owned).collect())
 }
 
-fn number(reply: &Document, field: &str) -> u64 {
+pub(super) fn number(reply: &Document, field: &str) -> u64 {
     let value = reply.get(field);
     let number = value.and_then(|value| {
         let whole = value.as_i64().or(value.as_i32().map(i64::from));
@@ -75,8 +86,9 @@ fn number(reply: &Document, field: &str) -> u64 {
     number.unwrap_or(0).max(0) as u64
 }
 
-fn decide(windows: &[Window]) -> Check {
-    let (mut short, mut enough) = (Vec::new(), Vec::new());
+/// `unknown`: shards that did not answer.
+fn decide(windows: &[Window], unknown: Vec<String>) -> Check {
+    let (mut short, mut enough) = (unknown, Vec::new());
     for window in windows {
         let copy_s = window.bytes / COPIED_BYTES_PER_S;
         let found = format!(
@@ -121,9 +133,16 @@ mod tests {
                 kept_s,
                 bytes: gb * GB,
             };
-            let check = decide(&[window]);
+            let check = decide(&[window], Vec::new());
             assert_eq!(check.remedy.is_none(), enough, "{check:?}");
             assert!(!check.has_failed() && check.found.starts_with("a "));
+            let window = Window {
+                shard: "a".to_owned(),
+                kept_s,
+                bytes: gb * GB,
+            };
+            let check = decide(&[window], vec!["b not known (why)".to_owned()]);
+            assert!(check.remedy.is_some() && check.found.contains("b not known"));
         }
     }
 

@@ -34,13 +34,39 @@ pub(super) fn source_collections(catalog: &Catalog) -> Check {
     )
 }
 
+pub(super) const TARGET_EMPTY: &str = "target is empty";
+
+/// Fails if the target has collections in a database that a server takes for another
+/// spelling of one of the source's: also those that the run is not about are in the way.
+pub(super) fn other_spellings(
+    source: &Catalog,
+    target: &Catalog,
+    to_wipe: &BTreeSet<Namespace>,
+) -> Option<Check> {
+    let left = target
+        .collections
+        .iter()
+        .filter(|c| !to_wipe.contains(&c.ns));
+    let other = left.filter_map(|c| Some((c, respelled(source, &c.ns.db)?)));
+    let found: Vec<String> = other
+        .map(|(c, spelled)| format!("{}, in {spelled}", c.ns))
+        .collect();
+    (!found.is_empty()).then(|| {
+        Check::fail(
+            TARGET_EMPTY,
+            format!("the target holds {}", listed(&found)),
+            "no server has two databases that differ only by case: drop or move these collections on the target",
+        )
+    })
+}
+
 /// Collections that should not be on a target before the first run.
 pub(super) fn target_empty(
     source: &Catalog,
     catalog: &Catalog,
     to_wipe: &BTreeSet<Namespace>,
 ) -> Check {
-    const NAME: &str = "target is empty";
+    const NAME: &str = TARGET_EMPTY;
     let left = catalog
         .collections
         .iter()
@@ -254,6 +280,12 @@ mod tests {
                 .remedy
                 .is_some_and(|remedy| remedy.contains("dropDatabase"))
         );
+        let mut held = collection(CollectionKind::Plain, rawdoc! {});
+        held.ns.db = "Shop".to_owned();
+        let held = catalog(vec![held]);
+        let check = other_spellings(&with("shop"), &held, &BTreeSet::new());
+        assert!(check.is_some_and(|check| check.found.contains("Shop.c, in Shop (shop on")));
+        assert!(other_spellings(&with("Shop"), &held, &BTreeSet::new()).is_none());
         let same = target_empty(&with("shop"), &with("shop"), &BTreeSet::new());
         assert!(!same.has_failed() && same.remedy.is_none());
     }

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use crate::cluster::admin;
 use crate::cluster::deployment::{Deployment, Shard, Side, Topology};
 use crate::control::validate::{Check, listed, named};
+use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
 
 pub(super) async fn checks(deployment: &Deployment) -> Vec<Check> {
@@ -149,19 +150,12 @@ async fn draining(deployment: &Deployment) -> Check {
 /// Whether users' writes are blocked on a target shard (`setUserWriteBlockMode`, 6.0+).
 async fn writable(deployment: &Deployment) -> Check {
     const NAME: &str = "target takes writes";
-    const ENABLED: i32 = 2;
     let mut blocked = Vec::new();
     for shard in &deployment.shards {
         match admin::ask(&shard.client, "admin", doc! {"serverStatus": 1, "repl": 1}).await {
             Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
-            Ok(status) => {
-                let mode = status
-                    .get_document("repl")
-                    .and_then(|r| r.get_i32("userWriteBlockMode"));
-                if mode.is_ok_and(|m| m == ENABLED) {
-                    blocked.push(shard.id.clone());
-                }
-            }
+            Ok(status) if write_block::blocks(&status) => blocked.push(shard.id.clone()),
+            Ok(_) => {}
         }
     }
     Check::none_of(

@@ -9,10 +9,12 @@ mod capacity;
 mod check;
 mod content;
 mod definitions;
+mod host;
 pub mod indexes;
 mod members;
 pub mod privileges;
 mod profile;
+mod reach;
 mod scope;
 mod settings;
 mod strays;
@@ -26,7 +28,7 @@ pub use check::{Check, Group, Verdict};
 
 use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
-use crate::config::Profile;
+use crate::config::{Config, Profile};
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 
@@ -72,12 +74,23 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
         settings::clocks(source, target),
     );
     let (of_source, of_target) = tokio::join!(of_side(source), of_side(target));
+    let (reached_source, reached_target, disk) = tokio::join!(
+        reach::members(source),
+        reach::members(target),
+        host::target_disk(source, target)
+    );
+    let (files_source, files_target, balancing) = tokio::join!(
+        host::open_files(source),
+        host::open_files(target),
+        settings::balancing(source, target)
+    );
     let (may_source, may_target, users) = tokio::join!(
         privileges_of(source),
         privileges_of(target),
         users::check(source, target)
     );
-    let mut checks = grouped(Group::Connect, vec![settings::encrypted(source)]);
+    let connect = vec![settings::encrypted(source), reached_source, reached_target];
+    let mut checks = grouped(Group::Connect, connect);
     checks.extend(grouped(Group::Topology, topology::of_layout(&a, &b)));
     checks.push(identity.about(Group::Topology));
     checks.extend(grouped(Group::Release, topology::of_release(&a, &b)));
@@ -87,8 +100,14 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
     ));
     checks.extend(of_source);
     checks.extend(grouped(Group::SourceState, vec![readable, history, skew]));
+    checks.extend(balancing.map(|check| check.about(Group::SourceState)));
     checks.extend(of_target);
-    checks.extend(window.map(|check| check.about(Group::Capacity)));
+    let capacity = vec![files_source, files_target];
+    let found = [window, disk, host::own_open_files()].into_iter().flatten();
+    checks.extend(grouped(
+        Group::Capacity,
+        capacity.into_iter().chain(found).collect(),
+    ));
     checks
 }
 
@@ -139,7 +158,7 @@ pub struct Validation {
 pub async fn all(
     source: Result<Deployment>,
     target: Result<Deployment>,
-    profile: Profile,
+    config: &Config,
 ) -> Validation {
     let mut checks = vec![
         reached("source reached", &source),
@@ -159,7 +178,8 @@ pub async fn all(
             checks.push(Check::unanswered("source catalog read", &e));
         }
     }
-    checks.extend(of_profile(profile, &source, &target));
+    checks.extend(of_profile(config.profile, &source, &target));
+    checks.extend(of_spool(config));
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
@@ -175,6 +195,12 @@ fn reached(name: &'static str, side: &Result<Deployment>) -> Check {
     check.about(Group::Connect)
 }
 
+/// The disk of the spool. None if there is no place for it, which a run says.
+fn of_spool(config: &Config) -> Option<Check> {
+    let spool = config.spool_path().ok()?;
+    Some(host::spool_disk(&spool, config.spool_bytes_max()).about(Group::Capacity))
+}
+
 /// What the profile asks for beside.
 pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) -> Vec<Check> {
     grouped(Group::Release, profile::checks(profile, source, target))
@@ -185,13 +211,30 @@ pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) ->
 ///
 /// # Errors
 /// `Refused`, naming every check that failed with its remedy.
-pub async fn require(profile: Profile, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
+pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
-    checks.extend(of_profile(profile, &sides.source, &sides.target));
+    checks.extend(of_profile(config.profile, &sides.source, &sides.target));
+    checks.extend(of_spool(config));
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }
+    refuse_failed(&checks)
+}
+
+/// That both sides are of releases and versions that go together, for a run that is taken up.
+///
+/// # Errors
+/// `Refused`, as `require`.
+pub fn require_release(sides: &Sides) -> Result<()> {
+    let of = |side| topology::Side::of(side);
+    refuse_failed(&topology::of_release(
+        &of(&sides.source),
+        &of(&sides.target),
+    ))
+}
+
+fn refuse_failed(checks: &[Check]) -> Result<()> {
     let failed: Vec<_> = checks.iter().filter(|check| check.has_failed()).collect();
     if failed.is_empty() {
         return Ok(());

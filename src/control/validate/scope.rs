@@ -40,6 +40,12 @@ fn shown(name: &'static str, filters: &Filters, inside: &[String], all: &[String
         let remedy = "nothing would be moved now, only what is created later: check the filters";
         return Check::warn(name, found, remedy);
     }
+    let idle = filters.idle(all);
+    if !idle.is_empty() {
+        let idle: Vec<String> = idle.iter().map(ToString::to_string).collect();
+        let found = format!("{found}; no name matches {}", listed(&idle));
+        return Check::warn(name, found, "check these filters for slips");
+    }
     Check::pass(name, found)
 }
 
@@ -93,5 +99,10 @@ mod tests {
         assert!(check.verdict == Verdict::Ok);
         let check = shown("filters", &filters, &[], &names(&["a.x"]));
         assert!(check.verdict == Verdict::Warning, "{check:?}");
+        let check = shown("filters", &filters, &names(&["b.x"]), &names(&["b.x"]));
+        assert!(
+            check.verdict == Verdict::Warning && check.found.ends_with("no name matches a.*"),
+            "{check:?}"
+        );
     }
 }

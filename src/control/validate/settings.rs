@@ -8,8 +8,11 @@ use bson::doc;
 use futures_util::future::join_all;
 use mongodb::options::{ClientOptions, Tls};
 
-use crate::cluster::deployment::{Deployment, Shard};
+use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::{admin, hello};
+use crate::control::balancer;
+use crate::control::balancers::Balancers;
+use crate::control::left_behind;
 use crate::control::validate::{Check, named};
 use crate::error::Result;
 
@@ -35,6 +38,31 @@ fn encrypted_if(encrypted: bool) -> Check {
         "by TLS",
         "decide whether that is acceptable, or set up TLS on the source and give tls=true in its URI",
     )
+}
+
+/// Settings of the source's balancer that do not travel. None without a balancer.
+pub(super) async fn balancing(source: &Deployment, target: &Deployment) -> Option<Check> {
+    const NAME: &str = "balancer settings that travel";
+    if source.topology == Topology::ReplicaSet || target.topology == Topology::ReplicaSet {
+        return None;
+    }
+    let found = async {
+        let (here, there) = tokio::try_join!(balancer::found(source), balancer::found(target))?;
+        let found = Balancers {
+            source: here,
+            target: there,
+        };
+        left_behind::warnings(source, target, &found).await
+    };
+    Some(match found.await {
+        Ok(noted) => Check::warn_of(
+            NAME,
+            &noted,
+            "nothing is set that would stay behind",
+            "set on the target what you need there, before its balancer runs",
+        ),
+        Err(e) => Check::unanswered(NAME, &e),
+    })
 }
 
 /// shardlift itself gets along with `notablescan`; what users run may not.
@@ -100,12 +128,14 @@ fn now_ms() -> i64 {
 fn skewed(found: &[(String, Option<i64>)]) -> Check {
     let noted: Vec<String> = found
         .iter()
-        .filter_map(|(name, skew)| Some((name, (*skew)?)))
-        .filter(|(_, skew)| SKEW_MS_MAX < skew.unsigned_abs())
-        .map(|(name, skew)| {
-            let word = if skew < 0 { "behind" } else { "before" };
+        .filter_map(|(name, skew)| {
+            let Some(skew) = skew else {
+                return Some(format!("{name} does not tell its time"));
+            };
+            let word = if *skew < 0 { "behind" } else { "before" };
             let seconds = skew.unsigned_abs() / 1_000;
-            format!("the clock of {name} is {seconds} s {word} this host's")
+            (SKEW_MS_MAX < skew.unsigned_abs())
+                .then(|| format!("the clock of {name} is {seconds} s {word} this host's"))
         })
         .collect();
     Check::warn_of(
@@ -136,9 +166,10 @@ mod tests {
     #[test]
     fn a_clock_that_is_far_off_is_named() {
         let found = |skew| skewed(&[("source shard a".to_owned(), skew)]);
-        for skew in [None, Some(0), Some(5_000), Some(-5_000)] {
+        for skew in [Some(0), Some(5_000), Some(-5_000)] {
             assert_eq!(found(skew).verdict, Verdict::Ok, "{skew:?}");
         }
+        assert!(found(None).found.contains("does not tell"));
         assert!(found(Some(61_000)).found.contains("shard a is 61 s before"));
         assert!(found(Some(-61_000)).found.contains("61 s behind"));
     }

@@ -9,18 +9,25 @@ use futures_util::TryStreamExt;
 
 use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::answered;
+use crate::codes;
 use crate::control::validate::Check;
 use crate::error::Result;
 
 const NAME: &str = "users and roles on the target";
 const REMEDY: &str = "users and roles are not copied: create those your applications need on the target before the cutover";
 
-/// What a side has, as `user name@db` and `role name@db`; None where it may not be read.
-type Names = Option<BTreeSet<String>>;
+/// What a side has, as `user name@db` and `role name@db`, or why it cannot be read.
+type Names = std::result::Result<BTreeSet<String>, String>;
 
 pub(super) async fn check(source: &Deployment, target: &Deployment) -> Check {
     let (source, target) = tokio::join!(names(source), names(target));
-    decide(&source.ok(), &target.ok())
+    let told = |names: Result<_>| {
+        names.map_err(|e| match e.code {
+            Some(codes::UNAUTHORIZED) => "the login may not read them".to_owned(),
+            _ => e.message,
+        })
+    };
+    decide(&told(source), &told(target))
 }
 
 async fn names(side: &Deployment) -> Result<BTreeSet<String>> {
@@ -43,15 +50,15 @@ async fn names(side: &Deployment) -> Result<BTreeSet<String>> {
 }
 
 fn decide(source: &Names, target: &Names) -> Check {
-    let unread = |side: &str| {
-        let found = format!("the login may not read the {side}'s");
+    let unread = |side: &str, why: &str| {
+        let found = format!("the {side}'s are not known: {why}");
         Check::warn(NAME, found, REMEDY)
     };
     match (source, target) {
-        (None, _) => unread("source"),
-        (Some(source), _) if source.is_empty() => Check::pass(NAME, "the source has none"),
-        (Some(_), None) => unread("target"),
-        (Some(source), Some(target)) => {
+        (Err(why), _) => unread("source", why),
+        (Ok(source), _) if source.is_empty() => Check::pass(NAME, "the source has none"),
+        (Ok(_), Err(why)) => unread("target", why),
+        (Ok(source), Ok(target)) => {
             let missing: Vec<String> = source.difference(target).cloned().collect();
             let good = "the target has a namesake of each";
             Check::warn_of(NAME, &missing, good, REMEDY)
@@ -66,11 +73,22 @@ mod tests {
 
     #[test]
     fn what_the_target_lacks_is_listed() {
-        let of = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
+        let of = |names: &[&str]| Ok(names.iter().map(ToString::to_string).collect());
+        let unread = || Err("why".to_owned());
         let rows = [
-            (None, of(&[]), Verdict::Warning, "source's"),
-            (of(&[]), None, Verdict::Ok, "none"),
-            (of(&["user a@x"]), None, Verdict::Warning, "target's"),
+            (
+                unread(),
+                of(&[]),
+                Verdict::Warning,
+                "source's are not known: why",
+            ),
+            (of(&[]), unread(), Verdict::Ok, "none"),
+            (
+                of(&["user a@x"]),
+                unread(),
+                Verdict::Warning,
+                "target's are",
+            ),
             (
                 of(&["user a@x"]),
                 of(&["user a@x"]),

@@ -1,29 +1,31 @@
-//! The local HTTP API of a run, and its page. It listens on 127.0.0.1 only, and turns away
-//! what a web page of another site could send (`guard`).
+//! The HTTP API of a run, and its page. It listens on 127.0.0.1 unless told otherwise, and
+//! turns away who may not come in (`guard`).
 //!
 //! Decides nothing: control answers every request.
 
 mod guard;
+pub mod openapi;
+pub mod request;
+mod routes;
+pub mod tls;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::config::listen::Listen;
 use crate::error::{Error, Kind, Result};
+use crate::observe::api::guard::Guard;
+use crate::observe::api::request::{Answer, Control, Request};
+use crate::observe::api::tls::TlsListener;
 use crate::observe::history::History;
 use crate::observe::rates::Rates;
 use crate::observe::status::Snapshot;
-use crate::observe::{metrics, mongosync};
 
 /// How long control may take to answer a request before the client is told so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,116 +37,70 @@ const LINGER: Duration = Duration::from_secs(3);
 /// Longest time that an answer takes from its handler to the socket.
 const FLUSH: Duration = Duration::from_millis(100);
 
-/// What an operator asks of a running process; control answers each with
-/// a sentence or a refusal.
-#[derive(Debug)]
-pub enum Request {
-    Cutover(oneshot::Sender<Answer>),
-    Cancel(oneshot::Sender<Answer>),
-    /// By whom, and why.
-    Pause(String, oneshot::Sender<Answer>),
-    Resume(oneshot::Sender<Answer>),
-    /// 24 h more of the cutover window.
-    Extend(oneshot::Sender<Answer>),
-}
-
-impl Request {
-    pub fn refuse(self, why: &str) {
-        let (Request::Cutover(reply)
-        | Request::Cancel(reply)
-        | Request::Pause(_, reply)
-        | Request::Resume(reply)
-        | Request::Extend(reply)) = self;
-        // An asker that is gone loses only the answer.
-        let _ = reply.send(Err(why.to_owned()));
-    }
-}
-
-/// A sentence either way: what happens now, or why it cannot.
-pub type Answer = std::result::Result<String, String>;
-
-/// Longest body of a request, bytes.
-const BODY_BYTES_MAX: usize = 4_096;
-/// Longest text about who paused a run, characters.
-const BY_MAX: usize = 200;
-
 /// The whole page; it loads nothing else.
 pub const PAGE: &str = include_str!("page.html");
-/// What the page may load: nothing that is not in it or of this API.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
-    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const HELP: &str = "\
-shardlift, a running migration
-
-GET  /                  a page that shows the run
-GET  /status            state of the run, JSON
-GET  /metrics           the same for Prometheus
-POST /cutover           begin the cutover
-POST /cancel            stop the run; what was copied stays
-POST /pause             hold copying and following back; {\"by\": \"who and why\"}
-POST /resume            go on after a pause
-POST /extend            24 h more of the cutover window
-GET  /api/v1/history    lag and rates over the time of this process, JSON
-GET  /api/v1/progress   state in the format of mongosync
-POST /api/v1/commit     cutover, answered in the format of mongosync
-POST /api/v1/pause      likewise
-POST /api/v1/resume     likewise
-";
-
-/// Serves on 127.0.0.1:`port` (0: a free one) until the returned handle is
-/// dropped. Returns the port in use.
+/// Serves until the returned handle is dropped.
 ///
 /// # Errors
-/// `Config` if the port is taken.
-pub async fn serve(
-    port: u16,
-    snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    requests: mpsc::Sender<Request>,
-) -> Result<Server> {
-    let cannot = |e: std::io::Error| {
-        Error::new(
-            Kind::Config,
-            format!("the API cannot listen on 127.0.0.1:{port}: {e}"),
-        )
-        .remedy(
+/// `Config` if the address is taken, or a certificate cannot be used.
+pub async fn serve(listen: &Listen, control: Control) -> Result<Server> {
+    let acceptor = match &listen.tls {
+        Some((cert, key)) => Some(tls::acceptor(cert, key)?),
+        None => None,
+    };
+    let wanted = listen.address;
+    let cannot =
+        |e: std::io::Error| {
+            Error::new(Kind::Config, format!("the API cannot listen on {wanted}: {e}")).remedy(
             "give another api_port, or 0 for a free one; `shardlift status` shows what runs there",
         )
-    };
-    let listener = TcpListener::bind(("127.0.0.1", port))
-        .await
-        .map_err(cannot)?;
-    let port = listener.local_addr().map_err(cannot)?.port();
+        };
+    let listener = TcpListener::bind(wanted).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
     let run = Arc::new(Run {
-        snapshot,
-        requests,
+        control,
         rates: Mutex::default(),
         history: Mutex::default(),
         seen: Mutex::default(),
         end: Notify::new(),
     });
     let (stop, stopped) = oneshot::channel::<()>();
-    let sampler = tokio::spawn(sample(run.clone()));
-    let serving = axum::serve(listener, router(run.clone())).with_graceful_shutdown(async {
+    let stopped = async {
         // An error is the handle's drop, which is the signal.
         let _ = stopped.await;
-    });
+    };
+    let router = routes::router(run.clone(), Guard::of(listen));
+    let serving: JoinHandle<std::io::Result<()>> = match acceptor {
+        Some(acceptor) => {
+            let listener = TlsListener::new(listener, acceptor).map_err(cannot)?;
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
+            tokio::spawn(serving.into_future())
+        }
+        None => {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
+            tokio::spawn(serving.into_future())
+        }
+    };
     tokio::spawn(async move {
-        if let Err(e) = serving.await {
+        if let Ok(Err(e)) = serving.await {
             tracing::warn!("the API stopped: {e}");
         }
     });
     Ok(Server {
-        port,
+        url: listen.url(address),
+        address,
+        sampler: tokio::spawn(sample(run.clone())),
         run,
-        sampler,
         _stop: stop,
     })
 }
 
 /// A running API; stops on drop.
 pub struct Server {
-    pub port: u16,
+    pub address: SocketAddr,
+    /// As a client of this host asks it.
+    pub url: String,
     run: Arc<Run>,
     sampler: JoinHandle<()>,
     /// Its drop stops the server.
@@ -182,8 +138,7 @@ impl Drop for Server {
 
 /// State that the handlers share.
 struct Run {
-    snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    requests: mpsc::Sender<Request>,
+    control: Control,
     /// Short lock, never across an await.
     rates: Mutex<Rates>,
     history: Mutex<History>,
@@ -201,8 +156,20 @@ struct Seen {
 
 impl Run {
     fn snapshot(&self) -> Snapshot {
-        let mut snapshot = (self.snapshot)();
+        let mut snapshot = (self.control.snapshot)();
         self.rates.lock().fill(&mut snapshot);
+        snapshot
+    }
+
+    /// A client takes this snapshot away.
+    fn shown(&self) -> Snapshot {
+        let snapshot = self.snapshot();
+        let mut seen = self.seen.lock();
+        seen.asked = Some(Instant::now());
+        if snapshot.is_final() {
+            seen.end = true;
+            self.end.notify_one();
+        }
         snapshot
     }
 
@@ -210,7 +177,7 @@ impl Run {
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Answer>) -> Request) -> Answer {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.requests.send(request(answer)).await.ok()?;
+            self.control.requests.send(request(answer)).await.ok()?;
             answered.await.ok()
         };
         match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
@@ -232,129 +199,4 @@ async fn sample(run: Arc<Run>) {
         let now = run.snapshot();
         run.history.lock().note(&now);
     }
-}
-
-fn router(run: Arc<Run>) -> Router {
-    Router::new()
-        .route("/", get(page))
-        .route("/status", get(status))
-        .route("/metrics", get(prometheus))
-        .route("/cutover", asking(Request::Cutover))
-        .route("/cancel", asking(Request::Cancel))
-        .route("/resume", asking(Request::Resume))
-        .route("/extend", asking(Request::Extend))
-        .route(
-            "/pause",
-            post(async |State(run): State<Arc<Run>>, body: Bytes| {
-                sentence(pause(&run, &body).await)
-            }),
-        )
-        .route("/api/v1/history", get(history))
-        .route(
-            "/api/v1/progress",
-            get(async |State(run): State<Arc<Run>>| Json(mongosync::progress(&run.snapshot()))),
-        )
-        .route(
-            "/api/v1/commit",
-            post(async |State(run): State<Arc<Run>>| {
-                as_mongosync(run.ask(Request::Cutover).await, "CommitRefused")
-            }),
-        )
-        .route(
-            "/api/v1/pause",
-            post(async |State(run): State<Arc<Run>>, body: Bytes| {
-                as_mongosync(pause(&run, &body).await, "PauseRefused")
-            }),
-        )
-        .route(
-            "/api/v1/resume",
-            post(async |State(run): State<Arc<Run>>| {
-                as_mongosync(run.ask(Request::Resume).await, "ResumeRefused")
-            }),
-        )
-        .fallback(async || (StatusCode::NOT_FOUND, HELP))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(axum::middleware::from_fn(guard::local_only))
-        .with_state(run)
-}
-
-/// A change that is answered by a sentence.
-fn asking(request: fn(oneshot::Sender<Answer>) -> Request) -> MethodRouter<Arc<Run>> {
-    post(move |State(run): State<Arc<Run>>| async move { sentence(run.ask(request).await) })
-}
-
-async fn page() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, PAGE).into_response()
-}
-
-async fn history(State(run): State<Arc<Run>>) -> Response {
-    Json(&*run.history.lock()).into_response()
-}
-
-/// A body that is none of ours names nobody.
-async fn pause(run: &Run, body: &[u8]) -> Answer {
-    #[derive(serde::Deserialize)]
-    struct Asked {
-        by: String,
-    }
-    let by = serde_json::from_slice::<Asked>(body).map(|asked| asked.by);
-    let by = by.unwrap_or_else(|_| "through the API".to_owned());
-    let by = by.chars().take(BY_MAX).collect();
-    run.ask(|reply| Request::Pause(by, reply)).await
-}
-
-async fn status(State(run): State<Arc<Run>>) -> Response {
-    let snapshot = run.snapshot();
-    let mut seen = run.seen.lock();
-    seen.asked = Some(Instant::now());
-    if snapshot.is_final() {
-        seen.end = true;
-        run.end.notify_one();
-    }
-    drop(seen);
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        snapshot.json(),
-    )
-        .into_response()
-}
-
-async fn prometheus(State(run): State<Arc<Run>>) -> Response {
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        metrics::render(&run.snapshot()),
-    )
-        .into_response()
-}
-
-fn as_mongosync(answer: Answer, refusal: &str) -> Response {
-    let body = Json(mongosync::answer(&answer, refusal));
-    (outcome(&answer), body).into_response()
-}
-
-fn outcome(answer: &Answer) -> StatusCode {
-    if answer.is_ok() {
-        StatusCode::OK
-    } else {
-        StatusCode::CONFLICT
-    }
-}
-
-fn sentence(answer: Answer) -> Response {
-    let (success, Ok(message) | Err(message)) = (answer.is_ok(), &answer);
-    (
-        outcome(&answer),
-        Json(serde_json::json!({"success": success, "message": message})),
-    )
-        .into_response()
 }

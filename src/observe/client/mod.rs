@@ -1,14 +1,20 @@
-//! The client side of the API: requests by `shardlift status`, `cutover` and `cancel` to
-//! a running process. Blocking.
+//! The client side of the API: requests by `shardlift status`, `cutover`, `cancel` and
+//! others to a running process. Blocking.
 //!
 //! Prints nothing; the caller shows the results.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::config::Token;
 use crate::error::{Error, Kind, Result};
 use crate::observe::phase::Phase;
+use crate::observe::prepared::Prepared;
 use crate::observe::status::Snapshot;
 
 /// Longer than the server waits for its own answer.
@@ -19,6 +25,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// A running process, by the base URL of its API.
 pub struct Client {
     base: String,
+    token: Token,
     agent: ureq::Agent,
 }
 
@@ -34,13 +41,34 @@ struct Sentence {
 impl Client {
     /// `base` is such as `http://127.0.0.1:27183`.
     pub fn new(base: &str) -> Self {
+        Client::by(base, Token::default(), TlsConfig::default())
+    }
+
+    /// One that shows a token and trusts the authority in this PEM file. Empty: no token;
+    /// the authorities that Mozilla trusts.
+    ///
+    /// # Errors
+    /// `Config` if the file holds no certificate.
+    pub fn trusted(base: &str, token: Token, ca: &str) -> Result<Self> {
+        let tls = match ca {
+            "" => TlsConfig::default(),
+            path => TlsConfig::builder()
+                .root_certs(authority(path.as_ref())?)
+                .build(),
+        };
+        Ok(Client::by(base, token, tls))
+    }
+
+    fn by(base: &str, token: Token, tls: TlsConfig) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
             .proxy(None)
+            .tls_config(tls)
             .build();
         Client {
             base: base.trim_end_matches('/').to_string(),
+            token,
             agent: config.into(),
         }
     }
@@ -50,12 +78,33 @@ impl Client {
     /// # Errors
     /// `Control` if no process of ours answers.
     pub fn status(&self) -> Result<Snapshot> {
-        let mut answer = self
-            .agent
-            .get(format!("{}/status", self.base))
-            .call()
-            .map_err(|e| self.silent(&e))?;
-        answer.body_mut().read_json().map_err(|e| self.silent(&e))
+        self.get("status")
+    }
+
+    /// What a cutover would wait for now.
+    ///
+    /// # Errors
+    /// `Control` if no process answers or it refuses.
+    pub fn prepare(&self) -> Result<Prepared> {
+        self.get("prepare")
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let request = self.agent.get(format!("{}/{path}", self.base));
+        let mut answer = self.shown(request).call().map_err(|e| self.silent(&e))?;
+        if answer.status().is_success() {
+            return answer.body_mut().read_json().map_err(|e| self.silent(&e));
+        }
+        self.sentence(path, Ok(answer))
+            .and_then(|message| Err(refused(path, &message)))
+    }
+
+    /// The request with the token.
+    fn shown<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        if self.token.is_empty() {
+            return request;
+        }
+        request.header("Authorization", format!("Bearer {}", self.token.expose()))
     }
 
     /// Asks for the cutover; returns the sentence that accepts it.
@@ -64,6 +113,22 @@ impl Client {
     /// `Control` if no process answers or it refuses.
     pub fn cutover(&self) -> Result<String> {
         self.post("cutover")
+    }
+
+    /// The same; the source refuses users' writes from then on.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn cutover_blocking_writes(&self) -> Result<String> {
+        self.post_json("cutover", &json!({"block_writes": true}))
+    }
+
+    /// Changes how fast the run may go: MiB/s copied, ops/s applied. None: as before.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn throttle(&self, copy_mb_s: Option<u64>, ops_s: Option<u64>) -> Result<String> {
+        self.post_json("throttle", &json!({"copy_mb_s": copy_mb_s, "ops_s": ops_s}))
     }
 
     /// Asks the run to stop; returns the sentence that accepts it.
@@ -79,12 +144,7 @@ impl Client {
     /// # Errors
     /// As [`Client::cutover`].
     pub fn pause(&self, by: &str) -> Result<String> {
-        let url = format!("{}/pause", self.base);
-        let asked = self
-            .agent
-            .post(url)
-            .send_json(serde_json::json!({"by": by}));
-        self.sentence("pause", asked)
+        self.post_json("pause", &json!({"by": by}))
     }
 
     /// Asks a paused run to go on.
@@ -129,11 +189,13 @@ impl Client {
     }
 
     fn post(&self, path: &str) -> Result<String> {
-        let asked = self
-            .agent
-            .post(format!("{}/{path}", self.base))
-            .send_empty();
-        self.sentence(path, asked)
+        let request = self.agent.post(format!("{}/{path}", self.base));
+        self.sentence(path, self.shown(request).send_empty())
+    }
+
+    fn post_json(&self, path: &str, body: &serde_json::Value) -> Result<String> {
+        let request = self.agent.post(format!("{}/{path}", self.base));
+        self.sentence(path, self.shown(request).send_json(body))
     }
 
     fn sentence(&self, path: &str, asked: Result<Answer, ureq::Error>) -> Result<String> {
@@ -148,8 +210,7 @@ impl Client {
             let found = format!("cancel: {}", sentence.message);
             return Err(Error::new(Kind::Control, found));
         }
-        let found = format!("{path} was refused: {}", sentence.message);
-        Err(Error::new(Kind::Control, found).remedy("see `shardlift status` and ask again later"))
+        Err(refused(path, &sentence.message))
     }
 
     fn silent(&self, error: &ureq::Error) -> Error {
@@ -157,6 +218,29 @@ impl Client {
             "run this on the host where `shardlift migrate` runs, with the same --api-port (its first log lines name it)",
         )
     }
+}
+
+fn refused(path: &str, why: &str) -> Error {
+    let found = format!("{path} was refused: {why}");
+    Error::new(Kind::Control, found).remedy("see `shardlift status` and ask again later")
+}
+
+fn authority(path: &Path) -> Result<RootCerts> {
+    let cannot = |e: &dyn std::fmt::Display| {
+        Error::new(Kind::Config, format!("{}: {e}", path.display()))
+            .remedy("give api_ca a PEM file with the authority's certificate")
+    };
+    let pem = std::fs::read(path).map_err(|e| cannot(&e))?;
+    let mut found: Vec<Certificate<'static>> = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|e| cannot(&e))? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() {
+        return Err(cannot(&"no certificate in it"));
+    }
+    Ok(RootCerts::from(found))
 }
 
 /// None while the cutover is not over.
@@ -168,7 +252,7 @@ fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Resu
         // A cutover that is recovering may have been done: the next state will show.
         Phase::CuttingOver | Phase::Recovering => None,
         Phase::Parked => Some(Err(Error::new(Kind::Parked, why("a server was away for too long"))
-            .remedy("bring the server back and run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
+            .remedy("remove the cause and run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
         Phase::Stopped => Some(Err(Error::new(Kind::Stopped, why("the run was stopped by a signal"))
             .remedy("run the same `shardlift migrate` again: it resumes, or finishes the cutover"))),
         Phase::Failed => Some(Err(Error::new(Kind::Server, format!("the run failed: {}", why("no reason was given")))

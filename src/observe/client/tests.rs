@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::observe::api::{self, Request, Server};
+use crate::config::listen::Listen;
+use crate::observe::api::request::{Control, Limits, Request};
+use crate::observe::api::{self, Server};
 use crate::observe::phase::tests::ALL;
 use crate::observe::status::tests::copying;
 
@@ -17,7 +20,17 @@ async fn run_of(phases: &'static [Phase]) -> (Server, Client) {
     tokio::spawn(async move {
         while let Some(request) = inbox.recv().await {
             match request {
-                Request::Cutover(answer) => answer.send(Ok("the cutover begins".into())).unwrap(),
+                Request::Cutover {
+                    block_writes,
+                    reply,
+                } => {
+                    let how = if block_writes {
+                        " and writes are blocked"
+                    } else {
+                        ""
+                    };
+                    reply.send(Ok(format!("the cutover begins{how}"))).unwrap();
+                }
                 Request::Pause(by, answer) => answer.send(Ok(format!("paused {by}"))).unwrap(),
                 Request::Extend(answer) => answer.send(Ok("144 h are left".into())).unwrap(),
                 other => other.refuse("it is too late"),
@@ -29,9 +42,31 @@ async fn run_of(phases: &'static [Phase]) -> (Server, Client) {
         let phase = phases[asked.fetch_add(1, Ordering::Relaxed).min(phases.len() - 1)];
         copying().in_phase(phase)
     };
-    let server = api::serve(0, Arc::new(snapshot), requests).await.unwrap();
-    let client = Client::new(&format!("http://127.0.0.1:{}/", server.port));
+    let server = serve(snapshot, requests).await.unwrap();
+    let client = Client::new(&format!("{}/", server.url));
     (server, client)
+}
+
+/// Limits are told back, and nothing is written.
+fn control(
+    snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
+    requests: mpsc::Sender<Request>,
+) -> Control {
+    let limit = |limits: Limits| Ok(format!("{:?} {:?}", limits.copy_mb_s, limits.ops_s));
+    let prepare = || async { Ok(Prepared::default()) }.boxed();
+    Control {
+        snapshot: Arc::new(snapshot),
+        limit: Arc::new(limit),
+        prepare: Arc::new(prepare),
+        requests,
+    }
+}
+
+async fn serve(
+    snapshot: impl Fn() -> Snapshot + Send + Sync + 'static,
+    requests: mpsc::Sender<Request>,
+) -> Result<Server> {
+    api::serve(&Listen::here(0), control(snapshot, requests)).await
 }
 
 impl Snapshot {
@@ -87,6 +122,15 @@ async fn status_and_answers_arrive() {
             "bodies are bounded"
         );
         assert!(client.resume().unwrap_err().message.contains("too late"));
+        let blocking = client.cutover_blocking_writes().unwrap();
+        assert!(blocking.ends_with("writes are blocked"), "{blocking}");
+        assert_eq!(client.throttle(Some(5), None).unwrap(), "Some(5) None");
+        let beyond = client.throttle(None, Some(u64::MAX)).unwrap_err();
+        assert!(
+            beyond.message.contains("ops_s is out of bounds"),
+            "{beyond}"
+        );
+        assert_eq!(client.prepare().unwrap().shards.len(), 0);
     })
     .await;
 }
@@ -126,6 +170,16 @@ async fn every_page_is_there() {
             200,
             "{\"success\":true}",
         ),
+        (
+            "POST /api/v1/start HTTP/1.1\r\nHost: localhost",
+            200,
+            "{\"success\":true}",
+        ),
+        (
+            "POST /api/v1/reverse HTTP/1.1\r\nHost: localhost",
+            409,
+            "\"error\":\"ReverseRefused\"",
+        ),
         ("GET /cutover HTTP/1.1\r\nHost: localhost", 405, ""),
         (
             "GET /nowhere HTTP/1.1\r\nHost: localhost",
@@ -133,7 +187,7 @@ async fn every_page_is_there() {
             "GET  /status",
         ),
     ] {
-        let (got, body) = raw(server.port, request).await;
+        let (got, body) = raw(server.address.port(), request).await;
         assert_eq!(got, status, "{request}: {body}");
         assert!(body.contains(found), "{request}: {body}");
     }
@@ -164,7 +218,11 @@ async fn foreign_requests_are_turned_away() {
         ("POST /cutover HTTP/1.0", 403),
         ("POST /cutover HTTP/1.1\r\nHost: LOCALHOST:27183", 200),
     ] {
-        assert_eq!(raw(server.port, request).await.0, status, "{request}");
+        assert_eq!(
+            raw(server.address.port(), request).await.0,
+            status,
+            "{request}"
+        );
     }
 }
 
@@ -172,7 +230,8 @@ async fn foreign_requests_are_turned_away() {
 async fn a_taken_port_and_a_silent_one_are_told() {
     let (server, client) = run_of(&[Phase::Copying]).await;
     let (requests, _inbox) = mpsc::channel(1);
-    let Err(taken) = api::serve(server.port, Arc::new(copying), requests).await else {
+    let taken = Listen::here(server.address.port());
+    let Err(taken) = api::serve(&taken, control(copying, requests)).await else {
         panic!("the port is taken")
     };
     assert_eq!(taken.kind, Kind::Config);
@@ -204,8 +263,8 @@ async fn a_taken_port_and_a_silent_one_are_told() {
 async fn a_run_that_is_over_refuses() {
     let (requests, inbox) = mpsc::channel(1);
     drop(inbox);
-    let server = api::serve(0, Arc::new(copying), requests).await.unwrap();
-    let client = Client::new(&format!("http://127.0.0.1:{}", server.port));
+    let server = serve(copying, requests).await.unwrap();
+    let client = Client::new(&server.url);
     assert!(
         blocking(move || client.cutover())
             .await

@@ -108,6 +108,10 @@ macro_rules! counters {
             }
         }
 
+        /// Each counter of a snapshot: its field, its type and its meaning.
+        pub const PAIR_FIELDS: &[(&str, &str, &str)] =
+            &[$((stringify!($field), stringify!($value), $help)),*];
+
         /// Metrics of each pair, labelled `pair`.
         pub const PAIR_METRICS: &[Metric<PairSnapshot>] =
             &[$($type($name, $help, |pair| $number(pair.$field))),*];
@@ -199,6 +203,16 @@ counters! {
     oplog_spare_s: AtomicU64 => u64, count, min, gauge, whole,
         "shardlift_pair_oplog_spare_seconds",
         "How far it reaches back beyond what a restart needs.";
+    /// Gauges: how long each side took to answer the last question, µs; 0 before the first.
+    source_ping_us: AtomicU64 => u64, count, max, gauge, micros,
+        "shardlift_pair_source_ping_seconds", "How long the source took to answer a question.";
+    target_ping_us: AtomicU64 => u64, count, max, gauge, micros,
+        "shardlift_pair_target_ping_seconds", "How long the target took to answer a question.";
+    /// Gauges: collections, and those that are copied and have their indexes.
+    collections_total: AtomicU64 => u64, count, sum, gauge, whole,
+        "shardlift_pair_collections", "Collections to copy.";
+    collections_done: AtomicU64 => u64, count, sum, gauge, whole,
+        "shardlift_pair_collections_done", "Collections that are copied and have their indexes.";
     /// Gauge: bytes of the spool on disk.
     spool_bytes: AtomicU64 => u64, count, sum, gauge, whole,
         "shardlift_pair_spool_bytes", "Oplog read ahead of the target, on local disk.";
@@ -255,6 +269,10 @@ fn whole(number: u64) -> f64 {
 /// From ms.
 pub fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
+}
+
+fn micros(us: u64) -> f64 {
+    us as f64 / 1_000_000.0
 }
 
 pub fn one_or_zero(yes: bool) -> f64 {

@@ -25,6 +25,7 @@ use crate::pair::collection::life::{Life, LifeNow};
 use crate::pair::collection::names::Names;
 use crate::pair::collection::under_way::{Closed, Count, UnderWay};
 use crate::position::Position;
+use crate::state::ScanOrder;
 
 /// What is special about a collection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,6 +89,7 @@ pub struct Tracked {
     pub uuid: Uuid,
     names: Mutex<Names>,
     pub traits: Traits,
+    pub order: ScanOrder,
     /// Of sharded collections. Set once, before anything of it is let through.
     ownership: OnceLock<Ownership>,
     /// Set once, when the target's collection exists, before the first write.
@@ -97,6 +99,8 @@ pub struct Tracked {
     /// Newest source position any document of the target may show (R3). Only rises: with
     /// each reply of a scan or of a read again, and each list of its indexes.
     horizon: AtomicU64,
+    /// It is copied, or is to be, in the order of the disk (`horizon`).
+    rolls: AtomicBool,
     /// Index DDL up to here was in the list of indexes that was last reconciled with.
     indexes_listed_at: AtomicU64,
     /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
@@ -140,10 +144,12 @@ impl Tracked {
             uuid,
             names: Mutex::new(names),
             traits,
+            order: ScanOrder::Id,
             ownership: OnceLock::new(),
             target_uuid: OnceLock::new(),
             life: LifeNow::default(),
             horizon: AtomicU64::new(0),
+            rolls: AtomicBool::new(false),
             indexes_listed_at: AtomicU64::new(0),
             in_lanes: AtomicU64::new(0),
             under_way: Count::default(),
@@ -153,6 +159,11 @@ impl Tracked {
             expires: AtomicBool::new(false),
             held_back: HeldBack::default(),
         }
+    }
+
+    /// It is scanned in this order.
+    pub fn scanned(self, order: ScanOrder) -> Self {
+        Tracked { order, ..self }
     }
 
     /// Its name on the target.
@@ -245,8 +256,20 @@ impl Tracked {
 
     /// No op beyond the horizon shows in what was copied, or in what an earlier attempt
     /// applied. A quiet shard writes nothing beyond it by itself (`quiet`).
+    ///
+    /// While it is copied in the order of the disk no position is beyond it: any op may find
+    /// its document missing, or newer than itself.
     pub fn horizon(&self) -> Position {
+        // IMPORTANT: first: whoever finds that it no longer rolls sees all that its reads raised.
+        if self.rolls.load(SeqCst) {
+            return Position::MAX;
+        }
         Position::from_raw(self.horizon.load(SeqCst))
+    }
+
+    /// Its copy in the order of the disk is to be made, or has ended. The gate's.
+    pub(in crate::pair) fn roll(&self, rolls: bool) {
+        self.rolls.store(rolls, SeqCst);
     }
 
     pub fn set_indexes_listed_at(&self, position: Position) {

@@ -34,26 +34,27 @@ impl Reached {
     pub async fn fence(source: &Client, database: &str, fence: Position) -> Result<Self> {
         let (address, election) = primary(source).await?;
         let reached = Reached { address, election };
+        reached.wait(source, database, fence).await?;
+        Ok(reached)
+    }
+
+    /// Waits until this server has `position` in its majority view.
+    pub async fn wait(&self, source: &Client, database: &str, position: Position) -> Result<()> {
         let read = doc! {
             "find": NOBODYS, "limit": 1, "singleBatch": true,
-            "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(fence) },
+            "readConcern": { "level": "majority", "afterClusterTime": Timestamp::from(position) },
         };
-        source
-            .database(database)
+        let database = source.database(database);
+        database
             .run_command(read)
-            .selection_criteria(reached.only())
+            .selection_criteria(only(&self.address))
             .await?;
-        Ok(reached)
+        Ok(())
     }
 
     /// Reads go to this server and no other.
     pub fn address(&self) -> &ServerAddress {
         &self.address
-    }
-
-    fn only(&self) -> SelectionCriteria {
-        let address = self.address.clone();
-        SelectionCriteria::Predicate(Arc::new(move |server| *server.address() == address))
     }
 
     /// Checks that this is still the same process. Call it once a cursor is open: a
@@ -62,7 +63,7 @@ impl Reached {
     /// # Errors
     /// `Transient` if it may be another one.
     pub async fn check(&self, source: &Client) -> Result<()> {
-        if election(source, self.only()).await? == self.election {
+        if election(source, only(&self.address)).await? == self.election {
             return Ok(());
         }
         Err(Error::new(
@@ -70,4 +71,9 @@ impl Reached {
             format!("{} was elected again", self.address),
         ))
     }
+}
+
+fn only(address: &ServerAddress) -> SelectionCriteria {
+    let address = address.clone();
+    SelectionCriteria::Predicate(Arc::new(move |server| *server.address() == address))
 }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bson::{RawDocumentBuf, Uuid};
+use bson::{RawDocument, RawDocumentBuf, Uuid};
 use mongodb::Client;
 use parking_lot::Mutex;
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::cluster::dialect::ReadForms;
 use crate::cluster::direct::Direct;
@@ -27,11 +28,12 @@ use crate::pair::ddl::capped;
 use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::vanished;
 use crate::pair::gate::replay::Replayer;
-use crate::pair::gate::{Gate, Started};
+use crate::pair::gate::{Gate, Started, rolling};
+use crate::pair::throttle::Throttle;
 use crate::pair::write::bulk::Writer;
 use crate::position::Position;
 use crate::state::pair_store::PairStore;
-use crate::state::same_term;
+use crate::state::{ScanOrder, same_term};
 use crate::wire::cursor::{Batch, Cursor, Next};
 
 /// State that the scanners of one pair share.
@@ -47,9 +49,12 @@ pub struct Scanners {
     pub indexer: Arc<Indexer>,
     pub chores: Chores,
     pub metrics: Arc<PairMetrics>,
+    pub throttle: Arc<Throttle>,
     pub queue: Mutex<VecDeque<ScanUnit>>,
     /// Batches of one unit being written while the next is read.
     pub writes_in_flight: usize,
+    /// How many commands may be under way for all runs (`natural`).
+    pub run_writes: Semaphore,
     pub store: PairStore,
     /// Units that cannot be read on now, and why.
     pub stuck: Mutex<BTreeMap<(Uuid, usize), String>>,
@@ -66,7 +71,7 @@ struct Read {
 }
 
 /// Why a scan ended early.
-enum Broken {
+pub(super) enum Broken {
     /// Reading the source failed: the unit can be read again.
     Source(Error),
     /// Writing the target failed: the attempt is over.
@@ -85,6 +90,8 @@ impl Scanners {
     /// Runs one scanner: copies units until there are none left.
     pub async fn run(self: Arc<Self>) -> Result<()> {
         loop {
+            // Before the fence: no ops are held for a unit that has not begun.
+            self.throttle.may_copy().await;
             let Some(unit) = self.queue.lock().pop_front() else {
                 return Ok(());
             };
@@ -139,6 +146,7 @@ impl Scanners {
         let tracked = &unit.tracked;
         let mut retry = Retry::new(self.away_max);
         let (mut again, mut reads, mut reached) = (started.again, 0, ReadTo::default());
+        let mut first = started.read;
         loop {
             if again && tracked.traits.capped {
                 // Documents there would be out of order (R6).
@@ -147,7 +155,10 @@ impl Scanners {
             if tracked.traits.capped {
                 capped::make_room(&self.source, &self.indexer.target, tracked).await?;
             }
-            let read = self.read_and_write(unit, started.fence, &mut reached).await;
+            let read = match tracked.order {
+                ScanOrder::Id => self.read_and_write(unit, started.fence, &mut reached).await,
+                ScanOrder::Natural => self.read_from_the_first(unit, first.take(), again).await,
+            };
             reads += 1;
             if read.moved || reached.is_nothing() && reads <= WHOLE_READS {
                 retry.worked();
@@ -176,6 +187,21 @@ impl Scanners {
                 self.take_back(unit);
             }
         }
+    }
+
+    /// `first`: the read that is begun already.
+    async fn read_from_the_first(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        first: Option<rolling::Read>,
+        again: bool,
+    ) -> Read {
+        let (ns, began) = (unit.tracked.ns(), Instant::now());
+        tracing::info!(%ns, again, "read in the order of the disk, from the first document");
+        let outcome = self.copy_naturally(unit, first).await;
+        // The source was there for longer than it may be away.
+        let moved = self.away_max < began.elapsed();
+        Read { moved, outcome }
     }
 
     async fn is_gone(&self, tracked: &Tracked) -> Result<bool> {
@@ -248,23 +274,32 @@ impl Scanners {
         };
         let mut permit = self.share.reserve_reply().await;
         for find in finds(unit, reached, self.reads) {
-            let mut cursor = self.open(unit, fence, find).await.map_err(Broken::Source)?;
+            let opened = self.open(unit, fence, find).await;
+            let (mut cursor, _) = opened.map_err(Broken::Source)?;
             while let Some(batch) = self.next(unit, &mut cursor).await.map_err(Broken::Source)? {
+                let bytes = batch.bytes();
                 unit.tracked
                     .raise_horizon(Position::clock_of(batch.reply()));
-                permit.shrink_to(batch.bytes());
+                permit.shrink_to(bytes);
                 reached.note(unit, &batch).map_err(Broken::Source)?;
                 while in_flight_max <= writes.len() {
                     join_one(writes).await.map_err(Broken::Target)?;
                 }
                 writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
+                self.throttle.copied(bytes as u64).await;
                 permit = self.share.reserve_reply().await;
             }
         }
         Ok(())
     }
 
-    async fn open(&self, unit: &ScanUnit, fence: Position, find: RawDocumentBuf) -> Result<Cursor> {
+    /// A cursor on a server that has reached `fence`.
+    pub(super) async fn open(
+        &self,
+        unit: &ScanUnit,
+        fence: Position,
+        find: RawDocumentBuf,
+    ) -> Result<(Cursor, Reached)> {
         let db = &unit.tracked.ns().db;
         self.read(unit, async {
             let server = Reached::fence(&self.source, db, fence).await?;
@@ -276,18 +311,22 @@ impl Scanners {
                 Cursor::open(self.direct.at(server.address()).await?, db, find, next).await;
             let cursor = cursor?;
             server.check(&self.source).await?;
-            Ok(cursor)
+            Ok((cursor, server))
         })
         .await
     }
 
-    async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
+    pub(super) async fn next(&self, unit: &ScanUnit, cursor: &mut Cursor) -> Result<Option<Batch>> {
         let address = cursor.address().clone();
         self.read(unit, self.direct.while_primary(&address, cursor.next()))
             .await
     }
 
-    async fn read<T>(&self, unit: &ScanUnit, read: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn read<T>(
+        &self,
+        unit: &ScanUnit,
+        read: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let failed =
             |e: Error| e.context(format_args!("scanning {} on the source", unit.tracked.ns()));
         let read = within(self.patience, "the source", read).await;
@@ -302,19 +341,30 @@ impl Scanners {
         permit: Permit,
     ) -> Result<()> {
         let mut documents = Vec::with_capacity(unit.batch_documents as usize);
-        let mut orphans = 0;
         for document in batch.iter() {
             let document = document?;
-            if unit.tracked.owns(document) {
+            if self.is_ours(&unit, document) {
                 documents.push(document.as_bytes());
-            } else {
-                orphans += 1;
             }
         }
-        let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
         self.writer.majority.keeps_up().await;
         self.writer.copy(&unit.tracked, &documents, fence).await?;
+        self.wrote(&unit, &documents);
+        drop(permit);
+        Ok(())
+    }
+
+    /// Counts it if it is another shard's.
+    pub(super) fn is_ours(&self, unit: &ScanUnit, document: &RawDocument) -> bool {
+        let owns = unit.tracked.owns(document);
+        let orphans = u64::from(!owns);
+        self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
+        owns
+    }
+
+    pub(super) fn wrote(&self, unit: &ScanUnit, documents: &[&[u8]]) {
         failpoint::hit("unit-batch-written");
+        let bytes: u64 = documents.iter().map(|d| d.len() as u64).sum();
         unit.written
             .documents
             .fetch_add(documents.len() as u64, Relaxed);
@@ -323,19 +373,18 @@ impl Scanners {
             .documents_copied
             .fetch_add(documents.len() as u64, Relaxed);
         self.metrics.bytes_copied.fetch_add(bytes, Relaxed);
-        self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
-        drop(permit);
-        Ok(())
     }
 }
 
-async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
+pub(super) async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
     match writes.join_next().await {
-        Some(joined) => {
-            joined.map_err(|e| Error::internal(format!("a copy's write ended early: {e}")))?
-        }
+        Some(ended) => written(ended),
         None => Ok(()),
     }
+}
+
+pub(super) fn written(ended: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+    ended.map_err(|e| Error::internal(format!("a copy's write ended early: {e}")))?
 }
 
 /// Answers a scan gets when its collection is dropped under it, and for other

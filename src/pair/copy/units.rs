@@ -1,19 +1,30 @@
 //! Splitting a collection into units: `_id` ranges of about equal size, bounds
-//! from a sample. Bounds are hints: any ascending ones give a right copy.
+//! from a sample. Bounds are hints: any ascending ones give a right copy. A collection that
+//! is scanned in the order of the disk is one unit.
 
 use bson::RawBson;
 
-use crate::cluster::catalog::Collection;
+use crate::cluster::catalog::{Collection, Namespace};
 use crate::cluster::deployment::Shard;
-use crate::cluster::ranges;
-use crate::error::Result;
+use crate::cluster::{disk_order, ranges};
+use crate::error::{Kind, Result};
 use crate::pair::collection::Traits;
+use crate::state::ScanOrder;
 
 /// Size of a collection, as estimated by the source.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Size {
     pub documents: u64,
     pub bytes: u64,
+}
+
+/// How collections are to be cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// Size of one range.
+    pub range_bytes: u64,
+    /// None: by what the disk shows of each.
+    pub order: Option<ScanOrder>,
 }
 
 /// Sampled `_id`s per range: the largest range is then rarely twice the mean.
@@ -34,17 +45,68 @@ pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
     size.bytes.div_ceil(range_bytes.max(1)).clamp(1, UNITS_MAX)
 }
 
-/// Lower bounds of all units but the first.
+/// The order in which a collection is scanned, and lower bounds of all its units but the
+/// first.
 ///
 /// # Errors
 /// As the source's `$sample` gives them.
-pub async fn bounds(
+pub async fn plan(
     source: &Shard,
     collection: &Collection,
     size: Size,
+    cut: Cut,
+) -> Result<(ScanOrder, Vec<RawBson>)> {
+    let traits = Traits::of(&collection.options);
+    if is_natural(source, collection, traits, size, cut).await? {
+        return Ok((ScanOrder::Natural, Vec::new()));
+    }
+    let bounds = bounds(source, collection, traits, size, cut.range_bytes).await?;
+    Ok((ScanOrder::Id, bounds))
+}
+
+async fn is_natural(
+    source: &Shard,
+    collection: &Collection,
+    traits: Traits,
+    size: Size,
+    cut: Cut,
+) -> Result<bool> {
+    // These have paths of their own, and the order of `_id` on the disk or one that counts.
+    if traits.in_order() || traits.clustered {
+        return Ok(false);
+    }
+    match cut.order {
+        Some(order) => Ok(order == ScanOrder::Natural),
+        None if size.bytes <= cut.range_bytes => Ok(false),
+        // What takes a field out would have to be read again, until all is copied.
+        None if !source.writes.logs_diffs => Ok(false),
+        None => looks_mixed(source, &collection.ns).await,
+    }
+}
+
+/// One that the source does not let us look at is read by `_id`.
+async fn looks_mixed(source: &Shard, ns: &Namespace) -> Result<bool> {
+    match disk_order::ascending(&source.client, ns).await {
+        Ok(ascending) => {
+            let is_mixed = ascending.is_some_and(disk_order::is_mixed);
+            tracing::debug!(%ns, ascending, is_mixed, "order of `_id` on the disk");
+            Ok(is_mixed)
+        }
+        Err(e) if e.kind == Kind::Server => {
+            tracing::warn!("{ns} is read in the order of `_id`: {e}");
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+async fn bounds(
+    source: &Shard,
+    collection: &Collection,
+    traits: Traits,
+    size: Size,
     range_bytes: u64,
 ) -> Result<Vec<RawBson>> {
-    let traits = Traits::of(&collection.options);
     let hinted = !traits.clustered || source.writes.clustered_hint;
     let units = unit_count(size, range_bytes, traits.one_unit() || !hinted);
     if units <= 1 {

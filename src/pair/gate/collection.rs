@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use bson::{RawDocument, Uuid};
 
-use super::unit::{Unit, UnitState};
+use super::unit::{Unit, UnitState, Way};
 use crate::bson::{order, value::ValueRef};
 use crate::pair::collection::Tracked;
 use crate::pair::gate::held::Held;
@@ -52,10 +52,11 @@ impl Collection {
         let Some(unit) = unit else {
             return self.hold.as_mut();
         };
-        match &mut self.units[unit].state {
-            UnitState::Copying { held, .. } => Some(held),
-            _ => None,
-        }
+        self.units[unit].held_mut()
+    }
+
+    pub(super) fn way(&self) -> Way {
+        Way::of(&self.tracked)
     }
 
     /// Hands an op over to the lane of its document. One that would not do what it did on

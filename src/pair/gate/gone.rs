@@ -34,8 +34,8 @@ impl Gate {
     /// the pin is returned nothing more counts as applied.
     pub fn suspend(&mut self, uuid: &Uuid) -> Pin {
         let watermark = self.watermark();
-        let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
-        let pin = self.ledger.pin_all(watermark, fences.into_iter());
+        let fences = self.fences();
+        let pin = self.ledger.pin_all(watermark, fences);
         self.discard(uuid);
         pin
     }
@@ -71,6 +71,7 @@ impl Gate {
             return;
         };
         collection.hold = None;
+        collection.tracked.roll(false);
         for unit in &mut collection.units {
             unit.state = UnitState::Copied {
                 shown: Position::MAX,

@@ -26,6 +26,10 @@ pub struct Stretch {
     pub to: Position,
 }
 
+fn bytes_of(op: &Op) -> u64 {
+    op.permit.as_ref().map_or(0, |permit| permit.bytes() as u64)
+}
+
 impl Default for Held {
     fn default() -> Self {
         Held {
@@ -44,7 +48,7 @@ impl Held {
             "what is left to the spool is older"
         );
         self.oldest = self.oldest.min(op.position);
-        self.bytes += op.permit.as_ref().map_or(0, |permit| permit.bytes() as u64);
+        self.bytes += bytes_of(&op);
         self.ops.push(op);
     }
 
@@ -100,6 +104,17 @@ impl Held {
     pub fn take(&mut self) -> Vec<Op> {
         assert!(self.left.is_none(), "what is left to the spool goes first");
         std::mem::take(self).ops
+    }
+
+    /// Takes the ops in memory at or before `position`; they come in order.
+    pub fn take_up_to(&mut self, position: Position) -> Vec<Op> {
+        debug_assert!(self.left.is_none(), "what is left to the spool goes first");
+        let taken = self.ops.partition_point(|op| op.position <= position);
+        let rest = self.ops.split_off(taken);
+        let taken = std::mem::replace(&mut self.ops, rest);
+        self.bytes -= taken.iter().map(bytes_of).sum::<u64>();
+        self.oldest = self.ops.first().map_or(Position::MAX, |op| op.position);
+        taken
     }
 
     /// A position below every op that waits; `MAX` if there is none.

@@ -2,8 +2,8 @@
 //! second scan. Kept by the gate, under its lock.
 //!
 //! A unit is settled when its last held op is applied and none of its documents is
-//! doubtful. Until then its fence keeps the resume position down, as does every pin (DDL
-//! not recorded as done). The applied position leaves out fences, and ops held for units
+//! doubtful. Until then its fence keeps the resume position down, except where it is copied
+//! in the order of the disk, as does every pin (DDL not recorded as done). The applied position leaves out fences, and ops held for units
 //! being copied: a pair that gives these units up resumes there.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,8 @@ pub struct Ledger {
 struct Settling {
     tracked: Arc<Tracked>,
     unit: usize,
-    fence: Position,
+    /// If it holds the resume position down.
+    fence: Option<Position>,
     /// Neither an op that it held is beyond, nor the fence, at which a copied document
     /// became doubtful if it was refused.
     newest: Position,
@@ -81,7 +82,7 @@ impl Ledger {
     }
 
     /// Keeps the resume position where it would be now.
-    pub fn pin_all(&mut self, watermark: Position, fences: impl Iterator<Item = Position>) -> Pin {
+    pub fn pin_all(&mut self, watermark: Position, fences: Vec<Position>) -> Pin {
         let resume = self.resume(watermark, fences);
         self.pin(resume.next())
     }
@@ -95,13 +96,13 @@ impl Ledger {
         &mut self,
         tracked: Arc<Tracked>,
         unit: usize,
-        (fence, newest): (Position, Position),
+        (fence, newest): (Option<Position>, Position),
         lanes: &[Arc<Inbox>],
     ) {
         let applied = lanes.iter().map(|lane| lane.pushed()).collect();
         // IMPORTANT: of a unit that is taken up again the fence may be beyond all that the
         // tail has read, and so beyond what the unit held.
-        let newest = newest.max(fence);
+        let newest = newest.max(fence.unwrap_or_default());
         self.settling.push(Settling {
             tracked,
             unit,
@@ -118,7 +119,7 @@ impl Ledger {
         &mut self,
         watermark: Position,
         applied: Position,
-        fences: impl Iterator<Item = Position>,
+        fences: Vec<Position>,
         lanes: &[Arc<Inbox>],
     ) -> Recorded {
         let now: Vec<u64> = lanes.iter().map(|lane| lane.applied_count()).collect();
@@ -141,8 +142,9 @@ impl Ledger {
         }
     }
 
-    fn resume(&self, watermark: Position, fences: impl Iterator<Item = Position>) -> Position {
-        let fences = fences.chain(self.settling.iter().map(|s| s.fence));
+    fn resume(&self, watermark: Position, fences: Vec<Position>) -> Position {
+        let settling = self.settling.iter().filter_map(|s| s.fence);
+        let fences = fences.into_iter().chain(settling);
         fences.fold(watermark.min(self.pinned()), Position::min)
     }
 
@@ -181,12 +183,8 @@ mod tests {
         // document was refused before the tail came beyond 5.
         let copied = IdKey::of(Int32(1));
         tracked.doubts.add(&copied, at(9));
-        ledger.handed_over(tracked.clone(), 0, (at(9), at(5)), &[]);
-        let mut settled = || {
-            ledger
-                .capture(at(5), at(5), std::iter::empty(), &[])
-                .settled
-        };
+        ledger.handed_over(tracked.clone(), 0, (Some(at(9)), at(5)), &[]);
+        let mut settled = || ledger.capture(at(5), at(5), Vec::new(), &[]).settled;
         assert_eq!(settled(), []);
         tracked.doubts.forget(&[copied]);
         assert_eq!(settled(), [(uuid, 0)]);

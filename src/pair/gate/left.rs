@@ -9,26 +9,31 @@ use bson::Uuid;
 use super::{Gate, Place};
 use crate::bson::identity::IdKey;
 use crate::pair::gate::held::Held;
+use crate::pair::gate::unit::Way;
 use crate::pair::op::OpRef;
 use crate::pair::origin::Origin;
 use crate::position::Position;
 
 impl Gate {
     /// Leaves held ops to the spool, the largest places first, until at most `bytes_max`
-    /// are in memory. Returns the number of ops.
+    /// are in memory. Returns the number of ops. Those that wait for reads under way stay:
+    /// they wait for no more than what is being written.
     ///
     /// Only whole entries are left: the entry of the oldest op is read again from its
     /// beginning, and an entry that the tail is in the middle of stays with the rest.
     pub fn leave(&mut self, bytes_max: u64) -> u64 {
         let mut left = 0;
-        while bytes_max < self.held().1 {
-            let Some(place) = self
-                .places()
-                .into_iter()
-                .max_by_key(|place| self.bytes_at(place))
-            else {
-                break;
-            };
+        let mut places: Vec<(u64, Place)> = self
+            .places()
+            .into_iter()
+            .map(|place| (self.bytes_at(&place), place))
+            .collect();
+        places.sort_unstable();
+        let mut bytes: u64 = places.iter().map(|(bytes, _)| bytes).sum();
+        while bytes_max < bytes
+            && let Some((of_place, place)) = places.pop()
+        {
+            bytes -= of_place;
             left += self.held_at(&place).map_or(0, Held::leave);
         }
         self.left += left;
@@ -84,7 +89,11 @@ impl Gate {
 
     fn places(&self) -> Vec<Place> {
         let mut places = Vec::with_capacity(self.copying.len() + self.holding.len());
-        for (uuid, unit) in &self.copying {
+        let by_id = self
+            .copying
+            .iter()
+            .filter(|(uuid, _)| self.collections[uuid].way() != Way::Rolling);
+        for (uuid, unit) in by_id {
             places.push(Place {
                 uuid: *uuid,
                 unit: Some(*unit),

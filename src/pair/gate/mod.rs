@@ -15,6 +15,7 @@
 mod unit;
 mod collection;
 pub mod held;
+pub mod rolling;
 pub mod ledger;
 mod watermark;
 pub mod touched;
@@ -36,8 +37,8 @@ use foldhash::fast::FixedState;
 use crate::bson::{identity::IdKey, order};
 use crate::pair::collection::Tracked;
 use crate::pair::collection::life::Life;
-use crate::pair::gate::held::Held;
 use crate::pair::gate::ledger::{Ledger, Pin};
+use crate::pair::gate::rolling::Read;
 use crate::pair::gate::touched::Touched;
 use crate::pair::lanes::inbox::Inbox;
 use crate::pair::op::OpRef;
@@ -46,7 +47,7 @@ use crate::position::{Mark, Position};
 use crate::state;
 
 use collection::Collection;
-use unit::{Decision, Unit, UnitState};
+use unit::{Decision, Unit, UnitState, Way};
 
 #[cfg(test)]
 mod tests;
@@ -59,7 +60,7 @@ pub struct Gate {
     /// Newest entry that is classified whole.
     passed: Position,
     collections: HashMap<Uuid, Collection, FixedState>,
-    /// Units in state `Copying`: there are few, of many.
+    /// Units that are being copied: there are few, of many.
     copying: BTreeSet<(Uuid, usize)>,
     /// Collections with a `hold`.
     holding: BTreeSet<Uuid>,
@@ -85,6 +86,8 @@ pub struct Started {
     /// An earlier incarnation had started it with this fence: the start is
     /// durable already, and documents may be there.
     pub again: bool,
+    /// Of a collection that is copied in the order of the disk: its first read.
+    pub read: Option<Read>,
 }
 
 /// Where ops wait.
@@ -149,16 +152,21 @@ impl Gate {
         );
         tracked.doubts.count_in(&self.doubting);
         let uuid = tracked.uuid;
-        let (emptied, shown) = (tracked.traits.capped, tracked.horizon());
+        let (way, shown) = (Way::of(&tracked), tracked.horizon());
+        assert!(
+            way != Way::Rolling || bounds.is_empty(),
+            "the order of the disk knows no ranges"
+        );
         let mut units = Vec::with_capacity(states.len());
         for (index, state) in states.iter().enumerate() {
             let lower = index.checked_sub(1).map(|before| bounds[before].clone());
-            let unit = Unit::restored(lower, *state, (self.begun, shown), emptied);
+            let unit = Unit::restored(lower, *state, (self.begun, shown), way);
             if unit.is_copying() {
                 self.copying.insert((uuid, index));
             }
             units.push(unit);
         }
+        tracked.roll(way == Way::Rolling && states != [state::UnitState::Settled]);
         self.collections.insert(
             uuid,
             Collection {
@@ -270,32 +278,34 @@ impl Gate {
     }
 
     /// waiting → copying. None if the collection is gone.
+    ///
+    /// IMPORTANT: no op passes a unit whose start is not recorded yet: a crash would find it
+    /// waiting, with documents on the target. In the order of the disk the first read, begun
+    /// here, holds them.
     pub fn start(&mut self, uuid: &Uuid, unit: usize) -> Option<Started> {
+        let (fence, again) = self.begin_copy(uuid, unit)?;
+        let read = self.begin_read(uuid, None);
+        Some(Started { fence, again, read })
+    }
+
+    fn begin_copy(&mut self, uuid: &Uuid, unit: usize) -> Option<(Position, bool)> {
         let collection = self
             .collections
             .get_mut(uuid)
             .filter(|c| c.tracked.counts())?;
+        let way = collection.way();
         match &mut collection.units[unit].state {
-            UnitState::Copying { fence, again, .. } if *again => {
+            UnitState::Copying { fence, again, .. } | UnitState::Rolling { fence, again, .. }
+                if *again =>
+            {
                 *again = false;
-                Some(Started {
-                    fence: *fence,
-                    again: true,
-                })
+                Some((*fence, true))
             }
             state @ UnitState::Waiting => {
                 let fence = self.begun;
-                *state = UnitState::Copying {
-                    fence,
-                    seen: fence,
-                    held: Held::default(),
-                    again: false,
-                };
+                *state = way.start(fence);
                 self.copying.insert((*uuid, unit));
-                Some(Started {
-                    fence,
-                    again: false,
-                })
+                Some((fence, false))
             }
             _ => panic!("a unit is started once"),
         }

@@ -7,7 +7,12 @@ use bson::Uuid;
 
 use super::Gate;
 use super::unit::UnitState;
+use crate::bson::identity::IdKey;
+use crate::bson::locate;
 use crate::pair::gate::held::{Held, Stretch};
+use crate::pair::gate::rolling::{Read, Rolling};
+use crate::pair::op::{OpKind, OpRef};
+use crate::pair::origin::Kept;
 use crate::position::Position;
 
 /// The result of asking to let the ops of a place through.
@@ -34,28 +39,92 @@ impl Gate {
             return Opening::Open { last: false };
         };
         let state = &mut collection.units[unit].state;
-        let UnitState::Copying { fence, held, .. } = state else {
-            panic!("a unit is finished once, after its start")
+        let (held, fence) = match state {
+            UnitState::Copying { fence, held, .. } => (held, Some(*fence)),
+            UnitState::Rolling { rolling, .. } => {
+                assert!(rolling.is_done(), "a read of it is under way");
+                (&mut rolling.held, None)
+            }
+            _ => panic!("a unit is finished once, after its start"),
         };
         if let Some(first) = first_to_do(held, between_entries, self.passed) {
             return first;
         }
-        let (fence, held) = (*fence, held.take());
+        let held = held.take();
         // All that its scan read has raised it.
+        collection.tracked.roll(false);
         let shown = collection.tracked.horizon();
         *state = UnitState::Copied { shown };
         self.copying.remove(&(*uuid, unit));
         for op in held {
             collection.queue(op, &self.lanes);
         }
+        // What a read gave may be doubtful from the next position on (`Read::position`).
+        let newest = match fence {
+            Some(_) => self.begun,
+            None => self.begun.next(),
+        };
         self.ledger.handed_over(
             collection.tracked.clone(),
             unit,
-            (fence, self.begun),
+            (fence, newest),
             &self.lanes,
         );
         Opening::Open {
             last: collection.is_copied(),
+        }
+    }
+
+    /// A read of a collection that is copied in the order of the disk: to be called before
+    /// the source is asked, which must have reached it by then. `before`: the read of the
+    /// same cursor before this one. None if the collection is gone.
+    pub fn begin_read(&mut self, uuid: &Uuid, before: Option<&Read>) -> Option<Read> {
+        let begun = self.begun;
+        Some(self.rolling(uuid)?.begin(begun, before))
+    }
+
+    /// Every document of these reads is written: ops that waited for them go to the lanes.
+    pub fn end_reads(&mut self, uuid: &Uuid, reads: &[Read]) {
+        let Some(rolling) = self.rolling(uuid) else {
+            return;
+        };
+        let waited = rolling.end(reads);
+        let collection = &self.collections[uuid];
+        for op in waited {
+            collection.queue(op, &self.lanes);
+        }
+    }
+
+    /// Documents of a read under way that their lanes write, before all that waits for it:
+    /// what a lane does to such must not run beside the scan (`write::delicate`).
+    pub fn queue_read(&mut self, uuid: &Uuid, position: Position, documents: Vec<Kept>) {
+        let Some(collection) = self.collections.get(uuid).filter(|c| c.tracked.counts()) else {
+            return;
+        };
+        for document in documents {
+            let body = document.body.clone();
+            let Some(id) = locate::id_of(locate::raw(&body)) else {
+                continue;
+            };
+            let op = OpRef {
+                position,
+                uuid: *uuid,
+                kind: OpKind::Insert,
+                id,
+                body: &body,
+            };
+            collection.queue(op.kept(IdKey::new(id), document), &self.lanes);
+        }
+    }
+
+    fn rolling(&mut self, uuid: &Uuid) -> Option<&mut Rolling> {
+        let collection = self
+            .collections
+            .get_mut(uuid)
+            .filter(|c| c.tracked.counts())?;
+        match &mut collection.units[0].state {
+            UnitState::Rolling { rolling, .. } => Some(rolling),
+            _ => None,
         }
     }
 

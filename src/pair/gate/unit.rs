@@ -4,9 +4,11 @@
 
 use bson::RawBson;
 
+use crate::pair::collection::Tracked;
 use crate::pair::gate::held::Held;
+use crate::pair::gate::rolling::Rolling;
 use crate::position::Position;
-use crate::state;
+use crate::state::{self, ScanOrder};
 
 /// A range of `_id`s, up to the next unit's lower bound.
 #[derive(Debug)]
@@ -34,6 +36,14 @@ pub(super) enum UnitState {
         held: Held,
         again: bool,
     },
+    /// As `Copying`, of a collection that is copied in the order of the disk: its only unit,
+    /// and its fence holds nothing down. Ops that no read under way may lack are applied.
+    Rolling {
+        fence: Position,
+        seen: Position,
+        rolling: Rolling,
+        again: bool,
+    },
     /// Its last held op was handed to the lanes. Set by `finish`; final. `shown`: newest
     /// source position that a document of it may show by its scan, or by an earlier attempt.
     Copied { shown: Position },
@@ -49,33 +59,112 @@ pub(super) enum Decision {
     Pass,
 }
 
+/// How the units of a collection are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    ById,
+    /// By `_id`, and emptied before it is scanned again.
+    Emptied,
+    /// In the order of the disk.
+    Rolling,
+}
+
+impl Way {
+    pub(super) fn of(tracked: &Tracked) -> Self {
+        match (tracked.traits.capped, tracked.order) {
+            (true, _) => Way::Emptied,
+            (false, ScanOrder::Id) => Way::ById,
+            (false, ScanOrder::Natural) => Way::Rolling,
+        }
+    }
+
+    /// Of a unit that starts for the first time.
+    pub(super) fn start(self, fence: Position) -> UnitState {
+        self.copying(fence, fence, false)
+    }
+
+    /// Of a unit that an earlier attempt had begun with this fence.
+    fn begun(self, fence: Position, resume: Position) -> UnitState {
+        let emptied = self == Way::Emptied;
+        let seen = if emptied { fence } else { resume };
+        self.copying(fence, seen, true)
+    }
+
+    fn copying(self, fence: Position, seen: Position, again: bool) -> UnitState {
+        if self == Way::Rolling {
+            let rolling = Rolling::default();
+            return UnitState::Rolling {
+                fence,
+                seen,
+                rolling,
+                again,
+            };
+        }
+        let held = Held::default();
+        UnitState::Copying {
+            fence,
+            seen,
+            held,
+            again,
+        }
+    }
+}
+
 impl Unit {
     /// `resume`: everything up to there is applied. `shown`: nothing newer is on the target.
-    /// `emptied`: before it is scanned again.
     pub(super) fn restored(
         lower: Option<RawBson>,
         state: state::UnitState,
         (resume, shown): (Position, Position),
-        emptied: bool,
+        way: Way,
     ) -> Self {
         let state = match state {
             state::UnitState::Waiting => UnitState::Waiting,
-            state::UnitState::Copying(fence) => {
-                let seen = if emptied { fence } else { resume };
-                UnitState::Copying {
-                    fence,
-                    seen,
-                    held: Held::default(),
-                    again: true,
-                }
-            }
+            state::UnitState::Copying(fence) => way.begun(fence, resume),
             state::UnitState::Settled => UnitState::Copied { shown },
         };
         Unit { lower, state }
     }
 
     pub(super) fn is_copying(&self) -> bool {
-        matches!(self.state, UnitState::Copying { .. })
+        matches!(
+            self.state,
+            UnitState::Copying { .. } | UnitState::Rolling { .. }
+        )
+    }
+
+    /// The ops that wait with it, while it is being copied.
+    pub(super) fn held(&self) -> Option<&Held> {
+        match &self.state {
+            UnitState::Copying { held, .. } => Some(held),
+            UnitState::Rolling { rolling, .. } => Some(&rolling.held),
+            UnitState::Waiting | UnitState::Copied { .. } => None,
+        }
+    }
+
+    pub(super) fn held_mut(&mut self) -> Option<&mut Held> {
+        match &mut self.state {
+            UnitState::Copying { held, .. } => Some(held),
+            UnitState::Rolling { rolling, .. } => Some(&mut rolling.held),
+            UnitState::Waiting | UnitState::Copied { .. } => None,
+        }
+    }
+
+    /// The position that it keeps the watermark at, while it is being copied.
+    pub(super) fn below(&self) -> Option<Position> {
+        match &self.state {
+            UnitState::Copying { held, .. } => Some(held.below()),
+            UnitState::Rolling { rolling, .. } => Some(rolling.below()),
+            UnitState::Waiting | UnitState::Copied { .. } => None,
+        }
+    }
+
+    /// The fence, where it holds the resume position down.
+    pub(super) fn fence(&self) -> Option<Position> {
+        match self.state {
+            UnitState::Copying { fence, .. } => Some(fence),
+            _ => None,
+        }
     }
 
     /// What becomes of an op at `position` on a document of the unit (R2).
@@ -85,12 +174,17 @@ impl Unit {
     /// | waiting | any | dropped | its scan starts later, and reads at or after it |
     /// | copying | up to `seen` | dropped | its scan reads at or after it |
     /// | copying | later | held, in order | its scan may have seen it, or not |
+    /// | rolling | up to `seen` | dropped | every read of its scan shows it |
+    /// | rolling | later | held while a read is under way that may lack it, else passed | what is read later shows it |
     /// | copied | any | passed | its last held op is with the lanes |
     pub(super) fn decide(&self, position: Position) -> Decision {
         match &self.state {
             UnitState::Waiting => Decision::Drop,
             UnitState::Copying { seen, .. } if position <= *seen => Decision::Drop,
             UnitState::Copying { .. } => Decision::Hold,
+            UnitState::Rolling { seen, .. } if position <= *seen => Decision::Drop,
+            UnitState::Rolling { rolling, .. } if rolling.holds(position) => Decision::Hold,
+            UnitState::Rolling { .. } => Decision::Pass,
             UnitState::Copied { .. } => Decision::Pass,
         }
     }
@@ -99,7 +193,7 @@ impl Unit {
     pub(super) fn may_show(&self, position: Position) -> bool {
         match self.state {
             UnitState::Copied { shown } => position <= shown,
-            UnitState::Waiting | UnitState::Copying { .. } => true,
+            UnitState::Waiting | UnitState::Copying { .. } | UnitState::Rolling { .. } => true,
         }
     }
 }
@@ -157,16 +251,18 @@ mod tests {
         let at = Position::from_raw;
         let (resume, fence) = (at(3), at(7));
         let copying = state::UnitState::Copying(fence);
-        for (recorded, emptied, position, expect) in [
-            (state::UnitState::Waiting, false, 9, Decision::Drop),
-            (copying, false, 3, Decision::Drop),
-            (copying, false, 4, Decision::Hold),
+        for (recorded, way, position, expect) in [
+            (state::UnitState::Waiting, Way::ById, 9, Decision::Drop),
+            (copying, Way::ById, 3, Decision::Drop),
+            (copying, Way::ById, 4, Decision::Hold),
             // Emptied, it is begun as if for the first time.
-            (copying, true, 7, Decision::Drop),
-            (copying, true, 8, Decision::Hold),
-            (state::UnitState::Settled, false, 4, Decision::Pass),
+            (copying, Way::Emptied, 7, Decision::Drop),
+            (copying, Way::Emptied, 8, Decision::Hold),
+            (copying, Way::Rolling, 3, Decision::Drop),
+            (copying, Way::Rolling, 4, Decision::Pass),
+            (state::UnitState::Settled, Way::ById, 4, Decision::Pass),
         ] {
-            let unit = Unit::restored(None, recorded, (resume, fence), emptied);
+            let unit = Unit::restored(None, recorded, (resume, fence), way);
             let decision = unit.decide(at(position));
             assert_eq!(decision, expect, "{recorded:?}, op at {position}");
         }

@@ -2,7 +2,7 @@
 //! much of it waits.
 
 use super::Gate;
-use super::unit::UnitState;
+use super::unit::Unit;
 use crate::pair::gate::held::Held;
 use crate::position::Position;
 use crate::state::Recorded;
@@ -11,7 +11,7 @@ impl Gate {
     /// The watermark: a position below every op that is held, queued or in flight (R6).
     pub fn watermark(&self) -> Position {
         self.copying_units()
-            .map(|(_, held)| held.below())
+            .filter_map(Unit::below)
             .fold(self.applied(), Position::min)
     }
 
@@ -34,7 +34,7 @@ impl Gate {
             return None;
         }
         let (watermark, applied) = (self.watermark(), self.applied());
-        let fences: Vec<Position> = self.copying_units().map(|(fence, _)| fence).collect();
+        let fences = self.fences();
         let mut duplicate_names = Vec::new();
         for collection in self.collections.values() {
             let tracked = &collection.tracked;
@@ -42,9 +42,7 @@ impl Gate {
                 duplicate_names.push(tracked.uuid);
             }
         }
-        let recorded = self
-            .ledger
-            .capture(watermark, applied, fences.into_iter(), &self.lanes);
+        let recorded = self.ledger.capture(watermark, applied, fences, &self.lanes);
         Some(Recorded {
             duplicate_names,
             ..recorded
@@ -53,7 +51,20 @@ impl Gate {
 
     /// Fence of the oldest range being copied, if any.
     pub fn oldest_fence(&self) -> Option<Position> {
-        self.copying_units().map(|(fence, _)| fence).min()
+        self.fences().into_iter().min()
+    }
+
+    /// Fences that hold the resume position down: not that of a collection that is copied in
+    /// the order of the disk, for it is read again from its beginning, and every read shows
+    /// what was applied before (R6).
+    pub(super) fn fences(&self) -> Vec<Position> {
+        self.copying_units().filter_map(Unit::fence).collect()
+    }
+
+    fn copying_units(&self) -> impl Iterator<Item = &Unit> {
+        self.copying
+            .iter()
+            .filter_map(|(uuid, unit)| Some(&self.collections.get(uuid)?.units[*unit]))
     }
 
     /// Ops held in memory, and their bytes.
@@ -68,19 +79,9 @@ impl Gate {
         !(self.copying.is_empty() && self.holding.is_empty())
     }
 
-    /// Fence and held ops of the units being copied.
-    pub(super) fn copying_units(&self) -> impl Iterator<Item = (Position, &Held)> {
-        self.copying.iter().filter_map(|(uuid, unit)| {
-            match &self.collections.get(uuid)?.units[*unit].state {
-                UnitState::Copying { fence, held, .. } => Some((*fence, held)),
-                _ => None,
-            }
-        })
-    }
-
     fn all_held(&self) -> impl Iterator<Item = &Held> {
         self.copying_units()
-            .map(|(_, held)| held)
+            .filter_map(Unit::held)
             .chain(self.holds())
     }
 

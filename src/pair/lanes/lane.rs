@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::lanes::compile::compile;
 use crate::pair::lanes::inbox::{Inbox, Oldest};
+use crate::pair::throttle::Throttle;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::statement::{CollectionWrites, FlushLimits};
 
@@ -24,6 +25,7 @@ pub async fn run(
     writer: Writer,
     flush_bytes: usize,
     metrics: Arc<PairMetrics>,
+    throttle: Arc<Throttle>,
 ) -> Result<()> {
     let mut limits = FlushLimits {
         bytes_max: flush_bytes,
@@ -46,6 +48,7 @@ pub async fn run(
             // Upwards slowly: the next ops may cost more than the last ones.
             let pace = at_that_pace(sent, began.elapsed()).min(2 * limits.statements_max);
             limits.statements_max = pace.max(writer.limits.statements_max);
+            throttle.applied(ops).await;
         }
     }
 }

@@ -141,6 +141,12 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The server's feature compatibility version changes.
+    pub fn changes_fcv(&self) -> bool {
+        let id = self.o2.and_then(|o2| o2.get_str("_id").ok());
+        self.ns == "admin.system.version" && id == Some("featureCompatibilityVersion")
+    }
+
     /// Whether an entry of a sharded collection that is marked `fromMigrate` is one shard's
     /// copy or clean-up of another's documents. It then does not count, since the owner
     /// writes its own entry (R8). For inserts the document decides instead. In other

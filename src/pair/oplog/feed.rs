@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::direct::Direct;
 use crate::cluster::retry::Retry;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::block::{entries, on_disk};
 use crate::pair::oplog::cursor::Oplog;
 use crate::pair::oplog::entry::Entry;
@@ -104,6 +104,16 @@ impl Feed {
             failed,
             view,
         })
+    }
+
+    /// Begins to fetch again after an error that may pass: while nobody reads, nobody else
+    /// does. Returns the error.
+    pub fn keep_fetching(&self) -> Option<Error> {
+        let failure = self.fetching.lock().as_ref()?.failed.borrow().clone()?;
+        if let (true, Some((_, end))) = (failure.kind != Kind::RolledOff, self.log.range()) {
+            self.fetch_from(end);
+        }
+        Some(failure)
     }
 
     fn fetch_from(&self, at: Mark) {

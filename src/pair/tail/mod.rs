@@ -46,6 +46,8 @@ pub struct Tail {
     /// Position at which the catalog was read. A collection that is unknown up to here
     /// was dropped before it could be seen.
     pub catalog_position: Position,
+    /// The source's clock as the attempt began.
+    pub begun: Position,
     /// The source's.
     pub scope: Scope,
     pub transactions: Transactions,
@@ -85,6 +87,7 @@ impl Tail {
             unseen: Unseen {
                 scope: &self.scope,
                 catalog_position: self.catalog_position,
+                begun: self.begun,
             },
             transactions: &mut self.transactions,
             at: &mut self.at,
@@ -180,6 +183,7 @@ impl Tail {
         let unseen = Unseen {
             scope: &self.scope,
             catalog_position: self.catalog_position,
+            begun: self.begun,
         };
         let mut change = None;
         let mut gate = self.gate.lock();
@@ -200,29 +204,35 @@ impl Tail {
     }
 
     fn ddl(&mut self, entry: &Entry<'_>, meaning: Meaning<'_>) -> Result<()> {
-        match &meaning {
-            Meaning::StartIndexBuild { build } => {
-                self.open_builds.insert(*build);
-            }
-            Meaning::CommitIndexBuild { build, .. } | Meaning::AbortIndexBuild { build, .. } => {
-                self.open_builds.remove(build);
-            }
-            _ => {}
-        }
-        self.view.lock().open_builds = self.open_builds.len();
-        if entry.is_internal()
-            || matches!(meaning, Meaning::Nothing | Meaning::StartIndexBuild { .. })
-        {
+        if entry.is_internal() || matches!(meaning, Meaning::Nothing) {
             return Ok(());
         }
         let is_known = |uuid: Uuid| self.gate.lock().tracked(&uuid).is_some();
         if !scoped::concerns(&self.scope, entry, entry.uuid.is_some_and(is_known))? {
             return Ok(());
         }
+        self.builds(&meaning);
+        if matches!(meaning, Meaning::StartIndexBuild { .. }) {
+            return Ok(());
+        }
         if let Some(ddl) = Ddl::of(entry, meaning)? {
             self.accept(entry, ddl);
         }
         Ok(())
+    }
+
+    /// Index builds that are under way.
+    fn builds(&mut self, meaning: &Meaning<'_>) {
+        match meaning {
+            Meaning::StartIndexBuild { build } => {
+                self.open_builds.insert(*build);
+            }
+            Meaning::CommitIndexBuild { build, .. } | Meaning::AbortIndexBuild { build, .. } => {
+                self.open_builds.remove(build);
+            }
+            _ => return,
+        }
+        self.view.lock().open_builds = self.open_builds.len();
     }
 
     /// Nothing for a view that is out of scope, or a time series.

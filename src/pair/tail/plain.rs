@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bson::RawDocument;
 use parking_lot::Mutex;
 
+use crate::cluster::probe;
 use crate::error::Result;
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Sharding;
@@ -42,6 +43,8 @@ pub struct Unseen<'t> {
     pub scope: &'t Scope,
     /// What was dropped before the catalog was read here.
     pub catalog_position: Position,
+    /// The source's clock as the attempt began: what it is like was asked later.
+    pub begun: Position,
 }
 
 /// What comes after the entries that were passed.
@@ -171,6 +174,11 @@ fn unknown(
     if position <= unseen.catalog_position {
         return Ok(None);
     }
+    if entry.changes_fcv() && unseen.begun < position {
+        return Err(entry
+            .unsupported("a change of the feature compatibility version")
+            .remedy(probe::FCV_CHANGED));
+    }
     if !unseen.scope.concerns(db, coll) || coll == "system.profile" {
         return Ok(None);
     }
@@ -216,6 +224,7 @@ mod tests {
             unseen: Unseen {
                 scope: &Scope::default(),
                 catalog_position: Position::default(),
+                begun: Position::default(),
             },
             transactions: &mut Transactions::default(),
             at: &mut start.position.clone(),
@@ -279,6 +288,7 @@ mod tests {
             Unseen {
                 scope: &Scope::default(),
                 catalog_position: at(1),
+                begun: at(1),
             },
             &mut origin,
         )

@@ -14,6 +14,7 @@ use crate::bson::locate;
 use crate::cluster::dialect::WriteForms;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::pair::collection::Tracked;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::command::{Verb, WriteCommand};
@@ -86,11 +87,13 @@ impl Writer {
         for mut step in remake::remaking(ns, uuid, listed.body())? {
             step.append(cstr!("writeConcern"), rawdoc! { "w": 1 });
             self.target.command(Request::new("admin", step)).await?;
+            failpoint::hit("capped-remade");
         }
         Ok(())
     }
 
-    async fn copy_plain(
+    /// Of which none needs a literal, or has a name twice.
+    pub(in crate::pair) async fn copy_plain(
         &self,
         collection: &Arc<Tracked>,
         documents: &[&[u8]],

@@ -2,11 +2,12 @@
 //! (20): it is dropped and made again under its UUID, as a secondary is told of both.
 //!
 //! By two commands: one `applyOps` of several ops, a command among them, is for superusers
-//! only (4.2.6, 4.4.2, 5.0.4). Should the server fail between them the collection is missing,
-//! and the next start says so.
+//! only (4.2.6, 4.4.2, 5.0.4). What ends between them leaves the collection missing: the next
+//! start makes it from the recorded options (`control::recorded::emptying`).
 //!
 //! Sends nothing.
 
+use bson::raw::cstr;
 use bson::{Binary, RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 use crate::bson::element::{document, elements, field, kind};
@@ -35,12 +36,28 @@ pub fn remaking(ns: &Namespace, uuid: Uuid, listed: &RawDocument) -> Result<[Raw
     let options = row.get_document("options")?;
     let id_index = field(row.as_bytes(), b"idIndex").filter(|index| index.kind == kind::DOCUMENT);
     let create = document(elements(&create).chain(elements(options)).chain(id_index));
-    let apply = |o: RawDocumentBuf| {
-        rawdoc! { "applyOps": [
-            { "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": o },
-        ] }
-    };
-    Ok([apply(rawdoc! { "drop": ns.coll.as_str() }), apply(create)])
+    let drop = rawdoc! { "drop": ns.coll.as_str() };
+    Ok([apply(ns, uuid, drop), apply(ns, uuid, create)])
+}
+
+/// What makes it where it is missing. `options`: to create it with.
+pub fn making(ns: &Namespace, uuid: Uuid, options: &RawDocument) -> RawDocumentBuf {
+    let mut create = rawdoc! { "create": ns.coll.as_str() };
+    if field(options.as_bytes(), b"idIndex").is_none() {
+        let mut index = rawdoc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
+        if let Ok(Some(collation)) = options.get("collation") {
+            index.append(cstr!("collation"), collation);
+        }
+        create.append(cstr!("idIndex"), index);
+    }
+    let create = document(elements(&create).chain(elements(options)));
+    apply(ns, uuid, create)
+}
+
+fn apply(ns: &Namespace, uuid: Uuid, o: RawDocumentBuf) -> RawDocumentBuf {
+    rawdoc! { "applyOps": [
+        { "op": "c", "ns": format!("{}.$cmd", ns.db), "ui": Binary::from(uuid), "o": o },
+    ] }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::cluster::catalog::{MapVersion, Sharded, Zone};
 use crate::error::Result;
-use crate::state::{CollectionState, FORMAT, UnitState};
+use crate::state::{CollectionState, FORMAT, ScanOrder, UnitState};
 
 /// The collection's document, without its units, which are documents of their own.
 /// `apart` names the parts of its chunk map if that is too large (`chunks`).
@@ -43,6 +43,7 @@ pub(in crate::state) fn collection_document(
         "dead": state.dead,
         "wiping": state.wiping,
         "duplicate_names": state.duplicate_names,
+        "natural": state.order == ScanOrder::Natural,
         "bounds": bounds,
     };
     sized(
@@ -98,6 +99,10 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             dead: raw.get_bool("dead")?,
             wiping: switch(raw, "wiping")?.unwrap_or(false),
             duplicate_names: switch(raw, "duplicate_names")?.unwrap_or(false),
+            order: match switch(raw, "natural")? {
+                Some(true) => ScanOrder::Natural,
+                Some(false) | None => ScanOrder::Id,
+            },
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })

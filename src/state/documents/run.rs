@@ -9,7 +9,7 @@ use super::{
 use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
 use crate::error::Result;
-use crate::scope::{Filters, Pattern};
+use crate::scope::{Filters, Pattern, Scope};
 use crate::state::{FORMAT, HeldBack, OptionsOf, RunState, Stage};
 
 const STAGES: [(Stage, &str); 5] = [
@@ -58,8 +58,9 @@ pub(in crate::state) fn run_document(state: &RunState) -> Result<RawDocumentBuf>
         "source_settings": optional(state.source_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "target_settings": optional(state.target_settings.as_ref().map(|rows| RawArrayBuf::from_iter(rows.iter().cloned()))),
         "views": RawArrayBuf::from_iter(state.views.iter().map(namespace_document)),
-        "include": texts(&state.filters.include),
-        "exclude": texts(&state.filters.exclude),
+        "include": texts(&state.scope.filters().include),
+        "exclude": texts(&state.scope.filters().exclude),
+        "admin": state.scope.has_admin(),
     };
     sized(
         "the run",
@@ -91,12 +92,17 @@ pub(in crate::state) fn run(raw: &RawDocument) -> Result<RunState> {
             source_settings: settings(raw, "source_settings")?,
             target_settings: settings(raw, "target_settings")?,
             views: list(raw, "views", |value| namespace(document(value)?))?,
-            filters: Filters {
-                include: patterns(raw, "include")?,
-                exclude: patterns(raw, "exclude")?,
-            },
+            scope: scope(raw)?,
         })
     })
+}
+
+fn scope(raw: &RawDocument) -> Read<Scope> {
+    let filters = Filters {
+        include: patterns(raw, "include")?,
+        exclude: patterns(raw, "exclude")?,
+    };
+    Ok(Scope::new(filters, switch(raw, "admin")?.unwrap_or(false)))
 }
 
 fn texts(patterns: &[Pattern]) -> RawArrayBuf {

@@ -63,13 +63,19 @@ impl PairStore {
         Ok(term)
     }
 
+    /// Documents with a field name twice are, or are about to be, in these collections.
+    pub async fn saw_duplicate_names(&self, collections: &[Uuid]) -> Result<i64> {
+        let set = rawdoc! {"$set": {"duplicate_names": true}};
+        let seen: Vec<_> = collections
+            .iter()
+            .map(|uuid| (*uuid, set.clone()))
+            .collect();
+        self.change(&seen).await
+    }
+
     async fn record(&self, write: Write<'_>) -> Result<i64> {
         match write {
-            Write::DuplicateNames(seen) => {
-                let set = rawdoc! {"$set": {"duplicate_names": true}};
-                let seen: Vec<_> = seen.iter().map(|uuid| (*uuid, set.clone())).collect();
-                self.change(&seen).await
-            }
+            Write::DuplicateNames(seen) => self.saw_duplicate_names(seen).await,
             Write::Settled(units) => {
                 let set = rawdoc! {"$set": {"format": FORMAT, "settled": true}};
                 let units: Vec<_> = units

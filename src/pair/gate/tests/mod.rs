@@ -15,6 +15,7 @@ use crate::pair::op::OpKind;
 mod gone;
 mod left;
 mod moving;
+mod rolling;
 mod touching;
 
 /// Bytes that may stay in memory.
@@ -45,6 +46,22 @@ impl Bench {
     }
 
     fn of(traits: Traits, units: state::UnitState) -> Self {
+        let bounds = [RawBson::Int32(100)];
+        Bench::with(|tracked| tracked, traits, &bounds, &[units; 2])
+    }
+
+    /// Copied in the order of the disk.
+    fn rolling(unit: state::UnitState) -> Self {
+        let natural = |tracked: Tracked| tracked.scanned(state::ScanOrder::Natural);
+        Bench::with(natural, Traits::default(), &[], &[unit])
+    }
+
+    fn with(
+        make: impl FnOnce(Tracked) -> Tracked,
+        traits: Traits,
+        bounds: &[RawBson],
+        units: &[state::UnitState],
+    ) -> Self {
         let lane: Arc<Inbox> = Arc::default();
         let mut gate = Gate::new(mark(1), vec![lane.clone()]);
         let uuid = Uuid::from_bytes([7; 16]);
@@ -52,11 +69,8 @@ impl Bench {
             db: "d".to_owned(),
             coll: "c".to_owned(),
         };
-        gate.admit(
-            Arc::new(Tracked::new(uuid, ns, traits)),
-            &[RawBson::Int32(100)],
-            &[units; 2],
-        );
+        let tracked = make(Tracked::new(uuid, ns, traits));
+        gate.admit(Arc::new(tracked), bounds, units);
         Bench {
             gate,
             lane,

@@ -1,0 +1,371 @@
+//! The API as an OpenAPI document (3.1), made from the list of endpoints, the tables of
+//! counters and knobs, and the schemas here.
+//!
+//! Every answer has exactly the fields of its schema: a test asks a real process for each.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::knobs::{self, Bounds};
+use crate::observe::api::routes::{ENDPOINTS, Endpoint};
+use crate::observe::counters::PAIR_FIELDS;
+
+/// The document.
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for endpoint in ENDPOINTS {
+        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        path[endpoint.method.to_lowercase()] = operation(endpoint);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "shardlift, a running migration",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "MIT"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    })
+}
+
+fn operation(endpoint: &Endpoint) -> Value {
+    let refusal = |what: &str, schema: &str| json!({"description": what, "content": {"application/json": {"schema": of(schema)}}});
+    let own = match endpoint.answer {
+        "Outcome" => "Outcome",
+        _ => "Sentence",
+    };
+    let mut operation = json!({
+        "summary": endpoint.says,
+        "responses": {
+            "200": {"description": endpoint.says, "content": content(endpoint.answer)},
+            "401": refusal("the token is missing or another", "Sentence"),
+            "403": refusal("a page or host that is not ours", "Sentence"),
+            "409": refusal("refused now; the answer says why", own),
+        },
+    });
+    if let Some(body) = endpoint.body {
+        operation["requestBody"] =
+            json!({"content": {"application/json": {"schema": of(body)}}, "required": false});
+        operation["responses"]["400"] = refusal("a body that cannot be read", "Sentence");
+    }
+    operation
+}
+
+fn content(answer: &str) -> Value {
+    if answer == "application/json" {
+        json!({answer: {"schema": {"type": "object"}}})
+    } else if answer.contains('/') {
+        json!({answer: {"schema": {"type": "string"}}})
+    } else {
+        json!({"application/json": {"schema": of(answer)}})
+    }
+}
+
+fn of(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+fn schemas() -> Value {
+    json!({
+        "Snapshot": snapshot(),
+        "Pair": pair(),
+        "Throttled": object([
+            ("copy_mb_s", whole("Most MiB copied per second; 0: no limit.")),
+            ("ops_s", whole("Most ops applied per second; 0: no limit.")),
+            ("held_by", texts("Why copying holds now.")),
+        ]),
+        "History": history(),
+        "Prepared": prepared(),
+        "Sentence": object([
+            ("success", flag("False: refused.")),
+            ("message", text("What happens now, or why it cannot.")),
+        ]),
+        "CutoverBody": optional([("block_writes", flag("The source refuses users' writes first."))]),
+        "PauseBody": optional([("by", text("By whom, and why."))]),
+        "Limits": optional([("copy_mb_s", bounded("copy_mb_s")), ("ops_s", bounded("ops_s"))]),
+        "Progress": object([("progress", progress()), ("success", flag("Always true."))]),
+        "Outcome": {"oneOf": [
+            object([("success", json!({"const": true}))]),
+            object([
+                ("success", json!({"const": false})),
+                ("error", text("The error's name.")),
+                ("errorDescription", text("Why.")),
+            ]),
+        ]},
+    })
+}
+
+fn snapshot() -> Value {
+    let phases = [
+        "validating",
+        "layout",
+        "copying",
+        "following",
+        "ready",
+        "recovering",
+        "paused",
+        "cutting over",
+        "done",
+        "failed",
+        "parked",
+        "stopped",
+        "cancelled",
+    ];
+    object([
+        ("run_id", text("Of the run, also over restarts.")),
+        ("phase", json!({"type": "string", "enum": phases})),
+        ("elapsed_s", number("Since the process began.")),
+        ("can_cutover", flag("A cutover would be accepted now.")),
+        ("lag_ms", whole("Largest lag of any pair.")),
+        ("lag_ms_max", whole("Largest lag so far.")),
+        ("pairs", list(of("Pair"))),
+        (
+            "obstacles",
+            texts("What is in the way of a cutover, and what to do."),
+        ),
+        ("warnings", texts("What an operator should know.")),
+        (
+            "last_cutover",
+            or_null(text("Why the last cutover was called off.")),
+        ),
+        ("paused", or_null(text("Who paused the run."))),
+        (
+            "waiting",
+            or_null(text("What a start waits for, once it takes long.")),
+        ),
+        (
+            "window_left_s",
+            or_null(whole("Left of the cutover window.")),
+        ),
+        ("source", text("Connection string without credentials.")),
+        ("target", text("Connection string without credentials.")),
+        ("error", or_null(text("Why the run ended."))),
+        (
+            "cutover_ms",
+            or_null(whole("Duration of the finished cutover.")),
+        ),
+        ("cutovers_given_up", whole("Cutovers that were called off.")),
+        (
+            "recoveries",
+            whole("Times the run went back to its last checkpoint."),
+        ),
+        ("throttle", of("Throttled")),
+    ])
+}
+
+fn pair() -> Value {
+    let mut fields = vec![("name", text("Source id → target id."))];
+    for (name, kind, help) in PAIR_FIELDS {
+        let schema = if *kind == "bool" {
+            flag(help)
+        } else {
+            whole(help)
+        };
+        fields.push((*name, schema));
+    }
+    for name in ["documents_per_s", "bytes_per_s", "ops_per_s"] {
+        fields.push((name, number("Mean of the last seconds.")));
+    }
+    let eta = "Until the copy is done, then until lag is gone, s.";
+    fields.push(("eta_s", or_null(number(eta))));
+    object(fields)
+}
+
+fn history() -> Value {
+    let values = || list(number("Of each pair."));
+    object([
+        ("spacing_s", number("Least time between two points.")),
+        (
+            "pairs",
+            texts("Names, in the order of the values of a point."),
+        ),
+        (
+            "points",
+            list(object([
+                ("at_s", number("Since the process began.")),
+                ("lag_ms", values()),
+                ("documents_per_s", values()),
+                ("bytes_per_s", values()),
+                ("ops_per_s", values()),
+            ])),
+        ),
+    ])
+}
+
+fn prepared() -> Value {
+    let writes = object([
+        ("ns", text("Database and collection.")),
+        ("ops_per_s", number("About how many.")),
+        ("clients", texts("Those that were seen.")),
+    ]);
+    let shard = object([
+        ("name", text("Source id → target id.")),
+        ("gap_ms", whole("How far the target is behind.")),
+        ("writes", list(writes)),
+        ("open", texts("Transactions and index builds.")),
+        ("unasked", or_null(text("Why the shard did not tell."))),
+    ]);
+    object([
+        ("phase", text("Of the run.")),
+        ("can_cutover", flag("A cutover would be accepted now.")),
+        ("shards", list(shard)),
+        ("obstacles", texts("What is in the way of a cutover.")),
+        (
+            "takes_s",
+            or_null(number(
+                "About how long a cutover takes once nothing writes.",
+            )),
+        ),
+        ("steps", texts("What to do.")),
+        ("target", text("Connection string without credentials.")),
+    ])
+}
+
+fn progress() -> Value {
+    let maybe = |schema: Value| or_null(schema);
+    let lag = object(
+        ["overallLagSeconds", "crudLagSeconds", "ddlLagSeconds"].map(|name| (name, whole("s"))),
+    );
+    let ping = || {
+        object([(
+            "pingLatencyMs",
+            maybe(number(
+                "Largest of any shard; null before the first answer.",
+            )),
+        )])
+    };
+    let side = || {
+        object([
+            (
+                "phase",
+                json!({"enum": ["idle", "initial hashing", "stream hashing"]}),
+            ),
+            ("lagTimeSeconds", whole("s")),
+            ("estimatedDocumentCount", whole("To verify.")),
+            ("hashedDocumentCount", whole("Verified.")),
+        ])
+    };
+    let states = [
+        "IDLE",
+        "RUNNING",
+        "PAUSED",
+        "COMMITTING",
+        "COMMITTED",
+        "FAILED",
+        "CANCELLED",
+    ];
+    object([
+        ("state", json!({"enum": states})),
+        ("canCommit", flag("A cutover would be accepted now.")),
+        (
+            "canWrite",
+            flag("The target takes the applications' writes."),
+        ),
+        ("info", maybe(text("What goes on."))),
+        ("lagTimeSeconds", whole("s")),
+        ("lag", lag),
+        (
+            "collectionCopy",
+            object(
+                ["estimatedTotalBytes", "estimatedCopiedBytes"].map(|name| (name, whole("bytes"))),
+            ),
+        ),
+        (
+            "indexBuilding",
+            object(
+                [
+                    "indexesBuilt",
+                    "totalIndexesToBuild",
+                    "collectionsFinished",
+                    "collectionsTotal",
+                ]
+                .map(|name| (name, whole("count"))),
+            ),
+        ),
+        ("totalEventsApplied", whole("Ops.")),
+        (
+            "estimatedSecondsToCEACatchup",
+            maybe(whole("Null while copying.")),
+        ),
+        (
+            "estimatedOplogTimeRemaining",
+            maybe(text("Null before it is known.")),
+        ),
+        (
+            "directionMapping",
+            object(["Source", "Destination"].map(|name| (name, text("URI without credentials.")))),
+        ),
+        ("source", ping()),
+        ("destination", ping()),
+        (
+            "verification",
+            object([("source", side()), ("destination", side())]),
+        ),
+        ("warnings", texts("Obstacles, warnings and the error.")),
+        ("mongosyncID", text("The run's id.")),
+        ("coordinatorID", text("The run's id.")),
+    ])
+}
+
+/// All of these fields and no others.
+fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    let mut schema = optional(fields);
+    let names = schema["properties"].as_object().expect("made below").keys();
+    schema["required"] = names.cloned().collect::<Vec<_>>().into();
+    schema
+}
+
+/// Some of these fields and no others.
+fn optional<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    let fields = fields
+        .into_iter()
+        .map(|(name, schema)| (name.to_owned(), schema));
+    let properties: Map<String, Value> = fields.collect();
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn scalar(kind: &str, help: &str) -> Value {
+    json!({"type": kind, "description": help})
+}
+
+fn text(help: &str) -> Value {
+    scalar("string", help)
+}
+
+fn number(help: &str) -> Value {
+    scalar("number", help)
+}
+
+fn whole(help: &str) -> Value {
+    json!({"type": "integer", "minimum": 0, "description": help})
+}
+
+fn flag(help: &str) -> Value {
+    scalar("boolean", help)
+}
+
+fn list(of: Value) -> Value {
+    json!({"type": "array", "items": of})
+}
+
+fn texts(help: &str) -> Value {
+    json!({"type": "array", "items": {"type": "string"}, "description": help})
+}
+
+fn or_null(schema: Value) -> Value {
+    json!({"oneOf": [schema, {"type": "null"}]})
+}
+
+fn bounded(name: &str) -> Value {
+    let knob = knobs::find(name).expect("each of them is a knob");
+    match knob.bounds {
+        Bounds::Between(least, most) => {
+            json!({"type": "integer", "minimum": least, "maximum": most, "description": knob.help})
+        }
+        _ => text(knob.help),
+    }
+}

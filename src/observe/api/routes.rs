@@ -1,0 +1,297 @@
+//! What the API answers on which path. `ENDPOINTS` is the one list: the router, the help
+//! text and the OpenAPI document are made of it.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::config::knobs::{self, Bounds};
+use crate::observe::api::guard::{self, Guard};
+use crate::observe::api::request::{Answer, Limits, Request};
+use crate::observe::api::{PAGE, Run, openapi};
+use crate::observe::phase::Phase;
+use crate::observe::{metrics, mongosync};
+
+/// Longest body of a request, bytes.
+const BODY_BYTES_MAX: usize = 4_096;
+/// Longest text about who paused a run, characters.
+const BY_MAX: usize = 200;
+
+/// What the page may load: nothing that is not in it or of this API.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+type Route = MethodRouter<Arc<Run>>;
+
+/// One method on one path.
+pub(super) struct Endpoint {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) says: &'static str,
+    /// The schema of its body, which may be left out.
+    pub(super) body: Option<&'static str>,
+    /// The schema of its answer, or a media type.
+    pub(super) answer: &'static str,
+    route: fn() -> Route,
+}
+
+const fn asked(
+    path: &'static str,
+    answer: &'static str,
+    says: &'static str,
+    route: fn() -> Route,
+) -> Endpoint {
+    Endpoint {
+        method: "GET",
+        path,
+        says,
+        body: None,
+        answer,
+        route,
+    }
+}
+
+const fn told(
+    path: &'static str,
+    body: Option<&'static str>,
+    answer: &'static str,
+    says: &'static str,
+    route: fn() -> Route,
+) -> Endpoint {
+    Endpoint {
+        method: "POST",
+        path,
+        says,
+        body,
+        answer,
+        route,
+    }
+}
+
+const SENTENCE: &str = "Sentence";
+const OUTCOME: &str = "Outcome";
+
+/// The short paths are for people, those below `/api/v1` for programs.
+#[rustfmt::skip]
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    asked("/", "text/html", "a page that shows the run", || get(page)),
+    asked("/status", "Snapshot", "state of the run", || get(status)),
+    asked("/metrics", "text/plain", "the same for Prometheus", || get(prometheus)),
+    asked("/prepare", "Prepared", "what a cutover would wait for, and the steps", || get(prepare)),
+    told("/cutover", Some("CutoverBody"), SENTENCE, "begin the cutover", || post(cutover)),
+    told("/cancel", None, SENTENCE, "stop the run; what was copied stays", || asking(Request::Cancel)),
+    told("/pause", Some("PauseBody"), SENTENCE, "hold copying and following back", || post(pause)),
+    told("/resume", None, SENTENCE, "go on after a pause", || asking(Request::Resume)),
+    told("/extend", None, SENTENCE, "24 h more of the cutover window", || asking(Request::Extend)),
+    told("/throttle", Some("Limits"), SENTENCE, "change how fast the run may go", || post(throttle)),
+    asked("/api/v1/openapi.json", "application/json", "this API, described", || get(async || Json(openapi::document()))),
+    asked("/api/v1/status", "Snapshot", "as /status", || get(status)),
+    asked("/api/v1/history", "History", "lag and rates over the time of this process", || get(history)),
+    asked("/api/v1/prepare", "Prepared", "as /prepare", || get(prepare)),
+    told("/api/v1/cutover", Some("CutoverBody"), SENTENCE, "as /cutover", || post(cutover)),
+    told("/api/v1/cancel", None, SENTENCE, "as /cancel", || asking(Request::Cancel)),
+    told("/api/v1/extend", None, SENTENCE, "as /extend", || asking(Request::Extend)),
+    told("/api/v1/throttle", Some("Limits"), SENTENCE, "as /throttle", || post(throttle)),
+    asked("/api/v1/progress", "Progress", "state in the format of mongosync", || get(progress)),
+    told("/api/v1/start", None, OUTCOME, "likewise: the command has started the run", || post(start)),
+    told("/api/v1/pause", Some("PauseBody"), OUTCOME, "likewise", || post(mongosync_pause)),
+    told("/api/v1/resume", None, OUTCOME, "likewise", || post(mongosync_resume)),
+    told("/api/v1/commit", None, OUTCOME, "likewise: the cutover", || post(commit)),
+    told("/api/v1/reverse", None, OUTCOME, "likewise: refused, not in this release", || post(reverse)),
+];
+
+pub(super) fn router(run: Arc<Run>, guard: Guard) -> Router {
+    let router = ENDPOINTS.iter().fold(Router::new(), |router, endpoint| {
+        router.route(endpoint.path, (endpoint.route)())
+    });
+    router
+        .fallback(async || (StatusCode::NOT_FOUND, help()))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn_with_state(
+            Arc::new(guard),
+            guard::check,
+        ))
+        .with_state(run)
+}
+
+fn help() -> String {
+    let mut text = "shardlift, a running migration\n\n".to_owned();
+    for Endpoint {
+        method, path, says, ..
+    } in ENDPOINTS
+    {
+        text += &format!("{method:<4} {path:<21} {says}\n");
+    }
+    text
+}
+
+/// A change that is answered by a sentence.
+fn asking(request: fn(oneshot::Sender<Answer>) -> Request) -> Route {
+    post(move |State(run): State<Arc<Run>>| async move { sentence(run.ask(request).await) })
+}
+
+async fn page() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, PAGE).into_response()
+}
+
+async fn status(State(run): State<Arc<Run>>) -> Response {
+    Json(run.shown()).into_response()
+}
+
+async fn history(State(run): State<Arc<Run>>) -> Response {
+    Json(&*run.history.lock()).into_response()
+}
+
+async fn prometheus(State(run): State<Arc<Run>>) -> Response {
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    (
+        [(header::CONTENT_TYPE, kind)],
+        metrics::render(&run.snapshot()),
+    )
+        .into_response()
+}
+
+async fn prepare(State(run): State<Arc<Run>>) -> Response {
+    match (run.control.prepare)().await {
+        Ok(prepared) => Json(prepared).into_response(),
+        Err(why) => sentence(Err(why)),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CutoverBody {
+    block_writes: bool,
+}
+
+async fn cutover(State(run): State<Arc<Run>>, body: Bytes) -> Response {
+    let CutoverBody { block_writes } = match read(&body) {
+        Ok(body) => body,
+        Err(why) => return malformed(&why),
+    };
+    let request = |reply| Request::Cutover {
+        block_writes,
+        reply,
+    };
+    sentence(run.ask(request).await)
+}
+
+async fn throttle(State(run): State<Arc<Run>>, body: Bytes) -> Response {
+    match read(&body).and_then(within_bounds) {
+        Ok(limits) => sentence((run.control.limit)(limits)),
+        Err(why) => malformed(&why),
+    }
+}
+
+fn within_bounds(limits: Limits) -> Result<Limits, String> {
+    for (name, value) in [("copy_mb_s", limits.copy_mb_s), ("ops_s", limits.ops_s)] {
+        let knob = knobs::find(name).expect("each of them is a knob");
+        let Bounds::Between(least, most) = knob.bounds else {
+            continue;
+        };
+        if value.is_some_and(|value| !(least..=most).contains(&value)) {
+            return Err(format!("{name} is out of bounds: {}", knob.bounds_text()));
+        }
+    }
+    Ok(limits)
+}
+
+async fn pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
+    sentence(ask_to_pause(&run, &body).await)
+}
+
+/// A body that is none of ours names nobody.
+async fn ask_to_pause(run: &Run, body: &[u8]) -> Answer {
+    #[derive(Deserialize)]
+    struct Asked {
+        by: String,
+    }
+    let by = serde_json::from_slice::<Asked>(body).map(|asked| asked.by);
+    let by = by.unwrap_or_else(|_| "through the API".to_owned());
+    let by = by.chars().take(BY_MAX).collect();
+    run.ask(|reply| Request::Pause(by, reply)).await
+}
+
+async fn progress(State(run): State<Arc<Run>>) -> Response {
+    Json(mongosync::progress(&run.shown())).into_response()
+}
+
+/// The run was started with the process: there is nothing to do, or it is too late.
+async fn start(State(run): State<Arc<Run>>) -> Response {
+    let phase = run.snapshot().phase;
+    let answer = if phase.is_final() && phase != Phase::Done {
+        Err(format!("the run is {phase}: run `shardlift migrate` again"))
+    } else {
+        Ok(String::new())
+    };
+    as_mongosync(answer, "StartRefused")
+}
+
+async fn mongosync_pause(State(run): State<Arc<Run>>, body: Bytes) -> Response {
+    as_mongosync(ask_to_pause(&run, &body).await, "PauseRefused")
+}
+
+async fn mongosync_resume(State(run): State<Arc<Run>>) -> Response {
+    as_mongosync(run.ask(Request::Resume).await, "ResumeRefused")
+}
+
+async fn commit(State(run): State<Arc<Run>>) -> Response {
+    let request = |reply| Request::Cutover {
+        block_writes: false,
+        reply,
+    };
+    as_mongosync(run.ask(request).await, "CommitRefused")
+}
+
+async fn reverse() -> Response {
+    let why = "this release does not follow the target back to the source";
+    as_mongosync(Err(why.to_owned()), "ReverseRefused")
+}
+
+/// An empty body stands for the defaults.
+fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|e| format!("the body cannot be read: {e}"))
+}
+
+fn malformed(why: &str) -> Response {
+    let body = Json(json!({"success": false, "message": why}));
+    (StatusCode::BAD_REQUEST, body).into_response()
+}
+
+fn as_mongosync(answer: Answer, refusal: &str) -> Response {
+    let body = Json(mongosync::answer(&answer, refusal));
+    (outcome(&answer), body).into_response()
+}
+
+fn outcome(answer: &Answer) -> StatusCode {
+    if answer.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::CONFLICT
+    }
+}
+
+fn sentence(answer: Answer) -> Response {
+    let (success, Ok(message) | Err(message)) = (answer.is_ok(), &answer);
+    let body = Json(json!({"success": success, "message": message}));
+    (outcome(&answer), body).into_response()
+}

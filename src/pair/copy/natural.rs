@@ -1,0 +1,239 @@
+//! Scans a collection in the order of the disk (R2): one reader, whose replies become runs
+//! that are sorted by `_id` and written over several connections, while the next is read.
+//!
+//! Nothing is kept of how far it came: a cursor means nothing to another process. What breaks
+//! begins again, and what is there already is left alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{RawDocumentBuf, rawdoc};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use tokio::task::JoinSet;
+
+use crate::bson::locate;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::pair::budget::{Permit, REPLY_BYTES_MAX};
+use crate::pair::copy::reached::Reached;
+use crate::pair::copy::scan::{Broken, Scanners, join_one, written};
+use crate::pair::copy::scan_unit::ScanUnit;
+use crate::pair::copy::sorted_run::{Run, SortedRun};
+use crate::pair::gate::rolling::Read;
+use crate::position::Position;
+use crate::state::same_term;
+
+/// A larger run costs more memory than it saves.
+const RUN_BYTES_MAX: usize = 256 << 20;
+/// An older one is written as it is: ops wait for it.
+const RUN_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// What of a collection is between source and target.
+struct OnTheWay {
+    /// The read under way.
+    read: Read,
+    /// What is gathered.
+    run: Run,
+    /// The run before it, being written; one at most.
+    writing: JoinSet<Result<()>>,
+}
+
+impl Scanners {
+    /// Reads all of the collection and writes it. Also where reading breaks off, all that was
+    /// read is written at the end. `first`: the read that is begun already.
+    pub(super) async fn copy_naturally(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        first: Option<Read>,
+    ) -> std::result::Result<(), Broken> {
+        let uuid = &unit.tracked.uuid;
+        let read = first.or_else(|| self.gate.lock().begin_read(uuid, None));
+        let Some(read) = read else { return Ok(()) };
+        let mut way = OnTheWay {
+            read,
+            run: Run::default(),
+            writing: JoinSet::new(),
+        };
+        let read = self.read_naturally(unit, &mut way).await;
+        if let Err(Broken::Target(e)) = read {
+            // IMPORTANT: no read ends: what was sent may still run (R7).
+            return Err(Broken::Target(e));
+        }
+        // Nothing of the last one came.
+        self.gate.lock().end_reads(uuid, &[way.read]);
+        self.write_next(unit, &mut way)
+            .await
+            .map_err(Broken::Target)?;
+        join_one(&mut way.writing).await.map_err(Broken::Target)?;
+        read
+    }
+
+    async fn read_naturally(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        way: &mut OnTheWay,
+    ) -> std::result::Result<(), Broken> {
+        let uuid = &unit.tracked.uuid;
+        let mut permit = self.share.reserve_reply().await;
+        let opened = self.open(unit, way.read.at, find(unit)).await;
+        let (mut cursor, server) = opened.map_err(Broken::Source)?;
+        let mut last_bytes = 0;
+        loop {
+            let at = way.read.at;
+            let asked = Box::pin(async {
+                // Ops wait for this read, too: what is throttled throttles them.
+                self.throttle.copied(last_bytes).await;
+                if !cursor.is_at_end() {
+                    self.reach(unit, &server, at).await?;
+                }
+                self.next(unit, &mut cursor).await
+            });
+            let batch = self.meanwhile(unit, way, asked).await?;
+            let Some(batch) = batch else { return Ok(()) };
+            unit.tracked
+                .raise_horizon(Position::clock_of(batch.reply()));
+            last_bytes = batch.bytes() as u64;
+            permit.shrink_to(batch.bytes());
+            // IMPORTANT: before the one that came can end.
+            let next = self.gate.lock().begin_read(uuid, Some(&way.read));
+            let Some(next) = next else { return Ok(()) };
+            let came = std::mem::replace(&mut way.read, next);
+            way.run.add(came, batch, permit).map_err(Broken::Source)?;
+            permit = self.room(unit, way).await.map_err(Broken::Target)?;
+        }
+    }
+
+    /// Waits for what was asked for. What is gathered is written meanwhile, if it gets old.
+    async fn meanwhile<T>(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        way: &mut OnTheWay,
+        mut asked: impl Future<Output = Result<T>> + Unpin,
+    ) -> std::result::Result<T, Broken> {
+        loop {
+            let due = way.run.since().map(|since| since + RUN_AGE_MAX);
+            let is_due = due.is_some() && way.writing.is_empty();
+            let due = due.unwrap_or_else(Instant::now);
+            tokio::select! {
+                came = &mut asked => return came.map_err(Broken::Source),
+                Some(ended) = way.writing.join_next() => written(ended).map_err(Broken::Target)?,
+                () = tokio::time::sleep_until(due.into()), if is_due => {
+                    self.write_next(unit, way).await.map_err(Broken::Target)?;
+                }
+            }
+        }
+    }
+
+    /// Memory for the next reply. A run is written once it is large enough, or the memory
+    /// used up: nobody waits for it with some in hand.
+    async fn room(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<Permit> {
+        // One run is written while another is read.
+        let run_bytes = (self.share.total() - REPLY_BYTES_MAX) / 2;
+        if run_bytes.min(RUN_BYTES_MAX) <= way.run.bytes() {
+            self.write_next(unit, way).await?;
+        }
+        if let Some(permit) = self.share.try_reserve_reply() {
+            return Ok(permit);
+        }
+        self.write_next(unit, way).await?;
+        Ok(self.share.reserve_reply().await)
+    }
+
+    /// The server shows `position` in whatever it is asked for from now on: the cursor lives
+    /// in one process, whose majority view only moves on.
+    async fn reach(&self, unit: &ScanUnit, server: &Reached, position: Position) -> Result<()> {
+        let db = unit.tracked.ns().db;
+        let reached = async {
+            server.wait(&self.source, &db, position).await?;
+            server.check(&self.source).await
+        };
+        let reached = self.direct.while_primary(server.address(), reached);
+        self.read(unit, reached).await
+    }
+
+    /// Begins to write what was gathered, once the run before it is written.
+    async fn write_next(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<()> {
+        join_one(&mut way.writing).await?;
+        if way.run.since().is_some() {
+            let run = std::mem::take(&mut way.run);
+            way.writing.spawn(self.clone().write_run(unit.clone(), run));
+        }
+        Ok(())
+    }
+
+    async fn write_run(self: Arc<Self>, unit: Arc<ScanUnit>, run: Run) -> Result<()> {
+        let sorting = tokio::task::spawn_blocking(|| run.sorted()).await;
+        let mut run = sorting.map_err(|e| Error::internal(format!("sorting ended early: {e}")))?;
+        let shown = run.reads.iter().map(Read::position);
+        let shown = shown.min().unwrap_or_default();
+        self.queue_delicate(&unit, shown, &mut run).await?;
+        let limits = self.writer.limits;
+        let commands = limits.split(&run.plain, |document| (1, document.len() + 16));
+        let writes: Vec<_> = commands
+            .into_iter()
+            .map(|documents| self.write_some(&unit, shown, documents))
+            .collect();
+        try_join_all(writes).await?;
+        // IMPORTANT: only once every write is acknowledged: ops that waited are applied now.
+        self.gate.lock().end_reads(&unit.tracked.uuid, &run.reads);
+        failpoint::hit("run-written");
+        Ok(())
+    }
+
+    /// Lanes write these: what they do to such a document looks first whether it is there.
+    ///
+    /// IMPORTANT: that there are names that occur twice is recorded first. After a restart ops
+    /// on these documents come before they are read again.
+    async fn queue_delicate(
+        &self,
+        unit: &ScanUnit,
+        position: Position,
+        run: &mut SortedRun,
+    ) -> Result<()> {
+        let uuid = unit.tracked.uuid;
+        if run.duplicate_names {
+            let term = self.store.saw_duplicate_names(&[uuid]).await?;
+            same_term(self.writer.target.incarnation.term, term)?;
+        }
+        let delicate = std::mem::take(&mut run.delicate);
+        let ours = self.ours(unit, &delicate);
+        let kept = ours.iter().map(|document| run.keep(document)).collect();
+        self.gate.lock().queue_read(&uuid, position, kept);
+        self.wrote(unit, &ours);
+        Ok(())
+    }
+
+    async fn write_some(
+        &self,
+        unit: &ScanUnit,
+        shown: Position,
+        documents: &[Bytes],
+    ) -> Result<()> {
+        let turn = self.run_writes.acquire().await;
+        let _turn = turn.map_err(|_| Error::internal("a semaphore was closed"))?;
+        let ours = self.ours(unit, documents);
+        self.writer.majority.keeps_up().await;
+        self.writer.copy_plain(&unit.tracked, &ours, shown).await?;
+        self.wrote(unit, &ours);
+        Ok(())
+    }
+
+    fn ours<'a>(&self, unit: &ScanUnit, documents: &'a [Bytes]) -> Vec<&'a [u8]> {
+        let documents = documents.iter().map(|document| &document[..]);
+        documents
+            .filter(|document| self.is_ours(unit, locate::raw(document)))
+            .collect()
+    }
+}
+
+/// With a majority's data only, and the newest of it with each reply.
+fn find(unit: &ScanUnit) -> RawDocumentBuf {
+    rawdoc! {
+        "find": bson::Binary::from(unit.tracked.uuid),
+        "readConcern": { "level": "majority" },
+        "batchSize": unit.batch_documents,
+        "noCursorTimeout": true,
+        "hint": { "$natural": 1 },
+    }
+}

@@ -217,7 +217,8 @@ impl Pair {
         let (mut total, mut done) = (0, 0);
         for tracked in gate.all_that_count() {
             total += 1;
-            let is_done = gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns());
+            let is_done =
+                gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns().public());
             done += u64::from(is_done);
         }
         self.metrics.collections_total.store(total, Relaxed);

@@ -171,6 +171,11 @@ impl Tracked {
         self.names.lock().target.clone()
     }
 
+    /// Its name by the log, as it is now.
+    pub fn logged_ns(&self) -> Namespace {
+        self.names.lock().log.clone()
+    }
+
     /// Hands over its name by the log, to queue a chore by: chores on one name are in the order
     /// of the log.
     ///

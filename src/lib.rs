@@ -176,11 +176,12 @@
 //!   no buffer (R5). Those of one that is committed stay in the spool, while it has room,
 //!   until nothing of it can be read again ([`pair::oplog::parts`]).
 //! - *Index DDL and `collMod` run on each pair's own shard*, as the source logs it there; only
-//!   creating and dropping collections goes through the router, once.
+//!   creating and dropping collections, and renaming sharded ones, goes through the router, once.
 //! - *Options and views are made the source's as they are listed now*, whatever the entry
 //!   says: what is newer comes again, and a replay changes nothing. Names follow the log,
 //!   entry by entry, since two collections may trade theirs; a collection is its UUID
-//!   ([`pair::collection::Tracked`]).
+//!   ([`pair::collection::Tracked`]). A rename that was made and recorded is not made again
+//!   ([`pair::ddl`]): replayed over later names it would meet them.
 //! - *Chunks are made in their place*, by temporary zones, as a collection is sharded on
 //!   the target: a split and a move for each takes 25 times as long, and leaves the
 //!   donor a range to delete a quarter of an hour later ([`control::layout`]).

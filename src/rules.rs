@@ -49,7 +49,8 @@
 //! **Order.** Ops on one document are applied in oplog order: one lane by collection
 //! UUID and `_id`, equal as the index compares. A document is in a flush once. A drop
 //! is a meeting of exactly the pairs that hold the UUID, made once when the last of
-//! them has come to it; what is dead is dead for all.
+//! them has come to it; what is dead is dead for all. So is a rename; its position is recorded
+//! with the name, and no rename up to there is made again.
 //!
 //! # R5
 //! **Transactions** take effect at their commit entry, aborted ones never. Parts that

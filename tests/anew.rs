@@ -57,7 +57,7 @@ async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_cr
     let (source_uri, target_uri) = (source.uri(), target.uri());
     let at_source = client(&source_uri).await;
     write_much(&source, 2).await;
-    for coll in ["kept", "dropped", "replaced"] {
+    for coll in ["kept", "dropped", "replaced", "one", "other", "named"] {
         insert(&at_source, ("d", coll), 500).await;
     }
     let unique = doc! {"key": {"k": 1}, "name": "k", "unique": true};
@@ -78,6 +78,17 @@ async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_cr
     insert(&at_source, ("d", "replaced"), 20).await;
     insert(&at_source, ("fresh", "new"), 300).await;
     run(&at_source, "d", doc! {"create": "empty"}).await;
+    delete(&at_source, ("d", "one"), 7).await;
+    for (from, to) in [
+        ("one", "by"),
+        ("other", "one"),
+        ("by", "other"),
+        ("named", "renamed"),
+    ] {
+        let (from, to) = (format!("d.{from}"), format!("d.{to}"));
+        let rename = doc! {"renameCollection": from, "to": to};
+        run(&at_source, "admin", rename).await;
+    }
 
     let spool = tempfile::tempdir().unwrap();
     let elsewhere = ["--spool-dir", spool.path().to_str().unwrap()];
@@ -114,6 +125,7 @@ async fn a_pair_whose_position_rolled_off_begins_anew_whatever_was_dropped_or_cr
     let mut engine = Engine::start(&source_uri, &target_uri, &[]).await;
     delete(&at_source, ("d", "replaced"), 3).await;
     delete(&at_source, ("fresh", "new"), 3).await;
+    delete(&at_source, ("d", "renamed"), 3).await;
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source_uri, &target_uri).await;

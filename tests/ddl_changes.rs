@@ -1,6 +1,7 @@
 //! Changes of options and of views while a migration runs: each kind that a release has, with
 //! the engine killed right after it and resumed, too.
 
+mod met_again;
 mod options;
 mod renames;
 mod views;

@@ -78,6 +78,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
         target_uuid: None,
         target_version: None,
         ns: ns(name),
+        renamed_at: at(7, 1),
         options: RawDocumentBuf::new(),
         primary: 0,
         sharded: None,

@@ -148,7 +148,7 @@ pub const KNOBS: &[Knob] = &[
     knob("cutover_timeout_s", "s", Number(120), Between(1, 86_400), MIGRATE,
         "Call the cutover off after this long, and go on following."),
     knob("renames", "", Text("stop"), OneOf(&["stop", "follow"]), MIGRATE,
-        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. stop: the run stops. follow: on trial, see README."),
+        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. stop: the run stops. follow: it is made on the target, too; on trial."),
     knob("window_h", "h", Number(120), Between(1, 8_760), MIGRATE,
         "Length of the cutover window, which begins when the run is ready for the first time. When it has passed, following stops. `shardlift extend` adds 24 h."),
     knob("grace_s", "s", Number(5), Between(0, 3_600), MIGRATE,

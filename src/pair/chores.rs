@@ -2,7 +2,7 @@
 //! and index builds. Chores on one name run one after the other, in the order
 //! they were given; those on different names side by side (R4).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -102,9 +102,12 @@ impl Chores {
         chore: impl Future<Output = Result<()>> + Send + 'static,
     ) {
         let what = format!("{doing} {}", names[0]);
-        tracing::debug!("{what}");
+        // As it is taken by others: the buckets of a time series have its name. Each once:
+        // nothing waits for itself.
+        let names: BTreeSet<Namespace> = names.iter().map(|ns| ns.public()).collect();
+        let names: Vec<Namespace> = names.into_iter().collect();
         let number = self.inner.added.fetch_add(1, SeqCst);
-        let (ended, before) = self.queue(number, names);
+        let (ended, before) = self.queue(number, &names);
         self.inner.pending.lock().insert(
             number,
             Pending {
@@ -115,7 +118,6 @@ impl Chores {
         );
         let (pending, failures) = (self.inner.pending.clone(), self.inner.failures.clone());
         let newest = Arc::downgrade(&self.inner);
-        let names: Vec<Namespace> = names.iter().map(|ns| (*ns).clone()).collect();
         let mut tasks = self.inner.tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
@@ -160,7 +162,7 @@ impl Chores {
     fn queue(
         &self,
         number: u64,
-        names: &[&Namespace],
+        names: &[Namespace],
     ) -> (Vec<oneshot::Sender<()>>, Vec<oneshot::Receiver<()>>) {
         let (mut ended, mut before) = (Vec::new(), Vec::new());
         // IMPORTANT: under one lock: two chores on the same names must not wait for each other.
@@ -168,7 +170,7 @@ impl Chores {
         for ns in names {
             let (tell, end) = oneshot::channel();
             ended.push(tell);
-            let last = newest.insert((*ns).clone(), (number, end));
+            let last = newest.insert(ns.clone(), (number, end));
             before.extend(last.map(|(_, end)| end));
         }
         (ended, before)
@@ -236,7 +238,7 @@ mod tests {
         };
         chores.add("making", &a, note("a"));
         chores.add("making", &b, note("b"));
-        chores.add_on_all("renaming", &[&a, &b], note("both"));
+        chores.add_on_all("renaming", &[&a, &b, &a], note("both"));
         chores.add("making", &a, note("a again"));
         while chores.pending() != 0 {
             tokio::task::yield_now().await;
@@ -244,6 +246,33 @@ mod tests {
         let mut done = done.lock().clone();
         done[..2].sort_unstable();
         assert_eq!(done, ["a", "b", "both", "a again"]);
+    }
+
+    #[tokio::test]
+    async fn buckets_and_what_takes_the_name_of_their_time_series_are_in_turn() {
+        let (chores, _failures) = Chores::new();
+        let [buckets, series] = ["system.buckets.x", "x"].map(|coll| Namespace {
+            db: "d".to_owned(),
+            coll: coll.to_owned(),
+        });
+        let dropped = Arc::new(AtomicBool::new(false));
+        let (drop, seen) = (dropped.clone(), Arc::new(AtomicBool::new(false)));
+        chores.add("dropping", &buckets, async move {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            drop.store(true, SeqCst);
+            Ok(())
+        });
+        let see = seen.clone();
+        chores.add("making", &series, async move {
+            see.store(dropped.load(SeqCst), SeqCst);
+            Ok(())
+        });
+        while chores.pending() != 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(seen.load(SeqCst));
     }
 
     #[tokio::test]

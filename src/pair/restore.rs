@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::cluster::catalog::EXPIRY;
 use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Result};
+use crate::pair::collection::names::Names;
 use crate::pair::collection::{Tracked, Traits};
 use crate::pair::gate::Gate;
 use crate::position::Position;
@@ -71,8 +72,9 @@ pub fn restore(gate: &mut Gate, state: &CollectionState, now: Now<'_>) -> Result
 }
 
 fn track(state: &CollectionState, shard: usize) -> Result<Arc<Tracked>> {
+    let names = Names::new(state.ns.clone(), state.renamed_at);
     let tracked =
-        Tracked::new(state.uuid, state.ns.clone(), Traits::of(&state.options)).scanned(state.order);
+        Tracked::called(state.uuid, names, Traits::of(&state.options)).scanned(state.order);
     if let Some(sharded) = &state.sharded {
         tracked.own(Ownership::of(sharded, shard)?);
     }

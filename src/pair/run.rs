@@ -217,7 +217,8 @@ impl Pair {
         let (mut total, mut done) = (0, 0);
         for tracked in gate.all_that_count() {
             total += 1;
-            let is_done = gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns());
+            let is_done =
+                gate.is_copied(&tracked.uuid) && !busy.contains(&tracked.logged_ns().public());
             done += u64::from(is_done);
         }
         self.metrics.collections_total.store(total, Relaxed);
@@ -256,10 +257,9 @@ impl Pair {
                 .cloned()
         });
         let Some(tracked) = tracked else { return };
-        let (ns, indexer) = (tracked.logged_ns(), self.indexer.clone());
-        self.chores.add("repairing indexes of", &ns, async move {
-            indexer.reconcile(&tracked).await
-        });
+        let (of, indexer) = (tracked.clone(), self.indexer.clone());
+        let repair = async move { indexer.reconcile(&of).await };
+        tracked.as_logged(|ns| self.chores.add("repairing indexes of", ns, repair));
     }
 
     /// Index options of this pair that are set at the cutover, in the form that `collMod`

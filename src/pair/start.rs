@@ -1,7 +1,7 @@
 //! Starts one pair from its recorded state: each stage along the way of its data, and what
 //! they have in common.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -12,6 +12,7 @@ use mongodb::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::Shard;
 use crate::cluster::dialect::ReadForms;
 use crate::error::Result;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub feed: Arc<Feed>,
     /// Collections dropped on the source meanwhile: the tail will meet their drops.
     pub gone: HashSet<Uuid>,
+    /// Names on the source now, by UUID.
+    pub called: HashMap<Uuid, Namespace>,
     /// The source's clock as the attempt begins: the target may show anything up to
     /// there (R3).
     pub clock: Position,
@@ -115,6 +118,7 @@ impl Pair {
             source: &parts.source,
             clock: parts.clock,
             gone: &parts.gone,
+            called: &parts.called,
             collections: &parts.state.collections,
         };
         let queue = to_copy::admit(&pair, &left).await?;

@@ -2,14 +2,14 @@
 //! before, then those of the largest collections.
 
 use std::cmp::Reverse;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bson::{RawBson, Uuid};
 
-use crate::cluster::catalog;
+use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::observe::counters::Totals;
 use crate::pair::collection::Tracked;
 use crate::pair::copy::scan::BATCH_BYTES;
@@ -30,6 +30,8 @@ pub(super) struct Left<'a> {
     pub(super) clock: Position,
     /// Dropped on the source meanwhile: the tail will come to it.
     pub(super) gone: &'a HashSet<Uuid>,
+    /// Names on the source now, by UUID.
+    pub(super) called: &'a HashMap<Uuid, Namespace>,
     pub(super) collections: &'a [CollectionState],
 }
 
@@ -59,7 +61,7 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
             let source = left.source.client.clone();
             vanished::expect_drop(source, &pair.gate, &pair.chores, &tracked);
         } else if tracked.counts() {
-            let size = size(left.source, &tracked).await?;
+            let size = size(left, &state.uuid).await?;
             let is_copied = queue.add(&tracked, state, size);
             if is_copied {
                 check_indexes(pair, tracked);
@@ -96,19 +98,31 @@ impl Queue {
 
 /// Brings the indexes of a collection that is copied up to date.
 fn check_indexes(pair: &Pair, tracked: Arc<Tracked>) {
-    let indexer = pair.indexer.clone();
-    let ns = tracked.logged_ns();
-    pair.chores.add("checking indexes of", &ns, async move {
-        indexer.reconcile(&tracked).await
-    });
+    let (indexer, of) = (pair.indexer.clone(), tracked.clone());
+    let check = async move { indexer.reconcile(&of).await };
+    tracked.as_logged(|ns| pair.chores.add("checking indexes of", ns, check));
 }
 
-async fn size(source: &Shard, tracked: &Tracked) -> Result<Size> {
-    let estimate = catalog::estimate(source, &tracked.ns()).await?;
-    Ok(Size {
-        documents: estimate.document_count,
-        bytes: estimate.bytes,
-    })
+/// None if the source would not say: it may be renamed just now.
+async fn size(left: &Left<'_>, uuid: &Uuid) -> Result<Size> {
+    let nothing = Size {
+        documents: 0,
+        bytes: 0,
+    };
+    let Some(ns) = left.called.get(uuid) else {
+        return Ok(nothing);
+    };
+    match catalog::estimate(left.source, ns).await {
+        Ok(estimate) => Ok(Size {
+            documents: estimate.document_count,
+            bytes: estimate.bytes,
+        }),
+        Err(e) if e.kind == Kind::Server => {
+            tracing::debug!("{ns} is of unknown size: {e}");
+            Ok(nothing)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 fn scan_units(

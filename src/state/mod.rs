@@ -128,7 +128,11 @@ pub struct CollectionState {
     /// Version of the target's chunk map as it was laid out. None if the collection is
     /// not sharded, or if an older release recorded it.
     pub target_version: Option<MapVersion>,
+    /// On the target.
     pub ns: Namespace,
+    /// Position of the newest rename that made it `ns`: older ones are not made again. Zero if
+    /// it never was renamed since it is known.
+    pub renamed_at: Position,
     /// The options that `listCollections` gives, without `uuid`.
     pub options: RawDocumentBuf,
     /// Index of the database's primary source shard.
@@ -219,6 +223,7 @@ impl CollectionState {
             target_uuid: None,
             target_version: None,
             ns: collection.ns.clone(),
+            renamed_at: Position::default(),
             options: collection.options.clone(),
             primary: collection.primary,
             sharded: collection.sharded.as_ref().map(per_owner),
@@ -257,6 +262,7 @@ impl CollectionState {
             target_uuid: None,
             target_version: None,
             ns: ns.clone(),
+            renamed_at: Position::default(),
             options: RawDocumentBuf::new(),
             primary: 0,
             sharded: None,

@@ -30,6 +30,11 @@ async fn before(client: &Client) {
             doc! {"create": "ring", "capped": true, "size": 1 << 20},
             doc! {"create": "counted", "capped": true, "size": 1 << 20, "max": 60},
             doc! {"create": "clu", "clusteredIndex": {"key": {"_id": 1}, "unique": true}, "expireAfterSeconds": 9_000},
+            // On 6.0.5 every other `collMod` takes this back.
+            doc! {"create": "imaged", "recordPreImages": true},
+            doc! {"createIndexes": "imaged", "indexes": [index("e", doc! {"expireAfterSeconds": 3_600})]},
+            doc! {"create": "shown", "recordPreImages": true},
+            doc! {"createIndexes": "shown", "indexes": [index("k", doc! {})]},
             doc! {"create": "off", "clusteredIndex": {"key": {"_id": 1}, "unique": true}, "expireAfterSeconds": 9_000},
         ],
     )
@@ -54,6 +59,7 @@ async fn changes(client: &Client) {
                 doc! {"name": "f", "expireAfterSeconds": 90, "hidden": true},
             ),
             index("hid", doc! {"name": "k", "hidden": true}),
+            index("shown", doc! {"name": "k", "hidden": true}),
             index("hid", doc! {"name": "note", "hidden": false}),
             index("dup", doc! {"name": "note", "prepareUnique": true}),
             index("dup", doc! {"name": "k", "prepareUnique": true}),

@@ -12,7 +12,7 @@ use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 use crate::releases::rig::{of, set};
 
-async fn rename(client: &Client, from: &str, to: &str, drops: bool) {
+pub(super) async fn rename(client: &Client, from: &str, to: &str, drops: bool) {
     let (from, to) = (full(from), full(to));
     let command = doc! {"renameCollection": from, "to": to, "dropTarget": drops};
     run(client, "admin", command).await;
@@ -26,7 +26,7 @@ fn full(name: &str) -> String {
     }
 }
 
-async fn add(client: &Client, coll: &str, id: i32) {
+pub(super) async fn add(client: &Client, coll: &str, id: i32) {
     let row = doc! {"_id": id, "k": id, "by": coll};
     run(client, "d", doc! {"insert": coll, "documents": [row]}).await;
     let update = doc! {"q": {"_id": 1}, "u": {"$set": {"by": format!("{coll} {id}")}}};
@@ -226,13 +226,14 @@ async fn a_rename_stops_the_run(source: &str, target: &str, flags: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rename_stops_the_run_unless_it_is_to_be_followed() {
+async fn a_rename_stops_the_run_where_it_is_told_so() {
     let (source, target) = tokio::join!(
         fixture::replica_set("a", &[]),
         fixture::replica_set("b", &[])
     );
     fill(&source.client().await.unwrap(), "rows", 100).await;
-    a_rename_stops_the_run(&source.uri(), &target.uri(), &[]).await;
+    let flags = ["--renames", "stop"];
+    a_rename_stops_the_run(&source.uri(), &target.uri(), &flags).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

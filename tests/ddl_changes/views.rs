@@ -1,10 +1,14 @@
 //! Views that come, change and go.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 use mongodb::Client;
 
 use crate::ddl_changes::{fill, on_clusters, on_sets, run_all};
-use crate::fixture::run;
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::expect_equal;
 
 fn view(name: &str, on: &str) -> Document {
     doc! {"create": name, "viewOn": on, "pipeline": [{"$match": {"k": {"$gt": 3}}}]}
@@ -85,4 +89,28 @@ async fn views_are_followed_again_after_a_crash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_come_change_and_go_on_a_sharded_cluster() {
     on_clusters(before, changes).await;
+}
+
+/// Somebody's collection has its name there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_the_target_refuses_for_a_while_ends_no_run() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (client, there) = (source.client().await, target.client().await);
+    let (client, there) = (client.unwrap(), there.unwrap());
+    fill(&client, "rows", 100).await;
+    let (source, target) = (source.uri(), target.uri());
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    run(&there, "d", doc! {"create": "view"}).await;
+    run(&client, "d", view("view", "rows")).await;
+    // Far longer than it took to give it up.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(engine.is_running(), "{}", engine.log().text());
+    run(&there, "d", doc! {"drop": "view"}).await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
 }

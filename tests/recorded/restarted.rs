@@ -67,13 +67,13 @@ async fn a_restarted_collection_waits_and_is_empty() {
     // What happened meanwhile can be told for some changes only.
     run(
         &recorded.source.entry,
-        "admin",
-        doc! {"renameCollection": "d.a", "to": "d.z"},
+        "d",
+        doc! {"collMod": "a", "validator": {"a": 1}},
     )
     .await;
     let error = recorded.restart("s", None).await.unwrap_err();
     assert!(
-        error.kind == Kind::Refused && error.message.contains("d.a was renamed to d.z"),
+        error.kind == Kind::Refused && error.message.contains("the options of d.a were changed"),
         "{error}"
     );
     assert_eq!(

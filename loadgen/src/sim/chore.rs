@@ -7,6 +7,7 @@ use bson::{RawDocumentBuf, Uuid, rawdoc};
 use shardlift::pair::collection::Tracked;
 use shardlift::pair::gate::Place;
 use shardlift::pair::gate::ledger::Pin;
+use shardlift::position::Position;
 use shardlift::state::{CollectionState, ScanOrder, UnitState};
 
 use crate::sim::coordinator::{Answer, Coordinator};
@@ -225,6 +226,7 @@ pub(super) fn planned(
         target_version: None,
         target_uuid: Some(target_uuid),
         ns: namespace(name),
+        renamed_at: Position::default(),
         options,
         primary: pair,
         sharded: None,

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing about sharding.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Uuid, doc};
@@ -69,12 +69,25 @@ pub async fn local_uuids(
     shard: &Shard,
     databases: impl IntoIterator<Item = &str>,
 ) -> Result<HashSet<Uuid>> {
-    let mut uuids = HashSet::new();
+    Ok(local_names(shard, databases).await?.into_keys().collect())
+}
+
+/// Names of collections of these databases, as one shard knows them, by UUID.
+pub async fn local_names(
+    shard: &Shard,
+    databases: impl IntoIterator<Item = &str>,
+) -> Result<HashMap<Uuid, Namespace>> {
+    let mut names = HashMap::new();
     for database in databases {
-        let listed = collections(shard, database, None).await?;
-        uuids.extend(listed.into_iter().filter_map(|l| l.uuid));
+        for listed in collections(shard, database, None).await? {
+            let ns = Namespace {
+                db: database.to_owned(),
+                coll: listed.name,
+            };
+            names.extend(listed.uuid.map(|uuid| (uuid, ns)));
+        }
     }
-    Ok(uuids)
+    Ok(names)
 }
 
 /// Collections and views of a database (or the one named `only`) on one shard.

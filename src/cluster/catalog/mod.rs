@@ -16,7 +16,9 @@ pub mod versions;
 pub use collection::{
     Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
 };
-pub use listing::{indexes, indexes_and_builds_of, indexes_of, local_uuids, name_of, options_of};
+pub use listing::{
+    indexes, indexes_and_builds_of, indexes_of, local_names, local_uuids, name_of, options_of,
+};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,6 +39,9 @@ use crate::scope::Scope;
 
 /// Expiry of an index or a clustered collection, in seconds; not part of a layout (R10).
 pub(crate) const EXPIRY: &str = "expireAfterSeconds";
+/// The older kind of pre-images. On 6.0.5 every `collMod` that does not name it switches it
+/// off.
+pub(crate) const PRE_IMAGES: &str = "recordPreImages";
 
 /// How often a catalog is read again because it changed meanwhile, and the wait between.
 const READ_ATTEMPTS_MAX: u32 = 10;

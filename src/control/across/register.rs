@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bson::Uuid;
 
-use crate::cluster::catalog::{Catalog, Namespace};
+use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Kind, Result};
 use crate::state::{CollectionState, PairState};
 
@@ -52,12 +52,12 @@ impl Register {
         let dead_somewhere: HashSet<Uuid> = all().filter(|c| c.dead).map(|c| c.uuid).collect();
         register.recorded_dead.clone_from(&dead_somewhere);
         let alive = || all().filter(|c| !c.dead && !register.dead.contains(&c.uuid));
-        let (doubted, sure): (Vec<_>, Vec<_>) =
-            alive().partition(|c| dead_somewhere.contains(&c.uuid));
-        let named = doubted.into_iter().chain(sure);
-        register.names = named
-            .map(|c: &CollectionState| (c.ns.public(), c.uuid))
-            .collect();
+        // Or to one that was made, from one that never was.
+        let is_sure =
+            |c: &&CollectionState| (!dead_somewhere.contains(&c.uuid), c.target_uuid.is_some());
+        let mut named: Vec<&CollectionState> = alive().collect();
+        named.sort_by_key(is_sure);
+        register.names = named.iter().map(|c| (c.ns.public(), c.uuid)).collect();
         register.targets = alive()
             .filter_map(|c| Some((c.uuid, c.target_uuid?)))
             .collect();
@@ -101,25 +101,6 @@ pub fn dropped(states: &[PairState], there: &HashSet<Uuid>) -> HashSet<Uuid> {
         .collect()
 }
 
-/// Names that collections of a pair have on the target by now, where they are not as
-/// recorded: an attempt may end between a rename and its record. They are set in `state`.
-pub fn renamed(state: &mut PairState, there: &Catalog) -> Vec<(Uuid, Namespace)> {
-    let names: HashMap<Uuid, &Namespace> = there
-        .collections
-        .iter()
-        .filter_map(|c| Some((c.uuid?, &c.ns)))
-        .collect();
-    let mut renamed = Vec::new();
-    for collection in state.collections.iter_mut().filter(|c| !c.dead) {
-        let named = collection.target_uuid.and_then(|made| names.get(&made));
-        if let Some(ns) = named.filter(|ns| ***ns != collection.ns) {
-            collection.ns = (*ns).clone();
-            renamed.push((collection.uuid, collection.ns.clone()));
-        }
-    }
-    renamed
-}
-
 /// A drop is made on the target when every pair has met it: then no source shard lists the
 /// collection.
 ///
@@ -152,7 +133,6 @@ pub fn check_dropped_by_us(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::catalog::{Collection, CollectionKind};
     use crate::position::{Mark, Position};
 
     fn tracked(uuid: u8, target: Option<u8>, dead: bool) -> CollectionState {
@@ -197,41 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_that_was_not_recorded_is_seen_by_its_uuid() {
-        let [mut state, _] = states([
-            vec![
-                tracked(1, Some(9), false),
-                tracked(2, None, false),
-                tracked(3, Some(8), true),
-            ],
-            Vec::new(),
-        ]);
-        let named = |uuid: u8, coll: &str| Collection {
-            ns: Namespace {
-                db: "d".to_owned(),
-                coll: coll.to_owned(),
-            },
-            kind: CollectionKind::Plain,
-            uuid: Some(Uuid::from_bytes([uuid; 16])),
-            options: bson::RawDocumentBuf::new(),
-            primary: 0,
-            sharded: None,
-            key_index: None,
-        };
-        let there = Catalog {
-            databases: Vec::new(),
-            collections: vec![named(9, "other"), named(8, "dead")],
-            shard_zones: Vec::new(),
-        };
-        let found = renamed(&mut state, &there);
-        assert_eq!(found, [(Uuid::from_bytes([1; 16]), named(9, "other").ns)]);
-        let names: Vec<_> = state
-            .collections
-            .iter()
-            .map(|c| c.ns.coll.as_str())
-            .collect();
-        assert_eq!(names, ["other", "c", "c"]);
-        assert!(renamed(&mut state, &there).is_empty());
+    fn a_name_is_that_of_the_one_that_was_made() {
+        for (first, second) in [(Some(9), None), (None, Some(9))] {
+            let both = vec![tracked(1, first, false), tracked(2, second, false)];
+            let register = register([both, Vec::new()]);
+            let holder = if first.is_some() { 1 } else { 2 };
+            let names: Vec<_> = register.names.values().collect();
+            assert_eq!(names, [&Uuid::from_bytes([holder; 16])]);
+        }
     }
 
     #[test]

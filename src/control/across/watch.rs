@@ -13,7 +13,7 @@ use bson::Uuid;
 use parking_lot::Mutex;
 
 use crate::cluster::catalog::versions::{self, Home, Row, Versions};
-use crate::cluster::catalog::{Collection, MapVersion};
+use crate::cluster::catalog::{Collection, MapVersion, Namespace};
 use crate::cluster::deployment::{Deployment, Side, Topology};
 use crate::cluster::retry::within;
 use crate::control::across::ddl::Coordinator;
@@ -178,14 +178,15 @@ impl Watch {
                 ns.db
             )));
         }
-        if sharded.version.is_some_and(|before| is_same(row, &before)) {
+        let version = as_renamed(sharded.version, row, ns);
+        if version.is_some_and(|before| is_same(row, &before)) {
             return Ok(None);
         }
         self.look_closer(
             &self.sides.source,
             (uuid, row),
             || owners::intervals(sharded),
-            sharded.version,
+            version,
         )
         .await
     }
@@ -212,12 +213,13 @@ impl Watch {
             (None, None) => Ok(None),
             (None, Some(_)) => Ok(Some(format!("{ns} was sharded"))),
             (Some(_), None) => Ok(Some(format!("{ns} was dropped or recreated"))),
-            (Some(_), Some(row)) if made.version.is_some_and(|before| is_same(row, &before)) => {
-                Ok(None)
-            }
             (Some(sharded), Some(row)) => {
+                let version = as_renamed(made.version, row, ns);
+                if version.is_some_and(|before| is_same(row, &before)) {
+                    return Ok(None);
+                }
                 let before = || owners::mapped(sharded, &self.sides.pairs);
-                self.look_closer(&self.sides.target, (made.uuid, row), before, made.version)
+                self.look_closer(&self.sides.target, (made.uuid, row), before, version)
                     .await
             }
         }
@@ -257,6 +259,22 @@ fn name(side: &Deployment) -> String {
 
 fn is_same(row: &Row, before: &MapVersion) -> bool {
     (row.epoch, row.major) == (before.epoch, before.major)
+}
+
+/// A rename gives a map another epoch, and changes no owner. It shows before the tails come to
+/// it.
+fn as_renamed(version: Option<MapVersion>, row: &Row, before: &Namespace) -> Option<MapVersion> {
+    let epoch = |version: MapVersion| {
+        if row.ns == *before {
+            version.epoch
+        } else {
+            row.epoch
+        }
+    };
+    version.map(|version| MapVersion {
+        epoch: epoch(version),
+        ..version
+    })
 }
 
 /// Newest entry of each source shard that tells of a move.

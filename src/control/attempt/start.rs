@@ -1,6 +1,6 @@
 //! The start of an attempt: pairs from their recorded state.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use bson::Uuid;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
-use crate::cluster::catalog;
+use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::cluster::probe;
 use crate::config::Config;
@@ -20,7 +20,7 @@ use crate::control::layout;
 use crate::control::layout::{laid_out, listing};
 use crate::control::limits;
 use crate::control::open::Opened;
-use crate::control::recorded::emptying;
+use crate::control::recorded::{emptying, names};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
@@ -31,8 +31,8 @@ use crate::pair::oplog::proven::Lister;
 use crate::pair::run::Pair;
 use crate::pair::start::Parts;
 use crate::pair::tasks::PairTasks;
-use crate::state::PairState;
 use crate::state::pair_store::PairStore;
+use crate::state::{CollectionState, PairState};
 
 /// Requests for DDL that may wait; pairs wait beyond.
 const DDL_QUEUE: usize = 64;
@@ -73,11 +73,6 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     let mut states = stores.load_pairs().await?;
     layout::zones::forget_temporary(&sides.target).await?;
     let made = catalog::read(&sides.target).await?;
-    for (begun, state) in begun.iter().zip(&mut states) {
-        for (uuid, ns) in register::renamed(state, &made) {
-            begun.store.set_ns(uuid, &ns).await?;
-        }
-    }
     let versions = laid_out::check(sides, &mut states, &made).await?;
     for (begun, versions) in begun
         .iter()
@@ -88,7 +83,8 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
     }
     let there = made.collections.iter().filter_map(|c| c.uuid).collect();
     let dropped = register::dropped(&states, &there);
-    let mut gone = gone(sides, &states).await?;
+    let called = called(sides, &states).await?;
+    let mut gone = gone(&states, &called);
     register::check_dropped_by_us(&states, &gone, &dropped)?;
     gone.iter_mut().for_each(|gone| gone.extend(&dropped));
     let places = begun.iter().zip(feeds).zip(&mut states);
@@ -129,6 +125,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
             store,
             feed: feeds[index].clone(),
             gone: gone[index].clone(),
+            called: called[index].clone(),
             clock: newest.clock,
             run: run.id(),
             requests: requests.clone(),
@@ -183,6 +180,7 @@ async fn begin(
     // IMPORTANT: the first command of these connections. A younger incarnation
     // that began meanwhile makes it fail, or sees them and waits.
     store.checkpoint(None).await?;
+    names::record(&target, &store).await?;
     emptying::finish_wipes(&target, &store).await?;
     Ok(Writing {
         begun,
@@ -191,21 +189,26 @@ async fn begin(
     })
 }
 
+/// Names by UUID that each source shard has now for what its pair tracks.
+async fn called(sides: &Sides, states: &[PairState]) -> Result<Vec<HashMap<Uuid, Namespace>>> {
+    let mut called = Vec::new();
+    for (shard, state) in sides.source.shards.iter().zip(states) {
+        let databases: BTreeSet<&str> = alive(state).map(|c| c.ns.db.as_str()).collect();
+        called.push(catalog::local_names(shard, databases).await?);
+    }
+    Ok(called)
+}
+
 /// UUIDs each pair tracks that its source shard no longer has: their drops are
 /// in the oplog after the resume position.
-async fn gone(sides: &Sides, states: &[PairState]) -> Result<Vec<HashSet<Uuid>>> {
-    let mut gone = Vec::new();
-    for (shard, state) in sides.source.shards.iter().zip(states) {
-        let alive: Vec<_> = state.collections.iter().filter(|c| !c.dead).collect();
-        let databases: BTreeSet<&str> = alive.iter().map(|c| c.ns.db.as_str()).collect();
-        let there = catalog::local_uuids(shard, databases).await?;
-        gone.push(
-            alive
-                .iter()
-                .map(|c| c.uuid)
-                .filter(|uuid| !there.contains(uuid))
-                .collect(),
-        );
-    }
-    Ok(gone)
+fn gone(states: &[PairState], called: &[HashMap<Uuid, Namespace>]) -> Vec<HashSet<Uuid>> {
+    let gone = states.iter().zip(called).map(|(state, called)| {
+        let uuids = alive(state).map(|c| c.uuid);
+        uuids.filter(|uuid| !called.contains_key(uuid)).collect()
+    });
+    gone.collect()
+}
+
+fn alive(state: &PairState) -> impl Iterator<Item = &CollectionState> {
+    state.collections.iter().filter(|c| !c.dead)
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::bson::element::{Element, document, elements, kind};
 use crate::bson::view::View;
 use crate::cluster::admin;
-use crate::cluster::catalog::{EXPIRY, Namespace};
+use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES};
 use crate::cluster::deployment::Deployment;
 use crate::cluster::retry::Retry;
 use crate::codes;
@@ -44,13 +44,15 @@ pub async fn begin(opened: &Opened, coordinator: &Coordinator, pairs: &[Arc<Pair
         }));
     }
     for collection in coordinator.laid_out().into_values() {
-        let options = only(&collection.options, EXPIRY);
-        if !options.is_empty() {
-            held_back.push(HeldBack {
-                ns: collection.ns.clone(),
-                of: OptionsOf::Collection,
-                options,
-            });
+        for name in [EXPIRY, PRE_IMAGES] {
+            let options = only(&collection.options, name);
+            if !options.is_empty() {
+                held_back.push(HeldBack {
+                    ns: collection.ns.clone(),
+                    of: OptionsOf::Collection,
+                    options,
+                });
+            }
         }
     }
     // Pairs have the same of a sharded collection.
@@ -100,7 +102,16 @@ async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
 /// router. What cannot be is a loud warning: the data is there, and the command
 /// is named.
 async fn restore_all(opened: &Opened, run: &Run) -> Result<()> {
-    for held_back in opened.stores.run.load_held_back().await? {
+    let mut held_back = opened.stores.run.load_held_back().await?;
+    // IMPORTANT: pre-images last: what sets another option may switch them off.
+    let of_images = |held_back: &HeldBack| {
+        held_back
+            .options
+            .get(PRE_IMAGES)
+            .is_ok_and(|on| on.is_some())
+    };
+    held_back.sort_by_key(of_images);
+    for held_back in held_back {
         for command in commands(&held_back) {
             restore(&opened.sides.target, &held_back.ns, &command, run).await?;
         }

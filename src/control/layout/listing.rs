@@ -2,6 +2,7 @@
 //! whoever begins to follow.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
@@ -10,13 +11,16 @@ use futures_util::future::try_join_all;
 use crate::cluster::catalog::{self, Catalog};
 use crate::cluster::deployment::Deployment;
 use crate::cluster::note;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::cursor::Newest;
 use crate::pair::oplog::proven::{self, Lister};
 use crate::position::{Mark, Position};
 
 /// How long a majority may take to acknowledge the note.
 const NOTE_WAIT: Duration = Duration::from_secs(60);
+/// How often the source is listed while it renames, and the pause in between.
+const TRIES_MAX: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub struct Listing {
     pub catalog: Catalog,
@@ -28,12 +32,42 @@ pub struct Listing {
     pub catalog_positions: Vec<Position>,
 }
 
-/// Reads both positions and the catalog.
+/// Reads both positions and the catalog, again while collections are renamed: each has its
+/// name as of the position before, and every rename after that is still to be met.
 ///
 /// # Errors
-/// `Transient` if a source shard keeps holding elections, or has no majority.
+/// `Transient` if a source shard keeps holding elections, has no majority, or keeps renaming.
 pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
     let listers = Lister::of_all(source, run_id, NOTE_WAIT);
+    for _ in 0..TRIES_MAX {
+        let listing = once(source, &listers).await?;
+        if !has_rename(&listers, &listing).await? {
+            return Ok(listing);
+        }
+        tracing::info!("a collection was renamed while the source was listed: listing again");
+        tokio::time::sleep(PAUSE).await;
+    }
+    let found = "the source keeps renaming collections while it is listed";
+    Err(Error::new(Kind::Transient, found)
+        .remedy("try again when it renames fewer (`$out` and `mapReduce` rename, too)"))
+}
+
+/// What of it was renamed meanwhile may have either name.
+pub async fn read_whatever_is_renamed(source: &Deployment, run_id: &str) -> Result<Listing> {
+    once(source, &Lister::of_all(source, run_id, NOTE_WAIT)).await
+}
+
+async fn has_rename(listers: &[Arc<Lister>], listing: &Listing) -> Result<bool> {
+    let between = listing.starts.iter().zip(&listing.catalog_positions);
+    for (lister, (start, end)) in listers.iter().zip(between) {
+        if lister.has_rename(start.position, *end).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn once(source: &Deployment, listers: &[Arc<Lister>]) -> Result<Listing> {
     let list = || async {
         let catalog = catalog::read(source).await?;
         let local = source
@@ -43,7 +77,7 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
         let local = try_join_all(local).await?;
         Ok((catalog, local))
     };
-    let listed = proven::read(&listers, "the source's catalog", list).await?;
+    let listed = proven::read(listers, "the source's catalog", list).await?;
     let (catalog, local) = listed.value;
     let starts = listed.before.iter().map(|newest| newest.mark).collect();
     // A collection that no pair tracks and that is written to later than this must

@@ -5,13 +5,13 @@
 //! (nothing is made yet, so the plan is made again) → layout (made again from the plan;
 //! whatever exists is left alone) → moving.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind};
+use crate::cluster::catalog::{self, Catalog, Collection, CollectionKind, Namespace};
 use crate::cluster::deployment::Shard;
 use crate::config::{Config, ScanOrderMode};
 use crate::control::balancer;
@@ -65,17 +65,19 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
 /// Makes the target's layout as planned and records the UUIDs made.
 pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
     let states = stores.load_pairs().await?;
-    let planned: HashSet<Uuid> = states
-        .iter()
-        .flat_map(|state| &state.collections)
-        .map(|c| c.uuid)
-        .collect();
+    let planned = states.iter().flat_map(|state| &state.collections);
+    let planned = planned.map(|c| (c.uuid, c)).collect();
     // A planned collection that is not made was dropped for good: its drop will be met.
-    let mut catalog = listing::read(&sides.source, run_id).await?.catalog;
-    // What was created since will be seen being created.
+    let listing = listing::read_whatever_is_renamed(&sides.source, run_id).await?;
+    let mut catalog = listing.catalog;
+    as_planned(&mut catalog.collections, &planned);
+    // Made by an earlier attempt, and changed since: that is followed.
+    let there = catalog::read(&sides.target).await?.collections;
+    let is_view = |c: &Collection| c.kind == CollectionKind::View;
+    let is_made = |ns: &Namespace| there.iter().any(|c| is_view(c) && c.ns == *ns);
     catalog
         .collections
-        .retain(|c| c.uuid.is_none_or(|uuid| planned.contains(&uuid)));
+        .retain(|c| !(is_view(c) && is_made(&c.ns)));
     // IMPORTANT: recorded first: a wipe takes back what it knows of.
     stores
         .run
@@ -94,6 +96,24 @@ pub async fn lay_out(sides: &Sides, stores: &Stores, run_id: &str) -> Result<()>
     }
     failpoint::hit("layout-bound");
     stores.run.set_stage(Stage::Moving).await
+}
+
+/// What was created, renamed or changed since the plan will be seen being so: until then it is
+/// not there, or has its planned name and options. A view that has the name by now comes after
+/// that, too.
+fn as_planned(listed: &mut Vec<Collection>, planned: &HashMap<Uuid, &CollectionState>) {
+    let names: HashSet<Namespace> = planned.values().map(|c| c.ns.public()).collect();
+    listed.retain_mut(|collection| {
+        let Some(uuid) = collection.uuid else {
+            return !names.contains(&collection.ns);
+        };
+        let Some(planned) = planned.get(&uuid) else {
+            return false;
+        };
+        collection.ns = planned.ns.clone();
+        collection.options = planned.options.clone();
+        true
+    });
 }
 
 /// Views have no UUID and so no place in the plan: those that were made since the run began
@@ -225,4 +245,59 @@ async fn made(
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    fn ns(coll: &str) -> Namespace {
+        Namespace {
+            db: "d".to_owned(),
+            coll: coll.to_owned(),
+        }
+    }
+
+    fn listed(coll: &str, uuid: Option<u8>) -> Collection {
+        Collection {
+            ns: ns(coll),
+            kind: uuid.map_or(CollectionKind::View, |_| CollectionKind::Plain),
+            uuid: uuid.map(|byte| Uuid::from_bytes([byte; 16])),
+            options: Default::default(),
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        }
+    }
+
+    #[test]
+    fn what_was_renamed_since_the_plan_has_its_planned_name() {
+        let planned = [(1, "a"), (2, "b"), (3, "gone"), (4, "stays")];
+        let planned = planned.map(|(byte, coll)| listed(coll, Some(byte)));
+        let planned = planned.map(|c| CollectionState::planned(&c, Vec::new()).unwrap());
+        let planned = planned.iter().map(|c| (c.uuid, c)).collect();
+        let mut now = vec![
+            // They traded names.
+            listed("b", Some(1)),
+            listed("a", Some(2)),
+            listed("stays", Some(4)),
+            listed("new", Some(5)),
+            listed("view", None),
+            listed("gone", None),
+        ];
+        now[2].options = rawdoc! {"validator": {"a": 1}};
+        as_planned(&mut now, &planned);
+        assert!(now[2].options.is_empty(), "changed since");
+        let names: Vec<_> = now.iter().map(|c| (c.ns.coll.as_str(), c.uuid)).collect();
+        let uuid = |byte| Some(Uuid::from_bytes([byte; 16]));
+        let wanted = [
+            ("a", uuid(1)),
+            ("b", uuid(2)),
+            ("stays", uuid(4)),
+            ("view", None),
+        ];
+        assert_eq!(names, wanted);
+    }
 }

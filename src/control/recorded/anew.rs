@@ -10,7 +10,7 @@
 //! |------|-----------------|
 //! | what cannot be made up for is refused | nothing is changed |
 //! | everything the pair holds is emptied | the old position is kept: run the same command again |
-//! | what is gone is dropped, what is new is made | the same |
+//! | what is gone, or renamed, is dropped; what is new, or renamed, is made | the same |
 //! | the new position is recorded | done |
 
 use bson::Uuid;
@@ -76,6 +76,13 @@ impl Anew<'_> {
         for (gone, by_others) in &changes.gone {
             self.forget(gone, *by_others, &there).await?;
         }
+        // By its new name it is a new one, whatever has its old name by now.
+        for (was, _) in &changes.renamed {
+            self.drop_made(was, &there).await?;
+        }
+        for (_, is) in &changes.renamed {
+            self.make(is, &[]).await?;
+        }
         for collection in &changes.created {
             self.make(collection, states).await?;
         }
@@ -84,11 +91,12 @@ impl Anew<'_> {
         self.store.begin_anew(start, catalog_position).await?;
         Ok(format!(
             "source shard {} starts over at {}: {} collections are emptied on the target, {} of them are gone from the \
-             source, {} are new",
+             source, {} are renamed, {} are new",
             shard.id,
             start.position,
             mine.len(),
             changes.gone.len(),
+            changes.renamed.len(),
             changes.created.len()
         ))
     }
@@ -116,15 +124,17 @@ impl Anew<'_> {
                 .await
                 .map(drop),
             Gone::OnlyHere => {
-                let made = there
-                    .collections
-                    .iter()
-                    .find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid);
-                if let Some(made) = made {
-                    drop_collection(self.target, made).await?;
-                }
+                self.drop_made(gone, there).await?;
                 self.store.kill(gone.uuid).await.map(drop)
             }
+        }
+    }
+
+    async fn drop_made(&self, gone: &CollectionState, there: &Catalog) -> Result<()> {
+        let mut made = there.collections.iter();
+        match made.find(|c| c.uuid.is_some() && c.uuid == gone.target_uuid) {
+            Some(made) => drop_collection(self.target, made).await,
+            None => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! Changes nothing.
 
 pub mod changes;
+pub mod names;
 pub mod emptying;
 pub mod restart;
 pub mod wipe;

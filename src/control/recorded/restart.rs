@@ -12,7 +12,7 @@ use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::recorded;
 use crate::control::recorded::anew::Anew;
-use crate::control::recorded::emptying;
+use crate::control::recorded::{emptying, names};
 use crate::error::{Error, Kind, Result};
 use crate::pair::copy::units::Cut;
 use crate::pair::incarnation;
@@ -101,6 +101,7 @@ async fn restart_alone(
     };
     let store = &store.over(shard);
     let done = async {
+        names::record(shard, store).await?;
         let states = states(&run, target, store, pair).await?;
         match ns {
             Some(ns) => one_collection(shard, store, &states[pair], source_shard, ns).await,

@@ -3,6 +3,7 @@
 //! each other.
 
 pub mod life;
+pub mod names;
 pub mod doubts;
 pub mod duplicate_names;
 pub mod held_back;
@@ -21,6 +22,7 @@ use crate::pair::collection::doubts::Doubts;
 use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::collection::held_back::HeldBack;
 use crate::pair::collection::life::{Life, LifeNow};
+use crate::pair::collection::names::Names;
 use crate::pair::collection::under_way::{Closed, Count, UnderWay};
 use crate::position::Position;
 use crate::state::ScanOrder;
@@ -75,10 +77,10 @@ pub enum Sharding {
     Sharded,
 }
 
-/// A source collection as one pair tracks it in one attempt. It is its UUID: the catalog of a
-/// pair maps that to this, and ops, units, state and chores are kept by it. A name is what it
-/// is called until its next rename: for people, for commands of the target, and for the order
-/// of DDL on one name. The source may call it otherwise by now.
+/// A source collection as one pair tracks it in one attempt. The UUID is the collection: the
+/// catalog of a pair maps that to this, and ops, units, state and chores are kept by it. A name
+/// is what it is called until its next rename ([`names`]): for people, for commands of the
+/// target, and for the order of DDL on one name. The source may call it otherwise by now.
 ///
 /// What changes is atomic: every stage holds it, and mostly without the gate's lock. Each
 /// number is read by its own name.
@@ -118,23 +120,29 @@ pub struct Tracked {
     pub held_back: HeldBack,
 }
 
-/// What a collection is called.
-#[derive(Debug, Clone)]
-struct Names {
-    /// On the target. Changes while no command on it is under way (`begin_write`).
-    target: Namespace,
-    /// By the source's log, as far as the tail has come.
-    log: Namespace,
+/// Like `Tracked::begin_write`, of all that one command is on: until what it returns is
+/// dropped, none of them is dropped or renamed. None if one of them is dead.
+pub async fn begin_writes(mut collections: Vec<&Tracked>) -> Option<Vec<UnderWay<'_>>> {
+    // IMPORTANT: each once, and in one order for all: a rename in between lets none begin, and
+    // waits for those that have.
+    collections.sort_by_key(|collection| collection.uuid.bytes());
+    collections.dedup_by_key(|collection| collection.uuid);
+    let mut under_way = Vec::new();
+    for collection in collections {
+        under_way.push(collection.begin_write().await?);
+    }
+    Some(under_way)
 }
 
 impl Tracked {
     pub fn new(uuid: Uuid, ns: Namespace, traits: Traits) -> Self {
+        Tracked::called(uuid, Names::new(ns, Position::default()), traits)
+    }
+
+    pub fn called(uuid: Uuid, names: Names, traits: Traits) -> Self {
         Tracked {
             uuid,
-            names: Mutex::new(Names {
-                target: ns.clone(),
-                log: ns,
-            }),
+            names: Mutex::new(names),
             traits,
             order: ScanOrder::Id,
             ownership: OnceLock::new(),
@@ -163,25 +171,37 @@ impl Tracked {
         self.names.lock().target.clone()
     }
 
-    /// Its name by the log: chores on it are in the order of the log.
+    /// Its name by the log, as it is now.
     pub fn logged_ns(&self) -> Namespace {
         self.names.lock().log.clone()
     }
 
-    /// Its name on the target is this one, and no rename of it is under way.
-    pub fn is_called(&self, ns: &Namespace) -> bool {
-        let names = self.names.lock();
-        names.target == *ns && names.log == *ns
+    /// Hands over its name by the log, to queue a chore by: chores on one name are in the order
+    /// of the log.
+    ///
+    /// IMPORTANT: under the lock of its names. Queued after a rename of it, and by its name from
+    /// before, a chore would be in no order with those after the rename.
+    pub fn as_logged(&self, queue: impl FnOnce(&Namespace)) {
+        queue(&self.names.lock().log);
     }
 
-    /// The tail has met its rename. Returns false if that is older than the name known here.
-    pub fn renamed_in_log(&self, from: &Namespace, to: &Namespace) -> bool {
+    /// Its name on the target is this one, and no rename of it is under way.
+    pub fn is_called(&self, ns: &Namespace) -> bool {
+        self.names.lock().are(ns)
+    }
+
+    /// The tail has met its rename at `position`. Hands over its name by the log before that,
+    /// as `as_logged` does, unless the rename is recorded already.
+    pub fn renamed_in_log(
+        &self,
+        position: Position,
+        to: &Namespace,
+        queue: impl FnOnce(&Namespace),
+    ) {
         let mut names = self.names.lock();
-        let is_next = names.log == *from;
-        if is_next {
-            names.log = to.clone();
+        if let Some(before) = names.renamed_in_log(position, to) {
+            queue(&before);
         }
-        is_next
     }
 
     /// It has this name on the target. To be called while its writes are closed.
@@ -350,5 +370,26 @@ impl Tracked {
     pub fn kill(&self) {
         self.held_back.clear();
         self.life.advance(Life::Dead);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_command_begins_on_each_collection_once() {
+        let of = |byte| {
+            let ns = Namespace {
+                db: "d".to_owned(),
+                coll: format!("c{byte}"),
+            };
+            Tracked::new(Uuid::from_bytes([byte; 16]), ns, Traits::default())
+        };
+        let (a, b) = (of(1), of(2));
+        let begun = begin_writes(vec![&b, &a, &b]).await.expect("alive");
+        assert_eq!(begun.len(), 2, "a rename would wait for a third for ever");
+        b.kill();
+        assert!(begin_writes(vec![&a, &b]).await.is_none());
     }
 }

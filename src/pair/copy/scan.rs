@@ -127,11 +127,9 @@ impl Scanners {
         let last = self.replayer.finish(&tracked.uuid, unit.index).await?;
         failpoint::hit("unit-finished");
         if last {
-            let (indexer, tracked) = (self.indexer.clone(), tracked.clone());
-            self.chores
-                .add("building indexes of", &tracked.logged_ns(), async move {
-                    indexer.reconcile(&tracked).await
-                });
+            let (indexer, of) = (self.indexer.clone(), tracked.clone());
+            let build = async move { indexer.reconcile(&of).await };
+            tracked.as_logged(|ns| self.chores.add("building indexes of", ns, build));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::scope::{BUCKETS, is_users};
 /// Where a server keeps the views of a database.
 pub const VIEWS: &str = "system.views";
 /// What to do about a rename that is not followed.
-pub const RENAMED: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, are followed on trial only: keep them off the source until the cutover, and start over with `shardlift migrate --restart`, or let them be followed with `--renames follow`";
+pub const RENAMED: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, are followed on trial only: run the same command with `--renames follow`, or keep them off the source and start over with `shardlift migrate --restart`";
 /// The same, of a sharded collection.
 pub const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
 
@@ -53,10 +53,9 @@ pub enum Ddl {
         dropped: Option<Uuid>,
         position: Position,
     },
-    /// Options of the collection (`of_it`), of its indexes, or both.
+    /// Options of the collection, of its indexes (`of_indexes`), or both.
     Modify {
         uuid: Uuid,
-        of_it: bool,
         of_indexes: bool,
         position: Position,
     },
@@ -188,12 +187,10 @@ const SERIES_CHANGED: &str = "changes of a time series cannot be followed: chang
 
 fn modify(entry: &Entry<'_>, coll: &str, uuid: Uuid) -> Result<Ddl> {
     expect_no_series(entry, "collMod", coll)?;
-    let changed = elements(entry.o).skip(1).map(|change| change.name);
-    let (indexes, options): (Vec<_>, Vec<_>) = changed.partition(|name| *name == b"index");
+    let mut changed = elements(entry.o).skip(1);
     Ok(Ddl::Modify {
         uuid,
-        of_it: !options.is_empty(),
-        of_indexes: !indexes.is_empty(),
+        of_indexes: changed.any(|change| change.name == b"index"),
         position: entry.position,
     })
 }

@@ -18,6 +18,7 @@ use crate::failpoint;
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
 use crate::pair::ddl::capped;
+use crate::pair::ddl::options;
 use crate::pair::ddl::vanished;
 use crate::pair::mend::doubtful::Doubtful;
 use crate::pair::mend::source_indexes::{list, to_create};
@@ -88,6 +89,10 @@ impl Indexer {
             if !target.hide(hidden).await? {
                 return Ok(false);
             }
+        }
+        if !plan.hide.is_empty() {
+            // It may have switched off pre-images.
+            options::align(&self.lister, &self.target, target.tracked).await?;
         }
         for names in &plan.drop {
             tracing::info!(ns = %target.tracked.ns(), indexes = %shown(names), "dropped: the source has no such index");

@@ -4,6 +4,7 @@
 pub mod request;
 pub mod entry;
 pub mod sink;
+mod renames;
 pub mod vanished;
 pub mod options;
 pub mod capped;

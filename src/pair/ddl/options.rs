@@ -14,7 +14,7 @@ use bson::{Binary, RawDocument, RawDocumentBuf, rawdoc};
 
 use crate::bson::element::{Element, document, elements, field};
 use crate::cluster::admin;
-use crate::cluster::catalog;
+use crate::cluster::catalog::{self, PRE_IMAGES};
 use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
@@ -28,7 +28,6 @@ const VALIDATOR: &str = "validator";
 const LEVEL: &str = "validationLevel";
 const ACTION: &str = "validationAction";
 const IMAGES: &str = "changeStreamPreAndPostImages";
-const OLD_IMAGES: &str = "recordPreImages";
 
 /// Gives the target's collection the options of the source's, and returns those. None if
 /// there is none on either side. What stays different holds a cutover back (`proof`).
@@ -96,7 +95,7 @@ fn changes(wanted: &RawDocument, there: &RawDocument) -> Vec<RawDocumentBuf> {
     for off in elements(&off).filter(|off| is_other(name_of(off))) {
         changes.push(document([off]));
     }
-    for name in [OLD_IMAGES, IMAGES]
+    for name in [PRE_IMAGES, IMAGES]
         .into_iter()
         .filter(|name| is_other(name))
     {

@@ -3,12 +3,16 @@
 //!
 //! Decides nothing.
 
+use std::sync::Arc;
+
 use bson::{RawDocumentBuf, Uuid};
 use tokio::sync::oneshot;
 
 use crate::cluster::catalog::MapVersion;
 use crate::cluster::catalog::{Collection, Namespace};
 use crate::error::Result;
+use crate::pair::collection::Tracked;
+use crate::state::pair_store::bound::Versions;
 
 /// A request of a pair to control. It is answered once it is done on the target.
 #[derive(Debug)]
@@ -27,9 +31,10 @@ pub enum Request {
         uuid: Uuid,
         reply: oneshot::Sender<Result<()>>,
     },
-    /// This pair's collection, which is not sharded, has this name from here on.
+    /// This pair's collection has this name from here on.
     Rename {
-        uuid: Uuid,
+        pair: usize,
+        tracked: Arc<Tracked>,
         to: Namespace,
         reply: oneshot::Sender<Result<Renamed>>,
     },
@@ -49,11 +54,9 @@ pub enum Request {
 /// The outcome of a rename.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renamed {
-    /// The target's collection has the name, and had it before perhaps.
-    Done,
-    /// Another collection has the name on the target: it is ahead of the log, and so a later
-    /// entry renames this one again.
-    NameTaken,
+    /// The target's collection has the name, and had it before perhaps. Its chunk maps have
+    /// these versions.
+    Done(Versions),
     /// Its drop was met, or it was never made.
     Gone,
 }

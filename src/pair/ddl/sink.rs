@@ -18,11 +18,11 @@ use crate::cluster::ownership::Ownership;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::chores::Chores;
-use crate::pair::collection::{Sharding, Tracked, Traits};
-use crate::pair::ddl::entry::{Ddl, RENAMED, SHARDED_RENAMED};
+use crate::pair::collection::{Tracked, Traits};
+use crate::pair::ddl::entry::{Ddl, RENAMED};
 use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::options;
-use crate::pair::ddl::request::{Created, Creation, Renamed, Request};
+use crate::pair::ddl::request::{Created, Creation, Request};
 use crate::pair::ddl::vanished;
 use crate::pair::gate::Gate;
 use crate::pair::gate::replay::Replayer;
@@ -74,9 +74,9 @@ impl DdlSink {
                 from, to, position, ..
             } if !self.follows_renames => {
                 let found = format!("the source renamed {from} to {to} (`renameCollection`)");
-                self.chore("renaming", &from, position, async move {
-                    Err(Error::new(Kind::Unsupported, found).remedy(RENAMED))
-                });
+                let stop = async { Err(Error::new(Kind::Unsupported, found).remedy(RENAMED)) };
+                self.chores
+                    .add("renaming", &from, self.pinned(position, stop));
             }
             Ddl::Rename {
                 uuid,
@@ -94,10 +94,9 @@ impl DdlSink {
             }
             Ddl::Modify {
                 uuid,
-                of_it,
                 of_indexes,
                 position,
-            } => self.modify(&uuid, (of_it, of_indexes), position),
+            } => self.modify(&uuid, of_indexes, position),
         }
     }
 
@@ -105,9 +104,9 @@ impl DdlSink {
         let Some(tracked) = self.live(uuid) else {
             return;
         };
-        let (indexer, ns) = (self.indexer.clone(), tracked.logged_ns());
-        self.chore("creating indexes of", &ns, position, async move {
-            indexer.create_at(&tracked, specs, position).await
+        let (indexer, of) = (self.indexer.clone(), tracked.clone());
+        self.chore("creating indexes of", &tracked, position, async move {
+            indexer.create_at(&of, specs, position).await
         });
     }
 
@@ -115,78 +114,26 @@ impl DdlSink {
         let Some(tracked) = self.live(uuid) else {
             return;
         };
-        let (indexer, ns) = (self.indexer.clone(), tracked.logged_ns());
-        self.chore("dropping indexes of", &ns, position, async move {
-            indexer.remove_at(&tracked, names, position).await
+        let (indexer, of) = (self.indexer.clone(), tracked.clone());
+        self.chore("dropping indexes of", &tracked, position, async move {
+            indexer.remove_at(&of, names, position).await
         });
     }
 
-    /// What is recorded, or was listed, may be ahead of the log. Then entries on older names
-    /// mean nothing.
-    fn rename(&self, uuid: &Uuid, (from, to): (Namespace, Namespace), position: Position) {
-        let mut gate = self.gate.lock();
-        let tracked = gate.tracked(uuid).filter(|t| !t.is_dead()).cloned();
-        let Some(tracked) = tracked.filter(|tracked| tracked.renamed_in_log(&from, &to)) else {
-            return;
-        };
-        // What is read of it ahead of the cutover is read by name.
-        gate.untrack(uuid);
-        let pin = gate.pin(position);
-        drop(gate);
-        let (sink, name) = (self.clone(), to.clone());
-        let renaming = async move {
-            sink.rename_on_target(&tracked, &name).await?;
-            sink.gate.lock().unpin(pin);
-            Ok(())
-        };
-        self.chores.add_on_all("renaming", &[&from, &to], renaming);
-    }
-
-    async fn rename_on_target(&self, tracked: &Tracked, to: &Namespace) -> Result<()> {
-        if tracked.sharding() == Sharding::Sharded {
-            let found = format!(
-                "the source renamed the sharded collection {} to {to} (`renameCollection`)",
-                tracked.ns()
-            );
-            return Err(Error::new(Kind::Unsupported, found).remedy(SHARDED_RENAMED));
-        }
-        let closed = tracked.close_writes().await;
-        let (reply, answer) = oneshot::channel();
-        let request = Request::Rename {
-            uuid: tracked.uuid,
-            to: to.clone(),
-            reply,
-        };
-        self.ask(request).await?;
-        let renamed = answer.await;
-        let renamed =
-            renamed.map_err(|_| Error::internal("control left a rename unanswered"))??;
-        if renamed != Renamed::Done {
-            return Ok(());
-        }
-        failpoint::hit("renamed");
-        tracked.renamed(to);
-        drop(closed);
-        self.store.set_ns(tracked.uuid, to).await?;
-        failpoint::hit("rename-recorded");
-        Ok(())
-    }
-
     /// One that is still being copied gets its indexes when its copy ends.
-    fn modify(&self, uuid: &Uuid, (of_it, of_indexes): (bool, bool), position: Position) {
+    fn modify(&self, uuid: &Uuid, of_indexes: bool, position: Position) {
         let gate = self.gate.lock();
         let tracked = gate.tracked(uuid).filter(|t| !t.is_dead()).cloned();
         let is_copied = gate.is_copied(uuid);
         drop(gate);
         let Some(tracked) = tracked else { return };
-        let sink = self.clone();
-        self.chore("changing", &tracked.logged_ns(), position, async move {
-            if of_it {
-                sink.change_options(&tracked).await?;
-            }
+        let (sink, of) = (self.clone(), tracked.clone());
+        self.chore("changing", &tracked, position, async move {
             if of_indexes && is_copied {
-                sink.indexer.modify_at(&tracked, position).await?;
+                sink.indexer.modify_at(&of, position).await?;
             }
+            // Last, and always: a change of an index may have switched off an option.
+            sink.change_options(&of).await?;
             failpoint::hit("modified");
             Ok(())
         });
@@ -214,21 +161,32 @@ impl DdlSink {
             .map_err(|_| Error::internal("control left changed options unanswered"))?
     }
 
-    /// A chore that pins its entry.
+    /// A chore on a collection, that pins its entry.
     fn chore(
         &self,
         doing: &str,
-        ns: &Namespace,
+        tracked: &Tracked,
         position: Position,
         chore: impl Future<Output = Result<()>> + Send + 'static,
     ) {
+        // IMPORTANT: before its names are locked: whoever has the gate may ask for them.
+        let chore = self.pinned(position, chore);
+        tracked.as_logged(|ns| self.chores.add(doing, ns, chore));
+    }
+
+    /// The entry at `position` stays to be met again until this is done.
+    pub(super) fn pinned<C: Future<Output = Result<()>> + Send + 'static>(
+        &self,
+        position: Position,
+        chore: C,
+    ) -> impl Future<Output = Result<()>> + Send + use<C> {
         let pin = self.gate.lock().pin(position);
         let gate = self.gate.clone();
-        self.chores.add(doing, ns, async move {
+        async move {
             chore.await?;
             gate.lock().unpin(pin);
             Ok(())
-        });
+        }
     }
 
     /// A collection whose index DDL must be carried over. One that is still being
@@ -248,9 +206,9 @@ impl DdlSink {
         gate.admit_new(tracked.clone());
         drop(gate);
         let sink = self.clone();
-        self.chore("creating", &ns, position, async move {
-            sink.create_on_target(&tracked).await
-        });
+        let creating = async move { sink.create_on_target(&tracked).await };
+        self.chores
+            .add("creating", &ns, self.pinned(position, creating));
     }
 
     async fn create_on_target(&self, tracked: &Tracked) -> Result<()> {
@@ -340,9 +298,9 @@ impl DdlSink {
         let Some(tracked) = self.gate.lock().kill(&uuid) else {
             return;
         };
-        let sink = self.clone();
-        self.chore("dropping", &tracked.logged_ns(), position, async move {
-            sink.drop_on_target(&tracked).await
+        let (sink, of) = (self.clone(), tracked.clone());
+        self.chore("dropping", &tracked, position, async move {
+            sink.drop_on_target(&of).await
         });
     }
 
@@ -361,15 +319,17 @@ impl DdlSink {
         }
         let sink = self.clone();
         let db = ns.db.clone();
-        // After the drop of what had its name.
-        self.chore("following the view", &ns, position, async move {
+        let following = async move {
             let (reply, answer) = oneshot::channel();
             sink.ask(Request::Views { db, reply }).await?;
             let answer = answer.await;
             answer.map_err(|_| Error::internal("control left views unanswered"))??;
             failpoint::hit("views-followed");
             Ok(())
-        });
+        };
+        // After the drop of what had its name.
+        let following = self.pinned(position, following);
+        self.chores.add("following the view", &ns, following);
     }
 
     /// Returns when all pairs that hold it have met its drop, and it is made.
@@ -389,7 +349,7 @@ impl DdlSink {
             .map_err(|_| Error::internal("control left a drop unanswered"))?
     }
 
-    async fn ask(&self, request: Request) -> Result<()> {
+    pub(super) async fn ask(&self, request: Request) -> Result<()> {
         self.requests
             .send(request)
             .await

@@ -28,13 +28,13 @@ pub fn expect_drop(
     tracked: &Arc<Tracked>,
 ) {
     let pin = gate.lock().suspend(&tracked.uuid);
-    let (gate, tracked) = (gate.clone(), tracked.clone());
-    let ns = tracked.logged_ns();
-    chores.add("waiting for the drop of", &ns, async move {
-        until_dropped(&source, &tracked).await?;
+    let (gate, of) = (gate.clone(), tracked.clone());
+    let wait = async move {
+        until_dropped(&source, &of).await?;
         gate.lock().unpin(pin);
         Ok(())
-    });
+    };
+    tracked.as_logged(|ns| chores.add("waiting for the drop of", ns, wait));
 }
 
 /// Waits until the tail has met the drop of a collection that is not listed now.

@@ -189,10 +189,11 @@ impl Gate {
         self.collections.get(uuid).map(|c| &c.tracked)
     }
 
-    /// A collection of this name is known, dead or alive.
+    /// A collection of this name is known, and its drop is not met.
     pub fn has_named(&self, db: &str, coll: &str) -> bool {
         self.collections
             .values()
+            .filter(|c| !c.tracked.is_dead())
             .map(|c| c.tracked.ns())
             .any(|ns| ns.db == db && ns.coll == coll)
     }

@@ -124,15 +124,16 @@ impl Doubtful {
         chores: &Chores,
         under_way: Arc<Mutex<HashSet<Uuid>>>,
     ) {
-        let (this, ns) = (self.clone(), tracked.logged_ns());
+        let (this, of) = (self.clone(), tracked.clone());
         let doing = "reading refused documents again of";
-        chores.add_aside(doing, &ns, async move {
-            if let Some(hold) = this.exact(&tracked).await? {
+        let read = async move {
+            if let Some(hold) = this.exact(&of).await? {
                 hold.release().await?;
             }
-            under_way.lock().remove(&tracked.uuid);
+            under_way.lock().remove(&of.uuid);
             Ok(())
-        });
+        };
+        tracked.as_logged(|ns| chores.add_aside(doing, ns, read));
     }
 
     /// Waits until the collection is held and equals the source at the position it is

@@ -69,32 +69,31 @@ impl<'a> TargetIndexes<'a> {
             self.build(vec![index::expiring_after(&spec, seconds)])
                 .await?;
             failpoint::hit("expiring-index-built");
-            let command = rawdoc! { "collMod": self.tracked.ns().coll.as_str() };
-            self.run(document(
-                elements(&command).chain([index_option(&expiry_of(&spec))]),
-            ))
-            .await?;
+            self.run(|coll| modifying(coll, &expiry_of(&spec))).await?;
         }
         Ok(())
     }
 
     async fn build(&self, specs: Vec<RawDocumentBuf>) -> Result<()> {
-        let mut command = rawdoc! {
-            "createIndexes": self.tracked.ns().coll.as_str(), "indexes": RawArrayBuf::from_iter(specs),
-            "writeConcern": { "w": 1 },
+        let build = |coll: &str| {
+            let mut command = rawdoc! {
+                "createIndexes": coll, "indexes": RawArrayBuf::from_iter(specs),
+                "writeConcern": { "w": 1 },
+            };
+            if self.forms().commit_quorum {
+                // With a member down the default quorum waits for ever.
+                command.append(cstr!("commitQuorum"), "majority");
+            }
+            command
         };
-        if self.forms().commit_quorum {
-            // With a member down the default quorum waits for ever.
-            command.append(cstr!("commitQuorum"), "majority");
-        }
-        self.run(command).await
+        self.run(build).await
     }
 
     /// Drops all of them in one command, which also stops a build if they are the indexes
     /// of one. Returns false if they are not there in that form.
     pub async fn drop(&self, names: &[IndexName]) -> Result<bool> {
         let rest = rawdoc! { "writeConcern": { "w": 1 } };
-        let command = index::dropping(&self.tracked.ns().coll, names, &rest);
+        let command = |coll: &str| index::dropping(coll, names, &rest);
         match self.run(command).await {
             Err(e)
                 if matches!(
@@ -110,19 +109,20 @@ impl<'a> TargetIndexes<'a> {
 
     /// Hides an index, or shows it again. Returns false if it is not there.
     pub async fn hide(&self, index: &RawDocument) -> Result<bool> {
-        let head = rawdoc! { "collMod": self.tracked.ns().coll.as_str() };
-        let command = document(elements(&head).chain([index_option(index)]));
-        match self.run(command).await {
+        match self.run(|coll| modifying(coll, index)).await {
             Err(e) if e.code == Some(codes::INDEX_NOT_FOUND) => Ok(false),
             result => result.map(|()| true),
         }
     }
 
-    /// Bound to the collection's UUID, or while it cannot be dropped (R8).
-    async fn run(&self, mut command: RawDocumentBuf) -> Result<()> {
+    /// Bound to the collection's UUID, or while it cannot be dropped (R8). `command`: by its
+    /// name.
+    async fn run(&self, command: impl FnOnce(&str) -> RawDocumentBuf) -> Result<()> {
+        // IMPORTANT: first: until then it may be renamed.
         let Some(_under_way) = self.tracked.begin_write().await else {
             return Ok(());
         };
+        let mut command = command(&self.tracked.ns().coll);
         if self.forms().binds_uuid {
             command.append(cstr!("collectionUUID"), Binary::from(self.uuid));
         }
@@ -163,10 +163,12 @@ fn expiry_of(spec: &RawDocument) -> RawDocumentBuf {
     document(elements(spec).filter(|option| names.contains(&option.name)))
 }
 
-fn index_option(option: &RawDocument) -> Element<'_> {
-    Element {
+fn modifying(coll: &str, index: &RawDocument) -> RawDocumentBuf {
+    let head = rawdoc! { "collMod": coll };
+    let index = Element {
         kind: kind::DOCUMENT,
         name: b"index",
-        value: option.as_bytes(),
-    }
+        value: index.as_bytes(),
+    };
+    document(elements(&head).chain([index]))
 }

@@ -141,6 +141,16 @@ impl Oplog {
         Ok(found.map(|(raw, _)| raw))
     }
 
+    /// Whether a collection was renamed after the first position, up to the second.
+    pub async fn has_rename(&self, after: Position, upto: Position) -> Result<bool> {
+        let between = rawdoc! { "$gt": Timestamp::from(after), "$lte": Timestamp::from(upto) };
+        let command = self.seeking(rawdoc! {
+            "find": "oplog.rs", "filter": { "ts": between, "op": "c", "o.renameCollection": { "$exists": true } },
+            "limit": 1, "readConcern": { "level": "majority" },
+        });
+        Ok(self.first(command).await?.is_some())
+    }
+
     /// Follows from `start` on. The first entry that comes is the start entry
     /// itself; `check_first` must see it (R1).
     pub async fn tail(&self, direct: &Direct, start: Position) -> Result<Cursor> {

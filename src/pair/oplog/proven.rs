@@ -18,6 +18,7 @@ use crate::cluster::deployment::{Deployment, Shard};
 use crate::cluster::note;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::cursor::{Newest, Oplog};
+use crate::position::Position;
 
 /// Attempts to list without an election of a shard in between, before an error is
 /// returned.
@@ -79,6 +80,11 @@ impl Lister {
     /// The newest majority-committed entry.
     pub async fn newest(&self) -> Result<Newest> {
         self.oplog.newest().await
+    }
+
+    /// Whether a collection was renamed after the first position, up to the second.
+    pub async fn has_rename(&self, after: Position, upto: Position) -> Result<bool> {
+        self.oplog.has_rename(after, upto).await
     }
 
     /// A majority has a note that was begun after the call.

@@ -14,7 +14,7 @@ use crate::bson::identity::IdKey;
 use crate::codes;
 use crate::error::{self, Result};
 use crate::observe::counters::PairMetrics;
-use crate::pair::collection::Tracked;
+use crate::pair::collection::{Tracked, begin_writes};
 use crate::pair::write::at_once::AtOnce;
 use crate::pair::write::delicate;
 use crate::pair::write::flush::{FlushPlan, Group, Next, One, next_in_order, once_more};
@@ -149,7 +149,7 @@ impl Writer {
         }
         let forms = self.target.forms;
         let collections = group.bulks.iter().map(|b| b.collection).collect();
-        let Some(_under_way) = self.target.begin_all(collections).await else {
+        let Some(_under_way) = begin_writes(collections).await else {
             return Ok(false);
         };
         let commands = group

@@ -19,7 +19,6 @@ use crate::cluster::ranges::id_hint;
 use crate::cluster::retry::{while_stale, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
-use crate::pair::collection::under_way::UnderWay;
 use crate::pair::write::reply::{Said, found, is_stale, refusals, refused_error};
 use crate::state::{Incarnation, same_term};
 use crate::wire::message::{Reply, Request, number};
@@ -44,7 +43,7 @@ impl Target {
         collection: &Tracked,
         command: impl Fn() -> Request,
     ) -> Result<Said> {
-        let Some(_under_way) = self.begin_all(vec![collection]).await else {
+        let Some(_under_way) = collection.begin_write().await else {
             return Ok(Said::default());
         };
         let sent_before = AtomicBool::new(false);
@@ -66,20 +65,6 @@ impl Target {
         };
         let said = while_stale(self.patience, send).await;
         said.map_err(|e| e.context(writing_to(collection)))
-    }
-
-    /// Until all of these are dropped, none of the collections is dropped or renamed: to be
-    /// held from before a command is written until its answer (R8). None if one of them is
-    /// dead.
-    pub(in crate::pair) async fn begin_all<'a>(
-        &self,
-        collections: Vec<&'a Tracked>,
-    ) -> Option<Vec<UnderWay<'a>>> {
-        let mut under_way = Vec::new();
-        for collection in collections {
-            under_way.push(collection.begin_write().await?);
-        }
-        Some(under_way)
     }
 
     /// Sends one command, once, and checks the term that its reply was given in.

@@ -7,7 +7,7 @@ use bson::{Binary, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf
 use super::chunks::{MapParts, chunk, chunk_document, map_parts, map_parts_document};
 use super::{
     Read, Unreadable, document, index, list, namespace, namespace_document, optional, owned,
-    present, read, required, sized, switch, text, uuid, uuid_value,
+    position, position_document, present, read, required, sized, switch, text, uuid, uuid_value,
 };
 use crate::cluster::catalog::{MapVersion, Sharded, Zone};
 use crate::error::Result;
@@ -35,6 +35,7 @@ pub(in crate::state) fn collection_document(
         "target_uuid": optional(state.target_uuid.map(uuid_value)),
         "target_version": optional(state.target_version.map(version_document)),
         "ns": namespace_document(&state.ns),
+        "renamed_at": position_document(state.renamed_at),
         "options": storable(&state.options),
         "primary": state.primary as i64,
         "sharded": optional(state.sharded.as_ref().map(|sharded| sharded_document(sharded, apart))),
@@ -84,6 +85,11 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
             target_uuid: present(raw, "target_uuid")?.map(uuid).transpose()?,
             target_version: version(raw, "target_version")?,
             ns: namespace(raw.get_document("ns")?)?,
+            // None in what an older release recorded.
+            renamed_at: present(raw, "renamed_at")?
+                .map(|at| position(document(at)?))
+                .transpose()?
+                .unwrap_or_default(),
             options: stored(required(raw, "options")?)?,
             primary: index(required(raw, "primary")?)?,
             sharded: present(raw, "sharded")?

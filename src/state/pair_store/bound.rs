@@ -1,18 +1,35 @@
 //! The collections that were made on the target for a pair: their UUIDs, and the versions
 //! of their chunk maps if they are sharded.
 
-use bson::{RawDocument, RawDocumentBuf, Uuid, rawdoc};
+use bson::{RawBson, RawDocument, RawDocumentBuf, Uuid, rawdoc};
 
 use super::{COLLECTIONS_OF_PAIR, PairStore};
 use crate::cluster::catalog::{MapVersion, Namespace};
 use crate::error::Result;
-use crate::state::documents;
+use crate::position::Position;
+use crate::state::{CollectionState, documents};
 
 /// Versions of a sharded collection's chunk maps on both sides, as far as they are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Versions {
     pub source: Option<MapVersion>,
     pub target: Option<MapVersion>,
+}
+
+impl Versions {
+    /// As fields to set.
+    fn known(&self) -> RawDocumentBuf {
+        let mut known = RawDocumentBuf::new();
+        if let Some(version) = self.source {
+            let version = documents::version_document(version);
+            known.append(bson::cstr!("sharded.version"), version);
+        }
+        if let Some(version) = self.target {
+            let version = documents::version_document(version);
+            known.append(bson::cstr!("target_version"), version);
+        }
+        known
+    }
 }
 
 impl PairStore {
@@ -26,10 +43,34 @@ impl PairStore {
         self.change(&updates).await
     }
 
-    /// Stores the name that a collection has on the target by now. Does nothing if it is
-    /// forgotten.
-    pub async fn set_ns(&self, uuid: Uuid, ns: &Namespace) -> Result<i64> {
-        let set = rawdoc! {"$set": {"ns": documents::namespace_document(ns)}};
+    /// Stores the name that a collection has on the target by now. What is recorded of its
+    /// chunk maps is of the name before. Does nothing if it is forgotten.
+    pub async fn set_ns(&self, of: &CollectionState, ns: &Namespace) -> Result<i64> {
+        let mut set = rawdoc! {"ns": documents::namespace_document(ns)};
+        if of.sharded.is_some() {
+            set.append(bson::cstr!("sharded.version"), RawBson::Null);
+            set.append(bson::cstr!("target_version"), RawBson::Null);
+        }
+        let set = rawdoc! {"$set": set};
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(of.uuid, &set)])
+            .await
+    }
+
+    /// Stores the name that a collection has on the target since the rename at `position`:
+    /// that, and older ones, are not made again. Does nothing if it is forgotten.
+    pub async fn renamed(
+        &self,
+        uuid: Uuid,
+        (ns, position): (&Namespace, Position),
+        versions: Versions,
+    ) -> Result<i64> {
+        let mut set = versions.known();
+        set.append(bson::cstr!("ns"), documents::namespace_document(ns));
+        set.append(
+            bson::cstr!("renamed_at"),
+            documents::position_document(position),
+        );
+        let set = rawdoc! {"$set": set};
         self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
             .await
     }
@@ -55,22 +96,7 @@ impl PairStore {
 
     /// Stores versions of both sides' chunk maps, as far as known, by source UUID.
     pub async fn set_versions(&self, versions: &[(Uuid, Versions)]) -> Result<i64> {
-        let set = |versions: &Versions| {
-            let mut known = RawDocumentBuf::new();
-            if let Some(version) = versions.source {
-                known.append(
-                    bson::cstr!("sharded.version"),
-                    documents::version_document(version),
-                );
-            }
-            if let Some(version) = versions.target {
-                known.append(
-                    bson::cstr!("target_version"),
-                    documents::version_document(version),
-                );
-            }
-            rawdoc! {"$set": known}
-        };
+        let set = |versions: &Versions| rawdoc! {"$set": versions.known()};
         let updates: Vec<_> = versions
             .iter()
             .map(|(source, versions)| (*source, set(versions)))

@@ -10,7 +10,7 @@ mod resolve;
 mod turn;
 mod views;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +28,11 @@ use crate::control::layout::laid_out::Made;
 use crate::control::sides::Sides;
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::request::{Creation, Request};
 use crate::pair::oplog::proven::Lister;
-use crate::state::PairState;
 use crate::state::run_store::RunStore;
+use crate::state::{CollectionState, PairState};
 
 /// How often servers are asked for what only they know.
 const POLL: Duration = Duration::from_millis(50);
@@ -55,6 +56,8 @@ struct State {
     rendezvous: Rendezvous,
     /// Pairs that wait until the drop of the UUID is made.
     arrived: HashMap<Uuid, Vec<oneshot::Sender<Result<()>>>>,
+    /// Pairs that have met a rename of the UUID that is not made, with what they track.
+    renaming: HashMap<Uuid, BTreeMap<usize, Arc<Tracked>>>,
     /// The collections as they are laid out, for the watch over owners.
     laid_out: HashMap<Uuid, Arc<Collection>>,
     /// Of the target's chunk maps as they were laid out.
@@ -66,6 +69,19 @@ struct State {
     lost: Option<Error>,
     /// The cutover is over: no database is dropped any more.
     is_over: bool,
+}
+
+/// Recorded collections that are not dead, those of pairs on which they live last: these have
+/// followed what became of their options.
+fn alive<'a>(states: &'a [PairState], rendezvous: &Rendezvous) -> Vec<&'a CollectionState> {
+    let of_pair = |(pair, state): (usize, &'a PairState)| {
+        let alive = state.collections.iter().filter(|c| !c.dead);
+        alive.map(move |c| (c.collection().lives_on(pair), c))
+    };
+    let all = states.iter().enumerate().flat_map(of_pair);
+    let mut alive: Vec<_> = all.filter(|(_, c)| !rendezvous.is_dead(&c.uuid)).collect();
+    alive.sort_by_key(|(lives_here, _)| *lives_here);
+    alive.into_iter().map(|(_, c)| c).collect()
 }
 
 impl Coordinator {
@@ -81,10 +97,7 @@ impl Coordinator {
         away_max: Duration,
     ) -> Arc<Self> {
         let rendezvous = Rendezvous::of(states, dropped);
-        let all = states.iter().flat_map(|pair| &pair.collections);
-        let alive: Vec<_> = all
-            .filter(|c| !c.dead && !rendezvous.is_dead(&c.uuid))
-            .collect();
+        let alive = alive(states, &rendezvous);
         let laid_out = alive
             .iter()
             .map(|c| (c.uuid, Arc::new(c.collection())))
@@ -158,10 +171,15 @@ impl Coordinator {
                     tasks.spawn(async move { coordinator.drop_for_all(&ns, uuid).await });
                 }
             }
-            Request::Rename { uuid, to, reply } => {
+            Request::Rename {
+                pair,
+                tracked,
+                to,
+                reply,
+            } => {
                 tasks.spawn(async move {
                     // A pair that is gone no longer needs the answer.
-                    let _ = reply.send(coordinator.rename(uuid, &to).await);
+                    let _ = reply.send(coordinator.rename(pair, tracked, &to).await);
                 });
             }
             Request::Modified {
@@ -260,8 +278,9 @@ impl Coordinator {
         if arrival == Arrival::Last {
             state.laid_out.remove(&uuid);
             state.versions.remove(&uuid);
-            self.freed.notify_waiters();
+            state.renaming.remove(&uuid);
         }
+        self.freed.notify_waiters();
         arrival
     }
 
@@ -344,3 +363,6 @@ impl Coordinator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,67 +1,191 @@
-//! Renames of collections that are not sharded: one pair has each, and its target shard.
+//! Renames: made once all pairs that hold the collection have met it, each in its own time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::raw::cstr;
 use bson::{Binary, Uuid, rawdoc};
 
 use crate::cluster::admin;
-use crate::cluster::catalog::{self, Namespace};
+use crate::cluster::catalog::{self, MapVersion, Namespace, versions};
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::rendezvous::ToRename;
+use crate::control::layout::laid_out;
 use crate::error::Result;
+use crate::failpoint;
+use crate::pair::collection::Tracked;
 use crate::pair::ddl::request::Renamed;
+use crate::pair::ddl::vanished;
+use crate::state::pair_store::bound::Versions;
+
+/// How long a router may take to rename a sharded collection.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the pairs that hold a collection track of it.
+type Holders = BTreeMap<usize, Arc<Tracked>>;
+
+/// From which name to which, of which collection of the target.
+struct Renaming<'a> {
+    from: Namespace,
+    to: &'a Namespace,
+    made: Uuid,
+}
 
 impl Coordinator {
-    /// Gives the collection this name on the target. May be repeated. Nothing else changes
-    /// there: what had the name was dropped before.
-    pub(super) async fn rename(&self, uuid: Uuid, to: &Namespace) -> Result<Renamed> {
-        let _turn = self.take_turn().await?;
-        let to_rename = self.state.lock().rendezvous.to_rename(uuid, to);
-        let (from, made) = match to_rename {
-            ToRename::Nothing => return Ok(Renamed::Gone),
-            ToRename::NameTaken => return Ok(Renamed::NameTaken),
-            ToRename::Named => return Ok(Renamed::Done),
-            ToRename::Free { from, made } => (from, made),
-        };
-        // A view of that name is one that the source has no longer.
-        self.drop_view(to).await?;
-        let sent = self.rename_on_target(&from, to, made);
-        self.until_answered(&from, sent).await?;
-        self.note_rename(uuid, &from, to);
-        // It is known by its UUID: that was recorded before anything was written to it.
-        self.runs.forget_making(&from).await?;
-        tracing::info!("{from} is renamed to {to} on the target");
-        self.freed.notify_waiters();
-        Ok(Renamed::Done)
-    }
-
-    fn note_rename(&self, uuid: Uuid, from: &Namespace, to: &Namespace) {
-        let mut state = self.state.lock();
-        state.rendezvous.renamed(uuid, from, to);
-        if let Some(collection) = state.laid_out.get_mut(&uuid) {
-            Arc::make_mut(collection).ns = to.clone();
+    /// Gives the collection this name on the target, once that is free and every pair that
+    /// holds it has come to this: another may be still to meet the drop of what has the name.
+    /// Waits no longer once the pair has met its own drop. May be repeated. Nothing else
+    /// changes there.
+    pub(super) async fn rename(
+        &self,
+        pair: usize,
+        tracked: Arc<Tracked>,
+        to: &Namespace,
+    ) -> Result<Renamed> {
+        let uuid = tracked.uuid;
+        self.arrive_at_rename(pair, &tracked);
+        loop {
+            // IMPORTANT: before anything is looked at: what is freed from here on counts.
+            let freed = self.freed.notified();
+            let turn = self.take_turn().await?;
+            let (to_rename, holders) = self.to_rename(uuid, to);
+            match to_rename {
+                ToRename::Nothing => return Ok(Renamed::Gone),
+                ToRename::Named => {
+                    // By an earlier attempt, perhaps.
+                    tracked.renamed(to);
+                    return Ok(Renamed::Done(self.versions_of(&uuid)));
+                }
+                ToRename::Free { from, made } => {
+                    let renaming = Renaming { from, to, made };
+                    self.rename_made(uuid, &renaming, &holders).await?;
+                    return Ok(Renamed::Done(self.versions_of(&uuid)));
+                }
+                ToRename::NameTaken | ToRename::Awaited => {}
+            }
+            drop(turn);
+            tokio::select! {
+                () = freed => {}
+                () = vanished::died(&tracked) => return Ok(Renamed::Gone),
+            }
         }
     }
 
-    /// Straight to the shard, over connections that carry the incarnation: before 6.0 a late
-    /// one could hit a namesake (R7). Without `dropTarget` a server refuses a name that is
-    /// taken.
-    async fn rename_on_target(&self, from: &Namespace, to: &Namespace, made: Uuid) -> Result<()> {
+    fn arrive_at_rename(&self, pair: usize, tracked: &Arc<Tracked>) {
+        let mut state = self.state.lock();
+        let arrived = state.renaming.entry(tracked.uuid).or_default();
+        arrived.insert(pair, tracked.clone());
+        self.freed.notify_waiters();
+    }
+
+    fn to_rename(&self, uuid: Uuid, to: &Namespace) -> (ToRename, Holders) {
+        let state = self.state.lock();
+        let holders = state.renaming.get(&uuid).cloned().unwrap_or_default();
+        let arrived = holders.keys().copied().collect();
+        (state.rendezvous.to_rename(uuid, to, &arrived), holders)
+    }
+
+    fn versions_of(&self, uuid: &Uuid) -> Versions {
+        let state = self.state.lock();
+        let sharded = state.laid_out.get(uuid).and_then(|c| c.sharded.as_ref());
+        Versions {
+            source: sharded.and_then(|sharded| sharded.version),
+            target: state.versions.get(uuid).copied(),
+        }
+    }
+
+    /// The caller has the turn.
+    async fn rename_made(
+        &self,
+        uuid: Uuid,
+        renaming: &Renaming<'_>,
+        holders: &Holders,
+    ) -> Result<()> {
+        let Renaming { from, to, .. } = renaming;
+        // A view of that name is one that the source has no longer.
+        self.drop_view(to).await?;
+        // IMPORTANT: in the turn: a turn may take its time, and whoever writes to it waits.
+        let mut closed = Vec::new();
+        for tracked in holders.values() {
+            closed.push(tracked.close_writes().await);
+        }
+        let sent = self.rename_on_target(uuid, renaming);
+        let sent = self.until_answered(from, sent).await;
+        sent.map_err(|e| e.context(format_args!("renaming {from} to {to} on the target")))?;
+        failpoint::hit("renamed");
+        holders.values().for_each(|tracked| tracked.renamed(to));
+        drop(closed);
+        self.note_rename(uuid, renaming).await?;
+        // It is known by its UUID: that was recorded before anything was written to it.
+        self.runs.forget_making(from).await?;
+        tracing::info!("{from} is renamed to {to} on the target");
+        self.freed.notify_waiters();
+        Ok(())
+    }
+
+    async fn note_rename(&self, uuid: Uuid, renaming: &Renaming<'_>) -> Result<()> {
+        let Renaming { from, to, .. } = renaming;
+        let renamed = {
+            let mut state = self.state.lock();
+            state.renaming.remove(&uuid);
+            state.rendezvous.renamed(uuid, from, to);
+            let Some(collection) = state.laid_out.get_mut(&uuid) else {
+                return Ok(());
+            };
+            Arc::make_mut(collection).ns = (*to).clone();
+            collection.clone()
+        };
+        if renamed.sharded.is_none() {
+            return Ok(());
+        }
+        let target = laid_out::version(&self.sides, &renamed).await?;
+        let source = self.version_on_source(uuid, to).await?;
+        let mut state = self.state.lock();
+        state.versions.extend(target.map(|version| (uuid, version)));
+        if let Some(collection) = state.laid_out.get_mut(&uuid) {
+            let sharded = &mut Arc::make_mut(collection).sharded;
+            sharded
+                .iter_mut()
+                .for_each(|sharded| sharded.version = source.or(sharded.version));
+        }
+        Ok(())
+    }
+
+    /// None if it is called otherwise by now, or is gone.
+    async fn version_on_source(&self, uuid: Uuid, ns: &Namespace) -> Result<Option<MapVersion>> {
+        let rows = versions::sharded(&self.sides.source, Some(ns)).await?;
+        let row = rows.into_iter().find(|row| row.uuid == uuid);
+        Ok(row.and_then(|row| row.sharded.version))
+    }
+
+    /// Without `dropTarget` a server refuses a name that is taken. One that is not sharded is
+    /// renamed straight on its shard, over connections that carry the incarnation: before 6.0 a
+    /// late one could hit a namesake (R7).
+    async fn rename_on_target(&self, uuid: Uuid, renaming: &Renaming<'_>) -> Result<()> {
+        let Renaming { from, to, made } = renaming;
         let target = &self.sides.target;
-        let primary = catalog::primary_of(target, &from.db)
-            .await?
-            .unwrap_or_default();
         let (from_name, to_name) = (from.to_string(), to.to_string());
         let mut command =
             rawdoc! { "renameCollection": from_name.as_str(), "to": to_name.as_str() };
         if target.dialect.writes.binds_uuid {
-            command.append(cstr!("collectionUUID"), Binary::from(made));
+            command.append(cstr!("collectionUUID"), Binary::from(*made));
         }
+        let is_sharded = self
+            .laid_out()
+            .get(&uuid)
+            .is_some_and(|c| c.sharded.is_some());
+        if is_sharded {
+            command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
+            let reply = target.entry.send("admin", &command, PATIENCE).await?;
+            return admin::acknowledged(&reply);
+        }
+        let primary = catalog::primary_of(target, &from.db)
+            .await?
+            .unwrap_or_default();
         let client = self.views.client(primary);
-        let renamed = admin::run_once_majority(client, "admin", &command).await;
-        renamed
+        admin::run_once_majority(client, "admin", &command)
+            .await
             .map(drop)
-            .map_err(|e| e.context(format_args!("renaming {from} to {to} on the target")))
     }
 }

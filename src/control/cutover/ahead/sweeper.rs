@@ -171,6 +171,7 @@ impl Sweep {
         self.unread.remove(&key);
         match verified {
             Ok(Ok(())) => {}
+            Ok(Err(_)) if !self.is_called(&part) => self.was_renamed(key),
             Ok(Err(e)) => {
                 self.unread.insert(
                     key,
@@ -224,7 +225,6 @@ impl Sweep {
             return Ok(());
         };
         let Some(part) = self.at(part, position).await? else {
-            self.later(part, &late(part));
             return Ok(());
         };
         let Some(mut swept) = sweep::sweep(&part, &range, self.of.touched_max / 4).await? else {
@@ -246,28 +246,18 @@ impl Sweep {
         match pair.with_gate(|gate| gate.track(&key.1, self.of.touched_max)) {
             Some(round) => self.of.ahead.begin(key, round, ranges),
             // Dropped; or this pair is still to come to its creation.
-            None => {
-                let rest = Rest {
-                    until: Instant::now() + LIST_EVERY,
-                    pause: REST_MIN / 2,
-                };
-                self.resting.insert(key, rest);
-            }
+            None => self.wait(key),
         }
         Ok(())
     }
 
     /// The part as it has to be read for a look that is good for `position`. None if that
-    /// is not applied in time.
+    /// is not applied in time, or the collection is called otherwise: then it rests.
     pub(super) async fn at(&mut self, part: &Part, position: Position) -> Result<Option<Part>> {
         let pair = self.of.pairs[part.shard].clone();
         // IMPORTANT: after the look at its round: a rename ends that.
-        let is_called = |gate: &mut Gate| {
-            let tracked = part.uuid.and_then(|uuid| gate.tracked(&uuid).cloned());
-            tracked.is_some_and(|tracked| tracked.is_called(&part.ns))
-        };
-        if !pair.with_gate(is_called) {
-            self.list_at = None;
+        if !self.is_called(part) {
+            self.was_renamed(key_of(part));
             return Ok(None);
         }
         let since = Instant::now();
@@ -275,6 +265,7 @@ impl Sweep {
             .await
             .is_err()
         {
+            self.later(part, &late(part));
             return Ok(None);
         }
         // Nothing was read meanwhile.
@@ -301,6 +292,30 @@ impl Sweep {
             .pairs
             .iter()
             .any(|pair| self.of.touched_max / 2 < pair.with_gate(|gate| gate.touched_count()))
+    }
+
+    /// The collection has the part's name on both sides, and keeps it as far as is known.
+    pub(super) fn is_called(&self, part: &Part) -> bool {
+        let is_called = |gate: &mut Gate| {
+            let tracked = part.uuid.and_then(|uuid| gate.tracked(&uuid).cloned());
+            tracked.is_some_and(|tracked| tracked.is_called(&part.ns))
+        };
+        self.of.pairs[part.shard].with_gate(is_called)
+    }
+
+    /// No trouble: it is verified again by its new name, which is known by the next list.
+    pub(super) fn was_renamed(&mut self, key: Key) {
+        self.list_at = None;
+        self.wait(key);
+    }
+
+    /// A part is left alone until the collections may be listed again.
+    fn wait(&mut self, key: Key) {
+        let rest = Rest {
+            until: Instant::now() + LIST_EVERY,
+            pause: REST_MIN / 2,
+        };
+        self.resting.insert(key, rest);
     }
 
     /// There is trouble with a part.

@@ -51,6 +51,7 @@ impl Sweep {
                         looked += of_part;
                         found_equal += equal;
                     }
+                    Err(_) if !self.is_called(&part) => self.was_renamed(key_of(&part)),
                     Err(e) => {
                         trouble = true;
                         self.later(&part, &e);

@@ -16,6 +16,8 @@ use crate::state::{CollectionState, PairState};
 pub struct Changes<'a> {
     pub gone: Vec<(&'a CollectionState, Gone)>,
     pub created: Vec<&'a Collection>,
+    /// What they were, and are now. No pair but this one has them.
+    pub renamed: Vec<(&'a CollectionState, &'a Collection)>,
     /// Phrases for a sentence.
     pub refused: Vec<String>,
 }
@@ -49,7 +51,11 @@ pub fn changes<'a>(
             None => changes
                 .gone
                 .push((was, held_by_others(pair, states, &was.uuid))),
-            Some(is) => changes.refused.extend(differs(was, is)),
+            Some(is) => match differs(was, is) {
+                Some(what) => changes.refused.push(what),
+                None if was.ns != is.ns => changes.renamed.push((was, is)),
+                None => {}
+            },
         }
     }
     let known: HashMap<Uuid, &CollectionState> = states[pair]
@@ -63,12 +69,18 @@ pub fn changes<'a>(
         .map(|(_, c)| *c)
         .collect();
     created.sort_by(|a, b| a.ns.cmp(&b.ns));
-    for is in created {
-        match in_the_way(pair, states, &changes.gone, is, target) {
-            Some(why) => changes.refused.push(why),
-            None => changes.created.push(is),
-        }
+    let mut refused: Vec<String> = Vec::new();
+    for (_, is) in &changes.renamed {
+        refused.extend(in_the_way(pair, states, &changes, is, target));
     }
+    created.retain(|is| {
+        let why = in_the_way(pair, states, &changes, is, target);
+        let is_free = why.is_none();
+        refused.extend(why);
+        is_free
+    });
+    changes.created = created;
+    changes.refused.extend(refused);
     changes
         .refused
         .extend(views_changed(pair, source, target, views));
@@ -91,7 +103,7 @@ fn held_by_others(pair: usize, states: &[PairState], uuid: &Uuid) -> Gone {
 }
 
 fn differs(was: &CollectionState, is: &Collection) -> Option<String> {
-    let what = if was.ns != is.ns {
+    let what = if was.ns != is.ns && was.sharded.is_some() {
         format!("{} was renamed to {}", was.ns, is.ns)
     } else if !layout::same_options(&was.options, &is.options) {
         format!("the options of {} were changed", was.ns)
@@ -109,7 +121,7 @@ fn differs(was: &CollectionState, is: &Collection) -> Option<String> {
 fn in_the_way(
     pair: usize,
     states: &[PairState],
-    gone: &[(&CollectionState, Gone)],
+    changes: &Changes<'_>,
     is: &Collection,
     target: &Catalog,
 ) -> Option<String> {
@@ -139,8 +151,9 @@ fn in_the_way(
         _ => {}
     }
     let is_dropped_first = |uuid: &Uuid| {
-        gone.iter()
-            .any(|(g, by)| g.uuid == *uuid && *by == Gone::OnlyHere)
+        let mut gone = changes.gone.iter();
+        gone.any(|(g, by)| g.uuid == *uuid && *by == Gone::OnlyHere)
+            || changes.renamed.iter().any(|(was, _)| was.uuid == *uuid)
     };
     let others = states
         .iter()

@@ -137,10 +137,6 @@ fn what_cannot_be_made_up_for_is_named() {
     };
     let rows = [
         (
-            vec![collection(1, "z"), collection(3, "s")],
-            "d.a was renamed to d.z",
-        ),
-        (
             vec![changed, collection(3, "s")],
             "the options of d.a were changed",
         ),
@@ -165,6 +161,37 @@ fn what_cannot_be_made_up_for_is_named() {
     let mut target = target;
     target.collections.push(view);
     assert!(told(states(), &same, &target, &[ns("v")]).contains("the view d.v was dropped"));
+}
+
+#[test]
+fn what_was_renamed_is_made_anew_unless_it_is_sharded() {
+    let (a, b, s) = (recorded(1, "a"), recorded(2, "b"), recorded(3, "s"));
+    let states = [state(vec![a, b]), state(vec![s])];
+    let target = catalog(vec![
+        collection(101, "a"),
+        collection(102, "b"),
+        collection(103, "s"),
+    ]);
+    let renamed = |one: &str, other: &str| {
+        let now = catalog(vec![collection(1, one), collection(2, other)]);
+        let local = HashSet::from([uuid(1), uuid(2)]);
+        let changes = changes(0, &states, &now, &local, &target, &[]);
+        let renamed: Vec<_> = changes
+            .renamed
+            .iter()
+            .map(|(was, is)| format!("{}>{}", was.ns.coll, is.ns.coll))
+            .collect();
+        format!("{} | {}", renamed.join(","), changes.refused.join(","))
+    };
+    assert_eq!(renamed("z", "b"), "a>z | ");
+    assert_eq!(renamed("b", "a"), "a>b,b>a | ");
+    assert!(renamed("s", "b").contains("another shard has not followed the drop"));
+    let was = CollectionState::planned(&spread(0, 1), Vec::new()).unwrap();
+    let is = Collection {
+        ns: ns("t"),
+        ..spread(0, 1)
+    };
+    assert_eq!(differs(&was, &is).unwrap(), "d.s was renamed to d.t");
 }
 
 #[test]

@@ -86,7 +86,6 @@ enum Fate {
     AbortIndexBuild,
     DropIndexes,
     Rename,
-    /// Nothing if it changes nothing.
     CollMod,
     Nothing,
     Refused(&'static str),
@@ -172,7 +171,6 @@ impl<'a> Entry<'a> {
                     .ok_or_else(|| self.unsupported("a dropIndexes without a name"))?,
             },
             Fate::Rename => self.rename()?,
-            Fate::CollMod if elements(self.o).count() == 1 => Meaning::Nothing,
             // Inserts before it and after it have other limits, and the target must not mix
             // them up: nothing orders it with the lanes yet.
             Fate::CollMod if self.sizes_capped() => Meaning::Refused {

@@ -83,6 +83,7 @@ fn a_rename_may_drop_what_had_the_name() {
 #[test]
 fn changed_options_are_followed() {
     for o in [
+        rawdoc! {"collMod": "c"},
         rawdoc! {"collMod": "c", "validator": {}},
         rawdoc! {"collMod": "c", "index": {"name": "a", "hidden": true}},
     ] {
@@ -93,7 +94,6 @@ fn changed_options_are_followed() {
 #[test]
 fn what_changes_no_data_is_nothing() {
     for o in [
-        rawdoc! {"collMod": "c"},
         rawdoc! {"dbCheck": "d.c", "type": "batch", "md5": "x"},
         rawdoc! {"dbCheck": "admin.$cmd", "type": "start"},
         rawdoc! {"dropDatabase": 1},

@@ -357,8 +357,9 @@ impl Scanners {
     /// Counts it if it is another shard's.
     pub(super) fn is_ours(&self, unit: &ScanUnit, document: &RawDocument) -> bool {
         let owns = unit.tracked.owns(document);
-        let orphans = u64::from(!owns);
-        self.metrics.documents_orphaned.fetch_add(orphans, Relaxed);
+        if !owns {
+            self.metrics.documents_orphaned.fetch_add(1, Relaxed);
+        }
         owns
     }
 

@@ -75,11 +75,13 @@ async fn is_natural(
     if traits.in_order() || traits.clustered {
         return Ok(false);
     }
+    // What takes a field out would have to be read again, until all is copied.
+    if !source.writes.logs_diffs {
+        return Ok(false);
+    }
     match cut.order {
         Some(order) => Ok(order == ScanOrder::Natural),
         None if size.bytes <= cut.range_bytes => Ok(false),
-        // What takes a field out would have to be read again, until all is copied.
-        None if !source.writes.logs_diffs => Ok(false),
         None => looks_mixed(source, &collection.ns).await,
     }
 }

@@ -66,7 +66,7 @@
 //! - after a fault: [`control::attempt`] → [`control::attempt::start`] → [`pair::incarnation`] →
 //!   [`pair::restore`]; what is recorded: [`pair::gate::ledger`] → [`pair::checkpoint`] →
 //!   [`state`]
-//! - what an operator may ask of a run under way: [`observe::api::Request`];
+//! - what an operator may ask of a run under way: [`observe::api::request`];
 //!   [`control::attempt::pause`], [`control::window`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!

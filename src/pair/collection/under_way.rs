@@ -18,10 +18,14 @@ pub struct Count {
     closed: AtomicBool,
 }
 
-/// None is begun and none is under way, until it is dropped.
+/// None is begun and none is under way, until it is opened. One that is dropped stays closed
+/// for the rest of the attempt: what was sent meanwhile may still be made.
 #[derive(Debug)]
 #[must_use]
 pub struct Closed<'a>(&'a AtomicBool);
+
+/// Opens when it is dropped.
+struct Closing<'a>(&'a AtomicBool);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
@@ -49,9 +53,10 @@ impl Count {
     /// Waits until none is under way. One caller at a time.
     pub async fn close(&self) -> Closed<'_> {
         self.closed.store(true, SeqCst);
-        let closed = Closed(&self.closed);
+        let closing = Closing(&self.closed);
         self.none_left().await;
-        closed
+        std::mem::forget(closing);
+        Closed(&self.closed)
     }
 
     /// Waits until there is none. Bounded by the patience of each command.
@@ -62,7 +67,14 @@ impl Count {
     }
 }
 
-impl Drop for Closed<'_> {
+impl Closed<'_> {
+    /// What was sent meanwhile is answered.
+    pub fn open(self) {
+        self.0.store(false, SeqCst);
+    }
+}
+
+impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.0.store(false, SeqCst);
     }
@@ -101,7 +113,20 @@ mod tests {
         drop(one);
         let closed = closing.await;
         assert!(count.opened().now_or_never().is_none());
-        drop(closed);
+        closed.open();
         assert!(count.opened().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn it_opens_if_nothing_was_sent_and_stays_closed_if_that_is_not_answered() {
+        let count = Count::default();
+        let one = count.one_more();
+        let mut closing = Box::pin(count.close());
+        assert!((&mut closing).now_or_never().is_none(), "one is under way");
+        drop(closing);
+        assert!(!count.is_closed(), "given up while it waited");
+        drop(one);
+        drop(count.close().await);
+        assert!(count.is_closed());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::raw::cstr;
 use bson::{Binary, Uuid, rawdoc};
@@ -15,12 +15,15 @@ use crate::control::layout::laid_out;
 use crate::error::Result;
 use crate::failpoint;
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::Closed;
 use crate::pair::ddl::request::Renamed;
 use crate::pair::ddl::vanished;
 use crate::state::pair_store::bound::Versions;
 
 /// How long a router may take to rename a sharded collection.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Before a target that is busy is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the pairs that hold a collection track of it.
 type Holders = BTreeMap<usize, Arc<Tracked>>;
@@ -112,10 +115,11 @@ impl Coordinator {
         }
         let sent = self.rename_on_target(uuid, renaming);
         let sent = self.until_answered(from, sent).await;
+        // IMPORTANT: without an answer it may still be made: writes stay closed then.
         sent.map_err(|e| e.context(format_args!("renaming {from} to {to} on the target")))?;
         failpoint::hit("renamed");
         holders.values().for_each(|tracked| tracked.renamed(to));
-        drop(closed);
+        closed.into_iter().for_each(Closed::open);
         self.note_rename(uuid, renaming).await?;
         // It is known by its UUID: that was recorded before anything was written to it.
         self.runs.forget_making(from).await?;
@@ -184,8 +188,15 @@ impl Coordinator {
             .await?
             .unwrap_or_default();
         let client = self.views.client(primary);
-        admin::run_once_majority(client, "admin", &command)
-            .await
-            .map(drop)
+        let end = Instant::now() + admin::RETRY_TIME_MAX;
+        loop {
+            match admin::run_once_majority(client, "admin", &command).await {
+                // The server said that it did not do it.
+                Err(e) if admin::is_busy(&e) && Instant::now() < end => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                done => return done.map(drop),
+            }
+        }
     }
 }

@@ -118,12 +118,7 @@ pub async fn unless_stopped<T>(
     doing: &str,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    tokio::select! {
-        done = work => done,
-        error = until_stopped(requests, stop, Pauses::Taken) => {
-            Err(error.context(format_args!("stopped while {doing}")))
-        }
-    }
+    unless(Pauses::Taken, requests, stop, doing, work).await
 }
 
 /// The same before there is a run that could be paused.
@@ -133,9 +128,19 @@ pub async fn unless_ended<T>(
     doing: &str,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
+    unless(Pauses::Refused, requests, stop, doing, work).await
+}
+
+async fn unless<T>(
+    pauses: Pauses,
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+    doing: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     tokio::select! {
         done = work => done,
-        error = until_stopped(requests, stop, Pauses::Refused) => {
+        error = until_stopped(requests, stop, pauses) => {
             Err(error.context(format_args!("stopped while {doing}")))
         }
     }

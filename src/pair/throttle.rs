@@ -70,6 +70,12 @@ impl Throttle {
         self.may_copy().await;
     }
 
+    /// The same for what ops wait for meanwhile: a hold of copying lasts no longer than `most`.
+    pub async fn copied_within(&self, bytes: u64, most: Duration) {
+        self.copy.pay(bytes).await;
+        let _ = tokio::time::timeout(most, self.may_copy()).await;
+    }
+
     /// Pays for ops that were applied.
     pub async fn applied(&self, ops: u64) {
         self.apply.pay(ops).await;
@@ -215,5 +221,13 @@ mod tests {
         assert!(throttle.applied(1).now_or_never().is_some());
         throttle.hold(false);
         assert!(waiting.as_mut().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_ops_wait_for_is_not_held_for_long() {
+        let throttle = Throttle::default();
+        throttle.hold(true);
+        throttle.copied_within(1, Duration::from_millis(1)).await;
+        assert!(throttle.holds());
     }
 }

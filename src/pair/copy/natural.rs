@@ -28,6 +28,8 @@ use crate::state::same_term;
 const RUN_BYTES_MAX: usize = 256 << 20;
 /// An older one is written as it is: ops wait for it.
 const RUN_AGE_MAX: Duration = Duration::from_secs(1);
+/// How long a hold of copying keeps one read waiting.
+const HELD_MAX: Duration = Duration::from_secs(1);
 
 /// What of a collection is between source and target.
 struct OnTheWay {
@@ -82,8 +84,9 @@ impl Scanners {
         loop {
             let at = way.read.at;
             let asked = Box::pin(async {
-                // Ops wait for this read, too: what is throttled throttles them.
-                self.throttle.copied(last_bytes).await;
+                // Ops wait for this read, and not in the spool (R12): it is slowed down, and
+                // never held for long.
+                self.throttle.copied_within(last_bytes, HELD_MAX).await;
                 if !cursor.is_at_end() {
                     self.reach(unit, &server, at).await?;
                 }

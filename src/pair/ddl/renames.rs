@@ -70,9 +70,8 @@ impl DdlSink {
         let renamed = answer.await;
         let renamed =
             renamed.map_err(|_| Error::internal("control left a rename unanswered"))??;
-        if let Renamed::Done(versions) = renamed {
-            let named = (&to, position);
-            self.store.renamed(tracked.uuid, named, versions).await?;
+        if renamed == Renamed::Done {
+            self.store.renamed(tracked.uuid, &to, position).await?;
             failpoint::hit("rename-recorded");
         }
         Ok(())

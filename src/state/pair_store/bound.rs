@@ -58,19 +58,11 @@ impl PairStore {
 
     /// Stores the name that a collection has on the target since the rename at `position`:
     /// that, and older ones, are not made again. Does nothing if it is forgotten.
-    pub async fn renamed(
-        &self,
-        uuid: Uuid,
-        (ns, position): (&Namespace, Position),
-        versions: Versions,
-    ) -> Result<i64> {
-        let mut set = versions.known();
-        set.append(bson::cstr!("ns"), documents::namespace_document(ns));
-        set.append(
-            bson::cstr!("renamed_at"),
-            documents::position_document(position),
-        );
-        let set = rawdoc! {"$set": set};
+    pub async fn renamed(&self, uuid: Uuid, ns: &Namespace, position: Position) -> Result<i64> {
+        let set = rawdoc! {"$set": {
+            "ns": documents::namespace_document(ns),
+            "renamed_at": documents::position_document(position),
+        }};
         self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &set)])
             .await
     }

@@ -8,20 +8,16 @@ use bson::raw::cstr;
 use bson::{Binary, Uuid, rawdoc};
 
 use crate::cluster::admin;
-use crate::cluster::catalog::{self, MapVersion, Namespace, versions};
+use crate::cluster::catalog::{self, Namespace};
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::rendezvous::ToRename;
-use crate::control::layout::laid_out;
 use crate::error::Result;
 use crate::failpoint;
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::Closed;
 use crate::pair::ddl::request::Renamed;
 use crate::pair::ddl::vanished;
-use crate::state::pair_store::bound::Versions;
 
-/// How long a router may take to rename a sharded collection.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Before a target that is busy is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -58,12 +54,12 @@ impl Coordinator {
                 ToRename::Named => {
                     // By an earlier attempt, perhaps.
                     tracked.renamed(to);
-                    return Ok(Renamed::Done(self.versions_of(&uuid)));
+                    return Ok(Renamed::Done);
                 }
                 ToRename::Free { from, made } => {
                     let renaming = Renaming { from, to, made };
                     self.rename_made(uuid, &renaming, &holders).await?;
-                    return Ok(Renamed::Done(self.versions_of(&uuid)));
+                    return Ok(Renamed::Done);
                 }
                 ToRename::NameTaken | ToRename::Awaited => {}
             }
@@ -89,15 +85,6 @@ impl Coordinator {
         (state.rendezvous.to_rename(uuid, to, &arrived), holders)
     }
 
-    fn versions_of(&self, uuid: &Uuid) -> Versions {
-        let state = self.state.lock();
-        let sharded = state.laid_out.get(uuid).and_then(|c| c.sharded.as_ref());
-        Versions {
-            source: sharded.and_then(|sharded| sharded.version),
-            target: state.versions.get(uuid).copied(),
-        }
-    }
-
     /// The caller has the turn.
     async fn rename_made(
         &self,
@@ -113,14 +100,14 @@ impl Coordinator {
         for tracked in holders.values() {
             closed.push(tracked.close_writes().await);
         }
-        let sent = self.rename_on_target(uuid, renaming);
+        let sent = self.rename_on_target(renaming);
         let sent = self.until_answered(from, sent).await;
         // IMPORTANT: without an answer it may still be made: writes stay closed then.
         sent.map_err(|e| e.context(format_args!("renaming {from} to {to} on the target")))?;
         failpoint::hit("renamed");
         holders.values().for_each(|tracked| tracked.renamed(to));
         closed.into_iter().for_each(Closed::open);
-        self.note_rename(uuid, renaming).await?;
+        self.note_rename(uuid, renaming);
         // It is known by its UUID: that was recorded before anything was written to it.
         self.runs.forget_making(from).await?;
         tracing::info!("{from} is renamed to {to} on the target");
@@ -128,45 +115,20 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn note_rename(&self, uuid: Uuid, renaming: &Renaming<'_>) -> Result<()> {
+    fn note_rename(&self, uuid: Uuid, renaming: &Renaming<'_>) {
         let Renaming { from, to, .. } = renaming;
-        let renamed = {
-            let mut state = self.state.lock();
-            state.renaming.remove(&uuid);
-            state.rendezvous.renamed(uuid, from, to);
-            let Some(collection) = state.laid_out.get_mut(&uuid) else {
-                return Ok(());
-            };
-            Arc::make_mut(collection).ns = (*to).clone();
-            collection.clone()
-        };
-        if renamed.sharded.is_none() {
-            return Ok(());
-        }
-        let target = laid_out::version(&self.sides, &renamed).await?;
-        let source = self.version_on_source(uuid, to).await?;
         let mut state = self.state.lock();
-        state.versions.extend(target.map(|version| (uuid, version)));
+        state.renaming.remove(&uuid);
+        state.rendezvous.renamed(uuid, from, to);
         if let Some(collection) = state.laid_out.get_mut(&uuid) {
-            let sharded = &mut Arc::make_mut(collection).sharded;
-            sharded
-                .iter_mut()
-                .for_each(|sharded| sharded.version = source.or(sharded.version));
+            Arc::make_mut(collection).ns = (*to).clone();
         }
-        Ok(())
     }
 
-    /// None if it is called otherwise by now, or is gone.
-    async fn version_on_source(&self, uuid: Uuid, ns: &Namespace) -> Result<Option<MapVersion>> {
-        let rows = versions::sharded(&self.sides.source, Some(ns)).await?;
-        let row = rows.into_iter().find(|row| row.uuid == uuid);
-        Ok(row.and_then(|row| row.sharded.version))
-    }
-
-    /// Without `dropTarget` a server refuses a name that is taken. One that is not sharded is
-    /// renamed straight on its shard, over connections that carry the incarnation: before 6.0 a
-    /// late one could hit a namesake (R7).
-    async fn rename_on_target(&self, uuid: Uuid, renaming: &Renaming<'_>) -> Result<()> {
+    /// Without `dropTarget` a server refuses a name that is taken. It is renamed straight on its
+    /// shard, over connections that carry the incarnation: before 6.0 a late one could hit a
+    /// namesake (R7). No sharded collection gets here (`pair::ddl::renames`).
+    async fn rename_on_target(&self, renaming: &Renaming<'_>) -> Result<()> {
         let Renaming { from, to, made } = renaming;
         let target = &self.sides.target;
         let (from_name, to_name) = (from.to_string(), to.to_string());
@@ -174,15 +136,6 @@ impl Coordinator {
             rawdoc! { "renameCollection": from_name.as_str(), "to": to_name.as_str() };
         if target.dialect.writes.binds_uuid {
             command.append(cstr!("collectionUUID"), Binary::from(*made));
-        }
-        let is_sharded = self
-            .laid_out()
-            .get(&uuid)
-            .is_some_and(|c| c.sharded.is_some());
-        if is_sharded {
-            command.append(cstr!("writeConcern"), rawdoc! { "w": "majority" });
-            let reply = target.entry.send("admin", &command, PATIENCE).await?;
-            return admin::acknowledged(&reply);
         }
         let primary = catalog::primary_of(target, &from.db)
             .await?

@@ -64,7 +64,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         feeds,
         ..
     } = opened;
-    let limits = limits::of(config, sides.pairs.len())?;
+    let limits = limits::of(config, sides)?;
     let begun = try_join_all(
         (0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max)),
     )

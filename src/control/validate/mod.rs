@@ -28,7 +28,7 @@ pub use check::{Check, Group, Verdict};
 
 use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
-use crate::config::{Config, Profile};
+use crate::config::Config;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 
@@ -178,8 +178,7 @@ pub async fn all(
             checks.push(Check::unanswered("source catalog read", &e));
         }
     }
-    checks.extend(of_profile(config.profile, &source, &target));
-    checks.extend(of_spool(config));
+    checks.extend(of_config(config, &source, &target));
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
@@ -201,9 +200,13 @@ fn of_spool(config: &Config) -> Option<Check> {
     Some(host::spool_disk(&spool, config.spool_bytes_max()).about(Group::Capacity))
 }
 
-/// What the profile asks for beside.
-pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) -> Vec<Check> {
-    grouped(Group::Release, profile::checks(profile, source, target))
+/// What the operator asks for beside.
+fn of_config(config: &Config, source: &Deployment, target: &Deployment) -> Vec<Check> {
+    let profile = profile::checks(config.profile, source, target);
+    let mut checks = grouped(Group::Release, profile);
+    checks.push(settings::renames(config.renames, target));
+    checks.extend(of_spool(config));
+    checks
 }
 
 /// Runs every check; the first thing a migration does. `to_wipe`: collections of
@@ -214,8 +217,7 @@ pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) ->
 pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
-    checks.extend(of_profile(config.profile, &sides.source, &sides.target));
-    checks.extend(of_spool(config));
+    checks.extend(of_config(config, &sides.source, &sides.target));
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }

@@ -4,7 +4,7 @@
 
 use bson::RawBson;
 
-use crate::cluster::catalog::{Collection, Namespace};
+use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::Shard;
 use crate::cluster::{disk_order, ranges};
 use crate::error::{Kind, Result};
@@ -52,21 +52,21 @@ pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
 /// As the source's `$sample` gives them.
 pub async fn plan(
     source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
+    traits: Traits,
     size: Size,
     cut: Cut,
 ) -> Result<(ScanOrder, Vec<RawBson>)> {
-    let traits = Traits::of(&collection.options);
-    if is_natural(source, collection, traits, size, cut).await? {
+    if is_natural(source, ns, traits, size, cut).await? {
         return Ok((ScanOrder::Natural, Vec::new()));
     }
-    let bounds = bounds(source, collection, traits, size, cut.range_bytes).await?;
+    let bounds = bounds(source, ns, traits, size, cut.range_bytes).await?;
     Ok((ScanOrder::Id, bounds))
 }
 
 async fn is_natural(
     source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
     traits: Traits,
     size: Size,
     cut: Cut,
@@ -82,7 +82,7 @@ async fn is_natural(
     match cut.order {
         Some(order) => Ok(order == ScanOrder::Natural),
         None if size.bytes <= cut.range_bytes => Ok(false),
-        None => looks_mixed(source, &collection.ns).await,
+        None => looks_mixed(source, ns).await,
     }
 }
 
@@ -104,7 +104,7 @@ async fn looks_mixed(source: &Shard, ns: &Namespace) -> Result<bool> {
 
 async fn bounds(
     source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
     traits: Traits,
     size: Size,
     range_bytes: u64,
@@ -117,7 +117,7 @@ async fn bounds(
     let samples = (units * SAMPLES_PER_RANGE)
         .min(size.documents / SAMPLE_SHARE_MAX)
         .max(units);
-    let bounds = ranges::bounds(&source.client, &collection.ns, units, samples).await?;
+    let bounds = ranges::bounds(&source.client, ns, units, samples).await?;
     Ok(thin_out(bounds))
 }
 

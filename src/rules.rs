@@ -17,8 +17,8 @@
 //!
 //! **Rolling hold.** A collection may be scanned in the order of the disk, as one unit, whose
 //! ops are applied while it is scanned. An op waits only for the reads (a `find`, a `getMore`)
-//! that may not show it and whose documents are not all written; none after the fence is
-//! dropped. A read is begun under the gate's lock, at the newest entry of which any op was
+//! that may not show it, or were begun amid its entry, and whose documents are not all
+//! written; none after the fence is dropped. A read is begun under the gate's lock, at the newest entry of which any op was
 //! classified; then its server reaches that entry, then it is asked. The first is begun with
 //! the unit's start: no op passes before that is recorded. A majority read shows at
 //! least what its process had committed as it was asked, and what is committed by a majority

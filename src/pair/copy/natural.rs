@@ -171,6 +171,11 @@ impl Scanners {
         let shown = run.reads.iter().map(Read::position);
         let shown = shown.min().unwrap_or_default();
         self.queue_delicate(&unit, shown, &mut run).await?;
+        // IMPORTANT: only now: the run itself may have more than one of a document. What ops
+        // made of it is known since before the read, for such an op waits for none that is
+        // under way, or comes after the run.
+        run.set_apart(&unit.tracked.duplicate_names);
+        self.queue_delicate(&unit, shown, &mut run).await?;
         let limits = self.writer.limits;
         let commands = limits.split(&run.plain, |document| (1, document.len() + 16));
         let writes: Vec<_> = commands
@@ -195,7 +200,7 @@ impl Scanners {
         run: &mut SortedRun,
     ) -> Result<()> {
         let uuid = unit.tracked.uuid;
-        if run.duplicate_names {
+        if std::mem::take(&mut run.duplicate_names) {
             let term = self.store.saw_duplicate_names(&[uuid]).await?;
             same_term(self.writer.target.incarnation.term, term)?;
         }

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::bson::identity::IdKey;
 use crate::bson::view::View;
 use crate::bson::{locate, order};
 use crate::error::Result;
 use crate::pair::budget::Permit;
+use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::gate::rolling::Read;
 use crate::pair::origin::Kept;
 use crate::wire::cursor::{self, Batch};
@@ -91,6 +93,20 @@ impl Run {
 }
 
 impl SortedRun {
+    /// Lanes write those, too, of which they may be writing what has a name twice: between two
+    /// commands on such a document nobody else may make it (`write::delicate`).
+    pub(in crate::pair) fn set_apart(&mut self, names: &DuplicateNames) {
+        if !names.were_seen() {
+            return;
+        }
+        let id = |document: &Bytes| locate::id_of(locate::raw(document)).map(IdKey::new);
+        let plain = std::mem::take(&mut self.plain).into_iter();
+        let (apart, plain): (Vec<_>, _) =
+            plain.partition(|document| id(document).is_some_and(|id| names.saw(&id)));
+        self.plain = plain;
+        self.delicate.extend(apart);
+    }
+
     /// A copy, for it may be one document of a reply; with a part of the reply's permit.
     pub(in crate::pair) fn keep(&mut self, document: &[u8]) -> Kept {
         let bytes = document.len() + DOCUMENT_OVERHEAD_BYTES;
@@ -162,5 +178,24 @@ mod tests {
         let run = run.sorted();
         assert_eq!((run.plain, run.delicate), (vec![plain], vec![literal]));
         assert!(!run.duplicate_names);
+    }
+
+    #[test]
+    fn what_a_lane_may_be_writing_in_two_steps_is_apart_too() {
+        let documents = [1, 2, 3].map(|id| Bytes::from(rawdoc! { "_id": id }.into_bytes()));
+        let run = || Run {
+            documents: documents.to_vec(),
+            ..Run::default()
+        };
+        let names = DuplicateNames::default();
+        let mut of_none = run().sorted();
+        of_none.set_apart(&names);
+        assert_eq!((of_none.plain.len(), of_none.delicate.len()), (3, 0));
+
+        names.remember(IdKey::of(bson::RawBsonRef::Int32(2)));
+        let mut run = run().sorted();
+        run.set_apart(&names);
+        let [one, two, three] = documents;
+        assert_eq!((run.plain, run.delicate), (vec![one, three], vec![two]));
     }
 }

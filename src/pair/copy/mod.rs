@@ -5,5 +5,5 @@ pub mod units;
 pub mod reached;
 pub mod scan_unit;
 mod sorted_run;
-mod natural;
+pub mod natural;
 pub mod scan;

@@ -2,31 +2,39 @@
 //! that are sorted by `_id` and written over several connections, while the next is read.
 //!
 //! Nothing is kept of how far it came: a cursor means nothing to another process. What breaks
-//! begins again, and what is there already is left alone.
+//! begins again, and what is there already is left alone. A few times: then it is given up,
+//! and copied by `_id` (`control::recorded::replan`).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use tokio::sync::{AcquireError, SemaphorePermit};
 use tokio::task::JoinSet;
 
 use crate::bson::locate;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX};
 use crate::pair::copy::reached::Reached;
-use crate::pair::copy::scan::{Broken, Scanners, join_one, written};
+use crate::pair::copy::scan::{self, BATCH_BYTES, Broken, Scanners, written};
 use crate::pair::copy::scan_unit::ScanUnit;
 use crate::pair::copy::sorted_run::{Run, SortedRun};
+use crate::pair::copy::units::WHOLE_READS_MAX;
 use crate::pair::gate::rolling::Read;
 use crate::position::Position;
-use crate::state::same_term;
+use crate::state::{ScanOrder, same_term};
+
+/// Memory that one read needs: a reply in its run, and one to come. With less of it ops would
+/// wait for a read that waits for the runs of others.
+pub const NATURAL_READ_BYTES: usize = 2 * REPLY_BYTES_MAX;
 
 /// A larger run costs more memory than it saves.
 const RUN_BYTES_MAX: usize = 256 << 20;
-/// An older one is written as it is: ops wait for it.
+/// An older one is written as it is, and none may take longer to write: ops wait for it.
 const RUN_AGE_MAX: Duration = Duration::from_secs(1);
 /// How long a hold of copying keeps one read waiting.
 const HELD_MAX: Duration = Duration::from_secs(1);
@@ -37,25 +45,53 @@ struct OnTheWay {
     read: Read,
     /// What is gathered.
     run: Run,
-    /// The run before it, being written; one at most.
-    writing: JoinSet<Result<()>>,
+    /// The run before it, being written; one at most. It returns `run_bytes_max`.
+    writing: JoinSet<Result<usize>>,
+    /// Bytes of a run that is written in `RUN_AGE_MAX`, by how the last one went.
+    run_bytes_max: usize,
 }
 
 impl Scanners {
+    /// To be waited for before a unit is started.
+    pub(super) async fn turn(&self, unit: &ScanUnit) -> Result<Option<SemaphorePermit<'_>>> {
+        if unit.tracked.order == ScanOrder::Id {
+            return Ok(None);
+        }
+        self.natural_reads.acquire().await.map(Some).map_err(closed)
+    }
+
+    /// `first`: the read that is begun already.
+    pub(super) async fn read_from_the_first(
+        self: &Arc<Self>,
+        unit: &Arc<ScanUnit>,
+        first: Option<Read>,
+    ) -> scan::Read {
+        let reads = unit.whole_reads.load(Relaxed);
+        let outcome = self.copy_naturally(unit, first).await;
+        // That the source answered counts: it cannot do so too often (`unless_in_vain`).
+        let moved = reads < unit.whole_reads.load(Relaxed);
+        scan::Read { moved, outcome }
+    }
+
     /// Reads all of the collection and writes it. Also where reading breaks off, all that was
-    /// read is written at the end. `first`: the read that is begun already.
-    pub(super) async fn copy_naturally(
+    /// read is written at the end.
+    async fn copy_naturally(
         self: &Arc<Self>,
         unit: &Arc<ScanUnit>,
         first: Option<Read>,
     ) -> std::result::Result<(), Broken> {
         let uuid = &unit.tracked.uuid;
         let read = first.or_else(|| self.gate.lock().begin_read(uuid, None));
-        let Some(read) = read else { return Ok(()) };
+        let read = match read {
+            Some(read) => read,
+            None if unit.tracked.counts() => return Err(Broken::Target(unknown_to_gate())),
+            None => return Ok(()),
+        };
         let mut way = OnTheWay {
             read,
             run: Run::default(),
             writing: JoinSet::new(),
+            run_bytes_max: BATCH_BYTES as usize,
         };
         let read = self.read_naturally(unit, &mut way).await;
         if let Err(Broken::Target(e)) = read {
@@ -67,7 +103,7 @@ impl Scanners {
         self.write_next(unit, &mut way)
             .await
             .map_err(Broken::Target)?;
-        join_one(&mut way.writing).await.map_err(Broken::Target)?;
+        way.written().await.map_err(Broken::Target)?;
         read
     }
 
@@ -80,6 +116,8 @@ impl Scanners {
         let mut permit = self.share.reserve_reply().await;
         let opened = self.open(unit, way.read.at, find(unit)).await;
         let (mut cursor, server) = opened.map_err(Broken::Source)?;
+        let counted = self.count_whole_read(unit).await;
+        counted.map_err(Broken::Target)?;
         let mut last_bytes = 0;
         loop {
             let at = way.read.at;
@@ -97,7 +135,6 @@ impl Scanners {
             unit.tracked
                 .raise_horizon(Position::clock_of(batch.reply()));
             last_bytes = batch.bytes() as u64;
-            permit.shrink_to(batch.bytes());
             // IMPORTANT: before the one that came can end.
             let next = self.gate.lock().begin_read(uuid, Some(&way.read));
             let Some(next) = next else { return Ok(()) };
@@ -105,6 +142,23 @@ impl Scanners {
             way.run.add(came, batch, permit).map_err(Broken::Source)?;
             permit = self.room(unit, way).await.map_err(Broken::Target)?;
         }
+    }
+
+    /// The source answered, and gives the first document again.
+    async fn count_whole_read(&self, unit: &ScanUnit) -> Result<()> {
+        let ns = unit.tracked.ns();
+        let again = unit.whole_reads.fetch_add(1, Relaxed);
+        self.store.begin_whole_read(unit.tracked.uuid).await?;
+        tracing::info!(%ns, again, "read in the order of the disk, from the first document");
+        let told = (0 < again).then(|| {
+            format!(
+                "{ns} is read from its first document for the {}. time, for each read was interrupted; after {WHOLE_READS_MAX} \
+                 of them it is emptied on the target and copied by `_id`",
+                again + 1
+            )
+        });
+        self.tell(unit, told);
+        Ok(())
     }
 
     /// Waits for what was asked for. What is gathered is written meanwhile, if it gets old.
@@ -120,7 +174,9 @@ impl Scanners {
             let due = due.unwrap_or_else(Instant::now);
             tokio::select! {
                 came = &mut asked => return came.map_err(Broken::Source),
-                Some(ended) = way.writing.join_next() => written(ended).map_err(Broken::Target)?,
+                Some(ended) = way.writing.join_next() => {
+                    way.run_bytes_max = written(ended).map_err(Broken::Target)?;
+                }
                 () = tokio::time::sleep_until(due.into()), if is_due => {
                     self.write_next(unit, way).await.map_err(Broken::Target)?;
                 }
@@ -132,8 +188,8 @@ impl Scanners {
     /// used up: nobody waits for it with some in hand.
     async fn room(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<Permit> {
         // One run is written while another is read.
-        let run_bytes = (self.share.total() - REPLY_BYTES_MAX) / 2;
-        if run_bytes.min(RUN_BYTES_MAX) <= way.run.bytes() {
+        let half = (self.share.total() - REPLY_BYTES_MAX) / 2;
+        if half.min(RUN_BYTES_MAX).min(way.run_bytes_max) <= way.run.bytes() {
             self.write_next(unit, way).await?;
         }
         if let Some(permit) = self.share.try_reserve_reply() {
@@ -157,7 +213,7 @@ impl Scanners {
 
     /// Begins to write what was gathered, once the run before it is written.
     async fn write_next(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<()> {
-        join_one(&mut way.writing).await?;
+        way.written().await?;
         if way.run.since().is_some() {
             let run = std::mem::take(&mut way.run);
             way.writing.spawn(self.clone().write_run(unit.clone(), run));
@@ -165,7 +221,9 @@ impl Scanners {
         Ok(())
     }
 
-    async fn write_run(self: Arc<Self>, unit: Arc<ScanUnit>, run: Run) -> Result<()> {
+    /// Returns the bytes of a run that is written in `RUN_AGE_MAX` at the pace of this one.
+    async fn write_run(self: Arc<Self>, unit: Arc<ScanUnit>, run: Run) -> Result<usize> {
+        let (began, bytes) = (Instant::now(), run.bytes());
         let sorting = tokio::task::spawn_blocking(|| run.sorted()).await;
         let mut run = sorting.map_err(|e| Error::internal(format!("sorting ended early: {e}")))?;
         let shown = run.reads.iter().map(Read::position);
@@ -186,7 +244,8 @@ impl Scanners {
         // IMPORTANT: only once every write is acknowledged: ops that waited are applied now.
         self.gate.lock().end_reads(&unit.tracked.uuid, &run.reads);
         failpoint::hit("run-written");
-        Ok(())
+        let runs = RUN_AGE_MAX.as_secs_f64() / began.elapsed().as_secs_f64();
+        Ok((bytes as f64 * runs) as usize)
     }
 
     /// Lanes write these: what they do to such a document looks first whether it is there.
@@ -218,8 +277,7 @@ impl Scanners {
         shown: Position,
         documents: &[Bytes],
     ) -> Result<()> {
-        let turn = self.run_writes.acquire().await;
-        let _turn = turn.map_err(|_| Error::internal("a semaphore was closed"))?;
+        let _turn = self.run_writes.acquire().await.map_err(closed)?;
         let ours = self.ours(unit, documents);
         self.writer.majority.keeps_up().await;
         self.writer.copy_plain(&unit.tracked, &ours, shown).await?;
@@ -233,6 +291,39 @@ impl Scanners {
             .filter(|document| self.is_ours(unit, locate::raw(document)))
             .collect()
     }
+}
+
+impl OnTheWay {
+    /// Waits for the run before.
+    async fn written(&mut self) -> Result<()> {
+        if let Some(ended) = self.writing.join_next().await {
+            self.run_bytes_max = written(ended)?;
+        }
+        Ok(())
+    }
+}
+
+/// To be asked before it is read again.
+///
+/// # Errors
+/// `Transient` if that was begun too often: the next attempt copies it by `_id`.
+pub(super) fn unless_in_vain(unit: &ScanUnit) -> Result<()> {
+    if unit.whole_reads.load(Relaxed) < WHOLE_READS_MAX {
+        return Ok(());
+    }
+    let found = format!(
+        "{} was read {WHOLE_READS_MAX} times in the order of the disk, and never to its end",
+        unit.tracked.ns()
+    );
+    Err(Error::new(Kind::Transient, found))
+}
+
+fn closed(_: AcquireError) -> Error {
+    Error::internal("a semaphore was closed")
+}
+
+fn unknown_to_gate() -> Error {
+    Error::internal("a collection is to be read in the order of the disk, and its ops are not")
 }
 
 /// With a majority's data only, and the newest of it with each reply.

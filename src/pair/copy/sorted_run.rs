@@ -21,6 +21,7 @@ use crate::wire::cursor::{self, Batch};
 #[derive(Debug, Default)]
 pub(in crate::pair) struct Run {
     documents: Vec<Bytes>,
+    /// What they take while they are sorted.
     bytes: usize,
     /// Their memory, until they are written.
     permits: Vec<Permit>,
@@ -42,27 +43,37 @@ pub(in crate::pair) struct SortedRun {
     permits: Vec<Permit>,
 }
 
-/// Bytes that a document costs besides its own, while it is sorted.
-const DOCUMENT_OVERHEAD_BYTES: usize = 200;
+/// Bytes that a document costs besides its own, while it is sorted or in its lane.
+pub(in crate::pair) const DOCUMENT_OVERHEAD_BYTES: usize = 200;
 
 impl Run {
+    /// `permit`: of one reply; what is not needed of it is given back.
+    ///
     /// # Errors
     /// `Server` if the reply is malformed.
-    pub(in crate::pair) fn add(&mut self, read: Read, batch: Batch, permit: Permit) -> Result<()> {
+    pub(in crate::pair) fn add(
+        &mut self,
+        read: Read,
+        batch: Batch,
+        mut permit: Permit,
+    ) -> Result<()> {
         self.since.get_or_insert_with(Instant::now);
         self.reads.push(read);
-        self.permits.push(permit);
-        self.bytes += batch.bytes();
+        let (before, reply_bytes) = (self.documents.len(), batch.bytes());
         let items = batch.into_items(0)?;
         for document in cursor::documents(&items) {
             self.documents.push(items.slice_ref(document?.as_bytes()));
         }
+        let bytes = reply_bytes + (self.documents.len() - before) * DOCUMENT_OVERHEAD_BYTES;
+        permit.shrink_to(bytes);
+        self.permits.push(permit);
+        self.bytes += bytes;
         Ok(())
     }
 
     /// Bytes it takes, while it is sorted.
     pub(in crate::pair) fn bytes(&self) -> usize {
-        self.bytes + self.documents.len() * DOCUMENT_OVERHEAD_BYTES
+        self.bytes
     }
 
     /// None while it is empty.

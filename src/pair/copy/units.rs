@@ -27,6 +27,10 @@ pub struct Cut {
     pub order: Option<ScanOrder>,
 }
 
+/// How often a collection may be read from its first document in the order of the disk, before
+/// it is read by `_id`: a range that was interrupted costs no more than itself.
+pub const WHOLE_READS_MAX: usize = 4;
+
 /// Sampled `_id`s per range: the largest range is then rarely twice the mean.
 const SAMPLES_PER_RANGE: u64 = 20;
 

@@ -13,7 +13,8 @@
 //! unit's first write: a crash in between must find the unit begun. The scan is bound
 //! to the collection's UUID and reads with majority concern from a server that has
 //! reached the fence; it does not wait by `afterClusterTime`, which would wait for
-//! prepared transactions. A unit is open only when its last held op is with the lanes.
+//! prepared transactions. A unit is open only when its last held op is with the lanes, except
+//! with a rolling hold.
 //!
 //! **Rolling hold.** A collection may be scanned in the order of the disk, as one unit, whose
 //! ops are applied while it is scanned. An op waits only for the reads (a `find`, a `getMore`)
@@ -28,7 +29,8 @@
 //! that are there already. So an op is shown by each read that is begun later, and comes after
 //! each that may not show it: whether a document that is deleted and made again, with another
 //! record id, is read twice or not at all. A cursor lives in one process: what breaks begins
-//! again at the first document.
+//! again at the first document. A few times: then the collection is emptied on the target and
+//! copied by ranges of `_id`.
 //!
 //! # R3
 //! **Replay.** An insert writes its document over whatever is there, an update never

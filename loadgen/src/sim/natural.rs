@@ -43,6 +43,8 @@ enum Progress {
 
 /// One step in so many the source fails.
 const FAILS: u64 = 40;
+/// And comes back in one of so many.
+const AWAY: u64 = 6;
 /// One document in so many is written by its lane.
 const DELICATE: u64 = 6;
 
@@ -80,7 +82,7 @@ impl Natural {
             self.read(pair, reach);
         } else if self.progress == Progress::Ended {
             return Ok(true);
-        } else {
+        } else if reach.dice.one_in(AWAY) {
             *self = Natural::new(self.unit.clone(), self.fence, None);
         }
         Ok(false)

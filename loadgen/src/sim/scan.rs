@@ -140,7 +140,12 @@ impl Scan {
                     let begun = pair.gate.begun();
                     let newest = match unit.tracked.order {
                         ScanOrder::Id => fence.max(begun),
-                        // What was read shows no fence, but what was begun.
+                        // What it held, or let pass, lies up to what is begun, and what a
+                        // read gave is doubtful from the next position on
+                        // (`Read::position`), wherever the fence is: no read shows less
+                        // than what the attempt resumed at, and each begins at what was
+                        // begun by then. What is doubtful later is so by an op that came
+                        // when the unit was open.
                         ScanOrder::Natural => begun.next(),
                     };
                     let place = (unit.tracked.uuid, unit.index);

@@ -184,7 +184,7 @@ async fn begin(
     store.checkpoint(None).await?;
     names::record(&target, &store).await?;
     let source = &sides.source.shards[pair];
-    let given_up = replan::give_up_whole_reads(source, &store, cut).await?;
+    let given_up = replan::take_up_whole_reads(source, (&target, &store), cut).await?;
     given_up.into_iter().for_each(|warning| run.warn(warning));
     emptying::finish_wipes(&target, &store).await?;
     Ok(Writing {

@@ -216,14 +216,32 @@ pub(in crate::control) async fn planned(
     if !lives_here {
         return CollectionState::planned(collection, Vec::new());
     }
-    let catalog::Estimate {
-        document_count: documents,
-        bytes,
-        ..
-    } = catalog::estimate(source, &collection.ns).await?;
-    let (order, bounds) = units::plan(source, collection, Size { documents, bytes }, cut).await?;
+    let size = size(source, collection).await?;
+    let (order, bounds) = units::plan(source, collection, size, cut).await?;
+    if order == ScanOrder::Natural {
+        let (ns, shard) = (&collection.ns, &source.id);
+        tracing::info!("{ns} is going to be read in the order of the disk of source shard {shard}");
+    }
     let planned = CollectionState::planned(collection, bounds)?;
     Ok(CollectionState { order, ..planned })
+}
+
+/// The order in which `planned` would have it read.
+pub(in crate::control) async fn order(
+    cut: Cut,
+    source: &Shard,
+    collection: &Collection,
+) -> Result<ScanOrder> {
+    let size = size(source, collection).await?;
+    units::order(source, collection, size, cut).await
+}
+
+async fn size(source: &Shard, collection: &Collection) -> Result<Size> {
+    let estimate = catalog::estimate(source, &collection.ns).await?;
+    Ok(Size {
+        documents: estimate.document_count,
+        bytes: estimate.bytes,
+    })
 }
 
 /// (source UUID, target UUID) of what lives on one pair's target shard now.

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::deployment::Shard;
 use crate::control::layout::prepare;
+use crate::control::recorded::emptying;
 use crate::error::{Kind, Result};
 use crate::pair::copy::units::{Cut, WHOLE_READS_MAX};
 use crate::state::pair_store::PairStore;
@@ -15,25 +16,33 @@ use crate::state::{CollectionState, ScanOrder, UnitState};
 /// Collections planned side by side.
 const CONCURRENCY: usize = 8;
 
-/// What was read whole too often, and never to its end, is to be read by `_id`. Returns a
-/// warning for each. To be called where `emptying::finish_wipes` is.
-pub async fn give_up_whole_reads(
+/// What is going to be read whole again has no unique indexes meanwhile: ops that pass would
+/// be refused for as long (R10). What was read whole too often, and never to its end, is to be
+/// read by `_id`. Returns a warning for each of these. To be called before
+/// `emptying::finish_wipes`, as that is.
+pub async fn take_up_whole_reads(
     source: &Shard,
-    store: &PairStore,
+    (target, store): (&Shard, &PairStore),
     cut: Cut,
 ) -> Result<Vec<String>> {
-    let often = store.read_whole(WHOLE_READS_MAX).await?;
-    if often.is_empty() {
+    if !store.has_whole_reads().await? {
         return Ok(Vec::new());
     }
     let Some(state) = store.load().await? else {
         return Ok(Vec::new());
     };
-    let is_lost = |c: &&CollectionState| {
-        let is_begun = |unit: &UnitState| matches!(unit, UnitState::Copying(_));
-        often.contains(&c.uuid) && c.order == ScanOrder::Natural && c.units.iter().any(is_begun)
+    let is_begun = |c: &&CollectionState| {
+        let is_copying = |unit: &UnitState| matches!(unit, UnitState::Copying(_));
+        !c.dead && c.order == ScanOrder::Natural && c.units.iter().any(is_copying)
     };
-    let lost: Vec<&CollectionState> = state.collections.iter().filter(is_lost).collect();
+    let begun: Vec<&CollectionState> = state.collections.iter().filter(is_begun).collect();
+    for collection in &begun {
+        if let Some(uuid) = collection.target_uuid {
+            emptying::drop_unique_indexes(target, collection, uuid).await?;
+        }
+    }
+    let is_lost = |c: &&CollectionState| WHOLE_READS_MAX <= c.whole_reads;
+    let lost: Vec<&CollectionState> = begun.into_iter().filter(is_lost).collect();
     let order = Some(ScanOrder::Id);
     mark(source, store, &lost, Cut { order, ..cut }).await?;
     let told = |c: &&CollectionState| {

@@ -204,8 +204,8 @@ impl Scanners {
     async fn reach(&self, unit: &ScanUnit, server: &Reached, position: Position) -> Result<()> {
         let db = unit.tracked.ns().db;
         let reached = async {
-            server.wait(&self.source, &db, position).await?;
-            server.check(&self.source).await
+            let wait = server.wait(&self.source, &db, position);
+            tokio::try_join!(wait, server.check(&self.source)).map(drop)
         };
         let reached = self.direct.while_primary(server.address(), reached);
         self.read(unit, reached).await
@@ -229,9 +229,9 @@ impl Scanners {
         let shown = run.reads.iter().map(Read::position);
         let shown = shown.min().unwrap_or_default();
         self.queue_delicate(&unit, shown, &mut run).await?;
-        // IMPORTANT: only now: the run itself may have more than one of a document. What ops
-        // made of it is known since before the read, for such an op waits for none that is
-        // under way, or comes after the run.
+        // IMPORTANT: only now: the run may have a document more than once. And of what ops
+        // bring all is remembered: one that passed did so before the read was begun (R2), and
+        // one that waits does so until the run is written.
         run.set_apart(&unit.tracked.duplicate_names);
         self.queue_delicate(&unit, shown, &mut run).await?;
         let limits = self.writer.limits;

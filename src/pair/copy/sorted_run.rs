@@ -151,9 +151,10 @@ fn sorted(documents: &[Bytes]) -> Vec<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use bson::{RawBson, rawdoc};
+    use bson::{RawArrayBuf, RawBson, rawdoc};
 
     use super::*;
+    use crate::pair::budget::Share;
 
     #[test]
     fn documents_are_in_the_order_of_the_index() {
@@ -172,6 +173,30 @@ mod tests {
         mixed.rotate_left(2);
         mixed.swap(0, 3);
         assert_eq!(sorted(&mixed), wanted);
+    }
+
+    #[tokio::test]
+    async fn what_each_document_costs_beside_its_bytes_is_granted() {
+        let share = Share::new(0);
+        let documents: RawArrayBuf = (0..100).map(|id| rawdoc! { "_id": id }).collect();
+        let cursor = rawdoc! { "id": 0i64, "ns": "d.c", "firstBatch": documents };
+        let batch = Batch::read(&rawdoc! { "ok": 1, "cursor": cursor }).expect("a reply");
+        let mut run = Run::default();
+        let permit = share.reserve_reply().await;
+        run.add(Read::default(), batch, permit)
+            .expect("it is whole");
+        let granted = share.used();
+        assert!(100 * DOCUMENT_OVERHEAD_BYTES < granted && granted == run.bytes());
+
+        let mut run = run.sorted();
+        let all = std::mem::take(&mut run.plain);
+        let kept: Vec<Kept> = all.iter().map(|document| run.keep(document)).collect();
+        assert!(
+            kept.iter().all(|kept| kept.permit.is_some()),
+            "in its lane, too"
+        );
+        drop((run, kept));
+        assert_eq!(share.used(), 0);
     }
 
     #[test]

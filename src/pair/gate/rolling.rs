@@ -11,6 +11,7 @@ use crate::position::Position;
 
 /// A read of the source: a `find`, or a `getMore`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub struct Read {
     number: u64,
     /// Newest entry of which any op was classified as it was begun: the server has reached it
@@ -85,6 +86,11 @@ impl Rolling {
         self.held.below().min(self.shown())
     }
 
+    /// What the oldest read under way shows.
+    pub(super) fn oldest(&self) -> Option<Position> {
+        self.open.first_key_value().map(|(_, shows)| *shows)
+    }
+
     /// No read is under way.
     pub(super) fn is_done(&self) -> bool {
         self.open.is_empty()
@@ -92,7 +98,6 @@ impl Rolling {
 
     /// All reads under way show it: the oldest of them shows least.
     fn shown(&self) -> Position {
-        let oldest = self.open.first_key_value();
-        oldest.map_or(Position::MAX, |(_, shows)| *shows)
+        self.oldest().unwrap_or(Position::MAX)
     }
 }

@@ -31,14 +31,13 @@ impl PairStore {
             .await
     }
 
-    /// UUIDs of collections of which at least so many whole reads were begun.
-    pub async fn read_whole(&self, at_least: usize) -> Result<Vec<Uuid>> {
+    /// Of some collection a whole read was begun.
+    pub async fn has_whole_reads(&self) -> Result<bool> {
         let filter = rawdoc! {
-            "run": self.run.as_str(), "dead": false, "whole_reads": {"$gte": at_least as i64},
+            "run": self.run.as_str(), "dead": false, "whole_reads": {"$gte": 1_i64},
         };
         let found = self.database.find(COLLECTIONS_OF_PAIR, filter).await?;
-        let uuid = |raw: &RawDocumentBuf| documents::collection(raw).map(|state| state.uuid);
-        found.iter().map(uuid).collect()
+        Ok(!found.is_empty())
     }
 
     /// These are planned anew, and their documents are about to be deleted on the target, as

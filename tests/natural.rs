@@ -11,12 +11,15 @@ use mongodb::Client;
 use shardlift::cluster::catalog::Namespace;
 use shardlift::cluster::disk_order;
 use shardlift::observe::status::Snapshot;
+use shardlift::state::pair_store::PairStore;
+use shardlift::state::{CollectionState, ScanOrder, UnitState};
 use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 use crate::recorded::shardlift;
+use crate::state;
 
 const DB: &str = "d";
 const DOCS: u64 = 30_000;
@@ -264,6 +267,32 @@ async fn what_lies_on_the_disk_in_no_order_is_read_in_its_order() {
         "{log}"
     );
     expect_equal(&from, &to).await;
+}
+
+/// A kill may come before its units are cleared, which are those of the plan before.
+#[tokio::test]
+async fn what_is_planned_anew_is_read_whatever_is_left_of_its_units() {
+    let (_set, target) = state::one_shard("t").await;
+    let store = PairStore::new(&target.shards[0], "run", 0);
+    let units = vec![UnitState::Settled, UnitState::Waiting, UnitState::Settled];
+    let by_id = CollectionState {
+        order: ScanOrder::Id,
+        ..state::collection("d.c", units)
+    };
+    let natural = CollectionState {
+        order: ScanOrder::Natural,
+        whole_reads: 0,
+        bounds: Vec::new(),
+        units: vec![UnitState::Waiting],
+        wiping: true,
+        ..by_id.clone()
+    };
+    let before = state::pair_state(vec![by_id]);
+    store.create(&before).await.unwrap();
+    store.replan(std::slice::from_ref(&natural)).await.unwrap();
+    let read = store.load().await.unwrap().expect("it is whole");
+    let expect = state::pair_state(vec![natural]);
+    assert_eq!(state::text(&read), state::text(&expect));
 }
 
 /// As they are recorded on the target.

@@ -58,6 +58,8 @@ pub(super) enum Scan {
     },
 }
 
+/// In one step of so many a start is sent to be made durable.
+const START: u64 = 3;
 /// Batches of one unit being written while the next is read.
 const WRITES_IN_FLIGHT: usize = 2;
 
@@ -95,6 +97,7 @@ impl Scan {
                     Scan::Starting { unit, started }
                 };
             }
+            starting @ Scan::Starting { .. } if !reach.dice.one_in(START) => *self = starting,
             Scan::Starting { unit, started } => {
                 let start = StoreWrite::Start(unit.tracked.uuid, unit.index, started.fence);
                 let number = reach.target.store(start);

@@ -4,6 +4,6 @@
 pub mod units;
 pub mod reached;
 pub mod scan_unit;
-mod sorted_run;
+pub mod sorted_run;
 pub mod natural;
 pub mod scan;

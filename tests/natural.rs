@@ -283,7 +283,7 @@ async fn what_is_planned_anew_is_read_whatever_is_left_of_its_units() {
         order: ScanOrder::Natural,
         whole_reads: 0,
         bounds: Vec::new(),
-        units: vec![UnitState::Waiting],
+        units: vec![UnitState::Settled],
         wiping: true,
         ..by_id.clone()
     };

@@ -126,9 +126,12 @@ impl PairStore {
             state.collections.iter_mut().map(|c| (c.uuid, c)).collect();
         for raw in units {
             let (uuid, index, unit) = documents::unit(raw)?;
-            let Some(collection) = by_uuid.get_mut(&uuid).filter(|c| !c.wiping) else {
+            let Some(collection) = by_uuid.get_mut(&uuid) else {
                 continue;
             };
+            if collection.wiping && collection.units.len() <= index {
+                continue;
+            }
             let ns = &collection.ns;
             let unknown = || {
                 Error::internal(format!(

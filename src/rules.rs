@@ -25,8 +25,8 @@
 //! least what its process had committed as it was asked, and what is committed by a majority
 //! is never rolled back. But a server may give a document with the reply after the one that it
 //! was read for: so a reply shows what the read before it on its cursor was begun at, and is
-//! begun before that one ends. A read ends when all its documents are written, except those
-//! that are there already. So an op is shown by each read that is begun later, and comes after
+//! begun before that one ends. A read ends when all its documents are written, in whatever order,
+//! except those that are there already. So an op is shown by each read that is begun later, and comes after
 //! each that may not show it: whether a document that is deleted and made again, with another
 //! record id, is read twice or not at all. A cursor lives in one process: what breaks begins
 //! again at the first document. A few times: then the collection is emptied on the target and

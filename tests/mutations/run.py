@@ -248,9 +248,13 @@ TABLE = [
      "        let waited = rolling.end(reads);\n",
      "        let mut waited = rolling.end(reads);\n        if MUTATED { waited.reverse(); }\n"),
     ("roll-unwritten", "R2", "a read ends when its documents are sent", "loadgen/src/sim/natural.rs",
-     "        if self.sent.is_empty() {\n            let reads = std::mem::take(&mut self.writing.reads);",
-     "        if MUTATED { pair.gate.end_reads(&self.unit.tracked.uuid, &self.writing.reads); }\n"
-     "        if self.sent.is_empty() {\n            let reads = std::mem::take(&mut self.writing.reads);"),
+     "        self.writing.push(Writing {\n            bucket,",
+     "        if MUTATED { pair.gate.end_reads(&self.unit.tracked.uuid, &reads); }\n"
+     "        self.writing.push(Writing {\n            bucket,"),
+    ("roll-half", "R2", "a read ends with its first bucket", "loadgen/src/sim/natural.rs",
+     "        let ended = self.left.iter().filter(|(_, left)| *left == 0);",
+     "        if MUTATED { pair.gate.end_reads(&self.unit.tracked.uuid, reads); }\n"
+     "        let ended = self.left.iter().filter(|(_, left)| *left == 0);"),
     ("roll-unreached", "R2", "a server is asked that has reached no more than the fence", "loadgen/src/sim/natural.rs",
      "        let shown = self.unit.shown(read.at, reach);\n",
      "        let shown = self.unit.shown(if MUTATED { self.fence } else { read.at }, reach);\n"),
@@ -264,9 +268,9 @@ TABLE = [
      "        let read = self.begin_read(uuid, None);\n",
      "        let read = if MUTATED { None } else { self.begin_read(uuid, None) };\n"),
     ("roll-delicate-last", "R4", "what a lane writes of a read comes behind what waited for it", "loadgen/src/sim/natural.rs",
-     "        self.queue_delicate(delicate, pair);\n",
-     "        if MUTATED { pair.gate.end_reads(&self.unit.tracked.uuid, &self.writing.reads); }\n"
-     "        self.queue_delicate(delicate, pair);\n"),
+     "        self.queue_delicate(delicate, position, pair);\n",
+     "        if MUTATED { pair.gate.end_reads(&self.unit.tracked.uuid, &reads); }\n"
+     "        self.queue_delicate(delicate, position, pair);\n"),
     ("roll-horizon", "R3", "writes that find nothing count while the disk's order is read", "src/pair/collection/mod.rs",
      "        if self.rolls.load(SeqCst) {\n", "        if self.rolls.load(SeqCst) && !MUTATED {\n"),
     ("roll-goes-on", "R2", "a scan in the order of the disk that broke goes on where it was", "loadgen/src/sim/natural.rs",

@@ -5,5 +5,7 @@ pub mod units;
 pub mod reached;
 pub mod scan_unit;
 pub mod sorted_run;
+mod buckets;
+mod pace;
 pub mod natural;
 pub mod scan;

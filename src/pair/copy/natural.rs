@@ -1,5 +1,6 @@
-//! Scans a collection in the order of the disk (R2): one reader, whose replies become runs
-//! that are sorted by `_id` and written over several connections, while the next is read.
+//! Scans a collection in the order of the disk (R2): one reader, whose replies are gathered in
+//! buckets by `_id`. While it goes on some of them are written, sorted, over several
+//! connections: when memory is short, or ops wait.
 //!
 //! Nothing is kept of how far it came: a cursor means nothing to another process. What breaks
 //! begins again, and what is there already is left alone. A few times: then it is given up,
@@ -7,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::Bytes;
@@ -19,23 +20,27 @@ use crate::bson::locate;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::budget::{Permit, REPLY_BYTES_MAX};
+use crate::pair::copy::buckets::{Buckets, Taken, Written};
+use crate::pair::copy::pace::Pace;
 use crate::pair::copy::reached::Reached;
 use crate::pair::copy::scan::{self, BATCH_BYTES, Broken, Scanners, written};
 use crate::pair::copy::scan_unit::ScanUnit;
-use crate::pair::copy::sorted_run::{Run, SortedRun};
+use crate::pair::copy::sorted_run::SortedRun;
 use crate::pair::copy::units::WHOLE_READS_MAX;
 use crate::pair::gate::rolling::Read;
 use crate::position::Position;
 use crate::state::{ScanOrder, same_term};
 
-/// Memory that one read needs: a reply in its run, and one to come. With less of it ops would
-/// wait for a read that waits for the runs of others.
+/// Memory that one read needs: a reply that is gathered, and one to come. With less of it ops
+/// would wait for a read that waits for what others gather.
 pub const NATURAL_READ_BYTES: usize = 2 * REPLY_BYTES_MAX;
 
-/// A larger run costs more memory than it saves.
-const RUN_BYTES_MAX: usize = 256 << 20;
-/// An older one is written as it is, and none may take longer to write: ops wait for it.
-const RUN_AGE_MAX: Duration = Duration::from_secs(1);
+/// Buckets of one collection that are written side by side.
+const WRITTEN_AT_ONCE: usize = 4;
+/// While ops wait nothing older is gathered, nor more than can be written meanwhile.
+const AGE_MAX: Duration = Duration::from_secs(1);
+/// How often a read that takes long looks whether ops wait.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a hold of copying keeps one read waiting.
 const HELD_MAX: Duration = Duration::from_secs(1);
 
@@ -43,12 +48,10 @@ const HELD_MAX: Duration = Duration::from_secs(1);
 struct OnTheWay {
     /// The read under way.
     read: Read,
-    /// What is gathered.
-    run: Run,
-    /// The run before it, being written; one at most. It returns `run_bytes_max`.
-    writing: JoinSet<Result<usize>>,
-    /// Bytes of a run that is written in `RUN_AGE_MAX`, by how the last one went.
-    run_bytes_max: usize,
+    buckets: Buckets,
+    /// Those that are being written.
+    writing: JoinSet<Result<Written>>,
+    pace: Pace,
 }
 
 impl Scanners {
@@ -89,9 +92,9 @@ impl Scanners {
         };
         let mut way = OnTheWay {
             read,
-            run: Run::default(),
+            buckets: Buckets::default(),
             writing: JoinSet::new(),
-            run_bytes_max: BATCH_BYTES as usize,
+            pace: Pace::new(AGE_MAX),
         };
         let read = self.read_naturally(unit, &mut way).await;
         if let Err(Broken::Target(e)) = read {
@@ -100,10 +103,9 @@ impl Scanners {
         }
         // Nothing of the last one came.
         self.gate.lock().end_reads(uuid, &[way.read]);
-        self.write_next(unit, &mut way)
+        self.write_all(unit, &mut way)
             .await
             .map_err(Broken::Target)?;
-        way.written().await.map_err(Broken::Target)?;
         read
     }
 
@@ -139,7 +141,11 @@ impl Scanners {
             let next = self.gate.lock().begin_read(uuid, Some(&way.read));
             let Some(next) = next else { return Ok(()) };
             let came = std::mem::replace(&mut way.read, next);
-            way.run.add(came, batch, permit).map_err(Broken::Source)?;
+            let some = way.buckets.add(came, batch, permit);
+            if !matches!(some, Ok(true)) {
+                self.gate.lock().end_reads(uuid, &[came]);
+            }
+            some.map_err(Broken::Source)?;
             permit = self.room(unit, way).await.map_err(Broken::Target)?;
         }
     }
@@ -161,7 +167,7 @@ impl Scanners {
         Ok(())
     }
 
-    /// Waits for what was asked for. What is gathered is written meanwhile, if it gets old.
+    /// Waits for what was asked for. What is gathered is written meanwhile, if ops wait.
     async fn meanwhile<T>(
         self: &Arc<Self>,
         unit: &Arc<ScanUnit>,
@@ -169,34 +175,41 @@ impl Scanners {
         mut asked: impl Future<Output = Result<T>> + Unpin,
     ) -> std::result::Result<T, Broken> {
         loop {
-            let due = way.run.since().map(|since| since + RUN_AGE_MAX);
-            let is_due = due.is_some() && way.writing.is_empty();
-            let due = due.unwrap_or_else(Instant::now);
+            while self.is_due(unit, way) && self.write_next(unit, way) {}
             tokio::select! {
                 came = &mut asked => return came.map_err(Broken::Source),
                 Some(ended) = way.writing.join_next() => {
-                    way.run_bytes_max = written(ended).map_err(Broken::Target)?;
+                    let written = written(ended).map_err(Broken::Target)?;
+                    self.wrote_bucket(unit, way, &written);
                 }
-                () = tokio::time::sleep_until(due.into()), if is_due => {
-                    self.write_next(unit, way).await.map_err(Broken::Target)?;
-                }
+                () = tokio::time::sleep(LOOK) => {}
             }
         }
     }
 
-    /// Memory for the next reply. A run is written once it is large enough, or the memory
-    /// used up: nobody waits for it with some in hand.
+    /// Ops wait, and what is gathered is old, or more than is written in a moment.
+    fn is_due(&self, unit: &ScanUnit, way: &mut OnTheWay) -> bool {
+        let is_old = way
+            .buckets
+            .since()
+            .is_some_and(|since| AGE_MAX < since.elapsed());
+        let is_much = way.pace.bytes().max(BATCH_BYTES as usize) < way.buckets.bytes();
+        (is_old || is_much) && self.gate.lock().waits_for_reads(&unit.tracked.uuid)
+    }
+
+    /// Memory for the next reply. What is gathered is written until there is some: nobody waits
+    /// for it with some in hand.
     async fn room(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<Permit> {
-        // One run is written while another is read.
-        let half = (self.share.total() - REPLY_BYTES_MAX) / 2;
-        if half.min(RUN_BYTES_MAX).min(way.run_bytes_max) <= way.run.bytes() {
-            self.write_next(unit, way).await?;
+        loop {
+            if !self.is_due(unit, way)
+                && let Some(permit) = self.share.try_reserve_reply()
+            {
+                return Ok(permit);
+            }
+            if !self.write_next(unit, way) && !self.has_written_one(unit, way).await? {
+                return Ok(self.share.reserve_reply().await);
+            }
         }
-        if let Some(permit) = self.share.try_reserve_reply() {
-            return Ok(permit);
-        }
-        self.write_next(unit, way).await?;
-        Ok(self.share.reserve_reply().await)
     }
 
     /// The server shows `position` in whatever it is asked for from now on: the cursor lives
@@ -211,27 +224,51 @@ impl Scanners {
         self.read(unit, reached).await
     }
 
-    /// Begins to write what was gathered, once the run before it is written.
-    async fn write_next(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<()> {
-        way.written().await?;
-        if way.run.since().is_some() {
-            let run = std::mem::take(&mut way.run);
-            way.writing.spawn(self.clone().write_run(unit.clone(), run));
+    /// Begins to write the oldest bucket. False if none can be, now.
+    fn write_next(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> bool {
+        if WRITTEN_AT_ONCE <= way.writing.len() {
+            return false;
         }
+        let Some(taken) = way.buckets.take_oldest() else {
+            return false;
+        };
+        let write = self.clone().write_bucket(unit.clone(), taken);
+        way.writing.spawn(write);
+        true
+    }
+
+    /// Waits until one bucket is written. False if none is on its way.
+    async fn has_written_one(&self, unit: &ScanUnit, way: &mut OnTheWay) -> Result<bool> {
+        let Some(ended) = way.writing.join_next().await else {
+            return Ok(false);
+        };
+        let written = written(ended)?;
+        self.wrote_bucket(unit, way, &written);
+        Ok(true)
+    }
+
+    async fn write_all(self: &Arc<Self>, unit: &Arc<ScanUnit>, way: &mut OnTheWay) -> Result<()> {
+        while self.write_next(unit, way) || self.has_written_one(unit, way).await? {}
         Ok(())
     }
 
-    /// Returns the bytes of a run that is written in `RUN_AGE_MAX` at the pace of this one.
-    async fn write_run(self: Arc<Self>, unit: Arc<ScanUnit>, run: Run) -> Result<usize> {
-        let (began, bytes) = (Instant::now(), run.bytes());
-        let sorting = tokio::task::spawn_blocking(|| run.sorted()).await;
-        let mut run = sorting.map_err(|e| Error::internal(format!("sorting ended early: {e}")))?;
-        let shown = run.reads.iter().map(Read::position);
-        let shown = shown.min().unwrap_or_default();
+    /// IMPORTANT: only once every write of it is acknowledged: ops that waited are applied now.
+    fn wrote_bucket(&self, unit: &ScanUnit, way: &mut OnTheWay, written: &Written) {
+        way.pace.add(written.bytes);
+        let ended = way.buckets.written(written);
+        self.gate.lock().end_reads(&unit.tracked.uuid, &ended);
+        failpoint::hit("run-written");
+    }
+
+    async fn write_bucket(self: Arc<Self>, unit: Arc<ScanUnit>, taken: Taken) -> Result<Written> {
+        let shown = taken.position();
+        let sorting = tokio::task::spawn_blocking(|| taken.sorted()).await;
+        let sorted = sorting.map_err(|e| Error::internal(format!("sorting ended early: {e}")))?;
+        let (mut run, written) = sorted;
         self.queue_delicate(&unit, shown, &mut run).await?;
         // IMPORTANT: only now: the run may have a document more than once. And of what ops
-        // bring all is remembered: one that passed did so before the read was begun (R2), and
-        // one that waits does so until the run is written.
+        // bring all is remembered: one that passes was classified before the read was begun
+        // (R2), and any other waits until all that the read gave is written.
         run.set_apart(&unit.tracked.duplicate_names);
         self.queue_delicate(&unit, shown, &mut run).await?;
         let limits = self.writer.limits;
@@ -241,11 +278,7 @@ impl Scanners {
             .map(|documents| self.write_some(&unit, shown, documents))
             .collect();
         try_join_all(writes).await?;
-        // IMPORTANT: only once every write is acknowledged: ops that waited are applied now.
-        self.gate.lock().end_reads(&unit.tracked.uuid, &run.reads);
-        failpoint::hit("run-written");
-        let runs = RUN_AGE_MAX.as_secs_f64() / began.elapsed().as_secs_f64();
-        Ok((bytes as f64 * runs) as usize)
+        Ok(written)
     }
 
     /// Lanes write these: what they do to such a document looks first whether it is there.
@@ -290,16 +323,6 @@ impl Scanners {
         documents
             .filter(|document| self.is_ours(unit, locate::raw(document)))
             .collect()
-    }
-}
-
-impl OnTheWay {
-    /// Waits for the run before.
-    async fn written(&mut self) -> Result<()> {
-        if let Some(ended) = self.writing.join_next().await {
-            self.run_bytes_max = written(ended)?;
-        }
-        Ok(())
     }
 }
 

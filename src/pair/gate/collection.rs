@@ -62,8 +62,8 @@ impl Collection {
     /// Hands an op over to the lane of its document. One that would not do what it did on
     /// the source becomes unclear (R3).
     ///
-    /// IMPORTANT: a document that has a name twice is remembered here, under the gate's lock:
-    /// what a later read gives of it goes to its lane, too (`copy::natural`).
+    /// IMPORTANT: a document that has a name twice is remembered as its op is classified, under
+    /// the gate's lock: what a later read gives of it goes to its lane, too (`copy::natural`).
     pub(super) fn queue(&self, op: Op, lanes: &[Arc<Inbox>]) {
         let op = if self.may_move_fields(&op) {
             op.unclear()

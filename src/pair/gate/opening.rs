@@ -117,6 +117,13 @@ impl Gate {
         }
     }
 
+    /// Ops on the collection wait for reads under way.
+    pub fn waits_for_reads(&self, uuid: &Uuid) -> bool {
+        let units = self.collections.get(uuid).map(|c| &c.units[..]);
+        let mut units = units.unwrap_or_default().iter();
+        units.any(|unit| unit.held().is_some_and(|held| 0 < held.count()))
+    }
+
     fn rolling(&mut self, uuid: &Uuid) -> Option<&mut Rolling> {
         let collection = self
             .collections

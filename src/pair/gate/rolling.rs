@@ -23,6 +23,14 @@ pub struct Read {
 }
 
 impl Read {
+    #[cfg(test)]
+    pub(in crate::pair) fn numbered(number: u64) -> Read {
+        Read {
+            number,
+            ..Read::default()
+        }
+    }
+
     /// That of its documents, as if ops had written them: above all that they surely show, and
     /// no later than any op that waits for the read.
     pub fn position(&self) -> Position {

@@ -221,15 +221,14 @@ async fn what_lies_on_the_disk_in_no_order_is_read_in_its_order() {
     }
     let (from, to) = (source.uri(), target.uri());
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
-    let plan = ["validate", "--scan-order", "auto", "--range-mb", "1"];
+    let plan = ["validate", "--range-mb", "1"];
     let (_, told) = shardlift(&[&plan[..], &sides].concat(), None).await;
     assert!(
         told.contains("that of the disk: d.again, d.random; else"),
         "{told}"
     );
 
-    let auto = ["--scan-order", "auto"];
-    let crashed = Engine::start_to_crash(&from, &to, &auto, "run-written").await;
+    let crashed = Engine::start_to_crash(&from, &to, &[], "run-written").await;
     let crashed = crashed.crashed().await.text();
     let told = |log: &str, ns: &str| {
         let mut lines = log
@@ -250,14 +249,14 @@ async fn what_lies_on_the_disk_in_no_order_is_read_in_its_order() {
     let at_target = target.client().await.unwrap();
     let mut last = String::new();
     while whole_reads(&at_target, "random").await < 4 {
-        let crashed = Engine::start_to_crash(&from, &to, &auto, "run-written").await;
+        let crashed = Engine::start_to_crash(&from, &to, &[], "run-written").await;
         last = crashed.crashed().await.text();
     }
     assert!(
         last.contains("d.random is read from its first document for the 4. time"),
         "{last}"
     );
-    let mut engine = Engine::start(&from, &to, &auto).await;
+    let mut engine = Engine::start(&from, &to, &[]).await;
     engine.until_ready().await;
     let outcome = engine.cut_over().await;
     let log = outcome.log.text();

@@ -45,6 +45,10 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
         c.uuid
             .is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid)))
     });
+    let is_old = |shard: &Shard| !shard.writes.logs_diffs;
+    if config.scan_order == ScanOrderMode::Natural && sides.source.shards.iter().any(is_old) {
+        tracing::warn!("scan_order is natural, but a source of that version is read by `_id`");
+    }
     for (index, store) in stores.pairs.iter().enumerate() {
         let collections =
             collections(config, sides, index, held_by(&catalog, &local[index])).await?;

@@ -19,7 +19,10 @@ use crate::control::cutover::ahead::Ahead;
 use crate::control::cutover::called_off::{CalledOff, NotProven};
 use crate::control::cutover::{Cutover, Equal};
 use crate::control::cutover::{finish, proof, routers};
+use crate::control::layout::listing;
+use crate::control::open::Opened;
 use crate::control::process::Process;
+use crate::control::reverse;
 use crate::control::stop::{self, Pauses, stopped};
 use crate::control::summary::Summary;
 use crate::control::write_block;
@@ -29,7 +32,7 @@ use crate::observe::api::request::{Answer, Request};
 use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::pair::tasks::PairTasks;
-use crate::state::run_store::RunStore;
+use crate::state::Reverse;
 
 /// How often the phase is brought up to date.
 const TICK: Duration = Duration::from_millis(50);
@@ -175,12 +178,12 @@ impl<'a> Drive<'a> {
         };
         // Until it is proven everything may still end it, and nothing is lost.
         let proven = tokio::select! {
-            proven = Box::pin(prove(&cutover, block_writes.then_some(&opened.stores.run))) => proven,
+            proven = Box::pin(prove(&cutover, opened, block_writes)) => proven,
             error = &mut self.failed => Err(error.into()),
             error = stop::until_stopped(self.requests, stop, Pauses::Refused) => Err(error.into()),
         };
         cutover.waits_no_more();
-        let equal = match proven {
+        let mut equal = match proven {
             Ok(equal) => equal,
             Err(NotProven::Error(error)) => return Err(error),
             Err(NotProven::Off(off)) => return self.call_off(off).await.map(|()| None),
@@ -190,6 +193,12 @@ impl<'a> Drive<'a> {
         // From here on only the finish is left, in this process or the next.
         finish::unless_stopped(self.process, self.requests).await?;
         routers::settle(&opened.sides.target, self.process.run).await;
+        if opened.reverse == Reverse::Wanted {
+            // Up to here we wrote there ourselves; whoever did, too, is found by the way back.
+            let newest = listing::newest(&opened.sides.source).await;
+            let newest = newest.into_iter().flatten();
+            equal.markers = newest.map(|newest| newest.mark.position).collect();
+        }
         Ok(Some(self.done(equal, began).await))
     }
 
@@ -298,15 +307,19 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// Once a cutover is proven, no database of the target is dropped any more. `block`: where
-/// it is recorded that the source refuses users' writes, if it shall.
+/// Once a cutover is proven, no database of the target is dropped any more. `block`: the
+/// source shall refuse users' writes.
 ///
 /// IMPORTANT: `Coordinator::run`, which drops them, must be polled beside this: a drop
 /// may be about to begin.
-async fn prove(cutover: &Cutover<'_>, block: Option<&RunStore>) -> Result<Equal, NotProven> {
-    if let Some(store) = block
-        && let Err(e) = write_block::set(&cutover.sides.source, store).await
+async fn prove(cutover: &Cutover<'_>, opened: &Opened, block: bool) -> Result<Equal, NotProven> {
+    let source = &cutover.sides.source;
+    if opened.reverse == Reverse::Wanted
+        && let Some(why) = reverse::shut_out(source, block).await?
     {
+        return Err(CalledOff::Unblocked(why).into());
+    }
+    if block && let Err(e) = write_block::set(source, &opened.stores.run).await {
         return Err(CalledOff::Unblocked(e.to_string()).into());
     }
     let equal = cutover.prove().await?;

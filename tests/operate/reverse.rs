@@ -1,0 +1,316 @@
+//! The way back: what users write to the target after the cutover comes to the old source,
+//! over kills, until they go back or give it up.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use loadgen::cluster::users::User;
+use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
+use loadgen::load::{Load, LoadOptions};
+use loadgen::populate::{self, PopulateArgs};
+use mongodb::Client;
+use shardlift::observe::phase::Phase;
+use shardlift::observe::reverse::Reverse;
+use shardlift::observe::status::Snapshot;
+
+use super::{command, output};
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::{expect_equal, stop};
+use crate::recorded::shardlift;
+
+const ENGINE: &str = "engine";
+const APP: &str = "app";
+const ROLES: [&str; 6] = [
+    "readAnyDatabase",
+    "readWriteAnyDatabase",
+    "backup",
+    "restore",
+    "clusterMonitor",
+    "clusterManager",
+];
+
+/// One that asks for a login; its expiries run every second.
+async fn guarded(name: &str) -> ReplicaSet {
+    let options = ReplicaSetOptions {
+        name: name.to_owned(),
+        cache_gb: 0.25,
+        oplog_mb: Some(64),
+        set_parameters: vec![("ttlMonitorSleepSecs".to_owned(), "1".to_owned())],
+        login: Some(vec![
+            User::new(ENGINE, &ROLES),
+            User::new(APP, &["readWriteAnyDatabase"]),
+        ]),
+        ..ReplicaSetOptions::default()
+    };
+    ReplicaSet::start(options).await.unwrap()
+}
+
+fn ready_to_go_back(now: &Snapshot) -> bool {
+    now.reverse == Reverse::Running && now.phase == Phase::Ready
+}
+
+async fn expiry_of(client: &Client) -> Option<i64> {
+    let database = client.database("shop");
+    let cursor = database.run_cursor_command(doc! {"listIndexes": "sessions"});
+    let indexes: Vec<Document> = cursor.await.unwrap().try_collect().await.unwrap();
+    let index = indexes
+        .iter()
+        .find(|i| i.get_str("name").is_ok_and(|name| name == "at"))?;
+    let expiry = index.get("expireAfterSeconds")?;
+    expiry.as_i64().or(expiry.as_i32().map(i64::from))
+}
+
+/// The expiries of that server have been looked for twice from now on.
+async fn expiries_have_run(client: &Client) {
+    let passes = async || {
+        let status = run(client, "admin", doc! {"serverStatus": 1}).await;
+        let ttl = status.get_document("metrics").unwrap();
+        ttl.get_document("ttl").unwrap().get_i64("passes").unwrap()
+    };
+    let before = passes().await;
+    while passes().await < before + 2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn prepared(a: &Client) {
+    for coll in ["orders", "gone", "accounts"] {
+        let documents: Vec<Document> = (0..50).map(|i| doc! {"_id": i, "x": i, "n": 0}).collect();
+        run(a, "shop", doc! {"insert": coll, "documents": documents}).await;
+    }
+    let at = doc! {"key": {"at": 1}, "name": "at", "expireAfterSeconds": 3_600};
+    let index = doc! {"createIndexes": "sessions", "indexes": [at]};
+    run(a, "shop", index).await;
+    let capped = doc! {"create": "log", "capped": true, "size": 8192};
+    run(a, "shop", capped).await;
+    let lines: Vec<Document> = (0..5).map(|i| doc! {"_id": i}).collect();
+    run(a, "shop", doc! {"insert": "log", "documents": lines}).await;
+}
+
+/// What users do on the target, in turn `turn`.
+async fn used(b: &Client, turn: i32) {
+    let at = 1_000 * turn;
+    let documents: Vec<Document> = (at..at + 20).map(|i| doc! {"_id": i, "x": i}).collect();
+    for coll in ["orders", "log"] {
+        let insert = doc! {"insert": coll, "documents": documents.clone()};
+        run(b, "shop", insert).await;
+    }
+    let update = doc! {"q": {"x": {"$lt": 10}}, "u": {"$inc": {"n": turn}, "$set": {"of.turn": turn}}, "multi": true};
+    run(b, "shop", doc! {"update": "orders", "updates": [update]}).await;
+    let delete = doc! {"q": {"_id": {"$gte": at - 970, "$lt": at - 965}}, "limit": 0};
+    run(b, "shop", doc! {"delete": "orders", "deletes": [delete]}).await;
+    let mut session = b.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let accounts = b.database("shop").collection::<Document>("accounts");
+    for (id, by) in [(1, -turn), (2, turn)] {
+        let change = doc! {"$inc": {"n": by}};
+        let update = accounts.update_one(doc! {"_id": id}, change);
+        update.session(&mut session).await.unwrap();
+    }
+    session.commit_transaction().await.unwrap();
+    let new = format!("new{turn}");
+    run(b, "shop", doc! {"create": &new}).await;
+    run(b, "shop", doc! {"insert": &new, "documents": [{"_id": 1}]}).await;
+    let index = doc! {"key": {"x": 1, "n": turn}, "name": format!("xn{turn}")};
+    for coll in [&new, "orders"] {
+        let create = doc! {"createIndexes": coll, "indexes": [index.clone()]};
+        run(b, "shop", create).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
+    let (source, target) = tokio::join!(guarded("a"), guarded("b"));
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let app = Client::with_uri_str(source.uri_as(APP)).await.unwrap();
+    prepared(&a).await;
+    let (from, to) = (source.uri_as(ENGINE), target.uri_as(ENGINE));
+    let flags = ["--reverse"];
+    let mut engine = Engine::start(&from, &to, &flags).await;
+    engine.until_ready().await;
+    let refused = output(&engine, &["reverse", "cutover"]);
+    assert_eq!(refused.status.code(), Some(8), "nothing to go back to yet");
+    let done = command(&engine, &["cutover"]);
+    assert!(!done.contains("error"), "{done}");
+    let late = app.database("shop").collection::<Document>("orders");
+    let late = late.insert_one(doc! {"_id": "late"}).await;
+    let late = late.expect_err("users may not write to the old source");
+    assert!(late.to_string().contains("blocked"), "{late}");
+
+    used(&b, 1).await;
+    run(&b, "shop", doc! {"drop": "gone"}).await;
+    // On the old source it would expire at once; on the target nothing does.
+    let off = doc! {"setParameter": 1, "ttlMonitorEnabled": false};
+    run(&b, "admin", off).await;
+    let old = doc! {"_id": 1, "at": DateTime::from_millis(1_000_000_000_000)};
+    run(&b, "shop", doc! {"insert": "sessions", "documents": [old]}).await;
+    engine.until("followed back", ready_to_go_back).await;
+    assert_eq!(expiry_of(&a).await, Some(i64::from(i32::MAX)), "held back");
+    expiries_have_run(&a).await;
+    let sessions = a.database("shop").collection::<Document>("sessions");
+    while sessions.count_documents(doc! {}).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    expiries_have_run(&a).await;
+    assert_eq!(sessions.count_documents(doc! {}).await.unwrap(), 1);
+    let told = command(&engine, &["reverse", "status"]);
+    assert!(told.contains("way back: "), "{told}");
+    for not_meant in ["cutover", "cancel"] {
+        let refused = output(&engine, &[not_meant]);
+        assert_eq!(refused.status.code(), Some(8), "{not_meant}");
+    }
+    engine.kill();
+
+    used(&b, 2).await;
+    let sides = ["--source", from.as_str(), "--target", to.as_str()];
+    let turned = ["--source", to.as_str(), "--target", from.as_str()];
+    let port = ["--api-port", "0"];
+    for (what, sides) in [
+        (&["migrate"][..], sides),
+        (&["migrate", "--restart"][..], sides),
+        (&["migrate"][..], turned),
+        (&["migrate", "--reverse"][..], turned),
+        (&["migrate", "--restart"][..], turned),
+    ] {
+        let arguments = [what, &sides, &port].concat();
+        let (code, text) = shardlift(&arguments, None).await;
+        assert_eq!(code, Some(4), "{what:?} {text}");
+        assert!(text.contains("way back"), "{what:?} {text}");
+    }
+    let (code, text) = shardlift(
+        &[&["cancel"][..], &turned, &["--api-port", "1"]].concat(),
+        None,
+    )
+    .await;
+    assert!(code == Some(4) && text.contains("way back"), "{text}");
+
+    let mut engine = Engine::start(&from, &to, &flags).await;
+    engine.until("followed back", ready_to_go_back).await;
+    used(&b, 3).await;
+    // It would expire on the old source once that is used again.
+    let old = doc! {"q": {"_id": 1}, "limit": 1};
+    run(&b, "shop", doc! {"delete": "sessions", "deletes": [old]}).await;
+    let went = tokio::task::spawn_blocking({
+        let port = engine.port().to_owned();
+        move || {
+            let mut back = std::process::Command::new(env!("CARGO_BIN_EXE_shardlift"));
+            back.args(["reverse", "cutover", "--api-port", &port]);
+            back.output().unwrap()
+        }
+    });
+    let ended = engine.end().await;
+    let went = went.await.unwrap();
+    let text = String::from_utf8_lossy(&went.stdout).into_owned();
+    assert!(
+        went.status.success(),
+        "{text} {}",
+        String::from_utf8_lossy(&went.stderr)
+    );
+    assert_eq!(ended.code, 0);
+    expect_equal(&target.uri(), &source.uri()).await;
+    assert_eq!(expiry_of(&a).await, Some(3_600));
+    for side in [&a, &b] {
+        let names = side.list_database_names().await.unwrap();
+        assert!(!names.contains(&"__shardlift".to_owned()), "{names:?}");
+    }
+    let orders = app.database("shop").collection::<Document>("orders");
+    orders.insert_one(doc! {"_id": "back"}).await.unwrap();
+}
+
+async fn balancer_mode(client: &Client) -> String {
+    let status = run(client, "admin", doc! {"balancerStatus": 1}).await;
+    status.get_str("mode").unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_under_load_is_followed_back_over_crashes_and_given_up() {
+    let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
+    let (from, to) = (source.uri(), target.uri());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    populate::populate(&PopulateArgs {
+        docs: 3_000,
+        ..PopulateArgs::new(&from)
+    })
+    .await
+    .unwrap();
+    run(&b, "admin", doc! {"balancerStart": 1}).await;
+    let found = (balancer_mode(&a).await, balancer_mode(&b).await);
+    let flags = ["--reverse"];
+    // Past the point of no return, at each step of the way back's preparation.
+    for (step, place) in ["reverse-recorded", "reverse-held", "reverse-planned"]
+        .into_iter()
+        .enumerate()
+    {
+        let mut engine = Engine::start_to_crash(&from, &to, &flags, place).await;
+        if step == 0 {
+            engine.until_ready().await;
+            engine.request_cutover().await;
+        }
+        engine.crashed().await;
+    }
+    let mut engine = Engine::start(&from, &to, &flags).await;
+    engine.until("followed back", ready_to_go_back).await;
+    let off = ("off".to_owned(), "off".to_owned());
+    assert_eq!((balancer_mode(&a).await, balancer_mode(&b).await), off);
+    let load = Load::start(LoadOptions {
+        rate: 300.0,
+        connections: 4,
+        ddl: true,
+        ..LoadOptions::new(&to)
+    })
+    .await
+    .unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    engine.kill();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut engine = Engine::start(&from, &to, &flags).await;
+    engine.until("followed back", ready_to_go_back).await;
+    stop(load).await;
+    // Nobody writes any more: both are alike as soon as all is applied.
+    engine.until("followed back", ready_to_go_back).await;
+    engine.signal("TERM");
+    assert_eq!(engine.end().await.code, 130);
+    let sides = ["--source", from.as_str(), "--target", to.as_str()];
+    let stop = [&["reverse", "stop"][..], &sides].concat();
+    let (code, text) = shardlift(&stop, None).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the way back is given up"), "{text}");
+    assert_eq!((balancer_mode(&a).await, balancer_mode(&b).await), found);
+    for side in [&a, &b] {
+        let names = side.list_database_names().await.unwrap();
+        assert!(!names.contains(&"__shardlift".to_owned()), "{names:?}");
+    }
+    let (code, text) = shardlift(&stop, None).await;
+    assert!(code == Some(4) && text.contains("no way back"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_followed_back_is_refused_at_the_start() {
+    let newer = fixture::replica_set("b", &[]);
+    let older = crate::releases::rig::set("a", crate::releases::rig::of(5, 0));
+    let (source, target) = tokio::join!(older, newer);
+    fixture::insert(&source.client().await.unwrap(), "shop", "orders").await;
+    let (from, to) = (source.uri(), target.uri());
+    let sides = ["--source", from.as_str(), "--target", to.as_str()];
+    for (what, code) in [("validate", 4), ("migrate", 4)] {
+        let port = if what == "migrate" {
+            &["--api-port", "0"][..]
+        } else {
+            &[]
+        };
+        let arguments = [&[what, "--reverse"][..], &sides, port].concat();
+        let (found, text) = shardlift(&arguments, None).await;
+        assert_eq!(found, Some(code), "{what}: {text}");
+        assert!(text.contains("way back: same release"), "{what}: {text}");
+    }
+    let (code, text) = shardlift(&[&["validate"][..], &sides].concat(), None).await;
+    assert_eq!(code, Some(0), "{text}");
+}

@@ -75,6 +75,28 @@ async fn expiries_have_run(client: &Client) {
     }
 }
 
+/// The target is the source of what is under way now.
+async fn as_mongosync_tells(port: &str, target: &str) {
+    let base = format!("http://127.0.0.1:{port}/api/v1");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut reverse = ureq::post(format!("{base}/reverse")).send_empty().unwrap();
+        let mut progress = ureq::get(format!("{base}/progress")).call().unwrap();
+        let read = |body: &mut ureq::Body| body.read_json::<serde_json::Value>().unwrap();
+        (read(reverse.body_mut()), read(progress.body_mut()))
+    });
+    let (reverse, progress) = asked.await.unwrap();
+    assert_eq!(reverse["success"], true, "{reverse}");
+    let host = target
+        .split('@')
+        .next_back()
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap();
+    let from = &progress["progress"]["directionMapping"]["Source"];
+    assert!(from.as_str().unwrap().contains(host), "{progress}");
+}
+
 async fn prepared(a: &Client) {
     for coll in ["orders", "gone", "accounts"] {
         let documents: Vec<Document> = (0..50).map(|i| doc! {"_id": i, "x": i, "n": 0}).collect();
@@ -160,6 +182,7 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
     assert_eq!(sessions.count_documents(doc! {}).await.unwrap(), 1);
     let told = command(&engine, &["reverse", "status"]);
     assert!(told.contains("way back: "), "{told}");
+    as_mongosync_tells(engine.port(), &to).await;
     for not_meant in ["cutover", "cancel"] {
         let refused = output(&engine, &[not_meant]);
         assert_eq!(refused.status.code(), Some(8), "{not_meant}");

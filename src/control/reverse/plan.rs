@@ -38,8 +38,9 @@ pub async fn record(
             collection.kind == CollectionKind::Plain && collection.uuid.is_some_and(here)
         });
         let bound = held.map(|collection| {
-            let torn = expiring.contains(&collection.ns).then_some(fence.position);
-            bind(collection, pair, &there, torn)
+            // A capped collection expires nothing, and is never copied beside what is there.
+            let torn = expiring.contains(&collection.ns) && !collection.is_capped();
+            bind(collection, pair, &there, torn.then_some(fence.position))
         });
         let mut collections = bound.collect::<Result<Vec<_>>>()?;
         let made: Vec<(Uuid, Uuid)> = collections

@@ -58,6 +58,10 @@ impl Content {
         self.bytes
     }
 
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
+    }
+
     /// `_id` of document `n`.
     pub(super) fn id(&self, n: u64) -> i64 {
         match self.ids {

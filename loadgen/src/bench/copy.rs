@@ -1,13 +1,16 @@
 //! `bench copy`: the engine's copy of an idle source, beside what both servers
 //! allow and MongoDB's own initial sync of the same data.
 //!
-//! - `scan_s`: reading everything from the source, two connections, no target
-//! - `write_s`: writing prebuilt inserts into an empty server, two connections
+//! - `scan_s`: reading everything from the source, no target: ranges of `_id` over two
+//!   connections where `_id`s ascend on the disk, else in the order of the disk
+//! - `write_s`: writing prebuilt inserts in the order of `_id` into an empty server, two
+//!   connections
 //! - `floor_s`: the larger of both, or their servers' CPU over all cores: no copy
 //!   through a client can be faster
 //! - `copy_s`: as `Engine::copy` says; `start_s` is what lies before it
 //! - `native_s`: as `Native::join` says
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::doc;
@@ -32,7 +35,7 @@ const DOCS: u64 = 1_000_000;
 const BYTES_MAX: u64 = 1 << 30;
 const QUICK_PART: u64 = 10;
 /// Connections of the write-only measurement.
-const WRITERS: u64 = 2;
+const WRITERS: usize = 2;
 /// Ranges of a collection that are read side by side.
 const SCAN_PARTS: u64 = 4;
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -71,7 +74,6 @@ struct Copied {
     stretch: Stretch,
     start_s: f64,
     rss_peak_mb: f64,
-    equal: bool,
 }
 
 pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
@@ -88,7 +90,8 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
         data.total(),
         data.content.bytes()
     ));
-    bulk::write(&host(&source), data.streams(WRITERS)).await?;
+    let on_disk = (0..data.docs).collect();
+    bulk::write(&host(&source), data.streams(WRITERS, &on_disk)).await?;
     let (mut rounds, mut plots, mut equal) = (Vec::new(), Vec::new(), true);
     for round in 0..args.common.runs {
         let (figures, plot, same) = measure(ground, &data, &source, round).await?;
@@ -119,15 +122,18 @@ async fn measure(
 ) -> Result<(Figures, Plot, bool)> {
     let scan = scan_only(ground, data, source).await?;
     let write = write_only(ground, data).await?;
-    // By turns, so that neither always finds the warmer source.
+    // By turns, so that neither always finds the warmer source; and at once, for the machine
+    // may be slower in a minute.
+    let target = ground.start("target").await?;
     let (copied, native);
     if round.is_multiple_of(2) {
-        copied = copy(ground, source).await?;
+        copied = copy(ground, source, &target).await?;
         native = initial_sync(ground, source).await?;
     } else {
         native = initial_sync(ground, source).await?;
-        copied = copy(ground, source).await?;
+        copied = copy(ground, source, &target).await?;
     }
+    let equal = ground.is_equal(source, &target).await?;
     let figures = figures_of(ground, data, &scan, &write, &copied, &native);
     let line = Line::rate_of("engine", &copied.stretch.counts, RATE_WINDOW_S);
     let plot = Plot {
@@ -135,7 +141,7 @@ async fn measure(
         unit: "documents copied per second",
         lines: vec![line],
     };
-    Ok((figures, plot, copied.equal))
+    Ok((figures, plot, equal))
 }
 
 /// CPU: of the source.
@@ -146,10 +152,13 @@ async fn scan_only(ground: &Ground, data: &Data, source: &ReplicaSet) -> Result<
         .database(DATABASE)
         .run_command(doc! { "ping": 1 })
         .await?;
-    let ranges = scan::ranges(
-        &data.collections,
-        &data.content.bounds(data.docs, SCAN_PARTS),
-    );
+    let ranges = match data.content.ids() {
+        Ids::Ascending => scan::ranges(
+            &data.collections,
+            &data.content.bounds(data.docs, SCAN_PARTS),
+        ),
+        Ids::Random => scan::whole(&data.collections),
+    };
     let meter = Meter::now(&[pid(source)?])?;
     let (documents, _) = scan::read(&client, ranges).await?;
     let used = meter.used()?;
@@ -171,8 +180,10 @@ async fn write_only(ground: &Ground, data: &Data) -> Result<Used> {
     for collection in &data.collections {
         database.create_collection(collection).await?;
     }
+    let mut by_id: Vec<u64> = (0..data.docs).collect();
+    by_id.sort_unstable_by_key(|n| data.content.id(*n));
     let prebuilt: Vec<Vec<Bulk>> = data
-        .streams(WRITERS)
+        .streams(WRITERS, &by_id.into())
         .into_iter()
         .map(Iterator::collect)
         .collect();
@@ -184,13 +195,12 @@ async fn write_only(ground: &Ground, data: &Data) -> Result<Used> {
     Ok(used)
 }
 
-/// Onto an empty target, which is gone afterwards. CPU: engine, source, target.
-async fn copy(ground: &Ground, source: &ReplicaSet) -> Result<Copied> {
-    let target = ground.start("target").await?;
+/// Onto an empty target. CPU: engine, source, target.
+async fn copy(ground: &Ground, source: &ReplicaSet, target: &ReplicaSet) -> Result<Copied> {
     let began = Instant::now();
-    let mut engine = Engine::start(ground, source, &target).await?;
+    let mut engine = Engine::start(ground, source, target).await?;
     let stretch = engine
-        .copy(&[pid(source)?, pid(&target)?], PATIENCE)
+        .copy(&[pid(source)?, pid(target)?], PATIENCE)
         .await?;
     let start_s = began.elapsed().as_secs_f64() - stretch.used.seconds;
     ground.tell(format!("copy by the engine: {:.2} s", stretch.used.seconds));
@@ -201,7 +211,6 @@ async fn copy(ground: &Ground, source: &ReplicaSet) -> Result<Copied> {
         stretch,
         start_s,
         rss_peak_mb,
-        equal: ground.is_equal(source, &target).await?,
     })
 }
 
@@ -259,13 +268,16 @@ impl Data {
         self.docs * self.collections.len() as u64
     }
 
-    /// All inserts, for `connections` connections.
-    fn streams(&self, connections: u64) -> Vec<Bulks> {
-        // Whole commands by turns, so that ids ascend on the disk too.
-        let block = bulk::STATEMENTS_MAX as u64;
-        let stream = |part: u64| {
+    /// All inserts in this order, for `connections` connections.
+    fn streams(&self, connections: usize, order: &Arc<[u64]>) -> Vec<Bulks> {
+        // Whole commands by turns, so that the order is the disk's too.
+        let block = bulk::STATEMENTS_MAX;
+        let stream = |part: usize| {
             let of = |collection: &String| {
-                let own = (0..self.docs).filter(move |n| n / block % connections == part);
+                let order = order.clone();
+                let own = (0..order.len())
+                    .filter(move |at| at / block % connections == part)
+                    .map(move |at| order[at]);
                 statements::inserts(&self.content, collection, own)
             };
             Box::new(

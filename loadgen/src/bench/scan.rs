@@ -40,7 +40,13 @@ pub(super) fn ranges(collections: &[String], bounds: &[i64]) -> Vec<Range> {
     collections.iter().flat_map(of).collect()
 }
 
-/// Reads all ranges in `_id` order; documents found, and seconds it took.
+/// All of each collection, in the order of the disk.
+pub(super) fn whole(collections: &[String]) -> Vec<Range> {
+    ranges(collections, &[])
+}
+
+/// Reads all ranges in `_id` order, whole collections in the order of the disk; documents found,
+/// and seconds it took.
 pub(super) async fn read(client: &Client, ranges: Vec<Range>) -> Result<(u64, f64)> {
     let began = Instant::now();
     let ranges = Mutex::new(ranges.into_iter());
@@ -61,17 +67,17 @@ async fn read_range(client: &Client, range: &Range) -> Result<u64> {
     let mut bounds = Document::new();
     bounds.extend(range.lower.map(|lower| ("$gte".to_owned(), lower.into())));
     bounds.extend(range.upper.map(|upper| ("$lt".to_owned(), upper.into())));
-    let filter = if bounds.is_empty() {
-        doc! {}
+    let (filter, hint) = if bounds.is_empty() {
+        (doc! {}, doc! { "$natural": 1 })
     } else {
-        doc! { "_id": bounds }
+        (doc! { "_id": bounds }, doc! { "_id": 1 })
     };
     let rows = client
         .database(DATABASE)
         .collection::<Document>(&range.collection);
     let find = rows
         .find(filter)
-        .hint(Hint::Keys(doc! { "_id": 1 }))
+        .hint(Hint::Keys(hint))
         .batch_size(BATCH_DOCUMENTS);
     let mut cursor = find.batch().await?;
     let mut documents = 0;

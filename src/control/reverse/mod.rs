@@ -28,7 +28,7 @@ use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::control::{held_back, validate, write_block};
-use crate::error::{Error, Kind, Policy, Result};
+use crate::error::{Error, Policy, Result};
 use crate::failpoint;
 use crate::state::run_store::RunStore;
 use crate::state::{Reverse, RunState, Stage};

@@ -273,10 +273,7 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
 /// balancers stay off: chunks must not move until then.
 async fn leave(process: Process<'_>, error: &Error) {
     let Process {
-        run,
-        opened,
-        stop,
-        ..
+        run, opened, stop, ..
     } = process;
     if error.kind == Kind::Cancelled {
         let Opened {

@@ -17,7 +17,7 @@ use shardlift::observe::status::Snapshot;
 use super::{command, output};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
-use crate::migrate::{expect_equal, stop};
+use crate::migrate::{expect_equal, stop, wipe};
 use crate::recorded::shardlift;
 
 const ENGINE: &str = "engine";
@@ -237,10 +237,7 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
     assert_eq!(ended.code, 0);
     expect_equal(&target.uri(), &source.uri()).await;
     assert_eq!(expiry_of(&a).await, Some(3_600));
-    for side in [&a, &b] {
-        let names = side.list_database_names().await.unwrap();
-        assert!(!names.contains(&"__shardlift".to_owned()), "{names:?}");
-    }
+    nothing_is_left([&a, &b]).await;
     let orders = app.database("shop").collection::<Document>("orders");
     orders.insert_one(doc! {"_id": "back"}).await.unwrap();
 }
@@ -251,7 +248,7 @@ async fn balancer_mode(client: &Client) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_under_load_is_followed_back_over_crashes_and_given_up() {
+async fn a_cluster_under_load_is_followed_back_over_crashes() {
     let (source, target) = tokio::join!(fixture::loaded_cluster(2), fixture::loaded_cluster(2));
     let (from, to) = (source.uri(), target.uri());
     let (a, b) = (
@@ -299,20 +296,68 @@ async fn a_cluster_under_load_is_followed_back_over_crashes_and_given_up() {
     stop(load).await;
     // Nobody writes any more: both are alike as soon as all is applied.
     engine.until("followed back", ready_to_go_back).await;
-    engine.signal("TERM");
+    engine.request_cutover().await;
+    assert_eq!(engine.end().await.code, 0);
+    expect_equal(&to, &from).await;
+    assert_eq!((balancer_mode(&a).await, balancer_mode(&b).await), found);
+    nothing_is_left([&a, &b]).await;
+}
+
+/// As a user of the old source alone would find it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (from, to) = (source.uri(), target.uri());
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    prepared(&a).await;
+    let now = doc! {"_id": 1, "at": DateTime::now()};
+    run(&a, "shop", doc! {"insert": "sessions", "documents": [now]}).await;
+    let flags = ["--reverse"];
+    let mut engine = Engine::start_to_crash(&from, &to, &flags, "reverse-recorded").await;
+    engine.until_ready().await;
+    engine.request_cutover().await;
+    engine.crashed().await;
+    // As its expiry might, after both sides were proven to be equal.
+    let one = doc! {"q": {"_id": 1}, "limit": 1};
+    run(&a, "shop", doc! {"delete": "sessions", "deletes": [one]}).await;
+    let mut engine = Engine::start(&from, &to, &flags).await;
+    engine.until("followed back", ready_to_go_back).await;
+    let sessions = a.database("shop").collection::<Document>("sessions");
+    assert_eq!(sessions.count_documents(doc! {}).await.unwrap(), 1);
+    let told = command(&engine, &["reverse", "stop"]);
+    assert!(told.contains("the way back is given up"), "{told}");
+    assert!(told.contains("\"expireAfterSeconds\": 3600"), "{told}");
     assert_eq!(engine.end().await.code, 130);
+    assert_eq!(expiry_of(&a).await, Some(i64::from(i32::MAX)), "it stays");
+    nothing_is_left([&a, &b]).await;
+
+    // And with no process left.
+    wipe(&b).await;
+    let mut engine = Engine::start(&from, &to, &flags).await;
+    engine.until_ready().await;
+    engine.request_cutover().await;
+    engine.until("followed back", ready_to_go_back).await;
+    engine.kill();
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
     let stop = [&["reverse", "stop"][..], &sides].concat();
     let (code, text) = shardlift(&stop, None).await;
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("the way back is given up"), "{text}");
-    assert_eq!((balancer_mode(&a).await, balancer_mode(&b).await), found);
-    for side in [&a, &b] {
+    nothing_is_left([&a, &b]).await;
+    let (code, text) = shardlift(&stop, None).await;
+    assert!(code == Some(4) && text.contains("no way back"), "{text}");
+}
+
+async fn nothing_is_left(sides: [&Client; 2]) {
+    for side in sides {
         let names = side.list_database_names().await.unwrap();
         assert!(!names.contains(&"__shardlift".to_owned()), "{names:?}");
     }
-    let (code, text) = shardlift(&stop, None).await;
-    assert!(code == Some(4) && text.contains("no way back"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -199,9 +199,7 @@ async fn write_only(ground: &Ground, data: &Data) -> Result<Used> {
 async fn copy(ground: &Ground, source: &ReplicaSet, target: &ReplicaSet) -> Result<Copied> {
     let began = Instant::now();
     let mut engine = Engine::start(ground, source, target).await?;
-    let stretch = engine
-        .copy(&[pid(source)?, pid(target)?], PATIENCE)
-        .await?;
+    let stretch = engine.copy(&[pid(source)?, pid(target)?], PATIENCE).await?;
     let start_s = began.elapsed().as_secs_f64() - stretch.used.seconds;
     ground.tell(format!("copy by the engine: {:.2} s", stretch.used.seconds));
     engine.until("ready", PATIENCE).await?;

@@ -22,12 +22,14 @@ pub mod plan;
 pub mod stop;
 
 use crate::cluster::deployment::{Deployment, Side};
+use crate::control::held_back;
 use crate::control::open::Opened;
 use crate::control::recorded;
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
-use crate::control::{held_back, validate, write_block};
+use crate::control::validate;
+use crate::control::write_block;
 use crate::error::{Error, Policy, Result};
 use crate::failpoint;
 use crate::state::run_store::RunStore;

@@ -39,6 +39,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
+use crate::cluster::retry::Retry;
 use crate::config::listen::Listen;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::patience::Patience;
@@ -176,11 +177,12 @@ async fn there_and_back(
     stop: &Stop,
 ) -> Result<Summary> {
     let looked = Box::pin(is_way_back_left(config));
-    let is_done =
-        config.reverse && stop::unless_ended(requests, stop, "connecting", looked).await?;
+    let may_be_done = config.reverse && !config.restart;
+    let is_done = may_be_done && stop::unless_ended(requests, stop, "connecting", looked).await?;
     if !is_done {
         let summary = migrate_observed(config, run, reached, requests, stop).await?;
-        let looked = Box::pin(is_way_back_left(config));
+        let mut retry = Retry::new(config.away_max());
+        let looked = Box::pin(retry.until_it_works(|| is_way_back_left(config)));
         if !run.goes_back() || !stop::unless_ended(requests, stop, "connecting", looked).await? {
             return Ok(summary);
         }
@@ -189,7 +191,8 @@ async fn there_and_back(
         }
     }
     run.turn_round();
-    migrate_observed(&config.turned(), run, reached, requests, stop).await
+    let back = migrate_observed(&config.turned(), run, reached, requests, stop).await;
+    back.map_err(reverse::with_its_remedy)
 }
 
 async fn is_way_back_left(config: &Config) -> Result<bool> {
@@ -293,9 +296,14 @@ async fn leave(process: Process<'_>, error: &Error) {
         }
         stop.answer_cancel(answer);
     } else if opened.balancers.any_was_on() {
-        run.warn(
-            "the balancers stay off: run the same command to resume, or cancel the run with `shardlift cancel`, which restores them",
-        );
+        let gives_up = if opened.reverse == Reverse::Itself {
+            "give the way back up by `shardlift reverse stop`"
+        } else {
+            "cancel the run with `shardlift cancel`"
+        };
+        run.warn(format!(
+            "the balancers stay off: run the same command to resume, or {gives_up}, which restores them"
+        ));
     }
 }
 

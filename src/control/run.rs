@@ -95,10 +95,14 @@ impl Run {
     /// Whether the recorded run has a way back, or is one.
     pub fn take_way(&self, recorded: crate::state::Reverse) {
         self.state.lock().reverse = match recorded {
-            crate::state::Reverse::No => Reverse::No,
+            crate::state::Reverse::No | crate::state::Reverse::GivenUp => Reverse::No,
             crate::state::Reverse::Wanted => Reverse::Wanted,
             crate::state::Reverse::Itself => Reverse::Running,
         };
+    }
+
+    pub fn is_way_back(&self) -> bool {
+        self.state.lock().reverse == Reverse::Running
     }
 
     pub fn goes_back(&self) -> bool {

@@ -127,9 +127,7 @@ impl Window {
             }
             let ends_ms = *self.ends_ms.lock();
             let answer = match ends_ms {
-                None if self.length_ms == 0 => {
-                    Err("a run that is followed back has no cutover window".to_owned())
-                }
+                None if self.length_ms == 0 => Err("the way back has no cutover window".to_owned()),
                 None => Err(
                     "the cutover window has not begun: it does when the run is ready".to_owned(),
                 ),

@@ -70,6 +70,8 @@ pub enum Reverse {
     No,
     /// After its cutover, the target is followed back to the source.
     Wanted,
+    /// It was wanted, and could not be begun: the cutover went on without.
+    GivenUp,
     /// It is the reverse of another run, which is done. Its target was there before it.
     Itself,
 }

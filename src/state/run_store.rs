@@ -13,7 +13,7 @@ use crate::cluster::deployment::{Shard, Side};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::state::database::{StateDatabase, statement};
-use crate::state::{FORMAT, HeldBack, RunState, Stage, documents, pair_store};
+use crate::state::{FORMAT, HeldBack, Reverse, RunState, Stage, documents, pair_store};
 
 const RUN: &str = "run";
 /// Named by the first kind of what is in it.
@@ -153,6 +153,15 @@ impl RunStore {
         };
         let on = run.first().and_then(|raw| raw.get_bool(field).ok());
         Ok(on.unwrap_or(false))
+    }
+
+    /// Records that there is no way back after all. May be repeated.
+    pub async fn give_up_reverse(&self) -> Result<()> {
+        let set = rawdoc! {"$set": {"reverse": documents::reverse_name(Reverse::GivenUp)}};
+        self.database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, set, false))])
+            .await
+            .map(drop)
     }
 
     /// Notes that a collection of this name is about to be made on the target. May be

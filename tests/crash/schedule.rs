@@ -24,9 +24,9 @@ const ELSEWHERE: [&str; 13] = [
     "rename-recorded",
     "modified",
     "views-followed",
-    "reverse-recorded",
-    "reverse-held",
     "reverse-planned",
+    "reverse-begun",
+    "reverse-held",
 ];
 /// Of the list of failpoints, a migration visits one in so many.
 const STRIDE: usize = 3;

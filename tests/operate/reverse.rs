@@ -1,10 +1,11 @@
 //! The way back: what users write to the target after the cutover comes to the old source,
 //! over kills, until they go back or give it up.
 
+mod usage;
+
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
-use futures_util::TryStreamExt;
 use loadgen::cluster::users::User;
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use loadgen::load::{Load, LoadOptions};
@@ -14,6 +15,7 @@ use shardlift::observe::phase::Phase;
 use shardlift::observe::reverse::Reverse;
 use shardlift::observe::status::Snapshot;
 
+use self::usage::{expiries_have_run, expiry_of, prepared, used};
 use super::{command, output};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
@@ -51,30 +53,6 @@ fn ready_to_go_back(now: &Snapshot) -> bool {
     now.reverse == Reverse::Running && now.phase == Phase::Ready
 }
 
-async fn expiry_of(client: &Client) -> Option<i64> {
-    let database = client.database("shop");
-    let cursor = database.run_cursor_command(doc! {"listIndexes": "sessions"});
-    let indexes: Vec<Document> = cursor.await.unwrap().try_collect().await.unwrap();
-    let index = indexes
-        .iter()
-        .find(|i| i.get_str("name").is_ok_and(|name| name == "at"))?;
-    let expiry = index.get("expireAfterSeconds")?;
-    expiry.as_i64().or(expiry.as_i32().map(i64::from))
-}
-
-/// The expiries of that server have been looked for twice from now on.
-async fn expiries_have_run(client: &Client) {
-    let passes = async || {
-        let status = run(client, "admin", doc! {"serverStatus": 1}).await;
-        let ttl = status.get_document("metrics").unwrap();
-        ttl.get_document("ttl").unwrap().get_i64("passes").unwrap()
-    };
-    let before = passes().await;
-    while passes().await < before + 2 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 /// The target is the source of what is under way now.
 async fn as_mongosync_tells(port: &str, target: &str) {
     let base = format!("http://127.0.0.1:{port}/api/v1");
@@ -97,20 +75,6 @@ async fn as_mongosync_tells(port: &str, target: &str) {
     assert!(from.as_str().unwrap().contains(host), "{progress}");
 }
 
-async fn prepared(a: &Client) {
-    for coll in ["orders", "gone", "accounts"] {
-        let documents: Vec<Document> = (0..50).map(|i| doc! {"_id": i, "x": i, "n": 0}).collect();
-        run(a, "shop", doc! {"insert": coll, "documents": documents}).await;
-    }
-    let at = doc! {"key": {"at": 1}, "name": "at", "expireAfterSeconds": 3_600};
-    let index = doc! {"createIndexes": "sessions", "indexes": [at]};
-    run(a, "shop", index).await;
-    let capped = doc! {"create": "log", "capped": true, "size": 8192};
-    run(a, "shop", capped).await;
-    let lines: Vec<Document> = (0..5).map(|i| doc! {"_id": i}).collect();
-    run(a, "shop", doc! {"insert": "log", "documents": lines}).await;
-}
-
 /// Asks until it is accepted: DDL may still be under way.
 fn goes_back(port: &str) {
     loop {
@@ -123,37 +87,6 @@ fn goes_back(port: &str) {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// What users do on the target, in turn `turn`.
-async fn used(b: &Client, turn: i32) {
-    let at = 1_000 * turn;
-    let documents: Vec<Document> = (at..at + 20).map(|i| doc! {"_id": i, "x": i}).collect();
-    for coll in ["orders", "log"] {
-        let insert = doc! {"insert": coll, "documents": documents.clone()};
-        run(b, "shop", insert).await;
-    }
-    let update = doc! {"q": {"x": {"$lt": 10}}, "u": {"$inc": {"n": turn}, "$set": {"of.turn": turn}}, "multi": true};
-    run(b, "shop", doc! {"update": "orders", "updates": [update]}).await;
-    let delete = doc! {"q": {"_id": {"$gte": at - 970, "$lt": at - 965}}, "limit": 0};
-    run(b, "shop", doc! {"delete": "orders", "deletes": [delete]}).await;
-    let mut session = b.start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
-    let accounts = b.database("shop").collection::<Document>("accounts");
-    for (id, by) in [(1, -turn), (2, turn)] {
-        let change = doc! {"$inc": {"n": by}};
-        let update = accounts.update_one(doc! {"_id": id}, change);
-        update.session(&mut session).await.unwrap();
-    }
-    session.commit_transaction().await.unwrap();
-    let new = format!("new{turn}");
-    run(b, "shop", doc! {"create": &new}).await;
-    run(b, "shop", doc! {"insert": &new, "documents": [{"_id": 1}]}).await;
-    let index = doc! {"key": {"x": 1, "n": turn}, "name": format!("xn{turn}")};
-    for coll in [&new, "orders"] {
-        let create = doc! {"createIndexes": coll, "indexes": [index.clone()]};
-        run(b, "shop", create).await;
     }
 }
 
@@ -237,9 +170,9 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
         let port = engine.port().to_owned();
         move || goes_back(&port)
     });
-    let ended = engine.end().await;
+    // Alone: a process waits until one who follows it has seen the end.
     went.await.unwrap();
-    assert_eq!(ended.code, 0);
+    assert_eq!(engine.end().await.code, 0);
     expect_equal(&target.uri(), &source.uri()).await;
     assert_eq!(expiry_of(&a).await, Some(3_600));
     nothing_is_left([&a, &b]).await;
@@ -270,7 +203,7 @@ async fn a_cluster_under_load_is_followed_back_over_crashes() {
     let found = (balancer_mode(&a).await, balancer_mode(&b).await);
     let flags = ["--reverse"];
     // Past the point of no return, at each step of the way back's preparation.
-    for (step, place) in ["reverse-recorded", "reverse-held", "reverse-planned"]
+    for (step, place) in ["reverse-begun", "reverse-held", "cutover-balancers"]
         .into_iter()
         .enumerate()
     {
@@ -281,6 +214,9 @@ async fn a_cluster_under_load_is_followed_back_over_crashes() {
         }
         engine.crashed().await;
     }
+    let sides = ["--source", from.as_str(), "--target", to.as_str()];
+    let (code, text) = shardlift(&[&["reverse", "stop"][..], &sides].concat(), None).await;
+    assert!(code == Some(4) && text.contains("is not over"), "{text}");
     let mut engine = Engine::start(&from, &to, &flags).await;
     engine.until("followed back", ready_to_go_back).await;
     let off = ("off".to_owned(), "off".to_owned());
@@ -324,7 +260,7 @@ async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() 
     let now = doc! {"_id": 1, "at": DateTime::now()};
     run(&a, "shop", doc! {"insert": "sessions", "documents": [now]}).await;
     let flags = ["--reverse"];
-    let mut engine = Engine::start_to_crash(&from, &to, &flags, "reverse-recorded").await;
+    let mut engine = Engine::start_to_crash(&from, &to, &flags, "reverse-begun").await;
     engine.until_ready().await;
     engine.request_cutover().await;
     engine.crashed().await;
@@ -356,6 +292,20 @@ async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() 
     nothing_is_left([&a, &b]).await;
     let (code, text) = shardlift(&stop, None).await;
     assert!(code == Some(4) && text.contains("no way back"), "{text}");
+
+    // What was planned is gone: that does not keep the cutover.
+    wipe(&b).await;
+    let mut engine = Engine::start_to_crash(&from, &to, &flags, "reverse-begun").await;
+    engine.until_ready().await;
+    engine.request_cutover().await;
+    engine.crashed().await;
+    a.database("__shardlift").drop().await.unwrap();
+    let ended = Engine::start(&from, &to, &flags).await.end().await;
+    assert_eq!(ended.code, 0);
+    let warnings = ended.summary["warnings"].to_string();
+    assert!(warnings.contains("NO way back"), "{warnings}");
+    nothing_is_left([&a, &b]).await;
+    expect_equal(&from, &to).await;
 }
 
 async fn nothing_is_left(sides: [&Client; 2]) {

@@ -40,6 +40,8 @@ const TICK: Duration = Duration::from_millis(50);
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// How long a cutover waits for the drop of an emptied database that is under way.
 const LAST_DROP: Duration = Duration::from_secs(60);
+/// How long planning the way back may take.
+const PLANNING: Duration = Duration::from_secs(60);
 /// Pause after an automatic cutover was called off.
 const AUTO_RETRY: Duration = Duration::from_secs(2);
 
@@ -190,16 +192,28 @@ impl<'a> Drive<'a> {
         };
         failpoint::hit("cutover-proven");
         finish::begin(opened, &self.coordinator, self.pairs).await?;
-        // From here on only the finish is left, in this process or the next.
+        // From here on only the finish is left, in this process or the next. With a way back
+        // we write to the source ourselves.
+        let late = (opened.reverse == Reverse::Wanted)
+            .then(|| finish::report_late_so_far(self.pairs, &equal.markers, run));
         finish::unless_stopped(self.process, self.requests).await?;
-        routers::settle(&opened.sides.target, self.process.run).await;
-        if opened.reverse == Reverse::Wanted {
-            // Up to here we wrote there ourselves; whoever did, too, is found by the way back.
-            let newest = listing::newest(&opened.sides.source).await;
-            let newest = newest.into_iter().flatten();
-            equal.markers = newest.map(|newest| newest.mark.position).collect();
+        if let Some(late) = late.filter(|_| run.goes_back()) {
+            self.watch_from_now(&mut equal, &late).await;
         }
+        routers::settle(&opened.sides.target, self.process.run).await;
         Ok(Some(self.done(equal, began).await))
+    }
+
+    /// Late writes are watched for from here on, on pairs that had none; from where they were
+    /// if the source does not answer.
+    async fn watch_from_now(&self, equal: &mut Equal, late: &[bool]) {
+        let Ok(newest) = listing::newest(&self.process.opened.sides.source).await else {
+            return;
+        };
+        let markers = equal.markers.iter_mut().zip(newest).zip(late);
+        for ((marker, newest), _) in markers.filter(|(_, late)| !**late) {
+            *marker = newest.mark.position;
+        }
     }
 
     /// Copying → following → ready, and back when DDL is under way. True if ready.
@@ -314,10 +328,12 @@ impl<'a> Drive<'a> {
 /// may be about to begin.
 async fn prove(cutover: &Cutover<'_>, opened: &Opened, block: bool) -> Result<Equal, NotProven> {
     let source = &cutover.sides.source;
-    if opened.reverse == Reverse::Wanted
-        && let Some(why) = reverse::shut_out(source, block).await?
-    {
-        return Err(CalledOff::Unblocked(why).into());
+    let goes_back = opened.reverse == Reverse::Wanted;
+    if goes_back {
+        let unfit = reverse::unfit(opened, cutover.run, block).await;
+        if let Some(why) = unfit.unwrap_or_else(|e| Some(e.to_string())) {
+            return Err(CalledOff::NoWayBack(why).into());
+        }
     }
     if block && let Err(e) = write_block::set(source, &opened.stores.run).await {
         return Err(CalledOff::Unblocked(e.to_string()).into());
@@ -326,6 +342,10 @@ async fn prove(cutover: &Cutover<'_>, opened: &Opened, block: bool) -> Result<Eq
     let drops = cutover.coordinator.drop_no_more();
     let doing = "a database that is being dropped on the target";
     within(LAST_DROP, doing, drops).await?;
+    if goes_back {
+        let planned = reverse::plan(opened, cutover.run);
+        within(PLANNING, "planning the way back", planned).await?;
+    }
     Ok(equal)
 }
 

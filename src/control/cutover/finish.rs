@@ -89,8 +89,10 @@ async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     retry.until_it_works(|| restore_all(opened, run)).await?;
     failpoint::hit("cutover-expiries");
     tracing::info!("cutover: expiries and other options held back are restored");
-    if !follows_back {
+    if opened.reverse == Reverse::Itself {
         retry.until_it_works(|| open_to_users(opened, run)).await?;
+    }
+    if !follows_back {
         balancers::restore(&opened.sides, &opened.balancers, run).await;
     }
     failpoint::hit("cutover-balancers");
@@ -129,6 +131,25 @@ async fn restore_all(opened: &Opened, run: &Run) -> Result<()> {
     held_back::set(&opened.sides.target, &held_back, run).await
 }
 
+/// Reports what users wrote to the source until now, by pair.
+pub fn report_late_so_far(pairs: &[Arc<Pair>], markers: &[Position], run: &Run) -> Vec<bool> {
+    let late = pairs.iter().zip(markers).map(|(pair, marker)| {
+        let ns = pair.changed_since(*marker);
+        if let Some(ns) = &ns {
+            tell_late(pair, ns, run);
+        }
+        ns.is_some()
+    });
+    late.collect()
+}
+
+fn tell_late(pair: &Pair, ns: &str, run: &Run) {
+    run.warn(format!(
+        "LATE WRITE: the source shard of {} took a write to {ns} after the cutover; it is NOT on the target: stop what still writes to the source",
+        pair.name
+    ));
+}
+
 /// Keeps the tails going for `grace` after the cutover and reports what users
 /// still wrote to the source.
 pub async fn report_late_writes(
@@ -145,10 +166,7 @@ pub async fn report_late_writes(
                 .changed_since(*marker)
                 .filter(|_| !std::mem::replace(&mut late[i], true))
             {
-                run.warn(format!(
-                    "LATE WRITE: the source shard of {} took a write to {ns} after the cutover; it is NOT on the target: stop what still writes to the source",
-                    pair.name
-                ));
+                tell_late(pair, &ns, run);
             }
             if pair.expired_since(*marker) && !std::mem::replace(&mut expired[i], true) {
                 run.warn(format!(

@@ -116,7 +116,7 @@ pub fn goes_as_asked(run: &RunState, config: &Config) -> Result<()> {
                 "remove what is left of it by `shardlift reverse stop`",
             )
         }
-        (Reverse::No | Reverse::Wanted, true) => {
+        (Reverse::No | Reverse::Wanted | Reverse::GivenUp, true) => {
             let found = format!("run {}, recorded on the source, is no way back", run.id);
             refused(found, "complete or cancel that run first")
         }
@@ -137,17 +137,29 @@ pub fn is_no_way_back(run: &RunState) -> Result<()> {
     }
     let found = format!("{} is the way back of a migration that is done", run.id);
     Err(Error::new(Kind::Refused, found).remedy(
-        "go on with it by the command that began it: `shardlift migrate --reverse` with that --source and --target;          or give it up by `shardlift reverse stop` with them",
+        "go on with it by the command that began it: `shardlift migrate --reverse` with that --source and --target; or give it up by `shardlift reverse stop` with them",
     ))
 }
 
+/// `reverse`: the target is to be followed back to it.
+///
 /// # Errors
-/// `Refused` if a former target is followed back to this source.
-pub async fn is_followed_by_none(source: &Deployment) -> Result<()> {
-    match RunStore::new(first(source)).load().await? {
-        Some(run) => is_no_way_back(&run),
-        None => Ok(()),
+/// `Refused` if a former target is followed back to this source; and with `reverse` if it has
+/// any run recorded, for that is where the way back is.
+pub async fn has_no_run(source: &Deployment, reverse: bool) -> Result<()> {
+    let Some(run) = RunStore::new(first(source)).load().await? else {
+        return Ok(());
+    };
+    is_no_way_back(&run)?;
+    if !reverse {
+        return Ok(());
     }
+    let found = format!(
+        "run {}, of which the source is the target, is recorded there",
+        run.id
+    );
+    Err(Error::new(Kind::Refused, found)
+        .remedy("complete it first; or, if it is not needed any more, drop `__shardlift` on every shard of the source"))
 }
 
 /// The target shard of each pair of `run`, in order.

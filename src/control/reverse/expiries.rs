@@ -10,31 +10,49 @@ use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES, index};
 use crate::cluster::deployment::Deployment;
 use crate::control::held_back::{commands, only, send};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::state::run_store::RunStore;
 use crate::state::{HeldBack, OptionsOf};
 
-/// Holds all of it back, and returns the collections that have an expiry. What is recorded
-/// already is as it was before.
-pub async fn hold(old_source: &Deployment, store: &RunStore) -> Result<HashSet<Namespace>> {
-    let mut found = store.load_held_back().await?;
-    if found.is_empty() {
-        found = options(old_source).await?;
-        // IMPORTANT: first. What is held back looks otherwise afterwards.
-        store.save_held_back(&found).await?;
+/// Records what is to be held back as it is, and returns the collections that have an expiry.
+///
+/// # Errors
+/// `Unsupported` for a time series with an expiry: its end of the cutover is not followed.
+pub async fn record(old_source: &Deployment, store: &RunStore) -> Result<HashSet<Namespace>> {
+    let found = options(old_source).await?;
+    if let Some(series) = series(&found) {
+        let found = format!("{series} is a time series with an expiry, which no way back follows");
+        return Err(Error::new(Kind::Unsupported, found));
     }
-    let never = old_source.dialect.writes.expiry_never.unwrap_or_default();
-    for held_back in &found {
-        for command in commands(&without(held_back, never)) {
-            send(old_source, &held_back.ns, &command)
-                .await
-                .map_err(|e| {
-                    e.context(format_args!("holding expiries back on {}", held_back.ns))
-                })?;
-        }
-    }
+    store.save_held_back(&found).await?;
     let expiring = found.iter().filter(|held_back| expires(held_back));
     Ok(expiring.map(|held_back| held_back.ns.clone()).collect())
+}
+
+/// Holds back what is recorded. May be repeated.
+pub async fn hold(old_source: &Deployment, store: &RunStore) -> Result<()> {
+    let never = old_source.dialect.writes.expiry_never;
+    let never = never.unwrap_or(i64::from(i32::MAX));
+    for held_back in store.load_held_back().await? {
+        for command in commands(&without(&held_back, never)) {
+            let failed =
+                |e: Error| e.context(format_args!("holding expiries back on {}", held_back.ns));
+            send(old_source, &held_back.ns, &command)
+                .await
+                .map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// A time series of that side that has an expiry.
+pub async fn expiring_series(side: &Deployment) -> Result<Option<Namespace>> {
+    Ok(series(&options(side).await?))
+}
+
+fn series(found: &[HeldBack]) -> Option<Namespace> {
+    let mut expiring = found.iter().filter(|held_back| expires(held_back));
+    expiring.find_map(|held_back| held_back.ns.time_series())
 }
 
 fn expires(held_back: &HeldBack) -> bool {

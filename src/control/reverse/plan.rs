@@ -8,22 +8,20 @@ use bson::Uuid;
 use crate::cluster::catalog::{self, Collection, CollectionKind, Namespace};
 use crate::control::layout::{laid_out, listing};
 use crate::control::sides::Sides;
-use crate::control::stores::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::position::Position;
 use crate::state::{CollectionState, PairState, UnitState};
 
-/// Records all of it; `sides` are turned. Collections of `expiring` begin as if their copy
-/// had broken off at the fence.
+/// One for each pair of `sides`, which are turned. Collections of `expiring` begin as if their
+/// copy had broken off at the fence.
 ///
 /// # Errors
 /// `Refused` if the old source lacks a collection; `Unsupported` if its owners changed.
-pub async fn record(
+pub async fn of(
     sides: &Sides,
-    stores: &Stores,
     run_id: &str,
     expiring: &HashSet<Namespace>,
-) -> Result<()> {
+) -> Result<Vec<PairState>> {
     let listing = listing::read(&sides.source, run_id).await?;
     let there = catalog::read(&sides.target).await?.collections;
     let there: HashMap<&Namespace, Uuid> = there
@@ -31,10 +29,11 @@ pub async fn record(
         .filter_map(|collection| Some((&collection.ns, collection.uuid?)))
         .collect();
     let sharded = catalog::versions::sharded(&sides.target, None).await?;
-    for (pair, store) in stores.pairs.iter().enumerate() {
+    let mut planned = Vec::new();
+    for (pair, local) in listing.local.iter().enumerate() {
         let fence = listing.starts[pair];
         let held = listing.catalog.collections.iter().filter(|collection| {
-            let here = |uuid| listing.local[pair].contains(&uuid);
+            let here = |uuid| local.contains(&uuid);
             collection.kind == CollectionKind::Plain && collection.uuid.is_some_and(here)
         });
         let bound = held.map(|collection| {
@@ -52,20 +51,19 @@ pub async fn record(
         for collection in &mut collections {
             collection.target_version = versions.get(&collection.uuid).copied();
         }
-        let state = PairState {
-            resume: fence,
-            applied: fence,
-            catalog_position: listing.catalog_positions[pair],
-            collections,
-        };
-        store.create(&state).await?;
         tracing::info!(
             "the fence of {} is {}",
             sides.pair_name(pair),
             fence.position
         );
+        planned.push(PairState {
+            resume: fence,
+            applied: fence,
+            catalog_position: listing.catalog_positions[pair],
+            collections,
+        });
     }
-    Ok(())
+    Ok(planned)
 }
 
 /// `torn`: the fence, if its copy is to begin again there.

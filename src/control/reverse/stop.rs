@@ -14,6 +14,7 @@ use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
 use crate::observe::api::request::Answer;
 use crate::state::lease::Lease;
+use crate::state::run_store::RunStore;
 use crate::state::{Reverse, Stage};
 
 /// Gives it up in the process that works on it; none of its pairs runs any more.
@@ -49,25 +50,42 @@ pub async fn command(config: Config) -> Result<String> {
         .filter(|run| run.reverse == Reverse::Itself)
         .ok_or_else(none)?;
     recorded::may_be_undone(&run)?;
+    is_begun(&sides).await?;
     let lease = Lease::take(recorded::first(&sides.target), &run.id).await?;
     sides.pairs = run.pairs.clone();
     let stores = Stores::new(&sides, &run.id);
     let given_up = give_up(&sides, &stores, &Balancers::recorded(&run)).await;
-    let released = lease.release().await;
-    let told = given_up?;
-    released?;
-    Ok(told)
+    if let Err(e) = lease.release().await {
+        tracing::warn!("the lease could not be released; it expires by itself: {e}");
+    }
+    given_up
+}
+
+/// # Errors
+/// `Refused` while the run is still to be completed whose way back it is.
+async fn is_begun(sides: &Sides) -> Result<()> {
+    let there = RunStore::new(recorded::first(&sides.source)).load().await?;
+    let Some(there) = there.filter(|there| there.stage != Stage::Cancelled) else {
+        return Ok(());
+    };
+    let found = format!("run {}, whose way back this is, is not over", there.id);
+    Err(Error::new(Kind::Refused, found)
+        .remedy("complete it by the same `shardlift migrate --reverse`, or cancel it, first"))
 }
 
 async fn give_up(sides: &Sides, stores: &Stores, found: &Balancers) -> Result<String> {
+    let was = stores.run.load().await?.map(|run| run.stage);
     // IMPORTANT: first. Once a balancer runs nobody may go on with it.
     stores.run.set_stage(Stage::Cancelled).await?;
     write_block::lift(&sides.source, &stores.run).await?;
     zones::forget_temporary(&sides.target).await?;
     cancel::put_back(&sides.source, &sides.target, found).await?;
-    let held_back = expiries::told(&stores.run.load_held_back().await?);
+    let mut held_back = expiries::told(&stores.run.load_held_back().await?);
+    if was == Some(Stage::Planning) {
+        // Nothing was held back yet.
+        held_back.clear();
+    }
     let blocked = stores.run.load_write_block(Side::Target).await?;
-    stores.remove().await?;
     let mut told =
         "the way back is given up: both sides stay as they are, and nobody follows any more"
             .to_owned();
@@ -83,5 +101,8 @@ async fn give_up(sides: &Sides, stores: &Stores, found: &Balancers) -> Result<St
             held_back.join("; ")
         );
     }
+    // IMPORTANT: before it is forgotten.
+    tracing::warn!("{told}");
+    stores.remove().await?;
     Ok(told)
 }

@@ -166,8 +166,6 @@ pub(super) async fn history(name: &'static str, source: &Deployment) -> Check {
     )
 }
 
-/// What the user lacks, by role, on router and shards. Nothing if there is no
-/// authentication.
 /// Who is asked for which rights, by name.
 fn places<'a>(
     deployment: &'a Deployment,
@@ -195,6 +193,8 @@ pub(super) async fn may(deployment: &Deployment, needs: &Needs) -> Result<bool> 
     Ok(true)
 }
 
+/// What the user lacks, by role, on router and shards. Nothing if there is no
+/// authentication.
 pub(super) async fn privileges(
     name: &'static str,
     deployment: &Deployment,

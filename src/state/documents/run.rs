@@ -20,13 +20,14 @@ const STAGES: [(Stage, &str); 5] = [
     (Stage::Cancelled, "cancelled"),
 ];
 
-const REVERSES: [(Reverse, &str); 3] = [
+const REVERSES: [(Reverse, &str); 4] = [
     (Reverse::No, "no"),
     (Reverse::Wanted, "wanted"),
+    (Reverse::GivenUp, "given up"),
     (Reverse::Itself, "itself"),
 ];
 
-fn reverse_name(reverse: Reverse) -> &'static str {
+pub(in crate::state) fn reverse_name(reverse: Reverse) -> &'static str {
     REVERSES
         .iter()
         .find(|(r, _)| *r == reverse)

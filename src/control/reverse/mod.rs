@@ -202,6 +202,7 @@ async fn begin(back: &Back<'_>) -> Result<()> {
     }
     back.stores.load_pairs().await?;
     failpoint::hit("reverse-begun");
+    back.renew().await?;
     expiries::hold(&back.sides.target, &back.stores.run).await?;
     close(back).await?;
     failpoint::hit("reverse-held");

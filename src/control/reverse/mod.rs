@@ -149,13 +149,15 @@ async fn plan_anew(back: &Back<'_>) -> Result<()> {
             let forward = back.opened.stores.run.load().await?;
             let forward = forward.ok_or_else(|| Error::internal("the run is not recorded"))?;
             let turned = turned(forward, &back.sides);
+            back.renew().await?;
             back.stores.run.create(&turned).await?;
         }
     }
+    back.renew().await?;
     let expiring = expiries::record(&back.sides.target, &back.stores.run).await?;
     let planned = plan::of(&back.sides, &back.id, &expiring).await?;
-    back.renew().await?;
     for (store, state) in back.stores.pairs.iter().zip(&planned) {
+        back.renew().await?;
         store.create(state).await?;
     }
     failpoint::hit("reverse-planned");

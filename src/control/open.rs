@@ -110,7 +110,7 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
     };
     recorded::check(&recorded, &sides.target).await?;
     recorded::is_no_way_back(&recorded)?;
-    recorded::has_no_run(&sides.source, config.reverse).await?;
+    recorded::is_followed_by_none(&sides.source).await?;
     // A cancelled run may be wiped for another source.
     if recorded.stage != Stage::Cancelled {
         recorded::check(&recorded, &sides.source).await?;
@@ -239,8 +239,11 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
+    recorded::is_followed_by_none(&sides.source).await?;
     validate::require(config, &sides, &BTreeSet::new()).await?;
-    recorded::has_no_run(&sides.source, config.reverse).await?;
+    if config.reverse {
+        recorded::has_no_run(&sides.source).await?;
+    }
     let sides = sides.map(&config.map)?;
     limits::of(config, sides.pairs.len())?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;

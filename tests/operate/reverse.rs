@@ -267,10 +267,20 @@ async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() 
     // As its expiry might, after both sides were proven to be equal.
     let one = doc! {"q": {"_id": 1}, "limit": 1};
     run(&a, "shop", doc! {"delete": "sessions", "deletes": [one]}).await;
+    // Nor does anybody keep users from the target until the cutover is completed.
+    used(&b, 1).await;
+    run(&b, "shop", doc! {"drop": "gone"}).await;
     let mut engine = Engine::start(&from, &to, &flags).await;
     engine.until("followed back", ready_to_go_back).await;
     let sessions = a.database("shop").collection::<Document>("sessions");
     assert_eq!(sessions.count_documents(doc! {}).await.unwrap(), 1);
+    let early = a.database("shop").collection::<Document>("new1");
+    while early.count_documents(doc! {}).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while (a.database("shop").list_collection_names().await.unwrap()).contains(&"gone".to_owned()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let told = command(&engine, &["reverse", "stop"]);
     assert!(told.contains("the way back is given up"), "{told}");
     assert!(told.contains("\"expireAfterSeconds\": 3600"), "{told}");

@@ -141,19 +141,25 @@ pub fn is_no_way_back(run: &RunState) -> Result<()> {
     ))
 }
 
-/// `reverse`: the target is to be followed back to it.
+/// Where nobody may read what is recorded, validation says so.
 ///
 /// # Errors
-/// `Refused` if a former target is followed back to this source; and with `reverse` if it has
-/// any run recorded, for that is where the way back is.
-pub async fn has_no_run(source: &Deployment, reverse: bool) -> Result<()> {
+/// `Refused` if a former target is followed back to this source.
+pub async fn is_followed_by_none(source: &Deployment) -> Result<()> {
+    match RunStore::new(first(source)).load().await {
+        Ok(Some(run)) => is_no_way_back(&run),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// For a source that is to be followed back to: that is where the way back is recorded.
+///
+/// # Errors
+/// `Refused` if it has any run recorded.
+pub async fn has_no_run(source: &Deployment) -> Result<()> {
     let Some(run) = RunStore::new(first(source)).load().await? else {
         return Ok(());
     };
-    is_no_way_back(&run)?;
-    if !reverse {
-        return Ok(());
-    }
     let found = format!(
         "run {}, of which the source is the target, is recorded there",
         run.id

@@ -68,6 +68,7 @@
 //!   [`state`]
 //! - what an operator may ask of a run under way: [`observe::api::request`];
 //!   [`control::attempt::pause`], [`control::window`]
+//! - back to the old source: [`control::reverse`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!
 //! # What the gate decides

@@ -106,7 +106,8 @@
 //! while its ops are held at a position past the horizon. What would delete or refuse
 //! documents by itself, an expiry or `prepareUnique`, waits for the cutover. Before 6.0 an
 //! index has an expiry from the beginning or never: until the cutover it is one with which
-//! nothing expires (on 5.0: no date since 1958).
+//! nothing expires (on 5.0: no date since 1958). So it is on any old source that the target is
+//! followed back to: its indexes stay, and what it expired by itself before that is copied again.
 //!
 //! # R11
 //! **Cutover.** Writes stop; a note in every source shard's oplog is the first marker.

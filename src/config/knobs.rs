@@ -22,6 +22,7 @@ pub enum Verb {
     Extend,
     Throttle,
     Prepare,
+    Reverse,
     Mirror,
     Recopy,
     Verify,
@@ -32,7 +33,7 @@ pub enum Verb {
 impl Verb {
     /// True for the commands that connect to both deployments.
     pub fn connects(self) -> bool {
-        self != Verb::Cancel && DEPLOYMENTS.contains(&self)
+        !matches!(self, Verb::Cancel | Verb::Reverse) && DEPLOYMENTS.contains(&self)
     }
 
     /// True for those, and for commands that connect if they are given the deployments.
@@ -84,6 +85,7 @@ const DEPLOYMENTS: &[Verb] = &[
     Verb::Verify,
     Verb::Cancel,
     Verb::Recopy,
+    Verb::Reverse,
 ];
 const MAPS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
 const VALIDATES: &[Verb] = &[Verb::Validate, Verb::Migrate];
@@ -102,6 +104,7 @@ const API: &[Verb] = &[
     Verb::Extend,
     Verb::Throttle,
     Verb::Prepare,
+    Verb::Reverse,
 ];
 /// The commands that ask a running process.
 pub const ASKS: &[Verb] = API.split_at(1).1;

@@ -80,7 +80,8 @@
 //!
 //! A collection whose `_id`s are not in the order of the disk may be copied in that order
 //! instead, as one range: its ops pass, and wait only for what was read without them and is
-//! still to be written ([`pair::gate::rolling`], [`pair::copy`]).
+//! still to be written ([`pair::gate::rolling`], [`pair::copy`]). Should that break too often it
+//! is copied by ranges after all ([`control::recorded::replan`]).
 //!
 //! # The rooms
 //!

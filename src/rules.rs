@@ -13,22 +13,24 @@
 //! unit's first write: a crash in between must find the unit begun. The scan is bound
 //! to the collection's UUID and reads with majority concern from a server that has
 //! reached the fence; it does not wait by `afterClusterTime`, which would wait for
-//! prepared transactions. A unit is open only when its last held op is with the lanes.
+//! prepared transactions. A unit is open only when its last held op is with the lanes, except
+//! with a rolling hold.
 //!
 //! **Rolling hold.** A collection may be scanned in the order of the disk, as one unit, whose
 //! ops are applied while it is scanned. An op waits only for the reads (a `find`, a `getMore`)
-//! that may not show it and whose documents are not all written; none after the fence is
-//! dropped. A read is begun under the gate's lock, at the newest entry of which any op was
+//! that may not show it, or were begun amid its entry, and whose documents are not all
+//! written; none after the fence is dropped. A read is begun under the gate's lock, at the newest entry of which any op was
 //! classified; then its server reaches that entry, then it is asked. The first is begun with
 //! the unit's start: no op passes before that is recorded. A majority read shows at
 //! least what its process had committed as it was asked, and what is committed by a majority
 //! is never rolled back. But a server may give a document with the reply after the one that it
 //! was read for: so a reply shows what the read before it on its cursor was begun at, and is
-//! begun before that one ends. A read ends when all its documents are written, except those
-//! that are there already. So an op is shown by each read that is begun later, and comes after
+//! begun before that one ends. A read ends when all its documents are written, in whatever order,
+//! except those that are there already. So an op is shown by each read that is begun later, and comes after
 //! each that may not show it: whether a document that is deleted and made again, with another
 //! record id, is read twice or not at all. A cursor lives in one process: what breaks begins
-//! again at the first document.
+//! again at the first document. A few times: then the collection is emptied on the target and
+//! copied by ranges of `_id`.
 //!
 //! # R3
 //! **Replay.** An insert writes its document over whatever is there, an update never

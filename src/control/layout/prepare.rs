@@ -43,6 +43,10 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
         c.uuid
             .is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid)))
     });
+    let is_old = |shard: &Shard| !shard.writes.logs_diffs;
+    if config.scan_order == ScanOrderMode::Natural && sides.source.shards.iter().any(is_old) {
+        tracing::warn!("scan_order is natural, but a source of that version is read by `_id`");
+    }
     for (index, store) in stores.pairs.iter().enumerate() {
         let collections = collections(config, sides, index, &listing).await?;
         let (start, catalog_position) = (listing.starts[index], listing.catalog_positions[index]);
@@ -216,16 +220,34 @@ pub(in crate::control) async fn planned(
     if !lives_here {
         return CollectionState::planned(collection, Vec::new());
     }
-    let catalog::Estimate {
-        document_count: documents,
-        bytes,
-        ..
-    } = catalog::estimate(source, name).await?;
+    let size = size(source, name).await?;
     let traits = Traits::of(&collection.options);
-    let size = Size { documents, bytes };
     let (order, bounds) = units::plan(source, name, traits, size, cut).await?;
+    if order == ScanOrder::Natural {
+        let (ns, shard) = (&collection.ns, &source.id);
+        tracing::info!("{ns} is going to be read in the order of the disk of source shard {shard}");
+    }
     let planned = CollectionState::planned(collection, bounds)?;
     Ok(CollectionState { order, ..planned })
+}
+
+/// The order in which `planned` would have it read.
+pub(in crate::control) async fn order(
+    cut: Cut,
+    source: &Shard,
+    collection: &Collection,
+) -> Result<ScanOrder> {
+    let size = size(source, &collection.ns).await?;
+    let traits = Traits::of(&collection.options);
+    units::order(source, &collection.ns, traits, size, cut).await
+}
+
+async fn size(source: &Shard, ns: &Namespace) -> Result<Size> {
+    let estimate = catalog::estimate(source, ns).await?;
+    Ok(Size {
+        documents: estimate.document_count,
+        bytes: estimate.bytes,
+    })
 }
 
 /// (source UUID, target UUID) of what lives on one pair's target shard now.

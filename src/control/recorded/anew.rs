@@ -13,8 +13,6 @@
 //! | what is gone, or renamed, is dropped; what is new, or renamed, is made | the same |
 //! | the new position is recorded | done |
 
-use bson::Uuid;
-
 use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::layout;
@@ -23,7 +21,7 @@ use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
 use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, changes};
-use crate::control::recorded::emptying;
+use crate::control::recorded::{emptying, replan};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::copy::units::Cut;
@@ -42,7 +40,6 @@ pub struct Anew<'a> {
     /// that this command began.
     pub shard: &'a Shard,
     pub store: &'a PairStore,
-    /// Of new collections.
     pub cut: Cut,
 }
 
@@ -65,8 +62,8 @@ impl Anew<'_> {
         self.refuse(&changes)?;
 
         let mine = states[self.pair].collections.iter().filter(|c| !c.dead);
-        let mine: Vec<Uuid> = mine.map(|c| c.uuid).collect();
-        self.store.mark_wiping(&mine, true).await?;
+        let mine: Vec<&CollectionState> = mine.collect();
+        replan::mark(shard, self.store, &mine, self.cut).await?;
         failpoint::hit("anew-marked");
         emptying::finish_wipes(self.shard, self.store).await?;
         failpoint::hit("anew-emptied");

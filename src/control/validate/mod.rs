@@ -12,6 +12,7 @@ mod definitions;
 mod host;
 pub mod indexes;
 mod members;
+mod order;
 pub mod privileges;
 mod profile;
 mod reach;
@@ -172,7 +173,10 @@ pub async fn all(
         }
     };
     match catalog::read(&source).await {
-        Ok(catalog) => checks.extend(run(&source, &target, &catalog, &BTreeSet::new()).await),
+        Ok(catalog) => {
+            checks.extend(run(&source, &target, &catalog, &BTreeSet::new()).await);
+            checks.push(order::check(config, &source, &catalog).await);
+        }
         Err(e) => {
             checks.extend(of_deployments(&source, &target).await);
             checks.push(Check::unanswered("source catalog read", &e));

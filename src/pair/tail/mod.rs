@@ -153,8 +153,9 @@ impl Tail {
                 continue;
             };
             // The part's own bytes come on top of the reply's. Waiting for them while
-            // holding the reply's permit is sound: no op is held in memory then, and
-            // lanes give back the rest of the share without the tail.
+            // holding the reply's permit is sound: no op is held in memory then, but those
+            // that wait for a read in the order of the disk. Lanes and such reads give back
+            // the rest of the share without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
             self.operations(&walk.part(&raw)?, entry.position, &mut part)?;
         }

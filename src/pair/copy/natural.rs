@@ -1,6 +1,6 @@
 //! Scans a collection in the order of the disk (R2): one reader, whose replies are gathered in
 //! buckets by `_id`. While it goes on some of them are written, sorted, over several
-//! connections: when memory is short, or ops wait.
+//! connections: when memory is short, ops wait, or it is old.
 //!
 //! Nothing is kept of how far it came: a cursor means nothing to another process. What breaks
 //! begins again, and what is there already is left alone. A few times: then it is given up,

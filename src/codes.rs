@@ -36,6 +36,8 @@ pub const MAJORITY_READS_NOT_ENABLED: i32 = 148;
 pub const ZONE_STILL_IN_USE: i32 = 163;
 /// CommandNotSupportedOnView.
 pub const NOT_SUPPORTED_ON_VIEW: i32 = 166;
+/// QueryFeatureNotAllowed: a stage that the feature compatibility version does not have.
+pub const STAGE_NOT_ENABLED: i32 = 224;
 /// NetworkInterfaceExceededTimeLimit: a router up to 4.4 gave up on a config server that
 /// still works on it.
 pub const GAVE_UP: i32 = 202;

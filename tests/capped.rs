@@ -190,13 +190,20 @@ const RINGS: [(&str, i32, &[(i32, usize)]); 3] = [
 
 /// No checkpoint lies between what is applied and the crash. Where an `_id` came twice, it
 /// cannot be told what was let go: the collection is copied anew.
-async fn full_ones_of_4_4(target: &str, anew: &[&str]) {
+async fn full_ones(releases: [&str; 2], compatible_with: Option<&str>, anew: &[&str]) {
     let of = |name, release: &str| fixture::loaded_replica_set_of(name, release.parse().unwrap());
-    let (source, target) = tokio::join!(of("a", "4.4"), of("b", target));
+    let [from, to] = releases;
+    let (source, target) = tokio::join!(of("a", from), of("b", to));
     let (a, b) = (
         source.client().await.unwrap(),
         target.client().await.unwrap(),
     );
+    if let Some(version) = compatible_with {
+        for client in [&a, &b] {
+            let lower = doc! {"setFeatureCompatibilityVersion": version};
+            run(client, "admin", lower).await;
+        }
+    }
     for (ring, max, _) in RINGS {
         let create = doc! {"create": ring, "capped": true, "size": 1 << 20, "max": max};
         run(&a, "d", create).await;
@@ -226,12 +233,18 @@ async fn full_ones_of_4_4(target: &str, anew: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_capped_collections_of_4_4_are_alike_after_a_kill() {
-    full_ones_of_4_4("4.4", &["again", "longer"]).await;
+    full_ones(["4.4", "4.4"], None, &["again", "longer"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_capped_collections_of_4_4_are_alike_on_6_0_after_a_kill() {
-    full_ones_of_4_4("6.0", &["again"]).await;
+    full_ones(["4.4", "6.0"], None, &["again"]).await;
+}
+
+/// They take no other size then, and documents no other length.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_capped_collections_of_6_0_as_5_0_are_alike_after_a_kill() {
+    full_ones(["6.0", "6.0"], Some("5.0"), &["again", "longer"]).await;
 }
 
 /// What the source lets go after it was read is logged nowhere.

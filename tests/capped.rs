@@ -171,10 +171,13 @@ async fn a_capped_collection_keeps_its_order_where_ops_come_again() {
     expect_equal(&from, &to).await;
 }
 
+/// A collection, how many documents it may hold, and their `_id`s and lengths.
+type Ring<'a> = (&'a str, i32, &'a [(i32, usize)]);
+
 /// Full collections of a release that does not log what they let go. In `plain` each `_id`
 /// comes once; in the others it comes again when it was let go, in `longer` with another
 /// length.
-const RINGS: [(&str, i32, &[(i32, usize)]); 3] = [
+const RINGS: [Ring<'_>; 3] = [
     (
         "plain",
         4,

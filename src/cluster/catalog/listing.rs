@@ -137,6 +137,18 @@ pub async fn name_of(client: &Client, db: &str, uuid: Uuid) -> Result<Option<Str
     Ok(of_uuid(client, db, uuid).await?.map(|listed| listed.name))
 }
 
+/// What the shard calls the collection now, as likely as not by `ns`; None if it is gone.
+pub async fn called_now(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<Option<Namespace>> {
+    // One that is listed by its name is found at once, whatever else its database holds.
+    let listed = collections(shard, &ns.db, Some(&ns.coll)).await?;
+    if listed.iter().any(|listed| listed.uuid == Some(uuid)) {
+        return Ok(Some(ns.clone()));
+    }
+    let coll = name_of(&shard.client, &ns.db, uuid).await?;
+    let db = ns.db.clone();
+    Ok(coll.map(|coll| Namespace { db, coll }))
+}
+
 async fn of_uuid(client: &Client, db: &str, uuid: Uuid) -> Result<Option<Listed>> {
     let filter = doc! {"info.uuid": bson::Binary::from(uuid)};
     let listed = listed(client, db, doc! {"listCollections": 1, "filter": filter}).await?;

@@ -17,7 +17,8 @@ pub use collection::{
     Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
 };
 pub use listing::{
-    indexes, indexes_and_builds_of, indexes_of, local_names, local_uuids, name_of, options_of,
+    called_now, indexes, indexes_and_builds_of, indexes_of, local_names, local_uuids, name_of,
+    options_of,
 };
 
 use std::collections::HashMap;

@@ -13,22 +13,24 @@
 //! unit's first write: a crash in between must find the unit begun. The scan is bound
 //! to the collection's UUID and reads with majority concern from a server that has
 //! reached the fence; it does not wait by `afterClusterTime`, which would wait for
-//! prepared transactions. A unit is open only when its last held op is with the lanes.
+//! prepared transactions. A unit is open only when its last held op is with the lanes, except
+//! with a rolling hold.
 //!
 //! **Rolling hold.** A collection may be scanned in the order of the disk, as one unit, whose
 //! ops are applied while it is scanned. An op waits only for the reads (a `find`, a `getMore`)
-//! that may not show it and whose documents are not all written; none after the fence is
-//! dropped. A read is begun under the gate's lock, at the newest entry of which any op was
+//! that may not show it, or were begun amid its entry, and whose documents are not all
+//! written; none after the fence is dropped. A read is begun under the gate's lock, at the newest entry of which any op was
 //! classified; then its server reaches that entry, then it is asked. The first is begun with
 //! the unit's start: no op passes before that is recorded. A majority read shows at
 //! least what its process had committed as it was asked, and what is committed by a majority
 //! is never rolled back. But a server may give a document with the reply after the one that it
 //! was read for: so a reply shows what the read before it on its cursor was begun at, and is
-//! begun before that one ends. A read ends when all its documents are written, except those
-//! that are there already. So an op is shown by each read that is begun later, and comes after
+//! begun before that one ends. A read ends when all its documents are written, in whatever order,
+//! except those that are there already. So an op is shown by each read that is begun later, and comes after
 //! each that may not show it: whether a document that is deleted and made again, with another
 //! record id, is read twice or not at all. A cursor lives in one process: what breaks begins
-//! again at the first document.
+//! again at the first document. A few times: then the collection is emptied on the target and
+//! copied by ranges of `_id`.
 //!
 //! # R3
 //! **Replay.** An insert writes its document over whatever is there, an update never
@@ -37,7 +39,9 @@
 //! the source at an exact position. So does that of an op which does not say what
 //! became of it: an update or delete by a user's own `applyOps`. And that of a delta of the old form
 //! (`$v: 1`) which takes a field out, where its document may be newer: a replay may move
-//! fields for good. The **horizon** is the newest
+//! fields for good. The order of a capped collection is content: an insert that comes again
+//! takes out what is there of its document first, so that it comes last, as it did; and until
+//! all have come again the target's has room for what was removed since. The **horizon** is the newest
 //! source position any document of the target may show: the source's clock when it gave
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet
@@ -85,7 +89,13 @@
 //! shard's chunks count: orphans never travel. This is sound only while no chunk moves,
 //! on either side. No data write can create a collection or hit a namesake: each names the
 //! target collection's UUID; before 6.0, where most cannot, the collection is not dropped
-//! until it is answered, and none is sent once it is dead.
+//! until it is answered, and none is sent once it is dead. On every release none is under way
+//! while the collection is renamed, and none is sent until the rename is answered: what names
+//! it names what it is called. What is never answered, a write or the rename, keeps drops and
+//! renames of it, or writes to it, waiting for the rest of the attempt; the next one begins when
+//! the connections of this one are gone (R7), and looks by UUID what became of it. The same must
+//! hold of drops. A router before 6.0 takes them by name only, over connections that last: so
+//! into such clusters renames stop the run unless asked for.
 //!
 //! # R9
 //! **Same bytes.** What arrives equals what left, byte for byte: field order, every

@@ -88,6 +88,7 @@ pub(crate) fn collection(name: &str, units: Vec<UnitState>) -> CollectionState {
         wiping: false,
         duplicate_names: false,
         order: ScanOrder::Natural,
+        whole_reads: 2,
         bounds: (1..units.len() as i32).map(RawBson::Int32).collect(),
         units,
     }

@@ -147,6 +147,14 @@ pub struct Shard {
     pub scope: Scope,
 }
 
+impl Deployment {
+    /// What drops a collection of it names the UUID: else it hits whatever has the name when
+    /// it comes.
+    pub fn drops_by_uuid(&self) -> bool {
+        self.dialect.writes.binds_uuid || self.topology == Topology::ReplicaSet
+    }
+}
+
 impl Shard {
     /// `entry` is what the entry of the deployment is reached by.
     ///

@@ -3,6 +3,8 @@
 //! Where they do, both ends are far apart in the order of `_id`, also where several writers
 //! made them at a time. Record ids are not asked for: 4.2 shows none with a sample.
 
+use std::time::Duration;
+
 use bson::{RawBson, RawDocumentBuf, rawdoc};
 use futures_util::StreamExt;
 use mongodb::Client;
@@ -13,8 +15,9 @@ use crate::bson::value::ValueRef;
 use crate::cluster::catalog::Namespace;
 use crate::error::{Error, Result};
 
-/// Documents at each end.
+/// Documents at each end, and how long they may take to read: they are read whole.
 const DOCUMENTS: i64 = 200;
+const TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Pairs of one document from each end that ascend, as a share of all: about 1 where `_id`s
 /// ascend on the disk, 0 where they descend, 0.5 where they are mixed. None if there is
@@ -52,7 +55,7 @@ async fn ids(shard: &Client, ns: &Namespace, direction: i32) -> Result<Vec<RawBs
 fn find(coll: &str, direction: i32) -> RawDocumentBuf {
     rawdoc! {
         "find": coll, "hint": { "$natural": direction }, "projection": { "_id": 1 },
-        "limit": DOCUMENTS, "batchSize": DOCUMENTS,
+        "limit": DOCUMENTS, "batchSize": DOCUMENTS, "maxTimeMS": TIME_MAX.as_millis() as i64,
     }
 }
 

@@ -89,6 +89,7 @@ const DEPLOYMENTS: &[Verb] = &[
 ];
 const MAPS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
 const VALIDATES: &[Verb] = &[Verb::Validate, Verb::Migrate];
+const PLANS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Recopy];
 const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
 /// Cancelling reads there what a run found, if its target is gone.
@@ -150,18 +151,18 @@ pub const KNOBS: &[Knob] = &[
         "Lag below which an automatic cutover begins."),
     knob("cutover_timeout_s", "s", Number(120), Between(1, 86_400), MIGRATE,
         "Call the cutover off after this long, and go on following."),
-    knob("renames", "", Text("stop"), OneOf(&["stop", "follow"]), MIGRATE,
-        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. stop: the run stops. follow: it is made on the target, too; on trial."),
+    knob("renames", "", Text("auto"), OneOf(&["auto", "stop", "follow"]), VALIDATES,
+        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. follow: it is made on the target, too; on trial where the target is a cluster before 6.0. stop: the run stops. auto: stop there, else follow. Of a sharded collection it stops the run in any case."),
     knob("window_h", "h", Number(120), Between(1, 8_760), MIGRATE,
         "Length of the cutover window, which begins when the run is ready for the first time. When it has passed, following stops. `shardlift extend` adds 24 h."),
     knob("grace_s", "s", Number(5), Between(0, 3_600), MIGRATE,
         "After the cutover, watch the source this long for late writes."),
     knob("memory_mb", "MiB", Number(256), Between(64, 65_536), MIGRATE,
         "Memory for data in flight, for the whole process."),
-    knob("range_mb", "MiB", Number(64), Between(1, 4_096), MIGRATE,
+    knob("range_mb", "MiB", Number(64), Between(1, 4_096), PLANS,
         "Size of one range of `_id` that is copied at a time. Smaller ranges hold back fewer ops; larger ones need fewer round trips."),
-    knob("scan_order", "", Text("id"), OneOf(&["auto", "id", "natural"]), MIGRATE,
-        "In which order collections are read. id: in ranges of `_id`. natural: as they lie on the disk, one reader each, which is much cheaper where `_id`s are random and data larger than the cache; one that is interrupted is read again from its beginning. auto: natural where a collection is large and its `_id`s do not ascend on the disk, on sources from 5.0 on. A collection keeps the order it was planned with."),
+    knob("scan_order", "", Text("auto"), OneOf(&["auto", "id", "natural"]), PLANS,
+        "In which order collections are read. id: in ranges of `_id`. natural: as they lie on the disk, one reader each, which is much cheaper where `_id`s are random and data larger than the cache; one that is interrupted is read again from its beginning, a few times, and then by `_id`. auto: natural where a collection is larger than range_mb and its `_id`s are in no order on the disk. Natural needs a source of the feature compatibility version 5.0. A collection keeps the order it was planned with until it is copied again."),
     knob("scans", "count", Number(2), Between(1, 64), MIGRATE,
         "Ranges copied at a time, per pair."),
     knob("lanes", "count", Number(4), Between(1, 64), MIGRATE,

@@ -124,9 +124,11 @@ pub enum CutoverMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Renames {
+    /// It is followed where the target drops collections by UUID.
+    Auto,
     /// It stops the run.
     Stop,
-    /// It is made on the target, too. On trial.
+    /// It is made on the target, too.
     Follow,
 }
 

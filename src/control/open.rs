@@ -118,7 +118,7 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
     write_block::lift(&sides.source, store).await?;
     // IMPORTANT: first. What cannot start over must not cost what is there.
     validate::require(config, sides, &to_wipe).await?;
-    limits::of(config, sides.clone().map(&config.map)?.pairs.len())?;
+    limits::of(config, &sides.clone().map(&config.map)?)?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
     tokio::select! {
@@ -245,7 +245,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         recorded::has_no_run(&sides.source).await?;
     }
     let sides = sides.map(&config.map)?;
-    limits::of(config, sides.pairs.len())?;
+    limits::of(config, &sides)?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     let balancers = balancers::found(&sides).await?;
     let ids = |shards: &[Shard]| shards.iter().map(|s| s.id.clone()).collect();

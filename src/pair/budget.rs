@@ -88,6 +88,11 @@ impl Permit {
         Permit(self.0.split(bytes).expect("no more than there are"))
     }
 
+    /// Adds what another permit of the same share stands for.
+    pub fn merge(&mut self, other: Permit) {
+        self.0.merge(other.0);
+    }
+
     pub fn bytes(&self) -> usize {
         self.0.num_permits()
     }
@@ -104,7 +109,7 @@ impl Permits {
             .iter_mut()
             .find(|known| known.is_of_one_share_with(&permit))
         {
-            Some(known) => known.0.merge(permit.0),
+            Some(known) => known.merge(permit),
             None => self.0.push(permit),
         }
     }

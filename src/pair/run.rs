@@ -135,7 +135,7 @@ impl Pair {
 
     /// A text for people: what waits on what.
     pub fn waits_on(&self) -> String {
-        let (watermark, passed, held, left, fence) = {
+        let (watermark, passed, held, left, fence, read) = {
             let gate = self.gate.lock();
             (
                 gate.watermark(),
@@ -143,6 +143,7 @@ impl Pair {
                 gate.held(),
                 gate.left(),
                 gate.oldest_fence(),
+                gate.oldest_read(),
             )
         };
         let replayed = self.metrics.ops_replayed.load(Relaxed) - self.replayed_before;
@@ -165,6 +166,8 @@ impl Pair {
             format!("{left} held ops were left to it, {replayed} of them read again"),
         ];
         parts.extend(fence.map(|fence| format!("the oldest range being copied began at {fence}")));
+        let waits = |read| format!("ops wait for a read in the order of the disk from {read} on");
+        parts.extend(read.map(waits));
         parts.extend(self.chores.stuck(Duration::from_secs(10)));
         parts.join("; ")
     }

@@ -20,6 +20,7 @@ use crate::observe::counters::PairMetrics;
 use crate::pair::budget::Share;
 use crate::pair::checkpoint::{ASKED_MAX, Asked, Checkpointer};
 use crate::pair::chores::Chores;
+use crate::pair::copy::natural::NATURAL_READ_BYTES;
 use crate::pair::copy::scan::Scanners;
 use crate::pair::copy::scan_unit::ScanUnit;
 use crate::pair::ddl::index::Indexer;
@@ -333,6 +334,7 @@ impl Shared {
     ) {
         let limits = parts.limits;
         let app_name = &parts.begun.app_name;
+        let scan_bytes = Share::new(limits.memory_bytes / 2);
         let scanners = Arc::new(Scanners {
             direct: parts
                 .source
@@ -340,7 +342,7 @@ impl Shared {
             source: self.source.clone(),
             reads: parts.reads,
             writer: self.writer.clone(),
-            share: Share::new(limits.memory_bytes / 2),
+            share: scan_bytes.clone(),
             gate: self.gate.clone(),
             replayer: self.replayer.clone(),
             indexer: self.indexer.clone(),
@@ -350,6 +352,7 @@ impl Shared {
             queue: Mutex::new(queue),
             stuck: Mutex::default(),
             writes_in_flight: WRITES_IN_FLIGHT,
+            natural_reads: Semaphore::new(scan_bytes.total() / NATURAL_READ_BYTES),
             run_writes: Semaphore::new(limits.scans * WRITES_IN_FLIGHT),
             store: parts.store.clone(),
             away_max: limits.away_max,

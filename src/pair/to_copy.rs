@@ -4,8 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use bson::{RawBson, Uuid};
+use bson::Uuid;
 
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
@@ -14,12 +15,13 @@ use crate::observe::counters::Totals;
 use crate::pair::collection::Tracked;
 use crate::pair::copy::scan::BATCH_BYTES;
 use crate::pair::copy::scan_unit::ScanUnit;
+use crate::pair::copy::sorted_run::DOCUMENT_OVERHEAD_BYTES;
 use crate::pair::copy::units::Size;
-use crate::pair::ddl::vanished;
+use crate::pair::ddl::{capped, vanished};
 use crate::pair::restore::{Now, restore};
 use crate::pair::run::Pair;
 use crate::position::Position;
-use crate::state::{CollectionState, UnitState};
+use crate::state::{CollectionState, ScanOrder, UnitState};
 
 /// A pair as it was left, and its source shard as the attempt finds it.
 pub(super) struct Left<'a> {
@@ -58,12 +60,17 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
         };
         let tracked = restore(&mut pair.gate.lock(), state, now)?;
         if gone && !state.dead {
-            let source = left.source.client.clone();
+            let source = left.source.clone();
             vanished::expect_drop(source, &pair.gate, &pair.chores, &tracked);
         } else if tracked.counts() {
             let size = size(left, &state.uuid).await?;
             let is_copied = queue.add(&tracked, state, size);
             if is_copied {
+                if tracked.traits.capped {
+                    // IMPORTANT: before the first op.
+                    let target = &pair.indexer.target;
+                    capped::make_room_again(left.source, target, &tracked).await?;
+                }
                 check_indexes(pair, tracked);
             }
         }
@@ -82,7 +89,7 @@ impl Queue {
     fn add(&mut self, tracked: &Arc<Tracked>, state: &CollectionState, size: Size) -> bool {
         let mut waiting = Vec::new();
         let mut settled = 0;
-        for (unit, left) in scan_units(tracked, &state.bounds, size).zip(&state.units) {
+        for (unit, left) in scan_units(tracked, state, size).zip(&state.units) {
             match left {
                 UnitState::Settled => settled += 1,
                 UnitState::Waiting => waiting.push(unit),
@@ -127,11 +134,16 @@ async fn size(left: &Left<'_>, uuid: &Uuid) -> Result<Size> {
 
 fn scan_units(
     tracked: &Arc<Tracked>,
-    bounds: &[RawBson],
+    state: &CollectionState,
     size: Size,
 ) -> impl Iterator<Item = ScanUnit> {
     let average = size.bytes / size.documents.max(1);
-    let batch_documents = (BATCH_BYTES / average.max(64)).clamp(1, 50_000) as i32;
+    let each = match state.order {
+        ScanOrder::Id => average.max(64),
+        ScanOrder::Natural => average + DOCUMENT_OVERHEAD_BYTES as u64,
+    };
+    let batch_documents = (BATCH_BYTES / each).clamp(1, 50_000) as i32;
+    let bounds = &state.bounds;
     (0..=bounds.len()).map(move |index| ScanUnit {
         tracked: tracked.clone(),
         index,
@@ -139,5 +151,6 @@ fn scan_units(
         upper: bounds.get(index).cloned(),
         batch_documents,
         written: Default::default(),
+        whole_reads: AtomicUsize::new(state.whole_reads),
     })
 }

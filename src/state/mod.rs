@@ -165,6 +165,8 @@ pub struct CollectionState {
     pub duplicate_names: bool,
     /// How it is scanned. `Id` in what an older release recorded.
     pub order: ScanOrder,
+    /// How often it was read from its first document in the order of the disk.
+    pub whole_reads: usize,
     /// Lower bounds of all units but the first, ascending.
     pub bounds: Vec<RawBson>,
     /// `bounds.len() + 1` of them.
@@ -248,6 +250,7 @@ impl CollectionState {
             wiping: false,
             duplicate_names: false,
             order: ScanOrder::Id,
+            whole_reads: 0,
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })
@@ -287,6 +290,7 @@ impl CollectionState {
             wiping: false,
             duplicate_names: false,
             order: ScanOrder::Id,
+            whole_reads: 0,
             bounds: Vec::new(),
             units: vec![UnitState::Settled],
         }

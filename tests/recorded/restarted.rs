@@ -27,9 +27,11 @@ async fn a_restarted_collection_waits_and_is_empty() {
         (0, 1)
     );
     let stored = recorded.stored(a.uuid).await;
+    let planned_anew = vec![UnitState::Waiting];
     assert_eq!(
-        (stored.units, stored.wiping),
-        (vec![UnitState::Waiting; 3], false)
+        (stored.units, stored.order, stored.wiping),
+        (planned_anew.clone(), ScanOrder::Id, false),
+        "it is small, whatever it was"
     );
     assert_eq!(recorded.stored(b.uuid).await.units, b.units);
     assert_eq!(
@@ -43,10 +45,7 @@ async fn a_restarted_collection_waits_and_is_empty() {
     let before = recorded.store.load().await.unwrap().unwrap();
     recorded.restart("s", None).await.unwrap();
     assert_eq!(recorded.count("b").await, 0);
-    assert_eq!(
-        recorded.stored(b.uuid).await.units,
-        vec![UnitState::Waiting; 3]
-    );
+    assert_eq!(recorded.stored(b.uuid).await.units, planned_anew);
     let state = recorded.store.load().await.unwrap().unwrap();
     assert!(
         before.resume.position < state.resume.position

@@ -35,6 +35,9 @@ pub(super) struct Common {
     /// Cache of each server, GB: what a suite writes fits
     #[arg(long, default_value_t = 3.0)]
     pub(super) cache_gb: f64,
+    /// Keep the servers' data in this folder, which is there, on a disk; without it in memory
+    #[arg(long, value_name = "DIR")]
+    pub(super) dbpath: Option<PathBuf>,
 }
 
 impl Common {

@@ -10,7 +10,6 @@
 use std::time::{Duration, Instant};
 
 use bson::{Bson, doc};
-use futures_util::future::try_join_all;
 use serde_json::{Map, Value, json};
 
 use crate::bench::Outcome;
@@ -21,18 +20,16 @@ use crate::bench::content::{Content, Ids};
 use crate::bench::engine::Engine;
 use crate::bench::figures::{self, Figures};
 use crate::bench::ground::{Ground, host};
+use crate::bench::many;
 use crate::bench::statements::{self, DATABASE};
 use crate::cluster::ReplicaSet;
-use crate::error::{Error, Result};
-use crate::server::open_files;
+use crate::error::Result;
 use crate::wire::link::Link;
 
 const COLLECTION: &str = "cutover";
 const DOC_BYTES: usize = 1_024;
 /// Documents of it in the cases that are about the number of collections.
 const COLLECTIONS_DOCS: u64 = 1_000;
-/// What further collections are spread over.
-const DATABASES: u64 = 50;
 const PATIENCE: Duration = Duration::from_secs(900);
 const POLL: Duration = Duration::from_millis(10);
 /// The load until the writes stop: so many updates every so often, for so long.
@@ -111,20 +108,8 @@ pub(super) async fn run(args: &Args, ground: &Ground) -> Result<Outcome> {
 }
 
 /// Collections of the cases that are about their number.
-///
-/// # Errors
-/// If more are asked for than a server has files for.
 fn counts(args: &Args) -> Result<Vec<u64>> {
-    let most = open_files::collections_max(1);
-    if args.collections.is_some_and(|asked| most < asked) {
-        let remedy =
-            "raise the limit (`ulimit -n`, three files for each collection) or ask for fewer";
-        return Err(Error::new(format!(
-            "the limit of open files allows {most} collections only"
-        ))
-        .remedy(remedy));
-    }
-    let largest = args.common.size(args.collections, 1_000, 20_000.min(most));
+    let largest = many::count(args.collections, args.common.size(None, 1_000, 20_000))?;
     let mut counts = vec![0, largest.min(1_000), largest];
     counts.dedup();
     Ok(counts)
@@ -144,8 +129,7 @@ async fn populated(ground: &Ground, case: &Case) -> Result<ReplicaSet> {
         .map(|part| statements::inserts(&content, COLLECTION, own(part)))
         .collect();
     bulk::write(&host(&source), streams).await?;
-    try_join_all((0..CONNECTIONS).map(|part| make_collections(&source, case.collections, part)))
-        .await?;
+    many::make(&source, case.collections, 1).await?;
     if 0 < case.indexes {
         let index = |i| doc! { "key": { "n": 1, format!("f{i}"): 1 }, "name": format!("n_f{i}") };
         let indexes: Vec<Bson> = (0..case.indexes).map(index).map(Bson::Document).collect();
@@ -154,23 +138,6 @@ async fn populated(ground: &Ground, case: &Case) -> Result<ReplicaSet> {
             .await?;
     }
     Ok(source)
-}
-
-/// Every `CONNECTIONS`th of so many collections, from `part` on.
-async fn make_collections(source: &ReplicaSet, count: u64, part: u64) -> Result<()> {
-    let mut link = source.primary_link().await?;
-    for n in (part..count).step_by(CONNECTIONS as usize) {
-        let (db, coll) = (format!("many{}", n % DATABASES), format!("c{n}"));
-        link.command(
-            &db,
-            doc! { "insert": &coll, "documents": [{ "_id": n as i64, "k": n as i64 }] },
-        )
-        .await?;
-        let index = doc! { "key": { "k": 1 }, "name": "k" };
-        link.command(&db, doc! { "createIndexes": &coll, "indexes": [index] })
-            .await?;
-    }
-    Ok(())
 }
 
 async fn measure(
@@ -184,7 +151,7 @@ async fn measure(
     engine.until("ready", PATIENCE).await?;
     let mut figures = Figures::default();
     if verifies_ahead(&ground.common.engine_args) {
-        let waited = until_verified(&mut engine).await?;
+        let waited = engine.until_verified(PATIENCE).await?;
         ground.tell(format!(
             "{}: all verified ahead {waited:.1} s after it was ready",
             case.name
@@ -227,19 +194,6 @@ fn verifies_ahead(engine_args: &[String]) -> bool {
     told.map(|(_, mode)| mode.as_str())
         .or(joined)
         .is_none_or(|mode| mode == "digests")
-}
-
-/// Seconds until all that can be is verified ahead.
-async fn until_verified(engine: &mut Engine) -> Result<f64> {
-    let began = Instant::now();
-    while began.elapsed() < PATIENCE {
-        let status = engine.status().await?;
-        if !status.pairs.is_empty() && status.pairs.iter().all(|pair| pair.verified) {
-            return Ok(began.elapsed().as_secs_f64());
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Err(engine.explain(format!("not all is verified ahead after {PATIENCE:?}")))
 }
 
 /// A light load, so that there is something to stop.

@@ -220,6 +220,19 @@ impl Engine {
         }
     }
 
+    /// Waits until all is verified ahead; s it took.
+    pub(super) async fn until_verified(&mut self, patience: Duration) -> Result<f64> {
+        let began = Instant::now();
+        while began.elapsed() < patience {
+            let status = self.status().await?;
+            if !status.pairs.is_empty() && status.pairs.iter().all(|pair| pair.verified) {
+                return Ok(began.elapsed().as_secs_f64());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Err(self.explain(format!("not all is verified ahead after {patience:?}")))
+    }
+
     /// Ops applied since this start.
     pub(super) async fn applied(&mut self) -> Result<u64> {
         Ok(self.status().await?.sum(|pair| pair.ops_applied))

@@ -83,6 +83,7 @@ impl Ground {
             name: set.to_owned(),
             cache_gb: self.common.cache_gb,
             oplog_mb: Some(OPLOG_MB),
+            data_under: self.common.dbpath.clone(),
             set_parameters: quiesces.then_some(at_once).into_iter().collect(),
             ..ReplicaSetOptions::default()
         }

@@ -11,6 +11,7 @@ mod content;
 mod engine;
 mod figures;
 mod ground;
+mod many;
 mod native;
 mod page;
 mod plot;
@@ -18,6 +19,7 @@ mod process;
 mod scan;
 mod statements;
 
+mod collections;
 mod copy;
 mod cutover;
 mod hot;
@@ -44,8 +46,8 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Measure the engine, beside what the servers allow and MongoDB's own
 /// replication of the same data.
 ///
-/// Each suite starts real servers on this machine (all data in memory, gone
-/// afterwards), runs `shardlift migrate`, and compares source and target byte for
+/// Each suite starts real servers on this machine (all data in memory unless
+/// `--dbpath` is given, gone afterwards), runs `shardlift migrate`, and compares source and target byte for
 /// byte at the end. Progress goes to stderr. The last line on stdout is one JSON
 /// object. Exit code: 0 both sides are equal, 1 they are not or a step failed,
 /// 130 Ctrl-C.
@@ -62,6 +64,7 @@ enum Suite {
     Hot(hot::Args),
     Keepup(keepup::Args),
     Cutover(cutover::Args),
+    Collections(collections::Args),
     Memory(memory::Args),
 }
 
@@ -97,6 +100,7 @@ async fn measure(suite: &Suite) -> Result<Outcome> {
         Suite::Hot(args) => hot::run(args, &ground).await?,
         Suite::Keepup(args) => keepup::run(args, &ground).await?,
         Suite::Cutover(args) => cutover::run(args, &ground).await?,
+        Suite::Collections(args) => collections::run(args, &ground).await?,
         Suite::Memory(args) => memory::run(args, &ground).await?,
     };
     outcome
@@ -121,6 +125,7 @@ impl Suite {
             Suite::Hot(args) => &args.common,
             Suite::Keepup(args) => &args.common,
             Suite::Cutover(args) => &args.common,
+            Suite::Collections(args) => &args.common,
             Suite::Memory(args) => &args.common,
         }
     }

@@ -69,6 +69,7 @@ impl Native {
             cache_gb: options.cache_gb,
             oplog_mb: options.oplog_mb,
             login: options.login.is_some(),
+            data_under: options.data_under,
             set_parameters: options.set_parameters,
             extra_args: options.extra_args,
         });

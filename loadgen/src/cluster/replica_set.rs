@@ -1,5 +1,6 @@
 //! A replica set of one or three members.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
@@ -34,6 +35,8 @@ pub struct ReplicaSetOptions {
     /// How long a set of several members goes without its primary before it
     /// elects another. The server's own default is 10 s.
     pub election_timeout: Duration,
+    /// Folder for its data; None is memory, where there is room.
+    pub data_under: Option<PathBuf>,
     /// Server parameters, such as `("transactionLifetimeLimitSeconds", "600")`.
     pub set_parameters: Vec<(String, String)>,
     /// Further arguments of `mongod`.
@@ -56,6 +59,7 @@ impl Default for ReplicaSetOptions {
             cache_gb: 0.5,
             oplog_mb: None,
             election_timeout: Duration::from_secs(4),
+            data_under: None,
             set_parameters: Vec::new(),
             extra_args: Vec::new(),
             proxied: false,
@@ -92,6 +96,7 @@ impl ReplicaSet {
             cache_gb: options.cache_gb,
             oplog_mb: options.oplog_mb,
             login: options.login.is_some(),
+            data_under: options.data_under.clone(),
             set_parameters: options.set_parameters.clone(),
             extra_args: options.extra_args.clone(),
         };

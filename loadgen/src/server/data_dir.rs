@@ -35,8 +35,13 @@ impl DataDir {
     /// Creates an empty directory of its own; `name` is for the reader of `ls`.
     pub fn create(name: &str) -> io::Result<DataDir> {
         SWEPT.call_once(|| bases().iter().for_each(|base| sweep(base)));
+        DataDir::create_under(&base(), name)
+    }
+
+    /// The same in a folder that is there.
+    pub fn create_under(base: &Path, name: &str) -> io::Result<DataDir> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = base().join(format!("{PREFIX}{}-{number}-{name}", process::id()));
+        let path = base.join(format!("{PREFIX}{}-{number}-{name}", process::id()));
         // A left-over of an earlier process with our pid.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path)?;

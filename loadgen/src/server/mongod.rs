@@ -41,6 +41,8 @@ pub struct MongodOptions {
     pub oplog_mb: Option<u32>,
     /// Ask for a login, and know the other members by a key of their own.
     pub login: bool,
+    /// Folder for its data; None is memory, where there is room.
+    pub data_under: Option<PathBuf>,
     /// `--setParameter name=value`.
     pub set_parameters: Vec<(String, String)>,
     /// Passed on as they are.
@@ -63,8 +65,11 @@ impl Mongod {
     /// If the process ends before it answers (with the tail of its log), or
     /// does not answer in a minute.
     pub async fn start(options: MongodOptions) -> Result<Mongod> {
-        let dir =
-            DataDir::create(&options.set).map_err(|e| Error::from(e).context("data directory"))?;
+        let dir = match &options.data_under {
+            Some(base) => DataDir::create_under(base, &options.set),
+            None => DataDir::create(&options.set),
+        };
+        let dir = dir.map_err(|e| Error::from(e).context("data directory"))?;
         if options.login {
             keyfile::write(dir.path())?;
         }

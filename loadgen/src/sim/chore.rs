@@ -235,6 +235,7 @@ pub(super) fn planned(
         wiping: false,
         duplicate_names: false,
         order: ScanOrder::Id,
+        whole_reads: 0,
         bounds: Vec::new(),
         units: vec![UnitState::Waiting],
     }

@@ -16,7 +16,7 @@
 //! |---|---|---|
 //! | `pair`, `replay` | `tail`, `plain`, `replay` | reading of entries, internal marks, retries of cursors |
 //! | `scan` | `scan`, `copy` | capped collections, documents that need a literal |
-//! | `natural` | `natural`, `sorted_run` | bounds of memory, cursors that break amid a reply |
+//! | `natural` | `natural`, `buckets`, `sorted_run` | bounds of memory, which bucket is next, cursors that break amid a reply |
 //! | `lane`, `flush`, `sent` | `lane`, `bulk`, `at_once` | documents with a name twice, several collections in one transaction |
 //! | `exact`, `reread` | `doubtful`, `reread`, `index` | giving up, indexes but one unique, `drop_stale` |
 //! | `chore` | `ddl` | sharding, a source that is rolled back, views, renames |

@@ -20,16 +20,28 @@ pub(super) struct Natural {
     upto: u64,
     /// It did not fit into the reply before, and comes with the next.
     stash: Option<(Key, Doc)>,
-    gathered: Run,
-    writing: Run,
-    sent: Vec<Sent>,
+    gathered: [Vec<Came>; BUCKETS],
+    /// Of each bucket one at most.
+    writing: Vec<Writing>,
+    /// How many documents of a read are not written.
+    left: Vec<(Read, usize)>,
     progress: Progress,
 }
 
-#[derive(Default)]
-struct Run {
-    documents: Vec<(Key, Doc)>,
+/// A document that is read and not written.
+struct Came {
+    read: Read,
+    key: Key,
+    doc: Doc,
+}
+
+/// A bucket that is being written.
+struct Writing {
+    bucket: usize,
+    position: Position,
+    /// Of each of its documents.
     reads: Vec<Read>,
+    sent: Vec<Sent>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -43,6 +55,10 @@ enum Progress {
 
 /// One step in so many the source fails.
 const FAILS: u64 = 40;
+/// And comes back in one of so many.
+const AWAY: u64 = 6;
+/// By `_id`.
+const BUCKETS: usize = 3;
 /// One document in so many is written by its lane.
 const DELICATE: u64 = 6;
 
@@ -55,9 +71,9 @@ impl Natural {
             read,
             upto: 0,
             stash: None,
-            gathered: Run::default(),
-            writing: Run::default(),
-            sent: Vec::new(),
+            gathered: Default::default(),
+            writing: Vec::new(),
+            left: Vec::new(),
             progress: Progress::Reading,
         }
     }
@@ -65,22 +81,23 @@ impl Natural {
     /// True once all is written.
     pub(super) fn step(&mut self, pair: &mut Pair, reach: &mut Reach<'_>) -> Step<bool> {
         let reads = self.progress == Progress::Reading;
-        if !self.sent.is_empty() && (!reads || reach.dice.below(2) == 0) {
-            self.write(pair, reach)?;
-        } else if self.sent.is_empty()
-            && !self.gathered.reads.is_empty()
+        let (next, writes) = (self.next_bucket(reach), !self.writing.is_empty());
+        let is_idle = next.is_none() && !writes;
+        if let Some(bucket) = next
             && (!reads || reach.dice.below(3) == 0)
+            && (!writes || reach.dice.below(2) == 0)
         {
-            self.write_next(pair, reach);
-            self.end_if_written(pair);
+            self.write_next(bucket, pair, reach);
+        } else if writes && (!reads || reach.dice.below(2) == 0) {
+            self.write(pair, reach)?;
         } else if reads && reach.dice.one_in(FAILS) {
             self.end_read(pair);
             self.progress = Progress::Broken;
         } else if reads {
             self.read(pair, reach);
         } else if self.progress == Progress::Ended {
-            return Ok(true);
-        } else {
+            return Ok(is_idle);
+        } else if is_idle && reach.dice.one_in(AWAY) {
             *self = Natural::new(self.unit.clone(), self.fence, None);
         }
         Ok(false)
@@ -113,8 +130,14 @@ impl Natural {
             self.progress = Progress::Ended;
             return;
         };
-        self.gathered.documents.extend(came);
-        self.gathered.reads.push(read);
+        if came.is_empty() {
+            pair.gate.end_reads(&uuid, &[read]);
+        } else {
+            self.left.push((read, came.len()));
+        }
+        for (key, doc) in came {
+            self.gathered[key as usize % BUCKETS].push(Came { read, key, doc });
+        }
         self.read = Some(next);
         if ended && self.stash.is_none() {
             self.end_read(pair);
@@ -128,12 +151,24 @@ impl Natural {
         pair.gate.end_reads(&self.unit.tracked.uuid, &reads);
     }
 
-    fn write_next(&mut self, pair: &mut Pair, reach: &mut Reach<'_>) {
-        self.writing = std::mem::take(&mut self.gathered);
-        let mut documents = std::mem::take(&mut self.writing.documents);
-        documents.sort_by_key(|(key, _)| *key);
+    /// Any that has some, and of which nothing is being written.
+    fn next_bucket(&self, reach: &mut Reach<'_>) -> Option<usize> {
+        let is_free = |bucket: &usize| {
+            let is_written = self.writing.iter().any(|of| of.bucket == *bucket);
+            !self.gathered[*bucket].is_empty() && !is_written
+        };
+        let free: Vec<usize> = (0..BUCKETS).filter(is_free).collect();
+        (!free.is_empty()).then(|| reach.dice.pick(&free))
+    }
+
+    fn write_next(&mut self, bucket: usize, pair: &mut Pair, reach: &mut Reach<'_>) {
+        let mut came = std::mem::take(&mut self.gathered[bucket]);
+        came.sort_by_key(|came| came.key);
+        let reads: Vec<Read> = came.iter().map(|came| came.read).collect();
+        let positions = reads.iter().map(Read::position);
+        let position = positions.min().expect("it has some");
         let (mut plain, mut delicate) = (Vec::new(), Vec::new());
-        for (key, doc) in documents {
+        for Came { key, doc, .. } in came {
             let document = body::document(key, &doc);
             if reach.dice.one_in(DELICATE) {
                 delicate.push(document);
@@ -141,19 +176,24 @@ impl Natural {
                 plain.push(document);
             }
         }
-        self.queue_delicate(delicate, pair);
-        let documents = plain;
+        self.queue_delicate(delicate, position, pair);
         let size = 1 + reach.dice.below(4) as usize;
-        self.sent = documents
-            .chunks(size)
-            .map(|documents| self.unit.insert(documents))
-            .collect();
+        let sent = plain.chunks(size);
+        let sent: Vec<Sent> = sent.map(|some| self.unit.insert(some)).collect();
+        if sent.is_empty() {
+            return self.wrote(&reads, pair);
+        }
+        self.writing.push(Writing {
+            bucket,
+            position,
+            reads,
+            sent,
+        });
     }
 
     /// Their lanes write them.
-    fn queue_delicate(&self, documents: Vec<RawDocumentBuf>, pair: &mut Pair) {
+    fn queue_delicate(&self, documents: Vec<RawDocumentBuf>, position: Position, pair: &mut Pair) {
         let uuid = self.unit.tracked.uuid;
-        let position = self.position();
         if !self.unit.tracked.counts() {
             return;
         }
@@ -168,32 +208,38 @@ impl Natural {
         pair.gate.queue_read(&uuid, position, kept);
     }
 
-    /// That of what is being written.
-    fn position(&self) -> Position {
-        let positions = self.writing.reads.iter().map(Read::position);
-        positions.min().expect("a run has reads")
-    }
-
     fn write(&mut self, pair: &mut Pair, reach: &mut Reach<'_>) -> Step {
-        let which = reach.dice.below(self.sent.len() as u64) as usize;
-        if self.sent[which].step(reach)? {
-            self.sent[which].answered(reach)?;
-            let sent = self.sent.remove(which);
-            pair.doubt(self.unit.doubt(&sent, self.position(), reach));
-            self.end_if_written(pair);
+        let of = reach.dice.below(self.writing.len() as u64) as usize;
+        let writing = &mut self.writing[of];
+        let which = reach.dice.below(writing.sent.len() as u64) as usize;
+        if writing.sent[which].step(reach)? {
+            writing.sent[which].answered(reach)?;
+            let sent = writing.sent.remove(which);
+            pair.doubt(self.unit.doubt(&sent, writing.position, reach));
+            if writing.sent.is_empty() {
+                let written = self.writing.swap_remove(of);
+                self.wrote(&written.reads, pair);
+            }
         }
         Ok(())
     }
 
-    fn end_if_written(&mut self, pair: &mut Pair) {
-        if self.sent.is_empty() {
-            let reads = std::mem::take(&mut self.writing.reads);
-            pair.gate.end_reads(&self.unit.tracked.uuid, &reads);
+    /// All of a bucket is acknowledged; `reads`: of each of its documents.
+    fn wrote(&mut self, reads: &[Read], pair: &mut Pair) {
+        for read in reads {
+            let mut left = self.left.iter_mut();
+            let left = left.find(|(of, _)| of == read);
+            left.expect("its documents came").1 -= 1;
         }
+        let ended = self.left.iter().filter(|(_, left)| *left == 0);
+        let ended: Vec<Read> = ended.map(|(read, _)| *read).collect();
+        self.left.retain(|(_, left)| 0 < *left);
+        pair.gate.end_reads(&self.unit.tracked.uuid, &ended);
     }
 
     /// What nobody waits for any more, when its attempt ends.
     pub(super) fn into_sent(self) -> Vec<Sent> {
-        self.sent
+        let sent = self.writing.into_iter().map(|writing| writing.sent);
+        sent.flatten().collect()
     }
 }

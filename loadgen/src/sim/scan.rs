@@ -58,6 +58,8 @@ pub(super) enum Scan {
     },
 }
 
+/// In one step of so many a start is sent to be made durable.
+const START: u64 = 3;
 /// Batches of one unit being written while the next is read.
 const WRITES_IN_FLIGHT: usize = 2;
 
@@ -95,6 +97,7 @@ impl Scan {
                     Scan::Starting { unit, started }
                 };
             }
+            starting @ Scan::Starting { .. } if !reach.dice.one_in(START) => *self = starting,
             Scan::Starting { unit, started } => {
                 let start = StoreWrite::Start(unit.tracked.uuid, unit.index, started.fence);
                 let number = reach.target.store(start);
@@ -140,7 +143,12 @@ impl Scan {
                     let begun = pair.gate.begun();
                     let newest = match unit.tracked.order {
                         ScanOrder::Id => fence.max(begun),
-                        // What was read shows no fence, but what was begun.
+                        // What it held, or let pass, lies up to what is begun, and what a
+                        // read gave is doubtful from the next position on
+                        // (`Read::position`), wherever the fence is: no read shows less
+                        // than what the attempt resumed at, and each begins at what was
+                        // begun by then. What is doubtful later is so by an op that came
+                        // when the unit was open.
                         ScanOrder::Natural => begun.next(),
                     };
                     let place = (unit.tracked.uuid, unit.index);

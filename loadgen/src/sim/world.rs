@@ -147,7 +147,7 @@ impl World {
         if !state.options.is_empty() {
             return state;
         }
-        if self.dice.below(2) == 0 {
+        if self.dice.below(3) == 0 {
             let order = ScanOrder::Natural;
             return CollectionState { order, ..state };
         }

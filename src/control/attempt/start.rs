@@ -17,14 +17,16 @@ use crate::control::across::register;
 use crate::control::across::views::Views;
 use crate::control::attempt::resume;
 use crate::control::layout;
+use crate::control::layout::prepare;
 use crate::control::layout::{laid_out, listing};
 use crate::control::limits;
 use crate::control::open::Opened;
-use crate::control::recorded::{emptying, names};
+use crate::control::recorded::{emptying, names, replan};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::error::Result;
+use crate::pair::copy::units::Cut;
 use crate::pair::ddl::request::Request;
 use crate::pair::incarnation::{self, Begun};
 use crate::pair::oplog::proven::Lister;
@@ -64,11 +66,11 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         feeds,
         ..
     } = opened;
-    let limits = limits::of(config, sides.pairs.len())?;
-    let begun = try_join_all(
-        (0..sides.pairs.len()).map(|pair| begin(sides, stores, pair, run, limits.away_max)),
-    )
-    .await?;
+    let limits = limits::of(config, sides)?;
+    let (cut, away_max) = (prepare::cut(config), limits.away_max);
+    let pairs = 0..sides.pairs.len();
+    let begun = pairs.map(|pair| begin(sides, stores, pair, run, (cut, away_max)));
+    let begun = try_join_all(begun).await?;
     // IMPORTANT: only now: an older incarnation may have recorded more until then.
     let mut states = stores.load_pairs().await?;
     layout::zones::forget_temporary(&sides.target).await?;
@@ -167,7 +169,7 @@ async fn begin(
     stores: &Stores,
     pair: usize,
     run: &Run,
-    away_max: Duration,
+    (cut, away_max): (Cut, Duration),
 ) -> Result<Writing> {
     let (target, store) = (&sides.target.shards[sides.pairs[pair]], &stores.pairs[pair]);
     let begun = incarnation::begin(target, store, &run.id(), pair, OLDER_WAIT).await?;
@@ -181,6 +183,9 @@ async fn begin(
     // that began meanwhile makes it fail, or sees them and waits.
     store.checkpoint(None).await?;
     names::record(&target, &store).await?;
+    let source = &sides.source.shards[pair];
+    let given_up = replan::take_up_whole_reads(source, (&target, &store), cut).await?;
+    given_up.into_iter().for_each(|warning| run.warn(warning));
     emptying::finish_wipes(&target, &store).await?;
     Ok(Writing {
         begun,

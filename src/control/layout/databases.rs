@@ -197,12 +197,12 @@ pub fn refused(db: &str, other: &str) -> Error {
 }
 
 /// No drop of a database that an older attempt sent still runs, nor of a collection where
-/// that goes by name.
+/// that goes by name: in a cluster on every release, once a router has passed it on.
 ///
 /// # Errors
 /// `Transient` while one does, or may: a router does not answer.
 pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
-    let by_name = !target.dialect.writes.binds_uuid;
+    let by_name = target.topology == Topology::Sharded || !target.dialect.writes.binds_uuid;
     // IMPORTANT: first. What a router has passed on is with the shards by then.
     if target.topology == Topology::Sharded {
         no_router_drops(target).await?;
@@ -225,8 +225,7 @@ pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
 
 /// A router that is frozen, or waits for a shard, may pass a drop on later.
 async fn no_router_drops(target: &Deployment) -> Result<()> {
-    let by_name = !target.dialect.writes.binds_uuid;
-    let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}, by_name), "cursor": {}};
+    let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}, true), "cursor": {}};
     let ask = RawDocumentBuf::try_from(&ask)?;
     for router in target.entry.named() {
         let name = format!("the target's router {router}");

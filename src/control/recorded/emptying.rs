@@ -315,7 +315,7 @@ fn refused(refusal: &Document) -> Result<()> {
 /// Unique indexes would refuse what a scan and the ops it holds pass through on
 /// their way (R10); they are built again after the copy. The one that carries
 /// the shard key is not built by us and stays.
-async fn drop_unique_indexes(
+pub(super) async fn drop_unique_indexes(
     shard: &Shard,
     collection: &CollectionState,
     uuid: Uuid,

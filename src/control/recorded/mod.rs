@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod names;
 pub mod emptying;
+pub mod replan;
 pub mod restart;
 pub mod wipe;
 pub mod cancel;

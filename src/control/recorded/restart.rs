@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use bson::Uuid;
 use futures_util::future::try_join_all;
 
 use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::recorded;
 use crate::control::recorded::anew::Anew;
-use crate::control::recorded::{emptying, names};
+use crate::control::recorded::{emptying, names, replan};
 use crate::error::{Error, Kind, Result};
 use crate::pair::copy::units::Cut;
 use crate::pair::incarnation;
@@ -40,7 +39,7 @@ pub fn namespace(text: &str) -> Result<Namespace> {
 }
 
 /// Makes the recorded run copy `source_shard`, or only `ns` of it, again. Returns a
-/// sentence that says what was done. `cut`: of collections that the run does not know yet.
+/// sentence that says what was done. `cut`: they are planned anew.
 ///
 /// # Errors
 /// `Refused` while a process works on the target, if no run of these two
@@ -105,7 +104,10 @@ async fn restart_alone(
         names::record(shard, store).await?;
         let states = states(&run, target, store, pair).await?;
         match ns {
-            Some(ns) => one_collection(shard, store, &states[pair], source_shard, ns).await,
+            Some(ns) => {
+                let source = &source.shards[pair];
+                one_collection(source, (shard, store), &states[pair], ns, cut).await
+            }
             None => {
                 let run = &run;
                 Anew {
@@ -179,27 +181,27 @@ async fn states(
 }
 
 async fn one_collection(
-    shard: &Shard,
-    store: &PairStore,
+    source: &Shard,
+    (shard, store): (&Shard, &PairStore),
     state: &PairState,
-    source_shard: &str,
     ns: &Namespace,
+    cut: Cut,
 ) -> Result<String> {
     // Of a time series its buckets.
     let is_chosen = |of: &Namespace| of == ns || of.public() == *ns;
     let chosen = state.collections.iter();
-    let chosen = chosen.filter(|c| !c.dead && is_chosen(&c.ns));
-    let chosen: Vec<Uuid> = chosen.map(|c| c.uuid).collect();
+    let chosen: Vec<_> = chosen.filter(|c| !c.dead && is_chosen(&c.ns)).collect();
     if chosen.is_empty() {
         return Err(Error::new(
             Kind::Refused,
-            format!("the recorded run has no {ns} on source shard {source_shard}"),
+            format!("the recorded run has no {ns} on source shard {}", source.id),
         )
         .remedy("check --ns; without it all collections of the shard are copied again"));
     }
-    store.mark_wiping(&chosen, true).await?;
+    replan::mark(source, store, &chosen, cut).await?;
     let count = emptying::finish_wipes(shard, store).await?;
     Ok(format!(
-        "collections of source shard {source_shard} emptied on the target: {count}"
+        "collections of source shard {} emptied on the target: {count}",
+        source.id
     ))
 }

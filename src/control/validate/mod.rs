@@ -12,6 +12,7 @@ mod definitions;
 mod host;
 pub mod indexes;
 mod members;
+mod order;
 pub mod privileges;
 mod profile;
 mod reach;
@@ -29,7 +30,7 @@ pub use check::{Check, Group, Verdict};
 
 use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
-use crate::config::{Config, Profile};
+use crate::config::Config;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 
@@ -185,15 +186,17 @@ pub async fn all(
     };
     let catalog = catalog::read(&source).await;
     match &catalog {
-        Ok(catalog) => checks.extend(run(&source, &target, catalog, &BTreeSet::new()).await),
+        Ok(catalog) => {
+            checks.extend(run(&source, &target, catalog, &BTreeSet::new()).await);
+            checks.push(order::check(config, &source, catalog).await);
+        }
         Err(e) => {
             checks.extend(of_deployments(&source, &target).await);
             checks.push(Check::unanswered("source catalog read", e));
         }
     }
-    checks.extend(of_profile(config.profile, &source, &target));
+    checks.extend(of_config(config, &source, &target));
     checks.extend(of_reverse(config, &source, &target, catalog.as_ref().ok()).await);
-    checks.extend(of_spool(config));
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
@@ -215,9 +218,13 @@ fn of_spool(config: &Config) -> Option<Check> {
     Some(host::spool_disk(&spool, config.spool_bytes_max()).about(Group::Capacity))
 }
 
-/// What the profile asks for beside.
-pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) -> Vec<Check> {
-    grouped(Group::Release, profile::checks(profile, source, target))
+/// What the operator asks for beside.
+fn of_config(config: &Config, source: &Deployment, target: &Deployment) -> Vec<Check> {
+    let profile = profile::checks(config.profile, source, target);
+    let mut checks = grouped(Group::Release, profile);
+    checks.push(settings::renames(config.renames, target));
+    checks.extend(of_spool(config));
+    checks
 }
 
 /// What a way back needs beside, if it is wanted.
@@ -242,9 +249,8 @@ async fn of_reverse(
 pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
-    checks.extend(of_profile(config.profile, &sides.source, &sides.target));
+    checks.extend(of_config(config, &sides.source, &sides.target));
     checks.extend(of_reverse(config, &sides.source, &sides.target, Some(&catalog)).await);
-    checks.extend(of_spool(config));
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }

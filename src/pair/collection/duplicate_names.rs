@@ -53,7 +53,17 @@ impl DuplicateNames {
 
     /// The document was seen with a field name twice, or may have been.
     pub fn may_be_in(&self, id: &IdKey) -> bool {
-        self.before.load(Relaxed) || self.any_seen.load(Relaxed) && self.seen.lock().contains(id)
+        self.before.load(Relaxed) || self.were_seen() && self.saw(id)
+    }
+
+    /// This incarnation saw some.
+    pub fn were_seen(&self) -> bool {
+        self.any_seen.load(Relaxed)
+    }
+
+    /// This incarnation saw the document with a field name twice.
+    pub fn saw(&self, id: &IdKey) -> bool {
+        self.seen.lock().contains(id)
     }
 
     /// The store already says that there are some.
@@ -98,5 +108,6 @@ mod tests {
         recorded.were_recorded();
         recorded.remember(one);
         assert!(recorded.may_be_in(&two) && !recorded.capture());
+        assert!(recorded.were_seen() && !recorded.saw(&two));
     }
 }

@@ -4,6 +4,8 @@
 pub mod units;
 pub mod reached;
 pub mod scan_unit;
-mod sorted_run;
-mod natural;
+pub mod sorted_run;
+mod buckets;
+mod pace;
+pub mod natural;
 pub mod scan;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::{RawDocument, RawDocumentBuf, Uuid};
 use mongodb::Client;
@@ -22,13 +22,14 @@ use crate::observe::counters::PairMetrics;
 use crate::pair::budget::{Permit, Share};
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
+use crate::pair::copy::natural::unless_in_vain;
 use crate::pair::copy::reached::Reached;
 use crate::pair::copy::scan_unit::{ReadTo, ScanUnit, Written, finds};
 use crate::pair::ddl::capped;
 use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::vanished;
 use crate::pair::gate::replay::Replayer;
-use crate::pair::gate::{Gate, Started, rolling};
+use crate::pair::gate::{Gate, Started};
 use crate::pair::throttle::Throttle;
 use crate::pair::write::bulk::Writer;
 use crate::position::Position;
@@ -53,10 +54,12 @@ pub struct Scanners {
     pub queue: Mutex<VecDeque<ScanUnit>>,
     /// Batches of one unit being written while the next is read.
     pub writes_in_flight: usize,
-    /// How many commands may be under way for all runs (`natural`).
+    /// How many collections are read in the order of the disk side by side, and how many
+    /// commands may be under way for all their runs (`natural`).
+    pub natural_reads: Semaphore,
     pub run_writes: Semaphore,
     pub store: PairStore,
-    /// Units that cannot be read on now, and why.
+    /// Units that cannot be read on now, or are read again, and why.
     pub stuck: Mutex<BTreeMap<(Uuid, usize), String>>,
     /// How long the source may be away, and a reply may take.
     pub away_max: Duration,
@@ -64,10 +67,10 @@ pub struct Scanners {
 }
 
 /// The result of reading with one cursor.
-struct Read {
+pub(super) struct Read {
     /// Documents came that had not come before.
-    moved: bool,
-    outcome: std::result::Result<(), Broken>,
+    pub(super) moved: bool,
+    pub(super) outcome: std::result::Result<(), Broken>,
 }
 
 /// Why a scan ended early.
@@ -103,6 +106,8 @@ impl Scanners {
     async fn copy(self: &Arc<Self>, unit: ScanUnit) -> Result<()> {
         let unit = Arc::new(unit);
         let tracked = &unit.tracked;
+        // Before the fence, too.
+        let _turn = self.turn(&unit).await?;
         let Some(started) = self.gate.lock().start(&tracked.uuid, unit.index) else {
             return Ok(());
         };
@@ -119,7 +124,8 @@ impl Scanners {
         }
         if !self.copy_again_until_read(&unit, started).await? {
             tracing::info!(ns = %tracked.ns(), "gone from the source during its copy");
-            vanished::expect_drop(self.source.clone(), &self.gate, &self.chores, tracked);
+            let source = self.indexer.lister.shard.clone();
+            vanished::expect_drop(source, &self.gate, &self.chores, tracked);
             return Ok(());
         }
         // IMPORTANT: only after the last write of the unit is acknowledged:
@@ -157,7 +163,7 @@ impl Scanners {
             }
             let read = match tracked.order {
                 ScanOrder::Id => self.read_and_write(unit, started.fence, &mut reached).await,
-                ScanOrder::Natural => self.read_from_the_first(unit, first.take(), again).await,
+                ScanOrder::Natural => self.read_from_the_first(unit, first.take()).await,
             };
             reads += 1;
             if read.moved || reached.is_nothing() && reads <= WHOLE_READS {
@@ -171,7 +177,13 @@ impl Scanners {
                 Err(Broken::Target(e)) => return Err(e),
                 Err(Broken::Source(e)) => e,
             };
-            self.tell(unit, Some(&broken));
+            self.tell(
+                unit,
+                Some(format!(
+                    "{}; it is retried, and the run parks after away_max_s without progress",
+                    broken.message
+                )),
+            );
             let mut cause = broken;
             if may_be_gone(&cause) {
                 if self.is_gone(tracked).await? {
@@ -182,26 +194,12 @@ impl Scanners {
                 cause.kind = Kind::Transient;
             }
             retry.pause(cause).await?;
+            unless_in_vain(unit)?;
             again = true;
             if reached.is_nothing() {
                 self.take_back(unit);
             }
         }
-    }
-
-    /// `first`: the read that is begun already.
-    async fn read_from_the_first(
-        self: &Arc<Self>,
-        unit: &Arc<ScanUnit>,
-        first: Option<rolling::Read>,
-        again: bool,
-    ) -> Read {
-        let (ns, began) = (unit.tracked.ns(), Instant::now());
-        tracing::info!(%ns, again, "read in the order of the disk, from the first document");
-        let outcome = self.copy_naturally(unit, first).await;
-        // The source was there for longer than it may be away.
-        let moved = self.away_max < began.elapsed();
-        Read { moved, outcome }
     }
 
     async fn is_gone(&self, tracked: &Tracked) -> Result<bool> {
@@ -210,19 +208,16 @@ impl Scanners {
             .await
     }
 
-    /// Why the unit cannot be read on, for the status.
-    fn tell(&self, unit: &ScanUnit, why: Option<&Error>) {
+    /// Why the unit cannot be read on, or is read again, for the status.
+    pub(super) fn tell(&self, unit: &ScanUnit, why: Option<String>) {
         let mut stuck = self.stuck.lock();
+        let place = (unit.tracked.uuid, unit.index);
         match why {
-            Some(e) => drop(stuck.insert((unit.tracked.uuid, unit.index), e.message.clone())),
-            None => drop(stuck.remove(&(unit.tracked.uuid, unit.index))),
+            Some(why) => drop(stuck.insert(place, why)),
+            None => drop(stuck.remove(&place)),
         }
-        let text = |why: &String| {
-            format!("{why}; it is retried, and the run parks after away_max_s without progress")
-        };
-        self.metrics
-            .obstacles
-            .put("scan", stuck.values().next().map(text));
+        let text = stuck.values().next().cloned();
+        self.metrics.obstacles.put("scan", text);
     }
 
     /// Subtracts what was written of the unit: it will be counted again.
@@ -384,7 +379,7 @@ pub(super) async fn join_one(writes: &mut JoinSet<Result<()>>) -> Result<()> {
     }
 }
 
-pub(super) fn written(ended: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+pub(super) fn written<T>(ended: std::result::Result<Result<T>, JoinError>) -> Result<T> {
     ended.map_err(|e| Error::internal(format!("a copy's write ended early: {e}")))?
 }
 

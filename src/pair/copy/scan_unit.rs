@@ -3,7 +3,7 @@
 //! Talks to no server.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use bson::raw::cstr;
 use bson::{RawBson, RawBsonRef, RawDocumentBuf, rawdoc};
@@ -29,6 +29,8 @@ pub struct ScanUnit {
     pub batch_documents: i32,
     /// Documents and bytes of it that are written.
     pub written: Written,
+    /// How often it was read from its first document in the order of the disk, in all attempts.
+    pub whole_reads: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +133,7 @@ mod tests {
                 upper: None,
                 batch_documents: 10,
                 written,
+                whole_reads: AtomicUsize::new(0),
             };
             let asked = |reached: &ReadTo| {
                 let find = finds(&unit, reached, Dialect::newest().reads).swap_remove(0);
@@ -163,6 +166,7 @@ mod tests {
             upper: None,
             batch_documents: 10,
             written: Written::default(),
+            whole_reads: AtomicUsize::new(0),
         };
         let forms = ReadForms {
             clustered_hint: false,

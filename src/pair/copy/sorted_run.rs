@@ -1,31 +1,15 @@
-//! A run: what several replies of a scan in the order of the disk gave, sorted by `_id`. The
-//! target's index on it then meets each of its pages once for many documents.
+//! A run: a bucket of a scan in the order of the disk, sorted by `_id`.
 //!
 //! Talks to no server.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 
+use crate::bson::identity::IdKey;
 use crate::bson::view::View;
 use crate::bson::{locate, order};
-use crate::error::Result;
 use crate::pair::budget::Permit;
-use crate::pair::gate::rolling::Read;
+use crate::pair::collection::duplicate_names::DuplicateNames;
 use crate::pair::origin::Kept;
-use crate::wire::cursor::{self, Batch};
-
-/// Documents that were read, in the order they came.
-#[derive(Debug, Default)]
-pub(in crate::pair) struct Run {
-    documents: Vec<Bytes>,
-    bytes: usize,
-    /// Their memory, until they are written.
-    permits: Vec<Permit>,
-    reads: Vec<Read>,
-    /// When the first of them came.
-    since: Option<Instant>,
-}
 
 /// A run to be written.
 #[derive(Debug)]
@@ -36,42 +20,17 @@ pub(in crate::pair) struct SortedRun {
     /// any.
     pub(in crate::pair) delicate: Vec<Bytes>,
     pub(in crate::pair) duplicate_names: bool,
-    pub(in crate::pair) reads: Vec<Read>,
-    permits: Vec<Permit>,
+    /// Their memory, until they are written.
+    permit: Option<Permit>,
 }
 
-/// Bytes that a document costs besides its own, while it is sorted.
-const DOCUMENT_OVERHEAD_BYTES: usize = 200;
+/// Bytes that a document costs besides its own, while it is sorted or in its lane.
+pub(in crate::pair) const DOCUMENT_OVERHEAD_BYTES: usize = 200;
 
-impl Run {
-    /// # Errors
-    /// `Server` if the reply is malformed.
-    pub(in crate::pair) fn add(&mut self, read: Read, batch: Batch, permit: Permit) -> Result<()> {
-        self.since.get_or_insert_with(Instant::now);
-        self.reads.push(read);
-        self.permits.push(permit);
-        self.bytes += batch.bytes();
-        let items = batch.into_items(0)?;
-        for document in cursor::documents(&items) {
-            self.documents.push(items.slice_ref(document?.as_bytes()));
-        }
-        Ok(())
-    }
-
-    /// Bytes it takes, while it is sorted.
-    pub(in crate::pair) fn bytes(&self) -> usize {
-        self.bytes + self.documents.len() * DOCUMENT_OVERHEAD_BYTES
-    }
-
-    /// None while it is empty.
-    pub(in crate::pair) fn since(&self) -> Option<Instant> {
-        self.since
-    }
-
-    /// Takes long: tens of ms.
-    pub(in crate::pair) fn sorted(self) -> SortedRun {
+impl SortedRun {
+    pub(in crate::pair) fn of(documents: Vec<Bytes>, permit: Option<Permit>) -> Self {
         let (mut plain, mut delicate, mut duplicate_names) = (Vec::new(), Vec::new(), false);
-        for document in self.documents {
+        for document in documents {
             let look = locate::look(locate::raw(&document));
             duplicate_names |= look.duplicate_names;
             if look.needs_literal || look.duplicate_names {
@@ -84,26 +43,36 @@ impl Run {
             plain: sorted(&plain),
             delicate,
             duplicate_names,
-            reads: self.reads,
-            permits: self.permits,
+            permit,
         }
     }
-}
 
-impl SortedRun {
-    /// A copy, for it may be one document of a reply; with a part of the reply's permit.
+    /// Lanes write those, too, of which they may be writing what has a name twice: between two
+    /// commands on such a document nobody else may make it (`write::delicate`).
+    pub(in crate::pair) fn set_apart(&mut self, names: &DuplicateNames) {
+        if !names.were_seen() {
+            return;
+        }
+        let id = |document: &Bytes| locate::id_of(locate::raw(document)).map(IdKey::new);
+        let plain = std::mem::take(&mut self.plain).into_iter();
+        let (apart, plain): (Vec<_>, _) =
+            plain.partition(|document| id(document).is_some_and(|id| names.saw(&id)));
+        self.plain = plain;
+        self.delicate.extend(apart);
+    }
+
+    /// A copy, for it is one of many in a piece of memory; with a part of the permit.
     pub(in crate::pair) fn keep(&mut self, document: &[u8]) -> Kept {
         let bytes = document.len() + DOCUMENT_OVERHEAD_BYTES;
-        let mut permits = self.permits.iter_mut();
-        let permit = permits.find(|permit| bytes <= permit.bytes());
+        let permit = self.permit.as_mut().map(|permit| permit.split(bytes));
         Kept {
             body: Bytes::copy_from_slice(document),
-            permit: permit.map(|permit| permit.split(bytes)),
+            permit,
         }
     }
 }
 
-fn sorted(documents: &[Bytes]) -> Vec<Bytes> {
+pub(in crate::pair) fn sorted(documents: &[Bytes]) -> Vec<Bytes> {
     let mut places: Vec<(u128, View<'_>, &Bytes)> = documents
         .iter()
         .map(|document| {
@@ -155,12 +124,24 @@ mod tests {
         };
         let documents = [rawdoc! { "_id": 2 }, rawdoc! { "_id": 1, "at": zero }];
         let [plain, literal] = documents.map(|document| Bytes::from(document.into_bytes()));
-        let run = Run {
-            documents: vec![plain.clone(), literal.clone()],
-            ..Run::default()
-        };
-        let run = run.sorted();
+        let run = SortedRun::of(vec![plain.clone(), literal.clone()], None);
         assert_eq!((run.plain, run.delicate), (vec![plain], vec![literal]));
         assert!(!run.duplicate_names);
+    }
+
+    #[test]
+    fn what_a_lane_may_be_writing_in_two_steps_is_apart_too() {
+        let documents = [1, 2, 3].map(|id| Bytes::from(rawdoc! { "_id": id }.into_bytes()));
+        let run = || SortedRun::of(documents.to_vec(), None);
+        let names = DuplicateNames::default();
+        let mut of_none = run();
+        of_none.set_apart(&names);
+        assert_eq!((of_none.plain.len(), of_none.delicate.len()), (3, 0));
+
+        names.remember(IdKey::of(bson::RawBsonRef::Int32(2)));
+        let mut run = run();
+        run.set_apart(&names);
+        let [one, two, three] = documents;
+        assert_eq!((run.plain, run.delicate), (vec![one, three], vec![two]));
     }
 }

@@ -4,9 +4,10 @@
 
 use bson::RawBson;
 
-use crate::cluster::catalog::{Collection, Namespace};
+use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::Shard;
 use crate::cluster::{disk_order, ranges};
+use crate::codes;
 use crate::error::{Kind, Result};
 use crate::pair::collection::Traits;
 use crate::state::ScanOrder;
@@ -26,6 +27,10 @@ pub struct Cut {
     /// None: by what the disk shows of each.
     pub order: Option<ScanOrder>,
 }
+
+/// How often a collection may be read from its first document in the order of the disk, before
+/// it is read by `_id`: a range that was interrupted costs no more than itself.
+pub const WHOLE_READS_MAX: usize = 4;
 
 /// Sampled `_id`s per range: the largest range is then rarely twice the mean.
 const SAMPLES_PER_RANGE: u64 = 20;
@@ -52,51 +57,51 @@ pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
 /// As the source's `$sample` gives them.
 pub async fn plan(
     source: &Shard,
-    collection: &Collection,
-    size: Size,
-    cut: Cut,
-) -> Result<(ScanOrder, Vec<RawBson>)> {
-    let traits = Traits::of(&collection.options);
-    if is_natural(source, collection, traits, size, cut).await? {
-        return Ok((ScanOrder::Natural, Vec::new()));
-    }
-    let bounds = bounds(source, collection, traits, size, cut.range_bytes).await?;
-    Ok((ScanOrder::Id, bounds))
-}
-
-async fn is_natural(
-    source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
     traits: Traits,
     size: Size,
     cut: Cut,
-) -> Result<bool> {
+) -> Result<(ScanOrder, Vec<RawBson>)> {
+    let order = order(source, ns, traits, size, cut).await?;
+    let bounds = match order {
+        ScanOrder::Id => bounds(source, ns, traits, size, cut.range_bytes).await?,
+        ScanOrder::Natural => Vec::new(),
+    };
+    Ok((order, bounds))
+}
+
+/// The order in which a collection is scanned.
+///
+/// # Errors
+/// As the source gives them, where it has to be looked at.
+pub async fn order(
+    source: &Shard,
+    ns: &Namespace,
+    traits: Traits,
+    size: Size,
+    cut: Cut,
+) -> Result<ScanOrder> {
     // These have paths of their own, and the order of `_id` on the disk or one that counts.
-    if traits.in_order() || traits.clustered {
-        return Ok(false);
-    }
+    let has_its_own = traits.in_order() || traits.clustered;
     // What takes a field out would have to be read again, until all is copied.
-    if !source.writes.logs_diffs {
-        return Ok(false);
+    if has_its_own || !source.writes.logs_diffs {
+        return Ok(ScanOrder::Id);
     }
     match cut.order {
-        Some(order) => Ok(order == ScanOrder::Natural),
-        None if size.bytes <= cut.range_bytes => Ok(false),
-        None => looks_mixed(source, &collection.ns).await,
+        Some(order) => Ok(order),
+        None if size.bytes <= cut.range_bytes => Ok(ScanOrder::Id),
+        None => by_the_disk(source, ns).await,
     }
 }
 
 /// One that the source does not let us look at is read by `_id`.
-async fn looks_mixed(source: &Shard, ns: &Namespace) -> Result<bool> {
+async fn by_the_disk(source: &Shard, ns: &Namespace) -> Result<ScanOrder> {
     match disk_order::ascending(&source.client, ns).await {
-        Ok(ascending) => {
-            let is_mixed = ascending.is_some_and(disk_order::is_mixed);
-            tracing::debug!(%ns, ascending, is_mixed, "order of `_id` on the disk");
-            Ok(is_mixed)
-        }
-        Err(e) if e.kind == Kind::Server => {
+        Ok(Some(ascending)) if disk_order::is_mixed(ascending) => Ok(ScanOrder::Natural),
+        Ok(_) => Ok(ScanOrder::Id),
+        Err(e) if e.kind == Kind::Server || e.code == Some(codes::MAX_TIME_EXPIRED) => {
             tracing::warn!("{ns} is read in the order of `_id`: {e}");
-            Ok(false)
+            Ok(ScanOrder::Id)
         }
         Err(e) => Err(e),
     }
@@ -104,7 +109,7 @@ async fn looks_mixed(source: &Shard, ns: &Namespace) -> Result<bool> {
 
 async fn bounds(
     source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
     traits: Traits,
     size: Size,
     range_bytes: u64,
@@ -117,7 +122,7 @@ async fn bounds(
     let samples = (units * SAMPLES_PER_RANGE)
         .min(size.documents / SAMPLE_SHARE_MAX)
         .max(units);
-    let bounds = ranges::bounds(&source.client, &collection.ns, units, samples).await?;
+    let bounds = ranges::bounds(&source.client, ns, units, samples).await?;
     Ok(thin_out(bounds))
 }
 

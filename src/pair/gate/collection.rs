@@ -61,12 +61,19 @@ impl Collection {
 
     /// Hands an op over to the lane of its document. One that would not do what it did on
     /// the source becomes unclear (R3).
+    ///
+    /// IMPORTANT: a document that has a name twice is remembered as its op is classified, under
+    /// the gate's lock: what a later read gives of it goes to its lane, too (`copy::natural`).
     pub(super) fn queue(&self, op: Op, lanes: &[Arc<Inbox>]) {
         let op = if self.may_move_fields(&op) {
             op.unclear()
         } else {
             op
         };
+        // A delta may also set a value in which a name occurs twice.
+        if op.look.duplicate_names {
+            self.tracked.duplicate_names.remember(op.id.clone());
+        }
         let hash = if self.tracked.in_order() {
             0
         } else {

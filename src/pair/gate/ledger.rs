@@ -2,9 +2,10 @@
 //! second scan. Kept by the gate, under its lock.
 //!
 //! A unit is settled when its last held op is applied and none of its documents is
-//! doubtful. Until then its fence keeps the resume position down, except where it is copied
-//! in the order of the disk, as does every pin (DDL not recorded as done). The applied position leaves out fences, and ops held for units
-//! being copied: a pair that gives these units up resumes there.
+//! doubtful. Until then its fence keeps the resume position down; that of a collection which
+//! is copied in the order of the disk does not. So does every pin (DDL not recorded as done).
+//! The applied position leaves out fences, and ops held for units being copied: a pair that
+//! gives these units up resumes there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

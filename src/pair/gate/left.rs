@@ -17,7 +17,7 @@ use crate::position::Position;
 impl Gate {
     /// Leaves held ops to the spool, the largest places first, until at most `bytes_max`
     /// are in memory. Returns the number of ops. Those that wait for reads under way stay:
-    /// they wait for no more than what is being written.
+    /// what these give is written within seconds, unless a side is away (`copy::natural`).
     ///
     /// Only whole entries are left: the entry of the oldest op is read again from its
     /// beginning, and an entry that the tail is in the middle of stays with the rest.

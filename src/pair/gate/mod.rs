@@ -261,7 +261,12 @@ impl Gate {
                 Verdict::Held
             }
             Some(held) => {
-                held.push(op.kept(id, origin.copy(op.body)));
+                let op = op.kept(id, origin.copy(op.body));
+                let twice = op.look.duplicate_names.then(|| op.id.clone());
+                held.push(op);
+                if let Some(id) = twice {
+                    collection.tracked.duplicate_names.remember(id);
+                }
                 Verdict::Held
             }
             None => {

@@ -79,8 +79,8 @@ impl Gate {
     /// the source is asked, which must have reached it by then. `before`: the read of the
     /// same cursor before this one. None if the collection is gone.
     pub fn begin_read(&mut self, uuid: &Uuid, before: Option<&Read>) -> Option<Read> {
-        let begun = self.begun;
-        Some(self.rolling(uuid)?.begin(begun, before))
+        let (begun, passed) = (self.begun, self.passed);
+        Some(self.rolling(uuid)?.begin(begun, passed, before))
     }
 
     /// Every document of these reads is written: ops that waited for them go to the lanes.
@@ -115,6 +115,13 @@ impl Gate {
             };
             collection.queue(op.kept(IdKey::new(id), document), &self.lanes);
         }
+    }
+
+    /// Ops on the collection wait for reads under way.
+    pub fn waits_for_reads(&self, uuid: &Uuid) -> bool {
+        let units = self.collections.get(uuid).map(|c| &c.units[..]);
+        let mut units = units.unwrap_or_default().iter();
+        units.any(|unit| unit.held().is_some_and(|held| 0 < held.count()))
     }
 
     fn rolling(&mut self, uuid: &Uuid) -> Option<&mut Rolling> {

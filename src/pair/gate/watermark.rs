@@ -2,7 +2,7 @@
 //! much of it waits.
 
 use super::Gate;
-use super::unit::Unit;
+use super::unit::{Unit, UnitState};
 use crate::pair::gate::held::Held;
 use crate::position::Position;
 use crate::state::Recorded;
@@ -52,6 +52,16 @@ impl Gate {
     /// Fence of the oldest range being copied, if any.
     pub fn oldest_fence(&self) -> Option<Position> {
         self.fences().into_iter().min()
+    }
+
+    /// What the oldest read in the order of the disk shows: all later ops on its collection
+    /// wait for it.
+    pub fn oldest_read(&self) -> Option<Position> {
+        let reads = self.copying_units().filter_map(|unit| match &unit.state {
+            UnitState::Rolling { rolling, .. } => rolling.oldest(),
+            _ => None,
+        });
+        reads.min()
     }
 
     /// Fences that hold the resume position down: not that of a collection that is copied in

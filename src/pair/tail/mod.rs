@@ -153,8 +153,9 @@ impl Tail {
                 continue;
             };
             // The part's own bytes come on top of the reply's. Waiting for them while
-            // holding the reply's permit is sound: no op is held in memory then, and
-            // lanes give back the rest of the share without the tail.
+            // holding the reply's permit is sound: no op is held in memory then, but those
+            // that wait for a read in the order of the disk. Lanes and such reads give back
+            // the rest of the share without the tail.
             let mut part = Origin::copied(self.room(raw.as_bytes().len(), 0).await);
             self.operations(&walk.part(&raw)?, entry.position, &mut part)?;
         }
@@ -207,10 +208,14 @@ impl Tail {
         if entry.is_internal() || matches!(meaning, Meaning::Nothing) {
             return Ok(());
         }
-        let is_known = |uuid: Uuid| self.gate.lock().tracked(&uuid).is_some();
-        if !scoped::concerns(&self.scope, entry, entry.uuid.is_some_and(is_known))? {
+        let is_ours = entry.uuid.is_some_and(|uuid| {
+            let gate = self.gate.lock();
+            gate.tracked(&uuid)
+                .is_some_and(|tracked| !tracked.is_dead())
+        });
+        let Some(meaning) = scoped::meaning_to(&self.scope, entry, is_ours, meaning)? else {
             return Ok(());
-        }
+        };
         self.builds(&meaning);
         if matches!(meaning, Meaning::StartIndexBuild { .. }) {
             return Ok(());

@@ -23,11 +23,6 @@ pub(in crate::state) fn collection_document(
     state: &CollectionState,
     apart: Option<MapParts>,
 ) -> Result<RawDocumentBuf> {
-    let mut bounds = RawArrayBuf::new();
-    state
-        .bounds
-        .iter()
-        .for_each(|bound| bounds.push(bound.clone()));
     let document = rawdoc! {
         "_id": uuid_value(state.uuid),
         "run": run,
@@ -44,13 +39,20 @@ pub(in crate::state) fn collection_document(
         "wiping": state.wiping,
         "duplicate_names": state.duplicate_names,
         "natural": state.order == ScanOrder::Natural,
-        "bounds": bounds,
+        "whole_reads": state.whole_reads as i64,
+        "bounds": bounds_array(&state.bounds),
     };
     sized(
         &state.ns,
         document,
         "raise range_mb, so that it is split into fewer ranges",
     )
+}
+
+pub(in crate::state) fn bounds_array(bounds: &[RawBson]) -> RawArrayBuf {
+    let mut array = RawArrayBuf::new();
+    bounds.iter().for_each(|bound| array.push(bound.clone()));
+    array
 }
 
 /// As bytes: validators are full of names with a `$`, which servers before 5.0 take in no
@@ -103,6 +105,10 @@ pub(in crate::state) fn collection(raw: &RawDocument) -> Result<CollectionState>
                 Some(true) => ScanOrder::Natural,
                 Some(false) | None => ScanOrder::Id,
             },
+            whole_reads: present(raw, "whole_reads")?
+                .map(index)
+                .transpose()?
+                .unwrap_or(0),
             units: vec![UnitState::Waiting; bounds.len() + 1],
             bounds,
         })

@@ -12,7 +12,9 @@ use std::fmt;
 use bson::{RawBson, RawDocument, RawDocumentBuf, Timestamp, Uuid, rawdoc};
 
 pub(super) use chunks::{MapParts, in_parts, lacking, part, part_fields, part_id, set_of};
-pub(super) use collection::{apart, collection, collection_document, storable, version_document};
+pub(super) use collection::{
+    apart, bounds_array, collection, collection_document, storable, version_document,
+};
 pub(super) use run::{
     held_back, held_back_document, making, making_id, making_in_run, reverse_name, run,
     run_document, stage_name, stages_up_to, zone_document, zones,

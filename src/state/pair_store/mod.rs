@@ -7,7 +7,7 @@
 //! | `start_unit`  | durable before the unit's first document (R2) |
 //! | `checkpoint`  | settled units before the mark that passes their fences (R6) |
 //! | `add`         | units, and parts of its chunk map, before the collection that names them |
-//! | `clear_units` | after `mark_wiping`, before the documents are deleted |
+//! | `clear_units` | after `mark_wiping` or `replan`, before the documents are deleted |
 //! | `forget_units` | after `mark_units_wiping` and after their documents are deleted |
 //! | `go_on_at`    | before the attempt's first write; after `forget_units` |
 //!

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use bson::{RawArrayBuf, RawBson, RawDocumentBuf, Uuid, rawdoc};
 
-use super::{DELETED_AT_ONCE, PairStore, UNITS};
+use super::{COLLECTIONS_OF_PAIR, DELETED_AT_ONCE, PairStore, UNITS};
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::state::database::statement;
-use crate::state::{CollectionState, FORMAT, PairState, UnitState, documents};
+use crate::state::{CollectionState, FORMAT, PairState, ScanOrder, UnitState, documents};
 
 impl PairStore {
     /// A unit turns from waiting to copying. Must have returned before anything
@@ -21,6 +21,37 @@ impl PairStore {
             [Ok(statement(self.unit_key(uuid, unit), update, true))],
         )
         .await
+    }
+
+    /// The only unit of the collection is about to be read from its first document. Does
+    /// nothing if the collection is forgotten by now.
+    pub async fn begin_whole_read(&self, uuid: Uuid) -> Result<i64> {
+        let count = rawdoc! {"$inc": {"whole_reads": 1_i64}};
+        self.update(COLLECTIONS_OF_PAIR, [self.change_of(uuid, &count)])
+            .await
+    }
+
+    /// Of some collection a whole read was begun.
+    pub async fn has_whole_reads(&self) -> Result<bool> {
+        let filter = rawdoc! {
+            "run": self.run.as_str(), "dead": false, "whole_reads": {"$gte": 1_i64},
+        };
+        let found = self.database.find(COLLECTIONS_OF_PAIR, filter).await?;
+        Ok(!found.is_empty())
+    }
+
+    /// These are planned anew, and their documents are about to be deleted on the target, as
+    /// by `mark_wiping`: one write, for a unit that has begun is not that of another plan.
+    pub async fn replan(&self, planned: &[CollectionState]) -> Result<i64> {
+        let update = |state: &CollectionState| {
+            let set = rawdoc! {
+                "format": FORMAT, "wiping": true, "natural": state.order == ScanOrder::Natural,
+                "whole_reads": 0_i64, "bounds": documents::bounds_array(&state.bounds),
+            };
+            (state.uuid, rawdoc! {"$set": set})
+        };
+        let updates: Vec<_> = planned.iter().map(update).collect();
+        self.change(&updates).await
     }
 
     /// The ranges of these units are about to be deleted on the target.
@@ -89,7 +120,7 @@ impl PairStore {
     }
 
     /// Puts units into their collections. A unit without one is left by an interrupted
-    /// `add`.
+    /// `add`; those of a collection that is being emptied may be of an older plan.
     pub(super) fn place(&self, state: &mut PairState, units: &[RawDocumentBuf]) -> Result<()> {
         let mut by_uuid: HashMap<Uuid, &mut CollectionState> =
             state.collections.iter_mut().map(|c| (c.uuid, c)).collect();
@@ -98,6 +129,9 @@ impl PairStore {
             let Some(collection) = by_uuid.get_mut(&uuid) else {
                 continue;
             };
+            if collection.wiping && collection.units.len() <= index {
+                continue;
+            }
             let ns = &collection.ns;
             let unknown = || {
                 Error::internal(format!(

@@ -142,6 +142,43 @@ fn documents_that_a_lane_writes_come_before_what_waits_for_their_read() {
     assert_eq!((b.applied(), b.resume()), (vec![3, 5], 5));
 }
 
+/// What of it a later read gives must not be written beside the lane.
+#[test]
+fn a_document_with_a_name_twice_is_remembered_as_it_is_queued() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    let tracked = b.gate.tracked(&b.uuid).expect("it is there").clone();
+    let read = b.start();
+    let body = b"\x1c\0\0\0\x10_id\0\x01\0\0\0\x10a\0\0\0\0\0\x10a\0\0\0\0\0\0".as_slice();
+    let twice = Kept {
+        body: body.into(),
+        permit: None,
+    };
+    let id = IdKey::of(RawBsonRef::Int32(1));
+    assert!(!tracked.duplicate_names.saw(&id));
+    b.gate.queue_read(&b.uuid, read.position(), vec![twice]);
+    assert!(tracked.duplicate_names.saw(&id));
+}
+
+#[test]
+fn the_rest_of_an_entry_waits_for_a_read_that_was_begun_amid_it() {
+    let mut b = Bench::rolling(state::UnitState::Waiting);
+    b.entry(2, 1);
+    let first = b.start();
+    b.gate.begin(at(5));
+    assert_eq!(b.with_op(1, 5, Gate::classify), Verdict::Held);
+    let second = b.read(Some(&first));
+    b.ended(first);
+    let third = b.read(Some(&second));
+    b.ended(second);
+    assert_eq!((third.at, third.shows), (at(5), at(4)));
+    // Its run may be on its way: what has a name twice was not remembered in time.
+    assert_eq!(b.with_op(2, 5, Gate::classify), Verdict::Held);
+    b.gate.pass(mark(5));
+    let fourth = b.read(Some(&third));
+    b.ended(third);
+    assert_eq!((b.applied(), fourth.shows), (vec![5, 5], at(5)));
+}
+
 #[test]
 fn it_is_not_settled_while_a_document_of_its_last_read_is_doubtful() {
     let mut b = Bench::rolling(state::UnitState::Waiting);

@@ -129,10 +129,6 @@ impl Flush {
     fn add(&mut self, next: Queued, slot: Slot) {
         let Queued { mut op, collection } = next;
         self.ops += 1;
-        // A delta may also set a value in which a name occurs twice.
-        if op.look.duplicate_names {
-            collection.duplicate_names.remember(op.id.clone());
-        }
         let is_dropped = collection.doubts.contains(&op.id);
         self.last = match slot {
             Slot::NewCollection => self.begin(collection),

@@ -182,11 +182,13 @@ async fn collections_are_renamed_while_they_are_copied() {
     expect_equal(&source.uri(), &target.uri()).await;
 }
 
-/// The oplog tells what each was called before the listing.
+/// The oplog tells what each was called before the listing, which takes longer than they keep
+/// their names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_renames_all_the_time_gets_a_plan() {
+    let testing = &["--setParameter", "enableTestCommands=1"];
     let (source, target) = tokio::join!(
-        fixture::replica_set("a", &[]),
+        fixture::replica_set("a", testing),
         fixture::replica_set("b", &[])
     );
     let client = source.client().await.unwrap();
@@ -206,8 +208,15 @@ async fn a_source_that_renames_all_the_time_gets_a_plan() {
             }
         });
     }
+    let slow = doc! {
+        "failCommands": ["listCollections"], "blockConnection": true, "blockTimeMS": 300,
+    };
+    let failing =
+        |mode: &str| doc! {"configureFailPoint": "failCommand", "mode": mode, "data": slow.clone()};
+    run(&client, "admin", failing("alwaysOn")).await;
     let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until("copying", begun).await;
+    run(&client, "admin", failing("off")).await;
     is_over.store(true, SeqCst);
     busy.join_all().await;
     engine.until_ready().await;

@@ -197,12 +197,12 @@ pub fn refused(db: &str, other: &str) -> Error {
 }
 
 /// No drop of a database that an older attempt sent still runs, nor of a collection where
-/// that goes by name: in a cluster on every release, once a router has passed it on.
+/// that goes by name: in a cluster it does on every release, once a shard has begun it.
 ///
 /// # Errors
 /// `Transient` while one does, or may: a router does not answer.
 pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
-    let by_name = target.topology == Topology::Sharded || !target.dialect.writes.binds_uuid;
+    let by_name = !target.dialect.writes.binds_uuid;
     // IMPORTANT: first. What a router has passed on is with the shards by then.
     if target.topology == Topology::Sharded {
         no_router_drops(target).await?;
@@ -225,7 +225,8 @@ pub async fn none_is_being_dropped(target: &Deployment) -> Result<()> {
 
 /// A router that is frozen, or waits for a shard, may pass a drop on later.
 async fn no_router_drops(target: &Deployment) -> Result<()> {
-    let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}, true), "cursor": {}};
+    let by_name = !target.dialect.writes.binds_uuid;
+    let ask = doc! {"aggregate": 1, "pipeline": pipeline(doc! {"allUsers": true, "localOps": true}, by_name), "cursor": {}};
     let ask = RawDocumentBuf::try_from(&ask)?;
     for router in target.entry.named() {
         let name = format!("the target's router {router}");
@@ -266,11 +267,11 @@ fn pipeline(current: Document, by_name: bool) -> Vec<Document> {
         doc! {"command.dropDatabase": {"$exists": true}},
         doc! {"command._shardsvrDropDatabase": {"$exists": true}},
         doc! {"desc": "DropDatabaseCoordinator"},
+        doc! {"desc": "DropCollectionCoordinator"},
     ];
     if by_name {
         drops.push(doc! {"command.drop": {"$exists": true}});
         drops.push(doc! {"command._shardsvrDropCollection": {"$exists": true}});
-        drops.push(doc! {"desc": "DropCollectionCoordinator"});
     }
     vec![
         doc! {"$currentOp": current},

@@ -224,8 +224,9 @@ mod tests {
 
     #[test]
     fn collections_have_the_names_they_had_before_they_were_listed() {
-        type Rows<'a> = &'a [(&'a str, u8)];
-        let rows: [(Rows<'_>, &[(u8, &str)], &[u8], Rows<'_>, bool); 6] = [
+        type Names<'a> = &'a [(&'a str, u8)];
+        type Row<'a> = (Names<'a>, &'a [(u8, &'a str)], &'a [u8], Names<'a>, bool);
+        let rows: [Row<'_>; 6] = [
             // Nothing was renamed.
             (
                 &[("a", 1), ("b", 2)],

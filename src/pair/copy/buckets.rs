@@ -93,9 +93,10 @@ impl Buckets {
             let count = self.bounds.len() + 1;
             self.buckets.resize_with(count, Bucket::default);
         }
+        let now = Instant::now();
         for document in &documents {
             let bucket = self.bucket_of(document);
-            self.buckets[bucket].push(read, document.as_bytes());
+            self.buckets[bucket].push(read, now, document.as_bytes());
         }
         for bucket in &mut self.buckets {
             self.bytes += bucket.settle(&mut permit);
@@ -176,8 +177,8 @@ impl Bound {
 }
 
 impl Bucket {
-    fn push(&mut self, read: Read, document: &[u8]) {
-        self.since.get_or_insert_with(Instant::now);
+    fn push(&mut self, read: Read, now: Instant, document: &[u8]) {
+        self.since.get_or_insert(now);
         match self.reads.last_mut() {
             Some((last, count)) if *last == read => *count += 1,
             _ => self.reads.push((read, 1)),

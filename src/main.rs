@@ -102,10 +102,14 @@ fn give_up<F: Future<Output = Result<Option<String>>>>(
 ) -> Result<()> {
     let client = client(call, config)?;
     let answer = client.status().map_err(|silent| {
-        silent.remedy(
-            "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, \
-             give --source and --target, those of the migration, for what they have recorded",
-        )
+        let left = match meant {
+            Reverse::Running => "give up the way back recorded on the source",
+            Reverse::No | Reverse::Wanted => "cancel the run recorded on the target",
+        };
+        silent.remedy(format!(
+            "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, give \
+             --source and --target to {left}"
+        ))
     });
     if call.api.is_some() || !config.has_deployments() {
         return answer.and_then(|now| {

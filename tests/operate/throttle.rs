@@ -85,7 +85,7 @@ async fn copying_keeps_to_its_limit_and_holds_while_the_targets_cache_is_dirty()
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let text = command(&engine, &["throttle", "--ops-s", "1000"]);
-    assert!(text.contains("at most ops/s applied: 1000"), "{text}");
+    assert!(text.contains("at most 1000 ops/s applied"), "{text}");
     fixture::insert(&source.client().await.unwrap(), "shop", "more").await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;

@@ -49,8 +49,8 @@ struct Queue {
     /// Of one collection each, with its size in bytes.
     waiting: Vec<(u64, Vec<ScanUnit>)>,
     totals: Totals,
-    /// Capped collections of which nothing is to be scanned.
-    capped: Vec<Arc<Tracked>>,
+    /// Collections of which nothing is to be scanned.
+    copied: Vec<Arc<Tracked>>,
 }
 
 /// Admits every collection to the gate as it was left.
@@ -72,21 +72,21 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
             let size = size(left, &state.uuid).await?;
             let is_copied = queue.add(&tracked, state, size);
             if is_copied {
-                queue
-                    .capped
-                    .extend(tracked.traits.capped.then(|| tracked.clone()));
-                check_indexes(pair, tracked);
+                queue.copied.push(tracked);
             }
         }
     }
-    // IMPORTANT: before the first op.
+    // IMPORTANT: before the first op, and before the chores that end it.
     let target = &pair.indexer.target;
-    let rooms = queue.capped.iter();
+    let rooms = queue.copied.iter().filter(|tracked| tracked.traits.capped);
     let rooms = rooms.map(|tracked| capped::make_room(&left.source.client, target, tracked));
     stream::iter(rooms)
         .buffer_unordered(ROOMS_AT_ONCE)
         .try_collect::<()>()
         .await?;
+    for tracked in queue.copied {
+        check_indexes(pair, tracked);
+    }
     pair.metrics.plan(queue.totals);
     queue.waiting.sort_by_key(|(bytes, _)| Reverse(*bytes));
     let mut units = VecDeque::from(queue.begun);

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use bson::Uuid;
+
 use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
 use crate::control::cutover::proof::shown::{same_fields, shown};
@@ -13,6 +15,7 @@ use crate::control::cutover::proof::{Difference, Holdings, Repair, ShardMap, ind
 use crate::control::layout::laid_out::LaidOut;
 use crate::control::layout::options::{TEMPORARY, expiry};
 use crate::pair::collection::Traits;
+use crate::pair::ddl::options::ALIGNED;
 use crate::pair::run::HeldBackOf;
 
 /// Options that servers list for old collections and refuse to create.
@@ -84,7 +87,14 @@ impl Place<'_> {
             let what = format!(
                 "{ns} has options {options} on the source and {found} on target shard {target}"
             );
-            return vec![self.whole(what, wanted, Some(there))];
+            let rest = [&left_out[..], &ALIGNED].concat();
+            return vec![match wanted
+                .uuid
+                .filter(|_| same_fields(&wanted.options, &there.options, &rest))
+            {
+                Some(uuid) => self.definition(what, ns, uuid),
+                None => self.whole(what, wanted, Some(there)),
+            }];
         }
         let mut found = self.indexes(wanted, there, held_back);
         found.extend(self.expiry(wanted, there));
@@ -162,23 +172,32 @@ impl Place<'_> {
             &there.indexes,
             held_back,
         );
-        let source = &self.map.source[self.pair];
-        let remedy = format!(
-            "shardlift repairs indexes by itself; if this stays, stop it, run `shardlift recopy --shard {source} \
-             --ns {ns}` and start it again"
-        );
         let difference = |what: String| {
-            let difference =
-                Difference::new(format!("{ns}: {what}"), remedy.clone()).of(wanted.uuid);
+            let what = format!("{ns}: {what}");
             match wanted.uuid {
-                Some(uuid) => difference.ours(Repair::Indexes {
-                    pair: self.pair,
-                    uuid,
-                }),
-                None => difference,
+                Some(uuid) => self.definition(what, ns, uuid),
+                None => Difference::new(what, self.remedy(ns)),
             }
         };
         found.into_iter().map(difference).collect()
+    }
+
+    /// Indexes, or options that servers change.
+    fn definition(&self, what: String, ns: &Namespace, uuid: Uuid) -> Difference {
+        let repair = Repair::Definition {
+            pair: self.pair,
+            uuid,
+        };
+        let difference = Difference::new(what, self.remedy(ns));
+        difference.of(Some(uuid)).ours(repair)
+    }
+
+    fn remedy(&self, ns: &Namespace) -> String {
+        let source = &self.map.source[self.pair];
+        format!(
+            "shardlift repairs it by itself; if this stays, stop it, run `shardlift recopy --shard {source} --ns {ns}` \
+             and start it again"
+        )
     }
 }
 

@@ -12,12 +12,14 @@ use crate::pair::write::statement::{Base, CollectionWrites, Statement};
 
 impl Writer {
     /// Run after run. A document may come again: once it is doubtful, what follows of it is
-    /// dropped.
+    /// dropped. After one that was refused runs are short for a while: all that follows the
+    /// refused one is sent again.
     pub(super) async fn write_in_order(&self, writes: &CollectionWrites) -> Result<()> {
         let collection: &Tracked = &writes.collection;
         let mut left = &writes.statements[..];
+        let mut limits = self.limits;
         while !collection.is_dead() {
-            let done = match next_in_order(collection, left, self.limits, self.target.forms) {
+            let done = match next_in_order(collection, left, limits, self.target.forms) {
                 None => break,
                 Some(Next::Nothing) => 1,
                 Some(Next::Unclear(statement)) => {
@@ -35,7 +37,13 @@ impl Writer {
                     if !self.takes_out(collection, &bulk.statements).await? {
                         continue;
                     }
-                    self.write_run(&bulk).await?
+                    let (done, is_whole) = self.write_run(&bulk).await?;
+                    limits.statements_max = if is_whole {
+                        (2 * limits.statements_max).min(self.limits.statements_max)
+                    } else {
+                        1
+                    };
+                    done
                 }
             };
             left = &left[done..];
@@ -67,19 +75,19 @@ impl Writer {
         Ok(self.change_or_doubt(&bulk, true).await?.is_none())
     }
 
-    /// Returns how many of its statements are done with.
-    async fn write_run(&self, bulk: &Bulk<'_>) -> Result<usize> {
+    /// Returns how many of its statements are done with, and whether none was refused.
+    async fn write_run(&self, bulk: &Bulk<'_>) -> Result<(usize, bool)> {
         let Said { refused, made, .. } = self.send(bulk, true).await?;
         // Ordered: nothing after the refused one was tried.
         let written = refused.last().map_or(bulk.statements.len(), |r| r.index);
         self.expect_as_logged(bulk.collection, &bulk.statements[..written], &made)
             .await?;
         match refused.last() {
-            None => Ok(written),
+            None => Ok((written, true)),
             Some(refusal) => {
                 self.refused_in_order(bulk.collection, bulk.statements[written], refusal)
                     .await?;
-                Ok(written + 1)
+                Ok((written + 1, false))
             }
         }
     }

@@ -62,7 +62,8 @@ impl Target {
             } else {
                 Some(found(reply.body()))
             };
-            let made = made(reply.body());
+            let capped = collection.traits.capped;
+            let made = capped.then(|| made(reply.body())).unwrap_or_default();
             Ok(Said {
                 refused,
                 found,

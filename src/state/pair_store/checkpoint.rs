@@ -64,7 +64,8 @@ impl PairStore {
     }
 
     /// Documents with a field name twice are, or are about to be, in these collections (one at
-    /// least). One that was dropped may be forgotten by now: nothing is recorded of it.
+    /// least). Nothing is recorded of one that is not stored: it may be dropped and forgotten,
+    /// and one that is being made is stored with this.
     pub async fn saw_duplicate_names(&self, collections: &[Uuid]) -> Result<i64> {
         let set = rawdoc! {"$set": {"duplicate_names": true}};
         let seen: Vec<_> = collections

@@ -15,7 +15,7 @@ use crate::control::cutover::proof::{Difference, Holdings, Repair, ShardMap, ind
 use crate::control::layout::laid_out::LaidOut;
 use crate::control::layout::options::{TEMPORARY, expiry};
 use crate::pair::collection::Traits;
-use crate::pair::ddl::options::ALIGNED;
+use crate::pair::ddl::options::SWITCHED_OFF;
 use crate::pair::run::HeldBackOf;
 
 /// Options that servers list for old collections and refuse to create.
@@ -87,7 +87,7 @@ impl Place<'_> {
             let what = format!(
                 "{ns} has options {options} on the source and {found} on target shard {target}"
             );
-            let rest = [&left_out[..], &ALIGNED].concat();
+            let rest = [&left_out[..], &SWITCHED_OFF].concat();
             return vec![match wanted
                 .uuid
                 .filter(|_| same_fields(&wanted.options, &there.options, &rest))
@@ -182,7 +182,7 @@ impl Place<'_> {
         found.into_iter().map(difference).collect()
     }
 
-    /// Indexes, or options that servers change.
+    /// Indexes, or options that our own changes may have switched off.
     fn definition(&self, what: String, ns: &Namespace, uuid: Uuid) -> Difference {
         let repair = Repair::Definition {
             pair: self.pair,

@@ -62,8 +62,11 @@ impl Target {
             } else {
                 Some(found(reply.body()))
             };
-            let capped = collection.traits.capped;
-            let made = capped.then(|| made(reply.body())).unwrap_or_default();
+            let made = if collection.traits.capped {
+                made(reply.body())
+            } else {
+                Vec::new()
+            };
             Ok(Said {
                 refused,
                 found,

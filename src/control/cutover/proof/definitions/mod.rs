@@ -88,11 +88,9 @@ impl Place<'_> {
                 "{ns} has options {options} on the source and {found} on target shard {target}"
             );
             let rest = [&left_out[..], &SWITCHED_OFF].concat();
-            return vec![match wanted
-                .uuid
-                .filter(|_| same_fields(&wanted.options, &there.options, &rest))
-            {
-                Some(uuid) => self.definition(what, ns, uuid),
+            let is_ours = same_fields(&wanted.options, &there.options, &rest);
+            return vec![match wanted.uuid.filter(|_| is_ours) {
+                Some(uuid) => self.definition(what, repaired_or(&by_hand(ns)), uuid),
                 None => self.whole(what, wanted, Some(there)),
             }];
         }
@@ -147,11 +145,7 @@ impl Place<'_> {
             });
         }
         let remedy = match there {
-            Some(there) if there.kind == wanted.kind => {
-                format!(
-                    "make {ns} on the target match with `collMod`, or start over with `shardlift migrate --restart`"
-                )
-            }
+            Some(there) if there.kind == wanted.kind => by_hand(ns),
             _ => "somebody changed the target; start over with `shardlift migrate --restart`"
                 .to_owned(),
         };
@@ -172,33 +166,38 @@ impl Place<'_> {
             &there.indexes,
             held_back,
         );
+        let source = &self.map.source[self.pair];
+        let remedy = repaired_or(&format!(
+            "stop it, run `shardlift recopy --shard {source} --ns {ns}` and start it again"
+        ));
         let difference = |what: String| {
             let what = format!("{ns}: {what}");
             match wanted.uuid {
-                Some(uuid) => self.definition(what, ns, uuid),
-                None => Difference::new(what, self.remedy(ns)),
+                Some(uuid) => self.definition(what, remedy.clone(), uuid),
+                None => Difference::new(what, remedy.clone()),
             }
         };
         found.into_iter().map(difference).collect()
     }
 
     /// Indexes, or options that our own changes may have switched off.
-    fn definition(&self, what: String, ns: &Namespace, uuid: Uuid) -> Difference {
+    fn definition(&self, what: String, remedy: String, uuid: Uuid) -> Difference {
         let repair = Repair::Definition {
             pair: self.pair,
             uuid,
         };
-        let difference = Difference::new(what, self.remedy(ns));
-        difference.of(Some(uuid)).ours(repair)
+        Difference::new(what, remedy).of(Some(uuid)).ours(repair)
     }
+}
 
-    fn remedy(&self, ns: &Namespace) -> String {
-        let source = &self.map.source[self.pair];
-        format!(
-            "shardlift repairs it by itself; if this stays, stop it, run `shardlift recopy --shard {source} --ns {ns}` \
-             and start it again"
-        )
-    }
+fn repaired_or(by_hand: &str) -> String {
+    format!("shardlift repairs it by itself; if this stays, {by_hand}")
+}
+
+fn by_hand(ns: &Namespace) -> String {
+    format!(
+        "make {ns} on the target match with `collMod`, or start over with `shardlift migrate --restart`"
+    )
 }
 
 /// On the target and nowhere on the source.

@@ -53,12 +53,16 @@ enum Progress {
     Ended,
 }
 
-/// One step in so many the source fails.
+/// In one step of so many the source answers.
+const ANSWERS: u64 = 4;
+/// One answer in so many is that it fails.
 const FAILS: u64 = 40;
 /// And comes back in one of so many.
 const AWAY: u64 = 6;
 /// By `_id`.
 const BUCKETS: usize = 3;
+/// One step in so many begins to write one.
+const GATHERS: u64 = 4;
 /// One document in so many is written by its lane.
 const DELICATE: u64 = 6;
 
@@ -84,12 +88,13 @@ impl Natural {
         let (next, writes) = (self.next_bucket(reach), !self.writing.is_empty());
         let is_idle = next.is_none() && !writes;
         if let Some(bucket) = next
-            && (!reads || reach.dice.below(3) == 0)
-            && (!writes || reach.dice.below(2) == 0)
+            && reach.dice.one_in(GATHERS)
         {
             self.write_next(bucket, pair, reach);
         } else if writes && (!reads || reach.dice.below(2) == 0) {
             self.write(pair, reach)?;
+        } else if reads && !reach.dice.one_in(ANSWERS) {
+            // It waits for the source.
         } else if reads && reach.dice.one_in(FAILS) {
             self.end_read(pair);
             self.progress = Progress::Broken;

@@ -68,6 +68,7 @@
 //!   [`state`]
 //! - what an operator may ask of a run under way: [`observe::api::request`];
 //!   [`control::attempt::pause`], [`control::window`]
+//! - back to the old source: [`control::reverse`]
 //! - after the source rolled over: [`control::attempt::resume`], [`control::recorded::anew`]
 //!
 //! # What the gate decides
@@ -177,7 +178,7 @@
 //!   no buffer (R5). Those of one that is committed stay in the spool, while it has room,
 //!   until nothing of it can be read again ([`pair::oplog::parts`]).
 //! - *Index DDL and `collMod` run on each pair's own shard*, as the source logs it there; only
-//!   creating and dropping collections, and renaming sharded ones, goes through the router, once.
+//!   creating and dropping collections goes through the router, once.
 //! - *Options and views are made the source's as they are listed now*, whatever the entry
 //!   says: what is newer comes again, and a replay changes nothing. Names follow the log,
 //!   entry by entry, since two collections may trade theirs; a collection is its UUID
@@ -240,7 +241,7 @@
 //!   buckets the validator of the target's release.
 //! - *What is out of the filters is decided by name where its UUID is unknown*
 //!   ([`pair::tail`]): what a pair tracks stays tracked under any name, so a rename across the
-//!   filters stops it.
+//!   filters stops it, but for what servers make to rename it.
 //! - *Ready means that a cutover would succeed now*: whoever sees what would keep it from that
 //!   says so as an obstacle; what only servers know is asked for ([`control::attempt::lookout`]).
 //! - *A scan asks for no fence*: a read that does waits for prepared documents, one
@@ -267,7 +268,7 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames (on trial), sharded time series and changes of any; different
+//! Servers before 4.2 and after 6.0; renames of sharded collections, sharded time series and changes of any; different
 //! shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the

@@ -9,12 +9,13 @@ use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
 
-use shardlift::config::cli::{self, Invocation};
+use shardlift::config::cli::{self, Back, Invocation};
 use shardlift::config::knobs::Verb;
 use shardlift::config::{self, Config, Sources, hide, mirror};
 use shardlift::control;
 use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
+use shardlift::observe::reverse::Reverse;
 use shardlift::observe::{logging, plain};
 
 #[global_allocator]
@@ -48,19 +49,20 @@ fn main() -> ExitCode {
 fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
     let mut config = config::resolve(call.verb, &sources(call))?;
     config.warnings.extend(exposed);
-    config.restart = call.restart;
+    (config.restart, config.reverse) = (call.restart, call.reverse);
     match call.verb {
         Verb::Validate => outcome::checks(call, engine(&config, control::validate_command)?),
         Verb::Migrate => outcome::summary(call, &engine(&config, control::migrate)?),
         Verb::Verify => outcome::comparison(call, &engine(&config, control::verify_command)?),
         Verb::Status => outcome::status(call, &client(call, &config)?),
-        Verb::Cutover => outcome::cutover(call, &client(call, &config)?),
+        Verb::Cutover => outcome::cutover(call, &client(call, &config)?, Reverse::Wanted),
         Verb::Cancel => cancel(call, &config),
         Verb::Pause => outcome::sentence(client(call, &config)?.pause(&asker(call))?),
         Verb::Resume => outcome::sentence(client(call, &config)?.resume()?),
         Verb::Extend => outcome::sentence(client(call, &config)?.extend()?),
         Verb::Throttle => throttle(call, &config),
         Verb::Prepare => outcome::prepared(call, &client(call, &config)?.prepare()?),
+        Verb::Reverse => back(call, &config),
         Verb::Completions | Verb::Man => outcome::pages(call),
         Verb::Mirror => mirror(call),
         Verb::Recopy => {
@@ -84,7 +86,10 @@ fn cancel(call: &Invocation, config: &Config) -> Result<()> {
         )
     });
     if call.api.is_some() || !config.has_deployments() {
-        return answer.and_then(|_| outcome::sentence(client.cancel()?));
+        return answer.and_then(|now| {
+            outcome::runs(&now, Reverse::Wanted)?;
+            outcome::sentence(client.cancel()?)
+        });
     }
     let answering = answer.ok().map(|now| now.run_id);
     let hint = answering.as_ref().map(|run| {
@@ -105,6 +110,23 @@ fn cancel(call: &Invocation, config: &Config) -> Result<()> {
     match cancelled? {
         Some(told) => outcome::sentence(told),
         None => outcome::sentence(client.cancel()?),
+    }
+}
+
+/// Asks the process that follows the target back; or gives up what is recorded, if none is
+/// left.
+fn back(call: &Invocation, config: &Config) -> Result<()> {
+    let client = client(call, config)?;
+    match call.back.unwrap_or(Back::Status) {
+        Back::Status => outcome::status(call, &client),
+        Back::Cutover => outcome::cutover(call, &client, Reverse::Running),
+        Back::Stop if call.api.is_none() && config.has_deployments() => {
+            outcome::sentence(engine(config, control::stop_reverse_command)?)
+        }
+        Back::Stop => {
+            outcome::runs(&client.status()?, Reverse::Running)?;
+            outcome::sentence(client.cancel()?)
+        }
     }
 }
 

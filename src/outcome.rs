@@ -16,6 +16,7 @@ use shardlift::error::{Error, Kind, Result};
 use shardlift::observe::client::Client;
 use shardlift::observe::plain;
 use shardlift::observe::prepared::Prepared;
+use shardlift::observe::reverse::Reverse;
 use shardlift::observe::status::Snapshot;
 use shardlift::verify::Report;
 
@@ -65,9 +66,34 @@ fn frame(text: &str) -> String {
     format!("{HOME}{lines}{CLEAR_LINE}\n{CLEAR_REST}")
 }
 
-/// Asks for the cutover, shows a line per phase and second, then the end.
-pub(crate) fn cutover(call: &Invocation, client: &Client) -> Result<()> {
+/// That the process goes the way that is meant: there, or (`Running`) back.
+///
+/// # Errors
+/// `Control` if it does not.
+pub(crate) fn runs(now: &Snapshot, meant: Reverse) -> Result<()> {
+    let (back, meant) = (now.reverse == Reverse::Running, meant == Reverse::Running);
+    if back == meant {
+        return Ok(());
+    }
+    let (found, remedy) = if back {
+        (
+            "the cutover is done, and the target is followed back to the source",
+            "`shardlift reverse cutover` goes back; `shardlift reverse stop` gives it up",
+        )
+    } else {
+        (
+            "nothing is followed back now",
+            "the way back begins when `shardlift cutover` of a `migrate --reverse` is done",
+        )
+    };
+    Err(Error::new(Kind::Control, found).remedy(remedy))
+}
+
+/// Asks for the cutover of the way that is meant, shows a line per phase and second, then the
+/// end.
+pub(crate) fn cutover(call: &Invocation, client: &Client, meant: Reverse) -> Result<()> {
     let before = client.status()?;
+    runs(&before, meant)?;
     let accepted = if call.block_writes {
         client.cutover_blocking_writes()?
     } else {

@@ -39,7 +39,9 @@
 //! the source at an exact position. So does that of an op which does not say what
 //! became of it: an update or delete by a user's own `applyOps`. And that of a delta of the old form
 //! (`$v: 1`) which takes a field out, where its document may be newer: a replay may move
-//! fields for good. The **horizon** is the newest
+//! fields for good. The order of a capped collection is content: an insert that comes again
+//! takes out what is there of its document first, so that it comes last, as it did; and until
+//! all have come again the target's has room for what was removed since. The **horizon** is the newest
 //! source position any document of the target may show: the source's clock when it gave
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet
@@ -87,7 +89,13 @@
 //! shard's chunks count: orphans never travel. This is sound only while no chunk moves,
 //! on either side. No data write can create a collection or hit a namesake: each names the
 //! target collection's UUID; before 6.0, where most cannot, the collection is not dropped
-//! until it is answered, and none is sent once it is dead.
+//! until it is answered, and none is sent once it is dead. On every release none is under way
+//! while the collection is renamed, and none is sent until the rename is answered: what names
+//! it names what it is called. What is never answered, a write or the rename, keeps drops and
+//! renames of it, or writes to it, waiting for the rest of the attempt; the next one begins when
+//! the connections of this one are gone (R7), and looks by UUID what became of it. The same must
+//! hold of drops. A router before 6.0 takes them by name only, over connections that last: so
+//! into such clusters renames stop the run unless asked for.
 //!
 //! # R9
 //! **Same bytes.** What arrives equals what left, byte for byte: field order, every
@@ -98,7 +106,8 @@
 //! while its ops are held at a position past the horizon. What would delete or refuse
 //! documents by itself, an expiry or `prepareUnique`, waits for the cutover. Before 6.0 an
 //! index has an expiry from the beginning or never: until the cutover it is one with which
-//! nothing expires (on 5.0: no date since 1958).
+//! nothing expires (on 5.0: no date since 1958). So it is on any old source that the target is
+//! followed back to: its indexes stay, and what it expired by itself before that is copied again.
 //!
 //! # R11
 //! **Cutover.** Writes stop; a note in every source shard's oplog is the first marker.

@@ -38,6 +38,18 @@ pub fn is_users(db: &str, coll: &str) -> bool {
     }
 }
 
+/// Whether servers make collections of this name, to give them another: for `$out`,
+/// `mapReduce`, `convertToCapped`, and a rename across databases.
+pub fn is_passing(coll: &str) -> bool {
+    let Some(rest) = coll.strip_prefix("tmp") else {
+        return false;
+    };
+    // After five characters by chance.
+    let is_named =
+        |rest: &str| rest.starts_with(".convertToCapped.") || rest == ".renameCollection";
+    rest.starts_with(".agg_out.") || rest.starts_with(".mr.") || rest.get(5..).is_some_and(is_named)
+}
+
 /// One filter: the name of a collection, all of a database, or a regular expression that
 /// is looked for in full names.
 #[derive(Debug, Clone)]
@@ -212,11 +224,14 @@ impl Scope {
         &self.filters
     }
 
-    /// A collection or view.
+    /// A collection or view. One that is to get another name belongs to it where that may.
     pub fn has(&self, db: &str, coll: &str) -> bool {
         let is_there = is_users(db, coll) && (self.has_admin || db != ADMIN);
         if !is_there || self.filters.are_none() {
             return is_there;
+        }
+        if is_passing(coll) {
+            return self.filters.may_let_through_in(db);
         }
         let public = coll.strip_prefix(BUCKETS).unwrap_or(coll);
         self.filters.let_through(&format!("{db}.{public}"))
@@ -313,6 +328,38 @@ mod tests {
         for (include, exclude, name, expect) in rows {
             let filters = filters(include, exclude);
             assert_eq!(has(&filters, name), expect, "{filters}: {name}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_is_about_to_rename_is_in_where_anything_may_be() {
+        let passing = [
+            "tmp.agg_out.6d1a",
+            "tmp.mr.c_0",
+            "tmpaB3xZ.convertToCapped.c",
+            "tmpaB3xZ.renameCollection",
+        ];
+        let users = [
+            "tmp",
+            "tmp.c",
+            "tmpaB3xZ.c",
+            "tmpaB3xZ.renameCollection.c",
+            "x.tmp.mr.c",
+        ];
+        let scope = |filters| Scope::new(filters, true);
+        for (coll, is_in) in passing
+            .map(|c| (c, true))
+            .into_iter()
+            .chain(users.map(|c| (c, false)))
+        {
+            assert_eq!(is_passing(coll), is_in, "{coll}");
+            assert_eq!(
+                scope(filters(&["d.c"], &["/tmp/"])).has("d", coll),
+                is_in,
+                "{coll}"
+            );
+            assert!(!scope(filters(&["d.c"], &[])).has("e", coll), "{coll}");
+            assert!(!scope(filters(&[], &["d.*"])).has("d", coll), "{coll}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! Capped collections that hold more than their size.
 
+use std::time::{Duration, Instant};
+
 use bson::{Document, doc};
 use mongodb::Client;
 
 use crate::engine::Engine;
-use crate::fixture::{self, run};
+use crate::fixture::{self, TIMEOUT, run};
 use crate::migrate::expect_equal;
 
 const SIZE: i32 = 8_192;
@@ -92,6 +94,70 @@ async fn a_capped_collection_that_was_being_emptied_at_a_crash_is_copied_on() {
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
+}
+
+async fn remove(client: &Client, id: i32) {
+    let delete = doc! {"q": {"_id": id}, "limit": 1};
+    run(client, "d", doc! {"delete": "ring", "deletes": [delete]}).await;
+}
+
+async fn ids(client: &Client) -> Vec<i32> {
+    let found = doc! {"find": "ring", "hint": {"$natural": 1}};
+    let reply = run(client, "d", found).await;
+    let batch = reply
+        .get_document("cursor")
+        .unwrap()
+        .get_array("firstBatch");
+    let id = |row: &bson::Bson| row.as_document().unwrap().get_i32("_id").unwrap();
+    batch.unwrap().iter().map(id).collect()
+}
+
+/// No checkpoint lies between what is applied and the crash: all of it comes again. Documents
+/// were removed, or made again, since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capped_collection_keeps_its_order_where_ops_come_again() {
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let create = doc! {"create": "ring", "capped": true, "size": 1 << 20, "max": 6};
+    run(&a, "d", create).await;
+    insert(&a, 0..3).await;
+    let (from, to) = (source.uri(), target.uri());
+    let mut engine = Engine::start(&from, &to, &[]).await;
+    engine.until_ready().await;
+    engine.kill();
+    let mut engine = Engine::start(&from, &to, &["--checkpoint-ms", "60000"]).await;
+    engine.until_ready().await;
+    // Too many, would they all be there at a time.
+    for id in 10..20 {
+        insert(&a, id..id + 1).await;
+        remove(&a, id).await;
+    }
+    insert(&a, 12..14).await;
+    remove(&a, 12).await;
+    insert(&a, 20..21).await;
+    insert(&a, 12..13).await;
+    assert_eq!(ids(&a).await, [0, 1, 2, 13, 20, 12]);
+    let deadline = Instant::now() + TIMEOUT;
+    while ids(&b).await != ids(&a).await {
+        assert!(Instant::now() < deadline, "{:?}", ids(&b).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    engine.kill();
+    let mut engine = Engine::start(&from, &to, &[]).await;
+    engine.until_ready().await;
+    assert_eq!(ids(&b).await, ids(&a).await);
+    // The oldest goes again.
+    insert(&a, 21..23).await;
+    engine.cut_over().await;
+    assert_eq!(ids(&b).await, [2, 13, 20, 12, 21, 22]);
+    assert_eq!(stats(&b).await, stats(&a).await);
+    expect_equal(&from, &to).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

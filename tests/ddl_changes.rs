@@ -2,9 +2,9 @@
 //! the engine killed right after it and resumed, too.
 
 mod met_again;
-mod options;
-mod renames;
-mod views;
+pub(crate) mod options;
+pub(crate) mod renames;
+pub(crate) mod views;
 
 use bson::{Document, doc};
 use mongodb::Client;
@@ -28,9 +28,6 @@ async fn run_all(client: &Client, commands: impl IntoIterator<Item = Document>) 
     }
 }
 
-/// Renames are followed, too.
-const FLAGS: [&str; 2] = ["--renames", "follow"];
-
 /// Migrates `before`, does `changes` once while it runs, and compares. With a `place` the
 /// engine crashes there, and another one goes on.
 async fn follow(
@@ -40,14 +37,14 @@ async fn follow(
 ) {
     let client = Client::with_uri_str(source).await.unwrap();
     let mut engine = match place {
-        Some(place) => Engine::start_to_crash(source, target, &FLAGS, place).await,
-        None => Engine::start(source, target, &FLAGS).await,
+        Some(place) => Engine::start_to_crash(source, target, &[], place).await,
+        None => Engine::start(source, target, &[]).await,
     };
     engine.until_ready().await;
     changes(&client).await;
     if place.is_some() {
         engine.crashed().await;
-        engine = Engine::start(source, target, &FLAGS).await;
+        engine = Engine::start(source, target, &[]).await;
     }
     engine.until_ready().await;
     engine.cut_over().await;

@@ -121,7 +121,7 @@ async fn a_collection_that_is_not_listed_is_gone_only_when_its_drop_is_met() {
     let Building {
         indexer, tracked, ..
     } = building(&sides, replay, 1);
-    let source = &indexer.lister.shard.client;
+    let source = &indexer.lister.shard;
     let back = vanished::until_dropped(source, &tracked).await.unwrap_err();
     assert!(back.message.contains("rolled back"), "{back}");
 

@@ -9,6 +9,7 @@ mod bson_literal;
 mod bson_order;
 mod bson_values;
 mod capped;
+mod catalog;
 mod connect;
 mod ddl_changes;
 mod doubtful;

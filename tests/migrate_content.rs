@@ -20,17 +20,19 @@ use crate::fixture::{self, run};
 use crate::migrate::{expect_equal, stop};
 
 mod unique;
-mod kinds;
+pub(crate) mod kinds;
 
 /// Something that writes until it is told to stop.
-struct Writer {
+pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
     task: JoinHandle<u32>,
 }
 
 impl Writer {
     /// Calls `write` with 0, 1, 2 …
-    fn start<F: Future<Output = ()> + Send>(write: impl Fn(u32) -> F + Send + 'static) -> Writer {
+    pub(crate) fn start<F: Future<Output = ()> + Send>(
+        write: impl Fn(u32) -> F + Send + 'static,
+    ) -> Writer {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let task = tokio::spawn(async move {
@@ -45,7 +47,7 @@ impl Writer {
     }
 
     /// Ends after a whole round since now.
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.store(true, Relaxed);
         assert!(0 < self.task.await.expect("every write is taken"));
     }

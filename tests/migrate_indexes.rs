@@ -15,7 +15,7 @@ use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 
 mod rolled_back;
-mod odd;
+pub(crate) mod odd;
 
 const DB: &str = "idx";
 /// Sharding by `a` makes an index of this name, which then must stay as it is.

@@ -82,7 +82,7 @@ async fn write(
     );
 }
 
-async fn insert(client: &Client, coll: &str, range: std::ops::Range<i32>) {
+pub(crate) async fn insert(client: &Client, coll: &str, range: std::ops::Range<i32>) {
     for first in range.clone().step_by(500) {
         let rows = (first..range.end.min(first + 500))
             .map(|i| row(i, 0))
@@ -92,7 +92,7 @@ async fn insert(client: &Client, coll: &str, range: std::ops::Range<i32>) {
 }
 
 /// An update, a replacement, a delete, a new document, and two that trade a unique value.
-async fn round(client: &Client, coll: &str, round: i32, sharded: bool) {
+pub(crate) async fn round(client: &Client, coll: &str, round: i32, sharded: bool) {
     let at = |i: i32| 20 * round + i;
     let update = |i: i32, u: RawDocumentBuf| rawdoc! {"q": query(i, sharded), "u": u};
     let set = |i: i32, fields: &[(&str, Value)]| update(i, rawdoc! {"$set": document(fields)});

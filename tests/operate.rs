@@ -4,6 +4,7 @@
 mod api;
 mod mirror;
 mod prepare;
+mod reverse;
 mod schema;
 mod throttle;
 mod walk;

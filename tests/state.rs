@@ -18,8 +18,8 @@ use shardlift::state::lease::{Holder, Lease};
 use shardlift::state::pair_store::PairStore;
 use shardlift::state::run_store::RunStore;
 use shardlift::state::{
-    CollectionState, DATABASE, HeldBack, OptionsOf, PairState, Recorded, RunState, ScanOrder,
-    Stage, UnitState,
+    CollectionState, DATABASE, HeldBack, OptionsOf, PairState, Recorded, Reverse, RunState,
+    ScanOrder, Stage, UnitState,
 };
 
 use crate::fixture::{self, run};
@@ -68,6 +68,7 @@ pub(crate) fn run_state(stage: Stage, deployment: &Deployment) -> RunState {
         target_settings: None,
         views: vec![ns("d.view"), ns("d.with.dots")],
         scope: Scope::default(),
+        reverse: Reverse::No,
     }
 }
 

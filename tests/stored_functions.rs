@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
 
-async fn insert(client: &Client, db: &str, coll: &str, ids: &[&str]) {
+pub(crate) async fn insert(client: &Client, db: &str, coll: &str, ids: &[&str]) {
     let documents: Vec<Document> = ids
         .iter()
         .map(|id| doc! {"_id": id, "value": format!("function {id}")})

@@ -108,7 +108,7 @@ const PAIR: [&str; 22] = [
     "start",
     "mod",
 ];
-const CONTROL: [&str; 24] = [
+const CONTROL: [&str; 26] = [
     "run",
     "sides",
     "throttle",
@@ -120,6 +120,7 @@ const CONTROL: [&str; 24] = [
     "balancer",
     "balancers",
     "write_block",
+    "held_back",
     "left_behind",
     "found_file",
     "layout",
@@ -129,6 +130,7 @@ const CONTROL: [&str; 24] = [
     "window",
     "open",
     "process",
+    "reverse",
     "cutover",
     "summary",
     "attempt",

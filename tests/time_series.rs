@@ -66,7 +66,7 @@ async fn change_by_sensor(client: &Client) {
     run(client, "d", doc! {"delete": "weather", "deletes": [gone]}).await;
 }
 
-async fn populate(source: &Client) {
+pub(crate) async fn populate(source: &Client) {
     create(
         source,
         "d",
@@ -87,13 +87,13 @@ async fn populate(source: &Client) {
         measure(source, db, series, 0, 3_000).await;
     }
     index(source, "weather").await;
-    fixture::insert(source, "d", "plain").await;
+    fixture::insert(source, "d", "ordinary").await;
     let view = doc! {"create": "warm", "viewOn": "weather", "pipeline": [{"$match": {"value": {"$gte": 9}}}]};
     run(source, "d", view).await;
 }
 
 /// What happens while the engine follows.
-async fn change(source: &Client, series: &str, changes_by_sensor: bool) {
+pub(crate) async fn change(source: &Client, series: &str, changes_by_sensor: bool) {
     measure(source, "d", "weather", 1_500, 2_500).await;
     measure(source, "d", "german", 3_000, 50).await;
     if changes_by_sensor {
@@ -110,12 +110,12 @@ async fn change(source: &Client, series: &str, changes_by_sensor: bool) {
 }
 
 /// Names pass from time series to collections and back.
-async fn swap(source: &Client) {
+pub(crate) async fn swap(source: &Client) {
     drop_one(source, "gone").await;
     fixture::insert(source, "d", "gone").await;
-    drop_one(source, "plain").await;
-    create(source, "d", "plain", doc! {}).await;
-    measure(source, "d", "plain", 0, 100).await;
+    drop_one(source, "ordinary").await;
+    create(source, "d", "ordinary", doc! {}).await;
+    measure(source, "d", "ordinary", 0, 100).await;
     drop_one(source, "empty").await;
     create(source, "d", "empty", doc! {}).await;
     measure(source, "d", "empty", 0, 100).await;
@@ -170,9 +170,9 @@ async fn arrive_equal_on(source: &str, target: &str, by_sensor: bool) {
     // They are what they were to those who use them.
     for client in [&from, &to] {
         measure(client, "d", "weather", 10_000, 10).await;
-        measure(client, "d", "plain", 10_000, 10).await;
+        measure(client, "d", "ordinary", 10_000, 10).await;
     }
-    for series in ["weather", "german", "plain", "empty", "third"] {
+    for series in ["weather", "german", "ordinary", "empty", "third"] {
         let count = async |client: &Client| {
             let rows = client.database("d").collection::<Document>(series);
             rows.count_documents(doc! {}).await.unwrap()

@@ -41,6 +41,13 @@ pub struct Element<'a> {
     pub value: &'a [u8],
 }
 
+impl Element<'_> {
+    /// Bytes that it takes in its document.
+    pub fn bytes(&self) -> usize {
+        1 + self.name.len() + 1 + self.value.len()
+    }
+}
+
 /// The elements of a document in stored order.
 #[derive(Debug, Clone)]
 pub struct Elements<'a> {

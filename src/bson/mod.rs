@@ -13,6 +13,8 @@ pub mod number;
 pub mod order;
 #[cfg(test)]
 pub mod samples;
+#[cfg(test)]
+mod raw_bytes;
 pub mod shard_key;
 pub mod value;
 pub mod view;

@@ -119,3 +119,56 @@ pub fn any_value() -> impl Strategy<Value = Bson> {
         ]
     })
 }
+
+/// These bytes after some damage, of the kinds that a walk might trust: other bytes, lengths
+/// that lie, parts that are missing, there twice, or anything.
+pub fn damaged(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let damage = (
+        any::<prop::sample::Index>(),
+        any::<prop::sample::Index>(),
+        0..5,
+        any::<i32>(),
+    );
+    prop::collection::vec(damage, 0..4).prop_map(move |all| {
+        let mut bytes = bytes.clone();
+        for (one, other, kind, word) in all {
+            let (at, end) = (one.index(bytes.len() + 1), other.index(bytes.len() + 1));
+            let part = at.min(end)..at.max(end);
+            match kind {
+                0 => bytes
+                    .iter_mut()
+                    .skip(at)
+                    .take(1)
+                    .for_each(|byte| *byte = word as u8),
+                1 => bytes
+                    .splice(part.start..part.start, (word % 40).to_le_bytes())
+                    .for_each(drop),
+                2 => bytes
+                    .iter_mut()
+                    .skip(at)
+                    .zip(word.to_le_bytes())
+                    .for_each(|(byte, new)| *byte = new),
+                3 => bytes.drain(part).for_each(drop),
+                _ => bytes.extend_from_within(part),
+            }
+        }
+        bytes
+    })
+}
+
+/// A document around what may be none inside: only its length and its end are right.
+pub fn framed(mut bytes: Vec<u8>) -> RawDocumentBuf {
+    bytes.resize(bytes.len().max(5), 0);
+    let length = i32::try_from(bytes.len()).unwrap();
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    *bytes.last_mut().unwrap() = 0;
+    RawDocumentBuf::from_bytes(bytes).unwrap()
+}
+
+/// Any bytes, or damaged ones of these.
+pub fn any_or_damaged(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        1 => prop::collection::vec(any::<u8>(), 0..200),
+        4 => damaged(bytes),
+    ]
+}

@@ -85,9 +85,24 @@ pub struct Deployment {
     pub dialect: Dialect,
     /// What of it a migration is about.
     pub scope: Scope,
+    /// Its collections were there, and had users, before it became a target.
+    pub had_users: bool,
 }
 
 impl Deployment {
+    /// Not made by a run: indexes that expire stay and are held back, and orphans do not
+    /// count (R8).
+    pub fn with_users_before(&self) -> Deployment {
+        let mut before = self.clone();
+        let writes = before.dialect.writes.keeping_expiring_indexes();
+        before.dialect.writes = writes;
+        for shard in &mut before.shards {
+            shard.writes = writes;
+        }
+        before.had_users = true;
+        before
+    }
+
     /// The same with these filters.
     pub fn filtered(&self, filters: &Filters) -> Deployment {
         self.scoped(self.scope.filtered(filters))
@@ -130,6 +145,14 @@ pub struct Shard {
     pub writes: WriteForms,
     /// Its deployment's.
     pub scope: Scope,
+}
+
+impl Deployment {
+    /// What drops a collection of it names the UUID: else it hits whatever has the name when
+    /// it comes.
+    pub fn drops_by_uuid(&self) -> bool {
+        self.dialect.writes.binds_uuid || self.topology == Topology::ReplicaSet
+    }
 }
 
 impl Shard {

@@ -97,6 +97,18 @@ pub struct WriteForms {
     pub logs_diffs: bool,
 }
 
+impl WriteForms {
+    /// For a target whose indexes were there before: an expiring one stays, with an expiry
+    /// with which nothing expires.
+    pub fn keeping_expiring_indexes(self) -> Self {
+        let never = self.expiry_never.unwrap_or(i64::from(i32::MAX));
+        WriteForms {
+            expiry_never: Some(never),
+            ..self
+        }
+    }
+}
+
 /// The last release whose dialect is known.
 const LAST: (u32, u32) = (6, 0);
 /// From here on the balancer weighs data; before, it counts chunks.

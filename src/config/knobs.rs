@@ -22,6 +22,7 @@ pub enum Verb {
     Extend,
     Throttle,
     Prepare,
+    Reverse,
     Mirror,
     Recopy,
     Verify,
@@ -32,7 +33,7 @@ pub enum Verb {
 impl Verb {
     /// True for the commands that connect to both deployments.
     pub fn connects(self) -> bool {
-        self != Verb::Cancel && DEPLOYMENTS.contains(&self)
+        !matches!(self, Verb::Cancel | Verb::Reverse) && DEPLOYMENTS.contains(&self)
     }
 
     /// True for those, and for commands that connect if they are given the deployments.
@@ -84,6 +85,7 @@ const DEPLOYMENTS: &[Verb] = &[
     Verb::Verify,
     Verb::Cancel,
     Verb::Recopy,
+    Verb::Reverse,
 ];
 const MAPS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Verify];
 const VALIDATES: &[Verb] = &[Verb::Validate, Verb::Migrate];
@@ -102,6 +104,7 @@ const API: &[Verb] = &[
     Verb::Extend,
     Verb::Throttle,
     Verb::Prepare,
+    Verb::Reverse,
 ];
 /// The commands that ask a running process.
 pub const ASKS: &[Verb] = API.split_at(1).1;
@@ -148,8 +151,8 @@ pub const KNOBS: &[Knob] = &[
         "Lag below which an automatic cutover begins."),
     knob("cutover_timeout_s", "s", Number(120), Between(1, 86_400), MIGRATE,
         "Call the cutover off after this long, and go on following."),
-    knob("renames", "", Text("stop"), OneOf(&["stop", "follow"]), MIGRATE,
-        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. stop: the run stops. follow: it is made on the target, too; on trial."),
+    knob("renames", "", Text("auto"), OneOf(&["auto", "stop", "follow"]), VALIDATES,
+        "What `renameCollection` on the source does, and `$out`, `mapReduce` and `convertToCapped`, which end in one. follow: it is made on the target, too; on trial where the target is a cluster before 6.0. stop: the run stops. auto: stop there, else follow. Of a sharded collection it stops the run in any case."),
     knob("window_h", "h", Number(120), Between(1, 8_760), MIGRATE,
         "Length of the cutover window, which begins when the run is ready for the first time. When it has passed, following stops. `shardlift extend` adds 24 h."),
     knob("grace_s", "s", Number(5), Between(0, 3_600), MIGRATE,

@@ -90,6 +90,12 @@ pub struct Config {
     /// `migrate --restart`: wipe what the recorded run copied, then start over.
     #[serde(default, skip)]
     pub restart: bool,
+    /// `migrate --reverse`: follow the target back to the source after the cutover.
+    #[serde(default, skip)]
+    pub reverse: bool,
+    /// This is the way back: only a recorded reverse is taken up.
+    #[serde(default, skip)]
+    pub turned: bool,
     /// What the operator should know about where values came from.
     #[serde(default, skip)]
     pub warnings: Vec<String>,
@@ -118,9 +124,11 @@ pub enum CutoverMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Renames {
+    /// It is followed where the target drops collections by UUID.
+    Auto,
     /// It stops the run.
     Stop,
-    /// It is made on the target, too. On trial.
+    /// It is made on the target, too.
     Follow,
 }
 
@@ -180,6 +188,21 @@ impl Config {
                 ..Sources::default()
             },
         )
+    }
+
+    /// The way back. It has no cutover window, and no cutover begins by itself.
+    pub fn turned(&self) -> Config {
+        Config {
+            source: self.target.clone(),
+            target: self.source.clone(),
+            map: Vec::new(),
+            cutover: CutoverMode::Manual,
+            window_h: 0,
+            restart: false,
+            reverse: false,
+            turned: true,
+            ..self.clone()
+        }
     }
 
     /// What the run is about.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cluster::deployment::Deployment;
 use crate::config::{Config, Renames};
+use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 use crate::pair::start::Limits;
 use crate::pair::write::statement::FlushLimits;
@@ -12,7 +14,8 @@ const MEMORY_PER_PAIR_MIN: usize = 64 << 20;
 
 /// # Errors
 /// `Config` if the budget is too small for that many pairs.
-pub fn of(config: &Config, pairs: usize) -> Result<Limits> {
+pub fn of(config: &Config, sides: &Sides) -> Result<Limits> {
+    let pairs = sides.pairs.len();
     let memory_bytes = config.memory_bytes() / pairs.max(1);
     if memory_bytes < MEMORY_PER_PAIR_MIN {
         let least_mb = (MEMORY_PER_PAIR_MIN * pairs) >> 20;
@@ -31,10 +34,20 @@ pub fn of(config: &Config, pairs: usize) -> Result<Limits> {
         checkpoint: Duration::from_millis(config.checkpoint_ms),
         scans: config.scans,
         lanes: config.lanes,
-        follows_renames: config.renames == Renames::Follow,
+        follows_renames: follows_renames(config.renames, &sides.target),
         flush: FlushLimits {
             statements_max: config.bulk_ops_max,
             bytes_max: config.bulk_bytes_max(),
         },
     })
+}
+
+/// Whether renames are followed, of collections that are not sharded. Where a drop goes by name,
+/// a late one would hit a collection that was copied for hours and then got that name (R8).
+pub fn follows_renames(renames: Renames, target: &Deployment) -> bool {
+    match renames {
+        Renames::Auto => target.drops_by_uuid(),
+        Renames::Stop => false,
+        Renames::Follow => true,
+    }
 }

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod balancer;
 pub mod balancers;
 pub mod write_block;
+pub mod held_back;
 pub mod left_behind;
 pub mod found_file;
 
@@ -25,17 +26,20 @@ pub mod recorded;
 pub mod window;
 pub mod open;
 pub mod process;
+pub mod reverse;
 pub mod attempt;
 pub mod summary;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::cluster::catalog;
+use crate::cluster::retry::Retry;
 use crate::config::listen::Listen;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::patience::Patience;
@@ -52,6 +56,7 @@ use crate::error::{Error, Kind, Policy, Result};
 use crate::observe::api::request::{Control, Limits, Request};
 use crate::observe::phase::Phase;
 use crate::observe::{api, display, mirror, report};
+use crate::state::Reverse;
 use crate::verify;
 
 /// API requests that may wait.
@@ -89,7 +94,7 @@ pub async fn migrate(config: Config) -> Result<Summary> {
         Duration::from_secs(config.status_interval_s),
         control.snapshot,
     );
-    let outcome = migrate_observed(&config, &run, &reached, &mut received, &stop).await;
+    let outcome = there_and_back(&config, &run, &reached, &mut received, &stop).await;
     stop.answer_cancel(Err(NOTHING_TAKEN_UP.to_owned()));
     if let Err(e) = &outcome {
         run.fail(Phase::after(e.kind), e.to_string());
@@ -108,7 +113,7 @@ pub async fn migrate(config: Config) -> Result<Summary> {
 }
 
 /// Both sides, once the run is opened.
-type Reached = Arc<OnceLock<Sides>>;
+type Reached = Arc<Mutex<Option<Sides>>>;
 
 /// What the API may ask at any time, and where it sends what must wait for its turn.
 fn offered(
@@ -133,8 +138,9 @@ fn offered(
     let prepare = move || {
         let (run, reached) = (of.clone(), reached.clone());
         let look = async move {
-            let sides = reached.get().ok_or("not yet: the run has not begun")?;
-            Ok::<_, String>(prepare::look(&run, sides, verify).await)
+            let sides = reached.lock().clone();
+            let sides = sides.ok_or("not yet: the run has not begun")?;
+            Ok::<_, String>(prepare::look(&run, &sides, verify).await)
         };
         look.boxed()
     };
@@ -162,6 +168,37 @@ fn report_of(
     }
 }
 
+/// The migration, and its way back if that is wanted.
+async fn there_and_back(
+    config: &Config,
+    run: &Arc<Run>,
+    reached: &Reached,
+    requests: &mut mpsc::Receiver<Request>,
+    stop: &Stop,
+) -> Result<Summary> {
+    let looked = Box::pin(is_way_back_left(config));
+    let may_be_done = config.reverse && !config.restart;
+    let is_done = may_be_done && stop::unless_ended(requests, stop, "connecting", looked).await?;
+    if !is_done {
+        let summary = migrate_observed(config, run, reached, requests, stop).await?;
+        let mut retry = Retry::new(config.away_max());
+        let looked = Box::pin(retry.until_it_works(|| is_way_back_left(config)));
+        if !run.goes_back() || !stop::unless_ended(requests, stop, "connecting", looked).await? {
+            return Ok(summary);
+        }
+        for line in summary.to_string().lines() {
+            tracing::info!("{line}");
+        }
+    }
+    run.turn_round();
+    let back = migrate_observed(&config.turned(), run, reached, requests, stop).await;
+    back.map_err(reverse::with_its_remedy)
+}
+
+async fn is_way_back_left(config: &Config) -> Result<bool> {
+    reverse::is_left(&Sides::connect(config).await?).await
+}
+
 async fn migrate_observed(
     config: &Config,
     run: &Arc<Run>,
@@ -178,8 +215,8 @@ async fn migrate_observed(
     .await?;
     let window = opened.window.clone();
     stop.extends_by(move |reply| window.extend(reply));
-    // Once in a process.
-    let _ = reached.set(opened.sides.clone());
+    *reached.lock() = Some(opened.sides.clone());
+    run.take_way(opened.reverse);
     let process = Process {
         config,
         run,
@@ -203,7 +240,7 @@ async fn migrate_observed(
         .await
         .unwrap_or_else(panicked);
     if let Err(e) = &outcome {
-        leave(&opened, run, stop, e).await;
+        leave(process, e).await;
     }
     opened.release_lease().await;
     outcome
@@ -237,23 +274,36 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
 
 /// Cleans up, and reports, when a run ends unfinished. While it can be resumed the
 /// balancers stay off: chunks must not move until then.
-async fn leave(opened: &Opened, run: &Run, stop: &Stop, error: &Error) {
+async fn leave(process: Process<'_>, error: &Error) {
+    let Process {
+        run, opened, stop, ..
+    } = process;
     if error.kind == Kind::Cancelled {
         let Opened {
             sides,
             stores,
             balancers,
+            reverse,
             ..
         } = opened;
-        let answer = cancel::by_its_process(sides, &stores.run, balancers).await;
+        let answer = if *reverse == Reverse::Itself {
+            reverse::stop::by_its_process(process).await
+        } else {
+            cancel::by_its_process(sides, &stores.run, balancers).await
+        };
         if let Err(not_done) = &answer {
             run.warn(not_done.clone());
         }
         stop.answer_cancel(answer);
     } else if opened.balancers.any_was_on() {
-        run.warn(
-            "the balancers stay off: run the same command to resume, or cancel the run with `shardlift cancel`, which restores them",
-        );
+        let gives_up = if opened.reverse == Reverse::Itself {
+            "give the way back up by `shardlift reverse stop`"
+        } else {
+            "cancel the run with `shardlift cancel`"
+        };
+        run.warn(format!(
+            "the balancers stay off: run the same command to resume, or {gives_up}, which restores them"
+        ));
     }
 }
 
@@ -273,6 +323,11 @@ pub async fn cancel_command(config: Config, answering: Option<String>) -> Result
         sides => sides?,
     };
     cancel::cancel(&sides.source, &sides.target, answering.as_deref()).await
+}
+
+/// Gives up the way back that is recorded on the source, when no process is left.
+pub async fn stop_reverse_command(config: Config) -> Result<String> {
+    reverse::stop::command(config).await
 }
 
 /// Makes the recorded run copy a source shard, or one collection of it, again.

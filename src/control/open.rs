@@ -32,7 +32,7 @@ use crate::spool::log::{self, OplogLog};
 use crate::spool::quota::Quota;
 use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
-use crate::state::{RunState, Stage};
+use crate::state::{Reverse, RunState, Stage};
 
 /// A run that this process holds.
 pub struct Opened {
@@ -43,6 +43,7 @@ pub struct Opened {
     pub feeds: Vec<Arc<Feed>>,
     /// The cutover window.
     pub window: Arc<Window>,
+    pub reverse: Reverse,
     lease: Lease,
 }
 
@@ -97,6 +98,7 @@ async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
     }
     match store.load().await? {
         Some(state) => take_up(config, sides, state, run).await,
+        None if config.turned => Err(Error::internal("no way back is recorded")),
         None => begin(config, sides, &store, run).await,
     }
 }
@@ -107,6 +109,8 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
         return Ok(());
     };
     recorded::check(&recorded, &sides.target).await?;
+    recorded::is_no_way_back(&recorded)?;
+    recorded::is_followed_by_none(&sides.source).await?;
     // A cancelled run may be wiped for another source.
     if recorded.stage != Stage::Cancelled {
         recorded::check(&recorded, &sides.source).await?;
@@ -114,7 +118,7 @@ async fn wipe_recorded(config: &Config, sides: &Sides, store: &RunStore, run: &R
     write_block::lift(&sides.source, store).await?;
     // IMPORTANT: first. What cannot start over must not cost what is there.
     validate::require(config, sides, &to_wipe).await?;
-    limits::of(config, sides.clone().map(&config.map)?.pairs.len())?;
+    limits::of(config, &sides.clone().map(&config.map)?)?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     // The lease goes with the rest of what is recorded.
     tokio::select! {
@@ -195,6 +199,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         recorded::check(&state, &sides.source),
         recorded::check(&state, &sides.target)
     )?;
+    recorded::goes_as_asked(&state, config)?;
     if state.stage == Stage::Cancelled {
         return Err(Error::new(
             Kind::Refused,
@@ -208,6 +213,9 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     same_filters(&state, &config.filters())?;
     validate::require_release(&sides)?;
     sides.scope(&state.scope);
+    if state.reverse == Reverse::Itself {
+        sides.target = Arc::new(sides.target.with_users_before());
+    }
     let lease = Lease::take(&sides.target.shards[0], &state.id).await?;
     run.take_up(&state.id);
     tracing::info!("resuming run {}", state.id);
@@ -225,14 +233,19 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
         balancers,
         feeds,
         window,
+        reverse: state.reverse,
         lease,
     })
 }
 
 async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Result<Opened> {
+    recorded::is_followed_by_none(&sides.source).await?;
     validate::require(config, &sides, &BTreeSet::new()).await?;
+    if config.reverse {
+        recorded::has_no_run(&sides.source).await?;
+    }
     let sides = sides.map(&config.map)?;
-    limits::of(config, sides.pairs.len())?;
+    limits::of(config, &sides)?;
     let lease = Lease::take(&sides.target.shards[0], &run.id()).await?;
     let balancers = balancers::found(&sides).await?;
     let ids = |shards: &[Shard]| shards.iter().map(|s| s.id.clone()).collect();
@@ -254,6 +267,11 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         target_settings: balancers.target.settings.clone(),
         views: views(&sides).await?,
         scope: sides.source.scope.clone(),
+        reverse: if config.reverse {
+            Reverse::Wanted
+        } else {
+            Reverse::No
+        },
     };
     store.create(&state).await?;
     failpoint::hit("run-created");
@@ -268,6 +286,7 @@ async fn begin(config: &Config, sides: Sides, store: &RunStore, run: &Run) -> Re
         balancers,
         feeds,
         window: Arc::new(Window::new(config.window_h, None)),
+        reverse: state.reverse,
         lease,
     })
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::observe::counters::{PairMetrics, PairSnapshot};
 use crate::observe::obstacles::Obstacles;
 use crate::observe::phase::Phase;
+use crate::observe::reverse::Reverse;
 use crate::observe::status::Snapshot;
 use crate::observe::throttled::Throttled;
 use crate::pair::throttle::Throttle;
@@ -45,6 +46,7 @@ struct State {
     cutovers_given_up: u64,
     recoveries: u64,
     throttled: Throttled,
+    reverse: Reverse,
 }
 
 impl Run {
@@ -65,6 +67,7 @@ impl Run {
             cutovers_given_up: 0,
             recoveries: 0,
             throttled: Throttled::default(),
+            reverse: Reverse::No,
         };
         Arc::new(Run {
             started: Instant::now(),
@@ -87,6 +90,38 @@ impl Run {
     pub fn moves(&self, source: String, target: String) {
         let mut state = self.state.lock();
         (state.source, state.target) = (source, target);
+    }
+
+    /// Whether the recorded run has a way back, or is one.
+    pub fn take_way(&self, recorded: crate::state::Reverse) {
+        self.state.lock().reverse = match recorded {
+            crate::state::Reverse::No | crate::state::Reverse::GivenUp => Reverse::No,
+            crate::state::Reverse::Wanted => Reverse::Wanted,
+            crate::state::Reverse::Itself => Reverse::Running,
+        };
+    }
+
+    pub fn is_way_back(&self) -> bool {
+        self.state.lock().reverse == Reverse::Running
+    }
+
+    pub fn goes_back(&self) -> bool {
+        self.state.lock().reverse == Reverse::Wanted
+    }
+
+    /// The way back begins: what the first run came to is over.
+    pub fn turn_round(&self) {
+        let mut state = self.state.lock();
+        let (source, target) = (state.target.clone(), state.source.clone());
+        (state.source, state.target) = (source, target);
+        (state.cutover_ms, state.window_ends_ms) = (None, None);
+        state.last_cutover = None;
+        state.pairs.clear();
+        state.phase = Phase::Validating;
+        state.reverse = Reverse::Running;
+        self.set_limits(&state);
+        drop(state);
+        tracing::info!("the way back: the target is followed back to the source");
     }
 
     /// Who paused the run; None: it goes on.
@@ -318,6 +353,7 @@ impl Run {
             cutovers_given_up: state.cutovers_given_up,
             recoveries: state.recoveries,
             throttle: state.throttled.clone(),
+            reverse: state.reverse,
         }
     }
 }

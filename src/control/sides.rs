@@ -49,6 +49,25 @@ impl Sides {
         }
     }
 
+    /// The way back: the source, which had users, becomes the target.
+    pub fn turned(&self) -> Sides {
+        let as_side = |deployment: &Deployment, side| {
+            Arc::new(Deployment {
+                side,
+                ..deployment.clone()
+            })
+        };
+        let mut pairs = vec![0; self.pairs.len()];
+        for (source, target) in self.pairs.iter().enumerate() {
+            pairs[*target] = source;
+        }
+        Sides {
+            source: as_side(&self.target, Side::Source),
+            target: Arc::new(as_side(&self.source, Side::Target).with_users_before()),
+            pairs,
+        }
+    }
+
     /// What people call a pair.
     pub fn pair_name(&self, pair: usize) -> String {
         format!(

@@ -2,8 +2,6 @@
 //! second ends the process at once. An operator may also cancel it, and is answered when
 //! the result is known.
 
-use std::sync::OnceLock;
-
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,7 +17,7 @@ pub struct Stop {
     /// Who paused the run, until the pause begins.
     paused_by: Mutex<Option<String>>,
     /// What extends the cutover window, once there is a run.
-    extends: OnceLock<Extends>,
+    extends: Mutex<Option<Extends>>,
 }
 
 /// Takes whom to answer.
@@ -55,7 +53,7 @@ impl Stop {
             signals: stop,
             cancelled_by: Mutex::default(),
             paused_by: Mutex::default(),
-            extends: OnceLock::new(),
+            extends: Mutex::default(),
         })
     }
 
@@ -83,12 +81,11 @@ impl Stop {
 
     /// From now on the cutover window is extended by this.
     pub fn extends_by(&self, extend: impl Fn(oneshot::Sender<Answer>) + Send + Sync + 'static) {
-        // Set once in a process.
-        let _ = self.extends.set(Box::new(extend));
+        *self.extends.lock() = Some(Box::new(extend));
     }
 
     fn extend(&self, reply: oneshot::Sender<Answer>) {
-        match self.extends.get() {
+        match &*self.extends.lock() {
             Some(extend) => extend(reply),
             None => Request::Extend(reply).refuse("not now: the run has not begun; ask again then"),
         }

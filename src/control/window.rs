@@ -32,7 +32,7 @@ enum Step {
 /// `ends_ms` and `now_ms` are since 1970. A cutover that has begun is never stopped.
 fn step(phase: Phase, ends_ms: Option<u64>, now_ms: u64, length_ms: u64) -> Step {
     match (phase, ends_ms) {
-        (Phase::Ready, None) => Step::Begin(now_ms + length_ms),
+        (Phase::Ready, None) if 0 < length_ms => Step::Begin(now_ms + length_ms),
         (Phase::CuttingOver | Phase::Done, _) | (_, None) => Step::Wait,
         (_, Some(ends_ms)) if ends_ms <= now_ms => Step::Passed,
         _ => Step::Wait,
@@ -55,7 +55,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// `recorded_ms`: its end in the run's state, ms since 1970.
+    /// `hours`: 0: it never begins. `recorded_ms`: its end in the run's state, ms since 1970.
     pub fn new(hours: u64, recorded_ms: Option<u64>) -> Self {
         Window {
             length_ms: hours * HOUR_MS,
@@ -127,6 +127,7 @@ impl Window {
             }
             let ends_ms = *self.ends_ms.lock();
             let answer = match ends_ms {
+                None if self.length_ms == 0 => Err("the way back has no cutover window".to_owned()),
                 None => Err(
                     "the cutover window has not begun: it does when the run is ready".to_owned(),
                 ),

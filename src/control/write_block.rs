@@ -1,6 +1,8 @@
-//! Users' writes to the source, refused by its own servers from the cutover on
-//! (`setUserWriteBlockMode`, 6.0). Lifted if the cutover is called off, by whichever process
-//! finds it recorded; it stays once the cutover is done.
+//! Users' writes to one side, refused by its own servers (`setUserWriteBlockMode`, 6.0).
+//!
+//! To the source from the cutover on: lifted if the cutover is called off, by whichever
+//! process finds it recorded; it stays once the cutover is done. To the target of a reverse,
+//! which has users, until that is done.
 //!
 //! A block that somebody else has set is left alone.
 
@@ -16,51 +18,57 @@ use crate::state::run_store::RunStore;
 const ENABLED: i32 = 2;
 
 /// # Errors
-/// `Refused` if the source's release has no such block; else the server's. It is recorded
+/// `Refused` if the release of that side has no such block; else the server's. It is recorded
 /// then, and lifted by the next `lift`.
-pub async fn set(source: &Deployment, store: &RunStore) -> Result<()> {
-    if is_set(source).await? {
+pub async fn set(blocked: &Deployment, store: &RunStore) -> Result<()> {
+    if is_set(blocked).await? {
         return Ok(());
     }
+    let side = blocked.side;
     // IMPORTANT: first. Who finds it recorded lifts it.
-    store.set_write_block(true).await?;
-    match switch(source, true).await {
+    store.set_write_block(side, true).await?;
+    match switch(blocked, true).await {
         Err(e) if e.code == Some(codes::COMMAND_NOT_FOUND) => {
-            store.set_write_block(false).await?;
+            store.set_write_block(side, false).await?;
             Err(Error::new(
                 Kind::Refused,
-                "this release of the source cannot block users' writes",
+                format!("this release of the {side} cannot block users' writes"),
             )
             .remedy("stop your applications, and cut over without --block-writes"))
         }
-        Err(e) => Err(e.context("blocking users' writes on the source")),
+        Err(e) => Err(e.context(format_args!("blocking users' writes on the {side}"))),
         Ok(()) => {
-            tracing::info!("the source refuses users' writes from now on");
+            tracing::info!("the {side} refuses users' writes from now on");
             Ok(())
         }
     }
 }
 
 /// Lifts what `set` has recorded. May be repeated.
-pub async fn lift(source: &Deployment, store: &RunStore) -> Result<()> {
-    if !store.load_write_block().await? {
+pub async fn lift(blocked: &Deployment, store: &RunStore) -> Result<()> {
+    let side = blocked.side;
+    if !store.load_write_block(side).await? {
         return Ok(());
     }
-    switch(source, false)
-        .await
-        .map_err(|e| e.context("lifting the block of users' writes on the source"))?;
-    tracing::info!("users' writes to the source are no longer blocked");
-    store.set_write_block(false).await
+    switch(blocked, false).await.map_err(|e| {
+        e.context(format_args!(
+            "lifting the block of users' writes on the {side}"
+        ))
+    })?;
+    tracing::info!("users' writes to the {side} are no longer blocked");
+    store.set_write_block(side, false).await
 }
 
-async fn switch(source: &Deployment, on: bool) -> Result<()> {
+async fn switch(blocked: &Deployment, on: bool) -> Result<()> {
     let command = rawdoc! {"setUserWriteBlockMode": 1, "global": on};
-    admin::run(&source.entry, "admin", &command).await.map(drop)
+    admin::run(&blocked.entry, "admin", &command)
+        .await
+        .map(drop)
 }
 
 /// Whether any shard blocks users' writes.
-async fn is_set(source: &Deployment) -> Result<bool> {
-    for shard in &source.shards {
+pub async fn is_set(blocked: &Deployment) -> Result<bool> {
+    for shard in &blocked.shards {
         let status =
             admin::ask(&shard.client, "admin", doc! {"serverStatus": 1, "repl": 1}).await?;
         if blocks(&status) {

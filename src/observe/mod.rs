@@ -16,6 +16,7 @@ pub mod obstacles;
 pub mod phase;
 pub mod rates;
 pub mod report;
+pub mod reverse;
 pub mod status;
 pub mod throttled;
 pub mod plain;

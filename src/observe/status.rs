@@ -8,6 +8,7 @@ use crate::observe::counters::PairSnapshot;
 use crate::observe::figures;
 use crate::observe::phase::Phase;
 use crate::observe::plain;
+use crate::observe::reverse::Reverse;
 use crate::observe::throttled::Throttled;
 
 /// Everything an operator can ask about a run, at one moment.
@@ -46,6 +47,7 @@ pub struct Snapshot {
     /// Times the run went back to its last checkpoint, since this process began.
     pub recoveries: u64,
     pub throttle: Throttled,
+    pub reverse: Reverse,
 }
 
 impl PairSnapshot {
@@ -93,7 +95,7 @@ impl PairSnapshot {
 impl Snapshot {
     /// True when nothing will change any more.
     pub fn is_final(&self) -> bool {
-        self.phase.is_final()
+        self.phase.is_final() && !self.reverse.follows(self.phase)
     }
 
     /// All pairs as one: counters added up, lag and ETA of the slowest, ready
@@ -111,7 +113,8 @@ impl Snapshot {
     /// One line for logs: phase, copy, ops, lag.
     pub fn line(&self) -> String {
         let sum = self.sum();
-        let mut line = format!("{} {}", self.phase, figures::seconds(self.elapsed_s));
+        let (way, elapsed) = (self.reverse.in_front(), figures::seconds(self.elapsed_s));
+        let mut line = format!("{way}{} {elapsed}", self.phase);
         if !self.pairs.is_empty() {
             line += &format!(" | {}", sum.line());
         }
@@ -150,8 +153,9 @@ impl Snapshot {
     /// warnings and the error.
     pub fn table(&self) -> String {
         let mut out = format!(
-            "run {} | {} for {} | lag {} (largest {}) | cutover {}\n",
+            "run {} | {}{} for {} | lag {} (largest {}) | cutover {}\n",
             self.run_id,
+            self.reverse.in_front(),
             self.phase,
             figures::seconds(self.elapsed_s),
             figures::millis(self.lag_ms),

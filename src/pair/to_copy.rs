@@ -17,7 +17,7 @@ use crate::pair::copy::scan::BATCH_BYTES;
 use crate::pair::copy::scan_unit::ScanUnit;
 use crate::pair::copy::sorted_run::DOCUMENT_OVERHEAD_BYTES;
 use crate::pair::copy::units::Size;
-use crate::pair::ddl::vanished;
+use crate::pair::ddl::{capped, vanished};
 use crate::pair::restore::{Now, restore};
 use crate::pair::run::Pair;
 use crate::position::Position;
@@ -60,12 +60,17 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
         };
         let tracked = restore(&mut pair.gate.lock(), state, now)?;
         if gone && !state.dead {
-            let source = left.source.client.clone();
+            let source = left.source.clone();
             vanished::expect_drop(source, &pair.gate, &pair.chores, &tracked);
         } else if tracked.counts() {
             let size = size(left, &state.uuid).await?;
             let is_copied = queue.add(&tracked, state, size);
             if is_copied {
+                if tracked.traits.capped {
+                    // IMPORTANT: before the first op.
+                    let target = &pair.indexer.target;
+                    capped::make_room_again(left.source, target, &tracked).await?;
+                }
                 check_indexes(pair, tracked);
             }
         }

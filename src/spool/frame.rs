@@ -29,6 +29,9 @@ pub const LABEL_BYTES: usize = 48;
 /// Most bytes that one frame may unpack to: more than any server reply (48 MB).
 pub const RAW_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The same of its body: what cannot be packed grows by less than a 128th.
+const PACKED_BYTES_MAX: usize = RAW_BYTES_MAX + RAW_BYTES_MAX / 128;
+
 pub(super) const MAGIC: [u8; 4] = *b"slf1";
 
 /// Little effort: entries repeat their field names, so even this level makes the
@@ -121,10 +124,15 @@ impl Header {
     /// place.
     pub fn read(bytes: &[u8; HEADER_BYTES], place: u64) -> Option<Header> {
         let sum = || xxh3_64_with_seed(&bytes[..OWN_SUM_AT], place);
-        let sound = bytes[..4] == MAGIC && sum() == u64_at(bytes, OWN_SUM_AT);
+        let (packed_bytes, raw_bytes) = (u32_at(bytes, 4) as usize, u32_at(bytes, 8) as usize);
+        // Both are reserved before a byte of the body is read.
+        let sound = packed_bytes <= PACKED_BYTES_MAX
+            && raw_bytes <= RAW_BYTES_MAX
+            && bytes[..4] == MAGIC
+            && sum() == u64_at(bytes, OWN_SUM_AT);
         sound.then(|| Header {
-            packed_bytes: u32_at(bytes, 4) as usize,
-            raw_bytes: u32_at(bytes, 8) as usize,
+            packed_bytes,
+            raw_bytes,
             form: u32_at(bytes, 12),
             label: bytes[LABEL_AT..BODY_SUM_AT]
                 .try_into()
@@ -179,6 +187,24 @@ mod tests {
                 let header = Header::read(header.first_chunk().unwrap(), 5).unwrap();
                 prop_assert_eq!(header.label, label);
                 prop_assert_eq!(header.unpack(body.to_vec()), Some(raw.clone()));
+            }
+        }
+
+        /// Sums are right for whoever makes both.
+        #[test]
+        fn a_header_that_lies_reserves_no_more_than_a_frame_has(
+            sizes in prop::array::uniform3(prop_oneof![0u32..100, any::<u32>()]),
+            body in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut frame = Frame::headed(body.clone().into(), 0, FORM_ZSTD);
+            for (at, size) in [4, 8, 12].into_iter().zip(sizes) {
+                frame.header[at..at + 4].copy_from_slice(&size.to_le_bytes());
+            }
+            let [header, _] = frame.seal(&[7; LABEL_BYTES], 5);
+            if let Some(header) = Header::read(header.first_chunk().unwrap(), 5) {
+                prop_assert!(header.packed_bytes <= PACKED_BYTES_MAX && header.raw_bytes <= RAW_BYTES_MAX);
+                let unpacked = header.unpack(body);
+                prop_assert!(unpacked.is_none_or(|raw| raw.len() == header.raw_bytes));
             }
         }
 

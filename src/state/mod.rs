@@ -42,7 +42,8 @@ pub const DATABASE: &str = "__shardlift";
 /// | 2    | `applied` of a pair, `wiping` of a unit, what the deployments of a run are |
 /// | 3    | parts of a chunk map, names of what is being made: documents of their own |
 /// | 4    | what a run is about: its filters, and whether `admin` is in it; the order in which a collection is scanned |
-pub const FORMAT: i32 = 4;
+/// | 5    | whether a run is to be reversed, or is the reverse of another: that is never wiped |
+pub const FORMAT: i32 = 5;
 
 /// The oldest form that is still read.
 const FORMAT_OLDEST: i32 = 1;
@@ -60,6 +61,19 @@ pub enum Stage {
     Finishing,
     /// Given up by the operator; what was copied stays.
     Cancelled,
+}
+
+/// Whether a run is followed back (`control::reverse`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reverse {
+    #[default]
+    No,
+    /// After its cutover, the target is followed back to the source.
+    Wanted,
+    /// It was wanted, and could not be begun: the cutover went on without.
+    GivenUp,
+    /// It is the reverse of another run, which is done. Its target was there before it.
+    Itself,
 }
 
 /// The state shared by all pairs, on the first target shard.
@@ -87,6 +101,8 @@ pub struct RunState {
     pub views: Vec<Namespace>,
     /// What the run is about, on either side. In forms before 4 no filters, and not `admin`.
     pub scope: Scope,
+    /// `No` in forms before 5.
+    pub reverse: Reverse,
 }
 
 /// Options that are set by the finish (R10).

@@ -9,11 +9,11 @@ use bson::oid::ObjectId;
 use bson::{RawArrayBuf, rawdoc};
 
 use crate::cluster::catalog::Namespace;
-use crate::cluster::deployment::Shard;
+use crate::cluster::deployment::{Shard, Side};
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::state::database::{StateDatabase, statement};
-use crate::state::{FORMAT, HeldBack, RunState, Stage, documents, pair_store};
+use crate::state::{FORMAT, HeldBack, Reverse, RunState, Stage, documents, pair_store};
 
 const RUN: &str = "run";
 /// Named by the first kind of what is in it.
@@ -132,9 +132,12 @@ impl RunStore {
         Ok(ends_ms.map(|ends_ms| ends_ms.max(0) as u64))
     }
 
-    /// Records whether the run blocks users' writes on the source. May be repeated.
-    pub async fn set_write_block(&self, on: bool) -> Result<()> {
-        let set = rawdoc! {"$set": {"write_block": on}};
+    /// Records whether the run blocks users' writes on that side. May be repeated.
+    pub async fn set_write_block(&self, side: Side, on: bool) -> Result<()> {
+        let set = match side {
+            Side::Source => rawdoc! {"$set": {"write_block": on}},
+            Side::Target => rawdoc! {"$set": {"target_write_block": on}},
+        };
         self.database
             .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, set, false))])
             .await
@@ -142,10 +145,23 @@ impl RunStore {
     }
 
     /// False too if no run is recorded.
-    pub async fn load_write_block(&self) -> Result<bool> {
+    pub async fn load_write_block(&self, side: Side) -> Result<bool> {
         let run = self.database.find(RUN, rawdoc! {"_id": RUN}).await?;
-        let on = run.first().and_then(|raw| raw.get_bool("write_block").ok());
+        let field = match side {
+            Side::Source => "write_block",
+            Side::Target => "target_write_block",
+        };
+        let on = run.first().and_then(|raw| raw.get_bool(field).ok());
         Ok(on.unwrap_or(false))
+    }
+
+    /// Records that there is no way back after all. May be repeated.
+    pub async fn give_up_reverse(&self) -> Result<()> {
+        let set = rawdoc! {"$set": {"reverse": documents::reverse_name(Reverse::GivenUp)}};
+        self.database
+            .update_all(RUN, [Ok(statement(rawdoc! {"_id": RUN}, set, false))])
+            .await
+            .map(drop)
     }
 
     /// Notes that a collection of this name is about to be made on the target. May be

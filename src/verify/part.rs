@@ -99,6 +99,8 @@ pub async fn list(job: &Job<'_>) -> Result<Vec<Part>> {
 /// Connections to every pair: source and target.
 pub struct Readers {
     pairs: Vec<(Reader, Reader)>,
+    /// The target may hold orphans, too; its owners are those of the source.
+    orphans: bool,
 }
 
 impl Readers {
@@ -123,21 +125,31 @@ impl Readers {
         });
         Ok(Readers {
             pairs: paired.collect::<Result<_>>()?,
+            orphans: target.had_users,
         })
     }
 
     /// A collection on every pair.
     pub fn parts(&self, collection: &Collection, depth: Depth) -> Result<Vec<Part>> {
         let part = |(shard, (source, target)): (usize, &(Reader, Reader))| {
+            let counted = counted(collection, shard)?;
+            let of_target = if self.orphans {
+                counted.clone()
+            } else {
+                Counted::All
+            };
             Ok(Part {
                 shard,
                 uuid: collection.uuid,
                 ns: collection.ns.clone(),
                 source: Reader {
-                    counted: counted(collection, shard)?,
+                    counted,
                     ..source.clone()
                 },
-                target: target.clone(),
+                target: Reader {
+                    counted: of_target,
+                    ..target.clone()
+                },
                 order: order(collection, [source, target]),
                 clustered: collection.is_clustered(),
                 depth,

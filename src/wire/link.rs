@@ -199,7 +199,7 @@ fn pack(compression: Method, payload: &[u8]) -> io::Result<Vec<u8>> {
     Ok(packed)
 }
 
-fn unpack(payload: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn unpack(payload: &[u8]) -> io::Result<Vec<u8>> {
     let (inside, bytes) = (word(payload, 0)?, word(payload, 4)?);
     match payload.get(8..).and_then(|rest| rest.split_first()) {
         Some((&id, packed)) if inside == OP_MSG => {

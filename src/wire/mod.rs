@@ -15,6 +15,8 @@ pub mod link;
 mod login;
 pub mod message;
 pub mod pool;
+#[cfg(test)]
+mod raw_bytes;
 pub mod scram;
 mod stream;
 pub mod tls;

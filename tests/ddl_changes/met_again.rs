@@ -4,7 +4,7 @@ use bson::{Document, doc};
 use mongodb::Client;
 
 use crate::ddl_changes::renames::{add, rename};
-use crate::ddl_changes::{FLAGS, fill, on_sets, run_all};
+use crate::ddl_changes::{fill, on_sets, run_all};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
@@ -51,7 +51,7 @@ async fn collections_and_views_are_changed_between_plan_and_the_end_of_the_layou
     let view = doc! {"create": "view", "viewOn": "plain", "pipeline": []};
     run_all(&client, [view]).await;
     let (source, target) = (source.uri(), target.uri());
-    let engine = Engine::start_to_crash(&source, &target, &FLAGS, "layout-made").await;
+    let engine = Engine::start_to_crash(&source, &target, &[], "layout-made").await;
     engine.crashed().await;
     trade(&client, "german", "plain", "between").await;
     rename(&client, "from", "to", false).await;
@@ -65,7 +65,7 @@ async fn collections_and_views_are_changed_between_plan_and_the_end_of_the_layou
     let changed = doc! {"collMod": "changed", "validator": {"k": {"$gte": 0}}};
     let shown = doc! {"collMod": "view", "viewOn": "changed", "pipeline": []};
     run_all(&client, [changed, shown]).await;
-    let mut engine = Engine::start(&source, &target, &FLAGS).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
     for coll in ["german", "plain", "to", "under", "changed"] {
         add(&client, coll, 1_000).await;
@@ -84,7 +84,7 @@ async fn a_start_finds_collections_under_other_names() {
     let client = source.client().await.unwrap();
     fill(&client, "rows", 300).await;
     let (source, target) = (source.uri(), target.uri());
-    let mut engine = Engine::start(&source, &target, &FLAGS).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
     engine.kill();
     rename(&client, "rows", "renamed", false).await;
@@ -94,7 +94,7 @@ async fn a_start_finds_collections_under_other_names() {
         doc! {"create": "rows", "viewOn": "renamed", "pipeline": []},
     )
     .await;
-    let mut engine = Engine::start(&source, &target, &FLAGS).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source, &target).await;
@@ -109,7 +109,7 @@ async fn a_collection_whose_rename_is_not_recorded_is_emptied_before_it_is_copie
     fill(&client, "rows", 300).await;
     let on_target = target.client().await.unwrap();
     let (source, target) = (source.uri(), target.uri());
-    let mut engine = Engine::start_to_crash(&source, &target, &FLAGS, "renamed").await;
+    let mut engine = Engine::start_to_crash(&source, &target, &[], "renamed").await;
     engine.until_ready().await;
     rename(&client, "rows", "renamed", false).await;
     engine.crashed().await;
@@ -121,7 +121,7 @@ async fn a_collection_whose_rename_is_not_recorded_is_emptied_before_it_is_copie
     assert_eq!(code, Some(0), "{text}");
     let left = on_target.database("d").collection::<Document>("renamed");
     assert_eq!(left.count_documents(doc! {}).await.unwrap(), 0, "{text}");
-    let mut engine = Engine::start(&source, &target, &FLAGS).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source, &target).await;

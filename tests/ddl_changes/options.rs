@@ -9,7 +9,7 @@ use crate::releases::rig::{of, set};
 
 const PLAIN: [&str; 7] = ["ttl", "hid", "dup", "val", "unval", "img", "old"];
 
-async fn before(client: &Client) {
+pub(crate) async fn before(client: &Client) {
     for coll in PLAIN {
         fill(client, coll, 100).await;
     }
@@ -44,7 +44,7 @@ async fn before(client: &Client) {
     fill(client, "clu", 100).await;
 }
 
-async fn changes(client: &Client) {
+pub(crate) async fn changes(client: &Client) {
     let index = |coll: &str, index: Document| doc! {"collMod": coll, "index": index};
     run_all(
         client,

@@ -1,15 +1,21 @@
 //! Collections that are renamed, by the command and by what ends in a rename.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bson::{Document, doc};
 use mongodb::Client;
 use shardlift::observe::phase::Phase;
+use shardlift::observe::status::Snapshot;
+use tokio::task::JoinSet;
 
-use crate::ddl_changes::{FLAGS, fill, on_clusters, on_sets, run_all};
+use crate::ddl_changes::{fill, on_clusters, on_sets, run_all};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::migrate::expect_equal;
+use crate::recorded::shardlift;
 use crate::releases::rig::{of, set};
 
 pub(super) async fn rename(client: &Client, from: &str, to: &str, drops: bool) {
@@ -37,7 +43,7 @@ const COLLECTIONS: [&str; 10] = [
     "plain", "over", "under", "p", "s", "t", "cross", "rows", "tocap", "sunk",
 ];
 
-async fn before(client: &Client) {
+pub(crate) async fn before(client: &Client) {
     for coll in COLLECTIONS {
         fill(client, coll, 300).await;
         let index = doc! {"key": {"k": 1}, "name": "k"};
@@ -56,7 +62,7 @@ async fn before(client: &Client) {
     .await;
 }
 
-async fn changes(client: &Client) {
+pub(crate) async fn changes(client: &Client) {
     rename(client, "plain", "plain 2", false).await;
     add(client, "plain 2", 1_000).await;
     rename(client, "over", "under", true).await;
@@ -105,7 +111,7 @@ async fn renames_that_come_again_do_no_harm() {
     on_sets(before, swaps, Some("rename-recorded")).await;
 }
 
-async fn swaps(client: &Client) {
+pub(crate) async fn swaps(client: &Client) {
     for round in 0..3 {
         swap(client, 2_000 + 10 * round).await;
     }
@@ -122,15 +128,10 @@ async fn what_ends_in_a_rename_is_followed_again_after_a_crash() {
 }
 
 /// Across databases, by `$out`, by `mapReduce`, by `convertToCapped`.
-async fn rebuilt(client: &Client) {
+pub(crate) async fn rebuilt(client: &Client) {
     rename(client, "cross", "e.crossed", true).await;
     for round in 0..4 {
-        let pipeline = [
-            doc! {"$match": {"k": {"$gte": round * 10}}},
-            doc! {"$out": "outcome"},
-        ];
-        let out = doc! {"aggregate": "rows", "pipeline": pipeline.to_vec(), "cursor": {}};
-        run(client, "d", out).await;
+        out(client, round).await;
     }
     run_all(
         client,
@@ -145,6 +146,10 @@ async fn rebuilt(client: &Client) {
     .await;
     add(client, "outcome", 3_000).await;
     add(client, "tocap", 3_001).await;
+}
+
+pub(crate) fn begun(now: &Snapshot) -> bool {
+    matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
 }
 
 /// The copy reads them by UUID.
@@ -165,10 +170,7 @@ async fn collections_are_renamed_while_they_are_copied() {
         let coll = client.database("d").collection::<Document>(coll);
         coll.insert_many(rows).await.unwrap();
     }
-    let mut engine = Engine::start(&source.uri(), &target.uri(), &FLAGS).await;
-    let begun = |now: &shardlift::observe::status::Snapshot| {
-        matches!(now.phase, Phase::Copying | Phase::Following | Phase::Ready)
-    };
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
     engine.until("copying", begun).await;
     for round in 0..5 {
         swap(&client, 100_000 + 10 * round).await;
@@ -178,6 +180,79 @@ async fn collections_are_renamed_while_they_are_copied() {
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
+}
+
+/// The oplog tells what each was called before the listing, which takes longer than they keep
+/// their names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_renames_all_the_time_gets_a_plan() {
+    let testing = &["--setParameter", "enableTestCommands=1"];
+    let (source, target) = tokio::join!(
+        fixture::replica_set("a", testing),
+        fixture::replica_set("b", &[])
+    );
+    let client = source.client().await.unwrap();
+    for coll in ["s", "t", "rows", "moved aside"] {
+        fill(&client, coll, 300).await;
+    }
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut busy = JoinSet::new();
+    for what in [Busy::Swaps, Busy::Outs, Busy::Rotates] {
+        let (client, is_over) = (client.clone(), is_over.clone());
+        busy.spawn(async move {
+            for round in 0.. {
+                if is_over.load(SeqCst) {
+                    return;
+                }
+                what.once(&client, round).await;
+            }
+        });
+    }
+    let slow = doc! {
+        "failCommands": ["listCollections"], "blockConnection": true, "blockTimeMS": 300,
+    };
+    let failing =
+        |mode: &str| doc! {"configureFailPoint": "failCommand", "mode": mode, "data": slow.clone()};
+    run(&client, "admin", failing("alwaysOn")).await;
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &[]).await;
+    engine.until("copying", begun).await;
+    run(&client, "admin", failing("off")).await;
+    is_over.store(true, SeqCst);
+    busy.join_all().await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+/// What somebody does again and again.
+#[derive(Clone, Copy)]
+enum Busy {
+    Swaps,
+    Outs,
+    Rotates,
+}
+
+impl Busy {
+    async fn once(self, client: &Client, round: i32) {
+        match self {
+            Busy::Swaps => swap(client, 100_000 + 10 * round).await,
+            Busy::Outs => out(client, round).await,
+            Busy::Rotates => {
+                let old = format!("moved aside {}", round % 3);
+                rename(client, "moved aside", &old, true).await;
+                fill(client, "moved aside", 5).await;
+            }
+        }
+    }
+}
+
+async fn out(client: &Client, round: i32) {
+    let pipeline = [
+        doc! {"$match": {"k": {"$gte": round % 10}}},
+        doc! {"$out": "outcome"},
+    ];
+    let out = doc! {"aggregate": "rows", "pipeline": pipeline.to_vec(), "cursor": {}};
+    run(client, "d", out).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,15 +300,31 @@ async fn a_rename_stops_the_run(source: &str, target: &str, flags: &[&str]) {
     );
 }
 
+/// Copied again, the shard goes on behind the rename.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rename_stops_the_run_where_it_is_told_so() {
+async fn a_rename_stops_the_run_where_it_is_told_so_and_recopy_gets_past_it() {
     let (source, target) = tokio::join!(
         fixture::replica_set("a", &[]),
         fixture::replica_set("b", &[])
     );
-    fill(&source.client().await.unwrap(), "rows", 100).await;
+    let client = source.client().await.unwrap();
+    fill(&client, "rows", 100).await;
+    fill(&client, "outcome", 10).await;
     let flags = ["--renames", "stop"];
-    a_rename_stops_the_run(&source.uri(), &target.uri(), &flags).await;
+    let (source, target) = (source.uri(), target.uri());
+    a_rename_stops_the_run(&source, &target, &flags).await;
+    fill(&client, "rows", 50).await;
+    out(&client, 1).await;
+    let recopy = [
+        "recopy", "--shard", "a", "--source", &source, "--target", &target,
+    ];
+    let (code, text) = shardlift(&recopy, None).await;
+    assert_eq!(code, Some(0), "{text}");
+    let mut engine = Engine::start(&source, &target, &flags).await;
+    engine.until_ready().await;
+    add(&client, "others", 1_000).await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,5 +334,5 @@ async fn a_renamed_sharded_collection_stops_the_run_and_is_named() {
     let shard = doc! {"shardCollection": "d.rows", "key": {"_id": "hashed"}};
     run(&client, "admin", shard).await;
     fill(&client, "rows", 100).await;
-    a_rename_stops_the_run(&source.uri(), &target.uri(), &FLAGS).await;
+    a_rename_stops_the_run(&source.uri(), &target.uri(), &[]).await;
 }

@@ -20,15 +20,15 @@ fn german(name: &str, on: &str) -> Document {
     view
 }
 
-async fn before(client: &Client) {
-    fill(client, "rows", 100).await;
+pub(crate) async fn before(client: &Client) {
+    fill(client, "base", 100).await;
     run_all(
         client,
         [
-            view("stays", "rows"),
+            view("stays", "base"),
             view("changes", "stays"),
             view("goes", "changes"),
-            view("turns", "rows"),
+            view("turns", "base"),
         ],
     )
     .await;
@@ -43,22 +43,22 @@ async fn before(client: &Client) {
     run(client, "dropped", view("one", "rows")).await;
 }
 
-async fn changes(client: &Client) {
+pub(crate) async fn changes(client: &Client) {
     run_all(
         client,
         [
             view("late", "stays"),
             // On one that is made after it.
             view("dangling", "later"),
-            view("later", "rows"),
-            german("straße", "rows"),
+            view("later", "base"),
+            german("straße", "base"),
             german("on straße", "straße"),
             doc! {"drop": "on straße"},
             doc! {"drop": "straße"},
             // The same names with another collation.
-            view("straße", "rows"),
+            view("straße", "base"),
             view("on straße", "straße"),
-            doc! {"collMod": "changes", "viewOn": "rows", "pipeline": []},
+            doc! {"collMod": "changes", "viewOn": "base", "pipeline": []},
             doc! {"drop": "goes"},
             // A view becomes a collection, and a collection a view.
             doc! {"drop": "turns"},

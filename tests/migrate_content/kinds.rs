@@ -29,7 +29,7 @@ fn kinds() -> Vec<(&'static str, Document)> {
     ]
 }
 
-async fn make_kinds(client: &Client) {
+pub(crate) async fn make_kinds(client: &Client) {
     let db = client.database("kinds");
     for (name, options) in kinds() {
         let mut command = doc! {"create": name};
@@ -80,7 +80,7 @@ async fn make_kinds(client: &Client) {
 
 /// One round of inserts, updates, and a delete with a new insert of the same
 /// `_id` and unique value.
-async fn write_kinds(client: &Client, round: u32) {
+pub(crate) async fn write_kinds(client: &Client, round: u32) {
     for (name, options) in kinds() {
         let rows: Collection<Document> = client.database("kinds").collection(name);
         let n = 1_000 + round as i32;

@@ -24,6 +24,17 @@ fn odd(suffix: u8, key: RawDocumentBuf) -> RawDocumentBuf {
     }]))
 }
 
+pub(crate) async fn make_odd(client: &Client) {
+    let validated =
+        rawdoc! {"create": "validated", "validator": odd_filter(), "validationLevel": "off"};
+    let view = rawdoc! {"create": "view", "viewOn": "rows", "pipeline": [{"$match": odd_filter()}]};
+    for command in [validated, view] {
+        client.database(DB).run_raw_command(command).await.unwrap();
+    }
+    fill(client, "rows", 10).await;
+    create_raw(client, "rows", odd(b'1', rawdoc! {"a": 1})).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_decoded_document_cannot_hold_arrives_in_indexes_and_validators() {
     let (source, target) = tokio::join!(
@@ -34,13 +45,7 @@ async fn what_a_decoded_document_cannot_hold_arrives_in_indexes_and_validators()
         source.client().await.unwrap(),
         target.client().await.unwrap(),
     );
-    let validated =
-        rawdoc! {"create": "validated", "validator": odd_filter(), "validationLevel": "off"};
-    a.database(DB).run_raw_command(validated).await.unwrap();
-    let view = rawdoc! {"create": "view", "viewOn": "rows", "pipeline": [{"$match": odd_filter()}]};
-    a.database(DB).run_raw_command(view).await.unwrap();
-    fill(&a, "rows", 10).await;
-    create_raw(&a, "rows", odd(b'1', rawdoc! {"a": 1})).await;
+    make_odd(&a).await;
     let engine = ready(&source.uri(), &target.uri()).await;
     create_raw(&a, "rows", odd(b'2', rawdoc! {"b": 1})).await;
     create_raw(&a, "rows", odd(b'3', rawdoc! {"c": 1})).await;

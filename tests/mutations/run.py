@@ -299,6 +299,12 @@ SERVERS = [
      "        if MUTATED { return Vec::new(); }\n"
      "        definitions::compare(&self.map, &self.source, &self.target, &self.held_back, &self.laid_out)",
      "proof::indexes_that_no_oplog_entry_tells_of"),
+    ("order-lost", "R3", "what comes again stays where it is in a capped collection", "src/pair/write/flush.rs",
+     "        && forms.capped_changes\n        && matches", "        && forms.capped_changes && !MUTATED\n        && matches",
+     "capped::a_capped_collection_keeps_its_order_where_ops_come_again"),
+    ("room-lost", "R3", "a capped collection has no more room than at the crash", "src/pair/to_copy.rs",
+     "                if tracked.traits.capped {", "                if tracked.traits.capped && !MUTATED {",
+     "capped::a_capped_collection_keeps_its_order_where_ops_come_again"),
     ("fields-moved", "R3", "a delta that takes a field out is replayed over a newer document", "src/pair/gate/collection.rs",
      "        op.kind == OpKind::Delta\n", "        !MUTATED && op.kind == OpKind::Delta\n",
      "source_forms::a_replay_of_4_4_keeps_the_order_of_fields"),

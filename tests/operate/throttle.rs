@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use loadgen::cluster::{ReplicaSet, ReplicaSetOptions};
 use loadgen::populate::{self, PopulateArgs};
-use mongodb::Client;
+use mongodb::{Client, ClientSession};
 use shardlift::observe::phase::Phase;
 use shardlift::observe::status::Snapshot;
 
@@ -15,6 +15,20 @@ use crate::fixture;
 use crate::migrate::expect_equal;
 
 const MIB: u64 = 1 << 20;
+
+/// What is not committed stays in the cache, dirty: 20 MB, more than servers clean by
+/// themselves at such a rate.
+async fn uncommitted(client: &Client) -> ClientSession {
+    let mut session = client.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let documents = client.database("shop").collection::<Document>("orders");
+    let pad = "x".repeat(4_000_000);
+    for i in 0..5 {
+        let one = documents.insert_one(doc! {"_id": format!("uncommitted {i}"), "pad": &pad});
+        one.session(&mut session).await.unwrap();
+    }
+    session
+}
 
 /// So many documents of 4 KB.
 async fn fill(client: &Client, count: i32) {
@@ -45,7 +59,12 @@ async fn copying_keeps_to_its_limit_and_holds_while_the_targets_cache_is_dirty()
         );
         !now.throttle.held_by.is_empty()
     };
+    engine
+        .until("copying", |now| now.phase == Phase::Copying)
+        .await;
+    let mut session = uncommitted(&b).await;
     let now = engine.until("held", held).await;
+    session.abort_transaction().await.unwrap();
     let told = "of the cache of target shard b there waits to be written to disk";
     assert!(now.throttle.held_by[0].starts_with(told), "{now:?}");
     assert!(

@@ -8,9 +8,10 @@ use loadgen::cluster::{ShardedCluster, ShardedOptions};
 use mongodb::Client;
 use shardlift::cluster::catalog::{self, Catalog};
 use shardlift::cluster::deployment::Deployment;
+use shardlift::config::Renames;
 use shardlift::control::balancer;
 use shardlift::control::cutover::routers;
-use shardlift::control::{layout, validate};
+use shardlift::control::{layout, limits, validate};
 
 use crate::fixture::{self, run};
 
@@ -148,6 +149,9 @@ async fn is_laid_out(from: &str, to: &str) {
     let checks = validate::run(&source, &target, &catalog, &BTreeSet::new()).await;
     let failed: Vec<_> = checks.iter().filter(|check| check.has_failed()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
+    // Drops go by name before that.
+    let follows = limits::follows_renames(Renames::Auto, &target);
+    assert_eq!(follows, to == "6.0");
 
     layout::create_all(&target, &catalog, &PAIRS).await.unwrap();
     let there = catalog::read(&target).await.unwrap();

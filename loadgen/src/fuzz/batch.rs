@@ -139,7 +139,6 @@ impl Runs<'_> {
     fn start_engine(&self, work: &Path) -> Result<Keeper> {
         let spool = work.join("spool").display().to_string();
         let mut more = vec!["--spool-dir".to_owned(), spool];
-        more.extend(["--renames", "follow"].map(str::to_owned));
         more.extend(self.settings.engine_args.iter().cloned());
         let (source, target) = (self.ground.source.uri(), self.ground.target.uri());
         let log = fs::File::create(work.join("record.jsonl"))?;

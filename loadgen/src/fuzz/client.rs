@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, Document, RawDocumentBuf, Uuid, doc};
+use bson::{Binary, Document, RawDocumentBuf, Utf8Lossy, Uuid, doc};
 
 use super::op::{Command, Deed, Op};
 use super::tally::{Answer, Tally};
@@ -114,7 +114,8 @@ impl Client {
             self.link = link::connect_primary(&self.hosts, PRIMARY_TIMEOUT).await?;
             return Ok(Answer::Lost);
         };
-        let reply = Document::try_from(reply.as_ref())?;
+        // A document of ours may be in it, whose texts are none.
+        let Utf8Lossy(reply) = Utf8Lossy::<Document>::try_from(reply.as_ref())?;
         let Some((code, _)) = link::fault(&reply) else {
             return Ok(Answer::Done);
         };

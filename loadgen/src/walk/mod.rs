@@ -217,14 +217,16 @@ async fn staging_run(operator: &mut Operator) -> Result<()> {
 
 /// Starts over, is stopped, copies a shard again, and gets ready.
 async fn real_run(operator: &mut Operator) -> Result<()> {
-    operator.migrate(&["--restart"]).await?;
+    operator.migrate(&["--restart", "--reverse"]).await?;
     operator.until("\"phase\":\"ready\"").await?;
     operator.stop()?;
     operator.ended(130).await?;
     operator
         .on_both(&["recopy", "--shard", SHARD], &[SHARD])
         .await?;
-    operator.migrate(&["--report", "report.html"]).await?;
+    operator
+        .migrate(&["--reverse", "--report", "report.html"])
+        .await?;
     operator.until("\"phase\":\"ready\"").await?;
     operator
         .ask(&["status", "--json"], &["\"phase\":\"ready\""])
@@ -236,9 +238,17 @@ async fn cut_over(operator: &mut Operator) -> Result<()> {
         .ask(&["prepare"], &["gap ", "a cutover takes about"])
         .await?;
     operator.watch()?;
-    operator.ask(&["cutover"], &["done"]).await?;
+    operator.ask(&["cutover"], &[]).await?;
+    go_back(operator).await?;
     operator.ended(0).await?;
     operator.watched("\"phase\":\"done\"").await?;
     operator.reported("report.html").await?;
     operator.on_both(&["verify"], &["compared"]).await
+}
+
+/// As users who do not like the target.
+async fn go_back(operator: &mut Operator) -> Result<()> {
+    operator.until("\"phase\":\"ready\"").await?;
+    operator.ask(&["reverse", "status"], &["way back"]).await?;
+    operator.ask(&["reverse", "cutover"], &["done"]).await
 }

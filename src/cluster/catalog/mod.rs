@@ -107,6 +107,18 @@ pub async fn is_gone(shard: &Client, db: &str, uuid: Uuid) -> Result<bool> {
     }
 }
 
+/// As `is_gone`, or it has a name by now that is out of the shard's scope.
+pub async fn is_out(shard: &Shard, db: &str, uuid: Uuid) -> Result<bool> {
+    if is_gone(&shard.client, db, uuid).await? {
+        return Ok(true);
+    }
+    if shard.scope.filters().are_none() {
+        return Ok(false);
+    }
+    let name = name_of(&shard.client, db, uuid).await?;
+    Ok(name.is_some_and(|name| !shard.scope.has(db, &name)))
+}
+
 /// Index of a database's primary shard; None if there is no such database. In a
 /// replica set every database is on shard 0.
 pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usize>> {
@@ -221,7 +233,11 @@ pub struct Estimate {
 pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
     // Not `collStats`: its reply has indexes by name, which may be no UTF-8.
     let command = doc! {"dataSize": ns.to_string(), "estimate": true};
-    let stats = admin::ask(&shard.client, &ns.db, command).await?;
+    let stats = match admin::ask(&shard.client, &ns.db, command).await {
+        // A view has taken its name.
+        Err(e) if e.code == Some(codes::NOT_SUPPORTED_ON_VIEW) => return Ok(Estimate::default()),
+        stats => stats?,
+    };
     let number = |field| stats.get(field).and_then(listing::count).unwrap_or(0);
     let (documents, bytes) = (number("numObjects"), number("size"));
     Ok(Estimate {

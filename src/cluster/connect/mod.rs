@@ -79,6 +79,7 @@ pub async fn connect(side: Side, uri: &str, timeout: Duration) -> Result<Deploym
         version,
         fcv,
         scope: Scope::default(),
+        had_users: false,
     };
     let has_admin = topology == Topology::ReplicaSet;
     deployment.set_scope(Scope::new(Filters::default(), has_admin));

@@ -124,7 +124,7 @@ pub fn check_dropped_by_us(
                 lost.ns
             );
             return Err(Error::new(Kind::Unsupported, found)
-                .remedy("leave the target alone during a run; start over with `shardlift migrate --restart`"));
+                .remedy("if a `shardlift recopy` did not end, run it again; else leave the target alone during a run, and start over with `shardlift migrate --restart`"));
         }
     }
     Ok(())

@@ -19,7 +19,10 @@ use crate::control::cutover::ahead::Ahead;
 use crate::control::cutover::called_off::{CalledOff, NotProven};
 use crate::control::cutover::{Cutover, Equal};
 use crate::control::cutover::{finish, proof, routers};
+use crate::control::layout::listing;
+use crate::control::open::Opened;
 use crate::control::process::Process;
+use crate::control::reverse;
 use crate::control::stop::{self, Pauses, stopped};
 use crate::control::summary::Summary;
 use crate::control::write_block;
@@ -29,7 +32,7 @@ use crate::observe::api::request::{Answer, Request};
 use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::pair::tasks::PairTasks;
-use crate::state::run_store::RunStore;
+use crate::state::Reverse;
 
 /// How often the phase is brought up to date.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,6 +40,8 @@ const TICK: Duration = Duration::from_millis(50);
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 /// How long a cutover waits for the drop of an emptied database that is under way.
 const LAST_DROP: Duration = Duration::from_secs(60);
+/// How long planning the way back may take.
+const PLANNING: Duration = Duration::from_secs(60);
 /// Pause after an automatic cutover was called off.
 const AUTO_RETRY: Duration = Duration::from_secs(2);
 
@@ -175,22 +180,40 @@ impl<'a> Drive<'a> {
         };
         // Until it is proven everything may still end it, and nothing is lost.
         let proven = tokio::select! {
-            proven = Box::pin(prove(&cutover, block_writes.then_some(&opened.stores.run))) => proven,
+            proven = Box::pin(prove(&cutover, opened, block_writes)) => proven,
             error = &mut self.failed => Err(error.into()),
             error = stop::until_stopped(self.requests, stop, Pauses::Refused) => Err(error.into()),
         };
         cutover.waits_no_more();
-        let equal = match proven {
+        let mut equal = match proven {
             Ok(equal) => equal,
             Err(NotProven::Error(error)) => return Err(error),
             Err(NotProven::Off(off)) => return self.call_off(off).await.map(|()| None),
         };
         failpoint::hit("cutover-proven");
         finish::begin(opened, &self.coordinator, self.pairs).await?;
-        // From here on only the finish is left, in this process or the next.
+        // From here on only the finish is left, in this process or the next. With a way back
+        // we write to the source ourselves.
+        let late = (opened.reverse == Reverse::Wanted)
+            .then(|| finish::report_late_so_far(self.pairs, &equal.markers, run));
         finish::unless_stopped(self.process, self.requests).await?;
+        if let Some(late) = late.filter(|_| run.goes_back()) {
+            self.watch_from_now(&mut equal, &late).await;
+        }
         routers::settle(&opened.sides.target, self.process.run).await;
         Ok(Some(self.done(equal, began).await))
+    }
+
+    /// Late writes are watched for from here on, on pairs that had none; from where they were
+    /// if the source does not answer.
+    async fn watch_from_now(&self, equal: &mut Equal, late: &[bool]) {
+        let Ok(newest) = listing::newest(&self.process.opened.sides.source).await else {
+            return;
+        };
+        let markers = equal.markers.iter_mut().zip(newest).zip(late);
+        for ((marker, newest), _) in markers.filter(|(_, late)| !**late) {
+            *marker = newest.mark.position;
+        }
     }
 
     /// Copying → following → ready, and back when DDL is under way. True if ready.
@@ -298,21 +321,31 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// Once a cutover is proven, no database of the target is dropped any more. `block`: where
-/// it is recorded that the source refuses users' writes, if it shall.
+/// Once a cutover is proven, no database of the target is dropped any more. `block`: the
+/// source shall refuse users' writes.
 ///
 /// IMPORTANT: `Coordinator::run`, which drops them, must be polled beside this: a drop
 /// may be about to begin.
-async fn prove(cutover: &Cutover<'_>, block: Option<&RunStore>) -> Result<Equal, NotProven> {
-    if let Some(store) = block
-        && let Err(e) = write_block::set(&cutover.sides.source, store).await
-    {
+async fn prove(cutover: &Cutover<'_>, opened: &Opened, block: bool) -> Result<Equal, NotProven> {
+    let source = &cutover.sides.source;
+    let goes_back = opened.reverse == Reverse::Wanted;
+    if goes_back {
+        let unfit = reverse::unfit(opened, cutover.run, block).await;
+        if let Some(why) = unfit.unwrap_or_else(|e| Some(e.to_string())) {
+            return Err(CalledOff::NoWayBack(why).into());
+        }
+    }
+    if block && let Err(e) = write_block::set(source, &opened.stores.run).await {
         return Err(CalledOff::Unblocked(e.to_string()).into());
     }
     let equal = cutover.prove().await?;
     let drops = cutover.coordinator.drop_no_more();
     let doing = "a database that is being dropped on the target";
     within(LAST_DROP, doing, drops).await?;
+    if goes_back {
+        let planned = reverse::plan(opened, cutover.run);
+        within(PLANNING, "planning the way back", planned).await?;
+    }
     Ok(equal)
 }
 

@@ -66,7 +66,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
         feeds,
         ..
     } = opened;
-    let limits = limits::of(config, sides.pairs.len())?;
+    let limits = limits::of(config, sides)?;
     let (cut, away_max) = (prepare::cut(config), limits.away_max);
     let pairs = 0..sides.pairs.len();
     let begun = pairs.map(|pair| begin(sides, stores, pair, run, (cut, away_max)));

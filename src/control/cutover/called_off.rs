@@ -15,6 +15,8 @@ pub enum CalledOff {
     Moving(Vec<String>),
     /// The source does not refuse users' writes, as it was asked to.
     Unblocked(String),
+    /// What would keep the target from being followed back.
+    NoWayBack(String),
     /// Source and target differ, though nobody wrote.
     Differs(Vec<String>),
 }
@@ -24,6 +26,9 @@ impl CalledOff {
         match self {
             CalledOff::Writes(ns) => format!(
                 "cutover called off: writes to {ns} arrived after it began; stop all writes, then cut over again"
+            ),
+            CalledOff::NoWayBack(why) => format!(
+                "cutover called off, for there would be no way back: {why}; then cut over again"
             ),
             CalledOff::Unblocked(why) => format!("cutover called off: {why}"),
             CalledOff::Late(what) => {

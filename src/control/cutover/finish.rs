@@ -3,32 +3,26 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
 use tokio::sync::mpsc;
 
-use crate::bson::element::{Element, document, elements, kind};
-use crate::bson::view::View;
-use crate::cluster::admin;
-use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES};
-use crate::cluster::deployment::Deployment;
+use crate::cluster::catalog::{EXPIRY, PRE_IMAGES};
 use crate::cluster::retry::Retry;
-use crate::codes;
 use crate::config::Config;
 use crate::control::across::ddl::Coordinator;
 use crate::control::balancers;
+use crate::control::held_back::{self, only};
 use crate::control::open::Opened;
 use crate::control::process::Process;
+use crate::control::reverse;
 use crate::control::run::Run;
 use crate::control::stop;
+use crate::control::write_block;
 use crate::error::{Policy, Result};
 use crate::failpoint;
 use crate::observe::api::request::Request;
 use crate::pair::run::Pair;
 use crate::position::Position;
-use crate::state::{HeldBack, OptionsOf, Stage};
-
-/// How long one `collMod` may take.
-const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
+use crate::state::{HeldBack, OptionsOf, Reverse, Stage};
 
 /// Records that only the finish is left, and what it has to restore. The gates
 /// are closed for good.
@@ -87,15 +81,38 @@ pub async fn unless_stopped(
 /// The irreversible part. Every step may be done twice; the state goes last.
 async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     let mut retry = Retry::new(config.away_max());
+    // IMPORTANT: first. What the target deletes from then on by itself is followed back.
+    let follows_back = opened.reverse == Reverse::Wanted
+        && retry
+            .until_it_works(|| reverse::prepare(opened, run))
+            .await?;
     retry.until_it_works(|| restore_all(opened, run)).await?;
     failpoint::hit("cutover-expiries");
     tracing::info!("cutover: expiries and other options held back are restored");
-    balancers::restore(&opened.sides, &opened.balancers, run).await;
+    if opened.reverse == Reverse::Itself {
+        retry.until_it_works(|| open_to_users(opened, run)).await?;
+    }
+    if !follows_back {
+        balancers::restore(&opened.sides, &opened.balancers, run).await;
+    }
     failpoint::hit("cutover-balancers");
     tracing::info!("cutover: only the run's state is left to remove");
     retry.until_it_works(|| opened.stores.remove()).await?;
     failpoint::hit("cutover-removed");
     Ok(())
+}
+
+/// Of a way back: users may write to the old source again.
+async fn open_to_users(opened: &Opened, run: &Run) -> Result<()> {
+    match write_block::lift(&opened.sides.target, &opened.stores.run).await {
+        Err(e) if e.kind.policy() != Policy::Retry => {
+            run.warn(format!(
+                "{e}; run `db.adminCommand({{setUserWriteBlockMode: 1, global: false}})` there by hand"
+            ));
+            Ok(())
+        }
+        lifted => lifted,
+    }
 }
 
 /// Gives indexes and collections back what was held back, through the target's
@@ -111,82 +128,26 @@ async fn restore_all(opened: &Opened, run: &Run) -> Result<()> {
             .is_ok_and(|on| on.is_some())
     };
     held_back.sort_by_key(of_images);
-    for held_back in held_back {
-        for command in commands(&held_back) {
-            restore(&opened.sides.target, &held_back.ns, &command, run).await?;
+    held_back::set(&opened.sides.target, &held_back, run).await
+}
+
+/// Reports what users wrote to the source until now, by pair.
+pub fn report_late_so_far(pairs: &[Arc<Pair>], markers: &[Position], run: &Run) -> Vec<bool> {
+    let late = pairs.iter().zip(markers).map(|(pair, marker)| {
+        let ns = pair.changed_since(*marker);
+        if let Some(ns) = &ns {
+            tell_late(pair, ns, run);
         }
-    }
-    Ok(())
+        ns.is_some()
+    });
+    late.collect()
 }
 
-/// `prepareUnique` has a command of its own: a server takes nothing else with it.
-fn commands(held_back: &HeldBack) -> Vec<RawDocumentBuf> {
-    let options = elements(&held_back.options);
-    let name: Vec<Element<'_>> = options
-        .clone()
-        .filter(|option| option.name == b"name")
-        .collect();
-    let head = rawdoc! { "collMod": held_back.ns.public().coll.as_str() };
-    let command = |option: Element<'_>| {
-        let option = if is_not_finite(&option) {
-            Element {
-                kind: kind::INT32,
-                value: &FOR_EVER,
-                ..option
-            }
-        } else {
-            option
-        };
-        let index = document(name.iter().copied().chain([option]));
-        let index = Element {
-            kind: kind::DOCUMENT,
-            name: b"index",
-            value: index.as_bytes(),
-        };
-        let change = if held_back.of == OptionsOf::Index {
-            index
-        } else {
-            option
-        };
-        document(elements(&head).chain([change]))
-    };
-    options
-        .filter(|option| option.name != b"name")
-        .map(command)
-        .collect()
-}
-
-/// `collMod` takes NaN for 0 and deletes at once; the server itself stores this
-/// number in its place where an index is created (R10).
-const FOR_EVER: [u8; 4] = i32::MAX.to_le_bytes();
-
-fn is_not_finite(option: &Element<'_>) -> bool {
-    matches!(View::from(*option), View::Double(number) if !number.is_finite())
-}
-
-fn only(options: &RawDocument, name: &str) -> RawDocumentBuf {
-    document(elements(options).filter(|option| option.name == name.as_bytes()))
-}
-
-async fn restore(
-    target: &Deployment,
-    ns: &Namespace,
-    command: &RawDocument,
-    run: &Run,
-) -> Result<()> {
-    let mut durable = command.to_owned();
-    durable.append(bson::cstr!("writeConcern"), rawdoc! { "w": "majority" });
-    let sent = target.entry.send(&ns.db, &durable, RESTORE_PATIENCE).await;
-    match sent.and_then(|reply| admin::acknowledged(&reply)) {
-        Err(e) if e.code == Some(codes::NAMESPACE_NOT_FOUND) => {}
-        Err(e) if e.kind.policy() == Policy::Retry => return Err(e),
-        Err(e) => run.warn(format!(
-            "an option held back until the cutover could not be set on {ns} of the target: {e}; run {} by hand",
-            Document::try_from(command).map_or_else(|_| format!("{command:?}"), |command| command.to_string())
-        )),
-        Ok(_) => {}
-    }
-    Ok(())
+fn tell_late(pair: &Pair, ns: &str, run: &Run) {
+    run.warn(format!(
+        "LATE WRITE: the source shard of {} took a write to {ns} after the cutover; it is NOT on the target: stop what still writes to the source",
+        pair.name
+    ));
 }
 
 /// Keeps the tails going for `grace` after the cutover and reports what users
@@ -205,10 +166,7 @@ pub async fn report_late_writes(
                 .changed_since(*marker)
                 .filter(|_| !std::mem::replace(&mut late[i], true))
             {
-                run.warn(format!(
-                    "LATE WRITE: the source shard of {} took a write to {ns} after the cutover; it is NOT on the target: stop what still writes to the source",
-                    pair.name
-                ));
+                tell_late(pair, &ns, run);
             }
             if pair.expired_since(*marker) && !std::mem::replace(&mut expired[i], true) {
                 run.warn(format!(
@@ -218,57 +176,5 @@ pub async fn report_late_writes(
             }
         }
         tokio::time::sleep(Duration::from_millis(50).min(grace)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bson::doc;
-
-    use super::*;
-
-    #[test]
-    fn each_option_is_given_back_by_a_command_a_server_takes() {
-        let ns = Namespace {
-            db: "d".to_owned(),
-            coll: "c".to_owned(),
-        };
-        let rows = [
-            (
-                OptionsOf::Index,
-                rawdoc! {"name": "n", "expireAfterSeconds": 5i64, "prepareUnique": true},
-                vec![
-                    doc! {"collMod": "c", "index": {"name": "n", "expireAfterSeconds": 5i64}},
-                    doc! {"collMod": "c", "index": {"name": "n", "prepareUnique": true}},
-                ],
-            ),
-            (
-                OptionsOf::Index,
-                rawdoc! {"name": "n", "expireAfterSeconds": f64::NAN},
-                vec![doc! {"collMod": "c", "index": {"name": "n", "expireAfterSeconds": i32::MAX}}],
-            ),
-            (
-                OptionsOf::Collection,
-                rawdoc! {"expireAfterSeconds": f64::INFINITY},
-                vec![doc! {"collMod": "c", "expireAfterSeconds": i32::MAX}],
-            ),
-            (
-                OptionsOf::Collection,
-                rawdoc! {"expireAfterSeconds": 2.5},
-                vec![doc! {"collMod": "c", "expireAfterSeconds": 2.5}],
-            ),
-        ];
-        for (of, options, expect) in rows {
-            let commands = commands(&HeldBack {
-                ns: ns.clone(),
-                of,
-                options,
-            });
-            let commands: Vec<Document> = commands
-                .iter()
-                .map(|c| Document::try_from(&**c).unwrap())
-                .collect();
-            assert_eq!(commands, expect);
-        }
     }
 }

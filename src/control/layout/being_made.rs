@@ -13,9 +13,10 @@ use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use mongodb::Client;
 
-use crate::cluster::catalog::{Catalog, CollectionKind, Namespace, versions};
+use crate::cluster::catalog::{CollectionKind, Namespace, versions};
 use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
+use crate::control::layout::listing::Listing;
 use crate::error::Result;
 
 /// State of a lock on the config servers that somebody holds.
@@ -39,24 +40,27 @@ pub async fn is_made(source: &Deployment, shard: usize, ns: &Namespace) -> Resul
     })
 }
 
-/// Collections that this catalog has as unsharded and that were being sharded when they were
+/// Collections that this listing has as unsharded and that were being sharded when they were
 /// listed: they still are, or are sharded by now.
-pub async fn looks_unsharded(source: &Deployment, catalog: &Catalog) -> Result<Vec<String>> {
+pub async fn looks_unsharded(source: &Deployment, listing: &Listing) -> Result<Vec<String>> {
     if source.topology == Topology::ReplicaSet {
         return Ok(Vec::new());
     }
     let made = all(source).await?;
     // IMPORTANT: last. What is no longer being made is committed by now.
     let sharded = versions::read(source).await?.collections;
-    let unsharded = catalog
+    let unsharded = listing
+        .catalog
         .collections
         .iter()
+        .chain(&listing.left_out)
         .filter(|c| c.kind == CollectionKind::Plain && c.sharded.is_none());
-    let found = unsharded.filter(|c| {
+    let found = unsharded.filter_map(|c| {
+        let name = listing.name_of(c).to_string();
         let committed = c.uuid.is_some_and(|uuid| sharded.contains_key(&uuid));
-        committed || made.contains(&c.ns.to_string())
+        (committed || made.contains(&name)).then_some(name)
     });
-    Ok(found.map(|c| c.ns.to_string()).collect())
+    Ok(found.collect())
 }
 
 /// The names of all that is being made.

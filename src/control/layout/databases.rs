@@ -197,7 +197,7 @@ pub fn refused(db: &str, other: &str) -> Error {
 }
 
 /// No drop of a database that an older attempt sent still runs, nor of a collection where
-/// that goes by name.
+/// that goes by name: in a cluster it does on every release, once a shard has begun it.
 ///
 /// # Errors
 /// `Transient` while one does, or may: a router does not answer.
@@ -267,11 +267,11 @@ fn pipeline(current: Document, by_name: bool) -> Vec<Document> {
         doc! {"command.dropDatabase": {"$exists": true}},
         doc! {"command._shardsvrDropDatabase": {"$exists": true}},
         doc! {"desc": "DropDatabaseCoordinator"},
+        doc! {"desc": "DropCollectionCoordinator"},
     ];
     if by_name {
         drops.push(doc! {"command.drop": {"$exists": true}});
         drops.push(doc! {"command._shardsvrDropCollection": {"$exists": true}});
-        drops.push(doc! {"desc": "DropCollectionCoordinator"});
     }
     vec![
         doc! {"$currentOp": current},

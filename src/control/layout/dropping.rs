@@ -40,7 +40,7 @@ pub async fn drop_collection(target: &Deployment, collection: &Collection) -> Re
         Some(uuid) if ns.coll == "system.js" || ns.time_series().is_some() || is_alone(target) => {
             drop_by_uuid(target, collection, uuid).await
         }
-        Some(uuid) if !target.dialect.writes.binds_uuid => drop_by_name(target, ns, uuid).await,
+        Some(uuid) if !target.drops_by_uuid() => drop_by_name(target, ns, uuid).await,
         uuid => {
             let mut command = rawdoc! {"drop": ns.coll.as_str()};
             if let Some(uuid) = uuid {

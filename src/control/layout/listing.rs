@@ -1,24 +1,26 @@
 //! The contents of the source with positions around the listing: the starting point for
 //! whoever begins to follow.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::Uuid;
 use futures_util::future::try_join_all;
 
-use crate::cluster::catalog::{self, Catalog};
+use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::deployment::Deployment;
 use crate::cluster::note;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::cursor::Newest;
+use crate::pair::oplog::namings::Namings;
 use crate::pair::oplog::proven::{self, Lister};
 use crate::position::{Mark, Position};
+use crate::scope::Scope;
 
 /// How long a majority may take to acknowledge the note.
 const NOTE_WAIT: Duration = Duration::from_secs(60);
-/// How often the source is listed while it renames, and the pause in between.
+/// How often the source is listed while names cannot be told, and the pause in between.
 const TRIES_MAX: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,41 +32,95 @@ pub struct Listing {
     pub starts: Vec<Mark>,
     /// The same after the listing: collections created later are seen being created.
     pub catalog_positions: Vec<Position>,
+    /// Names as they were listed, where `catalog` has others.
+    pub listed: HashMap<Uuid, Namespace>,
+    /// Listed, and not in `catalog`: made since the positions before.
+    pub left_out: Vec<Collection>,
 }
 
-/// Reads both positions and the catalog, again while collections are renamed: each has its
-/// name as of the position before, and every rename after that is still to be met.
+impl Listing {
+    /// The name it was listed by.
+    pub fn name_of<'a>(&'a self, collection: &'a Collection) -> &'a Namespace {
+        let listed = collection.uuid.and_then(|uuid| self.listed.get(&uuid));
+        listed.unwrap_or(&collection.ns)
+    }
+}
+
+/// Reads both positions and the catalog. Each collection has its name as of the position
+/// before: every rename after that is still to be met.
 ///
 /// # Errors
-/// `Transient` if a source shard keeps holding elections, has no majority, or keeps renaming.
+/// `Transient` if a source shard keeps holding elections, or has no majority, or if names
+/// pass from one to another in a way that the oplog does not tell.
 pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
     let listers = Lister::of_all(source, run_id, NOTE_WAIT);
     for _ in 0..TRIES_MAX {
-        let listing = once(source, &listers).await?;
-        if !has_rename(&listers, &listing).await? {
+        let mut listing = once(source, &listers).await?;
+        let mut namings = Namings::default();
+        let between = listing.starts.iter().zip(&listing.catalog_positions);
+        for (lister, (start, end)) in listers.iter().zip(between) {
+            let noted = lister.note_namings(&mut namings, start.position, *end);
+            noted.await?;
+        }
+        let collections = &mut listing.catalog.collections;
+        (listing.listed, listing.left_out) = as_of_start(collections, &namings, &source.scope);
+        if namings.before.is_empty() || are_unique(&listing.catalog.collections) {
             return Ok(listing);
         }
-        tracing::info!("a collection was renamed while the source was listed: listing again");
+        tracing::info!("names changed while the source was listed: listing again");
         tokio::time::sleep(PAUSE).await;
     }
-    let found = "the source keeps renaming collections while it is listed";
+    let found =
+        "names on the source keep passing from one collection to another while it is listed";
     Err(Error::new(Kind::Transient, found)
-        .remedy("try again when it renames fewer (`$out` and `mapReduce` rename, too)"))
+        .remedy("try again when fewer collections and views are made, dropped and renamed"))
+}
+
+/// Gives collections the names that they had before the listing, and returns those that they
+/// were listed by; and what was made since, if anything was renamed: its name may have been
+/// another's. It is met being made.
+fn as_of_start(
+    collections: &mut Vec<Collection>,
+    namings: &Namings,
+    scope: &Scope,
+) -> (HashMap<Uuid, Namespace>, Vec<Collection>) {
+    let (mut listed, mut left_out) = (HashMap::new(), Vec::new());
+    if namings.before.is_empty() {
+        return (listed, left_out);
+    }
+    collections.retain_mut(|collection| {
+        let Some(uuid) = collection.uuid else {
+            return true;
+        };
+        // A sharded one may have been made on one shard before the listing, and on another
+        // since. Its rename stops the run.
+        if collection.sharded.is_none() && namings.created.contains(&uuid) {
+            left_out.push(collection.clone());
+            return false;
+        }
+        let before = namings.before.get(&uuid);
+        if let Some((db, coll)) = before.and_then(|name| name.split_once('.')) {
+            let (db, coll) = (db.to_owned(), coll.to_owned());
+            let before = Namespace { db, coll };
+            listed.insert(uuid, std::mem::replace(&mut collection.ns, before));
+        }
+        scope.has(&collection.ns.db, &collection.ns.coll)
+    });
+    collections.sort_by(|a, b| a.ns.cmp(&b.ns));
+    (listed, left_out)
+}
+
+/// A view may have been made by a name that a collection had before.
+fn are_unique(collections: &[Collection]) -> bool {
+    let mut names = HashSet::new();
+    collections
+        .iter()
+        .all(|collection| names.insert(&collection.ns))
 }
 
 /// What of it was renamed meanwhile may have either name.
 pub async fn read_whatever_is_renamed(source: &Deployment, run_id: &str) -> Result<Listing> {
     once(source, &Lister::of_all(source, run_id, NOTE_WAIT)).await
-}
-
-async fn has_rename(listers: &[Arc<Lister>], listing: &Listing) -> Result<bool> {
-    let between = listing.starts.iter().zip(&listing.catalog_positions);
-    for (lister, (start, end)) in listers.iter().zip(between) {
-        if lister.has_rename(start.position, *end).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 async fn once(source: &Deployment, listers: &[Arc<Lister>]) -> Result<Listing> {
@@ -92,6 +148,8 @@ async fn once(source: &Deployment, listers: &[Arc<Lister>]) -> Result<Listing> {
         local,
         starts,
         catalog_positions,
+        listed: HashMap::new(),
+        left_out: Vec::new(),
     })
 }
 
@@ -113,4 +171,110 @@ pub async fn notes(source: &Deployment, run_id: &str, wait: Duration) -> Result<
         .into_iter()
         .map(Position::from)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::catalog::CollectionKind;
+
+    fn uuid(byte: u8) -> Uuid {
+        Uuid::from_bytes([byte; 16])
+    }
+
+    fn listed(coll: &str, byte: u8) -> Collection {
+        Collection {
+            ns: Namespace {
+                db: "d".to_owned(),
+                coll: coll.to_owned(),
+            },
+            kind: CollectionKind::Plain,
+            uuid: (0 < byte).then(|| uuid(byte)),
+            options: Default::default(),
+            primary: 0,
+            sharded: None,
+            key_index: None,
+        }
+    }
+
+    /// Names at the start; whether each was one's alone.
+    fn at_start(
+        list: &[(&str, u8)],
+        before: &[(u8, &str)],
+        created: &[u8],
+    ) -> (Vec<(String, u8)>, bool) {
+        let mut collections: Vec<_> = list.iter().map(|(coll, of)| listed(coll, *of)).collect();
+        let named = |(of, coll): &(u8, &str)| (uuid(*of), format!("d.{coll}"));
+        let namings = Namings {
+            before: before.iter().map(named).collect(),
+            created: created.iter().map(|of| uuid(*of)).collect(),
+        };
+        let scope = Scope::new(
+            crate::scope::Filters {
+                include: Vec::new(),
+                exclude: vec!["d.out".parse().unwrap()],
+            },
+            true,
+        );
+        let _listed = as_of_start(&mut collections, &namings, &scope);
+        let byte = |c: &Collection| c.uuid.map_or(0, |uuid| uuid.bytes()[0]);
+        let names = collections.iter().map(|c| (c.ns.coll.clone(), byte(c)));
+        (names.collect(), are_unique(&collections))
+    }
+
+    #[test]
+    fn collections_have_the_names_they_had_before_they_were_listed() {
+        type Names<'a> = &'a [(&'a str, u8)];
+        type Row<'a> = (Names<'a>, &'a [(u8, &'a str)], &'a [u8], Names<'a>, bool);
+        let rows: [Row<'_>; 6] = [
+            // Nothing was renamed.
+            (
+                &[("a", 1), ("b", 2)],
+                &[],
+                &[2],
+                &[("a", 1), ("b", 2)],
+                true,
+            ),
+            // Two traded their names.
+            (
+                &[("a", 1), ("b", 2)],
+                &[(1, "b"), (2, "a")],
+                &[],
+                &[("a", 2), ("b", 1)],
+                true,
+            ),
+            // `$out`: what it replaced is gone.
+            (
+                &[("a", 1), ("x", 3)],
+                &[(3, "tmp.agg_out.7")],
+                &[3],
+                &[("a", 1)],
+                true,
+            ),
+            // Moved aside, and made again.
+            (
+                &[("a", 2), ("a_old", 1)],
+                &[(1, "a")],
+                &[2],
+                &[("a", 1)],
+                true,
+            ),
+            // So was a view, or something in a transaction that began before.
+            (
+                &[("a", 0), ("a_old", 1)],
+                &[(1, "a")],
+                &[],
+                &[("a", 0), ("a", 1)],
+                false,
+            ),
+            // It comes into the filters, which its entry will say.
+            (&[("a", 1)], &[(1, "out")], &[], &[], true),
+        ];
+        for (list, before, created, expect, unique) in rows {
+            let (mut names, are_unique) = at_start(list, before, created);
+            names.sort();
+            let expect: Vec<_> = expect.iter().map(|(c, of)| (c.to_string(), *of)).collect();
+            assert_eq!((names, are_unique), (expect, unique), "{list:?}");
+        }
+    }
 }

@@ -16,11 +16,13 @@ use crate::cluster::deployment::Shard;
 use crate::config::{Config, ScanOrderMode};
 use crate::control::balancer;
 use crate::control::layout;
-use crate::control::layout::{being_made, laid_out, listing};
+use crate::control::layout::listing::{self, Listing};
+use crate::control::layout::{being_made, laid_out};
 use crate::control::sides::Sides;
 use crate::control::stores::Stores;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
+use crate::pair::collection::Traits;
 use crate::pair::copy::units::{self, Cut, Size};
 use crate::state::{CollectionState, PairState, ScanOrder, Stage};
 
@@ -34,14 +36,10 @@ const BEING_MADE_MAX: Duration = Duration::from_secs(600);
 
 /// Reads both positions and catalog of the source and stores the plan whole.
 pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str) -> Result<()> {
-    let listing::Listing {
-        mut catalog,
-        local,
-        starts,
-        catalog_positions,
-    } = listing_at_rest(sides, run_id).await?;
+    let mut listing = listing_at_rest(sides, run_id).await?;
     // Dropped between the two reads: no pair would see its drop.
-    catalog.collections.retain(|c| {
+    let local = &listing.local;
+    listing.catalog.collections.retain(|c| {
         c.uuid
             .is_none_or(|uuid| local.iter().any(|local| local.contains(&uuid)))
     });
@@ -50,9 +48,8 @@ pub async fn plan(config: &Config, sides: &Sides, stores: &Stores, run_id: &str)
         tracing::warn!("scan_order is natural, but a source of that version is read by `_id`");
     }
     for (index, store) in stores.pairs.iter().enumerate() {
-        let collections =
-            collections(config, sides, index, held_by(&catalog, &local[index])).await?;
-        let (start, catalog_position) = (starts[index], catalog_positions[index]);
+        let collections = collections(config, sides, index, &listing).await?;
+        let (start, catalog_position) = (listing.starts[index], listing.catalog_positions[index]);
         store
             .create(&PairState {
                 resume: start,
@@ -135,11 +132,11 @@ async fn note_views(stores: &Stores, catalog: &Catalog) -> Result<()> {
 
 /// Lists again after waiting for a migration: one that could not be seen before the
 /// listing may have ended meanwhile. So may the sharding of a collection that looks unsharded.
-async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<listing::Listing> {
+async fn listing_at_rest(sides: &Sides, run_id: &str) -> Result<Listing> {
     let began = Instant::now();
     loop {
         let listing = listing::read(&sides.source, run_id).await?;
-        let made = being_made::looks_unsharded(&sides.source, &listing.catalog).await?;
+        let made = being_made::looks_unsharded(&sides.source, &listing).await?;
         if !made.is_empty() {
             being_sharded(&made, began.elapsed()).await?;
             continue;
@@ -185,13 +182,15 @@ async fn collections(
     config: &Config,
     sides: &Sides,
     pair: usize,
-    held: Vec<Collection>,
+    listing: &Listing,
 ) -> Result<Vec<CollectionState>> {
     let source = &sides.source.shards[pair];
+    let held = held_by(&listing.catalog, &listing.local[pair]);
     stream::iter(held)
         .map(|collection| async move {
             let lives_here = collection.lives_on(pair);
-            planned(cut(config), source, &collection, lives_here).await
+            let name = listing.name_of(&collection);
+            planned(cut(config), source, (&collection, name), lives_here).await
         })
         .buffered(CONCURRENCY)
         .try_collect()
@@ -210,18 +209,20 @@ pub(in crate::control) fn cut(config: &Config) -> Cut {
     }
 }
 
-/// A collection as it is going to be copied. One that does not live here is not cut.
+/// A collection, with the name that the source may have it by now, as it is going to be
+/// copied. One that does not live here is not cut.
 pub(in crate::control) async fn planned(
     cut: Cut,
     source: &Shard,
-    collection: &Collection,
+    (collection, name): (&Collection, &Namespace),
     lives_here: bool,
 ) -> Result<CollectionState> {
     if !lives_here {
         return CollectionState::planned(collection, Vec::new());
     }
-    let size = size(source, collection).await?;
-    let (order, bounds) = units::plan(source, collection, size, cut).await?;
+    let size = size(source, name).await?;
+    let traits = Traits::of(&collection.options);
+    let (order, bounds) = units::plan(source, name, traits, size, cut).await?;
     if order == ScanOrder::Natural {
         let (ns, shard) = (&collection.ns, &source.id);
         tracing::info!("{ns} is going to be read in the order of the disk of source shard {shard}");
@@ -236,12 +237,13 @@ pub(in crate::control) async fn order(
     source: &Shard,
     collection: &Collection,
 ) -> Result<ScanOrder> {
-    let size = size(source, collection).await?;
-    units::order(source, collection, size, cut).await
+    let size = size(source, &collection.ns).await?;
+    let traits = Traits::of(&collection.options);
+    units::order(source, &collection.ns, traits, size, cut).await
 }
 
-async fn size(source: &Shard, collection: &Collection) -> Result<Size> {
-    let estimate = catalog::estimate(source, &collection.ns).await?;
+async fn size(source: &Shard, ns: &Namespace) -> Result<Size> {
+    let estimate = catalog::estimate(source, ns).await?;
     Ok(Size {
         documents: estimate.document_count,
         bytes: estimate.bytes,

@@ -13,11 +13,11 @@
 //! | what is gone, or renamed, is dropped; what is new, or renamed, is made | the same |
 //! | the new position is recorded | done |
 
-use crate::cluster::catalog::{self, Catalog, Collection};
+use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
-use crate::control::layout::listing::{self, Listing};
+use crate::control::layout::listing;
 use crate::control::layout::{laid_out, prepare};
 use crate::control::recorded;
 use crate::control::recorded::changes::{Changes, Gone, changes};
@@ -51,17 +51,14 @@ impl Anew<'_> {
     /// followed cannot be made up for.
     pub async fn begin(&self, states: &[PairState]) -> Result<String> {
         let shard = &self.source.shards[self.pair];
-        let Listing {
-            catalog: now,
-            local,
-            starts,
-            catalog_positions,
-        } = listing::read(self.source, &self.run.id).await?;
-        let (start, catalog_position) = (starts[self.pair], catalog_positions[self.pair]);
+        let listing = listing::read(self.source, &self.run.id).await?;
+        let (now, local) = (&listing.catalog, &listing.local[self.pair]);
+        let start = listing.starts[self.pair];
+        let catalog_position = listing.catalog_positions[self.pair];
         let there = catalog::read(self.target).await?;
         let runs = RunStore::new(recorded::first(self.target));
         let views = [&self.run.views[..], &runs.load_making().await?].concat();
-        let changes = changes(self.pair, states, &now, &local[self.pair], &there, &views);
+        let changes = changes(self.pair, states, now, local, &there, &views);
         self.refuse(&changes)?;
 
         let mine = states[self.pair].collections.iter().filter(|c| !c.dead);
@@ -78,10 +75,11 @@ impl Anew<'_> {
             self.drop_made(was, &there).await?;
         }
         for (_, is) in &changes.renamed {
-            self.make(is, &[]).await?;
+            self.make(is, listing.name_of(is), &[]).await?;
         }
         for collection in &changes.created {
-            self.make(collection, states).await?;
+            let name = listing.name_of(collection);
+            self.make(collection, name, states).await?;
         }
         failpoint::hit("anew-listed");
         // IMPORTANT: last. From here on the pair is taken up without its past.
@@ -135,7 +133,13 @@ impl Anew<'_> {
         }
     }
 
-    async fn make(&self, collection: &Collection, states: &[PairState]) -> Result<()> {
+    /// `name`: what the source may call it by now.
+    async fn make(
+        &self,
+        collection: &Collection,
+        name: &Namespace,
+        states: &[PairState],
+    ) -> Result<()> {
         let lives_here = collection.lives_on(self.pair);
         let known = states
             .iter()
@@ -148,7 +152,7 @@ impl Anew<'_> {
             .await?
             .filter(|_| lives_here);
         let source = &self.source.shards[self.pair];
-        let planned = prepare::planned(self.cut, source, collection, lives_here).await?;
+        let planned = prepare::planned(self.cut, source, (collection, name), lives_here).await?;
         let target_version = match target_uuid {
             Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
             None => None,

@@ -43,6 +43,7 @@ pub async fn cancel(
     answering: Option<&str>,
 ) -> Result<Option<String>> {
     let run = recorded::load(source, target).await?;
+    recorded::is_no_way_back(&run)?;
     if answering == Some(run.id.as_str()) {
         return Ok(None);
     }
@@ -89,7 +90,7 @@ async fn give_up(source: &Deployment, target: &Deployment) -> Result<RunState> {
 ///
 /// # Errors
 /// Says which balancer is not as it was found, and the command for it.
-async fn put_back(source: &Deployment, target: &Deployment, found: &Balancers) -> Result<()> {
+pub async fn put_back(source: &Deployment, target: &Deployment, found: &Balancers) -> Result<()> {
     let (a, b) = tokio::join!(
         within(
             RESTORE_WAIT,

@@ -14,9 +14,10 @@ pub mod anew;
 
 use crate::cluster::deployment::{Deployment, Shard, Side};
 use crate::cluster::probe;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::state::run_store::RunStore;
-use crate::state::{DATABASE, RunState, Stage};
+use crate::state::{DATABASE, Reverse, RunState, Stage};
 
 /// The target's first shard by id, where the run is recorded.
 pub fn first(target: &Deployment) -> &Shard {
@@ -97,6 +98,75 @@ pub fn may_be_undone(run: &RunState) -> Result<()> {
     );
     Err(Error::new(Kind::Refused, found)
         .remedy("run `shardlift migrate` with the same arguments: it completes the cutover"))
+}
+
+/// Checks that the run goes the way that is asked for.
+///
+/// # Errors
+/// `Refused` if a way back is taken for a migration or the other way round, or if it is asked
+/// for a way back that was not prepared from its start.
+pub fn goes_as_asked(run: &RunState, config: &Config) -> Result<()> {
+    let refused =
+        |found: String, remedy: &str| Err(Error::new(Kind::Refused, found).remedy(remedy));
+    match (run.reverse, config.turned) {
+        (Reverse::Itself, false) => is_no_way_back(run),
+        (Reverse::Itself, true) if !matches!(run.stage, Stage::Moving | Stage::Finishing) => {
+            let found = format!("the way back {} is given up, or was never whole", run.id);
+            refused(
+                found,
+                "remove what is left of it by `shardlift reverse stop`",
+            )
+        }
+        (Reverse::No | Reverse::Wanted | Reverse::GivenUp, true) => {
+            let found = format!("run {}, recorded on the source, is no way back", run.id);
+            refused(found, "complete or cancel that run first")
+        }
+        (Reverse::No, false) if config.reverse => {
+            let found = format!("run {} was begun without --reverse", run.id);
+            let remedy = "leave --reverse out; or add `--restart` to wipe what it copied and start over with it";
+            refused(found, remedy)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// # Errors
+/// `Refused` if it is one: what is on its target was there before it.
+pub fn is_no_way_back(run: &RunState) -> Result<()> {
+    if run.reverse != Reverse::Itself {
+        return Ok(());
+    }
+    let found = format!("{} is the way back of a migration that is done", run.id);
+    Err(Error::new(Kind::Refused, found).remedy(
+        "go on with it by the command that began it: `shardlift migrate --reverse` with that --source and --target; or give it up by `shardlift reverse stop` with them",
+    ))
+}
+
+/// Where nobody may read what is recorded, validation says so.
+///
+/// # Errors
+/// `Refused` if a former target is followed back to this source.
+pub async fn is_followed_by_none(source: &Deployment) -> Result<()> {
+    match RunStore::new(first(source)).load().await {
+        Ok(Some(run)) => is_no_way_back(&run),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// For a source that is to be followed back to: that is where the way back is recorded.
+///
+/// # Errors
+/// `Refused` if it has any run recorded.
+pub async fn has_no_run(source: &Deployment) -> Result<()> {
+    let Some(run) = RunStore::new(first(source)).load().await? else {
+        return Ok(());
+    };
+    let found = format!(
+        "run {}, of which the source is the target, is recorded there",
+        run.id
+    );
+    Err(Error::new(Kind::Refused, found)
+        .remedy("complete it first; or, if it is not needed any more, drop `__shardlift` on every shard of the source"))
 }
 
 /// The target shard of each pair of `run`, in order.

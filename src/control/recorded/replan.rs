@@ -72,7 +72,8 @@ pub async fn mark(
 
 /// One that the source does not have by this name now keeps its ranges: they are hints.
 async fn planned(source: &Shard, state: &CollectionState, cut: Cut) -> Result<CollectionState> {
-    let planned = prepare::planned(cut, source, &state.collection(), true).await;
+    let collection = state.collection();
+    let planned = prepare::planned(cut, source, (&collection, &state.ns), true).await;
     match planned {
         Err(e) if e.kind == Kind::Server => Ok(CollectionState {
             order: ScanOrder::Id,

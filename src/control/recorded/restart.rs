@@ -53,6 +53,7 @@ pub async fn restart(
     cut: Cut,
 ) -> Result<String> {
     let run = recorded::load(source, target).await?;
+    recorded::is_no_way_back(&run)?;
     // What the run is about, whatever is given now.
     let source = &source.scoped(run.scope.clone());
     let target = &target.scoped(run.scope.clone());

@@ -90,6 +90,7 @@ pub async fn to_wipe(target: &Deployment) -> Result<BTreeSet<Namespace>> {
 async fn recorded_run(runs: &RunStore) -> Result<Option<RunState>> {
     let run = runs.load().await.map_err(unknown)?;
     run.as_ref().map_or(Ok(()), recorded::may_be_undone)?;
+    run.as_ref().map_or(Ok(()), recorded::is_no_way_back)?;
     Ok(run)
 }
 

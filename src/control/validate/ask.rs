@@ -19,7 +19,7 @@ use crate::cluster::retry::answered;
 use crate::cluster::{admin, probe};
 use crate::codes;
 use crate::control::balancer;
-use crate::control::validate::privileges::{self, Needs};
+use crate::control::validate::privileges::{self, Need, Needs};
 use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
 use crate::error::{Error, Kind, Result};
 use crate::scope::Filters;
@@ -97,7 +97,7 @@ pub(super) async fn balancer(deployment: &Deployment) -> Vec<Check> {
 }
 
 /// The source's oplog must be readable with majority concern.
-pub(super) async fn oplog(source: &Deployment) -> Check {
+pub(super) async fn oplog(name: &'static str, source: &Deployment) -> Check {
     let ends = join_all(source.shards.iter().map(|s| oplog_end(&s.client, -1))).await;
     let mut wrong = Vec::new();
     for (shard, end) in source.shards.iter().zip(ends) {
@@ -113,7 +113,7 @@ pub(super) async fn oplog(source: &Deployment) -> Check {
         }
     }
     Check::none_of(
-        "source oplog readable",
+        name,
         &wrong,
         "local.oplog.rs with majority read concern on every shard",
         "grant the user the role backup, and allow majority reads",
@@ -137,14 +137,13 @@ pub(super) async fn oplog_end(client: &Client, natural: i32) -> Result<u32> {
 
 /// Documents of a refused write are read again as they were a moment ago: the source must
 /// keep its history for that long.
-pub(super) async fn history(source: &Deployment) -> Check {
-    const NAME: &str = "source keeps its history";
+pub(super) async fn history(name: &'static str, source: &Deployment) -> Check {
     let parameter = source.dialect.reads.history_parameter;
     let mut short = Vec::new();
     for shard in &source.shards {
         let ask = doc! {"getParameter": 1, parameter: 1};
         let reply = match admin::ask(&shard.client, "admin", ask).await {
-            Err(e) => return Check::unanswered(NAME, &e.context(&shard.id)),
+            Err(e) => return Check::unanswered(name, &e.context(&shard.id)),
             Ok(reply) => reply,
         };
         let seconds = reply
@@ -155,10 +154,10 @@ pub(super) async fn history(source: &Deployment) -> Check {
         }
     }
     if short.is_empty() {
-        return Check::pass(NAME, "for long enough");
+        return Check::pass(name, "for long enough");
     }
     Check::warn(
-        NAME,
+        name,
         listed(&short),
         format!(
             "where unique values pass from document to document the run may not become ready while writes go on: set it \
@@ -167,12 +166,12 @@ pub(super) async fn history(source: &Deployment) -> Check {
     )
 }
 
-/// What the user lacks, by role, on router and shards. Nothing if there is no
-/// authentication.
-pub(super) async fn privileges(deployment: &Deployment, needs: &Needs) -> Check {
-    let name = named(deployment.side, "source privileges", "target privileges");
-    let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), false);
-    let mut places: Vec<(&str, &Client, &[privileges::Need])> = deployment
+/// Who is asked for which rights, by name.
+fn places<'a>(
+    deployment: &'a Deployment,
+    needs: &'a Needs,
+) -> Vec<(&'a str, &'a Client, &'a [Need])> {
+    let mut places: Vec<(&str, &Client, &[Need])> = deployment
         .shards
         .iter()
         .map(|s| (s.id.as_str(), &s.client, needs.shard.as_slice()))
@@ -180,7 +179,29 @@ pub(super) async fn privileges(deployment: &Deployment, needs: &Needs) -> Check 
     if deployment.topology == Topology::Sharded {
         places.push(("mongos", &deployment.entry, needs.router.as_slice()));
     }
-    for (place, client, needs) in places {
+    places
+}
+
+/// Whether our users have these rights everywhere. False where nobody is logged in.
+pub(super) async fn may(deployment: &Deployment, needs: &Needs) -> Result<bool> {
+    for (_, client, needs) in places(deployment, needs) {
+        match login_of(client).await? {
+            Some(login) if privileges::missing(&login.privileges, needs).is_empty() => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// What the user lacks, by role, on router and shards. Nothing if there is no
+/// authentication.
+pub(super) async fn privileges(
+    name: &'static str,
+    deployment: &Deployment,
+    needs: &Needs,
+) -> Check {
+    let (mut wrong, mut grants, mut users) = (Vec::new(), BTreeSet::new(), false);
+    for (place, client, needs) in places(deployment, needs) {
         match login_of(client).await {
             Err(e) => return Check::unanswered(name, &e.context(place)),
             Ok(None) => {}

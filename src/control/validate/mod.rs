@@ -16,6 +16,7 @@ mod order;
 pub mod privileges;
 mod profile;
 mod reach;
+mod reverse;
 mod scope;
 mod settings;
 mod strays;
@@ -29,7 +30,7 @@ pub use check::{Check, Group, Verdict};
 
 use crate::cluster::catalog::{self, Catalog, Namespace};
 use crate::cluster::deployment::{Deployment, Side};
-use crate::config::{Config, Profile};
+use crate::config::Config;
 use crate::control::sides::Sides;
 use crate::error::{Error, Kind, Result};
 
@@ -47,7 +48,18 @@ pub async fn privileges_of(deployment: &Deployment) -> Check {
         Side::Source => privileges::source(deployment.topology, &deployment.dialect),
         Side::Target => privileges::target(deployment.topology, &deployment.dialect),
     };
-    ask::privileges(deployment, &needs).await
+    let name = named(deployment.side, "source privileges", "target privileges");
+    ask::privileges(name, deployment, &needs).await
+}
+
+/// Whether our user may write where users' writes are blocked.
+pub async fn may_write_blocked(deployment: &Deployment) -> Result<bool> {
+    ask::may(deployment, &reverse::past_a_block()).await
+}
+
+/// Whether our user may block users' writes there, and write then.
+pub async fn may_block(deployment: &Deployment) -> Result<bool> {
+    ask::may(deployment, &reverse::to_block(deployment.topology)).await
 }
 
 /// Runs every check, also after one has failed. Touches nothing. `to_wipe`: collections
@@ -69,8 +81,8 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
     let (a, b) = (topology::Side::of(source), topology::Side::of(target));
     let (identity, readable, history, window, skew) = tokio::join!(
         ask::identity(source, target),
-        ask::oplog(source),
-        ask::history(source),
+        ask::oplog("source oplog readable", source),
+        ask::history("source keeps its history", source),
         capacity::oplog_window(source),
         settings::clocks(source, target),
     );
@@ -172,18 +184,19 @@ pub async fn all(
             return Validation { checks, unreached };
         }
     };
-    match catalog::read(&source).await {
+    let catalog = catalog::read(&source).await;
+    match &catalog {
         Ok(catalog) => {
-            checks.extend(run(&source, &target, &catalog, &BTreeSet::new()).await);
-            checks.push(order::check(config, &source, &catalog).await);
+            checks.extend(run(&source, &target, catalog, &BTreeSet::new()).await);
+            checks.push(order::check(config, &source, catalog).await);
         }
         Err(e) => {
             checks.extend(of_deployments(&source, &target).await);
-            checks.push(Check::unanswered("source catalog read", &e));
+            checks.push(Check::unanswered("source catalog read", e));
         }
     }
-    checks.extend(of_profile(config.profile, &source, &target));
-    checks.extend(of_spool(config));
+    checks.extend(of_config(config, &source, &target));
+    checks.extend(of_reverse(config, &source, &target, catalog.as_ref().ok()).await);
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
@@ -205,9 +218,27 @@ fn of_spool(config: &Config) -> Option<Check> {
     Some(host::spool_disk(&spool, config.spool_bytes_max()).about(Group::Capacity))
 }
 
-/// What the profile asks for beside.
-pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) -> Vec<Check> {
-    grouped(Group::Release, profile::checks(profile, source, target))
+/// What the operator asks for beside.
+fn of_config(config: &Config, source: &Deployment, target: &Deployment) -> Vec<Check> {
+    let profile = profile::checks(config.profile, source, target);
+    let mut checks = grouped(Group::Release, profile);
+    checks.push(settings::renames(config.renames, target));
+    checks.extend(of_spool(config));
+    checks
+}
+
+/// What a way back needs beside, if it is wanted.
+async fn of_reverse(
+    config: &Config,
+    source: &Deployment,
+    target: &Deployment,
+    catalog: Option<&Catalog>,
+) -> Vec<Check> {
+    if config.reverse {
+        reverse::checks(source, target, catalog).await
+    } else {
+        Vec::new()
+    }
 }
 
 /// Runs every check; the first thing a migration does. `to_wipe`: collections of
@@ -218,8 +249,8 @@ pub fn of_profile(profile: Profile, source: &Deployment, target: &Deployment) ->
 pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespace>) -> Result<()> {
     let catalog = catalog::read(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
-    checks.extend(of_profile(config.profile, &sides.source, &sides.target));
-    checks.extend(of_spool(config));
+    checks.extend(of_config(config, &sides.source, &sides.target));
+    checks.extend(of_reverse(config, &sides.source, &sides.target, Some(&catalog)).await);
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }

@@ -10,10 +10,12 @@ use mongodb::options::{ClientOptions, Tls};
 
 use crate::cluster::deployment::{Deployment, Shard, Topology};
 use crate::cluster::{admin, hello};
+use crate::config::Renames;
 use crate::control::balancer;
 use crate::control::balancers::Balancers;
 use crate::control::left_behind;
-use crate::control::validate::{Check, named};
+use crate::control::limits;
+use crate::control::validate::{Check, Group, named};
 use crate::error::Result;
 
 /// Clocks that differ by more make times in logs, lag and expiries hard to compare.
@@ -37,6 +39,22 @@ fn encrypted_if(encrypted: bool) -> Check {
         &noted[usize::from(encrypted)..],
         "by TLS",
         "decide whether that is acceptable, or set up TLS on the source and give tls=true in its URI",
+    )
+}
+
+/// What a rename on the source will do.
+pub(super) fn renames(renames: Renames, target: &Deployment) -> Check {
+    renames_if(limits::follows_renames(renames, target)).about(Group::SourceState)
+}
+
+fn renames_if(followed: bool) -> Check {
+    const NAME: &str = "source collections may be renamed";
+    let noted = ["a rename stops the run, and so do `$out`, `mapReduce` and `convertToCapped`, which end in one".to_owned()];
+    Check::warn_of(
+        NAME,
+        &noted[usize::from(followed)..],
+        "yes, also by `$out`, `mapReduce` and `convertToCapped`; not sharded ones, which stop the run",
+        "keep them off the source until the cutover, or give --renames follow; `shardlift recopy --shard ID` gets past one that has stopped the run",
     )
 }
 
@@ -161,6 +179,12 @@ mod tests {
         assert!(is_open(&options));
         options.tls = Some(Tls::Enabled(Default::default()));
         assert!(!is_open(&options));
+    }
+
+    #[test]
+    fn a_source_whose_renames_stop_the_run_is_warned_of() {
+        assert_eq!(renames_if(true).verdict, Verdict::Ok);
+        assert_eq!(renames_if(false).verdict, Verdict::Warning);
     }
 
     #[test]

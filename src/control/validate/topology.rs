@@ -89,6 +89,23 @@ fn version(source: &Side, target: &Side) -> Check {
     Check::fail(NAME, found, remedy)
 }
 
+/// Nothing is followed back to an older release, nor from a feature compatibility version that
+/// the old source does not know.
+pub(super) fn same_release(target: &Side, source: &Side) -> Check {
+    const NAME: &str = "way back: same release";
+    let found = format!(
+        "{}; {}",
+        releases(source, target),
+        compatibility(source, target)
+    );
+    if source.release() == target.release() && source.fcv == target.fcv {
+        return Check::pass(NAME, found);
+    }
+    let remedy = "data is never moved to an older release: leave --reverse out, or give a target of the source's release \
+                  and feature compatibility version";
+    Check::fail(NAME, found, remedy)
+}
+
 fn version_supported(source: &Side, target: &Side) -> Check {
     const NAME: &str = "release supported";
     let found = releases(source, target);
@@ -117,10 +134,14 @@ fn releases(source: &Side, target: &Side) -> String {
     )
 }
 
+fn compatibility(source: &Side, target: &Side) -> String {
+    format!("source has {}, target has {}", source.fcv, target.fcv)
+}
+
 /// Each side has its release's own, or both of one release have the same lower one.
 fn fcv(source: &Side, target: &Side) -> Check {
     const NAME: &str = "feature compatibility version";
-    let found = format!("source has {}, target has {}", source.fcv, target.fcv);
+    let found = compatibility(source, target);
     let alike = source.release() == target.release() && source.fcv == target.fcv;
     let is_own = |side: &Side| side.fcv == side.version.series();
     let is_changing = |side: &Side| side.fcv.contains("changing");

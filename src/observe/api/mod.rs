@@ -122,8 +122,14 @@ impl Server {
             .lock()
             .asked
             .is_some_and(|at| at.elapsed() < LINGER);
-        if waits && !self.run.seen.lock().end {
-            let _ = tokio::time::timeout(LINGER, self.run.end.notified()).await;
+        let shown = async {
+            // One of before the way back may be left.
+            while !self.run.seen.lock().end {
+                self.run.end.notified().await;
+            }
+        };
+        if waits {
+            let _ = tokio::time::timeout(LINGER, shown).await;
         }
         // The answer that was just given is still on its way out.
         tokio::time::sleep(FLUSH).await;
@@ -166,8 +172,8 @@ impl Run {
         let snapshot = self.snapshot();
         let mut seen = self.seen.lock();
         seen.asked = Some(Instant::now());
-        if snapshot.is_final() {
-            seen.end = true;
+        seen.end = snapshot.is_final();
+        if seen.end {
             self.end.notify_one();
         }
         snapshot

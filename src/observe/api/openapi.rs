@@ -154,6 +154,10 @@ fn snapshot() -> Value {
             whole("Times the run went back to its last checkpoint."),
         ),
         ("throttle", of("Throttled")),
+        (
+            "reverse",
+            json!({"type": "string", "enum": ["no", "wanted", "running"]}),
+        ),
     ])
 }
 

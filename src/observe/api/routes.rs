@@ -19,6 +19,7 @@ use crate::observe::api::guard::{self, Guard};
 use crate::observe::api::request::{Answer, Limits, Request};
 use crate::observe::api::{PAGE, Run, openapi};
 use crate::observe::phase::Phase;
+use crate::observe::reverse::Reverse;
 use crate::observe::{metrics, mongosync};
 
 /// Longest body of a request, bytes.
@@ -87,8 +88,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     asked("/status", "Snapshot", "state of the run", || get(status)),
     asked("/metrics", "text/plain", "the same for Prometheus", || get(prometheus)),
     asked("/prepare", "Prepared", "what a cutover would wait for, and the steps", || get(prepare)),
-    told("/cutover", Some("CutoverBody"), SENTENCE, "begin the cutover", || post(cutover)),
-    told("/cancel", None, SENTENCE, "stop the run; what was copied stays", || asking(Request::Cancel)),
+    told("/cutover", Some("CutoverBody"), SENTENCE, "begin the cutover; on the way back: to the old source", || post(cutover)),
+    told("/cancel", None, SENTENCE, "stop the run; what was copied stays. On the way back: give that up", || asking(Request::Cancel)),
     told("/pause", Some("PauseBody"), SENTENCE, "hold copying and following back", || post(pause)),
     told("/resume", None, SENTENCE, "go on after a pause", || asking(Request::Resume)),
     told("/extend", None, SENTENCE, "24 h more of the cutover window", || asking(Request::Extend)),
@@ -106,7 +107,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     told("/api/v1/pause", Some("PauseBody"), OUTCOME, "likewise", || post(mongosync_pause)),
     told("/api/v1/resume", None, OUTCOME, "likewise", || post(mongosync_resume)),
     told("/api/v1/commit", None, OUTCOME, "likewise: the cutover", || post(commit)),
-    told("/api/v1/reverse", None, OUTCOME, "likewise: refused, not in this release", || post(reverse)),
+    told("/api/v1/reverse", None, OUTCOME, "likewise: whether the target is, or will be, followed back (`--reverse`)", || post(reverse)),
 ];
 
 pub(super) fn router(run: Arc<Run>, guard: Guard) -> Router {
@@ -259,9 +260,15 @@ async fn commit(State(run): State<Arc<Run>>) -> Response {
     as_mongosync(run.ask(request).await, "CommitRefused")
 }
 
-async fn reverse() -> Response {
-    let why = "this release does not follow the target back to the source";
-    as_mongosync(Err(why.to_owned()), "ReverseRefused")
+/// The way back begins with the cutover: there is nothing to do, or it is too late.
+async fn reverse(State(run): State<Arc<Run>>) -> Response {
+    let now = run.snapshot();
+    let answer = match (now.reverse, now.phase) {
+        (Reverse::Running, _) | (Reverse::Wanted, Phase::Done) => Ok(String::new()),
+        (Reverse::Wanted, phase) => Err(format!("the run is {phase}: cut over first")),
+        (Reverse::No, _) => Err("the run was begun without --reverse".to_owned()),
+    };
+    as_mongosync(answer, "ReverseRefused")
 }
 
 /// An empty body stands for the defaults.

@@ -15,6 +15,7 @@ use crate::config::Token;
 use crate::error::{Error, Kind, Result};
 use crate::observe::phase::Phase;
 use crate::observe::prepared::Prepared;
+use crate::observe::reverse::Reverse;
 use crate::observe::status::Snapshot;
 
 /// Longer than the server waits for its own answer.
@@ -249,6 +250,8 @@ fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Resu
     let given_up = before.cutovers_given_up < now.cutovers_given_up || began;
     match now.phase {
         Phase::Done => Some(Ok(())),
+        // It was done, and its way back has begun.
+        _ if now.reverse == Reverse::Running && before.reverse != Reverse::Running => Some(Ok(())),
         // A cutover that is recovering may have been done: the next state will show.
         Phase::CuttingOver | Phase::Recovering => None,
         Phase::Parked => Some(Err(Error::new(Kind::Parked, why("a server was away for too long"))

@@ -348,7 +348,7 @@ impl Tracked {
     }
 
     /// Waits until no command on it is under way on the target. None is begun until this is
-    /// dropped.
+    /// opened.
     pub async fn close_writes(&self) -> Closed<'_> {
         self.under_way.close().await
     }

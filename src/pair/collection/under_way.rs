@@ -4,9 +4,12 @@
 //!
 //! Counts only. Knows nothing about what is sent.
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
+
+use crate::error::Result;
 
 /// How often a drop looks whether the last answer is there.
 const POLL: Duration = Duration::from_millis(5);
@@ -31,6 +34,22 @@ struct Closing<'a>(&'a AtomicBool);
 #[derive(Debug)]
 #[must_use]
 pub struct UnderWay<'a>(&'a AtomicUsize);
+
+/// Sends commands that are counted by `begun`, one or more of them. Those that are not answered,
+/// or that nobody waits for any more, stay counted: they may still be made, and the attempt ends.
+pub async fn until_answered<C, T>(begun: C, sent: impl Future<Output = Result<T>>) -> Result<T> {
+    let begun = ManuallyDrop::new(begun);
+    let answer = sent.await;
+    if is_answered(&answer) {
+        drop(ManuallyDrop::into_inner(begun));
+    }
+    answer
+}
+
+/// A server said something, were it that it did not do it.
+pub fn is_answered<T>(answer: &Result<T>) -> bool {
+    answer.as_ref().err().is_none_or(|e| e.code.is_some())
+}
 
 impl Count {
     pub fn one_more(&self) -> UnderWay<'_> {
@@ -59,7 +78,8 @@ impl Count {
         Closed(&self.closed)
     }
 
-    /// Waits until there is none. Bounded by the patience of each command.
+    /// Waits until there is none. Bounded by the patience of each command, and by the attempt,
+    /// which ends with one that is not answered.
     pub async fn none_left(&self) {
         while self.count.load(SeqCst) != 0 {
             tokio::time::sleep(POLL).await;
@@ -91,6 +111,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::error::{Error, Kind};
 
     #[tokio::test]
     async fn the_last_one_to_go_ends_the_wait() {
@@ -101,6 +122,34 @@ mod tests {
         assert!(count.none_left().now_or_never().is_none());
         drop(other);
         assert!(count.none_left().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_stays_counted() {
+        let refused = Error {
+            code: Some(11000),
+            ..Error::new(Kind::Server, "refused")
+        };
+        let lost = Error::new(Kind::Transient, "the connection is lost");
+        let rows = [(Ok(()), true), (Err(refused), true), (Err(lost), false)];
+        for (answer, is_over) in rows {
+            let count = Count::default();
+            let sent = std::future::ready(answer.clone());
+            let _ = until_answered(vec![count.one_more(), count.one_more()], sent).await;
+            assert_eq!(
+                count.none_left().now_or_never().is_some(),
+                is_over,
+                "{answer:?}"
+            );
+        }
+        let count = Count::default();
+        let mut sent = Box::pin(until_answered(
+            count.one_more(),
+            std::future::pending::<Result<()>>(),
+        ));
+        assert!((&mut sent).now_or_never().is_none());
+        drop(sent);
+        assert!(count.none_left().now_or_never().is_none(), "given up");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Scans a collection in the order of the disk (R2): one reader, whose replies are gathered in
 //! buckets by `_id`. While it goes on some of them are written, sorted, over several
-//! connections: when memory is short, or ops wait.
+//! connections: when memory is short, ops wait, or it is old.
 //!
 //! Nothing is kept of how far it came: a cursor means nothing to another process. What breaks
 //! begins again, and what is there already is left alone. A few times: then it is given up,
@@ -39,6 +39,8 @@ pub const NATURAL_READ_BYTES: usize = 2 * REPLY_BYTES_MAX;
 const WRITTEN_AT_ONCE: usize = 4;
 /// While ops wait nothing older is gathered, nor more than can be written meanwhile.
 const AGE_MAX: Duration = Duration::from_secs(1);
+/// The same while none wait: the position of a restart stands at the oldest read.
+const AGE_IDLE_MAX: Duration = Duration::from_secs(10);
 /// How often a read that takes long looks whether ops wait.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a hold of copying keeps one read waiting.
@@ -167,7 +169,7 @@ impl Scanners {
         Ok(())
     }
 
-    /// Waits for what was asked for. What is gathered is written meanwhile, if ops wait.
+    /// Waits for what was asked for. What is gathered is written meanwhile, if it is due.
     async fn meanwhile<T>(
         self: &Arc<Self>,
         unit: &Arc<ScanUnit>,
@@ -187,14 +189,13 @@ impl Scanners {
         }
     }
 
-    /// Ops wait, and what is gathered is old, or more than is written in a moment.
+    /// What is gathered is very old. Or ops wait, and it is old, or more than is written in a
+    /// moment.
     fn is_due(&self, unit: &ScanUnit, way: &mut OnTheWay) -> bool {
-        let is_old = way
-            .buckets
-            .since()
-            .is_some_and(|since| AGE_MAX < since.elapsed());
+        let age = way.buckets.since().map_or(Duration::ZERO, |s| s.elapsed());
         let is_much = way.pace.bytes().max(BATCH_BYTES as usize) < way.buckets.bytes();
-        (is_old || is_much) && self.gate.lock().waits_for_reads(&unit.tracked.uuid)
+        AGE_IDLE_MAX < age
+            || (AGE_MAX < age || is_much) && self.gate.lock().waits_for_reads(&unit.tracked.uuid)
     }
 
     /// Memory for the next reply. What is gathered is written until there is some: nobody waits

@@ -124,7 +124,8 @@ impl Scanners {
         }
         if !self.copy_again_until_read(&unit, started).await? {
             tracing::info!(ns = %tracked.ns(), "gone from the source during its copy");
-            vanished::expect_drop(self.source.clone(), &self.gate, &self.chores, tracked);
+            let source = self.indexer.lister.shard.clone();
+            vanished::expect_drop(source, &self.gate, &self.chores, tracked);
             return Ok(());
         }
         // IMPORTANT: only after the last write of the unit is acknowledged:

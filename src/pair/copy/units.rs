@@ -4,7 +4,7 @@
 
 use bson::RawBson;
 
-use crate::cluster::catalog::{Collection, Namespace};
+use crate::cluster::catalog::Namespace;
 use crate::cluster::deployment::Shard;
 use crate::cluster::{disk_order, ranges};
 use crate::codes;
@@ -57,13 +57,14 @@ pub fn unit_count(size: Size, range_bytes: u64, one_unit: bool) -> u64 {
 /// As the source's `$sample` gives them.
 pub async fn plan(
     source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
+    traits: Traits,
     size: Size,
     cut: Cut,
 ) -> Result<(ScanOrder, Vec<RawBson>)> {
-    let order = order(source, collection, size, cut).await?;
+    let order = order(source, ns, traits, size, cut).await?;
     let bounds = match order {
-        ScanOrder::Id => bounds(source, collection, size, cut.range_bytes).await?,
+        ScanOrder::Id => bounds(source, ns, traits, size, cut.range_bytes).await?,
         ScanOrder::Natural => Vec::new(),
     };
     Ok((order, bounds))
@@ -75,11 +76,11 @@ pub async fn plan(
 /// As the source gives them, where it has to be looked at.
 pub async fn order(
     source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
+    traits: Traits,
     size: Size,
     cut: Cut,
 ) -> Result<ScanOrder> {
-    let traits = Traits::of(&collection.options);
     // These have paths of their own, and the order of `_id` on the disk or one that counts.
     let has_its_own = traits.in_order() || traits.clustered;
     // What takes a field out would have to be read again, until all is copied.
@@ -89,7 +90,7 @@ pub async fn order(
     match cut.order {
         Some(order) => Ok(order),
         None if size.bytes <= cut.range_bytes => Ok(ScanOrder::Id),
-        None => by_the_disk(source, &collection.ns).await,
+        None => by_the_disk(source, ns).await,
     }
 }
 
@@ -108,11 +109,11 @@ async fn by_the_disk(source: &Shard, ns: &Namespace) -> Result<ScanOrder> {
 
 async fn bounds(
     source: &Shard,
-    collection: &Collection,
+    ns: &Namespace,
+    traits: Traits,
     size: Size,
     range_bytes: u64,
 ) -> Result<Vec<RawBson>> {
-    let traits = Traits::of(&collection.options);
     let hinted = !traits.clustered || source.writes.clustered_hint;
     let units = unit_count(size, range_bytes, traits.one_unit() || !hinted);
     if units <= 1 {
@@ -121,7 +122,7 @@ async fn bounds(
     let samples = (units * SAMPLES_PER_RANGE)
         .min(size.documents / SAMPLE_SHARE_MAX)
         .max(units);
-    let bounds = ranges::bounds(&source.client, &collection.ns, units, samples).await?;
+    let bounds = ranges::bounds(&source.client, ns, units, samples).await?;
     Ok(thin_out(bounds))
 }
 

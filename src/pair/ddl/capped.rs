@@ -4,6 +4,9 @@
 //! target's collection gets a larger size for the copy. It gets the source's size back in
 //! an exact state: from then on both sides remove the same documents.
 //!
+//! The same where ops come again: a document that was removed since comes back, and more fit
+//! in then. Whatever else would have to go is named by the ops (6.0 logs what it removes).
+//!
 //! Before 6.0 updates of capped collections keep a document's length (else code 10003), so
 //! none holds more than its size, and `collMod` takes no other one.
 
@@ -57,6 +60,22 @@ pub async fn make_room(source: &Client, target: &Shard, tracked: &Tracked) -> Re
     if held * 2 < limits.bytes && limits.documents.is_none() {
         return Ok(());
     }
+    lift(target, tracked, limits).await
+}
+
+/// Before ops come again on a collection that is copied: the same, however full it is.
+pub async fn make_room_again(source: &Shard, target: &Shard, tracked: &Tracked) -> Result<()> {
+    // Others change nothing that would not be as it was, and do not log what they remove.
+    if !source.writes.capped_changes || !target.writes.capped_changes {
+        return Ok(());
+    }
+    match limits(&source.client, tracked, tracked.uuid).await? {
+        Some(limits) => lift(target, tracked, limits).await,
+        None => Ok(()),
+    }
+}
+
+async fn lift(target: &Shard, tracked: &Tracked, limits: Limits) -> Result<()> {
     let room = Limits {
         bytes: ROOM_BYTES,
         documents: limits.documents.map(|_| UNLIMITED),

@@ -17,8 +17,12 @@ use crate::scope::{BUCKETS, is_users};
 
 /// Where a server keeps the views of a database.
 pub const VIEWS: &str = "system.views";
-/// What to do about a rename that is not followed.
-pub const RENAMED: &str = "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, are followed on trial only: run the same command with `--renames follow`, or keep them off the source and start over with `shardlift migrate --restart`";
+/// What to do about a rename that is not followed. `shard`: the source's, that has it.
+pub fn renamed(shard: &str) -> String {
+    format!(
+        "renames, and `$out`, `mapReduce` and `convertToCapped`, which end in one, stop this run: follow them by the same command with `--renames follow`, or copy that shard again with `shardlift recopy --shard {shard}` with the same --source and --target, then run the same `shardlift migrate` again: all other shards go on where they are"
+    )
+}
 /// The same, of a sharded collection.
 pub const SHARDED_RENAMED: &str = "renames of sharded collections cannot be followed: keep them off the source until the cutover, and start over with `shardlift migrate --restart`";
 

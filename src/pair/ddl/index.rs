@@ -62,7 +62,7 @@ impl Indexer {
                 return Ok(());
             };
             let Some(listed) = list(&self.lister, tracked).await? else {
-                return vanished::until_dropped(&self.lister.shard.client, tracked).await;
+                return vanished::until_dropped(&self.lister.shard, tracked).await;
             };
             // IMPORTANT: there is a position on either side of the list. Index DDL up to
             // the first is in the list. What the list shows may be as new as the second,

@@ -18,6 +18,7 @@ use crate::cluster::catalog::{self, PRE_IMAGES};
 use crate::cluster::deployment::Shard;
 use crate::error::Result;
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::{is_answered, until_answered};
 use crate::pair::ddl::vanished;
 use crate::pair::oplog::proven::{self, Lister};
 
@@ -44,7 +45,7 @@ pub async fn align(
     for round in 0.. {
         let list = || catalog::options_of(&lister.shard.client, db, tracked.uuid);
         let Some(wanted) = proven::read(one, &what, list).await?.value else {
-            vanished::until_dropped(&lister.shard.client, tracked).await?;
+            vanished::until_dropped(&lister.shard, tracked).await?;
             return Ok(None);
         };
         let Some(there) = catalog::options_of(&target.client, db, made).await? else {
@@ -63,7 +64,7 @@ pub async fn align(
 
 /// Changes options of the target's collection. Nothing if it is dead.
 pub(super) async fn modify(target: &Shard, tracked: &Tracked, change: &RawDocument) -> Result<()> {
-    let Some(_under_way) = tracked.begin_write().await else {
+    let Some(under_way) = tracked.begin_write().await else {
         return Ok(());
     };
     let head = rawdoc! { "collMod": tracked.ns().coll.as_str() };
@@ -71,8 +72,12 @@ pub(super) async fn modify(target: &Shard, tracked: &Tracked, change: &RawDocume
     if target.writes.binds_uuid {
         command.append(cstr!("collectionUUID"), Binary::from(tracked.target_uuid()));
     }
-    match admin::run_once_majority(&target.client, &tracked.ns().db, &command).await {
-        Err(_) if tracked.is_dead() => Ok(()),
+    let db = tracked.ns().db;
+    let sent = admin::run_once_majority(&target.client, &db, &command);
+    let modified = until_answered(under_way, sent).await;
+    let is_over = tracked.is_dead() && is_answered(&modified);
+    match modified {
+        Err(_) if is_over => Ok(()),
         modified => modified.map(drop).map_err(|e| {
             e.context(format_args!(
                 "changing options of {} on the target",

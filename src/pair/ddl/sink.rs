@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::chores::Chores;
 use crate::pair::collection::{Tracked, Traits};
-use crate::pair::ddl::entry::{Ddl, RENAMED};
+use crate::pair::ddl::entry::{self, Ddl};
 use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::options;
 use crate::pair::ddl::request::{Created, Creation, Request};
@@ -74,7 +74,8 @@ impl DdlSink {
                 from, to, position, ..
             } if !self.follows_renames => {
                 let found = format!("the source renamed {from} to {to} (`renameCollection`)");
-                let stop = async { Err(Error::new(Kind::Unsupported, found).remedy(RENAMED)) };
+                let remedy = entry::renamed(&self.indexer.lister.shard.id);
+                let stop = async { Err(Error::new(Kind::Unsupported, found).remedy(remedy)) };
                 self.chores
                     .add("renaming", &from, self.pinned(position, stop));
             }
@@ -235,7 +236,7 @@ impl DdlSink {
                 // rolled back, and what is recorded as dead never comes back.
                 match gone {
                     Creation::Gone => {
-                        vanished::until_dropped(&self.indexer.lister.shard.client, tracked).await?
+                        vanished::until_dropped(&self.indexer.lister.shard, tracked).await?
                     }
                     _ => vanished::died(tracked).await,
                 }

@@ -1,4 +1,5 @@
-//! A collection that its source shard no longer lists. A drop shows before a
+//! A collection that its source shard no longer lists, or by a name only that is out of the
+//! run, which ends it there as a drop does. A drop shows before a
 //! majority has it, and may be rolled back: it is believed when the tail meets it.
 //! Until then nothing of the collection is carried over, and a restart would
 //! begin with it again.
@@ -10,6 +11,7 @@ use mongodb::Client;
 use parking_lot::Mutex;
 
 use crate::cluster::catalog;
+use crate::cluster::deployment::Shard;
 use crate::error::{Error, Kind, Result};
 use crate::pair::chores::Chores;
 use crate::pair::collection::Tracked;
@@ -22,7 +24,7 @@ const DEAD_POLL: Duration = Duration::from_millis(20);
 /// Discards its ops and keeps the resume position where it is until its drop is met.
 /// If the collection is there again the attempt ends.
 pub fn expect_drop(
-    source: Client,
+    source: Shard,
     gate: &Arc<Mutex<Gate>>,
     chores: &Chores,
     tracked: &Arc<Tracked>,
@@ -41,11 +43,12 @@ pub fn expect_drop(
 ///
 /// # Errors
 /// `Transient` if it is there again: the attempt ends, and the next one finds it.
-pub async fn until_dropped(source: &Client, tracked: &Tracked) -> Result<()> {
+pub async fn until_dropped(source: &Shard, tracked: &Tracked) -> Result<()> {
     let back = async {
         loop {
             tokio::time::sleep(POLL).await;
-            if matches!(is_gone(source, tracked).await, Ok(false)) && !tracked.is_dead() {
+            let is_out = catalog::is_out(source, &tracked.ns().db, tracked.uuid).await;
+            if matches!(is_out, Ok(false)) && !tracked.is_dead() {
                 return;
             }
         }

@@ -21,6 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::pair::budget::Share;
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::until_answered;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::command::{STATEMENT_OVERHEAD_BYTES, Verb, WriteCommand};
 use crate::pair::write::insert::{self, without_id};
@@ -113,7 +114,7 @@ impl Reread<'_> {
         // transaction, which keeps a connection that others wait for.
         let _permit = self.share.reserve_reply().await;
         // Dead: nothing is to be made equal.
-        let Some(_under_way) = self.tracked.begin_write().await else {
+        let Some(under_way) = self.tracked.begin_write().await else {
             return Ok(());
         };
         let mut transaction = Transaction::begin(&self.writer.target).await?;
@@ -122,7 +123,14 @@ impl Reread<'_> {
             return Err(stop);
         }
         crate::failpoint::hit("doubtful-before");
-        transaction.commit().await?;
+        let commit = async {
+            match transaction.commit().await {
+                Err(transaction::Stop::Fault(e)) => Err(e),
+                committed => Ok(committed),
+            }
+        };
+        let committed = until_answered(under_way, commit).await;
+        committed.map_err(Stop::Fault)??;
         crate::failpoint::hit("doubtful-after");
         Ok(())
     }

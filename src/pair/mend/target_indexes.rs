@@ -17,6 +17,7 @@ use crate::codes;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::{is_answered, until_answered};
 
 /// One collection of the target that takes index DDL.
 #[derive(Debug)]
@@ -119,24 +120,20 @@ impl<'a> TargetIndexes<'a> {
     /// name.
     async fn run(&self, command: impl FnOnce(&str) -> RawDocumentBuf) -> Result<()> {
         // IMPORTANT: first: until then it may be renamed.
-        let Some(_under_way) = self.tracked.begin_write().await else {
+        let Some(under_way) = self.tracked.begin_write().await else {
             return Ok(());
         };
         let mut command = command(&self.tracked.ns().coll);
         if self.forms().binds_uuid {
             command.append(cstr!("collectionUUID"), Binary::from(self.uuid));
         }
-        let result = self
-            .shard
-            .client
-            .database(&self.tracked.ns().db)
-            .run_raw_command(command)
-            .await;
-        let result = result.map(drop).map_err(|e| self.failed(Error::from(e)));
-        if self.tracked.is_dead() {
-            Ok(())
-        } else {
-            result
+        let database = self.shard.client.database(&self.tracked.ns().db);
+        let sent = async { Ok::<_, Error>(database.run_raw_command(command).await?) };
+        let result = until_answered(under_way, sent).await;
+        let is_over = self.tracked.is_dead() && is_answered(&result);
+        match result {
+            Err(e) if !is_over => Err(self.failed(e)),
+            _ => Ok(()),
         }
     }
 

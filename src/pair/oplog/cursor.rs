@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bson::raw::cstr;
-use bson::{RawDocumentBuf, Timestamp, rawdoc};
-use futures_util::StreamExt;
+use bson::{RawDocumentBuf, Timestamp, doc, rawdoc};
+use futures_util::{StreamExt, TryStreamExt};
 use mongodb::Client;
 
 use crate::cluster::dialect::ReadForms;
@@ -15,6 +15,7 @@ use crate::cluster::direct::Direct;
 use crate::cluster::retry::Retry;
 use crate::error::{CODES_CURSOR_LOST, Error, Kind, Result};
 use crate::pair::oplog::entry::Entry;
+use crate::pair::oplog::namings::{self, Namings};
 use crate::position::{Mark, Position};
 use crate::wire::cursor::{Batch, Cursor, Next};
 
@@ -141,14 +142,32 @@ impl Oplog {
         Ok(found.map(|(raw, _)| raw))
     }
 
-    /// Whether a collection was renamed after the first position, up to the second.
-    pub async fn has_rename(&self, after: Position, upto: Position) -> Result<bool> {
-        let between = rawdoc! { "$gt": Timestamp::from(after), "$lte": Timestamp::from(upto) };
-        let command = self.seeking(rawdoc! {
-            "find": "oplog.rs", "filter": { "ts": between, "op": "c", "o.renameCollection": { "$exists": true } },
-            "limit": 1, "readConcern": { "level": "majority" },
-        });
-        Ok(self.first(command).await?.is_some())
+    /// Adds what entries after the first position, up to the second, say of names.
+    pub async fn note_namings(
+        &self,
+        namings: &mut Namings,
+        after: Position,
+        upto: Position,
+    ) -> Result<()> {
+        let has_one = namings::FIELDS.map(|field| doc! { field: { "$exists": true } });
+        let mut fields = doc! { "_id": false };
+        for field in namings::FIELDS.into_iter().chain(namings::OTHER_FIELDS) {
+            fields.insert(field, true);
+        }
+        let between = doc! { "$gt": Timestamp::from(after), "$lte": Timestamp::from(upto) };
+        let find = doc! {
+            "find": "oplog.rs", "filter": { "ts": between, "op": "c", "$or": has_one.to_vec() },
+            "projection": fields, "readConcern": { "level": "majority" },
+        };
+        let command = self.seeking(RawDocumentBuf::try_from(find)?);
+        let failed = |e: mongodb::error::Error| self.error(e.into());
+        let local = self.client.database("local");
+        let cursor = local.run_raw_cursor_command(command).await;
+        let mut entries = cursor.map_err(failed)?.with_type::<RawDocumentBuf>();
+        while let Some(entry) = entries.try_next().await.map_err(failed)? {
+            namings.note(&entry);
+        }
+        Ok(())
     }
 
     /// Follows from `start` on. The first entry that comes is the start entry

@@ -9,6 +9,7 @@ pub mod meaning;
 pub mod walk;
 pub mod transactions;
 pub mod parts;
+pub mod namings;
 pub mod cursor;
 pub mod block;
 pub mod fetch;

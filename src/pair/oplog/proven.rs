@@ -18,6 +18,7 @@ use crate::cluster::deployment::{Deployment, Shard};
 use crate::cluster::note;
 use crate::error::{Error, Kind, Result};
 use crate::pair::oplog::cursor::{Newest, Oplog};
+use crate::pair::oplog::namings::Namings;
 use crate::position::Position;
 
 /// Attempts to list without an election of a shard in between, before an error is
@@ -82,9 +83,14 @@ impl Lister {
         self.oplog.newest().await
     }
 
-    /// Whether a collection was renamed after the first position, up to the second.
-    pub async fn has_rename(&self, after: Position, upto: Position) -> Result<bool> {
-        self.oplog.has_rename(after, upto).await
+    /// Adds what entries after the first position, up to the second, say of names.
+    pub async fn note_namings(
+        &self,
+        namings: &mut Namings,
+        after: Position,
+        upto: Position,
+    ) -> Result<()> {
+        self.oplog.note_namings(namings, after, upto).await
     }
 
     /// A majority has a note that was begun after the call.

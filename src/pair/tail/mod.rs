@@ -208,10 +208,14 @@ impl Tail {
         if entry.is_internal() || matches!(meaning, Meaning::Nothing) {
             return Ok(());
         }
-        let is_known = |uuid: Uuid| self.gate.lock().tracked(&uuid).is_some();
-        if !scoped::concerns(&self.scope, entry, entry.uuid.is_some_and(is_known))? {
+        let is_ours = entry.uuid.is_some_and(|uuid| {
+            let gate = self.gate.lock();
+            gate.tracked(&uuid)
+                .is_some_and(|tracked| !tracked.is_dead())
+        });
+        let Some(meaning) = scoped::meaning_to(&self.scope, entry, is_ours, meaning)? else {
             return Ok(());
-        }
+        };
         self.builds(&meaning);
         if matches!(meaning, Meaning::StartIndexBuild { .. }) {
             return Ok(());

@@ -10,37 +10,53 @@ use crate::error::Result;
 use crate::pair::ddl::entry::VIEWS;
 use crate::pair::gate::Gate;
 use crate::pair::oplog::entry::Entry;
-use crate::scope::{BUCKETS, Scope};
+use crate::pair::oplog::meaning::Meaning;
+use crate::scope::{BUCKETS, Scope, is_passing};
 
 const CROSSED: &str = "a collection that comes into the filters by a rename, or goes out of them, cannot be followed: rename it after the cutover, or start over with `shardlift migrate --restart` and other filters";
 
-/// Whether a command on collections matters to the run. `is_known`: its collection is one
-/// of the run's.
+/// What a command on collections means to the run; None if it does not matter. `is_ours`: its
+/// collection is one of the run's.
 ///
 /// # Errors
 /// `Unsupported` for a rename across the filters.
-pub(super) fn concerns(scope: &Scope, entry: &Entry<'_>, is_known: bool) -> Result<bool> {
-    let Some((command, name)) = first(entry.o) else {
-        return Ok(true);
+pub(super) fn meaning_to<'a>(
+    scope: &Scope,
+    entry: &Entry<'a>,
+    is_ours: bool,
+    meaning: Meaning<'a>,
+) -> Result<Option<Meaning<'a>>> {
+    let Some((_, name)) = first(entry.o) else {
+        return Ok(Some(meaning));
     };
-    if command != "renameCollection" {
-        return Ok(is_known || scope.concerns(entry.database(), name));
-    }
-    let has = |name: &str| {
-        name.split_once('.')
-            .is_some_and(|(db, coll)| scope.concerns(db, coll))
+    let Meaning::Rename { from, to, .. } = meaning else {
+        let matters = is_ours || scope.concerns(entry.database(), name);
+        return Ok(matters.then_some(meaning));
     };
-    let to = entry.o.get_str("to").unwrap_or_default();
-    match (is_known || has(name), has(to)) {
-        (true, false) | (false, true) if !scope.filters().are_none() => {
+    match (is_ours || has(scope, from), has(scope, to)) {
+        (true, true) => Ok(Some(meaning)),
+        (false, false) => Ok(None),
+        // What a server made for a name that is out.
+        (true, false) if is_to_be_renamed(from) => Ok(Some(Meaning::Drop { coll: from })),
+        _ if scope.filters().are_none() => Ok(Some(meaning)),
+        _ => {
             let what = format!(
-                "a rename of {name} to {to}, of which only one is in the run ({})",
+                "a rename of {from} to {to}, of which only one is in the run ({})",
                 scope.filters()
             );
             Err(entry.unsupported(&what).remedy(CROSSED))
         }
-        (from, to) => Ok(from || to),
     }
+}
+
+fn has(scope: &Scope, name: &str) -> bool {
+    let name = name.split_once('.');
+    name.is_some_and(|(db, coll)| scope.concerns(db, coll))
+}
+
+fn is_to_be_renamed(name: &str) -> bool {
+    let name = name.split_once('.');
+    name.is_some_and(|(_, coll)| is_passing(coll))
 }
 
 /// A change of the view that a time series is: it is made and dropped with its buckets.
@@ -78,39 +94,45 @@ mod tests {
     use super::*;
     use crate::scope::Filters;
 
-    fn told(o: RawDocumentBuf, is_known: bool) -> std::result::Result<bool, String> {
+    /// Which meaning the command has, by its first word; none if it does not matter.
+    fn told(o: RawDocumentBuf, is_ours: bool) -> std::result::Result<&'static str, String> {
         let filters = Filters {
             include: vec!["d.*".parse().unwrap()],
             exclude: vec!["/out/".parse().unwrap()],
         };
         let raw = rawdoc! {"op": "c", "ns": "d.$cmd", "o": o};
         let entry = Entry::read(&raw).unwrap();
-        concerns(&Scope::new(filters, true), &entry, is_known).map_err(|e| e.to_string())
+        let meaning = entry.meaning().unwrap();
+        let scope = Scope::new(filters, true);
+        match meaning_to(&scope, &entry, is_ours, meaning) {
+            Ok(None) => Ok(""),
+            Ok(Some(Meaning::Drop { .. })) => Ok("drop"),
+            Ok(Some(_)) => Ok("as it is"),
+            Err(e) => Err(e.to_string()),
+        }
     }
 
     #[test]
     fn a_command_out_of_scope_is_passed_over() {
+        let (none, as_it_is, drop) = ("", "as it is", "drop");
+        let rename = |from: &str, to: &str| rawdoc! {"renameCollection": from, "to": to};
         let rows = [
-            (rawdoc! {"create": "in"}, false, true),
-            (rawdoc! {"create": "out"}, false, false),
-            (rawdoc! {"collMod": "out", "validator": {}}, false, false),
-            (rawdoc! {"drop": "out"}, true, true),
-            (rawdoc! {"drop": "system.views"}, false, true),
-            (rawdoc! {"create": "system.resharding.x"}, false, true),
-            (rawdoc! {"create": "system.buckets.out"}, false, false),
-            (
-                rawdoc! {"renameCollection": "d.in", "to": "d.in2"},
-                true,
-                true,
-            ),
-            (
-                rawdoc! {"renameCollection": "d.out", "to": "d.out2"},
-                false,
-                false,
-            ),
+            (rawdoc! {"create": "in"}, false, as_it_is),
+            (rawdoc! {"create": "out"}, false, none),
+            (rawdoc! {"collMod": "out", "validator": {}}, false, none),
+            (rawdoc! {"drop": "out"}, true, drop),
+            (rawdoc! {"drop": "system.views"}, false, drop),
+            (rawdoc! {"create": "system.resharding.x"}, false, as_it_is),
+            (rawdoc! {"create": "system.buckets.out"}, false, none),
+            (rename("d.in", "d.in2"), true, as_it_is),
+            (rename("d.out", "d.out2"), false, none),
+            (rawdoc! {"create": "tmp.agg_out.1"}, false, as_it_is),
+            (rename("d.tmp.agg_out.1", "d.in"), true, as_it_is),
+            (rename("d.tmp.agg_out.1", "d.out"), true, drop),
+            (rename("e.tmp.agg_out.1", "e.x"), false, none),
         ];
-        for (o, is_known, expect) in rows {
-            assert_eq!(told(o.clone(), is_known), Ok(expect), "{o:?}");
+        for (o, is_ours, expect) in rows {
+            assert_eq!(told(o.clone(), is_ours), Ok(expect), "{o:?}");
         }
     }
 

@@ -14,17 +14,20 @@ use crate::bson::identity::IdKey;
 use crate::codes;
 use crate::error::{self, Result};
 use crate::observe::counters::PairMetrics;
+use crate::pair::collection::under_way::until_answered;
 use crate::pair::collection::{Tracked, begin_writes};
 use crate::pair::write::at_once::AtOnce;
 use crate::pair::write::delicate;
-use crate::pair::write::flush::{FlushPlan, Group, Next, One, next_in_order, once_more};
+use crate::pair::write::flush::{
+    FlushPlan, Group, Next, One, comes_last, next_in_order, once_more,
+};
 use crate::pair::write::form::Form;
 use crate::pair::write::majority::Majority;
 use crate::pair::write::missed;
 use crate::pair::write::parts::{Bulk, push_by_form};
 use crate::pair::write::render::{render, render_in_transaction, render_inserts};
 use crate::pair::write::reply::{Refusal, Said, refused_error};
-use crate::pair::write::statement::{CollectionWrites, FlushLimits, Statement};
+use crate::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};
 use crate::pair::write::target::Target;
 use crate::position::Position;
 
@@ -125,18 +128,53 @@ impl Writer {
                     1
                 }
                 Some(Next::Delicate(statement)) => {
+                    if !self.takes_out(collection, &[statement]).await? {
+                        continue;
+                    }
                     self.write_delicate((collection, statement)).await?;
                     1
                 }
-                Some(Next::Run(bulk)) => match self.change_or_doubt(&bulk, true).await? {
-                    // Ordered: nothing after the refused one was tried.
-                    Some(refused) => refused + 1,
-                    None => bulk.statements.len(),
-                },
+                Some(Next::Run(bulk)) => {
+                    if !self.takes_out(collection, &bulk.statements).await? {
+                        continue;
+                    }
+                    match self.change_or_doubt(&bulk, true).await? {
+                        // Ordered: nothing after the refused one was tried.
+                        Some(refused) => refused + 1,
+                        None => bulk.statements.len(),
+                    }
+                }
             };
             left = &left[done..];
         }
         Ok(())
+    }
+}
+
+/// What goes before it is written.
+impl Writer {
+    /// Removes the documents of those that come last. False if one could not be: it is
+    /// doubtful by then.
+    async fn takes_out(&self, collection: &Tracked, statements: &[&Statement]) -> Result<bool> {
+        let forms = self.target.forms;
+        let again = statements
+            .iter()
+            .filter(|s| comes_last(collection, forms, s));
+        let gone: Vec<Statement> = again
+            .map(|s| Statement {
+                base: Base::Gone,
+                ..Statement::unknown(s.id.clone(), s.position)
+            })
+            .collect();
+        if gone.is_empty() {
+            return Ok(true);
+        }
+        let bulk = Bulk {
+            collection,
+            form: Form::Delete,
+            statements: gone.iter().collect(),
+        };
+        Ok(self.change_or_doubt(&bulk, true).await?.is_none())
     }
 }
 
@@ -149,14 +187,15 @@ impl Writer {
         }
         let forms = self.target.forms;
         let collections = group.bulks.iter().map(|b| b.collection).collect();
-        let Some(_under_way) = begin_writes(collections).await else {
+        let Some(under_way) = begin_writes(collections).await else {
             return Ok(false);
         };
         let commands = group
             .bulks
             .iter()
             .map(|bulk| render_in_transaction(bulk.collection, forms, &bulk.statements));
-        let Some(found) = self.at_once.transact(&self.target, commands).await? else {
+        let sent = self.at_once.transact(&self.target, commands);
+        let Some(found) = until_answered(under_way, sent).await? else {
             return Ok(false);
         };
         for (bulk, found) in group.bulks.iter().zip(found) {

@@ -17,6 +17,7 @@ use crate::bson::locate;
 use crate::cluster::dialect::WriteForms;
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::until_answered;
 use crate::pair::write::ops;
 use crate::pair::write::render::render;
 use crate::pair::write::reply::{Refusal, refusals};
@@ -53,9 +54,17 @@ pub(in crate::pair) async fn write(
     collection: &Tracked,
     statement: &Statement,
 ) -> Result<Option<Refusal>> {
-    let Some(_under_way) = collection.begin_write().await else {
+    let Some(under_way) = collection.begin_write().await else {
         return Ok(None);
     };
+    until_answered(under_way, write_one(target, collection, statement)).await
+}
+
+async fn write_one(
+    target: &Target,
+    collection: &Tracked,
+    statement: &Statement,
+) -> Result<Option<Refusal>> {
     let Some(commands) = commands(collection, target.forms, statement) else {
         return Ok(Some(Refusal::ours()));
     };

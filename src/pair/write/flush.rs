@@ -14,6 +14,9 @@
 //!
 //! Pure; `bulk` sends it.
 
+use std::collections::HashSet;
+
+use crate::bson::identity::IdKey;
 use crate::cluster::dialect::WriteForms;
 use crate::pair::collection::Tracked;
 use crate::pair::write::delicate;
@@ -169,6 +172,15 @@ pub fn once_more<'a>(
     bulks
 }
 
+/// An insert into a capped collection that may come again (R3): what is there of its document
+/// goes first, so that it is the last, as it was then.
+pub fn comes_last(collection: &Tracked, forms: WriteForms, statement: &Statement) -> bool {
+    collection.traits.capped
+        && forms.capped_changes
+        && matches!(statement.base, Base::Full(_))
+        && statement.position <= collection.horizon()
+}
+
 /// The first of what is `left` of a collection in order; None if nothing is.
 pub fn next_in_order<'a>(
     collection: &'a Tracked,
@@ -188,13 +200,16 @@ pub fn next_in_order<'a>(
     if delicate::is(collection, forms, first) {
         return Some(Next::Delicate(first));
     }
+    let comes_last = |statement: &Statement| comes_last(collection, forms, statement);
     let mut run = vec![first];
+    let mut ids: HashSet<&IdKey> = HashSet::new();
+    ids.extend(comes_last(first).then_some(&first.id));
     for next in left.iter().take(limits.statements_max).skip(1) {
         let is_alike = next.base != Base::Unclear
             && next.form(forms) == form
             && !delicate::is(collection, forms, next)
             && !collection.doubts.contains(&next.id);
-        if !is_alike {
+        if !is_alike || comes_last(next) && !ids.insert(&next.id) {
             break;
         }
         run.push(next);
@@ -220,7 +235,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::bson::identity::IdKey;
     use crate::cluster::catalog::Namespace;
     use crate::cluster::dialect::Dialect;
     use crate::pair::budget::Permits;

@@ -16,6 +16,7 @@ use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::until_answered;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::command::{Verb, WriteCommand};
 use crate::pair::write::remake;
@@ -55,7 +56,10 @@ impl Writer {
     pub async fn empty(&self, collection: &Tracked) -> Result<()> {
         let forms = self.target.forms;
         if collection.traits.capped && !forms.capped_changes {
-            let remade = self.remake(collection).await;
+            let Some(under_way) = collection.begin_write().await else {
+                return Ok(());
+            };
+            let remade = until_answered(under_way, self.remake(collection)).await;
             return remade.map_err(|e| e.context(writing_to(collection)));
         }
         let delete_all = || {
@@ -78,9 +82,6 @@ impl Writer {
     }
 
     async fn remake(&self, collection: &Tracked) -> Result<()> {
-        let Some(_under_way) = collection.begin_write().await else {
-            return Ok(());
-        };
         let (ns, uuid) = (&collection.ns(), collection.target_uuid());
         let listing = Request::new(&ns.db, remake::listing(ns, uuid));
         let listed = self.target.command(listing).await?;

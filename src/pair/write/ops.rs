@@ -23,6 +23,7 @@ use crate::cluster::dialect::WriteForms;
 use crate::codes;
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::until_answered;
 use crate::pair::write::overlay::is_old;
 use crate::pair::write::reply::{Refusal, Said};
 use crate::pair::write::statement::{Base, Statement};
@@ -57,7 +58,11 @@ impl Target {
         statements: &[&Statement],
         ordered: bool,
     ) -> Result<Said> {
-        let applied = self.apply_from(collection, statements, ordered).await;
+        let Some(under_way) = collection.begin_write().await else {
+            return Ok(Said::default());
+        };
+        let sent = self.apply_from(collection, statements, ordered);
+        let applied = until_answered(under_way, sent).await;
         applied.map_err(|e| e.context(writing_to(collection)))
     }
 
@@ -67,9 +72,6 @@ impl Target {
         statements: &[&Statement],
         ordered: bool,
     ) -> Result<Said> {
-        let Some(_under_way) = collection.begin_write().await else {
-            return Ok(Said::default());
-        };
         let (mut said, mut found, mut begin) = (Said::default(), 0, 0);
         while begin < statements.len() {
             let ops = Ops::of(collection, self.forms, &statements[begin..]);

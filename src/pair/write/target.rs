@@ -19,6 +19,7 @@ use crate::cluster::ranges::id_hint;
 use crate::cluster::retry::{while_stale, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
+use crate::pair::collection::under_way::until_answered;
 use crate::pair::write::reply::{Said, found, is_stale, refusals, refused_error};
 use crate::state::{Incarnation, same_term};
 use crate::wire::message::{Reply, Request, number};
@@ -43,7 +44,7 @@ impl Target {
         collection: &Tracked,
         command: impl Fn() -> Request,
     ) -> Result<Said> {
-        let Some(_under_way) = collection.begin_write().await else {
+        let Some(under_way) = collection.begin_write().await else {
             return Ok(Said::default());
         };
         let sent_before = AtomicBool::new(false);
@@ -63,7 +64,7 @@ impl Target {
             };
             Ok(Said { refused, found })
         };
-        let said = while_stale(self.patience, send).await;
+        let said = until_answered(under_way, while_stale(self.patience, send)).await;
         said.map_err(|e| e.context(writing_to(collection)))
     }
 

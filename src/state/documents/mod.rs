@@ -16,8 +16,8 @@ pub(super) use collection::{
     apart, bounds_array, collection, collection_document, storable, version_document,
 };
 pub(super) use run::{
-    held_back, held_back_document, making, making_id, making_in_run, run, run_document, stage_name,
-    stages_up_to, zone_document, zones,
+    held_back, held_back_document, making, making_id, making_in_run, reverse_name, run,
+    run_document, stage_name, stages_up_to, zone_document, zones,
 };
 
 use crate::cluster::catalog::Namespace;

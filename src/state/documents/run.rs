@@ -10,7 +10,7 @@ use crate::cluster::catalog::Namespace;
 use crate::cluster::probe::Identity;
 use crate::error::Result;
 use crate::scope::{Filters, Pattern, Scope};
-use crate::state::{FORMAT, HeldBack, OptionsOf, RunState, Stage};
+use crate::state::{FORMAT, HeldBack, OptionsOf, Reverse, RunState, Stage};
 
 const STAGES: [(Stage, &str); 5] = [
     (Stage::Planning, "planning"),
@@ -19,6 +19,30 @@ const STAGES: [(Stage, &str); 5] = [
     (Stage::Finishing, "finishing"),
     (Stage::Cancelled, "cancelled"),
 ];
+
+const REVERSES: [(Reverse, &str); 4] = [
+    (Reverse::No, "no"),
+    (Reverse::Wanted, "wanted"),
+    (Reverse::GivenUp, "given up"),
+    (Reverse::Itself, "itself"),
+];
+
+pub(in crate::state) fn reverse_name(reverse: Reverse) -> &'static str {
+    REVERSES
+        .iter()
+        .find(|(r, _)| *r == reverse)
+        .map_or("", |(_, name)| name)
+}
+
+fn reverse(raw: &RawDocument) -> Read<Reverse> {
+    let Some(name) = present(raw, "reverse")?.map(text).transpose()? else {
+        return Ok(Reverse::No);
+    };
+    let known = REVERSES.iter().find(|(_, known)| *known == name);
+    known
+        .map(|(reverse, _)| *reverse)
+        .ok_or_else(|| Unreadable::new(format_args!("unknown reverse {name:?}")))
+}
 
 pub(in crate::state) fn stage_name(stage: Stage) -> &'static str {
     STAGES
@@ -61,6 +85,7 @@ pub(in crate::state) fn run_document(state: &RunState) -> Result<RawDocumentBuf>
         "include": texts(&state.scope.filters().include),
         "exclude": texts(&state.scope.filters().exclude),
         "admin": state.scope.has_admin(),
+        "reverse": reverse_name(state.reverse),
     };
     sized(
         "the run",
@@ -93,6 +118,7 @@ pub(in crate::state) fn run(raw: &RawDocument) -> Result<RunState> {
             target_settings: settings(raw, "target_settings")?,
             views: list(raw, "views", |value| namespace(document(value)?))?,
             scope: scope(raw)?,
+            reverse: reverse(raw)?,
         })
     })
 }

@@ -138,9 +138,10 @@ impl Coordinator {
         Err(Error::new(Kind::Unsupported, found).remedy(remedy))
     }
 
-    /// The source shard, whose oplog had the creation, no longer knows the UUID.
-    /// Its majority view holds the creation: the tail read it with that concern.
+    /// The source shard, whose oplog had the creation, no longer knows the UUID, or by a name
+    /// only that is out of the run. Its majority view holds the creation: the tail read it
+    /// with that concern.
     async fn is_gone(&self, pair: usize, ns: &Namespace, uuid: Uuid) -> Result<bool> {
-        catalog::is_gone(&self.sides.source.shards[pair].client, &ns.db, uuid).await
+        catalog::is_out(&self.sides.source.shards[pair], &ns.db, uuid).await
     }
 }

@@ -241,11 +241,16 @@ impl<'a> Entry<'a> {
             let name = self.o.get_str(field);
             name.map_err(|_| self.unsupported("a rename without names"))
         };
-        let dropped = self.o.get_binary("dropTarget").ok();
+        let uuid = |target: RawBsonRef<'_>| uuid_of(target.as_binary()?.bytes);
+        let no_uuid = || self.unsupported("a rename over a collection that it does not tell");
+        let dropped = match self.o.get("dropTarget")? {
+            None | Some(RawBsonRef::Boolean(false)) => None,
+            Some(target) => Some(uuid(target).ok_or_else(no_uuid)?),
+        };
         Ok(Meaning::Rename {
             from: name("renameCollection")?,
             to: name("to")?,
-            dropped: dropped.and_then(|uuid| uuid_of(uuid.bytes)),
+            dropped,
         })
     }
 

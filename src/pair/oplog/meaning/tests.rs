@@ -68,7 +68,7 @@ fn what_is_not_carried_over_is_refused_with_a_remedy_of_its_own() {
 
 #[test]
 fn a_rename_may_drop_what_had_the_name() {
-    let rename = |dropped: Option<bson::Binary>| {
+    let rename = |dropped: Option<bson::RawBson>| {
         let mut o = rawdoc! {"renameCollection": "d.a", "to": "d.b", "stayTemp": false};
         dropped
             .into_iter()
@@ -77,7 +77,8 @@ fn a_rename_may_drop_what_had_the_name() {
     };
     let plain = "Ok(Rename { from: \"d.a\", to: \"d.b\", dropped: ";
     assert_eq!(rename(None), format!("{plain}None }})"));
-    assert!(rename(Some(ui())).starts_with(&format!("{plain}Some(")));
+    assert!(rename(Some(ui().into())).starts_with(&format!("{plain}Some(")));
+    assert!(rename(Some(true.into())).contains("does not tell"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::knobs::{ASKS, Bounds, KNOBS, Knob, Verb};
@@ -40,8 +40,23 @@ pub struct Invocation {
     pub why: Option<String>,
     /// `--block-writes`: the source refuses users' writes from the cutover on.
     pub block_writes: bool,
+    /// `--reverse`: the target is followed back to the source after the cutover.
+    pub reverse: bool,
+    /// What is asked of the way back.
+    pub back: Option<Back>,
     /// The flags of mongomirror.
     pub mirror: mirror::Given,
+}
+
+/// What `reverse` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Back {
+    /// Show its progress.
+    Status,
+    /// Go back: cut over to the old source.
+    Cutover,
+    /// Give it up: both sides stay as they are.
+    Stop,
 }
 
 const VERBS: &[(Verb, &str, &str)] = &[
@@ -90,6 +105,11 @@ const VERBS: &[(Verb, &str, &str)] = &[
         Verb::Prepare,
         "prepare",
         "Show what a cutover would wait for now: gaps, writers, transactions, index builds; and the steps",
+    ),
+    (
+        Verb::Reverse,
+        "reverse",
+        "The way back after a `migrate --reverse`: show it, cut over to the old source, or give it up",
     ),
     (
         Verb::Mirror,
@@ -172,6 +192,8 @@ fn invocation(verb: Verb, matches: &ArgMatches) -> Invocation {
         shell: matches.try_get_one("shell").ok().flatten().copied(),
         why: text("why"),
         block_writes: flag("block-writes"),
+        reverse: flag("reverse"),
+        back: matches.try_get_one("what").ok().flatten().copied(),
         mirror: if verb == Verb::Mirror {
             mirror::given(matches)
         } else {
@@ -208,7 +230,9 @@ fn subcommand(verb: Verb, name: &'static str, about: &'static str) -> Command {
         Verb::Status => command.arg(watch()),
         Verb::Pause => command.arg(why()),
         Verb::Completions => command.arg(shell()),
-        Verb::Migrate => command.arg(restart()),
+        Verb::Migrate => command.args([restart(), reverse()]),
+        Verb::Validate => command.arg(reverse()),
+        Verb::Reverse => command.args(waiting()).args([block_writes(), back()]),
         // Its earlier name, kept as an alias: it restarts nothing.
         Verb::Recopy => command.args(selection()).alias("restart"),
         _ => command,
@@ -245,6 +269,20 @@ fn restart() -> Arg {
     restart.help(
         "Start over: first drop from the target what the recorded run copied, and nothing else",
     )
+}
+
+fn reverse() -> Arg {
+    let reverse = Arg::new("reverse")
+        .long("reverse")
+        .action(ArgAction::SetTrue);
+    reverse.help(
+        "After the cutover, follow the target back to the source, so that `shardlift reverse cutover` can go back to it",
+    )
+}
+
+fn back() -> Arg {
+    let back = Arg::new("what").value_parser(clap::value_parser!(Back));
+    back.required(true).help("What to do")
 }
 
 fn selection() -> [Arg; 2] {
@@ -306,93 +344,4 @@ fn flag(knob: &'static Knob) -> Arg {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_words(line: &str) -> Result<Invocation, clap::Error> {
-        parse(line.split(' ').map(OsString::from))
-    }
-
-    #[test]
-    fn the_command_line_is_sound() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn flags_carry_knob_names() {
-        let call =
-            parse_words("shardlift migrate --memory-mb 512 --cutover=auto --json --config x.toml")
-                .unwrap();
-        assert_eq!(call.verb, Verb::Migrate);
-        assert_eq!(call.flags["memory_mb"], "512");
-        assert_eq!(call.flags["cutover"], "auto");
-        assert!(!call.restart && parse_words("shardlift migrate --restart").unwrap().restart);
-        assert!(call.json && call.file == Some("x.toml".into()));
-    }
-
-    #[test]
-    fn commands_take_their_own_flags_only() {
-        for (line, ok) in [
-            ("shardlift validate --source mongodb://h --map a=b", true),
-            ("shardlift validate --lanes 4", false),
-            ("shardlift verify --verify counts", true),
-            ("shardlift status --api-port 9", true),
-            ("shardlift status --api-port 9 --api http://h", false),
-            ("shardlift cutover --no-wait", true),
-            ("shardlift cancel --no-wait", false),
-            ("shardlift status --watch --json", true),
-            ("shardlift pause --why backup --api http://h", true),
-            ("shardlift resume --why backup", false),
-            ("shardlift extend --api-port 9", true),
-            ("shardlift throttle --copy-mb-s 10 --api https://h", true),
-            ("shardlift throttle --source-lag-max-s 10", false),
-            ("shardlift prepare --json --api-ca x.pem", true),
-            ("shardlift migrate --api-token abc", false),
-            ("shardlift cutover --block-writes", true),
-            (
-                "shardlift mirror --host a/h --destination b/g -j 2 --drop",
-                true,
-            ),
-            ("shardlift mirror --source mongodb://h", false),
-            ("shardlift completions zsh", true),
-            ("shardlift completions", false),
-            ("shardlift man", true),
-            (
-                "shardlift cancel --source mongodb://h --target mongodb://g",
-                true,
-            ),
-            (
-                "shardlift restart --shard a --ns d.c --target mongodb://g",
-                true,
-            ),
-            (
-                "shardlift recopy --shard a --ns d.c --target mongodb://g",
-                true,
-            ),
-            ("shardlift recopy --ns d.c", false),
-            ("shardlift recopy --shard a --map a=b", false),
-            ("shardlift migrate --restart --shard a", false),
-            ("shardlift", false),
-        ] {
-            assert_eq!(parse_words(line).is_ok(), ok, "{line}");
-        }
-    }
-
-    #[test]
-    fn cutover_waits_by_default_and_the_last_word_wins() {
-        for (line, no_wait) in [
-            ("", false),
-            (" --wait", false),
-            (" --no-wait", true),
-            (" --no-wait --wait", false),
-        ] {
-            assert_eq!(
-                parse_words(&format!("shardlift cutover{line}"))
-                    .unwrap()
-                    .no_wait,
-                no_wait,
-                "{line}"
-            );
-        }
-    }
-}
+mod tests;

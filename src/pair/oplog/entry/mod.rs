@@ -12,6 +12,8 @@ use crate::pair::oplog::delta;
 use crate::position::{Mark, Position};
 use crate::scope::is_internal;
 
+/// Of a document without elements: its length and its end.
+const EMPTY_BYTES: usize = 5;
 /// Where a server keeps the views of a database.
 const OF_VIEWS: &str = ".system.views";
 
@@ -61,7 +63,9 @@ impl<'a> Entry<'a> {
             wall_ms: 0,
         };
         let (mut lsid, mut txn_number) = (None, None);
+        let mut walked = EMPTY_BYTES;
         for element in elements(raw) {
+            walked += element.bytes();
             let Element { kind, name, value } = element;
             match (name, kind) {
                 (b"ts", kind::TIMESTAMP) => entry.position = Position::from_raw(word(value)),
@@ -78,6 +82,9 @@ impl<'a> Entry<'a> {
                 (b"wall", kind::DATE) => entry.wall_ms = (word(value) as i64).max(0) as u64,
                 _ => {}
             }
+        }
+        if walked != raw.as_bytes().len() {
+            return Err(entry.unsupported("an entry that cannot be read to its end"));
         }
         entry.session = lsid.zip(txn_number);
         Ok(entry)
@@ -263,138 +270,4 @@ fn previous_of(time: &[u8]) -> Option<Position> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bson::{RawBson, Timestamp, rawdoc};
-
-    fn uuid() -> bson::Binary {
-        Uuid::from_bytes([3; 16]).into()
-    }
-
-    #[test]
-    fn crud_entries_become_ops() {
-        let ts = Timestamp {
-            time: 5,
-            increment: 1,
-        };
-        let o = |doc: bson::RawDocumentBuf| doc;
-        for (op, o, o2, expect) in [
-            ("i", o(rawdoc! {"_id": 1, "a": 2}), None, OpKind::Insert),
-            ("d", o(rawdoc! {"_id": 1}), None, OpKind::Delete),
-            (
-                "u",
-                o(rawdoc! {"$v": 2, "diff": {"u": {"a": 3}}}),
-                Some(rawdoc! {"k": 9, "_id": 1}),
-                OpKind::Delta,
-            ),
-            // As 4.2.6 and 4.4.2 log it.
-            (
-                "u",
-                o(rawdoc! {"$v": 1, "$set": {"z": 1}, "$unset": {"a": true}}),
-                Some(rawdoc! {"_id": 1}),
-                OpKind::Delta,
-            ),
-            (
-                "u",
-                o(rawdoc! {"_id": 1, "a": 4}),
-                Some(rawdoc! {"_id": 1}),
-                OpKind::Replace,
-            ),
-            // A replacement whose document has a field called diff is no delta.
-            (
-                "u",
-                o(rawdoc! {"_id": 1, "diff": {"x": 1}}),
-                Some(rawdoc! {"_id": 1}),
-                OpKind::Replace,
-            ),
-        ] {
-            let mut raw =
-                rawdoc! {"ts": ts, "t": 1i64, "op": op, "ns": "a.b", "ui": uuid(), "o": o};
-            if let Some(o2) = o2 {
-                raw.append(bson::raw::cstr!("o2"), o2);
-            }
-            let entry = Entry::read(&raw).expect("readable");
-            let op = entry.crud(entry.position).expect("crud");
-            assert_eq!(
-                (op.kind, op.id.readable()),
-                (expect, Some(RawBson::Int32(1)))
-            );
-        }
-    }
-
-    #[test]
-    fn moves_of_chunks_are_told_by_what_their_shards_write() {
-        let entry = |op: &str, ns: &str, o2: bson::RawDocumentBuf| rawdoc! {"op": op, "ns": ns, "o": {"_id": 1}, "o2": o2};
-        let rows = [
-            (
-                "n",
-                "d.c",
-                rawdoc! {"sessionMigrateCloneStart": "d.c"},
-                true,
-            ),
-            ("n", "d.c", rawdoc! {"type": "reshardBegin"}, false),
-            ("i", "config.rangeDeletions", rawdoc! {"_id": 1}, true),
-            ("u", "config.rangeDeletions", rawdoc! {"_id": 1}, false),
-            ("d", "config.rangeDeletions", rawdoc! {"_id": 1}, true),
-            (
-                "u",
-                "config.migrationCoordinators",
-                rawdoc! {"_id": 1},
-                true,
-            ),
-            (
-                "d",
-                "config.migrationCoordinators",
-                rawdoc! {"_id": 1},
-                true,
-            ),
-            ("i", "config.transactions", rawdoc! {"_id": 1}, false),
-        ];
-        for (op, ns, o2, expect) in rows {
-            let raw = entry(op, ns, o2);
-            assert_eq!(
-                Entry::read(&raw).expect("readable").tells_of_a_move(),
-                expect,
-                "{op} {ns}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_delta_of_a_prepared_transaction_that_may_move_fields_is_unclear() {
-        for (o, prepared, expect) in [
-            (rawdoc! {"$v": 1, "$set": {"a": 1}}, true, OpKind::Delta),
-            (
-                rawdoc! {"$v": 1, "$unset": {"a": true}},
-                false,
-                OpKind::Delta,
-            ),
-            (
-                rawdoc! {"$v": 1, "$unset": {"a": true}},
-                true,
-                OpKind::Unclear,
-            ),
-            (
-                rawdoc! {"$v": 2, "diff": {"d": {"a": false}}},
-                true,
-                OpKind::Delta,
-            ),
-        ] {
-            let raw =
-                rawdoc! {"op": "u", "ns": "a.b", "ui": uuid(), "o": o.clone(), "o2": {"_id": 1}};
-            let entry = Entry {
-                prepared,
-                ..Entry::read(&raw).expect("readable")
-            };
-            let op = entry.crud(Position::default()).expect("known");
-            assert_eq!(op.kind, expect, "{o:?}");
-        }
-    }
-
-    #[test]
-    fn an_update_of_an_unknown_form_stops_the_pair() {
-        let raw = rawdoc! {"op": "u", "ns": "a.b", "ui": uuid(), "o": {"$v": 3, "patch": {}}, "o2": {"_id": 1}};
-        let entry = Entry::read(&raw).expect("readable");
-        assert!(entry.crud(Position::default()).is_err());
-    }
-}
+mod tests;

@@ -1,0 +1,173 @@
+//! What deletes documents of the old source by itself, or refuses them, while the target is
+//! followed back (R10): held back there. Indexes stay.
+
+use std::collections::HashSet;
+
+use bson::{RawDocumentBuf, rawdoc};
+
+use crate::bson::element::{document, elements, field};
+use crate::cluster::catalog::contents::{self, Stored};
+use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES, index};
+use crate::cluster::deployment::Deployment;
+use crate::control::held_back::{commands, only, send};
+use crate::error::{Error, Kind, Result};
+use crate::state::run_store::RunStore;
+use crate::state::{HeldBack, OptionsOf};
+
+/// Records what is to be held back as it is, and returns the collections that have an expiry.
+///
+/// # Errors
+/// `Unsupported` for a time series with an expiry: its end of the cutover is not followed.
+pub async fn record(old_source: &Deployment, store: &RunStore) -> Result<HashSet<Namespace>> {
+    let found = options(old_source).await?;
+    if let Some(series) = series(&found) {
+        let found = format!("{series} is a time series with an expiry, which no way back follows");
+        return Err(Error::new(Kind::Unsupported, found));
+    }
+    store.save_held_back(&found).await?;
+    let expiring = found.iter().filter(|held_back| expires(held_back));
+    Ok(expiring.map(|held_back| held_back.ns.clone()).collect())
+}
+
+/// Holds back what is recorded. May be repeated.
+pub async fn hold(old_source: &Deployment, store: &RunStore) -> Result<()> {
+    let never = old_source.dialect.writes.expiry_never;
+    let never = never.unwrap_or(i64::from(i32::MAX));
+    for held_back in store.load_held_back().await? {
+        for command in commands(&without(&held_back, never)) {
+            let failed =
+                |e: Error| e.context(format_args!("holding expiries back on {}", held_back.ns));
+            send(old_source, &held_back.ns, &command)
+                .await
+                .map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// A time series of that side that has an expiry.
+pub async fn expiring_series(side: &Deployment) -> Result<Option<Namespace>> {
+    Ok(series(&options(side).await?))
+}
+
+fn series(found: &[HeldBack]) -> Option<Namespace> {
+    let mut expiring = found.iter().filter(|held_back| expires(held_back));
+    expiring.find_map(|held_back| held_back.ns.time_series())
+}
+
+fn expires(held_back: &HeldBack) -> bool {
+    field(held_back.options.as_bytes(), EXPIRY.as_bytes()).is_some()
+}
+
+/// All such options of that side, pre-images last: what sets another option may switch them
+/// off.
+async fn options(side: &Deployment) -> Result<Vec<HeldBack>> {
+    let (mut found, mut images) = (Vec::new(), Vec::new());
+    for shard in &side.shards {
+        for stored in contents::read(shard).await? {
+            let before = found.len();
+            found.extend(of(&stored));
+            if before < found.len() {
+                images.extend(of_collection(&stored, PRE_IMAGES));
+            }
+        }
+    }
+    found.extend(images);
+    let mut seen = HashSet::new();
+    found.retain(|held_back: &HeldBack| {
+        seen.insert((held_back.ns.clone(), held_back.options.as_bytes().to_vec()))
+    });
+    Ok(found)
+}
+
+fn of(stored: &Stored) -> Vec<HeldBack> {
+    let indexes = stored
+        .indexes
+        .iter()
+        .filter_map(|spec| index::held_back(spec));
+    let indexes = indexes.map(|options| HeldBack {
+        ns: stored.ns.clone(),
+        of: OptionsOf::Index,
+        options,
+    });
+    indexes.chain(of_collection(stored, EXPIRY)).collect()
+}
+
+fn of_collection(stored: &Stored, name: &str) -> Option<HeldBack> {
+    let options = only(&stored.options, name);
+    (!options.is_empty()).then(|| HeldBack {
+        ns: stored.ns.clone(),
+        of: OptionsOf::Collection,
+        options,
+    })
+}
+
+/// The same options while they are held back.
+fn without(held_back: &HeldBack, never: i64) -> HeldBack {
+    let instead = match held_back.of {
+        OptionsOf::Index => rawdoc! {"expireAfterSeconds": never, "prepareUnique": false},
+        OptionsOf::Collection => rawdoc! {"expireAfterSeconds": "off"},
+    };
+    let options = elements(&held_back.options).map(|option| {
+        elements(&instead)
+            .find(|other| other.name == option.name)
+            .unwrap_or(option)
+    });
+    HeldBack {
+        options: document(options),
+        ..held_back.clone()
+    }
+}
+
+/// The commands that give back what is held back, for people.
+pub fn told(found: &[HeldBack]) -> Vec<String> {
+    let told = |held_back: &HeldBack| {
+        let db = held_back.ns.db.clone();
+        let told = |command: RawDocumentBuf| {
+            format!("{db}: {}", crate::control::held_back::told(&command))
+        };
+        commands(held_back)
+            .into_iter()
+            .map(told)
+            .collect::<Vec<_>>()
+    };
+    found.iter().flat_map(told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_back_expires_and_refuses_nothing_and_the_rest_stays() {
+        let ns = Namespace {
+            db: "d".to_owned(),
+            coll: "c".to_owned(),
+        };
+        let rows = [
+            (
+                OptionsOf::Index,
+                rawdoc! {"name": "n", "expireAfterSeconds": 5, "prepareUnique": true},
+                rawdoc! {"name": "n", "expireAfterSeconds": 7i64, "prepareUnique": false},
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"expireAfterSeconds": 5},
+                rawdoc! {"expireAfterSeconds": "off"},
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"changeStreamPreAndPostImages": {"enabled": true}},
+                rawdoc! {"changeStreamPreAndPostImages": {"enabled": true}},
+            ),
+        ];
+        for (of, options, expect) in rows {
+            let held_back = HeldBack {
+                ns: ns.clone(),
+                of,
+                options,
+            };
+            assert_eq!(without(&held_back, 7).options, expect);
+        }
+    }
+}

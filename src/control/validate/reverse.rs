@@ -1,0 +1,98 @@
+//! What following the target back to the source needs beside what a migration does. Asked
+//! before the start: after the cutover it would be too late.
+
+use crate::cluster::catalog::Catalog;
+use crate::cluster::deployment::{Deployment, Topology};
+use crate::control::layout::options::expiry;
+use crate::control::validate::privileges::{self, Need, Needs, On};
+use crate::control::validate::{Check, Group, ask, grouped, topology};
+
+/// The rights of the way there on the other side, each; one release; an oplog.
+pub(super) async fn checks(
+    source: &Deployment,
+    target: &Deployment,
+    catalog: Option<&Catalog>,
+) -> Vec<Check> {
+    let (follows, writes) = (
+        privileges::source(target.topology, &target.dialect),
+        privileges::target(source.topology, &source.dialect),
+    );
+    let (follows, writes, blocked, oplog, history) = tokio::join!(
+        ask::privileges("way back: follow the target", target, &follows),
+        ask::privileges("way back: write to the source", source, &writes),
+        closes(source),
+        ask::oplog("way back: target oplog readable", target),
+        ask::history("way back: target keeps its history", target),
+    );
+    let (from, to) = (topology::Side::of(target), topology::Side::of(source));
+    let mut checks = grouped(Group::Privileges, vec![follows, writes, blocked]);
+    checks.extend(grouped(Group::TargetState, vec![oplog, history]));
+    checks.extend(grouped(
+        Group::Content,
+        catalog.map(series).into_iter().collect(),
+    ));
+    checks.extend(grouped(
+        Group::Release,
+        vec![topology::same_release(&from, &to)],
+    ));
+    checks
+}
+
+/// The expiry of a time series is set on the target after the fence, and no change of a time
+/// series is followed.
+fn series(catalog: &Catalog) -> Check {
+    let expiring = catalog.collections.iter().filter_map(|collection| {
+        let series = collection.ns.time_series()?;
+        expiry(&collection.options).map(|_| series.to_string())
+    });
+    Check::none_of(
+        "way back: time series that expire",
+        &expiring.collect::<Vec<_>>(),
+        "none",
+        "the way back could not follow the end of the cutover on these: remove their expiry (`collMod` with \
+         `expireAfterSeconds: \"off\"`), or leave --reverse out",
+    )
+}
+
+const fn on_cluster(action: &'static str, role: &'static str) -> Need {
+    Need {
+        action,
+        on: On::Cluster,
+        role,
+    }
+}
+
+/// What servers ask of who writes while users' writes are blocked (6.0).
+pub(super) fn past_a_block() -> Needs {
+    let bypass = on_cluster("bypassWriteBlockingMode", "restore");
+    Needs {
+        router: vec![bypass],
+        shard: vec![bypass],
+    }
+}
+
+/// What they ask of who blocks them, and writes then.
+pub(super) fn to_block(topology: Topology) -> Needs {
+    let block = on_cluster("setUserWriteBlockMode", "clusterManager");
+    let mut needs = past_a_block();
+    match topology {
+        Topology::Sharded => needs.router.push(block),
+        Topology::ReplicaSet => needs.shard.push(block),
+    }
+    needs
+}
+
+/// Whether the source's servers can keep users out while we write.
+async fn closes(source: &Deployment) -> Check {
+    const NAME: &str = "way back: source closed to users";
+    match ask::may(source, &to_block(source.topology)).await {
+        Ok(true) => Check::pass(NAME, "its servers refuse users' writes after the cutover"),
+        Ok(false) => Check::warn(
+            NAME,
+            "its servers cannot refuse users' writes and take ours",
+            "that takes MongoDB 6.0, and a user of ours there with the roles `restore` and `clusterManager`; without it see \
+             to it that nobody writes to the source after the cutover",
+        ),
+        Err(e) => Check::unanswered(NAME, &e),
+    }
+}

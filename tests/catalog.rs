@@ -1,0 +1,139 @@
+//! One source with everything that a catalog can hold, moved while all of it changes, by three
+//! processes. Each kind is a case of its own elsewhere, which names what fails.
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Document, doc};
+use loadgen::entry::Entry;
+use loadgen::populate::types;
+use mongodb::Client;
+
+use crate::ddl_changes::{options, renames, views};
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+use crate::migrate::expect_equal;
+use crate::migrate_content::Writer;
+use crate::migrate_content::kinds::{make_kinds, write_kinds};
+use crate::migrate_indexes::odd::make_odd;
+use crate::{migrate_ddl, not_utf8, stored_functions, time_series};
+
+/// A file as drivers keep it.
+async fn make_file(client: &Client, name: &str) {
+    let unique = doc! {"key": {"files_id": 1, "n": 1}, "name": "files_id_1_n_1", "unique": true};
+    run(
+        client,
+        "files",
+        doc! {"createIndexes": "fs.chunks", "indexes": [unique]},
+    )
+    .await;
+    let part = |n: i32| {
+        let (subtype, bytes) = (BinarySubtype::Generic, vec![n as u8; 255 * 1024]);
+        doc! {"files_id": name, "n": n, "data": Binary { subtype, bytes }}
+    };
+    let parts: Vec<Document> = (0..4).map(part).collect();
+    run(
+        client,
+        "files",
+        doc! {"insert": "fs.chunks", "documents": parts},
+    )
+    .await;
+    let file =
+        doc! {"_id": name, "length": 4 * 255 * 1024, "chunkSize": 255 * 1024, "filename": name};
+    run(
+        client,
+        "files",
+        doc! {"insert": "fs.files", "documents": [file]},
+    )
+    .await;
+}
+
+/// What servers take for a name. The longest has 255 bytes with its database.
+async fn make_names(client: &Client) {
+    let long = "ü".repeat(125);
+    let odd = [
+        "line\nbreak",
+        "quote\"'`",
+        " ",
+        "a..b",
+        "per%cent",
+        "back\\slash",
+        &long,
+    ];
+    for name in odd {
+        run(
+            client,
+            "odd",
+            doc! {"insert": name, "documents": [{"_id": name}]},
+        )
+        .await;
+        let index = doc! {"key": {"a": 1}, "name": format!("of {name}")};
+        run(
+            client,
+            "odd",
+            doc! {"createIndexes": name, "indexes": [index]},
+        )
+        .await;
+    }
+}
+
+async fn before(client: &Client, uri: &str) {
+    types::create(&Entry::connect(uri, 4).await.unwrap())
+        .await
+        .unwrap();
+    make_kinds(client).await;
+    make_odd(client).await;
+    make_names(client).await;
+    make_file(client, "first").await;
+    not_utf8::insert(client, "bytes", 0..600).await;
+    stored_functions::insert(client, "files", "system.js", &["f"]).await;
+    stored_functions::insert(client, "admin", "mine", &["f"]).await;
+    migrate_ddl::before(client, false).await;
+    renames::before(client).await;
+    options::before(client).await;
+    views::before(client).await;
+    time_series::populate(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_a_catalog_can_hold_arrives_while_it_changes() {
+    let (a, b) = tokio::join!(
+        fixture::loaded_replica_set("a"),
+        fixture::loaded_replica_set("b")
+    );
+    let (source, target) = (a.uri(), b.uri());
+    let client = a.client().await.unwrap();
+    let other = a.client().await.unwrap();
+    before(&client, &source).await;
+    let writes = client.clone();
+    let writer = Writer::start(move |round| {
+        let writes = writes.clone();
+        async move {
+            write_kinds(&writes, round).await;
+            not_utf8::round(&writes, "bytes", round as i32, false).await;
+        }
+    });
+
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until("copying", renames::begun).await;
+    migrate_ddl::changes(&client, &other, "copying", false).await;
+    renames::changes(&client).await;
+    engine.kill();
+    options::changes(&client).await;
+    time_series::change(&client, "first", true).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    views::changes(&client).await;
+    renames::rebuilt(&client).await;
+    make_file(&client, "second").await;
+    engine.kill();
+    time_series::swap(&client).await;
+    renames::swaps(&client).await;
+    let mut engine = Engine::start(&source, &target, &[]).await;
+    engine.until_ready().await;
+    migrate_ddl::changes(&client, &other, "following", false).await;
+    stored_functions::insert(&client, "files", "system.js", &["g"]).await;
+    stored_functions::insert(&client, "admin", "mine", &["g"]).await;
+    writer.stop().await;
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(&source, &target).await;
+}

@@ -10,6 +10,7 @@ pub mod contents;
 pub mod index;
 pub mod left_behind;
 pub(crate) mod listing;
+mod rewritten;
 pub mod sharding;
 pub mod versions;
 
@@ -93,7 +94,8 @@ pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
     Ok(listed.into_iter().find_map(|l| l.uuid))
 }
 
-/// A shard knows no collection with this UUID, under any name, by what a majority has.
+/// A shard knows no collection with this UUID, under any name, by what a majority has. `db`:
+/// the server's own.
 pub async fn is_gone(shard: &Client, db: &str, uuid: Uuid) -> Result<bool> {
     let find = rawdoc! {
     "find": bson::Binary::from(uuid), "limit": 1, "readConcern": { "level": "majority" }};
@@ -140,7 +142,7 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
             let names = async {
                 Ok(client
                     .list_database_names()
-                    .filter(doc! {"name": db})
+                    .filter(doc! {"name": {"$in": deployment.scope.own_databases(db)}})
                     .await?)
             };
             Ok(!answered("listing databases", names).await?.is_empty())
@@ -149,7 +151,7 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
     }
 }
 
-/// Shard `primary` of a cluster holds collections of the database that are not sharded:
+/// Shard `primary` of a target holds collections of the database that are not sharded:
 /// they move with its primary. Views do no harm.
 pub async fn holds_unsharded(deployment: &Deployment, db: &str, primary: usize) -> Result<bool> {
     let shard = &deployment.shards[primary];
@@ -231,6 +233,7 @@ pub struct Estimate {
 /// Counts kept by the storage engine (`dataSize` by its estimate): cheap, near enough for
 /// planning, all zero if the collection is not there.
 pub async fn estimate(shard: &Shard, ns: &Namespace) -> Result<Estimate> {
+    let ns = &ns.own(&shard.scope);
     // Not `collStats`: its reply has indexes by name, which may be no UTF-8.
     let command = doc! {"dataSize": ns.to_string(), "estimate": true};
     let stats = match admin::ask(&shard.client, &ns.db, command).await {
@@ -365,7 +368,7 @@ async fn assemble(
             return Err(torn(format_args!("{ns} changed its UUID")));
         }
         let owner = &deployment.shards[row.sharded.chunks[0].shard];
-        let listed = indexes_of(owner, &ns.db, row.uuid).await?;
+        let listed = indexes_of(owner, &ns.own(&owner.scope).db, row.uuid).await?;
         let specs = listed.ok_or_else(|| torn(format_args!("{ns} vanished from {}", owner.id)))?;
         key_index = index::of_shard_key(&specs, &row.sharded.key);
     }

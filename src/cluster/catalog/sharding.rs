@@ -3,7 +3,7 @@
 //!
 //! Chunks are keyed by the collection's UUID since 5.0, by its name before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bson::{
     Binary, Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, Uuid, doc, spec::BinarySubtype,
@@ -27,26 +27,62 @@ const BATCH_ROWS: u32 = 1_000_000;
 /// One row of `config.collections` with its chunks and zones.
 #[derive(Debug)]
 pub struct ShardedRow {
+    /// The run's name.
     pub ns: Namespace,
     pub uuid: Uuid,
     pub sharded: Sharded,
 }
 
-/// Databases (or the one named `only`) with their primary shards, by name.
+/// Databases (or the one named `only`) with their primary shards, by the run's names.
+///
+/// # Errors
+/// `Refused` if collections of several primary shards are to come into one database.
 pub(super) async fn databases(
     deployment: &Deployment,
     only: Option<&str>,
 ) -> Result<Vec<Database>> {
-    let filter = only.map_or(doc! {}, |name| doc! {"_id": name});
-    let mut databases = Vec::new();
+    let scope = &deployment.scope;
+    let own = |name| doc! {"_id": {"$in": scope.own_databases(name)}};
+    let filter = only.map_or(doc! {}, own);
+    let mut databases: BTreeMap<String, usize> = BTreeMap::new();
     for row in find(deployment, "databases", filter, doc! {"_id": 1}).await? {
-        let name = listing::text("a database", &row, "_id")?;
-        if deployment.scope.may_have_in(&name) {
-            let primary = shard_index(deployment, row.get_str("primary")?)?;
-            databases.push(Database { name, primary });
+        let own = listing::text("a database", &row, "_id")?;
+        if !scope.may_have_in(&own) {
+            continue;
+        }
+        let primary = shard_index(deployment, row.get_str("primary")?)?;
+        let named = scope.databases_named(&own).into_iter();
+        for name in named.filter(|name| only.is_none_or(|only| only == name)) {
+            expect_at(deployment, &name, primary, databases.get(&name))?;
+            databases.insert(name, primary);
         }
     }
-    Ok(databases)
+    let database = |(name, primary)| Database { name, primary };
+    Ok(databases.into_iter().map(database).collect())
+}
+
+/// Collections move from shard to shard, and what is not sharded is on the primary of its
+/// database.
+fn expect_at(
+    deployment: &Deployment,
+    name: &str,
+    primary: usize,
+    other: Option<&usize>,
+) -> Result<()> {
+    match other.filter(|other| **other != primary) {
+        None => Ok(()),
+        Some(other) => {
+            let ids = [primary, *other].map(|shard| deployment.shards[shard].id.as_str());
+            let found = format!(
+                "database {name} of the target would have collections from databases whose primary shards are {} ({})",
+                ids.join(" and "),
+                deployment.scope.renames()
+            );
+            Err(Error::new(Kind::Refused, found).remedy(
+                "rename into databases of their own what comes from different primary shards",
+            ))
+        }
+    }
 }
 
 /// Sharded collections (or the one named `only`). Each chunk map is of the one state that
@@ -57,6 +93,8 @@ pub(super) async fn collections(
 ) -> Result<Vec<ShardedRow>> {
     // Up to 4.4 a dropped collection leaves its row.
     let mut filter = doc! {"dropped": {"$ne": true}};
+    let only = only.map(|ns| ns.own(&deployment.scope));
+    let only = only.as_ref();
     if let Some(ns) = only {
         filter.insert("_id", ns.to_string());
     }
@@ -116,15 +154,15 @@ pub(super) async fn among(deployment: &Deployment, of: &[String]) -> Result<Hash
         .collect()
 }
 
-/// A name in the config server's rows, if it is in the scope.
+/// The run's name of what has this one in the config server's rows, if it is in the scope.
 pub(super) fn namespace_in(deployment: &Deployment, name: &str) -> Result<Option<Namespace>> {
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| torn(format_args!("{name} has no database")))?;
-    Ok(deployment.scope.has(db, coll).then(|| Namespace {
-        db: db.to_owned(),
-        coll: coll.to_owned(),
-    }))
+    let is_in = deployment.scope.has(db, coll);
+    is_in
+        .then(|| Namespace::named(&deployment.scope, db, coll))
+        .transpose()
 }
 
 /// Zones each shard is in, as `Deployment::shards`.
@@ -176,7 +214,7 @@ pub(super) fn owner_field(deployment: &Deployment) -> &'static str {
     }
 }
 
-/// The filter for the chunks of `rows`; None if there are none.
+/// The filter for the chunks of `rows`; None if there are none. `only`: the own name.
 fn chunks_of(
     deployment: &Deployment,
     only: Option<&Namespace>,
@@ -209,6 +247,7 @@ async fn maps(deployment: &Deployment, filter: Document) -> Result<HashMap<Owner
     Ok(maps)
 }
 
+/// By their own names.
 pub(super) async fn zones(
     deployment: &Deployment,
     only: Option<&Namespace>,

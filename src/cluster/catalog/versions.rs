@@ -23,7 +23,7 @@ use crate::cluster::deployment::{Deployment, Topology};
 use crate::cluster::retry::answered;
 use crate::error::{Error, Result};
 
-/// Metadata of the config server, without chunks.
+/// Metadata of the config server, without chunks, by the run's names.
 #[derive(Debug, Default)]
 pub struct Versions {
     pub databases: HashMap<String, Home>,
@@ -55,10 +55,11 @@ pub async fn read(deployment: &Deployment) -> Result<Versions> {
     let mut versions = Versions::default();
     for row in find(deployment, "databases", doc! {}, doc! {"_id": 1}).await? {
         let name = row.get_str("_id")?;
-        if deployment.scope.may_have_in(name) {
-            versions
-                .databases
-                .insert(name.to_owned(), home(deployment, &row)?);
+        if !deployment.scope.may_have_in(name) {
+            continue;
+        }
+        for name in deployment.scope.databases_named(name) {
+            versions.databases.insert(name, home(deployment, &row)?);
         }
     }
     let fields = doc! {"uuid": 1, "lastmodEpoch": 1};

@@ -22,7 +22,6 @@ use crate::control::balancer;
 use crate::control::validate::privileges::{self, Need, Needs};
 use crate::control::validate::{Check, content, indexes as index_rules, listed, named};
 use crate::error::{Error, Kind, Result};
-use crate::scope::Filters;
 
 const HISTORY_SECONDS_MIN: i64 = 60;
 /// Questions asked side by side.
@@ -329,7 +328,7 @@ pub(super) async fn target_empty(
     let answer = async {
         let held = catalog::read(target).await?;
         // Whatever the run is about.
-        let whole = catalog::read(&target.filtered(&Filters::default())).await?;
+        let whole = catalog::read(&target.unfiltered()).await?;
         Ok(match content::other_spellings(source, &whole, to_wipe) {
             Some(check) => check,
             None => content::target_empty(source, &held, to_wipe),

@@ -61,7 +61,8 @@ async fn refused(
         return Ok(None);
     };
     let shard = &source.shards[collection.primary].client;
-    let is_by_release = refusal(shard, db, &question).await?.is_none();
+    let own = collection.ns.own(&source.scope).db;
+    let is_by_release = refusal(shard, &own, &question).await?.is_none();
     Ok(is_by_release.then(|| format!("{} ({})", collection.ns, refused.message)))
 }
 

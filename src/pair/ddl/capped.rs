@@ -42,19 +42,19 @@ pub async fn make_room(source: &Client, target: &Shard, tracked: &Tracked) -> Re
     if !target.writes.capped_changes {
         return Ok(());
     }
-    let db = tracked.ns().db;
+    let db = &tracked.source_db;
     // By the name that the source has for it now.
-    let Some(coll) = catalog::name_of(source, &db, tracked.uuid).await? else {
+    let Some(coll) = catalog::name_of(source, db, tracked.uuid).await? else {
         return Ok(());
     };
     let command = bson::doc! {"dataSize": format!("{db}.{coll}"), "estimate": true};
     let held = source
-        .database(&db)
+        .database(db)
         .run_command(command)
         .await
         .map_err(Error::from)?;
     let held = held.get("size").and_then(number).unwrap_or(0);
-    let Some(limits) = limits(source, tracked, tracked.uuid).await? else {
+    let Some(limits) = of_source(source, tracked).await? else {
         return Ok(());
     };
     if held * 2 < limits.bytes && limits.documents.is_none() {
@@ -69,7 +69,7 @@ pub async fn make_room_again(source: &Shard, target: &Shard, tracked: &Tracked) 
     if !source.writes.capped_changes || !target.writes.capped_changes {
         return Ok(());
     }
-    match limits(&source.client, tracked, tracked.uuid).await? {
+    match of_source(&source.client, tracked).await? {
         Some(limits) => lift(target, tracked, limits).await,
         None => Ok(()),
     }
@@ -90,11 +90,11 @@ pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     if !target.writes.capped_changes {
         return Ok(());
     }
-    let wanted = limits(&doubtful.lister.shard.client, tracked, tracked.uuid).await?;
+    let wanted = of_source(&doubtful.lister.shard.client, tracked).await?;
     let Some(made) = tracked.bound_to() else {
         return Ok(());
     };
-    let there = limits(&target.client, tracked, made).await?;
+    let there = limits(&target.client, &tracked.ns().db, made).await?;
     let Some(wanted) = wanted.filter(|wanted| there.is_some_and(|there| there != *wanted)) else {
         return Ok(());
     };
@@ -106,9 +106,13 @@ pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     fitted
 }
 
+async fn of_source(source: &Client, tracked: &Tracked) -> Result<Option<Limits>> {
+    limits(source, &tracked.source_db, tracked.uuid).await
+}
+
 /// Limits of the collection with this UUID; None if it is not listed.
-async fn limits(client: &Client, tracked: &Tracked, uuid: bson::Uuid) -> Result<Option<Limits>> {
-    let options = catalog::options_of(client, &tracked.ns().db, uuid).await?;
+async fn limits(client: &Client, db: &str, uuid: bson::Uuid) -> Result<Option<Limits>> {
+    let options = catalog::options_of(client, db, uuid).await?;
     Ok(options.and_then(|options| {
         let listed = |name: &str| number(&Bson::try_from(options.get(name).ok()??).ok()?);
         Some(Limits {

@@ -1,0 +1,342 @@
+//! Other names on the target than on the source, as an operator asks for them: of a whole
+//! database, or of one collection or view.
+//!
+//! Pure. A time series goes by its own name, and its buckets with it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::scope::{ADMIN, BUCKETS, is_internal};
+
+/// Longest name of a database on any server, bytes.
+const DATABASE_BYTES_MAX: usize = 63;
+/// Longest full name of a collection that every server from 4.4 on can shard, bytes. 4.2
+/// takes 120.
+const NAME_BYTES_MAX: usize = 235;
+/// Characters that no database can have on some server.
+const NOT_IN_DATABASES: [char; 11] = ['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|'];
+
+/// A database, or a collection or view of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    db: String,
+    coll: Option<String>,
+}
+
+/// One rename: `from` on the source, `to` on the target. Both are of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    from: Name,
+    to: Name,
+}
+
+impl FromStr for Rename {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = |why: &str| format!("`{text}` is no rename: {why}");
+        let Some((from, to)) = text.split_once('=') else {
+            return Err(refused(
+                "write `database=other` or `db.collection=db.other`",
+            ));
+        };
+        let (from, to) = (
+            name(from).map_err(|e| refused(&e))?,
+            name(to).map_err(|e| refused(&e))?,
+        );
+        if from.coll.is_some() != to.coll.is_some() {
+            return Err(refused(
+                "give a collection for a collection, a database for a database",
+            ));
+        }
+        if from == to {
+            return Err(refused("both names are the same"));
+        }
+        Ok(Rename { from, to })
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    let (db, coll) = match text.split_once('.') {
+        Some((db, coll)) => (db, Some(coll)),
+        None => (text, None),
+    };
+    if db.is_empty() || DATABASE_BYTES_MAX < db.len() || db.contains(NOT_IN_DATABASES) {
+        return Err(format!("`{db}` is no name of a database"));
+    }
+    if db == ADMIN || is_internal(db) {
+        return Err(format!("{db} is the server's own database"));
+    }
+    let coll = coll.map(collection).transpose()?;
+    if NAME_BYTES_MAX < text.len() {
+        return Err(format!(
+            "`{text}` is longer than the {NAME_BYTES_MAX} bytes that servers take"
+        ));
+    }
+    Ok(Name {
+        db: db.to_owned(),
+        coll,
+    })
+}
+
+fn collection(coll: &str) -> Result<String, String> {
+    if coll.is_empty() || coll.starts_with('.') || coll.contains(['$', '*', '\0']) {
+        return Err(format!("`{coll}` is no name of a collection"));
+    }
+    if coll.starts_with("system.") {
+        return Err(format!(
+            "{coll} is the server's own name: of a time series give its own"
+        ));
+    }
+    Ok(coll.to_owned())
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.coll {
+            Some(coll) => write!(f, "{}.{coll}", self.db),
+            None => f.write_str(&self.db),
+        }
+    }
+}
+
+impl fmt::Display for Rename {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.from, self.to)
+    }
+}
+
+impl Serialize for Rename {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// All renames of a run. One of a collection goes before that of its database. No two names of
+/// the source have one on the target: `to_target` has none for what would take another's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Renames(Vec<Rename>);
+
+impl Renames {
+    /// # Errors
+    /// If a name is given twice on one side.
+    pub fn new(all: Vec<Rename>) -> Result<Self, String> {
+        for (at, one) in all.iter().enumerate() {
+            let mut before = all[..at].iter();
+            if let Some(other) = before.find(|other| other.from == one.from || other.to == one.to) {
+                return Err(format!("`{other}` and `{one}` are about one name"));
+            }
+        }
+        Ok(Renames(all))
+    }
+
+    pub fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn all(&self) -> &[Rename] {
+        &self.0
+    }
+
+    /// Those that none of these names on the source has to do with.
+    pub fn idle<'r>(&'r self, names: &[String]) -> Vec<&'r Rename> {
+        let is_meant = |rename: &Rename| {
+            let from = rename.from.to_string();
+            let in_db = |name: &str| {
+                name.split_once('.')
+                    .is_some_and(|(db, _)| rename.from.coll.is_none() && db == from)
+            };
+            names.iter().any(|name| *name == from || in_db(name))
+        };
+        self.0.iter().filter(|rename| !is_meant(rename)).collect()
+    }
+
+    /// The name on the target of a source's `db.coll`; None if that is another's.
+    pub(super) fn to_target(&self, db: &str, coll: &str) -> Option<(String, String)> {
+        let target = go(&self.0, |rename| (&rename.from, &rename.to), db, coll);
+        let back = self.to_source(&target.0, &target.1)?;
+        (back == (db.to_owned(), coll.to_owned())).then_some(target)
+    }
+
+    /// The name on the source of a target's `db.coll`; None if no name there becomes it.
+    pub(super) fn to_source(&self, db: &str, coll: &str) -> Option<(String, String)> {
+        let source = go(&self.0, |rename| (&rename.to, &rename.from), db, coll);
+        let again = go(
+            &self.0,
+            |rename| (&rename.from, &rename.to),
+            &source.0,
+            &source.1,
+        );
+        (again == (db.to_owned(), coll.to_owned())).then_some(source)
+    }
+
+    /// Databases of the target that collections of a source's database may be in.
+    pub(super) fn databases_to_target(&self, db: &str) -> Vec<String> {
+        self.databases(|rename| (&rename.from, &rename.to), db)
+    }
+
+    /// Databases of the source that have collections which may be in a target's database.
+    pub(super) fn databases_to_source(&self, db: &str) -> Vec<String> {
+        self.databases(|rename| (&rename.to, &rename.from), db)
+    }
+
+    /// All of them.
+    fn databases(&self, way: impl Fn(&Rename) -> (&Name, &Name), db: &str) -> Vec<String> {
+        let ways = self.0.iter().map(way);
+        let (wholes, parts): (Vec<_>, Vec<_>) = ways.partition(|(_, to)| to.coll.is_none());
+        let whole = wholes.iter().find(|(from, _)| from.db == db);
+        let mut all = vec![whole.map_or(db, |(_, to)| &to.db).to_owned()];
+        for (_, to) in parts.iter().filter(|(from, _)| from.db == db) {
+            if !all.contains(&to.db) {
+                all.push(to.db.clone());
+            }
+        }
+        all
+    }
+}
+
+/// The other name of `db.coll`, one way or the other.
+fn go<'r>(
+    all: &'r [Rename],
+    way: impl Fn(&'r Rename) -> (&'r Name, &'r Name),
+    db: &str,
+    coll: &str,
+) -> (String, String) {
+    let public = coll.strip_prefix(BUCKETS).unwrap_or(coll);
+    let of_db = || all.iter().map(&way).filter(|(from, _)| from.db == db);
+    if let Some(to) = of_db().find_map(|(from, to)| {
+        to.coll
+            .as_ref()
+            .filter(|_| from.coll.as_deref() == Some(public))
+            .map(|coll| (to, coll))
+    }) {
+        let (name, other) = to;
+        let start = &coll[..coll.len() - public.len()];
+        return (name.db.clone(), format!("{start}{other}"));
+    }
+    let whole = of_db().find(|(from, _)| from.coll.is_none());
+    let db = whole.map_or(db, |(_, to)| to.db.as_str());
+    (db.to_owned(), coll.to_owned())
+}
+
+impl fmt::Display for Renames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.are_none() {
+            return f.write_str("no renames");
+        }
+        let texts: Vec<String> = self.0.iter().map(|one| format!("rename {one}")).collect();
+        f.write_str(&texts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renames(texts: &[&str]) -> Renames {
+        Renames::new(texts.iter().map(|text| text.parse().unwrap()).collect()).unwrap()
+    }
+
+    fn split(name: &str) -> (&str, &str) {
+        name.split_once('.').unwrap()
+    }
+
+    fn joined(name: Option<(String, String)>) -> Option<String> {
+        name.map(|(db, coll)| format!("{db}.{coll}"))
+    }
+
+    #[test]
+    fn each_name_has_one_on_the_other_side_or_none() {
+        // Of the source, and of the target.
+        let rows: [(&[&str], &str, Option<&str>); 15] = [
+            (&[], "a.b", Some("a.b")),
+            (&["a=c"], "a.b", Some("c.b")),
+            (&["a=c"], "a.system.buckets.t", Some("c.system.buckets.t")),
+            (&["a=c"], "a.system.js", Some("c.system.js")),
+            (&["a=c"], "ab.b", Some("ab.b")),
+            (&["a=c"], "c.b", None),
+            (&["a=c", "c=a"], "c.b", Some("a.b")),
+            (&["a.b=c.d"], "a.b", Some("c.d")),
+            (&["a.b=c.d"], "a.x", Some("a.x")),
+            (&["a.b=c.d"], "c.d", None),
+            (&["a.b=c.d"], "c.x", Some("c.x")),
+            (&["a.b=a.d", "a.d=a.b"], "a.d", Some("a.b")),
+            (
+                &["a.t=a.u"],
+                "a.system.buckets.t",
+                Some("a.system.buckets.u"),
+            ),
+            (&["a=c", "a.b=a.d"], "a.b", Some("a.d")),
+            (&["a=c", "a.b=c.d"], "a.d", None),
+        ];
+        for (texts, source, target) in rows {
+            let all = renames(texts);
+            let ((db, coll), target) = (split(source), target.map(str::to_owned));
+            assert_eq!(joined(all.to_target(db, coll)), target, "{all}: {source}");
+            if let Some(target) = target {
+                let (db, coll) = split(&target);
+                let back = joined(all.to_source(db, coll));
+                assert_eq!(back.as_deref(), Some(source), "{all}: {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_name_of_the_source_becomes_is_nobodys() {
+        let rows: [(&[&str], &str); 3] = [
+            (&["a=c"], "a.b"),
+            (&["a.b=a.d"], "a.b"),
+            (&["a=c", "a.b=c.d"], "c.b"),
+        ];
+        for (texts, target) in rows {
+            let (db, coll) = split(target);
+            assert_eq!(renames(texts).to_source(db, coll), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn databases_are_told_either_way() {
+        let all = renames(&["a=c", "a.b=e.d", "x.y=c.z"]);
+        assert_eq!(all.databases_to_target("a"), ["c", "e"]);
+        assert_eq!(all.databases_to_target("x"), ["x", "c"]);
+        assert_eq!(all.databases_to_source("c"), ["a", "x"]);
+        assert_eq!(all.databases_to_source("e"), ["e", "a"]);
+    }
+
+    #[test]
+    fn what_is_no_rename_is_refused() {
+        let long = format!("a.b=c.{}", "d".repeat(NAME_BYTES_MAX));
+        let texts = [
+            "",
+            "a",
+            "a.b",
+            "=c",
+            "a=",
+            "a.b=c",
+            "a=c.d",
+            "a=a",
+            "a.=c.d",
+            "admin=c",
+            "a=local",
+            "a.system.js=c.d",
+            "a.b=c.system.buckets.d",
+            "a.*=c.*",
+            "a=b c",
+            "a.b=c.d$e",
+            &long,
+        ];
+        for text in texts {
+            assert!(text.parse::<Rename>().is_err(), "{text}");
+        }
+        for twice in [
+            ["a=c", "b=c"],
+            ["a.b=c.d", "a.b=c.e"],
+            ["a.b=c.d", "a.x=c.d"],
+        ] {
+            let all = twice.iter().map(|text| text.parse().unwrap()).collect();
+            assert!(Renames::new(all).is_err(), "{twice:?}");
+        }
+    }
+}

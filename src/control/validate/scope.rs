@@ -13,10 +13,9 @@ pub(super) async fn filters(source: &Deployment, catalog: &Catalog) -> Option<Ch
     if filters.are_none() {
         return None;
     }
-    let whole = source.unfiltered();
-    let read = catalog::read(&whole).await;
-    let names = |side: &Deployment, catalog| names(catalog, |ns| ns.own(&side.scope));
-    let check = read.map(|all| shown(NAME, filters, &names(source, catalog), &names(&whole, &all)));
+    let inside = names(catalog, |ns| ns.own(&source.scope));
+    let whole = catalog::read(&source.unfiltered()).await;
+    let check = whole.map(|all| shown(NAME, filters, &inside, &names(&all, Namespace::clone)));
     Some(Check::answered(NAME, check))
 }
 

@@ -8,7 +8,7 @@ use bson::{RawDocument, RawDocumentBuf, Uuid};
 use crate::bson::element::{document, elements};
 use crate::cluster::catalog::Namespace;
 use crate::cluster::catalog::index::IndexName;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Traits;
 use crate::pair::oplog::entry::Entry;
 use crate::pair::oplog::meaning::Meaning;
@@ -142,7 +142,7 @@ impl Ddl {
             coll: VIEWS.to_owned(),
         };
         let of = match view {
-            Some(view) => vec![Namespace::named(scope, entry.database(), view)?],
+            Some(view) => vec![named(scope, entry.database(), view)?],
             None => {
                 let databases = scope.databases_named(entry.database());
                 databases.into_iter().map(all).collect()
@@ -169,7 +169,7 @@ fn create(scope: &Scope, entry: &Entry<'_>, coll: &str) -> Result<Option<Ddl>> {
         .ok_or_else(|| entry.unsupported("a create without a collection UUID"))?;
     Ok(Some(Ddl::Create {
         uuid,
-        ns: Namespace::named(scope, entry.database(), coll)?,
+        ns: named(scope, entry.database(), coll)?,
         traits: Traits::of(entry.o),
         position: entry.position,
     }))
@@ -201,7 +201,17 @@ fn namespace(scope: &Scope, entry: &Entry<'_>, name: &str) -> Result<Namespace> 
         .split_once('.')
         .ok_or_else(|| entry.unsupported("a rename without a database"))?;
     expect_no_series(entry, "renameCollection", coll)?;
-    Namespace::named(scope, db, coll)
+    named(scope, db, coll)
+}
+
+/// # Errors
+/// `Unsupported` for what came to be with a name that is another's on the target.
+fn named(scope: &Scope, db: &str, coll: &str) -> Result<Namespace> {
+    let taken = |e| Error {
+        kind: Kind::Unsupported,
+        ..e
+    };
+    Namespace::named(scope, db, coll).map_err(taken)
 }
 
 /// # Errors

@@ -1,0 +1,351 @@
+//! Other names on the target (`--rename`): collections, views, time series and whole databases
+//! arrive under them, and are followed, on either topology. What cannot be is refused.
+
+use bson::{DateTime, Document, doc};
+use loadgen::check::{self, CheckOptions};
+use mongodb::Client;
+use shardlift::config::Config;
+use shardlift::control;
+
+use crate::engine::Engine;
+use crate::fixture::{self, run};
+
+const RENAMES: [&str; 6] = [
+    "a=c",
+    "gone=went",
+    "x.orders=x.bills",
+    "x.swap=x.other",
+    "x.other=x.swap",
+    "x.moved=y.kept",
+];
+
+fn flags<'f>(renames: &[&'f str]) -> Vec<&'f str> {
+    renames
+        .iter()
+        .flat_map(|rename| ["--rename", rename])
+        .collect()
+}
+
+async fn expect_equal(source: &str, target: &str, renames: &[&str]) {
+    let options = CheckOptions {
+        rename: renames.iter().map(ToString::to_string).collect(),
+        ..CheckOptions::default()
+    };
+    let report = check::compare(source, target, &options).await.unwrap();
+    assert!(report.equal, "{report}");
+    let report = check::compare(source, target, &CheckOptions::default()).await;
+    assert!(!report.unwrap().equal, "the names are other ones");
+    let mut config = Config::new(source, target).unwrap();
+    config.rename = shardlift::scope::renames::Renames::new(
+        renames.iter().map(|text| text.parse().unwrap()).collect(),
+    )
+    .unwrap();
+    let compared = control::verify_command(config).await.unwrap();
+    assert!(compared.equal, "{compared:?}");
+}
+
+/// It ends so, and says all of this.
+async fn refused(source: &str, target: &str, flags: &[&str], texts: &[&str]) {
+    let outcome = Engine::start(source, target, flags).await.end().await;
+    let text = outcome.log.text();
+    assert_eq!(outcome.code, 4, "{flags:?}");
+    for part in texts {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+}
+
+async fn insert(client: &Client, ns: &str, ids: std::ops::Range<i32>) {
+    let (db, coll) = ns.split_once('.').unwrap();
+    let documents: Vec<Document> = ids.map(|id| doc! {"_id": id, "u": id, "n": 0}).collect();
+    run(client, db, doc! {"insert": coll, "documents": documents}).await;
+}
+
+async fn set_all(client: &Client, ns: &str, to: i32) {
+    let (db, coll) = ns.split_once('.').unwrap();
+    let all = doc! {"q": {}, "u": {"$set": {"n": to}}, "multi": true};
+    run(client, db, doc! {"update": coll, "updates": [all]}).await;
+    let one = doc! {"q": {"_id": to}, "limit": 1};
+    run(client, db, doc! {"delete": coll, "deletes": [one]}).await;
+}
+
+async fn index(client: &Client, ns: &str, key: &str) {
+    let (db, coll) = ns.split_once('.').unwrap();
+    let index = doc! {"key": {key: 1}, "name": key, "unique": key == "u"};
+    run(client, db, doc! {"createIndexes": coll, "indexes": [index]}).await;
+}
+
+async fn rename(client: &Client, from: &str, to: &str) {
+    run(client, "admin", doc! {"renameCollection": from, "to": to}).await;
+}
+
+/// Reads `coll`, and `coll` again by each stage that names one.
+async fn view(client: &Client, db: &str, name: &str, coll: &str) {
+    let inner = doc! {"$unionWith": {"coll": coll, "pipeline": [{"$limit": 1}]}};
+    let lookup =
+        doc! {"$lookup": {"from": coll, "let": {"u": "$u"}, "pipeline": [inner], "as": "l"}};
+    let pipeline = [doc! {"$match": {"from": "x.orders"}}, lookup];
+    let create = doc! {"create": name, "viewOn": coll, "pipeline": pipeline.to_vec()};
+    run(client, db, create).await;
+}
+
+async fn measure(client: &Client, db: &str, series: &str, from: i64) {
+    let at = |i| DateTime::from_millis(1_767_225_600_000 + i * 60_000);
+    let rows: Vec<Document> = (from..from + 500)
+        .map(|i| doc! {"at": at(i), "s": i % 3})
+        .collect();
+    run(client, db, doc! {"insert": series, "documents": rows}).await;
+}
+
+async fn series(client: &Client, db: &str, name: &str) {
+    let of = doc! {"timeField": "at", "metaField": "s"};
+    run(client, db, doc! {"create": name, "timeseries": of}).await;
+    measure(client, db, name, 0).await;
+}
+
+async fn names(client: &Client, db: &str) -> Vec<String> {
+    let mut names = client.database(db).list_collection_names().await.unwrap();
+    names.retain(|name| !name.starts_with("system."));
+    names.sort();
+    names
+}
+
+/// Of a set, or of a cluster whose databases are all on one shard.
+async fn populate(source: &Client) {
+    for ns in [
+        "a.plain",
+        "a.dropped",
+        "gone.rows",
+        "x.orders",
+        "x.swap",
+        "x.moved",
+        "x.stays",
+    ] {
+        insert(source, ns, 0..400).await;
+        index(source, ns, "u").await;
+    }
+    insert(source, "x.other", 1_000..1_100).await;
+    run(
+        source,
+        "a",
+        doc! {"create": "ring", "capped": true, "size": 1 << 20},
+    )
+    .await;
+    insert(source, "a.ring", 0..50).await;
+    insert(source, "y.own", 0..10).await;
+    view(source, "a", "over_plain", "plain").await;
+    view(source, "x", "over_orders", "orders").await;
+    view(source, "x", "orders_again", "over_orders").await;
+}
+
+/// DDL of every kind, twice: before a crash and after.
+async fn change(source: &Client, turn: i32) {
+    let new = format!("a.new_{turn}");
+    insert(source, &new, 0..200).await;
+    index(source, &new, "n").await;
+    rename(source, &new, &format!("a.newer_{turn}")).await;
+    for ns in ["a.plain", "x.orders", "x.swap", "x.other", "x.moved"] {
+        set_all(source, ns, turn).await;
+    }
+    index(source, "x.orders", &format!("k{turn}")).await;
+    index(source, "x.moved", &format!("k{turn}")).await;
+    let valid = doc! {"collMod": "orders", "validator": {"n": {"$lt": 100 + turn}}};
+    run(source, "x", valid).await;
+    let out = [
+        doc! {"$match": {"n": {"$gte": 0}}},
+        doc! {"$out": "outcome"},
+    ];
+    let out = doc! {"aggregate": "plain", "pipeline": out.to_vec(), "cursor": {}};
+    run(source, "a", out).await;
+    view(source, "x", &format!("view_{turn}"), "orders").await;
+    run(source, "x", doc! {"drop": format!("view_{}", turn - 1)}).await;
+    insert(source, "a.ring", turn * 100..turn * 100 + 20).await;
+    source.database("gone").drop().await.unwrap();
+    insert(source, "gone.rows", 0..turn).await;
+    // The name that another has on the target, and its own, come and go.
+    run(source, "x", doc! {"drop": "swap"}).await;
+    insert(source, "x.swap", turn * 10..turn * 10 + 5).await;
+}
+
+async fn arrives_under_other_names(source: &str, target: &str) {
+    let (from, to) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
+    // Not in the way: what is in `a` goes to `c`.
+    insert(&to, "a.theirs", 0..5).await;
+    insert(&to, "c.in_the_way", 0..5).await;
+    let flags = flags(&RENAMES);
+    refused(source, target, &flags, &["the target holds c.in_the_way"]).await;
+    to.database("c").drop().await.unwrap();
+
+    let mut engine = Engine::start(source, target, &flags).await;
+    engine.until_ready().await;
+    let log = engine.log().text();
+    let shown = log.lines().find(|line| line.contains("validated renames"));
+    let shown = shown.expect("it is a check");
+    assert!(shown.contains("x.orders as x.bills"), "{shown}");
+    change(&from, 1).await;
+    engine.until_ready().await;
+    change(&from, 2).await;
+    engine.kill();
+    change(&from, 3).await;
+
+    let others = [&flags[..2], &["--rename", "x.orders=x.accounts"]].concat();
+    let texts = [
+        "was begun with rename a=c, rename gone=went, rename x.orders=x.bills",
+        "and is given rename a=c, rename x.orders=x.accounts",
+    ];
+    refused(source, target, &others, &texts).await;
+
+    let mut engine = Engine::start(source, target, &flags).await;
+    engine.until_ready().await;
+    change(&from, 4).await;
+    from.database("gone").drop().await.unwrap();
+    engine.until_ready().await;
+    engine.cut_over().await;
+    expect_equal(source, target, &RENAMES).await;
+    assert_eq!(names(&to, "a").await, ["theirs"]);
+    assert_eq!(names(&to, "went").await, [""; 0]);
+    assert_eq!(names(&to, "y").await, ["kept", "own"]);
+    assert!(!names(&to, "x").await.contains(&"orders".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_set_arrives_under_other_names() {
+    let (a, b) = tokio::join!(
+        fixture::replica_set("a", &[]),
+        fixture::replica_set("b", &[])
+    );
+    let (source, target) = (a.uri(), b.uri());
+    let from = a.client().await.unwrap();
+    populate(&from).await;
+    series(&from, "a", "weather").await;
+    series(&from, "x", "wind").await;
+    what_cannot_be_is_refused(&source, &target).await;
+    arrives_under_other_names(&source, &target).await;
+    what_crosses_stops_the_run(&source, &target).await;
+}
+
+async fn what_cannot_be_is_refused(source: &str, target: &str) {
+    let rows: [(&[&str], &str); 6] = [
+        (
+            &["--rename", "x.orders=x.stays"],
+            "x.stays of the source has a name that another",
+        ),
+        (
+            &["--rename", "a=y"],
+            "y.own of the source has a name that another is to have",
+        ),
+        (
+            &["--rename", "x.orders=z.orders"],
+            "a view reads its own database only",
+        ),
+        (
+            &["--rename", "a=c", "--rename", "x=c"],
+            "are about one name",
+        ),
+        (&["--rename", "a.plain=c"], "is no rename"),
+        (
+            &["--rename", "a=c", "--reverse"],
+            "the way back cannot undo them yet",
+        ),
+    ];
+    for (flags, text) in rows {
+        let code = Engine::start(source, target, flags).await.end().await;
+        let log = code.log.text();
+        assert!(code.code != 0 && log.contains(text), "{flags:?}: {log}");
+    }
+}
+
+/// By a rename of the source, or by a name that came since.
+async fn what_crosses_stops_the_run(source: &str, target: &str) {
+    let (from, to) = (
+        Client::with_uri_str(source).await.unwrap(),
+        Client::with_uri_str(target).await.unwrap(),
+    );
+    let flags = flags(&["d.one=e.one", "d.two=d.three", "d.wind=d.storm"]);
+    let flags = [&flags[..], &["--include", "d.*"]].concat();
+    for (db, text) in [
+        ("across", "another database, on the target"),
+        ("taken", "has a name that another"),
+    ] {
+        for db in ["d", "e"] {
+            from.database(db).drop().await.unwrap();
+            to.database(db).drop().await.unwrap();
+        }
+        to.database("__shardlift").drop().await.unwrap();
+        insert(&from, "d.one", 0..10).await;
+        series(&from, "d", "wind").await;
+        let mut engine = Engine::start(source, target, &flags).await;
+        engine.until_ready().await;
+        measure(&from, "d", "wind", 400).await;
+        assert_eq!(names(&to, "d").await, ["storm"]);
+        match db {
+            "across" => rename(&from, "d.one", "d.four").await,
+            _ => insert(&from, "d.three", 0..1).await,
+        }
+        let outcome = engine.end().await;
+        let log = outcome.log.text();
+        assert!(
+            [4, 6].contains(&outcome.code) && log.contains(text),
+            "{log}"
+        );
+    }
+}
+
+async fn shard(client: &Client, ns: &str, key: Document) {
+    run(client, "admin", doc! {"shardCollection": ns, "key": key}).await;
+}
+
+/// With zones, chunks on both shards, and collections that come sharded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sharded_cluster_arrives_under_other_names() {
+    let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    let (source, target) = (a.uri(), b.uri());
+    let from = Client::with_uri_str(&source).await.unwrap();
+    for (db, primary) in [
+        ("a", "shard1"),
+        ("gone", "shard0"),
+        ("x", "shard0"),
+        ("y", "shard0"),
+        ("far", "shard1"),
+    ] {
+        run(
+            &from,
+            "admin",
+            doc! {"enableSharding": db, "primaryShard": primary},
+        )
+        .await;
+    }
+    shard(&from, "a.dropped", doc! {"_id": "hashed"}).await;
+    shard(&from, "x.orders", doc! {"_id": "hashed"}).await;
+    shard(&from, "x.moved", doc! {"_id": 1}).await;
+    shard(&from, "a.zoned", doc! {"_id": 1}).await;
+    run(
+        &from,
+        "admin",
+        doc! {"addShardToZone": "shard0", "zone": "z"},
+    )
+    .await;
+    run(
+        &from,
+        "admin",
+        doc! {"updateZoneKeyRange": "a.zoned", "min": {"_id": 0}, "max": {"_id": 100}, "zone": "z"},
+    )
+    .await;
+    populate(&from).await;
+    insert(&from, "a.zoned", 0..200).await;
+    insert(&from, "far.rows", 0..10).await;
+    let apart = ["--rename", "far.rows=x.rows"];
+    refused(&source, &target, &apart, &["whose primary shards are"]).await;
+    spread(&from).await;
+    arrives_under_other_names(&source, &target).await;
+}
+
+/// Chunks of one collection on either shard.
+async fn spread(from: &Client) {
+    let split = doc! {"split": "x.moved", "middle": {"_id": 200}};
+    run(from, "admin", split).await;
+    let moved = doc! {"moveChunk": "x.moved", "find": {"_id": 300}, "to": "shard1"};
+    run(from, "admin", moved).await;
+}

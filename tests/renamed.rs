@@ -109,8 +109,8 @@ async fn names(client: &Client, db: &str) -> Vec<String> {
     names
 }
 
-/// Of a set, or of a cluster whose databases are all on one shard.
-async fn populate(source: &Client) {
+/// `indexed`: a unique index on `u`, where collections may have one.
+async fn populate(source: &Client, indexed: &str) {
     for ns in [
         "a.plain",
         "a.dropped",
@@ -121,7 +121,7 @@ async fn populate(source: &Client) {
         "x.stays",
     ] {
         insert(source, ns, 0..400).await;
-        index(source, ns, "u").await;
+        index(source, ns, indexed).await;
     }
     insert(source, "x.other", 1_000..1_100).await;
     run(
@@ -135,6 +135,7 @@ async fn populate(source: &Client) {
     view(source, "a", "over_plain", "plain").await;
     view(source, "x", "over_orders", "orders").await;
     view(source, "x", "orders_again", "over_orders").await;
+    view(source, "x", "view_0", "orders").await;
 }
 
 /// DDL of every kind, twice: before a crash and after.
@@ -161,6 +162,8 @@ async fn change(source: &Client, turn: i32) {
     insert(source, "a.ring", turn * 100..turn * 100 + 20).await;
     source.database("gone").drop().await.unwrap();
     insert(source, "gone.rows", 0..turn).await;
+    run(source, "a", doc! {"drop": "dropped"}).await;
+    insert(source, "a.dropped", 0..turn).await;
     // The name that another has on the target, and its own, come and go.
     run(source, "x", doc! {"drop": "swap"}).await;
     insert(source, "x.swap", turn * 10..turn * 10 + 5).await;
@@ -218,7 +221,7 @@ async fn a_replica_set_arrives_under_other_names() {
     );
     let (source, target) = (a.uri(), b.uri());
     let from = a.client().await.unwrap();
-    populate(&from).await;
+    populate(&from, "u").await;
     series(&from, "a", "weather").await;
     series(&from, "x", "wind").await;
     what_cannot_be_is_refused(&source, &target).await;
@@ -333,7 +336,7 @@ async fn a_sharded_cluster_arrives_under_other_names() {
         doc! {"updateZoneKeyRange": "a.zoned", "min": {"_id": 0}, "max": {"_id": 100}, "zone": "z"},
     )
     .await;
-    populate(&from).await;
+    populate(&from, "n").await;
     insert(&from, "a.zoned", 0..200).await;
     insert(&from, "far.rows", 0..10).await;
     let apart = ["--rename", "far.rows=x.rows"];

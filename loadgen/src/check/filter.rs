@@ -26,6 +26,8 @@ pub(super) struct Filter {
     exclude: Vec<Rule>,
     /// From the names of this side to those of the source, which the rules are about.
     to_source: Renames,
+    /// Back from there: what comes to another name is nobody's.
+    from_source: Renames,
     /// From the names of this side to those of the target.
     to_target: Renames,
 }
@@ -43,6 +45,7 @@ impl Filter {
             include: rules(include)?,
             exclude: rules(exclude)?,
             to_source: Renames::default(),
+            from_source: Renames::default(),
             to_target: Renames::new(rename)?,
         })
     }
@@ -51,6 +54,7 @@ impl Filter {
     pub(super) fn of_target(&self) -> Filter {
         Filter {
             to_source: self.to_target.back(),
+            from_source: self.to_target.clone(),
             to_target: Renames::default(),
             ..self.clone()
         }
@@ -73,7 +77,11 @@ impl Filter {
         if database == "admin" && (name.starts_with("system.") || name == "tempusers") {
             return false;
         }
+        let own = (database.to_owned(), name.to_owned());
         let (database, name) = self.to_source.of(database, name);
+        if self.from_source.of(&database, &name) != own {
+            return false;
+        }
         let public = name.strip_prefix(BUCKETS).unwrap_or(&name);
         let name = format!("{database}.{public}");
         let any = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(&database, &name));

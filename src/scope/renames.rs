@@ -14,7 +14,7 @@ use crate::scope::{ADMIN, BUCKETS, is_internal};
 const DATABASE_BYTES_MAX: usize = 63;
 /// Longest full name of a collection that every server from 4.4 on can shard, bytes. 4.2
 /// takes 120.
-const NAME_BYTES_MAX: usize = 235;
+pub const NAME_BYTES_MAX: usize = 235;
 /// Characters that no database can have on some server.
 const NOT_IN_DATABASES: [char; 11] = ['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|'];
 

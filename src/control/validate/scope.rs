@@ -4,7 +4,7 @@ use crate::cluster::catalog::{self, Catalog, Namespace, left_behind};
 use crate::cluster::deployment::Deployment;
 use crate::control::validate::{Check, listed};
 use crate::scope::filters::Filters;
-use crate::scope::renames::Renames;
+use crate::scope::renames::{NAME_BYTES_MAX, Renames};
 
 /// Shows what the filters let through, and what not; nothing if there are none.
 pub(super) async fn filters(source: &Deployment, catalog: &Catalog) -> Option<Check> {
@@ -36,6 +36,13 @@ fn renamed(renames: &Renames, from: &[String], to: &[String]) -> Check {
         pairs.len(),
         listed(&pairs)
     );
+    let too_long = to.iter().zip(from).filter(|(to, from)| to != from);
+    let too_long = too_long.filter(|(to, _)| NAME_BYTES_MAX < to.len());
+    let too_long: Vec<String> = too_long.map(|(to, _)| to.clone()).collect();
+    if !too_long.is_empty() {
+        let found = format!("longer than {NAME_BYTES_MAX} bytes: {}", listed(&too_long));
+        return Check::fail(NAME, found, "give shorter names");
+    }
     let idle: Vec<String> = renames.idle(from).iter().map(ToString::to_string).collect();
     if idle.is_empty() {
         return Check::pass(NAME, found);

@@ -7,6 +7,7 @@
 
 pub mod collection;
 pub mod contents;
+mod homes;
 pub mod index;
 pub mod left_behind;
 pub(crate) mod listing;
@@ -126,7 +127,7 @@ pub async fn is_out(shard: &Shard, db: &str, uuid: Uuid) -> Result<bool> {
 pub async fn primary_of(deployment: &Deployment, db: &str) -> Result<Option<usize>> {
     match deployment.topology {
         Topology::ReplicaSet => Ok(Some(0)),
-        Topology::Sharded => Ok(sharding::databases(deployment, Some(db))
+        Topology::Sharded => Ok(homes::databases(deployment, Some(db))
             .await?
             .first()
             .map(|d| d.primary)),
@@ -196,7 +197,7 @@ pub async fn sharding(deployment: &Deployment) -> Result<Sharding> {
 
 async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
     let (databases, rows, shard_zones) = tokio::try_join!(
-        sharding::databases(deployment, None),
+        homes::databases(deployment, None),
         sharding::collections(deployment, None),
         sharding::shard_zones(deployment),
     )?;
@@ -265,7 +266,7 @@ async fn while_it_changes<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F
 
 async fn read_once(deployment: &Deployment) -> Result<Catalog> {
     let databases = match deployment.topology {
-        Topology::Sharded => sharding::databases(deployment, None).await?,
+        Topology::Sharded => homes::databases(deployment, None).await?,
         // By the same client as all else: it may know of a later primary.
         Topology::ReplicaSet => listing::databases(&deployment.shards[0]).await?,
     };
@@ -303,7 +304,7 @@ async fn read_one_once(deployment: &Deployment, ns: &Namespace) -> Result<Option
             name: ns.db.clone(),
             primary: 0,
         }),
-        Topology::Sharded => sharding::databases(deployment, Some(&ns.db)).await?.pop(),
+        Topology::Sharded => homes::databases(deployment, Some(&ns.db)).await?.pop(),
     };
     let Some(database) = database else {
         return Ok(None);

@@ -147,11 +147,7 @@ impl Scope {
     /// A database of which nothing is left belongs to it all the same. By the run's name: one
     /// that only single collections come to does not.
     pub fn has_empty(&self, db: &str) -> bool {
-        let is_whole = || {
-            let source = self.renames.databases_to_source(db);
-            self.renames.databases_to_target(&source[0])[0] == db && source.len() == 1
-        };
-        db != ADMIN && self.filters.are_none() && (!self.is_renamed() || is_whole())
+        db != ADMIN && self.filters.are_none() && self.renames.is_whole(db)
     }
 
     /// Databases without anything of it.

@@ -172,29 +172,56 @@ impl Renames {
         (again == (db.to_owned(), coll.to_owned())).then_some(source)
     }
 
-    /// Databases of the target that collections of a source's database may be in.
+    /// Databases of the target that collections of a source's database may be in. The first is
+    /// that of all which is not renamed by itself.
     pub(super) fn databases_to_target(&self, db: &str) -> Vec<String> {
-        self.databases(|rename| (&rename.from, &rename.to), db)
+        let mut all = vec![self.whole(db).unwrap_or(db).to_owned()];
+        let parts = self.parts().filter(|part| part.from.db == db);
+        all.extend(parts.map(|part| part.to.db.clone()));
+        distinct(all)
     }
 
     /// Databases of the source that have collections which may be in a target's database.
     pub(super) fn databases_to_source(&self, db: &str) -> Vec<String> {
-        self.databases(|rename| (&rename.to, &rename.from), db)
+        let wholes = self.0.iter().filter(|one| one.from.coll.is_none());
+        let wholes = wholes.filter(|whole| whole.to.db == db);
+        let mut all: Vec<String> = wholes.map(|whole| whole.from.db.clone()).collect();
+        all.extend(self.whole(db).is_none().then(|| db.to_owned()));
+        let parts = self.parts().filter(|part| part.to.db == db);
+        all.extend(parts.map(|part| part.from.db.clone()));
+        distinct(all)
     }
 
-    /// All of them.
-    fn databases(&self, way: impl Fn(&Rename) -> (&Name, &Name), db: &str) -> Vec<String> {
-        let ways = self.0.iter().map(way);
-        let (wholes, parts): (Vec<_>, Vec<_>) = ways.partition(|(_, to)| to.coll.is_none());
-        let whole = wholes.iter().find(|(from, _)| from.db == db);
-        let mut all = vec![whole.map_or(db, |(_, to)| &to.db).to_owned()];
-        for (_, to) in parts.iter().filter(|(from, _)| from.db == db) {
-            if !all.contains(&to.db) {
-                all.push(to.db.clone());
-            }
-        }
-        all
+    /// A database of the target is one of the source's, whatever is in it.
+    pub(super) fn is_whole(&self, db: &str) -> bool {
+        let comes = self
+            .0
+            .iter()
+            .any(|one| one.from.coll.is_none() && one.to.db == db);
+        (comes || self.whole(db).is_none()) && !self.parts().any(|part| part.to.db == db)
     }
+
+    /// The target's name of a whole database that is renamed.
+    fn whole(&self, db: &str) -> Option<&str> {
+        let mut wholes = self.0.iter().filter(|one| one.from.coll.is_none());
+        let whole = wholes.find(|whole| whole.from.db == db)?;
+        Some(&whole.to.db)
+    }
+
+    /// Renames of single collections.
+    fn parts(&self) -> impl Iterator<Item = &Rename> {
+        self.0.iter().filter(|one| one.from.coll.is_some())
+    }
+}
+
+fn distinct(names: Vec<String>) -> Vec<String> {
+    let mut all = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
 }
 
 /// The other name of `db.coll`, one way or the other.
@@ -301,8 +328,11 @@ mod tests {
         let all = renames(&["a=c", "a.b=e.d", "x.y=c.z"]);
         assert_eq!(all.databases_to_target("a"), ["c", "e"]);
         assert_eq!(all.databases_to_target("x"), ["x", "c"]);
-        assert_eq!(all.databases_to_source("c"), ["a", "x"]);
+        assert_eq!(all.databases_to_source("c"), ["a", "c", "x"]);
         assert_eq!(all.databases_to_source("e"), ["e", "a"]);
+        assert_eq!(all.databases_to_source("a"), [""; 0]);
+        let whole = |db| renames(&["a=c", "x.y=e.z"]).is_whole(db);
+        assert!(whole("c") && whole("x") && !whole("a") && !whole("e"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Sharding metadata as the config server keeps it, read through the router
-//! with majority read concern: primaries of databases, shard keys, chunks, zones.
+//! with majority read concern: shard keys, chunks, zones.
 //!
 //! Chunks are keyed by the collection's UUID since 5.0, by its name before.
 

@@ -1,5 +1,7 @@
 //! What of the source a run is about, and what stays behind.
 
+use std::collections::BTreeSet;
+
 use crate::cluster::catalog::{self, Catalog, Namespace, left_behind};
 use crate::cluster::deployment::Deployment;
 use crate::control::validate::{Check, listed};
@@ -43,12 +45,31 @@ fn renamed(renames: &Renames, from: &[String], to: &[String]) -> Check {
         let found = format!("longer than {NAME_BYTES_MAX} bytes: {}", listed(&too_long));
         return Check::fail(NAME, found, "give shorter names");
     }
+    if let Some((one, other)) = spelled_otherwise(to) {
+        let found = format!("{one} and {other} would both be databases of the target");
+        let remedy = "no server has two databases that differ only by case: rename otherwise";
+        return Check::fail(NAME, found, remedy);
+    }
     let idle: Vec<String> = renames.idle(from).iter().map(ToString::to_string).collect();
     if idle.is_empty() {
         return Check::pass(NAME, found);
     }
     let found = format!("{found}; nothing has the name in {}", listed(&idle));
     Check::warn(NAME, found, "check these renames for slips")
+}
+
+/// Two databases that differ only by case.
+fn spelled_otherwise(names: &[String]) -> Option<(&str, &str)> {
+    let databases: BTreeSet<&str> = names
+        .iter()
+        .filter_map(|n| Some(n.split_once('.')?.0))
+        .collect();
+    let mut all = databases.iter();
+    all.find_map(|one| {
+        let mut others = databases.iter();
+        let other = others.find(|other| *other != one && other.eq_ignore_ascii_case(one))?;
+        Some((*one, *other))
+    })
 }
 
 /// Public names, in the order of the catalog: of a time series one, not two.
@@ -124,6 +145,9 @@ mod tests {
             "1 arrive under another name: a.b as c.b; nothing has the name in x.y=x.z"
         );
         assert!(check.verdict == Verdict::Warning);
+        let check = renamed(&renames, &names(&["a.b", "C.v"]), &names(&["c.b", "C.v"]));
+        assert_eq!(check.found, "C and c would both be databases of the target");
+        assert!(check.has_failed());
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Tail {
             "c" => self.command(entry, raw, origin).await?,
             _ if entry.is_of_views() => {
                 self.transactions.ended(entry);
-                self.views_changed(entry);
+                self.views_changed(entry)?;
             }
             _ => return Err(entry.unsupported("an entry of unknown kind")),
         }

@@ -159,7 +159,7 @@ pub const KNOBS: &[Knob] = &[
         "Length of the cutover window, which begins when the run is ready for the first time. When it has passed, following stops. `shardlift extend` adds 24 h."),
     knob("grace_s", "s", Number(5), Between(0, 3_600), MIGRATE,
         "After the cutover, watch the source this long for late writes."),
-    knob("memory_mb", "MiB", Number(256), Between(64, 65_536), MIGRATE,
+    knob("memory_mb", "MiB", Number(384), Between(64, 65_536), MIGRATE,
         "Memory for data in flight, for the whole process."),
     knob("range_mb", "MiB", Number(64), Between(1, 4_096), PLANS,
         "Size of one range of `_id` that is copied at a time. Smaller ranges hold back fewer ops; larger ones need fewer round trips."),

@@ -3,20 +3,23 @@
 
 use bson::{DateTime, Document, doc};
 use loadgen::check::{self, CheckOptions};
+use loadgen::cluster::{ShardedCluster, ShardedOptions};
 use mongodb::Client;
 use shardlift::config::Config;
 use shardlift::control;
 
 use crate::engine::Engine;
 use crate::fixture::{self, run};
+use crate::recorded::shardlift;
 
-const RENAMES: [&str; 6] = [
+const RENAMES: [&str; 7] = [
     "a=c",
     "gone=went",
     "x.orders=x.bills",
     "x.swap=x.other",
     "x.other=x.swap",
     "x.moved=y.kept",
+    "w.part=v.part",
 ];
 
 fn flags<'f>(renames: &[&'f str]) -> Vec<&'f str> {
@@ -119,6 +122,8 @@ async fn populate(source: &Client, indexed: &str) {
         "x.swap",
         "x.moved",
         "x.stays",
+        "w.part",
+        "w.rest",
     ] {
         insert(source, ns, 0..400).await;
         index(source, ns, indexed).await;
@@ -136,6 +141,7 @@ async fn populate(source: &Client, indexed: &str) {
     view(source, "x", "over_orders", "orders").await;
     view(source, "x", "orders_again", "over_orders").await;
     view(source, "x", "view_0", "orders").await;
+    view(source, "w", "over_rest", "rest").await;
 }
 
 /// DDL of every kind, twice: before a crash and after.
@@ -169,7 +175,21 @@ async fn change(source: &Client, turn: i32) {
     insert(source, "x.swap", turn * 10..turn * 10 + 5).await;
 }
 
-async fn arrives_under_other_names(source: &str, target: &str) {
+/// In one transaction, over several of them and one that is made in it.
+async fn transact(source: &Client, turn: i32) {
+    let mut session = source.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    for name in ["a.plain", "x.orders", "x.moved", "a.made"] {
+        let (db, coll) = name.split_once('.').unwrap();
+        let rows = source.database(db).collection::<Document>(coll);
+        let row = doc! {"_id": 5_000 + turn, "u": 5_000 + turn};
+        rows.insert_one(row).session(&mut session).await.unwrap();
+    }
+    session.commit_transaction().await.unwrap();
+}
+
+/// `shard`: of a set its id, where one collection is copied again meanwhile.
+async fn arrives_under_other_names(source: &str, target: &str, more: &[&str], shard: Option<&str>) {
     let (from, to) = (
         Client::with_uri_str(source).await.unwrap(),
         Client::with_uri_str(target).await.unwrap(),
@@ -177,7 +197,7 @@ async fn arrives_under_other_names(source: &str, target: &str) {
     // Not in the way: what is in `a` goes to `c`.
     insert(&to, "a.theirs", 0..5).await;
     insert(&to, "c.in_the_way", 0..5).await;
-    let flags = flags(&RENAMES);
+    let flags = [&flags(&RENAMES)[..], more].concat();
     refused(source, target, &flags, &["the target holds c.in_the_way"]).await;
     to.database("c").drop().await.unwrap();
 
@@ -190,7 +210,14 @@ async fn arrives_under_other_names(source: &str, target: &str) {
     change(&from, 1).await;
     engine.until_ready().await;
     change(&from, 2).await;
+    if shard.is_some() {
+        transact(&from, 2).await;
+    }
     engine.kill();
+    if let Some(shard) = shard {
+        copy_again(source, target, shard).await;
+        transact(&from, 3).await;
+    }
     change(&from, 3).await;
 
     let others = [&flags[..2], &["--rename", "x.orders=x.accounts"]].concat();
@@ -204,13 +231,28 @@ async fn arrives_under_other_names(source: &str, target: &str) {
     engine.until_ready().await;
     change(&from, 4).await;
     from.database("gone").drop().await.unwrap();
+    from.database("w").drop().await.unwrap();
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(source, target, &RENAMES).await;
     assert_eq!(names(&to, "a").await, ["theirs"]);
     assert_eq!(names(&to, "went").await, [""; 0]);
+    for db in ["v", "w"] {
+        assert_eq!(names(&to, db).await, [""; 0]);
+    }
     assert_eq!(names(&to, "y").await, ["kept", "own"]);
     assert!(!names(&to, "x").await.contains(&"orders".to_owned()));
+}
+
+async fn copy_again(source: &str, target: &str, shard: &str) {
+    let arguments = [
+        "recopy", "--source", source, "--target", target, "--shard", shard, "--ns", "x.bills",
+    ];
+    let (code, text) = shardlift(&arguments, None).await;
+    assert!(
+        code == Some(0) && text.contains("emptied on the target: 1"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,7 +267,7 @@ async fn a_replica_set_arrives_under_other_names() {
     series(&from, "a", "weather").await;
     series(&from, "x", "wind").await;
     what_cannot_be_is_refused(&source, &target).await;
-    arrives_under_other_names(&source, &target).await;
+    arrives_under_other_names(&source, &target, &[], Some("a")).await;
     what_crosses_stops_the_run(&source, &target).await;
 }
 
@@ -266,26 +308,31 @@ async fn what_crosses_stops_the_run(source: &str, target: &str) {
         Client::with_uri_str(source).await.unwrap(),
         Client::with_uri_str(target).await.unwrap(),
     );
-    let flags = flags(&["d.one=e.one", "d.two=d.three", "d.wind=d.storm"]);
-    let flags = [&flags[..], &["--include", "d.*"]].concat();
-    for (db, text) in [
-        ("across", "another database, on the target"),
-        ("taken", "has a name that another"),
-    ] {
+    // The second wipes what the first made under other names.
+    let rows = [
+        ("storm", "one", "another database, on the target"),
+        ("gale", "uno", "has a name that another"),
+    ];
+    for (wind, one, text) in rows {
         for db in ["d", "e"] {
             from.database(db).drop().await.unwrap();
-            to.database(db).drop().await.unwrap();
         }
-        to.database("__shardlift").drop().await.unwrap();
         insert(&from, "d.one", 0..10).await;
         series(&from, "d", "wind").await;
+        let (one, wind) = (format!("d.one=e.{one}"), format!("d.wind=d.{wind}"));
+        let flags = flags(&[&one, &wind, "d.two=d.three"]);
+        let flags = [&flags[..], &["--include", "d.*", "--restart"]].concat();
         let mut engine = Engine::start(source, target, &flags).await;
         engine.until_ready().await;
         measure(&from, "d", "wind", 400).await;
-        assert_eq!(names(&to, "d").await, ["storm"]);
-        match db {
-            "across" => rename(&from, "d.one", "d.four").await,
-            _ => insert(&from, "d.three", 0..1).await,
+        for (rename, db) in [(&wind, "d"), (&one, "e")] {
+            let name = rename.rsplit_once('.').unwrap().1;
+            assert_eq!(names(&to, db).await, [name]);
+        }
+        if text.starts_with("another") {
+            rename(&from, "d.one", "d.four").await;
+        } else {
+            insert(&from, "d.three", 0..1).await;
         }
         let outcome = engine.end().await;
         let log = outcome.log.text();
@@ -303,7 +350,28 @@ async fn shard(client: &Client, ns: &str, key: Document) {
 /// With zones, chunks on both shards, and collections that come sharded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_cluster_arrives_under_other_names() {
-    let (a, b) = tokio::join!(fixture::cluster(2), fixture::cluster(2));
+    on_clusters("6.0").await;
+}
+
+/// Chunks by names, and no command by UUID.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sharded_cluster_of_an_earlier_release_arrives_under_other_names() {
+    on_clusters("4.2").await;
+}
+
+async fn cluster(release: &str) -> ShardedCluster {
+    let options = ShardedOptions {
+        shards: 2,
+        release: release.parse().unwrap(),
+        cache_gb: 0.25,
+        oplog_mb: Some(64),
+        ..ShardedOptions::default()
+    };
+    ShardedCluster::start(options).await.unwrap()
+}
+
+async fn on_clusters(release: &str) {
+    let (a, b) = tokio::join!(cluster(release), cluster(release));
     let (source, target) = (a.uri(), b.uri());
     let from = Client::with_uri_str(&source).await.unwrap();
     for (db, primary) in [
@@ -311,6 +379,7 @@ async fn a_sharded_cluster_arrives_under_other_names() {
         ("gone", "shard0"),
         ("x", "shard0"),
         ("y", "shard0"),
+        ("w", "shard0"),
         ("far", "shard1"),
     ] {
         run(
@@ -342,7 +411,7 @@ async fn a_sharded_cluster_arrives_under_other_names() {
     let apart = ["--rename", "far.rows=x.rows"];
     refused(&source, &target, &apart, &["whose primary shards are"]).await;
     spread(&from).await;
-    arrives_under_other_names(&source, &target).await;
+    arrives_under_other_names(&source, &target, &["--renames", "follow"], None).await;
 }
 
 /// Chunks of one collection on either shard.

@@ -31,7 +31,9 @@ pub(super) async fn rename(client: &Client, from: &str, to: &str) {
 
 /// Reads `coll`, and `coll` again by each stage that names one.
 pub(super) async fn view(client: &Client, db: &str, name: &str, coll: &str) {
-    let inner = doc! {"$unionWith": {"coll": coll, "pipeline": [{"$limit": 1}]}};
+    let inner = doc! {"$graphLookup": {
+        "from": coll, "startWith": "$u", "connectFromField": "u", "connectToField": "n", "as": "g",
+    }};
     let lookup =
         doc! {"$lookup": {"from": coll, "let": {"u": "$u"}, "pipeline": [inner], "as": "l"}};
     let pipeline = [doc! {"$match": {"from": "x.orders"}}, lookup];

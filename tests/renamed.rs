@@ -239,7 +239,10 @@ async fn cluster(release: &str) -> ShardedCluster {
         oplog_mb: Some(64),
         ..ShardedOptions::default()
     };
-    ShardedCluster::start(options).await.unwrap()
+    let cluster = ShardedCluster::start(options).await.unwrap();
+    let client = Client::with_uri_str(cluster.uri()).await.unwrap();
+    run(&client, "admin", doc! {"balancerStop": 1}).await;
+    cluster
 }
 
 async fn on_clusters(release: &str) {
@@ -277,16 +280,16 @@ async fn on_clusters(release: &str) {
         doc! {"updateZoneKeyRange": "a.zoned", "min": {"_id": 0}, "max": {"_id": 100}, "zone": "z"},
     )
     .await;
+    spread(&from).await;
     populate(&from, "n").await;
     insert(&from, "a.zoned", 0..200).await;
     insert(&from, "far.rows", 0..10).await;
     let apart = ["--rename", "far.rows=x.rows"];
     refused(&source, &target, &apart, &["whose primary shards are"]).await;
-    spread(&from).await;
     arrives_under_other_names(&source, &target, &["--renames", "follow"], None).await;
 }
 
-/// Chunks of one collection on either shard.
+/// Chunks of one collection on either shard. It is empty yet: nobody's documents are left.
 async fn spread(from: &Client) {
     let split = doc! {"split": "x.moved", "middle": {"_id": 200}};
     run(from, "admin", split).await;

@@ -132,7 +132,7 @@ pub(super) async fn transact(source: &Client, turn: i32) {
     for name in ["a.plain", "x.orders", "x.moved", "a.made"] {
         let (db, coll) = name.split_once('.').unwrap();
         let rows = source.database(db).collection::<Document>(coll);
-        let row = doc! {"_id": 5_000 + turn, "u": 5_000 + turn};
+        let row = doc! {"_id": 5_000 + turn, "u": 5_000 + turn, "n": turn};
         rows.insert_one(row).session(&mut session).await.unwrap();
     }
     session.commit_transaction().await.unwrap();

@@ -32,7 +32,7 @@ fn flags<'f>(renames: &[&'f str]) -> Vec<&'f str> {
         .collect()
 }
 
-async fn expect_equal(source: &str, target: &str, renames: &[&str]) {
+pub(crate) async fn expect_equal(source: &str, target: &str, renames: &[&str]) {
     let options = CheckOptions {
         rename: renames.iter().map(ToString::to_string).collect(),
         ..CheckOptions::default()

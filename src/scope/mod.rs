@@ -194,6 +194,16 @@ impl Scope {
 }
 
 #[cfg(test)]
+impl Scope {
+    /// The source's, with these renames.
+    pub fn with_renames(texts: &[&str]) -> Scope {
+        let all = texts.iter().map(|text| text.parse().expect("a rename"));
+        let renames = Renames::new(all.collect()).expect("they go together");
+        Scope::new(Filters::default(), renames, false)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

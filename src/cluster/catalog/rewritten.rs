@@ -118,12 +118,9 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
-    use crate::scope::filters::Filters;
-    use crate::scope::renames::Renames;
 
     fn view(renames: &[&str], name: &str, made: &RawDocument) -> Result<RawDocumentBuf> {
-        let renames = renames.iter().map(|text| text.parse().unwrap()).collect();
-        let scope = Scope::new(Filters::default(), Renames::new(renames).unwrap(), false);
+        let scope = Scope::with_renames(renames);
         let ns = Namespace::named(&scope, "d", name)?;
         options(&scope, "d", &ns, made)
     }

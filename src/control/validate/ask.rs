@@ -291,7 +291,7 @@ pub(super) async fn indexes(source: &Deployment, catalog: &Catalog, forms: &Cata
     )
 }
 
-/// Number of indexes, and those the target would refuse. Shards may have others of one
+/// Number of indexes, and those the target would refuse, by the source's names. Shards may have others of one
 /// collection.
 async fn refused_indexes(
     source: &Deployment,
@@ -299,6 +299,7 @@ async fn refused_indexes(
     forms: &CatalogForms,
 ) -> Result<(usize, Vec<String>)> {
     let (mut count, mut refused) = (0, BTreeSet::new());
+    let own = collection.ns.own(&source.scope);
     for (_, shard) in source
         .shards
         .iter()
@@ -309,11 +310,7 @@ async fn refused_indexes(
         count = specs.len().max(count);
         refused.extend(specs.iter().filter_map(|spec| {
             let why = index_rules::refused(spec, forms)?;
-            Some(format!(
-                "{} of {} ({why})",
-                IndexName::of(spec),
-                collection.ns
-            ))
+            Some(format!("{} of {own} ({why})", IndexName::of(spec)))
         }));
     }
     Ok((count, refused.into_iter().collect()))

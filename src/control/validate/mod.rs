@@ -142,7 +142,7 @@ async fn of_content(
     to_wipe: &BTreeSet<Namespace>,
 ) -> Vec<Check> {
     let mut checks = vec![
-        content::source_collections(catalog),
+        content::source_collections(catalog, &source.scope),
         ask::indexes(source, catalog, &target.dialect.catalog).await,
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,

@@ -127,13 +127,14 @@ impl Coordinator {
         if !matches!(self.listed(pair, ns, uuid).await?, Shown::Nowhere) {
             return Ok(());
         }
+        let own = ns.own(&source.scope);
         let found = format!(
-            "{ns} was created directly on shard {} of the source: no router shows it",
+            "{own} was created directly on shard {} of the source: no router shows it",
             shard.id
         );
         let remedy = format!(
             "make sure that no movePrimary of database {} is under way, and that no router shows the collection; then drop it on that shard, and run the same command",
-            ns.db
+            own.db
         );
         Err(Error::new(Kind::Unsupported, found).remedy(remedy))
     }

@@ -1,6 +1,7 @@
 //! Other names on the target (`--rename`): collections, views, time series and whole databases
 //! arrive under them, and are followed, on either topology. What cannot be is refused.
 
+mod later;
 mod usage;
 
 use bson::{Document, doc};

@@ -83,11 +83,8 @@ pub async fn local_names(
 ) -> Result<HashMap<Uuid, Namespace>> {
     let mut names = HashMap::new();
     for database in databases {
-        for listed in collections(shard, database, None).await? {
-            let ns = Namespace {
-                db: database.to_owned(),
-                coll: listed.name,
-            };
+        // IMPORTANT: no more than names. A view that the target cannot have ends no attempt.
+        for Named { ns, listed, .. } in named(shard, database, None).await? {
             names.extend(listed.uuid.map(|uuid| (uuid, ns)));
         }
     }
@@ -101,6 +98,29 @@ pub(super) async fn collections(
     db: &str,
     only: Option<&str>,
 ) -> Result<Vec<Listed>> {
+    let renamed = |Named { own, ns, listed }: Named| {
+        let options = rewritten::options(&shard.scope, &own, &ns, &listed.options)?;
+        let name = ns.coll;
+        Ok(Listed {
+            name,
+            options,
+            ..listed
+        })
+    };
+    let named = named(shard, db, only).await?.into_iter();
+    named.map(renamed).collect()
+}
+
+/// What the server lists, and the run's name of it.
+struct Named {
+    /// Its own database.
+    own: String,
+    ns: Namespace,
+    listed: Listed,
+}
+
+/// As `collections`, with all that is listed as the server has it.
+async fn named(shard: &Shard, db: &str, only: Option<&str>) -> Result<Vec<Named>> {
     let scope = &shard.scope;
     let mut found = Vec::new();
     for own in scope.own_databases(db) {
@@ -110,29 +130,17 @@ pub(super) async fn collections(
         }
         let only = only.as_ref().map(|(_, coll)| coll.as_str());
         for listed in collections_in(scope, &shard.client, &own, only).await? {
-            let (of, listed) = renamed(scope, &own, listed)?;
-            found.extend((of == db).then_some(listed));
+            let ns = Namespace::named(scope, &own, &listed.name)?;
+            if ns.db == db {
+                let own = own.clone();
+                found.push(Named { own, ns, listed });
+            }
         }
     }
     Ok(found)
 }
 
-/// What is listed in database `db`, with the run's names, and the database that it has there.
-fn renamed(scope: &Scope, db: &str, listed: Listed) -> Result<(String, Listed)> {
-    let ns = Namespace::named(scope, db, &listed.name)?;
-    let options = rewritten::options(scope, db, &ns, &listed.options)?;
-    let (db, name) = (ns.db, ns.coll);
-    Ok((
-        db,
-        Listed {
-            name,
-            options,
-            ..listed
-        },
-    ))
-}
-
-/// The same by the server's own names.
+/// Collections and views of database `db`, by the server's own names.
 pub(super) async fn collections_in(
     scope: &Scope,
     client: &Client,

@@ -85,7 +85,7 @@ impl View<'_> {
                 "the view {view} of the target would read {on} ({db}.{coll} of the source): a view reads its own database only ({renames})"
             );
             return Err(Error::new(Kind::Refused, found).remedy(
-                "rename the view and all that it reads into one database, or leave the view out by --exclude",
+                "rename the view and all that it reads into one database, or leave the view out by --exclude; if the run was begun, drop the view on the source, or start over so with `shardlift migrate --restart`",
             ));
         }
         Ok((on.coll != coll).then(|| string_value(on.coll.as_bytes())))

@@ -121,12 +121,19 @@ pub struct Renames(Vec<Rename>);
 
 impl Renames {
     /// # Errors
-    /// If a name is given twice on one side.
+    /// If a name is given twice on one side, or a database of the target in two spellings that
+    /// differ only by case, of which no server has both.
     pub fn new(all: Vec<Rename>) -> Result<Self, String> {
         for (at, one) in all.iter().enumerate() {
             let mut before = all[..at].iter();
             if let Some(other) = before.find(|other| other.from == one.from || other.to == one.to) {
                 return Err(format!("`{other}` and `{one}` are about one name"));
+            }
+            let mut before = all[..at].iter();
+            if let Some(other) = before.find(|other| are_spellings(&other.to.db, &one.to.db)) {
+                return Err(format!(
+                    "`{other}` and `{one}` name databases that differ only by case"
+                ));
             }
         }
         Ok(Renames(all))
@@ -212,6 +219,11 @@ impl Renames {
     fn parts(&self) -> impl Iterator<Item = &Rename> {
         self.0.iter().filter(|one| one.from.coll.is_some())
     }
+}
+
+/// Of one name, by upper and lower case.
+fn are_spellings(one: &str, other: &str) -> bool {
+    one != other && one.eq_ignore_ascii_case(other)
 }
 
 fn distinct(names: Vec<String>) -> Vec<String> {
@@ -364,6 +376,8 @@ mod tests {
             ["a=c", "b=c"],
             ["a.b=c.d", "a.b=c.e"],
             ["a.b=c.d", "a.x=c.d"],
+            ["a=shop", "b=Shop"],
+            ["a=shop", "b.x=SHOP.x"],
         ] {
             let all = twice.iter().map(|text| text.parse().unwrap()).collect();
             assert!(Renames::new(all).is_err(), "{twice:?}");

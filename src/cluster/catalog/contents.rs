@@ -8,7 +8,9 @@
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, Uuid, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::catalog::{CollectionKind, Namespace, READ_CONCURRENCY, listing, rewritten};
+use crate::cluster::catalog::{
+    CollectionKind, Namespace, READ_CONCURRENCY, listing, named, rewritten,
+};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::codes;
@@ -125,7 +127,7 @@ fn finished(indexes: &bson::RawArray) -> Result<Vec<RawDocumentBuf>> {
 async fn one_by_one(shard: &Shard) -> Result<Vec<Stored>> {
     let databases = listing::databases(shard).await?;
     let listed = databases.into_iter().map(|database| async move {
-        let listed = listing::collections(shard, &database.name, None).await?;
+        let listed = named::collections(shard, &database.name, None).await?;
         Ok::<_, Error>(
             listed
                 .into_iter()

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing about sharding.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, Uuid, doc};
@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use mongodb::Client;
 
 use crate::bson::element::{document, elements, elements_of, field, string};
-use crate::cluster::catalog::{CollectionKind, Database, Namespace, index, rewritten};
+use crate::cluster::catalog::{CollectionKind, Database, Namespace, index};
 use crate::cluster::deployment::Shard;
 use crate::cluster::retry::answered;
 use crate::codes;
@@ -66,78 +66,6 @@ async fn unreadable(client: &Client) -> Option<Error> {
     let rows = answered("the server", rows).await.ok()?;
     rows.iter()
         .find_map(|row| text("a database", row, "db").err())
-}
-
-/// UUIDs of collections of these databases, as one shard knows them. As `local_names`.
-pub async fn local_uuids(
-    shard: &Shard,
-    databases: impl IntoIterator<Item = &str>,
-) -> Result<HashSet<Uuid>> {
-    Ok(local_names(shard, databases).await?.into_keys().collect())
-}
-
-/// Names of collections of these databases, as one shard knows them, by UUID: the run's.
-pub async fn local_names(
-    shard: &Shard,
-    databases: impl IntoIterator<Item = &str>,
-) -> Result<HashMap<Uuid, Namespace>> {
-    let mut names = HashMap::new();
-    for database in databases {
-        // IMPORTANT: no more than names. A view that the target cannot have ends no attempt.
-        for Named { ns, listed, .. } in named(shard, database, None).await? {
-            names.extend(listed.uuid.map(|uuid| (uuid, ns)));
-        }
-    }
-    Ok(names)
-}
-
-/// Collections and views of a database (or the one named `only`) on one shard, by the run's
-/// names.
-pub(super) async fn collections(
-    shard: &Shard,
-    db: &str,
-    only: Option<&str>,
-) -> Result<Vec<Listed>> {
-    let renamed = |Named { own, ns, listed }: Named| {
-        let options = rewritten::options(&shard.scope, &own, &ns, &listed.options)?;
-        let name = ns.coll;
-        Ok(Listed {
-            name,
-            options,
-            ..listed
-        })
-    };
-    let named = named(shard, db, only).await?.into_iter();
-    named.map(renamed).collect()
-}
-
-/// What the server lists, and the run's name of it.
-struct Named {
-    /// Its own database.
-    own: String,
-    ns: Namespace,
-    listed: Listed,
-}
-
-/// As `collections`, with all that is listed as the server has it.
-async fn named(shard: &Shard, db: &str, only: Option<&str>) -> Result<Vec<Named>> {
-    let scope = &shard.scope;
-    let mut found = Vec::new();
-    for own in scope.own_databases(db) {
-        let only = only.map(|coll| scope.own(db, coll));
-        if only.as_ref().is_some_and(|(of, _)| *of != own) {
-            continue;
-        }
-        let only = only.as_ref().map(|(_, coll)| coll.as_str());
-        for listed in collections_in(scope, &shard.client, &own, only).await? {
-            let ns = Namespace::named(scope, &own, &listed.name)?;
-            if ns.db == db {
-                let own = own.clone();
-                found.push(Named { own, ns, listed });
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Collections and views of database `db`, by the server's own names.

@@ -11,6 +11,7 @@ mod homes;
 pub mod index;
 pub mod left_behind;
 pub(crate) mod listing;
+mod named;
 mod rewritten;
 pub mod sharding;
 pub mod versions;
@@ -18,9 +19,8 @@ pub mod versions;
 pub use collection::{
     Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
 };
-pub use listing::{
-    indexes, indexes_and_builds_of, indexes_of, local_names, local_uuids, name_of, options_of,
-};
+pub use listing::{indexes, indexes_and_builds_of, indexes_of, name_of, options_of};
+pub use named::{local_names, local_uuids};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -70,7 +70,7 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
     let Some(primary) = primary_of(deployment, db).await? else {
         return Ok(Vec::new());
     };
-    let listed = listing::collections(&deployment.shards[primary], db, None).await?;
+    let listed = named::collections(&deployment.shards[primary], db, None).await?;
     let views = listed
         .into_iter()
         .filter(|l| l.kind == CollectionKind::View);
@@ -91,7 +91,7 @@ pub async fn views(deployment: &Deployment, db: &str) -> Result<Vec<Collection>>
 
 /// UUID of a collection as one shard knows it (`listCollections` there).
 pub async fn local_uuid(shard: &Shard, ns: &Namespace) -> Result<Option<Uuid>> {
-    let listed = listing::collections(shard, &ns.db, Some(&ns.coll)).await?;
+    let listed = named::collections(shard, &ns.db, Some(&ns.coll)).await?;
     Ok(listed.into_iter().find_map(|l| l.uuid))
 }
 
@@ -149,6 +149,15 @@ pub async fn has_database(deployment: &Deployment, db: &str) -> Result<bool> {
             Ok(!answered("listing databases", names).await?.is_empty())
         }
         Topology::Sharded => Ok(primary_of(deployment, db).await?.is_some()),
+    }
+}
+
+/// Something of the scope is in the database, views too. A cluster keeps the names of emptied
+/// databases.
+pub async fn holds_any(deployment: &Deployment, db: &str) -> Result<bool> {
+    match primary_of(deployment, db).await? {
+        Some(primary) => named::holds_any(&deployment.shards[primary], db).await,
+        None => Ok(false),
     }
 }
 
@@ -324,7 +333,7 @@ async fn collections_of(
     only: Option<&str>,
 ) -> Result<Vec<Collection>> {
     let primary = &deployment.shards[database.primary];
-    let listed = listing::collections(primary, &database.name, only).await?;
+    let listed = named::collections(primary, &database.name, only).await?;
     let mut by_name: HashMap<String, ShardedRow> =
         rows.into_iter().map(|r| (r.ns.coll.clone(), r)).collect();
     let mut found = Vec::new();
@@ -346,7 +355,7 @@ async fn collections_of(
 /// by a shard that owns chunks of it.
 async fn listed_elsewhere(deployment: &Deployment, row: &ShardedRow, name: &str) -> Result<Listed> {
     let owner = &deployment.shards[row.sharded.chunks[0].shard];
-    let listed = listing::collections(owner, &row.ns.db, Some(name)).await?;
+    let listed = named::collections(owner, &row.ns.db, Some(name)).await?;
     listed
         .into_iter()
         .next()

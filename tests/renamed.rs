@@ -145,7 +145,7 @@ async fn a_replica_set_arrives_under_other_names() {
 }
 
 async fn what_cannot_be_is_refused(source: &str, target: &str) {
-    let rows: [(&[&str], &str); 6] = [
+    let rows: [(&[&str], &str); 7] = [
         (
             &["--rename", "x.orders=x.stays"],
             "x.stays of the source has a name that another",
@@ -157,6 +157,10 @@ async fn what_cannot_be_is_refused(source: &str, target: &str) {
         (
             &["--rename", "x.orders=z.orders"],
             "a view reads its own database only",
+        ),
+        (
+            &["--rename", "x.moved=x.orders", "--exclude", "x.orders"],
+            "of the source reads x.orders, whose name another",
         ),
         (
             &["--rename", "a=c", "--rename", "x=c"],

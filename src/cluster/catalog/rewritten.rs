@@ -16,7 +16,8 @@ use crate::scope::Scope;
 /// Those of anything else stay as they are.
 ///
 /// # Errors
-/// `Refused` if it would read another database, which no view can.
+/// `Refused` if it would read another database, which no view can, or a collection of another
+/// name.
 pub(super) fn options(
     scope: &Scope,
     db: &str,
@@ -34,6 +35,8 @@ pub(super) fn options(
     };
     Ok(changed(options.as_bytes(), field)?.unwrap_or_else(|| options.to_owned()))
 }
+
+const LEFT_OUT: &str = "leave the view out by --exclude; if the run was begun, drop the view on the source, or start over so with `shardlift migrate --restart`";
 
 /// The bytes of a changed value; None if it stays as it is.
 type Changed = Result<Option<Vec<u8>>>;
@@ -78,17 +81,23 @@ impl View<'_> {
     fn name(&self, value: &[u8]) -> Changed {
         let text = string(value).and_then(|(text, _)| std::str::from_utf8(text).ok());
         let Some(coll) = text else { return Ok(None) };
-        let on = Namespace::named(self.scope, self.db, coll)?;
-        if on.db != self.ns.db {
-            let (db, view, renames) = (self.db, self.ns, self.scope.renames());
+        let (db, view, renames) = (self.db, self.ns, self.scope.renames());
+        let Some((on_db, on)) = self.scope.named(db, coll) else {
+            let view = view.own(self.scope);
             let found = format!(
-                "the view {view} of the target would read {on} ({db}.{coll} of the source): a view reads its own database only ({renames})"
+                "the view {view} of the source reads {db}.{coll}, whose name another is to have on the target ({renames})"
             );
-            return Err(Error::new(Kind::Refused, found).remedy(
-                "rename the view and all that it reads into one database, or leave the view out by --exclude; if the run was begun, drop the view on the source, or start over so with `shardlift migrate --restart`",
-            ));
+            return Err(Error::new(Kind::Refused, found).remedy(LEFT_OUT));
+        };
+        if on_db != view.db {
+            let found = format!(
+                "the view {view} of the target would read {on_db}.{on} ({db}.{coll} of the source): a view reads its own database only ({renames})"
+            );
+            return Err(Error::new(Kind::Refused, found).remedy(format!(
+                "rename the view and all that it reads into one database, or {LEFT_OUT}"
+            )));
         }
-        Ok((on.coll != coll).then(|| string_value(on.coll.as_bytes())))
+        Ok((on != coll).then(|| string_value(on.as_bytes())))
     }
 }
 
@@ -146,6 +155,17 @@ mod tests {
         assert_eq!(view(&["d.a=d.b"], "v", &of("a")).unwrap(), of("b"));
         assert_eq!(view(&["d=e"], "v", &of("a")).unwrap(), of("a"));
         assert_eq!(view(&["d=e", "d.a=e.b"], "v", &of("a")).unwrap(), of("b"));
+    }
+
+    #[test]
+    fn a_view_of_a_name_that_is_anothers_on_the_target_is_refused_whatever_has_it() {
+        let union = bson::RawArrayBuf::from_iter([rawdoc! {"$unionWith": "b"}]);
+        let made = rawdoc! {"viewOn": "other", "pipeline": union};
+        let renames = ["d.a=d.b", "d.v=d.w"];
+        let error = view(&renames, "v", &made).unwrap_err();
+        let text = "the view d.v of the source reads d.b, whose name another is to have";
+        assert!(error.message.starts_with(text), "{error}");
+        assert_eq!(error.remedy.as_deref(), Some(LEFT_OUT));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use loadgen::cluster::{ShardedCluster, ShardedOptions};
 use mongodb::Client;
 use shardlift::config::Config;
 use shardlift::control;
+use shardlift::scope::renames::Renames;
 
 use self::usage::{change, insert, measure, names, populate, rename, series, transact};
 use crate::engine::Engine;
@@ -33,6 +34,11 @@ fn flags<'f>(renames: &[&'f str]) -> Vec<&'f str> {
         .collect()
 }
 
+fn asked(renames: &[&str]) -> Renames {
+    let all = renames.iter().map(|text| text.parse().unwrap());
+    Renames::new(all.collect()).unwrap()
+}
+
 pub(crate) async fn expect_equal(source: &str, target: &str, renames: &[&str]) {
     let options = CheckOptions {
         rename: renames.iter().map(ToString::to_string).collect(),
@@ -43,10 +49,7 @@ pub(crate) async fn expect_equal(source: &str, target: &str, renames: &[&str]) {
     let report = check::compare(source, target, &CheckOptions::default()).await;
     assert!(!report.unwrap().equal, "the names are other ones");
     let mut config = Config::new(source, target).unwrap();
-    config.rename = shardlift::scope::renames::Renames::new(
-        renames.iter().map(|text| text.parse().unwrap()).collect(),
-    )
-    .unwrap();
+    config.rename = asked(renames);
     let compared = control::verify_command(config).await.unwrap();
     assert!(compared.equal, "{compared:?}");
 }
@@ -227,7 +230,8 @@ async fn shard(client: &Client, ns: &str, key: Document) {
 /// With zones, chunks on both shards, and collections that come sharded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sharded_cluster_arrives_under_other_names() {
-    on_clusters("6.0").await;
+    let [source, target] = on_clusters("6.0").await;
+    later::a_moved_primary_stops_the_run(&source, &target).await;
 }
 
 /// Chunks by names, and no command by UUID.
@@ -250,7 +254,7 @@ async fn cluster(release: &str) -> ShardedCluster {
     cluster
 }
 
-async fn on_clusters(release: &str) {
+async fn on_clusters(release: &str) -> [ShardedCluster; 2] {
     let (a, b) = tokio::join!(cluster(release), cluster(release));
     let (source, target) = (a.uri(), b.uri());
     let from = Client::with_uri_str(&source).await.unwrap();
@@ -290,8 +294,15 @@ async fn on_clusters(release: &str) {
     insert(&from, "a.zoned", 0..200).await;
     insert(&from, "far.rows", 0..10).await;
     let apart = ["--rename", "far.rows=x.rows"];
-    refused(&source, &target, &apart, &["whose primary shards are"]).await;
+    refused(
+        &source,
+        &target,
+        &apart,
+        &["of different primary shards: far on shard1 and x on shard0"],
+    )
+    .await;
     arrives_under_other_names(&source, &target, &["--renames", "follow"], None).await;
+    [a, b]
 }
 
 /// Chunks of one collection on either shard. It is empty yet: nobody's documents are left.

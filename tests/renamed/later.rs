@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use loadgen::cluster::ShardedCluster;
 use mongodb::Client;
+use shardlift::cluster::catalog::versions;
 use shardlift::observe::status::Snapshot;
+use shardlift::scope::filters::Filters;
 
 use super::usage::insert;
-use super::{expect_equal, flags};
+use super::{asked, expect_equal, flags, shard};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 
@@ -68,4 +71,48 @@ async fn what_comes_later_and_the_target_cannot_have_is_told_until_it_is_dropped
     engine.until_ready().await;
     engine.cut_over().await;
     expect_equal(&source, &target, &renames).await;
+}
+
+/// `p` shares a database of the target with `q`. Of `n`, whose name is another's there, the
+/// source has the name alone, on another shard.
+pub(super) async fn a_moved_primary_stops_the_run(a: &ShardedCluster, b: &ShardedCluster) {
+    let (source, target) = (a.uri(), b.uri());
+    let from = a.client().await.unwrap();
+    for (db, primary) in [
+        ("m", "shard0"),
+        ("n", "shard1"),
+        ("p", "shard0"),
+        ("q", "shard0"),
+    ] {
+        let made = doc! {"enableSharding": db, "primaryShard": primary};
+        run(&from, "admin", made).await;
+    }
+    shard(&from, "p.rows", doc! {"_id": 1}).await;
+    for ns in ["m.rows", "p.rows", "q.own"] {
+        insert(&from, ns, 0..100).await;
+    }
+    let renames = ["m=n", "q.own=p.thing"];
+    let only = ["m.*", "n.*", "p.*", "q.*"].map(|all| ["--include", all]);
+    let flags = [&flags(&renames)[..], only.as_flattened(), &["--restart"]].concat();
+    let mut engine = Engine::start(&source, &target, &flags).await;
+    engine.until_ready().await;
+    let moved = doc! {"movePrimary": "p", "to": "shard1"};
+    run(&from, "admin", moved).await;
+    let outcome = engine.end().await;
+    let log = outcome.log.text();
+    // The new primary makes its collections: that may be met first.
+    let texts = [
+        "the primary shard of database p moved on the source",
+        "of different primary shards: p on shard1 and q on shard0",
+    ];
+    assert!(
+        [4, 6].contains(&outcome.code) && texts.iter().any(|text| log.contains(text)),
+        "{log}"
+    );
+
+    let side = fixture::source(&source).await;
+    let side = side.asked(&Filters::default(), &asked(&renames));
+    let versions = versions::read(&side).await.unwrap();
+    let primary = |db: &str| side.shards[versions.databases[db].primary].id.as_str();
+    assert_eq!(["p", "q"].map(primary), ["shard1", "shard0"]);
 }

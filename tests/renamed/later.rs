@@ -87,7 +87,16 @@ pub(super) async fn a_moved_primary_stops_the_run(a: &ShardedCluster, b: &Sharde
         let made = doc! {"enableSharding": db, "primaryShard": primary};
         run(&from, "admin", made).await;
     }
-    shard(&from, "p.rows", doc! {"_id": 1}).await;
+    for ns in ["m.rows", "p.rows"] {
+        shard(&from, ns, doc! {"_id": 1}).await;
+    }
+    let config = a.config().client().await.unwrap().database("config");
+    let pin = doc! {"$set": {"noBalance": true}};
+    config
+        .collection::<Document>("collections")
+        .update_one(doc! {"_id": "m.rows"}, pin)
+        .await
+        .unwrap();
     for ns in ["m.rows", "p.rows", "q.own"] {
         insert(&from, ns, 0..100).await;
     }
@@ -96,6 +105,9 @@ pub(super) async fn a_moved_primary_stops_the_run(a: &ShardedCluster, b: &Sharde
     let flags = [&flags(&renames)[..], only.as_flattened(), &["--restart"]].concat();
     let mut engine = Engine::start(&source, &target, &flags).await;
     engine.until_ready().await;
+    let warnings = engine.status().await.unwrap().warnings.join("\n");
+    let told = "balancing is disabled on the source for n.rows;";
+    assert!(warnings.contains(told), "what to do there: {warnings}");
     let moved = doc! {"movePrimary": "p", "to": "shard1"};
     run(&from, "admin", moved).await;
     let outcome = engine.end().await;

@@ -101,7 +101,10 @@ pub(super) async fn among(deployment: &Deployment, of: &[String]) -> Result<Hash
 }
 
 /// The run's name of what has this one in the config server's rows, if it is in the scope.
-pub(super) fn namespace_in(deployment: &Deployment, name: &str) -> Result<Option<Namespace>> {
+///
+/// # Errors
+/// `Refused` if that is the name of another.
+pub fn namespace_in(deployment: &Deployment, name: &str) -> Result<Option<Namespace>> {
     let (db, coll) = name
         .split_once('.')
         .ok_or_else(|| torn(format_args!("{name} has no database")))?;

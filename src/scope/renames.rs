@@ -42,6 +42,9 @@ impl FromStr for Rename {
                 "write `database=other` or `db.collection=db.other`",
             ));
         };
+        if to.contains('=') {
+            return Err(refused("names that contain `=` cannot be given"));
+        }
         let (from, to) = (
             name(from).map_err(|e| refused(&e))?,
             name(to).map_err(|e| refused(&e))?,
@@ -366,6 +369,8 @@ mod tests {
             "a.b=c.system.buckets.d",
             "a.*=c.*",
             "a=b c",
+            "a=b=c",
+            "x.a=b=x.c",
             "a.b=c.d$e",
             &long,
         ];

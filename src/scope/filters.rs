@@ -8,7 +8,7 @@ use std::str::FromStr;
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
-use crate::scope::BUCKETS;
+use crate::scope::{BUCKETS, same_in_any_order};
 
 /// One filter: the name of a collection, all of a database, or a regular expression that
 /// is looked for in full names.
@@ -113,12 +113,21 @@ impl Serialize for Pattern {
 }
 
 /// What an operator asks for: of `include`, or of all if that is empty, what no pattern of
-/// `exclude` matches.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// `exclude` matches. Their order means nothing.
+#[derive(Debug, Clone, Default)]
 pub struct Filters {
     pub include: Vec<Pattern>,
     pub exclude: Vec<Pattern>,
 }
+
+impl PartialEq for Filters {
+    fn eq(&self, other: &Self) -> bool {
+        same_in_any_order(&self.include, &other.include)
+            && same_in_any_order(&self.exclude, &other.exclude)
+    }
+}
+
+impl Eq for Filters {}
 
 impl Filters {
     pub fn are_none(&self) -> bool {
@@ -160,6 +169,19 @@ impl fmt::Display for Filters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_are_the_same_in_any_order() {
+        let filters = |include: &[&str], exclude: &[&str]| {
+            let all = |of: &[&str]| of.iter().map(|text| text.parse().unwrap()).collect();
+            let (include, exclude) = (all(include), all(exclude));
+            Filters { include, exclude }
+        };
+        let some = filters(&["a.*", "b.c"], &["a.x"]);
+        assert_eq!(some, filters(&["b.c", "a.*", "b.c"], &["a.x"]));
+        assert_ne!(some, filters(&["a.*", "b.c"], &[]));
+        assert_ne!(some, filters(&["a.*", "b.c", "a.x"], &["a.x"]));
+    }
 
     #[test]
     fn what_is_no_filter_is_refused() {

@@ -51,6 +51,11 @@ pub fn is_passing(coll: &str) -> bool {
     rest.starts_with(".agg_out.") || rest.starts_with(".mr.") || rest.get(5..).is_some_and(is_named)
 }
 
+/// What one list has the other has, too.
+fn same_in_any_order<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.iter().all(|each| other.contains(each)) && other.iter().all(|each| one.contains(each))
+}
+
 /// The scope of one side. Cheap to clone. A name is the side's own, unless it says otherwise.
 /// The run's is that on the target, whichever side it was found on. Filters are about names
 /// on the source.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::scope::{ADMIN, BUCKETS, is_internal};
+use crate::scope::{ADMIN, BUCKETS, is_internal, same_in_any_order};
 
 /// Longest name of a database on any server, bytes.
 const DATABASE_BYTES_MAX: usize = 63;
@@ -118,9 +118,18 @@ impl Serialize for Rename {
 }
 
 /// All renames of a run. One of a collection goes before that of its database. No two names of
-/// the source have one on the target: `to_target` has none for what would take another's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// the source have one on the target: `to_target` has none for what would take another's. Their
+/// order means nothing.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Renames(Vec<Rename>);
+
+impl PartialEq for Renames {
+    fn eq(&self, other: &Self) -> bool {
+        same_in_any_order(&self.0, &other.0)
+    }
+}
+
+impl Eq for Renames {}
 
 impl Renames {
     /// # Errors
@@ -323,6 +332,14 @@ mod tests {
                 assert_eq!(back.as_deref(), Some(source), "{all}: {target}");
             }
         }
+    }
+
+    #[test]
+    fn renames_are_the_same_in_any_order() {
+        let all = renames(&["a=c", "x.y=x.z"]);
+        assert_eq!(all, renames(&["x.y=x.z", "a=c"]));
+        assert_ne!(all, renames(&["a=c"]));
+        assert_ne!(all, renames(&["a=c", "x.y=x.w"]));
     }
 
     #[test]

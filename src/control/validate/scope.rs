@@ -6,7 +6,7 @@ use crate::cluster::catalog::{self, Catalog, Namespace, left_behind};
 use crate::cluster::deployment::Deployment;
 use crate::control::validate::{Check, listed};
 use crate::scope::filters::Filters;
-use crate::scope::renames::{NAME_BYTES_MAX, Renames};
+use crate::scope::renames::{NAME_BYTES_MAX, Renames, are_spellings};
 
 /// Shows what the filters let through, and what not; nothing if there are none.
 pub(super) async fn filters(source: &Deployment, catalog: &Catalog) -> Option<Check> {
@@ -38,8 +38,9 @@ fn renamed(renames: &Renames, from: &[String], to: &[String]) -> Check {
         pairs.len(),
         listed(&pairs)
     );
-    let too_long = to.iter().zip(from).filter(|(to, from)| to != from);
-    let too_long = too_long.filter(|(to, _)| NAME_BYTES_MAX < to.len());
+    // The source may have longer ones, of what is not sharded.
+    let too_long = to.iter().zip(from);
+    let too_long = too_long.filter(|(to, from)| NAME_BYTES_MAX.max(from.len()) < to.len());
     let too_long: Vec<String> = too_long.map(|(to, _)| to.clone()).collect();
     if !too_long.is_empty() {
         let found = format!("longer than {NAME_BYTES_MAX} bytes: {}", listed(&too_long));
@@ -67,7 +68,7 @@ fn spelled_otherwise(names: &[String]) -> Option<(&str, &str)> {
     let mut all = databases.iter();
     all.find_map(|one| {
         let mut others = databases.iter();
-        let other = others.find(|other| *other != one && other.eq_ignore_ascii_case(one))?;
+        let other = others.find(|other| are_spellings(other, one))?;
         Some((*one, *other))
     })
 }
@@ -148,6 +149,12 @@ mod tests {
         let check = renamed(&renames, &names(&["a.b", "C.v"]), &names(&["c.b", "C.v"]));
         assert_eq!(check.found, "C and c would both be databases of the target");
         assert!(check.has_failed());
+        let long =
+            |db: &str, bytes: usize| vec![format!("{db}.{}", "b".repeat(bytes - 1 - db.len()))];
+        for (from, to, fails) in [(235, 236, true), (240, 241, true), (240, 239, false)] {
+            let check = renamed(&renames, &long("a", from), &long("c", to));
+            assert_eq!(check.has_failed(), fails, "{from} to {to}: {check:?}");
+        }
     }
 
     #[test]

@@ -240,8 +240,8 @@ impl Renames {
     }
 }
 
-/// Of one name, by upper and lower case.
-fn are_spellings(one: &str, other: &str) -> bool {
+/// Whether two databases have names that differ only by case: no server has both.
+pub fn are_spellings(one: &str, other: &str) -> bool {
     one != other && one.eq_ignore_ascii_case(other)
 }
 

@@ -121,14 +121,16 @@ async fn arrives_under_other_names(source: &str, target: &str, more: &[&str], sh
 }
 
 async fn copy_again(source: &str, target: &str, shard: &str) {
-    let arguments = [
-        "recopy", "--source", source, "--target", target, "--shard", shard, "--ns", "x.bills",
-    ];
-    let (code, text) = shardlift(&arguments, None).await;
-    assert!(
-        code == Some(0) && text.contains("emptied on the target: 1"),
-        "{text}"
-    );
+    for (ns, expect, part) in [
+        ("x.orders", 4, "check --ns, which is a name on the target"),
+        ("x.bills", 0, "emptied on the target: 1"),
+    ] {
+        let arguments = [
+            "recopy", "--source", source, "--target", target, "--shard", shard, "--ns", ns,
+        ];
+        let (code, text) = shardlift(&arguments, None).await;
+        assert!(code == Some(expect) && text.contains(part), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

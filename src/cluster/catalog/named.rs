@@ -67,14 +67,15 @@ async fn named(shard: &Shard, db: &str, only: Option<&str>) -> Result<Vec<Named>
     let scope = &shard.scope;
     let mut found = Vec::new();
     for own in scope.own_databases(db) {
-        let only = only.map(|coll| scope.own(db, coll));
-        if only.as_ref().is_some_and(|(of, _)| *of != own) {
+        let one = only.map(|coll| scope.own(db, coll));
+        if one.as_ref().is_some_and(|(of, _)| *of != own) {
             continue;
         }
-        let only = only.as_ref().map(|(_, coll)| coll.as_str());
-        for listed in listing::collections_in(scope, &shard.client, &own, only).await? {
+        let one = one.as_ref().map(|(_, coll)| coll.as_str());
+        for listed in listing::collections_in(scope, &shard.client, &own, one).await? {
             let ns = Namespace::named(scope, &own, &listed.name)?;
-            if ns.db == db {
+            // Nothing of the source may have the name `only`.
+            if ns.db == db && only.is_none_or(|only| ns.coll == only) {
                 let own = own.clone();
                 found.push(Named { own, ns, listed });
             }

@@ -39,25 +39,29 @@ pub(super) async fn collections(
 ) -> Result<Vec<ShardedRow>> {
     // Up to 4.4 a dropped collection leaves its row.
     let mut filter = doc! {"dropped": {"$ne": true}};
-    let only = only.map(|ns| ns.own(&deployment.scope));
-    let only = only.as_ref();
-    if let Some(ns) = only {
+    let own = only.map(|ns| ns.own(&deployment.scope));
+    let own = own.as_ref();
+    if let Some(ns) = own {
         filter.insert("_id", ns.to_string());
     }
     let rows = find(deployment, "collections", filter, doc! {"_id": 1}).await?;
-    let Some(of_rows) = chunks_of(deployment, only, &rows)? else {
+    let Some(of_rows) = chunks_of(deployment, own, &rows)? else {
         return Ok(Vec::new());
     };
     // IMPORTANT: before the chunks: one that moves while they are read has a newer version.
     let majors = versions::majors(deployment, of_rows.clone()).await?;
     let mut maps = maps(deployment, of_rows).await?;
-    let mut zones = zones(deployment, only).await?;
+    let mut zones = zones(deployment, own).await?;
     let mut found = Vec::new();
     for row in rows {
         let name = &listing::text("a sharded collection", &row, "_id")?;
         let Some(ns) = namespace_in(deployment, name)? else {
             continue;
         };
+        // Nothing of the source may have the name `only`.
+        if only.is_some_and(|only| *only != ns) {
+            continue;
+        }
         let uuid = uuid_of(&row, "uuid")?;
         let map = maps
             .remove(&Owner::Uuid(uuid))

@@ -3,6 +3,8 @@
 //!
 //! Lists of codes that mean one thing to one caller stand with that caller.
 
+/// DollarPrefixedFieldName, InvalidDBRef: a name that begins with `$` (up to 4.4).
+pub const DOLLAR_NAMES: [i32; 2] = [52, 55];
 /// UnknownError: some ops of an `applyOps` were not applied.
 pub const UNKNOWN_ERROR: i32 = 8;
 /// Unauthorized.
@@ -34,11 +36,15 @@ pub const MAJORITY_READS_NOT_ENABLED: i32 = 148;
 pub const ZONE_STILL_IN_USE: i32 = 163;
 /// CommandNotSupportedOnView.
 pub const NOT_SUPPORTED_ON_VIEW: i32 = 166;
+/// QueryFeatureNotAllowed: a stage that the feature compatibility version does not have.
+pub const STAGE_NOT_ENABLED: i32 = 224;
 /// NetworkInterfaceExceededTimeLimit: a router up to 4.4 gave up on a config server that
 /// still works on it.
 pub const GAVE_UP: i32 = 202;
 /// CollectionUUIDMismatch: the collection of that name is another one, or there is none.
 pub const COLLECTION_UUID_MISMATCH: i32 = 361;
+/// A document of a capped collection would change its length (up to 5.0).
+pub const LENGTH_CHANGED: i32 = 10003;
 /// DuplicateKey.
 pub const DUPLICATE_KEY: i32 = 11000;
 /// DatabaseDifferCase: a database of this name is there in another spelling.

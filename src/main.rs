@@ -74,59 +74,68 @@ fn run(call: &Invocation, exposed: Option<String>) -> Result<()> {
     }
 }
 
-/// Asks the running process, or works on what is recorded if none answers. Where
-/// the deployments are given, the process that answers must work on their run:
-/// another may listen on the same port.
 fn cancel(call: &Invocation, config: &Config) -> Result<()> {
-    let client = client(call, config)?;
-    let answer = client.status().map_err(|silent| {
-        silent.remedy(
-            "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, \
-             give --source and --target to cancel the run recorded on the target",
-        )
-    });
-    if call.api.is_some() || !config.has_deployments() {
-        return answer.and_then(|now| {
-            outcome::runs(&now, Reverse::Wanted)?;
-            outcome::sentence(client.cancel()?)
-        });
-    }
-    let answering = answer.ok().map(|now| now.run_id);
-    let hint = answering.as_ref().map(|run| {
-        format!(
-            "; to cancel run {run}, whose process answers on this host, give --api http://127.0.0.1:{}",
-            config.api_port
-        )
-    });
-    let cancelled = engine(config, |config| control::cancel_command(config, answering)).map_err(
-        |e| match hint {
-            Some(hint) => Error {
-                remedy: e.remedy.clone().map(|remedy| remedy + &hint),
-                ..e
-            },
-            None => e,
-        },
-    );
-    match cancelled? {
-        Some(told) => outcome::sentence(told),
-        None => outcome::sentence(client.cancel()?),
+    give_up(call, config, Reverse::Wanted, control::cancel_command)
+}
+
+fn back(call: &Invocation, config: &Config) -> Result<()> {
+    match call.back.unwrap_or(Back::Status) {
+        Back::Status => outcome::status(call, &client(call, config)?),
+        Back::Cutover => outcome::cutover(call, &client(call, config)?, Reverse::Running),
+        Back::Stop => give_up(
+            call,
+            config,
+            Reverse::Running,
+            control::stop_reverse_command,
+        ),
     }
 }
 
-/// Asks the process that follows the target back; or gives up what is recorded, if none is
-/// left.
-fn back(call: &Invocation, config: &Config) -> Result<()> {
+/// Asks the running process, which must go the way that is meant, or works on what is
+/// `recorded` if none answers. Where the deployments are given, the process that answers must
+/// work on their run: another may listen on the same port.
+fn give_up<F: Future<Output = Result<Option<String>>>>(
+    call: &Invocation,
+    config: &Config,
+    meant: Reverse,
+    recorded: impl FnOnce(Config, Option<String>) -> F,
+) -> Result<()> {
     let client = client(call, config)?;
-    match call.back.unwrap_or(Back::Status) {
-        Back::Status => outcome::status(call, &client),
-        Back::Cutover => outcome::cutover(call, &client, Reverse::Running),
-        Back::Stop if call.api.is_none() && config.has_deployments() => {
-            outcome::sentence(engine(config, control::stop_reverse_command)?)
-        }
-        Back::Stop => {
-            outcome::runs(&client.status()?, Reverse::Running)?;
+    let answer = client.status().map_err(|silent| {
+        let left = match meant {
+            Reverse::Running => "give up the way back recorded on the source",
+            Reverse::No | Reverse::Wanted => "cancel the run recorded on the target",
+        };
+        silent.remedy(format!(
+            "run this on the host where `shardlift migrate` runs, with the same --api-port; if no process is left, give \
+             --source and --target to {left}"
+        ))
+    });
+    if call.api.is_some() || !config.has_deployments() {
+        return answer.and_then(|now| {
+            outcome::runs(&now, meant)?;
             outcome::sentence(client.cancel()?)
-        }
+        });
+    }
+    // One that has ended answers for a moment, and does nothing any more.
+    let answering = answer.ok().filter(|now| !now.is_final());
+    let answering = answering.map(|now| now.run_id);
+    let hint = answering.as_ref().map(|run| {
+        format!(
+            "; the process that answers on this host works on run {run}: give --api http://127.0.0.1:{} to ask it",
+            config.api_port
+        )
+    });
+    let given_up = engine(config, |config| recorded(config, answering)).map_err(|e| match hint {
+        Some(hint) => Error {
+            remedy: e.remedy.clone().map(|remedy| remedy + &hint),
+            ..e
+        },
+        None => e,
+    });
+    match given_up? {
+        Some(told) => outcome::sentence(told),
+        None => outcome::sentence(client.cancel()?),
     }
 }
 

@@ -41,8 +41,12 @@
 //! (`$v: 1`) which takes a field out, where its document may be newer: a replay may move
 //! fields for good. The order of a capped collection is content: an insert that comes again
 //! takes out what is there of its document first, so that it comes last, as it did; and until
-//! all have come again the target's has room for what was removed since. The **horizon** is the newest
-//! source position any document of the target may show: the source's clock when it gave
+//! all have come again the target's has room for what was removed since. Where nobody says what
+//! was removed (up to 4.4), or it cannot be (targets up to 5.0), a document that is there stays
+//! in its place, and the target removes by itself. Inserts that come again then find all of
+//! their documents, or none: one that finds its own after one that did not shows that an
+//! `_id` was used again, and the collection is copied anew. The **horizon** is the newest source
+//! position any document of the target may show: the source's clock when it gave
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet
 //! shard a note takes it there. Beyond it a write that finds no document is

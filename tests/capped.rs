@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use mongodb::Client;
+use shardlift::observe::status::Snapshot;
 
 use crate::engine::Engine;
 use crate::fixture::{self, TIMEOUT, run};
@@ -102,7 +103,13 @@ async fn remove(client: &Client, id: i32) {
 }
 
 async fn ids(client: &Client) -> Vec<i32> {
-    let found = doc! {"find": "ring", "hint": {"$natural": 1}};
+    ids_in(client, "ring").await
+}
+
+async fn ids_in(client: &Client, ring: &str) -> Vec<i32> {
+    let found = doc! {
+        "find": ring, "hint": {"$natural": 1}, "projection": {"_id": 1}, "batchSize": 10_000,
+    };
     let reply = run(client, "d", found).await;
     let batch = reply
         .get_document("cursor")
@@ -110,6 +117,14 @@ async fn ids(client: &Client) -> Vec<i32> {
         .get_array("firstBatch");
     let id = |row: &bson::Bson| row.as_document().unwrap().get_i32("_id").unwrap();
     batch.unwrap().iter().map(id).collect()
+}
+
+async fn until_alike(a: &Client, b: &Client, ring: &str) {
+    let deadline = Instant::now() + TIMEOUT;
+    while ids_in(b, ring).await != ids_in(a, ring).await {
+        assert!(Instant::now() < deadline, "{:?}", ids_in(b, ring).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// No checkpoint lies between what is applied and the crash: all of it comes again. Documents
@@ -143,11 +158,7 @@ async fn a_capped_collection_keeps_its_order_where_ops_come_again() {
     insert(&a, 20..21).await;
     insert(&a, 12..13).await;
     assert_eq!(ids(&a).await, [0, 1, 2, 13, 20, 12]);
-    let deadline = Instant::now() + TIMEOUT;
-    while ids(&b).await != ids(&a).await {
-        assert!(Instant::now() < deadline, "{:?}", ids(&b).await);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_alike(&a, &b, "ring").await;
     engine.kill();
     let mut engine = Engine::start(&from, &to, &[]).await;
     engine.until_ready().await;
@@ -157,6 +168,123 @@ async fn a_capped_collection_keeps_its_order_where_ops_come_again() {
     engine.cut_over().await;
     assert_eq!(ids(&b).await, [2, 13, 20, 12, 21, 22]);
     assert_eq!(stats(&b).await, stats(&a).await);
+    expect_equal(&from, &to).await;
+}
+
+/// A collection, how many documents it may hold, and their `_id`s and lengths.
+type Ring<'a> = (&'a str, i32, &'a [(i32, usize)]);
+
+/// Full collections of a release that does not log what they let go. In `plain` each `_id`
+/// comes once; in the others it comes again when it was let go, in `longer` with another
+/// length.
+const RINGS: [Ring<'_>; 3] = [
+    (
+        "plain",
+        4,
+        &[(1, 9), (2, 9), (3, 9), (4, 9), (5, 9), (6, 9), (7, 9)],
+    ),
+    (
+        "again",
+        2,
+        &[(2, 9), (3, 9), (1, 9), (2, 9), (4, 9), (1, 9), (3, 9)],
+    ),
+    ("longer", 2, &[(1, 9), (2, 9), (3, 9), (1, 20)]),
+];
+
+/// No checkpoint lies between what is applied and the crash. Where an `_id` came twice, it
+/// cannot be told what was let go: the collection is copied anew.
+async fn full_ones(releases: [&str; 2], compatible_with: Option<&str>, anew: &[&str]) {
+    let of = |name, release: &str| fixture::loaded_replica_set_of(name, release.parse().unwrap());
+    let [from, to] = releases;
+    let (source, target) = tokio::join!(of("a", from), of("b", to));
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    if let Some(version) = compatible_with {
+        for client in [&a, &b] {
+            let lower = doc! {"setFeatureCompatibilityVersion": version};
+            run(client, "admin", lower).await;
+        }
+    }
+    for (ring, max, _) in RINGS {
+        let create = doc! {"create": ring, "capped": true, "size": 1 << 20, "max": max};
+        run(&a, "d", create).await;
+    }
+    let (from, to) = (source.uri(), target.uri());
+    let mut engine = Engine::start(&from, &to, &["--checkpoint-ms", "60000"]).await;
+    engine.until_ready().await;
+    for (ring, _, documents) in RINGS {
+        for (id, length) in documents {
+            let document = doc! {"_id": id, "note": "x".repeat(*length), "inner": {"$x": 1}};
+            run(&a, "d", doc! {"insert": ring, "documents": [document]}).await;
+        }
+        until_alike(&a, &b, ring).await;
+    }
+    engine.kill();
+    let mut engine = Engine::start(&from, &to, &[]).await;
+    engine.until_ready().await;
+    let is_told = |engine: &Engine, ring: &str| {
+        let told = format!("d.{ring} is emptied on target shard");
+        engine.log().text().contains(&told)
+    };
+    // It may be ready before all has come again.
+    let deadline = Instant::now() + 10 * TIMEOUT;
+    while !anew.iter().all(|ring| is_told(&engine, ring)) {
+        assert!(Instant::now() < deadline, "none is copied anew");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    engine.until_ready().await;
+    for (ring, ..) in RINGS {
+        until_alike(&a, &b, ring).await;
+        assert_eq!(is_told(&engine, ring), anew.contains(&ring), "{ring}");
+    }
+    engine.cut_over().await;
+    expect_equal(&from, &to).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_capped_collections_of_4_4_are_alike_after_a_kill() {
+    full_ones(["4.4", "4.4"], None, &["again", "longer"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_capped_collections_of_4_4_are_alike_on_6_0_after_a_kill() {
+    full_ones(["4.4", "6.0"], None, &["again"]).await;
+}
+
+/// They take no other size then, and documents no other length.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_capped_collections_of_6_0_as_5_0_are_alike_after_a_kill() {
+    full_ones(["6.0", "6.0"], Some("5.0"), &["again", "longer"]).await;
+}
+
+/// What the source lets go after it was read is logged nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_capped_collection_of_4_4_is_copied_to_6_0_while_it_takes_inserts() {
+    let of = |name, release: &str| fixture::loaded_replica_set_of(name, release.parse().unwrap());
+    let (source, target) = tokio::join!(of("a", "4.4"), of("b", "6.0"));
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let create = doc! {"create": "ring", "capped": true, "size": 64 << 20, "max": 300};
+    run(&a, "d", create).await;
+    let large = async |ids: std::ops::Range<i32>| {
+        for id in ids {
+            let document = doc! {"_id": id, "note": "x".repeat(50_000)};
+            run(&a, "d", doc! {"insert": "ring", "documents": [document]}).await;
+        }
+    };
+    large(0..300).await;
+    let (from, to) = (source.uri(), target.uri());
+    let mut engine = Engine::start(&from, &to, &["--copy-mb-s", "4"]).await;
+    let is_copying = |now: &Snapshot| now.pairs.iter().any(|pair| 0 < pair.documents_copied);
+    engine.until("copying", is_copying).await;
+    large(300..320).await;
+    engine.until_ready().await;
+    until_alike(&a, &b, "ring").await;
+    engine.cut_over().await;
     expect_equal(&from, &to).await;
 }
 

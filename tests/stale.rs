@@ -64,6 +64,7 @@ async fn writes_wait_in_place_for_a_shard_that_does_not_know_what_it_owns() {
             limits: LIMITS,
             at_once,
             majority: Default::default(),
+            anew: None,
             metrics,
         };
         let tracked = Arc::new(Tracked::new(

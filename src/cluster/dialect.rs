@@ -56,6 +56,9 @@ pub struct ReadForms {
     pub seeks_by_flag: bool,
     /// `atClusterTime` is for transactions only (4.2, 4.4; else code 72).
     pub snapshots_in_transactions: bool,
+    /// What a full capped collection lets go is logged, as deletes (feature compatibility
+    /// version 5.0).
+    pub logs_trims: bool,
     /// As `WriteForms::clustered_hint`.
     pub clustered_hint: bool,
     /// The server parameter that says for how many seconds history is kept: 300 by default
@@ -87,8 +90,14 @@ pub struct WriteForms {
     /// With that of 4.x nothing expires. 5.0 takes no more than 2147483647, with which dates
     /// before 1958 do.
     pub expiry_never: Option<i64>,
-    /// Capped collections take deletes (else code 20) and another size (6.0).
-    pub capped_changes: bool,
+    /// Capped collections take deletes (6.0; else code 20).
+    pub capped_deletes: bool,
+    /// They take another size by `collMod`, and documents of another length by an update
+    /// (feature compatibility version 6.0; below it codes 72 and 10003).
+    pub capped_sizes: bool,
+    /// What a capped collection of the source let go comes as deletes, and the target's may
+    /// hold all else meanwhile (`for_source`).
+    pub trims_come: bool,
     /// `hint` may name the `_id` index of a clustered collection, in reads too (6.0; on 5.0,
     /// where only buckets of time series are clustered, code 2).
     pub clustered_hint: bool,
@@ -98,6 +107,14 @@ pub struct WriteForms {
 }
 
 impl WriteForms {
+    /// Where what is written comes from a source that logs as this.
+    pub fn for_source(self, source: ReadForms) -> Self {
+        WriteForms {
+            trims_come: self.capped_sizes && source.logs_trims,
+            ..self
+        }
+    }
+
     /// For a target whose indexes were there before: an expiring one stays, with an expiry
     /// with which nothing expires.
     pub fn keeping_expiring_indexes(self) -> Self {
@@ -131,6 +148,7 @@ impl Dialect {
             reads: ReadForms {
                 seeks_by_flag: release < (4, 4),
                 snapshots_in_transactions: release < (5, 0),
+                logs_trims: (5, 0) <= release && "5.0" <= fcv,
                 clustered_hint: (6, 0) <= release,
                 history_parameter: if release < (5, 0) {
                     "maxTargetSnapshotHistoryWindowInSeconds"
@@ -145,7 +163,9 @@ impl Dialect {
                 dollar_names: (5, 0) <= release && "5.0" <= fcv,
                 commit_quorum: (4, 4) <= release,
                 expiry_never: expiry_never(release),
-                capped_changes: (6, 0) <= release,
+                capped_deletes: (6, 0) <= release,
+                capped_sizes: (6, 0) <= release && "6.0" <= fcv,
+                trims_come: (6, 0) <= release && "6.0" <= fcv,
                 clustered_hint: (6, 0) <= release,
                 logs_diffs: (5, 0) <= release && "5.0" <= fcv,
             },
@@ -222,6 +242,21 @@ mod tests {
         assert_eq!(of(5, 0, "5.0").writes.expiry_never, Some(2_147_483_647));
         assert!(of(5, 0, "5.0").writes.dollar_names && !of(5, 0, "4.4").writes.dollar_names);
         assert!(!of(5, 0, "4.4").reads.snapshots_in_transactions);
+        assert!(lowered.capped_deletes && !lowered.capped_sizes && !lowered.trims_come);
+        let newest = of(6, 0, "6.0").writes;
+        let rows = [
+            (5, 0, "5.0", true),
+            (5, 0, "4.4", false),
+            (4, 4, "4.4", false),
+        ];
+        for (major, minor, fcv, logs) in rows {
+            let source = of(major, minor, fcv).reads;
+            assert_eq!(
+                newest.for_source(source).trims_come,
+                logs,
+                "{major}.{minor} {fcv}"
+            );
+        }
         assert!(of(4, 2, "4.2").reads.seeks_by_flag && !of(4, 4, "4.2").reads.seeks_by_flag);
         assert!(of(4, 4, "4.4").writes.commit_quorum && !of(4, 2, "4.2").writes.commit_quorum);
     }

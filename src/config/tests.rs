@@ -57,7 +57,7 @@ fn defaults_stand_where_nothing_is_set() {
             config.scans,
             config.lanes
         ),
-        (256, 64, 2, 4)
+        (384, 64, 2, 4)
     );
     assert_eq!(
         (config.bulk_ops_max, config.bulk_mb_max, config.api_port),
@@ -104,7 +104,7 @@ fn defaults_stand_where_nothing_is_set() {
     assert!(config.map.is_empty() && config.log_level == "info");
     assert_eq!(
         (config.memory_bytes(), config.bulk_bytes_max()),
-        (256 << 20, 8 << 20)
+        (384 << 20, 8 << 20)
     );
 }
 

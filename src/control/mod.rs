@@ -196,7 +196,12 @@ async fn there_and_back(
 }
 
 async fn is_way_back_left(config: &Config) -> Result<bool> {
-    reverse::is_left(&Sides::connect(config).await?).await
+    let sides = Sides::connect(config).await?;
+    let is_left = reverse::is_left(&sides).await?;
+    if is_left {
+        reverse::sweep(&sides).await;
+    }
+    Ok(is_left)
 }
 
 async fn migrate_observed(
@@ -326,8 +331,12 @@ pub async fn cancel_command(config: Config, answering: Option<String>) -> Result
 }
 
 /// Gives up the way back that is recorded on the source, when no process is left.
-pub async fn stop_reverse_command(config: Config) -> Result<String> {
-    reverse::stop::command(config).await
+/// None if it is `answering`, the run of the process that answers on this host.
+pub async fn stop_reverse_command(
+    config: Config,
+    answering: Option<String>,
+) -> Result<Option<String>> {
+    reverse::stop::command(config, answering.as_deref()).await
 }
 
 /// Makes the recorded run copy a source shard, or one collection of it, again.

@@ -105,6 +105,15 @@ impl Run {
         self.state.lock().reverse == Reverse::Running
     }
 
+    /// What users call the side that they write to.
+    pub fn in_use(&self) -> &'static str {
+        if self.is_way_back() {
+            "target"
+        } else {
+            "source"
+        }
+    }
+
     pub fn goes_back(&self) -> bool {
         self.state.lock().reverse == Reverse::Wanted
     }
@@ -208,14 +217,21 @@ impl Run {
         self.state.lock().pairs = pairs;
     }
 
+    /// As operators read it.
+    fn told(&self, text: String) -> String {
+        let reverse = self.state.lock().reverse;
+        reverse.told(text)
+    }
+
     pub fn warn(&self, warning: impl Into<String>) {
-        let warning = warning.into();
+        let warning = self.told(warning.into());
         tracing::warn!("{warning}");
         self.state.lock().warnings.push((String::new(), warning));
     }
 
     /// Shows a warning while there is a text; `about` names it. Logged when it appears.
     pub fn warn_while(&self, about: &str, warning: Option<String>) {
+        let warning = warning.map(|warning| self.told(warning));
         let mut state = self.state.lock();
         let stands = state.warnings.iter().position(|(known, _)| known == about);
         match (stands, warning) {
@@ -231,6 +247,7 @@ impl Run {
 
     /// Unless it was said before.
     pub fn warn_once(&self, warning: String) {
+        let warning = self.told(warning);
         if !self
             .state
             .lock()
@@ -264,6 +281,7 @@ impl Run {
     }
 
     pub fn called_off(&self, reason: String) {
+        let reason = self.told(reason);
         tracing::warn!("{reason}");
         let mut state = self.state.lock();
         state.last_cutover = Some(reason);
@@ -300,7 +318,8 @@ impl Run {
     /// All obstacles to a cutover now; those of a pair start with its name.
     pub fn all_obstacles(&self) -> Vec<String> {
         let mut all = self.obstacles.texts();
-        for (name, metrics) in &self.state.lock().pairs {
+        let state = self.state.lock();
+        for (name, metrics) in &state.pairs {
             all.extend(
                 metrics
                     .obstacles
@@ -309,7 +328,8 @@ impl Run {
                     .map(|text| format!("{name}: {text}")),
             );
         }
-        all
+        let told = |text| state.reverse.told(text);
+        all.into_iter().map(told).collect()
     }
 
     pub fn elapsed_s(&self) -> f64 {

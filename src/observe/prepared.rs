@@ -8,6 +8,7 @@ use crate::observe::counters::PairSnapshot;
 use crate::observe::figures;
 use crate::observe::phase::Phase;
 use crate::observe::plain;
+use crate::observe::reverse::Reverse;
 use crate::observe::status::Snapshot;
 
 /// Bytes of both sides compared in a second, of one pair: less than was measured.
@@ -79,11 +80,11 @@ impl Prepared {
             shards,
             steps: Vec::new(),
         };
-        prepared.steps = prepared.next_steps();
+        prepared.steps = prepared.next_steps(now.reverse);
         prepared
     }
 
-    fn next_steps(&self) -> Vec<String> {
+    fn next_steps(&self, reverse: Reverse) -> Vec<String> {
         let mut steps = Vec::new();
         if !self.can_cutover {
             steps.push(format!(
@@ -105,10 +106,10 @@ impl Prepared {
             steps.push("wait for the open transactions and index builds, or end them".to_owned());
         }
         steps.push("wait until the gap of every shard is 0:00".to_owned());
-        steps.push(
-            "run `shardlift cutover` (`--block-writes` lets a source of 6.0 refuse writes from then on)"
-                .to_owned(),
-        );
+        steps.push(format!(
+            "run `{}` (`--block-writes` lets a source of 6.0 refuse writes from then on)",
+            reverse.cutover()
+        ));
         steps.push(format!(
             "when it is done, start your applications with {} and their own credentials",
             self.target
@@ -255,5 +256,8 @@ mod tests {
         let ready = Prepared::of(&now, Vec::new(), Compares::Nothing);
         assert_eq!(ready.takes_s, Some(1.42));
         assert!(ready.steps[0].contains("no writes are seen"), "{ready:?}");
+        now.reverse = Reverse::Running;
+        let back = Prepared::of(&now, Vec::new(), Compares::Nothing).table();
+        assert!(back.contains("run `shardlift reverse cutover` ("), "{back}");
     }
 }

@@ -153,7 +153,7 @@ impl Snapshot {
     /// warnings and the error.
     pub fn table(&self) -> String {
         let mut out = format!(
-            "run {} | {}{} for {} | lag {} (largest {}) | cutover {}\n",
+            "run {} | {}{} | {} since the start | lag {} (largest {}) | cutover {}\n",
             self.run_id,
             self.reverse.in_front(),
             self.phase,
@@ -176,9 +176,12 @@ impl Snapshot {
         if let Some(waiting) = &self.waiting {
             out += &format!("waits for {}\n", plain::line(waiting));
         }
-        if let Some(left_s) = self.window_left_s.filter(|_| !self.is_final()) {
+        if let Some(left_s) = self.window_left_s.filter(|_| !self.phase.is_final()) {
             let left = figures::seconds(left_s as f64);
             out += &format!("cutover window: {left} left; `shardlift extend` adds 24 h\n");
+        }
+        if self.reverse == Reverse::Wanted && !self.phase.is_final() {
+            out += "after the cutover the target is followed back to the source\n";
         }
         for throttled in self.throttle.lines() {
             out += &format!("{throttled}\n");
@@ -187,7 +190,8 @@ impl Snapshot {
             out += &format!("in the way of a cutover: {}\n", plain::line(obstacle));
         }
         if let Some(reason) = &self.last_cutover {
-            out += &format!("last cutover: {}\n", plain::line(reason));
+            let why = reason.strip_prefix("cutover ").unwrap_or(reason);
+            out += &format!("last cutover: {}\n", plain::line(why));
         }
         for warning in &self.warnings {
             out += &format!("warning: {}\n", plain::line(warning));
@@ -350,7 +354,7 @@ pub(crate) mod tests {
         assert_eq!(table.lines().count(), lines.len());
         assert_eq!(
             lines[0],
-            "run r1 | copying for 21.0s | lag 0.4s (largest 1.2s) | cutover cannot begin now"
+            "run r1 | copying | 21.0s since the start | lag 0.4s (largest 1.2s) | cutover cannot begin now"
         );
         assert!(lines[1].starts_with("pair   copied"));
         assert!(

@@ -21,10 +21,10 @@ pub struct Throttled {
 impl Throttled {
     /// A line each; none if nothing is limited.
     pub fn lines(&self) -> Vec<String> {
-        let limit = |most: u64, text: &str| (most != 0).then(|| format!("{text} {most}"));
+        let limit = |most: u64, of: &str| (most != 0).then(|| format!("at most {most} {of}"));
         let limits = [
-            limit(self.copy_mb_s, "at most MiB/s copied:"),
-            limit(self.ops_s, "at most ops/s applied:"),
+            limit(self.copy_mb_s, "MiB/s copied"),
+            limit(self.ops_s, "ops/s applied"),
         ];
         let limits: Vec<String> = limits.into_iter().flatten().collect();
         let mut lines = Vec::new();
@@ -52,7 +52,7 @@ mod tests {
             held_by: vec!["shard a is behind by 40 s".into()],
         };
         let told = [
-            "throttled by the operator: at most MiB/s copied: 10, at most ops/s applied: 5",
+            "throttled by the operator: at most 10 MiB/s copied, at most 5 ops/s applied",
             "copying holds: shard a is behind by 40 s",
         ];
         assert_eq!(snapshot.throttle.lines(), told);

@@ -251,9 +251,9 @@ impl Pair {
             .is_some_and(|newest| marker < newest)
     }
 
-    /// Gives a collection the source's indexes, in turn with the DDL on it. The pair is
-    /// not complete before. Does nothing if the collection is gone.
-    pub fn mend_indexes(&self, uuid: &Uuid) {
+    /// Gives a collection the source's indexes and options, in turn with the DDL on it. The
+    /// pair is not complete before. Does nothing if the collection is gone.
+    pub fn mend_definition(&self, uuid: &Uuid) {
         let tracked = self.with_gate(|gate| {
             gate.tracked(uuid)
                 .filter(|tracked| tracked.counts())
@@ -261,8 +261,8 @@ impl Pair {
         });
         let Some(tracked) = tracked else { return };
         let (of, indexer) = (tracked.clone(), self.indexer.clone());
-        let repair = async move { indexer.reconcile(&of).await };
-        tracked.as_logged(|ns| self.chores.add("repairing indexes of", ns, repair));
+        let repair = async move { indexer.mend(&of).await };
+        tracked.as_logged(|ns| self.chores.add("repairing", ns, repair));
     }
 
     /// Index options of this pair that are set at the cutover, in the form that `collMod`

@@ -80,6 +80,8 @@ pub struct Parts {
     pub metrics: Arc<PairMetrics>,
     pub throttle: Arc<Throttle>,
     pub limits: Limits,
+    /// The target's own documents are there: nothing is emptied.
+    pub is_way_back: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -171,6 +173,7 @@ impl Shared {
         // next incarnation waits for, index DDL too (R7).
         let target = Shard {
             client: target,
+            writes: parts.target.writes.for_source(parts.reads),
             ..parts.target.clone()
         };
 
@@ -188,12 +191,13 @@ impl Shared {
             target: Target {
                 direct: direct.admitted_by(parts.store.admission()),
                 incarnation: *incarnation,
-                forms: parts.target.writes,
+                forms: target.writes,
                 patience: limits.patience,
             },
             limits: limits.flush,
             at_once: Arc::default(),
             majority: Arc::default(),
+            anew: (!parts.is_way_back).then(|| parts.store.clone()),
             metrics: metrics.clone(),
         };
         let doubtful = Arc::new(Doubtful {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use bson::Uuid;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::cluster::catalog::{self, Namespace};
 use crate::cluster::deployment::Shard;
@@ -22,6 +23,9 @@ use crate::pair::restore::{Now, restore};
 use crate::pair::run::Pair;
 use crate::position::Position;
 use crate::state::{CollectionState, ScanOrder, UnitState};
+
+/// Commands under way at a time.
+const ROOMS_AT_ONCE: usize = 8;
 
 /// A pair as it was left, and its source shard as the attempt finds it.
 pub(super) struct Left<'a> {
@@ -45,6 +49,8 @@ struct Queue {
     /// Of one collection each, with its size in bytes.
     waiting: Vec<(u64, Vec<ScanUnit>)>,
     totals: Totals,
+    /// Collections of which nothing is to be scanned.
+    copied: Vec<Arc<Tracked>>,
 }
 
 /// Admits every collection to the gate as it was left.
@@ -67,14 +73,20 @@ pub(super) async fn admit(pair: &Pair, left: &Left<'_>) -> Result<VecDeque<ScanU
             let size = size(left, &state.uuid).await?;
             let is_copied = queue.add(&tracked, state, size);
             if is_copied {
-                if tracked.traits.capped {
-                    // IMPORTANT: before the first op.
-                    let target = &pair.indexer.target;
-                    capped::make_room_again(left.source, target, &tracked).await?;
-                }
-                check_indexes(pair, tracked);
+                queue.copied.push(tracked);
             }
         }
+    }
+    // IMPORTANT: before the first op, and before the chores that end it.
+    let target = &pair.indexer.target;
+    let rooms = queue.copied.iter().filter(|tracked| tracked.traits.capped);
+    let rooms = rooms.map(|tracked| capped::make_room(&left.source.client, target, tracked));
+    stream::iter(rooms)
+        .buffer_unordered(ROOMS_AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    for tracked in queue.copied {
+        check_indexes(pair, tracked);
     }
     pair.metrics.plan(queue.totals);
     queue.waiting.sort_by_key(|(bytes, _)| Reverse(*bytes));

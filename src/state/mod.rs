@@ -35,7 +35,8 @@ use crate::scope::Scope;
 /// Database of the state, on every target shard.
 pub const DATABASE: &str = "__shardlift";
 
-/// Version of the documents written. An unknown one is refused, never guessed at.
+/// Version of the documents written. An unknown one is refused, never guessed at. Whatever a
+/// run is, it is written in the newest form: once a release has taken it up, no earlier one can.
 ///
 /// | form | what is new in it |
 /// |------|-------------------|

@@ -32,6 +32,13 @@ const ELSEWHERE: [&str; 13] = [
 const STRIDE: usize = 3;
 /// After so many failpoints a kill at a random moment.
 const FAILPOINTS_PER_RANDOM: usize = 3;
+/// Places that a migration comes to once it is bound to end well.
+const BEYOND_RETURN: [&str; 4] = [
+    "cutover-finishing",
+    "cutover-expiries",
+    "cutover-balancers",
+    "cutover-removed",
+];
 /// Migrations in which a chunk is moved, one on each side.
 const MOVES_MAX: usize = 4;
 const RANDOM_MS_MAX: u64 = 2_500;
@@ -126,13 +133,17 @@ impl Iterator for Schedule {
         }
         blows.truncate(self.kills_left);
         self.kills_left -= blows.len();
-        // Last: what was copied until then is begun anew.
+        // As late as may be: what was copied until then is begun anew. After a crash beyond the
+        // point of no return nothing waits for a move any more.
         if self.sharded && self.round < MOVES_MAX {
+            let is_beyond = |blow: &Blow| BEYOND_RETURN.contains(&blow.name());
+            let last = blows.iter().position(is_beyond).unwrap_or(blows.len());
             let moves = [Side::Target, Side::Source].into_iter().enumerate();
-            blows.extend(moves.map(|(i, side)| Blow::Move {
+            let moves = moves.map(|(i, side)| Blow::Move {
                 side,
                 number: 2 * self.round + i,
-            }));
+            });
+            blows.splice(last..last, moves);
         }
         self.round += 1;
         Some(blows)

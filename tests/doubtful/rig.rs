@@ -112,6 +112,7 @@ impl Sides {
             limits,
             at_once,
             majority: Arc::default(),
+            anew: None,
             metrics: metrics.clone(),
         };
         let spool = tempfile::tempdir().unwrap();

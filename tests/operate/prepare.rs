@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bson::{Document, doc};
+use loadgen::cluster::ShardedCluster;
 use mongodb::Client;
 use mongodb::options::ClientOptions;
+use shardlift::control::write_block;
 use shardlift::observe::phase::Phase;
 use shardlift::observe::prepared::Prepared;
 use shardlift::observe::status::Snapshot;
@@ -155,6 +157,58 @@ async fn it_tells_who_writes_and_the_source_refuses_writes_only_for_a_cutover_th
         orders.insert_one(doc! {}).await.is_err(),
         "writes are refused"
     );
+    expect_equal(&source.uri(), &target.uri()).await;
+}
+
+/// Whether each shard refuses users' writes, by its own word.
+async fn blocked(cluster: &ShardedCluster) -> Vec<bool> {
+    let mut blocked = Vec::new();
+    for shard in cluster.shard_clients().await.unwrap() {
+        let status = fixture::run(&shard, "admin", doc! {"serverStatus": 1, "repl": 1}).await;
+        blocked.push(write_block::blocks(&status));
+    }
+    blocked
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_shard_of_a_source_refuses_writes_only_for_a_cutover_that_is_done() {
+    let (source, target) = tokio::join!(fixture::cluster(2), fixture::cluster_of_other_names(2));
+    let (a, b) = (
+        source.client().await.unwrap(),
+        target.client().await.unwrap(),
+    );
+    let spread = doc! {"shardCollection": "shop.orders", "key": {"_id": "hashed"}};
+    fixture::run(&a, "admin", spread).await;
+    let documents: Vec<Document> = (0..40).map(|i| doc! {"_id": i}).collect();
+    let insert = doc! {"insert": "orders", "documents": documents};
+    fixture::run(&a, "shop", insert).await;
+    let flags = ["--verify", "full"];
+    let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
+    engine.until_ready().await;
+
+    let (till, working) = Till::open(&source.uri()).await;
+    till.writes_again().await;
+    let own = doc! {"insert": "orders", "documents": [{"_id": "own"}]};
+    fixture::run(&b, "shop", own).await;
+    let told = output(&engine, &["cutover", "--block-writes"]);
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(4), "they differ: {text}");
+    assert!(till.refused.swap(false, Relaxed), "{text}");
+    assert_eq!(blocked(&source).await, [false, false]);
+    till.writes_again().await;
+    till.closed.store(true, Relaxed);
+    working.await.unwrap();
+    let own = doc! {"q": {"_id": "own"}, "limit": 1};
+    let delete = doc! {"delete": "orders", "deletes": [own]};
+    fixture::run(&b, "shop", delete).await;
+
+    engine.until_ready().await;
+    let told = output(&engine, &["cutover", "--block-writes"]);
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(0), "{text}");
+    assert_eq!(engine.end().await.code, 0);
+    assert_eq!(blocked(&source).await, [true, true]);
+    assert_eq!(blocked(&target).await, [false, false]);
     expect_equal(&source.uri(), &target.uri()).await;
 }
 

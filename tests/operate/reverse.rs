@@ -1,6 +1,7 @@
 //! The way back: what users write to the target after the cutover comes to the old source,
 //! over kills, until they go back or give it up.
 
+mod older;
 mod usage;
 
 use std::time::Duration;
@@ -153,12 +154,11 @@ async fn what_is_written_after_the_cutover_comes_back_and_users_go_back() {
         assert_eq!(code, Some(4), "{what:?} {text}");
         assert!(text.contains("way back"), "{what:?} {text}");
     }
-    let (code, text) = shardlift(
-        &[&["cancel"][..], &turned, &["--api-port", "1"]].concat(),
-        None,
-    )
-    .await;
-    assert!(code == Some(4) && text.contains("way back"), "{text}");
+    for sides in [turned, sides] {
+        let cancel = [&["cancel"][..], &sides, &["--api-port", "1"]].concat();
+        let (code, text) = shardlift(&cancel, None).await;
+        assert!(code == Some(4) && text.contains("reverse stop"), "{text}");
+    }
 
     let mut engine = Engine::start(&from, &to, &flags).await;
     engine.until("followed back", ready_to_go_back).await;
@@ -203,9 +203,14 @@ async fn a_cluster_under_load_is_followed_back_over_crashes() {
     let found = (balancer_mode(&a).await, balancer_mode(&b).await);
     let flags = ["--reverse"];
     // Past the point of no return, at each step of the way back's preparation.
-    for (step, place) in ["reverse-begun", "reverse-held", "cutover-balancers"]
-        .into_iter()
-        .enumerate()
+    for (step, place) in [
+        "reverse-begun",
+        "reverse-held",
+        "cutover-expiries",
+        "cutover-balancers",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut engine = Engine::start_to_crash(&from, &to, &flags, place).await;
         if step == 0 {
@@ -215,8 +220,17 @@ async fn a_cluster_under_load_is_followed_back_over_crashes() {
         engine.crashed().await;
     }
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
-    let (code, text) = shardlift(&[&["reverse", "stop"][..], &sides].concat(), None).await;
-    assert!(code == Some(4) && text.contains("is not over"), "{text}");
+    for (what, says) in [
+        (&["reverse", "stop"][..], "is not over"),
+        (&["migrate", "--api-port", "0"][..], "begun with --reverse"),
+        (&["cancel", "--api-port", "1"][..], "point of no return"),
+    ] {
+        let (code, text) = shardlift(&[what, &sides].concat(), None).await;
+        assert!(code == Some(4) && text.contains(says), "{what:?} {text}");
+    }
+    // Nothing of the first run is left then.
+    let engine = Engine::start_to_crash(&from, &to, &flags, "cutover-removed").await;
+    engine.crashed().await;
     let mut engine = Engine::start(&from, &to, &flags).await;
     engine.until("followed back", ready_to_go_back).await;
     let off = ("off".to_owned(), "off".to_owned());
@@ -281,7 +295,10 @@ async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() 
     while (a.database("shop").list_collection_names().await.unwrap()).contains(&"gone".to_owned()) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let told = command(&engine, &["reverse", "stop"]);
+    let sides = ["--source", from.as_str(), "--target", to.as_str()];
+    // As with a file that names both sides: its process is asked.
+    let stop = [&["reverse", "stop"][..], &sides].concat();
+    let told = command(&engine, &stop);
     assert!(told.contains("the way back is given up"), "{told}");
     assert!(told.contains("\"expireAfterSeconds\": 3600"), "{told}");
     assert_eq!(engine.end().await.code, 130);
@@ -295,8 +312,6 @@ async fn what_the_old_source_expired_comes_again_and_the_way_back_is_given_up() 
     engine.request_cutover().await;
     engine.until("followed back", ready_to_go_back).await;
     engine.kill();
-    let sides = ["--source", from.as_str(), "--target", to.as_str()];
-    let stop = [&["reverse", "stop"][..], &sides].concat();
     let (code, text) = shardlift(&stop, None).await;
     assert_eq!(code, Some(0), "{text}");
     nothing_is_left([&a, &b]).await;

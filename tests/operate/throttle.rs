@@ -85,7 +85,7 @@ async fn copying_keeps_to_its_limit_and_holds_while_the_targets_cache_is_dirty()
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let text = command(&engine, &["throttle", "--ops-s", "1000"]);
-    assert!(text.contains("at most ops/s applied: 1000"), "{text}");
+    assert!(text.contains("at most 1000 ops/s applied"), "{text}");
     fixture::insert(&source.client().await.unwrap(), "shop", "more").await;
     engine.cut_over().await;
     expect_equal(&source.uri(), &target.uri()).await;
@@ -125,8 +125,9 @@ async fn copying_holds_while_a_secondary_of_the_source_is_behind() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
-    // So slow that the copy is not done before somebody looks.
-    let flags = ["--source-lag-max-s", "1", "--copy-mb-s", "1"];
+    // So slow that the copy is not done before somebody looks. Copying goes on at three quarters
+    // of the most: a busy secondary is behind by a second now and then.
+    let flags = ["--source-lag-max-s", "4", "--copy-mb-s", "1"];
     let mut engine = Engine::start(&source.uri(), &target.uri(), &flags).await;
     let held = |now: &Snapshot| {
         now.throttle

@@ -1,6 +1,6 @@
 // Walks the page of a running migration in headless Chromium: looks at it light, dark and
-// on a phone, cuts over by the keyboard, and writes a screenshot of each. Nobody may write to
-// the source by then.
+// on a phone, cuts over by the keyboard, and goes back, if it is one of a `migrate --reverse`.
+// Writes a screenshot of each. Nobody may write to either side by then.
 //
 //   node tests/page/walk.mjs http://127.0.0.1:27183 FOLDER
 //
@@ -52,43 +52,85 @@ async function opened(width, scheme) {
   return page;
 }
 
-for (const [name, width, scheme] of [["light", 1280, "light"], ["dark", 1280, "dark"], ["phone", 390, "light"]]) {
-  const page = await opened(width, scheme);
-  await pause(4_000);
-  const [wide, shifted] = await page.evaluate(() => [document.documentElement.scrollWidth, window.shifted]);
-  expect(wide <= width, `${name}: ${wide} of ${width} pixels wide`);
-  expect(shifted < 0.1, `${name}: the layout shifted by ${shifted}`);
-  await page.screenshot({path: path.join(out, name + ".png"), fullPage: true});
-  await page.close();
+async function looksRight(way) {
+  for (const [name, width, scheme] of [["light", 1280, "light"], ["dark", 1280, "dark"], ["phone", 390, "light"], ["phone-dark", 390, "dark"]]) {
+    const page = await opened(width, scheme);
+    await pause(4_000);
+    const [wide, shifted] = await page.evaluate(() => [document.documentElement.scrollWidth, window.shifted]);
+    expect(wide <= width, `${way}-${name}: ${wide} of ${width} pixels wide`);
+    expect(shifted < 0.1, `${way}-${name}: the layout shifted by ${shifted}`);
+    await page.screenshot({path: path.join(out, `${way}-${name}.png`), fullPage: true});
+    if (width < 1280) {
+      for (const [open, dialog] of [["prepare", "d-cutover"], ["cancel", "d-cancel"]]) {
+        await page.click("#" + open);
+        await pause(1_000);
+        const box = await page.$eval("#" + dialog, node => [node.getBoundingClientRect().width, node.scrollWidth - node.clientWidth]);
+        expect(box[0] <= width && box[1] <= 0, `${way}-${name}: ${dialog} is too wide: ${box}`);
+        await page.screenshot({path: path.join(out, `${way}-${name}-${open}.png`)});
+        await page.keyboard.press("Escape");
+      }
+    }
+    await page.close();
+  }
 }
 
+// The ids that the Tab key comes to, in order, from the top of the page.
+async function tabs(page) {
+  const ids = [];
+  await page.evaluate(() => document.activeElement.blur());
+  for (let i = 0; i < 12; i++) {
+    await page.keyboard.press("Tab");
+    const id = await page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+    if (ids.includes(id)) break;
+    ids.push(id);
+  }
+  return ids;
+}
+
+const noted = (page, text) => page.waitForFunction(text => document.getElementById("notes").textContent.includes(text), {timeout: 60_000}, text);
+
+// By the keyboard alone, with a word that is typed in two parts.
+async function cutsOver(page, way, word) {
+  const off = () => page.$eval("#b-cutover", button => button.disabled);
+  await page.waitForSelector("#prepare.go", {timeout: 600_000});
+  await page.focus("#prepare");
+  await page.keyboard.press("Enter");
+  await page.type("#i-cutover", word.slice(0, -1));
+  expect(await off(), `${way}: a word half typed confirms`);
+  await page.keyboard.press("Enter");
+  await page.screenshot({path: path.join(out, way + "-prepare.png")});
+  await page.waitForFunction(() => [...document.querySelectorAll(".gap")].every(gap => gap.classList.contains("zero")), {timeout: 600_000});
+  await page.type("#i-cutover", word.slice(-1));
+  expect(!await off(), `${way}: the word does not confirm`);
+  const calledOff = await page.evaluate(() => now.cutovers_given_up);
+  await page.keyboard.press("Enter");
+  const over = (back, before) => ["done", "failed"].includes(now.phase) || now.cutovers_given_up > before || (now.reverse === "running") !== back;
+  await page.waitForFunction(over, {timeout: 600_000}, way === "back", calledOff);
+  const notes = await page.$eval("#notes", node => node.textContent);
+  expect(await page.evaluate(before => now.phase !== "failed" && now.cutovers_given_up === before, calledOff), `${way}: no cutover: ${notes}`);
+  expect((await page.$$("dialog[open]")).length === 0, `${way}: the dialog is open again`);
+  await page.screenshot({path: path.join(out, way + "-done.png"), fullPage: true});
+}
+
+await looksRight("there");
 const page = await opened(1280, "light");
-const off = id => page.$eval(id, button => button.disabled);
-const noted = text => page.waitForFunction(text => document.getElementById("notes").textContent.includes(text), {timeout: 60_000}, text);
+const reached = await tabs(page);
+expect(String(reached).startsWith("prepare,") && reached.indexOf("pause") < reached.indexOf("cancel") && reached.indexOf("cancel") < reached.indexOf("i-copy"),
+  "the Tab key goes to " + reached);
 await page.type("#i-copy", "50");
 await page.keyboard.press("Enter");
-await noted("at most 50 MiB/s copied");
+await noted(page, "at most 50 MiB/s copied");
 await page.$eval("#i-copy", input => { input.value = ""; input.form.requestSubmit(); });
 await page.waitForFunction(() => !document.getElementById("notes").textContent.includes("MiB/s copied"), {timeout: 60_000});
 await page.$eval("#i-copy", input => input.blur());
-await page.waitForSelector("#prepare.go", {timeout: 600_000});
-await page.focus("#prepare");
-await page.keyboard.press("Enter");
-await page.type("#i-cutover", "cut ove");
-expect(await off("#b-cutover"), "a word half typed confirms");
-await page.keyboard.press("Enter");
-await page.screenshot({path: path.join(out, "prepare.png")});
-await page.waitForFunction(() => [...document.querySelectorAll(".gap")].every(gap => gap.classList.contains("zero")), {timeout: 600_000});
-await page.type("#i-cutover", "r");
-expect(!await off("#b-cutover"), "the word does not confirm");
-await page.keyboard.press("Enter");
-const over = () => ["done", "failed"].includes(document.getElementById("phase").textContent)
-  || document.getElementById("notes").textContent.includes("Last cutover");
-await page.waitForFunction(over, {timeout: 600_000});
-const phase = await page.$eval("#phase", node => node.textContent);
-expect(phase === "done", "no cutover: " + await page.$eval("#notes", node => node.textContent));
-expect((await page.$$("dialog[open]")).length === 0, "the dialog is open again");
-await page.screenshot({path: path.join(out, "done.png"), fullPage: true});
+const wanted = await page.evaluate(() => now.reverse === "wanted");
+await cutsOver(page, "there", "cut over");
+if (wanted && !wrong.length) {
+  await noted(page, "Way back: ");
+  await page.waitForSelector("#prepare.go", {timeout: 600_000});
+  await looksRight("back");
+  await cutsOver(page, "back", "go back");
+}
 await chromium.close();
 console.log(JSON.stringify({wrong}));
 process.exit(wrong.length ? 1 : 0);

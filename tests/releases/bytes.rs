@@ -1,5 +1,7 @@
 //! Whole documents of every kind, as each release stores them: byte for byte, or doubtful.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use bson::{RawDocumentBuf, doc, rawdoc};
 use shardlift::bson::element::{elements, kind};
 use shardlift::bson::identity::IdKey;
@@ -172,6 +174,17 @@ async fn a_capped_collection_takes_its_ops_in_their_order() {
         rig.write(&[1, 2, 3, 4].map(|id| document(id, 0))).await;
         let newest = [2, 3, 4].map(|id| document(id, 0));
         assert_eq!(rig.stored().await, newest, "{release}: capped as before");
+        let statements = || {
+            let ordinary = [3, 4].map(|id| full(&document(id, 0)));
+            let dollars = full(&nested_dollars_of(5));
+            ordinary.into_iter().chain([dollars]).collect()
+        };
+        let expect = [document(3, 0), document(4, 0), nested_dollars_of(5)];
+        for begun in ["for the first time", "again"] {
+            rig.tracked.inserts_make.store(false, SeqCst);
+            rig.flush(statements()).await;
+            assert_eq!(rig.stored().await, expect, "{release}: {begun}");
+        }
     }
 }
 

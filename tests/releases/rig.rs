@@ -89,6 +89,7 @@ impl Rig {
             limits: LIMITS,
             at_once: Arc::default(),
             majority: Arc::default(),
+            anew: None,
             metrics: Arc::default(),
         };
         let tracked = Tracked::new(bson::Uuid::new(), ns, traits);

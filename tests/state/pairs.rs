@@ -188,6 +188,9 @@ async fn a_pair_comes_back_as_it_was_stored() {
         .for_each(|c| c.units.fill(UnitState::Waiting));
     assert_eq!(text(&store.load().await.unwrap().unwrap()), text(&plan));
 
+    // Seen just before it was dropped and forgotten.
+    let forgotten = [Uuid::new()];
+    assert_eq!(store.saw_duplicate_names(&forgotten).await.unwrap(), term);
     assert_eq!(
         store.bind(&[(Uuid::new(), added)]).await.unwrap_err().kind,
         Kind::Internal

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 
 use bson::Uuid;
 use shardlift::cluster::dialect::{Dialect, WriteForms};
-use shardlift::pair::write::flush::{FlushPlan, Next, One, next_in_order, once_more};
+use shardlift::pair::write::flush::{FlushPlan, One, once_more};
+use shardlift::pair::write::in_order::{Next, next_in_order};
 use shardlift::pair::write::parts::Bulk;
 use shardlift::pair::write::render::{render, render_in_transaction, render_inserts};
 use shardlift::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};

@@ -33,13 +33,20 @@ pub struct Stored {
     pub indexes: Vec<RawDocumentBuf>,
 }
 
+/// One who may not list all at once, or a server that cannot.
+const CODES_NOT_AT_ONCE: [i32; 3] = [
+    codes::UNAUTHORIZED,
+    codes::UNKNOWN_STAGE,
+    codes::STAGE_NOT_ENABLED,
+];
+
 /// Reads all of a shard.
 ///
 /// # Errors
 /// As the server's.
 pub async fn read(shard: &Shard) -> Result<Vec<Stored>> {
     let read = match answered("the shard", at_once(shard)).await {
-        Err(e) if matches!(e.code, Some(codes::UNAUTHORIZED | codes::UNKNOWN_STAGE)) => {
+        Err(e) if e.code.is_some_and(|code| CODES_NOT_AT_ONCE.contains(&code)) => {
             one_by_one(shard).await
         }
         read => read,

@@ -20,7 +20,7 @@ pub use collection::{
     Catalog, Chunk, Collection, CollectionKind, Database, MapVersion, Namespace, Sharded, Zone,
 };
 pub use listing::{indexes, indexes_and_builds_of, indexes_of, name_of, options_of};
-pub use named::{local_names, local_uuids};
+pub use named::{called_now, local_names, local_uuids};
 
 use std::collections::HashMap;
 use std::fmt;

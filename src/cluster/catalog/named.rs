@@ -84,6 +84,22 @@ async fn named(shard: &Shard, db: &str, only: Option<&str>) -> Result<Vec<Named>
     Ok(found)
 }
 
+/// What the shard calls the collection now, as likely as not by `ns`; None if it is gone.
+///
+/// # Errors
+/// `Refused` if it has a name by now that is another's.
+pub async fn called_now(shard: &Shard, ns: &Namespace, uuid: Uuid) -> Result<Option<Namespace>> {
+    // One that is listed by its name is found at once, whatever else its database holds.
+    let listed = named(shard, &ns.db, Some(&ns.coll)).await?;
+    if listed.iter().any(|named| named.listed.uuid == Some(uuid)) {
+        return Ok(Some(ns.clone()));
+    }
+    let own = ns.own(&shard.scope).db;
+    let coll = listing::name_of(&shard.client, &own, uuid).await?;
+    let now = |coll: String| Namespace::named(&shard.scope, &own, &coll);
+    coll.map(now).transpose()
+}
+
 /// The shard lists something that the run knows in `db`.
 pub(super) async fn holds_any(shard: &Shard, db: &str) -> Result<bool> {
     Ok(!named(shard, db, None).await?.is_empty())

@@ -262,7 +262,10 @@ impl<'a> Drive<'a> {
         let (phase, obstacles) = (run.phase(), run.all_obstacles());
         let ready = phase == Phase::Ready && obstacles.is_empty();
         let answer = if ready {
-            Ok("the cutover begins: no writes to the source from now on".to_owned())
+            Ok(format!(
+                "the cutover begins: no writes to the {} from now on",
+                run.in_use()
+            ))
         } else {
             Err(not_ready(phase, &obstacles))
         };

@@ -135,6 +135,7 @@ pub async fn start(config: &Config, opened: &Opened, run: &Arc<Run>) -> Result<R
             throttle: run.throttle.clone(),
             name: sides.pair_name(index),
             limits,
+            is_way_back: run.is_way_back(),
         },
     );
     let started = join_all(plans.map(Pair::start))

@@ -91,6 +91,7 @@ async fn finish(config: &Config, opened: &Opened, run: &Run) -> Result<()> {
     tracing::info!("cutover: expiries and other options held back are restored");
     if opened.reverse == Reverse::Itself {
         retry.until_it_works(|| open_to_users(opened, run)).await?;
+        reverse::is_over(run);
     }
     if !follows_back {
         balancers::restore(&opened.sides, &opened.balancers, run).await;

@@ -2,9 +2,9 @@
 //!
 //! From before its `create` entry until the metadata of the new collection is committed the
 //! command holds a critical section, which the shard lists. (The list of DDL itself is a
-//! system collection, which no built-in role may read.) A drop holds none. Up to 4.4 every
-//! DDL of a router locks the name, and most lock its database, on the config servers, drops
-//! too.
+//! system collection, which no built-in role may read.) A drop holds none, a rename one of both
+//! names. Up to 4.4 every DDL of a router locks the name, and most lock its database, on the
+//! config servers, drops too. A rename makes nothing: what it is on is listed as it is.
 
 use std::collections::HashSet;
 
@@ -76,10 +76,12 @@ async fn all(source: &Deployment) -> Result<HashSet<String>> {
 
 async fn locked(source: &Deployment, mut which: Document) -> Result<HashSet<String>> {
     which.insert("state", LOCKED);
+    which.insert("why", doc! { "$ne": "renameCollection" });
     ids(&source.entry, "locks", which).await
 }
 
-async fn sections(shard: &Client, which: Document) -> Result<HashSet<String>> {
+async fn sections(shard: &Client, mut which: Document) -> Result<HashSet<String>> {
+    which.insert("reason.command", doc! { "$ne": "rename" });
     ids(shard, "collection_critical_sections", which).await
 }
 

@@ -56,12 +56,15 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
     let listers = Lister::of_all(source, run_id, NOTE_WAIT);
     for _ in 0..TRIES_MAX {
         let mut listing = once(source, &listers).await?;
-        let mut namings = Namings::default();
-        let between = listing.starts.iter().zip(&listing.catalog_positions);
-        for (lister, (start, end)) in listers.iter().zip(between) {
-            let noted = lister.note_namings(&mut namings, start.position, *end);
-            noted.await?;
-        }
+        let namings = match namings(&listers, &listing).await {
+            // Another server may not show all of it yet.
+            Err(e) if e.kind == Kind::Transient => {
+                tracing::info!("listing again: {e}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            namings => namings?,
+        };
         let collections = &mut listing.catalog.collections;
         (listing.listed, listing.left_out) = as_of_start(collections, &namings, &source.scope)?;
         if namings.before.is_empty() || are_unique(&listing.catalog.collections) {
@@ -74,6 +77,17 @@ pub async fn read(source: &Deployment, run_id: &str) -> Result<Listing> {
         "names on the source keep passing from one collection to another while it is listed";
     Err(Error::new(Kind::Transient, found)
         .remedy("try again when fewer collections and views are made, dropped and renamed"))
+}
+
+/// What was made and renamed while it was listed.
+async fn namings(listers: &[Arc<Lister>], listing: &Listing) -> Result<Namings> {
+    let mut namings = Namings::default();
+    let between = listing.starts.iter().zip(&listing.catalog_positions);
+    for (lister, (start, end)) in listers.iter().zip(between) {
+        let noted = lister.note_namings(&mut namings, start.position, *end);
+        noted.await?;
+    }
+    Ok(namings)
 }
 
 /// Gives collections the names that they had before the listing, and returns those that they

@@ -189,8 +189,7 @@ async fn collections(
     stream::iter(held)
         .map(|collection| async move {
             let lives_here = collection.lives_on(pair);
-            let name = listing.name_of(&collection);
-            planned(cut(config), source, (&collection, name), lives_here).await
+            planned(cut(config), source, &collection, lives_here).await
         })
         .buffered(CONCURRENCY)
         .try_collect()
@@ -209,26 +208,34 @@ pub(in crate::control) fn cut(config: &Config) -> Cut {
     }
 }
 
-/// A collection, with the name that the source may have it by now, as it is going to be
-/// copied. One that does not live here is not cut.
+/// A collection as it is going to be copied. One that does not live here, or is gone, is not
+/// cut.
 pub(in crate::control) async fn planned(
     cut: Cut,
     source: &Shard,
-    (collection, name): (&Collection, &Namespace),
+    collection: &Collection,
     lives_here: bool,
 ) -> Result<CollectionState> {
-    if !lives_here {
-        return CollectionState::planned(collection, Vec::new());
-    }
-    let size = size(source, name).await?;
+    let planned = |bounds| CollectionState::planned(collection, bounds);
+    let Some(uuid) = collection.uuid.filter(|_| lives_here) else {
+        return planned(Vec::new());
+    };
+    // IMPORTANT: just before: it may have been renamed since it was listed, and its name be
+    // another's.
+    let Some(name) = catalog::called_now(source, &collection.ns, uuid).await? else {
+        return planned(Vec::new());
+    };
+    let size = size(source, &name).await?;
     let traits = Traits::of(&collection.options);
-    let (order, bounds) = units::plan(source, name, traits, size, cut).await?;
+    let (order, bounds) = units::plan(source, &name, traits, size, cut).await?;
     if order == ScanOrder::Natural {
         let (ns, shard) = (&collection.ns, &source.id);
         tracing::info!("{ns} is going to be read in the order of the disk of source shard {shard}");
     }
-    let planned = CollectionState::planned(collection, bounds)?;
-    Ok(CollectionState { order, ..planned })
+    Ok(CollectionState {
+        order,
+        ..planned(bounds)?
+    })
 }
 
 /// The order in which `planned` would have it read.

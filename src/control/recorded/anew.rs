@@ -13,7 +13,7 @@
 //! | what is gone, or renamed, is dropped; what is new, or renamed, is made | the same |
 //! | the new position is recorded | done |
 
-use crate::cluster::catalog::{self, Catalog, Collection, Namespace};
+use crate::cluster::catalog::{self, Catalog, Collection};
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::layout;
 use crate::control::layout::dropping::drop_collection;
@@ -75,11 +75,10 @@ impl Anew<'_> {
             self.drop_made(was, &there).await?;
         }
         for (_, is) in &changes.renamed {
-            self.make(is, listing.name_of(is), &[]).await?;
+            self.make(is, &[]).await?;
         }
         for collection in &changes.created {
-            let name = listing.name_of(collection);
-            self.make(collection, name, states).await?;
+            self.make(collection, states).await?;
         }
         failpoint::hit("anew-listed");
         // IMPORTANT: last. From here on the pair is taken up without its past.
@@ -133,13 +132,7 @@ impl Anew<'_> {
         }
     }
 
-    /// `name`: what the source may call it by now.
-    async fn make(
-        &self,
-        collection: &Collection,
-        name: &Namespace,
-        states: &[PairState],
-    ) -> Result<()> {
+    async fn make(&self, collection: &Collection, states: &[PairState]) -> Result<()> {
         let lives_here = collection.lives_on(self.pair);
         let known = states
             .iter()
@@ -152,7 +145,7 @@ impl Anew<'_> {
             .await?
             .filter(|_| lives_here);
         let source = &self.source.shards[self.pair];
-        let planned = prepare::planned(self.cut, source, (collection, name), lives_here).await?;
+        let planned = prepare::planned(self.cut, source, collection, lives_here).await?;
         let target_version = match target_uuid {
             Some(_) => laid_out::version_on(self.target, collection, &self.run.pairs).await?,
             None => None,

@@ -18,7 +18,6 @@ use crate::control::sides::Sides;
 use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
 use crate::observe::api::request::Answer;
-use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{DATABASE, RunState, Stage};
 
@@ -47,14 +46,7 @@ pub async fn cancel(
     if answering == Some(run.id.as_str()) {
         return Ok(None);
     }
-    let lease = Lease::take(recorded::first(target), &run.id)
-        .await
-        .map_err(|e| match e.kind {
-            Kind::Refused => e.remedy(
-                "run `shardlift cancel` on that host; or stop that process, then try again",
-            ),
-            _ => e,
-        })?;
+    let lease = recorded::lease(target, &run.id, "shardlift cancel").await?;
     let cancelled = give_up(source, target).await;
     let released = lease.release().await;
     let run = cancelled?;

@@ -203,7 +203,7 @@ fn ids_between(
 
 async fn delete_all(shard: &Shard, collection: &CollectionState, uuid: Uuid) -> Result<()> {
     let ns = &collection.ns;
-    if Traits::of(&collection.options).capped && !shard.writes.capped_changes {
+    if Traits::of(&collection.options).capped && !shard.writes.capped_deletes {
         return remake(shard, ns, uuid).await;
     }
     delete(
@@ -219,7 +219,7 @@ async fn delete_all(shard: &Shard, collection: &CollectionState, uuid: Uuid) -> 
 /// (`pair::write::remake`). One that is copied whole was not: should it be missing, somebody
 /// else dropped it.
 async fn make_missing(shard: &Shard, store: &PairStore) -> Result<()> {
-    if shard.writes.capped_changes {
+    if shard.writes.capped_deletes {
         return Ok(());
     }
     let Some(state) = store.load().await? else {

@@ -16,6 +16,7 @@ use crate::cluster::deployment::{Deployment, Shard, Side};
 use crate::cluster::probe;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{DATABASE, Reverse, RunState, Stage};
 
@@ -47,7 +48,11 @@ pub async fn load(source: &Deployment, target: &Deployment) -> Result<RunState> 
             "check --target; a run is recorded from the moment it begins to copy until it is done",
         )
     };
-    find(source, target).await?.ok_or_else(none)
+    if let Some(run) = find(source, target).await? {
+        return Ok(run);
+    }
+    is_followed_by_none(source).await?;
+    Err(none())
 }
 
 /// Checks that the run was begun with this deployment. Names of shards are often alike
@@ -126,6 +131,11 @@ pub fn goes_as_asked(run: &RunState, config: &Config) -> Result<()> {
             let remedy = "leave --reverse out; or add `--restart` to wipe what it copied and start over with it";
             refused(found, remedy)
         }
+        (Reverse::Wanted, false) if !config.reverse && run.stage != Stage::Cancelled => {
+            let found = format!("run {} was begun with --reverse", run.id);
+            let remedy = "add --reverse; or add `--restart` to wipe what it copied and start over without a way back";
+            refused(found, remedy)
+        }
         _ => Ok(()),
     }
 }
@@ -167,6 +177,20 @@ pub async fn has_no_run(source: &Deployment) -> Result<()> {
     );
     Err(Error::new(Kind::Refused, found)
         .remedy("complete it first; or, if it is not needed any more, drop `__shardlift` on every shard of the source"))
+}
+
+/// The lease of the run, for a command that gives it up.
+///
+/// # Errors
+/// `Refused` while a process works on it.
+pub async fn lease(target: &Deployment, run: &str, command: &str) -> Result<Lease> {
+    let taken = Lease::take(first(target), run).await;
+    taken.map_err(|e| match e.kind {
+        Kind::Refused => e.remedy(format!(
+            "run `{command}` on that host; or stop that process, then try again"
+        )),
+        _ => e,
+    })
 }
 
 /// The target shard of each pair of `run`, in order.

@@ -70,10 +70,10 @@ pub async fn mark(
     store.replan(&planned).await.map(drop)
 }
 
-/// One that the source does not have by this name now keeps its ranges: they are hints.
+/// One that is renamed or dropped at the moment keeps its ranges: they are hints.
 async fn planned(source: &Shard, state: &CollectionState, cut: Cut) -> Result<CollectionState> {
     let collection = state.collection();
-    let planned = prepare::planned(cut, source, (&collection, &state.ns), true).await;
+    let planned = prepare::planned(cut, source, &collection, true).await;
     match planned {
         Err(e) if e.kind == Kind::Server => Ok(CollectionState {
             order: ScanOrder::Id,

@@ -2,17 +2,23 @@
 //! followed back (R10): held back there. Indexes stay.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use bson::{RawDocumentBuf, rawdoc};
+use bson::{RawDocumentBuf, doc, rawdoc};
+use tokio::time::timeout;
 
 use crate::bson::element::{document, elements, field};
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES, index};
-use crate::cluster::deployment::Deployment;
+use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::held_back::{commands, only, send};
 use crate::error::{Error, Kind, Result};
 use crate::state::run_store::RunStore;
 use crate::state::{HeldBack, OptionsOf};
+
+/// How long a server may take to delete what it found expired, and how often it is asked.
+const PASS_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
 
 /// Records what is to be held back as it is, and returns the collections that have an expiry.
 ///
@@ -43,6 +49,32 @@ pub async fn hold(old_source: &Deployment, store: &RunStore) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits until no deletion is under way that began before `hold`: it would go on with the
+/// expiry it began with. False if one still is after a minute.
+pub async fn none_runs(old_source: &Deployment) -> Result<bool> {
+    let over = async {
+        for shard in &old_source.shards {
+            while runs_on(shard).await? {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(true)
+    };
+    timeout(PASS_MAX, over).await.unwrap_or(Ok(false))
+}
+
+async fn runs_on(shard: &Shard) -> Result<bool> {
+    let pipeline = [
+        doc! {"$currentOp": {"allUsers": true}},
+        doc! {"$match": {"desc": "TTLMonitor", "active": true}},
+        doc! {"$limit": 1},
+        doc! {"$project": {"active": true}},
+    ];
+    let admin = shard.client.database("admin");
+    let mut found = admin.aggregate(pipeline).await.map_err(Error::from)?;
+    found.advance().await.map_err(Error::from)
 }
 
 /// A time series of that side that has an expiry.

@@ -38,6 +38,7 @@ use crate::control::validate;
 use crate::control::write_block;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::failpoint;
+use crate::observe::reverse::is_for_others;
 use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{Reverse, RunState, Stage};
@@ -63,13 +64,26 @@ pub async fn unfit(opened: &Opened, run: &Run, block: bool) -> Result<Option<Str
             "{series} is a time series with an expiry, which no way back follows: remove its expiry by `collMod`"
         )));
     }
-    if (block || write_block::is_set(source).await?) && !validate::may_write_blocked(source).await?
-    {
-        let why = "the source would refuse the writes of the way back, too: it needs a user of ours there with the role \
-                   `restore`, or a cutover without --block-writes";
-        return Ok(Some(why.to_owned()));
+    let blocked = block || write_block::is_set(source).await?;
+    if !blocked || validate::may_write_blocked(source).await? {
+        return Ok(None);
     }
-    Ok(None)
+    let without = if block {
+        "cut over without --block-writes"
+    } else {
+        "take back the block of users' writes that somebody else has set there"
+    };
+    Ok(Some(format!(
+        "the source would refuse the writes of the way back, too: give our user there the role `restore`, or {without}"
+    )))
+}
+
+/// The warning that the old source takes users' writes.
+const OPEN: &str = "old source open";
+
+/// Users have gone back: what was told of the old source no longer holds.
+pub fn is_over(run: &Run) {
+    run.warn_while(OPEN, None);
 }
 
 /// The way back, as this process works on it.
@@ -206,6 +220,13 @@ async fn begin(back: &Back<'_>) -> Result<()> {
     failpoint::hit("reverse-begun");
     back.renew().await?;
     expiries::hold(&back.sides.target, &back.stores.run).await?;
+    if !expiries::none_runs(&back.sides.target).await? {
+        back.run.warn_once(
+            "the old source is still deleting what had expired before the cutover: one of these documents that users keep \
+             alive on the target may be missing on the old source, and going back would be called off"
+                .to_owned(),
+        );
+    }
     close(back).await?;
     failpoint::hit("reverse-held");
     back.renew().await?;
@@ -256,11 +277,9 @@ async fn close(back: &Back<'_>) -> Result<()> {
     if validate::may_block(old_source).await? {
         return write_block::set(old_source, store).await;
     }
-    back.run.warn_once(
-        "users' writes to the old source are not refused by its servers (that takes MongoDB 6.0, and a user of ours with the \
-         roles `restore` and `clusterManager`): nobody may write to it while the target is followed back"
-            .to_owned(),
-    );
+    let open = "users' writes to the old source are not refused by its servers (that takes MongoDB 6.0, and a user of ours with \
+                the roles `restore` and `clusterManager`): nobody may write to it while the target is followed back";
+    back.run.warn_while(OPEN, Some(open.to_owned()));
     Ok(())
 }
 
@@ -323,15 +342,26 @@ pub async fn is_left(sides: &Sides) -> Result<bool> {
     Ok(true)
 }
 
+/// Removes what a process left on the target that died at the very end of the cutover.
+pub async fn sweep(sides: &Sides) {
+    let swept = Lease::sweep(recorded::first(&sides.target), "none");
+    if let Err(e) = swept.await {
+        tracing::warn!("the lease of the first run could not be removed from the target: {e}");
+    }
+}
+
 /// What to do about an error that ended it: what others may do is refused to a way back.
 pub fn with_its_remedy(e: Error) -> Error {
-    const OTHERS: [&str; 3] = ["--restart", "recopy", "shardlift cancel"];
-    let is_others = |text: &String| OTHERS.iter().any(|other| text.contains(other));
+    let is_others = |remedy: &String| is_for_others(remedy);
     if !e.remedy.as_ref().is_some_and(is_others) {
         return e;
     }
-    e.remedy(
-        "run the same `shardlift migrate --reverse` once the cause is gone; or give the way back up by `shardlift reverse \
-         stop`, which leaves both sides as they are",
-    )
+    let remedy = match e.kind {
+        Kind::Cancelled => "both sides stay as they are, and nobody follows the target any more",
+        _ => {
+            "run the same `shardlift migrate --reverse` once the cause is gone; or give the way back up by `shardlift \
+             reverse stop`, which leaves both sides as they are"
+        }
+    };
+    e.remedy(remedy)
 }

@@ -13,7 +13,6 @@ use crate::control::stores::Stores;
 use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
 use crate::observe::api::request::Answer;
-use crate::state::lease::Lease;
 use crate::state::run_store::RunStore;
 use crate::state::{Reverse, Stage};
 
@@ -34,12 +33,13 @@ pub async fn by_its_process(process: Process<'_>) -> Answer {
     })
 }
 
-/// Gives up the one that is recorded on the source, when no process is left.
+/// Gives up the one that is recorded on the source, when no process is left. Does nothing and
+/// returns None if it is `answering`: then a process works on it, and must be asked instead.
 ///
 /// # Errors
 /// `Refused` while a process works on it, if none is recorded, or past the point of no return
 /// of its cutover.
-pub async fn command(config: Config) -> Result<String> {
+pub async fn command(config: Config, answering: Option<&str>) -> Result<Option<String>> {
     let mut sides = Sides::connect(&config.turned()).await?;
     let none = || {
         Error::new(Kind::Refused, "no way back is recorded on the source")
@@ -49,16 +49,19 @@ pub async fn command(config: Config) -> Result<String> {
     let run = run
         .filter(|run| run.reverse == Reverse::Itself)
         .ok_or_else(none)?;
+    if answering == Some(run.id.as_str()) {
+        return Ok(None);
+    }
     recorded::may_be_undone(&run)?;
     is_begun(&sides).await?;
-    let lease = Lease::take(recorded::first(&sides.target), &run.id).await?;
+    let lease = recorded::lease(&sides.target, &run.id, "shardlift reverse stop").await?;
     sides.pairs = run.pairs.clone();
     let stores = Stores::new(&sides, &run.id);
     let given_up = give_up(&sides, &stores, &Balancers::recorded(&run)).await;
     if let Err(e) = lease.release().await {
         tracing::warn!("the lease could not be released; it expires by itself: {e}");
     }
-    given_up
+    given_up.map(Some)
 }
 
 /// # Errors

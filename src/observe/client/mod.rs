@@ -262,9 +262,9 @@ fn end_of_cutover(before: &Snapshot, now: &Snapshot, began: bool) -> Option<Resu
             .remedy("look at the end of the run's log"))),
         Phase::Cancelled => Some(Err(Error::new(Kind::Cancelled, "the run was cancelled"))),
         _ if given_up => {
-            let reason = why(now.last_cutover.as_deref().unwrap_or("see the run's log"));
-            Some(Err(Error::new(Kind::Refused, format!("the cutover was called off, the run is following again: {reason}"))
-                .remedy("remove the cause and run `shardlift cutover` again; nothing was lost")))
+            let reason = why(now.last_cutover.as_deref().unwrap_or("cutover called off: see the run's log"));
+            Some(Err(Error::new(Kind::Refused, format!("{reason}; the run is following again"))
+                .remedy(format!("remove the cause and run `{}` again; nothing was lost", now.reverse.cutover()))))
         }
         _ => None,
     }

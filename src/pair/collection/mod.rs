@@ -107,6 +107,8 @@ pub struct Tracked {
     indexes_listed_at: AtomicU64,
     /// Ops handed to lanes and not yet applied: the gate adds, lanes take off.
     pub in_lanes: AtomicU64,
+    /// Of a capped collection: the last insert made a document (`write::in_order`).
+    pub inserts_make: AtomicBool,
     /// Commands on the target's collection that nobody has answered yet.
     under_way: Count,
     /// Documents that are written one by one.
@@ -155,6 +157,7 @@ impl Tracked {
             rolls: AtomicBool::new(false),
             indexes_listed_at: AtomicU64::new(0),
             in_lanes: AtomicU64::new(0),
+            inserts_make: AtomicBool::new(false),
             under_way: Count::default(),
             duplicate_names: DuplicateNames::default(),
             doubts: Doubts::default(),

@@ -8,7 +8,9 @@
 //! in then. Whatever else would have to go is named by the ops (6.0 logs what it removes).
 //!
 //! Before 6.0 updates of capped collections keep a document's length (else code 10003), so
-//! none holds more than its size, and `collMod` takes no other one.
+//! none holds more than its size, and `collMod` takes no other one. Sources up to 4.4 do not
+//! log what is removed: the target makes no room then, and removes by itself
+//! (`write::in_order`).
 
 use bson::raw::cstr;
 use bson::{Bson, rawdoc};
@@ -16,7 +18,7 @@ use mongodb::Client;
 
 use crate::cluster::catalog;
 use crate::cluster::deployment::Shard;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pair::collection::Tracked;
 use crate::pair::ddl::options;
 use crate::pair::mend::doubtful::Doubtful;
@@ -36,46 +38,16 @@ struct Limits {
     documents: Option<i64>,
 }
 
-/// Before the copy: lets the target's collection hold more, if the source's is at least half
-/// full or limited in documents.
+/// Before the copy, and before ops come again on what is copied: lets the target's collection
+/// hold more.
 pub async fn make_room(source: &Client, target: &Shard, tracked: &Tracked) -> Result<()> {
-    if !target.writes.capped_changes {
+    // Else nobody would say what has to go.
+    if !target.writes.trims_come {
         return Ok(());
     }
-    let db = &tracked.source_db;
-    // By the name that the source has for it now.
-    let Some(coll) = catalog::name_of(source, db, tracked.uuid).await? else {
-        return Ok(());
-    };
-    let command = bson::doc! {"dataSize": format!("{db}.{coll}"), "estimate": true};
-    let held = source
-        .database(db)
-        .run_command(command)
-        .await
-        .map_err(Error::from)?;
-    let held = held.get("size").and_then(number).unwrap_or(0);
     let Some(limits) = of_source(source, tracked).await? else {
         return Ok(());
     };
-    if held * 2 < limits.bytes && limits.documents.is_none() {
-        return Ok(());
-    }
-    lift(target, tracked, limits).await
-}
-
-/// Before ops come again on a collection that is copied: the same, however full it is.
-pub async fn make_room_again(source: &Shard, target: &Shard, tracked: &Tracked) -> Result<()> {
-    // Others change nothing that would not be as it was, and do not log what they remove.
-    if !source.writes.capped_changes || !target.writes.capped_changes {
-        return Ok(());
-    }
-    match of_source(&source.client, tracked).await? {
-        Some(limits) => lift(target, tracked, limits).await,
-        None => Ok(()),
-    }
-}
-
-async fn lift(target: &Shard, tracked: &Tracked, limits: Limits) -> Result<()> {
     let room = Limits {
         bytes: ROOM_BYTES,
         documents: limits.documents.map(|_| UNLIMITED),
@@ -87,7 +59,7 @@ async fn lift(target: &Shard, tracked: &Tracked, limits: Limits) -> Result<()> {
 /// chores on the collection's name.
 pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     let target = &doubtful.target_shard;
-    if !target.writes.capped_changes {
+    if !target.writes.capped_sizes {
         return Ok(());
     }
     let wanted = of_source(&doubtful.lister.shard.client, tracked).await?;

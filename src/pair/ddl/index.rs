@@ -83,6 +83,14 @@ impl Indexer {
         Err(in_the_way(tracked))
     }
 
+    /// The same, and gives it the source's options: a change of an index may have switched
+    /// off one.
+    pub async fn mend(&self, tracked: &Tracked) -> Result<()> {
+        self.reconcile(tracked).await?;
+        options::align(&self.lister, &self.target, tracked).await?;
+        Ok(())
+    }
+
     /// Carries out a plan. Returns false if something unlisted was in the way.
     async fn carry_out(&self, target: &TargetIndexes<'_>, plan: IndexPlan) -> Result<bool> {
         for hidden in &plan.hide {
@@ -159,6 +167,7 @@ impl Indexer {
     /// Builds those of `specs` that the target does not have yet.
     async fn create(&self, target: &TargetIndexes<'_>, specs: Vec<RawDocumentBuf>) -> Result<()> {
         let count = specs.len() as u64;
+        let are_changed = target.are_changed(&specs);
         let (unique, plain): (Vec<_>, Vec<_>) =
             specs.into_iter().partition(|spec| index::is_unique(spec));
         self.metrics.indexes_total.fetch_add(count, Relaxed);
@@ -167,6 +176,10 @@ impl Indexer {
             Ok(()) => self.metrics.indexes_built.fetch_add(count, Relaxed),
             Err(_) => self.metrics.indexes_total.fetch_sub(count, Relaxed),
         };
+        if built.is_ok() && are_changed {
+            // It may have switched off pre-images.
+            options::align(&self.lister, &self.target, target.tracked).await?;
+        }
         built
     }
 

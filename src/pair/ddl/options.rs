@@ -30,6 +30,9 @@ const LEVEL: &str = "validationLevel";
 const ACTION: &str = "validationAction";
 const IMAGES: &str = "changeStreamPreAndPostImages";
 
+/// What a change of another option may switch off.
+pub const SWITCHED_OFF: [&str; 2] = [PRE_IMAGES, IMAGES];
+
 /// Gives the target's collection the options of the source's, and returns those. None if
 /// there is none on either side. What stays different holds a cutover back (`proof`).
 pub async fn align(

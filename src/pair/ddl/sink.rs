@@ -256,8 +256,13 @@ impl DdlSink {
             target_uuid,
             target_version,
         } = &*created;
-        let state = CollectionState::created(collection, *target_uuid, *target_version)?;
+        let mut state = CollectionState::created(collection, *target_uuid, *target_version)?;
+        state.duplicate_names = tracked.duplicate_names.were_seen();
         self.store.add(&state).await?;
+        // IMPORTANT: a checkpoint that named it meanwhile found no record of it.
+        if tracked.duplicate_names.were_seen() && !state.duplicate_names {
+            self.store.saw_duplicate_names(&[tracked.uuid]).await?;
+        }
         failpoint::hit("creation-recorded");
         self.replayer.release(&tracked.uuid).await
     }

@@ -57,11 +57,10 @@ impl<'a> TargetIndexes<'a> {
     /// is not the wanted index, and is built again. In between what is older than 1970 may
     /// go, as it does on the source, too.
     pub async fn create(&self, specs: &[RawDocumentBuf]) -> Result<()> {
-        let never = self.forms().expiry_never;
         let (expiring, others): (Vec<_>, Vec<_>) = specs
             .iter()
             .cloned()
-            .partition(|spec| never.is_some() && index::expires(spec));
+            .partition(|spec| self.is_changed(spec));
         if !others.is_empty() {
             self.build(others).await?;
         }
@@ -73,6 +72,15 @@ impl<'a> TargetIndexes<'a> {
             self.run(|coll| modifying(coll, &expiry_of(&spec))).await?;
         }
         Ok(())
+    }
+
+    /// Some of them get options by `collMod` once they are built.
+    pub fn are_changed(&self, specs: &[RawDocumentBuf]) -> bool {
+        specs.iter().any(|spec| self.is_changed(spec))
+    }
+
+    fn is_changed(&self, spec: &RawDocument) -> bool {
+        self.forms().expiry_never.is_some() && index::expires(spec)
     }
 
     async fn build(&self, specs: Vec<RawDocumentBuf>) -> Result<()> {

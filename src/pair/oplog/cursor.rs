@@ -143,6 +143,9 @@ impl Oplog {
     }
 
     /// Adds what entries after the first position, up to the second, say of names.
+    ///
+    /// # Errors
+    /// `Transient` if the server does not show the last of them, as after an election.
     pub async fn note_namings(
         &self,
         namings: &mut Namings,
@@ -150,13 +153,15 @@ impl Oplog {
         upto: Position,
     ) -> Result<()> {
         let has_one = namings::FIELDS.map(|field| doc! { field: { "$exists": true } });
-        let mut fields = doc! { "_id": false };
+        let mut fields = doc! { "_id": false, "ts": true };
         for field in namings::FIELDS.into_iter().chain(namings::OTHER_FIELDS) {
             fields.insert(field, true);
         }
         let between = doc! { "$gt": Timestamp::from(after), "$lte": Timestamp::from(upto) };
+        let naming = doc! { "op": "c", "$or": has_one.to_vec() };
+        let last = doc! { "ts": Timestamp::from(upto) };
         let find = doc! {
-            "find": "oplog.rs", "filter": { "ts": between, "op": "c", "$or": has_one.to_vec() },
+            "find": "oplog.rs", "filter": { "ts": between, "$or": [naming, last] },
             "projection": fields, "readConcern": { "level": "majority" },
         };
         let command = self.seeking(RawDocumentBuf::try_from(find)?);
@@ -164,8 +169,13 @@ impl Oplog {
         let local = self.client.database("local");
         let cursor = local.run_raw_cursor_command(command).await;
         let mut entries = cursor.map_err(failed)?.with_type::<RawDocumentBuf>();
+        let mut reached = after;
         while let Some(entry) = entries.try_next().await.map_err(failed)? {
+            reached = Entry::mark_of(&entry)?.position;
             namings.note(&entry);
+        }
+        if reached < upto {
+            return Err(self.does_not_show(upto));
         }
         Ok(())
     }
@@ -227,10 +237,10 @@ impl Oplog {
     }
 
     /// The error of a server that has not come to an entry yet.
-    pub fn does_not_show(&self, mark: Mark) -> Error {
+    pub fn does_not_show(&self, position: Position) -> Error {
         let found = format!(
-            "the oplog of source shard {} does not show position {} yet",
-            self.shard, mark.position
+            "the oplog of source shard {} does not show position {position} yet",
+            self.shard
         );
         Error::new(Kind::Transient, found)
     }

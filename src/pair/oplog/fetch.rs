@@ -211,7 +211,7 @@ impl Fetcher {
             match batch.iter().next().transpose()? {
                 Some(first) => self.oplog.check_first(self.at, Entry::mark_of(first)?)?,
                 // The check is still to be made.
-                None => return Err(self.oplog.does_not_show(self.at)),
+                None => return Err(self.oplog.does_not_show(self.at.position)),
             }
         }
         block_of(batch, self.at, self.log.range().is_none())

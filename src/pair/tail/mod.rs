@@ -208,14 +208,17 @@ impl Tail {
         if entry.is_internal() || matches!(meaning, Meaning::Nothing) {
             return Ok(());
         }
-        let is_ours = entry.uuid.is_some_and(|uuid| {
-            let gate = self.gate.lock();
-            gate.tracked(&uuid)
-                .is_some_and(|tracked| !tracked.is_dead())
-        });
+        let tracked = |uuid| self.gate.lock().tracked(&uuid).cloned();
+        let tracked = entry.uuid.and_then(tracked);
+        let is_ours = tracked.as_ref().is_some_and(|tracked| !tracked.is_dead());
         let Some(meaning) = scoped::meaning_to(&self.scope, entry, is_ours, meaning)? else {
             return Ok(());
         };
+        // Whatever made it, that was passed over.
+        let is_unknown = tracked.is_none() && self.catalog_position < entry.position;
+        if is_unknown && matches!(meaning, Meaning::Rename { .. }) {
+            return Err(entry.unsupported("a rename of a collection this shard does not hold"));
+        }
         self.builds(&meaning);
         if matches!(meaning, Meaning::StartIndexBuild { .. }) {
             return Ok(());

@@ -18,18 +18,17 @@ use crate::pair::collection::under_way::until_answered;
 use crate::pair::collection::{Tracked, begin_writes};
 use crate::pair::write::at_once::AtOnce;
 use crate::pair::write::delicate;
-use crate::pair::write::flush::{
-    FlushPlan, Group, Next, One, comes_last, next_in_order, once_more,
-};
+use crate::pair::write::flush::{FlushPlan, Group, One, once_more};
 use crate::pair::write::form::Form;
 use crate::pair::write::majority::Majority;
 use crate::pair::write::missed;
 use crate::pair::write::parts::{Bulk, push_by_form};
 use crate::pair::write::render::{render, render_in_transaction, render_inserts};
 use crate::pair::write::reply::{Refusal, Said, refused_error};
-use crate::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};
+use crate::pair::write::statement::{CollectionWrites, FlushLimits, Statement};
 use crate::pair::write::target::Target;
 use crate::position::Position;
+use crate::state::pair_store::PairStore;
 
 /// Writes to one target shard.
 #[derive(Debug, Clone)]
@@ -40,6 +39,9 @@ pub struct Writer {
     /// Whether groups go in one transaction.
     pub at_once: Arc<AtOnce>,
     pub majority: Arc<Majority>,
+    /// Where it is told which collections are to be copied anew. None on the way back, where
+    /// nothing is emptied.
+    pub anew: Option<PairStore>,
     pub metrics: Arc<PairMetrics>,
 }
 
@@ -113,69 +115,6 @@ impl Writer {
         }
         Ok(refused)
     }
-
-    /// Run after run. A document may come again: once it is doubtful, what follows of it is
-    /// dropped.
-    async fn write_in_order(&self, writes: &CollectionWrites) -> Result<()> {
-        let collection: &Tracked = &writes.collection;
-        let mut left = &writes.statements[..];
-        while !collection.is_dead() {
-            let done = match next_in_order(collection, left, self.limits, self.target.forms) {
-                None => break,
-                Some(Next::Nothing) => 1,
-                Some(Next::Unclear(statement)) => {
-                    self.ask_source((collection, statement));
-                    1
-                }
-                Some(Next::Delicate(statement)) => {
-                    if !self.takes_out(collection, &[statement]).await? {
-                        continue;
-                    }
-                    self.write_delicate((collection, statement)).await?;
-                    1
-                }
-                Some(Next::Run(bulk)) => {
-                    if !self.takes_out(collection, &bulk.statements).await? {
-                        continue;
-                    }
-                    match self.change_or_doubt(&bulk, true).await? {
-                        // Ordered: nothing after the refused one was tried.
-                        Some(refused) => refused + 1,
-                        None => bulk.statements.len(),
-                    }
-                }
-            };
-            left = &left[done..];
-        }
-        Ok(())
-    }
-}
-
-/// What goes before it is written.
-impl Writer {
-    /// Removes the documents of those that come last. False if one could not be: it is
-    /// doubtful by then.
-    async fn takes_out(&self, collection: &Tracked, statements: &[&Statement]) -> Result<bool> {
-        let forms = self.target.forms;
-        let again = statements
-            .iter()
-            .filter(|s| comes_last(collection, forms, s));
-        let gone: Vec<Statement> = again
-            .map(|s| Statement {
-                base: Base::Gone,
-                ..Statement::unknown(s.id.clone(), s.position)
-            })
-            .collect();
-        if gone.is_empty() {
-            return Ok(true);
-        }
-        let bulk = Bulk {
-            collection,
-            form: Form::Delete,
-            statements: gone.iter().collect(),
-        };
-        Ok(self.change_or_doubt(&bulk, true).await?.is_none())
-    }
 }
 
 /// A group of a flush.
@@ -229,7 +168,7 @@ impl Writer {
         Ok(refused)
     }
 
-    async fn send(&self, bulk: &Bulk<'_>, ordered: bool) -> Result<Said> {
+    pub(super) async fn send(&self, bulk: &Bulk<'_>, ordered: bool) -> Result<Said> {
         let (target, statements) = (&self.target, &bulk.statements);
         if bulk.form == Form::Ops {
             return target.apply(bulk.collection, statements, ordered).await;
@@ -253,7 +192,11 @@ impl Writer {
 
     /// Returns the index of the last refused statement, if one was. The documents of
     /// such are doubtful.
-    async fn change_or_doubt(&self, bulk: &Bulk<'_>, ordered: bool) -> Result<Option<usize>> {
+    pub(super) async fn change_or_doubt(
+        &self,
+        bulk: &Bulk<'_>,
+        ordered: bool,
+    ) -> Result<Option<usize>> {
         let refused = self.send(bulk, ordered).await?.refused;
         for refusal in &refused {
             let statement = bulk.statements[refusal.index];
@@ -263,7 +206,7 @@ impl Writer {
     }
 
     /// Writes one statement that a pipeline update could abort the server with.
-    async fn write_delicate(&self, (collection, statement): One<'_>) -> Result<()> {
+    pub(super) async fn write_delicate(&self, (collection, statement): One<'_>) -> Result<()> {
         let refused = delicate::write(&self.target, collection, statement).await?;
         match refused {
             Some(refusal) => self.doubt(collection, &statement.id, statement.position, &refusal),
@@ -297,7 +240,7 @@ impl Writer {
     }
 
     /// Only the source knows the document: it is doubtful, as one that was refused.
-    fn ask_source(&self, (collection, statement): One<'_>) {
+    pub(super) fn ask_source(&self, (collection, statement): One<'_>) {
         if !collection.is_dead() {
             collection.doubts.add(&statement.id, statement.position);
             self.metrics.ops_unclear.fetch_add(1, Relaxed);

@@ -14,16 +14,11 @@
 //!
 //! Pure; `bulk` sends it.
 
-use std::collections::HashSet;
-
-use crate::bson::identity::IdKey;
 use crate::cluster::dialect::WriteForms;
 use crate::pair::collection::Tracked;
 use crate::pair::write::delicate;
 use crate::pair::write::form::Form;
-use crate::pair::write::parts::{
-    Bulk, by_command, bytes, of_ops, push_by_form, push_by_kind, push_ops,
-};
+use crate::pair::write::parts::{Bulk, by_command, bytes, push_by_form, push_by_kind, push_ops};
 use crate::pair::write::statement::{Base, CollectionWrites, FlushLimits, Statement};
 
 /// A statement and its collection.
@@ -48,21 +43,8 @@ pub struct FlushPlan<'a> {
     pub ops: Vec<Bulk<'a>>,
     /// Each by commands of its own (`delicate`).
     pub delicate: Vec<One<'a>>,
-    /// By `next_in_order`.
+    /// By `in_order`.
     pub in_order: Vec<&'a CollectionWrites>,
-}
-
-/// What comes next of a collection in order.
-#[derive(Debug)]
-pub enum Next<'a> {
-    /// Nothing: its document became doubtful by one before, or it is a delete that the
-    /// target makes by itself.
-    Nothing,
-    /// Its document becomes doubtful.
-    Unclear(&'a Statement),
-    Delicate(&'a Statement),
-    /// One ordered command: where one is refused, what follows it is not tried.
-    Run(Bulk<'a>),
 }
 
 /// Statements of one collection that fit one command, were they of one kind.
@@ -172,69 +154,15 @@ pub fn once_more<'a>(
     bulks
 }
 
-/// An insert into a capped collection that may come again (R3): what is there of its document
-/// goes first, so that it is the last, as it was then.
-pub fn comes_last(collection: &Tracked, forms: WriteForms, statement: &Statement) -> bool {
-    collection.traits.capped
-        && forms.capped_changes
-        && matches!(statement.base, Base::Full(_))
-        && statement.position <= collection.horizon()
-}
-
-/// The first of what is `left` of a collection in order; None if nothing is.
-pub fn next_in_order<'a>(
-    collection: &'a Tracked,
-    left: &'a [Statement],
-    limits: FlushLimits,
-    forms: WriteForms,
-) -> Option<Next<'a>> {
-    let first = left.first()?;
-    let form = first.form(forms);
-    let by_itself = form == Form::Delete && collection.traits.capped && !forms.capped_changes;
-    if by_itself || collection.doubts.contains(&first.id) {
-        return Some(Next::Nothing);
-    }
-    if first.base == Base::Unclear {
-        return Some(Next::Unclear(first));
-    }
-    if delicate::is(collection, forms, first) {
-        return Some(Next::Delicate(first));
-    }
-    let comes_last = |statement: &Statement| comes_last(collection, forms, statement);
-    let mut run = vec![first];
-    let mut ids: HashSet<&IdKey> = HashSet::new();
-    ids.extend(comes_last(first).then_some(&first.id));
-    for next in left.iter().take(limits.statements_max).skip(1) {
-        let is_alike = next.base != Base::Unclear
-            && next.form(forms) == form
-            && !delicate::is(collection, forms, next)
-            && !collection.doubts.contains(&next.id);
-        if !is_alike || comes_last(next) && !ids.insert(&next.id) {
-            break;
-        }
-        run.push(next);
-    }
-    let limits = match form {
-        Form::Ops => of_ops(limits),
-        Form::Update | Form::Delete => limits,
-    };
-    let fitting = by_command(&run, limits)[0].len();
-    run.truncate(fitting);
-    Some(Next::Run(Bulk {
-        collection,
-        form,
-        statements: run,
-    }))
-}
-
 #[cfg(test)]
-mod tests {
+pub(in crate::pair::write) mod tests {
     use std::sync::Arc;
 
     use bson::{RawBsonRef, Uuid, rawdoc};
     use bytes::Bytes;
 
     use super::*;
+    use crate::bson::identity::IdKey;
     use crate::cluster::catalog::Namespace;
     use crate::cluster::dialect::Dialect;
     use crate::pair::budget::Permits;
@@ -242,22 +170,26 @@ mod tests {
     use crate::pair::write::overlay::delta_of;
     use crate::position::Position;
 
-    const LIMITS: FlushLimits = FlushLimits {
+    pub(in crate::pair::write) const LIMITS: FlushLimits = FlushLimits {
         statements_max: 4,
         bytes_max: 1 << 20,
     };
 
-    fn forms() -> WriteForms {
+    pub(in crate::pair::write) fn forms() -> WriteForms {
         Dialect::newest().writes
     }
 
-    fn id(id: i32) -> IdKey {
+    pub(in crate::pair::write) fn id(id: i32) -> IdKey {
         IdKey::of(RawBsonRef::Int32(id))
     }
 
     /// `i`nserts, `u`pdates, `d`eletes and uncl`?`ar ones of these `_id`s, which are their
     /// positions, too.
-    fn writes(uuid: u8, capped: bool, statements: &str) -> CollectionWrites {
+    pub(in crate::pair::write) fn writes(
+        uuid: u8,
+        capped: bool,
+        statements: &str,
+    ) -> CollectionWrites {
         let ns = Namespace {
             db: "d".to_owned(),
             coll: format!("c{uuid}"),
@@ -285,7 +217,9 @@ mod tests {
         }
     }
 
-    fn ids<'a>(statements: impl IntoIterator<Item = &'a &'a Statement>) -> Vec<u64> {
+    pub(in crate::pair::write) fn ids<'a>(
+        statements: impl IntoIterator<Item = &'a &'a Statement>,
+    ) -> Vec<u64> {
         statements.into_iter().map(|s| s.position.raw()).collect()
     }
 
@@ -352,40 +286,5 @@ mod tests {
         let again = once_more(refused.collect(), LIMITS, forms());
         let expect = [of(1, &[4, 7, 8]), of(1, &[3]), of(1, &[9]), of(2, &[2])];
         assert_eq!(bulks(&again), expect);
-    }
-
-    #[test]
-    fn in_order_a_run_ends_before_what_is_of_another_kind() {
-        let writes = writes(1, true, "i1 u2 d3 d4 d6 d4 d4 ?5 u7 u8 u9");
-        let collection = &*writes.collection;
-        collection.duplicate_names.remember(id(7));
-        collection.doubts.add(&id(6), Position::from_raw(6));
-        collection.doubts.add(&id(9), Position::from_raw(9));
-        let mut left = &writes.statements[..];
-        let mut shown = Vec::new();
-        while let Some(next) = next_in_order(collection, left, LIMITS, forms()) {
-            let (what, done) = match next {
-                Next::Nothing => ("nothing".to_owned(), 1),
-                Next::Unclear(s) => (format!("unclear {}", s.position.raw()), 1),
-                Next::Delicate(s) => (format!("delicate {}", s.position.raw()), 1),
-                Next::Run(bulk) => (
-                    format!("{:?}", ids(&bulk.statements)),
-                    bulk.statements.len(),
-                ),
-            };
-            shown.push(what);
-            left = &left[done..];
-        }
-        let expect = [
-            "[1, 2]",
-            "[3, 4]",
-            "nothing",
-            "[4, 4]",
-            "unclear 5",
-            "delicate 7",
-            "[8]",
-            "nothing",
-        ];
-        assert_eq!(shown, expect);
     }
 }

@@ -4,6 +4,7 @@
 //! Knows nothing about scans, or where documents come from.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bson::raw::cstr;
 use bson::rawdoc;
@@ -19,6 +20,7 @@ use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::until_answered;
 use crate::pair::write::bulk::Writer;
 use crate::pair::write::command::{Verb, WriteCommand};
+use crate::pair::write::in_order::stays;
 use crate::pair::write::remake;
 use crate::pair::write::reply::Refusal;
 use crate::pair::write::statement::{FlushLimits, Statement};
@@ -55,7 +57,7 @@ impl Writer {
     /// Removes every document of a collection that is to be copied again.
     pub async fn empty(&self, collection: &Tracked) -> Result<()> {
         let forms = self.target.forms;
-        if collection.traits.capped && !forms.capped_changes {
+        if collection.traits.capped && !forms.capped_deletes {
             let Some(under_way) = collection.begin_write().await else {
                 return Ok(());
             };
@@ -107,7 +109,10 @@ impl Writer {
                 let command = || insert(collection, self.target.forms, batch, ordered);
                 let refused = self.target.write(collection, command).await?.refused;
                 for refusal in &refused {
-                    if !is_there(refusal) {
+                    if is_there(refusal) && stays(collection, self.target.forms) {
+                        // Its `_id` came twice in one scan.
+                        self.copy_anew(collection).await?;
+                    } else if !is_there(refusal) {
                         let id = id_key(collection, batch[refusal.index])?;
                         self.doubt(collection, &id, fence, refusal)?;
                     }
@@ -129,12 +134,15 @@ impl Writer {
         documents: &[&[u8]],
         fence: Position,
     ) -> Result<()> {
+        // None is there; and ops that come then are others.
+        collection.inserts_make.store(true, Relaxed);
         for document in documents {
             let id = id_key(collection, document)?;
             let document = Bytes::copy_from_slice(document);
             self.write_one(collection, Statement::full(id, document, fence))
                 .await?;
         }
+        collection.inserts_make.store(false, Relaxed);
         Ok(())
     }
 }

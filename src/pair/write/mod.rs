@@ -18,6 +18,8 @@ pub mod missed;
 pub mod majority;
 pub mod parts;
 pub mod flush;
+pub mod in_order;
 pub mod insert;
 pub mod remake;
+pub mod runs;
 pub mod bulk;

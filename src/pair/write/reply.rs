@@ -26,6 +26,8 @@ pub(in crate::pair) struct Said {
     /// Documents found or made. None where it was sent more than once: what the first one
     /// removed the next does not find.
     pub(in crate::pair) found: Option<u64>,
+    /// Places of the statements that made a document, ascending.
+    pub(in crate::pair) made: Vec<usize>,
 }
 
 impl Refusal {
@@ -69,6 +71,15 @@ pub(in crate::pair) fn found(reply: &RawDocument) -> u64 {
     number(reply, "n")
         .and_then(|n| u64::try_from(n).ok())
         .unwrap_or(0)
+}
+
+/// Places of the statements of an update that made a document, in their order.
+pub(in crate::pair) fn made(reply: &RawDocument) -> Vec<usize> {
+    let upserted = reply.get_array("upserted").into_iter().flatten();
+    let place = |made: bson::error::Result<RawBsonRef<'_>>| {
+        usize::try_from(number(made.ok()?.as_document()?, "index")?).ok()
+    };
+    upserted.filter_map(place).collect()
 }
 
 /// # Errors

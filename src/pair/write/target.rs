@@ -20,7 +20,7 @@ use crate::cluster::retry::{while_stale, within};
 use crate::error::{Error, Kind, Result};
 use crate::pair::collection::Tracked;
 use crate::pair::collection::under_way::until_answered;
-use crate::pair::write::reply::{Said, found, is_stale, refusals, refused_error};
+use crate::pair::write::reply::{Said, found, is_stale, made, refusals, refused_error};
 use crate::state::{Incarnation, same_term};
 use crate::wire::message::{Reply, Request, number};
 
@@ -62,7 +62,16 @@ impl Target {
             } else {
                 Some(found(reply.body()))
             };
-            Ok(Said { refused, found })
+            let made = if collection.traits.capped {
+                made(reply.body())
+            } else {
+                Vec::new()
+            };
+            Ok(Said {
+                refused,
+                found,
+                made,
+            })
         };
         let said = until_answered(under_way, while_stale(self.patience, send)).await;
         said.map_err(|e| e.context(writing_to(collection)))

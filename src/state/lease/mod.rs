@@ -149,6 +149,22 @@ impl Lease {
         Ok(())
     }
 
+    /// Removes the lease of a process that died right after it had removed its run.
+    ///
+    /// # Errors
+    /// `Refused` while another live process holds it.
+    pub async fn sweep(shard: &Shard, run: &str) -> Result<()> {
+        let database = StateDatabase::new(shard);
+        if database
+            .find(LEASE, rawdoc! {"_id": LEASE})
+            .await?
+            .is_empty()
+        {
+            return Ok(());
+        }
+        Lease::take(shard, run).await?.release().await
+    }
+
     async fn read(&self) -> Result<Option<Document>> {
         let found = self.database.find(LEASE, rawdoc! {"_id": LEASE}).await?;
         found

@@ -4,7 +4,7 @@
 
 use bson::{Uuid, rawdoc};
 
-use super::{PairStore, UNITS};
+use super::{COLLECTIONS_OF_PAIR, PairStore, UNITS};
 use crate::error::Result;
 use crate::failpoint;
 use crate::position::Mark;
@@ -63,14 +63,16 @@ impl PairStore {
         Ok(term)
     }
 
-    /// Documents with a field name twice are, or are about to be, in these collections.
+    /// Documents with a field name twice are, or are about to be, in these collections (one at
+    /// least). Nothing is recorded of one that is not stored: it may be dropped and forgotten,
+    /// and one that is being made is stored with this.
     pub async fn saw_duplicate_names(&self, collections: &[Uuid]) -> Result<i64> {
         let set = rawdoc! {"$set": {"duplicate_names": true}};
         let seen: Vec<_> = collections
             .iter()
-            .map(|uuid| (*uuid, set.clone()))
+            .map(|uuid| self.change_of(*uuid, &set))
             .collect();
-        self.change(&seen).await
+        self.update(COLLECTIONS_OF_PAIR, seen).await
     }
 
     async fn record(&self, write: Write<'_>) -> Result<i64> {

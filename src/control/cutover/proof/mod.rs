@@ -70,8 +70,8 @@ pub enum Repair {
         ns: Namespace,
         on_source: Option<Box<Collection>>,
     },
-    /// The indexes of a collection on a pair's target shard.
-    Indexes { pair: usize, uuid: Uuid },
+    /// Indexes or options of a collection on a pair's target shard.
+    Definition { pair: usize, uuid: Uuid },
 }
 
 impl fmt::Display for Difference {
@@ -277,7 +277,7 @@ pub fn told(found: &[Difference]) -> Vec<String> {
     told
 }
 
-/// Repairs what the run itself can. Views are alike then. For indexes it only begins: a
+/// Repairs what the run itself can. Views are alike then. For collections it only begins: a
 /// pair is not complete before they are alike.
 pub async fn repair(
     found: &[Difference],
@@ -290,9 +290,9 @@ pub async fn repair(
                 tracing::warn!("{}: repaired", difference.what);
                 coordinator.mend_view(ns, on_source.as_deref()).await?;
             }
-            Some(Repair::Indexes { pair, uuid }) => {
-                tracing::warn!("{}: the indexes are repaired", difference.what);
-                pairs[*pair].mend_indexes(uuid);
+            Some(Repair::Definition { pair, uuid }) => {
+                tracing::warn!("{}: it is repaired", difference.what);
+                pairs[*pair].mend_definition(uuid);
             }
             None => {}
         }

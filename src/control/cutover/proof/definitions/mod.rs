@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use bson::Uuid;
+
 use crate::cluster::catalog::contents::Stored;
 use crate::cluster::catalog::{Collection, CollectionKind, EXPIRY, Namespace};
 use crate::control::cutover::proof::shown::{same_fields, shown};
@@ -13,6 +15,7 @@ use crate::control::cutover::proof::{Difference, Holdings, Repair, ShardMap, ind
 use crate::control::layout::laid_out::LaidOut;
 use crate::control::layout::options::{TEMPORARY, expiry};
 use crate::pair::collection::Traits;
+use crate::pair::ddl::options::SWITCHED_OFF;
 use crate::pair::run::HeldBackOf;
 
 /// Options that servers list for old collections and refuse to create.
@@ -84,7 +87,12 @@ impl Place<'_> {
             let what = format!(
                 "{ns} has options {options} on the source and {found} on target shard {target}"
             );
-            return vec![self.whole(what, wanted, Some(there))];
+            let rest = [&left_out[..], &SWITCHED_OFF].concat();
+            let is_ours = same_fields(&wanted.options, &there.options, &rest);
+            return vec![match wanted.uuid.filter(|_| is_ours) {
+                Some(uuid) => self.definition(what, repaired_or(&by_hand(ns)), uuid),
+                None => self.whole(what, wanted, Some(there)),
+            }];
         }
         let mut found = self.indexes(wanted, there, held_back);
         found.extend(self.expiry(wanted, there));
@@ -140,11 +148,7 @@ impl Place<'_> {
             });
         }
         let remedy = match there {
-            Some(there) if there.kind == wanted.kind => {
-                format!(
-                    "make {ns} on the target match with `collMod`, or start over with `shardlift migrate --restart`"
-                )
-            }
+            Some(there) if there.kind == wanted.kind => by_hand(ns),
             _ => "somebody changed the target; start over with `shardlift migrate --restart`"
                 .to_owned(),
         };
@@ -166,23 +170,37 @@ impl Place<'_> {
             held_back,
         );
         let source = &self.map.source[self.pair];
-        let remedy = format!(
-            "shardlift repairs indexes by itself; if this stays, stop it, run `shardlift recopy --shard {source} \
-             --ns {ns}` and start it again"
-        );
+        let remedy = repaired_or(&format!(
+            "stop it, run `shardlift recopy --shard {source} --ns {ns}` and start it again"
+        ));
         let difference = |what: String| {
-            let difference =
-                Difference::new(format!("{ns}: {what}"), remedy.clone()).of(wanted.uuid);
+            let what = format!("{ns}: {what}");
             match wanted.uuid {
-                Some(uuid) => difference.ours(Repair::Indexes {
-                    pair: self.pair,
-                    uuid,
-                }),
-                None => difference,
+                Some(uuid) => self.definition(what, remedy.clone(), uuid),
+                None => Difference::new(what, remedy.clone()),
             }
         };
         found.into_iter().map(difference).collect()
     }
+
+    /// Indexes, or options that our own changes may have switched off.
+    fn definition(&self, what: String, remedy: String, uuid: Uuid) -> Difference {
+        let repair = Repair::Definition {
+            pair: self.pair,
+            uuid,
+        };
+        Difference::new(what, remedy).of(Some(uuid)).ours(repair)
+    }
+}
+
+fn repaired_or(by_hand: &str) -> String {
+    format!("shardlift repairs it by itself; if this stays, {by_hand}")
+}
+
+fn by_hand(ns: &Namespace) -> String {
+    format!(
+        "make {ns} on the target match with `collMod`, or start over with `shardlift migrate --restart`"
+    )
 }
 
 /// On the target and nowhere on the source.

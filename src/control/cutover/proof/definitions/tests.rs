@@ -162,6 +162,20 @@ fn options_count_but_for_obsolete_ones() {
         vec![capped(8192)],
         &[("d.c has options", false)],
     );
+    // Our own changes may have switched off pre-images: that is ours to mend.
+    let with = |images: bool, level: &str| {
+        plain(
+            "c",
+            rawdoc! {"recordPreImages": images, "validationLevel": level},
+        )
+    };
+    for (level, ours) in [("strict", true), ("off", false)] {
+        check(
+            vec![with(true, "strict")],
+            vec![with(false, level)],
+            &[("d.c has options", ours)],
+        );
+    }
     let old = plain("c", rawdoc! {"autoIndexId": true});
     check(vec![old], vec![plain("c", rawdoc! {})], &[]);
 }

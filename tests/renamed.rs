@@ -8,11 +8,13 @@ use bson::{Document, doc};
 use loadgen::check::{self, CheckOptions};
 use loadgen::cluster::{ShardedCluster, ShardedOptions};
 use mongodb::Client;
+use shardlift::cluster::catalog;
 use shardlift::config::Config;
 use shardlift::control;
+use shardlift::scope::filters::Filters;
 use shardlift::scope::renames::Renames;
 
-use self::usage::{change, insert, measure, names, populate, rename, series, transact};
+use self::usage::{change, grown, insert, measure, names, populate, rename, series, transact};
 use crate::engine::Engine;
 use crate::fixture::{self, run};
 use crate::recorded::shardlift;
@@ -34,7 +36,7 @@ fn flags<'f>(renames: &[&'f str]) -> Vec<&'f str> {
         .collect()
 }
 
-fn asked(renames: &[&str]) -> Renames {
+pub(crate) fn asked(renames: &[&str]) -> Renames {
     let all = renames.iter().map(|text| text.parse().unwrap());
     Renames::new(all.collect()).unwrap()
 }
@@ -144,9 +146,51 @@ async fn a_replica_set_arrives_under_other_names() {
     populate(&from, "u").await;
     series(&from, "a", "weather").await;
     series(&from, "x", "wind").await;
+    grown(&from, "a.grown").await;
+    what_has_been_renamed_is_found(&source).await;
     what_cannot_be_is_refused(&source, &target).await;
     arrives_under_other_names(&source, &target, &[], Some("a")).await;
     what_crosses_stops_the_run(&source, &target).await;
+}
+
+/// Two of the source trade their names.
+async fn trade(source: &Client) {
+    for (from, to) in [("x.swap", "x.t"), ("x.other", "x.swap"), ("x.t", "x.other")] {
+        rename(source, from, to).await;
+    }
+}
+
+/// By the source's own names, whatever its name of the plan is by now.
+async fn what_has_been_renamed_is_found(source: &str) {
+    let from = Client::with_uri_str(source).await.unwrap();
+    let side = fixture::source(source).await;
+    let side = side.asked(&Filters::default(), &asked(&RENAMES));
+    let planned = catalog::read(&side).await.unwrap().collections;
+    let called = async |name: &str| {
+        let mut planned = planned.iter();
+        let planned = planned.find(|c| c.ns.to_string() == name).unwrap();
+        let now = catalog::called_now(&side.shards[0], &planned.ns, planned.uuid.unwrap()).await;
+        now.map(|now| now.map(|now| now.to_string()))
+    };
+    trade(&from).await;
+    rename(&from, "a.plain", "a.plain_2").await;
+    for (name, now) in [
+        ("c.plain", "c.plain_2"),
+        ("c.dropped", "c.dropped"),
+        ("x.other", "x.swap"),
+        ("x.swap", "x.other"),
+        ("x.bills", "x.bills"),
+        ("y.kept", "y.kept"),
+    ] {
+        assert_eq!(called(name).await.unwrap().as_deref(), Some(now), "{name}");
+    }
+    rename(&from, "a.plain_2", "a.plain").await;
+    trade(&from).await;
+    rename(&from, "x.stays", "x.bills").await;
+    let taken = called("x.stays").await.unwrap_err();
+    assert!(taken.message.contains("has a name that another"), "{taken}");
+    rename(&from, "x.bills", "x.stays").await;
+    assert_eq!(called("x.stays").await.unwrap().as_deref(), Some("x.stays"));
 }
 
 async fn what_cannot_be_is_refused(source: &str, target: &str) {

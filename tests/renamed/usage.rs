@@ -55,6 +55,21 @@ pub(super) async fn series(client: &Client, db: &str, name: &str) {
     measure(client, db, name, 0).await;
 }
 
+/// A capped collection that holds more than its size, where updates may make documents longer.
+pub(super) async fn grown(client: &Client, ns: &str) {
+    let (db, coll) = ns.split_once('.').unwrap();
+    run(
+        client,
+        db,
+        doc! {"create": coll, "capped": true, "size": 8_192},
+    )
+    .await;
+    insert(client, ns, 0..30).await;
+    let longer = doc! {"$set": {"note": "y".repeat(2_000)}};
+    let all = doc! {"q": {}, "u": longer, "multi": true};
+    run(client, db, doc! {"update": coll, "updates": [all]}).await;
+}
+
 pub(super) async fn names(client: &Client, db: &str) -> Vec<String> {
     let mut names = client.database(db).list_collection_names().await.unwrap();
     names.retain(|name| !name.starts_with("system."));
@@ -106,7 +121,9 @@ pub(super) async fn change(source: &Client, turn: i32) {
     index(source, "x.orders", &format!("k{turn}")).await;
     index(source, "x.moved", &format!("k{turn}")).await;
     let valid = doc! {"collMod": "orders", "validator": {"n": {"$lt": 100 + turn}}};
-    run(source, "x", valid).await;
+    run(source, "x", valid.clone()).await;
+    let of_another_database = doc! {"collMod": "plain", "validator": valid.get("validator")};
+    run(source, "a", of_another_database).await;
     let out = [
         doc! {"$match": {"n": {"$gte": 0}}},
         doc! {"$out": "outcome"},

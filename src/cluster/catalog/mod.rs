@@ -220,10 +220,9 @@ async fn sharding_once(deployment: &Deployment) -> Result<Sharding> {
 
 /// Zone ranges of one name, whether there is such a collection or not.
 pub async fn zones_of(deployment: &Deployment, ns: &Namespace) -> Result<Vec<Zone>> {
-    Ok(sharding::zones(deployment, Some(ns))
-        .await?
-        .remove(&ns.to_string())
-        .unwrap_or_default())
+    let own = ns.own(&deployment.scope);
+    let mut zones = sharding::zones(deployment, Some(&own)).await?;
+    Ok(zones.remove(&own.to_string()).unwrap_or_default())
 }
 
 /// All zone ranges there are.

@@ -45,7 +45,8 @@
 //! was removed (up to 4.4), or it cannot be (targets up to 5.0), a document that is there stays
 //! in its place, and the target removes by itself. Inserts that come again then find all of
 //! their documents, or none: one that finds its own after one that did not shows that an
-//! `_id` was used again, and the collection is copied anew. The **horizon** is the newest source
+//! `_id` was used again, and the collection is given up: once all has come again it is emptied
+//! and copied anew, a few times at most. The **horizon** is the newest source
 //! position any document of the target may show: the source's clock when it gave
 //! the document, for a prepared transaction is shown before its commit entry is. Unique
 //! builds, verification and the cutover wait until the tail has passed it; on a quiet

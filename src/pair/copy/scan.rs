@@ -283,6 +283,9 @@ impl Scanners {
                 writes.spawn(self.clone().write(unit.clone(), fence, batch, permit));
                 self.throttle.copied(bytes as u64).await;
                 permit = self.share.reserve_reply().await;
+                if unit.tracked.capped.is_given_up() {
+                    return Ok(());
+                }
             }
         }
         Ok(())

@@ -75,7 +75,10 @@ pub async fn fit(doubtful: &Doubtful, tracked: &Tracked) -> Result<()> {
     };
     let fitted = set(target, tracked, wanted).await;
     hold.release().await?;
-    fitted
+    fitted?;
+    // It may have switched off pre-images, as making room may.
+    options::align(&doubtful.lister, target, tracked).await?;
+    Ok(())
 }
 
 /// Limits of the collection with this UUID; None if it is not listed.

@@ -84,11 +84,17 @@ impl Indexer {
     }
 
     /// The same, and gives it the source's options: a change of an index may have switched
-    /// off one.
+    /// off one. Options that the target does not take stay as they are: that ends no run, but
+    /// holds the cutover back.
     pub async fn mend(&self, tracked: &Tracked) -> Result<()> {
         self.reconcile(tracked).await?;
-        options::align(&self.lister, &self.target, tracked).await?;
-        Ok(())
+        match options::align(&self.lister, &self.target, tracked).await {
+            Err(e) if e.kind == Kind::Server => {
+                tracing::warn!("options of {} stay as they are: {e}", tracked.ns());
+                Ok(())
+            }
+            aligned => aligned.map(drop),
+        }
     }
 
     /// Carries out a plan. Returns false if something unlisted was in the way.

@@ -39,7 +39,12 @@ impl Sides {
         );
         let filters = config.filters();
         let filtered = |side: Result<Deployment>| side.map(|side| side.filtered(&filters));
-        (filtered(source), filtered(target))
+        let (source, target) = (filtered(source), filtered(target));
+        let target = match &source {
+            Ok(source) => target.map(|target| target.written_from(source)),
+            Err(_) => target,
+        };
+        (source, target)
     }
 
     /// Makes `scope` what a migration of them is about.
@@ -63,7 +68,11 @@ impl Sides {
         }
         Sides {
             source: as_side(&self.target, Side::Source),
-            target: Arc::new(as_side(&self.source, Side::Target).with_users_before()),
+            target: Arc::new(
+                as_side(&self.source, Side::Target)
+                    .with_users_before()
+                    .written_from(&self.target),
+            ),
             pairs,
         }
     }

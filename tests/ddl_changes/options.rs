@@ -76,6 +76,8 @@ pub(crate) async fn changes(client: &Client) {
             doc! {"collMod": "old", "recordPreImages": true},
             doc! {"collMod": "clu", "expireAfterSeconds": 5_000},
             doc! {"collMod": "off", "expireAfterSeconds": "off"},
+            doc! {"collMod": "ring", "cappedSize": 4_096, "cappedMax": 20},
+            doc! {"collMod": "counted", "cappedMax": 70},
         ],
     )
     .await;
@@ -83,6 +85,20 @@ pub(crate) async fn changes(client: &Client) {
     for coll in ["ring", "counted", "clu", "dup"] {
         let rows = client.database("d").collection::<Document>(coll);
         rows.insert_many(more.clone()).await.unwrap();
+    }
+    // Smaller once more, and again as many as there are.
+    run_all(
+        client,
+        [
+            doc! {"collMod": "ring", "cappedMax": 7},
+            doc! {"collMod": "counted", "cappedMax": -1},
+        ],
+    )
+    .await;
+    let last = (150..155).map(|i| doc! {"_id": i, "k": i});
+    for coll in ["ring", "counted"] {
+        let rows = client.database("d").collection::<Document>(coll);
+        rows.insert_many(last.clone()).await.unwrap();
     }
 }
 

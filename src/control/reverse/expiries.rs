@@ -1,13 +1,16 @@
 //! What deletes documents of the old source by itself, or refuses them, while the target is
-//! followed back (R10): held back there. Indexes stay.
+//! followed back (R10): expiries, `prepareUnique`, limits of capped collections. Held back there.
+//! Indexes stay.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use bson::raw::cstr;
 use bson::{RawDocumentBuf, doc, rawdoc};
 use tokio::time::timeout;
 
 use crate::bson::element::{document, elements, field};
+use crate::cluster::catalog::capped::Limits;
 use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES, index};
 use crate::cluster::deployment::{Deployment, Shard};
@@ -99,6 +102,12 @@ async fn options(side: &Deployment) -> Result<Vec<HeldBack>> {
         for stored in contents::read(shard).await? {
             let before = found.len();
             found.extend(of(&stored));
+            let limits = Limits::of(&stored.options).filter(|_| side.dialect.writes.trims_come);
+            found.extend(limits.map(|limits| HeldBack {
+                ns: stored.ns.clone(),
+                of: OptionsOf::Collection,
+                options: limits.change(),
+            }));
             if before < found.len() {
                 images.extend(of_collection(&stored, PRE_IMAGES));
             }
@@ -138,7 +147,11 @@ fn of_collection(stored: &Stored, name: &str) -> Option<HeldBack> {
 fn without(held_back: &HeldBack, never: i64) -> HeldBack {
     let instead = match held_back.of {
         OptionsOf::Index => rawdoc! {"expireAfterSeconds": never, "prepareUnique": false},
-        OptionsOf::Collection => rawdoc! {"expireAfterSeconds": "off"},
+        OptionsOf::Collection => {
+            let mut instead = Limits::ROOM.change();
+            instead.append(cstr!("expireAfterSeconds"), "off");
+            instead
+        }
     };
     let options = elements(&held_back.options).map(|option| {
         elements(&instead)
@@ -186,6 +199,16 @@ mod tests {
                 OptionsOf::Collection,
                 rawdoc! {"expireAfterSeconds": 5},
                 rawdoc! {"expireAfterSeconds": "off"},
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"cappedSize": 4096i64},
+                rawdoc! {"cappedSize": 1i64 << 40},
+            ),
+            (
+                OptionsOf::Collection,
+                rawdoc! {"cappedSize": 4096i64, "cappedMax": 7i64},
+                rawdoc! {"cappedSize": 1i64 << 40, "cappedMax": -1i64},
             ),
             (
                 OptionsOf::Collection,

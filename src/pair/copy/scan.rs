@@ -25,7 +25,6 @@ use crate::pair::collection::Tracked;
 use crate::pair::copy::natural::unless_in_vain;
 use crate::pair::copy::reached::Reached;
 use crate::pair::copy::scan_unit::{ReadTo, ScanUnit, Written, finds};
-use crate::pair::ddl::capped;
 use crate::pair::ddl::index::Indexer;
 use crate::pair::ddl::vanished;
 use crate::pair::gate::replay::Replayer;
@@ -157,9 +156,6 @@ impl Scanners {
             if again && tracked.traits.capped {
                 // Documents there would be out of order (R6).
                 self.writer.empty(tracked).await?;
-            }
-            if tracked.traits.capped {
-                capped::make_room(&self.source, &self.indexer.target, tracked).await?;
             }
             let read = match tracked.order {
                 ScanOrder::Id => self.read_and_write(unit, started.fence, &mut reached).await,

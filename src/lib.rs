@@ -271,7 +271,7 @@
 //!
 //! # Not yet
 //!
-//! Servers before 4.2 and after 6.0; renames of sharded collections, sharded time series and changes of any; different
+//! Servers before 4.2 and after 6.0; renames of sharded collections and of time series; different
 //! shard counts.
 
 // Reading order: from the rules MongoDB fixes, through both clusters and the

@@ -165,10 +165,6 @@ async fn make(
     moves: &Moves,
 ) -> Result<()> {
     let ns = &collection.ns;
-    if let Some(refused) = series::refused(collection) {
-        let found = format!("{} is {refused}", ns.public());
-        return Err(Error::new(Kind::Unsupported, found));
-    }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
         let options = options::to_lay_out(&collection.options, target.dialect.writes);
@@ -223,10 +219,15 @@ async fn shard(
         )
         .await?;
     }
+    // Of buckets by their time series: the router takes it in no other way.
+    let key = match ns.time_series() {
+        Some(_) => series::public_key(collection, &sharded.key)?,
+        None => sharded.key.clone(),
+    };
     admin::shard_collection(
         entry,
-        ns,
-        &sharded.key,
+        &ns.public(),
+        &key,
         sharded.unique,
         collection.has_collation(),
     )

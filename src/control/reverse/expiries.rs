@@ -15,7 +15,7 @@ use crate::cluster::catalog::contents::{self, Stored};
 use crate::cluster::catalog::{EXPIRY, Namespace, PRE_IMAGES, index};
 use crate::cluster::deployment::{Deployment, Shard};
 use crate::control::held_back::{commands, only, send};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::state::run_store::RunStore;
 use crate::state::{HeldBack, OptionsOf};
 
@@ -24,15 +24,8 @@ const PASS_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Records what is to be held back as it is, and returns the collections that have an expiry.
-///
-/// # Errors
-/// `Unsupported` for a time series with an expiry: its end of the cutover is not followed.
 pub async fn record(old_source: &Deployment, store: &RunStore) -> Result<HashSet<Namespace>> {
     let found = options(old_source).await?;
-    if let Some(series) = series(&found) {
-        let found = format!("{series} is a time series with an expiry, which no way back follows");
-        return Err(Error::new(Kind::Unsupported, found));
-    }
     store.save_held_back(&found).await?;
     let expiring = found.iter().filter(|held_back| expires(held_back));
     Ok(expiring.map(|held_back| held_back.ns.clone()).collect())
@@ -78,16 +71,6 @@ async fn runs_on(shard: &Shard) -> Result<bool> {
     let admin = shard.client.database("admin");
     let mut found = admin.aggregate(pipeline).await.map_err(Error::from)?;
     found.advance().await.map_err(Error::from)
-}
-
-/// A time series of that side that has an expiry.
-pub async fn expiring_series(side: &Deployment) -> Result<Option<Namespace>> {
-    Ok(series(&options(side).await?))
-}
-
-fn series(found: &[HeldBack]) -> Option<Namespace> {
-    let mut expiring = found.iter().filter(|held_back| expires(held_back));
-    expiring.find_map(|held_back| held_back.ns.time_series())
 }
 
 fn expires(held_back: &HeldBack) -> bool {

@@ -59,9 +59,7 @@ pub enum Meaning<'a> {
         dropped: Option<Uuid>,
     },
     /// Options of the collection, or of one of its indexes, are others from here on.
-    Modify {
-        coll: &'a str,
-    },
+    Modify,
     /// Nothing to do for the target.
     Nothing,
     /// A command that is not carried over, and what to do about it.
@@ -170,7 +168,7 @@ impl<'a> Entry<'a> {
                     .ok_or_else(|| self.unsupported("a dropIndexes without a name"))?,
             },
             Fate::Rename => self.rename()?,
-            Fate::CollMod => Meaning::Modify { coll: coll()? },
+            Fate::CollMod => Meaning::Modify,
             Fate::Refused(remedy) => Meaning::Refused { command, remedy },
             Fate::Nothing => Meaning::Nothing,
         })

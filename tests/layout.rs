@@ -231,7 +231,7 @@ fn find<'a>(catalog: &'a Catalog, coll: &str) -> &'a Collection {
 
 async fn differing_layouts_are_refused(target: &Deployment, catalog: &Catalog) {
     let mut other = find(catalog, "ring").clone();
-    other.options = RawDocumentBuf::try_from(&doc! {"capped": true, "size": 4096}).unwrap();
+    other.options = RawDocumentBuf::new();
     let error = layout::create_collection(target, &other, &PAIRS)
         .await
         .unwrap_err();

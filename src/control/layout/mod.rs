@@ -165,13 +165,9 @@ async fn make(
     moves: &Moves,
 ) -> Result<()> {
     let ns = &collection.ns;
-    if let Some(refused) = series::refused(collection) {
-        let found = format!("{} is {refused}", ns.public());
-        return Err(Error::new(Kind::Unsupported, found));
-    }
     let mut there = catalog::read_one(target, ns).await?;
     if there.is_none() {
-        let options = options::to_create(&collection.options);
+        let options = options::to_lay_out(&collection.options, target.dialect.writes);
         match admin::create(&target.entry, ns, &options).await {
             Err(e) if e.code == Some(codes::NAMESPACE_EXISTS) => {
                 there = catalog::read_one(target, ns).await?
@@ -183,7 +179,7 @@ async fn make(
         }
     }
     if let Some(there) = &there {
-        same_or_refuse(collection, there)?;
+        same_or_refuse(target, collection, there)?;
     }
     series::make_view(target, collection).await?;
     let Some(sharded) = &collection.sharded else {
@@ -223,10 +219,15 @@ async fn shard(
         )
         .await?;
     }
+    // Of buckets by their time series: the router takes it in no other way.
+    let key = match ns.time_series() {
+        Some(_) => series::public_key(collection, &sharded.key)?,
+        None => sharded.key.clone(),
+    };
     admin::shard_collection(
         entry,
-        ns,
-        &sharded.key,
+        &ns.public(),
+        &key,
         sharded.unique,
         collection.has_collation(),
     )
@@ -239,11 +240,20 @@ fn is_hashed(key: &RawDocument) -> bool {
     elements(key).any(|field| matches!(View::from(field), View::Text(b"hashed")))
 }
 
-fn same_or_refuse(wanted: &Collection, there: &Collection) -> Result<()> {
+fn same_or_refuse(target: &Deployment, wanted: &Collection, there: &Collection) -> Result<()> {
+    let options = &wanted.options;
+    // Earlier releases made it without room.
+    let may_be = [
+        options::to_lay_out(options, target.dialect.writes),
+        options::to_create(options),
+    ];
+    let are_same = may_be
+        .iter()
+        .any(|options| options::same(options, &there.options));
     let key = |c: &Collection| c.sharded.as_ref().map(|s| (s.key.clone(), s.unique));
     let differs = if wanted.kind != there.kind {
         "is of another kind"
-    } else if !options::same(&wanted.options, &there.options) {
+    } else if !are_same {
         "has other options"
     } else if there.sharded.is_some() && key(wanted) != key(there) {
         "has another shard key"

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 
 use crate::cluster::catalog::{Catalog, Collection, CollectionKind, Namespace};
 use crate::control::layout::options::TEMPORARY;
-use crate::control::layout::series;
 use crate::control::validate::{Check, listed};
 use crate::scope::Scope;
 
@@ -124,8 +123,6 @@ fn unsupported(catalog: &Catalog, collection: &Collection) -> Option<&'static st
     let series = ns.time_series();
     if collection.options.get_document("encryptedFields").is_ok() {
         Some("queryable encryption")
-    } else if let Some(why) = series::refused(collection) {
-        Some(why)
     } else if series.is_some_and(|series| !is_there(&series, CollectionKind::TimeSeries)) {
         Some("buckets without their time series")
     } else if collection.kind == CollectionKind::TimeSeries

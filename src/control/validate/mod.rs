@@ -197,7 +197,7 @@ pub async fn all(
         }
     }
     checks.extend(of_config(config, &source, &target));
-    checks.extend(of_reverse(config, &source, &target, catalog.as_ref().ok()).await);
+    checks.extend(of_reverse(config, &source, &target).await);
     checks.sort_by_key(|check| check.group);
     Validation {
         checks,
@@ -229,14 +229,9 @@ fn of_config(config: &Config, source: &Deployment, target: &Deployment) -> Vec<C
 }
 
 /// What a way back needs beside, if it is wanted.
-async fn of_reverse(
-    config: &Config,
-    source: &Deployment,
-    target: &Deployment,
-    catalog: Option<&Catalog>,
-) -> Vec<Check> {
+async fn of_reverse(config: &Config, source: &Deployment, target: &Deployment) -> Vec<Check> {
     if config.reverse {
-        reverse::checks(source, target, catalog).await
+        reverse::checks(source, target).await
     } else {
         Vec::new()
     }
@@ -251,7 +246,7 @@ pub async fn require(config: &Config, sides: &Sides, to_wipe: &BTreeSet<Namespac
     let catalog = catalog::read(&sides.source).await?;
     let mut checks = run(&sides.source, &sides.target, &catalog, to_wipe).await;
     checks.extend(of_config(config, &sides.source, &sides.target));
-    checks.extend(of_reverse(config, &sides.source, &sides.target, Some(&catalog)).await);
+    checks.extend(of_reverse(config, &sides.source, &sides.target).await);
     for check in checks.iter().filter(|check| !check.has_failed()) {
         tell(check);
     }

@@ -17,7 +17,6 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::observe::counters::PairMetrics;
 use crate::pair::collection::Tracked;
-use crate::pair::ddl::capped;
 use crate::pair::ddl::options;
 use crate::pair::ddl::vanished;
 use crate::pair::mend::doubtful::Doubtful;
@@ -54,9 +53,6 @@ impl Indexer {
     /// after a restart, and where the target's indexes are not what the oplog expects.
     /// Index DDL up to the position of the list is included in it and is skipped later.
     pub async fn reconcile(&self, tracked: &Tracked) -> Result<()> {
-        if tracked.traits.capped && TargetIndexes::of(&self.target, tracked).is_some() {
-            capped::fit(&self.doubtful, tracked).await?;
-        }
         for _ in 0..ROUNDS_MAX {
             let Some(target) = TargetIndexes::of(&self.target, tracked) else {
                 return Ok(());
@@ -84,11 +80,17 @@ impl Indexer {
     }
 
     /// The same, and gives it the source's options: a change of an index may have switched
-    /// off one.
+    /// off one. Options that the target does not take stay as they are: that ends no run, but
+    /// holds the cutover back.
     pub async fn mend(&self, tracked: &Tracked) -> Result<()> {
         self.reconcile(tracked).await?;
-        options::align(&self.lister, &self.target, tracked).await?;
-        Ok(())
+        match options::align(&self.lister, &self.target, tracked).await {
+            Err(e) if e.kind == Kind::Server => {
+                tracing::warn!("options of {} stay as they are: {e}", tracked.ns());
+                Ok(())
+            }
+            aligned => aligned.map(drop),
+        }
     }
 
     /// Carries out a plan. Returns false if something unlisted was in the way.

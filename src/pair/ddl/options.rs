@@ -4,8 +4,7 @@
 //!
 //! It goes straight to the pair's own shard, as the source logs it there: a shard without
 //! chunks may have logged nothing, and then it has not changed either. What acts by itself
-//! waits for the cutover (R10), and the size of a capped collection for an exact state
-//! (`capped`).
+//! waits for the cutover (R10): an expiry, and the size of a capped collection.
 
 use std::sync::Arc;
 

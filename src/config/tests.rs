@@ -61,7 +61,7 @@ fn defaults_stand_where_nothing_is_set() {
     );
     assert_eq!(
         (config.bulk_ops_max, config.bulk_mb_max, config.api_port),
-        (2000, 8, 27183)
+        (2000, 8, 27182)
     );
     assert_eq!(
         (config.cutover, config.verify),
@@ -270,7 +270,7 @@ fn deployments_are_needed_only_where_they_are_used() {
         );
     }
     for verb in [Verb::Status, Verb::Cutover, Verb::Cancel] {
-        assert_eq!(resolve(verb, &none).unwrap().api_port, 27183);
+        assert_eq!(resolve(verb, &none).unwrap().api_port, 27182);
     }
     let stored = resolve(
         Verb::Cancel,

@@ -47,7 +47,7 @@ use crate::control::attempt::pause;
 use crate::control::cutover::prepare;
 use crate::control::open::Opened;
 use crate::control::process::Process;
-use crate::control::recorded::{cancel, restart};
+use crate::control::recorded::{self, cancel, restart};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
@@ -94,15 +94,13 @@ pub async fn migrate(config: Config) -> Result<Summary> {
         Duration::from_secs(config.status_interval_s),
         control.snapshot,
     );
-    let outcome = there_and_back(&config, &run, &reached, &mut received, &stop).await;
+    let tell = |summary: Option<&Summary>| report(&config, &run, &api, summary);
+    let outcome = there_and_back(&config, &run, &reached, &mut received, &stop, tell).await;
     stop.answer_cancel(Err(NOTHING_TAKEN_UP.to_owned()));
     if let Err(e) = &outcome {
         run.fail(Phase::after(e.kind), e.to_string());
     }
-    if !config.report.is_empty() {
-        let written = report::write(&config.report, &report_of(&config, &run, &api, &outcome));
-        written.unwrap_or_else(|e| tracing::warn!("{e}"));
-    }
+    tell(outcome.as_ref().ok());
     api.linger().await;
     if let (Some(_), Err(e)) = (&status_port, &outcome) {
         tracing::error!("{e}; the process stays up to report it, until Ctrl-C");
@@ -152,29 +150,28 @@ fn offered(
     }
 }
 
-fn report_of(
-    config: &Config,
-    run: &Run,
-    api: &api::Server,
-    outcome: &Result<Summary>,
-) -> report::Report {
-    let json = |value| serde_json::to_value(value).unwrap_or_default();
-    report::Report {
-        shardlift: env!("CARGO_PKG_VERSION"),
-        status: run.snapshot(),
-        summary: outcome.as_ref().map(json).unwrap_or_default(),
-        history: api.history(),
-        settings: config.settings(),
+/// Writes the report of the way that has ended, if one is wanted.
+fn report(config: &Config, run: &Run, api: &api::Server, summary: Option<&Summary>) {
+    if config.report.is_empty() {
+        return;
     }
+    let way = report::Way {
+        status: run.snapshot(),
+        summary: serde_json::to_value(summary).unwrap_or_default(),
+        history: api.history(),
+    };
+    let written = report::write(&config.report, way, config.settings());
+    written.unwrap_or_else(|e| tracing::warn!("{e}"));
 }
 
-/// The migration, and its way back if that is wanted.
+/// The migration, and its way back if that is wanted. `tell`: what the first of both came to.
 async fn there_and_back(
     config: &Config,
     run: &Arc<Run>,
     reached: &Reached,
     requests: &mut mpsc::Receiver<Request>,
     stop: &Stop,
+    tell: impl Fn(Option<&Summary>),
 ) -> Result<Summary> {
     let looked = Box::pin(is_way_back_left(config));
     let may_be_done = config.reverse && !config.restart;
@@ -189,6 +186,7 @@ async fn there_and_back(
         for line in summary.to_string().lines() {
             tracing::info!("{line}");
         }
+        tell(Some(&summary));
     }
     run.turn_round();
     let back = migrate_observed(&config.turned(), run, reached, requests, stop).await;
@@ -199,7 +197,7 @@ async fn is_way_back_left(config: &Config) -> Result<bool> {
     let sides = Sides::connect(config).await?;
     let is_left = reverse::is_left(&sides).await?;
     if is_left {
-        reverse::sweep(&sides).await;
+        recorded::sweep(&sides.target).await;
     }
     Ok(is_left)
 }

@@ -99,7 +99,10 @@ async fn open_on(config: &Config, sides: Sides, run: &Run) -> Result<Opened> {
     match store.load().await? {
         Some(state) => take_up(config, sides, state, run).await,
         None if config.turned => Err(Error::internal("no way back is recorded")),
-        None => begin(config, sides, &store, run).await,
+        None => {
+            recorded::sweep(&sides.target).await;
+            begin(config, sides, &store, run).await
+        }
     }
 }
 

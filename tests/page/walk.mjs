@@ -2,7 +2,7 @@
 // on a phone, cuts over by the keyboard, and goes back, if it is one of a `migrate --reverse`.
 // Writes a screenshot of each. Nobody may write to either side by then.
 //
-//   node tests/page/walk.mjs http://127.0.0.1:27183 FOLDER
+//   node tests/page/walk.mjs http://127.0.0.1:27182 FOLDER
 //
 // Fetches its browser by npm into FOLDER. The last line says what failed.
 import {execFileSync} from "node:child_process";

@@ -40,7 +40,7 @@ struct Sentence {
 }
 
 impl Client {
-    /// `base` is such as `http://127.0.0.1:27183`.
+    /// `base` is such as `http://127.0.0.1:27182`.
     pub fn new(base: &str) -> Self {
         Client::by(base, Token::default(), TlsConfig::default())
     }

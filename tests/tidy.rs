@@ -108,7 +108,7 @@ const PAIR: [&str; 22] = [
     "start",
     "mod",
 ];
-const CONTROL: [&str; 26] = [
+const CONTROL: [&str; 27] = [
     "run",
     "sides",
     "throttle",
@@ -128,6 +128,7 @@ const CONTROL: [&str; 26] = [
     "across",
     "recorded",
     "window",
+    "phases",
     "open",
     "process",
     "reverse",

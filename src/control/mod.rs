@@ -24,6 +24,7 @@ pub mod across;
 pub mod cutover;
 pub mod recorded;
 pub mod window;
+pub mod phases;
 pub mod open;
 pub mod process;
 pub mod reverse;
@@ -47,7 +48,7 @@ use crate::control::attempt::pause;
 use crate::control::cutover::prepare;
 use crate::control::open::Opened;
 use crate::control::process::Process;
-use crate::control::recorded::{self, cancel, restart};
+use crate::control::recorded::{self, cancel, others, restart};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stop::Stop;
@@ -231,6 +232,7 @@ async fn migrate_observed(
             outcome = recover(process, requests) => outcome,
             lost = opened.keep_lease() => Err(lost),
             never = opened.window.answer(run, &opened.stores.run) => match never {},
+            never = phases::keep(run, &opened.stores.run) => match never {},
         }
     };
     let panicked = |_| {
@@ -243,6 +245,7 @@ async fn migrate_observed(
         .await
         .unwrap_or_else(panicked);
     if let Err(e) = &outcome {
+        phases::end(run, &opened.stores.run, e).await;
         leave(process, e).await;
     }
     opened.release_lease().await;
@@ -313,7 +316,13 @@ async fn leave(process: Process<'_>, error: &Error) {
 /// Runs every check, also after one has failed, and changes nothing.
 pub async fn validate_command(config: Config) -> Result<validate::Validation> {
     let (source, target) = Sides::connect_each(&config).await;
-    Ok(validate::all(source, target, &config).await)
+    let others = match (&source, &target) {
+        (Ok(source), Ok(target)) => Some(others::check(&config, source, target).await),
+        _ => None,
+    };
+    let mut validation = validate::all(source, target, &config).await;
+    others.into_iter().for_each(|check| validation.join(check));
+    Ok(validation)
 }
 
 /// Gives up the run that is recorded on the target, when no process is left.

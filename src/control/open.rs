@@ -14,6 +14,7 @@ use crate::control::balancers::{self, Balancers};
 use crate::control::found_file::FoundFile;
 use crate::control::left_behind;
 use crate::control::limits;
+use crate::control::phases;
 use crate::control::recorded;
 use crate::control::recorded::wipe;
 use crate::control::run::Run;
@@ -225,6 +226,7 @@ async fn take_up(config: &Config, mut sides: Sides, state: RunState, run: &Run) 
     sides.pairs = state.pairs.clone();
     let balancers = Balancers::recorded(&state);
     let stores = Stores::new(&sides, &state.id);
+    phases::recall(run, &stores.run).await;
     let feeds = feeds(config, &sides, &state.id)?;
     FoundFile::of(&state.id, state.source_shards.clone(), &balancers).write(&config.spool_path()?);
     left_behind::tell(&sides, &balancers, run).await;

@@ -68,8 +68,21 @@ enum Event {
     Cancelled(oneshot::Sender<Answer>),
     /// By whom.
     Paused(String, oneshot::Sender<Answer>),
+    CutOver(Asked),
+}
+
+/// How a cutover was asked for.
+struct Asked {
     /// Whether the source refuses users' writes first.
-    CutOver(bool),
+    block_writes: bool,
+    why: &'static str,
+}
+
+impl Asked {
+    const BY_ITSELF: Asked = Asked {
+        block_writes: false,
+        why: "by itself: the lag is small",
+    };
 }
 
 impl<'a> Drive<'a> {
@@ -119,8 +132,8 @@ impl<'a> Drive<'a> {
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Cancelled(reply) => return Err(self.process.stop.cancelled(reply)),
                 Event::Paused(by, reply) => return Err(self.process.stop.paused(by, reply)),
-                Event::CutOver(block_writes) => {
-                    if let Some(summary) = self.cut_over(block_writes).await? {
+                Event::CutOver(asked) => {
+                    if let Some(summary) = self.cut_over(asked).await? {
                         return Ok(summary);
                     }
                     self.auto_at = Instant::now() + AUTO_RETRY;
@@ -137,7 +150,7 @@ impl<'a> Drive<'a> {
                 () = self.process.stop.asked() => return Event::Stopped,
                 _ = self.ticks.tick() => {
                     if self.update_phase() && self.begins_by_itself() {
-                        return Event::CutOver(false);
+                        return Event::CutOver(Asked::BY_ITSELF);
                     }
                 }
                 Some(request) = self.requests.recv() => match request {
@@ -149,7 +162,8 @@ impl<'a> Drive<'a> {
                     Request::Extend(reply) => self.process.opened.window.extend(reply),
                     Request::Cutover { block_writes, reply } => {
                         if self.answer_cutover(reply) {
-                            return Event::CutOver(block_writes);
+                            let why = "an operator asked for the cutover";
+                            return Event::CutOver(Asked { block_writes, why });
                         }
                     }
                 },
@@ -158,7 +172,8 @@ impl<'a> Drive<'a> {
     }
 
     /// Done, or None: called off, and back to following.
-    async fn cut_over(&mut self, block_writes: bool) -> Result<Option<Summary>> {
+    async fn cut_over(&mut self, asked: Asked) -> Result<Option<Summary>> {
+        let Asked { block_writes, why } = asked;
         let Process {
             config,
             run,
@@ -166,7 +181,7 @@ impl<'a> Drive<'a> {
             stop,
         } = self.process;
         let began = Instant::now();
-        run.enter(Phase::CuttingOver);
+        run.enter(Phase::CuttingOver, why);
         let cutover = Cutover {
             run,
             sides: &opened.sides,
@@ -227,14 +242,15 @@ impl<'a> Drive<'a> {
         let complete = copied && self.pairs.iter().all(|pair| pair.is_complete());
         let too_late = self.too_late(snapshot.lag_ms).filter(|_| complete);
         run.obstacles.put("lag", too_late);
-        let ready = complete && run.all_obstacles().is_empty();
-        run.enter(if ready {
-            Phase::Ready
+        let obstacles = run.all_obstacles();
+        let ready = complete && obstacles.is_empty();
+        if ready {
+            run.enter(Phase::Ready, "nothing is in the way of a cutover");
         } else if copied {
-            Phase::Following
+            run.enter(Phase::Following, following(&obstacles));
         } else {
-            Phase::Copying
-        });
+            run.enter(Phase::Copying, "documents are still to be copied");
+        }
         ready
     }
 
@@ -288,7 +304,7 @@ impl<'a> Drive<'a> {
                 .remedy("do not use the target; report this with the log"));
         }
         write_block::lift(&opened.sides.source, &opened.stores.run).await?;
-        run.enter(Phase::Ready);
+        run.enter(Phase::Ready, &reason);
         run.called_off(reason);
         Ok(())
     }
@@ -304,7 +320,7 @@ impl<'a> Drive<'a> {
         } = self.process;
         let cutover_ms = began.elapsed().as_millis() as u64;
         run.cut_over(cutover_ms);
-        run.enter(Phase::Done);
+        run.enter(Phase::Done, "both sides are equal, and all is restored");
         // Late is better than never: it may have been made a moment ago.
         let left_behind = proof::tell_left_behind(&opened.sides.source, run);
         let _ = timeout(LEFT_BEHIND, left_behind).await;
@@ -350,6 +366,12 @@ async fn prove(cutover: &Cutover<'_>, opened: &Opened, block: bool) -> Result<Eq
         within(PLANNING, "planning the way back", planned).await?;
     }
     Ok(equal)
+}
+
+/// Why a run follows that is not ready.
+fn following(obstacles: &[String]) -> &str {
+    let first = obstacles.first().map(String::as_str);
+    first.unwrap_or("all is copied; indexes are built, and the lag shrinks")
 }
 
 fn not_ready(phase: Phase, obstacles: &[String]) -> String {

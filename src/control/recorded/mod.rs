@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod names;
+pub mod others;
 pub mod emptying;
 pub mod replan;
 pub mod restart;

@@ -79,6 +79,7 @@ fn schemas() -> Value {
             ("held_by", texts("Why copying holds now.")),
         ]),
         "History": history(),
+        "Log": object([("lines", texts("Oldest first."))]),
         "Prepared": prepared(),
         "Sentence": object([
             ("success", flag("False: refused.")),
@@ -115,9 +116,16 @@ fn snapshot() -> Value {
         "stopped",
         "cancelled",
     ];
+    let phase = json!({"type": "string", "enum": phases});
+    let changes = object([
+        ("phase", phase.clone()),
+        ("at_ms", whole("Since 1970.")),
+        ("why", text("How the run came to it.")),
+    ]);
     object([
         ("run_id", text("Of the run, also over restarts.")),
-        ("phase", json!({"type": "string", "enum": phases})),
+        ("phase", phase.clone()),
+        ("phases", list(changes)),
         ("elapsed_s", number("Since the process began.")),
         ("can_cutover", flag("A cutover would be accepted now.")),
         ("lag_ms", whole("Largest lag of any pair.")),

@@ -20,7 +20,7 @@ use crate::observe::api::request::{Answer, Limits, Request};
 use crate::observe::api::{PAGE, Run, openapi};
 use crate::observe::phase::Phase;
 use crate::observe::reverse::Reverse;
-use crate::observe::{metrics, mongosync};
+use crate::observe::{logging, metrics, mongosync};
 
 /// Longest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 4_096;
@@ -97,6 +97,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     asked("/api/v1/openapi.json", "application/json", "this API, described", || get(async || Json(openapi::document()))),
     asked("/api/v1/status", "Snapshot", "as /status", || get(status)),
     asked("/api/v1/history", "History", "lag and rates over the time of this process", || get(history)),
+    asked("/api/v1/log", "Log", "the newest lines of the log", || get(log)),
     asked("/api/v1/prepare", "Prepared", "as /prepare", || get(prepare)),
     told("/api/v1/cutover", Some("CutoverBody"), SENTENCE, "as /cutover", || post(cutover)),
     told("/api/v1/cancel", None, SENTENCE, "as /cancel", || asking(Request::Cancel)),
@@ -157,6 +158,10 @@ async fn status(State(run): State<Arc<Run>>) -> Response {
 
 async fn history(State(run): State<Arc<Run>>) -> Response {
     Json(&*run.history.lock()).into_response()
+}
+
+async fn log() -> Response {
+    Json(json!({"lines": logging::tail()})).into_response()
 }
 
 async fn prometheus(State(run): State<Arc<Run>>) -> Response {

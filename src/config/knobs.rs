@@ -33,7 +33,7 @@ pub enum Verb {
 impl Verb {
     /// True for the commands that connect to both deployments.
     pub fn connects(self) -> bool {
-        !matches!(self, Verb::Cancel | Verb::Reverse) && DEPLOYMENTS.contains(&self)
+        !matches!(self, Verb::Cancel | Verb::Reverse | Verb::Recopy) && DEPLOYMENTS.contains(&self)
     }
 
     /// True for those, and for commands that connect if they are given the deployments.
@@ -105,6 +105,7 @@ const API: &[Verb] = &[
     Verb::Throttle,
     Verb::Prepare,
     Verb::Reverse,
+    Verb::Recopy,
 ];
 /// The commands that ask a running process.
 pub const ASKS: &[Verb] = API.split_at(1).1;

@@ -261,7 +261,7 @@ fn a_bad_map_is_refused() {
 #[test]
 fn deployments_are_needed_only_where_they_are_used() {
     let none = Sources::default();
-    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify, Verb::Recopy] {
+    for verb in [Verb::Validate, Verb::Migrate, Verb::Verify] {
         assert!(
             resolve(verb, &none)
                 .unwrap_err()
@@ -269,7 +269,7 @@ fn deployments_are_needed_only_where_they_are_used() {
                 .contains("source is not set")
         );
     }
-    for verb in [Verb::Status, Verb::Cutover, Verb::Cancel] {
+    for verb in [Verb::Status, Verb::Cutover, Verb::Cancel, Verb::Recopy] {
         assert_eq!(resolve(verb, &none).unwrap().api_port, 27182);
     }
     let stored = resolve(

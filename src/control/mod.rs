@@ -44,14 +44,14 @@ use crate::cluster::retry::Retry;
 use crate::config::listen::Listen;
 use crate::config::{Config, VerifyMode};
 use crate::control::attempt::patience::Patience;
-use crate::control::attempt::pause;
+use crate::control::attempt::{again, pause};
 use crate::control::cutover::prepare;
 use crate::control::open::Opened;
 use crate::control::process::Process;
 use crate::control::recorded::{self, cancel, others, restart};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
-use crate::control::stop::Stop;
+use crate::control::stop::{Stop, Turn};
 use crate::control::summary::Summary;
 use crate::error::{Error, Kind, Policy, Result};
 use crate::observe::api::request::{Control, Limits, Request};
@@ -262,7 +262,7 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
         // On the heap, as all that is large and polled from deep down.
         let attempt = Box::pin(attempt::to_the_end(process, requests, &mut patience));
         let outcome = attempt.await;
-        let ended = match outcome {
+        let mut ended = match outcome {
             Ok(summary) => return Ok(summary),
             Err(error) if error.kind.policy() == Policy::Retry => {
                 run.recovers_from(&error.message);
@@ -271,9 +271,12 @@ async fn recover(process: Process<'_>, requests: &mut mpsc::Receiver<Request>) -
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = ended {
-            let by = stop.take_pause().filter(|_| error.kind == Kind::Stopped);
-            pause::hold(process, requests, by.ok_or(error)?).await?;
+        while let Err(error) = ended {
+            let turn = stop.take_turn().filter(|_| error.kind == Kind::Stopped);
+            ended = match turn.ok_or(error)? {
+                Turn::Pause(by) => pause::hold(process, requests, by).await,
+                Turn::Recopy(asked) => again::copy(process, requests, &asked).await,
+            };
         }
     }
 }
@@ -346,18 +349,24 @@ pub async fn stop_reverse_command(
     reverse::stop::command(config, answering.as_deref()).await
 }
 
-/// Makes the recorded run copy a source shard, or one collection of it, again.
-pub async fn restart_command(config: Config, shard: String, ns: Option<String>) -> Result<String> {
+/// Makes the recorded run copy a source shard, or one collection of it, again. None if it is
+/// `answering`, the run of the process that answers on this host.
+pub async fn restart_command(
+    config: Config,
+    shard: String,
+    ns: Option<String>,
+    answering: Option<String>,
+) -> Result<Option<String>> {
     let ns = ns.map(|ns| restart::namespace(&ns)).transpose()?;
     let sides = Sides::connect(&config).await?;
-    restart::restart(
-        &sides.source,
-        &sides.target,
-        &shard,
-        ns.as_ref(),
-        layout::prepare::cut(&config),
-    )
-    .await
+    let (source, target) = (&sides.source, &sides.target);
+    let run = recorded::load(source, target).await?;
+    if answering == Some(run.id) {
+        return Ok(None);
+    }
+    let cut = layout::prepare::cut(&config);
+    let told = restart::restart(source, target, &shard, ns.as_ref(), cut).await?;
+    Ok(Some(told))
 }
 
 /// Compares both sides now. Means something only while nobody writes.

@@ -119,7 +119,7 @@ const VERBS: &[(Verb, &str, &str)] = &[
     (
         Verb::Recopy,
         "recopy",
-        "Make a stopped migration copy one shard again, or one collection of it, at its next start",
+        "Make a migration, running or stopped, copy one shard again, or one collection of it",
     ),
     (
         Verb::Verify,

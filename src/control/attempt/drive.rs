@@ -13,6 +13,7 @@ use crate::cluster::retry::within;
 use crate::config::CutoverMode;
 use crate::control::across::ddl::Coordinator;
 use crate::control::across::watch::Watch;
+use crate::control::attempt::again;
 use crate::control::attempt::observers;
 use crate::control::attempt::start::Ddl;
 use crate::control::cutover::ahead::Ahead;
@@ -28,7 +29,7 @@ use crate::control::summary::Summary;
 use crate::control::write_block;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::observe::api::request::{Answer, Request};
+use crate::observe::api::request::{Answer, Recopied, Request};
 use crate::observe::phase::Phase;
 use crate::pair::run::Pair;
 use crate::pair::tasks::PairTasks;
@@ -69,6 +70,7 @@ enum Event {
     /// By whom.
     Paused(String, oneshot::Sender<Answer>),
     CutOver(Asked),
+    Recopied(Recopied, oneshot::Sender<Answer>),
 }
 
 /// How a cutover was asked for.
@@ -132,6 +134,9 @@ impl<'a> Drive<'a> {
                 Event::Stopped => return Err(stopped("the migration")),
                 Event::Cancelled(reply) => return Err(self.process.stop.cancelled(reply)),
                 Event::Paused(by, reply) => return Err(self.process.stop.paused(by, reply)),
+                Event::Recopied(asked, reply) => {
+                    return Err(self.process.stop.recopied(asked, reply));
+                }
                 Event::CutOver(asked) => {
                     if let Some(summary) = self.cut_over(asked).await? {
                         return Ok(summary);
@@ -160,6 +165,10 @@ impl<'a> Drive<'a> {
                         stop::answer(reply, Err("the run is not paused".to_owned()));
                     }
                     Request::Extend(reply) => self.process.opened.window.extend(reply),
+                    Request::Recopy(asked, reply) => match again::unfit(self.process, &asked) {
+                        Some(why) => stop::answer(reply, Err(why)),
+                        None => return Event::Recopied(asked, reply),
+                    },
                     Request::Cutover { block_writes, reply } => {
                         if self.answer_cutover(reply) {
                             let why = "an operator asked for the cutover";

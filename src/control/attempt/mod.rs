@@ -8,6 +8,7 @@ pub mod watchdog;
 pub mod lookout;
 pub mod observers;
 pub mod pause;
+pub mod again;
 pub mod drive;
 
 use std::sync::Arc;

@@ -87,6 +87,7 @@ fn schemas() -> Value {
         ]),
         "CutoverBody": optional([("block_writes", flag("The source refuses users' writes first."))]),
         "PauseBody": optional([("by", text("By whom, and why."))]),
+        "RecopyBody": recopy_body(),
         "Limits": optional([("copy_mb_s", bounded("copy_mb_s")), ("ops_s", bounded("ops_s"))]),
         "Progress": object([("progress", progress()), ("success", flag("Always true."))]),
         "Outcome": {"oneOf": [
@@ -167,6 +168,15 @@ fn snapshot() -> Value {
             json!({"type": "string", "enum": ["no", "wanted", "running"]}),
         ),
     ])
+}
+
+fn recopy_body() -> Value {
+    let mut body = optional([
+        ("shard", text("Id of the source shard.")),
+        ("ns", or_null(text("Only this collection of it."))),
+    ]);
+    body["required"] = json!(["shard"]);
+    body
 }
 
 fn pair() -> Value {

@@ -164,6 +164,14 @@ impl Client {
         self.post("extend")
     }
 
+    /// Asks that a source shard, or only one collection of it, be copied again.
+    ///
+    /// # Errors
+    /// As [`Client::cutover`].
+    pub fn recopy(&self, shard: &str, ns: Option<&str>) -> Result<String> {
+        self.post_json("recopy", &json!({"shard": shard, "ns": ns}))
+    }
+
     /// Follows an accepted cutover to its end and calls `show` with every state
     /// on the way. `before` is the state before it was asked for.
     ///

@@ -170,42 +170,56 @@ impl Snapshot {
             }
         );
         out += &columns(&self.pairs);
-        if let Some(change) = self.phases.last().filter(|last| last.phase == self.phase) {
-            out += &format!("{}: {}\n", self.phase, plain::line(&change.why));
+        self.notes()
+            .iter()
+            .for_each(|note| out += &format!("{note}\n"));
+        out
+    }
+
+    /// What to know beside the figures, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let mut note = |head: &str, text: &str| notes.push(format!("{head}{}", plain::line(text)));
+        let why = self.phases.last().filter(|last| last.phase == self.phase);
+        // The others have a line of their own.
+        let told = [&self.paused, &self.error].into_iter().flatten();
+        if let Some(change) = why.filter(|why| !told.clone().any(|told| *told == why.why)) {
+            note(&format!("{}: ", self.phase), &change.why);
         }
         if let Some(paused) = &self.paused {
-            out += &format!(
-                "paused: {}; `shardlift resume` goes on\n",
-                plain::line(paused)
-            );
+            note("paused: ", &format!("{paused}; `shardlift resume` goes on"));
         }
         if let Some(waiting) = &self.waiting {
-            out += &format!("waits for {}\n", plain::line(waiting));
+            note("waits for ", waiting);
         }
         if let Some(left_s) = self.window_left_s.filter(|_| !self.phase.is_final()) {
             let left = figures::seconds(left_s as f64);
-            out += &format!("cutover window: {left} left; `shardlift extend` adds 24 h\n");
+            let text = format!("{left} left; `shardlift extend` adds 24 h");
+            note("cutover window: ", &text);
         }
         if self.reverse == Reverse::Wanted && !self.phase.is_final() {
-            out += "after the cutover the target is followed back to the source\n";
+            note(
+                "",
+                "after the cutover the target is followed back to the source",
+            );
         }
         for throttled in self.throttle.lines() {
-            out += &format!("{throttled}\n");
+            note("", &throttled);
         }
         for obstacle in &self.obstacles {
-            out += &format!("in the way of a cutover: {}\n", plain::line(obstacle));
+            note("in the way of a cutover: ", obstacle);
         }
         if let Some(reason) = &self.last_cutover {
             let why = reason.strip_prefix("cutover ").unwrap_or(reason);
-            out += &format!("last cutover: {}\n", plain::line(why));
+            note("last cutover: ", why);
         }
         for warning in &self.warnings {
-            out += &format!("warning: {}\n", plain::line(warning));
+            note("warning: ", warning);
         }
         if let Some(error) = &self.error {
-            out += &format!("error: {}\n", plain::line(error));
+            note("error: ", error);
         }
-        out
+        notes
     }
 
     /// What `GET /status` and `--json` give.

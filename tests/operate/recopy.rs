@@ -32,11 +32,17 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
     for (shard, why) in [("nobody", "its source shards are: shard0, shard1")] {
         let refused = output(&engine, &["recopy", "--shard", shard]);
         let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(refused.status.code() == Some(8) && text.contains(why), "{text}");
+        assert!(
+            refused.status.code() == Some(8) && text.contains(why),
+            "{text}"
+        );
     }
     let before = engine.status().await.unwrap();
     let told = command(&engine, &["recopy", "--shard", "shard0"]);
-    assert!(told.contains("source shard shard0 is copied again"), "{told}");
+    assert!(
+        told.contains("source shard shard0 is copied again"),
+        "{told}"
+    );
     let again = |now: &Snapshot| {
         let copied = |pair: usize| now.pairs[pair].documents_copied;
         now.phase == Phase::Ready && before.pairs[0].documents_copied < copied(0)
@@ -51,7 +57,11 @@ async fn a_running_process_copies_a_shard_again_under_load_and_the_others_go_on(
     assert_eq!(now.recoveries, 0, "that was no fault");
     // One collection, by the deployments: the process that works on them is asked.
     let sides = ["--source", from.as_str(), "--target", to.as_str()];
-    let one = [&["recopy", "--shard", "shard1", "--ns", "shop.orders"][..], &sides].concat();
+    let one = [
+        &["recopy", "--shard", "shard1", "--ns", "shop.orders"][..],
+        &sides,
+    ]
+    .concat();
     let told = output(&engine, &one);
     let text = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(text.contains("is copied again"), "{told:?}");

@@ -182,7 +182,7 @@ impl Snapshot {
         let mut note = |head: &str, text: &str| notes.push(format!("{head}{}", plain::line(text)));
         let why = self.phases.last().filter(|last| last.phase == self.phase);
         // The others have a line of their own.
-        let told = [&self.paused, &self.error].into_iter().flatten();
+        let told = self.paused.iter().chain(&self.error).chain(&self.obstacles);
         if let Some(change) = why.filter(|why| !told.clone().any(|told| *told == why.why)) {
             note(&format!("{}: ", self.phase), &change.why);
         }

@@ -41,6 +41,23 @@ impl Told {
     }
 }
 
+/// Clock of the newest entry of a set's oplog.
+async fn newest(client: &mongodb::Client) -> bson::Timestamp {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let newest = oplog.find_one(doc! {}).sort(doc! {"$natural": -1});
+    let newest = newest.await.unwrap().unwrap();
+    newest.get_timestamp("ts").unwrap()
+}
+
+/// That nobody but the server itself wrote since then.
+async fn nothing_was_written(client: &mongodb::Client, since: bson::Timestamp) {
+    let oplog = client.database("local").collection::<Document>("oplog.rs");
+    let own = doc! {"$nin": ["config.system.sessions", "config.transactions"]};
+    let written = doc! {"ts": {"$gt": since}, "op": {"$ne": "n"}, "ns": own};
+    let written = oplog.find_one(written).await.unwrap();
+    assert_eq!(written, None);
+}
+
 async fn history(client: &mongodb::Client, seconds: i32) {
     let set = doc! {"setParameter": 1, "minSnapshotHistoryWindowInSeconds": seconds};
     run(client, "admin", set).await;
@@ -61,7 +78,10 @@ async fn what_is_asked_of_replica_sets_and_of_this_host() {
     let of = |flags: &[&str]| told(&from, &to, flags);
     const HISTORY: &str = "source keeps its history";
     const LEFT: &str = "no users' collections in admin, config, local";
-    let fine = of(&["--spool-mb", "64", "--include", "shop.*"]);
+    let since = (newest(&a).await, newest(&b).await);
+    let fine = of(&["--spool-mb", "64", "--include", "shop.*", "--reverse"]);
+    nothing_was_written(&a, since.0).await;
+    nothing_was_written(&b, since.1).await;
     for (name, found) in [
         ("spool disk", "spool_mb is 64"),
         (HISTORY, "long enough"),

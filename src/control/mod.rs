@@ -48,7 +48,7 @@ use crate::control::attempt::{again, pause};
 use crate::control::cutover::prepare;
 use crate::control::open::Opened;
 use crate::control::process::Process;
-use crate::control::recorded::{self, cancel, others, restart};
+use crate::control::recorded::{cancel, others, restart};
 use crate::control::run::Run;
 use crate::control::sides::Sides;
 use crate::control::stop::{Stop, Turn};

@@ -93,7 +93,7 @@ const PLANS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Recopy];
 const COMPARES: &[Verb] = &[Verb::Migrate, Verb::Verify];
 const MIGRATE: &[Verb] = &[Verb::Migrate];
 /// Cancelling reads there what a run found, if its target is gone.
-const SPOOLS: &[Verb] = &[Verb::Migrate, Verb::Cancel];
+const SPOOLS: &[Verb] = &[Verb::Validate, Verb::Migrate, Verb::Cancel];
 const API: &[Verb] = &[
     Verb::Migrate,
     Verb::Status,
@@ -188,7 +188,7 @@ pub const KNOBS: &[Knob] = &[
         "Time between checkpoints of a pair. An interrupted run resumes from the last one."),
     knob("spool_dir", "", Text(""), Any, SPOOLS,
         "Folder of the spool, where oplog entries wait for the target. Default: $XDG_STATE_HOME/shardlift or ~/.local/state/shardlift."),
-    knob("spool_mb", "MiB", Number(16_384), Between(64, 16_777_216), MIGRATE,
+    knob("spool_mb", "MiB", Number(16_384), Between(64, 16_777_216), VALIDATES,
         "Maximum size of the spool, for the whole process."),
     knob("watchdog_s", "s", Number(60), Between(5, 3_600), MIGRATE,
         "Warn when a pair that has work makes no progress for this long."),

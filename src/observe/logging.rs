@@ -20,23 +20,27 @@ use crate::observe::plain;
 static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
 
 /// The newest lines. Short lock.
-static TAIL: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+static TAIL: Mutex<Tail> = Mutex::new(Tail(VecDeque::new()));
 const TAIL_LINES: usize = 200;
 /// Longest line that is kept whole, characters.
 const TAIL_CHARS: usize = 500;
 
 /// The newest lines of the log, oldest first.
 pub fn tail() -> Vec<String> {
-    TAIL.lock().iter().cloned().collect()
+    TAIL.lock().0.iter().cloned().collect()
 }
 
-fn keep(line: &[u8]) {
-    let text = String::from_utf8_lossy(line);
-    let mut tail = TAIL.lock();
-    if tail.len() == TAIL_LINES {
-        tail.pop_front();
+struct Tail(VecDeque<String>);
+
+impl Tail {
+    fn keep(&mut self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        if self.0.len() == TAIL_LINES {
+            self.0.pop_front();
+        }
+        let kept = text.trim_end().chars().take(TAIL_CHARS);
+        self.0.push_back(kept.collect());
     }
-    tail.push_back(text.trim_end().chars().take(TAIL_CHARS).collect());
 }
 
 /// Sends log lines of `level` and above to stderr, those of other crates from
@@ -83,7 +87,7 @@ impl Write for AboveBars {
             // It is one line by its own rules.
             LogFormat::Json => Cow::Borrowed(event),
         };
-        keep(&line);
+        TAIL.lock().keep(&line);
         let bars = BARS.lock().clone();
         match bars {
             Some(bars) => bars.suspend(|| io::stderr().write_all(&line))?,
@@ -118,12 +122,12 @@ mod tests {
 
     #[test]
     fn the_newest_lines_are_kept() {
+        let mut tail = Tail(VecDeque::new());
         for number in 0..=TAIL_LINES {
-            keep(format!("line {number} {}\n", "x".repeat(1_000)).as_bytes());
+            tail.keep(format!("line {number} {}\n", "x".repeat(1_000)).as_bytes());
         }
-        let tail = tail();
-        assert_eq!(tail.len(), TAIL_LINES);
-        assert!(tail[0].starts_with("line 1 x") && tail[0].len() == TAIL_CHARS);
+        assert_eq!(tail.0.len(), TAIL_LINES);
+        assert!(tail.0[0].starts_with("line 1 x") && tail.0[0].len() == TAIL_CHARS);
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn snapshot() -> Value {
     ]);
     object([
         ("run_id", text("Of the run, also over restarts.")),
-        ("phase", phase.clone()),
+        ("phase", phase),
         ("phases", list(changes)),
         ("elapsed_s", number("Since the process began.")),
         ("can_cutover", flag("A cutover would be accepted now.")),

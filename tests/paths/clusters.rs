@@ -153,6 +153,12 @@ async fn is_laid_out(from: &str, to: &str) {
     if from == "4.4" {
         let verdict = if to == from { "ok" } else { "failed" };
         told(&a.uri(), &b.uri(), &["--profile", "atlas"]).is("profile atlas", verdict, "");
+        let natural = told(&a.uri(), &b.uri(), &["--scan-order", "natural"]);
+        natural.is(
+            "order of the copy",
+            "warning",
+            "though scan_order is natural",
+        );
     }
     // Drops go by name before that.
     let follows = limits::follows_renames(Renames::Auto, &target);

@@ -38,7 +38,8 @@ pub(crate) fn status(call: &Invocation, client: &Client) -> Result<()> {
             None => print(shown(call, &now))?,
         }
         if now.is_final() {
-            return Ok(());
+            // The cursor stays behind the last line.
+            return picture.take().map_or(Ok(()), |_| print("\n"));
         }
         std::thread::sleep(LINE_INTERVAL);
         now = client.status()?;

@@ -38,8 +38,12 @@ pub(crate) fn status(call: &Invocation, client: &Client) -> Result<()> {
             None => print(shown(call, &now))?,
         }
         if now.is_final() {
-            // The cursor stays behind the last line.
-            return picture.take().map_or(Ok(()), |_| print("\n"));
+            if on_screen {
+                drop(picture);
+                // The cursor stays behind the last line.
+                print("")?;
+            }
+            return Ok(());
         }
         std::thread::sleep(LINE_INTERVAL);
         now = client.status()?;

@@ -14,6 +14,7 @@ use shardlift::control::cutover::routers;
 use shardlift::control::{layout, limits, validate};
 
 use crate::fixture::{self, run};
+use crate::validate_verdicts::told;
 
 /// Source shard i is moved to target shard `PAIRS[i]`.
 const PAIRS: [usize; 2] = [1, 0];
@@ -149,6 +150,16 @@ async fn is_laid_out(from: &str, to: &str) {
     let checks = validate::run(&source, &target, &catalog, &BTreeSet::new()).await;
     let failed: Vec<_> = checks.iter().filter(|check| check.has_failed()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
+    if from == "4.4" {
+        let verdict = if to == from { "ok" } else { "failed" };
+        told(&a.uri(), &b.uri(), &["--profile", "atlas"]).is("profile atlas", verdict, "");
+        let natural = told(&a.uri(), &b.uri(), &["--scan-order", "natural"]);
+        natural.is(
+            "order of the copy",
+            "warning",
+            "though scan_order is natural",
+        );
+    }
     // Drops go by name before that.
     let follows = limits::follows_renames(Renames::Auto, &target);
     assert_eq!(follows, to == "6.0");

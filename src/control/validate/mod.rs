@@ -13,10 +13,12 @@ mod host;
 pub mod indexes;
 mod members;
 mod order;
+mod orphans;
 pub mod privileges;
 mod profile;
 mod reach;
 mod reverse;
+mod role;
 mod scope;
 mod settings;
 mod strays;
@@ -92,10 +94,11 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
         reach::members(target),
         host::target_disk(source, target)
     );
-    let (files_source, files_target, balancing) = tokio::join!(
+    let (files_source, files_target, balancing, orphans) = tokio::join!(
         host::open_files(source),
         host::open_files(target),
-        settings::balancing(source, target)
+        settings::balancing(source, target),
+        orphans::check(source)
     );
     let (may_source, may_target, users) = tokio::join!(
         privileges_of(source),
@@ -114,6 +117,7 @@ async fn of_deployments(source: &Deployment, target: &Deployment) -> Vec<Check> 
     checks.extend(of_source);
     checks.extend(grouped(Group::SourceState, vec![readable, history, skew]));
     checks.extend(balancing.map(|check| check.about(Group::SourceState)));
+    checks.extend(orphans);
     checks.extend(of_target);
     let capacity = vec![files_source, files_target];
     let found = [window, disk, host::own_open_files()].into_iter().flatten();
@@ -143,11 +147,11 @@ async fn of_content(
 ) -> Vec<Check> {
     let mut checks = vec![
         content::source_collections(catalog, &source.scope),
-        ask::indexes(source, catalog, &target.dialect.catalog).await,
         definitions::check(source, target, catalog).await,
         strays::check(source, catalog).await,
         scope::left_behind(source).await,
     ];
+    checks.extend(ask::indexes(source, catalog, &target.dialect.catalog).await);
     checks.extend(scope::filters(source, catalog).await);
     checks.extend(scope::renames(source, catalog));
     let empty = ask::target_empty(catalog, target, to_wipe).await;
@@ -202,6 +206,14 @@ pub async fn all(
     Validation {
         checks,
         unreached: None,
+    }
+}
+
+impl Validation {
+    /// What was checked beside.
+    pub fn join(&mut self, check: Check) {
+        self.checks.push(check);
+        self.checks.sort_by_key(|check| check.group);
     }
 }
 
